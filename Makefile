@@ -1,0 +1,69 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make the same .venv if it is
+# missing, with venv and pip, under whatever pip settings (index, constraints, wheels) you have.
+
+PYTHON  ?= python3
+WORKERS ?= 2
+THREADS ?= 1
+SELECT  ?= not slow
+PORT    ?= 8000
+
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --disable-pip-version-check
+# Every benchmark of a folder under implementations/, as a module's name.
+BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py)))
+
+# The theme advertises its successor at each build.
+export NO_MKDOCS_2_WARNING := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench site serve clean
+
+help: ## List these commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.docs ## Prune a real model five ways, compare, build the small site (under 10 minutes)
+	$(BIN)/python -m tools.demo
+
+test: $(VENV)/.all ## Run the tests (WORKERS=2 THREADS=1 SELECT='not slow')
+	OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TOKENIZERS_PARALLELISM=false \
+	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(SELECT)' $(PYTEST)
+
+lint: $(VENV)/.all ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.all ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.all ## Measure speed and memory of harness and solvers; wants idle cores
+	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
+
+site: $(VENV)/.docs ## Build the site from catalog and records into site/
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "$(abspath site/index.html)"
+
+serve: $(VENV)/.docs ## Serve the site on this machine and rebuild it on every change (PORT=8000)
+	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:$(PORT)
+
+clean: ## Remove what was built: environment, site, caches; runs/ stays
+	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One environment; each stamp records a set of extras that is in it.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The atlas needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml | $(VENV)/.made
+	$(PIP) install --quiet --editable '.[docs]'
+	@touch $@
+
+$(VENV)/.all: pyproject.toml | $(VENV)/.made
+	$(PIP) install --quiet --editable '.[docs,dev,eval,hub]'
+	@touch $@ $(VENV)/.docs

@@ -1,0 +1,1 @@
+"""Reference implementations of LLM pruning methods on one shared harness."""

@@ -1,0 +1,93 @@
+"""Find the contract: every folder that holds a method is tested by all clauses that cover it."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("implementations.harness.clauses")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Read `<slug>/<slug>.py` as the contract of that method."""
+    if file_path.stem == file_path.parent.name and file_path.suffix == ".py":
+        return Contract.from_parent(parent, path=file_path)
+    return None
+
+
+class Contract(pytest.File):
+    """The contract of one method folder."""
+
+    def collect(self) -> Iterator[pytest.Item]:
+        from implementations.harness import conformance, get
+
+        for case in conformance.cases(get(self.path.stem)):
+            yield ContractCase.from_parent(self, name=f"contract::{case.name}", case=case)
+
+
+class ContractCase(pytest.Item):
+    """One clause of the contract for one family."""
+
+    def __init__(self, *, case, **arguments):  # type: ignore[no-untyped-def]
+        super().__init__(**arguments)
+        self.case = case
+
+    def runtest(self) -> None:
+        """Check the clause."""
+        self.case.check()
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Name the case in pytest's output."""
+        return self.path, 0, f"contract of {self.path.stem}: {self.case.name}"
+
+
+@pytest.fixture(scope="session")
+def first_blocks() -> FirstBlocks:
+    """What tests marked `model` share: four real blocks, dense and pruned by any method."""
+    return FirstBlocks()
+
+
+class FirstBlocks:
+    """The first four blocks of the embedded model, with the text of protocol `quick`."""
+
+    def __init__(self) -> None:
+        from implementations.harness import load_model, remove_blocks
+        from implementations.harness.protocol import get_protocol
+        from implementations.harness.samples import prepare
+
+        self.dense = load_model("smollm2-135m")
+        remove_blocks(self.dense, range(4, len(self.dense.blocks)))
+        samples = prepare(get_protocol("quick"), self.dense)
+        self.calibration = samples.calibration
+        self.held_out = samples.evaluations["ppl/wikipedia/512"].ids[:4]
+
+    def pruned(self, slug: str, **settings: Any) -> Any:
+        """Return a pruned copy."""
+        from implementations.harness import get
+
+        model = copy.deepcopy(self.dense)
+        get(slug).configure(**settings).apply(model, self.calibration)
+        return model
+
+    @functools.cached_property
+    def outputs(self) -> Any:
+        """Outputs of the dense blocks on the text held out, `[samples, length, hidden]`."""
+        return self.run(self.dense)
+
+    @functools.cache  # noqa: B019  # lives as long as the session
+    def error(self, slug: str, **settings: Any) -> float:
+        """Return how far pruning moves the outputs on the text held out, relative and squared."""
+        moved = self.run(self.pruned(slug, **settings)) - self.outputs
+        return float(moved.square().sum() / self.outputs.square().sum())
+
+    def run(self, model: Any) -> Any:
+        """Run a model on the text held out."""
+        import torch
+
+        with torch.no_grad():
+            return model.hf.base_model(self.held_out, use_cache=False).last_hidden_state

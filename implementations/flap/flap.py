@@ -1,0 +1,135 @@
+"""FLAP: cut the heads and channels that fluctuate least, keep their mean (An et al., AAAI 2024).
+
+Replace an input channel of a layer by its average and the output changes only as much as that
+channel fluctuates. The average itself is not lost: what the removed channels contributed to the
+output becomes a bias.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    Block,
+    Capabilities,
+    LanguageModel,
+    Method,
+    Moments,
+    Ratio,
+    Tokens,
+    add_bias,
+    cheapest,
+    check_budget,
+    keep_channels,
+    keep_kv_groups,
+    walk,
+)
+
+
+class FLAP(Method):
+    """Remove KV groups and feed-forward channels by one global ranking of their fluctuation.
+
+    Source: An et al., arXiv:2312.11983, WIFV with AL-AM (adaptive over layers and modules).
+    """
+
+    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove."""
+    compensate: bool = True
+    """Add the mean contribution of what is removed to the output bias, formula (3)."""
+    square_attention: bool = False
+    """Square attention scores before they are standardised, as the official code does."""
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also a single calibration token and a budget that would empty the model."""
+        super().check(model, calibration)
+        if calibration is not None and calibration.ids.numel() < 2:
+            raise BadInput("flap needs two calibration tokens or more: one does not fluctuate")
+        check_budget(torch.cat([costs(block) for block in model.blocks]), self.sparsity)
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Score all units on the dense model, remove the lowest, return the widths left."""
+        moments = [
+            block.observe(o=Moments, down=Moments)
+            for block in walk(model, calibration, edits=False)  # statistics of the dense model
+        ]
+        blocks = model.blocks
+        scores = [self.score(block, seen) for block, seen in zip(blocks, moments, strict=True)]
+        removed = cheapest(
+            torch.cat(scores), torch.cat([costs(block) for block in blocks]), self.sparsity
+        )
+        for block, seen, lost in zip(
+            blocks, moments, removed.split([len(s) for s in scores]), strict=True
+        ):
+            self.remove(block, seen, lost)
+        return {
+            "kv_groups": [block.attention.kv_heads for block in blocks],
+            "channels": [block.feed_forward.channels for block in blocks],
+        }
+
+    def score(self, block: Block, seen: dict[str, Moments]) -> Tensor:
+        """Score the units of a block, `[kv groups + channels]`, the KV groups first."""
+        attention = fluctuation(seen["o"].variance, block.attention.o.weight)
+        if self.square_attention:
+            attention = attention.square()
+        channels = fluctuation(seen["down"].variance, block.feed_forward.down.weight)
+        width = block.attention.group * block.attention.head_size  # inputs of o per KV group
+        groups = standardise(attention).view(block.attention.kv_heads, width).mean(dim=1)
+        # The mean over all groups is 0: where a block has only one, rounding must not rank it.
+        return torch.cat([groups.round(decimals=12), standardise(channels)])
+
+    def remove(self, block: Block, seen: dict[str, Moments], lost: Tensor) -> None:
+        """Cut the units marked in `lost [kv groups + channels]` out of a block."""
+        attention, feed_forward = block.attention, block.feed_forward
+        groups, channels = lost.split([attention.kv_heads, feed_forward.channels])
+        heads = groups.repeat_interleave(attention.group * attention.head_size)  # [o inputs]
+        if self.compensate:
+            for linear, mean, gone in (
+                (attention.o, seen["o"].mean, heads),
+                (feed_forward.down, seen["down"].mean, channels),
+            ):
+                if gone.any():
+                    add_bias(linear, compensation(linear.weight, mean, gone))
+        keep_kv_groups(attention, ~groups)
+        keep_channels(feed_forward, ~channels)
+
+
+def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
+    """Score input channels by their variance times the squared norm of their weights, formula (1).
+
+    `variance [in]`, `weight [out, in]`; the result is fp64 `[in]`.
+    """
+    return variance.to(weight.device) * weight.double().square().sum(dim=0)
+
+
+def standardise(scores: Tensor) -> Tensor:
+    """Shift and scale the scores of one layer to mean 0 and deviation 1, formula (2).
+
+    Scores that are all equal become 0: they say nothing about which unit to prefer.
+    """
+    if len(scores) < 2 or scores.min() == scores.max():
+        return torch.zeros_like(scores)  # the deviation is rounding, or there is none
+    return (scores - scores.mean()) / scores.std()
+
+
+def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:
+    """Return what the inputs marked in `gone [in]` added to the output on average, formula (3).
+
+    `B_0 = W ((1 - M) * mean)`, fp64 `[out]`.
+    """
+    return weight.double() @ (mean.to(weight.device) * gone)
+
+
+def costs(block: Block) -> Tensor:
+    """Count the weights that each unit of a block takes with it, in the order of the scores."""
+    attention, feed_forward = block.attention, block.feed_forward
+    hidden = feed_forward.up.in_features
+    # A KV group owns one key and one value head, and the queries and outputs of its heads.
+    group = (2 * attention.group + 2) * attention.head_size * hidden
+    channel = (3 if feed_forward.gate is not None else 2) * hidden
+    return torch.tensor([group] * attention.kv_heads + [channel] * feed_forward.channels)

@@ -1,0 +1,491 @@
+"""FLAP: scores and biases worked out by hand, the paper's identity, whole models, a real one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from implementations.flap import FLAP
+from implementations.flap.flap import compensation, costs, fluctuation, standardise
+from implementations.harness import (
+    BadInput,
+    Block,
+    LanguageModel,
+    Moments,
+    Tokens,
+    add_bias,
+    walk,
+)
+from implementations.harness.method import count_weights
+from implementations.harness.surgery import mask_channels, mask_kv_groups
+from implementations.harness.testing import CONFIGS, random_tokens, tiny_model
+
+every_family = pytest.mark.parametrize("family", list(CONFIGS))
+double = torch.float64
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
+
+
+def moments(x: Tensor) -> Moments:
+    """Return the moments of tokens `[tokens, features]`."""
+    seen = Moments(x.shape[1])
+    seen.update(x)
+    return seen
+
+
+def observed(model: LanguageModel, tokens: Tokens | None = None) -> list[dict[str, Moments]]:
+    """Return what FLAP sees of each block."""
+    look = walk(model, tokens or random_tokens(), edits=False)
+    return [block.observe(o=Moments, down=Moments) for block in look]
+
+
+def inputs(block: Block, model: LanguageModel, tokens: Tokens) -> dict[str, Tensor]:
+    """Return what enters `o` and `down` of a block as the model runs by itself, `[tokens, in]`."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(role: str) -> Any:
+        return lambda _, args: seen.update({role: args[0].flatten(end_dim=-2)})
+
+    handles = [
+        block.linears()[role].register_forward_pre_hook(keep(role)) for role in ("o", "down")
+    ]
+    logits(model, tokens)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
+    return model.hf(input_ids=tokens.ids, use_cache=False).logits
+
+
+def marks(count: int, *marked: int) -> Tensor:
+    """Return `[count]` with True at `marked`."""
+    return torch.tensor([i in marked for i in range(count)])
+
+
+def removed(block: Block, seen: dict[str, Moments], *units: int, compensate: bool = True) -> None:
+    """Remove the numbered units of a block, KV groups first."""
+    count = block.attention.kv_heads + block.feed_forward.channels
+    FLAP(compensate=compensate).remove(block, seen, marks(count, *units))
+
+
+# Formulas
+
+
+def test_fluctuation_is_variance_times_the_squared_column_norm():
+    W = torch.tensor([[1.0, 2.0], [2.0, 0.0]])  # squared column norms 5 and 4
+    assert fluctuation(torch.tensor([1.0, 3.0], dtype=double), W).tolist() == [5.0, 12.0]
+
+
+def test_standardised_by_hand():
+    # Mean 4, unbiased deviation 2.
+    assert standardise(torch.tensor([2.0, 4.0, 6.0])).tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_standardised_scores_have_mean_0_and_deviation_1_at_any_scale():
+    scores = torch.rand(200, dtype=double, generator=torch.Generator().manual_seed(0))
+    ours = standardise(scores)
+    assert float(ours.mean()) == pytest.approx(0, abs=1e-12)
+    assert float(ours.std()) == pytest.approx(1, abs=1e-12)
+    for scale in (1e-12, 128.0, 1e12):  # 128: the official statistic sums over a sequence's tokens
+        torch.testing.assert_close(standardise(scale * scores), ours, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 1536])
+def test_equal_scores_become_zero_and_not_rounding_noise(count: int):
+    # The mean of 0.1s is not 0.1 to the last bit: dividing by such a deviation gives about 1.
+    assert standardise(torch.full((count,), 0.1, dtype=double)).tolist() == [0.0] * count
+
+
+def test_compensation_by_hand():
+    W = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    mean = torch.tensor([10.0, 0.5], dtype=double)
+    assert compensation(W, mean, marks(2, 1)).tolist() == [1.0, 2.0]
+    assert compensation(W, mean, marks(2, 0, 1)).tolist() == [11.0, 32.0]
+    assert compensation(W, mean, marks(2)).tolist() == [0.0, 0.0]
+
+
+def case(seed: int, tokens: int = 40, out: int = 5, features: int = 7) -> tuple[Tensor, Tensor]:
+    """Return inputs far from mean zero `[tokens, in]` and a weight `[out, in]`, fp64."""
+    generator = torch.Generator().manual_seed(seed)
+    X = torch.randn(tokens, features, generator=generator, dtype=double)
+    offset = torch.randn(features, generator=generator, dtype=double)
+    return X + offset, torch.randn(out, features, generator=generator, dtype=double)
+
+
+@given(seed=st.integers(0, 1000), j=st.integers(0, 6))
+def test_removing_one_channel_costs_its_variance_times_its_norm(seed: int, j: int):
+    X, W = case(seed)
+    gone = marks(7, j)
+    bias = compensation(W, moments(X).mean, gone)
+    error = (X @ W.T - ((X * ~gone) @ W.T + bias)).square().sum(dim=1).mean()
+    biased = X[:, j].var(correction=0)
+    assert float(error) == pytest.approx(float(biased * W[:, j].square().sum()), rel=1e-9)
+    score = fluctuation(moments(X).variance, W)[j]  # unbiased, as formula (1)
+    assert float(error) == pytest.approx(float(score) * (len(X) - 1) / len(X), rel=1e-9)
+
+
+@given(seed=st.integers(0, 1000), lost=st.lists(st.booleans(), min_size=7, max_size=7))
+def test_the_bias_helps_and_keeps_the_mean_output(seed: int, lost: list[bool]):
+    X, W = case(seed)
+    gone = torch.tensor(lost)
+    dense, bare = X @ W.T, (X * ~gone) @ W.T
+    whole = bare + compensation(W, moments(X).mean, gone)
+    assert (dense - whole).square().sum() <= (dense - bare).square().sum() + 1e-9
+    torch.testing.assert_close(whole.mean(dim=0), dense.mean(dim=0), rtol=0, atol=1e-9)
+
+
+# Units and their costs
+
+
+def shaped(hidden: int, heads: int, kv_heads: int, channels: int) -> Block:
+    """Return a block of these shapes that holds no memory."""
+    config = LlamaConfig(
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=channels,
+        num_hidden_layers=1,
+        vocab_size=8,
+    )
+    with torch.device("meta"):
+        return LanguageModel(LlamaForCausalLM(config)).blocks[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio"),
+    [
+        ((576, 9, 3, 1536), 170.67),  # SmolLM2-135M
+        ((4096, 32, 8, 14336), 426.67),  # Llama-3-8B
+        ((4096, 32, 32, 11008), 170.67),  # LLaMA-7B: the 512/3 of the official code
+    ],
+)
+def test_a_kv_group_costs_this_many_channels(shape, ratio: float):
+    kv_heads, unit = shape[2], costs(shaped(*shape))
+    assert float(unit[0] / unit[-1]) == pytest.approx(ratio, abs=0.005)
+    assert unit[:kv_heads].unique().numel() == unit[kv_heads:].unique().numel() == 1
+
+
+@every_family
+def test_costs_add_up_to_the_weights_of_the_block(family: str):
+    for block in tiny_model(family).blocks:
+        weights = sum(linear.weight.numel() for linear in block.linears().values())
+        assert int(costs(block).sum()) == weights
+
+
+def attention_only(W_o: Tensor, heads: int) -> Block:
+    """Return a block whose heads have size 1 and whose `o` is given, with two idle channels."""
+    model = tiny_model(
+        blocks=1,
+        hidden_size=len(W_o),
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=1,
+        intermediate_size=2,
+    )
+    block = model.blocks[0]
+    block.attention.o.weight.data = W_o
+    return block
+
+
+def test_the_steady_head_goes_first_and_leaves_its_mean():
+    block = attention_only(torch.eye(2), heads=2)
+    # Head 0 says 0 and 2, head 1 always 1: the means are equal, the fluctuations 2 and 0.
+    steady = {"o": moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]])), "down": moments(torch.eye(2))}
+    scores = FLAP().score(block, steady)
+    assert scores[:2].tolist() == pytest.approx([0.5**0.5, -(0.5**0.5)])
+    removed(block, steady, 1)
+    assert block.attention.kv_heads == 1
+    assert block.attention.o.weight.tolist() == [[1.0], [0.0]]
+    assert block.attention.o.bias.tolist() == [0.0, 1.0]
+    assert block.feed_forward.down.bias is None  # nothing was removed there
+
+
+def test_a_groups_score_is_the_mean_over_its_own_inputs_of_o():
+    model = tiny_model("llama")  # 4 heads of 8 in 2 KV groups
+    seen = observed(model)[0]
+    block = model.blocks[0]
+    o = block.attention.o.weight.detach().double()
+    raw = seen["o"].variance * o.square().sum(dim=0)  # [32]
+    by_hand = (raw - raw.mean()) / raw.std()
+    for square in (False, True):
+        scores = FLAP(square_attention=square).score(block, seen)
+        assert len(scores) == 2 + 48
+        for group in range(2):
+            own = by_hand[16 * group : 16 * (group + 1)].mean()
+            assert (float(scores[group]) == pytest.approx(float(own), abs=1e-9)) is not square
+    squared = (raw.square() - raw.square().mean()) / raw.square().std()
+    assert scores[:2].tolist() == pytest.approx(squared.view(2, 16).mean(dim=1).tolist(), abs=1e-9)
+
+
+def test_the_scale_of_a_layer_does_not_matter():
+    model = tiny_model()
+    seen, block = observed(model)[1], model.blocks[1]
+    before = FLAP().score(block, seen)
+    block.attention.o.weight.data *= 100
+    block.feed_forward.down.weight.data /= 100
+    torch.testing.assert_close(FLAP().score(block, seen), before, rtol=0, atol=1e-6)
+
+
+def test_permuting_heads_permutes_their_scores():
+    dense = tiny_model("mistral")  # 4 heads of 8, each with its own key and value
+    turned = copy.deepcopy(dense)
+    order = [2, 0, 3, 1]
+    rows = torch.arange(32).view(4, 8)[order].flatten()
+    attention = turned.blocks[0].attention
+    for linear in (attention.q, attention.k, attention.v):
+        linear.weight.data = linear.weight.data[rows]
+    attention.o.weight.data = attention.o.weight.data[:, rows]
+    before, after = (FLAP().score(m.blocks[0], observed(m)[0]) for m in (dense, turned))
+    torch.testing.assert_close(after[:4], before[order], rtol=0, atol=1e-5)
+    torch.testing.assert_close(after[4:], before[4:], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_where_a_block_has_one_group_rounding_does_not_rank_it(batch_size: int):
+    model = tiny_model("qwen3", blocks=4)  # MQA: the mean over all inputs of o, which is 0
+    tokens = random_tokens(batch_size=batch_size)
+    scores = [
+        FLAP().score(block, seen)
+        for block, seen in zip(model.blocks, observed(model, tokens), strict=True)
+    ]
+    assert [float(score[0]) for score in scores] == [0.0] * 4
+
+
+# Removal
+
+
+@every_family
+def test_one_channel_of_a_real_block_costs_its_variance_times_its_norm(family: str):
+    model, tokens = tiny_model(family), random_tokens()
+    seen, x = observed(model)[0], inputs(model.blocks[0], model, tokens)["down"].double()
+    for j in (0, 17, 47):
+        block = copy.deepcopy(model.blocks[0])
+        dense = block.feed_forward.down
+        W, bias = dense.weight.double(), 0 if dense.bias is None else dense.bias.double()
+        expected = x[:, j].var(correction=0) * W[:, j].square().sum()
+        removed(block, seen, block.attention.kv_heads + j)
+        pruned = block.feed_forward.down
+        kept = torch.cat([x[:, :j], x[:, j + 1 :]], dim=1)
+        y = kept @ pruned.weight.double().T + pruned.bias.double()
+        error = (x @ W.T + bias - y).square().sum(dim=1).mean()
+        assert float(error) == pytest.approx(float(expected), rel=1e-3)
+
+
+@every_family
+def test_a_removed_group_is_gone_from_all_four_layers(family: str):
+    model = tiny_model(family, num_key_value_heads=2)
+    dense = copy.deepcopy(model.blocks[0])
+    block, seen = model.blocks[0], observed(model)[0]
+    groups, size, group = dense.attention.kv_heads, dense.attention.head_size, dense.attention.group
+    removed(block, seen, 1)
+    kept = [g for g in range(groups) if g != 1]
+    keys = torch.arange(groups * size).view(groups, size)[kept].flatten()
+    queries = torch.arange(groups * group * size).view(groups, group * size)[kept].flatten()
+    was, now = dense.attention, block.attention
+    assert (now.kv_heads, now.group, now.head_size) == (groups - 1, group, size)
+    assert torch.equal(now.q.weight, was.q.weight[queries])
+    assert torch.equal(now.k.weight, was.k.weight[keys])
+    assert torch.equal(now.v.weight, was.v.weight[keys])
+    assert torch.equal(now.o.weight, was.o.weight[:, queries])
+    assert torch.equal(block.feed_forward.up.weight, dense.feed_forward.up.weight)
+
+
+@every_family
+def test_slicing_equals_masking_with_the_same_biases(family: str):
+    model = tiny_model(family)
+    masked, seen = copy.deepcopy(model), observed(model)
+    for index, block in enumerate(model.blocks):
+        groups, channels = block.attention.kv_heads, block.feed_forward.channels
+        # The first block loses all of its attention, the second all of its feed-forward part.
+        lost = marks(
+            groups + channels, *([*range(groups), groups + 3], [*range(groups, 99)])[index]
+        )
+        twin = masked.blocks[index]
+        heads = lost[:groups].repeat_interleave(block.attention.group * block.attention.head_size)
+        for linear, mean, gone in (
+            (twin.attention.o, seen[index]["o"].mean, heads),
+            (twin.feed_forward.down, seen[index]["down"].mean, lost[groups:]),
+        ):
+            add_bias(linear, compensation(linear.weight, mean, gone))
+        mask_kv_groups(twin.attention, ~lost[:groups])
+        mask_channels(twin.feed_forward, ~lost[groups:])
+        FLAP().remove(block, seen[index], lost)
+    assert model.blocks[0].attention.kv_heads == 0
+    assert model.blocks[1].feed_forward.channels == 0
+    tokens = random_tokens(seed=1)
+    torch.testing.assert_close(logits(model, tokens), logits(masked, tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_constant_channels_score_lowest_and_their_removal_changes_nothing():
+    model, tokens = tiny_model("opt"), random_tokens()
+    constant = {0: [3, 4, 20], 1: [0, 47]}
+    for index, channels in constant.items():
+        up = model.blocks[index].feed_forward.up
+        up.weight.data[channels] = 0
+        up.bias.data[channels] = 2.0  # relu(2) for every token
+    dense = logits(model, tokens)
+    for compensate in (True, False):
+        pruned = copy.deepcopy(model)
+        seen = observed(pruned)
+        for block, mine in zip(pruned.blocks, seen, strict=True):
+            channels, groups = constant[block.index], block.attention.kv_heads
+            scores = FLAP().score(block, mine)[groups:]
+            assert mine["down"].variance[channels].tolist() == [0.0] * len(channels)
+            assert mine["down"].mean[channels].tolist() == [2.0] * len(channels)
+            assert scores[channels].tolist() == [float(scores.min())] * len(channels)
+            removed(block, mine, *(groups + c for c in channels), compensate=compensate)
+        assert torch.allclose(logits(pruned, tokens), dense, rtol=0, atol=1e-5) is compensate
+
+
+# Whole models
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_nothing_is_removed_at_0(family: str):
+    model = tiny_model(family)
+    before = copy.deepcopy(model.hf.state_dict())
+    outcome = FLAP(sparsity=0).apply(model, random_tokens())
+    after = model.hf.state_dict()
+    assert list(after) == list(before)  # no bias was made either
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert outcome.achieved == 0
+
+
+@every_family
+@pytest.mark.parametrize("sparsity", [0.1, 0.2, 0.3, 0.5, 0.8, 0.9])
+def test_the_budget_is_met_in_weights_within_half_of_the_largest_unit(family, sparsity):
+    model = tiny_model(family, blocks=3)
+    dense = count_weights(model).all
+    unit = int(max(costs(block).max() for block in model.blocks))
+    outcome = FLAP(sparsity=sparsity).apply(model, random_tokens())
+    left = count_weights(model).all
+    assert abs(dense - left - sparsity * dense) <= unit / 2
+    assert outcome.achieved == pytest.approx(1 - left / dense)
+    assert outcome.details == {
+        "kv_groups": [block.attention.kv_heads for block in model.blocks],
+        "channels": [block.feed_forward.channels for block in model.blocks],
+    }
+
+
+@every_family
+def test_what_goes_is_what_scores_lowest_on_the_dense_model(family: str):
+    model = tiny_model(family, blocks=3)
+    scores = [
+        FLAP().score(block, seen) for block, seen in zip(model.blocks, observed(model), strict=True)
+    ]
+    groups = [block.attention.kv_heads for block in model.blocks]
+    outcome = FLAP(sparsity=0.4).apply(model, random_tokens())
+    left = zip(outcome.details["kv_groups"], outcome.details["channels"], strict=True)
+    ranked = torch.cat(scores).sort(stable=True).values
+    count = sum(map(len, scores)) - sum(map(sum, left))
+    edge = float(ranked[count - 1] + ranked[count]) / 2  # between the last to go and the first kept
+    for index, (score, n) in enumerate(zip(scores, groups, strict=True)):
+        assert outcome.details["kv_groups"][index] == int((score[:n] > edge).sum())
+        assert outcome.details["channels"][index] == int((score[n:] > edge).sum())
+    assert len(set(outcome.details["channels"])) > 1  # widths adapt to the block
+
+
+def test_the_calibration_passes_each_block_once():
+    model, calls = tiny_model(blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    FLAP().apply(model, random_tokens(samples=6, batch_size=2))
+    assert calls == [0] * 3 + [1] * 3 + [2] * 3
+
+
+def test_a_layer_whose_inputs_all_score_alike_stays_finite():
+    model = tiny_model()
+    model.blocks[0].feed_forward.down.weight.data.zero_()  # every score of the layer is 0
+    model.blocks[0].attention.o.weight.data.zero_()
+    seen = observed(model)[0]
+    assert FLAP().score(model.blocks[0], seen).tolist() == [0.0] * 50
+    FLAP(sparsity=0.5).apply(model, random_tokens())
+    assert bool(logits(model, random_tokens()).isfinite().all())
+
+
+@every_family
+def test_emptied_blocks_generate_with_and_without_a_cache(family: str):
+    model, seen = tiny_model(family), observed(tiny_model(family))
+    first, second = model.blocks
+    removed(first, seen[0], *range(first.attention.kv_heads))
+    removed(second, seen[1], *range(second.attention.kv_heads, second.attention.kv_heads + 48))
+    prompt = random_tokens(1, 6, seed=2).ids
+    told = [
+        model.hf.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=16,
+            min_new_tokens=16,
+            do_sample=False,
+            use_cache=cache,
+        )
+        for cache in (True, False)
+    ]
+    assert told[0].shape == (1, 22)
+    assert torch.equal(told[0], told[1])
+
+
+def test_a_pruned_model_can_be_pruned_again():
+    model, tokens = tiny_model(blocks=3), random_tokens()
+    dense = count_weights(model).all
+    FLAP(sparsity=0.7).apply(model, tokens)
+    assert 0 in [b.attention.kv_heads for b in model.blocks]  # an emptied attention among them
+    once = count_weights(model).all
+    FLAP(sparsity=0.3).apply(model, tokens)
+    largest = max(int(costs(b).max()) for b in tiny_model(blocks=1).blocks)
+    assert abs(count_weights(model).all - 0.7 * once) <= largest / 2
+    assert count_weights(model).all < once < dense
+    assert bool(logits(model, tokens).isfinite().all())
+
+
+def test_an_emptied_model_and_a_single_token_are_refused():
+    for settings, tokens, message in (
+        ({"sparsity": 1.0}, random_tokens(), "empty the model"),
+        ({"sparsity": 0.99}, random_tokens(), "empty the model"),
+        ({}, Tokens.from_ids(torch.tensor([[5]])), "two calibration tokens"),
+    ):
+        model = tiny_model()
+        before = copy.deepcopy(model.hf.state_dict())
+        with pytest.raises(BadInput, match=message):
+            FLAP(**settings).apply(model, tokens)
+        after = model.hf.state_dict()
+        assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_compensation_brings_the_mean_of_every_block_back():
+    model, tokens = tiny_model("opt"), random_tokens()
+    seen, block = observed(model)[0], model.blocks[0]
+    x = inputs(block, model, tokens)["down"]
+    down = block.feed_forward.down
+    dense = x @ down.weight.T + down.bias
+    removed(block, seen, *(block.attention.kv_heads + c for c in range(0, 48, 3)))
+    kept = torch.ones(48, dtype=torch.bool)
+    kept[::3] = False
+    pruned = x[:, kept] @ down.weight.T + down.bias
+    torch.testing.assert_close(pruned.mean(dim=0), dense.mean(dim=0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.model
+def test_on_real_blocks_compensation_helps_and_widths_adapt(first_blocks):
+    errors = []
+    for compensate in (True, False):
+        pruned = first_blocks.pruned("flap", sparsity=0.2, compensate=compensate)
+        errors.append(float((first_blocks.run(pruned) - first_blocks.outputs).square().sum()))
+    assert 0 < errors[0] < errors[1]
+    dense = count_weights(first_blocks.dense).all
+    unit = int(costs(first_blocks.dense.blocks[0]).max())
+    assert abs(count_weights(pruned).all - 0.8 * dense) <= unit / 2
+    assert len({block.feed_forward.channels for block in pruned.blocks}) > 1

@@ -1,0 +1,33 @@
+"""Spreading a budget over units of different cost; budgets are counted in parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from implementations.harness.errors import BadInput
+
+
+def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
+    """Mark the units to remove: the lowest scores whose costs together come nearest the budget.
+
+    `scores` and `costs` are `[units]`, the budget is `share` of all costs; the result is boolean
+    `[units]`. It misses the budget by at most half of the unit at the border; ties go to the
+    earlier unit.
+    """
+    order = torch.argsort(scores, stable=True)
+    spent = costs.to(order.device)[order].double().cumsum(dim=0)
+    spent = torch.cat([spent.new_zeros(1), spent])  # [units + 1]: after removing none, one, ...
+    count = int((spent - share * spent[-1]).abs().argmin())
+    removed = torch.zeros_like(scores, dtype=torch.bool)
+    removed[order[:count]] = True
+    return removed
+
+
+def check_budget(costs: Tensor, share: float) -> None:
+    """Raise `BadInput` when `share` of `costs` would leave nothing of the model."""
+    if (1 - share) * float(costs.sum()) < float(costs.max()) / 2:
+        raise BadInput(
+            f"sparsity {share:g} would empty the model: less than half of its largest unit would "
+            "stay; ask for less"
+        )

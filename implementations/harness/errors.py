@@ -1,0 +1,25 @@
+"""Errors and warnings of the harness: each message names the input and the way out."""
+
+
+class AtlasError(Exception):
+    """Base of every error the harness raises on purpose; `exit_code` is what `atlas` returns."""
+
+    exit_code = 1
+
+
+class BadInput(AtlasError, ValueError):
+    """What was asked for cannot be: a wrong value, name, file or combination (exit code 2)."""
+
+    exit_code = 2
+
+
+class NumericsError(AtlasError):
+    """NaN, infinity or a matrix that cannot be factorised; the message names block and layer."""
+
+
+class Unavailable(AtlasError):
+    """Something outside the program is missing: network, package, disk space, permission."""
+
+
+class AtlasWarning(UserWarning):
+    """A deviation that does not stop a run but that its record must keep."""

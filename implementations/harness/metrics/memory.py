@@ -1,0 +1,176 @@
+"""Peak memory of a piece of work, by the best instrument that the machine has."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+import torch
+
+from implementations.harness.errors import BadInput
+
+STATUS = Path("/proc/self/status")
+CLEAR = Path("/proc/self/clear_refs")
+INTERVAL = 0.005  # seconds between two samples
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory in use during a piece of work, in bytes."""
+
+    bytes: int
+    start: int
+    """In use when the work began."""
+    how: str
+    """What was read, in words."""
+
+    @property
+    def above_start(self) -> int:
+        """What the work itself needed at most."""
+        return self.bytes - self.start
+
+
+class Watch:
+    """Holds the `peak` once the work is done."""
+
+    def __init__(self) -> None:
+        self._peak: Peak | None = None
+
+    @property
+    def peak(self) -> Peak:
+        """The result; raises `BadInput` while the work is still going on."""
+        if self._peak is None:
+            raise BadInput("the peak is known when the `with peak_memory(...)` block has ended")
+        return self._peak
+
+
+class Instrument(Protocol):
+    """Something that can tell the most memory in use between two moments."""
+
+    how: str
+
+    def start(self) -> int:
+        """Begin, and return the bytes in use now."""
+
+    def stop(self) -> int:
+        """End, and return the most bytes that were in use since `start`."""
+
+
+@contextmanager
+def peak_memory(device: torch.device | str) -> Iterator[Watch]:
+    """Measure the peak of the `with` block: `with peak_memory(device) as watch`, then `watch.peak`.
+
+    On an accelerator that counts, the tensors allocated there; else the resident set of this
+    process, by the kernel's own high-water mark where it can be reset (Linux), or by sampling.
+    Two of them must not be nested: each resets the counter.
+    """
+    instrument = best_instrument(torch.device(device))
+    watch = Watch()
+    start = instrument.start()
+    try:
+        yield watch
+    finally:
+        watch._peak = Peak(bytes=instrument.stop(), start=start, how=instrument.how)
+
+
+def best_instrument(device: torch.device) -> Instrument:
+    """Choose the instrument for `device` on this machine."""
+    if device.type != "cpu" and hasattr(torch.get_device_module(device), "max_memory_allocated"):
+        return AllocatorCount(device)
+    return HighWaterMark() if HighWaterMark.available() else Sampling()
+
+
+class AllocatorCount:
+    """What torch's allocator handed out on an accelerator; exact."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.module = torch.get_device_module(device)
+        self.how = f"tensors allocated on {device.type}"
+
+    def start(self) -> int:
+        """Begin, and return the bytes in use now."""
+        gc.collect()
+        self.module.reset_peak_memory_stats(self.device)
+        return int(self.module.memory_allocated(self.device))
+
+    def stop(self) -> int:
+        """End, and return the most bytes that were in use since `start`."""
+        return int(self.module.max_memory_allocated(self.device))
+
+
+class HighWaterMark:
+    """The kernel's high-water mark of this process's resident set; misses no short peak."""
+
+    how = "resident set of the process, high-water mark"
+
+    @staticmethod
+    def available() -> bool:
+        """Whether the mark can be reset here: on Linux, unless a container forbids it."""
+        try:
+            CLEAR.write_text("5")
+        except OSError:
+            return False
+        return True
+
+    def start(self) -> int:
+        """Begin, and return the bytes in use now."""
+        _give_back_freed()
+        CLEAR.write_text("5")  # 5: the mark falls to what is resident now
+        return self._read("VmRSS")
+
+    def stop(self) -> int:
+        """End, and return the most bytes that were in use since `start`."""
+        return self._read("VmHWM")
+
+    @staticmethod
+    def _read(field: str) -> int:
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
+        return int(line.split()[1]) * 1024
+
+
+class Sampling:
+    """The largest of many looks at the resident set; a peak between two looks is missed."""
+
+    how = f"resident set of the process, sampled every {INTERVAL * 1000:.0f} ms"
+
+    def __init__(self) -> None:
+        self.process = psutil.Process()
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.highest = 0
+
+    def start(self) -> int:
+        """Begin, and return the bytes in use now."""
+        _give_back_freed()
+        self.highest = start = self._resident()
+        self.thread.start()
+        return start
+
+    def stop(self) -> int:
+        """End, and return the most bytes that were in use since `start`."""
+        self.done.set()
+        self.thread.join()
+        return max(self.highest, self._resident())
+
+    def _look(self) -> None:
+        while not self.done.wait(INTERVAL):
+            self.highest = max(self.highest, self._resident())
+
+    def _resident(self) -> int:
+        return int(self.process.memory_info().rss)
+
+
+def _give_back_freed() -> None:
+    """Return freed memory to the system: what the allocator kept would hide what comes next."""
+    gc.collect()
+    library = ctypes.CDLL(None) if hasattr(ctypes, "CDLL") and STATUS.exists() else None
+    if library is not None and hasattr(library, "malloc_trim"):  # glibc
+        library.malloc_trim(0)

@@ -1,0 +1,154 @@
+"""Pruned language models whose blocks differ in width, which no stock configuration can express.
+
+This file lies beside the weights of such a checkpoint and needs only torch and transformers:
+
+    AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+
+The configuration is that of the dense model with one entry a block in `config.pruned_shapes`:
+
+    {"heads": 6, "kv_heads": 2, "channels": 40, "biases": ["o_proj", "down_proj"]}
+
+Made by the Pruning Atlas, Apache-2.0.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import (
+    Cache,
+    Gemma3ForCausalLM,
+    LlamaForCausalLM,
+    MistralForCausalLM,
+    OPTForCausalLM,
+    PreTrainedConfig,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+)
+
+# What the rows (outputs) and the columns (inputs) of each linear layer of a block count.
+ROWS = {
+    "q_proj": "heads",
+    "k_proj": "kv_heads",
+    "v_proj": "kv_heads",
+    "gate_proj": "channels",
+    "up_proj": "channels",
+    "fc1": "channels",
+}
+COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
+
+
+class Headless(nn.Module):  # a name with "Attention" would keep transformers from switching kernels
+    """An attention without heads: it puts out the bias of its output projection, or zero."""
+
+    layer_idx: int
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        vars(self).update(vars(attention))  # its parts, numbers and mode: only `forward` differs
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
+        """Return the output, `[batch, length, hidden]`, and no attention weights."""
+        for argument in (*args, *kwargs.values()):  # its name differs between releases
+            if isinstance(argument, Cache):
+                # The model reads the number of past tokens off the cache of its first block, so
+                # even this one has to store something for each token: one zero.
+                nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1).unsqueeze(1)
+                argument.update(nothing, nothing, self.layer_idx)
+        output: Any = self.o_proj if hasattr(self, "o_proj") else self.out_proj
+        return output(hidden_states[..., :0]), None
+
+
+def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:
+    """Keep only the rows (dim 0, with their biases) or the columns (dim 1) `keep`, in place.
+
+    The parameters stay the same objects, with their dtype, device and `requires_grad`.
+    """
+    weight = linear.weight.data[keep] if dim == 0 else linear.weight.data[:, keep]
+    linear.weight.data = weight.clone()  # a view would hold on to the whole old weight
+    linear.weight.grad = None
+    if dim == 0 and linear.bias is not None:
+        linear.bias.data = linear.bias.data[keep].clone()
+        linear.bias.grad = None
+    linear.out_features, linear.in_features = weight.shape
+
+
+def count_heads(attention: Any, heads: int, kv_heads: int) -> None:
+    """Write the head counts where the forward pass of an attention reads them."""
+    if hasattr(attention, "num_heads"):
+        attention.num_heads = heads
+    if hasattr(attention, "num_key_value_groups") and kv_heads:
+        attention.num_key_value_groups = heads // kv_heads
+
+
+def reshape(block: Any, shape: dict[str, Any]) -> None:
+    """Give a dense block the widths and the biases of one entry of `config.pruned_shapes`."""
+    attention = block.self_attn
+    width = {
+        "heads": shape["heads"] * attention.head_dim,
+        "kv_heads": shape["kv_heads"] * attention.head_dim,
+        "channels": shape["channels"],
+    }
+    for path, linear in block.named_modules():
+        name = path.rpartition(".")[2]
+        if name in ROWS:
+            shrink(linear, 0, slice(width[ROWS[name]]))
+        elif name in COLUMNS:
+            shrink(linear, 1, slice(width[COLUMNS[name]]))
+        else:
+            continue
+        if name in shape["biases"] and linear.bias is None:
+            linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
+    count_heads(attention, shape["heads"], shape["kv_heads"])
+    if shape["heads"] == 0:
+        block.self_attn = Headless(attention)
+
+
+class Pruned:
+    """Mixin for a stock model class: every block takes its shape from `config.pruned_shapes`."""
+
+    model: Any
+    # `save_pretrained` then puts this file beside the weights and names it in the configuration.
+    _auto_class: str | None = "AutoModelForCausalLM"
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__(config)  # type: ignore[call-arg]
+        decoder = getattr(self.model, "decoder", self.model)
+        for block, shape in zip(decoder.layers, config.pruned_shapes, strict=True):
+            reshape(block, shape)
+
+
+class PrunedLlamaForCausalLM(Pruned, LlamaForCausalLM):
+    """Llama with blocks of different widths."""
+
+
+class PrunedMistralForCausalLM(Pruned, MistralForCausalLM):
+    """Mistral with blocks of different widths."""
+
+
+class PrunedQwen2ForCausalLM(Pruned, Qwen2ForCausalLM):
+    """Qwen2 with blocks of different widths."""
+
+
+class PrunedQwen3ForCausalLM(Pruned, Qwen3ForCausalLM):
+    """Qwen3 with blocks of different widths."""
+
+
+class PrunedGemma3ForCausalLM(Pruned, Gemma3ForCausalLM):
+    """Gemma 3 (text) with blocks of different widths."""
+
+
+class PrunedOPTForCausalLM(Pruned, OPTForCausalLM):
+    """OPT with blocks of different widths."""
+
+
+# The key is `config.model_type`.
+CLASSES = {
+    "llama": PrunedLlamaForCausalLM,
+    "mistral": PrunedMistralForCausalLM,
+    "qwen2": PrunedQwen2ForCausalLM,
+    "qwen3": PrunedQwen3ForCausalLM,
+    "gemma3_text": PrunedGemma3ForCausalLM,
+    "opt": PrunedOPTForCausalLM,
+}

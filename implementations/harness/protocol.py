@@ -1,0 +1,178 @@
+"""Protocols: what is calibrated on, what is measured and how, under one name.
+
+Neither torch nor transformers is needed; `samples.py` makes the tokens that a protocol names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from implementations.harness.errors import BadInput
+
+Length = Annotated[int, Field(ge=2)]  # a window needs one token to see and one to predict
+DType = Literal["float32", "bfloat16", "float16"]
+
+PROMPT = "The history of the city begins with"
+
+
+class Part(BaseModel):
+    """Base of the parts of a protocol: frozen, strict, and nothing unknown is accepted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class CalibrationText(Part):
+    """`samples` sequences of `length` tokens drawn at random by the seed of the run.
+
+    `windows` draws starts in the one long text, before its last `reserve` full windows of
+    `reserve_length` tokens, which are kept for evaluation; `documents` draws documents long
+    enough and one start in each, as the papers do.
+    """
+
+    text: str
+    samples: PositiveInt
+    length: Length
+    draw: Literal["windows", "documents"] = "windows"
+    reserve: int = Field(default=0, ge=0)
+    reserve_length: Length = 1024
+
+
+class EvaluationText(Part):
+    """Adjoining windows of `length` tokens: the first or last `windows`, or all full ones."""
+
+    text: str
+    length: Length
+    windows: PositiveInt | None = None
+    take: Literal["first", "last"] = "first"
+
+    @property
+    def metric(self) -> str:
+        """The name of the perplexity measured on it, such as `ppl/wikipedia/1024`."""
+        return f"ppl/{Path(self.text).stem}/{self.length}"
+
+
+class Generation(Part):
+    """The sample of greedy text that every run continues."""
+
+    prompt: str = PROMPT
+    tokens: PositiveInt = 64
+
+
+class SpeedTest(Part):
+    """How dense and pruned are timed in turn: `prompt` tokens read and `tokens` made a repeat."""
+
+    prompt: PositiveInt = 128
+    tokens: PositiveInt = 32
+    repeats: PositiveInt = 5
+    batch: PositiveInt = 1
+
+
+class Protocol(Part):
+    """Everything two numbers must share to be compared; `batch_size` changes only the speed."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    about: str = ""
+    model: str | None = None
+    dtype: DType = "float32"
+    calibration: CalibrationText
+    evaluations: Annotated[tuple[EvaluationText, ...], Field(min_length=1)]
+    generation: Generation = Generation()
+    speed: SpeedTest = SpeedTest()
+    batch_size: PositiveInt = 4
+
+    @model_validator(mode="after")
+    def _one_metric_a_name(self) -> Protocol:
+        names = self.metrics
+        if len(set(names)) != len(names):
+            raise ValueError(f"two evaluations have the same name: {', '.join(names)}")
+        return self
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the perplexities, in order; the first one ranks."""
+        return [evaluation.metric for evaluation in self.evaluations]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the numbers."""
+        content = self.model_dump(mode="json", exclude={"about", "batch_size"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            name="smol",
+            about="SmolLM2-135M-Instruct on real text, minutes on a CPU",
+            model="smollm2-135m",
+            calibration=CalibrationText(text="c4", samples=32, length=1024, reserve=16),
+            evaluations=(
+                EvaluationText(text="wikipedia", length=1024, windows=32),
+                EvaluationText(text="c4", length=1024, windows=16, take="last"),
+            ),
+        ),
+        Protocol(
+            name="quick",
+            about="for demonstrations: as smol with a sixteenth of the text; noisy",
+            model="smollm2-135m",
+            calibration=CalibrationText(text="c4", samples=8, length=512, reserve=16),
+            evaluations=(EvaluationText(text="wikipedia", length=512, windows=8),),
+            generation=Generation(tokens=32),
+            speed=SpeedTest(prompt=128, tokens=16, repeats=3),
+        ),
+        Protocol(
+            name="paper",
+            about="what the papers use: WikiText-2 raw test, 128 samples of 2,048 tokens of C4",
+            calibration=CalibrationText(
+                text="c4-train", samples=128, length=2048, draw="documents"
+            ),
+            evaluations=(EvaluationText(text="wikitext2", length=2048),),
+        ),
+    )
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return the protocol of that name, or the one in that YAML file.
+
+    Raises:
+        BadInput: unknown (the nearest name is suggested), or the file is not a valid protocol.
+    """
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    if name.endswith((".yaml", ".yml")):
+        return read(Path(name))
+    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROTOCOLS)}"
+    raise BadInput(f"unknown protocol {name!r}; {hint} (or give the path of a .yaml file)")
+
+
+def read(path: Path) -> Protocol:
+    """Read a protocol from a YAML file; raises `BadInput` with every problem found."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        protocol = Protocol.model_validate_json(json.dumps(content))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
+        raise BadInput(f"cannot read the protocol {path}: {error}") from error
+    except ValidationError as error:
+        raise BadInput(f"{path} is not a protocol: {problems(error)}") from error
+    known = PROTOCOLS.get(protocol.name)
+    if known and known.fingerprint != protocol.fingerprint:
+        raise BadInput(f"{path} changes the protocol {known.name!r} but keeps its name; rename it")
+    return protocol
+
+
+def problems(error: ValidationError) -> str:
+    """Say in one line what a validation found: each place and what is wrong there."""
+    return "; ".join(
+        ".".join(map(str, problem["loc"])) + ": " * bool(problem["loc"]) + problem["msg"]
+        for problem in error.errors()
+    )

@@ -1,0 +1,84 @@
+"""Small accumulators over calibration activations, in fp32 or better whatever the model's dtype.
+
+Each is made as `Statistic(features, device=...)` and fed with `update(x)`, `x [tokens, features]`;
+none depends on how the tokens were cut into batches, beyond rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Gram:
+    """The Gram matrix `X^T X` of a layer's inputs, `[features, features]`, fp32."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.matrix = torch.zeros(features, features, device=device)
+        self.count = 0
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [tokens, features]`."""
+        x = x.float()
+        self.matrix.addmm_(x.T, x)
+        self.count += x.shape[0]
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.matrix.diagonal().isfinite().all())
+
+
+class ColumnNorm:
+    """The L2 norm of each input feature over all tokens."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.squares = torch.zeros(features, device=device)
+        self.count = 0
+
+    @property
+    def norms(self) -> Tensor:
+        """`||X_:j||_2` of every feature, `[features]`, fp32."""
+        return self.squares.sqrt()
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [tokens, features]`."""
+        self.squares += x.float().square().sum(dim=0)
+        self.count += x.shape[0]
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.squares.isfinite().all())
+
+
+class Moments:
+    """Mean and variance of each input feature over all tokens, fp64.
+
+    Batches are merged by the update of Chan, Golub and LeVeque (1983), which loses no digits
+    where the mean is large beside the spread.
+    """
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.mean = torch.zeros(features, dtype=torch.float64, device=device)
+        self.squares = torch.zeros(features, dtype=torch.float64, device=device)  # around the mean
+        self.count = 0
+
+    @property
+    def variance(self) -> Tensor:
+        """The unbiased sample variance, `[features]`; zero for a single token."""
+        return self.squares / max(self.count - 1, 1)
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [tokens, features]`."""
+        x = x.double()
+        added = x.shape[0]
+        total = self.count + added
+        mean = x.mean(dim=0)  # [features]
+        shift = mean - self.mean
+        self.squares += (x - mean).square().sum(dim=0)
+        self.squares += shift.square() * (self.count * added / total)
+        self.mean += shift * (added / total)
+        self.count = total
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.squares.isfinite().all())

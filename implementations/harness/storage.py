@@ -1,0 +1,86 @@
+"""Files and folders of the cache: complete or absent, whatever happens while they are made."""
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from implementations.harness.errors import Unavailable
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+def build(target: Path, needed: int, make: Callable[[Path], Path]) -> None:
+    """Make `target` unless it exists, in one process at a time.
+
+    `make` works in an empty folder beside `target` and returns the file or folder in it that is
+    then renamed to `target`. A process that waited for another one finds its result. `needed` is
+    the free space in bytes that the work takes.
+
+    Raises:
+        Unavailable: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    cache = target.parent
+    with disk_errors_explained(cache, needed):
+        if target.exists():
+            return
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{target.name}.lock"):
+            _remove_leftovers(target)
+            if target.exists():  # another process was faster
+                return
+            if shutil.disk_usage(cache).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with tempfile.TemporaryDirectory(
+                prefix=_prefix(target), dir=cache, ignore_cleanup_errors=True
+            ) as folder:
+                make(Path(folder)).replace(target)
+
+
+@contextmanager
+def disk_errors_explained(folder: Path, needed: int) -> Iterator[None]:
+    """Turn a full disk or an unwritable `folder` into `Unavailable`; other errors pass."""
+    try:
+        yield
+    except Exception as error:
+        if _is_full(error):
+            raise Unavailable(
+                f"no space left in {folder}: about {needed / 1e6:,.0f} MB are needed. Free some "
+                "space, or set PRUNING_ATLAS_CACHE to a folder on a larger disk."
+            ) from error
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            raise Unavailable(
+                f"cannot write in {folder} ({error.strerror}): set PRUNING_ATLAS_CACHE to a folder "
+                "that you may write."
+            ) from error
+        raise
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of the file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.partial-"
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed processes left; under the lock nobody else is at work on `target`."""
+    for folder in target.parent.glob(f"{_prefix(target)}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk is full; safetensors and tokenizers write in Rust and say it in words."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(f"os error {number}" in str(error) for number in _FULL)

@@ -1,0 +1,3 @@
+from implementations.magnitude.magnitude import Magnitude
+
+__all__ = ["Magnitude"]

@@ -1,0 +1,3 @@
+from implementations.sparsegpt.sparsegpt import SparseGPT
+
+__all__ = ["SparseGPT"]

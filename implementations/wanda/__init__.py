@@ -1,0 +1,3 @@
+from implementations.wanda.wanda import Wanda
+
+__all__ = ["Wanda"]

@@ -1,0 +1,447 @@
+"""The built site: its numbers are the records', its links lead somewhere, its text stays text."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
+
+import pytest
+
+from implementations.harness.record import NO_SPEED_UP, Record, load_record, published_folders
+from tools.site.formulas import set_formulas
+from tools.site.pages import pages, rebase
+from tools.site.results import boards
+from tools.site.sources import Atlas, Entry, Method, Source, read, read_entry, read_source
+from tools.site.words import code, count, number, plain, record_path
+
+Cells = dict[str, str]
+
+
+class Page(HTMLParser):
+    """What the tests read of a page: anchors, addresses, and tables of measurements."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.addresses: list[str] = []
+        self.boards: list[list[Cells]] = []
+        self.text = ""
+        self._cell = ""
+        self._hidden = 0
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.ids.add(given.get("id", ""))
+        self.addresses += [given[name] for name in ("href", "src", "xlink:href") if name in given]
+        self._hidden += tag in ("script", "style")
+        if tag == "table" and "atlas-board" in given.get("class", ""):
+            self.boards.append([])
+        if tag == "tr" and self.boards:
+            self.boards[-1].append({"class": given.get("class", "")})
+        if tag in ("td", "th"):
+            self._cell = given.get("data-label") or given.get("class") or "head"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style")
+        if tag in ("td", "th", "thead"):
+            self._cell = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden:
+            return
+        self.text += data
+        if self._cell and self.boards:
+            row = self.boards[-1][-1]
+            row[self._cell] = row.get(self._cell, "") + data
+
+
+def rows(page: Page) -> list[Cells]:
+    """The rows of all boards that hold a setting of a method."""
+    return [
+        row
+        for board in page.boards
+        for row in board[1:]
+        if row["class"] in ("", "collapsed") and "Records" in row
+    ]
+
+
+def value(text: str) -> float:
+    """The first number of a cell."""
+    return float(text.replace("collapsed", "").split()[0].replace(",", "").replace("∞", "inf"))
+
+
+def settings(records: Iterable[Record]) -> list[list[Record]]:
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.method != "dense":
+            groups[record.group].append(record)
+    return list(groups.values())
+
+
+def shown(rows: list[Cells], group: list[Record], names: dict[str, str]) -> Cells:
+    """The one row of the page that stands for a group of records."""
+    first = group[0]
+    seeds = ", ".join(f"seed {record.seed}" for record in sorted(group, key=lambda r: r.seed))
+    metric = first.protocol.metrics[0].split("/")[1].capitalize()
+    mean = statistics.fmean(record.values[first.protocol.metrics[0]] for record in group)
+    found = [
+        row
+        for row in rows
+        if row["head"] == names[first.method]
+        and row["removed"].split("(")[0].strip() == first.settings
+        and row["Records"] == seeds
+        and value(row[metric]) == pytest.approx(mean, rel=1e-3)
+    ]
+    assert len(found) == 1, f"{first.method} {first.settings} {seeds}: {len(found)} rows"
+    return found[0]
+
+
+def assert_numbers_are_the_records(
+    site: Path, records: list[Record], names: dict[str, str]
+) -> None:
+    table = rows(Page(site / "leaderboard.html"))
+    groups = settings(records)
+    assert len(table) == len(groups)
+    for group in groups:
+        row, first = shown(table, group, names), group[0]
+        for metric in first.protocol.metrics:
+            text = {"c4": "C4", "wikipedia": "Wikipedia"}[metric.split("/")[1]]
+            mean = statistics.fmean(record.values[metric] for record in group)
+            assert value(row[text]) == pytest.approx(mean, rel=1e-3)
+        ranking = first.protocol.metrics[0]
+        ratio = statistics.fmean(r.values[ranking] / r.dense.values[ranking] for r in group)
+        assert value(row["× dense"]) == pytest.approx(ratio, abs=0.005, rel=5e-3)
+        assert ("collapsed" in row["× dense"]) == any("collapsed" in r.labels for r in group)
+        assert value(row["Parameters"]) == pytest.approx(first.footprint.parameters / 1e6, abs=0.06)
+        decode = first.speed.decode
+        if decode is None:
+            assert row["Speed"] == "no gain"
+        else:
+            assert value(row["Speed"]) == pytest.approx(decode.ratio, abs=0.005)
+        seconds = statistics.fmean(record.seconds["prune"] for record in group)
+        assert value(row["Pruning"]) == pytest.approx(seconds, abs=0.06, rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def names(repository: Path) -> dict[str, str]:
+    return read(repository).names
+
+
+def test_numbers_on_the_leaderboard_are_the_records(
+    site: Path, records: list[Record], names: dict[str, str]
+) -> None:
+    assert_numbers_are_the_records(site, records, names)
+
+
+def test_dense_row_is_the_one_the_records_carry(site: Path, records: list[Record]) -> None:
+    dense = next(
+        row for row in Page(site / "leaderboard.html").boards[0] if row["class"] == "dense"
+    )
+    for metric, text in zip(records[0].protocol.metrics, ("Wikipedia", "C4"), strict=True):
+        assert value(dense[text]) == pytest.approx(records[0].dense.values[metric], abs=0.005)
+    assert value(dense["Parameters"]) == pytest.approx(134.5)
+
+
+def test_the_published_records_are_on_the_site(
+    repository: Path, build: Callable[..., Path], names: dict[str, str]
+) -> None:
+    site = build(repository)
+    published = read(repository).records
+    assert len(list((site / "records").rglob("*.json"))) == len(published)
+    if any(record.method != "dense" for record in published):
+        assert_numbers_are_the_records(site, list(published), names)
+
+
+def test_methods_that_zero_weights_say_that_no_speed_is_gained(site: Path) -> None:
+    families = [
+        row["head"] for row in Page(site / "leaderboard.html").boards[0] if row["class"] == "family"
+    ]
+    assert [NO_SPEED_UP in family for family in families] == [True, True, False, False]
+
+
+def test_each_method_page_shows_its_own_measurements(
+    site: Path, records: list[Record], names: dict[str, str]
+) -> None:
+    for slug, name in names.items():
+        page = Page(site / "papers" / f"{slug}.html")
+        assert name in page.text
+        own = [record for record in records if record.method == slug]
+        assert len(rows(page)) == len(settings(own))
+
+
+def test_method_pages_show_parameters_and_readme(site: Path, repository: Path) -> None:
+    for method in read(repository).methods:
+        text = " ".join(Page(site / "papers" / f"{method.slug}.html").text.split())
+        for parameter in method.source.parameters:
+            assert parameter.name in text
+            assert parameter.meaning.replace("`", "") in text
+        if "## Differences from the paper" in method.readme:
+            assert "Differences from the paper" in text
+
+
+def test_internal_links_and_anchors_resolve(site: Path) -> None:
+    files = {path: Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
+    assert len(files) >= 3
+    broken = []
+    for path, page in files.items():
+        for address in page.addresses:
+            parts = urlsplit(address)
+            if parts.scheme or parts.netloc or address.startswith("data:"):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            target = target / "index.html" if target.is_dir() else target
+            anchored = not parts.fragment or unquote(parts.fragment) in files[target].ids
+            if not target.is_file() or not anchored:
+                broken.append(f"{path.name}: {address}")
+    assert broken == []
+
+
+def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        for tag in ('src="http', 'rel="stylesheet" href="http', "@import", 'rel="preconnect"'):
+            assert tag not in text, f"{path.name}: {tag}"
+
+
+def test_every_point_of_the_chart_leads_to_a_page_of_the_site(site: Path) -> None:
+    addresses = [a for a in Page(site / "index.html").addresses if a.endswith("magnitude.html")]
+    assert len(addresses) == 2 * 4  # four settings in the wide and in the narrow chart
+    assert set(addresses) == {"papers/magnitude.html"}
+
+
+def test_records_on_the_site_read_back_as_they_were(site: Path, records: list[Record]) -> None:
+    for record in records:
+        assert load_record(site / record_path(record)) == record
+
+
+def test_no_file_is_above_a_megabyte(site: Path) -> None:
+    large = [
+        path.name for path in site.rglob("*") if path.is_file() and path.stat().st_size > 2**20
+    ]
+    assert large == []
+
+
+def test_a_site_without_records_builds_and_says_so(
+    bare_checkout: Path, build: Callable[..., Path]
+) -> None:
+    site = build(bare_checkout)
+    assert "There are no records yet" in Page(site / "leaderboard.html").text
+    assert not (site / "records").exists()
+
+
+def test_the_generator_runs_by_itself(repository: Path, runs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tools.site", "--out", str(tmp_path), "--runs", str(runs)]
+    subprocess.run(command, cwd=repository, check=True, capture_output=True)
+    made = pages(read(repository, runs))
+    written = {
+        str(path.relative_to(tmp_path)): path.read_text(encoding="utf-8")
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+    }
+    assert written == made
+
+
+def test_generating_needs_no_torch(repository: Path) -> None:
+    script = (
+        "import sys; from tools.site.pages import pages; from tools.site.sources import read; "
+        "pages(read()); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)
+
+
+# Formulas
+
+
+def test_formulas_are_set_without_a_script(site: Path, repository: Path) -> None:
+    for method in read(repository).methods:
+        page = (site / "papers" / f"{method.slug}.html").read_text(encoding="utf-8")
+        found = re.findall(r"<math.*?</math>", page, re.DOTALL)
+        assert bool(found) == ("$" in method.readme)
+        for formula in found:
+            ElementTree.fromstring(formula)
+        assert "arithmatex" not in page
+
+
+@pytest.mark.parametrize(
+    ("tex", "words"),
+    [
+        (r"\operatorname*{arg\,min}_{M} x", "argmin M x"),
+        (r"\big[ H \big]_{11}", "[ H ] 11"),
+        (r"a \tag{1}", "a (1)"),
+        (r"a &lt; b", "a < b"),
+    ],
+)
+def test_tex_becomes_mathml(tex: str, words: str) -> None:
+    found = set_formulas(f'<p><span class="arithmatex">\\({tex}\\)</span></p>')
+    root = ElementTree.fromstring(found)
+    assert root[0].tag.endswith("math")
+    assert " ".join(" ".join(root.itertext()).split()) == words
+
+
+def test_displayed_formulas_scroll_inside_themselves() -> None:
+    found = set_formulas('<div class="arithmatex">\\[x\\]</div>')
+    root = ElementTree.fromstring(found)
+    assert root.attrib == {"class": "atlas-formula", "tabindex": "0"}
+    assert root[0].attrib["display"] == "block"
+
+
+# Boards
+
+
+def test_of_two_records_of_one_request_the_newer_counts(records: list[Record]) -> None:
+    old = records[0]
+    metric = old.protocol.metrics[0]
+    new = old.model_copy(
+        update={"run": "later", "date": old.date + timedelta(days=1), "values": {metric: 123.0}}
+    )
+    (board,) = boards([new, old])
+    (row,) = board.rows
+    assert row.value(metric) is not None
+    assert row.value(metric).mean == 123.0
+
+
+def test_other_devices_make_boards_of_their_own(records: list[Record]) -> None:
+    there = records[0].model_copy(
+        update={
+            "key": "there",
+            "hardware": records[0].hardware.model_copy(update={"accelerator": "a GPU"}),
+        }
+    )
+    assert [board.device for board in boards([records[0], there])] == ["CPU", "a GPU"]
+
+
+def test_seeds_make_one_row_with_mean_and_deviation(records: list[Record]) -> None:
+    seeds = [r for r in records if r.method == "wanda" and not r.pattern and r.asked == 0.5]
+    metric = seeds[0].protocol.metrics[0]
+    (board,) = boards(seeds)
+    (row,) = board.rows
+    measured = row.value(metric)
+    assert measured is not None
+    assert [r.seed for r in row.records] == [0, 1, 2]
+    assert measured.mean == pytest.approx(20.4861 * 1.97)
+    assert measured.deviation == pytest.approx(20.4861 * 0.02)  # 1.95, 1.97, 1.99
+
+
+def test_a_run_published_from_the_runs_folder_counts_once(repository: Path, tmp_path: Path) -> None:
+    folders = [folder for folder in published_folders() if any(folder.rglob("*.json"))]
+    alone = read(repository)
+    again = read(repository, runs=folders[0] if folders else tmp_path)
+    assert again.records == alone.records
+
+
+# Text stays text
+
+
+HOSTILE = (
+    '<script>alert(1)</script> {{ 7 * 7 }} <img src=x onerror=alert(1)> "quoted" [x](javascript:y)'
+)
+
+
+def test_hostile_words_are_shown_and_not_obeyed() -> None:
+    entry = Entry(
+        title=HOSTILE, authors=(HOSTILE,), venue="icml", summary=HOSTILE, fidelity=HOSTILE
+    )
+    source = Source("Harmless", HOSTILE, ())
+    made = pages(Atlas((Method("harmless", entry, "", source, ()),), ()))
+    for name in ("methods.md", "papers/harmless.md"):
+        assert "<script>" not in made[name]
+        assert "<img" not in made[name]
+        assert "&lt;script&gt;" in made[name]
+        assert "{{ 7 * 7 }}" in made[name]
+
+
+def test_entries_are_read_with_their_addresses(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "title: 'A: b'\nauthors: [One, Two]\nyear: 2023\nids: {arxiv: '2301.00774', doi: 10.1/x}\n"
+        "links: {bad: 'javascript:alert(1)', venue: 'https://example.org/'}\n"
+        "code: [{url: 'https://example.org/code', official: true}]\n"
+    )
+    entry = read_entry(file)
+    assert (entry.title, entry.authors, entry.year) == ("A: b", ("One", "Two"), "2023")
+    assert entry.links == (
+        ("arXiv:2301.00774", "https://arxiv.org/abs/2301.00774"),
+        ("DOI", "https://doi.org/10.1/x"),
+        ("venue", "https://example.org/"),
+        ("official code", "https://example.org/code"),
+    )
+
+
+def test_a_method_without_an_entry_has_an_empty_one(tmp_path: Path) -> None:
+    assert read_entry(tmp_path / "missing.yaml") == Entry()
+
+
+def test_sources_are_read_without_running_them(tmp_path: Path) -> None:
+    file = tmp_path / "m.py"
+    file.write_text(
+        'raise SystemExit("run")\n'
+        "class Helper: x: int = 1\n"
+        "class Mine(Method):\n"
+        '    """Do `a`\n    and b.\n\n    More."""\n'
+        "    capabilities: ClassVar[Capabilities] = Capabilities()\n"
+        "    a: float = 0.5\n"
+        '    """Share of\n    something."""\n'
+        '    b: int | None = Field(default=None, description="-")\n'
+        "    c: int = Field(3)\n"
+    )
+    source = read_source(file)
+    assert (source.name, source.about) == ("Mine", "Do `a` and b.")
+    assert [(p.name, p.type, p.default, p.meaning) for p in source.parameters] == [
+        ("a", "float", "0.5", "Share of something."),
+        ("b", "int | None", "None", ""),
+        ("c", "int", "3", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("readme", "expected"),
+    [
+        ("see [Wanda](../wanda/README.md)", "see [Wanda](wanda.md)"),
+        ("see [Wanda](../wanda/)", "see [Wanda](wanda.md)"),
+        ("the [code](sparsegpt.py)", "the code"),
+        ("[how](../../CONTRIBUTING.md)", "how"),
+        ("[paper](https://arxiv.org/abs/1)", "[paper](https://arxiv.org/abs/1)"),
+        ("[below](#differences)", "[below](#differences)"),
+        ("[`masks.py`](../harness/masks.py)", "`masks.py`"),
+        ("`W[i](j)` stays", "`W[i](j)` stays"),
+        ("```\nW[i](j)\n```", "```\nW[i](j)\n```"),
+    ],
+)
+def test_links_of_a_readme_lead_to_pages_of_the_site(readme: str, expected: str) -> None:
+    assert rebase(readme, "sparsegpt", {"wanda": "Wanda", "sparsegpt": "SparseGPT"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (1.0, "1.00"),
+        (20.4861, "20.49"),
+        (190.72, "190.7"),
+        (8440.3, "8,440"),
+        (float("inf"), "∞"),
+        (float("nan"), "not a number"),
+    ],
+)
+def test_numbers_are_written_to_be_read(given: float, expected: str) -> None:
+    assert number(given) == expected
+
+
+def test_small_words() -> None:
+    assert [count(n) for n in (134_515_008, 7_000_000_000, 576, 1_500)] == [
+        "134.5 M",
+        "7.0 B",
+        "576",
+        "1.5 k",
+    ]
+    assert code("a `<b>` & c") == "a <code>&lt;b&gt;</code> &amp; c"
+    assert plain("a_b [c](d)") == r"a\_b \[c\]\(d\)"

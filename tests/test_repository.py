@@ -1,0 +1,181 @@
+"""The layout rules of the repository: who may import whom, and what a method folder holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+IMPLEMENTATIONS = ROOT / "implementations"
+HARNESS = IMPLEMENTATIONS / "harness"
+SLUGS = sorted(p.stem for p in IMPLEMENTATIONS.glob("*/*.py") if p.stem == p.parent.name)
+
+by_method = pytest.mark.parametrize("slug", SLUGS)
+
+
+def test_there_are_methods_to_check() -> None:
+    assert len(SLUGS) >= 5
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield module and name of everything a file imports, wherever in it; no name for a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = path.relative_to(ROOT).parent.parts
+            module = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, (module, node.module or "")))
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def exported() -> set[str]:
+    """The names the harness exports."""
+    import implementations.harness
+
+    return set(implementations.harness.__all__)
+
+
+def is_test(path: Path) -> bool:
+    return path.name.startswith("test_") or path.name == "conftest.py"
+
+
+def code_of(slug: str) -> list[Path]:
+    return [path for path in (IMPLEMENTATIONS / slug).glob("*.py") if not is_test(path)]
+
+
+@by_method
+def test_a_method_imports_torch_the_standard_library_and_what_the_harness_exports(
+    slug: str,
+) -> None:
+    for path in code_of(slug):
+        for module, name in imports(path):
+            top = module.split(".")[0]
+            own = module == f"implementations.{slug}" or module.startswith(
+                f"implementations.{slug}."
+            )
+            from_harness = module == "implementations.harness" and name in exported()
+            outside = top == "torch" or top in sys.stdlib_module_names
+            allowed = own or from_harness or outside or path.name.startswith("benchmark_")
+            assert allowed, f"{path.name} imports {name} from {module}"
+
+
+@by_method
+def test_no_method_imports_another(slug: str) -> None:
+    others = {f"implementations.{other}" for other in SLUGS if other != slug}
+    for path in (IMPLEMENTATIONS / slug).glob("*.py"):
+        for module, name in imports(path):
+            named = {module, f"{module}.{name}", ".".join(module.split(".")[:2])}
+            assert not named & others, f"{path.name} imports {name} from {module}"
+
+
+def test_the_harness_names_no_method_and_reads_no_catalog() -> None:
+    for path in HARNESS.rglob("*.py"):
+        for module, name in imports(path):
+            for slug in SLUGS:
+                reached = f"{module}.{name}"
+                assert not reached.startswith(f"implementations.{slug}"), path.name
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        assert not words & {*SLUGS, "catalog"}, f"{path.name} names a method or the catalog"
+
+
+def test_tools_reach_the_harness_only_for_records_and_never_torch() -> None:
+    for path in (ROOT / "tools").rglob("*.py"):
+        for module, name in imports(path):
+            top = module.split(".")[0]
+            assert top not in ("torch", "transformers"), f"{path.name} imports {module}"
+            if top == "implementations":
+                reached = {module, f"{module}.{name}"}
+                assert "implementations.harness.record" in reached, f"{path.name}: {module}"
+
+
+def test_reading_records_needs_no_torch() -> None:
+    script = (
+        "import sys; from implementations.harness.record import load_records; "
+        "load_records([]); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+@by_method
+def test_a_method_folder_is_whole(slug: str) -> None:
+    folder = IMPLEMENTATIONS / slug
+    assert re.fullmatch(r"[a-z][a-z0-9]*", slug)
+    assert (folder / "__init__.py").is_file()
+    assert (folder / f"test_{slug}.py").is_file()
+    assert (ROOT / "catalog" / "papers" / f"{slug}.yaml").is_file()
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    _, _, differences = readme.partition("\n## Differences from the paper\n")
+    assert re.search(r"^1\. ", differences, re.MULTILINE), "differences are not numbered"
+    assert (folder / "records" / "support.json").is_file()
+    assert list(folder.glob("records/*/**/*.json")), "no record"
+
+
+@by_method
+def test_a_method_can_be_read_beside_its_paper(slug: str) -> None:
+    lines = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 250
+
+
+# What no file of a repository that others clone should hold: where packages happen to come from,
+# and folders of the machine it was written on. Spelt in parts, for this file is tracked too.
+FOREIGN = re.compile(
+    "|".join(
+        re.escape(".".join(parts))
+        for parts in (
+            ("pypi", "org"),
+            ("pythonhosted", "org"),
+            ("registry", "npmjs"),
+            ("deb", "debian", "org"),
+            ("download", "pytorch", "org"),
+        )
+    )
+    + "|"
+    + "|".join("/" + folder + "/" for folder in ("work", "farm"))
+)
+
+
+def tracked() -> list[Path]:
+    """The files of the checkout that git knows or would add; all of an unpacked archive."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_no_file_names_a_package_host_or_a_folder_of_one_machine() -> None:
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        found = FOREIGN.search(text)
+        assert not found, f"{path.relative_to(ROOT)}: {found[0] if found else ''}"
+
+
+def test_no_file_is_above_a_megabyte() -> None:
+    large = [path.name for path in tracked() if path.stat().st_size > 10**6]
+    assert large == []
+
+
+def test_generated_pages_are_not_kept() -> None:
+    kept = [path.relative_to(ROOT).as_posix() for path in tracked()]
+    pages = [p for p in kept if p.startswith("docs/") and p.endswith((".md", ".html"))]
+    assert [p for p in pages if not p.startswith("docs/templates/")] == []
+    assert [p for p in kept if p.startswith(("site/", "runs/", "dist/"))] == []
+
+
+def test_everything_lies_in_a_room_of_the_layout() -> None:
+    rooms = {"catalog", "implementations", "docs", "tools", "tests"}
+    papers = {"README.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff"}
+    builds = {"Makefile", "mkdocs.yml", "pyproject.toml"}
+    tops = {path.relative_to(ROOT).parts[0] for path in tracked()}
+    assert {top for top in tops if not top.startswith(".")} <= rooms | papers | builds

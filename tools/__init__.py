@@ -1,0 +1,1 @@
+"""Scripts around the atlas: the site generator and the demo."""

@@ -1,0 +1,60 @@
+"""The demo: prune a real model five ways, compare the results, build the small site.
+
+`make demo` runs it. Everything it does is a command that one can also give alone; it says which.
+"""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from implementations.harness.record import load_records
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RUNS = Path("runs", "demo")
+PROGRAMS = Path(sys.executable).parent
+
+console = Console()
+
+
+def main() -> None:
+    """Run the demo from the checkout; a command that fails ends it with its exit code."""
+    call("atlas", "sweep", "--file", "tools/demo.yaml", "--runs", str(RUNS))
+    show_samples()
+    call(
+        *("mkdocs", "build", "--strict", "--quiet"),
+        ATLAS_RUNS=str(RUNS),
+        ATLAS_SITE_SEARCH="false",  # a page opened from disk may not start the search worker
+        NO_MKDOCS_2_WARNING="1",
+    )
+    console.print("\nThe site is built. Open it in a browser:")
+    console.print(str(REPOSITORY / "site" / "index.html"), soft_wrap=True, highlight=False)
+
+
+def call(program: str, *arguments: str, **environment: str) -> None:
+    """Show a command and run it in the checkout; exit with its code when it fails."""
+    console.print(f"\n$ {shlex.join([program, *arguments])}", style="bold", highlight=False)
+    done = subprocess.run(
+        [str(PROGRAMS / program), *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        check=False,  # the program has said what is wrong
+    )
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def show_samples() -> None:
+    """Print how the dense model and each pruned one continue the same sentence."""
+    records = load_records([REPOSITORY / RUNS])
+    console.print("\nThe same sentence, continued by each model:", style="bold")
+    for record in sorted(records, key=lambda record: (record.method != "dense", record.date)):
+        console.print(f"\n{record.method} {record.settings}".rstrip(), style="bold")
+        console.print(record.sample, markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,9 @@ from .masks import (
 )
 from .method import (
     Capabilities as Capabilities,
+    Count as Count,
     Method as Method,
+    NonNegative as NonNegative,
     Pattern as Pattern,
     Ratio as Ratio,
     get as get,

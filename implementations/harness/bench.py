@@ -21,6 +21,7 @@ from implementations.harness.metrics.generation import check_positions, continua
 from implementations.harness.metrics.memory import Peak, peak_memory
 from implementations.harness.metrics.perplexity import perplexity
 from implementations.harness.metrics.speed import Speed, speed
+from implementations.harness.metrics.zero_shot import zero_shot
 from implementations.harness.model import LanguageModel
 from implementations.harness.placement import device_named
 from implementations.harness.progress import track
@@ -41,6 +42,8 @@ class Setup:
     dtype: str = "float32"
     accelerator: str | None = None
     tasks: tuple[str, ...] = ()
+    task_folder: str | None = None
+    """Task files of one's own, beside those of lm-eval."""
 
 
 class Job(NamedTuple):
@@ -161,9 +164,10 @@ class Bench:
             BadInput: texts, pattern, budget or positions do not fit this model.
             NumericsError: its weights contain NaN or infinity.
         """
-        protocol = self.setup.protocol
         samples = self.sampler.samples(job.seed)
-        check_positions(self.model, protocol.speed.prompt, protocol.speed.tokens)
+        timed, written = self.setup.protocol.speed, self.setup.protocol.generation
+        check_positions(self.model, timed.prompt, timed.tokens)
+        check_positions(self.model, self.sampler.count(written.prompt), written.tokens)
         if job.method is not None:
             job.method.check(self.model, samples.calibration)
         return samples
@@ -174,7 +178,14 @@ class Bench:
         samples = self.check(Job(None))
         with peak_memory(self.model.accelerator) as watch:
             values, sample = self._quality(self.model, samples, timer)
-        return Measured(samples, values, self.footprint, sample, watch.peak, timer.seconds)
+        return Measured(
+            samples=samples,
+            values=values,
+            footprint=self.footprint,
+            sample=sample,
+            peak=watch.peak,
+            seconds=timer.seconds,
+        )
 
     def measure(
         self, method: Method, seed: int = 0, *, last: bool = False
@@ -198,15 +209,15 @@ class Bench:
             values, sample = self._quality(model, samples, timer)
             rates = self._speed(model, timer) if timed else None
         found = Measured(
-            samples,
-            values,
-            footprint(model),
-            sample,
-            watch.peak,
-            timer.seconds,
-            outcome,
-            rates,
-            tuple(dict.fromkeys(map(str, warned))),
+            samples=samples,
+            values=values,
+            footprint=footprint(model),
+            sample=sample,
+            peak=watch.peak,
+            seconds=timer.seconds,
+            outcome=outcome,
+            speed=rates,
+            warnings=tuple(dict.fromkeys(map(str, warned))),
         )
         return found, model
 
@@ -218,10 +229,13 @@ class Bench:
             with timer.phase("evaluate", f"measuring {metric}"):
                 values[metric] = perplexity(model, tokens).value
         if self.setup.tasks:
-            from implementations.harness.metrics.zero_shot import zero_shot  # needs lm-eval
-
             with timer.phase("tasks", f"answering {', '.join(self.setup.tasks)}"):
-                values |= zero_shot(model, self.setup.tasks)
+                values |= zero_shot(
+                    model,
+                    self.setup.tasks,
+                    task_folder=self.setup.task_folder,
+                    batch_size=self.setup.protocol.batch_size,
+                )
         asked = self.setup.protocol.generation
         with timer.phase("generate", "writing the sample"):
             sample = asked.prompt + continuation(model, asked.prompt, asked.tokens).text

@@ -22,9 +22,11 @@ from implementations.harness.options import (
     Json,
     Model,
     ProtocolName,
+    Publish,
     Runs,
     Settings,
     Slug,
+    TaskFolder,
     Tasks,
     listed,
 )
@@ -93,9 +95,8 @@ def run(
     accelerator: Accelerator = None,
     save: Annotated[Path | None, typer.Option(help="New folder for the pruned model.")] = None,
     tasks: Tasks = None,
-    publish: Annotated[
-        bool, typer.Option("--publish", help="Also put the record into the method's folder.")
-    ] = False,
+    task_folder: TaskFolder = None,
+    publish: Publish = False,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -109,7 +110,7 @@ def run(
     if pattern is not None:
         asked["pattern"] = pattern
     job = plan.job(method, asked, seed)
-    setup = make_setup(protocol, model, device, dtype, accelerator, tasks)
+    setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
     with terminal.progress():
         written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
     if as_json:
@@ -137,8 +138,10 @@ def sweep(
     dtype: DType = None,
     accelerator: Accelerator = None,
     tasks: Tasks = None,
+    task_folder: TaskFolder = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
     ray: Annotated[bool, typer.Option("--ray", help="Have the workers on Ray.")] = False,
+    publish: Publish = False,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -160,9 +163,9 @@ def sweep(
         jobs = plan.jobs_of(
             methods or [], sparsity or [], pattern or [], settings or [], seed or [0]
         )
-    setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks)
+    setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
     with terminal.progress():
-        done = do(jobs, setup, runs=runs, count=workers, ray=ray)
+        done = do(jobs, setup, runs=runs, count=workers, ray=ray, publish=publish)
     if as_json:
         show_json([record.model_dump(mode="json") for record in done.records])
     else:
@@ -216,6 +219,7 @@ def verify(
         str | None, typer.Option(help="Where the model lies here; default: as recorded.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where to run; default: as recorded.")] = None,
+    task_folder: TaskFolder = None,
     as_json: Json = False,
 ) -> None:
     """Run a record again and compare within its tolerance; exit 1 if a value is off."""
@@ -223,7 +227,7 @@ def verify(
     from implementations.harness.verify import verify as do
 
     with terminal.progress():
-        verdict = do(original, model=model, device=device)
+        verdict = do(original, model=model, device=device, task_folder=task_folder)
     show_json(verdict.to_dict()) if as_json else terminal.show_verdict(verdict)
     if not verdict.agrees:
         raise typer.Exit(1)
@@ -281,10 +285,11 @@ def make_setup(
     dtype: str | None,
     accelerator: str | None,
     tasks: list[str] | None,
+    task_folder: Path | None,
 ) -> Setup:
     """Put together where and on what to run; raises `BadInput` where something is missing."""
     from implementations.harness.bench import Setup
-    from implementations.harness.placement import device_named
+    from implementations.harness.placement import device_named, dtype_named
 
     chosen = get_protocol(protocol)
     source = model or chosen.model
@@ -294,9 +299,10 @@ def make_setup(
         model=source,
         protocol=chosen,
         device=str(device_named(device)),
-        dtype=dtype or chosen.dtype,
+        dtype=str(dtype_named(dtype or chosen.dtype)).removeprefix("torch."),
         accelerator=accelerator,
         tasks=listed(tasks),
+        task_folder=None if task_folder is None else str(task_folder),
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
-from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput
 from implementations.harness.model import LanguageModel, preserved
+from implementations.harness.placement import lent, tensors
 from implementations.harness.progress import track
 from implementations.harness.tokens import Tokens, check_vocabulary
 from implementations.harness.traversal import replaced_forward, walk
@@ -84,27 +84,10 @@ def streamed(model: LanguageModel) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def lent(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
-    """Have the data of `tensors` on `device` inside the `with` block, to be read only.
-
-    Afterwards each has the very memory it had before: nothing is copied back, and parameters that
-    were tied still are.
-    """
-    homes = [(tensor, tensor.data) for tensor in tensors]
-    try:
-        for tensor, home in homes:
-            tensor.data = home.to(device)
-        yield
-    finally:
-        for tensor, home in homes:
-            tensor.data = home
-
-
 def _lent_call(
     module: nn.Module, forward: Callable[..., Any], device: torch.device, *args: Any, **kwargs: Any
 ) -> Any:
-    with lent(_tensors(module), device):
+    with lent(tensors(module), device):
         return forward(*args, **kwargs)
 
 
@@ -139,9 +122,5 @@ def _batches(tokens: Tokens, batch_size: int) -> Iterator[Tensor]:
 
 
 def _outside_blocks(model: LanguageModel) -> list[Tensor]:
-    inside = {id(tensor) for tensor in _tensors(model.layers)}
-    return [tensor for tensor in _tensors(model.hf) if id(tensor) not in inside]
-
-
-def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    return chain(module.parameters(), module.buffers())
+    inside = {id(tensor) for tensor in tensors(model.layers)}
+    return [tensor for tensor in tensors(model.hf) if id(tensor) not in inside]

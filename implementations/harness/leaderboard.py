@@ -163,6 +163,12 @@ def metrics(found: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in found for name in row.values))
 
 
+def headings(names: Iterable[str]) -> list[str]:
+    """The metrics that a table shows: not what lm-eval says beside its values."""
+    beside = ("samples/", "version/")
+    return [name for name in names if not name.startswith(beside) and "_stderr/" not in name]
+
+
 def to_dicts(found: Iterable[Row]) -> list[dict[str, Any]]:
     """The rows as plain data, each metric with mean, deviation and dense value."""
     return [

@@ -30,6 +30,8 @@ from implementations.harness.text import Tokens
 FOLDER = Path(__file__).resolve().parent.parent
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class NM(NamedTuple):

@@ -206,7 +206,8 @@ class LanguageModel:
         self.name = name
         self.sha256 = sha256
         self.family = family_of(hf)
-        self.accelerator = torch.device(accelerator) if accelerator else self.device
+        # The device of a tensor made there carries the index that a bare name leaves open.
+        self.accelerator = torch.empty(0, device=accelerator or self.device).device
 
     @property
     def device(self) -> torch.device:

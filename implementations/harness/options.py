@@ -34,6 +34,12 @@ Tasks = Annotated[
     list[str] | None,
     typer.Option("--tasks", help="Zero-shot tasks of lm-eval, by commas; repeatable."),
 ]
+TaskFolder = Annotated[
+    Path | None, typer.Option("--task-folder", help="Task files of your own, beside lm-eval's.")
+]
+Publish = Annotated[
+    bool, typer.Option("--publish", help="Also put the records into the methods' folders.")
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of records.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 

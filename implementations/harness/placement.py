@@ -1,8 +1,14 @@
-"""Dtypes and devices by the names that users give them."""
+"""Dtypes and devices by the names that users give them, and moving things between devices."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
 import torch
+from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput
 
@@ -39,3 +45,50 @@ def device_named(name: str | torch.device) -> torch.device:
     if (device.index or 0) >= there.get(device.type, 0):
         raise BadInput(f"device {str(name)!r} is not here; there are auto, {listed}")
     return device
+
+
+def tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Yield all parameters and buffers of a module."""
+    return chain(module.parameters(), module.buffers())
+
+
+@contextmanager
+def lent(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
+    """Have the data of `tensors` on `device` inside the `with` block, to be read only.
+
+    Afterwards each has the very memory it had before: nothing is copied back, and parameters that
+    were tied still are.
+    """
+    homes = [(tensor, tensor.data) for tensor in tensors]
+    try:
+        for tensor, home in homes:
+            tensor.data = home.to(device)
+        yield
+    finally:
+        for tensor, home in homes:
+            tensor.data = home
+
+
+@contextmanager
+def resident(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
+    """Keep `module` on the accelerator inside the `with` block and bring it back afterwards."""
+    first = next(module.parameters(), None)
+    home = first.device if first is not None else accelerator
+    try:
+        if home != accelerator:
+            module.to(accelerator)
+        yield
+    finally:
+        if home != accelerator:
+            module.to(home)
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """Move every tensor inside tuples, lists and dictionaries to `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if type(value) in (tuple, list):
+        return type(value)(to_device(item, device) for item in value)
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    return value

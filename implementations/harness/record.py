@@ -30,6 +30,7 @@ from implementations.harness.protocol import Protocol, problems
 SCHEMA_VERSION = 1
 COLLAPSED = 50  # times the dense perplexity
 NO_SPEED_UP = "no speed-up expected on dense kernels"
+DECIDING = ("torch", "transformers")  # versions that numbers depend on
 IMPLEMENTATIONS = Path(__file__).resolve().parent.parent
 
 Utc = Annotated[

@@ -129,6 +129,8 @@ def command_of(setup: Setup, job: Job) -> str:
         words += ["--accelerator", setup.accelerator]
     for task in setup.tasks:
         words += ["--tasks", task]
+    if setup.task_folder:
+        words += ["--task-folder", setup.task_folder]
     return shlex.join([*words, "--seed", str(job.seed)])
 
 

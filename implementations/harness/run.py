@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,11 @@ from implementations.harness import environment
 from implementations.harness.bench import DENSE, Bench, Job, Setup
 from implementations.harness.checkpoint import check_output_folder, save
 from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.metrics.zero_shot import find
+from implementations.harness.progress import track
 from implementations.harness.record import (
+    DECIDING,
+    IMPLEMENTATIONS,
     Record,
     load_record,
     publish_record,
@@ -51,7 +56,7 @@ def run(
         NumericsError: NaN or infinity on the way.
     """
     check_outputs(runs, checkpoint)
-    check_tasks(setup.tasks)
+    check_tasks(setup)
     if publish:
         environment.require_checkout("--publish")
     bench = Bench(setup)
@@ -73,15 +78,26 @@ def run(
 
 
 def dense_record(bench: Bench, runs: Path) -> Written:
-    """The dense record of the bench's model on this machine, from `runs` or measured now."""
-    job = Job(None)
-    key = bench.key(job)
-    for path in record_files(runs / bench.setup.protocol.name / DENSE):
+    """The dense record of the bench's model, in `runs`: found there, published, or measured now.
+
+    One that was found counts only if it was measured on this machine with these versions.
+    """
+    key, versions = bench.key(Job(None)), environment.versions()
+    for path in (*record_files(runs / bench.setup.protocol.name / DENSE), *published_dense(bench)):
         record = load_record(path)
-        if record.key == key and record.hardware.machine == bench.hardware.machine:
-            return Written(record, path)
-    record = make_record(bench, job, bench.measure_dense(), None)
+        if (
+            record.key == key
+            and record.hardware.machine == bench.hardware.machine
+            and all(record.versions.get(name) == versions[name] for name in DECIDING)
+        ):
+            return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
+    record = make_record(bench, Job(None), bench.measure_dense(), None)
     return Written(record, save_record(record, runs))
+
+
+def published_dense(bench: Bench) -> Iterator[Path]:
+    """Yield the files of published dense records under the bench's protocol."""
+    return record_files(IMPLEMENTATIONS / "harness" / "records" / bench.setup.protocol.name)
 
 
 def check_outputs(runs: Path, checkpoint: Path | None) -> None:
@@ -105,10 +121,23 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def check_tasks(tasks: tuple[str, ...]) -> None:
-    """Raise `Unavailable` when tasks are asked for and lm-eval is not installed."""
-    if tasks and importlib.util.find_spec("lm_eval") is None:
+def check_tasks(setup: Setup) -> None:
+    """Load the tasks once before the work.
+
+    Raises:
+        BadInput: lm-eval knows no such task, or cannot read it.
+        Unavailable: lm-eval is missing, or the hub with the data is out of reach.
+    """
+    if not setup.tasks:
+        return
+    if importlib.util.find_spec("lm_eval") is None:
         raise Unavailable("--tasks needs lm-eval: pip install 'pruning-atlas[eval]'")
+    from implementations.harness.metrics import lm_eval_adapter as lm_eval
+
+    with lm_eval.quiet():
+        manager = find(setup.tasks, lm_eval.managers(setup.task_folder))
+        for task in track(setup.tasks, "loading the tasks"):
+            lm_eval.load(manager, task)
 
 
 def nearest(folder: Path) -> Path:

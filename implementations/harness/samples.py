@@ -39,22 +39,18 @@ class Sampler:
     protocol: Protocol
     model: LanguageModel
     read: dict[str, tuple[Text, torch.Tensor]] = field(default_factory=dict)
+    drawn: dict[int, Samples] = field(default_factory=dict)
 
     def samples(self, seed: int) -> Samples:
-        """Cut everything and check it; only the calibration depends on the seed.
+        """Cut everything and check it, once a seed; only the calibration depends on that.
 
         Raises:
             BadInput: a text is too short, longer than the model can read, or not of its
                 vocabulary; or calibration and evaluation overlap.
         """
-        evaluations = {e.metric: self.evaluation(e) for e in self.protocol.evaluations}
-        calibration = self.calibration(self.protocol.calibration, seed)
-        for tokens in (calibration, *evaluations.values()):
-            check_vocabulary(tokens, self.model.vocabulary_size)
-            self._check_length(tokens)
-        for evaluation in evaluations.values():
-            check_disjoint(calibration, evaluation)
-        return Samples(calibration, evaluations, statement(calibration, evaluations))
+        if seed not in self.drawn:
+            self.drawn[seed] = self._draw(seed)
+        return self.drawn[seed]
 
     def calibration(self, asked: CalibrationText, seed: int) -> Tokens:
         """Draw the calibration of one seed."""
@@ -81,6 +77,20 @@ class Sampler:
         text, ids = self._ids(asked.text)
         tokens = windows(text, ids, asked.length, asked.windows, asked.take)
         return replace(tokens, batch_size=self.protocol.batch_size)
+
+    def count(self, text: str) -> int:
+        """The tokens that a short text has."""
+        return len(tokenize(Text("the prompt", text), self.model.tokenizer))
+
+    def _draw(self, seed: int) -> Samples:
+        evaluations = {e.metric: self.evaluation(e) for e in self.protocol.evaluations}
+        calibration = self.calibration(self.protocol.calibration, seed)
+        for tokens in (calibration, *evaluations.values()):
+            check_vocabulary(tokens, self.model.vocabulary_size)
+            self._check_length(tokens)
+        for evaluation in evaluations.values():
+            check_disjoint(calibration, evaluation)
+        return Samples(calibration, evaluations, statement(calibration, evaluations))
 
     def _ids(self, source: str) -> tuple[Text, torch.Tensor]:
         if source not in self.read:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from implementations.harness import workers
+from implementations.harness import environment, workers
 from implementations.harness.bench import Bench, Job, Setup
 from implementations.harness.placement import device_named
 from implementations.harness.progress import track
-from implementations.harness.record import Record, load_records, save_record
+from implementations.harness.record import Record, load_records, publish_record, save_record
 from implementations.harness.recording import make_record
 from implementations.harness.run import check_outputs, check_tasks, dense_record
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a sweep did: the records of all its runs that there are now, and what went wrong."""
+    """What a sweep did: the records that there are of its runs now, and what went wrong."""
 
     records: tuple[Record, ...]
     skipped: int
@@ -35,39 +35,40 @@ def sweep(
     runs: Path,
     count: int = 1,
     ray: bool = False,
-    finished: Callable[[Record], None] = lambda record: None,
+    publish: bool = False,
 ) -> Summary:
     """Do all jobs that have no record under `runs` yet, in `count` workers.
 
     The dense model is measured once, first. Records are written as they come, so that a sweep
-    that is killed goes on where it was; `finished` is called with each.
+    that is killed goes on where it was. With `publish` all records of the sweep, those that were
+    there before included, are put into the methods' folders at the end.
 
     Raises:
         BadInput: the model, protocol or folder will not do; a single job that will not do is
             among the failures instead.
         Unavailable: something the whole sweep needs is missing.
     """
-    check_outputs(runs, None)
-    check_tasks(setup.tasks)
-    if ray:
-        workers.check_ray()
+    _check(setup, runs, ray, publish)
     bench = Bench(setup)
-    dense = dense_record(bench, runs).record
     have = {record.key: record for record in load_records([runs / setup.protocol.name])}
     keys = [bench.key(job) for job in jobs]
+    skipped = sum(key in have for key in keys)
+    dense = dense_record(bench, runs).record
+    have[dense.key] = dense
     todo = [job for job, key in zip(jobs, keys, strict=True) if key not in have]
-    skipped = len(jobs) - len(todo)
     handle = Pruner(bench, dense) if count == 1 and not ray else None
     del bench  # workers of their own load the model themselves
     failures = []
     for done in track(_execute(todo, setup, dense, handle, count, ray), "runs", len(todo)):
         if done.result is None:
             failures.append((todo[done.index], done.error or "no result"))
-            continue
-        save_record(done.result, runs)
-        have[done.result.key] = done.result
-        finished(done.result)
+        else:
+            save_record(done.result, runs)
+            have[done.result.key] = done.result
     records = tuple(have[key] for key in dict.fromkeys(keys) if key in have)
+    if publish:
+        for record in {record.key: record for record in (dense, *records)}.values():
+            publish_record(record)
     return Summary(records, skipped, tuple(failures))
 
 
@@ -96,6 +97,15 @@ def device_of(device: str, number: int) -> str:
     if found.type == "cpu" or found.index is not None:
         return device
     return f"{found.type}:{number % torch.accelerator.device_count()}"
+
+
+def _check(setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
+    check_outputs(runs, None)
+    check_tasks(setup)
+    if ray:
+        workers.check_ray()
+    if publish:
+        environment.require_checkout("--publish")
 
 
 def _execute(

@@ -24,7 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from implementations.harness.leaderboard import Row, metrics
+from implementations.harness.leaderboard import Row, headings, metrics
 from implementations.harness.progress import reporting
 from implementations.harness.record import Rate, Record
 
@@ -135,8 +135,8 @@ def show_record(record: Record) -> None:
     table.add_column("")
     for heading in ("dense", "pruned", "pruned / dense"):
         table.add_column(heading, justify="right")
-    for name, value in record.values.items():
-        dense = record.dense.values[name]
+    for name in headings(record.values):
+        value, dense = record.values[name], record.dense.values[name]
         table.add_row(
             name, f"{dense:,.3f}", f"{value:,.3f}", f"{value / dense:.3f}" if dense else ""
         )
@@ -204,7 +204,7 @@ def show_leaderboard(rows: Sequence[Row]) -> None:
 def leaderboard_table(title: str, rows: Sequence[Row]) -> Table:
     """Build the table of rows that can be compared."""
     table = Table(title=title, title_justify="left")
-    names = metrics(rows)
+    names = headings(metrics(rows))
     table.add_column("method")
     table.add_column("settings")
     for heading in ("achieved", *names, "x dense", "parameters", "decode", "seeds"):

@@ -63,7 +63,7 @@ def tiny_config(family: str, **overrides: Any) -> PreTrainedConfig:
         shape["layer_types"] = [kinds[i % 2] for i in range(shape["num_hidden_layers"])]
     if family == "opt":
         shape["ffn_dim"] = shape.pop("intermediate_size")
-        shape["word_embed_proj_dim"] = shape["hidden_size"]
+        shape.setdefault("word_embed_proj_dim", shape["hidden_size"])
         del shape["num_key_value_heads"]
     return config_class(**shape)
 

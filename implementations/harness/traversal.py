@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model import Block, LanguageModel, preserved
+from implementations.harness.placement import lent, resident, tensors, to_device
 from implementations.harness.progress import track
 from implementations.harness.text import Tokens
 
@@ -193,7 +194,9 @@ def walk(
         blocks = model.blocks
         for block in track(blocks, "walking the blocks"):
             walked = WalkedBlock(block.index, block.module, block.family, boundary, edits)
-            with resident(block.module, model.accelerator):
+            module, accelerator = block.module, model.accelerator
+            there = resident(module, accelerator) if edits else lent(tensors(module), accelerator)
+            with there:
                 yield walked
                 if block is not blocks[-1]:
                     for i, _, y in boundary.run(block, but=walked.carried):
@@ -226,28 +229,3 @@ def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator
             del module.forward
         else:
             module.forward = own
-
-
-@contextmanager
-def resident(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
-    """Keep `module` on the accelerator inside the `with` block and bring it back afterwards."""
-    first = next(module.parameters(), None)
-    home = first.device if first is not None else accelerator
-    try:
-        if home != accelerator:
-            module.to(accelerator)
-        yield
-    finally:
-        if home != accelerator:
-            module.to(home)
-
-
-def to_device(value: Any, device: torch.device) -> Any:
-    """Move every tensor inside tuples, lists and dictionaries to `device`."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if type(value) in (tuple, list):
-        return type(value)(to_device(item, device) for item in value)
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    return value

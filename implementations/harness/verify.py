@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from implementations.harness.bench import DENSE, Bench, Job, Setup
 from implementations.harness.method import get
-from implementations.harness.record import Record, Tolerance
+from implementations.harness.record import DECIDING, Record, Tolerance
 from implementations.harness.recording import make_record
+from implementations.harness.run import check_tasks
 
 EXACT = Tolerance(same_machine=0.0, elsewhere=0.0)  # where the record states none
 
@@ -55,7 +57,13 @@ class Verdict:
         return asdict(self) | {"comparisons": comparisons, "agrees": self.agrees}
 
 
-def verify(record: Record, *, device: str | None = None, model: str | None = None) -> Verdict:
+def verify(
+    record: Record,
+    *,
+    device: str | None = None,
+    model: str | None = None,
+    task_folder: Path | None = None,
+) -> Verdict:
     """Run `record` again and compare; `device` and `model` say where, if not as recorded.
 
     Values are held to the tolerance of the record: the narrow one on the same kind of machine
@@ -64,10 +72,17 @@ def verify(record: Record, *, device: str | None = None, model: str | None = Non
     Raises:
         BadInput: the record's method, parameters, texts or model do not exist here.
     """
-    return compare(record, repeat(record, device=device, model=model))
+    again = repeat(record, device=device, model=model, task_folder=task_folder)
+    return compare(record, again)
 
 
-def repeat(record: Record, *, device: str | None = None, model: str | None = None) -> Record:
+def repeat(
+    record: Record,
+    *,
+    device: str | None = None,
+    model: str | None = None,
+    task_folder: Path | None = None,
+) -> Record:
     """Make the record of the same request anew; nothing is written."""
     setup = Setup(
         model=model or record.model.source,
@@ -78,7 +93,9 @@ def repeat(record: Record, *, device: str | None = None, model: str | None = Non
         if record.model.accelerator == record.model.device
         else record.model.accelerator,
         tasks=record.tasks,
+        task_folder=None if task_folder is None else str(task_folder),
     )
+    check_tasks(setup)
     method = None
     if record.method != DENSE:
         method = get(record.method).configure(**record.configuration)
@@ -132,5 +149,4 @@ def _facts(record: Record) -> dict[str, object]:
 
 
 def _libraries(record: Record, again: Record) -> bool:
-    deciding = ("torch", "transformers")
-    return all(record.versions.get(name) == again.versions.get(name) for name in deciding)
+    return all(record.versions.get(name) == again.versions.get(name) for name in DECIDING)

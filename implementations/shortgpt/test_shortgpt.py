@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import random
+import statistics
 
 import pytest
 import torch
@@ -17,9 +19,13 @@ from implementations.harness import (
     Tokens,
     keep_channels,
     load_model,
+    remove_blocks,
     walk,
 )
 from implementations.harness.method import count_weights
+from implementations.harness.metrics.perplexity import perplexity
+from implementations.harness.protocol import get_protocol
+from implementations.harness.samples import prepare
 from implementations.harness.testing import CONFIGS, random_tokens, tiny_model
 from implementations.shortgpt import ShortGPT
 from implementations.shortgpt.shortgpt import BlockInfluence, costs
@@ -278,3 +284,22 @@ def test_on_the_real_model_first_and_last_blocks_turn_the_stream_most(first_bloc
     assert len(model.layers) == 27
     assert count_weights(model).all * 30 == dense.all * 27
     assert bool(logits(model, tokens).isfinite().all())
+
+
+@pytest.mark.slow
+@pytest.mark.model
+def test_its_three_blocks_cost_less_than_random_ones():
+    model = load_model("smollm2-135m")
+    samples = prepare(get_protocol("quick"), model)
+    (text,) = samples.evaluations.values()
+
+    def without(blocks: list[int]) -> float:
+        small = LanguageModel(copy.deepcopy(model.hf))
+        remove_blocks(small, blocks)
+        return perplexity(small, text).value
+
+    chosen = copy.deepcopy(model.hf)
+    outcome = ShortGPT(sparsity=0.1).apply(LanguageModel(chosen), samples.calibration)
+    draw = random.Random(0)
+    others = [without(draw.sample(range(1, 29), 3)) for _ in range(5)]  # first and last stay
+    assert without(outcome.details["removed"]) < statistics.geometric_mean(others)

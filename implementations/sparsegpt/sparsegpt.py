@@ -11,16 +11,17 @@ from __future__ import annotations
 import warnings
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 
 from implementations.harness import (
     AtlasWarning,
     BadInput,
     Capabilities,
+    Count,
     Gram,
     LanguageModel,
     Method,
+    NonNegative,
     NumericsError,
     Pattern,
     Ratio,
@@ -49,9 +50,9 @@ class SparseGPT(Method):
     """Share of each block of columns to zero, all rows of the matrix together."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
-    block_size: PositiveInt = 128
+    block_size: Count = 128
     """Columns whose mask is chosen together, and between two updates of all later ones (B)."""
-    damping: NonNegativeFloat = Field(default=0.01, allow_inf_nan=False)
+    damping: NonNegative = 0.01
     """Added to the Hessian's diagonal, as a fraction of its mean."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
@@ -127,9 +128,8 @@ def solve(
     together = config.pattern.group if config.pattern else config.block_size
     panel = config.pattern.group if config.pattern else PANEL
     scale = factor.diagonal()[:, None]  # [in, 1]
-    cost = scale.masked_fill(
-        silent[:, None], torch.inf
-    )  # what an input never carries costs nothing
+    # What an input never carries costs nothing.
+    cost = scale.masked_fill(silent[:, None], torch.inf)
     for start in range(0, width, config.block_size):
         end = min(start + config.block_size, width)
         columns[start:end] -= factor[:start, start:end].T @ errors[:start]

@@ -357,7 +357,7 @@ def test_a_warning_of_the_solver_reaches_the_outcome():
         ({"sparsity": 1.5}, "sparsity: .*less than or equal to 1"),
         ({"sparsity": float("nan")}, "sparsity: .*finite number"),
         ({"pattern": "5:4"}, "pattern '5:4' is not KEEP:GROUP"),
-        ({"block_size": 0}, "block_size: .*greater than 0"),
+        ({"block_size": 0}, "block_size: .*greater than or equal to 1"),
         ({"damping": -0.1}, "damping: .*greater than or equal to 0"),
         ({"damping": float("inf")}, "damping: .*finite number"),
         ({"dampening": 0.1}, "did you mean 'damping'?"),

@@ -8,13 +8,13 @@ from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.forward import (
     at_once,
     block_by_block,
-    lent,
     logits,
     on_accelerator,
     streamed,
 )
 from implementations.harness.metrics.memory import peak_memory
 from implementations.harness.model import FAMILIES, LanguageModel
+from implementations.harness.placement import lent
 from implementations.harness.surgery import keep_channels, keep_kv_groups
 from implementations.harness.testing import random_tokens, tiny_config, tiny_model
 from implementations.harness.tokens import Tokens

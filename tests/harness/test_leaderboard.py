@@ -14,6 +14,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.leaderboard import (
     Filter,
     Row,
+    headings,
     order,
     rows,
     share_range,
@@ -164,6 +165,11 @@ def test_csv_holds_every_number(records):
     assert wanda["seeds"] == "0 1 2"
     assert next(line for line in lines if line["method"] == "magnitude")["labels"] == "collapsed"
     assert to_csv([]) == ""
+
+
+def test_tables_leave_out_what_only_accompanies_a_value():
+    names = [WIKIPEDIA, "acc/arc", "acc_stderr/arc", "samples/arc", "version/arc"]
+    assert headings(names) == [WIKIPEDIA, "acc/arc"]
 
 
 def test_json_holds_every_number(records):

@@ -91,14 +91,15 @@ def test_the_dense_model_is_measured_once(setup, tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
-def test_the_dense_row_of_another_machine_is_not_taken(setup, tmp_path):
-    run(Job(None), setup, runs=tmp_path)
-    path = tmp_path / "tiny/dense/tiny-dense.json"
-    elsewhere = load_record(path)
-    hardware = elsewhere.hardware.model_copy(update={"cpu": "another"})
-    path.write_text(
-        elsewhere.model_copy(update={"hardware": hardware, "run": "elsewhere"}).to_json()
-    )
+@pytest.mark.parametrize("what", ["machine", "version"])
+def test_the_dense_row_of_another_machine_or_version_is_not_taken(what, setup, tmp_path):
+    path = run(Job(None), setup, runs=tmp_path).path
+    here = load_record(path)
+    changes = {
+        "machine": {"hardware": here.hardware.model_copy(update={"cpu": "another"})},
+        "version": {"versions": here.versions | {"torch": "2.0.0"}},
+    }
+    path.write_text(here.model_copy(update=changes[what] | {"run": "elsewhere"}).to_json())
     assert run(job("wanda"), setup, runs=tmp_path).record.dense.run != "elsewhere"
 
 
@@ -195,7 +196,7 @@ def test_phases_and_blocks_are_reported_as_they_happen(setup, tmp_path):
 def test_warnings_of_a_method_are_kept_in_the_record(world, tmp_path):
     narrow = world.write_protocol(
         "narrow",
-        calibration={"text": str(world.calibration), "samples": 1, "length": 8},
+        calibration={"text": str(world.calibration), "samples": 1, "length": 24},
     )
     setup = Setup(str(world.model), get_protocol(str(narrow)))
     record = run(job("sparsegpt", damping=0), setup, runs=tmp_path).record
@@ -288,6 +289,26 @@ def test_tasks_need_their_extra(setup, tmp_path):
         pytest.skip("lm-eval is installed, so nothing is missing")
 
 
+def test_tasks_are_measured_of_dense_and_pruned(setup, tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
+    import datasets
+
+    data = Path(__file__).parent / "data"
+    monkeypatch.chdir(data)  # the task names its questions relative to the folder one works in
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    asked = Setup(**(vars(setup) | {"tasks": ("opposites",), "task_folder": str(data)}))
+    record = run(job("wanda"), asked, runs=tmp_path / "runs").record
+    assert record.values.keys() == record.dense.values.keys()
+    assert 0 <= record.values["acc/opposites"] <= 1
+    assert "--tasks opposites --task-folder" in record.command
+    assert record.name == "tiny-s0.5-seed0-opposites"
+    assert {"ppl", "acc", "achieved"} <= record.tolerance.keys()
+    assert verify(record, task_folder=data).agrees
+    with pytest.raises(BadInput, match="did you mean 'opposites'"):
+        run(job("wanda"), Setup(**(vars(asked) | {"tasks": ("opposits",)})), runs=tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
 def test_a_record_is_confirmed_by_running_it_again(setup, tmp_path):
     record = run(job("flap", sparsity=0.3), setup, runs=tmp_path).record
     verdict = verify(record)
@@ -332,21 +353,30 @@ def test_elsewhere_the_tolerance_is_wider_and_what_differs_is_said(setup, tmp_pa
     assert "torch: 2.6.0 in the record" in "\n".join(verdict.changes)
 
 
-PUBLISH = """
+INTO_THE_CHECKOUT = """
 import sys
 from pathlib import Path
 from implementations.harness.bench import Job, Setup
+from implementations.harness.environment import commit
 from implementations.harness.errors import BadInput
 from implementations.harness.method import get
 from implementations.harness.protocol import get_protocol
 from implementations.harness.run import run
+from implementations.harness.support import write_support
 
 protocol = get_protocol(sys.argv[1])
-try:
-    setup = Setup(protocol.model, protocol)
-    run(Job(get("wanda").configure()), setup, runs=Path("runs"), publish=True)
-except BadInput as error:
-    sys.exit(f"refused: {error}")
+job, setup = Job(get("wanda").configure()), Setup(protocol.model, protocol)
+for write in (
+    lambda: run(job, setup, runs=Path("runs"), publish=True),
+    lambda: write_support("magnitude"),
+):
+    try:
+        write()
+    except BadInput as error:
+        print(error)
+print("dirty", commit()[1])
+Path("implementations/new.py").write_text("")
+print("dirty", commit()[1])
 """
 
 
@@ -359,53 +389,47 @@ def installed(tmp_path) -> Path:
     return tmp_path
 
 
-def publish(root: Path, world) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", PUBLISH, str(world.protocol)],
+def write_into(root: Path, world) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", INTO_THE_CHECKOUT, str(world.protocol)],
         cwd=root,
         env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def test_publishing_is_refused_outside_a_checkout(installed, world):
-    done = publish(installed, world)
-    assert done.returncode == 1
-    assert "git checkout" in done.stderr
+def test_outside_a_checkout_nothing_is_written_into_it(installed, world):
+    *refusals, before, after = write_into(installed, world)
+    assert [refusal.split(" writes")[0] for refusal in refusals] == ["--publish", "atlas support"]
+    assert before == after == "dirty None"
     assert not (installed / "runs").exists()
+    assert not list(installed.rglob("records"))
 
 
-def test_publishing_puts_both_records_into_the_checkout_and_says_the_commit(installed, world):
+def test_a_checkout_takes_both_records_with_its_commit_and_what_the_contract_found(
+    installed, world
+):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(installed)]
     subprocess.run([*git, "init", "-q"], check=True)
     (installed / ".gitignore").write_text("/runs/\n__pycache__/\n")
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "all"], check=True)
-    done = publish(installed, world)
-    assert done.returncode == 0, done.stderr
-    published = installed / "implementations/wanda/records/tiny/tiny-s0.5-seed0.json"
-    record = load_record(published)
+    # The records that lie there by then do not make the checkout dirty; code does.
+    assert write_into(installed, world) == ["dirty False", "dirty True"]
+    folder = installed / "implementations/wanda/records/tiny"
+    record = load_record(folder / "tiny-s0.5-seed0.json")
     head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
     assert (record.commit, record.dirty) == (head.stdout.strip(), False)
-    assert (
-        published.read_bytes() == (installed / "runs/tiny/wanda/tiny-s0.5-seed0.json").read_bytes()
-    )
+    assert load_record(installed / "runs/tiny/wanda/tiny-s0.5-seed0.json") == record
     dense = installed / "implementations/harness/records/tiny/tiny-dense.json"
     assert load_record(dense).run == record.dense.run
-    # The records that lie there now do not make the checkout dirty; code does.
-    assert dirty(installed) == "False"
-    (installed / "implementations" / "new.py").write_text("")
-    assert dirty(installed) == "True"
-
-
-def dirty(root: Path) -> str:
-    code = "from implementations.harness.environment import commit; print(commit()[1])"
-    command = [sys.executable, "-c", code]
-    return subprocess.run(
-        command, cwd=root, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    support = installed / "implementations/magnitude/records/support.json"
+    found = json.loads(support.read_text())
+    assert found["families"]["llama"] == found["patterns"]["1:4"] == "supported"
 
 
 @pytest.mark.model

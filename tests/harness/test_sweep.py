@@ -150,13 +150,13 @@ JOBS = [Job(None), job("magnitude"), job("wanda"), job("wanda", 1), job("shortgp
 
 
 def test_a_sweep_measures_dense_once_and_skips_what_is_there(setup, tmp_path):
-    finished = []
-    first = sweep(JOBS[:3], setup, runs=tmp_path, finished=finished.append)
-    assert (len(first.records), first.skipped, first.failures) == (3, 1, ())  # dense: just measured
-    assert [record.method for record in finished] == ["magnitude", "wanda"]
-    second = sweep(JOBS, setup, runs=tmp_path, finished=finished.append)
+    first = sweep(JOBS[:3], setup, runs=tmp_path)
+    assert (len(first.records), first.skipped, first.failures) == (3, 0, ())
+    assert [record.method for record in first.records] == ["dense", "magnitude", "wanda"]
+    there = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    second = sweep(JOBS, setup, runs=tmp_path)
     assert (len(second.records), second.skipped) == (5, 3)
-    assert len(finished) == 4
+    assert all(path.stat().st_mtime_ns == when for path, when in there.items())
     records = load_records([tmp_path])
     assert len(records) == 5
     assert len({record.dense.run for record in records}) == 1

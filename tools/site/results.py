@@ -120,11 +120,9 @@ class Board:
 def boards(records: Iterable[Record]) -> list[Board]:
     """Sort records into boards: `smol` first, rows by family and then by the first metric.
 
-    Of two records of one request the newer counts. Runs of the dense model alone make no board:
-    their values stand in the records they serve.
+    Runs of the dense model make no board: their values stand in the records they serve.
     """
-    newest = {record.key: record for record in sorted(records, key=lambda record: record.date)}
-    pruned = [record for record in newest.values() if record.method != "dense"]
+    pruned = [record for record in records if record.method != "dense"]
     made = [_board(group) for group in _grouped(pruned, _comparable)]
     return sorted(made, key=lambda board: (board.protocol != "smol", board.title))
 

@@ -79,14 +79,15 @@ class Atlas:
 def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     """Read a checkout; `runs` adds the records of a runs folder to the published ones.
 
+    Of two records of one request, such as a run and its repetition, the newer counts.
+
     Raises:
         BadInput: a record is damaged or of a newer schema.
     """
     implementations = repository / "implementations"
     folders = published_folders(implementations) + ([runs] if runs else [])
-    # A run that was published from `runs` is there twice; the published one comes first.
-    records = {record.run: record for record in reversed(load_records(folders))}
-    records = dict(reversed(records.items()))
+    found = sorted(load_records(folders), key=lambda record: record.date)
+    records = {record.key: record for record in found}
     slugs = sorted(p.stem for p in implementations.glob("*/*.py") if p.stem == p.parent.name)
     return Atlas(
         methods=tuple(_method(repository, slug, records.values()) for slug in slugs),

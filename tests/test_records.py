@@ -1,0 +1,107 @@
+"""What the published records say of the real model: the order the papers promise, and honesty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from implementations.harness.leaderboard import Row, rows
+from implementations.harness.record import Record, load_records, published_folders
+
+METRIC = "ppl/wikipedia/1024"
+WEIGHTS = ("magnitude", "wanda", "sparsegpt")
+SETTINGS = ("50 %", "70 %", "2:4", "4:8")
+
+
+@pytest.fixture(scope="module")
+def published() -> list[Record]:
+    return [
+        record
+        for record in load_records(published_folders())
+        if record.protocol.name == "smol" and record.hardware.accelerator is None
+    ]
+
+
+@pytest.fixture(scope="module")
+def board(published: list[Record]) -> Callable[..., Row]:
+    table = {(row.method, row.settings): row for row in rows(published)}
+    return lambda method, settings="": table[method, settings]
+
+
+def perplexity(row: Row) -> float:
+    return row.values[METRIC].mean
+
+
+def test_dense_is_as_pinned(board):
+    assert abs(perplexity(board("dense")) - 20.486) <= 0.005
+
+
+@pytest.mark.parametrize("settings", ["50 %", "2:4", "4:8"])
+def test_the_better_criterion_loses_less(board, settings):
+    dense = perplexity(board("dense"))
+    magnitude, wanda, sparsegpt = (perplexity(board(method, settings)) for method in WEIGHTS)
+    # At 50 % the two may lie within the spread of their seeds.
+    spread = board("sparsegpt", settings).values[METRIC].deviation or 0.0
+    assert dense < sparsegpt <= wanda + 2 * spread
+    assert wanda < magnitude
+
+
+@pytest.mark.parametrize("method", WEIGHTS)
+def test_freer_patterns_lose_less(board, method):
+    half, four_of_eight, two_of_four = (
+        perplexity(board(method, settings)) for settings in ("50 %", "4:8", "2:4")
+    )
+    assert half < four_of_eight < two_of_four
+
+
+@pytest.mark.parametrize("method", WEIGHTS)
+def test_more_sparsity_loses_more(board, method):
+    assert perplexity(board(method, "50 %")) < perplexity(board(method, "70 %"))
+
+
+@pytest.mark.parametrize(
+    ("method", "shares"), [("flap", (10, 20, 30, 50)), ("shortgpt", (10, 20, 30))]
+)
+def test_a_larger_budget_loses_more(board, method, shares):
+    values = [perplexity(board("dense"))]
+    values += [perplexity(board(method, f"{share} %")) for share in shares]
+    assert values == sorted(values)
+
+
+def test_compensation_helps_flap(board):
+    assert perplexity(board("flap", "20 %")) < perplexity(board("flap", "20 % compensate=False"))
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_half_is_measured_with_three_seeds(board, method):
+    assert board(method, "50 %").seeds == (0, 1, 2)
+
+
+def test_every_record_has_its_provenance(published):
+    (dense,) = [record for record in published if record.method == "dense"]
+    assert len(published) >= 24
+    for record in published:
+        assert record.commit, record.name
+        assert record.dirty is False, record.name
+        assert record.dense.run == dense.run, record.name
+        assert record.dense.values == dense.values, record.name
+        assert record.model.sha256 == dense.model.sha256, record.name
+        assert {text.role for text in record.texts} == {"calibration", *record.values}
+
+
+def test_structured_records_carry_measured_speed(published):
+    for record in published:
+        if record.structured:
+            assert record.speed.decode, record.name
+            assert record.speed.prefill, record.name
+            assert record.footprint.parameters < record.dense.footprint.parameters
+        elif record.method != "dense":
+            assert record.speed.note == "no speed-up expected on dense kernels"
+
+
+def test_collapsed_ones_are_labelled(published):
+    for record in published:
+        collapsed = record.values[METRIC] > 50 * record.dense.values[METRIC]
+        other = record.values["ppl/c4/1024"] > 50 * record.dense.values["ppl/c4/1024"]
+        assert ("collapsed" in record.labels) == (collapsed or other), record.name

@@ -14,6 +14,13 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# A test run in the background has Ctrl-C ignored and hands that down; a terminal does not.
+ATLAS = """
+import signal
+from implementations.harness.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
 WORDS = ("river", "stone", "winter", "lantern", "harbour", "copper", "meadow", "thunder", "velvet")
 
 
@@ -98,7 +105,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
         path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
         plain = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
         return subprocess.Popen(
-            [sys.executable, "-m", "implementations.harness.cli", *map(str, arguments)],
+            [sys.executable, "-c", ATLAS, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -255,5 +255,6 @@ def test_the_demo_site_opens_from_disk(
     seen = visit(home=f"{site.as_uri()}/")
     page = seen.open("index.html")
     page.get_by_role("link", name="Leaderboard").first.click()
+    page.wait_for_url("**/leaderboard.html")
     assert page.locator("table.atlas-board").is_visible()
     assert seen.complaints == []

@@ -34,7 +34,7 @@ from implementations.harness.protocol import get_protocol
 from implementations.harness.record import load_record, load_records, published_folders
 
 if TYPE_CHECKING:
-    from implementations.harness.bench import Setup
+    from implementations.harness.workbench import Setup
 
 RUNS = Path("runs")
 
@@ -288,8 +288,8 @@ def make_setup(
     task_folder: Path | None,
 ) -> Setup:
     """Put together where and on what to run; raises `BadInput` where something is missing."""
-    from implementations.harness.bench import Setup
     from implementations.harness.placement import device_named, dtype_named
+    from implementations.harness.workbench import Setup
 
     chosen = get_protocol(protocol)
     source = model or chosen.model

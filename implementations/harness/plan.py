@@ -20,10 +20,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from implementations.harness.bench import DENSE, Job
 from implementations.harness.errors import BadInput
 from implementations.harness.method import get
 from implementations.harness.protocol import problems
+from implementations.harness.workbench import DENSE, Job
 
 
 class Entry(BaseModel):

@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from implementations.harness import environment
-from implementations.harness.bench import DENSE, Bench, Job, Measured, Setup
 from implementations.harness.metrics import speed as measured
 from implementations.harness.protocol import PROTOCOLS
 from implementations.harness.record import (
@@ -30,9 +29,10 @@ from implementations.harness.record import (
 )
 from implementations.harness.samples import Samples
 from implementations.harness.text import Tokens
+from implementations.harness.workbench import DENSE, Job, Measured, Setup, Workbench
 
 
-def make_record(bench: Bench, job: Job, found: Measured, dense: Record | None) -> Record:
+def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | None) -> Record:
     """Write down one run beside the dense record, which only the dense run itself has not."""
     setup = bench.setup
     date = datetime.now(UTC).replace(microsecond=0)
@@ -91,7 +91,7 @@ def make_record(bench: Bench, job: Job, found: Measured, dense: Record | None) -
     )
 
 
-def name_of(bench: Bench, job: Job) -> str:
+def name_of(bench: Workbench, job: Job) -> str:
     """The file's name: model, share, what is not the default, seed, tasks, dtype, accelerator."""
     setup = bench.setup
     parts = [bench.model.name]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from implementations.harness import environment
-from implementations.harness.bench import DENSE, Bench, Job, Setup
 from implementations.harness.checkpoint import check_output_folder, save
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.metrics.zero_shot import find
@@ -25,6 +24,7 @@ from implementations.harness.record import (
     save_record,
 )
 from implementations.harness.recording import make_record
+from implementations.harness.workbench import DENSE, Job, Setup, Workbench
 
 RUNS = Path("runs")
 
@@ -59,7 +59,7 @@ def run(
     check_tasks(setup)
     if publish:
         environment.require_checkout("--publish")
-    bench = Bench(setup)
+    bench = Workbench(setup)
     bench.check(job)
     if checkpoint is not None:
         check_space(checkpoint, bench.footprint.bytes)
@@ -77,7 +77,7 @@ def run(
     return written
 
 
-def dense_record(bench: Bench, runs: Path) -> Written:
+def dense_record(bench: Workbench, runs: Path) -> Written:
     """The dense record of the bench's model, in `runs`: found there, published, or measured now.
 
     One that was found counts only if it was measured on this machine with these versions.
@@ -95,7 +95,7 @@ def dense_record(bench: Bench, runs: Path) -> Written:
     return Written(record, save_record(record, runs))
 
 
-def published_dense(bench: Bench) -> Iterator[Path]:
+def published_dense(bench: Workbench) -> Iterator[Path]:
     """Yield the files of published dense records under the bench's protocol."""
     return record_files(IMPLEMENTATIONS / "harness" / "records" / bench.setup.protocol.name)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from implementations.harness import environment, workers
-from implementations.harness.bench import Bench, Job, Setup
 from implementations.harness.placement import device_named
 from implementations.harness.progress import track
 from implementations.harness.record import Record, load_records, publish_record, save_record
 from implementations.harness.recording import make_record
 from implementations.harness.run import check_outputs, check_tasks, dense_record
+from implementations.harness.workbench import Job, Setup, Workbench
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def sweep(
         Unavailable: something the whole sweep needs is missing.
     """
     _check(setup, runs, ray, publish)
-    bench = Bench(setup)
+    bench = Workbench(setup)
     have = {record.key: record for record in load_records([runs / setup.protocol.name])}
     keys = [bench.key(job) for job in jobs]
     skipped = sum(key in have for key in keys)
@@ -75,7 +75,7 @@ def sweep(
 class Pruner:
     """Does jobs in a worker with a model loaded there once."""
 
-    def __init__(self, bench: Bench, dense: Record) -> None:
+    def __init__(self, bench: Workbench, dense: Record) -> None:
         self.bench, self.dense = bench, dense
 
     def __call__(self, job: Job) -> Record:
@@ -88,7 +88,7 @@ class Pruner:
 
 def make_pruner(setup: Setup, dense: Record, number: int) -> Pruner:
     """Load the model in worker `number`, on its own accelerator where there are several."""
-    return Pruner(Bench(replace(setup, device=device_of(setup.device, number))), dense)
+    return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense)
 
 
 def device_of(device: str, number: int) -> str:

@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from implementations.harness.bench import DENSE, Bench, Job, Setup
 from implementations.harness.method import get
 from implementations.harness.record import DECIDING, Record, Tolerance
 from implementations.harness.recording import make_record
 from implementations.harness.run import check_tasks
+from implementations.harness.workbench import DENSE, Job, Setup, Workbench
 
 EXACT = Tolerance(same_machine=0.0, elsewhere=0.0)  # where the record states none
 
@@ -99,7 +99,7 @@ def repeat(
     method = None
     if record.method != DENSE:
         method = get(record.method).configure(**record.configuration)
-    bench = Bench(setup)
+    bench = Workbench(setup)
     job = Job(method, record.seed)
     bench.check(job)
     dense = make_record(bench, Job(None), bench.measure_dense(), None)

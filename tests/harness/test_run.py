@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from implementations.harness.bench import Bench, Job, Setup
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.loading import load_model
 from implementations.harness.method import get
@@ -23,6 +22,7 @@ from implementations.harness.recording import joined, labels_of, plain
 from implementations.harness.run import check_space, run
 from implementations.harness.text import Tokens
 from implementations.harness.verify import compare, repeat, verify
+from implementations.harness.workbench import Job, Setup, Workbench
 
 METRIC = "ppl/evaluation/32"
 
@@ -163,14 +163,14 @@ def test_a_saved_model_gives_the_recorded_values(setup, tmp_path):
 
 
 def test_the_bench_stays_whole_for_the_next_run(setup):
-    bench = Bench(setup)
+    bench = Workbench(setup)
     before = {name: tensor.clone() for name, tensor in bench.model.hf.state_dict().items()}
     for slug in ("magnitude", "flap", "shortgpt"):
         bench.measure(get(slug).configure(sparsity=0.5))
     after = bench.model.hf.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert bench.measure(get("wanda").configure())[0].values == (
-        Bench(setup).measure(get("wanda").configure(), last=True)[0].values
+        Workbench(setup).measure(get("wanda").configure(), last=True)[0].values
     )
 
 
@@ -356,7 +356,7 @@ def test_elsewhere_the_tolerance_is_wider_and_what_differs_is_said(setup, tmp_pa
 INTO_THE_CHECKOUT = """
 import sys
 from pathlib import Path
-from implementations.harness.bench import Job, Setup
+from implementations.harness.workbench import Job, Setup
 from implementations.harness.environment import commit
 from implementations.harness.errors import BadInput
 from implementations.harness.method import get

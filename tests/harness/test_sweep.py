@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 from implementations.harness import plan, workers
-from implementations.harness.bench import Job, Setup
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.method import get
 from implementations.harness.protocol import get_protocol
 from implementations.harness.record import load_records
 from implementations.harness.sweep import device_of, sweep
+from implementations.harness.workbench import Job, Setup
 
 METRIC = "ppl/evaluation/32"
 

@@ -122,7 +122,7 @@ class Timer:
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
-class Bench:
+class Workbench:
     """A loaded model that is never changed: every run works on a copy, unless it is the last.
 
     Raises what loading raises: `BadInput` for a wrong model or device, `Unavailable` without

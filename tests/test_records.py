@@ -11,7 +11,6 @@ from implementations.harness.record import Record, load_records, published_folde
 
 METRIC = "ppl/wikipedia/1024"
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")
-SETTINGS = ("50 %", "70 %", "2:4", "4:8")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +40,7 @@ def test_dense_is_as_pinned(board):
 def test_the_better_criterion_loses_less(board, settings):
     dense = perplexity(board("dense"))
     magnitude, wanda, sparsegpt = (perplexity(board(method, settings)) for method in WEIGHTS)
-    # At 50 % the two may lie within the spread of their seeds.
-    spread = board("sparsegpt", settings).values[METRIC].deviation or 0.0
-    assert dense < sparsegpt <= wanda + 2 * spread
-    assert wanda < magnitude
+    assert dense < sparsegpt <= wanda < magnitude
 
 
 @pytest.mark.parametrize("method", WEIGHTS)
@@ -73,14 +69,8 @@ def test_compensation_helps_flap(board):
     assert perplexity(board("flap", "20 %")) < perplexity(board("flap", "20 % compensate=False"))
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
-def test_half_is_measured_with_three_seeds(board, method):
-    assert board(method, "50 %").seeds == (0, 1, 2)
-
-
 def test_every_record_has_its_provenance(published):
     (dense,) = [record for record in published if record.method == "dense"]
-    assert len(published) >= 24
     for record in published:
         assert record.commit, record.name
         assert record.dirty is False, record.name

@@ -21,8 +21,8 @@ from implementations.harness.testing import random_tokens
 from implementations.harness.text import Tokens
 from implementations.harness.traversal import walk
 
-REPEATS = 5
-SAMPLES, LENGTH, BATCH = 8, 512, 4
+REPEATS = 3
+SAMPLES, LENGTH, BATCH = 4, 512, 2
 
 
 def bare_passes(model: LanguageModel, tokens: Tokens) -> None:

@@ -9,6 +9,7 @@ serves them all.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ from implementations.harness import (
 )
 
 RAISED = (0.01, 0.1, 1.0)  # dampings tried in turn when the one asked for is not enough
-PANEL = 32  # columns between two updates inside a block; any value gives the same result
+PANEL = 32  # columns, rounded to whole groups, between two updates inside a block; any will do
 
 
 class SparseGPT(Method):
@@ -119,31 +120,43 @@ def solve(
     `factor [in, in]` comes from `inverse_factor`; `silent [in]` marks inputs that are always zero,
     whose weights go first. What to remove is chosen on the way, unless a boolean `mask [out, in]`
     says it. The loop is left-looking: a column receives the errors of all columns before it when
-    its turn comes, as one matrix product a panel.
+    its turn comes: those of earlier blocks, panels and groups as one matrix product each.
     """
     columns = weight.T.clone(memory_format=torch.contiguous_format).float()  # [in, out]
     errors = torch.zeros_like(columns)
     width = len(columns)
     chosen = torch.zeros_like(columns, dtype=torch.bool) if mask is None else mask.T.contiguous()
-    together = config.pattern.group if config.pattern else config.block_size
-    panel = config.pattern.group if config.pattern else PANEL
-    scale = factor.diagonal()[:, None]  # [in, 1]
+    group = config.pattern.group if config.pattern else None
+    together = group or config.block_size
+    panel = group * max(1, PANEL // group) if group else PANEL
+    inverse = 1 / factor.diagonal()[:, None]  # [in, 1]
     # What an input never carries costs nothing.
-    cost = scale.masked_fill(silent[:, None], torch.inf)
-    for start in range(0, width, config.block_size):
-        end = min(start + config.block_size, width)
-        columns[start:end] -= factor[:start, start:end].T @ errors[:start]
-        for left in range(start, end, panel):
-            right = min(left + panel, end)
-            columns[left:right] -= factor[start:left, left:right].T @ errors[start:left]
-            if mask is None and (left - start) % together == 0:
-                ahead = slice(left, min(left + together, end))
-                chosen[ahead] = choose(columns[ahead] / cost[ahead], config)
-            remove = chosen[left:right] / scale[left:right]
-            for j in range(left, right):
-                columns[j] -= factor[left:j, j] @ errors[left:j]
-                torch.mul(columns[j], remove[j - left], out=errors[j])  # (w - 0) / U_jj
+    weighting = inverse.masked_fill(silent[:, None], 0)
+    for start, end in spans(0, width, config.block_size):
+        receive(columns[start:end], errors[:start], factor[:start, start:end])
+        for first, last in spans(start, end, panel):
+            receive(columns[first:last], errors[start:first], factor[start:first, first:last])
+            for left, right in spans(first, last, group or panel):
+                receive(columns[left:right], errors[first:left], factor[first:left, left:right])
+                if mask is None and (left - start) % together == 0:
+                    ahead = slice(left, min(left + together, end))
+                    chosen[ahead] = choose(columns[ahead] * weighting[ahead], config)
+                remove = chosen[left:right] * inverse[left:right]
+                for j in range(left, right):
+                    receive(columns[j : j + 1], errors[left:j], factor[left:j, j : j + 1])
+                    torch.mul(columns[j], remove[j - left], out=errors[j])  # (w - 0) / U_jj
     return columns.masked_fill_(chosen, 0).T
+
+
+def spans(start: int, end: int, step: int) -> Iterator[tuple[int, int]]:
+    """Cut `[start, end)` into pieces of `step`, the last one maybe shorter."""
+    return ((left, min(left + step, end)) for left in range(start, end, step))
+
+
+def receive(columns: Tensor, errors: Tensor, factor: Tensor) -> None:
+    """Push earlier errors `[k, out]` onto later columns `[n, out]` by `U [k, n]` (Eq. 3)."""
+    if len(errors):
+        columns.addmm_(factor.T, errors, alpha=-1)
 
 
 def choose(ratios: Tensor, config: SparseGPT) -> Tensor:

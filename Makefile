@@ -17,7 +17,7 @@ BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench site serve clean
+.PHONY: help demo test lint format check bench site serve clean
 
 help: ## List these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ lint: $(VENV)/.all ## Check style and types
 format: $(VENV)/.all ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+check: $(VENV)/.catalog ## Check every entry of the catalog (seconds; installs no torch)
+	$(BIN)/python tools/check_catalog.py
 
 bench: $(VENV)/.all ## Measure speed and memory of harness and solvers; wants idle cores
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
@@ -65,5 +68,12 @@ $(VENV)/.docs: pyproject.toml | $(VENV)/.made
 	@touch $@
 
 $(VENV)/.all: pyproject.toml | $(VENV)/.made
-	$(PIP) install --quiet --editable '.[docs,dev,eval,hub]'
-	@touch $@ $(VENV)/.docs
+	$(PIP) install --quiet 'pip>=25.1'
+	$(PIP) install --quiet --group catalog --editable '.[docs,dev,eval,hub]'
+	@touch $@ $(VENV)/.docs $(VENV)/.catalog
+
+# The tools of the catalog alone: no torch, ready in seconds.
+$(VENV)/.catalog: pyproject.toml | $(VENV)/.made
+	$(PIP) install --quiet 'pip>=25.1'
+	$(PIP) install --quiet --group catalog
+	@touch $@

@@ -1,0 +1,72 @@
+"""The entries of a catalog, read from a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.catalog.identifiers import SLUG, Form
+from tools.catalog.paper import Paper
+from tools.catalog.problems import CatalogError, Problem
+from tools.catalog.reader import Document, read
+from tools.catalog.validate import validate
+from tools.catalog.vocabulary import REPOSITORY
+
+PAPERS = REPOSITORY / "catalog" / "papers"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One paper under its slug, with the document it was read from."""
+
+    slug: str
+    paper: Paper
+    document: Document
+
+    def problem(self, *loc: str | int, message: str, advice: str = "", **more: object) -> Problem:
+        """Make a problem of one of its fields."""
+        return self.document.problem(loc, message, advice, **more)
+
+
+@dataclass
+class Catalog:
+    """Entries by slug; documents that hold none are only in the problems."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    documents: list[Document] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def papers(self) -> Mapping[str, Paper]:
+        """Papers by slug."""
+        return {slug: entry.paper for slug, entry in self.entries.items()}
+
+
+def read_catalog(folder: Path = PAPERS) -> Catalog:
+    """Read every entry of a folder, collecting the problems of all files."""
+    catalog = Catalog()
+    form = Form(SLUG, "a slug", "sparsegpt")
+    for path in sorted(folder.iterdir()):
+        name = path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
+        if path.name.startswith("."):
+            continue
+        if path.suffix != ".yaml" or not form.fits(path.stem):
+            advice = "name it <slug>.yaml: lower-case letters and digits, a letter first"
+            catalog.problems.append(Problem(name, 1, "", "is not named as an entry", advice))
+            continue
+        document = read(path, name)
+        catalog.documents.append(document)
+        paper, problems = validate(document)
+        catalog.problems += problems
+        if paper:
+            catalog.entries[path.stem] = Entry(path.stem, paper, document)
+    return catalog
+
+
+def load_catalog(folder: Path = PAPERS) -> Mapping[str, Paper]:
+    """Return the papers of a folder by slug; raises `CatalogError` where a file is wrong."""
+    catalog = read_catalog(folder)
+    if catalog.problems:
+        raise CatalogError(catalog.problems)
+    return catalog.papers

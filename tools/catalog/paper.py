@@ -181,6 +181,11 @@ class Claim(Strict):
     )
     value: Decimal = Field(description="The paper's number.", examples=[8.21])
     dense: Decimal | None = Field(None, description="The same of the dense model.", examples=[8.35])
+    against: dict[Slug, Decimal] | None = Field(
+        None,
+        description="What the same table gives for other methods of the catalog.",
+        examples=[{"magnitude": 193.0}],
+    )
     where: Short = Field(description="Where in the paper.", examples=["Table 1"])
 
 
@@ -255,6 +260,9 @@ class Paper(Strict):
     title: Line = Field(
         description="Title as published; subtitle after a colon.",
         examples=["SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"],
+    )
+    name: Short | None = Field(
+        None, description="What the method is called, if it has a name.", examples=["SparseGPT"]
     )
     other_titles: Many[Line] | None = Field(
         None, description="Titles of other versions.", examples=[["Massive Language Models ..."]]

@@ -36,7 +36,7 @@ def test_dense_is_as_pinned(board):
     assert abs(perplexity(board("dense")) - 20.486) <= 0.005
 
 
-@pytest.mark.parametrize("settings", ["50 %", "2:4", "4:8"])
+@pytest.mark.parametrize("settings", ["50 %", "70 %", "2:4", "4:8"])
 def test_the_better_criterion_loses_less(board, settings):
     dense = perplexity(board("dense"))
     magnitude, wanda, sparsegpt = (perplexity(board(method, settings)) for method in WEIGHTS)
@@ -53,12 +53,21 @@ def test_freer_patterns_lose_less(board, method):
 
 @pytest.mark.parametrize(
     ("method", "shares"),
-    [("magnitude", (50, 70)), ("flap", (10, 20, 30, 50)), ("shortgpt", (10, 20, 30))],
+    [*((method, (50, 70)) for method in WEIGHTS), ("flap", (10, 20, 30, 50)), ("shortgpt", (10, 20, 30))],
 )
 def test_removing_more_loses_more(board, method, shares):
     values = [perplexity(board("dense"))]
     values += [perplexity(board(method, f"{share} %")) for share in shares]
     assert values == sorted(values)
+
+
+@pytest.mark.parametrize("method", WEIGHTS[1:])
+def test_half_is_measured_over_three_seeds(board, method):
+    row = board(method, "50 %")
+    assert row.seeds == (0, 1, 2)
+    deviation = row.values[METRIC].deviation
+    assert deviation is not None
+    assert 0 < deviation < 0.05 * perplexity(row)
 
 
 def test_compensation_helps_flap(board):

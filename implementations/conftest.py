@@ -26,8 +26,32 @@ class Contract(pytest.File):
     def collect(self) -> Iterator[pytest.Item]:
         from implementations.harness import conformance, get
 
-        for case in conformance.cases(get(self.path.stem)):
+        method = get(self.path.stem)
+        if method.missing:
+            yield NotWritten.from_parent(self, name="contract", method=method)
+            return
+        for case in conformance.cases(method):
             yield ContractCase.from_parent(self, name=f"contract::{case.name}", case=case)
+
+
+class NotWritten(pytest.Item):
+    """What stands for all clauses while a folder is fresh from its template: one sentence."""
+
+    def __init__(self, *, method, **arguments):  # type: ignore[no-untyped-def]
+        super().__init__(**arguments)
+        self.method = method
+
+    def runtest(self) -> None:
+        """Fail with the method's own refusal."""
+        from implementations.harness import BadInput
+
+        with pytest.raises(BadInput) as refusal:
+            self.method.configure()
+        pytest.fail(str(refusal.value), pytrace=False)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Name the contract in pytest's output."""
+        return self.path, 0, f"contract of {self.path.stem}"
 
 
 class ContractCase(pytest.Item):

@@ -110,12 +110,25 @@ def test_a_method_folder_is_whole(slug: str) -> None:
     assert re.fullmatch(r"[a-z][a-z0-9]*", slug)
     assert (folder / "__init__.py").is_file()
     assert (folder / f"test_{slug}.py").is_file()
-    assert (ROOT / "catalog" / "papers" / f"{slug}.yaml").is_file()
+    entry = ROOT / "catalog" / "papers" / f"{slug}.yaml"
+    assert entry.is_file(), f"no {entry.name} in the catalog; see tools/add_paper.py"
     readme = (folder / "README.md").read_text(encoding="utf-8")
     _, _, differences = readme.partition("\n## Differences from the paper\n")
     assert re.search(r"^1\. ", differences, re.MULTILINE), "differences are not numbered"
-    assert (folder / "records" / "support.json").is_file()
-    assert list(folder.glob("records/*/**/*.json")), "no record"
+
+
+@by_method
+def test_a_written_method_is_described_and_measured(slug: str) -> None:
+    from implementations.harness import get
+
+    if get(slug).missing:
+        pytest.skip(f"{slug} is not written yet, which its contract says")
+    folder = IMPLEMENTATIONS / slug
+    for path in (*code_of(slug), folder / "README.md"):
+        assert "not written yet" not in path.read_text(encoding="utf-8").lower(), path.name
+    assert (folder / "records" / "support.json").is_file(), f"run: atlas support {slug}"
+    records = list(folder.glob("records/*/**/*.json"))
+    assert records, f"no record; run: atlas run {slug} --protocol smol --publish"
 
 
 @by_method

@@ -1,12 +1,118 @@
-"""Check the whole catalog: `python tools/check_catalog.py`."""
+"""Check the whole catalog: `python tools/check_catalog.py [--fix]`."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Annotated
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tools.catalog.entries import read_catalog
+import typer
 
-problems = read_catalog().problems
-sys.stdout.writelines(f"{problem}\n" for problem in problems)
-sys.exit(bool(problems))
+from tools.catalog import schema
+from tools.catalog.checks import check
+from tools.catalog.entries import PAPERS, Catalog, read_catalog
+from tools.catalog.locking import Unwritable, create
+from tools.catalog.problems import CatalogError, Level, Problem
+from tools.catalog.vocabulary import REPOSITORY
+from tools.checking.fixing import fix as mend
+from tools.checking.output import as_annotations, as_json, as_text, summary, visible
+
+IN_CI = os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def check_catalog(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(exists=True, dir_okay=False, help="Files to report on; all if none."),
+    ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend order, layout, spaces and identifiers.")
+    ] = False,
+    online: Annotated[
+        bool, typer.Option("--online", help="Ask the sources and the links as well.")
+    ] = False,
+    as_data: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    github: Annotated[
+        bool, typer.Option("--github", help="Print annotations, as on GitHub's own machines.")
+    ] = IN_CI,
+    hints: Annotated[bool, typer.Option(help="Show hints as well.")] = True,
+    write_schema: Annotated[
+        bool, typer.Option("--schema", help="Write catalog/schema.json and do nothing else.")
+    ] = False,
+    contact: Annotated[
+        str | None, typer.Option(help="E-mail address to name to the sources, with --online.")
+    ] = None,
+    papers: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries.")
+    ] = PAPERS,
+) -> None:
+    """Show every problem of every entry: where it is, what is wrong, what to do.
+
+    Only errors fail the check; warnings and hints do not. A file outside the folder of the entries
+    is checked as if it lay there.
+    """
+    named = [path.resolve() for path in files or ()]
+    try:
+        if write_schema:
+            create(schema.PATH, schema.schema(), force=True)
+            return
+        catalog = read_catalog(papers.resolve(), named)
+        if fix:
+            _fix(catalog, named)
+            catalog = read_catalog(papers.resolve(), named)
+        problems = [
+            *catalog.problems,
+            *check(catalog, papers.resolve().parents[1] / "implementations"),
+        ]
+    except (CatalogError, Unwritable) as error:
+        sys.exit(visible(str(error)))
+    if online:
+        problems += _online(catalog, named, contact)
+    shown = sorted(
+        problem
+        for problem in problems
+        if (not named or (REPOSITORY / problem.file) in named)
+        and (hints or problem.level is not Level.HINT)
+    )
+    if as_data:
+        typer.echo(as_json(shown))
+    else:
+        lines = as_annotations(shown) if github else as_text(shown)
+        typer.echo("\n".join([*lines, summary(len(named or catalog.documents), shown)]))
+    raise typer.Exit(any(problem.level is Level.ERROR for problem in shown))
+
+
+def _fix(catalog: Catalog, named: list[Path]) -> None:
+    for document in catalog.documents:
+        path = REPOSITORY / document.path
+        if not named or path in named:
+            for change in mend(document, path):
+                typer.echo(visible(f"{document.path}: mended {change}"), err=True)
+
+
+def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Problem]:
+    from rich.console import Console
+
+    from tools.checking import online
+    from tools.sources.client import default_client
+    from tools.sources.errors import SourceError
+
+    chosen = [
+        entry
+        for entry in catalog.entries.values()
+        if not named or REPOSITORY / entry.document.path in named
+    ]
+    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
+    console = Console(stderr=True)
+    try:
+        with default_client(contact) as client:
+            found = list(online.sources(chosen, client, console))
+        found += online.links(chosen, agent, REPOSITORY / ".cache" / "links.jsonl", console)
+    except (SourceError, OSError) as error:
+        sys.exit(visible(str(error)))
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(check_catalog)

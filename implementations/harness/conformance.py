@@ -73,9 +73,11 @@ def cases(method: type[Method]) -> Iterator[Case]:
 def support(slug: str) -> dict[str, Any]:
     """Run the method on every family, KV layout and pattern and return what was seen, JSON-able.
 
-    Each value is "supported" or the reason of the refusal.
+    Each value is "supported" or the reason of the refusal. Raises `BadInput` for a method that is
+    not written yet.
     """
     method = get(slug)
+    method.configure()
     families = {family: seen(method, family) for family in CONFIGS}
     layouts = {
         name: seen(method, "llama", num_key_value_heads=heads) for name, heads in HEADS.items()

@@ -106,6 +106,8 @@ class Method(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     capabilities: ClassVar[Capabilities]
+    missing: ClassVar[str] = ""
+    """What is still to be written, in a folder fresh from its template."""
     sparsity: Ratio = 0.5
 
     @abstractmethod
@@ -140,7 +142,13 @@ class Method(BaseModel, ABC):
 
     @classmethod
     def configure(cls, **parameters: Any) -> Method:
-        """Build the method from `parameters`; raises `BadInput` naming the wrong one."""
+        """Build the method from `parameters`.
+
+        Raises:
+            BadInput: a wrong parameter, by name, or a method that is not written yet.
+        """
+        if cls.missing:
+            raise BadInput(f"{cls.slug()} is not written yet: {cls.missing}")
         unknown = [name for name in parameters if name not in cls.model_fields]
         if unknown:
             known = list(cls.model_fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,25 +43,31 @@ class Catalog:
         return {slug: entry.paper for slug, entry in self.entries.items()}
 
 
-def read_catalog(folder: Path = PAPERS) -> Catalog:
-    """Read every entry of a folder, collecting the problems of all files."""
+def read_catalog(folder: Path = PAPERS, files: Iterable[Path] = ()) -> Catalog:
+    """Read every entry of a folder, collecting the problems of all files.
+
+    `files` lie elsewhere and are read as if they lay in the folder.
+    """
     catalog = Catalog()
-    form = Form(SLUG, "a slug", "sparsegpt")
-    for path in sorted(folder.iterdir()):
-        name = path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
-        if path.name.startswith("."):
-            continue
-        if path.suffix != ".yaml" or not form.fits(path.stem):
-            advice = "name it <slug>.yaml: lower-case letters and digits, a letter first"
-            catalog.problems.append(Problem(name, 1, "", "is not named as an entry", advice))
-            continue
-        document = read(path, name)
-        catalog.documents.append(document)
-        paper, problems = validate(document)
-        catalog.problems += problems
-        if paper:
-            catalog.entries[path.stem] = Entry(path.stem, paper, document)
+    paths = {path.name: path for path in (*sorted(folder.iterdir()), *files)}
+    for path in paths.values():
+        if not path.name.startswith("."):
+            _add(catalog, path)
     return catalog
+
+
+def _add(catalog: Catalog, path: Path) -> None:
+    name = path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
+    if path.suffix != ".yaml" or not Form(SLUG, "a slug", "sparsegpt").fits(path.stem):
+        advice = "name it <slug>.yaml: lower-case letters and digits, a letter first"
+        catalog.problems.append(Problem(name, 1, "", "is not named as an entry", advice))
+        return
+    document = read(path, name)
+    catalog.documents.append(document)
+    paper, problems = validate(document)
+    catalog.problems += problems
+    if paper:
+        catalog.entries[path.stem] = Entry(path.stem, paper, document)
 
 
 def load_catalog(folder: Path = PAPERS) -> Mapping[str, Paper]:

@@ -35,7 +35,7 @@ SCHEMES = {
         "https://arxiv.org/abs/{}",
     ),
     "doi": Scheme(
-        "DOI", r"10\.\d{4,9}/[!-;=?-~]+", "10.1609/aaai.v38i10.28960", "https://doi.org/{}"
+        "DOI", r"10\.\d{4,9}/[!-;=?-\[\]-z~]+", "10.1609/aaai.v38i10.28960", "https://doi.org/{}"
     ),
     "openreview": Scheme(
         "OpenReview", r"[A-Za-z0-9_-]{6,20}", "PxoFut3dWW", "https://openreview.net/forum?id={}"
@@ -139,7 +139,8 @@ def _form(scheme: str, what: str) -> Form:
 
 
 Arxiv = Annotated[str, _form("arxiv", "an arXiv identifier")]
-Doi = Annotated[str, _form("doi", "a DOI")]
+# DOIs are the same in either case; one case makes equal ones equal.
+Doi = Annotated[str, _form("doi", "a DOI"), AfterValidator(str.lower)]
 OpenReview = Annotated[str, _form("openreview", "an OpenReview forum")]
 Anthology = Annotated[str, _form("anthology", "an ACL Anthology identifier")]
 Pmlr = Annotated[str, _form("pmlr", "a PMLR identifier")]

@@ -54,15 +54,20 @@ class Strict(BaseModel):
 class Ids(Strict):
     """Identifiers of the paper; the addresses of their pages are derived."""
 
-    arxiv: Arxiv | None = Field(None, description="Without version.")
+    arxiv: Arxiv | None = Field(None, description="Without version.", examples=["2301.00774"])
     doi: Doi | None = Field(
         None,
         description="Of the publisher, registered; not arXiv's 10.48550 and not ACM's 10.5555.",
+        examples=["10.1609/aaai.v38i10.28960"],
     )
-    openreview: OpenReview | None = Field(None, description="Forum id.")
-    anthology: Anthology | None = Field(None, description="ACL Anthology id.")
-    pmlr: Pmlr | None = Field(None, description="Volume and key.")
-    ieee: Ieee | None = Field(None, description="Document number of IEEE Xplore.")
+    openreview: OpenReview | None = Field(None, description="Forum id.", examples=["PxoFut3dWW"])
+    anthology: Anthology | None = Field(
+        None, description="ACL Anthology id.", examples=["2024.findings-acl.178"]
+    )
+    pmlr: Pmlr | None = Field(None, description="Volume and key.", examples=["v202/frantar23a"])
+    ieee: Ieee | None = Field(
+        None, description="Document number of IEEE Xplore.", examples=["10889000"]
+    )
 
     def __iter__(self) -> Iterator[tuple[str, str]]:  # type: ignore[override]
         """Yield scheme and identifier of each one given."""
@@ -192,8 +197,8 @@ class Claim(Strict):
 class Outside(Strict):
     """A related paper that is not in the catalog."""
 
-    arxiv: Arxiv | None = Field(None, description="arXiv id.")
-    doi: Doi | None = Field(None, description="DOI.")
+    arxiv: Arxiv | None = Field(None, description="arXiv id.", examples=["2301.00774"])
+    doi: Doi | None = Field(None, description="DOI.", examples=["10.1109/icnn.1993.298572"])
     title: Line = Field(description="Title.", examples=["Optimal Brain Surgeon"])
     year: Annotated[Whole, Field(ge=1950, le=2100)] = Field(description="Year.", examples=[1993])
 

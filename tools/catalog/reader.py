@@ -84,11 +84,12 @@ def parse(text: str, path: Path) -> Document:
         data = _Builder(document, yaml.parse(text, Loader=Loader)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        lines = text.splitlines()
+        line = min(mark.line + 1, len(lines)) if mark else 1  # the end is told as a line after it
         what = " ".join(filter(None, (error.context, error.problem)))
-        document.problems.append(
-            Problem(path, line, "", f"is not valid YAML: {what}", "quote text that holds : or #")
-        )
+        tab = "".join(lines[line - 1 : line]).lstrip(" ").startswith("\t")
+        advice = "indent by spaces, not tabs" if tab else "quote text that holds : or #"
+        document.problems.append(Problem(path, line, "", f"is not valid YAML: {what}", advice))
         return document
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from tools.catalog.problems import CatalogError, Problem
-from tools.catalog.reader import Document, read
+from tools.catalog.reader import Document, Loc, read
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VOCABULARY = REPOSITORY / "catalog" / "vocabulary"
@@ -87,6 +87,26 @@ def _words(name: str, data: Mapping[str, Any]) -> Words:
     return Words(name, data["about"], terms)
 
 
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "definition": (_is_text, "a sentence"),
+    "label": (_is_text, "a text"),
+    "synonyms": (lambda value: isinstance(value, list) and all(map(_is_text, value)), "a list"),
+    "journal": (lambda value: value in ("true", "false"), "true or false"),
+}
+
+
+def _shapes(document: Document, loc: Loc, about: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, value in about.items():
+        if name not in SHAPES:
+            yield document.problem((*loc, name), "is not a field of a word", "remove it")
+        elif not SHAPES[name][0](value):
+            yield document.problem((*loc, name), f"is not {SHAPES[name][1]}", "write it so")
+
+
 def _problems(document: Document) -> list[Problem]:
     data = document.data
     if not isinstance(data.get("about"), str) or not isinstance(data.get("words"), dict):
@@ -98,8 +118,9 @@ def _problems(document: Document) -> list[Problem]:
         if not isinstance(about, dict) or not isinstance(about.get("definition"), str):
             found.append(document.problem(loc, "has no definition", "define it in one sentence"))
             continue
-        for extra in about.keys() - {"definition", "synonyms", "label", "journal"}:
-            found.append(document.problem((*loc, extra), "is not a field of a word", "remove it"))
+        if wrong := list(_shapes(document, loc, about)):
+            found += wrong
+            continue
         for name in {
             fold(one) for one in (word, about.get("label", word), *about.get("synonyms", ()))
         }:
@@ -124,7 +145,10 @@ class Word:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), "enum": list(vocabulary()[self.name].terms)}
+        # One alternative a word, for editors show the definition of each.
+        terms = vocabulary()[self.name].terms.values()
+        words = [{"const": term.word, "description": term.definition} for term in terms]
+        return {**handler(schema), "oneOf": words}
 
     def _check(self, written: str) -> str:
         words = vocabulary()[self.name]

@@ -1,0 +1,404 @@
+"""From a reference to merged facts: who is asked, whose word counts, what is said of the rest."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.sources.server import DATA, Answer, Replay, stored
+from tools.sources import errors
+from tools.sources.bibtex import read_bibtex
+from tools.sources.client import Client
+from tools.sources.compare import same_names, same_title, similarity
+from tools.sources.facts import Facts, Resolved
+from tools.sources.identify import Reference, Unidentified, identify
+from tools.sources.merge import merge
+from tools.sources.resolve import resolve, search
+
+Connect = Callable[..., Client]
+SPARSEGPT = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"
+LLM_PRUNER = "44956951349095f74492a5471128a7e0"
+
+EXPECTED = {
+    # arXiv knows the date, DBLP the page in the proceedings, PMLR the rest.
+    "2301.00774": ("icml", 2023, "2023-01-02", {"arxiv", "pmlr"}, "PMLR"),
+    "https://proceedings.mlr.press/v202/frantar23a.html": (
+        "icml",
+        2023,
+        "2023-01-02",
+        {"arxiv", "pmlr"},
+        "PMLR",
+    ),
+    "https://proceedings.mlr.press/v267/guo25a.html": (
+        "icml",
+        2025,
+        "2025-05-28",
+        {"arxiv", "pmlr"},
+        "PMLR",
+    ),
+    "2306.11695": ("iclr", 2024, "2023-06-20", {"arxiv", "openreview"}, "OpenReview"),
+    "https://openreview.net/forum?id=PxoFut3dWW": (
+        "iclr",
+        2024,
+        "2023-06-20",
+        {"arxiv", "openreview"},
+        "OpenReview",
+    ),
+    "https://openreview.net/forum?id=ahEm3l2P6w": (
+        "icml",
+        2024,
+        "2023-10-08",
+        {"arxiv", "openreview"},
+        "OpenReview",
+    ),
+    "2305.11627": ("neurips", 2023, "2023-05-19", {"arxiv"}, "NeurIPS proceedings"),
+    # The DOI is a hint of the authors on arXiv, confirmed by Crossref.
+    "2312.11983": ("aaai", 2024, "2023-12-19", {"arxiv", "doi"}, "Crossref"),
+    "10.1609/aaai.v38i10.28960": ("aaai", 2024, "2023-12-19", {"arxiv", "doi"}, "Crossref"),
+    "10.1609/aaai.v39i23.34592": ("aaai", 2025, "2024-07-30", {"arxiv", "doi"}, "Crossref"),
+    "2308.07633": ("tacl", 2024, "2023-08-15", {"arxiv", "doi"}, "Crossref"),
+    "2403.03853": (
+        "acl-findings",
+        2025,
+        "2024-03-06",
+        {"arxiv", "doi", "anthology"},
+        "ACL Anthology",
+    ),
+    "2025.findings-acl.1035": (
+        "acl-findings",
+        2025,
+        "2024-03-06",
+        {"arxiv", "doi", "anthology"},
+        "ACL Anthology",
+    ),
+    "2025.coling-main.626": (
+        "coling",
+        2025,
+        "2024-09-20",
+        {"arxiv", "anthology"},
+        "ACL Anthology",
+    ),
+    # A bibliographic import on OpenReview, which DBLP leads away from.
+    "https://openreview.net/forum?id=a8ruEUhpOv": (
+        "emnlp",
+        2024,
+        None,
+        {"openreview", "anthology", "doi"},
+        "ACL Anthology",
+    ),
+    # Preprints, two of them submitted somewhere.
+    "2407.11681": (None, 2024, "2024-07-16", {"arxiv"}, None),
+    "2501.09412": (None, 2025, "2025-01-16", {"arxiv"}, None),
+    "https://openreview.net/forum?id=f4b0YVwKUO": (
+        None,
+        2025,
+        "2025-01-16",
+        {"arxiv", "openreview"},
+        None,
+    ),
+    "cs/0601001": (None, 2006, "2006-01-01", {"arxiv"}, None),
+    f"https://papers.nips.cc/paper_files/paper/2023/hash/{LLM_PRUNER}-Abstract-Conference.html": (
+        "neurips",
+        2023,
+        "2023-05-19",
+        {"arxiv"},
+        "NeurIPS proceedings",
+    ),
+    "https://openaccess.thecvf.com/content/CVPR2023/html/"
+    "Fang_DepGraph_Towards_Any_Structural_Pruning_CVPR_2023_paper.html": (
+        "cvpr",
+        2023,
+        None,
+        set(),
+        "CVF open access",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), EXPECTED.items())
+def test_sources_together(
+    text: str, expected: tuple[str, int, str, set[str], str], client: Client
+) -> None:
+    resolved = resolve(identify(text), client)
+    facts = resolved.facts
+    told = (facts.venue, facts.year, facts.submitted, set(facts.ids), resolved.origin.get("venue"))
+    assert told == expected
+    assert {name for name, _ in facts} - {"other_titles"} == set(resolved.origin)
+    assert resolved.unverified == ()
+
+
+def test_where_each_fact_came_from(client: Client) -> None:
+    resolved = resolve(identify("2403.03853"), client)
+    assert resolved.origin == {
+        "title": "arXiv",
+        "authors": "arXiv",
+        "abstract": "arXiv",
+        "submitted": "arXiv",
+        "venue": "ACL Anthology",
+        "year": "ACL Anthology",
+        "track": "ACL Anthology",
+        "pages": "ACL Anthology",
+        "published": "ACL Anthology",
+        "ids.arxiv": "arXiv",
+        "ids.doi": "Crossref",
+        "ids.anthology": "ACL Anthology",
+    }
+
+
+def test_where_sources_disagree(client: Client) -> None:
+    assert resolve(identify("2403.03853"), client).disagreements == (
+        "authors: arXiv has 8, which is taken; "
+        "DBLP, ACL Anthology and Crossref have 9, with Qianhao Yuan",
+    )
+    assert resolve(identify("2025.coling-main.626"), client).disagreements == (
+        "authors: arXiv has 10, which is taken; "
+        "ACL Anthology has 9, with Shan Liping, without Huiming Fan and Liping Shan",
+    )
+    assert resolve(identify("2301.00774"), client).disagreements == ()
+
+
+def test_withdrawn_and_rejected_leave_no_trace(client: Client) -> None:
+    for text in ("https://openreview.net/forum?id=f4b0YVwKUO", "2501.09412"):
+        said = repr(resolve(identify(text), client)).lower()
+        assert not any(word in said for word in ("withdrawn", "submitted to", "reject", "iclr"))
+    assert "openreview" not in resolve(identify("2501.09412"), client).facts.ids
+
+
+class TestFailures:
+    def test_a_failing_primary_is_an_error(self, replay: Replay, client: Client) -> None:
+        replay.say("export.arxiv.org", Answer(status=503))
+        with pytest.raises(errors.Unwell, match=r"export.arxiv.org has an error"):
+            resolve(identify("2301.00774"), client)
+
+    def test_a_primary_about_another_paper_is_an_error(
+        self, replay: Replay, client: Client
+    ) -> None:
+        replay.say("export.arxiv.org", stored("arxiv/wanda.xml"))
+        with pytest.raises(errors.AnotherPaper):
+            resolve(identify("2301.00774"), client)
+
+    def test_failing_secondaries_are_notes(self, replay: Replay, client: Client) -> None:
+        replay.refuse("dblp.org", "api2.openreview.net", "api.semanticscholar.org")
+        resolved = resolve(identify("2301.00774"), client)
+        assert resolved.facts.venue is None
+        assert resolved.facts.submitted == "2023-01-02"
+        assert resolved.notes == tuple(
+            f"{host} has an error of its own (HTTP 503); the other sources were asked without it"
+            for host in ("dblp.org", "api2.openreview.net", "api.semanticscholar.org")
+        )
+
+    def test_a_page_for_robots_is_as_good_as_no_dblp(self, replay: Replay, client: Client) -> None:
+        replay.say("dblp.org", Answer(b"<html>", "text/html"))
+        resolved = resolve(identify("2306.11695"), client)
+        assert (resolved.facts.venue, resolved.origin["venue"]) == ("iclr", "OpenReview")
+
+    def test_semantic_scholar_is_the_last_resort(self, replay: Replay, client: Client) -> None:
+        resolve(identify("2301.00774"), client)
+        resolve(identify("2407.11681"), client)
+        assert replay.asked("api.semanticscholar.org") == [], "the others answered"
+        replay.refuse("dblp.org", "api2.openreview.net")
+        resolved = resolve(identify("2301.00774"), client)
+        assert (resolved.facts.venue, resolved.origin["venue"]) == ("icml", "Semantic Scholar")
+        assert set(resolved.unverified) == {"venue", "year", "track"}
+
+    def test_its_identifiers_lead_to_better_sources(self, replay: Replay, client: Client) -> None:
+        replay.refuse("dblp.org", "api2.openreview.net")
+        without = (DATA / "arxiv" / "flap.xml").read_bytes().replace(b"arxiv:doi", b"arxiv:x")
+        replay.say("export.arxiv.org", Answer(without, "text/xml"))
+        resolved = resolve(identify("2312.11983"), client)
+        assert resolved.origin["venue"] == resolved.origin["ids.doi"] == "Crossref"
+        assert resolved.unverified == ()
+
+    def test_a_doi_that_nobody_confirms_is_unverified(self, replay: Replay, client: Client) -> None:
+        replay.refuse("api.crossref.org", "api.semanticscholar.org")
+        resolved = resolve(identify("2312.11983"), client)
+        assert resolved.facts.ids["doi"] == "10.1609/aaai.v38i10.28960"
+        assert resolved.unverified == ("ids.doi",)
+
+    def test_a_doi_of_another_paper_is_left_out(self, replay: Replay, client: Client) -> None:
+        work = json.loads((DATA / "crossref" / "flap.json").read_text(encoding="utf-8"))
+        work["message"]["title"] = ["On the Migration of Birds"]
+        replay.say("api.crossref.org", Answer(json.dumps(work).encode()))
+        resolved = resolve(identify("2312.11983"), client)
+        assert "doi" not in resolved.facts.ids
+        assert (
+            "DOI 10.1609/aaai.v38i10.28960 is another paper, 'On the Migration of Birds', "
+            "and was left out"
+        ) in resolved.notes
+
+    def test_a_namesake_by_other_people_is_left_out(self, replay: Replay, client: Client) -> None:
+        hits = json.loads((DATA / "dblp" / "wanda.json").read_text(encoding="utf-8"))
+        info = hits["result"]["hits"]["hit"][0]["info"]
+        info |= {"authors": {"author": {"text": "Somebody Else"}}, "venue": "AAAI", "ee": "x"}
+        replay.say("dblp.org", Answer(json.dumps(hits).encode()))
+        assert resolve(identify("2306.11695"), client).facts.venue == "iclr"
+
+    def test_refused_everywhere_it_takes_no_time(self, connect: Connect) -> None:
+        client = connect(hosts={"export.arxiv.org": "http://127.0.0.1:1"})
+        began = time.monotonic()
+        with pytest.raises(errors.Unreachable, match=r"cannot be reached .* --manual"):
+            resolve(identify("2301.00774"), client)
+        assert time.monotonic() - began < 5
+
+
+class TestBibtex:
+    def test_it_counts_least(self, client: Client) -> None:
+        text = f"""@article{{x, title = {{{SPARSEGPT.upper()}}}, eprint = {{2301.00774}},
+          author = {{Frantar, E. and Alistarh, D.}}, journal = {{TMLR}}, year = {{1999}}}}"""
+        resolved = resolve(read_bibtex(text), client)
+        assert resolved.facts.title == SPARSEGPT.replace("be", "Be")
+        assert (resolved.facts.venue, resolved.facts.year) == ("icml", 2023)
+        assert resolved.unverified == ()
+        assert "venue: PMLR has 'icml', which is taken; BibTeX has 'tmlr'" in resolved.disagreements
+
+    def test_without_an_identifier_the_title_is_searched(self, client: Client) -> None:
+        text = f"@misc{{x, title = {{{SPARSEGPT}}}, author = {{Frantar, Elias}}}}"
+        assert set(resolve(read_bibtex(text), client).facts.ids) == {"arxiv", "pmlr"}
+
+    def test_without_network_it_is_all_there_is(self, replay: Replay, client: Client) -> None:
+        replay.refuse()
+        text = f"@misc{{x, title = {{{SPARSEGPT}}}, author = {{Frantar, Elias}}, year = 2023}}"
+        resolved = resolve(read_bibtex(text), client)
+        assert set(resolved.unverified) == {"title", "authors", "year"}
+        assert len(resolved.notes) == 3
+
+
+class TestSearch:
+    def test_candidates_come_most_similar_first(self, client: Client) -> None:
+        first, second = search(SPARSEGPT.lower(), client)
+        assert first.reference == Reference("pmlr", "v202/frantar23a")
+        assert second.reference == Reference("arxiv", "2301.00774")
+        assert first.similarity == second.similarity == 100
+        assert (first.authors, first.year) == (("Elias Frantar", "Dan Alistarh"), 2023)
+
+    def test_each_source_names_it_in_its_own_way(self, client: Client) -> None:
+        title = "A Simple and Effective Pruning Approach for Large Language Models"
+        found = {str(candidate.reference): candidate.source for candidate in search(title, client)}
+        assert found == {"arXiv 2306.11695": "arXiv", "OpenReview PxoFut3dWW": "DBLP"}
+
+    def test_nothing_found(self, client: Client) -> None:
+        assert search("On the migration of birds", client) == []
+
+    def test_one_source_is_enough(self, replay: Replay, client: Client) -> None:
+        replay.refuse("export.arxiv.org")
+        assert [candidate.source for candidate in search(SPARSEGPT, client)] == ["DBLP", "DBLP"]
+
+    def test_none_is_not(self, replay: Replay, client: Client) -> None:
+        replay.refuse()
+        with pytest.raises(errors.Unwell):
+            search(SPARSEGPT, client)
+
+    def test_a_title_is_not_resolved_unseen(self, client: Client) -> None:
+        with pytest.raises(Unidentified, match="is a title, which has to be searched for"):
+            resolve(Reference("title", SPARSEGPT), client)
+
+
+class TestMerge:
+    def of(self, *found: Facts) -> Resolved:
+        return merge(found)
+
+    def test_what_belongs_to_a_venue_comes_from_there(self) -> None:
+        resolved = self.of(
+            Facts(source="arXiv", title="T", year=2023),
+            Facts(source="Crossref", title="T", venue="aaai", year=2025, volume="39", pages="1-2"),
+            Facts(source="OpenReview", title="T", venue="iclr", year=2024),
+        )
+        assert (resolved.facts.venue, resolved.facts.year) == ("iclr", 2024)
+        assert (resolved.facts.volume, resolved.facts.pages) == (None, None)
+        assert resolved.disagreements == (
+            "venue: OpenReview has 'iclr', which is taken; Crossref has 'aaai'",
+        )
+
+    def test_years_of_one_venue_are_compared(self) -> None:
+        resolved = self.of(
+            Facts(source="ACL Anthology", title="T", venue="acl", year=2024),
+            Facts(source="DBLP", title="T", venue="acl", year=2023),
+        )
+        assert resolved.disagreements == (
+            "year: ACL Anthology has '2024', which is taken; DBLP has '2023'",
+        )
+
+    def test_dois_are_compared(self) -> None:
+        resolved = self.of(
+            Facts(source="arXiv", title="T", ids={"doi": "10.1/a"}),
+            Facts(source="Crossref", title="T", ids={"doi": "10.1/b"}),
+        )
+        assert resolved.disagreements == (
+            "doi: Crossref has '10.1/b', which is taken; arXiv has '10.1/a'",
+        )
+
+    def test_long_lists_of_names_are_cut(self) -> None:
+        many = tuple(f"A Name{number}x" for number in range(3000))
+        resolved = self.of(
+            Facts(source="arXiv", title="T", authors=("B C", "D E")),
+            Facts(source="DBLP", title="T", authors=many),
+            Facts(source="Crossref", title="T", authors=("D E", "B C")),
+        )
+        names = ", ".join(many[:6])
+        assert resolved.disagreements == (
+            f"authors: arXiv has 2, which is taken; DBLP has 3000, with {names} and 2994 more, "
+            "without B C and D E",
+            "authors: arXiv has 2, which is taken; Crossref has 2, in another order",
+        )
+
+    def test_other_titles_are_kept_once(self) -> None:
+        resolved = self.of(
+            Facts(source="arXiv", title="SparseGPT: Pruning"),
+            Facts(source="DBLP", title="Pruning"),
+            Facts(source="Crossref", title="sparsegpt - PRUNING"),
+        )
+        assert resolved.facts.other_titles == ("Pruning",)
+        assert resolved.disagreements == (
+            "title: arXiv has 'SparseGPT: Pruning', which is taken; DBLP has 'Pruning'",
+        )
+
+    def test_a_note_is_said_once(self) -> None:
+        one = Facts(source="arXiv", title="T", notes=("n",))
+        assert merge([one, one], ["n", "m"]).notes == ("n", "m")
+
+
+class TestCompare:
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (SPARSEGPT, SPARSEGPT.upper()),
+            (SPARSEGPT, SPARSEGPT.partition(": ")[2]),
+            (
+                "LoRAPrune: Structured Pruning Meets Low-Rank Parameter-Efficient Fine-Tuning",
+                "LoRAPrune: Pruning Meets Low-Rank Parameter-Efficient Fine-Tuning",
+            ),
+        ],
+    )
+    def test_versions_of_a_title(self, one: str, other: str) -> None:
+        assert similarity(one, other) == similarity(other, one) >= 90
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (
+                "SlimGPT: Layer-wise Structured Pruning for Large Language Models",
+                "SlimLLM: Accurate Structured Pruning for Large Language Models",
+            ),
+            (
+                "A Survey on Model Compression for Large Language Models",
+                "Model Compression and Efficient Inference for Large Language Models: A Survey",
+            ),
+            ("OWL: a b", "WOL: a b c d"),
+        ],
+    )
+    def test_other_papers(self, one: str, other: str) -> None:
+        assert similarity(one, other) < 90
+
+    def test_titles_are_the_same_but_for_case_and_punctuation(self) -> None:
+        assert same_title("Fluctuation-based  Méthod", "fluctuation Based METHOD!")
+        assert not same_title("Pruning", "Prunings")
+
+    def test_names(self) -> None:
+        assert same_names(["J. Zico Kolter"], ["J Zico Kolter"])
+        assert same_names(["Yuezhou Hu"], ["Hu Yuezhou"])
+        assert same_names(["Jörg Müller"], ["J. Muller"])
+        assert not same_names(["A B", "C D"], ["C D", "A B"])
+        assert not same_names(["A B"], ["A B", "C D"])

@@ -1,0 +1,112 @@
+"""A catalog of a few papers, the sources replayed, and the commands that add and update."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from tests.sources import server
+from tools import add_paper, update_paper
+from tools.adding import command
+from tools.catalog.entries import PAPERS
+from tools.catalog.vocabulary import REPOSITORY
+from tools.sources.client import Client, Limits
+from tools.sources.clock import Clock
+
+HERE = ("magnitude", "flap")
+"""Entries that are in the small catalog; the sources know more papers."""
+
+
+class Ended(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Ended]
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Path:
+    """A catalog of two papers in a checkout of its own."""
+    folder = tmp_path / "checkout" / "catalog" / "papers"
+    folder.mkdir(parents=True)
+    (tmp_path / "checkout" / "implementations").mkdir()
+    for slug in HERE:
+        shutil.copy(PAPERS / f"{slug}.yaml", folder)
+    return folder
+
+
+@pytest.fixture
+def replay() -> Iterator[server.Replay]:
+    with server.replaying() as running:
+        yield running
+
+
+@pytest.fixture
+def no_waiting(replay: server.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the commands ask the replaying server, with a clock that need not wait."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    slept: list[float] = []
+    clock = Clock(
+        monotonic=lambda: time.monotonic() + sum(slept),
+        wall=lambda: time.time() + sum(slept),
+        sleep=slept.append,
+    )
+
+    def client(contact: str | None) -> Client:
+        limits = Limits(connect=2, read=1, attempt=2)
+        return Client(None, contact, replay.hosts, limits=limits, clock=clock)
+
+    monkeypatch.setattr(command, "default_client", client)
+
+
+@pytest.fixture
+def add(papers: Path, no_waiting: None) -> Command:
+    """Run `add_paper.py` in this process on the small catalog."""
+    return lambda *arguments: _run(add_paper, papers, arguments)
+
+
+@pytest.fixture
+def update(papers: Path, no_waiting: None) -> Command:
+    """Run `update_paper.py` in this process on the small catalog."""
+    return lambda *arguments: _run(update_paper, papers, arguments)
+
+
+def _run(script, papers: Path, arguments: tuple[object, ...]) -> Ended:
+    done = CliRunner().invoke(script.app, [*map(str, arguments), "--catalog", str(papers)])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Ended(done.exit_code, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Command:
+    """Run a script of `tools` as a process, with a cache of its own and variables on top."""
+
+    def run(script: str, *arguments: object, **variables: str) -> Ended:
+        own = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, str(REPOSITORY / "tools" / script), *map(str, arguments)],
+            env=os.environ | own | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=tmp_path,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,601 @@
+"""`add_paper.py` from an identifier to an entry, and every way in which there is none."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.sources import server
+from tools.adding.fields import FIELDS
+from tools.catalog.checks import check
+from tools.catalog.entries import PAPERS, load_catalog, read_catalog
+from tools.catalog.paper import Paper
+from tools.catalog.problems import Level
+from tools.catalog.writer import reformat
+
+Command = Callable[..., tuple[int, str, str]]
+
+HERE = ("magnitude", "flap")
+SUMMARY = "Prunes things at once. Use it when there is no time."
+JUDGED = (
+    *("--summary", SUMMARY, "--kind", "method", "--granularity", "unstructured"),
+    *("--criterion", "magnitude", "--calibration", "forward"),
+)
+BY_HAND = (
+    *("--manual", "2401.01234", "--title", "FooPrune: Pruning by Foo", "--author", "Ann Bee"),
+    *("--author", "Céd Dé", "--year", "2024", "--source", "paper", *JUDGED),
+)
+
+
+def added(papers: Path) -> dict[str, Paper]:
+    """The entries that were not there at first; all of the catalog has to be valid."""
+    catalog = load_catalog(papers)
+    return {slug: paper for slug, paper in catalog.items() if slug not in HERE}
+
+
+def errors(papers: Path) -> list[str]:
+    """What a check of the small catalog finds, its two entries' relations to others aside."""
+    found = check(read_catalog(papers), papers.parents[1] / "implementations")
+    return [str(p) for p in found if p.level is Level.ERROR and p.file.stem not in HERE]
+
+
+# Each kind of identifier, for two papers.
+@pytest.mark.parametrize(
+    ("what", "slug", "ids", "title"),
+    [
+        ("2301.00774", "sparsegpt", {"arxiv": "2301.00774"}, "SparseGPT: Massive"),
+        (
+            "https://arxiv.org/pdf/2306.11695v2",
+            "sun2024simple",
+            {"openreview": "PxoFut3dWW"},
+            "A Simple",
+        ),
+        ("cs/0601001", None, {"arxiv": "cs/0601001"}, ""),
+        ("https://arxiv.org/abs/math/0309136v1", None, {"arxiv": "math/0309136"}, ""),
+        ("10.1609/aaai.v39i23.34592", None, {"doi": "10.1609/aaai.v39i23.34592"}, "Pruning Large"),
+        ("https://doi.org/10.1162/tacl_a_00704", None, {"doi": "10.1162/tacl_a_00704"}, "A Survey"),
+        (
+            "https://openreview.net/forum?id=ahEm3l2P6w",
+            "owl",
+            {"openreview": "ahEm3l2P6w"},
+            "Outlier",
+        ),
+        ("https://openreview.net/forum?id=PxoFut3dWW", None, {"arxiv": "2306.11695"}, "A Simple"),
+        ("2024.findings-acl.178", "loraprune", {"anthology": "2024.findings-acl.178"}, "LoRAPrune"),
+        (
+            "https://aclanthology.org/2025.coling-main.626.pdf",
+            "cfsp",
+            {"anthology": "2025.coling-main.626"},
+            "CFSP",
+        ),
+        (
+            "https://proceedings.mlr.press/v202/frantar23a.html",
+            "sparsegpt",
+            {"pmlr": "v202/frantar23a"},
+            "SparseGPT",
+        ),
+        (
+            "https://proceedings.mlr.press/v267/guo25a/guo25a.pdf",
+            "slimllm",
+            {"pmlr": "v267/guo25a"},
+            "SlimLLM",
+        ),
+        (
+            "https://proceedings.neurips.cc/paper_files/paper/2023/hash/44956951349095f74492a5471128a7e0-Abstract-Conference.html",
+            "llmpruner",
+            {"arxiv": "2305.11627"},
+            "LLM-Pruner",
+        ),
+        (
+            "https://papers.nips.cc/paper_files/paper/2024/file/c1c44e46358e0fb94dc94ec495a7fb1a-Paper-Conference.pdf",
+            "slimgpt",
+            {"arxiv": "2412.18110"},
+            "SlimGPT",
+        ),
+        (
+            "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_DepGraph_Towards_Any_Structural_Pruning_CVPR_2023_paper.html",
+            "depgraph",
+            {},
+            "DepGraph",
+        ),
+        (
+            "https://openaccess.thecvf.com/content_CVPR_2019/papers/He_Filter_Pruning_via_Geometric_Median_for_Deep_Convolutional_Neural_Networks_CVPR_2019_paper.pdf",
+            None,
+            {},
+            "Filter Pruning",
+        ),
+    ],
+)
+def test_an_identifier_becomes_a_valid_entry(
+    add: Command, papers: Path, what: str, slug: str | None, ids: dict[str, str], title: str
+) -> None:
+    code, out, err = add(what, "--yes", *JUDGED)
+    assert code == 0, err
+    assert out == ""
+    ((made, paper),) = added(papers).items()
+    assert slug is None or made == slug
+    assert paper.title.startswith(title)
+    assert ids.items() <= dict(paper.ids).items()
+    assert paper.summary == SUMMARY
+    assert f"git add {papers / made}.yaml" in err
+    assert errors(papers) == []
+
+
+def test_a_process_of_its_own_does_the_same(run_script, replay, papers: Path) -> None:
+    done = run_script(
+        *("add_paper.py", "2024.findings-acl.178", "--catalog", papers, *JUDGED),
+        **replay.environment,
+    )
+    assert done.code == 0, done.err
+    assert added(papers)["loraprune"].venue == "acl-findings"
+
+
+def test_without_a_network_one_sentence_offers_the_manual_way(run_script, papers: Path) -> None:
+    start = time.monotonic()
+    done = run_script("add_paper.py", "2301.00774", "--catalog", papers, **server.refusing())
+    assert time.monotonic() - start < 30
+    assert done.code == 1
+    assert done.out == ""
+    assert re.fullmatch(r"export\.arxiv\.org cannot be reached \(.*\).* --manual\n", done.err)
+    assert added(papers) == {}
+
+
+# What is known before anybody is asked.
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "2312.11983",
+        "https://arxiv.org/abs/2312.11983v3",
+        "10.48550/arXiv.2312.11983",
+        "https://ojs.aaai.org/index.php/AAAI/article/view/28960/10.1609/aaai.v38i10.28960",
+    ],
+)
+def test_a_paper_that_is_there_is_refused_before_any_request(
+    add: Command, replay: server.Replay, papers: Path, what: str
+) -> None:
+    code, _, err = add(what, "--yes", *JUDGED)
+    assert code == 1
+    assert "the catalog has this paper already, as flap (has the same" in err
+    assert "run tools/update_paper.py flap" in err
+    assert replay.requests == []
+    assert added(papers) == {}
+
+
+def test_a_paper_with_the_same_title_is_refused_once_the_title_is_known(
+    add: Command, papers: Path
+) -> None:
+    entry = papers / "flap.yaml"
+    text = re.sub(
+        r"(?ms)^ids:.*?(?=^code:)", "links: {paper: https://example.org/}\n", entry.read_text()
+    )
+    entry.write_text(text)
+    code, _, err = add("2312.11983", "--yes", *JUDGED)
+    assert code == 1
+    assert "as flap (has the same title, 'Fluctuation" in err
+    assert added(papers) == {}
+
+
+def test_a_title_much_like_another_takes_force(add: Command, papers: Path) -> None:
+    title = "Fluctuation-based Adaptive Structured Pruning for Larger Language Models"
+    arguments = [*BY_HAND, "--title", title, "--slug", "foo"]
+    code, _, err = add(*arguments)
+    assert code == 1
+    assert "as flap (has nearly the same title" in err
+    assert err.endswith("or give --force if it is another paper\n")
+    code, _, err = add(*arguments, "--force")
+    assert code == 0, err
+    assert re.search(r"The checks say:\n  - title: flap has nearly the same title", err)
+
+
+def test_a_slug_that_is_taken_is_refused_before_any_request(
+    add: Command, replay: server.Replay, papers: Path
+) -> None:
+    before = (papers / "flap.yaml").read_bytes()
+    code, _, err = add("2301.00774", "--slug", "flap", *JUDGED)
+    assert (code, err) == (1, f"{papers}/flap.yaml exists already; choose another slug\n")
+    assert replay.requests == []
+    assert (papers / "flap.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give one identifier, title or file, or else --manual"),
+        (("2301.00774", "--from-file", "x.bib"), "give one identifier, title or file"),
+        (
+            ("2301.00774", "--kind", "metod"),
+            "--kind: 'metod' is not a word of .*did you mean method",
+        ),
+        (("2301.00774", "--year", "soon"), "--year: is not a whole number"),
+        (("2301.00774", "--criterion", "hessian"), "did you mean layer-hessian"),
+        (("2301.00774", "--summary", "a <b>bold</b> one"), "--summary: holds HTML"),
+        (("2301.00774", "--arxiv", "12"), "--arxiv: '12' is not an arXiv identifier"),
+        (
+            ("2301.00774", "--code", "ftp://example.org"),
+            "--code: .* is not an http or https",
+        ),
+        (("2301.00774", "--slug", "Foo-Prune"), "--slug: 'Foo-Prune' is not a slug; write lower"),
+        (("2301.00774", "--track", "best"), "--track: 'best' is not 'main'"),
+    ],
+)
+def test_wrong_usage_ends_with_2_before_any_request(
+    add: Command, replay: server.Replay, arguments: tuple[str, ...], message: str
+) -> None:
+    code, _, err = add(*arguments)
+    assert code == 2
+    assert re.search(message, " ".join(err.split()))
+    assert replay.requests == []
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("hello", "'hello' names no paper; paste"),
+        ("https://ieeexplore.ieee.org/document/10889000", "paste the DOI that IEEE shows"),
+        (
+            "https://ojs.aaai.org/index.php/AAAI/article/view/28960",
+            "paste the DOI that the journal",
+        ),
+        ("10.5555/3618408.3618822", "is an internal handle of the ACM Digital Library and no DOI"),
+        ("file:///etc/passwd", "is not an http or https address"),
+    ],
+)
+def test_what_names_no_paper_gets_a_message_that_says_what_to_paste(
+    add: Command, what: str, message: str
+) -> None:
+    code, _, err = add(what, *JUDGED)
+    assert code == 1
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+# By hand, without a network.
+
+
+def test_by_hand_nothing_is_asked_of_anybody(
+    add: Command, replay: server.Replay, papers: Path
+) -> None:
+    code, _, err = add(*BY_HAND)
+    assert code == 0, err
+    text = (papers / "fooprune.yaml").read_text(encoding="utf-8")
+    assert replay.requests == []
+    assert len(text.splitlines()) < 25
+    assert "unverified" not in text
+    assert errors(papers) == []
+    paper = added(papers)["fooprune"]
+    assert paper.authors == ("Ann Bee", "Céd Dé")
+    assert (paper.status, paper.sources.from_) == ("preprint", ("paper",))
+
+
+def test_by_hand_without_flags_prints_what_is_needed(add: Command, papers: Path) -> None:
+    code, out, err = add("--manual")
+    assert (code, out) == (1, "")
+    flags = re.findall(r"^  --([a-z]+) ", err, re.MULTILINE)
+    assert flags == [
+        *("title", "author", "kind", "summary", "year"),
+        *("granularity", "criterion", "calibration", "arxiv", "source"),
+    ]
+    assert added(papers) == {}
+
+
+def test_a_page_without_identifier_is_good_enough_by_hand(add: Command, papers: Path) -> None:
+    page = "https://ojs.example.org/article/view/28960"
+    code, _, err = add("--manual", page, *BY_HAND[2:])
+    assert code == 0, err
+    assert added(papers)["fooprune"].links.paper == page
+
+
+def test_a_proceedings_page_is_the_page_of_the_venue(add: Command, papers: Path) -> None:
+    page = "openaccess.thecvf.com/content/CVPR2023/html/Fang_DepGraph_CVPR_2023_paper.html"
+    code, _, err = add("--manual", page, *BY_HAND[2:])
+    assert code == 0, err
+    assert added(papers)["fooprune"].links.venue == f"https://{page}"
+
+
+VALUES: dict[str, str | list[str]] = {
+    "title": "Another: Title",
+    "name": "Another",
+    "summary": SUMMARY,
+    "status": "published",
+    "year": "2024",
+    "track": "workshop",
+    "volume": "12",
+    "number": "3",
+    "pages": "1-9",
+    "submitted": "2023-01",
+    "published": "2024-05-01",
+    "arxiv": "2301.01234",
+    "doi": "10.1000/foo",
+    "openreview": "abcdefghij",
+    "anthology": "2024.acl-long.1",
+    "pmlr": "v12/foo24a",
+    "ieee": "1234567",
+    "venue-page": "https://example.org/venue",
+    "paper-page": "https://example.org/paper",
+    "code": "https://github.com/example/foo",
+    "license": "MIT",
+    "fidelity": "faithful",
+    "note": "Something to know.",
+    "author": ["Ann Bee", "Céd Dé"],
+    "model": ["LLaMA", "OPT"],
+    "source": ["arXiv abstract page", "paper"],
+}
+
+
+def test_every_flag_reaches_the_entry(add: Command, papers: Path) -> None:
+    values = dict(VALUES)
+    for flag, field in FIELDS.items():
+        if field.words and flag not in values:
+            words = list(field.words.terms)
+            values[flag] = words[:2] if field.many else words[0]
+    assert values.keys() == FIELDS.keys()
+    method = papers.parents[1] / "implementations" / "another"
+    method.mkdir()
+    (method / "another.py").touch()
+    arguments = []
+    for flag, value in values.items():
+        for one in [value] if isinstance(value, str) else value:
+            arguments += [f"--{flag}", one]
+    code, out, err = add("--manual", *arguments, "--dry-run")
+    assert code == 0, err
+    written = yaml.load(out, Loader=yaml.BaseLoader)
+    for flag, value in values.items():
+        found = written
+        for step in FIELDS[flag].loc:
+            found = found[step]
+        assert found == value, flag
+
+
+# What is shown and where.
+
+
+def test_a_dry_run_writes_the_entry_to_standard_output_only(add: Command, papers: Path) -> None:
+    before = sorted(papers.iterdir())
+    code, out, _ = add(*BY_HAND, "--dry-run")
+    assert code == 0
+    assert sorted(papers.iterdir()) == before
+    assert add(*BY_HAND)[0] == 0
+    assert out == (papers / "fooprune.yaml").read_text(encoding="utf-8")
+
+
+def test_every_fact_is_shown_with_its_source_and_every_guess_with_its_words(
+    add: Command, papers: Path
+) -> None:
+    given = [*JUDGED[:4], *JUDGED[6:]]  # all but the granularity
+    code, _, err = add("2301.00774", "--yes", "--slug", "foo", *given)
+    assert code == 0, err
+    assert re.search(r"^  - title: SparseGPT: .* \(arXiv\)$", err, re.MULTILINE)
+    assert re.search(r"^  - venue: icml \(PMLR\)$", err, re.MULTILINE)
+    assert '  - granularity: unstructured ("unstructured"), semi-structured ("2:4")' in err
+    assert '  - recovery: none ("without retraining"); not taken, --recovery would say so' in err
+    (paper,) = added(papers).values()
+    assert paper.sources.unverified == ("taxonomy.granularity",)
+    assert paper.sources.from_ == ("arXiv", "PMLR")
+    assert paper.taxonomy.recovery is None
+
+
+def test_a_person_is_believed_and_told_that_a_source_says_otherwise(
+    add: Command, papers: Path
+) -> None:
+    code, _, err = add("2301.00774", "--slug", "foo", "--year", "2024", *JUDGED)
+    assert code == 0, err
+    assert "  - year: PMLR has '2023'; '2024' (you) was taken\n" in err
+    assert added(papers)["foo"].year == 2024
+
+
+def test_sources_that_disagree_are_shown(add: Command, replay: server.Replay, papers: Path) -> None:
+    page = server.stored("anthology/shortgpt.bib")
+    other = page._replace(body=page.body.replace(b"Redundant", b"Replaceable"))
+    replay.say("aclanthology.org", other)
+    code, _, err = add("2403.03853", "--slug", "foo", *JUDGED)
+    assert code == 0, err
+    assert re.search(r"Sources disagree:\n  - title: arXiv has .*Redundant.*Replaceable", err)
+
+
+def test_what_is_missing_is_said_at_once_by_flag(add: Command, papers: Path) -> None:
+    code, _, err = add("2301.00774", "--yes", "--criterion", "layer-hessian")
+    assert code == 1
+    missing = re.findall(r"^  (--[a-z]+) ", err, re.MULTILINE)
+    assert missing == ["--kind", "--summary", "--calibration"]
+    assert added(papers) == {}
+
+
+def test_a_summary_that_is_the_abstract_is_refused(add: Command, papers: Path) -> None:
+    _, _, err = add("2301.00774", *JUDGED, "--dry-run")
+    abstract = err.partition("Abstract, to read and not to copy:\n")[2].splitlines()[0].strip()
+    for summary in (abstract, abstract[:120], abstract.replace("method", "way").upper().lower()):
+        code, _, err = add("2301.00774", "--yes", *JUDGED[2:], "--summary", summary)
+        assert code == 1
+        assert err.endswith("the summary is from the abstract; say it in words of your own\n")
+    assert added(papers) == {}
+
+
+def test_a_title_without_a_usable_word_needs_a_slug(add: Command, papers: Path) -> None:
+    arguments = [*BY_HAND, "--title", "剪枝", "--name", "剪枝"]
+    code, _, err = add(*arguments)
+    assert (code, err.splitlines()[-1]) == (
+        1,
+        "the title suggests no slug; give one with --slug",
+    )
+    assert add(*arguments, "--slug", "foo")[0] == 0
+    assert added(papers)["foo"].title == "剪枝"
+
+
+def test_a_name_that_is_taken_gives_way_to_author_and_year(add: Command, papers: Path) -> None:
+    assert add(*BY_HAND)[0] == 0
+    again = [*BY_HAND, "--title", "FooPrune: Something Else Entirely"]
+    again[again.index("2401.01234")] = "2401.01235"
+    code, _, err = add(*again)
+    assert code == 0, err
+    assert set(added(papers)) == {"fooprune", "bee2024fooprune"}
+
+
+def test_an_address_of_gits_that_is_none_is_not_sent(
+    add: Command, replay: server.Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, (email, sent) in enumerate((("me@localhost", False), ("me@example.org", True))):
+        monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+        monkeypatch.setenv("GIT_CONFIG_KEY_0", "user.email")
+        monkeypatch.setenv("GIT_CONFIG_VALUE_0", email)
+        assert add("2301.00774", *JUDGED, "--dry-run")[0] == 0
+        agents = {request.headers["User-Agent"] for request in replay.requests}
+        assert any(email in agent for agent in agents) == sent, number
+    assert add("2301.00774", *JUDGED, "--contact", "nobody")[0] == 1
+
+
+def test_a_survey_needs_no_taxonomy(add: Command, papers: Path) -> None:
+    code, _, err = add("2308.07633", "--yes", "--summary", SUMMARY)
+    assert code == 0, err
+    (paper,) = added(papers).values()
+    assert (paper.kind, paper.taxonomy) == ("survey", None)
+
+
+def test_a_title_shows_candidates_and_takes_none(add: Command, papers: Path) -> None:
+    title = "A Simple and Effective Pruning Approach for Large Language Models"
+    code, _, err = add(title, "--yes", *JUDGED)
+    assert code == 1
+    assert "2306.11695: A Simple and Effective Pruning Approach" in err
+    assert "none of these was taken; give the identifier of the right one" in err
+    assert added(papers) == {}
+
+
+def test_a_title_that_nobody_knows(add: Command, papers: Path) -> None:
+    code, _, err = add("Some title that nobody has written", *JUDGED)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "no source knows a paper called 'Some title that nobody has written'" in err
+
+
+# From a file.
+
+
+BIBTEX = """
+@inproceedings{frantar-sparsegpt,
+  title = {{SparseGPT}: Massive Language Models Can Be Accurately Pruned in One-Shot},
+  author = {Frantar, Elias and Alistarh, Dan},
+  eprint = {2301.00774},
+  booktitle = {International Conference on Machine Learning},
+  year = {2023},
+}
+"""
+
+
+def test_a_bibtex_file_is_resolved(add: Command, papers: Path, tmp_path: Path) -> None:
+    path = tmp_path / "paper.bib"
+    path.write_text(BIBTEX)
+    code, _, err = add(path, "--slug", "foo", *JUDGED)
+    assert code == 0, err
+    paper = added(papers)["foo"]
+    assert (paper.venue, paper.ids.pmlr) == ("icml", "v202/frantar23a")
+    assert paper.sources.from_[0] == "BibTeX"
+    assert "unverified" not in (papers / "foo.yaml").read_text()
+
+
+def test_a_bibtex_file_alone_leaves_its_facts_unverified(
+    add: Command, replay: server.Replay, papers: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "paper.bib"
+    path.write_text(BIBTEX)
+    code, _, err = add("--manual", "--from-file", path, "--slug", "foo", *JUDGED)
+    assert code == 0, err
+    assert replay.requests == []
+    paper = added(papers)["foo"]
+    assert {"title", "authors", "year", "venue", "ids.arxiv"} <= set(paper.sources.unverified)
+    (papers / "foo.yaml").unlink()
+    path.write_text(BIBTEX.replace("Alistarh, Dan", "others"))
+    given = ["--author", "Elias Frantar", "--author", "Dan Alistarh"]
+    code, _, err = add("--manual", "--from-file", path, "--slug", "foo", *given, *JUDGED)
+    assert code == 0, err
+    assert "Notes:\n  - the authors of the BibTeX entry end in 'and others'" in err
+    assert "authors" not in added(papers)["foo"].sources.unverified
+
+
+@pytest.mark.parametrize("manual", [(), ("--manual",)])
+def test_a_filled_issue_form_becomes_an_entry(
+    add: Command, papers: Path, tmp_path: Path, manual: tuple[str, ...]
+) -> None:
+    path = tmp_path / "issue.md"
+    answers = {
+        "Identifier": "https://arxiv.org/abs/2301.00774",
+        "Title": "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot",
+        "Author": "Elias Frantar\nDan Alistarh",
+        "Name": "_No response_",
+        "Kind": "method",
+        "Summary": SUMMARY,
+        "Year": "2023",
+        "Status": "published",
+        "Venue": "icml",
+        "Granularity": "unstructured, semi-structured",
+        "Criterion": "layer-hessian",
+        "Calibration": "none (no data at all)",
+        "Source": "arXiv abstract page\npaper",
+    }
+    path.write_text("\n\n".join(f"### {name}\n\n{value}" for name, value in answers.items()))
+    code, _, err = add("--from-file", path, *manual, "--slug", "foo")
+    assert code == 0, err
+    paper = added(papers)["foo"]
+    assert paper.taxonomy.granularity == ("unstructured", "semi-structured")
+    assert paper.taxonomy.calibration == "none"
+    assert paper.sources.from_[:2] == ("arXiv abstract page", "paper")
+    assert (paper.ids.pmlr is None) == bool(manual)
+
+
+def test_an_entry_from_a_file_keeps_all_it_holds(
+    add: Command, replay: server.Replay, papers: Path, tmp_path: Path
+) -> None:
+    text = (PAPERS / "llmpruner.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"(?ms)^relations:.*?(?=^[a-z])", "", text)
+    path = tmp_path / "foo.yaml"
+    path.write_text(text)
+    code, _, err = add("--from-file", path)
+    assert code == 0, err
+    assert replay.requests == []
+    assert (papers / "foo.yaml").read_text(encoding="utf-8") == reformat(text)
+
+
+# Replacing, and folders of methods.
+
+
+def test_force_replaces_an_entry_of_the_same_slug(add: Command, papers: Path) -> None:
+    code, _, err = add("2312.11983", "--slug", "flap", "--force", *JUDGED)
+    assert code == 0, err
+    assert load_catalog(papers)["flap"].summary == SUMMARY
+
+
+def test_force_does_not_make_two_entries_of_one_paper(add: Command, papers: Path) -> None:
+    code, _, err = add("2312.11983", "--slug", "foo", "--force", *JUDGED)
+    assert code == 1
+    assert "the entry would not pass the checks" in err
+    assert "one paper has one entry" in err
+    assert added(papers) == {}
+
+
+def test_a_method_folder_comes_with_the_entry(add: Command, papers: Path) -> None:
+    code, _, err = add(*BY_HAND, "--scaffold", "--fidelity", "faithful")
+    assert code == 0, err
+    folder = papers.parents[1] / "implementations" / "fooprune"
+    assert (folder / "fooprune.py").is_file()
+    assert added(papers)["fooprune"].fidelity == "faithful"
+    assert errors(papers) == []
+    assert f"git add {papers}/fooprune.yaml {folder}\n" in err
+
+
+def test_a_method_folder_needs_to_say_how_it_follows_the_paper(add: Command, papers: Path) -> None:
+    code, _, err = add(*BY_HAND, "--scaffold")
+    assert code == 1
+    assert re.findall(r"^  (--[a-z]+) ", err, re.MULTILINE) == ["--fidelity"]
+    assert added(papers) == {}
+    assert list((papers.parents[1] / "implementations").iterdir()) == []
+
+
+def test_a_broken_neighbour_is_no_obstacle(add: Command, papers: Path) -> None:
+    (papers / "broken.yaml").write_text("title: [")
+    code, _, err = add(*BY_HAND)
+    assert code == 0, err
+    assert (papers / "fooprune.yaml").is_file()

@@ -1,0 +1,85 @@
+"""The issue forms: of the right shape, with the catalog's words, and flags that add_paper knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools.adding.fields import FIELDS
+from tools.catalog.vocabulary import vocabulary
+
+TEMPLATES = Path(__file__).resolve().parents[2] / ".github" / "ISSUE_TEMPLATE"
+FORMS = sorted(path for path in TEMPLATES.glob("*.yml") if path.stem != "config")
+PLACE = "identifier"
+
+every_form = pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def questions(path: Path) -> list[dict[str, Any]]:
+    return [part for part in read(path)["body"] if part["type"] != "markdown"]
+
+
+def asked() -> dict[str, dict[str, Any]]:
+    return {part["id"]: part for part in questions(TEMPLATES / "add_paper.yml")}
+
+
+def test_there_are_three_forms_and_plain_issues_stay_possible() -> None:
+    assert [path.stem for path in FORMS] == ["add_paper", "wrong_fact", "wrong_number"]
+    assert read(TEMPLATES / "config.yml") == {"blank_issues_enabled": True}
+
+
+@every_form
+def test_a_form_has_the_shape_that_the_site_takes(path):
+    form = read(path)
+    assert form.keys() <= {"name", "description", "title", "body"}
+    assert all(isinstance(form[key], str) and form[key].strip() for key in ("name", "description"))
+    shapes = {
+        "input": {"label", "description", "placeholder"},
+        "textarea": {"label", "description", "placeholder", "render"},
+        "dropdown": {"label", "description", "multiple", "options"},
+    }
+    ids, labels = [], []
+    for part in questions(path):
+        assert part.keys() <= {"type", "id", "attributes", "validations"}
+        assert part["attributes"].keys() <= shapes[part["type"]]
+        assert set(part.get("validations", {"required": True})) == {"required"}
+        assert re.fullmatch(r"[a-z][a-z_-]*", part["id"])
+        ids.append(part["id"])
+        labels.append(part["attributes"]["label"])
+        options = part["attributes"].get("options", [])
+        assert len(set(options)) == len(options)
+        assert all(isinstance(option, str) for option in options)
+        assert "none" not in map(str.lower, options), "reserved"
+        assert not any("," in option for option in options), "several are joined by commas"
+    assert len(set(ids)) == len(ids)
+    assert len(set(labels)) == len(labels)
+
+
+def test_headings_are_flags() -> None:
+    for name, part in asked().items():
+        assert part["attributes"]["label"].lower().replace(" ", "-") == name
+        assert name in FIELDS or name == PLACE
+
+
+def test_dropdowns_are_the_words_of_the_vocabulary() -> None:
+    dropdowns = {name: part for name, part in asked().items() if part["type"] == "dropdown"}
+    assert dropdowns.keys() >= {"kind", "status", "venue", "granularity", "criterion"}
+    for name, part in dropdowns.items():
+        words = [option.partition(" (")[0] for option in part["attributes"]["options"]]
+        field = FIELDS[name]
+        assert words == list(vocabulary()[field.vocabulary].terms), name
+        assert part["attributes"].get("multiple", False) == field.many, name
+
+
+def test_what_every_entry_needs_is_asked_for_and_required() -> None:
+    required = {name for name, part in asked().items() if part.get("validations")}
+    assert required == {PLACE, "title", "author", "kind", "summary", "year", "status", "source"}
+    assert asked().keys() >= {"granularity", "criterion", "calibration"}

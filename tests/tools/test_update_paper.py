@@ -1,0 +1,180 @@
+"""`update_paper.py`: what the sources say since, shown first, and nothing of a person's lost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.sources import server
+from tools.adding.land import today
+from tools.catalog.entries import load_catalog
+from tools.catalog.paper import Paper
+
+Command = Callable[..., tuple[int, str, str]]
+
+PREPRINT = """\
+# yaml-language-server: $schema=../schema.json
+title: "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot"
+authors: [Elias Frantar, Dan Alistarh]
+kind: method
+summary: >-
+  Prunes every linear layer by a sparse least-squares solve. Use it for 2:4.
+
+year: 2023  # of the first version
+status: preprint
+submitted: 2023-01-02
+added: 2023-02-01
+
+ids:
+  arxiv: "2301.00774"
+code:
+  - url: https://github.com/IST-DASLab/sparsegpt
+    official: true
+
+taxonomy:
+  granularity: [unstructured, semi-structured]
+  criterion: [layer-hessian]  # our reading
+  calibration: forward
+
+sources:
+  checked: 2023-02-01
+  from: [arXiv abstract page]
+  unverified: [submitted, taxonomy.criterion]
+"""
+
+
+@pytest.fixture
+def entry(papers: Path) -> Path:
+    """An entry from before the paper was published."""
+    path = papers / "sparse.yaml"
+    path.write_text(PREPRINT, encoding="utf-8")
+    return path
+
+
+def paper(entry: Path) -> Paper:
+    """The entry as it is now."""
+    return load_catalog(entry.parent)[entry.stem]
+
+
+def test_a_preprint_that_got_published(update: Command, entry: Path) -> None:
+    code, out, err = update("sparse", "--yes")
+    assert (code, out) == (0, ""), err
+    now = paper(entry)
+    assert (now.status, now.venue, now.track, now.year) == ("published", "icml", "main", 2023)
+    assert (now.volume, now.pages, now.ids.pmlr) == ("202", "10323-10337", "v202/frantar23a")
+    assert now.sources.checked == today()
+    assert now.sources.from_ == ("arXiv abstract page", "arXiv", "PMLR")
+    assert now.sources.unverified == ("taxonomy.criterion",)
+    assert now.added == "2023-02-01"
+    text = entry.read_text(encoding="utf-8")
+    assert "year: 2023  # of the first version\n" in text
+    assert "criterion: [layer-hessian]  # our reading\n" in text
+    assert "  - status: preprint -> published (PMLR)\n" in err
+    assert "git switch -c update-sparse" in err
+
+
+def test_the_difference_is_shown_field_by_field(update: Command, entry: Path) -> None:
+    before = entry.read_bytes()
+    code, out, err = update("sparse", "--dry-run")
+    assert code == 0, err
+    assert entry.read_bytes() == before
+    for line in (
+        "  - venue: icml (PMLR)",
+        "  - status: preprint -> published (PMLR)",
+        "  - submitted: 2023-01-02, confirmed (arXiv)",
+    ):
+        assert line in err.splitlines()
+    assert update("sparse", "--yes")[0] == 0
+    assert out == entry.read_text(encoding="utf-8")
+
+
+def test_once_more_there_is_nothing_to_do(update: Command, entry: Path) -> None:
+    assert update("sparse", "--yes")[0] == 0
+    before = entry.read_bytes()
+    code, _, err = update("sparse.yaml", "--yes")
+    assert (code, err) == (0, "sparse: the sources say nothing that the entry does not\n")
+    assert entry.read_bytes() == before
+
+
+def test_what_a_person_wrote_stays_unless_somebody_is_asked(update: Command, entry: Path) -> None:
+    mine = PREPRINT.replace("[Elias Frantar, Dan Alistarh]", "[Elias Frantár, Dan Alistarh]")
+    entry.write_text(mine.replace("Massive Language Models", "Big Language Models"))
+    code, _, err = update("sparse", "--yes")
+    assert code == 0, err
+    now = paper(entry)
+    assert now.title.startswith("SparseGPT: Big Language Models")
+    assert now.authors[0] == "Elias Frantár"
+    assert now.venue == "icml"
+    left = err.partition("Left as a person wrote it")[2]
+    assert "title: SparseGPT: Big Language Models" in left
+    assert "authors: Elias Frantár, Dan Alistarh -> Elias Frantar, Dan Alistarh (arXiv)" in left
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_written(
+    update: Command, entry: Path
+) -> None:
+    before = entry.read_bytes()
+    code, _, err = update("sparse")
+    assert code == 1
+    assert "nobody is there to ask; --yes takes" in err
+    assert entry.read_bytes() == before
+
+
+def test_where_only_a_persons_words_differ_nothing_is_written(update: Command, entry: Path) -> None:
+    assert update("sparse", "--yes")[0] == 0
+    entry.write_text(entry.read_text().replace("Elias Frantar", "Elias Frantár"))
+    before = entry.read_bytes()
+    code, _, err = update("sparse", "--yes")
+    assert (code, err.splitlines()[-1]) == (1, "nothing was taken, and nothing written")
+    assert entry.read_bytes() == before
+
+
+def test_an_entry_that_would_break_the_catalog_is_not_written(
+    update: Command, entry: Path, papers: Path
+) -> None:
+    other = PREPRINT.replace("SparseGPT: Massive Language Models Can", "Another: Things That Can")
+    other = other.replace("2301.00774", "2301.00775").replace(
+        "code:", "  pmlr: v202/frantar23a\ncode:"
+    )
+    (papers / "other.yaml").write_text(other)
+    before = entry.read_bytes()
+    code, _, err = update("sparse", "--yes")
+    assert code == 1
+    assert "ids.pmlr: v202/frantar23a is that of" in err
+    assert entry.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("slug", "message"),
+    [
+        ("sparze", "the catalog has no entry sparze; did you mean sparse?"),
+        ("qqq", "the catalog has no entry qqq; to add one, use add_paper.py"),
+        ("broken", "broken.yaml is not valid; run tools/check_catalog.py and mend it first"),
+        ("nowhere", "the entry has no identifier that a source knows; edit it by hand"),
+    ],
+)
+def test_an_entry_that_cannot_be_updated(
+    update: Command, replay: server.Replay, entry: Path, papers: Path, slug: str, message: str
+) -> None:
+    (papers / "broken.yaml").write_text("title: [")
+    page = "links: {paper: https://example.org/paper}"
+    nowhere = PREPRINT.replace('ids:\n  arxiv: "2301.00774"', page)
+    (papers / "nowhere.yaml").write_text(nowhere)
+    code, _, err = update(slug, "--yes")
+    assert code == 1
+    assert message in err
+    assert replay.requests == []
+
+
+def test_sources_that_fail_change_nothing(
+    update: Command, replay: server.Replay, entry: Path
+) -> None:
+    replay.refuse()
+    before = entry.read_bytes()
+    code, _, err = update("sparse", "--yes")
+    assert code == 1
+    assert re.fullmatch(r"export\.arxiv\.org .*HTTP 503.*\n", err)
+    assert entry.read_bytes() == before

@@ -1,0 +1,186 @@
+"""The workflows: what they may do, what they run, and what the weekly one does with its report."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
+FAKE_GH = """#!/usr/bin/env bash
+echo "$*" >> "$LOG"
+case "$2" in
+  list) printf '%s' "$OPEN" ;;
+  create|edit) cat >> "$LOG" ;;
+esac
+"""
+
+every_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[Any, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def events(workflow: dict[Any, Any]) -> set[str]:
+    return set(workflow[True])  # YAML 1.1 reads `on` so
+
+
+def jobs(path: Path) -> dict[str, dict[str, Any]]:
+    return read(path)["jobs"]
+
+
+def steps(path: Path) -> Iterator[dict[str, Any]]:
+    for job in jobs(path).values():
+        yield from job["steps"]
+
+
+def test_there_are_workflows() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["check", "weekly"]
+
+
+@every_workflow
+def test_actions_are_pinned_to_a_commit_and_say_which_version_it_is(path):
+    lines = [line for line in path.read_text().splitlines() if "uses:" in line]
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r" +- uses: actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_one_action_has_one_commit() -> None:
+    used = {step["uses"] for path in WORKFLOWS for step in steps(path) if "uses" in step}
+    assert len({action.split("@")[0] for action in used}) == len(used)
+
+
+@every_workflow
+def test_nothing_of_a_pull_request_meets_a_secret(path):
+    text = path.read_text()
+    assert "secrets" not in text
+    assert not events(read(path)) & {"pull_request_target", "workflow_run", "issue_comment"}
+    for step in steps(path):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+@every_workflow
+def test_permissions_are_named_and_writing_is_for_the_weekly_issue_alone(path):
+    workflow = read(path)
+    allowed = {"check": {"contents": "read"}, "weekly": {}}
+    assert workflow["permissions"] == allowed[path.stem]
+    written = {
+        (name, scope, level)
+        for name, job in workflow["jobs"].items()
+        for scope, level in job.get("permissions", {}).items()
+        if level != "read"
+    }
+    assert written == ({("tell", "issues", "write")} if path.stem == "weekly" else set())
+
+
+@every_workflow
+def test_whoever_may_write_runs_nothing_of_the_repository(path):
+    for job in jobs(path).values():
+        if "write" in job.get("permissions", {}).values():
+            assert not any("uses" in step for step in job["steps"])
+            assert not re.search(r"make|python|\.venv", "".join(s["run"] for s in job["steps"]))
+
+
+@every_workflow
+def test_expressions_stay_out_of_scripts(path):
+    """What an expression puts into a script is run; in an environment variable it is text."""
+    for step in steps(path):
+        assert "${{" not in step.get("run", "")
+
+
+@every_workflow
+def test_every_job_ends(path):
+    assert all(job["timeout-minutes"] <= 120 for job in jobs(path).values())
+    assert read(path)["concurrency"]
+
+
+@every_workflow
+def test_what_they_run_exists(path):
+    makefile = (REPOSITORY / "Makefile").read_text()
+    scripts = "\n".join(step.get("run", "") for step in steps(path))
+    for target in re.findall(r"\bmake ([\w./]+)", scripts):
+        rule = target.replace(".venv", "$(VENV)")
+        assert re.search(rf"^{re.escape(rule)}:", makefile, re.MULTILINE), target
+    for script, words in re.findall(r"(tools/\w+\.py)((?: --[\w-]+)*)", scripts):
+        code = (REPOSITORY / script).read_text()
+        for option in words.split():
+            name = re.sub("^no-", "", option.removeprefix("--"))
+            assert re.search(rf'"--{name}"|^ +{name}: ', code, re.MULTILINE), (script, option)
+
+
+def test_a_pull_request_is_held_to_the_catalog_the_style_and_the_tests() -> None:
+    path = REPOSITORY / ".github" / "workflows" / "check.yml"
+    assert events(read(path)) == {"pull_request", "push"}
+    commands = [step["run"] for step in steps(path) if "run" in step]
+    assert commands == ["make check", "make lint", "make test"]
+    assert jobs(path)["code"]["env"]["ATLAS_REQUIRE_BROWSER"] == "1"
+
+
+def test_the_weekly_look_is_no_event_of_a_contributor() -> None:
+    path = REPOSITORY / ".github" / "workflows" / "weekly.yml"
+    assert events(read(path)) == {"schedule", "workflow_dispatch"}
+
+
+@pytest.fixture
+def bash(tmp_path: Path):
+    """Run a step of the weekly workflow in an empty folder, with something in place of `gh`."""
+    gh = tmp_path / "gh"
+    gh.write_text(FAKE_GH)
+    gh.chmod(0o755)
+
+    def run(job: str, **variables: str) -> str:
+        (script,) = (
+            step["run"]
+            for step in jobs(REPOSITORY / ".github" / "workflows" / "weekly.yml")[job]["steps"]
+            if len(step.get("run", "").splitlines()) > 1
+        )
+        environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | variables
+        subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, check=True)
+        return script
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("report", "already_open", "expected"),
+    [
+        ("\n", "", []),
+        ("\n", "7", ["issue close 7 --comment All facts and links hold again."]),
+        ("$(touch run) `id`", "", ["issue create --title A title --body-file -"]),
+        ("$(touch run) `id`", "7", ["issue edit 7 --body-file -"]),
+    ],
+)
+def test_a_report_becomes_one_issue(bash, tmp_path, report, already_open, expected):
+    log = tmp_path / "log"
+    bash("tell", LOG=str(log), OPEN=already_open, TITLE="A title", REPORT=report)
+    listed, *commands = log.read_text().splitlines()
+    assert listed.startswith("issue list --app github-actions --state open")
+    assert commands == expected + ([report] if report.strip() else [])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_report_is_there_exactly_when_something_is_wrong(bash, tmp_path, status):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/usr/bin/env bash\necho "said by $1"\nexit {status}\n')
+    python.chmod(0o755)
+    output = tmp_path / "output"
+    bash("look", GITHUB_OUTPUT=str(output), AT_MOST="60000")
+    first, *report, last = output.read_text().splitlines()
+    assert first == f"report<<{last}"
+    assert len(last) == 32
+    said = "\n".join(report)
+    assert ("    said by tools/check_catalog.py" in said) == bool(status)
+    assert ("said by tools/check_links.py" in said) == bool(status)
+    assert bool(said.strip()) == bool(status)

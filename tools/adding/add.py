@@ -1,0 +1,260 @@
+"""Adding one paper: from what somebody gave to a written entry, or to a reason why not."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.adding import questions
+from tools.adding.draft import Draft, Refused, Value, copied
+from tools.adding.fields import FIELDS, Field
+from tools.adding.files import read_file
+from tools.adding.land import implementations, judge, known, made, today
+from tools.adding.next_steps import next_steps, shown
+from tools.adding.propose import offer_proposals, propose_slugs
+from tools.adding.report import Report, show_draft
+from tools.adding.take import take_file, take_given, take_place, take_reference, take_resolved
+from tools.catalog.entries import PAPERS, read_catalog
+from tools.catalog.identifiers import SLUG, Form
+from tools.catalog.locking import Unwritable, create
+from tools.catalog.paper import Paper
+from tools.catalog.writer import render
+from tools.scaffold import scaffold
+from tools.sources.client import Client
+from tools.sources.facts import Candidate, Facts
+from tools.sources.identify import Reference, Unidentified, identify
+from tools.sources.resolve import resolve, search
+
+PLACE = "Identifier (arXiv, DOI, OpenReview, Anthology, PMLR) or address of the paper"
+OTHERWISE = "give an identifier, or enter the paper by hand with --manual"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user wants, as the command line says it."""
+
+    what: str = ""
+    """Identifier, address or title."""
+    given: Mapping[str, Value] = field(default_factory=dict)
+    """Facts by flag."""
+    slug: str = ""
+    from_file: Path | None = None
+    manual: bool = False
+    ask: bool = False
+    """Whether somebody at a terminal wants to be asked."""
+    dry_run: bool = False
+    force: bool = False
+    scaffold: bool = False
+    catalog: Path = PAPERS
+
+    def path(self, slug: str) -> Path:
+        """Return the file of an entry."""
+        return self.catalog / f"{slug}.yaml"
+
+
+class Adding:
+    """One paper on its way into the catalog.
+
+    `connect` makes the client of the sources, if they are asked at all.
+    """
+
+    def __init__(self, request: Request, report: Report, connect: Callable[[], Client]) -> None:
+        self.request = request
+        self.report = report
+        self.connect = connect
+        self.catalog = read_catalog(request.catalog)
+        self.draft = Draft()
+
+    def run(self) -> None:
+        """Do it; raises `Refused`, or what sources, disk and scaffold raise."""
+        if self.request.slug and (wrong := self._wrong_slug(self.request.slug)):
+            raise Refused(wrong)
+        start = self._begin()
+        self._refuse_known()
+        if start and not self.request.manual:
+            self._resolve(start)
+            self._refuse_known()
+        if self.request.ask:
+            self._ask_what_sources_know()
+        take = FIELDS if self.request.ask else questions.NEEDED
+        show_draft(self.report, self.draft, offer_proposals(self.draft, take))
+        if self.request.ask:
+            questions.ask_what_readers_know(self.draft)
+        self._refuse_gaps()
+        self._finish(self._slug())
+
+    def _begin(self) -> Reference | Facts | None:
+        """Take what was given; return what the sources are to be asked for, if anything."""
+        request, draft = self.request, self.draft
+        take_given(draft, request.given)
+        if request.from_file:
+            file = read_file(request.from_file)
+            take_file(draft, file)
+            if file.facts and request.manual:
+                self.report.notes("Notes", file.facts.notes)
+            named = file.identifier and take_place(draft, file.identifier, file.origin)
+            return file.facts or named or None
+        if not request.what or request.manual:
+            return take_place(draft, request.what) if request.what else None
+        reference = identify(request.what)
+        if reference.scheme != "title":
+            take_place(draft, request.what)
+        return reference
+
+    def _refuse_known(self) -> None:
+        """Stop at a paper that is there already: by its identifiers, then by its title."""
+        for slug, reason in known(self.draft, self.catalog):
+            if not self.request.force:
+                raise Refused(
+                    f"the catalog has this paper already, as {slug} ({reason}); edit "
+                    f"{shown(self.request.path(slug))} or run tools/update_paper.py {slug}, "
+                    "or give --force if it is another paper"
+                )
+
+    def _resolve(self, start: Reference | Facts) -> None:
+        with self.connect() as client:
+            if isinstance(start, Reference) and start.scheme == "title":
+                start = self._choose(start.value, search(start.value, client))
+                take_reference(self.draft, start)
+                self._refuse_known()
+            resolved = resolve(start, client)
+        differences = take_resolved(self.draft, resolved)
+        self.report.notes("Sources disagree", (*resolved.disagreements, *differences))
+        self.report.notes("Notes", resolved.notes)
+
+    def _choose(self, title: str, found: list[Candidate]) -> Reference:
+        """Let the user say which paper a title means; without a user, none is taken."""
+        if not found:
+            raise Refused(f"no source knows a paper called '{title}'; {OTHERWISE}")
+        lines = [_line(candidate) for candidate in found]
+        if not self.request.ask:
+            self.report.notes("Papers with a similar title", lines)
+            raise Refused(
+                "a title alone proves no paper, so none of these was taken; give the identifier "
+                f"of the right one, such as {found[0].reference.value}"
+            )
+        options = [*zip(lines, found, strict=True), ("None of these", None)]
+        chosen = questions.choose("Which paper is it?", options)
+        if chosen is None:
+            raise Refused(f"no paper was chosen; {OTHERWISE}")
+        return chosen.reference
+
+    def _ask_what_sources_know(self) -> None:
+        draft = self.draft
+        by_hand = self.request.manual or not draft.sourced
+        if not draft.placed:
+            take_place(draft, questions.ask(PLACE, self._wrong_place))
+        questions.ask_each(draft, ["title", "author", "year", *(["venue"] if by_hand else [])])
+        self._refuse_known()
+        if not draft.sourced:
+            questions.ask_each(draft, ["source"])
+
+    def _wrong_place(self, text: str) -> str | None:
+        """Say what speaks against an identifier or address, before anything else is asked."""
+        probe = Draft()
+        try:
+            reference = take_place(probe, text)
+        except Unidentified as error:
+            return str(error)
+        if reference and reference.scheme == "title":
+            return "This is a title; an identifier or an address is needed here."
+        for slug, reason in known(probe, self.catalog):
+            return f"The catalog has this paper already, as {slug} ({reason})."
+        return None
+
+    def _refuse_gaps(self) -> None:
+        if gaps := list(self.draft.missing()):
+            raise Refused(_asking_for(gaps))
+        if copied(self.draft.data["summary"], self.draft.abstract):
+            raise Refused("the summary is from the abstract; say it in words of your own")
+
+    def _slug(self) -> str:
+        """Return the slug that was given or else the best free one; ask where somebody is there."""
+        if self.request.slug:
+            return self.request.slug
+        data, file = self.draft.data, self.request.from_file
+        year = int(data["year"]) if str(data["year"]).isdecimal() else None
+        proposed = list(propose_slugs(data["title"], data["authors"], year))
+        if file and file.suffix in (".yaml", ".yml"):
+            proposed.insert(0, file.stem)
+        free = [slug for slug in proposed if not self._wrong_slug(slug)]
+        if self.request.ask:
+            best = free[0] if free else ""
+            return questions.ask("Slug, the short name of the entry", self._wrong_slug, best)
+        if not free:
+            taken = f" that is free ({', '.join(proposed)})" if proposed else ""
+            raise Refused(f"the title suggests no slug{taken}; give one with --slug")
+        return free[0]
+
+    def _wrong_slug(self, slug: str) -> str | None:
+        if wrong := no_slug(slug):
+            return wrong
+        if self.request.path(slug).exists() and not self.request.force:
+            return f"{shown(self.request.path(slug))} exists already; choose another slug"
+        return None
+
+    def _settle_fidelity(self, path: Path) -> None:
+        """A paper whose method has a folder says how that follows it."""
+        folder = implementations(path) / path.stem
+        if self.draft.value("fidelity") is None and (folder.exists() or self.request.scaffold):
+            if not self.request.ask:
+                raise Refused(_asking_for([FIELDS["fidelity"]]))
+            questions.ask_each(self.draft, ["fidelity"])
+
+    def _finish(self, slug: str) -> None:
+        """Validate, judge with the rest of the catalog, and write."""
+        path = self.request.path(slug)
+        self._settle_fidelity(path)
+        self.report.notes("Listed as unverified", self.draft.unverified())
+        self.draft.complete(today())
+        paper = made(self.draft, path)
+        text = render(paper)
+        planned = paper.model_copy(update={"fidelity": None}) if self.request.scaffold else paper
+        judge(self.catalog, path, planned, text, self.report)
+        if self.request.dry_run:
+            sys.stdout.write(text)
+            return
+        if self.request.ask:
+            self.report.say(text)
+            if not questions.confirm(f"Write {shown(path)}?", default=True):
+                raise Refused("nothing was written")
+        self._write(path, paper, text)
+
+    def _write(self, path: Path, paper: Paper, text: str) -> None:
+        """Write the method folder, if one is wanted, and the entry; both or none."""
+        written = [path]
+        if self.request.scaffold:
+            place = implementations(path)
+            scaffold(path.stem, paper, place.parent)
+            written.append(place / path.stem)
+        try:
+            create(path, text, force=self.request.force)
+        except Unwritable:
+            for folder in written[1:]:
+                shutil.rmtree(folder)
+            raise
+        self.report.say(f"Written: {', '.join(map(shown, written))}")
+        for line in next_steps(path.stem, written, paper.name or paper.title):
+            self.report.say(line)
+
+
+def no_slug(text: str) -> str | None:
+    """Say why a text cannot be the name of an entry, or nothing."""
+    if Form(SLUG, "a slug", "sparsegpt").fits(text):
+        return None
+    return f"'{text}' is not a slug; write lower-case letters and digits, a letter first"
+
+
+def _asking_for(gaps: Sequence[Field]) -> str:
+    width = max(len(field.option) for field in gaps)
+    lines = [f"  {field.option:<{width}}  {field.help}" for field in gaps]
+    return "\n".join(["an entry needs more than is known; give", *lines])
+
+
+def _line(candidate: Candidate) -> str:
+    others = " and others" if len(candidate.authors) > 1 else ""
+    about = filter(None, ("".join(candidate.authors[:1]) + others, str(candidate.year or "")))
+    return f"{candidate.reference.value}: {candidate.title} ({', '.join(about)})"

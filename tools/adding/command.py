@@ -1,0 +1,88 @@
+"""What the commands share: flags of facts, who is there to answer, how failures end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from tools.adding.draft import Refused, Value, fault
+from tools.adding.fields import FIELDS
+from tools.adding.report import Report
+from tools.catalog.locking import Unwritable
+from tools.catalog.problems import CatalogError
+from tools.scaffold import ScaffoldError
+from tools.sources.client import Client, default_client
+from tools.sources.errors import BadContact, SourceError
+from tools.sources.identify import Unidentified
+
+FAILURES = (Refused, SourceError, Unidentified, Unwritable, ScaffoldError, CatalogError)
+
+
+def option(flag: str) -> Any:
+    """Declare the option of one fact."""
+    field = FIELDS[flag]
+    metavar = "WORD" if field.words else "TEXT"
+    return typer.Option(field.option, metavar=metavar, help=field.help)
+
+
+def given(parameters: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the facts given as options; raises `typer.BadParameter` for one that cannot stand."""
+    facts: dict[str, Value] = {}
+    for flag, field in FIELDS.items():
+        value = parameters[field.parameter]
+        if not value:
+            continue
+        facts[flag] = [_tidy(one) for one in value] if field.many else _tidy(value)
+        if wrong := fault(field, facts[flag]):
+            raise typer.BadParameter(wrong, param_hint=field.option)
+    return facts
+
+
+def somebody_is_there() -> bool:
+    """Whether there is a terminal to ask on."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def connect(contact: str | None) -> Client:
+    """Make the client of the sources, with git's e-mail address if none is given.
+
+    Raises `BadContact` for a given address that is none; git may know one that never was.
+    """
+    if contact:
+        return default_client(contact)
+    try:
+        return default_client(_git_contact())
+    except BadContact:
+        return default_client(None)
+
+
+def _git_contact() -> str | None:
+    command = ["git", "config", "user.email"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return None
+    return done.stdout.strip() or None
+
+
+@contextmanager
+def failures_end_it(report: Report) -> Iterator[None]:
+    """Say what went wrong and exit with 1; a user who leaves a question has changed nothing."""
+    try:
+        yield
+    except FAILURES as error:
+        report.say(str(error), style="red")
+    except (KeyboardInterrupt, EOFError):
+        report.say("left; nothing was written", style="red")
+    else:
+        return
+    raise typer.Exit(1)
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,75 @@
+"""What a file says of a paper: BibTeX, a filled issue form, or an entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tools.adding.draft import Refused, Value
+from tools.adding.issue_form import read_form
+from tools.catalog.reader import LARGEST, parse
+from tools.catalog.validate import validate
+from tools.sources.bibtex import read_bibtex
+from tools.sources.facts import Facts
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """What a file says; each kind of file fills one or two of these."""
+
+    origin: str
+    identifier: str = ""
+    given: Mapping[str, Value] = field(default_factory=dict)
+    """Answers by flag."""
+    facts: Facts | None = None
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_file(path: Path) -> FromFile:
+    """Read a file by the ending of its name; raises `Refused` where nothing can be made of it."""
+    read = READERS.get(path.suffix.lower())
+    if not read:
+        endings = ", ".join(READERS)
+        raise Refused(f"{path} is of no kind that can be read; its name has to end in {endings}")
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise Refused(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is not UTF-8 text; save it as UTF-8") from None
+    if len(content) > LARGEST:
+        raise Refused(f"{path} has {len(content):,} bytes, more than {LARGEST:,} for one paper")
+    return read(text, path)
+
+
+def _bibtex(text: str, path: Path) -> FromFile:
+    facts = read_bibtex(text)
+    return FromFile(facts.source, facts=facts)
+
+
+def _form(text: str, path: Path) -> FromFile:
+    identifier, given = read_form(text)
+    return FromFile("issue form", identifier=identifier, given=given)
+
+
+def _entry(text: str, path: Path) -> FromFile:
+    document = parse(text, path)
+    _, problems = validate(document)
+    if problems:
+        raise Refused("\n".join(map(str, problems)))
+    return FromFile("entry", entry=document.data)
+
+
+READERS: Mapping[str, Callable[[str, Path], FromFile]] = {
+    ".bib": _bibtex,
+    ".bibtex": _bibtex,
+    ".md": _form,
+    ".markdown": _form,
+    ".txt": _form,
+    ".yaml": _entry,
+    ".yml": _entry,
+}
+"""Readers by the ending of a file's name."""

@@ -1,0 +1,129 @@
+"""Phrases of titles and abstracts, and the word of the vocabulary that each suggests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+_REMOVING = (
+    r"(remov|prun|delet|drop)(e|es|ed|ing) (whole |entire |redundant |transformer |decoder )*"
+)
+_GRADIENTS = [
+    r"(?<!without )(?<!no )(?<!non-)gradients?(?!-free| descent)",
+    "Taylor",
+    "Fisher information",
+]
+_LEARNED = [
+    r"learn(s|ed|ing|able)? (\w+ )?(masks?|gates?)",
+    r"masks? (learning|training)",
+    "hypernetwork",
+    "differentiable",
+]
+
+PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "kind": {
+        "survey": ["survey", r"a (comprehensive |systematic )?review", "overview of"],
+        "benchmark": [r"benchmark(ing)?"],
+        "analysis": [r"(empirical|systematic) (study|analysis)", "understanding", "investigating"],
+        "method": [
+            r"(we|this paper|this work) (propose|introduce|present|develop)s?",
+            r"(is|are) proposed",
+            "novel",
+        ],
+    },
+    "role": {
+        "plug-in": [
+            "plug-and-play",
+            "plug-?in",
+            r"on top of (any|existing)",
+            r"orthogonal to (existing|other)",
+            r"combined? with (existing|other|any)",
+        ],
+    },
+    "granularity": {
+        "unstructured": ["unstructured", "weight-level", "individual weights", "weight sparsity"],
+        "semi-structured": [r"semi-?\s?structured", "N:M", "2:4", "4:8"],
+        "structured": [
+            r"(?<!semi-)(?<!semi )structur(ed|al|ally)",
+            r"(depth|width|layer) pruning",
+            _REMOVING + r"(layers|blocks|heads|channels|rows|columns)",
+        ],
+    },
+    "prunes": {
+        "weights": ["unstructured", r"semi-?\s?structured", "N:M", "2:4", "individual weights"],
+        "heads": [r"(attention )?heads"],
+        "head-channels": [r"head dimensions?"],
+        "channels": [r"(intermediate |FFN |MLP |feed-?forward )?(channels|neurons)"],
+        "hidden": [r"(embedding|hidden|residual)( state)? dimensions?"],
+        "blocks": [
+            r"(depth|layer|block) (pruning|removal|dropping)",
+            _REMOVING + r"(layers|blocks)",
+        ],
+    },
+    "criterion": {
+        "magnitude": [r"(weight )?magnitudes?(-based)?"],
+        "activation": [
+            r"activation (statistics|variance|patterns?)",
+            r"fluctuations?",
+            r"principal components?",
+        ],
+        "weight-activation": [
+            r"(weights?|magnitudes?) (\w+ )?(multiplied by|times|and) (\w+ )*activations?",
+            "activation-aware",
+        ],
+        "layer-hessian": [
+            "Hessian",
+            r"Optimal Brain (Surgeon|Compression)",
+            "second-order",
+            r"reconstruction error",
+            r"layer-?wise reconstruction",
+        ],
+        "gradient": _GRADIENTS,
+        "similarity": [r"(cosine|angular) (similarity|distance)", "block influence"],
+        "loss-change": [
+            r"perturbati(on|ve)",
+            r"(change|increase) (in|of) (the )?(loss|perplexity)",
+        ],
+        "learned-mask": _LEARNED,
+    },
+    "calibration": {
+        "none": ["data-free", r"without (any |using )?(calibration )?data"],
+        "training": _LEARNED,
+        "gradients": [*_GRADIENTS, r"(?<!without )back-?\s?propagation"],
+        "forward": [r"forward pass(es)?", "calibration", r"activations?"],
+    },
+    "recovery": {
+        "low-rank": ["LoRA", r"low-rank adapt(ation|ers?)"],
+        "closed-form": ["closed-form", "least[- ]squares", r"compensat(e|es|ion|ing)"],
+        "none": [
+            r"(without|no) (any |further )?(retraining|fine-?tuning|weight updates?)",
+            "(re)?training-free",
+        ],
+        "full-training": [r"(continued|continual) (pre-?)?training", r"full fine-?tuning"],
+    },
+    "allocation": {
+        "searched": ["evolutionary", "genetic", "reinforcement learning", r"search(es|ed|ing)?"],
+        "layerwise": [
+            r"(non-?uniform|layer-?wise|adaptive|per-layer) (sparsity|pruning)( ratios?)?"
+        ],
+        "global": [r"global (ranking|importance|threshold|pruning)", "globally"],
+        "uniform": [r"uniform (sparsity|ratio|pruning)"],
+    },
+    "when": {
+        "input-dependent": [
+            r"(input|context|prompt)-(dependent|aware|adaptive)",
+            "contextual sparsity",
+            r"dynamic(ally)? (pruning|prunes?|sparsity)",
+        ],
+        "during-training": ["sparse training", r"prun\w+ during (pre-?)?training"],
+        "static": ["one-shot", "post-training"],
+    },
+    "combines": {
+        "quantization": [r"quanti[sz](ation|ed|ing)", "binari[sz]ation"],
+        "low-rank": [r"low-rank (factori[sz]ation|decomposition|approximation)", "SVD"],
+        "distillation": [r"distill(ation|ed|ing)"],
+    },
+}
+"""By field and word; each phrase is a regular expression for whole words, whatever their case.
+
+Where a field holds one word only, the first word with a phrase wins, so telling ones stand first.
+"""

@@ -1,0 +1,83 @@
+"""One value as YAML: plain where every reader takes it for what it is, quoted otherwise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+QUOTED = frozenset({"arxiv", "volume", "number", "commit", "pattern"})
+"""Fields that are quoted even where one value happens to need none, so that no later one does."""
+BARE = {
+    **dict.fromkeys(("year", "sparsity", "value", "dense"), re.compile(r"-?\d+(\.\d+)?")),
+    **dict.fromkeys(("official", "withdrawn"), re.compile(r"true|false")),
+    **dict.fromkeys(
+        ("submitted", "published", "added", "last_commit", "checked"),
+        re.compile(r"\d{4}-\d\d-\d\d"),
+    ),
+}
+"""Fields that hold a number, a flag or a date, and what of it is written without quotes."""
+
+# What readers of YAML 1.1 or 1.2 turn into something other than text.
+SPECIAL = re.compile(
+    r"""~ | null | y | n | yes | no | on | off | true | false | << | =
+    | [-+]? ( 0b[01_]+ | 0o?[0-7_]+ | 0x[\da-f_]+ | \.inf | \.nan )
+    | [-+]? [\d_.]+ (e[-+]?\d+)?
+    | [-+]? \d[\d_]* (:[0-5]?\d)+ (\.[\d_]*)?
+    | \d{4}-\d\d?-\d\d? ([t\ ].*)?""",
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+# Where plain text would end, begin something else, or be a comment.
+BREAKS = re.compile(r"""[-?:,\[\]{}#&*!|>'"%@`] | .*(:\ |\ \#|:$)""", re.VERBOSE)
+FLOW_BREAKS = re.compile(r"[^,\[\]{}?]*[,\[\]{}?]")
+
+
+def flow(value: Any, name: str = "") -> str:
+    """Write a value on one line, lists and mappings inside brackets; `name` is its field's."""
+    if isinstance(value, Mapping):
+        named = {key: "value" if name == "against" else key for key in value}
+        inside = (f"{key_of(key)}: {flow(value[key], named[key])}" for key in value)
+        return f"{{{', '.join(inside)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(flow(one, name) for one in value)}]"
+    return scalar(value, name, flow=True)
+
+
+@cache
+def key_of(name: str) -> str:
+    """Write the name of a field."""
+    return scalar(name, flow=True)
+
+
+def scalar(value: Any, name: str = "", *, flow: bool = False) -> str:
+    """Write text, a number or a flag; inside brackets (`flow`) more has to be quoted."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{Decimal(repr(value)):f}".removesuffix(".0")
+    text = str(value)
+    if name in BARE and BARE[name].fullmatch(text):
+        return text
+    return text if name not in QUOTED and _plain(text, flow) else _quote(text)
+
+
+def _plain(text: str, flow: bool) -> bool:
+    return (
+        text.isprintable()
+        and text == text.strip()
+        and not SPECIAL.fullmatch(text)
+        and not BREAKS.match(text)
+        and not (flow and FLOW_BREAKS.match(text))
+        and text != ""
+    )
+
+
+def _quote(text: str) -> str:
+    plain = text.replace("\\", r"\\").replace('"', r"\"")
+    return f'"{plain}"' if text.isprintable() else f'"{"".join(map(_escape, plain))}"'
+
+
+def _escape(character: str) -> str:
+    return character if character.isprintable() else f"\\U{ord(character):08X}"

@@ -1,0 +1,1 @@
+"""What `check_catalog` is made of: showing problems, mending files, asking the sources."""

@@ -1,0 +1,1 @@
+"""What scholarly sources say about a paper, asked politely and never believed blindly."""

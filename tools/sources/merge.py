@@ -1,0 +1,141 @@
+"""One set of facts out of several, by a fixed order of sources for each field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import eq
+from typing import Any
+
+from tools.sources.compare import absent, same_names, same_title
+from tools.sources.facts import Facts, Resolved
+
+PROCEEDINGS = ("PMLR", "NeurIPS proceedings", "CVF open access")
+LAST = ("DBLP", "Semantic Scholar", "BibTeX")
+TEXTS = ("arXiv", "ACL Anthology", *PROCEEDINGS, "OpenReview", "Crossref", *LAST)
+"""Whose title, authors and abstract count, first to last."""
+VENUES = ("ACL Anthology", *PROCEEDINGS, "OpenReview", "Crossref", *LAST)
+"""Whose venue counts, and what belongs to it."""
+DOIS = ("Crossref", "ACL Anthology", *PROCEEDINGS)
+"""Who registers DOIs; what others say of them is a hint."""
+ISSUERS = {
+    "arxiv": ("arXiv",),
+    "doi": DOIS,
+    "openreview": ("OpenReview",),
+    "anthology": ("ACL Anthology",),
+    "pmlr": ("PMLR",),
+}
+OFTEN_WRONG = ("Semantic Scholar", "BibTeX")
+OF_VENUE = ("track", "volume", "number", "pages", "published")
+
+
+def merge(found: Sequence[Facts], notes: Sequence[str] = ()) -> Resolved:
+    """Merge what sources say of one paper; the first of `found` is the one that was named."""
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+
+    def take(name: str, order: Sequence[str], among: Sequence[Facts] = found) -> None:
+        for facts in _ranked(among, order):
+            if value := getattr(facts, name):
+                merged[name], origin[name] = value, facts.source
+                return
+
+    for name in ("title", "authors", "abstract"):
+        take(name, TEXTS)
+    take("submitted", ("arXiv",))
+    take("venue", VENUES)
+    # What belongs to a venue comes from sources that mean the same one.
+    at_venue = [facts for facts in found if merged.get("venue") == facts.venue]
+    take("year", VENUES if "venue" in merged else TEXTS, at_venue)
+    if "venue" in merged:
+        for name in OF_VENUE:
+            take(name, VENUES, at_venue)
+    merged["code"] = tuple(dict.fromkeys(url for facts in found for url in facts.code))
+    if merged["code"]:
+        origin["code"] = next(facts.source for facts in found if facts.code)
+    merged["ids"] = _collect(found, "ids", origin)
+    merged["links"] = _collect(found, "links", origin)
+    merged["other_titles"] = _other_titles(found, merged.get("title", ""))
+    facts = Facts(source=found[0].source, **merged)
+    return Resolved(
+        facts=facts,
+        origin=origin,
+        disagreements=tuple(_disagreements(found, facts, origin)),
+        unverified=_unverified(origin),
+        notes=tuple(dict.fromkeys([*(note for each in found for note in each.notes), *notes])),
+    )
+
+
+def _ranked(found: Sequence[Facts], order: Sequence[str]) -> list[Facts]:
+    return sorted((f for f in found if f.source in order), key=lambda f: order.index(f.source))
+
+
+def _collect(found: Sequence[Facts], name: str, origin: dict[str, str]) -> dict[str, str]:
+    """Take each identifier from who issues it, else from the first that names it."""
+    merged: dict[str, str] = {}
+    for key in dict.fromkeys(key for facts in found for key in getattr(facts, name)):
+        ranked = [*_ranked(found, ISSUERS.get(key, ())), *found]
+        facts = next(facts for facts in ranked if key in getattr(facts, name))
+        merged[key], origin[f"{name}.{key}"] = getattr(facts, name)[key], facts.source
+    return merged
+
+
+def _other_titles(found: Sequence[Facts], title: str) -> tuple[str, ...]:
+    kept: list[str] = []
+    for other in (facts.title for facts in found if facts.title):
+        if not any(same_title(other, one) for one in (title, *kept)):
+            kept.append(other)
+    return tuple(kept)
+
+
+def _unverified(origin: dict[str, str]) -> tuple[str, ...]:
+    doubted = [name for name, source in origin.items() if source in OFTEN_WRONG]
+    if origin.get("ids.doi", DOIS[0]) not in (*DOIS, *OFTEN_WRONG):
+        doubted.append("ids.doi")
+    # An abstract is shown and never kept in an entry.
+    return tuple(name for name in doubted if name not in ("abstract", "other_titles"))
+
+
+def _disagreements(
+    found: Sequence[Facts], facts: Facts, origin: Mapping[str, str]
+) -> Iterator[str]:
+    """Say in words where sources differ in title, authors, venue, year and DOI."""
+
+    def compare(
+        name: str, taken: Any, told: Iterable[tuple[str, Any]], same: Callable[[Any, Any], bool]
+    ) -> Iterator[str]:
+        others: dict[Any, list[str]] = {}
+        for source, value in told:
+            if taken and value and not same(taken, value):
+                others.setdefault(value, []).append(source)
+        for value, sources in others.items():
+            first, second = _show(taken, value)
+            yield (
+                f"{name.removeprefix('ids.')}: {origin[name]} has {first}, which is taken; "
+                f"{_and(sources)} {'have' if len(sources) > 1 else 'has'} {second}"
+            )
+
+    placed = [each for each in found if each.venue]
+    at_venue = [each for each in placed if each.venue == facts.venue]
+    yield from compare("title", facts.title, ((f.source, f.title) for f in found), same_title)
+    yield from compare("authors", facts.authors, ((f.source, f.authors) for f in found), same_names)
+    yield from compare("venue", facts.venue, ((f.source, f.venue) for f in placed), eq)
+    yield from compare("year", facts.year, ((f.source, f.year) for f in at_venue), eq)
+    dois = ((f.source, f.ids.get("doi")) for f in found)
+    yield from compare("ids.doi", facts.ids.get("doi"), dois, eq)
+
+
+def _show(taken: Any, other: Any) -> tuple[str, str]:
+    """Write two values that differ; of lists of names only how they differ."""
+    if not isinstance(taken, tuple):
+        return f"'{taken}'", f"'{other}'"
+    more, less = absent(other, taken), absent(taken, other)
+    parts = [
+        *([f"with {_and(more)}"] if more else ()),
+        *([f"without {_and(less)}"] if less else ()),
+    ]
+    return f"{len(taken)}", ", ".join([f"{len(other)}", *(parts or ["in another order"])])
+
+
+def _and(items: Sequence[str]) -> str:
+    shown = [*items[:6], f"{len(items) - 6} more"] if len(items) > 6 else [*items]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))

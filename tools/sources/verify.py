@@ -1,0 +1,115 @@
+"""An entry held against the sources of its identifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tools.catalog.paper import Paper
+from tools.catalog.problems import Level
+from tools.sources.ask import fetch
+from tools.sources.client import Client
+from tools.sources.compare import SAME, same_names, similarity
+from tools.sources.errors import AnotherPaper, Denied, NotFound, SourceError
+from tools.sources.facts import Facts
+from tools.sources.identify import Reference
+
+WRONG = (AnotherPaper, Denied, NotFound)
+"""Failures that tell of the identifier and not of the network."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a source says against an entry."""
+
+    field: str
+    """As a problem names it: `ids.doi`."""
+    message: str
+    level: Level
+
+
+def verify(paper: Paper, client: Client) -> list[Finding]:
+    """Compare an entry with every source that its identifiers name.
+
+    A contradiction is an error, a source that cannot be asked a warning. Where the versions of a
+    paper differ, an entry is right if it agrees with one of them.
+    """
+    findings: list[Finding] = []
+    found: list[Facts] = []
+    for reference in _references(paper):
+        try:
+            found.append(fetch(reference, client))
+        except SourceError as error:
+            level = Level.ERROR if isinstance(error, WRONG) else Level.WARNING
+            findings.append(Finding(f"ids.{reference.scheme}", error.what, level))
+    findings += _title(paper, found)
+    findings += _authors(paper, found)
+    findings += _dates(paper, found)
+    findings += _venue(paper, found)
+    return findings
+
+
+def _references(paper: Paper) -> list[Reference]:
+    ids = paper.ids
+    named = (
+        Reference("arxiv", ids.arxiv) if ids.arxiv else None,
+        Reference("doi", ids.doi.lower()) if ids.doi else None,
+        Reference("openreview", ids.openreview) if ids.openreview else None,
+        Reference("anthology", ids.anthology) if ids.anthology else None,
+        Reference("pmlr", ids.pmlr) if ids.pmlr else None,
+    )
+    return [reference for reference in named if reference]
+
+
+def _title(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
+    """Each source must know the paper under one of the entry's titles."""
+    own = (paper.title, *(paper.other_titles or ()))
+    for facts in found:
+        if facts.title and max(similarity(title, facts.title) for title in own) < SAME:
+            yield _error("title", f"{facts.source} has '{facts.title}'")
+
+
+def _authors(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
+    telling = [facts for facts in found if facts.authors]
+    if telling and not any(same_names(paper.authors, facts.authors) for facts in telling):
+        names = ", ".join(telling[0].authors)
+        yield _error("authors", f"{telling[0].source} has {len(telling[0].authors)}: {names[:300]}")
+
+
+def _dates(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
+    for facts in found:
+        if paper.submitted and facts.submitted and not _fits(paper.submitted, facts.submitted):
+            yield _error("submitted", f"{facts.source} has {facts.submitted}")
+    published = [facts.published for facts in found if facts.published and facts.venue]
+    if paper.published and published and not any(_fits(paper.published, p) for p in published):
+        yield _error("published", f"the sources have {', '.join(published)}")
+
+
+def _fits(one: str, other: str) -> bool:
+    """Whether two dates agree as far as both are known."""
+    return one.startswith(other) or other.startswith(one)
+
+
+def _venue(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
+    placed = [facts for facts in found if facts.venue]
+    if not placed:
+        return
+    named = ", ".join(f"{facts.source} has {facts.venue} {facts.year or ''}" for facts in placed)
+    if paper.venue is None:
+        message = f"{named.strip()}: it was published since"
+        yield Finding("venue", message, Level.WARNING)
+        return
+    same = [facts for facts in placed if facts.venue == paper.venue]
+    if not same:
+        yield _error("venue", named.strip())
+    years = {facts.year for facts in same if facts.year}
+    if years and paper.year not in years:
+        yield _error("year", named.strip())
+    for name in ("volume", "number", "pages"):
+        told = {value for facts in same if (value := getattr(facts, name))}
+        if told and (own := getattr(paper, name)) and own not in told:
+            yield _error(name, f"{same[0].source} has {', '.join(sorted(told))}")
+
+
+def _error(field: str, message: str) -> Finding:
+    return Finding(field, message, Level.ERROR)

@@ -22,7 +22,7 @@ export NO_MKDOCS_2_WARNING := 1
 help: ## List these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.docs ## Prune a real model five ways, compare, build the small site (under 10 minutes)
+demo: $(VENV)/.demo ## Prune a real model five ways, compare, build the small site (under 10 minutes)
 	$(BIN)/python -m tools.demo
 
 test: $(VENV)/.all ## Run the tests (WORKERS=2 THREADS=1 SELECT='not slow')
@@ -44,12 +44,12 @@ check: $(VENV)/.catalog ## Check every entry of the catalog (seconds; installs n
 bench: $(VENV)/.all ## Measure speed and memory of harness and solvers; wants idle cores
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
 
-site: $(VENV)/.docs ## Build the site from catalog and records into site/
-	$(BIN)/mkdocs build --strict --quiet
+site: $(VENV)/.site ## Build the site from catalog and records into site/
+	$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "$(abspath site/index.html)"
 
-serve: $(VENV)/.docs ## Serve the site on this machine and rebuild it on every change (PORT=8000)
-	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:$(PORT)
+serve: $(VENV)/.site ## Serve the site on this machine and rebuild it on every change (PORT=8000)
+	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
 clean: ## Remove what was built: environment, site, caches; runs/ stays
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -63,17 +63,23 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.docs: pyproject.toml | $(VENV)/.made
-	$(PIP) install --quiet --editable '.[docs]'
+# Groups of dependencies want a pip of 2025; those of the catalog and of the site hold no torch.
+$(VENV)/.pip: | $(VENV)/.made
+	$(PIP) install --quiet 'pip>=25.1'
 	@touch $@
 
-$(VENV)/.all: pyproject.toml | $(VENV)/.made
-	$(PIP) install --quiet 'pip>=25.1'
-	$(PIP) install --quiet --group catalog --editable '.[docs,dev,eval,hub]'
-	@touch $@ $(VENV)/.docs $(VENV)/.catalog
-
-# The tools of the catalog alone: no torch, ready in seconds.
-$(VENV)/.catalog: pyproject.toml | $(VENV)/.made
-	$(PIP) install --quiet 'pip>=25.1'
+$(VENV)/.catalog: pyproject.toml | $(VENV)/.pip
 	$(PIP) install --quiet --group catalog
 	@touch $@
+
+$(VENV)/.site: pyproject.toml | $(VENV)/.pip
+	$(PIP) install --quiet --group site
+	@touch $@ $(VENV)/.catalog
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.pip
+	$(PIP) install --quiet --group site --editable .
+	@touch $@ $(VENV)/.site $(VENV)/.catalog
+
+$(VENV)/.all: pyproject.toml | $(VENV)/.pip
+	$(PIP) install --quiet --group site --editable '.[dev,eval,hub]'
+	@touch $@ $(VENV)/.demo $(VENV)/.site $(VENV)/.catalog

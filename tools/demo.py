@@ -27,11 +27,12 @@ def main() -> None:
     call(
         *("mkdocs", "build", "--strict", "--quiet"),
         ATLAS_RUNS=str(RUNS),
-        ATLAS_SITE_SEARCH="false",  # a page opened from disk may not start the search worker
+        ATLAS_SITE_SERVED="false",  # opened from disk, pages do without search and scripts
         NO_MKDOCS_2_WARNING="1",
     )
     console.print("\nThe site is built. Open it in a browser:")
     console.print(str(REPOSITORY / "site" / "index.html"), soft_wrap=True, highlight=False)
+    console.print("With search, filters and charts to play with: make serve")
 
 
 def call(program: str, *arguments: str, **environment: str) -> None:

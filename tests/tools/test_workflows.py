@@ -43,7 +43,7 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def test_there_are_workflows() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["check", "weekly"]
+    assert [path.stem for path in WORKFLOWS] == ["check", "site", "weekly"]
 
 
 @every_workflow
@@ -70,9 +70,9 @@ def test_nothing_of_a_pull_request_meets_a_secret(path):
 
 
 @every_workflow
-def test_permissions_are_named_and_writing_is_for_the_weekly_issue_alone(path):
+def test_permissions_are_named_and_writing_is_for_one_job_each(path):
     workflow = read(path)
-    allowed = {"check": {"contents": "read"}, "weekly": {}}
+    allowed = {"check": {"contents": "read"}, "site": {"contents": "read"}, "weekly": {}}
     assert workflow["permissions"] == allowed[path.stem]
     written = {
         (name, scope, level)
@@ -80,15 +80,21 @@ def test_permissions_are_named_and_writing_is_for_the_weekly_issue_alone(path):
         for scope, level in job.get("permissions", {}).items()
         if level != "read"
     }
-    assert written == ({("tell", "issues", "write")} if path.stem == "weekly" else set())
+    assert written == {
+        "check": set(),
+        "site": {("deploy", "pages", "write"), ("deploy", "id-token", "write")},
+        "weekly": {("tell", "issues", "write")},
+    }[path.stem]
 
 
 @every_workflow
 def test_whoever_may_write_runs_nothing_of_the_repository(path):
     for job in jobs(path).values():
         if "write" in job.get("permissions", {}).values():
-            assert not any("uses" in step for step in job["steps"])
-            assert not re.search(r"make|python|\.venv", "".join(s["run"] for s in job["steps"]))
+            used = {step["uses"].split("@")[0] for step in job["steps"] if "uses" in step}
+            assert used <= {"actions/deploy-pages"}
+            run = "".join(step.get("run", "") for step in job["steps"])
+            assert not re.search(r"make|python|\.venv", run)
 
 
 @every_workflow

@@ -321,6 +321,27 @@ def test_a_file_not_laid_out_as_usual_is_told_where(papers: Path, change: Change
     ]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("[invented]\n", "[invented]", "23: is not laid out as usual: wants an empty line;"),
+        ("[invented]\n", "[invented]\n\n", "24: is not laid out as usual: wants the file to end"),
+        ("\n\nids", "\nids", "11: is not laid out as usual: wants an empty line;"),
+        ("# yaml", "\ufeff# yaml", "1: is not laid out as usual: wants '# yaml-language"),
+        ("\n", "\r\n", None),
+    ],
+)
+def test_ends_and_empty_lines_are_part_of_the_layout(
+    papers: Path, old: str, new: str, problem: str | None
+) -> None:
+    path = papers / "brook.yaml"
+    text = path.read_text(encoding="utf-8").replace(old, new)
+    path.write_bytes(text.encode())
+    found = told(papers)
+    assert len(found) == bool(problem)
+    assert not problem or found[0].startswith(f"brook.yaml:{problem}")
+
+
 @pytest.mark.parametrize("character", ["\u202e", "\u2066", "\u200b", "\u00ad", "\ufeff"])
 def test_what_cannot_be_seen_is_told_in_comments_too(
     papers: Path, change: Change, character: str

@@ -40,14 +40,19 @@ def style(document: Document) -> Iterator[Problem]:
     """Find where a file is not laid out as `--fix` writes it."""
     if document.problems:
         return
-    right = canonical(document).splitlines()
-    written = document.text.splitlines()
-    if document.text == "\n".join([*right, ""]):
+    # Git may write the line ends of Windows there.
+    written, right = document.text.replace("\r\n", "\n"), canonical(document)
+    if written == right:
         return
-    same = (one == other for one, other in zip(written, right, strict=False))
-    line = next((i for i, equal in enumerate(same) if not equal), min(len(written), len(right)))
-    should = f"'{shorten(right[line])}'" if line < len(right) else "to end before"
-    yield Problem(document.path, line + 1, "", f"is not laid out as usual: wants {should}", FIX)
+    lines, wanted = written.split("\n"), right.split("\n")
+    same = (one == other for one, other in zip(lines, wanted, strict=False))
+    line = next((i for i, equal in enumerate(same) if not equal), min(len(lines), len(wanted)))
+    if line >= len(wanted):
+        should = "the file to end here"
+    else:
+        should = f"'{shorten(wanted[line])}'" if wanted[line] else "an empty line"
+    message = f"is not laid out as usual: wants {should}"
+    yield Problem(document.path, line + 1, "", message, FIX)
 
 
 def shorten(text: str, most: int = 70) -> str:

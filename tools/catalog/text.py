@@ -22,13 +22,14 @@ MARKUP = (
 
 def flaws(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a text and what to do: characters, normal form, markup."""
-    for character in text:
+    # What Python can print is none of these; nearly every text is passed at once.
+    for character in "" if text.isprintable() else text:
         category = unicodedata.category(character)
         if category in ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"):
             name = unicodedata.name(character, "a control character")
             yield f"holds U+{ord(character):04X} ({name})", "remove it; it cannot be seen"
             return
-    if unicodedata.normalize("NFC", text) != text:
+    if not unicodedata.is_normalized("NFC", text):
         yield "is not in Unicode's composed form (NFC)", "--fix writes it so"
     for pattern, what in MARKUP:
         if found := pattern.search(text):

@@ -33,7 +33,7 @@ from tools.catalog.paper import (
 from tools.catalog.problems import CatalogError
 from tools.catalog.reader import Document, Loc, parse
 from tools.catalog.remarks import Remarks, remarks
-from tools.catalog.scalars import flow, key_of, scalar
+from tools.catalog.scalars import BARE, flow, key_of, scalar
 
 SCHEMA = "# yaml-language-server: $schema=../schema.json"
 WIDTH = 80
@@ -119,10 +119,8 @@ def _as_written(value: Any, before: Any) -> Any:
     if isinstance(value, list | tuple):
         olds = before if isinstance(before, list) else []
         return [_as_written(one, old) for one, old in zip_longest(value, olds[: len(value)])]
-    same = (
-        isinstance(value, float) and isinstance(before, str) and scalar(before, "value") == before
-    )
-    return before if same and float(before) == value else value
+    number = isinstance(before, str) and BARE["value"].fullmatch(before)
+    return before if number and isinstance(value, float) and float(before) == value else value
 
 
 def _clean(value: Any, name: str = "") -> Any:

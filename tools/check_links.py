@@ -1,0 +1,76 @@
+"""Ask for every address in the catalog: `python tools/check_links.py`."""
+
+import asyncio
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import typer
+
+from tools.catalog.entries import PAPERS, load_catalog
+from tools.catalog.problems import CatalogError
+from tools.catalog.vocabulary import REPOSITORY
+from tools.links.checking import Checker, Limits
+from tools.links.report import as_json, as_markdown, as_text, uses
+from tools.links.result import State, Store
+
+CACHE = REPOSITORY / ".cache" / "links.jsonl"
+
+
+def check_links(
+    slugs: Annotated[
+        list[str] | None, typer.Argument(help="Entries to check; all if none is named.")
+    ] = None,
+    as_data: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    markdown: Annotated[bool, typer.Option(help="Print Markdown, for an issue.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 where a link is dead.")] = False,
+    contact: Annotated[
+        str, typer.Option(help="E-mail address to name to the servers, if you like.")
+    ] = "",
+    hours: Annotated[float, typer.Option(help="Results up to this old are kept.")] = 24.0,
+    cache: Annotated[Path, typer.Option(help="Where results are kept.")] = CACHE,
+    pause: Annotated[float, typer.Option(help="Seconds between two requests to a host.")] = 1.0,
+    papers: Annotated[
+        Path, typer.Option(help="Folder of the entries.", exists=True, file_okay=False)
+    ] = PAPERS,
+) -> None:
+    """Say which links of the catalog are dead, moved, or could not be checked.
+
+    A check that was stopped goes on where it was. A dead link is no error without --strict: pages
+    come and go, and no contributor should wait for one.
+    """
+    try:
+        catalog = load_catalog(papers)
+        store = Store(cache, timedelta(hours=hours))
+    except CatalogError as error:
+        sys.exit(f"{error}\nMend the entries first.")
+    except OSError as error:
+        sys.exit(f"{cache} cannot be used: {error.strerror}; choose another --cache")
+    if unknown := set(slugs or ()) - catalog.keys():
+        raise typer.BadParameter(f"there is no entry '{min(unknown)}'")
+    if contact and not re.fullmatch(r"[!-~]+@[!-~]+", contact):
+        raise typer.BadParameter(f"'{contact}' is not an e-mail address; write name@example.org")
+    where = uses({slug: paper for slug, paper in catalog.items() if not slugs or slug in slugs})
+    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
+    try:
+        asyncio.run(_check([url for url in where if url not in store.results], agent, pause, store))
+    except OSError as error:
+        sys.exit(f"{cache} cannot be written: {error.strerror}")
+    results = [store.results[url] for url in where]
+    show = as_json if as_data else as_markdown if markdown else as_text
+    typer.echo(show(results, where))
+    if strict and any(result.state is State.DEAD for result in results):
+        raise typer.Exit(1)
+
+
+async def _check(urls: list[str], agent: str, pause: float, store: Store) -> None:
+    async with Checker(agent, Limits(pause=pause)) as checker:
+        await checker.check(urls, store.add)
+
+
+if __name__ == "__main__":
+    typer.run(check_links)

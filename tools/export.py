@@ -1,0 +1,45 @@
+"""Write the catalog as files for others: `python tools/export.py [--out DIR] [papers.bib ...]`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import typer
+
+from tools.catalog.entries import PAPERS, load_catalog
+from tools.catalog.exports import EXPORTS, implemented, write
+from tools.catalog.problems import CatalogError
+
+
+def export(
+    files: Annotated[
+        list[str] | None, typer.Argument(help=f"Of {', '.join(EXPORTS)}; all if none is named.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")] = Path("build"),
+    papers: Annotated[
+        Path, typer.Option(help="Folder of the entries.", exists=True, file_okay=False)
+    ] = PAPERS,
+) -> None:
+    """Write the catalog as JSON, BibTeX, CSV and as an Awesome list.
+
+    In the CSV, lists are joined by "; ", and a cell that begins with = + - or @ gets an apostrophe
+    in front, so that no spreadsheet runs it.
+    """
+    names = list(dict.fromkeys(files or EXPORTS))
+    if unknown := [name for name in names if name not in EXPORTS]:
+        raise typer.BadParameter(f"'{unknown[0]}' is none of {', '.join(EXPORTS)}")
+    try:
+        catalog = load_catalog(papers)
+        methods = implemented()
+        written = write({name: EXPORTS[name](catalog, methods) for name in names}, out)
+    except CatalogError as error:
+        sys.exit(f"{error}\nNothing was written: mend the entries first.")
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}. Nothing was written: choose another --out.")
+    typer.echo("\n".join(map(str, written)))
+
+
+if __name__ == "__main__":
+    typer.run(export)

@@ -49,7 +49,8 @@ site: $(VENV)/.site ## Build the site from catalog and records into site/
 	@echo "$(abspath site/index.html)"
 
 serve: $(VENV)/.site ## Serve the site on this machine and rebuild it on every change (PORT=8000)
-	$(BIN)/python -m mkdocs serve --dev-addr 127.0.0.1:$(PORT)
+	@echo "http://127.0.0.1:$(PORT)/"
+	$(BIN)/python -m mkdocs serve --dirty --quiet --dev-addr 127.0.0.1:$(PORT)
 
 clean: ## Remove what was built: environment, site, caches; runs/ stays
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -53,7 +53,11 @@ def test_freer_patterns_lose_less(board, method):
 
 @pytest.mark.parametrize(
     ("method", "shares"),
-    [*((method, (50, 70)) for method in WEIGHTS), ("flap", (10, 20, 30, 50)), ("shortgpt", (10, 20, 30))],
+    [
+        *((method, (50, 70)) for method in WEIGHTS),
+        ("flap", (10, 20, 30, 50)),
+        ("shortgpt", (10, 20, 30)),
+    ],
 )
 def test_removing_more_loses_more(board, method, shares):
     values = [perplexity(board("dense"))]

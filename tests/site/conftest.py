@@ -1,17 +1,22 @@
-"""A site built from records with made-up numbers; none of them is a measurement."""
+"""A site built from records with made-up numbers, none of them a measurement, and a browser."""
 
 from __future__ import annotations
 
+import gzip
+import http.server
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
 
 from implementations.harness.protocol import PROTOCOLS
 from implementations.harness.record import (
@@ -27,6 +32,12 @@ from implementations.harness.record import (
     save_record,
 )
 
+# What a deployment sets, and nothing of whoever runs the tests.
+ENVIRONMENT = {
+    "NO_MKDOCS_2_WARNING": "1",
+    "ATLAS_RUNS": "",
+    "ATLAS_REPOSITORY": "https://example.org/atlas",
+}
 WIKIPEDIA, C4 = PROTOCOLS["smol"].metrics
 WEIGHTS = ("unstructured", "semi-structured")
 PARAMETERS = 134_515_008
@@ -151,7 +162,13 @@ def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
                 copy / folder,
                 ignore=shutil.ignore_patterns("records", "__pycache__"),
             )
-    shutil.copy(repository / "mkdocs.yml", copy)
+    for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CITATION.cff"):
+        shutil.copy(repository / name, copy)
+    # What the contract found is no measurement.
+    for found in (repository / "implementations").glob("*/records/support.json"):
+        folder = copy / found.parent.relative_to(repository)
+        folder.mkdir()
+        shutil.copy(found, folder)
     return copy
 
 
@@ -166,9 +183,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             command,
             check=False,
             cwd=checkout,
-            env=os.environ
-            | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(checkout), "ATLAS_RUNS": ""}
-            | environment,
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(checkout)} | environment,
             capture_output=True,
             text=True,
         )
@@ -190,3 +205,124 @@ def runs(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def site(bare_checkout: Path, runs: Path, build: Callable[..., Path]) -> Path:
     """The site of the sample records alone."""
     return build(bare_checkout, ATLAS_RUNS=str(runs))
+
+
+# A real Chromium
+
+# Without these it looks for updates and its own services, which no test should.
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
+    if not program and not os.environ.get("ATLAS_REQUIRE_BROWSER"):
+        pytest.skip("needs a Chromium: install Debian's package or name one in ATLAS_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    """The site behind a server on this machine."""
+
+    with serve(site) as home:
+        yield home
+
+
+@pytest.fixture(scope="session")
+def served() -> Callable[[Path], Any]:
+    """Serves any folder: `with served(folder) as address`."""
+    return serve
+
+
+@contextmanager
+def serve(site: Path) -> Iterator[str]:
+    """Serve a folder as a host of pages does: text compressed, so that weights can be taken."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(site))
+
+        def do_GET(self) -> None:
+            path = Path(self.translate_path(self.path))
+            path = path / "index.html" if path.is_dir() else path
+            if not path.is_file():
+                self.send_error(404)
+                return
+            body = gzip.compress(path.read_bytes(), 6)
+            self.send_response(200)
+            self.send_header("Content-Type", self.guess_type(str(path)))
+            self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep the test's output readable."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class Visit:
+    """One page in a context of its own; remembers complaints and blocks every other host."""
+
+    def __init__(self, context: BrowserContext, home: str) -> None:
+        self.home = home
+        self.complaints: list[str] = []
+        self.weight = 0
+        """Bytes of all bodies that came, as they were sent."""
+        context.route(lambda address: not address.startswith(home), self._refuse)
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda m: m.type in ("error", "warning") and self._note(m.text))
+        self.page.on("pageerror", lambda error: self._note(str(error)))
+        self.page.on("response", self._weigh)
+        self.page.on("requestfailed", self._failed)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.home + path, wait_until="networkidle")
+        return self.page
+
+    def _failed(self, request: Request) -> None:
+        # What a page that is left had still asked for is no failure.
+        if request.failure != "net::ERR_ABORTED":
+            self._note(f"failed: {request.url}")
+
+    def _weigh(self, response: Response) -> None:
+        self.weight += int(response.headers.get("content-length", 0))
+
+    def _note(self, text: str) -> None:
+        self.complaints.append(text)
+
+    def _refuse(self, route: Any) -> None:
+        self._note(f"left the site: {route.request.url}")
+        route.abort()
+
+
+@pytest.fixture
+def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
+    contexts: list[BrowserContext] = []
+
+    def start(width: int = 1280, scheme: str = "light", home: str = address, **more: Any) -> Visit:
+        viewport = {"width": width, "height": 800}
+        contexts.append(chromium.new_context(viewport=viewport, color_scheme=scheme, **more))
+        return Visit(contexts[-1], home)
+
+    yield start
+    for context in contexts:
+        context.close()

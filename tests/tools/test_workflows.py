@@ -80,11 +80,14 @@ def test_permissions_are_named_and_writing_is_for_one_job_each(path):
         for scope, level in job.get("permissions", {}).items()
         if level != "read"
     }
-    assert written == {
-        "check": set(),
-        "site": {("deploy", "pages", "write"), ("deploy", "id-token", "write")},
-        "weekly": {("tell", "issues", "write")},
-    }[path.stem]
+    assert (
+        written
+        == {
+            "check": set(),
+            "site": {("deploy", "pages", "write"), ("deploy", "id-token", "write")},
+            "weekly": {("tell", "issues", "write")},
+        }[path.stem]
+    )
 
 
 @every_workflow

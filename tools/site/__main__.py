@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tools.site.atlas import read
 from tools.site.pages import write
-from tools.site.sources import read
 
 
 def main(

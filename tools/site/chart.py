@@ -1,18 +1,23 @@
-"""The chart of a board: quality against what was removed, drawn to SVG at build."""
+"""The charts of a board as Vega: drawn to SVG at build, and live where there is JavaScript.
+
+One specification serves both: `draw` renders it with a board's points, and `specification` hands
+it to the page, whose script fills in the points of the board that was chosen.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import altair as alt
 import vl_convert
 
-from implementations.harness.record import COLLAPSED
+from implementations.harness.record import COLLAPSED, NO_SPEED_UP, Record
 from tools.site.results import FAMILIES, Board, Row
+from tools.site.words import number, record_address, seconds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up")
 # The same marks as paths in a box of 12 by 12 around the origin, for the key beside the chart.
@@ -23,21 +28,66 @@ MARKS = (
     "M0 -5L5 4H-5Z",
 )
 
-# Vega wants colours; the page wants variables that follow light and dark. Each of these stands in
-# the drawing for one variable of the style sheet and occurs nowhere else.
-STAND_INS = {
-    "#00a001": "var(--atlas-family-1)",
-    "#00a002": "var(--atlas-family-2)",
-    "#00a003": "var(--atlas-family-3)",
-    "#00a004": "var(--atlas-family-4)",
-    "#00b001": "var(--atlas-ink)",
-    "#00b002": "var(--atlas-muted)",
-    "#00b003": "var(--atlas-rule)",
-    "#00b004": "var(--atlas-paper)",
-}
-FAMILY_COLOURS, (INK, MUTED, RULE, PAPER) = list(STAND_INS)[:4], list(STAND_INS)[4:]
+# SVG takes the variables of the style sheet as colours, and so follows light and dark.
+FAMILY_COLOURS = [f"var(--atlas-family-{i + 1})" for i in range(len(FAMILIES))]
+INK, MUTED, RULE, PAPER = (f"var(--atlas-{name})" for name in ("ink", "muted", "rule", "paper"))
 # The converter completes a relative address with one of its own, so it gets a complete one.
 NOWHERE = "https://atlas.invalid/"
+# Patterns of one method share their sparsity: a line between them would say nothing.
+UNJOINED = FAMILIES[1]
+MOST = 400  # points of a picture
+ROOM = 92  # pixels right of the farthest point, for its name
+
+
+@dataclass(frozen=True)
+class Against:
+    """What quality is set against: the horizontal axis of a chart."""
+
+    name: str
+    label: str
+    title: str
+    scale: Mapping[str, Any]
+    domain: str
+    """The ends of the axis as an expression of `span`, the least and the greatest value."""
+    format: str
+    more_is_better: bool
+    ticks: tuple[float, ...] = ()
+    joined: bool = False
+    """Whether the settings of a method make a line."""
+
+
+AGAINST = (
+    Against(
+        name="size",
+        label="Size",
+        title="share of the blocks' weights removed",
+        scale={"type": "linear"},
+        domain="[0, span[1]]",
+        format="round(100 * datum.value) + ' %'",
+        more_is_better=True,
+        joined=True,
+    ),
+    Against(
+        name="speed",
+        label="Speed",
+        title="speed of generation, times dense",
+        scale={"type": "linear"},
+        domain="[min(1, span[0]), span[1]]",
+        format="format(datum.value, '.2~f') + '×'",
+        more_is_better=True,
+        joined=True,
+    ),
+    Against(
+        name="time",
+        label="Pruning time",
+        title="seconds to prune, smaller is better",
+        scale={"type": "log"},
+        domain="[span[0] / 1.3, span[1]]",
+        format="format(datum.value, ',~r') + ' s'",
+        more_is_better=False,
+        ticks=tuple(digit * 10**power for power in range(-1, 6) for digit in (1, 2, 5)),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -49,128 +99,319 @@ class Size:
     font: int
 
 
-WIDE = Size(width=860, height=400, font=13)
-NARROW = Size(width=260, height=380, font=11)
+WIDE = Size(width=960, height=440, font=13)
+NARROW = Size(width=330, height=430, font=11)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A board with its chart for wide and for narrow pages."""
+
+    board: Board
+    wide: str
+    narrow: str
+
+
+def drawn(board: Board, names: Mapping[str, str]) -> Drawn:
+    """Draw a board for both widths of page."""
+    return Drawn(board, draw(board, names, WIDE), draw(board, names, NARROW))
 
 
 def draw(board: Board, names: Mapping[str, str], size: Size = WIDE) -> str:
     """Draw perplexity, as a multiple of the dense one, against the share of weights removed.
 
-    Returns an SVG element to be set into a page; every point links to its method's page. Runs
-    past the mark of collapse lie on it, hollow. An empty string where nothing was measured.
+    Returns an SVG element to be set into a page; every point links to its record. Runs past the
+    mark of collapse lie on it, hollow. Of more than `MOST` rows only those of least loss are drawn.
+    An empty string where nothing was measured.
     """
-    points = [point for row in board.rows if (point := _point(row, board, names))]
-    if not points:
+    least = sorted(points(board, names), key=lambda point: float(point["ratio"]))[:MOST]
+    measured = [point | {"href": NOWHERE + point["href"]} for point in least]
+    if not measured:
         return ""
-    spec = _chart(points, size).to_json()
-    svg: str = vl_convert.vegalite_to_svg(spec)
-    for stand_in, real in (STAND_INS | {NOWHERE: "", "xlink:href": "href"}).items():
-        svg = svg.replace(stand_in, real)
+    spec = specification(AGAINST[0], size, live=False)
+    spec["data"][0]["values"] = measured
+    spec["data"].append({"name": "labels", "values": _labels(measured, size)})
+    svg: str = vl_convert.vega_to_svg(json.dumps(spec))
+    for written, instead in {NOWHERE: "", "xlink:href": "href"}.items():
+        svg = svg.replace(written, instead)
     # The description that a screen reader says, shown under the mouse as well.
     return re.sub(r'(<path aria-label="([^"]*)"[^>]*?)/>', r"\1><title>\2</title></path>", svg)
+
+
+def points(board: Board, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Describe each row of a board as a point of its charts; rows without quality have none."""
+    made = [point for row in board.rows if (point := _point(row, board, names))]
+    for point in _last(made):
+        point["label"] = point["name"]
+    return made
 
 
 def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
     ratio = row.ratio(board.metrics[0])
     if ratio is None or math.isnan(ratio.mean):
         return None
-    name = names.get(row.first.method, row.first.method)
+    first = row.first
+    name = names.get(first.method, first.method)
     collapsed = row.collapsed or ratio.mean > COLLAPSED
-    shown = "collapsed" if collapsed else f"{ratio.mean:.2f} times dense"
+    rate, prune = first.speed.decode, row.seconds("prune")
     return {
-        "removed": row.achieved,
+        "id": first.key,
+        "size": row.achieved,
+        "speed": rate.ratio if rate else None,
+        "time": prune.mean if prune and prune.mean > 0 else None,
         "ratio": min(ratio.mean, COLLAPSED),
         "family": row.family,
-        "series": f"{row.first.method} {row.family} {' '.join(row.first.changed)}",
-        "name": name,
-        "label": f"{name} {row.first.pattern}" if row.first.pattern else name,
+        "series": f"{first.method} {row.family} {' '.join(first.changed)}",
+        "name": _short(" ".join(filter(None, [name, first.pattern, *_changes(first)]))),
+        "label": "",
         "state": "collapsed" if collapsed else "kept",
-        "title": f"{name}, {row.first.settings}: {shown}",
-        "href": f"{NOWHERE}papers/{row.first.method}.html",
+        "title": f"{_short(name)}, {first.settings}: "
+        + ("collapsed" if collapsed else f"{number(ratio.mean)} times the dense perplexity"),
+        "more": ", ".join(_more(row)),
+        "href": record_address(first),
     }
 
 
-def _chart(points: Sequence[dict[str, Any]], size: Size) -> alt.LayerChart:
-    top = max(2.0, *(point["ratio"] for point in points))
-    x = alt.X(
-        "removed:Q",
-        title="share of the blocks' weights removed",
-        scale=alt.Scale(domain=[0, _widest(points)], nice=False),
-        axis=alt.Axis(labelExpr="round(100 * datum.value) + ' %'", grid=False, tickCount=6),
-    )
-    y = alt.Y(
-        "ratio:Q",
-        title="perplexity, times dense",
-        scale=alt.Scale(type="log", domain=[1, top * 1.08], nice=False),
-        axis=alt.Axis(values=[1, 1.5, 2, 3, 5, 10, 20, 50], format="~g", gridColor=RULE),
-    )
-    colour = alt.Color(
-        "family:N",
-        scale=alt.Scale(domain=list(FAMILIES), range=FAMILY_COLOURS),
-        legend=None,
-    )
-    base = alt.Chart(alt.Data(values=list(points)))
-    # Patterns of one method share their sparsity: a line between them would say nothing.
-    lines = (
-        base.transform_filter(f"datum.family != '{FAMILIES[1]}'")
-        .mark_line(strokeWidth=1.2, opacity=0.45)
-        .encode(x=x, y=y, color=colour, detail="series:N")
-    )
-    marks = base.mark_point(size=70, strokeWidth=1.6, opacity=1, filled=False).encode(
-        x=x,
-        y=y,
-        color=colour,
-        shape=alt.Shape(
-            "family:N", scale=alt.Scale(domain=list(FAMILIES), range=list(SHAPES)), legend=None
-        ),
-        fill=alt.condition(alt.datum.state == "kept", colour, alt.value(PAPER)),
-        href="href:N",
-        description="title:N",
-    )
-    labels = (
-        alt.Chart(alt.Data(values=_labels(points, top, size)))
-        .mark_text(align="left", dx=8, fontSize=size.font)
-        .encode(x=x, y=y, text="label:N", color=colour)
-    )
-    drawing: alt.LayerChart = (
-        alt.layer(lines, labels, marks)
-        .properties(width=size.width, height=size.height, background="transparent")
-        .configure(font="sans-serif")
-        .configure_view(stroke=None)
-        .configure_axis(
-            labelColor=MUTED,
-            titleColor=MUTED,
-            domainColor=MUTED,
-            tickColor=MUTED,
-            labelFontSize=size.font,
-            titleFontSize=size.font,
-            titleFontWeight="normal",
-            labelPadding=4,
-            titlePadding=8,
-        )
-    )
-    return drawing
+def _changes(record: Record) -> Iterator[str]:
+    return (f"{name}={record.configuration[name]}" for name in record.changed)
 
 
-def _labels(points: Sequence[dict[str, Any]], top: float, size: Size) -> list[dict[str, Any]]:
-    """Name the last point of each line and every pattern, moved up where two names would touch."""
-    named: dict[str, dict[str, Any]] = {}
-    for point in sorted(points, key=lambda point: point["removed"]):
-        named[point["series"] + point["label"]] = point
-    line = (top * 1.08) ** ((size.font + 2) / size.height)  # a line of text on the log axis
-    letter = 0.6 * size.font / size.width * _widest(points)
+def _more(row: Row) -> Iterator[str]:
+    """Say what else the row measured, after its quality."""
+    rate, prune = row.first.speed.decode, row.seconds("prune")
+    yield (
+        f"generates {number(rate.ratio)} times as fast"
+        if rate
+        else ("speed not measured" if row.first.structured else NO_SPEED_UP)
+    )
+    if prune:
+        yield f"pruned in {seconds(prune.mean)}"
+
+
+def _short(name: str, most: int = 24) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"
+
+
+def _last(made: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what carries a name: the farthest point of each line, and every pattern."""
+    named = {point["series"] + point["name"]: point for point in sorted(made, key=_removed)}
+    yield from named.values()
+
+
+def _removed(point: Mapping[str, Any]) -> float:
+    return float(point["size"])
+
+
+def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
+    """Move names up where two would touch, for a picture made where no canvas can measure text."""
+    top = 1.08 * max(2.0, *(point["ratio"] for point in made))
+    line = top ** ((size.font + 2) / (size.height - 60))  # a line of text on the log axis
+    letter = 0.6 * size.font / (size.width - 60 - ROOM) * max(map(_removed, made))
     placed: list[dict[str, Any]] = []
-    for point in sorted(named.values(), key=lambda point: point["ratio"]):
-        end = point["removed"] + letter * (len(point["label"]) + 2)
+    named = [point for point in made if point["label"]]
+    for point in sorted(named, key=lambda point: float(point["ratio"])):
+        end = point["size"] + letter * (len(point["label"]) + 2)
         height = point["ratio"]
         for other in placed:
-            apart = end < other["removed"] or other["end"] < point["removed"]
+            apart = end < other["size"] or other["end"] < point["size"]
             if not apart and height < other["ratio"] * line:
                 height = other["ratio"] * line
         placed.append(point | {"ratio": height, "end": end})
     return placed
 
 
-def _widest(points: Sequence[dict[str, Any]]) -> float:
-    """The end of the axis of shares: room for a name beside the farthest point."""
-    return float(min(1.0, 1.25 * max(point["removed"] for point in points)))
+def specification(against: Against, size: Size = WIDE, live: bool = True) -> dict[str, Any]:
+    """Describe a chart in Vega, without points; `chosen` is the point that is looked at.
+
+    A live one lets Vega place the names, which takes a canvas.
+    """
+    return {
+        "$schema": "https://vega.github.io/schema/vega/v6.json",
+        "width": size.width,
+        "height": size.height,
+        "padding": 2,
+        "autosize": {"type": "fit", "contains": "padding"},
+        "background": None,
+        "signals": [{"name": "chosen", "value": None}],
+        "data": _data(against),
+        "scales": _scales(against),
+        "axes": _axes(against, size),
+        "marks": [*_marks(against, live), _named(against, size, live)],
+    }
+
+
+def _data(against: Against) -> list[dict[str, Any]]:
+    series = [{"type": "filter", "expr": f"datum.family != '{UNJOINED}'"}]
+    order = {"type": "collect", "sort": {"field": against.name}}
+    # What no other point beats in both directions. Shares that differ only because whole units do
+    # not add up count as the same share.
+    best = [
+        {"type": "filter", "expr": "datum.state == 'kept'"},
+        {"type": "formula", "as": "at", "expr": f"round(1000 * datum.{against.name})"},
+        {
+            "type": "window",
+            "sort": {"field": "at", "order": ("ascending", "descending")[against.more_is_better]},
+            "ops": ["min"],
+            "fields": ["ratio"],
+            "as": ["least"],
+            "frame": [None, 0],
+        },
+        {"type": "filter", "expr": "datum.ratio <= datum.least"},
+    ]
+    return [
+        {"name": "points", "values": []},
+        {
+            "name": "placed",
+            "source": "points",
+            "transform": [
+                {"type": "filter", "expr": f"isValid(datum.{against.name})"},
+                {"type": "extent", "field": against.name, "signal": "span"},
+                {"type": "extent", "field": "ratio", "signal": "losses"},
+            ],
+        },
+        {"name": "lines", "source": "placed", "transform": [*series, order]},
+        {"name": "frontier", "source": "placed", "transform": [*best, order]},
+    ]
+
+
+def _scales(against: Against) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": "x",
+            **against.scale,
+            "domain": {"signal": against.domain},
+            "range": {"signal": f"[0, width - {ROOM}]"},
+            "zero": False,
+        },
+        {
+            "name": "y",
+            "type": "log",
+            "domain": {"signal": "[min(1, losses[0]), 1.08 * max(2, losses[1])]"},
+            "range": "height",
+            "zero": False,
+        },
+        {"name": "colour", "type": "ordinal", "domain": list(FAMILIES), "range": FAMILY_COLOURS},
+        {"name": "shape", "type": "ordinal", "domain": list(FAMILIES), "range": list(SHAPES)},
+    ]
+
+
+def _axes(against: Against, size: Size) -> list[dict[str, Any]]:
+    common: dict[str, Any] = {
+        "labelColor": MUTED,
+        "titleColor": MUTED,
+        "domainColor": MUTED,
+        "tickColor": MUTED,
+        "labelFontSize": size.font,
+        "titleFontSize": size.font,
+        "titleFontWeight": "normal",
+        "labelFont": "sans-serif",
+        "titleFont": "sans-serif",
+        "titlePadding": 8,
+        "labelPadding": 4,
+        "labelOverlap": "greedy",
+        "aria": False,
+    }
+    label = {"labels": {"update": {"text": {"signal": against.format}}}}
+    across: dict[str, Any] = {"scale": "x", "orient": "bottom", "title": against.title}
+    across["tickCount"] = {"signal": "max(3, floor(width / 150))"}
+    if against.ticks:
+        across["values"] = list(against.ticks)
+    along = {
+        "scale": "y",
+        "orient": "left",
+        "title": "perplexity, times dense",
+        "values": [1, 1.5, 2, 3, 5, 10, 20, 50],
+        "format": "~g",
+        "grid": True,
+        "gridColor": RULE,
+        "domain": False,
+        "ticks": False,
+    }
+    return [along | common, across | common | {"encode": label}]
+
+
+def _marks(against: Against, live: bool) -> Iterator[dict[str, Any]]:
+    place = _place(against)
+    colour = {"scale": "colour", "field": "family"}
+    quiet = "chosen && chosen.series != datum.series"
+    yield {
+        "type": "line",
+        "aria": False,
+        "from": {"data": "frontier"},
+        "encode": {
+            "update": place
+            | {
+                "stroke": {"value": MUTED},
+                "strokeWidth": {"value": 1},
+                "strokeDash": {"value": [2, 4]},
+                "interpolate": {"value": "step-before" if against.more_is_better else "step-after"},
+            }
+        },
+    }
+    if against.joined:
+        yield {
+            "type": "group",
+            "from": {"facet": {"name": "one", "data": "lines", "groupby": ["series", "family"]}},
+            "marks": [
+                {
+                    "type": "line",
+                    "aria": False,
+                    "from": {"data": "one"},
+                    "encode": {
+                        "update": place
+                        | {
+                            "stroke": colour,
+                            "strokeWidth": {"value": 1.3},
+                            "strokeOpacity": [{"test": quiet, "value": 0.15}, {"value": 0.5}],
+                        }
+                    },
+                }
+            ],
+        }
+    yield {
+        "name": "marks",
+        "type": "symbol",
+        "from": {"data": "placed"},
+        "encode": {
+            "enter": {"description": {"field": "title"}, "cursor": {"value": "pointer"}}
+            | ({} if live else {"href": {"field": "href"}}),
+            "update": place
+            | {
+                "shape": {"scale": "shape", "field": "family"},
+                "size": [{"test": "chosen && chosen.id == datum.id", "value": 170}, {"value": 75}],
+                "stroke": colour,
+                "strokeWidth": {"value": 1.6},
+                "fill": [{"test": "datum.state == 'kept'", **colour}, {"value": PAPER}],
+                "opacity": [{"test": quiet, "value": 0.3}, {"value": 1}],
+            },
+        },
+    }
+
+
+def _named(against: Against, size: Size, live: bool) -> dict[str, Any]:
+    """Describe the names beside the marks."""
+    of = "datum." if live else ""
+    update: dict[str, Any] = {
+        "text": {"field": f"{of}label"},
+        "fill": {"scale": "colour", "field": f"{of}family"},
+        "font": {"value": "sans-serif"},
+        "fontSize": {"value": size.font},
+    }
+    if not live:
+        update |= _place(against) | {"baseline": {"value": "middle"}, "dx": {"value": 8}}
+    named: dict[str, Any] = {
+        "type": "text",
+        "aria": False,
+        "interactive": False,
+        "from": {"data": "marks" if live else "labels"},
+        "encode": {"update": update},
+    }
+    if live:
+        anchors = ["right", "top-right", "bottom-right", "top", "bottom", "left"]
+        area = {"signal": "[width, height]"}
+        named["transform"] = [{"type": "label", "anchor": anchors, "offset": [4], "size": area}]
+    return named
+
+
+def _place(against: Against) -> dict[str, Any]:
+    return {"x": {"scale": "x", "field": against.name}, "y": {"scale": "y", "field": "ratio"}}

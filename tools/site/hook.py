@@ -4,22 +4,51 @@ import os
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import Files
+from mkdocs.structure.pages import Page
 
+from implementations.harness.errors import BadInput
+from tools.catalog.problems import CatalogError
+from tools.site.access import focusable_code, named_search
+from tools.site.atlas import read
 from tools.site.formulas import set_formulas
-from tools.site.pages import pages
-from tools.site.sources import read
+from tools.site.generated import generated
+from tools.site.pages import make
+from tools.site.policy import protect
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Generate the site from this checkout, and from the runs in the folder `ATLAS_RUNS` names."""
     runs = os.environ.get("ATLAS_RUNS")
     root = Path(config.config_file_path).parent
-    for path, text in pages(read(root, runs=Path(runs) if runs else None)).items():
-        files.append(File.generated(config, path, content=text))
+    try:
+        atlas = read(root, runs=Path(runs) if runs else None)
+    except (CatalogError, BadInput) as error:
+        raise PluginError(f"the site cannot be made:\n{error}") from error
+    for file in generated(config, make(atlas)):
+        files.append(file)
     return files
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Set the formulas of a page, once Markdown is HTML."""
-    return set_formulas(html)
+    """Set the formulas of a page, once Markdown is HTML, and let the keyboard reach its code."""
+    return focusable_code(set_formulas(html))
+
+
+def on_post_page(output: str, page: Page, **_: object) -> str:
+    """Say in each page what it may load and run."""
+    return protect(named_search(output), page.content or "")
+
+
+def on_post_template(output_content: str, template_name: str, **_: object) -> str:
+    """The same for the page that says that there is no such page."""
+    if not template_name.endswith(".html"):
+        return output_content
+    return protect(named_search(output_content))
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Leave out the theme's source maps, which are larger than the site."""
+    for path in Path(config.site_dir).rglob("*.map"):
+        path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -79,6 +80,11 @@ class Row:
         """Summarise the seconds a phase took."""
         return self._over(lambda record: record.seconds.get(phase))
 
+    @property
+    def memory(self) -> int:
+        """The most bytes in use while pruning, in any of the runs."""
+        return max(record.peak.bytes for record in self.records)
+
     def _over(self, read: Callable[[Record], float | None]) -> Measure | None:
         values = [value for record in self.records if (value := read(record)) is not None]
         return Measure.of(values) if len(values) == len(self.records) else None
@@ -101,6 +107,12 @@ class Board:
     def title(self) -> str:
         """What tells this board from the others."""
         return f"{self.protocol}: {self.model} on {self.device}"
+
+    @property
+    def place(self) -> str:
+        """What tells this board from others of its protocol, for an address."""
+        words = f"{self.model} {self.dtype} {self.device}".lower()
+        return re.sub(r"[^a-z0-9.]+", "-", words).strip("-")
 
     @property
     def families(self) -> list[tuple[str, list[Row]]]:

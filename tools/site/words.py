@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from implementations.harness.record import Record
-from tools.site.sources import Entry
-
-# Venues whose word in the catalog is not simply their name in small letters.
-VENUES = {"acl-findings": "Findings of ACL", "arxiv": "arXiv", "neurips": "NeurIPS"}
+from tools.catalog.paper import Paper
+from tools.catalog.vocabulary import vocabulary
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -40,6 +38,21 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
+def memory(size: int) -> str:
+    """Write bytes to read: `1.96 GB`."""
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= one:
+            return f"{size / one:.3g} {unit}"
+    return f"{size} bytes"
+
+
+def seconds(value: float) -> str:
+    """Write a time to read: `0.4 s`, `12.5 s`, `195 s`, `3.2 h`."""
+    if value >= 7200:
+        return f"{value / 3600:.1f} h"
+    return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
+
+
 def text_of(metric: str) -> str:
     """Name the text of a metric: `ppl/wikipedia/1024` was measured on `Wikipedia`."""
     text = metric.split("/")[1]
@@ -51,14 +64,30 @@ def authors(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
 
 
-def venue(entry: Entry) -> str:
-    """Write venue and year of a catalog entry, as far as they are known."""
-    return f"{VENUES.get(entry.venue, entry.venue.upper())} {entry.year}".strip()
+def venue(paper: Paper) -> str:
+    """Write venue and year of a paper: `ICML 2023`, `arXiv 2025`."""
+    if paper.venue is None:
+        where = "arXiv" if paper.ids.arxiv else ""
+    else:
+        terms = vocabulary()["venues"].terms
+        where = terms[paper.venue].label if paper.venue in terms else paper.venue
+    return f"{where} {paper.year}".strip()
 
 
 def record_path(record: Record) -> str:
     """Where a record lies on the site."""
     return f"records/{record.protocol.name}/{record.method}/{record.name}-{record.key[:8]}.json"
+
+
+def record_anchor(record: Record) -> str:
+    """Name a record on the page of its method's records, unique there."""
+    text = f"{record.protocol.name}-{record.name}-{record.key[:8]}".lower()
+    return re.sub(r"[^a-z0-9]+", "-", text)
+
+
+def record_address(record: Record) -> str:
+    """Where a record is shown, with the command that repeats it."""
+    return f"records/{record.method}.html#{record_anchor(record)}"
 
 
 def code(text: str) -> Markup:

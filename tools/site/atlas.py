@@ -1,19 +1,21 @@
-"""What the site is made from: catalog entries, READMEs, parameters and records, read as data."""
+"""What the site is made from: catalog, READMEs, source files, support and records, read as data."""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
-
-import yaml
 
 from implementations.harness.record import Record, load_records, published_folders
+from tools.catalog.entries import load_catalog
+from tools.catalog.paper import Paper
+from tools.site.results import Board, boards
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -36,44 +38,62 @@ class Source:
     """The class, which spells the method as its authors do."""
     about: str
     parameters: tuple[Parameter, ...]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the pages show of a catalog entry; all of it empty where there is none yet."""
-
-    title: str = ""
-    authors: tuple[str, ...] = ()
-    venue: str = ""
-    year: str = ""
-    summary: str = ""
-    fidelity: str = ""
-    links: tuple[tuple[str, str], ...] = ()
-    """Words and address of each place to go on to."""
+    code: str = ""
+    """The whole file."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One implemented method: catalog entry, sections of the README, source, records."""
+    """One method folder: sections of the README, source, what the contract found, records."""
 
     slug: str
-    entry: Entry
     readme: str
     source: Source
+    support: Mapping[str, Any]
+    """The contract's `support.json`: by `families`, `attention` and `patterns`; may be empty."""
     records: tuple[Record, ...]
+
+    @cached_property
+    def boards(self) -> list[Board]:
+        """Its measurements, made comparable."""
+        return boards(self.records)
 
 
 @dataclass(frozen=True)
 class Atlas:
     """Everything the pages show."""
 
-    methods: tuple[Method, ...]
-    records: tuple[Record, ...]
+    papers: Mapping[str, Paper]
+    """Every entry of the catalog, by slug."""
+    methods: Mapping[str, Method]
+    """Every method folder, by slug; each has an entry."""
+    records: tuple[Record, ...] = ()
+    repository: str = ""
+    """Address of the repository, for links to sources; empty where it is not known."""
+    site: str = ""
+    """Address of the site, for what is read elsewhere; empty where it is not known."""
+    root: Path = REPOSITORY
+    """Where the checkout lies, for sources that only one page shows."""
+
+    def address(self, path: str) -> str:
+        """Return where a file of the site is: absolute if the site's address is known."""
+        return f"{self.site.rstrip('/')}/{path}" if self.site else path
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """How to write each method, by slug."""
-        return {method.slug: method.source.name for method in self.methods}
+        """How to write each paper in a few letters, by slug."""
+        return {slug: self._name(slug, paper) for slug, paper in self.papers.items()}
+
+    @cached_property
+    def boards(self) -> list[Board]:
+        """All measurements, made comparable."""
+        return boards(self.records)
+
+    def _name(self, slug: str, paper: Paper) -> str:
+        if paper.name:
+            return paper.name
+        family = paper.authors[0].split()[-1]
+        return f"{family} {paper.year}" if paper.kind != "method" else slug
 
 
 def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
@@ -82,53 +102,38 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     Of two records of one request, such as a run and its repetition, the newer counts.
 
     Raises:
+        CatalogError: an entry is wrong.
         BadInput: a record is damaged or of a newer schema.
     """
     implementations = repository / "implementations"
     folders = published_folders(implementations) + ([runs] if runs else [])
     found = sorted(load_records(folders), key=lambda record: record.date)
-    records = {record.key: record for record in found}
-    slugs = sorted(p.stem for p in implementations.glob("*/*.py") if p.stem == p.parent.name)
+    records = tuple({record.key: record for record in found}.values())
+    papers = load_catalog(repository / "catalog" / "papers")
+    slugs = (p.stem for p in implementations.glob("*/*.py") if p.stem == p.parent.name)
     return Atlas(
-        methods=tuple(_method(repository, slug, records.values()) for slug in slugs),
-        records=tuple(records.values()),
+        papers=papers,
+        methods={
+            slug: _method(implementations / slug, records)
+            for slug in sorted(slugs)
+            if slug in papers
+        },
+        records=records,
+        repository=os.environ.get("ATLAS_REPOSITORY", ""),
+        site=os.environ.get("ATLAS_SITE", ""),
+        root=repository,
     )
 
 
-def _method(repository: Path, slug: str, records: Iterable[Record]) -> Method:
-    folder = repository / "implementations" / slug
+def _method(folder: Path, records: tuple[Record, ...]) -> Method:
+    support = folder / "records" / "support.json"
     return Method(
-        slug=slug,
-        entry=read_entry(repository / "catalog" / "papers" / f"{slug}.yaml"),
+        slug=folder.name,
         readme=read_readme(folder / "README.md"),
-        source=read_source(folder / f"{slug}.py"),
-        records=tuple(record for record in records if record.method == slug),
+        source=read_source(folder / f"{folder.name}.py"),
+        support=json.loads(support.read_text(encoding="utf-8")) if support.exists() else {},
+        records=tuple(record for record in records if record.method == folder.name),
     )
-
-
-def read_entry(path: Path) -> Entry:
-    """Read a catalog entry, safely; an empty one where there is no file."""
-    if not path.exists():
-        return Entry()
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    data: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-    words = {
-        name: str(data.get(name, "")) for name in ("title", "venue", "year", "summary", "fidelity")
-    }
-    return Entry(**words, authors=tuple(map(str, data.get("authors", ()))), links=_links(data))
-
-
-def _links(data: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """List paper and code of an entry, leaving out what a browser should not open."""
-    ids = {name: str(value) for name, value in data.get("ids", {}).items()}
-    found = [(name, str(address)) for name, address in data.get("links", {}).items()]
-    if "doi" in ids:
-        found.insert(0, ("DOI", f"https://doi.org/{quote(ids['doi'])}"))
-    if "arxiv" in ids:
-        found.insert(0, (f"arXiv:{ids['arxiv']}", f"https://arxiv.org/abs/{quote(ids['arxiv'])}"))
-    for code in data.get("code", ()):
-        found.append(("official code" if code.get("official") else "code", str(code["url"])))
-    return tuple(link for link in found if urlsplit(link[1]).scheme in ("http", "https"))
 
 
 def read_readme(path: Path) -> str:
@@ -140,12 +145,12 @@ def read_readme(path: Path) -> str:
 
 def read_source(path: Path) -> Source:
     """Describe the class derived from `Method` in a file, without importing it and so torch."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
+    code = path.read_text(encoding="utf-8")
+    for node in ast.parse(code).body:
         if isinstance(node, ast.ClassDef) and "Method" in map(ast.unparse, node.bases):
             about = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-            return Source(node.name, about, tuple(_parameters(node)))
-    return Source(path.stem, "", ())
+            return Source(node.name, about, tuple(_parameters(node)), code)
+    return Source(path.stem, "", (), code)
 
 
 def _parameters(node: ast.ClassDef) -> list[Parameter]:

@@ -1,0 +1,29 @@
+// The state of a page in its address: shared by copying it, restored by the back button.
+
+let typing = false;
+
+/** Read the state. */
+export const read = () => new URLSearchParams(location.search);
+
+/** Put the state into the address: a new step for the back button, but typing is one step. */
+export function write(state, { typed = false } = {}) {
+  const query = state.toString().replaceAll("%3A", ":").replaceAll("%2C", ",");
+  const address = location.pathname + (query && `?${query}`) + location.hash;
+  if (address === location.pathname + location.search + location.hash) return;
+  history[typed && typing ? "replaceState" : "pushState"](null, "", address);
+  typing = typed;
+}
+
+/** Call `show` whenever the reader goes back or forward to another state. */
+export const onReturn = show => addEventListener("popstate", () => {
+  typing = false;
+  show();
+});
+
+/** Make an element with attributes and children; text stays text. */
+export function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...children);
+  return element;
+}

@@ -1,0 +1,146 @@
+"""An entry that got past every check cannot do anything on the site but be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mkdocs.commands.build import build as build_site
+from mkdocs.config import load_config
+
+from tools.catalog.entries import load_catalog
+from tools.catalog.paper import (
+    Claim,
+    Code,
+    Datasets,
+    Ids,
+    Links,
+    Outside,
+    Paper,
+    Relations,
+    Sources,
+    Taxonomy,
+)
+
+ATTACKS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "</script><script>alert(3)</script>",
+    "</title><script>alert(4)</script>",
+    "{{ 7 * 7 }}{% raw %}",
+    "[click](javascript:alert(5))",
+    "\n\n<div onclick='alert(6)'>\n\n# Heading\n\n```\n</code></pre>",
+    "'];alert(7);//",
+    "\u202etxet desrever",
+    "$\\href{javascript:alert(8)}{x}$",
+    "&lt;script&gt;",
+)
+WORDS = " ".join(ATTACKS)
+LONG = WORDS + " " + "x" * 10_000
+SCRIPT = "javascript:alert(9)"
+
+
+def hostile() -> Paper:
+    """Everything at once, in every field that holds free text."""
+    return Paper.model_construct(
+        title=LONG,
+        name=WORDS[:400],
+        other_titles=(WORDS,),
+        authors=(WORDS, LONG),
+        kind="method",
+        role="plug-in",
+        summary=LONG,
+        bibkey=WORDS,
+        venue="icml",
+        year=2024,
+        status="published",
+        volume=WORDS,
+        number=WORDS,
+        pages=WORDS,
+        submitted="2024",
+        published="2024",
+        added="2026-11-25",
+        ids=Ids.model_construct(arxiv=WORDS, doi=WORDS, openreview=SCRIPT),
+        links=Links.model_construct(venue=SCRIPT, paper='https://x"onclick="alert(10)'),
+        code=(Code.model_construct(url=SCRIPT, official=True, license=WORDS, note=LONG),),
+        taxonomy=Taxonomy.model_construct(
+            granularity=("structured",), criterion=("magnitude",), calibration="none"
+        ),
+        models=(WORDS,),
+        datasets=Datasets.model_construct(calibration=(WORDS,)),
+        claims=(
+            Claim.model_construct(
+                model=WORDS, setting=LONG, metric=WORDS, value=1.0, dense=1.0, where=WORDS,
+                against={"wanda": 2.0, WORDS: 3.0}, sparsity=0.5,
+            ),
+        ),
+        relations=Relations.model_construct(
+            builds_on=("wanda", Outside.model_construct(arxiv=WORDS, title=WORDS, year=1990))
+        ),
+        fidelity=None,
+        sources=Sources.model_construct(checked=WORDS, from_=(LONG,), unverified=(WORDS,)),
+        notes=LONG,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def there(
+    bare_checkout: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    served: Callable[[Path], Any],
+) -> Iterator[str]:
+    """A site with the hostile entry beside the real ones."""
+
+    def catalog(folder: Path) -> Mapping[str, Paper]:
+        return {**load_catalog(folder), "hostile": hostile()}
+
+    site = tmp_path_factory.mktemp("hostile")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tools.site.atlas.load_catalog", catalog)
+        patched.setenv("NO_MKDOCS_2_WARNING", "1")
+        build_site(load_config(str(bare_checkout / "mkdocs.yml"), site_dir=str(site)))
+    with served(site) as address:
+        yield address
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "path",
+    [
+        "papers/hostile.html",
+        "papers/wanda.html",
+        "index.html",
+        "catalog.html",
+        "compare.html",
+        "choose.html",
+        "lineage.html",
+        "leaderboard.html",
+        "learn.html",
+        "news.html",
+    ],
+)
+def test_hostile_words_only_show(visit: Callable[..., Any], there: str, path: str) -> None:
+    seen = visit(home=there)
+    dialogs: list[str] = []
+    seen.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page = seen.open(path)
+    for element in page.locator("summary").all()[:5]:
+        if element.is_visible():
+            element.click()
+    assert dialogs == []
+    assert seen.complaints == []
+    assert page.locator("[onclick], [onerror], a[href^='javascript:'], img[src='x']").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    # The page around it is whole: its header before, its footer behind.
+    assert page.locator("header.md-header").count() == 1
+    assert page.locator("footer.md-footer").is_visible()
+
+
+@pytest.mark.browser
+def test_hostile_words_can_be_read(visit: Callable[..., Any], there: str) -> None:
+    text = visit(home=there).open("papers/hostile.html").inner_text(".md-content")
+    assert "<script>alert(1)</script>" in text
+    assert "{{ 7 * 7 }}" in text
+    assert "\u202e" not in text

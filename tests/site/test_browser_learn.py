@@ -1,0 +1,111 @@
+"""The pages to read, in a real Chromium: quiet at every width, reachable, readable as they are."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+PAGES = (
+    "learn.html",
+    "measure.html",
+    "contribute.html",
+    "news.html",
+    "api/index.html",
+    "api/harness.html",
+    "api/contract.html",
+    "api/data.html",
+)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", PAGES)
+def test_pages_are_quiet_and_fit_every_width(
+    visit: Callable[..., Any], path: str, scheme: str
+) -> None:
+    seen = visit(scheme=scheme)
+    page = seen.open(path)
+    for width in (360, 768, 1440):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=5000)
+    assert page.locator("h1").count() == 1
+    assert seen.complaints == []
+
+
+def test_each_page_is_one_step_from_those_beside_it(visit: Callable[..., Any]) -> None:
+    page = visit().open("index.html")
+    page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Learn").click()
+    for name, path in (
+        ("How we measure", "measure.html"),
+        ("API", "api/index.html"),
+        ("News", "news.html"),
+        ("Basics", "learn.html"),
+    ):
+        beside = page.get_by_role("navigation", name="Learn", exact=True)
+        beside.get_by_role("link", name=name).click()
+        page.wait_for_url(f"**/{path}")
+        assert beside.locator("[aria-current]").inner_text() == name
+
+
+def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit().open("papers/sparsegpt.html")
+    page.locator("a.atlas-word", has_text="layer-hessian").click()
+    page.wait_for_url("**/learn.html#criterion-layer-hessian")
+    entry = page.locator("#criterion-layer-hessian")
+    assert entry.is_visible()
+    count = int(entry.locator("a.atlas-count").inner_text())
+    entry.locator("a.atlas-count").click()
+    page.wait_for_url("**/catalog.html?criterion=layer-hessian")
+    page.wait_for_function(f"document.querySelector('#atlas-shown').textContent == '{count}'")
+
+
+def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None:
+    page = visit(java_script_enabled=False).open("learn.html")
+    assert page.locator(".atlas-formula math").count() >= 10
+    for drawing in page.locator(".atlas-shapes svg").all():
+        box = drawing.bounding_box()
+        assert box is not None
+        assert box["width"] == pytest.approx(box["height"], rel=0.05)
+
+
+def test_a_former_address_leads_on(
+    visit: Callable[..., Any],
+    bare_checkout: Path,
+    tmp_path: Path,
+    build: Callable[..., Path],
+    served: Callable[[Path], Any],
+) -> None:
+    checkout = shutil.copytree(bare_checkout, tmp_path / "checkout")
+    entry = checkout / "catalog" / "papers" / "wanda.yaml"
+    text = entry.read_text(encoding="utf-8")
+    entry.write_text(re.sub(r"(?m)^(added: .*)$", r"\1\naliases: [formerwanda]", text))
+    with served(build(checkout)) as address:
+        seen = visit(home=address, java_script_enabled=False)
+        page = seen.open("papers/formerwanda.html")
+        page.wait_for_url("**/papers/wanda.html")
+        assert page.locator("h1").inner_text().startswith("Wanda")
+        assert seen.complaints == []
+
+
+def test_the_overview_leads_to_every_name_of_the_harness(visit: Callable[..., Any]) -> None:
+    page = visit().open("api/index.html")
+    page.locator(".atlas-modules").get_by_role("link", name="smallest", exact=True).click()
+    page.wait_for_url("**/api/harness.html#smallest")
+    assert page.locator("#smallest").is_visible()
+
+
+def test_data_files_are_links_to_files(visit: Callable[..., Any]) -> None:
+    seen = visit()
+    page = seen.open("api/data.html")
+    for link in page.locator(".atlas-files a").all():
+        answer = page.request.get(f"{seen.home}api/{link.get_attribute('href')}")
+        assert answer.ok
+        assert len(answer.body()) > 20

@@ -1,0 +1,91 @@
+"""The page of a paper in a real Chromium: read it, copy from it, follow its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
+
+
+def copied(page: Any, block: Any) -> str:
+    """Press the copy button of a code block and return what is on the clipboard."""
+    block.hover()
+    block.locator("button[title]").first.click()
+    page.wait_for_timeout(200)
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
+    visit: Callable[..., Any],
+) -> None:
+    seen = visit(permissions=CLIPBOARD)
+    page = seen.open("index.html")
+    page.get_by_role("link", name="Find a paper").click()
+    page.get_by_role("link", name="FLAP", exact=True).first.click()
+    page.wait_for_url("**/papers/flap.html")
+    official = page.get_by_role("link", name="official code")
+    assert official.get_attribute("href") == "https://github.com/CASIA-IVA-Lab/FLAP"
+    assert page.get_by_role("heading", name="Differences from the paper").is_visible()
+    assert page.locator("h2:has-text('Differences') ~ ol li").count() >= 3
+    bibtex = copied(page, page.locator("h2#cite + .highlight"))
+    assert bibtex.startswith("@")
+    assert "Fluctuation-Based" in bibtex.replace("{", "").replace("}", "")
+    assert seen.complaints == []
+
+
+def test_the_command_and_the_code_can_be_copied(visit: Callable[..., Any]) -> None:
+    page = visit(permissions=CLIPBOARD).open("papers/sparsegpt.html")
+    assert "class SparseGPT(Method)" in copied(page, page.locator(".atlas-beside__code .highlight"))
+    command = copied(page, page.locator("h2#run-it + .highlight"))
+    assert command.splitlines()[0] == "atlas run sparsegpt --sparsity 0.5"
+
+
+def test_the_code_stands_beside_the_formulas_where_there_is_room(
+    visit: Callable[..., Any],
+) -> None:
+    for width, beside in ((1440, True), (768, False)):
+        page = visit(width).open("papers/sparsegpt.html")
+        text = page.locator(".atlas-beside__text").bounding_box()
+        code = page.locator(".atlas-beside__code").bounding_box()
+        assert text is not None
+        assert code is not None
+        assert (code["x"] >= text["x"] + text["width"]) == beside
+
+
+def test_a_word_says_what_it_means_under_the_keyboard(visit: Callable[..., Any]) -> None:
+    page = visit().open("papers/wanda.html")
+    word = page.get_by_role("link", name="weight-activation")
+    shown = "element => getComputedStyle(element, '::after').content"
+    assert word.evaluate(shown) == "none"
+    word.focus()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Tab")
+    assert "size of weights" in word.evaluate(shown)
+    word.press("Enter")
+    page.wait_for_url("**/learn.html#criterion-weight-activation")
+
+
+def test_a_paper_without_code_here_says_so(visit: Callable[..., Any]) -> None:
+    page = visit().open("papers/bonsai.html")
+    assert page.get_by_text("not implemented here yet").is_visible()
+    assert page.locator("h2#measurements").count() == 0
+    assert page.locator("h2#cite").is_visible()
+
+
+def test_the_order_of_methods_is_compared_with_ours(visit: Callable[..., Any]) -> None:
+    page = visit().open("papers/wanda.html")
+    rows = page.locator("table.atlas-orderings tbody tr").all_inner_texts()
+    assert any("ahead of Magnitude" in row and "holds" in row for row in rows)
+    assert page.locator(".atlas-status--not-attempted").count() >= 3
+
+
+def test_pages_of_papers_can_be_read_without_javascript(visit: Callable[..., Any]) -> None:
+    page = visit(java_script_enabled=False).open("papers/flap.html")
+    for heading in ("How it works", "The code", "Parameters", "Measurements", "Cite", "Related"):
+        assert page.get_by_role("heading", name=re.compile(f"^{heading}")).first.is_visible()

@@ -1,0 +1,138 @@
+"""The catalog page: a row a paper, counts that are true, light at a thousand entries."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from implementations.harness.record import Record
+from tools.catalog.paper import Code, Paper
+from tools.catalog.synthetic import papers
+from tools.site.atlas import Atlas, read
+from tools.site.facts import code, repository, settings, shares
+from tools.site.pages import catalog
+from tools.site.results import boards
+from tools.site.words import number
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path, records: list[Record]) -> Atlas:
+    here = read(repository)
+    return Atlas(here.papers, here.methods, tuple(records))
+
+
+@pytest.fixture(scope="module")
+def page(atlas: Atlas) -> str:
+    return dict(catalog.pages(atlas))["catalog.md"]
+
+
+def choices(page: str) -> list[tuple[str, str, int]]:
+    """Facet, value and count of each check box, in order."""
+    found = re.findall(
+        r'<input type="checkbox" name="([^"]*)" value="([^"]*)">.*?'
+        r'<span class="atlas-count">(\d+)</span>',
+        page,
+    )
+    return [(name, html.unescape(value), int(count)) for name, value, count in found]
+
+
+def rows(page: str) -> dict[str, tuple[list[int], str]]:
+    """By slug: the numbers of the choices that hold, and the row's text."""
+    found = re.findall(
+        r'<tr data-has="([^"]*)"><th scope="row"><a href="papers/(\w+)\.html">(.*?)</tr>', page
+    )
+    return {
+        slug: ([int(one, 16) for one in has.split()], html.unescape(re.sub(r"<[^>]*>", "|", text)))
+        for has, slug, text in found
+    }
+
+
+def test_every_paper_has_a_row_the_newest_first(page: str, atlas: Atlas) -> None:
+    shown = list(rows(page))
+    assert sorted(shown) == sorted(atlas.papers)
+    years = [atlas.papers[slug].year for slug in shown]
+    assert years == sorted(years, reverse=True)
+    for slug, (_, text) in rows(page).items():
+        paper = atlas.papers[slug]
+        for part in (atlas.names[slug], paper.title, paper.summary, *paper.authors):
+            assert part in text
+
+
+def test_numbers_of_a_row_name_its_words(page: str, atlas: Atlas) -> None:
+    boxes = [(name, value) for name, value, _ in choices(page)]
+    for slug, (has, _) in rows(page).items():
+        paper, named = atlas.papers[slug], {boxes[one] for one in has}
+        granularity = paper.taxonomy.granularity if paper.taxonomy else ()
+        assert {value for name, value in named if name == "granularity"} == set(granularity)
+        assert {value for name, value in named if name == "year"} == {str(paper.year)}
+        assert {value for name, value in named if name == "models"} == set(paper.models or ())
+        assert (("implemented", "yes") in named) == (slug in atlas.methods)
+        assert (("works", "GQA") in named) == (slug in atlas.methods)
+
+
+def test_counts_are_those_of_the_rows(page: str) -> None:
+    counted = Counter(one for has, _ in rows(page).values() for one in has)
+    listed = [count for _, _, count in choices(page)]
+    assert [counted[place] for place in range(len(listed))] == listed
+    assert min(listed) > 0
+
+
+def test_losses_are_those_of_the_records(page: str, records: list[Record]) -> None:
+    metric = records[0].protocol.metrics[0]
+    for slug, share in (("flap", 0.2), ("wanda", 0.5), ("magnitude", 0.5)):
+        ratios = [
+            record.values[metric] / record.dense.values[metric]
+            for record in records
+            if record.method == slug and record.asked == share and not record.pattern
+        ]
+        cells = rows(page)[slug][1].split("|")
+        assert number(fmean(ratios)) in cells
+
+
+def test_ranges_of_losses_hold_what_was_measured(page: str) -> None:
+    boxes = [(name, value) for name, value, _ in choices(page)]
+    named = {slug: {boxes[one] for one in has} for slug, (has, _) in rows(page).items()}
+    assert ("loss-20", "2") in named["flap"]  # 1.82 times dense
+    assert ("loss-50", "50") in named["flap"]  # 7.7
+    assert ("loss-20", "5") in named["shortgpt"]  # 4.9
+    assert ("loss-50", "not measured") in named["shortgpt"]
+
+
+def test_settings_with_other_defaults_stand_for_nothing(records: list[Record]) -> None:
+    other = records[0].model_copy(update={"method": "other", "changed": ("damping",)})
+    (board,) = boards([*records, other])
+    assert "other" not in {method for method, _ in settings(board)}
+    assert shares(board) == ["10 %", "20 %", "30 %", "50 %", "70 %", "2:4", "4:8"]
+
+
+def test_a_thousand_entries_stay_below_a_megabyte() -> None:
+    ((_, text),) = catalog.pages(Atlas(papers(1000), {}))
+    assert len(rows(text)) == 1000
+    # What the theme puts around every page is some 20 kB.
+    assert len(text.encode()) < 950_000
+
+
+def test_a_catalog_without_records_shows_no_losses(atlas: Atlas) -> None:
+    ((_, text),) = catalog.pages(Atlas(atlas.papers, atlas.methods))
+    assert "loss-20" not in {name for name, _, _ in choices(text)}
+    assert "Loss: perplexity" not in text
+
+
+def paper(**more: object) -> Paper:
+    return Paper.model_construct(**more)
+
+
+def test_code_is_the_authors_where_it_is_still_there() -> None:
+    theirs = Code(url="https://example.org/theirs", official=True)
+    others = Code(url="https://example.org/others", official=False)
+    gone = Code(url="https://example.org/gone", official=True, withdrawn=True)
+    assert code(paper(code=None)) == "none known"
+    assert code(paper(code=(gone,))) == "none known"
+    assert code(paper(code=(others, theirs))) == "official"
+    assert code(paper(code=(gone, others))) == "third party"
+    assert repository(paper(code=(others, theirs))) == theirs

@@ -1,0 +1,141 @@
+"""Choosing a method: what rules out whom, from entries, support and records alone."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+
+from implementations.harness.record import NO_SPEED_UP, Record
+from tools.catalog.synthetic import papers
+from tools.catalog.vocabulary import vocabulary
+from tools.site.atlas import Atlas, Method, Source, read
+from tools.site.pages import choose
+
+Answers = dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path, records: list[Record]) -> Atlas:
+    here = read(repository)
+    return Atlas(here.papers, here.methods, tuple(records))
+
+
+def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:
+    """By slug, the reasons against a method, put together as the script does."""
+    found = choose.candidates(atlas, list(choose.AMOUNTS))
+    made: dict[str, list[str]] = {one.slug: [] for one in found}
+    for rule in choose.rules(choose.questions(found, list(choose.AMOUNTS)), found):
+        if all(given.get(name, "") in values for name, values in rule["when"].items()):
+            for reason, places in rule["out"].items():
+                for place in places:
+                    made[found[place].slug].append(reason)
+    return made
+
+
+def fitting(atlas: Atlas, **given: str) -> set[str]:
+    return {slug for slug, reasons in ruled_out(atlas, **given).items() if not reasons}
+
+
+def test_without_answers_nothing_is_ruled_out(atlas: Atlas) -> None:
+    pruning = {slug for slug, paper in atlas.papers.items() if paper.taxonomy}
+    assert fitting(atlas) == pruning
+    assert "zhu2024survey" not in pruning
+
+
+def test_size_needs_structure_and_speed_may_be_chosen_by_the_input(atlas: Atlas) -> None:
+    size, speed = fitting(atlas, gain="size"), fitting(atlas, gain="speed")
+    assert {"flap", "shortgpt"} <= size
+    assert not {"wanda", "sparsegpt", "magnitude"} & speed
+    assert speed - size == {"griffin"}  # decides anew for each input
+    (reason,) = ruled_out(atlas, gain="speed")["wanda"]
+    assert reason == f"unstructured and semi-structured: {NO_SPEED_UP}"
+    assert "stays in memory" in ruled_out(atlas, gain="size")["griffin"][0]
+
+
+def test_kernels_let_patterns_count_as_speed(atlas: Atlas) -> None:
+    assert "wanda" in fitting(atlas, gain="speed", kernels="yes")
+    assert "flap" in fitting(atlas, gain="speed", kernels="yes")
+    assert "wanda" not in fitting(atlas, gain="speed", kernels="no")
+    only = fitting(atlas, kernels="only")
+    assert "wanda" in only
+    assert "flap" not in only
+    assert ruled_out(atlas, kernels="only")["flap"] == ["knows no N:M pattern"]
+
+
+def test_words_of_cost_stand_from_cheap_to_dear() -> None:
+    words = vocabulary()
+    assert list(words["calibration"].terms) == ["none", "forward", "gradients", "training"]
+    assert list(words["recovery"].terms) == ["none", "closed-form", "low-rank", "full-training"]
+
+
+def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:
+    none, forward, gradients = (
+        fitting(atlas, data=word) for word in ("none", "forward", "gradients")
+    )
+    assert none < forward < gradients < fitting(atlas)
+    assert "magnitude" in none
+    assert ruled_out(atlas, data="forward")["llmpruner"] == ["needs gradients"]
+    assert ruled_out(atlas, repair="closed-form")["llmpruner"] == ["repairs by low-rank"]
+    assert "sparsegpt" in fitting(atlas, repair="closed-form")
+
+
+def test_what_was_not_tested_is_not_said_to_work(atlas: Atlas) -> None:
+    assert fitting(atlas, attention="GQA") == set(atlas.methods)
+    assert ruled_out(atlas, attention="GQA")["slicegpt"] == ["not tested here with GQA"]
+
+
+def test_a_refusal_is_the_reason(atlas: Atlas) -> None:
+    support = {"families": {"llama": "supported", "opt": "its biases are in the way"}}
+    method = Method("wanda", "", Source("Wanda", "", ()), support, ())
+    made = Atlas(atlas.papers, {"wanda": method})
+    assert ruled_out(made, family="opt")["wanda"] == ["not with opt: its biases are in the way"]
+    assert ruled_out(made, family="llama")["wanda"] == []
+
+
+def test_code_known_and_code_here(atlas: Atlas) -> None:
+    here, any_ = fitting(atlas, code="here"), fitting(atlas, code="any")
+    assert here == set(atlas.methods)
+    assert here < any_
+    assert "no code is known" in ruled_out(atlas, code="any")["hywia"]
+
+
+def test_collapsed_methods_are_ruled_out_with_their_number(atlas: Atlas) -> None:
+    assert ruled_out(atlas, amount="2:4")["magnitude"] == ["collapsed at 2:4: 68.20 times dense"]
+    assert "wanda" in fitting(atlas, amount="2:4")
+
+
+def test_common_answers_can_be_given_and_leave_something(atlas: Atlas) -> None:
+    found = choose.candidates(atlas, list(choose.AMOUNTS))
+    links = list(choose.common(choose.questions(found, list(choose.AMOUNTS))))
+    assert len(links) == len(choose.COMMON)
+    for label, link in links:
+        given = dict(parse_qsl(urlsplit(link).query))
+        assert fitting(atlas, **given), label
+
+
+def test_without_records_nothing_is_asked_of_them(atlas: Atlas) -> None:
+    ((_, page),) = choose.pages(Atlas(atlas.papers, atlas.methods))
+    assert 'name="amount"' not in page
+    assert "amount=" not in page
+    assert 'name="gain"' in page
+
+
+def test_the_table_stands_without_a_script(atlas: Atlas) -> None:
+    ((_, page),) = choose.pages(atlas)
+    rows = dict(re.findall(r'<tr><th scope="row"><a href="papers/(\w+)\.html">(.*?)</tr>', page))
+    assert set(rows) == fitting(atlas)
+    cells = {slug: re.sub(r"<[^>]*>", "|", html.unescape(row)) for slug, row in rows.items()}
+    assert "size, speed" in cells["flap"]
+    assert "1.82" in cells["flap"]
+    assert "2:4 kernels" in cells["wanda"]
+    assert "MHA, GQA, MQA" in cells["wanda"]
+    assert "GQA" not in cells["slicegpt"]
+
+
+def test_a_thousand_methods_stay_below_a_megabyte(atlas: Atlas) -> None:
+    ((_, page),) = choose.pages(Atlas({**papers(1000), **atlas.papers}, atlas.methods))
+    assert len(page.encode()) < 800_000

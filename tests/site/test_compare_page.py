@@ -1,0 +1,121 @@
+"""Comparing: each cell from an entry, the contract's support or a record."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from implementations.harness.record import NO_SPEED_UP, Record
+from tools.catalog.paper import Code
+from tools.catalog.synthetic import papers
+from tools.site.atlas import Atlas, read
+from tools.site.pages import compare
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path, records: list[Record]) -> Atlas:
+    here = read(repository)
+    return Atlas(here.papers, here.methods, tuple(records), "https://example.org/atlas")
+
+
+def page_of(atlas: Atlas) -> str:
+    return dict(compare.pages(atlas))["compare.md"]
+
+
+def data_of(page: str) -> dict[str, Any]:
+    (text,) = re.findall(r'id="atlas-compare-data">(.*?)</script>', page)
+    return json.loads(text)
+
+
+def cells(data: dict[str, Any], slug: str) -> dict[tuple[str, str], str]:
+    """By heading and label, what the data says of a method, links in brackets."""
+    labels = [(group[0], label) for group in data["groups"] for label in group[3]]
+    (method,) = [one for one in data["methods"] if one["slug"] == slug]
+    return {
+        labels[int(row)]: ", ".join(
+            data["pieces"][piece][0]
+            + (f" ({data['pieces'][piece][1]})" if data["pieces"][piece][1] else "")
+            for piece in pieces
+        )
+        for row, pieces in method["cells"].items()
+    }
+
+
+def test_cells_are_those_of_entry_support_and_records(atlas: Atlas) -> None:
+    found = cells(data_of(page_of(atlas)), "flap")
+    paper = atlas.papers["flap"]
+    assert found["The paper", "Title"] == paper.title
+    assert found["What it does", "Removes"] == (
+        "heads (learn.html#prunes-heads), channels (learn.html#prunes-channels)"
+    )
+    assert found["Code", "Repository"] == f"official ({paper.code[0].url})"
+    assert found["Code", "Its licence"] == "Apache-2.0"
+    assert found["Code", "Here"] == (
+        "flap.py (https://example.org/atlas/blob/main/implementations/flap/flap.py)"
+    )
+    assert found["Code", "Fidelity to the paper"] == "faithful"
+    assert found["Works with", "Attention"] == "MHA, GQA, MQA"
+    assert found["Measured at 20 %", "Times dense"] == "1.82"
+    assert found["Measured at 20 %", "Perplexity, Wikipedia"] == "37.28"  # 1.82 * 20.4861
+    assert found["Measured at 20 %", "Speed, generating"] == "1.25 × dense (1.21 to 1.31)"
+    assert found["Measured at 20 %", "Pruning time"] == "12.5 s"
+
+
+def test_seeds_have_a_spread_and_zeros_no_speed(atlas: Atlas) -> None:
+    found = cells(data_of(page_of(atlas)), "wanda")
+    assert found["Measured at 50 %", "Times dense"] == "1.97 ± 0.02"
+    assert found["Measured at 50 %", "Speed, generating"] == NO_SPEED_UP
+    assert found["Measured at 50 %", "Parameters"].endswith("39.5 % zero")
+    assert found["Measured at 50 %", "Records"].count("seed") == 3
+
+
+def test_collapsed_ones_say_so_and_are_never_the_least(atlas: Atlas) -> None:
+    data = data_of(page_of(atlas))
+    assert cells(data, "magnitude")["Measured at 2:4", "Times dense"] == "68.20, collapsed"
+    labels = [(group[0], label) for group in data["groups"] for label in group[3]]
+    row = str(labels.index(("Measured at 2:4", "Times dense")))
+    values = {one["slug"]: one["values"].get(row) for one in data["methods"] if one["here"]}
+    assert values["magnitude"] is None
+    assert values["wanda"] == pytest.approx(4.31)
+
+
+def test_the_table_without_a_script_holds_the_implemented_methods(atlas: Atlas) -> None:
+    table = page_of(atlas).split("<table", 1)[1].split("</table>", 1)[0]
+    heads = re.findall(r'<th scope="col"><a href="papers/(\w+)\.html">', table)
+    assert sorted(heads) == sorted(atlas.methods)
+    (row,) = [row for row in re.findall(r"<tr>.*?</tr>", table) if ">Criterion<" in row]
+    texts = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+    assert texts == [
+        ", ".join(atlas.papers[slug].taxonomy.criterion)  # type: ignore[union-attr]
+        for slug in heads
+    ]
+
+
+def test_methods_without_a_folder_can_be_compared_by_their_words(atlas: Atlas) -> None:
+    found = cells(data_of(page_of(atlas)), "slicegpt")
+    assert ("What it does", "Criterion") in found
+    assert not {group for group, _ in found if group.startswith("Measured")}
+    slugs = {one["slug"] for one in data_of(page_of(atlas))["methods"]}
+    assert "zhu2024survey" not in slugs
+
+
+def test_addresses_of_a_hostile_entry_lead_nowhere(atlas: Atlas) -> None:
+    code = Code.model_construct(url="javascript:alert(1)", official=True, withdrawn=False)
+    paper = atlas.papers["slicegpt"].model_copy(
+        update={"code": (code,), "title": "</script><script>alert(1)</script>"}
+    )
+    page = page_of(Atlas({"slicegpt": paper}, {}))
+    assert "javascript:" not in page
+    assert "<script>alert" not in page
+    title = cells(data_of(page), "slicegpt")["The paper", "Title"]
+    assert html.unescape(title) == "</script><script>alert(1)</script>"
+
+
+def test_a_thousand_methods_stay_below_a_megabyte(atlas: Atlas) -> None:
+    page = page_of(Atlas({**papers(1000), **atlas.papers}, atlas.methods, atlas.records))
+    assert len(page.encode()) < 900_000

@@ -1,0 +1,245 @@
+"""Files for others: catalog, records, leaderboard, feed, redirects, what programs read first."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+import pytest
+
+from implementations.harness.record import Record
+from tools.catalog.paper import Paper
+from tools.site.atlas import Atlas, read
+from tools.site.files import FILES, made
+from tools.site.pages import contribute, data, discovery, learn, make, news, redirects
+from tools.site.words import record_path
+
+ATOM = "{http://www.w3.org/2005/Atom}"
+SITE = "https://example.org/atlas/"
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path) -> Atlas:
+    return read(repository)
+
+
+@pytest.fixture(scope="module")
+def measured(atlas: Atlas, records: list[Record]) -> Atlas:
+    return replace(atlas, records=tuple(records))
+
+
+# Data
+
+
+def test_papers_are_the_catalog(atlas: Atlas) -> None:
+    files = made(atlas)
+    papers = json.loads(files["papers.json"])["papers"]
+    assert {paper["slug"]: paper["title"] for paper in papers} == {
+        slug: paper.title for slug, paper in atlas.papers.items()
+    }
+    assert files["papers.bib"].count("@") >= len(atlas.papers)
+    assert len(list(csv.DictReader(io.StringIO(files["papers.csv"])))) == len(atlas.papers)
+
+
+def test_records_in_short_are_the_records(measured: Atlas) -> None:
+    shorts = json.loads(made(measured)["records.json"])["records"]
+    assert len(shorts) == len(measured.records)
+    for short, record in zip(shorts, measured.records, strict=True):
+        assert short["path"] == record_path(record)
+        assert short["values"] == record.values
+        assert short["dense"] == record.dense.values
+        assert short["achieved"] == record.achieved
+        assert short["labels"] == list(record.labels)
+
+
+def test_the_leaderboard_has_a_line_a_setting(measured: Atlas) -> None:
+    lines = list(csv.DictReader(io.StringIO(made(measured)["leaderboard.csv"])))
+    rows = [row for board in measured.boards for row in board.rows]
+    assert len(lines) == len(rows)
+    metric = measured.boards[0].metrics[0]
+    for line, row in zip(lines, rows, strict=True):
+        value, ratio = row.value(metric), row.ratio(metric)
+        assert value is not None
+        assert ratio is not None
+        assert float(line[metric]) == pytest.approx(value.mean)
+        assert float(line[f"{metric} ratio"]) == pytest.approx(ratio.mean)
+        assert float(line[f"{metric} dense"]) == row.first.dense.values[metric]
+        assert line["seeds"].split() == [str(record.seed) for record in row.records]
+        assert line["records"].split() == [record_path(record) for record in row.records]
+        assert (line["labels"] == "collapsed") == row.collapsed
+        assert line[f"{metric} deviation"] == (
+            "" if len(row.records) == 1 else line[f"{metric} deviation"]
+        )
+
+
+def test_an_empty_atlas_has_an_empty_leaderboard() -> None:
+    assert made(Atlas({}, {}))["leaderboard.csv"] == ""
+
+
+def test_schemas_are_those_of_entry_and_record(atlas: Atlas) -> None:
+    files = made(atlas)
+    assert set(json.loads(files["schema.json"])["properties"]) == {
+        field.alias or name for name, field in Paper.model_fields.items()
+    }
+    assert set(json.loads(files["record.schema.json"])["properties"]) == set(Record.model_fields)
+
+
+def test_every_file_is_listed_with_its_size(atlas: Atlas) -> None:
+    everything = make(atlas)
+    page = everything["api/data.md"]
+    for name in FILES:
+        size = data.size(everything[name])
+        assert re.search(rf'href="../{re.escape(name)}">.*>{re.escape(size)}</td>', page)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(12, "12 B"), (1_234, "1.2 kB"), (2_500_000, "2.5 MB")]
+)
+def test_sizes_are_written_to_be_read(count: int, said: str) -> None:
+    assert data.size("x" * count) == said
+
+
+# News
+
+
+def test_the_feed_is_atom_with_stable_names(atlas: Atlas) -> None:
+    feed = ElementTree.fromstring(news.feed(atlas).encode())
+    assert feed.tag == f"{ATOM}feed"
+    entries = feed.findall(f"{ATOM}entry")
+    assert len(entries) == min(news.MOST, len(atlas.papers))
+    slugs = news.latest(atlas)
+    for entry, slug in zip(entries, slugs, strict=False):
+        assert entry.findtext(f"{ATOM}id") == news.identifier(f"papers/{slug}")
+        assert (entry.findtext(f"{ATOM}title") or "").endswith(atlas.papers[slug].title)
+        assert entry.findtext(f"{ATOM}summary") == atlas.papers[slug].summary
+        assert entry.findtext(f"{ATOM}updated") == f"{atlas.papers[slug].added}T00:00:00Z"
+        assert entry.find(f"{ATOM}link").attrib["href"] == f"papers/{slug}.html"  # type: ignore[union-attr]
+    assert len({entry.findtext(f"{ATOM}id") for entry in entries}) == len(entries)
+    for element in (feed, *entries):
+        for name in ("title", "id", "updated", "author"):
+            assert element.find(f"{ATOM}{name}") is not None
+    assert news.identifier("papers/wanda") == "urn:uuid:730c75f7-0525-5a76-813b-e6ed55918c1b"
+
+
+def test_addresses_of_the_feed_are_whole_where_the_site_is_known(atlas: Atlas) -> None:
+    there, here = (
+        ElementTree.fromstring(news.feed(one).encode())
+        for one in (replace(atlas, site=SITE), atlas)
+    )
+    links = [link.attrib for link in there.iter(f"{ATOM}link")]
+    assert all(link["href"].startswith(SITE) for link in links)
+    assert [link["href"] for link in links if link["rel"] == "self"] == [f"{SITE}feed.xml"]
+    names = [[e.text for e in one.iter(f"{ATOM}id")] for one in (there, here)]
+    assert names[0] == names[1]
+
+
+def test_the_latest_come_first_and_days_are_told(atlas: Atlas) -> None:
+    later = atlas.papers["wanda"].model_copy(update={"added": "2027-02-03"})
+    changed = replace(atlas, papers={**atlas.papers, "wanda": later})
+    assert news.latest(changed)[0] == "wanda"
+    page = dict(news.pages(changed))["news.md"]
+    assert page.index("3 February 2027") < page.index("25 November 2026")
+    assert '<span class="atlas-muted">1 paper</span>' in page
+    assert news.said("soon") == "soon"
+
+
+def test_a_hostile_entry_stays_text_in_the_feed() -> None:
+    paper = Paper.model_construct(
+        title="<script>\x00\ufffe]]>",
+        authors=("& a",),
+        summary="<b>\x1b</b>",
+        added="2026-11-25",
+        kind="method",
+        name=None,
+        year=2024,
+    )
+    feed = ElementTree.fromstring(news.feed(Atlas({"harmless": paper}, {})).encode())
+    assert feed.findtext(f"{ATOM}entry/{ATOM}title") == "harmless: <script>�]]>"
+    assert feed.findtext(f"{ATOM}entry/{ATOM}summary") == "<b>�</b>"
+
+
+def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
+    words = "<script>alert(1)</script> [x](javascript:y) {{ 7 * 7 }}\n\n# Not a heading"
+    paper = Paper.model_construct(
+        title=words, name=words, authors=(words,), summary=words, added=words, venue=words,
+        kind="method", status=words, year=2024,
+    )  # fmt: skip
+    atlas = Atlas({"magnitude": paper}, {})
+    for kind in (news, learn, discovery):
+        for path, text in kind.pages(atlas):
+            if path.endswith(".md"):
+                assert "<script>alert" not in text
+                assert "&lt;script&gt;" in text
+    assert "[x](javascript:y)" not in discovery.llms(atlas)
+
+
+def test_a_feed_of_nothing_is_still_a_feed() -> None:
+    assert ElementTree.fromstring(news.feed(Atlas({}, {})).encode()).find(f"{ATOM}entry") is None
+
+
+# Redirects
+
+
+def test_aliases_lead_to_the_slug(atlas: Atlas) -> None:
+    renamed = atlas.papers["wanda"].model_copy(update={"aliases": ("oldwanda", "sparsegpt")})
+    changed = replace(atlas, papers={**atlas.papers, "wanda": renamed})
+    found = dict(redirects.pages(changed))
+    assert set(found) == {"papers/oldwanda.html"}  # the other is a paper of its own
+    page = found["papers/oldwanda.html"]
+    assert '<meta http-equiv="refresh" content="0; url=wanda.html">' in page
+    assert '<link rel="canonical" href="wanda.html">' in page
+    assert '<a href="wanda.html">Wanda</a>' in page
+    assert "<script" not in page
+    whole = dict(redirects.pages(replace(changed, site=SITE)))["papers/oldwanda.html"]
+    assert f'<link rel="canonical" href="{SITE}papers/wanda.html">' in whole
+
+
+# Discovery
+
+
+def test_links_of_llms_txt_resolve(atlas: Atlas) -> None:
+    everything = make(atlas)
+    text = everything["llms.txt"]
+    assert text.startswith("# Pruning Atlas\n\n> ")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > len(atlas.papers)
+    for link in links:
+        assert link in everything or link.removesuffix(".html") + ".md" in everything, link
+    for slug in atlas.papers:
+        assert f"(papers/{slug}.html)" in text
+
+
+def test_llms_txt_has_whole_addresses_where_the_site_is_known(atlas: Atlas) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", discovery.llms(replace(atlas, site=SITE)))
+    assert all(urlsplit(link).netloc for link in links)
+
+
+def test_robots_are_told_of_the_site_map_where_it_has_an_address(atlas: Atlas) -> None:
+    assert "Sitemap" not in discovery.robots(atlas)
+    assert f"Sitemap: {SITE}sitemap.xml" in discovery.robots(replace(atlas, site=SITE))
+
+
+# Contribute
+
+
+def test_contribute_is_the_repositorys_page(atlas: Atlas, repository: Path) -> None:
+    page = dict(contribute.pages(atlas))["contribute.md"]
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for heading in re.findall(r"^## .*$", text, re.MULTILINE):
+        assert f"\n{heading}\n" in page
+    words = re.findall(r"\w+", text.partition("\n## ")[2])
+    assert set(words) <= set(re.findall(r"\w+", page))
+
+
+def test_the_built_site_has_them_all(site: Path, build: Callable[..., Path]) -> None:
+    for name in (*FILES, "robots.txt", "sitemap.xml", "learn.html", "measure.html", "news.html"):
+        assert (site / name).is_file(), name
+    home = (site / "index.html").read_text(encoding="utf-8")
+    assert '<link rel="alternate feed" type="application/atom+xml"' in home

@@ -1,0 +1,339 @@
+"""The leaderboard, its charts and the pages of records: every number is the records'."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import vl_convert
+
+from implementations.harness.record import COLLAPSED, NO_SPEED_UP, Record
+from tools.site import chart, vega
+from tools.site.atlas import Atlas, read
+from tools.site.pages import leaderboard
+from tools.site.pages import records as record_pages
+from tools.site.results import FAMILIES, boards
+from tools.site.words import memory, number, record_address, record_anchor, record_path, seconds
+
+Row = dict[str, ElementTree.Element]
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path, records: list[Record]) -> Atlas:
+    here = read(repository)
+    return Atlas(here.papers, here.methods, tuple(records))
+
+
+@pytest.fixture(scope="module")
+def page(atlas: Atlas) -> str:
+    return dict(leaderboard.pages(atlas))["leaderboard.md"]
+
+
+def text(element: ElementTree.Element) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def rows(page: str) -> Iterator[Row]:
+    """The rows of settings, each cell under its label; `name` and `removed` for the first two."""
+    for table in re.findall(r"<table class=\"atlas-table atlas-board.*?</table>", page, re.DOTALL):
+        table = table.replace(" data-search-exclude", "")
+        for row in ElementTree.fromstring(table).iter("tr"):
+            if "data-family" in row.attrib:
+                name, removed, *others = row
+                labelled = {cell.attrib["data-label"]: cell for cell in others}
+                yield {"name": name, "removed": removed, "row": row, **labelled}
+
+
+def settings(records: list[Record]) -> list[list[Record]]:
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[record.group].append(record)
+    return list(groups.values())
+
+
+def row_of(page: str, record: Record) -> Row:
+    address = record_address(record)
+    found = [
+        row for row in rows(page) if any(a.get("href") == address for a in row["Records"].iter("a"))
+    ]
+    assert len(found) == 1, record.name
+    return found[0]
+
+
+def sorted_by(cell: ElementTree.Element) -> float:
+    return float(cell.attrib["data-value"])
+
+
+def test_every_column_is_the_records_own(page: str, records: list[Record]) -> None:
+    assert len(list(rows(page))) == len(settings(records))
+    for group in settings(records):
+        first = group[0]
+        row = row_of(page, first)
+        footprint, speed = first.footprint, first.speed
+        for label, metric in zip(("Wikipedia", "C4"), first.protocol.metrics, strict=True):
+            mean = statistics.fmean(record.values[metric] for record in group)
+            assert sorted_by(row[label]) == pytest.approx(mean, rel=1e-12)
+            assert text(row[label]).split(" ")[0] == number(mean)
+        ranking = first.protocol.metrics[0]
+        ratio = statistics.fmean(r.values[ranking] / r.dense.values[ranking] for r in group)
+        assert sorted_by(row["× dense"]) == pytest.approx(ratio, rel=1e-12)
+        assert text(row["× dense"]).removeprefix("collapsed ") == number(ratio)
+        assert ("collapsed" in text(row["× dense"])) == (ratio > COLLAPSED)
+        assert sorted_by(row["Parameters"]) == footprint.nonzero
+        assert sorted_by(row["MACs"]) == footprint.macs
+        assert sorted_by(row["Memory"]) == max(record.peak.bytes for record in group)
+        prune = statistics.fmean(record.seconds["prune"] for record in group)
+        assert sorted_by(row["Pruning"]) == pytest.approx(prune)
+        assert sorted_by(row["Records"]) == len(group)
+        assert sorted_by(row["removed"]) == pytest.approx(
+            statistics.fmean(record.achieved for record in group)
+        )
+        for label, rate in (("Prefill", speed.prefill), ("Speed", speed.decode)):
+            if rate is None:
+                assert text(row[label]) == "no gain"
+                assert row[label].attrib["title"] == NO_SPEED_UP
+                assert "data-value" not in row[label].attrib
+            else:
+                assert sorted_by(row[label]) == rate.ratio
+                shown = f"{number(rate.ratio)} ({number(rate.low)}–{number(rate.high)})"
+                assert text(row[label]) == shown
+
+
+def test_every_column_can_be_sorted(page: str) -> None:
+    (head,) = re.findall(r"<thead>.*?</thead>", page, re.DOTALL)
+    cells = list(ElementTree.fromstring(head).iter("th"))
+    assert len(cells) == 12
+    keys = [cell.attrib["data-sort"] for cell in cells]
+    assert len(set(keys)) == len(keys)
+    larger = [key for key, cell in zip(keys, cells, strict=True) if "data-down" in cell.attrib]
+    assert larger == ["prefill", "speed", "seeds"]
+
+
+def test_rows_say_their_family(page: str, records: list[Record]) -> None:
+    (board,) = boards(records)
+    for shown in board.rows:
+        row = row_of(page, shown.first)
+        assert FAMILIES[int(row["row"].attrib["data-family"])] == shown.family
+
+
+# Charts
+
+
+def test_points_are_the_records(atlas: Atlas, records: list[Record]) -> None:
+    (board,) = atlas.boards
+    found = {point["id"]: point for point in chart.points(board, atlas.names)}
+    assert len(found) == len(settings(records))
+    for group in settings(records):
+        first = min(group, key=lambda record: record.seed)
+        point = found[first.key]
+        ranking = first.protocol.metrics[0]
+        ratio = statistics.fmean(r.values[ranking] / r.dense.values[ranking] for r in group)
+        assert point["ratio"] == pytest.approx(min(ratio, COLLAPSED))
+        assert point["state"] == ("collapsed" if ratio > COLLAPSED else "kept")
+        assert point["size"] == pytest.approx(statistics.fmean(r.achieved for r in group))
+        assert point["time"] == pytest.approx(12.5)
+        assert point["speed"] == (first.speed.decode.ratio if first.speed.decode else None)
+        assert (NO_SPEED_UP in point["more"]) == (not first.structured)
+        assert point["href"] == record_address(first)
+
+
+def test_the_page_carries_the_points_of_every_board(page: str, atlas: Atlas) -> None:
+    (script,) = re.findall(r'id="atlas-charts">(.*?)</script>', page)
+    carried = json.loads(script)
+    assert list(carried["charts"]) == ["size", "speed", "time"]
+    (board,) = atlas.boards
+    made = chart.points(board, atlas.names)
+    assert carried["boards"] == {"smol-smollm2-135m-float32-cpu": json.loads(json.dumps(made))}
+
+
+def drawing(against: chart.Against, points: list[dict[str, Any]]) -> str:
+    spec = chart.specification(against, live=False)
+    spec["data"][0]["values"] = points
+    spec["data"].append({"name": "labels", "values": []})
+    return str(vl_convert.vega_to_svg(json.dumps(spec)))
+
+
+@pytest.mark.parametrize("against", chart.AGAINST, ids=lambda one: one.name)
+def test_each_chart_draws_what_was_measured(against: chart.Against, atlas: Atlas) -> None:
+    points = chart.points(atlas.boards[0], atlas.names)
+    placed = [point for point in points if point[against.name] is not None]
+    svg = drawing(against, points)
+    for point in points:
+        assert svg.count(f'aria-label="{point["title"]}"') == (point in placed)
+    assert len(placed) == (7 if against.name == "speed" else len(points))
+
+
+def test_a_chart_without_points_is_empty_and_no_error() -> None:
+    for against in chart.AGAINST:
+        svg = drawing(against, [])
+        assert svg.startswith("<svg")
+        assert "<path aria-label" not in svg
+
+
+def frontier(against: chart.Against, *places: tuple[float, float]) -> int:
+    """How many points the dotted line goes through."""
+    points = [
+        {
+            "id": str(i),
+            **dict.fromkeys(("size", "speed", "time"), across),
+            "ratio": ratio,
+            "family": FAMILIES[1],
+            "series": str(i),
+            "state": "kept",
+            "title": "",
+            "href": "",
+            "label": "",
+        }
+        for i, (across, ratio) in enumerate(places)
+    ]
+    (path,) = re.findall(r'<path d="([^"]*)"[^>]*stroke-dasharray', drawing(against, points))
+    return len(re.findall(r"[MLHV]", path))
+
+
+def test_the_dotted_line_joins_what_no_other_beats() -> None:
+    size, _, time = chart.AGAINST
+    # In steps: one corner between two points.
+    assert frontier(size, (0.2, 1.5), (0.5, 3.0)) == 3
+    assert frontier(size, (0.2, 4.0), (0.5, 3.0)) == 1  # the second is better both ways
+    assert frontier(size, (0.5, 3.0), (0.50000003, 3.5)) == 1  # the same share
+    assert frontier(time, (10.0, 3.0), (90.0, 2.0)) == 3
+    assert frontier(time, (10.0, 2.0), (90.0, 3.0)) == 1
+
+
+def test_long_names_do_not_push_the_chart_about(records: list[Record]) -> None:
+    (board,) = boards(records)
+    long = {record.method: "x" * 10_000 for record in records}
+    for point in chart.points(board, long):
+        assert max(len(point["name"]), len(point["label"])) <= 24
+
+
+def test_a_crowded_picture_keeps_the_least_loss(
+    records: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (board,) = boards(records)
+    monkeypatch.setattr(chart, "MOST", 3)
+    shown = re.findall(r'aria-label="([^"]*)"', chart.draw(board, {}))
+    least = sorted(chart.points(board, {}), key=lambda point: point["ratio"])[:3]
+    assert sorted(shown) == sorted(point["title"] for point in least)
+
+
+def test_the_runtime_is_one_module_below_a_megabyte() -> None:
+    module = vega.runtime()
+    assert re.search(r"export\{\S+ as parse,\S+ as View,\S+ as expressionInterpreter\};", module)
+    assert len(module.encode()) < 2**20
+    assert "import " not in module[:200]
+    assert "cdn." not in module
+
+
+# Boards
+
+
+def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record]) -> None:
+    first = records[0]
+    gpu = first.hardware.model_copy(update={"accelerator": "a GPU"})
+    there = first.model_copy(update={"key": "there", "hardware": gpu})
+    changed = first.protocol.model_copy(update={"speed": first.protocol.speed.model_copy()})
+    changed = changed.model_copy(update={"generation": changed.generation.model_copy()})
+    changed = changed.model_copy(update={"dtype": "bfloat16"})
+    again = first.model_copy(update={"key": "again", "protocol": changed})
+    made = Atlas(atlas.papers, atlas.methods, (first, there, again))
+    page = dict(leaderboard.pages(made))["leaderboard.md"]
+    ids = re.findall(r'<section class="atlas-one" id="([^"]*)"', page)
+    assert ids == [
+        "smol-smollm2-135m-float32-cpu",
+        "smol-smollm2-135m-float32-cpu-2",
+        "smol-smollm2-135m-float32-a-gpu",
+    ]
+    assert re.findall(r'data-place="([^"]*)"', page) == [one.removeprefix("smol-") for one in ids]
+
+
+def test_without_records_nothing_is_drawn(atlas: Atlas) -> None:
+    made = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods)))
+    assert list(made) == ["leaderboard.md"]
+    assert "There are no records yet" in made["leaderboard.md"]
+
+
+# Records
+
+
+def test_every_record_has_its_place_with_command_and_dense_row(
+    atlas: Atlas, records: list[Record]
+) -> None:
+    made = dict(record_pages.pages(atlas))
+    assert set(made) == {f"records/{record.method}.md" for record in records}
+    anchors = [record_anchor(record) for record in records]
+    assert len(set(anchors)) == len(anchors)
+    for record in records:
+        page = made[f"records/{record.method}.md"]
+        (section,) = re.findall(
+            rf'<section class="atlas-record" id="{re.escape(record_anchor(record))}">'
+            "(.*?)</section>",
+            page,
+            re.DOTALL,
+        )
+        shown = [re.sub("<[^>]*>", "", one) for one in re.findall("<pre.*?</pre>", section)]
+        assert record.command in shown
+        assert f"../{record_path(record)}" in section
+        for metric, value in record.values.items():
+            cells = [metric, *map(number, (record.dense.values[metric], value))]
+            cells.append(number(value / record.dense.values[metric]))
+            found = re.findall(r"<tr><th.*?</tr>", section)
+            assert any(re.findall(r">([^<]+)<", row) == cells for row in found)
+        for word in (record.dense.run, record.disjoint, record.hardware.cpu, record.run):
+            assert word in section
+        for package, version in record.versions.items():
+            assert f"{package} {version}" in section
+        assert f"calibration: text c4, samples {record.protocol.calibration.samples}" in section
+
+
+def test_a_reduced_command_differs_in_its_protocol_only(records: list[Record]) -> None:
+    command = "atlas run sparsegpt --pattern 2:4 --protocol smol --device cpu --seed 0"
+    record = records[0].model_copy(update={"command": command})
+    assert record_pages.reduced(record) == command.replace("smol", "quick")
+    quick = record.protocol.model_copy(update={"name": "quick"})
+    assert record_pages.reduced(record.model_copy(update={"protocol": quick})) == ""
+
+
+def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]) -> None:
+    bad = '<script>alert(1)</script></section> {{ 7 * 7 }} "x" \u202e'
+    record = records[0].model_copy(
+        update={
+            "sample": bad,
+            "command": bad,
+            "warnings": (bad,),
+            "disjoint": bad,
+            "name": bad,
+            "date": records[0].date + timedelta(days=1),
+        }
+    )
+    made = Atlas(atlas.papers, atlas.methods, (record,))
+    for kind in (leaderboard, record_pages):
+        for path, page in kind.pages(made):
+            if path.endswith(".md"):
+                assert "<script>alert" not in page
+                assert page.count("</section>") == page.count("<section")
+                assert "\u202e" not in page.replace("\\u202e", "")
+    assert re.fullmatch(r"[a-z0-9-]+", record_anchor(record))
+
+
+@pytest.mark.parametrize(
+    ("written", "read_"),
+    [
+        (memory(1_964_670_976), "1.96 GB"),
+        (memory(2_500_000), "2.5 MB"),
+        (memory(999), "999 bytes"),
+        (seconds(0.529), "0.5 s"),
+        (seconds(194.7), "195 s"),
+        (seconds(14_400), "4.0 h"),
+    ],
+)
+def test_how_sizes_and_times_are_written(written: str, read_: str) -> None:
+    assert written == read_

@@ -1,0 +1,177 @@
+"""The page to learn from: its glossary, reading order and figures come from their sources."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from implementations.harness.record import Record
+from tools.catalog.vocabulary import vocabulary
+from tools.site import figures
+from tools.site.atlas import Atlas, read
+from tools.site.pages import learn
+from tools.site.reading import ORDER
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path) -> Atlas:
+    return read(repository)
+
+
+@pytest.fixture(scope="module")
+def page(atlas: Atlas) -> str:
+    return dict(learn.pages(atlas))["learn.md"]
+
+
+def test_every_word_of_the_vocabulary_is_defined_once(page: str) -> None:
+    for field, words in vocabulary().items():
+        for word, term in words.terms.items():
+            assert page.count(f'id="{field}-{word}"') == 1
+            body = page.partition(f'id="{field}-{word}"')[2].partition("</div>")[0]
+            assert re.sub("&[#a-z0-9]+;", "?", term.definition[:12]) in body
+            for synonym in term.synonyms:
+                assert synonym in body
+
+
+def test_counts_are_the_papers_and_lead_to_the_catalog(page: str, atlas: Atlas) -> None:
+    similar = [
+        slug
+        for slug, paper in atlas.papers.items()
+        if paper.taxonomy and "similarity" in paper.taxonomy.criterion
+    ]
+    assert similar
+    link = (
+        f'href="catalog.html?criterion=similarity" aria-label="{len(similar)} papers: similarity"'
+    )
+    assert link in page
+    entries = {entry.anchor: entry for many in learn.glossary(atlas).values() for entry in many}
+    assert entries["criterion-similarity"].slugs == tuple(similar)
+    assert len(entries["venues-icml"].slugs) == sum(
+        p.venue == "icml" for p in atlas.papers.values()
+    )
+    assert entries["venues-icml"].address == "catalog.html?venue=icml"
+    assert entries["status-preprint"].address == ""
+
+
+def test_the_reading_order_names_papers_of_the_catalog_once(page: str, atlas: Atlas) -> None:
+    slugs = [slug for _, papers in ORDER for slug, _ in papers]
+    assert len(slugs) == len(set(slugs)) >= 20
+    assert set(slugs) <= set(atlas.papers)
+    for _, papers in ORDER:
+        for slug, why in papers:
+            assert re.search(rf'<li><a href="papers/{slug}.html">.*{re.escape(why)}', page)
+            assert why.endswith(".")
+    starts = [int(start) for start in re.findall(r'<ol class="atlas-reading" start="(\d+)">', page)]
+    assert starts[0] == 1
+    assert starts[-1] + len(ORDER[-1][1]) - 1 == len(slugs)
+
+
+def test_a_paper_that_is_gone_leaves_the_reading_order() -> None:
+    assert learn.reading(Atlas({}, {})) == []
+
+
+def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:
+    page = dict(learn.pages(Atlas({}, {}, root=tmp_path)))["learn.md"]
+    assert "No record has been published yet" in page
+    assert "<figure" in page  # the drawing of what can go needs neither
+    assert "atlas-picture" not in page
+
+
+def test_samples_go_from_dense_to_the_worst(records: list[Record]) -> None:
+    found = learn.samples(Atlas({}, {}, tuple(records)))
+    ratios = [learn.ratio(record) for record in found]
+    assert ratios == sorted(ratios)
+    assert ratios[-1] == max(map(learn.ratio, records))
+
+
+def test_the_fastest_run_lost_little(records: list[Record]) -> None:
+    found = learn.fastest(Atlas({}, {}, tuple(records)))
+    assert found is not None
+    assert learn.ratio(found) <= learn.WITHIN
+    assert learn.fastest(Atlas({}, {})) is None
+
+
+# Figures
+
+
+def parsed(svg: Any) -> ElementTree.Element:
+    return ElementTree.fromstring(str(svg))
+
+
+@pytest.mark.parametrize("shape", [shape for shape in figures.SHAPES if shape[0] != "unstructured"])
+def test_half_of_each_drawn_matrix_is_gone(shape: tuple[str, str, str, str]) -> None:
+    assert len(cells(shape[3])) == 16 * 16 / 2
+
+
+def test_the_drawn_pattern_keeps_two_of_every_four() -> None:
+    gone = cells(next(path for name, _, _, path in figures.SHAPES if name == "semi-structured"))
+    for y in range(16):
+        for group in range(4):
+            assert sum((4 * group + i, y) in gone for i in range(4)) == 2
+
+
+def cells(path: str) -> set[tuple[int, int]]:
+    """The unit cells that rectangles such as `M1 2h3v4h-3z` cover."""
+    found = re.findall(r"M(\d+) (\d+)h(\d+)v(\d+)h-\d+z", path)
+    return {
+        (x + i, y + j)
+        for x, y, wide, high in (map(int, one) for one in found)
+        for i in range(wide)
+        for j in range(high)
+    }
+
+
+def test_a_patch_inks_what_went() -> None:
+    drawing = parsed(figures.patch(["0110", "1001", "0000"], "a <mask>"))
+    assert drawing.attrib["aria-label"] == "a <mask>"
+    assert drawing.attrib["viewBox"] == "0 0 4 3"
+    assert [path.attrib["d"] for path in drawing] == ["M1 0.5h2M0 1.5h1M3 1.5h1"]
+
+
+def test_a_patch_tells_what_the_first_mask_keeps() -> None:
+    drawing = parsed(figures.patch(["0110", "1001"], "a mask", ["0011", "1001"]))
+    assert [(path.attrib["class"], path.attrib["d"]) for path in drawing] == [
+        ("is-gone", "M2 0.5h1M0 1.5h1M3 1.5h1"),
+        ("is-gone is-new", "M1 0.5h1"),
+    ]
+    assert figures.columns(["0110", "1011"]) == (0.5, 1.0)
+
+
+def test_shares_are_drawn_by_block_and_matrix() -> None:
+    measured = [{"q": 0.25, "up": 0.5}, {"q": 1.0, "up": 0.0}]
+    for width in (figures.WIDE, figures.NARROW):
+        drawing = parsed(figures.shares(measured, width))
+        rects = drawing.findall("rect")
+        assert [rect.attrib["fill-opacity"] for rect in rects] == ["0.28", "0.52", "1.00", "0.04"]
+        assert rects[0].findtext("title") == "block 0, q: 25 %"
+
+
+def test_sensitivity_is_drawn_on_a_log_axis() -> None:
+    measured = {"dense": 10.0, "pruned": [10.0, 20.0], "left_out": [100.0, 1000.0]}
+    for width in (figures.WIDE, figures.NARROW):
+        drawing = parsed(figures.sensitivity(measured, width))
+        marks = [path for path in drawing.findall("path") if path.attrib["class"] != "is-rule"]
+        titles = [mark.findtext("title") for mark in marks]
+        assert titles[0] == "block 0: 10.00 times dense"
+        heights = {
+            title: float(re.match(r"M\S+ (\S+?)m", mark.attrib["d"])[1])  # type: ignore[index]
+            for title, mark in zip(titles, marks, strict=True)
+        }
+        steps = [
+            heights[f"block {b}: {t} times dense"]
+            for b, t in ((0, "1.00"), (0, "10.00"), (1, "100.0"))
+        ]
+        assert steps[0] - steps[1] == pytest.approx(steps[1] - steps[2], abs=0.2)
+
+
+def test_pictures_say_where_they_come_from(repository: Path, page: str) -> None:
+    for name in ("masks", "blocks"):
+        measured = figures.picture(name, repository)
+        if measured:
+            assert measured["command"] in page
+            assert measured["model_sha256"][:8] in page
+            assert measured["protocol"] in page

@@ -1,0 +1,48 @@
+"""Markdown of the repository on a page of the site: where links lead, how lists nest."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.site.markdown import indent, rebase
+
+HOME = "https://example.org/atlas"
+
+
+@pytest.mark.parametrize(
+    ("text", "page", "expected"),
+    [
+        ("[a](implementations/wanda/README.md)", "contribute.md", "[a](papers/wanda.md)"),
+        ("[a](implementations/wanda/)", "api/index.md", "[a](../papers/wanda.md)"),
+        ("[a](catalog/papers/wanda.yaml)", "contribute.md", "[a](papers/wanda.md)"),
+        (
+            "[a](implementations/harness/run.py)",
+            "x.md",
+            f"[a]({HOME}/blob/main/implementations/harness/run.py)",
+        ),
+        ("[a](LICENSE)", "contribute.md", f"[a]({HOME}/blob/main/LICENSE)"),
+        ("[a](https://arxiv.org/abs/1)", "contribute.md", "[a](https://arxiv.org/abs/1)"),
+        ("[a](#below)", "contribute.md", "[a](#below)"),
+        ("`W[i](j)` and ![a](b.png)", "contribute.md", "`W[i](j)` and ![a](b.png)"),
+        ("```\n[a](LICENSE)\n```", "contribute.md", "```\n[a](LICENSE)\n```"),
+    ],
+)
+def test_links_lead_from_the_page(text: str, page: str, expected: str) -> None:
+    assert rebase(text, page, {"wanda"}, HOME) == expected
+
+
+def test_a_file_without_an_address_leaves_its_words() -> None:
+    assert rebase("[the licence](LICENSE)", "contribute.md", set()) == "the licence"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1. a\n   b", "1. a\n    b"),
+        ("1. a\n   - b\n     c", "1. a\n    - b\n      c"),
+        ("- a\n  b", "- a\n  b"),
+        ("no\n\n   yes", "no\n\n    yes"),
+    ],
+)
+def test_what_stands_in_a_numbered_list_is_indented(text: str, expected: str) -> None:
+    assert indent(text) == expected

@@ -1,0 +1,80 @@
+"""How we measure: the page says what the harness's own source and the records say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from implementations.harness.protocol import PROTOCOLS
+from implementations.harness.record import COLLAPSED, NO_SPEED_UP, TOLERANCES, Record
+from tools.site.atlas import Atlas, read
+from tools.site.pages import measure
+from tools.site.protocols import protocols
+
+
+@pytest.fixture(scope="module")
+def page(repository: Path) -> str:
+    return dict(measure.pages(read(repository)))["measure.md"]
+
+
+def test_protocols_are_those_of_the_harness(repository: Path) -> None:
+    assert protocols(repository) == list(PROTOCOLS.values())
+
+
+def test_protocols_said_in_another_way_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "implementations" / "harness" / "protocol.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("OTHER = ()\n")
+    with pytest.raises(ValueError, match="no PROTOCOLS"):
+        protocols(tmp_path)
+
+
+def test_every_protocol_is_shown_with_what_decides_its_numbers(page: str) -> None:
+    for protocol in PROTOCOLS.values():
+        body = page.partition(f'id="protocol-{protocol.name}"')[2].partition("</section>")[0]
+        assert protocol.fingerprint[:12] in body
+        assert f"{protocol.calibration.samples} samples" in body
+        for evaluation in protocol.evaluations:
+            assert evaluation.metric in body
+            assert f"{evaluation.length:,} tokens" in body
+
+
+def test_tolerances_and_labels_are_those_of_the_records(page: str) -> None:
+    for kind, held in TOLERANCES.items():
+        row = page.partition(measure.KINDS[kind][1:] + "</th>")[2].partition("</tr>")[0]
+        for value in (held.same_machine, held.elsewhere):
+            assert f">{measure.tolerance(value)}</td>" in row
+    assert f"above {COLLAPSED} times" in page
+    assert NO_SPEED_UP in page
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(1e-4, "0.01 %"), (1e-2, "1 %"), (5e-2, "5 %"), (1e-9, "equal")]
+)
+def test_tolerances_are_written_to_be_read(value: float, said: str) -> None:
+    assert measure.tolerance(value) == said
+
+
+def test_the_example_can_be_repeated(repository: Path, page: str) -> None:
+    record = next(r for r in read(repository).records if r.method != "dense")
+    assert record.command in page
+    path = page.partition("atlas verify implementations/")[2].split()[0]
+    assert (repository / "implementations" / path).is_file()
+
+
+def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> None:
+    names = {field.name for field in measure.fields(repository)}
+    assert {"tolerance", "values", "key"} - names == {"tolerance"}  # it has no words of its own
+    assert names <= set(Record.model_fields)
+    for name in names:
+        assert f"<code>{name}: " in page
+
+
+def test_machines_are_counted(records: list[Record]) -> None:
+    (machine,) = measure.machines(tuple(records))
+    assert (machine.cpu, machine.runs, machine.accelerator) == ("a test", len(records), "none")
+
+
+def test_the_page_stands_without_records() -> None:
+    assert "atlas verify runs/" in dict(measure.pages(Atlas({}, {})))["measure.md"]

@@ -1,0 +1,54 @@
+"""What several pages say of a paper: whether there is code, and what was measured of it here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tools.catalog.paper import Code, Paper
+from tools.site.atlas import Atlas
+from tools.site.results import Board, Row
+
+CODE = {"official": "by the authors", "third party": "by others", "none known": "no code is known"}
+"""The states of a paper's code, each with its meaning."""
+
+
+def repository(paper: Paper) -> Code | None:
+    """Return the first code that is still there, the authors' own before any other."""
+    there = [code for code in paper.code or () if not code.withdrawn]
+    return next((code for code in there if code.official), there[0] if there else None)
+
+
+def code(paper: Paper) -> str:
+    """Name the state of a paper's code, in a word of `CODE`."""
+    found = repository(paper)
+    if not found:
+        return "none known"
+    return "official" if found.official else "third party"
+
+
+def first_board(atlas: Atlas) -> Board | None:
+    """Return the board whose numbers stand for a method, where anything was measured."""
+    return next(iter(atlas.boards), None)
+
+
+def settings(board: Board) -> Mapping[tuple[str, str], Row]:
+    """Rows of a board that keep the method's defaults, by method and setting, such as `50 %`."""
+    return {(row.first.method, row.first.settings): row for row in board.rows if _plain(row)}
+
+
+def shares(board: Board) -> list[str]:
+    """List the settings measured on a board: shares in order, then patterns."""
+    found = {row.first.settings: row.first for row in board.rows if _plain(row)}
+    order = sorted(found.items(), key=lambda item: (item[1].pattern or "", item[1].asked))
+    return [label for label, _ in order]
+
+
+def loss(row: Row, board: Board) -> float | None:
+    """Return perplexity over dense, the mean of the seeds; None where a run lacks it."""
+    ratio = row.ratio(board.metrics[0])
+    return ratio.mean if ratio else None
+
+
+def _plain(row: Row) -> bool:
+    """Whether nothing but the share or the pattern differs from the method's defaults."""
+    return not row.first.changed

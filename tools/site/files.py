@@ -1,0 +1,120 @@
+"""The data for others to use: catalog, records and leaderboard as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from implementations.harness.record import Record
+from tools.catalog.exports import EXPORTS, cell
+from tools.catalog.paper import Paper
+from tools.site.atlas import Atlas
+from tools.site.results import Board, Measure, Row
+from tools.site.words import record_path
+
+RECORDS = "urn:pruning-atlas:records:1"
+"""Name of the layout of `records.json`; the number grows when a reader would have to change."""
+
+ASKED = ("run", "key", "date", "command", "method", "granularity", "configuration", "changed")
+FOUND = ("asked", "achieved", "seed", "values", "footprint", "speed", "labels", "seconds")
+SHORT = {*ASKED, *FOUND}
+"""Fields that `records.json` takes from a record as they are."""
+
+FILES = {
+    "papers.json": "Every entry of the catalog with all its fields, and what is derived from them",
+    "papers.bib": "BibTeX of every paper",
+    "papers.csv": "One row a paper, for spreadsheets",
+    "records.json": "One object a run: what was asked, what was measured, where its record lies",
+    "leaderboard.csv": "One row a setting, over its seeds, with the dense values beside",
+    "schema.json": "JSON Schema of an entry of the catalog",
+    "record.schema.json": "JSON Schema of a record",
+    "feed.xml": "Atom feed of the papers added last",
+    "llms.txt": "What there is here, for language models",
+}
+"""Address and meaning of each file; the addresses stay."""
+
+
+def made(atlas: Atlas) -> dict[str, str]:
+    """Make the files, by name; the feed and `llms.txt` are made with the pages they are of."""
+    slugs = frozenset(atlas.methods)
+    exports = {name: EXPORTS[name](atlas.papers, slugs) for name in EXPORTS if name in FILES}
+    return exports | {
+        "records.json": records_json(atlas),
+        "leaderboard.csv": leaderboard_csv(atlas.boards),
+        "schema.json": _json(Paper.model_json_schema(by_alias=True)),
+        "record.schema.json": _json(Record.model_json_schema()),
+    }
+
+
+def records_json(atlas: Atlas) -> str:
+    """Write the records in short, one a line; the whole of each lies at its `path`."""
+    lines = ",\n".join(json.dumps(short(one), ensure_ascii=False) for one in atlas.records)
+    return f'{{"$schema": {json.dumps(RECORDS)}, "records": [\n{lines}\n]}}\n'
+
+
+def short(record: Record) -> dict[str, Any]:
+    """Leave of a record what comparing needs, each field under the name it has there."""
+    return {
+        "path": record_path(record),
+        **record.model_dump(mode="json", include=SHORT),
+        "dense": record.dense.values,
+        "protocol": record.protocol.name,
+        "protocol_fingerprint": record.protocol.fingerprint,
+        "model": record.model.name,
+        "model_sha256": record.model.sha256,
+        "dtype": record.model.dtype,
+        "machine": record.hardware.machine,
+        "peak_bytes": record.peak.bytes,
+        "commit": record.commit,
+    }
+
+
+def leaderboard_csv(boards: list[Board]) -> str:
+    """Write every row of every board; a value of several seeds is their mean."""
+    metrics = list(dict.fromkeys(metric for board in boards for metric in board.metrics))
+    file = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for board in boards:
+        for row in board.rows:
+            line = dict(_line(board, row, metrics))
+            if writer is None:
+                writer = csv.DictWriter(file, list(line), lineterminator="\n")
+                writer.writeheader()
+            writer.writerow(line)
+    return file.getvalue()
+
+
+def _line(board: Board, row: Row, metrics: list[str]) -> Iterator[tuple[str, Any]]:
+    first = row.first
+    for name in ("protocol", "model", "dtype", "device"):
+        yield name, cell(getattr(board, name))
+    yield "method", first.method
+    yield "settings", cell(first.settings)
+    yield "family", row.family
+    yield "asked", first.asked
+    yield "achieved", row.achieved
+    yield "seeds", " ".join(str(record.seed) for record in row.records)
+    for metric in metrics:
+        value, ratio = row.value(metric) or Measure(0, None), row.ratio(metric)
+        yield metric, value.mean if ratio else None
+        yield f"{metric} deviation", value.deviation
+        yield f"{metric} dense", first.dense.values.get(metric)
+        yield f"{metric} ratio", ratio and ratio.mean
+    for name in ("parameters", "nonzero", "bytes", "macs"):
+        yield name, getattr(first.footprint, name)
+    for name in ("prefill", "decode"):
+        rate = getattr(first.speed, name)
+        yield f"{name} ratio", rate and rate.ratio
+    seconds = row.seconds("prune")
+    yield "prune seconds", seconds and seconds.mean
+    yield "peak bytes", first.peak.bytes
+    yield "speed", cell(first.speed.note)
+    yield "labels", " ".join(first.labels)
+    yield "records", " ".join(map(record_path, row.records))
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"

@@ -1,0 +1,44 @@
+"""Markdown written for the repository, made fit for a page of the site."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Container
+from urllib.parse import urlsplit
+
+LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
+CODE = re.compile(r"(^[ ]*```.*?^[ ]*```|(?<!\[)`[^`\n]+`)", re.DOTALL | re.MULTILINE)
+
+
+def rebase(text: str, page: str, known: Container[str], repository: str = "") -> str:
+    """Point relative links of a file at the root of the repository to where they lead from a page.
+
+    The folder and the entry of a `known` paper become its page; any other file becomes its address
+    in the repository, or its words alone where that is not known. Code is left as it is.
+    """
+
+    def replace(link: re.Match[str]) -> str:
+        words, target = link.groups()
+        if urlsplit(target).scheme or target.startswith("#"):
+            return link[0]
+        path = posixpath.normpath(target)
+        paper = re.match(r"implementations/([a-z][a-z0-9]*)(/|$)|catalog/papers/(\w+)\.yaml$", path)
+        slug = paper and (paper[1] or paper[3])
+        if slug in known:
+            there = posixpath.relpath(f"papers/{slug}.md", posixpath.dirname(page) or ".")
+            return f"[{words}]({there})"
+        return f"[{words}]({repository}/blob/main/{path})" if repository else str(words)
+
+    return _outside_code(text, lambda part: LINK.sub(replace, part))
+
+
+def indent(text: str) -> str:
+    """Indent what stands in a numbered list by four spaces, where three are enough elsewhere."""
+    deeper = re.compile(r"^(?: {3})+(?= {0,2}\S)", re.MULTILINE)
+    return deeper.sub(lambda found: " " * (len(found[0]) // 3 * 4), text)
+
+
+def _outside_code(text: str, change: Callable[[str], str]) -> str:
+    parts = CODE.split(text)
+    return "".join(part if i % 2 else change(part) for i, part in enumerate(parts))

@@ -1,0 +1,202 @@
+"""The catalog: one table of all papers that filters, sorts and can be shared by its address."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from implementations.harness.record import COLLAPSED
+from tools.catalog.paper import Code, Paper
+from tools.catalog.vocabulary import Term, vocabulary
+from tools.site.atlas import Atlas, Method
+from tools.site.facts import CODE, code, first_board, loss, repository, settings
+from tools.site.pages.paper import FACETS
+from tools.site.render import Front, render
+
+SHARES = ("20 %", "50 %")
+"""The settings whose losses have a column of their own."""
+STEPS = (1.25, 1.5, 2, 5, COLLAPSED)
+"""Where the ranges of losses end."""
+UNMEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One value of a facet with the number of papers that have it."""
+
+    value: str
+    label: str
+    definition: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A group of choices; a paper has some of them."""
+
+    name: str
+    label: str
+    choices: list[Choice]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table."""
+
+    slug: str
+    paper: Paper
+    words: Mapping[str, list[str]]
+    """The paper's values by facet."""
+    repository: Code | None
+    losses: tuple[float | None, ...]
+    """Perplexity over dense at `SHARES`, on the first board."""
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the catalog."""
+    lines = list(_lines(atlas))
+    found = list(_facets(lines))
+    front = Front(
+        "Catalog",
+        f"{len(lines)} papers on pruning large language models: filter, sort, share.",
+        styles=("css/controls.css", "css/catalog.css"),
+        scripts=("js/catalog.js",),
+        sources=("catalog/papers", "catalog/vocabulary"),
+        searched=False,
+    )
+    yield (
+        "catalog.md",
+        render(
+            "catalog",
+            front,
+            atlas,
+            lines=lines,
+            facets=found,
+            numbers=_numbers(lines, found),
+            shares=SHARES,
+            board=first_board(atlas),
+        ),
+    )
+
+
+def _lines(atlas: Atlas) -> Iterator[Line]:
+    """Make the rows, newest first."""
+    board = first_board(atlas)
+    lost = {at: loss(row, board) for at, row in settings(board).items()} if board else {}
+    names = {slug: name.casefold() for slug, name in atlas.names.items()}
+    for slug, paper in sorted(
+        atlas.papers.items(), key=lambda item: (-item[1].year, names[item[0]])
+    ):
+        losses = tuple(lost.get((slug, share)) for share in SHARES)
+        words = taxonomy(paper) | _facts(paper, atlas.methods.get(slug))
+        words |= {_of(share): [_range(one)] for share, one in zip(SHARES, losses, strict=True)}
+        yield Line(slug, paper, words, repository(paper), losses)
+
+
+def taxonomy(paper: Paper) -> dict[str, list[str]]:
+    """A paper's words of the vocabulary, by field."""
+    found = {field: getattr(paper.taxonomy, field, None) or () for field, _ in FACETS}
+    return {
+        field: [value] if isinstance(value, str) else list(value) for field, value in found.items()
+    }
+
+
+def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
+    support = method.support if method else {}
+    return {
+        "kind": [paper.kind],
+        "venue": [paper.venue or "preprint"],
+        "year": [str(paper.year)],
+        "models": list(paper.models or ()),
+        "code": [code(paper)],
+        "implemented": ["yes" if method else "no"],
+        "works": [
+            name
+            for kind in ("attention", "families")
+            for name, how in support.get(kind, {}).items()
+            if how == "supported"
+        ],
+        "verified": ["in part" if paper.sources.unverified else "every fact"],
+    }
+
+
+def _of(share: str) -> str:
+    """The name of the facet of losses at a share: `loss-20`."""
+    return "loss-" + share.removesuffix(" %")
+
+
+def _range(lost: float | None) -> str:
+    """Name the range of a loss by its upper end, as the address does."""
+    if lost is None:
+        return UNMEASURED
+    return next((f"{step:g}" for step in STEPS if lost <= step), "collapsed")
+
+
+def _facets(lines: list[Line]) -> Iterator[Facet]:
+    """Yield the facets that divide the papers, each with the values that occur."""
+    for name, label, terms in _kinds(lines):
+        counts = Counter(value for line in lines for value in line.words[name])
+        order = [
+            *terms,
+            *sorted(counts.keys() - terms.keys(), key=lambda value: (value.casefold(), value)),
+        ]
+        choices = [
+            Choice(value, term.label, term.definition, counts[value])
+            for value in order
+            if counts[value] and (term := terms.get(value, Term(value, value, "")))
+        ]
+        if len(choices) > 1:
+            yield Facet(name, label, choices)
+
+
+def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
+    """Yield name and label of each facet, and the terms that order its values."""
+    words = vocabulary()
+    years = sorted({str(line.paper.year) for line in lines}, reverse=True)
+    for field, label in FACETS:
+        yield field, label, words[field].terms
+    tested = (value for line in lines for value in line.words["works"])
+    yield "works", "Works with", _terms((value, "as tested here") for value in tested)
+    yield "models", "Models in the paper", {}
+    yield "code", "Code", _terms(CODE.items())
+    yield "implemented", "Implemented here", _terms([("yes", "with tests and records"), ("no", "")])
+    for share in SHARES:
+        yield _of(share), f"Loss at {share}", _ranges()
+    yield "kind", "Kind", words["kind"].terms
+    yield "venue", "Venue", words["venues"].terms
+    yield "year", "Year", _terms((year, "") for year in years)
+    yield "verified", "Verified", _terms([("every fact", ""), ("in part", "with open points")])
+
+
+def _terms(pairs: Iterable[tuple[str, str]]) -> dict[str, Term]:
+    return {value: Term(value, value, definition) for value, definition in pairs}
+
+
+def _ranges() -> dict[str, Term]:
+    """The ranges of losses, by their upper ends."""
+    ends = [f"{step:g}" for step in STEPS]
+    labels = [f"up to {ends[0]} × dense"]
+    labels += [f"{low} to {high} ×" for low, high in pairwise(ends)]
+    made = {end: Term(end, label, "") for end, label in zip(ends, labels, strict=True)}
+    made["collapsed"] = Term("collapsed", "collapsed", f"over {ends[-1]} times dense")
+    return made | _terms([(UNMEASURED, "")])
+
+
+def _numbers(lines: list[Line], found: list[Facet]) -> dict[str, str]:
+    """Number all choices in the order of the page, and list those of each paper.
+
+    A thousand rows that spelled out their words would double the page.
+    """
+    every = [(facet.name, choice.value) for facet in found for choice in facet.choices]
+    place = {choice: f"{number:x}" for number, choice in enumerate(every)}
+    return {
+        line.slug: " ".join(
+            place[name, value]
+            for name, values in line.words.items()
+            for value in values
+            if (name, value) in place
+        )
+        for line in lines
+    }

@@ -1,0 +1,244 @@
+"""Compare: methods side by side, each fact from the entry, the contract's support or a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tools.catalog.paper import Paper
+from tools.site.atlas import Atlas, Method
+from tools.site.facts import code, repository, settings, shares
+from tools.site.pages.paper import FACETS, facets
+from tools.site.render import Front, render, safe_address
+from tools.site.results import Board, Measure
+from tools.site.results import Row as Setting
+from tools.site.words import count, memory, number, percent, record_address, seconds, text_of, venue
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A few words of a cell, perhaps a link, perhaps with their definition."""
+
+    text: str
+    href: str = ""
+    definition: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a row says of a method; with its number where the least of a row is the best."""
+
+    pieces: tuple[Piece, ...] = ()
+    value: float | None = None
+
+    @classmethod
+    def of(cls, text: str, href: str = "") -> Cell:
+        """A cell of one piece, empty for an empty text."""
+        return cls((Piece(text, href),) if text else ())
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its label, and its cells by method."""
+
+    label: str
+    cells: dict[str, Cell]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows of one kind under a heading."""
+
+    label: str
+    rows: list[Row]
+    note: str = ""
+    measured: bool = False
+    """Whether it says something only where several methods stand in it."""
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the page."""
+    slugs = sorted(
+        (slug for slug, paper in atlas.papers.items() if paper.taxonomy),
+        key=lambda slug: atlas.names[slug].casefold(),
+    )
+    groups = list(_groups(slugs, atlas))
+    front = Front(
+        "Compare",
+        "Pruning methods side by side: what they remove, need and cost, and what they lost here.",
+        styles=("css/controls.css", "css/compare.css"),
+        scripts=("js/compare.js",),
+        sources=("catalog/papers", "implementations"),
+        searched=False,
+    )
+    here = [slug for slug in slugs if slug in atlas.methods]
+    text = render(
+        "compare", front, atlas, groups=groups, here=here, packed=packed(slugs, groups, atlas)
+    )
+    yield "compare.md", text
+
+
+def packed(slugs: list[str], groups: list[Group], atlas: Atlas) -> dict[str, Any]:
+    """Everything for the script; what many cells share is written once and named by number."""
+    pieces: dict[Piece, int] = {}
+    rows = [row for group in groups for row in group.rows]
+
+    def cell(one: Cell) -> list[int]:
+        return [pieces.setdefault(piece, len(pieces)) for piece in one.pieces]
+
+    methods = [
+        {
+            "slug": slug,
+            "name": atlas.names[slug],
+            "here": slug in atlas.methods,
+            "cells": {i: cell(row.cells[slug]) for i, row in enumerate(rows) if slug in row.cells},
+            "values": {
+                i: value
+                for i, row in enumerate(rows)
+                if slug in row.cells and (value := row.cells[slug].value) is not None
+            },
+        }
+        for slug in slugs
+    ]
+    return {
+        "groups": [
+            [group.label, group.note, group.measured, [row.label for row in group.rows]]
+            for group in groups
+        ],
+        "methods": methods,
+        "pieces": [[piece.text, piece.href, piece.definition] for piece in pieces],
+    }
+
+
+def _groups(slugs: list[str], atlas: Atlas) -> Iterator[Group]:
+    papers = {slug: atlas.papers[slug] for slug in slugs}
+    methods = {slug: atlas.methods[slug] for slug in slugs if slug in atlas.methods}
+    yield Group("The paper", list(_paper(papers)))
+    yield Group("What it does", list(_taxonomy(papers)))
+    yield Group("Code", list(_code(papers, methods, atlas.repository)))
+    yield Group("Works with", list(_support(methods)), "as the contract's tests found here")
+    for board in atlas.boards:
+        rows = settings(board)
+        for share in shares(board):
+            found = {slug: rows[slug, share] for slug in methods if (slug, share) in rows}
+            about = f"{board.title}, perplexity in windows of {board.metrics[0].split('/')[2]}"
+            yield Group(f"Measured at {share}", list(_measured(found, board)), about, measured=True)
+
+
+def _paper(papers: dict[str, Paper]) -> Iterator[Row]:
+    yield Row("Title", {slug: Cell.of(paper.title) for slug, paper in papers.items()})
+    yield Row("Published", {slug: Cell.of(venue(paper)) for slug, paper in papers.items()})
+    yield Row("Models", {slug: _list(paper.models or ()) for slug, paper in papers.items()})
+
+
+def _taxonomy(papers: dict[str, Paper]) -> Iterator[Row]:
+    words = {slug: dict(facets(paper)) for slug, paper in papers.items()}
+    for _, label in FACETS:
+        yield Row(
+            label,
+            {
+                slug: Cell(
+                    tuple(
+                        Piece(term.label, f"learn.html#{field}-{term.word}", term.definition)
+                        for field, term in found[label]
+                    )
+                )
+                for slug, found in words.items()
+                if label in found
+            },
+        )
+    roles = {slug: Cell.of(paper.role) for slug, paper in papers.items() if paper.role}
+    yield Row("Role", roles)
+
+
+def _code(papers: dict[str, Paper], methods: dict[str, Method], address: str) -> Iterator[Row]:
+    codes = {slug: there for slug, paper in papers.items() if (there := repository(paper))}
+    yield Row(
+        "Repository",
+        {
+            slug: Cell.of(code(papers[slug]), safe_address(there.url))
+            for slug, there in codes.items()
+        },
+    )
+    licences = {slug: there.license for slug, there in codes.items() if there.license}
+    yield Row("Its licence", {slug: Cell.of(licence) for slug, licence in licences.items()})
+    folder = f"{address}/blob/main/implementations"
+    yield Row(
+        "Here",
+        {
+            slug: Cell.of(
+                f"{slug}.py", f"{folder}/{slug}/{slug}.py" if address else f"papers/{slug}.html"
+            )
+            for slug in methods
+        },
+    )
+    fidelity = {slug: (papers[slug].fidelity or "").replace("-", " ") for slug in methods}
+    yield Row("Fidelity to the paper", {slug: Cell.of(word) for slug, word in fidelity.items()})
+
+
+def _support(methods: dict[str, Method]) -> Iterator[Row]:
+    for kind, label in (
+        ("families", "Model families"),
+        ("attention", "Attention"),
+        ("patterns", "N:M patterns"),
+    ):
+        found = {slug: method.support.get(kind) or {} for slug, method in methods.items()}
+        yield Row(label, {slug: _supported(how) for slug, how in found.items() if how})
+
+
+def _supported(how: dict[str, str]) -> Cell:
+    good = [name for name, verdict in how.items() if verdict == "supported"]
+    refused = [f"not {name} ({why})" for name, why in how.items() if why != "supported"]
+    return _list([*good, *refused])
+
+
+def _measured(found: dict[str, Setting], board: Board) -> Iterator[Row]:
+    first = board.metrics[0]
+    for metric in board.metrics:
+        values = {s: value for s, row in found.items() if (value := row.value(metric))}
+        yield _means(f"Perplexity, {text_of(metric)}", values)
+    yield Row("Times dense", {s: _ratio(row, first) for s, row in found.items()})
+    yield Row("Parameters", {s: _parameters(row) for s, row in found.items()})
+    yield Row("Speed, generating", {s: _speed(row) for s, row in found.items()})
+    times = {s: value for s, row in found.items() if (value := row.seconds("prune"))}
+    yield _means("Pruning time", times, seconds)
+    yield Row("Memory while pruning", {s: Cell.of(memory(row.memory)) for s, row in found.items()})
+    yield Row("Records", {s: _records(row) for s, row in found.items()})
+
+
+def _means(label: str, values: dict[str, Measure], write: Callable[[float], str] = number) -> Row:
+    return Row(label, {slug: Cell.of(_spread(value, write)) for slug, value in values.items()})
+
+
+def _spread(value: Measure, write: Callable[[float], str] = number) -> str:
+    mean = write(value.mean)
+    return mean if value.deviation is None else f"{mean} ± {write(value.deviation)}"
+
+
+def _ratio(row: Setting, metric: str) -> Cell:
+    ratio = row.ratio(metric)
+    if not ratio:
+        return Cell()
+    pieces = (Piece(_spread(ratio)), *([Piece("collapsed")] if row.collapsed else []))
+    return Cell(pieces, None if row.collapsed else ratio.mean)
+
+
+def _parameters(row: Setting) -> Cell:
+    zeros = "" if row.first.structured else f", {percent(row.zeros)} zero"
+    return Cell.of(count(row.first.footprint.parameters) + zeros)
+
+
+def _speed(row: Setting) -> Cell:
+    rate = row.first.speed.decode
+    if not rate:
+        return Cell.of(row.first.speed.note)
+    return Cell.of(f"{number(rate.ratio)} × dense ({number(rate.low)} to {number(rate.high)})")
+
+
+def _records(row: Setting) -> Cell:
+    return Cell(tuple(Piece(f"seed {r.seed}", record_address(r)) for r in row.records))
+
+
+def _list(words: tuple[str, ...] | list[str]) -> Cell:
+    return Cell(tuple(map(Piece, words)))

@@ -1,0 +1,29 @@
+"""How to contribute: the repository's own page on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tools.site.atlas import Atlas
+from tools.site.markdown import indent, rebase
+from tools.site.render import Front, render
+
+FILE = "CONTRIBUTING.md"
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the page."""
+    path = atlas.root / FILE
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    _, _, body = text.partition("\n## ")
+    front = Front(
+        "Contribute",
+        "How to add a paper or a method, and how to correct a fact or a number.",
+        styles=("css/learn.css",),
+        sources=(FILE,),
+        toc=True,
+    )
+    body = indent(
+        rebase(f"## {body}" if body else "", "contribute.md", atlas.papers, atlas.repository)
+    )
+    yield "contribute.md", render("contribute", front, atlas, body=body)

@@ -1,0 +1,68 @@
+"""What programs read first: `llms.txt` for language models, `robots.txt` for crawlers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tools.site.atlas import Atlas
+from tools.site.files import FILES
+from tools.site.render import seen
+
+ABOUT = (
+    "Papers on pruning large language models: every fact with its source, methods implemented in "
+    "one file each, every implementation measured on one harness with the dense model beside."
+)
+GUIDES = {
+    "catalog.html": ("Catalog", "all papers in one table, by taxonomy, venue, year and code"),
+    "leaderboard.html": ("Leaderboard", "every measurement, by protocol, model and device"),
+    "learn.html": ("Learn", "pruning from the ground up, reading order, glossary"),
+    "measure.html": ("How we measure", "protocols, rules, tolerances, how to repeat a number"),
+    "api/index.html": ("API", "the harness and the contract of a method"),
+    "contribute.html": ("Contribute", "how to add a paper or a method"),
+}
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield both files."""
+    yield "llms.txt", llms(atlas)
+    yield "robots.txt", robots(atlas)
+
+
+def llms(atlas: Atlas) -> str:
+    """List what there is in Markdown: guides, data, methods with code, other papers."""
+    guides = [_item(atlas, path, *text) for path, text in GUIDES.items()]
+    data = [_item(atlas, path, path, about) for path, about in FILES.items()]
+    implemented = [_paper(atlas, slug) for slug in atlas.papers if slug in atlas.methods]
+    others = [_paper(atlas, slug) for slug in atlas.papers if slug not in atlas.methods]
+    parts = {
+        "Guides": guides,
+        "Data": data,
+        "Methods implemented here": implemented,
+        "Other papers": others,
+    }
+    sections = "".join(_section(title, items) for title, items in parts.items() if items)
+    return f"# Pruning Atlas\n\n> {ABOUT}\n{sections}"
+
+
+def robots(atlas: Atlas) -> str:
+    """Allow everything, and name the site map where the site's address is known."""
+    where = f"Sitemap: {atlas.address('sitemap.xml')}\n" if atlas.site else ""
+    return f"User-agent: *\nAllow: /\n{where}"
+
+
+def _section(title: str, items: Iterable[str]) -> str:
+    return f"\n## {title}\n\n" + "".join(items)
+
+
+def _paper(atlas: Atlas, slug: str) -> str:
+    paper = atlas.papers[slug]
+    return _item(atlas, f"papers/{slug}.html", atlas.names[slug], f"{paper.title} ({paper.year})")
+
+
+def _item(atlas: Atlas, path: str, label: str, about: str) -> str:
+    return f"- [{_line(label)}]({atlas.address(path)}): {_line(about)}\n"
+
+
+def _line(text: str) -> str:
+    """Write text on one line without what would end a link early."""
+    return " ".join(seen(text).split()).replace("[", "(").replace("]", ")")

@@ -1,0 +1,52 @@
+"""The first page: what this is, the ways in, the leaderboard as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from tools.site.atlas import REPOSITORY, Atlas
+from tools.site.chart import drawn
+from tools.site.render import Front, render
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the home page."""
+    latest = sorted(atlas.papers, key=lambda slug: (atlas.papers[slug].added, slug), reverse=True)
+    front = Front(
+        "Pruning Atlas",
+        "Papers on pruning large language models, each method implemented, tested and measured.",
+        sources=("CITATION.cff", "implementations"),
+    )
+    citation = cite(atlas.repository)
+    board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
+    yield (
+        "index.md",
+        render("index", front, atlas, board=board, latest=latest[:6], citation=citation),
+    )
+
+
+@dataclass(frozen=True)
+class Citation:
+    """How to cite the atlas itself."""
+
+    message: str
+    bibtex: str
+
+
+def cite(address: str) -> Citation:
+    """Read `CITATION.cff`, which other services read as well."""
+    data = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    authors = " and ".join(f"{{{author['name']}}}" for author in data["authors"])
+    fields = {
+        "title": f"{{{data['title']}}}",
+        "author": authors,
+        "version": str(data["version"]),
+        "license": data["license"],
+    }
+    if address:
+        fields["url"] = address
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    return Citation(data["message"], "\n".join(["@software{pruningatlas,", *lines, "}"]))

@@ -1,0 +1,128 @@
+"""Learn: pruning from the ground up, pictures of real runs, a reading order, the glossary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from implementations.harness.record import Record
+from tools.catalog.paper import Paper, Taxonomy
+from tools.catalog.vocabulary import Term, vocabulary
+from tools.site import figures
+from tools.site.atlas import Atlas
+from tools.site.chart import drawn
+from tools.site.reading import ORDER
+from tools.site.render import Front, render
+
+QUERIES = {"venues": "venue", "kind": "kind", **{name: name for name in Taxonomy.model_fields}}
+"""What the catalog's address calls each field of the vocabulary that it filters by."""
+
+WITHIN = 2
+"""Largest ratio to dense at which a gain in speed is worth telling."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A word of the glossary with the papers that it describes."""
+
+    field: str
+    term: Term
+    slugs: tuple[str, ...]
+
+    @property
+    def anchor(self) -> str:
+        """Where it stands on the page."""
+        return f"{self.field}-{self.term.word}"
+
+    @property
+    def address(self) -> str:
+        """The catalog filtered by it; empty where that has no such filter."""
+        query = QUERIES.get(self.field)
+        return f"catalog.html?{query}={self.term.word}" if query and self.slugs else ""
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the page."""
+    front = Front(
+        "Learn",
+        "Pruning of large language models from the ground up, with pictures of real runs.",
+        styles=("css/learn.css",),
+        sources=("docs/templates/pages/learn.md", "catalog/vocabulary", "tools/site/reading.py"),
+        toc=True,
+    )
+    words = glossary(atlas)
+    yield (
+        "learn.md",
+        render(
+            "learn",
+            front,
+            atlas,
+            words=words,
+            word={entry.anchor: entry for entries in words.values() for entry in entries},
+            reading=reading(atlas),
+            board=drawn(atlas.boards[0], atlas.names) if atlas.boards else None,
+            masks=figures.picture("masks", atlas.root),
+            blocks=figures.picture("blocks", atlas.root),
+            figures=figures,
+            samples=samples(atlas),
+            fastest=fastest(atlas),
+            ratio=ratio,
+            within=WITHIN,
+        ),
+    )
+
+
+def glossary(atlas: Atlas) -> dict[str, list[Entry]]:
+    """List every word of every vocabulary, by field, with the papers it is said of."""
+    said: Mapping[tuple[str, str], list[str]] = _said(atlas.papers)
+    return {
+        field: [Entry(field, term, tuple(said[field, word])) for word, term in words.terms.items()]
+        for field, words in vocabulary().items()
+    }
+
+
+def reading(atlas: Atlas) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return the reading order, as far as its papers are in the catalog."""
+    found = [(title, [one for one in papers if one[0] in atlas.papers]) for title, papers in ORDER]
+    return [(title, papers) for title, papers in found if papers]
+
+
+def samples(atlas: Atlas) -> list[Record]:
+    """Choose runs whose text shows the way down: dense, then ever larger ratios to dense."""
+    first = [record for record in atlas.records if record.protocol.name == "smol"]
+    pruned = sorted((r for r in first if r.method != "dense"), key=ratio)
+    dense = [record for record in first if record.method == "dense"]
+    if len(pruned) < 3:
+        return dense[:1] + pruned
+    return [*dense[:1], pruned[0], pruned[len(pruned) // 2], pruned[-1]]
+
+
+def fastest(atlas: Atlas) -> Record | None:
+    """Return the run with the largest measured gain in decoding that lost little."""
+    timed = [r for r in atlas.records if r.speed.decode and ratio(r) <= WITHIN]
+    return max(timed, key=lambda r: r.speed.decode.ratio if r.speed.decode else 0, default=None)
+
+
+def ratio(record: Record) -> float:
+    """Perplexity over dense, by the protocol's first metric."""
+    metric = record.protocol.metrics[0]
+    return record.values[metric] / record.dense.values[metric]
+
+
+def _said(papers: Mapping[str, Paper]) -> dict[tuple[str, str], list[str]]:
+    """Collect the papers of each word, by field and word."""
+    said: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for slug, paper in papers.items():
+        words = {("kind", paper.kind), ("status", paper.status), ("venues", paper.venue or "")}
+        if paper.taxonomy:
+            words.add(("role", paper.role or "standalone"))
+        for claim in paper.claims or ():
+            if claim.metric.startswith("mean/"):
+                words.add(("suites", claim.metric.removeprefix("mean/")))
+        for field in Taxonomy.model_fields if paper.taxonomy else ():
+            value = getattr(paper.taxonomy, field) or ()
+            words |= {(field, word) for word in ((value,) if isinstance(value, str) else value)}
+        for one in sorted(words):
+            said[one].append(slug)
+    return said

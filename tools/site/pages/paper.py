@@ -1,0 +1,155 @@
+"""A page for each entry of the catalog; with a method folder, its code and measurements too."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import urlsplit
+
+from tools.catalog.bibtex import bibtex
+from tools.catalog.paper import Outside, Paper
+from tools.catalog.vocabulary import Term, vocabulary
+from tools.site import claims
+from tools.site.atlas import Atlas
+from tools.site.render import Front, render
+
+FACETS = (
+    ("granularity", "Granularity"),
+    ("prunes", "Removes"),
+    ("criterion", "Criterion"),
+    ("calibration", "Calibration"),
+    ("recovery", "Recovery"),
+    ("allocation", "Allocation"),
+    ("when", "Decided"),
+    ("combines", "Combined with"),
+)
+RELATIONS = {
+    "builds-on": "builds on",
+    "extends": "extends",
+    "compares-with": "compares itself with",
+}
+INVERSE = {
+    "builds-on": "is built on by",
+    "extends": "is extended by",
+    "compares-with": "is compared with by",
+}
+
+
+@dataclass(frozen=True)
+class Relative:
+    """A related paper: a page of the site, or an address outside."""
+
+    how: str
+    slug: str = ""
+    outside: Outside | None = None
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield one page for each paper."""
+    kin = Kin(atlas)
+    for slug, paper in atlas.papers.items():
+        yield f"papers/{slug}.md", _page(slug, paper, atlas, kin)
+
+
+def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
+    method = atlas.methods.get(slug)
+    sources = [f"catalog/papers/{slug}.yaml"]
+    if method:
+        sources += [f"implementations/{slug}/README.md", f"implementations/{slug}/{slug}.py"]
+    name = atlas.names[slug]
+    front = Front(
+        name if name in paper.title else f"{name}: {paper.title}",
+        paper.summary,
+        sources=tuple(sources),
+        toc=not method,
+    )
+    return render(
+        "paper",
+        front,
+        atlas,
+        slug=slug,
+        paper=paper,
+        method=method,
+        name=name,
+        readme=rebase(method.readme, slug, atlas.methods) if method else "",
+        facets=list(facets(paper)),
+        checked=claims.check(paper, method.records if method else ()),
+        orderings=claims.orderings(slug, atlas),
+        relatives=kin.relatives(slug),
+        alike=kin.alike(slug),
+        bibtex=bibtex(slug, paper),
+    )
+
+
+def facets(paper: Paper) -> Iterator[tuple[str, list[tuple[str, Term]]]]:
+    """Yield the label of each facet of a paper with its words, each with its definition."""
+    for field, label in FACETS:
+        value = getattr(paper.taxonomy, field, None) if paper.taxonomy else None
+        words = (value,) if isinstance(value, str) else value or ()
+        terms = vocabulary()[field].terms
+        if words:
+            yield label, [(field, terms.get(word, Term(word, word, ""))) for word in words]
+
+
+class Kin:
+    """Which papers are related, by what they say of each other and by their words."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self.papers = atlas.papers
+        self.said: dict[str, list[Relative]] = defaultdict(list)
+        self.groups: dict[frozenset[tuple[str, str]], list[str]] = defaultdict(list)
+        for slug, paper in atlas.papers.items():
+            self.groups[_words(paper)].append(slug)
+            for how, target in paper.relations:
+                if isinstance(target, str):
+                    self.said[target].append(Relative(INVERSE[how], slug=slug))
+
+    def relatives(self, slug: str) -> list[Relative]:
+        """List what a paper says of others, and then what others of the catalog say of it."""
+        own = [
+            Relative(RELATIONS[how], slug=other)
+            if isinstance(other, str)
+            else Relative(RELATIONS[how], outside=other)
+            for how, other in self.papers[slug].relations
+        ]
+        return own + self.said[slug]
+
+    def alike(self, slug: str, most: int = 5) -> list[str]:
+        """List the papers that share at least half of their words with one, nearest first."""
+        mine = _words(self.papers[slug])
+        # Papers of one group are equally near, and there are fewer groups than papers.
+        near = [
+            (len(mine & words) / len(mine | words), group)
+            for words, group in self.groups.items()
+            if 2 * len(mine & words) >= len(mine | words) > 0
+        ]
+        near.sort(key=lambda pair: -pair[0])
+        return list(islice((o for _, group in near for o in group if o != slug), most))
+
+
+def _words(paper: Paper) -> frozenset[tuple[str, str]]:
+    return frozenset((field, term.word) for _, words in facets(paper) for field, term in words)
+
+
+def rebase(readme: str, slug: str, known: Mapping[str, object]) -> str:
+    """Point a README's relative links to pages of the site, or leave only their words.
+
+    A link to another method's folder becomes one to its page; other files of the repository have
+    no address here. Code is left alone.
+    """
+
+    def replace(link: re.Match[str]) -> str:
+        words_, target = link.groups()
+        if urlsplit(target).scheme or target.startswith("#"):
+            return link[0]
+        path = posixpath.normpath(posixpath.join("implementations", slug, target)).split("/")
+        other = path[1] if path[0] == "implementations" and len(path) > 1 else slug
+        return f"[{words_}]({other}.md)" if other in known and other != slug else words_
+
+    links = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
+    parts = re.split(r"(^```.*?^```|(?<!\[)`[^`\n]+`)", readme, flags=re.DOTALL | re.MULTILINE)
+    return "".join(p if i % 2 else links.sub(replace, p) for i, p in enumerate(parts))

@@ -1,0 +1,134 @@
+"""Templates of `docs/templates/pages` filled with the atlas; text is escaped, links checked."""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from implementations.harness.record import COLLAPSED
+from tools.catalog.vocabulary import vocabulary
+from tools.site import chart, words
+from tools.site.atlas import Atlas
+from tools.site.results import FAMILIES
+
+UNSEEN = ("Cf", "Cc", "Co", "Cs")
+TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "templates" / "pages"
+
+
+@dataclass(frozen=True)
+class Front:
+    """What stands above a page: its title, what it needs, where its sources lie."""
+
+    title: str
+    description: str = ""
+    styles: tuple[str, ...] = ()
+    """Style sheets of this page alone, below `docs/assets`."""
+    scripts: tuple[str, ...] = ()
+    """Modules of this page alone, below `docs/assets`."""
+    sources: tuple[str, ...] = ()
+    """Files of the repository that say what the page says."""
+    toc: bool = False
+    searched: bool = True
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        hidden = ["navigation"] if self.toc else ["navigation", "toc"]
+        # The theme sets title and description into the page as they are.
+        meta: dict[str, Any] = {
+            "title": html.escape(seen(self.title)),
+            "description": html.escape(seen(self.description)),
+            "hide": hidden,
+            "styles": list(self.styles),
+            "scripts": list(self.scripts),
+            "sources": list(self.sources),
+            "search": {"exclude": not self.searched},
+            **self.extra,
+        }
+        lines = (f"{name}: {json.dumps(value)}" for name, value in meta.items() if value)
+        return "---\n" + "\n".join(lines) + "\n---\n\n"
+
+
+def render(template: str, front: Front, atlas: Atlas, **more: Any) -> str:
+    """Fill `docs/templates/pages/<template>.md` and put its front matter above."""
+    text = _environment().get_template(f"{template}.md").render(atlas=atlas, front=front, **more)
+    return str(front) + text
+
+
+def seen(text: str) -> str:
+    """Show what cannot be seen, such as a change of direction, as a replacement character.
+
+    Line ends become spaces: a line of its own could begin something in Markdown.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        " " if c in "\n\r\t" else "�" if unicodedata.category(c) in UNSEEN else c for c in text
+    )
+
+
+def lines(text: str) -> Markup:
+    """Escape text whose line ends count, to stand in a `pre` element."""
+    return Markup("\n").join(Markup(html.escape(seen(line))) for line in text.splitlines())
+
+
+def safe_address(text: str) -> str:
+    """Return an http or https address, and the page itself for anything else."""
+    try:
+        return text if urlsplit(text).scheme in ("http", "https") else "#"
+    except ValueError:
+        return "#"
+
+
+def data(value: Any) -> Markup:
+    """Write JSON to stand inside a script element, which it can never close."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _finalize(value: Any) -> Any:
+    return seen(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for word in (
+        words.authors,
+        words.code,
+        words.count,
+        words.memory,
+        words.number,
+        words.percent,
+        words.plain,
+        words.record_address,
+        words.record_anchor,
+        words.record_path,
+        words.seconds,
+        words.text_of,
+        words.venue,
+        data,
+        lines,
+        safe_address,
+    ):
+        environment.filters[word.__name__] = word
+    environment.globals.update(
+        families=FAMILIES, marks=chart.MARKS, collapse=COLLAPSED, vocabulary=vocabulary
+    )
+    return environment

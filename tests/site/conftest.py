@@ -221,7 +221,9 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# For a module and not for the session: while it runs there is an event loop in this thread, and
+# tests of other modules may want one of their own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
     if not program and not os.environ.get("ATLAS_REQUIRE_BROWSER"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import threading
@@ -400,3 +401,13 @@ class TestHosts:
     def test_nonsense_is_refused(self, text: str) -> None:
         with pytest.raises(errors.BadHosts, match="write it as host=https://mirror/path"):
             read_hosts(text)
+
+
+def test_whoever_asks_may_be_inside_an_event_loop(replay: Replay, connect: Connect) -> None:
+    replay.say(HOST, GOOD)
+    client = connect()
+
+    async def ask() -> str | None:
+        return fetch(FLAP, client).title
+
+    assert "Fluctuation" in (asyncio.run(ask()) or "")

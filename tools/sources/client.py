@@ -17,6 +17,7 @@ import platformdirs
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from tools.sources.answers import check_head, failure, redirect, refusal, too_large
+from tools.sources.background import Background
 from tools.sources.cache import Cache
 from tools.sources.clock import Clock
 from tools.sources.errors import (
@@ -86,7 +87,7 @@ class Client:
         self._agent = _agent(contact)
 
     def __enter__(self) -> Self:
-        self._runner = asyncio.Runner()
+        self._background = Background()
         self._http = httpx.AsyncClient(
             # Unpacking could turn a small answer into a huge one.
             headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
@@ -101,8 +102,8 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._http.aclose())
-        self._runner.close()
+        self._background.run(self._http.aclose())
+        self._background.close()
 
     def read(
         self,
@@ -167,7 +168,7 @@ class Client:
             left = deadline - self._clock.monotonic()
             self._pace.wait(site.host, site.pause, left)
             seconds = min(self._limits.attempt, deadline - self._clock.monotonic())
-            answer = self._runner.run(self._exchange(site, seen[-1], kind, statuses, seconds))
+            answer = self._background.run(self._exchange(site, seen[-1], kind, statuses, seconds))
             if isinstance(answer, Page):
                 return answer
             if answer in seen or len(seen) > self._limits.redirects:

@@ -65,6 +65,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         name if name in paper.title else f"{name}: {paper.title}",
         paper.summary,
         sources=tuple(sources),
+        styles=("css/leaderboard.css",) if method else (),
         toc=not method,
     )
     return render(

@@ -106,9 +106,11 @@ class Method(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     capabilities: ClassVar[Capabilities]
+    """What it removes, what it needs of data, and which families it refuses."""
     missing: ClassVar[str] = ""
     """What is still to be written, in a folder fresh from its template."""
     sparsity: Ratio = 0.5
+    """Share to remove; a method says of what."""
 
     @abstractmethod
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any] | None:

@@ -8,19 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from tests.site.visiting import address, ready
+
 pytestmark = pytest.mark.browser
-
-
-def ready(seen: Any, path: str) -> Page:
-    """Open a page and wait for its script, which shows the controls."""
-    page: Page = seen.open(path)
-    page.locator(".atlas-controls").wait_for()
-    return page
-
-
-def address(page: Page) -> str:
-    found: str = page.evaluate("location.href")
-    return found
 
 
 def heads(page: Page) -> list[str]:

@@ -16,6 +16,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from implementations.harness.protocol import PROTOCOLS
 from implementations.harness.record import NO_SPEED_UP, Record, load_records, save_record
+from tests.site.visiting import until
 from tools.site.chart import points
 from tools.site.results import boards
 from tools.site.words import record_address
@@ -75,15 +76,6 @@ def live(page: Any) -> Any:
     chart = page.locator(".atlas-one:not([hidden]) .atlas-live svg")
     chart.wait_for()
     return chart
-
-
-def until(page: Any, expression: str) -> None:
-    """Wait for something on the page; its own waiting takes `eval`, which the policy forbids."""
-    for _ in range(50):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(expression)
 
 
 def marks(page: Any) -> list[str]:

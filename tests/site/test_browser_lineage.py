@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.site.visiting import until
 from tools.site.atlas import Atlas, read
 from tools.site.lineage import Graph, graph
 
@@ -36,15 +37,6 @@ def reached(found: Graph, start: str) -> set[str]:
                     every.add(other)
                     todo.append(other)
     return every
-
-
-def until(page: Any, expression: str) -> None:
-    """Wait for something on the page; its own waiting takes `eval`, which the policy forbids."""
-    for _ in range(50):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError(expression)
 
 
 def lit(page: Any) -> set[str]:

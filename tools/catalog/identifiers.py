@@ -8,9 +8,10 @@ from functools import cache
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tools.catalog.annotation import Checked
 
 SLUG = r"[a-z][a-z0-9]*"
 DATE = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
@@ -75,28 +76,23 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True)
-class Form:
+class Form(Checked):
     """Annotation of a text field of one form; an error names it and shows an example."""
 
     pattern: str
     what: str
     example: str
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        return {**handler(schema), "pattern": f"^({self.pattern})$"}
+    def described(self) -> dict[str, Any]:
+        """Return the pattern."""
+        return {"pattern": f"^({self.pattern})$"}
 
     def fits(self, value: str) -> bool:
         """Whether a text has this form."""
         return bool(_compiled(self.pattern).fullmatch(value))
 
-    def _check(self, value: str) -> str:
+    def check(self, value: str) -> str:
+        """Return a value of this form; raises `PydanticCustomError` for any other."""
         if self.fits(value):
             return value
         raise PydanticCustomError(

@@ -9,10 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError
 
+from tools.catalog.annotation import Checked
 from tools.catalog.problems import CatalogError, Problem
 from tools.catalog.reader import Document, Loc, read
 
@@ -132,32 +131,25 @@ def _problems(document: Document) -> list[Problem]:
 
 
 @dataclass(frozen=True)
-class Word:
+class Word(Checked):
     """Annotation of a field that holds one word of the vocabulary `name`."""
 
     name: str
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        # One alternative a word, for editors show the definition of each.
+    def described(self) -> dict[str, Any]:
+        """Return one alternative a word, for editors show the definition of each."""
         terms = vocabulary()[self.name].terms.values()
-        words = [{"const": term.word, "description": term.definition} for term in terms]
-        return {**handler(schema), "oneOf": words}
+        return {"oneOf": [{"const": term.word, "description": term.definition} for term in terms]}
 
-    def _check(self, written: str) -> str:
+    def check(self, value: str) -> str:
+        """Return a word of the vocabulary; raises `PydanticCustomError` for any other."""
         words = vocabulary()[self.name]
-        if written in words.terms:
-            return written
-        meant = words.suggest(written)
+        if value in words.terms:
+            return value
+        meant = words.suggest(value)
         advice = f"did you mean {meant}?" if meant else f"use one of {', '.join(words.terms)}"
         raise PydanticCustomError(
             "word",
             "'{written}' is not a word of {name}",
-            {"written": written, "name": f"vocabulary/{self.name}.yaml", "advice": advice},
+            {"written": value, "name": f"vocabulary/{self.name}.yaml", "advice": advice},
         )

@@ -11,7 +11,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
 # Every benchmark of a folder under implementations/, as a module's name.
-BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py)))
+BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py implementations/harness/*/benchmark_*.py)))
 
 # The theme advertises its successor at each build.
 export NO_MKDOCS_2_WARNING := 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("implementations.harness.clauses")
+pytest.register_assert_rewrite("implementations.harness.contract.clauses")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -24,7 +24,8 @@ class Contract(pytest.File):
     """The contract of one method folder."""
 
     def collect(self) -> Iterator[pytest.Item]:
-        from implementations.harness import conformance, get
+        from implementations.harness import get
+        from implementations.harness.contract import cases as conformance
 
         method = get(self.path.stem)
         if method.missing:
@@ -81,8 +82,8 @@ class FirstBlocks:
 
     def __init__(self) -> None:
         from implementations.harness import load_model, remove_blocks
-        from implementations.harness.protocol import get_protocol
-        from implementations.harness.samples import prepare
+        from implementations.harness.data.samples import prepare
+        from implementations.harness.results.protocol import get_protocol
 
         self.dense = load_model("smollm2-135m")
         remove_blocks(self.dense, range(4, len(self.dense.blocks)))

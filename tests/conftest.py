@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A test run in the background has Ctrl-C ignored and hands that down; a terminal does not.
 ATLAS = """
 import signal
-from implementations.harness.cli import main
+from implementations.harness.cli.commands import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
@@ -51,9 +51,9 @@ class Finished(NamedTuple):
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A random llama of two blocks with a tokenizer of bytes, two texts and a protocol."""
-    from implementations.harness.checkpoint import save
-    from implementations.harness.model import LanguageModel
-    from implementations.harness.testing import tiny_model
+    from implementations.harness.contract.tiny import tiny_model
+    from implementations.harness.model.checkpoint import save
+    from implementations.harness.model.view import LanguageModel
 
     folder = tmp_path_factory.mktemp("world")
     tokenizer = byte_tokenizer()
@@ -134,8 +134,8 @@ def made_up() -> Callable[..., object]:
     """Make a valid record with invented numbers, changed as asked; none is a measurement."""
     from datetime import UTC, datetime
 
-    from implementations.harness import record as parts
-    from implementations.harness.protocol import PROTOCOLS
+    from implementations.harness.results import record as parts
+    from implementations.harness.results.protocol import PROTOCOLS
 
     weights = parts.Footprint(parameters=1000, nonzero=600, bytes=4000, macs=900)
     text = parts.TextInfo(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from implementations.harness.leaderboard import Row, rows
-from implementations.harness.record import Record, load_records, published_folders
+from implementations.harness.results.boards import Row, rows
+from implementations.harness.results.record import Record, load_records, published_folders
 
 METRIC = "ppl/wikipedia/1024"
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")

@@ -87,7 +87,9 @@ def test_the_harness_names_no_method_and_reads_no_catalog() -> None:
 
 
 # What a record is made of, and what reading one raises; none of it needs torch.
-FOR_RECORDS = {f"implementations.harness.{name}" for name in ("record", "protocol", "errors")}
+FOR_RECORDS = {
+    f"implementations.harness.{name}" for name in ("results.record", "results.protocol", "errors")
+}
 
 
 def test_tools_reach_the_harness_only_for_records_and_never_torch() -> None:
@@ -101,7 +103,7 @@ def test_tools_reach_the_harness_only_for_records_and_never_torch() -> None:
 
 def test_reading_records_needs_no_torch() -> None:
     script = (
-        "import sys; from implementations.harness.record import load_records; "
+        "import sys; from implementations.harness.results.record import load_records; "
         "load_records([]); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

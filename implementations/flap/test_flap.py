@@ -23,9 +23,9 @@ from implementations.harness import (
     add_bias,
     walk,
 )
-from implementations.harness.method import count_weights
-from implementations.harness.surgery import mask_channels, mask_kv_groups
-from implementations.harness.testing import CONFIGS, random_tokens, tiny_model
+from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.model.surgery import mask_channels, mask_kv_groups
+from implementations.harness.prune.method import count_weights
 
 every_family = pytest.mark.parametrize("family", list(CONFIGS))
 double = torch.float64

@@ -1,4 +1,4 @@
-from .allocation import cheapest as cheapest, check_budget as check_budget
+from .prune.allocation import cheapest as cheapest, check_budget as check_budget
 from .errors import (
     AtlasError as AtlasError,
     AtlasWarning as AtlasWarning,
@@ -6,13 +6,13 @@ from .errors import (
     NumericsError as NumericsError,
     Unavailable as Unavailable,
 )
-from .loading import load_model as load_model
-from .masks import (
+from .model.loading import load_model as load_model
+from .prune.masks import (
     share_of as share_of,
     smallest as smallest,
     smallest_per_group as smallest_per_group,
 )
-from .method import (
+from .prune.method import (
     Capabilities as Capabilities,
     Count as Count,
     Method as Method,
@@ -22,19 +22,19 @@ from .method import (
     get as get,
     methods as methods,
 )
-from .model import (
+from .model.view import (
     Attention as Attention,
     Block as Block,
     FeedForward as FeedForward,
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .statistics import ColumnNorm as ColumnNorm, Gram as Gram, Moments as Moments
-from .surgery import (
+from .prune.statistics import ColumnNorm as ColumnNorm, Gram as Gram, Moments as Moments
+from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,
     keep_kv_groups as keep_kv_groups,
     remove_blocks as remove_blocks,
 )
-from .text import Tokens as Tokens
-from .traversal import WalkedBlock as WalkedBlock, walk as walk
+from .data.text import Tokens as Tokens
+from .prune.walk import WalkedBlock as WalkedBlock, walk as walk

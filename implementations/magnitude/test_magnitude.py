@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from implementations.harness import BadInput, NumericsError
-from implementations.harness.testing import random_tokens, tiny_model
+from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.magnitude import Magnitude
 from implementations.magnitude.magnitude import mask
 

@@ -22,11 +22,11 @@ from implementations.harness import (
     remove_blocks,
     walk,
 )
-from implementations.harness.method import count_weights
-from implementations.harness.metrics.perplexity import perplexity
-from implementations.harness.protocol import get_protocol
-from implementations.harness.samples import prepare
-from implementations.harness.testing import CONFIGS, random_tokens, tiny_model
+from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.data.samples import prepare
+from implementations.harness.measure.perplexity import perplexity
+from implementations.harness.prune.method import count_weights
+from implementations.harness.results.protocol import get_protocol
 from implementations.shortgpt import ShortGPT
 from implementations.shortgpt.shortgpt import BlockInfluence, costs
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from implementations.harness import AtlasWarning, BadInput, Gram, NumericsError
-from implementations.harness.method import parse_pattern
-from implementations.harness.model import LanguageModel
-from implementations.harness.testing import random_tokens, tiny_model
-from implementations.harness.text import Tokens
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.data.text import Tokens
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.prune.method import parse_pattern
 from implementations.sparsegpt import SparseGPT
 from implementations.sparsegpt.sparsegpt import inverse_factor, solve
 

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from implementations.harness import load_model
-from implementations.harness.testing import VOCABULARY
+from implementations.harness.contract.tiny import VOCABULARY
 
 SPECIAL = ("<pad>", "<s>", "</s>")
 

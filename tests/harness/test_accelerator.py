@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from implementations.harness import LanguageModel, get, methods, walk
-from implementations.harness.method import count_weights
-from implementations.harness.metrics.memory import peak_memory
-from implementations.harness.statistics import Gram
-from implementations.harness.testing import random_tokens, tiny_model
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.measure.memory import peak_memory
+from implementations.harness.prune.method import count_weights
+from implementations.harness.prune.statistics import Gram
 
 pytestmark = [
     pytest.mark.gpu,

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
 
-from implementations.harness.protocol import PROTOCOLS
-from implementations.harness.record import (
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import (
     NO_SPEED_UP,
     Dense,
     Footprint,

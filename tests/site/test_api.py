@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import implementations.harness
-from implementations.harness import conformance
-from implementations.harness.cli import app
+from implementations.harness.cli.commands import app
+from implementations.harness.contract import cases as conformance
 from tools.site import code
 from tools.site.atlas import Atlas, read
 from tools.site.code import Doc, exported

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from implementations.harness.record import NO_SPEED_UP
+from implementations.harness.results.record import NO_SPEED_UP
 
 pytestmark = pytest.mark.browser
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import pytest
 from playwright.sync_api import Page
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
 from tools.site.pages import catalog

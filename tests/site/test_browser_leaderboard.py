@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from implementations.harness.protocol import PROTOCOLS
-from implementations.harness.record import NO_SPEED_UP, Record, load_records, save_record
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import NO_SPEED_UP, Record, load_records, save_record
 from tests.site.visiting import until
 from tools.site.chart import points
 from tools.site.results import boards
@@ -23,7 +23,7 @@ from tools.site.words import record_address
 
 pytestmark = pytest.mark.browser
 
-PROGRAM = (sys.executable, "-c", "from implementations.harness.cli import main; main()")
+PROGRAM = (sys.executable, "-c", "from implementations.harness.cli.commands import main; main()")
 CPU, GPU = "smollm2-135m-float32-cpu", "smollm2-135m-float32-a-gpu"
 MANY = 230
 
@@ -416,7 +416,7 @@ def cut(tmp_path: Path) -> Path:
     """The embedded model's first two blocks: seconds instead of minutes, and no language."""
     from transformers import AutoModelForCausalLM
 
-    from implementations.harness.assets import embedded_model
+    from implementations.harness.download.embedded import embedded_model
 
     whole = embedded_model()
     folder = tmp_path / "cut"

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pytest
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.paper import Code, Paper
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.paper import Paper
 from tools.site.atlas import Atlas, read
 from tools.site.files import FILES, made

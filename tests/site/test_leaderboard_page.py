@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 import vl_convert
 
-from implementations.harness.record import COLLAPSED, NO_SPEED_UP, Record
+from implementations.harness.results.record import COLLAPSED, NO_SPEED_UP, Record
 from tools.site import chart, vega
 from tools.site.atlas import Atlas, read
 from tools.site.pages import leaderboard

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.vocabulary import vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas, read

@@ -6,28 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from implementations.harness.protocol import PROTOCOLS
-from implementations.harness.record import COLLAPSED, NO_SPEED_UP, TOLERANCES, Record
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import COLLAPSED, NO_SPEED_UP, TOLERANCES, Record
 from tools.site.atlas import Atlas, read
 from tools.site.pages import measure
-from tools.site.protocols import protocols
 
 
 @pytest.fixture(scope="module")
 def page(repository: Path) -> str:
     return dict(measure.pages(read(repository)))["measure.md"]
-
-
-def test_protocols_are_those_of_the_harness(repository: Path) -> None:
-    assert protocols(repository) == list(PROTOCOLS.values())
-
-
-def test_protocols_said_in_another_way_are_refused(tmp_path: Path) -> None:
-    file = tmp_path / "implementations" / "harness" / "protocol.py"
-    file.parent.mkdir(parents=True)
-    file.write_text("OTHER = ()\n")
-    with pytest.raises(ValueError, match="no PROTOCOLS"):
-        protocols(tmp_path)
 
 
 def test_every_protocol_is_shown_with_what_decides_its_numbers(page: str) -> None:

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from implementations.harness.record import Record, load_records, published_folders
+from implementations.harness.results.record import Record, load_records, published_folders
 from tools.catalog.entries import load_catalog
 from tools.catalog.paper import Paper
 from tools.site.results import Board, boards

@@ -15,7 +15,7 @@ from typing import Any
 
 import vl_convert
 
-from implementations.harness.record import COLLAPSED, NO_SPEED_UP, Record
+from implementations.harness.results.record import COLLAPSED, NO_SPEED_UP, Record
 from tools.site.results import FAMILIES, Board, Row
 from tools.site.words import number, record_address, seconds
 

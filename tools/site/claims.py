@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.paper import Claim, Paper
 from tools.site.atlas import Atlas
 from tools.site.results import Row

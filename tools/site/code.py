@@ -72,7 +72,11 @@ def exported(root: Path = REPOSITORY) -> list[Module]:
     """Read every name that the harness exports, by the module that defines it."""
     stub = ast.parse((root / HARNESS / "__init__.pyi").read_text(encoding="utf-8"))
     return [
-        module(HARNESS / f"{node.module}.py", [alias.name for alias in node.names], root)
+        module(
+            HARNESS / f"{(node.module or '').replace('.', '/')}.py",
+            [alias.name for alias in node.names],
+            root,
+        )
         for node in stub.body
         if isinstance(node, ast.ImportFrom)
     ]

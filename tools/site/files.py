@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.exports import EXPORTS, cell
 from tools.catalog.paper import Paper
 from tools.site.atlas import Atlas

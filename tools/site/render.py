@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from implementations.harness.record import COLLAPSED
+from implementations.harness.results.record import COLLAPSED
 from tools.catalog.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from implementations.harness.record import Dense, Record
+from implementations.harness.results.record import Dense, Record
 
 FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.paper import Paper
 from tools.catalog.vocabulary import vocabulary
 

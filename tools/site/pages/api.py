@@ -13,7 +13,9 @@ from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Doc, Module, Name
 from tools.site.render import Front, render
 
-CLAUSES, CASES, COMMANDS = (HARNESS / f"{name}.py" for name in ("clauses", "conformance", "cli"))
+CLAUSES, CASES, COMMANDS = (
+    HARNESS / f"{name}.py" for name in ("contract/clauses", "contract/cases", "cli/commands")
+)
 STYLES = ("css/learn.css", "css/api.css")
 # Conditions of `conformance.cases` in words; any other is shown as it stands there.
 COVERS = {
@@ -65,7 +67,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     front = _front(
         "Contract",
         "What a method is, and what is tested of each.",
-        tuple(path.as_posix() for path in (HARNESS / "method.py", CLAUSES, CASES)),
+        tuple(path.as_posix() for path in (HARNESS / "prune" / "method.py", CLAUSES, CASES)),
         toc=True,
     )
     yield "api/contract.md", render("contract", front, atlas, **_contract(modules, atlas.root))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from implementations.harness.record import COLLAPSED
+from implementations.harness.results.record import COLLAPSED
 from tools.catalog.paper import Code, Paper
 from tools.catalog.vocabulary import Term, vocabulary
 from tools.site.atlas import Atlas, Method

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from implementations.harness.record import NO_SPEED_UP
+from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.paper import Code, Paper
 from tools.catalog.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method

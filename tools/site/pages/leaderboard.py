@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.site import vega
 from tools.site.atlas import Atlas
 from tools.site.chart import AGAINST, Drawn, drawn, points, specification

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from implementations.harness.record import Record
+from implementations.harness.results.record import Record
 from tools.catalog.paper import Paper, Taxonomy
 from tools.catalog.vocabulary import Term, vocabulary
 from tools.site import figures

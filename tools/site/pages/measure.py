@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from implementations.harness.record import NO_SPEED_UP, TOLERANCES, Record
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import NO_SPEED_UP, TOLERANCES, Record
 from tools.site import claims, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
-from tools.site.protocols import FILE, protocols
 from tools.site.render import Front, render
 
-RECORD = HARNESS / "record.py"
+RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
 KINDS = {
     "ppl": "perplexity",
     "achieved": "the share removed",
@@ -41,7 +41,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         "How we measure",
         "Protocols, rules and tolerances behind every number, and how to repeat one.",
         styles=("css/learn.css",),
-        sources=(FILE.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
+        sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
         toc=True,
     )
     example = next((record for record in atlas.records if record.method != "dense"), None)
@@ -51,7 +51,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             "measure",
             front,
             atlas,
-            protocols=protocols(atlas.root),
+            protocols=list(PROTOCOLS.values()),
             runs=Counter(record.protocol.name for record in atlas.records),
             tolerances=[(KINDS.get(kind, kind), held) for kind, held in TOLERANCES.items()],
             claims=claims,

@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 
-from implementations.harness.protocol import Protocol
-from implementations.harness.record import Record
+from implementations.harness.results.protocol import Protocol
+from implementations.harness.results.record import Record
 from tools.site.atlas import Atlas
 from tools.site.render import Front, render
 

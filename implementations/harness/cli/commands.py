@@ -1,0 +1,321 @@
+"""The `atlas` command: options in, a call of the harness, tables out.
+
+Exit codes: 0, 1 failed, 2 wrong use, 130 interrupted. What needs torch is imported inside the
+commands, so that `atlas --help` and `atlas leaderboard` answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from implementations.harness.cli import terminal
+from implementations.harness.cli.options import (
+    Accelerator,
+    Device,
+    DType,
+    Json,
+    Model,
+    ProtocolName,
+    Publish,
+    Runs,
+    Settings,
+    Slug,
+    TaskFolder,
+    Tasks,
+    listed,
+)
+from implementations.harness.errors import AtlasError, BadInput
+from implementations.harness.results import boards as leaderboard
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.record import load_record, load_records, published_folders
+
+if TYPE_CHECKING:
+    from implementations.harness.runs.workbench import Setup
+
+RUNS = Path("runs")
+
+
+class Atlas(TyperGroup):
+    """Turns the harness's errors into one message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; raises `typer.Exit` with the code of what went wrong."""
+        try:
+            return super().invoke(ctx)
+        except AtlasError as error:
+            terminal.show_error(str(error))
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            terminal.show_error("interrupted; what was not finished was not written")
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=Atlas,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    help="Prune language models, measure them on one harness, compare the records.",
+)
+
+
+@app.command()
+def methods(
+    slug: Annotated[
+        str | None, typer.Argument(metavar="[METHOD]", help="One method, with its parameters.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods, or show one: parameters with defaults, differences from the paper."""
+    from implementations.harness.cli.describe import describe, describe_all
+
+    if slug is not None:
+        one = describe(slug)
+        show_json(one.to_dict()) if as_json else terminal.show_method(one)
+    else:
+        found = describe_all()
+        show_json([one.to_dict() for one in found]) if as_json else terminal.show_methods(found)
+
+
+@app.command()
+def run(
+    method: Slug,
+    sparsity: Annotated[float | None, typer.Option(help="Share to remove, 0 to 1.")] = None,
+    pattern: Annotated[str | None, typer.Option(help="KEEP:GROUP, such as 2:4.")] = None,
+    model: Model = None,
+    protocol: ProtocolName = "smol",
+    settings: Settings = None,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the calibration.")] = 0,
+    device: Device = "auto",
+    dtype: DType = None,
+    accelerator: Accelerator = None,
+    save: Annotated[Path | None, typer.Option(help="New folder for the pruned model.")] = None,
+    tasks: Tasks = None,
+    task_folder: TaskFolder = None,
+    publish: Publish = False,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Prune a model, measure it beside the dense one, write a record."""
+    from implementations.harness.runs import sweep_file as plan
+    from implementations.harness.runs.run import run as do
+
+    asked = plan.read_settings(settings or [])
+    if sparsity is not None:
+        asked["sparsity"] = sparsity
+    if pattern is not None:
+        asked["pattern"] = pattern
+    job = plan.job(method, asked, seed)
+    setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
+    with terminal.progress():
+        written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
+    if as_json:
+        typer.echo(written.record.to_json(), nl=False)
+    else:
+        terminal.show_record(written.record)
+        terminal.show_paths(record=written.path, model=save)
+
+
+@app.command()
+def sweep(
+    methods: Annotated[
+        list[str] | None, typer.Argument(metavar="[METHODS]...", help="Methods, and dense.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="A .yaml file with the runs.")] = None,
+    sparsity: Annotated[list[float] | None, typer.Option(help="Repeatable.")] = None,
+    pattern: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(min=0, help="Repeatable.")] = None,
+    model: Model = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="As in `atlas run`; default: the file's, else smol.")
+    ] = None,
+    settings: Settings = None,
+    device: Device = "auto",
+    dtype: DType = None,
+    accelerator: Accelerator = None,
+    tasks: Tasks = None,
+    task_folder: TaskFolder = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
+    ray: Annotated[bool, typer.Option("--ray", help="Have the workers on Ray.")] = False,
+    publish: Publish = False,
+    runs: Runs = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Do many runs: methods x settings x seeds, without those that have a record."""
+    from implementations.harness.runs import sweep_file as plan
+    from implementations.harness.runs.sweep import sweep as do
+
+    if file is not None:
+        if methods or sparsity or pattern or seed or settings:
+            raise BadInput("--file says which runs; leave out methods and their settings")
+        whole = plan.read_plan(file)
+        jobs = whole.jobs()
+        protocol, model, dtype = (
+            protocol or whole.protocol,
+            model or whole.model,
+            dtype or whole.dtype,
+        )
+    else:
+        jobs = plan.jobs_of(
+            methods or [], sparsity or [], pattern or [], settings or [], seed or [0]
+        )
+    setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
+    with terminal.progress():
+        done = do(jobs, setup, runs=runs, count=workers, ray=ray, publish=publish)
+    if as_json:
+        show_json([record.model_dump(mode="json") for record in done.records])
+    else:
+        terminal.show_leaderboard(leaderboard.order(leaderboard.rows(done.records)))
+        terminal.show_sweep(done, runs)
+    for job, error in done.failures:
+        terminal.show_error(f"{job}: {error}")
+    if done.failures:
+        raise typer.Exit(1)
+
+
+@app.command("leaderboard")
+def show_leaderboard(
+    method: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
+    protocol: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
+    granularity: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
+    sparsity: Annotated[
+        str, typer.Option(metavar="SHARE|LOW-HIGH", help="Keep this share, or this range.")
+    ] = "0-1",
+    sort: Annotated[
+        str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl.")
+    ] = "",
+    reverse: Annotated[bool, typer.Option("--reverse", help="Largest first.")] = False,
+    runs: Runs = RUNS,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare records: the published ones and those under --runs."""
+    wanted = leaderboard.Filter(
+        listed(method),
+        listed(protocol),
+        listed(model),
+        listed(granularity),
+        *leaderboard.share_range(sparsity),
+    )
+    rows = leaderboard.rows(load_records([*published_folders(), runs]))
+    rows = leaderboard.order(filter(wanted, rows), sort, reverse=reverse)
+    if as_json:
+        typer.echo(leaderboard.to_json(rows), nl=False)
+    elif as_csv:
+        typer.echo(leaderboard.to_csv(rows), nl=False)
+    else:
+        terminal.show_leaderboard(rows)
+
+
+@app.command()
+def verify(
+    record: Annotated[Path, typer.Argument(metavar="RECORD", help="The .json file of a run.")],
+    model: Annotated[
+        str | None, typer.Option(help="Where the model lies here; default: as recorded.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where to run; default: as recorded.")] = None,
+    task_folder: TaskFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Run a record again and compare within its tolerance; exit 1 if a value is off."""
+    original = load_record(record)
+    from implementations.harness.runs.verify import verify as do
+
+    with terminal.progress():
+        verdict = do(original, model=model, device=device, task_folder=task_folder)
+    show_json(verdict.to_dict()) if as_json else terminal.show_verdict(verdict)
+    if not verdict.agrees:
+        raise typer.Exit(1)
+
+
+@app.command()
+def generate(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A saved model, or any other.")],
+    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
+    tokens: Annotated[int, typer.Option(min=1, help="New tokens at most.")] = 64,
+    device: Device = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    accelerator: Accelerator = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a text greedily and say how many tokens a second that took."""
+    from implementations.harness.measure.generation import continuation
+    from implementations.harness.model.loading import load_model
+
+    with terminal.progress():
+        model = load_model(folder, device=device, dtype=dtype, accelerator=accelerator)
+        found = continuation(model, prompt, tokens)
+    if as_json:
+        show_json(
+            {
+                "prompt": prompt,
+                "text": found.text,
+                "tokens": len(found.tokens),
+                "tokens_per_second": found.tokens_per_second,
+            }
+        )
+    else:
+        terminal.show_text(prompt, found.text, len(found.tokens), found.tokens_per_second)
+
+
+@app.command()
+def support(
+    slug: Annotated[
+        str | None, typer.Argument(metavar="[METHOD]", help="One method; default: all.")
+    ] = None,
+) -> None:
+    """Find out which families and patterns a method supports; write records/support.json."""
+    from implementations.harness.runs.support import write_support
+
+    with terminal.progress():
+        written = write_support(slug)
+    for path in written:
+        terminal.show_paths(support=path)
+
+
+def make_setup(
+    protocol: str,
+    model: str | None,
+    device: str,
+    dtype: str | None,
+    accelerator: str | None,
+    tasks: list[str] | None,
+    task_folder: Path | None,
+) -> Setup:
+    """Put together where and on what to run; raises `BadInput` where something is missing."""
+    from implementations.harness.model.devices import device_named, dtype_named
+    from implementations.harness.runs.workbench import Setup
+
+    chosen = get_protocol(protocol)
+    source = model or chosen.model
+    if source is None:
+        raise BadInput(f"the protocol {chosen.name} names no model; give one with --model")
+    return Setup(
+        model=source,
+        protocol=chosen,
+        device=str(device_named(device)),
+        dtype=str(dtype_named(dtype or chosen.dtype)).removeprefix("torch."),
+        accelerator=accelerator,
+        tasks=listed(tasks),
+        task_folder=None if task_folder is None else str(task_folder),
+    )
+
+
+def show_json(value: Any) -> None:
+    """Print plain data as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> None:
+    """Run `atlas` with the arguments of the process."""
+    app(prog_name="atlas")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What `atlas` shows in a terminal: progress with time left, and tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from implementations.harness.progress import reporting
+from implementations.harness.results.boards import Row, headings, metrics
+from implementations.harness.results.record import Rate, Record
+
+if TYPE_CHECKING:  # it needs torch, and the leaderboard shall not wait for that
+    from implementations.harness.cli.describe import Description
+    from implementations.harness.runs.sweep import Summary
+    from implementations.harness.runs.verify import Verdict
+
+# A pipe has no width; what reads from it must not find lines cut at 80 columns.
+out = Console(width=None if sys.stdout.isatty() else 160)
+errors = Console(stderr=True)
+
+
+class Bars:
+    """Progress bars of nested tasks, gone once they are done."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def start(self, description: str, total: int | None) -> int:
+        """Add a bar of `total` steps."""
+        return int(self.progress.add_task(escape(description), total=total))
+
+    def advance(self, task: int, steps: int) -> None:
+        """Move a bar on."""
+        self.progress.advance(TaskID(task), steps)
+
+    def stop(self, task: int) -> None:
+        """Take a bar away."""
+        self.progress.remove_task(TaskID(task))
+
+
+@contextmanager
+def progress() -> Iterator[None]:
+    """Show the progress of everything inside, on the error stream, if that is a terminal."""
+    if not errors.is_terminal:
+        yield
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(compact=True),
+    )
+    with Progress(*columns, console=errors, transient=True) as bars, reporting(Bars(bars)):
+        yield
+
+
+def show_error(message: str) -> None:
+    """Say on the error stream what went wrong."""
+    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def show_paths(**paths: Path | None) -> None:
+    """Say where things were written."""
+    for what, path in paths.items():
+        if path is not None:
+            out.print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)
+
+
+def show_text(prompt: str, text: str, tokens: int, rate: float) -> None:
+    """Show a continued text and how fast it came."""
+    out.print(f"{escape(prompt)}[bold]{escape(text)}[/]", highlight=False, soft_wrap=True)
+    out.print(f"[dim]{tokens} tokens, {rate:,.1f} tokens/s[/]", highlight=False)
+
+
+def show_methods(found: Sequence[Description]) -> None:
+    """List the methods, one a line."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("method", "removes", "calibration", "what it does"):
+        table.add_column(heading)
+    for one in found:
+        removes = ", ".join(one.granularity)
+        table.add_row(one.slug, removes, one.calibration, one.summary.partition("\n")[0])
+    out.print(table)
+
+
+def show_method(one: Description) -> None:
+    """Show one method with its parameters and its differences from the paper."""
+    out.print(
+        f"[bold]{one.slug}[/]: removes {', '.join(one.granularity)}; calibration: {one.calibration}"
+    )
+    out.print(escape(one.summary))
+    table = Table(box=None, pad_edge=False)
+    for heading in ("parameter", "type", "default", "meaning"):
+        table.add_column(heading)
+    for parameter in one.parameters:
+        default = "none" if parameter.default is None else str(parameter.default)
+        table.add_row(parameter.name, escape(parameter.type), default, escape(parameter.meaning))
+    out.print()
+    out.print(table)
+    for family, reason in one.refuses.items():
+        out.print(f"not for {family}: {escape(reason)}")
+    if one.differences:
+        out.print("\n[bold]Differences from the paper[/]")
+        out.print(Markdown(one.differences))
+
+
+def show_record(record: Record) -> None:
+    """Show the values of a run beside the dense model's."""
+    title = " ".join(filter(None, (record.method, record.settings)))
+    table = Table(
+        title=f"{title} · {record.model.name} · {record.protocol.name}", title_justify="left"
+    )
+    table.add_column("")
+    for heading in ("dense", "pruned", "pruned / dense"):
+        table.add_column(heading, justify="right")
+    for name in headings(record.values):
+        value, dense = record.values[name], record.dense.values[name]
+        table.add_row(
+            name, f"{dense:,.3f}", f"{value:,.3f}", f"{value / dense:.3f}" if dense else ""
+        )
+    for name in ("parameters", "nonzero", "bytes", "macs"):
+        dense, pruned = getattr(record.dense.footprint, name), getattr(record.footprint, name)
+        table.add_row(name, f"{dense:,}", f"{pruned:,}", f"{pruned / dense:.3f}" if dense else "")
+    for name, rate in (("prefill", record.speed.prefill), ("decode", record.speed.decode)):
+        if rate is not None:
+            table.add_row(
+                f"{name}, tokens/s", f"{rate.dense:,.1f}", f"{rate.pruned:,.1f}", spread(rate)
+            )
+    out.print(table)
+    out.print(
+        f"sparsity asked {record.asked:.4g}, achieved {record.achieved:.4g}; {record.speed.note}"
+    )
+    out.print(f"[dim]{escape(record.sample)}[/]", highlight=False)
+    for label in record.labels:
+        out.print(f"[bold red]{label}[/]: the model no longer predicts text")
+    for warning in record.warnings:
+        out.print(f"[yellow]warning[/]: {escape(warning)}")
+
+
+def spread(rate: Rate) -> str:
+    """A ratio with the lowest and highest of the repeats."""
+    return f"{rate.ratio:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+
+
+def show_sweep(done: Summary, runs: Path) -> None:
+    """Say how much of a sweep there is."""
+    new = len(done.records) - done.skipped
+    out.print(
+        f"{new} new records, {done.skipped} there before, {len(done.failures)} failed: {runs}"
+    )
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """Show every value of a record beside its repetition."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for heading in ("record", "again", "difference", "tolerance", ""):
+        table.add_column(heading, justify="right")
+    for one in verdict.comparisons:
+        table.add_row(
+            one.name,
+            f"{one.recorded:,.6g}",
+            f"{one.again:,.6g}",
+            f"{one.difference:.1e}",
+            f"{one.tolerance:.0e}",
+            "agrees" if one.agrees else "[bold red]off[/]",
+        )
+    out.print(table)
+    for change in verdict.changes:
+        out.print(f"[dim]{escape(change)}[/]", highlight=False)
+    out.print("the record is confirmed" if verdict.agrees else "the record is not confirmed")
+
+
+def show_leaderboard(rows: Sequence[Row]) -> None:
+    """Show one table for each protocol, model, dtype and device."""
+    if not rows:
+        out.print("no record fits; `atlas run` makes one")
+    for place, group in groupby(rows, key=lambda row: row.place):
+        out.print(leaderboard_table(" · ".join(place), list(group)))
+
+
+def leaderboard_table(title: str, rows: Sequence[Row]) -> Table:
+    """Build the table of rows that can be compared."""
+    table = Table(title=title, title_justify="left")
+    names = headings(metrics(rows))
+    table.add_column("method")
+    table.add_column("settings")
+    for heading in ("achieved", *names, "x dense", "parameters", "decode", "seeds"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for row in rows:
+        table.add_row(
+            row.method,
+            row.settings,
+            f"{100 * row.achieved:.1f} %",
+            *(str(row.values.get(name, "")) for name in names),
+            f"{row.ratio:.2f}",
+            f"{row.footprint.parameters / 1e6:,.1f} M",
+            f"{row.decode:.2f} x" if row.decode is not None else "",
+            str(len(row.seeds)) if row.method != "dense" else "",
+            ", ".join(row.labels),
+            style="dim" if row.labels else "bold" if row.method == "dense" else "",
+        )
+    return table

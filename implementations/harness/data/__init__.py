@@ -1,0 +1,1 @@
+"""Tokens: read, cut, drawn by a seed, proved disjoint."""

@@ -1,0 +1,125 @@
+"""Where texts come from: the embedded samples, two data sets of the hub, or a local file."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from implementations.harness.download.embedded import embedded_text
+from implementations.harness.download.hub import hub_file
+from implementations.harness.errors import BadInput, Unavailable
+
+BETWEEN_DOCUMENTS = "\n\n"
+
+_TEXT_SOURCES = "wikipedia, c4, wikitext2, c4-validation or a .txt or .jsonl file"
+_DOCUMENT_SOURCES = "c4-train or a .jsonl file"
+_C4_VALIDATION_DOCUMENTS = 1100  # what SparseGPT and its successors evaluate on
+
+
+def read_text(source: str) -> str:
+    """The text called `source`.
+
+    `wikipedia`, `c4`: the embedded samples. `wikitext2`: `wikitext-2-raw-v1`, split test, joined by
+    blank lines. `c4-validation`: the first 1,100 documents of the first validation shard, joined by
+    spaces. Else the path of a UTF-8 `.txt` file, or of a `.jsonl` file whose field `text` is taken
+    and joined by blank lines.
+
+    Raises:
+        BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
+        Unavailable: no network, or the package `datasets` is missing.
+    """
+    match source:
+        case "wikipedia":
+            return BETWEEN_DOCUMENTS.join(articles(embedded_text("wikipedia")))
+        case "c4":
+            return embedded_text("c4")
+        case "wikitext2":
+            return BETWEEN_DOCUMENTS.join(_wikitext2())
+        case "c4-validation":
+            return " ".join(_c4("validation", "00000-of-00008")[:_C4_VALIDATION_DOCUMENTS])
+    path = _local(source, _TEXT_SOURCES)
+    if path.suffix == ".jsonl":
+        return BETWEEN_DOCUMENTS.join(_json_lines(path))
+    return _utf8(path)
+
+
+def read_documents(source: str) -> Sequence[str]:
+    """The documents of `source`: `c4-train` (first training shard) or the path of a `.jsonl` file.
+
+    Raises:
+        BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
+        Unavailable: no network, or the package `datasets` is missing.
+    """
+    if source == "c4-train":
+        return _c4("train", "00000-of-01024")
+    path = _local(source, _DOCUMENT_SOURCES)
+    if path.suffix != ".jsonl":
+        raise BadInput(f"{path} is one text: documents come from {_DOCUMENT_SOURCES}")
+    return _json_lines(path)
+
+
+def articles(dump: str) -> list[str]:
+    """The articles of a Wikipedia extract, `<doc ...>` to `</doc>`, titles kept, not stripped."""
+    return re.findall(r"<doc[^>]*>\n(.*?)</doc>", dump, re.S)
+
+
+def _wikitext2() -> Sequence[str]:
+    return _rows("parquet", "Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet")
+
+
+def _c4(split: str, shard: str) -> Sequence[str]:
+    return _rows("json", "allenai/c4", f"en/c4-{split}.{shard}.json.gz")
+
+
+def _rows(layout: str, repository: str, path: str) -> Sequence[str]:
+    """The column `text` of one file of a hub data set, read lazily: a C4 shard holds 800 MB."""
+    try:
+        import datasets  # optional: the embedded texts do not need it
+    except ModuleNotFoundError as error:
+        raise Unavailable(
+            f"reading {repository} needs the package `datasets`: pip install 'pruning-atlas[hub]'"
+        ) from error
+    file = str(hub_file(repository, path))
+    try:
+        rows = datasets.load_dataset(layout, data_files={"train": [file]}, split="train")
+    except Exception as error:  # damaged file, full disk: `datasets` wraps what it was
+        reason = error.__cause__ or error
+        raise Unavailable(f"{file} cannot be read: {reason}. Remove it to fetch it anew") from error
+    return cast(Sequence[str], rows["text"])
+
+
+def _local(source: str, choice: str) -> Path:
+    path = Path(source).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix in (".txt", ".jsonl"):
+        raise BadInput(f"{path} is not a file")
+    raise BadInput(f"unknown source {source!r}: use {choice}")
+
+
+def _utf8(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")  # bytes, so that line ends stay as they are
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{path} is not UTF-8 (byte {error.start}: {error.reason}): convert it first"
+        ) from error
+
+
+def _json_lines(path: Path) -> list[str]:
+    lines = enumerate(_utf8(path).split("\n"), start=1)
+    return [_text_field(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+
+
+def _text_field(line: str, place: str) -> str:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{place}: not JSON ({error})") from error
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str):
+        raise BadInput(f"{place}: no field `text` with a string in it")
+    return text

@@ -1,0 +1,173 @@
+"""Calibration and evaluation tokens, cut from a text in ways that anyone can repeat."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Literal
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from implementations.harness.data.sources import BETWEEN_DOCUMENTS, read_text
+from implementations.harness.data.tokens import Span, Tokens, check_disjoint, check_vocabulary
+from implementations.harness.errors import BadInput
+
+__all__ = [
+    "Text",
+    "Tokens",
+    "check_disjoint",
+    "check_vocabulary",
+    "load_text",
+    "random_documents",
+    "random_windows",
+    "tokenize",
+    "windows",
+]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and the name of where it came from."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of the text in UTF-8, so that a record can prove what was read."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def load_text(source: str) -> Text:
+    """The text called `source`; names and errors are those of `sources.read_text`."""
+    return Text(source, read_text(source))
+
+
+def tokenize(text: Text, tokenizer: PreTrainedTokenizerBase | None) -> torch.Tensor:
+    """Ids [tokens] of the whole text, tokenised once, without special tokens (no BOS).
+
+    Raises:
+        BadInput: the text is empty, or the model has no tokenizer.
+    """
+    if tokenizer is None:
+        raise BadInput(f"{text.name} cannot be tokenised: the model came without a tokenizer")
+    # verbose=False: the windows are cut afterwards, a warning about the whole length misleads.
+    encoded = tokenizer(text.text, add_special_tokens=False, verbose=False)
+    ids = torch.tensor(encoded["input_ids"], dtype=torch.int64)
+    if len(ids) == 0:
+        raise BadInput(f"{text.name} is empty: there is nothing to tokenise")
+    return ids
+
+
+def windows(
+    text: Text,
+    ids: torch.Tensor,
+    length: int,
+    count: int | None = None,
+    where: Literal["first", "last"] = "first",
+) -> Tokens:
+    """Adjoining windows `[i * length, (i + 1) * length)` of `ids` [tokens].
+
+    The `count` first or last full windows, or all; what is left of the text after the last full
+    window is dropped.
+
+    Raises:
+        BadInput: the text has fewer windows than `count`, or none.
+    """
+    _check_counts(length=length, count=1 if count is None else count)
+    available = len(ids) // length
+    count = max(available, 1) if count is None else count
+    _check_enough(text, len(ids), count * length, f"{count} windows of {length:,}")
+    first = 0 if where == "first" else available - count
+    return _cut(text, ids, [(first + i) * length for i in range(count)], length)
+
+
+def random_windows(
+    text: Text,
+    ids: torch.Tensor,
+    length: int,
+    samples: int,
+    seed: int,
+    stop: int | None = None,
+) -> Tokens:
+    """`samples` windows at random starts in `[0, stop - length]` of `ids` [tokens].
+
+    Starts come from a torch generator with `seed` and may overlap each other. `stop` (default: the
+    end) keeps what follows it for evaluation.
+
+    Raises:
+        BadInput: fewer than `length` tokens before `stop`.
+    """
+    _check_counts(length=length, samples=samples)
+    stop = len(ids) if stop is None else min(stop, len(ids))
+    _check_enough(text, stop, length, f"one window of {length:,}")
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.randint(0, stop - length + 1, (samples,), generator=generator)
+    return _cut(text, ids, starts.tolist(), length)
+
+
+def random_documents(
+    name: str,
+    documents: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase | None,
+    length: int,
+    samples: int,
+    seed: int,
+) -> Tokens:
+    """One random crop out of each of `samples` random documents longer than `length` tokens.
+
+    What SparseGPT and its successors calibrate on. No document is taken twice. The text that spans
+    and hash refer to is made of the chosen documents alone, in the order of choice.
+
+    Raises:
+        BadInput: too few documents are long enough.
+    """
+    _check_counts(length=length, samples=samples)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(documents), generator=generator).tolist()
+    tokenised = ((text, tokenize(text, tokenizer)) for text in _texts(name, documents, order))
+    long_enough = ((text, ids) for text, ids in tokenised if len(ids) > length)
+    chosen: list[str] = []
+    crops: list[torch.Tensor] = []
+    spans: list[Span] = []
+    offset = 0
+    for text, ids in islice(long_enough, samples):
+        start = int(torch.randint(0, len(ids) - length + 1, (1,), generator=generator))
+        chosen.append(text.text)
+        crops.append(ids[start : start + length])
+        spans.append((offset + start, offset + start + length))
+        offset += len(ids)
+    if len(crops) < samples:
+        raise BadInput(
+            f"{name} has {len(crops)} documents of more than {length:,} tokens, but {samples} are "
+            "needed"
+        )
+    joined = Text(name, BETWEEN_DOCUMENTS.join(chosen))
+    return Tokens(torch.stack(crops), name, tuple(spans), joined.sha256)
+
+
+def _texts(name: str, documents: Sequence[str], order: Sequence[int]) -> Iterator[Text]:
+    """The documents in `order`, read one by one; empty ones are passed over."""
+    texts = (Text(name, documents[index]) for index in order)
+    return (text for text in texts if text.text)
+
+
+def _cut(text: Text, ids: torch.Tensor, starts: Sequence[int], length: int) -> Tokens:
+    spans = tuple((start, start + length) for start in starts)
+    samples = torch.stack([ids[start:end] for start, end in spans])  # [samples, length]
+    return Tokens(samples, text.name, spans, text.sha256)
+
+
+def _check_enough(text: Text, found: int, needed: int, what: str) -> None:
+    if found < needed:
+        raise BadInput(
+            f"{text.name} is too short: {found:,} tokens found, {needed:,} needed for {what} tokens"
+        )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise BadInput(f"{name} is {count}: it must be at least 1")

@@ -1,0 +1,1 @@
+"""Perplexity, zero-shot tasks, footprint, speed, memory, generation."""

@@ -1,1 +1,0 @@
-"""What a model is measured by: quality, size, speed, memory and a sample of its text."""

@@ -1,0 +1,1 @@
+"""A causal language model seen uniformly: families, units, surgery, loading and saving."""

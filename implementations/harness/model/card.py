@@ -1,0 +1,83 @@
+"""The model card of a saved checkpoint: how to load it, what it is, and the record inside."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from implementations.harness.download.embedded import MODEL_ALIAS
+from implementations.harness.model.view import LanguageModel
+
+HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}
+
+STOCK = "It is a plain checkpoint of its family: no code of ours is needed."
+CUSTOM = """\
+`trust_remote_code=True` is needed because the blocks differ in width, which the stock \
+configuration cannot express: `{file}` beside the weights builds them, and needs nothing but \
+transformers. Without the flag transformers builds the stock model and stops because the sizes \
+do not match; where nothing but biases was added, it drops them with a mere warning and computes \
+something else. `atlas` loads this folder without the flag."""
+
+
+def model_card(model: LanguageModel, record: dict[str, Any] | None, code: Path | None) -> str:
+    """Return the text of README.md; `code` is the file beside the weights, if any is needed."""
+    method = (record or {}).get("method", "")
+    base = HUB_NAMES.get(model.name, model.name)
+    parts = [
+        _front_matter(base, method),
+        f"# {base}, pruned{f' by {method}' if method else ''}",
+        "Made by the Pruning Atlas. The licence is that of the base model.",
+        _loading(code),
+        _shapes(model),
+        *_record(record),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(base: str, method: str) -> str:
+    entries = {
+        "base_model": base,
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["pruning", "pruning-atlas", *([method] if method else [])],
+    }
+    return f"---\n{yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)}---"
+
+
+def _loading(code: Path | None) -> str:
+    flag = ", trust_remote_code=True" if code else ""
+    why = CUSTOM.format(file=code.name) if code else STOCK
+    return f"""\
+## Loading
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained(folder{flag})
+tokenizer = AutoTokenizer.from_pretrained(folder)
+```
+
+{why}"""
+
+
+def _shapes(model: LanguageModel) -> str:
+    rows = [
+        f"| {block.index} | {block.attention.heads} | {block.attention.kv_heads} "
+        f"| {block.feed_forward.channels} |"
+        for block in model.blocks
+    ]
+    head = "| block | query heads | key/value heads | feed-forward channels |\n|---|---|---|---|"
+    return "\n".join(["## Shapes", "", head, *rows])
+
+
+def _record(record: dict[str, Any] | None) -> list[str]:
+    if record is None:
+        return []
+    text = json.dumps(record, indent=2, ensure_ascii=False)
+    # Generated text may hold a fence of its own.
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return ["## Record", f"{fence}json\n{text}\n{fence}"]

@@ -1,0 +1,252 @@
+"""Saving what a method produced as a folder that others can use, and loading it back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging
+
+from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.model import modeling_pruned
+from implementations.harness.model.card import model_card
+from implementations.harness.model.devices import device_named, dtype_named
+from implementations.harness.model.surgery import refuse_emptied
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.weight_files import weight_files
+
+SHAPES = "pruned_shapes"  # in the configuration of a checkpoint that needs modeling_pruned.py
+
+
+def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None) -> None:
+    """Write weights, configuration, tokenizer and a model card with the record into `folder`.
+
+    Where a stock configuration can express the shapes, the folder loads with a plain
+    `AutoModelForCausalLM.from_pretrained`; otherwise `modeling_pruned.py` is put beside the
+    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all.
+
+    Raises:
+        BadInput: the folder is not empty, or the model is.
+        Unavailable: the folder cannot be written, or the disk is full.
+    """
+    folder = Path(folder).absolute()
+    check_output_folder(folder)
+    refuse_emptied(model.blocks)
+    twin = _empty_twin(model)
+    custom = isinstance(twin, modeling_pruned.Pruned)
+    code = Path(modeling_pruned.__file__) if custom else None
+    with _published(folder) as partial, without_bars():
+        twin.save_pretrained(partial, state_dict=model.hf.state_dict())
+        if model.hf.generation_config is not None:  # as it came, even if it contradicts itself
+            model.hf.generation_config.to_json_file(partial / "generation_config.json")
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(partial)
+        card = partial / "README.md"
+        card.write_text(model_card(model, record, code), encoding="utf-8")
+        for weights in partial.glob("*.safetensors"):
+            shutil.copymode(card, weights)  # safetensors keeps them from everybody else
+
+
+def load_checkpoint(
+    folder: str | Path,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "cpu",
+) -> PreTrainedModel:
+    """Load a model folder, stock or written by `save`, in evaluation mode.
+
+    Code in the folder is never run: checkpoints of ours are built by the file of this package.
+    `dtype="auto"` is that of the weights. Raises `BadInput` for a folder that is not complete and
+    for weights that do not fit the configuration.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    weight_files(folder)
+    builder: Any = AutoModelForCausalLM
+    if SHAPES in config:
+        builder = modeling_pruned.CLASSES[config["model_type"]]
+    place = device_named(device)
+    wanted = "auto" if dtype == "auto" else dtype_named(dtype)
+    with without_bars():
+        try:
+            hf, report = builder.from_pretrained(
+                folder, dtype=wanted, output_loading_info=True, local_files_only=True
+            )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise BadInput(f"the model in {folder} cannot be loaded: {error}") from error
+    absent = sorted(report["missing_keys"])
+    if absent:  # transformers would go on with random numbers
+        raise BadInput(
+            f"the weights in {folder} do not fit its configuration: {len(absent)} are missing, "
+            f"such as {absent[0]}"
+        )
+    loaded: PreTrainedModel = hf.to(place).eval()
+    return loaded
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json as a dictionary; raises `BadInput` when it is missing or unreadable."""
+    if not folder.is_dir():
+        raise BadInput(f"there is no folder {folder}")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise BadInput(f"{folder} is no model folder: config.json is missing")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise BadInput(f"{path} does not say the model_type")
+    return config
+
+
+def check_output_folder(folder: str | Path) -> None:
+    """Refuse an output folder before any work.
+
+    Raises `BadInput` when it is not empty or is a file and `Unavailable` when it cannot be
+    written.
+    """
+    folder = Path(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty; choose a new folder or remove it first")
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file; choose a folder")
+    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise Unavailable(f"cannot write in {nearest}; choose another place for {folder.name}")
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Hide the progress bars that transformers draws by itself inside the `with` block."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _published(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill that becomes `folder` at the end, or vanishes after an exception."""
+    partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex[:8]}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.rmdir()  # empty; some systems rename onto nothing only
+        partial.rename(folder)
+    except Exception as error:
+        # What is written in Rust (weights, tokenizer) tells of the disk in words only.
+        if not isinstance(error, OSError) and "os error" not in str(error):
+            raise
+        raise Unavailable(
+            f"{folder} could not be written: {error}. Free some space or choose another folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _empty_twin(model: LanguageModel) -> PreTrainedModel:
+    """Return a model without data that a configuration alone builds in exactly the live shapes.
+
+    Whether the stock configuration can is found out by trying, because each family has conditions
+    of its own.
+    """
+    shapes = _shapes(model.hf)
+    for make in (_stock_twin, _pruned_twin):
+        try:
+            with torch.device("meta"):
+                twin = make(model)
+        except (ValueError, StrictDataclassError):  # the configuration refuses the numbers
+            continue
+        if twin is not None and _shapes(twin) == shapes:
+            return twin
+    raise BadInput(
+        "this model has other shapes than removing KV groups, channels and blocks or adding biases "
+        "gives, and no checkpoint can express them"
+    )
+
+
+def _shapes(hf: PreTrainedModel) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in hf.state_dict().items()}
+
+
+def _stock_twin(model: LanguageModel) -> PreTrainedModel | None:
+    numbers = _uniform_numbers(model)
+    if numbers is None:
+        return None
+    config = _changed(model.config, numbers)
+    twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    return twin
+
+
+def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
+    shapes = [
+        {
+            "heads": block.attention.heads,
+            "kv_heads": block.attention.kv_heads,
+            "channels": block.feed_forward.channels,
+            "biases": [
+                path.rpartition(".")[2]
+                for path, module in block.module.named_modules()
+                if isinstance(module, nn.Linear) and module.bias is not None
+            ],
+        }
+        for block in model.blocks
+    ]
+    config = _changed(model.config, {SHAPES: shapes})
+    build: Any = modeling_pruned.CLASSES[config.model_type]
+    twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
+    return twin
+
+
+def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
+    """Return the live head and channel counts by their stock names, None where blocks differ."""
+    found = {
+        (
+            block.attention.heads,
+            block.attention.kv_heads,
+            block.attention.head_size,
+            block.feed_forward.channels,
+        )
+        for block in model.blocks
+    }
+    if len(found) > 1:
+        return None
+    heads, kv_heads, head_size, channels = found.pop()
+    if not heads or not channels:
+        return None
+    numbers = {
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "intermediate_size": channels,
+        "ffn_dim": channels,
+        "head_dim": head_size,
+    }
+    named = {name: number for name, number in numbers.items() if hasattr(model.config, name)}
+    if head_size * heads != model.config.hidden_size:
+        named["head_dim"] = head_size  # Qwen2 reads it although it does not declare it
+    return named
+
+
+def _changed(config: PreTrainedConfig, numbers: dict[str, Any]) -> PreTrainedConfig:
+    """Return a new configuration with other numbers, checked by its class."""
+    entries = copy.deepcopy(config.to_dict())
+    for name in (SHAPES, "auto_map", "architectures"):
+        entries.pop(name, None)
+    return type(config).from_dict(entries | numbers)

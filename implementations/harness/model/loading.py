@@ -1,0 +1,181 @@
+"""Loading a language model by name: the embedded one, a local folder or a hub id."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from implementations.harness.download.embedded import MODEL_ALIAS, embedded_model, recorded_sha256
+from implementations.harness.download.hub import require_hub
+from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.model.checkpoint import load_checkpoint, read_config
+from implementations.harness.model.devices import device_named, dtype_named
+from implementations.harness.model.view import FAMILIES, LanguageModel
+from implementations.harness.model.weight_files import weight_files, weights_sha256
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Origin(NamedTuple):
+    """Where a model lies on this machine, its name, and what identifies its weights."""
+
+    folder: Path
+    name: str
+    identify: Callable[[], str]
+
+
+def load_model(
+    source: str | os.PathLike[str],
+    *,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device = "cpu",
+    accelerator: str | torch.device | None = None,
+    tokenizer: bool = True,
+) -> LanguageModel:
+    """Load `"smollm2-135m"` (embedded), a local folder or a hub id such as `org/name`.
+
+    `device` may be "auto". `accelerator` is where one block at a time is worked on, by default
+    the device. With `tokenizer=False` the folder needs none. The model's `sha256` is that of its
+    weights files, or the hub's revision.
+
+    Raises:
+        BadInput: the source, dtype, device, family, weights or tokenizer will not do; found out
+            before the weights are read.
+        Unavailable: the hub or the embedded model cannot be had.
+    """
+    wanted, home = dtype_named(dtype), device_named(device)
+    workplace = home if accelerator is None else device_named(accelerator)
+    origin = locate(source)
+    config = read_config(origin.folder)
+    check_supported(config)
+    weight_files(origin.folder)
+    words = load_tokenizer(origin.folder, config["vocab_size"]) if tokenizer else None
+    return LanguageModel(
+        load_checkpoint(origin.folder, dtype=wanted, device=home),
+        words,
+        name=origin.name,
+        sha256=origin.identify(),
+        accelerator=workplace,
+    )
+
+
+def locate(source: str | os.PathLike[str]) -> Origin:
+    """Find the folder of a model, fetching it where needed.
+
+    Raises `BadInput` for a name that is nothing of the kind and `Unavailable` when it cannot be
+    fetched.
+    """
+    name = os.fspath(source)
+    if name == MODEL_ALIAS:
+        return _embedded()
+    folder = Path(name).expanduser()
+    if name and folder.is_dir():
+        return Origin(folder, folder.resolve().name, lambda: weights_sha256(weight_files(folder)))
+    if name and folder.exists():
+        raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
+    if not HUB_ID.fullmatch(name) or name.startswith("."):
+        near = difflib.get_close_matches(name.lower(), [MODEL_ALIAS], cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise BadInput(
+            f"{name!r} is no model: there is no such folder, and it is neither {MODEL_ALIAS!r} nor "
+            f"a hub id of the form ORG/NAME{hint}"
+        )
+    folder = hub_folder(name)
+    return Origin(folder, name, lambda: folder.name)  # snapshots are named by their commit
+
+
+def check_supported(config: dict[str, Any]) -> None:
+    """Refuse with `BadInput` a configuration that the model view has no adapter for."""
+    model_type = config["model_type"]
+    if model_type not in FAMILIES:
+        parts = config.get("text_config") or {}
+        hint = ""
+        if parts.get("model_type") in FAMILIES:
+            hint = f"; of this multimodal model save the text part ({parts['model_type']}) alone"
+        known = ", ".join(FAMILIES)
+        raise BadInput(f"model family {model_type!r} is not supported; supported are {known}{hint}")
+    if config.get("quantization_config"):
+        raise BadInput("the weights are quantised; load the checkpoint in full precision instead")
+    if config.get("per_layer_config"):
+        raise BadInput("configurations with per_layer_config are not supported")
+
+
+def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a folder whose model has `vocabulary` embeddings.
+
+    Raises `BadInput` when it is missing, unreadable, or of another model.
+    """
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise BadInput(
+            f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}): copy it from the base "
+            "model, or load with tokenizer=False to feed token ids only"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # the tokenizers library raises bare ones
+        raise BadInput(f"the tokenizer in {folder} cannot be read: {error}") from error
+    added = set(tokenizer.get_added_vocab().values())  # Gemma 3 has one for images beyond its end
+    highest = max(set(tokenizer.get_vocab().values()) - added, default=0)
+    if highest >= vocabulary:
+        raise BadInput(
+            f"the tokenizer in {folder} is of another model: its ids go up to {highest}, the model "
+            f"has {vocabulary} embeddings"
+        )
+    return tokenizer
+
+
+def hub_folder(name: str) -> Path:
+    """Return the local snapshot of a hub model: the cached one if complete, else downloaded.
+
+    Raises `BadInput` when the hub has no such model and `Unavailable` when it is out of reach
+    (said within 10 seconds) or refuses.
+    """
+    cached = try_to_load_from_cache(name, "config.json")
+    if isinstance(cached, str):
+        folder = Path(cached).parent
+        try:
+            weight_files(folder)
+        except BadInput:
+            if constants.HF_HUB_OFFLINE:
+                raise
+        else:
+            return folder
+    require_hub(name)
+    try:
+        held = HfApi().list_repo_files(name)
+        return Path(snapshot_download(name, allow_patterns=_needed(held)))
+    except GatedRepoError as error:
+        raise Unavailable(
+            f"{name} is gated: accept its terms on the hub and log in with `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise BadInput(f"{name!r} is neither a folder here nor a model on the hub") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise Unavailable(f"{name} could not be fetched from the hub: {error}") from error
+
+
+def _embedded() -> Origin:
+    folder = embedded_model()
+    weights = folder / "model.safetensors"
+    return Origin(
+        folder, MODEL_ALIAS, lambda: recorded_sha256(weights) or weights_sha256([weights])
+    )
+
+
+def _needed(files: list[str]) -> list[str]:
+    """Choose what to download: configuration, tokenizer, and one kind of weights."""
+    safe = any(re.fullmatch(r"model.*\.safetensors", file) for file in files)
+    weights = "model*.safetensors" if safe else "pytorch_model*.bin"
+    return ["*.json", "*.txt", "*.model", "*.jinja", weights]

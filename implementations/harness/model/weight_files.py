@@ -1,0 +1,87 @@
+"""The weights files of a model folder: found, checked before loading, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from implementations.harness.download.storage import file_sha256
+from implementations.harness.errors import BadInput
+from implementations.harness.progress import track
+
+# A single file or an index that names its shards, in the order in which transformers looks.
+NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weights files of a folder in the layout of transformers, all of them whole.
+
+    Raises `BadInput` naming what is missing or truncated.
+    """
+    files = _named_files(folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise BadInput(
+            f"{folder} lacks {len(missing)} of {len(files)} weights files: {', '.join(missing)}; "
+            "fetch them again"
+        )
+    for file in files:
+        check_whole(file)
+    return files
+
+
+def check_whole(file: Path) -> None:
+    """Raise `BadInput` unless a safetensors file is as long as its header says.
+
+    Other formats pass: they are found out when they are read.
+    """
+    if file.suffix != ".safetensors":
+        return
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        header_size = int.from_bytes(start, "little")  # [u64 length][JSON header][tensors]
+        if len(start) < 8 or 8 + header_size > size:
+            raise BadInput(f"{file} is truncated or no safetensors file; fetch it again")
+        try:
+            header = json.loads(stream.read(header_size))
+            ends = [entry["data_offsets"][1] for name, entry in header.items() if name[0] != "_"]
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise BadInput(f"{file} is damaged: its header cannot be read") from error
+    expected = 8 + header_size + max(ends, default=0)
+    if size != expected:
+        raise BadInput(
+            f"{file} is {'truncated' if size < expected else 'damaged'}: it has {size:,} bytes "
+            f"and its header says {expected:,}; fetch it again"
+        )
+
+
+def weights_sha256(files: list[Path]) -> str:
+    """Return the SHA-256 of a weights file, or of what `sha256sum` prints for several of them."""
+    hashes = [(file_sha256(file), file.name) for file in track(files, "hashing the weights")]
+    if len(hashes) == 1:
+        return hashes[0][0]
+    lines = "".join(f"{digest}  {name}\n" for digest, name in hashes)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _named_files(folder: Path) -> list[Path]:
+    for name in NAMES:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return [folder / shard for shard in _shards(index)]
+    there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+    raise BadInput(
+        f"{folder} holds no weights: {' or '.join(NAMES)} is missing, or its .index.json with the "
+        f"shards; there is {there}"
+    )
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadInput(f"{index} is damaged: it should say which file holds each weight") from error

@@ -1,0 +1,1 @@
+"""What methods are made of: their base, the walk, statistics, masks, allocation."""

@@ -1,0 +1,60 @@
+"""Choosing what to remove: by count, never by threshold, so that every share is met exactly."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from implementations.harness.errors import BadInput, NumericsError
+
+if TYPE_CHECKING:
+    from implementations.harness.prune.method import Pattern
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """Mark the `count` smallest scores of each row; ties go to the earlier position.
+
+    `scores` is `[..., n]`, the result is boolean of the same shape with exactly `count` True
+    along the last dimension. To compare over a whole matrix, flatten it first. Raises
+    `BadInput` for a count outside `[0, n]` and `NumericsError` for NaN scores.
+    """
+    n = scores.shape[-1]
+    if not 0 <= count <= n:
+        raise BadInput(f"cannot choose {count} of {n} scores")
+    if scores.isnan().any():
+        raise NumericsError("scores contain NaN; check the weights and the calibration data")
+    if count == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if count == n:
+        return torch.ones_like(scores, dtype=torch.bool)
+    # A full stable sort would say the same; selecting the boundary value first is several
+    # times faster on the millions of weights of one layer.
+    boundary = scores.kthvalue(count, dim=-1, keepdim=True).values
+    chosen = scores <= boundary
+    if bool((chosen.sum(dim=-1) == count).all()):
+        return chosen
+    below = scores < boundary
+    ties = chosen & ~below
+    missing = count - below.sum(dim=-1, keepdim=True)
+    return below | (ties & (ties.cumsum(dim=-1) <= missing))
+
+
+def smallest_per_group(scores: Tensor, pattern: Pattern) -> Tensor:
+    """Mark what an N:M pattern removes: in each aligned group all but the `keep` largest scores.
+
+    `scores` is `[..., n]` with groups of `pattern.group` along the last dimension; the result is
+    boolean of the same shape. Raises `BadInput` when the group does not divide `n`.
+    """
+    n = scores.shape[-1]
+    if n % pattern.group:
+        raise BadInput(f"pattern {pattern} needs a width divisible by {pattern.group}, not {n}")
+    groups = scores.unflatten(-1, (n // pattern.group, pattern.group))  # [..., groups, group]
+    return smallest(groups, pattern.group - pattern.keep).flatten(-2)
+
+
+def share_of(sparsity: float, n: int) -> int:
+    """Return how many of `n` the share `sparsity` is, rounded down: 0.7 of 10 is 7, of 9 is 6."""
+    return math.floor(sparsity * n + 1e-9)  # 0.29 * 100 must be 29 and not 28

@@ -1,0 +1,1 @@
+"""Records, protocols and boards: numbers with their provenance. Needs no torch."""

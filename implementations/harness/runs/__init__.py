@@ -1,0 +1,1 @@
+"""One run or many: check, prune, measure, record, verify."""

@@ -1,0 +1,236 @@
+"""From what a run found to its record: names, provenance and labels."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from implementations.harness.data.samples import Samples
+from implementations.harness.data.text import Tokens
+from implementations.harness.measure import speed as measured
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import (
+    COLLAPSED,
+    NO_SPEED_UP,
+    TOLERANCES,
+    Dense,
+    Footprint,
+    ModelInfo,
+    Peak,
+    Rate,
+    Record,
+    Speed,
+    TextInfo,
+    Tolerance,
+)
+from implementations.harness.runs import environment
+from implementations.harness.runs.workbench import DENSE, Job, Measured, Setup, Workbench
+
+
+def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | None) -> Record:
+    """Write down one run beside the dense record, which only the dense run itself has not."""
+    setup = bench.setup
+    date = datetime.now(UTC).replace(microsecond=0)
+    key = bench.key(job)
+    run = f"{date:%Y%m%dT%H%M%SZ}-{key[:8]}"
+    weights = Footprint(**_footprint(found))
+    row = (
+        Dense(run=run, values=found.values, footprint=weights)
+        if dense is None
+        else Dense(run=dense.run, values=dense.values, footprint=dense.footprint)
+    )
+    commit, dirty = environment.commit()
+    outcome = found.outcome
+    return Record(
+        run=run,
+        key=key,
+        name=name_of(bench, job),
+        date=date,
+        command=command_of(setup, job),
+        method=job.slug,
+        granularity=granularity_of(job),
+        configuration=job.configuration,
+        changed=tuple(job.changed),
+        asked=outcome.asked if outcome else 0.0,
+        achieved=round(outcome.achieved, 12) if outcome else 0.0,
+        details=plain(outcome.details) if outcome else {},
+        protocol=setup.protocol,
+        seed=job.seed,
+        tasks=setup.tasks,
+        model=ModelInfo(
+            name=bench.model.name,
+            source=setup.model,
+            sha256=bench.model.sha256,
+            family=bench.model.family.name,
+            dtype=setup.dtype,
+            device=bench.device.type,
+            accelerator=bench.model.accelerator.type,
+            parameters=bench.footprint.parameters,
+        ),
+        texts=texts_of(found.samples),
+        disjoint=found.samples.disjoint,
+        values=found.values,
+        dense=row,
+        footprint=weights,
+        speed=speed_of(job, found),
+        sample=found.sample,
+        labels=labels_of(found.values, row.values),
+        warnings=found.warnings,
+        seconds=found.seconds,
+        peak=Peak(**asdict(found.peak)),
+        hardware=bench.hardware,
+        versions=environment.versions(),
+        commit=commit,
+        dirty=dirty,
+        tolerance=tolerances_of(found.values),
+    )
+
+
+def name_of(bench: Workbench, job: Job) -> str:
+    """The file's name: model, share, what is not the default, seed, tasks, dtype, accelerator."""
+    setup = bench.setup
+    parts = [bench.model.name]
+    if job.method is None:
+        parts.append(DENSE)
+    else:
+        pattern = job.configuration.get("pattern")
+        parts.append(pattern.replace(":", "of") if pattern else f"s{job.method.target:g}")
+        parts += [f"{name}{value}" for name, value in job.changed.items()]
+        parts.append(f"seed{job.seed}")
+    parts += setup.tasks
+    if setup.dtype != setup.protocol.dtype:
+        parts.append(setup.dtype)
+    if bench.hardware.accelerator:
+        parts.append(bench.hardware.accelerator)
+    return "-".join(re.sub(r"[^a-z0-9._]+", "-", part.lower()).strip("-") for part in parts)
+
+
+def command_of(setup: Setup, job: Job) -> str:
+    """The command that repeats the run; a protocol that is not built in goes by its file's name."""
+    known = setup.protocol.name in PROTOCOLS
+    words = ["atlas", "run", job.slug]
+    if job.method is not None:
+        pattern = job.configuration.get("pattern")
+        words += ["--pattern", pattern] if pattern else ["--sparsity", f"{job.method.target!r}"]
+        for name, value in job.changed.items():
+            words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
+    words += ["--protocol", setup.protocol.name + ("" if known else ".yaml")]
+    if setup.model != setup.protocol.model:
+        words += ["--model", setup.model]
+    if setup.dtype != setup.protocol.dtype:
+        words += ["--dtype", setup.dtype]
+    words += ["--device", setup.device.partition(":")[0]]
+    if setup.accelerator:
+        words += ["--accelerator", setup.accelerator]
+    for task in setup.tasks:
+        words += ["--tasks", task]
+    if setup.task_folder:
+        words += ["--task-folder", setup.task_folder]
+    return shlex.join([*words, "--seed", str(job.seed)])
+
+
+def granularity_of(job: Job) -> tuple[str, ...]:
+    """What this run removed, which the pattern decides where a method knows both."""
+    if job.method is None:
+        return ()
+    if job.configuration.get("pattern"):
+        return ("semi-structured",)
+    declared = job.method.capabilities.granularity
+    return tuple(g for g in declared if g != "semi-structured" or "unstructured" not in declared)
+
+
+def texts_of(samples: Samples) -> tuple[TextInfo, ...]:
+    """Every text of the run with the place of each window."""
+    roles = {"calibration": samples.calibration} | samples.evaluations
+    return tuple(
+        TextInfo(
+            role=role,
+            source=tokens.source,
+            text_sha256=tokens.text_sha256,
+            ids_sha256=tokens.sha256,
+            samples=tokens.ids.shape[0],
+            length=tokens.ids.shape[1],
+            spans=joined(tokens),
+        )
+        for role, tokens in roles.items()
+    )
+
+
+def joined(tokens: Tokens) -> tuple[tuple[int, int], ...]:
+    """The spans, adjoining ones put together."""
+    spans: list[tuple[int, int]] = []
+    for start, end in tokens.spans:
+        if spans and spans[-1][1] == start:
+            spans[-1] = (spans[-1][0], end)
+        else:
+            spans.append((start, end))
+    return tuple(spans)
+
+
+def speed_of(job: Job, found: Measured) -> Speed:
+    """What there is to say about speed."""
+    if job.method is None:
+        return Speed(note="the dense model is what others are compared with")
+    if not job.method.capabilities.structured:
+        return Speed(note=NO_SPEED_UP)
+    if found.speed is None:
+        return Speed(note="not measured: the model moves to the accelerator block by block")
+    how = found.speed
+    return Speed(
+        note=(
+            f"measured beside the dense model in turn, {how.repeats} repeats, batch {how.batch}, "
+            f"{how.prompt} tokens read and {how.tokens} written, {how.device}, {how.dtype}"
+        ),
+        prefill=_rate(how.prefill),
+        decode=_rate(how.decode),
+    )
+
+
+def labels_of(values: dict[str, float], dense: dict[str, float]) -> tuple[str, ...]:
+    """`collapsed` where a perplexity is more than 50 times the dense one."""
+    collapsed = any(
+        value > COLLAPSED * dense[name] for name, value in values.items() if name.startswith("ppl/")
+    )
+    return ("collapsed",) if collapsed else ()
+
+
+def tolerances_of(values: dict[str, float]) -> dict[str, Tolerance]:
+    """The tolerance of each kind of value in the record."""
+    kinds = ["achieved", *dict.fromkeys(name.partition("/")[0] for name in values)]
+    return {kind: TOLERANCES.get(kind, TOLERANCES["task"]) for kind in kinds}
+
+
+def plain(value: Any) -> Any:
+    """What a method tells, as JSON has it: a number that is not finite becomes a word."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _footprint(found: Measured) -> dict[str, int]:
+    weights = found.footprint
+    return {
+        "parameters": weights.parameters,
+        "nonzero": weights.nonzero,
+        "bytes": weights.bytes,
+        "macs": weights.macs_per_token,
+    }
+
+
+def _rate(rate: measured.Rate) -> Rate:
+    return Rate(
+        dense=rate.dense.median,
+        pruned=rate.pruned.median,
+        ratio=rate.ratio.median,
+        low=rate.ratio.low,
+        high=rate.ratio.high,
+    )

@@ -1,0 +1,27 @@
+"""What the contract finds of each method, written beside its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from implementations.harness.contract.cases import support
+from implementations.harness.progress import track
+from implementations.harness.prune.method import get, methods
+from implementations.harness.results.record import IMPLEMENTATIONS, layout, write_whole
+from implementations.harness.runs import environment
+
+
+def write_support(slug: str | None = None) -> list[Path]:
+    """Write `records/support.json` of one method, or of all, and return the files.
+
+    Raises:
+        BadInput: unknown method, or outside a checkout.
+    """
+    environment.require_checkout("atlas support")
+    slugs = methods() if slug is None else [get(slug).slug()]
+    paths = []
+    for name in track(slugs, "trying every family and pattern"):
+        path = IMPLEMENTATIONS / name / "records" / "support.json"
+        write_whole(path, layout(support(name)) + "\n")
+        paths.append(path)
+    return paths

@@ -1,0 +1,125 @@
+"""Many runs: what has a record is skipped, what fails is reported, the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from implementations.harness.model.devices import device_named
+from implementations.harness.progress import track
+from implementations.harness.results.record import Record, load_records, publish_record, save_record
+from implementations.harness.runs import environment, workers
+from implementations.harness.runs.recording import make_record
+from implementations.harness.runs.run import check_outputs, check_tasks, dense_record
+from implementations.harness.runs.workbench import Job, Setup, Workbench
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a sweep did: the records that there are of its runs now, and what went wrong."""
+
+    records: tuple[Record, ...]
+    skipped: int
+    """Records that were there before."""
+    failures: tuple[tuple[Job, str], ...]
+
+
+def sweep(
+    jobs: Sequence[Job],
+    setup: Setup,
+    *,
+    runs: Path,
+    count: int = 1,
+    ray: bool = False,
+    publish: bool = False,
+) -> Summary:
+    """Do all jobs that have no record under `runs` yet, in `count` workers.
+
+    The dense model is measured once, first. Records are written as they come, so that a sweep
+    that is killed goes on where it was. With `publish` all records of the sweep, those that were
+    there before included, are put into the methods' folders at the end.
+
+    Raises:
+        BadInput: the model, protocol or folder will not do; a single job that will not do is
+            among the failures instead.
+        Unavailable: something the whole sweep needs is missing.
+    """
+    _check(setup, runs, ray, publish)
+    bench = Workbench(setup)
+    have = {record.key: record for record in load_records([runs / setup.protocol.name])}
+    keys = [bench.key(job) for job in jobs]
+    skipped = sum(key in have for key in keys)
+    dense = dense_record(bench, runs).record
+    have[dense.key] = dense
+    todo = [job for job, key in zip(jobs, keys, strict=True) if key not in have]
+    handle = Pruner(bench, dense) if count == 1 and not ray else None
+    del bench  # workers of their own load the model themselves
+    failures = []
+    for done in track(_execute(todo, setup, dense, handle, count, ray), "runs", len(todo)):
+        if done.result is None:
+            failures.append((todo[done.index], done.error or "no result"))
+        else:
+            save_record(done.result, runs)
+            have[done.result.key] = done.result
+    records = tuple(have[key] for key in dict.fromkeys(keys) if key in have)
+    if publish:
+        for record in {record.key: record for record in (dense, *records)}.values():
+            publish_record(record)
+    return Summary(records, skipped, tuple(failures))
+
+
+class Pruner:
+    """Does jobs in a worker with a model loaded there once."""
+
+    def __init__(self, bench: Workbench, dense: Record) -> None:
+        self.bench, self.dense = bench, dense
+
+    def __call__(self, job: Job) -> Record:
+        """Run one job; what it raises is the job's failure."""
+        if job.method is None:
+            return self.dense
+        found, _ = self.bench.measure(job.method, job.seed)
+        return make_record(self.bench, job, found, self.dense)
+
+
+def make_pruner(setup: Setup, dense: Record, number: int) -> Pruner:
+    """Load the model in worker `number`, on its own accelerator where there are several."""
+    return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense)
+
+
+def device_of(device: str, number: int) -> str:
+    """Share the accelerators of this machine out among workers; one that is numbered is meant."""
+    found = device_named(device)
+    if found.type == "cpu" or found.index is not None:
+        return device
+    return f"{found.type}:{number % torch.accelerator.device_count()}"
+
+
+def _check(setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
+    check_outputs(runs, None)
+    check_tasks(setup)
+    if ray:
+        workers.check_ray()
+    if publish:
+        environment.require_checkout("--publish")
+
+
+def _execute(
+    jobs: Sequence[Job],
+    setup: Setup,
+    dense: Record,
+    handle: Pruner | None,
+    count: int,
+    ray: bool,
+) -> Iterator[workers.Done[Record]]:
+    if handle is not None:
+        return workers.here(jobs, handle)
+    make = partial(make_pruner, setup, dense)
+    if ray:
+        accelerators = 0 if device_named(setup.device).type == "cpu" else 1
+        return workers.on_ray(jobs, make, count, accelerators=accelerators)
+    return workers.in_processes(jobs, make, count)

@@ -1,0 +1,345 @@
+"""`atlas` as its users meet it: a process with options, exit codes, messages and signals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from implementations.harness.cli.commands import app
+from implementations.harness.results.record import load_record, load_records
+
+
+class Finished(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+METRIC = "ppl/evaluation/32"
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def inside(*arguments: object) -> Finished:
+    """Run `atlas` in this process: for what is refused, where others would import torch anew."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    return Finished(done.exit_code, done.stdout, done.stderr)
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait for what `process` is to bring about, minutes on a machine that is busy."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def ran(world, atlas, tmp_path_factory):
+    """One pruned and saved model, for the commands that look at what is there."""
+    folder = tmp_path_factory.mktemp("ran")
+    done = atlas(
+        *("run", "flap", "--sparsity", 0.3, "--set", "compensate=false"),
+        *("--protocol", world.protocol, "--runs", folder / "runs", "--save", folder / "model"),
+    )
+    return folder, done
+
+
+def test_help_names_every_command(atlas):
+    done = atlas("--help")
+    assert done.code == 0
+    for command in ("methods", "run", "sweep", "leaderboard", "verify", "generate", "support"):
+        assert command in done.out
+
+
+def test_methods_lists_all_and_shows_one(atlas):
+    done = atlas("methods", "--json")
+    assert {one["slug"] for one in json.loads(done.out)} >= {"magnitude", "wanda", "sparsegpt"}
+    one = atlas("methods", "sparsegpt")
+    assert one.code == 0
+    for word in ("damping", "0.01", "block_size", "128", "pattern", "Differences from the paper"):
+        assert word in one.out
+
+
+def test_run_shows_the_dense_row_and_writes_a_record(ran):
+    folder, done = ran
+    assert done.code == 0, done.err
+    for word in ("flap", "30 %", METRIC, "dense", "pruned", "decode", "the river"):
+        assert word in done.out
+    record = load_record(folder / "runs/tiny/flap/tiny-s0.3-compensatefalse-seed0.json")
+    assert record.configuration["compensate"] is False
+    assert "--set compensate=false" in record.command
+    assert f"record: {folder}/runs" in done.out
+    assert (folder / "model" / "model.safetensors").exists()
+
+
+def test_run_prints_json_alone(world, atlas, tmp_path):
+    done = atlas(
+        *("run", "wanda", "--pattern", "2:4", "--json"),
+        *("--protocol", world.protocol, "--runs", tmp_path, "--seed", 2),
+    )
+    assert done.code == 0
+    printed = json.loads(done.out)
+    (path,) = (tmp_path / "tiny" / "wanda").iterdir()
+    assert path.name == "tiny-2of4-seed2.json"
+    assert printed == json.loads(path.read_text())
+
+
+def test_generate_continues_a_saved_model(ran, atlas):
+    folder, _ = ran
+    shown = atlas("generate", folder / "model", "the winter", "--tokens", 5)
+    assert shown.code == 0, shown.err
+    assert "the winter" in shown.out
+    assert "tokens/s" in shown.out
+    found = json.loads(inside("generate", folder / "model", "the winter", "--json").out)
+    assert found["prompt"] == "the winter"
+    assert found["tokens_per_second"] > 0
+
+
+def test_verify_confirms_and_finds_what_is_off(ran, atlas, tmp_path):
+    folder, _ = ran
+    path = next((folder / "runs/tiny/flap").iterdir())
+    assert atlas("verify", path).code == 0
+    record = load_record(path)
+    off = record.model_copy(update={"values": {METRIC: 1.1 * record.values[METRIC]}})
+    (tmp_path / "off.json").write_text(off.to_json())
+    done = atlas("verify", tmp_path / "off.json")
+    assert done.code == 1
+    assert "off" in done.out
+    assert "Traceback" not in done.err
+
+
+def test_leaderboard_in_every_form(ran, atlas):
+    folder, _ = ran
+    here = ("leaderboard", "--runs", folder / "runs", "--protocol", "tiny")
+    table = atlas(*here)
+    assert table.code == 0
+    assert table.out.index("dense") < table.out.index("flap")
+    lines = list(csv.DictReader(io.StringIO(atlas(*here, "--csv").out)))
+    assert [line["method"] for line in lines] == ["dense", "flap"]
+    rows = json.loads(atlas(*here, "--json", "--sort", "sparsity", "--sparsity", "0.2-0.4").out)
+    assert [row["method"] for row in rows] == ["dense", "flap"]
+    wrong = atlas(*here, "--sort", "colour")
+    assert wrong.code == 2
+    assert "there are method" in wrong.err
+    none = atlas("leaderboard", "--runs", folder / "none", "--protocol", "none")
+    assert none.code == 0
+    assert "no record" in none.out
+
+
+def test_a_sweep_from_a_file_and_again(world, atlas, tmp_path):
+    plan = tmp_path / "sweep.yaml"
+    plan.write_text(
+        f"protocol: {world.protocol}\nruns:\n"
+        "  - dense\n  - {method: [magnitude, wanda], sparsity: 0.5}\n"
+        "  - {method: wanda, pattern: '2:5'}\n"
+    )
+    done = atlas("sweep", "--file", plan, "--runs", tmp_path / "runs")
+    assert done.code == 1  # one of them cannot be
+    assert "wanda 2:5 seed 0: pattern 2:5 does not divide" in done.err
+    assert "3 new records, 0 there before, 1 failed" in done.out
+    assert len(load_records([tmp_path / "runs"])) == 3
+    again = atlas("sweep", "--file", plan, "--runs", tmp_path / "runs", "--json")
+    assert len(json.loads(again.out)) == 3
+
+
+BAD = {
+    "sparsity too large": (["run", "wanda", "--sparsity", "1.5"], "sparsity: Input should be"),
+    "sparsity negative": (["run", "wanda", "--sparsity=-0.1"], "sparsity: Input should be"),
+    "sparsity nan": (["run", "wanda", "--sparsity", "nan"], "sparsity: Input should be"),
+    "sparsity no number": (["run", "wanda", "--sparsity", "half"], "valid number"),
+    "pattern 5:4": (["run", "wanda", "--pattern", "5:4"], "5:4"),
+    "pattern 0:4": (["run", "wanda", "--pattern", "0:4"], "0:4"),
+    "pattern x": (["run", "wanda", "--pattern", "x"], "KEEP:GROUP"),
+    "both shares": (["run", "wanda", "--pattern", "2:4", "--sparsity", "0.7"], "contradicts"),
+    "unknown method": (["run", "sparsgpt"], "did you mean 'sparsegpt'"),
+    "unknown command": (["prune"], "prune"),
+    "unknown parameter": (["run", "sparsegpt", "--set", "dampign=1"], "did you mean 'damping'"),
+    "unknown protocol": (["run", "wanda", "--protocol", "smoll"], "did you mean 'smol'"),
+    "no model": (["run", "wanda", "--protocol", "paper"], "--model"),
+    "unknown device": (["run", "wanda", "--device", "nowhere"], "nowhere"),
+    "seed negative": (["run", "wanda", "--seed=-1"], "seed"),
+    "no such record": (["verify", "nowhere.json"], "nowhere.json"),
+    "sweep of nothing": (["sweep"], "no method"),
+    "sweep of both": (["sweep", "wanda", "--file", "x.yaml"], "leave out"),
+    "methods": (["methods", "wnada"], "did you mean 'wanda'"),
+    "support": (["support", "wnada"], "did you mean 'wanda'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD)
+def test_wrong_use_is_exit_2_with_one_message_and_nothing_written(case, monkeypatch, tmp_path):
+    arguments, message = case
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    done = inside(*arguments)
+    assert done.code == 2
+    assert message in done.err
+    assert done.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_process_ends_with_that_code_and_without_a_traceback(atlas, tmp_path):
+    for arguments in (["run", "sparsgpt"], ["run", "wanda", "--protocol", "smoll"], ["prune"]):
+        done = atlas(*arguments, cwd=tmp_path)
+        assert done.code == 2
+        assert done.out == ""
+        assert "Traceback" not in done.err
+        assert list(tmp_path.iterdir()) == []
+
+
+def without_weights(model: Path) -> None:
+    (model / "model.safetensors").unlink()
+
+
+def truncated(model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def without_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+
+
+def of_another_family(model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_weights, "holds no weights"),
+        (truncated, "truncated"),
+        (without_tokenizer, "tokenizer"),
+        (of_another_family, "'gpt2' is not supported; supported are llama"),
+    ],
+)
+def test_a_model_that_will_not_do_is_named(damage, message, world, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(world.model, model)
+    damage(model)
+    done = inside(
+        *("run", "magnitude", "--protocol", world.protocol, "--model", model),
+        *("--runs", tmp_path / "runs"),
+    )
+    assert done.code == 2
+    assert message in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_newer_record_is_refused_by_the_leaderboard(ran, atlas, tmp_path):
+    folder, _ = ran
+    path = next((folder / "runs/tiny/flap").iterdir())
+    newer = json.loads(path.read_text()) | {"schema_version": 99}
+    (tmp_path / "newer.json").write_text(json.dumps(newer))
+    done = atlas("leaderboard", "--runs", tmp_path)
+    assert done.code == 2
+    assert "newer than" in done.err
+
+
+def test_folders_that_will_not_do_are_refused(world, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious").write_text("")
+    base = ("run", "wanda", "--protocol", world.protocol, "--runs")
+    taken = inside(*base, tmp_path / "runs", "--save", tmp_path / "full")
+    assert taken.code == 2
+    assert "not empty" in taken.err
+    (tmp_path / "file").write_text("")
+    blocked = inside(*base, tmp_path / "file" / "runs")
+    assert blocked.code == 2
+    assert "is a file" in blocked.err
+    assert [p.name for p in files(tmp_path)] == ["file", "precious"]
+
+
+def test_no_network_is_exit_1_within_ten_seconds_of_work(world, atlas, tmp_path):
+    unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    done = atlas(
+        *("run", "wanda", "--model", "org/name", "--protocol", world.protocol),
+        *("--runs", tmp_path / "runs"),
+        variables=unreachable,
+    )
+    assert done.code == 1
+    assert "org/name" in done.err
+    assert "out of reach" in done.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def slow(world) -> Path:
+    """A protocol whose structured runs measure speed for minutes."""
+    return world.write_protocol("slow", speed={"prompt": 8, "tokens": 100, "repeats": 10_000})
+
+
+def test_ctrl_c_leaves_nothing_half_written(slow, start, tmp_path):
+    process = start(
+        *("run", "shortgpt", "--sparsity", 0.5, "--protocol", slow),
+        *("--runs", tmp_path / "runs", "--save", tmp_path / "model"),
+    )
+    dense = tmp_path / "runs/slow/dense/tiny-dense.json"
+    wait_for(dense.exists, process)  # pruning and the long speed test come next
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert files(tmp_path) == [dense]
+    load_record(dense)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_killed_sweep_goes_on_where_it_was(count, world, atlas, start, tmp_path):
+    shares = [f"--sparsity={i / 40}" for i in range(1, 31)]
+    command = ("sweep", "magnitude", *shares, "--protocol", world.protocol, "--workers", count)
+    runs = tmp_path / "runs"
+    process = start(*command, "--runs", runs)
+    pruned = runs / "tiny" / "magnitude"
+    wait_for(lambda: len(list(pruned.glob("t*.json"))) >= 3, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=120)
+    there = len(list(pruned.glob("t*.json")))
+    assert 3 <= there < 30
+    assert len(load_records([runs])) == there + 1  # all whole, with the dense one
+    before = {path: path.stat().st_mtime_ns for path in files(runs)}
+    done = atlas(*command, "--runs", runs)
+    assert done.code == 0, done.err
+    assert f"{30 - there} new records, {there} there before, 0 failed" in done.out
+    assert all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert len(load_records([runs])) == 31
+
+
+def test_ctrl_c_ends_a_sweep_with_its_workers(slow, start, tmp_path):
+    shares = [f"--sparsity={share}" for share in (0.5, 0.4)]
+    process = start(
+        *("sweep", "magnitude", "shortgpt", *shares, "--protocol", slow, "--workers", 2),
+        *("--runs", tmp_path / "runs"),
+    )
+    done = tmp_path / "runs" / "slow" / "magnitude"
+    wait_for(lambda: len(list(done.glob("t*.json"))) == 2, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+    assert len(load_records([tmp_path / "runs"])) == 3
+    assert all(path.suffix == ".json" for path in files(tmp_path))

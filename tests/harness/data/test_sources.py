@@ -1,0 +1,253 @@
+"""Texts from local files, and from the hub.
+
+The hub itself is not asked: a server of this test answers in its place, with small files in the
+layout of the real data sets (WikiText as parquet, C4 as gzipped JSON lines), so that the real
+`huggingface_hub` and `datasets` run from the request to the text. What it cannot show is that the
+hub still keeps its files under these names.
+"""
+
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from implementations.harness.data.sources import articles, read_documents, read_text
+from implementations.harness.errors import BadInput, Unavailable
+
+ROOT = Path(__file__).parents[3]
+WIKITEXT = "datasets/Salesforce/wikitext/resolve/main/wikitext-2-raw-v1"
+C4 = "datasets/allenai/c4/resolve/main/en"
+
+# Reads a source and prints what it is as JSON, or the error and the seconds until it came.
+READ = """
+import json, sys, time
+from implementations.harness.data import sources
+from implementations.harness.errors import AtlasError
+began = time.monotonic()
+try:
+    result = getattr(sources, sys.argv[1])(sys.argv[2])
+    print(json.dumps(result if isinstance(result, str) else list(result)))
+except AtlasError as error:
+    name = type(error).__name__
+    print(json.dumps({"error": name, "message": str(error), "seconds": time.monotonic() - began}))
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as a download of one file needs."""
+
+    def __init__(self, *arguments, folder):
+        self.folder = folder
+        super().__init__(*arguments)
+
+    def do_HEAD(self):
+        path = self.folder / self.path.lstrip("/")
+        content = path.read_bytes() if path.is_file() else b""
+        self.send_response(200 if path.exists() else 404)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("ETag", f'"{path.name}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.end_headers()
+        return content
+
+    def do_GET(self):
+        self.wfile.write(self.do_HEAD())
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Environment of a process for which a local server is the hub; files lie in `hub/`."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, folder=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    yield {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
+    server.shutdown()
+    server.server_close()
+
+
+def read(function, source, environment):
+    """Run `function` of sources.py in a process of its own: the hub's settings are read once."""
+    child = subprocess.run(
+        [sys.executable, "-c", READ, function, source],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert child.returncode == 0, child.stderr
+    return json.loads(child.stdout)
+
+
+def write_c4(folder, shard, texts):
+    (folder / C4).mkdir(parents=True, exist_ok=True)
+    with gzip.open(folder / C4 / f"c4-{shard}.json.gz", "wt") as file:
+        for text in texts:
+            row = {"text": text, "timestamp": "2019-04-25T12:57:54Z", "url": "http://a.example"}
+            file.write(json.dumps(row) + "\n")
+
+
+def write_file(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+class TestHub:
+    @pytest.fixture(autouse=True)
+    def needs_datasets(self):
+        pytest.importorskip("datasets", reason="the extra `hub` is not installed")
+
+    def test_wikitext2_is_joined_by_blank_lines(self, hub, tmp_path):
+        import pyarrow
+        import pyarrow.parquet
+
+        (tmp_path / "hub" / WIKITEXT).mkdir(parents=True)
+        lines = ["", " = Title = \n", "", " A line . \n"]
+        file = tmp_path / "hub" / WIKITEXT / "test-00000-of-00001.parquet"
+        pyarrow.parquet.write_table(pyarrow.table({"text": lines}), file)
+        expected = "\n\n".join(lines)
+        assert read("read_text", "wikitext2", hub) == expected
+        assert read("read_text", "wikitext2", hub | {"HF_HUB_OFFLINE": "1"}) == expected
+
+    def test_c4_validation_is_its_first_1100_documents_joined_by_spaces(self, hub, tmp_path):
+        texts = [f"Document {number}." for number in range(1200)]
+        write_c4(tmp_path / "hub", "validation.00000-of-00008", texts)
+        assert read("read_text", "c4-validation", hub) == " ".join(texts[:1100])
+
+    def test_c4_train_is_its_first_shard(self, hub, tmp_path):
+        texts = ["One.", "Two\n\nlines.", "Drei: ä"]
+        write_c4(tmp_path / "hub", "train.00000-of-01024", texts)
+        assert read("read_documents", "c4-train", hub) == texts
+
+    def test_damaged_file_is_named(self, hub, tmp_path):
+        (tmp_path / "hub" / WIKITEXT).mkdir(parents=True)
+        write_file(tmp_path / "hub" / WIKITEXT, "test-00000-of-00001.parquet", "not parquet")
+        answer = read("read_text", "wikitext2", hub)
+        assert answer["error"] == "Unavailable"
+        assert "test-00000-of-00001.parquet cannot be read" in answer["message"]
+
+    def test_file_that_the_hub_does_not_have(self, hub):
+        answer = read("read_text", "wikitext2", hub)
+        assert answer["error"] == "Unavailable"
+        assert "could not be fetched from the hub" in answer["message"]
+
+    def test_offline_switch(self, hub):
+        answer = read("read_text", "wikitext2", hub | {"HF_HUB_OFFLINE": "1"})
+        assert answer["error"] == "Unavailable"
+        assert "HF_HUB_OFFLINE is set" in answer["message"]
+
+    @pytest.mark.parametrize(
+        "endpoint", ["http://127.0.0.1:9", "http://hub.invalid", "http://192.0.2.1"]
+    )
+    def test_unreachable_hub_is_reported_within_10_seconds(self, hub, endpoint):
+        """A closed port, a name that does not resolve, an address that nobody has."""
+        no_proxy = {"NO_PROXY": "*", "no_proxy": "*"}
+        answer = read("read_documents", "c4-train", hub | no_proxy | {"HF_ENDPOINT": endpoint})
+        assert answer["error"] == "Unavailable"
+        assert f"{endpoint} is out of reach" in answer["message"]
+        assert "HF_ENDPOINT" in answer["message"]
+        assert answer["seconds"] < 10
+
+    def test_silent_hub_is_reported_within_10_seconds(self, hub):
+        with socket.create_server(("127.0.0.1", 0)) as server:  # connects, never answers
+            endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+            answer = read("read_text", "wikitext2", hub | {"HF_ENDPOINT": endpoint})
+        assert "is out of reach" in answer["message"]
+        assert answer["seconds"] < 10
+
+
+def test_without_datasets_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # what Python does for a missing module
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"pip install 'pruning-atlas\[hub\]'"):
+        read_text("wikitext2")
+    assert time.monotonic() - began < 1
+
+
+def test_articles_keep_titles_and_are_not_stripped():
+    dump = (
+        '<doc id="1" url="u" title="A">\nA\n\nFirst. \n\n</doc>\n'
+        '<doc id="2" url="u" title="B">\nB\n</doc>\n'
+    )
+    assert articles(dump) == ["A\n\nFirst. \n\n", "B\n"]
+
+
+def test_text_file_keeps_its_bytes(tmp_path):
+    content = " a\r\n\n\tö \n"
+    assert read_text(write_file(tmp_path, "a.txt", content)) == content
+
+
+def test_byte_order_mark_is_no_text(tmp_path):
+    assert read_text(write_file(tmp_path, "a.txt", b"\xef\xbb\xbfabc")) == "abc"
+
+
+def test_json_lines(tmp_path):
+    content = '{"text": "one\\u2028", "id": 1}\n\n{"text": "two"}\r\n'
+    path = write_file(tmp_path, "a.jsonl", content)
+    assert read_documents(path) == ["one\u2028", "two"]
+    assert read_text(path) == "one\u2028\n\ntwo"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"content": "b"}', "line 3: no field `text`"),
+        ('{"text": 3}', "line 3: no field `text` with a string"),
+        ('["text"]', "line 3: no field `text`"),
+        ('{"text": "b"', "line 3: not JSON"),
+    ],
+)
+def test_json_lines_name_the_bad_line(tmp_path, line, message):
+    path = write_file(tmp_path, "a.jsonl", f'{{"text": "a"}}\n\n{line}\n')
+    for function in (read_text, read_documents):
+        with pytest.raises(BadInput, match=rf"a\.jsonl, {message}"):
+            function(path)
+
+
+def test_not_utf8(tmp_path):
+    path = write_file(tmp_path, "a.txt", b"abc\xff")
+    with pytest.raises(BadInput, match=r"a\.txt is not UTF-8 \(byte 3: .*convert it"):
+        read_text(path)
+
+
+def test_unreadable_file(tmp_path):
+    if os.name != "posix" or not Path("/proc/self/mem").exists():
+        pytest.skip("needs a file that opens and cannot be read")
+    (tmp_path / "a.txt").symlink_to("/proc/self/mem")
+    with pytest.raises(BadInput, match=r"a\.txt cannot be read: Input/output error"):
+        read_text(str(tmp_path / "a.txt"))
+
+
+@pytest.mark.parametrize("function", [read_text, read_documents])
+def test_missing_file(tmp_path, function):
+    with pytest.raises(BadInput, match=r"nowhere\.jsonl is not a file"):
+        function(str(tmp_path / "nowhere.jsonl"))
+
+
+def test_unknown_source(tmp_path):
+    with pytest.raises(BadInput, match="unknown source 'wikipaedia': use wikipedia, c4, wikitext2"):
+        read_text("wikipaedia")
+    with pytest.raises(BadInput, match=r"unknown source .*: use c4-train or a \.jsonl file"):
+        read_documents("wikipedia")
+    with pytest.raises(BadInput, match="unknown source"):
+        read_text(str(tmp_path))  # a folder
+
+
+def test_one_text_has_no_documents(tmp_path):
+    with pytest.raises(BadInput, match=r"documents come from c4-train or a \.jsonl file"):
+        read_documents(write_file(tmp_path, "a.txt", "abc"))

@@ -1,0 +1,309 @@
+"""Tokens: how they are cut, where they came from, what is refused."""
+
+import hashlib
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from implementations.harness.data.text import (
+    Text,
+    Tokens,
+    check_disjoint,
+    check_vocabulary,
+    load_text,
+    random_documents,
+    random_windows,
+    tokenize,
+    windows,
+)
+from implementations.harness.download.embedded import embedded_model
+from implementations.harness.errors import BadInput
+
+TEXT = Text("made", "0123456789" * 10)
+IDS = torch.arange(100)
+BOS = 256
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """One token for each byte, and a BOS that it adds where it may; at most 16 tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {symbol: index for index, symbol in enumerate(alphabet)} | {"<s>": BOS}
+    backend = Tokenizer(models.BPE(vocabulary, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", BOS)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        model_max_length=16,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def tokens_of(ids, start=0, text="made"):
+    """Samples [samples, length] that lie one after another in `text` from `start` on."""
+    ids = torch.as_tensor(ids)
+    samples, length = ids.shape
+    spans = tuple((start + i * length, start + (i + 1) * length) for i in range(samples))
+    return Tokens(ids, text, spans, hashlib.sha256(text.encode()).hexdigest())
+
+
+def random_ids(samples, length, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 50_000, (samples, length), generator=generator)
+
+
+class TestTokenize:
+    def test_no_bos_and_nothing_lost(self, tokenizer):
+        assert tokenizer("ab")["input_ids"][0] == BOS  # it would add one
+        ids = tokenize(Text("made", " a\n\nb é"), tokenizer)
+        assert ids.dtype == torch.int64
+        assert BOS not in ids
+        assert tokenizer.decode(ids) == " a\n\nb é"
+
+    def test_long_text_brings_no_warning(self, tokenizer, caplog, recwarn):
+        assert len(tokenize(TEXT, tokenizer)) == 100 > tokenizer.model_max_length
+        assert not caplog.records
+        assert not recwarn.list
+
+    def test_empty_text(self, tokenizer):
+        with pytest.raises(BadInput, match="blank is empty"):
+            tokenize(Text("blank", ""), tokenizer)
+
+    def test_model_without_tokenizer(self):
+        with pytest.raises(BadInput, match="without a tokenizer"):
+            tokenize(TEXT, None)
+
+
+class TestWindows:
+    def test_first(self):
+        cut = windows(TEXT, IDS, 30, 2)
+        assert cut.ids.tolist() == [list(range(30)), list(range(30, 60))]
+        assert cut.spans == ((0, 30), (30, 60))
+        assert cut.source == "made"
+        assert cut.text_sha256 == hashlib.sha256(TEXT.text.encode()).hexdigest()
+
+    def test_last_counts_full_windows_from_the_start(self):
+        assert windows(TEXT, IDS, 30, 2, where="last").spans == ((30, 60), (60, 90))
+
+    def test_all_drops_the_rest(self):
+        assert windows(TEXT, IDS, 30).spans == ((0, 30), (30, 60), (60, 90))
+
+    @pytest.mark.parametrize("count", [None, 1, 3])
+    def test_too_short_says_found_and_needed(self, count):
+        needed = 120 * (count or 1)
+        message = f"made is too short: 100 tokens found, {needed} needed for {count or 1} windows"
+        with pytest.raises(BadInput, match=message):
+            windows(TEXT, IDS, 120, count)
+
+    @pytest.mark.parametrize(("length", "count"), [(0, 1), (-1, None), (4, 0)])
+    def test_nonsense(self, length, count):
+        with pytest.raises(BadInput, match="must be at least 1"):
+            windows(TEXT, IDS, length, count)
+
+
+class TestRandomWindows:
+    def test_same_seed_same_windows(self):
+        first, again, other = (random_windows(TEXT, IDS, 10, 8, seed) for seed in (0, 0, 1))
+        assert first.sha256 == again.sha256
+        assert first.sha256 != other.sha256
+
+    def test_pinned(self):
+        """The generator's stream is part of the protocol: a change must be seen."""
+        starts = [start for start, _ in random_windows(TEXT, IDS, 10, 5, 0).spans]
+        assert starts == [81, 80, 14, 16, 64]
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.integers(1, 100), st.integers(1, 100), st.integers(0, 2**32))
+    def test_never_beyond_stop(self, length, stop, seed):
+        if length > stop:
+            with pytest.raises(BadInput, match="too short"):
+                random_windows(TEXT, IDS, length, 3, seed, stop)
+            return
+        cut = random_windows(TEXT, IDS, length, 3, seed, stop)
+        assert all(0 <= start < end <= stop for start, end in cut.spans)
+        assert cut.ids.tolist() == [list(range(*span)) for span in cut.spans]
+
+    def test_every_start_occurs(self):
+        cut = random_windows(TEXT, IDS, 97, 200, 0)
+        assert {start for start, _ in cut.spans} == {0, 1, 2, 3}
+
+
+class TestRandomDocuments:
+    DOCUMENTS = ("", "short", *(letter * 5 + "0123456789" for letter in "abcdef"))
+
+    def test_crops_of_long_enough_documents(self, tokenizer):
+        cut = random_documents("made", self.DOCUMENTS, tokenizer, 8, 6, seed=0)
+        crops = [tokenizer.decode(row) for row in cut.ids]
+        assert all(any(crop in document for document in self.DOCUMENTS) for crop in crops)
+        assert cut.sha256 == random_documents("made", self.DOCUMENTS, tokenizer, 8, 6, 0).sha256
+        assert cut.sha256 != random_documents("made", self.DOCUMENTS, tokenizer, 8, 6, 1).sha256
+
+    def test_no_document_twice_and_spans_one_after_another(self, tokenizer):
+        cut = random_documents("made", self.DOCUMENTS, tokenizer, 14, 6, seed=0)
+        # 14 of 15 bytes keep the letters: each crop tells its document.
+        assert {tokenizer.decode(row)[1] for row in cut.ids} == set("abcdef")
+        assert [start // 15 for start, _ in cut.spans] == list(range(6))
+
+    def test_spans_refer_to_the_chosen_documents(self, tokenizer):
+        documents = ("x" * 20, "y" * 20)
+        cut = random_documents("made", documents, tokenizer, 8, 2, seed=3)
+        order = [tokenizer.decode(row)[0] for row in cut.ids]
+        joined = order[0] * 20 + order[1] * 20
+        assert [joined[start:end] for start, end in cut.spans] == [letter * 8 for letter in order]
+
+    def test_too_few(self, tokenizer):
+        with pytest.raises(BadInput, match="6 documents of more than 8 tokens, but 7 are needed"):
+            random_documents("made", self.DOCUMENTS, tokenizer, 8, 7, seed=0)
+
+    def test_a_document_of_exactly_the_length_is_not_longer(self, tokenizer):
+        with pytest.raises(BadInput, match="0 documents of more than 5 tokens"):
+            random_documents("made", ("12345",), tokenizer, 5, 1, seed=0)
+
+
+class TestTokens:
+    def test_batches(self):
+        tokens = tokens_of(torch.arange(20).reshape(5, 4))
+        assert [len(batch) for batch in tokens.batches()] == [4, 1]
+        assert [len(batch) for batch in tokens.batches(2)] == [2, 2, 1]
+        assert torch.cat(list(tokens.batches(3))).equal(tokens.ids)
+        with pytest.raises(BadInput, match="batch size 0"):
+            list(tokens.batches(0))
+
+    def test_hash_is_of_ids_and_shape(self):
+        ids = torch.arange(8).reshape(2, 4)
+        hashes = {
+            tokens_of(ids).sha256,
+            tokens_of(ids, start=4).sha256,  # other place, same ids
+            tokens_of(ids.reshape(4, 2)).sha256,
+            tokens_of(ids + 1).sha256,
+        }
+        assert len(hashes) == 3
+
+    def test_hash_is_pinned(self):
+        """Records hold it, so that it must never change: SHA-256 of "[1, 2]", 1 and 2 as int64."""
+        expected = hashlib.sha256(b"[1, 2]" + b"\1" + bytes(7) + b"\2" + bytes(7)).hexdigest()
+        assert tokens_of([[1, 2]]).sha256 == expected
+
+    def test_from_ids(self):
+        tokens = Tokens.from_ids(torch.arange(8).reshape(2, 4), source="drawn")
+        assert tokens.spans == ((0, 4), (4, 8))
+        assert tokens.text_sha256 == tokens.sha256
+
+    @pytest.mark.parametrize(
+        ("ids", "spans", "message"),
+        [
+            (torch.zeros(4, dtype=torch.int64), ((0, 4),), "must be int64"),
+            (torch.zeros(1, 4), ((0, 4),), "must be int64"),
+            (torch.zeros(0, 4, dtype=torch.int64), (), "no tokens from made"),
+            (torch.zeros(2, 0, dtype=torch.int64), ((0, 0), (0, 0)), "no tokens from made"),
+            (torch.zeros(2, 4, dtype=torch.int64), ((0, 4),), "1 spans do not fit"),
+            (torch.zeros(1, 4, dtype=torch.int64), ((0, 5),), "spans do not fit"),
+        ],
+    )
+    def test_nonsense(self, ids, spans, message):
+        with pytest.raises(BadInput, match=message):
+            Tokens(ids, "made", spans, "")
+
+    def test_no_batch(self):
+        with pytest.raises(BadInput, match="batch_size is 0"):
+            Tokens(torch.zeros(1, 4, dtype=torch.int64), "made", ((0, 4),), "", batch_size=0)
+
+
+class TestDisjoint:
+    def test_same_text_overlapping(self):
+        ids = random_ids(2, 10)
+        with pytest.raises(BadInput, match=r"\[10, 20\).*\[19, 29\) of made overlap"):
+            check_disjoint(tokens_of(ids), tokens_of(random_ids(2, 10, 1), start=19))
+
+    def test_same_text_adjoining(self):
+        ids = random_ids(4, 10)
+        check_disjoint(tokens_of(ids[:2]), tokens_of(ids[2:], start=20))
+
+    def test_different_texts(self):
+        check_disjoint(tokens_of(random_ids(8, 512)), tokens_of(random_ids(8, 1024, 1), text="b"))
+
+    @pytest.mark.parametrize("length", [4, 64, 200])
+    def test_identical_window_in_another_text(self, length):
+        calibration, evaluation = random_ids(4, length), random_ids(4, length, 1)
+        evaluation[3] = calibration[1]
+        span = rf"made \[{length}, {2 * length}\)"
+        with pytest.raises(BadInput, match=f"calibration .made. .*copy.* share tokens of {span}"):
+            check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="copy"))
+
+    @pytest.mark.parametrize("offset", [0, 1, 99, 100, 101, 199, 200])
+    def test_sample_across_two_windows_of_a_copy(self, offset):
+        """However it lies in the evaluated stretch, one of its halves is inside a window."""
+        stretch = random_ids(1, 400)[0]
+        sample = stretch[offset : offset + 200].reshape(1, 200)
+        with pytest.raises(BadInput, match="take different texts"):
+            check_disjoint(tokens_of(sample), tokens_of(stretch.reshape(2, 200), text="copy"))
+
+    def test_short_evaluation_inside_a_long_calibration_sample(self):
+        calibration = random_ids(2, 1024)
+        evaluation = calibration[1, 300:428].reshape(1, 128)
+        with pytest.raises(BadInput, match="share tokens of copy"):
+            check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="copy"))
+
+    def test_a_few_tokens_in_common_are_no_overlap(self):
+        calibration, evaluation = random_ids(2, 256), random_ids(2, 256, 1)
+        evaluation[0, :60] = calibration[0, :60]
+        check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="other"))
+
+
+class TestVocabulary:
+    def test_inside(self):
+        check_vocabulary(tokens_of([[0, 9]]), 10)
+
+    @pytest.mark.parametrize("bad", [10, -1])
+    def test_outside_names_id_and_place(self, bad):
+        message = rf"token id {bad} \(sample 1, position 0 of made\).*vocabulary of 10"
+        with pytest.raises(BadInput, match=message):
+            check_vocabulary(tokens_of([[0, 9], [bad, 1]]), 10)
+
+
+def test_text_hash_is_of_utf8():
+    assert Text("made", "é").sha256 == hashlib.sha256(b"\xc3\xa9").hexdigest()
+
+
+@pytest.fixture(scope="module")
+def real_tokenizer():
+    return AutoTokenizer.from_pretrained(embedded_model())
+
+
+@pytest.fixture(scope="module")
+def wikipedia(real_tokenizer):
+    text = load_text("wikipedia")
+    return text, tokenize(text, real_tokenizer)
+
+
+@pytest.fixture(scope="module")
+def c4(real_tokenizer):
+    text = load_text("c4")
+    return text, tokenize(text, real_tokenizer)
+
+
+@pytest.mark.model
+def test_token_counts_of_the_embedded_texts(wikipedia, c4):
+    assert len(wikipedia[1]) == 459_857
+    assert len(c4[1]) == 302_437
+    assert len(windows(*c4, 1024).ids) == 295
+
+
+@pytest.mark.model
+def test_windows_of_the_embedded_texts_are_pinned_to_the_token(wikipedia, c4):
+    evaluation = windows(*wikipedia, 1024, 32)
+    calibration = random_windows(*c4, 1024, 32, seed=0, stop=(295 - 16) * 1024)
+    assert evaluation.sha256.startswith("185c3b5fb52d16ef")
+    assert calibration.sha256.startswith("8865ff64cc607395")
+    assert [start for start, _ in calibration.spans[:3]] == [43604, 132927, 93263]
+    check_disjoint(calibration, evaluation)
+    check_disjoint(calibration, windows(*c4, 1024, 16, where="last"))
+    check_vocabulary(calibration, 49_152)

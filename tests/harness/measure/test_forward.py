@@ -1,0 +1,200 @@
+import weakref
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from implementations.harness.contract.tiny import random_tokens, tiny_config, tiny_model
+from implementations.harness.data.tokens import Tokens
+from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.measure.forward import (
+    at_once,
+    block_by_block,
+    logits,
+    on_accelerator,
+    streamed,
+)
+from implementations.harness.measure.memory import peak_memory
+from implementations.harness.model.devices import lent
+from implementations.harness.model.surgery import keep_channels, keep_kv_groups
+from implementations.harness.model.view import FAMILIES, LanguageModel
+from implementations.harness.prune.walk import replaced_forward
+
+NAMES = sorted(family.name for family in FAMILIES.values())
+
+
+@pytest.fixture(params=NAMES)
+def model(request):
+    return tiny_model(request.param)
+
+
+@pytest.fixture
+def tokens():
+    return random_tokens(samples=5, length=20, batch_size=2)  # batches of 2, 2 and 1
+
+
+def test_logits_are_those_of_the_model_in_order(model, tokens):
+    with torch.no_grad():
+        expected = model.hf(input_ids=tokens.ids).logits
+    batches = list(logits(model, tokens))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    torch.testing.assert_close(torch.cat(batches), expected)
+
+
+def test_block_by_block_gives_the_same_bits(model, tokens):
+    for whole, walked in zip(
+        at_once(model, tokens, 2), block_by_block(model, tokens, 2), strict=True
+    ):
+        assert torch.equal(whole, walked)
+
+
+def test_block_by_block_on_blocks_of_different_shapes(model, tokens):
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[1].feed_forward, range(5))
+    expected = torch.cat(list(at_once(model, tokens, 5)))
+    assert torch.equal(torch.cat(list(block_by_block(model, tokens, 5))), expected)
+
+
+def test_block_by_block_with_projected_embeddings():
+    config = tiny_config("opt")
+    config.word_embed_proj_dim = 16  # narrower than the blocks, as in OPT-350M
+    model = LanguageModel(AutoModelForCausalLM.from_config(config))
+    tokens = random_tokens(samples=3)
+    assert model.hf.base_model.decoder.project_out is not None
+    expected = torch.cat(list(at_once(model, tokens, 3)))
+    assert torch.equal(torch.cat(list(block_by_block(model, tokens, 3))), expected)
+
+
+def test_block_by_block_with_soft_capped_logits(tokens):
+    model = tiny_model("gemma3", final_logit_softcapping=1.0)
+    walked = torch.cat(list(block_by_block(model, tokens, 5)))
+    assert walked.abs().max() <= 1
+    assert torch.equal(walked, torch.cat(list(at_once(model, tokens, 5))))
+
+
+def test_streamed_gives_the_same_bits(model, tokens):
+    with torch.no_grad():
+        expected = model.hf(input_ids=tokens.ids).logits
+        with streamed(model):
+            assert torch.equal(model.hf(input_ids=tokens.ids).logits, expected)
+    assert all("forward" not in vars(block) for block in model.layers)
+
+
+def test_on_accelerator_moves_nothing_that_is_there():
+    model = tiny_model()
+    addresses = [p.data_ptr() for p in model.hf.parameters()]
+    with on_accelerator(model):
+        assert [p.data_ptr() for p in model.hf.parameters()] == addresses
+        assert all("forward" not in vars(block) for block in model.layers)
+
+
+def test_lent_weights_come_back_as_they_were_also_after_an_exception():
+    model = tiny_model("llama")  # tied embeddings
+    addresses = [p.data_ptr() for p in model.hf.parameters()]
+
+    def work():
+        elsewhere = torch.float64  # without a second device, another dtype stands for it
+        with lent(model.hf.parameters(), elsewhere):
+            assert {p.dtype for p in model.hf.parameters()} == {torch.float64}
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        work()
+    assert [p.data_ptr() for p in model.hf.parameters()] == addresses
+    assert model.dtype == torch.float32
+    assert model.hf.get_output_embeddings().weight is model.hf.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("run", [at_once, block_by_block])
+def test_everything_is_restored_after_an_exception(run, tokens):
+    model = tiny_model("opt")
+    model.hf.train()
+    addresses = [p.data_ptr() for p in model.hf.parameters()]
+
+    def consume():
+        for _ in run(model, tokens, 2):
+            raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        consume()
+    assert [p.data_ptr() for p in model.hf.parameters()] == addresses
+    assert all("forward" not in vars(block) for block in model.layers)
+    assert all(module.training for module in model.hf.modules())
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("run", [at_once, block_by_block])
+def test_dropout_is_off_even_in_training_mode(run, tokens):
+    model = tiny_model("opt")  # drops a tenth in training
+    expected = torch.cat(list(run(model, tokens, 2)))
+    model.hf.train()
+    assert torch.equal(torch.cat(list(run(model, tokens, 2))), expected)
+
+
+@pytest.mark.parametrize("run", [at_once, block_by_block])
+def test_one_micro_batch_of_logits_at_a_time(run, tokens):
+    model = tiny_model()
+    made = []
+    head = model.hf.get_output_embeddings()
+    forward = head.forward
+
+    def spy(hidden):
+        assert all(reference() is None for reference in made)
+        out = forward(hidden)
+        made.append(weakref.ref(out))
+        return out
+
+    with replaced_forward(head, spy):
+        for batch in run(model, tokens, 2):
+            del batch
+    assert len(made) == 3
+
+
+def test_ids_beyond_the_vocabulary_are_refused_before_any_work():
+    model = tiny_model()
+    with pytest.raises(BadInput, match="96"):
+        logits(model, Tokens.from_ids(torch.tensor([[1, 96]])))
+
+
+def test_a_batch_size_below_one_is_refused_before_any_work(tokens):
+    with pytest.raises(BadInput, match="at least 1"):
+        logits(tiny_model(), tokens, 0)
+
+
+def test_a_block_that_puts_out_nan_is_named(tokens):
+    model = tiny_model()
+    with torch.no_grad():
+        model.blocks[1].feed_forward.down.weight[0, 0] = float("nan")
+    with pytest.raises(NumericsError, match="block 1"):
+        list(block_by_block(model, tokens, 2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
+def test_an_accelerator_holds_one_block_and_gives_the_same(model):
+    device = torch.accelerator.current_accelerator()
+    tokens = random_tokens(samples=4, length=24)
+    expected = torch.cat(list(logits(model, tokens)))
+    addresses = [p.data_ptr() for p in model.hf.parameters()]
+    model.accelerator = device
+    walked = torch.cat(list(logits(model, tokens)))
+    with on_accelerator(model), torch.no_grad():
+        called = model.hf(input_ids=tokens.ids.to(device)).logits
+    assert walked.device.type == called.device.type == device.type
+    torch.testing.assert_close(walked.cpu(), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(called.cpu(), expected, rtol=1e-3, atol=1e-3)
+    assert [p.data_ptr() for p in model.hf.parameters()] == addresses
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
+def test_an_accelerator_needs_memory_for_one_block_not_for_all():
+    model = tiny_model(blocks=8, hidden_size=512, head_dim=64, intermediate_size=2048)
+    model.accelerator = torch.accelerator.current_accelerator()
+    tokens = random_tokens(samples=2, length=24)
+    block = sum(p.numel() * p.element_size() for p in model.layers[0].parameters())
+    for _ in range(2):  # the first time libraries take workspaces, which stay
+        with peak_memory(model.accelerator) as watch:
+            for batch in logits(model, tokens):
+                del batch
+    assert block < watch.peak.above_start < 2 * block

@@ -1,0 +1,155 @@
+import json
+import time
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.measure.forward import streamed
+from implementations.harness.measure.generation import continuation, greedy
+from implementations.harness.model.surgery import keep_channels, keep_kv_groups, remove_blocks
+from implementations.harness.model.view import FAMILIES
+from implementations.harness.progress import reporting
+from implementations.harness.prune.walk import replaced_forward
+
+NAMES = sorted(family.name for family in FAMILIES.values())
+
+
+@pytest.fixture
+def model(letters):
+    made = tiny_model()
+    made.tokenizer = letters
+    return made
+
+
+@pytest.mark.parametrize("family", NAMES)
+def test_greedy_is_what_generate_does(family):
+    model, ids = tiny_model(family), random_tokens(samples=3, length=12).ids
+    expected = model.hf.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        do_sample=False,
+        max_new_tokens=20,
+        eos_token_id=-1,
+    )
+    found = torch.stack(list(greedy(model, ids, 20)), dim=1)  # [batch, new]
+    assert torch.equal(found, expected[:, 12:])
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+@pytest.mark.parametrize("family", NAMES)
+def test_the_cache_changes_nothing(family, shrunk):
+    model, ids = tiny_model(family, blocks=3), random_tokens(samples=2, length=12).ids
+    if shrunk:
+        remove_blocks(model, [1])
+        keep_kv_groups(model.blocks[0].attention, [])  # the first block counts the positions
+        keep_channels(model.blocks[1].feed_forward, range(5))
+    for token in greedy(model, ids, 16):
+        with torch.no_grad():
+            expected = model.hf(input_ids=ids, use_cache=False).logits[:, -1].argmax(dim=-1)
+        assert torch.equal(token, expected)
+        ids = torch.cat([ids, token[:, None]], dim=1)
+
+
+def test_greedy_one_block_at_a_time():
+    model, ids = tiny_model("gemma3"), random_tokens(samples=2, length=12).ids
+    expected = list(greedy(model, ids, 8))
+    with streamed(model):
+        found = list(greedy(model, ids, 8))
+    assert torch.equal(torch.stack(found), torch.stack(expected))
+
+
+def test_continuation_is_the_text_after_the_prompt(model):
+    result = continuation(model, "The city", 12)
+    ids = torch.tensor([model.tokenizer("The city")["input_ids"]])
+    assert list(result.tokens) == [int(token) for token in greedy(model, ids, 12)]
+    assert result.text == model.tokenizer.decode(result.tokens, skip_special_tokens=True)
+    assert result.text
+    assert result.tokens_per_second > 0
+
+
+def test_continuation_is_the_same_every_time(model):
+    first, second = (continuation(model, "once", 10).tokens for _ in range(2))
+    assert first == second
+
+
+def test_the_model_may_end_the_text(model):
+    free = continuation(model, "The city", 12).tokens
+    end = next(i for i in range(1, 12) if free[i] not in free[:i])  # new at its place
+    for ends in (free[end], [95, free[end]]):
+        model.hf.generation_config.eos_token_id = ends
+        assert continuation(model, "The city", 12).tokens == free[: end + 1]
+
+
+def test_a_model_without_an_end_token_writes_on(model):
+    model.hf.generation_config.eos_token_id = model.config.eos_token_id = None
+    assert len(continuation(model, "The city", 12).tokens) == 12
+
+
+def test_tokens_per_second_counts_the_whole_time(model):
+    start = time.perf_counter()
+    result = continuation(model, "The city", 30)
+    assert len(result.tokens) / result.tokens_per_second <= time.perf_counter() - start
+
+
+def test_progress_is_told(model):
+    class Counter:
+        steps = 0
+
+        def start(self, description, total):
+            assert total == 7
+            return 0
+
+        def advance(self, task, n):
+            self.steps += n
+
+        def stop(self, task):
+            self.stopped = True
+
+    counter = Counter()
+    with reporting(counter):
+        continuation(model, "The city", 7)
+    assert counter.steps == 7
+    assert counter.stopped
+
+
+def test_what_cannot_be_continued_is_refused(model):
+    with pytest.raises(BadInput, match="prompt is empty"):
+        continuation(model, "", 5)
+    with pytest.raises(BadInput, match="at least 1"):
+        continuation(model, "a", 0)
+    with pytest.raises(BadInput, match="128 positions"):
+        continuation(model, "a" * 100, 29)
+    assert continuation(model, "a" * 100, 28).tokens
+    model.tokenizer = None
+    with pytest.raises(BadInput, match="without a tokenizer"):
+        continuation(model, "a", 5)
+
+
+def test_nan_logits_are_an_error_not_a_text(model):
+    with torch.no_grad():
+        model.blocks[0].feed_forward.down.weight[0, 0] = float("nan")
+    with pytest.raises(NumericsError, match="NaN"):
+        continuation(model, "a", 5)
+
+
+def test_the_model_is_left_as_it_was(model):
+    model.hf.train()
+
+    def fail(*_, **__):
+        raise RuntimeError("on purpose")
+
+    with (
+        replaced_forward(model.layers[1], fail),
+        pytest.raises(RuntimeError, match="on purpose"),
+    ):
+        continuation(model, "a", 5)
+    assert model.hf.training
+    assert torch.is_grad_enabled()
+
+
+def test_result_is_plain(model):
+    values = asdict(continuation(model, "a", 3))
+    assert json.loads(json.dumps(values)) == values | {"tokens": list(values["tokens"])}

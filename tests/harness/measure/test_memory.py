@@ -1,0 +1,104 @@
+import json
+import time
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from implementations.harness.errors import BadInput
+from implementations.harness.measure import memory
+from implementations.harness.measure.memory import (
+    HighWaterMark,
+    Sampling,
+    best_instrument,
+    peak_memory,
+)
+
+MEGABYTE = 2**20
+SIZE = 200 * MEGABYTE
+NEARLY = 0.99 * SIZE  # the kernel counts pages in small batches
+
+
+@pytest.fixture(params=[HighWaterMark, Sampling])
+def instrument(request, monkeypatch):
+    if request.param is HighWaterMark and not HighWaterMark.available():
+        pytest.skip("the high-water mark cannot be reset here")
+    monkeypatch.setattr(memory, "best_instrument", lambda _: request.param())
+    return request.param
+
+
+def touch(size):
+    """Really use `size` bytes: pages that nobody writes to are not resident."""
+    return torch.ones(size, dtype=torch.uint8)
+
+
+def test_sees_what_is_allocated_and_freed_again(instrument):
+    with peak_memory("cpu") as watch:
+        held = touch(SIZE)
+        time.sleep(0.1)  # for the one that samples
+        del held
+    assert NEARLY <= watch.peak.above_start <= 1.2 * SIZE
+    assert watch.peak.how == instrument.how
+
+
+def test_a_second_measurement_does_not_see_the_first(instrument):
+    with peak_memory("cpu"):
+        touch(SIZE)
+    with peak_memory("cpu") as watch:
+        touch(20 * MEGABYTE)
+        time.sleep(0.1)
+    assert watch.peak.above_start < SIZE / 2
+
+
+def test_what_was_there_before_is_not_counted(instrument):
+    held = touch(SIZE)
+    with peak_memory("cpu") as watch:
+        pass
+    assert watch.peak.above_start < SIZE / 10
+    assert watch.peak.start > 0.99 * len(held)
+
+
+@pytest.mark.skipif(not HighWaterMark.available(), reason="the mark cannot be reset here")
+def test_the_high_water_mark_misses_no_short_peak():
+    with peak_memory("cpu") as watch:
+        touch(SIZE)
+    assert watch.peak.above_start >= NEARLY
+
+
+def test_the_peak_is_kept_after_an_exception(instrument):
+    def fail():
+        _held = touch(SIZE)
+        time.sleep(0.1)
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"), peak_memory("cpu") as watch:
+        fail()
+    assert watch.peak.above_start >= NEARLY
+
+
+def test_the_peak_is_not_known_before_the_end():
+    with peak_memory("cpu") as watch, pytest.raises(BadInput, match="has ended"):
+        _ = watch.peak
+
+
+def test_a_device_that_counts_nothing_is_measured_by_the_process():
+    for device in ("cpu", "mps"):
+        assert "resident set" in best_instrument(torch.device(device)).how
+
+
+def test_result_is_plain_numbers_and_words():
+    with peak_memory("cpu") as watch:
+        pass
+    values = asdict(watch.peak)
+    assert json.loads(json.dumps(values)) == values
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
+def test_an_accelerator_counts_its_tensors():
+    device = torch.accelerator.current_accelerator()
+    with peak_memory(device) as watch:
+        held = torch.ones(SIZE, dtype=torch.uint8, device=device)
+        del held
+    assert watch.peak.above_start == SIZE
+    assert device.type in watch.peak.how

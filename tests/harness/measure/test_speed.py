@@ -1,0 +1,100 @@
+import json
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.errors import BadInput
+from implementations.harness.measure import speed as module
+from implementations.harness.measure.speed import Spread, speed
+
+
+@pytest.fixture
+def settings():
+    return {"prompt": 16, "tokens": 4, "batch": 2, "repeats": 3}
+
+
+def test_a_smaller_model_is_faster_in_both_phases():
+    # Far apart and often, so that a busy machine cannot turn the medians round.
+    dense, pruned = tiny_model(blocks=24, hidden_size=64), tiny_model(blocks=2, hidden_size=64)
+    result = speed(dense, pruned, prompt=64, tokens=8, repeats=9)
+    assert result.prefill.ratio.median > 1.5
+    assert result.decode.ratio.median > 1.5
+    for rate in (result.prefill, result.decode):
+        for spread in (rate.dense, rate.pruned, rate.ratio):
+            assert 0 < spread.low <= spread.median <= spread.high
+
+
+def test_rates_and_ratios_are_taken_pair_by_pair(monkeypatch, settings):
+    dense, pruned = tiny_model(), tiny_model()
+    seconds = {dense: [(9, 9), (1, 2), (2, 4), (4, 8)], pruned: [(9, 9), (1, 1), (1, 1), (8, 4)]}
+    order = []
+
+    def scripted(model, ids, tokens):
+        assert ids.shape == (2, 16)
+        assert tokens == 4
+        order.append(model)
+        return seconds[model].pop(0)
+
+    monkeypatch.setattr(module, "_seconds", scripted)
+    result = speed(dense, pruned, **settings)
+    assert order == [dense, pruned] * 4  # one pair to warm up
+    assert result.prefill.dense == Spread(median=16, low=8, high=32)  # 2 x 16 tokens in 1, 2, 4 s
+    assert result.prefill.pruned == Spread(median=32, low=4, high=32)
+    assert result.prefill.ratio == Spread(median=1, low=0.5, high=2)
+    assert result.decode.dense == Spread(median=2, low=1, high=4)  # 2 x 4 tokens in 2, 4, 8 s
+    assert result.decode.ratio == Spread(median=2, low=2, high=4)
+
+
+def test_decoding_takes_one_cached_step_a_token(settings):
+    model = tiny_model()
+    lengths = []
+    hook = model.hf.base_model.layers[0].register_forward_pre_hook(
+        lambda _, args: lengths.append(args[0].shape[1])
+    )
+    speed(model, model, **settings | {"repeats": 1}, warmups=0)
+    hook.remove()
+    assert lengths == [16, 1, 1, 1, 1] * 2
+
+
+def test_settings_are_stated(settings):
+    result = speed(tiny_model(), tiny_model(), **settings)
+    assert (result.prompt, result.tokens, result.batch, result.repeats) == (16, 4, 2, 3)
+    assert result.threads == torch.get_num_threads()
+    assert (result.device, result.dtype) == ("cpu", "float32")
+    values = asdict(result)
+    assert json.loads(json.dumps(values)) == values
+
+
+@pytest.mark.parametrize("name", ["prompt", "tokens", "batch", "repeats"])
+def test_settings_below_one_are_refused(settings, name):
+    with pytest.raises(BadInput, match=f"{name} is 0"):
+        speed(tiny_model(), tiny_model(), **settings | {name: 0})
+
+
+def test_models_that_cannot_be_compared_are_refused(settings):
+    dense = tiny_model()
+    with pytest.raises(BadInput, match="one dtype"):
+        speed(dense, tiny_model(dtype=torch.bfloat16), **settings)
+    with pytest.raises(BadInput, match="128 positions"):
+        speed(dense, dense, **settings | {"prompt": 125})
+    offloaded = tiny_model()
+    offloaded.accelerator = torch.device("meta")
+    with pytest.raises(BadInput, match="block by block"):
+        speed(dense, offloaded, **settings)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
+def test_half_the_blocks_are_faster_on_an_accelerator():
+    device = torch.accelerator.current_accelerator()
+    shape = {"hidden_size": 512, "head_dim": 64, "intermediate_size": 2048}
+    dense, pruned = tiny_model(blocks=16, **shape), tiny_model(blocks=4, **shape)
+    for model in (dense, pruned):
+        model.hf.to(device)
+        model.accelerator = model.device
+    result = speed(dense, pruned, prompt=64, tokens=16)
+    assert result.device.startswith(device.type)
+    assert result.prefill.ratio.median > 1.5
+    assert result.decode.ratio.median > 1.5

@@ -1,0 +1,211 @@
+import copy
+import json
+import math
+import random
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from implementations.harness import measure
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.errors import BadInput, NumericsError, Unavailable
+from implementations.harness.measure.forward import streamed
+from implementations.harness.measure.zero_shot import find, zero_shot
+from implementations.harness.progress import reporting
+
+DATA = Path(__file__).parents[2] / "data" / "tasks"
+QUESTIONS = [json.loads(line) for line in (DATA / "opposites.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def model(letters):
+    made = tiny_model("qwen2", tie_word_embeddings=False)
+    made.tokenizer = letters
+    return made
+
+
+@pytest.fixture
+def task_folder(monkeypatch, tmp_path):
+    """The local task; its data is named relative to the folder one works in."""
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
+    import datasets
+
+    monkeypatch.chdir(DATA)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    return DATA
+
+
+def by_hand(model, questions):
+    """Accuracy by the likelihood of each answer, plain and per letter, one pass an answer."""
+    right = {"acc": 0, "acc_norm": 0}
+    for question in questions:
+        prompt = f"The opposite of {question['word']} is"
+        scores = [log_likelihood(model, prompt, f" {answer}") for answer in question["answers"]]
+        lengths = [len(answer) for answer in question["answers"]]
+        per_letter = [score / length for score, length in zip(scores, lengths, strict=True)]
+        right["acc"] += scores.index(max(scores)) == question["right"]
+        right["acc_norm"] += per_letter.index(max(per_letter)) == question["right"]
+    return {name: count / len(questions) for name, count in right.items()}
+
+
+def log_likelihood(model, prompt, answer):
+    start = len(model.tokenizer(prompt)["input_ids"])
+    ids = torch.tensor(model.tokenizer(prompt + answer)["input_ids"])
+    with torch.no_grad():
+        logits = model.hf(input_ids=ids[None]).logits[0].double().log_softmax(dim=-1)
+    return sum(float(logits[i - 1, ids[i]]) for i in range(start, len(ids)))
+
+
+def check_against_hand(model, task_folder):
+    expected = by_hand(model, QUESTIONS)
+    found = zero_shot(model, ["opposites"], task_folder=task_folder, batch_size=5)
+    assert set(found) == {
+        f"{name}/opposites"
+        for name in ("acc", "acc_norm", "acc_stderr", "acc_norm_stderr", "samples", "version")
+    }
+    for name, share in expected.items():
+        assert found[f"{name}/opposites"] == share
+        error = math.sqrt(share * (1 - share) / (len(QUESTIONS) - 1))  # of a mean of 0 and 1
+        assert found[f"{name}_stderr/opposites"] == pytest.approx(error)
+    assert found["samples/opposites"] == len(QUESTIONS)
+    assert found["version/opposites"] == 2
+    assert json.loads(json.dumps(found)) == found
+    return found
+
+
+def test_accuracy_is_that_worked_out_by_hand(model, task_folder):
+    check_against_hand(model, task_folder)
+
+
+@pytest.mark.model
+def test_a_real_model_knows_opposites(smollm2, task_folder):
+    found = check_against_hand(smollm2, task_folder)
+    assert found["acc/opposites"] > 0.6  # one answer in three by chance
+
+
+def test_the_first_questions_only(model, task_folder):
+    found = zero_shot(model, ["opposites"], limit=3, task_folder=task_folder)
+    assert found["samples/opposites"] == 3
+    assert found["acc/opposites"] == by_hand(model, QUESTIONS[:3])["acc"]
+
+
+def test_one_block_at_a_time_gives_the_same(model, task_folder):
+    expected = zero_shot(model, ["opposites"], task_folder=task_folder)
+    with streamed(model):
+        assert zero_shot(model, ["opposites"], task_folder=task_folder) == expected
+
+
+def test_nothing_is_left_behind(model, task_folder, capfd):
+    tokenizer = copy.deepcopy(model.tokenizer)
+    model.hf.train()
+    model.tokenizer.pad_token = None  # which lm-eval fills in
+    before = random.getstate(), torch.get_rng_state()
+    capfd.readouterr()
+    zero_shot(model, ["opposites"], task_folder=task_folder)
+    assert capfd.readouterr() == ("", "")
+    assert model.tokenizer.pad_token is None
+    assert model.tokenizer.get_vocab() == tokenizer.get_vocab()
+    assert model.hf.training
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_progress_is_told_answer_by_answer(model, task_folder):
+    class Counter:
+        def __init__(self):
+            self.totals, self.steps, self.stopped = [], 0, 0
+
+        def start(self, description, total):
+            self.totals.append(total)
+            return 0
+
+        def advance(self, task, n):
+            self.steps += n
+
+        def stop(self, task):
+            self.stopped += 1
+
+    counter = Counter()
+    with reporting(counter):
+        zero_shot(model, ["opposites"], task_folder=task_folder)
+    assert counter.totals == [36]  # three answers to each of twelve questions
+    assert counter.steps == 36
+    assert counter.stopped == 1
+
+
+def test_nan_logits_are_an_error_not_an_accuracy(model, task_folder):
+    model.hf.get_output_embeddings().weight.detach()[0, 0] = math.nan
+    with pytest.raises(NumericsError, match="NaN"):
+        zero_shot(model, ["opposites"], task_folder=task_folder)
+
+
+def test_an_unknown_task_is_named_with_the_nearest(task_folder):
+    from implementations.harness.measure.lm_eval_adapter import managers
+
+    ours = next(managers(task_folder))
+    assert find(["opposites"], iter([ours])) is ours
+    with pytest.raises(BadInput, match="unknown task 'opposite'; did you mean 'opposites'"):
+        find(["opposites", "opposite"], iter([ours]))
+
+
+@pytest.mark.slow  # lm-eval reads 14,000 files to know its tasks
+def test_tasks_of_ones_own_and_of_lm_eval_together(model, task_folder):
+    with pytest.raises(BadInput, match="unknown task 'arc_eazy'; did you mean 'arc_easy'"):
+        zero_shot(model, ["opposites", "arc_eazy"], task_folder=task_folder)
+
+
+def test_a_task_without_its_data_is_refused(model, task_folder, tmp_path):
+    text = (task_folder / "opposites.yaml").read_text()
+    (tmp_path / "lost.yaml").write_text(text.replace("opposites", "lost"))
+    with pytest.raises(BadInput, match=r"task 'lost' cannot be loaded: .*lost\.jsonl"):
+        zero_shot(model, ["lost"], task_folder=tmp_path)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_a_hub_out_of_reach_is_told_within_ten_seconds(
+    model, task_folder, tmp_path, monkeypatch, answers
+):
+    from huggingface_hub import constants
+
+    (tmp_path / "far.yaml").write_text(
+        "task: far\ndataset_path: nobody/opposites\ntest_split: test\n"
+        "output_type: multiple_choice\ndoc_to_text: a\ndoc_to_choice: [a, b]\ndoc_to_target: 0\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and never says a word
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        if not answers:
+            server.close()
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match=r"data of task 'far' .*out of reach"):
+            zero_shot(model, ["far"], task_folder=tmp_path)
+        assert time.monotonic() - start < 10
+    assert not constants.HF_HUB_OFFLINE
+
+
+def test_without_lm_eval_the_extra_is_named(model, monkeypatch):
+    for name in [name for name in sys.modules if name.split(".")[0] == "lm_eval"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # which is how Python notes a failed import
+    monkeypatch.delitem(sys.modules, f"{measure.__name__}.lm_eval_adapter", raising=False)
+    monkeypatch.delattr(measure, "lm_eval_adapter", raising=False)
+    with pytest.raises(
+        Unavailable, match=r"need lm-eval, and \S+ is missing: pip install .*\[eval\]"
+    ):
+        zero_shot(model, ["arc_easy"])
+
+
+def test_wrong_input_is_refused_before_any_work(model, tmp_path):
+    with pytest.raises(BadInput, match="no task"):
+        zero_shot(model, [])
+    with pytest.raises(BadInput, match="limit is 0"):
+        zero_shot(model, ["arc_easy"], limit=0)
+    with pytest.raises(BadInput, match="not a folder"):
+        zero_shot(model, ["arc_easy"], task_folder=tmp_path / "missing")
+    model.tokenizer = None
+    with pytest.raises(BadInput, match="without a tokenizer"):
+        zero_shot(model, ["arc_easy"])

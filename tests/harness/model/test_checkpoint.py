@@ -1,0 +1,545 @@
+"""Checkpoints of all six families: stock where the shapes allow, with their own code otherwise."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+import yaml
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from implementations.harness.contract.tiny import (
+    CONFIGS,
+    random_tokens,
+    tiny_config,
+    tiny_model,
+)
+from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.model import modeling_pruned
+from implementations.harness.model.checkpoint import check_output_folder, load_checkpoint, save
+from implementations.harness.model.modeling_pruned import count_heads, shrink
+from implementations.harness.model.surgery import (
+    add_bias,
+    keep_channels,
+    keep_kv_groups,
+    remove_blocks,
+)
+from implementations.harness.model.view import LanguageModel
+
+FAMILIES = list(CONFIGS)
+IDS = random_tokens(2, 20, seed=7).ids
+PACKAGES = Path(transformers.__file__).parents[1]
+
+
+def logits(hf):
+    with torch.no_grad():
+        return hf(IDS, use_cache=False).logits
+
+
+def continued(hf, *, cache):
+    return hf.generate(
+        IDS, max_new_tokens=16, min_new_tokens=16, do_sample=False, use_cache=cache, pad_token_id=0
+    )
+
+
+def uniform_channels(model):
+    for block in model.blocks:
+        keep_channels(block.feed_forward, range(0, 48, 2))
+
+
+def fewer_blocks(model):
+    remove_blocks(model, [1])
+
+
+def zeros(model):
+    for _, _, linear in model.linears():
+        linear.weight.data[:, ::2] = 0
+
+
+def uniform_heads(model):
+    for block in model.blocks:
+        keep_kv_groups(block.attention, range(block.attention.kv_heads)[:-1])
+
+
+def uneven(model):
+    """Every block differs; the first has no heads, the third no channels, two have new biases."""
+    first, second, third = model.blocks
+    keep_kv_groups(first.attention, [])
+    add_bias(first.attention.o, torch.linspace(-1, 1, 32))
+    keep_channels(first.feed_forward, range(0, 48, 5))
+    keep_kv_groups(second.attention, range(second.attention.kv_heads)[-1:])
+    keep_channels(third.feed_forward, [])
+    add_bias(third.feed_forward.down, torch.linspace(1, -1, 32))
+
+
+def only_biases(model):
+    add_bias(model.blocks[1].attention.o, torch.linspace(-1, 1, 32))
+
+
+def emptied_block(model):
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[0].feed_forward, [])
+
+
+STOCK = [fewer_blocks, uniform_channels, zeros]
+CUSTOM = [uneven, emptied_block]
+
+
+def listed(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def several_groups(family, **overrides):
+    if family == "qwen3":
+        overrides.setdefault("num_key_value_heads", 2)
+    return tiny_model(family, blocks=3, **overrides)
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.mark.parametrize("edit", STOCK)
+def test_stock_shapes_load_with_transformers_alone(family, edit, tmp_path):
+    model = several_groups(family)
+    edit(model)
+    save(model, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.py"))
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert type(again) is type(model.hf)
+    assert torch.equal(logits(again), logits(model.hf))
+    assert torch.equal(continued(again, cache=True), continued(model.hf, cache=True))
+
+
+def accepts(family, **numbers):
+    try:
+        tiny_config(family, **numbers)
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("family", "overrides", "stock"),
+    [
+        ("llama", {}, True),  # 2 of 4 heads are left
+        ("llama", {"num_key_value_heads": 4}, accepts("llama", num_attention_heads=3)),  # 32 / 3
+        ("mistral", {}, True),  # 3 heads, and Mistral does not mind
+        ("qwen2", {}, True),
+        ("qwen3", {}, True),
+        ("gemma3", {}, True),
+        ("gemma3", {"num_key_value_heads": 4}, accepts("gemma3", num_attention_heads=3)),
+        ("opt", {}, False),  # derives the head size
+    ],
+)
+def test_uniform_heads_are_stock_where_the_family_allows(family, overrides, stock, tmp_path):
+    """Found out by trying: recent releases of Llama and Gemma 3 want heads to divide the width."""
+    model = several_groups(family, **overrides)
+    uniform_heads(model)
+    save(model, tmp_path / "out")
+    assert bool(list((tmp_path / "out").glob("*.py"))) is not stock
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", trust_remote_code=not stock)
+    assert torch.equal(logits(again), logits(model.hf))
+    assert torch.equal(continued(again, cache=True), continued(model.hf, cache=False))
+
+
+@pytest.mark.parametrize("edit", [*STOCK, uniform_heads, *CUSTOM, only_biases])
+def test_reloaded_by_us_without_any_flag(family, edit, tmp_path):
+    model = several_groups(family)
+    edit(model)
+    save(model, tmp_path / "out")
+    again = LanguageModel(load_checkpoint(tmp_path / "out"))
+    assert torch.equal(logits(again.hf), logits(model.hf))
+    told = [continued(m.hf, cache=cache) for m in (model, again) for cache in (True, False)]
+    assert all(torch.equal(told[0], other) for other in told[1:])
+    for block, old in zip(again.blocks, model.blocks, strict=True):
+        for name in ("heads", "kv_heads", "group", "head_size"):
+            assert getattr(block.attention, name) == getattr(old.attention, name)
+        assert block.feed_forward.channels == old.feed_forward.channels
+        assert block.module.self_attn.layer_idx == block.index
+    assert again.config.num_hidden_layers == len(model.blocks)
+    assert not again.hf.training
+
+
+OUTSIDE = """
+import sys
+sys.path.append({packages!r})
+import importlib.util
+assert importlib.util.find_spec("implementations") is None, "this must run without us"
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+ids = torch.load({ids!r})
+for folder in sys.argv[1:]:
+    for flag in ({{}}, {{"trust_remote_code": True}}):
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, **flag)
+        except RuntimeError as error:
+            assert not flag and "size" in str(error) and "mismatch" in str(error), error
+            print("refused")
+    again = folder + "-again"
+    model.save_pretrained(again)
+    for model in (model, AutoModelForCausalLM.from_pretrained(again, trust_remote_code=True)):
+        with torch.no_grad():
+            assert torch.equal(model(ids).logits, torch.load(folder + ".logits"))
+        tokens = [
+            model.generate(ids, max_new_tokens=16, min_new_tokens=16, do_sample=False, use_cache=c)
+            for c in (True, False)
+        ]
+        assert torch.equal(*tokens) and torch.equal(tokens[0], torch.load(folder + ".tokens"))
+"""
+
+
+def isolated(script, *arguments, cwd, **options):
+    """Run Python where nothing of this repository can be imported: no site, no path, elsewhere."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script, *map(str, arguments)],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HF_HOME": str(cwd / "hf"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+def test_custom_shapes_load_where_this_repository_is_unknown(tmp_path):
+    folders = []
+    for family in FAMILIES:
+        for edit in CUSTOM:
+            model = several_groups(family)
+            edit(model)
+            folder = tmp_path / f"{family}-{edit.__name__}"
+            save(model, folder)
+            assert (folder / "modeling_pruned.py").is_file()
+            torch.save(logits(model.hf), f"{folder}.logits")
+            torch.save(continued(model.hf, cache=True), f"{folder}.tokens")
+            folders.append(folder)
+    torch.save(IDS, tmp_path / "ids")
+    script = OUTSIDE.format(packages=str(PACKAGES), ids=str(tmp_path / "ids"))
+    result = isolated(script, *folders, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr[-3000:]
+    # Without the flag transformers builds the stock class, and says that the sizes differ.
+    assert result.stdout.count("refused") == len(folders)
+    again = load_checkpoint(f"{folders[0]}-again")
+    assert torch.equal(logits(again), torch.load(f"{folders[0]}.logits"))
+
+
+@pytest.mark.parametrize("edit", [fewer_blocks, uneven])
+def test_what_was_reloaded_can_be_saved_again(family, edit, tmp_path):
+    model = several_groups(family)
+    edit(model)
+    save(model, tmp_path / "1")
+    reloaded = load_checkpoint(tmp_path / "1")
+    reloaded.save_pretrained(tmp_path / "2", max_shard_size="20KB")  # transformers' own
+    assert len(list((tmp_path / "2").glob("*.safetensors"))) > 1
+    twice = load_checkpoint(tmp_path / "2")
+    save(LanguageModel(twice), tmp_path / "3")  # ours
+    for folder in "23":
+        again = load_checkpoint(tmp_path / folder)
+        assert torch.equal(logits(again), logits(model.hf))
+
+
+def test_a_reloaded_model_can_be_pruned_further(family, tmp_path):
+    model = several_groups(family)
+    uneven(model)
+    save(model, tmp_path / "1")
+    again = LanguageModel(load_checkpoint(tmp_path / "1"))
+    remove_blocks(again, [0])
+    assert len(again.config.pruned_shapes) == 2
+    keep_channels(again.blocks[0].feed_forward, [0, 2])
+    save(again, tmp_path / "2")
+    assert torch.equal(logits(load_checkpoint(tmp_path / "2")), logits(again.hf))
+    remove_blocks(again, [1])  # one block is left, which is uniform
+    save(again, tmp_path / "3")
+    last = load_checkpoint(tmp_path / "3")
+    assert torch.equal(logits(last), logits(again.hf))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3"])
+def test_groups_with_fewer_query_heads_come_back(family, tmp_path):
+    """Nothing here removes single query heads yet, but the file beside the weights can."""
+    model = several_groups(family)
+    attention = model.blocks[1].attention
+    first_of_each_group = torch.arange(attention.heads * attention.head_size).view(
+        attention.kv_heads, attention.group, attention.head_size
+    )[:, 0]
+    shrink(attention.q, 0, first_of_each_group.flatten())
+    shrink(attention.o, 1, first_of_each_group.flatten())
+    count_heads(attention.module, attention.heads, attention.kv_heads)
+    assert (attention.heads, attention.kv_heads, attention.group) == (2, 2, 1)
+    save(model, tmp_path / "out")
+    again = load_checkpoint(tmp_path / "out")
+    for hf in (again, model.hf):
+        hf.set_attn_implementation("eager")  # repeats keys by the number of groups it was told
+    assert torch.equal(logits(again), logits(model.hf))
+
+
+def test_a_checkpoint_that_became_uniform_is_stock_again(tmp_path):
+    model = several_groups("llama")
+    keep_channels(model.blocks[0].feed_forward, range(8))
+    save(model, tmp_path / "1")
+    again = LanguageModel(load_checkpoint(tmp_path / "1"))
+    remove_blocks(again, [0])
+    save(again, tmp_path / "2")
+    config = json.loads((tmp_path / "2" / "config.json").read_text())
+    assert not {"pruned_shapes", "auto_map"} & set(config)
+    assert config["architectures"] == ["LlamaForCausalLM"]
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "2")
+    assert torch.equal(logits(stock), logits(again.hf))
+
+
+def test_zeros_survive_exactly(family, tmp_path):
+    model = tiny_model(family, dtype=torch.bfloat16)
+    zeros(model)
+    save(model, tmp_path / "out")
+    before, after = model.hf.state_dict(), load_checkpoint(tmp_path / "out").state_dict()
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert torch.equal(tensor, after[name])
+        assert tensor.dtype == after[name].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("edit", [fewer_blocks, uneven])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_dtypes_stay(edit, dtype, tmp_path):
+    save(several_groups("gemma3", dtype=dtype), tmp_path / "dense")
+    model = LanguageModel(load_checkpoint(tmp_path / "dense"))
+    edit(model)
+    save(model, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["dtype"] == str(dtype).removeprefix("torch.")
+    again = load_checkpoint(tmp_path / "out")
+    assert {parameter.dtype for parameter in again.parameters()} == {dtype}
+    assert torch.equal(logits(again), logits(model.hf))
+    assert load_checkpoint(tmp_path / "out", dtype="float32").dtype == torch.float32
+
+
+@pytest.mark.parametrize("edit", [fewer_blocks, uneven])
+@pytest.mark.parametrize("family", ["llama", "gemma3", "opt", "mistral"])
+def test_tied_embeddings_stay_tied_and_are_stored_once(family, edit, tmp_path):
+    model = several_groups(family)
+    edit(model)
+    tied = model.hf.get_output_embeddings().weight is model.hf.get_input_embeddings().weight
+    assert tied is (family != "mistral")
+    save(model, tmp_path / "out")
+    stored = load_file(tmp_path / "out" / "model.safetensors")
+    assert sum("embed_tokens" in name or "lm_head" in name for name in stored) == 2 - tied
+    again = load_checkpoint(tmp_path / "out")
+    same = again.get_output_embeddings().weight is again.get_input_embeddings().weight
+    assert same is tied
+
+
+def test_saving_leaves_the_model_as_it_was(tmp_path):
+    model = several_groups("qwen2")
+    uneven(model)
+    before = model.config.to_dict(), logits(model.hf), type(model.hf)
+    save(model, tmp_path / "out")
+    assert model.config.to_dict() == before[0]
+    assert torch.equal(logits(model.hf), before[1])
+    assert type(model.hf) is before[2]
+    assert not any(tensor.is_meta for tensor in model.hf.state_dict().values())
+
+
+def test_generation_settings_come_along_even_contradictory_ones(tmp_path):
+    model = tiny_model()
+    model.hf.generation_config.temperature = 0.6  # without do_sample, as in well-known checkpoints
+    model.hf.generation_config.max_new_tokens = 7
+    save(model, tmp_path / "out")
+    again = load_checkpoint(tmp_path / "out").generation_config
+    assert (again.temperature, again.max_new_tokens) == (0.6, 7)
+
+
+def test_heads_and_channels_are_in_the_stock_configuration(tmp_path):
+    model = several_groups("qwen2")
+    uniform_heads(model)
+    uniform_channels(model)
+    save(model, tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    asked = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+    assert [config[name] for name in asked] == [2, 1, 8, 24]
+
+
+@pytest.mark.parametrize("edit", [fewer_blocks, uneven])
+def test_the_card_holds_the_record_and_says_how_to_load(edit, tmp_path):
+    model = several_groups("llama")
+    edit(model)
+    record = {
+        "method": "flap",
+        "sample": "text with a fence:\n```\ncode\n```",
+        "värde": [1.5, None],
+    }
+    save(model, tmp_path / "out", record=record)
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "base_model": "tiny-llama",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["pruning", "pruning-atlas", "flap"],
+    }
+    assert json.loads(body.split("````json\n")[1].split("\n````")[0]) == record
+    custom = edit is uneven
+    assert ("from_pretrained(folder, trust_remote_code=True)" in body) is custom
+    assert ("Without the flag" in body) is custom
+    assert ("no code of ours is needed" in body) is not custom
+    assert "| 0 | 0 | 0 | 10 |" in body if custom else "| 1 | 4 | 2 | 48 |" in body
+
+
+def test_a_card_without_record(tmp_path):
+    save(tiny_model(), tmp_path / "out")
+    assert "json" not in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_empty_folder_is_filled_and_readable_by_others(tmp_path):
+    (tmp_path / "out").mkdir()
+    mask = os.umask(0o022)
+    try:
+        save(tiny_model(), tmp_path / "out")
+        save(tiny_model(), tmp_path / "deep" / "below" / "out")
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
+    assert listed(tmp_path) == ["deep", "out"]
+    assert listed(tmp_path / "deep" / "below") == ["out"]
+
+
+def test_a_folder_that_is_not_empty_is_refused(tmp_path):
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(BadInput, match="is not empty; choose a new folder"):
+        save(tiny_model(), tmp_path)
+    with pytest.raises(BadInput, match="is a file"):
+        save(tiny_model(), tmp_path / "note")
+    assert listed(tmp_path) == ["note"]
+    assert (tmp_path / "note").read_text() == "mine"
+
+
+def test_an_unwritable_folder_is_found_out_before_any_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unavailable, match=r"cannot write in .*file; choose another place"):
+        check_output_folder(tmp_path / "file" / "out")
+    with pytest.raises(Unavailable, match=r"could not be written|cannot write"):
+        save(tiny_model(), "/proc/pruned/out")  # not even root may
+    assert listed(tmp_path) == ["file"]
+
+
+FULL = """
+import resource, sys
+from implementations.harness.model.checkpoint import save
+from implementations.harness.errors import Unavailable
+from implementations.harness.contract.tiny import tiny_model
+model = tiny_model()
+sizes = {"weights": 20_000, "tokenizer": 200_000}  # bytes; the weights have 80,000
+if sys.argv[2] == "tokenizer":
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+    words = {f"word{i}": i for i in range(20_000)}
+    model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(words)))
+limit = sizes[sys.argv[2]]
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    save(model, sys.argv[1])
+except Unavailable as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("part", ["weights", "tokenizer"])
+def test_a_full_disk_leaves_nothing(part, tmp_path):
+    """A limit on the size of files stands in for the disk: writing fails half-way just so."""
+    result = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "out"), part],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    assert "out could not be written" in result.stdout, result.stderr
+    assert "Free some space" in result.stdout
+    assert listed(tmp_path) == []
+
+
+def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+    model = tiny_model()
+
+    class Interrupting:
+        def save_pretrained(self, folder):
+            assert (folder / "model.safetensors").is_file(), "half of it is written"
+            raise KeyboardInterrupt
+
+    model.tokenizer = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        save(model, tmp_path / "out")
+    assert listed(tmp_path) == []
+
+
+def test_an_emptied_model_is_refused(tmp_path):
+    model = tiny_model()
+    for block in model.blocks:
+        keep_kv_groups(block.attention, [])
+        keep_channels(block.feed_forward, [])
+    with pytest.raises(BadInput, match="would empty the model"):
+        save(model, tmp_path / "out")
+    assert listed(tmp_path) == []
+
+
+def test_shapes_from_elsewhere_are_refused(tmp_path):
+    model = tiny_model()
+    model.blocks[0].module.mlp.gate_proj = torch.nn.Linear(32, 7, bias=False)
+    with pytest.raises(BadInput, match="other shapes than removing"):
+        save(model, tmp_path / "out")
+    assert listed(tmp_path) == []
+
+
+def test_missing_tensors_are_not_made_up(tmp_path):
+    save(tiny_model(), tmp_path / "out")
+    file = tmp_path / "out" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["model.layers.1.mlp.up_proj.weight"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"1 are missing, such as model\.layers\.1\.mlp\.up_proj"):
+        load_checkpoint(tmp_path / "out")
+
+
+def test_weights_of_other_sizes_are_refused(tmp_path):
+    save(tiny_model(), tmp_path / "out")
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    config["intermediate_size"] = 40
+    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match="cannot be loaded"):
+        load_checkpoint(tmp_path / "out")
+
+
+def test_the_file_beside_the_weights_needs_only_torch_and_transformers():
+    source = Path(modeling_pruned.__file__).read_text()
+    imported = re.findall(r"^\s*(?:from|import) (\w+)", source, re.MULTILINE)
+    assert set(imported) == {"__future__", "typing", "torch", "transformers"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_accelerator_computes_and_reloads_uneven_models(family, dtype, tmp_path):
+    model = several_groups(family)
+    save(model, tmp_path / "dense")
+    device = torch.accelerator.current_accelerator()
+    there = LanguageModel(load_checkpoint(tmp_path / "dense", dtype=dtype, device=device))
+    uneven(there)
+    uneven(model)
+    assert {parameter.device.type for parameter in there.hf.parameters()} == {device.type}
+    with torch.no_grad():
+        got = there.hf(IDS.to(device), use_cache=False).logits
+    close = 1e-3 if dtype == "float32" else 0.3
+    torch.testing.assert_close(got.float().cpu(), logits(model.hf), rtol=close, atol=close)
+    save(there, tmp_path / "out")
+    again = load_checkpoint(tmp_path / "out", device=device)
+    with torch.no_grad():
+        assert torch.equal(again(IDS.to(device), use_cache=False).logits, got)

@@ -1,0 +1,486 @@
+"""Loading by name, and every refusal before the weights are read."""
+
+import copy
+import hashlib
+import json
+import shutil
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from huggingface_hub import constants
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import Gemma3Config, PreTrainedTokenizerFast
+
+from implementations.harness.contract.tiny import CONFIGS, VOCABULARY, random_tokens, tiny_model
+from implementations.harness.download import embedded as assets
+from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.model import loading
+from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.model.devices import device_named, dtype_named
+from implementations.harness.model.loading import load_model
+from implementations.harness.model.surgery import (
+    add_bias,
+    keep_channels,
+    keep_kv_groups,
+    remove_blocks,
+)
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.weight_files import weights_sha256
+
+IDS = random_tokens(2, 12, seed=5).ids
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def words(count=VOCABULARY):
+    """A tokenizer of `count` words: word7 has the id 7."""
+    vocabulary = {f"word{i}": i for i in range(count)}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="word0"))
+    tokenizer.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="word0")
+
+
+def logits(hf):
+    with torch.no_grad():
+        return hf(IDS, use_cache=False).logits
+
+
+@pytest.fixture
+def dense(tmp_path):
+    """A whole model folder with tokenizer."""
+    model = tiny_model("llama")
+    model.tokenizer = words()
+    save(model, tmp_path / "dense")
+    return tmp_path / "dense"
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_folder_is_loaded_with_its_tokenizer(dense):
+    model = load_model(dense)
+    assert model.name == "dense"
+    assert model.family.name == "llama"
+    assert (model.dtype, model.device.type, model.accelerator) == (
+        torch.float32,
+        "cpu",
+        model.device,
+    )
+    assert model.tokenizer("word5 word7")["input_ids"] == [5, 7]
+    assert torch.equal(logits(model.hf), logits(tiny_model("llama").hf))
+    assert not model.hf.training
+    weights = (dense / "model.safetensors").read_bytes()
+    assert model.sha256 == hashlib.sha256(weights).hexdigest()
+
+
+def test_dtype_and_device_are_as_asked(dense):
+    model = load_model(str(dense), dtype="bfloat16", device="auto", accelerator="cpu")
+    assert model.dtype == torch.bfloat16
+    assert model.device.type == device_named("auto").type
+    assert model.accelerator == torch.device("cpu")
+    assert load_model(dense, dtype=torch.float16).dtype == torch.float16
+
+
+@pytest.mark.parametrize("family", list(CONFIGS))
+def test_pruned_folders_show_their_shapes(family, tmp_path):
+    model = tiny_model(family, blocks=3)
+    model.tokenizer = words()
+    first, second, third = model.blocks
+    keep_kv_groups(first.attention, [])
+    add_bias(first.attention.o, torch.ones(32))
+    keep_kv_groups(second.attention, [0])
+    keep_channels(second.feed_forward, range(7))
+    keep_channels(third.feed_forward, [])
+    save(model, tmp_path / "pruned")
+    again = load_model(tmp_path / "pruned")
+    group = model.blocks[2].attention.group
+    assert again.family.name == family
+    assert [b.attention.kv_heads for b in again.blocks][:2] == [0, 1]
+    assert [b.attention.heads for b in again.blocks][:2] == [0, group]
+    assert [b.feed_forward.channels for b in again.blocks] == [48, 7, 0]
+    assert torch.equal(logits(again.hf), logits(model.hf))
+    assert again.tokenizer is not None
+
+
+def test_sharded_weights_are_loaded_and_hashed_together(dense, tmp_path):
+    hf = load_checkpoint(dense)
+    hf.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    words().save_pretrained(tmp_path / "sharded")
+    shards = sorted((tmp_path / "sharded").glob("*.safetensors"))
+    assert len(shards) > 2
+    model = load_model(tmp_path / "sharded")
+    assert torch.equal(logits(model.hf), logits(hf))
+    lines = [f"{hashlib.sha256(s.read_bytes()).hexdigest()}  {s.name}\n" for s in shards]
+    assert model.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    shards[1].unlink()
+    with pytest.raises(
+        BadInput, match=rf"lacks 1 of {len(shards)} weights files: {shards[1].name}"
+    ):
+        load_model(tmp_path / "sharded")
+
+
+def test_weights_of_torch_are_loaded_too(dense):
+    hf = load_checkpoint(dense)
+    torch.save(hf.state_dict(), dense / "pytorch_model.bin")
+    (dense / "model.safetensors").unlink()
+    model = load_model(dense)
+    assert torch.equal(logits(model.hf), logits(hf))
+    assert model.sha256 == weights_sha256([dense / "pytorch_model.bin"])
+
+
+def test_a_folder_without_configuration(dense):
+    (dense / "config.json").unlink()
+    with pytest.raises(BadInput, match=r"no model folder: config\.json is missing"):
+        load_model(dense)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_configuration(dense, text):
+    (dense / "config.json").write_text(text)
+    with pytest.raises(BadInput, match=r"config\.json (is damaged|does not say)"):
+        load_model(dense)
+
+
+def test_a_folder_without_weights(dense):
+    (dense / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match=r"holds no weights: model\.safetensors .* there is README"):
+        load_model(dense)
+
+
+@pytest.mark.parametrize("left", [0, 5, 100, -1])
+def test_truncated_weights_are_found_before_loading(dense, left):
+    file = dense / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(BadInput, match=r"model\.safetensors is truncated.*fetch it again"):
+        load_model(dense)
+
+
+def test_damaged_weights_are_found_before_loading(dense):
+    file = dense / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content + b"more")
+    with pytest.raises(BadInput, match=rf"damaged: it has {len(content) + 4:,} bytes"):
+        load_model(dense)
+    file.write_bytes(content[:8] + b"x" + content[9:])
+    with pytest.raises(BadInput, match="damaged: its header cannot be read"):
+        load_model(dense)
+
+
+def test_a_damaged_index(dense):
+    (dense / "model.safetensors").unlink()
+    (dense / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"index\.json is damaged"):
+        load_model(dense)
+
+
+def test_a_folder_without_tokenizer(dense):
+    for path in dense.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(BadInput, match=r"has no tokenizer \(tokenizer\.json"):
+        load_model(dense)
+    assert load_model(dense, tokenizer=False).tokenizer is None
+
+
+def test_an_unreadable_tokenizer(dense):
+    (dense / "tokenizer.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"tokenizer in .* cannot be read"):
+        load_model(dense)
+
+
+def test_the_tokenizer_of_another_model(dense):
+    words(VOCABULARY + 5).save_pretrained(dense)
+    with pytest.raises(BadInput, match="ids go up to 100, the model has 96 embeddings"):
+        load_model(dense)
+
+
+def test_an_added_token_beyond_the_embedding_is_no_reason(dense):
+    """Gemma 3 (text) comes with a token for images that its embedding does not have."""
+    tokenizer = words()
+    tokenizer.add_tokens("<image>", special_tokens=True)
+    assert len(tokenizer) == VOCABULARY + 1
+    tokenizer.save_pretrained(dense)
+    assert load_model(dense).tokenizer("word5")["input_ids"] == [5]
+
+
+def test_an_unsupported_family(dense):
+    edit_config(dense, model_type="mamba")
+    with pytest.raises(BadInput, match="'mamba' is not supported; supported are llama, mistral"):
+        load_model(dense)
+
+
+def test_a_multimodal_model(dense):
+    (dense / "config.json").write_text(json.dumps(Gemma3Config().to_dict()))
+    with pytest.raises(BadInput, match=r"'gemma3' is not supported.*text part \(gemma3_text\)"):
+        load_model(dense)
+
+
+def test_quantised_weights(dense):
+    edit_config(dense, quantization_config={"quant_method": "gptq"})
+    with pytest.raises(BadInput, match="weights are quantised"):
+        load_model(dense)
+
+
+def test_layers_configured_one_by_one(dense):
+    edit_config(dense, per_layer_config={"0": {"intermediate_size": 8}})
+    with pytest.raises(BadInput, match="per_layer_config"):
+        load_model(dense)
+
+
+def test_unknown_dtypes_and_devices_are_named_before_anything_else():
+    with pytest.raises(BadInput, match="unknown dtype 'int4'; there are float32, bfloat16"):
+        load_model("nowhere", dtype="int4")
+    with pytest.raises(BadInput, match="unknown device 'gpu'; there are auto, cpu"):
+        load_model("nowhere", device="gpu")
+    with pytest.raises(BadInput, match="device 'meta' is not here"):
+        load_model("nowhere", accelerator="meta")
+    with pytest.raises(BadInput, match="device 'cpu:1' is not here"):
+        device_named("cpu:1")
+    assert dtype_named(torch.bfloat16) == dtype_named("bfloat16") == torch.bfloat16
+    assert device_named(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_an_accelerator_that_this_machine_lacks():
+    if torch.accelerator.is_available():
+        count = torch.accelerator.device_count()
+        name = f"{torch.accelerator.current_accelerator().type}:{count}"
+    else:
+        name = "xpu"
+    with pytest.raises(BadInput, match=f"device '{name}' is not here; there are auto, cpu"):
+        device_named(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("smolm2-135m", "did you mean 'smollm2-135m'"),
+        ("some/where/else", "no such folder"),
+        ("./runs/model", "no such folder"),
+        ("", "no such folder"),
+        ("SmolLM2", "did you mean 'smollm2-135m'"),
+    ],
+)
+def test_names_that_are_neither_folder_nor_hub_id(name, hint):
+    with pytest.raises(BadInput, match=r"is no model: .*hub id of the form ORG/NAME") as error:
+        load_model(name)
+    assert hint in str(error.value)
+
+
+def test_a_file_is_no_folder(dense):
+    with pytest.raises(BadInput, match="is a file; give the folder"):
+        load_model(dense / "model.safetensors")
+
+
+def test_code_in_a_folder_is_never_run(dense, tmp_path):
+    (dense / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    edit_config(dense, auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"})
+    assert load_model(dense).family.name == "llama"
+    assert not (tmp_path / "ran").exists()
+
+
+# The hub: its cache in the real layout, a server that speaks its protocol, and none at all.
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def no_hub(monkeypatch, cache):
+    """An endpoint where nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    point_at(monkeypatch, f"http://127.0.0.1:{port}")
+
+
+def point_at(monkeypatch, url):
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+def put_in_cache(cache, folder, name="org/tiny"):
+    repository = cache / f"models--{name.replace('/', '--')}"
+    shutil.copytree(folder, repository / "snapshots" / COMMIT)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
+    return repository / "snapshots" / COMMIT
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_cached_hub_model_needs_no_hub(dense, cache, no_hub, monkeypatch, offline):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    put_in_cache(cache, dense)
+    model = load_model("org/tiny")
+    assert (model.name, model.sha256) == ("org/tiny", COMMIT)
+    assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
+
+
+def test_an_incomplete_cached_model_is_not_used(dense, cache, no_hub, monkeypatch):
+    (put_in_cache(cache, dense) / "model.safetensors").unlink()
+    with pytest.raises(Unavailable, match="org/tiny cannot be fetched"):
+        load_model("org/tiny")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(BadInput, match="holds no weights"):
+        load_model("org/tiny")
+
+
+def test_offline_without_a_cached_copy(cache, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(Unavailable, match="HF_HUB_OFFLINE is set"):
+        load_model("org/tiny")
+
+
+def test_a_hub_where_nobody_answers_is_reported_soon(no_hub):
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match=r"org/tiny cannot be fetched.*out of reach"):
+        load_model("org/tiny")
+    assert time.monotonic() - start < 10
+
+
+def test_a_hub_that_keeps_silent_is_reported_soon(cache, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never says a word
+        point_at(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match="out of reach"):
+            load_model("org/tiny")
+        assert time.monotonic() - start < 10
+
+
+@pytest.fixture
+def hub(dense, cache, monkeypatch):
+    """A server that answers as the hub does for `org/tiny`, and gates `org/gated`."""
+    (dense / "pytorch_model.bin").write_bytes(b"not wanted beside safetensors")
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def answer(self, status, body=b"", **headers):
+            self.send_response(status)
+            for key, value in headers.items():
+                self.send_header(key.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def do_GET(self):
+            asked.append(self.path)
+            path = self.path.partition("?")[0]
+            if path == "/":
+                return self.answer(200)
+            if "org/gated" in path:
+                return self.answer(403, X_Error_Code="GatedRepo", X_Error_Message="gated")
+            if "org/tiny" not in path:
+                return self.answer(404, X_Error_Code="RepoNotFound")
+            if path.startswith("/api/models/org/tiny/tree/"):
+                return self.answer(200, json.dumps(self.tree()).encode())
+            if path.startswith("/api/models/org/tiny"):
+                return self.answer(200, json.dumps(self.information()).encode())
+            content = (dense / path.rpartition("/")[2]).read_bytes()
+            tag = hashlib.sha1(content).hexdigest()
+            return self.answer(200, content, ETag=f'"{tag}"', X_Repo_Commit=COMMIT)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def information(self):
+            names = sorted(path.name for path in dense.iterdir())
+            siblings = [{"rfilename": name} for name in names]
+            return {"id": "org/tiny", "sha": COMMIT, "siblings": siblings}
+
+        def tree(self):
+            return [
+                {
+                    "type": "file",
+                    "path": path.name,
+                    "size": path.stat().st_size,
+                    "oid": hashlib.sha1(path.read_bytes()).hexdigest(),
+                }
+                for path in sorted(dense.iterdir())
+            ]
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    point_at(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    yield asked
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_hub_model_is_downloaded_once(dense, hub, cache):
+    model = load_model("org/tiny")
+    assert (model.name, model.sha256) == ("org/tiny", COMMIT)
+    assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
+    assert not any("pytorch_model.bin" in path for path in hub), "one kind of weights is enough"
+    hub.clear()
+    assert load_model("org/tiny").sha256 == COMMIT
+    assert hub == []
+
+
+def test_a_name_that_the_hub_does_not_know(hub):
+    with pytest.raises(
+        BadInput, match="'org/none' is neither a folder here nor a model on the hub"
+    ):
+        load_model("org/none")
+
+
+def test_a_gated_model(hub):
+    with pytest.raises(Unavailable, match="org/gated is gated: accept its terms"):
+        load_model("org/gated")
+
+
+def test_only_the_weights_that_are_there_are_fetched():
+    assert "model*.safetensors" in loading._needed(["config.json", "model-1-of-2.safetensors"])
+    assert "pytorch_model*.bin" in loading._needed(["config.json", "pytorch_model.bin", "flax.x"])
+
+
+@pytest.mark.model
+def test_the_embedded_model(smollm2):
+    model = smollm2
+    assert model.name == "smollm2-135m"
+    assert len(model.blocks) == 30
+    attention = model.blocks[0].attention
+    assert (attention.heads, attention.kv_heads, attention.head_size) == (9, 3, 64)
+    assert model.blocks[0].feed_forward.channels == 1536
+    weights = assets.embedded_model() / "model.safetensors"
+    assert model.sha256 == weights_sha256([weights])
+
+
+@pytest.mark.model
+def test_the_embedded_model_comes_back_after_pruning(smollm2, tmp_path):
+    """Real weights and the real tokenizer, uneven and with a block less."""
+    model = LanguageModel(copy.deepcopy(smollm2.hf), smollm2.tokenizer, name=smollm2.name)
+    keep_kv_groups(model.blocks[0].attention, [0, 2])
+    keep_kv_groups(model.blocks[20].attention, [])
+    keep_channels(model.blocks[3].feed_forward, range(1000))
+    add_bias(model.blocks[3].feed_forward.down, torch.full((576,), 0.01))
+    remove_blocks(model, [25])
+    save(model, tmp_path / "pruned", record={"method": "flap"})
+    again = load_model(tmp_path / "pruned")
+    text = "The capital of France is Paris, naïve café 123.\n\n  Two  spaces"
+    ids = model.tokenizer(text, return_tensors="pt")["input_ids"]
+    assert torch.equal(again.tokenizer(text, return_tensors="pt")["input_ids"], ids)
+    assert again.tokenizer.decode(ids[0]) == text
+    assert again.tokenizer.chat_template == model.tokenizer.chat_template
+    told = [
+        m.hf.generate(ids, max_new_tokens=16, do_sample=False, use_cache=cache)
+        for m in (model, again)
+        for cache in (True, False)
+    ]
+    assert all(torch.equal(told[0], other) for other in told[1:])
+    card = (tmp_path / "pruned" / "README.md").read_text()
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct" in card

@@ -1,0 +1,396 @@
+"""Surgery over all six families: what is removed, what stays, and that the model still computes."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+from torch import nn
+from transformers import DynamicCache
+
+from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.model.modeling_pruned import Headless
+from implementations.harness.model.surgery import (
+    add_bias,
+    chosen,
+    keep_channels,
+    keep_kv_groups,
+    mask_channels,
+    mask_kv_groups,
+    remove_blocks,
+)
+from implementations.harness.model.view import LanguageModel
+
+FAMILIES = list(CONFIGS)
+IDS = random_tokens(2, 20, seed=7).ids
+
+
+def logits(model, ids=IDS):
+    with torch.no_grad():
+        return model.hf(ids, use_cache=False).logits
+
+
+def continued(model, *, cache, count=16, ids=IDS, **options):
+    return model.hf.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        min_new_tokens=count,
+        do_sample=False,
+        use_cache=cache,
+        **options,
+    )
+
+
+def twin(model):
+    return LanguageModel(copy.deepcopy(model.hf), name=model.name)
+
+
+def bypass(layer):
+    """Let a block pass on what it gets, in the form it answers in: releases differ."""
+    forward = layer.forward
+
+    def passing_on(hidden_states, *args, **kwargs):
+        output = forward(hidden_states, *args, **kwargs)
+        return (hidden_states, *output[1:]) if isinstance(output, tuple) else hidden_states
+
+    layer.forward = passing_on
+
+
+def grouped(family, **overrides):
+    """A model with several KV groups in every family."""
+    if family == "qwen3":
+        overrides.setdefault("num_key_value_heads", 2)
+    return tiny_model(family, **overrides)
+
+
+def irregular(family):
+    """A model of four blocks that all differ: one without heads, one without channels."""
+    model = grouped(family, blocks=4)
+    first, second, third, fourth = model.blocks
+    keep_kv_groups(first.attention, [])
+    add_bias(first.attention.o, torch.linspace(-1, 1, 32))
+    keep_channels(first.feed_forward, range(0, 48, 5))
+    keep_kv_groups(second.attention, [1])
+    keep_channels(third.feed_forward, [])
+    add_bias(third.feed_forward.down, torch.linspace(1, -1, 32))
+    keep_channels(fourth.feed_forward, torch.arange(48) % 3 == 0)
+    return model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("keep", [[1], [0], []])
+def test_removing_kv_groups_equals_masking_them(family, keep):
+    sliced = grouped(family)
+    masked = twin(sliced)
+    keep_kv_groups(sliced.blocks[1].attention, keep)
+    mask_kv_groups(masked.blocks[1].attention, keep)
+    assert not torch.allclose(logits(masked), logits(grouped(family)))
+    torch.testing.assert_close(logits(sliced), logits(masked))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("keep", [[0, 1, 5, 40], []])
+def test_removing_channels_equals_masking_them(family, keep):
+    sliced = tiny_model(family)
+    masked = twin(sliced)
+    keep_channels(sliced.blocks[0].feed_forward, keep)
+    mask_channels(masked.blocks[0].feed_forward, keep)
+    assert not torch.allclose(logits(masked), logits(tiny_model(family)))
+    torch.testing.assert_close(logits(sliced), logits(masked))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_kv_group_takes_its_query_heads_along(family):
+    model = grouped(family)
+    attention = model.blocks[0].attention
+    before = {role: copy.deepcopy(getattr(attention, role)) for role in "qkvo"}
+    head, group, groups = attention.head_size, attention.group, attention.kv_heads
+    keep_kv_groups(attention, [groups - 1])
+
+    assert (attention.heads, attention.kv_heads, attention.group) == (group, 1, group)
+    queries = slice((groups - 1) * group * head, groups * group * head)
+    keys = slice((groups - 1) * head, groups * head)
+    for role, rows in (("q", queries), ("k", keys), ("v", keys)):
+        linear = getattr(attention, role)
+        assert torch.equal(linear.weight, before[role].weight[rows])
+        assert (linear.out_features, linear.in_features) == tuple(linear.weight.shape)
+        if before[role].bias is not None:
+            assert torch.equal(linear.bias, before[role].bias[rows])
+    assert torch.equal(attention.o.weight, before["o"].weight[:, queries])
+    if before["o"].bias is not None:
+        assert torch.equal(attention.o.bias, before["o"].bias)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_channels_leave_gate_up_and_down_together(family):
+    model = tiny_model(family)
+    part = model.blocks[1].feed_forward
+    before = copy.deepcopy(part.block)
+    dense = type(part)(before, part.family)
+    keep_channels(part, [40, 3, 7])  # the order stays that of the model
+    kept = [3, 7, 40]
+    assert part.channels == 3
+    assert torch.equal(part.up.weight, dense.up.weight[kept])
+    assert torch.equal(part.down.weight, dense.down.weight[:, kept])
+    if part.gate is not None:
+        assert torch.equal(part.gate.weight, dense.gate.weight[kept])
+    if part.up.bias is not None:
+        assert torch.equal(part.up.bias, dense.up.bias[kept])
+        assert torch.equal(part.down.bias, dense.down.bias)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_keeping_everything_changes_nothing(family):
+    model = tiny_model(family)
+    before = logits(model)
+    for block in model.blocks:
+        keep_kv_groups(block.attention, torch.ones(block.attention.kv_heads, dtype=torch.bool))
+        keep_channels(block.feed_forward, range(block.feed_forward.channels))
+    remove_blocks(model, [])
+    assert torch.equal(logits(model), before)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_emptied_attention_puts_out_its_bias(family):
+    model = tiny_model(family)
+    attention = model.blocks[0].attention
+    keep_kv_groups(attention, [])
+    assert (attention.heads, attention.kv_heads, attention.group) == (0, 0, 0)
+    bias = torch.zeros(32) if attention.o.bias is None else attention.o.bias.detach().clone()
+    x = torch.randn(2, 5, 32)
+    assert torch.equal(attention.module(x)[0], bias.expand(2, 5, 32))
+    add_bias(attention.o, torch.ones(32))
+    assert torch.equal(attention.module(x)[0], (bias + 1).expand(2, 5, 32))
+    keep_kv_groups(attention, [])  # once more is the same
+    assert isinstance(attention.module, Headless)
+    assert all(model.blocks[0].norms.values()), "the norms inside the attention are still found"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("where", [[0], [0, 1], [1]])
+def test_the_cache_counts_tokens_through_emptied_attentions(family, where):
+    model = tiny_model(family, blocks=3)
+    for index in where:
+        keep_kv_groups(model.blocks[index].attention, [])
+    assert torch.equal(continued(model, cache=True), continued(model, cache=False))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("where", [[0], [1]])
+def test_text_read_in_two_pieces_gives_the_same_logits(family, where):
+    """The second piece needs positions and a mask that count the first."""
+    model = tiny_model(family)
+    for index in where:
+        keep_kv_groups(model.blocks[index].attention, [])
+    named = inspect.signature(model.hf.forward).parameters
+    cache = {"cache" if "cache" in named else "past_key_values": DynamicCache(config=model.config)}
+    with torch.no_grad():
+        pieces = [model.hf(ids, **cache).logits for ids in (IDS[:, :13], IDS[:, 13:])]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), logits(model))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_attention_left_at_all_still_generates(family):
+    model = tiny_model(family)
+    for block in model.blocks:
+        keep_kv_groups(block.attention, [])
+    assert torch.equal(continued(model, cache=True), continued(model, cache=False))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_blocks_that_all_differ_generate_alike_with_every_cache(family):
+    model = irregular(family)
+    without = continued(model, cache=False)
+    assert torch.equal(continued(model, cache=True), without)
+    static = continued(model, cache=True, cache_implementation="static")
+    assert torch.equal(static, without)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padded_prompts_still_count_positions(family):
+    """With left padding, positions come from the attention mask and the cache together."""
+    model = irregular(family)
+    prompt = IDS[:1, :9]
+    padded = torch.cat([torch.zeros(1, 4, dtype=torch.int64), prompt], dim=1)
+    mask = (torch.arange(13) >= 4).long()[None]
+    told = model.hf.generate(
+        padded, attention_mask=mask, max_new_tokens=8, min_new_tokens=8, do_sample=False
+    )
+    alone = continued(model, cache=True, count=8, ids=prompt)
+    assert torch.equal(told[:, 4:], alone)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("removed", [[0], [1, 2], [3]])
+def test_removing_blocks_equals_passing_them_by(family, removed):
+    shorter = tiny_model(family, blocks=4)
+    bypassed = twin(shorter)
+    for index in removed:
+        bypass(bypassed.blocks[index].module)
+    remove_blocks(shorter, removed)
+    assert torch.equal(logits(shorter), logits(bypassed))
+    assert [block.module.self_attn.layer_idx for block in shorter.blocks] == list(
+        range(4 - len(removed))
+    )
+    assert shorter.config.num_hidden_layers == len(shorter.blocks) == 4 - len(removed)
+    assert torch.equal(continued(shorter, cache=True), continued(shorter, cache=False))
+
+
+def test_blocks_keep_their_kind_of_attention():
+    model = tiny_model("gemma3", blocks=4)
+    kinds = list(model.config.layer_types)
+    assert kinds[0] == "sliding_attention"
+    assert kinds[1] == "full_attention"
+    remove_blocks(model, torch.tensor([True, False, False, False]))
+    assert model.config.layer_types == kinds[1:]
+    windows = [block.module.self_attn.sliding_window for block in model.blocks]
+    assert windows == [None, 8, None]
+    long = random_tokens(1, 40, seed=3).ids  # longer than the window of 8
+    assert torch.equal(
+        continued(model, cache=True, ids=long), continued(model, cache=False, ids=long)
+    )
+
+
+def test_sliding_windows_of_qwen_stay_with_their_blocks():
+    model = tiny_model(
+        "qwen2", blocks=3, use_sliding_window=True, sliding_window=8, max_window_layers=1
+    )
+    assert model.config.layer_types == ["full_attention", "sliding_attention", "sliding_attention"]
+    remove_blocks(model, [1])
+    assert model.config.layer_types == ["full_attention", "sliding_attention"]
+    assert torch.equal(continued(model, cache=True), continued(model, cache=False))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_dtype_and_identity_of_the_parameters_stay(family, dtype):
+    model = grouped(family, dtype=dtype)
+    frozen = model.blocks[0].attention.q.weight
+    frozen.requires_grad_(False)
+    before = dict(model.hf.named_parameters())
+    keep_kv_groups(model.blocks[0].attention, [0])
+    keep_kv_groups(model.blocks[1].attention, [])
+    keep_channels(model.blocks[1].feed_forward, [1, 2])
+    after = dict(model.hf.named_parameters())
+    assert all(after[name] is parameter for name, parameter in before.items())
+    assert {p.dtype for p in after.values()} == {dtype}
+    assert not frozen.requires_grad
+    assert model.blocks[0].attention.k.weight.requires_grad
+    add_bias(model.blocks[0].feed_forward.down, torch.ones(32, dtype=torch.float64))
+    assert model.blocks[0].feed_forward.down.bias.dtype == dtype
+    assert bool(logits(model).isfinite().all())
+    assert not model.hf.training
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
+def test_embedding_and_head_stay_tied(family):
+    model = tiny_model(family, blocks=3)
+    embedding = model.hf.get_input_embeddings().weight
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[0].feed_forward, [0])
+    remove_blocks(model, [1])
+    assert model.hf.get_output_embeddings().weight is embedding
+
+
+def test_old_weights_are_released():
+    model = tiny_model()
+    keep_channels(model.blocks[0].feed_forward, range(5))
+    for linear in model.blocks[0].linears().values():
+        assert linear.weight.untyped_storage().nbytes() == linear.weight.nbytes
+        assert linear.weight.is_contiguous()
+
+
+def test_gradients_flow_through_what_is_left():
+    model = irregular("llama")
+    model.hf(IDS).logits.square().mean().backward()
+    gradients = [p.grad for _, _, linear in model.linears() for p in [linear.weight] if p.numel()]
+    assert all(g is None or bool(g.isfinite().all()) for g in gradients)
+    assert model.blocks[1].attention.q.weight.grad.abs().sum() > 0
+    keep_channels(model.blocks[1].feed_forward, [0, 1])
+    assert model.blocks[1].feed_forward.up.weight.grad is None, "it would have the old shape"
+
+
+def test_adding_to_a_bias_or_making_one():
+    linear = nn.Linear(3, 2, bias=False)
+    linear.weight.requires_grad_(False)
+    add_bias(linear, torch.tensor([1.0, -2.0]))
+    assert torch.equal(linear.bias, torch.tensor([1.0, -2.0]))
+    assert not linear.bias.requires_grad
+    add_bias(linear, torch.tensor([0.5, 0.5], dtype=torch.float64))
+    assert torch.equal(linear.bias, torch.tensor([1.5, -1.5]))
+    assert linear.bias.dtype == torch.float32
+
+
+def test_a_new_bias_does_not_share_memory_with_what_was_given():
+    linear, given = nn.Linear(3, 2, bias=False), torch.zeros(2)
+    add_bias(linear, given)
+    given += 1
+    assert torch.equal(linear.bias, torch.zeros(2))
+
+
+def test_a_bias_is_added_before_it_is_rounded():
+    linear = nn.Linear(2, 1).to(torch.bfloat16)
+    linear.bias.data.fill_(1.0)
+    add_bias(linear, torch.tensor([0.00391]))  # in bf16 half a step at 1 exactly, which is lost
+    assert linear.bias.item() == 1.0078125
+
+
+def test_biases_that_cannot_be_added_are_refused():
+    linear = nn.Linear(3, 2)
+    with pytest.raises(BadInput, match=r"shape \[3\] does not fit Linear"):
+        add_bias(linear, torch.zeros(3))
+    with pytest.raises(NumericsError, match="NaN or infinity"):
+        add_bias(linear, torch.tensor([0.0, float("nan")]))
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ([0, 4], "there is no thing 4; there are 4, counted from 0"),
+        ([-1], "there is no thing -1"),
+        ([2, 1, 2], "thing 2 is named twice"),
+        (torch.ones(3, dtype=torch.bool), r"a mask of shape \[3\] does not fit 4 things"),
+        ([True, False], r"a mask of shape \[2\] does not fit 4 things"),
+        ([0.5], "a list of numbers or a boolean mask"),
+        (torch.zeros(1, 1, dtype=torch.int64), "a list of numbers or a boolean mask"),
+    ],
+)
+def test_units_that_do_not_exist_are_named(units, message):
+    with pytest.raises(BadInput, match=message):
+        chosen(units, 4, "thing")
+
+
+@pytest.mark.parametrize(
+    "units", [[3, 1], (1, 3), range(1, 4, 2), [False, True, False, True], torch.tensor([3, 1])]
+)
+def test_units_are_chosen_by_number_or_mask(units):
+    assert chosen(units, 4, "thing").tolist() == [1, 3]
+
+
+def test_refused_surgery_leaves_the_model_as_it_was():
+    model = tiny_model()
+    before = copy.deepcopy(model.hf.state_dict())
+    with pytest.raises(BadInput, match="there is no KV group 2"):
+        keep_kv_groups(model.blocks[0].attention, [0, 2])
+    with pytest.raises(BadInput, match="there is no channel 48"):
+        keep_channels(model.blocks[0].feed_forward, [48])
+    with pytest.raises(BadInput, match="there is no block 2"):
+        remove_blocks(model, [2])
+    with pytest.raises(BadInput, match="would empty the model"):
+        remove_blocks(model, [0, 1])
+    after = model.hf.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_blocks_that_leave_only_emptied_ones_stay():
+    model = tiny_model()
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[0].feed_forward, [])
+    with pytest.raises(BadInput, match="would empty the model"):
+        remove_blocks(model, [1])
+    assert len(model.blocks) == 2
+    remove_blocks(model, [0])
+    assert len(model.blocks) == 1

@@ -1,0 +1,97 @@
+"""Budgets counted in weights: which units go, how near the budget is met, what is refused."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from implementations.harness.errors import BadInput
+from implementations.harness.prune.allocation import cheapest, check_budget
+
+SHARES = st.floats(min_value=0, max_value=1, allow_nan=False)
+UNITS = st.lists(
+    st.tuples(st.integers(-3, 3).map(float), st.integers(1, 1000)), min_size=1, max_size=30
+)
+
+
+def removed(scores: list[float], costs: list[int], share: float) -> list[int]:
+    """Return the indices of the units that `cheapest` removes."""
+    return cheapest(torch.tensor(scores), torch.tensor(costs), share).nonzero().flatten().tolist()
+
+
+def test_lowest_scores_go_first():
+    assert removed([0.3, 0.1, 0.4, 0.2], [1, 1, 1, 1], 0.5) == [1, 3]
+
+
+def test_budget_counts_weights_not_units():
+    # Half of the units would be two; half of the weights is the one large unit alone.
+    assert removed([0.1, 0.2, 0.3, 0.4], [3, 1, 1, 1], 0.5) == [0]
+    assert removed([0.4, 0.1, 0.2, 0.3], [3, 1, 1, 1], 0.5) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("share", "count"),
+    [
+        (0.0, 0),
+        (0.12, 0),  # 1.2 of 10 weights: none (0) is nearer than the first unit (3)
+        (0.16, 1),  # 1.6 of 10: the first unit is nearer
+        (0.4, 1),  # 4 of 10: the second unit would bring 8
+        (0.6, 2),  # 6 of 10: over the budget by 2 beats under it by 3
+        (0.88, 2),
+        (0.92, 3),
+        (1.0, 3),
+    ],
+)
+def test_the_nearest_total_wins(share: float, count: int):
+    assert len(removed([1.0, 2.0, 3.0], [3, 5, 2], share)) == count
+
+
+def test_half_way_removes_the_fewer():
+    assert removed([1.0, 2.0], [4, 4], 0.25) == []
+    assert removed([1.0, 2.0], [4, 4], 0.75) == [0]
+
+
+def test_equal_scores_go_by_position():
+    assert removed([1.0, 1.0, 1.0, 0.0, 1.0], [1] * 5, 0.6) == [0, 1, 3]
+    many = removed([0.0] * 1000, [1] * 1000, 0.5)  # an unstable sort shows only on long rows
+    assert many == list(range(500))
+
+
+def test_result_is_boolean_and_scores_are_left_alone():
+    scores = torch.tensor([2.0, 1.0], dtype=torch.float64)
+    mask = cheapest(scores, torch.tensor([1, 1]), 0.5)
+    assert mask.dtype == torch.bool
+    assert mask.tolist() == [False, True]
+    assert scores.tolist() == [2.0, 1.0]
+
+
+@given(units=UNITS, share=SHARES)
+def test_budget_is_missed_by_at_most_half_of_the_border_unit(units, share: float):
+    scores, costs = (list(column) for column in zip(*units, strict=True))
+    gone = removed(scores, costs, share)
+    order = sorted(range(len(units)), key=lambda i: (scores[i], i))
+    assert sorted(order[: len(gone)]) == gone  # a prefix of the ranking
+    spent, budget = sum(costs[i] for i in gone), share * sum(costs)
+    border = order[len(gone) - 1] if spent > budget else order[min(len(gone), len(units) - 1)]
+    assert abs(spent - budget) <= costs[border] / 2 + 1e-9 * sum(costs)
+
+
+@given(units=UNITS, share=SHARES)
+def test_what_passes_the_check_leaves_a_unit(units, share: float):
+    scores, costs = (list(column) for column in zip(*units, strict=True))
+    try:
+        check_budget(torch.tensor(costs), share)
+    except BadInput:
+        return
+    assert len(removed(scores, costs, share)) < len(units)
+
+
+@pytest.mark.parametrize("share", [0.876, 0.9, 1.0])
+def test_emptying_the_model_is_refused(share: float):
+    with pytest.raises(BadInput, match=rf"sparsity {share:g} would empty the model.*ask for less"):
+        check_budget(torch.tensor([10, 10, 10, 10]), share)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.87])
+def test_what_leaves_half_of_the_largest_unit_passes(share: float):
+    check_budget(torch.tensor([10, 10, 10, 10]), share)

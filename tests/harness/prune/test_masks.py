@@ -1,0 +1,181 @@
+"""Masks by count: exact for any share, any ties and any size; patterns are keep:group."""
+
+import math
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.prune.masks import share_of, smallest, smallest_per_group
+from implementations.harness.prune.method import parse_pattern
+
+INFINITY = float("inf")
+NAN = float("nan")
+
+
+def chosen(scores: list[float], count: int) -> list[int]:
+    """Return the positions that `smallest` marks in one row."""
+    return smallest(torch.tensor(scores), count).nonzero().flatten().tolist()
+
+
+def removed(scores: list[float], pattern: str) -> list[int]:
+    """Return the positions that a pattern removes from one row."""
+    mask = smallest_per_group(torch.tensor(scores), parse_pattern(pattern))
+    return mask.nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, []), (1, [2]), (2, [1, 2]), (3, [1, 2, 4]), (4, [0, 1, 2, 4]), (5, [0, 1, 2, 3, 4])],
+)
+def test_smallest_by_hand(count: int, expected: list[int]):
+    assert chosen([5.0, 1.0, -3.0, 7.0, 2.0], count) == expected
+
+
+def test_signs_count_and_infinities_are_scores():
+    assert chosen([INFINITY, 0.0, -INFINITY, 1.0], 1) == [2]
+    assert chosen([INFINITY, INFINITY, 1.0, INFINITY], 2) == [0, 2]
+    assert chosen([-INFINITY, -INFINITY, -INFINITY, 1.0], 2) == [0, 1]
+
+
+def test_ties_go_to_the_earlier_position():
+    assert chosen([2.0, 1.0, 2.0, 1.0, 2.0, 1.0], 2) == [1, 3]
+    assert chosen([2.0, 1.0, 2.0, 1.0, 2.0, 1.0], 4) == [0, 1, 3, 5]
+    assert chosen([0.0, -0.0, 0.0, -0.0], 2) == [0, 1]  # both zeros are the same score
+    assert chosen([0.0] * 1000, 500) == list(range(500))  # an unstable sort shows on long rows
+
+
+def test_rows_are_independent():
+    scores = torch.tensor(
+        [[[1.0, 2.0, 3.0], [30.0, 20.0, 10.0]], [[0.0, 0.0, 0.0], [2.0, 1.0, 2.0]]]
+    )
+    expected = [[[1, 1, 0], [0, 1, 1]], [[1, 1, 0], [1, 1, 0]]]
+    assert smallest(scores, 2).int().tolist() == expected
+
+
+def test_a_huge_row_takes_no_part_in_the_others():
+    scores = torch.rand(4, 100, generator=torch.Generator().manual_seed(0))
+    scores[2] *= 1e30
+    assert smallest(scores, 37).sum(dim=1).tolist() == [37] * 4
+    whole = smallest(scores.reshape(1, -1), 300).view_as(scores)
+    assert whole.sum(dim=1).tolist() == [100, 100, 0, 100]
+
+
+def test_a_million_scores_with_few_values():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randint(0, 5, (1_000_003,), generator=generator).float()
+    mask = smallest(scores, 500_000)
+    assert int(mask.sum()) == 500_000
+    assert scores[mask].max() <= scores[~mask].min()
+    boundary = scores == scores[mask].max()
+    first_kept = int((boundary & ~mask).nonzero()[0])
+    assert not bool((boundary & mask)[first_kept:].any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_any_float_and_any_layout(dtype: torch.dtype):
+    scores = torch.randn(40, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
+    before = scores.clone()
+    mask = smallest(scores.T, 13)
+    assert mask.dtype == torch.bool
+    assert torch.equal(mask, smallest(scores.T.contiguous(), 13))
+    assert (mask.sum(dim=-1) == 13).all()
+    assert torch.equal(scores, before)
+
+
+@given(
+    scores=st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=40),
+    share=st.floats(0, 1),
+)
+def test_smallest_is_a_prefix_of_the_stable_order(scores: list[float], share: float):
+    count = round(share * len(scores))
+    order = sorted(range(len(scores)), key=lambda i: (scores[i], i))
+    assert chosen(scores, count) == sorted(order[:count])
+
+
+@pytest.mark.parametrize("count", [-1, 5])
+def test_a_count_that_cannot_be_is_refused(count: int):
+    with pytest.raises(BadInput, match=f"cannot choose {count} of 4 scores"):
+        smallest(torch.zeros(2, 4), count)
+
+
+@pytest.mark.parametrize("count", [0, 2, 4])
+def test_nan_is_refused_whatever_the_count(count: int):
+    with pytest.raises(NumericsError, match="scores contain NaN; check the weights"):
+        smallest(torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, NAN, 3.0, 4.0]]), count)
+    with pytest.raises(NumericsError, match="scores contain NaN"):
+        smallest_per_group(torch.tensor([1.0, NAN, 3.0, 4.0]), parse_pattern("2:4"))
+
+
+def test_no_scores_at_all():
+    assert smallest(torch.zeros(3, 0), 0).shape == (3, 0)
+    assert smallest_per_group(torch.zeros(3, 0), parse_pattern("2:4")).shape == (3, 0)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("1:4", [0, 2, 3, 5, 6, 7]),  # keeps ONE of four: 4 and 8
+        ("3:4", [0, 7]),  # and not the reverse: 1 and 5 go
+        ("2:4", [0, 2, 6, 7]),
+        ("4:8", [0, 1, 2, 3]),
+        ("1:2", [0, 2, 5, 7]),
+        ("8:8", []),
+        ("1:8", [0, 1, 2, 3, 5, 6, 7]),
+    ],
+)
+def test_patterns_by_hand(pattern: str, expected: list[int]):
+    assert removed([1.0, 4.0, 2.0, 3.0, 8.0, 7.0, 6.0, 5.0], pattern) == expected
+
+
+def test_groups_are_aligned_to_the_first_input():
+    # Both large scores lie side by side, but in different groups.
+    assert removed([1.0, 2.0, 3.0, 9.0, 9.0, 3.0, 2.0, 1.0], "1:4") == [0, 1, 2, 5, 6, 7]
+
+
+def test_ties_in_a_group_keep_the_later():
+    assert removed([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], "1:4") == [0, 1, 2, 4, 5, 6]
+
+
+@pytest.mark.parametrize("pattern", ["1:4", "2:4", "3:4", "4:8", "5:16"])
+def test_every_group_keeps_its_number(pattern: str):
+    keep, group = parse_pattern(pattern)
+    scores = torch.randint(0, 3, (5, 7, 80), generator=torch.Generator().manual_seed(0)).float()
+    kept = ~smallest_per_group(scores, parse_pattern(pattern))
+    groups = kept.unflatten(-1, (-1, group))
+    assert (groups.sum(dim=-1) == keep).all()
+    values = scores.unflatten(-1, (-1, group))
+    worst_kept = values.masked_fill(~groups, INFINITY).amin(dim=-1)
+    best_removed = values.masked_fill(groups, -INFINITY).amax(dim=-1)
+    assert (worst_kept >= best_removed).all()
+
+
+def test_a_group_that_does_not_divide_is_refused():
+    with pytest.raises(BadInput, match="pattern 2:4 needs a width divisible by 4, not 10"):
+        smallest_per_group(torch.zeros(3, 10), parse_pattern("2:4"))
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "n", "count"),
+    [
+        (0.0, 7, 0),
+        (1.0, 7, 7),
+        (0.7, 10, 7),
+        (0.7, 9, 6),  # 6.3, rounded down
+        (0.29, 100, 29),  # 0.29 * 100 is 28.999999999999996 in binary
+        (0.57, 100, 57),
+        (0.5, 5, 2),
+        (0.999, 10, 9),
+        (0.5, 0, 0),
+    ],
+)
+def test_share_of_by_hand(sparsity: float, n: int, count: int):
+    assert share_of(sparsity, n) == count
+
+
+@given(percent=st.integers(0, 10_000), n=st.integers(0, 10_000_000))
+def test_share_of_is_exact_for_decimal_shares(percent: int, n: int):
+    assert share_of(percent / 10_000, n) == math.floor(Fraction(percent, 10_000) * n)

@@ -1,0 +1,169 @@
+"""Accumulators against plain two-pass fp64, for any cut into batches and any dtype."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from implementations.harness.prune.statistics import ColumnNorm, Gram, Moments
+
+TOKENS, FEATURES = 97, 6
+STATISTICS = (Gram, ColumnNorm, Moments)
+
+
+def activations(seed: int = 0) -> Tensor:
+    """Return tokens [tokens, features] whose features differ in size, mean and correlation."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(FEATURES, FEATURES, generator=generator)
+    x = torch.randn(TOKENS, FEATURES, generator=generator) @ mix
+    return x * torch.logspace(-2, 2, FEATURES) + torch.arange(FEATURES)
+
+
+def fed(statistic, *batches: Tensor):
+    """Return the statistic of some batches."""
+    accumulator = statistic(batches[0].shape[1])
+    for batch in batches:
+        accumulator.update(batch)
+    return accumulator
+
+
+def values(accumulator) -> list[Tensor]:
+    """List what an accumulator tells, in fp64."""
+    names = {Gram: ["matrix"], ColumnNorm: ["norms"], Moments: ["mean", "variance"]}
+    return [getattr(accumulator, name).double() for name in names[type(accumulator)]]
+
+
+def test_by_hand():
+    # Features (1, 2, 3) and (0, 4, -4): sums of squares 14 and 32, product 2 * 4 - 3 * 4 = -4.
+    x = torch.tensor([[1.0, 0.0], [2.0, 4.0], [3.0, -4.0]])
+    assert fed(Gram, x).matrix.tolist() == [[14, -4], [-4, 32]]
+    assert fed(ColumnNorm, x).norms.tolist() == pytest.approx([math.sqrt(14), math.sqrt(32)])
+    moments = fed(Moments, x)
+    assert moments.mean.tolist() == [2, 0]
+    assert moments.variance.tolist() == [1, 16]  # 2 / 2 and 32 / 2: unbiased
+    assert moments.count == fed(Gram, x).count == fed(ColumnNorm, x).count == 3
+
+
+def test_against_two_passes_in_double():
+    x = activations()
+    d = x.double()
+    close = {"rtol": 1e-5, "atol": 1e-6}
+    torch.testing.assert_close(fed(Gram, x).matrix.double(), d.T @ d, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(fed(ColumnNorm, x).norms.double(), d.norm(dim=0), **close)
+    moments = fed(Moments, x)
+    torch.testing.assert_close(moments.mean, d.mean(dim=0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(moments.variance, d.var(dim=0), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@given(cuts=st.lists(st.integers(1, TOKENS - 1), max_size=8, unique=True))
+def test_the_cut_into_batches_does_not_matter(statistic, cuts: list[int]):
+    x = activations()
+    split = fed(statistic, *x.tensor_split(sorted(cuts)))
+    whole = fed(statistic, x)
+    assert split.count == whole.count == TOKENS
+    for one, other in zip(values(split), values(whole), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_one_token_at_a_time(statistic):
+    x = activations()
+    for one, other in zip(
+        values(fed(statistic, *x.split(1))), values(fed(statistic, x)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_widened_before_anything_is_added(statistic, dtype: torch.dtype):
+    x = activations().to(dtype)
+    half = fed(statistic, *x.split(10))
+    wide = fed(statistic, *x.float().split(10))
+    for one, other in zip(values(half), values(wide), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_long_sums_do_not_stall():
+    # In bf16 a sum of ones stands still at 256, in fp16 at 2,048; 70,000 also overflows fp16.
+    for dtype in (torch.bfloat16, torch.float16):
+        x = torch.ones(1000, 2, dtype=dtype)
+        assert fed(Gram, *[x] * 70).matrix.tolist() == [[70_000.0] * 2] * 2
+        assert fed(ColumnNorm, *[x] * 70).squares.tolist() == [70_000.0] * 2
+        assert fed(Moments, *[x] * 70).mean.tolist() == [1.0] * 2
+
+
+def test_squares_beyond_half_precision():
+    x = torch.full((4, 1), 3000.0, dtype=torch.float16)  # its square, 9e6, is no fp16 number
+    assert fed(Gram, x).matrix.item() == 4 * 9e6
+    assert fed(ColumnNorm, x).norms.item() == 6000
+    assert fed(Moments, x).variance.item() == 0
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_a_small_spread_around_a_large_mean(batch: int):
+    # E[x^2] - E[x]^2 in fp32 would leave nothing: 1e10 against a variance of 1e-2.
+    generator = torch.Generator().manual_seed(0)
+    x = 1e5 + 0.1 * torch.randn(1000, 3, generator=generator, dtype=torch.float64)
+    moments = fed(Moments, *x.split(batch))
+    torch.testing.assert_close(moments.mean, x.mean(dim=0), rtol=1e-13, atol=0)
+    torch.testing.assert_close(moments.variance, x.var(dim=0), rtol=1e-8, atol=0)
+
+
+def test_batches_that_lie_far_apart():
+    # Between them lies most of the variance: (0, 0) and (1, 1) around 1/2 make 4 / 4 / 3.
+    moments = fed(Moments, torch.zeros(2, 1), torch.ones(2, 1))
+    assert moments.mean.item() == 0.5
+    assert moments.variance.item() == pytest.approx(1 / 3)
+
+
+def test_constant_features_have_no_variance():
+    moments = fed(Moments, *torch.full((50, 2), 0.1).split(7))
+    assert (moments.variance.abs() < 1e-30).all()
+
+
+def test_a_single_token_has_no_variance():
+    moments = fed(Moments, torch.tensor([[3.0, -4.0]]))
+    assert moments.mean.tolist() == [3, -4]
+    assert moments.variance.tolist() == [0, 0]
+
+
+def test_gram_is_symmetric_and_its_diagonal_is_the_squared_norm():
+    x = activations()
+    gram = fed(Gram, *x.split(9))
+    torch.testing.assert_close(gram.matrix, gram.matrix.T)
+    torch.testing.assert_close(gram.matrix.diagonal(), fed(ColumnNorm, x).squares)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_updates_leave_their_input_alone(statistic):
+    x = activations()
+    before = x.clone()
+    fed(statistic, x)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_a_silent_feature_stays_exactly_zero(statistic):
+    x = activations()
+    x[:, 2] = 0  # what marks a dead input
+    for value in values(fed(statistic, *x.split(5))):
+        assert (value[2] == 0).all()
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_bad_activation_is_noticed(statistic, value: float):
+    x = activations()
+    assert fed(statistic, *x.split(20)).finite()
+    x[50, 3] = value
+    assert not fed(statistic, *x.split(20)).finite()
+
+
+@pytest.mark.parametrize("statistic", [Gram, ColumnNorm])
+def test_an_overflow_is_noticed(statistic):
+    assert not fed(statistic, torch.full((1, 2), 1e20)).finite()  # its square, 1e40, is no fp32

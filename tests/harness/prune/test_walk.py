@@ -1,0 +1,423 @@
+"""The walk sees what the model itself computes, shares what is shared, and leaves no trace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
+
+from implementations.harness import (
+    BadInput,
+    ColumnNorm,
+    Gram,
+    LanguageModel,
+    Moments,
+    NumericsError,
+    Tokens,
+    walk,
+)
+from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+
+FAMILIES = list(CONFIGS)
+SHARED = {"k": "q", "v": "q", "up": "gate"}
+every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+class Stream:
+    """Keep what enters and leaves a block, as `block=Stream` in `observe`."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.x: list[Tensor] = []
+        self.y: list[Tensor] = []
+
+    def update(self, x: Tensor, y: Tensor) -> None:
+        self.x.append(x.clone())  # [tokens, hidden]
+        self.y.append(y.clone())
+
+    def finite(self) -> bool:
+        return True
+
+
+class Inputs(Stream):
+    """Keep the inputs of a linear layer."""
+
+    def update(self, x: Tensor) -> None:
+        self.x.append(x.clone())
+
+
+@contextmanager
+def streams(model: LanguageModel) -> Iterator[list[Stream]]:
+    """Keep what enters and leaves every block while the model runs by itself."""
+    seen = [Stream(0) for _ in model.layers]
+
+    def keep(stream: Stream):
+        return lambda module, args, out: stream.update(args[0].flatten(0, 1), out.flatten(0, 1))
+
+    handles = [
+        layer.register_forward_hook(keep(stream))
+        for layer, stream in zip(model.layers, seen, strict=True)
+    ]
+    yield seen
+    for handle in handles:
+        handle.remove()
+
+
+def run(model: LanguageModel, tokens: Tokens) -> Tensor:
+    """Return the model's own logits, computed in the micro-batches of `tokens`."""
+    with torch.no_grad():
+        return torch.cat(
+            [model.hf(input_ids=ids, use_cache=False).logits for ids in tokens.batches()]
+        )
+
+
+def own_streams(model: LanguageModel, tokens: Tokens) -> list[Stream]:
+    with streams(model) as seen:
+        run(model, tokens)
+    return seen
+
+
+def looked_at(model: LanguageModel, tokens: Tokens) -> list[Stream]:
+    return [b.observe(block=Stream)["block"] for b in walk(model, tokens, edits=False)]
+
+
+def assert_same_streams(ours: list[Stream], own: list[Stream]) -> None:
+    for index, (a, b) in enumerate(zip(ours, own, strict=True)):
+        assert torch.equal(torch.cat(a.x), torch.cat(b.x)), f"input of block {index}"
+        assert torch.equal(torch.cat(a.y), torch.cat(b.y)), f"output of block {index}"
+
+
+# What is seen
+
+
+@every_family
+def test_looking_sees_the_models_own_stream_and_changes_nothing(family: str):
+    model, tokens = tiny_model(family, blocks=4), random_tokens()
+    dense = run(model, tokens)
+    assert_same_streams(looked_at(model, tokens), own_streams(model, tokens))
+    assert torch.equal(run(model, tokens), dense)
+
+
+@every_family
+def test_walking_without_observing_carries_the_stream_on(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    for edits in (True, False):
+        *_, last = walk(model, tokens, edits=edits)
+        assert torch.equal(
+            torch.cat(last.boundary.hidden).flatten(0, 1),
+            torch.cat(own_streams(model, tokens)[-1].x),
+        )
+
+
+@every_family
+def test_layers_with_one_input_share_one_statistic(family: str):
+    for block in walk(tiny_model(family), random_tokens()):
+        grams, linears = block.observe(Gram), block.linears()
+        assert list(grams) == list(linears)
+        groups = [(gram, list(readers)) for gram, readers in block.sharing(grams)]
+        for role, gram in grams.items():
+            collector = SHARED.get(role)
+            assert gram is grams[collector if collector in grams else role]
+        up = ["gate", "up"] if "gate" in linears else ["up"]
+        assert [roles for _, roles in groups] == [["q", "k", "v"], ["o"], up, ["down"]]
+        assert len({id(gram) for gram, _ in groups}) == 4
+
+
+@every_family
+def test_statistics_are_of_each_layers_own_input(family: str):
+    tokens = random_tokens()
+    for block in walk(tiny_model(family), tokens):
+        grams, norms, inputs = (block.observe(s) for s in (Gram, ColumnNorm, Inputs))
+        for role, linear in block.linears().items():
+            x = torch.cat(inputs[role].x)  # [tokens, in]
+            assert x.shape == (tokens.ids.numel(), linear.in_features)
+            assert grams[role].count == len(x)
+            torch.testing.assert_close(grams[role].matrix, x.T @ x, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(norms[role].norms, x.norm(dim=0), rtol=1e-4, atol=1e-5)
+
+
+def test_different_statistics_of_one_input_are_kept_apart():
+    block = next(walk(tiny_model(), random_tokens()))
+    seen = block.observe(q=Gram, k=Moments, v=Gram)
+    assert seen["v"] is seen["q"]
+    assert isinstance(seen["k"], Moments)
+    assert list(block.observe(up=Gram)) == ["up"]  # alone, without the gate that would collect it
+
+
+def test_places_are_named_when_one_does_not_exist():
+    for family, place in (("llama", "fc1"), ("opt", "gate")):
+        block = next(walk(tiny_model(family), random_tokens()))
+        with pytest.raises(BadInput, match=f"no place '{place}'.*block, q, k, v, o"):
+            block.observe(**{place: Gram})
+
+
+def test_block_statistics_come_with_those_of_layers():
+    model, tokens = tiny_model(), random_tokens()
+    own = own_streams(model, tokens)
+    for block in walk(model, tokens):
+        seen = block.observe(Gram, block=Stream)
+        assert set(seen) == {*block.linears(), "block"}
+        assert torch.cat(seen["block"].x).shape == (tokens.ids.numel(), 32)
+        assert torch.equal(torch.cat(seen["block"].y), torch.cat(own[block.index].y))
+
+
+# What the families do differently
+
+
+@pytest.mark.parametrize("first", ["sliding_attention", "full_attention"])
+def test_gemma3_blocks_get_their_own_mask_and_rotary_embedding(first: str):
+    kinds = ["sliding_attention", "full_attention"]
+    kinds = kinds if kinds[0] == first else kinds[::-1]
+    tokens = random_tokens(length=24)  # three windows long
+    model = tiny_model("gemma3", layer_types=kinds)
+    ours = looked_at(model, tokens)
+    assert_same_streams(ours, own_streams(model, tokens))
+    mixed = tiny_model("gemma3", layer_types=[first, first])  # the same weights, one kind of block
+    assert not torch.equal(torch.cat(looked_at(mixed, tokens)[1].y), torch.cat(ours[1].y))
+
+
+@pytest.mark.parametrize(("length", "matters"), [(8, False), (9, True), (24, True)])
+def test_sliding_windows_shorter_than_the_sequence(length: int, matters: bool):
+    tokens = random_tokens(length=length)
+    narrow, wide = (tiny_model("mistral", sliding_window=size) for size in (8, 128))
+    ours = looked_at(narrow, tokens)
+    assert_same_streams(ours, own_streams(narrow, tokens))
+    same = torch.equal(torch.cat(ours[-1].y), torch.cat(looked_at(wide, tokens)[-1].y))
+    assert same is not matters
+
+
+class OldLayer(LlamaDecoderLayer):
+    """A block as older releases had it: it returns a tuple."""
+
+    def forward(self, *args, **kwargs):
+        return (super().forward(*args, **kwargs),)
+
+
+class OldModel(LlamaModel):
+    """A model as older releases had it: it takes the first item of what a block returns."""
+
+    def forward(self, input_ids, use_cache=None):
+        hidden = self.embed_tokens(input_ids)
+        rotary = self.rotary_emb(hidden, torch.arange(input_ids.shape[1])[None])
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)[0]
+        return self.norm(hidden)
+
+
+@pytest.mark.parametrize("edits", [True, False])
+def test_blocks_that_return_a_tuple(edits: bool):
+    tokens = random_tokens()
+    model, old = (tiny_model(blocks=4) for _ in range(2))
+    old.hf.model.__class__ = OldModel
+    for layer in old.layers:
+        layer.__class__ = OldLayer
+    seen = [b.observe(block=Stream)["block"] for b in walk(old, tokens, edits=edits)]
+    assert_same_streams(seen, own_streams(model, tokens))
+
+
+# Pruning and propagating
+
+
+@every_family
+def test_each_block_sees_the_pruned_ones_before_it(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    dense = own_streams(model, tokens)
+    seen = []
+    for block in walk(model, tokens):
+        seen.append(block.observe(block=Stream)["block"])
+        with torch.no_grad():
+            block.attention.v.weight[::2] = 0
+            block.feed_forward.down.weight[:, ::2] = 0
+    pruned = own_streams(model, tokens)
+    for index, (ours, own, before) in enumerate(zip(seen, pruned, dense, strict=True)):
+        x = torch.cat(ours.x)
+        assert torch.equal(x, torch.cat(own.x)), f"input of block {index}"
+        assert torch.equal(x, torch.cat(before.x)) is (index == 0)
+
+
+def test_a_walk_with_edits_may_observe_again():
+    for block in walk(tiny_model(), random_tokens()):
+        first, second = (block.observe(Gram) for _ in range(2))
+        assert torch.equal(first["down"].matrix, second["down"].matrix)
+
+
+def test_a_look_observes_each_block_once():
+    for block in walk(tiny_model(), random_tokens(), edits=False):
+        block.observe(Gram)
+        with pytest.raises(BadInput, match="once"):
+            block.observe(Gram)
+
+
+# Batches and dtypes
+
+
+@every_family
+def test_batch_size_does_not_matter(family: str):
+    tokens = random_tokens(samples=6)
+
+    def statistics(size: int) -> list[Tensor]:
+        seen = [
+            block.observe(q=Gram, down=Gram, block=Stream)
+            for block in walk(tiny_model(family), tokens, edits=False, batch_size=size)
+        ]
+        assert {s["down"].count for s in seen} == {tokens.ids.numel()}
+        micro_batches = [len(y) // tokens.ids.shape[1] for y in seen[0]["block"].y]
+        assert micro_batches == {1: [1] * 6, 2: [2, 2, 2], 5: [5, 1]}[size]
+        return [s[role].matrix for s in seen for role in ("q", "down")]
+
+    one, two, five = (statistics(size) for size in (1, 2, 5))
+    for other in (two, five):
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_size_is_that_of_the_tokens_unless_said():
+    tokens = random_tokens(samples=6)  # batch_size=2
+    assert len(next(walk(tiny_model(), tokens)).boundary.hidden) == 3
+    assert len(next(walk(tiny_model(), tokens, batch_size=4)).boundary.hidden) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_boundary_keeps_the_models_dtype_and_statistics_are_wider(dtype: torch.dtype):
+    for block in walk(tiny_model(dtype=dtype), random_tokens()):
+        seen = block.observe(q=Gram, o=Moments, down=ColumnNorm)
+        assert {h.dtype for h in block.boundary.hidden} == {dtype}
+        assert {h.device.type for h in block.boundary.hidden} == {"cpu"}
+        assert seen["q"].matrix.dtype == seen["down"].norms.dtype == torch.float32
+        assert seen["o"].mean.dtype == torch.float64
+
+
+# Leaving no trace
+
+
+def state(model: LanguageModel) -> dict[str, object]:
+    modules = list(model.hf.modules())
+    return {
+        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in modules],
+        "patched": ["forward" in vars(m) for m in modules],
+        "training": [m.training for m in modules],
+        "requires_grad": [p.requires_grad for p in model.hf.parameters()],
+        "use_cache": model.config.use_cache,
+        "devices": [p.device for p in model.hf.parameters()],
+        "grad_enabled": torch.is_grad_enabled(),
+    }
+
+
+class Failing(Gram):
+    """A statistic that fails in the middle of a pass."""
+
+    def update(self, x: Tensor) -> None:
+        raise RuntimeError("on purpose")
+
+
+def to_the_end(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    for block in walk(model, tokens, edits=edits):
+        block.observe(Gram)
+        for parameter in block.module.parameters():
+            parameter.requires_grad_(False)
+        block.module.train()
+        model.config.use_cache = block.index % 2 == 0
+
+
+def with_break(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    for block in walk(model, tokens, edits=edits):
+        block.observe(Gram)
+        if block.index == 1:
+            break
+
+
+def failing_in_the_body(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    for block in walk(model, tokens, edits=edits):
+        block.observe(Gram)
+        raise RuntimeError("on purpose")
+
+
+def failing_in_a_statistic(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    for block in walk(model, tokens, edits=edits):
+        block.observe(q=Gram, o=Failing)
+
+
+def failing_in_a_block(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    for block in walk(model, tokens, edits=edits):
+        with torch.no_grad():
+            block.attention.v.weight[0] = float("nan")
+
+
+def failing_in_the_capture(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    beyond = Tokens.from_ids(tokens.ids + model.vocabulary_size)
+    next(walk(model, beyond, edits=edits))
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("edits", [True, False])
+@pytest.mark.parametrize(
+    ("way", "error"),
+    [
+        (to_the_end, None),
+        (with_break, None),
+        (failing_in_the_body, RuntimeError),
+        (failing_in_a_statistic, RuntimeError),
+        (failing_in_a_block, NumericsError),
+        (failing_in_the_capture, IndexError),
+    ],
+)
+def test_the_model_is_as_before(way, error, edits: bool, use_cache: bool):
+    model, tokens = tiny_model(blocks=3), random_tokens()
+    model.config.use_cache = use_cache
+    model.hf.train()
+    model.blocks[1].module.eval()  # a mixture must come back as a mixture
+    model.blocks[0].attention.q.weight.requires_grad_(False)
+    before = state(model)
+    if error is None:
+        way(model, tokens, edits)
+    else:
+        with pytest.raises(error):
+            way(model, tokens, edits)
+    assert state(model) == before
+
+
+def test_the_walk_itself_runs_in_evaluation_mode():
+    tokens = random_tokens()
+    model, training = (tiny_model("opt", dropout=0.5) for _ in range(2))
+    training.hf.train()  # dropout would change every value
+    assert_same_streams(looked_at(training, tokens), own_streams(model, tokens))
+
+
+# Values that are not finite
+
+
+@pytest.mark.parametrize("edits", [True, False])
+@pytest.mark.parametrize(
+    ("role", "named"), [("v", "block 1, o"), ("up", "block 1, down"), ("down", "block 1")]
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_activations_that_are_not_finite_name_block_and_layer(edits, role, named, value):
+    model = tiny_model(blocks=3)
+    with torch.no_grad():
+        model.blocks[1].linears()[role].weight[0, 0] = value
+
+    def look() -> None:
+        for block in walk(model, random_tokens(), edits=edits):
+            block.observe(Gram)
+
+    with pytest.raises(NumericsError, match=f"{named}\\b.*float32"):
+        look()
+
+
+def test_embeddings_that_are_not_finite_name_the_first_layer():
+    model = tiny_model()
+    with torch.no_grad():
+        model.hf.get_input_embeddings().weight[:] = float("nan")
+    for edits in (True, False):
+        with pytest.raises(NumericsError, match="block 0, q"):
+            next(walk(model, random_tokens(), edits=edits)).observe(Gram)
+
+
+def test_fp16_overflow_is_told_where_it_happens():
+    model = tiny_model(dtype=torch.float16)
+    with torch.no_grad():
+        for linear in (model.blocks[0].feed_forward.gate, model.blocks[0].feed_forward.up):
+            linear.weight.mul_(1000)
+    with pytest.raises(NumericsError, match="block 0, down"):
+        next(walk(model, random_tokens())).observe(Gram)

@@ -1,0 +1,449 @@
+"""One run, end to end on a tiny model: what is written, what is refused, what is repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from implementations.harness.data.text import Tokens
+from implementations.harness.errors import BadInput, NumericsError, Unavailable
+from implementations.harness.model.loading import load_model
+from implementations.harness.progress import reporting
+from implementations.harness.prune.method import get
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.record import NO_SPEED_UP, load_record, load_records
+from implementations.harness.runs.recording import joined, labels_of, plain
+from implementations.harness.runs.run import check_space, run
+from implementations.harness.runs.verify import compare, repeat, verify
+from implementations.harness.runs.workbench import Job, Setup, Workbench
+
+METRIC = "ppl/evaluation/32"
+
+
+@pytest.fixture
+def setup(world) -> Setup:
+    return Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
+
+
+def job(slug: str, seed: int = 0, **parameters) -> Job:
+    return Job(get(slug).configure(**parameters), seed)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_run_writes_its_record_and_the_dense_one(setup, tmp_path):
+    written = run(job("sparsegpt", seed=3, damping=0.05), setup, runs=tmp_path)
+    assert files(tmp_path) == [
+        "tiny/dense/tiny-dense.json",
+        "tiny/sparsegpt/tiny-s0.5-damping0.05-seed3.json",
+    ]
+    record = load_record(written.path)
+    assert record == written.record
+    dense = load_record(tmp_path / "tiny/dense/tiny-dense.json")
+    assert record.dense.run == dense.run
+    assert record.dense.values == dense.values == dense.dense.values
+    assert record.values.keys() == dense.values.keys() == {METRIC}
+
+
+def test_a_record_holds_what_a_repetition_needs(setup, tmp_path, world):
+    record = run(job("wanda", pattern="1:4"), setup, runs=tmp_path).record
+    assert record.configuration == {"sparsity": 0.75, "pattern": "1:4"}
+    assert (record.asked, record.achieved) == (0.75, 0.75)
+    assert record.granularity == ("semi-structured",)
+    assert record.protocol == setup.protocol
+    assert record.seed == 0
+    assert record.model.sha256 == load_model(world.model).sha256
+    assert (record.model.family, record.model.dtype, record.model.device) == (
+        "llama",
+        "float32",
+        "cpu",
+    )
+    assert {"load", "prune", "evaluate", "generate"} <= record.seconds.keys()
+    assert record.peak.bytes >= record.peak.start > 0
+    assert "resident" in record.peak.how
+    assert {"python", "torch", "transformers", "safetensors"} <= record.versions.keys()
+    assert record.hardware.threads == torch.get_num_threads()
+    assert record.sample.startswith("the river")
+    assert record.footprint.nonzero < record.dense.footprint.nonzero
+    assert "--pattern 1:4" in record.command
+    assert "--seed 0" in record.command
+    calibration, evaluation = record.texts
+    assert (calibration.role, calibration.samples) == ("calibration", 4)
+    assert (evaluation.role, evaluation.spans) == (METRIC, ((0, 128),))
+    assert "another text" in record.disjoint
+
+
+def test_the_dense_model_is_measured_once(setup, tmp_path):
+    first = run(job("magnitude"), setup, runs=tmp_path).record
+    path = tmp_path / "tiny/dense/tiny-dense.json"
+    before = path.stat().st_mtime_ns
+    second = run(job("wanda"), setup, runs=tmp_path).record
+    assert second.dense == first.dense
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("what", ["machine", "version"])
+def test_the_dense_row_of_another_machine_or_version_is_not_taken(what, setup, tmp_path):
+    path = run(Job(None), setup, runs=tmp_path).path
+    here = load_record(path)
+    changes = {
+        "machine": {"hardware": here.hardware.model_copy(update={"cpu": "another"})},
+        "version": {"versions": here.versions | {"torch": "2.0.0"}},
+    }
+    path.write_text(here.model_copy(update=changes[what] | {"run": "elsewhere"}).to_json())
+    assert run(job("wanda"), setup, runs=tmp_path).record.dense.run != "elsewhere"
+
+
+def test_dense_is_a_run_too(setup, tmp_path):
+    written = run(Job(None), setup, runs=tmp_path)
+    record = written.record
+    assert (record.method, record.asked, record.granularity) == ("dense", 0.0, ())
+    assert record.dense.run == record.run
+    assert record.labels == ()
+    assert run(Job(None), setup, runs=tmp_path).path == written.path
+
+
+def test_speed_is_measured_where_units_are_removed_and_expected_nowhere_else(setup, tmp_path):
+    structured = run(job("shortgpt", sparsity=0.5), setup, runs=tmp_path).record
+    for rate in (structured.speed.prefill, structured.speed.decode):
+        assert rate.low <= rate.ratio <= rate.high
+        assert rate.dense > 0
+    assert "2 repeats" in structured.speed.note
+    assert "speed" in structured.seconds
+    masked = run(job("magnitude"), setup, runs=tmp_path).record
+    assert masked.speed.note == NO_SPEED_UP
+    assert masked.speed.decode is None
+
+
+@pytest.mark.gpu
+def test_offload_runs_and_says_that_speed_was_not_measured(setup, tmp_path):
+    if not torch.accelerator.is_available():
+        pytest.skip("needs an accelerator, and torch sees none here")
+    place = torch.accelerator.current_accelerator().type
+    offloaded = Setup(**(vars(setup) | {"accelerator": place}))
+    record = run(job("shortgpt", sparsity=0.5), offloaded, runs=tmp_path).record
+    assert (record.model.device, record.model.accelerator) == ("cpu", place)
+    assert record.speed.decode is None
+    assert "block by block" in record.speed.note
+    assert record.hardware.accelerator
+    assert "allocated" in record.peak.how
+    whole = Setup(**(vars(setup) | {"device": place}))
+    at_once = run(job("shortgpt", sparsity=0.5), whole, runs=tmp_path).record
+    assert at_once.values[METRIC] == pytest.approx(record.values[METRIC], rel=1e-3)
+    assert verify(at_once).agrees
+
+
+def test_the_seed_decides_what_is_calibrated_on(setup, tmp_path):
+    zero = run(job("wanda"), setup, runs=tmp_path).record
+    one = run(job("wanda", seed=1), setup, runs=tmp_path).record
+    assert zero.texts[0].spans != one.texts[0].spans
+    assert zero.texts[1] == one.texts[1]
+    assert zero.key != one.key
+    assert zero.group == one.group
+    again = run(job("wanda"), setup, runs=tmp_path).record
+    assert (again.key, again.values) == (zero.key, zero.values)
+    assert len(load_records([tmp_path])) == 3
+
+
+def test_a_saved_model_gives_the_recorded_values(setup, tmp_path):
+    written = run(job("flap"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    saved = Setup(str(tmp_path / "out"), setup.protocol)
+    again = run(Job(None), saved, runs=tmp_path / "again").record
+    assert again.values[METRIC] == pytest.approx(written.record.values[METRIC], rel=1e-6)
+    assert written.record.run in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_bench_stays_whole_for_the_next_run(setup):
+    bench = Workbench(setup)
+    before = {name: tensor.clone() for name, tensor in bench.model.hf.state_dict().items()}
+    for slug in ("magnitude", "flap", "shortgpt"):
+        bench.measure(get(slug).configure(sparsity=0.5))
+    after = bench.model.hf.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert bench.measure(get("wanda").configure())[0].values == (
+        Workbench(setup).measure(get("wanda").configure(), last=True)[0].values
+    )
+
+
+def test_phases_and_blocks_are_reported_as_they_happen(setup, tmp_path):
+    seen: list[str] = []
+
+    class Listener:
+        def start(self, description, total):
+            seen.append(description)
+            return len(seen)
+
+        def advance(self, task, steps): ...
+
+        def stop(self, task): ...
+
+    with reporting(Listener()):
+        run(job("wanda"), setup, runs=tmp_path)
+    words = " | ".join(seen)
+    for part in ("loading", "pruning by wanda", "walking the blocks", METRIC, "writing the sample"):
+        assert part in words
+
+
+def test_warnings_of_a_method_are_kept_in_the_record(world, tmp_path):
+    narrow = world.write_protocol(
+        "narrow",
+        calibration={"text": str(world.calibration), "samples": 1, "length": 24},
+    )
+    setup = Setup(str(world.model), get_protocol(str(narrow)))
+    record = run(job("sparsegpt", damping=0), setup, runs=tmp_path).record
+    assert any("damping" in warning for warning in record.warnings)
+
+
+def test_collapsed_is_more_than_fifty_times_dense():
+    assert labels_of({"ppl/a/8": 1001.0}, {"ppl/a/8": 20.0}) == ("collapsed",)
+    assert labels_of({"ppl/a/8": 1000.0}, {"ppl/a/8": 20.0}) == ()
+    assert labels_of({"acc/a": 60.0}, {"acc/a": 1.0}) == ()
+
+
+def test_spans_that_adjoin_are_joined():
+    ids = torch.zeros(4, 2, dtype=torch.int64)
+    tokens = Tokens(ids, "x", ((0, 2), (2, 4), (6, 8), (4, 6)), "0" * 64)
+    assert joined(tokens) == ((0, 4), (6, 8), (4, 6))
+
+
+def test_numbers_that_are_not_finite_become_words():
+    assert plain({"a": [float("inf"), 1.5, (float("nan"),)]}) == {"a": ["inf", 1.5, ["nan"]]}
+
+
+REFUSED = {
+    "pattern that does not divide": (lambda: job("wanda", pattern="2:5"), {}, "does not divide"),
+    "budget that empties": (lambda: job("shortgpt", sparsity=1.0), {}, "empt"),
+    "no such device": (lambda: job("wanda"), {"device": "nowhere"}, "device"),
+    "no such dtype": (lambda: job("wanda"), {"dtype": "int3"}, "dtype"),
+    "no such model": (lambda: job("wanda"), {"model": "smolm2-135m"}, "did you mean"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_is_refused_before_anything_is_written(case, setup, tmp_path):
+    make, changes, message = case
+    asked = Setup(**(vars(setup) | changes))
+    with pytest.raises(BadInput, match=message):
+        run(make(), asked, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["speed", "generation"])
+def test_more_tokens_than_positions_are_refused_before_any_work(part, world, tmp_path):
+    asked = {"prompt": "the river", "tokens": 500} if part == "generation" else {"prompt": 500}
+    protocol = get_protocol(str(world.write_protocol(f"too-{part}", **{part: asked})))
+    with pytest.raises(BadInput, match="positions"):
+        run(job("wanda"), Setup(str(world.model), protocol), runs=tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nan_weights_are_refused_before_anything_is_written(setup, world, tmp_path):
+    from implementations.harness.model.checkpoint import save
+
+    model = load_model(world.model)
+    with torch.no_grad():
+        model.blocks[1].feed_forward.up.weight[0, 0] = float("nan")
+    save(model, tmp_path / "damaged")
+    with pytest.raises(NumericsError, match="block 1, up"):
+        run(job("wanda"), Setup(str(tmp_path / "damaged"), setup.protocol), runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_checkpoint_folder_that_is_not_empty_is_refused(setup, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("")
+    with pytest.raises(BadInput, match="not empty"):
+        run(job("wanda"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    assert files(tmp_path) == ["out/precious"]
+
+
+def test_a_runs_folder_that_cannot_be_is_refused(setup, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="is a file"):
+        run(job("wanda"), setup, runs=tmp_path / "file" / "runs")
+
+
+def test_a_full_disk_is_found_before_the_work(tmp_path):
+    with pytest.raises(Unavailable, match="no space for the checkpoint"):
+        check_space(tmp_path / "not" / "yet", 10**18)
+
+
+def test_tasks_need_their_extra(setup, tmp_path):
+    asked = Setup(**(vars(setup) | {"tasks": ("arc_easy",)}))
+    try:
+        import lm_eval  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(Unavailable, match=r"pruning-atlas\[eval\]"):
+            run(job("wanda"), asked, runs=tmp_path / "runs")
+        assert list(tmp_path.iterdir()) == []
+    else:
+        pytest.skip("lm-eval is installed, so nothing is missing")
+
+
+def test_tasks_are_measured_of_dense_and_pruned(setup, tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
+    import datasets
+
+    data = Path(__file__).parents[2] / "data" / "tasks"
+    monkeypatch.chdir(data)  # the task names its questions relative to the folder one works in
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    asked = Setup(**(vars(setup) | {"tasks": ("opposites",), "task_folder": str(data)}))
+    record = run(job("wanda"), asked, runs=tmp_path / "runs").record
+    assert record.values.keys() == record.dense.values.keys()
+    assert 0 <= record.values["acc/opposites"] <= 1
+    assert "--tasks opposites --task-folder" in record.command
+    assert record.name == "tiny-s0.5-seed0-opposites"
+    assert {"ppl", "acc", "achieved"} <= record.tolerance.keys()
+    assert verify(record, task_folder=data).agrees
+    with pytest.raises(BadInput, match="did you mean 'opposites'"):
+        run(job("wanda"), Setup(**(vars(asked) | {"tasks": ("opposits",)})), runs=tmp_path / "no")
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_record_is_confirmed_by_running_it_again(setup, tmp_path):
+    record = run(job("flap", sparsity=0.3), setup, runs=tmp_path).record
+    verdict = verify(record)
+    assert verdict.agrees
+    assert verdict.same_machine
+    assert verdict.changes == ()
+    assert {c.name for c in verdict.comparisons} == {"achieved", METRIC, f"dense {METRIC}"}
+    assert all(c.difference == 0 for c in verdict.comparisons)
+    assert json.dumps(verdict.to_dict())
+
+
+def test_the_dense_record_and_patterns_are_confirmed_too(setup, tmp_path):
+    assert verify(run(Job(None), setup, runs=tmp_path).record).agrees
+    assert verify(run(job("wanda", pattern="1:4"), setup, runs=tmp_path).record).agrees
+
+
+def test_a_value_that_is_off_is_found(setup, tmp_path):
+    record = run(job("wanda"), setup, runs=tmp_path).record
+    again = repeat(record)
+    off = record.model_copy(update={"values": {METRIC: record.values[METRIC] * 1.002}})
+    verdict = compare(off, again)
+    assert not verdict.agrees
+    assert [c.name for c in verdict.comparisons if not c.agrees] == [METRIC]
+
+
+def test_elsewhere_the_tolerance_is_wider_and_what_differs_is_said(setup, tmp_path):
+    record = run(job("wanda"), setup, runs=tmp_path).record
+    again = repeat(record)
+    hardware = record.hardware.model_copy(update={"cpu": "another"})
+    versions = record.versions | {"torch": "2.6.0"}
+    far = record.model_copy(
+        update={
+            "hardware": hardware,
+            "versions": versions,
+            "values": {METRIC: record.values[METRIC] * 1.002},
+        }
+    )
+    verdict = compare(far, again)
+    assert verdict.agrees
+    assert not verdict.same_machine
+    assert "cpu: another in the record" in "\n".join(verdict.changes)
+    assert "torch: 2.6.0 in the record" in "\n".join(verdict.changes)
+
+
+INTO_THE_CHECKOUT = """
+import sys
+from pathlib import Path
+from implementations.harness.runs.workbench import Job, Setup
+from implementations.harness.runs.environment import commit
+from implementations.harness.errors import BadInput
+from implementations.harness.prune.method import get
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.runs.run import run
+from implementations.harness.runs.support import write_support
+
+protocol = get_protocol(sys.argv[1])
+job, setup = Job(get("wanda").configure()), Setup(protocol.model, protocol)
+for write in (
+    lambda: run(job, setup, runs=Path("runs"), publish=True),
+    lambda: write_support("magnitude"),
+):
+    try:
+        write()
+    except BadInput as error:
+        print(error)
+print("dirty", commit()[1])
+Path("implementations/new.py").write_text("")
+print("dirty", commit()[1])
+"""
+
+
+@pytest.fixture
+def installed(tmp_path) -> Path:
+    """A copy of the code that is no checkout."""
+    here = Path(__file__).resolve().parents[3]
+    skipped = shutil.ignore_patterns("__pycache__", "records", "test_*")
+    shutil.copytree(here / "implementations", tmp_path / "implementations", ignore=skipped)
+    return tmp_path
+
+
+def write_into(root: Path, world) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", INTO_THE_CHECKOUT, str(world.protocol)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_outside_a_checkout_nothing_is_written_into_it(installed, world):
+    *refusals, before, after = write_into(installed, world)
+    assert [refusal.split(" writes")[0] for refusal in refusals] == ["--publish", "atlas support"]
+    assert before == after == "dirty None"
+    assert not (installed / "runs").exists()
+    assert not list(installed.rglob("records"))
+
+
+def test_a_checkout_takes_both_records_with_its_commit_and_what_the_contract_found(
+    installed, world
+):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(installed)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    (installed / ".gitignore").write_text("/runs/\n__pycache__/\n")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "all"], check=True)
+    # The records that lie there by then do not make the checkout dirty; code does.
+    assert write_into(installed, world) == ["dirty False", "dirty True"]
+    folder = installed / "implementations/wanda/records/tiny"
+    record = load_record(folder / "tiny-s0.5-seed0.json")
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert (record.commit, record.dirty) == (head.stdout.strip(), False)
+    assert load_record(installed / "runs/tiny/wanda/tiny-s0.5-seed0.json") == record
+    dense = installed / "implementations/harness/records/tiny/tiny-dense.json"
+    assert load_record(dense).run == record.dense.run
+    support = installed / "implementations/magnitude/records/support.json"
+    found = json.loads(support.read_text())
+    assert found["families"]["llama"] == found["patterns"]["1:4"] == "supported"
+
+
+@pytest.mark.model
+def test_a_real_model_end_to_end(tmp_path):
+    quick = get_protocol("quick").model_dump(mode="json")
+    quick |= {"name": "quicker", "generation": {"prompt": "The sea", "tokens": 4}}
+    quick["calibration"] |= {"samples": 2, "length": 128}
+    quick["evaluations"][0] |= {"windows": 2}
+    path = tmp_path / "quicker.yaml"
+    path.write_text(json.dumps(quick))
+    setup = Setup("smollm2-135m", get_protocol(str(path)))
+    record = run(job("shortgpt", sparsity=0.1), setup, runs=tmp_path / "runs").record
+    metric = "ppl/wikipedia/512"
+    assert 15 < record.dense.values[metric] < record.values[metric] < 50
+    assert record.details["removed"]
+    assert record.labels == ()
+    assert record.footprint.parameters < record.dense.footprint.parameters == 134_515_008

@@ -1,0 +1,295 @@
+"""Sweeps: what is planned, what is skipped, what fails, in one process, in several, on Ray."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from implementations.harness.errors import BadInput, NumericsError, Unavailable
+from implementations.harness.prune.method import get
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.record import load_records
+from implementations.harness.runs import sweep_file as plan
+from implementations.harness.runs import workers
+from implementations.harness.runs.sweep import device_of, sweep
+from implementations.harness.runs.workbench import Job, Setup
+
+METRIC = "ppl/evaluation/32"
+
+
+@pytest.fixture
+def setup(world) -> Setup:
+    return Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
+
+
+def job(slug: str, seed: int = 0, **parameters) -> Job:
+    return Job(get(slug).configure(**parameters), seed)
+
+
+def names(jobs) -> list[str]:
+    return [str(job) for job in jobs]
+
+
+def test_options_multiply():
+    jobs = plan.jobs_of(["wanda", "dense"], [0.5, 0.7], ["2:4"], [], [0, 1])
+    assert names(jobs) == [
+        "wanda 50 % seed 0",
+        "wanda 50 % seed 1",
+        "wanda 70 % seed 0",
+        "wanda 70 % seed 1",
+        "wanda 2:4 seed 0",
+        "wanda 2:4 seed 1",
+        "dense",
+    ]
+
+
+def test_settings_are_typed_by_the_method():
+    (one,) = plan.jobs_of(["sparsegpt"], [], [], ["damping=0.05", "block_size=64"], [0])
+    assert (one.method.damping, one.method.block_size) == (0.05, 64)
+    (two,) = plan.jobs_of(["flap"], [], [], ["compensate=false"], [0])
+    assert two.method.compensate is False
+    (three,) = plan.jobs_of(["wanda"], [], [], ["pattern=none"], [0])
+    assert three.method.pattern is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["damping"], "NAME=VALUE"),
+        (["=1"], "NAME=VALUE"),
+        (["damping=1", "damping=2"], "twice"),
+        (["dampign=1"], "did you mean 'damping'"),
+        (["damping=much"], "damping: Input should be a valid number"),
+        (["damping=nan"], "damping: Input should be"),
+        (["damping=[1"], "JSON"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(BadInput, match=message):
+        plan.jobs_of(["sparsegpt"], [], [], settings, [0])
+
+
+def test_nothing_asked_for_is_refused():
+    with pytest.raises(BadInput, match="no method"):
+        plan.jobs_of([], [0.5], [], [], [0])
+
+
+FILE = """
+protocol: quick
+seeds: [0]
+runs:
+  - dense
+  - {method: magnitude, sparsity: [0.5, 0.7]}
+  - {method: [wanda, sparsegpt], sparsity: 0.5, seeds: [0, 1]}
+  - {method: sparsegpt, pattern: ["2:4", "4:8"], damping: 0.05}
+  - {method: wanda, sparsity: 0.5}
+"""
+
+
+def test_a_file_says_every_run_once(tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(FILE)
+    read = plan.read_plan(path)
+    assert read.protocol == "quick"
+    assert names(read.jobs()) == [
+        "dense",
+        "magnitude 50 % seed 0",
+        "magnitude 70 % seed 0",
+        "wanda 50 % seed 0",
+        "wanda 50 % seed 1",
+        "sparsegpt 50 % seed 0",
+        "sparsegpt 50 % seed 1",
+        "sparsegpt 2:4 damping=0.05 seed 0",
+        "sparsegpt 4:8 damping=0.05 seed 0",
+    ]
+
+
+def test_the_demo_is_the_six_runs_of_make_demo():
+    read = plan.read_plan(Path(__file__).resolve().parents[3] / "tools" / "demo.yaml")
+    assert read.protocol == "quick"
+    assert names(read.jobs()) == [
+        "dense",
+        "magnitude 50 % seed 0",
+        "wanda 50 % seed 0",
+        "sparsegpt 50 % seed 0",
+        "flap 20 % seed 0",
+        "shortgpt 20 % seed 0",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not a sweep"),
+        ("runs: []", "at least 1 item"),
+        ("runs: [dense]\ncolour: red", "colour: Extra inputs"),
+        ("runs: [{sparsity: 0.5}]", "method: Field required"),
+        ("runs: [wnada]", "did you mean 'wanda'"),
+        ("runs: [{method: wanda, sparsity: [0.5, 1.5]}]", "less than or equal to 1"),
+        ("runs: [{method: dense, sparsity: 0.5}]", "dense model has no parameters"),
+        ("runs: [{method: wanda, sparsty: 0.5}]", "did you mean 'sparsity'"),
+        ("runs: [", "cannot read the sweep"),
+    ],
+)
+def test_a_wrong_file_is_refused(text, message, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=message):
+        plan.read_plan(path).jobs()
+
+
+JOBS = [Job(None), job("magnitude"), job("wanda"), job("wanda", 1), job("shortgpt", sparsity=0.5)]
+
+
+def test_a_sweep_measures_dense_once_and_skips_what_is_there(setup, tmp_path):
+    first = sweep(JOBS[:3], setup, runs=tmp_path)
+    assert (len(first.records), first.skipped, first.failures) == (3, 0, ())
+    assert [record.method for record in first.records] == ["dense", "magnitude", "wanda"]
+    there = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    second = sweep(JOBS, setup, runs=tmp_path)
+    assert (len(second.records), second.skipped) == (5, 3)
+    assert all(path.stat().st_mtime_ns == when for path, when in there.items())
+    records = load_records([tmp_path])
+    assert len(records) == 5
+    assert len({record.dense.run for record in records}) == 1
+
+
+def test_a_run_that_fails_is_reported_and_the_rest_goes_on(setup, tmp_path):
+    bad = job("wanda", pattern="2:5")
+    done = sweep([bad, *JOBS[1:3]], setup, runs=tmp_path)
+    ((failed, why),) = done.failures
+    assert failed == bad
+    assert "does not divide" in why
+    assert [record.method for record in done.records] == ["magnitude", "wanda"]
+
+
+def test_several_workers_find_the_same_as_one(setup, tmp_path):
+    one = sweep(JOBS, setup, runs=tmp_path / "one")
+    two = sweep(JOBS, setup, runs=tmp_path / "two", count=2)
+    assert not two.failures
+    for a, b in zip(one.records, two.records, strict=True):
+        assert (a.key, a.name) == (b.key, b.name)
+        assert a.values[METRIC] == pytest.approx(b.values[METRIC], rel=1e-6)
+    assert {record.dense.run for record in two.records} == {two.records[0].run}
+
+
+def test_a_sweep_without_a_model_is_refused_whole(setup, tmp_path):
+    asked = Setup(str(tmp_path / "nothing"), setup.protocol)
+    with pytest.raises(BadInput):
+        sweep(JOBS, asked, runs=tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_share_the_accelerators_that_are_not_numbered():
+    assert device_of("cpu", 3) == "cpu"
+
+
+def square_or_trouble(number: int, job: int | str) -> int:
+    """What the tests' workers do; a top-level function, so that it can be sent to them."""
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "fail":
+        raise NumericsError("block 3 is not finite")
+    if job == "defect":
+        raise KeyError("oops")
+    return int(job) ** 2
+
+
+def make_square(number: int):
+    return partial(square_or_trouble, number)
+
+
+ODD_JOBS = [1, "fail", 2, "die", 3, "defect", 4]
+
+
+def check_odd_jobs(done) -> None:
+    by_index = {one.index: one for one in done}
+    assert [by_index[i].result for i in (0, 2, 4, 6)] == [1, 4, 9, 16]
+    assert by_index[1].error == "block 3 is not finite"
+    assert by_index[5].error == "KeyError: 'oops'"
+
+
+def test_a_worker_that_is_killed_costs_only_its_job():
+    done = list(workers.in_processes(ODD_JOBS, make_square, 2))
+    check_odd_jobs(done)
+    death = next(one.error for one in done if one.index == 3)
+    assert "SIGKILL" in death
+    assert "memory" in death
+
+
+def test_jobs_done_here_fail_one_by_one_too():
+    done = list(workers.here([job for job in ODD_JOBS if job != "die"], make_square(0)))
+    assert [one.result for one in done] == [1, None, 4, 9, None, 16]
+
+
+def test_workers_end_when_whoever_waits_stops():
+    stream = workers.in_processes(list(range(6)), make_square, 2)
+    assert next(stream).error is None
+    stream.close()
+    assert multiprocessing.active_children() == []
+
+
+ORPHANS = """
+import sys, time
+from implementations.harness.runs import workers
+from tests_of_sweep import make_slow
+for done in workers.in_processes(list(range(50)), make_slow, 2):
+    print(done.result, flush=True)
+"""
+
+SLOW = """
+import os, time
+def slow(job):
+    time.sleep(0.2)
+    return os.getpid()
+def make_slow(number):
+    return slow
+"""
+
+
+def test_workers_end_when_the_main_process_is_killed(tmp_path):
+    (tmp_path / "tests_of_sweep.py").write_text(SLOW)
+    root = Path(__file__).resolve().parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])},
+    )
+    pid = int(process.stdout.readline())
+    assert psutil.pid_exists(pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the worker outlived its main process"
+        time.sleep(0.1)
+
+
+def test_ray_does_the_same(setup, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'pruning-atlas[scale]'")
+    done = sweep([*JOBS, job("wanda", pattern="2:5")], setup, runs=tmp_path, count=2, ray=True)
+    ((_, why),) = done.failures
+    assert "does not divide" in why
+    assert len(done.records) == len(load_records([tmp_path])) == 5
+
+
+def test_without_ray_the_extra_is_named(setup, tmp_path):
+    try:
+        import ray  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(Unavailable, match=r"pruning-atlas\[scale\]"):
+            sweep(JOBS[:2], setup, runs=tmp_path / "runs", ray=True)
+        assert not (tmp_path / "runs").exists()
+    else:
+        pytest.skip("Ray is installed, so nothing is missing")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from implementations.harness.contract.tiny import (
-    CONFIGS,
+    MODEL_TYPES,
     random_tokens,
     tiny_config,
     tiny_model,
@@ -32,7 +32,7 @@ from implementations.harness.model.surgery import (
 )
 from implementations.harness.model.view import LanguageModel
 
-FAMILIES = list(CONFIGS)
+FAMILIES = list(MODEL_TYPES)
 IDS = random_tokens(2, 20, seed=7).ids
 PACKAGES = Path(transformers.__file__).parents[1]
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from tests.sources import server
 from tools.catalog.entries import PAPERS, Entry, read_catalog
 from tools.checking.online import links, sources
-from tools.sources.client import Client, Limits
-from tools.sources.clock import Clock
+from tools.sources.web.client import Client, Limits
+from tools.sources.web.clock import Clock
 
 QUICK = Limits(connect=2, read=2, attempt=5)
 

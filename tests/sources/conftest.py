@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.sources import server
-from tools.sources.client import Client, Limits
-from tools.sources.clock import Clock
+from tools.sources.web.client import Client, Limits
+from tools.sources.web.clock import Clock
 
 
 @pytest.fixture

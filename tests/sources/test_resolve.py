@@ -9,14 +9,14 @@ from collections.abc import Callable
 import pytest
 
 from tests.sources.server import DATA, Answer, Replay, stored
-from tools.sources import errors
-from tools.sources.bibtex import read_bibtex
-from tools.sources.client import Client
-from tools.sources.compare import same_names, same_title, similarity
-from tools.sources.facts import Facts, Resolved
-from tools.sources.identify import Reference, Unidentified, identify
+from tools.sources.lookup.identification import Reference, Unidentified, identify
 from tools.sources.merge import merge
+from tools.sources.names.similarity import same_names, same_title, similarity
 from tools.sources.resolve import resolve, search
+from tools.sources.services.bibtex import read_bibtex
+from tools.sources.services.facts import Facts, Resolved
+from tools.sources.web import errors
+from tools.sources.web.client import Client
 
 Connect = Callable[..., Client]
 SPARSEGPT = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"

@@ -19,8 +19,8 @@ from tools import add_paper, update_paper
 from tools.adding import command
 from tools.catalog.entries import PAPERS
 from tools.catalog.vocabulary import REPOSITORY
-from tools.sources.client import Client, Limits
-from tools.sources.clock import Clock
+from tools.sources.web.client import Client, Limits
+from tools.sources.web.clock import Clock
 
 HERE = ("magnitude", "flap")
 """Entries that are in the small catalog; the sources know more papers."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sources import server
-from tools.adding.land import today
+from tools.adding.checks import today
 from tools.catalog.entries import load_catalog
 from tools.catalog.paper import Paper
 

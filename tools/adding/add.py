@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.adding import questions
+from tools.adding.checks import implementations, judge, known, made, today
 from tools.adding.draft import Draft, Refused, Value, copied
 from tools.adding.fields import FIELDS, Field
 from tools.adding.files import read_file
-from tools.adding.land import implementations, judge, known, made, today
+from tools.adding.intake import take_file, take_given, take_place, take_reference, take_resolved
 from tools.adding.next_steps import next_steps, shown
-from tools.adding.propose import offer_proposals, propose_slugs
+from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
-from tools.adding.take import take_file, take_given, take_place, take_reference, take_resolved
 from tools.catalog.entries import PAPERS, read_catalog
 from tools.catalog.identifiers import SLUG, Form
 from tools.catalog.locking import Unwritable, create
 from tools.catalog.paper import Paper
 from tools.catalog.writer import render
 from tools.scaffold import scaffold
-from tools.sources.client import Client
-from tools.sources.facts import Candidate, Facts
-from tools.sources.identify import Reference, Unidentified, identify
+from tools.sources.lookup.identification import Reference, Unidentified, identify
 from tools.sources.resolve import resolve, search
+from tools.sources.services.facts import Candidate, Facts
+from tools.sources.web.client import Client
 
 PLACE = "Identifier (arXiv, DOI, OpenReview, Anthology, PMLR) or address of the paper"
 OTHERWISE = "give an identifier, or enter the paper by hand with --manual"

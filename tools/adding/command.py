@@ -16,9 +16,9 @@ from tools.adding.report import Report
 from tools.catalog.locking import Unwritable
 from tools.catalog.problems import CatalogError
 from tools.scaffold import ScaffoldError
-from tools.sources.client import Client, default_client
-from tools.sources.errors import BadContact, SourceError
-from tools.sources.identify import Unidentified
+from tools.sources.lookup.identification import Unidentified
+from tools.sources.web.client import Client, default_client
+from tools.sources.web.errors import BadContact, SourceError
 
 FAILURES = (Refused, SourceError, Unidentified, Unwritable, ScaffoldError, CatalogError)
 

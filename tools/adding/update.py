@@ -10,21 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from tools.adding import questions
+from tools.adding.checks import judge, made, today
 from tools.adding.draft import Draft, Refused, Value
-from tools.adding.land import judge, made, today
+from tools.adding.intake import located, origin_of
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.report import Report, plain
-from tools.adding.take import located, origin_of
 from tools.catalog.entries import PAPERS, Entry, read_catalog
 from tools.catalog.locking import create
 from tools.catalog.paper import Paper
 from tools.catalog.reader import Loc, spell
 from tools.catalog.vocabulary import fold
 from tools.catalog.writer import revise
-from tools.sources.client import Client
-from tools.sources.facts import Resolved
-from tools.sources.identify import Reference, Unidentified, identify
+from tools.sources.lookup.identification import Reference, Unidentified, identify
 from tools.sources.resolve import resolve
+from tools.sources.services.facts import Resolved
+from tools.sources.web.client import Client
 
 ASKED_BY = ("arxiv", "doi", "openreview", "anthology", "pmlr")
 """Identifiers that sources know, the one that leads to most first."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from tools.sources import semantic_scholar
-from tools.sources.ask import fetch, references
-from tools.sources.client import Client
-from tools.sources.compare import LINKED, SAME, share_a_name, similarity
-from tools.sources.errors import SourceError
-from tools.sources.facts import Facts, Resolved
-from tools.sources.identify import Reference
+from tools.sources.lookup.identification import Reference
+from tools.sources.lookup.queries import fetch, references
 from tools.sources.merge import merge
+from tools.sources.names.similarity import LINKED, SAME, share_a_name, similarity
+from tools.sources.services import semantic_scholar
+from tools.sources.services.facts import Facts, Resolved
+from tools.sources.web.client import Client
+from tools.sources.web.errors import SourceError
 
 Search = Callable[[str, Client], list[Facts]]
 

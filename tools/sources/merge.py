@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import eq
 from typing import Any
 
-from tools.sources.compare import absent, same_names, same_title
-from tools.sources.facts import Facts, Resolved
+from tools.sources.names.similarity import absent, same_names, same_title
+from tools.sources.services.facts import Facts, Resolved
 
 PROCEEDINGS = ("PMLR", "NeurIPS proceedings", "CVF open access")
 LAST = ("DBLP", "Semantic Scholar", "BibTeX")

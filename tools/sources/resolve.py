@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tools.sources import arxiv, dblp, openreview
-from tools.sources.ask import fetch, references
-from tools.sources.client import Client
-from tools.sources.compare import similarity
-from tools.sources.errors import SourceError
-from tools.sources.facts import Candidate, Facts, Resolved
 from tools.sources.gathering import Gathering
-from tools.sources.identify import Reference
+from tools.sources.lookup.identification import Reference
+from tools.sources.lookup.queries import fetch, references
+from tools.sources.names.similarity import similarity
+from tools.sources.services import arxiv, dblp, openreview
+from tools.sources.services.facts import Candidate, Facts, Resolved
+from tools.sources.web.client import Client
+from tools.sources.web.errors import SourceError
 
 
 def resolve(start: Reference | Facts, client: Client) -> Resolved:

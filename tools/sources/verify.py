@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from tools.catalog.paper import Paper
 from tools.catalog.problems import Level
-from tools.sources.ask import fetch
-from tools.sources.client import Client
-from tools.sources.compare import SAME, same_names, similarity
-from tools.sources.errors import AnotherPaper, Denied, NotFound, SourceError
-from tools.sources.facts import Facts
-from tools.sources.identify import Reference
+from tools.sources.lookup.identification import Reference
+from tools.sources.lookup.queries import fetch
+from tools.sources.names.similarity import SAME, same_names, similarity
+from tools.sources.services.facts import Facts
+from tools.sources.web.client import Client
+from tools.sources.web.errors import AnotherPaper, Denied, NotFound, SourceError
 
 WRONG = (AnotherPaper, Denied, NotFound)
 """Failures that tell of the identifier and not of the network."""

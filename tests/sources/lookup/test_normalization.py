@@ -1,0 +1,86 @@
+"""Every value of an answer replaced by an odd one: facts fit for an entry, or an error."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.sources.server import DATA, Answer, Replay
+from tools.catalog.text import flaws
+from tools.sources.lookup.identification import Reference
+from tools.sources.services import crossref, dblp, openreview, semantic_scholar
+from tools.sources.services.facts import Facts
+from tools.sources.web.client import Client
+from tools.sources.web.errors import SourceError
+
+ODD = (None, "\u202e<b>{\x1b[2J\n", [None], {"value": -1})
+SURVEY = "A Survey on Model Compression for Large Language Models"
+
+CASES: dict[str, tuple[str, str, Callable[[Client], list[Facts]]]] = {
+    "crossref": (
+        "api.crossref.org",
+        "crossref/shortgpt.json",
+        lambda client: [
+            crossref.fetch(Reference("doi", "10.18653/v1/2025.findings-acl.1035"), client)
+        ],
+    ),
+    "openreview": (
+        "api2.openreview.net",
+        "openreview/wanda.json",
+        lambda client: [openreview.fetch(Reference("openreview", "PxoFut3dWW"), client)],
+    ),
+    "openreview, first version": (
+        "api.openreview.net",
+        "openreview/invented.json",
+        lambda client: [openreview.fetch(Reference("openreview", "invented01"), client)],
+    ),
+    "dblp": ("dblp.org", "dblp/survey.json", lambda client: dblp.search(SURVEY, client)),
+    "semantic scholar": (
+        "api.semanticscholar.org",
+        "semantic_scholar/sparsegpt.json",
+        lambda client: [semantic_scholar.fetch(Reference("arxiv", "2301.00774"), client)],
+    ),
+}
+
+
+def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to every value inside; of a list only to the first."""
+    inner = value.items() if isinstance(value, dict) else ()
+    inner = list(enumerate(value))[:1] if isinstance(value, list) else inner
+    for key, below in inner:
+        yield (*path, key)
+        yield from places(below, (*path, key))
+
+
+def what_is_said(ask: Callable[[Client], list[Facts]], client: Client) -> tuple[str, list[str]]:
+    """Whether there are facts or an error, and the texts in it that must not be shown."""
+    try:
+        found = ask(client)
+    except SourceError as error:
+        return "error", [] if str(error).isprintable() else [str(error)]
+    texts = [(*facts.notes, *facts.authors, facts.title or "") for facts in found]
+    return "facts", [text for each in texts for text in each if list(flaws(text))]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_odd_values(case: str, replay: Replay, client: Client) -> None:
+    host, name, ask = CASES[case]
+    whole = json.loads((DATA / name).read_text(encoding="utf-8"))
+    assert ask(client), "the answer as it is"
+    outcomes = set()
+    for path in places(whole):
+        for odd in ODD:
+            body = copy.deepcopy(whole)
+            inner = body
+            for step in path[:-1]:
+                inner = inner[step]
+            inner[path[-1]] = odd
+            replay.say(host, Answer(json.dumps(body).encode()))
+            outcome, hidden = what_is_said(ask, client)
+            outcomes.add(outcome)
+            assert hidden == [], (path, odd)
+    assert outcomes == {"facts", "error"}

@@ -23,9 +23,10 @@ from tools.catalog.locking import Unwritable, create
 from tools.catalog.paper import Paper
 from tools.catalog.writer import render
 from tools.scaffold import scaffold
-from tools.sources.lookup.identification import Reference, Unidentified, identify
-from tools.sources.resolve import resolve, search
-from tools.sources.services.facts import Candidate, Facts
+from tools.sources.lookup.identification import identify
+from tools.sources.names.references import Reference, Unidentified
+from tools.sources.resolve import Candidate, candidates, resolve
+from tools.sources.services.facts import Facts
 from tools.sources.web.client import Client
 
 PLACE = "Identifier (arXiv, DOI, OpenReview, Anthology, PMLR) or address of the paper"
@@ -117,7 +118,7 @@ class Adding:
     def _resolve(self, start: Reference | Facts) -> None:
         with self.connect() as client:
             if isinstance(start, Reference) and start.scheme == "title":
-                start = self._choose(start.value, search(start.value, client))
+                start = self._choose(start.value, candidates(start.value, client))
                 take_reference(self.draft, start)
                 self._refuse_known()
             resolved = resolve(start, client)
@@ -255,6 +256,7 @@ def _asking_for(gaps: Sequence[Field]) -> str:
 
 
 def _line(candidate: Candidate) -> str:
-    others = " and others" if len(candidate.authors) > 1 else ""
-    about = filter(None, ("".join(candidate.authors[:1]) + others, str(candidate.year or "")))
-    return f"{candidate.reference.value}: {candidate.title} ({', '.join(about)})"
+    facts = candidate.facts
+    others = " and others" if len(facts.authors) > 1 else ""
+    about = filter(None, ("".join(facts.authors[:1]) + others, str(facts.year or "")))
+    return f"{candidate.reference.value}: {facts.title} ({', '.join(about)})"

@@ -11,7 +11,7 @@ from tools.adding.draft import Refused, Value
 from tools.adding.issue_form import read_form
 from tools.catalog.reader import LARGEST, parse
 from tools.catalog.validate import validate
-from tools.sources.services.bibtex import read_bibtex
+from tools.sources.lookup.queries import read_bibtex
 from tools.sources.services.facts import Facts
 
 

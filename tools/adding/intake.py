@@ -11,7 +11,8 @@ from tools.adding.files import FromFile
 from tools.adding.report import plain
 from tools.catalog.identifiers import SCHEMES
 from tools.catalog.reader import Loc, spell
-from tools.sources.lookup.identification import Reference, Unidentified, identify
+from tools.sources.lookup.identification import identify
+from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.facts import Facts, Resolved
 
 YOU = "you"

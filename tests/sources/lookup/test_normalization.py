@@ -1,4 +1,4 @@
-"""Every value of an answer replaced by an odd one: facts fit for an entry, or an error."""
+"""Odd values and markup in answers: facts fit for an entry, or an error."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 
-from tests.sources.server import DATA, Answer, Replay
+from tests.sources.server import DATA, Answer, Replay, feed
 from tools.catalog.text import flaws
-from tools.sources.lookup.identification import Reference
-from tools.sources.services import crossref, dblp, openreview, semantic_scholar
+from tools.sources.lookup.queries import ask, fetch, search
+from tools.sources.names.references import Reference
+from tools.sources.services.dblp import Dblp
 from tools.sources.services.facts import Facts
+from tools.sources.services.semantic_scholar import SemanticScholar
 from tools.sources.web.client import Client
 from tools.sources.web.errors import SourceError
 
+ARXIV = "export.arxiv.org"
 ODD = (None, "\u202e<b>{\x1b[2J\n", [None], {"value": -1})
 SURVEY = "A Survey on Model Compression for Large Language Models"
 
@@ -24,25 +27,23 @@ CASES: dict[str, tuple[str, str, Callable[[Client], list[Facts]]]] = {
     "crossref": (
         "api.crossref.org",
         "crossref/shortgpt.json",
-        lambda client: [
-            crossref.fetch(Reference("doi", "10.18653/v1/2025.findings-acl.1035"), client)
-        ],
+        lambda client: [fetch(Reference("doi", "10.18653/v1/2025.findings-acl.1035"), client)],
     ),
     "openreview": (
         "api2.openreview.net",
         "openreview/wanda.json",
-        lambda client: [openreview.fetch(Reference("openreview", "PxoFut3dWW"), client)],
+        lambda client: [fetch(Reference("openreview", "PxoFut3dWW"), client)],
     ),
     "openreview, first version": (
         "api.openreview.net",
         "openreview/invented.json",
-        lambda client: [openreview.fetch(Reference("openreview", "invented01"), client)],
+        lambda client: [fetch(Reference("openreview", "invented01"), client)],
     ),
-    "dblp": ("dblp.org", "dblp/survey.json", lambda client: dblp.search(SURVEY, client)),
+    "dblp": ("dblp.org", "dblp/survey.json", lambda client: search(Dblp(), SURVEY, client)),
     "semantic scholar": (
         "api.semanticscholar.org",
         "semantic_scholar/sparsegpt.json",
-        lambda client: [semantic_scholar.fetch(Reference("arxiv", "2301.00774"), client)],
+        lambda client: [ask(SemanticScholar(), Reference("arxiv", "2301.00774"), client)],
     ),
 }
 
@@ -84,3 +85,32 @@ def test_odd_values(case: str, replay: Replay, client: Client) -> None:
             outcomes.add(outcome)
             assert hidden == [], (path, odd)
     assert outcomes == {"facts", "error"}
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("Sparse&lt;i&gt;GPT&lt;/i&gt; &amp;amp; others", "SparseGPT & others"),
+        ("&lt;script&gt;alert(1)&lt;/script&gt;Sparse", "alert(1)Sparse"),
+        ("Pruning \u202eat\u202c 50\u200b\u00ad%", "Pruning at 50%"),
+        ("Pruning\u2028at\u00a050 %", "Pruning at 50 %"),
+        (r"Pr{\"u}ning with $\ell_0$ norms", "Prüning with ℓ_0 norms"),
+        ("Pru\u0308ning", "Prüning"),
+        ("Sparsity &lt; 50 % and &gt; 20 %", "Sparsity < 50 % and > 20 %"),
+    ],
+)
+def test_markup_and_hidden_characters_leave_titles(
+    written: str, title: str, replay: Replay, client: Client
+) -> None:
+    replay.say(ARXIV, feed(Massive=written))
+    found = fetch(Reference("arxiv", "2301.00774"), client)
+    rest = "Language Models Can Be Accurately Pruned in One-Shot"
+    assert found.title == f"SparseGPT: {title} {rest}"
+
+
+def test_markup_that_was_removed_is_noted(replay: Replay, client: Client) -> None:
+    replay.say(ARXIV, feed(Massive="&lt;b&gt;Massive&lt;/b&gt;"))
+    (note,) = fetch(Reference("arxiv", "2301.00774"), client).notes
+    assert note == "arXiv has markup or hidden characters in the title, now removed"
+    replay.say(ARXIV, feed(Massive="Massive &amp;amp; &lt; 50 %"))
+    assert fetch(Reference("arxiv", "2301.00774"), client).notes == ()

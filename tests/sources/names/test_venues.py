@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.catalog.vocabulary import vocabulary
-from tools.sources.names.venues import accepted, place, year_in
+from tools.sources.names.venues import accepted, find_venue, year_in
 
 ACL = "Association for Computational Linguistics"
 
@@ -75,18 +75,18 @@ UNKNOWN = [
 
 @pytest.mark.parametrize(("written", "expected"), KNOWN.items())
 def test_names_that_mean_a_word(written: str, expected: tuple[str, str]) -> None:
-    assert place(written) == expected
+    assert find_venue(written) == expected
 
 
 @pytest.mark.parametrize("written", UNKNOWN)
 def test_names_that_mean_none(written: str) -> None:
-    assert place(written) is None
+    assert find_venue(written) is None
 
 
 def test_every_word_is_reached_by_its_label_and_its_full_name() -> None:
     for term in vocabulary()["venues"].terms.values():
         for name in (term.label, term.definition, *term.synonyms):
-            found = place(name)
+            found = find_venue(name)
             assert found, name
             assert found.venue == term.word, name
 

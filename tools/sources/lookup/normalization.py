@@ -1,71 +1,81 @@
-"""What the small things in an answer name: identifiers, pages, venues."""
+"""What a service says, made fit for an entry: identifiers sorted, texts plain, nothing hidden."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import TypedDict
-from urllib.parse import quote
+import html
+from collections.abc import Iterator
+from dataclasses import replace
 
-from tools.sources.lookup.identification import Reference, Unidentified, identify
-from tools.sources.names.venues import place
+from tools.catalog.identifiers import SCHEMES
+from tools.catalog.text import flaws
+from tools.sources.lookup.identification import identify
+from tools.sources.names.references import TITLE, Reference, Unidentified
+from tools.sources.names.text import plain, without_homonym
+from tools.sources.services.facts import Facts
+from tools.sources.services.table import BY_SCHEME, SERVICES
+from tools.sources.web.errors import CHECK, Malformed
 
-ANTHOLOGY_DOI = "10.18653/v1/"
-
-
-@dataclass
-class Named:
-    """Identifiers and links, as `Facts` hold them."""
-
-    ids: dict[str, str] = field(default_factory=dict)
-    links: dict[str, str] = field(default_factory=dict)
+MOST_AUTHORS = 5000
+LONGEST_TITLE = 300
+LONGEST = 120
 
 
-def named(*texts: str | None) -> Named:
-    """Sort identifiers and addresses; the first of a kind counts, ACM's placeholders do not."""
-    found = Named()
-    for text in filter(None, texts):
-        with contextlib.suppress(Unidentified):
-            _add(found, identify(text))
-    return found
+def normalize(facts: Facts) -> Facts:
+    """Sort what facts mention, the first of a kind, and make their texts plain.
+
+    Raises `Malformed` where a text cannot be made what an entry may hold.
+    """
+    ids, links = dict(facts.ids), dict(facts.links)
+    for text in filter(None, facts.mentions):
+        for reference in _references(text):
+            if reference.scheme in SCHEMES:
+                ids.setdefault(reference.scheme, reference.value)
+            else:
+                links.setdefault("venue", BY_SCHEME[reference.scheme].address(reference))
+    return _tidy(replace(facts, ids=ids, links=links, mentions=()))
 
 
-def _add(found: Named, reference: Reference) -> None:
-    if reference.scheme in ("neurips", "cvf"):
-        found.links.setdefault("venue", page(reference))
-    elif reference.scheme != "title":
-        found.ids.setdefault(reference.scheme, reference.value)
-        if reference.value.startswith(ANTHOLOGY_DOI):
-            # 10.18653/v1/p19-1001 and 10.18653/v1/2024.acl-long.1 end in their Anthology id.
-            end = reference.value.removeprefix(ANTHOLOGY_DOI)
-            _add(found, identify(end.upper() if end[:1].isalpha() else end))
+def _references(text: str) -> Iterator[Reference]:
+    """Yield the papers that a text names, also by an identifier that its DOI ends in."""
+    try:
+        reference = identify(text)
+    except Unidentified:
+        return
+    if reference.scheme == TITLE:
+        return
+    yield reference
+    for service in SERVICES:
+        rest = reference.value.removeprefix(service.doi_prefix)
+        if rest != reference.value and (own := service.from_text(rest)):
+            yield own
 
 
-def page(reference: Reference) -> str:
-    """Return the address of a page of NeurIPS or CVF."""
-    path = quote(reference.value)
-    if reference.scheme == "neurips":
-        return f"https://proceedings.neurips.cc/paper_files/paper/{path}"
-    return f"https://openaccess.thecvf.com/{path}"
+def _tidy(facts: Facts) -> Facts:
+    if len(facts.authors) > MOST_AUTHORS:
+        many = f"{len(facts.authors):,} authors, more than {MOST_AUTHORS:,}"
+        raise Malformed(f"{facts.source} lists {many}", CHECK)
 
+    def usable(what: str, text: str | None, most: int = LONGEST) -> str | None:
+        shown = plain(text or "")
+        for message, _ in flaws(shown):
+            raise Malformed(f"the {what} of {facts.source} {message}", CHECK)
+        if len(shown) > most:
+            long = f"a text of {len(shown):,} characters, more than {most}"
+            raise Malformed(f"the {what} of {facts.source} holds {long}", CHECK)
+        return shown or None
 
-class Venue(TypedDict):
-    """The fields of `Facts` that the names of a venue give."""
-
-    venue: str | None
-    track: str | None
-    notes: tuple[str, ...]
-
-
-def venue(source: str, names: Iterable[str]) -> Venue:
-    """Return what the names a source gives to one venue mean; an unknown one is a note."""
-    written = [name for name in names if name]
-    for name in written:
-        if found := place(name):
-            return Venue(venue=found.venue, track=found.track, notes=())
-    notes = [
-        f"{source} names the venue '{name[:150]}', for which vocabulary/venues.yaml has no word"
-        for name in written[:1]
-    ]
-    return Venue(venue=None, track=None, notes=tuple(notes))
+    names = (usable("list of authors", without_homonym(name)) for name in facts.authors)
+    notes = list(map(plain, facts.notes))
+    title = usable("title", facts.title, LONGEST_TITLE)
+    if title and title != " ".join(html.unescape(facts.title or "").split()):
+        notes.append(f"{facts.source} has markup or hidden characters in the title, now removed")
+    return replace(
+        facts,
+        title=title,
+        authors=tuple(filter(None, names)),
+        abstract=facts.abstract and plain(facts.abstract),
+        year=facts.year if facts.year and 1950 <= facts.year <= 2100 else None,
+        volume=usable("volume", facts.volume),
+        number=usable("number", facts.number),
+        notes=tuple(notes),
+    )

@@ -5,52 +5,11 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections.abc import Iterable
-from dataclasses import replace
 
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexWalkerError
 
-from tools.catalog.text import flaws
-from tools.sources.services.facts import Facts
-from tools.sources.web.errors import CHECK, Unusable
-
-AUTHORS = 5000
-TITLE = 300
-SHORT = 120
-
-
-def tidy(facts: Facts) -> Facts:
-    """Make every text of a source plain; raises `Unusable` where one cannot be."""
-    if len(facts.authors) > AUTHORS:
-        raise Unusable(
-            f"{facts.source} lists {len(facts.authors):,} authors, more than {AUTHORS:,}", CHECK
-        )
-
-    def usable(what: str, text: str | None, most: int = SHORT) -> str | None:
-        shown = plain(text or "")
-        for message, _ in flaws(shown):
-            raise Unusable(f"the {what} of {facts.source} {message}", CHECK)
-        if len(shown) > most:
-            long = f"a text of {len(shown):,} characters, more than {most}"
-            raise Unusable(f"the {what} of {facts.source} holds {long}", CHECK)
-        return shown or None
-
-    names = (usable("list of authors", without_homonym(name)) for name in facts.authors)
-    notes = list(map(plain, facts.notes))
-    title = usable("title", facts.title, TITLE)
-    if title and title != " ".join(html.unescape(facts.title or "").split()):
-        notes.append(f"{facts.source} has markup or hidden characters in the title, now removed")
-    return replace(
-        facts,
-        title=title,
-        authors=tuple(filter(None, names)),
-        abstract=facts.abstract and plain(facts.abstract),
-        year=facts.year if facts.year and 1950 <= facts.year <= 2100 else None,
-        volume=usable("volume", facts.volume),
-        number=usable("number", facts.number),
-        notes=tuple(notes),
-    )
+from tools.sources.web.errors import Malformed
 
 
 def plain(text: str) -> str:
@@ -65,13 +24,13 @@ def plain(text: str) -> str:
 
 
 def from_latex(text: str) -> str:
-    """Return what LaTeX shows: accents composed, groups opened; raises `Unusable` if too deep."""
+    """Return what LaTeX shows: accents composed, groups opened; raises `Malformed` if too deep."""
     # A bare per cent sign is a comment in LaTeX, but never in a title.
     text = re.sub(r"(?<!\\)%", r"\\%", text)
     try:
         shown = LatexNodes2Text(math_mode="text").latex_to_text(text)
     except (LatexWalkerError, RecursionError, ValueError):
-        raise Unusable(f"'{text[:60]}' is LaTeX that cannot be read", "write it plainly") from None
+        raise Malformed(f"'{text[:60]}' is LaTeX that cannot be read", "write it plainly") from None
     return str(shown)
 
 
@@ -90,7 +49,8 @@ def repositories(*texts: str | None) -> tuple[str, ...]:
     """Return the addresses of code repositories that texts name, once each."""
     pattern = r"https?://(?:www\.)?((?:github|gitlab)\.com/[\w.-]+/[\w.-]+)"
     named = (found for text in texts if text for found in re.findall(pattern, text, re.ASCII))
-    return _once(f"https://{name.rstrip('.').removesuffix('.git')}" for name in named)
+    found = (f"https://{name.rstrip('.').removesuffix('.git')}" for name in named)
+    return tuple(dict.fromkeys(found))
 
 
 def pages(first: str | None, last: str | None = None) -> str | None:
@@ -110,7 +70,3 @@ def day(*parts: int | str | None) -> str | None:
             break
         known.append(f"{number:02d}")
     return "-".join(known) or None
-
-
-def _once(items: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(items))

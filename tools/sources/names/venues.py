@@ -1,10 +1,11 @@
-"""From the names sources give to venues to words of the vocabulary."""
+"""Venues: from the names that sources give them to words of the vocabulary."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 from tools.catalog.vocabulary import Term, fold, vocabulary
 
@@ -24,14 +25,14 @@ NOISE = re.compile(
 NEVER = r"submi|reject|withdraw|review|pending|desk|retract"
 
 
-class Place(NamedTuple):
+class Venue(NamedTuple):
     """A venue in the catalog's words."""
 
     venue: str
     track: str | None
 
 
-def place(written: str) -> Place | None:
+def find_venue(written: str) -> Venue | None:
     """Return the venue that a name means; None where the vocabulary has no word for it.
 
     A name must be accounted for as a whole: "International Conference on Computational Linguistics
@@ -49,16 +50,37 @@ def place(written: str) -> Place | None:
         return None
     if findings:
         word = f"{term.word}-findings"
-        return Place(word, "findings") if word in vocabulary()["venues"].terms else None
-    return Place(term.word, "journal" if term.journal else track or "main")
+        return Venue(word, "findings") if word in vocabulary()["venues"].terms else None
+    return Venue(term.word, "journal" if term.journal else track or "main")
 
 
-def accepted(venue: str, venue_id: str) -> Place | None:
+class VenueFacts(TypedDict):
+    """The fields of `Facts` that the names of a venue give."""
+
+    venue: str | None
+    track: str | None
+    notes: tuple[str, ...]
+
+
+def venue_facts(source: str, names: Iterable[str]) -> VenueFacts:
+    """Return what the names a source gives to one venue mean; an unknown one is a note."""
+    written = [name for name in names if name]
+    for name in written:
+        if found := find_venue(name):
+            return VenueFacts(venue=found.venue, track=found.track, notes=())
+    notes = [
+        f"{source} names the venue '{name[:150]}', for which vocabulary/venues.yaml has no word"
+        for name in written[:1]
+    ]
+    return VenueFacts(venue=None, track=None, notes=tuple(notes))
+
+
+def accepted(venue: str, venue_id: str) -> Venue | None:
     """Return the venue of an OpenReview record, only where it says that it accepted the paper."""
     decision = r"\b(poster|oral|spotlight|notable|talk|accept(ed)?|main|findings|regular)\b"
     if re.search(NEVER, f"{venue} {venue_id}", re.IGNORECASE):
         return None
-    return place(venue) if re.search(decision, venue, re.IGNORECASE) else None
+    return find_venue(venue) if re.search(decision, venue, re.IGNORECASE) else None
 
 
 def year_in(*texts: str | None) -> int | None:

@@ -10,9 +10,8 @@ from bibtexparser.bibdatabase import UndefinedString
 from bibtexparser.bparser import BibTexParser
 from bibtexparser.customization import InvalidName, splitname
 
-from tools.sources.lookup.normalization import named, venue
-from tools.sources.names.text import day, from_latex, pages, tidy
-from tools.sources.names.venues import year_in
+from tools.sources.names.text import day, from_latex, pages
+from tools.sources.names.venues import venue_facts, year_in
 from tools.sources.services.facts import Facts
 from tools.sources.web.errors import Malformed
 
@@ -21,12 +20,8 @@ SIZE = 1_000_000
 ONE = "leave exactly one entry"
 
 
-def read_bibtex(text: str, source: str = "BibTeX") -> Facts:
-    """Return what the one entry of a BibTeX text says.
-
-    Raises `Malformed` where there is not exactly one entry, `Unusable` where a field of it holds
-    what no entry of the catalog may hold.
-    """
+def read_entry(text: str, source: str) -> Facts:
+    """Return what the one entry of a BibTeX text says; raises `Malformed` unless there is one."""
     entry = _entry(text, source)
     shown = {name: from_latex(value) for name, value in entry.items()}
     if not shown.get("title", "").strip():
@@ -35,29 +30,25 @@ def read_bibtex(text: str, source: str = "BibTeX") -> Facts:
     others = len(authors) < len(list(_split(entry.get("author", ""))))
     journal = shown.get("journal", "")
     preprint = "arxiv" in journal.lower() or journal == "CoRR"
-    where = venue(source, [] if preprint else [shown.get("booktitle", ""), journal])
+    where = venue_facts(source, [] if preprint else [shown.get("booktitle", ""), journal])
     notes = (f"the authors of the {source} entry end in 'and others'",) if others else ()
     # Exports of arXiv keep the identifier in the name of the journal.
     eprint = shown.get("eprint") or journal.removeprefix("arXiv preprint ")
-    found = named(shown.get("doi"), shown.get("url"), eprint)
     year = year_in(shown.get("year") or shown.get("date"))
-    return tidy(
-        Facts(
-            source=source,
-            title=shown["title"],
-            authors=tuple(_name(name, source) for name in authors),
-            abstract=shown.get("abstract"),
-            published=day(year, _month(shown.get("month", ""))) if where["venue"] else None,
-            year=year,
-            venue=where["venue"],
-            track=where["track"],
-            volume=shown.get("volume"),
-            number=shown.get("number"),
-            pages=pages(shown.get("pages")),
-            ids=found.ids,
-            links=found.links,
-            notes=(*notes, *where["notes"]),
-        )
+    return Facts(
+        source=source,
+        title=shown["title"],
+        authors=tuple(_name(name, source) for name in authors),
+        abstract=shown.get("abstract"),
+        published=day(year, _month(shown.get("month", ""))) if where["venue"] else None,
+        year=year,
+        venue=where["venue"],
+        track=where["track"],
+        volume=shown.get("volume"),
+        number=shown.get("number"),
+        pages=pages(shown.get("pages")),
+        mentions=(shown.get("doi"), shown.get("url"), eprint),
+        notes=(*notes, *where["notes"]),
     )
 
 

@@ -6,17 +6,14 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from tools.sources.lookup.identification import Reference
-from tools.sources.lookup.normalization import Venue, named, venue
-from tools.sources.names.text import day, pages, tidy
+from tools.sources.names.references import Reference
+from tools.sources.names.text import day, pages
+from tools.sources.names.venues import venue_facts
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import Answer, malformed, read_json
-from tools.sources.web.client import Client
-from tools.sources.web.errors import AnotherPaper
+from tools.sources.services.service import Service
 from tools.sources.web.hosts import Site
 from tools.sources.web.page import JSON, Page
-
-SITE = Site("Crossref", "api.crossref.org")
 
 
 class Contributor(Answer):
@@ -66,38 +63,36 @@ class Envelope(Answer):
     message: Work
 
 
-def fetch(reference: Reference, client: Client) -> Facts:
-    """Return what Crossref has under a DOI; raises `SourceError`."""
+class Crossref(Service):
+    """Answers in JSON, about DOIs."""
 
-    def parse(page: Page) -> Facts:
+    sites = (Site("Crossref", "api.crossref.org"),)
+    kind = JSON
+    schemes = ("doi",)
+    registers_dois = True
+
+    def path(self, reference: Reference) -> str:
+        """Ask for the record of one DOI."""
+        return f"/works/{quote(reference.value, safe='')}"
+
+    def read(self, page: Page, reference: Reference) -> Facts:
+        """Read the record; what a preprint server registered is no publication."""
         work = read_json(page, Envelope).message
-        if work.doi.lower() != reference.value:
-            raise AnotherPaper(
-                f"Crossref was asked for {reference.value} and answered about {work.doi[:80]}",
-                "paste that DOI if it is the paper, or check the identifier",
-            )
         if not work.title:
             raise malformed(page, "its record has no title")
-        return tidy(_facts(work))
-
-    return client.read(SITE, f"/works/{quote(reference.value, safe='')}", JSON, parse)
-
-
-def _facts(work: Work) -> Facts:
-    parts = work.issued.parts[0] if work.issued.parts else []
-    # A preprint server's record is no publication.
-    names = [] if work.kind == "posted-content" else [*work.container, work.event.name]
-    where: Venue = venue("Crossref", names)
-    return Facts(
-        source="Crossref",
-        title=": ".join([*work.title[:1], *work.subtitle[:1]]),
-        authors=tuple(map(str, work.author)),
-        abstract=work.abstract,
-        published=day(*parts),
-        year=parts[0] if parts else None,
-        volume=work.volume,
-        number=work.issue,
-        pages=pages(work.page),
-        ids=named(work.doi).ids,
-        **where,
-    )
+        parts = work.issued.parts[0] if work.issued.parts else []
+        names = [] if work.kind == "posted-content" else [*work.container, work.event.name]
+        return Facts(
+            source=self.name,
+            title=": ".join([*work.title[:1], *work.subtitle[:1]]),
+            authors=tuple(map(str, work.author)),
+            abstract=work.abstract,
+            published=day(*parts),
+            year=parts[0] if parts else None,
+            volume=work.volume,
+            number=work.issue,
+            pages=pages(work.page),
+            ids={"doi": work.doi.lower()},
+            mentions=(work.doi,),
+            **venue_facts(self.name, names),
+        )

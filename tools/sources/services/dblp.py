@@ -8,15 +8,13 @@ from urllib.parse import urlencode
 from pydantic import BeforeValidator, Field
 
 from tools.catalog.vocabulary import fold
-from tools.sources.lookup.normalization import Venue, named, venue
-from tools.sources.names.text import pages, tidy
+from tools.sources.names.text import pages
+from tools.sources.names.venues import venue_facts
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import Answer, read_json
-from tools.sources.web.client import Client
+from tools.sources.services.service import Service
 from tools.sources.web.hosts import Site
 from tools.sources.web.page import JSON, Page
-
-SITE = Site("DBLP", "dblp.org", pause=2.0, also=frozenset({"dblp.uni-trier.de"}))
 
 
 def _listed(value: Any) -> Any:
@@ -74,32 +72,33 @@ class Found(Answer):
     result: Result = Field(Result())
 
 
-def search(title: str, client: Client) -> list[Facts]:
-    """Return the records that hold all words of a title; raises `SourceError`."""
+class Dblp(Service):
+    """Answers in JSON, to searches alone."""
 
-    def parse(page: Page) -> list[Facts]:
-        return [tidy(_facts(hit.info)) for hit in read_json(page, Found).result.hits.hit]
+    sites = (Site("DBLP", "dblp.org", pause=2.0, also=frozenset({"dblp.uni-trier.de"})),)
+    kind = JSON
+    finds = ("titles", "venues")
 
-    # Punctuation means operators to DBLP.
-    words = " ".join(fold(title).replace(":", " ").split())
-    query = urlencode({"q": words, "format": "json", "h": 10})
-    return client.read(SITE, f"/search/publ/api?{query}", JSON, parse)
+    def query(self, title: str) -> str:
+        """Ask for all words of a title; punctuation means operators to DBLP."""
+        words = " ".join(fold(title).replace(":", " ").split())
+        return f"/search/publ/api?{urlencode({'q': words, 'format': 'json', 'h': 10})}"
 
+    def found(self, page: Page) -> list[Facts]:
+        """Read all hits."""
+        return [self._facts(hit.info) for hit in read_json(page, Found).result.hits.hit]
 
-def _facts(info: Info) -> Facts:
-    preprint = "CoRR" in info.venue
-    where: Venue = venue("DBLP", [] if preprint else info.venue)
-    found = named(info.doi, *info.ee)
-    return Facts(
-        source="DBLP",
-        title=info.title.removesuffix("."),
-        authors=tuple(person.text for person in info.authors.author),
-        year=info.year,
-        # CoRR's volume is the arXiv id.
-        volume=None if preprint else info.volume,
-        number=info.number,
-        pages=pages(info.pages),
-        ids=found.ids,
-        links=found.links,
-        **where,
-    )
+    def _facts(self, info: Info) -> Facts:
+        preprint = "CoRR" in info.venue
+        return Facts(
+            source=self.name,
+            title=info.title.removesuffix("."),
+            authors=tuple(person.text for person in info.authors.author),
+            year=info.year,
+            # CoRR's volume is the arXiv id.
+            volume=None if preprint else info.volume,
+            number=info.number,
+            pages=pages(info.pages),
+            mentions=(info.doi, *info.ee),
+            **venue_facts(self.name, [] if preprint else info.venue),
+        )

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from tools.sources.lookup.identification import Reference
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -37,6 +35,8 @@ class Facts:
     """By the names of `tools.catalog.paper.Ids`."""
     links: Mapping[str, str] = field(default_factory=dict)
     """By the names of `tools.catalog.paper.Links`."""
+    mentions: tuple[str | None, ...] = ()
+    """Only of a service: identifiers and addresses as it writes them, not yet sorted."""
     code: tuple[str, ...] = ()
     """Addresses of repositories that the authors name."""
     notes: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Facts:
             value = getattr(self, each.name)
             if each.name in ("ids", "links"):
                 yield from ((f"{each.name}.{name}", inner) for name, inner in value.items())
-            elif value and each.name not in ("source", "notes"):
+            elif value and each.name not in ("source", "mentions", "notes"):
                 yield each.name, value
 
 
@@ -65,16 +65,3 @@ class Resolved:
     """Facts that rest on a source that is often wrong, in the catalog's words: `ids.doi`."""
     notes: tuple[str, ...] = ()
     """What else a reader should know: sources that failed, venues without a word."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A paper that a title may mean."""
-
-    reference: Reference
-    title: str
-    authors: tuple[str, ...]
-    year: int | None
-    source: str
-    similarity: float
-    """Of the titles, 0 to 100."""

@@ -1,4 +1,4 @@
-"""Readers of what sources answer: JSON, Atom and the citation tags of web pages."""
+"""The formats of answers: JSON, XML and the citation tags of web pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tools.sources.web.errors import LATER, Malformed, Unsafe
+from tools.sources.web.errors import LATER, Malformed
 from tools.sources.web.page import Page
 
 
@@ -37,11 +37,11 @@ def read_json(page: Page, form: type[A]) -> A:
 
 
 def read_xml(page: Page) -> Element:
-    """Read XML; raises `Malformed` for anything else, `Unsafe` where it defines entities."""
+    """Read XML; raises `Malformed` for anything else, also where it defines entities."""
     try:
         root: Element = fromstring(page.body, forbid_dtd=True)
     except DefusedXmlException:
-        raise Unsafe(
+        raise Malformed(
             f"the answer of {page.source} for {page.url} defines XML entities, which is an attack "
             f"or a mistake",
             LATER,
@@ -80,6 +80,3 @@ class _Tags(HTMLParser):
         name, content = values.get("name") or "", values.get("content")
         if tag == "meta" and name.startswith("citation_") and content:
             self.found.setdefault(name.removeprefix("citation_"), []).append(content)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)

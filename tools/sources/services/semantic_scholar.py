@@ -6,17 +6,14 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from tools.sources.lookup.identification import Reference
-from tools.sources.lookup.normalization import named, venue
-from tools.sources.names.text import tidy
+from tools.sources.names.references import Reference
+from tools.sources.names.venues import venue_facts
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import Answer, malformed, read_json
-from tools.sources.web.client import Client
-from tools.sources.web.errors import LATER, AnotherPaper
+from tools.sources.services.service import Service
 from tools.sources.web.hosts import Site
 from tools.sources.web.page import JSON, Page
 
-SITE = Site("Semantic Scholar", "api.semanticscholar.org")
 PREFIXES = {"arxiv": "ARXIV", "doi": "DOI", "anthology": "ACL"}
 """The schemes it knows, as it writes them."""
 FIELDS = "title,authors,year,venue,externalIds"
@@ -46,33 +43,30 @@ class Record(Answer):
     ids: ExternalIds = Field(ExternalIds(), alias="externalIds")
 
 
-def fetch(reference: Reference, client: Client) -> Facts:
-    """Return what Semantic Scholar has under an identifier; raises `SourceError`."""
+class SemanticScholar(Service):
+    """Answers in JSON, about identifiers of others."""
 
-    def parse(page: Page) -> Facts:
+    sites = (Site("Semantic Scholar", "api.semanticscholar.org"),)
+    kind = JSON
+    schemes = tuple(PREFIXES)
+    doubtful = True
+
+    def path(self, reference: Reference) -> str:
+        """Ask for the record of one identifier."""
+        name = quote(f"{PREFIXES[reference.scheme]}:{reference.value}", safe=":/")
+        return f"/graph/v1/paper/{name}?fields={FIELDS}"
+
+    def read(self, page: Page, reference: Reference) -> Facts:
+        """Read the record."""
         record = read_json(page, Record)
         if not record.title:
             raise malformed(page, "its record has no title")
-        found = named(record.ids.arxiv, record.ids.doi, record.ids.anthology)
-        if found.ids.get(reference.scheme, reference.value) != reference.value:
-            raise AnotherPaper(
-                f"Semantic Scholar was asked for {reference} and answered about "
-                f"{found.ids[reference.scheme]}",
-                LATER,
-            )
         preprint = "arxiv" in (record.venue or "").lower()
-        return tidy(
-            Facts(
-                source="Semantic Scholar",
-                title=record.title,
-                authors=tuple(author.name for author in record.authors),
-                year=record.year,
-                ids=found.ids,
-                links=found.links,
-                **venue("Semantic Scholar", [] if preprint else [record.venue or ""]),
-            )
+        return Facts(
+            source=self.name,
+            title=record.title,
+            authors=tuple(author.name for author in record.authors),
+            year=record.year,
+            mentions=(record.ids.arxiv, record.ids.doi, record.ids.anthology),
+            **venue_facts(self.name, [] if preprint else [record.venue or ""]),
         )
-
-    name = f"{PREFIXES[reference.scheme]}:{reference.value}"
-    path = f"/graph/v1/paper/{quote(name, safe=':/')}?fields={FIELDS}"
-    return client.read(SITE, path, JSON, parse)

@@ -22,13 +22,11 @@ from tools.sources.web.clock import Clock
 from tools.sources.web.errors import (
     LATER,
     NETWORK,
-    BadContact,
-    Circular,
+    BadSetting,
+    Busy,
+    Malformed,
     SourceError,
-    Throttled,
-    TimedOut,
     Unreachable,
-    Untrusted,
     Unwell,
 )
 from tools.sources.web.hosts import VARIABLE, Site, read_hosts
@@ -36,7 +34,7 @@ from tools.sources.web.pace import Pace
 from tools.sources.web.page import Kind, Page
 from tools.sources.web.responses import check_head, failure, redirect, refusal, too_large
 
-PASSING = (TimedOut, Throttled, Unwell)
+PASSING = (Busy, Unwell)
 """Failures that may be gone at the next attempt."""
 
 T = TypeVar("T")
@@ -66,7 +64,7 @@ class Client:
     """Asks sources, with one connection, pauses, retries and a cache; use it in a `with` block.
 
     `cache` is a folder, `contact` an e-mail address for the operators of the sources, `hosts` the
-    base address to use instead of a host. Raises `BadContact` for a contact that is none.
+    base address to use instead of a host. Raises `BadSetting` for a contact that is none.
     """
 
     def __init__(
@@ -155,7 +153,7 @@ class Client:
         )
         try:
             return retrying(self._attempt, site, url, kind, statuses, deadline)
-        except (Unreachable, Untrusted, TimedOut, Throttled) as error:
+        except (Unreachable, Busy) as error:
             self._down[site.host] = error
             raise
 
@@ -172,7 +170,7 @@ class Client:
             if isinstance(answer, Page):
                 return answer
             if answer in seen or len(seen) > self._limits.redirects:
-                raise Circular(f"{site.host} redirects without end ({answer[:100]})", LATER)
+                raise Malformed(f"{site.host} redirects without end ({answer[:100]})", LATER)
             seen.append(answer)
 
     async def _exchange(
@@ -193,7 +191,7 @@ class Client:
                 media = answer.headers.get("content-type", "")
                 return Page(site.name, url, answer.status_code, media, body)
         except (httpx.TimeoutException, TimeoutError):
-            raise TimedOut(f"{site.host} did not answer in time", NETWORK) from None
+            raise Busy(f"{site.host} did not answer in time", NETWORK) from None
         except httpx.HTTPError as error:
             raise failure(site, error) from None
 
@@ -209,7 +207,7 @@ class Client:
 def _wait(state: RetryCallState) -> float:
     """Seconds until the next attempt: what the source asks for, else 1, 2, 4 ..."""
     error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "wait", None)
+    asked = error.wait if isinstance(error, SourceError) else None
     return float(2 ** (state.attempt_number - 1)) if asked is None else float(asked)
 
 
@@ -218,7 +216,7 @@ def _agent(contact: str | None) -> str:
     if contact is None:
         return name
     if not re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", contact, re.ASCII):
-        raise BadContact(
+        raise BadSetting(
             f"the contact '{contact[:80]}' is not an e-mail address", "write it as name@example.org"
         )
     return f"{name} (mailto:{contact})"

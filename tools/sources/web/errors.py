@@ -1,4 +1,4 @@
-"""How asking a source can fail: a class for each way, a sentence for each case."""
+"""How asking a source can fail: a class for each way to go on, a sentence for each case."""
 
 from __future__ import annotations
 
@@ -18,81 +18,35 @@ class SourceError(Exception):
         """Seconds that the source asks for before another attempt, where it says so."""
 
 
-class BadContact(SourceError):
-    """A contact that is no e-mail address, which sources would not accept."""
-
-
-class BadHosts(SourceError):
-    """A table of other hosts that cannot be read."""
+class BadSetting(SourceError):
+    """A contact that is no e-mail address, or a table of hosts that cannot be read."""
 
 
 class Unreachable(SourceError):
-    """No connection: refused, no route, no such host."""
+    """No connection, or a certificate that does not prove who answers: a host not to ask again."""
 
 
-class Untrusted(SourceError):
-    """A certificate that does not prove who answers."""
-
-
-class TimedOut(SourceError):
-    """No answer, or not all of it, in the time given."""
-
-
-class Throttled(SourceError):
-    """A source that asks for patience, longer than a person waits."""
+class Busy(SourceError):
+    """No whole answer in time, or none for a while (HTTP 429): worth a few attempts, then none."""
 
 
 class Unwell(SourceError):
-    """A source with an error of its own, HTTP 5xx."""
-
-
-class Denied(SourceError):
-    """A request that the source refuses."""
+    """A source with an error of its own, HTTP 5xx: worth a few attempts."""
 
 
 class NotFound(SourceError):
-    """A paper that the source does not have."""
-
-
-class Broken(SourceError):
-    """An answer that ended before it was whole, or is not HTTP."""
-
-
-class TooLarge(SourceError):
-    """An answer larger than any record of a paper."""
-
-
-class Astray(SourceError):
-    """A redirect to a place that is not the source's own."""
-
-
-class Circular(SourceError):
-    """Redirects without an end."""
-
-
-class WrongKind(SourceError):
-    """An answer of another kind than asked for, such as a page instead of data."""
-
-
-class BadEncoding(SourceError):
-    """An answer whose bytes are not the text they claim to be."""
-
-
-class Malformed(SourceError):
-    """An answer that is not in the form the source documents."""
-
-
-class Unsafe(SourceError):
-    """XML that defines entities, which no source needs."""
+    """A paper that the source does not have or does not show: its identifier may be wrong."""
 
 
 class AnotherPaper(SourceError):
     """An answer about a paper that was not asked for."""
 
+    def __init__(self, who: str, asked: str, answered: str) -> None:
+        super().__init__(
+            f"{who} was asked for {asked} and answered about {answered[:120]}",
+            f"paste that one if it is the paper, {CHECK}",
+        )
 
-class Unusable(SourceError):
-    """A fact that no entry may hold, such as a title with markup in it."""
 
-
-class Busy(SourceError):
-    """Another process of this catalog is asking the same source."""
+class Malformed(SourceError):
+    """An answer of no use: cut off, led astray, of another form, or unfit for an entry."""

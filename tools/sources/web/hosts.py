@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tools.sources.web.errors import BadHosts
+from tools.sources.web.errors import BadSetting
 
 VARIABLE = "ATLAS_SOURCES"
 """Environment variable with other addresses for hosts, meant for tests and mirrors:
@@ -25,12 +25,12 @@ class Site:
 
 
 def read_hosts(text: str) -> dict[str, str]:
-    """Read the value of `ATLAS_SOURCES`; raises `BadHosts` where it is not `host=url,...`."""
+    """Read the value of `ATLAS_SOURCES`; raises `BadSetting` where it is not `host=url,...`."""
     hosts = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
         host, _, base = item.partition("=")
         if not re.fullmatch(r"[a-z0-9.-]+", host) or not re.match(r"https?://[^/]", base):
-            raise BadHosts(
+            raise BadSetting(
                 f"{VARIABLE} holds '{item[:80]}'", "write it as host=https://mirror/path"
             )
         hosts[host] = base

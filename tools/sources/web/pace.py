@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tools.sources.web.clock import Clock
-from tools.sources.web.errors import Busy
+from tools.sources.web.errors import SourceError
 
 
 class Pace:
@@ -21,7 +21,7 @@ class Pace:
         self._last: dict[str, float] = {}
 
     def wait(self, host: str, pause: float, patience: float) -> None:
-        """Sleep until it is this process's turn at a host; raises `Busy` where others queue."""
+        """Sleep until it is this process's turn; raises `SourceError` where others queue long."""
         with self._queue(host, patience):
             last = max(self._last.get(host, 0.0), self._remembered(host))
             # A clock that was set back must not make anybody wait for longer than a pause.
@@ -40,7 +40,7 @@ class Pace:
                 timeout=max(0, patience)
             )
         except Timeout:
-            raise Busy(
+            raise SourceError(
                 f"another process has been asking {host} for {patience:.0f} s",
                 "wait until it has finished and try again",
             ) from None

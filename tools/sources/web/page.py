@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tools.sources.web.errors import LATER, BadEncoding
+from tools.sources.web.errors import LATER, Malformed
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,13 @@ class Page:
     body: bytes
 
     @property
-    def media(self) -> str:
-        """The content type without parameters, in lower case."""
-        return self.content_type.partition(";")[0].strip().lower()
-
-    @property
     def text(self) -> str:
-        """The body as text; raises `BadEncoding` where it is not in its encoding."""
+        """The body as text; raises `Malformed` where it is not in its encoding."""
         named = re.search(r"charset=\"?([\w.:-]+)", self.content_type, re.IGNORECASE)
         encoding = named[1] if named else "utf-8"
         try:
             return self.body.decode(encoding)
         except (UnicodeDecodeError, LookupError):
-            raise BadEncoding(
+            raise Malformed(
                 f"the answer of {self.source} for {self.url} is not text in {encoding}", LATER
             ) from None

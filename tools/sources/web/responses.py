@@ -14,17 +14,12 @@ from tools.sources.web.errors import (
     CHECK,
     LATER,
     NETWORK,
-    Astray,
-    Broken,
-    Denied,
+    Busy,
+    Malformed,
     NotFound,
     SourceError,
-    Throttled,
-    TooLarge,
     Unreachable,
-    Untrusted,
     Unwell,
-    WrongKind,
 )
 from tools.sources.web.hosts import Site
 from tools.sources.web.page import Kind
@@ -38,38 +33,38 @@ def refusal(site: Site, url: str, answer: httpx.Response, now: float) -> SourceE
         return NotFound(f"{host} has no {urlsplit(url).path[:120]} (HTTP {code})", CHECK)
     if code == 429:
         span = f"for {wait:.0f} s" if wait else "for a while"
-        return Throttled(f"{host} asks to be left alone {span} (HTTP 429)", LATER, wait)
+        return Busy(f"{host} asks to be left alone {span} (HTTP 429)", LATER, wait)
     if code >= 500:
         return Unwell(f"{host} has an error of its own (HTTP {code})", LATER, wait)
-    return Denied(f"{host} refuses the request (HTTP {code})", CHECK)
+    return NotFound(f"{host} refuses the request (HTTP {code})", CHECK)
 
 
 def check_head(site: Site, answer: httpx.Response, kind: Kind, size: int) -> None:
-    """Raise `WrongKind` or `TooLarge` where the head says that the body is of no use."""
+    """Raise `Malformed` where the head says that the body is of no use."""
     media = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     coding = answer.headers.get("content-encoding", "identity").lower()
     length = answer.headers.get("content-length", "0")
     if not kind.fits(media) or coding != "identity":
         sent = media[:80] or "something without a content type"
         packed = "" if coding == "identity" else f", packed as {coding[:20]},"
-        raise WrongKind(f"{site.host} sent {sent}{packed} instead of {kind.name}", LATER)
+        raise Malformed(f"{site.host} sent {sent}{packed} instead of {kind.name}", LATER)
     if length.isdecimal() and int(length) > size:
         raise too_large(site, size)
 
 
-def too_large(site: Site, size: int) -> TooLarge:
+def too_large(site: Site, size: int) -> Malformed:
     """Make the error of a body beyond `size` bytes."""
-    return TooLarge(
+    return Malformed(
         f"{site.host} sent more than {size / 1e6:.0f} MB, which is no record of a paper", CHECK
     )
 
 
 def redirect(site: Site, url: str, location: str) -> str:
-    """Return where a redirect leads; raises `Astray` unless it stays at its source, over https."""
+    """Return where a redirect leads; raises `Malformed` unless to the same source, over https."""
     target = urljoin(url, location)
     parts = urlsplit(target)
     if parts.scheme != "https" or parts.netloc.lower() not in {site.host, *site.also}:
-        raise Astray(
+        raise Malformed(
             f"{site.host} redirects to {target[:100]!r}, which is not a page of {site.name} "
             "over https",
             CHECK,
@@ -84,12 +79,12 @@ def failure(site: Site, error: httpx.HTTPError) -> SourceError:
         causes.append(cause)
     for each in causes:
         if isinstance(each, ssl.SSLCertVerificationError):
-            return Untrusted(
+            return Unreachable(
                 f"the certificate of {site.host} is not valid ({each.verify_message})", NETWORK
             )
     if isinstance(error, (httpx.ConnectError, httpx.ProxyError)):
         return Unreachable(f"{site.host} cannot be reached ({_reason(causes)})", NETWORK)
-    return Broken(f"the answer of {site.host} broke off or is not HTTP", LATER)
+    return Malformed(f"the answer of {site.host} broke off or is not HTTP", LATER)
 
 
 def _reason(causes: list[BaseException]) -> str:

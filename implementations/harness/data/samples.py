@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from implementations.harness.data.sources import read_documents
+from implementations.harness.data.stream import Calibration, Stream
 from implementations.harness.data.text import (
     Text,
     Tokens,
@@ -25,6 +26,7 @@ from implementations.harness.results.protocol import (
     CalibrationText,
     EvaluationText,
     Protocol,
+    TrainingText,
     get_protocol,
 )
 
@@ -32,50 +34,56 @@ from implementations.harness.results.protocol import (
 class Samples(NamedTuple):
     """What a run sees: calibration, evaluation by metric, and in words that they are disjoint."""
 
-    calibration: Tokens
+    calibration: Calibration
     evaluations: dict[str, Tokens]
     disjoint: str
 
 
-@dataclass
 class Sampler:
     """Makes the samples of one protocol for one model, reading and tokenising each text once."""
 
-    protocol: Protocol
-    model: LanguageModel
-    read: dict[str, tuple[Text, torch.Tensor]] = field(default_factory=dict)
-    drawn: dict[int, Samples] = field(default_factory=dict)
+    def __init__(self, protocol: Protocol, model: LanguageModel) -> None:
+        self.protocol = protocol
+        self.name = model.name
+        self.tokenizer = model.tokenizer
+        self.vocabulary_size = model.vocabulary_size
+        self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
+        self._read: dict[str, tuple[Text, torch.Tensor]] = {}
+        self._drawn: dict[tuple[int, bool], Samples] = {}
 
-    def samples(self, seed: int) -> Samples:
-        """Cut everything and check it, once a seed; only the calibration depends on that.
+    def samples(self, seed: int, *, training: bool = False) -> Samples:
+        """Cut everything and check it, once a seed; the evaluation does not depend on that.
+
+        With `training` there is a stream of text to train on as well.
 
         Raises:
             BadInput: a text is too short, longer than the model can read, or not of its
-                vocabulary; or calibration and evaluation overlap.
+                vocabulary; calibration or training overlap with evaluation; or the protocol names
+                no text to train on.
         """
-        if seed not in self.drawn:
-            self.drawn[seed] = self._draw(seed)
-        return self.drawn[seed]
+        if (seed, training) not in self._drawn:
+            self._drawn[seed, training] = self._draw(seed, training)
+        return self._drawn[seed, training]
 
     def calibration(self, asked: CalibrationText, seed: int) -> Tokens:
         """Draw the calibration of one seed."""
         if asked.draw == "documents":
-            documents = read_documents(asked.text)
-            tokens = random_documents(
-                asked.text,
-                documents,
-                self.model.tokenizer,
-                asked.length,
-                asked.samples,
-                seed,
-            )
-        else:
-            text, ids = self._ids(asked.text)
-            stop = len(ids)
-            if asked.reserve:
-                stop = (len(ids) // asked.reserve_length - asked.reserve) * asked.reserve_length
-            tokens = random_windows(text, ids, asked.length, asked.samples, seed, max(stop, 0))
+            return self._documents(asked.text, asked.length, asked.samples, seed)
+        text, ids = self._before_reserve(asked)
+        tokens = random_windows(text, ids, asked.length, asked.samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
+
+    def stream(self, asked: TrainingText | None, seed: int) -> Stream:
+        """Cut the windows to train on; raises `BadInput` where the protocol names no text."""
+        if asked is None:
+            raise BadInput(
+                f"the protocol {self.protocol.name} names no text to train on; add `training` with "
+                "text and length to its file, or choose another one"
+            )
+        if asked.documents:
+            crops = self._documents(asked.text, asked.length, asked.documents, seed)
+            return Stream(crops, seed)
+        return Stream(windows(*self._before_reserve(asked), asked.length), seed)
 
     def evaluation(self, asked: EvaluationText) -> Tokens:
         """Cut the windows of one evaluation."""
@@ -85,29 +93,49 @@ class Sampler:
 
     def count(self, text: str) -> int:
         """The tokens that a short text has."""
-        return len(tokenize(Text("the prompt", text), self.model.tokenizer))
+        return len(tokenize(Text("the prompt", text), self.tokenizer))
 
-    def _draw(self, seed: int) -> Samples:
+    def _draw(self, seed: int, training: bool) -> Samples:
         evaluations = {e.metric: self.evaluation(e) for e in self.protocol.evaluations}
-        calibration = self.calibration(self.protocol.calibration, seed)
-        for tokens in (calibration, *evaluations.values()):
-            check_vocabulary(tokens, self.model.vocabulary_size)
+        samples = self.calibration(self.protocol.calibration, seed)
+        stream = self.stream(self.protocol.training, seed) if training else None
+        seen = {"calibration": samples} | ({"training": stream.windows} if stream else {})
+        for tokens in (*seen.values(), *evaluations.values()):
+            check_vocabulary(tokens, self.vocabulary_size)
             self._check_length(tokens)
-        for evaluation in evaluations.values():
-            check_disjoint(calibration, evaluation)
-        return Samples(calibration, evaluations, statement(calibration, evaluations))
+        for tokens in seen.values():
+            for evaluation in evaluations.values():
+                check_disjoint(tokens, evaluation)
+        said = [statement(role, tokens, evaluations) for role, tokens in seen.items()]
+        return Samples(
+            Calibration(**vars(samples), training=stream),
+            evaluations,
+            "; ".join(["checked before the run", *said]),
+        )
+
+    def _documents(self, source: str, length: int, samples: int, seed: int) -> Tokens:
+        documents = read_documents(source)
+        tokens = random_documents(source, documents, self.tokenizer, length, samples, seed)
+        return replace(tokens, batch_size=self.protocol.batch_size)
+
+    def _before_reserve(self, asked: CalibrationText | TrainingText) -> tuple[Text, torch.Tensor]:
+        """Return a text and its ids up to the windows that are kept for evaluation."""
+        text, ids = self._ids(asked.text)
+        if not asked.reserve:
+            return text, ids
+        stop = (len(ids) // asked.reserve_length - asked.reserve) * asked.reserve_length
+        return text, ids[: max(stop, 0)]
 
     def _ids(self, source: str) -> tuple[Text, torch.Tensor]:
-        if source not in self.read:
+        if source not in self._read:
             text = load_text(source)
-            self.read[source] = text, tokenize(text, self.model.tokenizer)
-        return self.read[source]
+            self._read[source] = text, tokenize(text, self.tokenizer)
+        return self._read[source]
 
     def _check_length(self, tokens: Tokens) -> None:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if limit is not None and tokens.ids.shape[1] > limit:
+        if self.positions is not None and tokens.ids.shape[1] > self.positions:
             raise BadInput(
-                f"{self.model.name} reads at most {limit:,} tokens at a time, and the protocol "
+                f"{self.name} reads at most {self.positions:,} tokens at a time, and the protocol "
                 f"{self.protocol.name} has windows of {tokens.ids.shape[1]:,}; choose another one"
             )
 
@@ -121,16 +149,16 @@ def prepare(protocol: Protocol | str, model: LanguageModel, seed: int = 0) -> Sa
     return Sampler(chosen, model).samples(seed)
 
 
-def statement(calibration: Tokens, evaluations: dict[str, Tokens]) -> str:
-    """Say what `check_disjoint` has shown of each evaluation."""
-    end = max(end for _, end in calibration.spans)
+def statement(role: str, seen: Tokens, evaluations: dict[str, Tokens]) -> str:
+    """Say what `check_disjoint` has shown of `seen`, in its `role`, and each evaluation."""
+    end = max(end for _, end in seen.spans)
     parts = []
     for metric, tokens in evaluations.items():
-        if tokens.text_sha256 == calibration.text_sha256:
+        if tokens.text_sha256 == seen.text_sha256:
             start = min(start for start, _ in tokens.spans)
-            place = f"calibration ends at token {end:,}, evaluation starts at {start:,}"
+            place = f"{role} ends at token {end:,}, evaluation starts at {start:,}"
             apart = place if end <= start else "no span of the one overlaps a span of the other"
             parts.append(f"{metric}: same text, {apart}")
         else:
             parts.append(f"{metric}: another text, no run of half a window in common")
-    return "checked before the run; " + "; ".join(parts)
+    return "; ".join(parts if role == "calibration" else [f"{role}: {part}" for part in parts])

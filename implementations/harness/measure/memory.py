@@ -80,6 +80,14 @@ def peak_memory(device: torch.device | str) -> Iterator[Watch]:
         watch._peak = Peak(bytes=instrument.stop(), start=start, how=instrument.how)
 
 
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on `device`; of a kind that does not tell, main memory's."""
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    if module is not None and hasattr(module, "mem_get_info"):
+        return int(module.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
 def best_instrument(device: torch.device) -> Instrument:
     """Choose the instrument for `device` on this machine."""
     if device.type != "cpu" and hasattr(torch.get_device_module(device), "max_memory_allocated"):

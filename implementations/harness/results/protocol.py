@@ -9,10 +9,19 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from implementations.harness.errors import BadInput
 
@@ -40,6 +49,21 @@ class CalibrationText(Part):
     samples: PositiveInt
     length: Length
     draw: Literal["windows", "documents"] = "windows"
+    reserve: int = Field(default=0, ge=0)
+    reserve_length: Length = 1024
+
+
+class TrainingText(Part):
+    """What a method that trains reads, in an order drawn by the seed of the run.
+
+    All full windows of `length` tokens of the one long text but those that are kept for evaluation,
+    as in `CalibrationText`; or one crop out of each of `documents` random documents, as many
+    windows as asked.
+    """
+
+    text: str
+    length: Length
+    documents: PositiveInt | None = None
     reserve: int = Field(default=0, ge=0)
     reserve_length: Length = 1024
 
@@ -82,6 +106,8 @@ class Protocol(Part):
     model: str | None = None
     dtype: DType = "float32"
     calibration: CalibrationText
+    training: TrainingText | None = None
+    """Only read by methods that train, and so no part of the fingerprint but of their key."""
     evaluations: Annotated[tuple[EvaluationText, ...], Field(min_length=1)]
     generation: Generation = Generation()
     speed: SpeedTest = SpeedTest()
@@ -94,6 +120,13 @@ class Protocol(Part):
             raise ValueError(f"two evaluations have the same name: {', '.join(names)}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> Any:
+        content = serialize(self)
+        if content.get("training", ...) is None:
+            del content["training"]
+        return content
+
     @property
     def metrics(self) -> list[str]:
         """Names of the perplexities, in order; the first one ranks."""
@@ -102,7 +135,7 @@ class Protocol(Part):
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the numbers."""
-        content = self.model_dump(mode="json", exclude={"about", "batch_size"})
+        content = self.model_dump(mode="json", exclude={"about", "batch_size", "training"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -114,6 +147,7 @@ PROTOCOLS = {
             about="SmolLM2-135M-Instruct on real text, minutes on a CPU",
             model="smollm2-135m",
             calibration=CalibrationText(text="c4", samples=32, length=1024, reserve=16),
+            training=TrainingText(text="c4", length=1024, reserve=16),
             evaluations=(
                 EvaluationText(text="wikipedia", length=1024, windows=32),
                 EvaluationText(text="c4", length=1024, windows=16, take="last"),
@@ -121,9 +155,10 @@ PROTOCOLS = {
         ),
         Protocol(
             name="quick",
-            about="for demonstrations: as smol with a sixteenth of the text; noisy",
+            about="for demonstrations: as smol with an eighth of the text; noisy",
             model="smollm2-135m",
             calibration=CalibrationText(text="c4", samples=8, length=512, reserve=16),
+            training=TrainingText(text="c4", length=512, reserve=16),
             evaluations=(EvaluationText(text="wikipedia", length=512, windows=8),),
             generation=Generation(tokens=32),
             speed=SpeedTest(prompt=128, tokens=16, repeats=3),
@@ -134,6 +169,7 @@ PROTOCOLS = {
             calibration=CalibrationText(
                 text="c4-train", samples=128, length=2048, draw="documents"
             ),
+            training=TrainingText(text="c4-train", length=2048, documents=4096),
             evaluations=(EvaluationText(text="wikitext2", length=2048),),
         ),
     )

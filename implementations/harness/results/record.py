@@ -64,7 +64,7 @@ class TextInfo(Part):
     """A text that was calibrated on or measured."""
 
     role: str
-    """`calibration`, or the metric measured on it."""
+    """`calibration`, `training`, or the metric measured on it."""
     source: str
     text_sha256: str
     ids_sha256: str
@@ -246,6 +246,7 @@ class Record(Part):
             device=self.hardware.accelerator or self.model.device,
             seed=None,
             tasks=self.tasks,
+            trains=any(text.role == "training" for text in self.texts),
         )
 
     def to_json(self) -> str:
@@ -263,8 +264,12 @@ def key_of(
     device: str,
     seed: int | None,
     tasks: Iterable[str] = (),
+    trains: bool = False,
 ) -> str:
-    """Hash what a run is asked for; `model` is the hash of its weights, else its source."""
+    """Hash what a run is asked for; `model` is the hash of its weights, else its source.
+
+    The text to train on counts for a method that trains.
+    """
     asked = {
         "method": method,
         "configuration": configuration,
@@ -275,6 +280,8 @@ def key_of(
         "seed": seed,
         "tasks": sorted(tasks),
     }
+    if trains and protocol.training is not None:
+        asked["training"] = protocol.training.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

@@ -16,11 +16,9 @@ from implementations.harness.measure import speed as measured
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import (
     COLLAPSED,
-    NO_SPEED_UP,
     TOLERANCES,
     Dense,
     Footprint,
-    ModelInfo,
     Peak,
     Rate,
     Record,
@@ -62,16 +60,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         protocol=setup.protocol,
         seed=job.seed,
         tasks=setup.tasks,
-        model=ModelInfo(
-            name=bench.model.name,
-            source=setup.model,
-            sha256=bench.model.sha256,
-            family=bench.model.family.name,
-            dtype=setup.dtype,
-            device=bench.device.type,
-            accelerator=bench.model.accelerator.type,
-            parameters=bench.footprint.parameters,
-        ),
+        model=bench.info,
         texts=texts_of(found.samples),
         disjoint=found.samples.disjoint,
         values=found.values,
@@ -94,7 +83,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
 def name_of(bench: Workbench, job: Job) -> str:
     """The file's name: model, share, what is not the default, seed, tasks, dtype, accelerator."""
     setup = bench.setup
-    parts = [bench.model.name]
+    parts = [bench.info.name]
     if job.method is None:
         parts.append(DENSE)
     else:
@@ -146,7 +135,10 @@ def granularity_of(job: Job) -> tuple[str, ...]:
 
 def texts_of(samples: Samples) -> tuple[TextInfo, ...]:
     """Every text of the run with the place of each window."""
-    roles = {"calibration": samples.calibration} | samples.evaluations
+    roles: dict[str, Tokens] = {"calibration": samples.calibration}
+    if samples.calibration.training is not None:
+        roles["training"] = samples.calibration.training.windows
+    roles |= samples.evaluations
     return tuple(
         TextInfo(
             role=role,
@@ -176,10 +168,8 @@ def speed_of(job: Job, found: Measured) -> Speed:
     """What there is to say about speed."""
     if job.method is None:
         return Speed(note="the dense model is what others are compared with")
-    if not job.method.capabilities.structured:
-        return Speed(note=NO_SPEED_UP)
     if found.speed is None:
-        return Speed(note="not measured: the model moves to the accelerator block by block")
+        return Speed(note=found.untimed)
     how = found.speed
     return Speed(
         note=(

@@ -66,7 +66,7 @@ def run(
     dense = dense_record(bench, runs)
     written = dense
     if job.method is not None:
-        found, model = bench.measure(job.method, job.seed, last=True)
+        found, model = bench.measure(job.method, job.seed)
         record = make_record(bench, job, found, dense.record)
         if checkpoint is not None:
             save(model, checkpoint, record=record.model_dump(mode="json"))

@@ -105,7 +105,7 @@ def repeat(
     dense = make_record(bench, Job(None), bench.measure_dense(), None)
     if method is None:
         return dense
-    found, _ = bench.measure(method, record.seed, last=True)
+    found, _ = bench.measure(method, record.seed)
     return make_record(bench, job, found, dense)
 
 

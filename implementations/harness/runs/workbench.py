@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.errors import AtlasWarning
 from implementations.harness.measure.footprint import Footprint, footprint
 from implementations.harness.measure.generation import check_positions, continuation
-from implementations.harness.measure.memory import Peak, peak_memory
+from implementations.harness.measure.memory import Peak, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.measure.speed import Speed, speed
 from implementations.harness.measure.zero_shot import zero_shot
@@ -26,10 +25,11 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
 from implementations.harness.results.protocol import Protocol
-from implementations.harness.results.record import key_of
+from implementations.harness.results.record import NO_SPEED_UP, ModelInfo, key_of
 from implementations.harness.runs import environment
 
 DENSE = "dense"
+ROOM = 1.2  # times the weights: what a second model must find free to be loaded beside the first
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ class Job(NamedTuple):
     def slug(self) -> str:
         """The method's name."""
         return DENSE if self.method is None else self.method.slug()
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method reads text to train on."""
+        return self.method is not None and self.method.capabilities.calibration == "training"
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -103,6 +108,8 @@ class Measured:
     seconds: dict[str, float]
     outcome: Outcome | None = None
     speed: Speed | None = None
+    untimed: str = ""
+    """Why speed was not measured."""
     warnings: tuple[str, ...] = ()
 
 
@@ -123,7 +130,7 @@ class Timer:
 
 
 class Workbench:
-    """A loaded model that is never changed: every run works on a copy, unless it is the last.
+    """One model under one protocol, held in memory once: what a run prunes is loaded again.
 
     Raises what loading raises: `BadInput` for a wrong model or device, `Unavailable` without
     network or space.
@@ -133,16 +140,35 @@ class Workbench:
         self.setup = setup
         self.device = device_named(setup.device)
         self.timer = Timer()
-        with self.timer.phase("load", f"loading {setup.model}"):
-            self.model = load_model(
-                setup.model,
-                dtype=setup.dtype,
-                device=str(self.device),
-                accelerator=setup.accelerator,
-            )
-        self.footprint = footprint(self.model)
-        self.hardware = environment.hardware(self.model.accelerator)
-        self.sampler = Sampler(setup.protocol, self.model)
+        self._dense: LanguageModel | None = None
+        model = self.dense()
+        self.accelerator = model.accelerator
+        self.footprint = footprint(model)
+        self.hardware = environment.hardware(model.accelerator)
+        self.sampler = Sampler(setup.protocol, model)
+        self.info = ModelInfo(
+            name=model.name,
+            source=setup.model,
+            sha256=model.sha256,
+            family=model.family.name,
+            dtype=setup.dtype,
+            device=self.device.type,
+            accelerator=model.accelerator.type,
+            parameters=self.footprint.parameters,
+        )
+
+    def dense(self) -> LanguageModel:
+        """Return the model as it came, loaded where the last run has pruned it."""
+        if self._dense is None:
+            self.timer = Timer()  # of this loading alone
+            with self.timer.phase("load", f"loading {self.setup.model}"):
+                self._dense = load_model(
+                    self.setup.model,
+                    dtype=self.setup.dtype,
+                    device=str(self.device),
+                    accelerator=self.setup.accelerator,
+                )
+        return self._dense
 
     def key(self, job: Job) -> str:
         """The key of the record that `job` gives."""
@@ -150,11 +176,12 @@ class Workbench:
             job.slug,
             job.configuration,
             self.setup.protocol,
-            model=self.model.sha256 or self.setup.model,
+            model=self.info.sha256 or self.setup.model,
             dtype=self.setup.dtype,
             device=self.hardware.accelerator or self.device.type,
             seed=job.seed,
             tasks=self.setup.tasks,
+            trains=job.trains,
         )
 
     def check(self, job: Job) -> Samples:
@@ -164,20 +191,20 @@ class Workbench:
             BadInput: texts, pattern, budget or positions do not fit this model.
             NumericsError: its weights contain NaN or infinity.
         """
-        samples = self.sampler.samples(job.seed)
+        samples = self.sampler.samples(job.seed, training=job.trains)
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
-        check_positions(self.model, timed.prompt, timed.tokens)
-        check_positions(self.model, self.sampler.count(written.prompt), written.tokens)
+        check_positions(self.dense(), timed.prompt, timed.tokens)
+        check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
         if job.method is not None:
-            job.method.check(self.model, samples.calibration)
+            job.method.check(self.dense(), samples.calibration)
         return samples
 
     def measure_dense(self) -> Measured:
         """Measure the model as it is."""
-        timer = Timer(dict(self.timer.seconds))
         samples = self.check(Job(None))
-        with peak_memory(self.model.accelerator) as watch:
-            values, sample = self._quality(self.model, samples, timer)
+        timer = Timer(dict(self.timer.seconds))
+        with peak_memory(self.accelerator) as watch:
+            values, sample = self._quality(self.dense(), samples, timer)
         return Measured(
             samples=samples,
             values=values,
@@ -187,27 +214,24 @@ class Workbench:
             seconds=timer.seconds,
         )
 
-    def measure(
-        self, method: Method, seed: int = 0, *, last: bool = False
-    ) -> tuple[Measured, LanguageModel]:
-        """Prune and measure; return what was found and the pruned model.
+    def measure(self, method: Method, seed: int = 0) -> tuple[Measured, LanguageModel]:
+        """Prune the model in place and measure; return what was found and the pruned model.
 
-        With `last` the bench's own model may be pruned instead of a copy, which halves the memory;
-        the bench is then of no more use.
+        The dense one is loaded again where its speed is to be measured beside the pruned one's,
+        if memory has room for both.
         """
-        timer = Timer(dict(self.timer.seconds))
         with warnings_kept() as warned:
             samples = self.check(Job(method, seed))
-            timed = method.capabilities.structured and self._measures_speed()
-            model = self.model if last and not timed else self._copy()
-            torch.manual_seed(seed)
+            model, self._dense = self.dense(), None
+            timer = Timer(dict(self.timer.seconds))
             with (
                 timer.phase("prune", f"pruning by {method.slug()}"),
-                peak_memory(model.accelerator) as watch,
+                peak_memory(self.accelerator) as watch,
             ):
-                outcome = method.apply(model, samples.calibration)
+                outcome = method.apply(model, samples.calibration, seed)
             values, sample = self._quality(model, samples, timer)
-            rates = self._speed(model, timer) if timed else None
+            untimed = self._untimed(method)
+            rates = None if untimed else self._speed(model, timer)
         found = Measured(
             samples=samples,
             values=values,
@@ -217,6 +241,7 @@ class Workbench:
             seconds=timer.seconds,
             outcome=outcome,
             speed=rates,
+            untimed=untimed,
             warnings=tuple(dict.fromkeys(map(str, warned))),
         )
         return found, model
@@ -241,30 +266,33 @@ class Workbench:
             sample = asked.prompt + continuation(model, asked.prompt, asked.tokens).text
         return values, sample
 
-    def _measures_speed(self) -> bool:
-        """A model that moves to the accelerator block by block has no speed of its own."""
-        return bool(self.model.accelerator == self.model.device)
+    def _untimed(self, method: Method) -> str:
+        """Say why speed is not measured; empty where it is."""
+        if not method.capabilities.structured:
+            return NO_SPEED_UP
+        if self.accelerator != self.device_of_weights:
+            return "not measured: the model moves to the accelerator block by block"
+        if free_memory(self.accelerator) < ROOM * self.footprint.bytes:
+            return "not measured: memory has no room for the dense model beside the pruned one"
+        return ""
+
+    @property
+    def device_of_weights(self) -> torch.device:
+        """Where the weights live, with the number of the accelerator."""
+        return torch.empty(0, device=self.device).device
 
     def _speed(self, model: LanguageModel, timer: Timer) -> Speed:
         asked = self.setup.protocol.speed
+        dense = self.dense()
         with timer.phase("speed", "measuring speed beside the dense model"):
             return speed(
-                self.model,
+                dense,
                 model,
                 prompt=asked.prompt,
                 tokens=asked.tokens,
                 batch=asked.batch,
                 repeats=asked.repeats,
             )
-
-    def _copy(self) -> LanguageModel:
-        return LanguageModel(
-            copy.deepcopy(self.model.hf),
-            self.model.tokenizer,
-            name=self.model.name,
-            sha256=self.model.sha256,
-            accelerator=self.model.accelerator,
-        )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from implementations.harness.prune.method import Method, get, methods
-from implementations.harness.results.record import IMPLEMENTATIONS
+from implementations.harness.results.store import IMPLEMENTATIONS
 
 DIFFERENCES = re.compile(r"^## Differences from the paper\s*$(.*?)(?=^## |\Z)", re.M | re.S)
 

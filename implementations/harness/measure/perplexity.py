@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,36 +28,18 @@ class Perplexity:
     windows: int
     length: int
     """Tokens a window."""
-    stride: int | None = None
-    """Tokens between two starts where windows overlap."""
 
 
-def metric_name(text: str, length: int, stride: int | None = None) -> str:
-    """Name the metric by text (or the path of one), window and stride: `ppl/wikipedia/1024`."""
-    parts = ["ppl", Path(text).stem, length] + ([] if stride is None else [stride])
-    return "/".join(map(str, parts))
-
-
-def perplexity(
-    model: LanguageModel,
-    tokens: Tokens,
-    batch_size: int | None = None,
-    stride: int | None = None,
-) -> Perplexity:
+def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Perplexity:
     """Measure the perplexity of `model` on the windows `tokens`.
 
-    A window of `length` tokens has `length - 1` predictions; its first token is only seen. With a
-    `stride` the adjoining windows are recut to start `stride` tokens apart, and of every window
-    but the first only the last `stride` predictions count: each token is predicted once, with
-    more of its past in view. Raises `BadInput` for windows of one token, ids beyond the vocabulary
-    and a stride that does not fit, `NumericsError` for logits with NaN or infinity.
+    A window of `length` tokens has `length - 1` predictions; its first token is only seen. Raises
+    `BadInput` for windows of one token and ids beyond the vocabulary, `NumericsError` for logits
+    with NaN or infinity.
     """
     length = tokens.ids.shape[1]
     if length < 2:
         raise BadInput("perplexity needs windows of at least 2 tokens, one to see, one to predict")
-    if stride is not None:
-        tokens = overlapping(tokens, stride)
-    new = stride or length - 1  # predictions that count in every window but the first
     nats = torch.zeros((), dtype=torch.float64)
     done = 0
     for batch in logits(model, tokens, batch_size):  # [batch, length, vocabulary]
@@ -67,18 +47,15 @@ def perplexity(
         losses = token_losses(batch, ids.to(batch.device)).cpu()
         del batch  # before the next one is computed: it can be gigabytes
         _check_finite(losses, tokens.source, done)
-        nats += losses[:, -new:].sum()
-        if done == 0:
-            nats += losses[0, :-new].sum()
+        nats += losses.sum()
         done += len(ids)
-    predictions = done * new + (length - 1 - new)
+    predictions = done * (length - 1)
     return Perplexity(
         value=_exponential(float(nats) / predictions),
         nats=float(nats),
         predictions=predictions,
         windows=done,
         length=length,
-        stride=stride,
     )
 
 
@@ -94,24 +71,6 @@ def token_losses(logits: Tensor, ids: Tensor) -> Tensor:
         for chunk, following in zip(window[:-1].split(rows), targets.split(rows), strict=True)
     ]
     return torch.cat(losses).view(len(ids), -1)
-
-
-def overlapping(tokens: Tokens, stride: int) -> Tokens:
-    """Recut adjoining windows into windows of the same length that start `stride` tokens apart.
-
-    What is left after the last full window is dropped. Raises `BadInput` for a stride outside
-    `[1, length)` and for windows that do not adjoin.
-    """
-    length = tokens.ids.shape[1]
-    if not 1 <= stride < length:
-        raise BadInput(f"stride {stride} does not fit windows of {length}: take 1 to {length - 1}")
-    if any(end != start for (_, end), (start, _) in pairwise(tokens.spans)):
-        raise BadInput(f"a stride needs adjoining windows, and those of {tokens.source} are not")
-    ids = tokens.ids.flatten().unfold(0, length, stride)  # [windows, length]
-    first = tokens.spans[0][0]
-    starts = [first + i * stride for i in range(len(ids))]
-    spans = tuple((start, start + length) for start in starts)
-    return replace(tokens, ids=ids.contiguous(), spans=spans)
 
 
 def _check_finite(losses: Tensor, source: str, done: int) -> None:

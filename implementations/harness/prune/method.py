@@ -26,7 +26,7 @@ from implementations.harness.data.text import Tokens
 from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.view import LanguageModel, preserved
-from implementations.harness.results.record import IMPLEMENTATIONS
+from implementations.harness.results.store import IMPLEMENTATIONS
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -14,11 +14,11 @@ import torch
 
 from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.errors import AtlasWarning
-from implementations.harness.measure.footprint import Footprint, footprint
+from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
-from implementations.harness.measure.memory import Peak, peak_memory
+from implementations.harness.measure.memory import peak_memory
 from implementations.harness.measure.perplexity import perplexity
-from implementations.harness.measure.speed import Speed, speed
+from implementations.harness.measure.speed import speed
 from implementations.harness.measure.zero_shot import zero_shot
 from implementations.harness.model.devices import device_named
 from implementations.harness.model.loading import load_model
@@ -26,10 +26,8 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
 from implementations.harness.results.protocol import Protocol
-from implementations.harness.results.record import key_of
+from implementations.harness.results.record import DENSE, Footprint, Peak, Speed, key_of
 from implementations.harness.runs import environment
-
-DENSE = "dense"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,10 @@ import torch
 
 from implementations.harness.data.samples import Sampler, prepare
 from implementations.harness.errors import BadInput
-from implementations.harness.measure.perplexity import metric_name
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.protocol import (
-    PROTOCOLS,
     CalibrationText,
     EvaluationText,
-    Protocol,
     get_protocol,
 )
 
@@ -43,12 +40,16 @@ def test_quick_is_smaller_and_paper_is_the_literature():
     assert paper.model is None
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
-def test_metrics_are_named_as_perplexity_names_them(protocol: Protocol):
-    assert protocol.metrics == [metric_name(e.text, e.length) for e in protocol.evaluations]
-    assert EvaluationText(text="/some/where/my.txt", length=8).metric == metric_name(
-        "/some/where/my.txt", 8
-    )
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("wikipedia", "ppl/wikipedia/512"),
+        ("texts/my-notes.txt", "ppl/my-notes/512"),
+        ("/some/where/my.jsonl", "ppl/my/512"),
+    ],
+)
+def test_a_perplexity_is_named_by_text_and_window(text: str, name: str):
+    assert EvaluationText(text=text, length=512).metric == name
 
 
 def test_the_fingerprint_follows_what_decides_numbers_only():

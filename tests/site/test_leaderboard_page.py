@@ -256,6 +256,26 @@ def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record])
     assert re.findall(r'data-place="([^"]*)"', page) == [one.removeprefix("smol-") for one in ids]
 
 
+def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[Record]) -> None:
+    first = records[0]
+    tasked = first.model_copy(
+        update={"key": "tasked", "tasks": ("arc_easy",), "values": first.values | {"acc/arc": 0.25}}
+    )
+    page = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, (first, tasked))))
+    (head,) = re.findall(r"<thead>.*?</thead>", page["leaderboard.md"], re.DOTALL)
+    heads = {text(cell): cell.attrib for cell in ElementTree.fromstring(head).iter("th")}
+    assert heads["Accuracy, Arc"] == {
+        "scope": "col",
+        "class": "number",
+        "title": "acc/arc",
+        "data-sort": "acc/arc",
+        "data-down": "",
+    }
+    assert "data-down" not in heads["Wikipedia"]
+    cells = [text(row["Accuracy, Arc"]) for row in rows(page["leaderboard.md"])]
+    assert sorted(cells) == ["", "0.25"]
+
+
 def test_without_records_nothing_is_drawn(atlas: Atlas) -> None:
     made = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods)))
     assert list(made) == ["leaderboard.md"]

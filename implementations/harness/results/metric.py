@@ -83,7 +83,7 @@ METRICS = {
 }
 STDERR = "_stderr"
 TEXTS = {"c4": "C4", "wikitext2": "WikiText-2"}
-"""Texts that are not written as the name is, with a capital."""
+"""Texts whose names are not written as any word is, with a capital."""
 
 
 def metric(name: str) -> Metric:
@@ -102,7 +102,7 @@ def headings(names: Iterable[str]) -> list[str]:
 def subject(name: str) -> str:
     """Name the text or task of a value: `ppl/wikipedia/1024` was measured on `Wikipedia`."""
     on = name.partition("/")[2].partition("/")[0]
-    return TEXTS.get(on, on.capitalize())
+    return TEXTS.get(on) or (on.capitalize() if on.isalpha() else on)
 
 
 def title(name: str) -> str:

@@ -66,6 +66,7 @@ def test_tables_leave_out_what_only_accompanies_a_value():
         ("ppl/c4/1024", "C4", "Perplexity, C4"),
         ("ppl/wikitext2", "WikiText-2", "Perplexity, WikiText-2"),
         ("acc/winogrande", "Winogrande", "Accuracy, Winogrande"),
+        ("acc/arc_easy", "arc_easy", "Accuracy, arc_easy"),
         ("bits_per_byte/c4", "C4", "Cost of the text (bits a byte), C4"),
         ("achieved", "", "The share removed"),
     ],

@@ -238,9 +238,9 @@ def boards(records: Iterable[Record]) -> list[Board]:
 
     A board that holds nothing but the dense model has no rows.
     """
-    # Of boards alike in name the one with the oldest record stays first, and keeps its address.
+    # Of boards of one title the one with the oldest record stays first, and keeps its address.
     made = [_board(group) for group in _grouped(newest(records), _comparable)]
-    return sorted(made, key=lambda board: (board.protocol != "smol", board.title, board.dtype))
+    return sorted(made, key=lambda board: (board.protocol != "smol", board.title))
 
 
 def _comparable(record: Record) -> Hashable:

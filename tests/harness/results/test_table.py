@@ -90,7 +90,7 @@ def test_places_are_not_mixed(records, at: Make):
     model = records[0].model.model_copy(update={"dtype": "bfloat16"})
     other = at("wanda", 0.5, 1.0, model=model, key="bf16")
     found = order(boards([*records, other]))
-    assert names(found) == ["dense", "wanda", "dense", "flap", "sparsegpt", "wanda", "magnitude"]
+    assert names(found) == ["dense", "flap", "sparsegpt", "wanda", "magnitude", "dense", "wanda"]
 
 
 @pytest.mark.parametrize(

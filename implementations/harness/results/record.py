@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from datetime import UTC
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, JsonValue, PlainSerializer
 
@@ -137,8 +137,6 @@ class Dense(Part):
 
 class Record(Part):
     """One run of one method, or of the dense model (method `dense`)."""
-
-    current: ClassVar[int] = SCHEMA_VERSION
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     run: str

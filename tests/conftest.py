@@ -135,6 +135,7 @@ def made_up() -> Callable[..., object]:
     from datetime import UTC, datetime
 
     from implementations.harness.results import record as parts
+    from implementations.harness.results.metric import PERPLEXITY
     from implementations.harness.results.protocol import PROTOCOLS
 
     weights = parts.Footprint(parameters=1000, nonzero=600, bytes=4000, macs=900)
@@ -196,7 +197,7 @@ def made_up() -> Callable[..., object]:
             "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
             "commit": None,
             "dirty": None,
-            "tolerance": parts.TOLERANCES,
+            "tolerance": {"ppl": PERPLEXITY.tolerance},
         }
         return parts.Record(**(fields | changes))
 

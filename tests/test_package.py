@@ -182,7 +182,7 @@ def test_the_command_lists_the_methods(environment: Environment, tmp_path: Path)
 def test_the_command_prunes_and_writes_a_record(
     environment: Environment, world, tmp_path: Path
 ) -> None:
-    from implementations.harness.results.record import load_records
+    from implementations.harness.results.store import load_records
 
     environment.run("atlas", "run", "magnitude", "--protocol", world.protocol, cwd=tmp_path)
     dense, magnitude = sorted(load_records([tmp_path / "runs"]), key=lambda found: found.method)

@@ -6,8 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from implementations.harness.results.boards import Row, rows
-from implementations.harness.results.record import Record, load_records, published_folders
+from implementations.harness.results.boards import Board, Row, boards
+from implementations.harness.results.record import Record
+from implementations.harness.results.store import (
+    load_record,
+    load_records,
+    published_folders,
+    record_files,
+)
 
 METRIC = "ppl/wikipedia/1024"
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")
@@ -23,22 +29,41 @@ def published() -> list[Record]:
 
 
 @pytest.fixture(scope="module")
-def board(published: list[Record]) -> Callable[..., Row]:
-    table = {(row.method, row.settings): row for row in rows(published)}
-    return lambda method, settings="": table[method, settings]
+def smol(published: list[Record]) -> Board:
+    (board,) = boards(published)
+    return board
+
+
+@pytest.fixture(scope="module")
+def dense(smol: Board) -> float:
+    return smol.dense.values[METRIC]
+
+
+@pytest.fixture(scope="module")
+def board(smol: Board) -> Callable[..., Row]:
+    table = {(row.method, row.settings): row for row in smol.rows}
+    return lambda method, settings: table[method, settings]
 
 
 def perplexity(row: Row) -> float:
-    return row.values[METRIC].mean
+    value = row.value(METRIC)
+    assert value is not None
+    return value.mean
 
 
-def test_dense_is_as_pinned(board):
-    assert abs(perplexity(board("dense")) - 20.486) <= 0.005
+def test_every_published_record_is_read_and_written_alike():
+    paths = [path for folder in published_folders() for path in record_files(folder)]
+    assert len(paths) >= 25
+    for path in paths:
+        assert load_record(path).to_json().encode() == path.read_bytes(), path
+
+
+def test_dense_is_as_pinned(dense):
+    assert abs(dense - 20.486) <= 0.005
 
 
 @pytest.mark.parametrize("settings", ["50 %", "70 %", "2:4", "4:8"])
-def test_the_better_criterion_loses_less(board, settings):
-    dense = perplexity(board("dense"))
+def test_the_better_criterion_loses_less(board, dense, settings):
     magnitude, wanda, sparsegpt = (perplexity(board(method, settings)) for method in WEIGHTS)
     assert dense < sparsegpt <= wanda < magnitude
 
@@ -59,8 +84,8 @@ def test_freer_patterns_lose_less(board, method):
         ("shortgpt", (10, 20, 30)),
     ],
 )
-def test_removing_more_loses_more(board, method, shares):
-    values = [perplexity(board("dense"))]
+def test_removing_more_loses_more(board, dense, method, shares):
+    values = [dense]
     values += [perplexity(board(method, f"{share} %")) for share in shares]
     assert values == sorted(values)
 
@@ -69,7 +94,7 @@ def test_removing_more_loses_more(board, method, shares):
 def test_half_is_measured_over_three_seeds(board, method):
     row = board(method, "50 %")
     assert row.seeds == (0, 1, 2)
-    deviation = row.values[METRIC].deviation
+    deviation = row.value(METRIC).deviation
     assert deviation is not None
     assert 0 < deviation < 0.05 * perplexity(row)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from implementations.harness.results.record import load_records
+from implementations.harness.results.store import load_records
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = Path("runs", "demo")

@@ -29,8 +29,8 @@ from implementations.harness.results.record import (
     Rate,
     Record,
     Speed,
-    save_record,
 )
+from implementations.harness.results.store import save_record
 
 # What a deployment sets, and nothing of whoever runs the tests.
 ENVIRONMENT = {

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.record import NO_SPEED_UP, Record, load_records, save_record
+from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.store import load_records, save_record
 from tests.site.visiting import until
 from tools.site.chart import points
-from tools.site.results import boards
 from tools.site.words import record_address
 
 pytestmark = pytest.mark.browser

@@ -10,13 +10,13 @@ from statistics import fmean
 
 import pytest
 
+from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
 from tools.catalog.paper import Code, Paper
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
 from tools.site.facts import code, repository, settings, shares
 from tools.site.pages import catalog
-from tools.site.results import boards
 from tools.site.words import number
 
 

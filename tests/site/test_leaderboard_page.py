@@ -15,12 +15,13 @@ from xml.etree import ElementTree
 import pytest
 import vl_convert
 
-from implementations.harness.results.record import COLLAPSED, NO_SPEED_UP, Record
+from implementations.harness.results.boards import FAMILIES, boards
+from implementations.harness.results.metric import PERPLEXITY
+from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site import chart, vega
 from tools.site.atlas import Atlas, read
 from tools.site.pages import leaderboard
 from tools.site.pages import records as record_pages
-from tools.site.results import FAMILIES, boards
 from tools.site.words import memory, number, record_address, record_anchor, record_path, seconds
 
 Row = dict[str, ElementTree.Element]
@@ -86,7 +87,7 @@ def test_every_column_is_the_records_own(page: str, records: list[Record]) -> No
         ratio = statistics.fmean(r.values[ranking] / r.dense.values[ranking] for r in group)
         assert sorted_by(row["× dense"]) == pytest.approx(ratio, rel=1e-12)
         assert text(row["× dense"]).removeprefix("collapsed ") == number(ratio)
-        assert ("collapsed" in text(row["× dense"])) == (ratio > COLLAPSED)
+        assert ("collapsed" in text(row["× dense"])) == (ratio > PERPLEXITY.collapse)
         assert sorted_by(row["Parameters"]) == footprint.nonzero
         assert sorted_by(row["MACs"]) == footprint.macs
         assert sorted_by(row["Memory"]) == max(record.peak.bytes for record in group)
@@ -136,8 +137,8 @@ def test_points_are_the_records(atlas: Atlas, records: list[Record]) -> None:
         point = found[first.key]
         ranking = first.protocol.metrics[0]
         ratio = statistics.fmean(r.values[ranking] / r.dense.values[ranking] for r in group)
-        assert point["ratio"] == pytest.approx(min(ratio, COLLAPSED))
-        assert point["state"] == ("collapsed" if ratio > COLLAPSED else "kept")
+        assert point["ratio"] == pytest.approx(min(ratio, PERPLEXITY.collapse))
+        assert point["state"] == ("collapsed" if ratio > PERPLEXITY.collapse else "kept")
         assert point["size"] == pytest.approx(statistics.fmean(r.achieved for r in group))
         assert point["time"] == pytest.approx(12.5)
         assert point["speed"] == (first.speed.decode.ratio if first.speed.decode else None)
@@ -253,6 +254,26 @@ def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record])
         "smol-smollm2-135m-float32-a-gpu",
     ]
     assert re.findall(r'data-place="([^"]*)"', page) == [one.removeprefix("smol-") for one in ids]
+
+
+def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[Record]) -> None:
+    first = records[0]
+    tasked = first.model_copy(
+        update={"key": "tasked", "tasks": ("arc_easy",), "values": first.values | {"acc/arc": 0.25}}
+    )
+    page = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, (first, tasked))))
+    (head,) = re.findall(r"<thead>.*?</thead>", page["leaderboard.md"], re.DOTALL)
+    heads = {text(cell): cell.attrib for cell in ElementTree.fromstring(head).iter("th")}
+    assert heads["Accuracy, Arc"] == {
+        "scope": "col",
+        "class": "number",
+        "title": "acc/arc",
+        "data-sort": "acc/arc",
+        "data-down": "",
+    }
+    assert "data-down" not in heads["Wikipedia"]
+    cells = [text(row["Accuracy, Arc"]) for row in rows(page["leaderboard.md"])]
+    assert sorted(cells) == ["", "0.25"]
 
 
 def test_without_records_nothing_is_drawn(atlas: Atlas) -> None:

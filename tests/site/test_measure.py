@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from implementations.harness.results.metric import ACHIEVED, PERPLEXITY, TASK
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.record import COLLAPSED, NO_SPEED_UP, TOLERANCES, Record
+from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site.atlas import Atlas, read
 from tools.site.pages import measure
 
@@ -28,11 +29,11 @@ def test_every_protocol_is_shown_with_what_decides_its_numbers(page: str) -> Non
 
 
 def test_tolerances_and_labels_are_those_of_the_records(page: str) -> None:
-    for kind, held in TOLERANCES.items():
-        row = page.partition(measure.KINDS[kind][1:] + "</th>")[2].partition("</tr>")[0]
-        for value in (held.same_machine, held.elsewhere):
+    for metric in (PERPLEXITY, ACHIEVED, TASK):
+        row = page.partition(metric.label[1:] + "</th>")[2].partition("</tr>")[0]
+        for value in (metric.tolerance.same_machine, metric.tolerance.elsewhere):
             assert f">{measure.tolerance(value)}</td>" in row
-    assert f"above {COLLAPSED} times" in page
+    assert f"above {PERPLEXITY.collapse} times" in page
     assert NO_SPEED_UP in page
 
 

@@ -17,13 +17,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from implementations.harness.results.record import NO_SPEED_UP, Record, load_record, save_record
+from implementations.harness.results.boards import boards
+from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.store import load_record, save_record
 from tools.catalog.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.formulas import set_formulas
 from tools.site.pages import make
 from tools.site.pages.paper import rebase
-from tools.site.results import boards
 from tools.site.words import code, count, number, plain, record_address, record_path
 
 Cells = dict[str, str]

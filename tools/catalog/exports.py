@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from implementations.harness.results.files import whole
 from tools.catalog.addresses import best_code, best_page
 from tools.catalog.bibtex import bibliography, bibtex, keys
 from tools.catalog.listing import group, listing
@@ -114,16 +115,10 @@ def _flag(value: bool) -> str:
 def write(texts: Mapping[str, str], folder: Path) -> list[Path]:
     """Write all files or none into a folder, which is made; raises `OSError`.
 
-    Each file is written beside its place and then moved there, so that a reader never sees half.
+    A reader never sees half a file, nor any before all are written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside: dict[Path, Path] = {}
-    try:
+    with ExitStack() as stack:
         for name, text in texts.items():
-            temporary = folder / f".{name}.{secrets.token_hex(4)}.tmp"
-            beside[temporary] = folder / name
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-        return [temporary.replace(path) for temporary, path in beside.items()]
-    finally:
-        for temporary in beside:
-            temporary.unlink(missing_ok=True)
+            stack.enter_context(whole(folder / name)).write(text.encode())
+    return [folder / name for name in texts]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from implementations.harness.results.files import whole
 
 LOCK = ".lock"
 PATIENCE = 10.0
@@ -31,7 +32,10 @@ def create(path: Path, text: str, *, force: bool = False) -> None:
         path.parent.stat()  # the lock would make a folder that is not there
         with FileLock(path.parent / LOCK, timeout=PATIENCE):
             _sweep(path.parent)
-            _place(path, text, force)
+            if not force and os.path.lexists(path):
+                raise FileExistsError
+            with whole(path, replace=force) as file:
+                file.write(text.encode())
     except FileExistsError:
         raise Exists(f"{path} exists already and was left as it is") from None
     except Timeout:
@@ -42,24 +46,6 @@ def create(path: Path, text: str, *, force: bool = False) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise Unwritable(f"{path} was not written: {reason[:1].lower()}{reason[1:]}") from error
-
-
-def _place(path: Path, text: str, force: bool) -> None:
-    """Write beside the place and then move there; a link, unlike a move, replaces nothing."""
-    if not force and os.path.lexists(path):
-        raise FileExistsError
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with beside.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if force:
-            beside.replace(path)
-        else:
-            path.hardlink_to(beside)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from implementations.harness.results.files import whole
+
 
 class State(StrEnum):
     """What is known of an address after it was asked for."""
@@ -46,9 +48,8 @@ class Store:
         self._path = path
         self.results = {result.url: result for result in _read(path) if _fresh(result, age)}
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f"{path.name}.tmp")
-        beside.write_text("".join(map(_line, self.results.values())), encoding="utf-8")
-        beside.replace(path)
+        with whole(path) as file:
+            file.write("".join(map(_line, self.results.values())).encode())
 
     def add(self, result: Result) -> None:
         """Keep a result, also if the program is killed right after."""

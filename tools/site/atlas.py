@@ -12,10 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from implementations.harness.results.record import Record, load_records, published_folders
+from implementations.harness.results.boards import Board, boards, newest
+from implementations.harness.results.record import Record
+from implementations.harness.results.store import load_records, published_folders
+from implementations.harness.results.table import Filter
 from tools.catalog.entries import load_catalog
 from tools.catalog.paper import Paper
-from tools.site.results import Board, boards
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -53,11 +55,6 @@ class Method:
     """The contract's `support.json`: by `families`, `attention` and `patterns`; may be empty."""
     records: tuple[Record, ...]
 
-    @cached_property
-    def boards(self) -> list[Board]:
-        """Its measurements, made comparable."""
-        return boards(self.records)
-
 
 @dataclass(frozen=True)
 class Atlas:
@@ -86,8 +83,12 @@ class Atlas:
 
     @cached_property
     def boards(self) -> list[Board]:
-        """All measurements, made comparable."""
-        return boards(self.records)
+        """All measurements, made comparable; of the dense model alone there is nothing to show."""
+        return [board for board in boards(self.records) if board.rows]
+
+    def boards_of(self, slug: str) -> list[Board]:
+        """The measurements of one method, beside the dense rows of their boards."""
+        return [board for board in Filter(methods=(slug,))(self.boards) if board.rows]
 
     def _name(self, slug: str, paper: Paper) -> str:
         if paper.name:
@@ -107,8 +108,7 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     """
     implementations = repository / "implementations"
     folders = published_folders(implementations) + ([runs] if runs else [])
-    found = sorted(load_records(folders), key=lambda record: record.date)
-    records = tuple({record.key: record for record in found}.values())
+    records = tuple(newest(load_records(folders)))
     papers = load_catalog(repository / "catalog" / "papers")
     slugs = (p.stem for p in implementations.glob("*/*.py") if p.stem == p.parent.name)
     return Atlas(

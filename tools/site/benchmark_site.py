@@ -16,12 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from implementations.harness.results.record import (
-    Record,
-    load_records,
-    published_folders,
-    save_record,
-)
+from implementations.harness.results.record import Record
+from implementations.harness.results.store import load_records, published_folders, save_record
 from tools.catalog.synthetic import write_papers
 from tools.catalog.vocabulary import REPOSITORY
 

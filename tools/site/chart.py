@@ -15,8 +15,9 @@ from typing import Any
 
 import vl_convert
 
-from implementations.harness.results.record import COLLAPSED, NO_SPEED_UP, Record
-from tools.site.results import FAMILIES, Board, Row
+from implementations.harness.results.boards import FAMILIES, Board, Row
+from implementations.harness.results.metric import metric
+from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site.words import number, record_address, seconds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up")
@@ -152,14 +153,15 @@ def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] |
         return None
     first = row.first
     name = names.get(first.method, first.method)
-    collapsed = row.collapsed or ratio.mean > COLLAPSED
-    rate, prune = first.speed.decode, row.seconds("prune")
+    collapse = metric(board.metrics[0]).collapse
+    collapsed = row.collapsed or ratio.mean > collapse
+    rate, prune = row.rate("decode"), row.seconds("prune")
     return {
         "id": first.key,
         "size": row.achieved,
         "speed": rate.ratio if rate else None,
         "time": prune.mean if prune and prune.mean > 0 else None,
-        "ratio": min(ratio.mean, COLLAPSED),
+        "ratio": min(ratio.mean, collapse),
         "family": row.family,
         "series": f"{first.method} {row.family} {' '.join(first.changed)}",
         "name": _short(" ".join(filter(None, [name, first.pattern, *_changes(first)]))),
@@ -178,7 +180,7 @@ def _changes(record: Record) -> Iterator[str]:
 
 def _more(row: Row) -> Iterator[str]:
     """Say what else the row measured, after its quality."""
-    rate, prune = row.first.speed.decode, row.seconds("prune")
+    rate, prune = row.rate("decode"), row.seconds("prune")
     yield (
         f"generates {number(rate.ratio)} times as fast"
         if rate

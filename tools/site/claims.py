@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from implementations.harness.results.boards import Row
+from implementations.harness.results.metric import metric
 from implementations.harness.results.record import Record
 from tools.catalog.paper import Claim, Paper
 from tools.site.atlas import Atlas
-from tools.site.results import Row
 
 REPRODUCED, PARTIAL = 0.02, 0.10
 """Largest relative difference of the ratio to dense at which a claim counts as such."""
@@ -47,26 +48,21 @@ def orderings(slug: str, atlas: Atlas) -> list[Ordering]:
     made = []
     for claim in atlas.papers[slug].claims or ():
         for other, value in (claim.against or {}).items():
-            ahead = (claim.value < value) == lower_is_better(claim.metric)
+            ahead = (claim.value < value) == metric(claim.metric).lower_is_better
             made.append(_ordering(slug, claim, other, ahead, atlas))
     return made
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of the metric is the better one."""
-    return metric.split("/", maxsplit=1)[0] in ("ppl", "loss", "latency", "seconds")
-
-
 def _checked(claim: Claim, records: tuple[Record, ...]) -> Checked:
     for record in records:
-        value, dense = record.values.get(claim.metric), record.dense.values.get(claim.metric)
-        if value is None or not dense or claim.dense is None or not _same(claim, record):
+        ratio = record.ratio(claim.metric)
+        if ratio is None or claim.dense is None or not _same(claim, record):
             continue
-        apart = abs((value / dense) / (claim.value / claim.dense) - 1)
+        apart = abs(ratio / (claim.value / claim.dense) - 1)
         status = (
             "reproduced" if apart <= REPRODUCED else "partial" if apart <= PARTIAL else "disagrees"
         )
-        return Checked(claim, status, value)
+        return Checked(claim, status, record.values[claim.metric])
     return Checked(claim, "not attempted")
 
 
@@ -86,7 +82,8 @@ def _ordering(slug: str, claim: Claim, other: str, ahead: bool, atlas: Atlas) ->
         found = {name: next(_rows(board.rows, name, claim), None) for name in (slug, other)}
         values = [row.value(board.metrics[0]) if row else None for row in found.values()]
         if values[0] and values[1]:
-            here = values[0].mean < values[1].mean
+            lower = metric(board.metrics[0]).lower_is_better
+            here = (values[0].mean < values[1].mean) == lower
             return Ordering(claim, other, ahead, here, board.title)
     return Ordering(claim, other, ahead, None)
 

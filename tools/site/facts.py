@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from implementations.harness.results.boards import Board, Row
 from tools.catalog.paper import Code, Paper
 from tools.site.atlas import Atlas
-from tools.site.results import Board, Row
 
 CODE = {"official": "by the authors", "third party": "by others", "none known": "no code is known"}
 """The states of a paper's code, each with its meaning."""

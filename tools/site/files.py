@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
+from implementations.harness.results.boards import Board
 from implementations.harness.results.record import Record
+from implementations.harness.results.table import row_line, to_csv
 from tools.catalog.exports import EXPORTS, cell
 from tools.catalog.paper import Paper
 from tools.site.atlas import Atlas
-from tools.site.results import Board, Measure, Row
 from tools.site.words import record_path
 
 RECORDS = "urn:pruning-atlas:records:1"
@@ -73,47 +71,18 @@ def short(record: Record) -> dict[str, Any]:
 
 
 def leaderboard_csv(boards: list[Board]) -> str:
-    """Write every row of every board; a value of several seeds is their mean."""
-    metrics = list(dict.fromkeys(metric for board in boards for metric in board.metrics))
-    file = io.StringIO()
-    writer: csv.DictWriter[str] | None = None
-    for board in boards:
-        for row in board.rows:
-            line = dict(_line(board, row, metrics))
-            if writer is None:
-                writer = csv.DictWriter(file, list(line), lineterminator="\n")
-                writer.writeheader()
-            writer.writerow(line)
-    return file.getvalue()
+    """Write every row of every board as the terminal does, with the places of its records."""
+    lines = [
+        row_line(board, row) | {"records": [record_path(record) for record in row.records]}
+        for board in boards
+        for row in board.rows
+    ]
+    return to_csv({name: _safe(value) for name, value in line.items()} for line in lines)
 
 
-def _line(board: Board, row: Row, metrics: list[str]) -> Iterator[tuple[str, Any]]:
-    first = row.first
-    for name in ("protocol", "model", "dtype", "device"):
-        yield name, cell(getattr(board, name))
-    yield "method", first.method
-    yield "settings", cell(first.settings)
-    yield "family", row.family
-    yield "asked", first.asked
-    yield "achieved", row.achieved
-    yield "seeds", " ".join(str(record.seed) for record in row.records)
-    for metric in metrics:
-        value, ratio = row.value(metric) or Measure(0, None), row.ratio(metric)
-        yield metric, value.mean if ratio else None
-        yield f"{metric} deviation", value.deviation
-        yield f"{metric} dense", first.dense.values.get(metric)
-        yield f"{metric} ratio", ratio and ratio.mean
-    for name in ("parameters", "nonzero", "bytes", "macs"):
-        yield name, getattr(first.footprint, name)
-    for name in ("prefill", "decode"):
-        rate = getattr(first.speed, name)
-        yield f"{name} ratio", rate and rate.ratio
-    seconds = row.seconds("prune")
-    yield "prune seconds", seconds and seconds.mean
-    yield "peak bytes", first.peak.bytes
-    yield "speed", cell(first.speed.note)
-    yield "labels", " ".join(first.labels)
-    yield "records", " ".join(map(record_path, row.records))
+def _safe(value: Any) -> Any:
+    """Let no text be a formula in a spreadsheet."""
+    return cell(value) if isinstance(value, str) else value
 
 
 def _json(content: Any) -> str:

@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from implementations.harness.results.record import COLLAPSED
+from implementations.harness.results.boards import FAMILIES
+from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
-from tools.site.results import FAMILIES
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
 TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "templates" / "pages"
@@ -121,7 +121,6 @@ def _environment() -> Environment:
         words.record_anchor,
         words.record_path,
         words.seconds,
-        words.text_of,
         words.venue,
         data,
         lines,
@@ -129,6 +128,6 @@ def _environment() -> Environment:
     ):
         environment.filters[word.__name__] = word
     environment.globals.update(
-        families=FAMILIES, marks=chart.MARKS, collapse=COLLAPSED, vocabulary=vocabulary
+        families=FAMILIES, marks=chart.MARKS, collapse=PERPLEXITY.collapse, vocabulary=vocabulary
     )
     return environment

@@ -11,7 +11,7 @@ from pathlib import Path
 import vl_convert
 from platformdirs import user_cache_path
 
-from implementations.harness.results.record import write_whole
+from implementations.harness.results.files import write_whole
 
 # The package bundles what a snippet imports by these addresses from its own files; none is asked
 # for over the network. Without Vega-Lite and Embed the result is a third smaller.

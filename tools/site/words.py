@@ -53,12 +53,6 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
 
 
-def text_of(metric: str) -> str:
-    """Name the text of a metric: `ppl/wikipedia/1024` was measured on `Wikipedia`."""
-    text = metric.split("/")[1]
-    return {"c4": "C4", "wikitext2": "WikiText-2"}.get(text, text.capitalize())
-
-
 def authors(names: Sequence[str]) -> str:
     """Write the authors of a paper; of more than four, the first and how many others."""
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"

@@ -30,9 +30,10 @@ from implementations.harness.cli.options import (
     listed,
 )
 from implementations.harness.errors import AtlasError, BadInput
-from implementations.harness.results import boards as leaderboard
+from implementations.harness.results import table
+from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.record import load_record, load_records, published_folders
+from implementations.harness.results.store import load_record, load_records, published_folders
 
 if TYPE_CHECKING:
     from implementations.harness.runs.workbench import Setup
@@ -170,7 +171,7 @@ def sweep(
     if as_json:
         show_json([record.model_dump(mode="json") for record in done.records])
     else:
-        terminal.show_leaderboard(leaderboard.order(leaderboard.rows(done.records)))
+        terminal.show_boards(table.order(boards(done.records)))
         terminal.show_sweep(done, runs)
     for job, error in done.failures:
         terminal.show_error(f"{job}: {error}")
@@ -190,27 +191,27 @@ def show_leaderboard(
     sort: Annotated[
         str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl.")
     ] = "",
-    reverse: Annotated[bool, typer.Option("--reverse", help="Largest first.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
     runs: Runs = RUNS,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compare records: the published ones and those under --runs."""
-    wanted = leaderboard.Filter(
+    wanted = table.Filter(
         listed(method),
         listed(protocol),
         listed(model),
         listed(granularity),
-        *leaderboard.share_range(sparsity),
+        *table.share_range(sparsity),
     )
-    rows = leaderboard.rows(load_records([*published_folders(), runs]))
-    rows = leaderboard.order(filter(wanted, rows), sort, reverse=reverse)
+    found = wanted(boards(load_records([*published_folders(), runs])))
+    found = table.order(found, sort, reverse=reverse)
     if as_json:
-        typer.echo(leaderboard.to_json(rows), nl=False)
+        typer.echo(table.to_json(table.lines(found)), nl=False)
     elif as_csv:
-        typer.echo(leaderboard.to_csv(rows), nl=False)
+        typer.echo(table.to_csv(table.lines(found)), nl=False)
     else:
-        terminal.show_leaderboard(rows)
+        terminal.show_boards(found)
 
 
 @app.command()

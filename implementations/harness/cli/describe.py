@@ -10,7 +10,7 @@ from typing import Any
 
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get, methods
-from implementations.harness.results.record import IMPLEMENTATIONS
+from implementations.harness.results.store import IMPLEMENTATIONS
 
 DIFFERENCES = re.compile(r"^## Differences from the paper\s*$(.*?)(?=^## |\Z)", re.M | re.S)
 

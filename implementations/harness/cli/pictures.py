@@ -30,8 +30,9 @@ from implementations.harness.progress import track
 from implementations.harness.prune.masks import smallest
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get
+from implementations.harness.results.files import layout, write_whole
 from implementations.harness.results.protocol import Protocol, get_protocol
-from implementations.harness.results.record import IMPLEMENTATIONS, layout, write_whole
+from implementations.harness.results.store import IMPLEMENTATIONS
 from implementations.harness.runs import environment
 
 FOLDER = IMPLEMENTATIONS / "harness" / "pictures"

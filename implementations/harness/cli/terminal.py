@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +24,9 @@ from rich.progress import (
 from rich.table import Table
 
 from implementations.harness.progress import reporting
-from implementations.harness.results.boards import Row, headings, metrics
-from implementations.harness.results.record import Rate, Record
+from implementations.harness.results.boards import Board, Spread
+from implementations.harness.results.metric import headings
+from implementations.harness.results.record import DENSE, Rate, Record
 
 if TYPE_CHECKING:  # it needs torch, and the leaderboard shall not wait for that
     from implementations.harness.cli.describe import Description
@@ -136,9 +136,12 @@ def show_record(record: Record) -> None:
     for heading in ("dense", "pruned", "pruned / dense"):
         table.add_column(heading, justify="right")
     for name in headings(record.values):
-        value, dense = record.values[name], record.dense.values[name]
+        dense, ratio = record.dense.values.get(name), record.ratio(name)
         table.add_row(
-            name, f"{dense:,.3f}", f"{value:,.3f}", f"{value / dense:.3f}" if dense else ""
+            name,
+            "" if dense is None else f"{dense:,.3f}",
+            f"{record.values[name]:,.3f}",
+            "" if ratio is None else f"{ratio:.3f}",
         )
     for name in ("parameters", "nonzero", "bytes", "macs"):
         dense, pruned = getattr(record.dense.footprint, name), getattr(record.footprint, name)
@@ -193,34 +196,51 @@ def show_verdict(verdict: Verdict) -> None:
     out.print("the record is confirmed" if verdict.agrees else "the record is not confirmed")
 
 
-def show_leaderboard(rows: Sequence[Row]) -> None:
-    """Show one table for each protocol, model, dtype and device."""
-    if not rows:
+def show_boards(boards: Sequence[Board]) -> None:
+    """Show one table a board."""
+    if not boards:
         out.print("no record fits; `atlas run` makes one")
-    for place, group in groupby(rows, key=lambda row: row.place):
-        out.print(leaderboard_table(" · ".join(place), list(group)))
+    for board in boards:
+        out.print(board_table(board))
 
 
-def leaderboard_table(title: str, rows: Sequence[Row]) -> Table:
-    """Build the table of rows that can be compared."""
+def board_table(board: Board) -> Table:
+    """Build the table of a board: the dense row, then the others in their order."""
+    title = " · ".join((board.protocol, board.model, board.dtype, board.device))
     table = Table(title=title, title_justify="left")
-    names = headings(metrics(rows))
     table.add_column("method")
     table.add_column("settings")
-    for heading in ("achieved", *names, "x dense", "parameters", "decode", "seeds"):
+    for heading in ("achieved", *board.metrics, "x dense", "parameters", "decode", "seeds"):
         table.add_column(heading, justify="right")
     table.add_column("")
-    for row in rows:
+    dense = board.dense.values
+    table.add_row(
+        DENSE,
+        "",
+        "0.0 %",
+        *(mean(Spread(dense[name])) if name in dense else "" for name in board.metrics),
+        "1.00",
+        f"{board.dense.footprint.parameters / 1e6:,.1f} M",
+        style="bold",
+    )
+    for row in board.rows:
+        ratio, rate = row.ratio(board.metrics[0]), row.rate("decode")
         table.add_row(
             row.method,
             row.settings,
             f"{100 * row.achieved:.1f} %",
-            *(str(row.values.get(name, "")) for name in names),
-            f"{row.ratio:.2f}",
+            *(mean(value) if (value := row.value(name)) else "" for name in board.metrics),
+            f"{ratio.mean:.2f}" if ratio else "",
             f"{row.footprint.parameters / 1e6:,.1f} M",
-            f"{row.decode:.2f} x" if row.decode is not None else "",
-            str(len(row.seeds)) if row.method != "dense" else "",
+            f"{rate.ratio:.2f} x" if rate else "",
+            str(len(row.seeds)),
             ", ".join(row.labels),
-            style="dim" if row.labels else "bold" if row.method == "dense" else "",
+            style="dim" if row.labels else "",
         )
     return table
+
+
+def mean(value: Spread) -> str:
+    """A mean, with the deviation over the seeds where there are several."""
+    spread = "" if value.deviation is None else f" ± {value.deviation:.2g}"
+    return f"{value.mean:,.4g}{spread}" if value.mean < 1e4 else f"{value.mean:,.0f}{spread}"

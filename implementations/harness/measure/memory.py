@@ -7,7 +7,6 @@ import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,26 +14,11 @@ import psutil
 import torch
 
 from implementations.harness.errors import BadInput
+from implementations.harness.results.record import Peak
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
 INTERVAL = 0.005  # seconds between two samples
-
-
-@dataclass(frozen=True)
-class Peak:
-    """The most memory in use during a piece of work, in bytes."""
-
-    bytes: int
-    start: int
-    """In use when the work began."""
-    how: str
-    """What was read, in words."""
-
-    @property
-    def above_start(self) -> int:
-        """What the work itself needed at most."""
-        return self.bytes - self.start
 
 
 class Watch:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,47 +12,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.measure.generation import check_positions, decode
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Several measurements of one thing."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise `values`, at least one."""
-        return cls(median=statistics.median(values), low=min(values), high=max(values))
-
-
-@dataclass(frozen=True)
-class Rate:
-    """Tokens a second of both models, and pruned / dense of each pair of neighbouring repeats."""
-
-    dense: Spread
-    pruned: Spread
-    ratio: Spread
-
-
-@dataclass(frozen=True)
-class Speed:
-    """Measured speed and the settings it holds for."""
-
-    prefill: Rate
-    """Tokens of the prompts read a second."""
-    decode: Rate
-    """Tokens written a second, one step of the whole batch after the other, with cache."""
-    prompt: int
-    tokens: int
-    batch: int
-    repeats: int
-    threads: int
-    """Threads that torch used on the CPU."""
-    device: str
-    dtype: str
+from implementations.harness.results.record import Rate, Speed
 
 
 def speed(
@@ -85,16 +43,14 @@ def speed(
         pair = [_seconds(model, ids, tokens) for model in (dense, pruned)]
         if repeat >= warmups:
             times.append(pair)
+    dtype = str(dense.dtype).removeprefix("torch.")
     return Speed(
+        note=(
+            f"measured beside the dense model in turn, {repeats} repeats, batch {batch}, {prompt} "
+            f"tokens read and {tokens} written, {dense.device}, {dtype}"
+        ),
         prefill=_rate([[batch * prompt / reading for reading, _ in pair] for pair in times]),
         decode=_rate([[batch * tokens / writing for _, writing in pair] for pair in times]),
-        prompt=prompt,
-        tokens=tokens,
-        batch=batch,
-        repeats=repeats,
-        threads=torch.get_num_threads(),
-        device=str(dense.device),
-        dtype=str(dense.dtype).removeprefix("torch."),
     )
 
 
@@ -120,10 +76,14 @@ def _now(device: torch.device) -> float:
 
 
 def _rate(pairs: list[list[float]]) -> Rate:
+    """Summarise tokens a second of dense and pruned, a pair a repeat."""
+    ratios = [pruned / dense for dense, pruned in pairs]
     return Rate(
-        dense=Spread.of([dense for dense, _ in pairs]),
-        pruned=Spread.of([pruned for _, pruned in pairs]),
-        ratio=Spread.of([pruned / dense for dense, pruned in pairs]),
+        dense=statistics.median(dense for dense, _ in pairs),
+        pruned=statistics.median(pruned for _, pruned in pairs),
+        ratio=statistics.median(ratios),
+        low=min(ratios),
+        high=max(ratios),
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from implementations.harness.errors import BadInput, unknown_name
 from implementations.harness.prune.method import Method
-from implementations.harness.results.record import IMPLEMENTATIONS
+from implementations.harness.results.store import IMPLEMENTATIONS
 
 
 def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:

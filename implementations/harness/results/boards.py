@@ -1,298 +1,283 @@
-"""The leaderboard: records in, one row a setting out, seeds put together, dense beside.
+"""Records put together: the one place that says which numbers compare, for terminal and site.
+
+- A **board** holds the records that share the fingerprint of the protocol, the weights of the
+  model (their hash; its source where there is none), the number format and the device. Protocols
+  of one name but other contents make boards of their own.
+- Of two records of one request (the same key) the newer counts.
+- A **row** is the runs that differ in nothing but the seed.
+- A **value** of a row is the mean over its seeds, with the sample standard deviation where there
+  are several. A value that one of the runs lacks is none of the row's.
+- The **ratio to dense** is the mean over the seeds of each run's value over its *own* dense value,
+  and not a ratio of means: what the dense model of another run came to, on another machine or with
+  other versions, says nothing of this run. Ratios of speed are put together in the same way.
+- Memory is the most of any run, and a label of one run is the row's. What does not follow the seed,
+  and the footprint, are those of the run of the lowest seed.
+- The **dense row** is the newest record of the dense model on the board; where there is none, what
+  the newest record carries. It is shown beside the rows and enters no ratio.
 
 Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import math
+import re
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
 
-from implementations.harness.errors import BadInput
-from implementations.harness.results.record import Footprint, Record
+from implementations.harness.results.metric import headings, metric, subject, title
+from implementations.harness.results.record import DENSE, Dense, Footprint, Rate, Record
+
+FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean over seeds and sample standard deviation; None where there is one seed."""
+    """A value over the seeds: mean, and sample standard deviation of several."""
 
     mean: float
     deviation: float | None = None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise the values of the seeds."""
-        deviation = statistics.stdev(values) if len(values) > 1 else None
-        return cls(statistics.fmean(values), deviation)
-
-    def __str__(self) -> str:
-        spread = "" if self.deviation is None else f" ± {self.deviation:.2g}"
-        return f"{self.mean:,.4g}{spread}" if self.mean < 1e4 else f"{self.mean:,.0f}{spread}"
+        """Summarise one value a seed; infinite ones have no deviation."""
+        several = len(values) > 1 and all(map(math.isfinite, values))
+        return cls(statistics.mean(values), statistics.stdev(values) if several else None)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method with one setting under one protocol, over its seeds."""
+    """The runs that differ in nothing but the seed, in its order."""
 
-    protocol: str
-    model: str
-    dtype: str
-    device: str
-    method: str
-    settings: str
-    granularity: str
-    sparsity: float
-    achieved: float
-    seeds: tuple[int, ...]
-    values: dict[str, Spread]
-    dense: dict[str, float]
-    footprint: Footprint
-    prefill: float | None
-    """Measured tokens/s over the dense model's."""
-    decode: float | None
-    speed: str
-    """What the record says of speed."""
-    labels: tuple[str, ...]
-    runs: tuple[str, ...]
+    records: tuple[Record, ...]
 
     @property
-    def place(self) -> tuple[str, str, str, str]:
-        """What rows must share to be compared."""
-        return self.protocol, self.model, self.dtype, self.device
+    def first(self) -> Record:
+        """The run of the lowest seed, for what all of them share."""
+        return self.records[0]
 
     @property
-    def main(self) -> str:
-        """The metric that ranks: the first one of the protocol."""
-        return next(iter(self.values))
+    def method(self) -> str:
+        """The method's slug."""
+        return self.first.method
 
     @property
-    def ratio(self) -> float:
-        """The main metric over the dense model's."""
-        return self.values[self.main].mean / self.dense[self.main]
+    def settings(self) -> str:
+        """What was asked for, to read."""
+        return self.first.settings
+
+    @property
+    def family(self) -> str:
+        """What is removed, in the words of `FAMILIES`."""
+        if self.first.pattern:
+            return FAMILIES[1]
+        if not self.first.structured:
+            return FAMILIES[0]
+        return FAMILIES[3] if self.first.granularity == ("blocks",) else FAMILIES[2]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds, in order."""
+        return tuple(record.seed for record in self.records)
+
+    @property
+    def achieved(self) -> float:
+        """The share of the blocks' weights that is gone, mean of the seeds."""
+        return statistics.mean(record.achieved for record in self.records)
+
+    @property
+    def missed(self) -> bool:
+        """Whether asked and achieved differ in what is shown, as whole units may not add up."""
+        return abs(self.achieved - self.first.asked) >= 5e-4
+
+    @property
+    def footprint(self) -> Footprint:
+        """What the model weighs after the run of the lowest seed."""
+        return self.first.footprint
+
+    @property
+    def zeros(self) -> float:
+        """The share of all parameters that are zero."""
+        return 1 - self.footprint.nonzero / self.footprint.parameters
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of any of the runs."""
+        return tuple(dict.fromkeys(label for record in self.records for label in record.labels))
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether any seed lost the language: the record's own label."""
+        return "collapsed" in self.labels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the values that every run has."""
+        return tuple(name for name in self.first.values if self.value(name))
+
+    def value(self, name: str) -> Spread | None:
+        """Summarise a value over the seeds; None where a run lacks it."""
+        return self._over(lambda record: record.values.get(name))
+
+    def dense(self, name: str) -> Spread | None:
+        """Summarise the dense values that the runs were measured beside."""
+        return self._over(lambda record: record.dense.values.get(name))
+
+    def ratio(self, name: str) -> Spread | None:
+        """Summarise a value as a multiple of the dense one of the same run."""
+        return self._over(lambda record: record.ratio(name))
+
+    def seconds(self, phase: str) -> Spread | None:
+        """Summarise the seconds a phase took."""
+        return self._over(lambda record: record.seconds.get(phase))
+
+    def rate(self, kind: str) -> Rate | None:
+        """Put `prefill` or `decode` together: means, and lowest and highest ratio of a repeat."""
+        rates = [rate for record in self.records if (rate := getattr(record.speed, kind))]
+        if len(rates) < len(self.records):
+            return None
+        return Rate(
+            dense=statistics.mean(rate.dense for rate in rates),
+            pruned=statistics.mean(rate.pruned for rate in rates),
+            ratio=statistics.mean(rate.ratio for rate in rates),
+            low=min(rate.low for rate in rates),
+            high=max(rate.high for rate in rates),
+        )
+
+    @property
+    def memory(self) -> int:
+        """The most bytes in use while pruning, in any of the runs."""
+        return max(record.peak.bytes for record in self.records)
+
+    def _over(self, read: Callable[[Record], float | None]) -> Spread | None:
+        values = [value for record in self.records if (value := read(record)) is not None]
+        return Spread.of(values) if len(values) == len(self.records) else None
 
 
 @dataclass(frozen=True)
-class Filter:
-    """Which rows to keep; what is left empty keeps all."""
+class Board:
+    """Rows that may be compared: the same protocol, model, number format and device."""
 
-    methods: tuple[str, ...] = ()
-    protocols: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    granularities: tuple[str, ...] = ()
-    low: float = 0.0
-    high: float = 1.0
+    newest: Record
+    """For what all records of the board share."""
+    dense: Dense
+    metrics: tuple[str, ...]
+    """What a table shows of the values: the protocol's own first, the very first ranks."""
+    rows: tuple[Row, ...]
 
-    def __call__(self, row: Row) -> bool:
-        """Say whether the row stays; dense rows stay wherever their protocol and model do."""
-        if self.protocols and row.protocol not in self.protocols:
-            return False
-        if self.models and row.model not in self.models:
-            return False
-        if row.method == "dense":
-            return True
-        kinds = row.granularity.split("+")
-        return (
-            (not self.methods or row.method in self.methods)
-            and (not self.granularities or bool(set(kinds) & set(self.granularities)))
-            and self.low - 1e-9 <= row.sparsity <= self.high + 1e-9
-        )
+    @property
+    def protocol(self) -> str:
+        """The protocol's name."""
+        return self.newest.protocol.name
+
+    @property
+    def about(self) -> str:
+        """What the protocol is for."""
+        return self.newest.protocol.about
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.newest.model.name
+
+    @property
+    def dtype(self) -> str:
+        """The number format."""
+        return self.newest.model.dtype
+
+    @property
+    def device(self) -> str:
+        """The accelerator by its name, or the CPU."""
+        return _device(self.newest)
+
+    @property
+    def title(self) -> str:
+        """What tells this board from the others."""
+        return f"{self.protocol}: {self.model} on {self.device}"
+
+    @property
+    def place(self) -> str:
+        """What tells this board from others of its protocol, for an address."""
+        words = f"{self.model} {self.dtype} {self.device}".lower()
+        return re.sub(r"[^a-z0-9.]+", "-", words).strip("-")
+
+    @property
+    def families(self) -> list[tuple[str, list[Row]]]:
+        """The rows by what they remove."""
+        return [
+            (family, rows)
+            for family in FAMILIES
+            if (rows := [row for row in self.rows if row.family == family])
+        ]
+
+    @property
+    def seeded(self) -> bool:
+        """Whether some row has more than one seed."""
+        return any(len(row.records) > 1 for row in self.rows)
+
+    def lower_is_better(self, name: str) -> bool:
+        """Whether the least value of a column is the best."""
+        return metric(name).lower_is_better
+
+    def heading(self, name: str) -> str:
+        """Head the column of a value: of the kind that ranks by the text alone."""
+        same = metric(name).kind == metric(self.metrics[0]).kind
+        return subject(name) if same else title(name)
 
 
-def rows(records: Iterable[Record]) -> list[Row]:
-    """Put the records of each setting together; of two records of one request the newer counts.
+def newest(records: Iterable[Record]) -> list[Record]:
+    """Keep of the records of one request the newest, and sort by date."""
+    kept = {record.key: record for record in sorted(records, key=lambda record: record.date)}
+    return sorted(kept.values(), key=lambda record: record.date)
 
-    Every protocol and model gets its dense row: the newest dense record, else what the records
-    carry.
+
+def boards(records: Iterable[Record]) -> list[Board]:
+    """Sort records into boards: `smol` first, rows by family, share and the first metric.
+
+    A board that holds nothing but the dense model has no rows.
     """
-    newest = {record.key: record for record in sorted(records, key=lambda record: record.date)}
-    settings: dict[str, list[Record]] = defaultdict(list)
-    for record in newest.values():
-        settings[record.group].append(record)
-    made = [_row(sorted(group, key=lambda record: record.seed)) for group in settings.values()]
-    have = {row.place for row in made if row.method == "dense"}
-    for group in settings.values():
-        row = _row(group)
-        if row.place not in have:
-            have.add(row.place)
-            made.append(_dense_row(group[-1], row))
-    return sorted(
-        made, key=lambda row: (row.place, row.method != "dense", row.method, row.settings)
+    # Of boards of one title the one with the oldest record stays first, and keeps its address.
+    made = [_board(group) for group in _grouped(newest(records), _comparable)]
+    return sorted(made, key=lambda board: (board.protocol != "smol", board.title))
+
+
+def _comparable(record: Record) -> Hashable:
+    model = record.model
+    return record.protocol.fingerprint, model.sha256 or model.source, model.dtype, _device(record)
+
+
+def _device(record: Record) -> str:
+    return record.hardware.accelerator or "CPU"
+
+
+def _board(records: Sequence[Record]) -> Board:
+    last = records[-1]
+    own = [record for record in records if record.method == DENSE]
+    pruned = [record for record in records if record.method != DENSE]
+    dense = (
+        Dense(run=own[-1].run, values=own[-1].values, footprint=own[-1].footprint)
+        if own
+        else last.dense
     )
-
-
-def share_range(text: str) -> tuple[float, float]:
-    """Read `0.5` or `0.2-0.5`; raises `BadInput` for what is no range inside [0, 1]."""
-    low, dash, high = text.partition("-")
-    try:
-        found = float(low), float(high if dash else low)
-    except ValueError as error:
-        raise BadInput(f"{text!r} is no share or range; write 0.5 or 0.2-0.5") from error
-    if not 0 <= found[0] <= found[1] <= 1:
-        raise BadInput(f"the range {text} is empty or not inside 0-1")
-    return found
-
-
-def order(found: Iterable[Row], by: str = "", *, reverse: bool = False) -> list[Row]:
-    """Sort the rows of each protocol and model by `by`, the dense row first.
-
-    `by` is `method`, `sparsity`, `decode`, `parameters` or the beginning of a metric's name; empty
-    means the main metric. Rows without the value come last. Raises `BadInput` for anything else.
-    """
-    found = sorted(found, key=lambda row: row.place)
-    value = _sort_value(found, by)
-    ordered: list[Row] = []
-    for _, comparable in groupby(found, key=lambda row: row.place):
-        here = list(comparable)
-        pruned = [row for row in here if row.method != "dense"]
-        known = [row for row in pruned if value(row) is not None]
-        ordered += [row for row in here if row.method == "dense"]
-        ordered += sorted(known, key=value, reverse=reverse)
-        ordered += [row for row in pruned if value(row) is None]
-    return ordered
-
-
-def metrics(found: Iterable[Row]) -> list[str]:
-    """Names of all metrics of the rows, in order of appearance."""
-    return list(dict.fromkeys(name for row in found for name in row.values))
-
-
-def headings(names: Iterable[str]) -> list[str]:
-    """The metrics that a table shows: not what lm-eval says beside its values."""
-    beside = ("samples/", "version/")
-    return [name for name in names if not name.startswith(beside) and "_stderr/" not in name]
-
-
-def to_dicts(found: Iterable[Row]) -> list[dict[str, Any]]:
-    """The rows as plain data, each metric with mean, deviation and dense value."""
-    return [
-        {
-            "protocol": row.protocol,
-            "model": row.model,
-            "dtype": row.dtype,
-            "device": row.device,
-            "method": row.method,
-            "settings": row.settings,
-            "granularity": row.granularity,
-            "sparsity": row.sparsity,
-            "achieved": row.achieved,
-            "seeds": list(row.seeds),
-            "values": {
-                name: {"mean": v.mean, "deviation": v.deviation, "dense": row.dense.get(name)}
-                for name, v in row.values.items()
-            },
-            "ratio": row.ratio,
-            **row.footprint.model_dump(),
-            "prefill": row.prefill,
-            "decode": row.decode,
-            "speed": row.speed,
-            "labels": list(row.labels),
-            "runs": list(row.runs),
-        }
-        for row in found
+    rows = [
+        Row(tuple(sorted(seeds, key=lambda record: record.seed)))
+        for seeds in _grouped(pruned, lambda record: record.group)
     ]
+    measured = [name for record in records for name in record.values]
+    names = tuple(dict.fromkeys([*last.protocol.metrics, *headings(measured)]))
+    return Board(last, dense, names, tuple(sorted(rows, key=lambda row: _order(row, names[0]))))
 
 
-def to_json(found: Iterable[Row]) -> str:
-    """The rows as a JSON array."""
-    return json.dumps(to_dicts(found), indent=2, ensure_ascii=False) + "\n"
+def _order(row: Row, name: str) -> tuple[int, float, float]:
+    value = row.value(name)
+    place = value.mean if value and not math.isnan(value.mean) else math.inf
+    return FAMILIES.index(row.family), round(row.first.asked, 3), place
 
 
-def to_csv(found: Sequence[Row]) -> str:
-    """The rows as CSV, three columns a metric: mean, deviation over seeds, dense."""
-    names = metrics(found)
-    lines = []
-    for line in to_dicts(found):
-        values = line.pop("values")
-        for name in names:
-            value = values.get(name, {})
-            line[name] = value.get("mean")
-            line[f"{name} deviation"] = value.get("deviation")
-            line[f"{name} dense"] = value.get("dense")
-        line |= {name: " ".join(map(str, line[name])) for name in ("seeds", "labels", "runs")}
-        lines.append(line)
-    text = io.StringIO()
-    if lines:
-        writer = csv.DictWriter(text, fieldnames=list(lines[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-    return text.getvalue()
-
-
-def _row(group: Sequence[Record]) -> Row:
-    """Put together the records of one setting, in order of seed."""
-    last = group[-1]
-    names = [name for name in last.values if all(name in record.values for record in group)]
-    return Row(
-        protocol=last.protocol.name,
-        model=last.model.name,
-        dtype=last.model.dtype,
-        device=last.hardware.accelerator or last.model.device,
-        method=last.method,
-        settings=last.settings,
-        granularity="+".join(last.granularity),
-        sparsity=last.asked,
-        achieved=statistics.fmean(record.achieved for record in group),
-        seeds=tuple(record.seed for record in group),
-        values={name: Spread.of([record.values[name] for record in group]) for name in names},
-        dense=last.dense.values,
-        footprint=last.footprint,
-        prefill=_ratio(group, "prefill"),
-        decode=_ratio(group, "decode"),
-        speed=last.speed.note,
-        labels=tuple(dict.fromkeys(label for record in group for label in record.labels)),
-        runs=tuple(record.run for record in group),
-    )
-
-
-def _dense_row(record: Record, row: Row) -> Row:
-    """The dense row that a record carries."""
-    return Row(
-        protocol=row.protocol,
-        model=row.model,
-        dtype=row.dtype,
-        device=row.device,
-        method="dense",
-        settings="",
-        granularity="",
-        sparsity=0.0,
-        achieved=0.0,
-        seeds=(0,),
-        values={name: Spread(value) for name, value in record.dense.values.items()},
-        dense=record.dense.values,
-        footprint=record.dense.footprint,
-        prefill=None,
-        decode=None,
-        speed="",
-        labels=(),
-        runs=(record.dense.run,),
-    )
-
-
-def _ratio(group: Sequence[Record], kind: str) -> float | None:
-    rates = [getattr(record.speed, kind) for record in group]
-    ratios = [rate.ratio for rate in rates if rate is not None]
-    return statistics.fmean(ratios) if ratios else None
-
-
-def _sort_value(found: Sequence[Row], by: str) -> Callable[[Row], Any]:
-    plain: dict[str, Callable[[Row], Any]] = {
-        "": lambda row: row.values[row.main].mean,
-        "method": lambda row: (row.method, row.sparsity),
-        "sparsity": lambda row: row.sparsity,
-        "decode": lambda row: row.decode,
-        "parameters": lambda row: row.footprint.parameters,
-    }
-    if by in plain:
-        return plain[by]
-    name = next((name for name in metrics(found) if name.startswith(by)), None)
-    if name is None:
-        known = ", ".join([*filter(None, plain), *metrics(found)])
-        raise BadInput(f"cannot sort by {by!r}; there are {known}")
-    return lambda row: row.values[name].mean if name in row.values else None
+def _grouped(records: Iterable[Record], key: Callable[[Record], Hashable]) -> list[list[Record]]:
+    groups: dict[Hashable, list[Record]] = defaultdict(list)
+    for record in records:
+        groups[key(record)].append(record)
+    return list(groups.values())

@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     SerializerFunctionWrapHandler,
@@ -24,17 +22,13 @@ from pydantic import (
 )
 
 from implementations.harness.errors import BadInput
+from implementations.harness.results.metric import PERPLEXITY
+from implementations.harness.results.part import Part, problems
 
 Length = Annotated[int, Field(ge=2)]  # a window needs one token to see and one to predict
 DType = Literal["float32", "bfloat16", "float16"]
 
 PROMPT = "The history of the city begins with"
-
-
-class Part(BaseModel):
-    """Base of the parts of a protocol: frozen, strict, and nothing unknown is accepted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class CalibrationText(Part):
@@ -79,7 +73,7 @@ class EvaluationText(Part):
     @property
     def metric(self) -> str:
         """The name of the perplexity measured on it, such as `ppl/wikipedia/1024`."""
-        return f"ppl/{Path(self.text).stem}/{self.length}"
+        return f"{PERPLEXITY.kind}/{Path(self.text).stem}/{self.length}"
 
 
 class Generation(Part):
@@ -204,11 +198,3 @@ def read(path: Path) -> Protocol:
     if known and known.fingerprint != protocol.fingerprint:
         raise BadInput(f"{path} changes the protocol {known.name!r} but keeps its name; rename it")
     return protocol
-
-
-def problems(error: ValidationError) -> str:
-    """Say in one line what a validation found: each place and what is wrong there."""
-    return "; ".join(
-        ".".join(map(str, problem["loc"])) + ": " * bool(problem["loc"]) + problem["msg"]
-        for problem in error.errors()
-    )

@@ -7,42 +7,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PlainSerializer,
-    ValidationError,
-)
+from pydantic import AwareDatetime, Field, JsonValue, PlainSerializer
 
-from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.results.protocol import Protocol, problems
+from implementations.harness.results.files import layout
+from implementations.harness.results.metric import Tolerance
+from implementations.harness.results.part import Part
+from implementations.harness.results.protocol import Protocol
 
 SCHEMA_VERSION = 1
-COLLAPSED = 50  # times the dense perplexity
+DENSE = "dense"  # the method of a run that prunes nothing
 NO_SPEED_UP = "no speed-up expected on dense kernels"
 DECIDING = ("torch", "transformers")  # versions that numbers depend on
-IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
 
 Utc = Annotated[
     AwareDatetime,
     PlainSerializer(lambda date: date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
 ]
-
-
-class Part(BaseModel):
-    """Base of the parts of a record: frozen, strict, and nothing unknown is accepted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class ModelInfo(Part):
@@ -94,21 +78,31 @@ class Hardware(Part):
 
 
 class Peak(Part):
-    """Most memory in use while pruning (dense: while measuring), and how that was read."""
+    """Most memory in use during a piece of work, here pruning (dense: measuring), in bytes."""
 
     bytes: int
     start: int
-    """In use when pruning began, the model included."""
+    """In use when the work began, the model included."""
     how: str
+    """What was read, in words."""
+
+    @property
+    def above_start(self) -> int:
+        """What the work itself needed at most."""
+        return self.bytes - self.start
 
 
 class Footprint(Part):
-    """What a model weighs; `macs` are multiply-accumulates of its linear layers a token."""
+    """What a model weighs; tied parameters count once, zeros count like any other number."""
 
     parameters: int
     nonzero: int
     bytes: int
+    """Of the parameters in their dtypes, as a dense checkpoint stores them."""
     macs: int
+    """Multiply-accumulates of the linear layers a token, those of the head included and zeros not
+    left out. Attention scores are not in it: they add `2 * heads * head_size` a block for each
+    token seen."""
 
 
 class Rate(Part):
@@ -128,7 +122,9 @@ class Speed(Part):
 
     note: str
     prefill: Rate | None = None
+    """Tokens of the prompts read a second."""
     decode: Rate | None = None
+    """Tokens written a second, one step of the whole batch after the other, with cache."""
 
 
 class Dense(Part):
@@ -139,26 +135,8 @@ class Dense(Part):
     footprint: Footprint
 
 
-class Tolerance(Part):
-    """Largest relative difference with which a repetition still agrees."""
-
-    same_machine: float
-    elsewhere: float
-
-
-# By the kind of value, the word before the first slash. On other hardware the last bits of a
-# product differ, so masks differ where two scores nearly tie.
-TOLERANCES = {
-    "ppl": Tolerance(same_machine=1e-4, elsewhere=1e-2),
-    "achieved": Tolerance(same_machine=1e-9, elsewhere=1e-3),
-    "task": Tolerance(same_machine=1e-9, elsewhere=5e-2),
-}
-
-
 class Record(Part):
     """One run of one method, or of the dense model (method `dense`)."""
-
-    current: ClassVar[int] = SCHEMA_VERSION
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     run: str
@@ -229,7 +207,7 @@ class Record(Part):
     @property
     def settings(self) -> str:
         """What was asked for, to read: `50 %` or `2:4`, then what differs from the defaults."""
-        if self.method == "dense":
+        if self.method == DENSE:
             return ""
         share = self.pattern or f"{100 * self.asked:g} %"
         return " ".join([share, *(f"{name}={self.configuration[name]}" for name in self.changed)])
@@ -248,6 +226,11 @@ class Record(Part):
             tasks=self.tasks,
             trains=any(text.role == "training" for text in self.texts),
         )
+
+    def ratio(self, name: str) -> float | None:
+        """A value as a multiple of the dense one beside it; None where either is missing or 0."""
+        value, dense = self.values.get(name), self.dense.values.get(name)
+        return value / dense if value is not None and dense else None
 
     def to_json(self) -> str:
         """The text of the file: stable key order, lists of plain values on one line."""
@@ -283,112 +266,3 @@ def key_of(
     if trains and protocol.training is not None:
         asked["training"] = protocol.training.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def layout(value: Any, indent: str = "") -> str:
-    """Write JSON for people: one field a line, but a list of plain values stays on its line."""
-    inner = indent + "  "
-    if isinstance(value, dict) and value:
-        rows = [f"{json.dumps(key)}: {layout(item, inner)}" for key, item in value.items()]
-        return "{\n" + inner + f",\n{inner}".join(rows) + f"\n{indent}}}"
-    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        rows = [layout(item, inner) for item in value]
-        return "[\n" + inner + f",\n{inner}".join(rows) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def save_record(record: Record, runs: Path) -> Path:
-    """Write the record into a folder of runs, by protocol and method, and return its path.
-
-    It is written at once or not at all. A record of the same request is replaced; one of another
-    request under the same name (a model of the same name, say) is kept, and the new one gets the
-    start of its key in its name. Raises `Unavailable` when it cannot be written.
-    """
-    return _save(record, runs / record.protocol.name / record.method)
-
-
-def publish_record(record: Record, implementations: Path = IMPLEMENTATIONS) -> Path:
-    """Write the record into the folder of its method, as `save_record` does.
-
-    The dense model belongs to no method; its records lie with the harness.
-    """
-    owner = "harness" if record.method == "dense" else record.method
-    return _save(record, implementations / owner / "records" / record.protocol.name)
-
-
-def load_record(path: Path) -> Record:
-    """Read one record; raises `BadInput` naming a file that is damaged or of a newer schema."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except OSError as error:
-        raise BadInput(f"cannot read the record {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is not a record: damaged JSON ({error})") from error
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise BadInput(
-            f"{path} has record schema {version}, newer than {SCHEMA_VERSION}, the newest known "
-            "here; update pruning-atlas to read it"
-        )
-    try:
-        return Record.model_validate_json(text)
-    except ValidationError as error:
-        raise BadInput(f"{path} is not a valid record: {problems(error)}") from error
-
-
-def load_records(folders: Iterable[Path]) -> list[Record]:
-    """Read every record under `folders`, in order of path; a folder that is missing holds none."""
-    return [load_record(path) for folder in folders for path in record_files(folder)]
-
-
-def record_files(folder: Path) -> Iterator[Path]:
-    """Yield the record files under `folder` in order, without what killed writers left."""
-    for path in sorted(folder.rglob("*.json")):
-        if not path.name.startswith(".") and path.name != "support.json":
-            yield path
-
-
-def published_folders(implementations: Path = IMPLEMENTATIONS) -> list[Path]:
-    """The `records` folders of the methods, and of the harness for the dense model."""
-    return sorted(implementations.glob("*/records"))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file at once or not at all, making its folder where that is missing.
-
-    Raises:
-        Unavailable: the folder cannot be written or the disk is full; nothing is left behind.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        raise Unavailable(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _save(record: Record, folder: Path) -> Path:
-    path = folder / f"{record.name}.json"
-    if path.exists() and load_record(path).key != record.key:
-        path = folder / f"{record.name}-{record.key[:8]}.json"
-    write_whole(path, record.to_json())
-    return path
-
-
-def _umask() -> int:
-    """The process's mask for new files; temporary files are private and must become ordinary."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -12,7 +12,8 @@ import psutil
 import torch
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.record import IMPLEMENTATIONS, Hardware
+from implementations.harness.results.record import Hardware
+from implementations.harness.results.store import IMPLEMENTATIONS
 
 PACKAGES = (
     "pruning-atlas",

@@ -6,28 +6,22 @@ import json
 import math
 import re
 import shlex
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from implementations.harness.data.samples import Samples
 from implementations.harness.data.text import Tokens
-from implementations.harness.measure import speed as measured
+from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import (
-    COLLAPSED,
-    TOLERANCES,
+    DENSE,
     Dense,
-    Footprint,
-    Peak,
-    Rate,
     Record,
     Speed,
     TextInfo,
-    Tolerance,
 )
 from implementations.harness.runs import environment
-from implementations.harness.runs.workbench import DENSE, Job, Measured, Setup, Workbench
+from implementations.harness.runs.workbench import Job, Measured, Setup, Workbench
 
 
 def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | None) -> Record:
@@ -36,9 +30,8 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
     date = datetime.now(UTC).replace(microsecond=0)
     key = bench.key(job)
     run = f"{date:%Y%m%dT%H%M%SZ}-{key[:8]}"
-    weights = Footprint(**_footprint(found))
     row = (
-        Dense(run=run, values=found.values, footprint=weights)
+        Dense(run=run, values=found.values, footprint=found.footprint)
         if dense is None
         else Dense(run=dense.run, values=dense.values, footprint=dense.footprint)
     )
@@ -65,13 +58,13 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         disjoint=found.samples.disjoint,
         values=found.values,
         dense=row,
-        footprint=weights,
+        footprint=found.footprint,
         speed=speed_of(job, found),
         sample=found.sample,
         labels=labels_of(found.values, row.values),
         warnings=found.warnings,
         seconds=found.seconds,
-        peak=Peak(**asdict(found.peak)),
+        peak=found.peak,
         hardware=bench.hardware,
         versions=environment.versions(),
         commit=commit,
@@ -170,29 +163,23 @@ def speed_of(job: Job, found: Measured) -> Speed:
         return Speed(note="the dense model is what others are compared with")
     if found.speed is None:
         return Speed(note=found.untimed)
-    how = found.speed
-    return Speed(
-        note=(
-            f"measured beside the dense model in turn, {how.repeats} repeats, batch {how.batch}, "
-            f"{how.prompt} tokens read and {how.tokens} written, {how.device}, {how.dtype}"
-        ),
-        prefill=_rate(how.prefill),
-        decode=_rate(how.decode),
-    )
+    return found.speed
 
 
 def labels_of(values: dict[str, float], dense: dict[str, float]) -> tuple[str, ...]:
-    """`collapsed` where a perplexity is more than 50 times the dense one."""
+    """`collapsed` where a value is that far from the dense one, as its metric says."""
     collapsed = any(
-        value > COLLAPSED * dense[name] for name, value in values.items() if name.startswith("ppl/")
+        metric(name).collapsed(value, dense[name])
+        for name, value in values.items()
+        if name in dense
     )
     return ("collapsed",) if collapsed else ()
 
 
 def tolerances_of(values: dict[str, float]) -> dict[str, Tolerance]:
     """The tolerance of each kind of value in the record."""
-    kinds = ["achieved", *dict.fromkeys(name.partition("/")[0] for name in values)]
-    return {kind: TOLERANCES.get(kind, TOLERANCES["task"]) for kind in kinds}
+    kinds = [ACHIEVED.kind, *dict.fromkeys(name.partition("/")[0] for name in values)]
+    return {kind: metric(kind).tolerance for kind in kinds}
 
 
 def plain(value: Any) -> Any:
@@ -204,23 +191,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
-
-
-def _footprint(found: Measured) -> dict[str, int]:
-    weights = found.footprint
-    return {
-        "parameters": weights.parameters,
-        "nonzero": weights.nonzero,
-        "bytes": weights.bytes,
-        "macs": weights.macs_per_token,
-    }
-
-
-def _rate(rate: measured.Rate) -> Rate:
-    return Rate(
-        dense=rate.dense.median,
-        pruned=rate.pruned.median,
-        ratio=rate.ratio.median,
-        low=rate.ratio.low,
-        high=rate.ratio.high,
-    )

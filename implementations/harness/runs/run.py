@@ -13,10 +13,9 @@ from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.measure.zero_shot import find
 from implementations.harness.model.checkpoint import check_output_folder, save
 from implementations.harness.progress import track
-from implementations.harness.results.record import (
-    DECIDING,
+from implementations.harness.results.record import DECIDING, DENSE, Record
+from implementations.harness.results.store import (
     IMPLEMENTATIONS,
-    Record,
     load_record,
     publish_record,
     record_files,
@@ -24,7 +23,7 @@ from implementations.harness.results.record import (
 )
 from implementations.harness.runs import environment
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.workbench import DENSE, Job, Setup, Workbench
+from implementations.harness.runs.workbench import Job, Setup, Workbench
 
 RUNS = Path("runs")
 

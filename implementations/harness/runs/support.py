@@ -7,7 +7,8 @@ from pathlib import Path
 from implementations.harness.contract.cases import support
 from implementations.harness.progress import track
 from implementations.harness.prune.registry import get, methods
-from implementations.harness.results.record import IMPLEMENTATIONS, layout, write_whole
+from implementations.harness.results.files import layout, write_whole
+from implementations.harness.results.store import IMPLEMENTATIONS
 from implementations.harness.runs import environment
 
 

@@ -11,7 +11,8 @@ import torch
 
 from implementations.harness.model.devices import device_named
 from implementations.harness.progress import track
-from implementations.harness.results.record import Record, load_records, publish_record, save_record
+from implementations.harness.results.record import Record
+from implementations.harness.results.store import load_records, publish_record, save_record
 from implementations.harness.runs import environment, workers
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import check_outputs, check_tasks, dense_record

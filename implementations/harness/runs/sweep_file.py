@@ -22,8 +22,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get
-from implementations.harness.results.protocol import problems
-from implementations.harness.runs.workbench import DENSE, Job
+from implementations.harness.results.part import problems
+from implementations.harness.results.record import DENSE
+from implementations.harness.runs.workbench import Job
 
 
 class Entry(BaseModel):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from implementations.harness.prune.registry import get
-from implementations.harness.results.record import DECIDING, Record, Tolerance
+from implementations.harness.results.metric import Tolerance
+from implementations.harness.results.record import DECIDING, DENSE, Record
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import check_tasks
-from implementations.harness.runs.workbench import DENSE, Job, Setup, Workbench
+from implementations.harness.runs.workbench import Job, Setup, Workbench
 
 EXACT = Tolerance(same_machine=0.0, elsewhere=0.0)  # where the record states none
 

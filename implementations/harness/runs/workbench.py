@@ -13,11 +13,11 @@ import torch
 
 from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.errors import AtlasWarning
-from implementations.harness.measure.footprint import Footprint, footprint
+from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
-from implementations.harness.measure.memory import Peak, free_memory, peak_memory
+from implementations.harness.measure.memory import free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity
-from implementations.harness.measure.speed import Speed, speed
+from implementations.harness.measure.speed import speed
 from implementations.harness.measure.zero_shot import zero_shot
 from implementations.harness.model.devices import device_named
 from implementations.harness.model.loading import load_model
@@ -25,10 +25,17 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
 from implementations.harness.results.protocol import Protocol
-from implementations.harness.results.record import NO_SPEED_UP, ModelInfo, key_of
+from implementations.harness.results.record import (
+    DENSE,
+    NO_SPEED_UP,
+    Footprint,
+    ModelInfo,
+    Peak,
+    Speed,
+    key_of,
+)
 from implementations.harness.runs import environment
 
-DENSE = "dense"
 ROOM = 1.2  # times the weights: what a second model must find free to be loaded beside the first
 
 

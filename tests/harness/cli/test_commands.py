@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
-from implementations.harness.results.record import load_record, load_records
+from implementations.harness.results.store import load_record, load_records
 
 
 class Finished(NamedTuple):

@@ -1,13 +1,11 @@
-import json
-from dataclasses import asdict
-
 import pytest
 import torch
 
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.errors import BadInput
 from implementations.harness.measure import speed as module
-from implementations.harness.measure.speed import Spread, speed
+from implementations.harness.measure.speed import speed
+from implementations.harness.results.record import Rate
 
 
 @pytest.fixture
@@ -19,11 +17,11 @@ def test_a_smaller_model_is_faster_in_both_phases():
     # Far apart and often, so that a busy machine cannot turn the medians round.
     dense, pruned = tiny_model(blocks=24, hidden_size=64), tiny_model(blocks=2, hidden_size=64)
     result = speed(dense, pruned, prompt=64, tokens=8, repeats=9)
-    assert result.prefill.ratio.median > 1.5
-    assert result.decode.ratio.median > 1.5
+    assert result.prefill.ratio > 1.5
+    assert result.decode.ratio > 1.5
     for rate in (result.prefill, result.decode):
-        for spread in (rate.dense, rate.pruned, rate.ratio):
-            assert 0 < spread.low <= spread.median <= spread.high
+        assert 0 < rate.low <= rate.ratio <= rate.high
+        assert 0 < rate.dense < rate.pruned
 
 
 def test_rates_and_ratios_are_taken_pair_by_pair(monkeypatch, settings):
@@ -40,11 +38,10 @@ def test_rates_and_ratios_are_taken_pair_by_pair(monkeypatch, settings):
     monkeypatch.setattr(module, "_seconds", scripted)
     result = speed(dense, pruned, **settings)
     assert order == [dense, pruned] * 4  # one pair to warm up
-    assert result.prefill.dense == Spread(median=16, low=8, high=32)  # 2 x 16 tokens in 1, 2, 4 s
-    assert result.prefill.pruned == Spread(median=32, low=4, high=32)
-    assert result.prefill.ratio == Spread(median=1, low=0.5, high=2)
-    assert result.decode.dense == Spread(median=2, low=1, high=4)  # 2 x 4 tokens in 2, 4, 8 s
-    assert result.decode.ratio == Spread(median=2, low=2, high=4)
+    # 2 x 16 tokens read in 1, 2, 4 s and pruned in 1, 1, 8 s
+    assert result.prefill == Rate(dense=16.0, pruned=32.0, ratio=1.0, low=0.5, high=2.0)
+    # 2 x 4 tokens written in 2, 4, 8 s and pruned in 1, 2, 4 s
+    assert result.decode == Rate(dense=2.0, pruned=8.0, ratio=2.0, low=2.0, high=4.0)
 
 
 def test_decoding_takes_one_cached_step_a_token(settings):
@@ -60,11 +57,10 @@ def test_decoding_takes_one_cached_step_a_token(settings):
 
 def test_settings_are_stated(settings):
     result = speed(tiny_model(), tiny_model(), **settings)
-    assert (result.prompt, result.tokens, result.batch, result.repeats) == (16, 4, 2, 3)
-    assert result.threads == torch.get_num_threads()
-    assert (result.device, result.dtype) == ("cpu", "float32")
-    values = asdict(result)
-    assert json.loads(json.dumps(values)) == values
+    assert result.note == (
+        "measured beside the dense model in turn, 3 repeats, batch 2, 16 tokens read and "
+        "4 written, cpu, float32"
+    )
 
 
 @pytest.mark.parametrize("name", ["prompt", "tokens", "batch", "repeats"])
@@ -95,6 +91,6 @@ def test_half_the_blocks_are_faster_on_an_accelerator():
         model.hf.to(device)
         model.accelerator = model.device
     result = speed(dense, pruned, prompt=64, tokens=16)
-    assert result.device.startswith(device.type)
-    assert result.prefill.ratio.median > 1.5
-    assert result.decode.ratio.median > 1.5
+    assert f"written, {device.type}" in result.note
+    assert result.prefill.ratio > 1.5
+    assert result.decode.ratio > 1.5

@@ -1,192 +1,192 @@
-"""The leaderboard: seeds put together, dense beside, filtered, sorted, exported."""
+"""Boards: which records compare, seeds put together, each run beside its own dense values."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from implementations.harness.errors import BadInput
-from implementations.harness.results.boards import (
-    Filter,
-    Row,
-    headings,
-    order,
-    rows,
-    share_range,
-    to_csv,
-    to_json,
-)
+from implementations.harness.results.boards import FAMILIES, Board, Row, boards, newest
 from implementations.harness.results.record import Dense, Rate, Record, Speed
 
 Make = Callable[..., Record]
 WIKIPEDIA, C4 = "ppl/wikipedia/1024", "ppl/c4/1024"
 
 
-def at(made_up: Make, method: str, share: float, wikipedia: float, **more) -> Record:
-    key = f"{method}-{share}-{more.get('seed', 0)}-{more.get('key', '')}"
-    return made_up(
-        **{
-            "method": method,
-            "configuration": {"sparsity": share},
-            "asked": share,
-            "achieved": share,
-            "values": {WIKIPEDIA: wikipedia, C4: 2 * wikipedia},
-        }
-        | more
-        | {"key": key, "run": key}
-    )
+def dense_of(made_up: Make, wikipedia: float, **more) -> Dense:
+    values = {WIKIPEDIA: wikipedia, C4: 25.0}
+    return Dense(**{"run": "other", "values": values, "footprint": made_up().footprint} | more)
 
 
-@pytest.fixture
-def records(made_up: Make) -> list[Record]:
-    rate = Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3)
-    return [
-        at(made_up, "wanda", 0.5, 40.0),
-        at(made_up, "wanda", 0.5, 42.0, seed=1),
-        at(made_up, "wanda", 0.5, 44.0, seed=2),
-        at(made_up, "sparsegpt", 0.5, 36.0),
-        at(made_up, "magnitude", 0.5, 2000.0, labels=("collapsed",)),
-        at(
-            made_up,
-            "flap",
-            0.2,
-            30.0,
-            granularity=("kv-groups", "channels"),
-            speed=Speed(note="measured", prefill=rate, decode=rate),
-        ),
+def one_board(records: list[Record]) -> Board:
+    (board,) = boards(records)
+    return board
+
+
+def one_row(records: list[Record]) -> Row:
+    (row,) = one_board(records).rows
+    return row
+
+
+def test_seeds_become_one_row_with_mean_and_spread(at: Make):
+    seeds = [at("wanda", 0.5, 40.0 + 2 * seed, seed=seed) for seed in (2, 0, 1)]
+    row = one_row(seeds)
+    assert row.seeds == (0, 1, 2)
+    assert (row.value(WIKIPEDIA).mean, row.value(WIKIPEDIA).deviation) == (42, 2)
+    assert row.dense(WIKIPEDIA).mean == 20
+    assert row.ratio(WIKIPEDIA).mean == pytest.approx(42 / 20)
+
+
+def test_one_seed_has_no_spread(at: Make):
+    row = one_row([at("sparsegpt", 0.5, 36.0)])
+    assert row.value(WIKIPEDIA).deviation is None
+
+
+def test_the_mean_of_equal_values_is_that_value(at: Make, made_up: Make):
+    dense = dense_of(made_up, 28.8211576304977)
+    row = one_row([at("wanda", 0.5, 40.0, seed=seed, dense=dense) for seed in range(3)])
+    assert row.dense(WIKIPEDIA).mean == 28.8211576304977
+
+
+def test_a_ratio_is_the_mean_of_each_runs_own(at: Make, made_up: Make):
+    """Two seeds beside different dense values; over the last of them it would be 1.0885."""
+    seeds = [
+        at("wanda", 0.5, 1.0885 * 20.4, seed=0, dense=dense_of(made_up, 10.2)),
+        at("wanda", 0.5, 1.0885 * 20.4, seed=1, dense=dense_of(made_up, 20.4)),
     ]
+    for records in (seeds, seeds[::-1]):
+        ratio = one_row(records).ratio(WIKIPEDIA)
+        assert ratio.mean == pytest.approx((2.177 + 1.0885) / 2)
+        assert ratio.deviation == pytest.approx((2.177 - 1.0885) / 2**0.5)
+        assert one_row(records).dense(WIKIPEDIA).mean == pytest.approx(15.3)
 
 
-def names(found: list[Row]) -> list[str]:
-    return [row.method for row in found]
+def test_a_metric_that_one_seed_lacks_is_not_averaged(at: Make):
+    both = [at("wanda", 0.5, 40.0), at("wanda", 0.5, 42.0, seed=1)]
+    both[1] = both[1].model_copy(update={"values": {WIKIPEDIA: 42.0}})
+    row = one_row(both)
+    assert row.names == (WIKIPEDIA,)
+    assert row.value(C4) is row.ratio(C4) is None
 
 
-def test_seeds_become_one_row_with_mean_and_spread(records):
-    (wanda,) = (row for row in rows(records) if row.method == "wanda")
-    assert wanda.seeds == (0, 1, 2)
-    assert wanda.values[WIKIPEDIA].mean == 42
-    assert wanda.values[WIKIPEDIA].deviation == 2
-    assert str(wanda.values[WIKIPEDIA]) == "42 ± 2"
-    assert wanda.ratio == pytest.approx(42 / 20)
+def test_speeds_are_means_with_the_extremes_of_any_run(at: Make):
+    rates = [
+        Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3),
+        Rate(dense=80.0, pruned=112.0, ratio=1.4, low=1.2, high=1.5),
+    ]
+    runs = [
+        at("flap", 0.2, 30.0, seed=seed, speed=Speed(note="measured", decode=rate))
+        for seed, rate in enumerate(rates)
+    ]
+    rate = one_row(runs).rate("decode")
+    assert (rate.dense, rate.pruned, rate.low, rate.high) == (90, 116, 1.1, 1.5)
+    assert rate.ratio == pytest.approx(1.3)
+    assert one_row(runs).rate("prefill") is None
+    runs.append(at("flap", 0.2, 30.0, seed=2))
+    assert one_row(runs).rate("decode") is None
 
 
-def test_one_seed_has_no_spread(records):
-    (row,) = (row for row in rows(records) if row.method == "sparsegpt")
-    assert row.values[WIKIPEDIA].deviation is None
-    assert str(row.values[WIKIPEDIA]) == "36"
+def test_memory_is_the_most_and_a_label_of_one_run_the_rows(at: Make, made_up: Make):
+    peak = made_up().peak
+    runs = [
+        at("wanda", 0.5, 40.0, peak=peak.model_copy(update={"bytes": 9000})),
+        at("wanda", 0.5, 2000.0, seed=1, labels=("collapsed",)),
+    ]
+    row = one_row(runs)
+    assert row.memory == 9000
+    assert row.labels == ("collapsed",)
+    assert row.collapsed
 
 
-def test_the_dense_row_comes_from_its_record_or_from_those_that_carry_it(records, made_up):
-    (carried,) = (row for row in rows(records) if row.method == "dense")
-    assert carried.values[WIKIPEDIA].mean == 20
-    assert carried.runs == ("20261125T110000Z-11111111",)
-    own = at(made_up, "dense", 0.0, 20.5, granularity=(), configuration={})
-    (measured,) = (row for row in rows([*records, own]) if row.method == "dense")
-    assert measured.values[WIKIPEDIA].mean == 20.5
+def test_the_dense_row_comes_from_its_record_or_from_the_newest_that_carries_it(
+    at: Make, made_up: Make
+):
+    later = made_up().date + timedelta(days=1)
+    old = at("wanda", 0.5, 40.0)
+    new = at("wanda", 0.7, 40.0, date=later, dense=dense_of(made_up, 19.0))
+    for records in ([old, new], [new, old]):
+        assert one_board(records).dense.run == "other"
+        assert one_board(records).dense.values[WIKIPEDIA] == 19
+    own = at("dense", 0.0, 20.5, granularity=(), configuration={})
+    board = one_board([own, new, old])
+    assert (board.dense.run, board.dense.values[WIKIPEDIA]) == (own.run, 20.5)
+    assert [row.method for row in board.rows] == ["wanda", "wanda"]
+    assert [row.ratio(WIKIPEDIA).mean for row in board.rows] == [2, 40 / 19]
 
 
-def test_the_newer_of_two_records_of_one_request_counts(made_up):
-    old = at(made_up, "wanda", 0.5, 40.0)
+def test_the_dense_model_alone_makes_a_board_without_rows(at: Make):
+    board = one_board([at("dense", 0.0, 20.5, granularity=(), configuration={})])
+    assert board.rows == ()
+    assert board.metrics == (WIKIPEDIA, C4)
+
+
+def test_the_newer_of_two_records_of_one_request_counts(at: Make):
+    old = at("wanda", 0.5, 40.0)
     new = old.model_copy(
         update={"date": datetime(2027, 1, 1, tzinfo=UTC), "values": {WIKIPEDIA: 41.0, C4: 1.0}}
     )
-    for order_read in ([old, new], [new, old]):
-        (row,) = (row for row in rows(order_read) if row.method == "wanda")
-        assert row.values[WIKIPEDIA].mean == 41
+    for records in ([old, new], [new, old]):
+        row = one_row(records)
+        assert row.value(WIKIPEDIA).mean == 41
         assert row.seeds == (0,)
+        assert newest(records) == [new]
 
 
-def test_dense_leads_and_the_best_follows(records):
-    assert names(order(rows(records))) == ["dense", "flap", "sparsegpt", "wanda", "magnitude"]
-    assert names(order(rows(records), reverse=True))[:2] == ["dense", "magnitude"]
+def other_model(record: Record) -> dict:
+    return {"model": record.model.model_copy(update={"sha256": "1" * 64})}
 
 
-@pytest.mark.parametrize(
-    ("by", "expected"),
-    [
-        ("method", ["dense", "flap", "magnitude", "sparsegpt", "wanda"]),
-        ("ppl/c4", ["dense", "flap", "sparsegpt", "wanda", "magnitude"]),
-        ("decode", ["dense", "flap"]),  # only flap has a speed; the others follow
-    ],
-)
-def test_sorting(by, expected, records):
-    assert names(order(rows(records), by))[: len(expected)] == expected
+def other_format(record: Record) -> dict:
+    return {"model": record.model.model_copy(update={"dtype": "bfloat16"})}
 
 
-def test_an_unknown_order_lists_the_known_ones(records):
-    with pytest.raises(BadInput, match=r"cannot sort by 'colour'; there are method.*ppl/c4/1024"):
-        order(rows(records), "colour")
+def other_device(record: Record) -> dict:
+    return {"hardware": record.hardware.model_copy(update={"accelerator": "a GPU"})}
 
 
-def test_places_are_not_mixed(records, made_up):
-    model = records[0].model.model_copy(update={"dtype": "bfloat16"})
-    other = at(made_up, "wanda", 0.5, 1.0, model=model, key="bf16")
-    found = order(rows([*records, other]))
-    assert names(found) == ["dense", "wanda", "dense", "flap", "sparsegpt", "wanda", "magnitude"]
+def other_contents(record: Record) -> dict:
+    generation = record.protocol.generation.model_copy(update={"tokens": 8})
+    return {"protocol": record.protocol.model_copy(update={"generation": generation})}
 
 
-@pytest.mark.parametrize(
-    ("wanted", "expected"),
-    [
-        (Filter(methods=("wanda",)), ["dense", "wanda"]),
-        (Filter(granularities=("channels",)), ["dense", "flap"]),
-        (Filter(low=0.5, high=0.5), ["dense", "magnitude", "sparsegpt", "wanda"]),
-        (Filter(high=0.3), ["dense", "flap"]),
-        (Filter(protocols=("quick",)), []),
-        (Filter(models=("other",)), []),
-    ],
-)
-def test_filters(wanted, expected, records):
-    assert names(list(filter(wanted, rows(records)))) == expected
+@pytest.mark.parametrize("change", [other_model, other_format, other_device, other_contents])
+def test_what_does_not_compare_makes_a_board_of_its_own(change, at: Make):
+    first = at("wanda", 0.5, 40.0)
+    other = at("wanda", 0.5, 1.0, key="other", **change(first))
+    found = boards([first, other])
+    assert sorted(board.rows[0].value(WIKIPEDIA).mean for board in found) == [1, 40]
+    assert {board.device for board in found} <= {"CPU", "a GPU"}
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0.5", (0.5, 0.5)), ("0.2-0.5", (0.2, 0.5))])
-def test_ranges(text, expected):
-    assert share_range(text) == expected
+def test_what_changes_no_number_does_not_part(at: Make):
+    first = at("wanda", 0.5, 40.0)
+    protocol = first.protocol.model_copy(update={"batch_size": 1, "about": "the same"})
+    other = at("wanda", 0.7, 50.0, protocol=protocol)
+    assert len(one_board([first, other]).rows) == 2
 
 
-@pytest.mark.parametrize("text", ["half", "0.5-0.2", "0.5-2", "-1", ""])
-def test_wrong_ranges_are_refused(text):
-    with pytest.raises(BadInput):
-        share_range(text)
+def test_boards_of_one_name_stay_in_the_order_of_their_oldest_record(at: Make):
+    first = at("wanda", 0.5, 40.0)
+    for days, order in ((1, [40, 1]), (-1, [1, 40])):
+        date = first.date + timedelta(days=days)
+        other = at("wanda", 0.5, 1.0, key="x", date=date, **other_contents(first))
+        found = [board.rows[0].value(WIKIPEDIA).mean for board in boards([other, first])]
+        assert found == order
 
 
-def test_csv_holds_every_number(records):
-    lines = list(csv.DictReader(io.StringIO(to_csv(order(rows(records))))))
-    wanda = next(line for line in lines if line["method"] == "wanda")
-    assert float(wanda[WIKIPEDIA]) == 42
-    assert float(wanda[f"{WIKIPEDIA} deviation"]) == 2
-    assert float(wanda[f"{WIKIPEDIA} dense"]) == 20
-    assert wanda["seeds"] == "0 1 2"
-    assert next(line for line in lines if line["method"] == "magnitude")["labels"] == "collapsed"
-    assert to_csv([]) == ""
-
-
-def test_tables_leave_out_what_only_accompanies_a_value():
-    names = [WIKIPEDIA, "acc/arc", "acc_stderr/arc", "samples/arc", "version/arc"]
-    assert headings(names) == [WIKIPEDIA, "acc/arc"]
-
-
-def test_json_holds_every_number(records):
-    flap = next(row for row in json.loads(to_json(rows(records))) if row["method"] == "flap")
-    assert flap["values"][C4] == {"mean": 60.0, "deviation": None, "dense": 25.0}
-    assert (flap["decode"], flap["granularity"]) == (1.2, "kv-groups+channels")
-
-
-def test_a_metric_that_one_seed_lacks_is_not_averaged(made_up):
-    both = [at(made_up, "wanda", 0.5, 40.0), at(made_up, "wanda", 0.5, 42.0, seed=1)]
-    both[1] = both[1].model_copy(update={"values": {WIKIPEDIA: 42.0}})
-    (row,) = (row for row in rows(both) if row.method == "wanda")
-    assert list(row.values) == [WIKIPEDIA]
-
-
-def test_dense_values_are_those_of_the_last_seed(made_up):
-    dense = Dense(run="other", values={WIKIPEDIA: 10.0, C4: 10.0}, footprint=made_up().footprint)
-    record = at(made_up, "wanda", 0.5, 40.0, dense=dense)
-    (row,) = (row for row in rows([record]) if row.method == "wanda")
-    assert row.ratio == 4
+def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make):
+    pattern = {"sparsity": 0.5, "pattern": "2:4"}
+    kinds = {"granularity": ("kv-groups", "channels")}
+    board = one_board(
+        [
+            at("shortgpt", 0.1, 25.0, granularity=("blocks",)),
+            at("flap", 0.2, 30.0, **kinds),
+            at("wanda", 0.5, 90.0, key="2:4", configuration=pattern),
+            at("wanda", 0.7, 80.0),
+            at("magnitude", 0.5, 50.0),
+            at("wanda", 0.5, 40.0),
+        ]
+    )
+    assert [row.value(WIKIPEDIA).mean for row in board.rows] == [40, 50, 80, 90, 30, 25]
+    assert [family for family, _ in board.families] == list(FAMILIES)

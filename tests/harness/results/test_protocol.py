@@ -11,10 +11,8 @@ from implementations.harness.data.samples import Sampler, prepare
 from implementations.harness.errors import BadInput
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.protocol import (
-    PROTOCOLS,
     CalibrationText,
     EvaluationText,
-    Protocol,
     get_protocol,
 )
 
@@ -42,9 +40,16 @@ def test_quick_is_smaller_and_paper_is_the_literature():
     assert paper.model is None
 
 
-def test_metrics_are_named_by_text_and_window():
-    assert get_protocol("smol").metrics == ["ppl/wikipedia/1024", "ppl/c4/1024"]
-    assert EvaluationText(text="/some/where/my.txt", length=8).metric == "ppl/my/8"
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("wikipedia", "ppl/wikipedia/512"),
+        ("texts/my-notes.txt", "ppl/my-notes/512"),
+        ("/some/where/my.jsonl", "ppl/my/512"),
+    ],
+)
+def test_a_perplexity_is_named_by_text_and_window(text: str, name: str):
+    assert EvaluationText(text=text, length=512).metric == name
 
 
 def test_the_fingerprint_follows_what_decides_numbers_only():

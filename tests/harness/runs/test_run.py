@@ -18,7 +18,8 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.progress import reporting
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.record import NO_SPEED_UP, load_record, load_records
+from implementations.harness.results.record import NO_SPEED_UP
+from implementations.harness.results.store import load_record, load_records
 from implementations.harness.runs.recording import joined, labels_of, plain
 from implementations.harness.runs.run import check_space, run
 from implementations.harness.runs.verify import compare, repeat, verify

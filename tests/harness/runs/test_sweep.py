@@ -17,7 +17,7 @@ import pytest
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.record import load_records
+from implementations.harness.results.store import load_records
 from implementations.harness.runs import sweep_file as plan
 from implementations.harness.runs import workers
 from implementations.harness.runs.sweep import device_of, sweep

@@ -14,8 +14,8 @@ from implementations.harness.results.protocol import (
     Protocol as Protocol,
     get_protocol as get_protocol,
 )
-from implementations.harness.results.record import (
-    Record as Record,
+from implementations.harness.results.record import Record as Record
+from implementations.harness.results.store import (
     load_record as load_record,
     load_records as load_records,
     published_folders as published_folders,

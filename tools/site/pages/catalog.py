@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from implementations.harness.results.record import COLLAPSED
+from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.paper import Code, Paper
 from tools.catalog.vocabulary import Term, vocabulary
 from tools.site.atlas import Atlas, Method
@@ -17,7 +17,7 @@ from tools.site.render import Front, render
 
 SHARES = ("20 %", "50 %")
 """The settings whose losses have a column of their own."""
-STEPS = (1.25, 1.5, 2, 5, COLLAPSED)
+STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
 """Where the ranges of losses end."""
 UNMEASURED = "not measured"
 

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from implementations.harness.results.boards import Board, Spread
+from implementations.harness.results.boards import Row as Setting
+from implementations.harness.results.metric import title
 from tools.catalog.paper import Paper
 from tools.site.atlas import Atlas, Method
 from tools.site.facts import code, repository, settings, shares
 from tools.site.pages.paper import FACETS, facets
 from tools.site.render import Front, render, safe_address
-from tools.site.results import Board, Measure
-from tools.site.results import Row as Setting
-from tools.site.words import count, memory, number, percent, record_address, seconds, text_of, venue
+from tools.site.words import count, memory, number, percent, record_address, seconds, venue
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def _measured(found: dict[str, Setting], board: Board) -> Iterator[Row]:
     first = board.metrics[0]
     for metric in board.metrics:
         values = {s: value for s, row in found.items() if (value := row.value(metric))}
-        yield _means(f"Perplexity, {text_of(metric)}", values)
+        yield _means(title(metric), values)
     yield Row("Times dense", {s: _ratio(row, first) for s, row in found.items()})
     yield Row("Parameters", {s: _parameters(row) for s, row in found.items()})
     yield Row("Speed, generating", {s: _speed(row) for s, row in found.items()})
@@ -207,11 +208,11 @@ def _measured(found: dict[str, Setting], board: Board) -> Iterator[Row]:
     yield Row("Records", {s: _records(row) for s, row in found.items()})
 
 
-def _means(label: str, values: dict[str, Measure], write: Callable[[float], str] = number) -> Row:
+def _means(label: str, values: dict[str, Spread], write: Callable[[float], str] = number) -> Row:
     return Row(label, {slug: Cell.of(_spread(value, write)) for slug, value in values.items()})
 
 
-def _spread(value: Measure, write: Callable[[float], str] = number) -> str:
+def _spread(value: Spread, write: Callable[[float], str] = number) -> str:
     mean = write(value.mean)
     return mean if value.deviation is None else f"{mean} ± {write(value.deviation)}"
 
@@ -230,7 +231,7 @@ def _parameters(row: Setting) -> Cell:
 
 
 def _speed(row: Setting) -> Cell:
-    rate = row.first.speed.decode
+    rate = row.rate("decode")
     if not rate:
         return Cell.of(row.first.speed.note)
     return Cell.of(f"{number(rate.ratio)} × dense ({number(rate.low)} to {number(rate.high)})")

@@ -7,20 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from implementations.harness.results.metric import METRICS, TASK, Metric
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.record import NO_SPEED_UP, TOLERANCES, Record
+from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site import claims, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
 from tools.site.render import Front, render
 
 RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
-KINDS = {
-    "ppl": "perplexity",
-    "achieved": "the share removed",
-    "task": "accuracy on a task",
-}
-"""What the kinds of value in `TOLERANCES` are called."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             atlas,
             protocols=list(PROTOCOLS.values()),
             runs=Counter(record.protocol.name for record in atlas.records),
-            tolerances=[(KINDS.get(kind, kind), held) for kind, held in TOLERANCES.items()],
+            tolerances=[(metric.label, metric.tolerance) for metric in held()],
             claims=claims,
             no_speed_up=NO_SPEED_UP,
             fields=fields(atlas.root),
@@ -64,6 +59,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             tolerance=tolerance,
         ),
     )
+
+
+def held() -> list[Metric]:
+    """List the metrics that are held to a tolerance of their own, and last what all others are."""
+    return [metric for metric in METRICS.values() if metric.tolerance != TASK.tolerance] + [TASK]
 
 
 def fields(root: Path) -> tuple[Name, ...]:

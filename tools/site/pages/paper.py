@@ -78,6 +78,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         name=name,
         readme=rebase(method.readme, slug, atlas.methods) if method else "",
         facets=list(facets(paper)),
+        boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
         orderings=claims.orderings(slug, atlas),
         relatives=kin.relatives(slug),

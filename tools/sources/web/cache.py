@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
+from implementations.harness.results.files import whole
 from tools.sources.web.clock import Clock
 from tools.sources.web.page import Page
 
@@ -43,16 +42,10 @@ class Cache:
             "status": page.status,
             "content_type": page.content_type,
         }
-        path = self._path(key)
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(json.dumps(about).encode() + b"\n" + page.body)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+            with whole(self._path(key)) as file:
+                file.write(json.dumps(about).encode() + b"\n" + page.body)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.answer"

@@ -1,0 +1,84 @@
+"""Records as files: written whole, read with a message that names what is wrong, found by folder.
+
+Needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from implementations.harness.errors import BadInput
+from implementations.harness.results.files import write_whole
+from implementations.harness.results.part import problems
+from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
+
+IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
+
+
+def save_record(record: Record, runs: Path) -> Path:
+    """Write the record into a folder of runs, by protocol and method, and return its path.
+
+    It is written at once or not at all. A record of the same request is replaced; one of another
+    request under the same name (a model of the same name, say) is kept, and the new one gets the
+    start of its key in its name. Raises `Unavailable` when it cannot be written.
+    """
+    return _save(record, runs / record.protocol.name / record.method)
+
+
+def publish_record(record: Record, implementations: Path = IMPLEMENTATIONS) -> Path:
+    """Write the record into the folder of its method, as `save_record` does.
+
+    The dense model belongs to no method; its records lie with the harness.
+    """
+    owner = "harness" if record.method == DENSE else record.method
+    return _save(record, implementations / owner / "records" / record.protocol.name)
+
+
+def load_record(path: Path) -> Record:
+    """Read one record; raises `BadInput` naming a file that is damaged or of a newer schema."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except OSError as error:
+        raise BadInput(f"cannot read the record {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is not a record: damaged JSON ({error})") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise BadInput(
+            f"{path} has record schema {version}, newer than {SCHEMA_VERSION}, the newest known "
+            "here; update pruning-atlas to read it"
+        )
+    try:
+        return Record.model_validate_json(text)
+    except ValidationError as error:
+        raise BadInput(f"{path} is not a valid record: {problems(error)}") from error
+
+
+def load_records(folders: Iterable[Path]) -> list[Record]:
+    """Read every record under `folders`, in order of path; a folder that is missing holds none."""
+    return [load_record(path) for folder in folders for path in record_files(folder)]
+
+
+def record_files(folder: Path) -> Iterator[Path]:
+    """Yield the record files under `folder` in order, without what killed writers left."""
+    for path in sorted(folder.rglob("*.json")):
+        if not path.name.startswith(".") and path.name != "support.json":
+            yield path
+
+
+def published_folders(implementations: Path = IMPLEMENTATIONS) -> list[Path]:
+    """The `records` folders of the methods, and of the harness for the dense model."""
+    return sorted(implementations.glob("*/records"))
+
+
+def _save(record: Record, folder: Path) -> Path:
+    path = folder / f"{record.name}.json"
+    if path.exists() and load_record(path).key != record.key:
+        path = folder / f"{record.name}-{record.key[:8]}.json"
+    write_whole(path, record.to_json())
+    return path

@@ -1,0 +1,27 @@
+"""Made-up runs that differ in what boards look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from implementations.harness.results.record import Record
+
+
+@pytest.fixture
+def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
+    """Make a run of `method` with one perplexity, twice as much on C4, changed as asked."""
+
+    def make(method: str, share: float, wikipedia: float, **more: object) -> Record:
+        key = f"{method}-{share}-{more.get('seed', 0)}-{more.get('key', '')}"
+        plain = {
+            "method": method,
+            "configuration": {"sparsity": share},
+            "asked": share,
+            "achieved": share,
+            "values": {"ppl/wikipedia/1024": wikipedia, "ppl/c4/1024": 2 * wikipedia},
+        }
+        return made_up(**plain | more | {"key": key, "run": key})
+
+    return make

@@ -1,0 +1,107 @@
+"""Metrics as data: a new one is one entry, and everything that is said of it follows."""
+
+from __future__ import annotations
+
+import pytest
+
+from implementations.harness.results import metric as module
+from implementations.harness.results.boards import boards
+from implementations.harness.results.metric import (
+    ACHIEVED,
+    METRICS,
+    PERPLEXITY,
+    TASK,
+    Metric,
+    Tolerance,
+    headings,
+    metric,
+    subject,
+    title,
+)
+from implementations.harness.results.table import order
+
+WIKIPEDIA = "ppl/wikipedia/1024"
+
+
+@pytest.mark.parametrize(
+    ("name", "lower", "label"),
+    [
+        (WIKIPEDIA, True, "perplexity"),
+        ("acc/arc_easy", False, "accuracy"),
+        ("acc_norm/arc_easy", False, "acc norm"),
+        ("exact_match:strict-match/gsm8k", False, "exact match"),
+        ("word_perplexity/wikitext", True, "perplexity a word"),
+        ("mean/wanda-7", False, "mean"),
+        ("latency/generation", True, "latency"),
+    ],
+)
+def test_the_kind_says_which_way_is_better(name, lower, label):
+    assert (metric(name).lower_is_better, metric(name).label) == (lower, label)
+
+
+def test_tolerances_are_those_that_records_were_written_with():
+    assert PERPLEXITY.tolerance == Tolerance(same_machine=1e-4, elsewhere=1e-2)
+    assert ACHIEVED.tolerance == Tolerance(same_machine=1e-9, elsewhere=1e-3)
+    for kind in ("acc", "acc_stderr", "samples", "version", "exact_match:strict-match"):
+        assert metric(kind).tolerance == TASK.tolerance
+    assert TASK.tolerance == Tolerance(same_machine=1e-9, elsewhere=5e-2)
+
+
+def test_only_what_says_so_can_collapse():
+    assert metric(WIKIPEDIA).collapsed(1000.1, 20)
+    assert not metric(WIKIPEDIA).collapsed(1000, 20)
+    assert not metric("acc/arc_easy").collapsed(1e300, 0)
+
+
+def test_tables_leave_out_what_only_accompanies_a_value():
+    names = [WIKIPEDIA, "acc/arc", "acc_stderr/arc", "samples/arc", "version/arc"]
+    names += ["exact_match:flexible/gsm8k", "exact_match_stderr:flexible/gsm8k"]
+    assert headings(names) == [WIKIPEDIA, "acc/arc", "exact_match:flexible/gsm8k"]
+
+
+@pytest.mark.parametrize(
+    ("name", "on", "whole"),
+    [
+        (WIKIPEDIA, "Wikipedia", "Perplexity, Wikipedia"),
+        ("ppl/c4/1024", "C4", "Perplexity, C4"),
+        ("ppl/wikitext2", "WikiText-2", "Perplexity, WikiText-2"),
+        ("acc/winogrande", "Winogrande", "Accuracy, Winogrande"),
+        ("acc/arc_easy", "arc_easy", "Accuracy, arc_easy"),
+        ("bits_per_byte/c4", "C4", "Cost of the text (bits a byte), C4"),
+        ("achieved", "", "The share removed"),
+    ],
+)
+def test_names_to_read(name, on, whole):
+    assert (subject(name), title(name)) == (on, whole)
+
+
+def test_a_new_metric_is_one_entry(made_up, monkeypatch):
+    """Direction, tolerance, collapse and label reach records, boards and tables by themselves."""
+    from implementations.harness.runs.recording import labels_of, tolerances_of
+
+    held = Tolerance(same_machine=1e-6, elsewhere=1e-3)
+    new = Metric("kl", "divergence", "nats", lower_is_better=True, tolerance=held, collapse=3)
+    monkeypatch.setattr(module, "METRICS", METRICS | {"kl": new})
+    kl, beside = "kl/wikipedia/1024", "kl_stderr/wikipedia/1024"
+
+    def run(share: float, value: float):
+        values = {WIKIPEDIA: 30.0, kl: value, beside: 0.1}
+        dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 20.0, kl: 1.0}})
+        return made_up(
+            key=str(share),
+            asked=share,
+            configuration={"sparsity": share},
+            values=values,
+            dense=dense,
+        )
+
+    records = [run(0.5, 2.5), run(0.6, 1.5), run(0.7, 2.0)]
+    assert labels_of({kl: 3.5}, {kl: 1.0}) == ("collapsed",)
+    assert labels_of({kl: 2.5, beside: 9.0}, {kl: 1.0}) == ()
+    assert tolerances_of(records[0].values)["kl"] == held
+    (board,) = boards(records)
+    assert board.metrics == (WIKIPEDIA, "ppl/c4/1024", kl)
+    assert board.heading(kl) == "Divergence (nats), Wikipedia"
+    assert board.heading(WIKIPEDIA) == "Wikipedia"
+    (best,) = order([board], "kl")
+    assert [row.value(kl).mean for row in best.rows] == [1.5, 2.0, 2.5]

@@ -1,0 +1,153 @@
+"""Boards as tables: filtered, sorted, exported with every number."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+
+import pytest
+
+from implementations.harness.errors import BadInput
+from implementations.harness.results.boards import Board, boards
+from implementations.harness.results.record import Rate, Record, Speed
+from implementations.harness.results.table import (
+    Filter,
+    lines,
+    order,
+    share_range,
+    to_csv,
+    to_json,
+)
+
+Make = Callable[..., Record]
+WIKIPEDIA, C4 = "ppl/wikipedia/1024", "ppl/c4/1024"
+
+
+@pytest.fixture
+def records(at: Make) -> list[Record]:
+    rate = Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3)
+    return [
+        at("wanda", 0.5, 40.0),
+        at("wanda", 0.5, 42.0, seed=1),
+        at("wanda", 0.5, 44.0, seed=2),
+        at("sparsegpt", 0.5, 36.0),
+        at("magnitude", 0.5, 2000.0, labels=("collapsed",)),
+        at(
+            "flap",
+            0.2,
+            30.0,
+            granularity=("kv-groups", "channels"),
+            speed=Speed(note="measured", prefill=rate, decode=rate),
+        ),
+    ]
+
+
+def names(found: list[Board]) -> list[str]:
+    return [line["method"] for line in lines(found)]
+
+
+def test_dense_leads_and_the_best_follows(records):
+    best = ["dense", "flap", "sparsegpt", "wanda", "magnitude"]
+    assert names(order(boards(records))) == best
+    assert names(order(boards(records), reverse=True)) == ["dense", *best[:0:-1]]
+
+
+@pytest.mark.parametrize(
+    ("by", "expected"),
+    [
+        ("method", ["dense", "flap", "magnitude", "sparsegpt", "wanda"]),
+        ("ppl/c4", ["dense", "flap", "sparsegpt", "wanda", "magnitude"]),
+        ("decode", ["dense", "flap"]),  # only flap has a speed; the others follow
+        ("sparsity", ["dense", "flap"]),
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_sorting(by, expected, reverse, records):
+    found = names(order(boards(records), by, reverse=reverse))
+    if not reverse or by == "decode":  # rows without the value come last either way
+        assert found[: len(expected)] == expected
+    else:
+        assert found[:0:-1][: len(expected) - 1] == expected[1:]
+
+
+def test_the_most_accurate_comes_first(at: Make):
+    right = {"wanda": 0.5, "flap": 0.7, "magnitude": 0.3}
+    runs = [
+        at(method, 0.5, 30.0, values={WIKIPEDIA: 30.0, C4: 30.0, "acc/arc": value})
+        for method, value in right.items()
+    ]
+    assert names(order(boards(runs), "acc")) == ["dense", "flap", "wanda", "magnitude"]
+
+
+def test_an_unknown_order_lists_the_known_ones(records):
+    with pytest.raises(BadInput, match=r"cannot sort by 'colour'; there are method.*ppl/c4/1024"):
+        order(boards(records), "colour")
+
+
+def test_places_are_not_mixed(records, at: Make):
+    model = records[0].model.model_copy(update={"dtype": "bfloat16"})
+    other = at("wanda", 0.5, 1.0, model=model, key="bf16")
+    found = order(boards([*records, other]))
+    assert names(found) == ["dense", "flap", "sparsegpt", "wanda", "magnitude", "dense", "wanda"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Filter(methods=("wanda",)), ["dense", "wanda"]),
+        (Filter(granularities=("channels",)), ["dense", "flap"]),
+        (Filter(low=0.5, high=0.5), ["dense", "sparsegpt", "wanda", "magnitude"]),
+        (Filter(high=0.3), ["dense", "flap"]),
+        (Filter(protocols=("quick",)), []),
+        (Filter(models=("other",)), []),
+    ],
+)
+def test_filters(wanted, expected, records):
+    assert names(wanted(boards(records))) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0.5", (0.5, 0.5)), ("0.2-0.5", (0.2, 0.5))])
+def test_ranges(text, expected):
+    assert share_range(text) == expected
+
+
+@pytest.mark.parametrize("text", ["half", "0.5-0.2", "0.5-2", "-1", ""])
+def test_wrong_ranges_are_refused(text):
+    with pytest.raises(BadInput):
+        share_range(text)
+
+
+def test_csv_holds_every_number(records, at: Make):
+    table = list(csv.DictReader(io.StringIO(to_csv(lines(boards(records))))))
+    wanda = next(line for line in table if line["method"] == "wanda")
+    assert float(wanda[WIKIPEDIA]) == 42
+    assert float(wanda[f"{WIKIPEDIA} deviation"]) == 2
+    assert float(wanda[f"{WIKIPEDIA} dense"]) == 20
+    assert float(wanda[f"{WIKIPEDIA} ratio"]) == pytest.approx(2.1)
+    assert float(wanda["ratio"]) == pytest.approx(2.1)
+    assert wanda["seeds"] == "0 1 2"
+    assert wanda["runs"].split() == [f"wanda-0.5-{seed}-" for seed in range(3)]
+    assert next(line for line in table if line["method"] == "magnitude")["labels"] == "collapsed"
+    assert to_csv([]) == ""
+
+
+def test_json_holds_every_number(records):
+    found = json.loads(to_json(lines(boards(records))))
+    flap = next(line for line in found if line["method"] == "flap")
+    assert flap["values"][C4] == {"mean": 60.0, "deviation": None, "dense": 25.0, "ratio": 2.4}
+    assert (flap["decode"], flap["granularity"]) == (1.2, "kv-groups+channels")
+    assert flap["family"] == "Heads and channels"
+    dense = next(line for line in found if line["method"] == "dense")
+    assert dense.keys() == flap.keys()
+    assert dense["values"][WIKIPEDIA]["mean"] == 20
+    assert (dense["ratio"], dense["runs"]) == (1, ["20261125T110000Z-11111111"])
+
+
+def test_the_board_is_named_by_what_tells_it_apart(records):
+    line = next(lines(boards(records)))
+    first = records[0]
+    assert line["protocol_fingerprint"] == first.protocol.fingerprint
+    assert line["model_sha256"] == first.model.sha256
+    assert (line["dtype"], line["device"]) == ("float32", "CPU")

@@ -1,0 +1,108 @@
+"""The terminal and the site put the same records together alike: same boards, rows and numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from implementations.harness.cli.commands import app
+from implementations.harness.cli.terminal import board_table
+from implementations.harness.results.boards import boards
+from implementations.harness.results.record import Record
+from implementations.harness.results.store import save_record
+from tools.site.atlas import read
+from tools.site.files import made
+from tools.site.pages import leaderboard
+
+METRIC = "ppl/wikipedia/1024"
+ASKED = ("protocol_fingerprint", "model", "dtype", "device", "method", "settings", "seeds")
+TWO_SEEDS = "a-model-of-two-seeds"
+
+
+@pytest.fixture(scope="module")
+def runs(made_up: Callable[..., Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seeds that were measured beside dense values of which one is half the other."""
+    folder = tmp_path_factory.mktemp("runs")
+    plain = made_up()
+    model = plain.model.model_copy(update={"name": TWO_SEEDS, "sha256": "2" * 64})
+    for seed, dense in enumerate((10.0, 20.0)):
+        beside = plain.dense.model_copy(update={"values": {METRIC: dense, "ppl/c4/1024": 25.0}})
+        values = {METRIC: 21.77, "ppl/c4/1024": 50.0}
+        save_record(made_up(seed=seed, model=model, values=values, dense=beside), folder)
+    return folder
+
+
+def terminal(form: str, runs: Path) -> str:
+    done = CliRunner().invoke(app, ["leaderboard", form, "--runs", str(runs)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def table(text: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """The lines of a CSV file by what they are of, dense rows left out."""
+    lines = csv.DictReader(io.StringIO(text))
+    return {tuple(line[n] for n in ASKED): line for line in lines if line["method"] != "dense"}
+
+
+def test_json_csv_and_the_files_of_the_site_hold_the_same_numbers(runs: Path) -> None:
+    here, there = table(terminal("--csv", runs)), table(made(read(runs=runs))["leaderboard.csv"])
+    assert len(here) > 20
+    assert here.keys() == there.keys()
+    for row, line in here.items():
+        shared = {name: there[row][name] for name in line}
+        assert shared == line
+    found = json.loads(terminal("--json", runs))
+    pruned = [line for line in found if line["method"] != "dense"]
+    assert len(pruned) == len(here)
+    for line in pruned:
+        seeds = " ".join(map(str, line["seeds"]))
+        flat = here[(*(line[name] for name in ASKED[:-1]), seeds)]
+        for name, value in line["values"].items():
+            assert float(flat[name]) == value["mean"]
+            assert float(flat[f"{name} ratio"]) == value["ratio"]
+            assert float(flat[f"{name} dense"]) == value["dense"]
+        assert float(flat["ratio"]) == line["ratio"]
+
+
+def test_the_page_shows_the_same_ratios(runs: Path) -> None:
+    found = json.loads(terminal("--json", runs))
+    page = dict(leaderboard.pages(read(runs=runs)))["leaderboard.md"]
+    shown = re.findall(r'data-label="× dense" data-value="([^"]+)"', page)
+    pruned = [line["ratio"] for line in found if line["method"] != "dense"]
+    assert sorted(map(float, shown)) == sorted(pruned)
+
+
+def test_the_numbers_are_those_that_the_rule_gives(runs: Path) -> None:
+    """Worked out from the records alone, without the code that makes boards."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in read(runs=runs).records:
+        if record.method != "dense":
+            groups[record.group].append(record)
+    expected = {
+        frozenset(record.run for record in group): statistics.fmean(
+            record.values[METRIC] / record.dense.values[METRIC] for record in group
+        )
+        for group in groups.values()
+    }
+    lines: list[dict[str, Any]] = json.loads(terminal("--json", runs))
+    pruned = [line for line in lines if line["method"] != "dense"]
+    assert {frozenset(line["runs"]): line["ratio"] for line in pruned} == pytest.approx(expected)
+
+
+def test_two_seeds_beside_different_dense_values(runs: Path) -> None:
+    """1.0885 is the mean over the last dense value; each run has its own."""
+    (_, line) = [x for x in json.loads(terminal("--json", runs)) if x["model"] == TWO_SEEDS]
+    assert line["ratio"] == pytest.approx((2.177 + 1.0885) / 2)
+    (board,) = (board for board in boards(read(runs=runs).records) if board.model == TWO_SEEDS)
+    column = [column for column in board_table(board).columns if column.header == "x dense"]
+    assert list(column[0].cells) == ["1.00", "1.63"]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,26 +17,12 @@ from implementations.harness.prune.method import Method, get
 
 HEADS = {"MHA": 4, "GQA": 2, "MQA": 1}  # KV heads under the four query heads of the tiny models
 
-Clause = Callable[[type[Method], str], None]
-
-GENERAL: tuple[Clause, ...] = (
-    clauses.zero_budget_is_the_identity,
-    clauses.share_is_met,
-    clauses.everything_goes_or_is_refused,
-    clauses.only_the_blocks_linears_change,
-    clauses.same_seed_same_result,
-    clauses.state_is_restored,
-    clauses.half_precision_works,
-    clauses.reloads_with_the_same_logits,
-    clauses.nonsense_is_refused,
-)
-
 
 @dataclass(frozen=True)
 class Case:
     """One clause for one method and one family."""
 
-    clause: Clause
+    clause: clauses.Check
     method: type[Method]
     family: str
 
@@ -52,22 +38,10 @@ class Case:
 
 def cases(method: type[Method]) -> Iterator[Case]:
     """Yield every case that the method's declared capabilities cover."""
-    yield Case(clauses.unsupported_family_is_named, method, "gpt2")
-    for family in CONFIGS:
-        if family in method.capabilities.refuses:
-            yield Case(clauses.refused_family_says_why, method, family)
-            continue
-        for clause in GENERAL:
-            yield Case(clause, method, family)
-        if method.capabilities.calibration != "none":
-            yield Case(clauses.batch_size_does_not_matter, method, family)
-            yield Case(clauses.bad_calibration_is_refused, method, family)
-            yield Case(clauses.state_is_restored_after_an_exception, method, family)
-        if method.capabilities.structured:
-            yield Case(clauses.slicing_equals_masking, method, family)
-        if clauses.takes_patterns(method):
-            yield Case(clauses.patterns_hold_in_every_group, method, family)
-            yield Case(clauses.pattern_must_divide, method, family)
+    for clause in clauses.CLAUSES:
+        if clause.when(method):
+            for family in clause.families(method):
+                yield Case(clause.check, method, family)
 
 
 def support(slug: str) -> dict[str, Any]:

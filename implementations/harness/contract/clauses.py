@@ -1,14 +1,15 @@
 """The clauses of the contract: each checks one promise of a method on one tiny model family.
 
-A clause raises `AssertionError` where the promise is broken. `conformance.py` decides which of them
-cover a method.
+A clause raises `AssertionError` where the promise is broken; it says beside it, in words and as a
+condition, which methods it covers.
 """
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
+from implementations.harness.contract.tiny import CONFIGS, VOCABULARY, random_tokens, tiny_model
 from implementations.harness.data.text import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.checkpoint import save
@@ -33,6 +34,46 @@ NONSENSE: tuple[dict[str, Any], ...] = (
     {"no_such_parameter": 1},
 )
 NO_PATTERNS = ("5:4", "0:4", "x")
+
+Check = Callable[[type[Method], str], None]
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One promise: how it is checked, and what it covers."""
+
+    check: Check
+    covers: str
+    when: Callable[[type[Method]], bool]
+    families: Callable[[type[Method]], Iterable[str]]
+
+
+CLAUSES: list[Clause] = []
+"""All clauses in the order they run."""
+
+
+def served(method: type[Method]) -> list[str]:
+    """List the families that the method does not refuse."""
+    return [family for family in CONFIGS if family not in method.capabilities.refuses]
+
+
+def clause(
+    covers: str = "every method",
+    when: Callable[[type[Method]], bool] = lambda method: True,
+    families: Callable[[type[Method]], Iterable[str]] = served,
+) -> Callable[[Check], Check]:
+    """Make a function a clause that covers, in words and by condition, some of the methods."""
+
+    def register(check: Check) -> Check:
+        CLAUSES.append(Clause(check, covers, when, families))
+        return check
+
+    return register
+
+
+def calibrated(method: type[Method]) -> bool:
+    """Say whether the method reads calibration text."""
+    return method.capabilities.calibration != "none"
 
 
 def takes_patterns(method: type[Method]) -> bool:
@@ -76,6 +117,7 @@ def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
     )
 
 
+@clause()
 def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
     """With nothing to remove, no bit of the model changes."""
     model = tiny_model(family)
@@ -85,6 +127,7 @@ def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
     assert outcome.asked == outcome.achieved == 0
 
 
+@clause()
 def share_is_met(method: type[Method], family: str) -> None:
     """The share asked for is met to the weight; a budget within half of the largest unit."""
     for share in SHARES:
@@ -99,6 +142,7 @@ def share_is_met(method: type[Method], family: str) -> None:
         assert abs(outcome.achieved * dense.all - gone) < 1e-3
 
 
+@clause()
 def everything_goes_or_is_refused(method: type[Method], family: str) -> None:
     """All weights can go; a budget that would empty the model is refused."""
     model = tiny_model(family)
@@ -113,6 +157,7 @@ def everything_goes_or_is_refused(method: type[Method], family: str) -> None:
         assert count_weights(model).nonzero == 0
 
 
+@clause("methods that know N:M patterns", when=takes_patterns)
 def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
     """N:M holds in every group of every row, for 1:4 as well as 2:4."""
     for text in PATTERNS:
@@ -122,6 +167,7 @@ def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
             assert bool((groups.count_nonzero(dim=-1) == pattern.keep).all())
 
 
+@clause("methods that know N:M patterns", when=takes_patterns)
 def pattern_must_divide(method: type[Method], family: str) -> None:
     """A pattern that does not divide a layer is refused by name of block and layer."""
     model = tiny_model(family)
@@ -135,6 +181,7 @@ def pattern_must_divide(method: type[Method], family: str) -> None:
     assert same(before, fingerprint(model))
 
 
+@clause()
 def only_the_blocks_linears_change(method: type[Method], family: str) -> None:
     """Embeddings, norms and head stay bit-identical, tied ones stay tied."""
     model = tiny_model(family)
@@ -150,11 +197,13 @@ def only_the_blocks_linears_change(method: type[Method], family: str) -> None:
     assert tied(model) == tied(dense)
 
 
+@clause()
 def same_seed_same_result(method: type[Method], family: str) -> None:
     """Twice the same is twice the same, to the bit."""
     assert same(fingerprint(pruned(method, family)), fingerprint(pruned(method, family)))
 
 
+@clause("methods that read calibration text", when=calibrated)
 def batch_size_does_not_matter(method: type[Method], family: str) -> None:
     """Batches of 1 and 8 give the same masks, and weights within 1e-4 relative."""
     one, eight = (pruned(method, family, batch_size=size) for size in (1, 8))
@@ -167,6 +216,7 @@ def batch_size_does_not_matter(method: type[Method], family: str) -> None:
             assert relative_error(a.weight, b.weight) <= 1e-4, where
 
 
+@clause("methods that remove whole units", when=lambda method: method.capabilities.structured)
 def slicing_equals_masking(method: type[Method], family: str) -> None:
     """The smaller model computes what the large one does with the removed parts silenced."""
     model = tiny_model(family, blocks=4)
@@ -183,6 +233,7 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
     assert torch.allclose(logits(model), logits(masked), rtol=1e-4, atol=1e-4)
 
 
+@clause()
 def state_is_restored(method: type[Method], family: str) -> None:
     """Hooks, modes, flags, dtypes and devices are as before."""
     for training in (False, True):
@@ -195,6 +246,7 @@ def state_is_restored(method: type[Method], family: str) -> None:
         assert not frozen.requires_grad
 
 
+@clause("methods that read calibration text", when=calibrated)
 def state_is_restored_after_an_exception(method: type[Method], family: str) -> None:
     """The same holds when a pass through the last block is interrupted."""
     model = tiny_model(family)
@@ -216,6 +268,7 @@ def state_is_restored_after_an_exception(method: type[Method], family: str) -> N
     assert state(model) == before
 
 
+@clause()
 def half_precision_works(method: type[Method], family: str) -> None:
     """A bf16 model is pruned in bf16, exactly as much, and still computes."""
     model = tiny_model(family, dtype=torch.bfloat16)
@@ -227,6 +280,7 @@ def half_precision_works(method: type[Method], family: str) -> None:
         assert count_weights(model) == Weights(dense.all, dense.all // 2)
 
 
+@clause()
 def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
     """Saved and reloaded, it gives the same logits and continues a prompt alike, cache or not."""
     model = pruned(method, family)
@@ -240,6 +294,7 @@ def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
     assert all(torch.equal(told[0], other) for other in told[1:])
 
 
+@clause()
 def nonsense_is_refused(method: type[Method], family: str) -> None:
     """Wrong parameters and damaged weights are refused with a message, the model as it was."""
     for settings in NONSENSE:
@@ -255,6 +310,7 @@ def nonsense_is_refused(method: type[Method], family: str) -> None:
         assert same(before, fingerprint(damage))
 
 
+@clause("methods that read calibration text", when=calibrated)
 def bad_calibration_is_refused(method: type[Method], family: str) -> None:
     """No calibration, an empty one, or ids beyond the vocabulary are refused."""
     model = tiny_model(family)
@@ -265,6 +321,7 @@ def bad_calibration_is_refused(method: type[Method], family: str) -> None:
         assert same(before, fingerprint(model))
 
 
+@clause(families=lambda method: ["gpt2"])
 def unsupported_family_is_named(method: type[Method], family: str) -> None:
     """A family without an adapter is named, with the supported ones."""
     config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=8)
@@ -273,6 +330,9 @@ def unsupported_family_is_named(method: type[Method], family: str) -> None:
     assert "llama" in message
 
 
+@clause(
+    "families that a method refuses", families=lambda method: method.capabilities.refuses.keys()
+)
 def refused_family_says_why(method: type[Method], family: str) -> None:
     """A family that the method refuses is refused with the declared reason."""
     model = tiny_model(family)

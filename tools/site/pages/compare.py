@@ -15,6 +15,17 @@ from tools.site.results import Board, Measure
 from tools.site.results import Row as Setting
 from tools.site.words import count, memory, number, percent, record_address, seconds, text_of, venue
 
+FRONT = Front(
+    "compare.md",
+    "Compare",
+    "Pruning methods side by side: what they remove, need and cost, and what they lost here.",
+    menu="Learn / Compare",
+    styles=("css/controls.css", "css/compare.css"),
+    scripts=("js/compare.js",),
+    sources=("catalog/papers", "implementations"),
+    searched=False,
+)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -64,19 +75,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         key=lambda slug: atlas.names[slug].casefold(),
     )
     groups = list(_groups(slugs, atlas))
-    front = Front(
-        "Compare",
-        "Pruning methods side by side: what they remove, need and cost, and what they lost here.",
-        styles=("css/controls.css", "css/compare.css"),
-        scripts=("js/compare.js",),
-        sources=("catalog/papers", "implementations"),
-        searched=False,
-    )
     here = [slug for slug in slugs if slug in atlas.methods]
     text = render(
-        "compare", front, atlas, groups=groups, here=here, packed=packed(slugs, groups, atlas)
+        "compare", FRONT, atlas, groups=groups, here=here, packed=packed(slugs, groups, atlas)
     )
-    yield "compare.md", text
+    yield FRONT.path, text
 
 
 def packed(slugs: list[str], groups: list[Group], atlas: Atlas) -> dict[str, Any]:

@@ -21,6 +21,15 @@ KINDS = {
     "task": "accuracy on a task",
 }
 """What the kinds of value in `TOLERANCES` are called."""
+FRONT = Front(
+    "measure.md",
+    "How we measure",
+    "Protocols, rules and tolerances behind every number, and how to repeat one.",
+    menu="Learn / How we measure",
+    styles=("css/learn.css",),
+    sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
+    toc=True,
+)
 
 
 @dataclass(frozen=True)
@@ -37,19 +46,12 @@ class Machine:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    front = Front(
-        "How we measure",
-        "Protocols, rules and tolerances behind every number, and how to repeat one.",
-        styles=("css/learn.css",),
-        sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
-        toc=True,
-    )
     example = next((record for record in atlas.records if record.method != "dense"), None)
     yield (
-        "measure.md",
+        FRONT.path,
         render(
             "measure",
-            front,
+            FRONT,
             atlas,
             protocols=list(PROTOCOLS.values()),
             runs=Counter(record.protocol.name for record in atlas.records),

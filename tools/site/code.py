@@ -131,7 +131,8 @@ def fields(cls: griffe.Class) -> Iterator[griffe.Attribute]:
         for one in base.members.values()
         if isinstance(one, griffe.Attribute)
         and one.annotation is not None
-        and not {"property"} & one.labels
+        and not one.name.startswith("_")
+        and "property" not in one.labels
         and not _of_class(one)
     }
     yield from found.values()

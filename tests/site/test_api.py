@@ -10,27 +10,29 @@ import pytest
 import implementations.harness
 from implementations.harness.cli.commands import app
 from implementations.harness.contract import cases as conformance
+from implementations.harness.contract.clause import CLAUSES
 from tools.site import code
 from tools.site.atlas import Atlas, read
 from tools.site.code import Doc, exported
-from tools.site.pages import api, paper
+from tools.site.pages import api, contract, harness, paper
 
 
 @pytest.fixture(scope="module")
 def made(repository: Path) -> dict[str, str]:
-    return dict(api.pages(read(repository)))
+    atlas = read(repository)
+    return {path: text for kind in (api, harness, contract) for path, text in kind.pages(atlas)}
 
 
-def test_every_exported_name_is_there_once(made: dict[str, str]) -> None:
-    names = [name.name for module in exported() for name in module.names]
+def test_every_exported_name_is_there_once(made: dict[str, str], repository: Path) -> None:
+    names = [name.name for module in exported(repository) for name in module.names]
     assert sorted(names) == sorted(implementations.harness.__all__)
     for name in names:
         assert made["api/harness.md"].count(f"### {name} {{ #{name} }}") == 1
         assert made["api/index.md"].count(f'href="harness.html#{name}"') == 1
 
 
-def test_signatures_and_words_are_those_of_the_code() -> None:
-    for module in exported():
+def test_signatures_and_words_are_those_of_the_code(repository: Path) -> None:
+    for module in exported(repository):
         for name in module.names:
             there = getattr(implementations.harness, name.name)
             if name.kind == "function":
@@ -43,15 +45,50 @@ def test_signatures_and_words_are_those_of_the_code() -> None:
 
 
 def test_every_clause_of_the_contract_is_there(made: dict[str, str], repository: Path) -> None:
-    clauses = {clause.name: clause for clause in api.clauses(repository)}
-    tested = {case.clause.__name__ for method in methods() for case in conformance.cases(method)}
+    clauses = {clause.name: clause for clause in contract.clauses(repository)}
+    assert {name: clause.covers for name, clause in clauses.items()} == {
+        clause.name: clause.covers for clause in CLAUSES
+    }
+    tested = {case.clause.name for method in methods() for case in conformance.cases(method)}
     assert tested <= set(clauses)
     for clause in clauses.values():
         assert made["api/contract.md"].count(f'id="{clause.name}"') == 1
         assert clause.doc.summary
-        assert clause.covers in api.COVERS.values(), "a condition without words"
-    assert clauses["slicing_equals_masking"].covers == "methods that remove whole units"
+        assert f"### {clause.covers[:1].upper()}{clause.covers[1:]}\n" in made["api/contract.md"]
+    assert clauses["patterns_hold_in_every_group"].covers == "methods that know N:M patterns"
     assert clauses["share_is_met"].covers == "every method"
+
+
+def test_clauses_are_read_from_their_decorators(tmp_path: Path) -> None:
+    folder = tmp_path / code.HARNESS / "contract"
+    folder.mkdir(parents=True)
+    for parent in (folder, folder.parent, folder.parent.parent):
+        (parent / "__init__.py").touch()
+    (folder / "clauses.py").write_text(
+        'raise SystemExit("run")\n'
+        "def clause(covers: str = 'every method', when=None): ...\n"
+        "@clause('methods that do ' 'one thing', when=lambda method: method.one)\n"
+        "def first(method: type[Method], family: str) -> None:\n"
+        '    """One\n    sentence."""\n'
+        "@cache\n"
+        "def helper() -> None: ...\n"
+        "@clause()\n"
+        "def second(method: type[Method], family: str) -> None:\n"
+        '    """Another."""\n'
+    )
+    (folder / "more.py").write_text(
+        "from implementations.harness.contract.clauses import clause, first\n"
+        "@clauses.clause('methods that do more', when=more)\n"
+        "@cache\n"
+        "def third(method: type[Method], family: str) -> None:\n"
+        '    """A third."""\n'
+    )
+    found = contract.clauses(tmp_path)
+    assert [(one.name, one.covers, one.doc.summary) for one in found] == [
+        ("first", "methods that do one thing", "One sentence."),
+        ("second", "every method", "Another."),
+        ("third", "methods that do more", "A third."),
+    ]
 
 
 def methods() -> list[type[implementations.harness.Method]]:
@@ -113,12 +150,29 @@ def test_sources_are_read_and_not_run(tmp_path: Path) -> None:
     ]
     assert f.signature == "f(a, /, b=2, *, c: int | None = None) -> str"
     assert (value.signature, value.doc.summary) == ("Value = Annotated[int, 1]", "A value.")
-    with pytest.raises(KeyError, match="no g"):
+    with pytest.raises(KeyError, match="g"):
         code.module(Path("m.py"), ["g"], tmp_path)
 
 
-def test_a_long_signature_has_a_line_for_each_parameter() -> None:
-    walk = next(name for m in exported() for name in m.names if name.name == "walk")
+def test_parameters_are_the_fields_of_each_method(repository: Path) -> None:
+    for slug, method in read(repository).methods.items():
+        fields = implementations.harness.get(slug).model_fields
+        assert [one.name for one in method.source.parameters] == list(fields)
+        for one, field in zip(method.source.parameters, fields.values(), strict=True):
+            assert one.meaning == " ".join((field.description or "").split())
+            assert one.meaning
+
+
+def test_a_source_is_read_again_once_it_changed(tmp_path: Path) -> None:
+    file = tmp_path / "m.py"
+    for value in ("1", "22"):
+        file.write_text(f"Value = {value}\n")
+        (found,) = code.module(Path("m.py"), ["Value"], tmp_path).names
+        assert found.signature == f"Value = {value}"
+
+
+def test_a_long_signature_has_a_line_for_each_parameter(repository: Path) -> None:
+    walk = next(name for m in exported(repository) for name in m.names if name.name == "walk")
     lines = walk.signature.splitlines()
     assert lines[0] == "walk("
     assert lines[1] == "    model: LanguageModel,"
@@ -126,8 +180,5 @@ def test_a_long_signature_has_a_line_for_each_parameter() -> None:
 
 
 def test_the_pages_stand_in_an_empty_atlas() -> None:
-    assert set(dict(api.pages(Atlas({}, {})))) == {
-        "api/index.md",
-        "api/harness.md",
-        "api/contract.md",
-    }
+    for kind in (api, harness, contract):
+        assert set(dict(kind.pages(Atlas({}, {})))) == {kind.FRONT.path}

@@ -58,6 +58,28 @@ def test_the_code_stands_beside_the_formulas_where_there_is_room(
         assert (code["x"] >= text["x"] + text["width"]) == beside
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_a_row_leads_to_its_line_and_the_line_back(visit: Callable[..., Any], width: int) -> None:
+    seen = visit(width)
+    page = seen.open("papers/flap.html")
+    row = page.get_by_role("link", name="(scores - scores.mean()) / scores.std()").first
+    row.click()
+    line = page.locator("[id^=line-]:target")
+    assert line.inner_text().strip() == "return (scores - scores.mean()) / scores.std()"
+    inside = """element => {
+      const box = element.getBoundingClientRect();
+      const frame = element.closest('code').getBoundingClientRect();
+      return box.top >= Math.max(frame.top, 0) && box.bottom <= Math.min(frame.bottom, innerHeight);
+    }"""
+    assert line.evaluate(inside)
+    if width == 1440:
+        top = row.evaluate("element => element.getBoundingClientRect().top")
+        assert 0 < top < 800, "the row has left the screen"
+    line.get_by_role("link").press("Enter")
+    assert page.locator("[id^=row-]:target").inner_text() == row.inner_text()
+    assert seen.complaints == []
+
+
 def test_a_word_says_what_it_means_under_the_keyboard(visit: Callable[..., Any]) -> None:
     page = visit().open("papers/wanda.html")
     word = page.get_by_role("link", name="weight-activation")

@@ -17,8 +17,9 @@ import pytest
 from implementations.harness.results.record import Record
 from tools.catalog.paper import Paper
 from tools.site.atlas import Atlas, read
+from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made
-from tools.site.pages import contribute, data, discovery, learn, make, news, redirects
+from tools.site.pages import contribute, data, fronts, learn, make, news, redirects
 from tools.site.words import record_path
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -172,12 +173,12 @@ def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
         kind="method", status=words, year=2024,
     )  # fmt: skip
     atlas = Atlas({"magnitude": paper}, {})
-    for kind in (news, learn, discovery):
+    for kind in (news, learn):
         for path, text in kind.pages(atlas):
             if path.endswith(".md"):
                 assert "<script>alert" not in text
                 assert "&lt;script&gt;" in text
-    assert "[x](javascript:y)" not in discovery.llms(atlas)
+    assert "[x](javascript:y)" not in llms(atlas, fronts())
 
 
 def test_a_feed_of_nothing_is_still_a_feed() -> None:
@@ -214,16 +215,21 @@ def test_links_of_llms_txt_resolve(atlas: Atlas) -> None:
         assert link in everything or link.removesuffix(".html") + ".md" in everything, link
     for slug in atlas.papers:
         assert f"(papers/{slug}.html)" in text
+    for front in fronts():
+        assert (
+            f"[{front.title}]({front.path.removesuffix('.md')}.html): {front.description}\n" in text
+        )
 
 
 def test_llms_txt_has_whole_addresses_where_the_site_is_known(atlas: Atlas) -> None:
-    links = re.findall(r"\]\(([^)]+)\)", discovery.llms(replace(atlas, site=SITE)))
+    links = re.findall(r"\]\(([^)]+)\)", llms(replace(atlas, site=SITE), fronts()))
+    assert len(links) > len(fronts())
     assert all(urlsplit(link).netloc for link in links)
 
 
 def test_robots_are_told_of_the_site_map_where_it_has_an_address(atlas: Atlas) -> None:
-    assert "Sitemap" not in discovery.robots(atlas)
-    assert f"Sitemap: {SITE}sitemap.xml" in discovery.robots(replace(atlas, site=SITE))
+    assert "Sitemap" not in robots(atlas)
+    assert f"Sitemap: {SITE}sitemap.xml" in robots(replace(atlas, site=SITE))
 
 
 # Contribute

@@ -22,9 +22,10 @@ from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_record, save_record
 from tools.catalog.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
+from tools.site.code import load
 from tools.site.formulas import set_formulas
+from tools.site.markdown import rebase
 from tools.site.pages import make
-from tools.site.pages.paper import rebase
 from tools.site.words import code, count, number, plain, record_address, record_path
 
 Cells = dict[str, str]
@@ -386,12 +387,41 @@ def test_sources_are_read_without_running_them(tmp_path: Path) -> None:
         '    b: int | None = Field(default=None, description="-")\n'
         "    c: int = Field(3)\n"
     )
-    source = read_source(file)
+    source = read_source(load(tmp_path, "m"))
     assert (source.name, source.about) == ("Mine", "Do `a` and b.")
     assert [(p.name, p.type, p.default, p.meaning) for p in source.parameters] == [
         ("a", "float", "0.5", "Share of something."),
         ("b", "int | None", "None", ""),
         ("c", "int", "3", ""),
+    ]
+
+
+def test_fields_of_a_base_are_parameters_too(tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "base.py").write_text(
+        "class UnitMethod:\n"
+        "    kind: ClassVar[str] = 'unit'\n"
+        "    budget: float = 0.1\n"
+        '    """Of the base."""\n'
+        "    order: str = 'down'\n"
+        '    """An order."""\n'
+        "    @property\n"
+        "    def target(self) -> float: ...\n"
+    )
+    (folder / "mine.py").write_text(
+        "from p.base import UnitMethod\n"
+        "class Mine(UnitMethod):\n"
+        "    budget: float = 0.5\n"
+        '    """Its own."""\n'
+        "    more: int\n"
+    )
+    source = read_source(load(tmp_path, "p").modules["mine"])
+    assert [(p.name, p.default, p.meaning) for p in source.parameters] == [
+        ("budget", "0.5", "Its own."),
+        ("order", "'down'", "An order."),
+        ("more", "", ""),
     ]
 
 
@@ -410,7 +440,8 @@ def test_sources_are_read_without_running_them(tmp_path: Path) -> None:
     ],
 )
 def test_links_of_a_readme_lead_to_pages_of_the_site(readme: str, expected: str) -> None:
-    assert rebase(readme, "sparsegpt", {"wanda": "Wanda", "sparsegpt": "SparseGPT"}) == expected
+    known, folder = {"wanda", "sparsegpt"}, "implementations/sparsegpt"
+    assert rebase(readme, "papers/sparsegpt.md", known, folder=folder) == expected
 
 
 @pytest.mark.parametrize(

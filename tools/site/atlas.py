@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import griffe
 
 from implementations.harness.results.boards import Board, boards, newest
 from implementations.harness.results.record import Record
@@ -18,6 +19,8 @@ from implementations.harness.results.store import load_records, published_folder
 from implementations.harness.results.table import Filter
 from tools.catalog.entries import load_catalog
 from tools.catalog.paper import Paper
+from tools.site.code import Doc, fields, load
+from tools.site.quotes import Quote, quotes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,7 +37,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Source:
-    """What a method's file says of itself, read from its syntax tree."""
+    """What a method's file says of itself."""
 
     name: str
     """The class, which spells the method as its authors do."""
@@ -54,6 +57,11 @@ class Method:
     support: Mapping[str, Any]
     """The contract's `support.json`: by `families`, `attention` and `patterns`; may be empty."""
     records: tuple[Record, ...]
+
+    @cached_property
+    def quotes(self) -> list[Quote]:
+        """The lines of its file that the README explains."""
+        return quotes(self.readme, self.source.code)
 
 
 @dataclass(frozen=True)
@@ -111,10 +119,11 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     records = tuple(newest(load_records(folders)))
     papers = load_catalog(repository / "catalog" / "papers")
     slugs = (p.stem for p in implementations.glob("*/*.py") if p.stem == p.parent.name)
+    code = load(repository)
     return Atlas(
         papers=papers,
         methods={
-            slug: _method(implementations / slug, records)
+            slug: _method(implementations / slug, code.modules[slug].modules[slug], records)
             for slug in sorted(slugs)
             if slug in papers
         },
@@ -125,12 +134,12 @@ def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     )
 
 
-def _method(folder: Path, records: tuple[Record, ...]) -> Method:
+def _method(folder: Path, code: griffe.Module, records: tuple[Record, ...]) -> Method:
     support = folder / "records" / "support.json"
     return Method(
         slug=folder.name,
         readme=read_readme(folder / "README.md"),
-        source=read_source(folder / f"{folder.name}.py"),
+        source=read_source(code),
         support=json.loads(support.read_text(encoding="utf-8")) if support.exists() else {},
         records=tuple(record for record in records if record.method == folder.name),
     )
@@ -143,39 +152,34 @@ def read_readme(path: Path) -> str:
     return text[start.start() :].strip() if start else ""
 
 
-def read_source(path: Path) -> Source:
-    """Describe the class derived from `Method` in a file, without importing it and so torch."""
-    code = path.read_text(encoding="utf-8")
-    for node in ast.parse(code).body:
-        if isinstance(node, ast.ClassDef) and "Method" in map(ast.unparse, node.bases):
-            about = " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
-            return Source(node.name, about, tuple(_parameters(node)), code)
-    return Source(path.stem, "", (), code)
+def read_source(module: griffe.Module) -> Source:
+    """Describe the class of a module that derives from `Method` or another base of that name."""
+    code = "\n".join(module.lines) + "\n"
+    for one in module.classes.values():
+        if any(str(base).endswith("Method") for base in one.bases):
+            return Source(one.name, Doc.of(one.docstring).summary, tuple(_parameters(one)), code)
+    return Source(module.name, "", (), code)
 
 
-def _parameters(node: ast.ClassDef) -> list[Parameter]:
-    """List the annotated fields of a class with the string below each."""
-    return [
-        Parameter(
-            name=ast.unparse(field.target),
-            type=ast.unparse(field.annotation),
+def _parameters(method: griffe.Class) -> Iterator[Parameter]:
+    """Yield the fields of a method, with those of its bases."""
+    for field in fields(method):
+        meaning = Doc.of(field.docstring)
+        yield Parameter(
+            name=field.name,
+            type=str(field.annotation),
             default=_default(field.value),
-            meaning=_string(below),
+            meaning=" ".join((meaning.summary, *meaning.more)),
         )
-        for field, below in zip(node.body, [*node.body[1:], None], strict=True)
-        if isinstance(field, ast.AnnAssign) and "ClassVar" not in ast.unparse(field.annotation)
-    ]
 
 
-def _default(value: ast.expr | None) -> str:
+def _default(value: str | griffe.Expr | None) -> str:
     """Spell a default, also one inside `Field(default=...)`."""
-    if isinstance(value, ast.Call) and ast.unparse(value.func) == "Field":
-        named = {keyword.arg: keyword.value for keyword in value.keywords}
-        value = value.args[0] if value.args else named.get("default")
-    return ast.unparse(value) if value else ""
-
-
-def _string(node: ast.stmt | None) -> str:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return " ".join(str(node.value.value).split())
-    return ""
+    if isinstance(value, griffe.ExprCall) and str(value.function) == "Field":
+        for one in value.arguments:
+            if not isinstance(one, griffe.ExprKeyword):
+                return str(one)
+            if one.name == "default":
+                return str(one.value)
+        return ""
+    return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Source files read as documentation: signatures and docstrings by `ast`, nothing imported."""
+"""Source files read as documentation by griffe: signatures and docstrings, nothing imported."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
-from tools.site.atlas import REPOSITORY
+import griffe
 
 HARNESS = Path("implementations") / "harness"
 WIDTH = 84
 """Characters beyond which a signature has a line for each parameter."""
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,20 @@ class Doc:
     raises: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, text: str | None) -> Doc:
+    def of(cls, docstring: griffe.Docstring | None) -> Doc:
         """Take a docstring apart; an empty one for None."""
-        first, *others = re.split(r"\n\s*\n", (text or "").strip())
-        raises = [part for part in others if part.startswith("Raises:")]
-        more = [part if part.startswith("    ") else _line(part) for part in others]
+        sections = docstring.parse("google", warnings=False) if docstring else []
+        texts = [one for one in sections if isinstance(one, griffe.DocstringSectionText)]
+        raises = [one for one in sections if isinstance(one, griffe.DocstringSectionRaises)]
+        first, *more = [part for one in texts for part in re.split(r"\n\s*\n", one.value)] or [""]
         return cls(
-            _line(first),
-            tuple(kept for kept, part in zip(more, others, strict=True) if part not in raises),
-            tuple(error for part in raises for error in _raises(part)),
+            line(first),
+            tuple(part if part.startswith("    ") else line(part) for part in more),
+            tuple(
+                (str(error.annotation), line(error.description))
+                for one in raises
+                for error in one.value
+            ),
         )
 
 
@@ -68,149 +72,126 @@ class Module:
         return Path(self.path).stem
 
 
-def exported(root: Path = REPOSITORY) -> list[Module]:
+def load(root: Path, name: str = "implementations") -> griffe.Module:
+    """Read a package or a module that lies in a folder, again only after one of its files changed.
+
+    Raises:
+        ModuleNotFoundError: there is none of this name.
+    """
+    files = [*root.glob(f"{name}.py"), *(root / name).rglob("*.py*")]
+    return _load(root, name, tuple(sorted((path, path.stat().st_mtime_ns) for path in files)))
+
+
+@lru_cache(maxsize=4)
+def _load(root: Path, name: str, state: tuple[tuple[Path, int], ...]) -> griffe.Module:
+    loader = griffe.GriffeLoader(search_paths=[root], allow_inspection=False)
+    found = loader.load(name, try_relative_path=False)
+    assert isinstance(found, griffe.Module)
+    return found
+
+
+def exported(root: Path) -> list[Module]:
     """Read every name that the harness exports, by the module that defines it."""
-    stub = ast.parse((root / HARNESS / "__init__.pyi").read_text(encoding="utf-8"))
+    stub = root / HARNESS / "__init__.pyi"
+    listed = griffe.visit("harness", stub, stub.read_text(encoding="utf-8"))
+    names: dict[str, list[str]] = {}
+    for name, path in listed.imports.items():
+        names.setdefault(path.rpartition(".")[0], []).append(name)
     return [
-        module(
-            HARNESS / f"{(node.module or '').replace('.', '/')}.py",
-            [alias.name for alias in node.names],
-            root,
-        )
-        for node in stub.body
-        if isinstance(node, ast.ImportFrom)
+        module(HARNESS.parent / f"{path.replace('.', '/')}.py", found, root)
+        for path, found in names.items()
     ]
 
 
-def module(path: Path, names: list[str], root: Path = REPOSITORY) -> Module:
+def module(path: Path, names: list[str], root: Path) -> Module:
     """Read some names of a file; raises `KeyError` for one that it does not define or import."""
-    found = tuple(_find(name, path, root) for name in names)
-    return Module(path.as_posix(), Doc.of(ast.get_docstring(_tree(root / path))), found)
+    package, *inner = path.with_suffix("").parts
+    found = load(root, package)
+    for part in inner:
+        found = found.modules[part]
+    return Module(path.as_posix(), Doc.of(found.docstring), tuple(_name(found[n]) for n in names))
 
 
-def functions(path: Path, root: Path = REPOSITORY) -> list[Function]:
-    """List the functions of a file, for what only their syntax says."""
-    return [node for node in _tree(root / path).body if isinstance(node, Function)]
+def decorated(module: griffe.Module, decorator: str) -> Iterator[tuple[griffe.Function, str]]:
+    """Yield the functions that carry a decorator, with the string that is its first argument."""
+    own = (one for one in module.members.values() if isinstance(one, griffe.Function))
+    for function in own:
+        for mark in function.decorators:
+            if mark.callable_path.rpartition(".")[2] == decorator:
+                given = mark.value.arguments if isinstance(mark.value, griffe.ExprCall) else []
+                said = [str(one) for one in given if not isinstance(one, griffe.ExprKeyword)]
+                yield function, ast.literal_eval(said[0]) if said else ""
 
 
-def signature(node: Function, name: str = "", bound: bool = False) -> str:
-    """Write how a function is called, on one line if it fits; `bound` leaves out the first."""
-    given = list(_parameters(node.args))[bound:]
-    while given and given[0] == "/":
-        given = given[1:]
-    name = name or node.name
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    line = f"{name}({', '.join(given)}){returns}"
-    if len(line) <= WIDTH:
-        return line
-    return f"{name}(\n" + "".join(f"    {one},\n" for one in given) + f"){returns}"
+def fields(cls: griffe.Class) -> Iterator[griffe.Attribute]:
+    """Yield the annotated fields of a class and of those it derives from, as a model has them."""
+    found = {
+        one.name: one
+        for base in (*reversed(cls.mro()), cls)
+        for one in base.members.values()
+        if isinstance(one, griffe.Attribute)
+        and one.annotation is not None
+        and not one.name.startswith("_")
+        and "property" not in one.labels
+        and not _of_class(one)
+    }
+    yield from found.values()
 
 
-@cache
-def _read(path: Path, changed: int) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _tree(path: Path) -> ast.Module:
-    return _read(path, path.stat().st_mtime_ns)
-
-
-def _find(name: str, path: Path, root: Path) -> Name:
-    """Return a name where it is defined, following imports from one file to the next."""
-    tree = _tree(root / path)
-    defined = dict(_defined(tree.body))
-    if name in defined:
-        return defined[name]
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-            return _find(name, Path(*(node.module or "").split(".")).with_suffix(".py"), root)
-    raise KeyError(f"{path} has no {name}")
-
-
-def _defined(body: list[ast.stmt]) -> Iterator[tuple[str, Name]]:
-    for node, below in zip(body, [*body[1:], None], strict=True):
-        if isinstance(node, ast.ClassDef):
-            yield node.name, _class(node)
-        elif isinstance(node, Function):
-            yield node.name, Name(node.name, "function", signature(node), _doc(node))
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            yield name, Name(name, "value", ast.unparse(node), Doc.of(_string(below)))
-
-
-def _class(node: ast.ClassDef) -> Name:
-    made = next((f for f in node.body if isinstance(f, Function) and f.name == "__init__"), None)
-    bases = ", ".join(map(ast.unparse, node.bases))
-    how = f"({bases})" if bases else ""
-    call = signature(made, node.name, bound=True).replace(" -> None", "") if made else ""
-    return Name(
-        node.name,
-        "class",
-        f"class {call}" if call else f"class {node.name}{how}",
-        _doc(node),
-        tuple(_members(node)),
-    )
-
-
-def _members(node: ast.ClassDef) -> Iterator[Name]:
-    """Yield the documented public fields, properties and methods of a class."""
-    for part, below in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(part, ast.AnnAssign):
-            name, text = ast.unparse(part.target), _string(below)
-            if not name.startswith("_") and (text or part.simple):
-                yield Name(name, "field", ast.unparse(part), Doc.of(text))
-        elif isinstance(part, Function) and not part.name.startswith("_"):
-            marks = {ast.unparse(mark) for mark in part.decorator_list}
-            if marks & {"property", "cached_property"}:
-                returns = ast.unparse(part.returns) if part.returns else ""
-                yield Name(part.name, "property", f"{part.name}: {returns}", _doc(part))
-            else:
-                bound = "staticmethod" not in marks
-                yield Name(part.name, "function", signature(part, bound=bound), _doc(part))
-
-
-def _parameters(given: ast.arguments) -> Iterator[str]:
-    """Yield each parameter as it is written."""
-    plain = [*given.posonlyargs, *given.args]
-    defaults = [None] * (len(plain) - len(given.defaults)) + list(given.defaults)
-    for index, (one, default) in enumerate(zip(plain, defaults, strict=True), 1):
-        yield _parameter(one, default)
-        if index == len(given.posonlyargs):
-            yield "/"
-    if given.vararg:
-        yield f"*{ast.unparse(given.vararg)}"
-    elif given.kwonlyargs:
-        yield "*"
-    for one, default in zip(given.kwonlyargs, given.kw_defaults, strict=True):
-        yield _parameter(one, default)
-    if given.kwarg:
-        yield f"**{ast.unparse(given.kwarg)}"
-
-
-def _parameter(one: ast.arg, default: ast.expr | None) -> str:
-    text = ast.unparse(one)
-    if default is None:
-        return text
-    return (
-        f"{text} = {ast.unparse(default)}" if one.annotation else f"{text}={ast.unparse(default)}"
-    )
-
-
-def _doc(node: ast.ClassDef | Function) -> Doc:
-    return Doc.of(ast.get_docstring(node))
-
-
-def _string(node: ast.stmt | None) -> str | None:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return str(node.value.value)
-    return None
-
-
-def _raises(part: str) -> Iterator[tuple[str, str]]:
-    """Yield each error of a `Raises:` section with when it comes."""
-    for found in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", part, re.MULTILINE):
-        yield found[1], _line(found[2])
-
-
-def _line(text: str) -> str:
+def line(text: str) -> str:
+    """Write text on one line."""
     return " ".join(text.split())
+
+
+def _of_class(one: griffe.Attribute) -> bool:
+    """Say whether an attribute belongs to the class alone, as a `ClassVar` does."""
+    return one.labels == {"class-attribute"}
+
+
+def _name(found: griffe.Object | griffe.Alias) -> Name:
+    """Describe a name, where it is defined."""
+    one = found.final_target if isinstance(found, griffe.Alias) else found
+    doc = Doc.of(one.docstring)
+    if isinstance(one, griffe.Class):
+        return Name(one.name, "class", _class(one), doc, tuple(_members(one)))
+    if isinstance(one, griffe.Function):
+        return Name(one.name, "function", _signature(one), doc)
+    assert isinstance(one, griffe.Attribute)
+    if one.annotation is None:
+        return Name(one.name, "value", f"{one.name} = {one.value}", doc)
+    kind = "property" if "property" in one.labels else "field"
+    type_ = f"ClassVar[{one.annotation}]" if _of_class(one) else str(one.annotation)
+    value = f" = {one.value}" if one.value is not None else ""
+    return Name(one.name, kind, f"{one.name}: {type_}{value}", doc)
+
+
+def _class(one: griffe.Class) -> str:
+    """Write how an instance is made, or what the class derives from where that says it."""
+    made = one.members.get("__init__")
+    if isinstance(made, griffe.Function) and not ("dataclass" in one.labels and one.bases):
+        return f"class {_signature(made, one.name).removesuffix(' -> None')}"
+    return f"class {one.name}" + f"({', '.join(map(str, one.bases))})" * bool(one.bases)
+
+
+def _members(one: griffe.Class) -> Iterator[Name]:
+    """Yield the public fields, properties and methods of a class."""
+    for member in one.members.values():
+        typed = isinstance(member, griffe.Attribute) and member.annotation is not None
+        if (typed or isinstance(member, griffe.Function)) and not member.name.startswith("_"):
+            yield _name(member)
+
+
+def _signature(function: griffe.Function, name: str = "") -> str:
+    """Write how a function is called, on one line if it fits."""
+    name = name or function.name
+    whole = function.signature(name=name)
+    if len(whole) <= WIDTH:
+        return whole
+    given = function.signature(name=name, return_type=False)
+    returns = whole.removeprefix(given)
+    given = given[len(name) + 1 : -1]
+    depths = accumulate((c in "([{") - (c in ")]}") for c in given)
+    lines = "".join(
+        ",\n   " if c == "," and not depth else c for c, depth in zip(given, depths, strict=True)
+    )
+    return f"{name}(\n    {lines},\n){returns}"

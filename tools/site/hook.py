@@ -14,7 +14,8 @@ from tools.site.access import focusable_code, named_search
 from tools.site.atlas import read
 from tools.site.formulas import set_formulas
 from tools.site.generated import generated
-from tools.site.pages import make
+from tools.site.menu import menu
+from tools.site.pages import fronts, make
 from tools.site.policy import protect
 
 
@@ -28,6 +29,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         raise PluginError(f"the site cannot be made:\n{error}") from error
     for file in generated(config, make(atlas)):
         files.append(file)
+    config.nav = menu(fronts())
     return files
 
 

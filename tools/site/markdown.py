@@ -11,21 +11,24 @@ LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
 CODE = re.compile(r"(^[ ]*```.*?^[ ]*```|(?<!\[)`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
 
-def rebase(text: str, page: str, known: Container[str], repository: str = "") -> str:
-    """Point relative links of a file at the root of the repository to where they lead from a page.
+def rebase(
+    text: str, page: str, known: Container[str], repository: str = "", folder: str = ""
+) -> str:
+    """Point relative links of a file in a folder of the repository to where they lead from a page.
 
-    The folder and the entry of a `known` paper become its page; any other file becomes its address
-    in the repository, or its words alone where that is not known. Code is left as it is.
+    The folder and the entry of a `known` paper become its page; any other file, and what is shown
+    on this page, becomes its address in the repository, or its words alone where that is not
+    known. Code is left as it is.
     """
 
     def replace(link: re.Match[str]) -> str:
         words, target = link.groups()
         if urlsplit(target).scheme or target.startswith("#"):
             return link[0]
-        path = posixpath.normpath(target)
+        path = posixpath.normpath(posixpath.join(folder, target))
         paper = re.match(r"implementations/([a-z][a-z0-9]*)(/|$)|catalog/papers/(\w+)\.yaml$", path)
         slug = paper and (paper[1] or paper[3])
-        if slug in known:
+        if slug in known and page != f"papers/{slug}.md":
             there = posixpath.relpath(f"papers/{slug}.md", posixpath.dirname(page) or ".")
             return f"[{words}]({there})"
         return f"[{words}]({repository}/blob/main/{path})" if repository else str(words)

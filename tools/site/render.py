@@ -27,10 +27,17 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "templates" / "pages"
 
 @dataclass(frozen=True)
 class Front:
-    """What stands above a page: its title, what it needs, where its sources lie."""
+    """All that is said about a page: where it stands, what it is called, what it needs.
 
+    The menu, the site map and `llms.txt` are made from it.
+    """
+
+    path: str
+    """Below the docs folder, such as `api/data.md`."""
     title: str
     description: str = ""
+    menu: str = ""
+    """Its place in the menu, such as `Learn / API / Data`; empty for a page that has none."""
     styles: tuple[str, ...] = ()
     """Style sheets of this page alone, below `docs/assets`."""
     scripts: tuple[str, ...] = ()
@@ -38,6 +45,7 @@ class Front:
     sources: tuple[str, ...] = ()
     """Files of the repository that say what the page says."""
     toc: bool = False
+    """Whether the contents of the page stand beside it."""
     searched: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,52 +1,50 @@
-"""The pages of the site, a module for each kind; a module's `pages` yields paths and texts."""
+"""The pages of the site, a module for each kind; a module's `pages` yields paths and texts.
+
+A new page is a module with a `FRONT`, which says what it is called and where it stands, and its
+name in `MENU`.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from tools.site.atlas import Atlas
-from tools.site.pages import (
-    api,
-    catalog,
-    choose,
-    compare,
-    contribute,
-    data,
-    discovery,
-    home,
-    leaderboard,
-    learn,
-    lineage,
-    measure,
-    news,
-    paper,
-    records,
-    redirects,
-)
+from tools.site.discovery import llms, robots
+from tools.site.render import Front
 
-KINDS = (
-    home,
-    catalog,
-    choose,
-    compare,
-    paper,
-    leaderboard,
-    records,
-    lineage,
-    data,
-    api,
-    contribute,
-    discovery,
-    learn,
-    measure,
-    news,
-    redirects,
+# In the order of the menu.
+MENU = (
+    "home",
+    "catalog",
+    "leaderboard",
+    "choose",
+    "learn",
+    "lineage",
+    "compare",
+    "measure",
+    "api",
+    "harness",
+    "contract",
+    "data",
+    "news",
+    "contribute",
 )
+OTHERS = ("paper", "records", "redirects")
+KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
+
+
+def fronts() -> list[Front]:
+    """List what is said about the pages of the menu, in its order."""
+    return [KINDS[name].FRONT for name in MENU]
 
 
 def make(atlas: Atlas) -> dict[str, str]:
     """Make every page and data file: contents by path below the docs folder."""
-    return {path: text for kind in KINDS for path, text in kind.pages(atlas)}
+    made = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
+    made |= {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}
+    data = KINDS["data"]
+    return made | {data.FRONT.path: data.page(atlas, made)}
 
 
 def write(atlas: Atlas, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from implementations.harness.results.metric import PERPLEXITY
@@ -20,6 +20,16 @@ SHARES = ("20 %", "50 %")
 STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
 """Where the ranges of losses end."""
 UNMEASURED = "not measured"
+FRONT = Front(
+    "catalog.md",
+    "Catalog",
+    "Papers on pruning large language models: filter, sort, share.",
+    menu="Catalog",
+    styles=("css/controls.css", "css/catalog.css"),
+    scripts=("js/catalog.js",),
+    sources=("catalog/papers", "catalog/vocabulary"),
+    searched=False,
+)
 
 
 @dataclass(frozen=True)
@@ -58,19 +68,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the catalog."""
     lines = list(_lines(atlas))
     found = list(_facets(lines))
-    front = Front(
-        "Catalog",
-        f"{len(lines)} papers on pruning large language models: filter, sort, share.",
-        styles=("css/controls.css", "css/catalog.css"),
-        scripts=("js/catalog.js",),
-        sources=("catalog/papers", "catalog/vocabulary"),
-        searched=False,
-    )
     yield (
-        "catalog.md",
+        FRONT.path,
         render(
             "catalog",
-            front,
+            replace(FRONT, description=f"{len(lines)} {FRONT.description.lower()}"),
             atlas,
             lines=lines,
             facets=found,

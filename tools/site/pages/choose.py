@@ -43,6 +43,16 @@ COMMON = (
 
 Reason = Callable[["Candidate"], str]
 """Says why a method is ruled out; nothing where it is not."""
+FRONT = Front(
+    "choose.md",
+    "Choose a method",
+    "A few questions, and the pruning methods that remain, each exclusion with its reason.",
+    menu="Choose",
+    styles=("css/controls.css", "css/choose.css"),
+    scripts=("js/choose.js",),
+    sources=("catalog/papers", "catalog/vocabulary", "implementations"),
+    searched=False,
+)
 
 
 @dataclass(frozen=True)
@@ -118,17 +128,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     measured = [share for share in AMOUNTS if board and share in shares(board)]
     found = candidates(atlas, measured)
     asked = questions(found, measured)
-    front = Front(
-        "Choose a method",
-        "A few questions, and the pruning methods that remain, each exclusion with its reason.",
-        styles=("css/controls.css", "css/choose.css"),
-        scripts=("js/choose.js",),
-        sources=("catalog/papers", "catalog/vocabulary", "implementations"),
-        searched=False,
-    )
     text = render(
         "choose",
-        front,
+        FRONT,
         atlas,
         candidates=found,
         questions=asked,
@@ -138,7 +140,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         code_of=code,
         rules=rules(asked, found),
     )
-    yield "choose.md", text
+    yield FRONT.path, text
 
 
 def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:

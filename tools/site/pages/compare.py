@@ -16,6 +16,17 @@ from tools.site.pages.paper import FACETS, facets
 from tools.site.render import Front, render, safe_address
 from tools.site.words import count, memory, number, percent, record_address, seconds, venue
 
+FRONT = Front(
+    "compare.md",
+    "Compare",
+    "Pruning methods side by side: what they remove, need and cost, and what they lost here.",
+    menu="Learn / Compare",
+    styles=("css/controls.css", "css/compare.css"),
+    scripts=("js/compare.js",),
+    sources=("catalog/papers", "implementations"),
+    searched=False,
+)
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -65,19 +76,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         key=lambda slug: atlas.names[slug].casefold(),
     )
     groups = list(_groups(slugs, atlas))
-    front = Front(
-        "Compare",
-        "Pruning methods side by side: what they remove, need and cost, and what they lost here.",
-        styles=("css/controls.css", "css/compare.css"),
-        scripts=("js/compare.js",),
-        sources=("catalog/papers", "implementations"),
-        searched=False,
-    )
     here = [slug for slug in slugs if slug in atlas.methods]
     text = render(
-        "compare", front, atlas, groups=groups, here=here, packed=packed(slugs, groups, atlas)
+        "compare", FRONT, atlas, groups=groups, here=here, packed=packed(slugs, groups, atlas)
     )
-    yield "compare.md", text
+    yield FRONT.path, text
 
 
 def packed(slugs: list[str], groups: list[Group], atlas: Atlas) -> dict[str, Any]:

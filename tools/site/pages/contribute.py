@@ -9,6 +9,15 @@ from tools.site.markdown import indent, rebase
 from tools.site.render import Front, render
 
 FILE = "CONTRIBUTING.md"
+FRONT = Front(
+    "contribute.md",
+    "Contribute",
+    "How to add a paper or a method, and how to correct a fact or a number.",
+    menu="Contribute",
+    styles=("css/learn.css",),
+    sources=(FILE,),
+    toc=True,
+)
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
@@ -16,14 +25,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     path = atlas.root / FILE
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     _, _, body = text.partition("\n## ")
-    front = Front(
-        "Contribute",
-        "How to add a paper or a method, and how to correct a fact or a number.",
-        styles=("css/learn.css",),
-        sources=(FILE,),
-        toc=True,
-    )
     body = indent(
         rebase(f"## {body}" if body else "", "contribute.md", atlas.papers, atlas.repository)
     )
-    yield "contribute.md", render("contribute", front, atlas, body=body)
+    yield FRONT.path, render("contribute", FRONT, atlas, body=body)

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tools.site.atlas import Atlas
 from tools.site.files import FILES, made
-from tools.site.pages import discovery, news
 from tools.site.render import Front, render
 from tools.site.words import record_path
 
+FRONT = Front(
+    "api/data.md",
+    "Data",
+    "Catalog, records and leaderboard as files to use elsewhere.",
+    menu="Learn / API / Data",
+    styles=("css/learn.css", "css/api.css"),
+    sources=("catalog/papers", "implementations"),
+)
+
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield every record under its address, the files for others, and the list of them."""
-    records = {record_path(record): record.to_json() for record in atlas.records}
-    files = made(atlas)
-    yield from records.items()
-    yield from files.items()
-    front = Front(
-        "Data",
-        "Catalog, records and leaderboard as files to use elsewhere.",
-        styles=("css/learn.css", "css/api.css"),
-        sources=("catalog/papers", "implementations"),
-    )
-    files |= {"feed.xml": news.feed(atlas), "llms.txt": discovery.llms(atlas)}
-    rows = [(name, about, size(files[name])) for name, about in FILES.items()]
-    yield "api/data.md", render("data", front, atlas, files=rows, total=size(*records.values()))
+    """Yield every record under its address, and the files for others."""
+    yield from ((record_path(record), record.to_json()) for record in atlas.records)
+    yield from made(atlas).items()
+
+
+def page(atlas: Atlas, everything: Mapping[str, str]) -> str:
+    """List the files among everything that was made, each with its size."""
+    rows = [(name, about, size(everything[name])) for name, about in FILES.items()]
+    records = [everything[record_path(record)] for record in atlas.records]
+    return render("data", FRONT, atlas, files=rows, total=size(*records))
 
 
 def size(*texts: str) -> str:

@@ -11,20 +11,23 @@ from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.chart import drawn
 from tools.site.render import Front, render
 
+FRONT = Front(
+    "index.md",
+    "Pruning Atlas",
+    "Papers on pruning large language models, each method implemented, tested and measured.",
+    menu="Home",
+    sources=("CITATION.cff", "implementations"),
+)
+
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
     latest = sorted(atlas.papers, key=lambda slug: (atlas.papers[slug].added, slug), reverse=True)
-    front = Front(
-        "Pruning Atlas",
-        "Papers on pruning large language models, each method implemented, tested and measured.",
-        sources=("CITATION.cff", "implementations"),
-    )
     citation = cite(atlas.repository)
     board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (
-        "index.md",
-        render("index", front, atlas, board=board, latest=latest[:6], citation=citation),
+        FRONT.path,
+        render("index", FRONT, atlas, board=board, latest=latest[:6], citation=citation),
     )
 
 

@@ -13,6 +13,16 @@ from tools.site.atlas import Atlas
 from tools.site.chart import AGAINST, Drawn, drawn, points, specification
 from tools.site.render import Front, render
 
+FRONT = Front(
+    "leaderboard.md",
+    "Leaderboard",
+    "Pruning methods measured on one harness, dense model beside.",
+    menu="Leaderboard",
+    styles=("css/controls.css", "css/leaderboard.css"),
+    scripts=("js/leaderboard.js",),
+    sources=("implementations",),
+)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -28,23 +38,16 @@ class Shown:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the leaderboard, and Vega for its charts where there is something to draw."""
-    front = Front(
-        "Leaderboard",
-        "Pruning methods measured on one harness, dense model beside.",
-        styles=("css/controls.css", "css/leaderboard.css"),
-        scripts=("js/leaderboard.js",),
-        sources=("implementations",),
-    )
     boards = list(_shown(atlas))
     charts = {
         "charts": {against.name: specification(against) for against in AGAINST},
         "boards": {board.id: board.points for board in boards},
     }
     yield (
-        "leaderboard.md",
+        FRONT.path,
         render(
             "leaderboard",
-            front,
+            FRONT,
             atlas,
             boards=boards,
             protocols=list(dict.fromkeys(board.drawn.board.protocol for board in boards)),

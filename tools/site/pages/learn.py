@@ -20,6 +20,15 @@ QUERIES = {"venues": "venue", "kind": "kind", **{name: name for name in Taxonomy
 
 WITHIN = 2
 """Largest ratio to dense at which a gain in speed is worth telling."""
+FRONT = Front(
+    "learn.md",
+    "Learn",
+    "Pruning of large language models from the ground up, with pictures of real runs.",
+    menu="Learn / Basics",
+    styles=("css/learn.css",),
+    sources=("docs/templates/pages/learn.md", "catalog/vocabulary", "tools/site/reading.py"),
+    toc=True,
+)
 
 
 @dataclass(frozen=True)
@@ -44,19 +53,12 @@ class Entry:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    front = Front(
-        "Learn",
-        "Pruning of large language models from the ground up, with pictures of real runs.",
-        styles=("css/learn.css",),
-        sources=("docs/templates/pages/learn.md", "catalog/vocabulary", "tools/site/reading.py"),
-        toc=True,
-    )
     words = glossary(atlas)
     yield (
-        "learn.md",
+        FRONT.path,
         render(
             "learn",
-            front,
+            FRONT,
             atlas,
             words=words,
             word={entry.anchor: entry for entries in words.values() for entry in entries},

@@ -10,23 +10,26 @@ from tools.site.lineage import Graph, Node
 from tools.site.pages.paper import INVERSE, RELATIONS
 from tools.site.render import Front, render
 
+FRONT = Front(
+    "lineage.md",
+    "Lineage",
+    "What builds on what among the papers on pruning language models, over time.",
+    menu="Learn / Lineage",
+    styles=("css/controls.css", "css/lineage.css"),
+    scripts=("js/lineage.js",),
+    sources=("catalog/papers",),
+)
+
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the lineage."""
     found = lineage.graph(atlas)
-    front = Front(
-        "Lineage",
-        "What builds on what among the papers on pruning language models, over time.",
-        styles=("css/controls.css", "css/lineage.css"),
-        scripts=("js/lineage.js",),
-        sources=("catalog/papers",),
-    )
     nodes = {node.id: node for node in found.nodes}
     yield (
-        "lineage.md",
+        FRONT.path,
         render(
             "lineage",
-            front,
+            FRONT,
             atlas,
             drawing=lineage.draw(found),
             nodes=nodes,

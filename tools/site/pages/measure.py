@@ -16,6 +16,15 @@ from tools.site.code import HARNESS, Name
 from tools.site.render import Front, render
 
 RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
+FRONT = Front(
+    "measure.md",
+    "How we measure",
+    "Protocols, rules and tolerances behind every number, and how to repeat one.",
+    menu="Learn / How we measure",
+    styles=("css/learn.css",),
+    sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
+    toc=True,
+)
 
 
 @dataclass(frozen=True)
@@ -32,19 +41,12 @@ class Machine:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    front = Front(
-        "How we measure",
-        "Protocols, rules and tolerances behind every number, and how to repeat one.",
-        styles=("css/learn.css",),
-        sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
-        toc=True,
-    )
     example = next((record for record in atlas.records if record.method != "dense"), None)
     yield (
-        "measure.md",
+        FRONT.path,
         render(
             "measure",
-            front,
+            FRONT,
             atlas,
             protocols=list(PROTOCOLS.values()),
             runs=Counter(record.protocol.name for record in atlas.records),

@@ -15,21 +15,23 @@ ATOM = "http://www.w3.org/2005/Atom"
 MOST = 50
 """Entries in the feed; the page has all."""
 TITLE = "Pruning Atlas: papers added"
+FRONT = Front(
+    "news.md",
+    "News",
+    "Papers by the day they were added to the atlas.",
+    menu="Learn / News",
+    styles=("css/learn.css",),
+    sources=("catalog/papers",),
+    searched=False,
+)
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page and the feed."""
-    front = Front(
-        "News",
-        "Papers by the day they were added to the atlas.",
-        styles=("css/learn.css",),
-        sources=("catalog/papers",),
-        searched=False,
-    )
     days = [
         (day, list(slugs)) for day, slugs in groupby(latest(atlas), lambda s: atlas.papers[s].added)
     ]
-    yield "news.md", render("news", front, atlas, days=days, said=said)
+    yield FRONT.path, render("news", FRONT, atlas, days=days, said=said)
     yield "feed.xml", feed(atlas)
 
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from urllib.parse import urlsplit
 
+from implementations.harness.errors import BadInput
 from tools.catalog.bibtex import bibtex
 from tools.catalog.paper import Outside, Paper
 from tools.catalog.vocabulary import Term, vocabulary
 from tools.site import claims
-from tools.site.atlas import Atlas
+from tools.site.atlas import Atlas, Method
+from tools.site.markdown import rebase
+from tools.site.quotes import linked, listing
 from tools.site.render import Front, render
 
 FACETS = (
@@ -49,7 +49,15 @@ class Relative:
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield one page for each paper."""
+    """Yield one page for each paper; raises `BadInput` for a README that quotes what is gone."""
+    lost = [
+        f"implementations/{slug}/README.md, In the code: {slug}.py has no line `{quote.text}`"
+        for slug, method in atlas.methods.items()
+        for quote in method.quotes
+        if quote.line is None
+    ]
+    if lost:
+        raise BadInput("\n".join(lost))
     kin = Kin(atlas)
     for slug, paper in atlas.papers.items():
         yield f"papers/{slug}.md", _page(slug, paper, atlas, kin)
@@ -62,6 +70,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         sources += [f"implementations/{slug}/README.md", f"implementations/{slug}/{slug}.py"]
     name = atlas.names[slug]
     front = Front(
+        f"papers/{slug}.md",
         name if name in paper.title else f"{name}: {paper.title}",
         paper.summary,
         sources=tuple(sources),
@@ -76,7 +85,8 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         paper=paper,
         method=method,
         name=name,
-        readme=rebase(method.readme, slug, atlas.methods) if method else "",
+        readme=readme(method, atlas) if method else "",
+        listing=listing(method.source.code, method.quotes) if method else "",
         facets=list(facets(paper)),
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
@@ -85,6 +95,15 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         alike=kin.alike(slug),
         bibtex=bibtex(slug, paper),
     )
+
+
+def readme(method: Method, atlas: Atlas) -> str:
+    """Return a method's README for its page: links lead on, rows of its code to their lines."""
+    folder = f"implementations/{method.slug}"
+    text = rebase(
+        method.readme, f"papers/{method.slug}.md", atlas.methods, atlas.repository, folder
+    )
+    return linked(text, method.quotes)
 
 
 def facets(paper: Paper) -> Iterator[tuple[str, list[tuple[str, Term]]]]:
@@ -135,23 +154,3 @@ class Kin:
 
 def _words(paper: Paper) -> frozenset[tuple[str, str]]:
     return frozenset((field, term.word) for _, words in facets(paper) for field, term in words)
-
-
-def rebase(readme: str, slug: str, known: Mapping[str, object]) -> str:
-    """Point a README's relative links to pages of the site, or leave only their words.
-
-    A link to another method's folder becomes one to its page; other files of the repository have
-    no address here. Code is left alone.
-    """
-
-    def replace(link: re.Match[str]) -> str:
-        words_, target = link.groups()
-        if urlsplit(target).scheme or target.startswith("#"):
-            return link[0]
-        path = posixpath.normpath(posixpath.join("implementations", slug, target)).split("/")
-        other = path[1] if path[0] == "implementations" and len(path) > 1 else slug
-        return f"[{words_}]({other}.md)" if other in known and other != slug else words_
-
-    links = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
-    parts = re.split(r"(^```.*?^```|(?<!\[)`[^`\n]+`)", readme, flags=re.DOTALL | re.MULTILINE)
-    return "".join(p if i % 2 else links.sub(replace, p) for i, p in enumerate(parts))

@@ -28,6 +28,7 @@ def _page(method: str, records: list[Record], atlas: Atlas) -> str:
     owner = "harness" if method == "dense" else method
     name = "the dense models" if method == "dense" else atlas.names.get(method, method)
     front = Front(
+        f"records/{method}.md",
         f"Records of {name}",
         f"Every run of {name}: values beside the dense ones, protocol, versions, command.",
         styles=("css/records.css",),

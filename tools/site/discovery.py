@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from tools.site.atlas import Atlas
 from tools.site.files import FILES
-from tools.site.render import seen
+from tools.site.render import Front, seen
 
 ABOUT = (
     "Papers on pruning large language models: every fact with its source, methods implemented in "
     "one file each, every implementation measured on one harness with the dense model beside."
 )
-GUIDES = {
-    "catalog.html": ("Catalog", "all papers in one table, by taxonomy, venue, year and code"),
-    "leaderboard.html": ("Leaderboard", "every measurement, by protocol, model and device"),
-    "learn.html": ("Learn", "pruning from the ground up, reading order, glossary"),
-    "measure.html": ("How we measure", "protocols, rules, tolerances, how to repeat a number"),
-    "api/index.html": ("API", "the harness and the contract of a method"),
-    "contribute.html": ("Contribute", "how to add a paper or a method"),
-}
 
 
-def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield both files."""
-    yield "llms.txt", llms(atlas)
-    yield "robots.txt", robots(atlas)
-
-
-def llms(atlas: Atlas) -> str:
-    """List what there is in Markdown: guides, data, methods with code, other papers."""
-    guides = [_item(atlas, path, *text) for path, text in GUIDES.items()]
+def llms(atlas: Atlas, menu: Iterable[Front]) -> str:
+    """List what there is in Markdown: pages of the menu, data, methods with code, other papers."""
+    guides = [
+        _item(atlas, front.path.removesuffix(".md") + ".html", front.title, front.description)
+        for front in menu
+    ]
     data = [_item(atlas, path, path, about) for path, about in FILES.items()]
     implemented = [_paper(atlas, slug) for slug in atlas.papers if slug in atlas.methods]
     others = [_paper(atlas, slug) for slug in atlas.papers if slug not in atlas.methods]

@@ -1,0 +1,124 @@
+"""Rows of "In the code": each finds its line, and leads there and back."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from implementations.harness.errors import BadInput
+from tools.site.atlas import Atlas, Method, Source, read
+from tools.site.pages import paper
+from tools.site.quotes import linked, listing, quotes
+
+METHODS = read().methods
+
+CODE = """\
+'''total = a + b, in a docstring.'''
+
+# total = a + b
+subtotal = a + b
+total = a + b
+answer = solve(
+    first,
+    choose(total, "a  b"),
+)
+for x in total:  # one by one
+    x.fill_(0), x.fill_(1)
+"""
+
+
+def readme(*rows: str) -> str:
+    lines = [f"| `{row}` | words |" for row in rows]
+    return "\n".join(["## In the code", "", "| line | computes |", "| --- | --- |", *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("row", "line"),
+    [
+        ("total = a + b", 5),
+        ("total=a+b", 5),
+        ("answer = solve(first, choose(total, ...))", 6),
+        ("answer = ...", 6),
+        ("choose(total, 'a  b')", None),
+        ('choose(total, "a b")', 8),
+        ("fill_(0)", 11),
+        ("fill_(...)", 11),
+        ("for x in total:", 10),
+        ("one by one", None),
+        ("in a docstring", None),
+        ("tal = a + b", None),
+        ("total = a", 4 + 1),
+        ("total = a + bb", None),
+        ("subtotal = ... total = a + b", None),
+    ],
+)
+def test_a_row_finds_the_first_statement_that_holds_it(row: str, line: int | None) -> None:
+    (found,) = quotes(readme(row), CODE)
+    assert (found.number, found.text, found.line) == (1, row, line)
+
+
+def test_only_rows_of_the_table_are_quotes() -> None:
+    text = "`total`\n\n## Other\n\n| `x` | y |\n\n" + readme("total") + "\n| `z` | no row |\n"
+    assert [quote.text for quote in quotes(text, CODE)] == ["total"]
+    assert quotes("", CODE) == []
+
+
+def test_rows_and_lines_lead_to_each_other() -> None:
+    text = readme("total = a + b", "x.fill_(0), ...", "total = ...")
+    found = quotes(text, CODE)
+    assert '<a id="row-1" href="#line-5"><code>total = a + b</code></a> | words |' in linked(
+        text, found
+    )
+    lines = listing(CODE, found).split('<span id="line-')
+    assert lines[5].startswith('5">')
+    assert '<a class="atlas-quoted" href="#row-1">' in lines[5]  # of two rows the first
+    assert lines[11].startswith('11">    <a class="atlas-quoted" href="#row-2">')
+    assert sum("<a " in line for line in lines) == 2
+
+
+def test_a_listing_is_the_file() -> None:
+    for method in METHODS.values():
+        text = re.sub("<[^>]*>", "", listing(method.source.code, method.quotes))
+        assert html.unescape(text) == method.source.code
+
+
+def test_a_listing_obeys_nothing() -> None:
+    made = listing("x = '<script>alert(1)</script>'\n", [])
+    assert "<script>" not in made
+
+
+@pytest.mark.parametrize("slug", METHODS)
+def test_every_row_of_every_readme_finds_its_line(slug: str) -> None:
+    method = METHODS[slug]
+    lost = [quote.text for quote in method.quotes if quote.line is None]
+    assert lost == [], f"implementations/{slug}/README.md quotes what {slug}.py does not say"
+    if "not written yet" not in method.readme.lower():
+        assert len(method.quotes) >= 3, f'{slug}: the README has no table "In the code"'
+
+
+def test_a_row_without_a_line_stops_the_site(repository: Path) -> None:
+    atlas = read(repository)
+    wanda = atlas.methods["wanda"]
+    changed = replace(wanda, readme=wanda.readme.replace("masked_fill_", "gone_"))
+    with pytest.raises(BadInput, match=r"wanda/README.md, In the code: wanda.py .* `gone_\(..., 0"):
+        dict(paper.pages(replace(atlas, methods={**atlas.methods, "wanda": changed})))
+
+
+def test_every_page_of_a_method_has_the_links(repository: Path) -> None:
+    made = dict(paper.pages(read(repository)))
+    for slug, method in METHODS.items():
+        page = made[f"papers/{slug}.md"]
+        for quote in method.quotes:
+            assert f'id="row-{quote.number}" href="#line-{quote.line}"' in page
+        assert page.count('class="atlas-quoted"') == len({quote.line for quote in method.quotes})
+
+
+def test_a_method_without_a_table_has_a_plain_listing() -> None:
+    method = Method("m", "## How\n", Source("M", "", (), "x = 1\n"), {}, ())
+    assert method.quotes == []
+    assert "atlas-quoted" not in listing(method.source.code, method.quotes)
+    assert Atlas({}, {"m": method}).methods["m"].quotes == []

@@ -1,0 +1,100 @@
+"""Lines of a method's file that its README explains: found, and linked with their rows."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import tokenize
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+TABLE = re.compile(r"^#+ In the code\n\n((?:\|.*\n?)+)", re.MULTILINE)
+CELL = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
+WORD = re.compile(r"\w+|[^\w\s]")
+SILENT = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+
+
+@dataclass(frozen=True)
+class Quote:
+    """One row of a README's table: what it quotes, and the line of the file where that begins."""
+
+    number: int
+    text: str
+    line: int | None
+    """Counted from 1; None where the file has no such line."""
+
+
+def quotes(readme: str, code: str) -> list[Quote]:
+    """Find the line that each row of the table "In the code" quotes, the first of several.
+
+    A quote lies within one statement. Spaces and line ends do not count, and `...` stands for
+    anything.
+    """
+    table = TABLE.search(readme)
+    said = CELL.findall(table[1]) if table else []
+    statements = list(_statements(code))
+    return [Quote(number, text, _line(text, statements)) for number, text in enumerate(said, 1)]
+
+
+def linked(readme: str, found: Iterable[Quote]) -> str:
+    """Make each row of the table lead to its line."""
+    rows = {quote.text: quote for quote in found if quote.line}
+
+    def link(cell: re.Match[str]) -> str:
+        quote = rows.get(cell[1])
+        if not quote:
+            return cell[0]
+        code = html.escape(quote.text)
+        return f'| <a id="row-{quote.number}" href="#line-{quote.line}"><code>{code}</code></a> |'
+
+    return TABLE.sub(lambda table: CELL.sub(link, table[0]), readme)
+
+
+def listing(code: str, found: Iterable[Quote]) -> Markup:
+    """Set a file in colours, each line with an anchor; a quoted one leads back to its row."""
+    rows = {quote.line: quote for quote in reversed(list(found))}
+    # Without its own frame the formatter ends every element on the line where it begins.
+    lines = highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).splitlines()
+    text = "".join(
+        f'<span id="line-{number}">{_back(line, rows.get(number))}\n</span>'
+        for number, line in enumerate(lines, 1)
+    )
+    return Markup(f'<div class="highlight"><pre><code>{text}</code></pre></div>')
+
+
+def _back(line: str, quote: Quote | None) -> str:
+    if not quote:
+        return line
+    code = line.lstrip()
+    margin = " " * (len(line) - len(code))
+    return f'{margin}<a class="atlas-quoted" href="#row-{quote.number}">{code}</a>'
+
+
+def _line(quote: str, statements: list[list[tuple[str, int]]]) -> int | None:
+    parts = (re.escape(" ".join(WORD.findall(part))) for part in quote.split("..."))
+    pattern = re.compile(r"(?<!\S)" + ".*?".join(parts) + r"(?!\S)")
+    for statement in statements:
+        if match := pattern.search(" ".join(word for word, _ in statement)):
+            return statement[match.string.count(" ", 0, match.start())][1]
+    return None
+
+
+def _statements(code: str) -> Iterator[list[tuple[str, int]]]:
+    """Yield the words and signs of each statement, each with its line, without docstrings."""
+    statement: list[tuple[str, int]] = []
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.NEWLINE:
+            if statement[0][0] not in ("'", '"'):
+                yield statement
+            statement = []
+        elif token.type not in SILENT:
+            # A comma before a bracket is there or not as the line breaks.
+            if statement and token.string in (")", "]", "}") and statement[-1][0] == ",":
+                statement.pop()
+            statement += [(word, token.start[0]) for word in WORD.findall(token.string)]

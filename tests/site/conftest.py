@@ -39,7 +39,7 @@ from implementations.harness.results.record import (
     Speed,
     save_record,
 )
-from tests.site.visiting import PATIENCE, ready
+from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 
 # What a deployment sets, and nothing of whoever runs the tests.
 ENVIRONMENT = {
@@ -218,9 +218,6 @@ def site(bare_checkout: Path, runs: Path, build: Callable[..., Path]) -> Path:
 
 # A real Chromium
 
-# How much slower pages are made to run, to see that the tests wait: 20 stands for a busy machine.
-SLOWDOWN = float(os.environ.get("ATLAS_SLOWDOWN", "1"))
-
 # Without these it looks for updates and its own services, which no test should.
 FLAGS = (
     "--no-sandbox",
@@ -297,9 +294,8 @@ def serve(site: Path) -> Iterator[str]:
 class Visit:
     """One page in a context of its own; remembers complaints and blocks every other host."""
 
-    def __init__(self, context: BrowserContext, home: str, scripts: bool = True) -> None:
+    def __init__(self, context: BrowserContext, home: str) -> None:
         self.home = home
-        self.scripts = scripts
         self._complaints: list[str] = []
         self._weight = 0
         context.set_default_timeout(PATIENCE)
@@ -316,8 +312,7 @@ class Visit:
     def open(self, path: str) -> Page:
         """Open a page of the site and wait until it shows what the address asks for."""
         self.page.goto(self.home + path)
-        if self.scripts:
-            ready(self.page)
+        ready(self.page)
         return self.page
 
     @property
@@ -355,7 +350,7 @@ def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
     def start(width: int = 1280, scheme: str = "light", home: str = address, **more: Any) -> Visit:
         viewport = {"width": width, "height": 800}
         contexts.append(chromium.new_context(viewport=viewport, color_scheme=scheme, **more))
-        return Visit(contexts[-1], home, scripts=more.get("java_script_enabled", True))
+        return Visit(contexts[-1], home)
 
     yield start
     for context in contexts:

@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from implementations.harness.results.record import Record
-from tests.site.visiting import moved, ready, until
+from tests.site.visiting import SLOWDOWN, moved, ready, until
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
 from tools.site.pages import catalog
@@ -27,18 +27,15 @@ SHOWN = """() => [...document.querySelectorAll('#atlas-catalog tbody tr:not([hid
   .map(row => row.querySelector('th a')).map(link => link.pathname.match(/(\\w+)\\.html/)[1])"""
 COUNTS = """name => Object.fromEntries([...document.querySelectorAll(`[name="${name}"]`)]
   .map(box => [box.value, Number(box.parentElement.lastElementChild.textContent)]))"""
-# Milliseconds from an act of the reader to the new page, laid out.
-TIME = """([selector, act, value]) => {
+# An act of the reader, until the new page is laid out.
+ACT = """([selector, act, value]) => {
   const element = document.querySelector(selector);
-  document.body.offsetHeight;
-  const start = performance.now();
   if (act === 'click') element.click();
   else {
     element.value = value;
     element.dispatchEvent(new Event(act, {bubbles: true}));
   }
   document.body.offsetHeight;
-  return performance.now() - start;
 }"""
 
 
@@ -384,10 +381,20 @@ def test_a_thousand_entries_answer_within_a_tenth_of_a_second(
         *([box, "click", ""],) * 4,
         *(["#atlas-sort", "change", key] for key in ("name", "venue", "year")),
     ]
-    page.evaluate(TIME, ["#atlas-query", "input", "warm"])
-    times = [page.evaluate(TIME, act) for act in acts]
-    # The median: other programs of this machine take their time from single ones.
-    assert median(times) < 100, times
+    session = page.context.new_cdp_session(page)
+    # Ticks of the page's own thread: what other programs of this machine take is not counted.
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def worked() -> float:
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(1000 * one["value"] for one in found if one["name"] == "TaskDuration")
+
+    times = []
+    for act in (["#atlas-query", "input", "warm"], *acts):
+        before = worked()
+        page.evaluate(ACT, act)
+        times.append(worked() - before)
+    assert 0 < median(times[1:]) < 100 * SLOWDOWN, times
 
 
 def test_a_thousand_rows_are_drawn_when_asked_for(visit: Callable[..., Any], thousand: str) -> None:

@@ -254,6 +254,16 @@ def test_the_charts_show_what_was_measured(
     assert seen.complaints == []
 
 
+def test_the_page_says_what_it_shows_once_it_does(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html")
+    shows = "document.documentElement.dataset.shows ?? null"
+    assert page.evaluate(shows) == ""
+    press = "document.querySelector('.atlas-against [value=speed]').click()"
+    assert page.evaluate(f"{press}; {shows}") is None  # the chart takes a while
+    assert all(mark.startswith(("FLAP", "ShortGPT")) for mark in marks(page))
+    assert page.evaluate(shows) == "?chart=speed"
+
+
 def test_families_differ_by_shape_and_colour(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     shapes: dict[str, set[str]] = {}

@@ -92,7 +92,8 @@ def test_a_former_address_leads_on(
     entry.write_text(re.sub(r"(?m)^(added: .*)$", r"\1\naliases: [formerwanda]", text))
     with served(build(checkout)) as address:
         seen = visit(home=address, java_script_enabled=False)
-        page = seen.open("papers/formerwanda.html")
+        page = seen.page
+        page.goto(f"{address}papers/formerwanda.html", wait_until="commit")  # it leads on at once
         page.wait_for_url("**/papers/wanda.html")
         assert page.locator("h1").inner_text().startswith("Wanda")
         assert seen.complaints == []

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, Response, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Request,
+    Response,
+    expect,
+    sync_playwright,
+)
 
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import (
@@ -31,6 +39,7 @@ from implementations.harness.results.record import (
     Speed,
 )
 from implementations.harness.results.store import save_record
+from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 
 # What a deployment sets, and nothing of whoever runs the tests.
 ENVIRONMENT = {
@@ -228,6 +237,7 @@ def chromium() -> Iterator[Browser]:
     program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
     if not program and not os.environ.get("ATLAS_REQUIRE_BROWSER"):
         pytest.skip("needs a Chromium: install Debian's package or name one in ATLAS_CHROMIUM")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         yield browser
@@ -286,19 +296,36 @@ class Visit:
 
     def __init__(self, context: BrowserContext, home: str) -> None:
         self.home = home
-        self.complaints: list[str] = []
-        self.weight = 0
-        """Bytes of all bodies that came, as they were sent."""
+        self._complaints: list[str] = []
+        self._weight = 0
+        context.set_default_timeout(PATIENCE)
         context.route(lambda address: not address.startswith(home), self._refuse)
         self.page: Page = context.new_page()
         self.page.on("console", lambda m: m.type in ("error", "warning") and self._note(m.text))
         self.page.on("pageerror", lambda error: self._note(str(error)))
         self.page.on("response", self._weigh)
         self.page.on("requestfailed", self._failed)
+        if SLOWDOWN > 1:
+            session = context.new_cdp_session(self.page)
+            session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWDOWN})
 
     def open(self, path: str) -> Page:
-        self.page.goto(self.home + path, wait_until="networkidle")
+        """Open a page of the site and wait until it shows what the address asks for."""
+        self.page.goto(self.home + path)
+        ready(self.page)
         return self.page
+
+    @property
+    def complaints(self) -> list[str]:
+        """What went wrong until the page had loaded all that it asks for by itself."""
+        self.page.wait_for_load_state("networkidle")
+        return self._complaints
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all bodies that came, as they were sent."""
+        self.page.wait_for_load_state("networkidle")
+        return self._weight
 
     def _failed(self, request: Request) -> None:
         # What a page that is left had still asked for is no failure.
@@ -306,10 +333,10 @@ class Visit:
             self._note(f"failed: {request.url}")
 
     def _weigh(self, response: Response) -> None:
-        self.weight += int(response.headers.get("content-length", 0))
+        self._weight += int(response.headers.get("content-length", 0))
 
     def _note(self, text: str) -> None:
-        self.complaints.append(text)
+        self._complaints.append(text)
 
     def _refuse(self, route: Any) -> None:
         self._note(f"left the site: {route.request.url}")

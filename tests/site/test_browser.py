@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP
+from tests.site.visiting import ready, until
 
 pytestmark = pytest.mark.browser
 
@@ -55,11 +55,7 @@ def test_pages_are_quiet_and_fit_every_width(
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         # The theme slides its menu aside when the page narrows; what counts is where that ends.
-        overflow = "document.documentElement.scrollWidth - innerWidth"
-        end = time.monotonic() + 5
-        while page.evaluate(overflow) > 0 and time.monotonic() < end:
-            page.wait_for_timeout(50)
-        assert page.evaluate(overflow) <= 0, f"{width} pixels"
+        until(page, f"Math.max(document.documentElement.scrollWidth, innerWidth) === {width}")
         for table in page.locator("table.atlas-table").all():
             box = table.bounding_box()
             assert box is not None
@@ -109,6 +105,8 @@ def test_a_record_is_two_clicks_from_home(visit: Callable[..., Any]) -> None:
     seen = visit()
     page = seen.open("index.html")
     page.get_by_role("link", name="All numbers").click()
+    page.wait_for_url("**/leaderboard.html")
+    ready(page)
     page.locator("table.atlas-board a", has_text="seed 0").first.click()
     page.wait_for_url("**/records/*.html#*")
     assert page.locator(".atlas-record:target pre").first.inner_text().startswith("atlas run ")
@@ -148,7 +146,7 @@ def test_the_scheme_follows_the_system_and_can_be_switched(visit: Callable[..., 
     dark = page.evaluate(background)
     assert light != dark
     page.get_by_title("Switch to light colours").click()
-    assert page.evaluate(background) == light
+    until(page, f"{background} === '{light}'")
 
 
 def test_search_finds_a_method(visit: Callable[..., Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.site.visiting import address, ready
 
@@ -16,6 +16,7 @@ FIRST = "A smaller model without gradients, works under GQA, with code, least lo
 
 
 def fitting(page: Page) -> list[str]:
+    ready(page)
     found: list[str] = page.locator("#atlas-decide tbody tr:visible th a").all_inner_texts()
     return found
 
@@ -25,6 +26,7 @@ def answer(page: Page, question: str, option: str) -> None:
 
 
 def why(page: Page, name: str) -> str:
+    ready(page)
     entry = page.locator(
         ".atlas-ruled dl > div", has=page.get_by_role("link", name=name, exact=True)
     )
@@ -35,6 +37,8 @@ def test_three_clicks_to_the_structured_method_of_least_loss(visit: Callable[...
     seen = visit()
     page = seen.open("index.html")
     page.get_by_role("link", name="Choose", exact=True).first.click()
+    page.wait_for_url("**/choose.html")
+    ready(page)
     page.get_by_role("link", name=FIRST).click()
     assert fitting(page) == ["FLAP", "ShortGPT"]  # 1.82 and 4.9 times dense
     page.locator("#atlas-decide tbody tr:visible th a").first.click()
@@ -45,7 +49,7 @@ def test_three_clicks_to_the_structured_method_of_least_loss(visit: Callable[...
 def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     visit: Callable[..., Any],
 ) -> None:
-    page = ready(visit(), "choose.html")
+    page = visit().open("choose.html")
     everything = len(fitting(page))
     assert not page.locator(".atlas-ruled").is_visible()
     answer(page, "Size or speed?", "A smaller model")
@@ -57,30 +61,30 @@ def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     answer(page, "How much is to go?", "20 %")
     assert fitting(page) == ["FLAP", "ShortGPT"]
     ruled = page.locator(".atlas-ruled dl > div")
-    assert ruled.count() == everything - 2
+    expect(ruled).to_have_count(everything - 2)
     assert all(ruled.locator("dd").all_inner_texts())
-    assert page.locator("#atlas-fit").inner_text() == "2"
+    expect(page.locator("#atlas-fit")).to_have_text("2")
     assert address(page).endswith("?gain=size&data=forward&attention=GQA&amount=20")
 
 
 def test_options_say_how_many_they_would_leave(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "choose.html?code=here")
+    page = visit().open("choose.html?code=here")
     count = page.locator("label", has_text="A smaller model").locator(".atlas-count").inner_text()
     answer(page, "Size or speed?", "A smaller model")
     assert count == str(len(fitting(page))) == "2"
 
 
 def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "choose.html")
+    page = visit().open("choose.html")
     page.get_by_role("link", name="2:4 for hardware that has kernels").click()
     assert fitting(page) == ["SparseGPT", "Wanda"]
     assert why(page, "Magnitude") == "collapsed at 2:4: 68.20 times dense"
     head = page.locator('[data-amount="2:4"]')
-    assert head.get_attribute("aria-sort") == "ascending"
+    expect(head).to_have_attribute("aria-sort", "ascending")
 
 
 def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "choose.html?gain=size&data=forward&what=ever&code=nonsense")
+    page = visit().open("choose.html?gain=size&data=forward&what=ever&code=nonsense")
     start = fitting(page)
     group = page.get_by_role("group", name="What may choosing need at most?")
     assert group.get_by_role("radio", name="forward").is_checked()
@@ -96,18 +100,18 @@ def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[...,
 
 
 def test_what_fits_can_be_compared(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "choose.html?gain=size&code=here")
+    page = visit().open("choose.html?gain=size&code=here")
     page.get_by_role("link", name="Compare these").click()
     page.wait_for_url("**/compare.html?m=flap,shortgpt")
 
 
 def test_answers_by_keyboard(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "choose.html")
+    page = visit().open("choose.html")
     page.get_by_role("group", name="Size or speed?").get_by_role("radio", name="any").focus()
     page.keyboard.press("ArrowRight")
     assert address(page).endswith("?gain=size")
     label = page.locator("label", has_text="A smaller model")
-    assert label.evaluate("element => getComputedStyle(element).outlineStyle") == "solid"
+    expect(label).to_have_css("outline-style", "solid")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     assert address(page).endswith("?gain=size&kernels=no")
@@ -125,6 +129,6 @@ def test_a_decision_table_without_a_script(visit: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_every_width(visit: Callable[..., Any], width: int, scheme: str) -> None:
     seen = visit(width, scheme)
-    page = ready(seen, "choose.html?gain=size&data=forward&amount=20")
+    page = seen.open("choose.html?gain=size&data=forward&amount=20")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.complaints == []

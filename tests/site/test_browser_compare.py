@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.site.visiting import address, ready
 
@@ -14,11 +14,13 @@ pytestmark = pytest.mark.browser
 
 
 def heads(page: Page) -> list[str]:
+    ready(page)
     found: list[str] = page.locator(".atlas-compare thead th a").all_inner_texts()
     return found
 
 
 def row(page: Page, group: str, label: str) -> list[str]:
+    ready(page)
     body = page.locator(".atlas-compare tbody").filter(
         has=page.locator("tr:first-child th", has_text=group)
     )
@@ -28,9 +30,9 @@ def row(page: Page, group: str, label: str) -> list[str]:
 
 def test_two_methods_chosen_in_the_page(visit: Callable[..., Any]) -> None:
     seen = visit()
-    page = ready(seen, "compare.html")
+    page = seen.open("compare.html")
     page.get_by_label("First method").select_option("wanda")
-    assert "Choose a second method" in page.locator(".atlas-pickers__hint").inner_text()
+    expect(page.locator(".atlas-pickers__hint")).to_contain_text("Choose a second method")
     page.get_by_label("Second method").select_option(label="SparseGPT")
     assert heads(page) == ["Wanda", "SparseGPT"]
     assert address(page).endswith("compare.html?m=wanda,sparsegpt")
@@ -42,20 +44,20 @@ def test_two_methods_chosen_in_the_page(visit: Callable[..., Any]) -> None:
 
 
 def test_an_address_shows_its_methods_and_back_the_ones_before(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "compare.html?m=flap,shortgpt,llmpruner,slicegpt")
+    page = visit().open("compare.html?m=flap,shortgpt,llmpruner,slicegpt")
     assert heads(page) == ["FLAP", "ShortGPT", "LLM-Pruner", "SliceGPT"]
     page.get_by_label("Fourth method").select_option("")
     assert heads(page) == ["FLAP", "ShortGPT", "LLM-Pruner"]
     page.go_back()
     assert heads(page) == ["FLAP", "ShortGPT", "LLM-Pruner", "SliceGPT"]
-    assert page.get_by_label("Fourth method").input_value() == "slicegpt"
+    expect(page.get_by_label("Fourth method")).to_have_value("slicegpt")
     page.get_by_role("button", name="Reset").click()
     assert len(heads(page)) == 5
     assert address(page).endswith("compare.html")
 
 
 def test_numbers_stand_at_equal_sparsity(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "compare.html?m=flap,shortgpt")
+    page = visit().open("compare.html?m=flap,shortgpt")
     groups = page.locator(".atlas-compare__group").all_inner_texts()
     shares = [text.split(" %")[0] for text in groups if text.startswith("Measured")]
     # FLAP alone was measured at 50 %.
@@ -64,12 +66,12 @@ def test_numbers_stand_at_equal_sparsity(visit: Callable[..., Any]) -> None:
 
 
 def test_collapsed_numbers_say_so(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "compare.html?m=magnitude,wanda")
+    page = visit().open("compare.html?m=magnitude,wanda")
     assert row(page, "Measured at 2:4", "Times dense") == ["68.20, collapsed", "4.31"]
 
 
 def test_only_what_differs(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "compare.html?m=wanda,sparsegpt")
+    page = visit().open("compare.html?m=wanda,sparsegpt")
     assert row(page, "What it does", "Calibration") == ["forward", "forward"]
     page.get_by_label("only what differs").check()
     assert row(page, "What it does", "Calibration") == []
@@ -79,15 +81,15 @@ def test_only_what_differs(visit: Callable[..., Any]) -> None:
 
 def test_a_method_is_chosen_once_and_unknown_ones_are_left_out(visit: Callable[..., Any]) -> None:
     seen = visit()
-    page = ready(seen, "compare.html?m=wanda,wanda,nonsense,constructor,flap")
+    page = seen.open("compare.html?m=wanda,wanda,nonsense,constructor,flap")
     assert heads(page) == ["Wanda", "FLAP"]
     taken = page.get_by_label("Second method").locator('option[value="wanda"]')
-    assert taken.is_disabled()
+    expect(taken).to_be_disabled()
     assert seen.complaints == []
 
 
 def test_rows_of_the_catalog_lead_here(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "catalog.html?find=slicegpt")
+    page = visit().open("catalog.html?find=slicegpt")
     page.locator("#atlas-catalog tr", has_text="SliceGPT").get_by_role(
         "link", name="compare"
     ).first.click()
@@ -96,7 +98,7 @@ def test_rows_of_the_catalog_lead_here(visit: Callable[..., Any]) -> None:
 
 
 def test_pickers_work_by_keyboard(visit: Callable[..., Any]) -> None:
-    page = ready(visit(), "compare.html")
+    page = visit().open("compare.html")
     page.get_by_label("First method").focus()
     page.keyboard.type("Wan")
     page.keyboard.press("Tab")
@@ -116,6 +118,6 @@ def test_the_implemented_methods_without_a_script(visit: Callable[..., Any]) -> 
 @pytest.mark.parametrize("path", ["compare.html", "compare.html?m=wanda,flap,owl,slicegpt"])
 def test_it_fits_every_width(visit: Callable[..., Any], path: str, width: int, scheme: str) -> None:
     seen = visit(width, scheme)
-    page = ready(seen, path)
+    page = seen.open(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.complaints == []

@@ -129,8 +129,8 @@ def test_hostile_words_only_show(visit: Callable[..., Any], there: str, path: st
     for element in page.locator("summary").all()[:5]:
         if element.is_visible():
             element.click()
-    assert dialogs == []
     assert seen.complaints == []
+    assert dialogs == []
     assert page.locator("[onclick], [onerror], a[href^='javascript:'], img[src='x']").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     # The page around it is whole: its header before, its footer behind.

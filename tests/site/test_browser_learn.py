@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
+
+from tests.site.visiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -33,7 +36,7 @@ def test_pages_are_quiet_and_fit_every_width(
     page = seen.open(path)
     for width in (360, 768, 1440):
         page.set_viewport_size({"width": width, "height": 800})
-        page.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=5000)
+        until(page, f"Math.max(document.documentElement.scrollWidth, innerWidth) === {width}")
     assert page.locator("h1").count() == 1
     assert seen.complaints == []
 
@@ -64,7 +67,7 @@ def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
     count = int(entry.locator("a.atlas-count").inner_text())
     entry.locator("a.atlas-count").click()
     page.wait_for_url("**/catalog.html?criterion=layer-hessian")
-    page.wait_for_function(f"document.querySelector('#atlas-shown').textContent == '{count}'")
+    expect(page.locator("#atlas-shown")).to_have_text(str(count))
 
 
 def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None:
@@ -89,7 +92,8 @@ def test_a_former_address_leads_on(
     entry.write_text(re.sub(r"(?m)^(added: .*)$", r"\1\naliases: [formerwanda]", text))
     with served(build(checkout)) as address:
         seen = visit(home=address, java_script_enabled=False)
-        page = seen.open("papers/formerwanda.html")
+        page = seen.page
+        page.goto(f"{address}papers/formerwanda.html", wait_until="commit")  # it leads on at once
         page.wait_for_url("**/papers/wanda.html")
         assert page.locator("h1").inner_text().startswith("Wanda")
         assert seen.complaints == []

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
-from tests.site.visiting import until
+from tests.site.visiting import address, until
 from tools.site.atlas import Atlas, read
 from tools.site.lineage import Graph, graph
 
@@ -124,13 +125,13 @@ def test_comparisons_are_drawn_on_demand(visit: Callable[..., Any], found: Graph
     assert comparisons.count() == sum(edge.how == "compares-with" for edge in found.edges) > 0
     assert not comparisons.first.is_visible()
     page.get_by_label("draw comparisons too").check()
-    assert comparisons.first.is_visible()
-    assert page.url.endswith("?show=comparisons")
+    expect(comparisons.first).to_be_visible()
+    assert address(page).endswith("?show=comparisons")
     slug = next(one.id for one in found.nodes if not one.large)
     node(page, slug).focus()
     assert len(lit(page)) > 1
     page.go_back()
-    assert not comparisons.first.is_visible()
+    expect(comparisons.first).to_be_hidden()
     assert visit().open("lineage.html?show=comparisons").get_by_label("draw comp").is_checked()
 
 

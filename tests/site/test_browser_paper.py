@@ -8,17 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.site.visiting import copied, ready
+
 pytestmark = pytest.mark.browser
 
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
-
-
-def copied(page: Any, block: Any) -> str:
-    """Press the copy button of a code block and return what is on the clipboard."""
-    block.hover()
-    block.locator("button[title]").first.click()
-    page.wait_for_timeout(200)
-    return str(page.evaluate("navigator.clipboard.readText()"))
 
 
 def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
@@ -27,6 +21,8 @@ def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
     seen = visit(permissions=CLIPBOARD)
     page = seen.open("index.html")
     page.get_by_role("link", name="Find a paper").click()
+    page.wait_for_url("**/catalog.html")
+    ready(page)
     page.get_by_role("link", name="FLAP", exact=True).first.click()
     page.wait_for_url("**/papers/flap.html")
     official = page.get_by_role("link", name="official code")

@@ -45,7 +45,7 @@ def child(work: Callable[..., None], *arguments: Any) -> int:
     """Do something in a process of its own; return its exit code, negative for a signal."""
     process = START.Process(target=work, args=arguments)
     process.start()
-    process.join(60)
+    process.join(300)
     assert process.exitcode is not None
     return process.exitcode
 
@@ -102,7 +102,7 @@ def add_at_once(barrier: Barrier, papers: Path, answers: Any, slug: str) -> None
     create = adding.create
 
     def together(*arguments: Any, **more: Any) -> None:
-        barrier.wait(30)
+        barrier.wait(300)
         create(*arguments, **more)
 
     adding.create = together
@@ -117,9 +117,9 @@ def test_of_two_at_once_one_wins_and_the_other_says_so(papers: Path) -> None:
     ]
     for process in both:
         process.start()
-    ended = sorted(answers.get(timeout=60) for _ in both)
+    ended = sorted(answers.get(timeout=300) for _ in both)
     for process in both:
-        process.join(60)
+        process.join(300)
     assert [code for code, _ in ended] == [0, 1]
     assert f"{papers}/fooprune.yaml exists already and was left as it is" in ended[1][1]
     assert read_catalog(papers).problems == []

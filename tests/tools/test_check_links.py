@@ -25,7 +25,7 @@ from tools.links.report import as_json, as_markdown, as_text, uses
 from tools.links.result import Result, State, Store
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = Limits(pause=0.0, backoff=0.0, timeout=1.0, patience=5.0)
+QUICK = Limits(pause=0.0, backoff=0.0, timeout=60.0, patience=5.0)
 Answers = dict[str, Callable[["Handler"], None]]
 
 

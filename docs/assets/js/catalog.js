@@ -1,7 +1,7 @@
 // The catalog's search, facets, order and CSV. The page is complete without it: every row is in
 // the table, and each row lists by number which of the page's check boxes hold for it.
 
-import { make, onReturn, read, write } from "./state.js";
+import { make, onReturn, read, shown, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than finding them
 
@@ -11,7 +11,7 @@ const sort = form.querySelector("#atlas-sort");
 const turn = form.querySelector("#atlas-turn");
 const more = form.querySelector("#atlas-more");
 const chosen = form.querySelector("#atlas-chosen");
-const shown = form.querySelector("#atlas-shown");
+const count = form.querySelector("#atlas-shown");
 const table = document.querySelector("#atlas-catalog");
 const rest = document.querySelector(".atlas-catalog__rest");
 const heads = [...table.tHead.rows[0].cells];
@@ -99,7 +99,7 @@ function order() {
 function draw(left) {
   const drawn = new Set(all ? found : found.slice(0, LIMIT));
   for (const line of lines) line.row.hidden = !drawn.has(line);
-  shown.textContent = found.length;
+  count.textContent = found.length;
   rest.hidden = found.length === drawn.size;
   rest.firstElementChild.textContent = `Show all ${found.length}`;
   boxes.forEach((box, place) => {
@@ -148,6 +148,7 @@ function restore() {
   sort.value = Object.hasOwn(keys, key) ? key : "year";
   reverse(back === "-");
   show();
+  shown();
 }
 
 /** Show what the form says and put it into the address. */
@@ -159,6 +160,7 @@ function change(how) {
   all = false;
   show();
   write(state, how);
+  shown();
 }
 
 /** One cell of a CSV file; a sheet must not take text for a formula. */
@@ -254,5 +256,5 @@ form.addEventListener("keydown", event => {
 });
 onReturn(restore);
 
-restore();
 form.hidden = false;
+restore();

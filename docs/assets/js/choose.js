@@ -1,7 +1,7 @@
 // Narrows the table of methods by the answers. What rules out whom, and why, stands ready in the
 // page's data: a rule holds when every question it names has one of the answers it names.
 
-import { make, onReturn, read, write } from "./state.js";
+import { make, onReturn, read, shown, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first
 
@@ -82,6 +82,7 @@ function show() {
     if (link.search === location.search) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
+  shown();
 }
 
 /** Offer to compare the first few that fit. */
@@ -151,5 +152,5 @@ for (const rest of rests) {
 }
 onReturn(restore);
 
-restore();
 form.hidden = false;
+restore();

@@ -1,7 +1,7 @@
 // Two to four methods side by side. Everything stands ready in the page's data; this chooses the
 // methods, leaves out what none of them has, and marks the least of the losses.
 
-import { make, onReturn, read, write } from "./state.js";
+import { make, onReturn, read, shown, write } from "./state.js";
 
 const { groups, methods, pieces } = JSON.parse(document.querySelector("#atlas-compare-data").textContent);
 const form = document.querySelector(".atlas-pickers");
@@ -95,6 +95,7 @@ function restore() {
   pickers.forEach((picker, place) => { picker.value = slugs[place] ?? ""; });
   differ.checked = state.has("differ");
   show();
+  shown();
 }
 
 function change() {
@@ -103,6 +104,7 @@ function change() {
   if (differ.checked) state.set("differ", "1");
   show();
   write(state);
+  shown();
 }
 
 form.addEventListener("change", change);
@@ -115,5 +117,5 @@ form.addEventListener("reset", event => {
 });
 onReturn(restore);
 
-restore();
 form.hidden = false;
+restore();

@@ -1,7 +1,7 @@
 // The leaderboard's choice of a board, its order and its live charts. The page is complete without
 // it: every board is there with its table and a picture.
 
-import { make, onReturn, read, write } from "./state.js";
+import { make, onReturn, read, shown, working, write } from "./state.js";
 
 const LIMIT = 200; // rows drawn at first: the browser lays out thousands only when asked to
 
@@ -207,7 +207,11 @@ function set(changes) {
   show();
 }
 
-function show() {
+let turn = 0;
+
+async function show() {
+  working();
+  const mine = ++turn;
   const state = read();
   const among = boards.filter(board => board.dataset.protocol === state.get("protocol"));
   const group = among.length ? among
@@ -224,7 +228,8 @@ function show() {
   for (const box of boxes) box.checked = !hidden.has(box.value);
   const kinds = new Set(["0", "1", "2", "3"].filter(kind => !hidden.has(kind)));
   tables.get(chosen).show(state, kinds);
-  charts.get(chosen)?.show(button.value, button.textContent, kinds);
+  await charts.get(chosen)?.show(button.value, button.textContent, kinds);
+  if (mine === turn) shown(); // unless something else was asked for meanwhile
 }
 
 if (form) {
@@ -243,6 +248,6 @@ if (form) {
     });
   }
   onReturn(show);
-  show();
   form.hidden = false;
-}
+  show();
+} else shown();

@@ -1,7 +1,7 @@
 // The lineage lights up where a paper comes from and what came of it, and follows relations by the
 // arrow keys. The drawing, its links and the list are complete without it.
 
-import { onReturn, read, write } from "./state.js";
+import { onReturn, read, shown, write } from "./state.js";
 
 const region = document.querySelector(".atlas-lineage");
 const drawing = region?.querySelector("svg");
@@ -95,6 +95,7 @@ function follow() {
     box.checked = read().get("show") === "comparisons";
     drawing.classList.toggle("shows-comparisons", box.checked);
     relate();
+    shown();
   }
   box.addEventListener("change", () => {
     const state = read();
@@ -104,8 +105,9 @@ function follow() {
     show();
   });
   onReturn(show);
-  show();
   form.hidden = false;
+  show();
 }
 
 if (drawing) follow();
+else shown();

@@ -14,6 +14,12 @@ export function write(state, { typed = false } = {}) {
   typing = typed;
 }
 
+/** Say on the page which state it shows, so that whoever drives it need not guess when. */
+export const shown = () => { document.documentElement.dataset.shows = location.search; };
+
+/** Say that the page is still at work on what its address asks for. */
+export const working = () => { delete document.documentElement.dataset.shows; };
+
 /** Call `show` whenever the reader goes back or forward to another state. */
 export const onReturn = show => addEventListener("popstate", () => {
   typing = false;

@@ -142,7 +142,9 @@ def sweep(
     tasks: Tasks = None,
     task_folder: TaskFolder = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
-    ray: Annotated[bool, typer.Option("--ray", help="Have the workers on Ray.")] = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Have them on Ray; RAY_ADDRESS says which cluster.")
+    ] = False,
     publish: Publish = False,
     runs: Runs = RUNS,
     as_json: Json = False,

@@ -1,7 +1,8 @@
 """Doing many jobs: here, in several processes of this machine, or on Ray.
 
-A job that fails, or takes its whole process down, is reported and the others go on. When the main
-process is killed, its workers notice and end.
+A job that fails is reported and the others go on. One that takes its worker down is tried again in
+a new one; if it always does, that is reported too. When the main process is killed, its workers
+notice and end.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import importlib.util
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from types import ModuleType
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
 from implementations.harness.errors import AtlasError, Unavailable
+
+ATTEMPTS = 3  # for a job whose worker dies: the machine may go, or a neighbour take its memory
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -47,48 +52,44 @@ def in_processes(
     """Do the jobs in `workers` processes that share the threads of this one."""
     workers = min(workers, len(jobs))
     threads = max(1, torch.get_num_threads() // max(workers, 1))
-    waiting = list(enumerate(jobs))[::-1]
-    busy: dict[Connection, tuple[_Worker, int]] = {}
-    try:
-        for number in range(workers):
-            _give(_Worker(make, number, threads), waiting, busy)
-        while busy:
-            ready = wait(list(busy))
-            for connection in [connection for connection in busy if connection in ready]:
-                worker, index = busy.pop(connection)
-                try:
-                    done = worker.connection.recv()
-                except EOFError:
-                    done = Done(index, error=worker.death())
-                    worker = _Worker(make, worker.number, threads)
-                _give(worker, waiting, busy)
-                yield done
-    finally:
-        for worker, _ in busy.values():
-            worker.stop()
+
+    def ready(busy: Collection[_Process]) -> list[_Process]:
+        found = wait([worker.connection for worker in busy])
+        return [worker for worker in busy if worker.connection in found]
+
+    return _share(jobs, workers, lambda number: _Process(make, number, threads), ready)
 
 
 def on_ray(
     jobs: Sequence[Job], make: Make[Job, Result], workers: int, *, accelerators: int
 ) -> Iterator[Done[Result]]:
-    """Do the jobs in `workers` Ray actors with `accelerators` each; uses the cluster at hand.
+    """Do the jobs in `workers` Ray actors with `accelerators` each.
+
+    The cluster is the one this process is connected to, else the one that RAY_ADDRESS names, else
+    the one that `ray start` started on this machine, else one of this machine alone that ends with
+    the jobs. Its machines need this package, and the model and texts under the same names.
 
     Raises:
         Unavailable: Ray is not installed.
     """
     check_ray()
     import ray
-    from ray.util import ActorPool
 
-    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+    def ready(busy: Collection[_RayActor]) -> list[_RayActor]:
+        found, _ = ray.wait([worker.pending for worker in busy])
+        return [worker for worker in busy if worker.pending in found]
+
+    actor = ray.remote(num_cpus=1, num_gpus=accelerators)(_Doer)
+    connected = ray.is_initialized()
+    if not connected:
+        ray.init(log_to_driver=False, include_dashboard=False)
     try:
-        actor = ray.remote(num_cpus=1, num_gpus=accelerators)(_Actor)
-        pool = ActorPool([actor.remote(make, n) for n in range(min(workers, len(jobs)))])
-        yield from pool.map_unordered(
-            lambda actor, job: actor.attempt.remote(*job), list(enumerate(jobs))
+        yield from _share(
+            jobs, workers, lambda number: _RayActor(ray, actor.remote(make, number), number), ready
         )
     finally:
-        ray.shutdown()
+        if not connected:
+            ray.shutdown()
 
 
 def check_ray() -> None:
@@ -109,8 +110,75 @@ def attempt(handle: Callable[[Job], Result], index: int, job: Job) -> Done[Resul
         return Done(index, error=f"{type(error).__name__}: {error}")
 
 
-class _Actor:
-    """What runs in a Ray actor: `make` is called there, at the first job."""
+class _Died(Exception):
+    """The worker is gone, and why."""
+
+
+class _Worker(Protocol):
+    """Does one job at a time, somewhere else."""
+
+    number: int
+
+    def send(self, index: int, job: Any) -> None:
+        """Have it begin a job."""
+
+    def receive(self) -> Done[Any]:
+        """Take what became of the job; raises `_Died`."""
+
+    def stop(self) -> None:
+        """End it now, whatever it does."""
+
+
+AnyWorker = TypeVar("AnyWorker", bound=_Worker)
+
+
+def _share(
+    jobs: Sequence[Job],
+    workers: int,
+    hire: Callable[[int], AnyWorker],
+    ready: Callable[[Collection[AnyWorker]], list[AnyWorker]],
+) -> Iterator[Done[Any]]:
+    """Share the jobs out among workers that `hire` makes by number; `ready` waits for some."""
+    waiting = deque(enumerate(jobs))
+    busy: dict[AnyWorker, tuple[int, Job]] = {}
+    deaths: Counter[int] = Counter()
+
+    def occupy(number: int, worker: AnyWorker | None = None) -> None:
+        if waiting:
+            worker = worker or hire(number)
+            busy[worker] = waiting.popleft()
+            worker.send(*busy[worker])
+        elif worker:
+            worker.stop()  # what it held (memory, a place on Ray) is free for the others
+
+    try:
+        for number in range(workers):
+            occupy(number)
+        while busy:
+            for worker in ready(busy):
+                index, job = busy.pop(worker)
+                try:
+                    done = worker.receive()
+                except _Died as death:
+                    worker.stop()
+                    deaths[index] += 1
+                    again = deaths[index] < ATTEMPTS
+                    if again:
+                        waiting.append((index, job))  # last: by then there may be more memory
+                    occupy(worker.number)
+                    if again:
+                        continue
+                    done = Done(index, error=f"{ATTEMPTS} workers died of it: {death}")
+                else:
+                    occupy(worker.number, worker)
+                yield done
+    finally:
+        for worker in busy:
+            worker.stop()
+
+
+class _Doer:
+    """What runs in a worker: `make` is called there, at the first job."""
 
     def __init__(self, make: Make[Any, Any], number: int) -> None:
         self.make, self.number = make, number
@@ -125,8 +193,29 @@ class _Actor:
         return self.handle(job)
 
 
-class _Worker:
-    """A process of this machine that does jobs sent to it."""
+class _RayActor:
+    """An actor somewhere in the cluster."""
+
+    def __init__(self, ray: ModuleType, actor: Any, number: int) -> None:
+        self.ray, self.actor, self.number = ray, actor, number
+        self.pending: Any = None
+
+    def send(self, index: int, job: Any) -> None:
+        self.pending = self.actor.attempt.remote(index, job)
+
+    def receive(self) -> Done[Any]:
+        try:
+            done: Done[Any] = self.ray.get(self.pending)
+        except self.ray.exceptions.RayError as error:
+            raise _Died(str(error).splitlines()[-1].strip()) from error
+        return done
+
+    def stop(self) -> None:
+        self.ray.kill(self.actor)
+
+
+class _Process:
+    """A process of this machine."""
 
     def __init__(self, make: Make[Any, Any], number: int, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -138,41 +227,37 @@ class _Worker:
         self.process.start()
         theirs.close()  # so that its death is the end of the pipe
 
-    def death(self) -> str:
-        """Say how the process ended."""
-        self.process.join()
-        code = self.process.exitcode or 0
-        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        return f"its process ended {how}; out of memory is the usual reason"
+    def send(self, index: int, job: Any) -> None:
+        with suppress(BrokenPipeError):  # it died: receiving will tell
+            self.connection.send((index, job))
+
+    def receive(self) -> Done[Any]:
+        try:
+            done: Done[Any] = self.connection.recv()
+        except (EOFError, OSError) as error:  # the second one where it died in the middle of a word
+            raise _Died(self._death()) from error
+        return done
 
     def stop(self) -> None:
-        """End the process now."""
         self.connection.close()
         self.process.terminate()
         self.process.join()
 
-
-def _give(
-    worker: _Worker, waiting: list[tuple[int, Any]], busy: dict[Connection, tuple[_Worker, int]]
-) -> None:
-    """Send the worker the next job, or home."""
-    if not waiting:
-        worker.stop()
-        return
-    index, job = waiting.pop()
-    with suppress(BrokenPipeError):  # it died: reading will tell
-        worker.connection.send((index, job))
-    busy[worker.connection] = worker, index
+    def _death(self) -> str:
+        self.process.join()
+        code = self.process.exitcode or 0
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        return f"its process ended {how}; out of memory is the usual reason"
 
 
 def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: int) -> None:
     """Do jobs until the pipe closes, which it also does when the main process is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends us
     torch.set_num_threads(threads)
-    actor = _Actor(make, number)
+    doer = _Doer(make, number)
     while True:
         try:
             index, job = connection.recv()
-            connection.send(actor.attempt(index, job))
+            connection.send(doer.attempt(index, job))
         except (EOFError, BrokenPipeError):
             return

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -87,7 +86,7 @@ def read(function, source, environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert child.returncode == 0, child.stderr
     return json.loads(child.stdout)
@@ -173,10 +172,9 @@ class TestHub:
 
 def test_without_datasets_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)  # what Python does for a missing module
-    began = time.monotonic()
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
     with pytest.raises(Unavailable, match=r"pip install 'pruning-atlas\[hub\]'"):
         read_text("wikitext2")
-    assert time.monotonic() - began < 1
 
 
 def test_articles_keep_titles_and_are_not_stripped():

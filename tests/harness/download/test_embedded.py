@@ -109,9 +109,10 @@ def test_a_hash_older_than_its_weights_is_not_trusted(tmp_path):
 class TestModel:
     def test_is_what_the_table_says(self):
         embedded_model()
-        began = time.perf_counter()
+        began = time.process_time()
         model = AutoModelForCausalLM.from_pretrained(embedded_model())
-        assert time.perf_counter() - began < 10  # under a second on an idle machine
+        # Seconds of work, however busy the machine: about one, and fifteen from the GGUF file.
+        assert time.process_time() - began < 10
         config = model.config
         assert (config.num_hidden_layers, config.hidden_size) == (30, 576)
         assert (config.num_attention_heads, config.num_key_value_heads) == (9, 3)
@@ -173,9 +174,11 @@ def test_killed_while_converting_then_made_from_a_file_placed_by_hand(monkeypatc
     command = [sys.executable, "-c", MAKE]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "converting the model to safetensors\n"
-    time.sleep(3)
+    while not list(cache.glob(".smollm2-135m.partial-*/*")):
+        assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert not (cache / "smollm2-135m").exists()
 
     weights = embedded_model() / "model.safetensors"

@@ -36,19 +36,20 @@ def make(folder):
     (folder / "made" / "whole").write_text(name)
     return folder / "made"
 
+print("ready", flush=True)
 build(target, 0, make)
 """
 
 
 def start_builder(target, name, patience):
     command = [sys.executable, "-c", BUILDER, str(target), name, str(patience)]
-    return subprocess.Popen(command, cwd=ROOT)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def wait_for(path, seconds=30):
-    end = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not appear"
+def wait_for(condition, process):
+    """Wait for what a process does, for as long as it lives."""
+    while not condition():
+        assert process.poll() is None, "it ended before"
         time.sleep(0.02)
 
 
@@ -91,14 +92,15 @@ def test_a_second_process_waits_and_finds_the_result_of_the_first(tmp_path):
     target = tmp_path / "cache" / "target"
     first_may, second_may = tmp_path / "first.go", tmp_path / "second.go"
     first = start_builder(target, "first", first_may)
-    wait_for(first_may.with_suffix(".began"))
+    wait_for(first_may.with_suffix(".began").exists, first)
     second = start_builder(target, "second", second_may)
-    time.sleep(1.5)  # long enough to start and to reach the lock
+    assert second.stdout.readline() == "ready\n"  # next is the lock
     assert second.poll() is None
     assert not target.exists()
     first_may.touch()
-    assert first.wait(30) == 0
-    assert second.wait(30) == 0
+    for process in (first, second):
+        process.communicate(timeout=300)
+        assert process.returncode == 0
     assert (target / "whole").read_text() == "first"
     assert not second_may.with_suffix(".began").exists()
     assert visible(target.parent) == ["target"]
@@ -108,9 +110,9 @@ def test_kill_half_way_leaves_nothing_that_looks_finished(tmp_path):
     target = tmp_path / "cache" / "target"
     may = tmp_path / "killed.go"
     killed = start_builder(target, "killed", may)
-    wait_for(may.with_suffix(".began"))
+    wait_for(may.with_suffix(".began").exists, killed)
     killed.send_signal(signal.SIGKILL)
-    killed.wait(30)
+    killed.communicate(timeout=300)
     assert not target.exists()
     assert visible(target.parent), "the killed process should have left its temporary folder"
     build(target, 0, make_file("whole"))

@@ -245,7 +245,7 @@ def test_silent_index_is_reported_in_bounded_time(monkeypatch, silent_index, cac
     began = time.monotonic()
     with pytest.raises(Unavailable, match="pip could not download"):
         obtain(member_of(), cache)
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 30  # two tries of 15 seconds
     tried = len(silent_index)
 
     monkeypatch.setenv("PIP_RETRIES", "0")  # likewise, one without it
@@ -285,7 +285,7 @@ def test_two_processes_at_once_download_once(tmp_path, cache):
     content = os.urandom(20_000_000)
     write_wheel(tmp_path / "wheels", content)
     processes = [start(member_of(content), cache) for _ in range(2)]
-    outputs = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert "".join(outputs).count("downloading") == 1
     assert visible(cache) == ["data.bin"]
@@ -298,7 +298,7 @@ def test_stopped_half_way(tmp_path, cache, number):
     process = start(member_of(content), cache)
     assert process.stdout.readline() == "downloading tiny-asset==1.0\n"
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     assert not (cache / "data.bin").exists()
     if number == signal.SIGINT:

@@ -1,34 +1,20 @@
-"""Sweeps: what is planned, what is skipped, what fails, in one process, in several, on Ray."""
+"""Sweeps: what is planned, what is skipped, what fails, in one process, in several."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import subprocess
 import sys
-import time
-from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
-from implementations.harness.errors import BadInput, NumericsError, Unavailable
+from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.prune.registry import get
-from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
 from implementations.harness.runs import sweep_file as plan
-from implementations.harness.runs import workers
 from implementations.harness.runs.sweep import device_of, sweep
 from implementations.harness.runs.workbench import Job, Setup
 
 METRIC = "ppl/evaluation/32"
-
-
-@pytest.fixture
-def setup(world) -> Setup:
-    return Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
 
 
 def job(slug: str, seed: int = 0, **parameters) -> Job:
@@ -193,103 +179,8 @@ def test_workers_share_the_accelerators_that_are_not_numbered():
     assert device_of("cpu", 3) == "cpu"
 
 
-def square_or_trouble(number: int, job: int | str) -> int:
-    """What the tests' workers do; a top-level function, so that it can be sent to them."""
-    if job == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if job == "fail":
-        raise NumericsError("block 3 is not finite")
-    if job == "defect":
-        raise KeyError("oops")
-    return int(job) ** 2
-
-
-def make_square(number: int):
-    return partial(square_or_trouble, number)
-
-
-ODD_JOBS = [1, "fail", 2, "die", 3, "defect", 4]
-
-
-def check_odd_jobs(done) -> None:
-    by_index = {one.index: one for one in done}
-    assert [by_index[i].result for i in (0, 2, 4, 6)] == [1, 4, 9, 16]
-    assert by_index[1].error == "block 3 is not finite"
-    assert by_index[5].error == "KeyError: 'oops'"
-
-
-def test_a_worker_that_is_killed_costs_only_its_job():
-    done = list(workers.in_processes(ODD_JOBS, make_square, 2))
-    check_odd_jobs(done)
-    death = next(one.error for one in done if one.index == 3)
-    assert "SIGKILL" in death
-    assert "memory" in death
-
-
-def test_jobs_done_here_fail_one_by_one_too():
-    done = list(workers.here([job for job in ODD_JOBS if job != "die"], make_square(0)))
-    assert [one.result for one in done] == [1, None, 4, 9, None, 16]
-
-
-def test_workers_end_when_whoever_waits_stops():
-    stream = workers.in_processes(list(range(6)), make_square, 2)
-    assert next(stream).error is None
-    stream.close()
-    assert multiprocessing.active_children() == []
-
-
-ORPHANS = """
-import sys, time
-from implementations.harness.runs import workers
-from tests_of_sweep import make_slow
-for done in workers.in_processes(list(range(50)), make_slow, 2):
-    print(done.result, flush=True)
-"""
-
-SLOW = """
-import os, time
-def slow(job):
-    time.sleep(0.2)
-    return os.getpid()
-def make_slow(number):
-    return slow
-"""
-
-
-def test_workers_end_when_the_main_process_is_killed(tmp_path):
-    (tmp_path / "tests_of_sweep.py").write_text(SLOW)
-    root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", ORPHANS],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])},
-    )
-    pid = int(process.stdout.readline())
-    assert psutil.pid_exists(pid)
-    process.kill()
-    process.wait()
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the worker outlived its main process"
-        time.sleep(0.1)
-
-
-def test_ray_does_the_same(setup, tmp_path):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'pruning-atlas[scale]'")
-    done = sweep([*JOBS, job("wanda", pattern="2:5")], setup, runs=tmp_path, count=2, ray=True)
-    ((_, why),) = done.failures
-    assert "does not divide" in why
-    assert len(done.records) == len(load_records([tmp_path])) == 5
-
-
-def test_without_ray_the_extra_is_named(setup, tmp_path):
-    try:
-        import ray  # noqa: F401
-    except ModuleNotFoundError:
-        with pytest.raises(Unavailable, match=r"pruning-atlas\[scale\]"):
-            sweep(JOBS[:2], setup, runs=tmp_path / "runs", ray=True)
-        assert not (tmp_path / "runs").exists()
-    else:
-        pytest.skip("Ray is installed, so nothing is missing")
+def test_without_ray_the_extra_is_named(setup, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # what Python does for a missing module
+    with pytest.raises(Unavailable, match=r"pruning-atlas\[scale\]"):
+        sweep(JOBS[:2], setup, runs=tmp_path / "runs", ray=True)
+    assert not (tmp_path / "runs").exists()

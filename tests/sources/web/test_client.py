@@ -112,7 +112,9 @@ HOSTILE = {
 def test_each_misfortune_has_its_own_message(case: str, replay: Replay, connect: Connect) -> None:
     answer, kind, message = HOSTILE[case]
     replay.say(HOST, answer)
-    client = connect(read=0.3, attempt=0.6, attempts=1)
+    # What comes to nothing is given up soon; what comes, however slowly, is read.
+    soon = {"read": 0.3, "attempt": 0.6} if kind is errors.TimedOut else {"read": 60, "attempt": 60}
+    client = connect(attempts=1, **soon)
     began = time.monotonic()
     with pytest.raises(errors.SourceError, match=message) as caught:
         fetch(FLAP, client)
@@ -219,13 +221,12 @@ class TestRetries:
         assert clock.slept == []
 
     def test_all_attempts_together_stay_within_patience(
-        self, replay: Replay, connect: Connect, clock: SimpleNamespace
+        self, replay: Replay, connect: Connect
     ) -> None:
         replay.say(HOST, Answer(server.trickle_body))
-        began = time.monotonic()
         with pytest.raises(errors.Busy):
             fetch(FLAP, connect(attempt=0.5, patience=1.8, attempts=9))
-        assert time.monotonic() - began + sum(clock.slept) < 2.5
+        assert 1 < len(replay.asked(HOST)) <= 1.8 / 0.5 + 1
 
     def test_patience_as_it_comes_is_under_half_a_minute(self) -> None:
         assert Limits().patience < 30 - Limits().connect

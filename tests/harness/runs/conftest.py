@@ -1,0 +1,13 @@
+"""The tiny world as a sweep is given it."""
+
+from __future__ import annotations
+
+import pytest
+
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.runs.workbench import Setup
+
+
+@pytest.fixture(scope="session")
+def setup(world) -> Setup:
+    return Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))

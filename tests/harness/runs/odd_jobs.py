@@ -1,0 +1,53 @@
+"""Jobs that go wrong in each way there is, for workers of every kind."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+
+from implementations.harness.errors import NumericsError
+from implementations.harness.runs.workers import Done
+
+ODD_JOBS = [1, "fail", 2, "die", 3, "defect", 4]
+
+
+def square_or_trouble(number: int, job: int | str | Path) -> int:
+    """What the workers do; a top-level function, so that it can be sent to them."""
+    if job == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if job == "fail":
+        raise NumericsError("block 3 is not finite")
+    if job == "defect":
+        raise KeyError("oops")
+    if isinstance(job, Path):
+        return die_at_first(job)
+    return int(job) ** 2
+
+
+def die_at_first(deaths: Path) -> int:
+    """Be killed the first time, and say the second time how often that was."""
+    with deaths.open("a") as file:
+        file.write("x")
+    if deaths.read_text() == "x":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return len(deaths.read_text()) - 1
+
+
+def make_square(number: int) -> Callable[[int | str | Path], int]:
+    return partial(square_or_trouble, number)
+
+
+def check_odd_jobs(done: Iterable[Done[int]]) -> None:
+    """The good ones have results; the others say why not, and none is lost."""
+    by_index = {one.index: one for one in done}
+    assert sorted(by_index) == list(range(len(ODD_JOBS)))
+    assert [by_index[i].result for i in (0, 2, 4, 6)] == [1, 4, 9, 16]
+    assert by_index[1].error == "block 3 is not finite"
+    assert by_index[5].error == "KeyError: 'oops'"
+    death = by_index[3].error
+    assert death is not None
+    assert death.startswith("3 workers died of it: ")
+    assert "memory" in death

@@ -1,0 +1,81 @@
+"""Workers on this machine: jobs that fail, workers that die, and who ends with whom."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from implementations.harness.runs import workers
+from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
+
+
+def test_a_job_that_always_kills_its_worker_costs_only_itself():
+    done = list(workers.in_processes(ODD_JOBS, make_square, 2))
+    check_odd_jobs(done)
+    assert "SIGKILL" in next(one.error for one in done if one.index == 3)
+
+
+def test_a_worker_that_is_killed_loses_nothing(tmp_path):
+    jobs = [1, tmp_path / "deaths", 2]
+    done = list(workers.in_processes(jobs, make_square, 1))
+    assert [(one.index, one.result, one.error) for one in done] == [
+        (0, 1, None),
+        (2, 4, None),
+        (1, 1, None),  # tried again last
+    ]
+
+
+def test_jobs_done_here_fail_one_by_one_too():
+    done = list(workers.here([job for job in ODD_JOBS if job != "die"], make_square(0)))
+    assert [one.result for one in done] == [1, None, 4, 9, None, 16]
+
+
+def test_no_jobs_need_no_workers():
+    assert list(workers.in_processes([], make_square, 2)) == []
+
+
+def test_workers_end_when_whoever_waits_stops():
+    stream = workers.in_processes(list(range(6)), make_square, 2)
+    assert next(stream).error is None
+    stream.close()
+    assert multiprocessing.active_children() == []
+
+
+ORPHANS = """
+from implementations.harness.runs import workers
+from tests_of_workers import make_endless
+for done in workers.in_processes([0, 1, 2], make_endless, 2):
+    print(done.result, flush=True)
+"""
+
+ENDLESS = """
+import multiprocessing, os, time
+def work(job):
+    main = multiprocessing.parent_process().pid
+    while job and os.getppid() == main:
+        time.sleep(0.01)
+    return os.getpid()
+def make_endless(number):
+    return work
+"""
+
+
+def test_workers_end_when_the_main_process_is_killed(tmp_path):
+    (tmp_path / "tests_of_workers.py").write_text(ENDLESS)
+    root = Path(__file__).resolve().parents[3]
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(tmp_path)])},
+    )
+    assert psutil.pid_exists(int(process.stdout.readline()))
+    process.kill()
+    # Workers write where their main process does: what can be read ends with the last of them.
+    process.communicate(timeout=300)

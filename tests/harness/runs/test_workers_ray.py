@@ -1,0 +1,174 @@
+"""Workers on Ray: a real cluster of this machine, with two places and no way in from outside."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from implementations.harness.prune.registry import get
+from implementations.harness.results.store import load_records
+from implementations.harness.runs import workers
+from implementations.harness.runs.sweep import sweep
+from implementations.harness.runs.verify import compare
+from implementations.harness.runs.workbench import Job
+from tests.conftest import REPOSITORY
+from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
+
+pytestmark = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install 'pruning-atlas[scale]'"
+)
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[Path]:
+    """Where Ray writes in these tests, with all of its habits that reach further switched off."""
+    assert "ray" not in sys.modules  # which reads some of this when it is imported
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: it holds sockets
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(folder))
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token into the home folder
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # else it tells its makers
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # as there, it listens on loopback
+        patch.setenv("PYTHONPATH", str(REPOSITORY))  # what the workers import
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield folder
+    assert processes(folder) == []
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def cluster(apart: Path) -> Iterator[Any]:
+    """A cluster that is there already; RAY_ADDRESS names it."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster()
+    cluster.add_node(
+        num_cpus=2,
+        include_dashboard=False,
+        node_ip_address="127.0.0.1",
+        object_store_memory=100_000_000,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", cluster.address)
+        yield cluster
+    started = processes(apart)
+    cluster.shutdown()
+    psutil.wait_procs(started, timeout=60)
+
+
+def processes(folder: Path) -> list[psutil.Process]:
+    """All of Ray that writes to `folder` and runs."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            theirs = process.environ().get("RAY_TMPDIR") == str(folder)
+        except psutil.Error:  # not ours, or gone
+            continue
+        if theirs and process.status() != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def address_of_cluster(number: int) -> Any:
+    """Make what says on which cluster a worker is."""
+
+    def say(job: int) -> str:
+        import ray
+
+        return str(ray.get_runtime_context().gcs_address)
+
+    return say
+
+
+def test_the_records_are_those_of_one_process(setup, cluster, tmp_path):
+    jobs = [
+        Job(None),
+        *(Job(get(name).configure()) for name in ("magnitude", "wanda")),
+        Job(get("shortgpt").configure(sparsity=0.5)),
+        Job(get("wanda").configure(pattern="2:5")),
+    ]
+    here = sweep(jobs, setup, runs=tmp_path / "here")
+    there = sweep(jobs, setup, runs=tmp_path / "there", count=2, ray=True)
+    ((failed, why),) = there.failures
+    assert (failed, why) == here.failures[0]
+    assert "does not divide" in why
+    assert [record.method for record in there.records] == [
+        "dense",
+        "magnitude",
+        "wanda",
+        "shortgpt",
+    ]
+    for one, other in zip(here.records, there.records, strict=True):
+        assert (one.key, one.name, one.values.keys()) == (
+            other.key,
+            other.name,
+            other.values.keys(),
+        )
+        assert compare(one, other).agrees
+    assert len(load_records([tmp_path / "there"])) == 4
+
+
+def test_a_job_that_always_kills_its_worker_costs_only_itself(cluster):
+    # One worker more than there are places: it comes when another is done.
+    check_odd_jobs(workers.on_ray(ODD_JOBS, make_square, 3, accelerators=0))
+
+
+def test_a_worker_that_is_killed_loses_nothing(cluster, tmp_path):
+    jobs = [1, tmp_path / "deaths", 2]
+    done = list(workers.on_ray(jobs, make_square, 1, accelerators=0))
+    assert [(one.index, one.result, one.error) for one in done] == [
+        (0, 1, None),
+        (2, 4, None),
+        (1, 1, None),  # tried again last
+    ]
+
+
+def test_a_cluster_is_joined_by_address_and_left_running(cluster):
+    import ray
+
+    for _ in range(2):
+        (done,) = workers.on_ray([0], address_of_cluster, 1, accelerators=0)
+        assert done.result == cluster.address
+        assert not ray.is_initialized()
+    assert cluster.head_node.remaining_processes_alive()
+
+
+def test_a_connection_that_was_there_stays(cluster):
+    import ray
+
+    ray.init(log_to_driver=False)
+    try:
+        (done,) = workers.on_ray([3], make_square, 1, accelerators=0)
+        assert done.result == 9
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+def test_actors_end_when_whoever_waits_stops(cluster, apart):
+    stream = workers.on_ray([0, 1, 2, 3], make_square, 2, accelerators=0)
+    assert next(stream).error is None
+    stream.close()
+
+
+def test_without_a_cluster_one_is_made_that_leaves_nothing(world, atlas, apart, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    before = processes(apart)
+    done = atlas(
+        *("sweep", "magnitude", "wanda", "--ray", "--workers", 2),
+        *("--protocol", world.protocol, "--runs", tmp_path / "runs"),
+        variables={"HOME": str(home), "RAY_ADDRESS": ""},
+    )
+    assert done.code == 0, done.err
+    assert len(load_records([tmp_path / "runs"])) == 3
+    assert list(home.iterdir()) == []
+    assert processes(apart) == before

@@ -1,0 +1,20 @@
+"""Design notes: why the atlas is built as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tools.site.atlas import Atlas
+from tools.site.render import Front, render
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the page."""
+    front = Front(
+        "Design notes",
+        "Why the atlas is built as it is: rooms, methods, records, boards, seeds, tests.",
+        styles=("css/learn.css",),
+        sources=("docs/templates/pages/design.md",),
+        toc=True,
+    )
+    yield "design.md", render("design", front, atlas)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("implementations.harness.contract.clauses")
+for _group in ("budgets", "effects", "traces", "refusals"):
+    pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -25,13 +26,13 @@ class Contract(pytest.File):
 
     def collect(self) -> Iterator[pytest.Item]:
         from implementations.harness import get
-        from implementations.harness.contract import cases as conformance
+        from implementations.harness.contract.cases import cases
 
         method = get(self.path.stem)
         if method.missing:
             yield NotWritten.from_parent(self, name="contract", method=method)
             return
-        for case in conformance.cases(method):
+        for case in cases(method):
             yield ContractCase.from_parent(self, name=f"contract::{case.name}", case=case)
 
 

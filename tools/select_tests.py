@@ -20,8 +20,10 @@ PLACES: dict[str, tuple[str, ...]] = {
     "catalog/": ("tests/catalog", "tests/sources", "tests/tools", "tests/site"),
     "tools/": ("tests/catalog", "tests/sources", "tests/tools", "tests/site"),
     "tools/site/": ("tests/site",),
+    "tools/package/": EVERYTHING,
     "docs/": ("tests/site",),
     "mkdocs.yml": ("tests/site",),
+    "README.md": ("tests/site", "tests/test_package.py"),  # which runs its example
     "CONTRIBUTING.md": ("tests/site",),
     "CHANGELOG.md": (),
     "SECURITY.md": (),

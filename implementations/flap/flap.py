@@ -17,20 +17,19 @@ from implementations.harness import (
     Block,
     Capabilities,
     LanguageModel,
-    Method,
     Moments,
     Ratio,
     Tokens,
+    UnitMethod,
     add_bias,
     cheapest,
-    check_budget,
     keep_channels,
     keep_kv_groups,
     walk,
 )
 
 
-class FLAP(Method):
+class FLAP(UnitMethod):
     """Remove KV groups and feed-forward channels by one global ranking of their fluctuation.
 
     Source: An et al., arXiv:2312.11983, WIFV with AL-AM (adaptive over layers and modules).
@@ -46,27 +45,23 @@ class FLAP(Method):
     """Square attention scores before they are standardised, as the official code does."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a single calibration token and a budget that would empty the model."""
+        """Refuse also a single calibration token."""
         super().check(model, calibration)
         if calibration is not None and calibration.ids.numel() < 2:
             raise BadInput("flap needs two calibration tokens or more: one does not fluctuate")
-        check_budget(torch.cat([costs(block) for block in model.blocks]), self.sparsity)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score all units on the dense model, remove the lowest, return the widths left."""
-        moments = [
-            block.observe(o=Moments, down=Moments)
-            for block in walk(model, calibration, edits=False)  # statistics of the dense model
-        ]
+        moments: list[dict[str, Moments]] = []
+        scores: list[Tensor] = []
+        for dense in walk(model, calibration, edits=False):
+            moments.append(dense.observe(Moments, "o", "down"))
+            scores.append(self.score(dense, moments[-1]))
+        removed = cheapest(torch.cat(scores), self.costs(model), self.sparsity)
+        lost = removed.split([len(s) for s in scores])
+        for block, seen, units in zip(model.visit(), moments, lost, strict=True):
+            self.remove(block, seen, units)
         blocks = model.blocks
-        scores = [self.score(block, seen) for block, seen in zip(blocks, moments, strict=True)]
-        removed = cheapest(
-            torch.cat(scores), torch.cat([costs(block) for block in blocks]), self.sparsity
-        )
-        for block, seen, lost in zip(
-            blocks, moments, removed.split([len(s) for s in scores]), strict=True
-        ):
-            self.remove(block, seen, lost)
         return {
             "kv_groups": [block.attention.kv_heads for block in blocks],
             "channels": [block.feed_forward.channels for block in blocks],
@@ -123,13 +118,3 @@ def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:
     `B_0 = W ((1 - M) * mean)`, fp64 `[out]`.
     """
     return weight.double() @ (mean.to(weight.device) * gone)
-
-
-def costs(block: Block) -> Tensor:
-    """Count the weights that each unit of a block takes with it, in the order of the scores."""
-    attention, feed_forward = block.attention, block.feed_forward
-    hidden = feed_forward.up.in_features
-    # A KV group owns one key and one value head, and the queries and outputs of its heads.
-    group = (2 * attention.group + 2) * attention.head_size * hidden
-    channel = (3 if feed_forward.gate is not None else 2) * hidden
-    return torch.tensor([group] * attention.kv_heads + [channel] * feed_forward.channels)

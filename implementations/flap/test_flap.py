@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from implementations.flap import FLAP
-from implementations.flap.flap import compensation, costs, fluctuation, standardise
+from implementations.flap.flap import compensation, fluctuation, standardise
 from implementations.harness import (
     BadInput,
     Block,
@@ -23,11 +23,11 @@ from implementations.harness import (
     add_bias,
     walk,
 )
-from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels, mask_kv_groups
-from implementations.harness.prune.method import count_weights
+from implementations.harness.model.units import count_weights, unit_costs
 
-every_family = pytest.mark.parametrize("family", list(CONFIGS))
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 double = torch.float64
 
 
@@ -44,10 +44,15 @@ def moments(x: Tensor) -> Moments:
     return seen
 
 
+def costs(block: Block) -> Tensor:
+    """Return what each unit of a block costs, in the order of its scores."""
+    return unit_costs(block, *FLAP.capabilities.granularity)
+
+
 def observed(model: LanguageModel, tokens: Tokens | None = None) -> list[dict[str, Moments]]:
     """Return what FLAP sees of each block."""
     look = walk(model, tokens or random_tokens(), edits=False)
-    return [block.observe(o=Moments, down=Moments) for block in look]
+    return [block.observe(Moments, "o", "down") for block in look]
 
 
 def inputs(block: Block, model: LanguageModel, tokens: Tokens) -> dict[str, Tensor]:

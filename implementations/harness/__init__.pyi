@@ -1,4 +1,5 @@
-from .prune.allocation import cheapest as cheapest, check_budget as check_budget
+from .data.stream import Calibration as Calibration, Stream as Stream
+from .data.tokens import Tokens as Tokens
 from .errors import (
     AtlasError as AtlasError,
     AtlasWarning as AtlasWarning,
@@ -7,7 +8,23 @@ from .errors import (
     Unavailable as Unavailable,
 )
 from .model.loading import load_model as load_model
+from .model.surgery import (
+    add_bias as add_bias,
+    keep_channels as keep_channels,
+    keep_kv_groups as keep_kv_groups,
+    remove_blocks as remove_blocks,
+)
+from .model.units import unit_costs as unit_costs
+from .model.view import (
+    Attention as Attention,
+    Block as Block,
+    FeedForward as FeedForward,
+    LanguageModel as LanguageModel,
+)
+from .progress import track as track
+from .prune.allocation import cheapest as cheapest
 from .prune.masks import (
+    Pattern as Pattern,
     share_of as share_of,
     smallest as smallest,
     smallest_per_group as smallest_per_group,
@@ -17,24 +34,16 @@ from .prune.method import (
     Count as Count,
     Method as Method,
     NonNegative as NonNegative,
-    Pattern as Pattern,
     Ratio as Ratio,
-    get as get,
-    methods as methods,
+    UnitMethod as UnitMethod,
+    WeightMethod as WeightMethod,
 )
-from .model.view import (
-    Attention as Attention,
-    Block as Block,
-    FeedForward as FeedForward,
-    LanguageModel as LanguageModel,
+from .prune.refit import inverse_factor as inverse_factor
+from .prune.registry import get as get, methods as methods
+from .prune.statistics import (
+    ColumnNorm as ColumnNorm,
+    Gram as Gram,
+    Moments as Moments,
+    Statistic as Statistic,
 )
-from .progress import track as track
-from .prune.statistics import ColumnNorm as ColumnNorm, Gram as Gram, Moments as Moments
-from .model.surgery import (
-    add_bias as add_bias,
-    keep_channels as keep_channels,
-    keep_kv_groups as keep_kv_groups,
-    remove_blocks as remove_blocks,
-)
-from .data.text import Tokens as Tokens
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk

@@ -1,5 +1,8 @@
 """Errors and warnings of the harness: each message names the input and the way out."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class AtlasError(Exception):
     """Base of every error the harness raises on purpose; `exit_code` is what `atlas` returns."""
@@ -23,3 +26,11 @@ class Unavailable(AtlasError):
 
 class AtlasWarning(UserWarning):
     """A deviation that does not stop a run but that its record must keep."""
+
+
+def unknown_name(name: str, known: Iterable[str], what: str) -> str:
+    """Say that `name` is not a `what`, with the nearest known one."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known) + "."
+    return f"unknown {what} {name!r}; {hint}"

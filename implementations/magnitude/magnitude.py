@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor
-
 from implementations.harness import (
     Capabilities,
     LanguageModel,
-    Method,
     Pattern,
     Ratio,
     Tokens,
-    smallest,
-    smallest_per_group,
+    WeightMethod,
 )
 
 
-class Magnitude(Method):
+class Magnitude(WeightMethod):
     """Zero the weights of smallest absolute value in every linear layer.
 
     Source: Han et al., arXiv:1506.02626; N:M after Mishra et al., arXiv:2104.08378.
@@ -35,13 +31,5 @@ class Magnitude(Method):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for _, _, linear in model.linears():
-            linear.weight.masked_fill_(mask(linear.weight, self), 0)
-
-
-def mask(weight: Tensor, config: Magnitude) -> Tensor:
-    """Mark the weights to remove, boolean like `weight [out, in]`."""
-    scores = weight.abs()
-    if config.pattern:
-        return smallest_per_group(scores, config.pattern)
-    rows = scores if config.compare == "row" else scores.reshape(1, -1)
-    return smallest(rows, round(config.sparsity * rows.shape[-1])).view_as(weight)
+            gone = self.choose(linear.weight.abs(), within=self.compare)  # [out, in]
+            linear.weight.masked_fill_(gone, 0)

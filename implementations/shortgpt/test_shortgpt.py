@@ -22,28 +22,25 @@ from implementations.harness import (
     remove_blocks,
     walk,
 )
-from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.data.samples import prepare
 from implementations.harness.measure.perplexity import perplexity
-from implementations.harness.prune.method import count_weights
+from implementations.harness.model.units import count_weights
 from implementations.harness.results.protocol import get_protocol
 from implementations.shortgpt import ShortGPT
-from implementations.shortgpt.shortgpt import BlockInfluence, costs
+from implementations.shortgpt.shortgpt import turn
 
-every_family = pytest.mark.parametrize("family", list(CONFIGS))
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 def influence(*batches: tuple[Tensor, Tensor]) -> float:
     """Return the influence over batches of inputs and outputs, `[tokens, hidden]` each."""
-    seen = BlockInfluence(batches[0][0].shape[-1])
-    for x, y in batches:
-        seen.update(x, y)
-    return seen.value
+    return float(torch.cat([turn(x, y) for x, y in batches]).mean())
 
 
 def influences(model: LanguageModel, tokens: Tokens) -> list[float]:
     look = walk(model, tokens, edits=False)
-    return [block.observe(block=BlockInfluence)["block"].value for block in look]
+    return [float(torch.cat([turn(x, y).flatten() for x, y in b.run()]).mean()) for b in look]
 
 
 def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
@@ -232,7 +229,7 @@ def test_blocks_of_different_size_are_counted_in_weights():
     for index in (0, 1):
         keep_channels(model.blocks[index].feed_forward, [0])
     silenced(model, 0)
-    small, large = (int(costs(model.blocks)[index]) for index in (0, 2))
+    small, large = (int(ShortGPT().costs(model)[index]) for index in (0, 2))
     assert large == sum(linear.weight.numel() for linear in model.blocks[2].linears().values())
     share = small / (2 * small + large)  # exactly the first block, which is less than a third
     assert share < 0.3

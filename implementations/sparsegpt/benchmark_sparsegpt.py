@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from implementations.sparsegpt.sparsegpt import SparseGPT, choose, inverse_factor, solve
+from implementations.harness import inverse_factor
+from implementations.sparsegpt.sparsegpt import SparseGPT, choose, solve
 
 SHAPES = ((576, 576), (1536, 576), (576, 1536), (2048, 2048))
 REPEATS = 3

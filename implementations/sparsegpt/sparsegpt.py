@@ -8,36 +8,28 @@ serves them all.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from implementations.harness import (
-    AtlasWarning,
     BadInput,
     Capabilities,
     Count,
     Gram,
     LanguageModel,
-    Method,
     NonNegative,
-    NumericsError,
     Pattern,
     Ratio,
     Tokens,
-    share_of,
-    smallest,
-    smallest_per_group,
+    WeightMethod,
+    inverse_factor,
     walk,
 )
 
-RAISED = (0.01, 0.1, 1.0)  # dampings tried in turn when the one asked for is not enough
-PANEL = 32  # columns, rounded to whole groups, between two updates inside a block; any will do
+PANEL = 32  # columns, rounded to whole groups, that receive the errors of a block together
 
 
-class SparseGPT(Method):
+class SparseGPT(WeightMethod):
     """Prune each linear layer by a sparse least-squares solve with one shared inverse Hessian.
 
     Source: Frantar & Alistarh, arXiv:2301.00774, Algorithm 1.
@@ -74,38 +66,11 @@ class SparseGPT(Method):
                 for linear in linears.values():
                     linear.weight.copy_(solve(linear.weight, factor, silent, self))
 
-
-def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Tensor:
-    """Return the upper triangular `U` with `(H + damping * mean(diag H) * I)^-1 = U^T U`, fp32.
-
-    `U_jj^2` is the first diagonal entry of the inverse of `H_j:,j:` and `U_jj * U_j,j:` its first
-    row: all that Eq. 3-5 need of every partial inverse. A factorisation that fails is tried again
-    with the dampings of `RAISED`, each with an `AtlasWarning`; raises `NumericsError` after the
-    last.
-    """
-    hessian = hessian.float()
-    silent = hessian.diagonal() == 0
-    mean = hessian.diagonal().mean()
-    dampings = (damping, *(more for more in RAISED if more > damping))
-    for tried in dampings:
-        damped = hessian + torch.diag(silent.float() + tried * mean)
-        # A factor from the lower right: H = R R^T with R upper triangular, so U = R^-1.
-        lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
-        if not failed and bool(lower.isfinite().all()):
-            if tried != damping:
-                warnings.warn(
-                    f"{where}: Hessian not positive definite with damping {damping:g}, "
-                    f"raised to {tried:g}",
-                    AtlasWarning,
-                    stacklevel=2,
-                )
-            identity = torch.eye(len(damped), device=damped.device)
-            upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-            return upper
-    raise NumericsError(
-        f"{where}: the Hessian cannot be factorised even with damping {dampings[-1]:g}; "
-        "check the calibration data, or use more of it"
-    )
+    def widths(self) -> list[int]:
+        """Columns cut together, from blocks over panels and groups of the pattern down to one."""
+        group = self.pattern.group if self.pattern else 1
+        panel = min(self.block_size, group * max(1, PANEL // group))
+        return sorted({self.block_size, panel, group, 1}, reverse=True)
 
 
 def solve(
@@ -117,46 +82,33 @@ def solve(
 ) -> Tensor:
     """Return the pruned and compensated weight `[out, in]`, fp32.
 
-    `factor [in, in]` comes from `inverse_factor`; `silent [in]` marks inputs that are always zero,
-    whose weights go first. What to remove is chosen on the way, unless a boolean `mask [out, in]`
-    says it. The loop is left-looking: a column receives the errors of all columns before it when
-    its turn comes: those of earlier blocks, panels and groups as one matrix product each.
+    `factor [in, in]` is the `U` of `inverse_factor`; `silent [in]` marks inputs that are always
+    zero, whose weights go first. What to remove is chosen on the way, unless a boolean `mask [out,
+    in]` says it. A column receives the errors of all columns before it when its turn comes: first
+    with its whole block, then with its panel and group, each time as one matrix product.
     """
     columns = weight.T.clone(memory_format=torch.contiguous_format).float()  # [in, out]
-    errors = torch.zeros_like(columns)
-    width = len(columns)
-    chosen = torch.zeros_like(columns, dtype=torch.bool) if mask is None else mask.T.contiguous()
-    group = config.pattern.group if config.pattern else None
-    together = group or config.block_size
-    panel = group * max(1, PANEL // group) if group else PANEL
-    inverse = 1 / factor.diagonal()[:, None]  # [in, 1]
-    # What an input never carries costs nothing.
-    weighting = inverse.masked_fill(silent[:, None], 0)
-    for start, end in spans(0, width, config.block_size):
-        receive(columns[start:end], errors[:start], factor[:start, start:end])
-        for first, last in spans(start, end, panel):
-            receive(columns[first:last], errors[start:first], factor[start:first, first:last])
-            for left, right in spans(first, last, group or panel):
-                receive(columns[left:right], errors[first:left], factor[first:left, left:right])
-                if mask is None and (left - start) % together == 0:
-                    ahead = slice(left, min(left + together, end))
-                    chosen[ahead] = choose(columns[ahead] * weighting[ahead], config)
-                remove = chosen[left:right] * inverse[left:right]
-                for j in range(left, right):
-                    receive(columns[j : j + 1], errors[left:j], factor[left:j, j : j + 1])
-                    torch.mul(columns[j], remove[j - left], out=errors[j])  # (w - 0) / U_jj
-    return columns.masked_fill_(chosen, 0).T
+    inverse = 1 / factor.diagonal()[:, None]  # 1 / U_jj, [in, 1]
+    costly = inverse.masked_fill(silent[:, None], 0)  # what an input never carries costs nothing
+    removal = torch.zeros_like(columns) if mask is None else mask.T * inverse  # [in, out]
+    errors = torch.zeros_like(columns)  # E, [in, out]
+    together = config.pattern.group if config.pattern else config.block_size
 
+    def prune(start: int, end: int, widths: list[int]) -> None:
+        """Prune the columns `[start, end)`, which have received all errors from before `start`."""
+        for left in range(start, end, widths[0]):
+            here, before = slice(left, min(left + widths[0], end)), slice(start, left)
+            if left > start:  # W_:,j -= sum_i E_:,i U_ij (Eq. 3)
+                columns[here].addmm_(factor[before, here].T, errors[before], alpha=-1)
+            if widths[0] == together and mask is None:
+                removal[here] = choose(columns[here] * costly[here], config) * inverse[here]
+            if widths[0] > 1:
+                prune(here.start, here.stop, widths[1:])
+            else:
+                torch.mul(columns[left], removal[left], out=errors[left])  # (w - 0) / U_jj
 
-def spans(start: int, end: int, step: int) -> Iterator[tuple[int, int]]:
-    """Cut `[start, end)` into pieces of `step`, the last one maybe shorter."""
-    return ((left, min(left + step, end)) for left in range(start, end, step))
-
-
-def receive(columns: Tensor, errors: Tensor, factor: Tensor) -> None:
-    """Push earlier errors `[k, out]` onto later columns `[n, out]` by `U [k, n]` (Eq. 3)."""
-    if len(errors):
-        columns.addmm_(factor.T, errors, alpha=-1)
+    prune(0, len(columns), config.widths())
+    return columns.masked_fill_(removal != 0, 0).T
 
 
 def choose(ratios: Tensor, config: SparseGPT) -> Tensor:
@@ -165,8 +117,4 @@ def choose(ratios: Tensor, config: SparseGPT) -> Tensor:
     The square of `w / U_jj` is the OBS error `w^2 / [H^-1]_jj` of Eq. 3, with the inverse taken
     over the columns still free.
     """
-    scores = ratios.square()
-    if config.pattern:
-        return smallest_per_group(scores.T, config.pattern).T
-    flat = scores.T.reshape(1, -1)
-    return smallest(flat, share_of(config.sparsity, flat.shape[-1])).view_as(scores.T).T
+    return config.choose(ratios.square().T, within="matrix").T

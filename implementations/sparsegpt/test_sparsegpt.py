@@ -12,7 +12,7 @@ from implementations.harness import AtlasWarning, BadInput, Gram, NumericsError
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.text import Tokens
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.method import parse_pattern
+from implementations.harness.prune.masks import parse_pattern
 from implementations.sparsegpt import SparseGPT
 from implementations.sparsegpt.sparsegpt import inverse_factor, solve
 

@@ -13,7 +13,12 @@ from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.text import Tokens
 from implementations.harness.model.view import LanguageModel
 from implementations.wanda import Wanda
-from implementations.wanda.wanda import mask
+from implementations.wanda.wanda import score
+
+
+def mask(weight: Tensor, norms: Tensor, method: Wanda) -> Tensor:
+    """Mark what the method removes of one matrix, given the norms of its inputs."""
+    return method.choose(score(weight, norms))
 
 
 def random(rows: int = 24, width: int = 40, tokens: int = 300) -> tuple[Tensor, Tensor]:

@@ -8,18 +8,15 @@ from implementations.harness import (
     Capabilities,
     ColumnNorm,
     LanguageModel,
-    Method,
     Pattern,
     Ratio,
     Tokens,
-    share_of,
-    smallest,
-    smallest_per_group,
+    WeightMethod,
     walk,
 )
 
 
-class Wanda(Method):
+class Wanda(WeightMethod):
     """Zero, in each output row, the weights of smallest `|W_ij| * ||X_j||`; no weight is updated.
 
     Source: Sun et al., arXiv:2306.11695.
@@ -36,14 +33,12 @@ class Wanda(Method):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            norms = block.observe(ColumnNorm)  # all layers still dense, inputs already pruned
+            seen = block.observe(ColumnNorm)  # all layers still dense, inputs already pruned
             for role, linear in block.linears().items():
-                linear.weight.masked_fill_(mask(linear.weight, norms[role].norms, self), 0)
+                gone = self.choose(score(linear.weight, seen[role].norms))  # [out, in]
+                linear.weight.masked_fill_(gone, 0)
 
 
-def mask(weight: Tensor, norms: Tensor, config: Wanda) -> Tensor:
-    """Mark the weights to remove, boolean like `weight [out, in]`, given input norms `[in]`."""
-    scores = weight.abs().float() * norms  # S_ij = |W_ij| * ||X_j||_2
-    if config.pattern:
-        return smallest_per_group(scores, config.pattern)
-    return smallest(scores, share_of(config.sparsity, scores.shape[-1]))
+def score(weight: Tensor, norms: Tensor) -> Tensor:
+    """Return `S_ij = |W_ij| * ||X_j||_2`, `[out, in]`, given the norms `[in]` of the inputs."""
+    return weight.abs().float() * norms

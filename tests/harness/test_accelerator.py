@@ -8,7 +8,7 @@ import torch
 from implementations.harness import LanguageModel, get, methods, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.memory import peak_memory
-from implementations.harness.prune.method import count_weights
+from implementations.harness.model.units import count_weights
 from implementations.harness.prune.statistics import Gram
 
 pytestmark = [

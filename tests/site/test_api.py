@@ -66,7 +66,7 @@ def test_commands_are_those_of_the_program(made: dict[str, str]) -> None:
 
 def test_the_example_is_the_readmes(made: dict[str, str], repository: Path) -> None:
     example = api.example(repository / "README.md")
-    assert "implementations.harness" in example
+    assert "from pruning_atlas import" in example
     assert example in made["api/index.md"]
     assert api.example(repository / "no such file") == ""
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from implementations.harness.prune.method import Method, get, methods
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get, methods
 from implementations.harness.results.record import IMPLEMENTATIONS
 
 DIFFERENCES = re.compile(r"^## Differences from the paper\s*$(.*?)(?=^## |\Z)", re.M | re.S)

@@ -20,6 +20,7 @@ import typer
 from torch import Tensor, nn
 
 from implementations.harness.cli import terminal
+from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.samples import Sampler
 from implementations.harness.data.text import Tokens
 from implementations.harness.measure.perplexity import perplexity
@@ -27,8 +28,8 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.masks import smallest
-from implementations.harness.prune.method import Method, get
-from implementations.harness.prune.walk import replaced_forward
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import Protocol, get_protocol
 from implementations.harness.results.record import IMPLEMENTATIONS, layout, write_whole
 from implementations.harness.runs import environment

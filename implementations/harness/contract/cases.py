@@ -1,4 +1,4 @@
-"""The contract every method must keep: which clauses cover it, and what it was seen to support.
+"""The contract as cases: which clauses cover a method, and what it was seen to support.
 
 `cases(method)` is turned into tests of the method's folder by `implementations/conftest.py`;
 `support(slug)` is what `atlas support` writes down.
@@ -6,30 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from implementations.harness.contract import clauses
-from implementations.harness.contract.tiny import CONFIGS, tiny_model
+from implementations.harness.contract import budgets, effects, refusals, traces
+from implementations.harness.contract.clause import CLAUSES, Clause
+from implementations.harness.contract.probes import PATTERNS, apply, logits, takes_patterns
+from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.errors import AtlasError
-from implementations.harness.prune.method import Method, get
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get
 
+GROUPS = (budgets, effects, traces, refusals)
+"""The modules whose clauses make up the contract."""
 HEADS = {"MHA": 4, "GQA": 2, "MQA": 1}  # KV heads under the four query heads of the tiny models
-
-Clause = Callable[[type[Method], str], None]
-
-GENERAL: tuple[Clause, ...] = (
-    clauses.zero_budget_is_the_identity,
-    clauses.share_is_met,
-    clauses.everything_goes_or_is_refused,
-    clauses.only_the_blocks_linears_change,
-    clauses.same_seed_same_result,
-    clauses.state_is_restored,
-    clauses.half_precision_works,
-    clauses.reloads_with_the_same_logits,
-    clauses.nonsense_is_refused,
-)
+UNKNOWN = "gpt2"
 
 
 @dataclass(frozen=True)
@@ -43,31 +35,25 @@ class Case:
     @property
     def name(self) -> str:
         """The clause in words and the family, as a test shows it."""
-        return f"{self.clause.__name__}[{self.family}]"
+        return f"{self.clause.name}[{self.family}]"
 
     def check(self) -> None:
         """Run the clause; raises `AssertionError` where it does not hold."""
-        self.clause(self.method, self.family)
+        self.clause.check(self.method, self.family)
 
 
 def cases(method: type[Method]) -> Iterator[Case]:
     """Yield every case that the method's declared capabilities cover."""
-    yield Case(clauses.unsupported_family_is_named, method, "gpt2")
-    for family in CONFIGS:
-        if family in method.capabilities.refuses:
-            yield Case(clauses.refused_family_says_why, method, family)
-            continue
-        for clause in GENERAL:
-            yield Case(clause, method, family)
-        if method.capabilities.calibration != "none":
-            yield Case(clauses.batch_size_does_not_matter, method, family)
-            yield Case(clauses.bad_calibration_is_refused, method, family)
-            yield Case(clauses.state_is_restored_after_an_exception, method, family)
-        if method.capabilities.structured:
-            yield Case(clauses.slicing_equals_masking, method, family)
-        if clauses.takes_patterns(method):
-            yield Case(clauses.patterns_hold_in_every_group, method, family)
-            yield Case(clauses.pattern_must_divide, method, family)
+    refused = set(method.capabilities.refuses)
+    families = {
+        "supported": [family for family in MODEL_TYPES if family not in refused],
+        "refused": [family for family in MODEL_TYPES if family in refused],
+        "unknown": [UNKNOWN],
+    }
+    for clause in CLAUSES:
+        if clause.when(method):
+            for family in families[clause.families]:
+                yield Case(clause, method, family)
 
 
 def support(slug: str) -> dict[str, Any]:
@@ -78,14 +64,14 @@ def support(slug: str) -> dict[str, Any]:
     """
     method = get(slug)
     method.configure()
-    families = {family: seen(method, family) for family in CONFIGS}
+    families = {family: seen(method, family) for family in MODEL_TYPES}
     layouts = {
         name: seen(method, "llama", num_key_value_heads=heads) for name, heads in HEADS.items()
     }
     patterns = {
         text: seen(method, "llama", settings={"pattern": text})
-        for text in clauses.PATTERNS
-        if clauses.takes_patterns(method)
+        for text in PATTERNS
+        if takes_patterns(method)
     }
     return {
         "method": slug,
@@ -103,9 +89,7 @@ def seen(
     """Prune one tiny model and say "supported", or why not."""
     model = tiny_model(family, **shape)
     try:
-        method.configure(**(settings or {})).apply(model, clauses.calibration_for(method))
+        apply(method, model, **(settings or {}))
     except AtlasError as error:
         return str(error)
-    return (
-        "supported" if bool(clauses.logits(model).isfinite().all()) else "puts out NaN or infinity"
-    )
+    return "supported" if bool(logits(model).isfinite().all()) else "puts out NaN or infinity"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    MistralConfig,
-    OPTConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen3Config,
-)
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from implementations.harness.data.text import Tokens
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.data.tokens import Tokens
+from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.surgery import PER_BLOCK
+from implementations.harness.model.view import Block, LanguageModel
 
 VOCABULARY = 96
 
@@ -35,37 +31,21 @@ SHAPE: dict[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 0,
 }
-
-CONFIGS: dict[str, tuple[type[PreTrainedConfig], dict[str, Any]]] = {
-    "llama": (LlamaConfig, {"tie_word_embeddings": True}),
-    "mistral": (MistralConfig, {"sliding_window": 8, "num_key_value_heads": 4}),  # MHA
-    "qwen2": (Qwen2Config, {}),  # biased q, k and v
-    "qwen3": (Qwen3Config, {"head_dim": 16, "num_key_value_heads": 1}),  # MQA, wide heads
-    "gemma3": (
-        Gemma3TextConfig,
-        {
-            "head_dim": 16,
-            "sliding_window": 8,
-            "layer_types": ["sliding_attention", "full_attention"],
-            "query_pre_attn_scalar": 16,
-        },
-    ),
-    "opt": (OPTConfig, {}),
-}
+MODEL_TYPES = {family.name: model_type for model_type, family in FAMILIES.items()}
 
 
 def tiny_config(family: str, **overrides: Any) -> PreTrainedConfig:
     """Return the configuration of a two-block random model of `family`, changed by `overrides`."""
-    config_class, special = CONFIGS[family]
-    shape = SHAPE | special | overrides
-    if family == "gemma3" and shape["num_hidden_layers"] != len(shape["layer_types"]):
-        kinds = ["sliding_attention", "full_attention"]
-        shape["layer_types"] = [kinds[i % 2] for i in range(shape["num_hidden_layers"])]
-    if family == "opt":
-        shape["ffn_dim"] = shape.pop("intermediate_size")
-        shape.setdefault("word_embed_proj_dim", shape["hidden_size"])
-        del shape["num_key_value_heads"]
-    return config_class(**shape)
+    model_type = MODEL_TYPES[family]
+    shape = SHAPE | dict(FAMILIES[model_type].tiny) | overrides
+    shape[FAMILIES[model_type].channels] = shape.pop("intermediate_size")
+    blocks = shape["num_hidden_layers"]
+    for name in PER_BLOCK:
+        if name in shape:  # repeated as often as there are blocks
+            shape[name] = list(islice(cycle(shape[name]), blocks))
+    entries = {name: value for name, value in shape.items() if value is not None}
+    config: PreTrainedConfig = AutoConfig.for_model(model_type, **entries)
+    return config
 
 
 def tiny_model(
@@ -92,6 +72,52 @@ def tiny_model(
         for parameter in hf.parameters():  # not the rotary buffers, which stay fp32 in any model
             parameter.data = parameter.data.to(dtype)
     return LanguageModel(hf, name=f"tiny-{family}")
+
+
+class ShutModel(LanguageModel):
+    """A model whose blocks have no weights but while they are opened, one at a time.
+
+    It stands for one that lies on disk. While a block is shut its parameters have shapes and no
+    data; raises `AssertionError` when two are open at once or a shut one was given parameters.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__(model.hf, model.tokenizer, name=model.name)
+        self.away: dict[nn.Module, list[tuple[nn.Module, str, nn.Parameter]]] = {}
+        self.open: nn.Module | None = None
+        for block in self.blocks:
+            self._shut(block.module)
+
+    @contextmanager
+    def opened(self, block: Block) -> Iterator[Block]:
+        """Give one block its weights back inside the `with` block."""
+        if self.open is block.module:
+            yield block
+            return
+        assert self.open is None, "two blocks are open at once"
+        self._open(block.module)
+        try:
+            yield block
+        finally:
+            self._shut(block.module)
+
+    def _open(self, module: nn.Module) -> None:
+        assert all(p.is_meta for p in module.parameters()), "a shut block was given weights"
+        for owner, name, parameter in self.away.pop(module):
+            owner._parameters[name] = parameter
+        self.open = module
+
+    def _shut(self, module: nn.Module) -> None:
+        self.away[module] = [
+            (owner, name, parameter)
+            for owner in module.modules()
+            for name, parameter in owner._parameters.items()
+            if parameter is not None
+        ]
+        for owner, name, parameter in self.away[module]:
+            nothing = torch.empty_like(parameter, device="meta")
+            owner._parameters[name] = nn.Parameter(nothing, requires_grad=parameter.requires_grad)
+        self.open = None
 
 
 def random_tokens(

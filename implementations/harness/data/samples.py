@@ -21,7 +21,12 @@ from implementations.harness.data.text import (
 )
 from implementations.harness.errors import BadInput
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.results.protocol import CalibrationText, EvaluationText, Protocol
+from implementations.harness.results.protocol import (
+    CalibrationText,
+    EvaluationText,
+    Protocol,
+    get_protocol,
+)
 
 
 class Samples(NamedTuple):
@@ -107,9 +112,13 @@ class Sampler:
             )
 
 
-def prepare(protocol: Protocol, model: LanguageModel, seed: int = 0) -> Samples:
-    """The samples of one run, once; `Sampler` keeps the texts for more. Raises what that raises."""
-    return Sampler(protocol, model).samples(seed)
+def prepare(protocol: Protocol | str, model: LanguageModel, seed: int = 0) -> Samples:
+    """The samples of one run, once; `Sampler` keeps the texts for more.
+
+    `protocol` may be named, as in `get_protocol`. Raises what that and `Sampler` raise.
+    """
+    chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    return Sampler(chosen, model).samples(seed)
 
 
 def statement(calibration: Tokens, evaluations: dict[str, Tokens]) -> str:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.method import count_weights
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from implementations.harness.data.activations import Boundary, replaced_forward
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import BadInput
 from implementations.harness.model.devices import lent, tensors
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
-from implementations.harness.prune.walk import replaced_forward, walk
 
 
 def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Iterator[Tensor]:
@@ -50,10 +50,12 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
     with preserved(model):
         model.hf.eval()
         with _output_types(model.layers[-1]) as types:
-            for block in walk(model, tokens, edits=False, batch_size=batch_size):
-                for _ in block.run():
-                    pass
-        outputs = block.boundary.hidden  # of the last block, [batch, length, hidden] each
+            boundary = Boundary(model, tokens, batch_size)
+            for block in track(model.blocks, f"reading {tokens.source} block by block"):
+                with model.opened(block), lent(tensors(block.module), model.accelerator):
+                    for i, _, y in boundary.run(block):
+                        boundary.advance(i, block, y)
+        outputs = boundary.hidden  # of the last block, [batch, length, hidden] each
         with lent(_outside_blocks(model), model.accelerator):
             for ids, host in zip(_batches(tokens, batch_size), outputs, strict=True):
                 hidden = host.to(model.accelerator)

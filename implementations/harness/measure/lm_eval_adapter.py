@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import copy
 import logging
-import random
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import datasets
-import numpy as np
-import torch
 from huggingface_hub import constants
 from lm_eval.api.model import CacheHook
 from lm_eval.evaluator import evaluate as run
@@ -141,21 +138,6 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def seeded() -> Iterator[None]:
-    """Seed what tasks shuffle with as lm-eval does, and put every generator back afterwards."""
-    ours, numpys = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            random.seed(0)
-            np.random.seed(SEED)
-            torch.manual_seed(SEED)
-            yield
-    finally:
-        random.setstate(ours)
-        np.random.set_state(numpys)
 
 
 @contextmanager

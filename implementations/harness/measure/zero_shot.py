@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.data.seeds import seeded
+from implementations.harness.errors import BadInput, Unavailable, unknown_name
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.method import unknown_name
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
@@ -42,7 +42,7 @@ def zero_shot(
             f"zero-shot tasks need lm-eval, and {error.name} is missing: "
             "pip install 'pruning-atlas[eval]'"
         ) from error
-    with lm_eval.quiet(), lm_eval.seeded():
+    with lm_eval.quiet(), seeded(lm_eval.SEED, python=0):
         manager = find(tasks, lm_eval.managers(task_folder))
         loaded = [lm_eval.load(manager, task) for task in tasks]
         values: dict[str, float] = {}

@@ -20,7 +20,16 @@ CUSTOM = """\
 configuration cannot express: `{file}` beside the weights builds them, and needs nothing but \
 transformers. Without the flag transformers builds the stock model and stops because the sizes \
 do not match; where nothing but biases was added, it drops them with a mere warning and computes \
-something else. `atlas` loads this folder without the flag."""
+something else."""
+
+ATLAS = """\
+The Pruning Atlas loads it as well, and runs no code of this folder:
+
+```python
+from pruning_atlas import load_model
+
+model = load_model(folder)
+```"""
 
 
 def model_card(model: LanguageModel, record: dict[str, Any] | None, code: Path | None) -> str:
@@ -61,7 +70,9 @@ model = AutoModelForCausalLM.from_pretrained(folder{flag})
 tokenizer = AutoTokenizer.from_pretrained(folder)
 ```
 
-{why}"""
+{why}
+
+{ATLAS}"""
 
 
 def _shapes(model: LanguageModel) -> str:

@@ -13,19 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import modeling_pruned
 from implementations.harness.model.card import model_card
 from implementations.harness.model.devices import device_named, dtype_named
+from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.model.weight_files import weight_files
+from implementations.harness.model.weight_files import weight_files, write_weights
 
 SHAPES = "pruned_shapes"  # in the configuration of a checkpoint that needs modeling_pruned.py
 
@@ -48,7 +51,8 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
     custom = isinstance(twin, modeling_pruned.Pruned)
     code = Path(modeling_pruned.__file__) if custom else None
     with _published(folder) as partial, without_bars():
-        twin.save_pretrained(partial, state_dict=model.hf.state_dict())
+        twin.save_pretrained(partial, state_dict={})  # the configuration, and the code if needed
+        write_weights(model, partial)
         if model.hf.generation_config is not None:  # as it came, even if it contradicts itself
             model.hf.generation_config.to_json_file(partial / "generation_config.json")
         if model.tokenizer is not None:
@@ -76,7 +80,7 @@ def load_checkpoint(
     weight_files(folder)
     builder: Any = AutoModelForCausalLM
     if SHAPES in config:
-        builder = modeling_pruned.CLASSES[config["model_type"]]
+        builder = modeling_pruned.pruned_class(_stock_class(config["model_type"]))
     place = device_named(device)
     wanted = "auto" if dtype == "auto" else dtype_named(dtype)
     with without_bars():
@@ -182,6 +186,13 @@ def _empty_twin(model: LanguageModel) -> PreTrainedModel:
     )
 
 
+def _stock_class(model_type: str) -> type:
+    if model_type not in FAMILIES:
+        raise BadInput(f"blocks of different widths are not known for {model_type!r}")
+    stock: type = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
+    return stock
+
+
 def _shapes(hf: PreTrainedModel) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in hf.state_dict().items()}
 
@@ -210,7 +221,7 @@ def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
         for block in model.blocks
     ]
     config = _changed(model.config, {SHAPES: shapes})
-    build: Any = modeling_pruned.CLASSES[config.model_type]
+    build = modeling_pruned.pruned_class(_stock_class(config.model_type))
     twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
     return twin
 
@@ -234,8 +245,7 @@ def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
     numbers = {
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
-        "intermediate_size": channels,
-        "ffn_dim": channels,
+        model.family.channels: channels,
         "head_dim": head_size,
     }
     named = {name: number for name, number in numbers.items() if hasattr(model.config, name)}

@@ -19,7 +19,8 @@ from implementations.harness.download.hub import require_hub
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.checkpoint import load_checkpoint, read_config
 from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.view import FAMILIES, LanguageModel
+from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")

@@ -15,17 +15,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import transformers
 from torch import Tensor, nn
-from transformers import (
-    Cache,
-    Gemma3ForCausalLM,
-    LlamaForCausalLM,
-    MistralForCausalLM,
-    OPTForCausalLM,
-    PreTrainedConfig,
-    Qwen2ForCausalLM,
-    Qwen3ForCausalLM,
-)
+from transformers import Cache
 
 # What the rows (outputs) and the columns (inputs) of each linear layer of a block count.
 ROWS = {
@@ -112,43 +104,25 @@ class Pruned:
     # `save_pretrained` then puts this file beside the weights and names it in the configuration.
     _auto_class: str | None = "AutoModelForCausalLM"
 
-    def __init__(self, config: PreTrainedConfig) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__(config)  # type: ignore[call-arg]
         decoder = getattr(self.model, "decoder", self.model)
         for block, shape in zip(decoder.layers, config.pruned_shapes, strict=True):
             reshape(block, shape)
 
 
-class PrunedLlamaForCausalLM(Pruned, LlamaForCausalLM):
-    """Llama with blocks of different widths."""
+def pruned_class(stock: type) -> Any:
+    """Return the class of a stock model with blocks of different widths, `Pruned` + its name."""
+    name = f"Pruned{stock.__name__}"
+    if name not in globals():
+        about = f"{stock.__name__} with blocks of different widths."
+        globals()[name] = type(name, (Pruned, stock), {"__module__": __name__, "__doc__": about})
+    return globals()[name]
 
 
-class PrunedMistralForCausalLM(Pruned, MistralForCausalLM):
-    """Mistral with blocks of different widths."""
-
-
-class PrunedQwen2ForCausalLM(Pruned, Qwen2ForCausalLM):
-    """Qwen2 with blocks of different widths."""
-
-
-class PrunedQwen3ForCausalLM(Pruned, Qwen3ForCausalLM):
-    """Qwen3 with blocks of different widths."""
-
-
-class PrunedGemma3ForCausalLM(Pruned, Gemma3ForCausalLM):
-    """Gemma 3 (text) with blocks of different widths."""
-
-
-class PrunedOPTForCausalLM(Pruned, OPTForCausalLM):
-    """OPT with blocks of different widths."""
-
-
-# The key is `config.model_type`.
-CLASSES = {
-    "llama": PrunedLlamaForCausalLM,
-    "mistral": PrunedMistralForCausalLM,
-    "qwen2": PrunedQwen2ForCausalLM,
-    "qwen3": PrunedQwen3ForCausalLM,
-    "gemma3_text": PrunedGemma3ForCausalLM,
-    "opt": PrunedOPTForCausalLM,
-}
+def __getattr__(name: str) -> Any:
+    """Make the class that a configuration names, such as `PrunedLlamaForCausalLM`."""
+    stock = getattr(transformers, name.removeprefix("Pruned"), None)
+    if name.startswith("Pruned") and isinstance(stock, type):
+        return pruned_class(stock)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

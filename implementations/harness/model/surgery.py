@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.modeling_pruned import Headless, count_heads, shrink
+from implementations.harness.model.units import Cut, channel_cuts, kv_group_cuts
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Units = Tensor | Sequence[int] | Sequence[bool]
 
 # Lists in a configuration that have one entry a block.
 PER_BLOCK = ("layer_types", "pruned_shapes")
-
-Part = tuple[nn.Linear, int, int]  # a linear layer, the dimension cut and the width of one unit
 
 
 def keep_kv_groups(attention: Attention, keep: Units) -> None:
@@ -34,8 +33,8 @@ def keep_kv_groups(attention: Attention, keep: Units) -> None:
     """
     kept = chosen(keep, attention.kv_heads, "KV group")
     group = attention.group
-    for linear, dim, size in _attention_parts(attention):
-        shrink(linear, dim, _features(kept, size))
+    for linear, dim, width in kv_group_cuts(attention):
+        shrink(linear, dim, _features(kept, width))
     count_heads(attention.module, len(kept) * group, len(kept))
     if len(kept) == 0 and not isinstance(attention.module, Headless):
         setattr(attention.block, attention.family.attention, Headless(attention.module))
@@ -49,20 +48,20 @@ def keep_channels(feed_forward: FeedForward, keep: Units) -> None:
     Raises `BadInput` for a channel that does not exist.
     """
     kept = chosen(keep, feed_forward.channels, "channel")
-    for linear, dim, size in _feed_forward_parts(feed_forward):
-        shrink(linear, dim, _features(kept, size))
+    for linear, dim, width in channel_cuts(feed_forward):
+        shrink(linear, dim, _features(kept, width))
 
 
 def mask_kv_groups(attention: Attention, keep: Units) -> None:
     """Zero what `keep_kv_groups` would remove; shapes stay, outputs are those of the removal."""
     kept = chosen(keep, attention.kv_heads, "KV group")
-    _mask(_attention_parts(attention), kept, attention.kv_heads)
+    _mask(kv_group_cuts(attention), kept, attention.kv_heads)
 
 
 def mask_channels(feed_forward: FeedForward, keep: Units) -> None:
     """Zero what `keep_channels` would remove; shapes stay, outputs are those of the removal."""
     kept = chosen(keep, feed_forward.channels, "channel")
-    _mask(_feed_forward_parts(feed_forward), kept, feed_forward.channels)
+    _mask(channel_cuts(feed_forward), kept, feed_forward.channels)
 
 
 def remove_blocks(model: LanguageModel, indices: Units) -> None:
@@ -136,32 +135,16 @@ def chosen(units: Units, count: int, what: str) -> Tensor:
     return numbers
 
 
-def _attention_parts(attention: Attention) -> list[Part]:
-    keys = attention.head_size
-    queries = attention.group * keys
-    return [
-        (attention.q, 0, queries),
-        (attention.k, 0, keys),
-        (attention.v, 0, keys),
-        (attention.o, 1, queries),
-    ]
-
-
-def _feed_forward_parts(feed_forward: FeedForward) -> list[Part]:
-    inner = [feed_forward.gate, feed_forward.up]
-    return [(linear, 0, 1) for linear in inner if linear is not None] + [(feed_forward.down, 1, 1)]
-
-
 def _features(units: Tensor, size: int) -> Tensor:
     """Return the rows or columns of `units` when each is `size` wide."""
     return (units[:, None] * size + torch.arange(size)).flatten()
 
 
-def _mask(parts: list[Part], kept: Tensor, count: int) -> None:
+def _mask(parts: list[Cut], kept: Tensor, count: int) -> None:
     removed = torch.ones(count, dtype=torch.bool)
     removed[kept] = False
-    for linear, dim, size in parts:
-        features = removed.repeat_interleave(size).to(linear.weight.device)
+    for linear, dim, width in parts:
+        features = removed.repeat_interleave(width).to(linear.weight.device)
         linear.weight.data.movedim(dim, 0)[features] = 0
         if dim == 0 and linear.bias is not None:
             linear.bias.data[features] = 0

@@ -5,68 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from implementations.harness.errors import BadInput
-
-ROLES = ("q", "k", "v", "o", "gate", "up", "down")
-
-
-@dataclass(frozen=True)
-class Family:
-    """Where a model family keeps its parts: dotted paths from the base model and from a block."""
-
-    name: str
-    blocks: str = "layers"
-    attention: str = "self_attn"
-    feed_forward: str = "mlp"
-    q: str = "self_attn.q_proj"
-    k: str = "self_attn.k_proj"
-    v: str = "self_attn.v_proj"
-    o: str = "self_attn.o_proj"
-    gate: str | None = "mlp.gate_proj"
-    up: str = "mlp.up_proj"
-    down: str = "mlp.down_proj"
-    norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
-
-
-QUERY_KEY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
-AROUND_FEED_FORWARD = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
-
-# The key is `config.model_type`.
-FAMILIES = {
-    "llama": Family("llama"),
-    "mistral": Family("mistral"),
-    "qwen2": Family("qwen2"),
-    "qwen3": Family("qwen3", norms=Family.norms + QUERY_KEY_NORMS),
-    "gemma3_text": Family("gemma3", norms=Family.norms + AROUND_FEED_FORWARD + QUERY_KEY_NORMS),
-    "opt": Family(
-        "opt",
-        blocks="decoder.layers",
-        feed_forward="",  # OPT keeps fc1 and fc2 in the block itself
-        o="self_attn.out_proj",
-        gate=None,
-        up="fc1",
-        down="fc2",
-        norms=("self_attn_layer_norm", "final_layer_norm"),
-    ),
-}
-
-
-def family_of(model: PreTrainedModel) -> Family:
-    """Return the adapter of a model; raises `BadInput` naming the supported families."""
-    model_type = model.config.model_type
-    if model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise BadInput(
-            f"model family {model_type!r} is not supported; supported are {known}. "
-            "A new one needs an entry in FAMILIES of implementations/harness/model/view.py."
-        )
-    return FAMILIES[model_type]
+from implementations.harness.model.families import ROLES, Family, family_of
 
 
 @dataclass(frozen=True)
@@ -244,29 +190,67 @@ class LanguageModel:
         """The decoder blocks in order, as they are now."""
         return [Block(i, module, self.family) for i, module in enumerate(self.layers)]
 
-    def linears(self) -> Iterator[tuple[Block, str, nn.Linear]]:
-        """Yield every prunable linear layer: its block, its role and the layer."""
+    @contextmanager
+    def opened(self, block: Block) -> Iterator[Block]:
+        """Have the weights of one block at hand inside the `with` block, to be read and edited.
+
+        Of a model in memory they always are. One whose blocks lie elsewhere fetches them here and
+        puts them back, edited, at the end; so weights are touched in here and nowhere else.
+        """
+        yield block
+
+    def visit(self) -> Iterator[Block]:
+        """Open the decoder blocks in order, one at a time, and yield each."""
         for block in self.blocks:
+            with self.opened(block):
+                yield block
+
+    def linears(self) -> Iterator[tuple[Block, str, nn.Linear]]:
+        """Visit the blocks and yield every prunable linear layer: block, role and layer."""
+        for block in self.visit():
             for role, linear in block.linears().items():
                 yield block, role, linear
+
+    def outside(self) -> dict[str, Tensor]:
+        """Return the parameters and buffers that belong to no decoder block, by name.
+
+        A tied one stands under each of its names.
+        """
+        inside = {id(tensor) for tensor in chain(self.layers.parameters(), self.layers.buffers())}
+        named = chain(
+            self.hf.named_parameters(remove_duplicate=False),
+            self.hf.named_buffers(remove_duplicate=False),
+        )
+        return {name: tensor for name, tensor in named if id(tensor) not in inside}
 
 
 @contextmanager
 def preserved(model: LanguageModel) -> Iterator[None]:
-    """Put training mode, `use_cache` and `requires_grad` back as they were, whatever happens.
+    """Put modes, `use_cache`, `requires_grad` and gradients back as they were, whatever happens.
 
-    Modules and parameters that surgery adds inside the `with` block keep their own state.
+    Modules made inside the `with` block end up in the mode of the module that holds them, and
+    parameters without a gradient; so do those whose shape has changed.
     """
     hf = model.hf
-    training = [(module, module.training) for module in hf.modules()]
-    gradients = [(parameter, parameter.requires_grad) for parameter in hf.parameters()]
+    modes = {module: module.training for module in hf.modules()}
+    parameters = [
+        (parameter, parameter.requires_grad, parameter.grad) for parameter in hf.parameters()
+    ]
     use_cache = getattr(hf.config, "use_cache", None)
     try:
         yield
     finally:
-        for module, mode in training:
+        for module, mode in modes.items():
             module.training = mode
-        for parameter, needed in gradients:
+        for parent in hf.modules():  # from the top down
+            for child in parent.children():
+                if child not in modes:
+                    child.training = parent.training
+        before = {id(parameter): grad for parameter, _, grad in parameters}
+        for parameter in hf.parameters():
+            grad = before.get(id(parameter))
+            parameter.grad = grad if grad is not None and grad.shape == parameter.shape else None
+        for parameter, needed, _ in parameters:
             parameter.requires_grad_(needed)
         if use_cache is not None:
             hf.config.use_cache = use_cache

@@ -1,17 +1,23 @@
-"""The weights files of a model folder: found, checked before loading, hashed."""
+"""The weights files of a model folder: found, checked before loading, hashed, written."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 from implementations.harness.download.storage import file_sha256
 from implementations.harness.errors import BadInput
+from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 
 # A single file or an index that names its shards, in the order in which transformers looks.
 NAMES = ("model.safetensors", "pytorch_model.bin")
+SHARD = 5 * 10**9  # bytes of one file
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -64,6 +70,57 @@ def weights_sha256(files: list[Path]) -> str:
         return hashes[0][0]
     lines = "".join(f"{digest}  {name}\n" for digest, name in hashes)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def write_weights(model: LanguageModel, folder: Path, limit: int = SHARD) -> None:
+    """Write the weights of `model` into `folder`, opening one block at a time.
+
+    Beyond `limit` bytes there are several files and an index, as transformers has them.
+    """
+    files: list[Path] = []
+    place: dict[str, int] = {}
+    size = 0
+    for tensors in _pieces(model, limit):
+        files.append(folder / f".{len(files)}")  # a name says how many there are in the end
+        save_file(tensors, files[-1], metadata={"format": "pt"})
+        place |= dict.fromkeys(tensors, len(files) - 1)
+        size += sum(tensor.nbytes for tensor in tensors.values())
+    if len(files) == 1:
+        files[0].rename(folder / NAMES[0])
+        return
+    names = [f"model-{i:05}-of-{len(files):05}.safetensors" for i in range(1, len(files) + 1)]
+    for file, name in zip(files, names, strict=True):
+        file.rename(folder / name)
+    weight_map = {tensor: names[number] for tensor, number in sorted(place.items())}
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / f"{NAMES[0]}.index.json").write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _pieces(model: LanguageModel, limit: int) -> Iterator[dict[str, Tensor]]:
+    """Yield what a checkpoint holds in pieces of at most `limit` bytes, or of one block."""
+    shard: dict[str, Tensor] = {}
+    for part in _parts(model):
+        both = shard | {name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}
+        if shard and sum(tensor.nbytes for tensor in both.values()) > limit:
+            yield shard
+            both = {name: both[name] for name in part}
+        shard = both
+    yield shard
+
+
+def _parts(model: LanguageModel) -> Iterator[dict[str, Tensor]]:
+    """Yield what lies outside the blocks, then block by block, by the names of a checkpoint."""
+    saved = model.hf.state_dict(keep_vars=True)
+    # Of tied tensors the first name is written; the others follow from the configuration.
+    first = {id(saved[name]): name for name in reversed(saved)}
+    yield {
+        name: tensor
+        for name, tensor in model.outside().items()
+        if name in saved and first[id(tensor)] == name
+    }
+    layers = next(name for name, module in model.hf.named_modules() if module is model.layers)
+    for block in model.visit():
+        yield dict(block.module.state_dict(prefix=f"{layers}.{block.index}.", keep_vars=True))
 
 
 def _named_files(folder: Path) -> list[Path]:

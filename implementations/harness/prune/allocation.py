@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from implementations.harness.errors import BadInput
-
 
 def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     """Mark the units to remove: the lowest scores whose costs together come nearest the budget.
@@ -22,12 +20,3 @@ def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     removed = torch.zeros_like(scores, dtype=torch.bool)
     removed[order[:count]] = True
     return removed
-
-
-def check_budget(costs: Tensor, share: float) -> None:
-    """Raise `BadInput` when `share` of `costs` would leave nothing of the model."""
-    if (1 - share) * float(costs.sum()) < float(costs.max()) / 2:
-        raise BadInput(
-            f"sparsity {share:g} would empty the model: less than half of its largest unit would "
-            "stay; ask for less"
-        )

@@ -36,7 +36,8 @@ def bare_passes(model: LanguageModel, tokens: Tokens) -> None:
 def plain_walk(model: LanguageModel, tokens: Tokens) -> None:
     """Walk with the two passes a block that every pruning needs, and nothing in between."""
     for block in walk(model, tokens):
-        block.observe()
+        for _ in block.run():
+            pass
 
 
 def gram_walk(model: LanguageModel, tokens: Tokens) -> None:

@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import BeforeValidator, PlainSerializer
 from torch import Tensor
 
 from implementations.harness.errors import BadInput, NumericsError
 
-if TYPE_CHECKING:
-    from implementations.harness.prune.method import Pattern
+
+class NM(NamedTuple):
+    """An N:M pattern: `keep` weights survive in every aligned group of `group` inputs."""
+
+    keep: int
+    group: int
+
+    @property
+    def sparsity(self) -> float:
+        """The share it removes."""
+        return 1 - self.keep / self.group
+
+    def __str__(self) -> str:
+        return f"{self.keep}:{self.group}"
+
+
+def parse_pattern(value: object) -> NM:
+    """Read "2:4" as keep 2 of every 4; raises `ValueError` with the form expected."""
+    if isinstance(value, NM):
+        return value
+    numbers = str(value).split(":")
+    if len(numbers) == 2 and all(n.isascii() and n.isdigit() for n in numbers):
+        keep, group = map(int, numbers)
+        if 1 <= keep <= group:
+            return NM(keep, group)
+    raise ValueError(
+        f"pattern {value!r} is not KEEP:GROUP with 1 <= KEEP <= GROUP, such as 2:4, "
+        "which keeps 2 of every 4"
+    )
+
+
+Pattern = Annotated[NM, BeforeValidator(parse_pattern), PlainSerializer(str, return_type=str)]
 
 
 def smallest(scores: Tensor, count: int) -> Tensor:
@@ -42,7 +73,7 @@ def smallest(scores: Tensor, count: int) -> Tensor:
     return below | (ties & (ties.cumsum(dim=-1) <= missing))
 
 
-def smallest_per_group(scores: Tensor, pattern: Pattern) -> Tensor:
+def smallest_per_group(scores: Tensor, pattern: NM) -> Tensor:
     """Mark what an N:M pattern removes: in each aligned group all but the `keep` largest scores.
 
     `scores` is `[..., n]` with groups of `pattern.group` along the last dimension; the result is

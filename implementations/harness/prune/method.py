@@ -1,81 +1,64 @@
-"""What a pruning method is: a validated configuration, declared capabilities and one `prune`."""
+"""What a pruning method is: a validated configuration, declared capabilities and one `prune`.
+
+`Method` is the base of all, `WeightMethod` of those that zero single weights, `UnitMethod` of those
+that remove whole units. `capabilities` says what a method removes, needs and touches; tests,
+records and site go by that.
+"""
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
 
-from implementations.harness.data.text import Tokens
-from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
+from implementations.harness.data.seeds import seeded
+from implementations.harness.data.stream import Calibration
+from implementations.harness.data.tokens import Tokens, check_vocabulary
+from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
 from implementations.harness.model.surgery import refuse_emptied
+from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
-from implementations.harness.results.record import IMPLEMENTATIONS
+from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
-
-class NM(NamedTuple):
-    """An N:M pattern: `keep` weights survive in every aligned group of `group` inputs."""
-
-    keep: int
-    group: int
-
-    @property
-    def sparsity(self) -> float:
-        """The share it removes."""
-        return 1 - self.keep / self.group
-
-    def __str__(self) -> str:
-        return f"{self.keep}:{self.group}"
-
-
-def parse_pattern(value: object) -> NM:
-    """Read "2:4" as keep 2 of every 4; raises `ValueError` with the form expected."""
-    if isinstance(value, NM):
-        return value
-    numbers = str(value).split(":")
-    if len(numbers) == 2 and all(n.isascii() and n.isdigit() for n in numbers):
-        keep, group = map(int, numbers)
-        if 1 <= keep <= group:
-            return NM(keep, group)
-    raise ValueError(
-        f"pattern {value!r} is not KEEP:GROUP with 1 <= KEEP <= GROUP, such as 2:4, "
-        "which keeps 2 of every 4"
-    )
-
-
-Pattern = Annotated[NM, BeforeValidator(parse_pattern), PlainSerializer(str, return_type=str)]
-
-Granularity = Literal["unstructured", "semi-structured", "kv-groups", "channels", "blocks"]
+Granularity = Literal[
+    "unstructured",
+    "semi-structured",
+    "hidden",
+    "head-channels",
+    "heads",
+    "kv-groups",
+    "channels",
+    "sublayers",
+    "blocks",
+]
+Place = Literal["linears", "norms", "embedding", "head"]
 
 
 class Capabilities(BaseModel):
-    """What a method removes, what it needs, and the families it refuses, each with the reason."""
+    """What a method removes, needs and touches, and the families it refuses with the reason."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     granularity: tuple[Granularity, ...]
+    """Single weights, N:M groups, or the units that are removed."""
     calibration: Literal["none", "forward", "gradient", "training"]
+    """What it needs of data: with `training`, text to train on beside the samples of the walk."""
+    when: Literal["static", "input-dependent"] = "static"
+    """Whether what goes is decided once or anew for each input."""
+    changes: tuple[Place, ...] = ("linears",)
+    """Where it writes: the blocks' linear layers, and what else; the rest stays to the bit."""
     refuses: dict[str, str] = {}
+    """Families it cannot serve, each with the reason."""
 
     @property
     def structured(self) -> bool:
@@ -96,45 +79,39 @@ class Outcome(BaseModel):
 
 
 class Method(BaseModel, ABC):
-    """A pruning method: the fields are the paper's hyper-parameters, `prune` is its algorithm.
-
-    Every method has a field `sparsity`, the share to remove: of the weights of the decoder
-    blocks' linear layers. One that knows N:M has a field `pattern`, which then says the share.
-    """
+    """A pruning method: the fields are the paper's hyper-parameters, `prune` is its algorithm."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     capabilities: ClassVar[Capabilities]
-    """What it removes, what it needs of data, and which families it refuses."""
+    """What it removes, what it needs of data, what it touches, and which families it refuses."""
+    small: ClassVar[dict[str, Any]] = {}
+    """Settings that make it quick enough for the contract's tiny models: fewer steps or rounds."""
     missing: ClassVar[str] = ""
     """What is still to be written, in a folder fresh from its template."""
     sparsity: Ratio = 0.5
-    """Share to remove; a method says of what."""
+    """Share to remove of the weights of the decoder blocks' linear layers."""
 
     @abstractmethod
-    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any] | None:
+    def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any] | None:
         """Prune `model` in place and return what is worth recording, JSON-able.
 
-        Called by `apply` with checked input, in evaluation mode, and without gradients unless
-        the capabilities name them.
+        Called by `apply` with checked input, in evaluation mode, seeded, and without gradients:
+        what needs them switches them on itself. Weights are touched in the walk or in a `visit`.
         """
-
-    @model_validator(mode="after")
-    def _one_share(self) -> Method:
-        pattern: NM | None = getattr(self, "pattern", None)
-        given = "sparsity" in self.model_fields_set
-        if pattern and given and not math.isclose(self.sparsity, pattern.sparsity):
-            raise ValueError(
-                f"sparsity {self.sparsity} contradicts pattern {pattern}, which removes "
-                f"{pattern.sparsity:g}; leave one of them out"
-            )
-        return self
 
     @property
     def target(self) -> float:
-        """The share to remove, by the pattern where there is one."""
-        pattern: NM | None = getattr(self, "pattern", None)
-        return pattern.sparsity if pattern else self.sparsity
+        """The share to remove."""
+        return self.sparsity
+
+    def reach(self, model: LanguageModel) -> float:
+        """Return the largest share that the method can remove of `model`."""
+        return 1.0
+
+    def unit(self, model: LanguageModel) -> int:
+        """Count the weights of the largest unit it removes at once; 0 where it meets any share."""
+        return 0
 
     @classmethod
     def slug(cls) -> str:
@@ -168,114 +145,133 @@ class Method(BaseModel, ABC):
         reason = self.capabilities.refuses.get(model.family.name)
         if reason:
             raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
-        pattern: NM | None = getattr(self, "pattern", None)
-        for block, role, linear in model.linears():
-            if pattern and linear.in_features % pattern.group:
-                raise BadInput(
-                    f"pattern {pattern} does not divide the {linear.in_features} inputs of "
-                    f"block {block.index}, {role}; choose a group that does"
-                )
-        check_weights(model, "the checkpoint is damaged or was loaded in too narrow a dtype")
-        if self.capabilities.calibration != "none":
-            check_calibration(calibration, model, self.slug())
+        reach = self.reach(model)
+        if self.target > reach:
+            raise BadInput(
+                f"sparsity {self.target:g} would empty the model of what {self.slug()} can remove, "
+                f"at most {reach:.4g} of its weights; ask for less"
+            )
+        count_weights(model, "the checkpoint is damaged or was loaded in too narrow a dtype")
+        self._check_calibration(model, calibration)
 
-    def apply(self, model: LanguageModel, calibration: Tokens | None = None) -> Outcome:
-        """Check, prune in place and count; flags and hooks are restored also after an exception.
+    def apply(
+        self, model: LanguageModel, calibration: Tokens | None = None, seed: int = 0
+    ) -> Outcome:
+        """Check, prune in place and count; flags, hooks and generators are restored in any case.
 
-        Raises `BadInput` for what cannot be asked and `NumericsError` for NaN or infinity; the
-        first kind leaves the model as it was.
+        `calibration` is a `Calibration` for a method that trains. `seed` decides whatever the
+        method draws. Raises `BadInput` for what cannot be asked and `NumericsError` for NaN or
+        infinity; the first kind leaves the model as it was.
         """
         self.check(model, calibration)
-        before = count_weights(model)
-        gradients = self.capabilities.calibration in ("gradient", "training")
+        before = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         start = time.perf_counter()
         with (
             preserved(model),
-            torch.set_grad_enabled(gradients),
+            seeded(seed),
+            torch.no_grad(),
             warnings.catch_warnings(record=True) as caught,
         ):
             warnings.simplefilter("always", AtlasWarning)
-            details = self.prune(model, calibration)  # type: ignore[arg-type]  # checked above
-            check_weights(model, f"{self.slug()} overflowed; load the model in a wider dtype")
+            model.hf.eval()
+            details = self.prune(model, cast(Calibration, calibration))
+            left = count_weights(
+                model, f"{self.slug()} overflowed; load the model in a wider dtype"
+            )
             refuse_emptied(model.blocks)
         seconds = time.perf_counter() - start
         for warning in caught:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
-        left = count_weights(model)
-        removed = 1 - left.all / before.all
         zeros = 1 - left.nonzero / left.all if left.all else 0.0
         return Outcome(
             asked=self.target,
-            achieved=removed if self.capabilities.structured else zeros,
+            achieved=1 - left.all / before if self.capabilities.structured else zeros,
             seconds=seconds,
             details=details or {},
             warnings=[str(w.message) for w in caught if issubclass(w.category, AtlasWarning)],
         )
 
-
-class Weights(NamedTuple):
-    """Weights of the decoder blocks' linear layers, norms and biases not counted."""
-
-    all: int
-    nonzero: int
-
-
-def count_weights(model: LanguageModel) -> Weights:
-    """Count what budgets are counted in: the weights of the decoder blocks' linear layers."""
-    weights = [linear.weight for _, _, linear in model.linears()]
-    return Weights(
-        all=sum(w.numel() for w in weights),
-        nonzero=sum(int(torch.count_nonzero(w)) for w in weights),
-    )
-
-
-def check_weights(model: LanguageModel, reason: str) -> None:
-    """Raise `NumericsError` naming the first layer whose weights are not finite, and the reason."""
-    for block, role, linear in model.linears():
-        if not bool(linear.weight.isfinite().all()):
-            raise NumericsError(
-                f"block {block.index}, {role}: the weights contain NaN or infinity; {reason}"
+    def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        need = self.capabilities.calibration
+        if need == "none":
+            return
+        if calibration is None:
+            raise BadInput(
+                f"{self.slug()} needs calibration text and got none; give at least one sample"
+            )
+        check_vocabulary(calibration, model.vocabulary_size)
+        if need == "training" and getattr(calibration, "training", None) is None:
+            raise BadInput(
+                f"{self.slug()} trains and got no text to train on; give a Calibration with a "
+                "stream, or a protocol that names one"
             )
 
 
-def check_calibration(calibration: Tokens | None, model: LanguageModel, slug: str) -> None:
-    """Refuse missing or empty calibration and token ids beyond the vocabulary with `BadInput`."""
-    if calibration is None or calibration.ids.numel() == 0:
-        raise BadInput(f"{slug} needs calibration text and got none; give at least one sample")
-    highest = int(calibration.ids.max())
-    if highest >= model.vocabulary_size or int(calibration.ids.min()) < 0:
-        raise BadInput(
-            f"token id {highest} of the calibration is beyond the model's vocabulary of "
-            f"{model.vocabulary_size}; was it made with another tokenizer?"
-        )
+class WeightMethod(Method):
+    """A method that zeroes single weights: a share of them, or all but KEEP in every group."""
+
+    sparsity: Ratio = 0.5
+    """Share of the weights to zero."""
+    pattern: Pattern | None = None
+    """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
+
+    @model_validator(mode="after")
+    def _one_share(self) -> WeightMethod:
+        pattern, given = self.pattern, "sparsity" in self.model_fields_set
+        if pattern and given and not math.isclose(self.sparsity, pattern.sparsity):
+            raise ValueError(
+                f"sparsity {self.sparsity} contradicts pattern {pattern}, which removes "
+                f"{pattern.sparsity:g}; leave one of them out"
+            )
+        return self
+
+    @property
+    def target(self) -> float:
+        """The share to remove, by the pattern where there is one."""
+        return self.pattern.sparsity if self.pattern else self.sparsity
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also a pattern whose groups do not divide a layer."""
+        super().check(model, calibration)
+        for block in model.blocks:
+            for role, linear in block.linears().items():
+                if self.pattern and linear.in_features % self.pattern.group:
+                    raise BadInput(
+                        f"pattern {self.pattern} does not divide the {linear.in_features} inputs "
+                        f"of block {block.index}, {role}; choose a group that does"
+                    )
+
+    def choose(self, scores: Tensor, within: Literal["row", "matrix"] = "row") -> Tensor:
+        """Mark what goes of `scores [out, in]`: by the pattern, else the lowest of a row or of all.
+
+        The result is boolean `[out, in]`. A share that is no whole number of weights is rounded
+        down, and ties go to the earlier position. Raises `NumericsError` for NaN.
+        """
+        if self.pattern:
+            return smallest_per_group(scores, self.pattern)
+        rows = scores if within == "row" else scores.reshape(1, -1)
+        return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
 
 
-def unknown_name(name: str, known: list[str], what: str) -> str:
-    """Say that `name` is not a `what`, with the nearest known one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known) + "."
-    return f"unknown {what} {name!r}; {hint}"
+class UnitMethod(Method):
+    """A method that removes whole units, by a budget counted in weights of the blocks' linears."""
 
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove."""
 
-def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:
-    """List the slugs of all method folders: those that hold `<slug>/<slug>.py`."""
-    return sorted(p.parent.name for p in folder.glob("*/*.py") if p.stem == p.parent.name)
+    def costs(self, model: LanguageModel) -> Tensor:
+        """Count the weights of every unit that can go, `[units]`, block by block."""
+        kinds = cast(tuple[Kind, ...], self.capabilities.granularity)
+        return torch.cat([unit_costs(block, *kinds) for block in model.blocks])
 
+    def unit(self, model: LanguageModel) -> int:
+        """Count the weights of the largest unit: the budget is met within half of it."""
+        return int(self.costs(model).max())
 
-def get(slug: str) -> type[Method]:
-    """Return the method class of a folder; raises `BadInput` with the nearest name."""
-    if slug not in methods():
-        raise BadInput(unknown_name(slug, methods(), "method"))
-    module = importlib.import_module(f"implementations.{slug}")
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value is not Method
-    ]
-    if len(found) != 1:
-        raise BadInput(
-            f"implementations/{slug}/__init__.py must export one Method, not {len(found)}"
-        )
-    return found[0]
+    def reach(self, model: LanguageModel) -> float:
+        """Return the largest share that leaves at least half of the largest unit."""
+        total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        costs = self.costs(model)
+        return min(float(costs.sum()), total - float(costs.max()) / 2) / total

@@ -1,13 +1,25 @@
 """Small accumulators over calibration activations, in fp32 or better whatever the model's dtype.
 
-Each is made as `Statistic(features, device=...)` and fed with `update(x)`, `x [tokens, features]`;
-none depends on how the tokens were cut into batches, beyond rounding.
+Each is made as `Gram(features, device=...)`; none depends on how the tokens were cut into batches,
+beyond rounding.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
+
+
+class Statistic(Protocol):
+    """What accumulates the inputs of one linear layer over a calibration."""
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [tokens, features]`."""
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
 
 
 class Gram:

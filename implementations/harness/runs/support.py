@@ -6,7 +6,7 @@ from pathlib import Path
 
 from implementations.harness.contract.cases import support
 from implementations.harness.progress import track
-from implementations.harness.prune.method import get, methods
+from implementations.harness.prune.registry import get, methods
 from implementations.harness.results.record import IMPLEMENTATIONS, layout, write_whole
 from implementations.harness.runs import environment
 

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import problems
 from implementations.harness.runs.workbench import DENSE, Job
 

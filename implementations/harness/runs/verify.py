@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.record import DECIDING, Record, Tolerance
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import check_tasks

@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from implementations.harness.contract.tiny import random_tokens, tiny_config, tiny_model
+from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure.forward import (
@@ -16,9 +17,9 @@ from implementations.harness.measure.forward import (
 )
 from implementations.harness.measure.memory import peak_memory
 from implementations.harness.model.devices import lent
+from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
-from implementations.harness.model.view import FAMILIES, LanguageModel
-from implementations.harness.prune.walk import replaced_forward
+from implementations.harness.model.view import LanguageModel
 
 NAMES = sorted(family.name for family in FAMILIES.values())
 

@@ -5,13 +5,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_config, tiny_model
+from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.text import load_text, tokenize, windows
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure import perplexity as module
 from implementations.harness.measure.perplexity import metric_name, overlapping, perplexity
-from implementations.harness.model.view import FAMILIES, LanguageModel
-from implementations.harness.prune.walk import replaced_forward
+from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.view import LanguageModel
 
 NAMES = sorted(family.name for family in FAMILIES.values())
 

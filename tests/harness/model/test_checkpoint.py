@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from implementations.harness.contract.tiny import (
-    CONFIGS,
+    MODEL_TYPES,
     random_tokens,
     tiny_config,
     tiny_model,
@@ -32,7 +32,7 @@ from implementations.harness.model.surgery import (
 )
 from implementations.harness.model.view import LanguageModel
 
-FAMILIES = list(CONFIGS)
+FAMILIES = list(MODEL_TYPES)
 IDS = random_tokens(2, 20, seed=7).ids
 PACKAGES = Path(transformers.__file__).parents[1]
 
@@ -389,6 +389,7 @@ def test_the_card_holds_the_record_and_says_how_to_load(edit, tmp_path):
     assert ("from_pretrained(folder, trust_remote_code=True)" in body) is custom
     assert ("Without the flag" in body) is custom
     assert ("no code of ours is needed" in body) is not custom
+    assert "from pruning_atlas import load_model" in body
     assert "| 0 | 0 | 0 | 10 |" in body if custom else "| 1 | 4 | 2 | 48 |" in body
 
 

@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import Gemma3Config, PreTrainedTokenizerFast
 
-from implementations.harness.contract.tiny import CONFIGS, VOCABULARY, random_tokens, tiny_model
+from implementations.harness.contract.tiny import MODEL_TYPES, VOCABULARY, random_tokens, tiny_model
 from implementations.harness.download import embedded as assets
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import loading
@@ -88,7 +88,7 @@ def test_dtype_and_device_are_as_asked(dense):
     assert load_model(dense, dtype=torch.float16).dtype == torch.float16
 
 
-@pytest.mark.parametrize("family", list(CONFIGS))
+@pytest.mark.parametrize("family", list(MODEL_TYPES))
 def test_pruned_folders_show_their_shapes(family, tmp_path):
     model = tiny_model(family, blocks=3)
     model.tokenizer = words()

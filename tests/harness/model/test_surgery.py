@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.modeling_pruned import Headless
 from implementations.harness.model.surgery import (
@@ -22,7 +22,7 @@ from implementations.harness.model.surgery import (
 )
 from implementations.harness.model.view import LanguageModel
 
-FAMILIES = list(CONFIGS)
+FAMILIES = list(MODEL_TYPES)
 IDS = random_tokens(2, 20, seed=7).ids
 
 

@@ -5,8 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implementations.harness.errors import BadInput
-from implementations.harness.prune.allocation import cheapest, check_budget
+from implementations.harness.prune.allocation import cheapest
 
 SHARES = st.floats(min_value=0, max_value=1, allow_nan=False)
 UNITS = st.lists(
@@ -74,24 +73,3 @@ def test_budget_is_missed_by_at_most_half_of_the_border_unit(units, share: float
     spent, budget = sum(costs[i] for i in gone), share * sum(costs)
     border = order[len(gone) - 1] if spent > budget else order[min(len(gone), len(units) - 1)]
     assert abs(spent - budget) <= costs[border] / 2 + 1e-9 * sum(costs)
-
-
-@given(units=UNITS, share=SHARES)
-def test_what_passes_the_check_leaves_a_unit(units, share: float):
-    scores, costs = (list(column) for column in zip(*units, strict=True))
-    try:
-        check_budget(torch.tensor(costs), share)
-    except BadInput:
-        return
-    assert len(removed(scores, costs, share)) < len(units)
-
-
-@pytest.mark.parametrize("share", [0.876, 0.9, 1.0])
-def test_emptying_the_model_is_refused(share: float):
-    with pytest.raises(BadInput, match=rf"sparsity {share:g} would empty the model.*ask for less"):
-        check_budget(torch.tensor([10, 10, 10, 10]), share)
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 0.87])
-def test_what_leaves_half_of_the_largest_unit_passes(share: float):
-    check_budget(torch.tensor([10, 10, 10, 10]), share)

@@ -9,8 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.prune.masks import share_of, smallest, smallest_per_group
-from implementations.harness.prune.method import parse_pattern
+from implementations.harness.prune.masks import (
+    parse_pattern,
+    share_of,
+    smallest,
+    smallest_per_group,
+)
 
 INFINITY = float("inf")
 NAN = float("nan")

@@ -16,17 +16,18 @@ from implementations.harness import (
     Moments,
     NumericsError,
     Tokens,
+    WalkedBlock,
     walk,
 )
-from implementations.harness.contract.tiny import CONFIGS, random_tokens, tiny_model
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 
-FAMILIES = list(CONFIGS)
+FAMILIES = list(MODEL_TYPES)
 SHARED = {"k": "q", "v": "q", "up": "gate"}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 class Stream:
-    """Keep what enters and leaves a block, as `block=Stream` in `observe`."""
+    """Keep what enters and leaves a block."""
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
         self.x: list[Tensor] = []
@@ -38,6 +39,14 @@ class Stream:
 
     def finite(self) -> bool:
         return True
+
+
+def passing(block: WalkedBlock) -> Stream:
+    """Run a block and keep what enters and leaves it."""
+    seen = Stream(0)
+    for x, y in block.run():
+        seen.update(x.flatten(0, 1), y.flatten(0, 1))
+    return seen
 
 
 class Inputs(Stream):
@@ -79,7 +88,7 @@ def own_streams(model: LanguageModel, tokens: Tokens) -> list[Stream]:
 
 
 def looked_at(model: LanguageModel, tokens: Tokens) -> list[Stream]:
-    return [b.observe(block=Stream)["block"] for b in walk(model, tokens, edits=False)]
+    return [passing(b) for b in walk(model, tokens, edits=False)]
 
 
 def assert_same_streams(ours: list[Stream], own: list[Stream]) -> None:
@@ -137,29 +146,29 @@ def test_statistics_are_of_each_layers_own_input(family: str):
             torch.testing.assert_close(norms[role].norms, x.norm(dim=0), rtol=1e-4, atol=1e-5)
 
 
-def test_different_statistics_of_one_input_are_kept_apart():
+def test_only_the_roles_asked_for_are_observed():
     block = next(walk(tiny_model(), random_tokens()))
-    seen = block.observe(q=Gram, k=Moments, v=Gram)
+    assert list(block.observe(Gram, "up")) == ["up"]  # alone, without the gate that collects it
+    seen = block.observe(Gram, "v", "q", "o")
+    assert list(seen) == ["v", "q", "o"]
     assert seen["v"] is seen["q"]
-    assert isinstance(seen["k"], Moments)
-    assert list(block.observe(up=Gram)) == ["up"]  # alone, without the gate that would collect it
+    assert seen["q"] is not block.observe(Gram, "q")["q"]
 
 
-def test_places_are_named_when_one_does_not_exist():
+def test_layers_are_named_when_one_does_not_exist():
     for family, place in (("llama", "fc1"), ("opt", "gate")):
         block = next(walk(tiny_model(family), random_tokens()))
-        with pytest.raises(BadInput, match=f"no place '{place}'.*block, q, k, v, o"):
-            block.observe(**{place: Gram})
+        with pytest.raises(BadInput, match=f"no layer '{place}'.*q, k, v, o"):
+            block.observe(Gram, place)
 
 
-def test_block_statistics_come_with_those_of_layers():
+def test_a_block_yields_its_own_input_and_output():
     model, tokens = tiny_model(), random_tokens()
     own = own_streams(model, tokens)
     for block in walk(model, tokens):
-        seen = block.observe(Gram, block=Stream)
-        assert set(seen) == {*block.linears(), "block"}
-        assert torch.cat(seen["block"].x).shape == (tokens.ids.numel(), 32)
-        assert torch.equal(torch.cat(seen["block"].y), torch.cat(own[block.index].y))
+        seen = passing(block)
+        assert torch.cat(seen.x).shape == (tokens.ids.numel(), 32)
+        assert torch.equal(torch.cat(seen.y), torch.cat(own[block.index].y))
 
 
 # What the families do differently
@@ -212,7 +221,7 @@ def test_blocks_that_return_a_tuple(edits: bool):
     old.hf.model.__class__ = OldModel
     for layer in old.layers:
         layer.__class__ = OldLayer
-    seen = [b.observe(block=Stream)["block"] for b in walk(old, tokens, edits=edits)]
+    seen = [passing(b) for b in walk(old, tokens, edits=edits)]
     assert_same_streams(seen, own_streams(model, tokens))
 
 
@@ -225,7 +234,7 @@ def test_each_block_sees_the_pruned_ones_before_it(family: str):
     dense = own_streams(model, tokens)
     seen = []
     for block in walk(model, tokens):
-        seen.append(block.observe(block=Stream)["block"])
+        seen.append(passing(block))
         with torch.no_grad():
             block.attention.v.weight[::2] = 0
             block.feed_forward.down.weight[:, ::2] = 0
@@ -257,14 +266,12 @@ def test_batch_size_does_not_matter(family: str):
     tokens = random_tokens(samples=6)
 
     def statistics(size: int) -> list[Tensor]:
-        seen = [
-            block.observe(q=Gram, down=Gram, block=Stream)
-            for block in walk(tiny_model(family), tokens, edits=False, batch_size=size)
-        ]
-        assert {s["down"].count for s in seen} == {tokens.ids.numel()}
-        micro_batches = [len(y) // tokens.ids.shape[1] for y in seen[0]["block"].y]
+        blocks = walk(tiny_model(family), tokens, edits=False, batch_size=size)
+        seen = [(block.observe(Gram, "q", "down"), block.boundary.hidden) for block in blocks]
+        assert {s["down"].count for s, _ in seen} == {tokens.ids.numel()}
+        micro_batches = [len(hidden) for hidden in seen[0][1]]
         assert micro_batches == {1: [1] * 6, 2: [2, 2, 2], 5: [5, 1]}[size]
-        return [s[role].matrix for s in seen for role in ("q", "down")]
+        return [s[role].matrix for s, _ in seen for role in ("q", "down")]
 
     one, two, five = (statistics(size) for size in (1, 2, 5))
     for other in (two, five):
@@ -281,11 +288,12 @@ def test_batch_size_is_that_of_the_tokens_unless_said():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_boundary_keeps_the_models_dtype_and_statistics_are_wider(dtype: torch.dtype):
     for block in walk(tiny_model(dtype=dtype), random_tokens()):
-        seen = block.observe(q=Gram, o=Moments, down=ColumnNorm)
+        gram, moments = block.observe(Gram, "q")["q"], block.observe(Moments, "o")["o"]
+        norm = block.observe(ColumnNorm, "down")["down"]
         assert {h.dtype for h in block.boundary.hidden} == {dtype}
         assert {h.device.type for h in block.boundary.hidden} == {"cpu"}
-        assert seen["q"].matrix.dtype == seen["down"].norms.dtype == torch.float32
-        assert seen["o"].mean.dtype == torch.float64
+        assert gram.matrix.dtype == norm.norms.dtype == torch.float32
+        assert moments.mean.dtype == torch.float64
 
 
 # Leaving no trace
@@ -335,7 +343,7 @@ def failing_in_the_body(model: LanguageModel, tokens: Tokens, edits: bool) -> No
 
 def failing_in_a_statistic(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
     for block in walk(model, tokens, edits=edits):
-        block.observe(q=Gram, o=Failing)
+        block.observe(Failing, "o")
 
 
 def failing_in_a_block(model: LanguageModel, tokens: Tokens, edits: bool) -> None:

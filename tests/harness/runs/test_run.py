@@ -16,7 +16,7 @@ from implementations.harness.data.text import Tokens
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.model.loading import load_model
 from implementations.harness.progress import reporting
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import NO_SPEED_UP, load_record, load_records
 from implementations.harness.runs.recording import joined, labels_of, plain
@@ -359,7 +359,7 @@ from pathlib import Path
 from implementations.harness.runs.workbench import Job, Setup
 from implementations.harness.runs.environment import commit
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.runs.run import run
 from implementations.harness.runs.support import write_support

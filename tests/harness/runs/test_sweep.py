@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import load_records
 from implementations.harness.runs import sweep_file as plan

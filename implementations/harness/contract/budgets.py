@@ -1,0 +1,92 @@
+"""Clauses on how much goes: nothing, the share asked for, all there is, N:M in every group."""
+
+from __future__ import annotations
+
+import torch
+
+from implementations.harness.contract.clause import clause
+from implementations.harness.contract.probes import (
+    PATTERNS,
+    apply,
+    calibration_for,
+    configured,
+    fingerprint,
+    pruned,
+    refusal,
+    same,
+    shares,
+    takes_patterns,
+)
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.model.units import count_weights
+from implementations.harness.prune.masks import parse_pattern
+from implementations.harness.prune.method import Method
+
+SHARES = (0.25, 0.5, 0.75)  # whole numbers of weights in every row, block and matrix of the models
+
+
+@clause()
+def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
+    """With nothing to remove, no bit of the model changes."""
+    model = tiny_model(family)
+    before = fingerprint(model)
+    outcome = apply(method, model, sparsity=0)
+    assert same(before, fingerprint(model))
+    assert outcome.asked == outcome.achieved == 0
+
+
+@clause()
+def share_is_met(method: type[Method], family: str) -> None:
+    """The share asked for is met to the weight; a budget within half of the largest unit."""
+    for share in shares(method, tiny_model(family, blocks=4), *SHARES):
+        _assert_met(method, family, share)
+
+
+@clause()
+def reach_is_met_and_no_more(method: type[Method], family: str) -> None:
+    """The method removes what it can remove at most, and is refused more, told how much that is."""
+    model = tiny_model(family)
+    before = fingerprint(model)
+    everything = configured(method, sparsity=1)
+    reach = everything.reach(model)
+    if reach < 1:
+        message = refusal(everything.apply, model, calibration_for(method))
+        assert f"{reach:.4g}" in message
+        assert "empty" in message
+        assert same(before, fingerprint(model))
+    _assert_met(method, family, reach, blocks=2)
+
+
+@clause("methods that know N:M patterns", when=takes_patterns)
+def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
+    """N:M holds in every group of every row, for 1:4 as well as 2:4."""
+    for text in PATTERNS:
+        pattern = parse_pattern(text)
+        for _, _, linear in pruned(method, family, pattern=text).linears():
+            groups = linear.weight.unflatten(1, (-1, pattern.group))  # [out, groups, group]
+            assert bool((groups.count_nonzero(dim=-1) == pattern.keep).all())
+
+
+@clause("methods that know N:M patterns", when=takes_patterns)
+def pattern_must_divide(method: type[Method], family: str) -> None:
+    """A pattern that does not divide a layer is refused by name of block and layer."""
+    model = tiny_model(family)
+    before = fingerprint(model)
+    message = refusal(configured(method, pattern="3:7").apply, model, calibration_for(method))
+    assert "3:7" in message
+    assert "block 0, q" in message
+    assert same(before, fingerprint(model))
+
+
+def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4) -> None:
+    model = tiny_model(family, blocks=blocks)
+    dense = count_weights(model)
+    asked = configured(method, sparsity=share)
+    allowed = asked.unit(model) / 2
+    outcome = asked.apply(model, calibration_for(method))
+    left = count_weights(model)
+    gone = dense.all - (left.all if method.capabilities.structured else left.nonzero)
+    assert abs(gone - share * dense.all) <= allowed + 1e-6
+    assert outcome.asked == share
+    assert abs(outcome.achieved * dense.all - gone) < 1e-3
+    assert bool(torch.tensor(outcome.achieved).isfinite())

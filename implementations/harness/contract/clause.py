@@ -1,0 +1,53 @@
+"""What a clause of the contract is: one promise, checked on one tiny model, for whom it holds.
+
+    @clause("methods that remove whole units", when=lambda method: method.capabilities.structured)
+    def slicing_equals_masking(method, family): ...
+
+The decorated function raises `AssertionError` where the promise is broken. The first argument says
+in words whom the clause covers, `when` decides it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from implementations.harness.prune.method import Method
+
+Check = Callable[[type[Method], str], None]
+When = Callable[[type[Method]], bool]
+Families = Literal["supported", "refused", "unknown"]
+
+CLAUSES: list[Clause] = []
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One promise and whom it covers."""
+
+    check: Check
+    covers: str
+    when: When
+    families: Families
+    """Whether it is checked on families the method serves, refuses, or that nobody knows."""
+
+    @property
+    def name(self) -> str:
+        """The name of its function."""
+        return self.check.__name__
+
+
+def clause(
+    covers: str = "every method",
+    *,
+    when: When = lambda method: True,
+    families: Families = "supported",
+) -> Callable[[Check], Check]:
+    """Make a function a clause of the contract."""
+
+    def register(check: Check) -> Check:
+        CLAUSES.append(Clause(check, covers, when, families))
+        return check
+
+    return register

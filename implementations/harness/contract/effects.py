@@ -1,0 +1,200 @@
+"""Clauses on what the pruned model is: which parts changed, how often alike, sliced, saved."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness.contract.clause import clause
+from implementations.harness.contract.probes import (
+    apply,
+    calibration_for,
+    fingerprint,
+    logits,
+    pruned,
+    reads_text,
+    same,
+    shares,
+)
+from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
+from implementations.harness.model.checkpoint import save
+from implementations.harness.model.loading import load_model
+from implementations.harness.model.units import Weights, count_weights
+from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.prune.method import Method, Place
+
+
+@clause()
+def only_what_is_declared_changes(method: type[Method], family: str) -> None:
+    """Embedding, norms and head stay as they are to the bit but where the method says otherwise."""
+    model = tiny_model(family)
+    dense = copy.deepcopy(model)
+    originals = [block.module for block in model.blocks]
+    apply(method, model)
+    before = outside_linears(dense, list(range(len(originals))))
+    after = outside_linears(model, [originals.index(block.module) for block in model.blocks])
+    for place, parameters in after.items():
+        if place not in method.capabilities.changes:
+            for name, parameter in parameters.items():
+                assert torch.equal(parameter, before[place][name]), name
+    if not {"embedding", "head"} & set(method.capabilities.changes):
+        assert tied(model) == tied(dense)
+
+
+@clause()
+def same_seed_same_result(method: type[Method], family: str) -> None:
+    """Twice the same is twice the same, to the bit, whatever was drawn in between."""
+    first = fingerprint(pruned(method, family))
+    torch.rand(3)
+    assert same(first, fingerprint(pruned(method, family)))
+
+
+@clause("methods that read calibration text", when=reads_text)
+def batch_size_does_not_matter(method: type[Method], family: str) -> None:
+    """Batches of 1 and 8 give the same masks, and weights within 1e-4 relative."""
+    one, eight = (
+        pruned(method, family, calibration=calibration_for(method, batch_size=size))
+        for size in (1, 8)
+    )
+    for (block, role, a), (_, _, b) in zip(one.linears(), eight.linears(), strict=True):
+        where = f"block {block.index}, {role}"
+        assert a.weight.shape == b.weight.shape, where
+        agree = (a.weight == 0) == (b.weight == 0)
+        assert agree.float().mean() >= 0.999 if agree.numel() else True, where
+        if bool(agree.all()):
+            assert relative_error(a.weight, b.weight) <= 1e-4, where
+
+
+@clause()
+def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
+    """Weights are touched in the walk or a visit only, so that a model may lie on disk."""
+    shut = ShutModel(tiny_model(family))
+    apply(method, shut)
+    assert same(fingerprint(pruned(method, family)), fingerprint(shut))
+
+
+@clause(
+    "methods that remove KV groups, channels or blocks and leave the other weights alone",
+    when=lambda method: (
+        {"kv-groups", "channels", "blocks"} >= set(method.capabilities.granularity)
+        and method.capabilities.changes == ("linears",)
+        and method.capabilities.calibration != "training"
+    ),
+)
+def slicing_equals_masking(method: type[Method], family: str) -> None:
+    """The smaller model computes what the large one does with the removed parts silenced."""
+    model = tiny_model(family, blocks=4)
+    masked = copy.deepcopy(model)
+    originals = [block.module for block in model.blocks]
+    apply(method, model, sparsity=shares(method, model, 0.4)[0])
+    survivors = [originals.index(block.module) for block in model.blocks]
+    for index, block in enumerate(masked.blocks):
+        if index in survivors:
+            mask_like(model.blocks[survivors.index(index)], block)
+        else:  # a block that writes nothing into the residual stream is not there
+            for linear in (block.attention.o, block.feed_forward.down):
+                silence(linear)
+    assert torch.allclose(logits(model), logits(masked), rtol=1e-4, atol=1e-4)
+
+
+@clause()
+def half_precision_works(method: type[Method], family: str) -> None:
+    """A bf16 model is pruned in bf16, exactly as much, and still computes."""
+    model = tiny_model(family, dtype=torch.bfloat16)
+    dense = count_weights(model)
+    share = shares(method, model, 0.5)[0]
+    apply(method, model, sparsity=share)
+    assert {p.dtype for p in model.hf.parameters()} == {torch.bfloat16}
+    assert bool(logits(model).isfinite().all())
+    if not method.capabilities.structured:
+        assert count_weights(model) == Weights(dense.all, dense.all - int(share * dense.all))
+
+
+@clause()
+def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
+    """Saved and reloaded, it gives the same logits and continues a prompt alike, cache or not."""
+    model = pruned(method, family)
+    prompt = random_tokens(1, 6, seed=2).ids
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, Path(folder) / "pruned")
+        again = load_model(Path(folder) / "pruned", tokenizer=False)
+    assert torch.equal(logits(model), logits(again))
+    assert count_weights(model) == count_weights(again)
+    told = [continued(m, prompt, cache) for m in (model, again) for cache in (True, False)]
+    assert all(torch.equal(told[0], other) for other in told[1:])
+
+
+def outside_linears(model: LanguageModel, numbers: list[int]) -> dict[Place, dict[str, Tensor]]:
+    """List the parameters of embedding, norms and head; blocks go by the `numbers` given."""
+    head = model.hf.get_output_embeddings()
+    found: dict[Place, dict[str, Tensor]] = {"embedding": {}, "norms": {}, "head": {}}
+    for name, tensor in model.outside().items():
+        place: Place = "embedding" if "embed" in name else "norms"
+        found["head" if head is not None and tensor is head.weight else place][name] = tensor
+    for number, block in zip(numbers, model.visit(), strict=True):
+        for path, norm in block.norms.items():
+            for name, tensor in norm.state_dict().items():
+                found["norms"][f"{number}.{path}.{name}"] = tensor
+    return found
+
+
+def tied(model: LanguageModel) -> bool:
+    """Say whether embedding and head share their weight."""
+    head = model.hf.get_output_embeddings()
+    return head is not None and head.weight is model.embedding
+
+
+def relative_error(a: Tensor, b: Tensor) -> float:
+    """Return the largest difference between two tensors relative to their largest entry."""
+    if a.numel() == 0:
+        return 0.0
+    return float((a - b).detach().abs().max() / a.detach().abs().max().clamp(min=1e-30))
+
+
+def continued(model: LanguageModel, prompt: Tensor, cache: bool) -> Tensor:
+    """Continue a prompt by 16 tokens, greedily."""
+    with torch.no_grad():
+        tokens = model.hf.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=16,
+            min_new_tokens=16,
+            do_sample=False,
+            use_cache=cache,
+        )
+    return cast(Tensor, tokens)
+
+
+def silence(linear: nn.Linear) -> None:
+    """Make a layer put out zero."""
+    with torch.no_grad():
+        linear.weight.zero_()
+        if linear.bias is not None:
+            linear.bias.zero_()
+
+
+def mask_like(small: Block, large: Block) -> None:
+    """Zero in `large` what `small` no longer has, and give it the same output weights and biases.
+
+    What is left is found by the rows of v and up, which no method of this kind changes.
+    """
+    narrow, wide = small.linears(), large.linears()
+    for entry, exit_ in (("v", "o"), ("up", "down")):
+        narrow_in, wide_in = narrow[entry], wide[entry]
+        narrow_out, wide_out = narrow[exit_], wide[exit_]
+        equal = (wide_in.weight[:, None] == narrow_in.weight[None]).all(dim=-1)  # [wide, narrow]
+        kept = equal.any(dim=1)
+        assert int(kept.sum()) == narrow_in.out_features
+        if entry == "v":  # from value channels to the channels o reads
+            size, group = large.attention.head_size, large.attention.group
+            kept = kept.view(-1, 1, size).expand(-1, group, size).flatten()
+        with torch.no_grad():
+            wide_out.weight.zero_()
+            wide_out.weight[:, kept] = narrow_out.weight
+            if narrow_out.bias is not None:
+                wide_out.bias = nn.Parameter(narrow_out.bias.clone())

@@ -1,0 +1,101 @@
+"""What clauses do with a tiny model: prune it, look at it, compare it, have it refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.data.stream import Calibration, Stream
+from implementations.harness.data.tokens import Tokens
+from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.prune.method import Method, Outcome, WeightMethod
+
+PATTERNS = ("1:4", "2:4", "4:8")
+
+
+def takes_patterns(method: type[Method]) -> bool:
+    """Say whether the method knows N:M patterns."""
+    return issubclass(method, WeightMethod)
+
+
+def reads_text(method: type[Method]) -> bool:
+    """Say whether the method needs calibration."""
+    return method.capabilities.calibration != "none"
+
+
+def configured(method: type[Method], **settings: Any) -> Method:
+    """Configure the method as small as the contract wants it."""
+    return method.configure(**(method.small | settings))
+
+
+def calibration_for(method: type[Method], **changes: Any) -> Tokens | None:
+    """Return random tokens for a method that needs calibration, None for one that does not."""
+    if not reads_text(method):
+        return None
+    tokens = random_tokens(**changes)
+    if method.capabilities.calibration != "training":
+        return tokens
+    return Calibration(**vars(tokens), training=Stream(random_tokens(16, seed=2)))
+
+
+def apply(
+    method: type[Method], model: LanguageModel, calibration: Tokens | None = None, **settings: Any
+) -> Outcome:
+    """Prune `model` by the method with `settings`."""
+    given = calibration_for(method) if calibration is None else calibration
+    return configured(method, **settings).apply(model, given)
+
+
+def pruned(method: type[Method], family: str, **settings: Any) -> LanguageModel:
+    """Return a tiny model of `family` pruned by the method with `settings`."""
+    model = tiny_model(family)
+    apply(method, model, **settings)
+    return model
+
+
+def shares(method: type[Method], model: LanguageModel, *wanted: float) -> list[float]:
+    """Return the wanted shares, those beyond the method's reach replaced by one well inside."""
+    reach = configured(method).reach(model)
+    return list(dict.fromkeys(share if share <= reach else reach / 2 for share in wanted))
+
+
+def logits(model: LanguageModel, tokens: Tokens | None = None) -> Tensor:
+    """Return the logits of some tokens none of the methods has seen, `[samples, length, words]`."""
+    ids = (tokens or random_tokens(3, 20, seed=1)).ids
+    with torch.no_grad():
+        return cast(Tensor, model.hf(input_ids=ids, use_cache=False).logits)
+
+
+def fingerprint(model: LanguageModel) -> dict[str, Tensor]:
+    """Copy every parameter and buffer by name, opening one block at a time."""
+    seen = {name: tensor.clone() for name, tensor in model.outside().items()}
+    for block in model.visit():
+        state = block.module.state_dict(prefix=f"{block.index}.")
+        seen |= {name: tensor.clone() for name, tensor in state.items()}
+    return seen
+
+
+def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    """Say whether two fingerprints agree to the bit, NaN equal to itself."""
+    return before.keys() == after.keys() and all(
+        before[name].shape == after[name].shape
+        and torch.equal(before[name].nan_to_num(7.0), after[name].nan_to_num(7.0))
+        for name in before
+    )
+
+
+def refusal(action: Callable[..., Any], *arguments: Any, **settings: Any) -> str:
+    """Return the message that refuses `action`; raises `AssertionError` where nothing does."""
+    try:
+        action(*arguments, **settings)
+    except (BadInput, NumericsError) as error:
+        message = str(error)
+    else:
+        raise AssertionError("was not refused")
+    assert len(message) > 20, f"too short to help: {message}"
+    return message

@@ -1,0 +1,89 @@
+"""Clauses on what a method refuses: with a message that helps, and the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from implementations.harness.contract.clause import clause
+from implementations.harness.contract.probes import (
+    calibration_for,
+    configured,
+    fingerprint,
+    reads_text,
+    refusal,
+    same,
+    takes_patterns,
+)
+from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.prune.method import Method
+
+NONSENSE: tuple[dict[str, Any], ...] = (
+    {"sparsity": 1.5},
+    {"sparsity": -0.1},
+    {"sparsity": float("nan")},
+    {"no_such_parameter": 1},
+)
+NO_PATTERNS = ("5:4", "0:4", "x")
+
+
+@clause()
+def nonsense_is_refused(method: type[Method], family: str) -> None:
+    """Wrong parameters and damaged weights are refused with a message, the model as it was."""
+    for settings in NONSENSE:
+        refusal(method.configure, **settings)
+    if takes_patterns(method):
+        for text in NO_PATTERNS:
+            assert text in refusal(method.configure, pattern=text)
+        refusal(method.configure, pattern="2:4", sparsity=0.7)
+    for damage in damaged(family):
+        before = fingerprint(damage)
+        message = refusal(configured(method).apply, damage, calibration_for(method))
+        assert "block 1" in message
+        assert same(before, fingerprint(damage))
+
+
+@clause("methods that read calibration text", when=reads_text)
+def bad_calibration_is_refused(method: type[Method], family: str) -> None:
+    """Missing or empty calibration or training text and ids beyond the vocabulary are refused."""
+    model = tiny_model(family)
+    before = fingerprint(model)
+    refusal(random_tokens, 0)  # samples without a token cannot even be made
+    bad = [None, calibration_for(method, vocabulary=VOCABULARY * 9)]
+    if method.capabilities.calibration == "training":
+        bad.append(random_tokens())
+    for calibration in bad:
+        refusal(configured(method).apply, model, calibration)
+        assert same(before, fingerprint(model))
+
+
+@clause("a model of no family that the harness knows", families="unknown")
+def unsupported_family_is_named(method: type[Method], family: str) -> None:
+    """A family without an adapter is named, with the supported ones."""
+    config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=8)
+    message = refusal(LanguageModel, GPT2LMHeadModel(config))
+    assert family in message
+    assert "llama" in message
+
+
+@clause("families that a method refuses", families="refused")
+def refused_family_says_why(method: type[Method], family: str) -> None:
+    """A family that the method refuses is refused with the declared reason."""
+    model = tiny_model(family)
+    before = fingerprint(model)
+    message = refusal(configured(method).apply, model, calibration_for(method))
+    assert method.capabilities.refuses[family] in message
+    assert same(before, fingerprint(model))
+
+
+def damaged(family: str) -> Iterator[LanguageModel]:
+    """Yield models with one NaN and one infinite weight in their second block."""
+    for value in (float("nan"), float("inf")):
+        model = tiny_model(family)
+        with torch.no_grad():
+            model.blocks[1].feed_forward.up.weight[3, 5] = value
+        yield model

@@ -1,0 +1,73 @@
+"""Clauses on what pruning leaves behind in the program: nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from implementations.harness.contract.clause import clause
+from implementations.harness.contract.probes import apply, reads_text, shares
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.prune.method import Method
+
+
+@clause()
+def state_is_restored(method: type[Method], family: str) -> None:
+    """Hooks, modes, flags, gradients, dtypes, devices and generators are as before."""
+    for training in (False, True):
+        model = _prepared(family, training)
+        before = state(model)
+        apply(method, model, sparsity=shares(method, model, 0.5)[0])
+        assert state(model) == before
+
+
+@clause("methods that read calibration text", when=reads_text)
+def state_is_restored_after_an_exception(method: type[Method], family: str) -> None:
+    """The same holds when a pass through the last block is interrupted."""
+    model = _prepared(family, training=True)
+    before = state(model)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    handle = model.layers[-1].register_forward_pre_hook(interrupt)
+    try:
+        apply(method, model, sparsity=shares(method, model, 0.5)[0])
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("the method never ran the last block")
+    finally:
+        handle.remove()
+    assert state(model) == before
+
+
+def _prepared(family: str, training: bool) -> LanguageModel:
+    """Return a tiny model in one mode, with a frozen parameter and another one's gradient."""
+    model = tiny_model(family)
+    model.hf.train(training)
+    model.blocks[0].attention.o.weight.requires_grad_(False)
+    model.embedding.grad = torch.ones_like(model.embedding)
+    return model
+
+
+def state(model: LanguageModel) -> dict[str, Any]:
+    """Collect what pruning must leave as it was."""
+    modules, parameters = list(model.hf.modules()), list(model.hf.parameters())
+    frozen_by_us = {id(p) for _, role, o in model.linears() if role == "o" for p in o.parameters()}
+    grad = model.embedding.grad
+    return {
+        "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules),
+        "backward hooks": sum(len(m._backward_hooks) for m in modules),
+        "patched": [name for name, m in model.hf.named_modules() if "forward" in vars(m)],
+        "training": {m.training for m in modules},
+        "use_cache": model.config.use_cache,
+        "dtypes": {p.dtype for p in parameters},
+        "devices": {p.device for p in parameters},
+        "gradients": [sum(p.grad is not None for p in parameters), grad is None or grad.tolist()],
+        "frozen": sum(not p.requires_grad and id(p) not in frozen_by_us for p in parameters),
+        "gradients are on": torch.is_grad_enabled(),
+        "generator": torch.get_rng_state().tolist(),
+    }

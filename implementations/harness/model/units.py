@@ -1,0 +1,100 @@
+"""The units that structured methods remove, and what each costs.
+
+What of which linear layer goes with a unit is said here and nowhere else; surgery cuts it, costs
+count it. Budgets are counted in weights of the linear layers inside the decoder blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness.errors import NumericsError
+from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
+
+Kind = Literal["kv-groups", "channels", "blocks"]
+
+
+class Cut(NamedTuple):
+    """What goes of one linear layer with every unit: `width` of its rows (dim 0) or columns (1)."""
+
+    linear: nn.Linear
+    dim: int
+    width: int
+
+    @property
+    def weights(self) -> int:
+        """Weights that go with one unit."""
+        linear = self.linear
+        return self.width * (linear.in_features if self.dim == 0 else linear.out_features)
+
+
+def kv_group_cuts(attention: Attention) -> list[Cut]:
+    """What goes with a KV group: a key and a value head, their query heads and columns of o."""
+    size = attention.head_size
+    queries = attention.group * size
+    return [
+        Cut(attention.q, 0, queries),
+        Cut(attention.k, 0, size),
+        Cut(attention.v, 0, size),
+        Cut(attention.o, 1, queries),
+    ]
+
+
+def channel_cuts(feed_forward: FeedForward) -> list[Cut]:
+    """What goes with a feed-forward channel: a row of gate (if any) and up, a column of down."""
+    inner = [linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None]
+    return [*(Cut(linear, 0, 1) for linear in inner), Cut(feed_forward.down, 1, 1)]
+
+
+def unit_costs(block: Block, *kinds: Kind) -> Tensor:
+    """Count the weights that each unit of a block takes with it, `[units]`, kind by kind."""
+    counted: list[int] = []
+    for kind in kinds:
+        if kind == "kv-groups":
+            counted += [_cost(kv_group_cuts(block.attention))] * block.attention.kv_heads
+        elif kind == "channels":
+            counted += [_cost(channel_cuts(block.feed_forward))] * block.feed_forward.channels
+        else:
+            counted.append(block_weights(block))
+    return torch.tensor(counted)
+
+
+def block_weights(block: Block) -> int:
+    """Count the weights of all linear layers of a block, those that a method added included."""
+    return sum(linear.in_features * linear.out_features for linear in _all_linears(block))
+
+
+class Weights(NamedTuple):
+    """Weights of the linear layers inside the decoder blocks; norms and biases not counted."""
+
+    all: int
+    nonzero: int
+
+
+def count_weights(model: LanguageModel, damaged: str = "check the model") -> Weights:
+    """Count what budgets are counted in, opening one block at a time.
+
+    Raises `NumericsError` naming the first layer with NaN or infinity, and `damaged`, the likely
+    reason.
+    """
+    everything = nonzero = 0
+    for block in model.visit():
+        for role, linear in block.linears().items():
+            if not bool(linear.weight.isfinite().all()):
+                raise NumericsError(
+                    f"block {block.index}, {role}: the weights contain NaN or infinity; {damaged}"
+                )
+        everything += block_weights(block)
+        nonzero += sum(int(torch.count_nonzero(linear.weight)) for linear in _all_linears(block))
+    return Weights(everything, nonzero)
+
+
+def _cost(cuts: list[Cut]) -> int:
+    return sum(cut.weights for cut in cuts)
+
+
+def _all_linears(block: Block) -> list[nn.Linear]:
+    return [module for module in block.module.modules() if isinstance(module, nn.Linear)]

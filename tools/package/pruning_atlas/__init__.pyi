@@ -1,0 +1,24 @@
+# What methods are made of.
+from implementations.harness import *
+
+# The text of a protocol, measurements, records, and saving what came out.
+from implementations.harness.data.samples import Samples as Samples, prepare as prepare
+from implementations.harness.measure.footprint import footprint as footprint
+from implementations.harness.measure.generation import continuation as continuation
+from implementations.harness.measure.perplexity import perplexity as perplexity
+from implementations.harness.measure.speed import speed as speed
+from implementations.harness.measure.zero_shot import zero_shot as zero_shot
+from implementations.harness.model.checkpoint import save as save
+from implementations.harness.prune.method import Outcome as Outcome
+from implementations.harness.results.protocol import (
+    Protocol as Protocol,
+    get_protocol as get_protocol,
+)
+from implementations.harness.results.record import (
+    Record as Record,
+    load_record as load_record,
+    load_records as load_records,
+    published_folders as published_folders,
+)
+
+__version__: str

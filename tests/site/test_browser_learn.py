@@ -16,6 +16,7 @@ PAGES = (
     "learn.html",
     "measure.html",
     "contribute.html",
+    "design.html",
     "news.html",
     "api/index.html",
     "api/harness.html",

@@ -22,7 +22,7 @@ from tools.catalog.entries import load_catalog
 from tools.catalog.paper import Paper
 from tools.catalog.text import flaws
 from tools.catalog.vocabulary import vocabulary
-from tools.sources.bibtex import read_bibtex
+from tools.sources.lookup.queries import read_bibtex
 
 ENTRY: dict[str, Any] = {
     "title": "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,8 +14,7 @@ from rich.console import Console
 from tests.sources import server
 from tools.catalog.entries import PAPERS, Entry, read_catalog
 from tools.checking.online import links, sources
-from tools.sources.client import Client, Limits
-from tools.sources.clock import Clock
+from tools.sources.web.client import Client, Limits
 
 QUICK = Limits(connect=2, read=2, attempt=5)
 
@@ -55,12 +53,7 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Iterator[server.Replay]:
 @pytest.fixture
 def connect(replay: server.Replay) -> Connect:
     """Make clients that pause as they should, on a clock that need not wait."""
-    slept: list[float] = []
-    clock = Clock(
-        monotonic=lambda: time.monotonic() + sum(slept),
-        wall=lambda: time.time() + sum(slept),
-        sleep=slept.append,
-    )
+    clock = server.clock_that_need_not_wait([])
 
     def make(cache: Path | None = None, *, reachable: bool = True) -> Client:
         hosts = replay.hosts if reachable else dict.fromkeys(replay.hosts, "http://127.0.0.1:1")

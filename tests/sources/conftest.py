@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.sources import server
-from tools.sources.client import Client, Limits
-from tools.sources.clock import Clock
+from tools.sources.web.client import Client, Limits
 
 
 @pytest.fixture
@@ -23,17 +21,8 @@ def replay() -> Iterator[server.Replay]:
 @pytest.fixture
 def clock() -> SimpleNamespace:
     """A clock whose `slept` counts the seconds that were slept without sleeping."""
-    state = SimpleNamespace(slept=[])
-
-    def ahead() -> float:
-        return sum(state.slept)
-
-    state.clock = Clock(
-        monotonic=lambda: time.monotonic() + ahead(),
-        wall=lambda: time.time() + ahead(),
-        sleep=state.slept.append,
-    )
-    return state
+    slept: list[float] = []
+    return SimpleNamespace(slept=slept, clock=server.clock_that_need_not_wait(slept))
 
 
 @pytest.fixture

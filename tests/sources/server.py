@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 import time
@@ -15,6 +16,8 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 import yaml
+
+from tools.sources.web.clock import Clock
 
 DATA = Path(__file__).with_name("data")
 TYPES = {
@@ -98,6 +101,37 @@ def stored(name: str, **changes: object) -> Answer:
     """Return a file of `data` as an answer, changed as asked."""
     path = DATA / name
     return Answer(path.read_bytes(), TYPES[path.suffix])._replace(**changes)
+
+
+def feed(**changes: str) -> Answer:
+    """Return arXiv's answer about SparseGPT with some texts replaced."""
+    text = (DATA / "arxiv" / "sparsegpt.xml").read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return Answer(text.encode(), "application/atom+xml")
+
+
+def changed(name: str, *path: str | int, to: object) -> Answer:
+    """Return a stored JSON answer with one value replaced; `...` removes it."""
+    body = json.loads((DATA / name).read_text(encoding="utf-8"))
+    inner = body
+    for step in path[:-1]:
+        inner = inner[step]
+    if to is ...:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = to
+    return Answer(json.dumps(body).encode())
+
+
+def clock_that_need_not_wait(slept: list[float]) -> Clock:
+    """Return a clock that sleeps by adding to `slept`, and is ahead by that."""
+    return Clock(
+        monotonic=lambda: time.monotonic() + sum(slept),
+        wall=lambda: time.time() + sum(slept),
+        sleep=slept.append,
+    )
 
 
 def refusing() -> dict[str, str]:

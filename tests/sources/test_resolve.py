@@ -9,14 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from tests.sources.server import DATA, Answer, Replay, stored
-from tools.sources import errors
-from tools.sources.bibtex import read_bibtex
-from tools.sources.client import Client
-from tools.sources.compare import same_names, same_title, similarity
-from tools.sources.facts import Facts, Resolved
-from tools.sources.identify import Reference, Unidentified, identify
-from tools.sources.merge import merge
-from tools.sources.resolve import resolve, search
+from tools.sources.lookup.identification import identify
+from tools.sources.lookup.queries import read_bibtex
+from tools.sources.names.references import Reference, Unidentified
+from tools.sources.resolve import candidates, resolve
+from tools.sources.web import errors
+from tools.sources.web.client import Client
 
 Connect = Callable[..., Client]
 SPARSEGPT = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"
@@ -268,137 +266,29 @@ class TestBibtex:
 
 class TestSearch:
     def test_candidates_come_most_similar_first(self, client: Client) -> None:
-        first, second = search(SPARSEGPT.lower(), client)
+        first, second = candidates(SPARSEGPT.lower(), client)
         assert first.reference == Reference("pmlr", "v202/frantar23a")
         assert second.reference == Reference("arxiv", "2301.00774")
         assert first.similarity == second.similarity == 100
-        assert (first.authors, first.year) == (("Elias Frantar", "Dan Alistarh"), 2023)
+        assert (first.facts.authors, first.facts.year) == (("Elias Frantar", "Dan Alistarh"), 2023)
 
     def test_each_source_names_it_in_its_own_way(self, client: Client) -> None:
         title = "A Simple and Effective Pruning Approach for Large Language Models"
-        found = {str(candidate.reference): candidate.source for candidate in search(title, client)}
+        found = {str(one.reference): one.facts.source for one in candidates(title, client)}
         assert found == {"arXiv 2306.11695": "arXiv", "OpenReview PxoFut3dWW": "DBLP"}
 
     def test_nothing_found(self, client: Client) -> None:
-        assert search("On the migration of birds", client) == []
+        assert candidates("On the migration of birds", client) == []
 
     def test_one_source_is_enough(self, replay: Replay, client: Client) -> None:
         replay.refuse("export.arxiv.org")
-        assert [candidate.source for candidate in search(SPARSEGPT, client)] == ["DBLP", "DBLP"]
+        assert [one.facts.source for one in candidates(SPARSEGPT, client)] == ["DBLP", "DBLP"]
 
     def test_none_is_not(self, replay: Replay, client: Client) -> None:
         replay.refuse()
         with pytest.raises(errors.Unwell):
-            search(SPARSEGPT, client)
+            candidates(SPARSEGPT, client)
 
     def test_a_title_is_not_resolved_unseen(self, client: Client) -> None:
         with pytest.raises(Unidentified, match="is a title, which has to be searched for"):
             resolve(Reference("title", SPARSEGPT), client)
-
-
-class TestMerge:
-    def of(self, *found: Facts) -> Resolved:
-        return merge(found)
-
-    def test_what_belongs_to_a_venue_comes_from_there(self) -> None:
-        resolved = self.of(
-            Facts(source="arXiv", title="T", year=2023),
-            Facts(source="Crossref", title="T", venue="aaai", year=2025, volume="39", pages="1-2"),
-            Facts(source="OpenReview", title="T", venue="iclr", year=2024),
-        )
-        assert (resolved.facts.venue, resolved.facts.year) == ("iclr", 2024)
-        assert (resolved.facts.volume, resolved.facts.pages) == (None, None)
-        assert resolved.disagreements == (
-            "venue: OpenReview has 'iclr', which is taken; Crossref has 'aaai'",
-        )
-
-    def test_years_of_one_venue_are_compared(self) -> None:
-        resolved = self.of(
-            Facts(source="ACL Anthology", title="T", venue="acl", year=2024),
-            Facts(source="DBLP", title="T", venue="acl", year=2023),
-        )
-        assert resolved.disagreements == (
-            "year: ACL Anthology has '2024', which is taken; DBLP has '2023'",
-        )
-
-    def test_dois_are_compared(self) -> None:
-        resolved = self.of(
-            Facts(source="arXiv", title="T", ids={"doi": "10.1/a"}),
-            Facts(source="Crossref", title="T", ids={"doi": "10.1/b"}),
-        )
-        assert resolved.disagreements == (
-            "doi: Crossref has '10.1/b', which is taken; arXiv has '10.1/a'",
-        )
-
-    def test_long_lists_of_names_are_cut(self) -> None:
-        many = tuple(f"A Name{number}x" for number in range(3000))
-        resolved = self.of(
-            Facts(source="arXiv", title="T", authors=("B C", "D E")),
-            Facts(source="DBLP", title="T", authors=many),
-            Facts(source="Crossref", title="T", authors=("D E", "B C")),
-        )
-        names = ", ".join(many[:6])
-        assert resolved.disagreements == (
-            f"authors: arXiv has 2, which is taken; DBLP has 3000, with {names} and 2994 more, "
-            "without B C and D E",
-            "authors: arXiv has 2, which is taken; Crossref has 2, in another order",
-        )
-
-    def test_other_titles_are_kept_once(self) -> None:
-        resolved = self.of(
-            Facts(source="arXiv", title="SparseGPT: Pruning"),
-            Facts(source="DBLP", title="Pruning"),
-            Facts(source="Crossref", title="sparsegpt - PRUNING"),
-        )
-        assert resolved.facts.other_titles == ("Pruning",)
-        assert resolved.disagreements == (
-            "title: arXiv has 'SparseGPT: Pruning', which is taken; DBLP has 'Pruning'",
-        )
-
-    def test_a_note_is_said_once(self) -> None:
-        one = Facts(source="arXiv", title="T", notes=("n",))
-        assert merge([one, one], ["n", "m"]).notes == ("n", "m")
-
-
-class TestCompare:
-    @pytest.mark.parametrize(
-        ("one", "other"),
-        [
-            (SPARSEGPT, SPARSEGPT.upper()),
-            (SPARSEGPT, SPARSEGPT.partition(": ")[2]),
-            (
-                "LoRAPrune: Structured Pruning Meets Low-Rank Parameter-Efficient Fine-Tuning",
-                "LoRAPrune: Pruning Meets Low-Rank Parameter-Efficient Fine-Tuning",
-            ),
-        ],
-    )
-    def test_versions_of_a_title(self, one: str, other: str) -> None:
-        assert similarity(one, other) == similarity(other, one) >= 90
-
-    @pytest.mark.parametrize(
-        ("one", "other"),
-        [
-            (
-                "SlimGPT: Layer-wise Structured Pruning for Large Language Models",
-                "SlimLLM: Accurate Structured Pruning for Large Language Models",
-            ),
-            (
-                "A Survey on Model Compression for Large Language Models",
-                "Model Compression and Efficient Inference for Large Language Models: A Survey",
-            ),
-            ("OWL: a b", "WOL: a b c d"),
-        ],
-    )
-    def test_other_papers(self, one: str, other: str) -> None:
-        assert similarity(one, other) < 90
-
-    def test_titles_are_the_same_but_for_case_and_punctuation(self) -> None:
-        assert same_title("Fluctuation-based  Méthod", "fluctuation Based METHOD!")
-        assert not same_title("Pruning", "Prunings")
-
-    def test_names(self) -> None:
-        assert same_names(["J. Zico Kolter"], ["J Zico Kolter"])
-        assert same_names(["Yuezhou Hu"], ["Hu Yuezhou"])
-        assert same_names(["Jörg Müller"], ["J. Muller"])
-        assert not same_names(["A B", "C D"], ["C D", "A B"])
-        assert not same_names(["A B"], ["A B", "C D"])

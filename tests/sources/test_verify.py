@@ -9,8 +9,8 @@ import pytest
 from tests.sources.server import Answer, Replay, stored
 from tools.catalog.paper import Paper
 from tools.catalog.problems import Level
-from tools.sources.client import Client
 from tools.sources.verify import Finding, verify
+from tools.sources.web.client import Client
 
 SHORTGPT = {
     "title": "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect",

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +18,7 @@ from tools import add_paper, update_paper
 from tools.adding import command
 from tools.catalog.entries import PAPERS
 from tools.catalog.vocabulary import REPOSITORY
-from tools.sources.client import Client, Limits
-from tools.sources.clock import Clock
+from tools.sources.web.client import Client, Limits
 
 HERE = ("magnitude", "flap")
 """Entries that are in the small catalog; the sources know more papers."""
@@ -58,12 +56,7 @@ def replay() -> Iterator[server.Replay]:
 def no_waiting(replay: server.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the commands ask the replaying server, with a clock that need not wait."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    slept: list[float] = []
-    clock = Clock(
-        monotonic=lambda: time.monotonic() + sum(slept),
-        wall=lambda: time.time() + sum(slept),
-        sleep=slept.append,
-    )
+    clock = server.clock_that_need_not_wait([])
 
     def client(contact: str | None) -> Client:
         limits = Limits(connect=2, read=1, attempt=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.sources import server
-from tools.adding.land import today
+from tools.adding.checks import today
 from tools.catalog.entries import load_catalog
 from tools.catalog.paper import Paper
 
@@ -178,3 +178,13 @@ def test_sources_that_fail_change_nothing(
     assert code == 1
     assert re.fullmatch(r"export\.arxiv\.org .*HTTP 503.*\n", err)
     assert entry.read_bytes() == before
+
+
+def test_any_identifier_that_a_source_knows_is_enough(
+    update: Command, replay: server.Replay, entry: Path
+) -> None:
+    entry.write_text(PREPRINT.replace('arxiv: "2301.00774"', "openreview: PxoFut3dWW"))
+    code, out, _ = update("sparse", "--dry-run")
+    assert code == 0
+    assert re.search(r"^venue: iclr$", out, re.MULTILINE)
+    assert replay.requests[0].path == "/notes?id=PxoFut3dWW"

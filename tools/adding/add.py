@@ -9,24 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.adding import questions
+from tools.adding.checks import implementations, judge, known, made, today
 from tools.adding.draft import Draft, Refused, Value, copied
 from tools.adding.fields import FIELDS, Field
 from tools.adding.files import read_file
-from tools.adding.land import implementations, judge, known, made, today
+from tools.adding.intake import take_file, take_given, take_place, take_reference, take_resolved
 from tools.adding.next_steps import next_steps, shown
-from tools.adding.propose import offer_proposals, propose_slugs
+from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
-from tools.adding.take import take_file, take_given, take_place, take_reference, take_resolved
 from tools.catalog.entries import PAPERS, read_catalog
 from tools.catalog.identifiers import SLUG, Form
 from tools.catalog.locking import Unwritable, create
 from tools.catalog.paper import Paper
 from tools.catalog.writer import render
 from tools.scaffold import scaffold
-from tools.sources.client import Client
-from tools.sources.facts import Candidate, Facts
-from tools.sources.identify import Reference, Unidentified, identify
-from tools.sources.resolve import resolve, search
+from tools.sources.lookup.identification import identify
+from tools.sources.names.references import Reference, Unidentified
+from tools.sources.resolve import Candidate, candidates, resolve
+from tools.sources.services.facts import Facts
+from tools.sources.web.client import Client
 
 PLACE = "Identifier (arXiv, DOI, OpenReview, Anthology, PMLR) or address of the paper"
 OTHERWISE = "give an identifier, or enter the paper by hand with --manual"
@@ -117,7 +118,7 @@ class Adding:
     def _resolve(self, start: Reference | Facts) -> None:
         with self.connect() as client:
             if isinstance(start, Reference) and start.scheme == "title":
-                start = self._choose(start.value, search(start.value, client))
+                start = self._choose(start.value, candidates(start.value, client))
                 take_reference(self.draft, start)
                 self._refuse_known()
             resolved = resolve(start, client)
@@ -255,6 +256,7 @@ def _asking_for(gaps: Sequence[Field]) -> str:
 
 
 def _line(candidate: Candidate) -> str:
-    others = " and others" if len(candidate.authors) > 1 else ""
-    about = filter(None, ("".join(candidate.authors[:1]) + others, str(candidate.year or "")))
-    return f"{candidate.reference.value}: {candidate.title} ({', '.join(about)})"
+    facts = candidate.facts
+    others = " and others" if len(facts.authors) > 1 else ""
+    about = filter(None, ("".join(facts.authors[:1]) + others, str(facts.year or "")))
+    return f"{candidate.reference.value}: {facts.title} ({', '.join(about)})"

@@ -16,9 +16,9 @@ from tools.adding.report import Report
 from tools.catalog.locking import Unwritable
 from tools.catalog.problems import CatalogError
 from tools.scaffold import ScaffoldError
-from tools.sources.client import Client, default_client
-from tools.sources.errors import BadContact, SourceError
-from tools.sources.identify import Unidentified
+from tools.sources.names.references import Unidentified
+from tools.sources.web.client import Client, default_client
+from tools.sources.web.errors import BadSetting, SourceError
 
 FAILURES = (Refused, SourceError, Unidentified, Unwritable, ScaffoldError, CatalogError)
 
@@ -51,13 +51,13 @@ def somebody_is_there() -> bool:
 def connect(contact: str | None) -> Client:
     """Make the client of the sources, with git's e-mail address if none is given.
 
-    Raises `BadContact` for a given address that is none; git may know one that never was.
+    Raises `BadSetting` for a given address that is none; git may know one that never was.
     """
     if contact:
         return default_client(contact)
     try:
         return default_client(_git_contact())
-    except BadContact:
+    except BadSetting:
         return default_client(None)
 
 

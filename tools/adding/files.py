@@ -11,8 +11,8 @@ from tools.adding.draft import Refused, Value
 from tools.adding.issue_form import read_form
 from tools.catalog.reader import LARGEST, parse
 from tools.catalog.validate import validate
-from tools.sources.bibtex import read_bibtex
-from tools.sources.facts import Facts
+from tools.sources.lookup.queries import read_bibtex
+from tools.sources.services.facts import Facts
 
 
 @dataclass(frozen=True)

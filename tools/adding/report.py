@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tools.adding.draft import Draft
 from tools.adding.fields import FIELDS
-from tools.adding.propose import Proposal
+from tools.adding.proposals import Proposal
 from tools.catalog.reader import spell
 
 LONGEST = 200

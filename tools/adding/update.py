@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from tools.adding import questions
+from tools.adding.checks import judge, made, today
 from tools.adding.draft import Draft, Refused, Value
-from tools.adding.land import judge, made, today
+from tools.adding.intake import located, origin_of
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.report import Report, plain
-from tools.adding.take import located, origin_of
 from tools.catalog.entries import PAPERS, Entry, read_catalog
 from tools.catalog.locking import create
 from tools.catalog.paper import Paper
 from tools.catalog.reader import Loc, spell
 from tools.catalog.vocabulary import fold
 from tools.catalog.writer import revise
-from tools.sources.client import Client
-from tools.sources.facts import Resolved
-from tools.sources.identify import Reference, Unidentified, identify
+from tools.sources.lookup.queries import references
+from tools.sources.names.references import Reference
 from tools.sources.resolve import resolve
+from tools.sources.services.facts import Resolved
+from tools.sources.web.client import Client
 
-ASKED_BY = ("arxiv", "doi", "openreview", "anthology", "pmlr")
-"""Identifiers that sources know, the one that leads to most first."""
 OF_PUBLISHING = frozenset({("status",), ("venue",), ("year",), ("track",)})
 """What must change when a preprint gets published."""
 
@@ -152,15 +151,10 @@ def _entry(request: Request, entries: Mapping[str, Entry]) -> Entry:
 
 def _reference(paper: Paper) -> Reference:
     """Return what the sources are asked for."""
-    ids = dict(paper.ids)
-    named = [ids[scheme] for scheme in ASKED_BY if scheme in ids]
-    for text in (*named, paper.links.venue, paper.links.paper):
-        try:
-            if text:
-                return identify(text)
-        except Unidentified:
-            continue
-    raise Refused("the entry has no identifier that a source knows; edit it by hand")
+    known = next(references(dict(paper.ids), paper.links.venue, paper.links.paper), None)
+    if known is None:
+        raise Refused("the entry has no identifier that a source knows; edit it by hand")
+    return known
 
 
 def _taken(request: Request, found: Sequence[Change], report: Report) -> list[Change]:

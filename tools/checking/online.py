@@ -18,8 +18,8 @@ from tools.catalog.problems import Level, Problem
 from tools.catalog.reader import Loc
 from tools.links.checking import Checker
 from tools.links.result import Result, State, Store
-from tools.sources.client import Client
 from tools.sources.verify import verify
+from tools.sources.web.client import Client
 
 T = TypeVar("T")
 

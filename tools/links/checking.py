@@ -27,7 +27,7 @@ from tenacity import (
 )
 
 from tools.links.result import Result, State
-from tools.sources.clock import retry_after
+from tools.sources.web.clock import retry_after
 
 GONE = (404, 410)
 PERMANENT = (301, 308)

@@ -17,7 +17,8 @@ from tools.catalog.paper import Paper
 from tools.catalog.problems import Level
 from tools.catalog.vocabulary import fold, vocabulary
 from tools.lists.reading import Item, Link, known_venue
-from tools.sources.identify import Unidentified, identify
+from tools.sources.lookup.identification import identify
+from tools.sources.names.references import Unidentified
 
 SAME = 90.0
 """Similarity of two titles, of 100, from which they are taken for the same with other spelling."""

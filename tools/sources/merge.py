@@ -1,4 +1,4 @@
-"""One set of facts out of several, by a fixed order of sources for each field."""
+"""One set of facts out of several, by the order of the table of services."""
 
 from __future__ import annotations
 
@@ -6,25 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import eq
 from typing import Any
 
-from tools.sources.compare import absent, same_names, same_title
-from tools.sources.facts import Facts, Resolved
+from tools.sources.names.similarity import absent, same_names, same_title
+from tools.sources.services.facts import Facts, Resolved
+from tools.sources.services.table import BY_NAME, BY_SCHEME, SERVICES
 
-PROCEEDINGS = ("PMLR", "NeurIPS proceedings", "CVF open access")
-LAST = ("DBLP", "Semantic Scholar", "BibTeX")
-TEXTS = ("arXiv", "ACL Anthology", *PROCEEDINGS, "OpenReview", "Crossref", *LAST)
-"""Whose title, authors and abstract count, first to last."""
-VENUES = ("ACL Anthology", *PROCEEDINGS, "OpenReview", "Crossref", *LAST)
-"""Whose venue counts, and what belongs to it."""
-DOIS = ("Crossref", "ACL Anthology", *PROCEEDINGS)
-"""Who registers DOIs; what others say of them is a hint."""
-ISSUERS = {
-    "arxiv": ("arXiv",),
-    "doi": DOIS,
-    "openreview": ("OpenReview",),
-    "anthology": ("ACL Anthology",),
-    "pmlr": ("PMLR",),
-}
-OFTEN_WRONG = ("Semantic Scholar", "BibTeX")
+ORDER = [service.name for service in SERVICES]
+"""Whose word counts, first to last; a BibTeX file counts less than all of them."""
 OF_VENUE = ("track", "volume", "number", "pages", "published")
 
 
@@ -33,22 +20,18 @@ def merge(found: Sequence[Facts], notes: Sequence[str] = ()) -> Resolved:
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
 
-    def take(name: str, order: Sequence[str], among: Sequence[Facts] = found) -> None:
-        for facts in _ranked(among, order):
+    def take(name: str, among: Sequence[Facts]) -> None:
+        for facts in sorted(among, key=_rank):
             if value := getattr(facts, name):
                 merged[name], origin[name] = value, facts.source
                 return
 
-    for name in ("title", "authors", "abstract"):
-        take(name, TEXTS)
-    take("submitted", ("arXiv",))
-    take("venue", VENUES)
+    for name in ("title", "authors", "abstract", "submitted", "venue"):
+        take(name, found)
     # What belongs to a venue comes from sources that mean the same one.
     at_venue = [facts for facts in found if merged.get("venue") == facts.venue]
-    take("year", VENUES if "venue" in merged else TEXTS, at_venue)
-    if "venue" in merged:
-        for name in OF_VENUE:
-            take(name, VENUES, at_venue)
+    for name in ("year", *(OF_VENUE if "venue" in merged else ())):
+        take(name, at_venue)
     merged["code"] = tuple(dict.fromkeys(url for facts in found for url in facts.code))
     if merged["code"]:
         origin["code"] = next(facts.source for facts in found if facts.code)
@@ -65,16 +48,22 @@ def merge(found: Sequence[Facts], notes: Sequence[str] = ()) -> Resolved:
     )
 
 
-def _ranked(found: Sequence[Facts], order: Sequence[str]) -> list[Facts]:
-    return sorted((f for f in found if f.source in order), key=lambda f: order.index(f.source))
+def _rank(facts: Facts) -> int:
+    return ORDER.index(facts.source) if facts.source in ORDER else len(ORDER)
+
+
+def _issuers(scheme: str) -> list[str]:
+    """Name who issues the identifiers of a scheme; what others say of them is a hint."""
+    own = [BY_SCHEME[scheme].name] if scheme in BY_SCHEME else []
+    return own + [s.name for s in SERVICES if s.registers_dois and scheme == "doi"]
 
 
 def _collect(found: Sequence[Facts], name: str, origin: dict[str, str]) -> dict[str, str]:
     """Take each identifier from who issues it, else from the first that names it."""
     merged: dict[str, str] = {}
     for key in dict.fromkeys(key for facts in found for key in getattr(facts, name)):
-        ranked = [*_ranked(found, ISSUERS.get(key, ())), *found]
-        facts = next(facts for facts in ranked if key in getattr(facts, name))
+        issued = [f for source in _issuers(key) for f in found if f.source == source]
+        facts = next(facts for facts in (*issued, *found) if key in getattr(facts, name))
         merged[key], origin[f"{name}.{key}"] = getattr(facts, name)[key], facts.source
     return merged
 
@@ -87,12 +76,15 @@ def _other_titles(found: Sequence[Facts], title: str) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def _unverified(origin: dict[str, str]) -> tuple[str, ...]:
-    doubted = [name for name, source in origin.items() if source in OFTEN_WRONG]
-    if origin.get("ids.doi", DOIS[0]) not in (*DOIS, *OFTEN_WRONG):
-        doubted.append("ids.doi")
+def _unverified(origin: Mapping[str, str]) -> tuple[str, ...]:
     # An abstract is shown and never kept in an entry.
-    return tuple(name for name in doubted if name not in ("abstract", "other_titles"))
+    return tuple(name for name in origin if name != "abstract" and _doubted(name, origin[name]))
+
+
+def _doubted(name: str, source: str) -> bool:
+    service = BY_NAME.get(source)
+    hint = name == "ids.doi" and source not in _issuers("doi")
+    return service is None or service.doubtful or hint
 
 
 def _disagreements(

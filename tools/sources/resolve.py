@@ -1,17 +1,33 @@
-"""From a reference to what all sources say of the paper."""
+"""From a reference, or a title, to what all sources say of the paper."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
-from tools.sources import arxiv, dblp, openreview
-from tools.sources.ask import fetch, references
-from tools.sources.client import Client
-from tools.sources.compare import similarity
-from tools.sources.errors import SourceError
-from tools.sources.facts import Candidate, Facts, Resolved
-from tools.sources.gathering import Gathering
-from tools.sources.identify import Reference
+from tools.sources.lookup.queries import ask, fetch, finding, references, search
+from tools.sources.merge import merge
+from tools.sources.names.references import Reference
+from tools.sources.names.similarity import LINKED, SAME, share_a_name, similarity
+from tools.sources.services.facts import Facts, Resolved
+from tools.sources.services.service import Service
+from tools.sources.services.table import BY_NAME, SERVICES
+from tools.sources.web.client import Client
+from tools.sources.web.errors import SourceError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A paper that a title may mean."""
+
+    reference: Reference
+    facts: Facts
+    similarity: float
+    """Of the titles, 0 to 100."""
 
 
 def resolve(start: Reference | Facts, client: Client) -> Resolved:
@@ -22,52 +38,126 @@ def resolve(start: Reference | Facts, client: Client) -> Resolved:
     for a title; a later source that fails is only noted.
     """
     if isinstance(start, Facts):
-        gathering = Gathering(start, None, client)
+        inquiry = Inquiry(start, None, client)
     else:
-        asked = replace(start, version=None)
-        gathering = Gathering(fetch(start, client), asked, client)
-    gathering.follow()
-    if not gathering.knows("arxiv"):
-        gathering.search(arxiv.search)
-    for ask in (dblp.search, openreview.search):
-        if not gathering.published:
-            gathering.search(ask)
-            gathering.follow()
-    gathering.fall_back()
-    gathering.follow()
-    return gathering.merged()
+        inquiry = Inquiry(fetch(start, client), replace(start, version=None), client)
+    inquiry.follow()
+    for service in finding("preprints"):
+        if not inquiry.knows(service.schemes):
+            inquiry.search(service)
+    # An index of all venues before a venue's own records.
+    for service in sorted(finding("venues"), key=lambda one: bool(one.schemes)):
+        if not inquiry.published:
+            inquiry.search(service)
+            inquiry.follow()
+    inquiry.fall_back()
+    inquiry.follow()
+    return inquiry.merged()
 
 
-def search(title: str, client: Client) -> list[Candidate]:
+def candidates(title: str, client: Client) -> list[Candidate]:
     """Return the papers that a title may mean, most similar first.
 
     Raises `SourceError` where no source could be asked.
     """
-    candidates: dict[Reference, Candidate] = {}
+    found: dict[Reference, Candidate] = {}
     errors = []
-    for ask in (arxiv.search, dblp.search):
+    services = finding("titles")
+    for service in services:
         try:
-            found = ask(title, client)
+            answers = search(service, title, client)
         except SourceError as error:
             errors.append(error)
             continue
-        for facts in found:
-            if candidate := _candidate(facts, title):
-                candidates.setdefault(candidate.reference, candidate)
-    if len(errors) == 2:
+        for facts in answers:
+            reference = next(_references(facts), None)
+            if reference and facts.title:
+                alike = similarity(title, facts.title)
+                found.setdefault(reference, Candidate(reference, facts, alike))
+    if len(errors) == len(services):
         raise errors[0]
-    return sorted(candidates.values(), key=lambda one: -one.similarity)
+    return sorted(found.values(), key=lambda one: -one.similarity)
 
 
-def _candidate(facts: Facts, title: str) -> Candidate | None:
-    named = next(references(facts), None)
-    if named is None or not facts.title:
-        return None
-    return Candidate(
-        reference=named,
-        title=facts.title,
-        authors=facts.authors,
-        year=facts.year,
-        source=facts.source,
-        similarity=similarity(title, facts.title),
-    )
+class Inquiry:
+    """What has been found of one paper so far, and whom not to ask again."""
+
+    def __init__(self, first: Facts, asked: Reference | None, client: Client) -> None:
+        self.found = [first]
+        self.notes: list[str] = []
+        self._client = client
+        self._title = first.title or ""
+        self._asked = {asked}
+        self._failed = False
+        self._strangers: set[tuple[str, str]] = set()
+
+    def knows(self, schemes: Container[str]) -> bool:
+        """Whether anybody named an identifier of one of some schemes."""
+        return any(scheme in schemes for facts in self.found for scheme in facts.ids)
+
+    @property
+    def published(self) -> bool:
+        """Whether a source, not only a BibTeX file, named a venue."""
+        return any(facts.venue for facts in self.found if facts.source in BY_NAME)
+
+    def follow(self) -> None:
+        """Ask the sources of all identifiers found, also of those found on the way."""
+        # The list grows while it is walked through.
+        for facts in self.found:
+            for reference in _references(facts):
+                if reference not in self._asked:
+                    self._asked.add(reference)
+                    self._follow(reference)
+
+    def _follow(self, reference: Reference) -> None:
+        facts = self._try(partial(fetch, reference, self._client))
+        if facts and self._is_it(facts, LINKED):
+            self.found.append(facts)
+        elif facts:
+            self._strangers.add((reference.scheme, reference.value))
+            self.notes.append(f"{reference} is another paper, '{facts.title}', and was left out")
+
+    def search(self, service: Service) -> None:
+        """Search a source for the title, and keep one record of each sort: published, preprint."""
+        found = self._try(partial(search, service, self._title, self._client)) or []
+        same = [facts for facts in found if self._is_it(facts, SAME)]
+        self.found += [facts for facts in same if facts.venue][:1]
+        self.found += [facts for facts in same if not facts.venue][:1]
+
+    def fall_back(self) -> None:
+        """Ask doubtful sources, where a better one could not be asked and none knew a venue."""
+        known = [reference for facts in self.found for reference in _references(facts)]
+        for service in (service for service in SERVICES if service.doubtful):
+            asked = next((one for one in known if one.scheme in service.schemes), None)
+            if asked and self._failed and not self.published:
+                facts = self._try(partial(ask, service, asked, self._client))
+                if facts and self._is_it(facts, LINKED):
+                    self.found.append(facts)
+
+    def merged(self) -> Resolved:
+        """Merge what was found, without the identifiers of other papers."""
+        kept = [
+            replace(
+                facts,
+                ids={s: v for s, v in facts.ids.items() if (s, v) not in self._strangers},
+            )
+            for facts in self.found
+        ]
+        return merge(kept, self.notes)
+
+    def _try(self, request: Callable[[], T]) -> T | None:
+        try:
+            return request()
+        except SourceError as error:
+            self._failed = True
+            self.notes.append(f"{error.what}; the other sources were asked without it")
+            return None
+
+    def _is_it(self, facts: Facts, least: float) -> bool:
+        titles = [known.title or "" for known in self.found]
+        alike = max(similarity(title, facts.title or "") for title in titles) >= least
+        return alike and any(share_a_name(known.authors, facts.authors) for known in self.found)
+
+
+def _references(facts: Facts) -> Iterator[Reference]:
+    return references(facts.ids, facts.links.get("venue"))

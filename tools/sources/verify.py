@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 from tools.catalog.paper import Paper
 from tools.catalog.problems import Level
-from tools.sources.ask import fetch
-from tools.sources.client import Client
-from tools.sources.compare import SAME, same_names, similarity
-from tools.sources.errors import AnotherPaper, Denied, NotFound, SourceError
-from tools.sources.facts import Facts
-from tools.sources.identify import Reference
+from tools.sources.lookup.queries import fetch, references
+from tools.sources.names.similarity import SAME, same_names, similarity
+from tools.sources.services.facts import Facts
+from tools.sources.web.client import Client
+from tools.sources.web.errors import AnotherPaper, NotFound, SourceError
 
-WRONG = (AnotherPaper, Denied, NotFound)
+WRONG = (AnotherPaper, NotFound)
 """Failures that tell of the identifier and not of the network."""
 
 
@@ -36,7 +35,7 @@ def verify(paper: Paper, client: Client) -> list[Finding]:
     """
     findings: list[Finding] = []
     found: list[Facts] = []
-    for reference in _references(paper):
+    for reference in references(dict(paper.ids)):
         try:
             found.append(fetch(reference, client))
         except SourceError as error:
@@ -47,18 +46,6 @@ def verify(paper: Paper, client: Client) -> list[Finding]:
     findings += _dates(paper, found)
     findings += _venue(paper, found)
     return findings
-
-
-def _references(paper: Paper) -> list[Reference]:
-    ids = paper.ids
-    named = (
-        Reference("arxiv", ids.arxiv) if ids.arxiv else None,
-        Reference("doi", ids.doi.lower()) if ids.doi else None,
-        Reference("openreview", ids.openreview) if ids.openreview else None,
-        Reference("anthology", ids.anthology) if ids.anthology else None,
-        Reference("pmlr", ids.pmlr) if ids.pmlr else None,
-    )
-    return [reference for reference in named if reference]
 
 
 def _title(paper: Paper, found: list[Facts]) -> Iterator[Finding]:

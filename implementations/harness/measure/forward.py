@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,13 +18,24 @@ from implementations.harness.model.devices import lent, tensors
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
+PIECE = 2**23  # logits at a time, 32 MB in fp32: those of a whole batch outweigh a small model
 
-def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Iterator[Tensor]:
-    """Yield the logits `[batch, length, vocabulary]` of each micro-batch of `tokens.batches()`.
 
-    They are on the accelerator and in the model's dtype. Whoever drops one micro-batch's before
-    asking for the next never holds two. Raises `BadInput` for ids beyond the vocabulary and for a
-    batch size below 1, `NumericsError` where a block puts out NaN or infinity.
+class Logits(NamedTuple):
+    """The logits `[windows, positions, vocabulary]` of a stretch of some windows."""
+
+    values: Tensor
+    windows: slice
+    positions: slice
+
+
+def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Iterator[Logits]:
+    """Yield the logits of all `tokens`, micro-batch by micro-batch and in each from left to right.
+
+    They are on the accelerator and in the model's dtype, at most `PIECE` at a time or those of one
+    position: whoever drops one piece before asking for the next never holds two. Raises `BadInput`
+    for ids beyond the vocabulary and for a batch size below 1, `NumericsError` where a block puts
+    out NaN or infinity.
     """
     check_vocabulary(tokens, model.vocabulary_size)
     size = tokens.batch_size if batch_size is None else batch_size
@@ -34,15 +45,16 @@ def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) 
     return run(model, tokens, size)
 
 
-def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Tensor]:
+def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
     """Run `logits` where the whole model lives."""
     with preserved(model):
         model.hf.eval()
-        for ids in _batches(tokens, batch_size):
-            yield _call(model, ids.to(model.device))
+        for start, batch in _batches(tokens, batch_size):
+            ids = batch.to(model.device)
+            yield from _head(model, ids, _decoder(model, ids), start)
 
 
-def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Tensor]:
+def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
     """Run `logits` with one decoder block at a time on the accelerator, each moved there once.
 
     Between two blocks the activations of all `tokens` wait on the host.
@@ -55,12 +67,43 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
                 with model.opened(block), lent(tensors(block.module), model.accelerator):
                     for i, _, y in boundary.run(block):
                         boundary.advance(i, block, y)
-        outputs = boundary.hidden  # of the last block, [batch, length, hidden] each
-        with lent(_outside_blocks(model), model.accelerator):
-            for ids, host in zip(_batches(tokens, batch_size), outputs, strict=True):
-                hidden = host.to(model.accelerator)
+        with lent(model.outside().values(), model.accelerator):
+            # Of the last block, [batch, length, hidden] each.
+            for (start, batch), host in zip(
+                _batches(tokens, batch_size), boundary.hidden, strict=True
+            ):
+                ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
                 answer = (hidden,) if tuple in types else hidden  # a tuple in older releases
-                yield _call_around(model, ids.to(model.accelerator), answer)
+                with ExitStack() as patches:
+                    for module in model.layers:
+                        patches.enter_context(_answering(module, answer))
+                    output = _decoder(model, ids)
+                yield from _head(model, ids, output, start)
+
+
+def _decoder(model: LanguageModel, ids: Tensor) -> Any:
+    """Run all of the model but its head, on `ids [windows, length]`."""
+    with torch.no_grad():
+        return model.decoder(input_ids=ids, use_cache=False)
+
+
+def _head(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterator[Logits]:
+    """Run the head on the decoder's output, one stretch of positions at a time."""
+    windows, length = ids.shape
+    step = max(1, PIECE // (windows * model.vocabulary_size))
+    for left in range(0, length, step):
+        stretch = slice(left, min(left + step, length))
+        kept = torch.arange(stretch.start, stretch.stop, device=ids.device)
+        with _answering(model.decoder, output), torch.no_grad():
+            values = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+        piece = Logits(values, slice(start, start + windows), stretch)
+        del values
+        yield piece
+        del piece
+
+
+def _answering(module: nn.Module, answer: Any) -> AbstractContextManager[None]:
+    return replaced_forward(module, lambda *_, **__: answer)
 
 
 def on_accelerator(model: LanguageModel) -> AbstractContextManager[None]:
@@ -79,7 +122,7 @@ def streamed(model: LanguageModel) -> Iterator[None]:
     Slow, since every call moves every block, but it never needs more than one of them there.
     """
     with ExitStack() as stack:
-        stack.enter_context(lent(_outside_blocks(model), model.accelerator))
+        stack.enter_context(lent(model.outside().values(), model.accelerator))
         for module in model.layers:
             call = partial(_lent_call, module, module.forward, model.accelerator)
             stack.enter_context(replaced_forward(module, call))
@@ -93,20 +136,6 @@ def _lent_call(
         return forward(*args, **kwargs)
 
 
-def _call(model: LanguageModel, ids: Tensor) -> Tensor:
-    with torch.no_grad():
-        result: Tensor = model.hf(input_ids=ids, use_cache=False).logits
-    return result
-
-
-def _call_around(model: LanguageModel, ids: Tensor, answer: Any) -> Tensor:
-    """Run what the model does before and after its blocks, which all give `answer`."""
-    with ExitStack() as patches:
-        for module in model.layers:
-            patches.enter_context(replaced_forward(module, lambda *_, **__: answer))
-        return _call(model, ids)
-
-
 @contextmanager
 def _output_types(module: nn.Module) -> Iterator[set[type]]:
     """Collect the types of what `module` returns."""
@@ -118,11 +147,8 @@ def _output_types(module: nn.Module) -> Iterator[set[type]]:
         handle.remove()
 
 
-def _batches(tokens: Tokens, batch_size: int) -> Iterator[Tensor]:
+def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield each micro-batch with the number of its first window."""
     total = ceil(len(tokens.ids) / batch_size)
-    return track(tokens.batches(batch_size), f"reading {tokens.source}", total)
-
-
-def _outside_blocks(model: LanguageModel) -> list[Tensor]:
-    inside = {id(tensor) for tensor in tensors(model.layers)}
-    return [tensor for tensor in tensors(model.hf) if id(tensor) not in inside]
+    batches = track(tokens.batches(batch_size), f"reading {tokens.source}", total)
+    return ((batch_size * number, ids) for number, ids in enumerate(batches))

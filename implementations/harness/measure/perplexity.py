@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,99 +28,61 @@ class Perplexity:
     windows: int
     length: int
     """Tokens a window."""
-    stride: int | None = None
-    """Tokens between two starts where windows overlap."""
 
 
-def metric_name(text: str, length: int, stride: int | None = None) -> str:
-    """Name the metric by text (or the path of one), window and stride: `ppl/wikipedia/1024`."""
-    parts = ["ppl", Path(text).stem, length] + ([] if stride is None else [stride])
-    return "/".join(map(str, parts))
-
-
-def perplexity(
-    model: LanguageModel,
-    tokens: Tokens,
-    batch_size: int | None = None,
-    stride: int | None = None,
-) -> Perplexity:
+def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Perplexity:
     """Measure the perplexity of `model` on the windows `tokens`.
 
-    A window of `length` tokens has `length - 1` predictions; its first token is only seen. With a
-    `stride` the adjoining windows are recut to start `stride` tokens apart, and of every window
-    but the first only the last `stride` predictions count: each token is predicted once, with
-    more of its past in view. Raises `BadInput` for windows of one token, ids beyond the vocabulary
-    and a stride that does not fit, `NumericsError` for logits with NaN or infinity.
+    A window of `length` tokens has `length - 1` predictions; its first token is only seen. Raises
+    `BadInput` for windows of one token and ids beyond the vocabulary, `NumericsError` for logits
+    with NaN or infinity.
     """
-    length = tokens.ids.shape[1]
+    windows, length = tokens.ids.shape
     if length < 2:
         raise BadInput("perplexity needs windows of at least 2 tokens, one to see, one to predict")
-    if stride is not None:
-        tokens = overlapping(tokens, stride)
-    new = stride or length - 1  # predictions that count in every window but the first
     nats = torch.zeros((), dtype=torch.float64)
-    done = 0
-    for batch in logits(model, tokens, batch_size):  # [batch, length, vocabulary]
-        ids = tokens.ids[done : done + len(batch)]
-        losses = token_losses(batch, ids.to(batch.device)).cpu()
-        del batch  # before the next one is computed: it can be gigabytes
-        _check_finite(losses, tokens.source, done)
-        nats += losses[:, -new:].sum()
-        if done == 0:
-            nats += losses[0, :-new].sum()
-        done += len(ids)
-    predictions = done * new + (length - 1 - new)
+    for piece in logits(model, tokens, batch_size):
+        start, stop = piece.positions.start, min(piece.positions.stop, length - 1)
+        following = tokens.ids[piece.windows, start + 1 : stop + 1].to(piece.values.device)
+        losses = token_losses(piece.values[:, : stop - start], following).cpu()
+        _check_finite(losses, tokens.source, piece.windows.start, start)
+        nats += losses.sum()
+        del piece  # before the next one is computed
+    predictions = windows * (length - 1)
     return Perplexity(
         value=_exponential(float(nats) / predictions),
         nats=float(nats),
         predictions=predictions,
-        windows=done,
+        windows=windows,
         length=length,
-        stride=stride,
     )
 
 
-def token_losses(logits: Tensor, ids: Tensor) -> Tensor:
-    """Return `-log p` of each next token, `[batch, length - 1]`, in nats and fp64.
+def token_losses(logits: Tensor, following: Tensor) -> Tensor:
+    """Return `-log p` of each token that follows, `[windows, positions]`, in nats and fp64.
 
-    `logits` is `[batch, length, vocabulary]` in any dtype, `ids` is `[batch, length]`.
+    `logits` is `[windows, positions, vocabulary]` in any dtype, `following` the ids that come next,
+    `[windows, positions]`.
     """
     rows = max(1, CHUNK // logits.shape[-1])
     losses = [
-        cross_entropy(chunk.double(), following, reduction="none")
-        for window, targets in zip(logits, ids[:, 1:], strict=True)
-        for chunk, following in zip(window[:-1].split(rows), targets.split(rows), strict=True)
+        cross_entropy(chunk.double(), targets, reduction="none")
+        for chunk, targets in zip(
+            logits.flatten(0, 1).split(rows), following.flatten().split(rows), strict=True
+        )
     ]
-    return torch.cat(losses).view(len(ids), -1)
+    return torch.cat(losses).view(following.shape)
 
 
-def overlapping(tokens: Tokens, stride: int) -> Tokens:
-    """Recut adjoining windows into windows of the same length that start `stride` tokens apart.
-
-    What is left after the last full window is dropped. Raises `BadInput` for a stride outside
-    `[1, length)` and for windows that do not adjoin.
-    """
-    length = tokens.ids.shape[1]
-    if not 1 <= stride < length:
-        raise BadInput(f"stride {stride} does not fit windows of {length}: take 1 to {length - 1}")
-    if any(end != start for (_, end), (start, _) in pairwise(tokens.spans)):
-        raise BadInput(f"a stride needs adjoining windows, and those of {tokens.source} are not")
-    ids = tokens.ids.flatten().unfold(0, length, stride)  # [windows, length]
-    first = tokens.spans[0][0]
-    starts = [first + i * stride for i in range(len(ids))]
-    spans = tuple((start, start + length) for start in starts)
-    return replace(tokens, ids=ids.contiguous(), spans=spans)
-
-
-def _check_finite(losses: Tensor, source: str, done: int) -> None:
+def _check_finite(losses: Tensor, source: str, first: int, start: int) -> None:
     """Refuse NaN and infinity; -inf is a lawful logit of a token that does not follow."""
     bad = ~losses.isfinite()
     if not bad.any():
         return
     window, position = bad.nonzero()[0].tolist()
     raise NumericsError(
-        f"window {done + window} of {source}, position {position}: the logits contain NaN or "
-        "infinity; load the model in a wider dtype (--dtype float32) or prune less"
+        f"window {first + window} of {source}, position {start + position}: the logits contain NaN "
+        "or infinity; load the model in a wider dtype (--dtype float32) or prune less"
     )
 
 

@@ -181,6 +181,13 @@ class LanguageModel:
         return cast(nn.Embedding, self.hf.get_input_embeddings()).weight
 
     @property
+    def decoder(self) -> nn.Module:
+        """What turns token ids into the hidden states that the head reads."""
+        return cast(
+            nn.Module, self.hf.base_model.get_submodule(self.family.blocks.rpartition(".")[0])
+        )
+
+    @property
     def layers(self) -> nn.ModuleList:
         """The module list that holds the decoder blocks."""
         return cast(nn.ModuleList, self.hf.base_model.get_submodule(self.family.blocks))

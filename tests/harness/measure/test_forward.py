@@ -4,10 +4,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from implementations.harness.contract.tiny import random_tokens, tiny_config, tiny_model
+from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_config, tiny_model
 from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.measure import forward
 from implementations.harness.measure.forward import (
     at_once,
     block_by_block,
@@ -29,6 +30,14 @@ def model(request):
     return tiny_model(request.param)
 
 
+def whole(pieces):
+    """Put pieces of logits together, `[windows, length, vocabulary]`."""
+    rows = {}
+    for piece in pieces:
+        rows.setdefault(piece.windows.start, []).append(piece.values)
+    return torch.cat([torch.cat(parts, dim=1) for parts in rows.values()])
+
+
 @pytest.fixture
 def tokens():
     return random_tokens(samples=5, length=20, batch_size=2)  # batches of 2, 2 and 1
@@ -37,23 +46,38 @@ def tokens():
 def test_logits_are_those_of_the_model_in_order(model, tokens):
     with torch.no_grad():
         expected = model.hf(input_ids=tokens.ids).logits
-    batches = list(logits(model, tokens))
-    assert [len(batch) for batch in batches] == [2, 2, 1]
-    torch.testing.assert_close(torch.cat(batches), expected)
+    pieces = list(logits(model, tokens))
+    assert [piece.windows for piece in pieces] == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    torch.testing.assert_close(whole(pieces), expected)
+
+
+def test_logits_come_in_pieces_from_left_to_right(model, tokens, monkeypatch):
+    expected = whole(logits(model, tokens))
+    monkeypatch.setattr(forward, "PIECE", 2 * 7 * VOCABULARY)
+    pieces = list(logits(model, tokens))
+    assert [(p.positions.start, p.positions.stop) for p in pieces[:3]] == [
+        (0, 7),
+        (7, 14),
+        (14, 20),
+    ]
+    assert [(p.positions.start, p.positions.stop) for p in pieces[6:]] == [(0, 14), (14, 20)]
+    torch.testing.assert_close(whole(pieces), expected)
+    monkeypatch.setattr(forward, "PIECE", 1)
+    assert {p.values.shape[1] for p in logits(model, tokens)} == {1}
 
 
 def test_block_by_block_gives_the_same_bits(model, tokens):
     for whole, walked in zip(
         at_once(model, tokens, 2), block_by_block(model, tokens, 2), strict=True
     ):
-        assert torch.equal(whole, walked)
+        assert torch.equal(whole.values, walked.values)
 
 
 def test_block_by_block_on_blocks_of_different_shapes(model, tokens):
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, range(5))
-    expected = torch.cat(list(at_once(model, tokens, 5)))
-    assert torch.equal(torch.cat(list(block_by_block(model, tokens, 5))), expected)
+    expected = whole(at_once(model, tokens, 5))
+    assert torch.equal(whole(block_by_block(model, tokens, 5)), expected)
 
 
 def test_block_by_block_with_projected_embeddings():
@@ -62,15 +86,15 @@ def test_block_by_block_with_projected_embeddings():
     model = LanguageModel(AutoModelForCausalLM.from_config(config))
     tokens = random_tokens(samples=3)
     assert model.hf.base_model.decoder.project_out is not None
-    expected = torch.cat(list(at_once(model, tokens, 3)))
-    assert torch.equal(torch.cat(list(block_by_block(model, tokens, 3))), expected)
+    expected = whole(at_once(model, tokens, 3))
+    assert torch.equal(whole(block_by_block(model, tokens, 3)), expected)
 
 
 def test_block_by_block_with_soft_capped_logits(tokens):
     model = tiny_model("gemma3", final_logit_softcapping=1.0)
-    walked = torch.cat(list(block_by_block(model, tokens, 5)))
+    walked = whole(block_by_block(model, tokens, 5))
     assert walked.abs().max() <= 1
-    assert torch.equal(walked, torch.cat(list(at_once(model, tokens, 5))))
+    assert torch.equal(walked, whole(at_once(model, tokens, 5)))
 
 
 def test_streamed_gives_the_same_bits(model, tokens):
@@ -127,28 +151,29 @@ def test_everything_is_restored_after_an_exception(run, tokens):
 @pytest.mark.parametrize("run", [at_once, block_by_block])
 def test_dropout_is_off_even_in_training_mode(run, tokens):
     model = tiny_model("opt")  # drops a tenth in training
-    expected = torch.cat(list(run(model, tokens, 2)))
+    expected = whole(run(model, tokens, 2))
     model.hf.train()
-    assert torch.equal(torch.cat(list(run(model, tokens, 2))), expected)
+    assert torch.equal(whole(run(model, tokens, 2)), expected)
 
 
 @pytest.mark.parametrize("run", [at_once, block_by_block])
-def test_one_micro_batch_of_logits_at_a_time(run, tokens):
+def test_one_piece_of_logits_at_a_time(run, tokens, monkeypatch):
     model = tiny_model()
+    monkeypatch.setattr(forward, "PIECE", 2 * 10 * VOCABULARY)
     made = []
     head = model.hf.get_output_embeddings()
-    forward = head.forward
+    own = head.forward
 
     def spy(hidden):
         assert all(reference() is None for reference in made)
-        out = forward(hidden)
+        out = own(hidden)
         made.append(weakref.ref(out))
         return out
 
     with replaced_forward(head, spy):
-        for batch in run(model, tokens, 2):
-            del batch
-    assert len(made) == 3
+        for piece in run(model, tokens, 2):
+            del piece
+    assert len(made) == 5  # two of ten positions each for two windows, one of twenty for one
 
 
 def test_ids_beyond_the_vocabulary_are_refused_before_any_work():
@@ -175,10 +200,10 @@ def test_a_block_that_puts_out_nan_is_named(tokens):
 def test_an_accelerator_holds_one_block_and_gives_the_same(model):
     device = torch.accelerator.current_accelerator()
     tokens = random_tokens(samples=4, length=24)
-    expected = torch.cat(list(logits(model, tokens)))
+    expected = whole(logits(model, tokens))
     addresses = [p.data_ptr() for p in model.hf.parameters()]
     model.accelerator = device
-    walked = torch.cat(list(logits(model, tokens)))
+    walked = whole(logits(model, tokens))
     with on_accelerator(model), torch.no_grad():
         called = model.hf(input_ids=tokens.ids.to(device)).logits
     assert walked.device.type == called.device.type == device.type
@@ -196,6 +221,6 @@ def test_an_accelerator_needs_memory_for_one_block_not_for_all():
     block = sum(p.numel() * p.element_size() for p in model.layers[0].parameters())
     for _ in range(2):  # the first time libraries take workspaces, which stay
         with peak_memory(model.accelerator) as watch:
-            for batch in logits(model, tokens):
-                del batch
+            for piece in logits(model, tokens):
+                del piece
     assert block < watch.peak.above_start < 2 * block

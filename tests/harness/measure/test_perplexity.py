@@ -10,7 +10,7 @@ from implementations.harness.data.text import load_text, tokenize, windows
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure import perplexity as module
-from implementations.harness.measure.perplexity import metric_name, overlapping, perplexity
+from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.view import LanguageModel
 
@@ -86,40 +86,6 @@ def test_mean_over_all_predictions_not_over_windows():
     assert result.value == pytest.approx(math.exp(result.nats / (4 * 15)), rel=1e-12)
 
 
-@pytest.mark.parametrize("stride", [1, 5, 8, 15])
-def test_stride_predicts_each_token_once_with_more_of_its_past(stride):
-    model, tokens = tiny_model("llama"), random_tokens(samples=3, length=16)
-    text = tokens.ids.flatten()  # 48 tokens
-    starts = range(0, 48 - 16 + 1, stride)
-    nats = by_hand(model, text[:16], 1)
-    nats += sum(by_hand(model, text[s : s + 16], 16 - stride) for s in starts[1:])
-    result = perplexity(model, tokens, batch_size=2, stride=stride)
-    assert result.nats == pytest.approx(nats, rel=1e-6)
-    assert result.windows == len(starts)
-    assert result.predictions == starts[-1] + 16 - 1  # all but the very first token
-    assert (result.length, result.stride) == (16, stride)
-
-
-def test_recut_windows_say_where_they_lie():
-    ids = torch.arange(12).view(2, 6)
-    tokens = Tokens(ids, "somewhere", ((100, 106), (106, 112)), "0" * 64)
-    recut = overlapping(tokens, 3)
-    assert recut.ids.tolist() == [[*range(6)], [*range(3, 9)], [*range(6, 12)]]
-    assert recut.spans == ((100, 106), (103, 109), (106, 112))
-
-
-@pytest.mark.parametrize("stride", [0, -1, 16, 17])
-def test_a_stride_that_does_not_fit_is_refused(stride):
-    with pytest.raises(BadInput, match=f"stride {stride} .* 1 to 15"):
-        perplexity(tiny_model(), random_tokens(samples=2, length=16), stride=stride)
-
-
-def test_a_stride_needs_adjoining_windows():
-    tokens = Tokens(torch.ones(2, 4, dtype=torch.int64), "gaps", ((0, 4), (5, 9)), "0" * 64)
-    with pytest.raises(BadInput, match=r"adjoining.*gaps"):
-        perplexity(tiny_model(), tokens, stride=2)
-
-
 def test_windows_of_one_token_are_refused():
     with pytest.raises(BadInput, match="at least 2 tokens"):
         perplexity(tiny_model(), Tokens.from_ids(torch.ones(3, 1, dtype=torch.int64)))
@@ -164,12 +130,6 @@ def test_bfloat16_logits_are_summed_in_float64():
     model, tokens = tiny_model(dtype=torch.bfloat16), random_tokens()
     nats = sum(by_hand(model, window, 1) for window in tokens.ids)
     assert perplexity(model, tokens, batch_size=1).nats == pytest.approx(nats, rel=1e-12)
-
-
-def test_metric_name_carries_text_window_and_stride():
-    assert metric_name("wikipedia", 1024) == "ppl/wikipedia/1024"
-    assert metric_name("wikipedia", 1024, 512) == "ppl/wikipedia/1024/512"
-    assert metric_name("texts/my-notes.txt", 512) == "ppl/my-notes/512"
 
 
 def wikipedia(model, count):

@@ -1,0 +1,35 @@
+"""Files that are of no use: one message that says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.adding.draft import Refused
+from tools.adding.files import read_file
+from tools.catalog.reader import LARGEST
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("paper.pdf", b"%PDF", r"its name has to end in \.bib"),
+        ("paper.bib", b"\xff\xfe", "is not UTF-8 text"),
+        ("paper.md", b"#" * (LARGEST + 1), "has 100,001 bytes"),
+        ("paper.yaml", b"title: x\ntitle: y\n", r"paper.yaml:2: title: stands twice"),
+        ("paper.yaml", b"title: A title\n", "the field authors is missing"),
+    ],
+)
+def test_a_file_that_is_of_no_use_is_refused(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(Refused, match=message):
+        read_file(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"none\.bib cannot be read: No such file"):
+        read_file(tmp_path / "none.bib")

@@ -1,0 +1,27 @@
+"""Which sources can be asked about what is known of a paper."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.sources.lookup.queries import fetch, references
+from tools.sources.names.references import Reference, Unidentified
+from tools.sources.web.client import Client
+
+CVF = "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_X_paper.html"
+
+
+def test_identifiers_come_before_pages_and_arxiv_first() -> None:
+    ids = {"ieee": "12345678", "pmlr": "v202/frantar23a", "openreview": "PxoFut3dWW"}
+    pages = (None, "https://example.org/paper", CVF)
+    assert list(references({**ids, "arxiv": "2301.00774"}, *pages)) == [
+        Reference("arxiv", "2301.00774"),
+        Reference("openreview", "PxoFut3dWW"),
+        Reference("pmlr", "v202/frantar23a"),
+        Reference("cvf", "content/CVPR2023/html/Fang_X_paper.html"),
+    ]
+
+
+def test_no_source_answers_for_a_title(client: Client) -> None:
+    with pytest.raises(Unidentified, match="'A Title' is a title, which has to be searched for"):
+        fetch(Reference("title", "A Title"), client)

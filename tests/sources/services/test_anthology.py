@@ -1,0 +1,74 @@
+"""The ACL Anthology: what it says right, and what it may say wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.sources.server import Answer, Replay, stored
+from tools.sources.lookup.queries import fetch
+from tools.sources.names.references import Reference
+from tools.sources.web import errors
+from tools.sources.web.client import Client
+
+Said = Callable[[str, dict[str, object]], dict[str, object]]
+
+SAID = {
+    "2025.findings-acl.1035": {
+        "source": "ACL Anthology",
+        "title": "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect",
+        "abstract": "Layers are scored by Block Influence, and 25% of them are removed.",
+        "published": "2025-07",
+        "year": 2025,
+        "venue": "acl-findings",
+        "track": "findings",
+        "pages": "20192-20204",
+        "ids": {
+            "doi": "10.18653/v1/2025.findings-acl.1035",
+            "anthology": "2025.findings-acl.1035",
+        },
+    },
+    "https://aclanthology.org/2024.emnlp-main.775.pdf": {
+        "venue": "emnlp",
+        "track": "main",
+        "authors": (
+            "Jiateng Wei",
+            "Quan Lu",
+            "Ning Jiang",
+            "Siqi Li",
+            "Jingyang Xiang",
+            "Jun Chen",
+            "Yong Liu",
+        ),
+    },
+    "2024.tacl-1.85": {"venue": "tacl", "track": "journal", "volume": "12", "published": "2024"},
+    "2025.coling-main.626": {"venue": "coling", "ids": {"anthology": "2025.coling-main.626"}},
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SAID.items())
+def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+    assert said(text, expected) == expected
+
+
+class TestOddAnswers:
+    def test_another_paper(self, replay: Replay, client: Client) -> None:
+        replay.say("aclanthology.org", stored("anthology/sobp.bib"))
+        with pytest.raises(errors.AnotherPaper, match=r"answered about 2024.emnlp-main.775"):
+            fetch(Reference("anthology", "2024.findings-acl.178"), client)
+
+    def test_unknown(self, client: Client) -> None:
+        with pytest.raises(errors.NotFound, match=r"aclanthology.org has no /2099.acl-long.1.bib"):
+            fetch(Reference("anthology", "2099.acl-long.1"), client)
+
+    def test_a_web_page(self, replay: Replay, client: Client) -> None:
+        replay.say("aclanthology.org", Answer(b"<html>", "text/html"))
+        with pytest.raises(errors.Malformed, match="sent text/html instead of BibTeX"):
+            fetch(Reference("anthology", "2024.acl-long.1"), client)
+
+    @pytest.mark.parametrize("body", [b"", b"@inproceedings{x,", b"@article{x, title={}}", b"<>"])
+    def test_no_entry(self, body: bytes, replay: Replay, client: Client) -> None:
+        replay.say("aclanthology.org", Answer(body, "text/plain"))
+        with pytest.raises(errors.Malformed, match="ACL Anthology"):
+            fetch(Reference("anthology", "2024.acl-long.1"), client)

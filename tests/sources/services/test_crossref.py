@@ -1,0 +1,135 @@
+"""Crossref: what it says right, and what it may say wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.sources.server import Replay, changed
+from tools.sources.lookup.queries import fetch
+from tools.sources.names.references import Reference
+from tools.sources.services.facts import Facts
+from tools.sources.web import errors
+from tools.sources.web.client import Client
+
+Said = Callable[[str, dict[str, object]], dict[str, object]]
+
+SAID = {
+    "10.1609/aaai.v38i10.28960": {
+        "source": "Crossref",
+        "title": "Fluctuation-Based Adaptive Structured Pruning for Large Language Models",
+        "authors": ("Yongqi An", "Xu Zhao", "Tao Yu", "Ming Tang", "Jinqiao Wang"),
+        "abstract": "Structured pruning without retraining.",
+        "published": "2024-03-24",
+        "year": 2024,
+        "venue": "aaai",
+        "track": "main",
+        "volume": "38",
+        "number": "10",
+        "pages": "10865-10873",
+        "ids": {"doi": "10.1609/aaai.v38i10.28960"},
+    },
+    "10.1609/aaai.v39i23.34592": {"number": "23", "pages": "24167-24175", "year": 2025},
+    "https://direct.mit.edu/tacl/article/doi/10.1162/tacl_a_00704/125482": {
+        "venue": "tacl",
+        "track": "journal",
+        "published": "2024",
+        "volume": "12",
+    },
+    "10.18653/v1/2025.findings-acl.1035": {
+        "venue": "acl-findings",
+        "track": "findings",
+        "ids": {
+            "doi": "10.18653/v1/2025.findings-acl.1035",
+            "anthology": "2025.findings-acl.1035",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), SAID.items())
+def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+    assert said(text, expected) == expected
+
+
+class TestOddAnswers:
+    def read(self, replay: Replay, client: Client, *path: str | int, to: object) -> Facts:
+        replay.say("api.crossref.org", changed("crossref/flap.json", "message", *path, to=to))
+        return fetch(Reference("doi", "10.1609/aaai.v38i10.28960"), client)
+
+    def test_another_paper(self, replay: Replay, client: Client) -> None:
+        with pytest.raises(errors.AnotherPaper, match=r"answered about 10.1/other; paste that one"):
+            self.read(replay, client, "DOI", to="10.1/other")
+
+    def test_the_case_of_a_doi_does_not_count(self, replay: Replay, client: Client) -> None:
+        facts = self.read(replay, client, "DOI", to="10.1609/AAAI.v38i10.28960")
+        assert facts.ids == {"doi": "10.1609/aaai.v38i10.28960"}
+
+    @pytest.mark.parametrize("title", [[], ...])
+    def test_no_title(self, title: object, replay: Replay, client: Client) -> None:
+        with pytest.raises(errors.Malformed, match="its record has no title"):
+            self.read(replay, client, "title", to=title)
+
+    @pytest.mark.parametrize(
+        ("parts", "published", "year"),
+        [
+            ([[2024]], "2024", 2024),
+            ([[2024, 3]], "2024-03", 2024),
+            ([[2024, 13, 1]], "2024", 2024),
+            ([[None]], None, None),
+            ([], None, None),
+        ],
+    )
+    def test_dates_as_far_as_they_are_known(
+        self, parts: object, published: str, year: int, replay: Replay, client: Client
+    ) -> None:
+        facts = self.read(replay, client, "issued", to={"date-parts": parts})
+        assert (facts.published, facts.year) == (published, year)
+
+    def test_a_preprint_server_is_no_venue(self, replay: Replay, client: Client) -> None:
+        facts = self.read(replay, client, "type", to="posted-content")
+        assert (facts.venue, facts.notes) == (None, ())
+
+    def test_an_unknown_venue_is_noted_and_not_copied(self, replay: Replay, client: Client) -> None:
+        facts = self.read(replay, client, "container-title", to=["Journal of Pruning"])
+        assert facts.venue is None
+        assert facts.notes == (
+            "Crossref names the venue 'Journal of Pruning', "
+            "for which vocabulary/venues.yaml has no word",
+        )
+
+    def test_names_of_people_and_organisations(self, replay: Replay, client: Client) -> None:
+        people = [
+            {"family": "Madonna"},
+            {"given": "Martin Luther", "family": "King", "suffix": "Jr."},
+            {"name": "The Pruning Team"},
+        ]
+        facts = self.read(replay, client, "author", to=people)
+        assert facts.authors == ("Madonna", "Martin Luther King Jr.", "The Pruning Team")
+
+    def test_what_is_quoted_cannot_steer_a_terminal(self, replay: Replay, client: Client) -> None:
+        facts = self.read(replay, client, "container-title", to=["J\x1b[2J\nof\u202e"])
+        assert facts.notes[0].startswith("Crossref names the venue 'J[2J of',")
+        with pytest.raises(errors.AnotherPaper) as caught:
+            self.read(replay, client, "DOI", to="10.1/\x1b[2J\n\u202e")
+        assert str(caught.value).isprintable()
+
+    @pytest.mark.parametrize("year", [99999, -1, 0, 1492])
+    def test_years_that_cannot_be(self, year: int, replay: Replay, client: Client) -> None:
+        facts = self.read(replay, client, "issued", to={"date-parts": [[year, 1, 1]]})
+        assert (facts.year, facts.published) == (None, None)
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("volume", "[8](x"), ("issue", "1" * 500), ("volume", "**8**")]
+    )
+    def test_numbers_that_are_none(
+        self, name: str, value: str, replay: Replay, client: Client
+    ) -> None:
+        with pytest.raises(errors.Malformed, match=r"the (volume|number) of Crossref holds"):
+            self.read(replay, client, name, to=value)
+
+    def test_a_subtitle_follows_a_colon(self, replay: Replay, client: Client) -> None:
+        assert str(self.read(replay, client, "subtitle", to=["A Sub"]).title).endswith(
+            "dels: A Sub"
+        )

@@ -1,0 +1,69 @@
+"""The table of sources as a whole: whom it names, and what each promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sources.server import Answer, Replay, index
+from tools.catalog.identifiers import SCHEMES, page
+from tools.sources.lookup.identification import identify
+from tools.sources.lookup.queries import ask
+from tools.sources.names.references import Reference
+from tools.sources.services.proceedings import Proceedings
+from tools.sources.services.service import Service
+from tools.sources.services.table import BY_NAME, BY_SCHEME, SERVICES
+from tools.sources.web.client import Client
+from tools.sources.web.hosts import Site
+
+PAGES = {
+    "neurips": "2023/hash/44956951349095f74492a5471128a7e0-Abstract-Conference.html",
+    "cvf": "content/CVPR2023/html/Li_What's_New_paper.html",
+}
+
+
+def test_no_two_have_one_name_and_every_host_is_replayed() -> None:
+    assert len(BY_NAME) == len(SERVICES)
+    assert {site.host for service in SERVICES for site in service.sites} == set(index())
+
+
+def test_every_identifier_of_the_catalog_has_a_source_but_that_of_ieee() -> None:
+    assert set(SCHEMES) - set(BY_SCHEME) == {"ieee"}
+    assert not any(service.doubtful for service in BY_SCHEME.values())
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme in BY_SCHEME])
+def test_the_page_of_an_identifier_names_it(scheme: str) -> None:
+    example = SCHEMES[scheme].example
+    assert identify(page(scheme, example)) == Reference(scheme, example)
+
+
+@pytest.mark.parametrize("scheme", PAGES)
+def test_the_address_of_a_page_names_its_paper(scheme: str) -> None:
+    reference = Reference(scheme, PAGES[scheme])
+    assert identify(BY_SCHEME[scheme].address(reference)) == reference
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_each_can_be_asked_for_something(service: Service) -> None:
+    for scheme in service.schemes:
+        value = PAGES.get(scheme) or SCHEMES[scheme].example
+        assert service.path(Reference(scheme, value)).startswith("/")
+    if service.finds:
+        assert service.query("A Title").startswith("/")
+    assert service.schemes or service.finds
+
+
+def test_a_row_is_all_that_a_new_site_of_proceedings_takes(replay: Replay, client: Client) -> None:
+    site = Proceedings(
+        sites=(Site("Invented", "proceedings.mlr.press"),),
+        schemes=("invented",),
+        hosts=r"papers\.example",
+        form=r"/(?P<year>\d{4})/(?P<key>\w+)\.(?:html|pdf)",
+        value="{year}/{key}",
+        page="/{}.html",
+    )
+    tags = b"<meta name=citation_title content=T><meta name=citation_pdf_url content=/2024/a1.pdf>"
+    replay.say("proceedings.mlr.press", Answer(tags, "text/html"), path="/2024/a1.html")
+    facts = ask(site, Reference("invented", "2024/a1"), client)
+    assert (facts.source, facts.title, facts.year) == ("Invented", "T", 2024)
+    assert facts.links == {"venue": "https://proceedings.mlr.press/2024/a1.html"}

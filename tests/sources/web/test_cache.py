@@ -1,0 +1,106 @@
+"""Answers kept on disk: used once more, never half written, and no loss where they cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from tests.sources.server import Answer, Replay, stored
+from tools.sources.lookup.queries import fetch
+from tools.sources.names.references import Reference
+from tools.sources.services.table import BY_NAME
+from tools.sources.web import errors
+from tools.sources.web.client import Client
+from tools.sources.web.page import JSON, Page
+
+Connect = Callable[..., Client]
+HOST = "api.crossref.org"
+FLAP = Reference("doi", "10.1609/aaai.v38i10.28960")
+GOOD = stored("crossref/flap.json")
+SITE = BY_NAME["Crossref"].sites[0]
+UNREADABLE = {
+    "truncated JSON": (Answer(b'{"message": {"DOI'), errors.Malformed),
+    "HTML": (Answer(b"<html>Are you a robot?</html>", "text/html"), errors.Malformed),
+    "not found": (Answer(b"Resource not found.", "text/plain", 404), errors.NotFound),
+    "another form": (Answer(b'{"message": 1}'), errors.Malformed),
+}
+
+
+def test_an_answer_is_asked_for_once(replay: Replay, connect: Connect, tmp_path: Path) -> None:
+    first = fetch(FLAP, connect(tmp_path))
+    assert fetch(FLAP, connect(tmp_path)) == first
+    assert len(replay.requests) == 1
+
+
+def test_it_ages(replay: Replay, connect: Connect, clock: SimpleNamespace, tmp_path: Path) -> None:
+    client = connect(tmp_path)
+    fetch(FLAP, client)
+    clock.slept.append(8 * 86_400)
+    fetch(FLAP, client)
+    assert len(replay.requests) == 2
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_what_could_not_be_read_is_not_kept(
+    case: str, replay: Replay, connect: Connect, tmp_path: Path
+) -> None:
+    replay.say(HOST, UNREADABLE[case][0], GOOD)
+    client = connect(tmp_path)
+    with pytest.raises(UNREADABLE[case][1]):
+        fetch(FLAP, client)
+    assert fetch(FLAP, client).venue == "aaai"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}\n", b"\xff\xfe", b'{"key": 1', b"[]\n{}", b"1\n"])
+def test_a_damaged_file_is_the_same_as_none(
+    damage: bytes, replay: Replay, connect: Connect, tmp_path: Path
+) -> None:
+    client = connect(tmp_path)
+    fetch(FLAP, client)
+    (kept,) = tmp_path.glob("*.answer")
+    kept.write_bytes(damage)
+    assert fetch(FLAP, client).venue == "aaai"
+    assert len(replay.requests) == 2
+
+
+def test_what_an_older_version_kept_is_asked_for_again(
+    replay: Replay, connect: Connect, tmp_path: Path
+) -> None:
+    client = connect(tmp_path)
+    client.read(SITE, "/works/10.1609%2Faaai.v38i10.28960", JSON, lambda page: page)
+    (kept,) = tmp_path.glob("*.answer")
+    head, _, _ = kept.read_bytes().partition(b"\n")
+    kept.write_bytes(head + b'\n{"form": "old"}')
+    assert fetch(FLAP, client).venue == "aaai"
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_cache(
+    replay: Replay, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    client = connect(tmp_path / "file" / "cache")
+    assert fetch(FLAP, client) == fetch(FLAP, client)
+    assert len(replay.requests) == 2
+
+
+def test_nothing_half_written_is_left(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert fetch(FLAP, connect(tmp_path)).venue == "aaai"
+    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock", ".turn"}
+
+
+def test_bytes_come_back_as_they_were(connect: Connect, tmp_path: Path) -> None:
+    def read() -> Page:
+        return connect(tmp_path).read(SITE, f"/works/{FLAP.value}", JSON, lambda page: page)
+
+    assert read() == read()
+    assert json.loads(read().body)["status"] == "ok"

@@ -1,0 +1,1 @@
+"""How papers, people and venues are named, and when two names mean the same."""

@@ -1,0 +1,43 @@
+"""The ACL Anthology: venue, pages and DOI of the papers of ACL's conferences and journals."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, unquote
+
+from tools.catalog.identifiers import SCHEMES
+from tools.sources.names.references import Reference
+from tools.sources.services.bibtex import read_entry
+from tools.sources.services.facts import Facts
+from tools.sources.services.service import Service
+from tools.sources.web.hosts import Site
+from tools.sources.web.page import BIBTEX, Page
+
+
+class Anthology(Service):
+    """Answers in BibTeX, about the identifiers that its DOIs end in too."""
+
+    sites = (Site("ACL Anthology", "aclanthology.org"),)
+    kind = BIBTEX
+    schemes = ("anthology",)
+    hosts = r"aclanthology\.org|aclweb\.org"
+    doi_prefix = "10.18653/v1/"
+    registers_dois = True
+
+    def from_text(self, text: str) -> Reference | None:
+        """Read `2024.findings-acl.178` or `P19-1001`, also in lower case as the DOI has it."""
+        form = rf"({SCHEMES['anthology'].form})(v\d+)?(\.(pdf|bib|xml|endf))?"
+        found = re.fullmatch(form, text[:1].upper() + text[1:])
+        return Reference("anthology", found[1]) if found else None
+
+    def from_page(self, url: SplitResult) -> Reference | None:
+        """Read the last part of the path."""
+        return self.from_text(unquote(url.path).strip("/").rpartition("/")[2])
+
+    def path(self, reference: Reference) -> str:
+        """Ask for the entry of one paper."""
+        return f"/{reference.value}.bib"
+
+    def read(self, page: Page, reference: Reference) -> Facts:
+        """Read the one entry; its address names the paper it is about."""
+        return read_entry(page.text, self.name)

@@ -1,0 +1,125 @@
+"""arXiv: title, authors, abstract and the day of the first version."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
+from xml.etree.ElementTree import Element
+
+from tools.sources.names.references import Reference, Unidentified
+from tools.sources.names.text import day, plain, repositories
+from tools.sources.services.facts import Facts
+from tools.sources.services.formats import malformed, read_xml
+from tools.sources.services.service import Service
+from tools.sources.web.errors import CHECK, NotFound
+from tools.sources.web.hosts import Site
+from tools.sources.web.page import ATOM, Page
+
+FORM = (
+    r"(?P<id>\d{2}(?:0[1-9]|1[0-2])\.\d{4,5}|[a-z]+(?:-[a-z]+)?(?:\.[A-Z]{2})?/\d{7})"
+    r"(?:v(?P<version>[1-9]\d*))?"
+)
+SPACES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
+
+
+class Arxiv(Service):
+    """Answers in Atom, about papers and about errors in requests."""
+
+    sites = (Site("arXiv", "export.arxiv.org", pause=3.0, also=frozenset({"arxiv.org"})),)
+    kind = ATOM
+    # A malformed id is answered with HTTP 400, or 200 in older documents, and an entry of errors.
+    statuses = (200, 400)
+    schemes = ("arxiv",)
+    hosts = r"([a-z0-9-]+\.)*arxiv\.org"
+    finds = ("titles", "preprints")
+
+    def from_text(self, text: str) -> Reference | None:
+        """Read an identifier, or DataCite's DOI of a preprint, which is unknown to Crossref."""
+        # On PDFs the id is followed by its category: arXiv:2301.00774v3 [cs.LG] 22 Mar 2023.
+        prefixed = re.match(rf"arxiv\s*:\s*{FORM}(?:\.pdf)?(?![\d.])", text, re.IGNORECASE)
+        bare = re.fullmatch(rf"{FORM}(?:\.pdf)?[.,;]?", text)
+        found = prefixed or bare or re.fullmatch(rf"10\.48550/arxiv\.{FORM}", text, re.IGNORECASE)
+        return _reference(found) if found else None
+
+    def from_page(self, url: SplitResult) -> Reference | None:
+        """Read the address of an abstract, a PDF or a page of HTML."""
+        found = re.fullmatch(rf"/[a-z-]+/{FORM}(?:\.pdf)?/?", unquote(url.path))
+        return _reference(found) if found else None
+
+    def path(self, reference: Reference) -> str:
+        """Ask for the newest version of one paper."""
+        return f"/api/query?id_list={quote(reference.value, safe='/')}&max_results=1"
+
+    def read(self, page: Page, reference: Reference) -> Facts:
+        """Read the one entry; notes an older version that was asked for."""
+        entries = _entries(page)
+        if not entries:
+            raise NotFound(f"arXiv has no paper {reference.value}", CHECK)
+        return self._facts(page, entries[0], reference.version)
+
+    def query(self, title: str) -> str:
+        """Ask for the words of a title, without what is an operator to arXiv."""
+        words = " ".join("".join(c if c.isalnum() else " " for c in title).split())
+        query = {"search_query": f'ti:"{words}"', "max_results": 5}
+        return f"/api/query?{urlencode(query)}"
+
+    def found(self, page: Page) -> list[Facts]:
+        """Read all entries."""
+        return [self._facts(page, entry) for entry in _entries(page)]
+
+    def _facts(self, page: Page, entry: Element, version: int | None = None) -> Facts:
+        """Return what an entry says; `version` is the one that was asked for."""
+        try:
+            paper = self.from_page(urlsplit(_text(entry, "a:id")))
+        except (ValueError, Unidentified):
+            paper = None
+        if paper is None:
+            raise malformed(page, "its entry has no arXiv identifier")
+        title, summary = _text(entry, "a:title"), _text(entry, "a:summary")
+        submitted = day(*_text(entry, "a:published")[:10].split("-"))
+        if not title or not submitted:
+            raise malformed(page, "its entry lacks identifier, title or date")
+        notes: tuple[str, ...] = ()
+        if paper.version and version not in (None, paper.version):
+            taken = f"its facts were taken, not version {version}'s"
+            notes = (f"arXiv's newest version is {paper.version}; {taken}",)
+        names = (_text(author, "a:name") for author in entry.findall("a:author", SPACES))
+        return Facts(
+            source=self.name,
+            title=title,
+            authors=tuple(filter(None, names)),
+            abstract=summary or None,
+            submitted=submitted,
+            year=int(submitted[:4]),
+            ids={"arxiv": paper.value},
+            # The authors' own hint; `resolve` asks Crossref before it believes it.
+            mentions=(_text(entry, "x:doi"),),
+            code=repositories(summary, _text(entry, "x:comment")),
+            notes=notes,
+        )
+
+
+def _reference(found: re.Match[str]) -> Reference:
+    # math.GT/0309136 is the same paper as math/0309136, which is what arXiv answers with.
+    value = re.sub(r"\.[A-Za-z]{2}/", "/", found["id"])
+    if re.fullmatch(r"\d{4}\.\d{4}", value) and value >= "1501":
+        raise Unidentified(
+            f"'{value}' lacks a digit: arXiv ids since 2015 have five after the point; "
+            "copy the whole id from the abstract page"
+        )
+    return Reference("arxiv", value, int(found["version"]) if found["version"] else None)
+
+
+def _entries(page: Page) -> list[Element]:
+    entries = read_xml(page).findall("a:entry", SPACES)
+    for entry in entries:
+        if "/api/errors" in _text(entry, "a:id"):
+            said = plain(_text(entry, "a:summary"))[:120] or "no reason given"
+            raise NotFound(f"arXiv rejects the request ({said})", CHECK)
+    if page.status != 200:
+        raise NotFound(f"arXiv rejects the request (HTTP {page.status})", CHECK)
+    return entries
+
+
+def _text(element: Element, path: str) -> str:
+    return " ".join((element.findtext(path, "", SPACES) or "").split())

@@ -1,0 +1,98 @@
+"""Crossref: what publishers registered under a DOI."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from pydantic import Field
+
+from tools.sources.names.references import Reference
+from tools.sources.names.text import day, pages
+from tools.sources.names.venues import venue_facts
+from tools.sources.services.facts import Facts
+from tools.sources.services.formats import Answer, malformed, read_json
+from tools.sources.services.service import Service
+from tools.sources.web.hosts import Site
+from tools.sources.web.page import JSON, Page
+
+
+class Contributor(Answer):
+    """An author: a person, or an organisation that has only a name."""
+
+    given: str = ""
+    family: str = ""
+    suffix: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or " ".join(filter(None, (self.given, self.family, self.suffix)))
+
+
+class Issued(Answer):
+    """A date as far as it is known."""
+
+    parts: tuple[tuple[int | None, ...], ...] = Field((), alias="date-parts")
+
+
+class Event(Answer):
+    """A conference."""
+
+    name: str = ""
+
+
+class Work(Answer):
+    """A record of Crossref."""
+
+    doi: str = Field(alias="DOI")
+    kind: str = Field("", alias="type")
+    title: tuple[str, ...] = ()
+    subtitle: tuple[str, ...] = ()
+    author: tuple[Contributor, ...] = ()
+    container: tuple[str, ...] = Field((), alias="container-title")
+    event: Event = Event()
+    issued: Issued = Issued()
+    volume: str | None = None
+    issue: str | None = None
+    page: str | None = None
+    abstract: str | None = None
+
+
+class Envelope(Answer):
+    """An answer of Crossref."""
+
+    message: Work
+
+
+class Crossref(Service):
+    """Answers in JSON, about DOIs."""
+
+    sites = (Site("Crossref", "api.crossref.org"),)
+    kind = JSON
+    schemes = ("doi",)
+    registers_dois = True
+
+    def path(self, reference: Reference) -> str:
+        """Ask for the record of one DOI."""
+        return f"/works/{quote(reference.value, safe='')}"
+
+    def read(self, page: Page, reference: Reference) -> Facts:
+        """Read the record; what a preprint server registered is no publication."""
+        work = read_json(page, Envelope).message
+        if not work.title:
+            raise malformed(page, "its record has no title")
+        parts = work.issued.parts[0] if work.issued.parts else []
+        names = [] if work.kind == "posted-content" else [*work.container, work.event.name]
+        return Facts(
+            source=self.name,
+            title=": ".join([*work.title[:1], *work.subtitle[:1]]),
+            authors=tuple(map(str, work.author)),
+            abstract=work.abstract,
+            published=day(*parts),
+            year=parts[0] if parts else None,
+            volume=work.volume,
+            number=work.issue,
+            pages=pages(work.page),
+            ids={"doi": work.doi.lower()},
+            mentions=(work.doi,),
+            **venue_facts(self.name, names),
+        )

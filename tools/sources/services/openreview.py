@@ -1,0 +1,129 @@
+"""OpenReview: what ICLR, NeurIPS, ICML, TMLR and others accepted.
+
+A paper that was submitted, withdrawn or rejected is a preprint here and nothing more.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from urllib.parse import SplitResult, parse_qs, urlencode
+
+from pydantic import BeforeValidator
+
+from tools.catalog.identifiers import SCHEMES
+from tools.sources.names.references import Reference
+from tools.sources.names.text import repositories
+from tools.sources.names.venues import accepted, year_in
+from tools.sources.services.facts import Facts
+from tools.sources.services.formats import Answer, malformed, read_json
+from tools.sources.services.service import Service
+from tools.sources.web.errors import CHECK, AnotherPaper, NotFound
+from tools.sources.web.hosts import Site
+from tools.sources.web.page import JSON, Page
+
+
+def _unwrap(value: Any) -> Any:
+    """Version 2 wraps each value: `{"value": ...}`."""
+    return value.get("value") if isinstance(value, dict) else value
+
+
+Text = Annotated[str | None, BeforeValidator(_unwrap)]
+Texts = Annotated[list[str] | None, BeforeValidator(_unwrap)]
+
+
+class Content(Answer):
+    """What a note says."""
+
+    title: Text = None
+    authors: Texts = None
+    abstract: Text = None
+    venue: Text = None
+    venueid: Text = None
+
+
+class Note(Answer):
+    """A submission, or a comment on one."""
+
+    id: str
+    forum: str
+    cdate: int | None = None
+    pdate: int | None = None
+    content: Content = Content()
+
+
+class Notes(Answer):
+    """An answer of OpenReview."""
+
+    notes: tuple[Note, ...] = ()
+
+
+class OpenReview(Service):
+    """Answers in JSON, in either version of its interface."""
+
+    # Version 1 holds most venues up to 2023.
+    sites = (Site("OpenReview", "api2.openreview.net"), Site("OpenReview", "api.openreview.net"))
+    kind = JSON
+    schemes = ("openreview",)
+    hosts = r"openreview\.net"
+    hint = "paste the address of the forum (https://openreview.net/forum?id=...)"
+    finds = ("venues",)
+
+    def from_page(self, url: SplitResult) -> Reference | None:
+        """Read the `id` of a forum or a PDF."""
+        for value in parse_qs(url.query).get("id", []):
+            if re.fullmatch(SCHEMES["openreview"].form, value.strip()):
+                return Reference("openreview", value.strip())
+        return None
+
+    def path(self, reference: Reference) -> str:
+        """Ask for the note that a forum begins with."""
+        return f"/notes?{urlencode({'id': reference.value})}"
+
+    def read(self, page: Page, reference: Reference) -> Facts:
+        """Read the first note, which has to be a submission and no comment."""
+        notes = read_json(page, Notes).notes
+        if not notes:
+            raise NotFound(f"OpenReview has no public paper {reference.value}", CHECK)
+        note = notes[0]
+        if note.id != reference.value or note.forum != note.id:
+            raise AnotherPaper(self.name, reference.value, f"the forum {note.forum}")
+        if not note.content.title:
+            raise malformed(page, "its record has no title")
+        return self._facts(note)
+
+    def query(self, title: str) -> str:
+        """Ask for records that hold the words of a title."""
+        query = {"term": title, "content": "all", "group": "all", "source": "forum", "limit": 10}
+        return f"/notes/search?{urlencode(query)}"
+
+    def found(self, page: Page) -> list[Facts]:
+        """Read the papers that were accepted; often a paper was at a workshop first."""
+        notes = (note for note in read_json(page, Notes).notes if note.forum == note.id)
+        found = [self._facts(note) for note in notes if note.content.title]
+        return sorted((f for f in found if f.venue), key=lambda f: f.track == "workshop")
+
+    def _facts(self, note: Note) -> Facts:
+        content = note.content
+        where = accepted(content.venue or "", content.venueid or "")
+        date = (note.pdate if where else None) or note.cdate
+        # A journal's venue names no year; its date of publication does.
+        year = year_in(content.venue, content.venueid) if where else None
+        authors = content.authors or []
+        return Facts(
+            source=self.name,
+            title=content.title,
+            authors=() if authors[:1] == ["Anonymous"] else tuple(authors),
+            abstract=content.abstract,
+            year=year or (_year(date) if date else None),
+            venue=where.venue if where else None,
+            track=where.track if where else None,
+            ids={"openreview": note.id},
+            code=repositories(content.abstract),
+        )
+
+
+def _year(milliseconds: int) -> int | None:
+    year = datetime.fromtimestamp(min(milliseconds / 1000, 4e9), UTC).year
+    return year if year >= 1950 else None

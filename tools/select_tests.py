@@ -16,9 +16,16 @@ EVERYTHING = ("implementations", "tests")
 ALWAYS = "tests/test_repository.py"
 """Where things belong, in seconds."""
 
+TOOLS = tuple(
+    f"tests/{folder.name}"
+    for folder in sorted((ROOT / "tests").glob("[a-z]*/"))
+    if folder.name not in ("data", "harness")
+)
+"""All that runs no model."""
+
 PLACES: dict[str, tuple[str, ...]] = {
-    "catalog/": ("tests/catalog", "tests/sources", "tests/tools", "tests/site"),
-    "tools/": ("tests/catalog", "tests/sources", "tests/tools", "tests/site"),
+    "catalog/": TOOLS,
+    "tools/": TOOLS,
     "tools/site/": ("tests/site",),
     "tools/package/": EVERYTHING,
     "docs/": ("tests/site",),
@@ -28,9 +35,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "CHANGELOG.md": (),
     "SECURITY.md": (),
     ".github/": ("tests/tools",),
-    "tests/catalog/": ("tests/catalog",),
-    "tests/sources/": ("tests/sources", "tests/tools"),  # which ask the same replayed sources
-    "tests/tools/": ("tests/tools",),
+    **{f"{folder}/": TOOLS for folder in TOOLS},  # they share their replayed sources
     "tests/site/": ("tests/site",),
 }
 """The tests of a place; the longest name that a path begins with counts, and without one all."""

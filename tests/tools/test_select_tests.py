@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.select_tests import ALWAYS, EVERYTHING, PLACES, ROOT, select
+from tools.select_tests import ALWAYS, EVERYTHING, PLACES, ROOT, TOOLS, select
 
 ALL = list(EVERYTHING)
 WANDA = ["implementations/wanda", "tests/test_records.py", ALWAYS]
@@ -33,16 +33,19 @@ WANDA = ["implementations/wanda", "tests/test_records.py", ALWAYS]
         (["something/new.txt"], ALL),
         (["docs/assets/atlas.css"], ["tests/site", ALWAYS]),
         (["tools/site/words.py"], ["tests/site", ALWAYS]),
-        (
-            ["tests/site/conftest.py", "tests/tools/conftest.py"],
-            ["tests/site", ALWAYS, "tests/tools"],
-        ),
-        (["tools/catalog/paper.py"], [*PLACES["catalog/"], ALWAYS]),
-        (["catalog/papers/wanda.yaml"], [*PLACES["catalog/"], ALWAYS]),
+        (["tests/site/a.py", ".github/a.yml"], ["tests/site", "tests/tools", ALWAYS]),
+        (["tests/sources/server.py"], [*TOOLS, ALWAYS]),
+        (["tools/catalog/paper.py"], [*TOOLS, ALWAYS]),
+        (["catalog/papers/wanda.yaml"], [*TOOLS, ALWAYS]),
     ],
 )
 def test_a_change_runs_its_tests(paths, chosen):
     assert sorted(select(paths)) == sorted(chosen)
+
+
+def test_the_tests_of_the_tools_are_all_but_those_of_the_harness() -> None:
+    assert set(TOOLS) >= {"tests/catalog", "tests/site", "tests/sources", "tests/tools"}
+    assert not {"tests/harness", "tests/data"} & set(TOOLS)
 
 
 def test_every_place_and_its_tests_are_there() -> None:

@@ -13,6 +13,10 @@ PIP  := $(BIN)/python -m pip --disable-pip-version-check
 # Every benchmark of a folder under implementations/, as a module's name.
 BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py implementations/harness/*/benchmark_*.py)))
 
+# Checks YAML against a schema that the checker brings along.
+SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
+FORMS  := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+
 # The theme advertises its successor at each build.
 export NO_MKDOCS_2_WARNING := 1
 
@@ -29,10 +33,17 @@ test: $(VENV)/.all ## Run the tests (WORKERS=2 THREADS=1 SELECT='not slow')
 	OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TOKENIZERS_PARALLELISM=false \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(SELECT)' $(PYTEST)
 
-lint: $(VENV)/.all ## Check style and types
+lint: $(VENV)/.all ## Check style, types, imports, workflows and issue forms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/zizmor --offline --quiet --persona pedantic .
+	$(SCHEMA).github-workflows .github/workflows/*.yml
+	$(SCHEMA).dependabot .github/dependabot.yml
+	$(SCHEMA).github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	$(SCHEMA).github-issue-forms $(FORMS)
+	$(SCHEMA).citation-file-format CITATION.cff
 
 format: $(VENV)/.all ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix .

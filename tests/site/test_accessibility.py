@@ -20,6 +20,7 @@ PAGES = (
     "learn.html",
     "measure.html",
     "contribute.html",
+    "design.html",
     "news.html",
     "api/harness.html",
     "papers/sparsegpt.html",

@@ -19,6 +19,7 @@ PAGES = (
     "learn.html",
     "measure.html",
     "contribute.html",
+    "design.html",
     "news.html",
     "api/index.html",
     "api/harness.html",

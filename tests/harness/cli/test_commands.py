@@ -165,7 +165,7 @@ BAD = {
     "sparsity too large": (["run", "wanda", "--sparsity", "1.5"], "sparsity: Input should be"),
     "sparsity negative": (["run", "wanda", "--sparsity=-0.1"], "sparsity: Input should be"),
     "sparsity nan": (["run", "wanda", "--sparsity", "nan"], "sparsity: Input should be"),
-    "sparsity no number": (["run", "wanda", "--sparsity", "half"], "valid number"),
+    "sparsity no number": (["run", "wanda", "--sparsity", "half"], "value for '--sparsity'"),
     "pattern 5:4": (["run", "wanda", "--pattern", "5:4"], "5:4"),
     "pattern 0:4": (["run", "wanda", "--pattern", "0:4"], "0:4"),
     "pattern x": (["run", "wanda", "--pattern", "x"], "KEEP:GROUP"),

@@ -27,6 +27,7 @@ MENU = (
     "harness",
     "contract",
     "data",
+    "design",
     "news",
     "contribute",
 )

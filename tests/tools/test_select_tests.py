@@ -1,0 +1,111 @@
+"""Which tests a change runs: those of its folder where that is enough, and else all."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools.select_tests import ALWAYS, EVERYTHING, PLACES, ROOT, TOOLS, select
+
+ALL = list(EVERYTHING)
+WANDA = ["implementations/wanda", "tests/test_records.py", ALWAYS]
+
+
+@pytest.mark.parametrize(
+    ("paths", "chosen"),
+    [
+        ([], [ALWAYS]),
+        (["implementations/wanda/wanda.py"], WANDA),
+        (["implementations/wanda/records/smol/a.json"], WANDA),
+        (["implementations/wanda/wanda.py", "CHANGELOG.md"], WANDA),
+        (["implementations/wanda/wanda.py", "implementations/harness/errors.py"], ALL),
+        (["implementations/gone/gone.py"], ALL),
+        (["implementations/conftest.py"], ALL),
+        (["implementations/__init__.py"], ALL),
+        (["tests/harness/prune/test_walk.py"], ALL),
+        (["tests/conftest.py"], ALL),
+        (["pyproject.toml"], ALL),
+        (["Makefile"], ALL),
+        (["something/new.txt"], ALL),
+        (["docs/assets/atlas.css"], ["tests/site", ALWAYS]),
+        (["tools/site/words.py"], ["tests/site", ALWAYS]),
+        (["tests/site/a.py", ".github/a.yml"], ["tests/site", "tests/tools", ALWAYS]),
+        (["tests/sources/server.py"], [*TOOLS, ALWAYS]),
+        (["tools/catalog/paper.py"], [*TOOLS, ALWAYS]),
+        (["catalog/papers/wanda.yaml"], [*TOOLS, ALWAYS]),
+    ],
+)
+def test_a_change_runs_its_tests(paths, chosen):
+    assert sorted(select(paths)) == sorted(chosen)
+
+
+def test_the_tests_of_the_tools_are_all_but_those_of_the_harness() -> None:
+    assert set(TOOLS) >= {"tests/catalog", "tests/site", "tests/sources", "tests/tools"}
+    assert not {"tests/harness", "tests/data"} & set(TOOLS)
+
+
+def test_every_place_and_its_tests_are_there() -> None:
+    for place, tests in PLACES.items():
+        assert (ROOT / place).exists(), place
+        for test in tests:
+            assert (ROOT / test).exists(), test
+
+
+@pytest.fixture
+def change(tmp_path: Path):
+    """Change files of a small checkout and ask the script what to run."""
+    for name in ("tools/select_tests.py", "implementations/wanda/wanda.py", "docs/a b.md"):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    shutil.copy(ROOT / "tools" / "select_tests.py", tmp_path / "tools")
+
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    def ask(*arguments: str) -> str:
+        script = [sys.executable, "-S", "tools/select_tests.py", *arguments]
+        return subprocess.run(
+            script, cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "-m", "base")
+
+    def changed(source: str, target: str, *arguments: str) -> str:
+        (tmp_path / target).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / source).rename(tmp_path / target)
+        git("add", ".")
+        git("commit", "-m", "change")
+        return ask(*arguments)
+
+    return changed
+
+
+def test_both_names_of_a_moved_file_count(change):
+    assert change("docs/a b.md", "elsewhere/b.md", "--base", "HEAD^") == "implementations tests\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--base", "HEAD^"], f"implementations/wanda tests/test_records.py {ALWAYS}\n"),
+        (["--base", "HEAD^", "--in", "implementations"], "implementations/wanda\n"),
+        (["--base", "HEAD^", "--in", "tests"], f"tests/test_records.py {ALWAYS}\n"),
+        (["--base", "", "--in", "tests"], "tests\n"),
+        ([], "implementations tests\n"),
+    ],
+)
+def test_the_line_is_what_pytest_takes(change, arguments, said):
+    wanda = "implementations/wanda/"
+    assert change(f"{wanda}wanda.py", f"{wanda}other.py", *arguments) == said
+
+
+def test_nothing_to_run_in_a_folder_is_an_empty_line(change):
+    assert change("docs/a b.md", "docs/b.md", "--base", "HEAD^", "--in", "implementations") == "\n"

@@ -22,8 +22,8 @@ def plain(weight: Tensor, factor: Tensor, config: SparseGPT) -> Tensor:
     weight = weight.clone()
     removed = torch.zeros_like(weight, dtype=torch.bool)
     diagonal = factor.diagonal()
+    step = config.pattern.group if config.pattern else config.block_size
     for j in range(weight.shape[1]):
-        step = config.pattern.group if config.pattern else config.block_size
         if j % step == 0:
             ratios = (weight[:, j : j + step] / diagonal[j : j + step]).T
             removed[:, j : j + step] = choose(ratios, config).T

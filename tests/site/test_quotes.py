@@ -103,8 +103,10 @@ def test_every_row_of_every_readme_finds_its_line(slug: str) -> None:
 def test_a_row_without_a_line_stops_the_site(repository: Path) -> None:
     atlas = read(repository)
     wanda = atlas.methods["wanda"]
-    changed = replace(wanda, readme=wanda.readme.replace("masked_fill_", "gone_"))
-    with pytest.raises(BadInput, match=r"wanda/README.md, In the code: wanda.py .* `gone_\(..., 0"):
+    changed = replace(wanda, readme=wanda.readme.replace(".masked_fill_", ".gone_"))
+    with pytest.raises(
+        BadInput, match=r"wanda/README.md, In the code: wanda.py .* `linear.weight.gone_\(gone, 0"
+    ):
         dict(paper.pages(replace(atlas, methods={**atlas.methods, "wanda": changed})))
 
 

@@ -389,7 +389,7 @@ def test_the_readmes_plain_form_is_the_benchmarks_and_gives_the_same_mask():
     code = re.search(r"^```python\n(def plain.*?)^```", readme, re.DOTALL | re.MULTILINE)[1]
     names = {"torch": torch, "Tensor": Tensor, "SparseGPT": SparseGPT, "choose": choose}
     exec(code, names)
-    W, H = problem(rows=24, width=96)
+    W, H = problem(rows=24, width=128)
     for settings in SETTINGS:
         config = SparseGPT(**settings)
         factor = inverse_factor(H, config.damping)

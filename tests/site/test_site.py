@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP, Record, load_record, save_record
-from tools.catalog.paper import Paper, Sources
+from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.formulas import set_formulas
 from tools.site.pages import make

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sources.server import DATA, Answer, Replay
-from tools.catalog.text import flaws
+from tools.catalog.schema.field_types import flaws
 from tools.sources import crossref, dblp, openreview, semantic_scholar
 from tools.sources.client import Client
 from tools.sources.errors import SourceError

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.sources.server import DATA, Answer, Replay, stored
-from tools.catalog.identifiers import address
+from tools.catalog.schema.identifiers import address
 from tools.sources import arxiv, dblp, errors, openreview, semantic_scholar
 from tools.sources.client import Client
 from tools.sources.facts import Facts

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 from tests.sources import server
 from tools import add_paper, update_paper
 from tools.adding import command
-from tools.catalog.entries import PAPERS
-from tools.catalog.vocabulary import REPOSITORY
+from tools.catalog.entries.loader import PAPERS
+from tools.repository import REPOSITORY
 from tools.sources.client import Client, Limits
 from tools.sources.clock import Clock
 

@@ -14,8 +14,9 @@ from tools.adding.fields import FIELDS
 from tools.adding.files import read_file
 from tools.adding.issue_form import IDENTIFIER, read_form
 from tools.adding.take import take_file, take_resolved
-from tools.catalog.reader import LARGEST
-from tools.catalog.vocabulary import REPOSITORY, vocabulary
+from tools.catalog.documents.yaml_reader import LARGEST
+from tools.catalog.schema.vocabulary import vocabulary
+from tools.repository import REPOSITORY
 from tools.sources.facts import Facts, Resolved
 
 TEMPLATE = REPOSITORY / ".github" / "ISSUE_TEMPLATE" / "add_paper.yml"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from implementations.harness.results.record import Record, load_records, published_folders
-from tools.catalog.entries import load_catalog
-from tools.catalog.paper import Paper
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.schema.paper import Paper
 from tools.site.results import Board, boards
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -23,7 +23,7 @@ from implementations.harness.results.record import (
     save_record,
 )
 from tools.catalog.synthetic import write_papers
-from tools.catalog.vocabulary import REPOSITORY
+from tools.repository import REPOSITORY
 
 COUNTS = (250, 500, 1000)
 RECORDS_AN_ENTRY = 5

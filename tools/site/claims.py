@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from implementations.harness.results.record import Record
-from tools.catalog.paper import Claim, Paper
+from tools.catalog.schema.paper import Claim, Paper
 from tools.site.atlas import Atlas
 from tools.site.results import Row
 

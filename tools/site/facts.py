@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tools.catalog.paper import Code, Paper
+from tools.catalog.schema.paper import Code, Paper
 from tools.site.atlas import Atlas
 from tools.site.results import Board, Row
 

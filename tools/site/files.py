@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from implementations.harness.results.record import Record
-from tools.catalog.exports import EXPORTS, cell
-from tools.catalog.paper import Paper
+from tools.catalog.exports.formats import EXPORTS
+from tools.catalog.exports.papers_csv import cell
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.results import Board, Measure, Row
 from tools.site.words import record_path

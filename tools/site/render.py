@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from implementations.harness.results.record import COLLAPSED
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
 from tools.site.results import FAMILIES

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, Field
 
-from tools.catalog.vocabulary import fold
+from tools.catalog.schema.vocabulary import fold
 from tools.sources.client import Client
 from tools.sources.facts import Facts
 from tools.sources.hosts import Site

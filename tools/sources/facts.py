@@ -34,9 +34,9 @@ class Facts:
     number: str | None = None
     pages: str | None = None
     ids: Mapping[str, str] = field(default_factory=dict)
-    """By the names of `tools.catalog.paper.Ids`."""
+    """By the names of `tools.catalog.schema.paper.Ids`."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """By the names of `tools.catalog.paper.Links`."""
+    """By the names of `tools.catalog.schema.paper.Links`."""
     code: tuple[str, ...] = ()
     """Addresses of repositories that the authors name."""
     notes: tuple[str, ...] = ()

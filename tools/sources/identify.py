@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from tools.catalog.identifiers import SCHEMES, placeholder
+from tools.catalog.schema.identifiers import SCHEMES, placeholder
 
 Scheme = Literal["arxiv", "doi", "openreview", "anthology", "pmlr", "neurips", "cvf", "title"]
 

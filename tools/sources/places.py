@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import NamedTuple
 
-from tools.catalog.vocabulary import Term, fold, vocabulary
+from tools.catalog.schema.vocabulary import Term, fold, vocabulary
 
 TRACKS = (
     ("workshop", r"workshops?"),

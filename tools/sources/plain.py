@@ -11,7 +11,7 @@ from dataclasses import replace
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexWalkerError
 
-from tools.catalog.text import flaws
+from tools.catalog.schema.field_types import flaws
 from tools.sources.errors import CHECK, Unusable
 from tools.sources.facts import Facts
 

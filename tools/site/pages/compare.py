@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tools.catalog.paper import Paper
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
 from tools.site.facts import code, repository, settings, shares
 from tools.site.pages.paper import FACETS, facets

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import urlsplit
 
-from tools.catalog.bibtex import bibtex
-from tools.catalog.paper import Outside, Paper
-from tools.catalog.vocabulary import Term, vocabulary
+from tools.catalog.exports.bibtex import bibtex
+from tools.catalog.schema.paper import Outside, Paper
+from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import claims
 from tools.site.atlas import Atlas
 from tools.site.render import Front, render

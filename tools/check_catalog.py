@@ -103,12 +103,13 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
         for entry in catalog.entries.values()
         if not named or REPOSITORY / entry.document.path in named
     ]
-    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
     console = Console(stderr=True)
     try:
         with default_client(contact) as client:
             found = list(online_checks.sources(chosen, client, console))
-        found += online_checks.links(chosen, agent, REPOSITORY / ".cache" / "links.jsonl", console)
+        found += online_checks.links(
+            chosen, contact, REPOSITORY / ".cache" / "links.jsonl", console
+        )
     except (SourceError, OSError) as error:
         sys.exit(visible(str(error)))
     return found

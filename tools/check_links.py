@@ -48,17 +48,18 @@ def check_links(
         store = Store(cache, timedelta(hours=hours))
     except CatalogError as error:
         sys.exit(f"{error}\nMend the entries first.")
-    except (OSError, Unavailable) as error:
-        sys.exit(f"{cache} cannot be used: {error}; choose another --cache")
+    except OSError as error:
+        sys.exit(f"{cache} cannot be used: {error.strerror}; choose another --cache")
+    except Unavailable as error:
+        sys.exit(f"{error}; choose another --cache")
     if unknown := set(slugs or ()) - catalog.keys():
         raise typer.BadParameter(f"there is no entry '{min(unknown)}'")
     if contact and not re.fullmatch(r"[!-~]+@[!-~]+", contact):
         raise typer.BadParameter(f"'{contact}' is not an e-mail address; write name@example.org")
     where = uses({slug: paper for slug, paper in catalog.items() if not slugs or slug in slugs})
-    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
     try:
-        unknown_yet = [url for url in where if url not in store.results]
-        check(unknown_yet, agent, store.add, Limits(pause=pause))
+        asked = [url for url in where if url not in store.results]
+        check(asked, store.add, contact, Limits(pause=pause))
     except OSError as error:
         sys.exit(f"{cache} cannot be written: {error.strerror}")
     results = [store.results[url] for url in where]

@@ -18,7 +18,7 @@ QUICK = Limits(pause=0.0, backoff=0.0, timeout=1.0, patience=5.0)
 
 def visit(*urls: str, limits: Limits = QUICK) -> list[Result]:
     results: list[Result] = []
-    check(urls, "atlas-test", results.append, limits)
+    check(urls, results.append, limits=limits)
     return results
 
 

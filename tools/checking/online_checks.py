@@ -36,7 +36,9 @@ def sources(entries: list[Entry], client: Client, console: Console) -> Iterator[
             yield entry.problem(*loc, message=finding.message, level=finding.level)
 
 
-def links(entries: list[Entry], agent: str, store: Path, console: Console) -> Iterator[Problem]:
+def links(
+    entries: list[Entry], contact: str | None, store: Path, console: Console
+) -> Iterator[Problem]:
     """Ask for the addresses that are given: a dead one is a warning, for pages come and go.
 
     Pages of identifiers are left out, as their sources were asked already.
@@ -56,7 +58,7 @@ def links(entries: list[Entry], agent: str, store: Path, console: Console) -> It
             kept.add(result)
             progress.advance(task)
 
-        check(sorted(wanted), agent, done)
+        check(sorted(wanted), done, contact)
     for entry, field, url in uses:
         result = kept.results[url]
         if result.state is not State.OK:

@@ -65,9 +65,16 @@ class Answer:
 
 
 def check(
-    urls: Iterable[str], agent: str, done: Callable[[Result], None], limits: Limits = Limits()
+    urls: Iterable[str],
+    done: Callable[[Result], None],
+    contact: str | None = None,
+    limits: Limits = Limits(),
 ) -> None:
-    """Check all addresses over one pool of connections; `done` gets each result as it comes."""
+    """Check all addresses over one pool of connections; `done` gets each result as it comes.
+
+    `contact` is an e-mail address to name to the servers.
+    """
+    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
 
     async def run() -> None:
         headers = {"User-Agent": agent, "Accept": "*/*"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.catalog.invented import Change, told
-from tools.catalog.checks import duplicates
+from tools.catalog.checks.duplicates import duplicates
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Ids, Paper
 

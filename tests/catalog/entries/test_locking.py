@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from tools.catalog.entries import locking
-from tools.catalog.entries.locking import LOCK, Exists, Unwritable, create
+from tools.catalog.entries.locking import LOCK, Unwritable, create
 from tools.repository import REPOSITORY
 
 LONG = "text\n" * 50_000
@@ -49,14 +49,14 @@ create(Path(sys.argv[2]), "text\\n" * 50_000, force=len(sys.argv) > 3)
 RACER = """
 import sys, time
 from pathlib import Path
-from tools.catalog.entries.locking import Exists, create
+from tools.catalog.entries.locking import Unwritable, create
 
 path, own = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
 try:
     create(path, own * 100_000)
-except Exists as error:
+except Unwritable as error:
     sys.exit(str(error))
 """
 
@@ -85,7 +85,7 @@ def test_a_new_file_holds_the_text_and_nothing_else_is_left(tmp_path: Path) -> N
 def test_an_existing_file_is_left_unless_forced(tmp_path: Path) -> None:
     path = tmp_path / "entry.yaml"
     path.write_text("old")
-    with pytest.raises(Exists, match=r"entry\.yaml exists already and was left as it is"):
+    with pytest.raises(Unwritable, match=r"entry\.yaml exists already and was left as it is"):
         create(path, "new")
     assert path.read_text() == "old"
     create(path, "new", force=True)
@@ -104,7 +104,7 @@ def test_a_file_that_appears_between_is_not_replaced(
         sync(number)
 
     monkeypatch.setattr(os, "fsync", appear)
-    with pytest.raises(Exists):
+    with pytest.raises(Unwritable, match="exists already"):
         create(path, "mine")
     assert path.read_text() == "another's"
     assert {left.name for left in tmp_path.iterdir()} <= {"entry.yaml", LOCK}

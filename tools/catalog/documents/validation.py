@@ -17,7 +17,6 @@ SHAPES = {
     "tuple_type": ("is not a list", "write it as a list: [...]"),
     "dict_type": ("is not a mapping of fields", "write its fields indented below it"),
     "model_type": ("is not a mapping of fields", "write its fields indented below it"),
-    "model_attributes_type": ("is not a mapping of fields", "write its fields indented below it"),
     "dataclass_type": ("is not a mapping of fields", "write its fields indented below it"),
     "too_short": ("is empty", "leave the field out instead"),
     "string_too_short": ("is empty", "leave the field out instead"),

@@ -17,14 +17,10 @@ class Unwritable(Exception):
     """A file that could not be written, with a sentence that says why."""
 
 
-class Exists(Unwritable):
-    """A file that is there already."""
-
-
 def create(path: Path, text: str, *, force: bool = False) -> None:
-    """Write a new file; raises `Exists` if there is one, unless `force` replaces it.
+    """Write a new file; `force` replaces one that is there.
 
-    Raises `Unwritable` where the disk or another process does not let it. The file appears whole
+    Raises `Unwritable` if there is one otherwise, or where disk or another process does not let it. The file appears whole
     or not at all, whatever happens to this process.
     """
     try:
@@ -33,7 +29,7 @@ def create(path: Path, text: str, *, force: bool = False) -> None:
             _sweep(path.parent)
             _place(path, text, force)
     except FileExistsError:
-        raise Exists(f"{path} exists already and was left as it is") from None
+        raise Unwritable(f"{path} exists already and was left as it is") from None
     except Timeout:
         raise Unwritable(
             f"{path} was not written: another process has held the catalog for {PATIENCE:.0f}"

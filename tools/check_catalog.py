@@ -94,6 +94,7 @@ def _fix(catalog: Catalog, named: list[Path]) -> None:
 def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Problem]:
     from rich.console import Console
 
+    from implementations.harness.errors import Unavailable
     from tools.checking import online_checks
     from tools.sources.client import default_client
     from tools.sources.errors import SourceError
@@ -107,10 +108,9 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
     try:
         with default_client(contact) as client:
             found = list(online_checks.sources(chosen, client, console))
-        found += online_checks.links(
-            chosen, contact, REPOSITORY / ".cache" / "links.jsonl", console
-        )
-    except (SourceError, OSError) as error:
+        kept = REPOSITORY / ".cache" / "links.jsonl"
+        found += online_checks.links(chosen, contact, kept, console)
+    except (SourceError, Unavailable, OSError) as error:
         sys.exit(visible(str(error)))
     return found
 

@@ -6,15 +6,34 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tools.catalog.checks import check
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.entries.loader import read_catalog
+from tools.catalog.schema.paper import Paper
 
 DATA = Path(__file__).parent / "data"
 BROKEN = sorted((DATA / "broken").glob("*.yaml"))
 
 Change = Callable[..., Path]
+
+FACTS = {
+    "title": "A Pruner",
+    "authors": ["Ada Lovelace"],
+    "kind": "method",
+    "summary": "Prunes.",
+    "year": 2024,
+    "status": "published",
+    "added": "2026-11-25",
+    "ids": {"arxiv": "2306.11695"},
+    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
+}
+
+
+def paper(**changes: Any) -> Paper:
+    """Make a small paper with other facts where asked."""
+    return Paper.model_validate(FACTS | changes)
 
 
 def copy_atlas(place: Path) -> Path:

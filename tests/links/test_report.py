@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 
-from tools.catalog.schema.paper import Paper
+from tests.catalog.invented import paper
 from tools.links.report import as_json, as_markdown, as_text, uses
 from tools.links.status import Result, State
 
-PAPER = Paper.model_validate(
-    {
-        "title": "A Pruner",
-        "authors": ["Ada Lovelace"],
-        "kind": "survey",
-        "summary": "Surveys.",
-        "year": 2024,
-        "status": "preprint",
-        "added": "2026-11-25",
-        "links": {"paper": "http://127.0.0.1:9/ok"},
-        "code": [{"url": "http://127.0.0.1:9/dead", "official": True}],
-        "sources": {"checked": "2026-11-25", "from": ["paper"]},
-    }
+PAPER = paper(
+    ids={},
+    links={"paper": "http://127.0.0.1:9/ok"},
+    code=[{"url": "http://127.0.0.1:9/dead", "official": True}],
 )
 
 

@@ -10,26 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.catalog.invented import paper
 from tests.links.link_server import Server, status
 from tools.catalog.entries.writer import render
-from tools.catalog.schema.paper import Paper
+from tools.repository import REPOSITORY
 
-ROOT = Path(__file__).resolve().parents[2]
-
-
-PAPER = Paper.model_validate(
-    {
-        "title": "A Pruner",
-        "authors": ["Ada Lovelace"],
-        "kind": "survey",
-        "summary": "Surveys.",
-        "year": 2024,
-        "status": "preprint",
-        "added": "2026-11-25",
-        "links": {"paper": "http://127.0.0.1:9/ok"},
-        "code": [{"url": "http://127.0.0.1:9/dead", "official": True}],
-        "sources": {"checked": "2026-11-25", "from": ["paper"]},
-    }
+PAPER = paper(
+    ids={},
+    links={"paper": "http://127.0.0.1:9/ok"},
+    code=[{"url": "http://127.0.0.1:9/dead", "official": True}],
 )
 
 
@@ -41,7 +30,7 @@ def server() -> Iterator[Server]:
 
 
 def check_links(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    script = [sys.executable, str(ROOT / "tools" / "check_links.py"), "--pause", "0"]
+    script = [sys.executable, str(REPOSITORY / "tools" / "check_links.py"), "--pause", "0"]
     where = ["--papers", str(folder / "papers"), "--cache", str(folder / "links.jsonl")]
     command = [*script, *where, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -3,51 +3,24 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
-from ruamel.yaml import YAML
 
+from tests.catalog.any_text import texts
 from tests.catalog.invented import DATA
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import parse
-from tools.catalog.entries.quoting import scalar
 from tools.catalog.entries.writer import SCHEMA, WIDTH, reformat, render, revise
-from tools.catalog.schema.field_types import flaws
 from tools.catalog.schema.identifiers import DATE, DAY, SCHEMES, SLUG
 from tools.catalog.schema.paper import METRIC, Ids, Paper
 from tools.catalog.schema.vocabulary import vocabulary
-
-TRAPS = r"""
-yes no on off y n true null ~ ~a 0123 0o17 0x1F 0b11 1:30 1:30:59.5 2301.10 1_000 1e5 1e+5 .inf
--.INF .nan + - -- --- ... . = << 2026-11-25 2023-01 2023 1,000 +1 ? : ! !x & * @ % | > # #x a# a:b
-:x x: ?x 0? 'x "x" \ x\n {x} [x] x,y a|b 🐙 é 中文字 ﷽ ½
-"""
-EVIL = TRAPS.split()
-PHRASES = (
-    "a: b", "a #b", "- a", "? a", "a, b", "a: b # c", "it's \"so\"", "Résumé: naïve — “quotes”",
-    "2026-11-25 10:00:00", "2:4 and 4:8", "100 % of 7B", "x" * 110, "中文 标题：剪枝", "é" * 60,
-)  # fmt: skip
-
-
-def texts(longest: int) -> st.SearchStrategy[str]:
-    """Any text that the schema accepts, often of the sorts that YAML stumbles over."""
-    unseen = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")
-    free = st.text(st.characters(exclude_categories=unseen), min_size=1, max_size=20)
-    words = st.lists(st.sampled_from([*EVIL, *PHRASES]) | free, min_size=2, max_size=longest // 50)
-    return (
-        st.one_of(st.sampled_from(EVIL), st.sampled_from(PHRASES), free, words.map(" ".join))
-        .map(lambda text: " ".join(unicodedata.normalize("NFC", text).split())[:longest].strip())
-        .filter(lambda text: text and not any(flaws(text)))
-    )
 
 
 def form(pattern: str) -> st.SearchStrategy[str]:
@@ -150,51 +123,6 @@ def test_a_paper_is_the_same_after_writing_and_reading(parts: dict[str, Any]) ->
     assert read(written) == paper
     assert reformat(written) == written
     assert written.startswith(f"{SCHEMA}\ntitle: ")
-
-
-@patient
-@given(LINE, st.booleans())
-def test_any_reader_of_yaml_takes_a_text_for_that_text(text: str, inside: bool) -> None:
-    written = scalar(text, flow=inside)
-    entry = f"{{a: [{written}, {written}], b: {written}}}" if inside else f"a: {written}\n"
-    expected: Any = {"a": [text, text], "b": text} if inside else {"a": text}
-    assert yaml.safe_load(entry) == expected
-    assert YAML(typ="safe", pure=True).load(entry) == expected
-
-
-@pytest.mark.parametrize("text", [*EVIL, *PHRASES])
-def test_the_traps_of_yaml_stay_text_for_any_reader(text: str) -> None:
-    for entry in (f"a: {scalar(text)}\n", f"{{a: {scalar(text, flow=True)}}}\n"):
-        assert yaml.safe_load(entry) == {"a": text}
-        assert YAML(typ="safe", pure=True).load(entry) == {"a": text}
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "written"),
-    [
-        ("arxiv", "2301.00774", '"2301.00774"'),
-        ("arxiv", "cs/0601001", '"cs/0601001"'),
-        ("volume", "202", '"202"'),
-        ("commit", "147d215", '"147d215"'),
-        ("pattern", "2:4", '"2:4"'),
-        ("year", "2023", "2023"),
-        ("value", "8.30", "8.30"),
-        ("value", 1e-15, "0.000000000000001"),
-        ("value", 43000.0, "43000"),
-        ("official", True, "true"),
-        ("added", "2026-11-25", "2026-11-25"),
-        ("submitted", "2023-01", "2023-01"),
-        ("submitted", "2023", '"2023"'),
-        ("pages", "10323-10337", "10323-10337"),
-        ("pages", "17", '"17"'),
-        ("title", "Movement Pruning", "Movement Pruning"),
-        ("title", "SparseGPT: One-Shot", '"SparseGPT: One-Shot"'),
-        ("title", 'The "Lottery"', 'The "Lottery"'),
-        ("title", "a\u200bb", '"a\\U0000200Bb"'),
-    ],
-)
-def test_quotes_stand_where_a_reader_needs_them(name: str, value: Any, written: str) -> None:
-    assert scalar(value, name) == written
 
 
 def test_the_full_entry_has_every_field_and_is_written_as_it_stands() -> None:

@@ -10,23 +10,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from tests.catalog.invented import paper
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.exports.awesome_list import GROUPS, anchor, date, group, grouped, line, listing
 from tools.catalog.schema.addresses import best_code
-from tools.catalog.schema.paper import Paper
-
-ENTRY: dict[str, Any] = {
-    "title": "A Pruner",
-    "authors": ["Ada Lovelace"],
-    "kind": "method",
-    "summary": "Prunes.",
-    "year": 2024,
-    "status": "published",
-    "added": "2026-11-25",
-    "ids": {"arxiv": "2306.11695"},
-    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
-}
-
 
 SEED = """
 adaptpruner ast atp bonsai cfsp displlm dpruner evop fasp fastforward flap griffin hywia kvpruner
@@ -36,10 +23,6 @@ wang2024survey zhu2024survey
 
 
 BASELINES = "magnitude wanda ria owl dsnot llmpruner slicegpt shortgpt"
-
-
-def paper(**changes: Any) -> Paper:
-    return Paper.model_validate(ENTRY | changes)
 
 
 def cut(*granularity: str) -> dict[str, Any]:

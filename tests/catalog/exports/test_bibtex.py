@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
 
+from tests.catalog.any_text import UNSEEN, acceptable
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.exports.bibtex import bibliography, bibtex, encode, keys, protect
 from tools.catalog.schema.addresses import best_page
-from tools.catalog.schema.field_types import flaws
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.sources.bibtex import read_bibtex
@@ -52,13 +52,10 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 def texts(longest: int) -> st.SearchStrategy[str]:
     """Any text that an entry may hold."""
-    unseen = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")
-    free = st.text(st.characters(exclude_categories=unseen), min_size=1, max_size=longest)
+    free = st.text(st.characters(exclude_categories=UNSEEN), min_size=1, max_size=longest)
     signs = st.text(st.sampled_from("aB-–'’\"\\{}$&%#_^~<>@,;:. ()?!|/=é"), min_size=1, max_size=30)
-    return (
-        st.one_of(free, signs, st.sampled_from(NAMES), st.sampled_from(TITLES))
-        .map(lambda text: " ".join(unicodedata.normalize("NFC", text).split()))
-        .filter(lambda text: text and not any(flaws(text)))
+    return acceptable(
+        st.one_of(free, signs, st.sampled_from(NAMES), st.sampled_from(TITLES)), longest
     )
 
 

@@ -8,26 +8,16 @@ from typing import Any
 
 import pytest
 
+from tests.catalog.invented import paper
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.exports.papers_csv import cell, papers_csv
-from tools.catalog.schema.paper import Paper
 from tools.repository import implemented
-
-ENTRY: dict[str, Any] = {
-    "title": "=HYPERLINK(1)",
-    "authors": ["Ada Lovelace, the Countess", 'Charles "C" Babbage'],
-    "kind": "survey",
-    "summary": "Surveys: one; two.",
-    "year": 2024,
-    "status": "preprint",
-    "added": "2026-11-25",
-    "ids": {"arxiv": "2306.11695"},
-    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
-}
 
 
 def test_csv_has_a_row_a_paper_and_no_formula() -> None:
-    rows = list(csv.DictReader(io.StringIO(papers_csv({"x": Paper.model_validate(ENTRY)}, {"x"}))))
+    authors = ["Ada Lovelace, the Countess", 'Charles "C" Babbage']
+    made = paper(title="=HYPERLINK(1)", authors=authors)
+    rows = list(csv.DictReader(io.StringIO(papers_csv({"x": made}, {"x"}))))
     (row,) = rows
     assert row["title"] == "'=HYPERLINK(1)"
     assert row["authors"] == 'Ada Lovelace, the Countess; Charles "C" Babbage'

@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from tests.catalog.invented import paper
 from tools.catalog.schema.addresses import best_page, every_address, pages
-from tools.catalog.schema.paper import Paper
-
-ENTRY: dict[str, Any] = {
-    "title": "A Pruner",
-    "authors": ["Ada Lovelace"],
-    "kind": "method",
-    "summary": "Prunes.",
-    "year": 2024,
-    "status": "published",
-    "added": "2026-11-25",
-    "ids": {"arxiv": "2306.11695"},
-    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
-}
-
-
-def paper(**changes: Any) -> Paper:
-    return Paper.model_validate(ENTRY | changes)
 
 
 def test_the_best_page_is_the_publishers_unless_nobody_could_check_it() -> None:

@@ -20,8 +20,8 @@ class Unwritable(Exception):
 def create(path: Path, text: str, *, force: bool = False) -> None:
     """Write a new file; `force` replaces one that is there.
 
-    Raises `Unwritable` if there is one otherwise, or where disk or another process does not let it. The file appears whole
-    or not at all, whatever happens to this process.
+    Raises `Unwritable` if there is one otherwise, or where disk or another process does not let
+    it. The file appears whole or not at all, whatever happens to this process.
     """
     try:
         path.parent.stat()  # the lock would make a folder that is not there

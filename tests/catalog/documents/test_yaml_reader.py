@@ -74,6 +74,7 @@ def test_a_field_without_a_value_is_refused_but_the_quoted_word_is_text(value: s
         ("a: {b: 1,\n b: 2}", "entry.yaml:2: a.b: stands twice, first in line 1; keep one"),
         ("[a]: b", "entry.yaml:1: has a key that is not a word; use the field's name"),
         ("a: b\n---\na: c", "entry.yaml:2: holds a second document; one file is one entry"),
+        ("a: b  # c\n---\n- [", "entry.yaml:2: holds a second document; one file is one entry"),
         ("- a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
         ("a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
         ("", "entry.yaml:1: is empty; write `title: ...` and so on"),

@@ -240,8 +240,42 @@ def test_a_text_that_does_not_read_is_refused(text: str) -> None:
         reformat(text)
 
 
-def test_no_comment_is_lost() -> None:
-    commented = FULL.replace("year: 2024", "year: 2024  # printed")
-    for write in (reformat, lambda text: revise(text, read(FULL))):
-        with pytest.raises(CatalogError, match="holds a comment, '# printed'; put what it says"):
-            write(commented)
+# Lines of the full entry behind which a comment is no part of a folded text.
+OPEN = [
+    number
+    for number, line in enumerate(FULL.splitlines())
+    if number and not re.match(r"summary|notes|  (Scores|the driest|smaller|Invented) ", line)
+]
+COMMENTS = st.lists(
+    st.tuples(
+        st.sampled_from(OPEN),
+        st.sampled_from(["behind", "", "  ", "    ", "       "]),
+        st.text("ab :'\"{[#->é🐙", max_size=9),
+    ),
+    max_size=8,
+)
+
+
+@patient
+@given(COMMENTS)
+def test_no_comment_is_lost(comments: list[tuple[int, str, str]]) -> None:
+    lines = [[line] for line in FULL.splitlines()]
+    told = []
+    for number, (place, where, words) in enumerate(comments):
+        told.append(f"# {number} {words}".rstrip())
+        if where != "behind":
+            lines[place].append(where + told[-1])
+        elif "#" not in lines[place][0]:
+            lines[place][0] += f"  {told[-1]}"
+        else:
+            told.pop()
+    text = "\n".join(line for block in lines for line in block)
+    found = parse(text, Path("x"))
+    assert found.data == parse(FULL, Path("x")).data
+    assert sorted(found.comments.values()) == sorted(told)
+    for number, comment in found.comments.items():
+        assert text.split("\n")[number - 1].rstrip().endswith(comment)
+    if told:
+        for write in (reformat, lambda text: revise(text, read(FULL))):
+            with pytest.raises(CatalogError, match="holds a comment, '# "):
+                write(text)

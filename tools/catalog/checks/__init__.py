@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tools.catalog.checks import cross_entry_checks, entry_checks
-from tools.catalog.checks.layout import layout
+from tools.catalog.checks.layout import layout_problems
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.entries.loader import Catalog
 from tools.repository import IMPLEMENTATIONS
@@ -17,7 +17,7 @@ from tools.repository import IMPLEMENTATIONS
 
 def check(catalog: Catalog, implementations: Path = IMPLEMENTATIONS) -> list[Problem]:
     """Return the problems of entries by themselves, with one another, and of their layout."""
-    found = [problem for document in catalog.documents for problem in layout(document)]
+    found = [problem for document in catalog.documents for problem in layout_problems(document)]
     for entry in catalog.entries.values():
         for check_entry in entry_checks.CHECKS:
             found += check_entry(entry)

@@ -14,7 +14,7 @@ from tools.catalog.entries.writer import canonical
 FIX = "run `python tools/check_catalog.py --fix`"
 
 
-def layout(document: Document) -> Iterator[Problem]:
+def layout_problems(document: Document) -> Iterator[Problem]:
     """Find where a file is not laid out as `fix` writes it."""
     if not _can_be_written_anew(document):
         return

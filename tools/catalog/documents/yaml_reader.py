@@ -38,7 +38,7 @@ class Document:
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Loc, int] = field(default_factory=dict)
     comments: dict[int, str] = field(default_factory=dict)
-    """By line, all but those for editors."""
+    """By line, all but those for editors; only of a file without problems."""
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, loc: Loc) -> int:
@@ -106,7 +106,7 @@ def parse(text: str, path: Path) -> Document:
         return document
     if isinstance(data, dict):
         document.data = data
-        document.comments = dict(_comments(text))
+        document.comments = {} if document.problems else dict(_comments(text))
     elif not document.problems:
         message = "is empty" if data is None else "is not a mapping of fields"
         document.problems.append(Problem(path, 1, "", message, "write `title: ...` and so on"))

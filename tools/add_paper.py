@@ -24,7 +24,7 @@ from tools.adding.command import (
 )
 from tools.adding.files import READERS
 from tools.adding.report import Report
-from tools.catalog.entries import PAPERS
+from tools.catalog.entries.loader import PAPERS
 
 Word = str | None
 Words = list[str] | None

@@ -9,14 +9,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
-from tools.catalog import schema
 from tools.catalog.checks import check
-from tools.catalog.entries import PAPERS, Catalog, read_catalog
-from tools.catalog.locking import Unwritable, create
-from tools.catalog.problems import CatalogError, Level, Problem
-from tools.catalog.vocabulary import REPOSITORY
-from tools.checking.fixing import fix as mend
-from tools.checking.output import as_annotations, as_json, as_text, summary, visible
+from tools.catalog.checks.layout import fix as mend
+from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
+from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
+from tools.catalog.entries.locking import Unwritable, create
+from tools.catalog.schema import json_schema
+from tools.checking.report import as_annotations, as_json, as_text, summary, visible
+from tools.repository import REPOSITORY
 
 IN_CI = os.environ.get("GITHUB_ACTIONS") == "true"
 
@@ -55,7 +55,7 @@ def check_catalog(
     named = [path.resolve() for path in files or ()]
     try:
         if write_schema:
-            create(schema.PATH, schema.schema(), force=True)
+            create(json_schema.PATH, json_schema.schema(), force=True)
             return
         catalog = read_catalog(papers.resolve(), named)
         if fix:
@@ -94,7 +94,7 @@ def _fix(catalog: Catalog, named: list[Path]) -> None:
 def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Problem]:
     from rich.console import Console
 
-    from tools.checking import online
+    from tools.checking import online_checks
     from tools.sources.web.client import default_client
     from tools.sources.web.errors import SourceError
 
@@ -103,12 +103,12 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
         for entry in catalog.entries.values()
         if not named or REPOSITORY / entry.document.path in named
     ]
-    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
     console = Console(stderr=True)
     try:
         with default_client(contact) as client:
-            found = list(online.sources(chosen, client, console))
-        found += online.links(chosen, agent, REPOSITORY / ".cache" / "links.jsonl", console)
+            found = list(online_checks.sources(chosen, client, console))
+        kept = REPOSITORY / ".cache" / "links.jsonl"
+        found += online_checks.links(chosen, contact, kept, console)
     except (SourceError, OSError) as error:
         sys.exit(visible(str(error)))
     return found

@@ -1,6 +1,5 @@
 """Ask for every address in the catalog: `python tools/check_links.py`."""
 
-import asyncio
 import re
 import sys
 from datetime import timedelta
@@ -11,12 +10,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
-from tools.catalog.entries import PAPERS, load_catalog
-from tools.catalog.problems import CatalogError
-from tools.catalog.vocabulary import REPOSITORY
-from tools.links.checking import Checker, Limits
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.links.checker import Limits, check
 from tools.links.report import as_json, as_markdown, as_text, uses
-from tools.links.result import State, Store
+from tools.links.status import State, Store
+from tools.repository import REPOSITORY
 
 CACHE = REPOSITORY / ".cache" / "links.jsonl"
 
@@ -55,9 +54,9 @@ def check_links(
     if contact and not re.fullmatch(r"[!-~]+@[!-~]+", contact):
         raise typer.BadParameter(f"'{contact}' is not an e-mail address; write name@example.org")
     where = uses({slug: paper for slug, paper in catalog.items() if not slugs or slug in slugs})
-    agent = "pruning-atlas/0.1" + (f" (mailto:{contact})" if contact else "")
     try:
-        asyncio.run(_check([url for url in where if url not in store.results], agent, pause, store))
+        asked = [url for url in where if url not in store.results]
+        check(asked, store.add, contact, Limits(pause=pause))
     except OSError as error:
         sys.exit(f"{cache} cannot be written: {error.strerror}")
     results = [store.results[url] for url in where]
@@ -65,11 +64,6 @@ def check_links(
     typer.echo(show(results, where))
     if strict and any(result.state is State.DEAD for result in results):
         raise typer.Exit(1)
-
-
-async def _check(urls: list[str], agent: str, pause: float, store: Store) -> None:
-    async with Checker(agent, Limits(pause=pause)) as checker:
-        await checker.check(urls, store.add)
 
 
 if __name__ == "__main__":

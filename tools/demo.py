@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from implementations.harness.results.store import load_records
+from tools.repository import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = Path("runs", "demo")
 PROGRAMS = Path(sys.executable).parent
 

@@ -8,9 +8,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
-from tools.catalog.entries import PAPERS, load_catalog
-from tools.catalog.exports import EXPORTS, implemented, write
-from tools.catalog.problems import CatalogError
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.catalog.exports.formats import EXPORTS, write
+from tools.repository import implemented
 
 
 def export(

@@ -9,10 +9,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
-from tools.catalog.entries import PAPERS, load_catalog
-from tools.catalog.problems import CatalogError
-from tools.lists.comparing import compare
-from tools.lists.reading import read_list
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.lists.comparison import compare
+from tools.lists.parser import read_list
 from tools.lists.report import as_json, as_text
 
 LARGEST = 5_000_000

@@ -17,7 +17,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from tools.adding.command import connect, failures_end_it, somebody_is_there
 from tools.adding.report import Report
 from tools.adding.update import Request, update
-from tools.catalog.entries import PAPERS
+from tools.catalog.entries.loader import PAPERS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

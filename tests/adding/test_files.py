@@ -8,7 +8,7 @@ import pytest
 
 from tools.adding.draft import Refused
 from tools.adding.files import read_file
-from tools.catalog.reader import LARGEST
+from tools.catalog.documents.yaml_reader import LARGEST
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from tools.adding.draft import Draft
 from tools.adding.files import read_file
 from tools.adding.intake import take_file, take_resolved
-from tools.catalog.vocabulary import REPOSITORY
+from tools.repository import REPOSITORY
 from tools.sources.services.facts import Facts, Resolved
 
 

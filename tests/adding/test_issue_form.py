@@ -11,7 +11,8 @@ import yaml
 from tools.adding.draft import Refused
 from tools.adding.fields import FIELDS
 from tools.adding.issue_form import IDENTIFIER, read_form
-from tools.catalog.vocabulary import REPOSITORY, vocabulary
+from tools.catalog.schema.vocabulary import vocabulary
+from tools.repository import REPOSITORY
 
 TEMPLATE = REPOSITORY / ".github" / "ISSUE_TEMPLATE" / "add_paper.yml"
 

@@ -12,8 +12,8 @@ from tools.adding.draft import Draft
 from tools.adding.fields import FIELDS
 from tools.adding.phrases import PHRASES
 from tools.adding.proposals import offer_proposals, propose, propose_name, propose_slugs
-from tools.catalog.identifiers import SLUG
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.identifiers import SLUG
+from tools.catalog.schema.vocabulary import vocabulary
 
 ABSTRACT = (
     "We propose a training-free method for structured pruning that deletes redundant decoder "

@@ -1,39 +1,21 @@
-"""A small invented catalog, and ways to change it."""
+"""The small invented catalog, for every test a copy of its own."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).parent / "data"
+from tests.catalog.invented import Change, changed, copy_atlas
 
 
 @pytest.fixture
-def atlas(tmp_path: Path) -> Path:
-    """A copy of the invented repository: two entries, one with a method folder."""
-    return Path(shutil.copytree(DATA / "atlas", tmp_path / "atlas"))
-
-
-@pytest.fixture
-def papers(atlas: Path) -> Path:
+def papers(tmp_path: Path) -> Path:
     """The folder of its entries."""
-    return atlas / "catalog" / "papers"
+    return copy_atlas(tmp_path / "atlas")
 
 
 @pytest.fixture
-def change(papers: Path) -> Callable[..., Path]:
+def change(papers: Path) -> Change:
     """Replace texts in an entry, each of which has to be there."""
-
-    def replace(slug: str, *changes: tuple[str, str]) -> Path:
-        path = papers / f"{slug}.yaml"
-        text = path.read_text(encoding="utf-8")
-        for old, new in changes:
-            assert old in text, old
-            text = text.replace(old, new, 1)
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return replace
+    return lambda slug, *changes: changed(papers / f"{slug}.yaml", *changes)

@@ -10,8 +10,8 @@ import pytest
 from mkdocs.commands.build import build as build_site
 from mkdocs.config import load_config
 
-from tools.catalog.entries import load_catalog
-from tools.catalog.paper import (
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.schema.paper import (
     Claim,
     Code,
     Datasets,

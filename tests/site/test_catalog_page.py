@@ -12,7 +12,7 @@ import pytest
 
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
-from tools.catalog.paper import Code, Paper
+from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
 from tools.site.facts import code, repository, settings, shares

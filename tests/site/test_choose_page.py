@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP, Record
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
-from tools.catalog.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method, Source, read
 from tools.site.pages import choose
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP, Record
-from tools.catalog.paper import Code
+from tools.catalog.schema.paper import Code
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
 from tools.site.pages import compare

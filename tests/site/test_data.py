@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from implementations.harness.results.record import Record
-from tools.catalog.paper import Paper
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, read
 from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from implementations.harness.results.record import Record
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas, read
 from tools.site.pages import learn

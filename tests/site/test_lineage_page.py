@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools.catalog.paper import Outside, Paper, Relations, Sources, Taxonomy
+from tools.catalog.schema.paper import Outside, Paper, Relations, Sources, Taxonomy
 from tools.site import lineage
 from tools.site.atlas import Atlas, read
 from tools.site.lineage import Box, draw, graph

@@ -20,7 +20,7 @@ import pytest
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_record, save_record
-from tools.catalog.paper import Paper, Sources
+from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.code import load
 from tools.site.formulas import set_formulas

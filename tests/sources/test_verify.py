@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.sources.server import Answer, Replay, stored
-from tools.catalog.paper import Paper
-from tools.catalog.problems import Level
+from tools.catalog.documents.diagnostics import Level
+from tools.catalog.schema.paper import Paper
 from tools.sources.verify import Finding, verify
 from tools.sources.web.client import Client
 

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from tests.sources import server
 from tools import add_paper, update_paper
 from tools.adding import command
-from tools.catalog.entries import PAPERS
-from tools.catalog.vocabulary import REPOSITORY
+from tools.catalog.entries.loader import PAPERS
+from tools.repository import REPOSITORY
 from tools.sources.web.client import Client, Limits
 
 HERE = ("magnitude", "flap")

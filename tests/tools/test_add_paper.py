@@ -13,10 +13,10 @@ import yaml
 from tests.sources import server
 from tools.adding.fields import FIELDS
 from tools.catalog.checks import check
-from tools.catalog.entries import PAPERS, load_catalog, read_catalog
-from tools.catalog.paper import Paper
-from tools.catalog.problems import Level
-from tools.catalog.writer import reformat
+from tools.catalog.documents.diagnostics import Level
+from tools.catalog.entries.loader import PAPERS, load_catalog, read_catalog
+from tools.catalog.entries.writer import reformat
+from tools.catalog.schema.paper import Paper
 
 Command = Callable[..., tuple[int, str, str]]
 

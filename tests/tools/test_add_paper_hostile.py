@@ -10,8 +10,8 @@ import pytest
 
 from tests.sources import server
 from tests.sources.server import Answer
-from tools.catalog.entries import load_catalog
-from tools.catalog.paper import Paper
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.schema.paper import Paper
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.sources import server
-from tools.catalog.entries import PAPERS, load_catalog
-from tools.catalog.vocabulary import REPOSITORY
+from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.repository import REPOSITORY
 
 ENTER, DOWN, CTRL_C, CTRL_D, TAB = "\r", "\x1b[B", "\x03", "\x04", "\t"
 CLEAR = "\x15"  # Ctrl-U removes what stands before the cursor

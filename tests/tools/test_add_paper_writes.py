@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 from implementations.harness.results import files
 from tools import add_paper
 from tools.adding import add as adding
-from tools.catalog import locking
-from tools.catalog.entries import load_catalog, read_catalog
+from tools.catalog.entries import locking
+from tools.catalog.entries.loader import load_catalog, read_catalog
 
 Command = Callable[..., tuple[int, str, str]]
 

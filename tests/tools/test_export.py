@@ -1,34 +1,20 @@
-"""The catalog as files: stable, whole, safe to open, written all or none."""
+"""The catalog as files: stable, whole, all or none."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tools.catalog.entries import PAPERS, load_catalog
-from tools.catalog.exports import EXPORTS, SCHEMA, cell, implemented, papers_csv, papers_json, write
-from tools.catalog.paper import Paper
+from tools.catalog.entries.loader import PAPERS
+from tools.catalog.exports.formats import (
+    EXPORTS,
+)
 
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "export.py"
-ENTRY: dict[str, Any] = {
-    "title": "=HYPERLINK(1)",
-    "authors": ["Ada Lovelace, the Countess", 'Charles "C" Babbage'],
-    "kind": "survey",
-    "summary": "Surveys: one; two.",
-    "year": 2024,
-    "status": "preprint",
-    "added": "2026-11-25",
-    "ids": {"arxiv": "2306.11695"},
-    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
-}
 
 
 def export(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -53,75 +39,6 @@ def test_one_file_can_be_asked_for(tmp_path: Path) -> None:
     done = export("papers.bib", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["papers.bib"]
-
-
-def test_json_holds_every_field_and_what_is_derived() -> None:
-    papers = load_catalog()
-    content = json.loads(papers_json(papers, implemented()))
-    assert content["$schema"] == SCHEMA
-    records = content["papers"]
-    assert [record["slug"] for record in records] == sorted(papers)
-    derived = ("slug", "group", "page", "addresses", "bibtex", "implemented")
-    for record in records:
-        own = {name: value for name, value in record.items() if name not in derived}
-        assert Paper.model_validate(own) == papers[record["slug"]]
-        assert record["bibtex"].startswith("@")
-        assert record["page"] in {address["url"] for address in record["addresses"]}
-    assert {r["slug"] for r in records if r["implemented"]} == {
-        slug for slug, paper in papers.items() if paper.fidelity
-    }
-
-
-def test_csv_has_a_row_a_paper_and_no_formula() -> None:
-    rows = list(csv.DictReader(io.StringIO(papers_csv({"x": Paper.model_validate(ENTRY)}, {"x"}))))
-    (row,) = rows
-    assert row["title"] == "'=HYPERLINK(1)"
-    assert row["authors"] == 'Ada Lovelace, the Countess; Charles "C" Babbage'
-    assert (row["arxiv"], row["year"], row["implemented"]) == ("2306.11695", "2024", "true")
-    assert (row["granularity"], row["code"], row["code_official"]) == ("", "", "")
-    assert row["bibkey"] == "thecountess2024x"
-
-
-def test_csv_of_the_catalog_says_the_same_as_the_entries() -> None:
-    papers = load_catalog()
-    rows = list(csv.DictReader(io.StringIO(papers_csv(papers, implemented()))))
-    assert [row["slug"] for row in rows] == sorted(papers)
-    for row in rows:
-        paper = papers[row["slug"]]
-        assert row["authors"].split("; ") == list(paper.authors)
-        assert row["title"] == paper.title
-        if paper.taxonomy:
-            assert row["criterion"].split("; ") == list(paper.taxonomy.criterion)
-        assert not [value for value in row.values() if value.startswith(("=", "+", "-", "@"))]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("=1+1", "'=1+1"),
-        ("+1", "'+1"),
-        ("-1", "'-1"),
-        ("@x", "'@x"),
-        ("a=b", "a=b"),
-        (("-a", "b"), "'-a; b"),
-        (None, ""),
-        (2024, "2024"),
-    ],
-)
-def test_no_cell_is_a_formula(value: Any, expected: str) -> None:
-    assert cell(value) == expected
-
-
-def test_a_file_that_cannot_be_written_leaves_none_behind(tmp_path: Path) -> None:
-    with pytest.raises(OSError):
-        write({"a.txt": "a", "no/such/b.txt": "b"}, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_files_are_replaced_whole(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("old")
-    assert write({"a.txt": "new"}, tmp_path) == [tmp_path / "a.txt"]
-    assert (tmp_path / "a.txt").read_text() == "new"
 
 
 def test_a_broken_entry_is_told_and_nothing_written(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tools.adding.fields import FIELDS
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import vocabulary
 
 TEMPLATES = Path(__file__).resolve().parents[2] / ".github" / "ISSUE_TEMPLATE"
 FORMS = sorted(path for path in TEMPLATES.glob("*.yml") if path.stem != "config")

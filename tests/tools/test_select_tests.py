@@ -35,7 +35,7 @@ WANDA = ["implementations/wanda", "tests/test_records.py", ALWAYS]
         (["tools/site/words.py"], ["tests/site", ALWAYS]),
         (["tests/site/a.py", ".github/a.yml"], ["tests/site", "tests/tools", ALWAYS]),
         (["tests/sources/server.py"], [*TOOLS, ALWAYS]),
-        (["tools/catalog/paper.py"], [*TOOLS, ALWAYS]),
+        (["tools/catalog/schema/paper.py"], [*TOOLS, ALWAYS]),
         (["catalog/papers/wanda.yaml"], [*TOOLS, ALWAYS]),
     ],
 )

@@ -17,11 +17,11 @@ from tools.adding.intake import take_file, take_given, take_place, take_referenc
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
-from tools.catalog.entries import PAPERS, read_catalog
-from tools.catalog.identifiers import SLUG, Form
-from tools.catalog.locking import Unwritable, create
-from tools.catalog.paper import Paper
-from tools.catalog.writer import render
+from tools.catalog.entries.loader import PAPERS, read_catalog
+from tools.catalog.entries.locking import Unwritable, create
+from tools.catalog.entries.writer import render
+from tools.catalog.schema.identifiers import SLUG, Form
+from tools.catalog.schema.paper import Paper
 from tools.scaffold import scaffold
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Reference, Unidentified

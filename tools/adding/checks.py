@@ -9,11 +9,12 @@ from typing import Any
 
 from tools.adding.draft import Draft, Refused
 from tools.adding.report import Report
-from tools.catalog.checks import check, duplicates
-from tools.catalog.entries import Catalog, Entry
-from tools.catalog.paper import Ids, Paper
-from tools.catalog.problems import Level, Problem
-from tools.catalog.reader import parse
+from tools.catalog.checks import check
+from tools.catalog.checks.duplicates import duplicates
+from tools.catalog.documents.diagnostics import Level, Problem
+from tools.catalog.documents.yaml_reader import parse
+from tools.catalog.entries.loader import Catalog, Entry
+from tools.catalog.schema.paper import Ids, Paper
 
 
 def today() -> str:

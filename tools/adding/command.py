@@ -13,8 +13,8 @@ import typer
 from tools.adding.draft import Refused, Value, fault
 from tools.adding.fields import FIELDS
 from tools.adding.report import Report
-from tools.catalog.locking import Unwritable
-from tools.catalog.problems import CatalogError
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.locking import Unwritable
 from tools.scaffold import ScaffoldError
 from tools.sources.names.references import Unidentified
 from tools.sources.web.client import Client, default_client

@@ -11,11 +11,11 @@ from typing import Any
 from rapidfuzz import fuzz
 
 from tools.adding.fields import FIELDS, Field
-from tools.catalog.identifiers import SCHEMES
-from tools.catalog.paper import Paper
-from tools.catalog.problems import Problem
-from tools.catalog.reader import Document, Loc, spell
-from tools.catalog.validate import validate
+from tools.catalog.documents.diagnostics import Problem
+from tools.catalog.documents.validation import validate
+from tools.catalog.documents.yaml_reader import Document, Loc, spell
+from tools.catalog.schema.identifiers import SCHEMES
+from tools.catalog.schema.paper import Paper
 
 Value = str | list[str]
 
@@ -143,7 +143,7 @@ class Draft:
 
     def paper(self, path: Path) -> tuple[Paper | None, list[Problem]]:
         """Make the paper; with any problem there is none."""
-        return validate(Document(path, data=self.data))
+        return validate(Document(path, data=self.data), Paper)
 
 
 def fault(field: Field, value: Value) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import get_args
 
-from tools.catalog.paper import Fidelity
-from tools.catalog.reader import Loc
-from tools.catalog.vocabulary import Words, vocabulary
+from tools.catalog.documents.yaml_reader import Loc
+from tools.catalog.schema.paper import Fidelity
+from tools.catalog.schema.vocabulary import Words, vocabulary
 
 FIDELITY: tuple[str, ...] = get_args(Fidelity)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from tools.adding.draft import Refused, Value
 from tools.adding.issue_form import read_form
-from tools.catalog.reader import LARGEST, parse
-from tools.catalog.validate import validate
+from tools.catalog.documents.validation import validate
+from tools.catalog.documents.yaml_reader import LARGEST, parse
+from tools.catalog.schema.paper import Paper
 from tools.sources.lookup.queries import read_bibtex
 from tools.sources.services.facts import Facts
 
@@ -57,7 +58,7 @@ def _form(text: str, path: Path) -> FromFile:
 
 def _entry(text: str, path: Path) -> FromFile:
     document = parse(text, path)
-    _, problems = validate(document)
+    _, problems = validate(document, Paper)
     if problems:
         raise Refused("\n".join(map(str, problems)))
     return FromFile("entry", entry=document.data)

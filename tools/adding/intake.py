@@ -9,8 +9,8 @@ from tools.adding.draft import Draft, Value, fault
 from tools.adding.fields import FIELDS
 from tools.adding.files import FromFile
 from tools.adding.report import plain
-from tools.catalog.identifiers import SCHEMES
-from tools.catalog.reader import Loc, spell
+from tools.catalog.documents.yaml_reader import Loc, spell
+from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.facts import Facts, Resolved

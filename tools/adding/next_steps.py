@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.catalog.vocabulary import REPOSITORY
+from tools.repository import REPOSITORY
 
 
 def next_steps(slug: str, written: Sequence[Path], title: str, verb: str = "Add") -> Iterator[str]:

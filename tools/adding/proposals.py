@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tools.adding.draft import Draft
 from tools.adding.fields import FIELDS
 from tools.adding.phrases import PHRASES
-from tools.catalog.identifiers import SLUG
+from tools.catalog.schema.identifiers import SLUG
 
 LONGEST_SLUG = 40
 LONGEST_NAME = 25

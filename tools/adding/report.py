@@ -12,7 +12,7 @@ from rich.text import Text
 from tools.adding.draft import Draft
 from tools.adding.fields import FIELDS
 from tools.adding.proposals import Proposal
-from tools.catalog.reader import spell
+from tools.catalog.documents.yaml_reader import spell
 
 LONGEST = 200
 """Characters of a value that are shown."""

@@ -15,12 +15,12 @@ from tools.adding.draft import Draft, Refused, Value
 from tools.adding.intake import located, origin_of
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.report import Report, plain
-from tools.catalog.entries import PAPERS, Entry, read_catalog
-from tools.catalog.locking import create
-from tools.catalog.paper import Paper
-from tools.catalog.reader import Loc, spell
-from tools.catalog.vocabulary import fold
-from tools.catalog.writer import revise
+from tools.catalog.documents.yaml_reader import Loc, spell
+from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
+from tools.catalog.entries.locking import create
+from tools.catalog.entries.writer import revise
+from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import fold
 from tools.sources.lookup.queries import references
 from tools.sources.names.references import Reference
 from tools.sources.resolve import resolve

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from tools.catalog.synthetic import write_papers
-from tools.catalog.vocabulary import REPOSITORY
+from tools.repository import REPOSITORY
 
 COUNT = 1000
 REPEATS = 3

@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tools.catalog.paper import Paper
-from tools.catalog.vocabulary import vocabulary
-from tools.catalog.writer import render
+from tools.catalog.entries.writer import render
+from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import vocabulary
 
 WORDS = {
     part: words.split()

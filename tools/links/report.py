@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from tools.catalog.addresses import every_address
-from tools.catalog.listing import escape
-from tools.catalog.paper import Paper
-from tools.links.result import Result, State
+from tools.catalog.exports.awesome_list import escape
+from tools.catalog.schema.addresses import every_address
+from tools.catalog.schema.paper import Paper
+from tools.links.status import Result, State
 
 MEANING = {
     State.DEAD: "Dead: the server says that there is no such page",

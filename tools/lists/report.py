@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tools.lists.comparing import Compared, Finding
+from tools.lists.comparison import Compared, Finding
 
 HEADINGS = {
     "contradicts": "in the catalog, and the line has something otherwise",

@@ -4,10 +4,10 @@ import sys
 
 import typer
 
-from tools.catalog.entries import load_catalog
-from tools.catalog.problems import CatalogError
-from tools.catalog.vocabulary import REPOSITORY
-from tools.scaffold.folder import ScaffoldError, scaffold
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.loader import load_catalog
+from tools.repository import REPOSITORY
+from tools.scaffold.method_folder import ScaffoldError, scaffold
 
 
 def main(slug: str) -> None:

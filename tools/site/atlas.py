@@ -17,8 +17,8 @@ from implementations.harness.results.boards import Board, boards, newest
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_records, published_folders
 from implementations.harness.results.table import Filter
-from tools.catalog.entries import load_catalog
-from tools.catalog.paper import Paper
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.schema.paper import Paper
 from tools.site.code import Doc, fields, load
 from tools.site.quotes import Quote, quotes
 

@@ -19,7 +19,7 @@ from random import Random
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_records, published_folders, save_record
 from tools.catalog.synthetic import write_papers
-from tools.catalog.vocabulary import REPOSITORY
+from tools.repository import REPOSITORY
 
 COUNTS = (250, 500, 1000)
 RECORDS_AN_ENTRY = 5

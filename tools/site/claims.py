@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from implementations.harness.results.boards import Row
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import Record
-from tools.catalog.paper import Claim, Paper
+from tools.catalog.schema.paper import Claim, Paper
 from tools.site.atlas import Atlas
 
 REPRODUCED, PARTIAL = 0.02, 0.10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from implementations.harness.results.boards import Board, Row
-from tools.catalog.paper import Code, Paper
+from tools.catalog.schema.paper import Code, Paper
 from tools.site.atlas import Atlas
 
 CODE = {"official": "by the authors", "third party": "by others", "none known": "no code is known"}

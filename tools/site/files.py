@@ -8,8 +8,9 @@ from typing import Any
 from implementations.harness.results.boards import Board
 from implementations.harness.results.record import Record
 from implementations.harness.results.table import row_line, to_csv
-from tools.catalog.exports import EXPORTS, cell
-from tools.catalog.paper import Paper
+from tools.catalog.exports.formats import EXPORTS
+from tools.catalog.exports.papers_csv import cell
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.words import record_path
 

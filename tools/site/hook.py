@@ -9,7 +9,7 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
 from implementations.harness.errors import BadInput
-from tools.catalog.problems import CatalogError
+from tools.catalog.documents.diagnostics import CatalogError
 from tools.site.access import focusable_code, named_search
 from tools.site.atlas import read
 from tools.site.formulas import set_formulas

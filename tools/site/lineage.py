@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from tools.catalog.paper import Outside, Paper
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.paper import Outside, Paper
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 
 K = TypeVar("K")

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from implementations.harness.results.boards import FAMILIES
 from implementations.harness.results.metric import PERPLEXITY
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from implementations.harness.results.record import Record
-from tools.catalog.paper import Paper
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import vocabulary
 
 
 def number(value: float, digits: int = 2) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tools.catalog.paper import Paper
-from tools.catalog.problems import Level
+from tools.catalog.documents.diagnostics import Level
+from tools.catalog.schema.paper import Paper
 from tools.sources.lookup.queries import fetch, references
 from tools.sources.names.similarity import SAME, same_names, similarity
 from tools.sources.services.facts import Facts

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sources.server import DATA, Answer, Replay, feed
-from tools.catalog.text import flaws
+from tools.catalog.schema.field_types import flaws
 from tools.sources.lookup.queries import ask, fetch, search
 from tools.sources.names.references import Reference
 from tools.sources.services.dblp import Dblp

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.sources.names.venues import accepted, find_venue, year_in
 
 ACL = "Association for Computational Linguistics"

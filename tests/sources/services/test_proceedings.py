@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.sources.server import Answer, Replay, stored
-from tools.catalog.identifiers import address
+from tools.catalog.schema.identifiers import address
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import fetch
 from tools.sources.names.references import Reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.sources.server import Answer, Replay, index
-from tools.catalog.identifiers import SCHEMES, page
+from tools.catalog.schema.identifiers import SCHEMES, page
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import ask
 from tools.sources.names.references import Reference

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from implementations.harness.results.metric import PERPLEXITY
-from tools.catalog.paper import Code, Paper
-from tools.catalog.vocabulary import Term, vocabulary
+from tools.catalog.schema.paper import Code, Paper
+from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site.atlas import Atlas, Method
 from tools.site.facts import CODE, code, first_board, loss, repository, settings
 from tools.site.pages.paper import FACETS

@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from implementations.harness.results.record import NO_SPEED_UP
-from tools.catalog.paper import Code, Paper
-from tools.catalog.vocabulary import vocabulary
+from tools.catalog.schema.paper import Code, Paper
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method
 from tools.site.facts import CODE, code, first_board, loss, repository, settings, shares
 from tools.site.render import Front, render

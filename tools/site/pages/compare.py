@@ -9,7 +9,7 @@ from typing import Any
 from implementations.harness.results.boards import Board, Spread
 from implementations.harness.results.boards import Row as Setting
 from implementations.harness.results.metric import title
-from tools.catalog.paper import Paper
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
 from tools.site.facts import code, repository, settings, shares
 from tools.site.pages.paper import FACETS, facets

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from implementations.harness.results.record import Record
-from tools.catalog.paper import Paper, Taxonomy
-from tools.catalog.vocabulary import Term, vocabulary
+from tools.catalog.schema.paper import Paper, Taxonomy
+from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.chart import drawn

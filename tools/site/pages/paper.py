@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from implementations.harness.errors import BadInput
-from tools.catalog.bibtex import bibtex
-from tools.catalog.paper import Outside, Paper
-from tools.catalog.vocabulary import Term, vocabulary
+from tools.catalog.exports.bibtex import bibtex
+from tools.catalog.schema.paper import Outside, Paper
+from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import claims
 from tools.site.atlas import Atlas, Method
 from tools.site.markdown import rebase

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from tools.catalog.identifiers import placeholder
+from tools.catalog.schema.identifiers import placeholder
 from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.services.table import SERVICES
 

@@ -6,8 +6,8 @@ import html
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tools.catalog.identifiers import SCHEMES
-from tools.catalog.text import flaws
+from tools.catalog.schema.field_types import flaws
+from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.names.text import plain, without_homonym

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from tools.catalog.identifiers import SCHEMES
+from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import Reference, Unidentified

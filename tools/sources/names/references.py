@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tools.catalog.identifiers import SCHEMES
+from tools.catalog.schema.identifiers import SCHEMES
 
 TITLE = "title"
 LABELS = {TITLE: "the title", **{name: scheme.label for name, scheme in SCHEMES.items()}}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple, TypedDict
 
-from tools.catalog.vocabulary import Term, fold, vocabulary
+from tools.catalog.schema.vocabulary import Term, fold, vocabulary
 
 TRACKS = (
     ("workshop", r"workshops?"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, unquote
 
-from tools.catalog.identifiers import SCHEMES
+from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.names.references import Reference
 from tools.sources.services.bibtex import read_entry
 from tools.sources.services.facts import Facts

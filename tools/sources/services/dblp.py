@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from pydantic import BeforeValidator, Field
 
-from tools.catalog.vocabulary import fold
+from tools.catalog.schema.vocabulary import fold
 from tools.sources.names.text import pages
 from tools.sources.names.venues import venue_facts
 from tools.sources.services.facts import Facts

@@ -32,9 +32,9 @@ class Facts:
     number: str | None = None
     pages: str | None = None
     ids: Mapping[str, str] = field(default_factory=dict)
-    """By the names of `tools.catalog.paper.Ids`."""
+    """By the names of `tools.catalog.schema.paper.Ids`."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """By the names of `tools.catalog.paper.Links`."""
+    """By the names of `tools.catalog.schema.paper.Links`."""
     mentions: tuple[str | None, ...] = ()
     """Only of a service: identifiers and addresses as it writes them, not yet sorted."""
     code: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, urlencode
 
 from pydantic import BeforeValidator
 
-from tools.catalog.identifiers import SCHEMES
+from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.names.references import Reference
 from tools.sources.names.text import repositories
 from tools.sources.names.venues import accepted, year_in

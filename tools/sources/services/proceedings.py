@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote
 
-from tools.catalog.identifiers import SCHEMES
+from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.names.references import Reference
 from tools.sources.names.text import day, in_order, pages
 from tools.sources.names.venues import venue_facts, year_in

@@ -4,7 +4,7 @@ To add one: write a subclass of `Service` in a file here (a site of proceedings 
 `citation_...` tags is a row of `proceedings.py` instead), and put it into `SERVICES` at the place
 that its word has among the others. Whoever identifies, looks up, searches, merges or verifies goes
 through this table. An identifier that entries are to keep is also a field of the catalog: see
-`tools/catalog/identifiers.py` and `Ids`.
+`tools/catalog/schema/identifiers.py` and `Ids`.
 """
 
 from __future__ import annotations

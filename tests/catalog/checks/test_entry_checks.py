@@ -1,0 +1,154 @@
+"""One entry by itself: each check finds what it is for, at its line, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.catalog.invented import Change, assert_one_problem, told
+from tools.catalog.checks.entry_checks import arxiv_month, later
+
+VENUES = [
+    ("venue: icml\n", "", "status: is published, but the entry names no venue"),
+    ("track: main", "track: journal", "track: is journal, but icml is no journal"),
+    ("track: main", "track: findings", "track: is findings, but the venue is icml"),
+    ("venue: icml", "venue: tmlr", "track: is main, but tmlr is a journal; write journal"),
+    (
+        "venue: icml",
+        "venue: acl-findings",
+        "track: is main, but the venue is acl-findings; write venue: acl",
+    ),
+    ("pages: 101-117", "pages: 101-117", None),
+]
+TAXONOMIES = [
+    ("kind: method", "kind: survey", "taxonomy: a survey prunes nothing; remove it"),
+    ("kind: method", "kind: analysis", "role: only methods and baselines have one; remove it"),
+]
+IDENTIFIERS = [
+    ("10.1000/example.7", "10.5555/3618408", "ids.doi: is a placeholder of ACM and no DOI"),
+    ("10.1000/example.7", "10.48550/arxiv.2401.00007", "ids.doi: is arXiv's own"),
+    (
+        "10.1000/example.7",
+        "10.18653/v1/2024.other-main.7",
+        "ids.doi: is that of 2024.other-main.7, but ids.anthology is 2024.example-main.7",
+    ),
+    ("10.1000/example.7", "10.18653/v1/2024.example-main.7", None),
+    ("v235/lovelace24a", "v202/lovelace24a", "ids.pmlr: is in volume 202, but volume is 235"),
+    ("10.1109/icnn.1993.298572", "10.5555/1", "relations.builds-on[1].doi: is a placeholder"),
+]
+DATES = [
+    ("year: 2024", "year: 2023", "year: 2023 is before the arXiv identifier 2401.00007"),
+    ("submitted: 2024-01-02", "submitted: 2023-12-29", None),
+    ("submitted: 2024-01-02", 'submitted: "2024"', None),
+    (
+        "submitted: 2024-01-02",
+        "submitted: 2024-02-01",
+        "submitted: 2024-02-01 is after 2024-01, when arXiv gave the identifier",
+    ),
+    ("published: 2024-07", "published: 2023-07", "published: 2023-07 is before the first public"),
+    ("published: 2024-07", "published: 2024-02-30", "published: 2024-02-30 is in no calendar"),
+    ("published: 2024-07", "published: 2027-01", "published: 2027-01 is after 2026-11-25"),
+    ("submitted: 2024-01-02", "submitted: 2024-01-32", ValueError),
+    ("last_commit: 2024-08-01", "last_commit: 2026-11-26", "code[0].last_commit: 2026-11-26 is"),
+    ("added: 2026-11-25", "added: 2026-09-31", "added: 2026-09-31 is in no calendar"),
+]
+CODE = [
+    ("Apache-2.0", "Apache 2.0", ValueError),
+    ("Apache-2.0", "Apache2", "code[0].license: 'Apache2' is no SPDX licence expression"),
+    ("Apache-2.0", "MIT OR Apache-2.0", None),
+    ("Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0", None),
+    ("Apache-2.0", "NONE", None),
+    ("Apache-2.0", "unclear", "code[0].license: is unclear without a reason; add `note`"),
+    ("code/another-river", "Code/River/", "code[1].url: is listed twice"),
+]
+CLAIMS = [
+    ('pattern: "2:4"', 'sparsity: 0.5, pattern: "2:4"', None),
+    ('pattern: "2:4"', 'sparsity: 0.57, pattern: "3:7"', None),
+    ('pattern: "2:4"', 'sparsity: 0.6, pattern: "2:4"', "claims[1].sparsity: 0.6 is not what 2:4"),
+    ('pattern: "2:4"', 'pattern: "4:4"', "claims[1].pattern: 4:4 removes nothing"),
+    ("acc/piqa", "mean/slicegpt-5", None),
+    ("acc/piqa", "mean/unheard-of", "claims[1].metric: 'unheard-of' is no suite of vocabulary"),
+    ("acc/piqa", "mean", "claims[1].metric: '' is no suite of vocabulary"),
+    ("{brook: 9.10}", "{brok: 9.10}", "claims[0].against.brok: there is no entry brok; did you"),
+    ("{brook: 9.10}", "{river: 9.10}", "claims[0].against.river: relates the paper to itself"),
+]
+LISTS = [
+    ("ids.ieee, code", "ids.ieee, links.odd", "sources.unverified[1]: the entry has no field"),
+    ("ids.ieee, code", "ids.ieee, code.license", None),
+    ("[LLaMA, OPT]", "[LLaMA, OPT, LLaMA]", "models[2]: holds 'LLaMA' twice; keep it once"),
+    ("[activation]", "[activation, activation]", "taxonomy.criterion[1]: holds 'activation'"),
+]
+ALL = [*VENUES, *TAXONOMIES, *IDENTIFIERS, *DATES, *CODE, *CLAIMS, *LISTS]
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), ALL)
+def test_one_change_is_one_problem(
+    papers: Path, old: str, new: str, problem: str | type | None
+) -> None:
+    assert_one_problem(papers, old, new, problem)
+
+
+@pytest.mark.parametrize("name", ["track: main", "volume", "number", "pages", "published"])
+def test_a_preprint_has_nothing_of_a_venue(papers: Path, change: Change, name: str) -> None:
+    change("river", ("status: published", "status: preprint"), ("venue: icml\n", ""))
+    field = name.partition(":")[0]
+    assert any(f" {field}: is given, but it is a preprint" in one for one in told(papers))
+
+
+def test_what_is_accepted_may_be_published_later(papers: Path, change: Change) -> None:
+    change(
+        "river",
+        ("status: published", "status: accepted"),
+        ("published: 2024-07", "published: 2027-07"),
+    )
+    assert told(papers) == []
+
+
+def test_a_preprint_is_of_the_year_of_its_first_version(papers: Path, change: Change) -> None:
+    change("brook", ("year: 2023", "year: 2024"))
+    assert told(papers) == [
+        "brook.yaml:8: year: 2024 is not the year of the first version, 2023-12;"
+        " write 2023, as for preprints"
+    ]
+
+
+def test_an_early_version_elsewhere_is_explained(papers: Path, change: Change) -> None:
+    change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
+    assert told(papers) == [
+        "brook.yaml:10: warning: submitted: 2023-06-01 is long before 2023-12, when arXiv gave the"
+        " identifier; say in the notes what was public then"
+    ]
+    change("brook", ("  from: [invented]\n", "  from: [invented]\nnotes: >-\n  On a wall.\n"))
+    assert told(papers) == []
+
+
+@pytest.mark.parametrize(
+    ("identifier", "month"),
+    [
+        ("2301.00774", "2023-01"),
+        ("0704.0001", "2007-04"),
+        ("cs/0601001", "2006-01"),
+        ("math.GT/9912001", "1999-12"),
+        ("hep-th/9108001", "1991-08"),
+    ],
+)
+def test_an_identifier_of_arxiv_tells_its_month(identifier: str, month: str) -> None:
+    assert arxiv_month(identifier) == month
+
+
+def test_dates_are_compared_as_far_as_both_are_known() -> None:
+    assert later("2024-02", "2024-01-31")
+    assert not later("2024", "2024-01-31")
+    assert not later("2024-01-31", "2024-01")
+    assert not later("2024-01-31", "2024-01-31")
+
+
+def test_a_method_needs_a_taxonomy_and_a_way_to_the_paper(papers: Path) -> None:
+    path = papers / "brook.yaml"
+    head, rest = path.read_text(encoding="utf-8").split("ids:")
+    path.write_text(f"{head}sources:{rest.split('sources:')[1]}", encoding="utf-8")
+    assert [one.split("; ")[0] for one in told(papers)] == [
+        "brook.yaml:2: has neither an identifier nor a link",
+        "brook.yaml:4: kind: a baseline needs a taxonomy",
+    ]

@@ -1,0 +1,174 @@
+"""What stands in a file is what is read, with its line, or it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.catalog.documents.yaml_reader import LARGEST, Document, parse, read, spell
+
+FILE = Path("entry.yaml")
+
+
+def only(document: Document) -> str:
+    """The one problem of a document."""
+    assert len(document.problems) == 1, document.problems
+    return str(document.problems[0])
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        *("2026-11-25", "2026-11-25 10:00:00", "yes", "No", "on", "OFF", "y", "true", "False"),
+        *("0123", "0o17", "0x1F", "0b1", "1:30", "1:30:59", "2301.10", "1e5", "1_000", ".inf"),
+        *("NaN", "+1", "=", "<<", "nil", "None"),
+    ],
+)
+def test_every_scalar_is_the_text_that_stands_there(written: str) -> None:
+    for text in (f"a: {written}", f"a: '{written}'", f'a: "{written}"', f"a: >-\n  {written}\n"):
+        assert parse(text, FILE).data == {"a": written}
+    assert parse(f"a: [{written}, {{b: {written}}}]", FILE).data == {"a": [written, {"b": written}]}
+
+
+def test_every_field_has_its_line() -> None:
+    code = "code:\n  - url: b\n    note: >-\n      c\n      d\n"
+    text = f"# one\ntitle: a\n{code}ids: {{doi: e,\n  x: f}}\n"
+    document = parse(text, FILE)
+    lines = {spell(loc): line for loc, line in document.lines.items() if loc}
+    assert lines == {
+        "title": 2,
+        "code": 3,
+        "code[0]": 4,
+        "code[0].url": 4,
+        "code[0].note": 5,
+        "ids": 8,
+        "ids.doi": 8,
+        "ids.x": 9,
+    }
+    assert document.line(("code", 0, "absent")) == 4
+    assert document.line(("absent",)) == 2  # where the fields begin
+
+
+@pytest.mark.parametrize("value", ["", "~", "null", "Null", "NULL"])
+def test_a_field_without_a_value_is_refused_but_the_quoted_word_is_text(value: str) -> None:
+    assert only(parse(f"b: 1\na: {value}\n", FILE)) == (
+        "entry.yaml:2: a: has no value; give one, or leave the field out"
+    )
+    assert parse(f"a: '{value}'", FILE).data == {"a": value}
+    assert parse(f"a: '{value}'", FILE).problems == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: &x b", "entry.yaml:1: a: sets the anchor &x; remove it"),
+        ("a: b\nc: *x", "entry.yaml:2: c: uses the alias *x; repeat the value"),
+        ("a: !!str b", "entry.yaml:1: a: has the tag tag:yaml.org,2002:str; remove it"),
+        (
+            "a: !!python/object/apply:os.system [ls]",
+            "entry.yaml:1: a: has the tag tag:yaml.org,2002:python/object/apply:os.system;"
+            " remove it",
+        ),
+        ("a: 1\nb: 2\na: 3", "entry.yaml:3: a: stands twice, first in line 1; keep one"),
+        ("a: {b: 1,\n b: 2}", "entry.yaml:2: a.b: stands twice, first in line 1; keep one"),
+        ("[a]: b", "entry.yaml:1: has a key that is not a word; use the field's name"),
+        ("a: b\n---\na: c", "entry.yaml:2: holds a second document; one file is one entry"),
+        ("a: b  # c\n---\n- [", "entry.yaml:2: holds a second document; one file is one entry"),
+        ("- a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
+        ("a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
+        ("", "entry.yaml:1: is empty; write `title: ...` and so on"),
+        ("# a\n", "entry.yaml:1: is empty; write `title: ...` and so on"),
+        ("a: b: c", "mapping values are not allowed in this context; quote text that holds"),
+        ("a: [b", "entry.yaml:1: is not valid YAML"),
+        ("a: 'b", "entry.yaml:1: is not valid YAML"),
+        ("a: @b", "cannot start any token; quote text that holds : or #"),
+        ("a:\n\tb: c", "cannot start any token; indent by spaces, not tabs"),
+        ("a: b\0c", "entry.yaml:1: holds the character U+0000, which YAML forbids; remove it"),
+        ("a: b\nc: \x1b[31m", "entry.yaml:2: holds the character U+001B, which YAML forbids"),
+        ("a: " + "[" * 20 + "]" * 20, "entry.yaml:1: is nested too deeply; flatten it"),
+        ("a: " + "{b: " * 20 + "}" * 20, "entry.yaml:1: is nested too deeply; flatten it"),
+        ("%TAG ! tag:example.org:\n---\na: !x b", "a: has the tag tag:example.org:x; remove it"),
+    ],
+)
+def test_the_surprises_of_yaml_are_refused(text: str, told: str) -> None:
+    assert told in "\n".join(map(str, parse(text, FILE).problems))
+
+
+def test_bombs_end_at_once() -> None:
+    laughs = "a: &a [x, x, x, x, x, x, x, x]\n"
+    for one, other in zip("abcdefgh", "bcdefghi", strict=True):
+        laughs += f"{other}: &{other} [{', '.join([f'*{one}'] * 8)}]\n"
+    assert "sets the anchor &a" in str(parse(laughs, FILE).problems[0])
+    for opening, closing in (("[", "]"), ("{a: ", "}")):
+        assert parse(f"a: {opening * 9000}{closing * 9000}", FILE).problems
+        assert parse(opening * 9000, FILE).problems
+    assert parse("- " * 40_000, FILE).problems
+
+
+def test_all_refusals_of_a_file_are_told_at_once() -> None:
+    problems = parse("a: &x 1\nb: ~\na: 2\nc: !t 3\nd: *x\n", FILE).problems
+    assert [problem.line for problem in problems] == [1, 2, 3, 4, 5]
+
+
+def test_a_byte_order_mark_and_windows_lines_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "entry.yaml"
+    path.write_bytes(b"\xef\xbb\xbftitle: a\r\nnotes: >-\r\n  b\r\n  c\r\n")
+    document = read(path)
+    assert document.problems == []
+    assert document.data == {"title": "a", "notes": "b c"}
+    assert document.line(("notes",)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a: 1\nb: \xe9\n", "entry.yaml:2: is not UTF-8 text; save it as UTF-8"),
+        ("a: é\n".encode("utf-16"), "entry.yaml:1: is not UTF-8 text; save it as UTF-8"),
+        (b"a: " + b"x" * 1_000_000, "entry.yaml:1: is 1,000,003 bytes long, more than 100,000"),
+    ],
+)
+def test_what_is_no_page_of_text_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "entry.yaml"
+    path.write_bytes(content)
+    assert only(read(path, FILE)).startswith(told)
+
+
+def test_a_file_as_long_as_allowed_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "entry.yaml"
+    path.write_text("a: " + "x" * (LARGEST - 3))
+    assert read(path).problems == []
+
+
+@pytest.mark.parametrize("kind", ["absent", "folder"])
+def test_what_cannot_be_read_is_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "entry.yaml"
+    if kind == "folder":
+        path.mkdir()
+    assert only(read(path, FILE)).startswith("entry.yaml:1: cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "comments"),
+    [
+        ("a: b\n", {}),
+        ("# yaml-language-server: $schema=x\na: b\n", {}),
+        ("a: b\n  # yaml-language-server: $schema=x\n", {}),
+        ("a: b  # c \n", {1: "# c"}),
+        ("# c\n\na: b\n#\n", {1: "# c", 4: "#"}),
+        ("\ufeff# c\na: b\n", {1: "# c"}),
+        ("a:  # c\n  - b  # 'd'\n  # e\n", {1: "# c", 2: "# 'd'", 3: "# e"}),
+        ("a: [b,  # c\n  d]  # e\n", {1: "# c", 2: "# e"}),
+        ("a: {b: c} # d\n", {1: "# d"}),
+        ("a: >-  # b\n  c # d\n  # e\nf: g  # h\n", {1: "# b", 4: "# h"}),
+        ("a: b#c\nd: '# e'\nf: \"#\"\n'#g': |\n  #h\n", {}),
+        ("a: 'b\n  # c\n  d'  # e\n", {3: "# e"}),
+        ("a: é中🐙  # 🐙\nb: é  # c\n", {1: "# 🐙", 2: "# c"}),
+        ("a: b  # c\r\nd: e\r\n", {1: "# c"}),
+        ("---  # c\na: b\n...  # d\n", {1: "# c", 3: "# d"}),
+    ],
+)
+def test_every_comment_has_its_line(text: str, comments: dict[int, str]) -> None:
+    document = parse(text, FILE)
+    assert document.problems == []
+    assert document.comments == comments

@@ -1,0 +1,62 @@
+"""Values are written so that every reader of YAML takes them for what they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from tests.catalog.any_text import EVIL, PHRASES, texts
+from tools.catalog.entries.quoting import scalar
+
+# A busy machine is no defect of the writer.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patient
+@given(texts(300), st.booleans())
+def test_any_reader_of_yaml_takes_a_text_for_that_text(text: str, inside: bool) -> None:
+    written = scalar(text, flow=inside)
+    entry = f"{{a: [{written}, {written}], b: {written}}}" if inside else f"a: {written}\n"
+    expected: Any = {"a": [text, text], "b": text} if inside else {"a": text}
+    assert yaml.safe_load(entry) == expected
+    assert YAML(typ="safe", pure=True).load(entry) == expected
+
+
+@pytest.mark.parametrize("text", [*EVIL, *PHRASES])
+def test_the_traps_of_yaml_stay_text_for_any_reader(text: str) -> None:
+    for entry in (f"a: {scalar(text)}\n", f"{{a: {scalar(text, flow=True)}}}\n"):
+        assert yaml.safe_load(entry) == {"a": text}
+        assert YAML(typ="safe", pure=True).load(entry) == {"a": text}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("arxiv", "2301.00774", '"2301.00774"'),
+        ("arxiv", "cs/0601001", '"cs/0601001"'),
+        ("volume", "202", '"202"'),
+        ("commit", "147d215", '"147d215"'),
+        ("pattern", "2:4", '"2:4"'),
+        ("year", "2023", "2023"),
+        ("value", "8.30", "8.30"),
+        ("value", 1e-15, "0.000000000000001"),
+        ("value", 43000.0, "43000"),
+        ("official", True, "true"),
+        ("added", "2026-11-25", "2026-11-25"),
+        ("submitted", "2023-01", "2023-01"),
+        ("submitted", "2023", '"2023"'),
+        ("pages", "10323-10337", "10323-10337"),
+        ("pages", "17", '"17"'),
+        ("title", "Movement Pruning", "Movement Pruning"),
+        ("title", "SparseGPT: One-Shot", '"SparseGPT: One-Shot"'),
+        ("title", 'The "Lottery"', 'The "Lottery"'),
+        ("title", "a\u200bb", '"a\\U0000200Bb"'),
+    ],
+)
+def test_quotes_stand_where_a_reader_needs_them(name: str, value: Any, written: str) -> None:
+    assert scalar(value, name) == written

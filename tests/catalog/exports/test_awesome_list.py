@@ -1,0 +1,160 @@
+"""The catalog as an Awesome list: where a paper stands, what its line says, that it is Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from tests.catalog.invented import paper
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.exports.awesome_list import GROUPS, anchor, date, group, grouped, line, listing
+from tools.catalog.schema.addresses import best_code
+
+SEED = """
+adaptpruner ast atp bonsai cfsp displlm dpruner evop fasp fastforward flap griffin hywia kvpruner
+llmbip loraprune maskprune minillm pbs2p prunellm saap slimgpt slimllm sobp sparsegpt twossp
+wang2024survey zhu2024survey
+"""
+
+
+BASELINES = "magnitude wanda ria owl dsnot llmpruner slicegpt shortgpt"
+
+
+def cut(*granularity: str) -> dict[str, Any]:
+    taxonomy = {"granularity": granularity, "criterion": ["gradient"], "calibration": "forward"}
+    return {"taxonomy": taxonomy}
+
+
+def inline(markdown: str) -> list[Token]:
+    """The content of the one list item of a line, as a renderer sees it."""
+    (token,) = (t for t in MarkdownIt().parse(markdown) if t.type == "inline")
+    return token.children or []
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (cut("unstructured"), "unstructured"),
+        (cut("semi-structured", "unstructured"), "unstructured"),
+        (cut("structured", "semi-structured"), "semi-structured"),
+        (cut("structured"), "structured"),
+        ({"kind": "baseline", **cut("unstructured", "semi-structured")}, "unstructured"),
+        ({"kind": "survey"}, "survey"),
+        ({"kind": "analysis", **cut("structured")}, "analysis"),
+    ],
+)
+def test_a_paper_stands_in_the_group_of_its_kind_or_finest_granularity(
+    changes: dict[str, Any], expected: str
+) -> None:
+    assert group(paper(**changes)) == expected
+
+
+def test_newest_first_and_the_rest_by_slug() -> None:
+    papers = {
+        "b": paper(submitted="2024-02", **cut("structured")),
+        "a": paper(submitted="2024-02", **cut("structured")),
+        "old": paper(submitted="2023-12-31", **cut("structured")),
+        "new": paper(published="2024-03", **cut("structured")),
+        "unknown": paper(year=2023, **cut("structured")),
+    }
+    assert grouped(papers) == {"structured": ["new", "a", "b", "old", "unknown"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"submitted": "2023-06-20", "published": "2024-05"}, "2023-06-20"),
+        ({"published": "2024-05"}, "2024-05"),
+        ({}, "2024"),
+    ],
+)
+def test_the_date_is_that_of_the_first_public_version(
+    changes: dict[str, Any], expected: str
+) -> None:
+    assert date(paper(**changes)) == expected
+
+
+def test_a_line_reads_as_those_of_other_lists() -> None:
+    it = paper(
+        submitted="2023-06-20",
+        venue="acl-findings",
+        ids={"arxiv": "2306.11695", "anthology": "2024.findings-acl.178"},
+        code=[{"url": "https://github.com/a/b", "official": True}],
+    )
+    assert line(it) == (
+        "- [2023.06] A Pruner, Findings of ACL 2024 "
+        "[[Paper](https://aclanthology.org/2024.findings-acl.178/)]"
+        "[[arXiv](https://arxiv.org/abs/2306.11695)]"
+        "[[Code](https://github.com/a/b)]"
+    )
+
+
+def test_code_is_the_authors_own_before_that_of_others_and_never_what_is_gone() -> None:
+    others = {"url": "https://github.com/other/b", "official": False}
+    own = {"url": "https://github.com/own/b", "official": True}
+    code = best_code(paper(code=[others, own]))
+    assert code
+    assert code.url == own["url"]
+    assert "[[Code of others](https://github.com/other/b)]" in line(
+        paper(code=[others, own | {"withdrawn": True}])
+    )
+    assert "Code" not in line(paper(code=[own | {"withdrawn": True}]))
+
+
+TRAPS = 'a*b_c [x](y) <b> & # | ~~s~~ `c` \\ !$1$ "q" 1. - + http://x.org &amp; __x__ :) ]'
+
+
+@settings(deadline=None)
+@given(
+    st.text(st.sampled_from("ab *_[]()<>&#|~`\\!$\"'-+.:;/0"), min_size=1, max_size=40)
+    .map(lambda text: " ".join(text.split()))
+    .filter(bool)
+    | st.just(TRAPS)
+)
+def test_a_title_is_shown_as_it_is_written_whatever_it_holds(title: str) -> None:
+    it = paper().model_copy(update={"title": title})
+    shown = inline(line(it))
+    text = "".join(token.content for token in shown)
+    assert text == f"[2024] {title}, arXiv [Paper]"
+    assert [token.attrs["href"] for token in shown if token.type == "link_open"] == [
+        "https://arxiv.org/abs/2306.11695"
+    ]
+
+
+def test_an_address_with_parentheses_stays_one_link_and_a_note_its_title() -> None:
+    code = {"url": "https://e.org/x_(1)", "official": True, "note": 'Says "no" (yet).'}
+    links = [t.attrs for t in inline(line(paper(code=[code]))) if t.type == "link_open"]
+    assert links[1] == {"href": "https://e.org/x_%281%29", "title": 'Says "no" (yet).'}
+
+
+def test_the_list_of_the_catalog_holds_every_paper_once_in_the_groups_of_the_seed() -> None:
+    papers = load_catalog()
+    text = listing(papers)
+    groups = grouped(papers)
+    placed = [slug for slugs in groups.values() for slug in slugs]
+    assert sorted(placed) == sorted(papers)
+    assert set(placed) >= {*SEED.split(), *BASELINES.split()}
+    assert [name for name in groups if name not in ("benchmark", "analysis")] == [
+        "survey",
+        "unstructured",
+        "structured",
+        "semi-structured",
+    ]
+    assert len([row for row in text.splitlines() if row.startswith("- [2")]) == len(papers)
+    # The two that the seed list had in another group.
+    assert "fastforward" in groups["structured"]
+    assert "dpruner" in groups["unstructured"]
+    assert "10.5555" not in text
+
+
+def test_the_table_of_contents_leads_to_the_headings() -> None:
+    text = listing(load_catalog())
+    for heading in (row[3:] for row in text.splitlines() if row.startswith("## ")):
+        assert heading in GROUPS.values()
+        assert f"- [{heading}](#{anchor(heading)})" in text
+    assert anchor("Semi-structured pruning") == "semi-structured-pruning"

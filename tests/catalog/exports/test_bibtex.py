@@ -1,0 +1,240 @@
+"""BibTeX of the catalog: what a maintained library reads back is what the entry says."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import bibtexparser
+import pytest
+from bibtexparser.bparser import BibTexParser
+from bibtexparser.customization import splitname
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
+
+from tests.catalog.any_text import UNSEEN, acceptable
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.exports.bibtex import bibliography, bibtex, encode, keys, protect
+from tools.catalog.schema.addresses import best_page
+from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import vocabulary
+from tools.sources.lookup.queries import read_bibtex
+
+ENTRY: dict[str, Any] = {
+    "title": "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot",
+    "authors": ["Elias Frantar", "Dan Alistarh"],
+    "kind": "method",
+    "summary": "Prunes by a sparse least-squares solve.",
+    "year": 2023,
+    "status": "published",
+    "added": "2026-11-25",
+    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
+}
+NAMES = (
+    *("Ludwig van Beethoven", "Charles Louis de la Vallée Poussin", "Wernher von Braun"),
+    *("Jean-François Kagy", "Conan O'Brien", "Đặng Văn Minh", "王伟", "José Ángel Núñez-Ortiz"),
+    *("Guy L. Steele Jr.", "Martin Luther King III", "Plato", "Søren Kierkegaard", "İlker Çağlar"),
+    *("Smith, Johnson and Sons", "Team and Friends", "others", "Duc N.M Hoang", "Łukasz Błażej"),
+    *("Marcelo Gennari do Nascimento", "Jean d'Ormesson", "danah boyd", "J. Zico Kolter", "김민수"),
+)
+TITLES = (
+    *("100 % of N:M at $5 & more_or #less", "ß, ø -- and --- 'quotes' ''twice'' \"thrice\""),
+    *("{braces} } unbalanced {", "Über naïve Café’s “Größe” – α × β ≥ ½", "剪枝 for LLMs", "a | b"),
+    *("back\\ slash", "What?! Why?", "2SSP: A Two-Stage K-means of vLLM on I/O", "@article{x, y}"),
+    *("a ~ b ^ c", "a < b & c > d"),
+)
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def texts(longest: int) -> st.SearchStrategy[str]:
+    """Any text that an entry may hold."""
+    free = st.text(st.characters(exclude_categories=UNSEEN), min_size=1, max_size=longest)
+    signs = st.text(st.sampled_from("aB-–'’\"\\{}$&%#_^~<>@,;:. ()?!|/=é"), min_size=1, max_size=30)
+    return acceptable(
+        st.one_of(free, signs, st.sampled_from(NAMES), st.sampled_from(TITLES)), longest
+    )
+
+
+def paper(**changes: Any) -> Paper:
+    return Paper.model_validate(ENTRY | changes)
+
+
+def decode(latex: str) -> str:
+    return unicodedata.normalize("NFC", decoder().latex_to_text(latex))
+
+
+@cache
+def decoder() -> LatexNodes2Text:
+    """The library's decoder, taught two commands that it lacks and one that it reads askew."""
+    known = get_default_latex_context_db()
+    signs = {"textbraceleft": "{", "textbraceright": "}", "textasciicircum": "^"}
+    macros = [MacroTextSpec(name, sign) for name, sign in signs.items()]
+    known.add_context_category("braces", prepend=True, macros=macros)
+    return LatexNodes2Text(known)
+
+
+def parse(text: str) -> dict[str, dict[str, str]]:
+    parser = BibTexParser(common_strings=True, ignore_nonstandard_types=False)
+    return {entry["ID"]: entry for entry in bibtexparser.loads(text, parser).entries}
+
+
+def outside(text: str, separator: str) -> list[str]:
+    """Split a text where a separator stands outside braces."""
+    parts, depth = [""], 0
+    for piece in re.split(f"([{{}}]|{separator})", text):
+        depth += {"{": 1, "}": -1}.get(piece, 0)
+        if piece == separator and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def authors(field: str) -> Iterator[str]:
+    """Names of an author field, first name first."""
+    for name in outside(field, " and "):
+        # A name in braces as a whole is one word to BibTeX; the library's parser needs it split.
+        split = splitname(name) if len(outside(name, ", ")) > 1 else {"last": [name]}
+        words = [word for kind in ("first", "von", "last", "jr") for word in split.get(kind, ())]
+        yield decode(" ".join(words))
+
+
+@patient
+@given(
+    texts(60), st.lists(texts(40), min_size=1, max_size=4), st.sampled_from(["", "icml", "tacl"]),
+    texts(10), texts(10), st.integers(1950, 2100),
+)  # fmt: skip
+@example(TITLES[3], list(NAMES), "icml", "1--2", "a{", 2023)
+def test_what_a_library_reads_back_is_what_the_entry_says(
+    title: str, names: list[str], venue: str, volume: str, number: str, year: int
+) -> None:
+    ids = {"arxiv": "2301.00774", "doi": "10.1000/a_b%20(c)#d&e"}
+    it = paper(
+        title=title, authors=names, year=year, volume=volume, number=number, pages="a10-a20",
+        ids=ids, **({"venue": venue} if venue else {}),
+    )  # fmt: skip
+    (read,) = parse(bibtex("slug", it)).values()
+    assert decode(read["title"]) == title
+    assert list(authors(read["author"])) == names
+    assert read["year"] == str(year)
+    assert (read["eprint"], read["doi"]) == (it.ids.arxiv, it.ids.doi)
+    assert read["url"] == best_page(it)
+    if venue:
+        place = decode(read.get("journal") or read["booktitle"])
+        assert vocabulary()["venues"].terms[venue].definition in place
+        assert (decode(read["volume"]), decode(read["number"])) == (volume, number)
+        assert decode(read["pages"]) == "a10–a20"
+    else:
+        assert not read.keys() & {"volume", "number", "pages"}  # biber warns of them
+
+
+@patient
+@given(texts(80))
+def test_braces_balance_and_every_command_ends_in_its_own(text: str) -> None:
+    for latex in (encode(text), protect(text)):
+        depth = 0
+        for sign in latex:
+            depth += {"{": 1, "}": -1}.get(sign, 0)
+            assert depth >= 0, latex
+        assert depth == 0, latex
+        assert not re.search(r"(?<!\\)[%$#&_~^]", re.sub(r"\\[&%#_$~^]", "", latex)), latex
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Elias Frantar", "Frantar, Elias"),
+        ("Ludwig van Beethoven", "van Beethoven, Ludwig"),
+        ("Charles Louis de la Vallée Poussin", r"de la Vall{\'e}e Poussin, Charles Louis"),
+        ("Guy L. Steele Jr.", "Steele, Jr., Guy L."),
+        ("Jean-François Kagy", r"Kagy, Jean-Fran{\c{c}}ois"),
+        ("Conan O'Brien", "O'Brien, Conan"),
+        ("王伟", "{王伟}"),
+        ("Smith, Johnson and Sons", "{Smith, Johnson and Sons}"),
+        ("danah boyd", "{boyd}, danah"),
+        ("Loïc Núñez", r"N{\'u}{\~n}ez, Lo{\"i}c"),
+    ],
+)
+def test_names_are_written_with_the_family_name_first(name: str, written: str) -> None:
+    assert f"  author = {{{written}}},\n" in bibtex("slug", paper(authors=[name]))
+
+
+@pytest.mark.parametrize(
+    ("title", "written"),
+    [
+        ("SparseGPT: Massive Models in One-Shot", "{SparseGPT}: Massive Models in One-Shot"),
+        ("LLM-BIP and 2SSP for N:M", "{LLM}-{BIP} and {2SSP} for {N}:{M}"),
+        ("A Simple Approach: A Survey", "A Simple Approach: A Survey"),
+        ("50 % -- of {x}", r"50 {\%} -{}- of {\textbraceleft}x{\textbraceright}"),
+    ],
+)
+def test_capitals_that_a_style_must_not_lower_are_in_braces(title: str, written: str) -> None:
+    assert protect(title) == written
+
+
+@pytest.mark.parametrize(
+    ("changes", "first", "holds"),
+    [
+        ({}, "@misc{", "title"),
+        ({"venue": "icml"}, "@inproceedings{", "Proceedings of the International Conference on M"),
+        ({"venue": "tacl"}, "@article{", "journal = {Transactions of the Association"),
+        ({"venue": "acl-findings"}, "@inproceedings{", "Computational Linguistics: ACL 2023}"),
+        (
+            {"venue": "icml", "track": "workshop"},
+            "@inproceedings{",
+            "Workshop at the International",
+        ),
+        ({"venue": "emnlp", "track": "industry"}, "@inproceedings{", "Processing: Industry Track}"),
+        ({"venue": "icml", "status": "accepted"}, "@inproceedings{", "note = {To appear}"),
+        ({"venue": "aaai", "volume": "38", "number": "10"}, "@article{", "journal = {Proceedings"),
+        ({"kind": "baseline", "other_titles": ["Cited Title"]}, "@misc{", "title = {Cited Title}"),
+    ],
+)
+def test_the_type_and_the_venue_follow_the_entry(
+    changes: dict[str, Any], first: str, holds: str
+) -> None:
+    made = bibtex("slug", paper(**changes))
+    assert made.startswith(first)
+    assert holds in made
+
+
+@pytest.mark.parametrize(
+    ("slug", "changes", "key"),
+    [
+        ("sparsegpt", {}, "frantar2023sparsegpt"),
+        ("sparsegpt", {"bibkey": "mine"}, "mine"),
+        ("zhu2023survey", {"authors": ["Xunyu Zhu"]}, "zhu2023survey"),
+        ("deaf", {"authors": ["Ludwig van Beethoven"]}, "vanbeethoven2023deaf"),
+        ("rune", {"authors": ["Bjørn Müller-Łoś"]}, "mullerlos2023rune"),
+        ("cut", {"authors": ["王伟"]}, "2023cut"),
+    ],
+)
+def test_keys_are_made_of_family_name_year_and_slug(
+    slug: str, changes: dict[str, Any], key: str
+) -> None:
+    assert bibtex(slug, paper(**changes)).split("{")[1].startswith(f"{key},")
+
+
+def test_no_two_entries_have_the_same_key_in_either_case() -> None:
+    mine = {"a": paper(bibkey="Same"), "b": paper(bibkey="same"), "c": paper(bibkey="frantar2023B")}
+    made = keys(mine)
+    assert made["a"] == "Same"
+    assert len({key.lower() for key in made.values()}) == 3
+    assert list(parse(bibliography(mine))) == list(made.values())
+
+
+def test_the_whole_catalog_reads_back_through_the_reader_of_the_tools() -> None:
+    papers = load_catalog()
+    assert len(parse(bibliography(papers))) == len(papers) >= 36
+    for slug, it in papers.items():
+        facts = read_bibtex(bibtex(slug, it))
+        title = it.other_titles[0] if it.kind == "baseline" and it.other_titles else it.title
+        assert facts.title == title
+        assert facts.authors == it.authors
+        assert (facts.year, facts.pages, facts.venue) == (it.year, it.pages, it.venue)
+        assert facts.ids.get("arxiv") == it.ids.arxiv
+        assert facts.ids.get("doi") == it.ids.doi

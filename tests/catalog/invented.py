@@ -1,0 +1,80 @@
+"""A small invented catalog, ways to change it, and what the checks tell of it then."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tools.catalog.checks import check
+from tools.catalog.documents.diagnostics import Problem
+from tools.catalog.entries.loader import read_catalog
+from tools.catalog.schema.paper import Paper
+
+DATA = Path(__file__).parent / "data"
+BROKEN = sorted((DATA / "broken").glob("*.yaml"))
+
+Change = Callable[..., Path]
+
+FACTS = {
+    "title": "A Pruner",
+    "authors": ["Ada Lovelace"],
+    "kind": "method",
+    "summary": "Prunes.",
+    "year": 2024,
+    "status": "published",
+    "added": "2026-11-25",
+    "ids": {"arxiv": "2306.11695"},
+    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
+}
+
+
+def paper(**changes: Any) -> Paper:
+    """Make a small paper with other facts where asked."""
+    return Paper.model_validate(FACTS | changes)
+
+
+def copy_atlas(place: Path) -> Path:
+    """Copy the invented repository, two entries, one with a method folder; return its entries."""
+    return Path(shutil.copytree(DATA / "atlas", place)) / "catalog" / "papers"
+
+
+def changed(path: Path, *changes: tuple[str, str]) -> Path:
+    """Replace texts in an entry, each of which has to be there."""
+    text = path.read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new, 1)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def checked(papers: Path) -> list[Problem]:
+    """Return all problems of an invented catalog whose entries can be read."""
+    catalog = read_catalog(papers)
+    assert not catalog.problems, catalog.problems
+    implementations = papers.parents[1] / "implementations"
+    return [p for p in check(catalog, implementations) if "vocabulary" not in p.file.parts]
+
+
+def told(papers: Path) -> list[str]:
+    """Return all problems as they are told, by the name of the file."""
+    return [str(problem).replace(f"{papers}/", "") for problem in checked(papers)]
+
+
+def assert_one_problem(papers: Path, old: str, new: str, problem: str | type | None) -> None:
+    """Change `river` in one place, and find one problem there, none, or no entry any more."""
+    lines = changed(papers / "river.yaml", (old, new)).read_text(encoding="utf-8").splitlines()
+    if problem is ValueError:
+        assert read_catalog(papers).problems, "the schema should refuse it"
+        return
+    found = [one for one in told(papers) if problem is None or str(problem) in one]
+    if problem is None:
+        assert found == []
+        return
+    assert len(found) == 1, told(papers)
+    _, number, field, _ = re.split(r":(\d+): ([^ ]+): ", found[0])
+    name = re.findall(r"[a-z-]+", field)[-1]
+    assert name in lines[int(number) - 1] or new in lines[int(number) - 1], found

@@ -1,0 +1,29 @@
+"""Broken entries, each with all that is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.catalog.invented import BROKEN, DATA
+from tools.catalog.checks import check
+from tools.catalog.documents.diagnostics import Level
+from tools.catalog.entries.loader import read_catalog
+from tools.checking.report import as_text, summary
+from tools.repository import REPOSITORY
+
+
+def test_there_are_twenty_broken_entries_and_more() -> None:
+    assert len(BROKEN) >= 20
+    told = [path.with_suffix(".txt").read_text(encoding="utf-8") for path in BROKEN]
+    assert sum(text.count("\n") > 2 for text in told) >= 15, "with several errors in a file"
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_a_broken_entry_is_told_all_that_is_wrong(path: Path) -> None:
+    catalog = read_catalog(DATA / "atlas" / "catalog" / "papers", [path])
+    problems = [*catalog.problems, *check(catalog, DATA / "atlas" / "implementations")]
+    own = sorted(p for p in problems if REPOSITORY / p.file == path and p.level is not Level.HINT)
+    expected = path.with_suffix(".txt").read_text(encoding="utf-8")
+    assert "\n".join([*as_text(own), summary(1, own), ""]) == expected

@@ -1,0 +1,127 @@
+"""Entries held against sources and links, through the real clients and a local server."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.links.link_server import Server, status
+from tests.sources import server
+from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
+from tools.checking.online_checks import links, location, sources
+from tools.sources.web.client import Client, Limits
+
+QUICK = Limits(connect=2, read=2, attempt=5)
+
+Connect = Callable[..., Client]
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture
+def flap(tmp_path: Path) -> Callable[..., Entry]:
+    """Make the committed entry of FLAP, changed as asked."""
+
+    def make(*changes: tuple[str, str]) -> Entry:
+        text = (PAPERS / "flap.yaml").read_text(encoding="utf-8")
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new, 1)
+        folder = tmp_path / "papers"
+        folder.mkdir(exist_ok=True)
+        (folder / "flap.yaml").write_text(text, encoding="utf-8")
+        return read_catalog(folder).entries["flap"]
+
+    return make
+
+
+@pytest.fixture
+def replay(monkeypatch: pytest.MonkeyPatch) -> Iterator[server.Replay]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with server.replaying() as running:
+        yield running
+
+
+@pytest.fixture
+def connect(replay: server.Replay) -> Connect:
+    """Make clients that pause as they should, on a clock that need not wait."""
+    clock = server.clock_that_need_not_wait([])
+
+    def make(cache: Path | None = None, *, reachable: bool = True) -> Client:
+        hosts = replay.hosts if reachable else dict.fromkeys(replay.hosts, "http://127.0.0.1:1")
+        return Client(cache, None, hosts, limits=QUICK, clock=clock)
+
+    return make
+
+
+def told(problems: Iterator[object]) -> list[str]:
+    return [str(problem).partition("flap.yaml:")[2] for problem in problems]
+
+
+def test_a_contradiction_is_an_error_at_its_line(
+    flap: Callable[..., Entry], connect: Connect, console: Console
+) -> None:
+    title = "Fluctuation-Based Adaptive Structured Pruning for Large Language Models"
+    wrong = flap((title, "Pruning Something Entirely Different by Other Means"))
+    with connect() as client:
+        found = told(sources([wrong], client, console))
+    assert any(one.startswith("2: title: ") and title.lower() in one.lower() for one in found)
+
+
+def test_answers_are_kept_so_that_a_stopped_check_goes_on(
+    flap: Callable[..., Entry],
+    connect: Connect,
+    replay: server.Replay,
+    console: Console,
+    tmp_path: Path,
+) -> None:
+    entry = flap()
+    with connect(tmp_path / "cache") as client:
+        first = told(sources([entry], client, console))
+    asked = len(replay.requests)
+    with connect(tmp_path / "cache") as client:
+        assert told(sources([entry], client, console)) == first
+    assert first == []
+    assert asked >= 2
+    assert len(replay.requests) == asked
+
+
+def test_a_dead_source_is_a_warning(
+    flap: Callable[..., Entry], connect: Connect, console: Console
+) -> None:
+    with connect(reachable=False) as client:
+        found = told(sources([flap()], client, console))
+    assert found
+    assert all(": warning: ids." in one for one in found)
+
+
+def test_a_dead_link_is_a_warning_and_is_not_asked_for_twice(
+    flap: Callable[..., Entry], console: Console, tmp_path: Path
+) -> None:
+    running = Server()
+    running.answers["/there"] = status(200)
+    entry = flap(
+        ("https://github.com/CASIA-IVA-Lab/FLAP", f"{running.url}/gone"),
+        ("https://ojs.aaai.org/index.php/AAAI/article/view/28960", f"{running.url}/there"),
+    )
+    store = tmp_path / "links.jsonl"
+    found = told(links([entry], None, store, console))
+    running.close()
+    assert len(found) == 1
+    assert ": warning: code[0].url: " in found[0]
+    assert "/gone is dead" in found[0]
+    assert told(links([entry], None, store, console)) == found
+    assert {"/gone", "/there"} == {path for _, path, _ in running.asked}
+
+
+def test_a_field_is_found_by_its_spelling() -> None:
+    assert location("ids.doi") == ("ids", "doi")
+    assert location("code[0].url") == ("code", 0, "url")
+    assert location("relations.builds-on[12]") == ("relations", "builds-on", 12)

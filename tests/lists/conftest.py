@@ -1,0 +1,23 @@
+"""The committed catalog, and beside it the list that the project began from."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.schema.paper import Paper
+from tools.lists.comparison import Compared, compare
+from tools.lists.parser import read_list
+from tools.repository import REPOSITORY
+
+SEED = REPOSITORY / "tests" / "data" / "seed-list.md"
+
+
+@pytest.fixture(scope="module")
+def papers() -> dict[str, Paper]:
+    return dict(load_catalog())
+
+
+@pytest.fixture(scope="module")
+def seed(papers: dict[str, Paper]) -> list[Compared]:
+    return compare(read_list(SEED.read_text(encoding="utf-8")), papers)

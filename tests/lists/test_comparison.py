@@ -1,0 +1,224 @@
+"""Lists beside the catalog: which paper a line names, and what it has otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tools.catalog.documents.diagnostics import Level
+from tools.catalog.exports.formats import EXPORTS
+from tools.catalog.schema.paper import Paper
+from tools.lists.comparison import Compared, compare
+from tools.lists.parser import read_list
+
+# What checking the seed list against the papers themselves brought up, by slug: level and field of
+# each thing that is wrong, what the list has, what the catalog knows.
+ERRORS = {
+    ("zhu2024survey", "error", "title"): ("Operations Research", "A Survey on Model Compression"),
+    ("wang2024survey", "error", "date"): ("2024-01", "2024-02-15"),
+    ("wang2024survey", "warning", "link"): ("rNoHBvNzHn", "arxiv.org/abs/2402.09748"),
+    ("fastforward", "error", "group"): ("Weight-level", "structured"),
+    ("dpruner", "error", "group"): ("Structured", "unstructured"),
+    ("sparsegpt", "warning", "title"): ("One-shot", "One-Shot"),
+    ("sparsegpt", "error", "link"): ("10.5555", "icml.cc"),
+    ("slimgpt", "error", "link"): ("10.5555", "MxF0IKJtKW"),
+    ("displlm", "error", "link"): ("10.5555", "YxaY6tHgg0"),
+    ("slimgpt", "warning", "venue"): ("NIPS", "NeurIPS 2024"),
+    ("displlm", "warning", "venue"): ("NIPS", "NeurIPS 2024"),
+    ("twossp", "error", "venue"): ("arXiv", "TMLR 2025"),
+    ("loraprune", "error", "venue"): ("ACL", "Findings of ACL 2024"),
+    ("dpruner", "error", "venue"): ("NAACL", "Findings of NAACL 2024"),
+    ("loraprune", "error", "date"): ("2024-01", "2023-05-28; published 2024-08"),
+    ("dpruner", "error", "date"): ("2024-01", "2024-05-10"),
+    ("sobp", "error", "date"): ("2024-01", "2024-11"),
+    ("griffin", "warning", "date"): ("2024-07", "2024-04-01"),
+    ("dpruner", "warning", "link"): ("pure.psu.edu", "2024.findings-naacl.91"),
+    ("cfsp", "warning", "text"): ("CFSP", ""),
+    ("cfsp", "warning", "link"): ("OHkBBatwp3", "2025.coling-main.626"),
+    ("dpruner", "error", "code"): ("psunlpgroup", "README only"),
+    ("adaptpruner", "warning", "code"): ("", "research4pan"),
+    ("ast", "warning", "code"): ("", "thu-ml"),
+    ("atp", "warning", "code"): ("", "One-click-Tuning"),
+    ("bonsai", "warning", "code"): ("", "ldery"),
+    ("displlm", "warning", "code"): ("", "ZhengaoLi"),
+    ("fastforward", "warning", "code"): ("", "YuanTheouy"),
+    ("slimllm", "warning", "code"): ("", "guojialong1"),
+    ("sobp", "hint", "link"): ("a8ruEUhpOv", "2024.emnlp-main.775"),
+    ("pbs2p", "hint", "code"): ("PBS2P", "no code"),
+    ("prunellm", "hint", "code"): ("PruneLLM", "no pruning code"),
+}
+
+
+def test_every_paper_of_the_seed_list_is_found(seed: list[Compared]) -> None:
+    assert len(seed) == 28
+    assert len({one.slug for one in seed}) == 28
+    assert "" not in {one.slug for one in seed}
+
+
+def test_the_errors_of_the_seed_list_are_named(seed: list[Compared]) -> None:
+    found = {
+        (one.slug, str(finding.level), finding.field): (finding.listed, finding.catalog)
+        for one in seed
+        for finding in one.findings
+    }
+    for key, (listed, has) in ERRORS.items():
+        assert key in found, key
+        assert listed in found[key][0], key
+        assert has in found[key][1], key
+
+
+def test_lines_of_the_seed_list_that_are_right_are_left_alone(seed: list[Compared]) -> None:
+    right = {one.slug for one in seed if one.status == "known"}
+    expected = "evop prunellm hywia kvpruner maskprune fasp saap llmbip minillm flap pbs2p"
+    assert right == set(expected.split())
+    assert {one.slug for one in seed if not one.findings} >= {"fasp", "saap", "maskprune", "flap"}
+
+
+def test_our_own_list_agrees_with_the_catalog(papers: dict[str, Paper]) -> None:
+    items = read_list(EXPORTS["LIST.md"](papers, ()))
+    compared = compare(items, papers)
+    assert {one.slug for one in compared} == set(papers)
+    assert [one for one in compared if one.status != "known"] == []
+
+
+ENTRY: dict[str, Any] = {
+    "title": "A Simple Pruner",
+    "other_titles": ["The Pruner in Its First Version"],
+    "authors": ["Ada Lovelace"],
+    "kind": "method",
+    "summary": "Prunes.",
+    "venue": "icml",
+    "year": 2024,
+    "status": "published",
+    "submitted": "2023-06-20",
+    "added": "2026-11-25",
+    "ids": {"arxiv": "2306.11695", "openreview": "PxoFut3dWW", "ieee": "10889000"},
+    "links": {"venue": "https://v.org/paper?id=7"},
+    "code": [{"url": "https://github.com/a/B", "official": True}],
+    "taxonomy": {
+        "granularity": ["semi-structured"],
+        "criterion": ["gradient"],
+        "calibration": "forward",
+    },
+    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
+}
+
+
+def beside(line: str, **changes: Any) -> Compared:
+    papers = {"pruner": Paper.model_validate(ENTRY | changes)}
+    (one,) = compare(read_list(line), papers)
+    return one
+
+
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        ("- Other words entirely here [pdf](https://arxiv.org/pdf/2306.11695v3.pdf)", "link"),
+        ("- Other words entirely here [pdf](http://www.openreview.net/pdf?id=PxoFut3dWW)", "link"),
+        ("- Other words entirely here [pdf](https://doi.org/10.48550/arXiv.2306.11695)", "link"),
+        (
+            "- Other words here [pdf](https://ieeexplore.ieee.org/abstract/document/10889000)",
+            "link",
+        ),
+        ("- Other words entirely here [pdf](http://v.org/paper/?id=7)", "link"),
+        ("- A simple pruner! [pdf](https://mirror.org/1)", "title"),
+        ("- The pruner in its first version [pdf](https://mirror.org/1)", "title"),
+        ("- Other words entirely here [code](https://github.com/A/b.git)", "code"),
+    ],
+)
+def test_a_paper_is_found_by_link_title_or_repository(line: str, how: str) -> None:
+    one = beside(line)
+    assert (one.slug, one.how) == ("pruner", how)
+
+
+@pytest.mark.parametrize(
+    ("line", "changes", "expected"),
+    [
+        ("- [2023.06] A Simple Pruner, ICML 2024 [code](https://github.com/a/B)", {}, []),
+        ("- [2024.07] A Simple Pruner, ICML [code](https://github.com/a/B)", {}, ["warning date"]),
+        (
+            "- [2024.07] A Simple Pruner, ICML [code](https://github.com/a/B)",
+            *({"published": "2024-07-21"}, []),
+        ),
+        ("- [2023.05] A Simple Pruner [code](https://github.com/a/B)", {}, ["error date"]),
+        ("- [2025.01] A Simple Pruner [code](https://github.com/a/B)", {}, ["error date"]),
+        (
+            "- [2024.01] A Simple Pruner [code](https://github.com/a/B)",
+            *({"submitted": "2024-02"}, ["error date"]),
+        ),
+        ("- [2024] A Simple Pruner [code](https://github.com/a/B)", {}, []),
+        (
+            "- [2023.06] A Simple Pruner, ICML 2023 [code](https://github.com/a/B)",
+            {},
+            ["error venue"],
+        ),
+        ("- [2023.06] A Simple Pruner, XYZ [code](https://github.com/a/B)", {}, ["error venue"]),
+        (
+            "- [2023.06] A Simple Pruner, ICML [code](https://github.com/a/B)",
+            *({"venue": None, "status": "preprint"}, ["error venue"]),
+        ),
+        ("- [2023.06] The Pruner in Its First Version", {"code": None}, ["hint title"]),
+        ("- [2023.06] A Simple Prunner", {"code": None}, ["warning title"]),
+        ("- [2023.06] A Simple Pruner", {}, ["warning code"]),
+        ("- [2023.06] A Simple Pruner [code](https://github.com/x/y)", {}, ["warning code"]),
+        (
+            "- [2023.06] A Simple Pruner [pdf](https://arxiv.org/abs/2306.11695)",
+            *({"code": None}, ["hint link"]),
+        ),
+        (
+            "- [2023.06] A Simple Pruner [arXiv](https://arxiv.org/abs/2306.11695)",
+            *({"code": None}, []),
+        ),
+        ("# Structured\n- [2023.06] A Simple Pruner", {"code": None}, ["error group"]),
+        ("# Semi-structured pruning\n- [2023.06] A Simple Pruner", {"code": None}, []),
+        ("# N:M sparsity\n- [2023.06] A Simple Pruner", {"code": None}, []),
+        ("# Surveys\n- [2023.06] A Simple Pruner", {"code": None}, ["error group"]),
+        ("# Papers\n- [2023.06] A Simple Pruner", {"code": None}, []),
+    ],
+)
+def test_what_a_line_has_otherwise_is_named_with_its_weight(
+    line: str, changes: dict[str, Any], expected: list[str]
+) -> None:
+    one = beside(line, **changes)
+    assert [f"{finding.level} {finding.field}" for finding in one.findings] == expected
+    serious = any(not entry.startswith("hint") for entry in expected)
+    assert one.status == ("contradicts" if serious else "known")
+
+
+def test_a_repository_of_others_does_not_lead_to_a_paper() -> None:
+    others = [{"url": "https://github.com/a/B", "official": False}]
+    assert (
+        beside("- Other words entirely here [code](https://github.com/a/B)", code=others).slug == ""
+    )
+
+
+def test_a_paper_that_stands_twice_is_told(papers: dict[str, Paper]) -> None:
+    lines = "- [2023.06] {} [pdf](https://arxiv.org/abs/2306.11695) [code](https://github.com/locuslab/wanda)"
+    first, second = compare(
+        read_list(f"{lines}\n{lines}".replace("{}", papers["wanda"].title)), papers
+    )
+    assert [f.field for f in first.findings if f.level is not Level.HINT] == []
+    assert second.findings[-1].message == "stands in line 1 already"
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        (
+            "- A new one here [pdf](https://arxiv.org/abs/2601.00001v2)",
+            "https://arxiv.org/abs/2601.00001v2",
+        ),
+        (
+            "- A new one here [pdf](https://some.org/x) [code](https://github.com/n/n)",
+            "'A new one here'",
+        ),
+        ("- [2026.01] It's $(new); rm -rf", "'It'\"'\"'s $(new); rm -rf'"),
+    ],
+)
+def test_a_new_paper_comes_with_the_command_that_adds_it(
+    line: str, command: str, papers: dict[str, Paper]
+) -> None:
+    (one,) = compare(read_list(line), papers)
+    assert one.status == "new"
+    assert one.command == f"python tools/add_paper.py {command}"

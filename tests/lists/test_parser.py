@@ -1,0 +1,95 @@
+"""Awesome lists are read in the spellings that they have."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.lists.parser import read_list, repair
+
+
+@pytest.mark.parametrize(
+    ("line", "date", "title", "venue", "links"),
+    [
+        (
+            "- [2023.07] A Title, with Comma, ICML [[Paper](https://a.org/p)][[Code](https://c.d)]",
+            *("2023-07", "A Title, with Comma", "ICML", ["https://a.org/p", "https://c.d"]),
+        ),
+        (
+            "- [2025.01] A Title of Full Width， COLING[[Paper](https://a.org/p)]",
+            *("2025-01", "A Title of Full Width", "COLING", ["https://a.org/p"]),
+        ),
+        (
+            "- [2025.01] A Title Decoded WronglyÔºå COLING[[Paper](https://a.org/p)]",
+            *("2025-01", "A Title Decoded Wrongly", "COLING", ["https://a.org/p"]),
+        ),
+        (
+            "* [A Title: in the Link](https://a.org/p_(1)), NeurIPS 2024, [[code]](https://c.d/e)",
+            *("", "A Title: in the Link", "NeurIPS 2024", ["https://a.org/p_(1)", "https://c.d/e"]),
+        ),
+        (
+            "1. **A Bold Title, no Less**. Ada Lovelace, ICLR'24. [[pdf](https://a.org/p 'note')]",
+            *("", "A Bold Title, no Less", "ICLR'24", ["https://a.org/p"]),
+        ),
+        (
+            "| 2023/7 | **A Title in Cells** | Findings of EMNLP | [pdf](https://a.org/p) | - |",
+            *("2023-07", "A Title in Cells", "Findings of EMNLP", ["https://a.org/p"]),
+        ),
+        (
+            "| A Plain Title | ICML | ![b](https://img.org/b) | [link](https://a.org/p) |",
+            *("", "A Plain Title", "ICML", ["https://a.org/p"]),
+        ),
+        (
+            "[A Title on Its Own Line](https://a.org/p)",
+            *("", "A Title on Its Own Line", "", ["https://a.org/p"]),
+        ),
+        (
+            "- [2024.05] Escaped \\*Title\\* &amp; more, arXiv",
+            *("2024-05", "Escaped *Title* & more", "arXiv", []),
+        ),
+        (
+            "- 2024-05-17: Pruning, Quantization, and Beyond [Paper](https://a.org/p)",
+            *("2024-05", "Pruning, Quantization, and Beyond", "", ["https://a.org/p"]),
+        ),
+    ],
+)
+def test_lines_are_read_in_the_spellings_that_lists_have(
+    line: str, date: str, title: str, venue: str, links: list[str]
+) -> None:
+    (item,) = read_list(f"## Some group\n\n{line}\n")
+    assert (item.date, item.title, item.venue) == (date, title, venue)
+    assert [link.url for link in item.links] == links
+    assert (item.line, item.group) == (3, "Some group")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# Only a heading",
+        "- [Surveys](#surveys)",
+        "- ",
+        "- plain words and no link",
+        "Prose with [a link to a page](https://a.org).",
+        "| Title | Venue | Link |\n| --- | --- | --- |",
+        "```\n- [2024.01] A Title in Code, ICML [[Paper](https://a.org)]\n```",
+        "[![a badge of ours](https://a.org/b.svg)](https://a.org)",
+        "- see [here](https://a.org)",
+        "- [x](javascript:alert(1)) a title of words",
+    ],
+)
+def test_what_names_no_paper_is_no_line(text: str) -> None:
+    assert read_list(text) == []
+
+
+@pytest.mark.parametrize(
+    ("damaged", "meant"),
+    [("Ôºå", "，"), ("CafÃ©", "Café"), ("‚Äì", "–"), ("Müller", "Müller"), ("中文", "中文")],
+)
+def test_wrong_decoding_is_undone_and_right_letters_stay(damaged: str, meant: str) -> None:
+    assert repair(damaged) == meant
+
+
+def test_hostile_lines_take_no_time() -> None:
+    evil = ["[" * 4900, "- [a](" * 800, "- [a](" + "(" * 4800, '- [a](b "\\' * 400, "<" * 4900]
+    evil += ["- a [](https://a.org), " + "A" * 4800 + "!", "- " + "a, " * 1600]
+    assert read_list("\n".join([*evil, "- " + "a" * 10**6])) == []

@@ -1,0 +1,272 @@
+"""A scaffolded folder: clean, found by the contract, honest about what is missing, gone at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.schema.paper import Paper
+from tools.scaffold import ScaffoldError, scaffold
+from tools.scaffold import __main__ as command
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def made_up(**changes: Any) -> Paper:
+    """A paper that does not exist."""
+    facts = {
+        "title": "Toying with Weights",
+        "name": "Toy",
+        "authors": ["Ada Lovelace", "Alan Turing"],
+        "kind": "method",
+        "summary": "Prunes toys. Use it for tests.",
+        "year": 2025,
+        "status": "preprint",
+        "added": "2026-11-25",
+        "ids": {"arxiv": "2501.00001"},
+        "taxonomy": {"granularity": ["unstructured"], "criterion": ["magnitude"]}
+        | {"calibration": "none"},
+        "sources": {"checked": "2026-11-25", "from": ["nothing"]},
+    }
+    return Paper.model_validate(facts | changes)
+
+
+def taxonomy(*granularity: str, calibration: str = "forward", **more: Any) -> dict[str, Any]:
+    fixed = {"granularity": granularity, "criterion": ["activation"], "calibration": calibration}
+    return fixed | more
+
+
+@pytest.fixture(scope="module")
+def papers() -> dict[str, Paper]:
+    """What the catalog holds that can be run."""
+    return {slug: paper for slug, paper in load_catalog().items() if paper.taxonomy}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "implementations").mkdir()
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=checkout,
+        env=os.environ | {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def with_harness(checkout: Path) -> Path:
+    """Add the harness to a checkout."""
+    source, place = REPOSITORY / "implementations", checkout / "implementations"
+    shutil.copytree(
+        source / "harness", place / "harness", ignore=shutil.ignore_patterns("records", "__py*")
+    )
+    for name in ("__init__.py", "conftest.py"):
+        shutil.copy(source / name, place)
+    return checkout
+
+
+def code(checkout: Path, slug: str) -> str:
+    return (checkout / "implementations" / slug / f"{slug}.py").read_text()
+
+
+def test_folders_for_all_papers_of_the_catalog_are_in_the_house_style(checkout, papers):
+    for slug, paper in papers.items():
+        scaffold(slug, paper, checkout)
+    scaffold("toy", made_up(), checkout)
+    checked = run(checkout, "ruff", "check", "--no-cache", "implementations")
+    assert checked.returncode == 0, checked.stdout
+    formatted = run(checkout, "ruff", "format", "--no-cache", "--check", "implementations")
+    assert formatted.returncode == 0, formatted.stdout
+
+
+def test_so_are_those_of_papers_with_awkward_facts(checkout):
+    long = "A" * 120
+    awkward = {
+        "quotes": made_up(name='"Quotes"\\', authors=['Ada "\\" Lovelace"""'] * 2),
+        "digits": made_up(name="2SSP"),
+        "long": made_up(name=long, authors=[long] * 20, title="B" * 300),
+        "unicode": made_up(name="Ünïcode", authors=["中 文"], venue="naacl-findings"),
+        "units": made_up(
+            taxonomy=taxonomy(
+                *("unstructured", "semi-structured", "structured"),
+                prunes=["weights", "heads", "head-channels", "channels", "hidden", "blocks"],
+            )
+        ),
+        "nounits": made_up(taxonomy=taxonomy("structured", calibration="gradients")),
+        "a2345678901234567890": made_up(name=None),
+    }
+    for slug, paper in awkward.items():
+        scaffold(slug, paper, checkout)
+    checked = run(checkout, "ruff", "check", "--no-cache", "implementations")
+    assert checked.returncode == 0, checked.stdout
+    formatted = run(checkout, "ruff", "format", "--no-cache", "--check", "implementations")
+    assert formatted.returncode == 0, formatted.stdout
+    assert "class Digits(Method):" in code(checkout, "digits")
+
+
+@pytest.mark.slow
+def test_types_are_right(checkout, papers):
+    for slug in ("wanda", "shortgpt", "slicegpt", "loraprune"):
+        scaffold(slug, papers[slug], checkout)
+    done = run(with_harness(checkout), "mypy", "implementations", "--follow-imports=silent")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_contract_says_once_that_it_is_not_written(checkout):
+    scaffold("toy", made_up(), with_harness(checkout))
+    done = run(checkout, "pytest", "implementations/toy", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 1, done.stdout + done.stderr
+    sentence = "toy is not written yet: write `prune` in toy.py, then delete `missing` there"
+    assert done.stdout.splitlines().count(sentence) == 1
+    assert "toy has no test yet: " in done.stdout
+    assert "2 failed" in done.stdout
+    assert "Traceback" not in done.stdout
+    subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
+    for words in (("run", "toy", "--sparsity", "0.5"), ("support", "toy")):
+        refused = run(checkout, "implementations.harness.cli.commands", *words)
+        assert (refused.returncode, refused.stderr) == (2, f"error: {sentence}\n")
+
+
+def test_with_prune_written_the_contract_holds(checkout):
+    scaffold("toy", made_up(), with_harness(checkout))
+    file = checkout / "implementations" / "toy" / "toy.py"
+    lines = [line for line in file.read_text().splitlines() if "missing = " not in line]
+    body = (
+        "for _, _, linear in model.linears():",
+        "    linear.weight[:, : round(self.sparsity * linear.in_features)] = 0",
+    )
+    lines[-1:] = [f"        {line}" for line in body]
+    file.write_text("\n".join(lines) + "\n")
+    done = run(checkout, "pytest", file.relative_to(checkout).as_posix(), "-q", "-x")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "abilities"),
+    [
+        (taxonomy("unstructured", calibration="none"), '"unstructured",|none'),
+        (taxonomy("semi-structured", "unstructured"), '"unstructured", "semi-structured"|forward'),
+        (
+            taxonomy("structured", prunes=["heads", "channels"], calibration="gradients"),
+            '"kv-groups", "channels"|gradient',
+        ),
+        (taxonomy("structured", prunes=["blocks"], calibration="training"), '"blocks",|training'),
+        (taxonomy("unstructured", prunes=["weights"]), '"unstructured",|forward'),
+    ],
+)
+def test_abilities_come_from_the_taxonomy(checkout, words, abilities):
+    scaffold("toy", made_up(taxonomy=words), checkout)
+    granularity, calibration = abilities.split("|")
+    text = code(checkout, "toy")
+    assert (
+        f"granularity=({granularity}),\n        calibration={calibration!r},".replace("'", '"')
+        in text
+    )
+    assert ("pattern: Pattern" in text) == ("semi-structured" in granularity)
+
+
+def test_a_unit_that_the_harness_does_not_know_is_named(checkout):
+    words = taxonomy("structured", prunes=["hidden", "channels", "head-channels"])
+    scaffold("toy", made_up(taxonomy=words), checkout)
+    assert "# The harness has no unit yet for: hidden, head-channels.\n" in code(checkout, "toy")
+    assert 'granularity=("channels",)' in code(checkout, "toy")
+
+
+def test_readme_quotes_the_entry_and_numbers_the_differences(checkout):
+    repository = {"url": "https://example.org/toy", "official": True}
+    made = scaffold("toy", made_up(code=[repository]), checkout)
+    readme = checkout / "implementations" / "toy" / "README.md"
+    assert readme in made
+    text = readme.read_text()
+    assert text.startswith("# Toy\n\n*Toying with Weights*, Ada Lovelace and Alan Turing, 2025,")
+    assert "[arXiv:2501.00001](https://arxiv.org/abs/2501.00001)" in text
+    assert "Official code: <https://example.org/toy>." in text
+    assert "\n## Differences from the paper\n\n1. " in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_what_was_made_is_what_is_there_and_removing_it_leaves_no_trace(checkout):
+    folder = checkout / "implementations" / "toy"
+    made = scaffold("toy", made_up(), checkout)
+    assert sorted(made) == sorted(folder.iterdir())
+    assert [path.name for path in made] == ["__init__.py", "toy.py", "test_toy.py", "README.md"]
+    assert folder.stat().st_mode == (checkout / "implementations").stat().st_mode
+    shutil.rmtree(folder)
+    assert list((checkout / "implementations").iterdir()) == []
+
+
+def test_a_folder_that_is_there_is_left_alone(checkout):
+    folder = checkout / "implementations" / "toy"
+    folder.mkdir()
+    with pytest.raises(ScaffoldError, match="toy is there already; remove it first"):
+        scaffold("toy", made_up(), checkout)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("slug", "message"),
+    [
+        ("Toy", "'Toy' cannot be a module"),
+        ("../toy", "cannot be a module"),
+        ("lambda", "'lambda' cannot be a module"),
+        ("none", "'none' cannot be a module"),
+        ("t" * 21, "is longer than 20 letters; choose a shorter slug"),
+    ],
+)
+def test_a_slug_that_is_no_module_is_refused(checkout, slug, message):
+    with pytest.raises(ScaffoldError, match=message):
+        scaffold(slug, made_up(), checkout)
+    assert list((checkout / "implementations").iterdir()) == []
+
+
+def test_a_survey_has_nothing_to_run(checkout):
+    with pytest.raises(ScaffoldError, match="'toy' is a survey without taxonomy"):
+        scaffold("toy", made_up(kind="survey", taxonomy=None), checkout)
+
+
+def test_the_command_takes_papers_of_the_catalog(checkout, monkeypatch, capsys):
+    monkeypatch.setattr(command, "REPOSITORY", checkout)
+    command.main("slicegpt")
+    said = capsys.readouterr().out.splitlines()
+    names = ("__init__.py", "slicegpt.py", "test_slicegpt.py", "README.md")
+    assert said[:4] == [f"implementations/slicegpt/{name}" for name in names]
+    assert all((checkout / path).is_file() for path in said[:4])
+    assert said[-1] == "What is still to be written: pytest implementations/slicegpt"
+    for slug, message in (
+        ("slicegpt", "is there already"),
+        ("nosuch", "the catalog has no 'nosuch'"),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            command.main(slug)
+
+
+def test_outside_a_checkout_it_says_so(tmp_path):
+    with pytest.raises(ScaffoldError, match="run this in a checkout of the atlas"):
+        scaffold("toy", made_up(), tmp_path)
+
+
+def test_a_disk_that_fills_up_leaves_nothing(checkout, monkeypatch):
+    write = Path.write_text
+
+    def fail_late(path: Path, *arguments: Any, **more: Any) -> int:
+        if path.name == "README.md":
+            raise OSError(28, "No space left on device")
+        return write(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "write_text", fail_late)
+    with pytest.raises(ScaffoldError, match=r"cannot make .*/toy: No space left on device"):
+        scaffold("toy", made_up(), checkout)
+    assert list((checkout / "implementations").iterdir()) == []

@@ -1,0 +1,203 @@
+"""The command as people and machines run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.catalog.invented import BROKEN, Change, changed, copy_atlas
+from tools.repository import REPOSITORY
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def papers(tmp_path: Path) -> Path:
+    """The entries of the invented catalog."""
+    return copy_atlas(tmp_path / "atlas")
+
+
+@pytest.fixture
+def change(papers: Path) -> Change:
+    """Replace texts in one of them."""
+    return lambda slug, *changes: changed(papers / f"{slug}.yaml", *changes)
+
+
+@pytest.fixture
+def command(papers: Path) -> Run:
+    """Run the command on the invented catalog, from another folder."""
+
+    def run(*options: object, **variables: str) -> subprocess.CompletedProcess[str]:
+        script = REPOSITORY / "tools" / "check_catalog.py"
+        plain = {name: value for name, value in os.environ.items() if name != "GITHUB_ACTIONS"}
+        return subprocess.run(
+            [sys.executable, str(script), "--papers", str(papers), *map(str, options)],
+            cwd=papers.parents[2],
+            capture_output=True,
+            text=True,
+            env=plain | {"COLUMNS": "200"} | variables,
+        )
+
+    return run
+
+
+def test_all_problems_of_all_files_come_from_one_run(command: Run) -> None:
+    done = command("--no-hints", *BROKEN)
+    # Entries that are one another's copy, as these are, may be told more than each alone.
+    for path in BROKEN:
+        for line in path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()[:-1]:
+            assert line in done.stdout
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].startswith(f"{len(BROKEN)} entries checked: ")
+    assert done.stderr == ""
+
+
+def test_a_good_catalog_is_one_line(command: Run) -> None:
+    done = command("--no-hints")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "2 entries checked: nothing to mend\n"
+
+
+def test_hints_and_warnings_do_not_fail(command: Run, change: Change) -> None:
+    change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
+    done = command()
+    assert done.returncode == 0
+    assert "brook.yaml:10: warning: submitted: 2023-06-01 is long before" in done.stdout
+    assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: is used by" in done.stdout
+    assert "1 warning" in done.stdout
+    assert ": hint: " not in command("--no-hints").stdout
+
+
+def test_one_file_is_told_of_alone(command: Run, change: Change, papers: Path) -> None:
+    change("brook", ("kind: baseline", "kind: baselin"))
+    change("river", ("kind: method", "kind: meth"))
+    done = command(papers / "brook.yaml")
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stdout.startswith(f"{papers}/brook.yaml:4: kind: 'baselin' is not a word")
+    assert done.stdout.endswith("1 entry checked: 1 error\n")
+
+
+def test_json_is_a_list_of_problems(command: Run, change: Change, papers: Path) -> None:
+    assert json.loads(command("--json", "--no-hints").stdout) == []
+    change("brook", ("kind: baseline", "kind: baselin"))
+    done = command("--json", "--no-hints")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == [
+        {
+            "file": str(papers / "brook.yaml"),
+            "line": 4,
+            "field": "kind",
+            "message": "'baselin' is not a word of vocabulary/kind.yaml",
+            "advice": "did you mean baseline?",
+            "level": "error",
+        }
+    ]
+
+
+@pytest.mark.parametrize("how", [["--github"], []])
+def test_annotations_stand_at_the_line(
+    command: Run, change: Change, papers: Path, how: list[str]
+) -> None:
+    change("brook", ("kind: baseline", "kind: baselin"))
+    variables = {} if how else {"GITHUB_ACTIONS": "true"}
+    done = command("--no-hints", *how, **variables)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"::error file={papers}/brook.yaml,line=4,title=kind::'baselin' is not a word of"
+        " vocabulary/kind.yaml; did you mean baseline?",
+        "2 entries checked: 1 error",
+    ]
+
+
+def test_fix_mends_what_has_one_right_form_and_says_so(
+    command: Run, change: Change, papers: Path
+) -> None:
+    good = (papers / "brook.yaml").read_text(encoding="utf-8")
+    change(
+        "brook",
+        ("authors: [Emmy Noether]", "authors:\n- Emmy   Noether\n"),
+        ('arxiv: "2312.00001"', "arxiv: https://arxiv.org/abs/2312.00001v2"),
+        ("year: 2023\nstatus: preprint\n", "status: preprint\nyear: 2023\n"),
+    )
+    assert command("--no-hints").returncode == 1
+    done = command("--no-hints", "--fix")
+    assert done.returncode == 0
+    assert done.stdout == "2 entries checked: nothing to mend\n"
+    assert done.stderr.replace(f"{papers}/", "").splitlines() == [
+        "brook.yaml: mended authors[0]: 'Emmy   Noether' became 'Emmy Noether'",
+        "brook.yaml: mended ids.arxiv: 'https://arxiv.org/abs/2312.00001v2' became '2312.00001'",
+    ]
+    assert (papers / "brook.yaml").read_text(encoding="utf-8") == good
+    assert command("--no-hints", "--fix").stderr == ""
+
+
+def test_fix_touches_neither_other_files_nor_what_it_cannot_read(
+    command: Run, change: Change, papers: Path
+) -> None:
+    river = change("river", ("year: 2024", "year:   2024")).read_bytes()
+    brook = change("brook", ("kind: baseline", "kind: [")).read_bytes()
+    assert command("--fix", papers / "brook.yaml").returncode == 1
+    assert (papers / "river.yaml").read_bytes() == river
+    assert (papers / "brook.yaml").read_bytes() == brook
+
+
+def test_fix_loses_no_comment(command: Run, change: Change, papers: Path) -> None:
+    path = change("brook", ("year: 2023", "year:   2023  # of arXiv"))
+    before = path.read_bytes()
+    done = command("--no-hints", "--fix")
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[0] == (
+        f"{path}:8: holds a comment, '# of arXiv'; put what it says into a field, such as `notes`"
+    )
+    assert done.stdout.count("\n") == 2
+    assert path.read_bytes() == before
+
+
+def test_fix_says_when_the_disk_does_not_let_it(
+    change: Change, command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = change("brook", ("year: 2023", "year:   2023"))
+    before = path.read_bytes()
+    (path.parent / ".lock").mkdir()
+    done = command("--fix")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{path} was not written: ")
+    assert done.stderr.count("\n") == 1
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Bad-Name.yaml", "is not named as an entry; name it <slug>.yaml"),
+        ("entry.yml", "is not named as an entry; name it <slug>.yaml"),
+        ("7days.yaml", "is not named as an entry"),
+        (".hidden.yaml", None),
+    ],
+)
+def test_a_file_is_named_by_its_slug(
+    command: Run, papers: Path, name: str, told: str | None
+) -> None:
+    (papers / name).write_text("title: a\n")
+    done = command("--no-hints")
+    assert done.returncode == bool(told)
+    assert not told or f"{name}:1: {told}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(["absent.yaml"], "absent.yaml"), (["--papers", "absent"], "absent"), (["--fixx"], "--fix")],
+)
+def test_a_wrong_call_is_told(command: Run, options: list[Any], told: str) -> None:
+    done = command(*options)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

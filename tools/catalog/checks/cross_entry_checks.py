@@ -1,0 +1,173 @@
+"""Checks of entries against one another and against the folders of methods."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+from rapidfuzz import fuzz, process
+
+from tools.catalog.checks.duplicates import same, titles
+from tools.catalog.documents.diagnostics import Level, Problem
+from tools.catalog.documents.yaml_reader import Loc, read
+from tools.catalog.entries.loader import Catalog, Entry
+from tools.catalog.schema.paper import Outside, Taxonomy
+from tools.catalog.schema.vocabulary import VOCABULARY, vocabulary
+from tools.repository import REPOSITORY, implemented
+
+FACET = 3
+"""Papers that a word should fit to be worth filtering by."""
+
+
+def aliases(catalog: Catalog) -> Iterator[Problem]:
+    """An old slug leads to one entry."""
+    slugs = _slugs(catalog)
+    owners: dict[str, str] = {}
+    for slug, entry in catalog.entries.items():
+        for index, alias in enumerate(entry.paper.aliases or ()):
+            other = alias if alias in slugs else owners.setdefault(alias, slug)
+            if other != slug or alias == slug:
+                what = "an entry" if other == alias else f"an alias of {other}"
+                yield entry.problem(
+                    "aliases", index, message=f"{alias} is {what} already", advice="remove it"
+                )
+
+
+def _slugs(catalog: Catalog) -> frozenset[str]:
+    """Return the slugs of all files, those with errors too: they are there, if not right."""
+    return frozenset(catalog.entries) | {document.path.stem for document in catalog.documents}
+
+
+def relations(catalog: Catalog) -> Iterator[Problem]:
+    """A relation leads to another entry, or to a paper that has none."""
+    slugs = _slugs(catalog)
+    former: dict[str, str] = {}
+    for slug, paper in catalog.papers.items():
+        former |= {old: slug for old in paper.aliases or () if old not in former}
+    numbers = {
+        (scheme, value): slug
+        for slug, paper in catalog.papers.items()
+        for scheme, value in paper.ids
+    }
+    for entry in catalog.entries.values():
+        for loc, relative in _related(entry):
+            if isinstance(relative, Outside):
+                inside = numbers.get(("arxiv", relative.arxiv or "")) or numbers.get(
+                    ("doi", relative.doi or "")
+                )
+                if inside:
+                    message = f"'{relative.title}' is in the catalog"
+                    yield entry.problem(*loc, message=message, advice=f"write {inside}")
+            elif relative == entry.slug:
+                yield entry.problem(*loc, message="relates the paper to itself", advice="remove it")
+            elif relative not in slugs:
+                yield entry.problem(
+                    *loc,
+                    message=f"there is no entry {relative}",
+                    advice=_nearest(relative, former, slugs),
+                )
+
+
+def _related(entry: Entry) -> Iterator[tuple[Loc, str | Outside]]:
+    for name, place, relative in entry.paper.relations.located():
+        yield ("relations", name, place), relative
+    for index, claim in enumerate(entry.paper.claims or ()):
+        for slug in claim.against or ():
+            yield ("claims", index, "against", slug), slug
+
+
+def _nearest(slug: str, former: Mapping[str, str], slugs: frozenset[str]) -> str:
+    close = process.extractOne(slug, sorted(slugs), scorer=fuzz.ratio, score_cutoff=75)
+    if slug in former:
+        return f"it is called {former[slug]} now"
+    if close:
+        return f"did you mean {close[0]}?"
+    return "outside the catalog write {arxiv or doi, title, year}"
+
+
+def cycles(catalog: Catalog) -> Iterator[Problem]:
+    """Nothing builds on itself by way of others."""
+    graph = {
+        slug: {
+            relative
+            for name, relative in entry.paper.relations
+            if name != "compares-with" and relative != slug and relative in catalog.entries
+        }
+        for slug, entry in catalog.entries.items()
+    }
+    while True:
+        try:
+            TopologicalSorter(graph).prepare()
+            return
+        except CycleError as error:
+            # Predecessors first: each builds on the one before it.
+            circle = list(reversed(error.args[1][:-1]))
+        start = circle.index(min(circle))
+        circle = circle[start:] + circle[:start]
+        yield catalog.entries[circle[0]].problem(
+            "relations",
+            message=f"goes round in a circle: {' builds on '.join([*circle, circle[0]])}",
+            advice="remove the one that is not so",
+        )
+        graph[circle[0]].discard(circle[1 % len(circle)])
+
+
+def folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]:
+    """A method folder has an entry that says how it follows the paper, and only it says so."""
+    written = implemented(implementations)
+    for slug in sorted(written - _slugs(catalog)):
+        path = implementations / slug / f"{slug}.py"
+        name = path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
+        advice = f"add one: python tools/add_paper.py ID --slug {slug}"
+        yield Problem(name, 1, "", f"the catalog has no entry {slug}", advice)
+    for slug, entry in catalog.entries.items():
+        if slug in written and not entry.paper.fidelity:
+            advice = "add `fidelity`: faithful, reconstruction or in-the-spirit"
+            message = f"implementations/{slug}/ follows the paper in a way that is not said"
+            yield entry.problem(message=message, advice=advice)
+        if entry.paper.fidelity and slug not in written:
+            message = f"there is no implementations/{slug}/{slug}.py"
+            yield entry.problem("fidelity", message=message, advice="remove it until there is")
+
+
+def alike(catalog: Catalog) -> Iterator[Problem]:
+    """Hint at entries that the taxonomy cannot tell apart."""
+    groups: dict[str, list[Entry]] = defaultdict(list)
+    for entry in catalog.entries.values():
+        if entry.paper.taxonomy:
+            groups[entry.paper.taxonomy.model_dump_json()].append(entry)
+    for first, *others in groups.values():
+        if others:
+            names = ", ".join(entry.slug for entry in others)
+            yield first.problem(
+                "taxonomy", message=f"is the same as that of {names}", level=Level.HINT
+            )
+
+
+def rare(catalog: Catalog) -> Iterator[Problem]:
+    """Hint at words that fit too few papers to be worth filtering by."""
+    for name in Taxonomy.model_fields:
+        used: dict[str, int] = defaultdict(int)
+        for paper in catalog.papers.values():
+            value = getattr(paper.taxonomy, name, None) or ()
+            for word in (value,) if isinstance(value, str) else value:
+                used[word] += 1
+        path = VOCABULARY / f"{name}.yaml"
+        document = read(path, path.relative_to(REPOSITORY))
+        for word in vocabulary()[name].terms:
+            if used[word] < FACET:
+                message = f"is used by {used[word]} of {FACET} papers that a word should fit"
+                yield document.problem(("words", word), message, level=Level.HINT)
+
+
+CHECKS: tuple[Callable[[Catalog], Iterator[Problem]], ...] = (
+    same,
+    titles,
+    aliases,
+    relations,
+    cycles,
+    alike,
+    rare,
+)

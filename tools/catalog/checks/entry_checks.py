@@ -1,0 +1,287 @@
+"""Checks of one entry against itself: what the schema cannot say of two fields together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
+from functools import cache
+from typing import Any
+
+from license_expression import get_spdx_licensing
+
+from tools.catalog.documents.diagnostics import Level, Problem
+from tools.catalog.documents.yaml_reader import Loc
+from tools.catalog.entries.loader import Entry
+from tools.catalog.schema.identifiers import placeholder
+from tools.catalog.schema.paper import Outside
+from tools.catalog.schema.vocabulary import vocabulary
+
+OF_A_VENUE = ("venue", "track", "volume", "number", "pages", "published")
+WITH_TAXONOMY = frozenset({"method", "baseline"})
+ROUNDING = 0.005
+"""Papers write 2:4 as 50 %, and 3:7 as 57 %."""
+
+
+def venue(entry: Entry) -> Iterator[Problem]:
+    """A preprint has no venue; anything further on its way has one, and a fitting track."""
+    paper = entry.paper
+    if paper.status != "preprint" and not paper.venue:
+        message = f"is {paper.status}, but the entry names no venue"
+        yield entry.problem("status", message=message, advice="add `venue`, or write preprint")
+    if paper.status == "preprint":
+        for name in OF_A_VENUE:
+            if getattr(paper, name) is not None:
+                advice = "remove it, or write status: accepted or published"
+                yield entry.problem(name, message="is given, but it is a preprint", advice=advice)
+    if paper.venue and paper.track:
+        yield from _track(entry, paper.venue, paper.track)
+
+
+def _track(entry: Entry, venue: str, track: str) -> Iterator[Problem]:
+    term = vocabulary()["venues"].terms[venue]
+    findings = venue.endswith("-findings")
+    if term.journal != (track == "journal"):
+        what = "a journal" if term.journal else "no journal"
+        advice = "write journal" if term.journal else "write main, workshop or what it was"
+        yield entry.problem("track", message=f"is {track}, but {venue} is {what}", advice=advice)
+    elif findings != (track == "findings"):
+        right = venue.removesuffix("-findings") if findings else f"{venue}-findings"
+        message = f"is {track}, but the venue is {venue}"
+        advice = f"write venue: {right}" if right in vocabulary()["venues"].terms else ""
+        yield entry.problem("track", message=message, advice=advice or "correct one of them")
+
+
+def taxonomy(entry: Entry) -> Iterator[Problem]:
+    """Methods and baselines are classified; surveys prune nothing."""
+    paper = entry.paper
+    if paper.kind in WITH_TAXONOMY and paper.taxonomy is None:
+        advice = "add `taxonomy` with granularity, criterion and calibration"
+        yield entry.problem("kind", message=f"a {paper.kind} needs a taxonomy", advice=advice)
+    if paper.kind == "survey" and paper.taxonomy is not None:
+        yield entry.problem("taxonomy", message="a survey prunes nothing", advice="remove it")
+    if paper.kind not in WITH_TAXONOMY and paper.role is not None:
+        advice = "remove it"
+        yield entry.problem("role", message="only methods and baselines have one", advice=advice)
+
+
+def findable(entry: Entry) -> Iterator[Problem]:
+    """A reader can get to the paper."""
+    links = entry.paper.links.model_dump(exclude_none=True)
+    if not any(entry.paper.ids) and not links:
+        advice = "add one of ids.arxiv, ids.doi and so on, or links.venue or links.paper"
+        yield entry.problem(message="has neither an identifier nor a link", advice=advice)
+
+
+def identifiers(entry: Entry) -> Iterator[Problem]:
+    """A DOI is the publisher's, and identifiers of one paper agree with one another."""
+    ids = entry.paper.ids
+    if ids.doi:
+        yield from _doi(entry, ("ids", "doi"), ids.doi)
+        anthology = ids.doi.removeprefix("10.18653/v1/")
+        if ids.anthology and anthology not in (ids.doi, ids.anthology.lower()):
+            message = f"is that of {anthology}, but ids.anthology is {ids.anthology}"
+            yield entry.problem("ids", "doi", message=message, advice="correct one of them")
+    volume = entry.paper.volume
+    if ids.pmlr and volume and ids.pmlr.split("/")[0] != f"v{volume}":
+        message = f"is in volume {ids.pmlr.split('/')[0][1:]}, but volume is {volume}"
+        yield entry.problem("ids", "pmlr", message=message, advice="correct one of them")
+    for name, index, relative in entry.paper.relations.located():
+        loc = ("relations", name, index)
+        if isinstance(relative, Outside) and relative.doi:
+            yield from _doi(entry, (*loc, "doi"), relative.doi)
+        if isinstance(relative, Outside) and relative.arxiv:
+            yield from _year(entry, (*loc, "year"), relative.year, relative.arxiv)
+
+
+def _doi(entry: Entry, loc: Loc, doi: str) -> Iterator[Problem]:
+    if placeholder(doi):
+        advice = "leave it out; it leads nowhere"
+        yield entry.problem(*loc, message="is a placeholder of ACM and no DOI", advice=advice)
+    if doi.startswith("10.48550/"):
+        advice = "write the arXiv identifier under arxiv instead"
+        yield entry.problem(*loc, message="is arXiv's own and no publisher's DOI", advice=advice)
+
+
+def dates(entry: Entry) -> Iterator[Problem]:
+    """Dates exist, lie in order, and fit the identifier of arXiv."""
+    paper = entry.paper
+    given: dict[Loc, str | None] = {
+        ("submitted",): paper.submitted,
+        ("published",): paper.published,
+        ("added",): paper.added,
+        ("sources", "checked"): paper.sources.checked,
+    }
+    given |= {("code", i, "last_commit"): c.last_commit for i, c in enumerate(paper.code or ())}
+    seen = max(paper.added, paper.sources.checked)
+    for loc, day in given.items():
+        if day and not _exists(day):
+            yield entry.problem(*loc, message=f"{day} is in no calendar", advice="correct it")
+        elif day and later(day, seen) and (loc, paper.status) != (("published",), "accepted"):
+            message = f"{day} is after {seen}, when the facts were checked"
+            yield entry.problem(*loc, message=message, advice="correct one of them")
+    if paper.submitted and paper.published and later(paper.submitted, paper.published):
+        message = f"{paper.published} is before the first public version, {paper.submitted}"
+        yield entry.problem("published", message=message, advice="correct one of them")
+    if paper.ids.arxiv:
+        yield from _year(entry, ("year",), paper.year, paper.ids.arxiv)
+        yield from _month(entry, arxiv_month(paper.ids.arxiv))
+    yield from _preprint(entry)
+
+
+def _exists(day: str) -> bool:
+    try:
+        date.fromisoformat(day + "-01-01"[len(day) - 4 :] if len(day) < 10 else day)
+    except ValueError:
+        return False
+    return True
+
+
+def later(one: str, other: str) -> bool:
+    """Whether a date is after another, as far as both are known."""
+    known = min(len(one), len(other))
+    return one[:known] > other[:known]
+
+
+def arxiv_month(identifier: str) -> str:
+    """Return the month in which arXiv gave an identifier: `2023-01` for 2301.00774."""
+    digits = identifier.rpartition("/")[2]
+    century = "19" if digits[:2] > "90" else "20"
+    return f"{century}{digits[:2]}-{digits[2:4]}"
+
+
+def _year(entry: Entry, loc: Loc, year: int, identifier: str) -> Iterator[Problem]:
+    month = arxiv_month(identifier)
+    if year < int(month[:4]):
+        message = f"{year} is before the arXiv identifier {identifier}, given in {month}"
+        yield entry.problem(*loc, message=message, advice="correct one of them")
+
+
+def _month(entry: Entry, month: str) -> Iterator[Problem]:
+    """Compare with the first version, which arXiv may number in the month after it came."""
+    paper = entry.paper
+    if paper.submitted and later(paper.submitted, month):
+        message = f"{paper.submitted} is after {month}, when arXiv gave the identifier"
+        yield entry.problem("submitted", message=message, advice="write the first version's date")
+    elif paper.submitted and later(_before(month), paper.submitted) and not paper.notes:
+        message = f"{paper.submitted} is long before {month}, when arXiv gave the identifier"
+        advice = "say in the notes what was public then"
+        yield entry.problem("submitted", message=message, advice=advice, level=Level.WARNING)
+
+
+def _before(month: str) -> str:
+    year, number = map(int, month.split("-"))
+    return f"{year}-{number - 1:02}" if number > 1 else f"{year - 1}-12"
+
+
+def _preprint(entry: Entry) -> Iterator[Problem]:
+    paper = entry.paper
+    first = paper.submitted or (paper.ids.arxiv and arxiv_month(paper.ids.arxiv))
+    if paper.status == "preprint" and first and int(first[:4]) < paper.year:
+        message = f"{paper.year} is not the year of the first version, {first}"
+        yield entry.problem("year", message=message, advice=f"write {first[:4]}, as for preprints")
+
+
+def code(entry: Entry) -> Iterator[Problem]:
+    """Licences are known ones, doubts are explained, no repository stands twice."""
+    seen: set[str] = set()
+    for index, one in enumerate(entry.paper.code or ()):
+        address = one.url.lower().removesuffix("/").removesuffix(".git")
+        if address in seen:
+            message = "is listed twice"
+            yield entry.problem("code", index, "url", message=message, advice="keep it once")
+        seen.add(address)
+        if one.license == "unclear" and not one.note:
+            advice = "add `note` with what was found"
+            yield entry.problem(
+                "code", index, "license", message="is unclear without a reason", advice=advice
+            )
+        elif one.license not in (None, "NONE", "unclear") and not _spdx(one.license):
+            message = f"'{one.license}' is no SPDX licence expression"
+            advice = "see spdx.org/licenses; NONE where there is none"
+            yield entry.problem("code", index, "license", message=message, advice=advice)
+
+
+@cache
+def _spdx(expression: str) -> bool:
+    return not _licences().validate(expression).errors
+
+
+@cache
+def _licences() -> Any:
+    return get_spdx_licensing()
+
+
+def claims(entry: Entry) -> Iterator[Problem]:
+    """A pattern and a share agree; a mean is over a suite that is defined."""
+    suites = vocabulary()["suites"]
+    for index, claim in enumerate(entry.paper.claims or ()):
+        kept, _, size = (claim.pattern or "0:1").partition(":")
+        share = 1 - int(kept) / int(size)
+        if share <= 0:
+            message = f"{claim.pattern} removes nothing"
+            advice = "write N:M, which keeps N of M"
+            yield entry.problem("claims", index, "pattern", message=message, advice=advice)
+        elif claim.pattern and claim.sparsity and abs(claim.sparsity - share) > ROUNDING:
+            message = f"{claim.sparsity} is not what {claim.pattern} removes, {share:.3g}"
+            advice = "leave out the one that the paper does not state"
+            yield entry.problem("claims", index, "sparsity", message=message, advice=advice)
+        kind, _, suite = claim.metric.partition("/")
+        if kind == "mean" and suite not in suites.terms:
+            meant = suites.suggest(suite) if suite else None
+            advice = f"did you mean mean/{meant}?" if meant else "define it there"
+            message = f"'{suite}' is no suite of vocabulary/suites.yaml"
+            yield entry.problem("claims", index, "metric", message=message, advice=advice)
+
+
+def unverified(entry: Entry) -> Iterator[Problem]:
+    """Only what the entry holds can be named as not checked."""
+    for index, name in enumerate(entry.paper.sources.unverified or ()):
+        if not _holds(entry.document.data, name.split(".")):
+            advice = "remove it; a field left out is not known anyway"
+            yield entry.problem(
+                "sources",
+                "unverified",
+                index,
+                message=f"the entry has no field {name}",
+                advice=advice,
+            )
+
+
+def _holds(data: Any, path: list[str]) -> bool:
+    if isinstance(data, list):
+        return any(_holds(item, path) for item in data)
+    if not path:
+        return True
+    return isinstance(data, Mapping) and path[0] in data and _holds(data[path[0]], path[1:])
+
+
+def repeated(entry: Entry) -> Iterator[Problem]:
+    """No list holds an item twice."""
+
+    def inside(value: Any, loc: Loc) -> Iterator[Problem]:
+        if isinstance(value, Mapping):
+            for name, one in value.items():
+                yield from inside(one, (*loc, name))
+        elif isinstance(value, list):
+            for index, one in enumerate(value):
+                if one in value[:index]:
+                    what = f"'{one}'" if isinstance(one, str) else "the same"
+                    yield entry.problem(
+                        *loc, index, message=f"holds {what} twice", advice="keep it once"
+                    )
+                yield from inside(one, (*loc, index))
+
+    return inside(entry.document.data, ())
+
+
+CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (
+    venue,
+    taxonomy,
+    findable,
+    identifiers,
+    dates,
+    code,
+    claims,
+    unverified,
+    repeated,
+)

@@ -1,0 +1,128 @@
+"""From a document to what it should hold, or to problems that name line, field and the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from tools.catalog.documents.diagnostics import Problem
+from tools.catalog.documents.yaml_reader import Document, Loc
+
+SHAPES = {
+    "string_type": ("is not a single text", "write text, in quotes if it holds a colon"),
+    "tuple_type": ("is not a list", "write it as a list: [...]"),
+    "dict_type": ("is not a mapping of fields", "write its fields indented below it"),
+    "model_type": ("is not a mapping of fields", "write its fields indented below it"),
+    "dataclass_type": ("is not a mapping of fields", "write its fields indented below it"),
+    "too_short": ("is empty", "leave the field out instead"),
+    "string_too_short": ("is empty", "leave the field out instead"),
+    "int_type": ("is not a whole number", "write digits only"),
+    "float_type": ("is not a number", "write it as 8.21"),
+    "bool_type": ("is neither true nor false", "write true or false"),
+}
+M = TypeVar("M", bound=BaseModel)
+
+
+def validate(
+    document: Document, model: type[M], what: str = "an entry"
+) -> tuple[M | None, list[Problem]]:
+    """Make of a document what it holds, `what` in messages; with any problem there is nothing."""
+    if document.problems:
+        return None, document.problems
+    found = set(comments(document))
+    try:
+        made = model.model_validate(document.data)
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            # A list whose items are all wrong is counted as empty as well.
+            if details["type"] != "too_short" or not details["input"]:
+                found.add(_problem(document, model, what, details))
+    return (None, sorted(found)) if found else (made, [])
+
+
+def comments(document: Document) -> Iterator[Problem]:
+    """Refuse what no program reads: a fact in a comment is in no page and no export."""
+    for line, comment in document.comments.items():
+        advice = "put what it says into a field, such as `notes`"
+        yield Problem(document.path, line, "", f"holds a comment, '{comment}'", advice)
+
+
+def _problem(
+    document: Document, model: type[BaseModel], what: str, details: ErrorDetails
+) -> Problem:
+    kind, context = details["type"], details.get("ctx", {})
+    loc = tuple(_present(document, details["loc"], absent=kind == "missing"))
+    if kind == "missing":
+        message = f"the field {loc[-1]} is missing"
+        return document.problem(loc[:-1], message, _example(model, loc))
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return document.problem(loc, f"is not a field of {what}", _siblings(model, loc))
+    if "advice" in context:
+        return document.problem(loc, details["msg"], str(context["advice"]))
+    if kind == "string_too_long":
+        most, has = context["max_length"], len(details["input"])
+        return document.problem(loc, f"has {has:,} characters, more than {most:,}", "shorten it")
+    if kind == "too_long":
+        message = f"has {context['actual_length']} items, more than {context['max_length']}"
+        return document.problem(loc, message)
+    if kind in SHAPES:
+        return document.problem(loc, *SHAPES[kind])
+    written = f"'{details['input']}' is not"
+    return document.problem(loc, details["msg"].replace("Input should be", written))
+
+
+def _present(document: Document, loc: Loc, absent: bool) -> Iterator[str | int]:
+    """Follow a path through the document, leaving out the names Pydantic adds for alternatives.
+
+    `absent` keeps the last step of a field that is not there.
+    """
+    value: Any = document.data
+    for index, step in enumerate(loc):
+        if isinstance(value, dict) and step in value:
+            value = value[str(step)]
+        elif isinstance(value, list) and isinstance(step, int):
+            value = value[step]
+        elif index < len(loc) - 1 or not absent:
+            continue
+        yield step
+
+
+def _fields(model: Any, loc: Loc) -> Mapping[str, Any]:
+    """Return the fields of the part of a document that holds `loc`."""
+    for step in loc[:-1]:
+        field = _named(model).get(str(step))
+        if field:  # or else an index or a key
+            model = next(_models(field.annotation), None)
+    return _named(model)
+
+
+def _named(model: Any) -> Mapping[str, Any]:
+    fields = getattr(model, "__pydantic_fields__", {})
+    return {field.alias or name: field for name, field in fields.items()}
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    """Find the models inside a type: `Many[Claim] | None` holds `Claim`."""
+    if hasattr(annotation, "__pydantic_fields__"):
+        yield annotation
+    for inside in getattr(annotation, "__args__", ()):
+        yield from _models(inside)
+
+
+def _example(model: Any, loc: Loc) -> str:
+    examples = _fields(model, loc)[str(loc[-1])].examples
+    return f"add it, for example {loc[-1]}: {_flow(examples[0])}" if examples else "add it"
+
+
+def _flow(value: Any) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+
+
+def _siblings(model: Any, loc: Loc) -> str:
+    names = list(_fields(model, loc))
+    close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else f"fields here are {', '.join(names)}"

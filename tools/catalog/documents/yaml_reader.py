@@ -1,0 +1,214 @@
+"""YAML without its surprises: every scalar is the text that stands there, every field has a line.
+
+A date, `no`, `0123`, `1:30` and `2301.10` all stay what was written; the schema, which knows what
+a field is, turns text into numbers. Anchors, tags, duplicate keys and empty values are refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.catalog.documents.diagnostics import Problem
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+LARGEST = 100_000
+"""Bytes of the largest file that is read; an entry is a few thousand."""
+DEEPEST = 8
+"""Lists and mappings inside one another; an entry needs four."""
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+EDITOR_LINE = "# yaml-language-server: "
+"""How the comment begins that names the schema to editors."""
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass
+class Document:
+    """A file as nested dicts, lists and text, with the line of every field."""
+
+    path: Path
+    text: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Loc, int] = field(default_factory=dict)
+    comments: dict[int, str] = field(default_factory=dict)
+    """By line, all but those for editors; only of a file without problems."""
+    problems: list[Problem] = field(default_factory=list)
+
+    def line(self, loc: Loc) -> int:
+        """Return the line of a field, or of the nearest one around it."""
+        return self.lines.get(loc) or (self.line(loc[:-1]) if loc else 1)
+
+    def problem(self, loc: Loc, message: str, advice: str = "", **more: Any) -> Problem:
+        """Make the problem of one field."""
+        return Problem(self.path, self.line(loc), spell(loc), message, advice, **more)
+
+
+def spell(loc: Loc) -> str:
+    """Spell the path of a field: `('claims', 0, 'value')` is `claims[0].value`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
+    return "".join(steps).removeprefix(".")
+
+
+def read(path: Path, name: Path | None = None) -> Document:
+    """Read one file; what cannot be read or is refused is in the document's problems.
+
+    `name` is how problems call the file, if not by `path`.
+    """
+    document = Document(name or path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        document.problems.append(document.problem((), f"cannot be read: {error.strerror}"))
+        return document
+    if len(content) > LARGEST:
+        message = f"is {len(content):,} bytes long, more than {LARGEST:,}"
+        document.problems.append(document.problem((), message, "an entry is a page of text"))
+        return document
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        document.problems.append(
+            Problem(document.path, line, "", "is not UTF-8 text", "save it as UTF-8")
+        )
+        return document
+    return parse(text, document.path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """Read the text of one file; `path` only names it."""
+    document = Document(path, text)
+    try:
+        data = _Builder(document, yaml.parse(text, Loader=Loader)).document()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        lines = text.splitlines()
+        line = min(mark.line + 1, len(lines)) if mark else 1  # the end is told as a line after it
+        what = " ".join(filter(None, (error.context, error.problem)))
+        tab = "".join(lines[line - 1 : line]).lstrip(" ").startswith("\t")
+        advice = "indent by spaces, not tabs" if tab else "quote text that holds : or #"
+        document.problems.append(Problem(path, line, "", f"is not valid YAML: {what}", advice))
+        return document
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        message = f"holds the character U+{_code(error):04X}, which YAML forbids"
+        document.problems.append(Problem(path, line, "", message, "remove it"))
+        return document
+    except RecursionError:
+        document.problems.append(Problem(path, 1, "", "is nested too deeply", "flatten it"))
+        return document
+    if isinstance(data, dict):
+        document.data = data
+        document.comments = {} if document.problems else dict(_comments(text))
+    elif not document.problems:
+        message = "is empty" if data is None else "is not a mapping of fields"
+        document.problems.append(Problem(path, 1, "", message, "write `title: ...` and so on"))
+    return document
+
+
+def _code(error: yaml.reader.ReaderError) -> int:
+    return error.character if isinstance(error.character, int) else ord(error.character[:1] or "?")
+
+
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    """Yield line and text of each comment: what begins with a `#` that is inside no scalar."""
+    text = text.removeprefix("\ufeff")  # a byte order mark would shift every position
+    if text.count("#") == text.startswith(EDITOR_LINE):
+        return  # as of nearly all files, and fast
+    bare = ""
+    events = yaml.parse(text, Loader=Loader)
+    scalars: Iterator[Any] = filter(lambda event: isinstance(event, yaml.ScalarEvent), events)
+    for scalar in scalars:
+        start, end = scalar.start_mark.index, scalar.end_mark.index
+        if scalar.style in (">", "|"):  # there may be a comment behind the sign that opens it
+            start = text.find("\n", start)
+        bare += text[len(bare) : start] + re.sub(r"[^\n]", " ", text[start:end])
+    bare += text[len(bare) :]
+    for number, (line, rest) in enumerate(zip(text.split("\n"), bare.split("\n"), strict=True), 1):
+        comment = line[rest.find("#") :].rstrip() if "#" in rest else ""
+        if comment and not comment.startswith(EDITOR_LINE):
+            yield number, comment
+
+
+class _Builder:
+    """Builds values from the parser's events, noting lines and refusals on the way."""
+
+    def __init__(self, document: Document, events: Iterator[Any]) -> None:
+        self.found = document
+        self.events = events
+
+    def document(self) -> Any:
+        """Build the one document of a stream."""
+        data = None
+        seen = 0
+        for event in self.events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                seen += 1
+                if seen > 1:
+                    self.refuse((), event, "holds a second document", "one file is one entry")
+                    return data
+            elif isinstance(event, yaml.NodeEvent):
+                data = self.value(event, ())
+        return data
+
+    def value(self, event: Any, loc: Loc) -> Any:
+        """Build one value from its first event."""
+        self.found.lines.setdefault(loc, event.start_mark.line + 1)
+        if isinstance(event, yaml.AliasEvent):
+            self.refuse(loc, event, f"uses the alias *{event.anchor}", "repeat the value")
+            return ""
+        if event.anchor:
+            self.refuse(loc, event, f"sets the anchor &{event.anchor}", "remove it")
+        if event.tag and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
+            self.refuse(loc, event, f"has the tag {event.tag}", "remove it")
+        if len(loc) > DEEPEST:
+            raise RecursionError
+        if isinstance(event, yaml.MappingStartEvent):
+            return self.mapping(loc)
+        if isinstance(event, yaml.SequenceStartEvent):
+            return self.sequence(loc)
+        if event.implicit[0] and event.value in NULLS:
+            self.refuse(loc, event, "has no value", "give one, or leave the field out")
+        return event.value
+
+    def mapping(self, loc: Loc) -> dict[str, Any]:
+        """Build a mapping up to its end."""
+        made: dict[str, Any] = {}
+        for event in self.events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            key = self.value(event, (*loc, "(key)"))
+            if not isinstance(key, str):
+                self.refuse(loc, event, "has a key that is not a word", "use the field's name")
+                key = str(key)
+            inner = (*loc, key)
+            if key in made:
+                first = self.found.lines[inner]
+                self.refuse(inner, event, f"stands twice, first in line {first}", "keep one")
+                self.value(next(self.events), (*loc, "(key)"))
+                continue
+            self.found.lines[inner] = event.start_mark.line + 1
+            made[key] = self.value(next(self.events), inner)
+        self.found.lines.pop((*loc, "(key)"), None)
+        return made
+
+    def sequence(self, loc: Loc) -> list[Any]:
+        """Build a list up to its end."""
+        made: list[Any] = []
+        for event in self.events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            made.append(self.value(event, (*loc, len(made))))
+        return made
+
+    def refuse(self, loc: Loc, event: Any, message: str, advice: str) -> None:
+        """Note a problem at an event's own line."""
+        line = event.start_mark.line + 1
+        self.found.problems.append(Problem(self.found.path, line, spell(loc), message, advice))

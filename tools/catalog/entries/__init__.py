@@ -1,0 +1,1 @@
+"""Entries: read from their folder and written in the one layout."""

@@ -1,0 +1,218 @@
+"""The one way to write an entry: order of fields, groups, quotes, line lengths.
+
+Text is laid out here, not by a YAML library, so that a check of the whole catalog's style takes a
+fraction of a second.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.documents.validation import comments
+from tools.catalog.documents.yaml_reader import EDITOR_LINE, Document, parse
+from tools.catalog.entries.quoting import BARE, flow, key_of, scalar
+from tools.catalog.schema.identifiers import SCHEMES
+from tools.catalog.schema.paper import (
+    Claim,
+    Code,
+    Datasets,
+    Ids,
+    Links,
+    Outside,
+    Paper,
+    Relations,
+    Sources,
+    Taxonomy,
+)
+
+SCHEMA = f"{EDITOR_LINE}$schema=../schema.json"
+"""First line of an entry, and its only comment."""
+WIDTH = 80
+
+FOLDED = frozenset({"summary", "notes"})
+LAST_OF_GROUP = frozenset(
+    {"bibkey", "aliases", "code", "taxonomy", "datasets", "claims", "relations", "fidelity"}
+)
+"""A blank line parts these fields from those that follow."""
+MODELS: Mapping[str, type[BaseModel]] = {
+    "": Paper,
+    "ids": Ids,
+    "links": Links,
+    "code": Code,
+    "taxonomy": Taxonomy,
+    "datasets": Datasets,
+    "claims": Claim,
+    "relations": Relations,
+    "builds-on": Outside,
+    "extends": Outside,
+    "compares-with": Outside,
+    "sources": Sources,
+}
+ORDER = {
+    part: {field.alias or name: i for i, (name, field) in enumerate(model.model_fields.items())}
+    for part, model in MODELS.items()
+}
+CANONICAL = {
+    "arxiv": re.compile(
+        rf"(?:(?:https?://)?(?:www\.|export\.)?arxiv\.org/(?:abs|pdf)/|arxiv:\s*)?"
+        rf"({SCHEMES['arxiv'].form})(?:v\d+)?(?:\.pdf)?",
+        re.ASCII | re.IGNORECASE,
+    ),
+    "doi": re.compile(
+        rf"(?:(?:https?://)?(?:dx\.|www\.)?doi\.org/|doi:\s*)?({SCHEMES['doi'].form})",
+        re.ASCII | re.IGNORECASE,
+    ),
+}
+
+
+def render(paper: Paper) -> str:
+    """Write a paper as the text of its file."""
+    return _write(_data(paper))
+
+
+def reformat(text: str) -> str:
+    """Write the text of an entry anew; raises `CatalogError` if it does not read."""
+    return canonical(_read(text))
+
+
+def revise(text: str, paper: Paper) -> str:
+    """Write a paper over the text of its entry; raises `CatalogError` if that does not read.
+
+    Equal numbers stay as they are written.
+    """
+    return _write(_as_written(_data(paper), _read(text).data))
+
+
+def canonical(document: Document) -> str:
+    """Write a document that was read without problems as `reformat` does."""
+    return _write(_clean(document.data))
+
+
+def _read(text: str) -> Document:
+    document = parse(text, Path("entry"))
+    if problems := [*document.problems, *comments(document)]:
+        raise CatalogError(problems)
+    return document
+
+
+def _data(paper: Paper) -> dict[str, Any]:
+    dumped = paper.model_dump(by_alias=True, exclude_none=True)
+    return {name: value for name, value in dumped.items() if value != {}}
+
+
+def _as_written(value: Any, before: Any) -> Any:
+    """Spell numbers as an older text does, where it has the same ones: 8.30 is not 8.3."""
+    if isinstance(value, dict):
+        old = before if isinstance(before, dict) else {}
+        return {name: _as_written(one, old.get(name)) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        olds = before if isinstance(before, list) else []
+        return [_as_written(one, old) for one, old in zip_longest(value, olds[: len(value)])]
+    number = isinstance(before, str) and BARE["value"].fullmatch(before)
+    return before if number and isinstance(value, float) and float(before) == value else value
+
+
+def _clean(value: Any, name: str = "") -> Any:
+    """Mend what has one right form: spaces, composed characters, identifiers."""
+    if isinstance(value, dict):
+        return {key: _clean(one, key) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_clean(one, name) for one in value]
+    text = unicodedata.normalize("NFC", " ".join(value.split()))
+    found = CANONICAL[name].fullmatch(text) if name in CANONICAL else None
+    if not found:
+        return text
+    return found[1].lower() if name == "doi" else found[1]
+
+
+def _write(data: Mapping[str, Any]) -> str:
+    lines = [SCHEMA]
+    group = 0
+    for name in _ordered(data, ""):
+        if name in ORDER[""]:
+            group, before = _group(name), group
+            lines += [""] * (group != before)
+        lines += _field(name, data[name], "")
+    return "\n".join([*lines, ""])
+
+
+def _group(name: str) -> int:
+    """Count the groups that end before a field."""
+    return sum(ORDER[""][last] < ORDER[""][name] for last in LAST_OF_GROUP)
+
+
+def _ordered(names: Iterable[str], part: str) -> list[str]:
+    """Sort the fields of a part of an entry; those that it does not have come last."""
+    order = ORDER.get(part, {})
+    return sorted(names, key=lambda name: order.get(name, len(order)))
+
+
+def _field(name: str, value: Any, margin: str) -> Iterator[str]:
+    key = f"{margin}{key_of(name)}:"
+    if isinstance(value, Mapping):
+        if not value or (name == "datasets" and len(f"{key} {flow(value)}") <= WIDTH):
+            yield f"{key} {flow(value)}"
+            return
+        yield key
+        for inner in _ordered(value, name):
+            yield from _field(inner, value[inner], margin + "  ")
+    elif isinstance(value, list | tuple):
+        if all(isinstance(one, str) for one in value):
+            texts = [scalar(one, name, flow=True) for one in value]
+            yield from _filled(f"{key} [", texts, margin + "  ")
+            return
+        yield key
+        for one in value:
+            yield from _list_item(one, name, margin + "  ")
+    elif name in FOLDED and value and value.isprintable():
+        yield f"{key} >-"
+        yield from _folded(value, margin + "  ")
+    else:
+        yield f"{key} {scalar(value, name)}"
+
+
+def _list_item(value: Any, name: str, margin: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = {inner: value[inner] for inner in _ordered(value, name)}
+    if name != "code" or not isinstance(value, Mapping) or not value:
+        yield f"{margin}- {flow(value, name)}"
+        return
+    lines = [line for inner in value for line in _field(inner, value[inner], margin + "  ")]
+    yield f"{margin}- {lines[0].strip()}"
+    yield from lines[1:]
+
+
+def _filled(opening: str, texts: list[str], margin: str) -> list[str]:
+    """Fill lines with the items of a list, breaking after commas only."""
+    whole = f"{opening}{', '.join(texts)}]"
+    if len(whole) <= WIDTH or not texts:
+        return [whole]
+    lines = [opening + texts[0]]
+    for text in texts[1:]:
+        if len(lines[-1]) + len(text) + 3 > WIDTH:
+            lines[-1] += ","
+            lines.append(margin + text)
+        else:
+            lines[-1] += f", {text}"
+    lines[-1] += "]"
+    return lines
+
+
+def _folded(text: str, margin: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

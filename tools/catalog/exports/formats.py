@@ -1,0 +1,37 @@
+"""The formats in which the catalog is given to others, and the writing of their files.
+
+The same catalog gives the same bytes: papers are in the order of their slugs, lines end in LF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from implementations.harness.results.files import whole
+from tools.catalog.exports.awesome_list import listing
+from tools.catalog.exports.bibtex import bibliography
+from tools.catalog.exports.papers_csv import papers_csv
+from tools.catalog.exports.papers_json import papers_json
+from tools.catalog.schema.paper import Paper
+
+EXPORTS: Mapping[str, Callable[[Mapping[str, Paper], Collection[str]], str]] = {
+    "papers.json": papers_json,
+    "papers.bib": lambda papers, _: bibliography(papers),
+    "papers.csv": papers_csv,
+    "LIST.md": lambda papers, _: listing(papers),
+}
+"""What makes each file, of the papers by slug and the slugs that have a method folder."""
+
+
+def write(texts: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write all files or none into a folder, which is made; raises `OSError`.
+
+    A reader never sees half a file, nor any before all are written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        for name, text in texts.items():
+            stack.enter_context(whole(folder / name)).write(text.encode())
+    return [folder / name for name in texts]

@@ -1,0 +1,35 @@
+"""The catalog as JSON: all fields of all papers, and what follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from tools.catalog.exports.awesome_list import group
+from tools.catalog.exports.bibtex import bibtex, keys
+from tools.catalog.schema.addresses import best_page
+from tools.catalog.schema.paper import Paper
+
+SCHEMA = "urn:pruning-atlas:papers:1"
+"""Name of the layout of `papers.json`; the number grows when a reader would have to change."""
+
+
+def papers_json(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
+    """Return all fields of all papers as JSON, with what is derived from them."""
+    made = keys(papers)
+    records = [_record(slug, papers[slug], made[slug], methods) for slug in sorted(papers)]
+    content = {"$schema": SCHEMA, "papers": records}
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _record(slug: str, paper: Paper, key: str, methods: Collection[str]) -> dict[str, Any]:
+    return {
+        "slug": slug,
+        **paper.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "group": group(paper),
+        "page": best_page(paper),
+        "addresses": [{"label": label, "url": address} for label, address in paper.addresses],
+        "bibtex": bibtex(slug, paper, key),
+        "implemented": slug in methods,
+    }

@@ -1,0 +1,1 @@
+"""What an entry may hold: fields, words of the vocabulary, identifiers."""

@@ -1,0 +1,68 @@
+"""Which of a paper's pages and repositories to send a reader to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tools.catalog.schema.identifiers import page
+from tools.catalog.schema.paper import Code, Outside, Paper
+
+BEST = (
+    "ids.anthology",
+    "ids.pmlr",
+    "links.venue",
+    "ids.doi",
+    "ids.ieee",
+    "ids.openreview",
+    "ids.arxiv",
+    "links.paper",
+)
+"""Fields that lead to a page of the paper, the publisher's own first."""
+
+
+def pages(paper: Paper) -> list[tuple[str, str]]:
+    """Return field and address of each page of a paper, the best first.
+
+    An address that nobody could check comes after all that somebody did.
+    """
+    found = {f"ids.{scheme}": page(scheme, value) for scheme, value in paper.ids}
+    found |= {
+        f"links.{name}": address
+        for name in ("venue", "paper")
+        if (address := getattr(paper.links, name))
+    }
+    ranked = [name for name in BEST if name in found]
+    return [(name, found[name]) for name in sorted(ranked, key=lambda n: unverified(paper, n))]
+
+
+def best_page(paper: Paper) -> str:
+    """Return the address of a paper's best page, empty if none is known."""
+    return next((address for _, address in pages(paper)), "")
+
+
+def best_code(paper: Paper) -> Code | None:
+    """Return the repository to send a reader to: the authors' own before another, none gone."""
+    there = (code for code in paper.code or () if not code.withdrawn)
+    return min(there, key=lambda code: not code.official, default=None)
+
+
+def unverified(paper: Paper, field: str) -> bool:
+    """Whether a field, or a part of the entry around it, could not be checked."""
+    parts = field.split(".")
+    around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
+    return bool(around & set(paper.sources.unverified or ()))
+
+
+def every_address(paper: Paper) -> Iterator[tuple[str, str]]:
+    """Yield field and address of everything an entry leads to."""
+    yield from pages(paper)
+    for name in ("project", "weights"):
+        if address := getattr(paper.links, name):
+            yield f"links.{name}", address
+    for index, code in enumerate(paper.code or ()):
+        yield f"code[{index}].url", code.url
+    for relation, relative in paper.relations:
+        if isinstance(relative, Outside):
+            for scheme in ("arxiv", "doi"):
+                if value := getattr(relative, scheme):
+                    yield f"relations.{relation}", page(scheme, value)

@@ -1,0 +1,81 @@
+"""The status of an address after it was asked for, and a file that keeps it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from implementations.harness.results.files import whole
+
+
+class State(StrEnum):
+    """What is known of an address after it was asked for."""
+
+    DEAD = "dead"
+    """The server says that there is no such page."""
+    MOVED = "moved"
+    """The page is at another address for good."""
+    UNREACHABLE = "unreachable"
+    """No answer, or an error of the server; it may be back tomorrow."""
+    BLOCKED = "blocked"
+    """The server does not answer programs, so nothing is known of the page."""
+    OK = "ok"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One address, what became of it, and when."""
+
+    url: str
+    state: State
+    detail: str = ""
+    """Why, in a few words; of a moved page its new address."""
+    checked: str = ""
+    """Time in UTC, ISO 8601."""
+
+
+class Store:
+    """Results in a file, a line of JSON each, so that a check that was stopped goes on.
+
+    Results older than `age` and such as may change soon are forgotten.
+    """
+
+    def __init__(self, path: Path, age: timedelta) -> None:
+        self._path = path
+        self.results = {result.url: result for result in _read(path) if _fresh(result, age)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            file.write("".join(map(_line, self.results.values())).encode())
+
+    def add(self, result: Result) -> None:
+        """Keep a result, also if the program is killed right after."""
+        self.results[result.url] = result
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(_line(result))
+
+
+def _line(result: Result) -> str:
+    return json.dumps(asdict(result)) + "\n"
+
+
+def _read(path: Path) -> Iterable[Result]:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in lines:
+        try:
+            data = json.loads(line)
+            yield Result(**data | {"state": State(data["state"])})
+        except (ValueError, KeyError, TypeError):
+            continue  # the line that was being written when the program was killed
+
+
+def _fresh(result: Result, age: timedelta) -> bool:
+    try:
+        checked = datetime.fromisoformat(result.checked)
+    except ValueError:
+        return False
+    lasting = result.state is not State.UNREACHABLE
+    return lasting and datetime.now(UTC) - age < checked

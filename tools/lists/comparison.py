@@ -1,0 +1,266 @@
+"""What a list says beside what the catalog says, line by line."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from rapidfuzz import fuzz, process
+
+from tools.catalog.documents.diagnostics import Level
+from tools.catalog.exports.awesome_list import venue
+from tools.catalog.schema.addresses import BEST, best_code, best_page, pages
+from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import fold, vocabulary
+from tools.lists.parser import Item, Link, known_venue
+from tools.sources.lookup.identification import identify
+from tools.sources.names.references import Unidentified
+
+SAME = 90.0
+"""Similarity of two titles, of 100, from which they are taken for the same with other spelling."""
+
+Status = Literal["known", "new", "contradicts"]
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a line has otherwise than the catalog."""
+
+    level: Level
+    """Error: the catalog knows better. Warning: it cannot confirm it. Hint: it could be better."""
+    field: str
+    listed: str
+    catalog: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One line of a list with its paper in the catalog, if it has one."""
+
+    item: Item
+    slug: str = ""
+    how: str = ""
+    """What led to the paper: a link, the title or the repository."""
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def status(self) -> Status:
+        """Whether the paper is new, and if not, whether the line agrees with the catalog."""
+        if not self.slug:
+            return "new"
+        return "contradicts" if any(f.level is not Level.HINT for f in self.findings) else "known"
+
+    @property
+    def command(self) -> str:
+        """The command that adds a new paper; empty for one that the catalog has."""
+        return "" if self.slug else f"python tools/add_paper.py {shlex.quote(_name(self.item))}"
+
+
+def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Compared]:
+    """Find the paper of each line, and all that the line has otherwise."""
+    index = _Index(papers)
+    compared = []
+    lines: dict[str, int] = {}
+    for item in items:
+        slug, how = index.find(item)
+        findings = list(_findings(item, papers[slug])) if slug else []
+        if slug and (first := lines.setdefault(slug, item.line)) != item.line:
+            message = f"stands in line {first} already"
+            findings.append(Finding(Level.WARNING, "line", str(item.line), str(first), message))
+        compared.append(Compared(item, slug, how, findings))
+    return compared
+
+
+class _Index:
+    """Papers by everything that a line may name them by."""
+
+    def __init__(self, papers: Mapping[str, Paper]) -> None:
+        self.links: dict[Key, str] = {}
+        self.code: dict[Key, str] = {}
+        self.titles: dict[str, str] = {}
+        for slug, paper in papers.items():
+            for _, address in pages(paper):
+                self.links |= dict.fromkeys(_keys(address), slug)
+            for title in (paper.title, *(paper.other_titles or ())):
+                self.titles[fold(title)] = slug
+            # A repository of others, as a baseline names it, is rather that of another paper.
+            for code in paper.code or ():
+                if code.official:
+                    self.code |= dict.fromkeys(_keys(code.url), slug)
+
+    def find(self, item: Item) -> tuple[str, str]:
+        """Return the slug of a line's paper and what led to it; both empty for a new one."""
+        for link in item.links:
+            if slug := _first(self.links, link):
+                return slug, "link"
+        title = process.extractOne(
+            fold(item.title), self.titles.keys(), scorer=fuzz.ratio, score_cutoff=SAME
+        )
+        if title:
+            return self.titles[title[0]], "title"
+        for link in item.links:
+            if slug := _first(self.code, link):
+                return slug, "code"
+        return "", ""
+
+
+def _first(known: Mapping[Key, str], link: Link) -> str:
+    return next((known[key] for key in _keys(link.url) if key in known), "")
+
+
+def _keys(url: str) -> list[Key]:
+    """Return what a page is known by: the identifiers in its address, and the address itself."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return []
+    host = (parts.hostname or "").removeprefix("www.")
+    path = unquote(parts.path).rstrip("/").removesuffix(".git")
+    if host in ("github.com", "gitlab.com"):
+        return [("code", f"{host}{path}".lower())]
+    found = [("page", f"{host}{path}?{parts.query}".lower())]
+    if number := re.search(r"/document/(\d+)", path):
+        found.append(("ieee", number[1]))
+    if name := _reference(url):
+        found.append(name)
+    return found
+
+
+def _reference(url: str) -> Key | None:
+    try:
+        named = identify(url)
+    except Unidentified:
+        return None
+    return named.scheme, named.value.lower() if named.scheme == "doi" else named.value
+
+
+def _name(item: Item) -> str:
+    """Return what to give to `add_paper`: a link that holds an identifier, else the title."""
+    named = (link.url for link in item.links if not link.is_code and _reference(link.url))
+    return next(named, item.title)
+
+
+def _findings(item: Item, paper: Paper) -> Iterator[Finding]:
+    if item.damaged:
+        message = "the line holds characters that were decoded wrongly"
+        yield Finding(Level.WARNING, "text", item.title, "", message)
+    yield from _title(item, paper)
+    yield from _date(item, paper)
+    yield from _venue(item, paper)
+    yield from _group(item, paper)
+    for link in item.links:
+        yield from _repository(link, paper) if link.is_code else _page(link, paper)
+    code = best_code(paper)
+    if code and code.official and not any(link.is_code for link in item.links):
+        yield Finding(Level.WARNING, "code", "", code.url, "the authors' code is missing")
+
+
+def _title(item: Item, paper: Paper) -> Iterator[Finding]:
+    listed, title = item.title, paper.title
+    others = {fold(other): other for other in paper.other_titles or ()}
+    named = f"{title} ({next(iter(others.values()), '')})"
+    if listed in (title, named):
+        return
+    if fold(listed) in others:
+        level, message = Level.HINT, "this is the title of another version"
+    elif listed.casefold() == title.casefold():
+        level, message = Level.WARNING, "capitals differ"
+    elif fuzz.ratio(fold(listed), fold(title)) >= SAME:
+        level, message = Level.WARNING, "spelled differently"
+    else:
+        level, message = Level.ERROR, "the paper behind the link has another title"
+    yield Finding(level, "title", listed, title, message)
+
+
+def _date(item: Item, paper: Paper) -> Iterator[Finding]:
+    listed = item.date
+    known = {date for date in (paper.submitted, paper.published) if date}
+    exact = {date[: len(listed)] for date in known}
+    if not listed or listed in exact or listed == str(paper.year):
+        return
+    first = paper.submitted or ""
+    public = f"first public on {first}" if first else f"of {paper.year}"
+    out = f"published {paper.published}" if paper.published else f"published in {paper.year}"
+    has = "; ".join([public] * bool(first or not paper.venue) + [out] * bool(paper.venue))
+    early = bool(first) and listed < first[: len(listed)]
+    unknown = paper.venue and len(paper.published or "") < len(listed)
+    if not early and unknown and listed[:4] == str(paper.year):
+        message = "the month of publication is not in the catalog"
+        yield Finding(Level.WARNING, "date", listed, has, message)
+    else:
+        message = "before it was public" if early else "neither first version nor publication"
+        yield Finding(Level.ERROR, "date", listed, has, message)
+
+
+def _venue(item: Item, paper: Paper) -> Iterator[Finding]:
+    if not item.venue:
+        return
+    listed, has = known_venue(item.venue), venue(paper)
+    year = re.search(r"\b(19|20)\d\d\b", item.venue)
+    label = vocabulary()["venues"].terms[paper.venue].label if paper.venue else "arXiv"
+    if listed != (paper.venue or "arxiv"):
+        message = "published meanwhile" if listed == "arxiv" else "another venue"
+        message = message if paper.venue else "a preprint as far as is known"
+        yield Finding(Level.ERROR, "venue", item.venue, has, message)
+    elif year and paper.venue and int(year[0]) != paper.year:
+        yield Finding(Level.ERROR, "venue", item.venue, has, "another year")
+    elif fold(label) not in fold(item.venue):
+        yield Finding(Level.WARNING, "venue", item.venue, has, f"is written {label}")
+
+
+def _group(item: Item, paper: Paper) -> Iterator[Finding]:
+    listed = _kind_of_heading(item.group)
+    words = paper.taxonomy.granularity if paper.taxonomy and paper.kind != "survey" else ()
+    if listed and listed not in (*words, paper.kind):
+        has = ", ".join(words) or paper.kind
+        yield Finding(Level.ERROR, "group", item.group, has, "belongs to another group")
+
+
+def _kind_of_heading(heading: str) -> str:
+    """Return the granularity or kind that a heading names; the longest name that fits counts."""
+    names = {
+        fold(name): term.word
+        for field in ("granularity", "kind")
+        for term in vocabulary()[field].terms.values()
+        for name in (term.word, *term.synonyms)
+        if field == "granularity" or term.word == "survey"
+    }
+    fitting = [name for name in names if re.search(rf"\b{name}s?\b", fold(heading))]
+    return names[max(fitting, key=len)] if fitting else ""
+
+
+def _page(link: Link, paper: Paper) -> Iterator[Finding]:
+    best = best_page(paper)
+    keys = set(_keys(link.url))
+    known = [name for name, address in pages(paper) if keys & set(_keys(address))]
+    if "/10.5555/" in link.url:
+        message = "a mirror under an internal handle of ACM, which is no DOI"
+        yield Finding(Level.ERROR, "link", link.url, best, message)
+    elif not known:
+        message = "none of the pages of this paper that the catalog knows"
+        yield Finding(Level.WARNING, "link", link.url, best, message)
+    elif fold(link.label) != "arxiv" and BEST.index(known[0]) > BEST.index(pages(paper)[0][0]):
+        yield Finding(Level.HINT, "link", link.url, best, "there is a better page")
+
+
+def _repository(link: Link, paper: Paper) -> Iterator[Finding]:
+    found = [code for code in paper.code or () if set(_keys(code.url)) & set(_keys(link.url))]
+    better = best_code(paper)
+    if not found:
+        message = "not a repository of this paper that the catalog knows"
+        has = better.url if better else ""
+        yield Finding(Level.WARNING, "code", link.url, has, message)
+    for code in found:
+        if code.withdrawn:
+            message = "the code is gone from there"
+            yield Finding(Level.ERROR, "code", link.url, code.note or "", message)
+        elif code.note:
+            yield Finding(
+                Level.HINT, "code", link.url, code.note, "there is something to know about it"
+            )

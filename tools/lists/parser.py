@@ -1,0 +1,187 @@
+"""Reading an Awesome list, in the spellings that such lists have.
+
+A paper is a bullet, a row of a table or a line of its own that holds a date or a link:
+
+    - [2023.07] Title, VENUE [[Paper](https://...)][[Code](https://...)]
+    * [Title](https://...), VENUE 2023, [[code]](https://...)
+    | 2023-07 | **Title** | VENUE | [pdf](https://...) |
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tools.catalog.schema.vocabulary import fold, vocabulary
+
+LINK = re.compile(
+    r"(\[{1,3})([^\[\]]{0,400})\]{1,3}"
+    r"\(\s*<?([^\s<>()]*(?:\([^\s()]*\)[^\s<>()]*)*)>?"  # parentheses in addresses are balanced
+    r"(?:\s+(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'))?\s*\)\]?"
+)
+IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<[^>]*>")
+DATE = re.compile(
+    r"[\[(]?\b((?:19|20)\d\d)(?:\s*[./-]\s*(0?[1-9]|1[0-2]))?(?:[./-]\d{1,2})?\b[\])]?"
+)
+ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+(?P<bullet>.*)|\s*\|(?P<row>.*)|(?P<bare>[\[*]{1,4}.*)")
+LONGEST = 5_000
+"""Characters of the longest line that is read; a paper needs a few hundred."""
+COMMA = re.compile(r"[,，、;|]")
+SERVICES = re.compile(
+    r"\b(abs|arxiv|blog|checkpoints?|code|dataset|demo|github|homepage|html|huggingface|link"
+    r"|models?|official|openreview|page|paper|pdf|poster|project|pytorch|repo|slides"
+    r"|video|web|webpage|website|weights)\b"
+)
+"""Words of labels that name what a link leads to and are no part of a title."""
+CODE = ("github.com", "gitlab.com", "bitbucket.org", "gitee.com", "codeberg.org")
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of a line."""
+
+    label: str
+    url: str
+
+    @property
+    def is_code(self) -> bool:
+        """Whether it leads to a repository."""
+        try:
+            host = (urlsplit(self.url).hostname or "").removeprefix("www.")
+        except ValueError:
+            return False
+        return host in CODE or fold(self.label) == "code"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One paper of a list, as the list has it; what a line does not say is empty."""
+
+    line: int
+    group: str
+    """The heading above it."""
+    date: str
+    """`2023-07` or `2023`."""
+    title: str
+    venue: str
+    links: tuple[Link, ...]
+    damaged: bool = False
+    """Whether it holds characters that were decoded wrongly; they are read as what was meant."""
+
+
+def read_list(text: str) -> list[Item]:
+    """Read the papers of a list in their order."""
+    return list(_items(text))
+
+
+def _items(text: str) -> Iterator[Item]:
+    group, fenced = "", False
+    for number, raw in enumerate(text.splitlines(), start=1):
+        if len(raw) > LONGEST:
+            continue
+        seen = "".join(c if c.isprintable() else " " * c.isspace() for c in raw)
+        line = repair(seen)
+        if re.match(r"\s*(```|~~~)", line):
+            fenced = not fenced
+        elif fenced:
+            continue
+        elif heading := re.match(r"#{1,6}\s+(.*?)[\s#]*$", line):
+            group = plain(heading[1])
+        elif item := _item(line, number, group, damaged=line != seen):
+            yield item
+
+
+def _item(line: str, number: int, group: str, damaged: bool) -> Item | None:
+    found = ITEM.fullmatch(IMAGE.sub(" ", line))
+    if not found:
+        return None
+    text = html.unescape(found["bullet"] or found["row"] or found["bare"] or "")
+    links = tuple(
+        Link(plain(label), url)
+        for _, label, url in LINK.findall(text)
+        if re.match(r"https?://.", url)
+    )
+    bold = map(plain, re.findall(r"\*\*(.+?)\*\*", LINK.sub("", text)))
+    titles = [name for name in (*(link.label for link in links), *bold) if _is_title(name)]
+    rest = LINK.sub(lambda link: "" if titles or _is_service(link[2]) else link[2], text)
+    date = DATE.match(rest.strip(" |*")) or (DATE.search(rest) if found["row"] else None)
+    if not links and not date:
+        return None
+    if date:
+        rest = rest.replace(date[0], " ", 1)
+    title, venue = _title_and_venue(rest, titles)
+    if len(title.split()) < 3 or len(title) > 300:
+        return None
+    month = f"{date[1]}-{int(date[2]):02}" if date and date[2] else date[1] if date else ""
+    return Item(number, group, month, title, venue, links, damaged)
+
+
+def _is_service(label: str) -> bool:
+    words = fold(label)
+    return not words or (bool(SERVICES.search(words)) and words.count(" ") < 3)
+
+
+def _is_title(label: str) -> bool:
+    return len(label.split()) > 2 and not _is_service(label)
+
+
+def _title_and_venue(rest: str, titles: list[str]) -> tuple[str, str]:
+    parts = [part for part in map(plain, COMMA.split(rest)) if part]
+    if titles:
+        return titles[0], next((p for p in parts if known_venue(p)), "")
+    if "|" in rest:
+        cells = [cell for cell in map(plain, rest.split("|")) if cell]
+        venue = next((cell for cell in cells if looks_like_venue(cell)), "")
+        return max((cell for cell in cells if cell != venue), key=len, default=""), venue
+    if len(parts) > 1 and looks_like_venue(parts[-1]):
+        whole = plain(rest)
+        return _trim(whole[: whole.rindex(parts[-1])]), parts[-1]
+    return plain(rest), ""
+
+
+def plain(text: str) -> str:
+    """Return a text without Markdown's emphasis and escapes, and without what surrounds it."""
+    text = re.sub(r"\*\*|__|`|(?<!\\)\*", "", text)
+    return _trim(re.sub(r"\\([^\w\s])", r"\1", text))
+
+
+def _trim(text: str) -> str:
+    return " ".join(text.split()).strip(" ,，、;:|-–—[]").removesuffix(".")
+
+
+def known_venue(text: str) -> str:
+    """Return the catalog's word of a venue, `arxiv` for a preprint, empty if it is neither."""
+    name = fold(re.sub(r"['’]?\b\d{2,4}\b|\(.*\)|\b(poster|oral|spotlight|main)\b", " ", text))
+    if name in ("arxiv", "preprint", "arxiv preprint", "corr"):
+        return "arxiv"
+    for term in vocabulary()["venues"].terms.values():
+        if name in map(fold, (term.word, term.label, term.definition, *term.synonyms)):
+            return term.word
+    return ""
+
+
+def looks_like_venue(text: str) -> bool:
+    """Whether the end of a line names a venue: a known one, or one word of capitals."""
+    word = re.fullmatch(r"([A-Za-z&-]{2,20})(['’ -]*\d{2,4})?", text)
+    return bool(known_venue(text) or (word and sum(map(str.isupper, word[1])) > 1))
+
+
+def repair(text: str) -> str:
+    """Mend runs of UTF-8 that somebody decoded as an old 8-bit code."""
+    return re.sub(r"[^\x00-\x7f]+", lambda run: _redecode(run[0]), text)
+
+
+def _redecode(run: str) -> str:
+    for code in ("mac_roman", "cp1252"):
+        try:
+            meant = run.encode(code).decode("utf-8")
+        except UnicodeError:
+            continue
+        # Bytes of one code can make sense by chance in the other, as marks or control characters.
+        if not any(unicodedata.category(c)[0] in "MC" for c in meant):
+            return meant
+    return run

@@ -1,0 +1,88 @@
+"""What the templates say of a method, from its entry in the catalog."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from textwrap import fill
+from typing import Any
+
+from tools.catalog.schema.identifiers import page
+from tools.catalog.schema.paper import Paper, Taxonomy
+from tools.catalog.schema.vocabulary import vocabulary
+
+LONGEST = 20  # of a name of a class or a module: three of them share an import line
+WIDTH = 100
+
+# What the taxonomy calls them -> what the harness does.
+WEIGHTS = ("unstructured", "semi-structured")
+UNITS = {"heads": "kv-groups", "channels": "channels", "blocks": "blocks"}
+CALIBRATION = {"gradients": "gradient"}
+
+
+def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
+    """Return the values for the templates of one method; `taxonomy` is that of the paper."""
+    name = paper.name or slug.capitalize()
+    units = _units(taxonomy)
+    granularity = [word for word in WEIGHTS if word in taxonomy.granularity]
+    granularity += [UNITS[unit] for unit in units if unit in UNITS]
+    return {
+        "slug": slug,
+        "name": name,
+        "plain_name": name if _plain(name) else slug.capitalize(),
+        "class_name": _class_name(slug, name),
+        "citation": _citation(paper),
+        "source": f"arXiv:{paper.ids.arxiv}" if paper.ids.arxiv else _citation(paper),
+        "reference": _reference(paper),
+        "code": next((code.url for code in paper.code or () if code.official), ""),
+        "granularity": json.dumps(granularity)[1:-1] + "," * (len(granularity) == 1),
+        "no_unit": [unit for unit in units if unit not in UNITS],
+        "calibration": CALIBRATION.get(taxonomy.calibration, taxonomy.calibration),
+        "patterns": "semi-structured" in granularity,
+        "structured": not set(WEIGHTS) & set(granularity),
+    }
+
+
+def _class_name(slug: str, name: str) -> str:
+    """Return the name without what Python does not take, or else the slug."""
+    letters = re.sub(r"[^A-Za-z0-9]", "", name)[:LONGEST]
+    made = letters[:1].upper() + letters[1:]
+    return made if made.isidentifier() else slug.capitalize()
+
+
+def _units(taxonomy: Taxonomy) -> list[str]:
+    """Return the units that a structured method removes, in the words of the taxonomy."""
+    structured = "structured" in taxonomy.granularity
+    return [unit for unit in taxonomy.prunes or () if structured and unit != "weights"]
+
+
+def _citation(paper: Paper) -> str:
+    """Return authors, venue and year, as short as a comment needs it and safe inside one."""
+    surnames = [author.split()[-1] for author in paper.authors[:2]]
+    who = f"{surnames[0]} et al." if len(paper.authors) > 2 else " and ".join(surnames)
+    return f"{who}, {_venue(paper)}" if _plain(who) else _venue(paper)
+
+
+def _plain(text: str) -> bool:
+    """Whether a text can stand in a line of Python."""
+    return len(text) <= 40 and not re.search(r'["\\]', text)
+
+
+def _reference(paper: Paper) -> str:
+    """Return title, authors, venue and link as a sentence in Markdown."""
+    *first, last = paper.authors
+    if len(first) > 6:
+        first, last = [paper.authors[0]], f"{len(first)} others"
+    who = f"{', '.join(first)} and {last}" if first else last
+    links = [f"[{label}]({address})" for label, address in paper.addresses]
+    if paper.ids.arxiv:
+        links = [f"[arXiv:{paper.ids.arxiv}]({page('arxiv', paper.ids.arxiv)})"]
+    text = ", ".join([f"*{paper.title}*", who, _venue(paper), *links[:1]]) + "."
+    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _venue(paper: Paper) -> str:
+    if paper.venue is None:
+        return str(paper.year)
+    return f"{vocabulary()['venues'].terms[paper.venue].label} {paper.year}"

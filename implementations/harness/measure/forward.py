@@ -18,7 +18,7 @@ from implementations.harness.model.devices import lent, tensors
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
-PIECE = 2**23  # logits at a time, 32 MB in fp32: those of a whole batch outweigh a small model
+PIECE = 2**22  # logits at a time, 16 MB in fp32: those of a whole batch outweigh a small model
 
 
 class Logits(NamedTuple):

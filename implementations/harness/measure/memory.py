@@ -114,16 +114,17 @@ class HighWaterMark:
 
     def start(self) -> int:
         """Begin, and return the bytes in use now."""
-        _give_back_freed()
+        give_back_freed()
         CLEAR.write_text("5")  # 5: the mark falls to what is resident now
-        return self._read("VmRSS")
+        return self.read("VmRSS")
 
     def stop(self) -> int:
         """End, and return the most bytes that were in use since `start`."""
-        return self._read("VmHWM")
+        return self.read("VmHWM")
 
     @staticmethod
-    def _read(field: str) -> int:
+    def read(field: str) -> int:
+        """Read one field of this process's status, in bytes."""
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
         return int(line.split()[1]) * 1024
 
@@ -141,7 +142,7 @@ class Sampling:
 
     def start(self) -> int:
         """Begin, and return the bytes in use now."""
-        _give_back_freed()
+        give_back_freed()
         self.highest = start = self._resident()
         self.thread.start()
         return start
@@ -160,7 +161,7 @@ class Sampling:
         return int(self.process.memory_info().rss)
 
 
-def _give_back_freed() -> None:
+def give_back_freed() -> None:
     """Return freed memory to the system: what the allocator kept would hide what comes next."""
     gc.collect()
     library = ctypes.CDLL(None) if hasattr(ctypes, "CDLL") and STATUS.exists() else None

@@ -105,7 +105,7 @@ class Protocol(Part):
     evaluations: Annotated[tuple[EvaluationText, ...], Field(min_length=1)]
     generation: Generation = Generation()
     speed: SpeedTest = SpeedTest()
-    batch_size: PositiveInt = 4
+    batch_size: PositiveInt = 1
 
     @model_validator(mode="after")
     def _one_metric_a_name(self) -> Protocol:

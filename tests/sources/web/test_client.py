@@ -113,7 +113,7 @@ def test_each_misfortune_has_its_own_message(case: str, replay: Replay, connect:
     answer, kind, message = HOSTILE[case]
     replay.say(HOST, answer)
     # What comes to nothing is given up soon; what comes, however slowly, is read.
-    soon = {"read": 0.3, "attempt": 0.6} if kind is errors.TimedOut else {"read": 60, "attempt": 60}
+    soon = {"read": 0.3, "attempt": 0.6} if kind is errors.Busy else {"read": 60, "attempt": 60}
     client = connect(attempts=1, **soon)
     began = time.monotonic()
     with pytest.raises(errors.SourceError, match=message) as caught:

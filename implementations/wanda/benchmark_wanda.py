@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from implementations.harness.measure.memory import HighWaterMark, give_back_freed
+from implementations.harness.measure.memory import HighWaterMark
+from implementations.harness.model.devices import give_back_freed
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.runs.run import run
 from implementations.harness.runs.workbench import Job, Setup

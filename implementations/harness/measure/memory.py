@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import psutil
 import torch
 
 from implementations.harness.errors import BadInput
+from implementations.harness.model.devices import give_back_freed
 from implementations.harness.results.record import Peak
 
 STATUS = Path("/proc/self/status")
@@ -114,6 +114,7 @@ class HighWaterMark:
 
     def start(self) -> int:
         """Begin, and return the bytes in use now."""
+        gc.collect()
         give_back_freed()
         CLEAR.write_text("5")  # 5: the mark falls to what is resident now
         return self.read("VmRSS")
@@ -142,6 +143,7 @@ class Sampling:
 
     def start(self) -> int:
         """Begin, and return the bytes in use now."""
+        gc.collect()
         give_back_freed()
         self.highest = start = self._resident()
         self.thread.start()
@@ -159,11 +161,3 @@ class Sampling:
 
     def _resident(self) -> int:
         return int(self.process.memory_info().rss)
-
-
-def give_back_freed() -> None:
-    """Return freed memory to the system: what the allocator kept would hide what comes next."""
-    gc.collect()
-    library = ctypes.CDLL(None) if hasattr(ctypes, "CDLL") and STATUS.exists() else None
-    if library is not None and hasattr(library, "malloc_trim"):  # glibc
-        library.malloc_trim(0)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from implementations.harness.data.activations import Boundary
 from implementations.harness.data.text import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.devices import lent, resident, tensors
+from implementations.harness.model.devices import give_back_freed, lent, resident, tensors
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
 from implementations.harness.prune.statistics import Statistic
@@ -127,6 +127,7 @@ def walk(
         boundary = Boundary(model, calibration, batch_size or calibration.batch_size)
         blocks = model.blocks
         for block in track(blocks, "walking the blocks"):
+            give_back_freed()
             walked = WalkedBlock(block.index, block.module, block.family, boundary, edits)
             module, accelerator = block.module, model.accelerator
             there = resident(module, accelerator) if edits else lent(tensors(module), accelerator)

@@ -16,11 +16,11 @@ from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.errors import AtlasWarning
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
-from implementations.harness.measure.memory import free_memory, give_back_freed, peak_memory
+from implementations.harness.measure.memory import free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.measure.speed import speed
 from implementations.harness.measure.zero_shot import zero_shot
-from implementations.harness.model.devices import device_named
+from implementations.harness.model.devices import device_named, give_back_freed
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness.errors import NumericsError
+from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Kind = Literal["kv-groups", "channels", "blocks"]
@@ -57,8 +57,10 @@ def unit_costs(block: Block, *kinds: Kind) -> Tensor:
             counted += [_cost(kv_group_cuts(block.attention))] * block.attention.kv_heads
         elif kind == "channels":
             counted += [_cost(channel_cuts(block.feed_forward))] * block.feed_forward.channels
-        else:
+        elif kind == "blocks":
             counted.append(block_weights(block))
+        else:
+            raise BadInput(f"what a unit of {kind!r} costs is not known; let the method count it")
     return torch.tensor(counted)
 
 

@@ -78,6 +78,6 @@ def state(model: LanguageModel) -> dict[str, Any]:
         "generators": [
             torch.get_rng_state().tolist(),
             random.getstate(),
-            np.random.get_state()[1].tolist(),  # type: ignore[index,union-attr]
+            np.random.get_state()[1].tolist(),  # type: ignore[index]
         ],
     }

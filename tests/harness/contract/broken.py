@@ -23,7 +23,7 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.prune.method import Outcome
-from tests.harness.contract.toys import First, Narrow, Reading, Thin, Trained
+from tests.harness.contract.toys import First, Narrow, Reading, Thin
 
 Act = Callable[[LanguageModel], Any]
 

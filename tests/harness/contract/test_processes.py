@@ -25,7 +25,9 @@ def hashes() -> dict[str, str]:
     for slug in methods():
         digest = hashlib.sha256()
         for name, tensor in fingerprint(pruned(get(slug), "llama")).items():
-            digest.update(f"{name} {list(tensor.shape)}".encode() + tensor.numpy().tobytes())
+            digest.update(
+                f"{name} {list(tensor.shape)}".encode() + tensor.detach().numpy().tobytes()
+            )
         found[slug] = digest.hexdigest()
     return found
 

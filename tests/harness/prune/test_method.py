@@ -28,6 +28,7 @@ from implementations.harness.prune.method import Granularity, UnitMethod
 from tests.harness.contract.toys import First, Narrow, Reading, Shallow, Thin, Trained
 
 NAN = float("nan")
+pytestmark = pytest.mark.filterwarnings("ignore:somebody else")
 
 
 def chosen(scores: list[list[float]], within: Any = "row", **settings: Any) -> list[list[int]]:

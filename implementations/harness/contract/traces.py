@@ -79,5 +79,6 @@ def state(model: LanguageModel) -> dict[str, Any]:
             torch.get_rng_state().tolist(),
             random.getstate(),
             np.random.get_state()[1].tolist(),  # type: ignore[index]
+            np.random.get_state()[2],  # type: ignore[index]
         ],
     }

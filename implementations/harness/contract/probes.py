@@ -33,6 +33,15 @@ def configured(method: type[Method], **settings: Any) -> Method:
     return method.configure(**(method.small | settings))
 
 
+def within_reach(method: type[Method], model: LanguageModel, **settings: Any) -> Method:
+    """Configure the method; where its default share is beyond its reach, half of that is asked."""
+    asked = configured(method, **settings)
+    reach = asked.reach(model)
+    if asked.target <= reach or {"sparsity", "pattern"} & settings.keys():
+        return asked
+    return configured(method, **settings, sparsity=reach / 2)
+
+
 def calibration_for(method: type[Method], **changes: Any) -> Tokens | None:
     """Return random tokens for a method that needs calibration, None for one that does not."""
     if not reads_text(method):
@@ -48,7 +57,7 @@ def apply(
 ) -> Outcome:
     """Prune `model` by the method with `settings`."""
     given = calibration_for(method) if calibration is None else calibration
-    return configured(method, **settings).apply(model, given)
+    return within_reach(method, model, **settings).apply(model, given)
 
 
 def pruned(method: type[Method], family: str, **settings: Any) -> LanguageModel:

@@ -17,6 +17,7 @@ from implementations.harness.contract.probes import (
     refusal,
     same,
     takes_patterns,
+    within_reach,
 )
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
 from implementations.harness.model.view import LanguageModel
@@ -42,7 +43,8 @@ def nonsense_is_refused(method: type[Method], family: str) -> None:
         refusal(method.configure, pattern="2:4", sparsity=0.7)
     for damage in damaged(family):
         before = fingerprint(damage)
-        message = refusal(configured(method).apply, damage, calibration_for(method))
+        sound = within_reach(method, damage)
+        message = refusal(sound.apply, damage, calibration_for(method))
         assert "block 1" in message
         assert same(before, fingerprint(damage))
 
@@ -57,7 +59,7 @@ def bad_calibration_is_refused(method: type[Method], family: str) -> None:
     if method.capabilities.calibration == "training":
         bad.append(random_tokens())
     for calibration in bad:
-        refusal(configured(method).apply, model, calibration)
+        refusal(within_reach(method, model).apply, model, calibration)
         assert same(before, fingerprint(model))
 
 

@@ -8,7 +8,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from implementations.harness.data.tokens import Tokens
@@ -78,12 +78,13 @@ class ShutModel(LanguageModel):
     """A model whose blocks have no weights but while they are opened, one at a time.
 
     It stands for one that lies on disk. While a block is shut its parameters have shapes and no
-    data; raises `AssertionError` when two are open at once or a shut one was given parameters.
+    data, and who kept hold of one finds NaN in it. Raises `AssertionError` when two are open at
+    once and when a shut one was written to.
     """
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__(model.hf, model.tokenizer, name=model.name)
-        self.away: dict[nn.Module, list[tuple[nn.Module, str, nn.Parameter]]] = {}
+        self.away: dict[nn.Module, list[tuple[nn.Module, str, nn.Parameter, Tensor]]] = {}
         self.open: nn.Module | None = None
         for block in self.blocks:
             self._shut(block.module)
@@ -103,18 +104,21 @@ class ShutModel(LanguageModel):
 
     def _open(self, module: nn.Module) -> None:
         assert all(p.is_meta for p in module.parameters()), "a shut block was given weights"
-        for owner, name, parameter in self.away.pop(module):
+        for owner, name, parameter, values in self.away.pop(module):
+            assert bool(parameter.isnan().all()), f"{name} of a shut block was written to"
+            parameter.data.copy_(values)
             owner._parameters[name] = parameter
         self.open = module
 
     def _shut(self, module: nn.Module) -> None:
         self.away[module] = [
-            (owner, name, parameter)
+            (owner, name, parameter, parameter.detach().clone())
             for owner in module.modules()
             for name, parameter in owner._parameters.items()
             if parameter is not None
         ]
-        for owner, name, parameter in self.away[module]:
+        for owner, name, parameter, _ in self.away[module]:
+            parameter.data.fill_(float("nan"))
             nothing = torch.empty_like(parameter, device="meta")
             owner._parameters[name] = nn.Parameter(nothing, requires_grad=parameter.requires_grad)
         self.open = None

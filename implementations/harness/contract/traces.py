@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import torch
 
 from implementations.harness.contract.clause import clause
@@ -32,7 +34,8 @@ def state_is_restored_after_an_exception(method: type[Method], family: str) -> N
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    handle = model.layers[-1].register_forward_pre_hook(interrupt)
+    # Its attention, because the block itself is also called to capture what it is called with.
+    handle = model.blocks[-1].attention.module.register_forward_pre_hook(interrupt)
     try:
         apply(method, model, sparsity=shares(method, model, 0.5)[0])
     except KeyboardInterrupt:
@@ -45,10 +48,11 @@ def state_is_restored_after_an_exception(method: type[Method], family: str) -> N
 
 
 def _prepared(family: str, training: bool) -> LanguageModel:
-    """Return a tiny model in one mode, with a frozen parameter and another one's gradient."""
+    """Return a tiny model in one mode, with frozen layers and another parameter's gradient."""
     model = tiny_model(family)
     model.hf.train(training)
-    model.blocks[0].attention.o.weight.requires_grad_(False)
+    for block in model.blocks:
+        block.attention.o.requires_grad_(False)
     model.embedding.grad = torch.ones_like(model.embedding)
     return model
 
@@ -56,18 +60,25 @@ def _prepared(family: str, training: bool) -> LanguageModel:
 def state(model: LanguageModel) -> dict[str, Any]:
     """Collect what pruning must leave as it was."""
     modules, parameters = list(model.hf.modules()), list(model.hf.parameters())
-    frozen_by_us = {id(p) for _, role, o in model.linears() if role == "o" for p in o.parameters()}
+    layers = {(role, p) for _, role, linear in model.linears() for p in linear.parameters()}
+    others = set(parameters) - {p for _, p in layers}
     grad = model.embedding.grad
     return {
         "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules),
-        "backward hooks": sum(len(m._backward_hooks) for m in modules),
+        "backward hooks": sum(bool(part._backward_hooks) for part in (*modules, *parameters)),
         "patched": [name for name, m in model.hf.named_modules() if "forward" in vars(m)],
         "training": {m.training for m in modules},
         "use_cache": model.config.use_cache,
         "dtypes": {p.dtype for p in parameters},
         "devices": {p.device for p in parameters},
         "gradients": [sum(p.grad is not None for p in parameters), grad is None or grad.tolist()],
-        "frozen": sum(not p.requires_grad and id(p) not in frozen_by_us for p in parameters),
+        "frozen": {(role, p.requires_grad) for role, p in layers},
+        "frozen elsewhere": {p.requires_grad for p in others},
         "gradients are on": torch.is_grad_enabled(),
-        "generator": torch.get_rng_state().tolist(),
+        "generators": [
+            torch.get_rng_state().tolist(),
+            random.getstate(),
+            np.random.get_state()[1].tolist(),  # type: ignore[index]
+            np.random.get_state()[2],  # type: ignore[index]
+        ],
     }

@@ -103,9 +103,9 @@ class Sampler:
         for tokens in (*seen.values(), *evaluations.values()):
             check_vocabulary(tokens, self.vocabulary_size)
             self._check_length(tokens)
-        for tokens in seen.values():
+        for role, tokens in seen.items():
             for evaluation in evaluations.values():
-                check_disjoint(tokens, evaluation)
+                check_disjoint(tokens, evaluation, role)
         said = [statement(role, tokens, evaluations) for role, tokens in seen.items()]
         return Samples(
             Calibration(**vars(samples), training=stream),

@@ -63,29 +63,29 @@ class Tokens:
         yield from torch.split(self.ids, size)  # [size or fewer, length]
 
 
-def check_disjoint(calibration: Tokens, evaluation: Tokens) -> None:
-    """Raise `BadInput` where a model would be evaluated on what it was calibrated on.
+def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
+    """Raise `BadInput` where a model would be evaluated on what it has seen in that role.
 
     That is: spans of one text that overlap, or, in texts that differ, a run of tokens in common of
     half a window (of a whole one up to 64 tokens). Half, because a sample lying anywhere in an
     evaluated stretch has its first or its second half inside one window.
     """
-    if calibration.text_sha256 == evaluation.text_sha256:
-        overlap = _overlap(calibration.spans, evaluation.spans)
+    if seen.text_sha256 == evaluation.text_sha256:
+        overlap = _overlap(seen.spans, evaluation.spans)
         if overlap is None:
             return
         raise BadInput(
-            f"calibration tokens [{overlap[0][0]}, {overlap[0][1]}) and evaluation tokens "
+            f"{role} tokens [{overlap[0][0]}, {overlap[0][1]}) and evaluation tokens "
             f"[{overlap[1][0]}, {overlap[1][1]}) of {evaluation.source} overlap: take other windows"
         )
-    short, long = sorted((calibration, evaluation), key=lambda tokens: tokens.ids.shape[1])
+    short, long = sorted((seen, evaluation), key=lambda tokens: tokens.ids.shape[1])
     length = short.ids.shape[1]
     run = max(length // 2, min(length, 64))
     haystack = _SEPARATOR.join(_bytes(row) for row in long.ids)
     for row, span in zip(short.ids, short.spans, strict=True):
         if _bytes(row[:run]) in haystack or _bytes(row[-run:]) in haystack:
             raise BadInput(
-                f"calibration ({calibration.source}) and evaluation ({evaluation.source}) share "
+                f"{role} ({seen.source}) and evaluation ({evaluation.source}) share "
                 f"tokens of {short.source} [{span[0]}, {span[1]}): take different texts"
             )
 

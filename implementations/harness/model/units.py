@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness.errors import NumericsError
+from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Kind = Literal["kv-groups", "channels", "blocks"]
@@ -57,14 +57,17 @@ def unit_costs(block: Block, *kinds: Kind) -> Tensor:
             counted += [_cost(kv_group_cuts(block.attention))] * block.attention.kv_heads
         elif kind == "channels":
             counted += [_cost(channel_cuts(block.feed_forward))] * block.feed_forward.channels
-        else:
+        elif kind == "blocks":
             counted.append(block_weights(block))
+        else:
+            raise BadInput(f"what a unit of {kind!r} costs is not known; let the method count it")
     return torch.tensor(counted)
 
 
 def block_weights(block: Block) -> int:
     """Count the weights of all linear layers of a block, those that a method added included."""
-    return sum(linear.in_features * linear.out_features for linear in _all_linears(block))
+    linears = _all_linears(block).values()
+    return sum(linear.in_features * linear.out_features for linear in linears)
 
 
 class Weights(NamedTuple):
@@ -82,13 +85,13 @@ def count_weights(model: LanguageModel, damaged: str = "check the model") -> Wei
     """
     everything = nonzero = 0
     for block in model.visit():
-        for role, linear in block.linears().items():
+        for name, linear in _all_linears(block).items():
             if not bool(linear.weight.isfinite().all()):
                 raise NumericsError(
-                    f"block {block.index}, {role}: the weights contain NaN or infinity; {damaged}"
+                    f"block {block.index}, {name}: the weights contain NaN or infinity; {damaged}"
                 )
+            nonzero += int(torch.count_nonzero(linear.weight))
         everything += block_weights(block)
-        nonzero += sum(int(torch.count_nonzero(linear.weight)) for linear in _all_linears(block))
     return Weights(everything, nonzero)
 
 
@@ -96,5 +99,11 @@ def _cost(cuts: list[Cut]) -> int:
     return sum(cut.weights for cut in cuts)
 
 
-def _all_linears(block: Block) -> list[nn.Linear]:
-    return [module for module in block.module.modules() if isinstance(module, nn.Linear)]
+def _all_linears(block: Block) -> dict[str, nn.Linear]:
+    """Return every linear layer inside a block, by its role or, where it has none, its path."""
+    roles = {linear: role for role, linear in block.linears().items()}
+    return {
+        roles.get(module, path): module
+        for path, module in block.module.named_modules()
+        if isinstance(module, nn.Linear)
+    }

@@ -231,17 +231,24 @@ class LanguageModel:
         return {name: tensor for name, tensor in named if id(tensor) not in inside}
 
 
+def fits(grad: Tensor | None, parameter: Tensor) -> bool:
+    """Say whether `grad` can be the gradient of a parameter."""
+    return grad is not None and (grad.shape, grad.dtype) == (parameter.shape, parameter.dtype)
+
+
 @contextmanager
 def preserved(model: LanguageModel) -> Iterator[None]:
     """Put modes, `use_cache`, `requires_grad` and gradients back as they were, whatever happens.
 
-    Modules made inside the `with` block end up in the mode of the module that holds them, and
-    parameters without a gradient; so do those whose shape has changed.
+    Modules made inside the `with` block end up in the mode of the module that holds them, their
+    parameters without a gradient, as do those whose shape or dtype has changed.
     """
     hf = model.hf
     modes = {module: module.training for module in hf.modules()}
-    parameters = [
-        (parameter, parameter.requires_grad, parameter.grad) for parameter in hf.parameters()
+    parameters = [  # by their place: another may stand there in the end
+        (module, name, parameter.requires_grad, parameter.grad)
+        for module in modes
+        for name, parameter in module.named_parameters(recurse=False)
     ]
     use_cache = getattr(hf.config, "use_cache", None)
     try:
@@ -253,11 +260,11 @@ def preserved(model: LanguageModel) -> Iterator[None]:
             for child in parent.children():
                 if child not in modes:
                     child.training = parent.training
-        before = {id(parameter): grad for parameter, _, grad in parameters}
-        for parameter in hf.parameters():
-            grad = before.get(id(parameter))
-            parameter.grad = grad if grad is not None and grad.shape == parameter.shape else None
-        for parameter, needed, _ in parameters:
-            parameter.requires_grad_(needed)
+        hf.zero_grad()
+        for module, name, needed, grad in parameters:
+            parameter = module._parameters.get(name)
+            if parameter is not None:
+                parameter.requires_grad_(needed)
+                parameter.grad = grad if fits(grad, parameter) else None
         if use_cache is not None:
             hf.config.use_cache = use_cache

@@ -17,7 +17,7 @@ from implementations.harness.progress import track
 
 # A single file or an index that names its shards, in the order in which transformers looks.
 NAMES = ("model.safetensors", "pytorch_model.bin")
-SHARD = 5 * 10**9  # bytes of one file
+SHARD = 10**9  # bytes of one file, which are held in memory beside the model
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -100,7 +100,9 @@ def _pieces(model: LanguageModel, limit: int) -> Iterator[dict[str, Tensor]]:
     """Yield what a checkpoint holds in pieces of at most `limit` bytes, or of one block."""
     shard: dict[str, Tensor] = {}
     for part in _parts(model):
-        both = shard | {name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}
+        # Copies, because the block they are of will be shut by the time they are written.
+        copies = {name: t.detach().to("cpu", copy=True) for name, t in part.items()}
+        both = shard | {name: tensor.contiguous() for name, tensor in copies.items()}
         if shard and sum(tensor.nbytes for tensor in both.values()) > limit:
             yield shard
             both = {name: both[name] for name in part}

@@ -16,7 +16,9 @@ def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     order = torch.argsort(scores, stable=True)
     spent = costs.to(order.device)[order].double().cumsum(dim=0)
     spent = torch.cat([spent.new_zeros(1), spent])  # [units + 1]: after removing none, one, ...
-    count = int((spent - share * spent[-1]).abs().argmin())
+    misses = (spent - share * spent[-1]).abs()
+    near = misses <= misses.min() + 1e-12 * spent[-1]  # rounding must not take the last unit
+    count = int(near.nonzero()[0])  # the fewer of two that miss alike
     removed = torch.zeros_like(scores, dtype=torch.bool)
     removed[order[:count]] = True
     return removed

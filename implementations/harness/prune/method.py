@@ -268,10 +268,9 @@ class UnitMethod(Method):
 
     def unit(self, model: LanguageModel) -> int:
         """Count the weights of the largest unit: the budget is met within half of it."""
-        return int(self.costs(model).max())
+        return int(max(self.costs(model), default=0))
 
     def reach(self, model: LanguageModel) -> float:
         """Return the largest share that leaves at least half of the largest unit."""
         total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
-        costs = self.costs(model)
-        return min(float(costs.sum()), total - float(costs.max()) / 2) / total
+        return min(int(self.costs(model).sum()), total - self.unit(model) / 2) / total

@@ -194,7 +194,7 @@ def read(path: Path) -> Protocol:
         raise BadInput(f"cannot read the protocol {path}: {error}") from error
     except ValidationError as error:
         raise BadInput(f"{path} is not a protocol: {problems(error)}") from error
-    known = PROTOCOLS.get(protocol.name)
-    if known and known.fingerprint != protocol.fingerprint:
+    known = PROTOCOLS.get(protocol.name, protocol)
+    if (known.fingerprint, known.training) != (protocol.fingerprint, protocol.training):
         raise BadInput(f"{path} changes the protocol {known.name!r} but keeps its name; rename it")
     return protocol

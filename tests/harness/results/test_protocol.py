@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
+import json
 
 import pytest
-import torch
 
-from implementations.harness.data.samples import Sampler, prepare
 from implementations.harness.errors import BadInput
-from implementations.harness.model.loading import load_model
 from implementations.harness.results.protocol import (
     CalibrationText,
     EvaluationText,
+    Protocol,
+    TrainingText,
     get_protocol,
 )
 
@@ -101,116 +100,31 @@ def test_two_evaluations_of_one_name_are_refused(world):
         get_protocol(str(world.write_protocol("twice", evaluations=twice)))
 
 
-@pytest.fixture(scope="module")
-def model(world):
-    return load_model(world.model)
+def test_each_protocol_says_what_is_trained_on():
+    smol, quick, paper = (get_protocol(name) for name in ("smol", "quick", "paper"))
+    assert smol.training == TrainingText(text="c4", length=1024, reserve=16)
+    assert quick.training == TrainingText(text="c4", length=512, reserve=16)
+    assert paper.training == TrainingText(text="c4-train", length=2048, documents=4096)
 
 
-def samples(world, model, name: str, seed: int = 0, **changes):
-    protocol = get_protocol(str(world.write_protocol(name, **changes)))
-    return prepare(protocol, model, seed)
+def test_what_was_written_before_there_was_training_is_read_and_written_alike():
+    smol = get_protocol("smol")
+    written = smol.model_dump(mode="json")
+    assert list(written) == list(Protocol.model_fields)
+    del written["training"]
+    old = Protocol.model_validate_json(json.dumps(written))
+    assert old.training is None
+    assert json.dumps(old.model_dump(mode="json")) == json.dumps(written)
+    assert old.model_dump_json() == json.dumps(written, separators=(",", ":"))
+    assert old.fingerprint == smol.fingerprint
 
 
-def test_the_seed_draws_the_calibration_and_nothing_else(world, model):
-    sampler = Sampler(get_protocol(str(world.protocol)), model)
-    first, again, other = sampler.samples(0), sampler.samples(0), sampler.samples(1)
-    assert torch.equal(first.calibration.ids, again.calibration.ids)
-    assert first.calibration.spans != other.calibration.spans
-    metric = "ppl/evaluation/32"
-    assert torch.equal(first.evaluations[metric].ids, other.evaluations[metric].ids)
-
-
-def test_evaluation_starts_where_the_reserve_starts(world, model):
-    text = str(world.calibration)
-    size = len(world.calibration.read_bytes())  # a token a byte
-    found = samples(
-        world,
-        model,
-        "reserve",
-        calibration={
-            "text": text,
-            "samples": 64,
-            "length": 32,
-            "reserve": 16,
-            "reserve_length": 32,
-        },
-        evaluations=[{"text": text, "length": 32, "windows": 16, "take": "last"}],
-    )
-    boundary = (size // 32 - 16) * 32
-    assert max(end for _, end in found.calibration.spans) <= boundary
-    assert found.evaluations["ppl/calibration/32"].spans[0][0] == boundary
-    assert "same text" in found.disjoint
-    assert f"starts at {boundary:,}" in found.disjoint
-
-
-def test_overlap_is_refused(world, model):
-    text = str(world.calibration)
-    with pytest.raises(BadInput, match="overlap"):
-        samples(
-            world,
-            model,
-            "overlap",
-            calibration={"text": text, "samples": 64, "length": 32},
-            evaluations=[{"text": text, "length": 32}],
-        )
-
-
-def test_overlap_is_found_under_another_name(world, model, tmp_path):
-    copy = tmp_path / "copy.txt"
-    copy.write_text("A new beginning. " + world.calibration.read_text())
-    with pytest.raises(BadInput, match="share"):
-        samples(world, model, "disguised", evaluations=[{"text": str(copy), "length": 128}])
-
-
-def test_documents_are_drawn_from_json_lines(world, model, tmp_path):
-    lines = [f'{{"text": "{word * 20}"}}' for word in ("amber ", "river ", "stone ", "velvet ")]
-    path = tmp_path / "documents.jsonl"
-    path.write_text("\n".join(lines))
-    asked = {"text": str(path), "samples": 3, "length": 32, "draw": "documents"}
-    found = samples(world, model, "documents", calibration=asked)
-    assert found.calibration.ids.shape == (3, 32)
-
-
-@pytest.mark.parametrize("content", ["", "too short"])
-def test_empty_and_short_texts_are_refused(content, world, model, tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(content)
-    for part in (
-        {"calibration": {"text": str(path), "samples": 1, "length": 32}},
-        {"evaluations": [{"text": str(path), "length": 32}]},
-    ):
-        with pytest.raises(BadInput, match=re.escape(str(path))):
-            samples(world, model, "short", **part)
-
-
-def test_a_reserve_that_takes_the_whole_text_is_refused(world, model):
-    asked = {"text": str(world.calibration), "samples": 1, "length": 32, "reserve": 10_000}
-    with pytest.raises(BadInput, match=re.escape(str(world.calibration))):
-        samples(world, model, "greedy", calibration=asked)
-
-
-def test_windows_longer_than_the_model_reads_are_refused(world, model):
-    with pytest.raises(BadInput, match="reads at most 128"):
-        samples(world, model, "long", evaluations=[{"text": str(world.evaluation), "length": 256}])
-
-
-def test_ids_beyond_the_vocabulary_are_refused(world):
-    from implementations.harness.contract.tiny import tiny_model
-    from implementations.harness.model.view import LanguageModel
-
-    narrow = LanguageModel(tiny_model("llama").hf, load_model(world.model).tokenizer)
-    with pytest.raises(BadInput, match="vocabulary"):
-        prepare(get_protocol(str(world.protocol)), narrow)
-
-
-@pytest.mark.model
-def test_smol_to_the_token():
-    model = load_model("smollm2-135m")
-    found = prepare(get_protocol("smol"), model)
-    wikipedia, c4 = found.evaluations.values()
-    assert wikipedia.spans[0] == (0, 1024)
-    assert wikipedia.spans[-1] == (31 * 1024, 32 * 1024)
-    assert c4.spans[0] == (279 * 1024, 280 * 1024)
-    assert c4.spans[-1][1] == 295 * 1024
-    assert found.calibration.ids.shape == (32, 1024)
-    assert max(end for _, end in found.calibration.spans) <= 279 * 1024
+def test_a_file_cannot_change_what_a_named_protocol_trains_on(tmp_path):
+    quick = get_protocol("quick").model_dump(mode="json")
+    path = tmp_path / "quick.yaml"
+    path.write_text(json.dumps(quick))
+    assert get_protocol(str(path)) == get_protocol("quick")
+    quick["training"]["text"] = "wikipedia"
+    path.write_text(json.dumps(quick))
+    with pytest.raises(BadInput, match="keeps its name; rename it"):
+        get_protocol(str(path))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from implementations.harness.results.record import Record
+from implementations.harness.results.protocol import Protocol, get_protocol
+from implementations.harness.results.record import Record, key_of
 
 Make = Callable[..., Record]
 
@@ -47,3 +48,27 @@ def test_a_ratio_is_to_the_dense_value_beside_it(made_up: Make):
 
 def test_a_peak_says_what_the_work_needed(made_up: Make):
     assert made_up().peak.above_start == 1000
+
+
+def key(training: str | None, *, trains: bool) -> str:
+    asked = {"text": training, "length": 512} if training else None
+    protocol = Protocol.model_validate(vars(get_protocol("quick")) | {"training": asked})
+    return key_of(
+        "toy", {}, protocol, model="m", dtype="float32", device="cpu", seed=0, trains=trains
+    )
+
+
+def test_the_text_to_train_on_tells_apart_only_runs_that_train():
+    assert key("c4", trains=True) != key("wikipedia", trains=True)
+    assert key("c4", trains=False) == key("wikipedia", trains=False) == key(None, trains=False)
+    assert key("c4", trains=True) != key("c4", trains=False)
+
+
+def test_seeds_of_a_method_that_trains_are_one_group(made_up: Make):
+    text = made_up().texts[0].model_copy(update={"role": "training"})
+    trained = {"texts": (*made_up().texts, text)}
+    other = get_protocol("smol").model_copy(update={"training": None})
+    assert made_up(seed=1, **trained).group == made_up(**trained).group
+    assert made_up(**trained).group != made_up().group
+    assert made_up(protocol=other, **trained).group != made_up(**trained).group
+    assert made_up(protocol=other).group == made_up().group

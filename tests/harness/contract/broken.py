@@ -1,0 +1,320 @@
+"""Toy methods that break one promise of the contract each, by the clause that must find it out."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import (
+    Capabilities,
+    ColumnNorm,
+    LanguageModel,
+    Method,
+    Tokens,
+    cheapest,
+    share_of,
+    smallest,
+    walk,
+)
+from implementations.harness.prune.method import Outcome
+from tests.harness.contract.toys import First, Narrow, Reading, Thin
+
+Act = Callable[[LanguageModel], Any]
+
+
+def also(act: Act, base: type[Method] = First) -> type[Method]:
+    """A method that does something more to the model, where pruning may."""
+
+    class Toy(base):
+        def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+            super().prune(model, calibration)
+            act(model)
+
+    return Toy
+
+
+def leaving(act: Act) -> type[Method]:
+    """A method that leaves something behind which `apply` does not put back."""
+
+    class Toy(First):
+        def apply(self, model: LanguageModel, *given: Any) -> Outcome:
+            outcome = super().apply(model, *given)
+            act(model)
+            return outcome
+
+    return Toy
+
+
+def declared(calibration: str, base: type[Method] = First, **capabilities: Any) -> type[Method]:
+    """A method that says of itself what is not so."""
+
+    class Toy(base):
+        pass
+
+    entries = vars(base.capabilities) | {"calibration": calibration} | capabilities
+    Toy.capabilities = Capabilities(**entries)
+    return Toy
+
+
+# How much goes
+
+
+class OneTooMany(First):
+    def choose(self, scores: Tensor, *within: Any) -> Tensor:
+        gone = super().choose(scores, *within)
+        if self.sparsity:
+            gone[0, int((~gone[0]).nonzero()[0]) :][:1] = True
+        return gone
+
+
+class Greedy(Narrow):
+    def chosen(self, costs: Tensor) -> Tensor:
+        return cheapest(torch.arange(len(costs)), costs, min(self.sparsity * 1.5, 0.9))
+
+
+class Embellishing(First):
+    def apply(self, model: LanguageModel, *given: Any) -> Outcome:
+        outcome = super().apply(model, *given)
+        return outcome.model_copy(update={"achieved": outcome.achieved * 1.01})
+
+
+class Boastful(Thin):
+    def reach(self, model: LanguageModel) -> float:
+        return 1.0
+
+
+class Unbounded(Thin):
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        pass
+
+
+class Unpatterned(First):
+    def choose(self, scores: Tensor, *within: Any) -> Tensor:
+        return smallest(scores, share_of(self.target, scores.shape[1]))
+
+
+class Undividing(First):
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        Method.check(self, model, calibration)
+
+
+# What the pruned model is
+
+
+def louder_norms(model: LanguageModel) -> None:
+    for block in model.visit():
+        next(iter(block.norms.values())).weight.mul_(2)
+
+
+def without_last_norm(model: LanguageModel) -> None:
+    model.decoder.norm = nn.Identity()
+
+
+def untied(model: LanguageModel) -> None:
+    model.hf.lm_head.weight = nn.Parameter(model.embedding.clone())
+
+
+class Ticking(First):
+    def scores(self, weight: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(time.perf_counter_ns())
+        return torch.rand(weight.shape, generator=generator)
+
+
+class LastBatch(ColumnNorm):
+    def update(self, x: Tensor) -> None:
+        self.squares.zero_()
+        super().update(x)
+
+
+class Forgetful(Reading):
+    statistic = LastBatch
+
+
+def reading_outside(model: LanguageModel) -> None:
+    float(model.blocks[1].attention.q.weight.sum())
+
+
+def writing_outside(model: LanguageModel) -> None:
+    model.blocks[1].attention.q.weight.zero_()
+
+
+def reading_what_was_kept(model: LanguageModel) -> None:
+    kept = [linear.weight for _, _, linear in model.linears()]
+    for block in model.visit():
+        block.attention.o.weight.masked_fill_(kept[0] > 0, 0)
+
+
+def writing_what_was_kept(model: LanguageModel) -> None:
+    kept = [linear.weight[:1] for _, _, linear in model.linears()]
+    kept[0].zero_()
+
+
+def two_at_once(model: LanguageModel) -> None:
+    for _ in model.visit():
+        for _ in model.visit():
+            pass
+
+
+def misaligned(model: LanguageModel) -> None:
+    for block in model.visit():
+        gate = block.feed_forward.gate
+        gate.weight.copy_(gate.weight.roll(1, dims=0))
+
+
+def scaled(model: LanguageModel) -> None:
+    for block in model.visit():
+        block.attention.module.scaling *= 2  # which no configuration says
+
+
+def one_cache(model: LanguageModel) -> None:
+    for block in model.visit():
+        block.attention.module.layer_idx = 0
+
+
+# What it leaves behind
+
+
+def hook(*_: Any) -> None: ...
+
+
+def patched(model: LanguageModel) -> None:
+    model.layers[0].forward = model.layers[0].forward
+
+
+def thawed(model: LanguageModel) -> None:
+    model.hf.requires_grad_(True)
+
+
+def with_gradients(model: LanguageModel) -> None:
+    weight = model.blocks[0].attention.q.weight
+    weight.grad = torch.ones_like(weight)
+
+
+TRACES: dict[str, Act] = {
+    "hook": lambda model: model.layers[0].register_forward_hook(hook),
+    "pre-hook": lambda model: model.layers[0].register_forward_pre_hook(hook),
+    "backward hook": lambda model: model.layers[0].register_full_backward_hook(hook),
+    "hook on a parameter": lambda model: model.embedding.register_hook(hook),
+    "patched forward": patched,
+    "training mode": lambda model: model.layers[0].train(not model.layers[0].training),
+    "use_cache": lambda model: setattr(model.config, "use_cache", not model.config.use_cache),
+    "dtype": lambda model: model.layers[0].double(),
+    "gradients": with_gradients,
+    "lost gradient": lambda model: model.hf.zero_grad(),
+    "thawed": thawed,
+    "frozen": lambda model: model.hf.requires_grad_(False),
+    "gradients off": lambda _: torch.set_grad_enabled(False),
+    "torch's generator": lambda _: torch.rand(1),
+    "Python's generator": lambda _: random.random(),
+    "NumPy's generator": lambda _: np.random.rand(),
+}
+
+
+class Clinging(Reading):
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        handle = model.layers[0].register_forward_hook(hook)
+        super().prune(model, calibration)
+        handle.remove()
+
+
+class Halfway(First):
+    capabilities = Capabilities(granularity=("unstructured",), calibration="forward")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        for _ in walk(model, calibration):
+            break
+        super().prune(model, calibration)
+
+
+# What it refuses
+
+
+class Boundless(First):
+    sparsity: float = 0.5
+
+
+class AnyPattern(First):
+    pattern: Any = None
+
+
+class Blind(First):
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        pass
+
+    def apply(self, model: LanguageModel, *given: Any) -> Outcome:
+        with torch.no_grad():
+            self.prune(model, None)
+        return Outcome(asked=self.sparsity, achieved=self.sparsity, seconds=0)
+
+
+class Hasty(First):
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        with torch.no_grad():
+            model.blocks[0].attention.q.weight.zero_()
+        super().check(model, calibration)
+
+
+class Unasking(declared("forward")):
+    def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        pass
+
+
+class Untrained(declared("training")):
+    def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        if calibration is not None and calibration.ids.max() < model.vocabulary_size:
+            return
+        super()._check_calibration(model, calibration)
+
+
+class Willing(declared("none", refuses={"llama": "its blocks are not thought of"})):
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        pass
+
+
+BREAKING: dict[str, dict[str, type[Method]]] = {
+    "zero_budget_is_the_identity": {
+        "one bit": also(lambda model: model.embedding[0, 0].mul_(1 + 2**-22)),
+    },
+    "share_is_met": {
+        "one weight too many": OneTooMany,
+        "too much": Greedy,
+        "achieved more than is so": Embellishing,
+    },
+    "reach_is_met_and_no_more": {"boastful": Boastful, "unbounded": Unbounded},
+    "patterns_hold_in_every_group": {"ignored": Unpatterned},
+    "pattern_must_divide": {"nobody named": Undividing},
+    "only_what_is_declared_changes": {
+        "norms": also(louder_norms),
+        "a norm less": also(without_last_norm),
+        "embedding": also(lambda model: model.embedding.mul_(2)),
+        "untied": also(untied),
+    },
+    "same_seed_same_result": {"by the clock": Ticking},
+    "batch_size_does_not_matter": {"the last batch": Forgetful},
+    "blocks_are_opened_one_at_a_time": {
+        "reading": also(reading_outside),
+        "writing": also(writing_outside),
+        "reading what was kept": also(reading_what_was_kept),
+        "writing what was kept": also(writing_what_was_kept),
+        "two at once": also(two_at_once),
+    },
+    "slicing_equals_masking": {"misaligned": also(misaligned, Narrow)},
+    "half_precision_works": {"wider": also(lambda model: model.hf.float())},
+    "reloads_with_the_same_logits": {"not saved": also(scaled), "one cache": also(one_cache)},
+    "state_is_restored": {name: leaving(act) for name, act in TRACES.items()},
+    "state_is_restored_after_an_exception": {"clinging": Clinging, "halfway": Halfway},
+    "nonsense_is_refused": {
+        "boundless": Boundless,
+        "any pattern": AnyPattern,
+        "blind to NaN": Blind,
+        "edits before it checks": Hasty,
+    },
+    "bad_calibration_is_refused": {"missing": Unasking, "no text to train on": Untrained},
+    "refused_family_says_why": {"willing": Willing},
+}

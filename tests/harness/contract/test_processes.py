@@ -1,0 +1,47 @@
+"""Same seed, same result, also in a program of its own, whatever Python hashes strings to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+from implementations.harness import get, methods
+from implementations.harness.contract.probes import fingerprint, pruned
+from tests.conftest import REPOSITORY
+
+ELSEWHERE = """
+import json
+from tests.harness.contract.test_processes import hashes
+print(json.dumps([hash("a"), hashes()]))
+"""
+
+
+def hashes() -> dict[str, str]:
+    """Prune a tiny model by every method and hash all its weights."""
+    found = {}
+    for slug in methods():
+        digest = hashlib.sha256()
+        for name, tensor in fingerprint(pruned(get(slug), "llama")).items():
+            digest.update(
+                f"{name} {list(tensor.shape)}".encode() + tensor.detach().numpy().tobytes()
+            )
+        found[slug] = digest.hexdigest()
+    return found
+
+
+def test_every_method_gives_the_same_weights_in_another_process():
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY), "PYTHONHASHSEED": "20260"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    other, theirs = json.loads(done.stdout)
+    assert other != hash("a")
+    assert theirs == hashes()

@@ -1,0 +1,234 @@
+"""Toy methods that keep every promise of the contract, each with a need of its own."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import (
+    Calibration,
+    Capabilities,
+    ColumnNorm,
+    Gram,
+    LanguageModel,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    WeightMethod,
+    cheapest,
+    keep_channels,
+    keep_kv_groups,
+    remove_blocks,
+    unit_costs,
+    walk,
+)
+
+WEIGHTS = ("unstructured", "semi-structured")
+
+
+class Named:
+    """A method of no folder."""
+
+    @classmethod
+    def slug(cls) -> str:
+        return "toy"
+
+
+class First(Named, WeightMethod):
+    """Zero the first weights of each row."""
+
+    capabilities = Capabilities(granularity=WEIGHTS, calibration="none")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        for _, _, linear in model.linears():
+            self.zero(linear)
+
+    def zero(self, linear: nn.Linear) -> None:
+        linear.weight.masked_fill_(self.choose(self.scores(linear.weight)), 0)
+
+    def scores(self, weight: Tensor) -> Tensor:
+        return torch.arange(weight.numel()).view_as(weight).float()
+
+
+class Drawing(First):
+    """Zero weights at random, drawn from every global generator there is."""
+
+    def scores(self, weight: Tensor) -> Tensor:
+        drawn = torch.rand(weight.shape) + random.random()
+        return drawn.flatten()[np.random.permutation(weight.numel())].view_as(weight)
+
+
+class Reading(First):
+    """Zero the weights whose inputs are small in the calibration."""
+
+    capabilities = Capabilities(granularity=WEIGHTS, calibration="forward")
+    statistic: ClassVar[type[ColumnNorm]] = ColumnNorm
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        for block in walk(model, calibration):
+            seen = block.observe(self.statistic)
+            for role, linear in block.linears().items():
+                gone = self.choose(seen[role].norms.expand_as(linear.weight))
+                linear.weight.masked_fill_(gone, 0)
+
+
+class Replacing(First):
+    """Put new layers, in training mode, and new parameters in the place of the old ones."""
+
+    capabilities = Capabilities(granularity=WEIGHTS, calibration="forward")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        for block in walk(model, calibration):
+            block.observe(ColumnNorm)
+            old = block.feed_forward.up
+            new = nn.Linear(old.in_features, old.out_features, old.bias is not None)
+            new.to(old.weight.dtype).load_state_dict(old.state_dict())
+            block.module.set_submodule(block.family.up, new)
+            for linear in block.linears().values():
+                linear.weight = nn.Parameter(linear.weight.clone())
+                self.zero(linear)
+
+
+class Steered(First):
+    """Zero the weights of least gradient; gradients are switched on in here and left to `apply`."""
+
+    capabilities = Capabilities(granularity=WEIGHTS, calibration="gradient")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        for block in walk(model, calibration):
+            grams = block.observe(Gram)
+            for role, linear in block.linears().items():
+                linear.weight.requires_grad_(True)
+                linear.weight.grad = None
+                with torch.enable_grad():  # the energy of the outputs, tr(W X^T X W^T)
+                    energy = (linear.weight.float() @ grams[role].matrix * linear.weight).sum()
+                    energy.backward()
+                linear.weight.masked_fill_(self.choose(linear.weight.grad.abs().float()), 0)
+
+
+class Trained(First):
+    """Zero the first weights and train the others to make up for it."""
+
+    capabilities = Capabilities(granularity=WEIGHTS, calibration="training")
+    small: ClassVar[dict[str, Any]] = {"steps": 1}
+
+    steps: int = 10**9
+
+    def prune(self, model: LanguageModel, calibration: Calibration) -> Any:
+        batches = calibration.training.batches(4)
+        for _ in range(self.steps):
+            for block in walk(model, Tokens.from_ids(next(batches))):
+                grams = block.observe(Gram)
+                for role, linear in block.linears().items():
+                    self.train(linear, grams[role].matrix)
+
+    def train(self, linear: nn.Linear, gram: Tensor) -> None:
+        dense = linear.weight.float()
+        self.zero(linear)
+        weight, kept = linear.weight.float().requires_grad_(), linear.weight != 0
+        with torch.enable_grad():
+            ((weight - dense) @ gram * (weight - dense)).sum().backward()
+        step = kept * weight.grad / (2 * gram.diagonal().sum())
+        linear.weight.copy_(weight.detach() - step)
+
+
+class Messy(Reading):
+    """Change every flag there is on the way; `apply` puts them back."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        model.config.use_cache = not model.config.use_cache
+        model.hf.train(not model.hf.training)
+        for parameter in model.hf.parameters():
+            parameter.requires_grad_(not parameter.requires_grad)
+            parameter.grad = None if parameter.is_meta else torch.ones_like(parameter)
+        super().prune(model, calibration)
+
+
+class Rescaling(First):
+    """Zero the first weights and scale the norms."""
+
+    capabilities = Capabilities(
+        granularity=WEIGHTS, calibration="none", changes=("linears", "norms")
+    )
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        super().prune(model, calibration)
+        for block in model.visit():
+            for norm in block.norms.values():
+                norm.weight.mul_(1 + self.sparsity)
+
+
+class Louder(First):
+    """Zero the first weights and scale the embedding, and with it a head that is tied to it."""
+
+    capabilities = Capabilities(
+        granularity=WEIGHTS, calibration="none", changes=("linears", "embedding")
+    )
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        super().prune(model, calibration)
+        model.embedding.mul_(1 + self.sparsity)
+
+
+class Narrow(Named, UnitMethod):
+    """Remove the first KV groups and channels."""
+
+    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="none")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        costs = [unit_costs(block, "kv-groups", "channels") for block in model.blocks]
+        removed = self.chosen(torch.cat(costs)).split([len(units) for units in costs])
+        for block, gone in zip(model.visit(), removed, strict=True):
+            groups = block.attention.kv_heads
+            keep_kv_groups(block.attention, ~gone[:groups])
+            keep_channels(block.feed_forward, ~gone[groups:])
+
+    def chosen(self, costs: Tensor) -> Tensor:
+        return cheapest(torch.arange(len(costs)), costs, self.sparsity)
+
+
+class Thin(Named, UnitMethod):
+    """Remove the first channels and leave the attention alone, so that there is a floor."""
+
+    capabilities = Capabilities(granularity=("channels",), calibration="none")
+
+    sparsity: Ratio = 0.5  # beyond what it can remove of some
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        costs = self.costs(model)
+        share = self.sparsity / self.reach(model)  # of the channels
+        removed = cheapest(torch.arange(len(costs)), costs, share).split(
+            [block.feed_forward.channels for block in model.blocks]
+        )
+        for block, gone in zip(model.visit(), removed, strict=True):
+            keep_channels(block.feed_forward, ~gone)
+
+
+class Shallow(Named, UnitMethod):
+    """Remove the first blocks."""
+
+    capabilities = Capabilities(granularity=("blocks",), calibration="none")
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        costs = self.costs(model)
+        remove_blocks(model, cheapest(torch.arange(len(costs)), costs, self.sparsity))
+
+
+KEEPING = (
+    First,
+    Drawing,
+    Reading,
+    Replacing,
+    Steered,
+    Trained,
+    Messy,
+    Rescaling,
+    Louder,
+    Narrow,
+    Thin,
+    Shallow,
+)

@@ -1,0 +1,70 @@
+"""Text to train on: every epoch once through, in an order that a seed and nothing else decides."""
+
+from __future__ import annotations
+
+from itertools import chain, islice
+
+import pytest
+import torch
+
+from implementations.harness import BadInput, Stream
+from implementations.harness.data.tokens import Tokens
+
+
+def stream(windows: int = 10, seed: int = 0) -> Stream:
+    """A stream of windows that hold their own number."""
+    return Stream(Tokens.from_ids(torch.arange(windows)[:, None].repeat(1, 3)), seed)
+
+
+def numbers(text: Stream, size: int, batches: int, start: int = 0) -> list[list[int]]:
+    return [batch[:, 0].tolist() for batch in islice(text.batches(size, start), batches)]
+
+
+@pytest.mark.parametrize("size", [1, 3, 10, 25])
+def test_every_epoch_has_each_window_once(size):
+    batches = numbers(stream(), size, 150 // size)
+    assert {len(batch) for batch in batches} == {size}
+    read = [number for batch in batches for number in batch]
+    epochs = [read[start : start + 10] for start in range(0, len(read) - 9, 10)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1  # in an order of its own
+
+
+@pytest.mark.parametrize("start", [1, 3, 4, 40])
+def test_where_one_starts_does_not_change_what_comes(start):
+    assert numbers(stream(), 3, 5, start) == numbers(stream(), 3, start + 5)[start:]
+
+
+def test_reading_twice_gives_the_same_and_needs_no_global_generator():
+    text = stream()
+    torch.manual_seed(1)
+    first = numbers(text, 4, 8)
+    torch.rand(7)
+    before = torch.get_rng_state()
+    assert numbers(text, 4, 8) == first
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_size_of_a_batch_does_not_change_the_order():
+    small, large = numbers(stream(), 2, 12), numbers(stream(), 8, 3)
+    assert list(chain.from_iterable(small)) == list(chain.from_iterable(large))
+
+
+def test_the_seed_decides_the_order():
+    assert numbers(stream(seed=5), 4, 5) == numbers(stream(seed=5), 4, 5)
+    assert numbers(stream(seed=5), 4, 5) != numbers(stream(seed=6), 4, 5)
+
+
+def test_batches_are_rows_of_ids():
+    batch = next(stream().batches(4))
+    assert (batch.shape, batch.dtype) == ((4, 3), torch.int64)
+
+
+def test_epochs_are_counted_in_windows():
+    assert stream().epochs(25) == 2.5
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_an_empty_batch_is_refused(size):
+    with pytest.raises(BadInput, match=f"batch size {size}: it must be at least 1"):
+        next(stream().batches(size))

@@ -1,0 +1,123 @@
+"""Token samples know where they came from, and what a run has seen is never what it measures."""
+
+import hashlib
+
+import pytest
+import torch
+
+from implementations.harness.data.tokens import Tokens, check_disjoint, check_vocabulary
+from implementations.harness.errors import BadInput
+
+
+def tokens_of(ids, start=0, text="made"):
+    """Samples [samples, length] that lie one after another in `text` from `start` on."""
+    ids = torch.as_tensor(ids)
+    samples, length = ids.shape
+    spans = tuple((start + i * length, start + (i + 1) * length) for i in range(samples))
+    return Tokens(ids, text, spans, hashlib.sha256(text.encode()).hexdigest())
+
+
+def random_ids(samples, length, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 50_000, (samples, length), generator=generator)
+
+
+class TestTokens:
+    def test_batches(self):
+        tokens = tokens_of(torch.arange(20).reshape(5, 4))
+        assert [len(batch) for batch in tokens.batches()] == [4, 1]
+        assert [len(batch) for batch in tokens.batches(2)] == [2, 2, 1]
+        assert torch.cat(list(tokens.batches(3))).equal(tokens.ids)
+        with pytest.raises(BadInput, match="batch size 0"):
+            list(tokens.batches(0))
+
+    def test_hash_is_of_ids_and_shape(self):
+        ids = torch.arange(8).reshape(2, 4)
+        hashes = {
+            tokens_of(ids).sha256,
+            tokens_of(ids, start=4).sha256,  # other place, same ids
+            tokens_of(ids.reshape(4, 2)).sha256,
+            tokens_of(ids + 1).sha256,
+        }
+        assert len(hashes) == 3
+
+    def test_hash_is_pinned(self):
+        """Records hold it, so that it must never change: SHA-256 of "[1, 2]", 1 and 2 as int64."""
+        expected = hashlib.sha256(b"[1, 2]" + b"\1" + bytes(7) + b"\2" + bytes(7)).hexdigest()
+        assert tokens_of([[1, 2]]).sha256 == expected
+
+    def test_from_ids(self):
+        tokens = Tokens.from_ids(torch.arange(8).reshape(2, 4), source="drawn")
+        assert tokens.spans == ((0, 4), (4, 8))
+        assert tokens.text_sha256 == tokens.sha256
+
+    @pytest.mark.parametrize(
+        ("ids", "spans", "message"),
+        [
+            (torch.zeros(4, dtype=torch.int64), ((0, 4),), "must be int64"),
+            (torch.zeros(1, 4), ((0, 4),), "must be int64"),
+            (torch.zeros(0, 4, dtype=torch.int64), (), "no tokens from made"),
+            (torch.zeros(2, 0, dtype=torch.int64), ((0, 0), (0, 0)), "no tokens from made"),
+            (torch.zeros(2, 4, dtype=torch.int64), ((0, 4),), "1 spans do not fit"),
+            (torch.zeros(1, 4, dtype=torch.int64), ((0, 5),), "spans do not fit"),
+        ],
+    )
+    def test_nonsense(self, ids, spans, message):
+        with pytest.raises(BadInput, match=message):
+            Tokens(ids, "made", spans, "")
+
+    def test_no_batch(self):
+        with pytest.raises(BadInput, match="batch_size is 0"):
+            Tokens(torch.zeros(1, 4, dtype=torch.int64), "made", ((0, 4),), "", batch_size=0)
+
+
+class TestDisjoint:
+    def test_same_text_overlapping(self):
+        ids = random_ids(2, 10)
+        with pytest.raises(BadInput, match=r"\[10, 20\).*\[19, 29\) of made overlap"):
+            check_disjoint(tokens_of(ids), tokens_of(random_ids(2, 10, 1), start=19))
+
+    def test_same_text_adjoining(self):
+        ids = random_ids(4, 10)
+        check_disjoint(tokens_of(ids[:2]), tokens_of(ids[2:], start=20))
+
+    def test_different_texts(self):
+        check_disjoint(tokens_of(random_ids(8, 512)), tokens_of(random_ids(8, 1024, 1), text="b"))
+
+    @pytest.mark.parametrize("length", [4, 64, 200])
+    def test_identical_window_in_another_text(self, length):
+        calibration, evaluation = random_ids(4, length), random_ids(4, length, 1)
+        evaluation[3] = calibration[1]
+        span = rf"made \[{length}, {2 * length}\)"
+        with pytest.raises(BadInput, match=f"calibration .made. .*copy.* share tokens of {span}"):
+            check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="copy"))
+
+    @pytest.mark.parametrize("offset", [0, 1, 99, 100, 101, 199, 200])
+    def test_sample_across_two_windows_of_a_copy(self, offset):
+        """However it lies in the evaluated stretch, one of its halves is inside a window."""
+        stretch = random_ids(1, 400)[0]
+        sample = stretch[offset : offset + 200].reshape(1, 200)
+        with pytest.raises(BadInput, match="take different texts"):
+            check_disjoint(tokens_of(sample), tokens_of(stretch.reshape(2, 200), text="copy"))
+
+    def test_short_evaluation_inside_a_long_calibration_sample(self):
+        calibration = random_ids(2, 1024)
+        evaluation = calibration[1, 300:428].reshape(1, 128)
+        with pytest.raises(BadInput, match="share tokens of copy"):
+            check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="copy"))
+
+    def test_a_few_tokens_in_common_are_no_overlap(self):
+        calibration, evaluation = random_ids(2, 256), random_ids(2, 256, 1)
+        evaluation[0, :60] = calibration[0, :60]
+        check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="other"))
+
+
+class TestVocabulary:
+    def test_inside(self):
+        check_vocabulary(tokens_of([[0, 9]]), 10)
+
+    @pytest.mark.parametrize("bad", [10, -1])
+    def test_outside_names_id_and_place(self, bad):
+        message = rf"token id {bad} \(sample 1, position 0 of made\).*vocabulary of 10"
+        with pytest.raises(BadInput, match=message):
+            check_vocabulary(tokens_of([[0, 9], [bad, 1]]), 10)

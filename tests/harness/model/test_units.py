@@ -1,0 +1,90 @@
+"""Units and their costs add up in every family, and weights are counted where they are."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from implementations.harness import NumericsError, keep_channels, keep_kv_groups, unit_costs
+from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
+from implementations.harness.model.units import Weights, count_weights
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+def sizes(block) -> int:
+    return sum(linear.weight.numel() for linear in block.linears().values())
+
+
+@every_family
+def test_groups_and_channels_make_up_the_block(family):
+    for block in tiny_model(family).blocks:
+        groups, channels = (unit_costs(block, kind) for kind in ("kv-groups", "channels"))
+        assert len(groups) == block.attention.kv_heads
+        assert len(channels) == block.feed_forward.channels
+        assert unit_costs(block, "blocks").tolist() == [sizes(block)]
+        assert int(groups.sum() + channels.sum()) == sizes(block)
+        assert unit_costs(block, "kv-groups", "channels").tolist() == [*groups, *channels]
+
+
+@every_family
+def test_a_unit_costs_what_is_gone_without_it(family):
+    model = tiny_model(family)
+    block = model.blocks[0]
+    group, channel = (int(unit_costs(block, kind)[0]) for kind in ("kv-groups", "channels"))
+    before = count_weights(model).all
+    keep_channels(block.feed_forward, range(1, 48))
+    assert before - count_weights(model).all == channel
+    keep_kv_groups(block.attention, range(1, block.attention.kv_heads))
+    assert before - count_weights(model).all == channel + group
+
+
+def test_without_a_gate_a_channel_costs_two_rows():
+    for family, rows in (("llama", 3), ("opt", 2)):
+        costs = unit_costs(tiny_model(family).blocks[0], "channels")
+        assert costs.tolist() == [rows * 32] * 48
+
+
+@every_family
+def test_weights_are_counted_without_norms_and_biases(family):
+    model = tiny_model(family)
+    weights = [linear.weight for _, _, linear in model.linears()]
+    everything = sum(weight.numel() for weight in weights)
+    assert count_weights(model) == Weights(everything, everything)
+    weights[3].data[:2] = 0
+    assert count_weights(model) == Weights(everything, everything - 2 * weights[3].shape[1])
+
+
+def test_a_layer_that_a_method_added_counts_too():
+    model = tiny_model()
+    block = model.blocks[1]
+    before, cost = count_weights(model), unit_costs(block, "blocks")
+    block.feed_forward.up.rotation = nn.Linear(5, 7)
+    assert count_weights(model) == Weights(before.all + 35, before.nonzero + 35)
+    assert unit_costs(block, "blocks") == cost + 35
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_damaged_weights_are_named_with_the_likely_reason(value):
+    model = tiny_model("opt")
+    added = copy.deepcopy(model)
+    model.blocks[1].attention.k.weight.data[2, 3] = value
+    with pytest.raises(NumericsError, match=r"block 1, k: .* NaN or infinity; check the model$"):
+        count_weights(model)
+    with pytest.raises(NumericsError, match=r"infinity; load it again$"):
+        count_weights(model, "load it again")
+    added.blocks[0].module.rotation = nn.Linear(5, 7)
+    added.blocks[0].module.rotation.weight.data[0] = value
+    with pytest.raises(NumericsError, match="block 0, rotation: "):
+        count_weights(added)
+
+
+def test_nothing_is_counted_in_an_emptied_attention():
+    model = tiny_model()
+    keep_kv_groups(model.blocks[0].attention, [])
+    assert unit_costs(model.blocks[0], "kv-groups").tolist() == []
+    assert int(unit_costs(model.blocks[0], "blocks")) == 48 * 96
+    assert torch.equal(unit_costs(model.blocks[0], "channels"), torch.full((48,), 96))

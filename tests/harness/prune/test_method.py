@@ -1,0 +1,266 @@
+"""The bases of methods: what is chosen, how much can go, and what `apply` keeps and puts back."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from implementations.harness import (
+    AtlasWarning,
+    BadInput,
+    Capabilities,
+    LanguageModel,
+    NumericsError,
+    cheapest,
+    keep_channels,
+    keep_kv_groups,
+)
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.prune.method import Granularity, UnitMethod
+from tests.harness.contract.toys import First, Narrow, Reading, Shallow, Thin, Trained
+
+NAN = float("nan")
+pytestmark = pytest.mark.filterwarnings("ignore:somebody else")
+
+
+def chosen(scores: list[list[float]], within: Any = "row", **settings: Any) -> list[list[int]]:
+    """List the columns that are removed of each row."""
+    gone = First(**settings).choose(torch.tensor(scores), within)
+    return [row.nonzero().flatten().tolist() for row in gone]
+
+
+# A share of weights
+
+
+def test_rows_lose_their_lowest_and_the_matrix_its_own():
+    scores = [[4.0, 1.0, 3.0, 2.0], [40.0, 10.0, 30.0, 20.0]]
+    assert chosen(scores) == [[1, 3], [1, 3]]
+    assert chosen(scores, "matrix") == [[0, 1, 2, 3], []]
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "row", "matrix"),
+    [(0.0, 0, 0), (0.19, 0, 1), (0.2, 1, 2), (0.39, 1, 3), (0.5, 2, 5), (0.99, 4, 9), (1, 5, 10)],
+)
+def test_every_share_is_rounded_down(sparsity, row, matrix):
+    scores = [[1.0, 2.0, 3.0, 4.0, 5.0]] * 2
+    assert [len(gone) for gone in chosen(scores, sparsity=sparsity)] == [row, row]
+    assert sum(len(gone) for gone in chosen(scores, "matrix", sparsity=sparsity)) == matrix
+
+
+def test_ties_go_to_the_earlier_position():
+    assert chosen([[1.0] * 4, [1.0] * 4]) == [[0, 1], [0, 1]]
+    assert chosen([[1.0] * 4, [1.0] * 4], "matrix") == [[0, 1, 2, 3], []]
+
+
+@pytest.mark.parametrize("within", ["row", "matrix"])
+def test_a_pattern_replaces_the_share(within):
+    scores = [[1.0, 2.0, 3.0, 4.0, 8.0, 7.0, 6.0, 5.0]]
+    assert chosen(scores, within, pattern="1:4") == [[0, 1, 2, 5, 6, 7]]
+    assert First(pattern="1:4").target == 0.75
+    assert First(sparsity=0.3).target == 0.3
+
+
+def test_nan_scores_are_refused():
+    with pytest.raises(NumericsError, match="scores contain NaN"):
+        chosen([[1.0, NAN]])
+
+
+def test_a_share_that_contradicts_the_pattern_is_refused():
+    with pytest.raises(BadInput, match=r"toy: .*0\.5 contradicts pattern 1:4, which removes 0\.75"):
+        First.configure(pattern="1:4", sparsity=0.5)  # the default, but said
+    assert First.configure(pattern="1:4", sparsity=0.75).target == 0.75
+
+
+# Whole units
+
+
+def test_units_cost_what_goes_with_them():
+    model = tiny_model("llama")  # hidden 32, heads of 8, two query heads a KV head, 48 channels
+    group, channel = (16 + 8 + 8 + 16) * 32, 3 * 32
+    block = [group] * 2 + [channel] * 48
+    assert Narrow().costs(model).tolist() == block * 2
+    assert Thin().costs(model).tolist() == [channel] * 96
+    assert Shallow().costs(model).tolist() == [sum(block)] * 2
+    assert [toy().unit(model) for toy in (Narrow, Thin, Shallow)] == [group, channel, sum(block)]
+
+
+def test_reach_leaves_half_of_the_largest_unit_or_what_no_unit_holds():
+    model = tiny_model("llama", blocks=4)
+    assert Shallow().reach(model) == 0.875
+    assert Narrow().reach(model) == 1 - 1536 / 2 / (4 * 7680)
+    assert Thin().reach(model) == 48 * 96 / 7680  # the attention stays
+    for block in model.blocks:
+        keep_channels(block.feed_forward, [])
+    assert Thin().reach(model) == Thin().unit(model) == 0
+    assert Shallow().reach(model) == 0.875
+
+
+def test_beyond_a_floor_the_number_is_told():
+    message = r"sparsity 0\.7 would empty the model of what toy can remove, at most 0\.6 of its"
+    with pytest.raises(BadInput, match=message):
+        Thin(sparsity=0.7).apply(tiny_model("llama"))
+
+
+@pytest.mark.parametrize("sparsity", [0.876, 0.9, 1.0])
+def test_emptying_the_model_is_refused(sparsity: float):
+    message = rf"sparsity {sparsity:g} would empty the model.* 0\.875 .*ask for less"
+    with pytest.raises(BadInput, match=message):
+        Shallow(sparsity=sparsity).check(tiny_model(blocks=4), None)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.87, 0.875])
+def test_what_leaves_half_of_the_largest_unit_passes(sparsity: float):
+    model = tiny_model(blocks=4)
+    Shallow(sparsity=sparsity).apply(model)
+    assert len(model.blocks) >= 1
+
+
+UNITS = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 10**9)), min_size=1, max_size=6)
+
+
+@given(units=UNITS, part=st.floats(0, 1))
+@example(units=[(0.0, 834), (1.0, 1706522)], part=1.0)  # rounding must not take the last one
+def test_what_passes_leaves_a_unit(units, part):
+    scores, costs = (torch.tensor(column) for column in zip(*units, strict=True))
+    reach = (int(costs.sum()) - int(costs.max()) / 2) / int(costs.sum())
+    assert not bool(cheapest(scores, costs, part * reach).all())
+
+
+def test_a_unit_that_nobody_counts_is_refused_by_name():
+    class Headed(UnitMethod):
+        capabilities = Capabilities(granularity=("heads",), calibration="none")
+
+        def prune(self, model: LanguageModel, calibration: Any) -> None: ...
+
+    with pytest.raises(BadInput, match="a unit of 'heads' costs is not known"):
+        Headed().costs(tiny_model())
+
+
+# What a method says of itself
+
+
+@pytest.mark.parametrize("unit", get_args(Granularity))
+def test_what_is_removed_says_whether_the_model_shrinks(unit):
+    capabilities = Capabilities(granularity=(unit,), calibration="none")
+    assert capabilities.structured is (unit not in ("unstructured", "semi-structured"))
+    assert (capabilities.when, capabilities.changes) == ("static", ("linears",))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"granularity": ("neurons",)},
+        {"calibration": "some"},
+        {"when": "later"},
+        {"changes": ("biases",)},
+        {"colour": "red"},
+    ],
+)
+def test_other_words_are_refused(words):
+    with pytest.raises(ValidationError, match=next(iter(words))):
+        Capabilities(**({"granularity": ("blocks",), "calibration": "none"} | words))
+
+
+# What `apply` promises
+
+
+class Looking(First):
+    """See how it is called, and draw from every generator."""
+
+    def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
+        warnings.warn("nothing was removed", AtlasWarning, stacklevel=1)
+        warnings.warn("somebody else's", UserWarning, stacklevel=1)
+        return {
+            "training": {module.training for module in model.hf.modules()},
+            "gradients": torch.is_grad_enabled(),
+            "drawn": (random.random(), np.random.rand(), float(torch.rand(()))),
+        }
+
+
+def looked(seed: int = 0) -> Any:
+    model = tiny_model()
+    model.hf.train()
+    with pytest.warns(AtlasWarning, match="nothing"):
+        return Looking(sparsity=0).apply(model, None, seed)
+
+
+def drawn() -> tuple[float, float, float]:
+    return random.random(), np.random.rand(), float(torch.rand(()))
+
+
+def test_pruning_runs_in_evaluation_mode_and_without_gradients():
+    with torch.enable_grad():
+        details = looked().details
+        assert torch.is_grad_enabled()
+    assert details["training"] == {False}
+    assert not details["gradients"]
+
+
+def test_the_seed_decides_every_draw_and_the_generators_go_on_as_before():
+    assert looked(1).details["drawn"] == looked(1).details["drawn"]
+    assert not set(looked(1).details["drawn"]) & set(looked(2).details["drawn"])
+
+    def seeded(act: Any) -> tuple[float, float, float]:
+        random.seed(5), np.random.seed(5), torch.manual_seed(5)
+        act()
+        return drawn()
+
+    with torch.random.fork_rng():
+        assert seeded(looked) == seeded(lambda: None)
+
+
+def test_the_harnesss_warnings_reach_the_outcome_and_all_reach_the_caller():
+    with pytest.warns(AtlasWarning, match="nothing") as told:
+        outcome = Looking(sparsity=0).apply(tiny_model())
+    assert outcome.warnings == ["nothing was removed"]
+    assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
+
+
+def test_the_outcome_counts_what_is_there_in_the_end():
+    model = tiny_model()
+    for block in model.blocks:  # some of it is zero before
+        block.attention.q.weight.data.zero_()
+    outcome = First(sparsity=0.25).apply(model)
+    weights = torch.cat([linear.weight.flatten() for _, _, linear in model.linears()])
+    assert outcome.achieved == pytest.approx(float((weights == 0).double().mean()))
+    assert outcome.asked == 0.25
+    assert outcome.seconds > 0
+
+
+def test_what_cannot_be_done_is_refused_by_name():
+    model, tokens = tiny_model(), random_tokens()
+    with pytest.raises(BadInput, match="toy needs calibration text and got none"):
+        Reading().apply(model)
+    with pytest.raises(BadInput, match="toy trains and got no text to train on; give a "):
+        Trained().apply(model, tokens)
+    with pytest.raises(BadInput, match="toy: sparsity: Input should be less than or equal to 1"):
+        First.configure(sparsity=2)
+    with pytest.raises(BadInput, match="unknown toy parameter 'steps'; there are sparsity, "):
+        First.configure(steps=1)
+
+
+def test_a_method_that_overflows_is_told_so_and_so_is_one_that_empties():
+    class Exploding(First):
+        def prune(self, model: LanguageModel, calibration: Any) -> None:
+            for block in model.visit():
+                block.attention.o.weight.mul_(float("inf"))
+
+    class Emptying(Narrow):
+        def prune(self, model: LanguageModel, calibration: Any) -> None:
+            for block in model.visit():
+                keep_kv_groups(block.attention, [])
+                keep_channels(block.feed_forward, [])
+
+    with pytest.raises(NumericsError, match=r"block 0, o: .*toy overflowed; load the model in a"):
+        Exploding().apply(tiny_model())
+    with pytest.raises(BadInput, match="would empty the model"):
+        Emptying().apply(tiny_model())

@@ -10,6 +10,7 @@ import torch
 from implementations.harness.data.sources import read_documents
 from implementations.harness.data.stream import Calibration, Stream
 from implementations.harness.data.text import (
+    Origin,
     Text,
     Tokens,
     check_disjoint,
@@ -48,7 +49,7 @@ class Sampler:
         self.tokenizer = model.tokenizer
         self.vocabulary_size = model.vocabulary_size
         self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
-        self._read: dict[str, tuple[Text, torch.Tensor]] = {}
+        self._read: dict[str, tuple[Origin, torch.Tensor]] = {}
         self._drawn: dict[tuple[int, bool], Samples] = {}
 
     def samples(self, seed: int, *, training: bool = False) -> Samples:
@@ -118,7 +119,7 @@ class Sampler:
         tokens = random_documents(source, documents, self.tokenizer, length, samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
-    def _before_reserve(self, asked: CalibrationText | TrainingText) -> tuple[Text, torch.Tensor]:
+    def _before_reserve(self, asked: CalibrationText | TrainingText) -> tuple[Origin, torch.Tensor]:
         """Return a text and its ids up to the windows that are kept for evaluation."""
         text, ids = self._ids(asked.text)
         if not asked.reserve:
@@ -126,10 +127,11 @@ class Sampler:
         stop = (len(ids) // asked.reserve_length - asked.reserve) * asked.reserve_length
         return text, ids[: max(stop, 0)]
 
-    def _ids(self, source: str) -> tuple[Text, torch.Tensor]:
+    def _ids(self, source: str) -> tuple[Origin, torch.Tensor]:
         if source not in self._read:
             text = load_text(source)
-            self._read[source] = text, tokenize(text, self.tokenizer)
+            ids = tokenize(text, self.tokenizer)
+            self._read[source] = Origin(text.name, text.sha256), ids
         return self._read[source]
 
     def _check_length(self, tokens: Tokens) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -40,6 +40,13 @@ class Text:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+class Origin(NamedTuple):
+    """What is left to know of a text once it is tokenised: its name and its hash."""
+
+    name: str
+    sha256: str
+
+
 def load_text(source: str) -> Text:
     """The text called `source`; names and errors are those of `sources.read_text`."""
     return Text(source, read_text(source))
@@ -62,7 +69,7 @@ def tokenize(text: Text, tokenizer: PreTrainedTokenizerBase | None) -> torch.Ten
 
 
 def windows(
-    text: Text,
+    text: Text | Origin,
     ids: torch.Tensor,
     length: int,
     count: int | None = None,
@@ -85,7 +92,7 @@ def windows(
 
 
 def random_windows(
-    text: Text,
+    text: Text | Origin,
     ids: torch.Tensor,
     length: int,
     samples: int,
@@ -154,13 +161,13 @@ def _texts(name: str, documents: Sequence[str], order: Sequence[int]) -> Iterato
     return (text for text in texts if text.text)
 
 
-def _cut(text: Text, ids: torch.Tensor, starts: Sequence[int], length: int) -> Tokens:
+def _cut(text: Text | Origin, ids: torch.Tensor, starts: Sequence[int], length: int) -> Tokens:
     spans = tuple((start, start + length) for start in starts)
     samples = torch.stack([ids[start:end] for start, end in spans])  # [samples, length]
     return Tokens(samples, text.name, spans, text.sha256)
 
 
-def _check_enough(text: Text, found: int, needed: int, what: str) -> None:
+def _check_enough(text: Text | Origin, found: int, needed: int, what: str) -> None:
     if found < needed:
         raise BadInput(
             f"{text.name} is too short: {found:,} tokens found, {needed:,} needed for {what} tokens"

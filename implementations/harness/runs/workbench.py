@@ -244,6 +244,7 @@ class Workbench:
                 peak_memory(self.accelerator) as watch,
             ):
                 outcome = method.apply(model, samples.calibration, seed)
+            give_back_freed()
             values, sample = self._quality(model, samples, timer)
             untimed = self._untimed(method, room)
             rates = None if untimed else self._speed(model, timer)

@@ -22,7 +22,6 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     add_bias,
-    cheapest,
     keep_channels,
     keep_kv_groups,
     walk,
@@ -57,7 +56,7 @@ class FLAP(UnitMethod):
         for dense in walk(model, calibration, edits=False):
             moments.append(dense.observe(Moments, "o", "down"))
             scores.append(self.score(dense, moments[-1]))
-        removed = cheapest(torch.cat(scores), self.costs(model), self.sparsity)
+        removed = self.choose(model, torch.cat(scores))
         lost = removed.split([len(s) for s in scores])
         for block, seen, units in zip(model.visit(), moments, lost, strict=True):
             self.remove(block, seen, units)

@@ -14,7 +14,6 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
-    cheapest,
     remove_blocks,
     walk,
 )
@@ -37,9 +36,7 @@ class ShortGPT(UnitMethod):
         for block in walk(model, calibration, edits=False):
             turns = torch.cat([turn(x, y).flatten() for x, y in block.run()])  # [tokens]
             influences.append(float(turns.mean()))  # a mean of ratios: every token counts alike
-        lowest = cheapest(
-            torch.tensor(influences, dtype=torch.float64), self.costs(model), self.sparsity
-        )
+        lowest = self.choose(model, torch.tensor(influences, dtype=torch.float64))
         removed = lowest.nonzero().flatten().tolist()
         remove_blocks(model, removed)
         return {"influence": influences, "removed": removed}

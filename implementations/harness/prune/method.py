@@ -24,6 +24,7 @@ from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
+from implementations.harness.prune.allocation import cheapest
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -269,6 +270,16 @@ class UnitMethod(Method):
     def unit(self, model: LanguageModel) -> int:
         """Count the weights of the largest unit: the budget is met within half of it."""
         return int(max(self.costs(model), default=0))
+
+    def choose(self, model: LanguageModel, scores: Tensor) -> Tensor:
+        """Mark what goes of `scores [units]`, ordered as `costs`: the lowest, up to the budget.
+
+        The budget is a share of all weights of the blocks' linear layers, also where not all of
+        them can go. The result is boolean `[units]`.
+        """
+        costs = self.costs(model)
+        total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        return cheapest(scores, costs, self.sparsity * total / max(int(costs.sum()), 1))
 
     def reach(self, model: LanguageModel) -> float:
         """Return the largest share that leaves at least half of the largest unit."""

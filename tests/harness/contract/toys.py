@@ -199,11 +199,8 @@ class Thin(Named, UnitMethod):
     sparsity: Ratio = 0.5  # beyond what it can remove of some
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
-        costs = self.costs(model)
-        share = self.sparsity / self.reach(model)  # of the channels
-        removed = cheapest(torch.arange(len(costs)), costs, share).split(
-            [block.feed_forward.channels for block in model.blocks]
-        )
+        channels = [block.feed_forward.channels for block in model.blocks]
+        removed = self.choose(model, torch.arange(sum(channels))).split(channels)
         for block, gone in zip(model.visit(), removed, strict=True):
             keep_channels(block.feed_forward, ~gone)
 
@@ -214,8 +211,7 @@ class Shallow(Named, UnitMethod):
     capabilities = Capabilities(granularity=("blocks",), calibration="none")
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
-        costs = self.costs(model)
-        remove_blocks(model, cheapest(torch.arange(len(costs)), costs, self.sparsity))
+        remove_blocks(model, self.choose(model, torch.arange(len(model.blocks))))
 
 
 KEEPING = (

@@ -104,6 +104,16 @@ def test_reach_leaves_half_of_the_largest_unit_or_what_no_unit_holds():
     assert Shallow().reach(model) == 0.875
 
 
+def test_the_budget_is_a_share_of_all_weights_also_above_a_floor():
+    model = tiny_model("llama")  # 2 x 7,680 weights; the channels, of 96 each, hold 60 % of them
+    gone = Thin(sparsity=0.3).choose(model, torch.arange(96).flip(0))
+    assert gone.tolist() == [False] * 48 + [True] * 48  # half of the channels, the lowest scores
+    assert Shallow(sparsity=0.5).choose(model, torch.tensor([2.0, 1.0])).tolist() == [False, True]
+    for block in model.blocks:
+        keep_channels(block.feed_forward, [])
+    assert Thin(sparsity=0.0).choose(model, torch.empty(0)).tolist() == []
+
+
 def test_beyond_a_floor_the_number_is_told():
     message = r"sparsity 0\.7 would empty the model of what toy can remove, at most 0\.6 of its"
     with pytest.raises(BadInput, match=message):

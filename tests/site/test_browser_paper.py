@@ -37,7 +37,9 @@ def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
 
 def test_the_command_and_the_code_can_be_copied(visit: Callable[..., Any]) -> None:
     page = visit(permissions=CLIPBOARD).open("papers/sparsegpt.html")
-    assert "class SparseGPT(Method)" in copied(page, page.locator(".atlas-beside__code .highlight"))
+    assert "class SparseGPT(WeightMethod)" in copied(
+        page, page.locator(".atlas-beside__code .highlight")
+    )
     command = copied(page, page.locator("h2#run-it + .highlight"))
     assert command.splitlines()[0] == "atlas run sparsegpt --sparsity 0.5"
 

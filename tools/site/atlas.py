@@ -156,7 +156,7 @@ def read_source(module: griffe.Module) -> Source:
     """Describe the class of a module that derives from `Method` or another base of that name."""
     code = "\n".join(module.lines) + "\n"
     for one in module.classes.values():
-        if any(str(base).endswith("Method") for base in one.bases):
+        if not one.is_alias and any(str(base).endswith("Method") for base in one.bases):
             return Source(one.name, Doc.of(one.docstring).summary, tuple(_parameters(one)), code)
     return Source(module.name, "", (), code)
 

@@ -114,7 +114,7 @@ def test_so_are_those_of_papers_with_awkward_facts(checkout):
     assert checked.returncode == 0, checked.stdout
     formatted = run(checkout, "ruff", "format", "--no-cache", "--check", "implementations")
     assert formatted.returncode == 0, formatted.stdout
-    assert "class Digits(Method):" in code(checkout, "digits")
+    assert "class Digits(WeightMethod):" in code(checkout, "digits")
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
     units = _units(taxonomy)
     granularity = [word for word in WEIGHTS if word in taxonomy.granularity]
     granularity += [UNITS[unit] for unit in units if unit in UNITS]
+    structured = not set(WEIGHTS) & set(granularity)
     return {
         "slug": slug,
         "name": name,
@@ -40,7 +41,8 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
         "no_unit": [unit for unit in units if unit not in UNITS],
         "calibration": CALIBRATION.get(taxonomy.calibration, taxonomy.calibration),
         "patterns": "semi-structured" in granularity,
-        "structured": not set(WEIGHTS) & set(granularity),
+        "structured": structured,
+        "base": "UnitMethod" if structured else "WeightMethod",
     }
 
 

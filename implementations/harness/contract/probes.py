@@ -13,14 +13,14 @@ from implementations.harness.data.stream import Calibration, Stream
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.method import Method, Outcome, WeightMethod
+from implementations.harness.prune.method import Method, Outcome
 
 PATTERNS = ("1:4", "2:4", "4:8")
 
 
 def takes_patterns(method: type[Method]) -> bool:
     """Say whether the method knows N:M patterns."""
-    return issubclass(method, WeightMethod)
+    return "semi-structured" in method.capabilities.granularity
 
 
 def reads_text(method: type[Method]) -> bool:

@@ -41,6 +41,8 @@ def nonsense_is_refused(method: type[Method], family: str) -> None:
         for text in NO_PATTERNS:
             assert text in refusal(method.configure, pattern=text)
         refusal(method.configure, pattern="2:4", sparsity=0.7)
+    else:
+        assert "pattern" in refusal(method.configure, pattern="2:4")
     for damage in damaged(family):
         before = fingerprint(damage)
         sound = within_reach(method, damage)

@@ -221,6 +221,10 @@ class WeightMethod(Method):
     @model_validator(mode="after")
     def _one_share(self) -> WeightMethod:
         pattern, given = self.pattern, "sparsity" in self.model_fields_set
+        if pattern and "semi-structured" not in self.capabilities.granularity:
+            raise ValueError(
+                f"pattern {pattern}: {self.slug()} knows no N:M patterns; leave it out"
+            )
         if pattern and given and not math.isclose(self.sparsity, pattern.sparsity):
             raise ValueError(
                 f"sparsity {self.sparsity} contradicts pattern {pattern}, which removes "

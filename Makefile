@@ -6,6 +6,7 @@ WORKERS ?= 2
 THREADS ?= 1
 SELECT  ?= not slow
 PORT    ?= 8000
+MINUTES ?= 10
 
 VENV := .venv
 BIN  := $(VENV)/bin
@@ -21,7 +22,7 @@ FORMS  := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench site serve clean
+.PHONY: help demo test lint format check bench fuzz site serve clean
 
 help: ## List these commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -54,6 +55,9 @@ check: $(VENV)/.catalog ## Check every entry of the catalog (seconds; installs n
 
 bench: $(VENV)/.all ## Measure speed and memory of harness and solvers; wants idle cores
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
+
+fuzz: $(VENV)/.all ## Give every boundary foreign input, with other seeds each round (MINUTES=10)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 site: $(VENV)/.site ## Build the site from catalog and records into site/
 	$(BIN)/python -m mkdocs build --strict --quiet

@@ -1,0 +1,109 @@
+"""Any bytes in a JSON or YAML file become plain values or one sentence."""
+
+import json
+import os
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from implementations.harness.errors import BadInput
+from implementations.harness.results.reading import DEEPEST, read_json, read_text, read_yaml
+from tests.fuzz.foreign import fuzz, value_or_refusal
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+LETTERS = st.text(alphabet="{}[]:,&*!|>-'\"#%@ \n\tab1.~?=<\\ud8\x00\x1b")
+READERS = pytest.mark.parametrize("read", [read_json, read_yaml])
+
+
+@READERS
+@fuzz
+@given(content=st.binary() | LETTERS.map(str.encode) | PLAIN.map(lambda v: json.dumps(v).encode()))
+def test_any_bytes(tmp_path, read, content):
+    path = tmp_path / "foreign"
+    path.write_bytes(content)
+    value_or_refusal(lambda: read(path), BadInput)
+
+
+@fuzz
+@given(content=PLAIN)
+def test_plain_values_come_back(tmp_path, content):
+    path = tmp_path / "plain"
+    path.write_text(json.dumps(content))
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        with pytest.raises(BadInput, match="damaged"):
+            read_json(path)
+    else:
+        assert read_json(path) == content
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "words"),
+    [
+        (read_json, '{"a": 1, "a": 2}', "'a' twice"),
+        (read_json, "[NaN]", "NaN is no number"),
+        (read_json, r'["\ud800"]', "damaged"),
+        (read_json, "[" * 100_000, "nested too deeply"),
+        (read_json, "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested too deeply"),
+        (read_json, "[1", "damaged"),
+        (read_json, "9" * 5000, "damaged"),
+        (read_yaml, "a: 1\nb: 2\na: 3", "line 3: gives 'a' twice"),
+        (read_yaml, "a: &x [1]\nb: *x", "line 1: sets the anchor &x"),
+        (read_yaml, "a: *x", r"uses the alias \*x"),
+        (read_yaml, "a: !!python/object:os.system x", "has the tag"),
+        (read_yaml, "[" * 100_000, "nested too deeply"),
+        (read_yaml, "1: one", "no text"),
+        (read_yaml, "? [a, b]\n: c", "no text"),
+        (read_yaml, "day: 2026-02-31", "not valid YAML"),
+        (read_yaml, "a: b: c", "line 1"),
+    ],
+)
+def test_what_is_refused_is_named(tmp_path, read, content, words):
+    path = tmp_path / "foreign"
+    path.write_text(content)
+    with pytest.raises(BadInput, match=words) as refusal:
+        read(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_aliases_that_double_are_refused_before_they_grow(tmp_path):
+    path = tmp_path / "laughs.yaml"
+    rows = ["a0: &a0 [ha, ha]"]
+    rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    path.write_text("\n".join(rows))
+    with pytest.raises(BadInput, match="anchor"):
+        read_yaml(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    with pytest.raises(BadInput, match="no regular file"):
+        read_text(pipe)
+
+
+def test_the_size_is_looked_at_first(tmp_path):
+    path = tmp_path / "large.json"
+    with path.open("wb") as file:
+        file.truncate(10**12)  # holes: nothing is stored
+    with pytest.raises(BadInput, match="1,000,000,000,000 bytes"):
+        read_json(path)
+
+
+@pytest.mark.parametrize("name", ["missing", ".", "null\0byte", "x" * 300])
+def test_what_is_no_file_is_named(tmp_path, name):
+    with pytest.raises(BadInput, match="cannot read"):
+        read_text(tmp_path / name)
+
+
+def test_numbers_dates_and_words_of_yaml(tmp_path):
+    path = tmp_path / "plain.yaml"
+    path.write_text("a: 0.5\nb: [1, two, '2:4', null]\nc: {d: true}\n")
+    assert read_yaml(path) == yaml.safe_load(path.read_text())

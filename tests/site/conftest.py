@@ -39,6 +39,7 @@ from implementations.harness.results.record import (
     Speed,
 )
 from implementations.harness.results.store import save_record
+from tests.keyed import keyed
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 
 # What a deployment sets, and nothing of whoever runs the tests.
@@ -66,7 +67,6 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
     rate = Rate(dense=40.0, pruned=50.0, ratio=1.25, low=1.21, high=1.31)
     fields: dict[str, Any] = {
         "run": f"20261125T120000Z-{method}-{label}-{seed}",
-        "key": f"{method}-{label}-{seed}",
         "name": f"smollm2-135m-{label}-{seed}",
         "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
         "command": f"atlas run {method} --sparsity {asked} --seed {seed}",
@@ -83,6 +83,8 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
             name="smollm2-135m",
             source="smollm2-135m",
             sha256="0" * 64,
+            config_sha256="3" * 64,
+            tokenizer_sha256="4" * 64,
             family="llama",
             dtype="float32",
             device="cpu",
@@ -121,7 +123,7 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
         "dirty": None,
         "tolerance": {},
     }
-    return Record(**(fields | more))
+    return keyed(**(fields | more))
 
 
 def samples() -> list[Record]:

@@ -18,6 +18,7 @@ import vl_convert
 from implementations.harness.results.boards import FAMILIES, boards
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.record import NO_SPEED_UP, Record
+from tests.keyed import changed
 from tools.site import chart, vega
 from tools.site.atlas import Atlas, read
 from tools.site.pages import leaderboard
@@ -240,11 +241,8 @@ def test_the_runtime_is_one_module_below_a_megabyte() -> None:
 def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record]) -> None:
     first = records[0]
     gpu = first.hardware.model_copy(update={"accelerator": "a GPU"})
-    there = first.model_copy(update={"key": "there", "hardware": gpu})
-    changed = first.protocol.model_copy(update={"speed": first.protocol.speed.model_copy()})
-    changed = changed.model_copy(update={"generation": changed.generation.model_copy()})
-    changed = changed.model_copy(update={"dtype": "bfloat16"})
-    again = first.model_copy(update={"key": "again", "protocol": changed})
+    there = changed(first, hardware=gpu)
+    again = changed(first, protocol=first.protocol.model_copy(update={"dtype": "bfloat16"}))
     made = Atlas(atlas.papers, atlas.methods, (first, there, again))
     page = dict(leaderboard.pages(made))["leaderboard.md"]
     ids = re.findall(r'<section class="atlas-one" id="([^"]*)"', page)
@@ -258,9 +256,7 @@ def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record])
 
 def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[Record]) -> None:
     first = records[0]
-    tasked = first.model_copy(
-        update={"key": "tasked", "tasks": ("arc_easy",), "values": first.values | {"acc/arc": 0.25}}
-    )
+    tasked = changed(first, tasks=("arc_easy",), values=first.values | {"acc/arc": 0.25})
     page = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, (first, tasked))))
     (head,) = re.findall(r"<thead>.*?</thead>", page["leaderboard.md"], re.DOTALL)
     heads = {text(cell): cell.attrib for cell in ElementTree.fromstring(head).iter("th")}

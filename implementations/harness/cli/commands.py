@@ -30,6 +30,7 @@ from implementations.harness.cli.options import (
     listed,
 )
 from implementations.harness.errors import AtlasError, BadInput
+from implementations.harness.progress import track
 from implementations.harness.results import table
 from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import get_protocol
@@ -235,6 +236,24 @@ def verify(
     show_json(verdict.to_dict()) if as_json else terminal.show_verdict(verdict)
     if not verdict.agrees:
         raise typer.Exit(1)
+
+
+@app.command()
+def migrate(
+    records: Annotated[
+        list[Path], typer.Argument(metavar="RECORD...", help="Files of the schema before.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Where the model lies here; default: as recorded.")
+    ] = None,
+) -> None:
+    """Bring records of the schema before up to date, each in its place; no value changes."""
+    from implementations.harness.runs.migrate import migrate as do
+
+    with terminal.progress():
+        done = [path for path in track(records, "records") if do(path, model)]
+    for path in done:
+        terminal.show_paths(record=path)
 
 
 @app.command()

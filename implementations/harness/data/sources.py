@@ -1,5 +1,6 @@
 """Where texts come from: the embedded samples, two data sets of the hub, or a local file."""
 
+import importlib.util
 import json
 import re
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import cast
 
 from implementations.harness.download.embedded import embedded_text
 from implementations.harness.download.hub import hub_file
+from implementations.harness.download.storage import file_sha256
 from implementations.harness.errors import BadInput, Unavailable
 
 BETWEEN_DOCUMENTS = "\n\n"
@@ -35,9 +37,10 @@ def read_text(source: str) -> str:
         case "c4":
             return embedded_text("c4")
         case "wikitext2":
-            return BETWEEN_DOCUMENTS.join(_wikitext2())
+            return BETWEEN_DOCUMENTS.join(_rows("parquet", _wikitext2()))
         case "c4-validation":
-            return " ".join(_c4("validation", "00000-of-00008")[:_C4_VALIDATION_DOCUMENTS])
+            rows = _rows("json", _c4("validation", "00000-of-00008"))
+            return " ".join(rows[:_C4_VALIDATION_DOCUMENTS])
     path = _local(source, _TEXT_SOURCES)
     if path.suffix == ".jsonl":
         return BETWEEN_DOCUMENTS.join(_json_lines(path))
@@ -51,12 +54,13 @@ def read_documents(source: str) -> Sequence[str]:
         BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
         Unavailable: no network, or the package `datasets` is missing.
     """
-    if source == "c4-train":
-        return _c4("train", "00000-of-01024")
-    path = _local(source, _DOCUMENT_SOURCES)
-    if path.suffix != ".jsonl":
-        raise BadInput(f"{path} is one text: documents come from {_DOCUMENT_SOURCES}")
-    return _json_lines(path)
+    path = _documents_file(source)
+    return _rows("json", path) if source == "c4-train" else _json_lines(path)
+
+
+def documents_sha256(source: str) -> str:
+    """SHA-256 of the file that `read_documents` reads; names and errors are its own."""
+    return file_sha256(_documents_file(source))
 
 
 def articles(dump: str) -> list[str]:
@@ -64,25 +68,37 @@ def articles(dump: str) -> list[str]:
     return re.findall(r"<doc[^>]*>\n(.*?)</doc>", dump, re.S)
 
 
-def _wikitext2() -> Sequence[str]:
-    return _rows("parquet", "Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet")
+def _documents_file(source: str) -> Path:
+    if source == "c4-train":
+        return _c4("train", "00000-of-01024")
+    path = _local(source, _DOCUMENT_SOURCES)
+    if path.suffix != ".jsonl":
+        raise BadInput(f"{path} is one text: documents come from {_DOCUMENT_SOURCES}")
+    return path
 
 
-def _c4(split: str, shard: str) -> Sequence[str]:
-    return _rows("json", "allenai/c4", f"en/c4-{split}.{shard}.json.gz")
+def _wikitext2() -> Path:
+    return _hub("Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet")
 
 
-def _rows(layout: str, repository: str, path: str) -> Sequence[str]:
-    """The column `text` of one file of a hub data set, read lazily: a C4 shard holds 800 MB."""
-    try:
-        import datasets  # optional: the embedded texts do not need it
-    except ModuleNotFoundError as error:
+def _c4(split: str, shard: str) -> Path:
+    return _hub("allenai/c4", f"en/c4-{split}.{shard}.json.gz")
+
+
+def _hub(repository: str, path: str) -> Path:
+    if importlib.util.find_spec("datasets") is None:
         raise Unavailable(
             f"reading {repository} needs the package `datasets`: pip install 'pruning-atlas[hub]'"
-        ) from error
-    file = str(hub_file(repository, path))
+        )
+    return hub_file(repository, path)
+
+
+def _rows(layout: str, file: Path) -> Sequence[str]:
+    """The column `text` of one file of a hub data set, read lazily: a C4 shard holds 800 MB."""
+    import datasets  # here, because the embedded texts do not need it
+
     try:
-        rows = datasets.load_dataset(layout, data_files={"train": [file]}, split="train")
+        rows = datasets.load_dataset(layout, data_files={"train": [str(file)]}, split="train")
     except Exception as error:  # damaged file, full disk: `datasets` wraps what it was
         reason = error.__cause__ or error
         raise Unavailable(f"{file} cannot be read: {reason}. Remove it to fetch it anew") from error

@@ -14,12 +14,18 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from implementations.harness.download.embedded import MODEL_ALIAS, embedded_model, recorded_sha256
+from implementations.harness.download.embedded import (
+    MODEL,
+    MODEL_ALIAS,
+    embedded_model,
+    recorded_sha256,
+)
 from implementations.harness.download.hub import require_hub
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.checkpoint import load_checkpoint, read_config
 from implementations.harness.model.devices import device_named, dtype_named
 from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.identity import Identity, identify
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
 
@@ -28,11 +34,11 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class Origin(NamedTuple):
-    """Where a model lies on this machine, its name, and what identifies its weights."""
+    """Where a model lies on this machine, its name, and what hashes the folder as it is now."""
 
     folder: Path
     name: str
-    identify: Callable[[], str]
+    identity: Callable[[], Identity]
 
 
 def load_model(
@@ -46,8 +52,8 @@ def load_model(
     """Load `"smollm2-135m"` (embedded), a local folder or a hub id such as `org/name`.
 
     `device` may be "auto". `accelerator` is where one block at a time is worked on, by default
-    the device. With `tokenizer=False` the folder needs none. The model's `sha256` is that of its
-    weights files, or the hub's revision.
+    the device. With `tokenizer=False` the folder needs none. The model's `identity` hashes what was
+    read.
 
     Raises:
         BadInput: the source, dtype, device, family, weights or tokenizer will not do; found out
@@ -65,7 +71,7 @@ def load_model(
         load_checkpoint(origin.folder, dtype=wanted, device=home),
         words,
         name=origin.name,
-        sha256=origin.identify(),
+        identity=origin.identity(),
         accelerator=workplace,
     )
 
@@ -81,7 +87,7 @@ def locate(source: str | os.PathLike[str]) -> Origin:
         return _embedded()
     folder = Path(name).expanduser()
     if name and folder.is_dir():
-        return Origin(folder, folder.resolve().name, lambda: weights_sha256(weight_files(folder)))
+        return Origin(folder, folder.resolve().name, lambda: _identity(folder))
     if name and folder.exists():
         raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
     if not HUB_ID.fullmatch(name) or name.startswith("."):
@@ -92,7 +98,8 @@ def locate(source: str | os.PathLike[str]) -> Origin:
             f"a hub id of the form ORG/NAME{hint}"
         )
     folder = hub_folder(name)
-    return Origin(folder, name, lambda: folder.name)  # snapshots are named by their commit
+    # Snapshots are named by their commit.
+    return Origin(folder, name, lambda: identify(folder, weights=folder.name))
 
 
 def check_supported(config: dict[str, Any]) -> None:
@@ -170,9 +177,18 @@ def hub_folder(name: str) -> Path:
 def _embedded() -> Origin:
     folder = embedded_model()
     weights = folder / "model.safetensors"
-    return Origin(
-        folder, MODEL_ALIAS, lambda: recorded_sha256(weights) or weights_sha256([weights])
-    )
+
+    def identity() -> Identity:
+        # Configuration and tokenizer are the file's own; how they are spelt in the cache follows
+        # the version of transformers that converted them.
+        read = recorded_sha256(weights) or weights_sha256([weights])
+        return Identity(read, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
+
+    return Origin(folder, MODEL_ALIAS, identity)
+
+
+def _identity(folder: Path) -> Identity:
+    return identify(folder, weights_sha256(weight_files(folder)))
 
 
 def _needed(files: list[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """Records put together: the one place that says which numbers compare, for terminal and site.
 
-- A **board** holds the records that share the fingerprint of the protocol, the weights of the
-  model (their hash; its source where there is none), the number format and the device. Protocols
-  of one name but other contents make boards of their own.
+- A **board** holds the records that share the fingerprint of the protocol and the texts measured
+  on, the model (hashes of weights, configuration and tokenizer; its source where there is none),
+  the number format and the device. Protocols, texts and models of one name but other contents make
+  boards of their own.
 - Of two records of one request (the same key) the newer counts.
 - A **row** is the runs that differ in nothing but the seed.
 - A **value** of a row is the mean over its seeds, with the sample standard deviation where there
@@ -245,7 +246,13 @@ def boards(records: Iterable[Record]) -> list[Board]:
 
 def _comparable(record: Record) -> Hashable:
     model = record.model
-    return record.protocol.fingerprint, model.sha256 or model.source, model.dtype, _device(record)
+    return (
+        record.protocol.fingerprint,
+        frozenset((text.role, text.source_sha256) for text in record.texts if text.measured),
+        (model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256),
+        model.dtype,
+        _device(record),
+    )
 
 
 def _device(record: Record) -> str:

@@ -46,6 +46,11 @@ class CalibrationText(Part):
     reserve: int = Field(default=0, ge=0)
     reserve_length: Length = 1024
 
+    @property
+    def documents(self) -> bool:
+        """Whether documents are drawn, and not windows of one text."""
+        return self.draw == "documents"
+
 
 class TrainingText(Part):
     """What a method that trains reads, in an order drawn by the seed of the run.

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field, JsonValue, PlainSerializer
+from pydantic import AwareDatetime, Field, JsonValue, PlainSerializer, model_validator
 
 from implementations.harness.results.files import layout
 from implementations.harness.results.metric import Tolerance
 from implementations.harness.results.part import Part
 from implementations.harness.results.protocol import Protocol
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
 NO_SPEED_UP = "no speed-up expected on dense kernels"
 DECIDING = ("torch", "transformers")  # versions that numbers depend on
@@ -35,7 +35,11 @@ class ModelInfo(Part):
     name: str
     source: str
     sha256: str | None
-    """Hash of the weights as read; None for a model that came from no file."""
+    """Hash of the weights as read, or the hub's revision; None for a model of no file."""
+    config_sha256: str | None
+    """Hash of the configuration, in whatever layout it is written."""
+    tokenizer_sha256: str | None
+    """Hash of the tokenizer's files."""
     family: str
     dtype: str
     device: str
@@ -50,12 +54,20 @@ class TextInfo(Part):
     role: str
     """`calibration`, `training`, or the metric measured on it."""
     source: str
+    source_sha256: str
+    """Hash of what stood under that name: the text, or the file that documents are drawn from."""
     text_sha256: str
+    """Hash of the text that the spans refer to; of documents those drawn alone."""
     ids_sha256: str
     samples: int
     length: int
     spans: tuple[tuple[int, int], ...]
     """Token offsets in the source, end exclusive; adjacent windows are joined."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether a metric was measured on it."""
+        return self.role not in ("calibration", "training")
 
 
 class Hardware(Part):
@@ -138,11 +150,12 @@ class Dense(Part):
 class Record(Part):
     """One run of one method, or of the dense model (method `dense`)."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     run: str
     """Names this execution: time and the start of the key."""
     key: str
-    """Hash of what was asked for; equal keys should give equal values."""
+    """Hash of what was asked for, as `key_of` takes it from the fields below; equal keys should
+    give equal values."""
     name: str
     """Readable and unique within method and protocol; the file is called so."""
     date: Utc
@@ -164,6 +177,8 @@ class Record(Part):
     seed: int
     """Draws the calibration and whatever else is random."""
     tasks: tuple[str, ...] = ()
+    tasks_sha256: str | None = None
+    """Hash of the folder with task files of one's own, where there was one."""
     model: ModelInfo
     texts: tuple[TextInfo, ...]
     disjoint: str
@@ -191,6 +206,12 @@ class Record(Part):
     """Whether the checkout had changes."""
     tolerance: dict[str, Tolerance]
 
+    @model_validator(mode="after")
+    def _the_key_is_that_of_its_content(self) -> Record:
+        if self.key != self.key_with(self.seed):
+            raise ValueError("the key is not that of what the record says it ran: it was edited")
+        return self
+
     @property
     def structured(self) -> bool:
         """Whether units were really removed."""
@@ -215,16 +236,20 @@ class Record(Part):
     @property
     def group(self) -> str:
         """Equal for the runs that differ in nothing but the seed."""
+        return self.key_with(None)
+
+    def key_with(self, seed: int | None) -> str:
+        """Return the key of what the record says was run, with this seed."""
         return key_of(
             self.method,
             self.configuration,
             self.protocol,
-            model=self.model.sha256 or self.model.source,
-            dtype=self.model.dtype,
+            model=self.model,
+            texts={text.role: text.source_sha256 for text in self.texts},
             device=self.hardware.accelerator or self.model.device,
-            seed=None,
+            seed=seed,
             tasks=self.tasks,
-            trains=any(text.role == "training" for text in self.texts),
+            tasks_sha256=self.tasks_sha256,
         )
 
     def ratio(self, name: str) -> float | None:
@@ -242,27 +267,28 @@ def key_of(
     configuration: dict[str, Any],
     protocol: Protocol,
     *,
-    model: str,
-    dtype: str,
+    model: ModelInfo,
+    texts: Mapping[str, str],
     device: str,
     seed: int | None,
     tasks: Iterable[str] = (),
-    trains: bool = False,
+    tasks_sha256: str | None = None,
 ) -> str:
-    """Hash what a run is asked for; `model` is the hash of its weights, else its source.
+    """Hash what a run is asked for and what it reads; `texts` are hashes of sources by role.
 
-    The text to train on counts for a method that trains.
+    How a text is cut to train on counts for a method that trains.
     """
     asked = {
         "method": method,
         "configuration": configuration,
         "protocol": protocol.fingerprint,
-        "model": model,
-        "dtype": dtype,
+        "model": [model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256],
+        "texts": dict(texts),
+        "dtype": model.dtype,
         "device": device,
         "seed": seed,
-        "tasks": sorted(tasks),
+        "tasks": [sorted(tasks), tasks_sha256],
     }
-    if trains and protocol.training is not None:
+    if "training" in texts and protocol.training is not None:
         asked["training"] = protocol.training.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -53,6 +53,11 @@ def load_record(path: Path) -> Record:
             f"{path} has record schema {version}, newer than {SCHEMA_VERSION}, the newest known "
             "here; update pruning-atlas to read it"
         )
+    if isinstance(version, int) and version < SCHEMA_VERSION:
+        raise BadInput(
+            f"{path} has record schema {version}; `atlas migrate {path}` brings it to "
+            f"{SCHEMA_VERSION}, the one known here"
+        )
     try:
         return Record.model_validate_json(text)
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from implementations.harness.download.storage import file_sha256
 from implementations.harness.errors import BadInput
 from implementations.harness.results.record import Hardware
 from implementations.harness.results.store import IMPLEMENTATIONS
@@ -26,6 +28,13 @@ PACKAGES = (
     "torch",
     "transformers",
 )
+
+
+def folder_sha256(folder: Path) -> str:
+    """Hash the files in and below a folder, with their places in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def hardware(device: torch.device) -> Hardware:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,8 +54,9 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         protocol=setup.protocol,
         seed=job.seed,
         tasks=setup.tasks,
+        tasks_sha256=bench.tasks_sha256,
         model=bench.info,
-        texts=texts_of(found.samples),
+        texts=texts_of(found.samples, bench.sampler.sources(training=job.trains)),
         disjoint=found.samples.disjoint,
         values=found.values,
         dense=row,
@@ -126,8 +128,8 @@ def granularity_of(job: Job) -> tuple[str, ...]:
     return tuple(g for g in declared if g != "semi-structured" or "unstructured" not in declared)
 
 
-def texts_of(samples: Samples) -> tuple[TextInfo, ...]:
-    """Every text of the run with the place of each window."""
+def texts_of(samples: Samples, sources: Mapping[str, str]) -> tuple[TextInfo, ...]:
+    """Every text of the run with the place of each window; `sources` are hashes by role."""
     roles: dict[str, Tokens] = {"calibration": samples.calibration}
     if samples.calibration.training is not None:
         roles["training"] = samples.calibration.training.windows
@@ -136,6 +138,7 @@ def texts_of(samples: Samples) -> tuple[TextInfo, ...]:
         TextInfo(
             role=role,
             source=tokens.source,
+            source_sha256=sources[role],
             text_sha256=tokens.text_sha256,
             ids_sha256=tokens.sha256,
             samples=tokens.ids.shape[0],

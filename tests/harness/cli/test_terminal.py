@@ -38,7 +38,6 @@ def test_a_board_is_the_dense_row_and_the_others_in_order(made_up: Callable[...,
     runs.append(
         made_up(
             method="flap",
-            key="flap",
             granularity=("channels",),
             speed=Speed(note="measured", prefill=rate, decode=rate),
             values={"ppl/wikipedia/1024": 2000.0, "acc/arc_easy": 0.25},

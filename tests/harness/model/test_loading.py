@@ -77,7 +77,7 @@ def test_a_folder_is_loaded_with_its_tokenizer(dense):
     assert torch.equal(logits(model.hf), logits(tiny_model("llama").hf))
     assert not model.hf.training
     weights = (dense / "model.safetensors").read_bytes()
-    assert model.sha256 == hashlib.sha256(weights).hexdigest()
+    assert model.identity.weights == hashlib.sha256(weights).hexdigest()
 
 
 def test_dtype_and_device_are_as_asked(dense):
@@ -118,7 +118,7 @@ def test_sharded_weights_are_loaded_and_hashed_together(dense, tmp_path):
     model = load_model(tmp_path / "sharded")
     assert torch.equal(logits(model.hf), logits(hf))
     lines = [f"{hashlib.sha256(s.read_bytes()).hexdigest()}  {s.name}\n" for s in shards]
-    assert model.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert model.identity.weights == hashlib.sha256("".join(lines).encode()).hexdigest()
     shards[1].unlink()
     with pytest.raises(
         BadInput, match=rf"lacks 1 of {len(shards)} weights files: {shards[1].name}"
@@ -132,7 +132,7 @@ def test_weights_of_torch_are_loaded_too(dense):
     (dense / "model.safetensors").unlink()
     model = load_model(dense)
     assert torch.equal(logits(model.hf), logits(hf))
-    assert model.sha256 == weights_sha256([dense / "pytorch_model.bin"])
+    assert model.identity.weights == weights_sha256([dense / "pytorch_model.bin"])
 
 
 def test_a_folder_without_configuration(dense):
@@ -322,7 +322,7 @@ def test_a_cached_hub_model_needs_no_hub(dense, cache, no_hub, monkeypatch, offl
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     put_in_cache(cache, dense)
     model = load_model("org/tiny")
-    assert (model.name, model.sha256) == ("org/tiny", COMMIT)
+    assert (model.name, model.identity.weights) == ("org/tiny", COMMIT)
     assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
 
 
@@ -423,11 +423,11 @@ def hub(dense, cache, monkeypatch):
 
 def test_a_hub_model_is_downloaded_once(dense, hub, cache):
     model = load_model("org/tiny")
-    assert (model.name, model.sha256) == ("org/tiny", COMMIT)
+    assert (model.name, model.identity.weights) == ("org/tiny", COMMIT)
     assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
     assert not any("pytorch_model.bin" in path for path in hub), "one kind of weights is enough"
     hub.clear()
-    assert load_model("org/tiny").sha256 == COMMIT
+    assert load_model("org/tiny").identity.weights == COMMIT
     assert hub == []
 
 
@@ -457,7 +457,7 @@ def test_the_embedded_model(smollm2):
     assert (attention.heads, attention.kv_heads, attention.head_size) == (9, 3, 64)
     assert model.blocks[0].feed_forward.channels == 1536
     weights = assets.embedded_model() / "model.safetensors"
-    assert model.sha256 == weights_sha256([weights])
+    assert model.identity.weights == weights_sha256([weights])
 
 
 @pytest.mark.model

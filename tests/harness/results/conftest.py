@@ -14,7 +14,7 @@ def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
     """Make a run of `method` with one perplexity, twice as much on C4, changed as asked."""
 
     def make(method: str, share: float, wikipedia: float, **more: object) -> Record:
-        key = f"{method}-{share}-{more.get('seed', 0)}-{more.get('key', '')}"
+        run = f"{method}-{share}-{more.get('seed', 0)}"
         plain = {
             "method": method,
             "configuration": {"sparsity": share},
@@ -22,6 +22,6 @@ def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
             "achieved": share,
             "values": {"ppl/wikipedia/1024": wikipedia, "ppl/c4/1024": 2 * wikipedia},
         }
-        return made_up(**plain | more | {"key": key, "run": key})
+        return made_up(**{"run": run} | plain | more)
 
     return make

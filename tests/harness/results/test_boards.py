@@ -137,6 +137,19 @@ def other_model(record: Record) -> dict:
     return {"model": record.model.model_copy(update={"sha256": "1" * 64})}
 
 
+def other_configuration(record: Record) -> dict:
+    return {"model": record.model.model_copy(update={"config_sha256": "5" * 64})}
+
+
+def other_tokenizer(record: Record) -> dict:
+    return {"model": record.model.model_copy(update={"tokenizer_sha256": "5" * 64})}
+
+
+def other_text(record: Record) -> dict:
+    text = record.texts[0].model_copy(update={"role": WIKIPEDIA, "source_sha256": "5" * 64})
+    return {"texts": (*record.texts, text)}
+
+
 def other_format(record: Record) -> dict:
     return {"model": record.model.model_copy(update={"dtype": "bfloat16"})}
 
@@ -150,10 +163,21 @@ def other_contents(record: Record) -> dict:
     return {"protocol": record.protocol.model_copy(update={"generation": generation})}
 
 
-@pytest.mark.parametrize("change", [other_model, other_format, other_device, other_contents])
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_model,
+        other_configuration,
+        other_tokenizer,
+        other_text,
+        other_format,
+        other_device,
+        other_contents,
+    ],
+)
 def test_what_does_not_compare_makes_a_board_of_its_own(change, at: Make):
     first = at("wanda", 0.5, 40.0)
-    other = at("wanda", 0.5, 1.0, key="other", **change(first))
+    other = at("wanda", 0.5, 1.0, **change(first))
     found = boards([first, other])
     assert sorted(board.rows[0].value(WIKIPEDIA).mean for board in found) == [1, 40]
     assert {board.device for board in found} <= {"CPU", "a GPU"}
@@ -170,7 +194,7 @@ def test_boards_of_one_name_stay_in_the_order_of_their_oldest_record(at: Make):
     first = at("wanda", 0.5, 40.0)
     for days, order in ((1, [40, 1]), (-1, [1, 40])):
         date = first.date + timedelta(days=days)
-        other = at("wanda", 0.5, 1.0, key="x", date=date, **other_contents(first))
+        other = at("wanda", 0.5, 1.0, date=date, **other_contents(first))
         found = [board.rows[0].value(WIKIPEDIA).mean for board in boards([other, first])]
         assert found == order
 
@@ -182,7 +206,7 @@ def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make):
         [
             at("shortgpt", 0.1, 25.0, granularity=("blocks",)),
             at("flap", 0.2, 30.0, **kinds),
-            at("wanda", 0.5, 90.0, key="2:4", configuration=pattern),
+            at("wanda", 0.5, 90.0, configuration=pattern),
             at("wanda", 0.7, 80.0),
             at("magnitude", 0.5, 50.0),
             at("wanda", 0.5, 40.0),

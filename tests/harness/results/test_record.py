@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from implementations.harness.results.protocol import Protocol, get_protocol
-from implementations.harness.results.record import Record, key_of
+from implementations.harness.results.record import ModelInfo, Record, key_of
 
 Make = Callable[..., Record]
 
@@ -50,12 +50,53 @@ def test_a_peak_says_what_the_work_needed(made_up: Make):
     assert made_up().peak.above_start == 1000
 
 
+MODEL = ModelInfo(
+    name="m",
+    source="m",
+    sha256="0" * 64,
+    config_sha256="1" * 64,
+    tokenizer_sha256="2" * 64,
+    family="llama",
+    dtype="float32",
+    device="cpu",
+    accelerator="cpu",
+    parameters=10,
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "9" * 64},
+        {"config_sha256": "9" * 64},
+        {"tokenizer_sha256": "9" * 64},
+        {"dtype": "bfloat16"},
+    ],
+)
+def test_everything_that_makes_a_model_is_in_the_key(made_up: Make, change: dict):
+    other = made_up().model.model_copy(update=change)
+    assert made_up(model=other).key != made_up().key
+    assert made_up(model=other).group != made_up().group
+
+
+def test_where_a_model_lies_is_not_in_the_key(made_up: Make):
+    moved = made_up().model.model_copy(update={"source": "/elsewhere", "name": "elsewhere"})
+    assert made_up(model=moved).key == made_up().key
+
+
+def test_what_a_text_says_is_in_the_key(made_up: Make):
+    (text,) = made_up().texts
+    other = text.model_copy(update={"source_sha256": "9" * 64})
+    assert made_up(texts=(other,)).key != made_up().key
+    drawn = text.model_copy(update={"text_sha256": "9" * 64})  # of documents, by the seed
+    assert made_up(texts=(drawn,)).key == made_up().key
+
+
 def key(training: str | None, *, trains: bool) -> str:
     asked = {"text": training, "length": 512} if training else None
     protocol = Protocol.model_validate(vars(get_protocol("quick")) | {"training": asked})
-    return key_of(
-        "toy", {}, protocol, model="m", dtype="float32", device="cpu", seed=0, trains=trains
-    )
+    texts = {"calibration": "a"} | ({"training": "b"} if trains else {})
+    return key_of("toy", {}, protocol, model=MODEL, texts=texts, device="cpu", seed=0)
 
 
 def test_the_text_to_train_on_tells_apart_only_runs_that_train():

@@ -64,9 +64,25 @@ def test_the_same_request_replaces_and_another_one_does_not(made_up: Make, tmp_p
     first = save_record(made_up(), tmp_path)
     assert save_record(made_up(sample="again"), tmp_path) == first
     assert load_record(first).sample == "again"
-    other = save_record(made_up(key="f" * 64), tmp_path)
-    assert other.name == "smollm2-135m-s0.5-seed0-ffffffff.json"
+    hashed = made_up().model.model_copy(update={"config_sha256": "5" * 64})
+    second = made_up(model=hashed)
+    other = save_record(second, tmp_path)
+    assert other.name == f"smollm2-135m-s0.5-seed0-{second.key[:8]}.json"
     assert len(load_records([tmp_path])) == 2
+
+
+def test_an_edited_record_is_refused(made_up: Make, tmp_path):
+    path = save_record(made_up(), tmp_path)
+    path.write_text(path.read_text().replace('"sparsity": 0.5', '"sparsity": 0.4'))
+    with pytest.raises(BadInput, match="it was edited"):
+        load_record(path)
+
+
+def test_a_record_of_the_schema_before_says_how_to_go_on(made_up: Make, tmp_path):
+    path = save_record(made_up(), tmp_path)
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with pytest.raises(BadInput, match=f"atlas migrate {path}"):
+        load_record(path)
 
 
 def test_published_records_lie_with_their_method_and_dense_ones_with_the_harness(

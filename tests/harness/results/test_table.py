@@ -88,7 +88,7 @@ def test_an_unknown_order_lists_the_known_ones(records):
 
 def test_places_are_not_mixed(records, at: Make):
     model = records[0].model.model_copy(update={"dtype": "bfloat16"})
-    other = at("wanda", 0.5, 1.0, model=model, key="bf16")
+    other = at("wanda", 0.5, 1.0, model=model)
     found = order(boards([*records, other]))
     assert names(found) == ["dense", "flap", "sparsegpt", "wanda", "magnitude", "dense", "wanda"]
 
@@ -128,7 +128,7 @@ def test_csv_holds_every_number(records, at: Make):
     assert float(wanda[f"{WIKIPEDIA} ratio"]) == pytest.approx(2.1)
     assert float(wanda["ratio"]) == pytest.approx(2.1)
     assert wanda["seeds"] == "0 1 2"
-    assert wanda["runs"].split() == [f"wanda-0.5-{seed}-" for seed in range(3)]
+    assert wanda["runs"].split() == [f"wanda-0.5-{seed}" for seed in range(3)]
     assert next(line for line in table if line["method"] == "magnitude")["labels"] == "collapsed"
     assert to_csv([]) == ""
 

@@ -62,7 +62,7 @@ def test_a_record_holds_what_a_repetition_needs(setup, tmp_path, world):
     assert record.granularity == ("semi-structured",)
     assert record.protocol == setup.protocol
     assert record.seed == 0
-    assert record.model.sha256 == load_model(world.model).sha256
+    assert record.model.sha256 == load_model(world.model).identity.weights
     assert (record.model.family, record.model.dtype, record.model.device) == (
         "llama",
         "float32",

@@ -311,7 +311,9 @@ def test_of_two_records_of_one_request_the_newer_counts(
     bare_checkout: Path, tmp_path: Path, records: list[Record]
 ) -> None:
     old = records[0]
-    new = old.model_copy(update={"run": "later", "date": old.date + timedelta(days=1)})
+    new = old.model_copy(
+        update={"run": "20261126T120000Z-00000000", "date": old.date + timedelta(days=1)}
+    )
     save_record(new, tmp_path / "a")
     save_record(old, tmp_path / "b")
     assert read(bare_checkout, runs=tmp_path).records == (new,)

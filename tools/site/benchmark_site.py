@@ -88,7 +88,7 @@ def _records(count: int) -> Iterator[Record]:
         factor = random.uniform(0.8, 1.6)
         draft = record.model_copy(
             update={
-                "run": f"invented-{index}",
+                "run": f"20261125T120000Z-{index:08x}",
                 "name": f"invented-{index}",
                 "asked": asked,
                 "achieved": asked,

@@ -227,7 +227,7 @@ def verify(
     task_folder: TaskFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Run a record again and compare within its tolerance; exit 1 if a value is off."""
+    """Run a record again and compare all of it; exit 1 if anything is off."""
     original = load_record(record)
     from implementations.harness.runs.verify import verify as do
 

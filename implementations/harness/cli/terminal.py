@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from implementations.harness.results.record import DENSE, Rate, Record
 
 if TYPE_CHECKING:  # it needs torch, and the leaderboard shall not wait for that
     from implementations.harness.cli.describe import Description
+    from implementations.harness.results.comparison import Comparison
     from implementations.harness.runs.sweep import Summary
     from implementations.harness.runs.verify import Verdict
 
@@ -176,24 +178,48 @@ def show_sweep(done: Summary, runs: Path) -> None:
 
 
 def show_verdict(verdict: Verdict) -> None:
-    """Show every value of a record beside its repetition."""
+    """Show every value of a record beside its repetition, and all else that is not equal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("record", "again", "difference", "tolerance", ""):
+    for heading in ("record", "again", "difference", "tolerance", "elsewhere", ""):
         table.add_column(heading, justify="right")
     for one in verdict.comparisons:
-        table.add_row(
-            one.name,
-            f"{one.recorded:,.6g}",
-            f"{one.again:,.6g}",
-            f"{one.difference:.1e}",
-            f"{one.tolerance:.0e}",
-            "agrees" if one.agrees else "[bold red]off[/]",
-        )
+        if one.measured:
+            numbers = ("missing" if n is None else f"{n:,.6g}" for n in (one.recorded, one.again))
+            bounds = (f"{bound:.0e}" for bound in one.held)
+            word = within(one, verdict)
+            table.add_row(escape(one.name), *numbers, f"{one.difference:.1e}", *bounds, word)
     out.print(table)
-    for change in verdict.changes:
-        out.print(f"[dim]{escape(change)}[/]", highlight=False)
-    out.print("the record is confirmed" if verdict.agrees else "the record is not confirmed")
+    others = [one for one in verdict.comparisons if not one.measured]
+    apart = [one for one in others if one.grade != "narrow"]
+    out.print(f"{len(others) - len(apart)} other parts of the record are as they should be")
+    for one in apart:
+        show_line(f"{within(one, verdict)} {escape(str(one))}")
+    for line in (*verdict.changes, *(f"not compared: {line}" for line in verdict.not_compared)):
+        show_line(f"[dim]{escape(line)}[/]")
+    show_line(CONFIRMED[verdict.confirmed])
+    if verdict.elsewhere:
+        why = "It says that it was measured elsewhere, which nothing here can check"
+        show_line(f"{why}: {escape('; '.join(verdict.elsewhere))}")
+
+
+CONFIRMED = {
+    "narrow": "the record is confirmed within the narrow tolerance",
+    "wide": "the record is confirmed within the wide tolerance only",
+    "no": "the record is not confirmed",
+}
+
+
+def within(one: Comparison, verdict: Verdict) -> str:
+    """Say whether a part of a record counts as repeated."""
+    if one.grade == "wide" and verdict.elsewhere:
+        return "[yellow]wide only[/]"
+    return "agrees" if one.grade == "narrow" else "[bold red]off[/]"
+
+
+def show_line(text: str) -> None:
+    """Show one line as it is, however long."""
+    out.print(text, highlight=False, soft_wrap=True)
 
 
 def show_boards(boards: Sequence[Board]) -> None:
@@ -207,11 +233,11 @@ def show_boards(boards: Sequence[Board]) -> None:
 def board_table(board: Board) -> Table:
     """Build the table of a board: the dense row, then the others in their order."""
     title = " · ".join((board.protocol, board.model, board.dtype, board.device))
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("method")
     table.add_column("settings")
     for heading in ("achieved", *board.metrics, "x dense", "parameters", "decode", "seeds"):
-        table.add_column(heading, justify="right")
+        table.add_column(escape(heading), justify="right")
     table.add_column("")
     dense = board.dense.values
     table.add_row(
@@ -227,14 +253,14 @@ def board_table(board: Board) -> Table:
         ratio, rate = row.ratio(board.metrics[0]), row.rate("decode")
         table.add_row(
             row.method,
-            row.settings,
+            escape(row.settings),
             f"{100 * row.achieved:.1f} %",
             *(mean(value) if (value := row.value(name)) else "" for name in board.metrics),
-            f"{ratio.mean:.2f}" if ratio else "",
+            times(ratio.mean) if ratio else "",
             f"{row.footprint.parameters / 1e6:,.1f} M",
             f"{rate.ratio:.2f} x" if rate else "",
             str(len(row.seeds)),
-            ", ".join(row.labels),
+            escape(", ".join(row.labels)),
             style="dim" if row.labels else "",
         )
     return table
@@ -243,4 +269,16 @@ def board_table(board: Board) -> Table:
 def mean(value: Spread) -> str:
     """A mean, with the deviation over the seeds where there are several."""
     spread = "" if value.deviation is None else f" ± {value.deviation:.2g}"
-    return f"{value.mean:,.4g}{spread}" if value.mean < 1e4 else f"{value.mean:,.0f}{spread}"
+    return f"{number(value.mean)}{spread}"
+
+
+def number(value: float) -> str:
+    """A number with four digits, or all before the point where those are some more."""
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:,.4g}"
+
+
+def times(ratio: float) -> str:
+    """A multiple of the dense value."""
+    if not math.isfinite(ratio):
+        return "∞"
+    return f"{ratio:.2f}" if ratio < 1e6 else f"{ratio:.3g}"

@@ -43,9 +43,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise one value a seed; infinite ones have no deviation."""
-        several = len(values) > 1 and all(map(math.isfinite, values))
-        return cls(statistics.mean(values), statistics.stdev(values) if several else None)
+        """Summarise one value a seed; there is no deviation of what is beyond any number."""
+        mean = statistics.mean(values)
+        if len(values) < 2 or not math.isfinite(mean):
+            return cls(mean)
+        try:
+            return cls(mean, statistics.stdev(values))
+        except OverflowError:
+            return cls(mean)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,8 @@ class Row:
     @property
     def zeros(self) -> float:
         """The share of all parameters that are zero."""
-        return 1 - self.footprint.nonzero / self.footprint.parameters
+        found = self.footprint
+        return 1 - found.nonzero / found.parameters if found.parameters else 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ Needs neither torch nor transformers.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from implementations.harness.errors import BadInput
 from implementations.harness.results.files import write_whole
 from implementations.harness.results.part import problems
+from implementations.harness.results.reading import parse_json, read_text
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
 
 IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
@@ -24,29 +25,33 @@ def save_record(record: Record, runs: Path) -> Path:
 
     It is written at once or not at all. A record of the same request is replaced; one of another
     request under the same name (a model of the same name, say) is kept, and the new one gets the
-    start of its key in its name. Raises `Unavailable` when it cannot be written.
+    start of its key in its name. Raises `BadInput` as `runs_folder` does, and `Unavailable` when it
+    cannot be written.
     """
-    return _save(record, runs / record.protocol.name / record.method)
+    return _save(record, runs_folder(runs, record.protocol.name, record.method))
+
+
+def runs_folder(runs: Path, protocol: str, method: str) -> Path:
+    """The folder of a method's records below `runs`; raises `BadInput` where a link leads away."""
+    return _inside(runs, Path(protocol, method))
 
 
 def publish_record(record: Record, implementations: Path = IMPLEMENTATIONS) -> Path:
     """Write the record into the folder of its method, as `save_record` does.
 
-    The dense model belongs to no method; its records lie with the harness.
+    The dense model belongs to no method; its records lie with the harness. Raises `BadInput` for a
+    method that has no folder here, and where a link leads out of it.
     """
     owner = "harness" if record.method == DENSE else record.method
-    return _save(record, implementations / owner / "records" / record.protocol.name)
+    if record.method != DENSE and not (implementations / owner / f"{owner}.py").is_file():
+        raise BadInput(f"cannot publish {record.run}: {implementations} has no method {owner!r}")
+    return _save(record, _inside(implementations, Path(owner, "records", record.protocol.name)))
 
 
 def load_record(path: Path) -> Record:
     """Read one record; raises `BadInput` naming a file that is damaged or of a newer schema."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-    except OSError as error:
-        raise BadInput(f"cannot read the record {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is not a record: damaged JSON ({error})") from error
+    text = read_text(path)
+    content = parse_json(text, str(path))
     version = content.get("schema_version") if isinstance(content, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise BadInput(
@@ -81,9 +86,26 @@ def published_folders(implementations: Path = IMPLEMENTATIONS) -> list[Path]:
     return sorted(implementations.glob("*/records"))
 
 
+def _inside(root: Path, place: Path) -> Path:
+    """Return `place` below `root`, which no link on the way there may lead away from."""
+    folder = root / place
+    there = Path(os.path.realpath(folder))
+    if there != Path(os.path.realpath(root)) / place:
+        raise BadInput(f"records do not go into {folder}: a link leads to {there}; remove it")
+    return folder
+
+
 def _save(record: Record, folder: Path) -> Path:
     path = folder / f"{record.name}.json"
-    if path.exists() and load_record(path).key != record.key:
+    if _taken(path, record):
         path = folder / f"{record.name}-{record.key[:8]}.json"
     write_whole(path, record.to_json())
     return path
+
+
+def _taken(path: Path, record: Record) -> bool:
+    """Whether there is something else than an older record of the same request."""
+    try:
+        return os.path.lexists(path) and load_record(path).key != record.key
+    except BadInput:  # whatever it is, a run is not lost for it
+        return True

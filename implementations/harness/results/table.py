@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -176,7 +177,7 @@ def _value(row: Row, name: str) -> Line:
         "mean": value and value.mean,
         "deviation": value and value.deviation,
         "dense": dense and dense.mean,
-        "ratio": ratio and ratio.mean,
+        "ratio": ratio.mean if ratio and math.isfinite(ratio.mean) else None,
     }
 
 

@@ -19,6 +19,7 @@ from implementations.harness.results.store import (
     load_record,
     publish_record,
     record_files,
+    runs_folder,
     save_record,
 )
 from implementations.harness.runs import environment
@@ -55,6 +56,8 @@ def run(
         NumericsError: NaN or infinity on the way.
     """
     check_outputs(runs, checkpoint)
+    for slug in (job.slug, DENSE):
+        runs_folder(runs, setup.protocol.name, slug)
     check_tasks(setup)
     if publish:
         environment.require_checkout("--publish")

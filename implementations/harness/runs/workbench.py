@@ -27,6 +27,7 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
+from implementations.harness.results.bounds import NAMELESS, one_line
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import (
     DENSE,
@@ -159,7 +160,7 @@ class Workbench:
         self.hardware = environment.hardware(model.accelerator)
         self.sampler = Sampler(setup.protocol, model)
         self.info = ModelInfo(
-            name=model.name,
+            name=one_line(model.name, NAMELESS),
             source=setup.model,
             sha256=model.identity and model.identity.weights,
             config_sha256=model.identity and model.identity.configuration,

@@ -127,6 +127,31 @@ def test_verify_confirms_and_finds_what_is_off(ran, atlas, tmp_path):
     assert "Traceback" not in done.err
 
 
+def test_verify_says_which_tolerance_a_claim_has_cost(ran, tmp_path):
+    """Both grades exit with 0; what a value lacks in the record is found all the same."""
+    folder, _ = ran
+    record = load_record(next((folder / "runs/tiny/flap").iterdir()))
+    hardware = record.hardware.model_copy(update={"cpu": "another"})
+    far = record.model_copy(
+        update={"hardware": hardware, "values": {METRIC: 1.005 * record.values[METRIC]}}
+    )
+    (tmp_path / "far.json").write_text(far.to_json())
+    done = inside("verify", tmp_path / "far.json")
+    assert done.code == 0
+    assert "within the wide tolerance only" in done.out
+    assert 'cpu: "another" in the record' in done.out
+    printed = json.loads(inside("verify", tmp_path / "far.json", "--json").out)
+    assert (printed["confirmed"], printed["agrees"], printed["same_machine"]) == (
+        "wide",
+        True,
+        False,
+    )
+    (tmp_path / "empty.json").write_text(record.model_copy(update={"values": {}}).to_json())
+    done = inside("verify", tmp_path / "empty.json")
+    assert done.code == 1
+    assert "missing" in done.out
+
+
 def test_leaderboard_in_every_form(ran, atlas):
     folder, _ = ran
     here = ("leaderboard", "--runs", folder / "runs", "--protocol", "tiny")

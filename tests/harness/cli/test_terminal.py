@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
+from rich.console import Console
 from rich.table import Table
 
-from implementations.harness.cli.terminal import board_table, mean
+from implementations.harness.cli import terminal
+from implementations.harness.cli.terminal import board_table, mean, times
 from implementations.harness.results.boards import Spread, boards
+from implementations.harness.results.comparison import EXACT, FOLLOWS, Comparison, Held
 from implementations.harness.results.record import Rate, Record, Speed
+from implementations.harness.runs.verify import Verdict
 
 
 @pytest.mark.parametrize(
@@ -19,6 +24,8 @@ from implementations.harness.results.record import Rate, Record, Speed
         (Spread(36.0), "36"),
         (Spread(20.48616), "20.49"),
         (Spread(107_115.47, 1.5), "107,115 ± 1.5"),
+        (Spread(1.5e300), "1.5e+300"),
+        (Spread(-1.5e300), "-1.5e+300"),
     ],
 )
 def test_a_mean_shows_its_deviation_where_there_are_seeds(value: Spread, said: str):
@@ -56,3 +63,80 @@ def test_a_board_is_the_dense_row_and_the_others_in_order(made_up: Callable[...,
     assert found["decode"] == ["", "", "1.20 x"]
     assert found["seeds"] == ["", "2", "1"]
     assert found[""] == ["", "", "collapsed"]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    text = io.StringIO()
+    monkeypatch.setattr(terminal, "out", Console(file=text, width=160))
+    return text
+
+
+def test_words_of_a_record_are_no_markup(made_up: Callable[..., Record], shown: io.StringIO):
+    model = made_up().model.model_copy(update={"name": "[/x] [bold]m"})
+    settings = {"sparsity": 0.5, "mode": "[/y]"}
+    run = made_up(
+        model=model,
+        configuration=settings,
+        changed=("mode",),
+        values={"ppl/[/z]/8": 1.0},
+        labels=("[/w]",),
+    )
+    terminal.show_boards(boards([run]))
+    for word in ("[/x] [bold]m", "[/y]", "ppl/[/z]/8", "[/w]"):
+        assert word in shown.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"), [(1.0, "1.00"), (1234.5, "1234.50"), (1e300, "1e+300"), (float("inf"), "∞")]
+)
+def test_a_multiple_is_short(ratio: float, said: str):
+    assert times(ratio) == said
+
+
+VERDICTS = {
+    "narrow": (20.0, (), ["agrees", "confirmed within the narrow tolerance\n"]),
+    "wide": (
+        20.1,
+        ('cpu: "[/x]" in the record, "some" now',),
+        ["wide only", "within the wide tolerance only", 'nothing here can check: cpu: "[/x]"'],
+    ),
+    "no": (20.1, (), ["off", "the record is not confirmed\n"]),
+}
+
+
+@pytest.mark.parametrize("which", VERDICTS)
+def test_a_verdict_says_which_tolerance_and_why(which: str, shown: io.StringIO):
+    again, elsewhere, words = VERDICTS[which]
+    verdict = Verdict(
+        comparisons=(
+            Comparison("ppl/x/8", 20.0, again, Held(1e-4, 1e-2)),
+            Comparison("acc/[/y]", 20.0, 20.0, Held(1e-4, 1e-2)),
+            Comparison("method", "wanda", "wanda", EXACT),
+            Comparison("details", {}, {}, FOLLOWS),
+        ),
+        elsewhere=elsewhere,
+        changes=("commit: [/z]",),
+        not_compared=("date",),
+    )
+    assert verdict.confirmed == which
+    terminal.show_verdict(verdict)
+    always = ("2 other parts of the record are as they should be", "not compared: date", "[/z]")
+    for word in (*words, *always):
+        assert word in shown.getvalue()
+
+
+def test_a_verdict_shows_what_is_missing_and_what_is_not_equal(shown: io.StringIO):
+    verdict = Verdict(
+        comparisons=(
+            Comparison("acc/x", None, 0.5, Held(1e-9, 5e-2)),
+            Comparison("sample", "[/x] one", "[/x] two", FOLLOWS),
+        ),
+        elsewhere=(),
+        changes=(),
+        not_compared=(),
+    )
+    terminal.show_verdict(verdict)
+    said = shown.getvalue()
+    assert "missing" in said
+    assert 'off sample: "[/x] one" in the record, "[/x] two" now' in said

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from implementations.harness.results.boards import FAMILIES, Board, Row, boards, newest
+from implementations.harness.results.boards import FAMILIES, Board, Row, Spread, boards, newest
 from implementations.harness.results.record import Dense, Rate, Record, Speed
 
 Make = Callable[..., Record]
+OTHER = "20261124T000000Z-22222222"
 WIKIPEDIA, C4 = "ppl/wikipedia/1024", "ppl/c4/1024"
 
 
 def dense_of(made_up: Make, wikipedia: float, **more) -> Dense:
     values = {WIKIPEDIA: wikipedia, C4: 25.0}
-    return Dense(**{"run": "other", "values": values, "footprint": made_up().footprint} | more)
+    return Dense(**{"run": OTHER, "values": values, "footprint": made_up().footprint} | more)
 
 
 def one_board(records: list[Record]) -> Board:
@@ -70,6 +72,35 @@ def test_a_metric_that_one_seed_lacks_is_not_averaged(at: Make):
     assert row.value(C4) is row.ratio(C4) is None
 
 
+def test_numbers_at_their_ends_make_no_deviation_and_no_error(at: Make, made_up: Make):
+    ends = [at("wanda", 0.5, value, seed=i) for i, value in enumerate((8.9e307, -8.9e307))]
+    ends[0] = ends[0].model_copy(update={"values": {WIKIPEDIA: 1.7e308}})
+    ends[1] = ends[1].model_copy(update={"values": {WIKIPEDIA: -1.7e308}})
+    row = one_row(ends)
+    assert row.value(WIKIPEDIA) == Spread(0.0)
+    zero = dense_of(made_up, 0.0)
+    assert one_row([at("wanda", 0.5, 40.0, dense=zero)]).ratio(WIKIPEDIA) is None
+    tiny = [at("wanda", 0.5, 40.0, seed=i, dense=dense_of(made_up, 5e-324)) for i in range(2)]
+    assert one_row(tiny).ratio(WIKIPEDIA) == Spread(math.inf)
+    apart = [at("wanda", 0.5, 40.0), at("wanda", 0.5, -40.0, seed=1)]
+    apart = [r.model_copy(update={"dense": dense_of(made_up, 5e-324)}) for r in apart]
+    assert math.isnan(one_row(apart).ratio(WIKIPEDIA).mean)
+
+
+def test_a_model_without_parameters_has_no_share_of_zeros(at: Make, made_up: Make):
+    empty = made_up().footprint.model_copy(update={"parameters": 0, "nonzero": 0})
+    assert one_row([at("wanda", 0.5, 40.0, footprint=empty)]).zeros == 0
+
+
+def test_runs_without_a_value_in_common_make_a_row_without_values(at: Make):
+    runs = [at("wanda", 0.5, 1.0, values={WIKIPEDIA: 40.0})]
+    runs.append(at("wanda", 0.5, 1.0, seed=1, values={"acc/arc": 0.5}))
+    runs.append(at("wanda", 0.7, 1.0, values={}))
+    board = one_board(runs)
+    assert board.metrics == (WIKIPEDIA, C4, "acc/arc")
+    assert [row.names for row in board.rows] == [(), ()]
+
+
 def test_speeds_are_means_with_the_extremes_of_any_run(at: Make):
     rates = [
         Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3),
@@ -106,7 +137,7 @@ def test_the_dense_row_comes_from_its_record_or_from_the_newest_that_carries_it(
     old = at("wanda", 0.5, 40.0)
     new = at("wanda", 0.7, 40.0, date=later, dense=dense_of(made_up, 19.0))
     for records in ([old, new], [new, old]):
-        assert one_board(records).dense.run == "other"
+        assert one_board(records).dense.run == OTHER
         assert one_board(records).dense.values[WIKIPEDIA] == 19
     own = at("dense", 0.0, 20.5, granularity=(), configuration={})
     board = one_board([own, new, old])

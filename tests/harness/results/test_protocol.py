@@ -76,6 +76,7 @@ def test_a_protocol_can_be_a_file(world):
         ("name: x", "calibration: Field required"),
         ("[", "cannot read the protocol"),
         ("name: X Y", "name: String should match"),
+        ('name: "x\\n"', "name: String should match"),
         ("colour: red", "colour: Extra inputs"),
         ("", "not a protocol"),
     ],

@@ -128,7 +128,7 @@ def test_csv_holds_every_number(records, at: Make):
     assert float(wanda[f"{WIKIPEDIA} ratio"]) == pytest.approx(2.1)
     assert float(wanda["ratio"]) == pytest.approx(2.1)
     assert wanda["seeds"] == "0 1 2"
-    assert wanda["runs"].split() == [f"wanda-0.5-{seed}" for seed in range(3)]
+    assert wanda["runs"].split() == [r.run for r in records if r.method == "wanda"]
     assert next(line for line in table if line["method"] == "magnitude")["labels"] == "collapsed"
     assert to_csv([]) == ""
 
@@ -143,6 +143,13 @@ def test_json_holds_every_number(records):
     assert dense.keys() == flap.keys()
     assert dense["values"][WIKIPEDIA]["mean"] == 20
     assert (dense["ratio"], dense["runs"]) == (1, ["20261125T110000Z-11111111"])
+
+
+def test_a_ratio_beyond_all_numbers_is_none_in_the_files(at: Make, made_up: Make):
+    dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 5e-324}})
+    found = list(lines(boards([at("wanda", 0.5, 40.0, dense=dense)])))
+    assert json.loads(to_json(found), parse_constant=pytest.fail)[1]["ratio"] is None
+    assert next(csv.DictReader(io.StringIO(to_csv(found[1:]))))["ratio"] == ""
 
 
 def test_the_board_is_named_by_what_tells_it_apart(records):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -18,24 +19,35 @@ def whole(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that appears at `path` when the block ends, and never if it raises.
 
     It is written beside its place, brought to the disk and moved there. What a killed process
-    leaves is called `.<name>.<random>.tmp`.
+    leaves is called `.<name>.<random>.tmp` and goes by `remove_leftovers`.
 
     Raises:
         FileExistsError: without `replace`, if there is a file at the end.
         OSError: the folder is missing or cannot be written, or the disk is full.
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    partial = beside(path)
     try:
-        with beside.open("xb") as file:
+        with partial.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            beside.replace(path)
+            partial.replace(path)
         else:
-            path.hardlink_to(beside)  # a link, unlike a move, replaces nothing
+            path.hardlink_to(partial)  # a link, unlike a move, replaces nothing
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """A name, each time another, for the file that becomes `path`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of `path`; only for who is alone at it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

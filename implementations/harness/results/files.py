@@ -25,23 +25,18 @@ def whole(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
         FileExistsError: without `replace`, if there is a file at the end.
         OSError: the folder is missing or cannot be written, or the disk is full.
     """
-    partial = beside(path)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with partial.open("xb") as file:
+        with beside.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         if replace:
-            partial.replace(path)
+            beside.replace(path)
         else:
-            path.hardlink_to(partial)  # a link, unlike a move, replaces nothing
+            path.hardlink_to(beside)  # a link, unlike a move, replaces nothing
     finally:
-        partial.unlink(missing_ok=True)
-
-
-def beside(path: Path) -> Path:
-    """A name, each time another, for the file that becomes `path`."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        beside.unlink(missing_ok=True)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from filelock import FileLock, Timeout
 
 from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.results.files import whole
 
 PATIENCE = 10.0
 """Seconds to wait for another process; what writes longer than that is a large model."""
@@ -63,14 +64,13 @@ def spare(folder: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path, name: str = "file") -> None:
-    """Find out by trying whether a file `name` can be written in `folder`, made where missing.
+    """Find out by trying whether a file `name` can be written in `folder` as records are.
 
     Nothing of the trial stays. Raises `Unavailable`.
     """
     try:
-        with spare(folder) as place:
-            place.mkdir(parents=True, exist_ok=True)
-            (place / name).touch()
+        with spare(folder) as place, alone(place / name), whole(place / name):
+            pass
     except OSError as error:
         raise Unavailable(
             f"cannot write {shown(folder / name)}: {error.strerror}; choose another folder"

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.results.files import beside, remove_leftovers, write_whole
+from implementations.harness.results.files import remove_leftovers, write_whole
 from implementations.harness.results.part import problems
 from implementations.harness.results.places import alone, check_writable, real, shown
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
@@ -39,7 +39,7 @@ def folder_of(runs: Path, protocol: str, method: str) -> Path:
 
 def check_record(runs: Path, protocol: str, method: str, name: str) -> None:
     """Find out by trying whether `save_record` can write; raises `Unavailable`, leaves nothing."""
-    check_writable(folder_of(runs, protocol, method), beside(Path(f"{name}.json")).name)
+    check_writable(folder_of(runs, protocol, method), f"{name}.json")
 
 
 def publish_record(record: Record, implementations: Path = IMPLEMENTATIONS) -> Path:

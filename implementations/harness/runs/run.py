@@ -177,10 +177,10 @@ def check_outside(checkpoint: Path, model: str) -> None:
 
 def check_space(folder: Path, needed: int) -> None:
     """Raise `Unavailable` unless the disk of `folder` has room for `needed` bytes."""
-    free = shutil.disk_usage(nearest(folder)).free
+    free = shutil.disk_usage(nearest(real(folder))).free
     if free < needed:
         raise Unavailable(
-            f"no space for the checkpoint in {folder}: it takes {needed / 1e6:,.0f} MB and "
+            f"no space for the checkpoint in {shown(folder)}: it takes {needed / 1e6:,.0f} MB and "
             f"{free / 1e6:,.0f} MB are free; free some or choose a folder on a larger disk"
         )
 

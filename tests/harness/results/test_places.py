@@ -11,7 +11,6 @@ import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.results import places
-from implementations.harness.results.files import beside
 from implementations.harness.results.places import alone, check_writable, real, spare
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
@@ -24,6 +23,11 @@ from implementations.harness.results.store import (
 
 Make = Callable[..., Record]
 NAME = "smollm2-135m-s0.5-seed0"
+
+
+def half(path: Path) -> Path:
+    """What a killed process leaves of a file."""
+    return path.with_name(f".{path.name}.0a1b2c3d.tmp")
 
 
 def names(folder: Path) -> list[str]:
@@ -55,11 +59,14 @@ def test_what_cannot_be_written_is_found_by_trying(below, name, words, tmp_path)
     assert names(tmp_path) == ["file"]
 
 
-def test_the_name_beside_a_record_counts_too(tmp_path):
-    longest = 255 - len(beside(Path("x.json")).name) + 1
-    check_record(tmp_path, "tiny", "wanda", "x" * longest)
+def test_the_names_beside_a_record_count_too(made_up: Make, tmp_path):
+    longest = 255 - len("..json.12345678.tmp")
+    check_record(tmp_path, "smol", "wanda", "x" * longest)
+    save_record(made_up(name="x" * longest), tmp_path)
     with pytest.raises(Unavailable, match="name too long"):
-        check_record(tmp_path, "tiny", "wanda", "x" * (longest + 1))
+        check_record(tmp_path, "smol", "wanda", "x" * (longest + 1))
+    with pytest.raises(Unavailable, match="name too long"):
+        save_record(made_up(name="x" * (longest + 1)), tmp_path)
 
 
 @pytest.mark.parametrize("text", ["runs\0", "runs\udcff", "runs/\ud800"])
@@ -121,8 +128,8 @@ def test_many_records_of_one_request_are_one_file(made_up: Make, tmp_path):
 def test_what_killed_writers_left_of_a_record_goes_with_its_next_writing(made_up: Make, tmp_path):
     path = save_record(made_up(), tmp_path)
     (path.parent / f".{NAME}.json.lock").write_text("")
-    beside(path).write_text("{")
-    of_another = beside(path.with_name(f"{NAME}-wider.json"))
+    half(path).write_text("{")
+    of_another = half(path.with_name(f"{NAME}-wider.json"))
     of_another.write_text("{")
     save_record(made_up(), tmp_path)
     assert names(path.parent) == sorted([of_another.name, path.name])

@@ -395,6 +395,8 @@ def test_whatever_the_model_is_called_its_records_are_found(name, setup, world, 
 def test_a_full_disk_is_found_before_the_work(tmp_path):
     with pytest.raises(Unavailable, match="no space for the checkpoint"):
         check_space(tmp_path / "not" / "yet", 10**18)
+    (tmp_path / "link").symlink_to("not/yet")
+    check_space(tmp_path / "link", 0)
 
 
 def test_tasks_need_their_extra(setup, tmp_path):

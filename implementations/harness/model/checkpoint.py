@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +19,12 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.errors import BadInput
 from implementations.harness.model import modeling_pruned
 from implementations.harness.model.card import model_card
 from implementations.harness.model.devices import device_named, dtype_named
 from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.output_folder import free_folder, published
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, write_weights
@@ -38,25 +37,25 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
 
     Where a stock configuration can express the shapes, the folder loads with a plain
     `AutoModelForCausalLM.from_pretrained`; otherwise `modeling_pruned.py` is put beside the
-    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all.
+    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all; a
+    process that is killed leaves a `.<name>.partial-*` beside it, which the next save removes.
 
     Raises:
-        BadInput: the folder is not empty, or the model is.
-        Unavailable: the folder cannot be written, or the disk is full.
+        BadInput: the folder is not empty, or the model is, or its tokenizer cannot be written.
+        Unavailable: the folder cannot be written, the disk is full, or another process has come
+            first.
     """
-    folder = Path(folder).absolute()
-    check_output_folder(folder)
+    folder = free_folder(folder)
     refuse_emptied(model.blocks)
     twin = _empty_twin(model)
     custom = isinstance(twin, modeling_pruned.Pruned)
     code = Path(modeling_pruned.__file__) if custom else None
-    with _published(folder) as partial, without_bars():
+    with published(folder) as partial, without_bars():
         twin.save_pretrained(partial, state_dict={})  # the configuration, and the code if needed
         write_weights(model, partial)
         if model.hf.generation_config is not None:  # as it came, even if it contradicts itself
             model.hf.generation_config.to_json_file(partial / "generation_config.json")
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(partial)
+        _write_tokenizer(model, partial)
         card = partial / "README.md"
         card.write_text(model_card(model, record, code), encoding="utf-8")
         for weights in partial.glob("*.safetensors"):
@@ -116,22 +115,6 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_output_folder(folder: str | Path) -> None:
-    """Refuse an output folder before any work.
-
-    Raises `BadInput` when it is not empty or is a file and `Unavailable` when it cannot be
-    written.
-    """
-    folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise BadInput(f"{folder} is not empty; choose a new folder or remove it first")
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; choose a folder")
-    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise Unavailable(f"cannot write in {nearest}; choose another place for {folder.name}")
-
-
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Hide the progress bars that transformers draws by itself inside the `with` block."""
@@ -144,25 +127,15 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def _published(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill that becomes `folder` at the end, or vanishes after an exception."""
-    partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex[:8]}")
+def _write_tokenizer(model: LanguageModel, folder: Path) -> None:
+    if model.tokenizer is None:
+        return
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()  # empty; some systems rename onto nothing only
-        partial.rename(folder)
-    except Exception as error:
-        # What is written in Rust (weights, tokenizer) tells of the disk in words only.
-        if not isinstance(error, OSError) and "os error" not in str(error):
+        model.tokenizer.save_pretrained(folder)
+    except Exception as error:  # the tokenizers library raises bare ones
+        if isinstance(error, OSError) or "os error" in str(error):  # the disk, told of elsewhere
             raise
-        raise Unavailable(
-            f"{folder} could not be written: {error}. Free some space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise BadInput(f"the tokenizer of {model.name} cannot be written: {error}") from error
 
 
 def _empty_twin(model: LanguageModel) -> PreTrainedModel:

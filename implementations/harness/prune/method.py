@@ -11,6 +11,8 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
@@ -167,13 +169,7 @@ class Method(BaseModel, ABC):
         self.check(model, calibration)
         before = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         start = time.perf_counter()
-        with (
-            preserved(model),
-            seeded(seed),
-            torch.no_grad(),
-            warnings.catch_warnings(record=True) as caught,
-        ):
-            warnings.simplefilter("always", AtlasWarning)
+        with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
             details = self.prune(model, cast(Calibration, calibration))
             left = count_weights(
@@ -181,17 +177,13 @@ class Method(BaseModel, ABC):
             )
             refuse_emptied(model.blocks)
         seconds = time.perf_counter() - start
-        for warning in caught:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
         zeros = 1 - left.nonzero / left.all if left.all else 0.0
         return Outcome(
             asked=self.target,
             achieved=1 - left.all / before if self.capabilities.structured else zeros,
             seconds=seconds,
             details=details or {},
-            warnings=[str(w.message) for w in caught if issubclass(w.category, AtlasWarning)],
+            warnings=told,
         )
 
     def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
@@ -289,3 +281,20 @@ class UnitMethod(Method):
         """Return the largest share that leaves at least half of the largest unit."""
         total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         return min(int(self.costs(model).sum()), total - self.unit(model) / 2) / total
+
+
+@contextmanager
+def warnings_told() -> Iterator[list[str]]:
+    """Collect the harness's warnings of the `with` block; however it ends, all reach the user."""
+    told: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", AtlasWarning)
+            yield told
+    finally:
+        for warning in caught:
+            if issubclass(warning.category, AtlasWarning):
+                told.append(str(warning.message))
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )

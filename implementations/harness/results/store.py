@@ -11,9 +11,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from implementations.harness.errors import BadInput
-from implementations.harness.results.files import write_whole
+from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.results.bounds import LONGEST_NAME
+from implementations.harness.results.files import remove_leftovers, write_whole
 from implementations.harness.results.part import problems
+from implementations.harness.results.places import alone, check_writable, real, shown
 from implementations.harness.results.reading import parse_json, read_text
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
 
@@ -23,10 +25,10 @@ IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
 def save_record(record: Record, runs: Path) -> Path:
     """Write the record into a folder of runs, by protocol and method, and return its path.
 
-    It is written at once or not at all. A record of the same request is replaced; one of another
-    request under the same name (a model of the same name, say) is kept, and the new one gets the
-    start of its key in its name. Raises `BadInput` as `runs_folder` does, and `Unavailable` when it
-    cannot be written.
+    It is written at once or not at all, by one process at a time. A record of the same request is
+    replaced; one of another request under the same name (a model of the same name, say) or a
+    damaged one is kept, and the new one gets the start of its key in its name. Raises `BadInput` as
+    `runs_folder` does, and `Unavailable` when it cannot be written.
     """
     return _save(record, runs_folder(runs, record.protocol.name, record.method))
 
@@ -34,6 +36,12 @@ def save_record(record: Record, runs: Path) -> Path:
 def runs_folder(runs: Path, protocol: str, method: str) -> Path:
     """The folder of a method's records below `runs`; raises `BadInput` where a link leads away."""
     return _inside(runs, Path(protocol, method))
+
+
+def check_record(runs: Path, protocol: str, method: str) -> None:
+    """Find out by trying whether `save_record` can write; raises as it does, leaves nothing."""
+    longest = "n" * (LONGEST_NAME + len("-00000000"))
+    check_writable(runs_folder(runs, protocol, method), f"{longest}.json")
 
 
 def publish_record(record: Record, implementations: Path = IMPLEMENTATIONS) -> Path:
@@ -75,8 +83,15 @@ def load_records(folders: Iterable[Path]) -> list[Record]:
 
 
 def record_files(folder: Path) -> Iterator[Path]:
-    """Yield the record files under `folder` in order, without what killed writers left."""
-    for path in sorted(folder.rglob("*.json")):
+    """Yield the record files under `folder` in order, without what is hidden.
+
+    What killed writers left is, and what comes and goes meanwhile.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(place, name) for name in files if name.endswith(".json")]
+    for path in sorted(found):
         if not path.name.startswith(".") and path.name != "support.json":
             yield path
 
@@ -96,10 +111,15 @@ def _inside(root: Path, place: Path) -> Path:
 
 
 def _save(record: Record, folder: Path) -> Path:
-    path = folder / f"{record.name}.json"
-    if _taken(path, record):
-        path = folder / f"{record.name}-{record.key[:8]}.json"
-    write_whole(path, record.to_json())
+    path = real(folder) / f"{record.name}.json"
+    try:
+        with alone(path):
+            if _taken(path, record):
+                path = path.with_name(f"{record.name}-{record.key[:8]}.json")
+            remove_leftovers(path)
+            write_whole(path, record.to_json())
+    except OSError as error:
+        raise Unavailable(f"cannot write {shown(path)}: {error.strerror}") from error
     return path
 
 

@@ -13,9 +13,9 @@ from implementations.harness.model.devices import device_named
 from implementations.harness.progress import track
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
+    check_record,
     load_records,
     publish_record,
-    runs_folder,
     save_record,
 )
 from implementations.harness.runs import environment, workers
@@ -108,7 +108,7 @@ def device_of(device: str, number: int) -> str:
 def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
     check_outputs(runs, None)
     for slug in {DENSE, *(job.slug for job in jobs)}:
-        runs_folder(runs, setup.protocol.name, slug)
+        check_record(runs, setup.protocol.name, slug)
     check_tasks(setup)
     if ray:
         workers.check_ray()

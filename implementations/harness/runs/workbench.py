@@ -331,16 +331,19 @@ class Workbench:
 
 @contextmanager
 def warnings_kept() -> Iterator[list[Warning | str]]:
-    """Collect the harness's warnings of the `with` block; others pass as usual."""
+    """Collect the harness's warnings of the `with` block for a record; others pass as usual.
+
+    Where the block fails there will be no record, and all of them pass.
+    """
     kept: list[Warning | str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AtlasWarning)
-        try:
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", AtlasWarning)
             yield kept
-        finally:
             kept += [w.message for w in caught if issubclass(w.category, AtlasWarning)]
-    for warning in caught:
-        if not issubclass(warning.category, AtlasWarning):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
+    finally:
+        for warning in caught:
+            if warning.message not in kept:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )

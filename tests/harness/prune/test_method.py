@@ -235,6 +235,23 @@ def test_the_harnesss_warnings_reach_the_outcome_and_all_reach_the_caller():
     assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
 
 
+class Failing(Looking):
+    """Warn, then fail."""
+
+    def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
+        super().prune(model, calibration)
+        raise NumericsError("on purpose")
+
+
+def test_the_warnings_of_a_method_that_fails_reach_the_caller_too():
+    with (
+        pytest.warns(AtlasWarning, match="nothing") as told,
+        pytest.raises(NumericsError, match="on purpose"),
+    ):
+        Failing(sparsity=0).apply(tiny_model())
+    assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
+
+
 def test_the_outcome_counts_what_is_there_in_the_end():
     model = tiny_model()
     for block in model.blocks:  # some of it is zero before

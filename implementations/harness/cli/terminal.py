@@ -18,6 +18,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -89,7 +90,13 @@ def progress() -> Iterator[None]:
     if not errors.is_terminal:
         yield
         return
-    columns = (
+    with Progress(*columns(), console=errors, transient=True) as bars, reporting(Bars(bars)):
+        yield
+
+
+def columns() -> tuple[ProgressColumn, ...]:
+    """What a bar consists of."""
+    return (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -98,8 +105,6 @@ def progress() -> Iterator[None]:
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=errors, transient=True) as bars, reporting(Bars(bars)):
-        yield
 
 
 def show_error(message: str) -> None:

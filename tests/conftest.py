@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # A test run in the background has Ctrl-C ignored and hands that down; a terminal does not.
 ATLAS = """
 import signal
-from implementations.harness.cli.commands import main
+from implementations.harness.cli.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """

@@ -65,6 +65,8 @@ def test_plain_values_come_back(tmp_path, content):
         (read_yaml, "[" * 100_000, "nested too deeply"),
         (read_yaml, "1: one", "no text"),
         (read_yaml, "? [a, b]\n: c", "no text"),
+        (read_yaml, r'a: "\ud800"', "half a character"),
+        (read_yaml, r'"\udcff": a', "half a character"),
         (read_yaml, "day: 2026-02-31", "not valid YAML"),
         (read_yaml, "a: b: c", "line 1"),
     ],

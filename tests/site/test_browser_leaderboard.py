@@ -26,7 +26,7 @@ from tools.site.words import record_address
 
 pytestmark = pytest.mark.browser
 
-PROGRAM = (sys.executable, "-c", "from implementations.harness.cli.commands import main; main()")
+PROGRAM = (sys.executable, "-c", "from implementations.harness.cli.__main__ import main; main()")
 CPU, GPU = "smollm2-135m-float32-cpu", "smollm2-135m-float32-a-gpu"
 MANY = 230
 

@@ -9,7 +9,7 @@ from typing import cast
 
 from implementations.harness.download.embedded import embedded_text
 from implementations.harness.download.hub import hub_file
-from implementations.harness.download.storage import file_sha256
+from implementations.harness.download.storage import file_sha256, user_path
 from implementations.harness.errors import BadInput, Unavailable
 
 BETWEEN_DOCUMENTS = "\n\n"
@@ -106,7 +106,7 @@ def _rows(layout: str, file: Path) -> Sequence[str]:
 
 
 def _local(source: str, choice: str) -> Path:
-    path = Path(source).expanduser()
+    path = user_path(source, "a text")
     if path.is_file():
         return path
     if path.suffix in (".txt", ".jsonl"):

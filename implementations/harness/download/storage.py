@@ -11,10 +11,26 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from implementations.harness.errors import Unavailable
+from implementations.harness.errors import BadInput, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+
+
+def user_path(name: str, what: str) -> Path:
+    """The path that a user wrote for `what`, `~` expanded; there may be nothing at it yet.
+
+    Raises:
+        BadInput: no system could open it, or no record and no tokenizer could name it.
+    """
+    try:
+        name.encode()
+        path = Path(name).expanduser()
+        path.absolute().exists()
+    except (RuntimeError, ValueError, OSError) as error:  # no such user, no UTF-8, too long
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{what} cannot be the path {name[:100]!r}: {reason}") from error
+    return path
 
 
 def build(target: Path, needed: int, make: Callable[[Path], Path]) -> None:

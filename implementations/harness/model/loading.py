@@ -21,6 +21,7 @@ from implementations.harness.download.embedded import (
     recorded_sha256,
 )
 from implementations.harness.download.hub import require_hub
+from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.checkpoint import load_checkpoint, read_config
 from implementations.harness.model.devices import device_named, dtype_named
@@ -85,7 +86,7 @@ def locate(source: str | os.PathLike[str]) -> Origin:
     name = os.fspath(source)
     if name == MODEL_ALIAS:
         return _embedded()
-    folder = Path(name).expanduser()
+    folder = user_path(name, "the model")
     if name and folder.is_dir():
         return Origin(folder, folder.resolve().name, lambda: _identity(folder))
     if name and folder.exists():

@@ -9,7 +9,7 @@ import torch
 from pydantic import BeforeValidator, PlainSerializer
 from torch import Tensor
 
-from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.errors import BadInput, NumericsError, in_short
 
 
 class NM(NamedTuple):
@@ -37,7 +37,7 @@ def parse_pattern(value: object) -> NM:
         if 1 <= keep <= group:
             return NM(keep, group)
     raise ValueError(
-        f"pattern {value!r} is not KEEP:GROUP with 1 <= KEEP <= GROUP, such as 2:4, "
+        f"pattern {in_short(value, 100)!r} is not KEEP:GROUP with 1 <= KEEP <= GROUP, such as 2:4, "
         "which keeps 2 of every 4"
     )
 

@@ -16,7 +16,15 @@ from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor
 
 from implementations.harness.data.seeds import seeded
@@ -28,10 +36,11 @@ from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.prune.allocation import cheapest
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
+from implementations.harness.results.part import problems
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 Granularity = Literal[
     "unstructured",
@@ -84,7 +93,9 @@ class Outcome(BaseModel):
 class Method(BaseModel, ABC):
     """A pruning method: the fields are the paper's hyper-parameters, `prune` is its algorithm."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     capabilities: ClassVar[Capabilities]
     """What it removes, what it needs of data, what it touches, and which families it refuses."""
@@ -94,6 +105,15 @@ class Method(BaseModel, ABC):
     """What is still to be written, in a folder fresh from its template."""
     sparsity: Ratio = 0.5
     """Share to remove of the weights of the decoder blocks' linear layers."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any, field: ValidationInfo) -> Any:
+        """Refuse yes and no where they would be taken for 1 and 0."""
+        kind = str(cls.model_fields[field.field_name or ""].annotation)
+        if isinstance(value, bool) and "bool" not in kind:
+            raise ValueError(f"{str(value).lower()} is no value of it")
+        return value
 
     @abstractmethod
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any] | None:
@@ -122,7 +142,7 @@ class Method(BaseModel, ABC):
         return cls.__module__.rpartition(".")[0].rpartition(".")[2]
 
     @classmethod
-    def configure(cls, **parameters: Any) -> Method:
+    def configure(cls, /, **parameters: Any) -> Method:
         """Build the method from `parameters`.
 
         Raises:
@@ -137,11 +157,7 @@ class Method(BaseModel, ABC):
         try:
             return cls(**parameters)
         except ValidationError as error:
-            problems = [
-                ".".join(map(str, problem["loc"])) + ": " * bool(problem["loc"]) + problem["msg"]
-                for problem in error.errors()
-            ]
-            raise BadInput(f"{cls.slug()}: " + "; ".join(problems)) from error
+            raise BadInput(f"{cls.slug()}: {problems(error)}") from error
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Refuse before any work what cannot be done; raises `BadInput` or `NumericsError`."""

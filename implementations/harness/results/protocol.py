@@ -5,13 +5,11 @@ Neither torch nor transformers is needed; `samples.py` makes the tokens that a p
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
@@ -20,10 +18,11 @@ from pydantic import (
     model_validator,
 )
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, unknown_name
 from implementations.harness.results.bounds import Count, Few, Place, Text
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.part import Part, problems
+from implementations.harness.results.reading import read_yaml
 
 Length = Annotated[Few, Field(ge=2)]  # a window needs one token to see and one to predict
 DType = Literal["float32", "bfloat16", "float16"]
@@ -192,18 +191,14 @@ def get_protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     if name.endswith((".yaml", ".yml")):
         return read(Path(name))
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROTOCOLS)}"
-    raise BadInput(f"unknown protocol {name!r}; {hint} (or give the path of a .yaml file)")
+    unknown = unknown_name(name, PROTOCOLS, "protocol")
+    raise BadInput(f"{unknown} (or give the path of a .yaml file)")
 
 
 def read(path: Path) -> Protocol:
     """Read a protocol from a YAML file; raises `BadInput` with every problem found."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        protocol = Protocol.model_validate_json(json.dumps(content))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise BadInput(f"cannot read the protocol {path}: {error}") from error
+        protocol = Protocol.model_validate_json(json.dumps(read_yaml(path), default=str))  # a date
     except ValidationError as error:
         raise BadInput(f"{path} is not a protocol: {problems(error)}") from error
     known = PROTOCOLS.get(protocol.name, protocol)

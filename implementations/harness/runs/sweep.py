@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from implementations.harness.errors import BadInput
 from implementations.harness.model.devices import device_named
 from implementations.harness.progress import track
 from implementations.harness.results.record import DENSE, Record
@@ -50,10 +51,12 @@ def sweep(
     there before included, are put into the methods' folders at the end.
 
     Raises:
-        BadInput: the model, protocol or folder will not do; a single job that will not do is
-            among the failures instead.
+        BadInput: there are no jobs, or the model, protocol or folder will not do; a single job
+            that will not do is among the failures instead.
         Unavailable: something the whole sweep needs is missing.
     """
+    if not jobs:
+        raise BadInput("the sweep has no runs; name some")
     _check(jobs, setup, runs, ray, publish)
     bench = Workbench(setup)
     have = {record.key: record for record in load_records([runs / setup.protocol.name])}

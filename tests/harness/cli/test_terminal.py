@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from implementations.harness.cli import terminal
@@ -14,6 +16,7 @@ from implementations.harness.cli.terminal import board_table, mean, times
 from implementations.harness.results.boards import Spread, boards
 from implementations.harness.results.comparison import EXACT, FOLLOWS, Comparison, Held
 from implementations.harness.results.record import Rate, Record, Speed
+from implementations.harness.runs.sweep import Summary
 from implementations.harness.runs.verify import Verdict
 
 
@@ -66,13 +69,13 @@ def test_a_board_is_the_dense_row_and_the_others_in_order(made_up: Callable[...,
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    text = io.StringIO()
-    monkeypatch.setattr(terminal, "out", Console(file=text, width=160))
+def shown(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    text = StringIO()
+    monkeypatch.setattr(terminal, "out", terminal.Screen(file=text, width=160))
     return text
 
 
-def test_words_of_a_record_are_no_markup(made_up: Callable[..., Record], shown: io.StringIO):
+def test_words_of_a_record_are_no_markup(made_up: Callable[..., Record], shown: StringIO):
     model = made_up().model.model_copy(update={"name": "[/x] [bold]m"})
     settings = {"sparsity": 0.5, "mode": "[/y]"}
     run = made_up(
@@ -106,7 +109,7 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize("which", VERDICTS)
-def test_a_verdict_says_which_tolerance_and_why(which: str, shown: io.StringIO):
+def test_a_verdict_says_which_tolerance_and_why(which: str, shown: StringIO):
     again, elsewhere, words = VERDICTS[which]
     verdict = Verdict(
         comparisons=(
@@ -126,7 +129,7 @@ def test_a_verdict_says_which_tolerance_and_why(which: str, shown: io.StringIO):
         assert word in shown.getvalue()
 
 
-def test_a_verdict_shows_what_is_missing_and_what_is_not_equal(shown: io.StringIO):
+def test_a_verdict_shows_what_is_missing_and_what_is_not_equal(shown: StringIO):
     verdict = Verdict(
         comparisons=(
             Comparison("acc/x", None, 0.5, Held(1e-9, 5e-2)),
@@ -140,3 +143,87 @@ def test_a_verdict_shows_what_is_missing_and_what_is_not_equal(shown: io.StringI
     said = shown.getvalue()
     assert "missing" in said
     assert 'off sample: "[/x] one" in the record, "[/x] two" now' in said
+
+
+FOREIGN = "\x1b[31mred\x1b]0;title\x07 [/x] [bold]b[/bold] :smile: \u202eback\x9b1m\udcff"
+SHOWN = (r"\x1b[31mred\x1b]0;title\x07", "[/x] [bold]b[/bold] :smile:", r"\u202eback\x9b1m\udcff")
+OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[\d?[AK]|\r")  # colours, and bars that go
+
+
+@pytest.fixture(params=[True, False], ids=["terminal", "pipe"])
+def screen(monkeypatch: pytest.MonkeyPatch, request) -> Iterator[StringIO]:
+    """What both streams of a terminal, or of a pipe, are given."""
+    seen = StringIO()
+    for name in ("out", "errors"):
+        console = terminal.Screen(
+            file=seen, width=5000, force_terminal=request.param, color_system="standard"
+        )
+        monkeypatch.setattr(terminal, name, console)
+    return seen
+
+
+def plain(screen: StringIO) -> str:
+    """What was shown, without our own codes; nothing but lines is left that is not seen."""
+    text = OURS.sub("", screen.getvalue())
+    assert not re.search(r"[^\n\x20-\x7e\xa0-\u200a\u2010-\u2027\u2030-\u205f\u2070-\ud7ff]", text)
+    return text
+
+
+def foreign_record(made_up: Callable[..., Record]) -> Record:
+    """A record as no schema would let it in, so that showing it is on its own."""
+    plain = made_up()
+    return plain.model_copy(
+        update={
+            "model": plain.model.model_copy(update={"name": FOREIGN}),
+            "values": {f"ppl/{FOREIGN}/1024": 3.0},
+            "configuration": {"sparsity": 0.5, "other": FOREIGN},
+            "changed": ("other",),
+            "sample": FOREIGN,
+            "labels": (FOREIGN,),
+            "warnings": (FOREIGN,),
+            "speed": Speed(note="").model_copy(update={"note": FOREIGN}),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda make: terminal.show_record(foreign_record(make)),
+        lambda make: terminal.show_boards(boards([foreign_record(make)])),
+        lambda make: terminal.show_error(FOREIGN),
+        lambda make: terminal.show_paths(record=Path(FOREIGN)),
+        lambda make: terminal.show_text(FOREIGN, FOREIGN, 3, 1.5),
+        lambda make: terminal.show_sweep(Summary((), 0, ()), Path(FOREIGN)),
+        lambda make: terminal.out.print(FOREIGN, style="dim"),
+    ],
+)
+def test_text_of_others_is_shown_and_never_obeyed(show, screen, made_up):
+    show(made_up)
+    shown = plain(screen)
+    for part in SHOWN:
+        assert part in shown
+
+
+def test_a_bar_shows_what_is_loaded_as_it_is_called(screen):
+    with Progress(*terminal.columns(), console=terminal.errors, transient=True) as progress:
+        bars = terminal.Bars(progress)
+        bars.advance(bars.start(FOREIGN, 3), 1)
+        progress.refresh()
+    shown = plain(screen)
+    assert not terminal.errors.is_terminal or all(part in shown for part in SHOWN)
+
+
+def test_a_line_end_of_others_begins_no_line_of_ours(screen):
+    terminal.show_error("bad\nrecord: /etc/passwd")
+    assert plain(screen) == "error: bad\\nrecord: /etc/passwd\n"
+
+
+def test_a_continued_text_keeps_its_lines(screen):
+    terminal.show_text("a\n\tb\x1b", "c\nd[/x]", 3, 1.5)
+    assert plain(screen).startswith("a\n        b\\x1bc\nd[/x]\n3 tokens")
+
+
+def test_a_long_error_is_cut(screen):
+    terminal.show_error("x" * 100_000)
+    assert plain(screen) == f"error: {'x' * 2000}... (98,000 characters more)\n"

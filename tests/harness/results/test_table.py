@@ -158,3 +158,22 @@ def test_the_board_is_named_by_what_tells_it_apart(records):
     assert line["protocol_fingerprint"] == first.protocol.fingerprint
     assert line["model_sha256"] == first.model.sha256
     assert (line["dtype"], line["device"]) == ("float32", "CPU")
+
+
+def test_no_text_in_csv_is_a_formula_or_obeyed(at: Make):
+    plain = at("wanda", 0.5, 40.0)
+    foreign = plain.model_copy(
+        update={
+            "model": plain.model.model_copy(update={"name": "=1+1"}),
+            "values": {**plain.values, "=2": 1.0},
+            "labels": ("\x1b[31m",),
+            "method": "@a\nb",
+        }
+    )
+    text = to_csv(lines(boards([foreign])))
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert [line["model"] for line in table] == ["'=1+1", "'=1+1"]
+    assert table[1]["method"] == r"'@a\nb"
+    assert table[1]["labels"] == r"\x1b[31m"
+    assert table[1]["'=2"] == "1.0"
+    assert all(c == "\n" or c.isprintable() for c in text)

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
@@ -23,9 +23,10 @@ from implementations.harness.download.embedded import (
 from implementations.harness.download.hub import require_hub
 from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.checkpoint import load_checkpoint, read_config
+from implementations.harness.model.checkpoint import load_checkpoint
+from implementations.harness.model.configuration import configuration
 from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.foreign import refused
 from implementations.harness.model.identity import Identity, identify
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
@@ -64,10 +65,9 @@ def load_model(
     wanted, home = dtype_named(dtype), device_named(device)
     workplace = home if accelerator is None else device_named(accelerator)
     origin = locate(source)
-    config = read_config(origin.folder)
-    check_supported(config)
+    config = configuration(origin.folder)
     weight_files(origin.folder)
-    words = load_tokenizer(origin.folder, config["vocab_size"]) if tokenizer else None
+    words = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
     return LanguageModel(
         load_checkpoint(origin.folder, dtype=wanted, device=home),
         words,
@@ -103,22 +103,6 @@ def locate(source: str | os.PathLike[str]) -> Origin:
     return Origin(folder, name, lambda: identify(folder, weights=folder.name))
 
 
-def check_supported(config: dict[str, Any]) -> None:
-    """Refuse with `BadInput` a configuration that the model view has no adapter for."""
-    model_type = config["model_type"]
-    if model_type not in FAMILIES:
-        parts = config.get("text_config") or {}
-        hint = ""
-        if parts.get("model_type") in FAMILIES:
-            hint = f"; of this multimodal model save the text part ({parts['model_type']}) alone"
-        known = ", ".join(FAMILIES)
-        raise BadInput(f"model family {model_type!r} is not supported; supported are {known}{hint}")
-    if config.get("quantization_config"):
-        raise BadInput("the weights are quantised; load the checkpoint in full precision instead")
-    if config.get("per_layer_config"):
-        raise BadInput("configurations with per_layer_config are not supported")
-
-
 def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a folder whose model has `vocabulary` embeddings.
 
@@ -129,14 +113,13 @@ def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
             f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}): copy it from the base "
             "model, or load with tokenizer=False to feed token ids only"
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
+    with refused(f"the tokenizer in {folder} cannot be read", "copy it from the base model again"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the tokenizers library raises bare ones
-        raise BadInput(f"the tokenizer in {folder} cannot be read: {error}") from error
-    added = set(tokenizer.get_added_vocab().values())  # Gemma 3 has one for images beyond its end
-    highest = max(set(tokenizer.get_vocab().values()) - added, default=0)
+        added = set(tokenizer.get_added_vocab().values())  # Gemma 3: one for images beyond its end
+        highest = max(set(tokenizer.get_vocab().values()) - added, default=0)
+        tokenizer("A few words.")["input_ids"]
     if highest >= vocabulary:
         raise BadInput(
             f"the tokenizer in {folder} is of another model: its ids go up to {highest}, the model "

@@ -34,3 +34,10 @@ def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known) + "."
     return f"unknown {what} {name!r}; {hint}"
+
+
+def in_short(foreign: object, most: int = 300) -> str:
+    """Return the words of others on one line, printable, and not too many of them."""
+    words = " ".join(str(foreign)[: 2 * most].split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -104,7 +104,8 @@ def test_wrong_model_file_placed_by_hand(no_network):
         (os.fsdecode(b"not-utf8-\xff"), "can't encode"),
     ],
 )
-def test_a_cache_that_cannot_be_a_path(monkeypatch, place, words):
+def test_a_cache_that_cannot_be_a_path(monkeypatch, tmp_path, place, words):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PRUNING_ATLAS_CACHE", place)
     with pytest.raises(BadInput, match=words):
         embedded_text("c4")

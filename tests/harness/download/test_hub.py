@@ -192,7 +192,8 @@ NAMES += ["c:x.json", "null\0.json", "line\n.json", "\ud800.json", "é.json", "x
 
 def test_only_plain_names_and_sizes_come_out_of_a_list(hub, ask):
     wrong = [entry(name, 1) for name in NAMES]
-    wrong += [entry("config.json", size) for size in (-1, "1", 1.5, None, [1])]
+    sizes = (-1, "1", 1.5, None, [1])
+    wrong += [entry(f"size{number}.json", size) for number, size in enumerate(sizes)]
     hub.list = lambda: listed(*wrong, entry("model.safetensors", 7))
     assert ask("list", "org/tiny", "model", []) == {"files": {"model.safetensors": 7}}
 
@@ -234,6 +235,17 @@ def test_wrong_headers_of_a_file_are_refused_in_words(hub, ask, tmp_path, change
     assert not any(
         "outside" in name or name.endswith("config.json") for name in everything(tmp_path)
     )
+
+
+def test_a_file_larger_than_the_disk_is_not_begun(hub, ask, monkeypatch):
+    def head(name):
+        status, headers, body = hub.right_file(name)
+        return status, headers | {"X-Linked-Size": "9" * 20}, body
+
+    hub.head = head
+    monkeypatch.setattr(hub, "get", lambda name: pytest.fail("it was asked for"))
+    answer = ask("fetch", "org/tiny", "model", ["config.json"])
+    assert "No space left on device" in answer["words"]
 
 
 def test_a_missing_file_puts_nothing_outside(hub, ask, tmp_path):

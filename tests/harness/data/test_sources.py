@@ -19,7 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from implementations.harness.data.sources import articles, read_documents, read_text
+from implementations.harness.data.sources import (
+    articles,
+    documents_sha256,
+    read_documents,
+    read_text,
+)
 from implementations.harness.errors import BadInput, Unavailable
 
 ROOT = Path(__file__).parents[3]
@@ -257,8 +262,23 @@ def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path, function, make
 def test_a_file_of_holes_is_refused_by_its_size(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         file.truncate(10**12)
-    with pytest.raises(BadInput, match=r"it has 1,000,000,000,000 bytes, more than 2,000,000,000"):
+    with pytest.raises(BadInput, match=r"has 1,000,000,000,000 bytes, more than 2,000,000,000"):
         read_text(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("function", [read_documents, documents_sha256])
+def test_documents_that_are_none(tmp_path, function):
+    with (tmp_path / "holes.jsonl").open("wb") as file:
+        file.truncate(10**12)
+    (tmp_path / "unreadable.jsonl").symlink_to("/proc/self/mem")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for name, words in [
+        ("holes", "bytes, more than"),
+        ("pipe", "is not a file"),
+        ("unreadable", "cannot read"),
+    ]:
+        with pytest.raises(BadInput, match=words):
+            function(str(tmp_path / f"{name}.jsonl"))
 
 
 @pytest.mark.parametrize(

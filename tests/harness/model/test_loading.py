@@ -331,7 +331,7 @@ def test_odd_ids_are_refused_in_a_sentence_before_any_network(name, monkeypatch)
 @pytest.mark.parametrize("name", ["a/b", "Qwen/Qwen2.5-0.5B", "a_/_b", "x" * 47 + "/" + "y" * 48])
 def test_what_the_hub_allows_is_asked_for(name, monkeypatch, tmp_path):
     monkeypatch.setattr(loading, "hub_folder", lambda name: tmp_path / COMMIT)
-    assert loading.locate(name).identify() == COMMIT
+    assert loading.locate(name).identity().weights == COMMIT
 
 
 def test_a_file_is_no_folder(dense):

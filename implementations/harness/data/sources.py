@@ -1,7 +1,6 @@
 """Where texts come from: the embedded samples, two data sets of the hub, or a local file."""
 
 import importlib.util
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,12 +9,16 @@ from typing import cast
 from implementations.harness.download.embedded import embedded_text
 from implementations.harness.download.hub import hub_file
 from implementations.harness.download.storage import file_sha256, user_path
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.errors import BadInput, Unavailable, in_short
+from implementations.harness.results import reading
 
 BETWEEN_DOCUMENTS = "\n\n"
+LARGEST_TEXT = 2_000_000_000
+"""Bytes of a local file: it is held in memory whole, and then its tokens, some forty times more."""
 
 _TEXT_SOURCES = "wikipedia, c4, wikitext2, c4-validation or a .txt or .jsonl file"
 _DOCUMENT_SOURCES = "c4-train or a .jsonl file"
+_STRINGS = ("string", "large_string")
 _C4_VALIDATION_DOCUMENTS = 1100  # what SparseGPT and its successors evaluate on
 
 
@@ -28,7 +31,7 @@ def read_text(source: str) -> str:
     and joined by blank lines.
 
     Raises:
-        BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
+        BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
         Unavailable: no network, or the package `datasets` is missing.
     """
     match source:
@@ -44,14 +47,14 @@ def read_text(source: str) -> str:
     path = _local(source, _TEXT_SOURCES)
     if path.suffix == ".jsonl":
         return BETWEEN_DOCUMENTS.join(_json_lines(path))
-    return _utf8(path)
+    return reading.read_text(path, LARGEST_TEXT)  # line ends stay as they are
 
 
 def read_documents(source: str) -> Sequence[str]:
     """The documents of `source`: `c4-train` (first training shard) or the path of a `.jsonl` file.
 
     Raises:
-        BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
+        BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
         Unavailable: no network, or the package `datasets` is missing.
     """
     path = _documents_file(source)
@@ -60,7 +63,11 @@ def read_documents(source: str) -> Sequence[str]:
 
 def documents_sha256(source: str) -> str:
     """SHA-256 of the file that `read_documents` reads; names and errors are its own."""
-    return file_sha256(_documents_file(source))
+    path = _documents_file(source)
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
 
 
 def articles(dump: str) -> list[str]:
@@ -100,41 +107,36 @@ def _rows(layout: str, file: Path) -> Sequence[str]:
     try:
         rows = datasets.load_dataset(layout, data_files={"train": [str(file)]}, split="train")
     except Exception as error:  # damaged file, full disk: `datasets` wraps what it was
-        reason = error.__cause__ or error
+        reason = in_short(error.__cause__ or error)
         raise Unavailable(f"{file} cannot be read: {reason}. Remove it to fetch it anew") from error
+    column = rows.features.get("text")
+    if getattr(column, "dtype", None) not in _STRINGS or rows.data.column("text").null_count:
+        raise Unavailable(f"{file} holds rows without a text. Remove it to fetch it anew")
     return cast(Sequence[str], rows["text"])
 
 
 def _local(source: str, choice: str) -> Path:
     path = user_path(source, "a text")
     if path.is_file():
+        size = path.stat().st_size
+        if size > LARGEST_TEXT:
+            raise BadInput(
+                f"{path} has {size:,} bytes, more than {LARGEST_TEXT:,}: take a part of it, a run "
+                "sees a few thousand windows"
+            )
         return path
     if path.suffix in (".txt", ".jsonl"):
         raise BadInput(f"{path} is not a file")
-    raise BadInput(f"unknown source {source!r}: use {choice}")
-
-
-def _utf8(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")  # bytes, so that line ends stay as they are
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path} is not UTF-8 (byte {error.start}: {error.reason}): convert it first"
-        ) from error
+    raise BadInput(f"unknown source {in_short(source, 100)!r}: use {choice}")
 
 
 def _json_lines(path: Path) -> list[str]:
-    lines = enumerate(_utf8(path).split("\n"), start=1)
+    lines = enumerate(reading.read_text(path, LARGEST_TEXT).split("\n"), start=1)
     return [_text_field(line, f"{path}, line {number}") for number, line in lines if line.strip()]
 
 
 def _text_field(line: str, place: str) -> str:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{place}: not JSON ({error})") from error
+    row = reading.parse_json(line, place)
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
         raise BadInput(f"{place}: no field `text` with a string in it")

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub import constants
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from implementations.harness.download.embedded import (
     MODEL,
     MODEL_ALIAS,
+    embedded_hashes,
     embedded_model,
-    recorded_sha256,
 )
-from implementations.harness.download.hub import require_hub
+from implementations.harness.download.hub import cached_file, hub_model
 from implementations.harness.download.storage import user_path
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.configuration import configuration
 from implementations.harness.model.devices import device_named, dtype_named
@@ -32,7 +31,9 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_PART = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+HUB_ID = re.compile(rf"(?!.*(--|\.\.))(?=.{{,96}}\Z){_PART}/{_PART}(?<!\.git)")
+"""What the hub allows as the name of a model."""
 
 
 class Origin(NamedTuple):
@@ -91,12 +92,12 @@ def locate(source: str | os.PathLike[str]) -> Origin:
         return Origin(folder, folder.resolve().name, lambda: _identity(folder))
     if name and folder.exists():
         raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
-    if not HUB_ID.fullmatch(name) or name.startswith("."):
+    if not HUB_ID.fullmatch(name):
         near = difflib.get_close_matches(name.lower(), [MODEL_ALIAS], cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(
-            f"{name!r} is no model: there is no such folder, and it is neither {MODEL_ALIAS!r} nor "
-            f"a hub id of the form ORG/NAME{hint}"
+            f"{in_short(name, 100)!r} is no model: there is no such folder, and it is neither "
+            f"{MODEL_ALIAS!r} nor a hub id of the form ORG/NAME{hint}"
         )
     folder = hub_folder(name)
     # Snapshots are named by their commit.
@@ -134,41 +135,25 @@ def hub_folder(name: str) -> Path:
     Raises `BadInput` when the hub has no such model and `Unavailable` when it is out of reach
     (said within 10 seconds) or refuses.
     """
-    cached = try_to_load_from_cache(name, "config.json")
-    if isinstance(cached, str):
-        folder = Path(cached).parent
+    cached = cached_file(name, "config.json", "model")
+    if cached is not None:
         try:
-            weight_files(folder)
+            weight_files(cached.parent)
         except BadInput:
             if constants.HF_HUB_OFFLINE:
                 raise
         else:
-            return folder
-    require_hub(name)
-    try:
-        held = HfApi().list_repo_files(name)
-        return Path(snapshot_download(name, allow_patterns=_needed(held)))
-    except GatedRepoError as error:
-        raise Unavailable(
-            f"{name} is gated: accept its terms on the hub and log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise BadInput(f"{name!r} is neither a folder here nor a model on the hub") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise Unavailable(f"{name} could not be fetched from the hub: {error}") from error
+            return cached.parent
+    return hub_model(name, _needed)
 
 
 def _embedded() -> Origin:
     folder = embedded_model()
-    weights = folder / "model.safetensors"
-
-    def identity() -> Identity:
-        # Configuration and tokenizer are the file's own; how they are spelt in the cache follows
-        # the version of transformers that converted them.
-        read = recorded_sha256(weights) or weights_sha256([weights])
-        return Identity(read, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
-
-    return Origin(folder, MODEL_ALIAS, identity)
+    weights = embedded_hashes(folder)["model.safetensors"]
+    # Configuration and tokenizer are the file's own; how they are spelt in the cache follows
+    # the version of transformers that converted them.
+    found = Identity(weights, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
+    return Origin(folder, MODEL_ALIAS, lambda: found)
 
 
 def _identity(folder: Path) -> Identity:
@@ -178,5 +163,5 @@ def _identity(folder: Path) -> Identity:
 def _needed(files: list[str]) -> list[str]:
     """Choose what to download: configuration, tokenizer, and one kind of weights."""
     safe = any(re.fullmatch(r"model.*\.safetensors", file) for file in files)
-    weights = "model*.safetensors" if safe else "pytorch_model*.bin"
-    return ["*.json", "*.txt", "*.model", "*.jinja", weights]
+    weights = r"model.*\.safetensors" if safe else r"pytorch_model.*\.bin"
+    return [file for file in files if re.fullmatch(rf".*\.(json|txt|model|jinja)|{weights}", file)]

@@ -272,6 +272,68 @@ def test_names_that_are_neither_folder_nor_hub_id(name, hint):
     assert hint in str(error.value)
 
 
+ODD_IDS = [
+    "a//b",
+    "a/..",
+    "../b",
+    "a/b/c",
+    "a/b..c",
+    "a/b--c",
+    "a--b/c",
+    "/b",
+    "a/",
+    "a/.b",
+    ".a/b",
+]
+ODD_IDS += [
+    "-a/b",
+    "a/-b",
+    "a/b-",
+    "a/b.",
+    "a./b",
+    "a/b.git",
+    "a/b\n",
+    "\na/b",
+    "a/b c",
+    "a/é",
+    "a/名",
+]
+ODD_IDS += [
+    "a/\uff10",
+    "a/b?x=1",
+    "a/b#c",
+    "a/b%2e",
+    "a\\b",
+    "https://a/b",
+    "x" * 48 + "/" + "y" * 48,
+]
+ODD_IDS += [
+    "~nobody-of-this-name/b",
+    "a/b\0",
+    "\udcff/b",
+    "x" * 300 + "/b",
+    "a/" + "\x1b[2J",
+    "b" * 10**5,
+]
+
+
+@pytest.mark.parametrize("name", ODD_IDS)
+def test_odd_ids_are_refused_in_a_sentence_before_any_network(name, monkeypatch):
+    monkeypatch.setattr(loading, "hub_folder", lambda name: pytest.fail("the hub was asked"))
+    with pytest.raises(
+        BadInput, match=r"is no model: there is no such folder|cannot be the path"
+    ) as e:
+        load_model(name)
+    assert len(str(e.value)) < 400
+    assert str(e.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a/b", "Qwen/Qwen2.5-0.5B", "a_/_b", "x" * 47 + "/" + "y" * 48])
+def test_what_the_hub_allows_is_asked_for(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "hub_folder", lambda name: tmp_path / COMMIT)
+    assert loading.locate(name).identity().weights == COMMIT
+
+
 def test_a_file_is_no_folder(dense):
     with pytest.raises(BadInput, match="is a file; give the folder"):
         load_model(dense / "model.safetensors")
@@ -444,8 +506,9 @@ def test_a_gated_model(hub):
 
 
 def test_only_the_weights_that_are_there_are_fetched():
-    assert "model*.safetensors" in loading._needed(["config.json", "model-1-of-2.safetensors"])
-    assert "pytorch_model*.bin" in loading._needed(["config.json", "pytorch_model.bin", "flax.x"])
+    both = ["config.json", "model-1-of-2.safetensors", "pytorch_model.bin", "flax.x", "README.md"]
+    assert loading._needed(both) == both[:2]
+    assert loading._needed(["vocab.txt", "pytorch_model.bin"]) == ["vocab.txt", "pytorch_model.bin"]
 
 
 @pytest.mark.model

@@ -11,11 +11,10 @@ from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.names.text import plain, without_homonym
-from tools.sources.services.facts import Facts
+from tools.sources.services.facts import MOST_AUTHORS, Facts
 from tools.sources.services.table import BY_SCHEME, SERVICES
 from tools.sources.web.errors import CHECK, Malformed
 
-MOST_AUTHORS = 5000
 LONGEST_TITLE = 300
 LONGEST = 120
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,7 +179,7 @@ class Adding:
         if self.request.slug:
             return self.request.slug
         data, file = self.draft.data, self.request.from_file
-        year = int(data["year"]) if str(data["year"]).isdecimal() else None
+        year = int(data["year"]) if re.fullmatch(r"\d{4}", str(data["year"])) else None
         proposed = list(propose_slugs(data["title"], data["authors"], year))
         if file and file.suffix in (".yaml", ".yml"):
             proposed.insert(0, file.stem)

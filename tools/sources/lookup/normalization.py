@@ -17,6 +17,8 @@ from tools.sources.web.errors import CHECK, Malformed
 
 LONGEST_TITLE = 300
 LONGEST = 120
+MARKUP = 20
+"""Times the length of a text that it may have with its markup."""
 
 
 def normalize(facts: Facts) -> Facts:
@@ -55,6 +57,9 @@ def _tidy(facts: Facts) -> Facts:
         raise Malformed(f"{facts.source} lists {many}", CHECK)
 
     def usable(what: str, text: str | None, most: int = LONGEST) -> str | None:
+        if len(text or "") > MARKUP * most:
+            long = f"a text of {len(text or ''):,} characters, more than {most}"
+            raise Malformed(f"the {what} of {facts.source} holds {long}", CHECK)
         shown = plain(text or "")
         for message, _ in flaws(shown):
             raise Malformed(f"the {what} of {facts.source} {message}", CHECK)

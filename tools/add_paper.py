@@ -25,6 +25,7 @@ from tools.adding.command import (
 from tools.adding.files import READERS
 from tools.adding.report import Report
 from tools.catalog.entries.loader import PAPERS
+from tools.command_line import Command
 
 Word = str | None
 Words = list[str] | None
@@ -32,7 +33,7 @@ Words = list[str] | None
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(cls=Command)
 def main(
     context: typer.Context,
     what: Annotated[

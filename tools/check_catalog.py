@@ -16,7 +16,8 @@ from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
 from tools.catalog.entries.locking import Unwritable, create
 from tools.catalog.schema import json_schema
 from tools.checking.report import as_annotations, as_json, as_text, summary, visible
-from tools.repository import REPOSITORY
+from tools.command_line import fail, program
+from tools.repository import REPOSITORY, checkout
 
 IN_CI = os.environ.get("GITHUB_ACTIONS") == "true"
 
@@ -63,10 +64,10 @@ def check_catalog(
             catalog = read_catalog(papers.resolve(), named)
         problems = [
             *catalog.problems,
-            *check(catalog, papers.resolve().parents[1] / "implementations"),
+            *check(catalog, checkout(papers) / "implementations"),
         ]
     except (CatalogError, Unwritable) as error:
-        sys.exit(visible(str(error)))
+        fail(str(error))
     if online:
         problems += _online(catalog, named, contact)
     shown = sorted(
@@ -109,10 +110,12 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
             found = list(online_checks.sources(chosen, client, console))
         kept = REPOSITORY / ".cache" / "links.jsonl"
         found += online_checks.links(chosen, contact, kept, console)
-    except (SourceError, OSError) as error:
-        sys.exit(visible(str(error)))
+    except SourceError as error:
+        fail(str(error))
     return found
 
 
+app = program(check_catalog)
+
 if __name__ == "__main__":
-    typer.run(check_catalog)
+    app()

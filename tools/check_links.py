@@ -12,12 +12,15 @@ import typer
 
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.command_line import fail, program
 from tools.links.checker import Limits, check
 from tools.links.report import as_json, as_markdown, as_text, uses
 from tools.links.status import State, Store
 from tools.repository import REPOSITORY
 
 CACHE = REPOSITORY / ".cache" / "links.jsonl"
+AGES = 1e6
+"""More hours or seconds than anybody wants; with the largest numbers no clock can reckon."""
 
 
 def check_links(
@@ -30,9 +33,13 @@ def check_links(
     contact: Annotated[
         str, typer.Option(help="E-mail address to name to the servers, if you like.")
     ] = "",
-    hours: Annotated[float, typer.Option(help="Results up to this old are kept.")] = 24.0,
+    hours: Annotated[
+        float, typer.Option(min=0, max=AGES, help="Results up to this old are kept.")
+    ] = 24.0,
     cache: Annotated[Path, typer.Option(help="Where results are kept.")] = CACHE,
-    pause: Annotated[float, typer.Option(help="Seconds between two requests to a host.")] = 1.0,
+    pause: Annotated[
+        float, typer.Option(min=0, max=AGES, help="Seconds between two requests to a host.")
+    ] = 1.0,
     papers: Annotated[
         Path, typer.Option(help="Folder of the entries.", exists=True, file_okay=False)
     ] = PAPERS,
@@ -46,9 +53,9 @@ def check_links(
         catalog = load_catalog(papers)
         store = Store(cache, timedelta(hours=hours))
     except CatalogError as error:
-        sys.exit(f"{error}\nMend the entries first.")
+        fail(f"{error}\nMend the entries first.")
     except OSError as error:
-        sys.exit(f"{cache} cannot be used: {error.strerror}; choose another --cache")
+        fail(f"{cache} cannot be used: {error.strerror}; choose another --cache")
     if unknown := set(slugs or ()) - catalog.keys():
         raise typer.BadParameter(f"there is no entry '{min(unknown)}'")
     if contact and not re.fullmatch(r"[!-~]+@[!-~]+", contact):
@@ -58,7 +65,7 @@ def check_links(
         asked = [url for url in where if url not in store.results]
         check(asked, store.add, contact, Limits(pause=pause))
     except OSError as error:
-        sys.exit(f"{cache} cannot be written: {error.strerror}")
+        fail(f"{cache} cannot be written: {error.strerror}")
     results = [store.results[url] for url in where]
     show = as_json if as_data else as_markdown if markdown else as_text
     typer.echo(show(results, where))
@@ -66,5 +73,7 @@ def check_links(
         raise typer.Exit(1)
 
 
+app = program(check_links)
+
 if __name__ == "__main__":
-    typer.run(check_links)
+    app()

@@ -11,6 +11,7 @@ import typer
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.catalog.exports.formats import EXPORTS, write
+from tools.command_line import fail, program
 from tools.repository import implemented
 
 
@@ -36,11 +37,13 @@ def export(
         methods = implemented()
         written = write({name: EXPORTS[name](catalog, methods) for name in names}, out)
     except CatalogError as error:
-        sys.exit(f"{error}\nNothing was written: mend the entries first.")
+        fail(f"{error}\nNothing was written: mend the entries first.")
     except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}. Nothing was written: choose another --out.")
+        fail(f"{error.filename}: {error.strerror}. Nothing was written: choose another --out.")
     typer.echo("\n".join(map(str, written)))
 
 
+app = program(export)
+
 if __name__ == "__main__":
-    typer.run(export)
+    app()

@@ -9,8 +9,11 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
 
+from implementations.harness.errors import BadInput
+from implementations.harness.results.reading import read_text
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
+from tools.command_line import fail, program
 from tools.lists.comparison import compare
 from tools.lists.parser import read_list
 from tools.lists.report import as_json, as_text
@@ -31,25 +34,18 @@ def import_list(
     Nothing is written: each new paper comes with the command that adds it.
     """
     try:
-        items = read_list(_text(file))
+        items = read_list(read_text(file, LARGEST))
         compared = compare(items, load_catalog(papers))
+    except BadInput as error:
+        fail(str(error))
     except CatalogError as error:
-        sys.exit(f"{error}\nMend the entries first.")
-    except OSError as error:
-        sys.exit(f"{error.filename} cannot be read: {error.strerror}")
+        fail(f"{error}\nMend the entries first.")
     if not items:
-        sys.exit(f"{file} holds no line that names a paper; give a Markdown list, one paper a line")
+        fail(f"{file} holds no line that names a paper; give a Markdown list, one paper a line")
     typer.echo(json.dumps(as_json(compared), indent=1) if as_data else "\n".join(as_text(compared)))
 
 
-def _text(file: Path) -> str:
-    if file.stat().st_size > LARGEST:
-        sys.exit(f"{file} is larger than {LARGEST:,} bytes; give the list alone")
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        sys.exit(f"{file} is not UTF-8 text; save it as UTF-8")
-
+app = program(import_list)
 
 if __name__ == "__main__":
-    typer.run(import_list)
+    app()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from tools.catalog.documents.yaml_reader import LARGEST
     ("name", "content", "message"),
     [
         ("paper.pdf", b"%PDF", r"its name has to end in \.bib"),
-        ("paper.bib", b"\xff\xfe", "is not UTF-8 text"),
+        ("paper.bib", b"\xff\xfe", "is not UTF-8"),
         ("paper.md", b"#" * (LARGEST + 1), "has 100,001 bytes"),
         ("paper.yaml", b"title: x\ntitle: y\n", r"paper.yaml:2: title: stands twice"),
         ("paper.yaml", b"title: A title\n", "the field authors is missing"),
@@ -31,5 +33,15 @@ def test_a_file_that_is_of_no_use_is_refused(
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"none\.bib cannot be read: No such file"):
+    with pytest.raises(Refused, match=r"cannot read .*none\.bib: No such file"):
         read_file(tmp_path / "none.bib")
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "paper.bib"
+    make(path)
+    with pytest.raises(
+        Refused, match=r"paper\.bib: it is (a folder|no regular file)"
+    ):
+        read_file(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -109,20 +110,31 @@ def add_at_once(barrier: Barrier, papers: Path, answers: Any, slug: str) -> None
     answers.put(add_here(papers, "--slug", slug))
 
 
-def test_of_two_at_once_one_wins_and_the_other_says_so(papers: Path) -> None:
+def two_at_once(papers: Path, *slugs: str) -> str:
+    """Add the paper in two processes; return what the one said that lost."""
     barrier, answers = START.Barrier(2), START.Queue()
     both = [
-        START.Process(target=add_at_once, args=(barrier, papers, answers, "fooprune"))
-        for _ in range(2)
+        START.Process(target=add_at_once, args=(barrier, papers, answers, slug)) for slug in slugs
     ]
     for process in both:
         process.start()
     ended = sorted(answers.get(timeout=300) for _ in both)
     for process in both:
         process.join(300)
-    assert [code for code, _ in ended] == [0, 1]
-    assert f"{papers}/fooprune.yaml exists already and was left as it is" in ended[1][1]
+    assert [code for code, _ in ended] == [0, 1], ended
     assert read_catalog(papers).problems == []
+    return ended[1][1]
+
+
+def test_of_two_at_once_one_wins_and_the_other_says_so(papers: Path) -> None:
+    said = two_at_once(papers, "fooprune", "fooprune")
+    assert f"{papers}/fooprune.yaml exists already and was left as it is" in said
+
+
+def test_of_two_at_once_under_two_slugs_one_wins_and_the_other_says_so(papers: Path) -> None:
+    said = two_at_once(papers, "fooprune", "barprune")
+    assert re.search(r"has this paper already, as (foo|bar)prune \(has the same arXiv iden", said)
+    assert sum((papers / f"{slug}.yaml").exists() for slug in ("fooprune", "barprune")) == 1
 
 
 @contextmanager
@@ -182,4 +194,16 @@ def test_without_the_entry_there_is_no_method_folder(
         code, said = add_here(papers, "--scaffold", "--fidelity", "faithful")
     assert code == 1
     assert "no space left" in said
+    assert list((papers.parents[1] / "implementations").iterdir()) == []
+
+
+def test_nor_where_somebody_leaves_in_between(
+    papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(*arguments: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(adding, "create", leave)
+    code, said = add_here(papers, "--scaffold", "--fidelity", "faithful")
+    assert (code, said.splitlines()[-1]) == (1, "left; nothing was written")
     assert list((papers.parents[1] / "implementations").iterdir()) == []

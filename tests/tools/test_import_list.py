@@ -34,10 +34,10 @@ def test_the_command_prints_text_or_json() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "cannot be read: No such file or directory"),
+        (None, "list.md: No such file or directory"),
         (b"# A list\n", "holds no line that names a paper"),
-        (b"- caf\xe9", "is not UTF-8 text; save it as UTF-8"),
-        pytest.param(b"x" * 5_000_001, "is larger than 5,000,000 bytes", id="large"),
+        (b"- caf\xe9", "is not UTF-8 (byte 5): convert it first"),
+        pytest.param(b"x" * 5_000_001, "it has 5,000,001 bytes, more than 5,000,000", id="large"),
     ],
 )
 def test_a_file_that_is_no_list_is_told(

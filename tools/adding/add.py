@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import typer
 
 from tools.adding import questions
 from tools.adding.checks import implementations, judge, known, made, today
@@ -18,7 +20,7 @@ from tools.adding.next_steps import next_steps, shown
 from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
 from tools.catalog.entries.loader import PAPERS, read_catalog
-from tools.catalog.entries.locking import Unwritable, create
+from tools.catalog.entries.locking import create
 from tools.catalog.entries.writer import render
 from tools.catalog.schema.identifiers import SLUG, Form
 from tools.catalog.schema.paper import Paper
@@ -177,7 +179,7 @@ class Adding:
         if self.request.slug:
             return self.request.slug
         data, file = self.draft.data, self.request.from_file
-        year = int(data["year"]) if str(data["year"]).isdecimal() else None
+        year = int(data["year"]) if re.fullmatch(r"\d{4}", str(data["year"])) else None
         proposed = list(propose_slugs(data["title"], data["authors"], year))
         if file and file.suffix in (".yaml", ".yml"):
             proposed.insert(0, file.stem)
@@ -214,26 +216,39 @@ class Adding:
         paper = made(self.draft, path)
         text = render(paper)
         planned = paper.model_copy(update={"fidelity": None}) if self.request.scaffold else paper
-        judge(self.catalog, path, planned, text, self.report)
+        self._judge(path, planned, text)
         if self.request.dry_run:
-            sys.stdout.write(text)
+            typer.echo(text, nl=False)
             return
         if self.request.ask:
             self.report.say(text)
             if not questions.confirm(f"Write {shown(path)}?", default=True):
                 raise Refused("nothing was written")
-        self._write(path, paper, text)
+        self._write(path, paper, planned, text)
 
-    def _write(self, path: Path, paper: Paper, text: str) -> None:
+    def _judge(self, path: Path, paper: Paper, text: str) -> None:
+        """Judge the entry together with the catalog as it was last read."""
+        self.report.notes("The checks say", judge(self.catalog, path, paper, text))
+
+    def _write(self, path: Path, paper: Paper, planned: Paper, text: str) -> None:
         """Write the method folder, if one is wanted, and the entry; both or none."""
+
+        def look() -> None:
+            """Judge it again where another process has added something meanwhile."""
+            catalog = read_catalog(self.request.catalog)
+            if catalog != self.catalog:
+                self.catalog = catalog
+                self._refuse_known()
+                self._judge(path, planned, text)
+
         written = [path]
         if self.request.scaffold:
             place = implementations(path)
             scaffold(path.stem, paper, place.parent)
             written.append(place / path.stem)
         try:
-            create(path, text, force=self.request.force)
-        except Unwritable:
+            create(path, text, force=self.request.force, look=look)
+        except BaseException:  # Ctrl-C too
             for folder in written[1:]:
                 shutil.rmtree(folder)
             raise

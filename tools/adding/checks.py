@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from tools.adding.draft import Draft, Refused
-from tools.adding.report import Report
 from tools.catalog.checks import check
 from tools.catalog.checks.duplicates import duplicates
 from tools.catalog.documents.diagnostics import Level, Problem
 from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.loader import Catalog, Entry
 from tools.catalog.schema.paper import Ids, Paper
+from tools.repository import checkout
 
 
 def today() -> str:
@@ -32,7 +32,7 @@ def known(draft: Draft, catalog: Catalog) -> list[tuple[str, str]]:
 
 def implementations(path: Path) -> Path:
     """Return the folder of the methods in the checkout that an entry lies in."""
-    return path.resolve().parents[2] / "implementations"
+    return checkout(path.parent) / "implementations"
 
 
 def made(draft: Draft, path: Path) -> Paper:
@@ -43,10 +43,10 @@ def made(draft: Draft, path: Path) -> Paper:
     return paper
 
 
-def judge(catalog: Catalog, path: Path, paper: Paper, text: str, report: Report) -> None:
+def judge(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
     """Check an entry together with all others; raises `Refused` if it brings an error in.
 
-    What it brings in of warnings and hints is reported; what was wrong before is not its fault.
+    Returns what it brings in of warnings and hints; what was wrong before is not its fault.
     """
     document = parse(text, path)
     others = {slug: entry for slug, entry in catalog.entries.items() if slug != path.stem}
@@ -58,7 +58,7 @@ def judge(catalog: Catalog, path: Path, paper: Paper, text: str, report: Report)
     errors = [problem for problem in brought if problem.level is Level.ERROR]
     if errors:
         raise Refused("the entry would not pass the checks:" + _listed(errors))
-    report.notes("The checks say", (_line(one) for one in brought if one.file == path))
+    return [_line(one) for one in brought if one.file == path]
 
 
 def _listed(problems: Iterable[Problem]) -> str:

@@ -45,7 +45,7 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Value]:
 
 def somebody_is_there() -> bool:
     """Whether there is a terminal to ask on."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    return all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def connect(contact: str | None) -> Client:
@@ -64,7 +64,9 @@ def connect(contact: str | None) -> Client:
 def _git_contact() -> str | None:
     command = ["git", "config", "user.email"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=False
+        )
     except OSError:  # no git
         return None
     return done.stdout.strip() or None

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from implementations.harness.errors import BadInput
+from implementations.harness.results.reading import read_text
 from tools.adding.draft import Refused, Value
 from tools.adding.issue_form import read_form
 from tools.catalog.documents.validation import validate
@@ -35,14 +37,9 @@ def read_file(path: Path) -> FromFile:
         endings = ", ".join(READERS)
         raise Refused(f"{path} is of no kind that can be read; its name has to end in {endings}")
     try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise Refused(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    if len(content) > LARGEST:
-        raise Refused(f"{path} has {len(content):,} bytes, more than {LARGEST:,} for one paper")
+        text = read_text(path, LARGEST)
+    except BadInput as error:
+        raise Refused(str(error)) from None
     return read(text, path)
 
 

@@ -36,15 +36,15 @@ def read_form(text: str) -> tuple[str, dict[str, Value]]:
 
 
 def _answers(text: str) -> Iterator[tuple[str, str]]:
-    parts = re.split(r"^### +(.+?) *$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    parts = re.split(r"^### +(\S.*)$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     for heading, answer in zip(parts[1::2], parts[2::2], strict=True):
         if answer.strip() not in BLANK:
-            yield heading, answer.strip()
+            yield heading.rstrip(), answer.strip()
 
 
 def _value(field: Field, answer: str) -> Value:
     """Read one answer: lists come a line each, chosen words with commas between."""
     if field.words:
         # An option such as `none (no data at all)` is a word with its meaning behind it.
-        answer = re.sub(r" \([^)]*\)", "", answer)
+        answer = re.sub(r" \([^()]*\)", "", answer)
     return split(field, answer.replace("\n", ",") if field.many else answer)

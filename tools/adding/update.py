@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import typer
 
 from tools.adding import questions
 from tools.adding.checks import judge, made, today
@@ -87,11 +88,19 @@ def update(request: Request, report: Report, connect: Callable[[], Client]) -> N
     path = request.catalog / f"{request.slug}.yaml"
     paper = made(revised(entry.paper, taken), path)
     text = revise(entry.document.text, paper)
-    judge(catalog, path, paper, text, report)
+    report.notes("The checks say", judge(catalog, path, paper, text))
     if request.dry_run:
-        sys.stdout.write(text)
+        typer.echo(text, nl=False)
         return
-    create(path, text, force=True)
+
+    def look() -> None:
+        """Refuse to write over what another process has written meanwhile."""
+        now = read_catalog(request.catalog)
+        if now.entries.get(request.slug) != entry:
+            raise Refused(f"{shown(path)} was changed by another process; start again")
+        judge(now, path, paper, text)
+
+    create(path, text, force=True, look=look)
     report.say(f"Written: {shown(path)}")
     for line in next_steps(request.slug, [path], paper.name or paper.title, verb="Update"):
         report.say(line)

@@ -29,7 +29,7 @@ def as_json(problems: Iterable[Problem]) -> str:
         }
         for problem in problems
     ]
-    return json.dumps(data, indent=1, ensure_ascii=False)
+    return json.dumps(data, indent=1)
 
 
 def as_annotations(problems: Iterable[Problem]) -> list[str]:

@@ -9,7 +9,10 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from implementations.harness.results.files import whole
+from implementations.harness.results.reading import parse_json, read_bytes
 
 
 class State(StrEnum):
@@ -38,6 +41,9 @@ class Result:
     """Time in UTC, ISO 8601."""
 
 
+RESULT = TypeAdapter(Result)
+
+
 class Store:
     """Results in a file, a line of JSON each, so that a check that was stopped goes on.
 
@@ -63,19 +69,18 @@ def _line(result: Result) -> str:
 
 
 def _read(path: Path) -> Iterable[Result]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for line in lines:
+    kept = read_bytes(path) if path.exists() else b""
+    for line in kept.decode(errors="replace").splitlines():
         try:
-            data = json.loads(line)
-            yield Result(**data | {"state": State(data["state"])})
-        except (ValueError, KeyError, TypeError):
+            yield RESULT.validate_python(parse_json(line, "it"))
+        except ValueError:
             continue  # the line that was being written when the program was killed
 
 
 def _fresh(result: Result, age: timedelta) -> bool:
     try:
-        checked = datetime.fromisoformat(result.checked)
-    except ValueError:
+        checked = datetime.fromisoformat(result.checked).astimezone(UTC)
+    except (ValueError, OverflowError):
         return False
     lasting = result.state is not State.UNREACHABLE
-    return lasting and datetime.now(UTC) - age < checked
+    return lasting and datetime.now(UTC) - checked < age

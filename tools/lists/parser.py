@@ -14,14 +14,15 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import urlsplit
 
 from tools.catalog.schema.vocabulary import fold, vocabulary
 
 LINK = re.compile(
     r"(\[{1,3})([^\[\]]{0,400})\]{1,3}"
-    r"\(\s*<?([^\s<>()]*(?:\([^\s()]*\)[^\s<>()]*)*)>?"  # parentheses in addresses are balanced
-    r"(?:\s+(?:\"(?:[^\"\\]|\\.)*\"|'[^']*'))?\s*\)\]?"
+    r"\(\s*+<?([^\s<>()]*(?:\([^\s()]*\)[^\s<>()]*)*)>?\s*+"  # parentheses are balanced
+    r"(?:(?<=\s)(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')\s*+)?\)\]?"
 )
 IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<[^>]*>")
 DATE = re.compile(
@@ -89,8 +90,8 @@ def _items(text: str) -> Iterator[Item]:
             fenced = not fenced
         elif fenced:
             continue
-        elif heading := re.match(r"#{1,6}\s+(.*?)[\s#]*$", line):
-            group = plain(heading[1])
+        elif heading := re.match(r"#{1,6}\s+(.*)", line):
+            group = plain(heading[1].rstrip(" \t#"))
         elif item := _item(line, number, group, damaged=line != seen):
             yield item
 
@@ -156,12 +157,18 @@ def _trim(text: str) -> str:
 def known_venue(text: str) -> str:
     """Return the catalog's word of a venue, `arxiv` for a preprint, empty if it is neither."""
     name = fold(re.sub(r"['’]?\b\d{2,4}\b|\(.*\)|\b(poster|oral|spotlight|main)\b", " ", text))
-    if name in ("arxiv", "preprint", "arxiv preprint", "corr"):
-        return "arxiv"
-    for term in vocabulary()["venues"].terms.values():
-        if name in map(fold, (term.word, term.label, term.definition, *term.synonyms)):
-            return term.word
-    return ""
+    return _venues().get(name, "")
+
+
+@cache
+def _venues() -> dict[str, str]:
+    """Return the catalog's word by each name of a venue."""
+    names = {
+        fold(name): term.word
+        for term in reversed(vocabulary()["venues"].terms.values())
+        for name in (term.word, term.label, term.definition, *term.synonyms)
+    }
+    return names | dict.fromkeys(("arxiv", "preprint", "arxiv preprint", "corr"), "arxiv")
 
 
 def looks_like_venue(text: str) -> bool:

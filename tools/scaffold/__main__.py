@@ -1,11 +1,10 @@
 """A method folder for a paper of the catalog: `python -m tools.scaffold SLUG`."""
 
-import sys
-
 import typer
 
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import load_catalog
+from tools.command_line import fail, program
 from tools.repository import REPOSITORY
 from tools.scaffold.method_folder import ScaffoldError, scaffold
 
@@ -20,7 +19,7 @@ def main(slug: str) -> None:
             )
         made = scaffold(slug, papers[slug], REPOSITORY)
     except (CatalogError, ScaffoldError) as error:
-        sys.exit(str(error))
+        fail(str(error))
     typer.echo("\n".join(str(path.relative_to(REPOSITORY)) for path in made))
     if papers[slug].fidelity is None:
         typer.echo(f"Say in catalog/papers/{slug}.yaml how it follows the paper: `fidelity`.")
@@ -28,4 +27,4 @@ def main(slug: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    program(main)()

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from implementations.harness.errors import BadInput, Unavailable
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.command_line import fail, program
 from tools.site.atlas import read
 from tools.site.pages import write
 
@@ -14,8 +17,11 @@ def main(
     runs: Annotated[Path | None, typer.Option(help="Folder of runs to show as well.")] = None,
 ) -> None:
     """Write the pages that mkdocs gets from the hook, to look at or to use elsewhere."""
-    write(read(runs=runs), out)
+    try:
+        write(read(runs=runs), out)
+    except (CatalogError, BadInput, Unavailable) as error:
+        fail(str(error))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    program(main)()

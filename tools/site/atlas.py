@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,17 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import griffe
+from pydantic import TypeAdapter, ValidationError
 
+from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import Board, boards, newest
+from implementations.harness.results.reading import read_json, read_text
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_records, published_folders
 from implementations.harness.results.table import Filter
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 from tools.site.code import Doc, fields, load
+from tools.site.foreign import LARGEST
 from tools.site.quotes import Quote, quotes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+KINDS = ("families", "attention", "patterns")
+FOUND = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
@@ -140,14 +145,24 @@ def _method(folder: Path, code: griffe.Module, records: tuple[Record, ...]) -> M
         slug=folder.name,
         readme=read_readme(folder / "README.md"),
         source=read_source(code),
-        support=json.loads(support.read_text(encoding="utf-8")) if support.exists() else {},
+        support=_support(support) if support.exists() else {},
         records=tuple(record for record in records if record.method == folder.name),
     )
 
 
+def _support(path: Path) -> Mapping[str, Any]:
+    """Read what the contract found; raises `BadInput` for what it does not write."""
+    try:
+        found = read_json(path)
+        FOUND.validate_python({name: found.get(name, {}) for name in KINDS})
+    except (AttributeError, ValidationError) as error:
+        raise BadInput(f"{path} is damaged; write it again: atlas support") from error
+    return found
+
+
 def read_readme(path: Path) -> str:
     """Read a README from its first section on: what stands above is the catalog entry's to say."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = read_text(path, LARGEST) if path.exists() else ""
     start = re.search(r"^## ", text, re.MULTILINE)
     return text[start.start() :].strip() if start else ""
 

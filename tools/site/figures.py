@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from implementations.harness.results.reading import read_json
 from tools.site.atlas import REPOSITORY
 from tools.site.code import HARNESS
 from tools.site.words import number, percent
@@ -80,7 +80,7 @@ WIDE, NARROW = Width(720, 12, 1), Width(330, 11, 5)
 def picture(name: str, root: Path = REPOSITORY) -> dict[str, Any]:
     """Read what the harness measured for a picture; empty where it was not measured."""
     path = root / HARNESS / "pictures" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def patch(rows: Sequence[str], label: str, first: Sequence[str] = ()) -> Markup:

@@ -12,11 +12,15 @@ from implementations.harness.errors import BadInput
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.site.access import focusable_code, named_search
 from tools.site.atlas import read
+from tools.site.contents import contents
 from tools.site.formulas import set_formulas
 from tools.site.generated import generated
 from tools.site.menu import menu
 from tools.site.pages import fronts, make
 from tools.site.policy import protect
+
+FOREIGN = '<div class="atlas-beside">'
+"""In a page where part of it is HTML before Markdown is read."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -24,18 +28,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     runs = os.environ.get("ATLAS_RUNS")
     root = Path(config.config_file_path).parent
     try:
-        atlas = read(root, runs=Path(runs) if runs else None)
+        made = make(read(root, runs=Path(runs) if runs else None))
     except (CatalogError, BadInput) as error:
         raise PluginError(f"the site cannot be made:\n{error}") from error
-    for file in generated(config, make(atlas)):
+    for file in generated(config, made):
         files.append(file)
     config.nav = menu(fronts())
     return files
 
 
-def on_page_content(html: str, **_: object) -> str:
+def on_page_content(html: str, page: Page, **_: object) -> str:
     """Set the formulas of a page, once Markdown is HTML, and let the keyboard reach its code."""
-    return focusable_code(set_formulas(html))
+    if FOREIGN in html:
+        page.toc = contents(html)
+    try:
+        return focusable_code(set_formulas(html))
+    except BadInput as error:
+        raise PluginError(f"{page.file.src_uri}: {error}") from error
 
 
 def on_post_page(output: str, page: Page, **_: object) -> str:

@@ -7,18 +7,23 @@ import re
 from collections.abc import Callable, Container
 from urllib.parse import urlsplit
 
-LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[([^\[\]\n]+)\]\(([^)\[\s]+)\)")
 CODE = re.compile(r"(^[ ]*```.*?^[ ]*```|(?<!\[)`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
 
 def rebase(
-    text: str, page: str, known: Container[str], repository: str = "", folder: str = ""
+    text: str,
+    page: str,
+    known: Container[str],
+    repository: str = "",
+    folder: str = "",
+    ending: str = ".md",
 ) -> str:
     """Point relative links of a file in a folder of the repository to where they lead from a page.
 
     The folder and the entry of a `known` paper become its page; any other file, and what is shown
     on this page, becomes its address in the repository, or its words alone where that is not
-    known. Code is left as it is.
+    known. Code is left as it is. `ending` is that of pages, which mkdocs changes in Markdown alone.
     """
 
     def replace(link: re.Match[str]) -> str:
@@ -29,7 +34,7 @@ def rebase(
         paper = re.match(r"implementations/([a-z][a-z0-9]*)(/|$)|catalog/papers/(\w+)\.yaml$", path)
         slug = paper and (paper[1] or paper[3])
         if slug in known and page != f"papers/{slug}.md":
-            there = posixpath.relpath(f"papers/{slug}.md", posixpath.dirname(page) or ".")
+            there = posixpath.relpath(f"papers/{slug}{ending}", posixpath.dirname(page) or ".")
             return f"[{words}]({there})"
         return f"[{words}]({repository}/blob/main/{path})" if repository else str(words)
 

@@ -77,12 +77,24 @@ def _back(line: str, quote: Quote | None) -> str:
 
 
 def _line(quote: str, statements: list[list[tuple[str, int]]]) -> int | None:
-    parts = (re.escape(" ".join(WORD.findall(part))) for part in quote.split("..."))
-    pattern = re.compile(r"(?<!\S)" + ".*?".join(parts) + r"(?!\S)")
+    parts = [WORD.findall(part) for part in quote.split("...")]
     for statement in statements:
-        if match := pattern.search(" ".join(word for word, _ in statement)):
-            return statement[match.string.count(" ", 0, match.start())][1]
+        if (start := _start(parts, [word for word, _ in statement])) is not None:
+            return statement[start][1]
     return None
+
+
+def _start(parts: list[list[str]], words: list[str]) -> int | None:
+    """Return where words begin that hold all parts in their order, each as soon as it can be."""
+    first, at = None, 0
+    for part in parts:
+        ends = range(at + len(part), len(words) + 1)
+        end = next((end for end in ends if words[end - len(part) : end] == part), None)
+        if end is None:
+            return None
+        first = end - len(part) if first is None else first
+        at = end
+    return first
 
 
 def _statements(code: str) -> Iterator[list[tuple[str, int]]]:

@@ -6,6 +6,7 @@ UTF-8, and neither JSON nor YAML in it is nested without end, repeats a key or r
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 from collections.abc import Hashable
@@ -30,20 +31,25 @@ def read_text(path: Path, largest: int = LARGEST) -> str:
             larger, or not UTF-8.
     """
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
-            raise BadInput(f"cannot read {path}: it is {kind}")
-        if about.st_size > largest:
-            raise BadInput(
-                f"cannot read {path}: it has {about.st_size:,} bytes, more than {largest:,}"
-            )
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, largest).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"{path} is not UTF-8 (byte {error.start}): convert it first") from error
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise BadInput(f"cannot read {path}: {reason}") from error
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """Return what a file holds; raises `OSError`, in words, where `read_text` cannot read it."""
+    try:
+        about = path.stat()
+    except ValueError as error:  # a null byte in the name
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not stat.S_ISREG(about.st_mode):
+        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
+        raise OSError(errno.EINVAL, f"it is {kind}")
+    if about.st_size > largest:
+        raise OSError(errno.EFBIG, f"it has {about.st_size:,} bytes, more than {largest:,}")
+    return path.read_bytes()
 
 
 def read_json(path: Path, largest: int = LARGEST) -> Any:

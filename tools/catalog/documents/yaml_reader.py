@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from implementations.harness.results.reading import read_bytes
 from tools.catalog.documents.diagnostics import Problem
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -63,13 +64,9 @@ def read(path: Path, name: Path | None = None) -> Document:
     """
     document = Document(name or path)
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, LARGEST)
     except OSError as error:
         document.problems.append(document.problem((), f"cannot be read: {error.strerror}"))
-        return document
-    if len(content) > LARGEST:
-        message = f"is {len(content):,} bytes long, more than {LARGEST:,}"
-        document.problems.append(document.problem((), message, "an entry is a page of text"))
         return document
     try:
         text = content.decode("utf-8")

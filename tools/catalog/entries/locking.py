@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,11 +19,14 @@ class Unwritable(Exception):
     """A file that could not be written, with a sentence that says why."""
 
 
-def create(path: Path, text: str, *, force: bool = False) -> None:
+def create(
+    path: Path, text: str, *, force: bool = False, look: Callable[[], None] | None = None
+) -> None:
     """Write a new file; `force` replaces one that is there.
 
-    Raises `Unwritable` if there is one otherwise, or where disk or another process does not let
-    it. The file appears whole or not at all, whatever happens to this process.
+    `look` looks once more at the folder, where no other process can write any longer; what it
+    raises ends it. Raises `Unwritable` if there is such a file otherwise, or where disk or another
+    process does not let it. The file appears whole or not at all, whatever happens to this process.
     """
     try:
         path.parent.stat()  # the lock would make a folder that is not there
@@ -30,6 +34,8 @@ def create(path: Path, text: str, *, force: bool = False) -> None:
             _sweep(path.parent)
             if not force and os.path.lexists(path):
                 raise FileExistsError
+            if look:
+                look()
             with whole(path, replace=force) as file:
                 file.write(text.encode())
     except FileExistsError:

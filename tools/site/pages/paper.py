@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from markupsafe import Markup
+
 from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import claims
 from tools.site.atlas import Atlas, Method
+from tools.site.foreign import rendered
 from tools.site.markdown import rebase
 from tools.site.quotes import linked, listing
 from tools.site.render import Front, render
@@ -37,6 +40,14 @@ INVERSE = {
     "extends": "is extended by",
     "compares-with": "is compared with by",
 }
+
+ANCHORS = frozenset(
+    {
+        *("the-code", "parameters", "where-it-works", "measurements", "what-the-paper-claims"),
+        *("does-the-order-hold", "run-it", "cite", "related", "where-the-facts-come-from"),
+    }
+)
+"""Of the headings of the page itself; one of the README that is called so has none."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +108,18 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
     )
 
 
-def readme(method: Method, atlas: Atlas) -> str:
+def readme(method: Method, atlas: Atlas) -> Markup:
     """Return a method's README for its page: links lead on, rows of its code to their lines."""
     folder = f"implementations/{method.slug}"
     text = rebase(
-        method.readme, f"papers/{method.slug}.md", atlas.methods, atlas.repository, folder
+        method.readme,
+        f"papers/{method.slug}.md",
+        atlas.methods,
+        atlas.repository,
+        folder,
+        ending=".html",
     )
-    return linked(text, method.quotes)
+    return rendered(linked(text, method.quotes), f"{folder}/README.md", ANCHORS)
 
 
 def facets(paper: Paper) -> Iterator[tuple[str, list[tuple[str, Term]]]]:

@@ -11,6 +11,8 @@ from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.services.table import SERVICES
 
 DOI = r"10\.\d{4,9}/[!-;=?-~]+"
+LONGEST = 2000
+"""Characters of the longest text that is looked at; the longest addresses have fewer."""
 PASTE = (
     "paste the paper's arXiv id, DOI, OpenReview forum, ACL Anthology id or proceedings page, "
     "or its title in quotes"
@@ -19,6 +21,10 @@ PASTE = (
 
 def identify(text: str) -> Reference:
     """Return what a text names; raises `Unidentified` where nothing in it names a paper."""
+    if len(text) > LONGEST:
+        raise Unidentified(f"a text of {len(text):,} characters names no paper; {PASTE}")
+    if not text.isprintable() and any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+        raise Unidentified(f"what was given is not text in UTF-8; {PASTE}")
     plain = text.strip().strip("<>\"'“”‘’ ").strip()
     if re.match(r"[a-z][a-z0-9+.-]*://", plain, re.IGNORECASE):
         return _address(plain)

@@ -42,7 +42,8 @@ def in_order(name: str) -> str:
 
 def without_homonym(name: str) -> str:
     """Remove the number by which DBLP tells people of one name apart."""
-    return re.sub(r"\s+\d{4}$", "", name)
+    first, _, last = name.rstrip().rpartition(" ")
+    return first if first and re.fullmatch(r"\d{4}", last) else name
 
 
 def repositories(*texts: str | None) -> tuple[str, ...]:
@@ -56,13 +57,15 @@ def repositories(*texts: str | None) -> tuple[str, ...]:
 def pages(first: str | None, last: str | None = None) -> str | None:
     """Write pages as `10323-10337`; None for what is no range of pages."""
     written = f"{first}-{last}" if first and last and last != first else first or ""
-    plain_form = re.sub(r"\s*[-‐‑‒–—]+\s*", "-", written.strip())
+    plain_form = "-".join(part.strip() for part in re.split(r"[-‐‑‒–—]+", written))
     return plain_form if re.fullmatch(r"[A-Za-z]?\d+(-[A-Za-z]?\d+)?", plain_form) else None
 
 
 def day(*parts: int | str | None) -> str | None:
     """Write year, month and day, as far as they are known and possible, as `2023-01-02`."""
-    numbers = [int(part) for part in parts if part is not None and str(part).isdecimal()]
+    written = (str(part) for part in parts if part is not None)
+    # Five digits are too large for all of them, and a thousand for Python.
+    numbers = [int(part[:5]) for part in written if part.isdecimal()]
     limits = ((1950, 2100), (1, 12), (1, 31))
     known: list[str] = []
     for number, (low, high) in zip(numbers, limits, strict=False):

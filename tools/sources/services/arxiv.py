@@ -17,7 +17,7 @@ from tools.sources.web.page import ATOM, Page
 
 FORM = (
     r"(?P<id>\d{2}(?:0[1-9]|1[0-2])\.\d{4,5}|[a-z]+(?:-[a-z]+)?(?:\.[A-Z]{2})?/\d{7})"
-    r"(?:v(?P<version>[1-9]\d*))?"
+    r"(?:v(?P<version>[1-9]\d{0,3}))?"
 )
 SPACES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
 

@@ -6,27 +6,34 @@ import re
 from collections.abc import Iterator, Mapping
 
 import bibtexparser
-from bibtexparser.bibdatabase import UndefinedString
+from bibtexparser.bibdatabase import BibDatabase, UndefinedString
 from bibtexparser.bparser import BibTexParser
 from bibtexparser.customization import InvalidName, splitname
 
 from tools.sources.names.text import day, from_latex, pages
 from tools.sources.names.venues import venue_facts, year_in
-from tools.sources.services.facts import Facts
+from tools.sources.services.facts import MOST_AUTHORS, Facts
 from tools.sources.web.errors import Malformed
 
+SHOWN = (
+    *("title", "journal", "booktitle", "eprint", "year", "date", "month", "abstract"),
+    *("volume", "number", "pages", "doi", "url"),
+)
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-SIZE = 1_000_000
+SIZE = 200_000
+"""Characters of the longest text that is read, and again of what its strings may add to it."""
 ONE = "leave exactly one entry"
 
 
 def read_entry(text: str, source: str) -> Facts:
     """Return what the one entry of a BibTeX text says; raises `Malformed` unless there is one."""
     entry = _entry(text, source)
-    shown = {name: from_latex(value) for name, value in entry.items()}
+    shown = {name: from_latex(entry[name]) for name in SHOWN if name in entry}
     if not shown.get("title", "").strip():
         raise Malformed(f"the {source} entry {entry['ID'][:60]} has no title", "add it")
     authors = [name for name in _split(entry.get("author", "")) if name.lower() != "others"]
+    if len(authors) > MOST_AUTHORS:
+        raise Malformed(f"the {source} entry has more than {MOST_AUTHORS:,} authors", ONE)
     others = len(authors) < len(list(_split(entry.get("author", ""))))
     journal = shown.get("journal", "")
     preprint = "arxiv" in journal.lower() or journal == "CoRR"
@@ -52,10 +59,30 @@ def read_entry(text: str, source: str) -> Facts:
     )
 
 
+class _Database(BibDatabase):  # type: ignore[misc]
+    """Strings of strings of strings double; these end where they have made `SIZE` characters."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.load_common_strings()
+        self.source = source
+        self.made = 0
+
+    def expand_string(self, name: str) -> str:
+        """Return what stands for a string; raises `Malformed` where all make too much."""
+        text: str = super().expand_string(name)
+        self.made += len(text) + 1  # an empty one takes its time too
+        if self.made > SIZE:
+            grown = f"the strings of the {self.source} text make more than {SIZE:,} characters"
+            raise Malformed(grown, "write them out")
+        return text
+
+
 def _entry(text: str, source: str) -> Mapping[str, str]:
     if len(text) > SIZE:
         raise Malformed(f"a {source} text of {len(text):,} characters is no entry", ONE)
-    parser = BibTexParser(common_strings=True, ignore_nonstandard_types=False)
+    parser = BibTexParser(common_strings=False, ignore_nonstandard_types=False)
+    parser.bib_database = _Database(source)
     try:
         entries = bibtexparser.loads(text, parser).entries
     except UndefinedString as error:
@@ -83,7 +110,7 @@ def _name(written: str, source: str) -> str:
     """Write a name of BibTeX's three forms first name first."""
     try:
         parts = splitname(written, strict_mode=False)
-    except InvalidName:
+    except (InvalidName, StopIteration):  # it ends in a backslash
         raise Malformed(
             f"the name '{written[:60]}' of the {source} entry cannot be read",
             "write it as Last, First",
@@ -94,6 +121,6 @@ def _name(written: str, source: str) -> str:
 
 def _month(written: str) -> int | None:
     plain = written.strip().lower()
-    if plain.isdecimal():
+    if plain.isdecimal() and len(plain) < 3:
         return int(plain)
     return MONTHS.index(plain[:3]) + 1 if plain[:3] in MONTHS else None

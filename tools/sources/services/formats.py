@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from html.parser import HTMLParser
 from typing import TypeVar
@@ -12,14 +12,23 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from implementations.harness.errors import BadInput
+from implementations.harness.results.reading import parse_json
 from tools.sources.web.errors import LATER, Malformed
 from tools.sources.web.page import Page
+
+LONGEST = 20_000
+"""Characters of the longest text that is read; an abstract has two thousand."""
+HEAD = 500_000
+"""Characters of a page in which its tags are looked for."""
+# Each tag by itself, for Python's parser reads broken pages in the square of their length.
+META = re.compile(r"""<meta\s(?:[^<>"']|"[^"]*"|'[^']*')*+>""", re.IGNORECASE)
 
 
 class Answer(BaseModel):
     """What all parts of an answer share: fields that nobody reads are passed over."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, str_max_length=LONGEST)
 
 
 A = TypeVar("A", bound=Answer)
@@ -28,11 +37,11 @@ A = TypeVar("A", bound=Answer)
 def read_json(page: Page, form: type[A]) -> A:
     """Read JSON of a form; raises `Malformed` for anything else."""
     try:
-        return form.model_validate(json.loads(page.text))
+        return form.model_validate(parse_json(page.text, "it"))
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"])) or "the whole"
         raise malformed(page, f"{where} is not in the documented form") from None
-    except (ValueError, RecursionError):
+    except BadInput:
         raise malformed(page, "it is not whole JSON") from None
 
 
@@ -48,6 +57,8 @@ def read_xml(page: Page) -> Element:
         ) from None
     except (ParseError, ValueError, LookupError):
         raise malformed(page, "it is not whole XML") from None
+    if any(len(text) > LONGEST for text in root.itertext()):
+        raise malformed(page, "it holds a text that is too long")
     return root
 
 
@@ -57,7 +68,9 @@ def read_tags(page: Page) -> Mapping[str, tuple[str, ...]]:
     Raises `Malformed` where there is no title among them.
     """
     parser = _Tags()
-    parser.feed(page.text)
+    for tag in META.findall(page.text[:HEAD]):
+        if len(tag) <= LONGEST:
+            parser.feed(tag)
     if not parser.found.get("title"):
         raise malformed(page, "it has no citation tags")
     return {name: tuple(values) for name, values in parser.found.items()}

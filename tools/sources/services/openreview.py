@@ -125,5 +125,7 @@ class OpenReview(Service):
 
 
 def _year(milliseconds: int) -> int | None:
-    year = datetime.fromtimestamp(min(milliseconds / 1000, 4e9), UTC).year
-    return year if year >= 1950 else None
+    # Outside of these numbers there is no date that a clock can tell.
+    return (
+        datetime.fromtimestamp(milliseconds / 1000, UTC).year if 0 < milliseconds < 4e12 else None
+    )

@@ -192,7 +192,7 @@ class Client:
                 return Page(site.name, url, answer.status_code, media, body)
         except (httpx.TimeoutException, TimeoutError):
             raise Busy(f"{site.host} did not answer in time", NETWORK) from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise failure(site, error) from None
 
     async def _body(self, site: Site, answer: httpx.Response) -> bytes:

@@ -26,7 +26,7 @@ def retry_after(header: str | None, now: float) -> float | None:
         return float(header)
     try:
         until = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):  # the year 10^20
         return None
     # A date without a zone is read without one; HTTP dates are always GMT.
     until = until if until.tzinfo else until.replace(tzinfo=UTC)

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from implementations.harness.results.reading import read_text
 from tools.sources.web.clock import Clock
 from tools.sources.web.errors import SourceError
+
+STAMP = 100
+"""Bytes that a number has at most."""
 
 
 class Pace:
@@ -56,8 +60,8 @@ class Pace:
         if self._folder is None:
             return 0.0
         try:
-            return float(self._stamp(host).read_text(encoding="ascii"))
-        except (OSError, ValueError):
+            return float(read_text(self._stamp(host), STAMP))
+        except ValueError:  # unreadable, damaged
             return 0.0
 
     def _remember(self, host: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from dataclasses import dataclass
 
@@ -30,6 +31,9 @@ BIBTEX = Kind(
     r"text/(?!html)[\w.-]+|application/(x-bibtex|octet-stream)",
 )
 
+ENCODINGS = ("utf-8", "utf-16", "ascii", "iso8859-1", "cp1252")
+"""Those of the web. Python knows some that read text in the square of its length."""
+
 
 @dataclass(frozen=True)
 class Page:
@@ -48,8 +52,10 @@ class Page:
         named = re.search(r"charset=\"?([\w.:-]+)", self.content_type, re.IGNORECASE)
         encoding = named[1] if named else "utf-8"
         try:
+            if codecs.lookup(encoding).name not in ENCODINGS:
+                raise LookupError
             return self.body.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):
             raise Malformed(
                 f"the answer of {self.source} for {self.url} is not text in {encoding}", LATER
             ) from None

@@ -72,7 +72,7 @@ def redirect(site: Site, url: str, location: str) -> str:
     return target
 
 
-def failure(site: Site, error: httpx.HTTPError) -> SourceError:
+def failure(site: Site, error: httpx.HTTPError | httpx.InvalidURL) -> SourceError:
     """Return the error of a connection that failed."""
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) and cause not in causes:

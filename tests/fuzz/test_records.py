@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from rich.console import Console
 
 from implementations.harness.cli import terminal
+from implementations.harness.cli.terminal import Screen
 from implementations.harness.errors import BadInput
 from implementations.harness.results import table
 from implementations.harness.results.boards import boards
@@ -244,7 +244,7 @@ def test_any_records_make_boards_and_tables(found: list[Record]):
     json.loads(table.to_json(lines), parse_constant=pytest.fail)
     read_again = list(csv.DictReader(io.StringIO(table.to_csv(lines))))
     assert len(read_again) == len(lines)
-    console = Console(file=io.StringIO(), width=200)
+    console = Screen(file=io.StringIO(), width=200)
     for board in made:
         console.print(terminal.board_table(board))
 

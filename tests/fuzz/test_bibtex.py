@@ -11,7 +11,9 @@ from tools.sources.services.facts import Facts
 from tools.sources.web.errors import Malformed, SourceError
 
 LETTERS = st.text(alphabet="@{}(),=#\"\\%$~^_&-' \n\tab1é\u0301\u200b\x00\ud800")
-WORDS = st.sampled_from(["{Bee, Ann}", "\\'e", "$x$", "{\\o}", "10--20", "9" * 5000, "\\frac", "and"])
+WORDS = st.sampled_from(
+    ["{Bee, Ann}", "\\'e", "$x$", "{\\o}", "10--20", "9" * 5000, "\\frac", "and"]
+)
 VALUE = st.lists(LETTERS | WORDS, max_size=4).map(" ".join)
 NAMES = st.sampled_from(
     ["title", "author", "year", "month", "pages", "journal", "booktitle", "url", "doi", "abstract"]
@@ -22,7 +24,9 @@ FIELD = st.tuples(NAMES, st.lists(PIECE, min_size=1, max_size=3).map(" # ".join)
 STRING = st.tuples(MACRO, st.lists(PIECE, min_size=1, max_size=3).map(" # ".join)).map(
     lambda pair: f"@string{{{pair[0]} = {pair[1]}}}"
 )
-ENTRY = st.lists(FIELD, max_size=5).map(lambda fields: f"@article{{x, title = {{A T}}, {', '.join(fields)}}}")
+ENTRY = st.lists(FIELD, max_size=5).map(
+    lambda fields: f"@article{{x, title = {{A T}}, {', '.join(fields)}}}"
+)
 TEXT = st.lists(STRING | ENTRY | LETTERS, max_size=5).map("\n".join)
 
 
@@ -35,7 +39,7 @@ def test_any_text(text):
 
 @fuzz
 @given(
-    piece=st.sampled_from([" ", "\n", "\t", "{", "}", "{}", "\\", "$", "%", "#", ",", "@", "a ", "é"])
+    piece=st.sampled_from([" ", "\n", "{", "}", "{}", "\\", "$", "%", "#", ",", "@", "a ", "é"])
     | st.text(min_size=1, max_size=3),
     place=st.integers(0, 80),
 )

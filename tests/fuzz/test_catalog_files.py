@@ -21,10 +21,15 @@ from tools.checking.report import as_annotations, as_json, as_text
 from tools.sources.names.references import Unidentified
 from tools.sources.web.errors import SourceError
 
-LETTERS = st.text(alphabet="{}[]:,&*!|>-'\"#%@ \n\tab1.~?=<\\é\u0301\u202e\x00\x1b\ufeff", max_size=60)
+LETTERS = st.text(
+    alphabet="{}[]:,&*!|>-'\"#%@ \n\tab1.~?=<\\é\u0301\u202e\x00\x1b\ufeff", max_size=60
+)
 WORDS = st.sampled_from(
-    ["&a [*a]", "!!python/object:os.system x", "<<: *x", "9" * 5000, "2026-02-31", "[" * 40, "\ttab"]
-    + ["- - - -", "? a", "{a: b", "'", '"\\e[2J"', "null", "a: b: c", "# comment", "...", "---"]
+    [
+        *("&a [*a]", "!!python/object:os.system x", "<<: *x", "9" * 5000, "2026-02-31", "\ttab"),
+        "[" * 40,
+        *("- - - -", "? a", "{a: b", "'", '"\\e[2J"', "null", "a: b: c", "# comment", "...", "---"),
+    ]
 )
 ENTRIES = [path.read_text(encoding="utf-8") for path in sorted(PAPERS.glob("*.yaml"))[:6]]
 

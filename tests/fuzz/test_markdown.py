@@ -24,19 +24,56 @@ from tools.site.markdown import rebase
 from tools.site.quotes import linked, quotes
 
 MARKS = st.sampled_from(
-    ["# ", "\n\n", "\n", "- ", "  ", "    ", "> ", "| a | b |\n|---|---|\n", "```\n", "`", "*", "__"]
-    + ["[a](b)", "[a](javascript:alert(1))", "![a](b)", "<https://a.b>", "[a]: javascript:x\n", "!!! note\n"]
-    + ["{: onclick=x style=x }", "{ #__config .md-header }", "\\{: onclick=x }", "$x_i$", "$$\nx\n$$\n", "&lt;"]
-    + ["$\\text{<script>x</script>}$", "$\\href{javascript:x}{y}$", "\\(x\\)", "\x02wzxhzdk:0\x03", "1. "]
+    [
+        *(
+            "# ",
+            "\n\n",
+            "\n",
+            "- ",
+            "  ",
+            "    ",
+            "> ",
+            "| a | b |\n|---|---|\n",
+            "```\n",
+            "`",
+            "*",
+            "__",
+        ),
+        *("[a](b)", "[a](javascript:alert(1))", "![a](b)", "<https://a.b>", "!!! note\n"),
+        "[a]: javascript:x\n",
+        *("{: onclick=x style=x }", "{ #__config .md-header }", "\\{: onclick=x }", "$x_i$"),
+        *("$$\nx\n$$\n", "&lt;"),
+        *(
+            "$\\text{<script>x</script>}$",
+            "$\\href{javascript:x}{y}$",
+            "\\(x\\)",
+            "\x02wzxhzdk:0\x03",
+            "1. ",
+        ),
+    ]
 )
 HTML = st.sampled_from(
-    ["<script>alert(1)</script>", "<script>", "<!--", "-->", "<![CDATA[", "<iframe src=//x>", "</div></div>"]
-    + ["<img src=x onerror=alert(1)>", "<svg><script>x</script></svg>", "<svg/onload=x>", "<math><mtext>"]
-    + ["<a href='javascript:x'>", "<a href=' data:text/html,x'>", "<a href=JaVaScRiPt&#58;x>", "<base href=//x>"]
-    + ["<form action=//x><input name=q>", "<meta http-equiv=refresh content=0>", "<style>*{}</style>", "<link>"]
-    + ["<p id=__config>", "<div markdown='1' onclick=x>", "<textarea>", "<title>", "<noscript><p title='", "<b"]
-    + ["<details open ontoggle=x>", "<table><td>", "<template>", "<?php", "<!doctype html>", "<select><option>"]
-    + ['<p class="md-overlay highlight" style="position:fixed">', "<object data=x>", "<h2 id=line-1>", "<pre>"]
+    [
+        *("<script>alert(1)</script>", "<script>", "<!--", "-->", "<![CDATA[", "</div></div>"),
+        *("<img src=x onerror=alert(1)>", "<svg><script>x</script></svg>", "<iframe src=//x>"),
+        *("<svg/onload=x>", "<math><mtext>"),
+        *("<a href='javascript:x'>", "<a href=' data:text/html,x'>", "<a href=JaVaScRiPt&#58;x>"),
+        "<base href=//x>",
+        *("<form action=//x><input name=q>", "<meta http-equiv=refresh content=0>", "<link>"),
+        "<style>*{}</style>",
+        *("<p id=__config>", "<div markdown='1' onclick=x>", "<textarea>", "<title>", "<b"),
+        "<noscript><p title='",
+        *(
+            "<details open ontoggle=x>",
+            "<table><td>",
+            "<template>",
+            "<?php",
+            "<!doctype html>",
+            "<select><option>",
+        ),
+        *("<object data=x>", "<h2 id=line-1>", "<pre>"),
+        '<p class="md-overlay highlight" style="position:fixed">',
+    ]
 )
 TEXT = st.text(max_size=20)
 MARKDOWN = st.lists(MARKS | HTML | TEXT, max_size=8).map("".join)
@@ -74,14 +111,15 @@ class Strict(HTMLParser):
 
 def shown(text):
     """Show a README as the site does, on a page of Markdown with more behind it."""
-    part = rebase(text, "papers/x.md", {"wanda"}, "https://example.org", "implementations/x", ".html")
+    part = rebase(text, "papers/x.md", {"wanda"}, "https://a.b", "implementations/x", ".html")
     part = rendered(linked(part, quotes(part, "x = 1\n")), "README.md", {"cite"})
     strict = Strict()
     strict.feed(part)
     strict.close()
     assert strict.stack == []
     page = Markdown(extensions=["attr_list", "md_in_html", "toc"]).convert(
-        f'before\n\n<div class="atlas-beside">\n<div>\n{part}\n</div>\n</div>\n\n## Behind\n\n*it*\n'
+        f'before\n\n<div class="atlas-beside">\n<div>\n{part}\n</div>\n</div>\n\n'
+        "## Behind\n\n*it*\n"
     )
     # It ends with itself, and nobody reads it once more.
     before, _, rest = page.partition('<div class="atlas-beside">')
@@ -116,8 +154,9 @@ PAPERS = load_catalog()
         st.lists(
             MARKS
             | TEXT
-            | st.sampled_from(["- [2023.07] ", "* ", "| ", "A Title of Words, ", "ICML 2023", "['", "\x1b[2J"])
-            | st.sampled_from(["[[Paper](https://arxiv.org/abs/2301.00774v99999)]", "(https://[::1)", "[x]("]),
+            | st.sampled_from(["- [2023.07] ", "* ", "| ", "A Title of Words, ", "ICML 2023"])
+            | st.sampled_from(["[[Paper](https://arxiv.org/abs/2301.00774v99999)]", "['"])
+            | st.sampled_from(["(https://[::1)", "[x](", "\x1b[2J"]),
             max_size=8,
         ).map("".join),
         max_size=5,
@@ -125,20 +164,27 @@ PAPERS = load_catalog()
     pump=st.sampled_from([" ", "[", "(", "a|a", "[a](", "#", "*", "\\", "!["]),
 )
 def test_any_list(lines, pump):
-    text = "\n".join([*lines, f"- [2023.07] A Title of{pump * (4_900 // len(pump))}Words, ICML 2023"])
+    much = pump * (4_900 // len(pump))
+    text = "\n".join([*lines, f"- [2023.07] A Title of{much}Words, ICML 2023"])
     compared = compare(read_list(text), PAPERS)
     said = "".join(as_text(compared)) + str(as_json(compared))
     assert "\x1b" not in said
 
 
 @fuzz
-@given(text=st.lists(MARKS | TEXT | st.sampled_from(["### Title\n", "### ", "### Kind\n", " ("])).map("".join))
+@given(
+    text=st.lists(MARKS | TEXT | st.sampled_from(["### Title\n", "### ", "### Kind\n", " ("])).map(
+        "".join
+    )
+)
 def test_any_form(text):
     value_or_refusal(lambda: read_form(text), Refused)
     value_or_refusal(lambda: read_form(text + "### " + " " * 9_000 + "x" + " (" * 9_000), Refused)
 
 
-@pytest.mark.parametrize("piece", ["[", "![", "- ", "> ", "<b>", "<div>", "{", "`", "$", "(", "*a", "\n- a"])
+@pytest.mark.parametrize(
+    "piece", ["[", "![", "- ", "> ", "<b>", "<div>", "{", "`", "$", "(", "*a", "\n- a"]
+)
 def test_the_same_over_and_over(piece):
     text = "## A\n\n" + piece * (20_000 // len(piece))
     value_or_refusal(lambda: shown(text), BadInput)

@@ -27,7 +27,10 @@ from tools.sources.web.responses import check_head, redirect, refusal
 
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 10**18])
 WORDS = st.text(max_size=30) | st.sampled_from(
-    ["9" * 5000, "[" * 500, "\\frac", "arxiv", "\x1b[2J", "2024", " " * 9000, "<b>&amp;", "x" * 30_000]
+    [
+        *("9" * 5000, "[" * 500, "\\frac", "arxiv", "\x1b[2J", "2024", " " * 9000, "<b>&amp;"),
+        "x" * 30_000,
+    ]
 )
 LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
 PLAIN = st.recursive(
@@ -35,12 +38,11 @@ PLAIN = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=8,
 )
+FOLDERS = {"ACL Anthology": "anthology", "NeurIPS proceedings": "neurips", "CVF open access": "cvf"}
 STORED = {
-    service.name: [path.read_bytes() for path in sorted((DATA / folder).iterdir())]
-    for service in SERVICES
-    for folder in [service.name.lower().replace(" ", "_").split("_proc")[0].split("_open")[0]]
-    for folder in ["anthology" if "anthology" in folder else "cvf" if folder == "cvf" else folder]
-    if (DATA / folder).is_dir()
+    name: [path.read_bytes() for path in sorted((DATA / folder).iterdir())]
+    for name in (service.name for service in SERVICES)
+    for folder in [FOLDERS.get(name, name.lower().replace(" ", "_"))]
 }
 VALUES = {
     "arxiv": "2301.00774",
@@ -57,10 +59,8 @@ SITE = Site("Crossref", "api.crossref.org")
 def read(service, body, type="application/json"):
     """All that a service reads of one answer, made fit for an entry."""
     page = Page(service.name, "https://example.org/x", 200, type, body)
-    for scheme in service.schemes:
-        value_or_refusal(
-            lambda: normalize(service.read(page, Reference(scheme, VALUES[scheme]))), SourceError
-        )
+    for paper in (Reference(scheme, VALUES[scheme]) for scheme in service.schemes):
+        value_or_refusal(lambda paper=paper: normalize(service.read(page, paper)), SourceError)
     if service.finds:
         value_or_refusal(lambda: [normalize(facts) for facts in service.found(page)], SourceError)
 

@@ -1,4 +1,4 @@
-"""An entry that got past every check cannot do anything on the site but be read."""
+"""What got past every check cannot do anything on the site but be read."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from mkdocs.commands.build import build as build_site
 from mkdocs.config import load_config
 
+from implementations.harness.results.record import Record
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import (
     Claim,
@@ -23,6 +24,7 @@ from tools.catalog.schema.paper import (
     Sources,
     Taxonomy,
 )
+from tools.site.atlas import read_readme
 
 ATTACKS = (
     "<script>alert(1)</script>",
@@ -85,20 +87,72 @@ def hostile() -> Paper:
     )  # fmt: skip
 
 
+README = "\n\n".join(
+    (
+        "## How it works",
+        *ATTACKS[:5],
+        "words <iframe src='//evil.example'></iframe> <svg onload='alert(11)'></svg> between",
+        "<div onclick='alert(12)' style='position:fixed' class='md-overlay'>",
+        "<form action='https://evil.example'><input name='q'><button>go</button></form>",
+        "<meta http-equiv='refresh' content='0; url=https://evil.example'><base href='//evil'>",
+        "<a href='data:text/html,<script>alert(13)</script>'>a</a>",
+        "<a href=' javascript:alert(14)'>b</a>",
+        "[c](javascript:alert(15)) [d](vbscript:x) ![e](x){ onerror=alert(16) }",
+        r"$\text{<script>alert(17)</script>}$ and $\href{javascript:alert(18)}{x}$",
+        "A line { onclick='alert(19)' #__config .md-overlay }",
+        "Another\n{: onclick='alert(20)' style='color:red' }",
+        r"once more \{: onclick='alert(21)' }",
+        "## __config",
+        "## Cite",
+        "</div></div></article></main>",
+        "The last words.",
+        "<style>* { display: none }</style> <script>alert(22)",
+        "<!-- and nothing behind this",
+    )
+)
+
+
+def hostile_record(good: Record) -> Record:
+    """The same in every text of a record."""
+    return good.model_copy(
+        update={
+            "command": f"```\n{WORDS}\n```\n",
+            "configuration": {"sparsity": 0.5, WORDS: LONG},
+            "disjoint": WORDS,
+            "sample": LONG,
+            "warnings": (WORDS,),
+            "model": good.model.model_copy(
+                update={"name": WORDS, "source": SCRIPT, "family": WORDS, "dtype": WORDS}
+            ),
+            "hardware": good.hardware.model_copy(update={"cpu": WORDS, "system": WORDS}),
+            "versions": {WORDS: WORDS},
+        }
+    )
+
+
 @pytest.fixture(scope="module")
 def there(
     bare_checkout: Path,
     tmp_path_factory: pytest.TempPathFactory,
     served: Callable[[Path], Any],
+    records: list[Record],
 ) -> Iterator[str]:
-    """A site with the hostile entry beside the real ones."""
+    """A site with a hostile entry beside the real ones, a hostile README and a hostile record."""
 
     def catalog(folder: Path) -> Mapping[str, Paper]:
         return {**load_catalog(folder), "hostile": hostile()}
 
+    def readme(path: Path) -> str:
+        return README if path.parent.name == "wanda" else read_readme(path)
+
+    def measured(_: object) -> list[Record]:
+        return [hostile_record(one) if one.method == "wanda" else one for one in records]
+
     site = tmp_path_factory.mktemp("hostile")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tools.site.atlas.load_catalog", catalog)
+        patched.setattr("tools.site.atlas.read_readme", readme)
+        patched.setattr("tools.site.atlas.load_records", measured)
         patched.setenv("NO_MKDOCS_2_WARNING", "1")
         build_site(load_config(str(bare_checkout / "mkdocs.yml"), site_dir=str(site)))
     with served(site) as address:
@@ -111,6 +165,9 @@ def there(
     [
         "papers/hostile.html",
         "papers/wanda.html",
+        "papers/magnitude.html",
+        "records/wanda.html",
+        "measure.html",
         "index.html",
         "catalog.html",
         "compare.html",
@@ -131,7 +188,12 @@ def test_hostile_words_only_show(visit: Callable[..., Any], there: str, path: st
             element.click()
     assert seen.complaints == []
     assert dialogs == []
-    assert page.locator("[onclick], [onerror], a[href^='javascript:'], img[src='x']").count() == 0
+    assert page.locator("[onclick], [onerror], [onload], img[src='x']").count() == 0
+    assert (
+        page.locator("a[href^='javascript:'], a[href^='data:'], a[href^='vbscript:']").count() == 0
+    )
+    inside = "iframe, form, input, object, embed, base, meta, style, link, [style], .md-overlay"
+    assert page.locator(f".atlas-beside :is({inside}), math [href], math script").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     # The page around it is whole: its header before, its footer behind.
     assert page.locator("header.md-header").count() == 1
@@ -144,3 +206,14 @@ def test_hostile_words_can_be_read(visit: Callable[..., Any], there: str) -> Non
     assert "<script>alert(1)</script>" in text
     assert "{{ 7 * 7 }}" in text
     assert "\u202e" not in text
+
+
+@pytest.mark.browser
+def test_a_readme_ends_with_itself(visit: Callable[..., Any], there: str) -> None:
+    page = visit(home=there).open("papers/wanda.html")
+    assert "The last words." in page.inner_text(".atlas-beside__text")
+    for heading in ("#parameters", "#measurements", "#cite", "#where-the-facts-come-from"):
+        assert page.locator(f"h2{heading}").count() == 1
+        assert page.locator(f".atlas-beside h2{heading}").count() == 0
+    assert page.locator("#__config").count() == 1
+    assert page.locator("script#__config").count() == 1

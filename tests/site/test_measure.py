@@ -47,7 +47,7 @@ def test_tolerances_are_written_to_be_read(value: float, said: str) -> None:
 def test_the_example_can_be_repeated(repository: Path, page: str) -> None:
     record = next(r for r in read(repository).records if r.method != "dense")
     assert record.command in page
-    path = page.partition("atlas verify implementations/")[2].split()[0]
+    path = page.partition("atlas verify implementations/")[2].partition("<")[0]
     assert (repository / "implementations" / path).is_file()
 
 

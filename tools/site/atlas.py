@@ -152,8 +152,8 @@ def _method(folder: Path, code: griffe.Module, records: tuple[Record, ...]) -> M
 
 def _support(path: Path) -> Mapping[str, Any]:
     """Read what the contract found; raises `BadInput` for what it does not write."""
+    found: Mapping[str, Any] = read_json(path)
     try:
-        found = read_json(path)
         FOUND.validate_python({name: found.get(name, {}) for name in KINDS})
     except (AttributeError, ValidationError) as error:
         raise BadInput(f"{path} is damaged; write it again: atlas support") from error

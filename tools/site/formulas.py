@@ -57,4 +57,5 @@ def _mathml(escaped: str, display: str) -> str:
         made = str(convert(tex, display=display))
     except Exception as error:  # it has ten of its own without a common base, and Python's
         raise BadInput(f"the formula '{tex[:80]}' cannot be set; write it otherwise") from error
-    return nh3.clean(made, tags=TAGS, attributes={"*": ATTRIBUTES})
+    cleaned = nh3.clean(made, tags=TAGS, attributes={"*": ATTRIBUTES})
+    return cleaned.replace("&nbsp;", "\N{NO-BREAK SPACE}")  # the one name that XML does not know

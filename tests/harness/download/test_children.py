@@ -47,6 +47,7 @@ with open("file", "wb") as file:
     for _ in range(100):
         file.write(bytes(1_000_000))
 """
+EIGHT = "import pathlib; pathlib.Path('file').write_bytes(bytes(8_000_000))"
 TIDY = """
 import pathlib, signal, time
 signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -117,5 +118,5 @@ def test_the_bar_goes_no_further_than_its_end(tmp_path, total, steps):
             pass
 
     with reporting(Listener()):
-        run(STEADY, tmp_path, patience=60, total=total)
+        run(EIGHT, tmp_path, patience=60, total=total)
     assert tasks == [["downloading a file", None if total is None else steps, steps]]

@@ -59,7 +59,7 @@ def read_entry(text: str, source: str) -> Facts:
     )
 
 
-class _Database(BibDatabase):  # type: ignore[misc]
+class _Database(BibDatabase):
     """Strings of strings of strings double; these end where they have made `SIZE` characters."""
 
     def __init__(self, source: str) -> None:

@@ -61,8 +61,14 @@ def too_large(site: Site, size: int) -> Malformed:
 
 def redirect(site: Site, url: str, location: str) -> str:
     """Return where a redirect leads; raises `Malformed` unless to the same source, over https."""
-    target = urljoin(url, location)
-    parts = urlsplit(target)
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        httpx.URL(target)
+    except (ValueError, httpx.InvalidURL):
+        raise Malformed(
+            f"{site.host} redirects to {location[:100]!r}, which is no address", CHECK
+        ) from None
     if parts.scheme != "https" or parts.netloc.lower() not in {site.host, *site.also}:
         raise Malformed(
             f"{site.host} redirects to {target[:100]!r}, which is not a page of {site.name} "

@@ -1,0 +1,114 @@
+"""Any files in the folder of the entries become entries, or problems with a line and a way out."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzz.foreign import fuzz, value_or_refusal
+from tools.adding.draft import Refused
+from tools.adding.files import READERS, read_file
+from tools.catalog.checks import check
+from tools.catalog.checks.layout import fix
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.documents.yaml_reader import parse
+from tools.catalog.entries.loader import PAPERS, read_catalog
+from tools.catalog.entries.locking import Unwritable
+from tools.catalog.entries.writer import reformat
+from tools.checking.report import as_annotations, as_json, as_text
+from tools.sources.names.references import Unidentified
+from tools.sources.web.errors import SourceError
+
+LETTERS = st.text(
+    alphabet="{}[]:,&*!|>-'\"#%@ \n\tab1.~?=<\\é\u0301\u202e\x00\x1b\ufeff", max_size=60
+)
+WORDS = st.sampled_from(
+    [
+        *("&a [*a]", "!!python/object:os.system x", "<<: *x", "9" * 5000, "2026-02-31", "\ttab"),
+        "[" * 40,
+        *("- - - -", "? a", "{a: b", "'", '"\\e[2J"', "null", "a: b: c", "# comment", "...", "---"),
+    ]
+)
+ENTRIES = [path.read_text(encoding="utf-8") for path in sorted(PAPERS.glob("*.yaml"))[:6]]
+
+
+@st.composite
+def entries(draw):
+    """A real entry, of which a piece is cut or something put in its place."""
+    text = draw(st.sampled_from(ENTRIES))
+    lines = text.split("\n")
+    place = draw(st.integers(0, len(lines)))
+    new = draw(st.lists(LETTERS | WORDS, max_size=3))
+    if draw(st.booleans()):
+        return "\n".join([*lines[:place], *new, *lines[place + draw(st.integers(0, 2)) :]])
+    start = draw(st.integers(0, len(text)))
+    return text[:start] + " ".join(new) + text[start + draw(st.integers(0, 9)) :]
+
+
+def judged(folder):
+    """Everything that the check of the catalog does with a folder."""
+    catalog = read_catalog(folder)
+    problems = [*catalog.problems, *check(catalog, folder)]
+    assert all(str(problem).strip() and problem.line > 0 for problem in problems)
+    shown = as_text(problems) + as_annotations(problems) + [as_json(problems)]
+    assert all(c.isprintable() or c == "\n" for line in shown for c in line)
+    for document in catalog.documents:
+        path = folder / document.path.name
+        if path.is_file():
+            value_or_refusal(lambda at=document, path=path: fix(at, path), Unwritable)
+    return catalog
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "papers"
+    made.mkdir()
+    return made
+
+
+@fuzz
+@given(content=entries().map(lambda text: text.encode(errors="replace")) | st.binary(max_size=99))
+def test_any_entry(folder, content):
+    (folder / "paper.yaml").write_bytes(content)
+    judged(folder)
+
+
+@fuzz
+@given(text=entries() | LETTERS)
+def test_any_text_is_laid_out_once_and_for_all(text):
+    document = parse(text, Path("paper.yaml"))
+    if not document.problems and not document.comments:
+        written = value_or_refusal(lambda: reformat(text), CatalogError)
+        assert isinstance(written, CatalogError) or reformat(written) == written
+
+
+@fuzz
+@given(
+    content=entries() | LETTERS | st.lists(LETTERS | WORDS).map("\n### Title\n".join),
+    ending=st.sampled_from([*READERS]),
+)
+def test_any_file_to_add_from(tmp_path, content, ending):
+    path = tmp_path / f"paper{ending}"
+    path.write_bytes(content.encode(errors="replace"))
+    value_or_refusal(lambda: read_file(path), (Refused, SourceError, Unidentified))
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(folder):
+    (folder / "folder.yaml").mkdir()
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "gone.yaml").symlink_to(folder / "nowhere")
+    (folder / "round.yaml").symlink_to(folder / "round.yaml")
+    (folder / "zero.yaml").symlink_to("/dev/zero")
+    (folder / ("x" * 240 + ".yaml")).write_text("title: a")
+    (folder / "Not a slug.yaml").write_text("title: a")
+    (folder / os.fsdecode(b"\xff.yaml")).write_text("title: a")
+    catalog = judged(folder)
+    assert catalog.entries == {}
+    told = {problem.file.name: problem.message for problem in catalog.problems}
+    assert told["folder.yaml"] == "cannot be read: it is a folder"
+    assert told["pipe.yaml"] == told["zero.yaml"] == "cannot be read: it is no regular file"
+    assert told["gone.yaml"] == "cannot be read: No such file or directory"
+    assert "symbolic links" in told["round.yaml"]
+    assert len({problem.file for problem in catalog.problems}) == 8

@@ -1,0 +1,196 @@
+"""Any Markdown of others is read as a list or a form, or shown on a page where it does nothing."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown import Markdown
+
+from implementations.harness.errors import BadInput
+from tests.fuzz.foreign import fuzz, value_or_refusal
+from tools.adding.draft import Refused
+from tools.adding.issue_form import read_form
+from tools.catalog.entries.loader import load_catalog
+from tools.lists.comparison import compare
+from tools.lists.parser import read_list
+from tools.lists.report import as_json, as_text
+from tools.site.access import focusable_code
+from tools.site.contents import contents
+from tools.site.foreign import ATTRIBUTES, TAGS, rendered
+from tools.site.formulas import set_formulas
+from tools.site.markdown import rebase
+from tools.site.quotes import linked, quotes
+
+MARKS = st.sampled_from(
+    [
+        *(
+            "# ",
+            "\n\n",
+            "\n",
+            "- ",
+            "  ",
+            "    ",
+            "> ",
+            "| a | b |\n|---|---|\n",
+            "```\n",
+            "`",
+            "*",
+            "__",
+        ),
+        *("[a](b)", "[a](javascript:alert(1))", "![a](b)", "<https://a.b>", "!!! note\n"),
+        "[a]: javascript:x\n",
+        *("{: onclick=x style=x }", "{ #__config .md-header }", "\\{: onclick=x }", "$x_i$"),
+        *("$$\nx\n$$\n", "&lt;"),
+        *(
+            "$\\text{<script>x</script>}$",
+            "$\\href{javascript:x}{y}$",
+            "\\(x\\)",
+            "\x02wzxhzdk:0\x03",
+            "1. ",
+        ),
+    ]
+)
+HTML = st.sampled_from(
+    [
+        *("<script>alert(1)</script>", "<script>", "<!--", "-->", "<![CDATA[", "</div></div>"),
+        *("<img src=x onerror=alert(1)>", "<svg><script>x</script></svg>", "<iframe src=//x>"),
+        *("<svg/onload=x>", "<math><mtext>"),
+        *("<a href='javascript:x'>", "<a href=' data:text/html,x'>", "<a href=JaVaScRiPt&#58;x>"),
+        "<base href=//x>",
+        *("<form action=//x><input name=q>", "<meta http-equiv=refresh content=0>", "<link>"),
+        "<style>*{}</style>",
+        *("<p id=__config>", "<div markdown='1' onclick=x>", "<textarea>", "<title>", "<b"),
+        "<noscript><p title='",
+        *(
+            "<details open ontoggle=x>",
+            "<table><td>",
+            "<template>",
+            "<?php",
+            "<!doctype html>",
+            "<select><option>",
+        ),
+        *("<object data=x>", "<h2 id=line-1>", "<pre>"),
+        '<p class="md-overlay highlight" style="position:fixed">',
+    ]
+)
+TEXT = st.text(max_size=20)
+MARKDOWN = st.lists(MARKS | HTML | TEXT, max_size=8).map("".join)
+OPEN = {"br", "hr"}
+MATH = re.compile(r"<math\b.*?</math>", re.DOTALL)
+
+
+class Strict(HTMLParser):
+    """Reads HTML and holds every tag, attribute and address against what is allowed."""
+
+    def __init__(self):
+        super().__init__()
+        self.stack = []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag in TAGS
+        names = [name for name, _ in attrs]
+        assert not set(names) - ATTRIBUTES["*"] - ATTRIBUTES.get(tag, set())
+        given = dict(attrs)
+        target = re.sub(r"[\x00-\x20]", "", given.get("href") or "").lower()
+        assert re.match(r"(https?|mailto):|[^:]*([/?#]|$)", target), target
+        assert not (given.get("id") or "").startswith(("_", "line-"))
+        assert "md-" not in (given.get("class") or "")
+        if tag not in OPEN:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack.pop() == tag
+
+    def handle_comment(self, data):
+        raise AssertionError("a comment")
+
+    handle_decl = handle_pi = unknown_decl = handle_comment
+
+
+def shown(text):
+    """Show a README as the site does, on a page of Markdown with more behind it."""
+    part = rebase(text, "papers/x.md", {"wanda"}, "https://a.b", "implementations/x", ".html")
+    part = rendered(linked(part, quotes(part, "x = 1\n")), "README.md", {"cite"})
+    strict = Strict()
+    strict.feed(part)
+    strict.close()
+    assert strict.stack == []
+    page = Markdown(extensions=["attr_list", "md_in_html", "toc"]).convert(
+        f'before\n\n<div class="atlas-beside">\n<div>\n{part}\n</div>\n</div>\n\n'
+        "## Behind\n\n*it*\n"
+    )
+    # It ends with itself, and nobody reads it once more.
+    before, _, rest = page.partition('<div class="atlas-beside">')
+    inside, _, behind = rest.rpartition("</div>")
+    assert before.strip() == "<p>before</p>"
+    assert behind.strip() == '<h2 id="behind">Behind</h2>\n<p><em>it</em></p>'
+    assert inside.strip() == f"<div>\n{part}\n</div>"
+    made = focusable_code(set_formulas(page))
+    contents(made)
+    for formula in MATH.findall(made):
+        assert not re.search(r"<(script|a|img|iframe|style)\b|\s(href|style|class|on\w+)=", formula)
+
+
+@fuzz
+@given(text=MARKDOWN)
+def test_any_readme(text):
+    value_or_refusal(lambda: shown(f"## How it works\n\n{text}"), BadInput)
+
+
+@fuzz
+@given(tex=st.text(alphabet="\\{}^_$&<>abx12 \n'\"", max_size=30) | st.text(max_size=20))
+def test_any_formula(tex):
+    value_or_refusal(lambda: shown(f"${tex}$\n\n$$\n{tex}\n$$\n"), BadInput)
+
+
+PAPERS = load_catalog()
+
+
+@fuzz
+@given(
+    lines=st.lists(
+        st.lists(
+            MARKS
+            | TEXT
+            | st.sampled_from(["- [2023.07] ", "* ", "| ", "A Title of Words, ", "ICML 2023"])
+            | st.sampled_from(["[[Paper](https://arxiv.org/abs/2301.00774v99999)]", "['"])
+            | st.sampled_from(["(https://[::1)", "[x](", "\x1b[2J"]),
+            max_size=8,
+        ).map("".join),
+        max_size=5,
+    ),
+    pump=st.sampled_from([" ", "[", "(", "a|a", "[a](", "#", "*", "\\", "!["]),
+)
+def test_any_list(lines, pump):
+    much = pump * (4_900 // len(pump))
+    text = "\n".join([*lines, f"- [2023.07] A Title of{much}Words, ICML 2023"])
+    compared = compare(read_list(text), PAPERS)
+    said = "".join(as_text(compared)) + str(as_json(compared))
+    assert "\x1b" not in said
+
+
+@fuzz
+@given(
+    text=st.lists(MARKS | TEXT | st.sampled_from(["### Title\n", "### ", "### Kind\n", " ("])).map(
+        "".join
+    )
+)
+def test_any_form(text):
+    value_or_refusal(lambda: read_form(text), Refused)
+    value_or_refusal(lambda: read_form(text + "### " + " " * 9_000 + "x" + " (" * 9_000), Refused)
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", "![", "- ", "> ", "<b>", "<div>", "{", "`", "$", "(", "*a", "\n- a"]
+)
+def test_the_same_over_and_over(piece):
+    text = "## A\n\n" + piece * (20_000 // len(piece))
+    value_or_refusal(lambda: shown(text), BadInput)
+
+
+def test_quotes_of_many_pieces_take_no_time():
+    code = f"f({', '.join(['a'] * 500)})\n"
+    readme = f"### In the code\n\n| Code | Why |\n| --- | --- |\n| `{'a...' * 40}b` | none |\n"
+    assert [quote.line for quote in quotes(readme, code)] == [None]

@@ -1,0 +1,148 @@
+"""Any arguments and files end the commands of the tools in words; no file is left elsewhere."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from tests.fuzz.foreign import fuzz
+from tools import add_paper, check_catalog, check_links, export, import_list, update_paper
+from tools.adding import command
+from tools.adding.fields import FIELDS
+from tools.catalog.entries.loader import PAPERS
+from tools.catalog.exports.formats import EXPORTS
+from tools.sources.web.errors import NETWORK, Unreachable
+
+WORDS = st.text(st.characters(exclude_characters="\x00"), max_size=20) | st.sampled_from(
+    [
+        *("", "-", "--", "--help", "/", ".", "..", "/dev/null", "~", "\udcff", "nan", "-1"),
+        *("9" * 5000, "x" * 300, "\x1b[2J", "a\nb", "2301.00774v" + "9" * 5000),
+        "10.1234/" + ")" * 9000,
+        *(
+            "https://[::1",
+            "https://arxiv.org/abs/\udcff",
+            "A Title of \udcff",
+            "javascript:alert(1)",
+        ),
+        *("flap", "magnitude", "method", "2401.01234", "2024", "unstructured", "forward", "nosuch"),
+        *("here/entry.yaml", "here/list.md", "here/form.md", "here/paper.bib", "here/pipe.bib"),
+        *("here/folder.md", "here/round.md", "here/pipe.md", "here/bytes.md", "here/none.md"),
+    ]
+)
+FACTS = st.sampled_from([field.option for field in FIELDS.values()])
+GIVEN = st.lists(
+    st.tuples(FACTS | st.sampled_from(["--slug", "--from-file", "--contact"]), WORDS), max_size=4
+).map(lambda pairs: [word for pair in pairs for word in pair])
+WHOLE = [
+    *("--manual", "2401.01234", "--title", "Foo", "--author", "Ann", "--year", "2024"),
+    *("--source", "paper", "--summary", "Ok.", "--kind", "method", "--granularity", "unstructured"),
+    *("--criterion", "magnitude", "--calibration", "forward", "--slug", "foo"),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A small catalog and odd files, in a folder to work in, without a network."""
+    papers = tmp_path / "checkout" / "catalog" / "papers"
+    papers.mkdir(parents=True)
+    (tmp_path / "checkout" / "implementations").mkdir()
+    for slug in ("magnitude", "flap"):
+        shutil.copy(PAPERS / f"{slug}.yaml", papers)
+    (papers / "folder.yaml").mkdir()
+    os.mkfifo(papers / "pipe.yaml")
+    here = tmp_path / "here"
+    (here / "folder.md").mkdir(parents=True)
+    for name in ("pipe.md", "pipe.bib"):
+        os.mkfifo(here / name)
+    (here / "round.md").symlink_to(here / "round.md")
+    (here / "bytes.md").write_bytes(b"\xff\xfe")
+    (here / "list.md").write_text("- [2023.07] A Title of Words, ICML 2023 [[Paper](https://a.b)]")
+    (here / "form.md").write_text("### Title\n\nA Title\n\n### Year\n\n" + "9" * 5000)
+    (here / "paper.bib").write_text("@article{x, title = {A Title}, year = 2024}")
+    shutil.copy(PAPERS / "wanda.yaml", here / "entry.yaml")
+    monkeypatch.chdir(tmp_path)
+
+    def refuse(contact):
+        raise Unreachable("there is no network", NETWORK)
+
+    monkeypatch.setattr(command, "default_client", refuse)
+    monkeypatch.setattr(check_links, "check", lambda *_: None)
+    return tmp_path
+
+
+def ends_in_words(place, app, arguments):
+    """Run a command; nothing but an exit code and words comes out, and files where they belong."""
+    before = files(place)
+    done = CliRunner().invoke(app, arguments)
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code in (0, 1, 2)
+    said = done.stdout + done.stderr
+    assert done.exit_code == 0 or said.strip()
+    assert "\x1b" not in said or any("\x1b" in one for one in arguments)  # their own words
+    assert "Traceback" not in said
+    for path in sorted(files(place) - before, reverse=True):
+        inside = path.relative_to(place).parts[0]
+        assert inside in ("checkout", "out"), path
+        path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
+
+
+def files(place):
+    return set(place.rglob("*"))
+
+
+@fuzz
+@given(what=st.lists(WORDS, max_size=1), given=GIVEN, whole=st.booleans(), more=st.booleans())
+def test_add_paper(place, what, given, whole, more):
+    options = ["--force"] if more else ["--dry-run"]
+    arguments = [*(WHOLE if whole else [*what, "--yes"]), *given, *options]
+    ends_in_words(place, add_paper.app, [*arguments, f"--catalog={place}/checkout/catalog/papers"])
+
+
+@fuzz
+@given(words=st.lists(WORDS, max_size=2))
+def test_update_paper(place, words):
+    where = ["--yes", f"--catalog={place}/checkout/catalog/papers"]
+    ends_in_words(place, update_paper.app, [*where, "--", *words])
+
+
+@fuzz
+@given(
+    words=st.lists(WORDS, max_size=2),
+    options=st.lists(st.sampled_from(["--fix", "--json", "--github", "--no-hints"]), unique=True),
+)
+def test_check_catalog(place, words, options):
+    where = f"--papers={place}/checkout/catalog/papers"
+    ends_in_words(place, check_catalog.app, [*options, where, "--", *words])
+
+
+@fuzz
+@given(words=st.lists(WORDS | st.sampled_from([*EXPORTS]), max_size=2), out=WORDS)
+def test_export(place, words, out):
+    inside = f"{place}/out/" + out.replace("/", "_").replace("..", "")
+    where = ["--out", inside, f"--papers={place}/checkout/catalog"]
+    ends_in_words(place, export.app, [*where, "--", *words])
+
+
+@fuzz
+@given(words=st.lists(WORDS, min_size=1, max_size=2), data=st.booleans())
+def test_import_list(place, words, data):
+    empty = f"--papers={place}/checkout/implementations"
+    ends_in_words(place, import_list.app, [*["--json"] * data, empty, "--", *words])
+
+
+@fuzz
+@given(
+    words=st.lists(WORDS, max_size=2),
+    given=st.lists(
+        st.tuples(st.sampled_from(["--hours", "--pause", "--contact"]), WORDS), max_size=2
+    ),
+    cache=st.sampled_from(["out/links", "here/pipe.md", "here", "here/round.md", "here/bytes.md"]),
+)
+def test_check_links(place, words, given, cache):
+    options = [word for pair in given for word in pair] + ["--cache", cache]
+    where = f"--papers={place}/checkout/implementations"
+    ends_in_words(place, check_links.app, [*options, where, "--", *words])

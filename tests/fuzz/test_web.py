@@ -1,0 +1,212 @@
+"""Any answer of a service, and any head of one, becomes facts or one sentence."""
+
+import json
+import os
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzz.foreign import fuzz, value_or_refusal
+from tests.sources.server import DATA
+from tools.links.status import Store
+from tools.sources.lookup.identification import identify
+from tools.sources.lookup.normalization import normalize
+from tools.sources.names.references import Reference, Unidentified
+from tools.sources.services.table import SERVICES
+from tools.sources.web.cache import Cache
+from tools.sources.web.clock import Clock, retry_after
+from tools.sources.web.errors import Malformed, SourceError
+from tools.sources.web.hosts import Site, read_hosts
+from tools.sources.web.pace import Pace
+from tools.sources.web.page import JSON, Page
+from tools.sources.web.responses import check_head, redirect, refusal
+
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 10**18])
+WORDS = st.text(max_size=30) | st.sampled_from(
+    [
+        *("9" * 5000, "[" * 500, "\\frac", "arxiv", "\x1b[2J", "2024", " " * 9000, "<b>&amp;"),
+        "x" * 30_000,
+    ]
+)
+LEAVES = st.none() | st.booleans() | NUMBERS | WORDS
+PLAIN = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=8,
+)
+FOLDERS = {"ACL Anthology": "anthology", "NeurIPS proceedings": "neurips", "CVF open access": "cvf"}
+STORED = {
+    name: [path.read_bytes() for path in sorted((DATA / folder).iterdir())]
+    for name in (service.name for service in SERVICES)
+    for folder in [FOLDERS.get(name, name.lower().replace(" ", "_"))]
+}
+VALUES = {
+    "arxiv": "2301.00774",
+    "anthology": "2024.findings-acl.178",
+    "pmlr": "v202/frantar23a",
+    "neurips": "2023/hash/44956951349095f74492a5471128a7e0-Abstract-Conference.html",
+    "cvf": "content/CVPR2023/html/Fang_DepGraph_CVPR_2023_paper.html",
+    "openreview": "PxoFut3dWW",
+    "doi": "10.1609/aaai.v38i10.28960",
+}
+SITE = Site("Crossref", "api.crossref.org")
+
+
+def read(service, body, type="application/json"):
+    """All that a service reads of one answer, made fit for an entry."""
+    page = Page(service.name, "https://example.org/x", 200, type, body)
+    for paper in (Reference(scheme, VALUES[scheme]) for scheme in service.schemes):
+        value_or_refusal(lambda paper=paper: normalize(service.read(page, paper)), SourceError)
+    if service.finds:
+        value_or_refusal(lambda: [normalize(facts) for facts in service.found(page)], SourceError)
+
+
+def paths(value, here=()):
+    """Yield the path of every value inside one."""
+    yield here
+    for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if isinstance(inner, dict | list):
+            yield from paths(inner, (*here, step))
+        else:
+            yield (*here, step)
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+@fuzz
+@given(data=st.data())
+def test_any_bytes(service, data):
+    body = data.draw(st.sampled_from([b"", *STORED[service.name]]))
+    start = data.draw(st.integers(0, len(body)))
+    end = data.draw(st.integers(start, min(len(body), start + 30)))
+    new = data.draw(st.binary(max_size=20) | WORDS.map(lambda word: word.encode(errors="replace")))
+    read(service, body[:start] + new * data.draw(st.sampled_from([1, 500])) + body[end:])
+
+
+@pytest.mark.parametrize(
+    "service", [one for one in SERVICES if one.kind is JSON], ids=lambda service: service.name
+)
+@fuzz
+@given(data=st.data())
+def test_any_values(service, data):
+    body = json.loads(data.draw(st.sampled_from(STORED[service.name])))
+    *outer, last = data.draw(st.sampled_from([path for path in paths(body) if path]))
+    inner = body
+    for step in outer:
+        inner = inner[step]
+    inner[last] = data.draw(PLAIN)
+    read(service, json.dumps(body).encode())
+
+
+@fuzz
+@given(
+    type=st.sampled_from(["", "utf-7", "punycode", "idna", "undefined", "unicode_escape", "hex"])
+    | st.text(max_size=20),
+    body=st.binary(max_size=50),
+)
+def test_any_encoding(type, body):
+    page = Page("X", "https://example.org", 200, f"text/html; charset={type}", body)
+    value_or_refusal(lambda: page.text, Malformed)
+
+
+HEADERS = st.text(max_size=40).map(lambda text: text.encode(errors="replace")) | st.sampled_from(
+    [
+        *(b"9" * 400, b"-1", "٣".encode(), "²".encode(), b"1e9", b"inf", b"nan", b"0x10"),
+        *(b"Wed, 21 Oct 100000000000000000000 07:28:00 GMT", b"Wed, 21 Oct 9999 23:59:59 -9999"),
+        *(b"Mon, 01 Jan 0001 00:00:00 +9999", b"Thu, 99 Feb 2026 99:99:99 GMT"),
+        *(rb"https://api.crossref.org\@evil.example/", b"https://api.crossref.org:99999999/x"),
+        *(b"//[::1", b"https://[::1]:x/", b"javascript:alert(1)", b"/\\evil.example", b"////x"),
+        *(b"https://api.crossref.org:-1/", b"\xff\xfe", b"https://\xc2\xa0/", b"http://a\tb/"),
+    ]
+)
+
+
+@fuzz
+@given(header=HEADERS, now=st.sampled_from([0.0, 1.8e9, 4e9]))
+def test_any_retry_after(header, now):
+    waits = retry_after(header.decode("latin-1"), now)
+    assert waits is None or waits >= 0
+    answer = httpx.Response(429, headers=[(b"Retry-After", header)])
+    assert str(refusal(SITE, "https://api.crossref.org/x", answer, now))
+
+
+@fuzz
+@given(header=HEADERS)
+def test_any_redirect(header):
+    url = "https://api.crossref.org/works/x"
+    found = value_or_refusal(lambda: redirect(SITE, url, header.decode("latin-1")), SourceError)
+    if isinstance(found, str):
+        assert urlsplit(found).netloc == SITE.host
+        httpx.URL(found)  # it can be asked for
+
+
+@fuzz
+@given(type=HEADERS, coding=HEADERS, length=HEADERS)
+def test_any_head(type, coding, length):
+    heads = [(b"Content-Type", type), (b"Content-Encoding", coding), (b"Content-Length", length)]
+    answer = httpx.Response(200, headers=heads)
+    value_or_refusal(lambda: check_head(SITE, answer, JSON, 1000), SourceError)
+
+
+@fuzz
+@given(text=st.text(max_size=80) | HEADERS.map(lambda header: header.decode("latin-1")))
+def test_any_name_of_a_paper(text):
+    value_or_refusal(lambda: identify(text), Unidentified)
+    value_or_refusal(lambda: read_hosts(text), SourceError)
+
+
+KEPT = {"key": "k", "time": 1.0, "source": "s", "url": "u", "status": 200, "content_type": "t"}
+
+
+@fuzz
+@given(
+    content=st.binary(max_size=60)
+    | st.dictionaries(st.sampled_from([*KEPT]), LEAVES).map(
+        lambda changes: json.dumps(KEPT | changes).encode() + b"\nbody"
+    )
+)
+def test_any_kept_answer(tmp_path, content):
+    cache = Cache(tmp_path, 100.0, Clock(wall=lambda: 2.0))
+    page = Page("s", "u", 200, "application/json", b"{}")
+    cache.put("k", page)
+    (file,) = tmp_path.glob("*.answer")
+    file.write_bytes(content)
+    found = cache.get("k")
+    assert found is None or found.text is not None
+    cache.put("k", page)
+    assert cache.get("k") == page
+
+
+@fuzz
+@given(
+    content=st.binary(max_size=60)
+    | st.dictionaries(st.sampled_from(["url", "state", "detail", "checked"]), LEAVES).map(
+        lambda changes: json.dumps(
+            {"url": "u", "state": "ok", "checked": "2026-11-25T00:00:00"} | changes
+        ).encode()
+    )
+)
+def test_any_kept_links(tmp_path, content):
+    path = tmp_path / "links.jsonl"
+    path.write_bytes(content)
+    store = Store(path, timedelta(days=10**6))
+    assert all(url == result.url for url, result in store.results.items())
+
+
+@pytest.mark.parametrize("content", [b"", b"nan", b"inf", b"-inf", b"1e400", b"x", b"1" * 10**6])
+def test_any_turn(tmp_path, content):
+    slept = []
+    clock = Clock(wall=lambda: 5.0, sleep=slept.append)
+    (tmp_path / "a.b.turn").write_bytes(content)
+    Pace(tmp_path, clock).wait("a.b", 3.0, 1.0)
+    assert all(0 < seconds <= 3 for seconds in slept)
+
+
+def test_a_pipe_in_place_of_a_file_that_was_kept(tmp_path):
+    pipe = tmp_path / "links.jsonl"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no regular file"):
+        Store(pipe, timedelta(days=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from pydantic import BeforeValidator, PlainSerializer
 from torch import Tensor
 
 from implementations.harness.errors import BadInput, NumericsError, in_short
+
+NUMBER = re.compile("[0-9]{1,9}")
 
 
 class NM(NamedTuple):
@@ -32,7 +35,7 @@ def parse_pattern(value: object) -> NM:
     if isinstance(value, NM):
         return value
     numbers = str(value).split(":")
-    if len(numbers) == 2 and all(n.isascii() and n.isdigit() for n in numbers):
+    if len(numbers) == 2 and all(NUMBER.fullmatch(n) for n in numbers):
         keep, group = map(int, numbers)
         if 1 <= keep <= group:
             return NM(keep, group)

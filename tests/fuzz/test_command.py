@@ -87,7 +87,7 @@ def _space(character):
 @fuzz
 @given(words=WORDS)
 def test_any_words(here, words):
-    if words[:1] not in (["support"], ["run"], ["sweep"], ["generate"]):
+    if words[:1] not in (["support"], ["run"], ["sweep"], ["generate"], ["migrate"]):
         ends(words, here)
 
 
@@ -115,6 +115,13 @@ def test_a_sweep_without_a_model(here, methods, words):
 @given(record=VALUE, words=WORDS)
 def test_verify_of_no_record(here, record, words):
     code = ends(["verify", record, *words], here)
+    assert code or "--help" in [record, *words]
+
+
+@fuzz
+@given(record=VALUE, words=WORDS)
+def test_migration_of_no_record(here, record, words):
+    code = ends(["migrate", record, *words], here)
     assert code or "--help" in [record, *words]
 
 

@@ -140,7 +140,7 @@ def odd(draw: st.DrawFn) -> Record:
     """A lawful record in which everything that is shown is as odd as it may be."""
     made = deepcopy(BASES[draw(BASE)])
     some = st.booleans()
-    made["seed"] = draw(st.sampled_from([0, 1, 2**64 - 1, -(2**63)]))
+    made["seed"] = draw(st.sampled_from([0, 1, 2**63 - 1]))
     made["date"] = draw(
         st.sampled_from(
             ["2026-11-25T12:00:00Z", "2000-01-02T00:00:00+14:00", "2199-12-30T23:59:59-14:00"]

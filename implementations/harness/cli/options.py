@@ -10,7 +10,7 @@ import typer
 
 from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.results.asked import LARGEST_SEED
+from implementations.harness.results.bounds import LARGEST_INTEGER
 
 
 def place(param: typer.CallbackParam, value: Path | None) -> Path | None:
@@ -66,8 +66,8 @@ File = Annotated[
 RecordFile = Annotated[
     Path, typer.Argument(metavar="RECORD", callback=place, help="The .json file of a run.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Draws the calibration.")]
-Seeds = Annotated[list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="Repeatable.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Draws the calibration.")]
+Seeds = Annotated[list[int] | None, typer.Option(min=0, max=LARGEST_INTEGER, help="Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 

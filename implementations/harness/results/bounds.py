@@ -26,6 +26,8 @@ Line = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$", max_lengt
 Place = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$", max_length=4096)]
 """The name of a text, or a path."""
 Text = Annotated[str, Field(max_length=1_000_000)]
+Given = Annotated[str, Field(min_length=1)]
+"""What somebody asked for: nothing stands for nothing, least of all for the default."""
 ValueName = Annotated[
     str,
     Field(
@@ -43,8 +45,8 @@ RunName = Annotated[str, Field(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}$")]
 Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Few = Annotated[int, Field(ge=1, le=10_000_000)]
 """Samples, tokens, windows or repeats that somebody may ask for."""
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**64)]
-"""What torch takes."""
+Seed = Count
+"""What every generator of torch takes."""
 Command = Annotated[str, Field(pattern=r"^atlas run ", max_length=100_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.prune.registry import get
-from implementations.harness.results.asked import Given, Seed
+from implementations.harness.results.bounds import Given, Seed
 from implementations.harness.results.part import problems
 from implementations.harness.results.reading import parse_json, read_yaml
 from implementations.harness.results.record import DENSE

@@ -27,7 +27,7 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
-from implementations.harness.results.bounds import NAMELESS, one_line
+from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import (
     DENSE,
@@ -219,9 +219,12 @@ class Workbench:
         """Refuse before any work what cannot be run; return what the run will see.
 
         Raises:
-            BadInput: texts, pattern, budget or positions do not fit this model.
+            BadInput: texts, pattern, budget or positions do not fit this model, or no generator
+                takes the seed.
             NumericsError: its weights contain NaN or infinity.
         """
+        if not 0 <= job.seed <= LARGEST_INTEGER:
+            raise BadInput(f"seed {job.seed} is not from 0 to {LARGEST_INTEGER}")
         samples = self.sampler.samples(job.seed, training=job.trains)
         give_back_freed()  # tokenising takes half as much as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.asked import LARGEST_SEED
+from implementations.harness.results.bounds import LARGEST_INTEGER
 from implementations.harness.runs import sweep_file as plan
 
 
@@ -94,7 +94,7 @@ def test_options_are_counted_as_well():
 def test_the_largest_seed_is_one_that_torch_takes():
     import torch
 
-    torch.Generator().manual_seed(LARGEST_SEED)
+    torch.Generator().manual_seed(LARGEST_INTEGER)
     with pytest.raises((ValueError, RuntimeError)):
         torch.Generator().manual_seed(2**64)
 

@@ -95,6 +95,9 @@ def test_what_is_refused_costs_no_model(setup):
     dense = bench.dense()
     with pytest.raises(BadInput, match="does not divide"):
         bench.measure(get("wanda").configure(pattern="2:5"))
+    for seed in (-1, 2**63):
+        with pytest.raises(BadInput, match=f"seed {seed} is not from 0 to"):
+            bench.measure(get("wanda").configure(), seed)
     assert bench.dense() is dense
 
 

@@ -13,11 +13,13 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from tests.keyed import keyed
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A test run in the background has Ctrl-C ignored and hands that down; a terminal does not.
 ATLAS = """
 import signal
-from implementations.harness.cli.commands import main
+from implementations.harness.cli.__main__ import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
@@ -142,6 +144,7 @@ def made_up() -> Callable[..., object]:
     text = parts.TextInfo(
         role="calibration",
         source="c4",
+        source_sha256="1" * 64,
         text_sha256="1" * 64,
         ids_sha256="2" * 64,
         samples=2,
@@ -153,7 +156,6 @@ def made_up() -> Callable[..., object]:
         seed = changes.get("seed", 0)
         fields = {
             "run": "20261125T120000Z-00000000",
-            "key": f"{seed:064d}",
             "name": f"smollm2-135m-s0.5-seed{seed}",
             "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
             "command": "atlas run wanda --sparsity 0.5",
@@ -170,6 +172,8 @@ def made_up() -> Callable[..., object]:
                 name="smollm2-135m",
                 source="smollm2-135m",
                 sha256="0" * 64,
+                config_sha256="3" * 64,
+                tokenizer_sha256="4" * 64,
                 family="llama",
                 dtype="float32",
                 device="cpu",
@@ -199,6 +203,6 @@ def made_up() -> Callable[..., object]:
             "dirty": None,
             "tolerance": {"ppl": PERPLEXITY.tolerance},
         }
-        return parts.Record(**(fields | changes))
+        return keyed(**(fields | changes))
 
     return make

@@ -108,9 +108,9 @@ def test_the_contract_catches_a_broken_one(checkout):
 
 
 def test_it_is_listed_and_shown(checkout):
-    listed = run(checkout, "implementations.harness.cli.commands", "methods", "--json")
+    listed = run(checkout, "implementations.harness.cli", "methods", "--json")
     assert "toy" in [method["slug"] for method in json.loads(listed.stdout)]
-    shown = run(checkout, "implementations.harness.cli.commands", "methods", "toy").stdout
+    shown = run(checkout, "implementations.harness.cli", "methods", "toy").stdout
     for words in ("reverse", "Start from the last weight instead", "There is no paper"):
         assert words in shown
 
@@ -118,7 +118,7 @@ def test_it_is_listed_and_shown(checkout):
 def test_it_runs(checkout, world, tmp_path):
     done = run(
         checkout,
-        "implementations.harness.cli.commands",
+        "implementations.harness.cli",
         *("run", "toy", "--sparsity", 0.25, "--set", "reverse=true", "--json"),
         *("--protocol", world.protocol, "--runs", tmp_path),
     )
@@ -130,7 +130,7 @@ def test_it_runs(checkout, world, tmp_path):
 
 def test_what_it_supports_is_found(checkout):
     subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
-    done = run(checkout, "implementations.harness.cli.commands", "support", "toy")
+    done = run(checkout, "implementations.harness.cli", "support", "toy")
     assert done.returncode == 0, done.stderr
     written = checkout / "implementations" / "toy" / "records" / "support.json"
     families = json.loads(written.read_text())["families"]

@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+FEW = 40
+"""Names that a message lists all of."""
+
 
 class AtlasError(Exception):
     """Base of every error the harness raises on purpose; `exit_code` is what `atlas` returns."""
@@ -29,8 +32,20 @@ class AtlasWarning(UserWarning):
 
 
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:
-    """Say that `name` is not a `what`, with the nearest known one."""
-    known = list(known)
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known) + "."
-    return f"unknown {what} {name!r}; {hint}"
+    """Say that `name` is not a `what`, with the nearest known one, or all where they are few."""
+    known, given = list(known), in_short(name, 100)
+    near = difflib.get_close_matches(given, known, n=1)
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    elif len(known) <= FEW:
+        hint = "there are " + ", ".join(known) + "."
+    else:
+        hint = f"none of the {len(known):,} there are is near it."
+    return f"unknown {what} {given!r}; {hint}"
+
+
+def in_short(foreign: object, most: int = 300) -> str:
+    """Return the words of others on one line, printable, and not too many of them."""
+    words = " ".join(str(foreign)[: 2 * most].split())
+    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

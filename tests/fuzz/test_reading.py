@@ -13,7 +13,11 @@ from implementations.harness.results.reading import DEEPEST, read_json, read_tex
 from tests.fuzz.foreign import fuzz, value_or_refusal
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
@@ -61,6 +65,8 @@ def test_plain_values_come_back(tmp_path, content):
         (read_yaml, "[" * 100_000, "nested too deeply"),
         (read_yaml, "1: one", "no text"),
         (read_yaml, "? [a, b]\n: c", "no text"),
+        (read_yaml, r'a: "\ud800"', "half a character"),
+        (read_yaml, r'"\udcff": a', "half a character"),
         (read_yaml, "day: 2026-02-31", "not valid YAML"),
         (read_yaml, "a: b: c", "line 1"),
     ],

@@ -136,7 +136,7 @@ def test_the_contract_says_once_that_it_is_not_written(checkout):
     assert "Traceback" not in done.stdout
     subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
     for words in (("run", "toy", "--sparsity", "0.5"), ("support", "toy")):
-        refused = run(checkout, "implementations.harness.cli.commands", *words)
+        refused = run(checkout, "implementations.harness.cli", *words)
         assert (refused.returncode, refused.stderr) == (2, f"error: {sentence}\n")
 
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ from implementations.harness.results.record import (
     Speed,
 )
 from implementations.harness.results.store import save_record
+from tests.keyed import keyed
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 
 # What a deployment sets, and nothing of whoever runs the tests.
@@ -65,8 +67,7 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
     label = (pattern or f"{100 * asked:g}").replace(":", "-")
     rate = Rate(dense=40.0, pruned=50.0, ratio=1.25, low=1.21, high=1.31)
     fields: dict[str, Any] = {
-        "run": f"20261125T120000Z-{method}-{label}-{seed}",
-        "key": f"{method}-{label}-{seed}",
+        "run": f"20261125T120000Z-{zlib.crc32(f'{method}-{label}-{seed}'.encode()):08x}",
         "name": f"smollm2-135m-{label}-{seed}",
         "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
         "command": f"atlas run {method} --sparsity {asked} --seed {seed}",
@@ -83,6 +84,8 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
             name="smollm2-135m",
             source="smollm2-135m",
             sha256="0" * 64,
+            config_sha256="3" * 64,
+            tokenizer_sha256="4" * 64,
             family="llama",
             dtype="float32",
             device="cpu",
@@ -93,7 +96,7 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
         "disjoint": "no span of the calibration lies in an evaluation window",
         "values": {metric: ratio * value for metric, value in DENSE.items()},
         "dense": Dense(
-            run="20261125T110000Z-dense",
+            run="20261125T110000Z-de05e000",
             values=DENSE,
             footprint=Footprint(
                 parameters=PARAMETERS, nonzero=PARAMETERS, bytes=4 * PARAMETERS, macs=PARAMETERS
@@ -121,7 +124,7 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
         "dirty": None,
         "tolerance": {},
     }
-    return Record(**(fields | more))
+    return keyed(**(fields | more))
 
 
 def samples() -> list[Record]:

@@ -19,21 +19,23 @@ from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_records, save_record
+from tests.keyed import changed
 from tests.site.visiting import address, copied, moved, ready, until
 from tools.site.chart import points
 from tools.site.words import record_address
 
 pytestmark = pytest.mark.browser
 
-PROGRAM = (sys.executable, "-c", "from implementations.harness.cli.commands import main; main()")
+PROGRAM = (sys.executable, "-c", "from implementations.harness.cli.__main__ import main; main()")
 CPU, GPU = "smollm2-135m-float32-cpu", "smollm2-135m-float32-a-gpu"
 MANY = 230
 
 
 def one_of_many(record: Record, i: int) -> Record:
     half = record.model.model_copy(update={"dtype": "bfloat16"})
-    changes = {"key": f"{i:08}", "name": f"many-{i}", "configuration": {"sparsity": i / 1000}}
-    return record.model_copy(update={**changes, "asked": i / 1000, "model": half})
+    share = i / 1000
+    configuration = {"sparsity": share}
+    return changed(record, name=f"many-{i}", configuration=configuration, asked=share, model=half)
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +47,8 @@ def more(records: list[Record]) -> list[Record]:
     dense = records[0].dense.model_copy(update={"values": dict.fromkeys(quick.metrics, 20.0)})
     return [
         *records,
-        *(
-            record.model_copy(
-                update={"key": f"gpu-{record.key}", "name": f"gpu-{record.name}", "hardware": gpu}
-            )
-            for record in records[:2]
-        ),
-        records[0].model_copy(
-            update={"key": "quick", "protocol": quick, "values": measured, "dense": dense}
-        ),
+        *(changed(record, name=f"gpu-{record.name}", hardware=gpu) for record in records[:2]),
+        changed(records[0], protocol=quick, values=measured, dense=dense),
         *(one_of_many(records[0], i) for i in range(MANY)),
     ]
 

@@ -17,13 +17,24 @@ import vl_convert
 
 from implementations.harness.results.boards import FAMILIES, boards
 from implementations.harness.results.metric import PERPLEXITY
-from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
+from tests.keyed import changed
 from tools.site import chart, vega
 from tools.site.atlas import Atlas, read
 from tools.site.pages import leaderboard
 from tools.site.pages import records as record_pages
-from tools.site.words import memory, number, record_address, record_anchor, record_path, seconds
+from tools.site.words import (
+    memory,
+    number,
+    record_address,
+    record_anchor,
+    record_path,
+    seconds,
+    times,
+)
 
+METRIC = PROTOCOLS["smol"].metrics[0]
 Row = dict[str, ElementTree.Element]
 
 
@@ -240,11 +251,8 @@ def test_the_runtime_is_one_module_below_a_megabyte() -> None:
 def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record]) -> None:
     first = records[0]
     gpu = first.hardware.model_copy(update={"accelerator": "a GPU"})
-    there = first.model_copy(update={"key": "there", "hardware": gpu})
-    changed = first.protocol.model_copy(update={"speed": first.protocol.speed.model_copy()})
-    changed = changed.model_copy(update={"generation": changed.generation.model_copy()})
-    changed = changed.model_copy(update={"dtype": "bfloat16"})
-    again = first.model_copy(update={"key": "again", "protocol": changed})
+    there = changed(first, hardware=gpu)
+    again = changed(first, protocol=first.protocol.model_copy(update={"dtype": "bfloat16"}))
     made = Atlas(atlas.papers, atlas.methods, (first, there, again))
     page = dict(leaderboard.pages(made))["leaderboard.md"]
     ids = re.findall(r'<section class="atlas-one" id="([^"]*)"', page)
@@ -258,9 +266,7 @@ def test_boards_have_addresses_of_their_own(atlas: Atlas, records: list[Record])
 
 def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[Record]) -> None:
     first = records[0]
-    tasked = first.model_copy(
-        update={"key": "tasked", "tasks": ("arc_easy",), "values": first.values | {"acc/arc": 0.25}}
-    )
+    tasked = changed(first, tasks=("arc_easy",), values=first.values | {"acc/arc": 0.25})
     page = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, (first, tasked))))
     (head,) = re.findall(r"<thead>.*?</thead>", page["leaderboard.md"], re.DOTALL)
     heads = {text(cell): cell.attrib for cell in ElementTree.fromstring(head).iter("th")}
@@ -345,6 +351,28 @@ def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]
     assert re.fullmatch(r"[a-z0-9-]+", record_anchor(record))
 
 
+def test_a_record_beside_nothing_has_dashes(atlas: Atlas, records: list[Record]) -> None:
+    nothing = Footprint(parameters=0, nonzero=0, bytes=0, macs=0)
+    dense = Dense(run=records[0].dense.run, values={METRIC: 0.0}, footprint=nothing)
+    record = records[0].model_copy(update={"dense": dense, "footprint": nothing})
+    made = Atlas(atlas.papers, atlas.methods, (record,))
+    page = dict(record_pages.pages(made))[f"records/{record.method}.md"]
+    for label in ("parameters", "MACs a token", "bytes of the model"):
+        row = page.partition(f'<th scope="row">{label}</th>')[2].partition("</tr>")[0]
+        assert row.endswith('<td class="number">–</td>')
+    (row,) = rows(dict(leaderboard.pages(made))["leaderboard.md"])
+    assert text(row["× dense"]) == ""
+
+
+def test_what_is_no_perplexity_is_not_drawn(records: list[Record]) -> None:
+    """A log axis has no place for nothing, nor for what is below it."""
+    for value in (0.0, -40.0):
+        odd = records[0].model_copy(update={"values": {METRIC: value}})
+        (board,) = boards([odd])
+        assert chart.points(board, {}) == []
+        assert chart.draw(board, {}) == ""
+
+
 @pytest.mark.parametrize(
     ("written", "read_"),
     [
@@ -354,6 +382,13 @@ def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]
         (seconds(0.529), "0.5 s"),
         (seconds(194.7), "195 s"),
         (seconds(14_400), "4.0 h"),
+        (seconds(1.7e308), "4.72e+304 h"),
+        (number(1.7e308), "1.7e+308"),
+        (number(-1.7e308), "-1.7e+308"),
+        (number(float("inf")), "∞"),
+        (number(999_999_999), "999,999,999"),
+        (times(3, 2), "1.50"),
+        (times(3, 0), "–"),
     ],
 )
 def test_how_sizes_and_times_are_written(written: str, read_: str) -> None:

@@ -51,9 +51,17 @@ def test_the_example_can_be_repeated(repository: Path, page: str) -> None:
     assert (repository / "implementations" / path).is_file()
 
 
+def test_a_command_of_many_lines_is_no_example(repository: Path, records: list[Record]) -> None:
+    """It stands in a block of Markdown, which another line could end."""
+    command = "atlas run wanda --model 'x\n```\n<script>alert(1)</script>'"
+    odd = records[0].model_copy(update={"command": command})
+    atlas = Atlas({}, {}, (odd,), root=repository)
+    assert "<script>alert" not in dict(measure.pages(atlas))["measure.md"]
+
+
 def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> None:
     names = {field.name for field in measure.fields(repository)}
-    assert {"tolerance", "values", "key"} - names == {"tolerance"}  # it has no words of its own
+    assert {"tolerance", "values", "key", "seed"} <= names
     assert names <= set(Record.model_fields)
     for name in names:
         assert f"<code>{name}: " in page

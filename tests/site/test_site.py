@@ -20,6 +20,7 @@ import pytest
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_record, save_record
+from tests.keyed import changed
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.code import load
@@ -310,19 +311,17 @@ def test_of_two_records_of_one_request_the_newer_counts(
     bare_checkout: Path, tmp_path: Path, records: list[Record]
 ) -> None:
     old = records[0]
-    new = old.model_copy(update={"run": "later", "date": old.date + timedelta(days=1)})
+    new = old.model_copy(
+        update={"run": "20261126T120000Z-00000000", "date": old.date + timedelta(days=1)}
+    )
     save_record(new, tmp_path / "a")
     save_record(old, tmp_path / "b")
     assert read(bare_checkout, runs=tmp_path).records == (new,)
 
 
 def test_other_devices_make_boards_of_their_own(records: list[Record]) -> None:
-    there = records[0].model_copy(
-        update={
-            "key": "there",
-            "hardware": records[0].hardware.model_copy(update={"accelerator": "a GPU"}),
-        }
-    )
+    gpu = records[0].hardware.model_copy(update={"accelerator": "a GPU"})
+    there = changed(records[0], hardware=gpu)
     assert [board.device for board in boards([records[0], there])] == ["CPU", "a GPU"]
 
 

@@ -86,10 +86,9 @@ def _records(count: int) -> Iterator[Record]:
         record = published[index % len(published)]
         asked = round(random.uniform(0.05, 0.8), 3)
         factor = random.uniform(0.8, 1.6)
-        yield record.model_copy(
+        draft = record.model_copy(
             update={
-                "run": f"invented-{index}",
-                "key": f"{index:064x}",
+                "run": f"20261125T120000Z-{index:08x}",
                 "name": f"invented-{index}",
                 "asked": asked,
                 "achieved": asked,
@@ -104,6 +103,7 @@ def _records(count: int) -> Iterator[Record]:
                 "values": {name: factor * value for name, value in record.values.items()},
             }
         )
+        yield draft.model_copy(update={"key": draft.key_with(draft.seed)})
 
 
 if __name__ == "__main__":

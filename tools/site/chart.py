@@ -7,7 +7,6 @@ it to the page, whose script fills in the points of the board that was chosen.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def points(board: Board, names: Mapping[str, str]) -> list[dict[str, Any]]:
 
 def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
     ratio = row.ratio(board.metrics[0])
-    if ratio is None or math.isnan(ratio.mean):
+    if ratio is None or not ratio.mean > 0:  # which also a mean of infinities is not
         return None
     first = row.first
     name = names.get(first.method, first.method)

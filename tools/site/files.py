@@ -9,7 +9,6 @@ from implementations.harness.results.boards import Board
 from implementations.harness.results.record import Record
 from implementations.harness.results.table import row_line, to_csv
 from tools.catalog.exports.formats import EXPORTS
-from tools.catalog.exports.papers_csv import cell
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.words import record_path
@@ -78,12 +77,7 @@ def leaderboard_csv(boards: list[Board]) -> str:
         for board in boards
         for row in board.rows
     ]
-    return to_csv({name: _safe(value) for name, value in line.items()} for line in lines)
-
-
-def _safe(value: Any) -> Any:
-    """Let no text be a formula in a spreadsheet."""
-    return cell(value) if isinstance(value, str) else value
+    return to_csv(lines)
 
 
 def _json(content: Any) -> str:

@@ -20,9 +20,16 @@ def number(value: float, digits: int = 2) -> str:
         return "not a number"
     if math.isinf(value):
         return "∞"
+    if abs(value) >= 1e9:
+        return f"{value:.3g}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{digits if abs(value) < 100 else 1}f}"
+
+
+def times(after: float, before: float) -> str:
+    """Write how many times `before` it is; a dash where that was nothing."""
+    return number(after / before) if before else "–"
 
 
 def count(value: int) -> str:
@@ -49,7 +56,7 @@ def memory(size: int) -> str:
 def seconds(value: float) -> str:
     """Write a time to read: `0.4 s`, `12.5 s`, `195 s`, `3.2 h`."""
     if value >= 7200:
-        return f"{value / 3600:.1f} h"
+        return f"{number(value / 3600, 1)} h"
     return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
 
 

@@ -7,8 +7,11 @@ commands, so that `atlas --help` and `atlas leaderboard` answer at once.
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -18,22 +21,30 @@ from implementations.harness.cli.options import (
     Accelerator,
     Device,
     DType,
+    File,
     Json,
     Model,
     ProtocolName,
     Publish,
+    RecordFile,
     Runs,
+    Save,
+    Seed,
+    Seeds,
     Settings,
     Slug,
     TaskFolder,
     Tasks,
+    check_arguments,
     listed,
 )
 from implementations.harness.errors import AtlasError, BadInput
+from implementations.harness.progress import track
 from implementations.harness.results import table
 from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, published_folders
+from implementations.harness.results.visible import visible, visible_json
 
 if TYPE_CHECKING:
     from implementations.harness.runs.workbench import Setup
@@ -41,19 +52,38 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
+# Click's own, or that of the copy of it that newer Typers carry.
+UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
+LONGEST = 500
+"""Characters of what Typer says of an argument, quoting it."""
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Tell an error of the harness in one message; raises `typer.Exit` with its code."""
+    try:
+        yield
+    except AtlasError as error:
+        terminal.show_error(str(error))
+        raise typer.Exit(error.exit_code) from error
+    except UsageError as error:  # shown by Typer
+        error.message = visible(error.message)[:LONGEST]
+        raise
+
+
 class Atlas(TyperGroup):
-    """Turns the harness's errors into one message and an exit code."""
+    """Checks the arguments, and ends with one message and an exit code where something is wrong."""
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
+        """Read the arguments; raises `typer.Exit` for one that no command can mean."""
+        with told():
+            check_arguments(args)
+            return super().make_context(info_name, args, *rest, **more)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raises `typer.Exit` with the code of what went wrong."""
-        try:
+        with told():
             return super().invoke(ctx)
-        except AtlasError as error:
-            terminal.show_error(str(error))
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            terminal.show_error("interrupted; what was not finished was not written")
-            raise typer.Exit(130) from error
 
 
 app = typer.Typer(
@@ -91,11 +121,11 @@ def run(
     model: Model = None,
     protocol: ProtocolName = "smol",
     settings: Settings = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the calibration.")] = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,
     accelerator: Accelerator = None,
-    save: Annotated[Path | None, typer.Option(help="New folder for the pruned model.")] = None,
+    save: Save = None,
     tasks: Tasks = None,
     task_folder: TaskFolder = None,
     publish: Publish = False,
@@ -106,7 +136,7 @@ def run(
     from implementations.harness.runs import sweep_file as plan
     from implementations.harness.runs.run import run as do
 
-    asked = plan.read_settings(settings or [])
+    asked = plan.read_settings(settings or [], shared=(sparsity, pattern) != (None, None))
     if sparsity is not None:
         asked["sparsity"] = sparsity
     if pattern is not None:
@@ -116,7 +146,7 @@ def run(
     with terminal.progress():
         written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
     if as_json:
-        typer.echo(written.record.to_json(), nl=False)
+        show_json(written.record.to_json())
     else:
         terminal.show_record(written.record)
         terminal.show_paths(record=written.path, model=save)
@@ -127,13 +157,13 @@ def sweep(
     methods: Annotated[
         list[str] | None, typer.Argument(metavar="[METHODS]...", help="Methods, and dense.")
     ] = None,
-    file: Annotated[Path | None, typer.Option(help="A .yaml file with the runs.")] = None,
+    file: File = None,
     sparsity: Annotated[list[float] | None, typer.Option(help="Repeatable.")] = None,
     pattern: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(min=0, help="Repeatable.")] = None,
+    seed: Seeds = None,
     model: Model = None,
     protocol: Annotated[
-        str | None, typer.Option(help="As in `atlas run`; default: the file's, else smol.")
+        str | None, typer.Option(help="As in `atlas run`; else the file's, else smol.")
     ] = None,
     settings: Settings = None,
     device: Device = "auto",
@@ -156,13 +186,9 @@ def sweep(
     if file is not None:
         if methods or sparsity or pattern or seed or settings:
             raise BadInput("--file says which runs; leave out methods and their settings")
-        whole = plan.read_plan(file)
+        whole = plan.read_plan(file).but(protocol=protocol, model=model, dtype=dtype)
         jobs = whole.jobs()
-        protocol, model, dtype = (
-            protocol or whole.protocol,
-            model or whole.model,
-            dtype or whole.dtype,
-        )
+        protocol, model, dtype = whole.protocol, whole.model, whole.dtype
     else:
         jobs = plan.jobs_of(
             methods or [], sparsity or [], pattern or [], settings or [], seed or [0]
@@ -206,10 +232,11 @@ def show_leaderboard(
         listed(granularity),
         *table.share_range(sparsity),
     )
-    found = wanted(boards(load_records([*published_folders(), runs])))
-    found = table.order(found, sort, reverse=reverse)
+    every = boards(load_records([*published_folders(), runs]))
+    wanted.check(every)
+    found = table.order(wanted(every), sort, reverse=reverse)
     if as_json:
-        typer.echo(table.to_json(table.lines(found)), nl=False)
+        show_json(table.to_json(table.lines(found)))
     elif as_csv:
         typer.echo(table.to_csv(table.lines(found)), nl=False)
     else:
@@ -218,7 +245,7 @@ def show_leaderboard(
 
 @app.command()
 def verify(
-    record: Annotated[Path, typer.Argument(metavar="RECORD", help="The .json file of a run.")],
+    record: RecordFile,
     model: Annotated[
         str | None, typer.Option(help="Where the model lies here; default: as recorded.")
     ] = None,
@@ -226,7 +253,7 @@ def verify(
     task_folder: TaskFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Run a record again and compare within its tolerance; exit 1 if a value is off."""
+    """Run a record again and compare all of it; exit 1 if anything is off."""
     original = load_record(record)
     from implementations.harness.runs.verify import verify as do
 
@@ -235,6 +262,24 @@ def verify(
     show_json(verdict.to_dict()) if as_json else terminal.show_verdict(verdict)
     if not verdict.agrees:
         raise typer.Exit(1)
+
+
+@app.command()
+def migrate(
+    records: Annotated[
+        list[Path], typer.Argument(metavar="RECORD...", help="Files of the schema before.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Where the model lies here; default: as recorded.")
+    ] = None,
+) -> None:
+    """Bring records of the schema before up to date, each in its place; no value changes."""
+    from implementations.harness.runs.migrate import migrate as do
+
+    with terminal.progress():
+        done = [path for path in track(records, "records") if do(path, model)]
+    for path in done:
+        terminal.show_paths(record=path)
 
 
 @app.command()
@@ -311,14 +356,6 @@ def make_setup(
 
 
 def show_json(value: Any) -> None:
-    """Print plain data as JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def main() -> None:
-    """Run `atlas` with the arguments of the process."""
-    app(prog_name="atlas")
-
-
-if __name__ == "__main__":
-    main()
+    """Print plain data as JSON, or a text that is JSON already."""
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(visible_json(text.rstrip("\n"), sys.stdout.encoding))

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from implementations.harness.download.storage import user_path
+from implementations.harness.errors import BadInput, in_short
+from implementations.harness.results.asked import LARGEST_SEED
+
+
+def place(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """The path of an option, `~` expanded; raises `BadInput` for one that no system has."""
+    return None if value is None else user_path(str(value), param.opts[0])
+
 
 Slug = Annotated[str, typer.Argument(metavar="METHOD", help="One of `atlas methods`, or dense.")]
 Model = Annotated[
@@ -35,16 +46,53 @@ Tasks = Annotated[
     typer.Option("--tasks", help="Zero-shot tasks of lm-eval, by commas; repeatable."),
 ]
 TaskFolder = Annotated[
-    Path | None, typer.Option("--task-folder", help="Task files of your own, beside lm-eval's.")
+    Path | None,
+    typer.Option(
+        "--task-folder",
+        callback=place,
+        help="Task files of your own, beside lm-eval's; lm-eval runs the code in them.",
+    ),
 ]
 Publish = Annotated[
     bool, typer.Option("--publish", help="Also put the records into the methods' folders.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of records.")]
+Runs = Annotated[Path, typer.Option("--runs", callback=place, help="Folder of records.")]
+Save = Annotated[
+    Path | None, typer.Option("--save", callback=place, help="New folder for the pruned model.")
+]
+File = Annotated[
+    Path | None, typer.Option("--file", callback=place, help="A .yaml file with the runs.")
+]
+RecordFile = Annotated[
+    Path, typer.Argument(metavar="RECORD", callback=place, help="The .json file of a run.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Draws the calibration.")]
+Seeds = Annotated[list[int] | None, typer.Option(min=0, max=LARGEST_SEED, help="Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
-def listed(values: list[str] | None) -> tuple[str, ...]:
-    """The values of a repeatable option, each of which may hold several by commas."""
-    parts = (part.strip() for value in values or () for part in value.split(","))
-    return tuple(part for part in parts if part)
+def check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse with `BadInput` what no command can mean: an empty value, and bytes that are no text.
+
+    An empty one comes of a variable that is not set, and must not stand for the default.
+    """
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option, equals, value = argument.partition("=")
+        if not argument or (argument.startswith("--") and equals and not value):
+            name = option or (before if before.startswith("--") else "an argument")
+            raise BadInput(f"{in_short(name, 100)} is empty; give a value, or leave it out")
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(f"{in_short(ascii(argument), 100)} is not UTF-8") from error
+
+
+def listed(values: Sequence[str] | None) -> tuple[str, ...]:
+    """The values of a repeatable option, each of which may hold several by commas.
+
+    Raises `BadInput` where nothing is left between the commas.
+    """
+    parts = [part.strip() for value in values or () for part in value.split(",")]
+    if "" in parts:
+        raise BadInput(f"{in_short(','.join(values or ()), 100)!r} has an empty name in it")
+    return tuple(parts)

@@ -198,7 +198,7 @@ def _provenance(protocol: Protocol, model: LanguageModel) -> dict[str, Any]:
         "protocol": protocol.name,
         "protocol_fingerprint": protocol.fingerprint,
         "model": model.name,
-        "model_sha256": model.sha256,
+        "model_sha256": model.identity and model.identity.weights,
         "dtype": str(model.dtype).removeprefix("torch."),
         "hardware": environment.hardware(model.device).model_dump(),
         "versions": environment.versions(),

@@ -1,20 +1,25 @@
-"""What `atlas` shows in a terminal: progress with time left, and tables."""
+"""What `atlas` shows in a terminal: progress with time left, and tables.
+
+A string that is shown is taken for text of others, whoever wrote it: it is spelled out as `visible`
+does, and no markup in it is read. What is styled here is put together by `styled`.
+"""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -22,20 +27,44 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from implementations.harness.progress import reporting
 from implementations.harness.results.boards import Board, Spread
 from implementations.harness.results.metric import headings
 from implementations.harness.results.record import DENSE, Rate, Record
+from implementations.harness.results.visible import visible
 
 if TYPE_CHECKING:  # it needs torch, and the leaderboard shall not wait for that
     from implementations.harness.cli.describe import Description
+    from implementations.harness.results.comparison import Comparison
     from implementations.harness.runs.sweep import Summary
     from implementations.harness.runs.verify import Verdict
 
+LONGEST = 2_000
+"""Characters of an error that are shown."""
+
+
+class Screen(Console):
+    """A console on which no string is obeyed: neither codes nor markup, wherever it stands."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make of any string, also one in a table, the text that is shown."""
+        return super().render_str(visible(text), **options | {"markup": False, "emoji": False})
+
+
 # A pipe has no width; what reads from it must not find lines cut at 80 columns.
-out = Console(width=None if sys.stdout.isatty() else 160)
-errors = Console(stderr=True)
+out = Screen(width=None if sys.stdout.isatty() else 160)
+errors = Screen(stderr=True)
+
+
+def styled(*parts: str | tuple[str, str], lines: bool = False) -> Text:
+    """Put a text together of strings, and of strings with a style; `lines` as in `visible`."""
+    text = Text()
+    for part in parts:
+        words, style = (part, "") if isinstance(part, str) else part
+        text.append(visible(words, lines=lines), style)
+    return text
 
 
 class Bars:
@@ -46,7 +75,7 @@ class Bars:
 
     def start(self, description: str, total: int | None) -> int:
         """Add a bar of `total` steps."""
-        return int(self.progress.add_task(escape(description), total=total))
+        return int(self.progress.add_task(visible(description), total=total))
 
     def advance(self, task: int, steps: int) -> None:
         """Move a bar on."""
@@ -63,35 +92,41 @@ def progress() -> Iterator[None]:
     if not errors.is_terminal:
         yield
         return
-    columns = (
+    with Progress(*columns(), console=errors, transient=True) as bars, reporting(Bars(bars)):
+        yield
+
+
+def columns() -> tuple[ProgressColumn, ...]:
+    """What a bar consists of."""
+    return (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=errors, transient=True) as bars, reporting(Bars(bars)):
-        yield
 
 
 def show_error(message: str) -> None:
     """Say on the error stream what went wrong."""
-    errors.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    more = f"... ({len(message) - LONGEST:,} characters more)" if len(message) > LONGEST else ""
+    words = f" {message[:LONGEST]}{more}"
+    errors.print(styled(("error:", "bold red"), words), soft_wrap=True)
 
 
 def show_paths(**paths: Path | None) -> None:
     """Say where things were written."""
     for what, path in paths.items():
         if path is not None:
-            out.print(f"{what}: {escape(str(path))}", highlight=False, soft_wrap=True)
+            out.print(f"{what}: {path}", highlight=False, soft_wrap=True)
 
 
 def show_text(prompt: str, text: str, tokens: int, rate: float) -> None:
-    """Show a continued text and how fast it came."""
-    out.print(f"{escape(prompt)}[bold]{escape(text)}[/]", highlight=False, soft_wrap=True)
-    out.print(f"[dim]{tokens} tokens, {rate:,.1f} tokens/s[/]", highlight=False)
+    """Show a continued text, line by line as it is, and how fast it came."""
+    out.print(styled(prompt, (text, "bold"), lines=True), soft_wrap=True)
+    out.print(f"{tokens} tokens, {rate:,.1f} tokens/s", style="dim", highlight=False)
 
 
 def show_methods(found: Sequence[Description]) -> None:
@@ -107,22 +142,23 @@ def show_methods(found: Sequence[Description]) -> None:
 
 def show_method(one: Description) -> None:
     """Show one method with its parameters and its differences from the paper."""
-    out.print(
-        f"[bold]{one.slug}[/]: removes {', '.join(one.granularity)}; calibration: {one.calibration}"
-    )
-    out.print(escape(one.summary))
+    removes = ", ".join(one.granularity)
+    out.print(styled((one.slug, "bold"), f": removes {removes}; calibration: {one.calibration}"))
+    out.print(styled(one.summary, lines=True))
     table = Table(box=None, pad_edge=False)
     for heading in ("parameter", "type", "default", "meaning"):
         table.add_column(heading)
     for parameter in one.parameters:
         default = "none" if parameter.default is None else str(parameter.default)
-        table.add_row(parameter.name, escape(parameter.type), default, escape(parameter.meaning))
+        meaning = styled(parameter.meaning, lines=True)
+        table.add_row(parameter.name, parameter.type, default, meaning)
     out.print()
     out.print(table)
     for family, reason in one.refuses.items():
-        out.print(f"not for {family}: {escape(reason)}")
+        out.print(f"not for {family}: {reason}")
     if one.differences:
-        out.print("\n[bold]Differences from the paper[/]")
+        out.print()
+        out.print("Differences from the paper", style="bold")
         out.print(Markdown(one.differences))
 
 
@@ -155,11 +191,11 @@ def show_record(record: Record) -> None:
     out.print(
         f"sparsity asked {record.asked:.4g}, achieved {record.achieved:.4g}; {record.speed.note}"
     )
-    out.print(f"[dim]{escape(record.sample)}[/]", highlight=False)
+    out.print(record.sample, style="dim", highlight=False)
     for label in record.labels:
-        out.print(f"[bold red]{label}[/]: the model no longer predicts text")
+        out.print(styled((label, "bold red"), ": the model no longer predicts text"))
     for warning in record.warnings:
-        out.print(f"[yellow]warning[/]: {escape(warning)}")
+        out.print(styled(("warning", "yellow"), f": {warning}"))
 
 
 def spread(rate: Rate) -> str:
@@ -176,24 +212,48 @@ def show_sweep(done: Summary, runs: Path) -> None:
 
 
 def show_verdict(verdict: Verdict) -> None:
-    """Show every value of a record beside its repetition."""
+    """Show every value of a record beside its repetition, and all else that is not equal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("record", "again", "difference", "tolerance", ""):
+    for heading in ("record", "again", "difference", "tolerance", "elsewhere", ""):
         table.add_column(heading, justify="right")
     for one in verdict.comparisons:
-        table.add_row(
-            one.name,
-            f"{one.recorded:,.6g}",
-            f"{one.again:,.6g}",
-            f"{one.difference:.1e}",
-            f"{one.tolerance:.0e}",
-            "agrees" if one.agrees else "[bold red]off[/]",
-        )
+        if one.measured:
+            numbers = ("missing" if n is None else f"{n:,.6g}" for n in (one.recorded, one.again))
+            bounds = (f"{bound:.0e}" for bound in one.held)
+            word = styled(within(one, verdict))
+            table.add_row(one.name, *numbers, f"{one.difference:.1e}", *bounds, word)
     out.print(table)
-    for change in verdict.changes:
-        out.print(f"[dim]{escape(change)}[/]", highlight=False)
-    out.print("the record is confirmed" if verdict.agrees else "the record is not confirmed")
+    others = [one for one in verdict.comparisons if not one.measured]
+    apart = [one for one in others if one.grade != "narrow"]
+    show_line(f"{len(others) - len(apart)} other parts of the record are as they should be")
+    for one in apart:
+        show_line(within(one, verdict), f" {one}")
+    for line in (*verdict.changes, *(f"not compared: {line}" for line in verdict.not_compared)):
+        show_line((line, "dim"))
+    show_line(CONFIRMED[verdict.confirmed])
+    if verdict.elsewhere:
+        why = "It says that it was measured elsewhere, which nothing here can check"
+        show_line(f"{why}: {'; '.join(verdict.elsewhere)}")
+
+
+CONFIRMED = {
+    "narrow": "the record is confirmed within the narrow tolerance",
+    "wide": "the record is confirmed within the wide tolerance only",
+    "no": "the record is not confirmed",
+}
+
+
+def within(one: Comparison, verdict: Verdict) -> tuple[str, str]:
+    """Say, and in which style, whether a part of a record counts as repeated."""
+    if one.grade == "wide" and verdict.elsewhere:
+        return "wide only", "yellow"
+    return ("agrees", "") if one.grade == "narrow" else ("off", "bold red")
+
+
+def show_line(*parts: str | tuple[str, str]) -> None:
+    """Show one line as it is, however long."""
+    out.print(styled(*parts), highlight=False, soft_wrap=True)
 
 
 def show_boards(boards: Sequence[Board]) -> None:
@@ -230,7 +290,7 @@ def board_table(board: Board) -> Table:
             row.settings,
             f"{100 * row.achieved:.1f} %",
             *(mean(value) if (value := row.value(name)) else "" for name in board.metrics),
-            f"{ratio.mean:.2f}" if ratio else "",
+            times(ratio.mean) if ratio else "",
             f"{row.footprint.parameters / 1e6:,.1f} M",
             f"{rate.ratio:.2f} x" if rate else "",
             str(len(row.seeds)),
@@ -243,4 +303,16 @@ def board_table(board: Board) -> Table:
 def mean(value: Spread) -> str:
     """A mean, with the deviation over the seeds where there are several."""
     spread = "" if value.deviation is None else f" ± {value.deviation:.2g}"
-    return f"{value.mean:,.4g}{spread}" if value.mean < 1e4 else f"{value.mean:,.0f}{spread}"
+    return f"{number(value.mean)}{spread}"
+
+
+def number(value: float) -> str:
+    """A number with four digits, or all before the point where those are some more."""
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:,.4g}"
+
+
+def times(ratio: float) -> str:
+    """A multiple of the dense value."""
+    if not math.isfinite(ratio):
+        return "∞"
+    return f"{ratio:.2f}" if ratio < 1e6 else f"{ratio:.3g}"

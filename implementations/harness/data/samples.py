@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from implementations.harness.data.sources import read_documents
+from implementations.harness.data.sources import documents_sha256, read_documents
 from implementations.harness.data.stream import Calibration, Stream
 from implementations.harness.data.text import (
     Origin,
@@ -50,10 +50,11 @@ class Sampler:
         self.vocabulary_size = model.vocabulary_size
         self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
         self._read: dict[str, tuple[Origin, torch.Tensor]] = {}
-        self._drawn: dict[tuple[int, bool], Samples] = {}
+        self._documents_sha256: dict[str, str] = {}
+        self._drawn: tuple[tuple[int, bool], Samples] | None = None
 
     def samples(self, seed: int, *, training: bool = False) -> Samples:
-        """Cut everything and check it, once a seed; the evaluation does not depend on that.
+        """Cut everything and check it, once as long as the same is asked for.
 
         With `training` there is a stream of text to train on as well.
 
@@ -62,13 +63,21 @@ class Sampler:
                 vocabulary; calibration or training overlap with evaluation; or the protocol names
                 no text to train on.
         """
-        if (seed, training) not in self._drawn:
-            self._drawn[seed, training] = self._draw(seed, training)
-        return self._drawn[seed, training]
+        if self._drawn is None or self._drawn[0] != (seed, training):
+            self._drawn = (seed, training), self._draw(seed, training)
+        return self._drawn[1]
+
+    def sources(self, *, training: bool = False) -> dict[str, str]:
+        """Hash what the names of the texts stand for, by role; raises as `samples` does."""
+        asked = self.protocol
+        read = {"calibration": self._sha256(asked.calibration.text, asked.calibration.documents)}
+        if training and asked.training is not None:
+            read["training"] = self._sha256(asked.training.text, asked.training.documents)
+        return read | {e.metric: self._sha256(e.text) for e in asked.evaluations}
 
     def calibration(self, asked: CalibrationText, seed: int) -> Tokens:
         """Draw the calibration of one seed."""
-        if asked.draw == "documents":
+        if asked.documents:
             return self._documents(asked.text, asked.length, asked.samples, seed)
         text, ids = self._before_reserve(asked)
         tokens = random_windows(text, ids, asked.length, asked.samples, seed)
@@ -116,8 +125,17 @@ class Sampler:
 
     def _documents(self, source: str, length: int, samples: int, seed: int) -> Tokens:
         documents = read_documents(source)
+        if documents_sha256(source) != self._sha256(source, documents=True):
+            raise BadInput(f"{source} changed between two runs; run again")
         tokens = random_documents(source, documents, self.tokenizer, length, samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
+
+    def _sha256(self, source: str, documents: object = False) -> str:
+        if not documents:
+            return self._ids(source)[0].sha256
+        if source not in self._documents_sha256:
+            self._documents_sha256[source] = documents_sha256(source)
+        return self._documents_sha256[source]
 
     def _before_reserve(self, asked: CalibrationText | TrainingText) -> tuple[Origin, torch.Tensor]:
         """Return a text and its ids up to the windows that are kept for evaluation."""

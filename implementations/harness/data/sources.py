@@ -1,6 +1,6 @@
 """Where texts come from: the embedded samples, two data sets of the hub, or a local file."""
 
-import json
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,12 +8,17 @@ from typing import cast
 
 from implementations.harness.download.embedded import embedded_text
 from implementations.harness.download.hub import hub_file
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.download.storage import file_sha256, user_path
+from implementations.harness.errors import BadInput, Unavailable, in_short
+from implementations.harness.results import reading
 
 BETWEEN_DOCUMENTS = "\n\n"
+LARGEST_TEXT = 2_000_000_000
+"""Bytes of a local file: it is held in memory whole, and then its tokens, some forty times more."""
 
 _TEXT_SOURCES = "wikipedia, c4, wikitext2, c4-validation or a .txt or .jsonl file"
 _DOCUMENT_SOURCES = "c4-train or a .jsonl file"
+_STRINGS = ("string", "large_string")
 _C4_VALIDATION_DOCUMENTS = 1100  # what SparseGPT and its successors evaluate on
 
 
@@ -26,7 +31,7 @@ def read_text(source: str) -> str:
     and joined by blank lines.
 
     Raises:
-        BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
+        BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
         Unavailable: no network, or the package `datasets` is missing.
     """
     match source:
@@ -35,28 +40,34 @@ def read_text(source: str) -> str:
         case "c4":
             return embedded_text("c4")
         case "wikitext2":
-            return BETWEEN_DOCUMENTS.join(_wikitext2())
+            return BETWEEN_DOCUMENTS.join(_rows("parquet", _wikitext2()))
         case "c4-validation":
-            return " ".join(_c4("validation", "00000-of-00008")[:_C4_VALIDATION_DOCUMENTS])
+            rows = _rows("json", _c4("validation", "00000-of-00008"))
+            return " ".join(rows[:_C4_VALIDATION_DOCUMENTS])
     path = _local(source, _TEXT_SOURCES)
     if path.suffix == ".jsonl":
         return BETWEEN_DOCUMENTS.join(_json_lines(path))
-    return _utf8(path)
+    return reading.read_text(path, LARGEST_TEXT)  # line ends stay as they are
 
 
 def read_documents(source: str) -> Sequence[str]:
     """The documents of `source`: `c4-train` (first training shard) or the path of a `.jsonl` file.
 
     Raises:
-        BadInput: unknown source, unreadable file, not UTF-8, a line without the field.
+        BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
         Unavailable: no network, or the package `datasets` is missing.
     """
-    if source == "c4-train":
-        return _c4("train", "00000-of-01024")
-    path = _local(source, _DOCUMENT_SOURCES)
-    if path.suffix != ".jsonl":
-        raise BadInput(f"{path} is one text: documents come from {_DOCUMENT_SOURCES}")
-    return _json_lines(path)
+    path = _documents_file(source)
+    return _rows("json", path) if source == "c4-train" else _json_lines(path)
+
+
+def documents_sha256(source: str) -> str:
+    """SHA-256 of the file that `read_documents` reads; names and errors are its own."""
+    path = _documents_file(source)
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}") from error
 
 
 def articles(dump: str) -> list[str]:
@@ -64,61 +75,68 @@ def articles(dump: str) -> list[str]:
     return re.findall(r"<doc[^>]*>\n(.*?)</doc>", dump, re.S)
 
 
-def _wikitext2() -> Sequence[str]:
-    return _rows("parquet", "Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet")
+def _documents_file(source: str) -> Path:
+    if source == "c4-train":
+        return _c4("train", "00000-of-01024")
+    path = _local(source, _DOCUMENT_SOURCES)
+    if path.suffix != ".jsonl":
+        raise BadInput(f"{path} is one text: documents come from {_DOCUMENT_SOURCES}")
+    return path
 
 
-def _c4(split: str, shard: str) -> Sequence[str]:
-    return _rows("json", "allenai/c4", f"en/c4-{split}.{shard}.json.gz")
+def _wikitext2() -> Path:
+    return _hub("Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet")
 
 
-def _rows(layout: str, repository: str, path: str) -> Sequence[str]:
-    """The column `text` of one file of a hub data set, read lazily: a C4 shard holds 800 MB."""
-    try:
-        import datasets  # optional: the embedded texts do not need it
-    except ModuleNotFoundError as error:
+def _c4(split: str, shard: str) -> Path:
+    return _hub("allenai/c4", f"en/c4-{split}.{shard}.json.gz")
+
+
+def _hub(repository: str, path: str) -> Path:
+    if importlib.util.find_spec("datasets") is None:
         raise Unavailable(
             f"reading {repository} needs the package `datasets`: pip install 'pruning-atlas[hub]'"
-        ) from error
-    file = str(hub_file(repository, path))
+        )
+    return hub_file(repository, path)
+
+
+def _rows(layout: str, file: Path) -> Sequence[str]:
+    """The column `text` of one file of a hub data set, read lazily: a C4 shard holds 800 MB."""
+    import datasets  # here, because the embedded texts do not need it
+
     try:
-        rows = datasets.load_dataset(layout, data_files={"train": [file]}, split="train")
+        rows = datasets.load_dataset(layout, data_files={"train": [str(file)]}, split="train")
     except Exception as error:  # damaged file, full disk: `datasets` wraps what it was
-        reason = error.__cause__ or error
+        reason = in_short(error.__cause__ or error)
         raise Unavailable(f"{file} cannot be read: {reason}. Remove it to fetch it anew") from error
+    column = rows.features.get("text")
+    if getattr(column, "dtype", None) not in _STRINGS or rows.data.column("text").null_count:
+        raise Unavailable(f"{file} holds rows without a text. Remove it to fetch it anew")
     return cast(Sequence[str], rows["text"])
 
 
 def _local(source: str, choice: str) -> Path:
-    path = Path(source).expanduser()
+    path = user_path(source, "a text")
     if path.is_file():
+        size = path.stat().st_size
+        if size > LARGEST_TEXT:
+            raise BadInput(
+                f"{path} has {size:,} bytes, more than {LARGEST_TEXT:,}: take a part of it, a run "
+                "sees a few thousand windows"
+            )
         return path
     if path.suffix in (".txt", ".jsonl"):
         raise BadInput(f"{path} is not a file")
-    raise BadInput(f"unknown source {source!r}: use {choice}")
-
-
-def _utf8(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")  # bytes, so that line ends stay as they are
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(
-            f"{path} is not UTF-8 (byte {error.start}: {error.reason}): convert it first"
-        ) from error
+    raise BadInput(f"unknown source {in_short(source, 100)!r}: use {choice}")
 
 
 def _json_lines(path: Path) -> list[str]:
-    lines = enumerate(_utf8(path).split("\n"), start=1)
+    lines = enumerate(reading.read_text(path, LARGEST_TEXT).split("\n"), start=1)
     return [_text_field(line, f"{path}, line {number}") for number, line in lines if line.strip()]
 
 
 def _text_field(line: str, place: str) -> str:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadInput(f"{place}: not JSON ({error})") from error
+    row = reading.parse_json(line, place)
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
         raise BadInput(f"{place}: no field `text` with a string in it")

@@ -13,9 +13,15 @@ from typing import Literal
 
 from platformdirs import user_cache_path
 
-from implementations.harness.download.storage import build, file_sha256
+from implementations.harness.download.manifest import (
+    MANIFEST,
+    damage,
+    read_manifest,
+    write_manifest,
+)
+from implementations.harness.download.storage import build, user_path
 from implementations.harness.download.wheels import Member, check, extract, obtain
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.progress import track
 
 TextName = Literal["c4", "wikipedia"]
@@ -50,12 +56,17 @@ TEXTS = {
 }
 _CONVERTED_SIZE = 545_000_000  # bytes of the fp32 safetensors file and the tokenizer
 _WEIGHTS = "model.safetensors"
+_MARKS = (MANIFEST, f"{_WEIGHTS}.sha256")  # a folder with one was made here; the latter is older
 
 
 def cache_folder() -> Path:
-    """Where the embedded assets are kept: `PRUNING_ATLAS_CACHE`, else the user's cache folder."""
-    chosen = os.environ.get("PRUNING_ATLAS_CACHE")
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("pruning-atlas")
+    """Where the embedded assets are kept: `PRUNING_ATLAS_CACHE`, else the user's cache folder.
+
+    Raises:
+        BadInput: that cannot be a path.
+    """
+    chosen = os.environ.get("PRUNING_ATLAS_CACHE") or str(user_cache_path("pruning-atlas"))
+    return user_path(chosen, "PRUNING_ATLAS_CACHE").absolute()
 
 
 def embedded_text(name: TextName) -> str:
@@ -73,31 +84,31 @@ def embedded_text(name: TextName) -> str:
 def embedded_model() -> Path:
     """Folder of SmolLM2-135M-Instruct in fp32, ready for `AutoModelForCausalLM.from_pretrained`.
 
-    The first call fetches the GGUF file and converts it, which takes under a minute; later ones
-    only look. Beside the weights lies their SHA-256, see `recorded_sha256`.
+    The first call fetches the GGUF file and converts it, which takes under a minute. Each call
+    hashes every file, in half a second, and makes a folder anew that is not what was written.
 
     Raises:
         Unavailable: it cannot be had (network, hash, disk); the message says what to do.
     """
     cache = cache_folder()
     folder = cache / MODEL_ALIAS
-    build(folder, MODEL.size + _CONVERTED_SIZE, lambda partial: _make_model(cache, partial))
+    needed = MODEL.size + _CONVERTED_SIZE
+    build(folder, needed, lambda partial: _make_model(cache, partial), damage)
     return folder
 
 
-def recorded_sha256(weights: Path) -> str | None:
-    """The SHA-256 noted beside the file `weights`, or None where there is none or it is older."""
-    note = _note(weights)
-    if not note.exists() or note.stat().st_mtime_ns < weights.stat().st_mtime_ns:
-        return None
-    return note.read_text().split()[0]
-
-
-def _note(weights: Path) -> Path:
-    return weights.with_name(weights.name + ".sha256")
+def embedded_hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of `embedded_model`, by name, as it has just compared them."""
+    return read_manifest(folder)
 
 
 def _make_model(cache: Path, partial: Path) -> Path:
+    there = cache / MODEL_ALIAS
+    if there.exists() and not any((there / mark).exists() for mark in _MARKS):
+        raise Unavailable(
+            f"{there} is in the way and was not made here: move or delete it, and run again to "
+            "make the embedded model."
+        )
     gguf = cache / MODEL.name  # placed by hand
     if gguf.exists():
         check(MODEL, gguf)
@@ -110,7 +121,7 @@ def _make_model(cache: Path, partial: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> Iterator[None]:
-    """Write the dequantised model, its tokenizer and the hash into `folder`, in four steps."""
+    """Write the dequantised model, its tokenizer and their hashes into `folder`, in four steps."""
     import torch  # here, because a cached text or model needs none of this
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -131,7 +142,7 @@ def _convert(gguf: Path, folder: Path) -> Iterator[None]:
     yield
     weights = folder / _WEIGHTS
     weights.chmod((folder / "config.json").stat().st_mode)  # written private, but caches are shared
-    _note(weights).write_text(f"{file_sha256(weights)}  {weights.name}\n")
+    write_manifest(folder)
     yield
 
 

@@ -5,48 +5,80 @@ import hashlib
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
 
-from implementations.harness.errors import Unavailable
+from implementations.harness.errors import BadInput, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
+_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.EISDIR}
+_UNUSABLE |= {errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
 
 
-def build(target: Path, needed: int, make: Callable[[Path], Path]) -> None:
+def user_path(name: str, what: str) -> Path:
+    """The path that a user wrote for `what`, `~` expanded; there may be nothing at it yet.
+
+    Raises:
+        BadInput: no system could open it, or no record and no tokenizer could name it.
+    """
+    try:
+        name.encode()
+        path = Path(name).expanduser()
+        absolute = path.absolute()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            absolute.stat()
+    except (RuntimeError, ValueError, OSError) as error:  # no such user, no UTF-8, too long
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadInput(f"{what} cannot be the path {name[:100]!r}: {reason}") from error
+    return path
+
+
+def build(
+    target: Path,
+    needed: int,
+    make: Callable[[Path], Path],
+    damage: Callable[[Path], str | None] = lambda target: None,
+) -> None:
     """Make `target` unless it exists, in one process at a time.
 
     `make` works in an empty folder beside `target` and returns the file or folder in it that is
     then renamed to `target`. A process that waited for another one finds its result. `needed` is
-    the free space in bytes that the work takes.
+    the free space in bytes that the work takes. `damage` says what is wrong with a target that is
+    there; such a one is replaced, with a warning, once a new one is made.
 
     Raises:
-        Unavailable: the disk is full or the folder cannot be written; nothing is left behind.
+        Unavailable: the disk is full or the folder cannot be used; nothing is left behind.
     """
     cache = target.parent
     with disk_errors_explained(cache, needed):
-        if target.exists():
+        if target.exists() and damage(target) is None:
             return
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f".{target.name}.lock"):
             _remove_leftovers(target)
-            if target.exists():  # another process was faster
-                return
+            if target.exists():
+                wrong = damage(target)
+                if wrong is None:  # another process was faster
+                    return
+                warnings.warn(f"{target} is damaged: {wrong}; it is made anew", stacklevel=2)
             if shutil.disk_usage(cache).free < needed:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with tempfile.TemporaryDirectory(
                 prefix=_prefix(target), dir=cache, ignore_cleanup_errors=True
             ) as folder:
-                make(Path(folder)).replace(target)
+                made = make(Path(folder))
+                if target.exists() or target.is_symlink():  # who reads it may go on doing so
+                    target.rename(Path(folder) / "replaced")
+                made.replace(target)
 
 
 @contextmanager
 def disk_errors_explained(folder: Path, needed: int) -> Iterator[None]:
-    """Turn a full disk or an unwritable `folder` into `Unavailable`; other errors pass."""
+    """Turn a full disk or an unusable `folder` into `Unavailable`; other errors pass."""
     try:
         yield
     except Exception as error:
@@ -55,10 +87,10 @@ def disk_errors_explained(folder: Path, needed: int) -> Iterator[None]:
                 f"no space left in {folder}: about {needed / 1e6:,.0f} MB are needed. Free some "
                 "space, or set PRUNING_ATLAS_CACHE to a folder on a larger disk."
             ) from error
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        if isinstance(error, OSError) and error.errno in _UNUSABLE:
             raise Unavailable(
-                f"cannot write in {folder} ({error.strerror}): set PRUNING_ATLAS_CACHE to a folder "
-                "that you may write."
+                f"cannot write in {folder} ({error.strerror}: {error.filename or folder}): remove "
+                "what is in the way, or set PRUNING_ATLAS_CACHE to a folder that you may write."
             ) from error
         raise
 
@@ -76,7 +108,8 @@ def _prefix(target: Path) -> str:
 def _remove_leftovers(target: Path) -> None:
     """Remove what killed processes left; under the lock nobody else is at work on `target`."""
     for folder in target.parent.glob(f"{_prefix(target)}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():  # opening a pipe would wait for who writes
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_full(error: Exception) -> bool:

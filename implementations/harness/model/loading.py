@@ -7,32 +7,41 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub import constants
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from implementations.harness.download.embedded import MODEL_ALIAS, embedded_model, recorded_sha256
-from implementations.harness.download.hub import require_hub
-from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.checkpoint import load_checkpoint, read_config
+from implementations.harness.download.embedded import (
+    MODEL,
+    MODEL_ALIAS,
+    embedded_hashes,
+    embedded_model,
+)
+from implementations.harness.download.hub import cached_file, hub_model
+from implementations.harness.download.storage import user_path
+from implementations.harness.errors import BadInput, in_short
+from implementations.harness.model.checkpoint import load_checkpoint
+from implementations.harness.model.configuration import configuration
 from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.foreign import refused
+from implementations.harness.model.identity import Identity, identify
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_PART = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
+HUB_ID = re.compile(rf"(?!.*(--|\.\.))(?=.{{,96}}\Z){_PART}/{_PART}(?<!\.git)")
+"""What the hub allows as the name of a model."""
 
 
 class Origin(NamedTuple):
-    """Where a model lies on this machine, its name, and what identifies its weights."""
+    """Where a model lies on this machine, its name, and what hashes the folder as it is now."""
 
     folder: Path
     name: str
-    identify: Callable[[], str]
+    identity: Callable[[], Identity]
 
 
 def load_model(
@@ -46,8 +55,8 @@ def load_model(
     """Load `"smollm2-135m"` (embedded), a local folder or a hub id such as `org/name`.
 
     `device` may be "auto". `accelerator` is where one block at a time is worked on, by default
-    the device. With `tokenizer=False` the folder needs none. The model's `sha256` is that of its
-    weights files, or the hub's revision.
+    the device. With `tokenizer=False` the folder needs none. The model's `identity` hashes what was
+    read.
 
     Raises:
         BadInput: the source, dtype, device, family, weights or tokenizer will not do; found out
@@ -57,15 +66,14 @@ def load_model(
     wanted, home = dtype_named(dtype), device_named(device)
     workplace = home if accelerator is None else device_named(accelerator)
     origin = locate(source)
-    config = read_config(origin.folder)
-    check_supported(config)
+    config = configuration(origin.folder)
     weight_files(origin.folder)
-    words = load_tokenizer(origin.folder, config["vocab_size"]) if tokenizer else None
+    words = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
     return LanguageModel(
         load_checkpoint(origin.folder, dtype=wanted, device=home),
         words,
         name=origin.name,
-        sha256=origin.identify(),
+        identity=origin.identity(),
         accelerator=workplace,
     )
 
@@ -79,36 +87,21 @@ def locate(source: str | os.PathLike[str]) -> Origin:
     name = os.fspath(source)
     if name == MODEL_ALIAS:
         return _embedded()
-    folder = Path(name).expanduser()
+    folder = user_path(name, "the model")
     if name and folder.is_dir():
-        return Origin(folder, folder.resolve().name, lambda: weights_sha256(weight_files(folder)))
+        return Origin(folder, folder.resolve().name, lambda: _identity(folder))
     if name and folder.exists():
         raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
-    if not HUB_ID.fullmatch(name) or name.startswith("."):
+    if not HUB_ID.fullmatch(name):
         near = difflib.get_close_matches(name.lower(), [MODEL_ALIAS], cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(
-            f"{name!r} is no model: there is no such folder, and it is neither {MODEL_ALIAS!r} nor "
-            f"a hub id of the form ORG/NAME{hint}"
+            f"{in_short(name, 100)!r} is no model: there is no such folder, and it is neither "
+            f"{MODEL_ALIAS!r} nor a hub id of the form ORG/NAME{hint}"
         )
     folder = hub_folder(name)
-    return Origin(folder, name, lambda: folder.name)  # snapshots are named by their commit
-
-
-def check_supported(config: dict[str, Any]) -> None:
-    """Refuse with `BadInput` a configuration that the model view has no adapter for."""
-    model_type = config["model_type"]
-    if model_type not in FAMILIES:
-        parts = config.get("text_config") or {}
-        hint = ""
-        if parts.get("model_type") in FAMILIES:
-            hint = f"; of this multimodal model save the text part ({parts['model_type']}) alone"
-        known = ", ".join(FAMILIES)
-        raise BadInput(f"model family {model_type!r} is not supported; supported are {known}{hint}")
-    if config.get("quantization_config"):
-        raise BadInput("the weights are quantised; load the checkpoint in full precision instead")
-    if config.get("per_layer_config"):
-        raise BadInput("configurations with per_layer_config are not supported")
+    # Snapshots are named by their commit.
+    return Origin(folder, name, lambda: identify(folder, weights=folder.name))
 
 
 def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
@@ -121,14 +114,13 @@ def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
             f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}): copy it from the base "
             "model, or load with tokenizer=False to feed token ids only"
         )
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
+    with refused(f"the tokenizer in {folder} cannot be read", "copy it from the base model again"):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except Exception as error:  # the tokenizers library raises bare ones
-        raise BadInput(f"the tokenizer in {folder} cannot be read: {error}") from error
-    added = set(tokenizer.get_added_vocab().values())  # Gemma 3 has one for images beyond its end
-    highest = max(set(tokenizer.get_vocab().values()) - added, default=0)
+        added = set(tokenizer.get_added_vocab().values())  # Gemma 3: one for images beyond its end
+        highest = max(set(tokenizer.get_vocab().values()) - added, default=0)
+        tokenizer("A few words.")["input_ids"]
     if highest >= vocabulary:
         raise BadInput(
             f"the tokenizer in {folder} is of another model: its ids go up to {highest}, the model "
@@ -143,40 +135,33 @@ def hub_folder(name: str) -> Path:
     Raises `BadInput` when the hub has no such model and `Unavailable` when it is out of reach
     (said within 10 seconds) or refuses.
     """
-    cached = try_to_load_from_cache(name, "config.json")
-    if isinstance(cached, str):
-        folder = Path(cached).parent
+    cached = cached_file(name, "config.json", "model")
+    if cached is not None:
         try:
-            weight_files(folder)
+            weight_files(cached.parent)
         except BadInput:
             if constants.HF_HUB_OFFLINE:
                 raise
         else:
-            return folder
-    require_hub(name)
-    try:
-        held = HfApi().list_repo_files(name)
-        return Path(snapshot_download(name, allow_patterns=_needed(held)))
-    except GatedRepoError as error:
-        raise Unavailable(
-            f"{name} is gated: accept its terms on the hub and log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise BadInput(f"{name!r} is neither a folder here nor a model on the hub") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise Unavailable(f"{name} could not be fetched from the hub: {error}") from error
+            return cached.parent
+    return hub_model(name, _needed)
 
 
 def _embedded() -> Origin:
     folder = embedded_model()
-    weights = folder / "model.safetensors"
-    return Origin(
-        folder, MODEL_ALIAS, lambda: recorded_sha256(weights) or weights_sha256([weights])
-    )
+    weights = embedded_hashes(folder)["model.safetensors"]
+    # Configuration and tokenizer are the file's own; how they are spelt in the cache follows
+    # the version of transformers that converted them.
+    found = Identity(weights, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
+    return Origin(folder, MODEL_ALIAS, lambda: found)
+
+
+def _identity(folder: Path) -> Identity:
+    return identify(folder, weights_sha256(weight_files(folder)))
 
 
 def _needed(files: list[str]) -> list[str]:
     """Choose what to download: configuration, tokenizer, and one kind of weights."""
     safe = any(re.fullmatch(r"model.*\.safetensors", file) for file in files)
-    weights = "model*.safetensors" if safe else "pytorch_model*.bin"
-    return ["*.json", "*.txt", "*.model", "*.jinja", weights]
+    weights = r"model.*\.safetensors" if safe else r"pytorch_model.*\.bin"
+    return [file for file in files if re.fullmatch(rf".*\.(json|txt|model|jinja)|{weights}", file)]

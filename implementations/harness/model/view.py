@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from implementations.harness.model.families import ROLES, Family, family_of
+from implementations.harness.model.identity import Identity
 
 
 @dataclass(frozen=True)
@@ -144,13 +145,13 @@ class LanguageModel:
         tokenizer: PreTrainedTokenizerBase | None = None,
         *,
         name: str = "model",
-        sha256: str | None = None,
+        identity: Identity | None = None,
         accelerator: torch.device | str | None = None,
     ) -> None:
         self.hf = hf.eval()
         self.tokenizer = tokenizer
         self.name = name
-        self.sha256 = sha256
+        self.identity = identity
         self.family = family_of(hf)
         # The device of a tensor made there carries the index that a bare name leaves open.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from safetensors.torch import save_file
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from implementations.harness.download.storage import file_sha256
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, in_short
+from implementations.harness.model.foreign import refused
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.results.reading import LARGEST, parse_json, read_json
 
 # A single file or an index that names its shards, in the order in which transformers looks.
 NAMES = ("model.safetensors", "pytorch_model.bin")
@@ -29,8 +33,8 @@ def weight_files(folder: Path) -> list[Path]:
     missing = [file.name for file in files if not file.is_file()]
     if missing:
         raise BadInput(
-            f"{folder} lacks {len(missing)} of {len(files)} weights files: {', '.join(missing)}; "
-            "fetch them again"
+            f"{folder} lacks {len(missing)} of {len(files)} weights files: "
+            f"{in_short(', '.join(missing))}; fetch them again"
         )
     for file in files:
         check_whole(file)
@@ -50,17 +54,34 @@ def check_whole(file: Path) -> None:
         header_size = int.from_bytes(start, "little")  # [u64 length][JSON header][tensors]
         if len(start) < 8 or 8 + header_size > size:
             raise BadInput(f"{file} is truncated or no safetensors file; fetch it again")
+        if header_size > LARGEST:
+            raise BadInput(f"{file} is damaged: its header has {header_size:,} bytes")
         try:
-            header = json.loads(stream.read(header_size))
-            ends = [entry["data_offsets"][1] for name, entry in header.items() if name[0] != "_"]
+            header = parse_json(stream.read(header_size).decode(), "its header")
+            ends = [e["data_offsets"][1] for name, e in header.items() if name != "__metadata__"]
+            expected = 8 + header_size + max(ends, default=0)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise BadInput(f"{file} is damaged: its header cannot be read") from error
-    expected = 8 + header_size + max(ends, default=0)
     if size != expected:
         raise BadInput(
             f"{file} is {'truncated' if size < expected else 'damaged'}: it has {size:,} bytes "
             f"and its header says {expected:,}; fetch it again"
         )
+
+
+def read_weights(files: list[Path]) -> dict[str, Tensor]:
+    """Return the tensors of weights files by name; their bytes are read when they are used.
+
+    Raises `BadInput` for a damaged file, for what is no plain tensor, and for a name given twice.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        held = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickled(file)
+        twice = held.keys() & weights.keys()
+        if twice:
+            raise BadInput(f"{file} holds {_shown(min(twice))}, which another file holds too")
+        weights |= held
+    return weights
 
 
 def weights_sha256(files: list[Path]) -> str:
@@ -132,7 +153,8 @@ def _named_files(folder: Path) -> list[Path]:
         index = folder / f"{name}.index.json"
         if index.is_file():
             return [folder / shard for shard in _shards(index)]
-    there = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+    names = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    there = in_short(", ".join(names)) or "nothing"
     raise BadInput(
         f"{folder} holds no weights: {' or '.join(NAMES)} is missing, or its .index.json with the "
         f"shards; there is {there}"
@@ -140,7 +162,53 @@ def _named_files(folder: Path) -> list[Path]:
 
 
 def _shards(index: Path) -> list[str]:
+    """Return the files that an index names, which lie beside it and are of its kind."""
+    content = read_json(index)
+    places = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(places, dict) or not places:
+        raise BadInput(f"{index} is damaged: it should say which file holds each weight")
+    kind = Path(index.name.removesuffix(".index.json")).suffix
+    for name in places.values():
+        good = isinstance(name, str) and name.endswith(kind) and len(name.encode()) < 256
+        if not good or Path(name).name != name:
+            raise BadInput(
+                f"{index} is damaged: {_shown(name)} is no name of a {kind} file in its folder"
+            )
+    return sorted(set(places.values()))
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    with refused(f"{file} is damaged", "fetch it again"):
+        return load_file(file)
+
+
+def _read_pickled(file: Path) -> dict[str, Tensor]:
+    """Read a file of `torch.save` as data; code in it is refused by torch, not run."""
+    way_out = "fetch it again, or have the model saved as safetensors"
     try:
-        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise BadInput(f"{index} is damaged: it should say which file holds each weight") from error
+        zipped = zipfile.is_zipfile(file)
+        if zipped and any(part.compress_type for part in zipfile.ZipFile(file).infolist()):
+            raise BadInput(f"{file} is compressed; {way_out}")
+        held = torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a damaged pickle makes torch stumble over
+        # What torch says is how to run the code after all.
+        raise BadInput(
+            f"{file} holds no plain weights: it is damaged, or a pickle with code in it, which is "
+            f"never run; {way_out}"
+        ) from error
+    if not isinstance(held, dict):
+        raise BadInput(f"{file} holds a {type(held).__name__} in place of weights; {way_out}")
+    for name, tensor in held.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor) or not _plain(tensor):
+            raise BadInput(f"{file} holds {_shown(name)}, which is no plain weight; {way_out}")
+    return dict(held)
+
+
+def _plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and tensor.device.type == "cpu"
+
+
+def _shown(name: object) -> str:
+    return in_short(repr(name), 100)

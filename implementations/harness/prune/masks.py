@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import BeforeValidator, PlainSerializer
 from torch import Tensor
 
-from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.errors import BadInput, NumericsError, in_short
+
+NUMBER = re.compile("[0-9]{1,9}")
 
 
 class NM(NamedTuple):
@@ -32,12 +35,12 @@ def parse_pattern(value: object) -> NM:
     if isinstance(value, NM):
         return value
     numbers = str(value).split(":")
-    if len(numbers) == 2 and all(n.isascii() and n.isdigit() for n in numbers):
+    if len(numbers) == 2 and all(NUMBER.fullmatch(n) for n in numbers):
         keep, group = map(int, numbers)
         if 1 <= keep <= group:
             return NM(keep, group)
     raise ValueError(
-        f"pattern {value!r} is not KEEP:GROUP with 1 <= KEEP <= GROUP, such as 2:4, "
+        f"pattern {in_short(value, 100)!r} is not KEEP:GROUP with 1 <= KEEP <= GROUP, such as 2:4, "
         "which keeps 2 of every 4"
     )
 

@@ -11,10 +11,20 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from torch import Tensor
 
 from implementations.harness.data.seeds import seeded
@@ -26,10 +36,11 @@ from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.prune.allocation import cheapest
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
+from implementations.harness.results.part import problems
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 Granularity = Literal[
     "unstructured",
@@ -82,7 +93,9 @@ class Outcome(BaseModel):
 class Method(BaseModel, ABC):
     """A pruning method: the fields are the paper's hyper-parameters, `prune` is its algorithm."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     capabilities: ClassVar[Capabilities]
     """What it removes, what it needs of data, what it touches, and which families it refuses."""
@@ -92,6 +105,15 @@ class Method(BaseModel, ABC):
     """What is still to be written, in a folder fresh from its template."""
     sparsity: Ratio = 0.5
     """Share to remove of the weights of the decoder blocks' linear layers."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch(cls, value: Any, field: ValidationInfo) -> Any:
+        """Refuse yes and no where they would be taken for 1 and 0."""
+        kind = str(cls.model_fields[field.field_name or ""].annotation)
+        if isinstance(value, bool) and "bool" not in kind:
+            raise ValueError(f"{str(value).lower()} is no value of it")
+        return value
 
     @abstractmethod
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any] | None:
@@ -120,7 +142,7 @@ class Method(BaseModel, ABC):
         return cls.__module__.rpartition(".")[0].rpartition(".")[2]
 
     @classmethod
-    def configure(cls, **parameters: Any) -> Method:
+    def configure(cls, /, **parameters: Any) -> Method:
         """Build the method from `parameters`.
 
         Raises:
@@ -135,11 +157,7 @@ class Method(BaseModel, ABC):
         try:
             return cls(**parameters)
         except ValidationError as error:
-            problems = [
-                ".".join(map(str, problem["loc"])) + ": " * bool(problem["loc"]) + problem["msg"]
-                for problem in error.errors()
-            ]
-            raise BadInput(f"{cls.slug()}: " + "; ".join(problems)) from error
+            raise BadInput(f"{cls.slug()}: {problems(error)}") from error
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Refuse before any work what cannot be done; raises `BadInput` or `NumericsError`."""
@@ -167,13 +185,7 @@ class Method(BaseModel, ABC):
         self.check(model, calibration)
         before = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         start = time.perf_counter()
-        with (
-            preserved(model),
-            seeded(seed),
-            torch.no_grad(),
-            warnings.catch_warnings(record=True) as caught,
-        ):
-            warnings.simplefilter("always", AtlasWarning)
+        with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
             details = self.prune(model, cast(Calibration, calibration))
             left = count_weights(
@@ -181,17 +193,13 @@ class Method(BaseModel, ABC):
             )
             refuse_emptied(model.blocks)
         seconds = time.perf_counter() - start
-        for warning in caught:
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
         zeros = 1 - left.nonzero / left.all if left.all else 0.0
         return Outcome(
             asked=self.target,
             achieved=1 - left.all / before if self.capabilities.structured else zeros,
             seconds=seconds,
             details=details or {},
-            warnings=[str(w.message) for w in caught if issubclass(w.category, AtlasWarning)],
+            warnings=told,
         )
 
     def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
@@ -289,3 +297,20 @@ class UnitMethod(Method):
         """Return the largest share that leaves at least half of the largest unit."""
         total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         return min(int(self.costs(model).sum()), total - self.unit(model) / 2) / total
+
+
+@contextmanager
+def warnings_told() -> Iterator[list[str]]:
+    """Collect the harness's warnings of the `with` block; however it ends, all reach the user."""
+    told: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", AtlasWarning)
+            yield told
+    finally:
+        for warning in caught:
+            if issubclass(warning.category, AtlasWarning):
+                told.append(str(warning.message))
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )

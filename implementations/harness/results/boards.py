@@ -1,8 +1,9 @@
 """Records put together: the one place that says which numbers compare, for terminal and site.
 
-- A **board** holds the records that share the fingerprint of the protocol, the weights of the
-  model (their hash; its source where there is none), the number format and the device. Protocols
-  of one name but other contents make boards of their own.
+- A **board** holds the records that share the fingerprint of the protocol and the texts measured
+  on, the model (hashes of weights, configuration and tokenizer; its source where there is none),
+  the number format and the device. Protocols, texts and models of one name but other contents make
+  boards of their own.
 - Of two records of one request (the same key) the newer counts.
 - A **row** is the runs that differ in nothing but the seed.
 - A **value** of a row is the mean over its seeds, with the sample standard deviation where there
@@ -42,9 +43,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise one value a seed; infinite ones have no deviation."""
-        several = len(values) > 1 and all(map(math.isfinite, values))
-        return cls(statistics.mean(values), statistics.stdev(values) if several else None)
+        """Summarise one value a seed; there is no deviation of what is beyond any number."""
+        mean = statistics.mean(values)
+        if len(values) < 2 or not math.isfinite(mean):
+            return cls(mean)
+        try:
+            return cls(mean, statistics.stdev(values))
+        except OverflowError:
+            return cls(mean)
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ class Row:
     @property
     def zeros(self) -> float:
         """The share of all parameters that are zero."""
-        return 1 - self.footprint.nonzero / self.footprint.parameters
+        found = self.footprint
+        return 1 - found.nonzero / found.parameters if found.parameters else 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -245,7 +252,13 @@ def boards(records: Iterable[Record]) -> list[Board]:
 
 def _comparable(record: Record) -> Hashable:
     model = record.model
-    return record.protocol.fingerprint, model.sha256 or model.source, model.dtype, _device(record)
+    return (
+        record.protocol.fingerprint,
+        frozenset((text.role, text.source_sha256) for text in record.texts if text.measured),
+        (model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256),
+        model.dtype,
+        _device(record),
+    )
 
 
 def _device(record: Record) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -18,7 +19,7 @@ def whole(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that appears at `path` when the block ends, and never if it raises.
 
     It is written beside its place, brought to the disk and moved there. What a killed process
-    leaves is called `.<name>.<random>.tmp`.
+    leaves is called `.<name>.<random>.tmp` and goes by `remove_leftovers`.
 
     Raises:
         FileExistsError: without `replace`, if there is a file at the end.
@@ -36,6 +37,12 @@ def whole(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
             path.hardlink_to(beside)  # a link, unlike a move, replaces nothing
     finally:
         beside.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed processes left of `path`; only for who is alone at it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

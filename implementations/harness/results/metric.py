@@ -11,14 +11,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from implementations.harness.results.bounds import NonNegative
 from implementations.harness.results.part import Part
 
 
 class Tolerance(Part):
     """Largest relative difference with which a repetition still agrees."""
 
-    same_machine: float
-    elsewhere: float
+    same_machine: NonNegative
+    elsewhere: NonNegative
 
 
 # One question of twenty may come out otherwise on another machine.

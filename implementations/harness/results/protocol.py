@@ -5,29 +5,29 @@ Neither torch nor transformers is needed; `samples.py` makes the tokens that a p
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     Field,
-    PositiveInt,
     SerializerFunctionWrapHandler,
     ValidationError,
     model_serializer,
     model_validator,
 )
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, unknown_name
+from implementations.harness.results.bounds import Count, Few, Place, Text
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.part import Part, problems
+from implementations.harness.results.reading import read_yaml
 
-Length = Annotated[int, Field(ge=2)]  # a window needs one token to see and one to predict
+Length = Annotated[Few, Field(ge=2)]  # a window needs one token to see and one to predict
 DType = Literal["float32", "bfloat16", "float16"]
 
+MOST_TOKENS = 10**9  # of the calibration; in memory they take eight bytes each
 PROMPT = "The history of the city begins with"
 
 
@@ -39,12 +39,23 @@ class CalibrationText(Part):
     enough and one start in each, as the papers do.
     """
 
-    text: str
-    samples: PositiveInt
+    text: Place
+    samples: Few
     length: Length
     draw: Literal["windows", "documents"] = "windows"
-    reserve: int = Field(default=0, ge=0)
+    reserve: Count = 0
     reserve_length: Length = 1024
+
+    @property
+    def documents(self) -> bool:
+        """Whether documents are drawn, and not windows of one text."""
+        return self.draw == "documents"
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> Self:
+        if self.samples * self.length > MOST_TOKENS:
+            raise ValueError(f"more than {MOST_TOKENS:,} tokens")
+        return self
 
 
 class TrainingText(Part):
@@ -55,19 +66,19 @@ class TrainingText(Part):
     windows as asked.
     """
 
-    text: str
+    text: Place
     length: Length
-    documents: PositiveInt | None = None
-    reserve: int = Field(default=0, ge=0)
+    documents: Few | None = None
+    reserve: Count = 0
     reserve_length: Length = 1024
 
 
 class EvaluationText(Part):
     """Adjoining windows of `length` tokens: the first or last `windows`, or all full ones."""
 
-    text: str
+    text: Place
     length: Length
-    windows: PositiveInt | None = None
+    windows: Few | None = None
     take: Literal["first", "last"] = "first"
 
     @property
@@ -79,25 +90,25 @@ class EvaluationText(Part):
 class Generation(Part):
     """The sample of greedy text that every run continues."""
 
-    prompt: str = PROMPT
-    tokens: PositiveInt = 64
+    prompt: Text = PROMPT
+    tokens: Few = 64
 
 
 class SpeedTest(Part):
     """How dense and pruned are timed in turn: `prompt` tokens read and `tokens` made a repeat."""
 
-    prompt: PositiveInt = 128
-    tokens: PositiveInt = 32
-    repeats: PositiveInt = 5
-    batch: PositiveInt = 1
+    prompt: Few = 128
+    tokens: Few = 32
+    repeats: Few = 5
+    batch: Few = 1
 
 
 class Protocol(Part):
     """Everything two numbers must share to be compared; `batch_size` changes only the speed."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    about: str = ""
-    model: str | None = None
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
+    about: Text = ""
+    model: Text | None = None
     dtype: DType = "float32"
     calibration: CalibrationText
     training: TrainingText | None = None
@@ -105,7 +116,7 @@ class Protocol(Part):
     evaluations: Annotated[tuple[EvaluationText, ...], Field(min_length=1)]
     generation: Generation = Generation()
     speed: SpeedTest = SpeedTest()
-    batch_size: PositiveInt = 1
+    batch_size: Few = 1
 
     @model_validator(mode="after")
     def _one_metric_a_name(self) -> Protocol:
@@ -180,18 +191,14 @@ def get_protocol(name: str) -> Protocol:
         return PROTOCOLS[name]
     if name.endswith((".yaml", ".yml")):
         return read(Path(name))
-    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROTOCOLS)}"
-    raise BadInput(f"unknown protocol {name!r}; {hint} (or give the path of a .yaml file)")
+    unknown = unknown_name(name, PROTOCOLS, "protocol")
+    raise BadInput(f"{unknown} (or give the path of a .yaml file)")
 
 
 def read(path: Path) -> Protocol:
     """Read a protocol from a YAML file; raises `BadInput` with every problem found."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        protocol = Protocol.model_validate_json(json.dumps(content))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError) as error:
-        raise BadInput(f"cannot read the protocol {path}: {error}") from error
+        protocol = Protocol.model_validate_json(json.dumps(read_yaml(path), default=str))  # a date
     except ValidationError as error:
         raise BadInput(f"{path} is not a protocol: {problems(error)}") from error
     known = PROTOCOLS.get(protocol.name, protocol)

@@ -85,8 +85,8 @@ def parse_yaml(text: str, what: str) -> Any:
     """Return what a YAML text holds: mappings, lists, text, numbers, true, false and null.
 
     Raises:
-        BadInput: not YAML, an anchor, alias or tag, a key twice or one that is no text, or nested
-            too deeply.
+        BadInput: not YAML, an anchor, alias or tag, a key twice or one that is no text, half a
+            character, or nested too deeply.
     """
     try:
         return yaml.load(text, Loader=_Loader)  # a safe loader that refuses more
@@ -134,6 +134,16 @@ class _Loader(yaml.SafeLoader):
                 self._refuse(key, f"gives {key.value!r} twice; keep one")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Refuse half of a pair of characters, which cannot be written anywhere."""
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                self._refuse(node, "holds half a character; remove it")
+        return value
 
     def _refuse(self, place: Any, message: str) -> None:
         raise yaml.MarkedYAMLError(problem=message, problem_mark=place.start_mark)

@@ -7,24 +7,55 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
-from datetime import UTC
-from typing import Annotated, Any
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, Field, JsonValue, PlainSerializer
+from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, model_validator
 
+from implementations.harness.results.bounds import (
+    Command,
+    Count,
+    FieldName,
+    FileName,
+    Hash,
+    Line,
+    NonNegative,
+    Place,
+    Plain,
+    Positive,
+    Revision,
+    RunName,
+    Seed,
+    Share,
+    Slug,
+    Span,
+    Text,
+    ValueName,
+)
 from implementations.harness.results.files import layout
 from implementations.harness.results.metric import Tolerance
 from implementations.harness.results.part import Part
 from implementations.harness.results.protocol import Protocol
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
 NO_SPEED_UP = "no speed-up expected on dense kernels"
+PATTERN = re.compile(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}")
 DECIDING = ("torch", "transformers")  # versions that numbers depend on
+
+
+def _in_our_time(date: datetime) -> datetime:
+    """Refuse years that no clock shows; the very first and last ones belong to no other zone."""
+    if not (2000 <= date.year < 2200 and 2000 <= date.astimezone(UTC).year < 2200):
+        raise ValueError("no year between 2000 and 2199")
+    return date
+
 
 Utc = Annotated[
     AwareDatetime,
+    AfterValidator(_in_our_time),
     PlainSerializer(lambda date: date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
 ]
 
@@ -32,44 +63,56 @@ Utc = Annotated[
 class ModelInfo(Part):
     """The model that was loaded, before pruning."""
 
-    name: str
-    source: str
-    sha256: str | None
-    """Hash of the weights as read; None for a model that came from no file."""
-    family: str
-    dtype: str
-    device: str
-    accelerator: str
+    name: Line
+    source: Text
+    sha256: Revision | None
+    """Hash of the weights as read, or the hub's revision; None for a model of no file."""
+    config_sha256: Revision | None
+    """Hash of the configuration, in whatever layout it is written."""
+    tokenizer_sha256: Revision | None
+    """Hash of the tokenizer's files."""
+    family: Line
+    dtype: Line
+    device: Line
+    accelerator: Line
     """Where one block at a time was worked on; the device unless asked otherwise."""
-    parameters: int
+    parameters: Count
 
 
 class TextInfo(Part):
     """A text that was calibrated on or measured."""
 
-    role: str
+    role: Line
     """`calibration`, `training`, or the metric measured on it."""
-    source: str
-    text_sha256: str
-    ids_sha256: str
-    samples: int
-    length: int
-    spans: tuple[tuple[int, int], ...]
+    source: Place
+    source_sha256: Hash
+    """Hash of what stood under that name: the text, or the file that documents are drawn from."""
+    text_sha256: Hash
+    """Hash of the text that the spans refer to; of documents those drawn alone."""
+    ids_sha256: Hash
+    samples: Count
+    length: Count
+    spans: tuple[Span, ...]
     """Token offsets in the source, end exclusive; adjacent windows are joined."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether a metric was measured on it."""
+        return self.role not in ("calibration", "training")
 
 
 class Hardware(Part):
     """The machine a run was measured on."""
 
-    cpu: str
-    cores: int
-    threads: int
+    cpu: Line
+    cores: Count
+    threads: Count
     """Threads that torch used."""
-    memory: int
+    memory: Count
     """Bytes of main memory."""
-    accelerator: str | None
+    accelerator: Line | None
     """Name of the accelerator that was used, if any."""
-    system: str
+    system: Line
 
     @property
     def machine(self) -> str:
@@ -80,10 +123,10 @@ class Hardware(Part):
 class Peak(Part):
     """Most memory in use during a piece of work, here pruning (dense: measuring), in bytes."""
 
-    bytes: int
-    start: int
+    bytes: Count
+    start: Count
     """In use when the work began, the model included."""
-    how: str
+    how: Text
     """What was read, in words."""
 
     @property
@@ -95,32 +138,44 @@ class Peak(Part):
 class Footprint(Part):
     """What a model weighs; tied parameters count once, zeros count like any other number."""
 
-    parameters: int
-    nonzero: int
-    bytes: int
+    parameters: Count
+    nonzero: Count
+    bytes: Count
     """Of the parameters in their dtypes, as a dense checkpoint stores them."""
-    macs: int
+    macs: Count
     """Multiply-accumulates of the linear layers a token, those of the head included and zeros not
     left out. Attention scores are not in it: they add `2 * heads * head_size` a block for each
     token seen."""
+
+    @model_validator(mode="after")
+    def _no_more_than_all(self) -> Self:
+        if self.nonzero > self.parameters:
+            raise ValueError("more parameters are not zero than there are")
+        return self
 
 
 class Rate(Part):
     """Tokens a second of the dense and the pruned model, medians of interleaved repeats."""
 
-    dense: float
-    pruned: float
-    ratio: float
+    dense: Positive
+    pruned: Positive
+    ratio: Positive
     """Median of pruned / dense, repeat by repeat."""
-    low: float
-    high: float
+    low: Positive
+    high: Positive
     """Lowest and highest ratio of any repeat."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if not self.low <= self.ratio <= self.high:
+            raise ValueError("the ratio is not between the lowest and the highest")
+        return self
 
 
 class Speed(Part):
     """Measured speed of a structured result, or the words that none is expected."""
 
-    note: str
+    note: Text
     prefill: Rate | None = None
     """Tokens of the prompts read a second."""
     decode: Rate | None = None
@@ -130,66 +185,90 @@ class Speed(Part):
 class Dense(Part):
     """The same measurements of the unpruned model, and the run they came from."""
 
-    run: str
-    values: dict[str, float]
+    run: RunName
+    values: dict[ValueName, float]
     footprint: Footprint
 
 
 class Record(Part):
     """One run of one method, or of the dense model (method `dense`)."""
 
-    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    run: str
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
+    run: RunName
     """Names this execution: time and the start of the key."""
-    key: str
-    """Hash of what was asked for; equal keys should give equal values."""
-    name: str
+    key: Hash
+    """Hash of what was asked for, as `key_of` takes it from the fields below; equal keys should
+    give equal values."""
+    name: FileName
     """Readable and unique within method and protocol; the file is called so."""
     date: Utc
-    command: str
+    command: Command
     """What repeats it from a checkout."""
 
-    method: str
-    granularity: tuple[str, ...]
-    configuration: dict[str, JsonValue]
+    method: Slug
+    granularity: tuple[Line, ...]
+    configuration: dict[FieldName, Plain]
     """Every field of the method with its value."""
-    changed: tuple[str, ...]
+    changed: tuple[FieldName, ...]
     """Fields, other than sparsity and pattern, that differ from the method's default."""
-    asked: float
-    achieved: float
-    details: dict[str, JsonValue]
+    asked: Share
+    achieved: Share
+    details: dict[Line, Plain]
     """What the method says of itself."""
 
     protocol: Protocol
-    seed: int
+    seed: Seed
     """Draws the calibration and whatever else is random."""
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Line, ...] = ()
+    tasks_sha256: Hash | None = None
+    """Hash of the folder with task files of one's own, where there was one."""
     model: ModelInfo
     texts: tuple[TextInfo, ...]
-    disjoint: str
+    disjoint: Text
     """The check that calibration and evaluation share no text, in words."""
 
-    values: dict[str, float]
+    values: dict[ValueName, float]
     """By name, such as `ppl/wikipedia/1024`; lower is better for `ppl`."""
     dense: Dense
     footprint: Footprint
     speed: Speed
-    sample: str
+    sample: Text
     """The protocol's prompt, continued greedily."""
-    labels: tuple[str, ...]
+    labels: tuple[Line, ...]
     """`collapsed` where a perplexity is more than 50 times the dense one."""
-    warnings: tuple[str, ...]
+    warnings: tuple[Text, ...]
 
-    seconds: dict[str, float]
+    seconds: dict[Line, NonNegative]
     """By phase."""
     peak: Peak
     hardware: Hardware
-    versions: dict[str, str]
-    commit: str | None
+    versions: dict[Line, Line]
+    commit: Revision | None
     """Of the checkout; None outside one."""
     dirty: bool | None
     """Whether the checkout had changes."""
-    tolerance: dict[str, Tolerance]
+    tolerance: dict[Line, Tolerance]
+    """What counted as a repetition when this was written; the code says what counts now."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        missing = [name for name in self.changed if name not in self.configuration]
+        if missing:
+            raise ValueError(f"{missing[0]} has changed, but is not in the configuration")
+        if self.method == DENSE:
+            return self
+        share, pattern = (self.configuration.get(name) for name in ("sparsity", "pattern"))
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ValueError("the sparsity of the configuration is no share")
+        if pattern is not None and not (isinstance(pattern, str) and PATTERN.fullmatch(pattern)):
+            raise ValueError("the pattern of the configuration is none")
+        return self
+
+    @model_validator(mode="after")
+    def _the_key_is_that_of_its_content(self) -> Record:
+        if self.key != self.key_with(self.seed):
+            raise ValueError("the key is not that of what the record says it ran: it was edited")
+        return self
 
     @property
     def structured(self) -> bool:
@@ -215,16 +294,20 @@ class Record(Part):
     @property
     def group(self) -> str:
         """Equal for the runs that differ in nothing but the seed."""
+        return self.key_with(None)
+
+    def key_with(self, seed: int | None) -> str:
+        """Return the key of what the record says was run, with this seed."""
         return key_of(
             self.method,
             self.configuration,
             self.protocol,
-            model=self.model.sha256 or self.model.source,
-            dtype=self.model.dtype,
+            model=self.model,
+            texts={text.role: text.source_sha256 for text in self.texts},
             device=self.hardware.accelerator or self.model.device,
-            seed=None,
+            seed=seed,
             tasks=self.tasks,
-            trains=any(text.role == "training" for text in self.texts),
+            tasks_sha256=self.tasks_sha256,
         )
 
     def ratio(self, name: str) -> float | None:
@@ -242,27 +325,28 @@ def key_of(
     configuration: dict[str, Any],
     protocol: Protocol,
     *,
-    model: str,
-    dtype: str,
+    model: ModelInfo,
+    texts: Mapping[str, str],
     device: str,
     seed: int | None,
     tasks: Iterable[str] = (),
-    trains: bool = False,
+    tasks_sha256: str | None = None,
 ) -> str:
-    """Hash what a run is asked for; `model` is the hash of its weights, else its source.
+    """Hash what a run is asked for and what it reads; `texts` are hashes of sources by role.
 
-    The text to train on counts for a method that trains.
+    How a text is cut to train on counts for a method that trains.
     """
     asked = {
         "method": method,
         "configuration": configuration,
         "protocol": protocol.fingerprint,
-        "model": model,
-        "dtype": dtype,
+        "model": [model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256],
+        "texts": dict(texts),
+        "dtype": model.dtype,
         "device": device,
         "seed": seed,
-        "tasks": sorted(tasks),
+        "tasks": [sorted(tasks), tasks_sha256],
     }
-    if trains and protocol.training is not None:
+    if "training" in texts and protocol.training is not None:
         asked["training"] = protocol.training.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

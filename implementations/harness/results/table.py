@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import DENSE, Footprint
+from implementations.harness.results.visible import cell
 
 Line = dict[str, Any]
 
@@ -37,6 +39,21 @@ class Filter:
             and (not self.models or board.model in self.models)
         ]
 
+    def check(self, boards: Sequence[Board]) -> None:
+        """Raise `BadInput` for a name that no record has, with the nearest that one has."""
+        rows = [row for board in boards for row in board.rows]
+        known = {
+            "method": (self.methods, [DENSE, *(row.method for row in rows)]),
+            "protocol": (self.protocols, [board.protocol for board in boards]),
+            "model": (self.models, [board.model for board in boards]),
+            "granularity": (self.granularities, [g for row in rows for g in row.first.granularity]),
+        }
+        for what, (asked, found) in known.items():
+            for name in asked:
+                if boards and name not in found:
+                    names = sorted(set(found))
+                    raise BadInput(f"no record fits: {unknown_name(name, names, what)}")
+
     def _row(self, row: Row) -> bool:
         kinds = row.first.granularity
         return (
@@ -52,7 +69,9 @@ def share_range(text: str) -> tuple[float, float]:
     try:
         found = float(low), float(high if dash else low)
     except ValueError as error:
-        raise BadInput(f"{text!r} is no share or range; write 0.5 or 0.2-0.5") from error
+        raise BadInput(
+            f"{in_short(text, 100)!r} is no share or range; write 0.5 or 0.2-0.5"
+        ) from error
     if not 0 <= found[0] <= found[1] <= 1:
         raise BadInput(f"the range {text} is empty or not inside 0-1")
     return found
@@ -86,7 +105,8 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
     names = dict.fromkeys(name for one in boards for name in one.metrics)
     name = next((name for name in names if name.startswith(by)), None) if by else board.metrics[0]
     if name is None:
-        raise BadInput(f"cannot sort by {by!r}; there are {', '.join([*plain, *names])}")
+        known = ", ".join([*plain, *names])
+        raise BadInput(f"cannot sort by {in_short(by, 100)!r}; there are {known}")
     sign = 1 if metric(name).lower_is_better else -1
     return lambda row: (value := row.value(name)) and sign * value.mean
 
@@ -176,7 +196,7 @@ def _value(row: Row, name: str) -> Line:
         "mean": value and value.mean,
         "deviation": value and value.deviation,
         "dense": dense and dense.mean,
-        "ratio": ratio and ratio.mean,
+        "ratio": ratio.mean if ratio and math.isfinite(ratio.mean) else None,
     }
 
 
@@ -186,7 +206,10 @@ def to_json(found: Iterable[Line]) -> str:
 
 
 def to_csv(found: Iterable[Line]) -> str:
-    """Write lines as CSV, four columns a value: mean, deviation over seeds, dense, ratio."""
+    """Write lines as CSV, four columns a value: mean, deviation over seeds, dense, ratio.
+
+    No text in it is obeyed by a terminal, or taken for a formula by a spreadsheet: see `cell`.
+    """
     found = list(found)
     names = list(dict.fromkeys(name for line in found for name in line["values"]))
     flat = [dict(_flat(line, names)) for line in found]
@@ -203,8 +226,9 @@ def _flat(line: Line, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
         if field == "values":
             for name in names:
                 value = content.get(name, {})
-                yield name, value.get("mean")
+                yield cell(name), value.get("mean")
                 for part in ("deviation", "dense", "ratio"):
-                    yield f"{name} {part}", value.get(part)
+                    yield cell(f"{name} {part}"), value.get(part)
         else:
-            yield field, " ".join(map(str, content)) if isinstance(content, list) else content
+            text = " ".join(map(str, content)) if isinstance(content, list) else content
+            yield field, cell(text) if isinstance(text, str) else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,7 +12,9 @@ from pathlib import Path
 import psutil
 import torch
 
+from implementations.harness.download.storage import file_sha256
 from implementations.harness.errors import BadInput
+from implementations.harness.results.bounds import one_line
 from implementations.harness.results.record import Hardware
 from implementations.harness.results.store import IMPLEMENTATIONS
 
@@ -28,17 +31,25 @@ PACKAGES = (
 )
 
 
+def folder_sha256(folder: Path) -> str:
+    """Hash the files in and below a folder, with their places in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    lines = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def hardware(device: torch.device) -> Hardware:
     """Describe this machine; the accelerator is named where `device` is one."""
+    accelerator = accelerator_name(device)
     return Hardware(
-        cpu=_cpu(),
+        cpu=one_line(_cpu()),
         cores=len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         memory=psutil.virtual_memory().total,
-        accelerator=accelerator_name(device),
-        system=f"{platform.system()} {platform.release()}",
+        accelerator=None if accelerator is None else one_line(accelerator),
+        system=one_line(f"{platform.system()} {platform.release()}"),
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from implementations.harness.data.samples import Samples
 from implementations.harness.data.text import Tokens
+from implementations.harness.results.bounds import LONGEST_NAME, NAMELESS
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import (
@@ -21,7 +24,7 @@ from implementations.harness.results.record import (
     TextInfo,
 )
 from implementations.harness.runs import environment
-from implementations.harness.runs.workbench import Job, Measured, Setup, Workbench
+from implementations.harness.runs.workbench import Job, Measured, Workbench
 
 
 def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | None) -> Record:
@@ -29,7 +32,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
     setup = bench.setup
     date = datetime.now(UTC).replace(microsecond=0)
     key = bench.key(job)
-    run = f"{date:%Y%m%dT%H%M%SZ}-{key[:8]}"
+    run = f"{time_of(date)}-{key[:8]}"
     row = (
         Dense(run=run, values=found.values, footprint=found.footprint)
         if dense is None
@@ -37,12 +40,12 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
     )
     commit, dirty = environment.commit()
     outcome = found.outcome
-    return Record(
+    record = Record(
         run=run,
         key=key,
-        name=name_of(bench, job),
+        name=NAMELESS,  # name and command follow from the rest
         date=date,
-        command=command_of(setup, job),
+        command="atlas run ",
         method=job.slug,
         granularity=granularity_of(job),
         configuration=job.configuration,
@@ -53,8 +56,9 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         protocol=setup.protocol,
         seed=job.seed,
         tasks=setup.tasks,
+        tasks_sha256=bench.tasks_sha256,
         model=bench.info,
-        texts=texts_of(found.samples),
+        texts=texts_of(found.samples, bench.sampler.sources(training=job.trains)),
         disjoint=found.samples.disjoint,
         values=found.values,
         dense=row,
@@ -71,49 +75,63 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         dirty=dirty,
         tolerance=tolerances_of(found.values),
     )
+    command = command_of(record, setup.task_folder)
+    return record.model_copy(update={"name": name_of(record), "command": command})
 
 
-def name_of(bench: Workbench, job: Job) -> str:
-    """The file's name: model, share, what is not the default, seed, tasks, dtype, accelerator."""
-    setup = bench.setup
-    parts = [bench.info.name]
-    if job.method is None:
+def name_of(record: Record) -> str:
+    """The file's name: model, share, what is not the default, seed, tasks, dtype, accelerator.
+
+    It has the letters of a `FileName`; what is too long for one ends in a hash of the whole.
+    """
+    parts = [record.model.name]
+    if record.method == DENSE:
         parts.append(DENSE)
     else:
-        pattern = job.configuration.get("pattern")
-        parts.append(pattern.replace(":", "of") if pattern else f"s{job.method.target:g}")
-        parts += [f"{name}{value}" for name, value in job.changed.items()]
-        parts.append(f"seed{job.seed}")
-    parts += setup.tasks
-    if setup.dtype != setup.protocol.dtype:
-        parts.append(setup.dtype)
-    if bench.hardware.accelerator:
-        parts.append(bench.hardware.accelerator)
-    return "-".join(re.sub(r"[^a-z0-9._]+", "-", part.lower()).strip("-") for part in parts)
+        share = f"s{record.configuration['sparsity']:g}"
+        parts.append(record.pattern.replace(":", "of") if record.pattern else share)
+        parts += [f"{name}{record.configuration[name]}" for name in record.changed]
+        parts.append(f"seed{record.seed}")
+    parts += record.tasks
+    if record.model.dtype != record.protocol.dtype:
+        parts.append(record.model.dtype)
+    if record.hardware.accelerator:
+        parts.append(record.hardware.accelerator)
+    model, *others = [re.sub(r"[^a-z0-9._]+", "-", part.lower()).strip("-") for part in parts]
+    name = "-".join([model.lstrip(".-") or NAMELESS, *others])
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[: LONGEST_NAME - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def command_of(setup: Setup, job: Job) -> str:
+def command_of(record: Record, task_folder: str | None = None) -> str:
     """The command that repeats the run; a protocol that is not built in goes by its file's name."""
-    known = setup.protocol.name in PROTOCOLS
-    words = ["atlas", "run", job.slug]
-    if job.method is not None:
-        pattern = job.configuration.get("pattern")
-        words += ["--pattern", pattern] if pattern else ["--sparsity", f"{job.method.target!r}"]
-        for name, value in job.changed.items():
+    model, protocol = record.model, record.protocol
+    words = ["atlas", "run", record.method]
+    if record.method != DENSE:
+        share = ["--sparsity", repr(record.configuration["sparsity"])]
+        words += ["--pattern", record.pattern] if record.pattern else share
+        for name in record.changed:
+            value = record.configuration[name]
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--protocol", setup.protocol.name + ("" if known else ".yaml")]
-    if setup.model != setup.protocol.model:
-        words += ["--model", setup.model]
-    if setup.dtype != setup.protocol.dtype:
-        words += ["--dtype", setup.dtype]
-    words += ["--device", setup.device.partition(":")[0]]
-    if setup.accelerator:
-        words += ["--accelerator", setup.accelerator]
-    for task in setup.tasks:
+    words += ["--protocol", protocol.name + ("" if protocol.name in PROTOCOLS else ".yaml")]
+    if model.source != protocol.model:
+        words += ["--model", model.source]
+    if model.dtype != protocol.dtype:
+        words += ["--dtype", model.dtype]
+    words += ["--device", model.device]
+    if model.accelerator != model.device:
+        words += ["--accelerator", model.accelerator]
+    for task in record.tasks:
         words += ["--tasks", task]
-    if setup.task_folder:
-        words += ["--task-folder", setup.task_folder]
-    return shlex.join([*words, "--seed", str(job.seed)])
+    if task_folder:
+        words += ["--task-folder", task_folder]
+    return shlex.join([*words, "--seed", str(record.seed)])
+
+
+def time_of(date: datetime) -> str:
+    """The time in the name of a run."""
+    return f"{date.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def granularity_of(job: Job) -> tuple[str, ...]:
@@ -126,8 +144,8 @@ def granularity_of(job: Job) -> tuple[str, ...]:
     return tuple(g for g in declared if g != "semi-structured" or "unstructured" not in declared)
 
 
-def texts_of(samples: Samples) -> tuple[TextInfo, ...]:
-    """Every text of the run with the place of each window."""
+def texts_of(samples: Samples, sources: Mapping[str, str]) -> tuple[TextInfo, ...]:
+    """Every text of the run with the place of each window; `sources` are hashes by role."""
     roles: dict[str, Tokens] = {"calibration": samples.calibration}
     if samples.calibration.training is not None:
         roles["training"] = samples.calibration.training.windows
@@ -136,6 +154,7 @@ def texts_of(samples: Samples) -> tuple[TextInfo, ...]:
         TextInfo(
             role=role,
             source=tokens.source,
+            source_sha256=sources[role],
             text_sha256=tokens.text_sha256,
             ids_sha256=tokens.sha256,
             samples=tokens.ids.shape[0],

@@ -1,23 +1,32 @@
-"""One run: check, load, measure dense, prune, measure, record; all or nothing of it is written."""
+"""One run: check, load, measure dense, prune, measure, record, save the model.
+
+Each file and the model's folder are written whole or not at all. The record comes first: when
+something goes wrong later, hours of work are in it.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from implementations.harness.errors import BadInput, Unavailable
+from implementations.harness.errors import AtlasError, BadInput, Unavailable
 from implementations.harness.measure.zero_shot import find
-from implementations.harness.model.checkpoint import check_output_folder, save
+from implementations.harness.model.checkpoint import save
+from implementations.harness.model.output_folder import check_output_folder
+from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.results.places import check_writable, nearest, real, shown
 from implementations.harness.results.record import DECIDING, DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
+    check_record,
     load_record,
     publish_record,
+    published_folders,
     record_files,
     save_record,
 )
@@ -46,14 +55,18 @@ def run(
 ) -> Written:
     """Do one job and write its record under `runs`, and its dense model's where that is new.
 
-    With `checkpoint` the pruned model is saved into that folder; with `publish` both records are
-    also put into the method's folder.
+    With `checkpoint` the pruned model is then saved into that folder; with `publish` both records
+    are also put into the method's folder.
 
     Raises:
-        BadInput: what is asked for cannot be; nothing was written.
-        Unavailable: network, a package, space or a permission is missing.
+        BadInput: what is asked for cannot be; found out before the work, but for a model that
+            cannot be saved as it came out.
+        Unavailable: network, a package, space or a permission is missing, or another process has
+            saved into the same folder meanwhile.
         NumericsError: NaN or infinity on the way.
     """
+    if checkpoint is not None and job.method is None:
+        raise BadInput("the dense model is not saved, it lies where it came from; leave out --save")
     check_outputs(runs, checkpoint)
     check_tasks(setup)
     if publish:
@@ -61,15 +74,18 @@ def run(
     bench = Workbench(setup)
     bench.check(job)
     if checkpoint is not None:
+        check_outside(checkpoint, setup.model)
         check_space(checkpoint, bench.footprint.bytes)
+    for slug in (DENSE, job.slug):
+        check_record(runs, setup.protocol.name, slug)
     dense = dense_record(bench, runs)
     written = dense
     if job.method is not None:
         found, model = bench.measure(job.method, job.seed)
         record = make_record(bench, job, found, dense.record)
+        written = Written(record, keep(record, runs))
         if checkpoint is not None:
-            save(model, checkpoint, record=record.model_dump(mode="json"))
-        written = Written(record, save_record(record, runs))
+            save_beside(written, model, checkpoint)
     if publish:
         for record in {dense.record.run: dense.record, written.record.run: written.record}.values():
             publish_record(record)
@@ -99,23 +115,72 @@ def published_dense(bench: Workbench) -> Iterator[Path]:
     return record_files(IMPLEMENTATIONS / "harness" / "records" / bench.setup.protocol.name)
 
 
+def keep(record: Record, runs: Path) -> Path:
+    """Write the record under `runs`; raises `Unavailable` naming where it lies if it cannot be."""
+    try:
+        return save_record(record, runs)
+    except Unavailable as error:
+        try:
+            elsewhere = save_record(record, Path(tempfile.mkdtemp(prefix="atlas-")))
+        except (OSError, Unavailable):
+            raise error from None
+        raise Unavailable(f"{error}; the record of the run is in {elsewhere}") from error
+
+
+def save_beside(written: Written, model: LanguageModel, checkpoint: Path) -> None:
+    """Save the model whose record is written; what goes wrong names the record as well."""
+    try:
+        save(model, checkpoint, record=written.record.model_dump(mode="json"))
+    except AtlasError as error:
+        raise type(error)(
+            f"{error} The model was not saved; the record of the run is in {written.path}"
+        ) from error
+
+
 def check_outputs(runs: Path, checkpoint: Path | None) -> None:
-    """Refuse folders that cannot be written, and one for a checkpoint that is not empty."""
+    """Find out by trying whether records and a checkpoint can be written; nothing of it stays.
+
+    Raises:
+        BadInput: `runs` is a file, the checkpoint's folder is not empty, or one lies in the other.
+        Unavailable: one of them cannot be written.
+    """
+    records = real(runs)
     if checkpoint is not None:
+        check_apart(real(checkpoint), records)
         check_output_folder(checkpoint)
-    there = nearest(runs)
+    there = nearest(records)
     if not there.is_dir():
-        raise BadInput(f"{there} is a file; --runs needs a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise Unavailable(f"cannot write in {there}; choose another folder with --runs")
+        raise BadInput(f"{shown(there)} is a file; --runs needs a folder")
+    check_writable(records)
+
+
+def check_apart(checkpoint: Path, runs: Path) -> None:
+    """Refuse a model's folder that lies among records, or where they would lie in it."""
+    for records in (runs, *published_folders()):
+        if checkpoint.is_relative_to(records):
+            raise BadInput(
+                f"{shown(checkpoint)} lies in {shown(records)}, where every .json file is read as "
+                "a record; choose a folder outside"
+            )
+    if runs.is_relative_to(checkpoint):
+        raise BadInput(
+            f"the records in {shown(runs)} would lie in the folder of the model; choose another"
+        )
+
+
+def check_outside(checkpoint: Path, model: str) -> None:
+    """Refuse a folder within that of the model which is read."""
+    source = real(Path(model).expanduser())
+    if source.is_dir() and real(checkpoint).is_relative_to(source):
+        raise BadInput(f"{shown(checkpoint)} lies in the model that is read; choose another folder")
 
 
 def check_space(folder: Path, needed: int) -> None:
     """Raise `Unavailable` unless the disk of `folder` has room for `needed` bytes."""
-    free = shutil.disk_usage(nearest(folder)).free
+    free = shutil.disk_usage(nearest(real(folder))).free
     if free < needed:
         raise Unavailable(
-            f"no space for the checkpoint in {folder}: it takes {needed / 1e6:,.0f} MB and "
+            f"no space for the checkpoint in {shown(folder)}: it takes {needed / 1e6:,.0f} MB and "
             f"{free / 1e6:,.0f} MB are free; free some or choose a folder on a larger disk"
         )
 
@@ -137,8 +202,3 @@ def check_tasks(setup: Setup) -> None:
         manager = find(setup.tasks, lm_eval.managers(setup.task_folder))
         for task in track(setup.tasks, "loading the tasks"):
             lm_eval.load(manager, task)
-
-
-def nearest(folder: Path) -> Path:
-    """The folder itself or the closest of its parents that exists."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())

@@ -9,10 +9,16 @@ from pathlib import Path
 
 import torch
 
+from implementations.harness.errors import BadInput
 from implementations.harness.model.devices import device_named
 from implementations.harness.progress import track
-from implementations.harness.results.record import Record
-from implementations.harness.results.store import load_records, publish_record, save_record
+from implementations.harness.results.record import DENSE, Record
+from implementations.harness.results.store import (
+    check_record,
+    load_records,
+    publish_record,
+    save_record,
+)
 from implementations.harness.runs import environment, workers
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import check_outputs, check_tasks, dense_record
@@ -45,11 +51,13 @@ def sweep(
     there before included, are put into the methods' folders at the end.
 
     Raises:
-        BadInput: the model, protocol or folder will not do; a single job that will not do is
-            among the failures instead.
+        BadInput: there are no jobs, or the model, protocol or folder will not do; a single job
+            that will not do is among the failures instead.
         Unavailable: something the whole sweep needs is missing.
     """
-    _check(setup, runs, ray, publish)
+    if not jobs:
+        raise BadInput("the sweep has no runs; name some")
+    _check(jobs, setup, runs, ray, publish)
     bench = Workbench(setup)
     have = {record.key: record for record in load_records([runs / setup.protocol.name])}
     keys = [bench.key(job) for job in jobs]
@@ -100,8 +108,10 @@ def device_of(device: str, number: int) -> str:
     return f"{found.type}:{number % torch.accelerator.device_count()}"
 
 
-def _check(setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
+def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
     check_outputs(runs, None)
+    for slug in {DENSE, *(job.slug for job in jobs)}:
+        check_record(runs, setup.protocol.name, slug)
     check_tasks(setup)
     if ray:
         workers.check_ray()

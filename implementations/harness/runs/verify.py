@@ -1,39 +1,26 @@
-"""Running a record again from nothing but itself, and saying how far apart the two are."""
+"""Running a record again from nothing but itself, and saying how far apart the two are.
+
+A record is believed in nothing: what may differ, and by how much, is said here and by the metrics.
+What is deterministic is held to be equal, what follows from the rest of a record is worked out
+from it, and what no repetition can show is said. Where a run was measured is the record's word too.
+It decides whether the wide tolerance will do, and so the verdict says when it was needed, and why.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from implementations.harness.prune.registry import get
-from implementations.harness.results.metric import Tolerance
-from implementations.harness.results.record import DECIDING, DENSE, Record
+from implementations.harness.results.comparison import Comparison
+from implementations.harness.results.record import DENSE, Record
+from implementations.harness.runs.held import derived, facts, values
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import check_tasks
+from implementations.harness.runs.told import changes, elsewhere, not_compared
 from implementations.harness.runs.workbench import Job, Setup, Workbench
-
-EXACT = Tolerance(same_machine=0.0, elsewhere=0.0)  # where the record states none
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One value of the record and of its repetition."""
-
-    name: str
-    recorded: float
-    again: float
-    tolerance: float
-
-    @property
-    def difference(self) -> float:
-        """Relative to the recorded value; absolute where that is 0."""
-        return abs(self.again - self.recorded) / (abs(self.recorded) or 1.0)
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the difference is within the tolerance."""
-        return self.difference <= self.tolerance
 
 
 @dataclass(frozen=True)
@@ -41,21 +28,53 @@ class Verdict:
     """What a repetition showed."""
 
     comparisons: tuple[Comparison, ...]
-    same_machine: bool
+    elsewhere: tuple[str, ...]
+    """Why the wide tolerance may do: what the record says of its machine, and is not so here."""
     changes: tuple[str, ...]
-    """Weights, texts, versions, hardware and commit that are not as in the record."""
+    """What else is not as in the record, and decides nothing."""
+    not_compared: tuple[str, ...]
+    """What the record says and a repetition cannot show."""
+
+    @property
+    def same_machine(self) -> bool:
+        """Whether machine and versions are those that the record names."""
+        return not self.elsewhere
+
+    @property
+    def confirmed(self) -> Literal["narrow", "wide", "no"]:
+        """The tolerance that everything is within; the wide one counts only elsewhere."""
+        grades = {comparison.grade for comparison in self.comparisons}
+        if "off" in grades or ("wide" in grades and self.same_machine):
+            return "no"
+        return "wide" if "wide" in grades else "narrow"
 
     @property
     def agrees(self) -> bool:
-        """Whether every value is within its tolerance."""
-        return all(comparison.agrees for comparison in self.comparisons)
+        """Whether the record is confirmed at all."""
+        return self.confirmed != "no"
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain data."""
-        comparisons = [
-            asdict(c) | {"difference": c.difference, "agrees": c.agrees} for c in self.comparisons
-        ]
-        return asdict(self) | {"comparisons": comparisons, "agrees": self.agrees}
+        """The verdict as plain data; a difference or tolerance without end is none."""
+        return {
+            "confirmed": self.confirmed,
+            "agrees": self.agrees,
+            "same_machine": self.same_machine,
+            "elsewhere": list(self.elsewhere),
+            "changes": list(self.changes),
+            "not_compared": list(self.not_compared),
+            "comparisons": [
+                {
+                    "name": one.name,
+                    "recorded": one.recorded,
+                    "again": one.again,
+                    "difference": _finite(one.difference),
+                    "narrow": one.held.narrow,
+                    "wide": _finite(one.held.wide),
+                    "within": one.grade,
+                }
+                for one in self.comparisons
+            ],
+        }
 
 
 def verify(
@@ -66,9 +85,6 @@ def verify(
     task_folder: Path | None = None,
 ) -> Verdict:
     """Run `record` again and compare; `device` and `model` say where, if not as recorded.
-
-    Values are held to the tolerance of the record: the narrow one on the same kind of machine
-    with the same threads and versions of torch and transformers, the wide one elsewhere.
 
     Raises:
         BadInput: the record's method, parameters, texts or model do not exist here.
@@ -111,43 +127,14 @@ def repeat(
 
 
 def compare(record: Record, again: Record) -> Verdict:
-    """Hold the values of a repetition against the record."""
-    same = record.hardware.machine == again.hardware.machine
-    alike = same and record.hardware.threads == again.hardware.threads and _libraries(record, again)
-    pairs = [("achieved", record.achieved, again.achieved)]
-    pairs += [(name, value, again.values[name]) for name, value in record.values.items()]
-    pairs += [
-        (f"dense {name}", value, again.dense.values[name])
-        for name, value in record.dense.values.items()
-        if record.method != DENSE
-    ]
-    comparisons = []
-    for name, recorded, repeated in pairs:
-        kind = name.removeprefix("dense ").partition("/")[0]
-        allowed = record.tolerance.get(kind, EXACT)
-        comparisons.append(
-            Comparison(
-                name, recorded, repeated, allowed.same_machine if alike else allowed.elsewhere
-            )
-        )
-    return Verdict(tuple(comparisons), alike, tuple(changes(record, again)))
+    """Hold all of a record against its repetition, and against itself."""
+    return Verdict(
+        comparisons=(*values(record, again), *facts(record, again), *derived(record)),
+        elsewhere=tuple(elsewhere(record, again)),
+        changes=tuple(changes(record, again)),
+        not_compared=tuple(not_compared(record, again)),
+    )
 
 
-def changes(record: Record, again: Record) -> list[str]:
-    """Say what differs in weights, texts, versions, hardware and commit."""
-    before, now = _facts(record), _facts(again)
-    return [
-        f"{name}: {before.get(name, 'absent')} in the record, {now.get(name, 'absent')} now"
-        for name in dict.fromkeys((*before, *now))
-        if before.get(name) != now.get(name)
-    ]
-
-
-def _facts(record: Record) -> dict[str, object]:
-    texts = {f"tokens of {text.role}": text.ids_sha256 for text in record.texts}
-    facts = {"weights": record.model.sha256, "commit": record.commit}
-    return {**facts, **texts, **record.versions, **record.hardware.model_dump()}
-
-
-def _libraries(record: Record, again: Record) -> bool:
-    return all(record.versions.get(name) == again.versions.get(name) for name in DECIDING)
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

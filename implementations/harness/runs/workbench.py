@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from implementations.harness.data.samples import Sampler, Samples
-from implementations.harness.errors import AtlasWarning
+from implementations.harness.errors import AtlasWarning, BadInput
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
 from implementations.harness.measure.memory import free_memory, peak_memory
@@ -21,10 +22,12 @@ from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.measure.speed import speed
 from implementations.harness.measure.zero_shot import zero_shot
 from implementations.harness.model.devices import device_named, give_back_freed
+from implementations.harness.model.identity import Identity
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
+from implementations.harness.results.bounds import NAMELESS, one_line
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import (
     DENSE,
@@ -141,8 +144,8 @@ class Timer:
 class Workbench:
     """One model under one protocol, held in memory once: what a run prunes is loaded again.
 
-    Raises what loading raises: `BadInput` for a wrong model or device, `Unavailable` without
-    network or space.
+    Raises what loading raises: `BadInput` for a wrong model or device, or one that changed since it
+    was loaded first, `Unavailable` without network or space.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -150,14 +153,18 @@ class Workbench:
         self.device = device_named(setup.device)
         self.timer = Timer()
         self._dense: LanguageModel | None = None
+        self.identity: Identity | None = None
         model = self.dense()
+        self.identity = model.identity
         self.accelerator = model.accelerator
         self.hardware = environment.hardware(model.accelerator)
         self.sampler = Sampler(setup.protocol, model)
         self.info = ModelInfo(
-            name=model.name,
+            name=one_line(model.name, NAMELESS),
             source=setup.model,
-            sha256=model.sha256,
+            sha256=model.identity and model.identity.weights,
+            config_sha256=model.identity and model.identity.configuration,
+            tokenizer_sha256=model.identity and model.identity.tokenizer,
             family=model.family.name,
             dtype=setup.dtype,
             device=self.device.type,
@@ -170,12 +177,17 @@ class Workbench:
         if self._dense is None:
             self.timer = Timer()  # of this loading alone
             with self.timer.phase("load", f"loading {self.setup.model}"):
-                self._dense = load_model(
+                model = load_model(
                     self.setup.model,
                     dtype=self.setup.dtype,
                     device=str(self.device),
                     accelerator=self.setup.accelerator,
                 )
+            if self.identity not in (None, model.identity):
+                raise BadInput(
+                    f"the files of {self.setup.model} changed between two runs; run again"
+                )
+            self._dense = model
         return self._dense
 
     @cached_property
@@ -183,18 +195,24 @@ class Workbench:
         """What the dense model weighs; counting zeros reads all of its weights."""
         return footprint(self.dense())
 
+    @cached_property
+    def tasks_sha256(self) -> str | None:
+        """The hash of the folder with task files of one's own."""
+        folder = self.setup.task_folder
+        return None if folder is None else environment.folder_sha256(Path(folder))
+
     def key(self, job: Job) -> str:
-        """The key of the record that `job` gives."""
+        """The key of the record that `job` gives; reads the texts the first time."""
         return key_of(
             job.slug,
             job.configuration,
             self.setup.protocol,
-            model=self.info.sha256 or self.setup.model,
-            dtype=self.setup.dtype,
+            model=self.info,
+            texts=self.sampler.sources(training=job.trains),
             device=self.hardware.accelerator or self.device.type,
             seed=job.seed,
             tasks=self.setup.tasks,
-            trains=job.trains,
+            tasks_sha256=self.tasks_sha256,
         )
 
     def check(self, job: Job) -> Samples:
@@ -313,16 +331,19 @@ class Workbench:
 
 @contextmanager
 def warnings_kept() -> Iterator[list[Warning | str]]:
-    """Collect the harness's warnings of the `with` block; others pass as usual."""
+    """Collect the harness's warnings of the `with` block for a record; others pass as usual.
+
+    Where the block fails there will be no record, and all of them pass.
+    """
     kept: list[Warning | str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AtlasWarning)
-        try:
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", AtlasWarning)
             yield kept
-        finally:
             kept += [w.message for w in caught if issubclass(w.category, AtlasWarning)]
-    for warning in caught:
-        if not issubclass(warning.category, AtlasWarning):
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
+    finally:
+        for warning in caught:
+            if warning.message not in kept:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )

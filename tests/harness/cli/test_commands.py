@@ -127,6 +127,31 @@ def test_verify_confirms_and_finds_what_is_off(ran, atlas, tmp_path):
     assert "Traceback" not in done.err
 
 
+def test_verify_says_which_tolerance_a_claim_has_cost(ran, tmp_path):
+    """Both grades exit with 0; what a value lacks in the record is found all the same."""
+    folder, _ = ran
+    record = load_record(next((folder / "runs/tiny/flap").iterdir()))
+    hardware = record.hardware.model_copy(update={"cpu": "another"})
+    far = record.model_copy(
+        update={"hardware": hardware, "values": {METRIC: 1.005 * record.values[METRIC]}}
+    )
+    (tmp_path / "far.json").write_text(far.to_json())
+    done = inside("verify", tmp_path / "far.json")
+    assert done.code == 0
+    assert "within the wide tolerance only" in done.out
+    assert 'cpu: "another" in the record' in done.out
+    printed = json.loads(inside("verify", tmp_path / "far.json", "--json").out)
+    assert (printed["confirmed"], printed["agrees"], printed["same_machine"]) == (
+        "wide",
+        True,
+        False,
+    )
+    (tmp_path / "empty.json").write_text(record.model_copy(update={"values": {}}).to_json())
+    done = inside("verify", tmp_path / "empty.json")
+    assert done.code == 1
+    assert "missing" in done.out
+
+
 def test_leaderboard_in_every_form(ran, atlas):
     folder, _ = ran
     here = ("leaderboard", "--runs", folder / "runs", "--protocol", "tiny")
@@ -140,9 +165,9 @@ def test_leaderboard_in_every_form(ran, atlas):
     wrong = atlas(*here, "--sort", "colour")
     assert wrong.code == 2
     assert "there are method" in wrong.err
-    none = atlas("leaderboard", "--runs", folder / "none", "--protocol", "none")
+    none = atlas(*here, "--method", "flap", "--sparsity", "0.9")
     assert none.code == 0
-    assert "no record" in none.out
+    assert "flap" not in none.out
 
 
 def test_a_sweep_from_a_file_and_again(world, atlas, tmp_path):
@@ -182,7 +207,54 @@ BAD = {
     "sweep of both": (["sweep", "wanda", "--file", "x.yaml"], "leave out"),
     "methods": (["methods", "wnada"], "did you mean 'wanda'"),
     "support": (["support", "wnada"], "did you mean 'wanda'"),
+    "share twice": (
+        ["run", "wanda", "--set", "sparsity=.1", "--sparsity", ".2"],
+        "--set sparsity and the option",
+    ),
+    "share twice in a sweep": (
+        ["sweep", "wanda", "--set", "sparsity=.1", "--sparsity", ".2"],
+        "--set sparsity and the option",
+    ),
+    "pattern twice": (
+        ["run", "wanda", "--set", "pattern=2:4", "--pattern", "4:8"],
+        "--set pattern and the option",
+    ),
+    "pattern and share": (
+        ["sweep", "wanda", "--set", "pattern=2:4", "--sparsity", "0.5"],
+        "--set pattern and the option",
+    ),
+    "seed beyond 64 bits": (["run", "wanda", "--seed", str(2**63)], "seed"),
+    "seeds beyond 64 bits": (["sweep", "wanda", "--seed", "1", "--seed", "9" * 30], "seed"),
+    "seed of a thousand digits": (["run", "wanda", "--seed", "9" * 5000], "seed"),
+    "block size beyond 64 bits": (
+        ["run", "sparsegpt", "--set", f"block_size={10**30}"],
+        "block_size: Input should be less than",
+    ),
+    "block size no number": (["run", "sparsegpt", "--set", "block_size=[]"], "block_size: Input"),
+    "nested without end": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
+    "JSON of half a character": (["run", "wanda", "--set", 'pattern=["\\ud800"]'], "damaged"),
+    "model of nobody": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
+    "runs of nobody": (["leaderboard", "--runs", "~nouser/x"], "--runs cannot be the path"),
+    "model too long": (["run", "wanda", "--model", "x" * 300], "File name too long"),
+    "runs too long": (["leaderboard", "--runs", "x" * 300], "File name too long"),
+    "record too long": (["verify", "x" * 300], "File name too long"),
+    "method too long": (["run", "x" * 9999], "unknown method 'xxx"),
+    "sweep file is a folder": (["sweep", "--file", "/"], "it is a folder"),
+    "sweep file is a device": (["sweep", "--file", os.devnull], "no regular file"),
+    "protocol is a folder": (["run", "wanda", "--protocol", "..yaml/.yaml"], "cannot read"),
+    "record is a folder": (["verify", "/"], "cannot read"),
+    "method in bytes": (["run", "wan\udcffda"], "'wan\\udcffda' is not UTF-8"),
+    "runs in bytes": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
+    "prompt in bytes": (["generate", "smollm2-135m", "\udcff"], "is not UTF-8"),
+    "tasks by commas only": (["run", "wanda", "--tasks", ","], "has an empty name"),
+    "filter by commas only": (["leaderboard", "--method", "wanda,"], "has an empty name"),
 }
+
+EMPTY = ["model", "protocol", "device", "dtype", "accelerator", "set", "tasks", "task-folder"]
+EMPTY += ["save", "runs", "seed", "sparsity", "pattern"]
+BAD |= {f"empty {name}": (["run", "wanda", f"--{name}", ""], f"--{name} is") for name in EMPTY}
+BAD |= {f"empty {name}=": (["run", "wanda", f"--{name}="], f"--{name} is") for name in EMPTY}
+BAD["empty prompt"] = (["generate", "smollm2-135m", ""], "an argument is empty")
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD)
@@ -195,6 +267,30 @@ def test_wrong_use_is_exit_2_with_one_message_and_nothing_written(case, monkeypa
     assert message in done.err
     assert done.out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "typo", "message"),
+    [
+        ("--method", "flpa", "unknown method 'flpa'; did you mean 'flap'?"),
+        ("--protocol", "tinny", "unknown protocol 'tinny'; did you mean 'tiny'?"),
+        ("--model", "tiny,tinny", "unknown model 'tinny'; did you mean 'tiny'?"),
+        ("--granularity", "channel", "unknown granularity 'channel'; did you mean 'channels'?"),
+        ("--method", "\x1b[31m", "unknown method '?[31m'; there are dense"),
+    ],
+)
+def test_a_typo_on_the_leaderboard_gets_the_nearest_name(ran, option, typo, message):
+    folder, _ = ran
+    done = inside("leaderboard", "--runs", folder / "runs", option, typo)
+    assert done.code == 2
+    assert f"no record fits: {message}" in done.err
+
+
+def test_without_any_record_there_is_no_name_to_be_wrong(tmp_path, monkeypatch):
+    monkeypatch.setattr("implementations.harness.cli.commands.published_folders", list)
+    done = inside("leaderboard", "--runs", tmp_path, "--method", "wanda")
+    assert done.code == 0
+    assert "no record fits; `atlas run` makes one" in done.out
 
 
 def test_the_process_ends_with_that_code_and_without_a_traceback(atlas, tmp_path):

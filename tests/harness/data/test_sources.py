@@ -19,7 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from implementations.harness.data.sources import articles, read_documents, read_text
+from implementations.harness.data.sources import (
+    articles,
+    documents_sha256,
+    read_documents,
+    read_text,
+)
 from implementations.harness.errors import BadInput, Unavailable
 
 ROOT = Path(__file__).parents[3]
@@ -140,6 +145,15 @@ class TestHub:
         assert answer["error"] == "Unavailable"
         assert "test-00000-of-00001.parquet cannot be read" in answer["message"]
 
+    @pytest.mark.parametrize("rows", [[{"other": "a"}], [{"text": 1}], [{"text": "a"}, {}]])
+    def test_file_without_texts_is_named(self, hub, tmp_path, rows):
+        (tmp_path / "hub" / C4).mkdir(parents=True)
+        with gzip.open(tmp_path / "hub" / C4 / "c4-train.00000-of-01024.json.gz", "wt") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        answer = read("read_documents", "c4-train", hub)
+        assert answer["error"] == "Unavailable"
+        assert "json.gz holds rows without a text. Remove it" in answer["message"]
+
     def test_file_that_the_hub_does_not_have(self, hub):
         answer = read("read_text", "wikitext2", hub)
         assert answer["error"] == "Unavailable"
@@ -207,7 +221,14 @@ def test_json_lines(tmp_path):
         ('{"content": "b"}', "line 3: no field `text`"),
         ('{"text": 3}', "line 3: no field `text` with a string"),
         ('["text"]', "line 3: no field `text`"),
-        ('{"text": "b"', "line 3: not JSON"),
+        ('{"text": "b"', "line 3 is damaged: "),
+        (r'{"text": "\ud800"}', "line 3 is damaged: .*surrogates"),
+        (r'{"text": "b", "\udfff": 1}', "line 3 is damaged: .*surrogates"),
+        ('{"text": "b", "text": "c"}', "line 3 is damaged: it gives 'text' twice"),
+        ('{"text": "b", "score": NaN}', "line 3 is damaged: NaN is no number"),
+        ('{"text": ' + "[" * 100_000, "line 3 is nested too deeply"),
+        ('{"text": "b", "more": ' + "[" * 100 + "]" * 100 + "}", "line 3 is nested too deeply"),
+        ('{"text": "b", "more": ' + "9" * 5000 + "}", "line 3 is damaged: "),
     ],
 )
 def test_json_lines_name_the_bad_line(tmp_path, line, message):
@@ -218,16 +239,63 @@ def test_json_lines_name_the_bad_line(tmp_path, line, message):
 
 
 def test_not_utf8(tmp_path):
-    path = write_file(tmp_path, "a.txt", b"abc\xff")
-    with pytest.raises(BadInput, match=r"a\.txt is not UTF-8 \(byte 3: .*convert it"):
-        read_text(path)
+    for content in (b"abc\xff", b"abc\xed\xa0\x80", b"abc\xc0\x80"):  # half a pair; a long zero
+        path = write_file(tmp_path, "a.txt", content)
+        with pytest.raises(BadInput, match=r"a\.txt is not UTF-8 \(byte 3\): convert it"):
+            read_text(path)
+
+
+def test_a_null_byte_is_text(tmp_path):
+    assert read_text(write_file(tmp_path, "a.txt", b"a\0b")) == "a\0b"
+
+
+@pytest.mark.parametrize("function", [read_text, read_documents])
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path, function, make):
+    for name in ("a.txt", "a.jsonl"):
+        make(tmp_path / name)
+        with pytest.raises(BadInput, match=rf"{name} is not a file|cannot be the path"):
+            function(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_a_file_of_holes_is_refused_by_its_size(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(BadInput, match=r"has 1,000,000,000,000 bytes, more than 2,000,000,000"):
+        read_text(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("function", [read_documents, documents_sha256])
+def test_documents_that_are_none(tmp_path, function):
+    with (tmp_path / "holes.jsonl").open("wb") as file:
+        file.truncate(10**12)
+    (tmp_path / "unreadable.jsonl").symlink_to("/proc/self/mem")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    for name, words in [
+        ("holes", "bytes, more than"),
+        ("pipe", "is not a file"),
+        ("unreadable", "cannot read"),
+    ]:
+        with pytest.raises(BadInput, match=words):
+            function(str(tmp_path / f"{name}.jsonl"))
+
+
+@pytest.mark.parametrize(
+    "name", ["~nobody-of-this-name/a.txt", "a\0.txt", "x" * 300 + ".txt", "\udcff.txt", "\ud800"]
+)
+def test_what_cannot_be_a_path(name):
+    for function in (read_text, read_documents):
+        with pytest.raises(BadInput, match="a text cannot be the path") as refusal:
+            function(name)
+        assert len(str(refusal.value)) < 400
 
 
 def test_unreadable_file(tmp_path):
     if os.name != "posix" or not Path("/proc/self/mem").exists():
         pytest.skip("needs a file that opens and cannot be read")
     (tmp_path / "a.txt").symlink_to("/proc/self/mem")
-    with pytest.raises(BadInput, match=r"a\.txt cannot be read: Input/output error"):
+    with pytest.raises(BadInput, match=r"cannot read .*a\.txt: Input/output error"):
         read_text(str(tmp_path / "a.txt"))
 
 

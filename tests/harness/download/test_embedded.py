@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,10 +17,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from implementations.harness.download import embedded as assets
 from implementations.harness.download.embedded import (
     cache_folder,
+    embedded_hashes,
     embedded_model,
     embedded_text,
-    recorded_sha256,
 )
+from implementations.harness.download.manifest import write_manifest
 from implementations.harness.download.storage import file_sha256
 from implementations.harness.download.wheels import extract
 from implementations.harness.errors import BadInput, Unavailable
@@ -88,21 +90,171 @@ def test_wrong_model_file_placed_by_hand(no_network):
     no_network.mkdir()
     gguf = no_network / "SmolLM2-135M-Instruct.Q4_1.gguf"
     gguf.write_bytes(b"GGUF of something else")
-    with pytest.raises(Unavailable, match="has the wrong SHA-256"):
+    with pytest.raises(Unavailable, match="has the wrong size: 22 bytes instead of 98,362,432"):
         embedded_model()
     assert not gguf.exists()
     assert not (no_network / "smollm2-135m").exists()
 
 
-def test_a_hash_older_than_its_weights_is_not_trusted(tmp_path):
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(b"weights")
-    assert recorded_sha256(weights) is None
-    note = tmp_path / "model.safetensors.sha256"
-    note.write_text(f"{file_sha256(weights)}  model.safetensors\n")
-    assert recorded_sha256(weights) == file_sha256(weights)
-    os.utime(note, (0, 0))
-    assert recorded_sha256(weights) is None
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("~nobody-of-this-name/atlas", "PRUNING_ATLAS_CACHE cannot be the path '~nobody"),
+        ("x" * 300, "File name too long"),
+        (os.fsdecode(b"not-utf8-\xff"), "can't encode"),
+    ],
+)
+def test_a_cache_that_cannot_be_a_path(monkeypatch, tmp_path, place, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PRUNING_ATLAS_CACHE", place)
+    with pytest.raises(BadInput, match=words):
+        embedded_text("c4")
+
+
+def test_a_cache_below_a_folder_that_is_gone(monkeypatch, tmp_path):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    monkeypatch.setenv("PRUNING_ATLAS_CACHE", "cache")
+    with pytest.raises(BadInput, match="No such file or directory"):
+        cache_folder()
+
+
+class TestKept:
+    """The folder of the model, as it was left in the cache; a few bytes stand for the weights."""
+
+    FILES: ClassVar = {"config.json": "{}", "model.safetensors": "weights", "vocab.json": "[]"}
+
+    @pytest.fixture(autouse=True)
+    def conversion(self, monkeypatch, no_network):
+        """Counts how often the model was made."""
+        self.made = 0
+
+        def convert(gguf, folder):
+            self.made += 1
+            folder.mkdir()
+            for name, content in self.FILES.items():
+                (folder / name).write_text(content)
+            write_manifest(folder)
+            yield
+
+        def extract(member, cache, folder):
+            return folder / "gguf"
+
+        monkeypatch.setattr(assets, "_convert", convert)
+        monkeypatch.setattr(assets, "extract", extract)
+        monkeypatch.setattr(assets, "_CONVERTED_SIZE", 0)
+
+    def test_it_is_made_once_and_its_hashes_are_known(self):
+        folder = embedded_model()
+        assert embedded_model() == folder
+        assert self.made == 1
+        assert embedded_hashes(folder) == {n: file_sha256(folder / n) for n in self.FILES}
+        command = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+        assert subprocess.run(command, cwd=folder, check=False).returncode == 0
+
+    @pytest.mark.parametrize("name", [*FILES, "SHA256SUMS"])
+    def test_a_flipped_bit_is_found_whatever_the_time_stamp(self, name):
+        path = embedded_model() / name
+        before = path.stat()
+        content = bytearray(path.read_bytes())
+        content[1] ^= 1
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        wrong = "config.json" if name == "SHA256SUMS" else name  # the first line of the manifest
+        with pytest.warns(UserWarning, match=rf"damaged: '{wrong}' differs from SHA256SUMS; it is"):
+            folder = embedded_model()
+        assert self.made == 2
+        assert (folder / "model.safetensors").read_text() == "weights"
+        assert visible(folder.parent) == ["smollm2-135m"]
+        assert embedded_model() == folder
+        assert self.made == 2
+
+    @pytest.mark.parametrize(
+        ("damage", "words"),
+        [
+            (lambda file: file.unlink(), "'config.json' is missing"),
+            (lambda file: (file.unlink(), file.mkdir()), "'config.json' differs from"),
+            (
+                lambda file: (file.unlink(), os.mkfifo(file)),
+                "'config.json' differs from",
+            ),
+            (lambda file: (file.unlink(), file.symlink_to(file)), "'config.json' differs from"),
+            (lambda file: file.with_name("code.py").touch(), "'code.py' is none of its files"),
+            (lambda file: file.with_name("a\x1b[2J").touch(), r"'a\\x1b\[2J' is none of its files"),
+        ],
+    )
+    def test_other_damage_is_named_and_mended(self, damage, words):
+        damage(embedded_model() / "config.json")
+        with pytest.warns(UserWarning, match=words):
+            embedded_model()
+        assert self.made == 2
+        assert embedded_model() == cache_folder() / "smollm2-135m"
+        assert self.made == 2
+
+    def test_hidden_files_of_the_system_are_no_damage(self):
+        (embedded_model() / ".DS_Store").touch()
+        embedded_model()
+        assert self.made == 1
+
+    def test_an_older_folder_without_a_manifest_is_made_anew(self):
+        folder = embedded_model()
+        (folder / "SHA256SUMS").unlink()
+        (folder / "model.safetensors.sha256").touch()  # what an older version wrote
+        with pytest.warns(UserWarning, match="No such file or directory: .*SHA256SUMS"):
+            embedded_model()
+        assert self.made == 2
+
+    @pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+    def test_what_was_not_made_here_is_not_removed(self, no_network, make):
+        no_network.mkdir()
+        make(no_network / "smollm2-135m")
+        with (
+            pytest.warns(UserWarning, match="is damaged"),
+            pytest.raises(Unavailable, match=r"smollm2-135m is in the way.*move or delete it"),
+        ):
+            embedded_model()
+        assert (no_network / "smollm2-135m").exists()
+
+    def test_a_link_is_replaced_and_what_it_shows_stays(self, tmp_path):
+        folder = embedded_model()
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to(tmp_path / "elsewhere")
+        (folder / "config.json").write_text("changed")
+        with pytest.warns(UserWarning, match="is damaged"):
+            embedded_model()
+        assert not folder.is_symlink()
+        assert (tmp_path / "elsewhere" / "config.json").read_text() == "changed"
+
+    def test_a_damaged_model_stays_until_there_is_another(self, monkeypatch):
+        folder = embedded_model()
+        (folder / "config.json").write_text("changed")
+
+        def fail(gguf, folder):
+            raise Unavailable("no network")
+            yield
+
+        monkeypatch.setattr(assets, "_convert", fail)
+        with (
+            pytest.warns(UserWarning, match="is damaged"),
+            pytest.raises(Unavailable, match="no network"),
+        ):
+            embedded_model()
+        assert (folder / "config.json").read_text() == "changed"
+        assert visible(folder.parent) == ["smollm2-135m"]
+
+    def test_who_has_it_open_may_go_on_reading(self):
+        folder = embedded_model()
+        with (folder / "model.safetensors").open() as reader:
+            (folder / "config.json").write_text("changed")
+            with pytest.warns(UserWarning, match="is damaged"):
+                embedded_model()
+            assert reader.read() == "weights"
+
+
+def visible(folder):
+    """Names in `folder` but for the lock files, which stay."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
 @pytest.mark.model
@@ -120,9 +272,10 @@ class TestModel:
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         assert model.generation_config.eos_token_id == 2
 
-    def test_hash_lies_beside_the_weights(self):
-        weights = embedded_model() / "model.safetensors"
-        assert recorded_sha256(weights) == file_sha256(weights)
+    def test_hashes_are_those_of_its_files(self):
+        folder = embedded_model()
+        files = {path.name: path for path in folder.iterdir() if path.name != "SHA256SUMS"}
+        assert embedded_hashes(folder) == {n: file_sha256(path) for n, path in files.items()}
 
     def test_no_gguf_and_no_temporary_folder_stay(self):
         names = [path.name for path in cache_folder().iterdir()]
@@ -164,7 +317,7 @@ def test_converted_equals_the_gguf(tmp_path):
 @pytest.mark.model
 @pytest.mark.slow
 def test_killed_while_converting_then_made_from_a_file_placed_by_hand(monkeypatch, tmp_path):
-    expected = recorded_sha256(embedded_model() / "model.safetensors")
+    expected = embedded_hashes(embedded_model())
     cache = tmp_path / "cache"
     cache.mkdir()
     extract(assets.MODEL, cache_folder(), cache)
@@ -182,7 +335,7 @@ def test_killed_while_converting_then_made_from_a_file_placed_by_hand(monkeypatc
     assert not (cache / "smollm2-135m").exists()
 
     weights = embedded_model() / "model.safetensors"
-    assert recorded_sha256(weights) == expected
+    assert embedded_hashes(weights.parent) == expected
     assert weights.stat().st_mode == weights.with_name("config.json").stat().st_mode
     assert not list(cache.glob("*.partial-*"))
     shutil.rmtree(cache)

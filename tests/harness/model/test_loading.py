@@ -77,7 +77,7 @@ def test_a_folder_is_loaded_with_its_tokenizer(dense):
     assert torch.equal(logits(model.hf), logits(tiny_model("llama").hf))
     assert not model.hf.training
     weights = (dense / "model.safetensors").read_bytes()
-    assert model.sha256 == hashlib.sha256(weights).hexdigest()
+    assert model.identity.weights == hashlib.sha256(weights).hexdigest()
 
 
 def test_dtype_and_device_are_as_asked(dense):
@@ -118,7 +118,7 @@ def test_sharded_weights_are_loaded_and_hashed_together(dense, tmp_path):
     model = load_model(tmp_path / "sharded")
     assert torch.equal(logits(model.hf), logits(hf))
     lines = [f"{hashlib.sha256(s.read_bytes()).hexdigest()}  {s.name}\n" for s in shards]
-    assert model.sha256 == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert model.identity.weights == hashlib.sha256("".join(lines).encode()).hexdigest()
     shards[1].unlink()
     with pytest.raises(
         BadInput, match=rf"lacks 1 of {len(shards)} weights files: {shards[1].name}"
@@ -132,7 +132,7 @@ def test_weights_of_torch_are_loaded_too(dense):
     (dense / "model.safetensors").unlink()
     model = load_model(dense)
     assert torch.equal(logits(model.hf), logits(hf))
-    assert model.sha256 == weights_sha256([dense / "pytorch_model.bin"])
+    assert model.identity.weights == weights_sha256([dense / "pytorch_model.bin"])
 
 
 def test_a_folder_without_configuration(dense):
@@ -272,6 +272,68 @@ def test_names_that_are_neither_folder_nor_hub_id(name, hint):
     assert hint in str(error.value)
 
 
+ODD_IDS = [
+    "a//b",
+    "a/..",
+    "../b",
+    "a/b/c",
+    "a/b..c",
+    "a/b--c",
+    "a--b/c",
+    "/b",
+    "a/",
+    "a/.b",
+    ".a/b",
+]
+ODD_IDS += [
+    "-a/b",
+    "a/-b",
+    "a/b-",
+    "a/b.",
+    "a./b",
+    "a/b.git",
+    "a/b\n",
+    "\na/b",
+    "a/b c",
+    "a/é",
+    "a/名",
+]
+ODD_IDS += [
+    "a/\uff10",
+    "a/b?x=1",
+    "a/b#c",
+    "a/b%2e",
+    "a\\b",
+    "https://a/b",
+    "x" * 48 + "/" + "y" * 48,
+]
+ODD_IDS += [
+    "~nobody-of-this-name/b",
+    "a/b\0",
+    "\udcff/b",
+    "x" * 300 + "/b",
+    "a/" + "\x1b[2J",
+    "b" * 10**5,
+]
+
+
+@pytest.mark.parametrize("name", ODD_IDS)
+def test_odd_ids_are_refused_in_a_sentence_before_any_network(name, monkeypatch):
+    monkeypatch.setattr(loading, "hub_folder", lambda name: pytest.fail("the hub was asked"))
+    with pytest.raises(
+        BadInput, match=r"is no model: there is no such folder|cannot be the path"
+    ) as e:
+        load_model(name)
+    assert len(str(e.value)) < 400
+    assert str(e.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a/b", "Qwen/Qwen2.5-0.5B", "a_/_b", "x" * 47 + "/" + "y" * 48])
+def test_what_the_hub_allows_is_asked_for(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "hub_folder", lambda name: tmp_path / COMMIT)
+    assert loading.locate(name).identity().weights == COMMIT
+
+
 def test_a_file_is_no_folder(dense):
     with pytest.raises(BadInput, match="is a file; give the folder"):
         load_model(dense / "model.safetensors")
@@ -322,7 +384,7 @@ def test_a_cached_hub_model_needs_no_hub(dense, cache, no_hub, monkeypatch, offl
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     put_in_cache(cache, dense)
     model = load_model("org/tiny")
-    assert (model.name, model.sha256) == ("org/tiny", COMMIT)
+    assert (model.name, model.identity.weights) == ("org/tiny", COMMIT)
     assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
 
 
@@ -423,11 +485,11 @@ def hub(dense, cache, monkeypatch):
 
 def test_a_hub_model_is_downloaded_once(dense, hub, cache):
     model = load_model("org/tiny")
-    assert (model.name, model.sha256) == ("org/tiny", COMMIT)
+    assert (model.name, model.identity.weights) == ("org/tiny", COMMIT)
     assert torch.equal(logits(model.hf), logits(load_checkpoint(dense)))
     assert not any("pytorch_model.bin" in path for path in hub), "one kind of weights is enough"
     hub.clear()
-    assert load_model("org/tiny").sha256 == COMMIT
+    assert load_model("org/tiny").identity.weights == COMMIT
     assert hub == []
 
 
@@ -444,8 +506,9 @@ def test_a_gated_model(hub):
 
 
 def test_only_the_weights_that_are_there_are_fetched():
-    assert "model*.safetensors" in loading._needed(["config.json", "model-1-of-2.safetensors"])
-    assert "pytorch_model*.bin" in loading._needed(["config.json", "pytorch_model.bin", "flax.x"])
+    both = ["config.json", "model-1-of-2.safetensors", "pytorch_model.bin", "flax.x", "README.md"]
+    assert loading._needed(both) == both[:2]
+    assert loading._needed(["vocab.txt", "pytorch_model.bin"]) == ["vocab.txt", "pytorch_model.bin"]
 
 
 @pytest.mark.model
@@ -457,7 +520,7 @@ def test_the_embedded_model(smollm2):
     assert (attention.heads, attention.kv_heads, attention.head_size) == (9, 3, 64)
     assert model.blocks[0].feed_forward.channels == 1536
     weights = assets.embedded_model() / "model.safetensors"
-    assert model.sha256 == weights_sha256([weights])
+    assert model.identity.weights == weights_sha256([weights])
 
 
 @pytest.mark.model

@@ -24,7 +24,7 @@ from implementations.harness import (
     keep_kv_groups,
 )
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.prune.method import Granularity, UnitMethod
+from implementations.harness.prune.method import Count, Granularity, UnitMethod
 from tests.harness.contract.toys import First, Narrow, Reading, Shallow, Thin, Trained
 
 NAN = float("nan")
@@ -235,6 +235,23 @@ def test_the_harnesss_warnings_reach_the_outcome_and_all_reach_the_caller():
     assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
 
 
+class Failing(Looking):
+    """Warn, then fail."""
+
+    def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
+        super().prune(model, calibration)
+        raise NumericsError("on purpose")
+
+
+def test_the_warnings_of_a_method_that_fails_reach_the_caller_too():
+    with (
+        pytest.warns(AtlasWarning, match="nothing") as told,
+        pytest.raises(NumericsError, match="on purpose"),
+    ):
+        Failing(sparsity=0).apply(tiny_model())
+    assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
+
+
 def test_the_outcome_counts_what_is_there_in_the_end():
     model = tiny_model()
     for block in model.blocks:  # some of it is zero before
@@ -256,6 +273,48 @@ def test_what_cannot_be_done_is_refused_by_name():
         First.configure(sparsity=2)
     with pytest.raises(BadInput, match="unknown toy parameter 'steps'; there are sparsity, "):
         First.configure(steps=1)
+
+
+@pytest.mark.parametrize("name", ["cls", "self", "parameters", "model_config", "x" * 5000, "\x1b"])
+def test_a_parameter_may_be_called_as_it_likes_and_is_unknown(name):
+    with pytest.raises(BadInput, match="unknown toy parameter '") as refusal:
+        First.configure(**{name: 1})
+    assert len(str(refusal.value)) < 300
+    assert str(refusal.value).isprintable()
+
+
+class Numbers(First):
+    """Has a field of each kind."""
+
+    share: float = 0.5
+    size: Count = 1
+    switch: bool = False
+    maybe: bool | None = None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"share": NAN}, "share: Input should be a finite number"),
+        ({"share": "1e999"}, "share: Input should be a finite number"),
+        ({"share": 10**400}, "share: Input should be a valid number"),
+        ({"share": True}, "share: Value error, true is no value of it"),
+        ({"size": False}, "size: Value error, false is no value of it"),
+        ({"size": 2**31}, "size: Input should be less than 2147483648"),
+        ({"size": "9" * 5000}, "size: Unable to parse"),
+        ({"pattern": "9" * 5000 + ":4"}, "pattern '9999"),
+        ({"pattern": ["2", "4"]}, "is not KEEP:GROUP"),
+    ],
+)
+def test_no_field_takes_what_is_no_number_of_it(parameters, message):
+    with pytest.raises(BadInput, match=message) as refusal:
+        Numbers.configure(**parameters)
+    assert len(str(refusal.value)) < 500
+
+
+def test_switches_and_small_numbers_are_taken():
+    asked = Numbers.configure(switch=True, maybe=False, share=1e-320, size="7", sparsity="0.1")
+    assert (asked.switch, asked.maybe, asked.share, asked.size) == (True, False, 1e-320, 7)
 
 
 def test_a_method_that_overflows_is_told_so_and_so_is_one_that_empties():

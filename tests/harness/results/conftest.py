@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +15,8 @@ def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
     """Make a run of `method` with one perplexity, twice as much on C4, changed as asked."""
 
     def make(method: str, share: float, wikipedia: float, **more: object) -> Record:
-        key = f"{method}-{share}-{more.get('seed', 0)}-{more.get('key', '')}"
+        words = f"{method}-{share}-{more.get('seed', 0)}"
+        run = f"20261125T120000Z-{hashlib.sha256(words.encode()).hexdigest()[:8]}"
         plain = {
             "method": method,
             "configuration": {"sparsity": share},
@@ -22,6 +24,6 @@ def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
             "achieved": share,
             "values": {"ppl/wikipedia/1024": wikipedia, "ppl/c4/1024": 2 * wikipedia},
         }
-        return made_up(**plain | more | {"key": key, "run": key})
+        return made_up(**{"run": run} | plain | more)
 
     return make

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from implementations.harness.results.boards import FAMILIES, Board, Row, boards, newest
+from implementations.harness.results.boards import FAMILIES, Board, Row, Spread, boards, newest
 from implementations.harness.results.record import Dense, Rate, Record, Speed
 
 Make = Callable[..., Record]
+OTHER = "20261124T000000Z-22222222"
 WIKIPEDIA, C4 = "ppl/wikipedia/1024", "ppl/c4/1024"
 
 
 def dense_of(made_up: Make, wikipedia: float, **more) -> Dense:
     values = {WIKIPEDIA: wikipedia, C4: 25.0}
-    return Dense(**{"run": "other", "values": values, "footprint": made_up().footprint} | more)
+    return Dense(**{"run": OTHER, "values": values, "footprint": made_up().footprint} | more)
 
 
 def one_board(records: list[Record]) -> Board:
@@ -70,6 +72,35 @@ def test_a_metric_that_one_seed_lacks_is_not_averaged(at: Make):
     assert row.value(C4) is row.ratio(C4) is None
 
 
+def test_numbers_at_their_ends_make_no_deviation_and_no_error(at: Make, made_up: Make):
+    ends = [at("wanda", 0.5, value, seed=i) for i, value in enumerate((8.9e307, -8.9e307))]
+    ends[0] = ends[0].model_copy(update={"values": {WIKIPEDIA: 1.7e308}})
+    ends[1] = ends[1].model_copy(update={"values": {WIKIPEDIA: -1.7e308}})
+    row = one_row(ends)
+    assert row.value(WIKIPEDIA) == Spread(0.0)
+    zero = dense_of(made_up, 0.0)
+    assert one_row([at("wanda", 0.5, 40.0, dense=zero)]).ratio(WIKIPEDIA) is None
+    tiny = [at("wanda", 0.5, 40.0, seed=i, dense=dense_of(made_up, 5e-324)) for i in range(2)]
+    assert one_row(tiny).ratio(WIKIPEDIA) == Spread(math.inf)
+    apart = [at("wanda", 0.5, 40.0), at("wanda", 0.5, -40.0, seed=1)]
+    apart = [r.model_copy(update={"dense": dense_of(made_up, 5e-324)}) for r in apart]
+    assert math.isnan(one_row(apart).ratio(WIKIPEDIA).mean)
+
+
+def test_a_model_without_parameters_has_no_share_of_zeros(at: Make, made_up: Make):
+    empty = made_up().footprint.model_copy(update={"parameters": 0, "nonzero": 0})
+    assert one_row([at("wanda", 0.5, 40.0, footprint=empty)]).zeros == 0
+
+
+def test_runs_without_a_value_in_common_make_a_row_without_values(at: Make):
+    runs = [at("wanda", 0.5, 1.0, values={WIKIPEDIA: 40.0})]
+    runs.append(at("wanda", 0.5, 1.0, seed=1, values={"acc/arc": 0.5}))
+    runs.append(at("wanda", 0.7, 1.0, values={}))
+    board = one_board(runs)
+    assert board.metrics == (WIKIPEDIA, C4, "acc/arc")
+    assert [row.names for row in board.rows] == [(), ()]
+
+
 def test_speeds_are_means_with_the_extremes_of_any_run(at: Make):
     rates = [
         Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3),
@@ -106,7 +137,7 @@ def test_the_dense_row_comes_from_its_record_or_from_the_newest_that_carries_it(
     old = at("wanda", 0.5, 40.0)
     new = at("wanda", 0.7, 40.0, date=later, dense=dense_of(made_up, 19.0))
     for records in ([old, new], [new, old]):
-        assert one_board(records).dense.run == "other"
+        assert one_board(records).dense.run == OTHER
         assert one_board(records).dense.values[WIKIPEDIA] == 19
     own = at("dense", 0.0, 20.5, granularity=(), configuration={})
     board = one_board([own, new, old])
@@ -137,6 +168,19 @@ def other_model(record: Record) -> dict:
     return {"model": record.model.model_copy(update={"sha256": "1" * 64})}
 
 
+def other_configuration(record: Record) -> dict:
+    return {"model": record.model.model_copy(update={"config_sha256": "5" * 64})}
+
+
+def other_tokenizer(record: Record) -> dict:
+    return {"model": record.model.model_copy(update={"tokenizer_sha256": "5" * 64})}
+
+
+def other_text(record: Record) -> dict:
+    text = record.texts[0].model_copy(update={"role": WIKIPEDIA, "source_sha256": "5" * 64})
+    return {"texts": (*record.texts, text)}
+
+
 def other_format(record: Record) -> dict:
     return {"model": record.model.model_copy(update={"dtype": "bfloat16"})}
 
@@ -150,10 +194,21 @@ def other_contents(record: Record) -> dict:
     return {"protocol": record.protocol.model_copy(update={"generation": generation})}
 
 
-@pytest.mark.parametrize("change", [other_model, other_format, other_device, other_contents])
+@pytest.mark.parametrize(
+    "change",
+    [
+        other_model,
+        other_configuration,
+        other_tokenizer,
+        other_text,
+        other_format,
+        other_device,
+        other_contents,
+    ],
+)
 def test_what_does_not_compare_makes_a_board_of_its_own(change, at: Make):
     first = at("wanda", 0.5, 40.0)
-    other = at("wanda", 0.5, 1.0, key="other", **change(first))
+    other = at("wanda", 0.5, 1.0, **change(first))
     found = boards([first, other])
     assert sorted(board.rows[0].value(WIKIPEDIA).mean for board in found) == [1, 40]
     assert {board.device for board in found} <= {"CPU", "a GPU"}
@@ -170,7 +225,7 @@ def test_boards_of_one_name_stay_in_the_order_of_their_oldest_record(at: Make):
     first = at("wanda", 0.5, 40.0)
     for days, order in ((1, [40, 1]), (-1, [1, 40])):
         date = first.date + timedelta(days=days)
-        other = at("wanda", 0.5, 1.0, key="x", date=date, **other_contents(first))
+        other = at("wanda", 0.5, 1.0, date=date, **other_contents(first))
         found = [board.rows[0].value(WIKIPEDIA).mean for board in boards([other, first])]
         assert found == order
 
@@ -182,7 +237,7 @@ def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make):
         [
             at("shortgpt", 0.1, 25.0, granularity=("blocks",)),
             at("flap", 0.2, 30.0, **kinds),
-            at("wanda", 0.5, 90.0, key="2:4", configuration=pattern),
+            at("wanda", 0.5, 90.0, configuration=pattern),
             at("wanda", 0.7, 80.0),
             at("magnitude", 0.5, 50.0),
             at("wanda", 0.5, 40.0),

@@ -88,7 +88,6 @@ def test_a_new_metric_is_one_entry(made_up, monkeypatch):
         values = {WIKIPEDIA: 30.0, kl: value, beside: 0.1}
         dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 20.0, kl: 1.0}})
         return made_up(
-            key=str(share),
             asked=share,
             configuration={"sparsity": share},
             values=values,

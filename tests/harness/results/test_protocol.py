@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -74,8 +75,16 @@ def test_a_protocol_can_be_a_file(world):
     ("text", "message"),
     [
         ("name: x", "calibration: Field required"),
-        ("[", "cannot read the protocol"),
+        ("[", "line 1"),
+        ("name: x\nname: y", "line 2: gives 'name' twice"),
+        ("name: &a x\nabout: *a", "line 1: sets the anchor"),
+        ("name: !!python/name:os.system x", "has the tag"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ("name: 2026-01-01", "calibration: Field required"),
+        ("dtype: .nan", "dtype: Input should be"),
+        ('about: "\\ud800"', "half a character"),
         ("name: X Y", "name: String should match"),
+        ('name: "x\\n"', "name: String should match"),
         ("colour: red", "colour: Extra inputs"),
         ("", "not a protocol"),
     ],
@@ -95,7 +104,7 @@ def test_a_file_cannot_redefine_a_named_protocol(world):
 
 
 def test_two_evaluations_of_one_name_are_refused(world):
-    twice = [{"text": str(world.evaluation), "length": 32}] * 2
+    twice = [{"text": str(world.evaluation), "length": 32} for _ in range(2)]
     with pytest.raises(BadInput, match="same name: ppl/evaluation/32"):
         get_protocol(str(world.write_protocol("twice", evaluations=twice)))
 
@@ -128,3 +137,11 @@ def test_a_file_cannot_change_what_a_named_protocol_trains_on(tmp_path):
     path.write_text(json.dumps(quick))
     with pytest.raises(BadInput, match="keeps its name; rename it"):
         get_protocol(str(path))
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "folder.yaml").mkdir()
+    for name, message in (("pipe", "no regular file"), ("folder", "a folder"), ("x" * 300, "long")):
+        with pytest.raises(BadInput, match=message):
+            get_protocol(str(tmp_path / f"{name}.yaml"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +11,13 @@ from collections.abc import Callable
 import pytest
 
 from implementations.harness.errors import BadInput
+from implementations.harness.results.bounds import LONGEST_NAME
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
     load_record,
     load_records,
     publish_record,
+    runs_folder,
     save_record,
 )
 
@@ -40,7 +43,7 @@ def test_a_newer_schema_is_named_with_the_way_out(made_up: Make, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text[: len(text) // 2], "damaged JSON"),
+        (lambda text: text[: len(text) // 2], "is damaged"),
         (lambda text: "[]", "not a valid record"),
         (lambda text: "12", "not a valid record"),
         (lambda text: text.replace('"seed": 0', '"seed": "0"'), "seed: Input should be"),
@@ -55,6 +58,36 @@ def test_a_damaged_file_is_named(change, message, made_up: Make, tmp_path):
     assert str(path) in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace('"seed": 0', '"seed": 0, "seed": 1'), "gives 'seed' twice"),
+        (lambda text: text.replace('"details": {}', f'"details": {"[" * 40 + "]" * 40}'), "deeply"),
+        (lambda text: text.replace('"details": {}', '"details": {"a": 1e999}'), "not finite"),
+        (lambda text: text.replace("wanda", "../../wanda"), "method: String should match"),
+        (lambda text: text + " " * 10_000_000, "bytes"),
+        (
+            lambda text: json.dumps(json.loads(text) | {f"\x1b[{i}m" * 99: 1 for i in range(99)}),
+            "and 89 more$",
+        ),
+    ],
+)
+def test_what_would_harm_is_refused_in_a_sentence(change, words, made_up: Make, tmp_path):
+    path = save_record(made_up(), tmp_path)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(BadInput, match=words) as refusal:
+        load_record(path)
+    assert str(path) in str(refusal.value)
+    assert str(refusal.value).isprintable()
+    assert len(str(refusal.value)) < 2000
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(BadInput, match="no regular file"):
+        load_records([tmp_path])
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"nowhere\.json"):
         load_record(tmp_path / "nowhere.json")
@@ -64,17 +97,97 @@ def test_the_same_request_replaces_and_another_one_does_not(made_up: Make, tmp_p
     first = save_record(made_up(), tmp_path)
     assert save_record(made_up(sample="again"), tmp_path) == first
     assert load_record(first).sample == "again"
-    other = save_record(made_up(key="f" * 64), tmp_path)
-    assert other.name == "smollm2-135m-s0.5-seed0-ffffffff.json"
+    hashed = made_up().model.model_copy(update={"config_sha256": "5" * 64})
+    second = made_up(model=hashed)
+    other = save_record(second, tmp_path)
+    assert other.name == f"smollm2-135m-s0.5-seed0-{second.key[:8]}.json"
     assert len(load_records([tmp_path])) == 2
+
+
+def test_an_edited_record_is_refused(made_up: Make, tmp_path):
+    path = save_record(made_up(), tmp_path)
+    path.write_text(path.read_text().replace('"sparsity": 0.5', '"sparsity": 0.4'))
+    with pytest.raises(BadInput, match="it was edited"):
+        load_record(path)
+
+
+def test_a_record_of_the_schema_before_says_how_to_go_on(made_up: Make, tmp_path):
+    path = save_record(made_up(), tmp_path)
+    path.write_text(path.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with pytest.raises(BadInput, match=f"atlas migrate {path}"):
+        load_record(path)
 
 
 def test_published_records_lie_with_their_method_and_dense_ones_with_the_harness(
     made_up: Make, tmp_path
 ):
+    (tmp_path / "wanda").mkdir()
+    (tmp_path / "wanda" / "wanda.py").write_text("")
     assert publish_record(made_up(), tmp_path).parent == tmp_path / "wanda" / "records" / "smol"
     dense = made_up(method="dense", granularity=(), configuration={})
     assert publish_record(dense, tmp_path).parent == tmp_path / "harness" / "records" / "smol"
+
+
+def test_only_methods_that_are_here_are_published(made_up: Make, tmp_path):
+    for method in ("wanda", "harness", "records"):
+        with pytest.raises(BadInput, match=f"has no method '{method}'"):
+            publish_record(made_up(method=method), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("link", ["wanda", "wanda/records"])
+def test_a_link_leads_no_record_away(link: str, made_up: Make, tmp_path):
+    code, away = tmp_path / "code", tmp_path / "away"
+    (away / "wanda").mkdir(parents=True)
+    (away / "wanda.py").write_text("")
+    if link != "wanda":
+        (code / "wanda").mkdir(parents=True)
+        (code / "wanda" / "wanda.py").write_text("")
+    (code / link).parent.mkdir(parents=True, exist_ok=True)
+    (code / link).symlink_to(away)
+    with pytest.raises(BadInput, match="a link leads to"):
+        publish_record(made_up(), code)
+    with pytest.raises(BadInput, match="a link leads to"):
+        runs_folder(code, "wanda", "records")
+    assert sorted(path.name for path in away.iterdir()) == ["wanda", "wanda.py"]
+    assert list((away / "wanda").iterdir()) == []
+
+
+def test_the_folder_of_runs_may_be_a_link_itself(made_up: Make, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    assert load_record(save_record(made_up(), tmp_path / "runs")) == made_up()
+
+
+def test_a_link_in_the_place_of_a_file_is_not_followed(made_up: Make, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    path = tmp_path / "runs" / "smol" / "wanda" / "smollm2-135m-s0.5-seed0.json"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(precious)
+    assert save_record(made_up(), tmp_path / "runs") != path
+    assert precious.read_text() == "mine"
+
+
+@pytest.mark.parametrize("there", ["damaged", "folder"])
+def test_a_run_is_not_lost_for_what_lies_in_its_place(there: str, made_up: Make, tmp_path):
+    path = save_record(made_up(), tmp_path)
+    path.unlink()
+    if there == "damaged":
+        path.write_text("{")
+    else:
+        path.mkdir()
+    beside = save_record(made_up(), tmp_path)
+    assert beside.name == f"smollm2-135m-s0.5-seed0-{made_up().key[:8]}.json"
+    assert load_record(beside) == made_up()
+
+
+def test_the_longest_name_fits_into_a_folder(made_up: Make, tmp_path):
+    long = {"name": "x" * LONGEST_NAME}
+    save_record(made_up(**long), tmp_path)
+    other = made_up(seed=1, **long)
+    path = save_record(other, tmp_path)
+    assert path.name == f"{'x' * LONGEST_NAME}-{other.key[:8]}.json"
 
 
 def test_support_files_and_leftovers_are_no_records(made_up: Make, tmp_path):

@@ -88,7 +88,7 @@ def test_an_unknown_order_lists_the_known_ones(records):
 
 def test_places_are_not_mixed(records, at: Make):
     model = records[0].model.model_copy(update={"dtype": "bfloat16"})
-    other = at("wanda", 0.5, 1.0, model=model, key="bf16")
+    other = at("wanda", 0.5, 1.0, model=model)
     found = order(boards([*records, other]))
     assert names(found) == ["dense", "flap", "sparsegpt", "wanda", "magnitude", "dense", "wanda"]
 
@@ -128,7 +128,7 @@ def test_csv_holds_every_number(records, at: Make):
     assert float(wanda[f"{WIKIPEDIA} ratio"]) == pytest.approx(2.1)
     assert float(wanda["ratio"]) == pytest.approx(2.1)
     assert wanda["seeds"] == "0 1 2"
-    assert wanda["runs"].split() == [f"wanda-0.5-{seed}-" for seed in range(3)]
+    assert wanda["runs"].split() == [r.run for r in records if r.method == "wanda"]
     assert next(line for line in table if line["method"] == "magnitude")["labels"] == "collapsed"
     assert to_csv([]) == ""
 
@@ -145,9 +145,35 @@ def test_json_holds_every_number(records):
     assert (dense["ratio"], dense["runs"]) == (1, ["20261125T110000Z-11111111"])
 
 
+def test_a_ratio_beyond_all_numbers_is_none_in_the_files(at: Make, made_up: Make):
+    dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 5e-324}})
+    found = list(lines(boards([at("wanda", 0.5, 40.0, dense=dense)])))
+    assert json.loads(to_json(found), parse_constant=pytest.fail)[1]["ratio"] is None
+    assert next(csv.DictReader(io.StringIO(to_csv(found[1:]))))["ratio"] == ""
+
+
 def test_the_board_is_named_by_what_tells_it_apart(records):
     line = next(lines(boards(records)))
     first = records[0]
     assert line["protocol_fingerprint"] == first.protocol.fingerprint
     assert line["model_sha256"] == first.model.sha256
     assert (line["dtype"], line["device"]) == ("float32", "CPU")
+
+
+def test_no_text_in_csv_is_a_formula_or_obeyed(at: Make):
+    plain = at("wanda", 0.5, 40.0)
+    foreign = plain.model_copy(
+        update={
+            "model": plain.model.model_copy(update={"name": "=1+1"}),
+            "values": {**plain.values, "=2": 1.0},
+            "labels": ("\x1b[31m",),
+            "method": "@a\nb",
+        }
+    )
+    text = to_csv(lines(boards([foreign])))
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert [line["model"] for line in table] == ["'=1+1", "'=1+1"]
+    assert table[1]["method"] == r"'@a\nb"
+    assert table[1]["labels"] == r"\x1b[31m"
+    assert table[1]["'=2"] == "1.0"
+    assert all(c == "\n" or c.isprintable() for c in text)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+
+import pytest
+from pydantic import TypeAdapter
+
+from implementations.harness.results.bounds import LONGEST_NAME, FileName
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.store import load_record
+from implementations.harness.results.record import Record
+from implementations.harness.results.store import load_record, load_records
+from implementations.harness.runs.recording import command_of, name_of
 from implementations.harness.runs.run import run
 from implementations.harness.runs.workbench import Job, Setup, Workbench
 from tests.harness.contract.toys import First, Trained
 
+LETTERS = TypeAdapter(FileName)
 METRIC = "ppl/evaluation/32"
 
 
@@ -40,3 +50,57 @@ def test_only_a_method_that_trains_has_another_key_for_another_text(world):
     for job, differ in ((Job(Trained()), True), (Job(First()), False), (Job(None), False)):
         first, second = (bench.key(job) for bench in benches)
         assert (first != second) is differ
+
+
+def of_model(record: Record, name: str) -> Record:
+    return record.model_copy(update={"model": record.model.model_copy(update={"name": name})})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("smollm2-135m", "smollm2-135m-s0.5-seed0"),
+        ("org/Model 7B", "org-model-7b-s0.5-seed0"),
+        (".hid", "hid-s0.5-seed0"),
+        ("...", "model-s0.5-seed0"),
+        ("-.-", "model-s0.5-seed0"),
+        ("_x.", "_x.-s0.5-seed0"),
+        ("大", "model-s0.5-seed0"),
+        ("größe", "gr-e-s0.5-seed0"),
+    ],
+)
+def test_any_model_gives_a_name_that_a_file_may_have(made_up, model: str, name: str):
+    assert name_of(of_model(made_up(), model)) == LETTERS.validate_python(name)
+
+
+def test_a_name_too_long_ends_in_a_hash_of_the_whole(made_up: Callable[..., Record]):
+    names = [name_of(of_model(made_up(), "x" * length)) for length in (300, 301)]
+    for name in names:
+        assert len(LETTERS.validate_python(name)) == LONGEST_NAME
+    assert names[0] != names[1]
+    just = name_of(of_model(made_up(), "x" * (LONGEST_NAME - len("-s0.5-seed0"))))
+    assert just.endswith("x-s0.5-seed0")
+
+
+def test_a_command_follows_from_the_record(made_up: Callable[..., Record]):
+    model = made_up().model.model_copy(
+        update={"source": "my model", "dtype": "bfloat16", "accelerator": "cuda"}
+    )
+    pattern = {"sparsity": 0.5, "pattern": "2:4", "damping": 0.1, "within": "row"}
+    record = made_up(
+        model=model, configuration=pattern, changed=("damping", "within"), tasks=("arc_easy",)
+    )
+    assert command_of(record, "my tasks") == (
+        "atlas run wanda --pattern 2:4 --set damping=0.1 --set within=row --protocol smol "
+        "--model 'my model' --dtype bfloat16 --device cpu --accelerator cuda --tasks arc_easy "
+        "--task-folder 'my tasks' --seed 0"
+    )
+
+
+@pytest.mark.parametrize("name", [".hid", "a\x1b[31m b\n", "大"])
+def test_a_run_of_a_model_of_any_name_is_written_and_found(name: str, world, tmp_path):
+    shutil.copytree(world.model, tmp_path / name)
+    setup = Setup(str(tmp_path / name), get_protocol(str(world.protocol)))
+    record = run(Job(None), setup, runs=tmp_path / "runs").record
+    assert record.model.name.isprintable()
+    assert load_records([tmp_path / "runs"]) == [record]

@@ -123,7 +123,7 @@ def test_the_demo_is_the_six_runs_of_make_demo():
         ("runs: [{method: wanda, sparsity: [0.5, 1.5]}]", "less than or equal to 1"),
         ("runs: [{method: dense, sparsity: 0.5}]", "dense model has no parameters"),
         ("runs: [{method: wanda, sparsty: 0.5}]", "did you mean 'sparsity'"),
-        ("runs: [", "cannot read the sweep"),
+        ("runs: [", "sweep.yaml, line 1: while parsing"),
     ],
 )
 def test_a_wrong_file_is_refused(text, message, tmp_path):

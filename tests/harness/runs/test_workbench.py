@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
 from implementations.harness.progress import reporting
 from implementations.harness.prune.registry import get
 from implementations.harness.results.record import NO_SPEED_UP
@@ -113,6 +114,18 @@ def test_after_a_run_that_broke_off_the_model_is_whole(setup, monkeypatch):
             bench.measure(method.configure())
     after = bench.dense().hf.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_warnings_of_a_run_that_fails_reach_the_user_for_no_record_has_them(setup, monkeypatch):
+    method = get("wanda")
+
+    def broken(self, model, calibration):
+        warnings.warn("first this", AtlasWarning, stacklevel=1)
+        raise NumericsError("then that")
+
+    monkeypatch.setattr(method, "prune", broken)
+    with pytest.warns(AtlasWarning, match="first this"), pytest.raises(NumericsError):
+        Workbench(setup).measure(method.configure())
 
 
 def test_a_job_reads_well_and_says_whether_it_trains(setup):

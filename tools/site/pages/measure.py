@@ -41,7 +41,8 @@ class Machine:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    example = next((record for record in atlas.records if record.method != "dense"), None)
+    shown = (r for r in atlas.records if r.method != "dense" and r.command.isprintable())
+    example = next(shown, None)
     yield (
         FRONT.path,
         render(

@@ -1,0 +1,235 @@
+"""The settings of a model folder, checked before any weight is read or any model is built."""
+
+from __future__ import annotations
+
+import copy
+import stat
+from collections.abc import Callable
+from inspect import getattr_static
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import transformers
+from pydantic import Field, TypeAdapter, ValidationError
+from transformers import GenerationConfig, PreTrainedConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from implementations.harness.errors import BadInput, in_short
+from implementations.harness.model.devices import DTYPES
+from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.foreign import refused
+from implementations.harness.results.part import Part, problems
+from implementations.harness.results.reading import read_json
+
+SHAPES = "pruned_shapes"  # in the configuration of a checkpoint that needs modeling_pruned.py
+MOST_BLOCKS = 1000
+"""Decoder blocks of a model; the deepest have some 130."""
+LARGEST = 2**31 - 1
+"""Of any number that says how large a model is."""
+
+# What the harness counts on, by the name that every family has for it.
+SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+)
+ELSEWHERE = ("transformers_weights", "fusion_config", "distributed_config")
+"""Settings by which transformers takes other weights than those that are checked."""
+KERNELS = ("attn_implementation", "_attn_implementation")
+OF_TORCH = (None, "eager", "sdpa")
+"""Attention kernels that need no code from elsewhere."""
+MEND = "mend it, or fetch it again"
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+
+
+class Shape(Part):
+    """One entry of `pruned_shapes`: what is left of a block."""
+
+    heads: Count
+    kv_heads: Count
+    channels: Count
+    biases: list[str]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json as a dictionary with a model_type.
+
+    Raises `BadInput` when the folder or the file is missing or unreadable, or when something in the
+    folder is neither file nor folder (a pipe would be waited for).
+    """
+    if not folder.is_dir():
+        raise BadInput(f"there is no folder {folder}")
+    _refuse_pipes(folder)
+    path = folder / "config.json"
+    if not path.exists():
+        raise BadInput(f"{folder} is no model folder: config.json is missing")
+    config = read_json(path)
+    if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+        raise BadInput(f"{path} does not say the model_type")
+    return config
+
+
+def check_supported(config: dict[str, Any]) -> None:
+    """Refuse with `BadInput` a configuration that the model view has no adapter for."""
+    model_type = config["model_type"]
+    if model_type not in FAMILIES:
+        parts = config.get("text_config")
+        inner = parts.get("model_type") if isinstance(parts, dict) else None
+        hint = ""
+        if isinstance(inner, str) and inner in FAMILIES:
+            hint = f"; of this multimodal model save the text part ({inner}) alone"
+        known = ", ".join(FAMILIES)
+        raise BadInput(
+            f"model family {in_short(repr(model_type), 100)} is not supported; supported are "
+            f"{known}{hint}"
+        )
+    if config.get("quantization_config"):
+        raise BadInput("the weights are quantised; load the checkpoint in full precision instead")
+    if config.get("per_layer_config"):
+        raise BadInput("configurations with per_layer_config are not supported")
+
+
+def configuration(folder: Path) -> PreTrainedConfig:
+    """Return the configuration of a folder, built by its class and found sound.
+
+    Raises `BadInput` naming the file and what is wrong in it.
+    """
+    entries = read_config(folder)
+    check_supported(entries)
+    path = folder / "config.json"
+    for name in ELSEWHERE:
+        if entries.get(name) is not None:
+            raise BadInput(f"{path} has {name}, which is not supported; remove it")
+    for name in KERNELS:
+        if entries.get(name) not in OF_TORCH:
+            raise BadInput(f"{path} asks for an {name} other than eager and sdpa; remove it")
+    kind = stock_class(entries["model_type"]).config_class
+    with refused(f"{path} is not a configuration of {entries['model_type']}", MEND):
+        config: PreTrainedConfig = kind.from_dict(_settings(entries, kind))
+        config.to_json_string()  # as it will be saved
+        _check_sizes(config, path)
+        _check_dtype(config, path)
+        if hasattr(config, SHAPES):
+            _check_shapes(config, path)
+    return config
+
+
+def generation_settings(folder: Path) -> GenerationConfig:
+    """Return how the model of a folder generates: generation_config.json, else the configuration.
+
+    Raises `BadInput` when it is damaged.
+    """
+    path = folder / "generation_config.json"
+    make: Callable[[dict[str, Any]], GenerationConfig] = GenerationConfig.from_dict
+    if not path.exists():
+        path, make = folder / "config.json", GenerationConfig.from_model_config
+    entries = read_json(path)
+    if not isinstance(entries, dict):
+        raise BadInput(f"{path} is no mapping of settings; {MEND}")
+    with refused(f"{path} is not how a model generates", MEND):
+        settings = make(_settings(entries, GenerationConfig))
+        settings.to_json_string()  # as it will be saved
+    ends = settings.eos_token_id
+    if any(type(token) is not int for token in (ends if isinstance(ends, list) else [ends or 0])):
+        raise BadInput(f"{path}: eos_token_id is {in_short(repr(ends), 60)}, no token; {MEND}")
+    return settings
+
+
+def stock_class(model_type: str) -> Any:
+    """Return the class of transformers for a model type; raises `BadInput` for an unknown one."""
+    if model_type not in FAMILIES:
+        raise BadInput(f"blocks of different widths are not known for {model_type!r}")
+    return getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
+
+
+def _refuse_pipes(folder: Path) -> None:
+    try:
+        for path in folder.iterdir():
+            if not path.exists():  # a link to nothing: missed where it is needed
+                continue
+            mode = path.stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise BadInput(f"{path} is neither file nor folder; remove it")
+    except OSError as error:
+        raise BadInput(f"cannot read {folder}: {error.strerror}") from error
+
+
+def _settings(entries: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Return the entries without those that would hide what the class itself is: `to_dict` ..."""
+    fields = getattr(kind, "__dataclass_fields__", {})
+    return {
+        name: value
+        for name, value in copy.deepcopy(entries).items()
+        if name in fields
+        or name == "model_type"
+        or isinstance(getattr_static(kind, name, property()), property)
+    }
+
+
+def _check_sizes(config: Any, path: Path) -> None:
+    names = [*SIZES, FAMILIES[config.model_type].channels]
+    names += [
+        n for n in ("num_key_value_heads", "head_dim") if getattr(config, n, None) is not None
+    ]
+    for name in names:
+        size = getattr(config, name, None)
+        if type(size) is not int or not 0 < size <= LARGEST:
+            raise BadInput(f"{path}: {name} is {in_short(repr(size), 60)}, no size; {MEND}")
+    if config.num_hidden_layers > MOST_BLOCKS:
+        raise BadInput(
+            f"{path}: num_hidden_layers is {config.num_hidden_layers:,}; more than {MOST_BLOCKS:,} "
+            "are not supported"
+        )
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    if heads % groups:
+        raise BadInput(
+            f"{path}: num_key_value_heads is {groups}, which does not divide {heads}, "
+            f"num_attention_heads; {MEND}"
+        )
+
+
+def _check_dtype(config: Any, path: Path) -> None:
+    known = [getattr(torch, name) for name in DTYPES]
+    if config.dtype is not None and config.dtype not in known:
+        dtype = in_short(str(config.dtype), 60)
+        raise BadInput(f"{path}: dtype is {dtype}; there are {', '.join(DTYPES)}")
+
+
+def _check_shapes(config: Any, path: Path) -> None:
+    """Refuse shapes that are none, or not what is left of the blocks that the rest describes."""
+    try:
+        shapes = TypeAdapter(list[Shape]).validate_python(config.pruned_shapes)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {SHAPES}: {in_short(problems(error))}; {MEND}") from error
+    if len(shapes) != config.num_hidden_layers:
+        raise BadInput(
+            f"{path}: {SHAPES} has {len(shapes)} entries for {config.num_hidden_layers} blocks; "
+            f"{MEND}"
+        )
+    family = FAMILIES[config.model_type]
+    roles = (family.q, family.k, family.v, family.o, family.gate, family.up, family.down)
+    linears = {role.rpartition(".")[2] for role in roles if role}
+    most = (
+        config.num_attention_heads,
+        getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
+        getattr(config, family.channels),
+    )
+    for index, shape in enumerate(shapes):
+        left = (shape.heads, shape.kv_heads, shape.channels)
+        if any(count > dense for count, dense in zip(left, most, strict=True)):
+            wrong = f"heads, kv_heads, channels {left} are more than the dense block's {most}"
+        elif bool(shape.heads) != bool(shape.kv_heads) or shape.heads % (shape.kv_heads or 1):
+            wrong = f"{shape.kv_heads} kv_heads do not divide {shape.heads} heads"
+        elif not linears.issuperset(shape.biases):
+            odd = next(name for name in shape.biases if name not in linears)
+            wrong = f"there is no layer {in_short(repr(odd), 60)} to have a bias"
+        else:
+            continue
+        raise BadInput(f"{path}: {SHAPES}.{index}: {wrong}; {MEND}")
+    if not any(shape.heads or shape.channels for shape in shapes):
+        raise BadInput(f"{path}: {SHAPES} leaves nothing in any block; {MEND}")

@@ -1,0 +1,108 @@
+"""Any text as a place for records and a model is refused in a sentence, or can be written to."""
+
+import os
+import tempfile
+from contextlib import chdir, suppress
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from implementations.harness.errors import AtlasError
+from implementations.harness.model.output_folder import check_output_folder, published
+from implementations.harness.results.places import real, shown
+from implementations.harness.results.store import load_records, save_record
+from implementations.harness.runs.run import check_outputs
+from tests.fuzz.foreign import fuzz, value_or_refusal
+
+DEEP = 6  # folders above the one that is worked in; no path goes up further
+ODD = st.text("ab .-~*?[]{}\\:'\"\n\t\x00\x1b\u00fc\u4e2d\ud800\udcff", max_size=8)
+PART = (
+    st.sampled_from(["file", "full", "empty", "loop", "gone", "away", "in", "runs", ".", "", ".."])
+    | ODD
+    | st.sampled_from([236, 237, 255, 256]).map("x".__mul__)
+    | st.sampled_from(["ü" * 127, ".x.partial-12345678", ".empty.lock", "os error", "x.json"])
+)
+PATH = st.lists(PART, max_size=5).map("/".join) | st.integers(0, 22).map((200 * "y" + "/").__mul__)
+PATH = PATH.map(lambda text: text.lstrip("/"))  # an absolute one would leave the folder
+LINK = st.lists(PART, max_size=3).map("/".join).map(lambda text: text.lstrip("/") or ".")
+
+
+def prepare(root: Path, link: str) -> Path:
+    """Make a folder to work in that holds what a path may meet, one link among it drawn."""
+    work = root.joinpath(*"abcdef"[:DEEP], "work")
+    for name in ("full", "empty", "away"):
+        (work / name).mkdir(parents=True)
+    (work / "full" / "it").write_text("precious")
+    (work / "file").write_text("precious")
+    for name, target in {"loop": "loop", "gone": "nowhere/it", "in": "away"}.items():
+        (work / name).symlink_to(target)
+    with suppress(OSError, ValueError):  # no link can lead there
+        (work / "drawn").symlink_to(link)
+    return work
+
+
+def everything(root: Path) -> dict[str, tuple[int, str | bytes | None]]:
+    """What there is under `root`: mode, and what is in a file or where a link leads."""
+    found: dict[str, tuple[int, str | bytes | None]] = {}
+    for place, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            held = str(path.readlink()) if path.is_symlink() else None
+            if held is None and path.is_file():
+                held = path.read_bytes()
+            found[str(path)] = (path.lstat().st_mode, held)
+    return found
+
+
+@fuzz
+@given(path=PATH | PATH.map("drawn/".__add__) | st.just("drawn"), link=LINK)
+@example(path="empty", link=".")
+@example(path="gone", link=".")
+@example(path="drawn/new", link="in/../empty")
+def test_a_model_is_saved_where_the_check_let_it(tmp_path, path, link):
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        work = prepare(Path(folder), link)
+        with chdir(work):
+            before = everything(tmp_path)
+            found = value_or_refusal(lambda: check_output_folder(path))
+            assert everything(tmp_path) == before
+            if isinstance(found, AtlasError):
+                return
+            with published(found) as partial:
+                (partial / "config.json").write_text("{}")
+            assert (found / "config.json").read_text() == "{}"
+        after = everything(tmp_path)
+        assert before.items() <= after.items()
+        new = {Path(name) for name in after.keys() - before.keys()}
+        assert new <= {found / "config.json", found, *found.parents}
+    assert list(tmp_path.iterdir()) == []
+
+
+@fuzz
+@given(runs=PATH | st.just("drawn"), checkpoint=PATH | PATH.map("drawn/".__add__), link=LINK)
+@example(runs="runs", checkpoint="runs/model", link=".")
+@example(runs="empty/runs", checkpoint="empty", link=".")
+@example(runs="empty", checkpoint="drawn/model", link="empty")
+@example(runs="gone", checkpoint="new", link=".")
+def test_records_are_written_where_the_check_let_them(tmp_path, made_up, runs, checkpoint, link):
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder, chdir(prepare(Path(folder), link)):
+        before = everything(tmp_path)
+        refused = value_or_refusal(lambda: check_outputs(Path(runs), Path(checkpoint)))
+        assert everything(tmp_path) == before
+        if refused is None:
+            record = made_up()
+            there = load_records([real(runs)])
+            save_record(record, Path(runs))
+            with published(check_output_folder(checkpoint)) as partial:
+                (partial / "config.json").write_text("{}")
+            assert load_records([real(runs)]) == [*there, record]
+
+
+@fuzz
+@given(text=st.text() | st.text(min_size=2_000, max_size=3_000))
+def test_a_path_is_shown_on_one_line_of_some_length(text):
+    line = shown(text)
+    assert line.isprintable()
+    assert len(line) < 400
+    line.encode()

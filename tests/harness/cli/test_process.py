@@ -1,0 +1,144 @@
+"""The process around the commands: outputs that take nothing, and Ctrl-C at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+ATLAS = f"{sys.executable} -m implementations.harness.cli"
+
+# Ctrl-C when Python begins to import a module, or when a record is brought into JSON.
+PRESSED = """
+import os, signal, sys
+{before}
+from implementations.harness.cli.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+AT_IMPORT = """
+def press(event, details, left=[{times}]):
+    if event == "import" and details[0] == {module!r} and left[0]:
+        left[0] -= 1
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(press)
+"""
+AT_WRITING = """
+from implementations.harness.prune.masks import NM
+def press(pattern, left=[{after}]):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return f"{{pattern.keep}}:{{pattern.group}}"
+NM.__str__ = press
+"""
+
+
+def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    plain = {"PYTHONPATH": str(REPOSITORY), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        env=os.environ | plain | variables,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize("words", ["leaderboard", "leaderboard --json", "--help"])
+def test_a_full_output_is_one_sentence(words):
+    done = shell(f"{ATLAS} {words} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("words", ["leaderboard", "leaderboard --csv", "--help"])
+def test_a_reader_that_has_seen_enough_is_no_error(words):
+    done = shell(f"{ATLAS} {words} | head -0; echo ${{PIPESTATUS[0]}}")
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_nobody_who_listens(closed):
+    done = shell(f"{ATLAS} leaderboard --method dense {closed}")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert shell(f"{ATLAS} run nothing {closed}").returncode == 2
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
+def test_an_output_that_lacks_letters_gets_others(encoding):
+    shown = shell(f"{ATLAS} leaderboard", PYTHONIOENCODING=encoding)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith(("smol ? ", "smol \N{REPLACEMENT CHARACTER} "))
+    data = shell(f"{ATLAS} leaderboard --json", PYTHONIOENCODING=encoding)
+    assert json.loads(data.stdout) == json.loads(shell(f"{ATLAS} leaderboard --json").stdout)
+
+
+def pressed(before: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-c", PRESSED.format(before=before), *map(str, arguments)]
+    return shell(shlex.join(program))
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    "module", ["typer", "rich.table", "implementations.harness.results.boards", "torch"]
+)
+def test_ctrl_c_while_it_is_still_importing(module, times, tmp_path):
+    words = ("run", "wanda", "--runs", tmp_path / "runs")
+    done = pressed(AT_IMPORT.format(module=module, times=times), *words)
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted; what was not finished was not written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [1, 4])
+def test_ctrl_c_while_a_record_is_put_into_words(after, world, tmp_path):
+    """Pydantic makes an error of its own of whatever a serializer raises."""
+    words = ("run", "wanda", "--pattern", "2:4", "--protocol", world.protocol)
+    done = pressed(AT_WRITING.format(after=after), *words, "--runs", tmp_path / "runs", "--json")
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "error: interrupted; what was not finished was not written\n"
+    assert done.stdout == ""
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path.name for path in left] == ["tiny-dense.json"] * (after > 1)
+    for path in left:
+        json.loads(path.read_text())
+
+
+def test_ctrl_c_does_not_disturb_what_cleans_up():
+    program = """
+import os, signal
+from implementations.harness.cli.__main__ import Interrupts
+signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts = Interrupts()
+try:
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)  # somebody is impatient
+        print("cleaned up")
+except KeyboardInterrupt:
+    print("ended", interrupts.count)
+"""
+    done = shell(shlex.join([sys.executable, "-c", program]))
+    assert done.stdout == "cleaned up\nended 2\n", done.stderr
+
+
+def test_who_is_started_without_ctrl_c_stays_without():
+    program = """
+import signal
+from implementations.harness.cli.__main__ import Interrupts
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+Interrupts()
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+"""
+    assert shell(shlex.join([sys.executable, "-c", program])).stdout == "True\n"

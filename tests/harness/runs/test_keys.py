@@ -1,0 +1,138 @@
+"""Same weights are not the same model, the same path is not the same text: the key knows."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from implementations.harness.errors import BadInput
+from implementations.harness.prune.registry import get
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.store import load_records
+from implementations.harness.runs.run import run
+from implementations.harness.runs.sweep import sweep
+from implementations.harness.runs.workbench import Job, Setup, Workbench
+
+METRIC = "ppl/evaluation/32"
+
+
+def job(**parameters) -> Job:
+    return Job(get("magnitude").configure(sparsity=0.5, **parameters), 0)
+
+
+@pytest.fixture
+def copied(world, tmp_path):
+    """A copy of the tiny model, and a function that edits a JSON file of it."""
+    folder = tmp_path / "models" / "tiny"
+    shutil.copytree(world.model, folder)
+
+    def edit(name: str, **changes: object) -> None:
+        path = folder / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return folder, edit
+
+
+def test_the_same_weights_under_another_configuration_are_another_model(copied, setup, tmp_path):
+    folder, edit = copied
+    here = replace(setup, model=str(folder))
+    before = run(job(), here, runs=tmp_path / "runs").record
+    edit("config.json", hidden_act="relu")
+    after = run(job(), here, runs=tmp_path / "runs").record
+    assert before.model.sha256 == after.model.sha256
+    assert before.model.config_sha256 != after.model.config_sha256
+    assert before.key != after.key
+    assert before.dense.values != after.dense.values  # measured anew, not taken from the other
+    assert len(load_records([tmp_path / "runs"])) == 4
+
+
+def test_another_tokenizer_is_another_model(copied, setup):
+    folder, edit = copied
+    here = replace(setup, model=str(folder))
+    before = Workbench(here).key(job())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    swapped = tokenizer["model"]["vocab"]
+    swapped["a"], swapped["b"] = swapped["b"], swapped["a"]
+    edit("tokenizer.json", **tokenizer)
+    assert Workbench(here).key(job()) != before
+
+
+def test_the_layout_of_a_configuration_and_who_wrote_it_do_not_matter(copied, setup):
+    folder, edit = copied
+    here = replace(setup, model=str(folder))
+    before = Workbench(here).key(job())
+    edit("config.json", transformers_version="9.9.9")
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(dict(reversed(content.items())), indent=7))
+    assert Workbench(here).key(job()) == before
+
+
+@pytest.mark.parametrize("role", ["calibration", "evaluation"])
+def test_a_text_is_known_by_what_it_says(role, world, setup, tmp_path):
+    texts = {}
+    for name in ("calibration", "evaluation"):
+        texts[name] = tmp_path / f"{name}.txt"
+        shutil.copy(getattr(world, name), texts[name])
+    content = yaml.safe_load(world.protocol.read_text()) | {"name": "own"}
+    content["calibration"]["text"] = str(texts["calibration"])
+    content["evaluations"][0]["text"] = str(texts["evaluation"])
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump(content))
+    here = Setup(setup.model, get_protocol(str(path)))
+    jobs, runs = [job()], tmp_path / "runs"
+    (before,) = sweep(jobs, here, runs=runs).records
+    assert sweep(jobs, here, runs=runs).skipped == 1
+    texts[role].write_text(texts[role].read_text().replace("river", "rover"))
+    done = sweep(jobs, here, runs=runs)
+    (after,) = done.records
+    assert done.skipped == 0
+    assert after.key != before.key
+    assert after.dense.run != before.dense.run
+    changed = role == "evaluation"
+    assert (after.dense.values[METRIC] != before.dense.values[METRIC]) is changed
+
+
+def test_documents_are_known_by_their_file_whatever_the_seed_draws(world, setup, tmp_path):
+    path = tmp_path / "documents.jsonl"
+    rows = [json.dumps({"text": f"{i} " + "river stone " * 10}) for i in range(20)]
+    path.write_text("\n".join(rows))
+    drawn = {"text": str(path), "samples": 2, "length": 32, "draw": "documents"}
+    here = Setup(setup.model, get_protocol(str(world.write_protocol("drawn", calibration=drawn))))
+    bench = Workbench(here)
+    records = [run(Job(job().method, seed), here, runs=tmp_path / "runs").record for seed in (0, 1)]
+    assert records[0].texts[0].text_sha256 != records[1].texts[0].text_sha256
+    assert records[0].group == records[1].group
+    path.write_text("\n".join([*rows, json.dumps({"text": "one more"})]))
+    assert Workbench(here).key(job()) != records[0].key
+    bench.check(job())  # has hashed nothing yet
+    path.write_text("\n".join(rows))
+    with pytest.raises(BadInput, match="changed between two runs"):
+        bench.check(Job(job().method, 1))
+
+
+def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):
+    folder, edit = copied
+    bench = Workbench(replace(setup, model=str(folder)))
+    bench.measure(job().method)
+    edit("config.json", rms_norm_eps=0.5)
+    with pytest.raises(BadInput, match="changed between two runs"):
+        bench.measure(job().method)
+
+
+def test_tasks_of_ones_own_are_known_by_their_files(setup, tmp_path):
+    task = tmp_path / "own.yaml"
+    keys = set()
+    for content in ("task: one", "task: two"):
+        task.write_text(content)
+        asked = replace(setup, tasks=("own",), task_folder=str(tmp_path))
+        keys.add(Workbench(asked).key(job()))
+    assert len(keys) == 2
+
+
+def test_a_record_says_the_key_that_the_bench_asks_for(setup, tmp_path):
+    record = run(job(), setup, runs=tmp_path).record
+    assert record.key == record.key_with(0) == Workbench(setup).key(job())

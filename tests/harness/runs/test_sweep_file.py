@@ -1,0 +1,125 @@
+"""What a sweep is asked with: files and options of anybody, checked before any run is made."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from implementations.harness.errors import BadInput
+from implementations.harness.results.asked import LARGEST_SEED
+from implementations.harness.runs import sweep_file as plan
+
+
+def jobs_of(folder, text: str):
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return plan.read_plan(path).jobs()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: [wanda]\nruns: [flap]", "line 2: gives 'runs' twice"),
+        ("runs: [{method: wanda, method: flap}]", "gives 'method' twice"),
+        ("runs: &a [wanda]\nseeds: *a", "sets the anchor"),
+        ("runs: [!!python/name:os.system wanda]", "has the tag"),
+        ("runs: " + "[" * 5000, "nested too deeply"),
+        ("runs: []", "at least 1 item"),
+        ("runs: [wanda]\nseeds: []", "seeds: List should have at least 1 item"),
+        ("runs: [{method: wanda, seeds: []}]", "seeds: List should have at least 1 item"),
+        ("runs: [{method: []}]", "at least 1 item"),
+        ("runs: [{method: wanda, sparsity: []}]", r"sparsity: \[\] of wanda gives no run"),
+        ("runs: [{method: dense, sparsity: []}]", r"sparsity: \[\] of dense gives no run"),
+        ("runs: [wanda]\nseeds: [-1]", "seeds.0: Input should be greater than or equal to 0"),
+        ("runs: [wanda]\nseeds: [9223372036854775808]", "seeds.0: Input should be less than"),
+        ("runs: [wanda]\nseeds: [1.0]", "seeds.0"),
+        ("runs: [wanda]\nseeds: [true]", "seeds.0"),
+        ("runs: [wanda]\nseeds: ['1']", "seeds.0"),
+        ("runs: [wanda]\nmodel: ''", "model: String should have at least 1 character"),
+        ("runs: [wanda]\nprotocol: ''", "protocol: String should have at least 1 character"),
+        ("runs: ['']", "runs.0"),
+        ("runs: [wanda]\nmodel: 5", "model: Input should be a valid string"),
+        ('runs: [wanda]\nmodel: "\\ud800"', "half a character"),
+        ("runs: [{method: wanda, cls: 1}]", "unknown wanda parameter 'cls'"),
+        ("runs: [{method: wanda, self: 1}]", "unknown wanda parameter 'self'"),
+        ("runs: [{method: wanda, parameters: 1}]", "unknown wanda parameter 'parameters'"),
+        ("runs: [{method: wanda, jobs: 1, model_extra: 2}]", "unknown wanda parameter 'jobs'"),
+        ("runs: [{method: wanda, sparsity: true}]", "true is no value of it"),
+        ("runs: [{method: wanda, sparsity: .nan}]", "sparsity: Input should be"),
+        ("runs: [{method: wanda, sparsity: {a: 1}}]", "sparsity: Input should be a valid number"),
+        ("runs: [{method: wanda, sparsity: [[0.5]]}]", "sparsity: Input should be a valid number"),
+        ("runs: [{method: wanda, sparsity: 2026-01-01}]", "sparsity: Input should be"),
+        ("runs: [{method: wanda, pattern: 2:4}]", "pattern '124' is not KEEP:GROUP"),
+        ("runs: [{method: sparsegpt, block_size: 4294967296}]", "block_size: Input should be less"),
+        ("runs: [{method: wanda, '\x07': 1}]", "not valid YAML"),
+        ('runs: [{method: wanda, "\\e[31m": 1}]', r"unknown wanda parameter '\?\[31m'"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence(text, message, tmp_path):
+    with pytest.raises(BadInput, match=message) as refusal:
+        jobs_of(tmp_path, text)
+    assert len(str(refusal.value)) < 500
+
+
+def test_a_thousand_problems_are_not_all_told(tmp_path):
+    with pytest.raises(BadInput, match=r"and [\d,]+ more") as refusal:
+        jobs_of(tmp_path, f"runs: [wanda]\nseeds: [{', '.join(['x'] * 1000)}]")
+    assert len(str(refusal.value)) < 2000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs:\n  - method: wanda\n    sparsity: {v}\n    pattern: {v}\n    seeds: {s}",
+        "seeds: {s}\nruns:\n  - method: [{m}]\n    sparsity: {v}\n    pattern: {v}",
+        "seeds: {s}\nruns: [{m}]",
+    ],
+)
+def test_runs_are_counted_before_they_are_made(text, tmp_path):
+    many = list(range(1000))
+    start = time.perf_counter()
+    with pytest.raises(BadInput, match=r"1,000,000(,000)* runs are more than 10,000"):
+        jobs_of(tmp_path, text.format(v=many, s=many, m=", ".join(["wanda"] * 1000)))
+    assert time.perf_counter() - start < 5
+
+
+def test_options_are_counted_as_well():
+    with pytest.raises(BadInput, match="1,000,000,000 runs"):
+        plan.jobs_of(["wanda"] * 1000, [0.5] * 1000, [], [], range(1000))
+    assert len(plan.jobs_of(["wanda"], [0.5], [], [], range(10))) == 10
+
+
+def test_the_largest_seed_is_one_that_torch_takes():
+    import torch
+
+    torch.Generator().manual_seed(LARGEST_SEED)
+    with pytest.raises((ValueError, RuntimeError)):
+        torch.Generator().manual_seed(2**64)
+
+
+@pytest.mark.parametrize("name", ["sparsity=.1", "pattern=2:4"])
+def test_one_rule_says_that_the_share_is_given_twice(name):
+    assert plan.read_settings([name])
+    with pytest.raises(BadInput, match="both say what goes; leave one of them out"):
+        plan.read_settings([name], shared=True)
+    for sparsities, patterns in (([0.2], []), ([], ["4:8"])):
+        with pytest.raises(BadInput, match="both say what goes"):
+            plan.jobs_of(["wanda"], sparsities, patterns, [name], [0])
+
+
+def test_options_may_add_to_a_file_but_not_contradict_it():
+    whole = plan.Plan(protocol="smol", runs=["wanda"])
+    added = whole.but(protocol=None, model="folder", dtype="bfloat16")
+    assert (added.protocol, added.model, added.dtype) == ("smol", "folder", "bfloat16")
+    assert whole.but(protocol="smol", model=None) == whole
+    with pytest.raises(BadInput, match="--protocol quick contradicts the file, which says smol"):
+        whole.but(protocol="quick")
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file")):
+        with pytest.raises(BadInput, match=message):
+            plan.read_plan(path)

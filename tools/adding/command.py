@@ -17,6 +17,7 @@ from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.locking import Unwritable
 from tools.scaffold import ScaffoldError
 from tools.sources.names.references import Unidentified
+from tools.sources.names.text import is_text
 from tools.sources.web.client import Client, default_client
 from tools.sources.web.errors import BadSetting, SourceError
 
@@ -38,6 +39,8 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Value]:
         if not value:
             continue
         facts[flag] = [_tidy(one) for one in value] if field.many else _tidy(value)
+        if not is_text("".join(value)):
+            raise typer.BadParameter("this is not text in UTF-8", param_hint=field.option)
         if wrong := fault(field, facts[flag]):
             raise typer.BadParameter(wrong, param_hint=field.option)
     return facts

@@ -23,6 +23,15 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join("".join(kept).split()))
 
 
+def is_text(text: str) -> bool:
+    """Whether every character can be written; Python makes other ones of arguments in no UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def from_latex(text: str) -> str:
     """Return what LaTeX shows: accents composed, groups opened; raises `Malformed` if too deep."""
     # A bare per cent sign is a comment in LaTeX, but never in a title.

@@ -86,7 +86,9 @@ def _entry(text: str, source: str) -> Mapping[str, str]:
     try:
         entries = bibtexparser.loads(text, parser).entries
     except UndefinedString as error:
-        raise Malformed(f"the {source} text uses the string {error}", "write it out") from None
+        raise Malformed(
+            f"the {source} text uses the string {str(error)[:60]}", "write it out"
+        ) from None
     except (ValueError, RecursionError):
         raise Malformed(f"the {source} text cannot be read", "check its braces") from None
     if len(entries) != 1:

@@ -20,8 +20,12 @@ def read_manifest(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if path.stat().st_size > _LARGEST or not path.is_file():
         raise ValueError
-    lines = path.read_text().splitlines()
-    return {name: found for found, name in (line.split("  ") for line in lines)}
+    lines = path.read_bytes().decode().split("\n")
+    pairs = [line.split("  ") for line in lines if line]
+    noted = {name: found for found, name in pairs}
+    if len(noted) < len(pairs):
+        raise ValueError
+    return noted
 
 
 def damage(folder: Path) -> str | None:

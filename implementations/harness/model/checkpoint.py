@@ -162,7 +162,7 @@ def _computing_twin(config: PreTrainedConfig) -> PreTrainedModel:
             for tensors in (twin.buffers(), twin.parameters())
         )
         if computed > stored:
-            raise BadInput(f"it computes {computed:,} numbers for {stored:,} weights")
+            raise ValueError(f"it computes {computed:,} numbers for {stored:,} weights")
         try:
             twin.eval()(torch.zeros(1, 2, dtype=torch.int64)).logits  # noqa: B018
         except (RuntimeError, NotImplementedError) as error:

@@ -36,8 +36,13 @@ SIZES = (
     "num_attention_heads",
     "max_position_embeddings",
 )
-ELSEWHERE = ("transformers_weights", "fusion_config", "distributed_config")
-"""Settings by which transformers takes other weights than those that are checked."""
+UNSUPPORTED = {
+    "quantization_config": ": the weights are quantised; load them in full precision instead",
+    "per_layer_config": ", which is not supported: configure all blocks at once",
+    "transformers_weights": ", which is not supported: name the weights model.safetensors",
+    "fusion_config": ", which is not supported; remove it",
+    "distributed_config": ", which is not supported; remove it",
+}
 KERNELS = ("attn_implementation", "_attn_implementation")
 OF_TORCH = (None, "eager", "sdpa")
 """Attention kernels that need no code from elsewhere."""
@@ -73,8 +78,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_supported(config: dict[str, Any]) -> None:
-    """Refuse with `BadInput` a configuration that the model view has no adapter for."""
+def check_supported(config: dict[str, Any], path: Path) -> None:
+    """Refuse with `BadInput` the configuration at `path` of what the harness has no place for."""
     model_type = config["model_type"]
     if model_type not in FAMILIES:
         parts = config.get("text_config")
@@ -82,15 +87,22 @@ def check_supported(config: dict[str, Any]) -> None:
         hint = ""
         if isinstance(inner, str) and inner in FAMILIES:
             hint = f"; of this multimodal model save the text part ({inner}) alone"
-        known = ", ".join(FAMILIES)
         raise BadInput(
-            f"model family {in_short(repr(model_type), 100)} is not supported; supported are "
-            f"{known}{hint}"
+            f"{path}: model family {in_short(repr(model_type), 100)} is not supported; supported "
+            f"are {', '.join(FAMILIES)}{hint}"
         )
-    if config.get("quantization_config"):
-        raise BadInput("the weights are quantised; load the checkpoint in full precision instead")
-    if config.get("per_layer_config"):
-        raise BadInput("configurations with per_layer_config are not supported")
+    for name, reason in UNSUPPORTED.items():
+        if config.get(name):
+            raise BadInput(f"{path} has {name}{reason}")
+    for name in KERNELS:
+        if config.get(name) not in OF_TORCH:
+            raise BadInput(f"{path} asks for an {name} other than eager and sdpa; remove it")
+    for name in ("dtype", "torch_dtype"):
+        dtype = config.get(name) or "float32"
+        known = getattr(torch, dtype, None) if isinstance(dtype, str) else None
+        if not isinstance(known, torch.dtype) or not known.is_floating_point:
+            said = in_short(repr(dtype), 60)
+            raise BadInput(f"{path}: {name} is {said}; there are {', '.join(DTYPES)}")
 
 
 def configuration(folder: Path) -> PreTrainedConfig:
@@ -98,23 +110,15 @@ def configuration(folder: Path) -> PreTrainedConfig:
 
     Raises `BadInput` naming the file and what is wrong in it.
     """
-    entries = read_config(folder)
-    check_supported(entries)
-    path = folder / "config.json"
-    for name in ELSEWHERE:
-        if entries.get(name) is not None:
-            raise BadInput(f"{path} has {name}, which is not supported; remove it")
-    for name in KERNELS:
-        if entries.get(name) not in OF_TORCH:
-            raise BadInput(f"{path} asks for an {name} other than eager and sdpa; remove it")
+    entries, path = read_config(folder), folder / "config.json"
+    check_supported(entries, path)
     kind = stock_class(entries["model_type"]).config_class
     with refused(f"{path} is not a configuration of {entries['model_type']}", MEND):
-        config: PreTrainedConfig = kind.from_dict(_settings(entries, kind))
-        config.to_json_string()  # as it will be saved
+        config: PreTrainedConfig = kind.from_dict(_settings(entries, kind, path))
         _check_sizes(config, path)
-        _check_dtype(config, path)
         if hasattr(config, SHAPES):
             _check_shapes(config, path)
+        config.to_json_string()  # as it will be saved
     return config
 
 
@@ -131,11 +135,12 @@ def generation_settings(folder: Path) -> GenerationConfig:
     if not isinstance(entries, dict):
         raise BadInput(f"{path} is no mapping of settings; {MEND}")
     with refused(f"{path} is not how a model generates", MEND):
-        settings = make(_settings(entries, GenerationConfig))
+        settings = make(_settings(entries, GenerationConfig, path))
         settings.to_json_string()  # as it will be saved
     ends = settings.eos_token_id
-    if any(type(token) is not int for token in (ends if isinstance(ends, list) else [ends or 0])):
-        raise BadInput(f"{path}: eos_token_id is {in_short(repr(ends), 60)}, no token; {MEND}")
+    for token in ends if isinstance(ends, list) else [ends]:
+        if token is not None and type(token) is not int:
+            raise BadInput(f"{path}: eos_token_id is {in_short(repr(ends), 60)}, no token; {MEND}")
     return settings
 
 
@@ -158,16 +163,22 @@ def _refuse_pipes(folder: Path) -> None:
         raise BadInput(f"cannot read {folder}: {error.strerror}") from error
 
 
-def _settings(entries: dict[str, Any], kind: type) -> dict[str, Any]:
-    """Return the entries without those that would hide what the class itself is: `to_dict` ..."""
-    fields = getattr(kind, "__dataclass_fields__", {})
-    return {
+def _settings(entries: dict[str, Any], kind: type, path: Path) -> dict[str, Any]:
+    """Return the entries without those that say what the class itself is, such as a plan of it.
+
+    Raises `BadInput` for one that would take the place of a method.
+    """
+    fields = {"model_type", *getattr(kind, "__dataclass_fields__", ())}
+    own = {name: getattr_static(kind, name) for name in entries if hasattr(kind, name)}
+    for name in own.keys() - fields:
+        if callable(getattr(kind, name)):
+            raise BadInput(f"{path}: {name} is no setting; remove it")
+    settings = {
         name: value
-        for name, value in copy.deepcopy(entries).items()
-        if name in fields
-        or name == "model_type"
-        or isinstance(getattr_static(kind, name, property()), property)
+        for name, value in entries.items()
+        if name not in own or name in fields or isinstance(own[name], property)
     }
+    return copy.deepcopy(settings)
 
 
 def _check_sizes(config: Any, path: Path) -> None:
@@ -191,13 +202,6 @@ def _check_sizes(config: Any, path: Path) -> None:
             f"{path}: num_key_value_heads is {groups}, which does not divide {heads}, "
             f"num_attention_heads; {MEND}"
         )
-
-
-def _check_dtype(config: Any, path: Path) -> None:
-    known = [getattr(torch, name) for name in DTYPES]
-    if config.dtype is not None and config.dtype not in known:
-        dtype = in_short(str(config.dtype), 60)
-        raise BadInput(f"{path}: dtype is {dtype}; there are {', '.join(DTYPES)}")
 
 
 def _check_shapes(config: Any, path: Path) -> None:

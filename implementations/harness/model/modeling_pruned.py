@@ -1,6 +1,7 @@
 """Pruned language models whose blocks differ in width, which no stock configuration can express.
 
-This file lies beside the weights of such a checkpoint and needs only torch and transformers:
+This file lies beside the weights of such a checkpoint and needs only torch and transformers, from
+4.55 on:
 
     AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 
@@ -13,11 +14,11 @@ Made by the Pruning Atlas, Apache-2.0.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import transformers
 from torch import Tensor, nn
-from transformers import Cache
 
 # What the rows (outputs) and the columns (inputs) of each linear layer of a block count.
 ROWS = {
@@ -31,25 +32,55 @@ ROWS = {
 COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
 
 
-class Headless(nn.Module):  # a name with "Attention" would keep transformers from switching kernels
-    """An attention without heads: it puts out the bias of its output projection, or zero."""
+class Headless:
+    """Mixin for a stock attention that has lost its heads: it puts out the bias of its output
+    projection, or zero.
 
+    Where the others return attention weights (`eager`, asked for by `output_attentions`), so does
+    it: none, `[batch, 0, length, keys]`, so that there is one entry a block.
+    """
+
+    config: Any
     layer_idx: int
 
-    def __init__(self, attention: nn.Module) -> None:
-        super().__init__()
-        vars(self).update(vars(attention))  # its parts, numbers and mode: only `forward` differs
-
-    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        """Return the output, `[batch, length, hidden]`, and no attention weights."""
-        for argument in (*args, *kwargs.values()):  # its name differs between releases
-            if isinstance(argument, Cache):
+    def forward(
+        self, hidden_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the output, `[batch, length, hidden]`, and attention weights of no head."""
+        nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1).unsqueeze(1)
+        keys = nothing
+        for argument in (*args, *kwargs.values()):  # the cache, whose name differs between releases
+            if hasattr(argument, "get_seq_length"):
                 # The model reads the number of past tokens off the cache of its first block, so
                 # even this one has to store something for each token: one zero.
-                nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1).unsqueeze(1)
-                argument.update(nothing, nothing, self.layer_idx)
-        output: Any = self.o_proj if hasattr(self, "o_proj") else self.out_proj
-        return output(hidden_states[..., :0]), None
+                keys, _ = argument.update(nothing, nothing, self.layer_idx)
+        output: Any = self.o_proj if hasattr(self, "o_proj") else self.out_proj  # type: ignore[attr-defined]
+        weights = None
+        if self.config._attn_implementation == "eager":
+            batch, _, length, _ = nothing.shape
+            weights = nothing.new_zeros(batch, 0, length, keys.shape[2])
+        return output(hidden_states[..., :0]), weights
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Copy and pickle by the stock class, because that of the mixin has no name to import."""
+        return _unfilled, (type(self).__mro__[2],), vars(self)
+
+
+@functools.cache
+def headless_class(stock: Any) -> Any:
+    """Return the class of a stock attention without heads, `Headless` + its name."""
+    return type(f"Headless{stock.__name__}", (Headless, stock), {"__module__": __name__})
+
+
+def _unfilled(stock: Any) -> Any:
+    made = headless_class(stock)
+    return made.__new__(made)
+
+
+def take_heads(attention: Any) -> None:
+    """Make a headless attention of one, in place, whose projections have no heads left."""
+    if not isinstance(attention, Headless):
+        attention.__class__ = headless_class(type(attention))
 
 
 def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:
@@ -94,7 +125,7 @@ def reshape(block: Any, shape: dict[str, Any]) -> None:
             linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
     count_heads(attention, shape["heads"], shape["kv_heads"])
     if shape["heads"] == 0:
-        block.self_attn = Headless(attention)
+        take_heads(attention)
 
 
 class Pruned:

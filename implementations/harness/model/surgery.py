@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.modeling_pruned import Headless, count_heads, shrink
+from implementations.harness.model.modeling_pruned import count_heads, shrink, take_heads
 from implementations.harness.model.units import Cut, channel_cuts, kv_group_cuts
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
@@ -36,8 +36,8 @@ def keep_kv_groups(attention: Attention, keep: Units) -> None:
     for linear, dim, width in kv_group_cuts(attention):
         shrink(linear, dim, _features(kept, width))
     count_heads(attention.module, len(kept) * group, len(kept))
-    if len(kept) == 0 and not isinstance(attention.module, Headless):
-        setattr(attention.block, attention.family.attention, Headless(attention.module))
+    if len(kept) == 0:
+        take_heads(attention.module)
 
 
 def keep_channels(feed_forward: FeedForward, keep: Units) -> None:

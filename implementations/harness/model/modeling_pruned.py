@@ -80,7 +80,8 @@ def _unfilled(stock: Any) -> Any:
 def take_heads(attention: Any) -> None:
     """Make a headless attention of one, in place, whose projections have no heads left."""
     if not isinstance(attention, Headless):
-        attention.__class__ = headless_class(type(attention))
+        stock: Any = type(attention)
+        attention.__class__ = headless_class(stock)
 
 
 def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:

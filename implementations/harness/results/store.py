@@ -126,6 +126,6 @@ def _save(record: Record, folder: Path) -> Path:
 def _taken(path: Path, record: Record) -> bool:
     """Whether there is something else than an older record of the same request."""
     try:
-        return path.exists() and load_record(path).key != record.key
+        return os.path.lexists(path) and load_record(path).key != record.key
     except BadInput:  # whatever it is, a run is not lost for it
         return True

@@ -1,8 +1,8 @@
 """The `atlas` command: options in, a call of the harness, tables out.
 
 Exit codes: 0, 1 failed, 2 wrong use, 130 interrupted. A pipe that its reader has closed counts as
-failed, quietly. What needs torch is imported inside the
-commands, so that `atlas --help` and `atlas leaderboard` answer at once.
+failed, quietly. What needs torch is imported inside the commands, so that `atlas --help` and `atlas
+leaderboard` answer at once.
 """
 
 from __future__ import annotations

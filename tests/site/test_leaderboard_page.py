@@ -364,6 +364,19 @@ def test_a_record_beside_nothing_has_dashes(atlas: Atlas, records: list[Record])
     assert text(row["× dense"]) == ""
 
 
+def test_what_no_drawing_can_hold_is_left_out(records: list[Record]) -> None:
+    """A control character in an SVG ends the converter, and the whole process with it."""
+    words = "a\x1b]0;b\x07\n\ufffec"
+    odd = changed(
+        records[0], configuration=records[0].configuration | {"odd": words}, changed=("odd",)
+    )
+    (board,) = boards([odd])
+    (point,) = chart.points(board, {odd.method: words})
+    assert all(text.isprintable() for text in point.values() if isinstance(text, str))
+    assert point["name"].startswith("a]0;bc")
+    assert "odd=a]0;bc" in chart.draw(board, {odd.method: words})
+
+
 def test_what_is_no_perplexity_is_not_drawn(records: list[Record]) -> None:
     """A log axis has no place for nothing, nor for what is below it."""
     for value in (0.0, -40.0):

@@ -15,8 +15,9 @@ from typing import Any
 import vl_convert
 
 from implementations.harness.results.boards import FAMILIES, Board, Row
+from implementations.harness.results.bounds import one_line
 from implementations.harness.results.metric import metric
-from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.record import NO_SPEED_UP
 from tools.site.words import number, record_address, seconds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up")
@@ -151,7 +152,7 @@ def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] |
     if ratio is None or not ratio.mean > 0:  # which also a mean of infinities is not
         return None
     first = row.first
-    name = names.get(first.method, first.method)
+    name = one_line(names.get(first.method, first.method))
     collapse = metric(board.metrics[0]).collapse
     collapsed = row.collapsed or ratio.mean > collapse
     rate, prune = row.rate("decode"), row.seconds("prune")
@@ -163,7 +164,7 @@ def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] |
         "ratio": min(ratio.mean, collapse),
         "family": row.family,
         "series": f"{first.method} {row.family} {' '.join(first.changed)}",
-        "name": _short(" ".join(filter(None, [name, first.pattern, *_changes(first)]))),
+        "name": _short(" ".join(filter(None, [name, first.pattern, *first.changes]))),
         "label": "",
         "state": "collapsed" if collapsed else "kept",
         "title": f"{_short(name)}, {first.settings}: "
@@ -171,10 +172,6 @@ def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] |
         "more": ", ".join(_more(row)),
         "href": record_address(first),
     }
-
-
-def _changes(record: Record) -> Iterator[str]:
-    return (f"{name}={record.configuration[name]}" for name in record.changed)
 
 
 def _more(row: Row) -> Iterator[str]:

@@ -16,25 +16,21 @@ from pydantic import AfterValidator, Field, JsonValue
 LONGEST_NAME = 200
 NAMELESS = "model"  # stands for a name of which no letter may stay
 UNSEEN = ("Cc", "Cf", "Zl", "Zp")  # controls, changes of direction, other ends of lines
+NEVER = "\ufffe\uffff"  # no characters; XML, and with it SVG, cannot hold them
+_SEEN = r"[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}\uFFFE\uFFFF]"  # the same
 LARGEST_INTEGER = 2**63 - 1
 
 Slug = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$", max_length=64)]
 """A method: a folder's name, and one that imports."""
 FileName = Annotated[str, Field(pattern=r"^[a-z0-9_][a-z0-9._-]*$", max_length=LONGEST_NAME)]
-Line = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$", max_length=300)]
+Line = Annotated[str, Field(pattern=rf"^{_SEEN}+$", max_length=300)]
 """A name, label or version: what is shown on one line."""
-Place = Annotated[str, Field(pattern=r"^[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$", max_length=4096)]
+Place = Annotated[str, Field(pattern=rf"^{_SEEN}+$", max_length=4096)]
 """The name of a text, or a path."""
 Text = Annotated[str, Field(max_length=1_000_000)]
 Given = Annotated[str, Field(min_length=1)]
 """What somebody asked for: nothing stands for nothing, least of all for the default."""
-ValueName = Annotated[
-    str,
-    Field(
-        pattern=r"^[A-Za-z][^/\p{Cc}\p{Cf}\p{Zl}\p{Zp}]*/[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$",
-        max_length=400,
-    ),
-]
+ValueName = Annotated[str, Field(pattern=rf"^[A-Za-z]{_SEEN}*/{_SEEN}+$", max_length=400)]
 """A kind, a slash, and what it was measured on."""
 FieldName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -65,7 +61,7 @@ Span = Annotated[tuple[Count, Count], AfterValidator(_in_order)]
 
 def one_line(text: str, instead: str = "unknown") -> str:
     """Return `text` as a `Line` may hold it; `instead` where nothing of it is left."""
-    seen = "".join(c for c in text if unicodedata.category(c) not in UNSEEN)
+    seen = "".join(c for c in text if unicodedata.category(c) not in UNSEEN and c not in NEVER)
     return seen[:300].strip() or instead
 
 

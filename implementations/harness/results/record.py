@@ -33,6 +33,7 @@ from implementations.harness.results.bounds import (
     Span,
     Text,
     ValueName,
+    one_line,
 )
 from implementations.harness.results.files import layout
 from implementations.harness.results.metric import Tolerance
@@ -288,8 +289,12 @@ class Record(Part):
         """What was asked for, to read: `50 %` or `2:4`, then what differs from the defaults."""
         if self.method == DENSE:
             return ""
-        share = self.pattern or f"{100 * self.asked:g} %"
-        return " ".join([share, *(f"{name}={self.configuration[name]}" for name in self.changed)])
+        return " ".join([self.pattern or f"{100 * self.asked:g} %", *self.changes])
+
+    @property
+    def changes(self) -> list[str]:
+        """What differs from the defaults, each to be shown on a line."""
+        return [one_line(f"{name}={self.configuration[name]}") for name in self.changed]
 
     @property
     def group(self) -> str:

@@ -103,10 +103,11 @@ def write(path: Path, content: Any) -> None:
 # Settings.
 
 NESTED = st.integers(1, 60).map(lambda depth: json.loads("[" * depth + "]" * depth))
+KINDS = ("full_attention", "sliding_attention", "chunked_attention")
 WORDS = st.sampled_from(
     [
         *("llama", "opt", "float16", "bfloat16", "int8", "float8_e4m3fn", "eager", "sdpa", "flex"),
-        *("full_attention", "sliding_attention", "chunked_attention", "relu", "gelu_new", "none"),
+        *(*KINDS, "relu", "gelu_new", "none"),
         *("evil.Model", "evil.py", "model", "auto", "cpu", "meta", "static", "quantized", NO_FLOAT),
         *("x" * 100_000, "</s>", "Tokenizer", "LlamaTokenizer", "BertTokenizerFast", "fast"),
     ]
@@ -150,10 +151,18 @@ def test_any_settings(
     folder = laid(around, whole[family])
     file = folder / data.draw(st.sampled_from(["config.json", "generation_config.json"]))
     content = json.loads(file.read_text())
-    if data.draw(st.booleans()):
-        content |= data.draw(st.dictionaries(names(family), SETTINGS, min_size=1, max_size=3))
-    else:
-        content = data.draw(changed(content, SETTINGS, names(family)))
+    match data.draw(st.sampled_from(["more", "changed", "sizes", "positions"])):
+        case "more":
+            content |= data.draw(st.dictionaries(names(family), SETTINGS, min_size=1, max_size=3))
+        case "changed":
+            content = data.draw(changed(content, SETTINGS, names(family)))
+        case "sizes":
+            sized = sorted(name for name, held in content.items() if type(held) is int)
+            content |= data.draw(st.dictionaries(st.sampled_from(sized), NUMBERS, max_size=3))
+        case "positions":
+            content[data.draw(st.sampled_from(["rope_parameters", "rope_scaling"]))] = data.draw(
+                ROPE | st.dictionaries(st.sampled_from(KINDS), ROPE)
+            )
     write(file, content)
     judge(around, capfd)
 

@@ -602,6 +602,34 @@ def test_a_tokenizer_over_which_rust_panics(stock):
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "charsmap"),
+        ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "chunk size must be non-zero"),
+        (
+            {"decoder": {"type": "Strip", "content": "w", "start": 9, "stop": 9**9}},
+            "cannot be read",
+        ),
+        (
+            {
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": "x", "type_id": 0}}],
+                    "pair": [],
+                    "special_tokens": {"x": {"id": "x", "ids": [10**6], "tokens": ["x"]}},
+                }
+            },
+            "its ids go up to 1000000, the model has 96 embeddings",
+        ),
+    ],
+    ids=str,
+)
+def test_parts_of_a_tokenizer_that_cannot_work(stock, changes, words):
+    edit(stock, "tokenizer.json", **changes)
+    assert words in refusal(stock)
+
+
+@pytest.mark.parametrize(
     "name",
     ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "chat.jinja"],
 )

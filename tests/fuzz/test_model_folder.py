@@ -346,7 +346,6 @@ def tokenizers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     vocabulary = {piece: i for i, piece in enumerate(["ab", *LETTERS])}
     for path in folders.values():
         write(path / "vocab.json", vocabulary)
-        (path / "merges.txt").write_text("#version: 0.2\na b\n")
     return folders
 
 
@@ -377,6 +376,8 @@ def test_any_tokenizer(
     file = folder / data.draw(st.sampled_from([*files, "added_tokens.json", "vocab.json"]))
     if file.name == "vocab.json" or data.draw(st.integers(0, 4)) == 0:
         (folder / "tokenizer.json").unlink()  # then the files of old are read
+        merges = ["", "a b", "a", "b a", "a b\nab c", "\u2028 \u2028", "a b c"]
+        (folder / "merges.txt").write_text(f"#version: 0.2\n{data.draw(st.sampled_from(merges))}")
         classes = ["GPT2Tokenizer", "LlamaTokenizer", "BertTokenizer", "Qwen2Tokenizer", "Evil"]
         write(folder / files[1], {"tokenizer_class": data.draw(st.sampled_from(classes))})
     if file.is_file():

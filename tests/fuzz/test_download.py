@@ -23,33 +23,11 @@ from implementations.harness.download.storage import user_path
 from implementations.harness.download.wheels import Member, extract
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.loading import HUB_ID, locate
-from tests.fuzz.foreign import fuzz, value_or_refusal
+from tests.fuzz.foreign import damaged, fuzz, value_or_refusal
 from tests.harness.download.foreign_hub import COMMIT, ForeignHub, entry, point_at, serving
 
 CONTENT = bytes(range(256)) * 20
 MEMBER = Member("tiny", "1", "tiny/data.bin", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT), 9)
-BIT = st.integers(0, 7).map(lambda n: 1 << n)
-
-
-@st.composite
-def damaged(draw, whole):
-    """Some of these bytes changed, cut out or doubled, or nothing."""
-    content = bytearray(whole)
-    for _ in range(draw(st.integers(0, 3))):
-        start = draw(st.integers(0, len(content)))
-        end = draw(st.integers(start, min(len(content), start + 40)))
-        match draw(st.sampled_from(["flip", "set", "cut", "double", "end"])):
-            case "flip" if start < len(content):
-                content[start] ^= draw(BIT)
-            case "set":
-                content[start:end] = draw(st.binary(min_size=end - start, max_size=end - start))
-            case "cut":
-                del content[start:end]
-            case "double":
-                content[start:start] = content[start:end]
-            case "end":
-                del content[start:]
-    return bytes(content)
 
 
 def wheel(packing):

@@ -53,6 +53,7 @@ def test_plain_values_come_back(tmp_path, content):
     [
         (read_json, '{"a": 1, "a": 2}', "'a' twice"),
         (read_json, "[NaN]", "NaN is no number"),
+        (read_json, "[-1e999]", "-1e999 is beyond all numbers"),
         (read_json, r'["\ud800"]', "damaged"),
         (read_json, "[" * 100_000, "nested too deeply"),
         (read_json, "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "nested too deeply"),

@@ -32,35 +32,14 @@ from implementations.harness.results.store import (
 )
 from implementations.harness.runs.recording import name_of
 from implementations.harness.runs.verify import compare
-from tests.fuzz.foreign import fuzz, value_or_refusal
+from tests.fuzz.foreign import ODD, ODD_TEXT, changed, fuzz, value_or_refusal
 from tests.keyed import rekeyed
 from tools.site.atlas import Atlas, read
 from tools.site.files import leaderboard_csv, records_json
 from tools.site.pages import choose, home, leaderboard, measure, records
 from tools.site.pages import compare as side_by_side
 
-ODD_TEXT = (
-    *("", " ", ".", "..", "../../x", "/etc/x", "a/b", "[/x]", "[bold]", "[link=x]", "`", "|", "\n"),
-    *("<script>alert(1)</script>", "</section>", "{{ 7 * 7 }}", "\x1b]0;x\x07", "\x9b31m", "=1+1"),
-    *(
-        "\u202e",
-        "\u2028",
-        "\ud800",
-        "größe 大 🦙",
-        "x" * 300,
-        "9" * 30,
-        "dense",
-        "harness",
-        "ppl//",
-    ),
-    *("0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59", "2026-11-25T12:00:00+14:00", "%s", "\0"),
-)
 WRITABLE = [text for text in ODD_TEXT if text != "\ud800"]
-ODD_NUMBERS = (
-    *(0, -1, 1, 2**31, 2**63, 2**64, 10**400, 0.0, -0.0, 0.5, 1.0, 1.5, 1e-9, 5e-324, 1.7e308),
-    *(-1.7e308, 1e300, 1e-300, True, False, None),
-)
-ODD = st.sampled_from((*ODD_TEXT, *ODD_NUMBERS, [], {}, [[]], {"": None})) | st.text(max_size=20)
 FINITE = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, 1.7e308, 5e-324])
 LINES = st.sampled_from(
     ["[/x]", "[red]", "<b>&", "größe 大", "x" * 300, "..", "=1+1", "-"]
@@ -82,36 +61,9 @@ BASES = {
 BASE = st.sampled_from(sorted(BASES))
 
 
-def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield where everything in a plain value is, the value itself first."""
-    yield place
-    if isinstance(value, dict | list):
-        for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(inner, (*place, step))
-
-
-@st.composite
-def mutated(draw: st.DrawFn, most: int = 3) -> Any:
-    """Put anything of JSON in the place of a few parts, drop them, or have them twice."""
-    content = deepcopy(BASES[draw(BASE)])
-    for _ in range(draw(st.integers(1, most))):
-        place = draw(st.sampled_from(list(places(content))))
-        if not place:
-            continue
-        *way, last = place
-        inner = content
-        for step in way:
-            inner = inner[step]
-        what = draw(st.sampled_from(["replace", "replace", "replace", "drop", "twice"]))
-        if what == "replace":
-            inner[last] = draw(ODD)
-        elif what == "drop":
-            del inner[last]
-        elif isinstance(inner, list):
-            inner.insert(last, deepcopy(inner[last]))
-        else:
-            inner[draw(st.sampled_from(ODD_TEXT))] = deepcopy(inner[last])
-    return content
+def mutated() -> st.SearchStrategy[Any]:
+    """One of the records, a few parts of it changed."""
+    return BASE.flatmap(lambda name: changed(BASES[name], ODD, st.sampled_from(ODD_TEXT)))
 
 
 def parsed(content: Any) -> Record:

@@ -1,6 +1,5 @@
 """Any text as a place for records and a model is refused in a sentence, or can be written to."""
 
-import os
 import tempfile
 from contextlib import chdir, suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from implementations.harness.model.output_folder import check_output_folder, pub
 from implementations.harness.results.places import real, shown
 from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs.run import check_outputs
-from tests.fuzz.foreign import fuzz, value_or_refusal
+from tests.fuzz.foreign import everything, fuzz, value_or_refusal
 
 DEEP = 6  # folders above the one that is worked in; no path goes up further
 ODD = st.text("ab .-~*?[]{}\\:'\"\n\t\x00\x1b\u00fc\u4e2d\ud800\udcff", max_size=8)
@@ -40,19 +39,6 @@ def prepare(root: Path, link: str) -> Path:
     with suppress(OSError, ValueError):  # no link can lead there
         (work / "drawn").symlink_to(link)
     return work
-
-
-def everything(root: Path) -> dict[str, tuple[int, str | bytes | None]]:
-    """What there is under `root`: mode, and what is in a file or where a link leads."""
-    found: dict[str, tuple[int, str | bytes | None]] = {}
-    for place, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = Path(place, name)
-            held = str(path.readlink()) if path.is_symlink() else None
-            if held is None and path.is_file():
-                held = path.read_bytes()
-            found[str(path)] = (path.lstat().st_mode, held)
-    return found
 
 
 @fuzz

@@ -23,8 +23,9 @@ from implementations.harness.results.part import Part, problems
 from implementations.harness.results.reading import read_json
 
 SHAPES = "pruned_shapes"  # in the configuration of a checkpoint that needs modeling_pruned.py
-MOST_BLOCKS = 1000
-"""Decoder blocks of a model; the deepest have some 130."""
+MOST = {"num_hidden_layers": 1000, "num_labels": 10_000}
+"""What the classes make lists of before they look at anything; the deepest models have some 130
+blocks, and none here has a use for labels."""
 LARGEST = 2**31 - 1
 """Of any number that says how large a model is."""
 
@@ -94,6 +95,11 @@ def check_supported(config: dict[str, Any], path: Path) -> None:
     for name, reason in UNSUPPORTED.items():
         if config.get(name):
             raise BadInput(f"{path} has {name}{reason}")
+    for name, most in MOST.items():
+        count = config.get(name)
+        if isinstance(count, int) and count > most:
+            said = in_short(f"{count:,}", 60)
+            raise BadInput(f"{path}: {name} is {said}; more than {most:,} are not supported")
     for name in KERNELS:
         if config.get(name) not in OF_TORCH:
             raise BadInput(f"{path} asks for an {name} other than eager and sdpa; remove it")
@@ -158,7 +164,8 @@ def _refuse_pipes(folder: Path) -> None:
                 continue
             mode = path.stat().st_mode
             if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise BadInput(f"{path} is neither file nor folder; remove it")
+                name = in_short(path.name, 100)  # the folder may have any
+                raise BadInput(f"{folder / name} is neither file nor folder; remove it")
     except OSError as error:
         raise BadInput(f"cannot read {folder}: {error.strerror}") from error
 
@@ -190,11 +197,6 @@ def _check_sizes(config: Any, path: Path) -> None:
         size = getattr(config, name, None)
         if type(size) is not int or not 0 < size <= LARGEST:
             raise BadInput(f"{path}: {name} is {in_short(repr(size), 60)}, no size; {MEND}")
-    if config.num_hidden_layers > MOST_BLOCKS:
-        raise BadInput(
-            f"{path}: num_hidden_layers is {config.num_hidden_layers:,}; more than {MOST_BLOCKS:,} "
-            "are not supported"
-        )
     heads = config.num_attention_heads
     groups = getattr(config, "num_key_value_heads", None) or heads
     if heads % groups:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 from implementations.harness.errors import BadInput, in_short
 
+PANICS = "pyo3_runtime"
+"""Whence Python has the class of a panic in Rust, which is no `Exception` and in no library."""
+
 
 @contextmanager
 def refused(what: str, way_out: str) -> Iterator[None]:
@@ -20,7 +23,9 @@ def refused(what: str, way_out: str) -> Iterator[None]:
         raise
     # transformers checks some values and computes with the others: KeyError, AssertionError,
     # ZeroDivisionError, AttributeError ... are all ways to say no; tokenizers raises bare ones.
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__module__ != PANICS:
+            raise
         said = in_short(error)
         if " " not in said:  # KeyError and the like only name what they stumbled over
             said = f"{type(error).__name__} {said}".strip()

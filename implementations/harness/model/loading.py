@@ -119,8 +119,9 @@ def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
             folder, local_files_only=True, trust_remote_code=False
         )
         added = set(tokenizer.get_added_vocab().values())  # Gemma 3: one for images beyond its end
-        highest = max(set(tokenizer.get_vocab().values()) - added, default=0)
-        tokenizer("A few words.")["input_ids"]
+        used = tokenizer("A few words.")["input_ids"]
+        tokenizer.decode(used)
+        highest = max({*tokenizer.get_vocab().values()} - added | {*used}, default=0)
     if highest >= vocabulary:
         raise BadInput(
             f"the tokenizer in {folder} is of another model: its ids go up to {highest}, the model "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import stat
 from collections.abc import Hashable
 from pathlib import Path
@@ -64,7 +65,9 @@ def parse_json(text: str, what: str) -> Any:
         BadInput: not JSON, a key twice, NaN or infinity, half a character, or nested too deeply.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        value = json.loads(
+            text, object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_number
+        )
         if "\\ud" in text.lower():  # half of a pair cannot be written anywhere
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -156,6 +159,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"it gives {twice!r} twice")
     return made
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:60]} is beyond all numbers")
+    return number
 
 
 def _no_number(word: str) -> None:

@@ -145,6 +145,9 @@ LINEAR = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}
         ({"layer_types": 5}, "not iterable"),
         ({"id2label": "x"}, "no attribute 'items'"),
         ({"num_labels": "x"}, "config.json"),
+        ({"num_labels": 10**9}, "num_labels is 1,000,000,000; more than 10,000"),
+        ({"num_hidden_layers": 10**30}, "num_hidden_layers is 1,000,000,000,000"),
+        ({"model_type": "qwen2", "num_hidden_layers": 10**9}, "more than 1,000"),
         ({"transformers_weights": "other.safetensors"}, "transformers_weights, which is not supp"),
         ({"fusion_config": {"patch_embeddings": True}}, "fusion_config"),
         ({"quantization_config": 5}, "quantised"),
@@ -590,6 +593,46 @@ def test_damaged_tokenizers(stock, file, text):
     assert "copy it from the base model again" in said
 
 
+def test_a_tokenizer_over_which_rust_panics(stock):
+    (stock / "tokenizer.json").unlink()
+    edit(stock, "tokenizer_config.json", tokenizer_class="GPT2Tokenizer")
+    (stock / "vocab.json").write_text('{"a": 0, "b": 1}')
+    (stock / "merges.txt").write_text("#version: 0.2\na b\n")
+    assert f"the tokenizer in {stock} cannot be read" in refusal(stock)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "charsmap"),
+        ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "chunk size must be non-zero"),
+        (
+            {
+                "model": {"type": "WordLevel", "vocab": {"w": 0}, "unk_token": "w"},
+                "added_tokens": [],
+                "decoder": {"type": "Strip", "content": "w", "start": 0, "stop": 9},
+            },
+            "index out of bounds",
+        ),
+        (
+            {
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": "x", "type_id": 0}}],
+                    "pair": [],
+                    "special_tokens": {"x": {"id": "x", "ids": [10**6], "tokens": ["x"]}},
+                }
+            },
+            "its ids go up to 1000000, the model has 96 embeddings",
+        ),
+    ],
+    ids=str,
+)
+def test_parts_of_a_tokenizer_that_cannot_work(stock, changes, words):
+    edit(stock, "tokenizer.json", **changes)
+    assert words in refusal(stock)
+
+
 @pytest.mark.parametrize(
     "name",
     ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "chat.jinja"],
@@ -598,6 +641,11 @@ def test_pipes_are_not_waited_for(stock, name):
     (stock / name).unlink(missing_ok=True)
     os.mkfifo(stock / name)
     assert f"{name} is neither file nor folder" in refusal(stock)
+
+
+def test_a_name_that_a_terminal_obeys_is_not_repeated(stock):
+    os.mkfifo(stock / "\x1b[31m\n")
+    assert "?[31m is neither file nor folder" in refusal(stock)
 
 
 @pytest.mark.parametrize(

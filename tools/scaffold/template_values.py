@@ -17,7 +17,12 @@ WIDTH = 100
 
 # What the taxonomy calls them -> what the harness does.
 WEIGHTS = ("unstructured", "semi-structured")
-UNITS = {"heads": "kv-groups", "channels": "channels", "blocks": "blocks"}
+UNITS = {
+    "heads": ["kv-groups"],
+    "head-channels": ["value-dims", "rotary-pairs"],
+    "channels": ["channels"],
+    "blocks": ["blocks"],
+}
 CALIBRATION = {"gradients": "gradient"}
 
 
@@ -26,7 +31,7 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
     name = paper.name or slug.capitalize()
     units = _units(taxonomy)
     granularity = [word for word in WEIGHTS if word in taxonomy.granularity]
-    granularity += [UNITS[unit] for unit in units if unit in UNITS]
+    granularity += [kind for unit in units for kind in UNITS.get(unit, [])]
     structured = not set(WEIGHTS) & set(granularity)
     return {
         "slug": slug,

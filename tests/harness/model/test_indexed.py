@@ -34,6 +34,7 @@ from implementations.harness.measure.footprint import footprint
 from implementations.harness.model.checkpoint import load_checkpoint, save
 from implementations.harness.model.modeling_pruned import IndexedLinear, hold, shrink
 from implementations.harness.model.units import count_weights, cuts
+from tests.harness.contract.toys import First, Narrow, Riddled, Shallow
 
 KINDS = ("query-heads", "value-dims", "rotary-pairs")
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -375,6 +376,19 @@ def riddled_by_zeros(model):
         linear.__class__ = nn.Linear
         del linear.rows, linear.columns
     return dense
+
+
+def test_methods_that_score_whole_layers_refuse_others():
+    model = riddled("llama")
+    before = fingerprint(model)
+    for method in (Narrow, Riddled):
+        with pytest.raises(BadInput, match="block 0, q holds only some of its rows or columns"):
+            method().apply(model)
+    assert same(before, fingerprint(model))
+    Shallow(sparsity=0.5).apply(model)
+    assert len(model.blocks) == 1
+    First(sparsity=0.5).apply(model)
+    assert count_weights(model).nonzero < count_weights(model).all
 
 
 # Copies and checkpoints.

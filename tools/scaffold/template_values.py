@@ -42,13 +42,22 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
         "source": f"arXiv:{paper.ids.arxiv}" if paper.ids.arxiv else _citation(paper),
         "reference": _reference(paper),
         "code": next((code.url for code in paper.code or () if code.official), ""),
-        "granularity": json.dumps(granularity)[1:-1] + "," * (len(granularity) == 1),
+        "granularity": _listed(granularity),
         "no_unit": [unit for unit in units if unit not in UNITS],
         "calibration": CALIBRATION.get(taxonomy.calibration, taxonomy.calibration),
         "patterns": "semi-structured" in granularity,
         "structured": structured,
         "base": "UnitMethod" if structured else "WeightMethod",
     }
+
+
+def _listed(words: list[str]) -> str:
+    """Return what stands between the brackets of a tuple of words, as the formatter has it."""
+    quoted = [json.dumps(word) for word in words]
+    line = ", ".join(quoted) + "," * (len(quoted) == 1)
+    if len(f"        granularity=({line}),") <= WIDTH:
+        return line
+    return "".join(f"\n            {word}," for word in quoted) + "\n        "
 
 
 def _class_name(slug: str, name: str) -> str:

@@ -83,6 +83,16 @@ def keep_channels(feed_forward: FeedForward, keep: Units) -> None:
     _cut(shrink, channel_cuts(feed_forward), keep, NAMES["channels"])
 
 
+def mask_kv_groups(attention: Attention, keep: Units) -> None:
+    """Zero what `keep_kv_groups` would remove; shapes stay, outputs are those of the removal."""
+    _cut(_zero_others, kv_group_cuts(attention), keep, NAMES["kv-groups"])
+
+
+def mask_channels(feed_forward: FeedForward, keep: Units) -> None:
+    """Zero what `keep_channels` would remove; shapes stay, outputs are those of the removal."""
+    _cut(_zero_others, channel_cuts(feed_forward), keep, NAMES["channels"])
+
+
 def remove_blocks(model: LanguageModel, indices: Units) -> None:
     """Remove whole decoder blocks by number or boolean mask `[blocks]`.
 

@@ -207,7 +207,7 @@ class Thin(Named, UnitMethod):
 
 
 class Riddled(Named, UnitMethod):
-    """Remove the first value dimensions and rotary pairs from inside their layers."""
+    """Remove value dimensions and rotary pairs from inside their layers, every third one first."""
 
     capabilities = Capabilities(
         granularity=("value-dims", "rotary-pairs"),
@@ -218,14 +218,14 @@ class Riddled(Named, UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
         kinds = self.capabilities.granularity
         counts = [len(unit_costs(block, kind)) for block in model.blocks for kind in kinds]
-        removed = iter(self.choose(model, torch.arange(sum(counts))).split(counts))
+        removed = iter(self.choose(model, torch.arange(sum(counts)) % 3).split(counts))
         for block in model.visit():
             for kind in kinds:
                 keep_units(block, kind, ~next(removed))
 
 
 class Beheading(Riddled):
-    """Remove the first query heads; their keys and values stay."""
+    """Remove query heads, every third one first; their keys and values stay."""
 
     capabilities = Capabilities(granularity=("query-heads",), calibration="none")
 

@@ -100,7 +100,7 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
     model = tiny_model(family, blocks=4)
     masked = copy.deepcopy(model)
     originals = [block.module for block in model.blocks]
-    apply(method, model, sparsity=shares(method, model, 0.4)[0])
+    apply(method, model, sparsity=shares(method, model, 0.3)[0])
     survivors = [originals.index(block.module) for block in model.blocks]
     for index, block in enumerate(masked.blocks):
         if index in survivors:

@@ -7,6 +7,7 @@ from .errors import (
     NumericsError as NumericsError,
     Unavailable as Unavailable,
 )
+from .measure.perplexity import Perplexity as Perplexity, perplexity as perplexity
 from .model.loading import load_model as load_model
 from .model.surgery import (
     add_bias as add_bias,
@@ -40,12 +41,20 @@ from .prune.method import (
     UnitMethod as UnitMethod,
     WeightMethod as WeightMethod,
 )
-from .prune.refit import inverse_factor as inverse_factor
+from .prune.refit import (
+    damped_inverse as damped_inverse,
+    eliminate as eliminate,
+    inverse_factor as inverse_factor,
+    refit as refit,
+)
 from .prune.registry import get as get, methods as methods
+from .prune.similarity import angle as angle, turn as turn
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,
+    Covariance as Covariance,
     Gram as Gram,
     Moments as Moments,
+    SampleNorm as SampleNorm,
     Statistic as Statistic,
 )
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk

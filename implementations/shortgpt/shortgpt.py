@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from implementations.harness import (
     Capabilities,
@@ -15,6 +13,7 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     remove_blocks,
+    turn,
     walk,
 )
 
@@ -40,10 +39,3 @@ class ShortGPT(UnitMethod):
         removed = lowest.nonzero().flatten().tolist()
         remove_blocks(model, removed)
         return {"influence": influences, "removed": removed}
-
-
-def turn(x: Tensor, y: Tensor) -> Tensor:
-    """Return `1 - cos(x, y)`, fp64 `[...]`, of each token of `x` and `y [..., hidden]`, Eq. (1)."""
-    # Half the squared distance of the two directions, and so exactly 0 for y = x.
-    apart = normalize(x.double(), dim=-1) - normalize(y.double(), dim=-1)
-    return apart.square().sum(dim=-1) / 2

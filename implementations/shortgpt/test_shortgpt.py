@@ -20,6 +20,7 @@ from implementations.harness import (
     keep_channels,
     load_model,
     remove_blocks,
+    turn,
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -28,7 +29,6 @@ from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.units import count_weights
 from implementations.harness.results.protocol import get_protocol
 from implementations.shortgpt import ShortGPT
-from implementations.shortgpt.shortgpt import turn
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 

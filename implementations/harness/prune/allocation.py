@@ -22,3 +22,66 @@ def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     removed = torch.zeros_like(scores, dtype=torch.bool)
     removed[order[:count]] = True
     return removed
+
+
+def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: int = 0) -> Tensor:
+    """Count the units that every block loses, `[kinds, blocks]`, whole and near its share.
+
+    Blocks lose in proportion to `shares [blocks]`, within a block every kind of unit alike; the
+    shares are scaled so that `budget` weights go in all. There are `counts [kinds, blocks]` units
+    of `costs [kinds, blocks]` weights each, of which every block keeps `least` of each kind. What
+    rounding to whole units leaves over is carried on to the next block, and from the kinds that
+    cost more to those that cost less; so the budget is missed by half a unit at most.
+    """
+    most = (counts - least).clamp(min=0)
+    weights = (counts * costs).double()  # [kinds, blocks]
+    taken = capped(shares.double() * weights.sum(dim=0), budget, (most * costs).sum(dim=0).double())
+    share = taken / weights.sum(dim=0).clamp(min=1)  # [blocks]
+    removed = torch.zeros_like(counts)
+    order = costs.sum(dim=1).argsort(descending=True, stable=True).tolist()
+    for position, kind in enumerate(order):
+        room = (most[kind] * costs[kind]).double()
+        wanted = torch.minimum(share * weights[kind], room)
+        if position == len(order) - 1:
+            left = budget - float((removed * costs).sum())
+            wanted = capped(share * weights[kind], left, room)
+        removed[kind] = carried(wanted, costs[kind], most[kind])
+    return removed
+
+
+def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:
+    """Scale `amounts [n]` to a `total`, none above its `most [n]`, fp64.
+
+    What the capped ones cannot take goes to the others in proportion; when all that asked for
+    something are full, to the rest in proportion to their room. All are full when `total` is more
+    than there is.
+    """
+    full = torch.zeros_like(amounts, dtype=torch.bool)
+    amounts = amounts.double()
+    while not bool(full.all()):
+        if not bool(amounts[~full].sum() > 0):
+            amounts = torch.where(full, amounts, most.double())
+        asked = amounts[~full].sum()
+        if asked == 0:
+            break
+        scaled = amounts * ((total - most[full].sum()).clamp(min=0) / asked)
+        over = ~full & (scaled > most)
+        if not bool(over.any()):
+            return torch.where(full, most.double(), scaled)
+        full |= over
+    return most.double()
+
+
+def carried(amounts: Tensor, costs: Tensor, most: Tensor) -> Tensor:
+    """Turn `amounts [n]` of weights into whole units `[n]` of `costs [n]`, at most `most [n]`.
+
+    What rounding adds or takes is carried on to the next, so that the sum stays near.
+    """
+    counts = torch.zeros_like(most)
+    owed = 0.0
+    for i, (amount, cost) in enumerate(zip(amounts.tolist(), costs.tolist(), strict=True)):
+        owed += amount
+        if cost:
+            counts[i] = min(max(round(owed / cost), 0), int(most[i]))
+            owed -= int(counts[i]) * cost
+    return counts

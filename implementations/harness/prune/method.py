@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, cast
 
@@ -35,7 +35,7 @@ from implementations.harness.model.modeling_pruned import places_held
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
-from implementations.harness.prune.allocation import cheapest
+from implementations.harness.prune.allocation import cheapest, widths
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
 from implementations.harness.results.part import problems
 
@@ -185,7 +185,7 @@ class Method(BaseModel, ABC):
         infinity; the first kind leaves the model as it was.
         """
         self.check(model, calibration)
-        before = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        before = _weights(model)
         start = time.perf_counter()
         with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
@@ -274,6 +274,8 @@ class WeightMethod(Method):
 class UnitMethod(Method):
     """A method that removes whole units, by a budget counted in weights of the blocks' linears."""
 
+    least: ClassVar[int] = 0
+    """Units of each kind that stay in every block."""
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
 
@@ -292,8 +294,7 @@ class UnitMethod(Method):
 
     def costs(self, model: LanguageModel) -> Tensor:
         """Count the weights of every unit that can go, `[units]`, block by block."""
-        kinds = cast(tuple[Kind, ...], self.capabilities.granularity)
-        return torch.cat([unit_costs(block, *kinds) for block in model.blocks])
+        return torch.cat([unit_costs(block, *self.kinds) for block in model.blocks])
 
     def unit(self, model: LanguageModel) -> int:
         """Count the weights of the largest unit: the budget is met within half of it."""
@@ -306,13 +307,42 @@ class UnitMethod(Method):
         them can go. The result is boolean `[units]`.
         """
         costs = self.costs(model)
-        total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
-        return cheapest(scores, costs, self.sparsity * total / max(int(costs.sum()), 1))
+        return cheapest(scores, costs, self.sparsity * _weights(model) / max(int(costs.sum()), 1))
+
+    def widths(self, model: LanguageModel, shares: Sequence[float] | Tensor) -> list[list[int]]:
+        """Count what every block loses of each kind of unit, `[blocks][kinds]`, up to the budget.
+
+        Blocks lose in proportion to `shares [blocks]`, within a block every kind alike, and keep
+        `least` units of each; see `allocation.widths`.
+        """
+        counts, costs = self._counted(model)
+        budget = self.sparsity * _weights(model)
+        lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least)
+        return cast(list[list[int]], lost.T.tolist())
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the largest share that leaves at least half of the largest unit."""
-        total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
-        return min(int(self.costs(model).sum()), total - self.unit(model) / 2) / total
+        """Return the largest share that leaves `least` units, and at least half of the largest."""
+        counts, costs = self._counted(model)
+        total = _weights(model)
+        all_that_can = int(((counts - self.least).clamp(min=0) * costs).sum())
+        return min(all_that_can, total - self.unit(model) / 2) / total
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of units that go."""
+        return cast(tuple[Kind, ...], self.capabilities.granularity)
+
+    def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
+        """Return how many units of each kind a block has and what one costs, `[kinds, blocks]`."""
+        costs = [[unit_costs(block, kind) for block in model.blocks] for kind in self.kinds]
+        return (
+            torch.tensor([[len(units) for units in row] for row in costs]),
+            torch.tensor([[int(max(units, default=0)) for units in row] for row in costs]),
+        )
+
+
+def _weights(model: LanguageModel) -> int:
+    return sum(int(unit_costs(block, "blocks")) for block in model.blocks)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ class Statistic(Protocol):
     """What accumulates the inputs of one linear layer over a calibration."""
 
     def update(self, x: Tensor) -> None:
-        """Add the tokens `x [tokens, features]`."""
+        """Add the tokens `x [..., features]`; the walk gives `[samples, tokens, features]`."""
 
     def finite(self) -> bool:
         """Say whether no NaN and no infinity was seen."""
@@ -27,11 +27,11 @@ class Gram:
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
         self.matrix = torch.zeros(features, features, device=device)
-        self.count = 0
+        self.count = 0  # tokens
 
     def update(self, x: Tensor) -> None:
-        """Add the tokens `x [tokens, features]`."""
-        x = x.float()
+        """Add the tokens `x [..., features]`."""
+        x = x.flatten(end_dim=-2).float()
         self.matrix.addmm_(x.T, x)
         self.count += x.shape[0]
 
@@ -53,7 +53,8 @@ class ColumnNorm:
         return self.squares.sqrt()
 
     def update(self, x: Tensor) -> None:
-        """Add the tokens `x [tokens, features]`."""
+        """Add the tokens `x [..., features]`."""
+        x = x.flatten(end_dim=-2)
         self.squares += x.float().square().sum(dim=0)
         self.count += x.shape[0]
 
@@ -80,8 +81,8 @@ class Moments:
         return self.squares / max(self.count - 1, 1)
 
     def update(self, x: Tensor) -> None:
-        """Add the tokens `x [tokens, features]`."""
-        x = x.double()
+        """Add the tokens `x [..., features]`."""
+        x = x.flatten(end_dim=-2).double()
         added = x.shape[0]
         total = self.count + added
         mean = x.mean(dim=0)  # [features]
@@ -94,3 +95,56 @@ class Moments:
     def finite(self) -> bool:
         """Say whether no NaN and no infinity was seen."""
         return bool(self.squares.isfinite().all())
+
+
+class SampleNorm:
+    """The L2 norm of each input feature over one sample's tokens, averaged over the samples."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.sum = torch.zeros(features, device=device)
+        self.count = 0  # samples
+
+    @property
+    def norms(self) -> Tensor:
+        """The mean of `||X^(c)_:j||_2` over the samples `c`, `[features]`, fp32."""
+        return self.sum / max(self.count, 1)
+
+    def update(self, x: Tensor) -> None:
+        """Add whole samples, `x [samples, tokens, features]`."""
+        self.sum += x.float().norm(dim=1).sum(dim=0)
+        self.count += x.shape[0]
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.sum.isfinite().all())
+
+
+class Covariance:
+    """Mean and covariance of a layer's inputs over all tokens, fp64, merged as in `Moments`."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.mean = torch.zeros(features, dtype=torch.float64, device=device)
+        self.products = torch.zeros(features, features, dtype=torch.float64, device=device)
+        self.count = 0  # tokens
+
+    @property
+    def matrix(self) -> Tensor:
+        """The covariance, divided by the number of tokens, `[features, features]`."""
+        return self.products / max(self.count, 1)
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [..., features]`."""
+        x = x.flatten(end_dim=-2).double()
+        added = x.shape[0]
+        total = self.count + added
+        mean = x.mean(dim=0)  # [features]
+        shift = mean - self.mean
+        x = x - mean
+        self.products.addmm_(x.T, x)
+        self.products.addr_(shift, shift, alpha=self.count * added / total)
+        self.mean += shift * (added / total)
+        self.count = total
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.products.diagonal().isfinite().all())

@@ -69,6 +69,18 @@ class WalkedBlock(Block):
         Raises `BadInput` for a role that the block does not have and `NumericsError` naming block
         and layer when a statistic is not finite.
         """
+        with self.watching(statistic, *roles) as seen:
+            for _ in self.run():
+                pass
+        return seen
+
+    @contextmanager
+    def watching(self, statistic: Callable[..., S], *roles: str) -> Iterator[dict[str, S]]:
+        """Feed statistics, as `observe` does, from whatever runs inside the `with` block.
+
+        So one pass serves several: `with block.watching(ColumnNorm, "down") as norms:` around a
+        loop over `block.run()`, or around `observe`.
+        """
         linears = self.linears()
         asked = roles or tuple(linears)
         for role in asked:
@@ -85,13 +97,11 @@ class WalkedBlock(Block):
             for role, accumulator in made.items():
                 hooks.enter_context(watched(linears[role], accumulator))
             try:
-                for _ in self.run():
-                    pass
+                yield {role: made[collector[role]] for role in asked}
             except NumericsError:
                 self._refuse_infinite(made)  # names the layer as well, where one was watched
                 raise
         self._refuse_infinite(made)
-        return {role: made[collector[role]] for role in asked}
 
     def sharing(self, statistics: Mapping[str, S]) -> Iterator[tuple[S, dict[str, nn.Linear]]]:
         """Yield each distinct statistic of `observe` with the linear layers that read its input."""
@@ -142,13 +152,13 @@ def walk(
 
 @contextmanager
 def watched(linear: nn.Linear, statistic: Statistic) -> Iterator[None]:
-    """Feed the inputs of `linear` to `statistic`, as `[tokens, in]`, inside the `with` block.
+    """Feed the inputs of `linear` to `statistic`, `[samples, tokens, in]`, inside the `with`.
 
     Of an indexed linear `in` are the columns held, as in its weight.
     """
 
     def update(_: nn.Module, args: tuple[Any, ...]) -> None:
-        statistic.update(read_by(linear, args[0]).flatten(end_dim=-2))
+        statistic.update(read_by(linear, args[0]))
 
     handle = linear.register_forward_pre_hook(update)
     try:

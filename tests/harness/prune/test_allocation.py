@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implementations.harness.prune.allocation import cheapest
+from implementations.harness.prune.allocation import capped, carried, cheapest, widths
 
 SHARES = st.floats(min_value=0, max_value=1, allow_nan=False)
 UNITS = st.lists(
@@ -73,3 +73,71 @@ def test_budget_is_missed_by_at_most_half_of_the_border_unit(units, share: float
     spent, budget = sum(costs[i] for i in gone), share * sum(costs)
     border = order[len(gone) - 1] if spent > budget else order[min(len(gone), len(units) - 1)]
     assert abs(spent - budget) <= costs[border] / 2 + 1e-9 * sum(costs)
+
+
+def doubles(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("amounts", "total", "expected"),
+    [
+        ((1, 1, 2), 4, (1, 1, 2)),
+        ((1, 1, 2), 8, (2.5, 2.5, 3)),  # the last is full, the others take over
+        ((1, 0, 0), 5, (3, 1, 1)),  # all that asked are full: the rest by their room
+        ((0, 0, 0), 3, (1, 1, 1)),
+        ((1, 2, 3), 0, (0, 0, 0)),
+        ((1, 2, 3), 99, (3, 3, 3)),
+    ],
+)
+def test_amounts_are_scaled_to_a_total_and_capped(amounts, total, expected):
+    most = doubles(3, 3, 3)
+    assert capped(doubles(*amounts), total, most).tolist() == pytest.approx(list(expected))
+
+
+@given(
+    amounts=st.lists(st.just(0.0) | st.floats(1e-6, 10), min_size=1, max_size=12),
+    most=st.lists(st.floats(0, 10), min_size=12, max_size=12),
+    share=st.floats(0, 1),
+)
+def test_a_total_that_can_be_met_is_met(amounts, most, share):
+    room = doubles(*most[: len(amounts)])
+    total = share * float(room.sum())
+    result = capped(doubles(*amounts), total, room)
+    assert float(result.sum()) == pytest.approx(total, abs=1e-9)
+    assert (result >= 0).all()
+    assert (result <= room + 1e-12).all()
+
+
+def test_rounding_is_carried_on():
+    thirds = torch.full((6,), 1 / 3, dtype=torch.float64)
+    assert carried(thirds, torch.ones(6), torch.full((6,), 5)).tolist() == [0, 1, 0, 0, 1, 0]
+    assert carried(doubles(5, 4), torch.tensor([4, 4]), torch.tensor([9, 9])).tolist() == [1, 1]
+    assert carried(doubles(6, 0), torch.tensor([4, 4]), torch.tensor([1, 9])).tolist() == [1, 0]
+
+
+def test_widths_by_hand():
+    # Two KV groups of 100 weights and 30 channels of 10 in each of four blocks: 2,000 weights.
+    counts, costs = torch.tensor([[2] * 4, [30] * 4]), torch.tensor([[100] * 4, [10] * 4])
+    even = widths(counts, costs, torch.ones(4), budget=500, least=0)
+    assert even.tolist() == [[0, 1, 0, 1], [8, 7, 8, 7]]  # 200 + 300
+    assert widths(counts, costs, torch.ones(4), 2000, least=1).tolist() == [[1] * 4, [29] * 4]
+    one = widths(counts, costs, doubles(1, 0, 0, 0), 250, least=0)
+    assert one.tolist() == [[1, 0, 0, 0], [15, 0, 0, 0]]
+
+
+@given(
+    groups=st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    channels=st.lists(st.integers(1, 40), min_size=4, max_size=4),
+    shares=st.lists(st.just(0.0) | st.floats(1e-6, 1), min_size=4, max_size=4),
+    share=st.floats(0, 1),
+    least=st.integers(0, 1),
+)
+def test_widths_meet_the_budget_within_half_a_unit(groups, channels, shares, share, least):
+    counts, costs = torch.tensor([groups, channels]), torch.tensor([[64] * 4, [6] * 4])
+    room = ((counts - least).clamp(min=0) * costs).sum()
+    budget = share * float(room)
+    lost = widths(counts, costs, doubles(*shares), budget, least)
+    assert (lost >= 0).all()
+    assert (lost <= (counts - least).clamp(min=0)).all()
+    assert abs(float((lost * costs).sum()) - budget) <= 64 / 2 + 1e-6

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import AtlasWarning, NumericsError, inverse_factor
+from implementations.harness import (
+    AtlasWarning,
+    NumericsError,
+    damped_inverse,
+    eliminate,
+    inverse_factor,
+    refit,
+)
 
 
 def gram(width: int, tokens: int = 200, seed: int = 0) -> Tensor:
@@ -60,3 +67,98 @@ def test_a_hessian_that_is_not_finite_is_refused(value):
     H[2, 3] = H[3, 2] = value
     with pytest.raises(NumericsError, match="cannot be factorised"):
         inverse_factor(H, 0.01)
+
+
+KEEP = torch.tensor([0, 2, 3, 7, 11, 12, 20])
+
+
+def inputs(width: int = 24, tokens: int = 200) -> tuple[Tensor, Tensor]:
+    """Return correlated inputs `X [in, tokens]` and a weight `[16, in]`, fp64."""
+    generator = torch.Generator().manual_seed(1)
+    mix = torch.randn(width, width, generator=generator, dtype=torch.float64)
+    X = mix @ torch.randn(width, tokens, generator=generator, dtype=torch.float64)
+    return X, torch.randn(16, width, generator=generator, dtype=torch.float64)
+
+
+def test_a_refit_is_the_least_squares_fit():
+    X, W = inputs()
+    V = refit(W, X @ X.T, KEEP, damping=0)
+    expected = torch.linalg.lstsq(X[KEEP].T, (W @ X).T).solution.T
+    torch.testing.assert_close(V, expected, rtol=1e-9, atol=1e-9)
+    residual = W @ X - V @ X[KEEP]
+    assert (residual @ X[KEEP].T).abs().max() < 1e-8 * (X @ X.T).abs().max()
+
+
+def test_a_damped_refit_is_drawn_to_the_weights_that_were_there():
+    X, W = inputs()
+    G = X @ X.T
+    d = 0.1 * G.diagonal().mean()
+    # min ||V X_K - W X||^2 + d ||V - W_K||^2 + d ||W_rest||^2, as rows of a larger problem
+    extra = d.sqrt() * torch.eye(len(KEEP), dtype=torch.float64)
+    system = torch.cat([X[KEEP].T, extra])
+    target = torch.cat([(W @ X).T, extra @ W[:, KEEP].T])
+    expected = torch.linalg.lstsq(system, target).solution.T
+    torch.testing.assert_close(refit(W, G, KEEP, 0.1), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
+def test_where_nothing_goes_nothing_changes(damping):
+    X, W = inputs()
+    everything = torch.ones(len(X), dtype=torch.bool)
+    torch.testing.assert_close(refit(W, X @ X.T, everything, damping), W, rtol=1e-8, atol=1e-8)
+
+
+def test_uncorrelated_inputs_leave_the_weights_alone():
+    _, W = inputs()
+    G = torch.diag(torch.arange(1.0, 25))
+    torch.testing.assert_close(refit(W, G, KEEP, 0.01), W[:, KEEP], rtol=1e-12, atol=1e-12)
+
+
+def test_a_doubled_input_is_taken_over_by_the_other():
+    X, W = inputs()
+    X[5] = 2 * X[3]
+    keep = torch.arange(24) != 5
+    V = refit(W, X @ X.T, keep, damping=0)
+    torch.testing.assert_close(V @ X[keep], W @ X, rtol=1e-9, atol=1e-7)
+    torch.testing.assert_close(V[:, 3], W[:, 3] + 2 * W[:, 5], rtol=1e-6, atol=1e-7)
+
+
+def test_silent_inputs_and_too_few_tokens():
+    X, W = inputs(tokens=10)
+    X[4] = 0
+    with pytest.warns(AtlasWarning, match="block 1, down: .* raised to 0.01"):
+        V = refit(W, X @ X.T, torch.arange(20), 0.0, "block 1, down")
+    assert V.isfinite().all()
+    torch.testing.assert_close(V[:, 4], W[:, 4])  # nothing is known of it
+    assert refit(W, X @ X.T, torch.arange(0), 0.01).shape == (16, 0)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.05])
+@pytest.mark.parametrize("steps", [[[1, 2, 3, 8, 15]], [[8], [1, 3], [2, 15]]])
+def test_elimination_ends_at_the_refit(damping, steps):
+    X, W = inputs()
+    G = X @ X.T
+    weight, inverse = W.clone(), damped_inverse(G, damping)
+    for columns in steps:
+        eliminate(weight, inverse, torch.tensor(columns))
+    gone = torch.tensor([1, 2, 3, 8, 15])
+    keep = torch.ones(24, dtype=torch.bool)
+    keep[gone] = False
+    torch.testing.assert_close(weight[:, keep], refit(W, G, keep, damping), rtol=1e-8, atol=1e-8)
+    assert (weight[:, gone] == 0).all()
+    assert (inverse[gone] == 0).all()
+    assert (inverse[:, gone] == 0).all()
+    left = damped(G, damping)[keep][:, keep]
+    torch.testing.assert_close(
+        inverse[keep][:, keep], torch.linalg.inv(left), rtol=1e-7, atol=1e-10
+    )
+
+
+def test_what_elimination_costs_is_known_beforehand():
+    X, W = inputs()
+    inverse = damped_inverse(X @ X.T, 0)
+    gone = torch.tensor([4, 5, 6])
+    cost = torch.trace(W[:, gone] @ torch.linalg.inv(inverse[gone][:, gone]) @ W[:, gone].T)
+    weight = W.clone()
+    eliminate(weight, inverse, gone)
+    torch.testing.assert_close(((weight - W) @ X).square().sum(), cost, rtol=1e-8, atol=0)

@@ -8,10 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from implementations.harness.prune.statistics import ColumnNorm, Gram, Moments
+from implementations.harness.prune.statistics import (
+    ColumnNorm,
+    Covariance,
+    Gram,
+    Moments,
+    SampleNorm,
+)
 
 TOKENS, FEATURES = 97, 6
-STATISTICS = (Gram, ColumnNorm, Moments)
+STATISTICS = (Gram, ColumnNorm, Moments, Covariance)
 
 
 def activations(seed: int = 0) -> Tensor:
@@ -24,7 +30,7 @@ def activations(seed: int = 0) -> Tensor:
 
 def fed(statistic, *batches: Tensor):
     """Return the statistic of some batches."""
-    accumulator = statistic(batches[0].shape[1])
+    accumulator = statistic(batches[0].shape[-1])
     for batch in batches:
         accumulator.update(batch)
     return accumulator
@@ -32,7 +38,12 @@ def fed(statistic, *batches: Tensor):
 
 def values(accumulator) -> list[Tensor]:
     """List what an accumulator tells, in fp64."""
-    names = {Gram: ["matrix"], ColumnNorm: ["norms"], Moments: ["mean", "variance"]}
+    names = {
+        Gram: ["matrix"],
+        ColumnNorm: ["norms"],
+        Moments: ["mean", "variance"],
+        Covariance: ["matrix", "mean"],
+    }
     return [getattr(accumulator, name).double() for name in names[type(accumulator)]]
 
 
@@ -153,6 +164,52 @@ def test_a_silent_feature_stays_exactly_zero(statistic):
     x[:, 2] = 0  # what marks a dead input
     for value in values(fed(statistic, *x.split(5))):
         assert (value[2] == 0).all()
+
+
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_samples_count_as_their_tokens(statistic):
+    x = activations()[:96]
+    for one, other in zip(
+        values(fed(statistic, x.view(4, 24, -1))), values(fed(statistic, x)), strict=True
+    ):
+        assert torch.equal(one, other)
+
+
+def test_covariance_against_two_passes():
+    x = activations()
+    seen = fed(Covariance, *x.split(9))
+    centred = x.double() - x.double().mean(dim=0)
+    torch.testing.assert_close(seen.mean, x.double().mean(dim=0), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(seen.matrix, centred.T @ centred / TOKENS, rtol=1e-10, atol=1e-10)
+
+
+def test_a_small_covariance_around_a_large_mean():
+    generator = torch.Generator().manual_seed(0)
+    x = 1e5 + 0.1 * torch.randn(1000, 3, generator=generator, dtype=torch.float64)
+    seen = fed(Covariance, *x.split(7))
+    torch.testing.assert_close(seen.matrix, x.T.cov(correction=0), rtol=1e-7, atol=1e-10)
+
+
+def test_the_norm_of_a_sample_is_averaged_and_not_pooled():
+    # One neuron says (3, 4) and (0, 0), the other (2, 2) twice: pooled the first is larger.
+    x = torch.tensor([[[3.0, 2.0], [4.0, 2.0]], [[0.0, 2.0], [0.0, 2.0]]])  # [samples, tokens, 2]
+    norms = fed(SampleNorm, x).norms.tolist()
+    assert norms == pytest.approx([2.5, math.sqrt(8)])
+    assert fed(SampleNorm, *x.split(1)).norms.tolist() == pytest.approx(norms)
+    assert fed(ColumnNorm, x).norms.tolist() == pytest.approx([5, 4])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_bad_activation_is_noticed_in_the_norm_of_a_sample(value):
+    x = torch.ones(2, 3, 2)
+    assert fed(SampleNorm, x).finite()
+    x[1, 2, 0] = value
+    assert not fed(SampleNorm, x).finite()
+
+
+def test_half_precision_is_widened_in_the_norm_of_a_sample():
+    x = torch.full((1, 4, 1), 3000.0, dtype=torch.float16)
+    assert fed(SampleNorm, x).norms.item() == 6000
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)

@@ -53,7 +53,7 @@ class Inputs(Stream):
     """Keep the inputs of a linear layer."""
 
     def update(self, x: Tensor) -> None:
-        self.x.append(x.clone())
+        self.x.append(x.flatten(end_dim=-2).clone())
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from implementations.harness import LanguageModel, get, methods, walk
+from implementations.harness import LanguageModel, get, keep_units, methods, unit_costs, walk
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.memory import peak_memory
-from implementations.harness.model.units import count_weights
+from implementations.harness.model.units import Kind, count_weights
 from implementations.harness.prune.statistics import Gram
 
 pytestmark = [
@@ -52,6 +52,19 @@ def test_bf16_is_pruned_as_much(slug: str) -> None:
     with torch.no_grad():
         logits = model.hf(random_tokens(2, 16, seed=1).ids).logits
     assert bool(logits.isfinite().all())
+
+
+@pytest.mark.parametrize("kind", ["query-heads", "value-dims", "rotary-pairs"])
+def test_units_cut_there_are_those_cut_here(kind: Kind) -> None:
+    here, there = tiny_model("llama", blocks=4), lent_model()
+    for model in (here, there):
+        for block in walk(model, random_tokens(8, 64)):
+            keep_units(block, kind, range(0, len(unit_costs(block, kind)), 3))
+            block.observe(Gram, "o")
+    expected, found = here.hf.state_dict(), there.hf.state_dict()
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, found[name]), name  # on the CPU, as it was
 
 
 @pytest.mark.parametrize("samples", [8, 32])

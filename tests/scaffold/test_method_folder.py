@@ -181,8 +181,8 @@ def test_abilities_come_from_the_taxonomy(checkout, words, abilities):
 def test_a_unit_that_the_harness_does_not_know_is_named(checkout):
     words = taxonomy("structured", prunes=["hidden", "channels", "head-channels"])
     scaffold("toy", made_up(taxonomy=words), checkout)
-    assert "# The harness has no unit yet for: hidden, head-channels.\n" in code(checkout, "toy")
-    assert 'granularity=("channels",)' in code(checkout, "toy")
+    assert "# The harness has no unit yet for: hidden.\n" in code(checkout, "toy")
+    assert 'granularity=("channels", "value-dims", "rotary-pairs")' in code(checkout, "toy")
 
 
 def test_readme_quotes_the_entry_and_numbers_the_differences(checkout):

@@ -17,7 +17,12 @@ WIDTH = 100
 
 # What the taxonomy calls them -> what the harness does.
 WEIGHTS = ("unstructured", "semi-structured")
-UNITS = {"heads": "kv-groups", "channels": "channels", "blocks": "blocks"}
+UNITS = {
+    "heads": ["kv-groups"],
+    "head-channels": ["value-dims", "rotary-pairs"],
+    "channels": ["channels"],
+    "blocks": ["blocks"],
+}
 CALIBRATION = {"gradients": "gradient"}
 
 
@@ -26,7 +31,7 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
     name = paper.name or slug.capitalize()
     units = _units(taxonomy)
     granularity = [word for word in WEIGHTS if word in taxonomy.granularity]
-    granularity += [UNITS[unit] for unit in units if unit in UNITS]
+    granularity += [kind for unit in units for kind in UNITS.get(unit, [])]
     structured = not set(WEIGHTS) & set(granularity)
     return {
         "slug": slug,
@@ -37,13 +42,22 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
         "source": f"arXiv:{paper.ids.arxiv}" if paper.ids.arxiv else _citation(paper),
         "reference": _reference(paper),
         "code": next((code.url for code in paper.code or () if code.official), ""),
-        "granularity": json.dumps(granularity)[1:-1] + "," * (len(granularity) == 1),
+        "granularity": _listed(granularity),
         "no_unit": [unit for unit in units if unit not in UNITS],
         "calibration": CALIBRATION.get(taxonomy.calibration, taxonomy.calibration),
         "patterns": "semi-structured" in granularity,
         "structured": structured,
         "base": "UnitMethod" if structured else "WeightMethod",
     }
+
+
+def _listed(words: list[str]) -> str:
+    """Return what stands between the brackets of a tuple of words, as the formatter has it."""
+    quoted = [json.dumps(word) for word in words]
+    line = ", ".join(quoted) + "," * (len(quoted) == 1)
+    if len(f"        granularity=({line}),") <= WIDTH:
+        return line
+    return "".join(f"\n            {word}," for word in quoted) + "\n        "
 
 
 def _class_name(slug: str, name: str) -> str:

@@ -25,7 +25,8 @@ from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny
 from implementations.harness.errors import NumericsError
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.units import Weights, count_weights
+from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.units import NAMES, Weights, count_weights
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.prune.method import Method, Place
 
@@ -87,9 +88,9 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
 
 
 @clause(
-    "methods that remove KV groups, channels or blocks and leave the other weights alone",
+    "methods that remove units and leave the other weights alone",
     when=lambda method: (
-        {"kv-groups", "channels", "blocks"} >= set(method.capabilities.granularity)
+        set(NAMES) >= set(method.capabilities.granularity)
         and method.capabilities.changes == ("linears",)
         and method.capabilities.calibration != "training"
     ),
@@ -99,7 +100,7 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
     model = tiny_model(family, blocks=4)
     masked = copy.deepcopy(model)
     originals = [block.module for block in model.blocks]
-    apply(method, model, sparsity=shares(method, model, 0.4)[0])
+    apply(method, model, sparsity=shares(method, model, 0.3)[0])
     survivors = [originals.index(block.module) for block in model.blocks]
     for index, block in enumerate(masked.blocks):
         if index in survivors:
@@ -189,20 +190,40 @@ def silence(linear: nn.Linear) -> None:
 def mask_like(small: Block, large: Block) -> None:
     """Zero in `large` what `small` no longer has, and give it the same output weights and biases.
 
-    What is left is found by the rows of v and up, which no method of this kind changes.
+    Which KV groups and channels are left is found by the rows of v and up, which no method of this
+    kind changes; an indexed linear says itself what it holds.
     """
     narrow, wide = small.linears(), large.linears()
-    for entry, exit_ in (("v", "o"), ("up", "down")):
-        narrow_in, wide_in = narrow[entry], wide[entry]
-        narrow_out, wide_out = narrow[exit_], wide[exit_]
-        equal = (wide_in.weight[:, None] == narrow_in.weight[None]).all(dim=-1)  # [wide, narrow]
-        kept = equal.any(dim=1)
-        assert int(kept.sum()) == narrow_in.out_features
-        if entry == "v":  # from value channels to the channels o reads
-            size, group = large.attention.head_size, large.attention.group
-            kept = kept.view(-1, 1, size).expand(-1, group, size).flatten()
+    size, group = large.attention.head_size, large.attention.group
+    groups = torch.arange(large.attention.kv_heads)
+    if small.attention.kv_heads < len(groups):
+        groups = (rows_left(narrow["v"], wide["v"]) // size).unique()
+    assert len(groups) == small.attention.kv_heads
+    queries, keys = (
+        (groups[:, None] * width + torch.arange(width)).flatten() for width in (group * size, size)
+    )
+    channels = rows_left(narrow["up"], wide["up"])
+    left = {"q": queries, "k": keys, "v": keys, "o": queries}
+    left |= dict.fromkeys(narrow.keys() - left.keys(), channels)
+    for role, places in left.items():
+        dim = 1 if role in ("o", "down") else 0
+        held = places_held(narrow[role], dim)
+        kept = places if held is None else places[held]
+        assert len(kept) == narrow[role].weight.shape[dim]
+        weight, bias = wide[role].weight, wide[role].bias
+        gone = torch.ones(weight.shape[dim], dtype=torch.bool)
+        gone[kept] = False
         with torch.no_grad():
-            wide_out.weight.zero_()
-            wide_out.weight[:, kept] = narrow_out.weight
-            if narrow_out.bias is not None:
-                wide_out.bias = nn.Parameter(narrow_out.bias.clone())
+            weight.movedim(dim, 0)[gone] = 0
+            if dim == 0 and bias is not None:
+                bias[gone] = 0
+            if dim == 1:
+                weight[:, kept] = narrow[role].weight
+                if narrow[role].bias is not None:
+                    wide[role].bias = nn.Parameter(narrow[role].bias.clone())
+
+
+def rows_left(narrow: nn.Linear, wide: nn.Linear) -> Tensor:
+    """Return which rows of `wide` are in `narrow`, by their values."""
+    equal = (wide.weight[:, None] == narrow.weight[None]).all(dim=-1)  # [wide, narrow]
+    return equal.any(dim=1).nonzero().flatten()

@@ -31,6 +31,7 @@ from implementations.harness.data.seeds import seeded
 from implementations.harness.data.stream import Calibration
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
+from implementations.harness.model.modeling_pruned import places_held
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
@@ -46,9 +47,10 @@ Granularity = Literal[
     "unstructured",
     "semi-structured",
     "hidden",
-    "head-channels",
-    "heads",
     "kv-groups",
+    "query-heads",
+    "value-dims",
+    "rotary-pairs",
     "channels",
     "sublayers",
     "blocks",
@@ -250,9 +252,10 @@ class WeightMethod(Method):
         super().check(model, calibration)
         for block in model.blocks:
             for role, linear in block.linears().items():
-                if self.pattern and linear.in_features % self.pattern.group:
+                inputs = linear.weight.shape[1]
+                if self.pattern and inputs % self.pattern.group:
                     raise BadInput(
-                        f"pattern {self.pattern} does not divide the {linear.in_features} inputs "
+                        f"pattern {self.pattern} does not divide the {inputs} inputs "
                         f"of block {block.index}, {role}; choose a group that does"
                     )
 
@@ -275,6 +278,19 @@ class UnitMethod(Method):
     """Units of each kind that stay in every block."""
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also to cut inside blocks whose layers hold only some of their rows or columns."""
+        super().check(model, calibration)
+        if self.capabilities.granularity == ("blocks",):
+            return
+        for block in model.blocks:
+            for role, linear in block.linears().items():
+                if places_held(linear, 0) is not None or places_held(linear, 1) is not None:
+                    raise BadInput(
+                        f"{self.slug()} scores whole layers, and block {block.index}, {role} holds "
+                        "only some of its rows or columns; prune the dense model instead"
+                    )
 
     def costs(self, model: LanguageModel) -> Tensor:
         """Count the weights of every unit that can go, `[units]`, block by block."""

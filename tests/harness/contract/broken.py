@@ -23,7 +23,7 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.prune.method import Outcome
-from tests.harness.contract.toys import First, Narrow, Reading, Thin
+from tests.harness.contract.toys import First, Narrow, Reading, Riddled, Thin
 
 Act = Callable[[LanguageModel], Any]
 
@@ -167,6 +167,12 @@ def misaligned(model: LanguageModel) -> None:
         gate.weight.copy_(gate.weight.roll(1, dims=0))
 
 
+def misplaced(model: LanguageModel) -> None:
+    for block in model.visit():
+        value = block.attention.v
+        value.weight.copy_(value.weight.roll(1, dims=0))  # not where its rows say
+
+
 def scaled(model: LanguageModel) -> None:
     for block in model.visit():
         block.attention.module.scaling *= 2  # which no configuration says
@@ -304,7 +310,10 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
         "writing what was kept": also(writing_what_was_kept),
         "two at once": also(two_at_once),
     },
-    "slicing_equals_masking": {"misaligned": also(misaligned, Narrow)},
+    "slicing_equals_masking": {
+        "misaligned": also(misaligned, Narrow),
+        "misplaced": also(misplaced, Riddled),
+    },
     "half_precision_works": {"wider": also(lambda model: model.hf.float())},
     "reloads_with_the_same_logits": {"not saved": also(scaled), "one cache": also(one_cache)},
     "state_is_restored": {name: leaving(act) for name, act in TRACES.items()},

@@ -22,6 +22,7 @@ from implementations.harness import (
     cheapest,
     keep_channels,
     keep_kv_groups,
+    keep_units,
     remove_blocks,
     unit_costs,
     walk,
@@ -205,6 +206,30 @@ class Thin(Named, UnitMethod):
             keep_channels(block.feed_forward, ~gone)
 
 
+class Riddled(Named, UnitMethod):
+    """Remove value dimensions and rotary pairs from inside their layers, every third one first."""
+
+    capabilities = Capabilities(
+        granularity=("value-dims", "rotary-pairs"),
+        calibration="none",
+        refuses={"opt": "it has no rotary pairs"},
+    )
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        kinds = self.capabilities.granularity
+        counts = [len(unit_costs(block, kind)) for block in model.blocks for kind in kinds]
+        removed = iter(self.choose(model, torch.arange(sum(counts)) % 3).split(counts))
+        for block in model.visit():
+            for kind in kinds:
+                keep_units(block, kind, ~next(removed))
+
+
+class Beheading(Riddled):
+    """Remove query heads, every third one first; their keys and values stay."""
+
+    capabilities = Capabilities(granularity=("query-heads",), calibration="none")
+
+
 class Shallow(Named, UnitMethod):
     """Remove the first blocks."""
 
@@ -226,5 +251,7 @@ KEEPING = (
     Louder,
     Narrow,
     Thin,
+    Riddled,
+    Beheading,
     Shallow,
 )

@@ -29,6 +29,7 @@ from implementations.harness.model.surgery import (
     add_bias,
     keep_channels,
     keep_kv_groups,
+    keep_units,
     remove_blocks,
 )
 from implementations.harness.model.view import LanguageModel
@@ -88,8 +89,14 @@ def emptied_block(model):
     keep_channels(model.blocks[0].feed_forward, [])
 
 
+def inside(model):
+    """Two blocks hold only some rows and columns of layers that keep their width."""
+    keep_units(model.blocks[0], "query-heads", [0, 3])
+    keep_units(model.blocks[2], "value-dims", range(1, 14, 3))
+
+
 STOCK = [fewer_blocks, uniform_channels, zeros]
-CUSTOM = [uneven, emptied_block]
+CUSTOM = [uneven, emptied_block, inside]
 
 
 def listed(folder):

@@ -89,6 +89,11 @@ class ShutModel(LanguageModel):
         for block in self.blocks:
             self._shut(block.module)
 
+    @property
+    def resident(self) -> bool:
+        """No: only what is opened is in memory."""
+        return False
+
     @contextmanager
     def opened(self, block: Block) -> Iterator[Block]:
         """Give one block its weights back inside the `with` block."""

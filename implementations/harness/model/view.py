@@ -198,6 +198,11 @@ class LanguageModel:
         """The decoder blocks in order, as they are now."""
         return [Block(i, module, self.family) for i, module in enumerate(self.layers)]
 
+    @property
+    def resident(self) -> bool:
+        """Whether all weights are in memory; else blocks must be `opened`, one at a time."""
+        return True
+
     @contextmanager
     def opened(self, block: Block) -> Iterator[Block]:
         """Have the weights of one block at hand inside the `with` block, to be read and edited.

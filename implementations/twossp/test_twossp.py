@@ -1,0 +1,243 @@
+"""2SSP: the split on known models, both stages by hand and against masking, a real model."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from implementations.harness import (
+    AtlasWarning,
+    BadInput,
+    LanguageModel,
+    NumericsError,
+    Tokens,
+    perplexity,
+)
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.surgery import mask_channels
+from implementations.harness.model.units import count_weights
+from implementations.twossp import TwoSSP, twossp
+from implementations.twossp.twossp import Sizes, attentions_to_drop, least_missed, switched_off
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
+
+
+def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
+    return model.hf(input_ids=tokens.ids, use_cache=False).logits
+
+
+def silence(model: LanguageModel, *blocks: int) -> None:
+    """Zero what an attention puts out, by hand."""
+    for index in blocks:
+        for parameter in model.blocks[index].attention.o.parameters():
+            parameter.zero_()
+
+
+def kept(model: LanguageModel, dense: LanguageModel) -> list[list[int]]:
+    """Return which channels are left of each block."""
+    return [
+        [
+            i
+            for i, row in enumerate(was.feed_forward.up.weight)
+            if any(map(row.equal, now.feed_forward.up.weight))
+        ]
+        for now, was in zip(model.blocks, dense.blocks, strict=True)
+    ]
+
+
+# The split
+
+# hidden, channels, heads, kv heads, blocks; share, attentions, channels kept: computed from the
+# official rule, which counts norms as well.
+SMOLLM2 = (576, 1536, 9, 3, 30)
+LLAMA2 = (4096, 11008, 32, 32, 32)
+LLAMA3 = (4096, 14336, 32, 8, 32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "share", "attentions", "channels"),
+    [
+        (SMOLLM2, 0.25, 2, 1058),
+        (SMOLLM2, 0.375, 4, 836),
+        (SMOLLM2, 0.5, 8, 648),
+        (LLAMA2, 0.25, 5, 7744),
+        (LLAMA2, 0.375, 9, 6368),
+        (LLAMA2, 0.5, 13, 4992),
+        (LLAMA3, 0.25, 1, 10005),
+        (LLAMA3, 0.375, 2, 7893),
+        (LLAMA3, 0.5, 5, 5994),
+    ],
+)
+def test_the_split_of_known_models(shape, share, attentions, channels):
+    hidden, inner, heads, kv_heads, blocks = shape
+    config = LlamaConfig(
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        num_hidden_layers=blocks,
+        vocab_size=8,
+    )
+    with torch.device("meta"):
+        model = LanguageModel(LlamaForCausalLM(config))
+    dropped, rate = TwoSSP(sparsity=share).split(model)
+    assert dropped == attentions
+    assert abs(round(inner * (1 - rate)) - channels) <= 1  # norms are a sixth of a channel
+
+
+def test_attentions_by_hand():
+    sizes = Sizes(blocks=30, attention=1.0, feed_forward=3.0)
+    assert attentions_to_drop(0.5, sizes, 1.5) == round(30 * 0.25)
+    assert attentions_to_drop(0.5, sizes, 3) == 15
+    assert attentions_to_drop(0, sizes, 1.5) == 0
+    assert attentions_to_drop(1, sizes, 1.5) == 30
+    assert attentions_to_drop(0.5, sizes, 0) == 0
+
+
+def test_a_split_that_cannot_meet_the_budget_is_refused():
+    model = tiny_model("llama", blocks=4)
+    before = copy.deepcopy(model.hf.state_dict())
+    for settings, message in (
+        ({"sparsity": 0.1, "attentions": 4}, "sparsity 0.1: 4 of 4 attentions are 0.4"),
+        ({"sparsity": 0.8, "attentions": 0}, "all channels 0.6.*set attentions"),
+        ({"attentions": 5}, "attentions is 5, and the model has 4"),
+        ({"attentions": -1}, "attentions is -1"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            TwoSSP(**settings).apply(model, random_tokens())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.hf.state_dict().items())
+
+
+@every_family
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.75])
+def test_the_budget_is_met(family: str, share: float):
+    model = tiny_model(family, blocks=4)
+    dense = count_weights(model).all
+    method = TwoSSP(sparsity=share)
+    unit = method.unit(model)
+    outcome = method.apply(model, random_tokens())
+    assert abs(dense - count_weights(model).all - share * dense) <= unit / 2
+    widths = outcome.details["channels"]
+    assert len(set(widths)) == 1  # alike in every block, also where the attention has gone
+
+
+# Channels
+
+
+def test_channels_go_by_the_mean_norm_of_samples_on_the_dense_model():
+    model, tokens = tiny_model("llama", blocks=3), random_tokens()
+    dense, seen = copy.deepcopy(model), {}
+    for block in dense.blocks:
+        block.feed_forward.down.register_forward_pre_hook(
+            lambda _, args, index=block.index: seen.update({index: args[0].double()})
+        )
+    logits(dense, tokens)
+    TwoSSP(sparsity=0.4).apply(model, tokens)
+    for index, left in enumerate(kept(model, dense)):
+        scores = seen[index].norm(dim=1).mean(dim=0)  # over tokens, then samples
+        assert left == sorted(scores.argsort(descending=True)[: len(left)].tolist())
+
+
+# Attentions
+
+
+@every_family
+def test_switched_off_is_a_silent_attention_and_leaves_no_trace(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens(seed=1)
+    before = copy.deepcopy(model.hf.state_dict())
+    dense, silent = logits(model, tokens), copy.deepcopy(model)
+    silence(silent, 1)
+    with switched_off(model, model.blocks[1]):
+        assert torch.equal(logits(model, tokens), logits(silent, tokens))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.hf.state_dict().items())
+    assert torch.equal(logits(model, tokens), dense)
+    with pytest.raises(KeyboardInterrupt), switched_off(model, model.blocks[1]):
+        raise KeyboardInterrupt
+    assert torch.equal(logits(model, tokens), dense)
+
+
+@every_family
+def test_what_goes_is_what_perplexity_misses_least_on_the_narrow_model(family: str):
+    model, tokens = tiny_model(family, blocks=4), random_tokens()
+    dense = copy.deepcopy(model)
+    outcome = TwoSSP(sparsity=0.5, attentions=2).apply(model, tokens)
+    narrow = copy.deepcopy(dense)
+    for block, left in zip(narrow.blocks, kept(model, dense), strict=True):
+        mask_channels(block.feed_forward, left)
+    probe = Tokens.from_ids(tokens.ids[:1])
+    gone: list[int] = []
+    for _ in range(2):
+        tried = {}
+        for index in {0, 1, 2, 3} - set(gone):
+            candidate = copy.deepcopy(narrow)
+            silence(candidate, *gone, index)
+            tried[index] = perplexity(candidate, probe).value
+        gone.append(min(tried, key=tried.__getitem__))
+    assert outcome.details["attentions_dropped"] == gone
+    silence(narrow, *gone)
+    for index in range(4):
+        assert (model.blocks[index].attention.heads == 0) is (index in gone)
+    other = random_tokens(seed=1)
+    torch.testing.assert_close(logits(model, other), logits(narrow, other), rtol=1e-4, atol=1e-4)
+
+
+def test_the_search_is_greedy_and_asks_as_often_as_it_must(monkeypatch):
+    model, asked = tiny_model("llama", blocks=5), []
+    costs = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0])
+    widths = set()
+
+    def additive(model: LanguageModel, tokens: Tokens) -> object:
+        off = [not bool(block.attention.o.weight.any()) for block in model.blocks]
+        asked.append(off)
+        widths.update(block.feed_forward.channels for block in model.blocks)
+        return type("P", (), {"value": 1 + float(costs[torch.tensor(off)].sum())})()
+
+    monkeypatch.setattr(twossp, "perplexity", additive)
+    outcome = TwoSSP(sparsity=0.4, attentions=3).apply(model, random_tokens())
+    assert outcome.details["attentions_dropped"] == [1, 3, 4]
+    assert len(asked) == 5 + 4 + 3
+    assert max(widths) < 48  # measured on the narrow model
+
+
+def test_ties_go_to_the_earlier_and_a_broken_model_is_told(monkeypatch):
+    model, tokens = tiny_model("llama", blocks=3), random_tokens()
+    silence(model, 0, 1, 2)  # whichever goes, nothing changes
+    assert least_missed(model, model.blocks, tokens).index == 0
+
+    def broken(model: LanguageModel, tokens: Tokens) -> None:
+        raise NumericsError("the logits contain NaN")
+
+    monkeypatch.setattr(twossp, "perplexity", broken)
+    with pytest.warns(AtlasWarning, match="block 1 loses its"):
+        assert least_missed(model, model.blocks[1:], tokens).index == 1
+
+
+def test_the_first_stage_does_not_know_of_the_second():
+    dense = tiny_model("llama", blocks=4)
+    left = []
+    for attentions in (0, 2):
+        model = copy.deepcopy(dense)
+        sizes = twossp.sizes_of(model)
+        share = (2 * 0.5 * sizes.feed_forward + attentions * sizes.attention) / sizes.all
+        TwoSSP(sparsity=share, attentions=attentions).apply(model, random_tokens())
+        left.append(kept(model, dense))
+    assert left[0] == left[1]
+
+
+@pytest.mark.model
+def test_on_real_blocks_the_first_attention_is_missed(first_blocks):
+    model = first_blocks.pruned("twossp", sparsity=0.2, attentions=1)
+    assert [block.attention.heads == 0 for block in model.blocks].count(True) == 1
+    assert model.blocks[0].attention.heads == 9
+    assert math.isfinite(first_blocks.error("twossp", sparsity=0.2, attentions=1))

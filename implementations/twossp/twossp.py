@@ -1,0 +1,187 @@
+"""2SSP: narrow every feed-forward part, then drop whole attentions (Sandri et al., TMLR 2025).
+
+First every block keeps the same share of its channels, those whose activations are largest. Then,
+on the model as narrow as that, attention after attention is switched off, always the one that
+perplexity on a calibration sample misses least. A formula says how much each stage takes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from implementations.harness import (
+    AtlasWarning,
+    BadInput,
+    Block,
+    Capabilities,
+    Count,
+    LanguageModel,
+    NonNegative,
+    NumericsError,
+    Ratio,
+    SampleNorm,
+    Tokens,
+    UnitMethod,
+    keep_channels,
+    keep_kv_groups,
+    perplexity,
+    smallest,
+    track,
+    unit_costs,
+    walk,
+)
+
+
+class Sizes(NamedTuple):
+    """Weights of the linear layers inside the blocks, and how many blocks there are."""
+
+    blocks: int
+    attention: float
+    """Of one block."""
+    feed_forward: float
+    """Of one block."""
+
+    @property
+    def all(self) -> float:
+        """Weights of all blocks, of which the budget is a share."""
+        return self.blocks * (self.attention + self.feed_forward)
+
+
+class TwoSSP(UnitMethod):
+    """Remove channels by activation norm, alike in all blocks, and attentions by perplexity.
+
+    Source: Sandri et al., arXiv:2501.17771, Eq. 5 and Section 4.3, and the official code.
+    """
+
+    capabilities = Capabilities(granularity=("channels", "sublayers"), calibration="forward")
+
+    sparsity: Ratio = 0.25
+    """Share of the decoder blocks' linear weights to remove."""
+    alpha: NonNegative = 1.5
+    """How readily attentions go, Eq. 5: the larger, the more."""
+    attentions: int | None = None
+    """Attentions to drop, in place of Eq. 5."""
+    probes: Count = 1
+    """Calibration samples that the second stage measures perplexity on."""
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also a split between the stages that misses the budget."""
+        super().check(model, calibration)
+        self.split(model)
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Narrow the dense model in one pass over it, then drop attentions one by one."""
+        attentions, rate = self.split(model)
+        norms = []
+        for dense in walk(model, calibration, edits=False):
+            norms.append(dense.observe(SampleNorm, "down")["down"].norms)
+        for block, scores in zip(model.visit(), norms, strict=True):
+            lost = len(scores) - round(len(scores) * (1 - rate))
+            keep_channels(block.feed_forward, ~smallest(scores, lost))
+        probes = replace(
+            calibration, ids=calibration.ids[: self.probes], spans=calibration.spans[: self.probes]
+        )
+        dropped: list[int] = []
+        for _ in track(range(attentions), "dropping attentions"):
+            candidates = [block for block in model.blocks if block.index not in dropped]
+            dropped.append(least_missed(model, candidates, probes).index)
+            with model.opened(model.blocks[dropped[-1]]) as block:
+                switch_off(block)
+                keep_kv_groups(block.attention, [])
+        return {
+            "attentions_dropped": dropped,
+            "channels": [block.feed_forward.channels for block in model.blocks],
+        }
+
+    def split(self, model: LanguageModel) -> tuple[int, float]:
+        """Return how many attentions go, and which share of its channels each block loses.
+
+        Raises `BadInput` when that misses the budget by more than half of the largest unit.
+        """
+        sizes = sizes_of(model)
+        count = self.attentions
+        if count is None:
+            count = attentions_to_drop(self.sparsity, sizes, self.alpha)
+        if not 0 <= count <= sizes.blocks:
+            raise BadInput(f"attentions is {count}, and the model has {sizes.blocks}")
+        room = sizes.blocks * sizes.feed_forward
+        left = self.sparsity * sizes.all - count * sizes.attention  # for the channels
+        if max(-left, left - room) > self.unit(model) / 2:
+            raise BadInput(
+                f"sparsity {self.sparsity:g}: {count} of {sizes.blocks} attentions are "
+                f"{count * sizes.attention / sizes.all:.3g} of the weights and all channels "
+                f"{room / sizes.all:.3g}, which cannot meet it; set attentions, or ask for another"
+            )
+        return count, min(max(left / room, 0), 1) if room else 0.0
+
+    def unit(self, model: LanguageModel) -> int:
+        """Count the weights of an attention, or of a channel in every block where that is more."""
+        channels = sum(int(max(unit_costs(block, "channels"), default=0)) for block in model.blocks)
+        attention = max(int(unit_costs(block, "kv-groups").sum()) for block in model.blocks)
+        return max(attention, channels)
+
+    def reach(self, model: LanguageModel) -> float:
+        """Return the largest share that leaves at least half of the largest unit."""
+        return 1 - self.unit(model) / 2 / sizes_of(model).all
+
+
+def sizes_of(model: LanguageModel) -> Sizes:
+    """Measure a model whose blocks are alike; of others, their mean."""
+    blocks = model.blocks
+    attention, feed_forward = (
+        sum(int(unit_costs(block, kind).sum()) for block in blocks) / len(blocks)
+        for kind in ("kv-groups", "channels")
+    )
+    return Sizes(len(blocks), attention, feed_forward)
+
+
+def attentions_to_drop(sparsity: float, sizes: Sizes, alpha: float) -> int:
+    """Return `round(B * s^((P_ffn / P_attn) / alpha))`, Eq. 5."""
+    if not sizes.attention or not alpha:
+        return 0
+    exponent = sizes.feed_forward / sizes.attention / alpha
+    return round(sizes.blocks * math.pow(sparsity, exponent))
+
+
+def least_missed(model: LanguageModel, candidates: list[Block], probes: Tokens) -> Block:
+    """Return the block whose attention perplexity misses least; ties go to the earlier one."""
+    values = []
+    for candidate in track(candidates, "trying attentions"):
+        with switched_off(model, candidate):
+            try:
+                values.append(perplexity(model, probes).value)
+            except NumericsError:
+                values.append(math.inf)
+    if min(values) == math.inf:
+        warnings.warn(
+            f"no attention can go without NaN or infinity: block {candidates[0].index} loses its",
+            AtlasWarning,
+            stacklevel=2,
+        )
+    return candidates[values.index(min(values))]
+
+
+@contextmanager
+def switched_off(model: LanguageModel, block: Block) -> Iterator[None]:
+    """Let the attention of a block put out zero inside the `with` block."""
+    with model.opened(block):
+        o = block.attention.o
+        held = {name: parameter.data.clone() for name, parameter in o.named_parameters()}
+        switch_off(block)
+    try:
+        yield
+    finally:
+        with model.opened(block):
+            for name, parameter in o.named_parameters():
+                parameter.data.copy_(held[name])
+
+
+def switch_off(block: Block) -> None:
+    """Let the attention of a block put out zero."""
+    for parameter in block.attention.o.parameters():
+        parameter.data.zero_()

@@ -13,9 +13,11 @@ from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,
     keep_kv_groups as keep_kv_groups,
+    keep_units as keep_units,
+    mask_units as mask_units,
     remove_blocks as remove_blocks,
 )
-from .model.units import unit_costs as unit_costs
+from .model.units import Kind as Kind, cuts as cuts, unit_costs as unit_costs
 from .model.view import (
     Attention as Attention,
     Block as Block,

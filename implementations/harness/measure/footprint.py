@@ -13,9 +13,10 @@ def footprint(model: LanguageModel) -> Footprint:
     """Count the parameters of `model` as they are now; nothing is run."""
     parameters = list(model.hf.parameters())  # each object once, however often it is used
     linears = [module for module in model.hf.modules() if isinstance(module, nn.Linear)]
+    places = [buffer for linear in linears for buffer in linear.buffers()]  # of indexed ones
     return Footprint(
         parameters=sum(p.numel() for p in parameters),
         nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
-        bytes=sum(p.numel() * p.element_size() for p in parameters),
+        bytes=sum(tensor.nbytes for tensor in (*parameters, *places)),
         macs=sum(linear.weight.numel() for linear in linears),
     )

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from implementations.harness.download.embedded import MODEL_ALIAS
+from implementations.harness.model.modeling_pruned import FEATURES, INDICES, places_held
 from implementations.harness.model.view import LanguageModel
 
 HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
 STOCK = "It is a plain checkpoint of its family: no code of ours is needed."
 CUSTOM = """\
-`trust_remote_code=True` is needed because the blocks differ in width, which the stock \
+`trust_remote_code=True` is needed because the blocks have shapes that the stock \
 configuration cannot express: `{file}` beside the weights builds them, and needs nothing but \
 transformers. Without the flag transformers builds the stock model and stops because the sizes \
 do not match; where nothing but biases was added, it drops them with a mere warning and computes \
@@ -82,7 +84,19 @@ def _shapes(model: LanguageModel) -> str:
         for block in model.blocks
     ]
     head = "| block | query heads | key/value heads | feed-forward channels |\n|---|---|---|---|"
-    return "\n".join(["## Shapes", "", head, *rows])
+    inside = list(_inside(model))
+    said = ["", "Inside these widths, single rows and columns are cut:", "", *inside]
+    return "\n".join(["## Shapes", "", head, *rows, *(said if inside else [])])
+
+
+def _inside(model: LanguageModel) -> Iterator[str]:
+    for block in model.blocks:
+        for role, linear in block.linears().items():
+            for dim, index in enumerate(INDICES):
+                held = places_held(linear, dim)
+                if held is not None:
+                    width = getattr(linear, FEATURES[dim])
+                    yield f"- block {block.index}, {role}: {len(held)} of {width} {index}"
 
 
 def _record(record: dict[str, Any] | None) -> list[str]:

@@ -30,7 +30,7 @@ from implementations.harness.model.fitting import fitted
 from implementations.harness.model.foreign import refused
 from implementations.harness.model.output_folder import free_folder, published
 from implementations.harness.model.surgery import refuse_emptied
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.model.weight_files import read_weights, weight_files, write_weights
 
 
@@ -145,8 +145,8 @@ def _empty_twin(model: LanguageModel) -> PreTrainedModel:
         if twin is not None and _shapes(twin) == shapes:
             return twin
     raise BadInput(
-        "this model has other shapes than removing KV groups, channels and blocks or adding biases "
-        "gives, and no checkpoint can express them"
+        "this model has other shapes than removing units and adding biases gives, and no "
+        "checkpoint can express them"
     )
 
 
@@ -186,23 +186,35 @@ def _stock_twin(model: LanguageModel) -> PreTrainedModel | None:
 
 
 def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
-    shapes = [
-        {
-            "heads": block.attention.heads,
-            "kv_heads": block.attention.kv_heads,
-            "channels": block.feed_forward.channels,
-            "biases": [
-                path.rpartition(".")[2]
-                for path, module in block.module.named_modules()
-                if isinstance(module, nn.Linear) and module.bias is not None
-            ],
-        }
-        for block in model.blocks
-    ]
-    config = _changed(model.config, {SHAPES: shapes})
+    config = _changed(model.config, {SHAPES: [_shape(block) for block in model.blocks]})
     build = modeling_pruned.pruned_class(stock_class(config.model_type))
     twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
     return twin
+
+
+def _shape(block: Block) -> dict[str, Any]:
+    """Return the entry of `pruned_shapes` that gives a dense block the shape of this one."""
+    linears = {
+        path.rpartition(".")[2]: module
+        for path, module in block.module.named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    shape = {
+        "heads": block.attention.heads,
+        "kv_heads": block.attention.kv_heads,
+        "channels": block.feed_forward.channels,
+        "biases": [name for name, linear in linears.items() if linear.bias is not None],
+    }
+    indexed = {
+        name: {
+            index: len(held)
+            for dim, index in enumerate(modeling_pruned.INDICES)
+            if (held := modeling_pruned.places_held(linear, dim)) is not None
+        }
+        for name, linear in linears.items()
+    }
+    indexed = {name: counts for name, counts in indexed.items() if counts}
+    return shape | ({"indexed": indexed} if indexed else {})
 
 
 def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:

@@ -19,6 +19,7 @@ from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.devices import DTYPES
 from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.foreign import refused
+from implementations.harness.model.modeling_pruned import COLUMNS, INDICES, ROWS
 from implementations.harness.results.part import Part, problems
 from implementations.harness.results.reading import read_json
 
@@ -51,6 +52,13 @@ MEND = "mend it, or fetch it again"
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
+class Held(Part):
+    """How many rows or columns an indexed linear layer holds; None where it holds all."""
+
+    rows: Count | None = None
+    columns: Count | None = None
+
+
 class Shape(Part):
     """One entry of `pruned_shapes`: what is left of a block."""
 
@@ -58,6 +66,14 @@ class Shape(Part):
     kv_heads: Count
     channels: Count
     biases: list[str]
+    indexed: dict[str, Held] = Field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether neither attention nor feed-forward part has a weight that puts something out."""
+        columns = {COLUMNS.get(name): held.columns for name, held in self.indexed.items()}
+        widths = {"heads": self.heads, "channels": self.channels}
+        return not any(width and columns.get(part) != 0 for part, width in widths.items())
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -218,6 +234,9 @@ def _check_shapes(config: Any, path: Path) -> None:
     family = FAMILIES[config.model_type]
     roles = (family.q, family.k, family.v, family.o, family.gate, family.up, family.down)
     linears = {role.rpartition(".")[2] for role in roles if role}
+    head_size = (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
     most = (
         config.num_attention_heads,
         getattr(config, "num_key_value_heads", None) or config.num_attention_heads,
@@ -233,7 +252,29 @@ def _check_shapes(config: Any, path: Path) -> None:
             odd = next(name for name in shape.biases if name not in linears)
             wrong = f"there is no layer {in_short(repr(odd), 60)} to have a bias"
         else:
-            continue
+            wrong = _wrongly_held(shape, linears, head_size)
+            if not wrong:
+                continue
         raise BadInput(f"{path}: {SHAPES}.{index}: {wrong}; {MEND}")
-    if not any(shape.heads or shape.channels for shape in shapes):
+    if all(shape.empty for shape in shapes):
         raise BadInput(f"{path}: {SHAPES} leaves nothing in any block; {MEND}")
+
+
+def _wrongly_held(shape: Shape, linears: set[str], head_size: int) -> str:
+    """Say what is wrong with the indexed layers of a shape; nothing where all is well."""
+    widths = {
+        "heads": shape.heads * head_size,
+        "kv_heads": shape.kv_heads * head_size,
+        "channels": shape.channels,
+    }
+    for name, held in shape.indexed.items():
+        for index, parts in zip(INDICES, (ROWS, COLUMNS), strict=True):
+            count = getattr(held, index)
+            if count is None:
+                continue
+            if name not in linears or name not in parts:
+                return f"there are no {index} to hold of {in_short(repr(name), 60)}"
+            width = widths[parts[name]]
+            if count >= width:
+                return f"{name} holds {count} of {width} {index}, which are not fewer"
+    return ""

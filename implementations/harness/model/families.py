@@ -35,6 +35,8 @@ class Family:
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
     channels: str = "intermediate_size"
     """What the configuration calls the number of feed-forward channels."""
+    rotary: bool = True
+    """Whether positions rotate queries and keys, dimension `c` with `c + head_size / 2`."""
 
 
 QUERY_KEY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
@@ -72,6 +74,7 @@ FAMILIES = {
         down="fc2",
         norms=("self_attn_layer_norm", "final_layer_norm"),
         channels="ffn_dim",
+        rotary=False,
     ),
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from implementations.harness.errors import BadInput, in_short
+from implementations.harness.model.modeling_pruned import FEATURES, INDICES
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 BLOCK = re.compile(r"\blayers\.(\d+)\.")
@@ -27,7 +28,8 @@ def fitted(
 
     Raises:
         BadInput: a weight is missing, unexpected, of another shape, not of floating point, or
-            shares its bytes with others; with the number of them and an example.
+            shares its bytes with others, with the number of them and an example; or what says
+            which rows or columns an indexed layer holds cannot be.
     """
     expected = model.state_dict(keep_vars=True)
     held = _named_alike(folder, weights, expected, f"{model.base_model_prefix}.")
@@ -60,7 +62,10 @@ def fitted(
             f"{'; '.join(complaints)}. Take both from the same model."
         )
     found = {name: held[name] for name in expected}
-    _check_storage(folder, found)
+    indices = [name for name, tensor in expected.items() if not tensor.is_floating_point()]
+    for name in indices:
+        _check_places(folder, model, name, found[name])
+    _check_storage(folder, {name: t for name, t in found.items() if name not in indices})
     return found
 
 
@@ -120,6 +125,23 @@ def _blocks(held: Iterable[str], expected: Iterable[str]) -> str:
     return f", which says num_hidden_layers {len(says)} where they have {len(has)} blocks"
 
 
+def _check_places(folder: Path, model: PreTrainedModel, name: str, places: Tensor) -> None:
+    path, _, index = name.rpartition(".")
+    width = getattr(model.get_submodule(path), FEATURES[INDICES.index(index)])
+    if places.dtype != torch.int64:
+        wrong = f"is {places.dtype}, not torch.int64"
+    elif bool(((places < 0) | (places >= width)).any()):
+        wrong = f"goes beyond the {width} that there are"
+    elif bool((places.diff() <= 0).any()):
+        wrong = "is not ascending"
+    else:
+        return
+    raise BadInput(
+        f"the weights in {folder} do not say which {index} are left: {name} {wrong}; "
+        "fetch them again"
+    )
+
+
 def _check_storage(folder: Path, weights: Mapping[str, Tensor]) -> None:
     for name, tensor in weights.items():
         if tensor.dtype not in FLOATS:
@@ -127,7 +149,8 @@ def _check_storage(folder: Path, weights: Mapping[str, Tensor]) -> None:
                 f"the weights in {folder} are no plain numbers: {name} is {tensor.dtype}; "
                 "load the checkpoint in full precision instead"
             )
-    storages = [tensor.untyped_storage() for tensor in weights.values()]
+    # Empty tensors lie in a file where the next one begins.
+    storages = [tensor.untyped_storage() for tensor in weights.values() if tensor.numel()]
     stored = {storage.data_ptr(): storage.nbytes() for storage in storages}
     if sum(tensor.nbytes for tensor in weights.values()) > sum(stored.values()):
         raise BadInput(f"the weights in {folder} share their bytes, so they are damaged")

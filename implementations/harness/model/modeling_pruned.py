@@ -1,4 +1,4 @@
-"""Pruned language models whose blocks differ in width, which no stock configuration can express.
+"""Pruned language models whose blocks have shapes that no stock configuration can express.
 
 This file lies beside the weights of such a checkpoint and needs only torch and transformers, from
 4.55 on:
@@ -9,6 +9,9 @@ The configuration is that of the dense model with one entry a block in `config.p
 
     {"heads": 6, "kv_heads": 2, "channels": 40, "biases": ["o_proj", "down_proj"]}
 
+Where single rows or columns were cut inside those widths, `"indexed": {"o_proj": {"columns": 40}}`
+says how many a layer holds, and the weights say which (`o_proj.columns`).
+
 Made by the Pruning Atlas, Apache-2.0.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import torch
 import transformers
 from torch import Tensor, nn
 
@@ -30,6 +34,51 @@ ROWS = {
     "fc1": "channels",
 }
 COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
+INDICES = ("rows", "columns")  # what says which ones an indexed linear holds, by dimension
+FEATURES = ("out_features", "in_features")
+
+
+class IndexedLinear(nn.Linear):
+    """A linear layer that shows its dense width and holds only some of its rows and columns.
+
+    `weight [rows held, columns held]` and `bias [rows held]`; `rows` and `columns` say which of the
+    `out_features` and `in_features` those are, ascending, and are None where all are held. It
+    computes what the dense layer does with everything else set to zero.
+    """
+
+    rows: Tensor | None
+    columns: Tensor | None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the output, `[..., out_features]`, zero at the rows that are not held."""
+        output = nn.functional.linear(read_by(self, input), self.weight, self.bias)
+        if self.rows is None:
+            return output
+        dense = output.new_zeros(*output.shape[:-1], self.out_features)
+        return dense.index_copy(-1, self.rows, output)
+
+    def extra_repr(self) -> str:
+        """Say how much of the dense layer is held."""
+        rows, columns = self.weight.shape
+        return f"{super().extra_repr()}, rows={rows}, columns={columns}"
+
+
+def places_held(linear: nn.Linear, dim: int) -> Tensor | None:
+    """Return which rows (dim 0) or columns (dim 1) a layer holds; None where it holds all."""
+    # By name, because the file of a checkpoint has a class of its own.
+    return getattr(linear, INDICES[dim], None)
+
+
+def read_by(linear: nn.Linear, inputs: Tensor) -> Tensor:
+    """Return those of `inputs [..., in_features]` that the columns held multiply."""
+    columns = places_held(linear, 1)
+    return inputs if columns is None else inputs.index_select(-1, columns)
+
+
+def found(linear: nn.Linear, dim: int, places: Tensor) -> Tensor:
+    """Return where the weight has the rows or columns at `places`, without those it lacks."""
+    places, held = places.to(linear.weight.device), places_held(linear, dim)
+    return places if held is None else torch.isin(held, places).nonzero().flatten()
 
 
 class Headless:
@@ -87,15 +136,58 @@ def take_heads(attention: Any) -> None:
 def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:
     """Keep only the rows (dim 0, with their biases) or the columns (dim 1) `keep`, in place.
 
-    The parameters stay the same objects, with their dtype, device and `requires_grad`.
+    The layer becomes as narrow as that. The parameters stay the same objects, with their dtype,
+    device and `requires_grad`.
     """
-    weight = linear.weight.data[keep] if dim == 0 else linear.weight.data[:, keep]
-    linear.weight.data = weight.clone()  # a view would hold on to the whole old weight
+    kept = torch.arange(getattr(linear, FEATURES[dim]), device=linear.weight.device)[keep]
+    held = places_held(linear, dim)
+    taken = found(linear, dim, kept)
+    _take(linear, dim, taken)
+    setattr(linear, FEATURES[dim], len(kept))
+    if held is not None:
+        _index(linear, dim, torch.searchsorted(kept, held[taken]))
+
+
+def hold(linear: nn.Linear, dim: int, places: Tensor) -> None:
+    """Hold only the rows (dim 0, with their biases) or the columns (dim 1) at `places`, in place.
+
+    The layer shows the width it had, and puts out zero for the other rows. `places` are `int64`,
+    each once, in any order; those that were given up before stay so. The parameters stay the same
+    objects, as in `shrink`.
+    """
+    places = places.sort().values
+    held = places_held(linear, dim)
+    taken = found(linear, dim, places)
+    _take(linear, dim, taken)
+    _index(linear, dim, places if held is None else held[taken])
+
+
+def _take(linear: nn.Linear, dim: int, keep: Tensor) -> None:
+    keep = keep.to(linear.weight.device)
+    linear.weight.data = linear.weight.data.index_select(dim, keep)
     linear.weight.grad = None
     if dim == 0 and linear.bias is not None:
-        linear.bias.data = linear.bias.data[keep].clone()
+        linear.bias.data = linear.bias.data.index_select(0, keep)
         linear.bias.grad = None
-    linear.out_features, linear.in_features = weight.shape
+
+
+def _index(linear: nn.Linear, dim: int, places: Tensor) -> None:
+    """Make an indexed linear of one whose weight has the rows or columns at `places`.
+
+    One that holds everything is a plain one again.
+    """
+    indices = {name: getattr(linear, name, None) for name in INDICES}
+    everything = len(places) == getattr(linear, FEATURES[dim])
+    # A copy: layers that share an index could not be saved.
+    indices[INDICES[dim]] = None if everything else places.to(linear.weight.device, copy=True)
+    for name in INDICES:
+        linear._buffers.pop(name, None)
+    if all(index is None for index in indices.values()):
+        linear.__class__ = nn.Linear
+        return
+    linear.__class__ = IndexedLinear
+    for name, index in indices.items():
+        linear.register_buffer(name, index)
 
 
 def count_heads(attention: Any, heads: int, kv_heads: int) -> None:
@@ -122,8 +214,13 @@ def reshape(block: Any, shape: dict[str, Any]) -> None:
             shrink(linear, 1, slice(width[COLUMNS[name]]))
         else:
             continue
+        for dim, index in enumerate(INDICES):
+            # As many of the first as there will be of those that the weights name.
+            count = shape.get("indexed", {}).get(name, {}).get(index)
+            if count is not None:
+                hold(linear, dim, torch.arange(count, device=linear.weight.device))
         if name in shape["biases"] and linear.bias is None:
-            linear.bias = nn.Parameter(linear.weight.new_zeros(linear.out_features))
+            linear.bias = nn.Parameter(linear.weight.new_zeros(len(linear.weight)))
     count_heads(attention, shape["heads"], shape["kv_heads"])
     if shape["heads"] == 0:
         take_heads(attention)
@@ -144,10 +241,10 @@ class Pruned:
 
 
 def pruned_class(stock: type) -> Any:
-    """Return the class of a stock model with blocks of different widths, `Pruned` + its name."""
+    """Return the class of a stock model with pruned blocks, `Pruned` + its name."""
     name = f"Pruned{stock.__name__}"
     if name not in globals():
-        about = f"{stock.__name__} with blocks of different widths."
+        about = f"{stock.__name__} with pruned blocks."
         globals()[name] = type(name, (Pruned, stock), {"__module__": __name__, "__doc__": about})
     return globals()[name]
 

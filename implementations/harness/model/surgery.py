@@ -1,4 +1,4 @@
-"""Really removing KV groups, feed-forward channels and blocks, and adding biases that compensate.
+"""Really removing the units of a model, and adding biases that compensate.
 
 Everything is edited in place and keeps its dtype, device and `requires_grad`. The configuration's
 head and channel counts are left alone, because blocks may differ: `checkpoint.save` writes those
@@ -8,20 +8,55 @@ same outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.modeling_pruned import count_heads, shrink, take_heads
-from implementations.harness.model.units import Cut, channel_cuts, kv_group_cuts
+from implementations.harness.model.modeling_pruned import (
+    count_heads,
+    found,
+    hold,
+    shrink,
+    take_heads,
+)
+from implementations.harness.model.units import (
+    NAMES,
+    Cut,
+    Kind,
+    channel_cuts,
+    cuts,
+    kv_group_cuts,
+)
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Units = Tensor | Sequence[int] | Sequence[bool]
 
 # Lists in a configuration that have one entry a block.
 PER_BLOCK = ("layer_types", "pruned_shapes")
+
+
+def keep_units(block: Block, kind: Kind, keep: Units) -> None:
+    """Remove all units of one kind inside a block but `keep`.
+
+    `keep` holds numbers of units or is a boolean mask `[units]`, both as `unit_costs` counts them.
+    KV groups and channels leave smaller layers; of query heads, value dimensions and rotary pairs
+    the rows (with biases) and columns go from inside `IndexedLinear`s, and the numbers of the
+    others stay. Keeping what is gone already changes nothing. Raises `BadInput` for a unit that
+    does not exist and for a kind that the family does not have.
+    """
+    if kind == "kv-groups":
+        keep_kv_groups(block.attention, keep)
+    elif kind == "channels":
+        keep_channels(block.feed_forward, keep)
+    else:
+        _cut(hold, cuts(block, kind), keep, NAMES[kind])
+
+
+def mask_units(block: Block, kind: Kind, keep: Units) -> None:
+    """Zero what `keep_units` would remove; shapes stay, outputs are those of the removal."""
+    _cut(_zero_others, cuts(block, kind), keep, NAMES[kind])
 
 
 def keep_kv_groups(attention: Attention, keep: Units) -> None:
@@ -31,12 +66,10 @@ def keep_kv_groups(attention: Attention, keep: Units) -> None:
     (with biases) and columns of o go. Keeping none empties the attention, whose output is then
     the bias of o, or zero. Raises `BadInput` for a group that does not exist.
     """
-    kept = chosen(keep, attention.kv_heads, "KV group")
     group = attention.group
-    for linear, dim, width in kv_group_cuts(attention):
-        shrink(linear, dim, _features(kept, width))
-    count_heads(attention.module, len(kept) * group, len(kept))
-    if len(kept) == 0:
+    kept = _cut(shrink, kv_group_cuts(attention), keep, NAMES["kv-groups"])
+    count_heads(attention.module, kept * group, kept)
+    if kept == 0:
         take_heads(attention.module)
 
 
@@ -47,21 +80,7 @@ def keep_channels(feed_forward: FeedForward, keep: Units) -> None:
     and up (with biases) and columns of down go. Keeping none leaves the bias of down, or zero.
     Raises `BadInput` for a channel that does not exist.
     """
-    kept = chosen(keep, feed_forward.channels, "channel")
-    for linear, dim, width in channel_cuts(feed_forward):
-        shrink(linear, dim, _features(kept, width))
-
-
-def mask_kv_groups(attention: Attention, keep: Units) -> None:
-    """Zero what `keep_kv_groups` would remove; shapes stay, outputs are those of the removal."""
-    kept = chosen(keep, attention.kv_heads, "KV group")
-    _mask(kv_group_cuts(attention), kept, attention.kv_heads)
-
-
-def mask_channels(feed_forward: FeedForward, keep: Units) -> None:
-    """Zero what `keep_channels` would remove; shapes stay, outputs are those of the removal."""
-    kept = chosen(keep, feed_forward.channels, "channel")
-    _mask(channel_cuts(feed_forward), kept, feed_forward.channels)
+    _cut(shrink, channel_cuts(feed_forward), keep, NAMES["channels"])
 
 
 def remove_blocks(model: LanguageModel, indices: Units) -> None:
@@ -90,10 +109,11 @@ def remove_blocks(model: LanguageModel, indices: Units) -> None:
 def add_bias(linear: nn.Linear, bias: Tensor) -> None:
     """Add `bias [out]` to the bias of a linear layer, which is created where there is none.
 
-    The sum is made in the wider of both dtypes and stored in that of the weight. Raises `BadInput`
-    for another shape and `NumericsError` for NaN or infinity.
+    Of an indexed linear `out` are the rows held. The sum is made in the wider of both dtypes and
+    stored in that of the weight. Raises `BadInput` for another shape and `NumericsError` for NaN or
+    infinity.
     """
-    if bias.shape != (linear.out_features,):
+    if bias.shape != linear.weight.shape[:1]:
         raise BadInput(f"a bias of shape {list(bias.shape)} does not fit {linear}")
     if not bool(bias.isfinite().all()):
         raise NumericsError("the bias to add contains NaN or infinity; check the statistics")
@@ -107,8 +127,12 @@ def add_bias(linear: nn.Linear, bias: Tensor) -> None:
 
 
 def refuse_emptied(blocks: Sequence[Block]) -> None:
-    """Raise `BadInput` when `blocks` hold no attention head and no feed-forward channel at all."""
-    if not any(block.attention.heads or block.feed_forward.channels for block in blocks):
+    """Raise `BadInput` when no attention and no feed-forward part of `blocks` puts out anything."""
+    if not any(
+        linear.weight.numel()
+        for block in blocks
+        for linear in (block.attention.o, block.feed_forward.down)
+    ):
         raise BadInput("this would empty the model: nothing is left in any block; prune less")
 
 
@@ -135,16 +159,20 @@ def chosen(units: Units, count: int, what: str) -> Tensor:
     return numbers
 
 
-def _features(units: Tensor, size: int) -> Tensor:
-    """Return the rows or columns of `units` when each is `size` wide."""
-    return (units[:, None] * size + torch.arange(size)).flatten()
+def _cut(
+    edit: Callable[[nn.Linear, int, Tensor], None], parts: list[Cut], keep: Units, what: str
+) -> int:
+    """Let `edit` leave of every part what goes with the units `keep`, and count those."""
+    kept = chosen(keep, len(parts[0].places), what)
+    for linear, dim, places in parts:
+        edit(linear, dim, places[kept].flatten())
+    return len(kept)
 
 
-def _mask(parts: list[Cut], kept: Tensor, count: int) -> None:
-    removed = torch.ones(count, dtype=torch.bool)
-    removed[kept] = False
-    for linear, dim, width in parts:
-        features = removed.repeat_interleave(width).to(linear.weight.device)
-        linear.weight.data.movedim(dim, 0)[features] = 0
-        if dim == 0 and linear.bias is not None:
-            linear.bias.data[features] = 0
+def _zero_others(linear: nn.Linear, dim: int, keep: Tensor) -> None:
+    others = torch.ones(linear.weight.shape[dim], dtype=torch.bool)
+    others[found(linear, dim, keep).cpu()] = False
+    others = others.to(linear.weight.device)
+    linear.weight.data.movedim(dim, 0)[others] = 0
+    if dim == 0 and linear.bias is not None:
+        linear.bias.data[others] = 0

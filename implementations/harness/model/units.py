@@ -2,72 +2,152 @@
 
 What of which linear layer goes with a unit is said here and nowhere else; surgery cuts it, costs
 count it. Budgets are counted in weights of the linear layers inside the decoder blocks.
+
+KV groups and channels leave a smaller layer. Query heads, value dimensions and rotary pairs go
+from inside a layer that keeps its width (`IndexedLinear`), and the others keep their numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.model.modeling_pruned import places_held
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
-Kind = Literal["kv-groups", "channels", "blocks"]
+Kind = Literal["kv-groups", "query-heads", "value-dims", "rotary-pairs", "channels", "blocks"]
+
+NAMES: dict[str, str] = {
+    "kv-groups": "KV group",
+    "query-heads": "query head",
+    "value-dims": "value dimension",
+    "rotary-pairs": "rotary pair",
+    "channels": "channel",
+    "blocks": "block",
+}
 
 
 class Cut(NamedTuple):
-    """What goes of one linear layer with every unit: `width` of its rows (dim 0) or columns (1)."""
+    """What goes of one linear layer with every unit: its rows (dim 0) or columns (dim 1)."""
 
     linear: nn.Linear
     dim: int
-    width: int
+    places: Tensor
+    """Which ones of the dense layer, `[units, width]`, int64, on the CPU."""
 
-    @property
-    def weights(self) -> int:
-        """Weights that go with one unit."""
-        linear = self.linear
-        return self.width * (linear.in_features if self.dim == 0 else linear.out_features)
+    def costs(self) -> Tensor:
+        """Count the weights that go with each unit, `[units]`: 0 where they are gone already."""
+        held = places_held(self.linear, self.dim)
+        if held is None:
+            there = torch.ones_like(self.places)
+        else:
+            there = torch.isin(self.places, held.cpu())
+        return there.sum(dim=1) * self.linear.weight.shape[1 - self.dim]
 
 
 def kv_group_cuts(attention: Attention) -> list[Cut]:
     """What goes with a KV group: a key and a value head, their query heads and columns of o."""
-    size = attention.head_size
-    queries = attention.group * size
+    queries = _queries(attention).flatten(start_dim=1)
+    keys = _keys(attention)
     return [
         Cut(attention.q, 0, queries),
-        Cut(attention.k, 0, size),
-        Cut(attention.v, 0, size),
+        Cut(attention.k, 0, keys),
+        Cut(attention.v, 0, keys),
         Cut(attention.o, 1, queries),
+    ]
+
+
+def query_head_cuts(attention: Attention) -> list[Cut]:
+    """What goes with a query head: its rows of q and columns of o.
+
+    Key and value heads stay, also when none of their query heads is left; those go as KV groups.
+    """
+    heads = _queries(attention).flatten(end_dim=1)
+    return [Cut(attention.q, 0, heads), Cut(attention.o, 1, heads)]
+
+
+def value_dim_cuts(attention: Attention) -> list[Cut]:
+    """What goes with a dimension of a value head: a row of v, a column of o for each query head.
+
+    Units are numbered as the rows of v.
+    """
+    columns = _queries(attention).transpose(1, 2)  # [kv heads, head size, group]
+    return [
+        Cut(attention.v, 0, _keys(attention).view(-1, 1)),
+        Cut(attention.o, 1, columns.flatten(end_dim=1)),
+    ]
+
+
+def rotary_pair_cuts(attention: Attention) -> list[Cut]:
+    """What goes with a pair of dimensions of a key head that are rotated together, `c` and `c + h`.
+
+    Two rows of k and of each of its query heads, where `h` is half of the head size; unit
+    `g * h + c` is of key head `g`. What is left keeps its angles, and scores their scale. Norms of
+    queries and keys see zeros there. Raises `BadInput` for a family that rotates nothing.
+    """
+    if not attention.family.rotary:
+        raise BadInput(
+            f"{attention.family.name} has no rotary pairs: it adds positions to the embedding and "
+            "does not rotate queries and keys; remove other units"
+        )
+    half = attention.head_size // 2
+    queries = _queries(attention).unflatten(-1, (2, half))  # [kv heads, group, 2, half]
+    keys = _keys(attention).unflatten(-1, (2, half))
+    return [
+        Cut(attention.q, 0, queries.permute(0, 3, 1, 2).flatten(end_dim=1).flatten(start_dim=1)),
+        Cut(attention.k, 0, keys.transpose(1, 2).flatten(end_dim=1)),
     ]
 
 
 def channel_cuts(feed_forward: FeedForward) -> list[Cut]:
     """What goes with a feed-forward channel: a row of gate (if any) and up, a column of down."""
+    channels = torch.arange(feed_forward.channels).view(-1, 1)
     inner = [linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None]
-    return [*(Cut(linear, 0, 1) for linear in inner), Cut(feed_forward.down, 1, 1)]
+    return [*(Cut(linear, 0, channels) for linear in inner), Cut(feed_forward.down, 1, channels)]
+
+
+def cuts(block: Block, kind: Kind) -> list[Cut]:
+    """Return what goes with the units of one kind inside a block.
+
+    Raises `BadInput` for another kind, and naming the reason for one that the family does not have.
+    """
+    if kind == "channels":
+        return channel_cuts(block.feed_forward)
+    of_attention: dict[str, Callable[[Attention], list[Cut]]] = {
+        "kv-groups": kv_group_cuts,
+        "query-heads": query_head_cuts,
+        "value-dims": value_dim_cuts,
+        "rotary-pairs": rotary_pair_cuts,
+    }
+    if kind not in of_attention:
+        known = ", ".join([*of_attention, "channels"])
+        raise BadInput(f"there are no units {kind!r} inside a block; there are {known}")
+    return of_attention[kind](block.attention)
 
 
 def unit_costs(block: Block, *kinds: Kind) -> Tensor:
-    """Count the weights that each unit of a block takes with it, `[units]`, kind by kind."""
-    counted: list[int] = []
+    """Count the weights that each unit of a block takes with it, `[units]`, kind by kind.
+
+    Units of two kinds may share weights, as query heads and rotary pairs do; each counts them.
+    """
+    counted = [torch.empty(0, dtype=torch.int64)]
     for kind in kinds:
-        if kind == "kv-groups":
-            counted += [_cost(kv_group_cuts(block.attention))] * block.attention.kv_heads
-        elif kind == "channels":
-            counted += [_cost(channel_cuts(block.feed_forward))] * block.feed_forward.channels
-        elif kind == "blocks":
-            counted.append(block_weights(block))
+        if kind == "blocks":
+            counted.append(torch.tensor([block_weights(block)]))
+        elif kind in NAMES:
+            counted.append(torch.stack([cut.costs() for cut in cuts(block, kind)]).sum(dim=0))
         else:
             raise BadInput(f"what a unit of {kind!r} costs is not known; let the method count it")
-    return torch.tensor(counted)
+    return torch.cat(counted)
 
 
 def block_weights(block: Block) -> int:
     """Count the weights of all linear layers of a block, those that a method added included."""
-    linears = _all_linears(block).values()
-    return sum(linear.in_features * linear.out_features for linear in linears)
+    return sum(linear.weight.numel() for linear in _all_linears(block).values())
 
 
 class Weights(NamedTuple):
@@ -95,8 +175,16 @@ def count_weights(model: LanguageModel, damaged: str = "check the model") -> Wei
     return Weights(everything, nonzero)
 
 
-def _cost(cuts: list[Cut]) -> int:
-    return sum(cut.weights for cut in cuts)
+def _queries(attention: Attention) -> Tensor:
+    """Return the rows of q, which are the columns of o, `[kv heads, group, head size]`."""
+    count = attention.heads * attention.head_size
+    return torch.arange(count).view(attention.kv_heads, attention.group, attention.head_size)
+
+
+def _keys(attention: Attention) -> Tensor:
+    """Return the rows of k, which are those of v, `[kv heads, head size]`."""
+    count = attention.kv_heads * attention.head_size
+    return torch.arange(count).view(attention.kv_heads, attention.head_size)
 
 
 def _all_linears(block: Block) -> dict[str, nn.Linear]:

@@ -55,7 +55,7 @@ class Attention:
 
     @property
     def heads(self) -> int:
-        """Number of query heads."""
+        """Number of query heads; those cut out of an indexed linear still count."""
         return self.q.out_features // self.head_size
 
     @property

@@ -46,9 +46,10 @@ Granularity = Literal[
     "unstructured",
     "semi-structured",
     "hidden",
-    "head-channels",
-    "heads",
     "kv-groups",
+    "query-heads",
+    "value-dims",
+    "rotary-pairs",
     "channels",
     "sublayers",
     "blocks",
@@ -250,9 +251,10 @@ class WeightMethod(Method):
         super().check(model, calibration)
         for block in model.blocks:
             for role, linear in block.linears().items():
-                if self.pattern and linear.in_features % self.pattern.group:
+                inputs = linear.weight.shape[1]
+                if self.pattern and inputs % self.pattern.group:
                     raise BadInput(
-                        f"pattern {self.pattern} does not divide the {linear.in_features} inputs "
+                        f"pattern {self.pattern} does not divide the {inputs} inputs "
                         f"of block {block.index}, {role}; choose a group that does"
                     )
 

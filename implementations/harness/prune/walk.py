@@ -22,6 +22,7 @@ from implementations.harness.data.activations import Boundary
 from implementations.harness.data.text import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.devices import give_back_freed, lent, resident, tensors
+from implementations.harness.model.modeling_pruned import read_by
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
 from implementations.harness.prune.statistics import Statistic
@@ -63,9 +64,10 @@ class WalkedBlock(Block):
         """Run the calibration once through the block and return the statistics of its layers.
 
         `observe(Gram)` feeds the inputs of every linear layer, `observe(Gram, "o", "down")` only
-        those of the roles named. A statistic is made as `statistic(features, device=...)`; layers
-        with the same input share one object. Raises `BadInput` for a role that the block does not
-        have and `NumericsError` naming block and layer when a statistic is not finite.
+        those of the roles named. A statistic is made as `statistic(features, device=...)`, where
+        the features are the columns of the weight; layers with the same input share one object.
+        Raises `BadInput` for a role that the block does not have and `NumericsError` naming block
+        and layer when a statistic is not finite.
         """
         with self.watching(statistic, *roles) as seen:
             for _ in self.run():
@@ -88,7 +90,7 @@ class WalkedBlock(Block):
             role: COLLECTS[role] if COLLECTS.get(role) in asked else role for role in asked
         }
         made = {
-            role: statistic(linears[role].in_features, device=self.boundary.accelerator)
+            role: statistic(linears[role].weight.shape[1], device=self.boundary.accelerator)
             for role in dict.fromkeys(collector.values())
         }
         with ExitStack() as hooks:
@@ -150,10 +152,13 @@ def walk(
 
 @contextmanager
 def watched(linear: nn.Linear, statistic: Statistic) -> Iterator[None]:
-    """Feed the inputs of `linear` to `statistic`, `[samples, tokens, in]`, inside the `with`."""
+    """Feed the inputs of `linear` to `statistic`, `[samples, tokens, in]`, inside the `with`.
+
+    Of an indexed linear `in` are the columns held, as in its weight.
+    """
 
     def update(_: nn.Module, args: tuple[Any, ...]) -> None:
-        statistic.update(args[0])
+        statistic.update(read_by(linear, args[0]))
 
     handle = linear.register_forward_pre_hook(update)
     try:

@@ -16,8 +16,7 @@ from implementations.harness.model.surgery import (
     chosen,
     keep_channels,
     keep_kv_groups,
-    mask_channels,
-    mask_kv_groups,
+    mask_units,
     remove_blocks,
 )
 from implementations.harness.model.view import LanguageModel
@@ -85,7 +84,7 @@ def test_removing_kv_groups_equals_masking_them(family, keep):
     sliced = grouped(family)
     masked = twin(sliced)
     keep_kv_groups(sliced.blocks[1].attention, keep)
-    mask_kv_groups(masked.blocks[1].attention, keep)
+    mask_units(masked.blocks[1], "kv-groups", keep)
     assert not torch.allclose(logits(masked), logits(grouped(family)))
     torch.testing.assert_close(logits(sliced), logits(masked))
 
@@ -96,7 +95,7 @@ def test_removing_channels_equals_masking_them(family, keep):
     sliced = tiny_model(family)
     masked = twin(sliced)
     keep_channels(sliced.blocks[0].feed_forward, keep)
-    mask_channels(masked.blocks[0].feed_forward, keep)
+    mask_units(masked.blocks[0], "channels", keep)
     assert not torch.allclose(logits(masked), logits(tiny_model(family)))
     torch.testing.assert_close(logits(sliced), logits(masked))
 

@@ -147,11 +147,11 @@ def test_what_passes_leaves_a_unit(units, part):
 
 def test_a_unit_that_nobody_counts_is_refused_by_name():
     class Headed(UnitMethod):
-        capabilities = Capabilities(granularity=("heads",), calibration="none")
+        capabilities = Capabilities(granularity=("hidden",), calibration="none")
 
         def prune(self, model: LanguageModel, calibration: Any) -> None: ...
 
-    with pytest.raises(BadInput, match="a unit of 'heads' costs is not known"):
+    with pytest.raises(BadInput, match="a unit of 'hidden' costs is not known"):
         Headed().costs(tiny_model())
 
 

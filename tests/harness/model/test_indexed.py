@@ -1,0 +1,573 @@
+"""Query heads, value dimensions and rotary pairs cut out of layers that keep their width."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from implementations.harness import (
+    BadInput,
+    Gram,
+    LanguageModel,
+    add_bias,
+    keep_channels,
+    keep_kv_groups,
+    keep_units,
+    mask_units,
+    remove_blocks,
+    unit_costs,
+    walk,
+)
+from implementations.harness.contract.effects import continued
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.measure.footprint import footprint
+from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.model.modeling_pruned import IndexedLinear, hold, shrink
+from implementations.harness.model.units import count_weights, cuts
+
+KINDS = ("query-heads", "value-dims", "rotary-pairs")
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+every_pair = pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        (family, kind)
+        for family in MODEL_TYPES
+        for kind in KINDS
+        if (family, kind) != ("opt", KINDS[2])
+    ],
+)
+
+
+def grouped(family, **shape):
+    """A tiny model with two KV heads or more in every family."""
+    if family == "qwen3":
+        shape.setdefault("num_key_value_heads", 2)
+    return tiny_model(family, **shape)
+
+
+def kinds_of(model):
+    return [kind for kind in KINDS if model.family.rotary or kind != "rotary-pairs"]
+
+
+def some(block, kind, every=3, first=0):
+    """Mark all but every third unit, so that KV heads lose different ones."""
+    return torch.arange(len(unit_costs(block, kind))) % every != first
+
+
+def riddled(family, **shape):
+    """A model that has lost units of every kind, other ones in each block."""
+    model = grouped(family, **shape)
+    for block in model.blocks:
+        for kind in kinds_of(model):
+            keep_units(block, kind, some(block, kind, first=block.index % 3))
+    return model
+
+
+def twin(model):
+    return LanguageModel(copy.deepcopy(model.hf), name=model.name)
+
+
+def indexed(model):
+    return [m for m in model.hf.modules() if isinstance(m, IndexedLinear)]
+
+
+# The layer itself.
+
+SIZES = st.tuples(st.integers(1, 6), st.integers(1, 6))
+
+
+@settings(deadline=None)
+@given(data=st.data(), sizes=SIZES, bias=st.booleans())
+def test_it_computes_what_the_dense_layer_does_with_zeros(data, sizes, bias):
+    """Whatever is held, shrunk or held again, in any order."""
+    out, inner = sizes
+    linear = nn.Linear(inner, out, bias)
+    dense = copy.deepcopy(linear)
+    for _ in range(data.draw(st.integers(1, 4))):
+        dim = data.draw(st.integers(0, 1))
+        edit = data.draw(st.sampled_from([hold, shrink]))
+        width = (linear.out_features, linear.in_features)[dim]
+        chosen = data.draw(st.lists(st.integers(0, width - 1), unique=True)) if width else []
+        keep = torch.tensor(sorted(chosen), dtype=torch.int64)
+        edit(linear, dim, keep)
+        if edit is shrink:
+            shrink(dense, dim, keep)
+        else:
+            gone = torch.ones(width, dtype=torch.bool)
+            gone[keep] = False
+            dense.weight.data.movedim(dim, 0)[gone] = 0
+            if bias and dim == 0:
+                dense.bias.data[gone] = 0
+        assert (linear.out_features, linear.in_features) == tuple(dense.weight.shape)
+    x = torch.randn(2, 3, linear.in_features)
+    torch.testing.assert_close(linear(x), dense(x))
+    assert type(linear) is (
+        nn.Linear if linear.weight.shape == dense.weight.shape else IndexedLinear
+    )
+    if bias:
+        assert len(linear.bias) == len(linear.weight)
+
+
+def test_a_layer_keeps_its_parameters_and_lets_the_old_weights_go():
+    linear = nn.Linear(6, 4).to(torch.bfloat16)
+    weight, bias = linear.weight, linear.bias
+    linear.weight.requires_grad_(False)
+    hold(linear, 0, torch.tensor([3, 1]))
+    hold(linear, 1, torch.tensor([0, 2, 5]))
+    assert linear.weight is weight
+    assert linear.bias is bias
+    assert weight.dtype == bias.dtype == torch.bfloat16
+    assert not weight.requires_grad
+    assert weight.untyped_storage().nbytes() == weight.nbytes == 2 * 6
+    assert (linear.rows.tolist(), linear.columns.tolist()) == ([1, 3], [0, 2, 5])
+    assert repr(linear).endswith("in_features=6, out_features=4, bias=True, rows=2, columns=3)")
+
+
+def test_gradients_flow_to_what_is_held():
+    linear = nn.Linear(5, 4)
+    hold(linear, 0, torch.tensor([0, 2]))
+    hold(linear, 1, torch.tensor([1, 4]))
+    x = torch.randn(7, 5)
+    linear(x).square().sum().backward()
+    output = x[:, [1, 4]] @ linear.weight.T + linear.bias
+    torch.testing.assert_close(linear.weight.grad, 2 * output.T @ x[:, [1, 4]])
+    hold(linear, 0, torch.tensor([0]))
+    assert linear.weight.grad is None, "it would have the old shape"
+
+
+def test_a_bias_has_an_entry_for_every_row_held():
+    linear = nn.Linear(3, 4, bias=False)
+    hold(linear, 0, torch.tensor([1, 2]))
+    with pytest.raises(BadInput, match=r"shape \[4\] does not fit IndexedLinear"):
+        add_bias(linear, torch.ones(4))
+    add_bias(linear, torch.tensor([1.0, -1.0]))
+    assert linear(torch.zeros(3)).tolist() == [0, 1, -1, 0]
+
+
+# Units.
+
+
+@every_pair
+def test_cutting_units_equals_masking_them(family, kind):
+    cut = grouped(family)
+    masked, dense = twin(cut), logits(cut)
+    for block, other in zip(cut.blocks, masked.blocks, strict=True):
+        keep = some(block, kind, first=block.index)
+        keep_units(block, kind, keep)
+        mask_units(other, kind, keep)
+    assert indexed(cut)
+    assert not indexed(masked)
+    assert not torch.allclose(logits(masked), dense, atol=1e-3)
+    torch.testing.assert_close(logits(cut), logits(masked), rtol=1e-4, atol=1e-4)
+
+
+@every_pair
+def test_cutting_all_units_equals_masking_them(family, kind):
+    cut = grouped(family)
+    masked = twin(cut)
+    keep_units(cut.blocks[0], kind, [])
+    mask_units(masked.blocks[0], kind, [])
+    torch.testing.assert_close(logits(cut), logits(masked), rtol=1e-4, atol=1e-4)
+    tokens = random_tokens(1, 6, seed=2).ids
+    assert torch.equal(continued(cut, tokens, True), continued(cut, tokens, False))
+
+
+@every_family
+def test_all_kinds_after_one_another_equal_masking(family):
+    cut = grouped(family)
+    masked = twin(cut)
+    for every in (3, 4):  # twice: what is gone stays gone
+        for block, other in zip(cut.blocks, masked.blocks, strict=True):
+            for kind in kinds_of(cut):
+                keep = some(block, kind, every)
+                keep_units(block, kind, keep)
+                mask_units(other, kind, keep)
+    torch.testing.assert_close(logits(cut), logits(masked), rtol=1e-4, atol=1e-4)
+    assert count_weights(cut).all == count_weights(cut).nonzero == count_weights(masked).nonzero
+
+
+@every_family
+@pytest.mark.parametrize("groups", [[1], [0], []])
+def test_kv_groups_and_channels_go_from_what_is_left(family, groups):
+    cut = riddled(family)
+    masked = twin(cut)
+    for block, other in zip(cut.blocks, masked.blocks, strict=True):
+        mask_units(other, "kv-groups", groups)
+        mask_units(other, "channels", range(0, 48, 5))
+        keep_kv_groups(block.attention, groups)
+        keep_channels(block.feed_forward, range(0, 48, 5))
+        assert block.attention.kv_heads == len(groups)
+    torch.testing.assert_close(logits(cut), logits(masked), rtol=1e-4, atol=1e-4)
+    assert bool(indexed(cut)) is bool(groups)
+
+
+@every_pair
+def test_keeping_everything_changes_nothing(family, kind):
+    model = grouped(family)
+    before = fingerprint(model)
+    for block in model.blocks:
+        keep_units(block, kind, torch.ones(len(unit_costs(block, kind)), dtype=torch.bool))
+        mask_units(block, kind, range(len(unit_costs(block, kind))))
+    assert same(before, fingerprint(model))
+    assert not indexed(model)
+
+
+def test_a_layer_whose_gaps_are_gone_is_plain_again():
+    model = tiny_model("llama")
+    keep_units(model.blocks[0], "query-heads", [1, 2, 3])
+    assert len(indexed(model)) == 2
+    keep_kv_groups(model.blocks[0].attention, [1])
+    assert not indexed(model)
+    assert not list(model.blocks[0].attention.q.buffers())
+    assert model.blocks[0].attention.q.weight.shape == (16, 32)
+
+
+@every_family
+def test_rows_and_columns_of_every_unit_by_hand(family):
+    """Four query heads over two KV heads of eight, or what the family makes of it."""
+    attention = grouped(family).blocks[0].attention
+    size, group = attention.head_size, attention.group
+    block = grouped(family).blocks[0]
+
+    def of(kind, unit):
+        linears = {linear: role for role, linear in block.linears().items()}
+        return {linears[c.linear]: (c.dim, c.places[unit].tolist()) for c in cuts(block, kind)}
+
+    head = list(range(3 * size, 4 * size))
+    assert of("query-heads", 3) == {"q": (0, head), "o": (1, head)}
+    served = range(group, 2 * group)  # the query heads of KV head 1
+    assert of("value-dims", size + 2) == {
+        "v": (0, [size + 2]),
+        "o": (1, [h * size + 2 for h in served]),
+    }
+    if family != "opt":
+        half = size // 2
+        assert of("rotary-pairs", half + 1) == {
+            "q": (0, [h * size + c for h in served for c in (1, 1 + half)]),
+            "k": (0, [size + 1, size + 1 + half]),
+        }
+
+
+def test_a_family_without_rotary_pairs_says_so():
+    block = tiny_model("opt").blocks[0]
+    for action in (
+        lambda: unit_costs(block, "rotary-pairs"),
+        lambda: keep_units(block, "rotary-pairs", [0]),
+        lambda: mask_units(block, "rotary-pairs", [0]),
+    ):
+        with pytest.raises(BadInput, match="opt has no rotary pairs: it adds positions"):
+            action()
+
+
+def test_units_that_do_not_exist_are_refused():
+    model = tiny_model("llama")
+    before = fingerprint(model)
+    with pytest.raises(BadInput, match="there is no query head 4; there are 4, counted from 0"):
+        keep_units(model.blocks[0], "query-heads", [4])
+    with pytest.raises(BadInput, match=r"a mask of shape \[3\] does not fit 16 value dimensions"):
+        mask_units(model.blocks[0], "value-dims", torch.ones(3, dtype=torch.bool))
+    with pytest.raises(BadInput, match="no units 'blocks' inside a block; there are kv-groups, "):
+        keep_units(model.blocks[0], "blocks", [0])
+    assert same(before, fingerprint(model))
+
+
+# Costs and counts.
+
+
+@every_pair
+def test_units_cost_what_is_gone_without_them(family, kind):
+    model = riddled(family)
+    block = model.blocks[0]
+    for unit, cost in enumerate(unit_costs(block, kind).tolist()):
+        without = copy.deepcopy(model)
+        keep = [i for i in range(len(unit_costs(block, kind))) if i != unit]
+        keep_units(without.blocks[0], kind, keep)
+        assert count_weights(model).all - count_weights(without).all == cost
+        assert int(unit_costs(without.blocks[0], kind)[unit]) == 0
+
+
+@every_family
+def test_costs_by_hand_and_together(family):
+    block = grouped(family).blocks[0]
+    attention = block.attention
+    size, group = attention.head_size, attention.group
+    assert unit_costs(block, "query-heads").tolist() == [2 * size * 32] * attention.heads
+    assert unit_costs(block, "value-dims").tolist() == [(1 + group) * 32] * size * (
+        attention.kv_heads
+    )
+    if family == "opt":
+        return
+    pairs = unit_costs(block, "rotary-pairs")
+    assert pairs.tolist() == [2 * (1 + group) * 32] * (size // 2 * attention.kv_heads)
+    both = int(pairs.sum() + unit_costs(block, "value-dims").sum())
+    assert both == int(unit_costs(block, "kv-groups").sum())
+
+
+@every_family
+def test_groups_and_channels_still_make_up_the_block(family):
+    for block in riddled(family).blocks:
+        weights = sum(linear.weight.numel() for linear in block.linears().values())
+        assert int(unit_costs(block, "kv-groups", "channels").sum()) == weights
+        assert unit_costs(block, "blocks").tolist() == [weights]
+
+
+def test_a_footprint_has_fewer_weights_and_counts_the_places():
+    dense, model = footprint(tiny_model("llama")), tiny_model("llama")
+    keep_units(model.blocks[0], "value-dims", range(6))  # 10 of 16 go: rows of v, columns of o
+    found = footprint(model)
+    gone = 10 * 32 + 20 * 32
+    assert dense.parameters - found.parameters == dense.macs - found.macs == gone
+    assert dense.bytes - found.bytes == 4 * gone - 8 * (6 + 12)
+
+
+def test_what_puts_out_nothing_is_no_block():
+    model = tiny_model("llama")
+    remaining = model.blocks[1]
+    keep_units(remaining, "query-heads", [])
+    keep_channels(remaining.feed_forward, [])
+    with pytest.raises(BadInput, match="would empty the model"):
+        remove_blocks(model, [0])
+
+
+# What the walk sees.
+
+
+@every_family
+def test_statistics_are_of_the_columns_held(family):
+    model, tokens = riddled(family), random_tokens()
+    dense = riddled_by_zeros(model)
+    for block, other in zip(
+        walk(model, tokens, edits=False), walk(dense, tokens, edits=False), strict=True
+    ):
+        seen, whole = block.observe(Gram), other.observe(Gram)
+        columns = block.attention.o.columns
+        for role, linear in block.linears().items():
+            assert seen[role].matrix.shape == (linear.weight.shape[1],) * 2
+            expected = whole[role].matrix
+            if role == "o":
+                expected = expected[columns][:, columns]
+            torch.testing.assert_close(seen[role].matrix, expected, rtol=1e-3, atol=1e-2)
+
+
+def riddled_by_zeros(model):
+    """The model with dense layers in place of indexed ones."""
+    dense = twin(model)
+    for linear in indexed(dense):
+        weight = torch.zeros(linear.out_features, linear.in_features)
+        rows = torch.arange(linear.out_features) if linear.rows is None else linear.rows
+        columns = torch.arange(linear.in_features) if linear.columns is None else linear.columns
+        weight[rows[:, None], columns] = linear.weight.data
+        linear.weight.data = weight
+        if linear.bias is not None:
+            bias = torch.zeros(linear.out_features)
+            bias[rows] = linear.bias.data
+            linear.bias.data = bias
+        linear.__class__ = nn.Linear
+        del linear.rows, linear.columns
+    return dense
+
+
+# Copies and checkpoints.
+
+
+@every_family
+def test_copies_compute_the_same(family):
+    model = riddled(family)
+    expected = logits(model)
+    file = io.BytesIO()
+    torch.save(model.hf, file)
+    file.seek(0)
+    for hf in (copy.deepcopy(model.hf), torch.load(file, weights_only=False)):
+        again = LanguageModel(hf)
+        assert torch.equal(logits(again), expected)
+        keep_units(again.blocks[0], "value-dims", [0])
+    assert torch.equal(logits(model), expected)
+
+
+@every_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reloaded_either_way_to_the_bit(family, dtype, tmp_path):
+    model = riddled(family, dtype=dtype, blocks=3)
+    keep_kv_groups(model.blocks[1].attention, [1])
+    keep_channels(model.blocks[2].feed_forward, range(9))
+    add_bias(model.blocks[0].attention.o, torch.linspace(-1, 1, 32))
+    save(model, tmp_path / "1")
+    ours = load_checkpoint(tmp_path / "1")
+    outside = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "1", trust_remote_code=True, dtype="auto"
+    )
+    outside.save_pretrained(tmp_path / "2")
+    save(LanguageModel(outside), tmp_path / "3")
+    told = continued(model, random_tokens(2, 6, seed=2).ids, True)
+    expected, weights = logits(model), model.hf.state_dict()
+    for hf in (ours, outside, load_checkpoint(tmp_path / "2"), load_checkpoint(tmp_path / "3")):
+        again = LanguageModel(hf)
+        assert hf.dtype == dtype
+        assert torch.equal(logits(again), expected)
+        assert same(hf.state_dict(), weights)
+        assert {name: t.dtype for name, t in hf.state_dict().items()} == {
+            name: t.dtype for name, t in weights.items()
+        }
+        assert count_weights(again) == count_weights(model)
+        for cache in (True, False):
+            assert torch.equal(continued(again, random_tokens(2, 6, seed=2).ids, cache), told)
+
+
+@every_family
+def test_a_model_loaded_by_others_can_be_cut_further(family, tmp_path):
+    """Its layers are of the class in the file beside the weights."""
+    model = riddled(family)
+    save(model, tmp_path / "1")
+    outside = LanguageModel(
+        AutoModelForCausalLM.from_pretrained(tmp_path / "1", trust_remote_code=True)
+    )
+    for either in (model, outside):
+        keep_units(either.blocks[0], "value-dims", some(either.blocks[0], "value-dims", 4, 1))
+        keep_kv_groups(either.blocks[1].attention, [0])
+    assert torch.equal(logits(outside), logits(model))
+    save(outside, tmp_path / "2")
+    assert torch.equal(logits(LanguageModel(load_checkpoint(tmp_path / "2"))), logits(model))
+
+
+@every_family
+def test_a_padded_batch_continues_as_each_prompt_alone(family):
+    model = riddled(family)
+    long, short = random_tokens(1, 9, seed=4).ids, random_tokens(1, 5, seed=5).ids
+    batch = torch.cat([long, torch.cat([torch.zeros(1, 4, dtype=torch.int64), short], dim=1)])
+    mask = torch.ones_like(batch)
+    mask[1, :4] = 0
+    for cache in (True, False):
+        together = model.hf.generate(
+            batch,
+            attention_mask=mask,
+            max_new_tokens=8,
+            min_new_tokens=8,
+            do_sample=False,
+            use_cache=cache,
+        )
+        for row, prompt in ((together[0], long), (together[1, 4:], short)):
+            assert torch.equal(row, continued(model, prompt, cache)[0, : len(row)])
+
+
+def test_a_checkpoint_that_became_whole_is_stock_again(tmp_path):
+    model = tiny_model("llama")
+    for block in model.blocks:
+        keep_units(block, "query-heads", [1, 2, 3])
+    save(model, tmp_path / "1")
+    again = LanguageModel(load_checkpoint(tmp_path / "1"))
+    for block in again.blocks:
+        keep_kv_groups(block.attention, [1])
+    save(again, tmp_path / "2")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "2")
+    assert not list((tmp_path / "2").glob("*.py"))
+    assert torch.equal(logits(LanguageModel(stock)), logits(again))
+
+
+def test_the_card_says_what_is_cut_inside(tmp_path):
+    model = tiny_model("llama")
+    keep_units(model.blocks[1], "query-heads", [0, 1, 2])
+    save(model, tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "- block 1, q: 24 of 32 rows\n- block 1, o: 24 of 32 columns\n" in card
+    save(tiny_model("llama"), tmp_path / "dense")
+    assert "columns" not in (tmp_path / "dense" / "README.md").read_text()
+
+
+# Checkpoints of others.
+
+ROWS = "model.layers.0.self_attn.v_proj.rows"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A checkpoint whose first block holds rows 1 and 5 of the 16 of v."""
+    model = tiny_model("llama")
+    keep_units(model.blocks[0], "value-dims", [1, 5])
+    path = tmp_path_factory.mktemp("indexed") / "out"
+    save(model, path)
+    return path
+
+
+def with_rows(folder, rows):
+    """Load the checkpoint with other rows and return those that the model then has."""
+    file = folder / "model.safetensors"
+    whole = file.read_bytes()
+    tensors = load_file(file)
+    save_file(tensors | {ROWS: rows}, file, metadata={"format": "pt"})
+    try:
+        return load_checkpoint(folder).model.layers[0].self_attn.v_proj.rows.tolist()
+    finally:
+        file.write_bytes(whole)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    rows=st.lists(st.integers(-3, 18) | st.integers(-(2**63), 2**63 - 1), min_size=2, max_size=2)
+)
+def test_rows_load_only_where_they_can_be(folder, rows):
+    if 0 <= rows[0] < rows[1] < 16:
+        assert with_rows(folder, torch.tensor(rows)) == rows
+    else:
+        with pytest.raises(BadInput) as error:
+            with_rows(folder, torch.tensor(rows))
+        said = str(error.value)
+        assert str(folder) in said
+        assert ROWS in said
+        assert said.endswith(("is not ascending; fetch them again", "there are; fetch them again"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (torch.tensor([1.0, 5.0]), "is torch.float32, not torch.int64"),
+        (torch.tensor([1, 5], dtype=torch.int32), "is torch.int32, not torch.int64"),
+        (torch.tensor([True, False]), "is torch.bool, not torch.int64"),
+        (torch.tensor([1]), r"rows of \[1\] in place of \[2\]"),
+        (torch.tensor([[1, 5]]), r"rows of \[1, 2\] in place of \[2\]"),
+    ],
+)
+def test_other_rows_are_refused(folder, rows, words):
+    with pytest.raises(BadInput, match=words):
+        with_rows(folder, rows)
+
+
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        ({"v_proj": {"rows": 16}}, "v_proj holds 16 of 16 rows, which are not fewer"),
+        ({"v_proj": {"rows": 10**9}}, "v_proj holds 1000000000 of 16 rows"),
+        ({"v_proj": {"rows": -1}}, "0.indexed.v_proj.rows: Input should be greater"),
+        ({"v_proj": {"rows": True}}, "0.indexed.v_proj.rows: Input should be a valid integer"),
+        ({"v_proj": {"lines": 2}}, "0.indexed.v_proj.lines: Extra inputs"),
+        ({"v_proj": {"columns": 2}}, "there are no columns to hold of 'v_proj'"),
+        ({"o_proj": {"rows": 2}}, "there are no rows to hold of 'o_proj'"),
+        ({"fc1": {"rows": 2}}, "there are no rows to hold of 'fc1'"),
+        ({"v_proj": 2}, "0.indexed.v_proj: Input should be"),
+        ([], "0.indexed: Input should be a valid dictionary"),
+        ({}, "do not fit its configuration"),
+        ({"v_proj": {"rows": 3}}, "do not fit its configuration"),
+    ],
+)
+def test_counts_that_cannot_be_are_refused(folder, held, words):
+    path = folder / "config.json"
+    whole = path.read_text()
+    config = json.loads(whole)
+    config["pruned_shapes"][0]["indexed"] = held
+    path.write_text(json.dumps(config))
+    try:
+        with pytest.raises(BadInput) as error:
+            load_checkpoint(folder)
+    finally:
+        path.write_text(whole)
+    assert words in str(error.value)
+    assert str(folder) in str(error.value)

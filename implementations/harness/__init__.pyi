@@ -17,7 +17,7 @@ from .model.surgery import (
     mask_units as mask_units,
     remove_blocks as remove_blocks,
 )
-from .model.units import unit_costs as unit_costs
+from .model.units import Kind as Kind, cuts as cuts, unit_costs as unit_costs
 from .model.view import (
     Attention as Attention,
     Block as Block,

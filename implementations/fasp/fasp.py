@@ -1,0 +1,78 @@
+"""FASP: drop the columns that carry least, fit the others anew (Hu et al., arXiv 2025).
+
+A column of `down` is fed by one row of `gate` and `up` alone, a column of `o` by one row of `v`. So
+columns are chosen in the second layer of each pair; the rows of the first go with them at no
+further loss, and what stays of the second is fitted by least squares to what all of it put out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import (
+    Capabilities,
+    Gram,
+    Kind,
+    LanguageModel,
+    NonNegative,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    WalkedBlock,
+    cuts,
+    keep_units,
+    refit,
+    smallest,
+    walk,
+)
+
+
+class FASP(UnitMethod):
+    """Remove value dimensions and channels by column sums of Wanda's score, and refit the rest.
+
+    Source: Hu et al., arXiv:2501.09412.
+    """
+
+    capabilities = Capabilities(granularity=("value-dims", "channels"), calibration="forward")
+    least = 1
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove."""
+    restore: bool = True
+    """Fit the columns that stay, by least squares."""
+    damping: NonNegative = 0.01
+    """Added to the Gram matrix's diagonal in the fit, as a fraction of its mean."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Prune attention, then the feed-forward part, block by block; return what went."""
+        lost = self.widths(model, torch.ones(len(model.blocks)))
+        for block, (value_dims, channels) in zip(walk(model, calibration), lost, strict=True):
+            self.cut(block, "o", "value-dims", value_dims)
+            self.cut(block, "down", "channels", channels)
+        return {"value_dims_lost": [v for v, _ in lost], "channels_lost": [c for _, c in lost]}
+
+    def cut(self, block: WalkedBlock, role: str, kind: Kind, count: int) -> None:
+        """Remove `count` units whose columns of the layer `role` score lowest, and refit it."""
+        if not count:
+            return
+        linear, gram = block.linears()[role], block.observe(Gram, role)[role].matrix
+        columns = next(part.places for part in cuts(block, kind) if part.linear is linear)
+        scores = column_scores(linear, gram)[columns.to(gram.device)].sum(dim=1)  # [units]
+        keep = ~smallest(scores, count)
+        stay = torch.ones(len(gram), dtype=torch.bool)
+        stay[columns[~keep.cpu()].flatten()] = False
+        fitted = linear.weight[:, stay.to(linear.weight.device)]
+        if self.restore:
+            where = f"block {block.index}, {role}"
+            fitted = refit(linear.weight, gram, stay, self.damping, where)
+        keep_units(block, kind, keep)
+        linear.weight.copy_(fitted)
+
+
+def column_scores(linear: nn.Linear, gram: Tensor) -> Tensor:
+    """Sum Wanda's score over each column, `||W_:,j||_1 * ||X_j||_2`, `[in]`."""
+    norms = gram.diagonal().clamp(min=0).sqrt()  # ||X_j||_2
+    return linear.weight.float().abs().sum(dim=0) * norms

@@ -1,0 +1,185 @@
+"""FASP: scores by hand, pairs that go together, the fit on what calibration saw, a real model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from implementations.fasp import FASP
+from implementations.fasp.fasp import column_scores
+from implementations.harness import LanguageModel, Tokens, cuts
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.surgery import mask_units
+from implementations.harness.model.units import count_weights, unit_costs
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
+
+
+def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
+    return model.hf(input_ids=tokens.ids, use_cache=False).logits
+
+
+def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
+    """Return what enters a layer as the model runs by itself, `[tokens, in]`."""
+    seen: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    logits(model, tokens)
+    handle.remove()
+    return torch.cat(seen).flatten(end_dim=-2)
+
+
+def kept_rows(now: nn.Linear, dense: nn.Linear) -> list[int]:
+    """Return which rows of the dense layer are left."""
+    return [i for i, row in enumerate(dense.weight) if any(map(row.equal, now.weight))]
+
+
+# The score
+
+
+def test_column_scores_by_hand():
+    linear = nn.Linear(3, 2, bias=False)
+    linear.weight.copy_(torch.tensor([[1.0, -2.0, 0.0], [0.0, 1.0, 5.0]]))
+    gram = torch.diag(torch.tensor([1.0, 10.0, 0.1]) ** 2)
+    assert column_scores(linear, gram).tolist() == pytest.approx([1, 30, 0.5])
+
+
+def test_a_silent_channel_scores_nothing_and_goes_first():
+    model = tiny_model("opt")
+    up = model.blocks[0].feed_forward.up
+    up.weight[7], up.bias[7] = 0, -1.0  # relu leaves 0
+    dense = copy.deepcopy(model)
+    FASP(sparsity=0.1).apply(model, random_tokens())
+    left = kept_rows(model.blocks[0].feed_forward.up, dense.blocks[0].feed_forward.up)
+    assert 7 not in left
+    assert all(bool(p.isfinite().all()) for p in model.hf.parameters())
+
+
+@every_family
+def test_what_goes_scores_lowest_with_its_whole_group(family: str):
+    # The units of the first block's attention, from what the dense model sees there.
+    model, tokens = tiny_model(family), random_tokens()
+    dense = copy.deepcopy(model)
+    attention = dense.blocks[0].attention
+    norms = inputs(dense, attention.o, tokens).double().norm(dim=0)
+    by_column = attention.o.weight.double().abs().sum(dim=0) * norms
+    size, group = attention.head_size, attention.group
+    scores = []
+    for row in range(attention.kv_heads * size):
+        head, dim = divmod(row, size)
+        columns = [(head * group + a) * size + dim for a in range(group)]  # at distance `size`
+        scores.append(float(by_column[columns].sum()))
+    outcome = FASP(sparsity=0.3).apply(model, tokens)
+    lost = outcome.details["value_dims_lost"][0]
+    assert lost > 0
+    lowest = sorted(range(len(scores)), key=scores.__getitem__)[:lost]
+    v = model.blocks[0].attention.v
+    assert sorted(set(range(len(scores))) - set(lowest)) == v.rows.tolist()
+    assert len(model.blocks[0].attention.o.columns) == (len(scores) - lost) * group
+
+
+# The cut and the fit
+
+
+@every_family
+def test_without_the_fit_it_is_masking(family: str):
+    model, tokens = tiny_model(family), random_tokens()
+    masked = copy.deepcopy(model)
+    FASP(sparsity=0.3, restore=False).apply(model, tokens)
+    for block, twin in zip(model.blocks, masked.blocks, strict=True):
+        mask_units(twin, "value-dims", block.attention.v.rows)
+        rows = kept_rows(block.feed_forward.up, twin.feed_forward.up)
+        mask_units(twin, "channels", rows)
+    other = random_tokens(seed=1)
+    torch.testing.assert_close(logits(model, other), logits(masked, other), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
+def test_the_fit_is_least_squares_on_what_the_pruned_model_sees(family: str):
+    model, tokens = tiny_model(family), random_tokens(samples=12)
+    dense = copy.deepcopy(model)
+    FASP(sparsity=0.3, damping=0).apply(model, tokens)
+    for index, block in enumerate(model.blocks):
+        # The same pruned stream before it, the layer itself dense: what the fit was made on.
+        twin = copy.deepcopy(model)
+        for i in range(index, len(model.blocks)):
+            twin.layers[i] = copy.deepcopy(dense.layers[i])
+        o = twin.blocks[index].attention.o
+        X = inputs(twin, o, tokens).double()
+        columns = block.attention.o.columns
+        residual = X @ o.weight.double().T - X[:, columns] @ block.attention.o.weight.double().T
+        scale = (X.T @ X).abs().max() * o.weight.abs().max()
+        assert (residual.T @ X[:, columns]).abs().max() < 1e-4 * scale
+        # And down behind the pruned attention.
+        twin.layers[index].self_attn = copy.deepcopy(block.module.self_attn)
+        was, now = twin.blocks[index].feed_forward, block.feed_forward
+        X = inputs(twin, was.down, tokens).double()
+        left = kept_rows(now.up, was.up)
+        residual = X @ was.down.weight.double().T - X[:, left] @ now.down.weight.double().T
+        scale = (X.T @ X).abs().max() * was.down.weight.abs().max()
+        assert (residual.T @ X[:, left]).abs().max() < 1e-4 * scale
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_the_fit_helps_on_the_calibration(family: str):
+    tokens, errors = random_tokens(samples=12), []
+    target = logits(tiny_model(family), tokens)
+    for restore in (True, False):
+        model = tiny_model(family)
+        FASP(sparsity=0.3, restore=restore).apply(model, tokens)
+        errors.append(float((logits(model, tokens) - target).square().mean()))
+    assert errors[0] < errors[1]
+
+
+def test_fewer_tokens_than_features_stay_finite():
+    tokens = random_tokens(samples=1, length=8)
+    outcome = FASP(sparsity=0.3).apply(tiny_model(), tokens)
+    assert outcome.warnings == []
+    outcome = FASP(sparsity=0.3, damping=0).apply(tiny_model(), tokens)
+    assert "block 0, down: Hessian not positive definite" in " ".join(outcome.warnings)
+
+
+# Whole models
+
+
+@every_family
+def test_queries_and_keys_stay_and_the_others_carry_the_budget_alike(family: str):
+    model = tiny_model(family, blocks=3)
+    dense = copy.deepcopy(model)
+    outcome = FASP(sparsity=0.2).apply(model, random_tokens())
+    for block, was in zip(model.blocks, dense.blocks, strict=True):
+        assert torch.equal(block.attention.q.weight, was.attention.q.weight)
+        assert torch.equal(block.attention.k.weight, was.attention.k.weight)
+    weights = count_weights(dense).all
+    unit = max(int(unit_costs(dense.blocks[0], kind).max()) for kind in FASP().kinds)
+    assert abs(weights - count_weights(model).all - 0.2 * weights) <= unit / 2
+    # The corrected rate: queries and keys take no part.
+    qk = sum(b.attention.q.weight.numel() + b.attention.k.weight.numel() for b in dense.blocks)
+    rate = 0.2 * weights / (weights - qk)
+    block = dense.blocks[0]
+    for kind, key in (("value-dims", "value_dims_lost"), ("channels", "channels_lost")):
+        count = len(cuts(block, kind)[0].places)
+        assert all(abs(lost - rate * count) < 1.01 for lost in outcome.details[key])
+
+
+def test_the_calibration_passes_each_block_three_times():
+    model, calls = tiny_model(blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    FASP(sparsity=0.3).apply(model, random_tokens(samples=6, batch_size=2))
+    # For o, for down, and on to the next block, which the last does not need.
+    assert calls == [0] * 9 + [1] * 9 + [2] * 6
+
+
+@pytest.mark.model
+def test_on_real_blocks_the_fit_helps(first_blocks):
+    fitted = first_blocks.error("fasp", sparsity=0.2)
+    assert 0 < fitted < first_blocks.error("fasp", sparsity=0.2, restore=False)

@@ -374,7 +374,7 @@ def test_the_calibration_passes_each_block_four_times():
     model, calls = tiny_model(blocks=3, num_key_value_heads=4), []
     for index, layer in enumerate(model.layers):
         layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    SlimLLM(sparsity=0.5, layers=1).apply(model, random_tokens(samples=6, batch_size=2))
+    SlimLLM(sparsity=0.5, layers=1, alpha=0).apply(model, random_tokens(samples=6, batch_size=2))
     dense, pruned = calls[:9], calls[9:]
     assert dense == [0] * 3 + [1] * 3 + [2] * 3
     # For o, for down, and on to the next block, which the last one does not need.

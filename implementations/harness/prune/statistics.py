@@ -120,7 +120,11 @@ class SampleNorm:
 
 
 class Covariance:
-    """Mean and covariance of a layer's inputs over all tokens, fp64, merged as in `Moments`."""
+    """Mean and covariance of a layer's inputs over all tokens, fp64, merged as in `Moments`.
+
+    Products are made in fp32, or in the dtype of the inputs where that is wider, of tokens that
+    are centred in fp64 before; so a large mean costs no digits.
+    """
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
         self.mean = torch.zeros(features, dtype=torch.float64, device=device)
@@ -134,13 +138,15 @@ class Covariance:
 
     def update(self, x: Tensor) -> None:
         """Add the tokens `x [..., features]`."""
-        x = x.flatten(end_dim=-2).double()
+        x = x.flatten(end_dim=-2)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        x = x.double()
         added = x.shape[0]
         total = self.count + added
         mean = x.mean(dim=0)  # [features]
         shift = mean - self.mean
-        x = x - mean
-        self.products.addmm_(x.T, x)
+        x = (x - mean).to(wide)
+        self.products += x.T @ x
         self.products.addr_(shift, shift, alpha=self.count * added / total)
         self.mean += shift * (added / total)
         self.count = total

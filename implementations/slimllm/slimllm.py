@@ -1,0 +1,197 @@
+"""SlimLLM: judge heads and channels as wholes, then scale what is left (Guo et al., ICML 2025).
+
+A head matters as far as the pattern of the attention's output changes without it; a channel as far
+as what it puts out lies along the directions in which the feed-forward output varies. After the cut
+every output dimension is corrected by one scale and one offset. The blocks that turn the hidden
+state least lose most.
+
+All of it is in the mean `m` and the covariance `C` of what `o` and `down` read: outputs `W x` have
+the mean `W m` and the covariance `W C W^T`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import (
+    Capabilities,
+    ColumnNorm,
+    Covariance,
+    FeedForward,
+    LanguageModel,
+    NonNegative,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    WalkedBlock,
+    add_bias,
+    keep_channels,
+    keep_kv_groups,
+    turn,
+    walk,
+)
+
+
+class SlimLLM(UnitMethod):
+    """Remove KV groups and channels by whole-unit scores, refit each output dimension by a line.
+
+    Source: Guo et al., arXiv:2505.22689, and the official code.
+    """
+
+    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    least = 1
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove."""
+    layers: Ratio = 26 / 32
+    """Share of the blocks that are pruned: those that turn the hidden state least."""
+    alpha: NonNegative = 10
+    """How strongly the ratios of these blocks follow their cosine similarity."""
+    spared: Ratio = 0.01
+    """Share of a block's channels that stays although, or because, they score lowest."""
+    regress: bool = True
+    """Fit every output dimension of `o` and `down` to what it was, by a scale and an offset."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Find what each block can lose on the dense model, then prune block by block."""
+        similarities = []
+        for dense in walk(model, calibration, edits=False):
+            turns = torch.cat([turn(x, y).flatten() for x, y in dense.run()])  # [tokens]
+            similarities.append(1 - float(turns.mean()))
+        lost = self.widths(model, self.shares(torch.tensor(similarities, dtype=torch.float64)))
+        for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
+            if groups:
+                self.prune_attention(block, groups)
+            if channels:
+                self.prune_feed_forward(block, channels)
+        return {
+            "similarity": similarities,
+            "kv_groups": [block.attention.kv_heads for block in model.blocks],
+            "channels": [block.feed_forward.channels for block in model.blocks],
+        }
+
+    def shares(self, similar: Tensor) -> Tensor:
+        """Return in which proportion the blocks lose, `[blocks]`, from their cosine similarity.
+
+        A softmax over the most similar ones; the others lose nothing.
+        """
+        count = max(1, round(self.layers * len(similar)))
+        selected = similar.topk(count).indices
+        shares = torch.zeros_like(similar)
+        shares[selected] = torch.softmax(self.alpha * similar[selected], dim=0)
+        return shares
+
+    def prune_attention(self, block: WalkedBlock, count: int) -> None:
+        """Remove `count` KV groups, found by similarity and improved by greedy swaps."""
+        o = block.attention.o
+        inputs = block.observe(Covariance, "o")["o"]
+        shared = shared_variance(o.weight, inputs.matrix, block.attention.kv_heads)
+        kept = sorted(swapped(shared, count))
+        mask = torch.zeros(block.attention.kv_heads, dtype=torch.bool)
+        mask[kept] = True
+        self.correct(o, inputs, mask.repeat_interleave(o.in_features // len(mask)))
+        keep_kv_groups(block.attention, mask)
+
+    def prune_feed_forward(self, block: WalkedBlock, count: int) -> None:
+        """Remove the `count` channels of lowest score above the very lowest, which stay."""
+        feed_forward = block.feed_forward
+        reads = "up" if feed_forward.gate is None else "gate"
+        with block.watching(ColumnNorm, reads) as norms:
+            inputs = block.observe(Covariance, "down")["down"]
+        scores = channel_scores(feed_forward, norms[reads].norms, inputs)
+        spared = min(round(self.spared * len(scores)), len(scores) - count)
+        order = scores.argsort(stable=True)
+        keep = torch.ones(len(scores), dtype=torch.bool)
+        keep[order[spared : spared + count].cpu()] = False
+        self.correct(feed_forward.down, inputs, keep)
+        keep_channels(feed_forward, keep)
+
+    def correct(self, linear: nn.Linear, inputs: Covariance, keep: Tensor) -> None:
+        """Scale and shift what the kept inputs `keep [in]` put out to what all did."""
+        if self.regress:
+            scale, offset = regression(linear.weight, inputs, keep.to(linear.weight.device))
+            linear.weight.copy_(linear.weight * scale[:, None])
+            add_bias(linear, offset)
+
+
+def shared_variance(weight: Tensor, covariance: Tensor, units: int) -> Tensor:
+    """Return how what units add to each output varies together, fp64 `[units, units, out]`.
+
+    `weight [out, in]` reads `units` slices of equal width; entry `[g, h, j]` is the covariance of
+    what `g` and `h` add to output `j`, for inputs of `covariance [in, in]`.
+    """
+    weight = weight.to(covariance.device).double()
+    slices = weight.unflatten(1, (units, -1))  # [out, units, width]
+    rows = covariance.unflatten(0, (units, -1))  # [units, width, in]
+    return torch.stack(
+        [
+            ((slices[:, unit] @ rows[unit]) * weight).unflatten(1, (units, -1)).sum(dim=2).T
+            for unit in range(units)
+        ]
+    )
+
+
+def similarity(shared: Tensor, kept: list[int]) -> float:
+    """Sum over the outputs how their correlation with what all units say is, without its sign.
+
+    `shared [units, units, out]` is that of `shared_variance`, `kept` holds the units that speak. An
+    output that never varies adds nothing.
+    """
+    some = shared[kept]  # [kept, units, out]
+    both, alone, everything = some.sum((0, 1)), some[:, kept].sum((0, 1)), shared.sum((0, 1))
+    scale = (alone.clamp(min=0) * everything.clamp(min=0)).sqrt()
+    return float((both.abs() / scale).nan_to_num(0, 0, 0).clamp(max=1).sum())
+
+
+def swapped(shared: Tensor, count: int) -> list[int]:
+    """Choose which units stay when `count` go: drop those least missed, then swap greedily.
+
+    Every dropped unit, the least missed first, takes the place of that kept one whose going raises
+    the similarity most, if any does (Algorithm 1).
+    """
+    units = range(len(shared))
+    missed = {u: similarity(shared, [v for v in units if v != u]) for u in units}
+    order = sorted(units, key=lambda u: -missed[u])  # stable: ties go to the earlier
+    dropped, kept = order[:count], order[count:]
+    best = similarity(shared, kept)
+    for candidate in dropped:
+        tried = [[*kept[:i], candidate, *kept[i + 1 :]] for i in range(len(kept))]
+        values = [similarity(shared, other) for other in tried]
+        if values and max(values) > best:
+            best = max(values)
+            kept = tried[values.index(best)]
+    return kept
+
+
+def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance) -> Tensor:
+    """Score channels by weights and activations on their way in and out, fp64 `[channels]`.
+
+    `norms [hidden]` are those of what enters, `inputs` of what `down` reads. Columns of `down` are
+    turned into the principal axes of the output, of which those that vary more count more.
+    """
+    inner = [linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None]
+    down = feed_forward.down.weight.double()  # [hidden, channels]
+    size = (inputs.count * (inputs.matrix.diagonal() + inputs.mean.square())).sqrt()  # ||I_:,j||_2
+    variances, axes = torch.linalg.eigh(down @ inputs.matrix @ down.T)
+    weight = torch.sigmoid(variances.abs() / variances.abs().mean().clamp(min=1e-300))  # [hidden]
+    scores: Tensor = size * (weight[:, None] * (axes.T @ down)).norm(dim=0)
+    for linear in inner:
+        scores += (linear.weight * norms).double().norm(dim=1)
+    return scores
+
+
+def regression(weight: Tensor, inputs: Covariance, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Fit each output to that of all inputs by a line: scale and offset, fp64 `[out]` each.
+
+    `weight [out, in]`, `keep [in]` marks the inputs that stay. An output that no longer varies is
+    only shifted.
+    """
+    everything = weight.to(inputs.matrix.device).double()
+    some = everything * keep
+    variance = ((some @ inputs.matrix) * some).sum(dim=1)
+    together = ((some @ inputs.matrix) * everything).sum(dim=1)
+    scale = torch.where(variance > 1e-12 * together.abs().max(), together / variance, 1.0)
+    return scale, everything @ inputs.mean - scale * (some @ inputs.mean)

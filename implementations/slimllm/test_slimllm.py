@@ -1,0 +1,393 @@
+"""SlimLLM: correlations and lines against plain arithmetic on tokens, whole models, a real one."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from implementations.harness import Covariance, LanguageModel, Tokens, add_bias
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.surgery import mask_channels, mask_kv_groups
+from implementations.slimllm import SlimLLM
+from implementations.slimllm.slimllm import (
+    channel_scores,
+    regression,
+    shared_variance,
+    similarity,
+    swapped,
+)
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+double = torch.float64
+UNITS, WIDTH, OUT, TOKENS = 5, 3, 7, 60
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
+
+
+def covariance(x: Tensor) -> Covariance:
+    """Return mean and covariance of tokens `[tokens, features]`."""
+    seen = Covariance(x.shape[1])
+    seen.update(x)
+    return seen
+
+
+def layer(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return correlated inputs `[tokens, units * width]` with means, and a weight, fp64."""
+    generator = torch.Generator().manual_seed(seed)
+    n = UNITS * WIDTH
+    x = torch.randn(TOKENS, n, generator=generator, dtype=double)
+    x = x @ torch.randn(n, n, generator=generator, dtype=double) + torch.arange(n)
+    return x, torch.randn(OUT, n, generator=generator, dtype=double)
+
+
+def contributions(x: Tensor, weight: Tensor) -> Tensor:
+    """Return what every unit adds to the output, `[units, tokens, out]`."""
+    return torch.stack(
+        [x[:, s : s + WIDTH] @ weight[:, s : s + WIDTH].T for s in range(0, x.shape[1], WIDTH)]
+    )
+
+
+def pearson(one: Tensor, other: Tensor) -> float:
+    """Sum the absolute Pearson correlations of the columns of `[tokens, out]`."""
+    return sum(
+        abs(float(np.corrcoef(a, b)[0, 1]))
+        for a, b in zip(one.T.numpy(), other.T.numpy(), strict=True)
+    )
+
+
+# Heads
+
+
+def test_similarity_is_the_sum_of_absolute_pearson_correlations():
+    x, W = layer()
+    C = contributions(x, W)
+    shared = shared_variance(W, covariance(x).matrix, UNITS)
+    for kept in ([0, 1, 2, 3], [2], [0, 4], [0, 1, 2, 3, 4]):
+        expected = pearson(C[kept].sum(0), C.sum(0))
+        assert similarity(shared, kept) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_head_that_says_nothing_goes_first_and_is_not_missed():
+    x, W = layer()
+    W[:, 2 * WIDTH : 3 * WIDTH] = 0
+    seen = covariance(x)
+    shared = shared_variance(W, seen.matrix, UNITS)
+    assert similarity(shared, [0, 1, 3, 4]) == pytest.approx(OUT, rel=1e-12)
+    assert sorted(swapped(shared, 1)) == [0, 1, 3, 4]
+    keep = (torch.arange(UNITS) != 2).repeat_interleave(WIDTH)
+    scale, offset = regression(W, seen, keep)
+    torch.testing.assert_close(scale, torch.ones(OUT, dtype=double))
+    torch.testing.assert_close(offset, torch.zeros(OUT, dtype=double), rtol=0, atol=1e-9)
+
+
+def test_identical_heads_score_alike():
+    x, W = layer()
+    x[:, WIDTH : 2 * WIDTH] = x[:, :WIDTH]
+    W[:, WIDTH : 2 * WIDTH] = W[:, :WIDTH]
+    shared = shared_variance(W, covariance(x).matrix, UNITS)
+    without = [similarity(shared, [v for v in range(UNITS) if v != u]) for u in range(2)]
+    assert without[0] == pytest.approx(without[1], rel=1e-12)
+
+
+def by_the_paper(C: Tensor, count: int) -> list[int]:
+    """Do Algorithm 1 on tokens, step by step."""
+    O = C.sum(0)  # noqa: E741
+    order = sorted(range(len(C)), key=lambda u: -pearson(O - C[u], O))
+    dropped, kept = order[:count], order[count:]
+    best = pearson(C[kept].sum(0), O)
+    for u in dropped:
+        best_kept = kept
+        for v in range(len(kept)):
+            other = list(kept)
+            other[v] = u
+            value = pearson(C[other].sum(0), O)
+            if value > best:
+                best, best_kept = value, other
+        kept = best_kept
+    return kept
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_the_search_is_that_of_algorithm_1(count: int):
+    improved = 0
+    for seed in range(20):
+        x, W = layer(seed)
+        C = contributions(x, W)
+        shared = shared_variance(W, covariance(x).matrix, UNITS)
+        kept = swapped(shared, count)
+        assert kept == by_the_paper(C, count)
+        assert len(kept) == len(set(kept)) == UNITS - count
+        missed = [similarity(shared, [v for v in range(UNITS) if v != u]) for u in range(UNITS)]
+        start = sorted(range(UNITS), key=lambda u: -missed[u])[count:]
+        assert similarity(shared, kept) >= similarity(shared, start)
+        improved += sorted(kept) != sorted(start)
+    assert improved > 0 or count == 1  # the swaps are not idle
+
+
+# Channels
+
+
+def small_feed_forward() -> tuple[LanguageModel, Tensor]:
+    model = tiny_model("llama")
+    x = torch.randn(50, 48, generator=torch.Generator().manual_seed(3), dtype=double)
+    return model, x * torch.linspace(0.1, 3, 48) + 0.5
+
+
+def test_channel_scores_against_the_formula():
+    model, x = small_feed_forward()
+    feed_forward = model.blocks[0].feed_forward
+    norms = torch.linspace(1, 2, 32)
+    W = feed_forward.down.weight.double()
+    Y = x @ W.T
+    centred = Y - Y.mean(dim=0)
+    variances, axes = torch.linalg.eigh(centred.T @ centred)
+    g = torch.sigmoid(variances.abs() / variances.abs().mean())
+    for j, score in enumerate(channel_scores(feed_forward, norms, covariance(x))):
+        G = (feed_forward.gate.weight[j] * norms).norm()
+        U = (feed_forward.up.weight[j] * norms).norm()
+        D = x[:, j].norm() * sum((g[k] * (W[:, j] @ axes[:, k])) ** 2 for k in range(32)).sqrt()
+        assert float(score) == pytest.approx(float(G + U + D), rel=1e-5)
+
+
+def test_principal_axes_count_and_not_the_plain_norm():
+    # Both columns of down are as long; the output varies along the first axis only.
+    model, _ = small_feed_forward()
+    feed_forward = model.blocks[0].feed_forward
+    for linear in (feed_forward.gate, feed_forward.up):
+        linear.weight.zero_()
+    down = feed_forward.down.weight
+    down.zero_()
+    down[0, 0], down[1, 1] = 1, 1
+    x = torch.zeros(100, 48, dtype=double)
+    x[:, 0] = torch.linspace(-1, 1, 100)
+    x[:, 1] = float(x[:, 0].norm()) / 10  # as large, but constant
+    scores = channel_scores(feed_forward, torch.ones(32), covariance(x))
+    assert float(scores[0]) == pytest.approx(float(x[:, 0].norm()), rel=1e-6)  # sigmoid(32)
+    assert float(scores[1]) == pytest.approx(float(x[:, 1].norm()) / 2, rel=1e-6)  # sigmoid(0)
+
+
+@given(seed=st.integers(0, 1000))
+def test_the_way_out_counts_between_half_and_all_of_its_norm(seed: int):
+    model = tiny_model("opt")
+    feed_forward = model.blocks[0].feed_forward
+    x = torch.randn(20, 48, generator=torch.Generator().manual_seed(seed), dtype=double)
+    feed_forward.up.weight.zero_()
+    scores = channel_scores(feed_forward, torch.ones(32), covariance(x))
+    plain = x.norm(dim=0) * feed_forward.down.weight.double().norm(dim=0)
+    assert (scores >= plain / 2 - 1e-9).all()
+    assert (scores <= plain + 1e-9).all()
+
+
+def test_the_lowest_channels_stay():
+    model = tiny_model("llama")
+    method = SlimLLM(sparsity=0.3, layers=1, spared=0.1)
+    dense = copy.deepcopy(model)
+    method.apply(model, random_tokens())
+    seen: dict[str, Tensor] = {}
+    # The scores of the first block's channels, after its attention was pruned: run it as it is now
+    # with the dense feed-forward part.
+    block = dense.blocks[0]
+    block.module.self_attn = copy.deepcopy(model.blocks[0].module.self_attn)
+    handles = [
+        block.feed_forward.down.register_forward_pre_hook(lambda _, a: seen.update(down=a[0])),
+        block.feed_forward.gate.register_forward_pre_hook(lambda _, a: seen.update(gate=a[0])),
+    ]
+    dense.hf(input_ids=random_tokens().ids, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    inputs = covariance(seen["down"].flatten(end_dim=-2))
+    norms = seen["gate"].flatten(end_dim=-2).norm(dim=0)
+    order = channel_scores(block.feed_forward, norms, inputs).argsort().tolist()
+    left = model.blocks[0].feed_forward.up.weight
+    kept = {
+        j
+        for j, row in enumerate(block.feed_forward.up.weight)
+        if any(torch.equal(row, r) for r in left)
+    }
+    lost = 48 - len(left)
+    assert kept == {*order[:5], *order[5 + lost :]}  # round(0.1 * 48) of the lowest stay
+
+
+# Lines
+
+
+def test_a_line_is_that_of_polyfit():
+    x, W = layer()
+    W0 = W.clone()
+    keep = torch.tensor([1, 0, 1, 1, 0]).repeat_interleave(WIDTH)
+    scale, offset = regression(W, covariance(x), keep)
+    Z, Y = x @ (W * keep).T, x @ W.T
+    for j in range(OUT):
+        a, b = np.polyfit(Z[:, j].numpy(), Y[:, j].numpy(), 1)
+        assert (float(scale[j]), float(offset[j])) == pytest.approx((a, b), rel=1e-8)
+        rho = float(np.corrcoef(Z[:, j], Y[:, j])[0, 1])
+        left = float((Y[:, j] - a * Z[:, j] - b).square().mean())
+        assert left == pytest.approx(float(Y[:, j].var(correction=0)) * (1 - rho**2), rel=1e-6)
+    assert torch.equal(W, W0)
+
+
+def test_what_is_constant_becomes_the_offset():
+    x, W = layer()
+    keep = torch.ones(UNITS * WIDTH, dtype=double)
+    keep[4] = 0
+    x[:, 4] = 2.5
+    scale, offset = regression(W, covariance(x), keep)
+    torch.testing.assert_close(scale, torch.ones(OUT, dtype=double), rtol=1e-9, atol=0)
+    torch.testing.assert_close(offset, 2.5 * W[:, 4], rtol=1e-7, atol=1e-7)
+
+
+def test_an_output_that_no_longer_varies_is_shifted():
+    x, W = layer()
+    keep = torch.ones(UNITS * WIDTH)
+    keep[:WIDTH] = 0
+    W[3, WIDTH:] = 0  # all of output 3 goes
+    scale, offset = regression(W, covariance(x), keep)
+    assert float(scale[3]) == 1
+    assert float(offset[3]) == pytest.approx(float((x @ W.T).mean(dim=0)[3]))
+    assert scale.isfinite().all()
+
+
+# Ratios
+
+
+def test_shares_by_hand():
+    s = torch.tensor([0.95, 0.97, 0.99, 0.96, 0.90], dtype=double)
+    shares = SlimLLM(layers=1).shares(s)
+    assert (0.25 * 5 * shares).tolist() == pytest.approx(
+        [0.230, 0.281, 0.344, 0.255, 0.140], abs=6e-3
+    )
+    assert float(shares.sum()) == pytest.approx(1)
+    even = SlimLLM(layers=1, alpha=0).shares(s)
+    assert even.tolist() == pytest.approx([0.2] * 5)
+    three = SlimLLM(layers=0.6).shares(s)
+    assert [share > 0 for share in three] == [False, True, True, True, False]
+    assert three[2] > three[1] > three[3]
+
+
+@every_family
+def test_blocks_that_turn_most_stay_as_they_are(family: str):
+    model = tiny_model(family, blocks=4)
+    dense = copy.deepcopy(model)
+    outcome = SlimLLM(sparsity=0.2, layers=0.5).apply(model, random_tokens())
+    similar = outcome.details["similarity"]
+    most = sorted(range(4), key=lambda i: similar[i])[:2]
+    for index in range(4):
+        one, other = model.blocks[index], dense.blocks[index]
+        widths = (one.attention.kv_heads, one.feed_forward.channels)
+        if index in most:
+            assert widths == (other.attention.kv_heads, other.feed_forward.channels)
+            assert all(
+                torch.equal(a, b)
+                for a, b in zip(one.module.parameters(), other.module.parameters(), strict=True)
+            )
+        else:
+            assert widths != (other.attention.kv_heads, other.feed_forward.channels)
+
+
+# Whole models
+
+
+def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
+    return model.hf(input_ids=tokens.ids, use_cache=False).logits
+
+
+@every_family
+def test_slicing_equals_masking_with_the_same_lines(family: str):
+    model = tiny_model(family, num_key_value_heads=2)
+    masked, tokens = copy.deepcopy(model), random_tokens()
+    SlimLLM(sparsity=0.4, layers=1).apply(model, tokens)
+    for block, twin in zip(model.blocks, masked.blocks, strict=True):
+        parts = (
+            (block.attention.o, twin.attention.o, twin.attention.v, block.attention.v, "heads"),
+            (
+                block.feed_forward.down,
+                twin.feed_forward.down,
+                twin.feed_forward.up,
+                block.feed_forward.up,
+                "channels",
+            ),
+        )
+        for now, was, dense_rows, rows, what in parts:
+            kept = [
+                j for j, row in enumerate(dense_rows.weight) if any(map(row.equal, rows.weight))
+            ]
+            size = block.attention.head_size if what == "heads" else 1
+            units = sorted({j // size for j in kept})
+            mask = torch.zeros(len(dense_rows.weight) // size, dtype=torch.bool)
+            mask[units] = True
+            columns = mask.repeat_interleave(was.in_features // len(mask))
+            old = was.weight[:, columns].double()
+            scale = (now.weight.double() * old).sum(dim=1) / old.square().sum(dim=1)
+            was.weight.copy_(was.weight * scale[:, None])
+            if now.bias is not None:
+                add_bias(was, now.bias - (0 if was.bias is None else was.bias))
+            (mask_kv_groups if what == "heads" else mask_channels)(
+                twin.attention if what == "heads" else twin.feed_forward, mask
+            )
+    other = random_tokens(seed=1)
+    torch.testing.assert_close(logits(model, other), logits(masked, other), rtol=1e-4, atol=1e-4)
+
+
+def test_later_blocks_see_the_pruned_ones():
+    model = tiny_model("llama", blocks=3)
+    one = SlimLLM(sparsity=0.3, layers=1).apply(copy.deepcopy(model), random_tokens())
+    changed = copy.deepcopy(model)
+    seen: list[list[Tensor]] = []
+    for target in (model, changed):
+        mine: list[Tensor] = []
+        target.layers[1].register_forward_pre_hook(lambda _, args, mine=mine: mine.append(args[0]))
+        seen.append(mine)
+    SlimLLM(sparsity=0.3, layers=1).apply(model, random_tokens())
+    SlimLLM(sparsity=0, layers=1).apply(changed, random_tokens())
+    # The dense look comes first; the walk that prunes sees another stream at block 1.
+    assert torch.equal(seen[0][0], seen[1][0])
+    assert not torch.equal(seen[0][-1], seen[1][-1])
+    assert one.achieved > 0
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_lines_bring_the_mean_of_the_last_block_back(family: str):
+    tokens = random_tokens(samples=12)
+    errors = {}
+    dense = tiny_model(family)
+    target = logits(dense, tokens)
+    for regress in (True, False):
+        model = tiny_model(family)
+        SlimLLM(sparsity=0.4, layers=1, regress=regress).apply(model, tokens)
+        errors[regress] = float((logits(model, tokens) - target).square().mean())
+        biased = model.blocks[0].feed_forward.down.bias is not None
+        assert biased is (regress or family == "opt")
+    assert errors[True] < errors[False]
+
+
+def test_the_calibration_passes_each_block_four_times():
+    model, calls = tiny_model(blocks=3, num_key_value_heads=4), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    SlimLLM(sparsity=0.5, layers=1, alpha=0).apply(model, random_tokens(samples=6, batch_size=2))
+    dense, pruned = calls[:9], calls[9:]
+    assert dense == [0] * 3 + [1] * 3 + [2] * 3
+    # For o, for down, and on to the next block, which the last one does not need.
+    assert pruned == [0] * 9 + [1] * 9 + [2] * 6
+
+
+@pytest.mark.model
+def test_on_real_blocks_lines_help_and_the_first_stays(first_blocks):
+    errors = []
+    for regress in (True, False):
+        pruned = first_blocks.pruned("slimllm", sparsity=0.2, layers=0.75, regress=regress)
+        errors.append(float((first_blocks.run(pruned) - first_blocks.outputs).square().sum()))
+    assert 0 < errors[0] < errors[1]
+    widths = [block.feed_forward.channels for block in pruned.blocks]
+    assert widths[0] == 1536  # the first block turns the stream most
+    assert max(widths[1:]) < 1536

@@ -13,8 +13,14 @@ from .model.surgery import (
     keep_channels as keep_channels,
     keep_kv_groups as keep_kv_groups,
     remove_blocks as remove_blocks,
+    remove_units as remove_units,
 )
-from .model.units import unit_costs as unit_costs
+from .model.units import (
+    Cut as Cut,
+    channel_cuts as channel_cuts,
+    kv_group_cuts as kv_group_cuts,
+    unit_costs as unit_costs,
+)
 from .model.view import (
     Attention as Attention,
     Block as Block,

@@ -46,9 +46,7 @@ def fitting(atlas: Atlas, **given: str) -> set[str]:
 
 
 def test_without_answers_nothing_is_ruled_out(atlas: Atlas) -> None:
-    pruning = {
-        slug for slug, paper in atlas.papers.items() if paper.taxonomy and paper.has_paper
-    }
+    pruning = {slug for slug, paper in atlas.papers.items() if paper.taxonomy and paper.has_paper}
     assert fitting(atlas) == pruning
     assert "random" not in pruning
     assert "zhu2024survey" not in pruning

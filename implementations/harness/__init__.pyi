@@ -16,8 +16,9 @@ from .model.surgery import (
     keep_units as keep_units,
     mask_units as mask_units,
     remove_blocks as remove_blocks,
+    remove_units as remove_units,
 )
-from .model.units import Kind as Kind, cuts as cuts, unit_costs as unit_costs
+from .model.units import Cut as Cut, Kind as Kind, cuts as cuts, unit_costs as unit_costs
 from .model.view import (
     Attention as Attention,
     Block as Block,

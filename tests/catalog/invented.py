@@ -11,7 +11,7 @@ from typing import Any
 from tools.catalog.checks import check
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.entries.loader import read_catalog
-from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.paper import RECORD, Paper
 
 DATA = Path(__file__).parent / "data"
 BROKEN = sorted((DATA / "broken").glob("*.yaml"))
@@ -34,6 +34,14 @@ FACTS = {
 def paper(**changes: Any) -> Paper:
     """Make a small paper with other facts where asked."""
     return Paper.model_validate(FACTS | changes)
+
+
+def baseline(**changes: Any) -> Paper:
+    """Make a small baseline without a paper of its own."""
+    taxonomy = {"granularity": ["structured"], "criterion": ["random"], "calibration": "none"}
+    left = {name: fact for name, fact in FACTS.items() if name not in (*RECORD, "ids")}
+    facts = {"title": "Chance", "kind": "baseline", "taxonomy": taxonomy}
+    return Paper.model_validate(left | facts | changes)
 
 
 def copy_atlas(place: Path) -> Path:

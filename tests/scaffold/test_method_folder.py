@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.catalog.invented import baseline
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 from tools.scaffold import ScaffoldError, scaffold
@@ -107,6 +108,7 @@ def test_so_are_those_of_papers_with_awkward_facts(checkout):
         ),
         "nounits": made_up(taxonomy=taxonomy("structured", calibration="gradients")),
         "a2345678901234567890": made_up(name=None),
+        "chance": baseline(),
     }
     for slug, paper in awkward.items():
         scaffold(slug, paper, checkout)

@@ -78,7 +78,7 @@ def plain(text: str) -> str:
 
 def mentions(line: catalog.Line, name: str, word: str) -> bool:
     paper = line.paper
-    texts = (name, paper.title, paper.summary, *paper.authors, line.slug)
+    texts = (name, paper.title, paper.summary, *(paper.authors or ()), line.slug)
     return word in plain(" ".join(texts)).lower()
 
 
@@ -166,9 +166,12 @@ def test_rows_are_sorted_both_ways(
         assert names == sorted(names)
         assert forwards[0] == backwards[-1]
     elif sort == "year":
-        years = [lines[slug].paper.year for slug in forwards]
+        years = [year for slug in forwards if (year := lines[slug].paper.year)]
         assert years == sorted(years, reverse=True)
-        assert [lines[slug].paper.year for slug in backwards] == sorted(years)
+        unknown = [None] * (len(lines) - len(years))
+        assert unknown
+        assert [lines[slug].paper.year for slug in forwards] == [*years, *unknown]
+        assert [lines[slug].paper.year for slug in backwards] == [*sorted(years), *unknown]
     elif sort == "venue":
         # By what is shown, the year with it: ACL before ICML before TMLR.
         assert lines[forwards[0]].paper.venue == "aaai"
@@ -262,8 +265,9 @@ def test_the_csv_holds_what_is_shown(
         line = lines[row["slug"]]
         assert row["name"] == atlas.names[line.slug]
         assert row["title"] == line.paper.title
-        assert row["authors"] == ", ".join(line.paper.authors)
-        assert row["year"] == str(line.paper.year)
+        assert row["authors"] == ", ".join(line.paper.authors or ())
+        assert row["year"] == str(line.paper.year or "")
+        assert bool(row["venue"]) is line.paper.has_paper
         assert sorted(row["prunes"].split("; ")) == sorted(line.words["prunes"] or [""])
     assert (table[0]["slug"], table[0]["loss-20"]) == ("flap", "1.82")
     assert table[-1]["loss-20"] == ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.catalog.invented import baseline
 from tools.catalog.schema.paper import Outside, Paper, Relations, Sources, Taxonomy
 from tools.site import lineage
 from tools.site.atlas import Atlas, read
@@ -106,7 +107,7 @@ def test_every_relation_of_the_catalog_is_drawn_and_listed(real: Atlas) -> None:
         (slug, other)
         for slug, one in real.papers.items()
         for _, other in one.relations
-        if isinstance(other, str)
+        if isinstance(other, str) and real.papers[other].has_paper
     }
     (path, page), *_ = pages(real)
     assert path == "lineage.md"
@@ -118,6 +119,18 @@ def test_every_relation_of_the_catalog_is_drawn_and_listed(real: Atlas) -> None:
         assert f'<a href="papers/{earlier}.html">' in entry
     for slug in real.papers:
         assert f"papers/{slug}.html" in page
+
+
+def test_a_baseline_without_a_paper_has_no_place_in_time() -> None:
+    made = atlas_of(
+        chance=baseline(relations={"compares-with": ["a"]}),
+        a=paper("A", "2023-01-02", compares_with=("chance",)),
+        b=paper("B", "2023-05-01", builds_on=("a",)),
+    )
+    found = graph(made)
+    assert [node.id for node in found.nodes] == ["a", "b"]
+    assert [(edge.later, edge.earlier) for edge in found.edges] == [("b", "a")]
+    assert "Without a relation so far" in dict(pages(made))["lineage.md"]
 
 
 def test_lineage_is_large_and_comparison_small() -> None:

@@ -20,7 +20,9 @@ import pytest
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_record, save_record
+from tests.catalog.invented import baseline, paper
 from tests.keyed import changed
+from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.code import load
@@ -371,6 +373,50 @@ def test_hostile_words_are_shown_and_not_obeyed() -> None:
         assert "<script>alert" not in made[name]
         assert "<img" not in made[name]
         assert "&lt;script&gt;" in made[name]
+
+
+# A baseline without a paper
+
+
+def test_the_page_of_a_baseline_says_so_and_has_nothing_empty() -> None:
+    page = make(Atlas({"chance": baseline()}, {}))["papers/chance.md"]
+    assert "<br>A baseline without a paper of its own</p>" in page
+    assert '<span class="atlas-tag">baseline</span>' in page
+    for absent in ("## Cite", "atlas-links", "None", "no paper", "<ul></ul>", "<dd></dd>"):
+        assert absent not in page
+    assert not re.search(r"<(li|dd|p|h1|cite|ul)[^>]*>\s*</", page)
+
+
+def test_pages_of_the_three_baselines_cite_nothing_and_the_others_something(site: Path) -> None:
+    alone = {slug for slug, paper in load_catalog().items() if not paper.has_paper}
+    assert alone >= {"random", "randomweights", "unitmagnitude"}
+    for page in (site / "papers").glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert ('id="cite"' in text) is (page.stem not in alone), page.stem
+        assert ("<br>A baseline without a paper of its own</p>" in text) is (page.stem in alone), (
+            page.stem
+        )
+
+
+def test_claims_for_a_baseline_are_those_of_papers() -> None:
+    claim = {"model": "LLaMA-7B", "sparsity": 0.2, "metric": "ppl/wikitext2/128"}
+    claim |= {"value": 27.51, "where": "Table 1 of another paper"}
+    page = make(Atlas({"chance": baseline(claims=[claim])}, {}))["papers/chance.md"]
+    assert "## What papers claim {" in page
+    assert "the paper claims" not in page
+
+
+def test_a_baseline_is_no_paper_where_papers_are_counted_and_stands_last_by_year() -> None:
+    papers = {"a": paper(name="A"), "chance": baseline(name="Chance", added="2027-01-01")}
+    made = make(Atlas(papers, {}))
+    assert "<span>1 papers, every fact" in made["index.md"]
+    assert "papers/chance.html" not in made["index.md"]
+    assert made["catalog.md"].index("papers/a.html") < made["catalog.md"].index(
+        "papers/chance.html"
+    )
+    assert "<td>no paper</td>" in made["catalog.md"]
+    assert "(papers/chance.html): Chance\n" in made["llms.txt"]
+    assert Atlas({"chance": baseline()}, {}).names == {"chance": "chance"}
 
 
 def test_sources_are_read_without_running_them(tmp_path: Path) -> None:

@@ -85,6 +85,8 @@ class _Index:
         self.code: dict[Key, str] = {}
         self.titles: dict[str, str] = {}
         for slug, paper in papers.items():
+            if not paper.has_paper:
+                continue
             for _, address in pages(paper):
                 self.links |= dict.fromkeys(_keys(address), slug)
             for title in (paper.title, *(paper.other_titles or ())):

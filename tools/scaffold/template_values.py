@@ -75,6 +75,8 @@ def _units(taxonomy: Taxonomy) -> list[str]:
 
 def _citation(paper: Paper) -> str:
     """Return authors, venue and year, as short as a comment needs it and safe inside one."""
+    if not paper.authors:
+        return "a baseline without a paper"
     surnames = [author.split()[-1] for author in paper.authors[:2]]
     who = f"{surnames[0]} et al." if len(paper.authors) > 2 else " and ".join(surnames)
     return f"{who}, {_venue(paper)}" if _plain(who) else _venue(paper)
@@ -87,6 +89,8 @@ def _plain(text: str) -> bool:
 
 def _reference(paper: Paper) -> str:
     """Return title, authors, venue and link as a sentence in Markdown."""
+    if not paper.authors:
+        return f"{paper.title}, a baseline without a paper of its own."
     *first, last = paper.authors
     if len(first) > 6:
         first, last = [paper.authors[0]], f"{len(first)} others"

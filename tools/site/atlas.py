@@ -106,8 +106,9 @@ class Atlas:
     def _name(self, slug: str, paper: Paper) -> str:
         if paper.name:
             return paper.name
-        family = paper.authors[0].split()[-1]
-        return f"{family} {paper.year}" if paper.kind != "method" else slug
+        if paper.kind == "method" or not paper.authors:
+            return slug
+        return f"{paper.authors[0].split()[-1]} {paper.year}"
 
 
 def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:

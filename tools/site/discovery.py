@@ -45,7 +45,8 @@ def _section(title: str, items: Iterable[str]) -> str:
 
 def _paper(atlas: Atlas, slug: str) -> str:
     paper = atlas.papers[slug]
-    return _item(atlas, f"papers/{slug}.html", atlas.names[slug], f"{paper.title} ({paper.year})")
+    about = f"{paper.title} ({paper.year})" if paper.year else paper.title
+    return _item(atlas, f"papers/{slug}.html", atlas.names[slug], about)
 
 
 def _item(atlas: Atlas, path: str, label: str, about: str) -> str:

@@ -132,15 +132,16 @@ class Drawing:
 
 
 def graph(atlas: Atlas) -> Graph:
-    """Collect the relations of the catalog and the papers they join."""
+    """Collect the relations of the catalog and the papers they join; what has no year has none."""
     edges: dict[tuple[str, str], Edge] = {}
     outside: dict[str, Outside] = {}
+    dated = {slug for slug, paper in atlas.papers.items() if paper.has_paper}
     for slug, paper in atlas.papers.items():
         for how, other in paper.relations:
             target = other if isinstance(other, str) else _outside_id(other)
             if isinstance(other, Outside):
                 outside[target] = other
-            if target != slug and (target in atlas.papers or target in outside):
+            if target != slug and {slug, target} <= dated | outside.keys():
                 edges.setdefault((slug, target), Edge(slug, target, how))
     joined = {end for edge in edges.values() for end in (edge.later, edge.earlier)}
     lineage = {

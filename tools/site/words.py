@@ -60,13 +60,17 @@ def seconds(value: float) -> str:
     return f"{value:.0f} s" if value >= 100 else f"{value:.1f} s"
 
 
-def authors(names: Sequence[str]) -> str:
+def authors(names: Sequence[str] | None) -> str:
     """Write the authors of a paper; of more than four, the first and how many others."""
+    if names is None:
+        return "A baseline without a paper of its own"
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
 
 
 def venue(paper: Paper) -> str:
     """Write venue and year of a paper: `ICML 2023`, `arXiv 2025`."""
+    if not paper.has_paper:
+        return "no paper"
     if paper.venue is None:
         where = "arXiv" if paper.ids.arxiv else ""
     else:

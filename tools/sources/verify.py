@@ -58,7 +58,7 @@ def _title(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
 
 def _authors(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
     telling = [facts for facts in found if facts.authors]
-    if telling and not any(same_names(paper.authors, facts.authors) for facts in telling):
+    if telling and not any(same_names(paper.authors or (), facts.authors) for facts in telling):
         names = ", ".join(telling[0].authors)
         yield _error("authors", f"{telling[0].source} has {len(telling[0].authors)}: {names[:300]}")
 

@@ -40,7 +40,7 @@ const lines = [...table.tBodies[0].rows].map((row, place) => {
 
 // What rows are sorted by; newest first, everything else from its small end.
 const keys = {
-  year: line => -Number(line.row.cells[2].textContent.match(/\d+$/)),
+  year: line => -Number(line.row.cells[2].textContent.match(/\d+$/) ?? NaN),
   name: line => fold(line.name),
   venue: line => fold(line.row.cells[2].textContent),
 };
@@ -177,12 +177,13 @@ function csv() {
     ...others.map(facet => facet.name), ...losses.map(place => heads[place].dataset.sort)];
   const rows = found.map(line => {
     const about = line.row.cells[1];
-    const [, venue, year] = line.row.cells[2].textContent.match(/^(.*?) ?(\d+)$/s);
+    // A baseline without a paper has neither, and no authors.
+    const [, venue = "", year = ""] = line.row.cells[2].textContent.match(/^(.*?) ?(\d+)$/s) ?? [];
     return [
       slug(line),
       line.name,
       about.querySelector("cite").textContent,
-      (about.querySelector("p + p") ?? about.querySelector("summary")).textContent,
+      year && (about.querySelector("p + p") ?? about.querySelector("summary")).textContent,
       venue,
       year,
       ...others.map(facet => facet.places.filter(place => line.has[place])

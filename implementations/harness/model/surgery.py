@@ -93,6 +93,23 @@ def mask_channels(feed_forward: FeedForward, keep: Units) -> None:
     _cut(_zero_others, channel_cuts(feed_forward), keep, NAMES["channels"])
 
 
+def remove_units(model: LanguageModel, gone: Tensor) -> dict[str, list[int]]:
+    """Remove the KV groups and channels marked in `gone`; return how many each block has left.
+
+    `gone` is boolean, `[units]`, block by block, the KV groups of a block before its channels.
+    Raises `BadInput` for another number of units.
+    """
+    counts = [(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks]
+    if gone.shape != (sum(map(sum, counts)),):
+        raise BadInput(f"a mask of shape {list(gone.shape)} does not fit the model's units")
+    kept = (~gone).split([count for both in counts for count in both])
+    for index, block in enumerate(model.visit()):
+        keep_kv_groups(block.attention, kept[2 * index])
+        keep_channels(block.feed_forward, kept[2 * index + 1])
+    left = [int(part.sum()) for part in kept]
+    return {"kv_groups": left[::2], "channels": left[1::2]}
+
+
 def remove_blocks(model: LanguageModel, indices: Units) -> None:
     """Remove whole decoder blocks by number or boolean mask `[blocks]`.
 

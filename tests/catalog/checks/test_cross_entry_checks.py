@@ -65,6 +65,17 @@ def test_a_method_folder_and_its_entry_need_each_other(papers: Path, change: Cha
     ]
 
 
+def test_a_method_folder_of_a_baseline_without_a_paper_follows_none(
+    papers: Path, change: Change
+) -> None:
+    change("brook", ("authors: [Emmy Noether]\n", ""), ("year: 2023\nstatus: preprint\n", ""))
+    change("brook", ('ids:\n  arxiv: "2312.00001"\n\n', ""))
+    folder = papers.parents[1] / "implementations" / "brook"
+    folder.mkdir()
+    (folder / "brook.py").touch()
+    assert told(papers) == []
+
+
 def test_equal_taxonomies_and_rare_words_are_hints(papers: Path) -> None:
     text = (papers / "brook.yaml").read_text(encoding="utf-8")
     text = text.replace("A Brook", "Quite Another Thing").replace("2312.00001", "2312.00002")

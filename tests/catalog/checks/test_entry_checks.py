@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.catalog.invented import Change, assert_one_problem, told
 from tools.catalog.checks.entry_checks import arxiv_month, later
+from tools.catalog.entries.loader import load_catalog, read_catalog
 
 VENUES = [
     ("venue: icml\n", "", "status: is published, but the entry names no venue"),
@@ -142,6 +144,71 @@ def test_dates_are_compared_as_far_as_both_are_known() -> None:
     assert not later("2024", "2024-01-31")
     assert not later("2024-01-31", "2024-01")
     assert not later("2024-01-31", "2024-01-31")
+
+
+@pytest.fixture
+def without_paper(change: Change) -> Change:
+    """Make brook a baseline without a paper, then change it further."""
+    record = ("authors: [Emmy Noether]\n", "year: 2023\nstatus: preprint\n")
+    change("brook", *((part, "") for part in record), ('ids:\n  arxiv: "2312.00001"\n\n', ""))
+    return change
+
+
+@pytest.mark.usefixtures("without_paper")
+def test_a_baseline_needs_no_paper(papers: Path) -> None:
+    assert told(papers) == []
+    entry = load_catalog(papers)["brook"]
+    assert (entry.has_paper, entry.authors, entry.year, entry.status) == (False, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ("venue: icml\n", "venue"),
+        ("submitted: 2024-01-02\n", "submitted"),
+        ("published: 2024-01-02\n", "published"),
+        ('ids:\n  arxiv: "2312.00001"\n', "ids.arxiv"),
+        ("links:\n  paper: https://example.org/paper\n", "links.paper"),
+        ("fidelity: faithful\n", "fidelity"),
+    ],
+)
+def test_without_a_paper_there_is_nothing_of_one(
+    papers: Path, without_paper: Change, given: str, field: str
+) -> None:
+    without_paper("brook", ("added:", f"{given}added:"))
+    problem = f" {field}: is given, but the baseline has no paper; remove it, or add authors, year"
+    assert len([one for one in told(papers) if problem in one]) == 1
+
+
+@pytest.mark.usefixtures("without_paper")
+def test_a_baseline_without_a_paper_is_classified_and_may_have_pages(
+    papers: Path, change: Change
+) -> None:
+    change("brook", ("added:", "links:\n  project: https://example.org/\nadded:"))
+    found = [one for one in told(papers) if "not laid out" not in one]
+    assert found == []
+    path = papers / "brook.yaml"
+    text = re.sub(r"(?s)taxonomy:.*?\n\n", "", path.read_text(encoding="utf-8"))
+    path.write_text(text, encoding="utf-8")
+    assert any("kind: a baseline needs a taxonomy" in one for one in told(papers))
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("authors: [Emmy Noether]\n", ["status", "year"]),
+        ("year: 2023\n", ["authors", "status"]),
+        ("kind: method\n", ["authors", "status", "year"]),
+    ],
+)
+def test_all_of_a_record_is_needed_or_none_and_of_others_than_baselines_all(
+    papers: Path, without_paper: Change, line: str, missing: list[str]
+) -> None:
+    without_paper(
+        "brook", ("kind: baseline\n", line if "kind" in line else f"kind: baseline\n{line}")
+    )
+    told = sorted(problem.message for problem in read_catalog(papers).problems)
+    assert told == [f"the field {name} is missing" for name in missing]
 
 
 def test_a_method_needs_a_taxonomy_and_a_way_to_the_paper(papers: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.catalog.invented import paper
+from tests.catalog.invented import baseline, paper
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.exports.awesome_list import GROUPS, anchor, date, group, grouped, line, listing
 from tools.catalog.schema.addresses import best_code
@@ -137,7 +137,7 @@ def test_the_list_of_the_catalog_holds_every_paper_once_in_the_groups_of_the_see
     text = listing(papers)
     groups = grouped(papers)
     placed = [slug for slugs in groups.values() for slug in slugs]
-    assert sorted(placed) == sorted(papers)
+    assert sorted(placed) == [slug for slug in sorted(papers) if papers[slug].has_paper]
     assert set(placed) >= {*SEED.split(), *BASELINES.split()}
     assert [name for name in groups if name not in ("benchmark", "analysis")] == [
         "survey",
@@ -145,11 +145,18 @@ def test_the_list_of_the_catalog_holds_every_paper_once_in_the_groups_of_the_see
         "structured",
         "semi-structured",
     ]
-    assert len([row for row in text.splitlines() if row.startswith("- [2")]) == len(papers)
+    assert len([row for row in text.splitlines() if row.startswith("- [2")]) == len(placed)
+    assert f"\n{len(placed)} papers, " in text
     # The two that the seed list had in another group.
     assert "fastforward" in groups["structured"]
     assert "dpruner" in groups["unstructured"]
     assert "10.5555" not in text
+
+
+def test_a_baseline_without_a_paper_is_in_no_list_of_papers() -> None:
+    alone = paper(**cut("structured"))
+    assert grouped({"chance": baseline(), "a": alone}) == {"structured": ["a"]}
+    assert listing({"chance": baseline(added="2027-01-01"), "a": alone}) == listing({"a": alone})
 
 
 def test_the_table_of_contents_leads_to_the_headings() -> None:

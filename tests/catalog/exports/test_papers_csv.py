@@ -32,7 +32,8 @@ def test_csv_of_the_catalog_says_the_same_as_the_entries() -> None:
     assert [row["slug"] for row in rows] == sorted(papers)
     for row in rows:
         paper = papers[row["slug"]]
-        assert row["authors"].split("; ") == list(paper.authors)
+        assert row["authors"].split("; ") == list(paper.authors or [""])
+        assert (row["bibkey"] == "") is (row["year"] == "") is not paper.has_paper
         assert row["title"] == paper.title
         if paper.taxonomy:
             assert row["criterion"].split("; ") == list(paper.taxonomy.criterion)

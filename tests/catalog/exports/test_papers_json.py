@@ -20,8 +20,11 @@ def test_json_holds_every_field_and_what_is_derived() -> None:
     for record in records:
         own = {name: value for name, value in record.items() if name not in derived}
         assert Paper.model_validate(own) == papers[record["slug"]]
-        assert record["bibtex"].startswith("@")
-        assert record["page"] in {address["url"] for address in record["addresses"]}
+        if "authors" in record:
+            assert record["bibtex"].startswith("@")
+            assert record["page"] in {address["url"] for address in record["addresses"]}
+        else:
+            assert (record["bibtex"], record["page"], record["addresses"]) == ("", "", [])
     assert {r["slug"] for r in records if r["implemented"]} == {
-        slug for slug, paper in papers.items() if paper.fidelity
+        slug for slug, paper in papers.items() if paper.fidelity or not paper.has_paper
     }

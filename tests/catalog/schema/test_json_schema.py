@@ -59,6 +59,15 @@ def test_editors_see_what_is_broken(validator: Draft202012Validator, name: str) 
     assert len(errors) >= min(3, told.count("\n") - 1)
 
 
+def test_editors_ask_for_a_record_of_all_but_baselines(validator: Draft202012Validator) -> None:
+    chance = as_editors_read(PAPERS / "random.yaml")
+    assert "authors" not in chance
+    messages = [error.message for error in validator.iter_errors(chance | {"kind": "method"})]
+    assert messages == [
+        f"'{name}' is a required property" for name in ("authors", "year", "status")
+    ]
+
+
 def test_an_entry_names_the_schema_to_editors() -> None:
     assert (PAPERS / SCHEMA.partition("$schema=")[2]).resolve() == json_schema.PATH
     for path in PAPERS.glob("*.yaml"):

@@ -21,9 +21,9 @@ from implementations.harness import (
     WeightMethod,
     cheapest,
     keep_channels,
-    keep_kv_groups,
     keep_units,
     remove_blocks,
+    remove_units,
     unit_costs,
     walk,
 )
@@ -182,11 +182,7 @@ class Narrow(Named, UnitMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
         costs = [unit_costs(block, "kv-groups", "channels") for block in model.blocks]
-        removed = self.chosen(torch.cat(costs)).split([len(units) for units in costs])
-        for block, gone in zip(model.visit(), removed, strict=True):
-            groups = block.attention.kv_heads
-            keep_kv_groups(block.attention, ~gone[:groups])
-            keep_channels(block.feed_forward, ~gone[groups:])
+        remove_units(model, self.chosen(torch.cat(costs)))
 
     def chosen(self, costs: Tensor) -> Tensor:
         return cheapest(torch.arange(len(costs)), costs, self.sparsity)

@@ -19,6 +19,7 @@ from implementations.harness.model.surgery import (
     mask_channels,
     mask_kv_groups,
     remove_blocks,
+    remove_units,
 )
 from implementations.harness.model.view import LanguageModel
 
@@ -220,6 +221,32 @@ def test_padded_prompts_still_count_positions(family):
     )
     alone = continued(model, cache=True, count=8, ids=prompt)
     assert torch.equal(told[:, 4:], alone)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_units_are_removed_of_the_whole_model_block_by_block(family):
+    model, expected = grouped(family), grouped(family)
+    units = [(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks]
+    gone = torch.zeros(sum(map(sum, units)), dtype=torch.bool)
+    second = sum(units[0])
+    gone[[1, units[0][0] + 3, second, second + units[1][0], second + units[1][0] + 7]] = True
+    left = remove_units(model, gone)
+    for block, group, channels in zip(expected.blocks, (1, 0), ([3], [0, 7]), strict=False):
+        keep_kv_groups(block.attention, [g for g in range(block.attention.kv_heads) if g != group])
+        keep = [c for c in range(block.feed_forward.channels) if c not in channels]
+        keep_channels(block.feed_forward, keep)
+    assert torch.equal(logits(model), logits(expected))
+    assert left == {
+        "kv_groups": [block.attention.kv_heads for block in expected.blocks],
+        "channels": [block.feed_forward.channels for block in expected.blocks],
+    }
+
+
+def test_a_mask_of_another_model_is_refused_before_anything_goes():
+    model = tiny_model()
+    with pytest.raises(BadInput, match=r"a mask of shape \[99\] does not fit"):
+        remove_units(model, torch.ones(99, dtype=torch.bool))
+    assert [block.feed_forward.channels for block in model.blocks] == [48, 48]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -123,7 +123,7 @@ def folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]:
         advice = f"add one: python tools/add_paper.py ID --slug {slug}"
         yield Problem(name, 1, "", f"the catalog has no entry {slug}", advice)
     for slug, entry in catalog.entries.items():
-        if slug in written and not entry.paper.fidelity:
+        if slug in written and entry.paper.has_paper and not entry.paper.fidelity:
             advice = "add `fidelity`: faithful, reconstruction or in-the-spirit"
             message = f"implementations/{slug}/ follows the paper in a way that is not said"
             yield entry.problem(message=message, advice=advice)

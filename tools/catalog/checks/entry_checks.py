@@ -17,6 +17,7 @@ from tools.catalog.schema.paper import Outside
 from tools.catalog.schema.vocabulary import vocabulary
 
 OF_A_VENUE = ("venue", "track", "volume", "number", "pages", "published")
+OF_A_PAPER = ("bibkey", "submitted", *OF_A_VENUE, "fidelity")
 WITH_TAXONOMY = frozenset({"method", "baseline"})
 ROUNDING = 0.005
 """Papers write 2:4 as 50 %, and 3:7 as 57 %."""
@@ -25,7 +26,7 @@ ROUNDING = 0.005
 def venue(entry: Entry) -> Iterator[Problem]:
     """A preprint has no venue; anything further on its way has one, and a fitting track."""
     paper = entry.paper
-    if paper.status != "preprint" and not paper.venue:
+    if paper.status not in ("preprint", None) and not paper.venue:
         message = f"is {paper.status}, but the entry names no venue"
         yield entry.problem("status", message=message, advice="add `venue`, or write preprint")
     if paper.status == "preprint":
@@ -64,10 +65,23 @@ def taxonomy(entry: Entry) -> Iterator[Problem]:
         yield entry.problem("role", message="only methods and baselines have one", advice=advice)
 
 
+def baseline(entry: Entry) -> Iterator[Problem]:
+    """A baseline without a paper has nothing that only a paper has."""
+    paper = entry.paper
+    if paper.has_paper:
+        return
+    given: list[Loc] = [(name,) for name in OF_A_PAPER if getattr(paper, name) is not None]
+    given += [("ids", scheme) for scheme, _ in paper.ids]
+    given += [("links", name) for name in ("venue", "paper") if getattr(paper.links, name)]
+    for loc in given:
+        advice = "remove it, or add authors, year and status"
+        yield entry.problem(*loc, message="is given, but the baseline has no paper", advice=advice)
+
+
 def findable(entry: Entry) -> Iterator[Problem]:
     """A reader can get to the paper."""
     links = entry.paper.links.model_dump(exclude_none=True)
-    if not any(entry.paper.ids) and not links:
+    if entry.paper.has_paper and not any(entry.paper.ids) and not links:
         advice = "add one of ids.arxiv, ids.doi and so on, or links.venue or links.paper"
         yield entry.problem(message="has neither an identifier nor a link", advice=advice)
 
@@ -122,7 +136,7 @@ def dates(entry: Entry) -> Iterator[Problem]:
     if paper.submitted and paper.published and later(paper.submitted, paper.published):
         message = f"{paper.published} is before the first public version, {paper.submitted}"
         yield entry.problem("published", message=message, advice="correct one of them")
-    if paper.ids.arxiv:
+    if paper.ids.arxiv and paper.year:
         yield from _year(entry, ("year",), paper.year, paper.ids.arxiv)
         yield from _month(entry, arxiv_month(paper.ids.arxiv))
     yield from _preprint(entry)
@@ -176,7 +190,7 @@ def _before(month: str) -> str:
 def _preprint(entry: Entry) -> Iterator[Problem]:
     paper = entry.paper
     first = paper.submitted or (paper.ids.arxiv and arxiv_month(paper.ids.arxiv))
-    if paper.status == "preprint" and first and int(first[:4]) < paper.year:
+    if paper.status == "preprint" and first and paper.year and int(first[:4]) < paper.year:
         message = f"{paper.year} is not the year of the first version, {first}"
         yield entry.problem("year", message=message, advice=f"write {first[:4]}, as for preprints")
 
@@ -277,6 +291,7 @@ def repeated(entry: Entry) -> Iterator[Problem]:
 CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (
     venue,
     taxonomy,
+    baseline,
     findable,
     identifiers,
     dates,

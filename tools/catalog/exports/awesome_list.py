@@ -1,8 +1,8 @@
 """The catalog as an Awesome list: `LIST.md`, one line a paper, newest first.
 
-Every paper stands once, by what its entry says. A method or baseline is in the group of its
-finest granularity, in the order of the vocabulary: weights anywhere, then N:M, then whole units.
-Other kinds of work, such as surveys, are groups of their own.
+Every paper stands once, by what its entry says; baselines without a paper are left out. A method
+or baseline is in the group of its finest granularity, in the order of the vocabulary: weights
+anywhere, then N:M, then whole units. Other kinds of work, such as surveys, are groups of their own.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ stands in the group of the finest regularity it can prune to.
 def listing(papers: Mapping[str, Paper]) -> str:
     """Return the list of all papers as Markdown."""
     groups = grouped(papers)
-    last = max((paper.added for paper in papers.values()), default="no day")
-    parts = [HEAD.format(count=len(papers), last=last)]
+    listed = [papers[slug] for slugs in groups.values() for slug in slugs]
+    last = max((paper.added for paper in listed), default="no day")
+    parts = [HEAD.format(count=len(listed), last=last)]
     parts += [f"- [{GROUPS[name]}](#{anchor(GROUPS[name])})\n" for name in groups]
     for name, slugs in groups.items():
         parts.append(f"\n## {GROUPS[name]}\n\n")
@@ -51,7 +52,8 @@ def listing(papers: Mapping[str, Paper]) -> str:
 
 def grouped(papers: Mapping[str, Paper]) -> dict[str, list[str]]:
     """Return the slugs of each group that is not empty, newest first."""
-    newest = sorted(sorted(papers), key=lambda slug: date(papers[slug]), reverse=True)
+    listed = sorted(slug for slug, paper in papers.items() if paper.has_paper)
+    newest = sorted(listed, key=lambda slug: date(papers[slug]), reverse=True)
     members = {name: [s for s in newest if group(papers[s]) == name] for name in GROUPS}
     return {name: slugs for name, slugs in members.items() if slugs}
 

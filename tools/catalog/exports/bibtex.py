@@ -29,12 +29,16 @@ TRACKS = {"industry": ": Industry Track", "demo": ": System Demonstrations"}
 
 def bibliography(papers: Mapping[str, Paper]) -> str:
     """Return the entries of all papers in the order of their slugs; no two have the same key."""
-    made = keys(papers)
-    return "\n".join(bibtex(slug, papers[slug], made[slug]) for slug in sorted(papers))
+    return "\n".join(bibtex(slug, papers[slug], key) for slug, key in keys(papers).items())
 
 
 def bibtex(slug: str, paper: Paper, key: str | None = None) -> str:
-    """Return the entry of one paper, under the key it asks for if none is given."""
+    """Return the entry of one paper, under the key it asks for if none is given.
+
+    It is empty for a baseline without a paper: there is nothing to cite.
+    """
+    if not paper.authors:
+        return ""
     kind, place = _place(paper)
     fields = {
         "author": " and ".join(map(name, paper.authors)),
@@ -53,10 +57,10 @@ def bibtex(slug: str, paper: Paper, key: str | None = None) -> str:
 
 
 def keys(papers: Mapping[str, Paper]) -> dict[str, str]:
-    """Give each slug a key; keys are told apart without regard to case, as BibTeX does."""
+    """Give each slug of a paper a key; BibTeX tells them apart without regard to case."""
     made: dict[str, str] = {}
     taken: set[str] = set()
-    for slug in sorted(papers):
+    for slug in sorted(slug for slug, paper in papers.items() if paper.has_paper):
         made[slug] = next(key for key in _wishes(slug, papers[slug]) if key.lower() not in taken)
         taken.add(made[slug].lower())
     return made
@@ -64,7 +68,8 @@ def keys(papers: Mapping[str, Paper]) -> dict[str, str]:
 
 def _wishes(slug: str, paper: Paper) -> Iterator[str]:
     """Yield the key a paper would have, then what it takes where others have that."""
-    start = _letters(split(paper.authors[0])[1]) + str(paper.year)
+    first = paper.authors[0] if paper.authors else ""
+    start = _letters(split(first)[1]) + str(paper.year)
     made = slug if slug.startswith(start) else start + slug
     own = (paper.bibkey,) if paper.bibkey else ()
     return chain(own, (made,), (f"{made}.{n}" for n in count(2)))

@@ -25,7 +25,7 @@ def papers_csv(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for index, slug in enumerate(sorted(papers)):
-        row = dict(_row(slug, papers[slug], made[slug], methods))
+        row = dict(_row(slug, papers[slug], made.get(slug), methods))
         if index == 0:
             writer.writerow(row)
         writer.writerow(map(cell, row.values()))
@@ -38,7 +38,9 @@ def cell(value: Any) -> str:
     return f"'{text}" if text.startswith(FORMULA) else text
 
 
-def _row(slug: str, paper: Paper, key: str, methods: Collection[str]) -> Iterator[tuple[str, Any]]:
+def _row(
+    slug: str, paper: Paper, key: str | None, methods: Collection[str]
+) -> Iterator[tuple[str, Any]]:
     """Yield the columns of one paper in their order."""
     yield "slug", slug
     for name in ("title", "authors", "kind", "role", "venue", "year", "track", "status"):

@@ -18,12 +18,12 @@ SCHEMA = "urn:pruning-atlas:papers:1"
 def papers_json(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
     """Return all fields of all papers as JSON, with what is derived from them."""
     made = keys(papers)
-    records = [_record(slug, papers[slug], made[slug], methods) for slug in sorted(papers)]
+    records = [_record(slug, papers[slug], made.get(slug), methods) for slug in sorted(papers)]
     content = {"$schema": SCHEMA, "papers": records}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-def _record(slug: str, paper: Paper, key: str, methods: Collection[str]) -> dict[str, Any]:
+def _record(slug: str, paper: Paper, key: str | None, methods: Collection[str]) -> dict[str, Any]:
     return {
         "slug": slug,
         **paper.model_dump(mode="json", by_alias=True, exclude_none=True),

@@ -5,10 +5,10 @@ The order of the fields here is the order in which they are written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from tools.catalog.schema.field_types import (
     Decimal,
@@ -47,6 +47,8 @@ Licence = Annotated[
         "Apache-2.0 (SPDX), NONE or unclear",
     ),
 ]
+RECORD = ("authors", "year", "status")
+"""Fields of every entry but those of baselines that have no paper."""
 METRIC = r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*"
 
 
@@ -254,11 +256,21 @@ class Sources(Strict):
     ) = Field(None, description="Fields that could not be checked.", examples=[["ids.pmlr"]])
 
 
+def _needs_a_record(schema: dict[str, Any]) -> None:
+    """Tell editors of what `Paper` requires of all but baselines."""
+    schema["required"] = [name for name in schema["required"] if name not in RECORD]
+    schema["if"] = {"properties": {"kind": {"const": "baseline"}}}
+    schema["else"] = {"required": list(RECORD)}
+
+
 class Paper(Strict):
-    """One paper of the catalog; the file name is its slug."""
+    """One paper of the catalog, or a baseline without one; the file name is its slug."""
 
     model_config = ConfigDict(
-        title="Entry of the Pruning Atlas", validate_by_name=True, validate_by_alias=True
+        title="Entry of the Pruning Atlas",
+        validate_by_name=True,
+        validate_by_alias=True,
+        json_schema_extra=_needs_a_record,
     )
 
     title: Line = Field(
@@ -271,8 +283,8 @@ class Paper(Strict):
     other_titles: Many[Line] | None = Field(
         None, description="Titles of other versions.", examples=[["Massive Language Models ..."]]
     )
-    authors: Annotated[tuple[Short, ...], Field(min_length=1, max_length=5000)] = Field(
-        description="All authors, in order, first name first.",
+    authors: Annotated[tuple[Short, ...], Field(min_length=1, max_length=5000)] | None = Field(
+        description="All authors, in order, first name first; none of a baseline without a paper.",
         examples=[["Elias Frantar", "Dan Alistarh"]],
     )
     kind: Annotated[str, Word("kind")] = Field(description="Sort of work.", examples=["method"])
@@ -299,13 +311,13 @@ class Paper(Strict):
     venue: Annotated[str, Word("venues")] | None = Field(
         None, description="Where it was published; left out for a preprint.", examples=["icml"]
     )
-    year: Year = Field(
+    year: Year | None = Field(
         description="Year of the venue; of the first version for a preprint.", examples=[2023]
     )
     track: Literal["main", "findings", "workshop", "industry", "demo", "journal"] | None = Field(
         None, description="Part of the venue.", examples=["main"]
     )
-    status: Annotated[str, Word("status")] = Field(
+    status: Annotated[str, Word("status")] | None = Field(
         description="Where the work stands.", examples=["published"]
     )
     volume: Short | None = Field(None, description="Volume.", examples=["202"])
@@ -354,6 +366,19 @@ class Paper(Strict):
         description="What a reader should know beside the fields.",
         examples=["The arXiv version has another title."],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _baselines_need_no_paper(cls, data: Any) -> Any:
+        """Let a baseline leave out all of its record; of part of it the rest is missing."""
+        if isinstance(data, Mapping) and data.get("kind") == "baseline":
+            return data if data.keys() & set(RECORD) else {**dict.fromkeys(RECORD), **data}
+        return data
+
+    @property
+    def has_paper(self) -> bool:
+        """Whether there is a work to read and to cite."""
+        return self.authors is not None
 
     @property
     def addresses(self) -> list[tuple[str, str]]:

@@ -89,7 +89,7 @@ def _lines(atlas: Atlas) -> Iterator[Line]:
     lost = {at: loss(row, board) for at, row in settings(board).items()} if board else {}
     names = {slug: name.casefold() for slug, name in atlas.names.items()}
     for slug, paper in sorted(
-        atlas.papers.items(), key=lambda item: (-item[1].year, names[item[0]])
+        atlas.papers.items(), key=lambda item: (-(item[1].year or 0), names[item[0]])
     ):
         losses = tuple(lost.get((slug, share)) for share in SHARES)
         words = taxonomy(paper) | _facts(paper, atlas.methods.get(slug))
@@ -109,8 +109,8 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
     support = method.support if method else {}
     return {
         "kind": [paper.kind],
-        "venue": [paper.venue or "preprint"],
-        "year": [str(paper.year)],
+        "venue": [paper.venue or "preprint"] if paper.has_paper else [],
+        "year": [str(paper.year)] if paper.year else [],
         "models": list(paper.models or ()),
         "code": [code(paper)],
         "implemented": ["yes" if method else "no"],
@@ -156,7 +156,7 @@ def _facets(lines: list[Line]) -> Iterator[Facet]:
 def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
     """Yield name and label of each facet, and the terms that order its values."""
     words = vocabulary()
-    years = sorted({str(line.paper.year) for line in lines}, reverse=True)
+    years = sorted({year for line in lines for year in line.words["year"]}, reverse=True)
     for field, label in FACETS:
         yield field, label, words[field].terms
     tested = (value for line in lines for value in line.words["works"])

@@ -144,12 +144,15 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
-    """List all that prunes: implemented methods first, then by name."""
+    """List all that prunes, implemented methods first, then by name.
+
+    Baselines without a paper are there to be beaten, not to be chosen.
+    """
     board = first_board(atlas)
     rows = settings(board) if board else {}
     made = []
     for slug, paper in atlas.papers.items():
-        if not paper.taxonomy:
+        if not paper.taxonomy or not paper.has_paper:
             continue
         here = {share: row for share in amounts if (row := rows.get((slug, share)))}
         made.append(

@@ -22,12 +22,15 @@ FRONT = Front(
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
-    latest = sorted(atlas.papers, key=lambda slug: (atlas.papers[slug].added, slug), reverse=True)
+    papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
+    latest = sorted(papers, key=lambda slug: (atlas.papers[slug].added, slug), reverse=True)
     citation = cite(atlas.repository)
     board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (
         FRONT.path,
-        render("index", FRONT, atlas, board=board, latest=latest[:6], citation=citation),
+        render(
+            "index", FRONT, atlas, board=board, latest=latest[:6], papers=papers, citation=citation
+        ),
     )
 
 

@@ -116,7 +116,8 @@ def _said(papers: Mapping[str, Paper]) -> dict[tuple[str, str], list[str]]:
     """Collect the papers of each word, by field and word."""
     said: dict[tuple[str, str], list[str]] = defaultdict(list)
     for slug, paper in papers.items():
-        words = {("kind", paper.kind), ("status", paper.status), ("venues", paper.venue or "")}
+        words = {("kind", paper.kind)}
+        words |= {("status", paper.status or ""), ("venues", paper.venue or "")}
         if paper.taxonomy:
             words.add(("role", paper.role or "standalone"))
         for claim in paper.claims or ():

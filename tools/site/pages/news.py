@@ -82,7 +82,7 @@ def _entry(root: Element, slug: str, atlas: Atlas) -> None:
     _text(entry, "title", paper.title if name in paper.title else f"{name}: {paper.title}")
     _text(entry, "id", identifier(f"papers/{slug}"))
     _text(entry, "updated", _time(paper.added))
-    for person in paper.authors:
+    for person in paper.authors or ():
         _text(SubElement(entry, "author"), "name", person)
     SubElement(
         entry,

@@ -44,7 +44,14 @@ INVERSE = {
 ANCHORS = frozenset(
     {
         *("the-code", "parameters", "where-it-works", "measurements", "what-the-paper-claims"),
-        *("does-the-order-hold", "run-it", "cite", "related", "where-the-facts-come-from"),
+        *(
+            "what-papers-claim",
+            "does-the-order-hold",
+            "run-it",
+            "cite",
+            "related",
+            "where-the-facts-come-from",
+        ),
     }
 )
 """Of the headings of the page itself; one of the README that is called so has none."""

@@ -1,0 +1,5 @@
+"""Random units: see `README.md` and `random.py` beside this file."""
+
+from implementations.random.random import Random
+
+__all__ = ["Random"]

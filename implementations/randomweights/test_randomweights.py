@@ -1,0 +1,141 @@
+"""Random weights: every weight has the same chance, exact shares, the seed, and the real model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import BadInput, LanguageModel
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.data.seeds import seeded
+from implementations.randomweights import RandomWeights
+
+SHAPE = (6, 16)
+
+
+def draws(count: int, **settings) -> Tensor:
+    """Draw from a matrix `count` times, `[count, out, in]`, 1 where a weight goes."""
+    method = RandomWeights(**settings)
+    with seeded(0):
+        return torch.stack([method.draw(torch.ones(SHAPE)) for _ in range(count)]).double()
+
+
+def masks(seed: int, model: LanguageModel | None = None, **settings) -> list[Tensor]:
+    """Prune a model and mark what is gone of every layer."""
+    model = model or tiny_model()
+    RandomWeights(**settings).apply(model, seed=seed)
+    return [linear.weight == 0 for _, _, linear in model.linears()]
+
+
+def same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({"sparsity": 0.25}, 0.25),
+        ({"sparsity": 0.5}, 0.5),
+        ({"pattern": "2:4"}, 0.5),
+        ({"pattern": "1:4"}, 0.75),
+        ({"pattern": "3:8"}, 0.625),
+    ],
+)
+def test_every_weight_is_drawn_equally_often(settings: dict, share: float):
+    drawn = draws(3000, **settings)
+    error = (share * (1 - share) / len(drawn)) ** 0.5
+    assert drawn.mean() == pytest.approx(share, abs=1e-12)  # exactly so many each time
+    assert (drawn.mean(dim=0) - share).abs().max() < 4.5 * error
+
+
+def test_every_pattern_of_a_group_is_drawn_equally_often():
+    groups = draws(500, pattern="2:4").reshape(-1, 4)
+    codes = (groups @ torch.tensor([8.0, 4.0, 2.0, 1.0]).double()).long()
+    counts = torch.bincount(codes, minlength=16)
+    assert counts.nonzero().flatten().tolist() == [3, 5, 6, 9, 10, 12]  # two of four
+    expected = len(groups) / 6
+    chi_square = float(((counts[counts > 0] - expected).square() / expected).sum())
+    assert chi_square < 20.5  # five degrees of freedom: once in a thousand
+
+
+def test_without_a_pattern_rows_lose_what_chance_gives_them():
+    rows = draws(2000, sparsity=0.5).sum(dim=2)  # [draws, out]: of 16, by a draw of 48 in 96
+    variance = 16 * 0.5 * 0.5 * (96 - 16) / (96 - 1)  # hypergeometric
+    assert float(rows.var()) == pytest.approx(variance, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "count"), [(0.0, 0), (0.01, 0), (0.02, 1), (0.3, 28), (0.5, 48), (1.0, 96)]
+)
+def test_the_count_is_exact(sparsity: float, count: int):
+    assert int(RandomWeights(sparsity=sparsity).draw(torch.ones(SHAPE)).sum()) == count
+
+
+@pytest.mark.parametrize(("pattern", "left"), [("2:4", 2), ("1:4", 1), ("4:8", 4), ("4:4", 4)])
+def test_patterns_hold_in_every_group(pattern: str, left: int):
+    group = int(pattern[-1])
+    gone = RandomWeights(pattern=pattern).draw(torch.ones(SHAPE)).view(-1, group)
+    assert bool(((~gone).sum(dim=1) == left).all())
+
+
+def test_every_matrix_loses_the_same_share():
+    for gone in masks(0, tiny_model(blocks=3), sparsity=0.3):
+        assert int(gone.sum()) == int(0.3 * gone.numel() + 1e-9)
+
+
+@pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}])
+def test_the_seed_decides_and_only_the_seed(settings: dict):
+    expected = masks(3, **settings)
+    assert same(masks(3, **settings), expected)
+    assert not any(torch.equal(a, b) for a, b in zip(masks(4, **settings), expected, strict=True))
+    with torch.random.fork_rng():
+        torch.manual_seed(99)  # what the program drew before
+        assert same(masks(3, **settings), expected)
+    assert same(masks(3, tiny_model(seed=1), **settings), expected)  # other weights
+    assert same(masks(3, tiny_model(dtype=torch.bfloat16), **settings), expected)
+    model = tiny_model()
+    RandomWeights(**settings).apply(model, random_tokens(), seed=3)  # a text
+    assert same([linear.weight == 0 for _, _, linear in model.linears()], expected)
+
+
+def test_layers_are_drawn_apart():
+    model = tiny_model(blocks=2)
+    gone = masks(0, model, sparsity=0.5)
+    layers = len(gone) // 2
+    for one, other in zip(gone[:layers], gone[layers:], strict=True):  # of one role and shape
+        assert 0.4 < float((one == other).double().mean()) < 0.6
+
+
+def test_survivors_keep_their_value():
+    dense = tiny_model()
+    model = copy.deepcopy(dense)
+    outcome = RandomWeights(sparsity=0.5).apply(model)
+    for (_, _, before), (_, _, after) in zip(dense.linears(), model.linears(), strict=True):
+        left = after.weight != 0
+        assert torch.equal(after.weight[left], before.weight[left])
+    assert outcome.achieved == 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sparsity": 1.5}, "sparsity: .*less than or equal to 1"),
+        ({"pattern": "0:4"}, "pattern '0:4' is not KEEP:GROUP"),
+        ({"pattern": "2:4", "sparsity": 0.6}, "sparsity 0.6 contradicts pattern 2:4"),
+    ],
+)
+def test_wrong_parameters_are_refused(settings: dict, message: str):
+    with pytest.raises(BadInput, match=message):
+        RandomWeights.configure(**settings)
+
+
+@pytest.mark.model
+def test_on_real_blocks_lots_harm_more_than_magnitude(first_blocks):
+    for settings in ({"sparsity": 0.2}, {"sparsity": 0.5}, {"pattern": "2:4"}):
+        drawn = first_blocks.error("randomweights", **settings)
+        assert drawn > 2 * first_blocks.error("magnitude", **settings)
+    errors = [first_blocks.error("randomweights", sparsity=share) for share in (0.05, 0.2, 0.5)]
+    assert errors == sorted(errors)

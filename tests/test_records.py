@@ -81,6 +81,7 @@ def test_freer_patterns_lose_less(board, method):
     [
         *((method, (50, 70)) for method in WEIGHTS),
         ("flap", (10, 20, 30, 50)),
+        ("random", (10, 20)),
         ("shortgpt", (10, 20, 30)),
     ],
 )
@@ -97,6 +98,19 @@ def test_half_is_measured_over_three_seeds(board, method):
     deviation = row.value(METRIC).deviation
     assert deviation is not None
     assert 0 < deviation < 0.05 * perplexity(row)
+
+
+def test_every_criterion_is_better_than_chance(board):
+    lots = perplexity(board("randomweights", "50 %"))
+    assert all(perplexity(board(method, "50 %")) < lots for method in WEIGHTS)
+
+
+def test_chance_is_behind_flap_and_ahead_of_the_size_of_the_weights(board, dense):
+    # As in Table 1 of LLM-Pruner: units of small weights matter in language models.
+    flap, lots, size = (
+        perplexity(board(method, "20 %")) for method in ("flap", "random", "unitmagnitude")
+    )
+    assert dense < flap < lots < size
 
 
 def test_compensation_helps_flap(board):

@@ -180,6 +180,8 @@ def test_the_calibration_passes_each_block_three_times():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_fit_helps(first_blocks):
-    fitted = first_blocks.error("fasp", sparsity=0.2)
+def test_on_real_blocks_the_fit_helps_once_it_is_damped_enough(first_blocks):
+    # 4,096 tokens for 1,536 unknowns a row: with little damping it fits what only they say.
+    fitted = first_blocks.error("fasp", sparsity=0.2, damping=1)
     assert 0 < fitted < first_blocks.error("fasp", sparsity=0.2, restore=False)
+    assert fitted < first_blocks.error("random", sparsity=0.2) / 2

@@ -99,13 +99,13 @@ def ratios(mean: float, first: float, blocks: int) -> Tensor:
 
 def group_sizes(channels: int, schedule: Schedule = "halving") -> list[int]:
     """Return how many channels go at once, from many to few (Dynamic Group Size, Section 4.2)."""
+    halving = schedule == "halving"
+    size = round(channels / 4) if halving else (channels - 512) // 2
     sizes: list[int] = []
-    size = channels // 4 if schedule == "halving" else (channels - 512) // 2
-    fewest = FEWEST if schedule == "halving" else 64
     while channels > 0:
-        sizes.append(min(channels, max(size, fewest), MOST))
+        sizes.append(min(channels, max(size, FEWEST if halving else 64), MOST))
         channels -= sizes[-1]
-        size = sizes[-1] // 2 if schedule == "halving" else (size - 512) // 2
+        size = sizes[-1] // 2 if halving else (size - 512) // 2
     return sizes
 
 

@@ -132,6 +132,7 @@ def remove(
         gone = smallest(errors(weight, inverse, silent, left), count)
         eliminate(weight if compensate else weight[:0], inverse, left[gone].flatten())
         kept[kept.nonzero().flatten()[gone]] = False
+    weight[:, units[~kept].flatten()] = 0  # without correction they are still there
     return kept
 
 

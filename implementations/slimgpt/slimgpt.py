@@ -146,5 +146,5 @@ def errors(weight: Tensor, inverse: Tensor, silent: Tensor, units: Tensor) -> Te
     """
     blocks = inverse[units[:, :, None], units[:, None, :]]  # [units, width, width]
     conditional = torch.linalg.cholesky(blocks).diagonal(dim1=-2, dim2=-1).square()  # c_i
-    costs = weight.square().sum(dim=0)[units] / conditional  # [units, width]
+    costs: Tensor = weight.square().sum(dim=0)[units] / conditional  # [units, width]
     return costs.masked_fill(silent[units], 0).sum(dim=1)

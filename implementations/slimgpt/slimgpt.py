@@ -1,0 +1,150 @@
+"""SlimGPT: Optimal Brain Surgeon for heads and channels (Ling et al., NeurIPS 2024).
+
+The output projections of attention and feed-forward part are asked to keep their outputs with fewer
+input columns, `argmin ||W X - W^ X||^2` (Eq. 1). The cheapest columns go, a whole head or a few
+channels at a time; each time all columns left are corrected for the loss (Eq. 4) before the next
+ones are chosen. Early blocks, whose errors grow on the way, lose less than late ones (Eq. 6).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    Capabilities,
+    Gram,
+    LanguageModel,
+    NonNegative,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    WalkedBlock,
+    damped_inverse,
+    eliminate,
+    keep_channels,
+    keep_kv_groups,
+    smallest,
+    walk,
+)
+
+MOST, FEWEST = 1024, 8  # channels that go at once, at first and in the end (Section 4.2)
+Schedule = Literal["halving", "paper-code"]
+
+
+class SlimGPT(UnitMethod):
+    """Remove KV groups and feed-forward channels one after the other, correcting those that stay.
+
+    Source: Ling et al., arXiv:2412.18110, Section 4.
+    """
+
+    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    least = 1
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove."""
+    first: Ratio = 0.25
+    """Share that the first block loses, in parts of the mean (r_0); 1 is the same for all."""
+    schedule: Schedule = "halving"
+    """How many channels go at once: a quarter, halved down to 8, or as the official code counts."""
+    compensate: bool = True
+    """Correct the columns left after each removal, Eq. 4."""
+    damping: NonNegative = 0.01
+    """Added to the Hessian's diagonal, as a fraction of its mean."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Prune block after block, attention before feed-forward, return the widths left."""
+        shares = ratios(self.sparsity, self.first * self.sparsity, len(model.blocks))
+        lost = self.widths(model, shares)
+        for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
+            attention, feed_forward = block.attention, block.feed_forward
+            if groups:
+                heads = attention.group * attention.head_size  # columns of o per KV group
+                keep_kv_groups(attention, self.solve(block, "o", heads, [1] * groups))
+            if channels:  # sees the attention that is left
+                counts = group_sizes(channels, self.schedule)
+                keep_channels(feed_forward, self.solve(block, "down", 1, counts))
+        blocks = model.blocks
+        return {
+            "kv_groups": [block.attention.kv_heads for block in blocks],
+            "channels": [block.feed_forward.channels for block in blocks],
+        }
+
+    def solve(self, block: WalkedBlock, role: str, width: int, counts: list[int]) -> Tensor:
+        """Correct a layer for the loss of units of `width` inputs, mark the units that stay."""
+        linear = block.linears()[role]
+        hessian = block.observe(Gram, role)[role].matrix  # H = X X^T, [in, in]
+        inverse = damped_inverse(hessian, self.damping, f"block {block.index}, {role}")
+        weight = linear.weight.double()  # [out, in]
+        silent = hessian.diagonal() == 0
+        kept = remove(weight, inverse, silent, width, counts, compensate=self.compensate)
+        linear.weight.copy_(weight)
+        return kept
+
+
+def ratios(mean: float, first: float, blocks: int) -> Tensor:
+    """Return the share that each block loses, fp64 `[blocks]`, of a given `mean`.
+
+    `r_i = r_0 + (r_{n-1} - r_0) log(i + 1) / log(n)` (Eq. 6); `mean` decides `r_{n-1}`.
+    """
+    if blocks == 1:
+        return torch.tensor([mean], dtype=torch.float64)
+    steps = torch.arange(1, blocks + 1, dtype=torch.float64)
+    rise = steps.log() / steps[-1].log()  # log(i + 1) / log(n)
+    last = first + (mean - first) / rise.mean()
+    return first + (last - first) * rise
+
+
+def group_sizes(channels: int, schedule: Schedule = "halving") -> list[int]:
+    """Return how many channels go at once, from many to few (Dynamic Group Size, Section 4.2)."""
+    halving = schedule == "halving"
+    size = round(channels / 4) if halving else (channels - 512) // 2
+    sizes: list[int] = []
+    while channels > 0:
+        sizes.append(min(channels, max(size, FEWEST if halving else 64), MOST))
+        channels -= sizes[-1]
+        size = sizes[-1] // 2 if halving else (size - 512) // 2
+    return sizes
+
+
+def remove(
+    weight: Tensor,
+    inverse: Tensor,
+    silent: Tensor,
+    width: int,
+    counts: list[int],
+    *,
+    compensate: bool = True,
+) -> Tensor:
+    """Remove the cheapest units, `counts` of them at a time, and mark those that stay, `[units]`.
+
+    A unit is `width` consecutive columns of `weight [out, in]`; `inverse [in, in]` is that of the
+    damped Hessian, both are fp64 and edited in place; `silent [in]` marks inputs that are always
+    zero, which go first. Elimination keeps the inverse that of the columns left (Eq. 3), which the
+    paper inverts anew for every step.
+    """
+    units = torch.arange(weight.shape[1], device=weight.device).view(-1, width)  # columns of each
+    kept = torch.ones(len(units), dtype=torch.bool, device=weight.device)
+    for count in counts:
+        left = units[kept]  # [units left, width]
+        gone = smallest(errors(weight, inverse, silent, left), count)
+        eliminate(weight if compensate else weight[:0], inverse, left[gone].flatten())
+        kept[kept.nonzero().flatten()[gone]] = False
+    weight[:, units[~kept].flatten()] = 0  # without correction they are still there
+    return kept
+
+
+def errors(weight: Tensor, inverse: Tensor, silent: Tensor, units: Tensor) -> Tensor:
+    """Estimate what the loss of each unit does to the output, `[units]`, by grouped Cholesky.
+
+    `units [units, width]` holds columns. `c_i`, the squared diagonal of a unit's own factor, is
+    `[H^-1]_ii` once the columns before it in the unit are gone, so that `||W_:,i||^2 / c_i` is
+    Eq. 4; but for the weights, which the estimate leaves as they are (Eq. 5). With `width` 1 it is
+    Eq. 4 itself.
+    """
+    blocks = inverse[units[:, :, None], units[:, None, :]]  # [units, width, width]
+    conditional = torch.linalg.cholesky(blocks).diagonal(dim1=-2, dim2=-1).square()  # c_i
+    costs: Tensor = weight.square().sum(dim=0)[units] / conditional  # [units, width]
+    return costs.masked_fill(silent[units], 0).sum(dim=1)

@@ -1,0 +1,473 @@
+"""SlimGPT: closed forms, a slow reference that inverts at every step, whole models, a real one."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from implementations.harness import (
+    AtlasWarning,
+    LanguageModel,
+    Tokens,
+    damped_inverse,
+    keep_channels,
+    keep_kv_groups,
+    refit,
+)
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.units import count_weights
+from implementations.slimgpt import SlimGPT
+from implementations.slimgpt.benchmark_slimgpt import plain
+from implementations.slimgpt.slimgpt import errors, group_sizes, ratios, remove
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+UNITS = [  # width of a unit, how many go at a time
+    (8, [1, 1, 1, 1]),
+    (4, [1] * 9),
+    (1, [8, 4, 2, 1, 1, 1]),
+    (1, [1] * 12),
+    (1, [20]),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
+
+
+def problem(seed: int = 0, width: int = 48, out: int = 12, tokens: int = 200):
+    """Return weights `[out, width]` and the Gram matrix of correlated inputs, fp64."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(width, width, generator=generator, dtype=torch.float64)
+    X = torch.randn(tokens, width, generator=generator, dtype=torch.float64) @ mix
+    return torch.randn(out, width, generator=generator, dtype=torch.float64), X.T @ X
+
+
+def damped(H: Tensor, damping: float) -> Tensor:
+    return H + damping * H.diagonal().mean() * torch.eye(len(H))
+
+
+def solved(W: Tensor, H: Tensor, width: int, counts: list[int], damping: float = 0.01, **settings):
+    """Return the corrected weight and which of its columns stay, as the method gets them."""
+    W = W.clone()
+    silent = H.diagonal() == 0
+    kept = remove(W, damped_inverse(H, damping), silent, width, counts, **settings)
+    return W, kept.repeat_interleave(width)
+
+
+def cost(W: Tensor, V: Tensor, H: Tensor) -> float:
+    """`||W X - V X||^2` as `trace(D H D^T)`."""
+    return float((((W - V) @ H) * (W - V)).sum())
+
+
+def scores(W: Tensor, H: Tensor, width: int) -> Tensor:
+    """Return the estimated error of every unit of a whole layer."""
+    units = torch.arange(len(H)).view(-1, width)
+    return errors(W, torch.linalg.inv(H), torch.zeros(len(H), dtype=torch.bool), units)
+
+
+def without(H: Tensor, W: Tensor, lost: Tensor) -> float:
+    """Return what the loss of the columns `lost` costs when all others make up for it."""
+    keep = torch.ones(len(H), dtype=torch.bool)
+    keep[lost] = False
+    best = torch.zeros_like(W)
+    best[:, keep] = refit(W, H, keep, damping=0)
+    return cost(W, best, H)
+
+
+# The share of each block
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 30, 32, 80])
+def test_the_ratio_rises_from_first_to_last_by_the_logarithm_of_depth(blocks: int):
+    r = ratios(0.2, 0.05, blocks).tolist()
+    for i, share in enumerate(r):
+        eq6 = r[0] + (r[-1] - r[0]) * math.log(i + 1) / math.log(blocks)
+        assert share == pytest.approx(eq6, abs=1e-12)
+    assert r[0] == pytest.approx(0.05)
+    assert r == sorted(r)
+    assert sum(r) / blocks == pytest.approx(0.2)
+    mean_rise = math.lgamma(blocks + 1) / (blocks * math.log(blocks))  # log(n!) / (n log n)
+    assert r[-1] == pytest.approx(0.05 + 0.15 / mean_rise)
+
+
+def test_ratios_by_hand():
+    assert ratios(0.5, 0.125, 2).tolist() == pytest.approx([0.125, 0.875])
+    assert ratios(0.5, 0.125, 30)[-1] == pytest.approx(0.6375, abs=5e-5)
+    assert ratios(0.3, 0.3, 5).tolist() == pytest.approx([0.3] * 5)
+    assert ratios(0.3, 0.075, 1).tolist() == [0.3]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "heads", "parameters"),
+    [
+        (0.0625, 0.25, [2, 3, 4, 4, *[5] * 3, *[6] * 6, *[7] * 10, *[8] * 9], 5_439_029_248),
+        (0.125, 0.65625, None, 3_396_907_008),
+    ],
+)
+def test_both_settings_of_the_paper_give_its_model_sizes(first, last, heads, parameters):
+    mean = first + (last - first) * math.lgamma(33) / (32 * math.log(32))
+    r = ratios(mean, first, 32).tolist()
+    lost = [round(32 * share) for share in r]
+    assert heads in (None, lost)
+    channels = sum(round(11008 * share) for share in r)
+    outside = 2 * 32000 * 4096 + 65 * 4096  # embeddings, norms
+    inside = (32 * 32 - sum(lost)) * 4 * 128 * 4096 + (32 * 11008 - channels) * 3 * 4096
+    assert outside + inside == parameters
+
+
+@functools.cache
+def shaped(hidden: int, heads: int, kv_heads: int, channels: int, blocks: int) -> LanguageModel:
+    """Return a model of these shapes that holds no memory."""
+    config = LlamaConfig(
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        intermediate_size=channels,
+        num_hidden_layers=blocks,
+        vocab_size=8,
+    )
+    with torch.device("meta"):
+        return LanguageModel(LlamaForCausalLM(config))
+
+
+@pytest.mark.parametrize("sparsity", [0.1, 0.2, 0.5])
+@pytest.mark.parametrize(
+    "shape", [(576, 9, 3, 1536, 30), (4096, 32, 32, 11008, 32), (4096, 32, 8, 14336, 32)]
+)
+def test_the_budget_in_parameters_leaves_the_curve_as_it_is(shape, sparsity: float):
+    model, (_, _, groups, channels, blocks) = shaped(*shape), shape
+    r = ratios(sparsity, sparsity / 4, blocks)
+    lost = torch.tensor(SlimGPT(sparsity=sparsity).widths(model, r))
+    torch.testing.assert_close(lost[:, 1] / channels, r.float(), rtol=0.005, atol=0.5 / channels)
+    # Of a few KV groups, whole ones: what rounding takes or gives is made up for by the next block.
+    assert (lost[:, 0] - groups * r).abs().max() <= 1
+    assert (lost[:, 0] - groups * r).cumsum(dim=0).abs().max() <= 0.6
+
+
+def test_channels_go_in_groups_that_shrink():
+    assert group_sizes(384) == [96, 48, 24, 12, *[8] * 25, 4]
+    assert group_sizes(8192)[:3] == [1024, 512, 256]
+    assert group_sizes(5) == [5]
+    assert group_sizes(0) == group_sizes(0, "paper-code") == []
+
+
+@pytest.mark.parametrize(
+    ("channels", "steps", "first"),
+    [
+        (5504, 54, [1024, 992, 240, 64]),
+        (2752, 25, [1024, 304, 64]),
+        (768, 11, [128, 64]),
+        (384, 6, [64, 64]),
+    ],
+)
+def test_the_official_codes_groups(channels: int, steps: int, first: list[int]):
+    sizes = group_sizes(channels, "paper-code")
+    assert len(sizes) == steps
+    assert sizes[: len(first)] == first
+
+
+@pytest.mark.parametrize("schedule", ["halving", "paper-code"])
+def test_groups_add_up_and_never_grow(schedule):
+    for channels in range(1, 3000, 7):
+        sizes = group_sizes(channels, schedule)
+        assert sum(sizes) == channels
+        assert sizes == sorted(sizes, reverse=True)
+        assert min(sizes) > 0
+
+
+# The estimate of a unit's error
+
+
+@pytest.mark.parametrize("width", [1, 4, 12])
+def test_each_column_is_priced_as_if_those_before_it_in_the_unit_were_gone(width: int):
+    _, H = problem()
+    for column in range(48):
+        W = torch.zeros(3, 48, dtype=torch.float64)
+        W[:, column] = torch.tensor([1.0, -2.0, 2.0])  # squared norm 9
+        unit, before = column // width, torch.arange(column // width * width, column)
+        rest = torch.tensor([i for i in range(48) if i not in before])
+        inverse = torch.linalg.inv(H[rest][:, rest])
+        position = rest.tolist().index(column)
+        expected = torch.zeros(48 // width, dtype=torch.float64)
+        expected[unit] = 9 / inverse[position, position]  # Eq. 4 without the columns before
+        torch.testing.assert_close(scores(W, H, width), expected, rtol=1e-8, atol=0)
+
+
+def test_grouped_errors_are_never_below_the_plain_diagonals():
+    W, H = problem()
+    diagonal = (W.square().sum(dim=0) / torch.linalg.inv(H).diagonal()).view(-1, 8).sum(dim=1)
+    assert (scores(W, H, 8) > diagonal).all()
+    torch.testing.assert_close(scores(W, H, 1).view(-1, 8).sum(dim=1), diagonal)
+    independent = torch.diag(H.diagonal())  # where the inverse is diagonal both are the same
+    plain_sum = (W.square().sum(dim=0) * H.diagonal()).view(-1, 8).sum(dim=1)
+    torch.testing.assert_close(scores(W, independent, 8), plain_sum)
+
+
+def test_the_error_of_a_column_is_what_its_loss_costs():
+    W, H = problem()
+    expected = [without(H, W, torch.tensor([column])) for column in range(48)]
+    assert scores(W, H, 1).tolist() == pytest.approx(expected, rel=1e-7)
+
+
+def test_grouped_cholesky_finds_the_cheapest_head_more_often_than_the_plain_diagonal():
+    grouped = single = 0
+    for seed in range(100):
+        W, H = problem(seed, width=24, out=8, tokens=60)
+        heads = torch.arange(24).view(6, 4)
+        cheapest = min(range(6), key=lambda head, W=W, H=H: without(H, W, heads[head]))
+        diagonal = (W.square().sum(dim=0) / torch.linalg.inv(H).diagonal()).view(6, 4).sum(dim=1)
+        grouped += int(scores(W, H, 4).argmin()) == cheapest
+        single += int(diagonal.argmin()) == cheapest
+    assert grouped > 1.5 * single
+
+
+# Removal
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.01])
+@pytest.mark.parametrize(("width", "counts"), UNITS)
+def test_same_as_the_plain_loop_that_inverts_anew_at_every_step(width, counts, damping):
+    for seed in range(5):
+        W, H = problem(seed)
+        expected, stay = plain(W, damped(H, damping), width, counts)
+        V, keep = solved(W, H, width, counts, damping)
+        assert torch.equal(keep, stay.repeat_interleave(width))
+        torch.testing.assert_close(V, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
+@pytest.mark.parametrize(("width", "counts"), UNITS)
+def test_whatever_stays_is_the_least_squares_fit(width, counts, damping):
+    W, H = problem()
+    V, keep = solved(W, H, width, counts, damping)
+    assert int((~keep).sum()) == width * sum(counts)
+    assert (V[:, ~keep] == 0).all()
+    torch.testing.assert_close(V[:, keep], refit(W, H, keep, damping), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("width", [1, 8])
+def test_what_goes_next_is_decided_by_the_corrected_weights_and_the_inverse_of_what_is_left(width):
+    different = 0
+    for seed in range(10):
+        W, H = problem(seed)
+        whole = scores(W, H, width).argsort().tolist()[:4]
+        units = torch.arange(48).view(-1, width)
+        V, expected = W, []
+        keep = torch.ones(48, dtype=torch.bool)
+        for _ in range(4):
+            left = keep.nonzero().flatten()
+            own = scores(V[:, keep], H[keep][:, keep], width)
+            expected.append(int(left.view(-1, width)[own.argmin()][0]) // width)
+            keep[units[expected[-1]]] = False
+            V = torch.zeros_like(W)
+            V[:, keep] = refit(W, H, keep, damping=0)
+        _, kept = solved(W, H, width, [1] * 4, damping=0)
+        gone = sorted({int(column) // width for column in (~kept).nonzero()})
+        assert gone == sorted(expected)
+        different += gone != sorted(whole)
+    assert different > 3  # choosing all from the first Hessian would often choose others
+
+
+def test_one_channel_after_the_other_loses_less_than_all_at_once():
+    better, once, one = 0, 0.0, 0.0
+    for seed in range(20):
+        W, H = problem(seed, width=32, tokens=80)
+        costs = [cost(W, solved(W, H, 1, counts, 0)[0], H) for counts in ([1] * 16, [16])]
+        better += costs[0] < costs[1]
+        one, once = one + costs[0], once + costs[1]
+    assert better >= 18
+    assert one < 0.8 * once
+
+
+@pytest.mark.parametrize(("width", "counts"), UNITS)
+def test_correction_lowers_the_error_under_the_same_mask(width, counts):
+    for seed in range(10):
+        W, H = problem(seed)
+        V, keep = solved(W, H, width, counts)
+        assert cost(W, V, H) < 0.9 * cost(W, W * keep, H)
+
+
+def test_without_correction_the_kept_weights_keep_their_values():
+    W, H = problem()
+    V, keep = solved(W, H, 1, [4, 2, 2], compensate=False)
+    assert torch.equal(V[:, keep], W[:, keep])
+    # The inverse is still that of the columns left: the second choice is by the first one's.
+    first = scores(W, damped(H, 0.01), 1).argsort()[:4]
+    rest = torch.tensor([i for i in range(48) if i not in first])
+    second = rest[scores(W[:, rest], damped(H, 0.01)[rest][:, rest], 1).argsort()[:2]]
+    assert not keep[first].any()
+    assert not keep[second].any()
+
+
+def test_uncorrelated_inputs_move_no_weight_and_go_by_their_norms():
+    W, H = problem()
+    V, keep = solved(W, torch.diag(H.diagonal()), 1, [4, 2, 2], damping=0)
+    torch.testing.assert_close(V, W * keep, rtol=0, atol=0)
+    norms = W.square().sum(dim=0) * H.diagonal()
+    assert norms[~keep].max() < norms[keep].min()
+
+
+@pytest.mark.parametrize(("width", "counts"), UNITS)
+def test_the_scale_of_the_inputs_does_not_matter(width, counts):
+    W, H = problem()
+    V, keep = solved(W, H, width, counts)
+    scaled, same = solved(W, 7 * H, width, counts)
+    assert torch.equal(keep, same)
+    torch.testing.assert_close(scaled, V, rtol=1e-9, atol=1e-9)
+
+
+def test_of_two_channels_that_say_the_same_one_goes_first_and_nothing_is_lost():
+    W, H = problem()
+    twice = torch.eye(48, dtype=torch.float64)
+    twice[5, 5], twice[3, 5] = 0, 2  # input 5 is twice input 3
+    H = twice.T @ H @ twice
+    V, keep = solved(W, H, 1, [1], damping=1e-6)
+    assert {5, 3} & set((~keep).nonzero().flatten().tolist())
+    assert cost(W, V, H) < 1e-6 * float(((W @ H) * W).sum())
+
+
+@pytest.mark.parametrize(("width", "counts"), [(1, [2, 1, 1]), (1, [4]), (4, [1])])
+def test_silent_inputs_go_first_whatever_their_weights_and_cost_nothing(width, counts):
+    W, H = problem()
+    silent = torch.arange(20, 24)  # a whole unit
+    H[silent], H[:, silent] = 0, 0
+    W[:, silent] = 1e6
+    V, keep = solved(W, H, width, counts)
+    assert (~keep).nonzero().flatten().tolist() == silent.tolist()
+    torch.testing.assert_close(V[:, keep], W[:, keep], rtol=1e-12, atol=1e-12)
+    V, keep = solved(W, H, width, [*counts, 1, 1])
+    assert not keep[silent].any()
+    assert V.isfinite().all()
+
+
+def test_all_inputs_silent():
+    W = torch.ones(4, 8, dtype=torch.float64)
+    V, keep = solved(W, torch.zeros(8, 8, dtype=torch.float64), 2, [1, 1])
+    assert keep.tolist() == [False] * 4 + [True] * 4
+    assert V.tolist() == [[0.0] * 4 + [1.0] * 4] * 4
+
+
+# Whole models
+
+
+def test_too_few_tokens_without_damping_are_damped_and_reported():
+    with pytest.warns(AtlasWarning):
+        outcome = SlimGPT(sparsity=0.5, damping=0).apply(tiny_model(), random_tokens(1, 8))
+    assert "block 0, down: Hessian not positive definite" in " ".join(outcome.warnings)
+    assert outcome.achieved == pytest.approx(0.5, abs=0.1)
+
+
+def gram(model: LanguageModel, index: int, role: str, tokens: Tokens) -> Tensor:
+    """Return `X X^T` of the inputs of a layer as the model runs by itself, `[in, in]`."""
+    block, seen = model.blocks[index], []
+    linear = block.linears()[role]
+    handle = linear.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].flatten(end_dim=-2))
+    )
+    model.hf(input_ids=tokens.ids, use_cache=False)
+    handle.remove()
+    return seen[0].double().T @ seen[0].double()
+
+
+@every_family
+def test_every_layer_is_solved_on_what_the_pruned_ones_before_it_say(family: str):
+    dense, tokens = tiny_model(family, blocks=3), random_tokens()
+    pruned, byhand = copy.deepcopy(dense), copy.deepcopy(dense)
+    lost = SlimGPT(sparsity=0.4).widths(dense, ratios(0.4, 0.1, 3))
+    outcome = SlimGPT(sparsity=0.4).apply(pruned, tokens)
+    for block, (groups, channels) in zip(byhand.blocks, lost, strict=True):
+        attention, feed_forward = block.attention, block.feed_forward
+        for role, width, counts, keep in (
+            ("o", attention.group * attention.head_size, [1] * groups, keep_kv_groups),
+            ("down", 1, group_sizes(channels), keep_channels),
+        ):
+            if counts:  # on the model as pruned so far, attention before feed-forward part
+                linear = block.linears()[role]
+                H = gram(byhand, block.index, role, tokens)
+                V, kept = solved(linear.weight.double(), H, width, counts)
+                linear.weight.copy_(V)
+                keep(attention if role == "o" else feed_forward, kept.view(-1, width)[:, 0])
+    for block, expected in zip(pruned.blocks, byhand.blocks, strict=True):
+        for role, linear in block.linears().items():
+            theirs = expected.linears()[role].weight
+            torch.testing.assert_close(linear.weight, theirs, rtol=1e-3, atol=1e-4)
+    assert outcome.details == {
+        "kv_groups": [block.attention.kv_heads for block in byhand.blocks],
+        "channels": [block.feed_forward.channels for block in byhand.blocks],
+    }
+
+
+@every_family
+def test_only_the_output_projections_are_corrected(family: str):
+    dense, tokens = tiny_model(family, blocks=3), random_tokens()
+    pruned = copy.deepcopy(dense)
+    SlimGPT(sparsity=0.4).apply(pruned, tokens)
+    for block, was in zip(pruned.blocks, dense.blocks, strict=True):
+        for role, linear in block.linears().items():
+            before = was.linears()[role].weight
+            rows = {tuple(row) for row in before.tolist()}
+            if role not in ("o", "down"):
+                assert {tuple(row) for row in linear.weight.tolist()} <= rows, role
+    last, was = pruned.blocks[-1].feed_forward.down.weight, dense.blocks[-1].feed_forward.down
+    columns = {tuple(column) for column in was.weight.T.tolist()}
+    assert not {tuple(column) for column in last.T.tolist()} & columns
+
+
+@every_family
+@pytest.mark.parametrize("sparsity", [0.1, 0.2, 0.5, 0.7])
+def test_late_blocks_lose_more_and_none_loses_all_heads(family: str, sparsity: float):
+    model = tiny_model(family, blocks=4)
+    dense, unit = count_weights(model).all, SlimGPT().unit(model)
+    method = SlimGPT(sparsity=min(sparsity, SlimGPT().reach(model)))
+    outcome = method.apply(model, random_tokens())
+    assert abs(dense * (1 - method.sparsity) - count_weights(model).all) <= unit / 2
+    assert min(outcome.details["kv_groups"]) >= 1
+    channels = outcome.details["channels"]
+    assert min(channels) >= 1
+    assert all(early >= late - 1 for early, late in itertools.pairwise(channels))  # rounding
+    assert method.sparsity < sparsity or channels[0] > channels[-1]
+
+
+def test_the_first_ratio_of_1_is_the_same_for_all():
+    model = tiny_model(blocks=4)
+    channels = SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens()).details["channels"]
+    assert channels == [24] * 4
+
+
+def test_the_calibration_passes_a_block_once_for_each_layer_and_once_more():
+    model, calls = tiny_model(blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens(samples=4, batch_size=2))
+    kv_groups = [block.attention.kv_heads for block in model.blocks]
+    passes = [1 + (groups < 2) + (index < 2) for index, groups in enumerate(kv_groups)]
+    assert [calls.count(index) for index in range(3)] == [2 * count for count in passes]
+    assert 1 in kv_groups
+
+
+def test_a_model_pruned_before_can_be_pruned_again():
+    model, tokens = tiny_model(blocks=3), random_tokens()
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[1].feed_forward, [4])
+    once = count_weights(model).all
+    SlimGPT(sparsity=0.3).apply(model, tokens)
+    assert abs(count_weights(model).all - 0.7 * once) <= SlimGPT().unit(tiny_model()) / 2
+    assert model.blocks[0].attention.kv_heads == 0
+    assert model.blocks[1].feed_forward.channels == 1
+
+
+@pytest.mark.model
+def test_on_real_blocks_correction_and_the_curve_help(first_blocks):
+    ours = first_blocks.error("slimgpt", sparsity=0.3)
+    assert ours < 0.8 * first_blocks.error("slimgpt", sparsity=0.3, compensate=False)
+    assert ours < first_blocks.error("flap", sparsity=0.3)

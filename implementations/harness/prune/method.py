@@ -296,9 +296,23 @@ class UnitMethod(Method):
         """Count the weights of every unit that can go, `[units]`, block by block."""
         return torch.cat([unit_costs(block, *self.kinds) for block in model.blocks])
 
+    def together(self, model: LanguageModel) -> int:
+        """Count the units that `widths` takes at once, where widths are to stay multiples of it."""
+        return 1
+
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights of the largest unit: the budget is met within half of it."""
-        return int(max(self.costs(model), default=0))
+        """Count the weights of the largest unit, or of those that go together.
+
+        The budget is met within half of it.
+        """
+        return int(max(self.costs(model), default=0)) * self.together(model)
+
+    def rate(self, model: LanguageModel) -> float:
+        """Return the share of all units that have to go: attention or depth may not be among them.
+
+        Counted in weights; beyond 1 where the budget is beyond reach.
+        """
+        return self.sparsity * _weights(model) / max(int(self.costs(model).sum()), 1)
 
     def choose(self, model: LanguageModel, scores: Tensor) -> Tensor:
         """Mark what goes of `scores [units]`, ordered as `costs`: the lowest, up to the budget.
@@ -306,19 +320,18 @@ class UnitMethod(Method):
         The budget is a share of all weights of the blocks' linear layers, also where not all of
         them can go. The result is boolean `[units]`.
         """
-        costs = self.costs(model)
-        return cheapest(scores, costs, self.sparsity * _weights(model) / max(int(costs.sum()), 1))
+        return cheapest(scores, self.costs(model), self.rate(model))
 
     def widths(self, model: LanguageModel, shares: Sequence[float] | Tensor) -> list[list[int]]:
         """Count what every block loses of each kind of unit, `[blocks][kinds]`, up to the budget.
 
         Blocks lose in proportion to `shares [blocks]`, within a block every kind alike, and keep
-        `least` units of each; see `allocation.widths`.
+        `least` units of each, or times as many as go `together`; see `allocation.widths`.
         """
         counts, costs = self._counted(model)
         budget = self.sparsity * _weights(model)
         lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least)
-        return cast(list[list[int]], lost.T.tolist())
+        return cast(list[list[int]], (lost.T * self.together(model)).tolist())
 
     def reach(self, model: LanguageModel) -> float:
         """Return the largest share that leaves `least` units, and at least half of the largest."""
@@ -333,11 +346,17 @@ class UnitMethod(Method):
         return cast(tuple[Kind, ...], self.capabilities.granularity)
 
     def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return how many units of each kind a block has and what one costs, `[kinds, blocks]`."""
+        """Return how many units of each kind a block has and what one costs, `[kinds, blocks]`.
+
+        Units that go together count as one.
+        """
         costs = [[unit_costs(block, kind) for block in model.blocks] for kind in self.kinds]
+        together = self.together(model)
         return (
-            torch.tensor([[len(units) for units in row] for row in costs]),
-            torch.tensor([[int(max(units, default=0)) for units in row] for row in costs]),
+            torch.tensor([[len(units) // together for units in row] for row in costs]),
+            torch.tensor(
+                [[int(max(units, default=0)) * together for units in row] for row in costs]
+            ),
         )
 
 

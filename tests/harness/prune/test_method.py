@@ -114,6 +114,35 @@ def test_the_budget_is_a_share_of_all_weights_also_above_a_floor():
     assert Thin(sparsity=0.0).choose(model, torch.empty(0)).tolist() == []
 
 
+def test_the_rate_is_the_share_of_what_can_go():
+    model = tiny_model("llama")  # the channels hold 60 % of the weights
+    assert Shallow(sparsity=0.3).rate(model) == pytest.approx(0.3)
+    assert Thin(sparsity=0.3).rate(model) == pytest.approx(0.5)
+    assert Thin(sparsity=0.9).rate(model) == pytest.approx(1.5)
+
+
+class Coarse(Thin):
+    """Cut widths to multiples of 16 channels, of which the last 16 stay."""
+
+    least = 1
+
+    def together(self, model: LanguageModel) -> int:
+        return 16
+
+
+def test_units_that_go_together_count_as_one():
+    model = tiny_model("llama", blocks=4)  # each 48 channels of 96 weights, 7,680 weights in all
+    assert Coarse().unit(model) == 16 * 96
+    assert Coarse().reach(model) == 2 * 16 * 96 / 7680
+    assert Thin(sparsity=0.1).widths(model, [0, 1, 0, 2]) == [[0], [11], [0], [21]]
+    assert Coarse(sparsity=0.1).widths(model, [0, 1, 0, 2]) == [[0], [16], [0], [16]]
+    assert Coarse(sparsity=0.4).widths(model, [0, 1, 0, 2]) == [[32]] * 4
+    keep_channels(model.blocks[0].feed_forward, range(40))  # what is left over 32 stays
+    assert Coarse(sparsity=0.0).widths(model, [1] * 4) == [[0]] * 4
+    total = 4 * 7680 - 8 * 96
+    assert Coarse().reach(model) == (1 + 3 * 2) * 16 * 96 / total
+
+
 def test_beyond_a_floor_the_number_is_told():
     message = r"sparsity 0\.7 would empty the model of what toy can remove, at most 0\.6 of its"
     with pytest.raises(BadInput, match=message):

@@ -1,0 +1,415 @@
+"""CFSP: shares and scores worked out by hand, what the model itself says, whole models."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from implementations.cfsp import CFSP
+from implementations.cfsp.cfsp import kept_shares, relative_activation
+from implementations.harness import BadInput, Block, LanguageModel, Tokens, keep_channels
+from implementations.harness.contract.effects import silence
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.data.activations import replaced_forward
+from implementations.harness.model.surgery import mask_channels
+from implementations.harness.model.units import count_weights
+from implementations.harness.prune.walk import watched
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+either_score = pytest.mark.parametrize("score", ["paper", "official"])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_gradients():
+    with torch.no_grad():
+        yield
+
+
+def doubles(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+class Inputs(list[Tensor]):
+    """Keep the tokens that enter a layer."""
+
+    def update(self, x: Tensor) -> None:
+        self.append(x.flatten(end_dim=-2))
+
+
+def norms_by_hand(model: LanguageModel, tokens: Tokens) -> list[Tensor]:
+    """Return the norm over all tokens of what enters each `down` as the model runs by itself."""
+    norms = []
+    for block in model.blocks:
+        seen = Inputs()
+        with watched(block.feed_forward.down, seen):
+            logits(model, tokens)
+        norms.append(torch.cat(seen).double().square().sum(dim=0).sqrt())
+    return norms
+
+
+def top(scores: Tensor, count: int) -> list[int]:
+    """List the `count` channels of highest score, ascending."""
+    return sorted(scores.topk(count).indices.tolist())
+
+
+def kept(pruned: Block, dense: Block) -> list[int]:
+    """List the channels of the dense block that are left, by their rows of `up`."""
+    small, large = (block.feed_forward.up.weight for block in (pruned, dense))
+    return [int((large == row).all(dim=1).nonzero()) for row in small]
+
+
+# How much of a block stays
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.3, 0.5])
+def test_shares_of_two_blocks_by_hand(rate: float):
+    # Half of the difference is z = 13.1072 * 0.02, and sigmoid(z) / (1/2) = 1 + tanh(z / 2).
+    tilt = math.tanh(13.1072 * 0.02 / 2)
+    shares = kept_shares(doubles(0.05, 0.09), rate)
+    assert shares.tolist() == pytest.approx([(1 - rate) * (1 - tilt), (1 - rate) * (1 + tilt)])
+
+
+def test_a_share_does_not_depend_on_how_many_tokens_were_seen():
+    # The official sum over 128 x 1,024 tokens, shifted to its mean and divided by 10,000.
+    angles = doubles(0.21, 0.05, 0.11, 0.07)
+    z = (angles - angles.mean()) * 131_072 / 10_000
+    g = 1 / (1 + torch.exp(-z))
+    torch.testing.assert_close(kept_shares(angles, 0.5), g / g.mean() * 0.5, rtol=1e-12, atol=0)
+
+
+@given(
+    angles=st.lists(st.floats(0, 1), min_size=1, max_size=40),
+    rate=st.floats(0, 0.99),
+    steepness=st.floats(0, 50),
+)
+def test_shares_average_to_what_stays_and_follow_the_angles(angles, rate, steepness):
+    shares = kept_shares(doubles(*angles), rate, steepness)
+    assert float(shares.mean()) == pytest.approx(1 - rate, abs=1e-9)
+    assert float(shares.max()) <= 1 + 1e-12
+    assert float(shares.min()) >= -1e-12
+    order = doubles(*angles).argsort()
+    assert bool((shares[order].diff() >= -1e-9).all())
+
+
+def test_a_larger_angle_keeps_more():
+    angles = doubles(0.3, 0.1, 0.2, 0.15)
+    assert kept_shares(angles, 0.4).argsort().tolist() == angles.argsort().tolist()
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
+def test_no_block_keeps_all(rate: float):
+    # One block far above the others would keep several times its channels.
+    shares = kept_shares(doubles(1.0, *[0.0] * 9), rate)
+    assert float(shares.mean()) == pytest.approx(1 - rate)
+    assert float(shares.max()) == pytest.approx(1 - rate * (1 - 1 / 1.05))
+    assert shares[1:].unique().numel() == 1
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [kept_shares(doubles(*[0.1] * 7), 0.3), kept_shares(doubles(0.1, 0.2, 0.9), 0.3, steepness=0)],
+)
+def test_equal_angles_or_no_steepness_keep_the_same_everywhere(shares: Tensor):
+    assert shares.tolist() == pytest.approx([0.7] * len(shares))
+
+
+@pytest.mark.parametrize("angles", [[0.1, 0.1], [0.1, 0.9]])
+def test_all_stays_where_nothing_is_to_go(angles: list[float]):
+    assert kept_shares(doubles(*angles), 0.0).tolist() == [1.0, 1.0]
+
+
+# Which channels of a block stay
+
+
+def test_relative_activation_by_hand():
+    W = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
+    # Weighed by the norms: rows (2, 2) and (6, 0).
+    assert relative_activation(W, torch.tensor([2.0, 1.0])).tolist() == [1.5, 0.5]
+
+
+def test_the_shares_of_every_output_add_up_to_one():
+    generator = torch.Generator().manual_seed(0)
+    W, norms = torch.randn(32, 80, generator=generator), torch.rand(80, generator=generator)
+    assert float(relative_activation(W, norms).sum()) == pytest.approx(32, rel=1e-5)
+    by_hand = [
+        sum(float(abs(row[i]) * norms[i] / (row.abs() @ norms)) for row in W) for i in (0, 7)
+    ]
+    assert relative_activation(W, norms)[[0, 7]].tolist() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_an_output_that_nothing_enters_counts_nothing():
+    W = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    assert relative_activation(W, torch.tensor([3.0, 1.0])).tolist() == [0.75, 0.25]
+    assert relative_activation(W, torch.zeros(2)).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("family", "rows"), [("llama", 2), ("opt", 1)])
+def test_scores_by_hand(family: str, rows: int):
+    block = tiny_model(family, hidden_size=4, intermediate_size=2, head_dim=1).blocks[0]
+    block.feed_forward.down.weight.data = torch.tensor([[1.0, 2.0]] * 4)
+    norms = torch.tensor([4.0, 1.0])  # shares 4/6 and 2/6 of each of four outputs
+    paper = [(8 / 3 + rows) * 4, 4 / 3 + rows]  # up, and gate where there is one, add 1 each
+    assert CFSP().rank(block, norms).tolist() == pytest.approx(paper)
+    assert CFSP(score="official").rank(block, norms).tolist() == norms.tolist()
+    squared = [(32 / 9 + rows) * 2, 4 / 9 + rows]  # shares 16/18 and 2/18, norms to the half
+    other = CFSP(share_exponent=2, norm_exponent=0.5)
+    assert other.rank(block, norms).tolist() == pytest.approx(squared)
+
+
+def test_only_the_papers_score_sees_the_weights():
+    block = tiny_model().blocks[0]
+    norms = torch.rand(48, generator=torch.Generator().manual_seed(1)) + 0.5
+    before = {score: CFSP(score=score).rank(block, norms) for score in ("paper", "official")}
+    block.feed_forward.down.weight.data[:, 5] *= 10
+    block.feed_forward.up.weight.data[7] *= 10  # a row over its own sum stays what it is
+    after = {score: CFSP(score=score).rank(block, norms) for score in before}
+    assert torch.equal(after["official"], before["official"])
+    assert after["paper"][5] > 1.5 * before["paper"][5]
+    assert bool((after["paper"][:5] < before["paper"][:5]).all())
+
+
+# What the model itself says
+
+
+@every_family
+def test_angles_are_those_of_the_models_hidden_states(family: str):
+    model, tokens = tiny_model(family, blocks=4), random_tokens()
+    last: list[Tensor] = []
+    handle = model.layers[-1].register_forward_hook(lambda _, args, out: last.append(out))
+    told = model.hf(input_ids=tokens.ids, use_cache=False, output_hidden_states=True)
+    handle.remove()
+    states = [*told.hidden_states[:-1], last[0]]  # the last one told has gone through a norm
+    by_hand = [
+        float(torch.arccos(torch.cosine_similarity(x.double(), y.double(), dim=-1)).mean())
+        for x, y in itertools.pairwise(states)
+    ]
+    angles = CFSP(sparsity=0.1).apply(model, tokens).details["angles"]
+    assert angles == pytest.approx([angle / math.pi for angle in by_hand], abs=1e-6)
+
+
+def test_a_block_that_adds_nothing_has_angle_0_and_one_that_negates_1():
+    model, tokens = tiny_model(blocks=4), random_tokens()
+    for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
+        silence(linear)
+
+    def negate(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return -hidden_states
+
+    with replaced_forward(model.layers[1], negate):
+        details = CFSP(sparsity=0.2, multiple=1).apply(model, tokens).details
+    assert details["angles"][2] == 0
+    assert details["angles"][1] == pytest.approx(1, abs=1e-12)
+    assert all(0.01 < details["angles"][index] < 0.99 for index in (0, 3))
+    assert details["keep"].index(max(details["keep"])) == 1
+    assert details["channels"].index(min(details["channels"])) == 2
+
+
+@every_family
+@either_score
+def test_what_stays_is_what_scores_highest_on_the_dense_model(family: str, score: Any):
+    dense, tokens = tiny_model(family, blocks=3), random_tokens()
+    norms, pruned = norms_by_hand(dense, tokens), copy.deepcopy(dense)
+    outcome = CFSP(sparsity=0.3, score=score, multiple=1).apply(pruned, tokens)
+    for block, norm, count in zip(dense.blocks, norms, outcome.details["channels"], strict=True):
+        if score == "paper":
+            W = block.feed_forward.down.weight.double().abs()  # [out, in]
+            shares = (W * norm / (W @ norm)[:, None]).sum(dim=0)
+            norm = norm * (shares + (1 if family == "opt" else 2))
+        assert kept(pruned.blocks[block.index], block) == top(norm, count)
+
+
+def test_norms_are_taken_over_all_tokens_at_once():
+    # Over two samples with inputs (3, 0) and (2, 2.2) a mean of their norms would turn the order.
+    model, tokens = tiny_model(blocks=1), random_tokens(2, 12, batch_size=1)
+    block, called = model.blocks[0], []
+    block.feed_forward.down.weight.data.fill_(1.0)
+
+    def channels(hidden_states: Tensor) -> Tensor:
+        called.append(hidden_states)
+        inputs = torch.zeros(1, 12, 48)
+        inputs[:, 0, :2] = torch.tensor([[3.0, 2.0], [0.0, 2.2]][len(called) - 1])
+        return block.feed_forward.down(inputs)
+
+    with replaced_forward(block.module.mlp, channels):
+        CFSP(sparsity=47 / 48 * 0.6, multiple=1).apply(model, tokens)
+    assert kept(block, tiny_model(blocks=1).blocks[0]) == [0]
+    assert len(called) == 2
+
+
+def test_the_calibration_passes_each_block_once():
+    model, calls = tiny_model(blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    CFSP().apply(model, random_tokens(samples=6, batch_size=2))
+    assert calls == [0] * 3 + [1] * 3 + [2] * 3
+
+
+@either_score
+def test_the_batch_size_does_not_matter(score: Any):
+    told = []
+    for batch_size in (1, 3, 8):
+        model = tiny_model(blocks=4)
+        tokens = random_tokens(samples=8, batch_size=batch_size)
+        details = CFSP(sparsity=0.3, score=score).apply(model, tokens).details
+        told.append((details, fingerprint(model)))
+    for details, left in told[1:]:
+        assert details["angles"] == pytest.approx(told[0][0]["angles"], abs=1e-6)
+        assert same(left, told[0][1])
+
+
+# Widths
+
+
+@every_family
+@pytest.mark.parametrize("multiple", [1, 4, 16, 32])
+@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.8])
+def test_widths_are_multiples_and_the_budget_is_met(family: str, multiple: int, rate: float):
+    model = tiny_model(family, blocks=5, intermediate_size=192)
+    dense = count_weights(model).all
+    channel = 96 if model.blocks[0].feed_forward.gate is not None else 64  # weights of one
+    share = rate * 5 * 192 * channel / dense
+    method = CFSP(sparsity=share, multiple=multiple)
+    assert method.rate(model) == pytest.approx(rate)
+    assert method.unit(model) == multiple * channel
+    details = method.apply(model, random_tokens()).details
+    widths = [block.feed_forward.channels for block in model.blocks]
+    assert details["channels"] == widths
+    assert all(width % multiple == 0 and multiple <= width <= 192 for width in widths)
+    assert abs(sum(widths) - 5 * 192 * (1 - rate)) <= multiple / 2 + 1e-6
+    wanted = [192 * keep for keep in details["keep"]]
+    assert all(
+        abs(width - want) <= multiple + 1e-6 or width == multiple
+        for width, want in zip(widths, wanted, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("channels", "multiple"), [(1536, 32), (4096, 128), (14336, 128), (48, 16), (11, 1), (4000, 32)]
+)
+def test_the_default_multiple_is_128_from_4096_channels_on_else_32_or_what_divides(
+    channels: int, multiple: int
+):
+    model = tiny_model(hidden_size=8, head_dim=2, intermediate_size=channels)
+    assert CFSP().together(model) == multiple
+    assert CFSP(multiple=1).together(model) == 1
+
+
+def test_rounding_to_multiples_moves_no_block_by_more_than_one():
+    model = tiny_model(blocks=4, intermediate_size=256)
+    fine, coarse = (
+        CFSP(sparsity=0.3, multiple=q).apply(copy.deepcopy(model), random_tokens()).details
+        for q in (1, 32)
+    )
+    assert len(set(fine["channels"])) > 1  # blocks differ
+    assert fine["keep"] == coarse["keep"]
+    pairs = zip(fine["channels"], coarse["channels"], strict=True)
+    assert all(abs(a - b) <= 32 for a, b in pairs)
+
+
+def test_steepness_0_cuts_all_blocks_alike():
+    model = tiny_model(blocks=4)
+    details = CFSP(sparsity=0.3, steepness=0, multiple=1).apply(model, random_tokens()).details
+    assert details["channels"] == [24] * 4  # half of the channels are 30 % of the weights
+
+
+def test_at_the_end_of_its_reach_one_multiple_is_left_in_every_block():
+    model = tiny_model(blocks=3)
+    reach = CFSP(multiple=16).reach(model)
+    assert reach == pytest.approx(2 / 3 * 0.6)
+    details = CFSP(sparsity=reach, multiple=16).apply(model, random_tokens()).details
+    assert details["channels"] == [16] * 3
+
+
+def test_a_model_with_blocks_of_different_width_is_cut_again():
+    model, tokens = tiny_model(blocks=4), random_tokens()
+    keep_channels(model.blocks[1].feed_forward, range(20))
+    keep_channels(model.blocks[3].feed_forward, [])
+    dense = count_weights(model).all
+    method = CFSP(sparsity=0.2)
+    assert method.together(model) == 4  # divides 48 and 20
+    details = method.apply(model, tokens).details
+    assert details["channels"][3] == 0
+    assert abs(dense - count_weights(model).all - 0.2 * dense) <= 4 * 96 / 2
+    assert bool(logits(model).isfinite().all())
+
+
+@every_family
+def test_slicing_equals_masking(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    masked = copy.deepcopy(model)
+    CFSP(sparsity=0.3, multiple=1).apply(model, tokens)
+    for small, large in zip(model.blocks, masked.blocks, strict=True):
+        mask_channels(large.feed_forward, kept(small, large))
+    torch.testing.assert_close(logits(model), logits(masked), rtol=0, atol=1e-4)
+
+
+@every_family
+def test_attention_is_left_alone(family: str):
+    model = tiny_model(family, blocks=3)
+    before = copy.deepcopy(model)
+    CFSP(sparsity=0.2).apply(model, random_tokens())
+    for small, large in zip(model.blocks, before.blocks, strict=True):
+        for role in ("q", "k", "v", "o"):
+            assert torch.equal(small.linears()[role].weight, large.linears()[role].weight)
+
+
+def test_nothing_is_removed_at_0():
+    model = tiny_model()
+    before = fingerprint(model)
+    details = CFSP(sparsity=0).apply(model, random_tokens()).details
+    assert same(before, fingerprint(model))
+    assert details["keep"] == [1.0, 1.0]
+    assert details["channels"] == [48, 48]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sparsity": 0.7}, r"at most 0\.4 of its weights"),
+        ({"multiple": 10}, "multiple 10 does not divide the 48 channels of block 0"),
+        ({"multiple": 64}, "multiple 64 does not divide the 48 channels of block 0"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused(settings: dict[str, Any], message: str):
+    model = tiny_model()
+    before = fingerprint(model)
+    with pytest.raises(BadInput, match=message):
+        CFSP(**settings).apply(model, random_tokens())
+    assert same(before, fingerprint(model))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"score": "relative"}, {"multiple": 0}, {"steepness": -1.0}, {"norm_exponent": -1}]
+)
+def test_wrong_parameters_are_refused(settings: dict[str, Any]):
+    with pytest.raises(BadInput, match=next(iter(settings))):
+        CFSP.configure(**settings)
+
+
+class ByMagnitude(CFSP):
+    """Rank channels by the norm of their weights in `down`."""
+
+    def rank(self, block: Block, norms: Tensor) -> Tensor:
+        return block.feed_forward.down.weight.norm(dim=0)
+
+
+@pytest.mark.model
+def test_on_real_blocks_both_scores_beat_the_size_of_weights(first_blocks):
+    errors = []
+    for method in (CFSP(), CFSP(score="official"), ByMagnitude()):
+        model = copy.deepcopy(first_blocks.dense)
+        details = method.apply(model, first_blocks.calibration).details
+        assert all(width % 32 == 0 for width in details["channels"])
+        errors.append(float((first_blocks.run(model) - first_blocks.outputs).square().sum()))
+    paper, official, magnitude = errors
+    assert 0 < paper < magnitude
+    assert 0 < official < magnitude

@@ -52,6 +52,7 @@ from .prune.registry import get as get, methods as methods
 from .prune.similarity import angle as angle, turn as turn
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,
+    ColumnSum as ColumnSum,
     Covariance as Covariance,
     Gram as Gram,
     Moments as Moments,

@@ -63,6 +63,24 @@ class ColumnNorm:
         return bool(self.squares.isfinite().all())
 
 
+class ColumnSum:
+    """The sum of the absolute values of each input feature over all tokens."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.sums = torch.zeros(features, device=device)  # ||X_:j||_1, [features], fp32
+        self.count = 0
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [..., features]`."""
+        x = x.flatten(end_dim=-2)
+        self.sums += x.float().abs().sum(dim=0)
+        self.count += x.shape[0]
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.sums.isfinite().all())
+
+
 class Moments:
     """Mean and variance of each input feature over all tokens, fp64.
 

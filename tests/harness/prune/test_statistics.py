@@ -10,6 +10,7 @@ from torch import Tensor
 
 from implementations.harness.prune.statistics import (
     ColumnNorm,
+    ColumnSum,
     Covariance,
     Gram,
     Moments,
@@ -17,7 +18,7 @@ from implementations.harness.prune.statistics import (
 )
 
 TOKENS, FEATURES = 97, 6
-STATISTICS = (Gram, ColumnNorm, Moments, Covariance)
+STATISTICS = (Gram, ColumnNorm, ColumnSum, Moments, Covariance)
 
 
 def activations(seed: int = 0) -> Tensor:
@@ -41,6 +42,7 @@ def values(accumulator) -> list[Tensor]:
     names = {
         Gram: ["matrix"],
         ColumnNorm: ["norms"],
+        ColumnSum: ["sums"],
         Moments: ["mean", "variance"],
         Covariance: ["matrix", "mean"],
     }
@@ -64,6 +66,7 @@ def test_against_two_passes_in_double():
     close = {"rtol": 1e-5, "atol": 1e-6}
     torch.testing.assert_close(fed(Gram, x).matrix.double(), d.T @ d, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(fed(ColumnNorm, x).norms.double(), d.norm(dim=0), **close)
+    torch.testing.assert_close(fed(ColumnSum, x).sums.double(), d.abs().sum(dim=0), **close)
     moments = fed(Moments, x)
     torch.testing.assert_close(moments.mean, d.mean(dim=0), rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(moments.variance, d.var(dim=0), rtol=1e-12, atol=1e-12)
@@ -105,6 +108,7 @@ def test_long_sums_do_not_stall():
         x = torch.ones(1000, 2, dtype=dtype)
         assert fed(Gram, *[x] * 70).matrix.tolist() == [[70_000.0] * 2] * 2
         assert fed(ColumnNorm, *[x] * 70).squares.tolist() == [70_000.0] * 2
+        assert fed(ColumnSum, *[-x] * 70).sums.tolist() == [70_000.0] * 2
         assert fed(Moments, *[x] * 70).mean.tolist() == [1.0] * 2
 
 

@@ -61,6 +61,9 @@ def test_no_channel_can_do_more_than_its_score_says():
         moved = (feed_forward(block, x + without @ o.T) - everything).abs()
         bound = heads[:, j, None].abs() * (o[:, j].abs() @ reach)
         assert (moved <= bound + 1e-9).all()
+        # What the method makes of it, summed over the outputs.
+        summed = heads[:, j].abs() * (o[:, j].abs() @ propagated(block))
+        torch.testing.assert_close(summed, bound.sum(dim=1))
 
 
 def test_a_channel_does_just_what_its_score_says():
@@ -182,6 +185,12 @@ def test_a_silent_channel_goes_first():
     LLMBIP(sparsity=0.1).apply(model, random_tokens())
     assert -1.0 in row
     assert -1.0 not in model.blocks[1].feed_forward.up.bias
+
+
+def test_a_unit_of_each_kind_stays_in_every_block():
+    model = tiny_model()
+    outcome = LLMBIP(sparsity=LLMBIP().reach(model)).apply(model, random_tokens())
+    assert outcome.details == {"kv_groups": [1, 1], "channels": [1, 1]}
 
 
 def test_the_calibration_passes_each_block_once():

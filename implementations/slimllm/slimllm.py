@@ -5,8 +5,8 @@ as what it puts out lies along the directions in which the feed-forward output v
 every output dimension is corrected by one scale and one offset. The blocks that turn the hidden
 state least lose most.
 
-All of it is in the mean `m` and the covariance `C` of what `o` and `down` read: outputs `W x` have
-the mean `W m` and the covariance `W C W^T`.
+What `o` and `down` put out is known from the mean `m` and the covariance `C` of what they read:
+outputs `W x` have the mean `W m` and the covariance `W C W^T`.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cosine_similarity
 
-from implementations.harness import Covariance, LanguageModel, Tokens, add_bias
+from implementations.harness import Covariance, LanguageModel, Tokens, add_bias, walk
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.slimllm import SlimLLM
@@ -65,6 +66,12 @@ def pearson(one: Tensor, other: Tensor) -> float:
     )
 
 
+def units_left(now: nn.Linear, dense: nn.Linear, width: int = 1) -> Tensor:
+    """Mark which units of a dense layer are left, by their `width` rows, `[units]`."""
+    rows = torch.tensor([any(map(row.equal, now.weight)) for row in dense.weight])
+    return rows.view(-1, width).all(dim=1)
+
+
 # Heads
 
 
@@ -75,6 +82,16 @@ def test_similarity_is_the_sum_of_absolute_pearson_correlations():
     for kept in ([0, 1, 2, 3], [2], [0, 4], [0, 1, 2, 3, 4]):
         expected = pearson(C[kept].sum(0), C.sum(0))
         assert similarity(shared, kept) == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_output_that_never_varies_adds_nothing():
+    x, W = layer()
+    W[4] = 0
+    C = contributions(x, W)
+    shared = shared_variance(W, covariance(x).matrix, UNITS)
+    varies = [j for j in range(OUT) if j != 4]
+    expected = pearson(C[[0, 2]].sum(0)[:, varies], C.sum(0)[:, varies])
+    assert similarity(shared, [0, 2]) == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_head_that_says_nothing_goes_first_and_is_not_missed():
@@ -188,34 +205,24 @@ def test_the_way_out_counts_between_half_and_all_of_its_norm(seed: int):
     assert (scores <= plain + 1e-9).all()
 
 
-def test_the_lowest_channels_stay():
-    model = tiny_model("llama")
-    method = SlimLLM(sparsity=0.3, layers=1, spared=0.1)
+@pytest.mark.parametrize("share", [0.3, 0.962])
+def test_the_lowest_channels_stay(share: float):
+    model, tokens = tiny_model("llama", intermediate_size=480), random_tokens()
     dense = copy.deepcopy(model)
-    method.apply(model, random_tokens())
-    seen: dict[str, Tensor] = {}
-    # The scores of the first block's channels, after its attention was pruned: run it as it is now
-    # with the dense feed-forward part.
+    SlimLLM(sparsity=share, layers=1, alpha=0).apply(model, tokens)
+    # What the first block's channels score behind the pruned attention.
     block = dense.blocks[0]
     block.module.self_attn = copy.deepcopy(model.blocks[0].module.self_attn)
-    handles = [
-        block.feed_forward.down.register_forward_pre_hook(lambda _, a: seen.update(down=a[0])),
-        block.feed_forward.gate.register_forward_pre_hook(lambda _, a: seen.update(gate=a[0])),
-    ]
-    dense.hf(input_ids=random_tokens().ids, use_cache=False)
-    for handle in handles:
-        handle.remove()
-    inputs = covariance(seen["down"].flatten(end_dim=-2))
-    norms = seen["gate"].flatten(end_dim=-2).norm(dim=0)
-    order = channel_scores(block.feed_forward, norms, inputs).argsort().tolist()
-    left = model.blocks[0].feed_forward.up.weight
-    kept = {
-        j
-        for j, row in enumerate(block.feed_forward.up.weight)
-        if any(torch.equal(row, r) for r in left)
-    }
-    lost = 48 - len(left)
-    assert kept == {*order[:5], *order[5 + lost :]}  # round(0.1 * 48) of the lowest stay
+    seen = next(walk(dense, tokens, edits=False)).observe(Covariance, "gate", "down")
+    norms = (seen["gate"].matrix.diagonal() + seen["gate"].mean.square()).mul(seen["gate"].count)
+    scores = channel_scores(block.feed_forward, norms.sqrt().float(), seen["down"])
+    left = units_left(model.blocks[0].feed_forward.up, block.feed_forward.up)
+    stay = int(left.sum())
+    assert (1 < stay < 5) if share > 0.9 else (5 < stay < 480)
+    lowest = min(5, stay)  # round(0.01 * 480), where the budget leaves as many
+    order = scores.argsort().tolist()
+    kept = {*order[:lowest], *order[lowest + 480 - stay :]}
+    assert set(left.nonzero().flatten().tolist()) == kept
 
 
 # Lines
@@ -264,7 +271,7 @@ def test_shares_by_hand():
     s = torch.tensor([0.95, 0.97, 0.99, 0.96, 0.90], dtype=double)
     shares = SlimLLM(layers=1).shares(s)
     assert (0.25 * 5 * shares).tolist() == pytest.approx(
-        [0.230, 0.281, 0.344, 0.255, 0.140], abs=6e-3
+        [0.230, 0.281, 0.344, 0.255, 0.140], abs=6e-4
     )
     assert float(shares.sum()) == pytest.approx(1)
     even = SlimLLM(layers=1, alpha=0).shares(s)
@@ -272,6 +279,18 @@ def test_shares_by_hand():
     three = SlimLLM(layers=0.6).shares(s)
     assert [share > 0 for share in three] == [False, True, True, True, False]
     assert three[2] > three[1] > three[3]
+    assert int((SlimLLM().shares(torch.linspace(0.9, 1, 32, dtype=double)) > 0).sum()) == 26
+
+
+def test_similarity_is_the_cosine_before_and_after_a_block():
+    model, tokens = tiny_model("llama", blocks=3), random_tokens()
+    states = model.hf(input_ids=tokens.ids, output_hidden_states=True).hidden_states
+    expected = [
+        float(cosine_similarity(states[i].double(), states[i + 1].double(), dim=-1).mean())
+        for i in range(2)  # what is kept of the last block is behind the final norm
+    ]
+    similar = SlimLLM(sparsity=0.3).apply(model, tokens).details["similarity"]
+    assert similar[:2] == pytest.approx(expected, abs=1e-6)
 
 
 @every_family
@@ -318,13 +337,8 @@ def test_slicing_equals_masking_with_the_same_lines(family: str):
             ),
         )
         for now, was, dense_rows, rows, what in parts:
-            kept = [
-                j for j, row in enumerate(dense_rows.weight) if any(map(row.equal, rows.weight))
-            ]
             size = block.attention.head_size if what == "heads" else 1
-            units = sorted({j // size for j in kept})
-            mask = torch.zeros(len(dense_rows.weight) // size, dtype=torch.bool)
-            mask[units] = True
+            mask = units_left(rows, dense_rows, size)
             columns = mask.repeat_interleave(was.in_features // len(mask))
             old = was.weight[:, columns].double()
             scale = (now.weight.double() * old).sum(dim=1) / old.square().sum(dim=1)
@@ -338,21 +352,38 @@ def test_slicing_equals_masking_with_the_same_lines(family: str):
     torch.testing.assert_close(logits(model, other), logits(masked, other), rtol=1e-4, atol=1e-4)
 
 
-def test_later_blocks_see_the_pruned_ones():
-    model = tiny_model("llama", blocks=3)
-    one = SlimLLM(sparsity=0.3, layers=1).apply(copy.deepcopy(model), random_tokens())
-    changed = copy.deepcopy(model)
-    seen: list[list[Tensor]] = []
-    for target in (model, changed):
-        mine: list[Tensor] = []
-        target.layers[1].register_forward_pre_hook(lambda _, args, mine=mine: mine.append(args[0]))
-        seen.append(mine)
-    SlimLLM(sparsity=0.3, layers=1).apply(model, random_tokens())
-    SlimLLM(sparsity=0, layers=1).apply(changed, random_tokens())
-    # The dense look comes first; the walk that prunes sees another stream at block 1.
-    assert torch.equal(seen[0][0], seen[1][0])
-    assert not torch.equal(seen[0][-1], seen[1][-1])
-    assert one.achieved > 0
+@pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
+def test_lines_are_fitted_on_what_the_pruned_model_sees(family: str):
+    model, tokens = tiny_model(family, num_key_value_heads=2), random_tokens(samples=12)
+    dense = copy.deepcopy(model)
+    SlimLLM(sparsity=0.4, layers=1, alpha=0).apply(model, tokens)
+    for index, block in enumerate(model.blocks):
+        # The same pruned stream before it, the block itself dense.
+        twin = copy.deepcopy(model)
+        twin.layers[index] = copy.deepcopy(dense.layers[index])
+        was = twin.blocks[index]
+        groups = units_left(block.attention.v, was.attention.v, block.attention.head_size)
+        channels = units_left(block.feed_forward.up, was.feed_forward.up)
+        for role, units in (("o", groups), ("down", channels)):
+            if role == "down":  # behind the pruned attention
+                twin.layers[index].self_attn = copy.deepcopy(block.module.self_attn)
+            looks = [one.observe(Covariance, role) for one in walk(twin, tokens, edits=False)]
+            seen = looks[index][role]
+            now, old = block.linears()[role], twin.blocks[index].linears()[role]
+            W, V = old.weight.double(), torch.zeros(old.weight.shape, dtype=double)
+            V[:, units.repeat_interleave(old.in_features // len(units))] = now.weight.double()
+            offset = now.bias.double() - (0 if old.bias is None else old.bias.double())
+            assert not units.all()
+            # A line through the means, and what it leaves goes with nothing that it says.
+            torch.testing.assert_close(V @ seen.mean + offset, W @ seen.mean, rtol=0, atol=1e-5)
+            together = ((V @ seen.matrix) * (W - V)).sum(dim=1)
+            torch.testing.assert_close(together, torch.zeros_like(together), rtol=0, atol=1e-5)
+
+
+def test_a_unit_of_each_kind_stays_in_every_block():
+    model = tiny_model()
+    outcome = SlimLLM(sparsity=SlimLLM().reach(model)).apply(model, random_tokens())
+    assert (outcome.details["kv_groups"], outcome.details["channels"]) == ([1, 1], [1, 1])
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])

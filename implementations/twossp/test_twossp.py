@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 
 import pytest
@@ -65,6 +66,22 @@ LLAMA2 = (4096, 11008, 32, 32, 32)
 LLAMA3 = (4096, 14336, 32, 8, 32)
 
 
+@functools.cache
+def shaped(shape: tuple[int, ...]) -> LanguageModel:
+    """Return a model of hidden size, channels, heads, KV heads and blocks, without weights."""
+    hidden, inner, heads, kv_heads, blocks = shape
+    config = LlamaConfig(
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        num_hidden_layers=blocks,
+        vocab_size=8,
+    )
+    with torch.device("meta"):
+        return LanguageModel(LlamaForCausalLM(config))
+
+
 @pytest.mark.parametrize(
     ("shape", "share", "attentions", "channels"),
     [
@@ -80,20 +97,9 @@ LLAMA3 = (4096, 14336, 32, 8, 32)
     ],
 )
 def test_the_split_of_known_models(shape, share, attentions, channels):
-    hidden, inner, heads, kv_heads, blocks = shape
-    config = LlamaConfig(
-        hidden_size=hidden,
-        intermediate_size=inner,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        num_hidden_layers=blocks,
-        vocab_size=8,
-    )
-    with torch.device("meta"):
-        model = LanguageModel(LlamaForCausalLM(config))
-    dropped, rate = TwoSSP(sparsity=share).split(model)
+    dropped, rate = TwoSSP(sparsity=share).split(shaped(shape))
     assert dropped == attentions
-    assert abs(round(inner * (1 - rate)) - channels) <= 1  # norms are a sixth of a channel
+    assert abs(round(shape[1] * (1 - rate)) - channels) <= 1  # norms are a sixth of a channel
 
 
 def test_attentions_by_hand():
@@ -107,7 +113,6 @@ def test_attentions_by_hand():
 
 def test_a_split_that_cannot_meet_the_budget_is_refused():
     model = tiny_model("llama", blocks=4)
-    before = copy.deepcopy(model.hf.state_dict())
     for settings, message in (
         ({"sparsity": 0.1, "attentions": 4}, "sparsity 0.1: 4 of 4 attentions are 0.4"),
         ({"sparsity": 0.8, "attentions": 0}, "all channels 0.6.*set attentions"),
@@ -115,8 +120,21 @@ def test_a_split_that_cannot_meet_the_budget_is_refused():
         ({"attentions": -1}, "attentions is -1"),
     ):
         with pytest.raises(BadInput, match=message):
-            TwoSSP(**settings).apply(model, random_tokens())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.hf.state_dict().items())
+            TwoSSP(**settings).check(model, random_tokens())  # before any work
+
+
+def test_a_split_may_miss_the_budget_by_half_of_the_largest_unit():
+    model = tiny_model("llama", blocks=4)
+    sizes = twossp.sizes_of(model)
+    half = sizes.attention / 2 / sizes.all
+    for attentions, rate, share, side in (
+        (2, 0, 2 * sizes.attention / sizes.all, -1),  # attentions alone are more than the budget
+        (0, 1, 4 * sizes.feed_forward / sizes.all, 1),  # all channels are less
+    ):
+        split = TwoSSP(sparsity=share + side * 0.99 * half, attentions=attentions).split(model)
+        assert split == (attentions, rate)
+        with pytest.raises(BadInput, match="cannot meet it"):
+            TwoSSP(sparsity=share + side * 1.01 * half, attentions=attentions).split(model)
 
 
 @every_family
@@ -195,16 +213,17 @@ def test_what_goes_is_what_perplexity_misses_least_on_the_narrow_model(family: s
 def test_the_search_is_greedy_and_asks_as_often_as_it_must(monkeypatch):
     model, asked = tiny_model("llama", blocks=5), []
     costs = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0])
-    widths = set()
+    widths, calibration = set(), random_tokens()
 
     def additive(model: LanguageModel, tokens: Tokens) -> object:
+        assert torch.equal(tokens.ids, calibration.ids[:2])
         off = [not bool(block.attention.o.weight.any()) for block in model.blocks]
         asked.append(off)
         widths.update(block.feed_forward.channels for block in model.blocks)
         return type("P", (), {"value": 1 + float(costs[torch.tensor(off)].sum())})()
 
     monkeypatch.setattr(twossp, "perplexity", additive)
-    outcome = TwoSSP(sparsity=0.4, attentions=3).apply(model, random_tokens())
+    outcome = TwoSSP(sparsity=0.4, attentions=3, probes=2).apply(model, calibration)
     assert outcome.details["attentions_dropped"] == [1, 3, 4]
     assert len(asked) == 5 + 4 + 3
     assert max(widths) < 48  # measured on the narrow model
@@ -229,10 +248,12 @@ def test_the_first_stage_does_not_know_of_the_second():
     for attentions in (0, 2):
         model = copy.deepcopy(dense)
         sizes = twossp.sizes_of(model)
-        share = (2 * 0.5 * sizes.feed_forward + attentions * sizes.attention) / sizes.all
+        # 10.3 of the 48 channels of each of 4 blocks, and the attentions.
+        share = (4 * 10.3 / 48 * sizes.feed_forward + attentions * sizes.attention) / sizes.all
         TwoSSP(sparsity=share, attentions=attentions).apply(model, random_tokens())
         left.append(kept(model, dense))
     assert left[0] == left[1]
+    assert [len(channels) for channels in left[0]] == [38] * 4  # round(48 - 10.3)
 
 
 @pytest.mark.model

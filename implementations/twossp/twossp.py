@@ -121,7 +121,8 @@ class TwoSSP(UnitMethod):
 
     def unit(self, model: LanguageModel) -> int:
         """Count the weights of an attention, or of a channel in every block where that is more."""
-        channels = sum(int(max(unit_costs(block, "channels"), default=0)) for block in model.blocks)
+        # The channels of a block cost alike.
+        channels = sum(int(unit_costs(block, "channels")[:1].sum()) for block in model.blocks)
         attention = max(int(unit_costs(block, "kv-groups").sum()) for block in model.blocks)
         return max(attention, channels)
 

@@ -18,6 +18,7 @@ from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.table import SERVICES
 from tools.sources.web.cache import Cache
+from tools.sources.web.client import Limits
 from tools.sources.web.clock import Clock, retry_after
 from tools.sources.web.errors import Malformed, SourceError
 from tools.sources.web.hosts import Site, read_hosts
@@ -54,6 +55,7 @@ VALUES = {
     "doi": "10.1609/aaai.v38i10.28960",
 }
 SITE = Site("Crossref", "api.crossref.org")
+MOST = Limits().size  # bytes of a body; the client reads no more
 
 
 def read(service, body, type="application/json"):
@@ -83,7 +85,16 @@ def test_any_bytes(service, data):
     start = data.draw(st.integers(0, len(body)))
     end = data.draw(st.integers(start, min(len(body), start + 30)))
     new = data.draw(st.binary(max_size=20) | WORDS.map(lambda word: word.encode(errors="replace")))
-    read(service, body[:start] + new * data.draw(st.sampled_from([1, 500])) + body[end:])
+    new *= data.draw(st.sampled_from([1, 500]))
+    read(service, (body[:start] + new + body[end:])[:MOST])
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_the_largest_body(service):
+    # In the clean run as well, to whose memory the others are held.
+    for body in STORED[service.name]:
+        for middle in (len(body) // 3, len(body) // 2):
+            read(service, (body[:middle] + b"x" * MOST)[: MOST - len(body)] + body[middle:])
 
 
 @pytest.mark.parametrize(

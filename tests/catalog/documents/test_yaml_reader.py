@@ -80,6 +80,7 @@ def test_a_field_without_a_value_is_refused_but_the_quoted_word_is_text(value: s
         ("a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
         ("", "entry.yaml:1: is empty; write `title: ...` and so on"),
         ("# a\n", "entry.yaml:1: is empty; write `title: ...` and so on"),
+        ("{}", "entry.yaml:1: is empty; write `title: ...` and so on"),
         ("a: b: c", "mapping values are not allowed in this context; quote text that holds"),
         ("a: [b", "entry.yaml:1: is not valid YAML"),
         ("a: 'b", "entry.yaml:1: is not valid YAML"),

@@ -101,11 +101,11 @@ def parse(text: str, path: Path) -> Document:
     except RecursionError:
         document.problems.append(Problem(path, 1, "", "is nested too deeply", "flatten it"))
         return document
-    if isinstance(data, dict):
+    if isinstance(data, dict) and (data or document.problems):
         document.data = data
         document.comments = {} if document.problems else dict(_comments(text))
     elif not document.problems:
-        message = "is empty" if data is None else "is not a mapping of fields"
+        message = "is empty" if data in (None, {}) else "is not a mapping of fields"
         document.problems.append(Problem(path, 1, "", message, "write `title: ...` and so on"))
     return document
 

@@ -120,6 +120,10 @@ def test_compensation_helps_flap(board):
     assert perplexity(board("flap", "20 %")) < perplexity(board("flap", "20 % compensate=False"))
 
 
+def test_the_fit_helps_fasp_where_there_is_text_enough(board):
+    assert perplexity(board("fasp", "20 %")) < perplexity(board("fasp", "20 % restore=False"))
+
+
 def test_every_record_has_its_provenance(published):
     (dense,) = [record for record in published if record.method == "dense"]
     for record in published:

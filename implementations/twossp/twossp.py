@@ -143,7 +143,7 @@ def sizes_of(model: LanguageModel) -> Sizes:
 
 def attentions_to_drop(sparsity: float, sizes: Sizes, alpha: float) -> int:
     """Return `round(B * s^((P_ffn / P_attn) / alpha))`, Eq. 5."""
-    if not sizes.attention or not alpha:
+    if not sparsity or not sizes.attention or not alpha:
         return 0
     exponent = sizes.feed_forward / sizes.attention / alpha
     return round(sizes.blocks * math.pow(sparsity, exponent))

@@ -305,7 +305,7 @@ class UnitMethod(Method):
 
         The budget is met within half of it.
         """
-        return int(max(self.costs(model), default=0)) * self.together(model)
+        return _largest(self.costs(model)) * self.together(model)
 
     def rate(self, model: LanguageModel) -> float:
         """Return the share of all units that have to go: attention or depth may not be among them.
@@ -354,10 +354,12 @@ class UnitMethod(Method):
         together = self.together(model)
         return (
             torch.tensor([[len(units) // together for units in row] for row in costs]),
-            torch.tensor(
-                [[int(max(units, default=0)) * together for units in row] for row in costs]
-            ),
+            torch.tensor([[_largest(units) * together for units in row] for row in costs]),
         )
+
+
+def _largest(costs: Tensor) -> int:
+    return int(costs.max()) if len(costs) else 0
 
 
 def _weights(model: LanguageModel) -> int:

@@ -40,7 +40,9 @@ def test_three_clicks_to_the_structured_method_of_least_loss(visit: Callable[...
     page.wait_for_url("**/choose.html")
     ready(page)
     page.get_by_role("link", name=FIRST).click()
-    assert fitting(page) == ["FLAP", "ShortGPT"]  # 1.82 and 4.9 times dense
+    found = fitting(page)
+    assert found[:2] == ["FLAP", "ShortGPT"]  # 1.82 and 4.9 times dense in this site's records
+    assert found[2:] == sorted(found[2:], key=str.casefold)  # not measured there
     page.locator("#atlas-decide tbody tr:visible th a").first.click()
     page.wait_for_url("**/papers/flap.html")
     assert seen.complaints == []
@@ -59,11 +61,12 @@ def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     answer(page, "Which attention?", "GQA")
     assert why(page, "SliceGPT") == "not tested here with GQA"
     answer(page, "How much is to go?", "20 %")
-    assert fitting(page) == ["FLAP", "ShortGPT"]
+    found = fitting(page)
+    assert found[:2] == ["FLAP", "ShortGPT"]
     ruled = page.locator(".atlas-ruled dl > div")
-    expect(ruled).to_have_count(everything - 2)
+    expect(ruled).to_have_count(everything - len(found))
     assert all(ruled.locator("dd").all_inner_texts())
-    expect(page.locator("#atlas-fit")).to_have_text("2")
+    expect(page.locator("#atlas-fit")).to_have_text(str(len(found)))
     assert address(page).endswith("?gain=size&data=forward&attention=GQA&amount=20")
 
 
@@ -71,7 +74,8 @@ def test_options_say_how_many_they_would_leave(visit: Callable[..., Any]) -> Non
     page = visit().open("choose.html?code=here")
     count = page.locator("label", has_text="A smaller model").locator(".atlas-count").inner_text()
     answer(page, "Size or speed?", "A smaller model")
-    assert count == str(len(fitting(page))) == "2"
+    assert count == str(len(fitting(page)))
+    assert int(count) > 1
 
 
 def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> None:
@@ -89,20 +93,29 @@ def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[...,
     group = page.get_by_role("group", name="What may choosing need at most?")
     assert group.get_by_role("radio", name="forward").is_checked()
     answer(page, "Is code needed?", "Yes, implemented here")
-    assert fitting(page) == ["FLAP", "ShortGPT"]
+    here = fitting(page)
+    assert {"FLAP", "ShortGPT"} <= set(here) < set(start)
     page.go_back()
     assert fitting(page) == start
     page.go_forward()
-    assert fitting(page) == ["FLAP", "ShortGPT"]
+    assert fitting(page) == here
     page.get_by_role("button", name="Reset").click()
     assert len(fitting(page)) > len(start)
     assert address(page).endswith("choose.html")
 
 
 def test_what_fits_can_be_compared(visit: Callable[..., Any]) -> None:
-    page = visit().open("choose.html?gain=size&code=here")
+    page = visit().open("choose.html?gain=speed&kernels=only&code=here&amount=2%3A4")
     page.get_by_role("link", name="Compare these").click()
-    page.wait_for_url("**/compare.html?m=flap,shortgpt")
+    page.wait_for_url("**/compare.html?m=sparsegpt,wanda")
+
+
+def test_of_many_the_first_four_can_be_compared(visit: Callable[..., Any]) -> None:
+    page = visit().open("choose.html?gain=size&code=here")
+    assert len(fitting(page)) > 4
+    page.get_by_role("link", name="Compare the first four").click()
+    page.wait_for_url("**/compare.html?m=*")
+    assert page.url.count(",") == 3
 
 
 def test_answers_by_keyboard(visit: Callable[..., Any]) -> None:

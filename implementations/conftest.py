@@ -78,6 +78,15 @@ def first_blocks() -> FirstBlocks:
     return FirstBlocks()
 
 
+@pytest.fixture(scope="module")
+def without_gradients() -> Iterator[None]:
+    """Let a module of tests compute without gradients, as `apply` does."""
+    import torch
+
+    with torch.no_grad():
+        yield
+
+
 class FirstBlocks:
     """The first four blocks of the embedded model, with the text of protocol `quick`."""
 

@@ -24,14 +24,10 @@ from implementations.harness.model.surgery import mask_channels
 from implementations.harness.model.units import count_weights
 from implementations.harness.prune.walk import watched
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 either_score = pytest.mark.parametrize("score", ["paper", "official"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
 
 
 def doubles(*values: float) -> Tensor:

@@ -11,21 +11,14 @@ from torch import Tensor, nn
 from implementations.fasp import FASP
 from implementations.fasp.fasp import column_scores
 from implementations.harness import AtlasWarning, LanguageModel, Tokens, cuts
+from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_units
 from implementations.harness.model.units import count_weights, unit_costs
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
-def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
-    return model.hf(input_ids=tokens.ids, use_cache=False).logits
 
 
 def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:

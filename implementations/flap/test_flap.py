@@ -23,18 +23,15 @@ from implementations.harness import (
     add_bias,
     walk,
 )
+from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.harness.model.units import count_weights, unit_costs
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 double = torch.float64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
 
 
 def moments(x: Tensor) -> Moments:
@@ -69,10 +66,6 @@ def inputs(block: Block, model: LanguageModel, tokens: Tokens) -> dict[str, Tens
     for handle in handles:
         handle.remove()
     return seen
-
-
-def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
-    return model.hf(input_ids=tokens.ids, use_cache=False).logits
 
 
 def marks(count: int, *marked: int) -> Tensor:

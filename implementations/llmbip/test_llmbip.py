@@ -9,23 +9,16 @@ import torch
 from torch import Tensor
 
 from implementations.harness import Block, ColumnSum, LanguageModel, Tokens, walk
+from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.llmbip import LLMBIP
 from implementations.llmbip.llmbip import propagated
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 double = torch.float64
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
-def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
-    return model.hf(input_ids=tokens.ids, use_cache=False).logits
 
 
 def observed(model: LanguageModel, tokens: Tokens | None = None) -> list[dict[str, ColumnSum]]:

@@ -27,6 +27,8 @@ from implementations.slimgpt import SlimGPT
 from implementations.slimgpt.benchmark_slimgpt import plain
 from implementations.slimgpt.slimgpt import errors, group_sizes, ratios, remove
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 UNITS = [  # width of a unit, how many go at a time
@@ -36,12 +38,6 @@ UNITS = [  # width of a unit, how many go at a time
     (1, [1] * 12),
     (1, [20]),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
 
 
 def problem(seed: int = 0, width: int = 48, out: int = 12, tokens: int = 200):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from implementations.harness import Covariance, LanguageModel, Tokens, add_bias, walk
+from implementations.harness import Covariance, LanguageModel, add_bias, walk
+from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.slimllm import SlimLLM
@@ -24,15 +25,11 @@ from implementations.slimllm.slimllm import (
     swapped,
 )
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 double = torch.float64
 UNITS, WIDTH, OUT, TOKENS = 5, 3, 7, 60
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
 
 
 def covariance(x: Tensor) -> Covariance:
@@ -314,10 +311,6 @@ def test_blocks_that_turn_most_stay_as_they_are(family: str):
 
 
 # Whole models
-
-
-def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
-    return model.hf(input_ids=tokens.ids, use_cache=False).logits
 
 
 @every_family

@@ -8,7 +8,6 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from implementations.harness import (
@@ -19,23 +18,16 @@ from implementations.harness import (
     Tokens,
     perplexity,
 )
+from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels
 from implementations.harness.model.units import count_weights
 from implementations.twossp import TwoSSP, twossp
 from implementations.twossp.twossp import Sizes, attentions_to_drop, least_missed, switched_off
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
-
-
-def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
-    return model.hf(input_ids=tokens.ids, use_cache=False).logits
 
 
 def silence(model: LanguageModel, *blocks: int) -> None:

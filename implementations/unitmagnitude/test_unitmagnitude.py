@@ -14,13 +14,9 @@ from implementations.harness.model.units import count_weights
 from implementations.unitmagnitude import UnitMagnitude
 from implementations.unitmagnitude.unitmagnitude import score
 
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def without_gradients():
-    with torch.no_grad():
-        yield
 
 
 def costs(block) -> Tensor:

@@ -81,8 +81,10 @@ def test_freer_patterns_lose_less(board, method):
     ("method", "shares"),
     [
         *((method, (50, 70)) for method in WEIGHTS),
+        ("cfsp", (10, 20, 30)),
         ("flap", (10, 20, 30, 50)),
-        ("random", (10, 20)),
+        ("llmbip", (20, 30)),
+        ("random", (10, 20, 30)),
         ("shortgpt", (10, 20, 30)),
     ],
 )

@@ -25,6 +25,7 @@ from implementations.harness import (
     keep_channels,
     keep_kv_groups,
     walk,
+    widths_left,
 )
 
 
@@ -60,11 +61,7 @@ class FLAP(UnitMethod):
         lost = removed.split([len(s) for s in scores])
         for block, seen, units in zip(model.visit(), moments, lost, strict=True):
             self.remove(block, seen, units)
-        blocks = model.blocks
-        return {
-            "kv_groups": [block.attention.kv_heads for block in blocks],
-            "channels": [block.feed_forward.channels for block in blocks],
-        }
+        return widths_left(model)
 
     def score(self, block: Block, seen: dict[str, Moments]) -> Tensor:
         """Score the units of a block, `[kv groups + channels]`, the KV groups first."""

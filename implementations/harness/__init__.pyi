@@ -18,7 +18,13 @@ from .model.surgery import (
     remove_blocks as remove_blocks,
     remove_units as remove_units,
 )
-from .model.units import Cut as Cut, Kind as Kind, cuts as cuts, unit_costs as unit_costs
+from .model.units import (
+    Cut as Cut,
+    Kind as Kind,
+    cuts as cuts,
+    unit_costs as unit_costs,
+    widths_left as widths_left,
+)
 from .model.view import (
     Attention as Attention,
     Block as Block,

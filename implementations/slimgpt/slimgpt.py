@@ -28,6 +28,7 @@ from implementations.harness import (
     keep_kv_groups,
     smallest,
     walk,
+    widths_left,
 )
 
 MOST, FEWEST = 1024, 8  # channels that go at once, at first and in the end (Section 4.2)
@@ -66,11 +67,7 @@ class SlimGPT(UnitMethod):
             if channels:  # sees the attention that is left
                 counts = group_sizes(channels, self.schedule)
                 keep_channels(feed_forward, self.solve(block, "down", 1, counts))
-        blocks = model.blocks
-        return {
-            "kv_groups": [block.attention.kv_heads for block in blocks],
-            "channels": [block.feed_forward.channels for block in blocks],
-        }
+        return widths_left(model)
 
     def solve(self, block: WalkedBlock, role: str, width: int, counts: list[int]) -> Tensor:
         """Correct a layer for the loss of units of `width` inputs, mark the units that stay."""

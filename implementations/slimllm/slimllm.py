@@ -32,6 +32,7 @@ from implementations.harness import (
     keep_kv_groups,
     turn,
     walk,
+    widths_left,
 )
 
 
@@ -67,11 +68,7 @@ class SlimLLM(UnitMethod):
                 self.prune_attention(block, groups)
             if channels:
                 self.prune_feed_forward(block, channels)
-        return {
-            "similarity": similarities,
-            "kv_groups": [block.attention.kv_heads for block in model.blocks],
-            "channels": [block.feed_forward.channels for block in model.blocks],
-        }
+        return {"similarity": similarities, **widths_left(model)}
 
     def shares(self, similar: Tensor) -> Tensor:
         """Return in which proportion the blocks lose, `[blocks]`, from their cosine similarity.

@@ -28,6 +28,7 @@ from implementations.harness.model.units import (
     channel_cuts,
     cuts,
     kv_group_cuts,
+    widths_left,
 )
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
@@ -99,15 +100,14 @@ def remove_units(model: LanguageModel, gone: Tensor) -> dict[str, list[int]]:
     `gone` is boolean, `[units]`, block by block, the KV groups of a block before its channels.
     Raises `BadInput` for another number of units.
     """
-    counts = [(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks]
+    counts = list(zip(*widths_left(model).values(), strict=True))  # [blocks][KV groups, channels]
     if gone.shape != (sum(map(sum, counts)),):
         raise BadInput(f"a mask of shape {list(gone.shape)} does not fit the model's units")
     kept = (~gone).split([count for both in counts for count in both])
     for index, block in enumerate(model.visit()):
         keep_kv_groups(block.attention, kept[2 * index])
         keep_channels(block.feed_forward, kept[2 * index + 1])
-    left = [int(part.sum()) for part in kept]
-    return {"kv_groups": left[::2], "channels": left[1::2]}
+    return widths_left(model)
 
 
 def remove_blocks(model: LanguageModel, indices: Units) -> None:

@@ -150,6 +150,14 @@ def block_weights(block: Block) -> int:
     return sum(linear.weight.numel() for linear in _all_linears(block).values())
 
 
+def widths_left(model: LanguageModel) -> dict[str, list[int]]:
+    """Return how many KV groups and channels each block has, as methods record it."""
+    return {
+        "kv_groups": [block.attention.kv_heads for block in model.blocks],
+        "channels": [block.feed_forward.channels for block in model.blocks],
+    }
+
+
 class Weights(NamedTuple):
     """Weights of the linear layers inside the decoder blocks; norms and biases not counted."""
 

@@ -210,6 +210,13 @@ def test_every_half_sees_what_the_cut_ones_before_it_left(monkeypatch: pytest.Mo
     assert len(bases) == 1 + 2 * 2 + 1
 
 
+def test_the_first_axes_are_of_the_tokens_as_often_as_they_come():
+    model = tiny_model()
+    ids = torch.tensor([[5, 5, 5, 7]])
+    x = model.embedding[ids[0]].double()
+    torch.testing.assert_close(embedded(model, Tokens.from_ids(ids, "given")).matrix, x.T @ x)
+
+
 def test_a_signal_that_is_not_finite_is_refused_by_its_place():
     gram = Gram(2, dtype=torch.float64)
     gram.update(torch.tensor([[float("nan"), 1.0]]))

@@ -8,7 +8,9 @@ from .errors import (
     Unavailable as Unavailable,
 )
 from .measure.perplexity import Perplexity as Perplexity, perplexity as perplexity
+from .model.families import ONE_BASIS as ONE_BASIS
 from .model.loading import load_model as load_model
+from .model.rotation import halves as halves, rotate_embedding as rotate_embedding
 from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,
@@ -65,4 +67,4 @@ from .prune.statistics import (
     SampleNorm as SampleNorm,
     Statistic as Statistic,
 )
-from .prune.walk import WalkedBlock as WalkedBlock, walk as walk
+from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as watched

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from implementations.harness.contract.clause import clause
 from implementations.harness.contract.probes import apply, reads_text, shares
@@ -53,8 +54,14 @@ def _prepared(family: str, training: bool) -> LanguageModel:
     model.hf.train(training)
     for block in model.blocks:
         block.attention.o.requires_grad_(False)
-    model.embedding.grad = torch.ones_like(model.embedding)
+    bystander(model).grad = torch.ones_like(bystander(model))
     return model
+
+
+def bystander(model: LanguageModel) -> nn.Parameter:
+    """Return a parameter outside the blocks whose shape no method changes, of the final norm."""
+    outside = model.outside().values()  # the buffers of rotary embeddings among them
+    return [p for p in outside if isinstance(p, nn.Parameter) and p.ndim == 1][-1]
 
 
 def state(model: LanguageModel) -> dict[str, Any]:
@@ -62,7 +69,7 @@ def state(model: LanguageModel) -> dict[str, Any]:
     modules, parameters = list(model.hf.modules()), list(model.hf.parameters())
     layers = {(role, p) for _, role, linear in model.linears() for p in linear.parameters()}
     others = set(parameters) - {p for _, p in layers}
-    grad = model.embedding.grad
+    grad = bystander(model).grad
     return {
         "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules),
         "backward hooks": sum(bool(part._backward_hooks) for part in (*modules, *parameters)),

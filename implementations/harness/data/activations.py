@@ -29,6 +29,7 @@ class Boundary:
         self.accelerator = model.accelerator
         self.hidden: list[Tensor] = []
         self.arguments: list[dict[torch.Size, Arguments]] = [{} for _ in model.layers]
+        self.leaving = model.config.hidden_size  # width of what the final norm reads
         with ExitStack() as patches, torch.no_grad():
             for index, module in enumerate(model.layers):
                 patches.enter_context(replaced_forward(module, self._recorder(index)))
@@ -42,9 +43,11 @@ class Boundary:
             if index == 0:
                 self.entering = hidden_states
                 self.hidden.append(hidden_states.to("cpu", copy=True))
-            self.arguments[index].setdefault(self.entering.shape, (args, kwargs))
+            self.arguments[index].setdefault(self.entering.shape[:2], (args, kwargs))
             # Where blocks return tuples the model takes item 0 of this: that must not add up.
-            return self.entering
+            if index < len(self.arguments) - 1:
+                return self.entering
+            return self.entering.new_zeros(*self.entering.shape[:2], self.leaving)
 
         return record
 
@@ -53,7 +56,7 @@ class Boundary:
         for i, host in enumerate(self.hidden):
             if i in but:
                 continue
-            args, kwargs = to_device(self.arguments[block.index][host.shape], self.accelerator)
+            args, kwargs = to_device(self.arguments[block.index][host.shape[:2]], self.accelerator)
             x = host.to(self.accelerator)
             with torch.no_grad():
                 y = block.module(x, *args, **kwargs)
@@ -69,7 +72,10 @@ class Boundary:
                 f"block {block.index} puts out NaN or infinity; load the model in a wider dtype "
                 "(--dtype float32) or prune less"
             )
-        self.hidden[i].copy_(y)
+        if y.shape == self.hidden[i].shape:
+            self.hidden[i].copy_(y)
+        else:  # the last block of a model whose stream is narrower inside
+            self.hidden[i] = y.to("cpu", copy=True)
 
 
 @contextmanager

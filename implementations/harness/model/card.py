@@ -12,6 +12,7 @@ import yaml
 
 from implementations.harness.download.embedded import MODEL_ALIAS
 from implementations.harness.model.modeling_pruned import FEATURES, INDICES, places_held
+from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.view import LanguageModel
 
 HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -84,9 +85,21 @@ def _shapes(model: LanguageModel) -> str:
         for block in model.blocks
     ]
     head = "| block | query heads | key/value heads | feed-forward channels |\n|---|---|---|---|"
-    inside = list(_inside(model))
-    said = ["", "Inside these widths, single rows and columns are cut:", "", *inside]
-    return "\n".join(["## Shapes", "", head, *rows, *(said if inside else [])])
+    parts = ["## Shapes", "", head, *rows]
+    for said, lines in (
+        ("Inside these widths, single rows and columns are cut:", _inside(model)),
+        ("The residual stream, before, between the halves of and behind:", _stream(model)),
+    ):
+        listed = list(lines)
+        parts += ["", said, "", *listed] if listed else []
+    return "\n".join(parts)
+
+
+def _stream(model: LanguageModel) -> Iterator[str]:
+    for block in model.blocks:
+        widths = residual_widths(block)
+        if widths:
+            yield f"- block {block.index}: {', '.join(map(str, widths))}"
 
 
 def _inside(model: LanguageModel) -> Iterator[str]:

@@ -29,6 +29,7 @@ from implementations.harness.model.devices import device_named, dtype_named
 from implementations.harness.model.fitting import fitted
 from implementations.harness.model.foreign import refused
 from implementations.harness.model.output_folder import free_folder, published
+from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.model.weight_files import read_weights, weight_files, write_weights
@@ -214,7 +215,12 @@ def _shape(block: Block) -> dict[str, Any]:
         for name, linear in linears.items()
     }
     indexed = {name: counts for name, counts in indexed.items() if counts}
-    return shape | ({"indexed": indexed} if indexed else {})
+    residual = residual_widths(block)
+    return (
+        shape
+        | ({"indexed": indexed} if indexed else {})
+        | ({"residual": list(residual)} if residual else {})
+    )
 
 
 def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:

@@ -51,6 +51,7 @@ OF_TORCH = (None, "eager", "sdpa")
 MEND = "mend it, or fetch it again"
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Width = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 class Held(Part):
@@ -68,6 +69,8 @@ class Shape(Part):
     channels: Count
     biases: list[str]
     indexed: dict[str, Held] = Field(default_factory=dict)
+    residual: Annotated[list[Width], Field(min_length=3, max_length=3)] | None = None
+    """How wide the residual stream is before, between the halves of and behind the block."""
 
     @property
     def empty(self) -> bool:
@@ -260,6 +263,31 @@ def _check_shapes(config: Any, path: Path) -> None:
         raise BadInput(f"{path}: {SHAPES}.{index}: {wrong}; {MEND}")
     if all(shape.empty for shape in shapes):
         raise BadInput(f"{path}: {SHAPES} leaves nothing in any block; {MEND}")
+    wrong = _wrongly_rotated([shape.residual for shape in shapes], config)
+    if wrong:
+        raise BadInput(f"{path}: {SHAPES}: {wrong}; {MEND}")
+
+
+def _wrongly_rotated(widths: list[list[int] | None], config: Any) -> str:
+    """Say what is wrong with the widths of the residual stream; nothing where all is well."""
+    if not any(widths):
+        return ""
+    family = FAMILIES[config.model_type]
+    if family.one_basis:
+        return f"the residual of {family.name} cannot change its width: {family.one_basis}"
+    if config.tie_word_embeddings:
+        return "a residual that changes its width, and a head that is tied to the embedding"
+    known = [width for width in widths if width]
+    if len(known) < len(widths):
+        return f"block {widths.index(None)} has no residual, which others have"
+    following = [before for before, _, _ in known[1:]] + [config.hidden_size]
+    for index, (width, next_one) in enumerate(zip(known, following, strict=True)):
+        if width[2] != next_one or max(width) > config.hidden_size:
+            return (
+                f"block {index} has a residual of {width}, where {next_one} follows and "
+                f"{config.hidden_size} is the most"
+            )
+    return ""
 
 
 def _wrongly_held(shape: Shape, linears: set[str], head_size: int) -> str:

@@ -37,6 +37,8 @@ class Family:
     """What the configuration calls the number of feed-forward channels."""
     rotary: bool = True
     """Whether positions rotate queries and keys, dimension `c` with `c + head_size / 2`."""
+    one_basis: str = ""
+    """Why the residual stream cannot change its basis; empty where it can."""
 
 
 QUERY_KEY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
@@ -63,6 +65,7 @@ FAMILIES = {
             "query_pre_attn_scalar": 16,
         },
         norms=Family.norms + AROUND_FEED_FORWARD + QUERY_KEY_NORMS,
+        one_basis="it norms what each half of a block puts out, with a gain for each dimension",
     ),
     "opt": Family(
         "opt",
@@ -75,8 +78,12 @@ FAMILIES = {
         norms=("self_attn_layer_norm", "final_layer_norm"),
         channels="ffn_dim",
         rotary=False,
+        one_basis="its norms take off the mean, and would have to become RMS norms first",
     ),
 }
+
+ONE_BASIS = {family.name: family.one_basis for family in FAMILIES.values() if family.one_basis}
+"""The families whose residual stream cannot change its basis, each with the reason."""
 
 
 def family_of(model: PreTrainedModel) -> Family:

@@ -12,6 +12,9 @@ The configuration is that of the dense model with one entry a block in `config.p
 Where single rows or columns were cut inside those widths, `"indexed": {"o_proj": {"columns": 40}}`
 says how many a layer holds, and the weights say which (`o_proj.columns`).
 
+Where the residual stream was rotated and narrowed, `"residual": [448, 448, 576]` says how wide it
+is before the block, between its halves and behind it.
+
 Made by the Pruning Atlas, Apache-2.0.
 """
 
@@ -34,6 +37,8 @@ ROWS = {
     "fc1": "channels",
 }
 COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
+READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # whose columns are the residual
+WRITERS = ("o_proj", "down_proj")  # whose rows are
 INDICES = ("rows", "columns")  # what says which ones an indexed linear holds, by dimension
 FEATURES = ("out_features", "in_features")
 
@@ -63,13 +68,13 @@ class IndexedLinear(nn.Linear):
         return f"{super().extra_repr()}, rows={rows}, columns={columns}"
 
 
-def places_held(linear: nn.Linear, dim: int) -> Tensor | None:
+def places_held(linear: nn.Module, dim: int) -> Tensor | None:
     """Return which rows (dim 0) or columns (dim 1) a layer holds; None where it holds all."""
     # By name, because the file of a checkpoint has a class of its own.
     return getattr(linear, INDICES[dim], None)
 
 
-def read_by(linear: nn.Linear, inputs: Tensor) -> Tensor:
+def read_by(linear: nn.Module, inputs: Tensor) -> Tensor:
     """Return those of `inputs [..., in_features]` that the columns held multiply."""
     columns = places_held(linear, 1)
     return inputs if columns is None else inputs.index_select(-1, columns)
@@ -131,6 +136,69 @@ def take_heads(attention: Any) -> None:
     if not isinstance(attention, Headless):
         stock: Any = type(attention)
         attention.__class__ = headless_class(stock)
+
+
+class Rotated:
+    """Mixin for a stock decoder block whose residual stream changes its basis on the way.
+
+    Each half reads it through its norm and adds to what its shortcut makes of it:
+    `x <- attn_shortcut(x) + self_attn(norm(x))`, then `x <- mlp_shortcut(x) + mlp(norm(x))`. Where
+    the basis stays, a shortcut is the identity.
+    """
+
+    def forward(self, hidden_states: Tensor, **arguments: Any) -> Tensor:
+        """Return the output, `[batch, length, after]`, of the input `[batch, length, before]`."""
+        parts: Any = self
+        normed = parts.input_layernorm(hidden_states)
+        attended, _ = parts.self_attn(hidden_states=normed, **arguments)
+        hidden_states = parts.attn_shortcut(hidden_states) + attended
+        fed = parts.mlp(parts.post_attention_layernorm(hidden_states))
+        return parts.mlp_shortcut(hidden_states) + fed  # type: ignore[no-any-return]
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        """Copy and pickle by the stock class, because that of the mixin has no name to import."""
+        return _unfilled_block, (type(self).__mro__[2],), vars(self)
+
+
+@functools.cache
+def rotated_class(stock: Any) -> Any:
+    """Return the class of a stock block with shortcuts, by the stock name.
+
+    By its name a block is known as what must not be split over devices.
+    """
+    return type(stock.__name__, (Rotated, stock), {"__module__": __name__})
+
+
+def _unfilled_block(stock: Any) -> Any:
+    made = rotated_class(stock)
+    return made.__new__(made)
+
+
+def take_shortcuts(block: Any) -> None:
+    """Make a block of one, in place, whose residual connections have shortcuts: the identity."""
+    if not isinstance(block, Rotated):
+        stock: Any = type(block)
+        block.__class__ = rotated_class(stock)
+        block.attn_shortcut, block.mlp_shortcut = nn.Identity(), nn.Identity()
+
+
+def narrow_norm(norm: Any, width: int) -> None:
+    """Let an RMS norm read a residual that was narrowed to `width`, in place, its gain 1.
+
+    It divides by the root of the mean over `width` dimensions and not over the dense ones, so what
+    it puts out is smaller by `sqrt(width / dense)` at the same epsilon; its readers make up for it.
+    """
+    dense = len(norm.weight)
+    norm.weight.data = norm.weight.data.new_ones(width)
+    norm.weight.grad = None
+    norm.variance_epsilon *= dense / width
+
+
+def narrow_embedding(embedding: Any, width: int) -> None:
+    """Keep the first `width` columns of an embedding, in place."""
+    embedding.weight.data = embedding.weight.data[:, :width].clone()
+    embedding.weight.grad = None
+    embedding.embedding_dim = width
 
 
 def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:
@@ -224,6 +292,27 @@ def reshape(block: Any, shape: dict[str, Any]) -> None:
     count_heads(attention, shape["heads"], shape["kv_heads"])
     if shape["heads"] == 0:
         take_heads(attention)
+    if "residual" in shape:
+        narrow_residual(block, *shape["residual"])
+
+
+def narrow_residual(block: Any, before: int, between: int, after: int) -> None:
+    """Give a dense block the widths that a rotated residual has before, between and behind."""
+    take_shortcuts(block)
+    halves = (
+        (block.self_attn, block.input_layernorm, before, between),
+        (block.mlp, block.post_attention_layernorm, between, after),
+    )
+    for half, norm, entering, leaving in halves:
+        narrow_norm(norm, entering)
+        for name, linear in half.named_children():
+            if name in READERS:
+                shrink(linear, 1, slice(entering))
+            elif name in WRITERS:
+                shrink(linear, 0, slice(leaving))
+    like = {"device": block.mlp.down_proj.weight.device, "dtype": block.mlp.down_proj.weight.dtype}
+    block.attn_shortcut = nn.Linear(before, between, bias=False, **like)
+    block.mlp_shortcut = nn.Linear(between, after, bias=False, **like)
 
 
 class Pruned:
@@ -238,6 +327,8 @@ class Pruned:
         decoder = getattr(self.model, "decoder", self.model)
         for block, shape in zip(decoder.layers, config.pruned_shapes, strict=True):
             reshape(block, shape)
+        if "residual" in config.pruned_shapes[0]:
+            narrow_embedding(decoder.embed_tokens, config.pruned_shapes[0]["residual"][0])
 
 
 def pruned_class(stock: type) -> Any:

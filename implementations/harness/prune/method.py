@@ -32,6 +32,7 @@ from implementations.harness.data.stream import Calibration
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
 from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
@@ -166,6 +167,11 @@ class Method(BaseModel, ABC):
         reason = self.capabilities.refuses.get(model.family.name)
         if reason:
             raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
+        if any(residual_widths(block) for block in model.blocks):
+            raise BadInput(
+                f"{self.slug()} prunes models whose residual stream has one basis, and that of "
+                f"{model.name} was rotated from block to block; prune the dense model instead"
+            )
         reach = self.reach(model)
         if self.target > reach:
             raise BadInput(

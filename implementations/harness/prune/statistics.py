@@ -23,15 +23,20 @@ class Statistic(Protocol):
 
 
 class Gram:
-    """The Gram matrix `X^T X` of a layer's inputs, `[features, features]`, fp32."""
+    """The Gram matrix `X^T X` of a layer's inputs, `[features, features]`, fp32 or wider."""
 
-    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
-        self.matrix = torch.zeros(features, features, device=device)
+    def __init__(
+        self,
+        features: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.matrix = torch.zeros(features, features, device=device, dtype=dtype)
         self.count = 0  # tokens
 
     def update(self, x: Tensor) -> None:
         """Add the tokens `x [..., features]`."""
-        x = x.flatten(end_dim=-2).float()
+        x = x.flatten(end_dim=-2).to(self.matrix.dtype)
         self.matrix.addmm_(x.T, x)
         self.count += x.shape[0]
 

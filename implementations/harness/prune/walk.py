@@ -151,16 +151,16 @@ def walk(
 
 
 @contextmanager
-def watched(linear: nn.Linear, statistic: Statistic) -> Iterator[None]:
-    """Feed the inputs of `linear` to `statistic`, `[samples, tokens, in]`, inside the `with`.
+def watched(module: nn.Module, statistic: Statistic) -> Iterator[None]:
+    """Feed what a layer or a norm reads to `statistic`, `[samples, tokens, in]`, inside the `with`.
 
     Of an indexed linear `in` are the columns held, as in its weight.
     """
 
     def update(_: nn.Module, args: tuple[Any, ...]) -> None:
-        statistic.update(read_by(linear, args[0]))
+        statistic.update(read_by(module, args[0]))
 
-    handle = linear.register_forward_pre_hook(update)
+    handle = module.register_forward_pre_hook(update)
     try:
         yield
     finally:

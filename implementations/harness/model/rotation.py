@@ -1,0 +1,117 @@
+"""Rotating and narrowing the residual stream, half by half of a block.
+
+An RMS norm without a gain commutes with every rotation of what it reads. So once its gain is folded
+into the layers behind it, each half of a block may read the residual in one basis and add to it in
+another, with a matrix on the skip connection in between. A basis is `[dense, width]`, fp64, with
+orthonormal columns; those that are missing are the directions that are lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from implementations.harness.errors import BadInput
+from implementations.harness.model.modeling_pruned import (
+    narrow_embedding,
+    narrow_norm,
+    take_shortcuts,
+)
+from implementations.harness.model.view import Block, LanguageModel
+
+
+@dataclass(frozen=True)
+class Half:
+    """The attention or the feed-forward part of a block, with its norm and its shortcut."""
+
+    block: nn.Module
+    norm: nn.Module
+    readers: tuple[nn.Linear, ...]
+    writer: nn.Linear
+    shortcut: str
+    """The name of the module on the skip connection."""
+
+    def read(self, basis: Tensor) -> None:
+        """Let this half read the residual in `basis [dense, width]`, and still write as it did."""
+        dense, width = basis.shape
+        gain = cast(Tensor, self.norm.weight).double()
+        fold = gain[:, None] * basis.to(gain.device) * (dense / width) ** 0.5
+        for linear in self.readers:
+            set_weight(linear, linear.weight.double() @ fold)  # [out, width]
+        narrow_norm(self.norm, width)
+        take_shortcuts(self.block)
+        self._set_shortcut(basis)  # back into the dense basis, [dense, width]
+
+    def write(self, basis: Tensor, read: Tensor) -> None:
+        """Let this half write the residual in `basis`, having read it in the basis `read`."""
+        basis = basis.to(self.writer.weight.device)
+        set_weight(self.writer, basis.T @ self.writer.weight.double())  # [width, in]
+        if self.writer.bias is not None:
+            self.writer.bias.data = (basis.T @ self.writer.bias.double()).to(self.writer.bias.dtype)
+        self._set_shortcut(basis.T @ read.to(basis.device))  # [width, width read]
+
+    def _set_shortcut(self, matrix: Tensor) -> None:
+        like = cast(nn.Parameter, self.norm.weight)
+        out, inner = matrix.shape
+        linear = nn.Linear(inner, out, bias=False, device=like.device, dtype=like.dtype)
+        linear.weight.requires_grad_(like.requires_grad).data.copy_(matrix)
+        setattr(self.block, self.shortcut, linear)
+
+
+def halves(block: Block) -> tuple[Half, Half]:
+    """Return the attention and the feed-forward half of a block.
+
+    Raises `BadInput` for a family whose residual cannot change its basis, with the reason.
+    """
+    if block.family.one_basis:
+        raise BadInput(
+            f"the residual of {block.family.name} cannot be rotated: {block.family.one_basis}"
+        )
+    attention, feed_forward = block.attention, block.feed_forward
+    first, second = (block.module.get_submodule(path) for path in block.family.norms[:2])
+    inner = tuple(linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None)
+    return (
+        Half(
+            block.module,
+            first,
+            (attention.q, attention.k, attention.v),
+            attention.o,
+            "attn_shortcut",
+        ),
+        Half(block.module, second, inner, feed_forward.down, "mlp_shortcut"),
+    )
+
+
+def rotate_embedding(model: LanguageModel, basis: Tensor) -> None:
+    """Let the embedding put out tokens in `basis`; a head that was tied to it keeps its weight."""
+    hf: Any = model.hf
+    embedding, head = hf.get_input_embeddings(), hf.get_output_embeddings()
+    if head is not None and head.weight is embedding.weight:
+        head.weight = nn.Parameter(
+            embedding.weight.detach().clone(), requires_grad=embedding.weight.requires_grad
+        )
+        model.config.tie_word_embeddings = False
+    rotated = embedding.weight.double() @ basis.to(embedding.weight.device)  # [vocabulary, width]
+    narrow_embedding(embedding, basis.shape[1])
+    embedding.weight.data.copy_(rotated)
+
+
+def residual_widths(block: Block) -> tuple[int, int, int] | None:
+    """Return the width of the residual before, between the halves of and behind a rotated block.
+
+    None where the block was not rotated.
+    """
+    # By name, because the file of a checkpoint has a class of its own.
+    attn, mlp = (getattr(block.module, name, None) for name in ("attn_shortcut", "mlp_shortcut"))
+    if attn is None or mlp is None:
+        return None
+    return attn.in_features, attn.out_features, mlp.out_features
+
+
+def set_weight(linear: nn.Linear, weight: Tensor) -> None:
+    """Give a linear layer a weight of another shape, in its dtype; the parameter stays the same."""
+    linear.weight.data = weight.to(linear.weight.dtype)
+    linear.weight.grad = None
+    linear.out_features, linear.in_features = weight.shape

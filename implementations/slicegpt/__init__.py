@@ -1,0 +1,5 @@
+"""SliceGPT: see `README.md` and `slicegpt.py` beside this file."""
+
+from implementations.slicegpt.slicegpt import SliceGPT
+
+__all__ = ["SliceGPT"]

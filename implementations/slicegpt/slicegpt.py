@@ -1,0 +1,160 @@
+"""SliceGPT: rotate the residual stream to its principal axes, cut the last (Ashkboos et al., 2024).
+
+An RMS norm without a gain does not mind in which basis it reads, so every half of a block may have
+a basis of its own, with a small matrix on the skip connection between two of them. Each is the
+principal axes of the signal there; what is left out are the axes on which it has least energy, and
+all matrices that read or write the stream become smaller dense ones.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    ONE_BASIS,
+    Block,
+    Capabilities,
+    Count,
+    Gram,
+    LanguageModel,
+    NumericsError,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    WalkedBlock,
+    halves,
+    rotate_embedding,
+    unit_costs,
+    walk,
+    watched,
+)
+
+
+class SliceGPT(UnitMethod):
+    """Delete the same number of dimensions of the residual stream everywhere, by its energy.
+
+    Source: Ashkboos et al., arXiv:2401.15024, Sections 3 and 4, and the official code.
+    """
+
+    capabilities = Capabilities(
+        granularity=("hidden",),
+        calibration="forward",
+        changes=("linears", "norms", "embedding"),
+        refuses=ONE_BASIS,
+    )
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove, the new shortcuts counted."""
+    multiple: Count = 8
+    """The width of the residual stream stays a multiple of it."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Rotate and cut half after half, each by what those before it left; tell the slicing."""
+        dense, width = model.config.hidden_size, self.width(model)
+        if width < dense:
+            basis = principal_axes(embedded(model, calibration), width, "the embedding")
+            rotate_embedding(model, basis)
+            for block in walk(model, calibration):
+                basis = slice_block(block, basis, last=block.index == len(model.blocks) - 1)
+        return {"width": width, "slicing": 1 - width / dense}
+
+    def width(self, model: LanguageModel) -> int:
+        """Return the width whose share of removed weights is nearest; the wider of two alike."""
+        left = weights_left(model, self.multiple)
+        wanted = (1 - self.sparsity) * left[model.config.hidden_size]
+        return min(left, key=lambda width: (abs(left[width] - wanted), -width))
+
+    def unit(self, model: LanguageModel) -> int:
+        """Count the weights between two widths, at most."""
+        left = sorted(weights_left(model, self.multiple).values())
+        return max((more - less for less, more in pairwise(left)), default=0)
+
+    def reach(self, model: LanguageModel) -> float:
+        """Return the share that goes at the least width."""
+        left = weights_left(model, self.multiple)
+        return 1 - min(left.values()) / left[model.config.hidden_size]
+
+
+def slice_block(block: WalkedBlock, basis: Tensor, last: bool) -> Tensor:
+    """Rotate and cut a block that is fed in `basis [dense, width]`; return that of its output.
+
+    The last block puts out what it did, in the dense basis, for the final norm and the head.
+    """
+    attention, feed_forward = halves(block)
+    width = basis.shape[1]
+    attention.read(basis)
+    between = Gram(len(basis), block.boundary.accelerator, torch.float64)
+    with watched(feed_forward.norm, between):
+        for _ in block.run():
+            pass
+    middle = principal_axes(between, width, f"block {block.index}, between its halves")
+    attention.write(middle, read=basis)
+    feed_forward.read(middle)
+    if last:
+        return torch.eye(len(basis), dtype=torch.float64)
+    behind = Gram(len(basis), block.boundary.accelerator, torch.float64)
+    outputs = []
+    for _, y in block.run():  # [batch, length, dense]
+        behind.update(y)
+        outputs.append(y.cpu())
+    after = principal_axes(behind, width, f"block {block.index}, behind it")
+    feed_forward.write(after, read=middle)
+    for i, y in enumerate(outputs):  # what the block puts out from now on, without running it again
+        block.carry(i, y @ after.to(y))
+    return after
+
+
+def principal_axes(gram: Gram, width: int, where: str) -> Tensor:
+    """Return the eigenvectors of the largest eigenvalues of a signal's Gram matrix, in that order.
+
+    The result is fp64 `[dense, width]`. The sign of an axis is that which makes its largest entry
+    positive. Raises `NumericsError` naming the place where the signal is not finite.
+    """
+    if not gram.finite():
+        raise NumericsError(
+            f"{where}: calibration activations contain NaN or infinity; load the model in a wider "
+            "dtype (--dtype float32) or check its weights"
+        )
+    axes = torch.linalg.eigh(gram.matrix).eigenvectors.flip(1)[:, :width]  # ascending before
+    largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))  # [1, width]
+    return axes * largest.sign()
+
+
+def embedded(model: LanguageModel, calibration: Tokens) -> Gram:
+    """Return the Gram matrix of the embedded calibration tokens, fp64 `[dense, dense]`."""
+    gram = Gram(model.embedding.shape[1], model.device, torch.float64)
+    for ids in calibration.batches(1):
+        gram.update(model.embedding[ids.to(model.device)])
+    return gram
+
+
+def weights_left(model: LanguageModel, multiple: int) -> dict[int, int]:
+    """Count the blocks' linear weights by the width of the stream, shortcuts included.
+
+    The widths are the multiples of `multiple` below the dense one, and that, which needs no
+    shortcuts.
+    """
+    dense = model.config.hidden_size
+    blocks = model.blocks
+    left = {dense: sum(int(unit_costs(block, "blocks")) for block in blocks)}
+    for width in range(multiple, dense, multiple):
+        left[width] = sum(
+            sliced_weights(block, width, dense if block is blocks[-1] else width)
+            for block in blocks
+        )
+    return left
+
+
+def sliced_weights(block: Block, width: int, after: int) -> int:
+    """Count the weights of a block that is `width` wide within and puts out `after` dimensions."""
+    linears = block.linears()
+    o, down = linears.pop("o"), linears.pop("down")
+    read = sum(linear.out_features for linear in linears.values())
+    return (
+        width * (read + o.in_features + width)  # q, k, v, gate, up; o; the first shortcut
+        + after * (down.in_features + width)  # down; the second shortcut
+    )

@@ -1,0 +1,382 @@
+"""SliceGPT: rotations that change nothing, axes by energy, the count of weights, a real model."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    Gram,
+    LanguageModel,
+    NumericsError,
+    Tokens,
+    get,
+    rotate_embedding,
+    walk,
+)
+from implementations.harness.contract.probes import logits
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.model.checkpoint import save
+from implementations.harness.model.loading import load_model
+from implementations.harness.model.units import count_weights
+from implementations.slicegpt import SliceGPT, slicegpt
+from implementations.slicegpt.slicegpt import embedded, principal_axes, slice_block, weights_left
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+ROTATED = ("llama", "mistral", "qwen2", "qwen3")
+every_family = pytest.mark.parametrize("family", ROTATED)
+
+
+def sliced(model: LanguageModel, tokens: Tokens, width: int) -> LanguageModel:
+    """Return a copy whose stream is `width` wide, whatever share that removes."""
+    model = copy.deepcopy(model)
+    basis = slicegpt.principal_axes(embedded(model, tokens), width, "the embedding")
+    rotate_embedding(model, basis)
+    for block in walk(model, tokens):
+        basis = slice_block(block, basis, last=block.index == len(model.blocks) - 1)
+    return model
+
+
+def random_axes(gram: Gram, width: int, where: str, seed: int = 0) -> Tensor:
+    """Return orthonormal directions that know nothing of the signal, as `principal_axes` does."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(gram.matrix.shape, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(noise).Q[:, :width]
+
+
+def raw_axes(gram: Gram, width: int, where: str) -> Tensor:
+    """Return the first dimensions as they are: slicing without a rotation."""
+    return torch.eye(len(gram.matrix), width, dtype=torch.float64)
+
+
+def streams(model: LanguageModel, tokens: Tokens) -> list[Tensor]:
+    """Return what enters each half of each block, `[tokens, width]`."""
+    seen: list[Tensor] = []
+    handles = [
+        norm.register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
+        for block in model.blocks
+        for norm in list(block.norms.values())[:2]
+    ]
+    logits(model, tokens)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+# Rotations
+
+
+@every_family
+def test_at_full_width_nothing_changes(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    rotated = sliced(model, tokens, 32)
+    torch.testing.assert_close(logits(rotated), logits(model), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(rotated.embedding, model.embedding)
+
+
+@every_family
+def test_any_rotation_leaves_the_function(family: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slicegpt, "principal_axes", random_axes)
+    model, tokens = tiny_model(family), random_tokens()
+    torch.testing.assert_close(
+        logits(sliced(model, tokens, 32)), logits(model), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_epsilon_counts_as_it_did():
+    # So large that it decides: a norm that took the model's own over fewer dimensions would differ.
+    model = tiny_model("qwen2", rms_norm_eps=0.5)
+    tokens = random_tokens()
+    torch.testing.assert_close(
+        logits(sliced(model, tokens, 32)), logits(model), rtol=1e-4, atol=1e-4
+    )
+    narrow = sliced(model, tokens, 24)
+    assert narrow.blocks[0].norms["input_layernorm"].variance_epsilon == 0.5 * 32 / 24
+
+
+def test_a_norm_divides_by_the_dense_width():
+    model, tokens = tiny_model("qwen2"), random_tokens()
+    narrow = sliced(model, tokens, 16)
+    x = streams(narrow, tokens)[0].double()  # [tokens, 16]
+    queries = narrow.blocks[0].attention.q
+    normed = narrow.blocks[0].norms["input_layernorm"](x.float())
+    # What the dense norm makes of a signal that has nothing in the other dimensions.
+    rms = (x.square().sum(dim=1, keepdim=True) / 32 + model.config.rms_norm_eps).sqrt()
+    basis = principal_axes(embedded(model, tokens), 16, "")
+    gain = model.blocks[0].norms["input_layernorm"].weight
+    dense = (x / rms @ basis.T * gain) @ model.blocks[0].attention.q.weight.double().T
+    torch.testing.assert_close(queries(normed).double(), dense + queries.bias, rtol=1e-4, atol=1e-4)
+
+
+@every_family
+def test_cutting_equals_projecting(family: str, monkeypatch: pytest.MonkeyPatch):
+    # The dense model, its stream projected on the axes that are left wherever the basis changes.
+    model, tokens = tiny_model(family, blocks=3), random_tokens(length=8)  # within every window
+    bases = kept_axes(monkeypatch)
+    narrow = sliced(model, tokens, 24)
+    projections = [basis.float() @ basis.T.float() for basis in bases]
+    ids = random_tokens(3, 8, seed=1).ids
+    h = model.hf.get_input_embeddings()(ids) @ projections.pop(0)
+    rotary = model.decoder.rotary_emb(h, torch.arange(8)[None])
+    for block in model.blocks:
+        first, second = list(block.norms.values())[:2]
+        attended, _ = block.attention.module(
+            hidden_states=first(h), position_embeddings=rotary, attention_mask=None
+        )
+        h = (h + attended) @ projections.pop(0)
+        h = h + block.module.mlp(second(h))
+        h = h @ projections.pop(0) if projections else h
+    expected = model.hf.lm_head(model.decoder.norm(h))
+    torch.testing.assert_close(narrow.hf(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def kept_axes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Collect every basis that is taken."""
+    taken, bases = slicegpt.principal_axes, []
+
+    def recorded(*arguments) -> Tensor:
+        bases.append(taken(*arguments))
+        return bases[-1]
+
+    monkeypatch.setattr(slicegpt, "principal_axes", recorded)
+    return bases
+
+
+# Axes
+
+
+def test_principal_axes_by_hand():
+    gram = Gram(3, dtype=torch.float64)
+    gram.update(torch.tensor([[0.0, 3.0, 3.0], [0.0, 1.0, -1.0], [0.1, 0.0, 0.0]]))
+    axes = principal_axes(gram, 2, "here")
+    half = 0.5**0.5
+    expected = torch.tensor([[0, half, half], [0, half, -half]], dtype=torch.float64).T
+    torch.testing.assert_close(axes.abs(), expected.abs())
+    assert axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).min() > 0
+    torch.testing.assert_close(
+        (axes[:, 0] @ axes[:, 1]).abs(), torch.zeros((), dtype=torch.float64)
+    )
+
+
+def test_axes_are_orthonormal_and_descend():
+    gram = Gram(40, dtype=torch.float64)
+    scale = torch.logspace(0, -3, 40)
+    gram.update(torch.randn(500, 40, generator=torch.Generator().manual_seed(0)) * scale)
+    axes = principal_axes(gram, 40, "here")
+    identity = torch.eye(40, dtype=torch.float64)
+    torch.testing.assert_close(axes.T @ axes, identity, rtol=0, atol=1e-8)
+    energy = (axes.T @ gram.matrix @ axes).diagonal()
+    assert bool((energy.diff() <= 0).all())
+
+
+def test_energy_counts_and_not_spread():
+    # A constant signal has no variance, and goes on the first axis: the mean is not taken off.
+    gram = Gram(2, dtype=torch.float64)
+    gram.update(torch.tensor([[5.0, 1.0], [5.0, -1.0]]))
+    torch.testing.assert_close(
+        principal_axes(gram, 1, "here"), torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    )
+
+
+def test_the_axes_are_those_of_the_stream_and_not_of_what_the_norm_makes_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    model, tokens = tiny_model("qwen2"), random_tokens()
+    bases = kept_axes(monkeypatch)
+    sliced(model, tokens, 32)
+    x = streams(model, tokens)[1].double()  # between the halves of the first block
+    energy = (bases[1].T @ (x.T @ x) @ bases[1]).diagonal()
+    torch.testing.assert_close(energy, torch.linalg.eigvalsh(x.T @ x).flip(0), rtol=1e-5, atol=1e-5)
+
+
+def test_every_half_sees_what_the_cut_ones_before_it_left(monkeypatch: pytest.MonkeyPatch):
+    model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
+    bases = kept_axes(monkeypatch)
+    narrow = sliced(model, tokens, 16)
+    # The stream of the finished model, back in the dense basis, has its energy on the kept axes.
+    x = streams(narrow, tokens)[4].double()  # before the last block, in the basis behind the second
+    energy = x.square().sum(dim=0)
+    assert bool((energy.diff() <= 1e-3 * energy[0]).all())  # descends, as its own axes do
+    products = x.T @ x
+    rest = products - torch.diag(products.diagonal())
+    assert float(rest.abs().max()) < 1e-3 * float(energy[0])  # and the axes do not mix
+    assert len(bases) == 1 + 2 * 2 + 1
+
+
+def test_the_first_axes_are_of_the_tokens_as_often_as_they_come():
+    model = tiny_model()
+    ids = torch.tensor([[5, 5, 5, 7]])
+    x = model.embedding[ids[0]].double()
+    torch.testing.assert_close(embedded(model, Tokens.from_ids(ids, "given")).matrix, x.T @ x)
+
+
+def test_a_signal_that_is_not_finite_is_refused_by_its_place():
+    gram = Gram(2, dtype=torch.float64)
+    gram.update(torch.tensor([[float("nan"), 1.0]]))
+    with pytest.raises(NumericsError, match="block 3, between"):
+        principal_axes(gram, 1, "block 3, between its halves")
+
+
+# Shapes and weights
+
+
+@every_family
+def test_shapes_and_the_count_of_weights(family: str):
+    model = tiny_model(family, blocks=3)
+    outcome = SliceGPT(sparsity=0.3).apply(model, random_tokens())
+    n, d = outcome.details["width"], 32
+    assert outcome.details["slicing"] == 1 - n / d
+    assert weights_left(tiny_model(family, blocks=3), 8)[n] == count_weights(model).all
+    for block in model.blocks:
+        after = d if block.index == 2 else n
+        linears = block.linears()
+        assert {linears[role].weight.shape[1] for role in ("q", "k", "v", "gate", "up")} == {n}
+        assert linears["o"].weight.shape[0] == n
+        assert linears["down"].weight.shape[0] == after
+        assert block.module.attn_shortcut.weight.shape == (n, n)
+        assert block.module.mlp_shortcut.weight.shape == (after, n)
+    assert model.embedding.shape == (96, n)
+    assert model.hf.lm_head.weight.shape == (96, d)
+    assert model.config.tie_word_embeddings is False
+
+
+def test_weights_left_by_hand():
+    # q, k, v read 16 + 8 + 8, gate and up 12 each; o reads 16, down 12; two shortcuts.
+    model = tiny_model(
+        hidden_size=16, intermediate_size=12, num_attention_heads=2, num_key_value_heads=1
+    )
+    n = 8
+    first = n * (32 + 24) + n * 16 + n * n + n * 12 + n * n
+    last = n * (32 + 24) + n * 16 + n * n + 16 * 12 + 16 * n
+    dense = 2 * (16 * (32 + 24) + 16 * 16 + 16 * 12)
+    assert weights_left(model, 8) == {16: dense, 8: first + last}
+
+
+def test_shortcuts_are_counted_so_little_slicing_adds_weights():
+    left = weights_left(tiny_model(), 8)
+    assert left[24] < left[32]
+    slim = weights_left(tiny_model(intermediate_size=8, num_attention_heads=1, head_dim=8), 8)
+    assert slim[24] > slim[32]
+
+
+def test_a_share_that_no_width_comes_near_leaves_the_model():
+    model = tiny_model()
+    before = model.embedding.clone()
+    outcome = SliceGPT(sparsity=1e-6).apply(model, random_tokens())
+    assert outcome.achieved == 0
+    assert torch.equal(model.embedding, before)
+
+
+def test_a_tied_head_is_untied_and_stays():
+    model = tiny_model("llama")
+    assert model.hf.lm_head.weight is model.embedding
+    head = model.hf.lm_head.weight.clone()
+    SliceGPT(sparsity=0.3).apply(model, random_tokens())
+    assert torch.equal(model.hf.lm_head.weight, head)
+    assert model.hf.lm_head.weight is not model.embedding
+
+
+def test_the_calibration_passes_each_block_twice():
+    model, calls = tiny_model("qwen2", blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    SliceGPT(sparsity=0.3).apply(model, random_tokens(samples=6, batch_size=2))
+    # For the stream between its halves and behind it; the last puts out what it did.
+    assert calls == [0] * 6 + [1] * 6 + [2] * 3
+
+
+def test_what_is_carried_on_is_what_the_sliced_block_puts_out(monkeypatch: pytest.MonkeyPatch):
+    model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
+    carried = {}
+    carry = slicegpt.WalkedBlock.carry
+    monkeypatch.setattr(
+        slicegpt.WalkedBlock,
+        "carry",
+        lambda block, i, y: (carried.update({(block.index, i): y}), carry(block, i, y)),
+    )
+    narrow = sliced(model, tokens, 24)
+    seen: list[Tensor] = []
+    handle = narrow.layers[1].register_forward_hook(lambda *a: seen.append(a[2]))
+    for ids in tokens.batches(tokens.batch_size):
+        narrow.hf(ids, use_cache=False)
+    handle.remove()
+    assert len(seen) == 3
+    for i, y in enumerate(seen):
+        torch.testing.assert_close(carried[1, i], y, rtol=1e-4, atol=1e-4)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("family", "why"), [("opt", "take off the mean"), ("gemma3", "with a gain")]
+)
+def test_other_norms_are_refused_with_the_reason(family: str, why: str):
+    with pytest.raises(BadInput, match=why):
+        SliceGPT().apply(tiny_model(family), random_tokens())
+
+
+@pytest.mark.parametrize("slug", ["slicegpt", "magnitude", "shortgpt", "flap"])
+def test_a_sliced_model_is_not_pruned_again(slug: str):
+    model = tiny_model()
+    SliceGPT(sparsity=0.3).apply(model, random_tokens())
+    with pytest.raises(BadInput, match="prune the dense model"):
+        get(slug).configure().apply(model, random_tokens())
+
+
+def test_a_multiple_wider_than_the_model_leaves_nothing_to_remove():
+    with pytest.raises(BadInput, match="at most 0 of"):
+        SliceGPT(multiple=64).apply(tiny_model(), random_tokens())
+
+
+# Reloading
+
+
+@every_family
+def test_a_sliced_model_reloads_and_continues_a_padded_batch(family: str, tmp_path):
+    model = tiny_model(family, blocks=3)
+    SliceGPT(sparsity=0.3).apply(model, random_tokens())
+    save(model, tmp_path / "sliced")
+    again = load_model(tmp_path / "sliced", tokenizer=False)
+    assert torch.equal(logits(model), logits(again))
+    ids = random_tokens(2, 8, seed=3).ids
+    mask = torch.ones_like(ids)
+    mask[0, :3], ids[0, :3] = 0, 0
+    more = partial(
+        again.hf.generate, max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0
+    )
+    told = [more(ids, attention_mask=mask, use_cache=cache) for cache in (True, False)]
+    assert torch.equal(*told)
+    alone = more(ids[:1, 3:], attention_mask=mask[:1, 3:], use_cache=True)
+    assert torch.equal(told[0][:1, 3:], alone)
+
+
+# The real model
+
+
+@pytest.mark.model
+def test_on_real_blocks_principal_axes_beat_others_by_far(
+    first_blocks, monkeypatch: pytest.MonkeyPatch
+):
+    sample = replace(
+        first_blocks.calibration,
+        ids=first_blocks.calibration.ids[:1],
+        spans=first_blocks.calibration.spans[:1],
+    )
+
+    def error(width: int) -> float:
+        moved = first_blocks.run(sliced(first_blocks.dense, sample, width))
+        moved = moved - first_blocks.outputs
+        return float(moved.square().sum() / first_blocks.outputs.square().sum())
+
+    assert error(576) < 1e-8
+    narrow = error(448)
+    monkeypatch.setattr(slicegpt, "principal_axes", raw_axes)
+    assert narrow < error(448) / 2

@@ -1,0 +1,180 @@
+"""A residual stream that was rotated and narrowed: copies, checkpoints, and what cannot be."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from implementations.harness import BadInput, LanguageModel, halves, perplexity, rotate_embedding
+from implementations.harness.contract.effects import continued
+from implementations.harness.contract.probes import logits, same
+from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
+from implementations.harness.measure.footprint import footprint
+from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.model.rotation import residual_widths
+from implementations.harness.model.units import count_weights
+
+ROTATED = ("llama", "mistral", "qwen2", "qwen3")
+every_family = pytest.mark.parametrize("family", ROTATED)
+DENSE = 32
+
+
+def basis(width, seed):
+    """Orthonormal columns at random, fp64 `[DENSE, width]`."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(DENSE, DENSE, generator=generator, dtype=torch.float64)
+    return torch.linalg.qr(noise).Q[:, :width]
+
+
+def narrowed(family, widths=(24, 16, 8, 16), **shape):
+    """A model whose stream has these widths where its basis changes, the dense one at the end."""
+    model = tiny_model(family, blocks=(len(widths) + 1) // 2, **shape)
+    bases = [basis(width, seed) for seed, width in enumerate(widths)]
+    bases += [torch.eye(DENSE, dtype=torch.float64)]
+    rotate_embedding(model, bases[0])
+    for block in model.blocks:
+        at = 2 * block.index
+        for half, read, written in zip(halves(block), bases[at:], bases[at + 1 :], strict=False):
+            half.read(read)
+            half.write(written, read)
+    return model
+
+
+@every_family
+def test_rotated_at_full_width_it_computes_the_same(family):
+    whole = narrowed(family, widths=(DENSE,) * 4)
+    torch.testing.assert_close(logits(whole), logits(tiny_model(family)), rtol=1e-4, atol=1e-4)
+    assert [residual_widths(block) for block in whole.blocks] == [(DENSE,) * 3] * 2
+    assert [residual_widths(block) for block in tiny_model(family).blocks] == [None, None]
+
+
+def test_biases_of_what_writes_the_stream_turn_with_it():
+    shape = {"attention_bias": True, "mlp_bias": True}
+    whole = narrowed("llama", widths=(DENSE,) * 4, **shape)
+    dense = tiny_model("llama", **shape)
+    assert bool(dense.blocks[0].attention.o.bias.abs().max() > 0.01)
+    torch.testing.assert_close(logits(whole), logits(dense), rtol=1e-4, atol=1e-4)
+
+
+@every_family
+def test_widths_may_differ_everywhere(family):
+    model = narrowed(family)
+    assert [residual_widths(block) for block in model.blocks] == [(24, 16, 8), (8, 16, DENSE)]
+    assert bool(logits(model).isfinite().all())
+
+
+def test_the_footprint_counts_shortcuts():
+    dense, model = footprint(tiny_model("qwen2")), narrowed("qwen2")
+    inside = count_weights(model).all - count_weights(tiny_model("qwen2")).all
+    found = footprint(model)
+    assert found.macs - dense.macs == inside
+    # The embedding has lost 8 of 32 columns, the first three norms 8, 16 and 24, the last 16.
+    assert found.parameters - dense.parameters == inside - 8 * 96 - (8 + 16 + 24 + 16)
+
+
+def test_block_by_block_it_reads_alike():
+    model, tokens = narrowed("qwen2"), random_tokens()
+    at_once = perplexity(model, tokens).value
+    assert perplexity(ShutModel(model), tokens).value == pytest.approx(at_once, rel=1e-6)
+
+
+# Copies and checkpoints.
+
+
+@every_family
+def test_copies_compute_the_same(family):
+    model = narrowed(family)
+    expected = logits(model)
+    file = io.BytesIO()
+    torch.save(model.hf, file)
+    file.seek(0)
+    for hf in (copy.deepcopy(model.hf), torch.load(file, weights_only=False)):
+        assert torch.equal(logits(LanguageModel(hf)), expected)
+
+
+@every_family
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_reloaded_either_way_to_the_bit(family, dtype, tmp_path):
+    model = narrowed(family, dtype=dtype)
+    save(model, tmp_path / "1")
+    config = json.loads((tmp_path / "1" / "config.json").read_text())
+    assert [shape["residual"] for shape in config["pruned_shapes"]] == [[24, 16, 8], [8, 16, 32]]
+    assert "\n- block 0: 24, 16, 8\n" in (tmp_path / "1" / "README.md").read_text()
+    ours = load_checkpoint(tmp_path / "1")
+    outside = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "1", trust_remote_code=True, dtype="auto"
+    )
+    outside.save_pretrained(tmp_path / "2")
+    save(LanguageModel(outside), tmp_path / "3")
+    told = continued(model, random_tokens(2, 6, seed=2).ids, True)
+    for hf in (ours, outside, load_checkpoint(tmp_path / "2"), load_checkpoint(tmp_path / "3")):
+        again = LanguageModel(hf)
+        assert hf.dtype == dtype
+        assert torch.equal(logits(again), logits(model))
+        assert same(hf.state_dict(), model.hf.state_dict())
+        for cache in (True, False):
+            assert torch.equal(continued(again, random_tokens(2, 6, seed=2).ids, cache), told)
+
+
+def test_states_and_attentions_are_put_out_as_by_the_stock_model():
+    model = narrowed("qwen2")
+    model.hf.config._attn_implementation = "eager"
+    ids = random_tokens(2, 6).ids
+    found = model.hf(ids, output_hidden_states=True, output_attentions=True)
+    assert [state.shape[-1] for state in found.hidden_states] == [24, 8, DENSE]
+    assert [weights.shape for weights in found.attentions] == [(2, 4, 6, 6)] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({0: None}, "block 0 has no residual"),
+        ({1: None}, "block 1 has no residual"),
+        ({0: [24, 16, 9]}, r"block 0 has a residual of \[24, 16, 9\], where 8 follows"),
+        ({1: [8, 16, 31]}, "where 32 follows"),
+        ({0: [24, 33, 8]}, "block 0 has a residual of .* and 32 is the most"),
+        ({0: [24, 16]}, "0.residual"),
+        ({0: [0, 16, 8]}, "0.residual"),
+        ({0: "narrow"}, "0.residual"),
+    ],
+)
+def test_widths_that_cannot_be_are_refused(changes, message, tmp_path):
+    save(narrowed("llama"), tmp_path / "1")
+    path = tmp_path / "1" / "config.json"
+    config = json.loads(path.read_text())
+    for index, widths in changes.items():
+        if widths is None:
+            del config["pruned_shapes"][index]["residual"]
+        else:
+            config["pruned_shapes"][index]["residual"] = widths
+    path.write_text(json.dumps(config))
+    with pytest.raises(BadInput, match=message):
+        load_checkpoint(tmp_path / "1")
+
+
+def test_a_tied_head_is_refused(tmp_path):
+    save(narrowed("llama"), tmp_path / "1")
+    path = tmp_path / "1" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
+    with pytest.raises(BadInput, match="tied to the embedding"):
+        load_checkpoint(tmp_path / "1")
+
+
+@pytest.mark.parametrize("family", ["opt", "gemma3"])
+def test_a_family_that_cannot_be_rotated_says_why(family, tmp_path):
+    model = tiny_model(family)
+    with pytest.raises(BadInput, match=f"residual of {family} cannot be rotated: it"):
+        halves(model.blocks[0])
+    model.config.pruned_shapes = []
+    save(model, tmp_path / "1")
+    path = tmp_path / "1" / "config.json"
+    shape = {"heads": 4, "kv_heads": 4 if family == "opt" else 2, "channels": 48, "biases": []}
+    shapes = [shape | {"residual": [16, 16, DENSE]}] * 2
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pruned_shapes": shapes}))
+    with pytest.raises(BadInput, match=f"the residual of {family} cannot change its width: it"):
+        load_checkpoint(tmp_path / "1")

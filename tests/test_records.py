@@ -86,7 +86,7 @@ def test_freer_patterns_lose_less(board, method):
         ("llmbip", (20, 30)),
         ("random", (10, 20, 30)),
         ("shortgpt", (10, 20, 30)),
-        ("slicegpt", (10, 20)),
+        ("slicegpt", (10, 20, 30)),
     ],
 )
 def test_removing_more_loses_more(board, dense, method, shares):

@@ -33,6 +33,7 @@ from .model.view import (
 )
 from .progress import track as track
 from .prune.allocation import cheapest as cheapest
+from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
     Pattern as Pattern,
     share_of as share_of,

@@ -54,6 +54,7 @@ from .prune.refit import (
     eliminate as eliminate,
     inverse_factor as inverse_factor,
     refit as refit,
+    refit_to as refit_to,
 )
 from .prune.registry import get as get, methods as methods
 from .prune.similarity import angle as angle, turn as turn

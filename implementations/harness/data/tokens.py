@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -61,6 +62,14 @@ class Tokens:
         if size < 1:
             raise BadInput(f"batch size {size}: it must be at least 1")
         yield from torch.split(self.ids, size)  # [size or fewer, length]
+
+    def chunks(self, size: int) -> Iterator[Self]:
+        """Yield the samples in order, `size` at a time, each chunk with its provenance."""
+        if size < 1:
+            raise BadInput(f"chunks of {size} samples: it must be at least 1")
+        for start in range(0, len(self.ids), size):
+            part = slice(start, start + size)
+            yield replace(self, ids=self.ids[part], spans=self.spans[part])
 
 
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:

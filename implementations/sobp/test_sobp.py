@@ -1,0 +1,442 @@
+"""SoBP: slopes by differences, all subsets by force, the plain search, whole models, a real one."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from implementations.harness import (
+    LanguageModel,
+    Tokens,
+    damped_inverse,
+    eliminate,
+    keep_channels,
+    keep_kv_groups,
+    refit,
+)
+from implementations.harness.contract.probes import logits
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.sobp import SoBP
+from implementations.sobp.benchmark_sobp import plain
+from implementations.sobp.sobp import candidates, cheapest_in_turn, columns, knapsack
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+double = torch.float64
+KINDS = ("kv-groups", "channels")
+
+
+def problem(seed: int = 0, width: int = 48, out: int = 12, tokens: int = 200):
+    """Return weights `[out, width]` and the Gram matrix of correlated inputs, fp64."""
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(width, width, generator=generator, dtype=double)
+    X = torch.randn(tokens, width, generator=generator, dtype=double) @ mix
+    return torch.randn(out, width, generator=generator, dtype=double), X.T @ X
+
+
+def damped(H: Tensor, damping: float = 0.01) -> Tensor:
+    return H + damping * H.diagonal().mean() * torch.eye(len(H))
+
+
+def cost(W: Tensor, V: Tensor, H: Tensor) -> float:
+    """`||W X - V X||^2` as `trace(D H D^T)`."""
+    return float((((W - V) @ H) * (W - V)).sum())
+
+
+def corrected(W: Tensor, H: Tensor, gone: Tensor, damping: float = 0.01) -> Tensor:
+    """Return the weight without some columns, all others corrected for it."""
+    V = W.clone()
+    eliminate(V, damped_inverse(H, damping), gone)
+    return V
+
+
+def losses(model: LanguageModel, tokens: Tokens) -> Tensor:
+    """Return the mean loss of every sample, `[samples]`, from the model's own logits."""
+    likely = logits(model, tokens)[:, :-1].double().log_softmax(dim=-1)
+    return -likely.gather(2, tokens.ids[:, 1:, None]).mean(dim=(1, 2))
+
+
+def reader(model: LanguageModel, index: int, kind: str) -> nn.Linear:
+    block = model.blocks[index]
+    return block.attention.o if kind == "kv-groups" else block.feed_forward.down
+
+
+def slopes(model: LanguageModel, tokens: Tokens, index: int, kind: str, step: float) -> Tensor:
+    """Return the loss's slope by the mask of every unit, by differences, `[samples, units]`."""
+    reads, rows = reader(model, index, kind), []
+    places = columns(model.blocks[index], kind)
+    for unit in places:
+        ends = []
+        for sign in (1, -1):
+            was = reads.weight.clone()
+            reads.weight[:, unit] *= 1 + sign * step
+            ends.append(losses(model, tokens))
+            reads.weight.copy_(was)
+        rows.append((ends[0] - ends[1]) / (2 * step))
+    return torch.stack(rows, dim=1)
+
+
+# Stage 1: importance
+
+
+# ReLU has kinks, and the norms of the others round to fp32.
+@pytest.mark.parametrize(("family", "step"), [("llama", 1e-2), ("qwen3", 1e-2), ("opt", 1e-5)])
+@pytest.mark.parametrize("importance", ["first-order", "fisher"])
+def test_scores_are_the_mean_size_of_each_samples_slope(family: str, step: float, importance: str):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=3)
+    scores = SoBP(importance=importance).scores(model, tokens)
+    for (index, kind), found in zip(itertools.product((0, 1), KINDS), scores, strict=True):
+        seen = slopes(model, tokens, index, kind, step)
+        size = seen.abs() if importance == "first-order" else seen.square()
+        torch.testing.assert_close(
+            found, size.mean(dim=0), rtol=0, atol=2e-3 * float(size.mean(dim=0).max())
+        )
+
+
+def test_a_unit_is_scored_as_a_whole_and_samples_one_by_one():
+    # Look-alikes: sizes of columns added up, and the size of the mean over the samples.
+    model, tokens = tiny_model(dtype=double), random_tokens(samples=4)
+    attention, o = model.blocks[0].attention, model.blocks[0].attention.o
+    found = SoBP().scores(model, tokens)[0]
+    with torch.enable_grad():
+        factor = torch.ones(len(tokens.ids), 1, o.in_features, dtype=double, requires_grad=True)
+        handle = o.register_forward_pre_hook(lambda _, args: (args[0] * factor,))
+        out = model.hf(input_ids=tokens.ids, use_cache=False).logits[:, :-1]
+        likely = out.log_softmax(dim=-1).gather(2, tokens.ids[:, 1:, None])
+        by_column = torch.autograd.grad(-likely.mean(dim=(1, 2)).sum(), factor)[0][:, 0]
+        handle.remove()
+    by_unit = by_column.view(len(tokens.ids), attention.kv_heads, -1)
+    torch.testing.assert_close(found, by_unit.sum(dim=2).abs().mean(dim=0), rtol=1e-4, atol=1e-9)
+    for other in (by_unit.abs().sum(dim=2).mean(dim=0), by_unit.sum(dim=2).mean(dim=0).abs()):
+        assert not torch.allclose(found, other, rtol=0.05)
+
+
+def test_chunks_do_not_matter(monkeypatch):
+    model, tokens = tiny_model(), random_tokens(samples=7)
+    whole = SoBP().scores(model, tokens)
+    monkeypatch.setattr("implementations.sobp.sobp.CHUNK", 3)
+    for a, b in zip(whole, SoBP().scores(model, tokens), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
+
+
+# Stage 1: the choice
+
+
+def best_by_force(scores: list[Tensor], prices: list[int], budget: float) -> float:
+    """Return the most importance of all subsets that keep a unit of each module, within budget."""
+    units = [(m, float(s), prices[m % 2]) for m, scored in enumerate(scores) for s in scored]
+    most = -1.0
+    for kept in itertools.product((False, True), repeat=len(units)):
+        chosen = [unit for unit, keep in zip(units, kept, strict=True) if keep]
+        spent = sum(price for _, _, price in chosen)
+        unused = budget - spent
+        if 0 <= unused <= max(prices) / 2 and len({m for m, _, _ in chosen}) == len(scores):
+            most = max(most, sum(score for _, score, _ in chosen))
+    return most
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_choice_is_the_best_of_all_subsets(seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    prices = [5, 1] if seed % 2 else [4, 2]
+    scores = [
+        torch.rand(size, generator=generator, dtype=double) * scale
+        for size, scale in ((2, 3.0), (5, 1.0), (2, 0.5), (4, 2.0))
+    ]
+    total = 4 * prices[0] + 9 * prices[1]
+    for share in (0.1, 0.25, 0.4, 0.55):
+        budget = (1 - share) * total
+        kept = knapsack(scores, prices, budget)
+        assert all(bool(mask.any()) for mask in kept)
+        spent = sum(int(mask.sum()) * prices[m % 2] for m, mask in enumerate(kept))
+        assert 0 <= budget - spent <= max(prices) / 2
+        found = sum(float(s[mask].sum()) for s, mask in zip(scores, kept, strict=True))
+        assert found == pytest.approx(best_by_force(scores, prices, budget))
+
+
+def test_heads_and_channels_compete_by_importance_for_their_price():
+    # A group costs four channels. One that is worth five of them stays, one worth three goes.
+    channels = torch.full((8,), 1.0, dtype=double)
+    worth = torch.tensor([9.0, 5.0], dtype=double)
+    groups, kept = knapsack([worth, channels], [4, 1], 12)
+    assert (groups.tolist(), int(kept.sum())) == ([True, True], 4)
+    groups, kept = knapsack([worth - torch.tensor([0.0, 2.0]), channels], [4, 1], 12)
+    assert (groups.tolist(), int(kept.sum())) == ([True, False], 8)
+
+
+def test_a_unit_of_each_module_stays_however_little_it_is_worth():
+    little, much = torch.tensor([1e-9, 2e-9], dtype=double), torch.ones(6, dtype=double)
+    groups, channels, _, _ = knapsack([little, much, 1e6 * little, much], [2, 1], 9)
+    assert groups.tolist() == [False, True]
+    assert channels.any()
+    assert all(bool(mask.all()) for mask in knapsack([little, much], [2, 1], 10))
+
+
+def test_blocks_lose_what_they_can_spare():
+    model, tokens = tiny_model(blocks=3), random_tokens()
+    for linear in (model.blocks[1].attention.o, model.blocks[1].feed_forward.down):
+        linear.weight *= 1e-3  # nothing hangs on what this block says
+    outcome = SoBP(sparsity=0.3).apply(model, tokens)
+    assert outcome.details["kv_groups"] == [2, 1, 2]
+    lost = [48 - channels for channels in outcome.details["channels"]]
+    assert lost[1] == 47
+    assert sum(lost) > 47
+
+
+# Stage 2: the search
+
+
+def test_candidates_are_what_goes_and_the_next_least():
+    importance = torch.tensor([5.0, 1.0, 0.5, 3.0, 2.0, 4.0])
+    gone = torch.tensor([False, True, True, False, False, False])
+    assert candidates(importance, gone, 0).tolist() == gone.tolist()
+    assert candidates(importance, gone, 0.5).nonzero().flatten().tolist() == [1, 2, 4]
+    assert candidates(importance, gone, 1).nonzero().flatten().tolist() == [1, 2, 3, 4]
+    assert candidates(importance, gone, 1e9).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "count", "pool"), [(1, 20, 48), (1, 13, 26), (4, 7, 12), (8, 3, 6), (8, 5, 6)]
+)
+def test_the_search_is_the_plain_one(width: int, count: int, pool: int):
+    for seed in range(3):
+        W, H = problem(seed)
+        units = torch.arange(48).view(-1, width)[torch.randperm(48 // width)[:pool]]
+        inverse = damped_inverse(H, 0.01)
+        before = W.clone(), inverse.clone()
+        order = cheapest_in_turn(W, inverse, units, count)
+        assert torch.equal(W, before[0])
+        assert torch.equal(inverse, before[1])
+        V = W.clone()
+        slow, paid = plain(V, inverse, units, count)
+        assert order.tolist() == slow
+        # In steps or at once: the weights, and what they cost in the damped Hessian.
+        gone = units[order].flatten()
+        torch.testing.assert_close(corrected(W, H, gone), V, rtol=1e-7, atol=1e-9)
+        own = torch.linalg.inv(torch.linalg.inv(damped(H))[gone][:, gone])
+        joint = torch.trace(W[:, gone] @ own @ W[:, gone].T)
+        torch.testing.assert_close(paid.sum(), joint)
+        assert cost(W, V, damped(H)) == pytest.approx(float(joint))
+        keep = torch.ones(48, dtype=torch.bool)
+        keep[gone] = False
+        torch.testing.assert_close(V[:, keep], refit(W, H, keep, 0.01), rtol=1e-7, atol=1e-9)
+
+
+def test_the_search_sees_what_has_gone_before():
+    # Two channels that say the same: without either nothing is lost, without both much is.
+    W, H = problem(width=6)
+    X = torch.randn(200, 6, generator=torch.Generator().manual_seed(3), dtype=double)
+    X[:, 4] = X[:, 1]
+    W[:, 0] *= 0.1
+    H = X.T @ X
+    units = torch.arange(6).view(-1, 1)
+    order = cheapest_in_turn(W, damped_inverse(H, 1e-6), units, 2).tolist()
+    assert order[0] in {1, 4}
+    assert order[1] == 0
+    V = corrected(W, H, torch.tensor(order[:1]), 1e-6)
+    assert cost(W, V, H) < 1e-6 * cost(W, torch.zeros_like(W), H)
+
+
+def test_the_search_costs_less_than_what_the_scores_chose():
+    found, chosen = 0.0, 0.0
+    for seed in range(40):
+        W, H = problem(seed, width=16, out=6, tokens=60)
+        tentative = W.abs().sum(dim=0).argsort()[:6]  # some score that sees no one else
+        units = torch.arange(16).view(-1, 1)
+        order = cheapest_in_turn(W, damped_inverse(H, 0.01), units, 6)
+        found += cost(W, corrected(W, H, order), damped(H))
+        chosen += cost(W, corrected(W, H, tentative), damped(H))
+    assert found < 0.8 * chosen
+
+
+# Stage 3: the fit, and whole models
+
+
+def kept_units(model: LanguageModel, dense: LanguageModel, index: int, kind: str) -> Tensor:
+    """Return which units of the dense block are left, by their rows of v or up, which stay."""
+    now, was = model.blocks[index], dense.blocks[index]
+    if kind == "channels":
+        now, was, size = now.feed_forward.up, was.feed_forward.up, 1
+    else:
+        now, was, size = now.attention.v, was.attention.v, was.attention.head_size
+    rows = [row.flatten() for row in now.weight.split(size)]
+    return torch.tensor([any(map(row.flatten().equal, rows)) for row in was.weight.split(size)])
+
+
+def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
+    """Return what enters a layer as the model runs by itself, fp64 `[tokens, in]`."""
+    seen: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    logits(model, tokens)
+    handle.remove()
+    return torch.cat(seen).flatten(end_dim=-2).double()
+
+
+def spliced(model: LanguageModel, dense: LanguageModel, index: int, kind: str) -> LanguageModel:
+    """Return the pruned model up to a module, that one and all behind it dense."""
+    twin = copy.deepcopy(model)
+    for i in range(index, len(model.blocks)):
+        twin.layers[i] = copy.deepcopy(dense.layers[i])
+    if kind == "channels":
+        name = model.family.attention
+        setattr(twin.layers[index], name, copy.deepcopy(model.layers[index].get_submodule(name)))
+    return twin
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3", "opt"])
+@pytest.mark.parametrize("refine", [True, False])
+def test_each_module_is_fitted_to_the_dense_one(family: str, refine: bool):
+    model, tokens = tiny_model(family, blocks=3), random_tokens(samples=12)
+    dense = copy.deepcopy(model)
+    SoBP(sparsity=0.3, refine=refine, restraint=0.05).apply(model, tokens)
+    for index, kind in itertools.product(range(3), KINDS):
+        was, now = (reader(each, index, kind) for each in (dense, model))
+        twin = spliced(model, dense, index, kind)
+        X = inputs(twin, reader(twin, index, kind), tokens)  # of the pruned model so far
+        Y = inputs(dense, was, tokens) @ was.weight.double().T  # of the dense one
+        units, keep = columns(dense.blocks[index], kind), kept_units(model, dense, index, kind)
+        kept = units[keep].flatten()
+        W = was.weight.double()
+        if refine:
+            W = corrected(W, X.T @ X, units[~keep].flatten())
+        W, X = W[:, kept], X[:, kept]
+        mu = 0.05 * X.square().sum(dim=0).mean()
+        expected = (Y.T @ X + mu * W) @ torch.linalg.inv(X.T @ X + mu * torch.eye(len(kept)))
+        torch.testing.assert_close(now.weight.double(), expected, rtol=1e-3, atol=1e-3)
+        assert now.bias is None or torch.equal(now.bias, was.bias)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_without_the_fit_modules_are_corrected_for_what_went(family: str):
+    model, tokens = tiny_model(family), random_tokens(samples=12)
+    dense = copy.deepcopy(model)
+    SoBP(sparsity=0.3, reconstruct=False, damping=0.05).apply(model, tokens)
+    for index, kind in itertools.product(range(2), KINDS):
+        twin = spliced(model, dense, index, kind)
+        X = inputs(twin, reader(twin, index, kind), tokens)
+        units, keep = columns(dense.blocks[index], kind), kept_units(model, dense, index, kind)
+        W = reader(dense, index, kind).weight.double()
+        W = corrected(W, X.T @ X, units[~keep].flatten(), 0.05)
+        now = reader(model, index, kind).weight.double()
+        torch.testing.assert_close(now, W[:, units[keep].flatten()], rtol=1e-3, atol=1e-4)
+
+
+@every_family
+def test_with_the_first_stage_alone_it_cuts_what_the_scores_chose(family: str):
+    tokens, dense = random_tokens(), tiny_model(family, blocks=3)
+    model, twin = (copy.deepcopy(dense) for _ in range(2))
+    method = SoBP(sparsity=0.3, refine=False, reconstruct=False)
+    outcome = method.apply(model, tokens)
+    chosen = iter(method.choices(dense, tokens))
+    for block in twin.blocks:
+        keep_kv_groups(block.attention, ~next(chosen)[0])
+        keep_channels(block.feed_forward, ~next(chosen)[0])
+    for (_, _, a), (_, _, b) in zip(model.linears(), twin.linears(), strict=True):
+        assert torch.equal(a.weight, b.weight)
+    exchanged = outcome.details["kv_groups_exchanged"] + outcome.details["channels_exchanged"]
+    assert exchanged == [0] * 6
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
+def test_the_search_changes_units_and_never_counts(family: str):
+    tokens, dense = random_tokens(samples=12), tiny_model(family, blocks=3)
+    widths, units, exchanged = [], [], []
+    for pool in (0, 1, 1e9):
+        model = copy.deepcopy(dense)
+        outcome = SoBP(sparsity=0.3, pool=pool).apply(model, tokens)
+        widths.append((outcome.details["kv_groups"], outcome.details["channels"]))
+        places = itertools.product(range(3), KINDS)
+        units.append(torch.cat([kept_units(model, dense, *place) for place in places]))
+        exchanged.append(
+            sum(outcome.details["kv_groups_exchanged"] + outcome.details["channels_exchanged"])
+        )
+    assert widths[0] == widths[1] == widths[2]
+    gone, pool = map(torch.cat, zip(*SoBP(sparsity=0.3).choices(dense, tokens), strict=True))
+    assert torch.equal(units[0], ~gone)
+    assert exchanged[0] == 0 < min(exchanged[1:])
+    for kept, count in zip(units, exchanged, strict=True):
+        assert int((gone & kept).sum()) == int((~gone & ~kept).sum()) == count
+    assert bool((pool | units[1]).all())  # what went instead was among the least important
+    assert not bool((pool | units[2]).all())
+
+
+@every_family
+def test_without_the_choice_every_block_loses_the_same(family: str):
+    # Local Optimal Brain Surgeon: no gradient decides, and the search sees all units.
+    model, tokens = tiny_model(family, blocks=3), random_tokens(samples=12)
+    dense, method = copy.deepcopy(model), SoBP(sparsity=0.3, select=False, reconstruct=False)
+    outcome = method.apply(model, tokens)
+    lost = method.widths(dense, torch.ones(3))
+    assert [48 - lost[i][1] for i in range(3)] == outcome.details["channels"]
+    assert "channels_exchanged" not in outcome.details
+    twin = spliced(model, dense, 0, "channels")
+    X = inputs(twin, twin.blocks[0].feed_forward.down, tokens)
+    W, everything = twin.blocks[0].feed_forward.down.weight.double(), torch.arange(48).view(-1, 1)
+    order, _ = plain(W, damped_inverse(X.T @ X, 0.01), everything, lost[0][1])
+    gone = (~kept_units(model, dense, 0, "channels")).nonzero().flatten()
+    assert sorted(order) == gone.tolist()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_the_other_stages_help_on_the_calibration(family: str):
+    tokens = random_tokens(samples=24)
+    dense, errors = logits(tiny_model(family, blocks=4), tokens), {}
+    for refine, reconstruct in itertools.product((True, False), repeat=2):
+        model = tiny_model(family, blocks=4)
+        SoBP(sparsity=0.3, refine=refine, reconstruct=reconstruct).apply(model, tokens)
+        errors[refine, reconstruct] = float((logits(model, tokens) - dense).square().mean())
+    assert max(errors[True, False], errors[False, True]) < errors[False, False]
+    assert errors[True, True] < errors[True, False]
+
+
+def test_fewer_tokens_than_features_stay_finite():
+    outcome = SoBP(sparsity=0.3).apply(tiny_model(), random_tokens(samples=1, length=8))
+    assert outcome.warnings == []
+
+
+def test_silent_channels_go_first():
+    model = tiny_model("opt")
+    up = model.blocks[0].feed_forward.up
+    up.weight[7], up.bias[7] = 0, -1.0  # relu leaves 0
+    dense = copy.deepcopy(model)
+    SoBP(sparsity=0.1).apply(model, random_tokens())
+    assert not kept_units(model, dense, 0, "channels")[7]
+
+
+def test_a_model_that_has_lost_an_attention_loses_more():
+    model = tiny_model(blocks=3)
+    keep_kv_groups(model.blocks[1].attention, [])
+    outcome = SoBP(sparsity=0.3).apply(model, random_tokens())
+    assert outcome.details["kv_groups"][1] == 0
+    assert min(outcome.details["channels"]) >= 1
+
+
+def test_no_gradient_is_left_and_no_stage_is_missing_for_both():
+    model = tiny_model()
+    SoBP(sparsity=0.3).apply(model, random_tokens())
+    assert all(parameter.grad is None for parameter in model.hf.parameters())
+    with pytest.raises(ValidationError, match="nothing chooses"):
+        SoBP(select=False, refine=False)
+
+
+def test_the_calibration_passes_each_block_eight_times():
+    model, calls = tiny_model(blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    SoBP(sparsity=0.3).apply(model, random_tokens(samples=6, batch_size=2))
+    passes = [calls.count(index) / 3 for index in range(3)]
+    # On and back for gradients; pruned and dense for o, for down, and on to the next block.
+    assert passes == [8, 8, 6]
+
+
+@pytest.mark.model
+def test_on_real_blocks_the_stages_help(first_blocks):
+    full = first_blocks.error("sobp", sparsity=0.2)
+    selected = first_blocks.error("sobp", sparsity=0.2, refine=False, reconstruct=False)
+    assert 0 < full < selected < first_blocks.error("random", sparsity=0.2)

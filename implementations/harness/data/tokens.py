@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -54,6 +55,10 @@ class Tokens:
     def sha256(self) -> str:
         """SHA-256 of the ids and their shape."""
         return _sha256(self.ids)
+
+    def first(self, count: int) -> Self:
+        """Return the first `count` samples, or all where there are fewer."""
+        return replace(self, ids=self.ids[:count], spans=self.spans[:count])
 
     def batches(self, size: int | None = None) -> Iterator[torch.Tensor]:
         """Yield the samples in order, `size` (default: `batch_size`) at a time."""

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import torch
 
+from implementations.harness.data.stream import Calibration, Stream
 from implementations.harness.data.tokens import Tokens, check_disjoint, check_vocabulary
 from implementations.harness.errors import BadInput
 
@@ -30,6 +31,17 @@ class TestTokens:
         assert torch.cat(list(tokens.batches(3))).equal(tokens.ids)
         with pytest.raises(BadInput, match="batch size 0"):
             list(tokens.batches(0))
+
+    def test_the_first_keep_their_places(self):
+        tokens = tokens_of(torch.arange(20).reshape(5, 4), start=3)
+        some = tokens.first(2)
+        assert some.ids.equal(tokens.ids[:2])
+        assert some.spans == ((3, 7), (7, 11))
+        assert (some.source, some.text_sha256) == (tokens.source, tokens.text_sha256)
+        assert tokens.first(9).ids.equal(tokens.ids)
+        stream = Stream(tokens)
+        training = Calibration(**vars(tokens), training=stream).first(1)
+        assert training.training is stream
 
     def test_hash_is_of_ids_and_shape(self):
         ids = torch.arange(8).reshape(2, 4)

@@ -91,7 +91,7 @@ class KVPruner(UnitMethod):
         return told | {
             "pairs": left.tolist(),
             # Of the dense one, by an attention that stored what is kept alone: ours does not.
-            "cache_could_be": float((heads * left).sum() / (heads * pairs).sum()),
+            "cache_could_be": int(heads @ left) / max(int(heads @ pairs), 1),
         }
 
     def channel_scores(self, attention: Attention) -> Tensor:
@@ -99,21 +99,21 @@ class KVPruner(UnitMethod):
 
         A channel is a row, of `o` a column; those of the query heads of a KV head are averaged.
         """
-        exponent = {"l1": 1, "l2": 2}[self.score]
-        q, k, v, o = (
-            linear.weight.double().abs().pow(exponent).sum(dim=dim)  # over the other dimension
-            for linear, dim in (
-                (attention.q, 1),
-                (attention.k, 1),
-                (attention.v, 1),
-                (attention.o, 0),
-            )
-        )
         keys = (attention.kv_heads, attention.head_size)
         queries = (attention.kv_heads, attention.group, attention.head_size)
-        q, o = q.view(queries).mean(dim=1), o.view(queries).mean(dim=1)
-        scores = torch.stack([q, k.view(keys), v.view(keys), o])
+        scores = torch.stack(
+            [
+                self.size(attention.q.weight).sum(dim=1).view(queries).mean(dim=1),
+                self.size(attention.k.weight).sum(dim=1).view(keys),
+                self.size(attention.v.weight).sum(dim=1).view(keys),
+                self.size(attention.o.weight).sum(dim=0).view(queries).mean(dim=1),
+            ]
+        )
         return scores / scores.mean(dim=(1, 2), keepdim=True) if self.balance else scores
+
+    def size(self, weight: Tensor) -> Tensor:
+        """Return what every weight counts, fp64, of the same shape."""
+        return weight.double().abs() if self.score == "l1" else weight.double().square()
 
     def kept(self, scores: Tensor, count: int) -> dict[Kind, Tensor]:
         """Mark what stays of a block without `count` pairs a KV head, by kind of unit, `[units]`.

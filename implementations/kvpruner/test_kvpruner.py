@@ -320,7 +320,10 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
         outcome = KVPruner(sparsity=0.1, **settings).apply(pruned, random_tokens())
         gone = weights - count_weights(pruned).all
         assert abs(gone - 0.1 * weights) <= unit / 2
-        assert outcome.details["pairs"][1] == 0
+        left = outcome.details["pairs"]
+        assert left[1] == 0
+        cache = 2 * left[0] + left[2] + 2 * left[3]  # by KV heads, of which one is left in block 2
+        assert outcome.details["cache_could_be"] == cache / 20
         assert bool(logits(pruned).isfinite().all())
 
 
@@ -375,6 +378,17 @@ def test_a_block_that_hardly_matters_loses_most(allocation: str):
     assert dense < min(alone[:2] + alone[3:])
     pairs = outcome.details["pairs"]
     assert pairs[2] < min(pairs[:2] + pairs[3:])
+
+
+def test_a_block_that_is_better_narrowed_counts_as_one_that_costs_nothing():
+    model, method = tiny_model(blocks=4), KVPruner(sparsity=0.1)
+    outcome = method.apply(copy.deepcopy(model), random_tokens())
+    dense, alone = (outcome.details[f"perplexity_{which}"] for which in ("dense", "alone"))
+    assert min(alone) < dense < max(alone)  # the text is nothing to this model
+    rises = [max(value - dense, 0) for value in alone]
+    weights = torch.tensor([math.exp(-rise / (sum(rises) / 4)) for rise in rises]).double()
+    lost = whole(method.ratios(model, weights) * 4, torch.ones(4))
+    assert outcome.details["pairs"] == (4 - lost).tolist()
 
 
 def test_alike_everywhere_needs_no_trial():

@@ -37,7 +37,8 @@ def test_weights_and_biases_come_back_however_it_ends():
         narrow(block)
         raise ValueError("half way")
 
-    with pytest.raises(ValueError, match="half way"), on_trial(model, model.blocks[0], half_way, "v", "o"):
+    trial = on_trial(model, model.blocks[0], half_way, "v", "o")
+    with pytest.raises(ValueError, match="half way"), trial:
         pytest.fail("an edit that fails is no edit")
     assert same(before, fingerprint(model))
 

@@ -176,7 +176,7 @@ def test_scores_by_hand():
 
 
 def test_balanced_scores_have_mean_one_in_every_matrix():
-    attention = tiny_model("qwen3").blocks[0].attention
+    attention = tiny_model().blocks[0].attention
     plain = KVPruner().channel_scores(attention)
     balanced = KVPruner(balance=True).channel_scores(attention)
     assert balanced.mean(dim=(1, 2)).tolist() == pytest.approx([1] * 4)
@@ -315,6 +315,8 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
     keep_kv_groups(model.blocks[2].attention, [1])
     method = KVPruner(sparsity=0.1)
     weights, unit = count_weights(model).all, method.unit(model)
+    alike = method.ratios(model, torch.ones(4).double())  # the same share, not the same amount
+    assert alike.tolist() == pytest.approx([float(alike[0]), 0, float(alike[0]), float(alike[0])])
     for settings in ({}, {"balance": True}, {"tie": "separate"}):
         pruned = copy.deepcopy(model)
         outcome = KVPruner(sparsity=0.1, **settings).apply(pruned, random_tokens())
@@ -332,7 +334,7 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
 
 def test_each_block_is_tried_alone_and_leaves_no_trace():
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
-    method, before = KVPruner(probes=4), fingerprint(model)
+    method, before = KVPruner(sparsity=0.2, probes=4), fingerprint(model)
     scores = [method.channel_scores(block.attention) for block in model.blocks]
     probes = tokens.first(4)
     dense, alone = method.perplexities(model, scores, probes)

@@ -33,6 +33,7 @@ from .model.view import (
 )
 from .progress import track as track
 from .prune.allocation import capped as capped, cheapest as cheapest
+from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
     Pattern as Pattern,
     share_of as share_of,
@@ -53,6 +54,7 @@ from .prune.refit import (
     eliminate as eliminate,
     inverse_factor as inverse_factor,
     refit as refit,
+    refit_to as refit_to,
 )
 from .prune.registry import get as get, methods as methods
 from .prune.similarity import angle as angle, turn as turn

@@ -24,6 +24,7 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
+    backwalk,
     capped,
     cheapest,
     keep_units,
@@ -46,7 +47,7 @@ class KVPruner(UnitMethod):
 
     capabilities = Capabilities(
         granularity=("rotary-pairs", "value-dims"),
-        calibration="forward",
+        calibration="gradient",
         refuses={"opt": "it does not rotate queries and keys, so that they have no rotary pairs"},
     )
 
@@ -56,28 +57,27 @@ class KVPruner(UnitMethod):
     """What sets a block's ratio: its rise in perplexity, the rank of that, or nothing."""
     form: Literal["decay", "inverse"] = "decay"
     """How a rise weighs with `ppl`: exp(-rise), or exp(1 / rise), in units of the mean rise."""
-    score: Literal["l1", "l2"] = "l2"
-    """What a weight counts in the score of its channel: its absolute value or its square."""
+    score: Literal["l1", "l2", "taylor"] = "l2"
+    """What a weight counts in its channel: absolute value, square, or weight times gradient."""
     balance: bool = False
     """Divide the scores of each matrix by their mean before the four are averaged."""
     tie: Literal["joint", "separate"] = "joint"
     """Whether `v` and `o` lose what `q` and `k` lose, or as many dimensions of their own choice."""
     trial: Ratio | None = None
     """Share of its pairs that a block loses on trial; left out, the mean of all blocks' ratios."""
-    probes: Count = 8
-    """Calibration samples that perplexity is measured on."""
+    probes: Count = 4
+    """Calibration samples that perplexity and gradients are of."""
     most: Ratio = 0.9
     """Share of its pairs that a block loses at most; one pair stays in any case."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score the channels, try every block alone, share the pairs out and cut them."""
-        scores = []
-        for block in model.visit():
-            scores.append(self.channel_scores(block.attention))
+        probes = next(calibration.chunks(self.probes))
+        scores = self.scores(model, probes)
         told: dict[str, Any] = {}
         weights = torch.ones(len(scores), dtype=torch.float64)
         if self.allocation != "uniform":
-            dense, alone = self.perplexities(model, scores, calibration.first(self.probes))
+            dense, alone = self.perplexities(model, scores, probes)
             told = {"perplexity_dense": dense, "perplexity_alone": alone}
             rises = (torch.tensor(alone, dtype=torch.float64) - dense).clamp(min=0)
             weights = self.readiness(rises)
@@ -94,26 +94,43 @@ class KVPruner(UnitMethod):
             "cache_could_be": int(heads @ left) / max(int(heads @ pairs), 1),
         }
 
-    def channel_scores(self, attention: Attention) -> Tensor:
+    def scores(self, model: LanguageModel, probes: Tokens) -> list[Tensor]:
+        """Score the channels of every block, `[4, kv heads, head size]` each."""
+        scores = []
+        if self.score == "taylor":
+            for block in backwalk(model, probes, gradients=("q", "k", "v", "o")):
+                scores.insert(0, self.channel_scores(block.attention, block.gradients))
+        else:
+            for block in model.visit():
+                scores.append(self.channel_scores(block.attention, {}))
+        return scores
+
+    def channel_scores(self, attention: Attention, gradients: dict[str, Tensor]) -> Tensor:
         """Score the channels of `q`, `k`, `v` and `o`, `[4, kv heads, head size]`, fp64.
 
         A channel is a row, of `o` a column; those of the query heads of a KV head are averaged.
         """
+        q, k, v, o = (
+            self.sizes(getattr(attention, role).weight.double(), gradients.get(role))
+            for role in ("q", "k", "v", "o")
+        )
         keys = (attention.kv_heads, attention.head_size)
         queries = (attention.kv_heads, attention.group, attention.head_size)
         scores = torch.stack(
             [
-                self.size(attention.q.weight).sum(dim=1).view(queries).mean(dim=1),
-                self.size(attention.k.weight).sum(dim=1).view(keys),
-                self.size(attention.v.weight).sum(dim=1).view(keys),
-                self.size(attention.o.weight).sum(dim=0).view(queries).mean(dim=1),
+                q.sum(dim=1).view(queries).mean(dim=1),
+                k.sum(dim=1).view(keys),
+                v.sum(dim=1).view(keys),
+                o.sum(dim=0).view(queries).mean(dim=1),
             ]
         )
         return scores / scores.mean(dim=(1, 2), keepdim=True) if self.balance else scores
 
-    def size(self, weight: Tensor) -> Tensor:
-        """Return what every weight counts, fp64, of the same shape."""
-        return weight.double().abs() if self.score == "l1" else weight.double().square()
+    def sizes(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
+        """Return what every weight counts, of the same shape."""
+        if gradient is not None:
+            return (weight * gradient).abs()
+        return weight.abs() if self.score == "l1" else weight.square()
 
     def kept(self, scores: Tensor, count: int) -> dict[Kind, Tensor]:
         """Mark what stays of a block without `count` pairs a KV head, by kind of unit, `[units]`.

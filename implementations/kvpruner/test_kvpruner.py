@@ -161,7 +161,7 @@ def test_scores_by_hand():
     attention = model.blocks[0].attention
     q, k, v, o = (attention.q.weight, attention.k.weight, attention.v.weight, attention.o.weight)
     for score, size in (("l1", abs), ("l2", lambda x: x * x)):
-        found = KVPruner(score=score).channel_scores(attention)
+        found = KVPruner(score=score).channel_scores(attention, {})
         assert found.shape == (4, 2, 8)
         for head, dim in ((0, 0), (1, 5)):
             row = 8 * head + dim
@@ -175,10 +175,38 @@ def test_scores_by_hand():
             assert found[:, head, dim].tolist() == pytest.approx(by_hand)
 
 
+@every_family
+def test_taylor_is_weight_times_gradient_of_the_loss_on_the_probes(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    twin = copy.deepcopy(model)
+    with torch.enable_grad():
+        probes = tokens.ids[:4]
+        twin.hf(probes, labels=probes, use_cache=False).loss.backward()
+    found = KVPruner(score="taylor").scores(model, next(tokens.chunks(4)))
+    for block, scores in zip(twin.blocks, found, strict=True):
+        attention = block.attention
+        for place, role in enumerate("qkvo"):
+            weight = getattr(attention, role).weight
+            sizes = (weight * weight.grad).abs().sum(dim=0 if role == "o" else 1)
+            by_head = sizes.view(attention.kv_heads, -1, attention.head_size).mean(dim=1)
+            torch.testing.assert_close(scores[place].float(), by_head, rtol=1e-3, atol=1e-6)
+
+
+def test_what_goes_by_taylor_is_lowest_by_it():
+    model, tokens = tiny_model(), random_tokens()
+    method = KVPruner(score="taylor", allocation="uniform")
+    scores = method.scores(model, next(tokens.chunks(4)))
+    outcome = method.apply(model, tokens)
+    for block, score, left in zip(model.blocks, scores, outcome.details["pairs"], strict=True):
+        for head, dims in enumerate(left_of(block.attention, "k")):
+            pair = [float(score[:, head, [c, c + 4]].mean(dim=0).sum()) for c in range(4)]
+            assert lowest(pair, 4 - left) == set(range(4)) - {dim % 4 for dim in dims}
+
+
 def test_balanced_scores_have_mean_one_in_every_matrix():
     attention = tiny_model().blocks[0].attention
-    plain = KVPruner().channel_scores(attention)
-    balanced = KVPruner(balance=True).channel_scores(attention)
+    plain = KVPruner().channel_scores(attention, {})
+    balanced = KVPruner(balance=True).channel_scores(attention, {})
     assert balanced.mean(dim=(1, 2)).tolist() == pytest.approx([1] * 4)
     for matrix, scaled in zip(plain, balanced, strict=True):
         torch.testing.assert_close(scaled * matrix.mean(), matrix)
@@ -187,12 +215,12 @@ def test_balanced_scores_have_mean_one_in_every_matrix():
 @every_family
 def test_the_order_of_query_heads_inside_a_group_does_not_matter(family: str):
     attention = tiny_model(family).blocks[0].attention
-    before = KVPruner().channel_scores(attention)
+    before = KVPruner().channel_scores(attention, {})
     shape = (attention.kv_heads, attention.group, attention.head_size)
     rows = torch.arange(attention.heads * attention.head_size).view(shape).flip(1).flatten()
     attention.q.weight.copy_(attention.q.weight[rows])
     attention.o.weight.copy_(attention.o.weight[:, rows])
-    torch.testing.assert_close(KVPruner().channel_scores(attention), before)
+    torch.testing.assert_close(KVPruner().channel_scores(attention, {}), before)
 
 
 def test_a_pair_is_a_dimension_and_the_one_half_a_head_away():
@@ -243,7 +271,7 @@ def test_pairs_go_of_all_four_as_many_of_every_kv_head(family: str, tie: str):
     assert 0 < sum(outcome.details["pairs"]) < 3 * dense.blocks[0].attention.head_size // 2
     for block, was, left in zip(model.blocks, dense.blocks, outcome.details["pairs"], strict=True):
         attention, half = was.attention, was.attention.head_size // 2
-        scores = KVPruner().channel_scores(attention)  # [4, kv heads, head size]
+        scores = KVPruner().channel_scores(attention, {})  # [4, kv heads, head size]
         q, k, v, o = (left_of(block.attention, role) for role in "qkvo")
         for head in range(attention.kv_heads):
             both, own = (scores, scores) if tie == "joint" else (scores[:2], scores[2:])
@@ -335,8 +363,8 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
 def test_each_block_is_tried_alone_and_leaves_no_trace():
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
     method, before = KVPruner(sparsity=0.2, probes=4), fingerprint(model)
-    scores = [method.channel_scores(block.attention) for block in model.blocks]
-    probes = tokens.first(4)
+    scores = [method.channel_scores(block.attention, {}) for block in model.blocks]
+    probes = next(tokens.chunks(4))
     dense, alone = method.perplexities(model, scores, probes)
     assert same(before, fingerprint(model))
     assert dense == perplexity(model, probes).value

@@ -81,7 +81,7 @@ class TwoSSP(UnitMethod):
         for block, scores in zip(model.visit(), norms, strict=True):
             lost = len(scores) - round(len(scores) * (1 - rate))
             keep_channels(block.feed_forward, ~smallest(scores, lost))
-        probes = calibration.first(self.probes)
+        probes = next(calibration.chunks(self.probes))
         dropped: list[int] = []
         for _ in track(range(attentions), "dropping attentions"):
             candidates = [block for block in model.blocks if block.index not in dropped]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ class Boundary:
     positions, rotary embeddings) differ from block to block in some families but, without
     padding, only with the shape of a micro-batch: they are captured once a shape.
     """
+
+    tuples = False
+    """Whether blocks return tuples, as in older releases; known once one has run."""
 
     def __init__(self, model: LanguageModel, tokens: Tokens, batch_size: int) -> None:
         self.accelerator = model.accelerator
@@ -53,11 +57,21 @@ class Boundary:
         for i, host in enumerate(self.hidden):
             if i in but:
                 continue
-            args, kwargs = to_device(self.arguments[block.index][host.shape], self.accelerator)
             x = host.to(self.accelerator)
             with torch.no_grad():
-                y = block.module(x, *args, **kwargs)
-            yield i, x, y[0] if isinstance(y, tuple) else y  # a tuple in older releases
+                y = self.through(block, x)
+            yield i, x, y
+
+    def through(self, block: Block, x: Tensor) -> Tensor:
+        """Return what `block` makes of the micro-batch `x`, both `[batch, length, hidden]`."""
+        args, kwargs = to_device(self.arguments[block.index][x.shape], self.accelerator)
+        y = block.module(x, *args, **kwargs)
+        self.tuples = isinstance(y, tuple)
+        return cast(Tensor, y[0] if self.tuples else y)
+
+    def answer(self, y: Tensor) -> Tensor | tuple[Tensor]:
+        """Return the output `y` of a block as the block itself would, for the model to go on."""
+        return (y,) if self.tuples else y
 
     def advance(self, i: int, block: Block, y: Tensor) -> None:
         """Let the output `y` of `block` be the next block's input for micro-batch `i`.
@@ -70,6 +84,21 @@ class Boundary:
                 "(--dtype float32) or prune less"
             )
         self.hidden[i].copy_(y)
+
+    def copy(self) -> Boundary:
+        """Return a boundary with the same activations that goes on by itself."""
+        twin = copy.copy(self)
+        twin.hidden = [host.clone() for host in self.hidden]
+        return twin
+
+
+@contextmanager
+def answering(answer: Any, *modules: nn.Module) -> Iterator[None]:
+    """Let each of `modules` return `answer` inside the `with` block, whatever it is called with."""
+    with ExitStack() as patches:
+        for module in modules:
+            patches.enter_context(replaced_forward(module, lambda *_, **__: answer))
+        yield
 
 
 @contextmanager

@@ -56,16 +56,20 @@ class Tokens:
         """SHA-256 of the ids and their shape."""
         return _sha256(self.ids)
 
-    def first(self, count: int) -> Self:
-        """Return the first `count` samples, or all where there are fewer."""
-        return replace(self, ids=self.ids[:count], spans=self.spans[:count])
-
     def batches(self, size: int | None = None) -> Iterator[torch.Tensor]:
         """Yield the samples in order, `size` (default: `batch_size`) at a time."""
         size = self.batch_size if size is None else size
         if size < 1:
             raise BadInput(f"batch size {size}: it must be at least 1")
         yield from torch.split(self.ids, size)  # [size or fewer, length]
+
+    def chunks(self, size: int) -> Iterator[Self]:
+        """Yield the samples in order, `size` at a time, each chunk with its provenance."""
+        if size < 1:
+            raise BadInput(f"chunks of {size} samples: it must be at least 1")
+        for start in range(0, len(self.ids), size):
+            part = slice(start, start + size)
+            yield replace(self, ids=self.ids[part], spans=self.spans[part])
 
 
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness.data.activations import Boundary, replaced_forward
+from implementations.harness.data.activations import Boundary, answering, replaced_forward
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import BadInput
 from implementations.harness.model.devices import lent, tensors
@@ -62,22 +62,18 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
     """
     with preserved(model):
         model.hf.eval()
-        with _output_types(model.layers[-1]) as types:
-            boundary = Boundary(model, tokens, batch_size)
-            for block in track(model.blocks, f"reading {tokens.source} block by block"):
-                with model.opened(block), lent(tensors(block.module), model.accelerator):
-                    for i, _, y in boundary.run(block):
-                        boundary.advance(i, block, y)
+        boundary = Boundary(model, tokens, batch_size)
+        for block in track(model.blocks, f"reading {tokens.source} block by block"):
+            with model.opened(block), lent(tensors(block.module), model.accelerator):
+                for i, _, y in boundary.run(block):
+                    boundary.advance(i, block, y)
         with lent(model.outside().values(), model.accelerator):
             # Of the last block, [batch, length, hidden] each.
             for (start, batch), host in zip(
                 _batches(tokens, batch_size), boundary.hidden, strict=True
             ):
                 ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
-                answer = (hidden,) if tuple in types else hidden  # a tuple in older releases
-                with ExitStack() as patches:
-                    for module in model.layers:
-                        patches.enter_context(_answering(module, answer))
+                with answering(boundary.answer(hidden), *model.layers):
                     output = _decoder(model, ids)
                 yield from _head(model, ids, output, start)
 
@@ -95,16 +91,12 @@ def _head(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterato
     for left in range(0, length, step):
         stretch = slice(left, min(left + step, length))
         kept = torch.arange(stretch.start, stretch.stop, device=ids.device)
-        with _answering(model.decoder, output), torch.no_grad():
+        with answering(output, model.decoder), torch.no_grad():
             values = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
         piece = Logits(values, slice(start, start + windows), stretch)
         del values
         yield piece
         del piece
-
-
-def _answering(module: nn.Module, answer: Any) -> AbstractContextManager[None]:
-    return replaced_forward(module, lambda *_, **__: answer)
 
 
 def on_accelerator(model: LanguageModel) -> AbstractContextManager[None]:
@@ -135,17 +127,6 @@ def _lent_call(
 ) -> Any:
     with lent(tensors(module), device):
         return forward(*args, **kwargs)
-
-
-@contextmanager
-def _output_types(module: nn.Module) -> Iterator[set[type]]:
-    """Collect the types of what `module` returns."""
-    types: set[type] = set()
-    handle = module.register_forward_hook(lambda _, __, output: types.add(type(output)))
-    try:
-        yield types
-    finally:
-        handle.remove()
 
 
 def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[int, Tensor]]:

@@ -53,6 +53,21 @@ def refit(
     return torch.cholesky_solve(target.T, lower).T
 
 
+def refit_to(
+    weight: Tensor, gram: Tensor, products: Tensor, damping: float, where: str = "layer"
+) -> Tensor:
+    """Fit a layer to outputs that are given, `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
+
+    `weight [out, in]` is `W`, `gram [in, in]` is `X X^T` and `products [out, in]` is `Y X^T`;
+    `lambda` is the damping times the mean of the diagonal. The result is
+    `(Y X^T + lambda W) (X X^T + lambda I)^-1`, fp64 `[out, in]`.
+    """
+    gram = gram.double()
+    damped, lower = _factorised(gram, damping, where)
+    target = products.double() + weight.to(gram.device).double() @ (damped - gram)  # [out, in]
+    return torch.cholesky_solve(target.T, lower).T
+
+
 def eliminate(weight: Tensor, inverse: Tensor, columns: Tensor) -> None:
     """Remove input columns of a layer and correct all others for it, in place.
 

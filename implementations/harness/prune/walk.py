@@ -6,11 +6,13 @@
                                              # the walk re-runs it for the next block's inputs
 
 Held at any time: the activations of one block boundary, on the host and in the model's dtype, and
-on the accelerator one block, one micro-batch and the statistics of that block.
+on the accelerator one block, one micro-batch and the statistics of that block. With `beside=True`
+also the boundary of the model as it was, and a copy of that one block.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +42,18 @@ class WalkedBlock(Block):
     boundary: Boundary
     edits: bool
     carried: set[int] = field(default_factory=set)  # micro-batches carried on
+    twin: WalkedBlock | None = None
+
+    @property
+    def beside(self) -> WalkedBlock:
+        """The block as it was, with the activations that entered it in the model as it was.
+
+        To be run and observed as the block itself, before or after that is edited; micro-batches
+        are the same tokens in the same order. Raises `BadInput` in a walk without `beside=True`.
+        """
+        if self.twin is None:
+            raise BadInput("nothing goes beside this walk: ask for it by walk(..., beside=True)")
+        return self.twin
 
     def run(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield input and output of every micro-batch, `[batch, length, hidden]` each.
@@ -126,28 +140,36 @@ def walk(
     calibration: Tokens,
     *,
     edits: bool = True,
+    beside: bool = False,
     batch_size: int | None = None,
 ) -> Iterator[WalkedBlock]:
     """Yield the decoder blocks in order, each seeing the activations of those before it as edited.
 
     With `edits=False` the model is only looked at: the pass that observes a block also carries
-    the activations on, one pass a block instead of two. Hooks, flags and devices are as before
-    once the walk ends, also by an exception.
+    the activations on, one pass a block instead of two. With `beside=True` the model as it was goes
+    along, block by block: see `WalkedBlock.beside`. Hooks, flags and devices are as before once the
+    walk ends, also by an exception.
     """
     with preserved(model):
         model.hf.eval()
         boundary = Boundary(model, calibration, batch_size or calibration.batch_size)
+        dense = boundary.copy() if beside else None
         blocks = model.blocks
         for block in track(blocks, "walking the blocks"):
             give_back_freed()
-            walked = WalkedBlock(block.index, block.module, block.family, boundary, edits)
-            module, accelerator = block.module, model.accelerator
+            index, module, accelerator = block.index, block.module, model.accelerator
             there = resident(module, accelerator) if edits else lent(tensors(module), accelerator)
             with model.opened(block), there:
+                twin = None
+                if dense is not None:
+                    was = copy.deepcopy(module)
+                    twin = WalkedBlock(index, was, block.family, dense, edits=True)
+                walked = WalkedBlock(index, module, block.family, boundary, edits, twin=twin)
                 yield walked
                 if block is not blocks[-1]:
-                    for i, _, y in boundary.run(block, but=walked.carried):
-                        walked.carry(i, y)
+                    for stream in (walked, twin) if twin else (walked,):
+                        for i, _, y in stream.boundary.run(stream, but=stream.carried):
+                            stream.carry(i, y)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from implementations.harness.data.stream import Calibration, Stream
+from implementations.harness.data.stream import Calibration
 from implementations.harness.data.tokens import Tokens, check_disjoint, check_vocabulary
 from implementations.harness.errors import BadInput
 
@@ -32,16 +32,17 @@ class TestTokens:
         with pytest.raises(BadInput, match="batch size 0"):
             list(tokens.batches(0))
 
-    def test_the_first_keep_their_places(self):
-        tokens = tokens_of(torch.arange(20).reshape(5, 4), start=3)
-        some = tokens.first(2)
-        assert some.ids.equal(tokens.ids[:2])
-        assert some.spans == ((3, 7), (7, 11))
-        assert (some.source, some.text_sha256) == (tokens.source, tokens.text_sha256)
-        assert tokens.first(9).ids.equal(tokens.ids)
-        stream = Stream(tokens)
-        training = Calibration(**vars(tokens), training=stream).first(1)
-        assert training.training is stream
+    def test_chunks_keep_kind_and_provenance(self):
+        whole = Calibration.from_ids(random_ids(5, 8), "made", batch_size=3)
+        chunks = list(whole.chunks(2))
+        assert [type(chunk) for chunk in chunks] == [Calibration] * 3
+        assert torch.equal(torch.cat([chunk.ids for chunk in chunks]), whole.ids)
+        assert sum((chunk.spans for chunk in chunks), ()) == whole.spans
+        assert {(c.source, c.text_sha256, c.batch_size) for c in chunks} == {
+            ("made", whole.text_sha256, 3)
+        }
+        with pytest.raises(BadInput, match="at least 1"):
+            next(whole.chunks(0))
 
     def test_hash_is_of_ids_and_shape(self):
         ids = torch.arange(8).reshape(2, 4)

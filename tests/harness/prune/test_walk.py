@@ -17,9 +17,15 @@ from implementations.harness import (
     NumericsError,
     Tokens,
     WalkedBlock,
+    keep_units,
     walk,
 )
-from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.contract.tiny import (
+    MODEL_TYPES,
+    ShutModel,
+    random_tokens,
+    tiny_model,
+)
 
 FAMILIES = list(MODEL_TYPES)
 SHARED = {"k": "q", "v": "q", "up": "gate"}
@@ -258,6 +264,64 @@ def test_a_look_observes_each_block_once():
             block.observe(Gram)
 
 
+# The model as it was, beside
+
+
+def halved(block: WalkedBlock) -> None:
+    """Edit a block, by weights and by shape."""
+    with torch.no_grad():
+        block.attention.v.weight[::2] = 0
+    keep_units(block, "channels", range(0, 48, 2))
+
+
+@every_family
+@pytest.mark.parametrize("first", ["look", "edit"])
+def test_beside_goes_the_model_as_it_was(family: str, first: str):
+    model, tokens = tiny_model(family, blocks=4), random_tokens()
+    dense, beside, seen = own_streams(model, tokens), [], []
+    for block in walk(model, tokens, beside=True):
+        if first == "edit":
+            halved(block)
+        seen.append(passing(block))
+        beside.append(passing(block.beside))
+        if first == "look":
+            halved(block)
+    assert_same_streams(beside, dense)
+    pruned = own_streams(model, tokens)
+    for index, (ours, own) in enumerate(zip(seen, pruned, strict=True)):
+        assert torch.equal(torch.cat(ours.x), torch.cat(own.x)), f"input of block {index}"
+        assert torch.equal(torch.cat(ours.x), torch.cat(dense[index].x)) is (index == 0)
+
+
+def test_both_streams_run_in_step_and_are_observed_alike():
+    model, tokens = tiny_model(blocks=3), random_tokens()
+    expected = []
+    for block in walk(tiny_model(blocks=3), tokens):
+        expected.append(block.observe(Gram, "down")["down"].matrix)
+    for block in walk(model, tokens, beside=True):
+        halved(block)
+        with block.beside.watching(Gram, "down") as dense:
+            for (x, _), (was, _) in zip(block.run(), block.beside.run(), strict=True):
+                assert x.shape == was.shape
+                assert torch.equal(x, was) is (block.index == 0)
+        assert torch.equal(dense["down"].matrix, expected[block.index])
+
+
+def test_what_goes_beside_opens_no_other_block():
+    tokens, outputs = random_tokens(), []
+    for model in (tiny_model(blocks=3), ShutModel(tiny_model(blocks=3))):
+        for block in walk(model, tokens, beside=True):
+            halved(block)
+            outputs.append(torch.cat(passing(block.beside).y))
+    for a, b in zip(outputs[:3], outputs[3:], strict=True):
+        assert torch.equal(a, b)
+
+
+def test_nothing_goes_beside_unless_asked():
+    with pytest.raises(BadInput, match="beside=True"):
+        _ = next(walk(tiny_model(), random_tokens())).beside
+
+
 # Batches and dtypes
 
 
@@ -328,6 +392,12 @@ def to_the_end(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
         model.config.use_cache = block.index % 2 == 0
 
 
+def beside(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
+    for block in walk(model, tokens, edits=edits, beside=True):
+        block.beside.observe(Gram)
+        block.beside.module.train()
+
+
 def with_break(model: LanguageModel, tokens: Tokens, edits: bool) -> None:
     for block in walk(model, tokens, edits=edits):
         block.observe(Gram)
@@ -363,6 +433,7 @@ def failing_in_the_capture(model: LanguageModel, tokens: Tokens, edits: bool) ->
     ("way", "error"),
     [
         (to_the_end, None),
+        (beside, None),
         (with_break, None),
         (failing_in_the_body, RuntimeError),
         (failing_in_a_statistic, RuntimeError),

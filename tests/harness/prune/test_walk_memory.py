@@ -48,13 +48,13 @@ class LiveBytes(TorchDispatchMode):
             self.sizes.pop(address, None)
 
 
-def peak(samples: int, blocks: int, batch_size: int = 2) -> int:
+def peak(samples: int, blocks: int, batch_size: int = 2, beside: bool = False) -> int:
     model = tiny_model(
         "llama", blocks=blocks, hidden_size=HIDDEN, intermediate_size=128, head_dim=16
     )
     tokens = random_tokens(samples, LENGTH, batch_size=batch_size)
     with LiveBytes() as live:
-        for block in walk(model, tokens):
+        for block in walk(model, tokens, beside=beside):
             block.observe(Gram)
     return live.peak
 
@@ -68,6 +68,13 @@ def test_a_sample_costs_one_boundary():
     grown = peak(24, blocks=3) - peak(16, blocks=3)
     ids = 8 * LENGTH * 8  # the token ids themselves may be copied
     assert boundary <= grown <= boundary + ids
+
+
+def test_a_sample_beside_costs_another():
+    boundary = 8 * LENGTH * HIDDEN * 4
+    grown = peak(24, blocks=3, beside=True) - peak(16, blocks=3, beside=True)
+    assert 2 * boundary <= grown <= 2 * boundary + 8 * LENGTH * 8
+    assert peak(8, blocks=12, beside=True) <= peak(8, blocks=3, beside=True) * 1.02
 
 
 def test_the_working_set_grows_with_the_micro_batch_alone():

@@ -1,0 +1,273 @@
+"""The walk back: exact gradients of the loss, from the last block to the first, one at a time.
+
+    for block in backwalk(model, calibration, masks=("o", "down")):
+        block.masks["down"]                  # [samples, channels], by factors on the inputs
+        ...                                  # may edit the block: those before it see nothing of it
+
+The loss of a sample is the mean of `-log p` over its predictions, that of the calibration the mean
+over its samples. A pass forwards keeps what enters every block. Then the gradient goes back from
+the head, and each block is run again, a micro-batch at a time, with what autograd needs.
+
+Held of the whole calibration: what enters each block and one gradient, `blocks + 1` tensors
+`[samples, length, hidden]` on the host in the model's dtype; `calibration.chunks(...)` bounds them.
+On the accelerator: one block, all activations of one micro-batch inside it, and what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from implementations.harness.data.activations import Boundary, answering
+from implementations.harness.data.tokens import Tokens
+from implementations.harness.errors import BadInput, NumericsError
+from implementations.harness.model.devices import give_back_freed, lent, resident, tensors
+from implementations.harness.model.modeling_pruned import places_held, read_by
+from implementations.harness.model.view import Block, LanguageModel, preserved
+from implementations.harness.progress import track
+
+PIECE = 2**22  # logits at a time, 16 MB in fp32, and as much again for each step of the loss
+
+
+@dataclass(frozen=True)
+class BackwalkedBlock(Block):
+    """A block on the accelerator, with the gradients asked for, by role, in fp32 or wider."""
+
+    gradients: dict[str, Tensor]
+    """By the weights, averaged over the samples, `[out, in]`."""
+    squares: dict[str, Tensor]
+    """The squares of each sample's, averaged: the diagonal of the empirical Fisher information."""
+    masks: dict[str, Tensor]
+    """By factors on a layer's inputs, at 1, of every sample, `[samples, in]`."""
+
+
+def backwalk(
+    model: LanguageModel,
+    calibration: Tokens,
+    *,
+    gradients: Collection[str] = (),
+    squares: bool = False,
+    masks: Collection[str] = (),
+    batch_size: int | None = None,
+) -> Iterator[BackwalkedBlock]:
+    """Yield the decoder blocks from the last to the first, with gradients of the layers named.
+
+    `gradients` (with `squares`) and `masks` hold roles of linear layers; what is not asked for is
+    not computed. All are of the model as it was at the start, whatever becomes of the blocks
+    yielded. Works inside `torch.no_grad()`; hooks, flags and devices are as before once the walk
+    ends, also by an exception. Raises `BadInput` for a role that a block does not have and for
+    samples of one token, `NumericsError` naming the block where a gradient is not finite.
+    """
+    _check(model, calibration, *gradients, *masks)
+    samples, length = calibration.ids.shape
+    predictions = length - 1
+    with preserved(model):
+        model.hf.eval()
+        boundary = Boundary(model, calibration, batch_size or calibration.batch_size)
+        entering = _forward(model, boundary)
+        _head_back(model, calibration, boundary)
+        for block in track(model.blocks[::-1], "walking back"):
+            give_back_freed()
+            with model.opened(block), resident(block.module, model.accelerator):
+                linears = block.linears()
+                of_weights = {role: _WeightGradient(linears[role], squares) for role in gradients}
+                of_masks = {role: _MaskGradient(linears[role], samples) for role in masks}
+                with ExitStack() as hooks:
+                    for role, weight in of_weights.items():
+                        hooks.enter_context(_outputs_watched(linears[role], length, weight.update))
+                    for role, mask in of_masks.items():
+                        hooks.enter_context(_inputs_watched(linears[role], length, mask.update))
+                    _block_back(block, boundary, entering.pop())
+                yield BackwalkedBlock(
+                    block.index,
+                    block.module,
+                    block.family,
+                    {role: w.sum / (samples * predictions) for role, w in of_weights.items()},
+                    {
+                        role: w.squares / (samples * predictions**2)
+                        for role, w in of_weights.items()
+                        if w.squares is not None
+                    },
+                    {role: m.by_sample / predictions for role, m in of_masks.items()},
+                )
+
+
+class _WeightGradient:
+    """Sums the gradients of a layer's weight, and the squares of each sample's if asked to."""
+
+    def __init__(self, linear: nn.Linear, squares: bool) -> None:
+        weight = linear.weight.detach()
+        self.sum = torch.zeros_like(weight, dtype=_wide(weight))
+        self.squares = torch.zeros_like(self.sum) if squares else None
+
+    def update(self, x: Tensor, back: Tensor) -> None:
+        """Add samples: inputs `[samples, tokens, in]`, what came back `[samples, tokens, out]`."""
+        if self.squares is None:
+            self.sum.addmm_(back.flatten(end_dim=1).T, x.flatten(end_dim=1))
+            return
+        for inputs, outputs in zip(x, back, strict=True):
+            gradient = outputs.T @ inputs
+            self.sum += gradient
+            self.squares += gradient.square()
+
+
+class _MaskGradient:
+    """Collects the gradients by factors on a layer's inputs, sample by sample."""
+
+    def __init__(self, linear: nn.Linear, samples: int) -> None:
+        weight = linear.weight.detach()
+        self.by_sample = weight.new_zeros(samples, weight.shape[1], dtype=_wide(weight))
+        self.done = 0
+
+    def update(self, x: Tensor, back: Tensor) -> None:
+        """Add samples: inputs and what came back to them, `[samples, tokens, in]`."""
+        self.by_sample[self.done : self.done + len(x)] = (x * back).sum(dim=1)
+        self.done += len(x)
+
+
+def _check(model: LanguageModel, calibration: Tokens, *roles: str) -> None:
+    if calibration.ids.shape[1] < 2:
+        raise BadInput("a loss needs samples of at least 2 tokens, one to see, one to predict")
+    for block in model.blocks:
+        there = block.linears()
+        for role in roles:
+            if role not in there:
+                raise BadInput(f"no layer {role!r} in a block; there are {', '.join(there)}")
+
+
+def _forward(model: LanguageModel, boundary: Boundary) -> list[list[Tensor]]:
+    """Take the boundary behind the last block; return what entered each, by micro-batches."""
+    entering = []
+    for block in track(model.blocks, "reading the calibration"):
+        entering.append([host.clone() for host in boundary.hidden])
+        with model.opened(block), lent(tensors(block.module), model.accelerator):
+            for i, _, y in boundary.run(block):
+                boundary.advance(i, block, y)
+    return entering
+
+
+def _head_back(model: LanguageModel, calibration: Tokens, boundary: Boundary) -> None:
+    """Replace what leaves the last block by the gradient there, one sample at a time.
+
+    It is that of the loss summed over a sample's predictions: of the mean, fp16 would lose much.
+    """
+    outside = list(model.outside().values())
+    leaving = (row[None] for host in boundary.hidden for row in host)  # [1, length, hidden]
+    with lent(outside, model.accelerator), _frozen(outside):
+        for row, host in zip(calibration.batches(1), leaving, strict=True):
+            ids = row.to(model.accelerator)  # [1, length]
+            leaf = host.to(model.accelerator).detach().requires_grad_()
+            with answering(boundary.answer(leaf), *model.layers), torch.enable_grad():
+                output = model.decoder(input_ids=ids, use_cache=False)
+            back = _loss_back(model, ids, output)
+            (back,) = torch.autograd.grad(output.last_hidden_state, leaf, back)
+            _put(host, back, "the head")
+
+
+def _loss_back(model: LanguageModel, ids: Tensor, output: Any) -> Tensor:
+    """Return the gradient of the summed loss by what the head reads, `[1, length, hidden]`."""
+    hidden = output.last_hidden_state
+    back = torch.zeros_like(hidden)
+    positions = torch.arange(ids.shape[1] - 1, device=ids.device)  # the last predicts nothing here
+    for kept in positions.split(max(1, PIECE // model.vocabulary_size)):
+        with answering(output, model.decoder), torch.enable_grad():
+            logits = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits[0]
+            loss = cross_entropy(logits.to(_wide(logits)), ids[0, kept + 1], reduction="sum")
+        back += torch.autograd.grad(loss, hidden)[0]
+    return back
+
+
+def _block_back(block: Block, boundary: Boundary, entering: list[Tensor]) -> None:
+    """Carry the gradient from the output of a block to its input."""
+    with _frozen(block.module.parameters()):
+        for inputs, back in zip(entering, boundary.hidden, strict=True):
+            x = inputs.to(boundary.accelerator).detach().requires_grad_()
+            with torch.enable_grad():
+                y = boundary.through(block, x)
+            (through,) = torch.autograd.grad(y, x, back.to(boundary.accelerator))
+            _put(back, through, f"block {block.index}")
+
+
+def _put(host: Tensor, back: Tensor, where: str) -> None:
+    if not bool(back.isfinite().all()):
+        raise NumericsError(
+            f"{where}: the gradients contain NaN or infinity; load the model in a wider dtype "
+            "(--dtype float32)"
+        )
+    host.copy_(back)
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    return torch.promote_types(values.dtype, torch.float32)
+
+
+Update = Callable[[Tensor, Tensor], None]
+
+
+@contextmanager
+def _outputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator[None]:
+    """Give `update` a layer's inputs and the gradients of its outputs, of the columns, rows held.
+
+    So the weight's gradient is made here and autograd need not know that there is a weight.
+    """
+    rows = places_held(linear, 0)
+
+    def run(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        x = read_by(linear, args[0].detach())
+
+        def went_back(back: Tensor) -> None:
+            held = back if rows is None else back.index_select(-1, rows)
+            update(_by_sample(x, length), _by_sample(held, length))
+
+        output.register_hook(went_back)
+
+    handle = linear.register_forward_hook(run)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _inputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator[None]:
+    """Give `update` a layer's inputs and their gradients, of the columns held."""
+
+    def enter(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = args[0].detach()
+
+        def went_back(back: Tensor) -> None:
+            update(*(_by_sample(read_by(linear, both), length) for both in (x, back)))
+
+        own = args[0].view_as(args[0])  # others may read the same: their share is not this layer's
+        own.register_hook(went_back)
+        return (own, *args[1:])
+
+    handle = linear.register_forward_pre_hook(enter)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _by_sample(values: Tensor, length: int) -> Tensor:
+    """Return `[samples, length, features]`, widened; OPT runs a batch as one long sequence."""
+    return values.flatten(end_dim=-2).unflatten(0, (-1, length)).to(_wide(values))
+
+
+@contextmanager
+def _frozen(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Let none of `tensors` ask for a gradient inside the `with` block."""
+    asking = [tensor for tensor in tensors if tensor.requires_grad]
+    try:
+        for tensor in asking:
+            tensor.requires_grad_(False)
+        yield
+    finally:
+        for tensor in asking:
+            tensor.requires_grad_()

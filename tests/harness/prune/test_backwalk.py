@@ -1,0 +1,391 @@
+"""The walk back gives what a plain backward pass gives, block by block, and leaves no trace."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
+
+from implementations.harness import (
+    BackwalkedBlock,
+    BadInput,
+    LanguageModel,
+    NumericsError,
+    Tokens,
+    backwalk,
+    keep_units,
+)
+from implementations.harness.contract.tiny import (
+    MODEL_TYPES,
+    ShutModel,
+    random_tokens,
+    tiny_model,
+)
+from implementations.harness.contract.traces import state
+from implementations.harness.prune import backwalk as module
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+double = torch.float64
+
+
+def roles(model: LanguageModel) -> tuple[str, ...]:
+    return tuple(model.blocks[0].linears())
+
+
+def loss(model: LanguageModel, ids: Tensor) -> Tensor:
+    """Return the mean loss of one sample `[length]`."""
+    logits = model.hf(input_ids=ids[None], use_cache=False).logits[0]
+    return cross_entropy(logits[:-1].to(torch.promote_types(logits.dtype, torch.float32)), ids[1:])
+
+
+def plain(model: LanguageModel, tokens: Tokens) -> list[dict[str, list[Tensor]]]:
+    """Return the gradient of every weight for every sample, by one full backward pass each."""
+    seen: list[dict[str, list[Tensor]]] = [{} for _ in model.blocks]
+    for ids in tokens.ids:
+        model.hf.zero_grad()
+        loss(model, ids).backward()
+        for block in model.blocks:
+            for role, linear in block.linears().items():
+                gradient = linear.weight.grad  # None where the heads are gone
+                gradient = torch.zeros_like(linear.weight) if gradient is None else gradient.clone()
+                seen[block.index].setdefault(role, []).append(gradient)
+    model.hf.zero_grad()
+    return seen
+
+
+def by_masks(model: LanguageModel, tokens: Tokens, role: str) -> list[Tensor]:
+    """Return the gradient by factors on a layer's inputs, `[samples, in]` of every block.
+
+    The factors are parameters of their own here, which every layer's inputs are multiplied by.
+    """
+    linears = [block.linears()[role] for block in model.blocks]
+    factors = [torch.ones(linear.in_features, dtype=double) for linear in linears]
+    handles = [
+        linear.register_forward_pre_hook(lambda _, args, factor=factor: (args[0] * factor,))
+        for linear, factor in zip(linears, factors, strict=True)
+    ]
+    rows = []
+    for ids in tokens.ids:
+        for factor in factors:
+            factor.requires_grad_()
+        rows.append(torch.autograd.grad(loss(model, ids), factors))
+    for handle in handles:
+        handle.remove()
+    return [torch.stack(column) for column in zip(*rows, strict=True)]
+
+
+def walked(model: LanguageModel, tokens: Tokens, **asked) -> list[BackwalkedBlock]:
+    """Return what every block was given, the first block first."""
+    seen = []
+    for block in backwalk(model, tokens, **asked):
+        seen.append(block)
+    assert [block.index for block in seen] == list(reversed(range(len(model.layers))))
+    return seen[::-1]
+
+
+def close(a: Tensor, b: Tensor) -> None:
+    """Agree beside the largest value: norms and rotary embeddings round to fp32 in any model."""
+    assert a.shape == b.shape
+    assert a.dtype == b.dtype
+    if b.numel():
+        torch.testing.assert_close(a, b, rtol=0, atol=2e-6 * float(b.abs().max()))
+
+
+# What is seen
+
+
+@every_family
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_gradients_are_those_of_a_full_backward_pass(family: str, batch_size: int):
+    model = tiny_model(family, blocks=3, dtype=double)
+    tokens = random_tokens(samples=5)
+    expected = plain(model, tokens)
+    seen = walked(model, tokens, gradients=roles(model), batch_size=batch_size)
+    for block, reference in zip(seen, expected, strict=True):
+        assert list(block.gradients) == list(reference)
+        assert block.squares == block.masks == {}
+        for role, gradients in reference.items():
+            close(block.gradients[role], torch.stack(gradients).mean(dim=0))
+
+
+@every_family
+def test_squares_are_those_of_each_sample(family: str):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
+    expected = plain(model, tokens)
+    for block in walked(model, tokens, gradients=("q", "down"), squares=True):
+        assert list(block.gradients) == list(block.squares) == ["q", "down"]
+        for role in block.squares:
+            gradients = torch.stack(expected[block.index][role])
+            close(block.squares[role], gradients.square().mean(dim=0))
+            close(block.gradients[role], gradients.mean(dim=0))
+
+
+@every_family
+@pytest.mark.parametrize("role", ["o", "down", "v"])
+def test_masks_are_factors_on_the_inputs_of_that_layer_alone(family: str, role: str):
+    # v reads what q and k read as well: their share is not in it.
+    model, tokens = tiny_model(family, blocks=3, dtype=double), random_tokens(samples=5)
+    expected = by_masks(model, tokens, role)
+    for block in walked(model, tokens, masks=(role,)):
+        close(block.masks[role], expected[block.index])
+
+
+@every_family
+def test_a_mask_gradient_is_the_slope_of_the_loss(family: str):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=2)
+    step = 1e-2
+    for block in walked(model, tokens, masks=("down",)):
+        down = model.blocks[block.index].feed_forward.down
+        for channel in (0, 17):
+            losses = []
+            for sign in (1, -1):
+                with torch.no_grad():
+                    down.weight[:, channel] *= 1 + sign * step
+                    losses.append(torch.stack([loss(model, ids) for ids in tokens.ids]))
+                    down.weight[:, channel] /= 1 + sign * step
+            slope = (losses[0] - losses[1]) / (2 * step)
+            largest = float(block.masks["down"].abs().max())
+            torch.testing.assert_close(
+                block.masks["down"][:, channel], slope, rtol=0, atol=1e-3 * largest
+            )
+
+
+def test_all_at_once_is_what_each_is_alone():
+    model, tokens = tiny_model(dtype=double), random_tokens()
+    together = walked(model, tokens, gradients=("q", "o"), squares=True, masks=("o", "down"))
+    for a, b in zip(together, walked(model, tokens, masks=("o", "down")), strict=True):
+        assert all(torch.equal(a.masks[role], b.masks[role]) for role in ("o", "down"))
+    for a, b in zip(together, walked(model, tokens, gradients=("q", "o")), strict=True):
+        for role in ("q", "o"):
+            close(a.gradients[role], b.gradients[role])
+    for block in walked(model, tokens):
+        assert block.gradients == block.squares == block.masks == {}
+
+
+def test_layers_that_hold_some_rows_and_columns():
+    model, tokens = tiny_model(dtype=double), random_tokens()
+    for block in model.blocks:
+        keep_units(block, "value-dims", range(0, 16, 3))
+    expected = plain(model, tokens)
+    for block in walked(model, tokens, gradients=("v", "o"), squares=True, masks=("o",)):
+        o = model.blocks[block.index].attention.o
+        assert block.masks["o"].shape == (len(tokens.ids), o.weight.shape[1])
+        for role in ("v", "o"):
+            close(block.gradients[role], torch.stack(expected[block.index][role]).mean(dim=0))
+        by_column = torch.stack(expected[block.index]["o"]) * o.weight
+        close(block.masks["o"], by_column.sum(dim=1).detach())
+
+
+def test_an_emptied_attention_has_no_gradients():
+    model, tokens = tiny_model(dtype=double), random_tokens()
+    keep_units(model.blocks[0], "kv-groups", [])
+    expected = plain(model, tokens)
+    first, _ = walked(model, tokens, gradients=("v", "o", "down"), masks=("q", "o", "down"))
+    assert first.masks["o"].shape == (len(tokens.ids), 0)
+    assert not first.masks["q"].any()
+    assert first.gradients["v"].shape == (0, 32)
+    close(first.gradients["down"], torch.stack(expected[0]["down"]).mean(dim=0))
+
+
+class OldLayer(LlamaDecoderLayer):
+    """A block as older releases had it: it returns a tuple."""
+
+    def forward(self, *args, **kwargs):
+        return (super().forward(*args, **kwargs),)
+
+
+class OldModel(LlamaModel):
+    """A model as older releases had it: it takes the first item of what a block returns."""
+
+    def forward(self, input_ids, use_cache=None, **_):
+        hidden = self.embed_tokens(input_ids)
+        rotary = self.rotary_emb(hidden, torch.arange(input_ids.shape[1])[None])
+        for layer in self.layers:
+            hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)[0]
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden))
+
+
+def test_blocks_that_return_a_tuple():
+    tokens = random_tokens()
+    model, old = (tiny_model(blocks=3, dtype=double) for _ in range(2))
+    old.hf.model.__class__ = OldModel
+    for layer in old.layers:
+        layer.__class__ = OldLayer
+    for a, b in zip(*(walked(each, tokens, masks=("o",)) for each in (model, old)), strict=True):
+        close(a.masks["o"], b.masks["o"])
+
+
+def test_the_head_may_read_a_few_positions_at_a_time(monkeypatch):
+    model, tokens = tiny_model("opt", dtype=double), random_tokens()
+    whole = walked(model, tokens, masks=("down",))
+    monkeypatch.setattr(module, "PIECE", 5 * model.vocabulary_size)  # 23 positions: 5, 5, 5, 5, 3
+    for a, b in zip(whole, walked(model, tokens, masks=("down",)), strict=True):
+        close(a.masks["down"], b.masks["down"])
+
+
+def test_chunks_give_what_the_whole_gives():
+    model, tokens = tiny_model(dtype=double), random_tokens(samples=7)
+    rows: list[list[Tensor]] = [[], []]
+    for chunk in tokens.chunks(3):
+        for block in backwalk(model, chunk, masks=("o",)):
+            rows[block.index].append(block.masks["o"])
+    for block in walked(model, tokens, masks=("o",)):
+        assert [len(part) for part in rows[block.index]] == [3, 3, 1]
+        close(torch.cat(rows[block.index]), block.masks["o"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_near_and_what_is_told_is_wider(dtype: torch.dtype):
+    model, tokens = tiny_model(dtype=dtype), random_tokens()
+    exact = copy.deepcopy(model)
+    exact.hf.float()
+    asked = {"gradients": ("q",), "squares": True, "masks": ("down",)}
+    for a, b in zip(walked(model, tokens, **asked), walked(exact, tokens, **asked), strict=True):
+        for ours, true in (
+            (a.gradients["q"], b.gradients["q"]),
+            (a.squares["q"], b.squares["q"]),
+            (a.masks["down"], b.masks["down"]),
+        ):
+            assert ours.dtype == torch.float32
+            assert float((ours - true).norm() / true.norm()) < 0.05
+
+
+# Edits
+
+
+@every_family
+def test_edits_of_a_block_do_not_reach_those_before_it(family: str):
+    tokens = random_tokens()
+    dense = walked(tiny_model(family, blocks=3), tokens, gradients=("q",), masks=("o",))
+    model = tiny_model(family, blocks=3)
+    for block in backwalk(model, tokens, gradients=("q",), masks=("o",)):
+        before = dense[block.index]
+        assert torch.equal(block.gradients["q"], before.gradients["q"])
+        assert torch.equal(block.masks["o"], before.masks["o"])
+        with torch.no_grad():
+            block.feed_forward.down.weight.zero_()
+        keep_units(block, "kv-groups", [0])
+    assert all(block.attention.kv_heads == 1 for block in model.blocks)
+    assert not any(block.feed_forward.down.weight.any() for block in model.blocks)
+
+
+@every_family
+def test_blocks_are_opened_one_at_a_time(family: str):
+    tokens, asked = random_tokens(), {"gradients": ("q", "down"), "masks": ("o",)}
+    expected = walked(tiny_model(family, blocks=3), tokens, **asked)
+    for a, b in zip(
+        walked(ShutModel(tiny_model(family, blocks=3)), tokens, **asked), expected, strict=True
+    ):
+        for role in ("q", "down"):
+            assert torch.equal(a.gradients[role], b.gradients[role])
+        assert torch.equal(a.masks["o"], b.masks["o"])
+
+
+# Leaving no trace
+
+
+def to_the_end(blocks) -> None:
+    for block in blocks:
+        block.module.train()
+
+
+def with_break(blocks) -> None:
+    next(blocks)
+    blocks.close()
+
+
+def failing_in_the_body(blocks) -> None:
+    for _ in blocks:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("way", [to_the_end, with_break, failing_in_the_body])
+@pytest.mark.parametrize("outside", [torch.no_grad, torch.enable_grad])
+def test_the_model_is_as_before(way: Callable, outside):
+    model = tiny_model(blocks=3)
+    model.hf.train()
+    model.blocks[1].module.eval()
+    model.blocks[0].attention.o.requires_grad_(False)
+    model.embedding.grad = torch.ones_like(model.embedding)
+    before = state(model)
+    failing = way is failing_in_the_body
+    with outside(), pytest.raises(KeyboardInterrupt) if failing else nullcontext():
+        way(backwalk(model, random_tokens(), gradients=roles(model), masks=("o", "down")))
+    assert state(model) == before
+
+
+@pytest.mark.parametrize("call", range(1, 7))
+def test_the_model_is_as_before_wherever_a_pass_fails(call: int):
+    model, calls = tiny_model(), []
+    model.hf.train()
+
+    def interrupt(*_) -> None:
+        calls.append(call)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+
+    # Three micro-batches forwards, and the same three again on the way back.
+    handle = model.blocks[-1].attention.module.register_forward_pre_hook(interrupt)
+    before = state(model)
+    with pytest.raises(KeyboardInterrupt):
+        to_the_end(backwalk(model, random_tokens(), gradients=("q",), masks=("o", "down")))
+    assert state(model) == before
+    handle.remove()
+
+
+def test_flags_of_a_shut_model_are_as_before():
+    shut = ShutModel(tiny_model())
+    to_the_end(backwalk(shut, random_tokens(), gradients=("q",)))
+    for block in shut.visit():
+        assert all(parameter.requires_grad for parameter in block.module.parameters())
+        assert all(parameter.grad is None for parameter in block.module.parameters())
+
+
+def test_weights_need_no_gradient_of_their_own():
+    model, tokens = tiny_model(dtype=double), random_tokens()
+    expected = plain(model, tokens)
+    model.hf.requires_grad_(False)
+    for block in walked(model, tokens, gradients=("gate",)):
+        close(block.gradients["gate"], torch.stack(expected[block.index]["gate"]).mean(dim=0))
+
+
+# Refusals
+
+
+def test_a_role_that_is_not_there_is_named():
+    with pytest.raises(BadInput, match=r"no layer 'gate'.*q, k, v, o, up, down"):
+        next(backwalk(tiny_model("opt"), random_tokens(), masks=("gate",)))
+
+
+def test_one_token_has_no_loss():
+    with pytest.raises(BadInput, match="at least 2 tokens"):
+        next(backwalk(tiny_model(), random_tokens(length=1), masks=("o",)))
+
+
+def test_values_that_are_not_finite_name_the_block():
+    model = tiny_model(blocks=3)
+    with torch.no_grad():
+        model.blocks[1].attention.v.weight[0, 0] = float("nan")
+    with pytest.raises(NumericsError, match=r"block 1\b.*float32"):
+        next(backwalk(model, random_tokens(), masks=("o",)))
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_gradients_that_are_not_finite_name_the_block(index: int):
+    model = tiny_model(blocks=3)
+
+    def overflow(_: torch.nn.Module, __: object, output: Tensor) -> None:
+        if output.requires_grad:
+            output.register_hook(lambda back: back * float("inf"))
+
+    handle = model.blocks[index].attention.o.register_forward_hook(overflow)
+    with pytest.raises(NumericsError, match=f"block {index}: the gradients.*float32"):
+        to_the_end(backwalk(model, random_tokens(), masks=("o",)))
+    handle.remove()

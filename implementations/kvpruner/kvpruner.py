@@ -57,8 +57,8 @@ class KVPruner(UnitMethod):
     """What sets a block's ratio: its rise in perplexity, the rank of that, or nothing."""
     form: Literal["decay", "inverse"] = "decay"
     """How a rise weighs with `ppl`: exp(-rise), or exp(1 / rise), in units of the mean rise."""
-    score: Literal["l1", "l2", "taylor"] = "l2"
-    """What a weight counts in its channel: absolute value, square, or weight times gradient."""
+    score: Literal["taylor", "l1", "l2"] = "taylor"
+    """What a weight counts in its channel: weight times gradient, absolute value, or square."""
     balance: bool = False
     """Divide the scores of each matrix by their mean before the four are averaged."""
     tie: Literal["joint", "separate"] = "joint"

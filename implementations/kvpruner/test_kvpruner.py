@@ -205,8 +205,8 @@ def test_what_goes_by_taylor_is_lowest_by_it():
 
 def test_balanced_scores_have_mean_one_in_every_matrix():
     attention = tiny_model().blocks[0].attention
-    plain = KVPruner().channel_scores(attention, {})
-    balanced = KVPruner(balance=True).channel_scores(attention, {})
+    plain = KVPruner(score="l2").channel_scores(attention, {})
+    balanced = KVPruner(score="l2", balance=True).channel_scores(attention, {})
     assert balanced.mean(dim=(1, 2)).tolist() == pytest.approx([1] * 4)
     for matrix, scaled in zip(plain, balanced, strict=True):
         torch.testing.assert_close(scaled * matrix.mean(), matrix)
@@ -215,12 +215,12 @@ def test_balanced_scores_have_mean_one_in_every_matrix():
 @every_family
 def test_the_order_of_query_heads_inside_a_group_does_not_matter(family: str):
     attention = tiny_model(family).blocks[0].attention
-    before = KVPruner().channel_scores(attention, {})
+    before = KVPruner(score="l2").channel_scores(attention, {})
     shape = (attention.kv_heads, attention.group, attention.head_size)
     rows = torch.arange(attention.heads * attention.head_size).view(shape).flip(1).flatten()
     attention.q.weight.copy_(attention.q.weight[rows])
     attention.o.weight.copy_(attention.o.weight[:, rows])
-    torch.testing.assert_close(KVPruner().channel_scores(attention, {}), before)
+    torch.testing.assert_close(KVPruner(score="l2").channel_scores(attention, {}), before)
 
 
 def test_a_pair_is_a_dimension_and_the_one_half_a_head_away():
@@ -267,11 +267,11 @@ def test_what_is_small_in_all_four_goes_and_what_is_small_in_keys_alone_stays(sc
 def test_pairs_go_of_all_four_as_many_of_every_kv_head(family: str, tie: str):
     model = tiny_model(family, blocks=3)
     dense = copy.deepcopy(model)
-    outcome = KVPruner(sparsity=0.1, tie=tie).apply(model, random_tokens())
+    outcome = KVPruner(sparsity=0.1, score="l2", tie=tie).apply(model, random_tokens())
     assert 0 < sum(outcome.details["pairs"]) < 3 * dense.blocks[0].attention.head_size // 2
     for block, was, left in zip(model.blocks, dense.blocks, outcome.details["pairs"], strict=True):
         attention, half = was.attention, was.attention.head_size // 2
-        scores = KVPruner().channel_scores(attention, {})  # [4, kv heads, head size]
+        scores = KVPruner(score="l2").channel_scores(attention, {})  # [4, kv heads, head size]
         q, k, v, o = (left_of(block.attention, role) for role in "qkvo")
         for head in range(attention.kv_heads):
             both, own = (scores, scores) if tie == "joint" else (scores[:2], scores[2:])
@@ -363,8 +363,8 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
 def test_each_block_is_tried_alone_and_leaves_no_trace():
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
     method, before = KVPruner(sparsity=0.2, probes=4), fingerprint(model)
-    scores = [method.channel_scores(block.attention, {}) for block in model.blocks]
     probes = next(tokens.chunks(4))
+    scores = method.scores(model, probes)
     dense, alone = method.perplexities(model, scores, probes)
     assert same(before, fingerprint(model))
     assert dense == perplexity(model, probes).value
@@ -443,3 +443,13 @@ def test_more_than_attention_has_is_refused():
 def test_families_without_rotary_pairs_are_refused():
     with pytest.raises(BadInput, match="kvpruner does not support opt: it does not rotate"):
         KVPruner().apply(tiny_model("opt"), random_tokens())
+
+
+@pytest.mark.model
+def test_on_real_blocks_gradients_and_trials_tell_what_matters(first_blocks):
+    def error(**settings: object) -> float:
+        return first_blocks.error("kvpruner", sparsity=0.05, probes=1, **settings)
+
+    by_size = error(score="l2", allocation="uniform")
+    assert 0 < error(score="taylor", allocation="uniform") < by_size / 3
+    assert error(score="l2") < by_size * 0.8

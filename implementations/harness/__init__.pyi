@@ -34,7 +34,7 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import cheapest as cheapest
+from .prune.allocation import capped as capped, cheapest as cheapest
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
     Pattern as Pattern,
@@ -69,4 +69,5 @@ from .prune.statistics import (
     SampleNorm as SampleNorm,
     Statistic as Statistic,
 )
+from .prune.trial import on_trial as on_trial
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as watched

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from implementations.harness import (
@@ -29,6 +26,7 @@ from implementations.harness import (
     UnitMethod,
     keep_channels,
     keep_kv_groups,
+    on_trial,
     perplexity,
     smallest,
     track,
@@ -83,9 +81,7 @@ class TwoSSP(UnitMethod):
         for block, scores in zip(model.visit(), norms, strict=True):
             lost = len(scores) - round(len(scores) * (1 - rate))
             keep_channels(block.feed_forward, ~smallest(scores, lost))
-        probes = replace(
-            calibration, ids=calibration.ids[: self.probes], spans=calibration.spans[: self.probes]
-        )
+        probes = next(calibration.chunks(self.probes))
         dropped: list[int] = []
         for _ in track(range(attentions), "dropping attentions"):
             candidates = [block for block in model.blocks if block.index not in dropped]
@@ -153,7 +149,7 @@ def least_missed(model: LanguageModel, candidates: list[Block], probes: Tokens) 
     """Return the block whose attention perplexity misses least; ties go to the earlier one."""
     values = []
     for candidate in track(candidates, "trying attentions"):
-        with switched_off(model, candidate):
+        with on_trial(model, candidate, switch_off, "o"):
             try:
                 values.append(perplexity(model, probes).value)
             except NumericsError:
@@ -165,21 +161,6 @@ def least_missed(model: LanguageModel, candidates: list[Block], probes: Tokens) 
             stacklevel=2,
         )
     return candidates[values.index(min(values))]
-
-
-@contextmanager
-def switched_off(model: LanguageModel, block: Block) -> Iterator[None]:
-    """Let the attention of a block put out zero inside the `with` block."""
-    with model.opened(block):
-        o = block.attention.o
-        held = {name: parameter.data.clone() for name, parameter in o.named_parameters()}
-        switch_off(block)
-    try:
-        yield
-    finally:
-        with model.opened(block):
-            for name, parameter in o.named_parameters():
-                parameter.data.copy_(held[name])
 
 
 def switch_off(block: Block) -> None:

@@ -1,0 +1,5 @@
+"""KVPruner: see `README.md` and `kvpruner.py` beside this file."""
+
+from implementations.kvpruner.kvpruner import KVPruner
+
+__all__ = ["KVPruner"]

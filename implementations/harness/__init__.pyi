@@ -56,6 +56,11 @@ from .prune.refit import (
 )
 from .prune.registry import get as get, methods as methods
 from .prune.similarity import angle as angle, turn as turn
+from .prune.solvers import (
+    factored as factored,
+    sparse_solve as sparse_solve,
+    weighted_magnitude as weighted_magnitude,
+)
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,
     ColumnSum as ColumnSum,

@@ -32,7 +32,8 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import cheapest as cheapest
+from .prune.allocation import apportion as apportion, cheapest as cheapest
+from .prune.assignment import assignment as assignment
 from .prune.masks import (
     Pattern as Pattern,
     share_of as share_of,

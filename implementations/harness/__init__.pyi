@@ -34,7 +34,8 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import capped as capped, cheapest as cheapest
+from .prune.allocation import apportion as apportion, capped as capped, cheapest as cheapest
+from .prune.assignment import assignment as assignment
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
     Pattern as Pattern,
@@ -60,6 +61,11 @@ from .prune.refit import (
 )
 from .prune.registry import get as get, methods as methods
 from .prune.similarity import angle as angle, turn as turn
+from .prune.solvers import (
+    factored as factored,
+    sparse_solve as sparse_solve,
+    weighted_magnitude as weighted_magnitude,
+)
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,
     ColumnSum as ColumnSum,

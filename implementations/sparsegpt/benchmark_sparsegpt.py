@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from implementations.harness import inverse_factor
-from implementations.sparsegpt.sparsegpt import SparseGPT, choose, solve
+from implementations.sparsegpt.sparsegpt import SparseGPT
 
 SHAPES = ((576, 576), (1536, 576), (576, 1536), (2048, 2048))
 REPEATS = 3
@@ -25,8 +25,8 @@ def plain(weight: Tensor, factor: Tensor, config: SparseGPT) -> Tensor:
     step = config.pattern.group if config.pattern else config.block_size
     for j in range(weight.shape[1]):
         if j % step == 0:
-            ratios = (weight[:, j : j + step] / diagonal[j : j + step]).T
-            removed[:, j : j + step] = choose(ratios, config).T
+            costs = (weight[:, j : j + step] / diagonal[j : j + step]).square()
+            removed[:, j : j + step] = config.mask(costs)
         error = weight[:, j] * removed[:, j] / diagonal[j]
         weight[:, j:] -= torch.outer(error, factor[j, j:])
     return weight.masked_fill(removed, 0)
@@ -46,7 +46,7 @@ def main() -> None:
             ratios, ours, theirs = [], weight, weight
             for _ in range(REPEATS + 1):
                 start = time.perf_counter()
-                ours = solve(weight, factor, silent, config)
+                ours = config.solve(weight, factor, silent)
                 between = time.perf_counter()
                 theirs = plain(weight, factor, config)
                 ratios.append((time.perf_counter() - between) / (between - start))

@@ -8,7 +8,6 @@ serves them all.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from implementations.harness import (
@@ -22,11 +21,10 @@ from implementations.harness import (
     Ratio,
     Tokens,
     WeightMethod,
-    inverse_factor,
+    factored,
+    sparse_solve,
     walk,
 )
-
-PANEL = 32  # columns, rounded to whole groups, that receive the errors of a block together
 
 
 class SparseGPT(WeightMethod):
@@ -59,62 +57,22 @@ class SparseGPT(WeightMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
             grams = block.observe(Gram)  # H = X X^T, once for all layers that share an input
-            for gram, linears in block.sharing(grams):
-                where = f"block {block.index}, {', '.join(linears)}"
-                factor = inverse_factor(gram.matrix, self.damping, where)
-                silent = gram.matrix.diagonal() == 0
-                for linear in linears.values():
-                    linear.weight.copy_(solve(linear.weight, factor, silent, self))
+            for _, linear, factor, silent in factored(block, grams, self.damping):
+                linear.weight.copy_(self.solve(linear.weight, factor, silent))
 
-    def widths(self) -> list[int]:
-        """Columns cut together, from blocks over panels and groups of the pattern down to one."""
-        group = self.pattern.group if self.pattern else 1
-        panel = min(self.block_size, group * max(1, PANEL // group))
-        return sorted({self.block_size, panel, group, 1}, reverse=True)
+    def solve(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:
+        """Return the pruned and compensated weight `[out, in]`, fp32.
 
+        `factor [in, in]` is `U`, with `H^-1 = U^T U`; `silent [in]` marks inputs that are always
+        zero. Columns left of others push their errors onto these by the OBS update of Eq. 3.
+        """
+        group = self.pattern.group if self.pattern else None
+        return sparse_solve(weight, factor, silent, self.mask, self.block_size, group)
 
-def solve(
-    weight: Tensor,
-    factor: Tensor,
-    silent: Tensor,
-    config: SparseGPT,
-    mask: Tensor | None = None,
-) -> Tensor:
-    """Return the pruned and compensated weight `[out, in]`, fp32.
+    def mask(self, costs: Tensor) -> Tensor:
+        """Mark what to remove, `[out, columns]`, given `(w / U_jj)^2` of each weight.
 
-    `factor [in, in]` is the `U` of `inverse_factor`; `silent [in]` marks inputs that are always
-    zero, whose weights go first. What to remove is chosen on the way, unless a boolean `mask [out,
-    in]` says it. A column receives the errors of all columns before it when its turn comes: first
-    with its whole block, then with its panel and group, each time as one matrix product.
-    """
-    columns = weight.T.clone(memory_format=torch.contiguous_format).float()  # [in, out]
-    inverse = 1 / factor.diagonal()[:, None]  # 1 / U_jj, [in, 1]
-    costly = inverse.masked_fill(silent[:, None], 0)  # what an input never carries costs nothing
-    removal = torch.zeros_like(columns) if mask is None else mask.T * inverse  # [in, out]
-    errors = torch.zeros_like(columns)  # E, [in, out]
-    together = config.pattern.group if config.pattern else config.block_size
-
-    def prune(start: int, end: int, widths: list[int]) -> None:
-        """Prune the columns `[start, end)`, which have received all errors from before `start`."""
-        for left in range(start, end, widths[0]):
-            here, before = slice(left, min(left + widths[0], end)), slice(start, left)
-            if left > start:  # W_:,j -= sum_i E_:,i U_ij (Eq. 3)
-                columns[here].addmm_(factor[before, here].T, errors[before], alpha=-1)
-            if widths[0] == together and mask is None:
-                removal[here] = choose(columns[here] * costly[here], config) * inverse[here]
-            if widths[0] > 1:
-                prune(here.start, here.stop, widths[1:])
-            else:
-                torch.mul(columns[left], removal[left], out=errors[left])  # (w - 0) / U_jj
-
-    prune(0, len(columns), config.widths())
-    return columns.masked_fill_(removal != 0, 0).T
-
-
-def choose(ratios: Tensor, config: SparseGPT) -> Tensor:
-    """Mark what to remove of some columns `[columns, out]`, given `w / U_jj` of each weight.
-
-    The square of `w / U_jj` is the OBS error `w^2 / [H^-1]_jj` of Eq. 3, with the inverse taken
-    over the columns still free.
-    """
-    return config.choose(ratios.square().T, within="matrix").T
+        That is the OBS error `w^2 / [H^-1]_jj` of Eq. 3, over the columns still free. All rows of
+        a block of columns compete together; with a pattern each group alone.
+        """
+        return self.choose(costs, within="matrix")

@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import AtlasWarning, BadInput, Gram, inverse_factor
+from implementations.harness import AtlasWarning, BadInput, Gram, inverse_factor, sparse_solve
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.text import Tokens
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.masks import parse_pattern
 from implementations.sparsegpt import SparseGPT, benchmark_sparsegpt
-from implementations.sparsegpt.sparsegpt import choose, solve
 
 SETTINGS = [
     {"sparsity": 0.5, "block_size": 128},
@@ -41,7 +40,11 @@ def problem(rows: int = 12, width: int = 64, tokens: int = 200, seed: int = 0):
 def pruned(W: Tensor, H: Tensor, *, mask: Tensor | None = None, **settings) -> Tensor:
     """Run factorisation and solver as the method does."""
     config = SparseGPT(**settings)
-    return solve(W, inverse_factor(H, config.damping), H.diagonal() == 0, config, mask)
+    factor, silent = inverse_factor(H, config.damping), H.diagonal() == 0
+    if mask is None:
+        return config.solve(W, factor, silent)
+    parts = iter(mask.split(config.block_size, dim=1))
+    return sparse_solve(W, factor, silent, lambda _: next(parts), config.block_size)
 
 
 def damped(H: Tensor, damping: float = 0.01) -> Tensor:
@@ -263,7 +266,7 @@ def test_silent_inputs_go_first_and_cost_nothing():
     # Damping is relative to the mean over all inputs, the silent ones too.
     config = SparseGPT(sparsity=left / rest.numel(), damping=0.01 * 62 / 64)
     factor = inverse_factor(H[others][:, others], config.damping)
-    alone = solve(rest, factor, torch.zeros(62, dtype=torch.bool), config)
+    alone = config.solve(rest, factor, torch.zeros(62, dtype=torch.bool))
     torch.testing.assert_close(result[:, others], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -387,7 +390,7 @@ def test_on_the_real_model_it_beats_wanda_and_magnitude(first_blocks):
 def test_the_readmes_plain_form_is_the_benchmarks_and_gives_the_same_mask():
     readme = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
     code = re.search(r"^```python\n(def plain.*?)^```", readme, re.DOTALL | re.MULTILINE)[1]
-    names = {"torch": torch, "Tensor": Tensor, "SparseGPT": SparseGPT, "choose": choose}
+    names = {"torch": torch, "Tensor": Tensor, "SparseGPT": SparseGPT}
     exec(code, names)
     W, H = problem(rows=24, width=128)
     for settings in SETTINGS:

@@ -8,17 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BadInput, ColumnNorm, NumericsError
+from implementations.harness import BadInput, ColumnNorm, NumericsError, weighted_magnitude
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.text import Tokens
 from implementations.harness.model.view import LanguageModel
 from implementations.wanda import Wanda
-from implementations.wanda.wanda import score
 
 
 def mask(weight: Tensor, norms: Tensor, method: Wanda) -> Tensor:
     """Mark what the method removes of one matrix, given the norms of its inputs."""
-    return method.choose(score(weight, norms))
+    return method.choose(weighted_magnitude(weight, norms))
 
 
 def random(rows: int = 24, width: int = 40, tokens: int = 300) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from implementations.harness import (
     Capabilities,
     ColumnNorm,
@@ -13,6 +11,7 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     walk,
+    weighted_magnitude,
 )
 
 
@@ -35,10 +34,6 @@ class Wanda(WeightMethod):
         for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)  # all layers still dense, inputs already pruned
             for role, linear in block.linears().items():
-                gone = self.choose(score(linear.weight, seen[role].norms))  # [out, in]
+                scores = weighted_magnitude(linear.weight, seen[role].norms)  # |W_ij| ||X_j||_2
+                gone = self.choose(scores)  # boolean, [out, in]
                 linear.weight.masked_fill_(gone, 0)
-
-
-def score(weight: Tensor, norms: Tensor) -> Tensor:
-    """Return `S_ij = |W_ij| * ||X_j||_2`, `[out, in]`, given the norms `[in]` of the inputs."""
-    return weight.abs().float() * norms

@@ -49,6 +49,16 @@ def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: 
     return removed
 
 
+def apportion(shares: Tensor, sizes: Tensor, total: int) -> Tensor:
+    """Split `total` into whole numbers, in proportion to `shares * sizes [n]`, none above its size.
+
+    Where one is full the others take the rest. The sum is `total`, and what rounding leaves over is
+    carried on to the next; all are full when `total` is more than there is.
+    """
+    amounts = capped(shares.double() * sizes, total, sizes.double())
+    return carried(amounts, torch.ones_like(sizes), sizes)
+
+
 def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:
     """Scale `amounts [n]` to a `total`, none above its `most [n]`, fp64.
 

@@ -36,7 +36,7 @@ from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved
-from implementations.harness.prune.allocation import cheapest, widths
+from implementations.harness.prune.allocation import apportion, cheapest, widths
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
 from implementations.harness.results.part import problems
 
@@ -265,16 +265,44 @@ class WeightMethod(Method):
                         f"of block {block.index}, {role}; choose a group that does"
                     )
 
-    def choose(self, scores: Tensor, within: Literal["row", "matrix"] = "row") -> Tensor:
+    def choose(
+        self,
+        scores: Tensor,
+        within: Literal["row", "matrix"] = "row",
+        count: int | None = None,
+    ) -> Tensor:
         """Mark what goes of `scores [out, in]`: by the pattern, else the lowest of a row or of all.
 
         The result is boolean `[out, in]`. A share that is no whole number of weights is rounded
-        down, and ties go to the earlier position. Raises `NumericsError` for NaN.
+        down, and ties go to the earlier position. Where it is not the same for all layers, `count`
+        says how many weights go; rows then lose as many each, and what is left over goes where it
+        scores least. Raises `NumericsError` for NaN.
         """
         if self.pattern:
             return smallest_per_group(scores, self.pattern)
         rows = scores if within == "row" else scores.reshape(1, -1)
-        return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
+        if count is None:
+            return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
+        each, over = divmod(count, len(rows))
+        gone = smallest(rows, each)
+        if over:
+            following = rows.masked_fill(gone, math.inf).amin(dim=1)  # [rows]
+            gone |= smallest(following, over)[:, None] & smallest(rows, each + 1)
+        return gone.view_as(scores)
+
+    def counts(
+        self, model: LanguageModel, shares: Sequence[float] | Tensor
+    ) -> list[dict[str, int]]:
+        """Count what every linear layer loses, `[blocks]` by role, together the share asked for.
+
+        Blocks lose in proportion to `shares [blocks]`, within a block every layer alike, no layer
+        more than it has; see `allocation.apportion`.
+        """
+        linears = [block.linears() for block in model.blocks]
+        sizes = torch.tensor([x.weight.numel() for block in linears for x in block.values()])
+        each = shares.repeat_interleave(torch.tensor([len(b) for b in linears]))
+        lost = iter(apportion(each, sizes, share_of(self.sparsity, int(sizes.sum()))).tolist())
+        return [{role: next(lost) for role in block} for block in linears]
 
 
 class UnitMethod(Method):

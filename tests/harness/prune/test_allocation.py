@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implementations.harness.prune.allocation import capped, carried, cheapest, widths
+from implementations.harness.prune.allocation import apportion, capped, carried, cheapest, widths
 
 SHARES = st.floats(min_value=0, max_value=1, allow_nan=False)
 UNITS = st.lists(
@@ -141,3 +141,22 @@ def test_widths_meet_the_budget_within_half_a_unit(groups, channels, shares, sha
     assert (lost >= 0).all()
     assert (lost <= (counts - least).clamp(min=0)).all()
     assert abs(float((lost * costs).sum()) - budget) <= 64 / 2 + 1e-6
+
+
+PARTS = st.tuples(st.just(0.0) | st.floats(0.001, 1), st.integers(1, 500))
+
+
+@given(st.lists(PARTS, min_size=1, max_size=9), st.data())
+def test_apportioned_counts_add_up_and_none_is_above_its_size(parts, data) -> None:
+    shares, sizes = (torch.tensor(column) for column in zip(*parts, strict=True))
+    total = data.draw(st.integers(0, int(sizes.sum())))
+    counts = apportion(shares, sizes, total)
+    assert int(counts.sum()) == total
+    assert ((counts >= 0) & (counts <= sizes)).all()
+
+
+def test_parts_are_in_proportion_and_the_full_ones_leave_the_rest_to_others() -> None:
+    sizes = torch.tensor([10, 20, 30])
+    assert apportion(torch.tensor([1.0, 1, 1]), sizes, 30).tolist() == [5, 10, 15]
+    assert apportion(torch.tensor([3.0, 1, 1]), sizes, 40).tolist() == [10, 12, 18]
+    assert apportion(torch.ones(4), torch.full((4,), 10), 6).tolist() == [2, 1, 2, 1]

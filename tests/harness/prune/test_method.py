@@ -61,6 +61,28 @@ def test_ties_go_to_the_earlier_position():
     assert chosen([[1.0] * 4, [1.0] * 4], "matrix") == [[0, 1, 2, 3], []]
 
 
+def test_a_count_of_its_own_is_spread_over_the_rows_what_is_over_where_it_costs_least():
+    scores = torch.tensor([[4.0, 1.0, 3.0, 2.0], [40.0, 10.0, 30.0, 20.0], [8.0, 7.0, 5.0, 0.0]])
+    by_row = [int(row.sum()) for row in First().choose(scores, count=7)]
+    assert by_row == [3, 2, 2]  # the third lowest is 3, 30 and 7
+    assert First().choose(scores, count=8).sum(dim=1).tolist() == [3, 2, 3]
+    assert First().choose(scores, count=12).all()
+    assert not First().choose(scores, count=0).any()
+    assert First().choose(scores, "matrix", count=8).sum(dim=1).tolist() == [4, 0, 4]
+
+
+def test_layers_lose_whole_numbers_in_proportion_to_the_shares_of_their_blocks():
+    model = tiny_model(blocks=3)
+    shares = torch.tensor([0.2, 0.3, 0.4])
+    counts = First(sparsity=0.3).counts(model, shares)
+    sizes = [{r: x.weight.numel() for r, x in b.linears().items()} for b in model.blocks]
+    assert [list(block) for block in counts] == [list(block) for block in sizes]
+    total = sum(sum(block.values()) for block in sizes)
+    assert sum(sum(block.values()) for block in counts) == int(0.3 * total + 1e-9)
+    for share, block, size in zip(shares.tolist(), counts, sizes, strict=True):
+        assert all(abs(block[role] - share * size[role]) <= 1 for role in size)
+
+
 @pytest.mark.parametrize("within", ["row", "matrix"])
 def test_a_pattern_replaces_the_share(within):
     scores = [[1.0, 2.0, 3.0, 4.0, 8.0, 7.0, 6.0, 5.0]]

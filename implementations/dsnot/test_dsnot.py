@@ -1,0 +1,289 @@
+"""DSnoT: exchanges by hand, the books of the error, first masks of three methods, real blocks."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.dsnot import DSnoT
+from implementations.harness import Gram, Moments, get, inverse_factor, walk
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+INITIAL = ("wanda", "sparsegpt", "magnitude")
+
+
+def problem(rows: int = 40, width: int = 60, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what weights add to their outputs, what each is worth, and what it costs to lose."""
+    generator = torch.Generator().manual_seed(seed)
+    terms = torch.randn(rows, width, generator=generator)
+    variance, costs = (torch.rand(shape, generator=generator) for shape in (width, terms.shape))
+    return terms, terms / (variance + 0.1), costs
+
+
+def revised(terms, gone, worth=None, costs=None, **settings) -> list[list[int]]:
+    """Revise masks given as lists of columns; return the columns that go in the end."""
+    terms = torch.tensor(terms)
+    mask = torch.zeros_like(terms, dtype=torch.bool)
+    for row, columns in enumerate(gone):
+        mask[row, columns] = True
+    worth = terms if worth is None else torch.tensor(worth)
+    costs = terms.abs() if costs is None else torch.tensor(costs)
+    found = DSnoT(**settings).revise(mask, terms, worth, costs)
+    return [row.nonzero().flatten().tolist() for row in found]
+
+
+def test_one_exchange_by_hand():
+    # e = 1 + 2 = 3: back comes 2, away goes the cheaper of -1 and -2; e = 3 - 2 - 1 = 0.
+    assert revised([[1.0, -1, 2, -2]], [[0, 2]]) == [[0, 1]]
+    # The reverse, e = -3.
+    assert revised([[-1.0, 1, -2, 2]], [[0, 2]]) == [[0, 1]]
+
+
+def test_the_cheapest_goes_and_not_the_one_that_helps_most():
+    # e = 3 - 2 - 2 = -1, and no negative weight is left that could come back.
+    assert revised([[1.0, -1, 2, -2]], [[0, 2]], costs=[[0.0, 9, 0, 3]]) == [[0, 3]]
+
+
+def test_what_comes_back_is_worth_most_and_moves_the_error_by_what_it_adds():
+    # Equal terms, but the input of column 0 varies less.
+    assert revised([[2.0, 2, -3, 0]], [[0, 1]], worth=[[2.0, 1, -3, 0]]) == [[1, 2]]
+    assert revised([[2.0, 2, -3, 0]], [[0, 1]], worth=[[1.0, 2, -3, 0]]) == [[0, 2]]
+
+
+def test_an_input_that_varies_less_is_preferred_unless_the_power_is_zero():
+    # Two inputs of mean 1 add 1 and 1.1; the second varies a hundred times as much.
+    seen = Moments(3)
+    seen.update(torch.tensor([[1.1, 2.1, -1], [0.9, 0.1, -1]]))
+    for power, expected in ((1.0, [1, 2]), (0.0, [0, 2])):
+        terms = torch.tensor([[1.0, 1.0, 1.5]]) * seen.mean.float()
+        worth = terms / seen.variance.clamp(min=1e-12).float() ** power
+        mask = torch.tensor([[True, True, False]])
+        found = DSnoT(variance_power=power).revise(mask, terms, worth, terms.abs())
+        assert found[0].nonzero().flatten().tolist() == expected
+
+
+def test_small_errors_are_left_alone():
+    assert revised([[0.05, -1, 0.04, 1]], [[0, 2]]) == [[0, 2]]
+    assert revised([[0.07, -1, 0.04, 1]], [[0, 2]]) != [[0, 2]]  # 0.11 is above 0.1
+    assert revised([[1.0, -1, 2, -2]], [[0, 2]], threshold=3) == [[0, 2]]  # at it is enough
+
+
+def test_nothing_expected_nothing_done():
+    assert revised([[0.0, 0, 0, 0]], [[0, 2]], threshold=0) == [[0, 2]]
+
+
+def test_exchanges_end_after_their_number():
+    terms, worth, costs = problem()
+    first = DSnoT().choose(costs)
+    for cycles in (1, 3):
+        found = DSnoT(cycles=cycles, threshold=0).revise(first, terms, worth, costs)
+        assert (first & ~found).sum(dim=1).max() == cycles
+
+
+def test_a_row_without_a_partner_stops_before_the_list_runs_into_the_other_sign():
+    # e = 6; nothing kept is negative, so that nothing can go.
+    assert revised([[1.0, 2, 3, 4]], [[0, 1, 2]]) == [[0, 1, 2]]
+    # e = -1: 2 for -2 makes it 3; -1 for 1 makes it 1, and no other positive one was removed.
+    assert revised([[1.0, -1, -2, 3, 2]], [[0, 2]]) == [[1, 4]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"same_sign": True}, {"pattern": "2:4"}], ids=str)
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_keep_their_share_and_a_weight_moves_once(settings, seed):
+    terms, worth, costs = problem(seed=seed)
+    method = DSnoT(**settings)
+    first = method.choose(costs)
+    found = method.revise(first, terms, worth, costs)
+    assert not torch.equal(first, found)
+    assert torch.equal(found.sum(dim=1), first.sum(dim=1))
+    if method.pattern:
+        assert (found.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+    back, away = first & ~found, ~first & found
+    assert torch.equal(back.sum(dim=1), away.sum(dim=1))
+
+
+@pytest.mark.parametrize("settings", [{"same_sign": True}, {"pattern": "2:4"}], ids=str)
+def test_with_the_sign_held_errors_shrink_and_never_change_side(settings):
+    terms, worth, costs = problem()
+    first = DSnoT(**settings).choose(costs)
+    errors = [(terms * first).sum(dim=1)]
+    for cycles in range(1, 12):
+        found = DSnoT(**settings, cycles=cycles).revise(first, terms, worth, costs)
+        errors.append((terms * found).sum(dim=1))
+    for before, after in pairwise(errors):
+        assert torch.equal(before.sign(), after.sign())
+        if "same_sign" in settings:
+            assert (after.abs() <= before.abs() + 1e-5).all()
+    assert errors[-1].abs().mean() < errors[0].abs().mean()
+
+
+def test_without_it_errors_may_overshoot():
+    assert revised([[1.0, -1, 2, -3]], [[0, 2]], costs=[[0.0, 9, 0, 1]]) == [[0, 3]]  # e = -2
+    assert revised([[1.0, -1, 2, -3]], [[0, 2]], costs=[[0.0, 9, 0, 1]], same_sign=True) == [[0, 2]]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_as_row_by_row_with_plain_lists(seed):
+    terms, worth, costs = problem(seed=seed)
+    first = DSnoT().choose(costs)
+    found = DSnoT().revise(first, terms, worth, costs)
+    for row in range(len(terms)):
+        C, G, A = (x[row].tolist() for x in (terms, worth, costs))
+        gone = set(first[row].nonzero().flatten().tolist())
+        kept, error = set(range(60)) - gone, sum(C[j] for j in gone)
+        dropped, revived = set(gone), set()
+        for _ in range(50):
+            sign = 1 if error > 0 else -1
+            back = [j for j in gone - revived if sign * C[j] > 0]
+            away = [j for j in kept - dropped if sign * C[j] < 0]
+            if abs(error) <= 0.1 or not back or not away:
+                break
+            j, i = max(back, key=lambda j: sign * G[j]), min(away, key=lambda i: A[i])
+            revived.add(j)
+            dropped = (dropped - {j}) | {i}
+            error += C[i] - C[j]
+        assert set(found[row].nonzero().flatten().tolist()) == dropped
+
+
+def test_with_a_pattern_the_partner_is_the_cheapest_of_its_group():
+    # e = 1 + 2 + 3 + 1 = 7; back comes 3, away goes the cheaper of the other two of its group,
+    # though one of the first group would be cheaper. e = 7 - 3 + 5, then back comes 2 for -9.
+    terms = [[1.0, -9, 2, 8, 3, 5, -6, 1]]
+    costs = [[0.0, 1, 0, 2, 0, 4, 5, 0]]
+    settings = {"pattern": "2:4", "cycles": 1}
+    assert revised(terms, [[0, 2, 4, 7]], costs=costs, **settings) == [[0, 2, 5, 7]]
+    settings["cycles"] = 2  # 9 - 2 - 9 would change the sign
+    assert revised(terms, [[0, 2, 4, 7]], costs=costs, **settings) == [[0, 2, 5, 7]]
+
+
+def test_a_group_whose_kept_weights_have_all_gone_stops_the_row():
+    terms = [[4.0, 3, 1, 0.5, 9, 9, 1, 1]]
+    costs = [[0.0, 0, 1, 2, 5, 5, 0, 0]]
+    found = revised(terms, [[0, 1, 6, 7]], costs=costs, pattern="2:4")
+    assert [j for j in found[0] if j < 4] == [2, 3]
+    assert len(found[0]) == 4
+
+
+@pytest.mark.parametrize("initial", INITIAL)
+def test_survivors_keep_their_values_and_rows_their_share(initial):
+    dense = tiny_model()
+    model = copy.deepcopy(dense)
+    outcome = DSnoT(sparsity=0.5, initial=initial, skip="none").apply(model, random_tokens())
+    assert outcome.details["exchanged"] > 0
+    for (_, _, before), (_, _, after) in zip(dense.linears(), model.linears(), strict=True):
+        stays = after.weight != 0
+        assert (stays.sum(dim=1) == before.in_features // 2).all()
+        assert torch.equal(after.weight[stays], before.weight[stays])
+
+
+def test_the_error_told_is_that_of_the_masks():
+    dense, method = tiny_model(blocks=1), DSnoT(sparsity=0.5, skip="none")
+    model = copy.deepcopy(dense)
+    outcome = method.apply(model, random_tokens())
+    errors = []
+    for block in walk(copy.deepcopy(dense), random_tokens()):
+        moments = block.observe(Moments)
+        for role, linear in block.linears().items():
+            lost = linear.weight - model.blocks[0].linears()[role].weight
+            errors.append(2048 * (lost @ moments[role].mean.float()).abs())
+    assert outcome.details["error_after"] == pytest.approx(
+        float(torch.cat(errors).mean()), rel=1e-4
+    )
+    assert outcome.details["error_after"] < outcome.details["error_before"]
+
+
+@pytest.mark.parametrize("initial", INITIAL)
+@pytest.mark.parametrize(
+    ("skip", "same"),
+    [
+        ("feed-forward", {"gate", "up", "down"}),
+        ("attention", {"q", "k", "v", "o"}),
+    ],
+)
+def test_what_is_skipped_keeps_its_first_mask(initial, skip, same):
+    method = DSnoT(sparsity=0.5, initial=initial, skip=skip)
+    first, found = (tiny_model(blocks=1) for _ in range(2))
+    method.model_copy(update={"threshold": 1e9}).apply(first, random_tokens())
+    method.apply(found, random_tokens())
+    for (_, role, a), (_, _, b) in zip(first.linears(), found.linears(), strict=True):
+        assert torch.equal(a.weight, b.weight) == (role in same)
+
+
+@pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
+@pytest.mark.parametrize("initial", ["wanda", "magnitude"])
+def test_a_large_threshold_leaves_the_method_it_starts_from(initial, settings):
+    found, plain = tiny_model(), tiny_model()
+    DSnoT(initial=initial, threshold=1e9, skip="none", **settings).apply(found, random_tokens())
+    rows = {"compare": "row"} if initial == "magnitude" else {}
+    get(initial).configure(**settings, **rows).apply(plain, random_tokens())
+    for (_, _, a), (_, _, b) in zip(found.linears(), plain.linears(), strict=True):
+        assert torch.equal(a.weight, b.weight)
+
+
+def test_sparsegpts_first_mask_goes_by_its_costs_and_updates_nothing():
+    dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
+    DSnoT(sparsity=0.5, initial="sparsegpt", threshold=1e9).apply(found, random_tokens())
+    for block in walk(dense, random_tokens()):
+        grams = block.observe(Gram)
+        for role, linear in block.linears().items():
+            costs = linear.weight / inverse_factor(grams[role].matrix, 0.01).diagonal()
+            lowest = costs.abs().argsort(dim=1)[:, : linear.in_features // 2]
+            expected = linear.weight.scatter(1, lowest, 0.0)
+            assert torch.equal(found.blocks[0].linears()[role].weight, expected)
+
+
+@pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_a_layer_is_revised_by_moments_and_wandas_scores_from_magnitudes_mask(settings, power):
+    # What goes by a pattern is the smallest first score; without one, the smallest of Wanda.
+    method = DSnoT(initial="magnitude", variance_power=power, **settings)
+    dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
+    seen = {}
+    linears = dense.blocks[0].linears()
+    for role in ("q", "o"):
+        linears[role].register_forward_pre_hook(
+            lambda _, args, role=role: seen.update({role: args[0].flatten(end_dim=-2)})
+        )
+    dense.hf(random_tokens().ids)
+    method.apply(found, random_tokens())
+    for role, X in seen.items():
+        W = linears[role].weight
+        terms = 2048 * W * X.mean(dim=0)
+        worth = terms / X.var(dim=0) ** power
+        costs = W.abs() if method.pattern else W.abs() * X.norm(dim=0)
+        gone = method.revise(method.choose(W.abs()), terms, worth, costs)
+        assert torch.equal(found.blocks[0].linears()[role].weight, W.masked_fill(gone, 0))
+
+
+def test_by_default_attention_alone_is_revised():
+    first, found = tiny_model(blocks=1), tiny_model(blocks=1)
+    DSnoT(threshold=1e9).apply(first, random_tokens())
+    DSnoT().apply(found, random_tokens())
+    changed = {
+        role
+        for (_, role, a), (_, _, b) in zip(first.linears(), found.linears(), strict=True)
+        if not torch.equal(a.weight, b.weight)
+    }
+    assert changed == {"q", "k", "v", "o"}
+
+
+def test_inputs_that_are_never_seen_go_first_from_sparsegpts_mask():
+    model = tiny_model(blocks=1)
+    block = model.blocks[0]
+    block.norms["input_layernorm"].weight[3] = 0
+    block.attention.q.weight[:, 3] = 1000
+    DSnoT(sparsity=0.5, initial="sparsegpt").apply(model, random_tokens())
+    assert not block.attention.q.weight[:, 3].any()
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_lifts_magnitude(first_blocks):
+    settings = {"sparsity": 0.7, "initial": "magnitude", "skip": "none"}
+    first = first_blocks.error("magnitude", sparsity=0.7, compare="row")
+    assert first_blocks.error("dsnot", **settings) < first

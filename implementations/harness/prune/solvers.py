@@ -1,0 +1,94 @@
+"""What several methods do to one linear layer: scores of Wanda, the sparse solve of SparseGPT.
+
+Each is pure, tensors in, tensors out. What goes is the caller's to say, by a function of scores: so
+the same solver serves one share for all layers, a share for each, or an N:M pattern.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness.prune.refit import inverse_factor
+from implementations.harness.prune.statistics import Gram
+from implementations.harness.prune.walk import WalkedBlock
+
+PANEL = 32  # columns, rounded to whole groups, that receive the errors of a block together
+
+
+def weighted_magnitude(weight: Tensor, norms: Tensor) -> Tensor:
+    """Return `|W_ij| * ||X_j||_2`, fp32 `[out, in]`, given the norms `[in]` of the inputs.
+
+    Source: Wanda (Sun et al., arXiv:2306.11695).
+    """
+    return weight.abs().float() * norms
+
+
+def factored(
+    block: WalkedBlock, grams: Mapping[str, Gram], damping: float
+) -> Iterator[tuple[str, nn.Linear, Tensor, Tensor]]:
+    """Yield the layers observed: role, layer, the `U` of `inverse_factor`, and silent inputs.
+
+    `U` is `[in, in]`; an input that is always zero is silent, `[in]`. Layers that share an input
+    come one after the other and share its factor. Warns and raises as `inverse_factor` does.
+    """
+    for gram, linears in block.sharing(grams):
+        where = f"block {block.index}, {', '.join(linears)}"
+        factor = inverse_factor(gram.matrix, damping, where)
+        silent = gram.matrix.diagonal() == 0
+        for role, linear in linears.items():
+            yield role, linear, factor, silent
+
+
+def sparse_solve(
+    weight: Tensor,
+    factor: Tensor,
+    silent: Tensor,
+    choose: Callable[[Tensor], Tensor],
+    block_size: int,
+    group: int | None = None,
+) -> Tensor:
+    """Return the pruned weight `[out, in]`, fp32, what stays making up for what goes.
+
+    `factor [in, in]` is the `U` of `inverse_factor`; `silent [in]` marks inputs that are always
+    zero, whose weights cost nothing. From left to right `choose` gets the costs `[out, columns]`
+    of the next `group` columns, or of the next `block_size`, and returns what goes of them,
+    boolean. A cost is the OBS error `w^2 / [H^-1]_jj` (Eq. 3), with the inverse taken over the
+    columns still free, of weights that have received the errors of all columns before these.
+
+    A column receives these errors when its turn comes: first with its whole block, then with its
+    panel and group, each time as one matrix product.
+
+    Source: SparseGPT (Frantar & Alistarh, arXiv:2301.00774), Algorithm 1.
+    """
+    columns = weight.T.clone(memory_format=torch.contiguous_format).float()  # [in, out]
+    inverse = 1 / factor.diagonal()[:, None]  # 1 / U_jj, [in, 1]
+    costly = inverse.masked_fill(silent[:, None], 0)  # what an input never carries costs nothing
+    removal = torch.zeros_like(columns)  # 1 / U_jj where a weight goes, [in, out]
+    errors = torch.zeros_like(columns)  # E, [in, out]
+    together = group or block_size
+
+    def prune(start: int, end: int, widths: list[int]) -> None:
+        """Prune the columns `[start, end)`, which have received all errors from before `start`."""
+        for left in range(start, end, widths[0]):
+            here, before = slice(left, min(left + widths[0], end)), slice(start, left)
+            if left > start:  # W_:,j -= sum_i E_:,i U_ij (Eq. 3)
+                columns[here].addmm_(factor[before, here].T, errors[before], alpha=-1)
+            if widths[0] == together:
+                costs = (columns[here] * costly[here]).square()  # (w / U_jj)^2
+                removal[here] = choose(costs.T).T * inverse[here]
+            if widths[0] > 1:
+                prune(here.start, here.stop, widths[1:])
+            else:
+                torch.mul(columns[left], removal[left], out=errors[left])  # (w - 0) / U_jj
+
+    prune(0, len(columns), _widths(block_size, group or 1))
+    return columns.masked_fill_(removal != 0, 0).T
+
+
+def _widths(block_size: int, group: int) -> list[int]:
+    """Columns cut together, from blocks over panels and groups of a pattern down to one."""
+    panel = min(block_size, group * max(1, PANEL // group))
+    return sorted({block_size, panel, group, 1}, reverse=True)

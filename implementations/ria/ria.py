@@ -1,0 +1,195 @@
+"""RIA: weights relative to their row and column, times activations (Zhang et al., ICLR 2024).
+
+A row or a column whose weights are all small loses everything to a score by size alone. Here each
+weight counts as a share of its output channel and of its input channel. For N:M patterns the input
+channels can be put into another order, so that those that matter do not meet in the same group.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import (
+    BadInput,
+    Block,
+    Capabilities,
+    ColumnNorm,
+    Kind,
+    LanguageModel,
+    NonNegative,
+    Pattern,
+    Ratio,
+    Tokens,
+    WeightMethod,
+    assignment,
+    cuts,
+    walk,
+)
+
+
+class RIA(WeightMethod):
+    """Zero the weights of smallest relative importance and activation; no weight is updated.
+
+    Source: Zhang et al., ICLR 2024, https://openreview.net/forum?id=Tr0lPx9woF.
+    """
+
+    capabilities = Capabilities(
+        granularity=("unstructured", "semi-structured"), calibration="forward"
+    )
+
+    sparsity: Ratio = 0.5
+    """Share of each matrix to zero."""
+    pattern: Pattern | None = None
+    """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
+    exponent: NonNegative = 0.5
+    """Power of the activation norm (a); 0 looks at the weights alone."""
+    compare: Literal["matrix", "row"] = "matrix"
+    """Which weights compete without a pattern: those of the whole matrix, or of one output row."""
+    permutation: Literal["none", "stored", "simulated"] = "none"
+    """Reorder inputs under a pattern: really, where it is free, or of every layer in thought only.
+
+    Stored, channels and value dimensions are put into another order and the model computes what it
+    did; simulated, N:M holds in an order that the model does not have.
+    """
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also to permute without a pattern, and what was cut from inside its layers."""
+        super().check(model, calibration)
+        if self.permutation == "none":
+            return
+        if not self.pattern:
+            raise BadInput("a permutation helps N:M patterns only; give one, as pattern=2:4")
+        for block in model.blocks:
+            for role, linear in block.linears().items():
+                if linear.weight.shape != (linear.out_features, linear.in_features):
+                    raise BadInput(
+                        f"block {block.index}, {role} holds only some of its rows or columns, "
+                        "which cannot be permuted; prune the dense model, or set permutation=none"
+                    )
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Prune block by block; return the share of all scores that stays, permuted and not."""
+        total = kept = unpermuted = 0.0
+        for block in walk(model, calibration):
+            seen = block.observe(ColumnNorm)
+            linears = block.linears()
+            scores = {r: self.score(linears[r].weight, seen[r].norms) for r in linears}
+            moves = self.moves(block, scores)
+            orders = {role: order for role, dim, order in moves if dim == 1}
+            for role, linear in linears.items():
+                gone = self.mask(scores[role], orders.get(role))  # [out, in]
+                linear.weight.masked_fill_(gone, 0)
+                total += float(scores[role].sum())
+                kept += float(scores[role][~gone].sum())
+                plain = self.mask(scores[role]) if role in orders else gone
+                unpermuted += float(scores[role][~plain].sum())
+            if self.permutation == "stored":
+                for role, dim, order in moves:
+                    reorder(linears[role], dim, order)
+        return {"score_kept": kept / total, "score_kept_unpermuted": unpermuted / total}
+
+    def score(self, weight: Tensor, norms: Tensor) -> Tensor:
+        """Return `RIA_ij = RI_ij * ||X_j||_2^a`, fp32 `[out, in]`, given the norms `[in]`."""
+        return relative_importance(weight) * norms**self.exponent
+
+    def mask(self, scores: Tensor, order: Tensor | None = None) -> Tensor:
+        """Mark what goes of `scores [out, in]`, boolean; groups are those of the inputs `order`."""
+        if order is None:
+            return self.choose(scores, within=self.compare)
+        return self.choose(scores[:, order])[:, order.argsort()]
+
+    def moves(self, block: Block, scores: dict[str, Tensor]) -> list[tuple[str, int, Tensor]]:
+        """Return what moves: of a layer, by its role, the rows (dim 0) or columns (dim 1).
+
+        Position `j` is to hold what is now at `order[j]`. In thought every layer may have its own
+        order; really, channels of `down` move with their rows of `gate` and `up`, and dimensions
+        of a value head with those columns of `o` that read it.
+        """
+        pattern = self.pattern
+        if not pattern or self.permutation == "none" or pattern.keep == pattern.group:
+            return []
+        if self.permutation == "simulated":
+            return [(role, 1, permutation(each, pattern)) for role, each in scores.items()]
+        names = {linear: role for role, linear in block.linears().items()}
+        moved = []
+        # One set of all channels; one of each head's dimensions, which attention does not mix.
+        for kind, sets in (("channels", 1), ("value-dims", block.attention.kv_heads)):
+            parts = cuts(block, cast(Kind, kind))  # the last is of the layer that reads them
+            of_reader = scores[names[parts[-1].linear]]
+            places = parts[-1].places.to(of_reader.device)  # [units, readers]
+            if len(places) // sets % pattern.group:
+                continue  # a group would lie in two heads
+            order = torch.cat(
+                [
+                    own[permutation(stacked(of_reader, places[own]), pattern)]
+                    for own in torch.arange(len(places), device=places.device).chunk(sets)
+                ]
+            )
+            for linear, dim, units in parts:
+                units_there = units.to(order.device)
+                sources = units_there[order].flatten()[units_there.flatten().argsort()]
+                moved.append((names[linear], dim, sources))
+        return moved
+
+
+def relative_importance(weight: Tensor) -> Tensor:
+    """Return `RI_ij = |W_ij| / sum_k |W_kj| + |W_ij| / sum_k |W_ik|`, fp32 `[out, in]`.
+
+    A row or column of zeros scores 0.
+    """
+    size = weight.abs().float()
+    tiny = torch.finfo(size.dtype).tiny
+    of_input = size / size.sum(dim=0).clamp(min=tiny)
+    of_output = size / size.sum(dim=1, keepdim=True).clamp(min=tiny)
+    return of_input + of_output
+
+
+def permutation(scores: Tensor, pattern: Pattern) -> Tensor:
+    """Return an order of the inputs of `scores [out, in]` that keeps much of them, `[in]`."""
+    return reassigned(scores, dealt(scores.sum(dim=0), pattern.group), pattern)
+
+
+def dealt(totals: Tensor, group: int) -> Tensor:
+    """Deal the inputs out to the groups by their `totals [in]`, so that each gets one of each rank.
+
+    The inputs in ascending order, cut into `group` segments: position `t` of every group comes from
+    segment `t`, which is dealt backwards every other time. Returns an order `[in]`.
+    """
+    ranked = totals.argsort(stable=True).view(group, -1)  # [positions, groups]
+    ranked[1::2] = ranked[1::2].flip(1)
+    return ranked.T.flatten()
+
+
+def reassigned(scores: Tensor, order: Tensor, pattern: Pattern) -> Tensor:
+    """Exchange inputs between groups, position by position, for the most score kept, `[in]`.
+
+    Of every group one input is taken out, and all are given back so that the sum of what the
+    pattern keeps of `scores [out, in]` is greatest: a linear sum assignment. No step makes it less.
+    """
+    groups = order.view(-1, pattern.group).clone()  # [groups, group]
+    for position in range(pattern.group):
+        others = torch.cat([groups[:, :position], groups[:, position + 1 :]], dim=1)
+        # An input adds what it has above the last that would stay without it, row by row.
+        bars = scores[:, others].topk(pattern.keep).values[..., -1]  # [out, groups]
+        free = scores[:, groups[:, position]]  # [out, inputs]
+        gains = [(free - bar[:, None]).clamp(min=0).sum(dim=0) for bar in bars.unbind(dim=1)]
+        groups[:, position] = groups[assignment(torch.stack(gains)), position]
+    return groups.flatten()
+
+
+def stacked(scores: Tensor, columns: Tensor) -> Tensor:
+    """Put those `columns [units, readers]` of `scores [out, in]` that share an order on each other.
+
+    The result is `[out * readers, units]`: the query heads of a group read the same value head.
+    """
+    return scores[:, columns].transpose(1, 2).flatten(end_dim=1)
+
+
+def reorder(linear: nn.Linear, dim: int, order: Tensor) -> None:
+    """Put the rows (dim 0, with the bias) or the columns (dim 1) of a layer into another order."""
+    linear.weight.copy_(linear.weight.index_select(dim, order))
+    if dim == 0 and linear.bias is not None:
+        linear.bias.copy_(linear.bias[order])

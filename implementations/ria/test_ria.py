@@ -1,0 +1,207 @@
+"""RIA: the formula by hand, what it protects, its permutation, and real blocks."""
+
+from __future__ import annotations
+
+import copy
+from itertools import permutations
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import BadInput, walk
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.prune.masks import parse_pattern, smallest_per_group
+from implementations.ria import RIA
+from implementations.ria.ria import dealt, permutation, reassigned, relative_importance, reorder
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+PATTERN = parse_pattern("2:4")
+
+
+def random(rows: int = 24, width: int = 40) -> Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(0))
+
+
+def kept(scores: Tensor, order: Tensor, pattern=PATTERN) -> float:
+    """Sum what the pattern keeps of the scores in an order of their inputs."""
+    ordered = scores[:, order]
+    return float(ordered[~smallest_per_group(ordered, pattern)].sum())
+
+
+def test_a_weight_counts_in_its_column_and_in_its_row():
+    expected = [[1 / 3 + 1 / 4, 3 / 5 + 3 / 4], [2 / 3 + 2 / 4, 2 / 5 + 2 / 4]]
+    found = relative_importance(torch.tensor([[1.0, -3], [-2, 2]]))
+    torch.testing.assert_close(found, torch.tensor(expected))
+
+
+def test_the_share_in_a_row_knows_no_scale_of_the_row_nor_that_in_a_column_of_the_column():
+    W, scale = random().abs(), torch.rand(24, 1) + 0.5
+    of_output, of_input = W / W.sum(dim=1, keepdim=True), W / W.sum(dim=0)
+    scaled = relative_importance(W * scale)
+    torch.testing.assert_close(scaled - of_output, W * scale / (W * scale).sum(dim=0))
+    scaled = relative_importance(W * scale[:1])
+    torch.testing.assert_close(scaled, of_input + of_output)
+    columns = torch.rand(40) + 0.5
+    scaled = relative_importance(W * columns)
+    expected = W * columns / (W * columns).sum(dim=1, keepdim=True)
+    torch.testing.assert_close(scaled - of_input, expected)
+
+
+def test_silent_rows_and_columns_score_zero():
+    W = random()
+    W[3], W[:, 5] = 0, 0
+    found = relative_importance(W)
+    assert not found.isnan().any()
+    assert not found[3].any()
+    assert not found[:, 5].any()
+
+
+def test_activations_enter_by_their_root():
+    W, norms = random(), torch.logspace(-2, 2, 40)
+    torch.testing.assert_close(RIA().score(W, norms), relative_importance(W) * norms.sqrt())
+    assert torch.equal(RIA(exponent=0).score(W, norms * 0), relative_importance(W))
+    gone = RIA(exponent=20).mask(RIA(exponent=20).score(W, norms))
+    assert gone[:, :18].all()  # the quietest inputs, whatever their weights
+    assert not gone[:, 22:].any()
+
+
+def test_no_channel_is_emptied_for_being_small():
+    W = random()
+    W[:, -1] *= 0.001
+    W[-1] *= 0.001
+    by_size = RIA().choose(W.abs(), within="matrix")
+    assert by_size[:, -1].all()
+    assert by_size[-1].all()
+    gone = RIA().mask(RIA().score(W, torch.ones(40)))
+    assert 0 < gone[:, -1].sum() < 24
+    assert 0 < gone[-1].sum() < 40
+    assert gone.sum() == W.numel() // 2
+
+
+def test_weights_compete_over_the_matrix_or_in_their_row():
+    scores = torch.arange(8.0).view(2, 4)
+    assert RIA().mask(scores).tolist() == [[True] * 4, [False] * 4]
+    assert RIA(compare="row").mask(scores).tolist() == [[True, True, False, False]] * 2
+
+
+def test_scores_of_half_precision_weights_are_not_rounded():
+    W = random().bfloat16()
+    assert RIA().score(W, torch.ones(40)).dtype == torch.float32
+
+
+def test_inputs_are_dealt_there_and_back():
+    # Ascending 0 1 2 | 3 4 5 | 6 7 8 | 9 10 11; each segment one position, every other backwards.
+    totals = torch.tensor([11.0, 4, 0, 8, 7, 3, 1, 9, 10, 2, 5, 6])
+    groups = totals[dealt(totals, 4)].view(3, 4).int().tolist()
+    assert groups == [[0, 5, 6, 11], [1, 4, 7, 10], [2, 3, 8, 9]]
+
+
+@pytest.mark.parametrize("text", ["1:4", "2:4", "3:4", "4:8", "1:2"])
+def test_a_permutation_holds_every_input_once_and_keeps_more(text):
+    pattern = parse_pattern(text)
+    scores = random().abs() * torch.logspace(-1, 1, 40)
+    there, dealt_out = torch.arange(40), dealt(scores.sum(dim=0), pattern.group)
+    final = permutation(scores, pattern)
+    assert sorted(final.tolist()) == list(range(40))
+    heuristic, refined = (kept(scores, order, pattern) for order in (dealt_out, final))
+    assert kept(scores, there, pattern) < heuristic < refined
+
+
+def test_each_step_is_the_best_of_all_assignments():
+    scores = random(6, 16).abs()
+    order = torch.arange(16)
+    for position in range(4):
+        groups = order.view(4, 4)
+        trials = []
+        for swap in permutations(range(4)):
+            trial = groups.clone()
+            trial[:, position] = groups[list(swap), position]
+            trials.append(trial.flatten())
+        best = max(trials, key=lambda trial: kept(scores, trial))
+        assert kept(scores, best) >= kept(scores, order)
+        order = best
+    assert kept(scores, reassigned(scores, torch.arange(16), PATTERN)) == kept(scores, order)
+
+
+def test_a_simulated_permutation_zeroes_as_many_in_an_order_that_is_not_stored():
+    scores = random().abs() * torch.logspace(-1, 1, 40)
+    order = permutation(scores, PATTERN)
+    gone = RIA(pattern="2:4", permutation="simulated").mask(scores, order)
+    assert (gone.sum(dim=1) == 20).all()
+    assert (gone[:, order].unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+    assert not (gone.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
+    assert float(scores[~gone].sum()) == pytest.approx(kept(scores, order))
+
+
+@pytest.mark.parametrize("family", MODEL_TYPES)
+def test_what_is_reordered_computes_what_it_did(family):
+    dense, method = tiny_model(family), RIA(pattern="2:4", permutation="stored")
+    model, tokens = copy.deepcopy(dense), random_tokens()
+    moved = []
+    for block in walk(model, tokens):
+        linears = block.linears()
+        generator = torch.Generator().manual_seed(block.index)
+        scores = {r: torch.rand(x.weight.shape, generator=generator) for r, x in linears.items()}
+        for role, dim, order in method.moves(block, scores):
+            reorder(linears[role], dim, order)
+            moved.append((role, dim))
+    inner = [("gate", 0)] if "gate" in dense.blocks[0].linears() else []
+    assert moved == [*inner, ("up", 0), ("down", 1), ("v", 0), ("o", 1)] * 2
+    assert not torch.equal(model.blocks[1].attention.o.weight, dense.blocks[1].attention.o.weight)
+    torch.testing.assert_close(model.hf(tokens.ids).logits, dense.hf(tokens.ids).logits)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_stored_patterns_hold_in_the_order_of_the_weights(heads):
+    model = tiny_model(num_key_value_heads=heads)
+    dense = copy.deepcopy(model)
+    outcome = RIA(pattern="2:4", permutation="stored").apply(model, random_tokens())
+    for _, _, linear in model.linears():
+        assert (linear.weight.unflatten(1, (-1, 4)).count_nonzero(dim=-1) == 2).all()
+    assert outcome.details["score_kept"] > outcome.details["score_kept_unpermuted"] + 0.002
+    after = model.blocks[0].feed_forward.down.weight
+    before = dense.blocks[0].feed_forward.down.weight
+    assert sorted(after[after != 0].tolist()) != sorted(before[:, :24].flatten().tolist())
+    assert set(after[after != 0].tolist()) <= set(before.flatten().tolist())
+
+
+def test_simulated_permutations_of_all_layers_keep_more_than_stored_ones():
+    share = {}
+    for how in ("none", "stored", "simulated"):
+        method = RIA(pattern="2:4", permutation=how)
+        outcome = method.apply(tiny_model(), random_tokens())
+        assert outcome.achieved == 0.5
+        share[how] = outcome.details["score_kept"]
+    assert share["none"] < share["stored"] < share["simulated"]
+
+
+def test_groups_wider_than_a_head_leave_the_heads_alone():
+    model = tiny_model(head_dim=4, num_attention_heads=8)
+    dense = copy.deepcopy(model)
+    RIA(pattern="4:8", permutation="stored").apply(model, random_tokens())
+    before, after = (m.blocks[0].attention.v.weight for m in (dense, model))
+    stays = after != 0
+    assert torch.equal(after[stays], before[stays])  # no row moved
+
+
+def test_nothing_moves_where_nothing_goes():
+    model = tiny_model()
+    dense = copy.deepcopy(model)
+    RIA(pattern="4:4", permutation="stored").apply(model, random_tokens())
+    for (_, _, before), (_, _, after) in zip(dense.linears(), model.linears(), strict=True):
+        assert torch.equal(before.weight, after.weight)
+
+
+def test_a_permutation_without_a_pattern_is_refused():
+    with pytest.raises(BadInput, match="pattern=2:4"):
+        RIA(permutation="stored").apply(tiny_model(), random_tokens())
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_wanda(first_blocks):
+    assert first_blocks.error("ria", sparsity=0.5) < first_blocks.error("wanda", sparsity=0.5)
+    pairs = first_blocks.error("ria", pattern="2:4")
+    assert pairs < first_blocks.error("wanda", pattern="2:4")
+    assert first_blocks.error("ria", pattern="2:4", permutation="stored") < pairs

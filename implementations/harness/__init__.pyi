@@ -32,7 +32,7 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import cheapest as cheapest
+from .prune.allocation import between_ends as between_ends, cheapest as cheapest
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
     Pattern as Pattern,
@@ -67,4 +67,5 @@ from .prune.statistics import (
     SampleNorm as SampleNorm,
     Statistic as Statistic,
 )
+from .prune.taylor import saliences as saliences, vector_scores as vector_scores
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk

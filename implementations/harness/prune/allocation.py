@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from implementations.harness.errors import BadInput
+
 
 def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     """Mark the units to remove: the lowest scores whose costs together come nearest the budget.
@@ -47,6 +49,21 @@ def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: 
             wanted = capped(share * weights[kind], left, room)
         removed[kind] = carried(wanted, costs[kind], most[kind])
     return removed
+
+
+def between_ends(blocks: int, first: float, last: float) -> Tensor:
+    """Mark all blocks but the first and the last ones, boolean `[blocks]`.
+
+    `first` and `last` are shares of `blocks`, rounded to whole ones. Raises `BadInput` where they
+    leave none.
+    """
+    start, stop = round(first * blocks), blocks - round(last * blocks)
+    if start >= stop:
+        raise BadInput(
+            f"first={first:g} and last={last:g} spare all {blocks} blocks; make them smaller"
+        )
+    places = torch.arange(blocks)
+    return (places >= start) & (places < stop)
 
 
 def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:

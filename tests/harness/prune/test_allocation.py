@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implementations.harness.prune.allocation import capped, carried, cheapest, widths
+from implementations.harness import BadInput
+from implementations.harness.prune.allocation import (
+    between_ends,
+    capped,
+    carried,
+    cheapest,
+    widths,
+)
 
 SHARES = st.floats(min_value=0, max_value=1, allow_nan=False)
 UNITS = st.lists(
@@ -141,3 +148,23 @@ def test_widths_meet_the_budget_within_half_a_unit(groups, channels, shares, sha
     assert (lost >= 0).all()
     assert (lost <= (counts - least).clamp(min=0)).all()
     assert abs(float((lost * costs).sum()) - budget) <= 64 / 2 + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("blocks", "first", "last", "expected"),
+    [
+        (32, 1 / 8, 1 / 16, range(4, 30)),
+        (30, 1 / 8, 1 / 16, range(4, 28)),
+        (2, 1 / 8, 1 / 16, range(2)),
+        (3, 0.5, 0, range(2, 3)),
+        (3, 0, 0.5, range(1)),
+        (4, 0, 0, range(4)),
+    ],
+)
+def test_the_ends_are_left_out(blocks: int, first: float, last: float, expected: range):
+    assert between_ends(blocks, first, last).nonzero().flatten().tolist() == list(expected)
+
+
+def test_ends_that_meet_are_refused_by_name():
+    with pytest.raises(BadInput, match=r"first=0\.5 and last=0\.5 spare all 4 blocks"):
+        between_ends(4, 0.5, 0.5)

@@ -83,8 +83,9 @@ class LLMPruner(UnitMethod):
         """Return what each weight of a block is worth, `[out, in]` by role; its sign counts too."""
         if self.taylor == "param_second":  # F w^2 with F = 1/N sum_j g_j^2
             return {r: block.squares[r] * w.weight.square() for r, w in block.linears().items()}
-        # g w, formula (3); with g w - F w^2 / 2, formulas (4) and (5)
-        return saliences(block, block.gradients, block.squares or None)
+        if self.taylor == "param_mix":  # g w - F w^2 / 2, formulas (4) and (5)
+            return saliences(block, block.gradients, block.squares)
+        return saliences(block, block.gradients)  # g w, formula (3) to first order
 
     def score(self, block: BackwalkedBlock, kind: Kind, salience: dict[str, Tensor]) -> Tensor:
         """Return the importance of the units of a block, fp64 `[units]`.

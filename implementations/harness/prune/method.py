@@ -351,7 +351,7 @@ class UnitMethod(Method):
         return cast(tuple[Kind, ...], self.capabilities.granularity)
 
     def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return how many units of each kind a block can lose and what one costs, `[kinds, blocks]`.
+        """Return how many units of each kind a block may lose and their cost, `[kinds, blocks]`.
 
         Units that go together count as one.
         """

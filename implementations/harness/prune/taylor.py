@@ -1,9 +1,9 @@
 """Taylor importance: how far the loss moves when weights become zero, told from gradients.
 
-Taking the weights `w` away changes the loss by `-g.w + w^T H w / 2`, to second order. Of the Hessian
-only the diagonal is at hand, as the mean square of the samples' gradients. From a number for every
-weight, its salience, to one for a unit there are two ways: a row or column may count as one vector,
-inside which saliences of opposite sign cancel, or weight by weight.
+Taking the weights `w` away changes the loss by `-g.w + w^T H w / 2`, to second order. Of the
+Hessian only the diagonal is at hand, as the mean square of the samples' gradients. From a number
+for every weight, its salience, to one for a unit there are two ways: a row or column may count as
+one vector, inside which saliences of opposite sign cancel, or weight by weight.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Taylor importance: saliences and vectors by hand, what belongs together, and what the loss does."""
+"""Taylor importance: saliences and vectors by hand, what belongs together, what the loss does."""
 
 from __future__ import annotations
 

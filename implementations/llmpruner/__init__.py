@@ -1,4 +1,4 @@
-"""LLM-Pruner; see the README beside this file."""
+"""LLM-Pruner: see `README.md` and `llmpruner.py` beside this file."""
 
 from implementations.llmpruner.llmpruner import LLMPruner
 

@@ -37,6 +37,28 @@ def test_saliences_by_hand():
     assert not any(first[role].any() for role in first if role != "o")
 
 
+def test_to_second_order_it_is_exact_where_the_loss_is_a_parabola():
+    # 1/2 mean (X W^T - Y)^2 has the diagonal x_j^2 / out on average; each weight goes by itself.
+    block = tiny_model(dtype=torch.float64).blocks[0]
+    weight = block.feed_forward.up.weight
+    generator = torch.Generator().manual_seed(0)
+    X, Y = (
+        torch.randn(20, width, generator=generator, dtype=torch.float64)
+        for width in weight.shape[::-1]
+    )
+
+    def loss(W: Tensor) -> float:
+        return float((X @ W.T - Y).square().mean()) / 2
+
+    gradient = (X @ weight.T - Y).T @ X / Y.numel()
+    curvature = (X.square().sum(dim=0) / Y.numel()).expand_as(weight)
+    fall = saliences(block, {"up": gradient}, {"up": curvature})["up"]
+    for place in ((0, 0), (7, 3), (47, 31)):
+        without = weight.clone()
+        without[place] = 0
+        assert float(fall[place]) == pytest.approx(loss(weight) - loss(without), rel=1e-9)
+
+
 def test_only_the_layers_asked_for():
     block = tiny_model().blocks[0]
     gradient = torch.ones_like(block.feed_forward.down.weight)

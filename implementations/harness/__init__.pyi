@@ -32,7 +32,11 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import between_ends as between_ends, cheapest as cheapest
+from .prune.allocation import (
+    between_ends as between_ends,
+    cheapest as cheapest,
+    standardise as standardise,
+)
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
     Pattern as Pattern,

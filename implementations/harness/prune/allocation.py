@@ -1,4 +1,4 @@
-"""Spreading a budget over units of different cost; budgets are counted in parameters."""
+"""Spreading a budget over units of different cost; budgets are counted in weights."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     removed = torch.zeros_like(scores, dtype=torch.bool)
     removed[order[:count]] = True
     return removed
+
+
+def standardise(scores: Tensor) -> Tensor:
+    """Shift and scale the scores of one layer, `[units]`, to mean 0 and deviation 1.
+
+    Scores that are all equal become 0: they say nothing about which unit to prefer.
+    """
+    if len(scores) < 2 or scores.min() == scores.max():
+        return torch.zeros_like(scores)  # the deviation is rounding, or there is none
+    return (scores - scores.mean()) / scores.std()
 
 
 def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: int = 0) -> Tensor:

@@ -49,5 +49,5 @@ def vector_scores(
     for part in cuts(block, kind):
         own = part.owned(salience[roles[part.linear]]).double()  # [units, width, other dimension]
         scores.append(own.sum(dim=-1).abs() if whole else own.abs().sum(dim=-1))
-    width = min(score.shape[1] for score in scores)
+    width = max(1, min(score.shape[1] for score in scores))  # 0 where no unit is left
     return torch.stack([score.unflatten(1, (-1, width)).sum(dim=1) for score in scores])

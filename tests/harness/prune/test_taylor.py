@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import Block, backwalk, cuts, saliences, vector_scores
+from implementations.harness import Block, backwalk, cuts, keep_units, saliences, vector_scores
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -96,6 +96,15 @@ def test_places_of_a_head_are_those_of_the_heads_that_share_its_key(family: str,
             expected = [sum(h * size + dim + 1 for h in heads) for dim in range(size)]
             assert scores[["q", "k", "v", "o"].index(role), unit].tolist() == expected
         assert int(scores.count_nonzero()) == attention.kv_heads * size
+
+
+def test_where_no_unit_is_left_none_is_scored():
+    block = tiny_model().blocks[0]
+    keep_units(block, "kv-groups", [])
+    keep_units(block, "channels", [])
+    for kind, layers in (("kv-groups", 4), ("channels", 3)):
+        scores = vector_scores(block, kind, zeros(block), whole=True)
+        assert scores.shape[:2] == (layers, 0)
 
 
 @every_family

@@ -24,6 +24,7 @@ from implementations.harness import (
     add_bias,
     keep_channels,
     keep_kv_groups,
+    standardise,
     walk,
     widths_left,
 )
@@ -70,7 +71,7 @@ class FLAP(UnitMethod):
             attention = attention.square()
         channels = fluctuation(seen["down"].variance, block.feed_forward.down.weight)
         width = block.attention.group * block.attention.head_size  # inputs of o per KV group
-        groups = standardise(attention).view(block.attention.kv_heads, width).mean(dim=1)
+        groups = standardise(attention).view(block.attention.kv_heads, width).mean(dim=1)  # (2)
         # The mean over all groups is 0: where a block has only one, rounding must not rank it.
         return torch.cat([groups.round(decimals=12), standardise(channels)])
 
@@ -96,16 +97,6 @@ def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
     `variance [in]`, `weight [out, in]`; the result is fp64 `[in]`.
     """
     return variance.to(weight.device) * weight.double().square().sum(dim=0)
-
-
-def standardise(scores: Tensor) -> Tensor:
-    """Shift and scale the scores of one layer to mean 0 and deviation 1, formula (2).
-
-    Scores that are all equal become 0: they say nothing about which unit to prefer.
-    """
-    if len(scores) < 2 or scores.min() == scores.max():
-        return torch.zeros_like(scores)  # the deviation is rounding, or there is none
-    return (scores - scores.mean()) / scores.std()
 
 
 def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from implementations.flap import FLAP
-from implementations.flap.flap import compensation, fluctuation, standardise
+from implementations.flap.flap import compensation, fluctuation
 from implementations.harness import (
     BadInput,
     Block,
@@ -85,26 +85,6 @@ def removed(block: Block, seen: dict[str, Moments], *units: int, compensate: boo
 def test_fluctuation_is_variance_times_the_squared_column_norm():
     W = torch.tensor([[1.0, 2.0], [2.0, 0.0]])  # squared column norms 5 and 4
     assert fluctuation(torch.tensor([1.0, 3.0], dtype=double), W).tolist() == [5.0, 12.0]
-
-
-def test_standardised_by_hand():
-    # Mean 4, unbiased deviation 2.
-    assert standardise(torch.tensor([2.0, 4.0, 6.0])).tolist() == [-1.0, 0.0, 1.0]
-
-
-def test_standardised_scores_have_mean_0_and_deviation_1_at_any_scale():
-    scores = torch.rand(200, dtype=double, generator=torch.Generator().manual_seed(0))
-    ours = standardise(scores)
-    assert float(ours.mean()) == pytest.approx(0, abs=1e-12)
-    assert float(ours.std()) == pytest.approx(1, abs=1e-12)
-    for scale in (1e-12, 128.0, 1e12):  # 128: the official statistic sums over a sequence's tokens
-        torch.testing.assert_close(standardise(scale * scores), ours, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 1536])
-def test_equal_scores_become_zero_and_not_rounding_noise(count: int):
-    # The mean of 0.1s is not 0.1 to the last bit: dividing by such a deviation gives about 1.
-    assert standardise(torch.full((count,), 0.1, dtype=double)).tolist() == [0.0] * count
 
 
 def test_compensation_by_hand():

@@ -34,7 +34,13 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import apportion as apportion, capped as capped, cheapest as cheapest
+from .prune.allocation import (
+    apportion as apportion,
+    between_ends as between_ends,
+    capped as capped,
+    cheapest as cheapest,
+    standardise as standardise,
+)
 from .prune.assignment import assignment as assignment
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masks import (
@@ -75,5 +81,6 @@ from .prune.statistics import (
     SampleNorm as SampleNorm,
     Statistic as Statistic,
 )
+from .prune.taylor import saliences as saliences, vector_scores as vector_scores
 from .prune.trial import on_trial as on_trial
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as watched

@@ -51,6 +51,4 @@ def root_mean_square(parts: list[Cut]) -> Tensor:
 
 def squared_norms(part: Cut) -> Tensor:
     """Sum the squares of the rows or columns that each unit has in one layer, fp64 `[units]`."""
-    rows = part.linear.weight.movedim(part.dim, 0)  # a unit's own in dimension 0
-    own = rows[part.places.to(rows.device)]  # [units, width, other dimension]
-    return own.double().square().sum(dim=(1, 2))
+    return part.owned(part.linear.weight).double().square().sum(dim=(1, 2))

@@ -1,9 +1,11 @@
-"""Spreading a budget over units of different cost; budgets are counted in parameters."""
+"""Spreading a budget over units of different cost; budgets are counted in weights."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from implementations.harness.errors import BadInput
 
 
 def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
@@ -22,6 +24,16 @@ def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
     removed = torch.zeros_like(scores, dtype=torch.bool)
     removed[order[:count]] = True
     return removed
+
+
+def standardise(scores: Tensor) -> Tensor:
+    """Shift and scale the scores of one layer, `[units]`, to mean 0 and deviation 1.
+
+    Scores that are all equal become 0: they say nothing about which unit to prefer.
+    """
+    if len(scores) < 2 or scores.min() == scores.max():
+        return torch.zeros_like(scores)  # the deviation is rounding, or there is none
+    return (scores - scores.mean()) / scores.std()
 
 
 def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: int = 0) -> Tensor:
@@ -57,6 +69,21 @@ def apportion(shares: Tensor, sizes: Tensor, total: int) -> Tensor:
     """
     amounts = capped(shares.double() * sizes, total, sizes.double())
     return carried(amounts, torch.ones_like(sizes), sizes)
+
+
+def between_ends(blocks: int, first: float, last: float) -> Tensor:
+    """Mark all blocks but the first and the last ones, boolean `[blocks]`.
+
+    `first` and `last` are shares of `blocks`, rounded to whole ones. Raises `BadInput` where they
+    leave none.
+    """
+    start, stop = round(first * blocks), blocks - round(last * blocks)
+    if start >= stop:
+        raise BadInput(
+            f"first={first:g} and last={last:g} spare all {blocks} blocks; make them smaller"
+        )
+    places = torch.arange(blocks)
+    return (places >= start) & (places < stop)
 
 
 def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:

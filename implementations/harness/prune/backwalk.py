@@ -8,7 +8,7 @@ The loss of a sample is the mean of `-log p` over its predictions, that of the c
 over its samples. A pass forwards keeps what enters every block. Then the gradient goes back from
 the head, and each block is run again, a micro-batch at a time, with what autograd needs.
 
-Held of the whole calibration: what enters each block and one gradient, `blocks + 1` tensors
+Held of the whole calibration: what enters each block and two gradients, `blocks + 2` tensors
 `[samples, length, hidden]` on the host in the model's dtype; `calibration.chunks(...)` bounds them.
 On the accelerator: one block, all activations of one micro-batch inside it, and what was asked for.
 """
@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -45,6 +46,15 @@ class BackwalkedBlock(Block):
     """The squares of each sample's, averaged: the diagonal of the empirical Fisher information."""
     masks: dict[str, Tensor]
     """By factors on a layer's inputs, at 1, of every sample, `[samples, in]`."""
+    rerun: Callable[[], Iterator[dict[str, Tensor]]] = field(repr=False)
+
+    def by_sample(self) -> Iterator[dict[str, Tensor]]:
+        """Yield the gradients by the weights of each sample, in order, `[out, in]` by role.
+
+        So a second look may build on the first, at `squares`, with one sample's gradients held at a
+        time: the block, which must not have been edited yet, is run and walked back once more.
+        """
+        return self.rerun()
 
 
 def backwalk(
@@ -76,6 +86,7 @@ def backwalk(
             give_back_freed()
             with model.opened(block), resident(block.module, model.accelerator):
                 linears = block.linears()
+                inputs, back = entering.pop(), [host.clone() for host in boundary.hidden]
                 of_weights = {role: _WeightGradient(linears[role], squares) for role in gradients}
                 of_masks = {role: _MaskGradient(linears[role], samples) for role in masks}
                 with ExitStack() as hooks:
@@ -83,7 +94,8 @@ def backwalk(
                         hooks.enter_context(_outputs_watched(linears[role], length, weight.update))
                     for role, mask in of_masks.items():
                         hooks.enter_context(_inputs_watched(linears[role], length, mask.update))
-                    _block_back(block, boundary, entering.pop())
+                    for host, x, behind in zip(boundary.hidden, inputs, back, strict=True):
+                        _put(host, _block_back(block, boundary, x, behind), f"block {block.index}")
                 yield BackwalkedBlock(
                     block.index,
                     block.module,
@@ -95,6 +107,7 @@ def backwalk(
                         if w.squares is not None
                     },
                     {role: m.by_sample / predictions for role, m in of_masks.items()},
+                    partial(_sample_gradients, block, boundary, inputs, back, gradients),
                 )
 
 
@@ -115,6 +128,25 @@ class _WeightGradient:
             gradient = outputs.T @ inputs
             self.sum += gradient
             self.squares += gradient.square()
+
+
+class _Pass:
+    """Holds what one micro-batch brought to a layer and what came back."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        self.weight = linear.weight.detach()
+        self.seen: tuple[Tensor, Tensor] | None = None  # none ever, where the heads are gone
+
+    def update(self, x: Tensor, back: Tensor) -> None:
+        """Take inputs `[samples, tokens, in]` and what came back `[samples, tokens, out]`."""
+        self.seen = x, back
+
+    def gradient(self, sample: int) -> Tensor:
+        """Return the gradient by the weight of one sample, `[out, in]`."""
+        if self.seen is None:
+            return torch.zeros_like(self.weight, dtype=_wide(self.weight))
+        x, back = self.seen
+        return back[sample].T @ x[sample]
 
 
 class _MaskGradient:
@@ -183,15 +215,33 @@ def _loss_back(model: LanguageModel, ids: Tensor, output: Any) -> Tensor:
     return back
 
 
-def _block_back(block: Block, boundary: Boundary, entering: list[Tensor]) -> None:
-    """Carry the gradient from the output of a block to its input."""
+def _block_back(block: Block, boundary: Boundary, inputs: Tensor, back: Tensor) -> Tensor:
+    """Carry the gradient `back` from the output of a block to its `inputs`, of one micro-batch."""
     with _frozen(block.module.parameters()):
-        for inputs, back in zip(entering, boundary.hidden, strict=True):
-            x = inputs.to(boundary.accelerator).detach().requires_grad_()
-            with torch.enable_grad():
-                y = boundary.through(block, x)
-            (through,) = torch.autograd.grad(y, x, back.to(boundary.accelerator))
-            _put(back, through, f"block {block.index}")
+        x = inputs.to(boundary.accelerator).detach().requires_grad_()
+        with torch.enable_grad():
+            y = boundary.through(block, x)
+        return torch.autograd.grad(y, x, back.to(boundary.accelerator))[0]
+
+
+def _sample_gradients(
+    block: Block,
+    boundary: Boundary,
+    inputs: list[Tensor],
+    back: list[Tensor],
+    roles: Collection[str],
+) -> Iterator[dict[str, Tensor]]:
+    """Take a block back again and yield the gradients of its weights, sample by sample."""
+    linears = block.linears()
+    for x, behind in zip(inputs, back, strict=True):
+        samples, length, _ = x.shape
+        passes = {role: _Pass(linears[role]) for role in roles}
+        with ExitStack() as hooks:
+            for role, seen in passes.items():
+                hooks.enter_context(_outputs_watched(linears[role], length, seen.update))
+            _block_back(block, boundary, x, behind)
+        for sample in range(samples):
+            yield {role: seen.gradient(sample) / (length - 1) for role, seen in passes.items()}
 
 
 def _put(host: Tensor, back: Tensor, where: str) -> None:

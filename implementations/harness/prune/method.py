@@ -334,6 +334,10 @@ class UnitMethod(Method):
         """Count the units that `widths` takes at once, where widths are to stay multiples of it."""
         return 1
 
+    def taking_part(self, model: LanguageModel) -> Tensor:
+        """Mark the blocks that `widths` may take units from, boolean `[blocks]`."""
+        return torch.ones(len(model.blocks), dtype=torch.bool)
+
     def unit(self, model: LanguageModel) -> int:
         """Count the weights of the largest unit, or of those that go together.
 
@@ -359,8 +363,9 @@ class UnitMethod(Method):
     def widths(self, model: LanguageModel, shares: Sequence[float] | Tensor) -> list[list[int]]:
         """Count what every block loses of each kind of unit, `[blocks][kinds]`, up to the budget.
 
-        Blocks lose in proportion to `shares [blocks]`, within a block every kind alike, and keep
-        `least` units of each, or times as many as go `together`; see `allocation.widths`.
+        Blocks that take part lose in proportion to `shares [blocks]`, within a block every kind
+        alike, and keep `least` units of each, or times as many as go `together`; see
+        `allocation.widths`.
         """
         counts, costs = self._counted(model)
         budget = self.sparsity * _weights(model)
@@ -380,14 +385,15 @@ class UnitMethod(Method):
         return cast(tuple[Kind, ...], self.capabilities.granularity)
 
     def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return how many units of each kind a block has and what one costs, `[kinds, blocks]`.
+        """Return how many units of each kind a block may lose and their cost, `[kinds, blocks]`.
 
         Units that go together count as one.
         """
         costs = [[unit_costs(block, kind) for block in model.blocks] for kind in self.kinds]
         together = self.together(model)
+        counts = torch.tensor([[len(units) // together for units in row] for row in costs])
         return (
-            torch.tensor([[len(units) // together for units in row] for row in costs]),
+            counts * self.taking_part(model),
             torch.tensor([[_largest(units) * together for units in row] for row in costs]),
         )
 

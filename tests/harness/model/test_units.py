@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from implementations.harness import NumericsError, keep_channels, keep_kv_groups, unit_costs
+from implementations.harness import NumericsError, cuts, keep_channels, keep_kv_groups, unit_costs
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.model.units import Weights, count_weights
 
@@ -88,3 +88,18 @@ def test_nothing_is_counted_in_an_emptied_attention():
     assert unit_costs(model.blocks[0], "kv-groups").tolist() == []
     assert int(unit_costs(model.blocks[0], "blocks")) == 48 * 96
     assert torch.equal(unit_costs(model.blocks[0], "channels"), torch.full((48,), 96))
+
+
+@every_family
+def test_units_own_rows_and_columns_of_anything_shaped_like_a_weight(family):
+    block = tiny_model(family).blocks[0]
+    for kind in ("kv-groups", "query-heads", "value-dims", "channels"):
+        costs = torch.zeros(len(unit_costs(block, kind)), dtype=torch.int64)
+        for part in cuts(block, kind):
+            numbers = torch.arange(part.linear.weight.numel()).view_as(part.linear.weight)
+            own = part.owned(numbers)  # [units, width, other dimension]
+            for unit, places in zip(own, part.places, strict=True):
+                rows = numbers[places] if part.dim == 0 else numbers.T[places]
+                assert torch.equal(unit, rows)
+            costs += own[0].numel()
+        assert torch.equal(costs, unit_costs(block, kind))

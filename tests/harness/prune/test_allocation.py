@@ -5,7 +5,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implementations.harness.prune.allocation import apportion, capped, carried, cheapest, widths
+from implementations.harness import BadInput
+from implementations.harness.prune.allocation import (
+    apportion,
+    between_ends,
+    capped,
+    carried,
+    cheapest,
+    standardise,
+    widths,
+)
 
 SHARES = st.floats(min_value=0, max_value=1, allow_nan=False)
 UNITS = st.lists(
@@ -160,3 +169,43 @@ def test_parts_are_in_proportion_and_the_full_ones_leave_the_rest_to_others() ->
     assert apportion(torch.tensor([1.0, 1, 1]), sizes, 30).tolist() == [5, 10, 15]
     assert apportion(torch.tensor([3.0, 1, 1]), sizes, 40).tolist() == [10, 12, 18]
     assert apportion(torch.ones(4), torch.full((4,), 10), 6).tolist() == [2, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "first", "last", "expected"),
+    [
+        (32, 1 / 8, 1 / 16, range(4, 30)),
+        (30, 1 / 8, 1 / 16, range(4, 28)),
+        (2, 1 / 8, 1 / 16, range(2)),
+        (3, 0.5, 0, range(2, 3)),
+        (3, 0, 0.5, range(1)),
+        (4, 0, 0, range(4)),
+    ],
+)
+def test_the_ends_are_left_out(blocks: int, first: float, last: float, expected: range):
+    assert between_ends(blocks, first, last).nonzero().flatten().tolist() == list(expected)
+
+
+def test_ends_that_meet_are_refused_by_name():
+    with pytest.raises(BadInput, match=r"first=0\.5 and last=0\.5 spare all 4 blocks"):
+        between_ends(4, 0.5, 0.5)
+
+
+def test_standardised_by_hand():
+    # Mean 4, unbiased deviation 2.
+    assert standardise(torch.tensor([2.0, 4.0, 6.0])).tolist() == [-1.0, 0.0, 1.0]
+
+
+def test_standardised_scores_have_mean_0_and_deviation_1_at_any_scale():
+    scores = torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ours = standardise(scores)
+    assert float(ours.mean()) == pytest.approx(0, abs=1e-12)
+    assert float(ours.std()) == pytest.approx(1, abs=1e-12)
+    for scale in (1e-12, 128.0, 1e12):
+        torch.testing.assert_close(standardise(scale * scores), ours, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 1536])
+def test_equal_scores_become_zero_and_not_rounding_noise(count: int):
+    # The mean of 0.1s is not 0.1 to the last bit: dividing by such a deviation gives about 1.
+    assert standardise(torch.full((count,), 0.1, dtype=torch.float64)).tolist() == [0.0] * count

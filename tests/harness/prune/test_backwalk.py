@@ -128,6 +128,33 @@ def test_squares_are_those_of_each_sample(family: str):
 
 
 @every_family
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_each_samples_gradients_on_a_second_look(family: str, batch_size: int):
+    model = tiny_model(family, blocks=3, dtype=double)
+    tokens, asked = random_tokens(samples=5), {"gradients": ("q", "down"), "squares": True}
+    expected = plain(model, tokens)
+    for block in backwalk(model, tokens, **asked, batch_size=batch_size):
+        for _ in range(2):  # as often as one likes
+            for sample, found in enumerate(block.by_sample()):
+                assert list(found) == ["q", "down"]
+                for role, gradient in found.items():
+                    close(gradient, expected[block.index][role][sample])
+            assert sample == 4
+        # What goes on to the blocks before is not moved by the look, only by the dense block.
+        keep_units(block, "channels", [0])
+
+
+def test_a_second_look_at_an_emptied_attention():
+    model, tokens = tiny_model(dtype=double), random_tokens()
+    keep_units(model.blocks[1], "kv-groups", [])
+    expected = plain(model, tokens)
+    for block in backwalk(model, tokens, gradients=roles(model)):
+        for sample, found in enumerate(block.by_sample()):
+            for role, gradient in found.items():
+                close(gradient, expected[block.index][role][sample])
+
+
+@every_family
 @pytest.mark.parametrize("role", ["o", "down", "v"])
 def test_masks_are_factors_on_the_inputs_of_that_layer_alone(family: str, role: str):
     # v reads what q and k read as well: their share is not in it.
@@ -296,6 +323,14 @@ def to_the_end(blocks) -> None:
         block.module.train()
 
 
+def looking_twice(blocks) -> None:
+    for block in blocks:
+        for _ in block.by_sample():
+            break
+        for _ in block.by_sample():
+            pass
+
+
 def with_break(blocks) -> None:
     next(blocks)
     blocks.close()
@@ -306,7 +341,7 @@ def failing_in_the_body(blocks) -> None:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("way", [to_the_end, with_break, failing_in_the_body])
+@pytest.mark.parametrize("way", [to_the_end, looking_twice, with_break, failing_in_the_body])
 @pytest.mark.parametrize("outside", [torch.no_grad, torch.enable_grad])
 def test_the_model_is_as_before(way: Callable, outside):
     model = tiny_model(blocks=3)

@@ -165,6 +165,26 @@ def test_units_that_go_together_count_as_one():
     assert Coarse().reach(model) == (1 + 3 * 2) * 16 * 96 / total
 
 
+class Inner(Thin):
+    """Cut channels of all blocks but the first, of which one each stays."""
+
+    least = 1
+
+    def taking_part(self, model: LanguageModel) -> torch.Tensor:
+        return torch.arange(len(model.blocks)) > 0
+
+
+def test_blocks_that_take_no_part_lose_nothing_however_much_goes():
+    model = tiny_model("llama", blocks=4)
+    reach = Inner().reach(model)
+    assert reach == 3 * 47 * 96 / (4 * 7680)
+    assert Inner(sparsity=0.1).widths(model, [1] * 4) == [[0], [11], [10], [11]]  # of 96 weights
+    assert Inner(sparsity=reach).widths(model, [1] * 4) == [[0], [47], [47], [47]]
+    assert Inner(sparsity=0.1).widths(model, [9, 0, 0, 1]) == [[0], [0], [0], [32]]
+    with pytest.raises(BadInput, match=r"at most 0\.44"):
+        Inner(sparsity=0.45).apply(model)
+
+
 def test_beyond_a_floor_the_number_is_told():
     message = r"sparsity 0\.7 would empty the model of what toy can remove, at most 0\.6 of its"
     with pytest.raises(BadInput, match=message):

@@ -1,0 +1,245 @@
+"""HyWIA: the fusion by hand, votes by plain backward passes, either view alone, the ends."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import BackwalkedBlock, NumericsError, backwalk, get
+from implementations.harness.contract.probes import logits
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.hywia import HyWIA
+from implementations.hywia.hywia import fuse
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+double = torch.float64
+
+
+def rows(*values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=double)
+
+
+def votes(seed: int, samples: int = 5, units: int = 12) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(samples, units, generator=generator, dtype=double) + 0.1
+
+
+# The fusion
+
+
+def test_two_votes_by_hand():
+    # c = 1/2 3/2 and e = 1 1, the consensus is 3/4 5/4.
+    fused, fine = fuse(rows([1, 3]), rows([5, 5]), 10, "")
+    length = math.hypot(0.75, 1.25)
+    near_coarse = (0.75 * 0.5 + 1.25 * 1.5) / (length * math.hypot(0.5, 1.5))
+    near_fine = (0.75 + 1.25) / (length * math.hypot(1, 1))
+    weight = math.exp(10 * near_fine) / (math.exp(10 * near_fine) + math.exp(10 * near_coarse))
+    assert fine == pytest.approx(weight)
+    assert fused.tolist() == pytest.approx([0.5 + weight / 2, 1.5 - weight / 2])
+
+
+def test_a_view_whose_samples_agree_weighs_more():
+    fused, fine = fuse(rows([1, 3], [3, 1]), rows([2, 2], [2, 2]), 10, "")
+    apart = math.exp(10 * (2 / 5**0.5 - 1))  # cos(1 1, 1/2 3/2) = 2 / sqrt 5
+    assert fine == pytest.approx(1 / (1 + apart))
+    assert fused.tolist() == pytest.approx([1, 1])
+    assert fuse(rows([1, 3], [3, 1]), rows([2, 2], [2, 2]), 100, "")[1] > 0.99
+
+
+def test_what_is_fused_lies_among_the_votes_and_has_mean_one():
+    coarse, fine = votes(0), votes(1)
+    fused, share = fuse(coarse, fine, 10, "")
+    both = torch.cat([coarse / coarse.mean(1, keepdim=True), fine / fine.mean(1, keepdim=True)])
+    assert bool((fused >= both.amin(dim=0)).all())
+    assert bool((fused <= both.amax(dim=0)).all())
+    assert float(fused.mean()) == pytest.approx(1)
+    assert 0 < share < 1
+
+
+def test_views_that_say_the_same_count_alike():
+    coarse = votes(0)
+    fused, share = fuse(coarse, coarse.clone(), 10, "")
+    assert share == pytest.approx(0.5)
+    once, _ = fuse(coarse, 7 * coarse, 10, "")
+    torch.testing.assert_close(fused, once)
+
+
+def test_views_are_treated_alike():
+    one, other = votes(0), votes(1)
+    fused, share = fuse(one, other, 10, "")
+    turned, rest = fuse(other, one, 10, "")
+    torch.testing.assert_close(fused, turned)
+    assert share == pytest.approx(1 - rest)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1000.0])
+def test_the_scale_of_a_view_and_of_a_sample_does_not_matter(scale: float):
+    coarse, fine = votes(0), votes(1)
+    expected, share = fuse(coarse, fine, 10, "")
+    loud = coarse.clone()
+    loud[2] *= scale
+    for scaled in (scale * coarse, loud):
+        fused, told = fuse(scaled, fine, 10, "")
+        torch.testing.assert_close(fused, expected)
+        assert told == pytest.approx(share)
+
+
+def test_without_sharpness_it_is_the_mean_of_all_votes():
+    coarse, fine = votes(0), votes(1)
+    fused, share = fuse(coarse, fine, 0, "")
+    both = torch.cat([coarse / coarse.mean(1, keepdim=True), fine / fine.mean(1, keepdim=True)])
+    torch.testing.assert_close(fused, both.mean(dim=0))
+    assert share == pytest.approx(0.5)
+    assert not torch.allclose(fuse(coarse, fine, 10, "")[0], fused)
+
+
+def test_a_vote_that_tells_nothing_is_refused():
+    silent = votes(0)
+    silent[3] = 0
+    with pytest.raises(NumericsError, match=r"block 7, channels.*no gradient"):
+        fuse(silent, votes(1), 10, "block 7, channels")
+
+
+# The votes
+
+
+def backwards(model, tokens) -> list[list[dict[str, Tensor]]]:
+    """Return every sample's gradients, `[blocks][samples]` by role, by a plain pass each."""
+    model = copy.deepcopy(model)
+    found: list[list[dict[str, Tensor]]] = [[] for _ in model.blocks]
+    for ids in tokens.ids:
+        model.hf.zero_grad()
+        with torch.enable_grad():
+            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
+        for block in model.blocks:
+            grads = {role: w.weight.grad.clone() for role, w in block.linears().items()}
+            found[block.index].append(grads)
+    return found
+
+
+def by_hand(block, samples: list[dict[str, Tensor]], order: int) -> tuple[Tensor, Tensor]:
+    """Return the votes on a block's channels, coarse and fine `[samples, channels]`."""
+    coarse, fine = [], []
+    for gradients in samples:
+        one, other = [0.0] * block.feed_forward.channels, [0.0] * block.feed_forward.channels
+        for role in {"gate", "up", "down"} & gradients.keys():
+            w = block.linears()[role].weight
+            fisher = sum(g[role] ** 2 for g in samples) / len(samples)
+            terms = w * gradients[role]
+            single = terms - w * w * fisher / 2 if order == 2 else terms
+            if role == "down":
+                terms, single = terms.T, single.T
+            for channel in range(len(one)):
+                one[channel] += float(terms[channel].sum().abs())
+                other[channel] += float(single[channel].abs().sum())
+        coarse.append(one)
+        fine.append(other)
+    return rows(*coarse), rows(*fine)
+
+
+@every_family
+@pytest.mark.parametrize("order", [1, 2])
+def test_votes_are_those_of_plain_backward_passes(family: str, order: int):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=4)
+    expected = backwards(model, tokens)
+    method, roles = HyWIA(order=order), model.blocks[0].linears()
+    for block in backwalk(model, tokens, gradients=roles, squares=True):
+        coarse, fine = by_hand(block, expected[block.index], order)
+        fused, share = fuse(coarse, fine, 10, "")
+        found, told = method.scores(block, ["channels"])["channels"]
+        torch.testing.assert_close(found, fused, rtol=1e-5, atol=0)
+        assert told == pytest.approx(share, rel=1e-5)
+
+
+def test_a_kv_group_counts_with_all_its_heads():
+    # One sample, one weight of 1 with a gradient in each place; only the last group has any.
+    model = tiny_model("llama", num_attention_heads=8, num_key_value_heads=2, head_dim=4)
+    block = model.blocks[0]
+    none = {role: torch.zeros_like(linear.weight) for role, linear in block.linears().items()}
+    gradient = dict(none)
+    gradient["q"] = torch.zeros_like(none["q"])
+    gradient["q"][-16:, 0] = 1.0  # four query heads of 4
+    block.attention.q.weight.fill_(1.0)
+    there = BackwalkedBlock(
+        0, block.module, block.family, gradient, none, masks={}, rerun=lambda: iter([gradient])
+    )
+    found, _ = HyWIA().scores(there, ["kv-groups"])["kv-groups"]
+    assert found.tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "taylor"),
+    [
+        ({"fusion": "coarse"}, "vectorize"),
+        ({"fusion": "fine"}, "param_mix"),
+        ({"fusion": "fine", "order": 1}, "param_first"),
+    ],
+)
+def test_either_view_alone_is_a_variant_of_llm_pruner(settings: dict, taylor: str):
+    tokens, one, other = random_tokens(), tiny_model(blocks=3), tiny_model(blocks=3)
+    outcome = HyWIA(sparsity=0.3, **settings).apply(one, tokens)
+    get("llmpruner").configure(sparsity=0.3, taylor=taylor).apply(other, tokens)
+    pairs = zip(one.hf.parameters(), other.hf.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    fine = float(settings["fusion"] == "fine")
+    assert set(outcome.details["channels_fine"]) == {fine}
+
+
+def test_the_fusion_is_neither_of_them():
+    left = []
+    for fusion in ("attention", "coarse", "fine"):
+        model = tiny_model(blocks=3)
+        HyWIA(sparsity=0.3, fusion=fusion).apply(model, random_tokens())
+        left.append([block.feed_forward.up.weight for block in model.blocks])
+    for other in left[1:]:
+        assert not all(map(torch.equal, left[0], other))
+
+
+# Whole models
+
+
+def test_a_channel_of_zeros_goes_first_at_no_loss():
+    model = tiny_model(blocks=1)
+    part = model.blocks[0].feed_forward
+    for linear in (part.gate, part.up):
+        linear.weight[11] = 0
+    part.down.weight[:, 11] = 0
+    before, kept = logits(model), torch.cat([part.up.weight[:11], part.up.weight[12:]])
+    share = 96 / 7680  # of one block: one channel
+    HyWIA(sparsity=share).apply(model, random_tokens())
+    assert torch.equal(model.blocks[0].feed_forward.up.weight, kept)
+    torch.testing.assert_close(logits(model), before)
+
+
+def test_the_ends_stay_whole_and_weights_are_told_of_the_others():
+    model = tiny_model(blocks=8)
+    dense = copy.deepcopy(model)
+    details = HyWIA(sparsity=0.4, first=0.25, last=0.125).apply(model, random_tokens()).details
+    for index in (0, 1, 7):
+        for role, linear in model.blocks[index].linears().items():
+            assert torch.equal(linear.weight, dense.blocks[index].linears()[role].weight)
+    for kind, all_there in (("kv_groups", 2), ("channels", 48)):
+        for left, fine in zip(details[kind], details[f"{kind}_fine"], strict=True):
+            assert (fine is None) == (left == all_there)
+            assert fine is None or 0 < fine < 1
+    assert [left == 48 for left in details["channels"]] == [True] * 2 + [False] * 5 + [True]
+
+
+def test_the_samples_pass_each_block_forwards_back_and_back_again():
+    model, calls = tiny_model(blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    HyWIA(sparsity=0.3, samples=4).apply(model, random_tokens(samples=6, batch_size=2))
+    assert calls == [0] * 2 + [1] * 2 + [2] * 6 + [1] * 4 + [0] * 4
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_chance(first_blocks):
+    error = first_blocks.error("hywia", sparsity=0.2, samples=2)
+    assert 0 < error < first_blocks.error("random", sparsity=0.2)

@@ -1,0 +1,5 @@
+"""LLM-Pruner: see `README.md` and `llmpruner.py` beside this file."""
+
+from implementations.llmpruner.llmpruner import LLMPruner
+
+__all__ = ["LLMPruner"]

@@ -1,0 +1,97 @@
+"""LLM-Pruner: cut the coupled structures whose loss is least (Ma et al., NeurIPS 2023).
+
+Weights that depend on each other go together: a head with its rows of q, k, v and its columns of o,
+a channel with its rows of gate and up and its column of down. What the loss would lose with such a
+group is read off gradients on a few sentences. The lowest groups of every block but the first and
+last few go, the same share of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BackwalkedBlock,
+    Capabilities,
+    Count,
+    Kind,
+    LanguageModel,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    backwalk,
+    between_ends,
+    keep_units,
+    saliences,
+    smallest,
+    vector_scores,
+    widths_left,
+)
+
+AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # [layers, units, width] -> [units, width]
+    "sum": lambda vectors: vectors.sum(dim=0),
+    "prod": lambda vectors: vectors.prod(dim=0),
+    "max": lambda vectors: vectors.amax(dim=0),
+    "last": lambda vectors: vectors[-1],  # o or down: zeroed, nothing of the group is left
+}
+
+
+class LLMPruner(UnitMethod):
+    """Remove KV groups and channels by Taylor importance, the same share of every inner block.
+
+    Source: Ma et al., arXiv:2305.11627, the strategy `block` of its code.
+    """
+
+    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="gradient")
+    least = 1
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove."""
+    taylor: Literal["param_first", "param_second", "param_mix", "vectorize"] = "param_first"
+    """Score of a row or column: by weight to first, second or both orders, or as a whole."""
+    aggregation: Literal["sum", "prod", "max", "last"] = "sum"
+    """How the layers of a group count together; `last` takes that which reads the group, alone."""
+    first: Ratio = 0.125
+    """Share of the blocks, from the first, that are left as they are: 4 of 32."""
+    last: Ratio = 0.0625
+    """Share of the blocks, up to the last, that are left as they are: 2 of 32."""
+    samples: Count = 10
+    """Calibration samples to read, the first ones (N)."""
+
+    def taking_part(self, model: LanguageModel) -> Tensor:
+        """Mark the blocks between the ends."""
+        return between_ends(len(model.blocks), self.first, self.last)
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Score and cut block by block on the walk back, return the widths left."""
+        lost = self.widths(model, torch.ones(len(model.blocks)))
+        sentences = next(calibration.chunks(self.samples))
+        second = self.taylor in ("param_second", "param_mix")
+        roles = model.blocks[0].linears()
+        for block in backwalk(model, sentences, gradients=roles, squares=second):
+            salience = self.salience(block)
+            for kind, count in zip(self.kinds, lost[block.index], strict=True):
+                if count:
+                    keep_units(block, kind, ~smallest(self.score(block, kind, salience), count))
+        return widths_left(model)
+
+    def salience(self, block: BackwalkedBlock) -> dict[str, Tensor]:
+        """Return what each weight of a block is worth, `[out, in]` by role; its sign counts too."""
+        if self.taylor == "param_second":  # F w^2 with F = 1/N sum_j g_j^2
+            return {r: block.squares[r] * w.weight.square() for r, w in block.linears().items()}
+        if self.taylor == "param_mix":  # g w - F w^2 / 2, formulas (4) and (5)
+            return saliences(block, block.gradients, block.squares)
+        return saliences(block, block.gradients)  # g w, formula (3) to first order
+
+    def score(self, block: BackwalkedBlock, kind: Kind, salience: dict[str, Tensor]) -> Tensor:
+        """Return the importance of the units of a block, fp64 `[units]`.
+
+        Rows and columns that meet in one inner feature are put together over the layers before
+        those of a head are added up.
+        """
+        vectors = vector_scores(block, kind, salience, whole=self.taylor == "vectorize")
+        return AGGREGATIONS[self.aggregation](vectors).sum(dim=-1)

@@ -1,0 +1,324 @@
+"""LLM-Pruner: scores by hand and by plain backward passes, what goes together, what stays whole."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BackwalkedBlock,
+    BadInput,
+    LanguageModel,
+    Tokens,
+    backwalk,
+    keep_kv_groups,
+)
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.units import count_weights
+from implementations.llmpruner import LLMPruner
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+every_score = pytest.mark.parametrize(
+    "taylor", ["param_first", "param_second", "param_mix", "vectorize"]
+)
+double = torch.float64
+Scores = dict[str, Tensor]  # of the units of each kind, or of the weights of each layer
+
+
+def told(model: LanguageModel, gradients: Scores, squares: Scores | None = None) -> BackwalkedBlock:
+    """Return the first block as the walk back would yield it, with zeros where nothing is given."""
+    block = model.blocks[0]
+    none = {role: torch.zeros_like(linear.weight) for role, linear in block.linears().items()}
+    there = none | gradients, none | (squares or {})
+    return BackwalkedBlock(0, block.module, block.family, *there, masks={}, rerun=list)
+
+
+def scores(method: LLMPruner, block: BackwalkedBlock) -> Scores:
+    salience = method.salience(block)
+    return {kind: method.score(block, kind, salience) for kind in method.kinds}
+
+
+def placed(model: LanguageModel, role: str, at: tuple, values: list[float]) -> Tensor:
+    """Return zeros shaped like the first block's weight of that role, with `values` in a place."""
+    tensor = torch.zeros_like(model.blocks[0].linears()[role].weight)
+    tensor[at] = torch.tensor(values, dtype=tensor.dtype)
+    return tensor
+
+
+def backwards(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:
+    """Return the gradients of every sample, `[samples, out, in]`, by a plain backward pass each."""
+    model, rows = copy.deepcopy(model), []
+    for ids in tokens.ids:
+        model.hf.zero_grad()
+        with torch.enable_grad():
+            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
+        rows.append([(b.index, role, w.weight.grad.clone()) for b, role, w in model.linears()])
+    found: list[dict[str, Tensor]] = [{} for _ in model.blocks]
+    for same in zip(*rows, strict=True):
+        index, role, _ = same[0]
+        found[index][role] = torch.stack([gradient for _, _, gradient in same])
+    return found
+
+
+def reference(model: LanguageModel, tokens: Tokens, taylor: str) -> list[Scores]:
+    """Score every unit of every block by itself, from plain backward passes."""
+    found = []
+    for block, by_sample in zip(model.blocks, backwards(model, tokens), strict=True):
+        attention, vectors = block.attention, {}
+        for role, each in by_sample.items():
+            w, g = block.linears()[role].weight, each.mean(dim=0)
+            second = w * w * each.square().mean(dim=0)
+            values = {"param_second": second, "param_mix": w * g - second / 2}.get(taylor, w * g)
+            if role in ("o", "down"):
+                values = values.T
+            summed = values.sum(dim=1).abs() if taylor == "vectorize" else values.abs().sum(dim=1)
+            vectors[role] = summed.tolist()  # of every row or column that belongs to a unit
+        size, group = attention.head_size, attention.group
+        groups = []
+        for unit in range(attention.kv_heads):
+            keys = range(unit * size, (unit + 1) * size)
+            queries = range(unit * group * size, (unit + 1) * group * size)
+            own = {"q": queries, "o": queries, "k": keys, "v": keys}
+            groups.append(sum(vectors[role][i] for role, places in own.items() for i in places))
+        parts = [vectors[role] for role in ("gate", "up", "down") if role in vectors]
+        channels = [sum(part[i] for part in parts) for i in range(block.feed_forward.channels)]
+        found.append({"kv-groups": torch.tensor(groups), "channels": torch.tensor(channels)})
+    return found
+
+
+def lowest(values: Tensor, count: int) -> set[int]:
+    return set(values.argsort()[:count].tolist())
+
+
+# The score
+
+
+@pytest.mark.parametrize(
+    ("taylor", "expected"),
+    [("param_first", 5.0), ("param_second", 18.0), ("param_mix", 12.0), ("vectorize", 1.0)],
+)
+@pytest.mark.parametrize(
+    ("role", "kind", "at"),
+    [
+        ("up", "channels", (3, slice(2))),
+        ("down", "channels", (slice(2), 3)),
+        ("v", "kv-groups", (9, slice(2))),
+        ("o", "kv-groups", (slice(2), 17)),
+    ],
+)
+def test_a_row_and_a_column_by_hand(taylor: str, expected: float, role: str, kind: str, at: tuple):
+    # w = 1 -2, g = 3 1, F = 2 4:  |3| + |-2|,  2 + 16,  |3 - 1| + |-2 - 8|,  |3 - 2|
+    model = tiny_model("llama")
+    linear = model.blocks[0].linears()[role]
+    linear.weight.zero_()
+    linear.weight[at] = torch.tensor([1.0, -2.0])
+    gradients, squares = (
+        {role: placed(model, role, at, values)} for values in ([3.0, 1.0], [2.0, 4.0])
+    )
+    block = told(model, gradients, squares)
+    found = scores(LLMPruner(taylor=taylor), block)[kind]
+    unit = {"channels": 3, "kv-groups": 1}[kind]
+    assert float(found[unit]) == expected
+    assert found.nonzero().flatten().tolist() == [unit]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"), [("sum", 10.0), ("prod", 30.0), ("max", 5.0), ("last", 3.0)]
+)
+def test_layers_of_a_channel_come_together_by_hand(aggregation: str, expected: float):
+    model = tiny_model("llama")
+    for linear in model.blocks[0].linears().values():
+        linear.weight.fill_(1.0)
+    gradients = {
+        "gate": placed(model, "gate", (7, slice(2)), [-4.0, 1.0]),
+        "up": placed(model, "up", (7, slice(1)), [2.0]),
+        "down": placed(model, "down", (slice(1), 7), [-3.0]),
+    }
+    found = scores(LLMPruner(aggregation=aggregation), told(model, gradients))["channels"]
+    assert float(found[7]) == expected
+    assert int(found.count_nonzero()) == 1
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"), [("sum", 28.0), ("prod", 9.0), ("max", 16.0), ("last", 10.0)]
+)
+def test_a_head_is_put_together_place_by_place(aggregation: str, expected: float):
+    # Of the second group two places: (q k v o) = (3 1 1 3), q being 1 + 2 of two heads, and
+    # (6 7 0 7). Over whole heads the largest would be 10 and the product 0.
+    model = tiny_model("llama")  # heads of 8, two query heads a KV head
+    for linear in model.blocks[0].linears().values():
+        linear.weight.fill_(1.0)
+    q, k, v, o = (torch.zeros_like(model.blocks[0].linears()[role].weight) for role in "qkvo")
+    q[16, 0], q[24, 0], q[18, 0] = 1, 2, 6
+    k[8, 0], k[10, 0] = 1, 7
+    v[8, 0] = 1
+    o[0, 24], o[0, 18] = 3, 7
+    block = told(model, {"q": q, "k": k, "v": v, "o": o})
+    found = scores(LLMPruner(aggregation=aggregation), block)["kv-groups"]
+    # max: 3 + 7 = 10, beside the sum 8 + 20
+    assert found.tolist() == [0.0, {"max": 10.0}.get(aggregation, expected)]
+
+
+@every_family
+@every_score
+def test_scores_are_those_of_plain_backward_passes(family: str, taylor: str):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
+    expected = reference(model, tokens, taylor)
+    method, second = LLMPruner(taylor=taylor), taylor in ("param_second", "param_mix")
+    roles = model.blocks[0].linears()
+    for block in backwalk(model, tokens, gradients=roles, squares=second):
+        for kind, found in scores(method, block).items():
+            by_hand = expected[block.index][kind].double()
+            torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=0)
+
+
+def test_samples_that_pull_apart_cancel_to_first_order_only():
+    # Two texts that are told to go opposite ways: +g and -g, so that F is g^2.
+    model = tiny_model("llama")
+    gradient = torch.randn(48, 32, generator=torch.Generator().manual_seed(0))
+    pulls = torch.stack([gradient, -gradient])
+    block = told(model, {"up": pulls.mean(dim=0)}, {"up": pulls.square().mean(dim=0)})
+    assert not scores(LLMPruner(taylor="param_first"), block)["channels"].any()
+    assert bool((scores(LLMPruner(taylor="param_second"), block)["channels"] > 0).all())
+
+
+@pytest.mark.parametrize("heads", [2, 4])
+def test_query_heads_count_for_the_key_head_that_they_read(heads: int):
+    # Only query heads of the last KV head have a gradient.
+    model = tiny_model("llama", num_attention_heads=8, num_key_value_heads=heads, head_dim=4)
+    attention = model.blocks[0].attention
+    gradient = torch.zeros_like(attention.q.weight)
+    gradient[-attention.group * attention.head_size :] = 1.0
+    found = scores(LLMPruner(), told(model, {"q": gradient}))["kv-groups"]
+    assert found.nonzero().flatten().tolist() == [heads - 1]
+
+
+def test_permuting_channels_permutes_their_scores():
+    model, tokens = tiny_model("llama", dtype=double), random_tokens()
+    before = reference(model, tokens, "param_first")[0]["channels"]
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(0))
+    part = model.blocks[0].feed_forward
+    part.gate.weight.copy_(part.gate.weight[order])
+    part.up.weight.copy_(part.up.weight[order])
+    part.down.weight.copy_(part.down.weight[:, order])
+    for block in backwalk(model, tokens, gradients=block_roles(model)):
+        found = scores(LLMPruner(), block)["channels"]
+    torch.testing.assert_close(found, before[order].double(), rtol=1e-5, atol=0)
+
+
+def block_roles(model: LanguageModel) -> list[str]:
+    return list(model.blocks[0].linears())
+
+
+# What goes
+
+
+@every_family
+@every_score
+def test_the_lowest_of_every_block_go_by_the_gradients_of_the_dense_model(family: str, taylor: str):
+    model, tokens = tiny_model(family, blocks=3, dtype=double), random_tokens()
+    expected, dense = reference(model, tokens, taylor), copy.deepcopy(model)
+    LLMPruner(taylor=taylor, sparsity=0.3).apply(model, tokens)
+    for block, was, by_kind in zip(model.blocks, dense.blocks, expected, strict=True):
+        gone = was.feed_forward.channels - block.feed_forward.channels
+        assert gone > 0
+        stay = set(range(was.feed_forward.channels)) - lowest(by_kind["channels"], gone)
+        assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[sorted(stay)])
+        lost = was.attention.kv_heads - block.attention.kv_heads
+        stay = set(range(was.attention.kv_heads)) - lowest(by_kind["kv-groups"], lost)
+        size = was.attention.head_size
+        rows = [head * size + dim for head in sorted(stay) for dim in range(size)]
+        assert torch.equal(block.attention.v.weight, was.attention.v.weight[rows])
+
+
+def test_the_ends_stay_whole_and_the_others_lose_alike():
+    model = tiny_model("llama", blocks=8, num_key_value_heads=4, intermediate_size=40)
+    dense = copy.deepcopy(model)
+    outcome = LLMPruner(sparsity=0.3, first=0.25, last=0.125).apply(model, random_tokens())
+    whole = {0, 1, 7}
+    for block, was in zip(model.blocks, dense.blocks, strict=True):
+        if block.index in whole:
+            for role, linear in block.linears().items():
+                assert torch.equal(linear.weight, was.linears()[role].weight)
+    inner = [i for i in range(8) if i not in whole]
+    for key, count in (("kv_groups", 4), ("channels", 40)):
+        left = outcome.details[key]
+        assert all(left[i] == count for i in whole)
+        assert all(left[i] < count for i in inner)
+        assert max(left[i] for i in inner) - min(left[i] for i in inner) <= 1
+    # The closed form: 3 d a channel, 4 d h a head.
+    gone = sum(3 * 32 * (40 - outcome.details["channels"][i]) for i in inner)
+    gone += sum(4 * 32 * 8 * (4 - outcome.details["kv_groups"][i]) for i in inner)
+    assert count_weights(dense).all - count_weights(model).all == gone
+    assert abs(gone - 0.3 * count_weights(dense).all) <= 4 * 32 * 8 / 2
+
+
+def test_by_default_four_blocks_of_thirty_two_and_two_at_the_end_stay_whole():
+    model = tiny_model("llama", blocks=32)
+    taking_part = LLMPruner().taking_part(model).tolist()
+    assert taking_part == [False] * 4 + [True] * 26 + [False] * 2
+
+
+@pytest.mark.parametrize("settings", [{"sparsity": 1.0}, {"sparsity": 0.8, "first": 0.5}])
+def test_more_than_the_inner_blocks_hold_is_refused(settings: dict[str, Any]):
+    model = tiny_model("llama", blocks=4)
+    with pytest.raises(BadInput, match=r"at most 0\."):
+        LLMPruner(**settings).apply(model, random_tokens())
+    assert model.blocks[0].feed_forward.channels == 48
+
+
+def test_a_unit_of_each_kind_stays_in_every_block():
+    model = tiny_model("llama", blocks=4)
+    method = LLMPruner(first=0.25, last=0.25)
+    method = method.model_copy(update={"sparsity": method.reach(model)})
+    outcome = method.apply(model, random_tokens())
+    assert outcome.details == {"kv_groups": [2, 1, 1, 2], "channels": [48, 1, 1, 48]}
+
+
+def test_ends_that_leave_nothing_are_refused():
+    with pytest.raises(BadInput, match="spare all 2 blocks"):
+        LLMPruner(first=0.5, last=0.5).apply(tiny_model("llama"), random_tokens())
+
+
+def test_a_block_without_attention_is_pruned_further():
+    model = tiny_model("llama")
+    keep_kv_groups(model.blocks[0].attention, [])
+    outcome = LLMPruner(sparsity=0.2).apply(model, random_tokens())
+    assert outcome.details["kv_groups"][0] == 0
+    assert outcome.achieved == pytest.approx(0.2, abs=0.06)
+
+
+# What is read
+
+
+def test_the_first_samples_are_read():
+    few = random_tokens(samples=2)
+    many = Tokens.from_ids(torch.cat([few.ids, random_tokens(samples=4, seed=1).ids]))
+    results = []
+    for tokens, samples in ((few, 10), (many, 2), (many, 6)):
+        model = tiny_model("llama")
+        LLMPruner(sparsity=0.4, samples=samples).apply(model, tokens)
+        results.append([linear.weight for _, _, linear in model.linears()])
+    assert all(map(torch.equal, results[0], results[1]))
+    assert not all(map(torch.equal, results[0], results[2]))
+
+
+def test_the_samples_pass_each_block_once_each_way():
+    model, calls = tiny_model("llama", blocks=3), []
+    for index, layer in enumerate(model.layers):
+        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
+    LLMPruner(sparsity=0.3).apply(model, random_tokens(samples=6, batch_size=2))
+    assert calls == [0] * 3 + [1] * 3 + [2] * 6 + [1] * 3 + [0] * 3
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_chance_and_the_size_of_weights(first_blocks):
+    error = first_blocks.error("llmpruner", sparsity=0.2, samples=2)
+    others = [first_blocks.error(slug, sparsity=0.2) for slug in ("random", "unitmagnitude")]
+    assert 0 < error < min(others)

@@ -1,0 +1,270 @@
+"""SAAP: noise levels by descent, units that stand out, floors, budgets, and a real model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    LanguageModel,
+    Tokens,
+    keep_units,
+    unit_costs,
+)
+from implementations.harness.contract.probes import logits
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.units import count_weights
+from implementations.saap import SAAP
+from implementations.saap.saap import weighed
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+double = torch.float64
+
+
+def numbers(seed: int, parts: int = 1, units: int = 12) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(parts, units, generator=generator, dtype=double) + 0.1
+
+
+def widths(model: LanguageModel) -> list[tuple[int, int]]:
+    return [(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks]
+
+
+# The two importances
+
+
+def backwards(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:
+    """Return the gradients of every sample, `[samples, out, in]`, by a plain pass each."""
+    model, rows = copy.deepcopy(model), []
+    for ids in tokens.ids:
+        model.hf.zero_grad()
+        with torch.enable_grad():
+            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
+        rows.append(
+            [{r: w.weight.grad.clone() for r, w in b.linears().items()} for b in model.blocks]
+        )
+    return [
+        {role: torch.stack([sample[role] for sample in block]) for role in block[0]}
+        for block in zip(*rows, strict=True)
+    ]
+
+
+@every_family
+def test_they_are_those_of_plain_backward_passes(family: str):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
+    expected, views = backwards(model, tokens), iter(SAAP().views(model, tokens))
+    for block, each in zip(model.blocks, expected, strict=True):
+        next(views)  # the KV groups, whose rows the harness's own tests place
+        vector, element = (torch.zeros(block.feed_forward.channels, dtype=double) for _ in range(2))
+        for role in {"gate", "up", "down"} & each.keys():
+            w, g = block.linears()[role].weight, each[role].mean(dim=0)
+            first, second = w * g, w * g - w * w * each[role].square().mean(dim=0) / 2
+            dim = 0 if role == "down" else 1
+            vector += first.sum(dim=dim).abs()
+            element += second.abs().sum(dim=dim)
+        for found, by_hand in zip(next(views), (vector, element), strict=True):
+            torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=0)
+
+
+# The fusion
+
+
+def test_the_noise_is_what_descent_finds():
+    view = numbers(0, units=30)
+    log_sigma = torch.zeros((), dtype=double)
+    for _ in range(500):  # of sum I / (2 sigma^2) + log sigma, by log sigma
+        slope = len(view[0]) - float((view * (-2 * log_sigma).exp()).sum())
+        log_sigma -= 0.01 * slope
+    torch.testing.assert_close(weighed(view), view / (2 * (2 * log_sigma).exp()))
+
+
+def test_the_noise_is_that_of_the_module_and_not_of_a_unit_or_a_part():
+    view = numbers(0, parts=3)
+    assert float(weighed(view).mean()) == pytest.approx(0.5)
+    assert not torch.allclose(weighed(view).mean(dim=0), torch.tensor(0.5, dtype=double))
+    assert not torch.allclose(weighed(view).mean(dim=1), torch.tensor(0.5, dtype=double))
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1000.0])
+def test_both_views_count_alike_on_whatever_scale(scale: float):
+    vector, element = numbers(0), numbers(1)
+    expected = vector[0] / vector.mean() / 2 + element[0] / element.mean() / 2
+    torch.testing.assert_close(SAAP().indicator(scale * vector, element), expected)
+    torch.testing.assert_close(SAAP().indicator(vector, scale * element), expected)
+
+
+def test_one_view_alone():
+    vector, element = numbers(0), numbers(1)
+    for fusion, view in (("vector", vector), ("element", element)):
+        alone = SAAP(fusion=fusion).indicator(vector, element)
+        torch.testing.assert_close(alone, view[0] / view.mean() / 2)
+
+
+def test_a_module_without_importance_is_no_division_by_zero():
+    nothing = torch.zeros(1, 4, dtype=double)
+    assert SAAP().indicator(nothing, nothing).tolist() == [0] * 4
+
+
+def test_over_parts_a_unit_that_is_weak_or_erratic_goes_first():
+    steady = torch.tensor([[4.0, 1.0, 4.0], [5.0, 2.0, 1.0], [4.0, 1.0, 4.0], [5.0, 2.0, 9.0]])
+    strong, weak, erratic = SAAP(fluctuation="batch").indicator(*2 * [steady.double()]).tolist()
+    assert strong > weak > erratic
+    # Means 4.5 and 1.5 over the same deviation.
+    assert strong / weak == pytest.approx(3, rel=1e-4)
+
+
+# The ranking over the model
+
+
+def test_the_scale_of_a_block_does_not_matter():
+    # Weights that matter less everywhere in one block do not make its units go.
+    class Louder(SAAP):
+        def views(self, model, tokens):
+            first, second, *others = super().views(model, tokens)
+            return [*((100 * v, 100 * e) for v, e in (first, second)), *others]
+
+    tokens, one, other = random_tokens(), tiny_model(blocks=3), tiny_model(blocks=3)
+    SAAP(sparsity=0.3).apply(one, tokens)
+    Louder(sparsity=0.3).apply(other, tokens)
+    assert widths(one) == widths(other)
+    assert all(map(torch.equal, one.hf.parameters(), other.hf.parameters()))
+
+
+class Given(SAAP):
+    """Rank importances that are given, the same in both views."""
+
+    def views(self, model, tokens):
+        return [(GIVEN[i], GIVEN[i]) for i in range(2 * len(model.blocks))]
+
+
+GIVEN = [torch.empty(0)] * 4
+
+
+def test_what_stands_out_in_its_block_goes_and_only_there(monkeypatch):
+    channels = [torch.ones(48, dtype=double), torch.linspace(0.9, 1.1, 48, dtype=double)]
+    channels[0][7] = 0.5  # far below its equals: nearly seven deviations
+    given = [torch.ones(2), channels[0], torch.ones(2), channels[1]]
+    monkeypatch.setitem(globals(), "GIVEN", given)
+    model = tiny_model()
+    was = model.blocks[0].feed_forward.up.weight.clone()
+    Given(sparsity=96 / (2 * 7680)).apply(model, random_tokens())  # one channel
+    assert widths(model) == [(2, 47), (2, 48)]
+    assert torch.equal(model.blocks[0].feed_forward.up.weight, torch.cat([was[:7], was[8:]]))
+
+
+def test_standing_out_is_counted_in_deviations(monkeypatch):
+    # Both lose 0.1 to their mean; in the second block that is usual.
+    tight, wide = (1 + s * torch.linspace(-1, 1, 48, dtype=double) for s in (0.01, 0.3))
+    tight[0], wide[3] = 0.9, 0.5
+    monkeypatch.setitem(globals(), "GIVEN", [torch.ones(2), tight, torch.ones(2), wide])
+    model = tiny_model()
+    Given(sparsity=96 / (2 * 7680)).apply(model, random_tokens())
+    assert widths(model) == [(2, 47), (2, 48)]
+
+
+@every_family
+@pytest.mark.parametrize("sparsity", [0.1, 0.4])
+def test_the_lowest_go_up_to_the_budget_and_widths_adapt(family: str, sparsity: float):
+    model = tiny_model(family, blocks=3)
+    dense = count_weights(model).all
+    SAAP(sparsity=sparsity).apply(model, random_tokens())
+    unit = SAAP().unit(tiny_model(family))
+    assert abs(dense - count_weights(model).all - sparsity * dense) <= unit / 2
+    assert len({channels for _, channels in widths(model)}) > 1
+
+
+def test_every_block_keeps_a_group_and_a_tenth_of_its_channels():
+    model = tiny_model(blocks=3)
+    method = SAAP()
+    reach = method.reach(model)
+    assert reach == (1536 + 43 * 96) / 7680
+    SAAP(sparsity=reach).apply(model, random_tokens())
+    assert widths(model) == [(1, 5)] * 3
+    with pytest.raises(BadInput, match=r"at most 0\.7"):
+        SAAP(sparsity=reach + 0.01).apply(tiny_model(blocks=3), random_tokens())
+    assert SAAP(least_channels=0.0).reach(model) > SAAP(least_channels=0.5).reach(model)
+
+
+def test_what_a_block_keeps_are_its_best(monkeypatch):
+    best = torch.arange(48, dtype=double)
+    monkeypatch.setitem(globals(), "GIVEN", [torch.tensor([1.0, 2.0]), best] * 2)
+    model = tiny_model()
+    dense = copy.deepcopy(model)
+    Given(sparsity=SAAP().reach(model)).apply(model, random_tokens())
+    for block, was in zip(model.blocks, dense.blocks, strict=True):
+        assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[43:])
+        assert torch.equal(block.attention.v.weight, was.attention.v.weight[8:])
+
+
+def test_a_channel_of_zeros_goes_first_at_no_loss():
+    model = tiny_model(blocks=1)
+    part = model.blocks[0].feed_forward
+    for linear in (part.gate, part.up):
+        linear.weight[11] = 0
+    part.down.weight[:, 11] = 0
+    keep_units(model.blocks[0], "kv-groups", [0])  # alone, so that it does not stand out
+    before, kept = logits(model), torch.cat([part.up.weight[:11], part.up.weight[12:]])
+    SAAP(sparsity=96 / int(unit_costs(model.blocks[0], "blocks"))).apply(model, random_tokens())
+    assert torch.equal(part.up.weight, kept)
+    torch.testing.assert_close(logits(model), before)
+
+
+def test_emptied_parts_are_passed_over():
+    model = tiny_model(blocks=3)
+    keep_units(model.blocks[0], "kv-groups", [])
+    keep_units(model.blocks[1], "channels", [])
+    SAAP(sparsity=0.2).apply(model, random_tokens())
+    (groups, _), (_, channels), _ = widths(model)
+    assert groups == channels == 0
+
+
+# What is read
+
+
+def test_the_first_samples_are_read():
+    few = random_tokens(samples=2)
+    many = Tokens.from_ids(torch.cat([few.ids, random_tokens(samples=4, seed=1).ids]))
+    left = []
+    for tokens, samples in ((few, 10), (many, 2), (many, 6)):
+        model = tiny_model()
+        SAAP(sparsity=0.4, samples=samples).apply(model, tokens)
+        left.append([linear.weight for _, _, linear in model.linears()])
+    assert all(map(torch.equal, left[0], left[1]))
+    assert not all(map(torch.equal, left[0], left[2]))
+
+
+def test_parts_of_the_calibration_are_scored_each_by_itself():
+    tokens, seen = random_tokens(samples=9), []
+
+    class Watched(SAAP):
+        def views(self, model, tokens):
+            seen.append(tokens.ids)
+            return super().views(model, tokens)
+
+    Watched(sparsity=0.3, fluctuation="batch").apply(tiny_model(), tokens)
+    assert [len(ids) for ids in seen] == [2, 2, 2, 2, 1]
+    assert torch.equal(torch.cat(seen), tokens.ids)
+    seen.clear()
+    Watched(sparsity=0.3).apply(tiny_model(), tokens)
+    assert [len(ids) for ids in seen] == [9]
+
+
+def test_too_few_samples_to_fluctuate_are_refused():
+    one, model = random_tokens(samples=1), tiny_model()
+    with pytest.raises(BadInput, match=r"4 parts.*1 samples.*zscore"):
+        SAAP(fluctuation="batch").apply(model, one)
+    with pytest.raises(BadInput, match="4 parts"):
+        SAAP(fluctuation="batch", samples=3).apply(model, random_tokens(samples=6))
+    SAAP(sparsity=0.3).apply(model, one)
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_the_size_of_weights(first_blocks):
+    error = first_blocks.error("saap", sparsity=0.2, samples=2)
+    assert 0 < error < first_blocks.error("unitmagnitude", sparsity=0.2)

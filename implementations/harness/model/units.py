@@ -48,6 +48,15 @@ class Cut(NamedTuple):
             there = torch.isin(self.places, held.cpu())
         return there.sum(dim=1) * self.linear.weight.shape[1 - self.dim]
 
+    def owned(self, values: Tensor) -> Tensor:
+        """Return what each unit has of `values [out, in]`, `[units, width, other dimension]`.
+
+        These are its rows or columns of the weight, or of anything shaped like that of a layer
+        which holds all of them.
+        """
+        rows = values.movedim(self.dim, 0)  # a unit's own in dimension 0
+        return rows[self.places.to(rows.device)]
+
 
 def kv_group_cuts(attention: Attention) -> list[Cut]:
     """What goes with a KV group: a key and a value head, their query heads and columns of o."""

@@ -58,6 +58,7 @@ from .prune.method import (
     UnitMethod as UnitMethod,
     WeightMethod as WeightMethod,
 )
+from .prune.perturbation import direction as direction, perturbed as perturbed
 from .prune.refit import (
     damped_inverse as damped_inverse,
     eliminate as eliminate,

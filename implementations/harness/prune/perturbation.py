@@ -1,0 +1,58 @@
+"""All weights of the blocks moved along a random direction, and found again to the bit.
+
+A direction is never stored: each layer's part of it is drawn anew from the seed wherever it is
+needed. Nor is the model: a block is moved while it runs, and of that one block the weights wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from implementations.harness.data.activations import replaced_forward
+from implementations.harness.model.families import ROLES
+from implementations.harness.model.view import Block, LanguageModel
+
+BLOCKS = 2**20  # more than any model has, so that no two layers of two seeds are drawn alike
+
+
+def direction(block: Block, role: str, seed: int) -> Tensor:
+    """Draw a layer's part of the direction `z ~ N(0, I)` with this seed, fp32 `[out, in]`.
+
+    The numbers depend on the kind of device, and on nothing else but seed, block and role.
+    """
+    weight = block.linears()[role].weight
+    generator = torch.Generator(weight.device)
+    generator.manual_seed((seed * BLOCKS + block.index) * len(ROLES) + ROLES.index(role))
+    return torch.randn(weight.shape, generator=generator, device=weight.device)
+
+
+@contextmanager
+def perturbed(model: LanguageModel, seed: int, scale: float) -> Iterator[None]:
+    """Let every block run with `W + scale z` in place of its linear weights in the `with` block.
+
+    Each holds its own weights whenever it does not run, also after an exception.
+    """
+    with ExitStack() as patches:
+        for block in model.blocks:
+            moved = partial(_moved, block, block.module.forward, seed, scale)
+            patches.enter_context(replaced_forward(block.module, moved))
+        yield
+
+
+def _moved(block: Block, forward: Any, seed: int, scale: float, *args: Any, **kwargs: Any) -> Any:
+    linears = block.linears()
+    own = {role: linear.weight.data for role, linear in linears.items()}
+    try:
+        for role, linear in linears.items():
+            shifted = torch.add(own[role], direction(block, role, seed), alpha=scale)
+            linear.weight.data = shifted.to(own[role].dtype)
+        return forward(*args, **kwargs)
+    finally:
+        for role, linear in linears.items():
+            linear.weight.data = own[role]

@@ -1,0 +1,267 @@
+"""MINI-LLM: slopes of the loss, the estimate they give, scores by hand, a real model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    LanguageModel,
+    NumericsError,
+    backwalk,
+    direction,
+    walk,
+)
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.minillm import MiniLLM
+from implementations.minillm.minillm import estimated, weight_scores
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+def scores(model: LanguageModel, tokens, **settings) -> list[list[Tensor]]:
+    """Score the units of every block, `[blocks][kinds]`, with gradients back-propagated or none."""
+    method = MiniLLM(**settings)
+    inputs = []
+    for block in walk(model, tokens, edits=False):
+        inputs.append(method.observe(block))
+    if method.gradient == "none":
+        return [method.score(block, inputs[block.index], {}) for block in model.blocks]
+    found = []
+    for block in backwalk(model, tokens, gradients=inputs[0]):
+        found.insert(0, method.score(block, inputs[block.index], block.gradients))
+    return found
+
+
+# The estimate
+
+
+@every_family
+def test_a_slope_is_the_gradient_along_its_direction(family: str):
+    model, tokens = tiny_model(family, dtype=torch.float64), random_tokens(samples=1)
+    gradients = {}
+    for back in backwalk(model, tokens, gradients=model.blocks[0].linears()):
+        for role, gradient in back.gradients.items():
+            gradients[back.index, role] = gradient
+    size = sum(float(gradient.square().sum()) for gradient in gradients.values()) ** 0.5
+    torch.manual_seed(5)
+    for seed, slope in MiniLLM(directions=3, epsilon=1e-4).slopes(model, tokens):
+        along = sum(
+            float((gradients[block.index, role] * direction(block, role, seed)).sum())
+            for block in model.blocks
+            for role in block.linears()
+        )
+        # Of the length of the gradient: norms round to fp32, and relu has kinks.
+        assert slope == pytest.approx(along, abs=0.03 * size)
+
+
+def test_moving_both_ways_cancels_the_curvature():
+    # The error of a two-sided difference falls with the square of epsilon, of a one-sided with it.
+    model, tokens = tiny_model(dtype=torch.float64), random_tokens(samples=1)
+
+    def slope(epsilon: float) -> float:
+        torch.manual_seed(5)
+        return MiniLLM(directions=1, epsilon=epsilon).slopes(model, tokens)[0][1]
+
+    near, far = (abs(slope(epsilon) - slope(3e-4)) for epsilon in (3e-3, 9e-3))
+    assert far / near == pytest.approx(9, rel=0.2)
+
+
+def test_every_direction_has_a_sample_of_its_own_in_turn():
+    model, tokens = tiny_model(), random_tokens(samples=2)
+    seen: list[Tensor] = []
+    handle = model.hf.get_input_embeddings().register_forward_pre_hook(
+        lambda _, args: seen.append(args[0])
+    )
+    MiniLLM(directions=3).slopes(model, tokens)
+    handle.remove()
+    samples = [next(i for i, row in enumerate(tokens.ids) if row.equal(ids[0])) for ids in seen]
+    assert samples == [0, 0, 1, 1, 0, 0]
+
+
+def test_many_directions_point_along_the_gradient():
+    block = tiny_model(hidden_size=40, num_attention_heads=4, head_dim=10).blocks[0]
+    gradient = torch.randn(
+        block.attention.q.weight.shape, generator=torch.Generator().manual_seed(1)
+    )
+    numbers = gradient.numel()
+
+    def cosine(count: int) -> float:
+        slopes = [(s, float((gradient * direction(block, "q", s)).sum())) for s in range(count)]
+        estimate = estimated(block, "q", slopes)
+        assert float((estimate * gradient).sum() / gradient.square().sum()) == pytest.approx(
+            1, abs=3 * (numbers / count) ** 0.5 * numbers**-0.5 * 3
+        )  # right on average, not only in direction
+        return float(torch.cosine_similarity(estimate.flatten(), gradient.flatten(), dim=0))
+
+    for count in (100, 2000):
+        assert cosine(count) == pytest.approx((count / (count + numbers)) ** 0.5, rel=0.1)
+
+
+def test_signs_cancel_before_sizes_are_taken():
+    block = tiny_model().blocks[0]
+    assert float(estimated(block, "q", [(4, 1.0), (4, -1.0)]).abs().max()) == 0
+    one = estimated(block, "q", [(4, 2.0), (9, 1.0)])
+    torch.testing.assert_close(one, direction(block, "q", 4) + direction(block, "q", 9) / 2)
+
+
+# The score
+
+
+def test_weight_scores_by_hand():
+    weight = torch.tensor([[1.0, -2.0], [0.0, 3.0]])
+    inputs, gradient = torch.tensor([2.0, 10.0]), torch.tensor([[1.0, -1.0], [5.0, 0.5]])
+    assert weight_scores(weight, inputs, gradient).tolist() == [[2, 20], [0, 15]]
+    assert weight_scores(weight, inputs, None).tolist() == [[2, 20], [0, 30]]
+    assert weight_scores(weight, torch.zeros(2), gradient).abs().max() == 0
+    assert weight_scores(weight, inputs, torch.zeros(2, 2)).abs().max() == 0
+
+
+@every_family
+def test_a_unit_sums_the_scores_of_all_its_weights(family: str):
+    model, tokens = tiny_model(family), random_tokens()
+    block = model.blocks[0]
+    kv_groups, channels = scores(model, tokens, gradient="none")[0]
+    by_role = {}
+    for walked in walk(model, tokens, edits=False):
+        seen = MiniLLM().observe(walked)
+        if walked.index == 0:
+            by_role = {
+                role: linear.weight.abs() * seen[role] for role, linear in walked.linears().items()
+            }
+    c = 5
+    rows = sum(float(by_role[role][c].sum()) for role in ("gate", "up") if role in by_role)
+    assert float(channels[c]) == pytest.approx(rows + float(by_role["down"][:, c].sum()), rel=1e-5)
+    size, wide = block.attention.head_size, block.attention.head_size * block.attention.group
+    last = block.attention.kv_heads - 1
+    keys, queries = slice(last * size, None), slice(last * wide, None)
+    parts = [
+        by_role["q"][queries],
+        by_role["k"][keys],
+        by_role["v"][keys],
+        by_role["o"][:, queries],
+    ]
+    assert float(kv_groups[last]) == pytest.approx(sum(float(p.sum()) for p in parts), rel=1e-5)
+    largest = scores(model, tokens, gradient="none", aggregate="max")[0][0]
+    assert float(largest[last]) == pytest.approx(max(float(p.sum()) for p in parts), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("l2", lambda x: x.norm(dim=0)),
+        ("abs-mean", lambda x: x.abs().mean(dim=0)),
+        ("signed-mean", lambda x: x.mean(dim=0).abs()),
+    ],
+)
+def test_what_counts_of_the_inputs(activation: str, expected):
+    model, tokens, seen = tiny_model(), random_tokens(), []
+    handle = model.blocks[0].feed_forward.down.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].flatten(end_dim=-2))
+    )
+    model.hf(tokens.ids)
+    handle.remove()
+    found = None
+    for block in walk(model, tokens, edits=False):
+        found = MiniLLM(activation=activation).observe(block)["down"] if found is None else found
+    torch.testing.assert_close(found.float(), expected(torch.cat(seen)), rtol=1e-4, atol=1e-6)
+
+
+def test_one_direction_ranks_as_no_gradient_at_all():
+    # Its estimate is one number times noise, which sums over a thousand weights even out.
+    model = tiny_model(hidden_size=400, intermediate_size=256, num_attention_heads=4)
+    tokens = random_tokens()
+    torch.manual_seed(0)
+    slopes = MiniLLM(directions=1).slopes(model, tokens)
+    without = scores(model, tokens, gradient="none")[0][1]
+    inputs = None
+    for block in walk(model, tokens, edits=False):
+        inputs = MiniLLM().observe(block) if inputs is None else inputs
+    block = model.blocks[0]
+    estimate = {role: estimated(block, role, slopes) for role in block.linears()}
+    once = MiniLLM().score(block, inputs, estimate)[1]
+    exact = scores(model, tokens, gradient="exact")[0][1]
+    assert spearman(once, without) > 0.9
+    assert spearman(exact, without) < 0.9
+
+
+def spearman(a: Tensor, b: Tensor) -> float:
+    ranks = torch.stack([values.argsort().argsort().double() for values in (a, b)])
+    return float(torch.corrcoef(ranks)[0, 1])
+
+
+# Whole models
+
+
+@every_family
+def test_every_block_loses_as_many_channels_and_the_lowest(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    dense = copy.deepcopy(model)
+    outcome = MiniLLM(sparsity=0.3, gradient="exact").apply(model, tokens)
+    left = outcome.details["channels"]
+    assert max(left) - min(left) <= 1 + max(b.attention.group for b in dense.blocks) * 16
+    for block, was, (_, channels) in zip(
+        model.blocks, dense.blocks, scores(dense, tokens, gradient="exact"), strict=True
+    ):
+        stay = channels.topk(block.feed_forward.channels).indices.sort().values
+        assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[stay])
+
+
+def test_a_channel_that_writes_nothing_goes_before_one_that_reads_nothing_more():
+    model = tiny_model()
+    model.blocks[0].feed_forward.down.weight[:, 7] = 0
+    model.blocks[0].feed_forward.up.weight[7] = 0
+    dense = copy.deepcopy(model)
+    MiniLLM(sparsity=0.1, directions=4).apply(model, random_tokens())
+    left = model.blocks[0].feed_forward.up.weight
+    assert not any(row.equal(dense.blocks[0].feed_forward.up.weight[7]) for row in left)
+
+
+def test_a_unit_of_each_kind_stays_in_every_block():
+    model = tiny_model()
+    MiniLLM(sparsity=MiniLLM().reach(model), directions=1).apply(model, random_tokens())
+    for block in model.blocks:
+        assert block.attention.kv_heads == block.feed_forward.channels == 1
+
+
+def test_nothing_is_back_propagated():
+    model, graphs = tiny_model(), []
+    for module in model.hf.modules():
+        module.register_forward_hook(
+            lambda module, args, output: graphs.append(torch.is_grad_enabled())
+        )
+    with torch.enable_grad():
+        MiniLLM(directions=2).apply(model, random_tokens())
+    assert graphs
+    assert not any(graphs)
+    assert all(parameter.grad is None for parameter in model.hf.parameters())
+
+
+def test_two_passes_a_direction_and_one_for_the_inputs():
+    model, calls = tiny_model(), []
+    model.blocks[0].attention.module.register_forward_pre_hook(lambda *_: calls.append(1))
+    MiniLLM(directions=5).apply(model, random_tokens(samples=6, batch_size=2))
+    assert len(calls) == 2 * 5 + 3  # three micro-batches
+
+
+def test_epsilon_must_move_something():
+    with pytest.raises(BadInput, match="epsilon is 0"):
+        MiniLLM(epsilon=0).apply(tiny_model(), random_tokens())
+    with pytest.raises(NumericsError, match="lost in the rounding of"):
+        MiniLLM(epsilon=1e-9).apply(tiny_model(dtype=torch.bfloat16), random_tokens())
+    with pytest.raises(BadInput, match="at least 2 tokens"):
+        MiniLLM().apply(tiny_model(), random_tokens(length=1))
+
+
+@pytest.mark.model
+def test_on_real_blocks_scores_beat_chance_and_the_estimate_says_little(first_blocks):
+    estimate = first_blocks.error("minillm", sparsity=0.2, directions=2)
+    without = first_blocks.error("minillm", sparsity=0.2, gradient="none")
+    assert estimate < first_blocks.error("random", sparsity=0.2) / 1.2
+    assert estimate == pytest.approx(without, rel=0.3)

@@ -1,0 +1,110 @@
+"""Weights moved along a random direction while a block runs, and only then."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from implementations.harness import direction, perplexity, perturbed
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, ShutModel, random_tokens, tiny_model
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+def moved(model, seed, scale):
+    """Return a copy whose weights stand where the direction leads."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for block, role, linear in model.linears():
+            linear.weight.add_(direction(block, role, seed), alpha=scale)
+    return model
+
+
+@every_family
+def test_it_computes_with_the_weights_moved(family):
+    model = tiny_model(family)
+    expected = logits(moved(model, 3, 0.1))
+    assert not torch.allclose(expected, logits(model), atol=1e-2)
+    with perturbed(model, 3, 0.1):
+        torch.testing.assert_close(logits(model), expected)
+
+
+def test_two_of_them_add_up_and_each_goes_by_itself():
+    model = tiny_model("llama")
+    with perturbed(model, 3, 0.1), perturbed(model, 3, -0.1):
+        torch.testing.assert_close(logits(model), logits(tiny_model("llama")))
+        assert not torch.equal(logits(model), logits(tiny_model("llama")))  # by rounding
+
+
+@every_family
+def test_the_weights_are_found_again_to_the_bit(family):
+    model = tiny_model(family)
+    before, parameters = fingerprint(model), list(model.hf.parameters())
+    with perturbed(model, 3, 0.1):
+        logits(model)
+        assert same(before, fingerprint(model))  # and stand there whenever no block runs
+    assert same(before, fingerprint(model))
+    assert all(a is b for a, b in zip(parameters, model.hf.parameters(), strict=True))
+    assert not any("forward" in vars(module) for module in model.hf.modules())
+
+
+def test_also_when_a_block_is_interrupted():
+    model = tiny_model("llama")
+    before = fingerprint(model)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handle = model.blocks[1].feed_forward.down.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt), perturbed(model, 3, 0.1):
+        logits(model)
+    handle.remove()
+    assert same(before, fingerprint(model))
+
+
+def test_block_by_block_it_is_the_same():
+    model, tokens = tiny_model("qwen2"), random_tokens()
+    with perturbed(model, 3, 0.1):
+        at_once = perplexity(model, tokens).value
+    shut = ShutModel(model)
+    with perturbed(shut, 3, 0.1):
+        assert perplexity(shut, tokens).value == pytest.approx(at_once, rel=1e-6)
+
+
+def test_directions_are_standard_normal_and_never_the_same_twice():
+    model = tiny_model("llama", hidden_size=128, intermediate_size=256)
+    drawn = {
+        (block.index, role, seed): direction(block, role, seed)
+        for seed in (0, 1, 2**31 - 1)
+        for block in model.blocks
+        for role in block.linears()
+    }
+    again = direction(model.blocks[1], "up", 1)
+    assert torch.equal(again, drawn[1, "up", 1])
+    starts = {tuple(values.flatten()[:4].tolist()) for values in drawn.values()}
+    assert len(starts) == len(drawn)
+    values = torch.cat([values.flatten() for values in drawn.values()])
+    assert float(values.mean()) == pytest.approx(0, abs=0.01)
+    assert float(values.std()) == pytest.approx(1, abs=0.01)
+
+
+def test_drawing_leaves_the_generators_of_torch_alone():
+    state = torch.get_rng_state()
+    direction(tiny_model("llama").blocks[0], "q", 5)
+    with perturbed(tiny_model("llama"), 5, 0.1):
+        pass
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_narrow_dtype_moves_in_steps_of_its_own():
+    model = tiny_model("llama", dtype=torch.bfloat16)
+    q = model.blocks[0].attention.q
+    seen = []
+    q.register_forward_hook(lambda module, *_: seen.append(module.weight.data.clone()))
+    with perturbed(model, 3, 0.1):
+        logits(model)
+    expected = q.weight.float() + 0.1 * direction(model.blocks[0], "q", 3)
+    assert torch.equal(seen[0], expected.to(torch.bfloat16))

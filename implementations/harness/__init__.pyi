@@ -39,6 +39,7 @@ from .prune.masks import (
     smallest as smallest,
     smallest_per_group as smallest_per_group,
 )
+from .prune.masked import masked as masked
 from .prune.method import (
     Capabilities as Capabilities,
     Count as Count,
@@ -55,6 +56,7 @@ from .prune.refit import (
     refit as refit,
 )
 from .prune.registry import get as get, methods as methods
+from .prune.search import Candidates as Candidates, random_search as random_search
 from .prune.similarity import angle as angle, turn as turn
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,

@@ -88,3 +88,11 @@ def test_nothing_is_counted_in_an_emptied_attention():
     assert unit_costs(model.blocks[0], "kv-groups").tolist() == []
     assert int(unit_costs(model.blocks[0], "blocks")) == 48 * 96
     assert torch.equal(unit_costs(model.blocks[0], "channels"), torch.full((48,), 96))
+
+
+@every_family
+def test_a_block_is_its_two_sublayers(family):
+    for block in tiny_model(family).blocks:
+        attention, feed_forward = unit_costs(block, "sublayers").tolist()
+        assert attention == int(unit_costs(block, "kv-groups").sum())
+        assert feed_forward == int(unit_costs(block, "channels").sum())

@@ -43,6 +43,7 @@ from .prune.allocation import (
 )
 from .prune.assignment import assignment as assignment
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
+from .prune.masked import masked as masked
 from .prune.masks import (
     Pattern as Pattern,
     share_of as share_of,
@@ -67,6 +68,7 @@ from .prune.refit import (
     refit_to as refit_to,
 )
 from .prune.registry import get as get, methods as methods
+from .prune.search import Candidates as Candidates, random_search as random_search
 from .prune.similarity import angle as angle, turn as turn
 from .prune.solvers import (
     factored as factored,

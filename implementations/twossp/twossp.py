@@ -11,22 +11,22 @@ import math
 import warnings
 from typing import Any, NamedTuple
 
+import torch
+
 from implementations.harness import (
     AtlasWarning,
     BadInput,
-    Block,
+    Candidates,
     Capabilities,
     Count,
     LanguageModel,
     NonNegative,
-    NumericsError,
     Ratio,
     SampleNorm,
     Tokens,
     UnitMethod,
     keep_channels,
-    keep_kv_groups,
-    on_trial,
+    keep_units,
     perplexity,
     smallest,
     track,
@@ -84,11 +84,10 @@ class TwoSSP(UnitMethod):
         probes = next(calibration.chunks(self.probes))
         dropped: list[int] = []
         for _ in track(range(attentions), "dropping attentions"):
-            candidates = [block for block in model.blocks if block.index not in dropped]
-            dropped.append(least_missed(model, candidates, probes).index)
+            left = [index for index in range(len(model.blocks)) if index not in dropped]
+            dropped.append(least_missed(model, left, probes))
             with model.opened(model.blocks[dropped[-1]]) as block:
-                switch_off(block)
-                keep_kv_groups(block.attention, [])
+                keep_units(block, "sublayers", [1])  # the feed-forward part
         return {
             "attentions_dropped": dropped,
             "channels": [block.feed_forward.channels for block in model.blocks],
@@ -119,7 +118,7 @@ class TwoSSP(UnitMethod):
         """Count the weights of an attention, or of a channel in every block where that is more."""
         # The channels of a block cost alike.
         channels = sum(int(unit_costs(block, "channels")[:1].sum()) for block in model.blocks)
-        attention = max(int(unit_costs(block, "kv-groups").sum()) for block in model.blocks)
+        attention = max(int(unit_costs(block, "sublayers")[0]) for block in model.blocks)
         return max(attention, channels)
 
     def reach(self, model: LanguageModel) -> float:
@@ -130,11 +129,8 @@ class TwoSSP(UnitMethod):
 def sizes_of(model: LanguageModel) -> Sizes:
     """Measure a model whose blocks are alike; of others, their mean."""
     blocks = model.blocks
-    attention, feed_forward = (
-        sum(int(unit_costs(block, kind).sum()) for block in blocks) / len(blocks)
-        for kind in ("kv-groups", "channels")
-    )
-    return Sizes(len(blocks), attention, feed_forward)
+    costs = torch.stack([unit_costs(block, "sublayers") for block in blocks])  # [blocks, 2]
+    return Sizes(len(blocks), *costs.double().mean(dim=0).tolist())
 
 
 def attentions_to_drop(sparsity: float, sizes: Sizes, alpha: float) -> int:
@@ -145,25 +141,19 @@ def attentions_to_drop(sparsity: float, sizes: Sizes, alpha: float) -> int:
     return round(sizes.blocks * math.pow(sparsity, exponent))
 
 
-def least_missed(model: LanguageModel, candidates: list[Block], probes: Tokens) -> Block:
-    """Return the block whose attention perplexity misses least; ties go to the earlier one."""
-    values = []
-    for candidate in track(candidates, "trying attentions"):
-        with on_trial(model, candidate, switch_off, "o"):
-            try:
-                values.append(perplexity(model, probes).value)
-            except NumericsError:
-                values.append(math.inf)
-    if min(values) == math.inf:
+def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
+    """Return whose attention perplexity misses least, of the blocks `left`; of equals the first."""
+    loss = Candidates(model, lambda: perplexity(model, probes).value, "sublayers")
+    for index in track(left, "trying attentions"):
+        gone = torch.zeros(len(model.blocks), 2, dtype=torch.bool)  # attention, feed-forward part
+        gone[index, 0] = True
+        loss(gone.flatten())
+    assert loss.best is not None
+    best = int(loss.best.nonzero()[0]) // 2
+    if loss.least == math.inf:
         warnings.warn(
-            f"no attention can go without NaN or infinity: block {candidates[0].index} loses its",
+            f"no attention can go without NaN or infinity: block {best} loses its",
             AtlasWarning,
             stacklevel=2,
         )
-    return candidates[values.index(min(values))]
-
-
-def switch_off(block: Block) -> None:
-    """Let the attention of a block put out zero."""
-    for parameter in block.attention.o.parameters():
-        parameter.data.zero_()
+    return best

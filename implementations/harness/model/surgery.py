@@ -44,19 +44,29 @@ def keep_units(block: Block, kind: Kind, keep: Units) -> None:
     `keep` holds numbers of units or is a boolean mask `[units]`, both as `unit_costs` counts them.
     KV groups and channels leave smaller layers; of query heads, value dimensions and rotary pairs
     the rows (with biases) and columns go from inside `IndexedLinear`s, and the numbers of the
-    others stay. Keeping what is gone already changes nothing. Raises `BadInput` for a unit that
-    does not exist and for a kind that the family does not have.
+    others stay. A sublayer leaves empty layers and an output bias, if any, of zero. Keeping what
+    is gone already changes nothing. Raises `BadInput` for a unit that does not exist and for a
+    kind that the family does not have.
     """
     if kind == "kv-groups":
         keep_kv_groups(block.attention, keep)
     elif kind == "channels":
         keep_channels(block.feed_forward, keep)
+    elif kind == "sublayers":
+        silenced = _silence_others(block, keep)
+        if block.attention.o in silenced:
+            keep_kv_groups(block.attention, [])
+        if block.feed_forward.down in silenced:
+            keep_channels(block.feed_forward, [])
     else:
         _cut(hold, cuts(block, kind), keep, NAMES[kind])
 
 
 def mask_units(block: Block, kind: Kind, keep: Units) -> None:
     """Zero what `keep_units` would remove; shapes stay, outputs are those of the removal."""
+    if kind == "sublayers":
+        _silence_others(block, keep)
+        return
     _cut(_zero_others, cuts(block, kind), keep, NAMES[kind])
 
 
@@ -194,6 +204,17 @@ def _cut(
     for linear, dim, places in parts:
         edit(linear, dim, places[kept].flatten())
     return len(kept)
+
+
+def _silence_others(block: Block, keep: Units) -> list[nn.Linear]:
+    """Let the sublayers of a block but `keep` put out zero, and return what did put it out."""
+    outputs = block.attention.o, block.feed_forward.down
+    kept = chosen(keep, len(outputs), NAMES["sublayers"]).tolist()
+    silenced = [linear for unit, linear in enumerate(outputs) if unit not in kept]
+    for linear in silenced:
+        for parameter in linear.parameters():
+            parameter.data.zero_()
+    return silenced
 
 
 def _zero_others(linear: nn.Linear, dim: int, keep: Tensor) -> None:

@@ -4,7 +4,8 @@ What of which linear layer goes with a unit is said here and nowhere else; surge
 count it. Budgets are counted in weights of the linear layers inside the decoder blocks.
 
 KV groups and channels leave a smaller layer. Query heads, value dimensions and rotary pairs go
-from inside a layer that keeps its width (`IndexedLinear`), and the others keep their numbers.
+from inside a layer that keeps its width (`IndexedLinear`), and the others keep their numbers. The
+two sublayers of a block are its attention and its feed-forward part, in this order.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.modeling_pruned import places_held
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
-Kind = Literal["kv-groups", "query-heads", "value-dims", "rotary-pairs", "channels", "blocks"]
+Kind = Literal[
+    "kv-groups", "query-heads", "value-dims", "rotary-pairs", "channels", "sublayers", "blocks"
+]
 
 NAMES: dict[str, str] = {
     "kv-groups": "KV group",
@@ -27,6 +30,7 @@ NAMES: dict[str, str] = {
     "value-dims": "value dimension",
     "rotary-pairs": "rotary pair",
     "channels": "channel",
+    "sublayers": "sublayer",
     "blocks": "block",
 }
 
@@ -147,6 +151,9 @@ def unit_costs(block: Block, *kinds: Kind) -> Tensor:
     for kind in kinds:
         if kind == "blocks":
             counted.append(torch.tensor([block_weights(block)]))
+        elif kind == "sublayers":
+            parts = unit_costs(block, "kv-groups"), unit_costs(block, "channels")
+            counted.append(torch.stack([part.sum() for part in parts]))
         elif kind in NAMES:
             counted.append(torch.stack([cut.costs() for cut in cuts(block, kind)]).sum(dim=0))
         else:

@@ -16,8 +16,10 @@ from implementations.harness.model.surgery import (
     chosen,
     keep_channels,
     keep_kv_groups,
+    keep_units,
     mask_channels,
     mask_kv_groups,
+    mask_units,
     remove_blocks,
     remove_units,
 )
@@ -100,6 +102,27 @@ def test_removing_channels_equals_masking_them(family, keep):
     mask_channels(masked.blocks[0].feed_forward, keep)
     assert not torch.allclose(logits(masked), logits(tiny_model(family)))
     torch.testing.assert_close(logits(sliced), logits(masked))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("keep", [[1], [0], [], [0, 1]])
+def test_a_sublayer_goes_with_its_output_bias(family, keep):
+    sliced = grouped(family)
+    for linear in (sliced.blocks[1].attention.o, sliced.blocks[1].feed_forward.down):
+        add_bias(linear, torch.linspace(-1, 1, 32))
+    masked = twin(sliced)
+    keep_units(sliced.blocks[1], "sublayers", keep)
+    mask_units(masked.blocks[1], "sublayers", keep)
+    torch.testing.assert_close(logits(sliced), logits(masked))
+    block = sliced.blocks[1]
+    assert [block.attention.kv_heads > 0, block.feed_forward.channels > 0] == [
+        unit in keep for unit in (0, 1)
+    ]
+    if not keep:
+        seen = {}
+        block.module.register_forward_hook(lambda _, args, y: seen.update(x=args[0], y=y))
+        logits(sliced)
+        assert torch.equal(seen["x"], seen["y"])  # it adds exactly nothing
 
 
 @pytest.mark.parametrize("family", FAMILIES)

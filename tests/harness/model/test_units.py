@@ -103,3 +103,10 @@ def test_units_own_rows_and_columns_of_anything_shaped_like_a_weight(family):
                 assert torch.equal(unit, rows)
             costs += own[0].numel()
         assert torch.equal(costs, unit_costs(block, kind))
+
+
+def test_a_block_is_its_two_sublayers(family):
+    for block in tiny_model(family).blocks:
+        attention, feed_forward = unit_costs(block, "sublayers").tolist()
+        assert attention == int(unit_costs(block, "kv-groups").sum())
+        assert feed_forward == int(unit_costs(block, "channels").sum())

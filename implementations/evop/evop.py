@@ -1,0 +1,200 @@
+"""EvoP: drop the blocks that a genetic algorithm finds to be missed least (Wu et al., NLPCC 2025).
+
+What two blocks are worth is not the sum of what each is worth, so dropping one after another misses
+good combinations. Here a population of masks, each with the same number of blocks off, evolves by
+the loss of the model without them. The few texts that loss is measured on are picked from
+different clusters, so that the masks do not fit one kind of text.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import field_validator
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    Candidates,
+    Capabilities,
+    Count,
+    LanguageModel,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    perplexity,
+    random_search,
+    remove_blocks,
+    track,
+)
+
+TOURNAMENT = 3  # members that are drawn for each place in the next generation; the best gets it
+STEPS = 50  # of k-means, which stops before once no window changes its cluster
+
+
+class EvoP(UnitMethod):
+    """Remove the decoder blocks that evolution selects by the loss on clustered calibration text.
+
+    Source: Wu et al., arXiv:2502.14910, and the official code.
+    """
+
+    capabilities = Capabilities(granularity=("blocks",), calibration="forward")
+    small: ClassVar[dict[str, Any]] = {
+        "population": 6,
+        "generations": 3,
+        "samples": 2,
+        "clusters": 2,
+    }
+
+    sparsity: Ratio = 0.2
+    """Share of the decoder blocks' linear weights to remove, met by whole blocks."""
+    population: Count = 50
+    """Masks in a generation, an even number (P)."""
+    generations: Count = 100
+    """Generations (G)."""
+    mutation: Ratio = 0.001
+    """Probability that a bit of a mask is flipped (p_m)."""
+    samples: Count = 5
+    """Calibration windows that the loss is measured on (N)."""
+    clusters: Count = 5
+    """Clusters that these are picked from (K)."""
+    mode: Literal["stratified", "mixed"] = "stratified"
+    """Whether every cluster gives as many, or each window comes from one that is drawn."""
+    random: Count | None = None
+    """Evaluate that many masks drawn at random instead: what evolution has to beat."""
+
+    @field_validator("population")
+    @classmethod
+    def _even(cls, population: int) -> int:
+        if population % 2:
+            raise ValueError(f"{population} masks cannot be paired; choose an even number")
+        return population
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also too little text and blocks of different size, which no count can balance."""
+        super().check(model, calibration)
+        if calibration is not None and len(calibration.ids) < self.samples:
+            raise BadInput(
+                f"evop picks {self.samples} windows from the calibration, which has "
+                f"{len(calibration.ids)}; set samples lower, or give more text"
+            )
+        if len(set(self.costs(model).tolist())) > 1:
+            raise BadInput(
+                "evop removes a number of blocks, and those of this model differ in size; "
+                "prune the dense model instead"
+            )
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Pick the text, search for the mask of least loss and remove its blocks."""
+        blocks = len(model.blocks)
+        count = int(self.choose(model, torch.zeros(blocks)).sum())  # k, the same in every mask
+        labels = kmeans(embeddings(model, calibration), min(self.clusters, len(calibration.ids)))
+        picked = pick(labels, self.samples, self.mode)
+        text = replace(
+            calibration,
+            ids=calibration.ids[picked],
+            spans=tuple(calibration.spans[window] for window in picked),
+        )
+        loss = Candidates(model, lambda: math.log(perplexity(model, text).value), "blocks")
+        told: dict[str, Any] = {"windows": picked, "clusters": labels[picked].tolist()}
+        if self.random:
+            random_search(loss, lambda: drawn(1, blocks, count)[0], self.random)
+        else:
+            start = drawn(self.population, blocks, count)
+            told["least"] = evolve(loss, start, self.generations, self.mutation)
+        assert loss.best is not None
+        removed = loss.best.nonzero().flatten().tolist()
+        remove_blocks(model, removed)
+        return told | {"removed": removed, "loss": loss.least, "evaluations": loss.evaluations}
+
+
+def evolve(loss: Candidates, masks: Tensor, generations: int, mutation: float) -> list[float]:
+    """Let `masks [population, blocks]` evolve; return the least loss up to each generation.
+
+    `loss` remembers the best mask, which need not survive.
+    """
+    count, least = int(masks[0].sum()), []
+    for _ in track(range(generations), "evolving"):
+        losses = torch.tensor([loss(mask) for mask in masks], dtype=torch.float64)
+        least.append(loss.least)
+        masks = crossed(selected(masks, losses))
+        masks = repaired(masks ^ (torch.rand(masks.shape) < mutation), count)
+    return least
+
+
+def drawn(population: int, blocks: int, count: int) -> Tensor:
+    """Draw masks with `count` blocks off, `[population, blocks]`."""
+    return repaired(torch.rand(population, blocks) < 0.5, count)
+
+
+def selected(masks: Tensor, losses: Tensor) -> Tensor:
+    """Return the winners of as many tournaments as there are masks, drawn with replacement."""
+    drawn = torch.randint(len(masks), (len(masks), TOURNAMENT))
+    return masks[drawn.gather(1, losses[drawn].argmin(dim=1, keepdim=True)).flatten()]
+
+
+def crossed(masks: Tensor) -> Tensor:
+    """Swap the bits between two points, `[a, b)`, of the masks i and i + P/2."""
+    first, second = masks.chunk(2)  # [P/2, blocks] each
+    blocks = masks.shape[1]
+    a, b = torch.randint(blocks, (len(first), 2)).sort(dim=1).values[:, :, None].unbind(dim=1)
+    places = torch.arange(blocks)
+    swap = (a <= places) & (places < b)  # [P/2, blocks]
+    return torch.cat([torch.where(swap, second, first), torch.where(swap, first, second)])
+
+
+def repaired(masks: Tensor, count: int) -> Tensor:
+    """Give every mask `count` ones again: what is too much or too little is flipped by lot."""
+    lots = masks + torch.rand(masks.shape, dtype=torch.float64)  # ones come before zeros
+    kept = lots.topk(count, dim=1).indices
+    return torch.zeros_like(masks).scatter(1, kept, True)
+
+
+def embeddings(model: LanguageModel, tokens: Tokens) -> Tensor:
+    """Return the mean of the token embeddings of each window, `[windows, hidden]`, fp64."""
+    ids = tokens.ids.to(model.device)
+    return torch.stack([model.embedding[row].double().mean(dim=0) for row in ids]).cpu()
+
+
+def kmeans(points: Tensor, count: int) -> Tensor:
+    """Return the cluster of each of `points [points, features]`, int64 `[points]`.
+
+    Lloyd's iterations from the seeding of Arthur and Vassilvitskii (k-means++, 2007).
+    """
+    centres = points[torch.randint(len(points), (1,))]
+    while len(centres) < count:
+        far = torch.cdist(points, centres).min(dim=1).values.square()
+        weights = far if bool(far.any()) else torch.ones_like(far)  # all points are centres
+        centres = torch.cat([centres, points[torch.multinomial(weights, 1)]])
+    labels = torch.full((len(points),), -1)
+    for _ in range(STEPS):
+        nearest = torch.cdist(points, centres).argmin(dim=1)
+        if torch.equal(nearest, labels):
+            break
+        labels = nearest
+        for cluster in labels.unique():
+            centres[cluster] = points[labels == cluster].mean(dim=0)
+    return labels
+
+
+def pick(labels: Tensor, samples: int, mode: Literal["stratified", "mixed"]) -> list[int]:
+    """Pick `samples` different windows of clusters `labels [windows]`, by lot within a cluster.
+
+    Stratified, the clusters give one each in turn; mixed, each time one of them is drawn. A
+    cluster that has run out gives no more.
+    """
+    members = [(labels == cluster).nonzero().flatten() for cluster in labels.unique()]
+    queues = [group[torch.randperm(len(group))].tolist() for group in members]
+    picked: list[int] = []
+    turn = 0
+    while len(picked) < samples:
+        turn = turn % len(queues) if mode == "stratified" else int(torch.randint(len(queues), ()))
+        picked.append(queues[turn].pop())
+        if queues[turn]:
+            turn += 1
+        else:
+            queues.pop(turn)
+    return picked

@@ -1,0 +1,314 @@
+"""EvoP: each operator by what it may do, known optima, clusters that are planted, real blocks."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.evop import EvoP
+from implementations.evop.evop import crossed, drawn, evolve, kmeans, pick, repaired, selected
+from implementations.harness import (
+    BadInput,
+    Candidates,
+    LanguageModel,
+    Tokens,
+    keep_channels,
+    masked,
+    perplexity,
+    remove_blocks,
+)
+from implementations.harness.contract.probes import fingerprint, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+class Known(Candidates):
+    """Candidates of a known loss, with all that was asked."""
+
+    def __init__(self, blocks: int, loss: Callable[[list[int]], float]) -> None:
+        super().__init__(tiny_model(blocks=blocks), lambda: loss(self.asked[-1]), "blocks")
+        self.asked: list[list[int]] = []
+
+    def __call__(self, gone: Tensor) -> float:
+        self.asked.append(gone.nonzero().flatten().tolist())
+        return super().__call__(gone)
+
+
+def bits(*rows: str) -> Tensor:
+    return torch.tensor([[bit == "1" for bit in row] for row in rows])
+
+
+# The operators
+
+
+def test_repair_flips_as_many_as_it_must_and_in_one_direction():
+    torch.manual_seed(0)
+    masks = torch.rand(200, 9) < 0.5
+    fixed = repaired(masks, 4)
+    assert fixed.sum(dim=1).tolist() == [4] * 200
+    off_by = masks.sum(dim=1) - 4
+    assert (masks ^ fixed).sum(dim=1).tolist() == off_by.abs().tolist()
+    assert not (fixed & ~masks)[off_by >= 0].any()
+    assert not (~fixed & masks)[off_by <= 0].any()
+    assert set(off_by.tolist()) > {-2, -1, 0, 1, 2}
+
+
+def test_repair_draws_by_lot():
+    torch.manual_seed(0)
+    for row, chosen in (("111100", [4000 / 2] * 4 + [0, 0]), ("000011", [2000 / 4] * 4)):
+        fixed = repaired(bits(row).expand(4000, -1), 2 if row[0] == "1" else 3)
+        counts = fixed.sum(dim=0).tolist()
+        expected = chosen if row[0] == "1" else [4000 / 4] * 4 + [4000, 4000]
+        assert counts == pytest.approx(expected, abs=150)
+
+
+def test_the_population_starts_with_the_count():
+    torch.manual_seed(0)
+    masks = drawn(400, 8, 3)
+    assert masks.sum(dim=1).tolist() == [3] * 400
+    assert masks.sum(dim=0).tolist() == pytest.approx([150] * 8, abs=40)
+
+
+def test_the_least_loss_of_three_drawn_wins():
+    torch.manual_seed(0)
+    members = torch.eye(50, dtype=torch.bool)
+    losses = torch.arange(50, dtype=torch.float64)
+    won = torch.stack([selected(members, losses).int().argmax(dim=1) for _ in range(200)])
+    # The least of three numbers drawn from 0 .. 49 with replacement.
+    expected = sum(((50 - i) / 50) ** 3 for i in range(1, 50))
+    assert float(won.double().mean()) == pytest.approx(expected, abs=0.3)
+    shares = (won == 0).double().mean()
+    assert float(shares) == pytest.approx(1 - (49 / 50) ** 3, abs=0.006)
+
+
+def test_a_loss_of_infinity_only_wins_against_its_like():
+    masks = bits("10", "01")
+    losses = torch.tensor([math.inf, 1.0], dtype=torch.float64)
+    won = torch.cat([selected(masks, losses) for _ in range(500)])
+    assert float(won[:, 0].double().mean()) == pytest.approx(1 / 8, abs=0.04)
+
+
+def test_pairs_swap_a_segment_that_spares_the_last_bit():
+    torch.manual_seed(0)
+    blocks, half = 7, 3000
+    parents = torch.cat([torch.zeros(half, blocks), torch.ones(half, blocks)]).bool()
+    first, second = crossed(parents).chunk(2)
+    assert torch.equal(first, ~second)  # i with i + P/2, and nothing is lost
+    edges = first.int().diff(dim=1, prepend=torch.zeros(half, 1), append=torch.zeros(half, 1))
+    assert int((edges == 1).sum(dim=1).max()) == 1  # one segment at most
+    assert not first[:, -1].any()
+    assert first[:, 0].any()
+    lengths = first.sum(dim=1).double()
+    assert float(lengths.mean()) == pytest.approx((blocks**2 - 1) / (3 * blocks), abs=0.1)
+
+
+def test_the_best_is_remembered_and_not_put_back():
+    loss = Known(4, lambda gone: 1.0 if gone == [0, 1] else 2.0)
+    least = evolve(loss, bits("1100", "1100"), 3, mutation=1)  # every bit flips each time
+    assert loss.asked == [[0, 1]] * 2 + [[2, 3]] * 2 + [[0, 1]] * 2
+    assert least == [1.0] * 3
+    assert loss.best.tolist() == bits("1100")[0].tolist()
+    assert loss.evaluations == 2
+
+
+def test_what_mutates_is_repaired_and_without_it_nothing_is_new():
+    torch.manual_seed(0)
+    loss = Known(8, lambda gone: float(sum(gone)))
+    evolve(loss, drawn(10, 8, 3), 20, mutation=0.3)
+    assert {len(gone) for gone in loss.asked} == {3}
+    assert loss.evaluations > 30
+    same_again = Known(8, lambda gone: float(sum(gone)))
+    evolve(same_again, bits("11100000").expand(10, -1), 20, mutation=0)
+    assert same_again.evaluations == 1
+
+
+# The search
+
+
+def test_it_leaves_the_trap_that_greedy_search_falls_into():
+    harms = {(0, 1): 10.0, (0, 2): 10.0, (1, 2): 3.0}  # alone, 0 harms least
+    torch.manual_seed(0)
+    loss = Known(3, lambda gone: harms[tuple(gone)])
+    evolve(loss, drawn(50, 3, 2), 100, 0.001)
+    assert (loss.best.nonzero().flatten().tolist(), loss.least) == ([1, 2], 3)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_where_harms_add_up_the_cheapest_go(seed: int):
+    torch.manual_seed(seed)
+    harms = torch.rand(12)
+    defaults = EvoP()
+    loss = Known(12, lambda gone: float(harms[gone].sum()))
+    evolve(loss, drawn(defaults.population, 12, 3), defaults.generations, defaults.mutation)
+    assert loss.best.nonzero().flatten().tolist() == sorted(harms.argsort()[:3].tolist())
+    assert loss.evaluations <= math.comb(12, 3)
+
+
+def test_what_goes_is_least_missed_of_all_pairs():
+    model, tokens = tiny_model(blocks=8), random_tokens()
+    dense = copy.deepcopy(model)
+    outcome = EvoP(sparsity=0.25, samples=6, clusters=1).apply(model, tokens)
+    losses = {}
+    for pair in itertools.combinations(range(8), 2):
+        with masked(dense, torch.isin(torch.arange(8), torch.tensor(pair)), "blocks"):
+            losses[pair] = math.log(perplexity(dense, tokens).value)
+    told = outcome.details
+    assert tuple(told["removed"]) == min(losses, key=losses.__getitem__)
+    assert told["loss"] == pytest.approx(min(losses.values()), rel=1e-12)
+    assert told["least"] == sorted(told["least"], reverse=True)
+    assert told["least"][-1] == told["loss"]
+    assert told["evaluations"] <= len(losses)
+    remove_blocks(dense, told["removed"])
+    assert same(fingerprint(model), fingerprint(dense))  # what stays is untouched
+
+
+@every_family
+def test_the_smaller_model_is_the_masked_one_with_and_without_cache(family: str):
+    model = tiny_model(family, blocks=4)
+    dense = copy.deepcopy(model)
+    removed = EvoP(sparsity=0.5, **EvoP.small).apply(model, random_tokens()).details["removed"]
+    ids = random_tokens(2, 8, seed=1).ids
+    gone = torch.isin(torch.arange(4), torch.tensor(removed))
+    continued = model.hf.generate(ids, max_new_tokens=5, min_new_tokens=5, do_sample=False)
+    with masked(dense, gone, "blocks"):
+        for _ in range(5):
+            following = dense.hf(ids, use_cache=False).logits[:, -1].argmax(dim=1, keepdim=True)
+            ids = torch.cat([ids, following], dim=1)
+    assert torch.equal(continued, ids)
+
+
+def test_chance_evaluates_what_it_is_given():
+    model, tokens = tiny_model(blocks=6), random_tokens()
+    told = EvoP(sparsity=0.5, random=7, **EvoP.small).apply(model, tokens).details
+    assert told["evaluations"] == 7
+    assert "least" not in told
+
+
+@pytest.mark.parametrize(("share", "blocks", "removed"), [(0.1, 4, 0), (0.2, 4, 1), (0.5, 5, 2)])
+def test_the_count_is_nearest_to_the_share(share: float, blocks: int, removed: int):
+    model = tiny_model(blocks=blocks)
+    told = EvoP(sparsity=share, **EvoP.small).apply(model, random_tokens()).details
+    assert len(told["removed"]) == removed
+    assert len(model.blocks) == blocks - removed
+
+
+# The text
+
+
+def planted(topics: int, each: int, length: int = 64, words: int = 4) -> Tokens:
+    """Return windows of topics that share no word, in turn."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(words, (each * topics, length), generator=generator)
+    return Tokens.from_ids(3 + ids + words * (torch.arange(len(ids)) % topics)[:, None])
+
+
+@pytest.mark.parametrize("mode", ["stratified", "mixed"])
+def test_windows_are_picked_once(mode: str):
+    labels = torch.tensor([0, 0, 1, 2, 2, 2])
+    for seed in range(20):
+        torch.manual_seed(seed)
+        picked = pick(labels, 5, mode)
+        assert len(set(picked)) == 5
+        assert sorted(pick(labels, 6, mode)) == list(range(6))
+
+
+def test_stratified_every_cluster_gives_as_many_as_it_can():
+    labels = torch.tensor([0] * 10 + [1] * 2 + [2] * 3)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        assert labels[pick(labels, 6, "stratified")].bincount().tolist() == [2, 2, 2]
+        assert labels[pick(labels, 9, "stratified")].bincount().tolist() == [4, 2, 3]
+
+
+def test_mixed_a_cluster_is_drawn_whatever_its_size():
+    labels = torch.tensor([0] * 30 + [1] * 3)
+    torch.manual_seed(0)
+    first = [int(labels[pick(labels, 1, "mixed")[0]]) for _ in range(1000)]
+    assert sum(first) == pytest.approx(500, abs=60)
+    counts = {int(labels[pick(labels, 4, "mixed")].sum()) for _ in range(200)}
+    assert counts == {0, 1, 2, 3}  # no quota
+
+
+def test_one_cluster_is_a_random_pick():
+    torch.manual_seed(0)
+    seen = [pick(torch.zeros(8, dtype=torch.int64), 2, "stratified") for _ in range(2000)]
+    assert torch.tensor(seen).flatten().bincount().tolist() == pytest.approx([500] * 8, abs=80)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_topic_is_measured_on(seed: int):
+    tokens = planted(topics=4, each=5)
+    settings = EvoP.small | {"samples": 4, "clusters": 4}
+    told = EvoP(**settings).apply(tiny_model(), tokens, seed=seed).details
+    assert sorted(window % 4 for window in told["windows"]) == [0, 1, 2, 3]
+    assert sorted(told["clusters"]) == [0, 1, 2, 3]
+
+
+def test_the_loss_is_that_of_the_windows_picked():
+    model, tokens = tiny_model(), planted(topics=3, each=4)
+    dense = copy.deepcopy(model)
+    settings = EvoP.small | {"samples": 3, "clusters": 3}
+    told = EvoP(sparsity=0, **settings).apply(model, tokens).details
+    picked = Tokens.from_ids(tokens.ids[told["windows"]])
+    assert told["loss"] == pytest.approx(math.log(perplexity(dense, picked).value), rel=1e-9)
+
+
+def test_kmeans_ends_where_each_point_is_nearest_to_the_mean_of_its_cluster():
+    points = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        labels = kmeans(points, 4)
+        means = torch.stack([points[labels == cluster].mean(dim=0) for cluster in range(4)])
+        assert torch.equal(torch.cdist(points, means).argmin(dim=1), labels)
+
+
+def test_kmeans_of_fewer_distinct_points_than_clusters():
+    points = torch.tensor([[0.0], [0.0], [5.0], [5.0]]).double()
+    for seed in range(10):
+        torch.manual_seed(seed)
+        labels = kmeans(points, 3).tolist()
+        assert labels[0] == labels[1] != labels[2] == labels[3]
+
+
+# What it refuses
+
+
+def test_what_cannot_be_done_is_refused_before_any_work():
+    with pytest.raises(BadInput, match="choose an even number"):
+        EvoP.configure(population=5)
+    model, tokens = tiny_model(blocks=3), random_tokens(4)
+    before = fingerprint(model)
+    with pytest.raises(BadInput, match=r"picks 5 windows .* has 4; set samples lower"):
+        EvoP().apply(model, tokens)
+    with pytest.raises(BadInput, match="empty"):
+        EvoP(sparsity=0.95, samples=2).apply(model, tokens)
+    assert same(before, fingerprint(model))
+    keep_channels(model.blocks[1].feed_forward, range(40))
+    with pytest.raises(BadInput, match="differ in size"):
+        EvoP(samples=2).apply(model, tokens)
+
+
+def error_of(model: LanguageModel, tokens: Tokens, *removed: int) -> float:
+    gone = torch.isin(torch.arange(len(model.blocks)), torch.tensor(removed))
+    with masked(model, gone, "blocks"):
+        return math.log(perplexity(model, tokens).value)
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_finds_the_block_that_is_missed_least(first_blocks):
+    model = copy.deepcopy(first_blocks.dense)
+    text = Tokens.from_ids(first_blocks.calibration.ids[:2, :128])
+    told = EvoP(sparsity=0.25, samples=2, population=10).apply(model, text).details
+    losses = [error_of(first_blocks.dense, text, block) for block in range(4)]
+    assert told["removed"] == [losses.index(min(losses))]
+    assert told["evaluations"] == 4
+    assert min(losses) < max(losses) - 0.1

@@ -1,0 +1,157 @@
+"""Masked and sliced models compute alike, and of the mask nothing is left."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    LanguageModel,
+    keep_units,
+    masked,
+    perplexity,
+    remove_blocks,
+    remove_units,
+    unit_costs,
+)
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import (
+    MODEL_TYPES,
+    ShutModel,
+    random_tokens,
+    tiny_model,
+)
+from implementations.harness.contract.traces import state
+from implementations.harness.model.units import Kind
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+INSIDE: tuple[Kind, ...] = ("kv-groups", "query-heads", "value-dims", "channels", "sublayers")
+
+
+def grouped(family: str, **shape: int) -> LanguageModel:
+    """Return a model with several KV groups in every family."""
+    return tiny_model(family, **({"num_key_value_heads": 2} if family == "qwen3" else {}), **shape)
+
+
+def some(model: LanguageModel, *kinds: Kind, seed: int = 0) -> Tensor:
+    """Mark about a third of all units, and at least one in every block."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = []
+    for block in model.blocks:
+        for kind in kinds:
+            draws = torch.rand(len(unit_costs(block, kind)), generator=generator)
+            parts.append((draws < 0.35) | (draws == draws.min()))
+    return torch.cat(parts)
+
+
+def assert_alike(model: LanguageModel, sliced: LanguageModel, gone: Tensor, *kinds: Kind) -> None:
+    dense = logits(model)
+    with masked(model, gone, *kinds):
+        seen = logits(model)
+    assert not torch.allclose(seen, dense, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(seen, logits(sliced), rtol=1e-4, atol=1e-5)
+
+
+@every_family
+@pytest.mark.parametrize("kind", INSIDE)
+def test_units_inside_a_block(family: str, kind: Kind):
+    model = grouped(family)
+    sliced, gone = copy.deepcopy(model), some(model, kind)
+    parts = gone.split([len(unit_costs(block, kind)) for block in model.blocks])
+    for block, off in zip(sliced.blocks, parts, strict=True):
+        keep_units(block, kind, ~off)
+    assert_alike(model, sliced, gone, kind)
+
+
+@every_family
+@pytest.mark.parametrize("removed", [[0], [3], [1, 2]])
+def test_blocks(family: str, removed: list[int]):
+    model = tiny_model(family, blocks=4)
+    sliced = copy.deepcopy(model)
+    remove_blocks(sliced, removed)
+    gone = torch.isin(torch.arange(4), torch.tensor(removed))
+    assert_alike(model, sliced, gone, "blocks")
+
+
+@every_family
+def test_several_kinds_at_once_in_the_order_of_costs(family: str):
+    model = grouped(family, blocks=3)
+    kinds: tuple[Kind, Kind] = ("kv-groups", "channels")
+    sliced, gone = copy.deepcopy(model), some(model, *kinds)
+    remove_units(sliced, gone)
+    assert_alike(model, sliced, gone, *kinds)
+
+
+def test_masks_nest_and_see_what_was_sliced_before():
+    model = tiny_model()
+    keep_units(model.blocks[0], "value-dims", range(3, 16))
+    sliced, gone = copy.deepcopy(model), some(model, "value-dims")
+    off = gone.view(2, -1)
+    for block, units in zip(sliced.blocks, off, strict=True):
+        keep_units(block, "value-dims", ~units)
+    first, second = torch.stack([off[0], off[1] & False]), torch.stack([off[0] & False, off[1]])
+    with masked(model, first.flatten(), "value-dims"):
+        assert_alike(model, sliced, second.flatten(), "value-dims")
+
+
+@every_family
+def test_a_silent_part_puts_out_exactly_nothing(family: str):
+    model, ids = tiny_model(family), random_tokens().ids
+    with torch.no_grad(), masked(model, torch.ones(4, dtype=torch.bool), "sublayers"):
+        stream = model.hf.base_model(ids, use_cache=False, output_hidden_states=True).hidden_states
+    assert torch.equal(stream[0], stream[1])
+
+
+def test_infinity_in_what_is_masked_is_not_seen():
+    model = tiny_model("opt")
+    up = model.blocks[0].feed_forward.up
+    up.bias.data[5] = torch.inf
+    gone = torch.isin(torch.arange(96), torch.tensor([5]))
+    assert not bool(logits(model).isfinite().all())
+    with masked(model, gone, "channels"):
+        assert bool(logits(model).isfinite().all())
+
+
+@every_family
+@pytest.mark.parametrize("kinds", [("kv-groups", "channels"), ("sublayers",), ("blocks",)])
+def test_blocks_that_lie_elsewhere(family: str, kinds: tuple[Kind, ...]):
+    model, tokens = grouped(family, blocks=3), random_tokens()
+    gone = some(model, *kinds)
+    if kinds == ("blocks",):
+        gone = torch.tensor([False, False, True])  # the last one says what form the answer has
+    with masked(model, gone, *kinds):
+        here = perplexity(model, tokens).value
+    shut = ShutModel(model)
+    before = fingerprint(shut)
+    with masked(shut, gone, *kinds):
+        assert shut.open is None
+        assert perplexity(shut, tokens).value == pytest.approx(here, rel=1e-6)
+    assert same(before, fingerprint(shut))
+
+
+def test_nothing_is_left_of_it_however_it_ends():
+    model = tiny_model()
+    before, weights, dense = state(model), fingerprint(model), logits(model)
+    kinds: tuple[Kind, ...] = ("kv-groups", "channels", "sublayers", "blocks")
+    gone = some(model, *kinds)
+    with masked(model, gone, *kinds):
+        assert same(weights, fingerprint(model))
+        assert state(model)["hooks"] > before["hooks"]
+    assert state(model) == before
+    with pytest.raises(KeyboardInterrupt), masked(model, gone, *kinds):
+        raise KeyboardInterrupt
+    everything = (*kinds, "rotary-pairs")
+    with pytest.raises(BadInput, match="rotary pair enters no layer"):  # after others are hooked
+        masked(model, some(model, *everything), *everything).__enter__()
+    assert state(model) == before
+    assert torch.equal(logits(model), dense)
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(3).bool(), torch.ones(2), torch.ones(1, 2).bool()])
+def test_a_mask_that_does_not_fit_is_refused(wrong: Tensor):
+    with pytest.raises(BadInput, match="2 units"), masked(tiny_model(), wrong, "blocks"):
+        pytest.fail("was not refused")

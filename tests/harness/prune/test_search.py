@@ -1,0 +1,100 @@
+"""Candidates are evaluated once, the best is known, and chance costs what it is allowed to."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    Candidates,
+    NumericsError,
+    masked,
+    perplexity,
+    random_search,
+)
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+
+
+def bits(text: str) -> Tensor:
+    return torch.tensor([bit == "1" for bit in text])
+
+
+class Counting(Candidates):
+    """Candidates whose loss is 10 a bit, less the number of the first; every measure counts."""
+
+    def __init__(self, model):
+        self.asked = []
+        super().__init__(model, self.told, "blocks")
+
+    def __call__(self, gone: Tensor) -> float:
+        self.gone = gone
+        return super().__call__(gone)
+
+    def told(self) -> float:
+        self.asked.append(self.gone.tolist())
+        if bool(self.gone.all()):
+            raise NumericsError("not finite")
+        return 10.0 * int(self.gone.sum()) - int(self.gone.int().argmax())
+
+
+@pytest.fixture
+def counting() -> Counting:
+    return Counting(tiny_model(blocks=4))
+
+
+def test_a_candidate_is_the_masked_model():
+    model, tokens, gone = tiny_model(blocks=3), random_tokens(), bits("010")
+    loss = Candidates(model, lambda: perplexity(model, tokens).value, "blocks")
+    with masked(model, gone, "blocks"):
+        expected = perplexity(model, tokens).value
+    assert loss(gone) == expected != loss(bits("000")) == perplexity(model, tokens).value
+
+
+def test_each_is_measured_once_and_the_best_is_known(counting: Counting):
+    assert counting.best is None
+    for text, loss in (("1000", 10), ("0011", 18), ("1000", 10), ("0001", 7), ("0011", 18)):
+        assert counting(bits(text)) == loss
+    assert counting.evaluations == len(counting.asked) == 3
+    assert counting.least == 7
+    assert counting.best.tolist() == bits("0001").tolist()
+
+
+def test_the_earlier_of_equals_is_the_best_and_a_copy(counting: Counting):
+    gone = bits("1100")  # 20, as any two bits with the first
+    counting(gone)
+    counting(bits("1010"))
+    gone[:] = True
+    assert counting.best.tolist() == bits("1100").tolist()
+
+
+def test_what_is_not_finite_costs_infinity(counting: Counting):
+    assert counting(bits("1111")) == math.inf
+    assert counting.best.all()  # better than none
+    assert counting.evaluations == 1
+    assert counting(bits("1100")) == 20
+    assert counting.best.tolist() == bits("1100").tolist()
+
+
+def test_chance_evaluates_as_many_distinct_ones_as_it_may(counting: Counting):
+    torch.manual_seed(0)
+    random_search(counting, lambda: torch.rand(4) < 0.5, 7)
+    assert counting.evaluations == len(counting.asked) == 7
+    assert counting.least == min(counting.seen.values())
+    counting(counting.best)
+    random_search(counting, lambda: torch.rand(4) < 0.5, 2)
+    assert counting.evaluations == 9
+
+
+def test_chance_ends_where_there_is_nothing_new(counting: Counting):
+    draws = []
+
+    def draw() -> Tensor:
+        draws.append(1)
+        return bits("1000")
+
+    random_search(counting, draw, 5)
+    assert counting.evaluations == 1
+    assert 5 <= len(draws) <= 200

@@ -91,10 +91,11 @@ class HyWIA(UnitMethod):
             for column, view in enumerate(self.views(block, kinds, gradients)):
                 for kind, scores in view.items():
                     votes[kind][column].append(scores)
-        return {
-            kind: fuse(*map(torch.stack, both), self.sharpness, f"block {block.index}, {kind}")
-            for kind, both in votes.items()
-        }
+        fused = {}
+        for kind, both in votes.items():
+            coarse, fine = (torch.stack(scores) for scores in both)  # [samples, units]
+            fused[kind] = fuse(coarse, fine, self.sharpness, f"block {block.index}, {kind}")
+        return fused
 
     def views(
         self, block: BackwalkedBlock, kinds: list[Kind], gradients: dict[str, Tensor]

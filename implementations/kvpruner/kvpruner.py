@@ -96,10 +96,10 @@ class KVPruner(UnitMethod):
 
     def scores(self, model: LanguageModel, probes: Tokens) -> list[Tensor]:
         """Score the channels of every block, `[4, kv heads, head size]` each."""
-        scores = []
+        scores: list[Tensor] = []
         if self.score == "taylor":
-            for block in backwalk(model, probes, gradients=("q", "k", "v", "o")):
-                scores.insert(0, self.channel_scores(block.attention, block.gradients))
+            for back in backwalk(model, probes, gradients=("q", "k", "v", "o")):
+                scores.insert(0, self.channel_scores(back.attention, back.gradients))
         else:
             for block in model.visit():
                 scores.append(self.channel_scores(block.attention, {}))
@@ -213,7 +213,8 @@ class KVPruner(UnitMethod):
 
 def paired(scores: Tensor) -> Tensor:
     """Add the scores of dimensions `c` and `c + h`, `[kv heads, 2 h]` to `[kv heads, h]`."""
-    return scores.unflatten(-1, (2, scores.shape[-1] // 2)).sum(dim=-2)
+    halves: Tensor = scores.unflatten(-1, (2, scores.shape[-1] // 2))  # [kv heads, 2, h]
+    return halves.sum(dim=-2)
 
 
 def mask(block: Block, kept: dict[Kind, Tensor]) -> None:

@@ -276,10 +276,13 @@ def removal_costs(own_inverse: Tensor, own_square: Tensor) -> Tensor:
     """Return `e_P` of each unit, `[units]`, from its blocks of `H^-1` and `W^T W`."""
     if own_inverse.shape[-1] == 1:
         return (own_square / own_inverse).flatten()
-    return torch.linalg.solve(own_inverse, own_square).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+    products: Tensor = torch.linalg.solve(own_inverse, own_square)
+    return products.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
 
 
 def own_blocks(matrix: Tensor, width: int) -> Tensor:
     """Copy the blocks on the diagonal of a square matrix, `[blocks, width, width]`."""
-    blocks = matrix.unflatten(1, (-1, width)).unflatten(0, (-1, width))  # [n, width, n, width]
+    blocks: Tensor = matrix.unflatten(1, (-1, width)).unflatten(
+        0, (-1, width)
+    )  # [n, width, n, width]
     return blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0).clone()

@@ -307,7 +307,8 @@ def _inputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator[
 
 def _by_sample(values: Tensor, length: int) -> Tensor:
     """Return `[samples, length, features]`, widened; OPT runs a batch as one long sequence."""
-    return values.flatten(end_dim=-2).unflatten(0, (-1, length)).to(_wide(values))
+    samples: Tensor = values.flatten(end_dim=-2).unflatten(0, (-1, length))
+    return samples.to(_wide(values))
 
 
 @contextmanager

@@ -300,7 +300,7 @@ class WeightMethod(Method):
         """
         linears = [block.linears() for block in model.blocks]
         sizes = torch.tensor([x.weight.numel() for block in linears for x in block.values()])
-        each = shares.repeat_interleave(torch.tensor([len(b) for b in linears]))
+        each = torch.as_tensor(shares).repeat_interleave(torch.tensor([len(b) for b in linears]))
         lost = iter(apportion(each, sizes, share_of(self.sparsity, int(sizes.sum()))).tolist())
         return [{role: next(lost) for role in block} for block in linears]
 

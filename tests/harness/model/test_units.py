@@ -105,6 +105,7 @@ def test_units_own_rows_and_columns_of_anything_shaped_like_a_weight(family):
         assert torch.equal(costs, unit_costs(block, kind))
 
 
+@every_family
 def test_a_block_is_its_two_sublayers(family):
     for block in tiny_model(family).blocks:
         attention, feed_forward = unit_costs(block, "sublayers").tolist()

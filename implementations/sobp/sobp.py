@@ -252,7 +252,7 @@ def cheapest_in_turn(weight: Tensor, inverse: Tensor, units: Tensor, count: int)
     u = torch.zeros_like(h)  # and W^T W is now  square - u h^T - h u^T
     left, order = torch.arange(len(units), device=weight.device), []
     for done in range(0, count * width, width):
-        place = costs(own_inverse[left], own_square[left]).argmin()
+        place = removal_costs(own_inverse[left], own_square[left]).argmin()
         order.append(left[place])
         left = torch.cat([left[:place], left[place + 1 :]])
         unit = slice(int(order[-1]) * width, (int(order[-1]) + 1) * width)
@@ -272,7 +272,7 @@ def cheapest_in_turn(weight: Tensor, inverse: Tensor, units: Tensor, count: int)
     return torch.stack(order)
 
 
-def costs(own_inverse: Tensor, own_square: Tensor) -> Tensor:
+def removal_costs(own_inverse: Tensor, own_square: Tensor) -> Tensor:
     """Return `e_P` of each unit, `[units]`, from its blocks of `H^-1` and `W^T W`."""
     if own_inverse.shape[-1] == 1:
         return (own_square / own_inverse).flatten()

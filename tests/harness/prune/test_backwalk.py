@@ -391,6 +391,23 @@ def test_weights_need_no_gradient_of_their_own():
         close(block.gradients["gate"], torch.stack(expected[block.index]["gate"]).mean(dim=0))
 
 
+@pytest.mark.parametrize("asked", [{"masks": ("o", "down")}, {"gradients": ("q",)}])
+def test_autograd_keeps_nothing_for_weights(asked: dict):
+    kept = []
+    for needed in (True, False):
+        model, sizes = tiny_model(), []
+        model.hf.requires_grad_(needed)
+
+        def keep(tensor: Tensor, sizes: list[int] = sizes) -> Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            walked(model, random_tokens(), **asked)
+        kept.append(sum(sizes))
+    assert kept[0] == kept[1] > 0
+
+
 # Refusals
 
 

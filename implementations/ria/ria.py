@@ -89,6 +89,7 @@ class RIA(WeightMethod):
             if self.permutation == "stored":
                 for role, dim, order in moves:
                     reorder(linears[role], dim, order)
+        total = total or 1.0  # of a model of zeros
         return {"score_kept": kept / total, "score_kept_unpermuted": unpermuted / total}
 
     def score(self, weight: Tensor, norms: Tensor) -> Tensor:

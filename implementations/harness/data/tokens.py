@@ -1,8 +1,9 @@
 """Token samples with their provenance, and what must be true of them before a run starts."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
@@ -61,6 +62,11 @@ class Tokens:
         if size < 1:
             raise BadInput(f"batch size {size}: it must be at least 1")
         yield from torch.split(self.ids, size)  # [size or fewer, length]
+
+    def pick(self, samples: Sequence[int]) -> Self:
+        """Return the samples of these numbers, in this order, with their provenance."""
+        chosen = list(samples)
+        return replace(self, ids=self.ids[chosen], spans=tuple(self.spans[i] for i in chosen))
 
 
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:

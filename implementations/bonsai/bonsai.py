@@ -1,4 +1,4 @@
-"""Bonsai: switch random units off, regress what that does, drop the harmless (Kolawole et al., 2024).
+"""Bonsai: switch units off at random, regress, drop what harms least (Kolawole et al., 2024).
 
 No gradient is needed to learn what a head or a channel is worth: the perplexity of many sub-models,
 each without some of them, is regressed on which were on, and the coefficients compare all units of

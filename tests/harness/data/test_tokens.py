@@ -124,7 +124,8 @@ class TestVocabulary:
 
 
 def test_samples_that_are_picked_keep_their_provenance():
-    tokens = Tokens(torch.arange(12).view(4, 3), "text", ((0, 3), (5, 8), (9, 12), (20, 23)), "x", 2)
+    spans = ((0, 3), (5, 8), (9, 12), (20, 23))
+    tokens = Tokens(torch.arange(12).view(4, 3), "text", spans, "x", batch_size=2)
     picked = tokens.pick([3, 0])
     assert picked.ids.tolist() == [[9, 10, 11], [0, 1, 2]]
     assert picked.spans == ((20, 23), (0, 3))

@@ -9,7 +9,6 @@ different clusters, so that the masks do not fit one kind of text.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -93,11 +92,7 @@ class EvoP(UnitMethod):
         count = int(self.choose(model, torch.zeros(blocks)).sum())  # k, the same in every mask
         labels = kmeans(embeddings(model, calibration), min(self.clusters, len(calibration.ids)))
         picked = pick(labels, self.samples, self.mode)
-        text = replace(
-            calibration,
-            ids=calibration.ids[picked],
-            spans=tuple(calibration.spans[window] for window in picked),
-        )
+        text = calibration.pick(picked)
         loss = Candidates(model, lambda: math.log(perplexity(model, text).value), "blocks")
         told: dict[str, Any] = {"windows": picked, "clusters": labels[picked].tolist()}
         if self.random:

@@ -131,6 +131,17 @@ def test_what_mutates_is_repaired_and_without_it_nothing_is_new():
     assert same_again.evaluations == 1
 
 
+def test_what_survives_is_better_and_crossing_alone_brings_what_is_new():
+    torch.manual_seed(0)
+    loss = Known(8, lambda gone: float(sum(gone)))
+    evolve(loss, drawn(20, 8, 3), 15, mutation=0)
+    first, last = (sum(map(sum, part)) for part in (loss.asked[:20], loss.asked[-20:]))
+    assert last < 0.6 * first
+    halves = Known(8, lambda gone: 1.0)
+    evolve(halves, bits(*["11110000"] * 5, *["00001111"] * 5), 3, mutation=0)
+    assert halves.evaluations > 2
+
+
 # The search
 
 
@@ -150,7 +161,7 @@ def test_where_harms_add_up_the_cheapest_go(seed: int):
     loss = Known(12, lambda gone: float(harms[gone].sum()))
     evolve(loss, drawn(defaults.population, 12, 3), defaults.generations, defaults.mutation)
     assert loss.best.nonzero().flatten().tolist() == sorted(harms.argsort()[:3].tolist())
-    assert loss.evaluations <= math.comb(12, 3)
+    assert loss.evaluations < 0.75 * math.comb(12, 3)  # a few bits in a thousand mutate
 
 
 def test_what_goes_is_least_missed_of_all_pairs():
@@ -181,8 +192,9 @@ def test_the_smaller_model_is_the_masked_one_with_and_without_cache(family: str)
     continued = model.hf.generate(ids, max_new_tokens=5, min_new_tokens=5, do_sample=False)
     with masked(dense, gone, "blocks"):
         for _ in range(5):
-            following = dense.hf(ids, use_cache=False).logits[:, -1].argmax(dim=1, keepdim=True)
-            ids = torch.cat([ids, following], dim=1)
+            scores = dense.hf(ids, use_cache=False).logits[:, -1]
+            scores[:, dense.config.eos_token_id] = -math.inf  # the text is not to end
+            ids = torch.cat([ids, scores.argmax(dim=1, keepdim=True)], dim=1)
     assert torch.equal(continued, ids)
 
 

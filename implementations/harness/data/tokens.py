@@ -1,7 +1,7 @@
 """Token samples with their provenance, and what must be true of them before a run starts."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -70,6 +70,11 @@ class Tokens:
         for start in range(0, len(self.ids), size):
             part = slice(start, start + size)
             yield replace(self, ids=self.ids[part], spans=self.spans[part])
+
+    def pick(self, samples: Sequence[int]) -> Self:
+        """Return the samples of these numbers, in this order, with their provenance."""
+        chosen = list(samples)
+        return replace(self, ids=self.ids[chosen], spans=tuple(self.spans[i] for i in chosen))
 
 
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:

@@ -134,3 +134,12 @@ class TestVocabulary:
         message = rf"token id {bad} \(sample 1, position 0 of made\).*vocabulary of 10"
         with pytest.raises(BadInput, match=message):
             check_vocabulary(tokens_of([[0, 9], [bad, 1]]), 10)
+
+
+def test_samples_that_are_picked_keep_their_provenance():
+    spans = ((0, 3), (5, 8), (9, 12), (20, 23))
+    tokens = Tokens(torch.arange(12).view(4, 3), "text", spans, "x", batch_size=2)
+    picked = tokens.pick([3, 0])
+    assert picked.ids.tolist() == [[9, 10, 11], [0, 1, 2]]
+    assert picked.spans == ((20, 23), (0, 3))
+    assert (picked.source, picked.text_sha256, picked.batch_size) == ("text", "x", 2)

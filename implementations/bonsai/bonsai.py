@@ -1,0 +1,193 @@
+"""Bonsai: switch units off at random, regress, drop what harms least (Kolawole et al., 2024).
+
+No gradient is needed to learn what a head or a channel is worth: the perplexity of many sub-models,
+each without some of them, is regressed on which were on, and the coefficients compare all units of
+the model. Only units that activations already call weak are tried, and a few per cent of the model
+go at a time, so that each round looks at the smaller model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from implementations.harness import (
+    Candidates,
+    Capabilities,
+    Count,
+    LanguageModel,
+    Ratio,
+    SampleNorm,
+    Tokens,
+    UnitMethod,
+    cheapest,
+    perplexity,
+    remove_units,
+    smallest,
+    track,
+    walk,
+    widths_left,
+)
+
+WORST = 1e8  # what a perplexity counts at most, also where it is not finite
+RIDGES = (1e-3, 1e-1, 1e1)  # of the mean of the Gram matrix's diagonal
+FOLDS = 5
+
+
+class Bonsai(UnitMethod):
+    """Remove KV groups and channels by a regression of perplexity on what is switched off.
+
+    Source: Kolawole et al., arXiv:2402.05406, and the official code; forward passes only.
+    """
+
+    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    small: ClassVar[dict[str, Any]] = {"step": 0.5, "masks": 4, "samples": 2}
+
+    sparsity: Ratio = 0.5
+    """Share of the decoder blocks' linear weights to remove."""
+    step: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """Share of them that goes in one round (p)."""
+    masks: Annotated[int, Field(ge=4, multiple_of=2)] = 200
+    """Sub-models that are evaluated in one round, half of them complements of the others."""
+    samples: Count = 32
+    """Calibration windows of one round, drawn anew for each."""
+    perturb: bool = True
+    """Evaluate sub-models; without, the prior alone decides, alike in all attentions and FFNs."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Remove the units of one round after another until the budget is met."""
+        start = int(self.costs(model).sum())
+        asked, near = self.rate(model) * start, self.unit(model) / 2  # in weights
+        goal, rounds = 0.0, []
+        while (missing := asked - start + int(self.costs(model).sum())) > near:
+            goal = min(goal + self.step * start, asked)
+            budget = missing - (asked - goal)
+            if budget > 0:  # the round before may have taken more than its share
+                drawn = torch.randperm(len(calibration.ids))[: self.samples].sort().values
+                text = calibration.pick(drawn.tolist())
+                rounds.append(self.round(model, text, budget, budget / start))
+        return widths_left(model) | {
+            "evaluations": sum(told["evaluations"] for told in rounds),
+            "rounds": rounds,
+        }
+
+    def round(
+        self, model: LanguageModel, text: Tokens, budget: float, share: float
+    ) -> dict[str, Any]:
+        """Remove units of about `budget` weights, which are `share` of those at the start."""
+        prior = priors(model, text)
+        told: dict[str, Any] = {"evaluations": 0}
+        if self.perturb:
+            weak = torch.cat([weakest(rho, share) for rho in prior])
+            loss = Candidates(model, lambda: perplexity(model, text).value, *self.kinds)
+            off = perturbed(prior, share, self.masks)  # [masks, units]
+            values = [min(loss(mask), WORST) for mask in track(off, "trying sub-models")]
+            y = -torch.tensor(values, dtype=torch.float64)
+            scores, tau = regressed((~off[:, weak]).double(), y)
+            told = {"evaluations": loss.evaluations, "tau": tau}
+        else:
+            weak = torch.ones(sum(map(len, prior)), dtype=torch.bool)
+            ranks = [rho.argsort(stable=True).argsort() / max(len(rho), 1) for rho in prior]
+            scores = torch.cat(ranks)  # each part loses the same share
+        costs = self.costs(model)
+        gone = torch.zeros_like(weak)
+        gone[weak] = cheapest(scores, costs[weak], budget / int(costs[weak].sum()))
+        remove_units(model, gone)
+        return told | {"removed": int(costs[gone].sum())}
+
+
+def priors(model: LanguageModel, text: Tokens) -> list[Tensor]:
+    """Score the units of every attention and feed-forward part, block by block, `[units]` each."""
+    scores = []
+    for block in walk(model, text, edits=False):
+        attention, seen = block.attention, block.observe(SampleNorm, "o", "down")
+        columns = activity(attention.o, seen["o"].norms)
+        groups = columns.view(attention.kv_heads, attention.group * attention.head_size)
+        scores += [groups.mean(dim=1), activity(block.feed_forward.down, seen["down"].norms)]
+    return scores
+
+
+def activity(linear: nn.Linear, norms: Tensor) -> Tensor:
+    """Score the inputs of a layer, `mean_r |W_rj| * norm_j`, fp64 `[in]` on the CPU.
+
+    `norms [in]` are those of a sample's tokens, averaged over the samples: up to a constant
+    factor the root of a mean square.
+    """
+    return (linear.weight.double().abs().mean(dim=0) * norms).cpu()
+
+
+def weakest(rho: Tensor, share: float) -> Tensor:
+    """Mark what may go of one part, `[units]`: all but the int(N (1 - 2p)) of largest score."""
+    fixed = max(int(len(rho) * (1 - 2 * share)), 0)
+    return smallest(rho, len(rho) - fixed)
+
+
+def perturbed(prior: list[Tensor], share: float, count: int) -> Tensor:
+    """Draw what `count` sub-models lack, boolean `[count, units]`, each followed by its complement.
+
+    Of every part go int(p N) + 1 of the weakest, the weaker the more probably; the complement
+    lacks the others of the weakest instead.
+    """
+    masks = []
+    for _ in range(count // 2):
+        pairs = [pair(rho, share) for rho in prior]  # [2, units] each
+        masks.append(torch.cat(pairs, dim=1))
+    return torch.cat(masks)
+
+
+def pair(rho: Tensor, share: float) -> Tensor:
+    """Draw what a sub-model lacks of one part, and its complement, boolean `[2, units]`."""
+    weak = weakest(rho, share)
+    off = torch.zeros_like(weak)
+    if len(rho):
+        # Probability zero is for those that are fixed; the strongest may be free in a small part.
+        q = (rho.max() - rho).clamp(min=1e-12 * float(rho.max()) + 1e-30) * weak
+        count = min(int(share * len(rho)) + 1, int(weak.sum()))
+        off[torch.multinomial(q, count)] = True
+    return torch.stack([off, weak & ~off])
+
+
+def regressed(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+    """Fit `y ~ x beta + c` and return beta `[units]` with the tau that chose its ridge.
+
+    `x [masks, units]` says what was on, `y [masks]` how well it did. The ridge is that whose fits
+    to four fifths of the masks order the last fifth best, by Kendall's tau; a mask and its
+    complement, which follow each other, stay together.
+    """
+    everything = torch.arange(len(y))
+    folds = everything.view(-1, 2).chunk(FOLDS)
+    taus = []
+    for damping in RIDGES:
+        total = 0.0
+        for fold in folds:
+            test = fold.flatten()
+            rest = everything[~torch.isin(everything, test)]
+            total += kendall(x[test] @ ridge(x[rest], y[rest], damping), y[test])
+        taus.append(total / len(folds))
+    best = max(taus)
+    return ridge(x, y, RIDGES[taus.index(best)]), best
+
+
+def ridge(x: Tensor, y: Tensor, damping: float) -> Tensor:
+    """Return the ridge regression of `y [masks]` on `x [masks, units]`, both centred, `[units]`.
+
+    In its dual form, `X^T (X X^T + gamma I)^-1 y`, because there are more units than masks; gamma
+    is `damping` times the mean of the diagonal.
+    """
+    x, y = x - x.mean(dim=0), y - y.mean()
+    gram = x @ x.T
+    gamma = damping * gram.diagonal().mean()
+    weights = torch.linalg.solve(gram + gamma * torch.eye(len(y), dtype=x.dtype), y)
+    return (x * weights[:, None]).sum(dim=0)  # units that were always on together come out equal
+
+
+def kendall(a: Tensor, b: Tensor) -> float:
+    """Return Kendall's tau of two rankings `[n]`: pairs in order less those out of order, of all.
+
+    Ties count as neither; 0 for less than two.
+    """
+    agree = (a[:, None] - a).sign() * (b[:, None] - b).sign()
+    return float(agree.sum()) / max(len(a) * (len(a) - 1), 1)

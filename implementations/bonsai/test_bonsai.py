@@ -1,0 +1,359 @@
+"""Bonsai: prior, masks and regression by hand, rounds on tiny models, real blocks; no gradients."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from implementations.bonsai import Bonsai, bonsai
+from implementations.bonsai.bonsai import (
+    activity,
+    kendall,
+    pair,
+    perturbed,
+    priors,
+    regressed,
+    ridge,
+    weakest,
+)
+from implementations.harness import (
+    BadInput,
+    LanguageModel,
+    NumericsError,
+    Tokens,
+    keep_channels,
+    keep_kv_groups,
+    perplexity,
+    remove_units,
+)
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.units import count_weights
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
+    """Return what enters a layer as the model runs by itself, `[samples, tokens, in]`."""
+    seen: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    logits(model, tokens)
+    handle.remove()
+    return torch.cat(seen).double()
+
+
+# The prior
+
+
+def test_activity_by_hand():
+    linear = nn.Linear(3, 2, bias=False)
+    linear.weight.copy_(torch.tensor([[1.0, -2.0, 0.0], [3.0, 0.0, -5.0]]))
+    assert activity(linear, torch.tensor([1.0, 10.0, 0.1])).tolist() == pytest.approx([2, 10, 0.25])
+
+
+@every_family
+def test_the_prior_averages_a_group_and_takes_channels_as_they_are(family: str):
+    model, tokens = tiny_model(family), random_tokens()
+    scores = priors(model, tokens)
+    assert len(scores) == 4
+    for index, block in enumerate(model.blocks):
+        o, down = block.attention.o, block.feed_forward.down
+        for linear, found in ((o, scores[2 * index]), (down, scores[2 * index + 1])):
+            x = inputs(model, linear, tokens)
+            means = x.square().mean(dim=1).sqrt().mean(dim=0)  # one sample a batch, as theirs
+            columns = linear.weight.double().abs().mean(dim=0) * means * math.sqrt(x.shape[1])
+            groups = columns.view(len(found), -1).mean(dim=1)
+            torch.testing.assert_close(found, groups, rtol=1e-5, atol=0)
+    assert [len(part) for part in scores[:2]] == [model.blocks[0].attention.kv_heads, 48]
+
+
+# The masks
+
+
+def test_who_may_go_of_how_many():
+    rho = torch.arange(400).flip(0).double()
+    weak = weakest(rho, 0.05)
+    assert weak.nonzero().flatten().tolist() == list(range(360, 400))
+    off, complement = pair(rho, 0.05)
+    assert (int(off.sum()), int(complement.sum())) == (21, 19)
+    assert torch.equal(off ^ complement, weak)
+    assert not (off & complement).any()
+
+
+@pytest.mark.parametrize(
+    ("units", "share", "candidates", "gone"),
+    [(3, 0.05, 1, 1), (1, 0.05, 1, 1), (9, 0.05, 1, 1), (4, 0.5, 4, 3), (2, 1.0, 2, 2)],
+)
+def test_small_parts(units: int, share: float, candidates: int, gone: int):
+    for rho in (
+        torch.rand(units).double(),
+        torch.ones(units).double(),
+        torch.zeros(units).double(),
+    ):
+        off, complement = pair(rho, share)
+        assert int((off | complement).sum()) == candidates
+        assert int(off.sum()) == gone
+
+
+def test_a_part_that_is_empty_has_nothing_to_lose():
+    assert pair(torch.empty(0).double(), 0.05).shape == (2, 0)
+
+
+def test_the_weaker_the_more_often():
+    torch.manual_seed(0)
+    rho = torch.tensor([0.0, 1.0, 2.0, 3.0, 9.0, 10.0, 11.0, 12.0]).double()  # the last four stay
+    drawn = torch.stack([pair(rho, 0.25)[0] for _ in range(4000)]).double().mean(dim=0)
+    assert not drawn[4:].any()
+    # Three of four go: whoever stays is drawn last, with q = 12, 11, 10, 9.
+    q = [12, 11, 10, 9]
+    stays = []
+    for last in range(4):
+        others = [i for i in range(4) if i != last]
+        chance = 0.0
+        for i in others:
+            for j in others:
+                if i != j:
+                    k = next(n for n in others if n not in (i, j))
+                    left = 42 - q[i]
+                    chance += q[i] / 42 * q[j] / left * q[k] / (left - q[j])
+        stays.append(chance)
+    assert drawn[:4].tolist() == pytest.approx([1 - chance for chance in stays], abs=0.02)
+
+
+def test_masks_come_in_pairs_over_all_parts():
+    torch.manual_seed(0)
+    prior = [torch.rand(3).double(), torch.rand(40).double(), torch.empty(0).double()]
+    off = perturbed(prior, 0.1, 10)
+    assert off.shape == (10, 43)
+    weak = torch.cat([weakest(rho, 0.1) for rho in prior])
+    for first, second in off.view(5, 2, -1):
+        assert torch.equal(first ^ second, weak)
+        assert [int(part.sum()) for part in first.split([3, 40])] == [1, 5]
+    assert len({tuple(row) for row in off.tolist()}) > 5
+
+
+# The regression
+
+
+def additive(units: int, masks: int, noise: float = 0.0, seed: int = 0) -> tuple[Tensor, ...]:
+    """Return what was on, how well it did, and what each unit is worth."""
+    torch.manual_seed(seed)
+    prior = [torch.ones(units * 2).double()]
+    off = perturbed(prior, 0.25, masks)
+    weak = weakest(prior[0], 0.25)
+    worth = torch.rand(units, dtype=torch.float64)
+    x = (~off[:, weak]).double()
+    y = -((1 - x) @ worth) - 30
+    return x, y + noise * torch.randn(masks, dtype=torch.float64), worth
+
+
+def test_what_adds_up_is_recovered():
+    x, y, worth = additive(40, 160, noise=0.1)
+    beta, tau = regressed(x, y)
+    assert kendall(beta, worth) > 0.9
+    assert tau > 0.8
+    few, _ = regressed(x[:20], y[:20])
+    assert 0.1 < kendall(few, worth) < kendall(beta, worth)  # with less than there are unknowns
+
+
+def test_the_dual_is_the_primal():
+    x, y, _ = additive(12, 30, noise=0.1)
+    centred, target = x - x.mean(dim=0), y - y.mean()
+    gamma = 0.1 * float(centred.square().sum()) / 30
+    primal = torch.linalg.solve(centred.T @ centred + gamma * torch.eye(12), centred.T @ target)
+    torch.testing.assert_close(ridge(x, y, 0.1), primal)
+
+
+def test_the_ridge_is_the_one_that_foretells():
+    x, y, _ = additive(40, 40, noise=0.8)
+    beta, tau = regressed(x, y)
+    taus = []
+    for damping in bonsai.RIDGES:
+        folds = []
+        for start in range(0, 40, 8):  # five folds of four pairs
+            rest = [i for i in range(40) if not start <= i < start + 8]
+            guess = x[start : start + 8] @ ridge(x[rest], y[rest], damping)
+            folds.append(kendall(guess, y[start : start + 8]))
+        taus.append(sum(folds) / 5)
+    assert tau == pytest.approx(max(taus))
+    assert len(set(taus)) == 3
+    assert torch.equal(beta, ridge(x, y, bonsai.RIDGES[taus.index(max(taus))]))
+
+
+def test_kendall_by_hand():
+    order = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert kendall(order, order * 3) == 1
+    assert kendall(order, -order) == -1
+    assert kendall(order, torch.tensor([1.0, 2.0, 4.0, 3.0])) == pytest.approx(4 / 6)
+    assert kendall(order, torch.ones(4)) == 0
+    assert kendall(order[:1], order[:1]) == 0
+
+
+# Rounds
+
+
+def asked_of(monkeypatch) -> list[Tensor]:
+    """Collect the ids that perplexity is measured on."""
+    asked: list[Tensor] = []
+
+    def measuring(of: LanguageModel, tokens: Tokens) -> object:
+        asked.append(tokens.ids)
+        return perplexity(of, tokens)
+
+    monkeypatch.setattr(bonsai, "perplexity", measuring)
+    return asked
+
+
+def test_a_round_measures_one_draw_of_the_text_and_the_next_another(monkeypatch):
+    model, tokens = tiny_model(blocks=3), random_tokens(40)
+    asked = asked_of(monkeypatch)
+    told = Bonsai(sparsity=0.4, step=0.2, masks=6, samples=3).apply(model, tokens).details
+    assert [fit["evaluations"] for fit in told["rounds"]] == [6, 6]
+    assert told["evaluations"] == len(asked) == 12
+    assert asked[0].shape == (3, 24)
+    assert all(torch.equal(ids, asked[0]) for ids in asked[:6])
+    assert all(torch.equal(ids, asked[6]) for ids in asked[6:])
+    assert not torch.equal(asked[0], asked[6])
+
+
+def test_each_round_takes_its_step_of_the_start():
+    model = tiny_model(blocks=8)
+    start, unit = count_weights(model).all, Bonsai().unit(model)
+    told = Bonsai(sparsity=0.35, step=0.15, masks=4).apply(model, random_tokens()).details
+    removed = [fit["removed"] / start for fit in told["rounds"]]
+    assert removed == pytest.approx([0.15, 0.15, 0.05], abs=unit / start)
+    assert abs(sum(removed) - 0.35) <= unit / 2 / start
+    assert start - count_weights(model).all == sum(fit["removed"] for fit in told["rounds"])
+
+
+def test_beyond_half_there_are_more_rounds():
+    # Twice a step of what is left is then less than a step of the start.
+    model = tiny_model(blocks=2)
+    start, unit = count_weights(model).all, Bonsai().unit(model)
+    outcome = Bonsai(sparsity=0.8, step=0.2, masks=4).apply(model, random_tokens())
+    assert abs(outcome.achieved - 0.8) <= unit / 2 / start
+
+
+def test_what_is_strong_stays_and_what_harms_least_goes():
+    model, tokens = tiny_model(blocks=2), random_tokens()
+    prior = priors(model, tokens)
+    weak = torch.cat([weakest(rho, 0.2) for rho in prior])
+    dense, small = copy.deepcopy(model), {"step": 0.2, "masks": 100}
+    Bonsai(sparsity=0.2, **small).apply(model, tokens, seed=3)
+    gone = []
+    for was, now in zip(dense.blocks, model.blocks, strict=True):
+        for a, b in (
+            (was.attention.v.weight[:: was.attention.head_size], now.attention.v.weight),
+            (was.feed_forward.up.weight, now.feed_forward.up.weight),
+        ):
+            gone += [not any(map(row.equal, b)) for row in a]
+    assert any(gone)
+    assert not (torch.tensor(gone) & ~weak).any()
+    # The same weights by lot, among all units: worse, on the text that was asked about.
+    chosen = perplexity(model, tokens).value
+    by_lot = []
+    for seed in range(8):
+        twin = copy.deepcopy(dense)
+        torch.manual_seed(seed)
+        method = Bonsai(sparsity=0.2)
+        remove_units(twin, method.choose(twin, torch.rand(len(method.costs(twin)))))
+        by_lot.append(perplexity(twin, tokens).value)
+    assert chosen < sorted(by_lot)[4]
+
+
+def test_a_channel_that_feeds_nothing_is_always_tried_and_goes():
+    model, tokens = tiny_model(blocks=2), random_tokens()
+    dead = (5, 17, 30)
+    model.blocks[0].feed_forward.down.weight[:, dead] = 0
+    rho = priors(model, tokens)[1]
+    assert rho[list(dead)].tolist() == [0, 0, 0]
+    dense = copy.deepcopy(model)
+    Bonsai(sparsity=0.1, step=0.1, masks=200).apply(model, tokens)
+    # Harmless, where most others harm: by far most of them are gone.
+    left = model.blocks[0].feed_forward.up.weight
+    rows = dense.blocks[0].feed_forward.up.weight
+    assert sum(any(map(rows[i].equal, left)) for i in dead) <= 1
+
+
+def test_without_perturbing_each_part_loses_its_weakest_alike(monkeypatch):
+    model, tokens = tiny_model(blocks=2), random_tokens()
+    asked = asked_of(monkeypatch)
+    prior = priors(model, tokens)
+    dense = copy.deepcopy(model)
+    told = Bonsai(sparsity=0.5, step=0.5, perturb=False).apply(model, tokens).details
+    assert (told["evaluations"], asked) == (0, [])
+    assert told["kv_groups"] == [1, 1]
+    assert told["channels"] == [24, 24]
+    for block, was, rho in zip(model.blocks, dense.blocks, prior[1::2], strict=True):
+        kept = was.feed_forward.up.weight[rho.argsort()[24:].sort().values]
+        assert torch.equal(block.feed_forward.up.weight, kept)
+
+
+def test_a_broken_sub_model_counts_as_the_worst(monkeypatch):
+    model, tokens = tiny_model(blocks=2), random_tokens()
+    calls = []
+
+    def broken(of: LanguageModel, tokens: Tokens) -> object:
+        calls.append(1)
+        if len(calls) % 4 == 0:
+            raise NumericsError("not finite")
+        return type("P", (), {"value": 1e30 if len(calls) % 4 == 1 else 50.0})()
+
+    monkeypatch.setattr(bonsai, "perplexity", broken)
+    seen = []
+    real = bonsai.regressed
+    monkeypatch.setattr(bonsai, "regressed", lambda x, y: (seen.append(y), real(x, y))[1])
+    outcome = Bonsai(sparsity=0.2, step=0.2, masks=8).apply(model, tokens)
+    assert set(seen[0].tolist()) == {-1e8, -50.0}
+    assert outcome.achieved == pytest.approx(0.2, abs=0.06)
+
+
+def test_there_is_no_gradient_anywhere(monkeypatch):
+    model, tokens = tiny_model(blocks=2), random_tokens()
+    calls = []
+
+    def no_grad(*_: object) -> None:
+        calls.append(torch.is_grad_enabled())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a gradient was asked for")
+
+    monkeypatch.setattr(torch.autograd, "backward", refuse)
+    monkeypatch.setattr(torch.autograd, "grad", refuse)
+    for _, _, linear in model.linears():
+        linear.register_forward_hook(no_grad)
+    with torch.enable_grad():  # whatever holds outside
+        Bonsai(sparsity=0.3, step=0.1, masks=4).apply(model, tokens)
+    assert calls
+    assert not any(calls)
+    assert all(p.grad is None for p in model.hf.parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_parts_that_are_empty_are_left_alone(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens()
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[1].feed_forward, [])
+    outcome = Bonsai(sparsity=0.3, step=0.15, masks=4).apply(model, tokens)
+    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
+    assert bool(logits(model).isfinite().all())
+
+
+@pytest.mark.parametrize("settings", [{"masks": 5}, {"masks": 2}, {"step": 0}, {"step": 1.5}])
+def test_nonsense_is_refused(settings: dict[str, float]):
+    with pytest.raises(BadInput, match=next(iter(settings))):
+        Bonsai.configure(**settings)
+
+
+def test_the_same_seed_draws_the_same():
+    one, two, other = (tiny_model(blocks=3) for _ in range(3))
+    for model, seed in ((one, 1), (two, 1), (other, 2)):
+        Bonsai(sparsity=0.3, step=0.1, masks=4).apply(model, random_tokens(), seed=seed)
+    assert same(fingerprint(one), fingerprint(two))
+    assert not same(fingerprint(one), fingerprint(other))

@@ -180,7 +180,7 @@ def ridge(x: Tensor, y: Tensor, damping: float) -> Tensor:
     x, y = x - x.mean(dim=0), y - y.mean()
     gram = x @ x.T
     gamma = damping * gram.diagonal().mean()
-    weights = torch.linalg.solve(gram + gamma * torch.eye(len(y), dtype=x.dtype), y)
+    weights: Tensor = torch.linalg.solve(gram + gamma * torch.eye(len(y), dtype=x.dtype), y)
     return (x * weights[:, None]).sum(dim=0)  # units that were always on together come out equal
 
 

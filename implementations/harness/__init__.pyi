@@ -44,6 +44,7 @@ from .prune.allocation import (
 from .prune.assignment import assignment as assignment
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
 from .prune.masked import masked as masked
+from .prune.greedy import cheapest_in_turn as cheapest_in_turn
 from .prune.masks import (
     Pattern as Pattern,
     share_of as share_of,

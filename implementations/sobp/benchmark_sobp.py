@@ -10,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from implementations.harness import damped_inverse, eliminate
-from implementations.sobp.sobp import cheapest_in_turn
+from implementations.harness import cheapest_in_turn, damped_inverse, eliminate
 
 OUT, WIDTH = 576, 1536  # down of SmolLM2-135M
 REPEATS = 3

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from implementations.harness import (
     LanguageModel,
     Tokens,
+    cheapest_in_turn,
     damped_inverse,
     eliminate,
     keep_channels,
@@ -23,7 +24,7 @@ from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.sobp import SoBP
 from implementations.sobp.benchmark_sobp import plain
-from implementations.sobp.sobp import candidates, cheapest_in_turn, columns, knapsack
+from implementations.sobp.sobp import candidates, columns, knapsack
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 

@@ -119,9 +119,8 @@ def principal_axes(gram: Gram, width: int, where: str) -> Tensor:
             f"{where}: calibration activations contain NaN or infinity; load the model in a wider "
             "dtype (--dtype float32) or check its weights"
         )
-    axes: Tensor = torch.linalg.eigh(gram.matrix).eigenvectors.flip(1)[
-        :, :width
-    ]  # ascending before
+    axes: Tensor = torch.linalg.eigh(gram.matrix).eigenvectors  # of ascending eigenvalues
+    axes = axes.flip(1)[:, :width]
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))  # [1, width]
     return axes * largest.sign()
 

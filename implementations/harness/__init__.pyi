@@ -32,7 +32,12 @@ from .model.view import (
     LanguageModel as LanguageModel,
 )
 from .progress import track as track
-from .prune.allocation import cheapest as cheapest
+from .prune.allocation import capped as capped, cheapest as cheapest, widths as widths
+from .prune.fluctuation import (
+    add_means as add_means,
+    compensation as compensation,
+    fluctuation as fluctuation,
+)
 from .prune.masks import (
     Pattern as Pattern,
     share_of as share_of,

@@ -21,7 +21,8 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
-    add_bias,
+    add_means,
+    fluctuation,
     keep_channels,
     keep_kv_groups,
     standardise,
@@ -79,29 +80,7 @@ class FLAP(UnitMethod):
         """Cut the units marked in `lost [kv groups + channels]` out of a block."""
         attention, feed_forward = block.attention, block.feed_forward
         groups, channels = lost.split([attention.kv_heads, feed_forward.channels])
-        heads = groups.repeat_interleave(attention.group * attention.head_size)  # [o inputs]
         if self.compensate:
-            for linear, mean, gone in (
-                (attention.o, seen["o"].mean, heads),
-                (feed_forward.down, seen["down"].mean, channels),
-            ):
-                if gone.any():
-                    add_bias(linear, compensation(linear.weight, mean, gone))
+            add_means(block, seen, groups, channels)
         keep_kv_groups(attention, ~groups)
         keep_channels(feed_forward, ~channels)
-
-
-def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
-    """Score input channels by their variance times the squared norm of their weights, formula (1).
-
-    `variance [in]`, `weight [out, in]`; the result is fp64 `[in]`.
-    """
-    return variance.to(weight.device) * weight.double().square().sum(dim=0)
-
-
-def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:
-    """Return what the inputs marked in `gone [in]` added to the output on average, formula (3).
-
-    `B_0 = W ((1 - M) * mean)`, fp64 `[out]`.
-    """
-    return weight.double() @ (mean.to(weight.device) * gone)

@@ -1,0 +1,238 @@
+"""PruneLLM: entropies and shares in closed form, skipped modules, cuts by masks, real blocks."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    BadInput,
+    LanguageModel,
+    Moments,
+    Tokens,
+    keep_channels,
+    keep_units,
+    mask_units,
+    walk,
+)
+from implementations.harness.contract.probes import logits
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.units import count_weights
+from implementations.prunellm import PruneLLM
+from implementations.prunellm.prunellm import entropy, shared
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+def silence(linear: torch.nn.Linear) -> None:
+    for parameter in linear.parameters():
+        parameter.zero_()
+
+
+def stream(model: LanguageModel, tokens: Tokens) -> Tensor:
+    """Return what the last block puts out as the model runs by itself, `[tokens, hidden]`."""
+    seen: list[Tensor] = []
+
+    def keep(_: object, __: object, output: Tensor) -> None:
+        seen.append(output)
+
+    handle = model.layers[-1].register_forward_hook(keep)
+    logits(model, tokens)
+    handle.remove()
+    return seen[0].flatten(end_dim=-2).double()
+
+
+# Entropy
+
+
+def test_entropy_in_closed_form():
+    variance = torch.tensor([4.0, 9.0, 1.0])
+    assert entropy(variance, "log") == pytest.approx(math.log(6), abs=1e-5)
+    assert entropy(variance, "std") == pytest.approx(6)
+    assert entropy(torch.tensor([0.0, 1.0]), "log") == pytest.approx(math.log(1e-6), abs=1e-5)
+
+
+def test_scale_adds_its_logarithm_and_gaussians_differ_by_a_constant():
+    generator = torch.Generator().manual_seed(0)
+    deviations = torch.tensor([0.5, 2.0, 3.0]).double()
+    z = torch.randn(200_000, 3, generator=generator, dtype=torch.float64) * deviations
+    found = entropy(z.var(dim=0), "log")
+    assert entropy((7 * z).var(dim=0), "log") == pytest.approx(found + 3 * math.log(7), abs=1e-4)
+    true = sum(0.5 * math.log(2 * math.pi * math.e * d**2) for d in deviations.tolist())
+    assert found + 1.5 * math.log(2 * math.pi * math.e) == pytest.approx(true, abs=0.01)
+
+
+@every_family
+@pytest.mark.parametrize("kind", ["log", "std"])
+def test_transfer_entropy_is_that_of_silent_modules(family: str, kind: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens(batch_size=4)
+    moved = PruneLLM(entropy=kind).transfer(model, tokens)
+
+    def measured(model: LanguageModel) -> float:
+        deviation = stream(model, tokens).std(dim=0)
+        return float((deviation + 1e-6).log().sum() if kind == "log" else deviation.sum())
+
+    for index in range(3):
+        for column, parts in enumerate((("o",), ("down",), ("o", "down"))):
+            twin = copy.deepcopy(model)
+            for role in parts:
+                silence(twin.blocks[index].linears()[role])
+            expected = abs(measured(model) - measured(twin)) / 32
+            assert float(moved[index, column]) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_a_module_that_puts_out_nothing_moves_nothing_and_loses_most():
+    model, tokens = tiny_model(blocks=3), random_tokens()
+    silence(model.blocks[1].feed_forward.down)
+    moved = PruneLLM().transfer(model, tokens)
+    assert float(moved[1, 1]) == 0
+    assert float(moved[1, 2]) == float(moved[1, 0])
+    outcome = PruneLLM(sparsity=0.3).apply(model, tokens)
+    widths = outcome.details["channels"]
+    assert widths[1] == min(widths) < min(widths[0], widths[2])
+    assert outcome.details["transfer_entropy"] == moved.tolist()
+
+
+def test_only_the_probes_are_skipped_on():
+    model, calls = tiny_model(), []
+    module = model.blocks[1].attention.module
+    module.register_forward_hook(lambda _, __, output: calls.append(len(output[0])))
+    PruneLLM(sparsity=0.2, probes=2).apply(model, random_tokens(6, batch_size=1))
+    # 1 + 3 x 2 passes over 2 windows, one over 6.
+    assert sum(calls) == 7 * 2 + 6
+
+
+# Shares
+
+
+def test_shares_by_hand():
+    moved = torch.tensor([8, 3, 1, 0.5, 0.4, 0.6, 1, 5], dtype=torch.float64)
+    given = shared(moved, torch.ones(8).double(), 4.0, 1.0, 1.0)
+    expected = [0.036, 0.276, 0.627, 0.770, 0.802, 0.739, 0.627, 0.122]
+    assert given.tolist() == pytest.approx(expected, abs=5e-4)
+
+
+def test_shares_meet_the_budget_within_what_there_is():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        moved = torch.rand(12, generator=generator).double() ** 3
+        sizes = 1 + torch.rand(12, generator=generator).double()
+        for target in (0.0, 0.1, 0.5, 0.9, 1.0):
+            given = shared(moved, sizes, target * float(sizes.sum()), 1.0, 1.0)
+            assert float(given.sum()) == pytest.approx(target * float(sizes.sum()), rel=1e-9)
+            ratios = given / sizes
+            assert float(ratios.min()) >= 0
+            assert float(ratios.max()) <= 1 + 1e-12
+            order = ratios[moved.argsort()]
+            assert bool((order.diff() <= 1e-12).all())  # more transfer entropy, less to lose
+        capped = shared(moved, sizes, 0.5 * float(sizes.sum()), 0.2, 0.7) / sizes
+        assert float(capped.max()) <= 0.7 + 1e-12
+
+
+def test_equal_modules_share_alike_also_where_nothing_moves():
+    for moved in (torch.zeros(4), torch.ones(4)):
+        sizes = torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
+        assert (shared(moved.double(), sizes, 5.0, 1.0, 1.0) / sizes).tolist() == [0.5] * 4
+
+
+def test_blocks_are_shared_out_first_then_their_modules():
+    model = tiny_model(blocks=2, intermediate_size=4096, num_key_value_heads=4)
+    sizes = torch.tensor([[4 * 32 * 32, 3 * 32 * 4096]] * 2).double()
+    transfer = torch.tensor([[1.0, 3.0, 2.0], [1.0, 1.0, 6.0]]).double()
+    lost = PruneLLM(sparsity=0.15).lost(model, transfer)
+    of_blocks = torch.tensor([math.exp(-2 / 4), math.exp(-6 / 4)])
+    of_blocks = of_blocks / of_blocks.sum() * 0.3 * sizes[0].sum()
+    for index, parts in enumerate(([1.0, 3.0], [1.0, 1.0])):
+        weights = torch.tensor([math.exp(-2 * part / sum(parts)) for part in parts])
+        asked = weights * sizes[index]
+        asked = asked / asked.sum() * of_blocks[index]
+        assert asked[0] < sizes[index, 0]
+        assert float(lost[index, 0]) == pytest.approx(float(asked[0]) / 1024, abs=0.51)
+        # Channels make up for the rounding of groups.
+        weights_lost = float(lost[index] @ torch.tensor([1024, 96]))
+        assert weights_lost == pytest.approx(float(of_blocks[index]), abs=96)
+
+
+@every_family
+@pytest.mark.parametrize("share", [0.1, 0.35, 0.6, 0.8])
+def test_the_budget_is_met(family: str, share: float):
+    model = tiny_model(family, blocks=4)
+    dense, method = count_weights(model).all, PruneLLM(sparsity=share, probes=2)
+    unit = method.unit(model)
+    method.apply(model, random_tokens())
+    assert abs(dense - count_weights(model).all - share * dense) <= unit / 2
+
+
+def test_a_block_that_moves_nothing_may_vanish():
+    model, tokens = tiny_model(blocks=4), random_tokens()
+    for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
+        silence(linear)
+    outcome = PruneLLM(sparsity=0.25, temperature=0.02).apply(model, tokens)
+    assert outcome.details["kv_groups"] == [2, 2, 0, 2]
+    assert outcome.details["channels"] == [48, 48, 0, 48]
+
+
+def test_no_module_loses_more_than_it_may():
+    model = tiny_model(blocks=4, intermediate_size=480)
+    with pytest.raises(BadInput, match=r"at most 0\.4"):
+        PruneLLM(sparsity=0.5, most=0.4).apply(model, random_tokens())
+    outcome = PruneLLM(sparsity=0.35, most=0.4, temperature=0.1).apply(model, random_tokens())
+    assert min(outcome.details["channels"]) >= 480 * 0.6 - 1536 / 96  # a group, in channels
+
+
+# Units
+
+
+@every_family
+def test_what_fluctuates_least_goes_and_its_mean_stays(family: str):
+    model, tokens = tiny_model(family), random_tokens()
+    dense, seen = copy.deepcopy(model), []
+    for block in walk(dense, tokens, edits=False):
+        seen.append(block.observe(Moments, "o", "down"))
+    outcome = PruneLLM(sparsity=0.4).apply(model, tokens)
+    twin = copy.deepcopy(dense)
+    for index, block in enumerate(twin.blocks):
+        for role, kind, left in (
+            ("o", "kv-groups", outcome.details["kv_groups"][index]),
+            ("down", "channels", outcome.details["channels"][index]),
+        ):
+            linear, moments = block.linears()[role], seen[index][role]
+            columns = moments.variance * linear.weight.double().square().sum(dim=0)
+            units = block.attention.kv_heads if kind == "kv-groups" else len(columns)
+            kept = columns.view(units, -1).mean(dim=1).argsort(stable=True)[units - left :]
+            gone = ~torch.isin(torch.arange(units), kept).repeat_interleave(len(columns) // units)
+            if gone.any():
+                mean = (linear.weight.double()[:, gone] @ moments.mean[gone]).float()
+                was = 0 if linear.bias is None else linear.bias
+                linear.bias = torch.nn.Parameter(was + mean)
+            mask_units(block, kind, kept)
+    other = random_tokens(seed=1)
+    torch.testing.assert_close(logits(model, other), logits(twin, other), rtol=1e-4, atol=1e-4)
+
+
+def test_without_compensation_no_bias_is_added():
+    model = tiny_model()
+    PruneLLM(sparsity=0.4, compensate=False).apply(model, random_tokens())
+    assert all(linear.bias is None for _, _, linear in model.linears())
+
+
+def test_blocks_without_a_part_are_left_alone():
+    model = tiny_model(blocks=3)
+    keep_units(model.blocks[0], "sublayers", [1])
+    keep_channels(model.blocks[1].feed_forward, [])
+    outcome = PruneLLM(sparsity=0.3).apply(model, random_tokens())
+    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
+    assert bool(logits(model).isfinite().all())
+
+
+@pytest.mark.model
+def test_on_real_blocks_compensation_helps(first_blocks):
+    kept = first_blocks.error("prunellm", sparsity=0.2, probes=2)
+    assert 0 < kept < first_blocks.error("prunellm", sparsity=0.2, probes=2, compensate=False)
+    assert kept < first_blocks.error("random", sparsity=0.2)

@@ -8,10 +8,9 @@ go at a time, so that each round looks at the smaller model.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from implementations.harness import (
@@ -19,6 +18,7 @@ from implementations.harness import (
     Capabilities,
     Count,
     LanguageModel,
+    Positive,
     Ratio,
     SampleNorm,
     Tokens,
@@ -44,14 +44,14 @@ class Bonsai(UnitMethod):
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
-    small: ClassVar[dict[str, Any]] = {"step": 0.5, "masks": 4, "samples": 2}
+    small: ClassVar[dict[str, Any]] = {"step": 0.5, "pairs": 2, "samples": 2}
 
     sparsity: Ratio = 0.5
     """Share of the decoder blocks' linear weights to remove."""
-    step: Annotated[float, Field(gt=0, le=1)] = 0.05
+    step: Positive = 0.05
     """Share of them that goes in one round (p)."""
-    masks: Annotated[int, Field(ge=4, multiple_of=2)] = 200
-    """Sub-models that are evaluated in one round, half of them complements of the others."""
+    pairs: Count = 100
+    """Sub-models that are evaluated in one round, each with its complement."""
     samples: Count = 32
     """Calibration windows of one round, drawn anew for each."""
     perturb: bool = True
@@ -83,7 +83,7 @@ class Bonsai(UnitMethod):
         if self.perturb:
             weak = torch.cat([weakest(rho, share) for rho in prior])
             loss = Candidates(model, lambda: perplexity(model, text).value, *self.kinds)
-            off = perturbed(prior, share, self.masks)  # [masks, units]
+            off = perturbed(prior, share, self.pairs)  # [masks, units]
             values = [min(loss(mask), WORST) for mask in track(off, "trying sub-models")]
             y = -torch.tensor(values, dtype=torch.float64)
             scores, tau = regressed((~off[:, weak]).double(), y)
@@ -126,13 +126,13 @@ def weakest(rho: Tensor, share: float) -> Tensor:
 
 
 def perturbed(prior: list[Tensor], share: float, count: int) -> Tensor:
-    """Draw what `count` sub-models lack, boolean `[count, units]`, each followed by its complement.
+    """Draw what `count` sub-models and their complements lack, boolean `[2 * count, units]`.
 
-    Of every part go int(p N) + 1 of the weakest, the weaker the more probably; the complement
+    Each is followed by its complement. Of every part go int(p N) + 1 of the weakest, the weaker the more probably; the complement
     lacks the others of the weakest instead.
     """
     masks = []
-    for _ in range(count // 2):
+    for _ in range(count):
         pairs = [pair(rho, share) for rho in prior]  # [2, units] each
         masks.append(torch.cat(pairs, dim=1))
     return torch.cat(masks)
@@ -159,6 +159,8 @@ def regressed(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
     """
     everything = torch.arange(len(y))
     folds = everything.view(-1, 2).chunk(FOLDS)
+    if len(folds) == 1:  # there is nothing to leave out
+        return ridge(x, y, RIDGES[0]), 0.0
     taus = []
     for damping in RIDGES:
         total = 0.0

@@ -129,7 +129,7 @@ def test_the_weaker_the_more_often():
 def test_masks_come_in_pairs_over_all_parts():
     torch.manual_seed(0)
     prior = [torch.rand(3).double(), torch.rand(40).double(), torch.empty(0).double()]
-    off = perturbed(prior, 0.1, 10)
+    off = perturbed(prior, 0.1, 5)
     assert off.shape == (10, 43)
     weak = torch.cat([weakest(rho, 0.1) for rho in prior])
     for first, second in off.view(5, 2, -1):
@@ -145,7 +145,7 @@ def additive(units: int, masks: int, noise: float = 0.0, seed: int = 0) -> tuple
     """Return what was on, how well it did, and what each unit is worth."""
     torch.manual_seed(seed)
     prior = [torch.ones(units * 2).double()]
-    off = perturbed(prior, 0.25, masks)
+    off = perturbed(prior, 0.25, masks // 2)
     weak = weakest(prior[0], 0.25)
     worth = torch.rand(units, dtype=torch.float64)
     x = (~off[:, weak]).double()
@@ -186,6 +186,14 @@ def test_the_ridge_is_the_one_that_foretells():
     assert torch.equal(beta, ridge(x, y, bonsai.RIDGES[taus.index(max(taus))]))
 
 
+def test_a_single_pair_is_fitted_as_it_is():
+    x, y, _ = additive(4, 2)
+    beta, tau = regressed(x, y)
+    assert tau == 0
+    torch.testing.assert_close(beta, ridge(x, y, bonsai.RIDGES[0]))
+    assert bool(beta.isfinite().all())
+
+
 def test_kendall_by_hand():
     order = torch.tensor([1.0, 2.0, 3.0, 4.0])
     assert kendall(order, order * 3) == 1
@@ -213,7 +221,7 @@ def asked_of(monkeypatch) -> list[Tensor]:
 def test_a_round_measures_one_draw_of_the_text_and_the_next_another(monkeypatch):
     model, tokens = tiny_model(blocks=3), random_tokens(40)
     asked = asked_of(monkeypatch)
-    told = Bonsai(sparsity=0.4, step=0.2, masks=6, samples=3).apply(model, tokens).details
+    told = Bonsai(sparsity=0.4, step=0.2, pairs=3, samples=3).apply(model, tokens).details
     assert [fit["evaluations"] for fit in told["rounds"]] == [6, 6]
     assert told["evaluations"] == len(asked) == 12
     assert asked[0].shape == (3, 24)
@@ -222,12 +230,20 @@ def test_a_round_measures_one_draw_of_the_text_and_the_next_another(monkeypatch)
     assert not torch.equal(asked[0], asked[6])
 
 
-def test_each_round_takes_its_step_of_the_start():
-    model = tiny_model(blocks=8)
+def test_each_round_takes_its_step_of_the_start(monkeypatch):
+    model, shares = tiny_model(blocks=8), []
+    real = bonsai.perturbed
+
+    def drawing(prior: list[Tensor], share: float, count: int) -> Tensor:
+        shares.append(share)
+        return real(prior, share, count)
+
+    monkeypatch.setattr(bonsai, "perturbed", drawing)
     start, unit = count_weights(model).all, Bonsai().unit(model)
-    told = Bonsai(sparsity=0.35, step=0.15, masks=4).apply(model, random_tokens()).details
+    told = Bonsai(sparsity=0.35, step=0.15, pairs=2).apply(model, random_tokens()).details
     removed = [fit["removed"] / start for fit in told["rounds"]]
     assert removed == pytest.approx([0.15, 0.15, 0.05], abs=unit / start)
+    assert shares == pytest.approx([0.15, 0.15, 0.05], abs=unit / start)
     assert abs(sum(removed) - 0.35) <= unit / 2 / start
     assert start - count_weights(model).all == sum(fit["removed"] for fit in told["rounds"])
 
@@ -236,7 +252,7 @@ def test_beyond_half_there_are_more_rounds():
     # Twice a step of what is left is then less than a step of the start.
     model = tiny_model(blocks=2)
     start, unit = count_weights(model).all, Bonsai().unit(model)
-    outcome = Bonsai(sparsity=0.8, step=0.2, masks=4).apply(model, random_tokens())
+    outcome = Bonsai(sparsity=0.8, step=0.2, pairs=2).apply(model, random_tokens())
     assert abs(outcome.achieved - 0.8) <= unit / 2 / start
 
 
@@ -244,7 +260,7 @@ def test_what_is_strong_stays_and_what_harms_least_goes():
     model, tokens = tiny_model(blocks=2), random_tokens()
     prior = priors(model, tokens)
     weak = torch.cat([weakest(rho, 0.2) for rho in prior])
-    dense, small = copy.deepcopy(model), {"step": 0.2, "masks": 100}
+    dense, small = copy.deepcopy(model), {"step": 0.2, "pairs": 50}
     Bonsai(sparsity=0.2, **small).apply(model, tokens, seed=3)
     gone = []
     for was, now in zip(dense.blocks, model.blocks, strict=True):
@@ -274,7 +290,7 @@ def test_a_channel_that_feeds_nothing_is_always_tried_and_goes():
     rho = priors(model, tokens)[1]
     assert rho[list(dead)].tolist() == [0, 0, 0]
     dense = copy.deepcopy(model)
-    Bonsai(sparsity=0.1, step=0.1, masks=200).apply(model, tokens)
+    Bonsai(sparsity=0.1, step=0.1, pairs=100).apply(model, tokens)
     # Harmless, where most others harm: by far most of them are gone.
     left = model.blocks[0].feed_forward.up.weight
     rows = dense.blocks[0].feed_forward.up.weight
@@ -309,7 +325,7 @@ def test_a_broken_sub_model_counts_as_the_worst(monkeypatch):
     seen = []
     real = bonsai.regressed
     monkeypatch.setattr(bonsai, "regressed", lambda x, y: (seen.append(y), real(x, y))[1])
-    outcome = Bonsai(sparsity=0.2, step=0.2, masks=8).apply(model, tokens)
+    outcome = Bonsai(sparsity=0.2, step=0.2, pairs=4).apply(model, tokens)
     assert set(seen[0].tolist()) == {-1e8, -50.0}
     assert outcome.achieved == pytest.approx(0.2, abs=0.06)
 
@@ -329,7 +345,7 @@ def test_there_is_no_gradient_anywhere(monkeypatch):
     for _, _, linear in model.linears():
         linear.register_forward_hook(no_grad)
     with torch.enable_grad():  # whatever holds outside
-        Bonsai(sparsity=0.3, step=0.1, masks=4).apply(model, tokens)
+        Bonsai(sparsity=0.3, step=0.1, pairs=2).apply(model, tokens)
     assert calls
     assert not any(calls)
     assert all(p.grad is None for p in model.hf.parameters())
@@ -340,12 +356,12 @@ def test_parts_that_are_empty_are_left_alone(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, [])
-    outcome = Bonsai(sparsity=0.3, step=0.15, masks=4).apply(model, tokens)
+    outcome = Bonsai(sparsity=0.3, step=0.15, pairs=2).apply(model, tokens)
     assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
     assert bool(logits(model).isfinite().all())
 
 
-@pytest.mark.parametrize("settings", [{"masks": 5}, {"masks": 2}, {"step": 0}, {"step": 1.5}])
+@pytest.mark.parametrize("settings", [{"pairs": 0}, {"step": 0}, {"step": -0.1}])
 def test_nonsense_is_refused(settings: dict[str, float]):
     with pytest.raises(BadInput, match=next(iter(settings))):
         Bonsai.configure(**settings)
@@ -354,6 +370,6 @@ def test_nonsense_is_refused(settings: dict[str, float]):
 def test_the_same_seed_draws_the_same():
     one, two, other = (tiny_model(blocks=3) for _ in range(3))
     for model, seed in ((one, 1), (two, 1), (other, 2)):
-        Bonsai(sparsity=0.3, step=0.1, masks=4).apply(model, random_tokens(), seed=seed)
+        Bonsai(sparsity=0.3, step=0.1, pairs=2).apply(model, random_tokens(), seed=seed)
     assert same(fingerprint(one), fingerprint(two))
     assert not same(fingerprint(one), fingerprint(other))

@@ -12,7 +12,6 @@ import math
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import field_validator
 from torch import Tensor
 
 from implementations.harness import (
@@ -65,16 +64,11 @@ class EvoP(UnitMethod):
     random: Count | None = None
     """Evaluate that many masks drawn at random instead: what evolution has to beat."""
 
-    @field_validator("population")
-    @classmethod
-    def _even(cls, population: int) -> int:
-        if population % 2:
-            raise ValueError(f"{population} masks cannot be paired; choose an even number")
-        return population
-
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also too little text and blocks of different size, which no count can balance."""
+        """Refuse also an odd population, too little text, and blocks that differ in size."""
         super().check(model, calibration)
+        if self.population % 2:
+            raise BadInput(f"{self.population} masks cannot be paired; set population to even")
         if calibration is not None and len(calibration.ids) < self.samples:
             raise BadInput(
                 f"evop picks {self.samples} windows from the calibration, which has "

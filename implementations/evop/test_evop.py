@@ -295,10 +295,10 @@ def test_kmeans_of_fewer_distinct_points_than_clusters():
 
 
 def test_what_cannot_be_done_is_refused_before_any_work():
-    with pytest.raises(BadInput, match="choose an even number"):
-        EvoP.configure(population=5)
     model, tokens = tiny_model(blocks=3), random_tokens(4)
     before = fingerprint(model)
+    with pytest.raises(BadInput, match="5 masks cannot be paired"):
+        EvoP(population=5, samples=2).apply(model, tokens)
     with pytest.raises(BadInput, match=r"picks 5 windows .* has 4; set samples lower"):
         EvoP().apply(model, tokens)
     with pytest.raises(BadInput, match="empty"):

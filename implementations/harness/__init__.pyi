@@ -62,6 +62,7 @@ from .prune.method import (
     Count as Count,
     Method as Method,
     NonNegative as NonNegative,
+    Positive as Positive,
     Ratio as Ratio,
     UnitMethod as UnitMethod,
     WeightMethod as WeightMethod,

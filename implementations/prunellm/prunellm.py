@@ -8,10 +8,9 @@ paper's own formulas are unknown to us: see the README for what is verified and 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from implementations.harness import (
@@ -20,6 +19,7 @@ from implementations.harness import (
     Count,
     LanguageModel,
     Moments,
+    Positive,
     Ratio,
     Tokens,
     UnitMethod,
@@ -53,9 +53,9 @@ class PruneLLM(UnitMethod):
     """Share of the decoder blocks' linear weights to remove."""
     entropy: Literal["log", "std"] = "log"
     """Entropy of the last hidden state: sum of log deviations, or of the deviations."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Positive = 1.0
     """How evenly modules lose, tau: the larger, the more alike."""
-    most: Annotated[float, Field(gt=0, le=1)] = 1.0
+    most: Ratio = 1.0
     """Share that a module loses at most, p_max; 1 lets it vanish."""
     compensate: bool = True
     """Add the mean contribution of what is removed to the output bias."""

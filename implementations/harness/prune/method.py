@@ -41,6 +41,7 @@ from implementations.harness.prune.masks import Pattern, share_of, smallest, sma
 from implementations.harness.results.part import problems
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 

@@ -126,10 +126,10 @@ def weakest(rho: Tensor, share: float) -> Tensor:
 
 
 def perturbed(prior: list[Tensor], share: float, count: int) -> Tensor:
-    """Draw what `count` sub-models and their complements lack, boolean `[2 * count, units]`.
+    """Draw what `count` sub-models and their complements lack, `[2 * count, units]`, boolean.
 
-    Each is followed by its complement. Of every part go int(p N) + 1 of the weakest, the weaker the
-    more probably; the complement lacks the others of the weakest instead.
+    Each is followed by its complement. Of every part go int(p N) + 1 of the weakest, the weaker
+    the more probably; the complement lacks the others of the weakest instead.
     """
     masks = []
     for _ in range(count):

@@ -17,7 +17,18 @@ from implementations.harness.results.store import (
 
 METRIC = "ppl/wikipedia/1024"
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")
-UNITS = ("cfsp", "fasp", "flap", "llmbip", "shortgpt", "slicegpt", "slimgpt", "slimllm", "twossp")
+UNITS = (
+    "cfsp",
+    "fasp",
+    "flap",
+    "llmbip",
+    "llmpruner",
+    "shortgpt",
+    "slicegpt",
+    "slimgpt",
+    "slimllm",
+    "twossp",
+)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +92,7 @@ def test_freer_patterns_lose_less(board, method):
     ("method", "shares"),
     [
         *((method, (50, 70)) for method in WEIGHTS),
-        ("cfsp", (10, 20, 30)),
+        *((method, (10, 20, 30)) for method in ("cfsp", "fasp", "slimgpt", "slimllm", "twossp")),
         ("flap", (10, 20, 30, 50)),
         ("llmbip", (20, 30)),
         ("random", (10, 20, 30)),
@@ -125,6 +136,10 @@ def test_compensation_helps_flap(board):
 
 def test_the_fit_helps_fasp_where_there_is_text_enough(board):
     assert perplexity(board("fasp", "20 %")) < perplexity(board("fasp", "20 % restore=False"))
+
+
+def test_shares_by_outliers_help_wanda_where_much_goes(board):
+    assert perplexity(board("owl", "70 %")) < perplexity(board("wanda", "70 %"))
 
 
 def test_every_record_has_its_provenance(published):

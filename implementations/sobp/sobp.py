@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import model_validator
 from torch import Tensor
 
 from implementations.harness import (
+    BadInput,
     Block,
     Capabilities,
     Gram,
@@ -70,11 +70,11 @@ class SoBP(UnitMethod):
     restraint: NonNegative = 0.01
     """Pull to the weights of stage 2 in the fit, as a fraction of the mean diagonal (mu)."""
 
-    @model_validator(mode="after")
-    def _some_choice(self) -> SoBP:
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also that nothing chooses."""
         if not self.select and not self.refine:
-            raise ValueError("select and refine are both off, so nothing chooses; switch one on")
-        return self
+            raise BadInput("select and refine are both off, so nothing chooses; switch one on")
+        super().check(model, calibration)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Choose in a walk back, search and fit in a walk; return widths left and exchanges."""

@@ -7,10 +7,10 @@ import itertools
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from implementations.harness import (
+    BadInput,
     LanguageModel,
     Tokens,
     cheapest_in_turn,
@@ -422,8 +422,8 @@ def test_no_gradient_is_left_and_no_stage_is_missing_for_both():
     model = tiny_model()
     SoBP(sparsity=0.3).apply(model, random_tokens())
     assert all(parameter.grad is None for parameter in model.hf.parameters())
-    with pytest.raises(ValidationError, match="nothing chooses"):
-        SoBP(select=False, refine=False)
+    with pytest.raises(BadInput, match="nothing chooses"):
+        SoBP(select=False, refine=False).apply(model, random_tokens())
 
 
 def test_the_calibration_passes_each_block_eight_times():

@@ -373,3 +373,14 @@ def test_the_same_seed_draws_the_same():
         Bonsai(sparsity=0.3, step=0.1, pairs=2).apply(model, random_tokens(), seed=seed)
     assert same(fingerprint(one), fingerprint(two))
     assert not same(fingerprint(one), fingerprint(other))
+
+
+@pytest.mark.model
+def test_on_real_blocks_the_strongest_of_every_part_stay(first_blocks):
+    settings = {"sparsity": 0.2, "step": 0.2, "pairs": 2, "samples": 1}
+    model = first_blocks.pruned("bonsai", **settings)  # one round
+    for block in model.blocks:
+        assert block.attention.kv_heads >= int(3 * 0.6)
+        assert block.feed_forward.channels >= int(1536 * 0.6)
+    left = count_weights(model).all / count_weights(first_blocks.dense).all
+    assert left == pytest.approx(0.8, abs=0.0105)  # half of a KV group

@@ -87,6 +87,13 @@ def test_transfer_entropy_is_that_of_silent_modules(family: str, kind: str):
             assert float(moved[index, column]) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
+def test_entropy_that_rises_counts_as_what_falls(monkeypatch):
+    told = iter([10.0, 13.2, 6.8, 10.0, 10.0, 42.0, 10.0])  # the dense model first
+    monkeypatch.setattr(PruneLLM, "last_entropy", lambda *_: next(told))
+    moved = PruneLLM().transfer(tiny_model(), random_tokens())
+    assert moved.flatten().tolist() == pytest.approx([0.1, 0.1, 0, 0, 1, 0])
+
+
 def test_a_module_that_puts_out_nothing_moves_nothing_and_loses_most():
     model, tokens = tiny_model(blocks=3), random_tokens()
     silence(model.blocks[1].feed_forward.down)

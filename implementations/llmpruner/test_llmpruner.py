@@ -319,6 +319,6 @@ def test_the_samples_pass_each_block_once_each_way():
 
 @pytest.mark.model
 def test_on_real_blocks_it_beats_chance_and_the_size_of_weights(first_blocks):
-    error = first_blocks.error("llmpruner", sparsity=0.2, samples=2)
+    error = first_blocks.error("llmpruner", sparsity=0.2)
     others = [first_blocks.error(slug, sparsity=0.2) for slug in ("random", "unitmagnitude")]
     assert 0 < error < min(others)

@@ -1,4 +1,4 @@
-"""DSnoT: exchanges by hand, the books of the error, first masks of three methods, real blocks."""
+"""DSnoT: exchanges by hand, the books of the error, first masks of three methods."""
 
 from __future__ import annotations
 
@@ -280,10 +280,3 @@ def test_inputs_that_are_never_seen_go_first_from_sparsegpts_mask():
     block.attention.q.weight[:, 3] = 1000
     DSnoT(sparsity=0.5, initial="sparsegpt").apply(model, random_tokens())
     assert not block.attention.q.weight[:, 3].any()
-
-
-@pytest.mark.model
-def test_on_real_blocks_it_lifts_magnitude(first_blocks):
-    settings = {"sparsity": 0.7, "initial": "magnitude", "skip": "none"}
-    first = first_blocks.error("magnitude", sparsity=0.7, compare="row")
-    assert first_blocks.error("dsnot", **settings) < first

@@ -13,7 +13,14 @@ from implementations.harness import BadInput, walk
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.prune.masks import parse_pattern, smallest_per_group
 from implementations.ria import RIA
-from implementations.ria.ria import dealt, permutation, reassigned, relative_importance, reorder
+from implementations.ria.ria import (
+    dealt,
+    permutation,
+    reassigned,
+    relative_importance,
+    reorder,
+    stacked,
+)
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -133,6 +140,13 @@ def test_a_simulated_permutation_zeroes_as_many_in_an_order_that_is_not_stored()
     assert (gone[:, order].unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
     assert not (gone.unflatten(1, (-1, 4)).sum(dim=-1) == 2).all()
     assert float(scores[~gone].sum()) == pytest.approx(kept(scores, order))
+
+
+def test_query_heads_of_one_value_head_count_together():
+    # Units 0 and 1, read by columns 0 and 1 of one head and 2 and 3 of another.
+    columns = torch.tensor([[0, 2], [1, 3]])
+    found = stacked(torch.arange(8.0).view(2, 4), columns)
+    assert found.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
 
 
 @pytest.mark.parametrize("family", MODEL_TYPES)

@@ -291,9 +291,7 @@ class WeightMethod(Method):
             gone |= smallest(following, over)[:, None] & smallest(rows, each + 1)
         return gone.view_as(scores)
 
-    def counts(
-        self, model: LanguageModel, shares: Sequence[float] | Tensor
-    ) -> list[dict[str, int]]:
+    def counts(self, model: LanguageModel, shares: Tensor) -> list[dict[str, int]]:
         """Count what every linear layer loses, `[blocks]` by role, together the share asked for.
 
         Blocks lose in proportion to `shares [blocks]`, within a block every layer alike, no layer

@@ -70,6 +70,7 @@ def state(model: LanguageModel) -> dict[str, Any]:
     layers = {(role, p) for _, role, linear in model.linears() for p in linear.parameters()}
     others = set(parameters) - {p for _, p in layers}
     grad = bystander(model).grad
+    drawn: Any = np.random.get_state()
     return {
         "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in modules),
         "backward hooks": sum(bool(part._backward_hooks) for part in (*modules, *parameters)),
@@ -85,7 +86,7 @@ def state(model: LanguageModel) -> dict[str, Any]:
         "generators": [
             torch.get_rng_state().tolist(),
             random.getstate(),
-            np.random.get_state()[1].tolist(),  # type: ignore[index]
-            np.random.get_state()[2],  # type: ignore[index]
+            drawn[1].tolist(),
+            drawn[2],
         ],
     }

@@ -59,7 +59,7 @@ def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     answer(page, "What may choosing need at most?", "forward")
     assert "needs gradients" in why(page, "LLM-Pruner")
     answer(page, "Which attention?", "GQA")
-    assert why(page, "SliceGPT") == "not tested here with GQA"
+    assert why(page, "FastForward") == "not tested here with GQA"
     answer(page, "How much is to go?", "20 %")
     found = fitting(page)
     assert found[:2] == ["FLAP", "ShortGPT"]
@@ -81,7 +81,7 @@ def test_options_say_how_many_they_would_leave(visit: Callable[..., Any]) -> Non
 def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html")
     page.get_by_role("link", name="2:4 for hardware that has kernels").click()
-    assert fitting(page) == ["SparseGPT", "Wanda"]
+    assert fitting(page)[:2] == ["SparseGPT", "Wanda"]
     assert why(page, "Magnitude") == "collapsed at 2:4: 68.20 times dense"
     head = page.locator('[data-amount="2:4"]')
     expect(head).to_have_attribute("aria-sort", "ascending")

@@ -60,10 +60,12 @@ def test_the_code_stands_beside_the_formulas_where_there_is_room(
 def test_a_row_leads_to_its_line_and_the_line_back(visit: Callable[..., Any], width: int) -> None:
     seen = visit(width)
     page = seen.open("papers/flap.html")
-    row = page.get_by_role("link", name="(scores - scores.mean()) / scores.std()").first
+    row = page.get_by_role(
+        "link", name="standardise(attention).view(block.attention.kv_heads, width).mean(dim=1)"
+    ).first
     row.click()
     line = page.locator("[id^=line-]:target")
-    assert line.inner_text().strip() == "return (scores - scores.mean()) / scores.std()"
+    assert "groups = standardise(attention)" in line.inner_text()
     inside = """element => {
       const box = element.getBoundingClientRect();
       const frame = element.closest('code').getBoundingClientRect();

@@ -91,7 +91,7 @@ def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:
 
 def test_what_was_not_tested_is_not_said_to_work(atlas: Atlas) -> None:
     assert fitting(atlas, attention="GQA") == written(atlas)
-    assert ruled_out(atlas, attention="GQA")["slicegpt"] == ["not tested here with GQA"]
+    assert ruled_out(atlas, attention="GQA")["fastforward"] == ["not tested here with GQA"]
 
 
 def test_a_refusal_is_the_reason(atlas: Atlas) -> None:
@@ -106,7 +106,7 @@ def test_code_known_and_code_here(atlas: Atlas) -> None:
     here, any_ = fitting(atlas, code="here"), fitting(atlas, code="any")
     assert here == written(atlas)
     assert here < any_
-    assert "no code is known" in ruled_out(atlas, code="any")["hywia"]
+    assert "no code is known" in ruled_out(atlas, code="any")["maskprune"]
 
 
 def test_collapsed_methods_are_ruled_out_with_their_number(atlas: Atlas) -> None:
@@ -139,7 +139,7 @@ def test_the_table_stands_without_a_script(atlas: Atlas) -> None:
     assert "1.82" in cells["flap"]
     assert "2:4 kernels" in cells["wanda"]
     assert "MHA, GQA, MQA" in cells["wanda"]
-    assert "GQA" not in cells["slicegpt"]
+    assert "GQA" not in cells["fastforward"]
 
 
 def test_a_thousand_methods_stay_below_a_megabyte(atlas: Atlas) -> None:

@@ -45,6 +45,11 @@ def fitting(atlas: Atlas, **given: str) -> set[str]:
     return {slug for slug, reasons in ruled_out(atlas, **given).items() if not reasons}
 
 
+def unwritten(atlas: Atlas) -> str:
+    """Return a method that nobody has implemented here yet."""
+    return min(fitting(atlas) - written(atlas))
+
+
 def test_without_answers_nothing_is_ruled_out(atlas: Atlas) -> None:
     pruning = {slug for slug, paper in atlas.papers.items() if paper.taxonomy and paper.has_paper}
     assert fitting(atlas) == pruning
@@ -91,7 +96,7 @@ def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:
 
 def test_what_was_not_tested_is_not_said_to_work(atlas: Atlas) -> None:
     assert fitting(atlas, attention="GQA") == written(atlas)
-    assert ruled_out(atlas, attention="GQA")["fastforward"] == ["not tested here with GQA"]
+    assert ruled_out(atlas, attention="GQA")[unwritten(atlas)] == ["not tested here with GQA"]
 
 
 def test_a_refusal_is_the_reason(atlas: Atlas) -> None:
@@ -139,7 +144,7 @@ def test_the_table_stands_without_a_script(atlas: Atlas) -> None:
     assert "1.82" in cells["flap"]
     assert "2:4 kernels" in cells["wanda"]
     assert "MHA, GQA, MQA" in cells["wanda"]
-    assert "GQA" not in cells["fastforward"]
+    assert "GQA" not in cells[unwritten(atlas)]
 
 
 def test_a_thousand_methods_stay_below_a_megabyte(atlas: Atlas) -> None:

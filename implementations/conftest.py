@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-for _group in ("budgets", "effects", "traces", "refusals"):
+for _group in ("budgets", "effects", "traces", "prompts", "refusals"):
     pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
 
 

@@ -7,7 +7,11 @@ from .errors import (
     NumericsError as NumericsError,
     Unavailable as Unavailable,
 )
-from .measure.perplexity import Perplexity as Perplexity, perplexity as perplexity
+from .measure.perplexity import (
+    Perplexity as Perplexity,
+    perplexity as perplexity,
+    split_perplexity as split_perplexity,
+)
 from .model.families import ONE_BASIS as ONE_BASIS
 from .model.loading import load_model as load_model
 from .model.rotation import halves as halves, rotate_embedding as rotate_embedding
@@ -68,6 +72,7 @@ from .prune.method import (
     WeightMethod as WeightMethod,
 )
 from .prune.perturbation import direction as direction, perturbed as perturbed
+from .prune.prompt import PromptMethod as PromptMethod
 from .prune.refit import (
     damped_inverse as damped_inverse,
     eliminate as eliminate,

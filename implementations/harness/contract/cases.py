@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from implementations.harness.contract import budgets, effects, refusals, traces
+from implementations.harness.contract import budgets, effects, prompts, refusals, traces
 from implementations.harness.contract.clause import CLAUSES, Clause
-from implementations.harness.contract.probes import PATTERNS, apply, logits, takes_patterns
+from implementations.harness.contract.probes import PATTERNS, afterwards, takes_patterns
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.errors import AtlasError
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get
 
-GROUPS = (budgets, effects, traces, refusals)
+GROUPS = (budgets, effects, traces, prompts, refusals)
 """The modules whose clauses make up the contract."""
 HEADS = {"MHA": 4, "GQA": 2, "MQA": 1}  # KV heads under the four query heads of the tiny models
 UNKNOWN = "gpt2"
@@ -51,7 +51,7 @@ def cases(method: type[Method]) -> Iterator[Case]:
         "unknown": [UNKNOWN],
     }
     for clause in CLAUSES:
-        if clause.when(method):
+        if clause.of(method):
             for family in families[clause.families]:
                 yield Case(clause, method, family)
 
@@ -89,7 +89,7 @@ def seen(
     """Prune one tiny model and say "supported", or why not."""
     model = tiny_model(family, **shape)
     try:
-        apply(method, model, **(settings or {}))
+        written = afterwards(method, model, **(settings or {}))
     except AtlasError as error:
         return str(error)
-    return "supported" if bool(logits(model).isfinite().all()) else "puts out NaN or infinity"
+    return "supported" if bool(written.isfinite().all()) else "puts out NaN or infinity"

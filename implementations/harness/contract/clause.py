@@ -18,6 +18,7 @@ from implementations.harness.prune.method import Method
 Check = Callable[[type[Method], str], None]
 When = Callable[[type[Method]], bool]
 Families = Literal["supported", "refused", "unknown"]
+Kinds = Literal["static", "input-dependent", "all"]
 
 CLAUSES: list[Clause] = []
 
@@ -31,6 +32,12 @@ class Clause:
     when: When
     families: Families
     """Whether it is checked on families the method serves, refuses, or that nobody knows."""
+    kinds: Kinds
+    """Whether it is for methods that prune a model, that follow each prompt, or for both."""
+
+    def of(self, method: type[Method]) -> bool:
+        """Say whether the clause covers the method."""
+        return self.kinds in ("all", method.capabilities.when) and self.when(method)
 
     @property
     def name(self) -> str:
@@ -43,11 +50,12 @@ def clause(
     *,
     when: When = lambda method: True,
     families: Families = "supported",
+    kinds: Kinds = "static",
 ) -> Callable[[Check], Check]:
     """Make a function a clause of the contract."""
 
     def register(check: Check) -> Check:
-        CLAUSES.append(Clause(check, covers, when, families))
+        CLAUSES.append(Clause(check, covers, when, families, kinds))
         return check
 
     return register

@@ -32,7 +32,7 @@ NONSENSE: tuple[dict[str, Any], ...] = (
 NO_PATTERNS = ("5:4", "0:4", "x")
 
 
-@clause()
+@clause(kinds="all")
 def nonsense_is_refused(method: type[Method], family: str) -> None:
     """Wrong parameters and damaged weights are refused with a message, the model as it was."""
     for settings in NONSENSE:
@@ -65,7 +65,7 @@ def bad_calibration_is_refused(method: type[Method], family: str) -> None:
         assert same(before, fingerprint(model))
 
 
-@clause("a model of no family that the harness knows", families="unknown")
+@clause("a model of no family that the harness knows", families="unknown", kinds="all")
 def unsupported_family_is_named(method: type[Method], family: str) -> None:
     """A family without an adapter is named, with the supported ones."""
     config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=8)
@@ -74,7 +74,7 @@ def unsupported_family_is_named(method: type[Method], family: str) -> None:
     assert "llama" in message
 
 
-@clause("families that a method refuses", families="refused")
+@clause("families that a method refuses", families="refused", kinds="all")
 def refused_family_says_why(method: type[Method], family: str) -> None:
     """A family that the method refuses is refused with the declared reason."""
     model = tiny_model(family)

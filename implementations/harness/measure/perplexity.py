@@ -34,21 +34,53 @@ def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = No
     """Measure the perplexity of `model` on the windows `tokens`.
 
     A window of `length` tokens has `length - 1` predictions; its first token is only seen. Raises
-    `BadInput` for windows of one token and ids beyond the vocabulary, `NumericsError` for logits
-    with NaN or infinity.
+    `BadInput` for windows of one token, ids beyond the vocabulary and a model that follows a
+    prompt, `NumericsError` for logits with NaN or infinity.
     """
+    if model.follows:
+        raise BadInput(
+            f"{model.follows} chooses by a prompt, and a window as a whole has none: measure what "
+            "follows one by split_perplexity(model, tokens, prompt)"
+        )
+    return _measured(model, tokens, batch_size, 0)
+
+
+def split_perplexity(
+    model: LanguageModel, tokens: Tokens, prompt: int, batch_size: int | None = None
+) -> Perplexity:
+    """Measure the perplexity of what follows the first `prompt` tokens of each window.
+
+    The last token of the prompt predicts nothing that counts, so that every prediction is made at
+    a position behind it: `length - 1 - prompt` a window. Raises as `perplexity`, and `BadInput`
+    for a prompt that leaves nothing to predict.
+    """
+    length = tokens.ids.shape[1]
+    if not 1 <= prompt < length - 1:
+        raise BadInput(
+            f"a prompt of {prompt} tokens does not split windows of {length}: give 1 to "
+            f"{length - 2}, so that there is a token behind it to see and one to predict"
+        )
+    return _measured(model, tokens, batch_size, prompt)
+
+
+def _measured(
+    model: LanguageModel, tokens: Tokens, batch_size: int | None, first: int
+) -> Perplexity:
+    """Measure what positions from `first` on predict."""
     windows, length = tokens.ids.shape
     if length < 2:
         raise BadInput("perplexity needs windows of at least 2 tokens, one to see, one to predict")
     nats = torch.zeros((), dtype=torch.float64)
     for piece in logits(model, tokens, batch_size):
-        start, stop = piece.positions.start, min(piece.positions.stop, length - 1)
-        following = tokens.ids[piece.windows, start + 1 : stop + 1].to(piece.values.device)
-        losses = token_losses(piece.values[:, : stop - start], following).cpu()
-        _check_finite(losses, tokens.source, piece.windows.start, start)
-        nats += losses.sum()
+        start, stop = max(piece.positions.start, first), min(piece.positions.stop, length - 1)
+        if start < stop:
+            within = slice(start - piece.positions.start, stop - piece.positions.start)
+            following = tokens.ids[piece.windows, start + 1 : stop + 1].to(piece.values.device)
+            losses = token_losses(piece.values[:, within], following).cpu()
+            _check_finite(losses, tokens.source, piece.windows.start, start)
+            nats += losses.sum()
         del piece  # before the next one is computed
-    predictions = windows * (length - 1)
+    predictions = windows * (length - 1 - first)
     return Perplexity(
         value=_exponential(float(nats) / predictions),
         nats=float(nats),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
@@ -25,14 +27,16 @@ def speed(
     repeats: int = 5,
     warmups: int = 1,
     seed: int = 0,
+    pruned_within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Speed:
     """Time both models in turn (dense, pruned, dense, pruned ...) on the same random prompts.
 
     A repeat reads `batch` prompts of `prompt` tokens, then writes `tokens` more each by greedy
     decoding with the key/value cache. Whatever slows the machine for a while slows a pair of
-    neighbours alike, so the ratio is taken pair by pair. Raises `BadInput` for models on two
-    devices or in two dtypes, an accelerator that holds only one block, too many positions and
-    settings below 1.
+    neighbours alike, so the ratio is taken pair by pair. `pruned_within` opens what the pruned
+    model is timed in, which may be the dense one that follows its prompt. Raises `BadInput` for
+    models on two devices or in two dtypes, an accelerator that holds only one block, too many
+    positions and settings below 1.
     """
     _check(dense, pruned, prompt=prompt, tokens=tokens, batch=batch, repeats=repeats)
     vocabulary = min(dense.vocabulary_size, pruned.vocabulary_size)
@@ -40,7 +44,9 @@ def speed(
     ids = torch.randint(vocabulary, (batch, prompt), generator=generator)
     times = []  # (prefill, decode) seconds of dense and of pruned, a repeat
     for repeat in track(range(warmups + repeats), "measuring speed"):
-        pair = [_seconds(model, ids, tokens) for model in (dense, pruned)]
+        pair = [_seconds(dense, ids, tokens)]
+        with pruned_within():
+            pair.append(_seconds(pruned, ids, tokens))
         if repeat >= warmups:
             times.append(pair)
     dtype = str(dense.dtype).removeprefix("torch.")

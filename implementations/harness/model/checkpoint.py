@@ -44,10 +44,16 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
     process that is killed leaves a `.<name>.partial-*` beside it, which the next save removes.
 
     Raises:
-        BadInput: the folder is not empty, or the model is, or its tokenizer cannot be written.
+        BadInput: the folder is not empty, or the model is, or it follows a prompt, or its tokenizer
+            cannot be written.
         Unavailable: the folder cannot be written, the disk is full, or another process has come
             first.
     """
+    if model.follows:
+        raise BadInput(
+            f"{model.follows} leaves the weights as they are, so there is nothing to save; load "
+            "the dense model again where it came from"
+        )
     folder = free_folder(folder)
     refuse_emptied(model.blocks)
     twin = _empty_twin(model)

@@ -153,6 +153,8 @@ class LanguageModel:
         self.name = name
         self.identity = identity
         self.family = family_of(hf)
+        self.follows = ""
+        """The method by which the prompt decides what computes, while one does."""
         # The device of a tensor made there carries the index that a bare name leaves open.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device
 

@@ -56,6 +56,8 @@ PERPLEXITY = Metric(
     tolerance=Tolerance(same_machine=1e-4, elsewhere=1e-2),
     collapse=50,
 )
+AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")
+"""Of the second half of each window, for methods by which the first half chooses."""
 ACHIEVED = Metric(
     "achieved", "the share removed", tolerance=Tolerance(same_machine=1e-9, elsewhere=1e-3)
 )
@@ -66,6 +68,7 @@ METRICS = {
     metric.kind: metric
     for metric in (
         PERPLEXITY,
+        AFTER_PROMPT,
         ACHIEVED,
         Metric("acc", "accuracy"),
         # Of lm-eval's tasks on running text.

@@ -36,7 +36,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
     row = (
         Dense(run=run, values=found.values, footprint=found.footprint)
         if dense is None
-        else Dense(run=dense.run, values=dense.values, footprint=dense.footprint)
+        else Dense(run=dense.run, values=dense.values | found.dense, footprint=dense.footprint)
     )
     commit, dirty = environment.commit()
     outcome = found.outcome

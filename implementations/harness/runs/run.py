@@ -19,6 +19,7 @@ from implementations.harness.model.checkpoint import save
 from implementations.harness.model.output_folder import check_output_folder
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.places import check_writable, nearest, real, shown
 from implementations.harness.results.record import DECIDING, DENSE, Record
 from implementations.harness.results.store import (
@@ -67,6 +68,11 @@ def run(
     """
     if checkpoint is not None and job.method is None:
         raise BadInput("the dense model is not saved, it lies where it came from; leave out --save")
+    if checkpoint is not None and isinstance(job.method, PromptMethod):
+        raise BadInput(
+            f"{job.slug} chooses with every prompt and leaves the weights as they are, so there is "
+            "nothing to save; leave out --save"
+        )
     check_outputs(runs, checkpoint)
     check_tasks(setup)
     if publish:

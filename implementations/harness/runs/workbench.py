@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +18,19 @@ from implementations.harness.errors import AtlasWarning, BadInput
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
 from implementations.harness.measure.memory import free_memory, peak_memory
-from implementations.harness.measure.perplexity import perplexity
+from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.measure.speed import speed
 from implementations.harness.measure.zero_shot import zero_shot
 from implementations.harness.model.devices import device_named, give_back_freed
 from implementations.harness.model.identity import Identity
 from implementations.harness.model.loading import load_model
+from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.method import Method, Outcome
+from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
+from implementations.harness.results.metric import AFTER_PROMPT
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import (
     DENSE,
@@ -123,6 +126,8 @@ class Measured:
     untimed: str = ""
     """Why speed was not measured."""
     warnings: tuple[str, ...] = ()
+    dense: dict[str, float] = field(default_factory=dict)
+    """Of the dense model, where this run measured it too."""
 
 
 @dataclass
@@ -232,6 +237,11 @@ class Workbench:
         check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
         if job.method is not None:
             job.method.check(self.dense(), samples.calibration)
+        if isinstance(job.method, PromptMethod) and self.setup.tasks:
+            raise BadInput(
+                f"{job.slug} chooses by a prompt, and lm-eval does not say where that of a "
+                "question ends; leave out --tasks"
+            )
         return samples
 
     def measure_dense(self) -> Measured:
@@ -253,8 +263,10 @@ class Workbench:
         """Prune the model in place and measure; return what was found and the pruned model.
 
         The dense one is loaded again where its speed is to be measured beside the pruned one's,
-        if memory has room for both.
+        if memory has room for both. A method that follows prompts leaves it as it is.
         """
+        if isinstance(method, PromptMethod):
+            return self._measure_following(method, seed), self.dense()
         with warnings_kept() as warned:
             samples = self.check(Job(method, seed))
             room = ROOM * self.footprint.bytes  # weighed while it is dense
@@ -282,6 +294,56 @@ class Workbench:
             warnings=tuple(dict.fromkeys(map(str, warned))),
         )
         return found, model
+
+    def _measure_following(self, method: PromptMethod, seed: int) -> Measured:
+        """Measure what the model writes after a prompt: half of each window, or that of speed."""
+        asked, timed = self.setup.protocol.generation, self.setup.protocol.speed
+        with warnings_kept() as warned:
+            samples = self.check(Job(method, seed))
+            model, timer = self.dense(), Timer(dict(self.timer.seconds))
+            values, dense = {}, {}
+            for metric, tokens in samples.evaluations.items():
+                prompt = tokens.ids.shape[1] // 2
+                name = AFTER_PROMPT.kind + metric[metric.index("/") :]
+                with timer.phase("evaluate", f"measuring {name}"):
+                    dense[name] = split_perplexity(model, tokens, prompt).value
+                    with method.following(model, prompt, seed):
+                        values[name] = split_perplexity(model, tokens, prompt).value
+            with (
+                timer.phase("generate", "writing the sample"),
+                peak_memory(self.accelerator) as watch,
+                method.following(model, self.sampler.count(asked.prompt), seed),
+            ):
+                written = continuation(model, asked.prompt, asked.tokens).text
+            with timer.phase("speed", "measuring speed beside the dense model"):
+                rates = speed(
+                    model,
+                    model,
+                    prompt=timed.prompt,
+                    tokens=timed.tokens,
+                    batch=timed.batch,
+                    repeats=timed.repeats,
+                    pruned_within=partial(method.following, model, timed.prompt, seed),
+                )
+        unused, total = method.unused(model), count_weights(model).all
+        macs = self.footprint.macs - unused
+        return Measured(
+            samples=samples,
+            values=values,
+            dense=dense,
+            footprint=self.footprint.model_copy(update={"macs": macs}),
+            sample=asked.prompt + written,
+            peak=watch.peak,
+            seconds=timer.seconds,
+            outcome=Outcome(
+                asked=method.target,
+                achieved=unused / total,
+                seconds=0.0,
+                details={"channels": method.kept(model)},
+            ),
+            speed=rates,
+            warnings=tuple(dict.fromkeys(map(str, warned))),
+        )
 
     def _quality(
         self, model: LanguageModel, samples: Samples, timer: Timer

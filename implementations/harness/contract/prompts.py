@@ -1,0 +1,234 @@
+"""Clauses for methods by which each prompt chooses what computes the text behind it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from implementations.harness.contract.clause import clause
+from implementations.harness.contract.probes import (
+    configured,
+    fingerprint,
+    logits,
+    refusal,
+    same,
+)
+from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
+from implementations.harness.contract.traces import state
+from implementations.harness.measure.generation import cache_argument, greedy
+from implementations.harness.measure.perplexity import perplexity, split_perplexity
+from implementations.harness.model.checkpoint import save
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.prompt import PromptMethod
+
+PROMPT, AFTER = 12, 8  # tokens
+PROMPTS = "methods that choose with every prompt"
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def without_a_budget_it_is_the_dense_model(method: type[Method], family: str) -> None:
+    """With nothing to leave out, prompt and continuation are computed as ever."""
+    model, texts = tiny_model(family), ids()
+    expected = logits(model)
+    with asked(method, sparsity=0).following(model, PROMPT):
+        assert close(logits(model), expected)
+        assert close(written(model, texts), whole(model, texts))
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def the_prompt_is_read_by_the_whole_model(method: type[Method], family: str) -> None:
+    """Whatever the share, logits over the prompt are the dense ones, and later ones are not."""
+    model, texts = tiny_model(family), ids()
+    dense = whole(model, texts)
+    for share in shares(method, model):
+        with asked(method, sparsity=share).following(model, PROMPT):
+            found = whole(model, texts)
+        assert close(found[:, :PROMPT], dense[:, :PROMPT])
+        assert not close(found[:, PROMPT:], dense[:, PROMPT:])
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def writing_equals_a_single_pass(method: type[Method], family: str) -> None:
+    """Prompt, then token by token with the cache: the logits of one pass over the whole text.
+
+    So does a prompt that comes in two pieces, and one of a single token.
+    """
+    model, texts = tiny_model(family), ids()
+    for prompt, steps in ((PROMPT, (PROMPT,)), (PROMPT, (5, 7)), (1, (1,))):
+        with asked(method).following(model, prompt):
+            assert close(written(model, texts, *steps), whole(model, texts))
+            one = texts[:1]  # its layers are cut, where a batch masks them
+            assert close(written(model, one, *steps), whole(model, one))
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def the_same_prompt_chooses_the_same(method: type[Method], family: str) -> None:
+    """What was read before leaves nothing behind, and samples of a batch keep to themselves."""
+    model, (first, second) = tiny_model(family), ids(2)[:, None]
+    with asked(method).following(model, PROMPT):
+        alone = whole(model, first)
+    with asked(method).following(model, PROMPT):
+        written(model, second)
+        assert torch.equal(whole(model, first), alone)
+        assert close(whole(model, torch.cat([second, first]))[1:], alone)
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def padding_has_no_say(method: type[Method], family: str) -> None:
+    """A prompt padded on the left, in a batch with a longer one, is continued as by itself."""
+    model, (long, short) = tiny_model(family), ids(2)[:, None, :PROMPT]
+    short = short[:, 4:]
+    padded = torch.cat([long, torch.cat([torch.zeros_like(short[:, :4]), short], dim=1)])
+    mask = torch.ones_like(padded)
+    mask[1, :4] = 0
+    with asked(method).following(model, PROMPT):
+        together = generated(model, padded, mask)
+        apart = generated(model, long, torch.ones_like(long))
+    with asked(method).following(model, short.shape[1]):
+        alone = generated(model, short, torch.ones_like(short))
+    assert torch.equal(together[:1, PROMPT:], apart[:, PROMPT:])
+    assert torch.equal(together[1:, PROMPT:], alone[:, short.shape[1] :])
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def plain_generation_follows_the_prompt(method: type[Method], family: str) -> None:
+    """`generate` of the library writes what the harness writes, with the cache and without."""
+    model, text = tiny_model(family), ids(1)[:, :PROMPT]
+    with asked(method).following(model, PROMPT):
+        expected = torch.cat(list(greedy(model, text, AFTER)))
+        for cache in (True, False):
+            found = generated(model, text, torch.ones_like(text), use_cache=cache)
+            assert torch.equal(found[0, PROMPT:], expected)
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def as_many_channels_write_as_are_asked_for(method: type[Method], family: str) -> None:
+    """The share of weights that do not write is met within half a channel, and none is removed."""
+    model = tiny_model(family, blocks=4)
+    total = sum(linear.weight.numel() for _, _, linear in model.linears())
+    for share in shares(method, model):
+        asked_for = asked(method, sparsity=share)
+        assert abs(asked_for.unused(model) - share * total) <= asked_for.unit(model) / 2 + 1e-6
+        assert min(asked_for.kept(model)) >= 1
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def the_dense_model_is_back_afterwards(method: type[Method], family: str) -> None:
+    """Weights, hooks, modes and generators are as before, also after an exception."""
+    model, texts = tiny_model(family), ids()
+    before, dense, weights = state(model), whole(model, texts), fingerprint(model)
+    with asked(method).following(model, PROMPT):
+        written(model, texts)
+    try:
+        with asked(method).following(model, PROMPT):
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert state(model) == before
+    assert same(fingerprint(model), weights)
+    assert torch.equal(whole(model, texts), dense)
+    assert not model.follows
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def half_precision_follows_too(method: type[Method], family: str) -> None:
+    """A bf16 model is followed in bf16."""
+    model = tiny_model(family, dtype=torch.bfloat16)
+    with asked(method).following(model, PROMPT):
+        found = written(model, ids(1))
+    assert found.dtype == torch.bfloat16
+    assert bool(found.isfinite().all())
+
+
+@clause(PROMPTS, kinds="input-dependent")
+def what_has_no_meaning_is_refused(method: type[Method], family: str) -> None:
+    """Pruning for good, saving, a perplexity without a prompt, and a cache filled elsewhere."""
+    model, texts = tiny_model(family), ids(1)
+    follow = asked(method)
+    name = follow.slug()
+    assert name in refusal(follow.apply, model, None)
+    assert "0 tokens" in refusal(enter, follow, model, 0)
+    cache: dict[str, Any] = {cache_argument(model): filled(model, texts)}
+    with follow.following(model, PROMPT):
+        assert name in refusal(perplexity, model, random_tokens())
+        assert "elsewhere" in refusal(model.hf, input_ids=texts[:, :1], **cache)
+        assert "already" in refusal(enter, follow, model, PROMPT)
+        with tempfile.TemporaryDirectory() as folder:
+            assert name in refusal(save, model, Path(folder) / "pruned")
+            assert not any(Path(folder).iterdir())
+        message = refusal(split_perplexity, model, random_tokens(2, PROMPT), PROMPT)
+        assert str(PROMPT) in message
+
+
+def asked(method: type[Method], **settings: Any) -> PromptMethod:
+    """Configure a method that follows prompts."""
+    return cast(PromptMethod, configured(method, **settings))
+
+
+def shares(method: type[Method], model: LanguageModel) -> list[float]:
+    """Return a small share and the largest that the method can leave out."""
+    reach = asked(method).reach(model)
+    return [reach / 4, reach]
+
+
+def enter(method: PromptMethod, model: LanguageModel, prompt: int) -> None:
+    """Begin to follow, and end it."""
+    with method.following(model, prompt):
+        pass
+
+
+def ids(samples: int = 3) -> Tensor:
+    """Return some texts, `[samples, PROMPT + AFTER]`."""
+    return random_tokens(samples, PROMPT + AFTER, seed=3).ids
+
+
+def whole(model: LanguageModel, texts: Tensor) -> Tensor:
+    """Return the logits of one pass over `texts [samples, tokens]`."""
+    with torch.no_grad():
+        return cast(Tensor, model.hf(input_ids=texts, use_cache=False).logits)
+
+
+def written(model: LanguageModel, texts: Tensor, *pieces: int) -> Tensor:
+    """Return the logits of `texts` read in `pieces` of the prompt, then token by token."""
+    lengths = list(pieces or (PROMPT,))
+    lengths += [1] * (texts.shape[1] - sum(lengths))
+    cache: Any = None
+    found = []
+    with torch.no_grad():
+        for piece in texts.split(lengths, dim=1):
+            output = model.hf(input_ids=piece, use_cache=True, **{cache_argument(model): cache})
+            cache = output[cache_argument(model)]
+            found.append(output.logits)
+    return torch.cat(found, dim=1)
+
+
+def filled(model: LanguageModel, texts: Tensor) -> Any:
+    """Return the cache of a pass over `texts`."""
+    with torch.no_grad():
+        return model.hf(input_ids=texts, use_cache=True)[cache_argument(model)]
+
+
+def generated(
+    model: LanguageModel, prompts: Tensor, mask: Tensor, use_cache: bool = True
+) -> Tensor:
+    """Continue prompts greedily by the library's own `generate`."""
+    with torch.no_grad():
+        tokens = model.hf.generate(
+            prompts,
+            attention_mask=mask,
+            max_new_tokens=AFTER,
+            eos_token_id=VOCABULARY,  # which nothing writes, so that nothing ends early
+            do_sample=False,
+            use_cache=use_cache,
+        )
+    return cast(Tensor, tokens)
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Say whether two sets of logits agree."""
+    return torch.allclose(a, b, rtol=1e-4, atol=1e-4)

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from implementations.harness import LanguageModel, get, keep_units, methods, unit_costs, walk
+from implementations.harness import (
+    LanguageModel,
+    PromptMethod,
+    get,
+    keep_units,
+    methods,
+    unit_costs,
+    walk,
+)
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.memory import peak_memory
 from implementations.harness.model.units import Kind, count_weights
@@ -16,7 +24,9 @@ pytestmark = [
     pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here"),
 ]
 
-every_method = pytest.mark.parametrize("slug", methods())
+FOLLOWING = [slug for slug in methods() if issubclass(get(slug), PromptMethod)]
+
+every_method = pytest.mark.parametrize("slug", [s for s in methods() if s not in FOLLOWING])
 
 
 def lent_model(dtype: torch.dtype = torch.float32, **shape: int) -> LanguageModel:
@@ -52,6 +62,19 @@ def test_bf16_is_pruned_as_much(slug: str) -> None:
     with torch.no_grad():
         logits = model.hf(random_tokens(2, 16, seed=1).ids).logits
     assert bool(logits.isfinite().all())
+
+
+@pytest.mark.parametrize("slug", FOLLOWING)
+def test_a_prompt_is_followed_as_on_the_cpu(slug: str) -> None:
+    ids, method = random_tokens(2, 32).ids, get(slug)(sparsity=0.2)
+    here, there = tiny_model("llama", blocks=4), tiny_model("llama", blocks=4)
+    device = torch.accelerator.current_accelerator()
+    there = LanguageModel(there.hf.to(device))
+    logits = []
+    for model in (here, there):
+        with torch.no_grad(), method.following(model, 16):
+            logits.append(model.hf(ids.to(model.device)).logits.cpu())
+    torch.testing.assert_close(logits[0], logits[1], rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("kind", ["query-heads", "value-dims", "rotary-pairs"])

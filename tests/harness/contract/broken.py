@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.prune.method import Outcome
-from tests.harness.contract.toys import First, Narrow, Reading, Riddled, Thin
+from tests.harness.contract.toys import First, Following, Narrow, Reading, Riddled, Thin
 
 Act = Callable[[LanguageModel], Any]
 
@@ -283,6 +284,82 @@ class Willing(declared("none", refuses={"llama": "its blocks are not thought of"
         pass
 
 
+# What follows a prompt
+
+
+class OneTooFew(Following):
+    def kept(self, model: LanguageModel) -> list[int]:
+        return [channels - 1 for channels in super().kept(model)]
+
+
+class Unfollowing(Following):
+    def kept(self, model: LanguageModel) -> list[int]:
+        return [block.feed_forward.channels for block in model.blocks]
+
+
+class Early(Following):
+    @contextmanager
+    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
+        with super().following(model, prompt - 1, seed):
+            yield
+
+
+class Fickle(Following):
+    """Chooses otherwise the more it has been asked."""
+
+    _asked: ClassVar[list[int]] = []
+
+    def evidence(self, inner: Tensor) -> Tensor:
+        self._asked.append(0)
+        return super().evidence(inner).roll(len(self._asked) * 7, dims=-1)
+
+
+class Counting(Following):
+    """Goes by the place of a token in the batch, so that padding pushes the others on."""
+
+    def evidence(self, inner: Tensor) -> Tensor:
+        places = torch.arange(1.0, inner.shape[1] + 1)[None, :, None]
+        return super().evidence(inner) * places.square()
+
+
+class Deaf(Following):
+    """Does not hear where padding is."""
+
+    @contextmanager
+    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
+        with super().following(model, prompt, seed):
+            hooks = model.decoder._forward_pre_hooks
+            (enter,) = hooks.values()
+
+            def blind(module: nn.Module, args: Any, given: dict[str, Any]) -> None:
+                enter(module, args, given | {"attention_mask": None})
+
+            (key,) = hooks
+            hooks[key] = blind
+            yield
+
+
+class Staying(Following):
+    @contextmanager
+    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
+        with super().following(model, prompt, seed):
+            yield
+        model.decoder.register_forward_pre_hook(lambda *_: None)
+
+
+class Widening(Following):
+    @contextmanager
+    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
+        model.hf.float()
+        with super().following(model, prompt, seed):
+            yield
+
+
+class Pruning(Following):
+    def prune(self, model: LanguageModel, calibration: Any) -> Any:
+        return None
+
+
 BREAKING: dict[str, dict[str, type[Method]]] = {
     "zero_budget_is_the_identity": {
         "one bit": also(lambda model: model.embedding[0, 0].mul_(1 + 2**-22)),
@@ -325,5 +402,15 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
         "edits before it checks": Hasty,
     },
     "bad_calibration_is_refused": {"missing": Unasking, "no text to train on": Untrained},
+    "without_a_budget_it_is_the_dense_model": {"one too few": OneTooFew},
+    "the_prompt_is_read_by_the_whole_model": {"early": Early, "unfollowing": Unfollowing},
+    "writing_equals_a_single_pass": {"fickle": Fickle},
+    "the_same_prompt_chooses_the_same": {"fickle": Fickle},
+    "padding_has_no_say": {"by place": Counting, "deaf": Deaf},
+    "plain_generation_follows_the_prompt": {"fickle": Fickle},
+    "as_many_channels_write_as_are_asked_for": {"all of them": Unfollowing},
+    "the_dense_model_is_back_afterwards": {"staying": Staying},
+    "half_precision_follows_too": {"wider": Widening},
+    "what_has_no_meaning_is_refused": {"pruning": Pruning},
     "refused_family_says_why": {"willing": Willing},
 }

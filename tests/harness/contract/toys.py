@@ -15,6 +15,7 @@ from implementations.harness import (
     ColumnNorm,
     Gram,
     LanguageModel,
+    PromptMethod,
     Ratio,
     Tokens,
     UnitMethod,
@@ -235,6 +236,17 @@ class Shallow(Named, UnitMethod):
         remove_blocks(model, self.choose(model, torch.arange(len(model.blocks))))
 
 
+class Following(Named, PromptMethod):
+    """Let the channels write that a prompt excites most."""
+
+    capabilities = Capabilities(
+        granularity=("channels",), calibration="none", when="input-dependent", changes=()
+    )
+
+    def evidence(self, inner: Tensor) -> Tensor:
+        return inner.abs()
+
+
 KEEPING = (
     First,
     Drawing,
@@ -250,4 +262,5 @@ KEEPING = (
     Riddled,
     Beheading,
     Shallow,
+    Following,
 )

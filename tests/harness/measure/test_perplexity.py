@@ -10,7 +10,7 @@ from implementations.harness.data.text import load_text, tokenize, windows
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure import perplexity as module
-from implementations.harness.measure.perplexity import perplexity
+from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.view import LanguageModel
 
@@ -152,3 +152,21 @@ def test_the_dense_model_on_protocol_smol(smollm2):
     result = perplexity(smollm2, wikipedia(smollm2, 32))
     assert result.value == pytest.approx(20.486, abs=0.005)
     assert result.predictions == 32 * 1023
+
+
+@pytest.mark.parametrize("prompt", [1, 7, 18])
+@pytest.mark.parametrize("piece", [100, 2**22])  # logits of one position at a time, or of all
+def test_behind_a_prompt_every_prediction_is_made_behind_it(monkeypatch, prompt, piece):
+    monkeypatch.setattr("implementations.harness.measure.forward.PIECE", piece)
+    model, tokens = tiny_model(), random_tokens(3, 20)
+    found = split_perplexity(model, tokens, prompt, batch_size=2)
+    expected = sum(by_hand(model, window, prompt + 1) for window in tokens.ids)
+    assert found.nats == pytest.approx(expected, rel=1e-6)
+    assert found.predictions == 3 * (19 - prompt)
+    assert found.value == pytest.approx(math.exp(expected / found.predictions), rel=1e-6)
+
+
+@pytest.mark.parametrize("prompt", [-1, 0, 19, 20])
+def test_a_prompt_that_does_not_split_the_windows_is_refused(prompt):
+    with pytest.raises(BadInput, match=f"prompt of {prompt} tokens does not split windows of 20"):
+        split_perplexity(tiny_model(), random_tokens(3, 20), prompt)

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -94,3 +96,21 @@ def test_half_the_blocks_are_faster_on_an_accelerator():
     assert f"written, {device.type}" in result.note
     assert result.prefill.ratio > 1.5
     assert result.decode.ratio > 1.5
+
+
+def test_the_pruned_one_alone_is_timed_within_what_is_opened(monkeypatch, settings):
+    dense, pruned, within, seen = tiny_model(), tiny_model(), [], []
+
+    @contextmanager
+    def opened():
+        within.append(1)
+        yield
+        within.pop()
+
+    def scripted(model, ids, tokens):
+        seen.append((model, bool(within)))
+        return 1, 1
+
+    monkeypatch.setattr(module, "_seconds", scripted)
+    speed(dense, pruned, **settings, pruned_within=opened)
+    assert seen == [(dense, False), (pruned, True)] * 4

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,39 @@ def test_a_run_writes_its_record_and_the_dense_one(setup, tmp_path):
     assert record.dense.run == dense.run
     assert record.dense.values == dense.values == dense.dense.values
     assert record.values.keys() == dense.values.keys() == {METRIC}
+
+
+def test_a_method_that_follows_prompts_is_measured_behind_them(setup, tmp_path):
+    written = run(job("griffin", sparsity=0.2), setup, runs=tmp_path)
+    record, dense = written.record, load_record(tmp_path / "tiny/dense/tiny-dense.json")
+    name = "after_prompt/evaluation/32"
+    assert record.values.keys() == {name}
+    assert record.dense.values == dense.values | {name: record.dense.values[name]}
+    assert record.values[name] != record.dense.values[name]
+    assert record.achieved == pytest.approx(0.2, abs=0.01)
+    lost = record.dense.footprint.macs - record.footprint.macs
+    assert record.footprint == record.dense.footprint.model_copy(
+        update={"macs": record.footprint.macs}
+    )
+    model = load_model(setup.model)
+    total = sum(linear.weight.numel() for _, _, linear in model.linears())
+    assert lost == pytest.approx(record.achieved * total)
+    assert record.speed.decode is not None
+    assert record.sample.startswith("the river")
+    assert "prune" not in record.seconds
+    assert verify(record).agrees
+
+
+def test_such_a_method_saves_nothing(setup, tmp_path):
+    with pytest.raises(BadInput, match="griffin chooses .* leave out --save"):
+        run(job("griffin"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "saved")
+    assert files(tmp_path) == []
+
+
+def test_such_a_method_answers_no_tasks(setup):
+    bench = Workbench(replace(setup, tasks=("arc_easy",)))
+    with pytest.raises(BadInput, match="griffin chooses .* leave out --tasks"):
+        bench.check(job("griffin", sparsity=0.2))
 
 
 def test_a_record_holds_what_a_repetition_needs(setup, tmp_path, world):

@@ -57,7 +57,7 @@ class SoBP(UnitMethod):
     """Share of the decoder blocks' linear weights to remove."""
     select: bool = True
     """Stage 1, one choice over the network by gradients; else every block loses the same share."""
-    importance: Literal["first-order", "fisher"] = "first-order"
+    importance: Literal["first-order", "fisher"] = "fisher"
     """What counts of the gradients by a unit's mask: the mean size, or the mean square."""
     refine: bool = True
     """Stage 2, search anew inside each module and correct what stays for what goes."""

@@ -104,7 +104,7 @@ def test_a_unit_is_scored_as_a_whole_and_samples_one_by_one():
     # Look-alikes: sizes of columns added up, and the size of the mean over the samples.
     model, tokens = tiny_model(dtype=double), random_tokens(samples=4)
     attention, o = model.blocks[0].attention, model.blocks[0].attention.o
-    found = SoBP().scores(model, tokens)[0]
+    found = SoBP(importance="first-order").scores(model, tokens)[0]
     with torch.enable_grad():
         factor = torch.ones(len(tokens.ids), 1, o.in_features, dtype=double, requires_grad=True)
         handle = o.register_forward_pre_hook(lambda _, args: (args[0] * factor,))
@@ -437,7 +437,10 @@ def test_the_calibration_passes_each_block_eight_times():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_stages_help(first_blocks):
-    full = first_blocks.error("sobp", sparsity=0.2)
-    selected = first_blocks.error("sobp", sparsity=0.2, refine=False, reconstruct=False)
-    assert 0 < full < selected < first_blocks.error("random", sparsity=0.2)
+def test_on_real_blocks_squares_find_what_sizes_do_not(first_blocks):
+    # The slope of a group is a sum over many channels: its square grows with them, as its price.
+    alone = {"sparsity": 0.2, "refine": False, "reconstruct": False}
+    squares = first_blocks.error("sobp", **alone)
+    sizes = first_blocks.error("sobp", importance="first-order", **alone)
+    assert 0 < squares < sizes
+    assert squares < first_blocks.error("random", sparsity=0.2)

@@ -81,14 +81,14 @@ def test_a_method_that_follows_prompts_is_measured_behind_them(setup, tmp_path):
 
 
 def test_such_a_method_saves_nothing(setup, tmp_path):
-    with pytest.raises(BadInput, match="griffin chooses .* leave out --save"):
+    with pytest.raises(BadInput, match=r"griffin chooses .* leave out --save"):
         run(job("griffin"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "saved")
     assert files(tmp_path) == []
 
 
 def test_such_a_method_answers_no_tasks(setup):
     bench = Workbench(replace(setup, tasks=("arc_easy",)))
-    with pytest.raises(BadInput, match="griffin chooses .* leave out --tasks"):
+    with pytest.raises(BadInput, match=r"griffin chooses .* leave out --tasks"):
         bench.check(job("griffin", sparsity=0.2))
 
 

@@ -4,7 +4,8 @@
     def slicing_equals_masking(method, family): ...
 
 The decorated function raises `AssertionError` where the promise is broken. The first argument says
-in words whom the clause covers, `when` decides it.
+in words whom the clause covers, `when` and `kinds` decide it: a method that follows prompts leaves
+the model alone, and so has clauses of its own.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Clause:
 
 
 def clause(
-    covers: str = "every method",
+    covers: str = "methods that prune the model",
     *,
     when: When = lambda method: True,
     families: Families = "supported",

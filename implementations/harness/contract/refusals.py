@@ -32,7 +32,7 @@ NONSENSE: tuple[dict[str, Any], ...] = (
 NO_PATTERNS = ("5:4", "0:4", "x")
 
 
-@clause(kinds="all")
+@clause("every method", kinds="all")
 def nonsense_is_refused(method: type[Method], family: str) -> None:
     """Wrong parameters and damaged weights are refused with a message, the model as it was."""
     for settings in NONSENSE:

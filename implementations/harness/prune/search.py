@@ -7,6 +7,7 @@ is what a search cost; a search is worth its name if it beats chance at equal co
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from implementations.harness.errors import NumericsError
 from implementations.harness.model.units import Kind
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.prune.journal import journal
 from implementations.harness.prune.masked import masked
 
 DRAWS = 20  # for a mask that was not seen before: where there are few, most were
@@ -26,12 +28,15 @@ class Candidates:
         loss = Candidates(model, lambda: perplexity(model, probes).value, "blocks")
         loss(gone)                           # by `masked`; infinity where the logits are not finite
 
-    It remembers the best mask, the earlier one of equals.
+    It remembers the best mask, the earlier one of equals. Where a journal is open, it goes on from
+    what a killed run has paid for; see `remembered`.
     """
 
     def __init__(self, model: LanguageModel, measure: Callable[[], float], *kinds: Kind) -> None:
         self.model, self.measure, self.kinds = model, measure, kinds
         self.seen: dict[bytes, float] = {}
+        self.journal = journal()
+        self.number = self.journal.begin()
         self.best: Tensor | None = None
         self.least = math.inf
         """The loss of the best mask."""
@@ -45,14 +50,21 @@ class Candidates:
         """Return the loss without the units marked in `gone [units]`, boolean."""
         key = gone.cpu().numpy().tobytes()
         if key not in self.seen:
-            with masked(self.model, gone, *self.kinds):
-                try:
-                    self.seen[key] = self.measure()
-                except NumericsError:
-                    self.seen[key] = math.inf
+            paid = self.journal.loss(self.number, key)
+            self.seen[key] = self._evaluate(gone, key) if paid is None else paid
         loss = self.seen[key]
         if self.best is None or loss < self.least:
             self.best, self.least = gone.clone(), loss
+        return loss
+
+    def _evaluate(self, gone: Tensor, key: bytes) -> float:
+        start = time.perf_counter()
+        with masked(self.model, gone, *self.kinds):
+            try:
+                loss = self.measure()
+            except NumericsError:
+                loss = math.inf
+        self.journal.write(self.number, key, loss, time.perf_counter() - start)
         return loss
 
 

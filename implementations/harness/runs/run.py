@@ -6,6 +6,7 @@ something goes wrong later, hours of work are in it.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from implementations.harness.model.checkpoint import save
 from implementations.harness.model.output_folder import check_output_folder
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.prune.journal import remembered
 from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.places import check_writable, nearest, real, shown
 from implementations.harness.results.record import DECIDING, DENSE, Record
@@ -29,6 +31,7 @@ from implementations.harness.results.store import (
     publish_record,
     published_folders,
     record_files,
+    runs_folder,
     save_record,
 )
 from implementations.harness.runs import environment
@@ -87,15 +90,24 @@ def run(
     dense = dense_record(bench, runs)
     written = dense
     if job.method is not None:
-        found, model = bench.measure(job.method, job.seed)
-        record = make_record(bench, job, found, dense.record)
-        written = Written(record, keep(record, runs))
+        with remembered(journal_of(bench, job, runs)):
+            found, model = bench.measure(job.method, job.seed)
+            record = make_record(bench, job, found, dense.record)
+            written = Written(record, keep(record, runs))
         if checkpoint is not None:
             save_beside(written, model, checkpoint)
     if publish:
         for record in {dense.record.run: dense.record, written.record.run: written.record}.values():
             publish_record(record)
     return written
+
+
+def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
+    """Where a search by this job keeps what it has paid for, hidden beside its record to be."""
+    versions = environment.versions()
+    asked = f"{bench.key(job)} {[versions[name] for name in DECIDING]}"
+    name = f".{hashlib.sha256(asked.encode()).hexdigest()[:16]}.search"
+    return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
 
 def dense_record(bench: Workbench, runs: Path) -> Written:

@@ -12,6 +12,7 @@ import torch
 from implementations.harness.errors import BadInput
 from implementations.harness.model.devices import device_named
 from implementations.harness.progress import track
+from implementations.harness.prune.journal import remembered
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     check_record,
@@ -21,7 +22,7 @@ from implementations.harness.results.store import (
 )
 from implementations.harness.runs import environment, workers
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.run import check_outputs, check_tasks, dense_record
+from implementations.harness.runs.run import check_outputs, check_tasks, dense_record, journal_of
 from implementations.harness.runs.workbench import Job, Setup, Workbench
 
 
@@ -65,10 +66,10 @@ def sweep(
     dense = dense_record(bench, runs).record
     have[dense.key] = dense
     todo = [job for job, key in zip(jobs, keys, strict=True) if key not in have]
-    handle = Pruner(bench, dense) if count == 1 and not ray else None
+    handle = Pruner(bench, dense, runs) if count == 1 and not ray else None
     del bench  # workers of their own load the model themselves
     failures = []
-    for done in track(_execute(todo, setup, dense, handle, count, ray), "runs", len(todo)):
+    for done in track(_execute(todo, setup, dense, runs, handle, count, ray), "runs", len(todo)):
         if done.result is None:
             failures.append((todo[done.index], done.error or "no result"))
         else:
@@ -82,22 +83,27 @@ def sweep(
 
 
 class Pruner:
-    """Does jobs in a worker with a model loaded there once."""
+    """Does jobs in a worker with a model loaded there once.
 
-    def __init__(self, bench: Workbench, dense: Record) -> None:
-        self.bench, self.dense = bench, dense
+    Searches keep what they have paid for under `runs`, where the worker can reach it.
+    """
+
+    def __init__(self, bench: Workbench, dense: Record, runs: Path | None = None) -> None:
+        self.bench, self.dense, self.runs = bench, dense, runs
 
     def __call__(self, job: Job) -> Record:
         """Run one job; what it raises is the job's failure."""
         if job.method is None:
             return self.dense
-        found, _ = self.bench.measure(job.method, job.seed)
+        kept = None if self.runs is None else journal_of(self.bench, job, self.runs)
+        with remembered(kept):
+            found, _ = self.bench.measure(job.method, job.seed)
         return make_record(self.bench, job, found, self.dense)
 
 
-def make_pruner(setup: Setup, dense: Record, number: int) -> Pruner:
+def make_pruner(setup: Setup, dense: Record, runs: Path | None, number: int) -> Pruner:
     """Load the model in worker `number`, on its own accelerator where there are several."""
-    return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense)
+    return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense, runs)
 
 
 def device_of(device: str, number: int) -> str:
@@ -123,13 +129,15 @@ def _execute(
     jobs: Sequence[Job],
     setup: Setup,
     dense: Record,
+    runs: Path,
     handle: Pruner | None,
     count: int,
     ray: bool,
 ) -> Iterator[workers.Done[Record]]:
     if handle is not None:
         return workers.here(jobs, handle)
-    make = partial(make_pruner, setup, dense)
+    # A worker on another machine cannot reach the folder of runs.
+    make = partial(make_pruner, setup, dense, None if ray else runs)
     if ray:
         accelerators = 0 if device_named(setup.device).type == "cpu" else 1
         return workers.on_ray(jobs, make, count, accelerators=accelerators)

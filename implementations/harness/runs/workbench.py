@@ -27,6 +27,7 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
+from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import Method, Outcome
 from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
@@ -277,6 +278,7 @@ class Workbench:
                 peak_memory(self.accelerator) as watch,
             ):
                 outcome = method.apply(model, samples.calibration, seed)
+            timer.seconds["prune"] += round(journal().saved, 3)  # by a run that was killed
             give_back_freed()
             values, sample = self._quality(model, samples, timer)
             untimed = self._untimed(method, room)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.store import load_records
@@ -28,6 +32,50 @@ def test_a_killed_run_leaves_what_the_next_one_clears(count, world, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[0]) > count // 6, done.stdout
+
+
+@pytest.fixture(scope="module")
+def deep(world, tmp_path_factory):
+    """The model of the tiny world with so many blocks that there is something to search."""
+    folder = tmp_path_factory.mktemp("deep") / "model"
+    shutil.copytree(world.model, folder)
+    config = AutoConfig.from_pretrained(world.model, num_hidden_layers=10)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("what", ["run", "sweep"])
+def test_a_search_that_was_killed_pays_for_nothing_twice(what, world, deep, start, tmp_path):
+    settings = {"samples": 1, "clusters": 1, "population": 20, "generations": 9, "mutation": 0.2}
+    command = [what, "evop", "--sparsity", "0.5"]
+    command += [word for name in settings for word in ("--set", f"{name}={settings[name]}")]
+    command += ["--model", deep, "--protocol", world.protocol, "--runs"]
+    assert start(*command, tmp_path / "whole").wait(timeout=300) == 0
+    runs = tmp_path / "runs"
+    process = start(*command, runs)
+    (journal,) = until(lambda: [f for f in runs.rglob(".*.search") if f.read_text().count("\n")])
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=300)
+    paid = [line.split() for line in journal.read_text().splitlines()]
+    assert start(*command, runs).wait(timeout=300) == 0
+    once, again = (
+        next(record for record in load_records([folder]) if record.method == "evop")
+        for folder in (tmp_path / "whole", runs)
+    )
+    assert 0 < len(paid) < once.details["evaluations"]
+    assert again.details == once.details
+    assert again.values == once.values
+    assert again.seconds["prune"] > sum(float.fromhex(line[2]) for line in paid if len(line) == 3)
+    assert not list(runs.rglob(".*.search"))
+
+
+def until(look):
+    """Wait until something is seen, and return it."""
+    deadline = time.monotonic() + 120
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.002)
+    return found
 
 
 def test_of_two_runs_that_save_into_one_folder_the_later_is_told(world, start, tmp_path):

@@ -1,0 +1,104 @@
+"""What a killed search has paid for is not paid for twice, and the search comes out the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import Candidates, LanguageModel, Unavailable, random_search
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.prune.journal import Journal, remembered
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class Weighing(Candidates):
+    """Candidates whose loss is the sum of the numbers of what goes, times a sign."""
+
+    def __init__(self, model: LanguageModel, sign: int, measured: list[float], life: int) -> None:
+        self.sign, self.measured, self.life = sign, measured, life
+        super().__init__(model, self.weigh, "blocks")
+
+    def __call__(self, gone: Tensor) -> float:
+        self.gone = gone
+        return super().__call__(gone)
+
+    def weigh(self) -> float:
+        if len(self.measured) >= self.life:
+            raise Killed
+        self.measured.append(self.sign * 0.1 * int((self.gone * torch.arange(1, 7)).sum()))
+        return self.measured[-1]
+
+
+def searched(life: int = 10**9) -> tuple[list[float], list[Any]]:
+    """Search by lot for the lightest, then for the heaviest mask; die after `life` measurements.
+
+    Returns what was measured, and what both searches found.
+    """
+    model, found = tiny_model(blocks=6), []
+    measured: list[float] = []
+    for sign in (1, -1):
+        loss = Weighing(model, sign, measured, life)
+        torch.manual_seed(1)  # the same masks, of another loss
+        random_search(loss, lambda: torch.rand(6) < 0.5, 20)
+        assert loss.best is not None
+        found.append((loss.best.tolist(), loss.least, loss.evaluations))
+    return measured, found
+
+
+@pytest.mark.parametrize("life", [0, 1, 19, 20, 33])
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, life: int) -> None:
+    path = tmp_path / "runs" / ".one.search"
+    everything, expected = searched()
+    with pytest.raises(Killed), remembered(path):
+        searched(life)
+    assert path.exists() == (life > 0)
+    with remembered(path):
+        assert searched() == (everything[life:], expected)
+    assert not path.exists()
+
+
+def test_a_line_that_was_cut_off_is_paid_for_again(tmp_path: Path) -> None:
+    path = tmp_path / ".one.search"
+    with pytest.raises(Killed), remembered(path):
+        searched(5)
+    text = path.read_text()
+    names = [line.split()[0] for line in text.splitlines()]
+    assert list(Journal(path).known) == names
+    for cut in (1, 20, 45):
+        path.write_text(text[:-cut])
+        assert list(Journal(path).known) == names[:4]
+
+
+def test_seconds_of_the_killed_run_count(tmp_path: Path) -> None:
+    path = tmp_path / ".one.search"
+    path.write_text(f"{'0' * 64} {(1.0).hex()} {(8.0).hex()}\n")
+    first = Journal(path)
+    first.write(first.begin(), b"mask", 2.5, 3.0)
+    first.write(first.begin(), b"mask", 4.5, 1.0)
+    second = Journal(path)
+    assert [second.loss(second.begin(), b"mask"), second.saved] == [2.5, 3.0]
+    assert [second.loss(second.begin(), b"mask"), second.saved] == [4.5, 4.0]
+    assert [second.loss(1, b"another"), second.saved] == [None, 4.0]
+
+
+def test_without_a_file_nothing_is_remembered(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    everything = searched()
+    with remembered(None):
+        assert searched() == everything
+    assert searched() == everything
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / ".one.search"
+    with pytest.raises(Unavailable, match=r"\.one\.search"), remembered(path):
+        searched()

@@ -17,6 +17,9 @@ class Reporter(Protocol):
     def advance(self, task: int, steps: int) -> None:
         """Say that `steps` more steps of `task` are done."""
 
+    def describe(self, task: int, description: str) -> None:
+        """Change the words of `task`."""
+
     def stop(self, task: int) -> None:
         """Close `task`."""
 
@@ -34,18 +37,40 @@ def reporting(reporter: Reporter) -> Iterator[None]:
         _reporter.reset(token)
 
 
+class Task:
+    """A piece of work whose words may change as it goes."""
+
+    def __init__(self, reporter: Reporter | None, number: int) -> None:
+        self._reporter, self._number = reporter, number
+
+    def advance(self, steps: int = 1) -> None:
+        """Say that so many more steps are done."""
+        if self._reporter is not None:
+            self._reporter.advance(self._number, steps)
+
+    def say(self, description: str) -> None:
+        """Change the words."""
+        if self._reporter is not None:
+            self._reporter.describe(self._number, description)
+
+
+@contextmanager
+def task(description: str, total: int | None = None) -> Iterator[Task]:
+    """Open a task of `total` steps (None: unknown) with the installed reporter."""
+    reporter = _reporter.get()
+    number = 0 if reporter is None else reporter.start(description, total)
+    try:
+        yield Task(reporter, number)
+    finally:
+        if reporter is not None:
+            reporter.stop(number)
+
+
 def track(steps: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Yield from `steps`, telling the installed reporter after each one."""
-    reporter = _reporter.get()
-    if reporter is None:
-        yield from steps
-        return
     if total is None and isinstance(steps, Sized):
         total = len(steps)
-    task = reporter.start(description, total)
-    try:
+    with task(description, total) as done:
         for step in steps:
             yield step
-            reporter.advance(task, 1)
-    finally:
-        reporter.stop(task)
+            done.advance()

@@ -81,6 +81,10 @@ class Bars:
         """Move a bar on."""
         self.progress.advance(TaskID(task), steps)
 
+    def describe(self, task: int, description: str) -> None:
+        """Change the words beside a bar."""
+        self.progress.update(TaskID(task), description=visible(description))
+
     def stop(self, task: int) -> None:
         """Take a bar away."""
         self.progress.remove_task(TaskID(task))

@@ -1,14 +1,16 @@
-"""What a search has paid for, written down as it goes: one that was killed goes on where it was.
+"""What long work has paid for, written down as it goes: what was killed goes on where it was.
 
 with remembered(path):
-    method.apply(model, calibration, seed)      # its `Candidates` read and write the file
+    method.apply(model, calibration, seed)      # its searches and trainings read and write
 
-A search is deterministic, so that it asks for the same masks again; those that stand in the file
-are answered from there. The file must belong to one request: model, text, settings and seed.
+A method is deterministic, so that a search asks for the same masks again; those that stand in the
+file are answered from there. A training puts its state into a file beside it. Both must belong to
+one request: model, text, settings and seed.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,19 +21,23 @@ from implementations.harness.errors import Unavailable
 
 
 class Journal:
-    """Losses by mask, of all candidates that one pruning has made, in their order."""
+    """Losses by mask of all searches of one pruning, and the files of its trainings."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.known = dict(_read(path)) if path is not None else {}
-        self.searches = 0
+        self.begun = 0
         self.saved = 0.0
         """Seconds that were spent before on what is answered now."""
 
     def begin(self) -> int:
-        """Number a search; its masks are no other one's."""
-        self.searches += 1
-        return self.searches
+        """Number a search or a training; what it keeps is no other one's."""
+        self.begun += 1
+        return self.begun
+
+    def beside(self, number: int) -> Path | None:
+        """Return the file for the state of a training; None where nothing is kept."""
+        return self.path and self.path.with_name(f"{self.path.name}.{number}")
 
     def loss(self, search: int, mask: bytes) -> float | None:
         """Return a loss that was paid for before; None where it was not."""
@@ -61,9 +67,9 @@ def journal() -> Journal:
 
 @contextmanager
 def remembered(path: Path | None) -> Iterator[None]:
-    """Let searches inside the `with` block keep what they paid for in a file, if there is a path.
+    """Let what is done inside the `with` block keep what it paid for, if there is a path.
 
-    The file is gone when the block ends well, and stays when it does not.
+    The files are gone when the block ends well, and stay when it does not.
     """
     token = _open.set(Journal(path))
     try:
@@ -71,7 +77,8 @@ def remembered(path: Path | None) -> Iterator[None]:
     finally:
         _open.reset(token)
     if path is not None:
-        path.unlink(missing_ok=True)
+        for kept in path.parent.glob(f"{glob.escape(path.name)}*"):
+            kept.unlink(missing_ok=True)
 
 
 def _name(search: int, mask: bytes) -> str:

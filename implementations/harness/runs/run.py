@@ -103,10 +103,10 @@ def run(
 
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
-    """Where a search by this job keeps what it has paid for, hidden beside its record to be."""
+    """Where this job keeps what it has paid for, hidden beside its record to be."""
     versions = environment.versions()
     asked = f"{bench.key(job)} {[versions[name] for name in DECIDING]}"
-    name = f".{hashlib.sha256(asked.encode()).hexdigest()[:16]}.search"
+    name = f".{hashlib.sha256(asked.encode()).hexdigest()[:16]}.journal"
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
 

@@ -54,7 +54,7 @@ def searched(life: int = 10**9) -> tuple[list[float], list[Any]]:
 
 @pytest.mark.parametrize("life", [0, 1, 19, 20, 33])
 def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, life: int) -> None:
-    path = tmp_path / "runs" / ".one.search"
+    path = tmp_path / "runs" / ".one.journal"
     everything, expected = searched()
     with pytest.raises(Killed), remembered(path):
         searched(life)
@@ -65,7 +65,7 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, life: int) -> None
 
 
 def test_a_line_that_was_cut_off_is_paid_for_again(tmp_path: Path) -> None:
-    path = tmp_path / ".one.search"
+    path = tmp_path / ".one.journal"
     with pytest.raises(Killed), remembered(path):
         searched(5)
     text = path.read_text()
@@ -77,7 +77,7 @@ def test_a_line_that_was_cut_off_is_paid_for_again(tmp_path: Path) -> None:
 
 
 def test_seconds_of_the_killed_run_count(tmp_path: Path) -> None:
-    path = tmp_path / ".one.search"
+    path = tmp_path / ".one.journal"
     path.write_text(f"{'0' * 64} {(1.0).hex()} {(8.0).hex()}\n")
     first = Journal(path)
     first.write(first.begin(), b"mask", 2.5, 3.0)
@@ -99,6 +99,6 @@ def test_without_a_file_nothing_is_remembered(tmp_path: Path, monkeypatch) -> No
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    path = tmp_path / "file" / ".one.search"
-    with pytest.raises(Unavailable, match=r"\.one\.search"), remembered(path):
+    path = tmp_path / "file" / ".one.journal"
+    with pytest.raises(Unavailable, match=r"\.one\.journal"), remembered(path):
         searched()

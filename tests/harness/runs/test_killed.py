@@ -53,7 +53,7 @@ def test_a_search_that_was_killed_pays_for_nothing_twice(what, world, deep, star
     assert start(*command, tmp_path / "whole").wait(timeout=300) == 0
     runs = tmp_path / "runs"
     process = start(*command, runs)
-    (journal,) = until(lambda: [f for f in runs.rglob(".*.search") if f.read_text().count("\n")])
+    (journal,) = until(lambda: [f for f in runs.rglob(".*.journal") if f.read_text().count("\n")])
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=300)
     paid = [line.split() for line in journal.read_text().splitlines()]
@@ -66,7 +66,7 @@ def test_a_search_that_was_killed_pays_for_nothing_twice(what, world, deep, star
     assert again.details == once.details
     assert again.values == once.values
     assert again.seconds["prune"] > sum(float.fromhex(line[2]) for line in paid if len(line) == 3)
-    assert not list(runs.rglob(".*.search"))
+    assert not list(runs.rglob(".*.journal"))
 
 
 def until(look):

@@ -1,0 +1,1 @@
+"""Training: one short loop, and what methods and recovery train with it."""

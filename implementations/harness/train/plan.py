@@ -1,0 +1,67 @@
+"""How long and how fast to train: steps, batch, learning rate over time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from implementations.harness.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training by AdamW; refuses with `BadInput` what cannot be."""
+
+    steps: int
+    """Steps of the optimiser."""
+    rate: float
+    """Largest learning rate."""
+    batch: int = 4
+    """Windows a step."""
+    at_once: int = 1
+    """Windows that pass through the model together; gradients of a step are added up."""
+    warmup: float = 0.0
+    """Share of the steps in which the rate rises, linearly."""
+    decay: Literal["cosine", "linear", "none"] = "cosine"
+    """How the rate falls afterwards."""
+    end: float = 0.0
+    """Share of the largest rate that the last step comes near to."""
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float | None = 1.0
+    """Largest norm of all gradients of a step together."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.at_once < 1:
+            raise BadInput(
+                f"{self.steps} steps of {self.batch} windows, {self.at_once} at once: "
+                "each must be at least 1"
+            )
+        if self.batch % self.at_once:
+            raise BadInput(
+                f"{self.at_once} windows at once do not divide a batch of {self.batch}; "
+                "choose a number that does"
+            )
+        if not (self.rate > 0 and math.isfinite(self.rate)):
+            raise BadInput(f"a learning rate of {self.rate:g} trains nothing: it must be above 0")
+        if not (0 <= self.warmup <= 1 and 0 <= self.end <= 1):
+            raise BadInput(f"warmup {self.warmup:g} and end {self.end:g} are shares, from 0 to 1")
+
+    @property
+    def pieces(self) -> int:
+        """Passes through the model a step."""
+        return self.batch // self.at_once
+
+    def factor(self, step: int) -> float:
+        """Return what the largest rate is multiplied by in step `step`, counted from 0.
+
+        The first step of a warm-up is not 0, and the last step of a decay not quite its end: both
+        would be steps that change nothing.
+        """
+        rising = math.ceil(self.warmup * self.steps)
+        if step < rising:
+            return (step + 1) / rising
+        done = (step - rising) / max(self.steps - rising, 1)  # from 0, below 1
+        left = {"cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done, "none": 1.0}
+        return self.end + (1 - self.end) * left[self.decay]

@@ -1,0 +1,263 @@
+"""The loop beside a plain one, and killed at any step it comes to the same end, to the bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, dropout
+
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.data.seeds import seeded
+from implementations.harness.data.stream import Stream
+from implementations.harness.errors import NumericsError, Unavailable
+from implementations.harness.progress import reporting
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+from implementations.harness.train.loop import thinned, train
+from implementations.harness.train.plan import Plan
+from tests.conftest import REPOSITORY
+
+STREAM = Stream(random_tokens(6, 8, seed=4), seed=5)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class Drawing:
+    """A model that draws from every generator in each pass, and a hook that keeps a tensor."""
+
+    def __init__(self, life: int = 10**9) -> None:
+        torch.manual_seed(0)
+        self.embedding, self.head = nn.Embedding(96, 8), nn.Linear(8, 96)
+        self.mask, self.life, self.seen = torch.ones(8), life, []
+
+    def loss(self, ids: Tensor) -> Tensor:
+        noise = random.random() + np.random.rand() + torch.rand(())
+        hidden = dropout(self.embedding(ids), 0.2) * self.mask * noise
+        return cross_entropy(self.head(hidden[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+
+    def after(self, step: int) -> None:
+        if len(self.seen) >= self.life:
+            raise Killed
+        self.seen.append(step)
+        self.mask[torch.randint(8, ())] *= 0.9
+
+    def run(self, steps: int = 9) -> tuple[list[float], list[Tensor]]:
+        plan = Plan(steps, 0.05, batch=2, warmup=0.2, weight_decay=0.01)
+        parameters = [*self.embedding.parameters(), *self.head.parameters()]
+        with seeded(3):
+            losses = train(
+                parameters, self.loss, STREAM, plan, after=self.after, state={"mask": self.mask}
+            )
+        return losses, [*parameters, self.mask]
+
+
+@pytest.fixture
+def always(monkeypatch) -> Iterator[None]:
+    """Put the state on disk after every step."""
+    monkeypatch.setattr(loop, "EVERY", -1.0)
+    return
+
+
+def same(first: tuple[list[float], list[Tensor]], second: tuple[list[float], list[Tensor]]) -> bool:
+    tensors = zip(first[1], second[1], strict=True)
+    return first[0] == second[0] and all(torch.equal(a, b) for a, b in tensors)
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("life", range(9))
+def test_killed_after_any_step_it_comes_to_the_same_end(tmp_path: Path, life: int):
+    whole = Drawing().run()
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        Drawing(life).run()
+    with remembered(tmp_path / ".one"):
+        again = Drawing()
+        assert same(again.run(), whole)
+    assert again.seen == list(range(life, 9))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("always")
+def test_two_trainings_of_one_pruning_keep_apart(tmp_path: Path):
+    def both(life: int = 10**9):
+        first, second = Drawing(), Drawing(life)
+        return [first.run(4), second.run(6)], first.seen
+
+    whole, _ = both()
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        both(2)
+    with remembered(tmp_path / ".one"):
+        again, seen = both()
+    assert seen == []  # the first stood on disk as a whole
+    assert all(same(a, b) for a, b in zip(again, whole, strict=True))
+
+
+def test_without_a_journal_nothing_is_written(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Drawing().run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_state_goes_to_disk_at_the_end_and_when_it_is_time(tmp_path: Path, monkeypatch):
+    written: list[int] = []
+    monkeypatch.setattr(
+        loop, "_write", lambda path, content: written.append(len(content["losses"]))
+    )
+    with remembered(tmp_path / ".one"):
+        Drawing().run()
+        assert written == [9]
+        monkeypatch.setattr(loop, "EVERY", -1.0)
+        Drawing().run()
+    assert written[1:] == list(range(1, 10))
+
+
+@pytest.mark.usefixtures("always")
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(Unavailable, match="free some space"), remembered(tmp_path / ".one"):
+        Drawing().run()
+    assert not list(tmp_path.iterdir())
+
+
+def plainly(model, plan: Plan) -> list[float]:
+    """Train all of a model by hand: the same batches, whole, by AdamW's own formula."""
+    parameters = [p for p in model.hf.parameters() if p.requires_grad]
+    means = [torch.zeros_like(p) for p in parameters]
+    squares = [torch.zeros_like(p) for p in parameters]
+    batches, losses = STREAM.batches(plan.batch), []
+    for step in range(plan.steps):
+        ids = next(batches)
+        logits = model.hf(input_ids=ids, use_cache=False).logits[:, :-1]
+        value = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        gradients = torch.autograd.grad(value, parameters)
+        norm = torch.cat([g.flatten() for g in gradients]).norm()
+        scale = min(1.0, float(plan.clip / (norm + 1e-6)))
+        rate = plan.rate * plan.factor(step)
+        with torch.no_grad():
+            for p, g, m, v in zip(parameters, gradients, means, squares, strict=True):
+                m.lerp_(g * scale, 0.1)
+                v.mul_(0.999).add_((g * scale) ** 2, alpha=0.001)
+                p.mul_(1 - rate * plan.weight_decay)
+                corrected = m / (1 - 0.9 ** (step + 1))
+                p.sub_(rate * corrected / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8))
+        losses.append(float(value.detach()))
+    return losses
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_it_does_what_a_plain_loop_does(at_once: int):
+    plan = Plan(5, 1e-2, batch=4, at_once=at_once, warmup=0.4, weight_decay=0.1, clip=0.5)
+    ours, theirs = tiny_model(), tiny_model()
+
+    def loss(ids: Tensor) -> Tensor:
+        logits = ours.hf(input_ids=ids, use_cache=False).logits[:, :-1]
+        return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    losses = train(ours.hf.parameters(), loss, STREAM, plan)
+    assert losses == pytest.approx(plainly(theirs, plan), rel=1e-4)
+    assert losses[-1] < losses[0]
+    for a, b in zip(ours.hf.parameters(), theirs.hf.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=2e-5)
+    assert all(p.grad is None for p in ours.hf.parameters())
+
+
+def test_groups_keep_their_own_rates():
+    fast, slow, still = (nn.Parameter(torch.zeros(3)) for _ in range(3))
+    groups = [{"params": [fast]}, {"params": [slow], "lr": 0.01}, {"params": [still], "lr": 0.0}]
+    plan = Plan(2, 0.1, decay="none", clip=None)
+    train(groups, lambda _: -(fast + slow + still).sum(), STREAM, plan)
+    # Of a constant gradient AdamW takes steps of the rate.
+    assert [float(p[0]) for p in (fast, slow, still)] == pytest.approx([0.2, 0.02, 0.0], abs=1e-6)
+
+
+def test_a_loss_that_is_not_finite_is_named_by_its_step():
+    parameter, losses = nn.Parameter(torch.ones(1)), iter([1.0, 2.0, float("nan")])
+    with pytest.raises(NumericsError, match="training step 2 is nan"):
+        train([parameter], lambda _: parameter.sum() * next(losses), STREAM, Plan(5, 0.1, batch=1))
+
+
+def test_progress_tells_the_loss():
+    said: list[Any] = []
+
+    class Listening:
+        def start(self, description, total):
+            said.append((description, total))
+            return 7
+
+        def advance(self, number, steps):
+            said.append((number, steps))
+
+        def describe(self, number, description):
+            said.append((number, description))
+
+        def stop(self, number):
+            said.append(number)
+
+    parameter = nn.Parameter(torch.full((1,), 2.0))
+    plan = Plan(2, 1e-9, batch=1)
+    with reporting(Listening()):
+        train([parameter], lambda _: parameter.sum(), STREAM, plan)
+    assert said == [
+        ("training", 2),
+        (7, 0),
+        (7, "training, loss 2.000"),
+        (7, 1),
+        (7, "training, loss 2.000"),
+        (7, 1),
+        7,
+    ]
+
+
+def test_curves_are_thinned_to_means():
+    assert thinned([1.0, 2.0, 3.0], 3) == [1.0, 2.0, 3.0]
+    assert thinned([float(i) for i in range(10)], 5) == [0.5, 2.5, 4.5, 6.5, 8.5]
+    curve = thinned([1.0] * 1234, 100)
+    assert curve == [1.0] * 100
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+from tests.harness.train.test_loop import Drawing
+loop.EVERY = -1.0
+with remembered(Path(sys.argv[1]) / ".one"):
+    losses, tensors = Drawing().run(int(sys.argv[2]))
+print([value.hex() for value in losses], [t.double().sum().item().hex() for t in tensors])
+"""
+
+
+def test_a_process_that_is_killed_goes_on(tmp_path: Path):
+    command = [sys.executable, "-c", KILLED]
+    place = {
+        "cwd": REPOSITORY,
+        "env": os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        "text": True,
+    }
+    expected = subprocess.check_output([*command, str(tmp_path / "whole"), "400"], **place)
+    process = subprocess.Popen([*command, str(tmp_path / "killed"), "400"], **place)
+    state = tmp_path / "killed" / ".one.1"
+    while not state.exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert state.exists()
+    found = subprocess.check_output([*command, str(tmp_path / "killed"), "400"], **place)
+    assert found == expected
+    assert not list((tmp_path / "killed").iterdir())

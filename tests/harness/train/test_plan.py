@@ -1,0 +1,53 @@
+"""Rates over time, by hand, and plans that are none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from implementations.harness.errors import BadInput
+from implementations.harness.train.plan import Plan
+
+
+def rates(**settings) -> list[float]:
+    plan = Plan(**({"steps": 10, "rate": 1.0} | settings))
+    return [plan.factor(step) for step in range(plan.steps)]
+
+
+def test_the_cosine_by_hand():
+    expected = [(1 + math.cos(math.pi * step / 10)) / 2 for step in range(10)]
+    assert rates() == pytest.approx(expected)
+    assert rates(end=0.1) == pytest.approx([0.1 + 0.9 * each for each in expected])
+
+
+def test_warm_up_rises_to_the_largest_and_then_the_decay_begins():
+    assert rates(warmup=0.2, decay="linear") == pytest.approx(
+        [0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    )
+    assert rates(warmup=0.25, decay="none") == pytest.approx([1 / 3, 2 / 3] + [1] * 8)
+    assert rates(warmup=1, decay="none")[-1] == 1
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_no_step_is_for_nothing(decay, steps):
+    for warmup in (0, 0.1, 0.5, 1):
+        assert all(0 < rate <= 1 for rate in rates(steps=steps, warmup=warmup, decay=decay))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"steps": 0}, "0 steps"),
+        ({"batch": 0}, "of 0 windows"),
+        ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
+        ({"rate": 0.0}, "learning rate of 0"),
+        ({"rate": math.nan}, "learning rate of nan"),
+        ({"warmup": 1.5}, "warmup 1.5"),
+        ({"end": -1}, "end -1"),
+    ],
+)
+def test_what_cannot_be_is_refused(settings, named):
+    with pytest.raises(BadInput, match=named):
+        Plan(**({"steps": 10, "rate": 1.0} | settings))

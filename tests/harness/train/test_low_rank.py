@@ -1,0 +1,180 @@
+"""Factors beside weights: merged they compute what was trained, zeros stay, nothing else moves."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from implementations.harness import (
+    BadInput,
+    LanguageModel,
+    Unavailable,
+    get,
+    keep_channels,
+    keep_kv_groups,
+    keep_units,
+)
+from implementations.harness.contract import traces
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.train.low_rank import low_rank
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+
+def moved(factors: list[nn.Parameter], seed: int = 0) -> None:
+    """Give all factors values as if they had been trained."""
+    generator = torch.Generator().manual_seed(seed)
+    for factor in factors:
+        factor.data.add_(0.05 * torch.randn(factor.shape, generator=generator))
+
+
+def state(model: LanguageModel) -> dict[str, Any]:
+    """Return what must be left as it was; the first factors are drawn from torch's generator."""
+    return {name: value for name, value in traces.state(model).items() if name != "generators"}
+
+
+def indexed(model: LanguageModel) -> None:
+    for block in model.blocks:
+        keep_units(block, "query-heads", [0, 3])
+
+
+def emptied(model: LanguageModel) -> None:
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[1].feed_forward, range(8))
+
+
+WAYS: dict[str, Any] = {"dense": lambda _: None, "indexed": indexed, "emptied": emptied}
+
+
+@every_family
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("masked", [False, True])
+def test_merged_it_computes_what_was_trained(family: str, way: str, masked: bool):
+    model = tiny_model(family)
+    if way == "indexed" and model.blocks[0].attention.group < 2:
+        pytest.skip("its query heads are KV groups")
+    WAYS[way](model)
+    before, kinds = logits(model), [type(m) for m in model.hf.modules()]
+    dense, left = fingerprint(model), state(model)
+    with low_rank(model, rank=4, masked=masked) as factors:
+        torch.testing.assert_close(logits(model), before)
+        moved(factors)
+        trained = logits(model)
+    assert not torch.allclose(trained, before, atol=1e-2)
+    torch.testing.assert_close(logits(model), trained, rtol=1e-4, atol=1e-4)
+    after = fingerprint(model)
+    assert after.keys() == dense.keys()
+    linears = {n for n in after if "proj.weight" in n or "fc1.weight" in n or "fc2.weight" in n}
+    for name in after:
+        assert after[name].shape == dense[name].shape
+        assert torch.equal(after[name], dense[name]) != (
+            name in linears and after[name].numel() > 0
+        )
+    assert [type(m) for m in model.hf.modules()] == kinds
+    assert state(model) == left
+
+
+@every_family
+@pytest.mark.parametrize("pattern", ["2:4", "1:4"])
+def test_zeros_stay_under_the_mask(family: str, pattern: str):
+    model = tiny_model(family)
+    get("magnitude").configure(pattern=pattern).apply(model)
+    zeros = [linear.weight == 0 for _, _, linear in model.linears()]
+    with low_rank(model, rank=4, masked=True) as factors:
+        moved(factors)
+        trained = logits(model)
+    torch.testing.assert_close(logits(model), trained)
+    for mask, (_, _, linear) in zip(zeros, model.linears(), strict=True):
+        assert torch.equal(linear.weight == 0, mask)
+
+
+def test_without_the_mask_zeros_are_filled():
+    model = tiny_model()
+    get("magnitude").configure(sparsity=0.5).apply(model)
+    with low_rank(model, rank=4) as factors:
+        moved(factors)
+    assert all(bool((linear.weight != 0).all()) for _, _, linear in model.linears())
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_product_is_added_as_the_formula_says(masked: bool):
+    model = tiny_model()
+    before = copy.deepcopy(model.blocks[0].feed_forward.up.weight.detach())
+    with low_rank(model, rank=4, scale=3.0, masked=masked) as factors:
+        assert len(factors) == 2 * 7 * 2
+        moved(factors)
+        named = dict(model.hf.named_parameters())
+        place = "layers.0.mlp.up_proj"
+        A, B = (
+            next(p.detach().clone() for n, p in named.items() if place in n and part in n)
+            for part in ((".A", ".B") if masked else ("lora_A", "lora_B"))
+        )
+    assert (A.shape, B.shape) == ((4, 32), (48, 4))
+    torch.testing.assert_close(model.blocks[0].feed_forward.up.weight.detach(), before + 3 * B @ A)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_reaches_the_factors_alone(masked: bool):
+    model = tiny_model()
+    with low_rank(model, masked=masked) as factors:
+        model.hf(input_ids=random_tokens().ids, use_cache=False).logits.square().mean().backward()
+        with_gradient = [p for p in model.hf.parameters() if p.grad is not None]
+        assert {id(p) for p in with_gradient} == {id(p) for p in factors}
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_where_it_raises_the_weights_are_as_they_were(masked: bool):
+    model = tiny_model()
+    before, left = fingerprint(model), state(model)
+    changes = low_rank(model, masked=masked)
+    moved(changes.__enter__())
+    error = KeyboardInterrupt()
+    assert not changes.__exit__(type(error), error, None)
+    assert same(fingerprint(model), before)
+    assert state(model) == left
+
+
+def test_bf16_weights_take_factors_in_fp32():
+    for masked in (False, True):
+        model = tiny_model(dtype=torch.bfloat16)
+        with low_rank(model, masked=masked) as factors:
+            assert {factor.dtype for factor in factors} == {torch.float32}
+            moved(factors)
+        assert {p.dtype for p in model.hf.parameters()} == {torch.bfloat16}
+
+
+def test_a_rotated_model_takes_them():
+    model = tiny_model()
+    get("slicegpt").configure(sparsity=0.1).apply(model, random_tokens(16, 32))
+    with low_rank(model, rank=4) as factors:
+        moved(factors)
+        trained = logits(model)
+    torch.testing.assert_close(logits(model), trained, rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_is_refused(monkeypatch):
+    with pytest.raises(BadInput, match="rank 0"), low_rank(tiny_model(), rank=0):
+        pass
+    model = tiny_model()
+    model.accelerator = torch.device("meta")
+    with pytest.raises(BadInput, match="block by block"), low_rank(model):
+        pass
+    plain = builtins.__import__
+
+    def without(name, *rest):
+        if name == "peft":
+            raise ImportError(name)
+        return plain(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    model = tiny_model()
+    before = state(model)
+    with pytest.raises(Unavailable, match=r"pruning-atlas\[train\]"), low_rank(model):
+        pass
+    assert state(model) == before

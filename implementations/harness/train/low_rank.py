@@ -101,8 +101,8 @@ def beside_weight(linear: nn.Linear, rank: int, scale: float, masked: bool) -> I
         done = True
     finally:
         # In the place of the parameter that was there: whoever holds on to that one sees it too.
-        original = linear.parametrizations.weight.original  # type: ignore[union-attr]
-        merged = linear.weight.detach()
+        parts: Any = linear.parametrizations
+        original, merged = parts.weight.original, linear.weight.detach()
         parametrize.remove_parametrizations(linear, "weight", leave_parametrized=False)
         if done:
             original.data.copy_(merged)

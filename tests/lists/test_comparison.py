@@ -36,7 +36,7 @@ ERRORS = {
     ("dpruner", "warning", "link"): ("pure.psu.edu", "2024.findings-naacl.91"),
     ("cfsp", "warning", "text"): ("CFSP", ""),
     ("cfsp", "warning", "link"): ("OHkBBatwp3", "2025.coling-main.626"),
-    ("dpruner", "error", "code"): ("psunlpgroup", "README only"),
+    ("dpruner", "hint", "code"): ("psunlpgroup", "README only"),
     ("adaptpruner", "warning", "code"): ("", "research4pan"),
     ("ast", "warning", "code"): ("", "thu-ml"),
     ("atp", "warning", "code"): ("", "One-click-Tuning"),

@@ -42,7 +42,6 @@ ERRORS = {
     ("atp", "warning", "code"): ("", "One-click-Tuning"),
     ("bonsai", "warning", "code"): ("", "ldery"),
     ("displlm", "warning", "code"): ("", "ZhengaoLi"),
-    ("fastforward", "warning", "code"): ("", "YuanTheouy"),
     ("slimllm", "warning", "code"): ("", "guojialong1"),
     ("sobp", "hint", "link"): ("a8ruEUhpOv", "2024.emnlp-main.775"),
     ("pbs2p", "hint", "code"): ("PBS2P", "no code"),

@@ -12,6 +12,7 @@ from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.chart import drawn
+from tools.site.looks import SHARE, looks
 from tools.site.reading import ORDER
 from tools.site.render import Front, render
 
@@ -64,6 +65,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             word={entry.anchor: entry for entries in words.values() for entry in entries},
             reading=reading(atlas),
             board=drawn(atlas.boards[0], atlas.names) if atlas.boards else None,
+            looks=looks(atlas.boards[0], atlas.papers) if atlas.boards else [],
+            leading=atlas.boards[0] if atlas.boards else None,
+            share=SHARE,
             masks=figures.picture("masks", atlas.root),
             blocks=figures.picture("blocks", atlas.root),
             figures=figures,
@@ -92,7 +96,7 @@ def reading(atlas: Atlas) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def samples(atlas: Atlas) -> list[Record]:
     """Choose runs whose text shows the way down: dense, then ever larger ratios to dense."""
-    first = [record for record in atlas.records if record.protocol.name == "smol"]
+    first = [r for r in atlas.records if r.protocol.name == "smol" and ranked(r)]
     pruned = sorted((r for r in first if r.method != "dense"), key=ratio)
     dense = [record for record in first if record.method == "dense"]
     if len(pruned) < 3:
@@ -102,8 +106,13 @@ def samples(atlas: Atlas) -> list[Record]:
 
 def fastest(atlas: Atlas) -> Record | None:
     """Return the run with the largest measured gain in decoding that lost little."""
-    timed = [r for r in atlas.records if r.speed.decode and ratio(r) <= WITHIN]
+    timed = [r for r in atlas.records if r.speed.decode and ranked(r) and ratio(r) <= WITHIN]
     return max(timed, key=lambda r: r.speed.decode.ratio if r.speed.decode else 0, default=None)
+
+
+def ranked(record: Record) -> bool:
+    """Whether it has what ranks on its board; what only follows prompts has not."""
+    return record.protocol.metrics[0] in record.values
 
 
 def ratio(record: Record) -> float:

@@ -27,10 +27,9 @@ from implementations.harness.prune.method import Method
 from implementations.harness.prune.prompt import PromptMethod
 
 PROMPT, AFTER = 12, 8  # tokens
-PROMPTS = "methods that choose with every prompt"
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def without_a_budget_it_is_the_dense_model(method: type[Method], family: str) -> None:
     """With nothing to leave out, prompt and continuation are computed as ever."""
     model, texts = tiny_model(family), ids()
@@ -40,7 +39,7 @@ def without_a_budget_it_is_the_dense_model(method: type[Method], family: str) ->
         assert close(written(model, texts), whole(model, texts))
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def the_prompt_is_read_by_the_whole_model(method: type[Method], family: str) -> None:
     """Whatever the share, logits over the prompt are the dense ones, and later ones are not."""
     model, texts = tiny_model(family), ids()
@@ -52,7 +51,7 @@ def the_prompt_is_read_by_the_whole_model(method: type[Method], family: str) -> 
         assert not close(found[:, PROMPT:], dense[:, PROMPT:])
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def writing_equals_a_single_pass(method: type[Method], family: str) -> None:
     """Prompt, then token by token with the cache: the logits of one pass over the whole text.
 
@@ -66,7 +65,7 @@ def writing_equals_a_single_pass(method: type[Method], family: str) -> None:
             assert close(written(model, one, *steps), whole(model, one))
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def the_same_prompt_chooses_the_same(method: type[Method], family: str) -> None:
     """What was read before leaves nothing behind, and samples of a batch keep to themselves."""
     model, (first, second) = tiny_model(family), ids(2)[:, None]
@@ -78,7 +77,7 @@ def the_same_prompt_chooses_the_same(method: type[Method], family: str) -> None:
         assert close(whole(model, torch.cat([second, first]))[1:], alone)
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def padding_has_no_say(method: type[Method], family: str) -> None:
     """A prompt padded on the left, in a batch with a longer one, is continued as by itself."""
     model, (long, short) = tiny_model(family), ids(2)[:, None, :PROMPT]
@@ -95,7 +94,7 @@ def padding_has_no_say(method: type[Method], family: str) -> None:
     assert close(together[1:], alone)
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def plain_generation_follows_the_prompt(method: type[Method], family: str) -> None:
     """`generate` of the library writes what the harness writes, with the cache and without."""
     model, text = tiny_model(family), ids(1)[:, :PROMPT]
@@ -106,7 +105,7 @@ def plain_generation_follows_the_prompt(method: type[Method], family: str) -> No
             assert torch.equal(found[0].argmax(dim=-1), expected)
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def as_many_channels_write_as_are_asked_for(method: type[Method], family: str) -> None:
     """The share of weights that do not write is met within half a channel, and none is removed."""
     model = tiny_model(family, blocks=4)
@@ -117,7 +116,7 @@ def as_many_channels_write_as_are_asked_for(method: type[Method], family: str) -
         assert min(asked_for.kept(model)) >= 1
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def the_dense_model_is_back_afterwards(method: type[Method], family: str) -> None:
     """Weights, hooks, modes and generators are as before, also after an exception."""
     model, texts = tiny_model(family), ids()
@@ -135,7 +134,7 @@ def the_dense_model_is_back_afterwards(method: type[Method], family: str) -> Non
     assert not model.follows
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def half_precision_follows_too(method: type[Method], family: str) -> None:
     """A bf16 model is followed in bf16."""
     model = tiny_model(family, dtype=torch.bfloat16)
@@ -145,7 +144,7 @@ def half_precision_follows_too(method: type[Method], family: str) -> None:
     assert bool(found.isfinite().all())
 
 
-@clause(PROMPTS, kinds="input-dependent")
+@clause("methods that choose with every prompt", kinds="input-dependent")
 def what_has_no_meaning_is_refused(method: type[Method], family: str) -> None:
     """Pruning for good, saving, a perplexity without a prompt, and a cache filled elsewhere."""
     model, texts = tiny_model(family), ids(1)

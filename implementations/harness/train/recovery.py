@@ -1,0 +1,75 @@
+"""Recovery: the pruned model is trained a little on running text, all methods in the same way."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from implementations.harness.data.stream import Stream
+from implementations.harness.errors import BadInput
+from implementations.harness.model.view import LanguageModel, preserved
+from implementations.harness.results.recovery import Recovery
+from implementations.harness.train.loop import train
+from implementations.harness.train.low_rank import low_rank
+from implementations.harness.train.plan import Plan
+
+WARMUP = 0.1  # share of the steps
+
+
+def recover(
+    model: LanguageModel, recovery: Recovery, stream: Stream, masked: bool = False
+) -> list[float]:
+    """Train a model on the windows of `stream`, and return the loss of every step, in nats a token.
+
+    With `masked`, weights of the blocks' linear layers that are zero stay zero. Draws from the
+    global generators, which should be seeded. Raises `BadInput` for a model that is worked on block
+    by block, `NumericsError` for a loss that is not finite, `Unavailable` without `peft`.
+    """
+    check(model)
+    length = stream.windows.ids.shape[1]
+    plan = Plan(
+        recovery.steps(length), recovery.rate, batch=recovery.windows(length), warmup=WARMUP
+    )
+    with preserved(model):
+        model.hf.train()
+        if recovery.how == "lora":
+            assert recovery.rank is not None  # its validator saw to it
+            assert recovery.scale is not None
+            with low_rank(model, recovery.rank, recovery.scale, masked) as factors:
+                return train(factors, lambda ids: next_token_loss(model, ids), stream, plan)
+        return _train_all(model, stream, plan, masked)
+
+
+def check(model: LanguageModel) -> None:
+    """Refuse with `BadInput` a model that is not whole where it computes."""
+    if not model.resident or model.accelerator != model.device:
+        raise BadInput(
+            f"{model.name} is worked on block by block, and recovery trains through all of it; "
+            "load it whole on one device (leave out --accelerator), or leave out --recover"
+        )
+
+
+def next_token_loss(model: LanguageModel, ids: Tensor) -> Tensor:
+    """Return the mean loss of predicting each next token of `ids [windows, length]`, in nats."""
+    ids = ids.to(model.device)
+    logits = model.hf(input_ids=ids, use_cache=False).logits[:, :-1]
+    return cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+
+
+def _train_all(model: LanguageModel, stream: Stream, plan: Plan, masked: bool) -> list[float]:
+    model.hf.requires_grad_(True)
+    linears = [linear for _, _, linear in model.linears()] if masked else []
+    zeros = [linear.weight == 0 for linear in linears]
+
+    def keep_zeros(_: int) -> None:
+        for linear, zero in zip(linears, zeros, strict=True):
+            linear.weight.masked_fill_(zero, 0)
+
+    parameters = [p for p in model.hf.parameters() if p.numel()]
+    return train(
+        parameters,
+        lambda ids: next_token_loss(model, ids),
+        stream,
+        plan,
+        after=keep_zeros if masked else None,
+    )

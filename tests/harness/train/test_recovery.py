@@ -1,0 +1,136 @@
+"""Recovery: losses fall, zeros stay, shapes stay, the same seed gives the same, on all families."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from implementations.harness import BadInput, LanguageModel, get, perplexity
+from implementations.harness.contract.probes import calibration_for, fingerprint, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.contract.traces import state
+from implementations.harness.data.seeds import seeded
+from implementations.harness.data.stream import Stream
+from implementations.harness.data.tokens import Tokens
+from implementations.harness.model.units import count_weights
+from implementations.harness.results.recovery import Recovery
+from implementations.harness.train.recovery import next_token_loss, recover
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+every_way = pytest.mark.parametrize("how", ["lora", "full"])
+
+# Text that can be learnt: the same few windows, in which each token says the next one.
+ROWS = (torch.arange(16) * torch.tensor([[3], [5], [7], [11]]) + 5) % 96
+STREAM = Stream(Tokens.from_ids(ROWS), seed=1)
+
+
+def asked(how: str, steps: int = 30) -> Recovery:
+    rate = {"lora": 3e-2, "full": 3e-3}[how]
+    return Recovery.by(how, steps * 64).model_copy(update={"rate": rate, "step": 64})
+
+
+def pruned(slug: str, family: str = "llama", **settings) -> LanguageModel:
+    model = tiny_model(family)
+    get(slug).configure(**settings).apply(model, calibration_for(get(slug)))
+    return model
+
+
+@every_family
+@every_way
+def test_a_structured_model_learns_and_keeps_its_shape(family: str, how: str):
+    model = pruned("flap", family, sparsity=0.3)
+    before, shapes = perplexity(model, STREAM.windows).value, count_weights(model).all
+    left = {name: value for name, value in state(model).items() if name != "generators"}
+    losses = recover(model, asked(how), STREAM)
+    after = perplexity(model, STREAM.windows).value
+    assert len(losses) == 30
+    assert math.exp(losses[0]) == pytest.approx(before, rel=1e-2)  # OPT drops out
+    assert after < 0.5 * before
+    assert count_weights(model).all == shapes
+    assert {n: value for n, value in state(model).items() if n != "generators"} == left
+
+
+@every_family
+@every_way
+@pytest.mark.parametrize("settings", [{"pattern": "2:4"}, {"sparsity": 0.5}])
+def test_zeros_stay_where_weights_were_zeroed(family: str, how: str, settings):
+    model = pruned("wanda", family, **settings)
+    zeros = [linear.weight == 0 for _, _, linear in model.linears()]
+    before = perplexity(model, STREAM.windows).value
+    recover(model, asked(how, 10), STREAM, masked=True)
+    assert perplexity(model, STREAM.windows).value < before
+    for zero, (_, _, linear) in zip(zeros, model.linears(), strict=True):
+        assert torch.equal(linear.weight == 0, zero)
+
+
+@pytest.mark.parametrize(
+    ("slug", "settings"),
+    [
+        ("slicegpt", {"sparsity": 0.1}),
+        ("kvpruner", {"sparsity": 0.1}),
+        ("twossp", {"sparsity": 0.4}),
+        ("shortgpt", {"sparsity": 0.5}),
+    ],
+)
+@every_way
+def test_what_other_methods_leave_learns_as_well(slug: str, settings, how: str):
+    model = pruned(slug, **settings)
+    before = perplexity(model, STREAM.windows).value
+    recover(model, asked(how, 10), STREAM)
+    assert perplexity(model, STREAM.windows).value < before
+
+
+@every_way
+def test_the_same_seed_gives_the_same(how: str):
+    found = []
+    for _ in range(2):
+        model = pruned("flap", sparsity=0.3)
+        with seeded(4):
+            losses = recover(model, asked(how, 4), STREAM)
+        found.append((losses, fingerprint(model)))
+        torch.rand(3)
+    assert found[0][0] == found[1][0]
+    assert same(found[0][1], found[1][1])
+
+
+@every_way
+def test_lora_leaves_all_but_the_blocks_alone(how: str):
+    model = tiny_model()
+    before = {name: tensor.clone() for name, tensor in model.outside().items()}
+    recover(model, asked(how, 2), STREAM)
+    moved = {
+        name for name, tensor in model.outside().items() if not torch.equal(tensor, before[name])
+    }
+    assert bool(moved) == (how == "full")
+
+
+def test_the_loss_is_the_perplexity():
+    model, tokens = tiny_model(), random_tokens(3, 20)
+    with torch.no_grad():
+        loss = float(next_token_loss(model, tokens.ids))
+    assert math.exp(loss) == pytest.approx(perplexity(model, tokens).value, rel=1e-5)
+
+
+def test_tokens_are_read_in_whole_steps_of_whole_windows():
+    recovery = Recovery.by("lora", 100_000)
+    assert (recovery.windows(1024), recovery.steps(1024)) == (1, 98)
+    assert (recovery.windows(512), recovery.steps(512)) == (2, 98)
+    assert (recovery.windows(2048), recovery.steps(2048)) == (1, 49)
+    assert Recovery.by("full", 1).steps(1024) == 1
+    assert str(recovery) == "LoRA on 100,000 tokens"
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValidationError, match="rank and scale"):
+        Recovery(how="full", tokens=10, rate=1.0, rank=4)
+    with pytest.raises(ValidationError, match="rank and scale"):
+        Recovery(how="lora", tokens=10, rate=1.0)
+    with pytest.raises(ValidationError):
+        Recovery.by("lora", 0)
+    model = tiny_model()
+    model.accelerator = torch.device("meta")
+    with pytest.raises(BadInput, match="leave out --recover"):
+        recover(model, asked("lora"), STREAM)

@@ -28,6 +28,7 @@ from implementations.harness.cli.options import (
     ProtocolName,
     Publish,
     RecordFile,
+    Recover,
     Runs,
     Save,
     Seed,
@@ -36,8 +37,10 @@ from implementations.harness.cli.options import (
     Slug,
     TaskFolder,
     Tasks,
+    TrainTokens,
     check_arguments,
     listed,
+    recovery,
 )
 from implementations.harness.errors import AtlasError, BadInput
 from implementations.harness.progress import track
@@ -122,6 +125,8 @@ def run(
     model: Model = None,
     protocol: ProtocolName = "smol",
     settings: Settings = None,
+    recover: Recover = None,
+    tokens: TrainTokens = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,
@@ -142,7 +147,7 @@ def run(
         asked["sparsity"] = sparsity
     if pattern is not None:
         asked["pattern"] = pattern
-    job = plan.job(method, asked, seed)
+    job = plan.job(method, asked, seed)._replace(recovery=recovery(recover, tokens))
     setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
     with terminal.progress():
         written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
@@ -167,6 +172,8 @@ def sweep(
         str | None, typer.Option(help="As in `atlas run`; else the file's, else smol.")
     ] = None,
     settings: Settings = None,
+    recover: Recover = None,
+    tokens: TrainTokens = None,
     device: Device = "auto",
     dtype: DType = None,
     accelerator: Accelerator = None,
@@ -194,6 +201,8 @@ def sweep(
         jobs = plan.jobs_of(
             methods or [], sparsity or [], pattern or [], settings or [], seed or [0]
         )
+    after = recovery(recover, tokens)
+    jobs = [job._replace(recovery=after) for job in jobs]
     setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
     with terminal.progress():
         done = do(jobs, setup, runs=runs, count=workers, ray=ray, publish=publish)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from implementations.harness.download.storage import user_path
-from implementations.harness.errors import BadInput, in_short
+from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.bounds import LARGEST_INTEGER
+from implementations.harness.results.protocol import MOST_TOKENS
+from implementations.harness.results.recovery import How, Recovery
+
+TOKENS = 102_400
+"""Read by a recovery where nothing else is said: a hundred steps."""
 
 
 def place(param: typer.CallbackParam, value: Path | None) -> Path | None:
@@ -68,6 +73,13 @@ RecordFile = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Draws the calibration.")]
 Seeds = Annotated[list[int] | None, typer.Option(min=0, max=LARGEST_INTEGER, help="Repeatable.")]
+Recover = Annotated[
+    str | None, typer.Option("--recover", help="Train after pruning: lora or full.")
+]
+TrainTokens = Annotated[
+    int | None,
+    typer.Option("--tokens", help="Tokens to train on with --recover; default: 102400."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -85,6 +97,19 @@ def check_arguments(arguments: Sequence[str]) -> None:
             argument.encode()
         except UnicodeEncodeError as error:
             raise BadInput(f"{in_short(ascii(argument), 100)} is not UTF-8") from error
+
+
+def recovery(how: str | None, tokens: int | None) -> Recovery | None:
+    """Read what to train after pruning; raises `BadInput` for what is none of it."""
+    if how is None:
+        if tokens is not None:
+            raise BadInput("--tokens says how long --recover trains; give both, or neither")
+        return None
+    if how not in get_args(How):
+        raise BadInput(unknown_name(how, get_args(How), "recovery"))
+    if tokens is not None and not 1 <= tokens <= MOST_TOKENS:
+        raise BadInput(f"--tokens {tokens} is not from 1 to {MOST_TOKENS:,}")
+    return Recovery.by(cast(How, how), tokens or TOKENS)
 
 
 def listed(values: Sequence[str] | None) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 - A **board** holds the records that share the fingerprint of the protocol and the texts measured
   on, the model (hashes of weights, configuration and tokenizer; its source where there is none),
-  the number format and the device. Protocols, texts and models of one name but other contents make
-  boards of their own.
+  the number format, the device, and the training after pruning, if there was any: its dense row is
+  that of the dense model after the same. Protocols, texts and models of one name but other
+  contents make boards of their own.
 - Of two records of one request (the same key) the newer counts.
 - A **row** is the runs that differ in nothing but the seed.
 - A **value** of a row is the mean over its seeds, with the sample standard deviation where there
@@ -30,6 +31,7 @@ from dataclasses import dataclass
 
 from implementations.harness.results.metric import headings, metric, subject, title
 from implementations.harness.results.record import DENSE, Dense, Footprint, Rate, Record
+from implementations.harness.results.recovery import Recovery
 
 FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks")
 
@@ -132,6 +134,12 @@ class Row:
         """Summarise the dense values that the runs were measured beside."""
         return self._over(lambda record: record.dense.values.get(name))
 
+    def before(self, name: str) -> Spread | None:
+        """Summarise a value from before the recovery; None where there was none."""
+        return self._over(
+            lambda record: record.recovered.before.get(name) if record.recovered else None
+        )
+
     def ratio(self, name: str) -> Spread | None:
         """Summarise a value as a multiple of the dense one of the same run."""
         return self._over(lambda record: record.ratio(name))
@@ -202,12 +210,18 @@ class Board:
     @property
     def title(self) -> str:
         """What tells this board from the others."""
-        return f"{self.protocol}: {self.model} on {self.device}"
+        after = f", after {self.recovery}" if self.recovery else ""
+        return f"{self.protocol}: {self.model} on {self.device}{after}"
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The training that all of its rows had after pruning, and its dense model as well."""
+        return self.newest.recovery
 
     @property
     def place(self) -> str:
         """What tells this board from others of its protocol, for an address."""
-        words = f"{self.model} {self.dtype} {self.device}".lower()
+        words = f"{self.model} {self.dtype} {self.device} {self.recovery or ''}".lower()
         return re.sub(r"[^a-z0-9.]+", "-", words).strip("-")
 
     @property
@@ -258,6 +272,7 @@ def _comparable(record: Record) -> Hashable:
         (model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256),
         model.dtype,
         _device(record),
+        record.recovery,
     )
 
 

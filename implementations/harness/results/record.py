@@ -39,6 +39,7 @@ from implementations.harness.results.files import layout
 from implementations.harness.results.metric import Tolerance
 from implementations.harness.results.part import Part
 from implementations.harness.results.protocol import Protocol
+from implementations.harness.results.recovery import Recovered, Recovery
 
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
@@ -233,6 +234,9 @@ class Record(Part):
     dense: Dense
     footprint: Footprint
     speed: Speed
+    recovered: Recovered | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The training after pruning, where there was one, with the values before; the dense row is
+    then that of the dense model after the same. Not written where there was none."""
     sample: Text
     """The protocol's prompt, continued greedily."""
     labels: tuple[Line, ...]
@@ -292,6 +296,11 @@ class Record(Part):
         return " ".join([self.pattern or f"{100 * self.asked:g} %", *self.changes])
 
     @property
+    def recovery(self) -> Recovery | None:
+        """The training that was asked for after pruning."""
+        return None if self.recovered is None else self.recovered.recovery
+
+    @property
     def changes(self) -> list[str]:
         """What differs from the defaults, each to be shown on a line."""
         return [one_line(f"{name}={self.configuration[name]}") for name in self.changed]
@@ -313,6 +322,7 @@ class Record(Part):
             seed=seed,
             tasks=self.tasks,
             tasks_sha256=self.tasks_sha256,
+            recovery=self.recovery,
         )
 
     def ratio(self, name: str) -> float | None:
@@ -336,10 +346,11 @@ def key_of(
     seed: int | None,
     tasks: Iterable[str] = (),
     tasks_sha256: str | None = None,
+    recovery: Recovery | None = None,
 ) -> str:
     """Hash what a run is asked for and what it reads; `texts` are hashes of sources by role.
 
-    How a text is cut to train on counts for a method that trains.
+    How a text is cut to train on counts where something trains.
     """
     asked = {
         "method": method,
@@ -352,6 +363,8 @@ def key_of(
         "seed": seed,
         "tasks": [sorted(tasks), tasks_sha256],
     }
+    if recovery is not None:
+        asked["recovery"] = recovery.model_dump(mode="json")
     if "training" in texts and protocol.training is not None:
         asked["training"] = protocol.training.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -24,6 +24,8 @@ def values(record: Record, again: Record) -> Iterator[Comparison]:
     rows = [("", record.values, again.values)]
     if record.method != DENSE:
         rows.append(("dense ", record.dense.values, again.dense.values))
+    if record.recovered is not None and again.recovered is not None:
+        rows.append(("before recovery ", record.recovered.before, again.recovered.before))
     for word, before, now in rows:
         for name in dict.fromkeys((*before, *now)):
             held = _held(metric(name).tolerance)
@@ -47,11 +49,21 @@ def facts(record: Record, again: Record) -> Iterator[Comparison]:
     yield from _parts("dense footprint", rows[0], rows[1], EXACT)
     counted = EXACT if record.method == DENSE else COUNTED
     yield from _parts("footprint", before["footprint"], now["footprint"], counted)
+    courses = [_course(one) for one in (before, now)]
+    for name in dict.fromkeys((*courses[0], *courses[1])):
+        held = FOLLOWS if name == "losses" else EXACT
+        yield Comparison(f"recovered {name}", courses[0].get(name), courses[1].get(name), held)
     for name in ("details", "warnings", "sample"):
         yield Comparison(name, before[name], now[name], FOLLOWS)
     if not room_for_one(record, again):
         yield Comparison("speed", _speed(record), _speed(again), EXACT)
         yield Comparison("speed note", record.speed.note, again.speed.note, FOLLOWS)
+
+
+def _course(record: dict[str, Any]) -> dict[str, Any]:
+    """A recovery as it went, without the values before it."""
+    found = record.get("recovered") or {}
+    return {name: value for name, value in found.items() if name != "before"}
 
 
 def derived(record: Record) -> Iterator[Comparison]:

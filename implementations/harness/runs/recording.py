@@ -64,6 +64,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         dense=row,
         footprint=found.footprint,
         speed=speed_of(job, found),
+        recovered=found.recovered,
         sample=found.sample,
         labels=labels_of(found.values, row.values),
         warnings=found.warnings,
@@ -91,6 +92,9 @@ def name_of(record: Record) -> str:
         share = f"s{record.configuration['sparsity']:g}"
         parts.append(record.pattern.replace(":", "of") if record.pattern else share)
         parts += [f"{name}{record.configuration[name]}" for name in record.changed]
+    if record.recovery is not None:
+        parts.append(f"{record.recovery.how}{record.recovery.tokens}")
+    if record.method != DENSE or record.recovery is not None:
         parts.append(f"seed{record.seed}")
     parts += record.tasks
     if record.model.dtype != record.protocol.dtype:
@@ -122,6 +126,8 @@ def command_of(record: Record, task_folder: str | None = None) -> str:
     words += ["--device", model.device]
     if model.accelerator != model.device:
         words += ["--accelerator", model.accelerator]
+    if record.recovery is not None:
+        words += ["--recover", record.recovery.how, "--tokens", str(record.recovery.tokens)]
     for task in record.tasks:
         words += ["--tasks", task]
     if task_folder:

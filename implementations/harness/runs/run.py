@@ -36,7 +36,7 @@ from implementations.harness.results.store import (
 )
 from implementations.harness.runs import environment
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import DENSE_JOB, Job, Setup, Workbench
 
 RUNS = Path("runs")
 
@@ -87,11 +87,11 @@ def run(
         check_space(checkpoint, bench.footprint.bytes)
     for slug in (DENSE, job.slug):
         check_record(runs, setup.protocol.name, slug)
-    dense = dense_record(bench, runs)
+    dense = dense_record(bench, runs, job)
     written = dense
     if job.method is not None:
         with remembered(journal_of(bench, job, runs)):
-            found, model = bench.measure(job.method, job.seed)
+            found, model = bench.measure(job)
             record = make_record(bench, job, found, dense.record)
             written = Written(record, keep(record, runs))
         if checkpoint is not None:
@@ -110,12 +110,14 @@ def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
 
-def dense_record(bench: Workbench, runs: Path) -> Written:
-    """The dense record of the bench's model, in `runs`: found there, published, or measured now.
+def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Written:
+    """The dense record to stand beside a job, in `runs`: found there, published, or measured now.
 
-    One that was found counts only if it was measured on this machine with these versions.
+    It has the same recovery. One that was found counts only if it was measured on this machine
+    with these versions.
     """
-    key, versions = bench.key(Job(None)), environment.versions()
+    job = beside.dense
+    key, versions = bench.key(job), environment.versions()
     for path in (*record_files(runs / bench.setup.protocol.name / DENSE), *published_dense(bench)):
         record = load_record(path)
         if (
@@ -124,8 +126,9 @@ def dense_record(bench: Workbench, runs: Path) -> Written:
             and all(record.versions.get(name) == versions[name] for name in DECIDING)
         ):
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
-    record = make_record(bench, Job(None), bench.measure_dense(), None)
-    return Written(record, save_record(record, runs))
+    with remembered(journal_of(bench, job, runs)):
+        record = make_record(bench, job, bench.measure_dense(job), None)
+        return Written(record, save_record(record, runs))
 
 
 def published_dense(bench: Workbench) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -47,9 +47,10 @@ def sweep(
 ) -> Summary:
     """Do all jobs that have no record under `runs` yet, in `count` workers.
 
-    The dense model is measured once, first. Records are written as they come, so that a sweep
-    that is killed goes on where it was. With `publish` all records of the sweep, those that were
-    there before included, are put into the methods' folders at the end.
+    The dense model is measured first, once, or once a seed where it is to be recovered as well.
+    Records are written as they come, so that a sweep that is killed goes on where it was. With
+    `publish` all records of the sweep, those that were there before included, are put into the
+    methods' folders at the end.
 
     Raises:
         BadInput: there are no jobs, or the model, protocol or folder will not do; a single job
@@ -63,8 +64,8 @@ def sweep(
     have = {record.key: record for record in load_records([runs / setup.protocol.name])}
     keys = [bench.key(job) for job in jobs]
     skipped = sum(key in have for key in keys)
-    dense = dense_record(bench, runs).record
-    have[dense.key] = dense
+    dense = {bench.key(job.dense): dense_record(bench, runs, job).record for job in jobs}
+    have |= dense
     todo = [job for job, key in zip(jobs, keys, strict=True) if key not in have]
     handle = Pruner(bench, dense, runs) if count == 1 and not ray else None
     del bench  # workers of their own load the model themselves
@@ -77,7 +78,7 @@ def sweep(
             have[done.result.key] = done.result
     records = tuple(have[key] for key in dict.fromkeys(keys) if key in have)
     if publish:
-        for record in {record.key: record for record in (dense, *records)}.values():
+        for record in (dense | {record.key: record for record in records}).values():
             publish_record(record)
     return Summary(records, skipped, tuple(failures))
 
@@ -88,20 +89,25 @@ class Pruner:
     Searches keep what they have paid for under `runs`, where the worker can reach it.
     """
 
-    def __init__(self, bench: Workbench, dense: Record, runs: Path | None = None) -> None:
+    def __init__(
+        self, bench: Workbench, dense: Mapping[str, Record], runs: Path | None = None
+    ) -> None:
         self.bench, self.dense, self.runs = bench, dense, runs
 
     def __call__(self, job: Job) -> Record:
         """Run one job; what it raises is the job's failure."""
+        dense = self.dense[self.bench.key(job.dense)]
         if job.method is None:
-            return self.dense
+            return dense
         kept = None if self.runs is None else journal_of(self.bench, job, self.runs)
         with remembered(kept):
-            found, _ = self.bench.measure(job.method, job.seed)
-        return make_record(self.bench, job, found, self.dense)
+            found, _ = self.bench.measure(job)
+        return make_record(self.bench, job, found, dense)
 
 
-def make_pruner(setup: Setup, dense: Record, runs: Path | None, number: int) -> Pruner:
+def make_pruner(
+    setup: Setup, dense: Mapping[str, Record], runs: Path | None, number: int
+) -> Pruner:
     """Load the model in worker `number`, on its own accelerator where there are several."""
     return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense, runs)
 
@@ -128,7 +134,7 @@ def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bo
 def _execute(
     jobs: Sequence[Job],
     setup: Setup,
-    dense: Record,
+    dense: Mapping[str, Record],
     runs: Path,
     handle: Pruner | None,
     count: int,

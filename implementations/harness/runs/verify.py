@@ -117,12 +117,12 @@ def repeat(
     if record.method != DENSE:
         method = get(record.method).configure(**record.configuration)
     bench = Workbench(setup)
-    job = Job(method, record.seed)
+    job = Job(method, record.seed, record.recovery)
     bench.check(job)
-    dense = make_record(bench, Job(None), bench.measure_dense(), None)
+    dense = make_record(bench, job.dense, bench.measure_dense(job.dense), None)
     if method is None:
         return dense
-    found, _ = bench.measure(method, record.seed)
+    found, _ = bench.measure(job)
     return make_record(bench, job, found, dense)
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from implementations.harness.data.samples import Sampler, Samples
+from implementations.harness.data.seeds import seeded
 from implementations.harness.errors import AtlasWarning, BadInput
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
@@ -42,7 +43,11 @@ from implementations.harness.results.record import (
     Speed,
     key_of,
 )
+from implementations.harness.results.recovery import POINTS, Recovered, Recovery
 from implementations.harness.runs import environment
+from implementations.harness.train.loop import thinned
+from implementations.harness.train.recovery import check as check_recovery
+from implementations.harness.train.recovery import recover
 
 TASK_BATCH = 4  # questions answered together
 ROOM = 1.2  # times the weights: what a second model must find free to be loaded beside the first
@@ -63,10 +68,12 @@ class Setup:
 
 
 class Job(NamedTuple):
-    """One run: a configured method, or None for the dense model, and the seed."""
+    """One run: a configured method, or None for the dense model, the seed, and a recovery."""
 
     method: Method | None
     seed: int = 0
+    recovery: Recovery | None = None
+    """Training after pruning, or of the dense model."""
 
     @property
     def slug(self) -> str:
@@ -75,8 +82,15 @@ class Job(NamedTuple):
 
     @property
     def trains(self) -> bool:
-        """Whether the method reads text to train on."""
+        """Whether text to train on is read."""
+        if self.recovery is not None:
+            return True
         return self.method is not None and self.method.capabilities.calibration == "training"
+
+    @property
+    def dense(self) -> Job:
+        """The run of the dense model that stands beside: with the same recovery."""
+        return Job(None) if self.recovery is None else self._replace(method=None)
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -106,10 +120,11 @@ class Job(NamedTuple):
         return str(self.configuration.get("pattern") or f"{100 * self.method.target:g} %")
 
     def __str__(self) -> str:
+        after = [] if self.recovery is None else [f"after {self.recovery}"]
         if self.method is None:
-            return DENSE
+            return " ".join([DENSE, *after])
         changed = [f"{name}={value}" for name, value in self.changed.items()]
-        return " ".join([self.slug, self.share, *changed, f"seed {self.seed}"])
+        return " ".join([self.slug, self.share, *changed, *after, f"seed {self.seed}"])
 
 
 @dataclass
@@ -129,6 +144,7 @@ class Measured:
     warnings: tuple[str, ...] = ()
     dense: dict[str, float] = field(default_factory=dict)
     """Of the dense model, where this run measured it too."""
+    recovered: Recovered | None = None
 
 
 @dataclass
@@ -145,6 +161,9 @@ class Timer:
             yield
         spent = time.perf_counter() - start
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
+
+
+DENSE_JOB = Job(None)
 
 
 class Workbench:
@@ -219,6 +238,7 @@ class Workbench:
             seed=job.seed,
             tasks=self.setup.tasks,
             tasks_sha256=self.tasks_sha256,
+            recovery=job.recovery,
         )
 
     def check(self, job: Job) -> Samples:
@@ -243,42 +263,58 @@ class Workbench:
                 f"{job.slug} chooses by a prompt, and lm-eval does not say where that of a "
                 "question ends; leave out --tasks"
             )
+        if job.recovery is not None:
+            check_recovery(self.dense())
+            if isinstance(job.method, PromptMethod):
+                raise BadInput(
+                    f"{job.slug} removes nothing that could be made up for; leave out --recover"
+                )
         return samples
 
-    def measure_dense(self) -> Measured:
-        """Measure the model as it is."""
-        samples = self.check(Job(None))
+    def measure_dense(self, job: Job = DENSE_JOB) -> Measured:
+        """Measure the model as it is, or after a recovery, which uses it up."""
+        samples = self.check(job)
+        model, weight = self.dense(), self.footprint
         timer = Timer(dict(self.timer.seconds))
         with peak_memory(self.accelerator) as watch:
-            values, sample = self._quality(self.dense(), samples, timer)
+            recovered = None
+            if job.recovery is not None:
+                self._dense = None
+                recovered = self._recover(model, job, samples, timer, masked=False)
+            values, sample = self._quality(model, samples, timer)
         return Measured(
             samples=samples,
             values=values,
-            footprint=self.footprint,
+            footprint=weight if recovered is None else footprint(model),
             sample=sample,
             peak=watch.peak,
             seconds=timer.seconds,
+            recovered=recovered,
         )
 
-    def measure(self, method: Method, seed: int = 0) -> tuple[Measured, LanguageModel]:
+    def measure(self, job: Job) -> tuple[Measured, LanguageModel]:
         """Prune the model in place and measure; return what was found and the pruned model.
 
         The dense one is loaded again where its speed is to be measured beside the pruned one's,
         if memory has room for both. A method that follows prompts leaves it as it is.
         """
+        method, seed = job.method, job.seed
+        assert method is not None  # the dense model is measured by `measure_dense`
         if isinstance(method, PromptMethod):
             return self._measure_following(method, seed), self.dense()
         with warnings_kept() as warned:
-            samples = self.check(Job(method, seed))
+            samples = self.check(job)
             room = ROOM * self.footprint.bytes  # weighed while it is dense
             model, self._dense = self.dense(), None
             timer = Timer(dict(self.timer.seconds))
-            with (
-                timer.phase("prune", f"pruning by {method.slug()}"),
-                peak_memory(self.accelerator) as watch,
-            ):
-                outcome = method.apply(model, samples.calibration, seed)
-            timer.seconds["prune"] += round(journal().saved, 3)  # by a run that was killed
+            recovered = None
+            with peak_memory(self.accelerator) as watch:
+                with timer.phase("prune", f"pruning by {method.slug()}"):
+                    outcome = method.apply(model, samples.calibration, seed)
+                timer.seconds["prune"] += round(journal().saved, 3)  # by a run that was killed
+                if job.recovery is not None:
+                    masked = not method.capabilities.structured
+                    recovered = self._recover(model, job, samples, timer, masked)
             give_back_freed()
             values, sample = self._quality(model, samples, timer)
             untimed = self._untimed(method, room)
@@ -294,8 +330,33 @@ class Workbench:
             speed=rates,
             untimed=untimed,
             warnings=tuple(dict.fromkeys(map(str, warned))),
+            recovered=recovered,
         )
         return found, model
+
+    def _recover(
+        self, model: LanguageModel, job: Job, samples: Samples, timer: Timer, masked: bool
+    ) -> Recovered:
+        """Measure the model, train it, and return how that went."""
+        recovery, stream = job.recovery, samples.calibration.training
+        assert recovery is not None
+        assert stream is not None
+        before = {}
+        for metric, tokens in samples.evaluations.items():
+            with timer.phase("evaluate before", f"measuring {metric} before recovery"):
+                before[metric] = perplexity(model, tokens).value
+        with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
+            losses = recover(model, recovery, stream, masked)
+        length = stream.windows.ids.shape[1]
+        windows = len(losses) * recovery.windows(length)
+        return Recovered(
+            recovery=recovery,
+            steps=len(losses),
+            read=windows * length,
+            epochs=round(stream.epochs(windows), 6),
+            losses=tuple(thinned(losses, POINTS)),
+            before=before,
+        )
 
     def _measure_following(self, method: PromptMethod, seed: int) -> Measured:
         """Measure what the model writes after a prompt: half of each window, or that of speed."""

@@ -117,10 +117,10 @@ def test_documents_are_known_by_their_file_whatever_the_seed_draws(world, setup,
 def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):
     folder, edit = copied
     bench = Workbench(replace(setup, model=str(folder)))
-    bench.measure(job().method)
+    bench.measure(job())
     edit("config.json", rms_norm_eps=0.5)
     with pytest.raises(BadInput, match="changed between two runs"):
-        bench.measure(job().method)
+        bench.measure(job())
 
 
 def test_tasks_of_ones_own_are_known_by_their_files(setup, tmp_path):

@@ -205,11 +205,11 @@ def test_the_bench_stays_whole_for_the_next_run(setup):
     bench = Workbench(setup)
     before = {name: tensor.clone() for name, tensor in bench.dense().hf.state_dict().items()}
     for slug in ("magnitude", "flap", "shortgpt"):
-        bench.measure(get(slug).configure(sparsity=0.5))
+        bench.measure(Job(get(slug).configure(sparsity=0.5)))
     after = bench.dense().hf.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert bench.measure(get("wanda").configure())[0].values == (
-        Workbench(setup).measure(get("wanda").configure())[0].values
+    assert bench.measure(Job(get("wanda").configure()))[0].values == (
+        Workbench(setup).measure(Job(get("wanda").configure()))[0].values
     )
 
 

@@ -47,7 +47,7 @@ def counted() -> Iterator[dict[str, int]]:
 def test_a_run_holds_one_model(setup):
     with counted() as most:
         bench = Workbench(setup)
-        _, pruned = bench.measure(get("wanda").configure())
+        _, pruned = bench.measure(Job(get("wanda").configure()))
     assert {"pruning by wanda", "walking the blocks", "measuring ppl/evaluation/32"} <= most.keys()
     assert max(most.values()) == 1
     assert bench.dense() is not pruned
@@ -56,7 +56,7 @@ def test_a_run_holds_one_model(setup):
 def test_the_pruned_model_is_the_one_that_was_loaded(setup):
     bench = Workbench(setup)
     dense = bench.dense()
-    assert bench.measure(get("magnitude").configure())[1] is dense
+    assert bench.measure(Job(get("magnitude").configure()))[1] is dense
 
 
 def test_runs_one_after_the_other_hold_one_model(setup):
@@ -64,14 +64,14 @@ def test_runs_one_after_the_other_hold_one_model(setup):
         bench = Workbench(setup)
         bench.measure_dense()
         for seed in (0, 1):
-            bench.measure(get("wanda").configure(), seed)
+            bench.measure(Job(get("wanda").configure(), seed))
     assert max(most.values()) == 1
 
 
 def test_speed_loads_the_dense_model_beside_the_pruned_one(setup):
     with counted() as most:
         bench = Workbench(setup)
-        found, pruned = bench.measure(get("shortgpt").configure(sparsity=0.5))
+        found, pruned = bench.measure(Job(get("shortgpt").configure(sparsity=0.5)))
     assert most["pruning by shortgpt"] == most["writing the sample"] == 1
     assert most["measuring speed"] == max(most.values()) == 2
     assert found.speed is not None
@@ -84,20 +84,20 @@ def test_without_room_for_a_second_model_speed_is_not_measured(setup, monkeypatc
     shallow = get("shortgpt").configure(sparsity=0.5)
     for free, measured in ((room - 1, False), (room + 1, True)):
         monkeypatch.setattr(workbench, "free_memory", lambda device, free=free: free)
-        found, _ = bench.measure(shallow)
+        found, _ = bench.measure(Job(shallow))
         assert (found.speed is not None) is measured
         assert ("no room for the dense model" in found.untimed) is not measured
-    assert bench.measure(get("magnitude").configure())[0].untimed == NO_SPEED_UP
+    assert bench.measure(Job(get("magnitude").configure()))[0].untimed == NO_SPEED_UP
 
 
 def test_what_is_refused_costs_no_model(setup):
     bench = Workbench(setup)
     dense = bench.dense()
     with pytest.raises(BadInput, match="does not divide"):
-        bench.measure(get("wanda").configure(pattern="2:5"))
+        bench.measure(Job(get("wanda").configure(pattern="2:5")))
     for seed in (-1, 2**63):
         with pytest.raises(BadInput, match=f"seed {seed} is not from 0 to"):
-            bench.measure(get("wanda").configure(), seed)
+            bench.measure(Job(get("wanda").configure(), seed))
     assert bench.dense() is dense
 
 
@@ -114,7 +114,7 @@ def test_after_a_run_that_broke_off_the_model_is_whole(setup, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(method, "prune", broken)
         with pytest.raises(KeyboardInterrupt):
-            bench.measure(method.configure())
+            bench.measure(Job(method.configure()))
     after = bench.dense().hf.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -128,7 +128,7 @@ def test_warnings_of_a_run_that_fails_reach_the_user_for_no_record_has_them(setu
 
     monkeypatch.setattr(method, "prune", broken)
     with pytest.warns(AtlasWarning, match="first this"), pytest.raises(NumericsError):
-        Workbench(setup).measure(method.configure())
+        Workbench(setup).measure(Job(method.configure()))
 
 
 def test_a_job_reads_well_and_says_whether_it_trains(setup):

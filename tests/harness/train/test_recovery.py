@@ -47,7 +47,7 @@ def test_a_structured_model_learns_and_keeps_its_shape(family: str, how: str):
     losses = recover(model, asked(how), STREAM)
     after = perplexity(model, STREAM.windows).value
     assert len(losses) == 30
-    assert math.exp(losses[0]) == pytest.approx(before, rel=1e-2)  # OPT drops out
+    assert math.exp(losses[0]) == pytest.approx(before, rel=0.1)  # OPT drops out
     assert after < 0.5 * before
     assert count_weights(model).all == shapes
     assert {n: value for n, value in state(model).items() if n != "generators"} == left

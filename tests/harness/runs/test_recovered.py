@@ -1,0 +1,176 @@
+"""Runs with a recovery: before and after in one record, beside a dense model that had the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from implementations.harness.errors import BadInput
+from implementations.harness.prune.registry import get
+from implementations.harness.results.boards import boards
+from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.recovery import Recovery
+from implementations.harness.results.store import load_record, load_records
+from implementations.harness.runs.run import run
+from implementations.harness.runs.sweep import sweep
+from implementations.harness.runs.verify import verify
+from implementations.harness.runs.workbench import Job, Setup, Workbench
+from tests.conftest import ATLAS, REPOSITORY
+
+METRIC = "ppl/evaluation/32"
+ways = pytest.mark.parametrize("how", ["lora", "full"])
+
+
+@pytest.fixture(scope="module")
+def protocol(world, tmp_path_factory) -> Path:
+    """The tiny world's protocol, with a text to train on."""
+    content = yaml.safe_load(world.protocol.read_text())
+    content["training"] = {"text": content["calibration"]["text"], "length": 32}
+    path = tmp_path_factory.mktemp("training") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(scope="module")
+def setup(world, protocol) -> Setup:
+    return Setup(model=str(world.model), protocol=get_protocol(str(protocol)))
+
+
+def asked(how: str, steps: int = 6) -> Recovery:
+    rate = {"lora": 1e-2, "full": 1e-3}[how]
+    return Recovery.by(how, steps * 64).model_copy(update={"rate": rate, "step": 64})
+
+
+def job(slug: str, how: str, seed: int = 0, **settings) -> Job:
+    return Job(get(slug).configure(**settings), seed, asked(how))
+
+
+@ways
+@pytest.mark.parametrize("slug", ["flap", "wanda"])
+def test_before_and_after_stand_in_one_record(setup, tmp_path, slug: str, how: str):
+    plain = run(Job(get(slug).configure(sparsity=0.3), 1), setup, runs=tmp_path / "plain").record
+    record = run(job(slug, how, 1, sparsity=0.3), setup, runs=tmp_path).record
+    assert record.recovered is not None
+    assert record.recovered.before == plain.values
+    assert record.values[METRIC] < plain.values[METRIC]
+    assert record.key != plain.key
+    assert record.achieved == plain.achieved
+    assert record.footprint.parameters == plain.footprint.parameters
+    assert abs(record.footprint.nonzero - plain.footprint.nonzero) <= 2
+    assert (record.recovered.steps, record.recovered.read) == (6, 6 * 64)
+    assert len(record.recovered.losses) == 6
+    assert {"prune", "evaluate before", "recover", "evaluate"} <= record.seconds.keys()
+    assert record.name == f"tiny-s0.3-{how}384-seed1"
+    assert f"--recover {how} --tokens 384" in record.command
+    assert {text.role for text in record.texts} == {"calibration", "training", METRIC}
+
+
+@ways
+def test_beside_it_stands_the_dense_model_after_the_same(setup, tmp_path, how: str):
+    record = run(job("flap", how, 3, sparsity=0.3), setup, runs=tmp_path).record
+    dense = load_record(tmp_path / f"tiny/dense/tiny-dense-{how}384-seed3.json")
+    assert record.dense.run == dense.run
+    assert record.dense.values == dense.values
+    assert dense.recovered is not None
+    assert dense.recovered.recovery == asked(how)
+    assert dense.values[METRIC] < dense.recovered.before[METRIC]
+    again = run(Job(None, 3, asked(how)), setup, runs=tmp_path).record
+    assert again == dense  # found, not measured anew
+
+
+def test_boards_never_mix_what_was_recovered_with_what_was_not(setup, tmp_path):
+    for one in (
+        Job(get("flap").configure(sparsity=0.3)),
+        job("flap", "lora", sparsity=0.3),
+        job("wanda", "lora"),
+        job("wanda", "full"),
+    ):
+        run(one, setup, runs=tmp_path)
+    found = {
+        board.recovery: sorted(row.method for row in board.rows)
+        for board in boards(load_records([tmp_path]))
+    }
+    assert found == {
+        None: ["flap"],
+        asked("lora"): ["flap", "wanda"],
+        asked("full"): ["wanda"],
+    }
+    after = next(b for b in boards(load_records([tmp_path])) if b.recovery == asked("lora"))
+    assert "after LoRA on 384 tokens" in after.title
+    assert "lora" in after.place
+    (flap,) = (row for row in after.rows if row.method == "flap")
+    before, ratio = flap.before(METRIC), flap.ratio(METRIC)
+    assert before is not None
+    assert ratio is not None
+    assert before.mean == flap.first.recovered.before[METRIC]
+    assert ratio.mean == pytest.approx(flap.first.values[METRIC] / after.dense.values[METRIC])
+
+
+@ways
+def test_a_repetition_agrees(setup, tmp_path, how: str):
+    record = run(job("flap", how, sparsity=0.3), setup, runs=tmp_path).record
+    assert verify(record).agrees
+    recovered = record.recovered.model_copy(update={"before": {METRIC: 1.0}})
+    told = verify(record.model_copy(update={"recovered": recovered}))
+    assert not told.agrees
+
+
+def test_a_sweep_recovers_the_dense_model_once_a_seed(setup, tmp_path):
+    jobs = [job(slug, "lora", seed, sparsity=0.3) for slug in ("flap", "random") for seed in (0, 1)]
+    done = sweep(jobs, setup, runs=tmp_path)
+    assert not done.failures
+    dense = {record.seed: record for record in load_records([tmp_path / "tiny" / "dense"])}
+    assert sorted(dense) == [0, 1]
+    for record in done.records:
+        assert record.dense.run == dense[record.seed].run
+    assert sweep(jobs, setup, runs=tmp_path).skipped == 4
+
+
+def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
+    with pytest.raises(BadInput, match="griffin removes nothing"):
+        Workbench(setup).check(Job(get("griffin").configure(sparsity=0.2), 0, asked("lora")))
+    without = Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
+    with pytest.raises(BadInput, match="names no text to train on"):
+        Workbench(without).check(job("flap", "lora"))
+    bench = Workbench(setup)
+    bench.dense().accelerator = torch.device("meta")
+    with pytest.raises(BadInput, match="leave out --recover"):
+        bench.check(job("magnitude", "lora"))
+
+
+def test_a_record_without_recovery_says_nothing_of_it(setup, tmp_path):
+    written = run(Job(get("magnitude").configure()), setup, runs=tmp_path)
+    assert "recovered" not in written.path.read_text()
+
+
+OFTEN = "from implementations.harness.train import loop; loop.EVERY = -1.0\n"
+
+
+def test_killed_in_the_middle_the_next_run_gives_the_same_record(world, protocol, tmp_path):
+    command = [sys.executable, "-c", OFTEN + ATLAS, "run", "flap", "--sparsity", "0.3"]
+    command += ["--protocol", str(protocol), "--recover", "lora", "--tokens", "16384", "--runs"]
+    where = {"cwd": REPOSITORY, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    runs = tmp_path / "runs"
+    subprocess.run([*command, str(tmp_path / "whole")], **where, check=True)
+    process = subprocess.Popen([*command, str(runs)], **where)
+    while not list((runs / "tiny" / "flap").glob(".*.journal.*")):
+        assert process.poll() is None, "it ended before its training was seen"
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    assert not list((runs / "tiny" / "flap").glob("*.json"))
+    subprocess.run([*command, str(runs)], **where, check=True)
+    once, again = (
+        next(one for one in load_records([folder]) if one.method == "flap")
+        for folder in (tmp_path / "whole", runs)
+    )
+    assert again.values == once.values
+    assert again.recovered == once.recovered
+    assert not list(runs.rglob(".*journal*"))

@@ -25,7 +25,7 @@ from tools.site.files import made
 from tools.site.pages import leaderboard
 
 METRIC = "ppl/wikipedia/1024"
-ASKED = ("protocol_fingerprint", "model", "dtype", "device", "method", "settings", "seeds")
+ASKED = ("protocol_fingerprint", "model", "dtype", "device", "after", "method", "settings", "seeds")
 TWO_SEEDS = "a-model-of-two-seeds"
 
 

@@ -62,7 +62,11 @@ def test_what_only_follows_prompts_is_left_out(atlas: Atlas) -> None:
     kept = {"values": {"after_prompt/wikipedia/1024": 20.0}}
     follows = follows.model_copy(update=kept)
     records = [sample("flap", 0.2, 1.8, granularity=HEADS), follows]
-    (board,) = boards(records)
+    board, behind = boards(records)
+    assert (behind.title, behind.metrics) == (
+        f"{board.title}, after prompts",
+        tuple(kept["values"]),
+    )
     assert [row.method for _, rows in looks(board, atlas.papers) for row in rows] == ["flap"]
     found = learn.samples(Atlas({}, {}, tuple(records)))
     assert [record.method for record in found] == ["flap"]

@@ -4,7 +4,8 @@
   on, the model (hashes of weights, configuration and tokenizer; its source where there is none),
   the number format, the device, and the training after pruning, if there was any: its dense row is
   that of the dense model after the same. Protocols, texts and models of one name but other
-  contents make boards of their own.
+  contents make boards of their own, and so do methods that follow prompts, which are measured
+  behind these.
 - Of two records of one request (the same key) the newer counts.
 - A **row** is the runs that differ in nothing but the seed.
 - A **value** of a row is the mean over its seeds, with the sample standard deviation where there
@@ -29,7 +30,13 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from implementations.harness.results.metric import headings, metric, subject, title
+from implementations.harness.results.metric import (
+    AFTER_PROMPT,
+    headings,
+    metric,
+    subject,
+    title,
+)
 from implementations.harness.results.record import DENSE, Dense, Footprint, Rate, Record
 from implementations.harness.results.recovery import Recovery
 
@@ -210,7 +217,7 @@ class Board:
     @property
     def title(self) -> str:
         """What tells this board from the others."""
-        after = f", after {self.recovery}" if self.recovery else ""
+        after = f", after {self.after}" if self.after else ""
         return f"{self.protocol}: {self.model} on {self.device}{after}"
 
     @property
@@ -219,9 +226,14 @@ class Board:
         return self.newest.recovery
 
     @property
+    def after(self) -> str:
+        """What came before measuring: a recovery, or prompts; empty for most boards."""
+        return "prompts" if _behind_prompts(self.newest) else str(self.recovery or "")
+
+    @property
     def place(self) -> str:
         """What tells this board from others of its protocol, for an address."""
-        words = f"{self.model} {self.dtype} {self.device} {self.recovery or ''}".lower()
+        words = f"{self.model} {self.dtype} {self.device} {self.after}".lower()
         return re.sub(r"[^a-z0-9.]+", "-", words).strip("-")
 
     @property
@@ -273,7 +285,12 @@ def _comparable(record: Record) -> Hashable:
         model.dtype,
         _device(record),
         record.recovery,
+        _behind_prompts(record),
     )
+
+
+def _behind_prompts(record: Record) -> bool:
+    return any(metric(name).kind == AFTER_PROMPT.kind for name in record.values)
 
 
 def _device(record: Record) -> str:
@@ -294,7 +311,8 @@ def _board(records: Sequence[Record]) -> Board:
         for seeds in _grouped(pruned, lambda record: record.group)
     ]
     measured = [name for record in records for name in record.values]
-    names = tuple(dict.fromkeys([*last.protocol.metrics, *headings(measured)]))
+    own_metrics = [] if _behind_prompts(last) else last.protocol.metrics
+    names = tuple(dict.fromkeys([*own_metrics, *headings(measured)]))
     return Board(last, dense, names, tuple(sorted(rows, key=lambda row: _order(row, names[0]))))
 
 

@@ -169,6 +169,7 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
         "model_sha256": board.newest.model.sha256,
         "dtype": board.dtype,
         "device": board.device,
+        "after": board.after,
         "method": "",
         "settings": "",
         "family": "",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import Record
+from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.render import Front, render
 
@@ -44,6 +45,7 @@ def _page(method: str, records: list[Record], atlas: Atlas) -> str:
         records=records,
         reduced=reduced,
         lines=lines,
+        figures=figures,
     )
 
 

@@ -168,7 +168,8 @@ def show_method(one: Description) -> None:
 
 def show_record(record: Record) -> None:
     """Show the values of a run beside the dense model's."""
-    title = " ".join(filter(None, (record.method, record.settings)))
+    after = f"after {record.recovery}" if record.recovery else ""
+    title = " ".join(filter(None, (record.method, record.settings, after)))
     table = Table(
         title=f"{title} · {record.model.name} · {record.protocol.name}", title_justify="left"
     )
@@ -183,6 +184,8 @@ def show_record(record: Record) -> None:
             f"{record.values[name]:,.3f}",
             "" if ratio is None else f"{ratio:.3f}",
         )
+    for name, before in (record.recovered.before if record.recovered else {}).items():
+        table.add_row(f"{name}, before recovery", "", f"{before:,.3f}", "")
     for name in ("parameters", "nonzero", "bytes", "macs"):
         dense, pruned = getattr(record.dense.footprint, name), getattr(record.footprint, name)
         table.add_row(name, f"{dense:,}", f"{pruned:,}", f"{pruned / dense:.3f}" if dense else "")

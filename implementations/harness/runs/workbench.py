@@ -264,7 +264,7 @@ class Workbench:
                 "question ends; leave out --tasks"
             )
         if job.recovery is not None:
-            check_recovery(self.dense())
+            check_recovery(self.dense(), job.recovery)
             if isinstance(job.method, PromptMethod):
                 raise BadInput(
                     f"{job.slug} removes nothing that could be made up for; leave out --recover"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from implementations.harness.data.stream import Stream
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.train.loop import train
@@ -25,7 +27,7 @@ def recover(
     global generators, which should be seeded. Raises `BadInput` for a model that is worked on block
     by block, `NumericsError` for a loss that is not finite, `Unavailable` without `peft`.
     """
-    check(model)
+    check(model, recovery)
     length = stream.windows.ids.shape[1]
     plan = Plan(
         recovery.steps(length), recovery.rate, batch=recovery.windows(length), warmup=WARMUP
@@ -40,8 +42,13 @@ def recover(
         return _train_all(model, stream, plan, masked)
 
 
-def check(model: LanguageModel) -> None:
-    """Refuse with `BadInput` a model that is not whole where it computes."""
+def check(model: LanguageModel, recovery: Recovery) -> None:
+    """Refuse what cannot be trained: `BadInput` for a model that is not whole where it computes.
+
+    Raises `Unavailable` where `peft` is missing.
+    """
+    if recovery.how == "lora" and importlib.util.find_spec("peft") is None:
+        raise Unavailable("--recover lora needs peft: pip install 'pruning-atlas[train]'")
     if not model.resident or model.accelerator != model.device:
         raise BadInput(
             f"{model.name} is worked on block by block, and recovery trains through all of it; "

@@ -247,6 +247,10 @@ BAD = {
     "runs in bytes": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
     "prompt in bytes": (["generate", "smollm2-135m", "\udcff"], "is not UTF-8"),
     "tasks by commas only": (["run", "wanda", "--tasks", ","], "has an empty name"),
+    "recovery of no kind": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
+    "tokens of no recovery": (["run", "wanda", "--tokens", "1000"], "--tokens says how long"),
+    "a recovery of nothing": (["run", "wanda", "--recover", "full", "--tokens", "0"], "--tokens 0"),
+    "recovery in a sweep": (["sweep", "wanda", "--recover", "x"], "unknown recovery 'x'"),
     "filter by commas only": (["leaderboard", "--method", "wanda,"], "has an empty name"),
 }
 

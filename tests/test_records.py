@@ -21,14 +21,19 @@ UNITS = (
     "cfsp",
     "fasp",
     "flap",
+    "hywia",
     "llmbip",
     "llmpruner",
+    "prunellm",
+    "saap",
     "shortgpt",
     "slicegpt",
     "slimgpt",
     "slimllm",
+    "sobp",
     "twossp",
 )
+SET = {"prunellm": "20 % probes=4"}  # where the defaults take too long
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +47,7 @@ def published() -> list[Record]:
 
 @pytest.fixture(scope="module")
 def smol(published: list[Record]) -> Board:
-    (board,) = boards(published)
-    return board
+    return next(board for board in boards(published) if not board.after)
 
 
 @pytest.fixture(scope="module")
@@ -124,10 +128,17 @@ def test_every_criterion_is_better_than_chance(board):
 def test_every_structured_method_beats_the_floors(board, dense, method):
     # As in Table 1 of LLM-Pruner: units of small weights matter in language models.
     value, lots, size = (
-        perplexity(board(slug, "20 %")) for slug in (method, "random", "unitmagnitude")
+        perplexity(board(slug, SET.get(slug, "20 %")))
+        for slug in (method, "random", "unitmagnitude")
     )
     assert dense < value < lots / 3
     assert lots < size
+
+
+def test_after_prompts_of_half_a_window_writing_loses_less_than_double(published):
+    (board,) = [board for board in boards(published) if board.after == "prompts"]
+    ratios = {row.settings: row.ratio(board.metrics[0]) for row in board.rows}
+    assert 1 < ratios["20 %"].mean < 2
 
 
 def test_compensation_helps_flap(board):
@@ -148,9 +159,11 @@ def test_every_record_has_its_provenance(published):
         assert record.commit, record.name
         assert record.dirty is False, record.name
         assert record.dense.run == dense.run, record.name
-        assert record.dense.values == dense.values, record.name
+        # A method that follows prompts is measured beside the dense model in its own run, too.
+        assert record.dense.values.items() >= dense.values.items(), record.name
+        assert record.dense.values.keys() >= record.values.keys(), record.name
         assert record.model.sha256 == dense.model.sha256, record.name
-        assert {text.role for text in record.texts} == {"calibration", *record.values}
+        assert {text.role for text in record.texts} == {"calibration", *dense.values}
 
 
 def test_structured_records_carry_measured_speed(published):
@@ -166,6 +179,5 @@ def test_structured_records_carry_measured_speed(published):
 
 def test_collapsed_ones_are_labelled(published):
     for record in published:
-        collapsed = record.values[METRIC] > 50 * record.dense.values[METRIC]
-        other = record.values["ppl/c4/1024"] > 50 * record.dense.values["ppl/c4/1024"]
-        assert ("collapsed" in record.labels) == (collapsed or other), record.name
+        collapsed = any(v > 50 * record.dense.values[name] for name, v in record.values.items())
+        assert ("collapsed" in record.labels) == collapsed, record.name

@@ -70,6 +70,7 @@ from .prune.method import (
     Ratio as Ratio,
     UnitMethod as UnitMethod,
     WeightMethod as WeightMethod,
+    Whole as Whole,
 )
 from .prune.perturbation import direction as direction, perturbed as perturbed
 from .prune.prompt import PromptMethod as PromptMethod

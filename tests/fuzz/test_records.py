@@ -70,10 +70,12 @@ def parsed(content: Any) -> Record:
     return Record.model_validate_json(json.dumps(rekeyed(content)))
 
 
-def footprints() -> st.SearchStrategy[dict[str, int]]:
-    return st.tuples(COUNTS, COUNTS, COUNTS, COUNTS).map(
+def footprints() -> st.SearchStrategy[dict[str, Any]]:
+    bits = st.none() | st.floats(0, 64, exclude_min=True)
+    return st.tuples(COUNTS, COUNTS, COUNTS, COUNTS, bits).map(
         lambda n: {
-            "parameters": max(n[:2]), "nonzero": min(n[:2]), "bytes": n[2], "macs": n[3]
+            "parameters": max(n[:2]), "nonzero": min(n[:2]), "bytes": n[2], "macs": n[3],
+            "bits": n[4],
         }
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP, Record
+from tests.keyed import changed
 from tools.catalog.schema.paper import Code
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
@@ -72,6 +73,21 @@ def test_seeds_have_a_spread_and_zeros_no_speed(atlas: Atlas) -> None:
     assert found["Measured at 50 %", "Speed, generating"] == NO_SPEED_UP
     assert found["Measured at 50 %", "Parameters"].endswith("39.5 % zero")
     assert found["Measured at 50 %", "Records"].count("seed") == 3
+
+
+def test_what_is_also_quantised_is_not_compared_at_the_same_share(atlas: Atlas) -> None:
+    fewer = [
+        changed(record, footprint=record.footprint.model_copy(update={"bits": 1.516}))
+        if record.method == "wanda"
+        else record
+        for record in atlas.records
+    ]
+    data = data_of(page_of(Atlas(atlas.papers, atlas.methods, tuple(fewer))))
+    found, other = cells(data, "wanda"), cells(data, "sparsegpt")
+    assert ("Measured at 50 %", "Times dense") not in found
+    assert found["Measured at 50 %, 1.52 bits", "Bits a weight"] == "1.52"
+    assert ("Measured at 50 %", "Times dense") in other
+    assert not any(label == "Bits a weight" for _, label in other)
 
 
 def test_collapsed_ones_say_so_and_are_never_the_least(atlas: Atlas) -> None:

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 import vl_convert
 
-from implementations.harness.results.boards import FAMILIES, boards
+from implementations.harness.results.boards import FAMILIES, QUANTISED, boards
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
@@ -190,14 +190,16 @@ def test_a_chart_without_points_is_empty_and_no_error() -> None:
         assert "<path aria-label" not in svg
 
 
-def frontier(against: chart.Against, *places: tuple[float, float]) -> int:
+def frontier(
+    against: chart.Against, *places: tuple[float, float], families: tuple[str, ...] = ()
+) -> int:
     """How many points the dotted line goes through."""
     points = [
         {
             "id": str(i),
             **dict.fromkeys(("size", "speed", "time"), across),
             "ratio": ratio,
-            "family": FAMILIES[1],
+            "family": families[i] if families else FAMILIES[1],
             "series": str(i),
             "state": "kept",
             "title": "",
@@ -218,6 +220,14 @@ def test_the_dotted_line_joins_what_no_other_beats() -> None:
     assert frontier(size, (0.5, 3.0), (0.50000003, 3.5)) == 1  # the same share
     assert frontier(time, (10.0, 3.0), (90.0, 2.0)) == 3
     assert frontier(time, (10.0, 2.0), (90.0, 3.0)) == 1
+
+
+def test_what_is_also_quantised_beats_nothing() -> None:
+    size, places = chart.AGAINST[0], ((0.2, 4.0), (0.5, 3.0))
+    assert frontier(size, *places, families=(FAMILIES[1], FAMILIES[0])) == 1
+    assert frontier(size, *places, (0.8, 2.0), families=(*FAMILIES[:2], QUANTISED)) == 1
+    assert frontier(size, *places, families=(FAMILIES[1], QUANTISED)) == 1
+    assert frontier(size, places[1], (0.8, 4.0), families=(QUANTISED, FAMILIES[1])) == 1
 
 
 def test_long_names_do_not_push_the_chart_about(records: list[Record]) -> None:
@@ -280,6 +290,27 @@ def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[
     assert "data-down" not in heads["Wikipedia"]
     cells = [text(row["Accuracy, Arc"]) for row in rows(page["leaderboard.md"])]
     assert sorted(cells) == ["", "0.25"]
+
+
+def test_what_is_also_quantised_stands_apart_with_its_bits(
+    atlas: Atlas, records: list[Record]
+) -> None:
+    first = next(record for record in records if record.pattern)
+    weights = first.footprint.model_copy(update={"bits": 1.516})
+    fewer = changed(first, seed=first.seed, method="sparsegpt", footprint=weights)
+    made = Atlas(atlas.papers, atlas.methods, (first, fewer))
+    page = dict(leaderboard.pages(made))["leaderboard.md"]
+    (board,) = made.boards
+    assert [family for family, _ in board.families] == [FAMILIES[1], QUANTISED]
+    assert [text(row["removed"]) for row in rows(page)] == ["2:4", "2:4, 1.52 bits"]
+    assert "what is also quantised takes no part in it" in page
+    assert (
+        "bits"
+        not in dict(leaderboard.pages(Atlas({}, {}, (first,))))["leaderboard.md"].split("<table")[1]
+    )
+    shown = dict(record_pages.pages(made))
+    assert "1.52</td>" in shown["records/sparsegpt.md"]
+    assert "bits a weight" not in shown[f"records/{first.method}.md"]
 
 
 def test_without_records_nothing_is_drawn(atlas: Atlas) -> None:

@@ -14,19 +14,20 @@ from typing import Any
 
 import vl_convert
 
-from implementations.harness.results.boards import FAMILIES, Board, Row
+from implementations.harness.results.boards import FAMILIES, QUANTISED, Board, Row
 from implementations.harness.results.bounds import one_line
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.site.words import number, record_address, seconds
 
-SHAPES = ("circle", "diamond", "square", "triangle-up")
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross")
 # The same marks as paths in a box of 12 by 12 around the origin, for the key beside the chart.
 MARKS = (
     "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z",
     "M0 -5L5 0L0 5L-5 0Z",
     "M-4 -4H4V4H-4Z",
     "M0 -5L5 4H-5Z",
+    "M-5 -2H-2V-5H2V-2H5V2H2V5H-2V2H-5Z",
 )
 
 # SVG takes the variables of the style sheet as colours, and so follows light and dark.
@@ -242,9 +243,9 @@ def _data(against: Against) -> list[dict[str, Any]]:
     series = [{"type": "filter", "expr": f"datum.family != '{UNJOINED}'"}]
     order = {"type": "collect", "sort": {"field": against.name}}
     # What no other point beats in both directions. Shares that differ only because whole units do
-    # not add up count as the same share.
+    # not add up count as the same share. A share at fewer bits is not the same.
     best = [
-        {"type": "filter", "expr": "datum.state == 'kept'"},
+        {"type": "filter", "expr": f"datum.state == 'kept' && datum.family != '{QUANTISED}'"},
         {"type": "formula", "as": "at", "expr": f"round(1000 * datum.{against.name})"},
         {
             "type": "window",

@@ -189,6 +189,8 @@ def show_record(record: Record) -> None:
     for name in ("parameters", "nonzero", "bytes", "macs"):
         dense, pruned = getattr(record.dense.footprint, name), getattr(record.footprint, name)
         table.add_row(name, f"{dense:,}", f"{pruned:,}", f"{pruned / dense:.3f}" if dense else "")
+    if record.footprint.bits is not None:
+        table.add_row("bits a weight", "", f"{record.footprint.bits:.3f}", "")
     for name, rate in (("prefill", record.speed.prefill), ("decode", record.speed.decode)):
         if rate is not None:
             table.add_row(

@@ -33,11 +33,15 @@ def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
     outcome = apply(method, model, sparsity=0)
     assert same(before, fingerprint(model))
     assert outcome.asked == outcome.achieved == 0
+    assert outcome.bits is None
 
 
 @clause()
 def share_is_met(method: type[Method], family: str) -> None:
-    """The share asked for is met to the weight; a budget within half of the largest unit."""
+    """The share asked for is met to the weight; a budget within half of the largest unit.
+
+    Bits a weight are told by the methods that quantise, and by no other.
+    """
     for share in shares(method, tiny_model(family, blocks=4), *SHARES):
         _assert_met(method, family, share)
 
@@ -67,6 +71,17 @@ def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
             assert bool((groups.count_nonzero(dim=-1) == pattern.keep).all())
 
 
+@clause("methods that quantise", when=lambda method: method.capabilities.quantises)
+def few_values_are_left(method: type[Method], family: str) -> None:
+    """Bits a weight are fewer than the dtype's, and a layer has fewer values than weights."""
+    model = tiny_model(family)
+    bits = apply(method, model).bits
+    assert bits is not None
+    for _, _, linear in model.linears():
+        assert 0 < bits < 8 * linear.weight.itemsize
+        assert len(linear.weight.unique()) < linear.weight.numel() / 2
+
+
 @clause("methods that know N:M patterns", when=takes_patterns)
 def pattern_must_divide(method: type[Method], family: str) -> None:
     """A pattern that does not divide a layer is refused by name of block and layer."""
@@ -88,5 +103,6 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     gone = dense.all - (left.all if method.capabilities.structured else left.nonzero)
     assert abs(gone - share * dense.all) <= allowed + 1e-6
     assert outcome.asked == share
+    assert (outcome.bits is not None) == method.capabilities.quantises
     assert abs(outcome.achieved * dense.all - gone) < 1e-3
     assert bool(torch.tensor(outcome.achieved).isfinite())

@@ -9,8 +9,11 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.results.record import Footprint
 
 
-def footprint(model: LanguageModel) -> Footprint:
-    """Count the parameters of `model` as they are now; nothing is run."""
+def footprint(model: LanguageModel, bits: float | None = None) -> Footprint:
+    """Count the parameters of `model` as they are now; nothing is run.
+
+    `bits` a weight are what a method that quantises says: the tensors do not show it.
+    """
     parameters = list(model.hf.parameters())  # each object once, however often it is used
     linears = [module for module in model.hf.modules() if isinstance(module, nn.Linear)]
     places = [buffer for linear in linears for buffer in linear.buffers()]  # of indexed ones
@@ -19,4 +22,5 @@ def footprint(model: LanguageModel) -> Footprint:
         nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
         bytes=sum(tensor.nbytes for tensor in (*parameters, *places)),
         macs=sum(linear.weight.numel() for linear in linears),
+        bits=bits,
     )

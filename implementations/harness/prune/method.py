@@ -44,6 +44,7 @@ Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+Whole = Annotated[int, Field(ge=0, lt=2**31)]
 
 Granularity = Literal[
     "unstructured",
@@ -73,6 +74,8 @@ class Capabilities(BaseModel):
     """Whether what goes is decided once or anew for each input."""
     changes: tuple[Place, ...] = ("linears",)
     """Where it writes: the blocks' linear layers, and what else; the rest stays to the bit."""
+    quantises: bool = False
+    """Whether what stays of the blocks' linear layers also gets fewer bits, told as `bits`."""
     refuses: dict[str, str] = {}
     """Families it cannot serve, each with the reason."""
 
@@ -90,6 +93,8 @@ class Outcome(BaseModel):
     asked: float
     achieved: float
     seconds: float
+    bits: float | None = None
+    """Bits a weight of the blocks' linear layers, all included; None where it does not quantise."""
     details: dict[str, Any] = {}
     warnings: list[str] = []
 
@@ -125,6 +130,7 @@ class Method(BaseModel, ABC):
 
         Called by `apply` with checked input, in evaluation mode, seeded, and without gradients:
         what needs them switches them on itself. Weights are touched in the walk or in a `visit`.
+        What quantises returns `bits` among it, see `Outcome.bits`.
         """
 
     @property
@@ -196,7 +202,7 @@ class Method(BaseModel, ABC):
         start = time.perf_counter()
         with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
-            details = self.prune(model, cast(Calibration, calibration))
+            details = dict(self.prune(model, cast(Calibration, calibration)) or {})
             left = count_weights(
                 model, f"{self.slug()} overflowed; load the model in a wider dtype"
             )
@@ -207,7 +213,8 @@ class Method(BaseModel, ABC):
             asked=self.target,
             achieved=1 - left.all / before if self.capabilities.structured else zeros,
             seconds=seconds,
-            details=details or {},
+            bits=details.pop("bits", None),
+            details=details,
             warnings=told,
         )
 
@@ -254,16 +261,21 @@ class WeightMethod(Method):
         """The share to remove, by the pattern where there is one."""
         return self.pattern.sparsity if self.pattern else self.sparsity
 
+    @property
+    def grouped(self) -> int:
+        """How many consecutive inputs of a row make a group; 1 where there are none."""
+        return self.pattern.group if self.pattern else 1
+
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a pattern whose groups do not divide a layer."""
+        """Refuse also groups, as those of a pattern, that do not divide a layer."""
         super().check(model, calibration)
         for block in model.blocks:
             for role, linear in block.linears().items():
                 inputs = linear.weight.shape[1]
-                if self.pattern and inputs % self.pattern.group:
+                if inputs % self.grouped:
                     raise BadInput(
-                        f"pattern {self.pattern} does not divide the {inputs} inputs "
-                        f"of block {block.index}, {role}; choose a group that does"
+                        f"pattern {self.pattern or f'N:{self.grouped}'} does not divide the "
+                        f"{inputs} inputs of block {block.index}, {role}; choose a group that does"
                     )
 
     def choose(

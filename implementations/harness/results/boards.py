@@ -15,6 +15,8 @@
   other versions, says nothing of this run. Ratios of speed are put together in the same way.
 - Memory is the most of any run, and a label of one run is the row's. What does not follow the seed,
   and the footprint, are those of the run of the lowest seed.
+- What a method prunes and quantises makes a **family** of its own, never ranked among what is only
+  pruned; its settings say how many bits a weight.
 - The **dense row** is the newest record of the dense model on the board; where there is none, what
   the newest record carries. It is shown beside the rows and enters no ratio.
 
@@ -40,7 +42,8 @@ from implementations.harness.results.metric import (
 from implementations.harness.results.record import DENSE, Dense, Footprint, Rate, Record
 from implementations.harness.results.recovery import Recovery
 
-FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks")
+QUANTISED = "Pruned and quantised"
+FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks", QUANTISED)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Row:
     @property
     def family(self) -> str:
         """What is removed, in the words of `FAMILIES`."""
+        if self.footprint.bits is not None:
+            return QUANTISED
         if self.first.pattern:
             return FAMILIES[1]
         if not self.first.structured:
@@ -244,6 +249,11 @@ class Board:
             for family in FAMILIES
             if (rows := [row for row in self.rows if row.family == family])
         ]
+
+    @property
+    def quantised(self) -> bool:
+        """Whether some row has fewer bits a weight than its dtype."""
+        return any(row.family == QUANTISED for row in self.rows)
 
     @property
     def seeded(self) -> bool:

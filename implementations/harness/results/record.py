@@ -55,6 +55,7 @@ def _in_our_time(date: datetime) -> datetime:
     return date
 
 
+Bits = Annotated[float, Field(gt=0, le=64)]
 Utc = Annotated[
     AwareDatetime,
     AfterValidator(_in_our_time),
@@ -148,6 +149,9 @@ class Footprint(Part):
     """Multiply-accumulates of the linear layers a token, those of the head included and zeros not
     left out. Attention scores are not in it: they add `2 * heads * head_size` a block for each
     token seen."""
+    bits: Bits | None = Field(default=None, exclude_if=lambda bits: bits is None)
+    """Bits a weight of the blocks' linear layers could be stored in, masks and scales included,
+    where the method quantises; None, and not written, where they keep their dtype."""
 
     @model_validator(mode="after")
     def _no_more_than_all(self) -> Self:
@@ -290,10 +294,15 @@ class Record(Part):
 
     @property
     def settings(self) -> str:
-        """What was asked for, to read: `50 %` or `2:4`, then what differs from the defaults."""
+        """What was asked for, to read: `50 %` or `2:4`, then what differs from the defaults.
+
+        With bits a weight where the method quantises, as in `50 %, 1.52 bits`: so such a run is
+        never taken for one that only prunes as much.
+        """
         if self.method == DENSE:
             return ""
-        return " ".join([self.pattern or f"{100 * self.asked:g} %", *self.changes])
+        share, bits = self.pattern or f"{100 * self.asked:g} %", self.footprint.bits
+        return " ".join([share if bits is None else f"{share}, {bits:.2f} bits", *self.changes])
 
     @property
     def recovery(self) -> Recovery | None:

@@ -180,6 +180,7 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
         "values": values,
         "ratio": ranking and ranking["ratio"],
         **footprint.model_dump(),
+        "bits": footprint.bits,
         "prefill": None,
         "decode": None,
         "prune_seconds": None,

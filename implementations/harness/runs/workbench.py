@@ -322,7 +322,7 @@ class Workbench:
         found = Measured(
             samples=samples,
             values=values,
-            footprint=footprint(model),
+            footprint=footprint(model, outcome.bits),
             sample=sample,
             peak=watch.peak,
             seconds=timer.seconds,

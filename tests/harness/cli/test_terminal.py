@@ -75,6 +75,17 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     return text
 
 
+def test_bits_a_weight_are_shown_where_there_are_fewer(
+    made_up: Callable[..., Record], shown: StringIO
+):
+    terminal.show_record(made_up())
+    assert "bits" not in shown.getvalue()
+    weights = made_up().footprint.model_copy(update={"bits": 1.516})
+    terminal.show_record(made_up(footprint=weights))
+    assert "wanda 50 %, 1.52 bits" in shown.getvalue()
+    assert re.search(r"bits a weight[ │]+1\.516", shown.getvalue())
+
+
 def test_words_of_a_record_are_no_markup(made_up: Callable[..., Record], shown: StringIO):
     model = made_up().model.model_copy(update={"name": "[/x] [bold]m"})
     settings = {"sparsity": 0.5, "mode": "[/y]"}

@@ -24,7 +24,15 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.prune.method import Outcome
-from tests.harness.contract.toys import First, Following, Narrow, Reading, Riddled, Thin
+from tests.harness.contract.toys import (
+    First,
+    Following,
+    Narrow,
+    Reading,
+    Riddled,
+    Rounding,
+    Thin,
+)
 
 Act = Callable[[LanguageModel], Any]
 
@@ -83,6 +91,17 @@ class Embellishing(First):
     def apply(self, model: LanguageModel, *given: Any) -> Outcome:
         outcome = super().apply(model, *given)
         return outcome.model_copy(update={"achieved": outcome.achieved * 1.01})
+
+
+class Secretive(Rounding):
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        super().prune(model, calibration)
+
+
+class Bragging(First):
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        super().prune(model, calibration)
+        return {"bits": 1.0} if self.target else {}
 
 
 class Boastful(Thin):
@@ -368,9 +387,12 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
         "one weight too many": OneTooMany,
         "too much": Greedy,
         "achieved more than is so": Embellishing,
+        "bits kept secret": Secretive,
+        "bits that it does not take": Bragging,
     },
     "reach_is_met_and_no_more": {"boastful": Boastful, "unbounded": Unbounded},
     "patterns_hold_in_every_group": {"ignored": Unpatterned},
+    "few_values_are_left": {"as many": declared("none", Bragging, quantises=True)},
     "pattern_must_divide": {"nobody named": Undividing},
     "only_what_is_declared_changes": {
         "norms": also(louder_norms),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any, ClassVar
 
@@ -176,6 +177,22 @@ class Louder(First):
         model.embedding.mul_(1 + self.sparsity)
 
 
+class Rounding(First):
+    """Zero the first weights and give each other one the mean size of a layer's."""
+
+    capabilities = Capabilities(granularity=WEIGHTS, calibration="none", quantises=True)
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        if not self.target:
+            return {}
+        super().prune(model, calibration)
+        return {"bits": math.log2(3)}
+
+    def zero(self, linear: nn.Linear) -> None:
+        super().zero(linear)
+        linear.weight.copy_(linear.weight.sign() * linear.weight.abs().mean())
+
+
 class Narrow(Named, UnitMethod):
     """Remove the first KV groups and channels."""
 
@@ -257,6 +274,7 @@ KEEPING = (
     Messy,
     Rescaling,
     Louder,
+    Rounding,
     Narrow,
     Thin,
     Riddled,

@@ -42,6 +42,11 @@ def test_parameters_are_those_of_torch(family):
     assert footprint(model).parameters == sum(p.numel() for p in model.hf.parameters())
 
 
+def test_bits_are_what_the_method_says():
+    assert footprint(tiny_model()).bits is None
+    assert footprint(tiny_model(), 1.5).bits == 1.5
+
+
 def test_tied_embeddings_count_once_and_multiply_once():
     tied = footprint(tiny_model("llama", tie_word_embeddings=True))
     untied = footprint(tiny_model("llama", tie_word_embeddings=False))

@@ -230,11 +230,13 @@ def test_boards_of_one_name_stay_in_the_order_of_their_oldest_record(at: Make):
         assert found == order
 
 
-def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make):
+def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make, made_up: Make):
+    fewer = made_up().footprint.model_copy(update={"bits": 1.5})
     pattern = {"sparsity": 0.5, "pattern": "2:4"}
     kinds = {"granularity": ("kv-groups", "channels")}
     board = one_board(
         [
+            at("pbs2p", 0.5, 10.0, configuration=pattern, footprint=fewer),
             at("shortgpt", 0.1, 25.0, granularity=("blocks",)),
             at("flap", 0.2, 30.0, **kinds),
             at("wanda", 0.5, 90.0, configuration=pattern),
@@ -243,5 +245,7 @@ def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make):
             at("wanda", 0.5, 40.0),
         ]
     )
-    assert [row.value(WIKIPEDIA).mean for row in board.rows] == [40, 50, 80, 90, 30, 25]
+    assert [row.value(WIKIPEDIA).mean for row in board.rows] == [40, 50, 80, 90, 30, 25, 10]
     assert [family for family, _ in board.families] == list(FAMILIES)
+    assert board.quantised
+    assert not one_board([at("wanda", 0.5, 40.0)]).quantised

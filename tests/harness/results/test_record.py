@@ -25,6 +25,16 @@ def test_the_same_record_gives_the_same_bytes_in_the_order_of_the_fields(made_up
     assert '"spans": [[0, 1024], [2048, 3072]]' in text  # one line, however many windows
 
 
+def test_bits_are_written_and_named_only_where_a_method_quantises(made_up: Make):
+    plain = made_up()
+    assert "bits" not in plain.to_json()
+    fewer = made_up(footprint=plain.footprint.model_copy(update={"bits": 1.516}))
+    assert Record.model_validate_json(fewer.to_json()) == fewer
+    assert json.loads(fewer.to_json())["footprint"]["bits"] == 1.516
+    assert (plain.settings, fewer.settings) == ("50 %", "50 %, 1.52 bits")
+    assert fewer.key == plain.key  # what came out, and not what was asked
+
+
 def test_infinity_is_not_written(made_up: Make):
     with pytest.raises(ValueError, match="finite"):
         made_up(values={"ppl/wikipedia/1024": float("inf")})
@@ -74,6 +84,8 @@ def test_parts_are_bounded_too(made_up: Make):
         (record, {"key": "x" * 64}),
         (record.footprint, {"nonzero": record.footprint.parameters + 1}),
         (record.footprint, {"macs": -1}),
+        (record.footprint, {"bits": 0.0}),
+        (record.footprint, {"bits": 65.0}),
         (record.texts[0], {"spans": ((8, 4),)}),
         (record.texts[0], {"spans": ((-4, 4),)}),
         (record.texts[0], {"text_sha256": "1" * 63}),

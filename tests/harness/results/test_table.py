@@ -119,6 +119,17 @@ def test_wrong_ranges_are_refused(text):
         share_range(text)
 
 
+def test_bits_a_weight_have_a_column_that_is_empty_where_there_are_none(at: Make, made_up: Make):
+    weights = made_up().footprint.model_copy(update={"bits": 1.5})
+    found = [at("wanda", 0.5, 40.0), at("pbs2p", 0.5, 90.0, footprint=weights)]
+    table = csv.DictReader(io.StringIO(to_csv(lines(boards(found)))))
+    assert {line["method"]: line["bits"] for line in table} == {
+        "dense": "",
+        "wanda": "",
+        "pbs2p": "1.5",
+    }
+
+
 def test_csv_holds_every_number(records, at: Make):
     table = list(csv.DictReader(io.StringIO(to_csv(lines(boards(records))))))
     wanda = next(line for line in table if line["method"] == "wanda")

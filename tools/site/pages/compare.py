@@ -204,6 +204,8 @@ def _measured(found: dict[str, Setting], board: Board) -> Iterator[Row]:
         yield _means(title(metric), values)
     yield Row("Times dense", {s: _ratio(row, first) for s, row in found.items()})
     yield Row("Parameters", {s: _parameters(row) for s, row in found.items()})
+    fewer = {s: bits for s, row in found.items() if (bits := row.footprint.bits)}
+    yield Row("Bits a weight", {s: Cell.of(number(bits)) for s, bits in fewer.items()})
     yield Row("Speed, generating", {s: _speed(row) for s, row in found.items()})
     times = {s: value for s, row in found.items() if (value := row.seconds("prune"))}
     yield _means("Pruning time", times, seconds)

@@ -269,6 +269,10 @@ class Workbench:
                 raise BadInput(
                     f"{job.slug} removes nothing that could be made up for; leave out --recover"
                 )
+            if job.method is not None and job.method.capabilities.quantises:
+                raise BadInput(
+                    f"{job.slug} leaves few values, which training would undo; leave out --recover"
+                )
         return samples
 
     def measure_dense(self, job: Job = DENSE_JOB) -> Measured:

@@ -136,6 +136,8 @@ def test_a_sweep_recovers_the_dense_model_once_a_seed(setup, tmp_path):
 def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
     with pytest.raises(BadInput, match="griffin removes nothing"):
         Workbench(setup).check(Job(get("griffin").configure(sparsity=0.2), 0, asked("lora")))
+    with pytest.raises(BadInput, match="pbs2p leaves few values"):
+        Workbench(setup).check(Job(get("pbs2p").configure(), 0, asked("lora")))
     without = Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
     with pytest.raises(BadInput, match="names no text to train on"):
         Workbench(without).check(job("flap", "lora"))

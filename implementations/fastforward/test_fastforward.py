@@ -283,6 +283,21 @@ def test_units_are_scored_on_the_dense_model_and_a_group_by_its_own_columns(fami
             assert found.tolist() == pytest.approx(sums, rel=1e-5)
 
 
+def test_of_every_part_the_highest_scores_stay():
+    model, tokens = tiny_model(blocks=2), random_tokens()
+    dense, scores = copy.deepcopy(model), importance(model, tokens)
+    FastForward(sparsity=0.4, random=1, restore=False).apply(model, tokens)
+    for index, (was, now) in enumerate(zip(dense.blocks, model.blocks, strict=True)):
+        size = was.attention.head_size
+        for a, b, width, part in (
+            (was.attention.v.weight, now.attention.v.weight, size, scores[2 * index]),
+            (was.feed_forward.up.weight, now.feed_forward.up.weight, 1, scores[2 * index + 1]),
+        ):
+            stay = part.argsort(descending=True)[: len(b) // width].sort().values
+            assert torch.equal(b, a.view(len(part), width, -1)[stay].flatten(end_dim=1))
+    assert now.feed_forward.channels < 48
+
+
 # The search
 
 
@@ -394,9 +409,13 @@ def test_a_policy_is_warmed_up_at_lower_sparsities(monkeypatch):
 
 
 def test_chance_evaluates_what_it_is_given_and_learns_nothing(monkeypatch):
+    drawn: list[Tensor] = []
+    monkeypatch.setattr(fastforward, "project", lambda *a: (drawn.append(a[0]), project(*a))[1])
     seen, told, model = watched(monkeypatch, sparsity=0.3, random=9, samples=2)
     assert seen == []
     assert told["evaluations"] == 9
+    assert float(torch.cat(drawn).mean()) == pytest.approx(0, abs=0.4)
+    assert float(torch.cat(drawn).std()) == pytest.approx(1, abs=0.3)
     assert "rewards" not in told
     total = count_weights(tiny_model(blocks=3)).all
     assert abs(count_weights(model).all - 0.7 * total) <= 96 / 2

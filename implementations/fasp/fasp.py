@@ -23,8 +23,8 @@ from implementations.harness import (
     UnitMethod,
     WalkedBlock,
     cuts,
+    keep_refitted,
     keep_units,
-    refit,
     smallest,
     walk,
 )
@@ -62,14 +62,10 @@ class FASP(UnitMethod):
         columns = next(part.places for part in cuts(block, kind) if part.linear is linear)
         scores = column_scores(linear, gram)[columns.to(gram.device)].sum(dim=1)  # [units]
         keep = ~smallest(scores, count)
-        stay = torch.ones(len(gram), dtype=torch.bool)
-        stay[columns[~keep.cpu()].flatten()] = False
-        fitted = linear.weight[:, stay.to(linear.weight.device)]
         if self.restore:
-            where = f"block {block.index}, {role}"
-            fitted = refit(linear.weight, gram, stay, self.damping, where)
-        keep_units(block, kind, keep)
-        linear.weight.copy_(fitted)
+            keep_refitted(block, kind, keep, gram, self.damping)
+        else:
+            keep_units(block, kind, keep)
 
 
 def column_scores(linear: nn.Linear, gram: Tensor) -> Tensor:

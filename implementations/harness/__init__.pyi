@@ -78,6 +78,7 @@ from .prune.refit import (
     damped_inverse as damped_inverse,
     eliminate as eliminate,
     inverse_factor as inverse_factor,
+    keep_refitted as keep_refitted,
     refit as refit,
     refit_to as refit_to,
 )

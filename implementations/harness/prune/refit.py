@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 from implementations.harness.errors import AtlasWarning, NumericsError
+from implementations.harness.model.surgery import keep_units
+from implementations.harness.model.units import Kind, cuts
+from implementations.harness.model.view import Block
 
 RAISED = (0.01, 0.1, 1.0)  # dampings tried in turn when the one asked for is not enough
 
@@ -51,6 +54,22 @@ def refit(
     damped, lower = _factorised(gram.double(), damping, where, lambda damped: damped[kept][:, kept])
     target = weight.to(gram.device).double() @ damped[:, kept]  # [out, kept]
     return torch.cholesky_solve(target.T, lower).T
+
+
+def keep_refitted(block: Block, kind: Kind, keep: Tensor, gram: Tensor, damping: float) -> None:
+    """Remove the units of one kind inside a block but `keep`, and refit the layer they enter.
+
+    `keep` is boolean, `[units]`; `gram [in, in]` is that of the inputs of `o` (of `down` for
+    channels) with all units, and `damping` as in `refit`.
+    """
+    entered = next(part for part in cuts(block, kind) if part.dim == 1)
+    linear = entered.linear
+    role = next(role for role, other in block.linears().items() if other is linear)
+    stay = torch.ones(len(gram), dtype=torch.bool)
+    stay[entered.places[~keep.cpu()].flatten()] = False
+    fitted = refit(linear.weight, gram, stay, damping, f"block {block.index}, {role}")
+    keep_units(block, kind, keep)
+    linear.weight.data.copy_(fitted)
 
 
 def refit_to(

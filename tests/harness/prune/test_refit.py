@@ -1,5 +1,7 @@
 """Factors of damped Gram matrices: what they hold, when damping is raised, what is refused."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,9 +12,13 @@ from implementations.harness import (
     damped_inverse,
     eliminate,
     inverse_factor,
+    keep_refitted,
+    keep_units,
     refit,
     refit_to,
+    unit_costs,
 )
+from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 
 
 def gram(width: int, tokens: int = 200, seed: int = 0) -> Tensor:
@@ -187,3 +193,35 @@ def test_what_elimination_costs_is_known_beforehand():
     weight = W.clone()
     eliminate(weight, inverse, gone)
     torch.testing.assert_close(((weight - W) @ X).square().sum(), cost, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("family", list(MODEL_TYPES))
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [("kv-groups", "o"), ("value-dims", "o"), ("query-heads", "o"), ("channels", "down")],
+)
+@torch.no_grad()
+def test_what_stays_of_a_block_is_cut_as_ever_and_one_layer_refitted(family, kind, role):
+    block = tiny_model(family).blocks[1]
+    cut, linear = copy.deepcopy(block), block.linears()[role]
+    keep = torch.arange(len(unit_costs(block, kind))) % 2 == 0
+    H, dense = gram(linear.in_features), linear.weight.clone()
+    keep_refitted(block, kind, keep, H, 0.1)
+    keep_units(cut, kind, keep)
+    for name, other in cut.linears().items():
+        if name != role:
+            assert torch.equal(block.linears()[name].weight, other.weight)
+    stay = torch.stack(
+        [(dense[:, [i]] == cut.linears()[role].weight).all(0).any() for i in range(len(H))]
+    )
+    fitted = refit(dense, H, stay, 0.1)
+    torch.testing.assert_close(block.linears()[role].weight, fitted.float())
+    plain = torch.equal(block.linears()[role].weight, cut.linears()[role].weight)
+    assert plain == bool(keep.all())
+
+
+@torch.no_grad()
+def test_a_refit_that_is_damped_more_names_block_and_layer():
+    block = tiny_model().blocks[1]
+    with pytest.warns(AtlasWarning, match="^block 1, down: .* raised to 0.01$"):
+        keep_refitted(block, "channels", torch.arange(48) > 3, torch.ones(48, 48), 0)

@@ -73,6 +73,7 @@ def the_same_prompt_chooses_the_same(method: type[Method], family: str) -> None:
         alone = whole(model, first)
     with asked(method).following(model, PROMPT):
         written(model, second)
+        assert close(written(model, first), alone)
         assert torch.equal(whole(model, first), alone)
         assert close(whole(model, torch.cat([second, first]))[1:], alone)
 

@@ -107,10 +107,10 @@ class PromptMethod(UnitMethod):
         )
 
     def _choose(self, block: Block, kept: int, seed: int, evidence: Tensor) -> Tensor:
-        """Return the channels that stay, ascending, `[samples or 1, kept]`."""
+        """Return the channels that stay, `[samples or 1, kept]`."""
         generator = torch.Generator().manual_seed(seed + block.index)
         scores = self.scores(block, evidence, generator)
-        return scores.topk(kept, dim=-1).indices.sort(dim=-1).values
+        return scores.topk(kept, dim=-1).indices
 
 
 class Position:

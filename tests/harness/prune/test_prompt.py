@@ -1,0 +1,91 @@
+"""Following a prompt: what is cut while writing, where blocks differ, what a call may say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import BadInput
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.measure.generation import greedy
+from implementations.harness.prune import prompt as module
+from tests.harness.contract.toys import Following
+
+IDS = random_tokens(2, 20, seed=3).ids
+
+
+@pytest.fixture
+def shapes(monkeypatch) -> list[tuple[int, ...]]:
+    """The shapes of the layers that were multiplied by in their cut form."""
+    seen: list[tuple[int, ...]] = []
+    plain = module.multiply
+
+    def watched(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        seen.append(tuple(weight.shape))
+        return plain(x, weight, bias)
+
+    monkeypatch.setattr(module, "multiply", watched)
+    return seen
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_while_writing_layers_are_cut(shapes, family: str):
+    model, method = tiny_model(family), Following(sparsity=0.2)
+    kept = method.kept(model)
+    with method.following(model, 12):
+        list(greedy(model, IDS[:1, :12], 4))
+    enter = 2 if family == "llama" else 1
+    step = [shape for k in kept for shape in (*[(k, 32)] * enter, (32, k))]
+    assert shapes == 3 * step  # the first token comes of reading the prompt
+
+
+def test_a_batch_with_several_choices_is_masked_and_not_cut(shapes):
+    model = tiny_model()
+    with Following(sparsity=0.2).following(model, 12):
+        list(greedy(model, IDS[:, :12], 4))
+    assert shapes == []
+
+
+def test_while_the_prompt_is_read_nothing_is_cut(shapes):
+    model = tiny_model()
+    with torch.no_grad(), Following(sparsity=0.2).following(model, 12):
+        model.hf(input_ids=IDS[:1], use_cache=False)
+    assert shapes == []
+
+
+def test_what_is_drawn_differs_between_blocks_and_follows_the_seed():
+    drawn: list[Tensor] = []
+
+    class Drawing(Following):
+        def scores(self, block, evidence, generator):
+            drawn.append(torch.rand(1, evidence.shape[-1], generator=generator))
+            return drawn[-1]
+
+    model = tiny_model()
+    for seed in (0, 0, 7):
+        with torch.no_grad(), Drawing(sparsity=0.2).following(model, 12, seed):
+            model.hf(input_ids=IDS[:1], use_cache=False)
+    first, second, again, _, other, _ = drawn
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("shape", [(2, 19), (2, 1, 20, 20)])
+def test_a_mask_that_does_not_say_what_is_padding_is_refused(shape):
+    model = tiny_model()
+    mask = torch.ones(shape, dtype=torch.int64)
+    with (
+        Following().following(model, 12),
+        pytest.raises(BadInput, match="which tokens of the prompt are padding"),
+    ):
+        model.hf(input_ids=IDS, attention_mask=mask, use_cache=False)
+
+
+def test_embeddings_may_stand_for_ids():
+    model = tiny_model()
+    with torch.no_grad(), Following(sparsity=0.2).following(model, 12):
+        by_ids = model.hf(input_ids=IDS, use_cache=False).logits
+        inputs = model.hf.get_input_embeddings()(IDS)
+        assert torch.equal(model.hf(inputs_embeds=inputs, use_cache=False).logits, by_ids)

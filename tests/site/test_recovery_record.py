@@ -58,5 +58,6 @@ def test_the_course_ends_where_the_axes_say() -> None:
 def test_it_stands_on_a_board_of_its_own() -> None:
     both = (sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels")), recovered())
     page = dict(leaderboard.pages(Atlas({}, {}, both)))["leaderboard.md"]
-    assert page.count("after LoRA on 102,400 tokens") >= 1
+    labels = re.findall(r'data-label="([^"]+), float32([^"]*)"', page)
+    assert [after for _, after in labels] == ["", ", after LoRA on 102,400 tokens"]
     assert Atlas({}, {}, both).boards[0].recovery is None

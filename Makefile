@@ -97,5 +97,5 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.pip
 	@touch $@ $(VENV)/.site $(VENV)/.catalog
 
 $(VENV)/.all: pyproject.toml | $(VENV)/.pip
-	$(PIP) install --quiet --group site --editable '.[dev,eval,hub,scale]'
+	$(PIP) install --quiet --group site --editable '.[dev,eval,hub,scale,train]'
 	@touch $@ $(VENV)/.demo $(VENV)/.site $(VENV)/.catalog

@@ -96,7 +96,10 @@ def test_freer_patterns_lose_less(board, method):
     ("method", "shares"),
     [
         *((method, (50, 70)) for method in WEIGHTS),
-        *((method, (10, 20, 30)) for method in ("cfsp", "fasp", "slimgpt", "slimllm", "twossp")),
+        *(
+            (method, (10, 20, 30))
+            for method in ("cfsp", "fasp", "slimgpt", "slimllm", "sobp", "twossp")
+        ),
         ("flap", (10, 20, 30, 50)),
         ("llmbip", (20, 30)),
         ("random", (10, 20, 30)),
@@ -147,6 +150,14 @@ def test_compensation_helps_flap(board):
 
 def test_the_fit_helps_fasp_where_there_is_text_enough(board):
     assert perplexity(board("fasp", "20 %")) < perplexity(board("fasp", "20 % restore=False"))
+
+
+def test_sobp_leads_and_its_fit_does_not_help(board):
+    alone, fitted = (
+        perplexity(board("sobp", settings)) for settings in ("20 % reconstruct=False", "20 %")
+    )
+    others = [perplexity(board(method, "20 %")) for method in ("cfsp", "fasp", "flap", "slimgpt")]
+    assert alone < fitted < min(others)
 
 
 def test_shares_by_outliers_help_wanda_where_much_goes(board):

@@ -433,3 +433,11 @@ def test_bits_are_the_mean_of_blocks_that_differ():
 
 
 # Real blocks
+
+
+@pytest.mark.model
+def test_on_real_blocks_steps_and_fits_help(first_blocks):
+    whole = first_blocks.error("pbs2p", pattern="4:8")
+    one_shot = first_blocks.error("pbs2p", pattern="4:8", stepwise=False)
+    assert 0 < whole < 0.8 * one_shot
+    assert whole < 0.8 * first_blocks.error("pbs2p", pattern="4:8", alternations=0)

@@ -414,8 +414,10 @@ def test_a_killed_sweep_goes_on_where_it_was(count, world, atlas, start, tmp_pat
     process = start(*command, "--runs", runs)
     pruned = runs / "tiny" / "magnitude"
     wait_for(lambda: len(list(pruned.glob("t*.json"))) >= 3, process)
+    workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
+    psutil.wait_procs(workers, timeout=120)  # each ends what it is at
     there = len(list(pruned.glob("t*.json")))
     assert 3 <= there < 30
     assert len(load_records([runs])) == there + 1  # all whole, with the dense one

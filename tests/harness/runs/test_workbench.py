@@ -61,9 +61,9 @@ def test_the_pruned_model_is_the_one_that_was_loaded(setup):
 
 def test_a_footprint_has_the_bits_that_the_method_tells(setup):
     bench = Workbench(setup)
-    found, _ = bench.measure(get("pbs2p").configure())
+    found, _ = bench.measure(Job(get("pbs2p").configure()))
     assert found.footprint.bits == found.outcome.bits > 0
-    assert bench.measure(get("magnitude").configure())[0].footprint.bits is None
+    assert bench.measure(Job(get("magnitude").configure()))[0].footprint.bits is None
 
 
 def test_runs_one_after_the_other_hold_one_model(setup):

@@ -258,10 +258,12 @@ def test_blocks_of_columns_have_levels_of_their_own_and_the_last_may_be_narrow()
 def test_later_columns_are_the_least_squares_answer_to_the_error_before_them():
     W, S = problem()
     seen: list[Tensor] = []
+    grams: list[Tensor] = []
 
     class Told(PBS2P):
         def binarise(self, W: Tensor, S: Tensor, keep: int) -> Tensor:
             seen.append(W.clone())
+            grams.append(S)
             return super().binarise(W, S, keep)
 
     found = Told(block_size=32).solve(W, S, inverse_factor(S, 0), 4)
@@ -269,6 +271,7 @@ def test_later_columns_are_the_least_squares_answer_to_the_error_before_them():
     # min over D of (E, D) S (E, D)^T, D the error of later columns before they are binarised
     answer = W[:, 32:].double() + E @ C @ torch.linalg.inv(A)
     torch.testing.assert_close(seen[1].double(), answer, rtol=1e-3, atol=1e-3)
+    assert torch.equal(grams[1], S[32:, 32:])
     alone = Told(block_size=32, compensate=False).solve(W, S, inverse_factor(S, 0), 4)
     assert torch.equal(seen[3], W[:, 32:])
     assert torch.equal(alone[:, :32], found[:, :32])

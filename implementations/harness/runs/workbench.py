@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -382,16 +382,8 @@ class Workbench:
                 method.following(model, self.sampler.count(asked.prompt), seed),
             ):
                 written = continuation(model, asked.prompt, asked.tokens).text
-            with timer.phase("speed", "measuring speed beside the dense model"):
-                rates = speed(
-                    model,
-                    model,
-                    prompt=timed.prompt,
-                    tokens=timed.tokens,
-                    batch=timed.batch,
-                    repeats=timed.repeats,
-                    pruned_within=partial(method.following, model, timed.prompt, seed),
-                )
+            within = partial(method.following, model, timed.prompt, seed)
+            rates = self._speed(model, timer, within)
         unused, total = method.unused(model), count_weights(model).all
         macs = self.footprint.macs - unused
         return Measured(
@@ -447,7 +439,12 @@ class Workbench:
         """Where the weights live, with the number of the accelerator."""
         return torch.empty(0, device=self.device).device
 
-    def _speed(self, model: LanguageModel, timer: Timer) -> Speed:
+    def _speed(
+        self,
+        model: LanguageModel,
+        timer: Timer,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> Speed:
         asked = self.setup.protocol.speed
         dense = self.dense()
         with timer.phase("speed", "measuring speed beside the dense model"):
@@ -458,6 +455,7 @@ class Workbench:
                 tokens=asked.tokens,
                 batch=asked.batch,
                 repeats=asked.repeats,
+                pruned_within=within,
             )
 
 

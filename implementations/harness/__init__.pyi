@@ -102,3 +102,18 @@ from .prune.statistics import (
 from .prune.taylor import saliences as saliences, vector_scores as vector_scores
 from .prune.trial import on_trial as on_trial
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as watched
+from .train.gates import (
+    Gates as Gates,
+    gated as gated,
+    reinmax as reinmax,
+    straight_through as straight_through,
+)
+from .train.loop import course as course, optimise as optimise
+from .train.losses import (
+    cross_entropy_of as cross_entropy_of,
+    distillation_loss as distillation_loss,
+    logits_of as logits_of,
+    next_token_loss as next_token_loss,
+)
+from .train.low_rank import low_rank as low_rank
+from .train.plan import Plan as Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from implementations.harness.results.recovery import Recovered, Recovery
+from implementations.harness.results.recovery import Course, Recovered, Recovery
 from tests.site.conftest import sample
 from tools.site import figures
 from tools.site.atlas import Atlas
@@ -37,9 +37,20 @@ def test_the_page_tells_before_after_and_the_course() -> None:
     assert "the dense model after the same" in section
 
 
+def test_the_page_draws_the_training_of_a_method_that_trains() -> None:
+    course = Course(steps=200, read=102_400, epochs=0.5, losses=(5.0, 4.25))
+    plain = sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels"))
+    ((_, page),) = records.pages(Atlas({}, {}, (plain.model_copy(update={"course": course}),)))
+    section = page.partition("<h3>Training</h3>")[2].partition("<dl")[0]
+    assert "200 steps, 102.4 k tokens, 0.50 times through" in section
+    assert "Loss from 5.00 to 4.25 nats a token in 200 steps" in section
+    assert "Recovery" not in page
+
+
 def test_without_a_recovery_the_page_says_nothing_of_it() -> None:
     ((_, page),) = records.pages(Atlas({}, {}, (sample("wanda", 0.5, 1.9),)))
     assert "Recovery" not in page
+    assert "<h3>Training</h3>" not in page
     assert "after LoRA" not in page
 
 

@@ -25,7 +25,10 @@ from implementations.harness.prune.method import Method
 SHARES = (0.25, 0.5, 0.75)  # whole numbers of weights in every row, block and matrix of the models
 
 
-@clause()
+@clause(
+    "methods that train no weights",
+    when=lambda method: method.capabilities.trains != "weights",
+)
 def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
     """With nothing to remove, no bit of the model changes."""
     model = tiny_model(family)
@@ -34,6 +37,16 @@ def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
     assert same(before, fingerprint(model))
     assert outcome.asked == outcome.achieved == 0
     assert outcome.bits is None
+
+
+@clause("methods that train weights", when=lambda m: m.capabilities.trains == "weights")
+def zero_budget_removes_nothing(method: type[Method], family: str) -> None:
+    """With nothing to remove, every layer keeps its shape and gets no zeros."""
+    model = tiny_model(family)
+    shapes = {name: tensor.shape for name, tensor in fingerprint(model).items()}
+    outcome = apply(method, model, sparsity=0)
+    assert {name: tensor.shape for name, tensor in fingerprint(model).items()} == shapes
+    assert outcome.asked == outcome.achieved == 0
 
 
 @clause()

@@ -60,7 +60,10 @@ def same_seed_same_result(method: type[Method], family: str) -> None:
     assert same(first, fingerprint(pruned(method, family)))
 
 
-@clause("methods that read calibration text", when=reads_text)
+@clause(
+    "methods that read calibration text and train no weights",
+    when=lambda method: reads_text(method) and method.capabilities.trains != "weights",
+)
 def batch_size_does_not_matter(method: type[Method], family: str) -> None:
     """Batches of 1 and 8 give the same masks, and weights within 1e-4 relative."""
     one, eight = (
@@ -76,7 +79,17 @@ def batch_size_does_not_matter(method: type[Method], family: str) -> None:
             assert relative_error(a.weight, b.weight) <= 1e-4, where
 
 
-@clause()
+@clause("methods that train", when=lambda method: method.capabilities.trains is not None)
+def course_is_told(method: type[Method], family: str) -> None:
+    """How the training went is told: its steps, what it read, and a loss for each part of it."""
+    course = apply(method, tiny_model(family)).course
+    assert course is not None
+    assert course.steps > 0
+    assert course.read > 0
+    assert 0 < len(course.losses) <= course.steps
+
+
+@clause("methods that train nothing", when=lambda method: method.capabilities.trains is None)
 def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
     """Weights are touched in the walk or a visit only, so that a model may lie on disk."""
     shut = ShutModel(tiny_model(family))
@@ -92,7 +105,7 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
     when=lambda method: (
         set(NAMES) >= set(method.capabilities.granularity)
         and method.capabilities.changes == ("linears",)
-        and method.capabilities.calibration != "training"
+        and method.capabilities.trains != "weights"
     ),
 )
 def slicing_equals_masking(method: type[Method], family: str) -> None:

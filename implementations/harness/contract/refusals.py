@@ -19,7 +19,12 @@ from implementations.harness.contract.probes import (
     takes_patterns,
     within_reach,
 )
-from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
+from implementations.harness.contract.tiny import (
+    VOCABULARY,
+    ShutModel,
+    random_tokens,
+    tiny_model,
+)
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 
@@ -63,6 +68,17 @@ def bad_calibration_is_refused(method: type[Method], family: str) -> None:
     for calibration in bad:
         refusal(within_reach(method, model).apply, model, calibration)
         assert same(before, fingerprint(model))
+
+
+@clause("methods that train", when=lambda method: method.capabilities.trains is not None)
+def training_block_by_block_is_refused(method: type[Method], family: str) -> None:
+    """A model whose blocks are not in memory is not trained: its name and the way out are said."""
+    shut = ShutModel(tiny_model(family))
+    before = fingerprint(shut)
+    message = refusal(within_reach(method, shut).apply, shut, calibration_for(method))
+    assert shut.name in message
+    assert "--accelerator" in message
+    assert same(before, fingerprint(shut))
 
 
 @clause("a model of no family that the harness knows", families="unknown", kinds="all")

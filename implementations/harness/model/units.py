@@ -4,8 +4,10 @@ What of which linear layer goes with a unit is said here and nowhere else; surge
 count it. Budgets are counted in weights of the linear layers inside the decoder blocks.
 
 KV groups and channels leave a smaller layer. Query heads, value dimensions and rotary pairs go
-from inside a layer that keeps its width (`IndexedLinear`), and the others keep their numbers. The
-two sublayers of a block are its attention and its feed-forward part, in this order.
+from inside a layer that keeps its width (`IndexedLinear`), and the others keep their numbers. So do
+the dimensions of the residual stream that an attention or a feed-forward part reads (its inputs)
+and writes (its outputs), which differ from part to part while the stream stays as wide as it is.
+The two sublayers of a block are its attention and its feed-forward part, in this order.
 """
 
 from __future__ import annotations
@@ -21,7 +23,17 @@ from implementations.harness.model.modeling_pruned import places_held
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Kind = Literal[
-    "kv-groups", "query-heads", "value-dims", "rotary-pairs", "channels", "sublayers", "blocks"
+    "kv-groups",
+    "query-heads",
+    "value-dims",
+    "rotary-pairs",
+    "channels",
+    "attention-inputs",
+    "attention-outputs",
+    "feed-forward-inputs",
+    "feed-forward-outputs",
+    "sublayers",
+    "blocks",
 ]
 
 NAMES: dict[str, str] = {
@@ -30,6 +42,10 @@ NAMES: dict[str, str] = {
     "value-dims": "value dimension",
     "rotary-pairs": "rotary pair",
     "channels": "channel",
+    "attention-inputs": "attention input",
+    "attention-outputs": "attention output",
+    "feed-forward-inputs": "feed-forward input",
+    "feed-forward-outputs": "feed-forward output",
     "sublayers": "sublayer",
     "blocks": "block",
 }
@@ -119,8 +135,17 @@ def rotary_pair_cuts(attention: Attention) -> list[Cut]:
 def channel_cuts(feed_forward: FeedForward) -> list[Cut]:
     """What goes with a feed-forward channel: a row of gate (if any) and up, a column of down."""
     channels = torch.arange(feed_forward.channels).view(-1, 1)
-    inner = [linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None]
-    return [*(Cut(linear, 0, channels) for linear in inner), Cut(feed_forward.down, 1, channels)]
+    inner = [Cut(linear, 0, channels) for linear in feed_forward.inner]
+    return [*inner, Cut(feed_forward.down, 1, channels)]
+
+
+def hidden_cuts(linears: list[nn.Linear], dim: int) -> list[Cut]:
+    """What goes with a dimension of the residual stream that layers read (dim 1) or write (dim 0).
+
+    A row of the output layer with its bias, or a column of each of those that read.
+    """
+    dims = torch.arange((linears[0].out_features, linears[0].in_features)[dim]).view(-1, 1)
+    return [Cut(linear, dim, dims) for linear in linears]
 
 
 def cuts(block: Block, kind: Kind) -> list[Cut]:
@@ -128,8 +153,17 @@ def cuts(block: Block, kind: Kind) -> list[Cut]:
 
     Raises `BadInput` for another kind, and naming the reason for one that the family does not have.
     """
+    attention, feed_forward = block.attention, block.feed_forward
     if kind == "channels":
-        return channel_cuts(block.feed_forward)
+        return channel_cuts(feed_forward)
+    if kind == "attention-inputs":
+        return hidden_cuts([attention.q, attention.k, attention.v], 1)
+    if kind == "attention-outputs":
+        return hidden_cuts([attention.o], 0)
+    if kind == "feed-forward-inputs":
+        return hidden_cuts(feed_forward.inner, 1)
+    if kind == "feed-forward-outputs":
+        return hidden_cuts([feed_forward.down], 0)
     of_attention: dict[str, Callable[[Attention], list[Cut]]] = {
         "kv-groups": kv_group_cuts,
         "query-heads": query_head_cuts,
@@ -137,9 +171,9 @@ def cuts(block: Block, kind: Kind) -> list[Cut]:
         "rotary-pairs": rotary_pair_cuts,
     }
     if kind not in of_attention:
-        known = ", ".join([*of_attention, "channels"])
+        known = ", ".join(name for name in NAMES if name not in ("sublayers", "blocks"))
         raise BadInput(f"there are no units {kind!r} inside a block; there are {known}")
-    return of_attention[kind](block.attention)
+    return of_attention[kind](attention)
 
 
 def unit_costs(block: Block, *kinds: Kind) -> Tensor:

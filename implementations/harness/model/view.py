@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from implementations.harness.errors import BadInput
 from implementations.harness.model.families import ROLES, Family, family_of
 from implementations.harness.model.identity import Identity
 
@@ -92,6 +93,11 @@ class FeedForward:
     def down(self) -> nn.Linear:
         """Down projection, weight `[hidden, channels]`."""
         return cast(nn.Linear, self.block.get_submodule(self.family.down))
+
+    @property
+    def inner(self) -> list[nn.Linear]:
+        """The layers that make the channels: gate (if any) and up."""
+        return [linear for linear in (self.gate, self.up) if linear is not None]
 
     @property
     def channels(self) -> int:
@@ -237,6 +243,15 @@ class LanguageModel:
             self.hf.named_buffers(remove_duplicate=False),
         )
         return {name: tensor for name, tensor in named if id(tensor) not in inside}
+
+
+def refuse_block_by_block(model: LanguageModel, who: str) -> None:
+    """Raise `BadInput` for a model that is not whole where it computes: `who` trains all of it."""
+    if not model.resident or model.accelerator != model.device:
+        raise BadInput(
+            f"{model.name} is worked on block by block, and {who} trains through all of it; load "
+            "it whole on one device (leave out --accelerator)"
+        )
 
 
 def fits(grad: Tensor | None, parameter: Tensor) -> bool:

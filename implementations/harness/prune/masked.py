@@ -8,15 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from implementations.harness.data.activations import replaced_forward
 from implementations.harness.errors import BadInput
-from implementations.harness.model.units import NAMES, Kind, cuts, unit_costs
+from implementations.harness.model.units import Kind, cuts, unit_costs
 from implementations.harness.model.view import Block, LanguageModel
+
+
+class Switch(NamedTuple):
+    """Where units of a block can be switched: at what enters a linear layer, or what leaves it."""
+
+    linear: nn.Linear
+    entering: bool
+    unit: Tensor
+    """The unit that each place of the layer's input or output belongs to, int64, on the CPU."""
+
+    def act(self, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
+        """Let the layer read, or write, what `change` makes of it; return what ends that."""
+        if self.entering:
+            before = self.linear.register_forward_pre_hook(lambda _, args: (change(args[0]),))
+            return before.remove
+        return self.linear.register_forward_hook(lambda _, __, output: change(output)).remove
+
+
+def switches(block: Block, kind: Kind) -> list[Switch]:
+    """Return all places where units of one kind act, each once.
+
+    What enters the layers from which they lose columns; where they lose rows alone, what leaves.
+    """
+    parts = cuts(block, kind)
+    entered = [part for part in parts if part.dim == 1]
+    found = []
+    for linear, dim, places in entered or parts:
+        unit = torch.empty(places.numel(), dtype=torch.int64)
+        unit[places.flatten()] = torch.arange(len(places)).repeat_interleave(places.shape[1])
+        found.append(Switch(linear, dim == 1, unit))
+    return found
 
 
 @contextmanager
@@ -24,12 +55,11 @@ def masked(model: LanguageModel, gone: Tensor, *kinds: Kind) -> Iterator[None]:
     """Let a model compute inside the `with` block what it would without the units `gone`.
 
     `gone` is boolean, `[units]`, block by block and within a block kind by kind, as `unit_costs`
-    counts them. Zeros take the place of what enters `o` and `down` (KV groups, query heads, value
-    dimensions, channels) or of what they put out (sublayers); a block passes on what it gets, at
-    no cost. Weights are neither read nor written, so that the blocks may lie elsewhere. Masks
-    nest. Meant for passes without a key/value cache, of which a block that is off stores nothing.
-    Raises `BadInput` for another number of units and for rotary pairs, which cannot be masked
-    where they enter a layer.
+    counts them. Zeros take the place of what enters a layer or leaves it, see `switches`, or of
+    what `o` and `down` put out (sublayers); a block passes on what it gets, at no cost. Weights are
+    neither read nor written, so that the blocks may lie elsewhere. Masks nest. Meant for passes
+    without a key/value cache, of which a block that is off stores nothing. Raises `BadInput` for
+    another number of units.
     """
     counts = [[len(unit_costs(block, kind)) for kind in kinds] for block in model.blocks]
     if gone.dtype != torch.bool or gone.shape != (sum(map(sum, counts)),):
@@ -59,8 +89,8 @@ def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
                 if silent:
                     changes.callback(linear.register_forward_hook(_silence).remove)
         else:
-            linear, hide = _hiding(block, kind, off)
-            changes.callback(linear.register_forward_pre_hook(hide).remove)
+            for switch in switches(block, kind):
+                changes.callback(_hide(switch, off))
         yield
 
 
@@ -72,17 +102,12 @@ def _silence(_: nn.Module, __: Any, output: Tensor) -> Tensor:
     return torch.zeros_like(output)
 
 
-def _hiding(block: Block, kind: Kind, off: Tensor) -> tuple[nn.Linear, Callable[..., Tensor]]:
-    """Return the layer that the units of a block enter, and the hook that zeroes those `off`."""
-    entered = [part for part in cuts(block, kind) if part.dim == 1]
-    if not entered:
-        raise BadInput(f"a {NAMES[kind]} enters no layer: its weights have to be masked")
-    linear, _, places = entered[0]
-    hidden = torch.zeros(linear.in_features, dtype=torch.bool)
-    hidden[places[off].flatten()] = True
+def _hide(switch: Switch, off: Tensor) -> Callable[[], None]:
+    """Zero what a layer reads or writes of the units `off`, until what it returns is called."""
+    hidden = off[switch.unit]  # boolean, one entry a place of the layer
 
-    def hide(_: nn.Module, args: tuple[Tensor, ...]) -> Tensor:
+    def zeroed(values: Tensor) -> Tensor:
         # Filled, not multiplied: infinity times zero is NaN, and a slice would not see it.
-        return args[0].masked_fill(hidden.to(args[0].device), 0)
+        return values.masked_fill(hidden.to(values.device), 0)
 
-    return linear, hide
+    return switch.act(zeroed)

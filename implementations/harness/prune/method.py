@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import (
@@ -35,10 +35,11 @@ from implementations.harness.model.modeling_pruned import places_held
 from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, unit_costs
-from implementations.harness.model.view import LanguageModel, preserved
+from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
 from implementations.harness.prune.allocation import apportion, cheapest, widths
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
 from implementations.harness.results.part import problems
+from implementations.harness.results.recovery import Course
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -70,6 +71,8 @@ class Capabilities(BaseModel):
     """Single weights, N:M groups, or the units that are removed."""
     calibration: Literal["none", "forward", "gradient", "training"]
     """What it needs of data: with `training`, text to train on beside the samples of the walk."""
+    trains: Literal["gates", "weights"] | None = None
+    """What it trains: gates alone, or also weights, which then change where nothing is pruned."""
     when: Literal["static", "input-dependent"] = "static"
     """Whether what goes is decided once or anew for each input."""
     changes: tuple[Place, ...] = ("linears",)
@@ -78,6 +81,12 @@ class Capabilities(BaseModel):
     """Whether what stays of the blocks' linear layers also gets fewer bits, told as `bits`."""
     refuses: dict[str, str] = {}
     """Families it cannot serve, each with the reason."""
+
+    @model_validator(mode="after")
+    def _text_to_train_on(self) -> Self:
+        if (self.calibration == "training") != (self.trains is not None):
+            raise ValueError("what trains needs text to train on, and nothing else does")
+        return self
 
     @property
     def structured(self) -> bool:
@@ -96,6 +105,8 @@ class Outcome(BaseModel):
     bits: float | None = None
     """Bits a weight of the blocks' linear layers, all included; None where it does not quantise."""
     details: dict[str, Any] = {}
+    course: Course | None = None
+    """How the training went, of a method that trains."""
     warnings: list[str] = []
 
 
@@ -130,7 +141,7 @@ class Method(BaseModel, ABC):
 
         Called by `apply` with checked input, in evaluation mode, seeded, and without gradients:
         what needs them switches them on itself. Weights are touched in the walk or in a `visit`.
-        What quantises returns `bits` among it, see `Outcome.bits`.
+        What quantises returns `bits` among it, see `Outcome.bits`, and what trains its `course`.
         """
 
     @property
@@ -185,6 +196,8 @@ class Method(BaseModel, ABC):
                 f"sparsity {self.target:g} would empty the model of what {self.slug()} can remove, "
                 f"at most {reach:.4g} of its weights; ask for less"
             )
+        if self.capabilities.trains:
+            refuse_block_by_block(model, self.slug())
         count_weights(model, "the checkpoint is damaged or was loaded in too narrow a dtype")
         self._check_calibration(model, calibration)
 
@@ -214,6 +227,7 @@ class Method(BaseModel, ABC):
             achieved=1 - left.all / before if self.capabilities.structured else zeros,
             seconds=seconds,
             bits=details.pop("bits", None),
+            course=details.pop("course", None),
             details=details,
             warnings=told,
         )

@@ -39,7 +39,7 @@ from implementations.harness.results.files import layout
 from implementations.harness.results.metric import Tolerance
 from implementations.harness.results.part import Part
 from implementations.harness.results.protocol import Protocol
-from implementations.harness.results.recovery import Recovered, Recovery
+from implementations.harness.results.recovery import Course, Recovered, Recovery
 
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
@@ -238,6 +238,8 @@ class Record(Part):
     dense: Dense
     footprint: Footprint
     speed: Speed
+    course: Course | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The training that is part of the method, where there is one. Not written where not."""
     recovered: Recovered | None = Field(default=None, exclude_if=lambda value: value is None)
     """The training after pruning, where there was one, with the values before; the dense row is
     then that of the dense model after the same. Not written where there was none."""

@@ -1,4 +1,4 @@
-"""Training after pruning, the same for every method: what is asked for, and what a record holds."""
+"""Training, by a method or after it: what is asked for, and what a record holds of it."""
 
 from __future__ import annotations
 
@@ -58,10 +58,9 @@ class Recovery(Part):
         return -(-self.tokens // (self.windows(length) * length))
 
 
-class Recovered(Part):
-    """What a recovery did: its course, and the values before it."""
+class Course(Part):
+    """How a training went."""
 
-    recovery: Recovery
     steps: Count
     read: Count
     """Tokens that were read, the same one as often as it was."""
@@ -69,5 +68,11 @@ class Recovered(Part):
     """How often the text was read."""
     losses: Annotated[tuple[float, ...], Field(max_length=POINTS)]
     """Of the steps, in nats a token: means over stretches of equal length."""
+
+
+class Recovered(Course):
+    """What a recovery did: its course, and the values before it."""
+
+    recovery: Recovery
     before: dict[ValueName, float]
     """The values of the pruned model, before it was trained."""

@@ -64,6 +64,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         dense=row,
         footprint=found.footprint,
         speed=speed_of(job, found),
+        course=outcome.course if outcome else None,
         recovered=found.recovered,
         sample=found.sample,
         labels=labels_of(found.values, row.values),

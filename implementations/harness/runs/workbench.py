@@ -43,9 +43,9 @@ from implementations.harness.results.record import (
     Speed,
     key_of,
 )
-from implementations.harness.results.recovery import POINTS, Recovered, Recovery
+from implementations.harness.results.recovery import Recovered, Recovery
 from implementations.harness.runs import environment
-from implementations.harness.train.loop import thinned
+from implementations.harness.train.loop import course
 from implementations.harness.train.recovery import check as check_recovery
 from implementations.harness.train.recovery import recover
 
@@ -351,16 +351,9 @@ class Workbench:
                 before[metric] = perplexity(model, tokens).value
         with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
             losses = recover(model, recovery, stream, masked)
-        length = stream.windows.ids.shape[1]
-        windows = len(losses) * recovery.windows(length)
-        return Recovered(
-            recovery=recovery,
-            steps=len(losses),
-            read=windows * length,
-            epochs=round(stream.epochs(windows), 6),
-            losses=tuple(thinned(losses, POINTS)),
-            before=before,
-        )
+        windows = recovery.windows(stream.windows.ids.shape[1])
+        went = course(losses, stream, windows)
+        return Recovered(**dict(went), recovery=recovery, before=before)
 
     def _measure_following(self, method: PromptMethod, seed: int) -> Measured:
         """Measure what the model writes after a prompt: half of each window, or that of speed."""

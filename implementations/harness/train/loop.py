@@ -1,6 +1,6 @@
 """The training loop: forward, backward, step, and a state on disk that a killed run goes on from.
 
-losses = train(parameters, lambda ids: loss(model, ids), stream, plan)
+losses = optimise(parameters, lambda ids: loss(model, ids), stream, plan)
 
 The same seed gives the same parameters and losses to the bit, killed in between or not, on one
 machine with one number of threads.
@@ -25,6 +25,7 @@ from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import task
 from implementations.harness.prune.journal import journal
 from implementations.harness.results.files import remove_leftovers, whole
+from implementations.harness.results.recovery import POINTS, Course
 from implementations.harness.train.plan import Plan
 
 EVERY = 60.0  # seconds between two states on disk
@@ -33,7 +34,7 @@ SHOWN = 20  # steps that the loss shown is the mean of
 Groups = Iterable[nn.Parameter] | Sequence[dict[str, Any]]
 
 
-def train(
+def optimise(
     parameters: Groups,
     loss: Callable[[Tensor], Tensor],
     stream: Stream,
@@ -173,7 +174,18 @@ def _set_generators(saved: dict[str, Any], trained: list[Tensor]) -> None:
         torch.get_device_module(device).set_rng_state(saved["accelerator"], device)
 
 
-def thinned(losses: Sequence[float], points: int = 100) -> list[float]:
+def course(losses: Sequence[float], stream: Stream, windows: int) -> Course:
+    """Say how a training went whose steps read so many windows of `stream` each."""
+    read = len(losses) * windows
+    return Course(
+        steps=len(losses),
+        read=read * stream.windows.ids.shape[1],
+        epochs=round(stream.epochs(read), 6),
+        losses=tuple(thinned(losses)),
+    )
+
+
+def thinned(losses: Sequence[float], points: int = POINTS) -> list[float]:
     """Return a curve of at most `points`: means over as many stretches of equal length."""
     if len(losses) <= points:
         return list(losses)

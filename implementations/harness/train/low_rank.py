@@ -1,7 +1,7 @@
 """Low-rank factors beside frozen weights (LoRA, Hu et al., arXiv:2106.09685), merged at the end.
 
 with low_rank(model, rank=8) as factors:
-    train(factors, ...)
+    optimise(factors, ...)
 
 Where a layer is whole, `peft` holds the factors. Merged into a layer with zeros their product would
 fill these, so there the factors lie under the mask, `(W + s B A) * mask`, while they are trained.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.view import LanguageModel, preserved
+from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
 
 
 @contextmanager
@@ -35,11 +35,7 @@ def low_rank(
     """
     if rank < 1:
         raise BadInput(f"rank {rank} holds no factors: it must be at least 1")
-    if not model.resident or model.accelerator != model.device:
-        raise BadInput(
-            f"{model.name} is worked on block by block, and training runs through all of it; "
-            "load it whole on one device (leave out --accelerator)"
-        )
+    refuse_block_by_block(model, "low-rank training")
     whole, others = by_shape(model, masked)
     with preserved(model), ExitStack() as changes:
         model.hf.requires_grad_(False)

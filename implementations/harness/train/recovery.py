@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-
 from implementations.harness.data.stream import Stream
-from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.view import LanguageModel, preserved
+from implementations.harness.errors import Unavailable
+from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
 from implementations.harness.results.recovery import Recovery
-from implementations.harness.train.loop import train
+from implementations.harness.train.loop import optimise
+from implementations.harness.train.losses import next_token_loss
 from implementations.harness.train.low_rank import low_rank
 from implementations.harness.train.plan import Plan
 
@@ -38,7 +36,7 @@ def recover(
             assert recovery.rank is not None  # its validator saw to it
             assert recovery.scale is not None
             with low_rank(model, recovery.rank, recovery.scale, masked) as factors:
-                return train(factors, lambda ids: next_token_loss(model, ids), stream, plan)
+                return optimise(factors, lambda ids: next_token_loss(model, ids), stream, plan)
         return _train_all(model, stream, plan, masked)
 
 
@@ -49,18 +47,7 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
     """
     if recovery.how == "lora" and importlib.util.find_spec("peft") is None:
         raise Unavailable("--recover lora needs peft: pip install 'pruning-atlas[train]'")
-    if not model.resident or model.accelerator != model.device:
-        raise BadInput(
-            f"{model.name} is worked on block by block, and recovery trains through all of it; "
-            "load it whole on one device (leave out --accelerator), or leave out --recover"
-        )
-
-
-def next_token_loss(model: LanguageModel, ids: Tensor) -> Tensor:
-    """Return the mean loss of predicting each next token of `ids [windows, length]`, in nats."""
-    ids = ids.to(model.device)
-    logits = model.hf(input_ids=ids, use_cache=False).logits[:, :-1]
-    return cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+    refuse_block_by_block(model, "--recover")
 
 
 def _train_all(model: LanguageModel, stream: Stream, plan: Plan, masked: bool) -> list[float]:
@@ -73,7 +60,7 @@ def _train_all(model: LanguageModel, stream: Stream, plan: Plan, masked: bool) -
             linear.weight.masked_fill_(zero, 0)
 
     parameters = [p for p in model.hf.parameters() if p.numel()]
-    return train(
+    return optimise(
         parameters,
         lambda ids: next_token_loss(model, ids),
         stream,

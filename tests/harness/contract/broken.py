@@ -32,6 +32,7 @@ from tests.harness.contract.toys import (
     Riddled,
     Rounding,
     Thin,
+    Trained,
 )
 
 Act = Callable[[LanguageModel], Any]
@@ -112,6 +113,13 @@ class Boastful(Thin):
 class Unbounded(Thin):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         pass
+
+
+class Regardless(Trained):
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        told = super().prune(model, calibration)
+        model.blocks[0].attention.q.weight[0, 0] = 0  # though nothing was to go
+        return told
 
 
 class Unpatterned(First):
@@ -249,6 +257,11 @@ class Clinging(Reading):
         handle.remove()
 
 
+class Silent(Trained):
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        super().prune(model, calibration)
+
+
 class Halfway(First):
     capabilities = Capabilities(granularity=("unstructured",), calibration="forward")
 
@@ -291,11 +304,22 @@ class Unasking(declared("forward")):
         pass
 
 
-class Untrained(declared("training")):
+class Untrained(Trained):
     def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:
         if calibration is not None and calibration.ids.max() < model.vocabulary_size:
             return
         super()._check_calibration(model, calibration)
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        return None
+
+
+class Undaunted(Trained):
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        pass
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
+        return None
 
 
 class Willing(declared("none", refuses={"llama": "its blocks are not thought of"})):
@@ -383,6 +407,7 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     "zero_budget_is_the_identity": {
         "one bit": also(lambda model: model.embedding[0, 0].mul_(1 + 2**-22)),
     },
+    "zero_budget_removes_nothing": {"one weight": Regardless},
     "share_is_met": {
         "one weight too many": OneTooMany,
         "too much": Greedy,
@@ -402,6 +427,7 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     },
     "same_seed_same_result": {"by the clock": Ticking},
     "batch_size_does_not_matter": {"the last batch": Forgetful},
+    "course_is_told": {"kept secret": Silent},
     "blocks_are_opened_one_at_a_time": {
         "reading": also(reading_outside),
         "writing": also(writing_outside),
@@ -424,6 +450,7 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
         "edits before it checks": Hasty,
     },
     "bad_calibration_is_refused": {"missing": Unasking, "no text to train on": Untrained},
+    "training_block_by_block_is_refused": {"undaunted": Undaunted},
     "without_a_budget_it_is_the_dense_model": {"one too few": OneTooFew},
     "the_prompt_is_read_by_the_whole_model": {"early": Early, "unfollowing": Unfollowing},
     "writing_equals_a_single_pass": {"fickle": Fickle},

@@ -16,14 +16,20 @@ from implementations.harness import (
     ColumnNorm,
     Gram,
     LanguageModel,
+    Plan,
     PromptMethod,
     Ratio,
     Tokens,
     UnitMethod,
     WeightMethod,
     cheapest,
+    course,
+    gated,
     keep_channels,
     keep_units,
+    next_token_loss,
+    optimise,
+    reinmax,
     remove_blocks,
     remove_units,
     unit_costs,
@@ -114,29 +120,60 @@ class Steered(First):
 
 
 class Trained(First):
-    """Zero the first weights and train the others to make up for it."""
+    """Zero the first weights and train the others, and the norms, to make up for it."""
 
-    capabilities = Capabilities(granularity=WEIGHTS, calibration="training")
-    small: ClassVar[dict[str, Any]] = {"steps": 1}
+    capabilities = Capabilities(
+        granularity=WEIGHTS, calibration="training", trains="weights", changes=("linears", "norms")
+    )
+    small: ClassVar[dict[str, Any]] = {"steps": 2}
 
     steps: int = 10**9
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> Any:
-        batches = calibration.training.batches(4)
-        for _ in range(self.steps):
-            for block in walk(model, Tokens.from_ids(next(batches))):
-                grams = block.observe(Gram)
-                for role, linear in block.linears().items():
-                    self.train(linear, grams[role].matrix)
+        stream, plan = calibration.training, Plan(steps=self.steps, rate=1e-3, batch=2)
+        linears = [linear for _, _, linear in model.linears()]
+        norms = [norm for block in model.blocks for norm in block.norms.values()]
+        model.hf.requires_grad_(False)
+        parameters = [p for part in (*linears, *norms) for p in part.parameters()]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        for linear in linears:
+            self.zero(linear)
+        gone = [linear.weight == 0 for linear in linears]
 
-    def train(self, linear: nn.Linear, gram: Tensor) -> None:
-        dense = linear.weight.float()
-        self.zero(linear)
-        weight, kept = linear.weight.float().requires_grad_(), linear.weight != 0
-        with torch.enable_grad():
-            ((weight - dense) @ gram * (weight - dense)).sum().backward()
-        step = kept * weight.grad / (2 * gram.diagonal().sum())
-        linear.weight.copy_(weight.detach() - step)
+        def keep_zeros(_: int) -> None:
+            for linear, zeros in zip(linears, gone, strict=True):
+                linear.weight.masked_fill_(zeros, 0)
+
+        losses = optimise(
+            parameters, lambda ids: next_token_loss(model, ids), stream, plan, after=keep_zeros
+        )
+        return {"course": course(losses, stream, plan.batch)}
+
+
+class Gated(Named, UnitMethod):
+    """Remove the KV groups and channels whose trained gates are least open."""
+
+    capabilities = Capabilities(
+        granularity=("kv-groups", "channels"), calibration="training", trains="gates"
+    )
+    small: ClassVar[dict[str, Any]] = {"steps": 2}
+
+    steps: int = 10**9
+
+    def prune(self, model: LanguageModel, calibration: Calibration) -> Any:
+        stream, plan = calibration.training, Plan(steps=self.steps, rate=0.1, batch=2)
+        logits = nn.Parameter(torch.full((len(self.costs(model)),), 3.0))
+        model.hf.requires_grad_(False)
+        with gated(model, *self.kinds) as gates:
+
+            def loss(ids: Tensor) -> Tensor:
+                gates.values = reinmax(logits)
+                return next_token_loss(model, ids)
+
+            losses = optimise([logits], loss, stream, plan)
+        remove_units(model, self.choose(model, logits.detach()))
+        return {"course": course(losses, stream, plan.batch)}
 
 
 class Messy(Reading):
@@ -271,6 +308,7 @@ KEEPING = (
     Replacing,
     Steered,
     Trained,
+    Gated,
     Messy,
     Rescaling,
     Louder,

@@ -29,7 +29,17 @@ from implementations.harness.contract.traces import state
 from implementations.harness.model.units import Kind
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
-INSIDE: tuple[Kind, ...] = ("kv-groups", "query-heads", "value-dims", "channels", "sublayers")
+INSIDE: tuple[Kind, ...] = (
+    "kv-groups",
+    "query-heads",
+    "value-dims",
+    "channels",
+    "attention-inputs",
+    "attention-outputs",
+    "feed-forward-inputs",
+    "feed-forward-outputs",
+    "sublayers",
+)
 
 
 def grouped(family: str, **shape: int) -> LanguageModel:
@@ -65,6 +75,42 @@ def test_units_inside_a_block(family: str, kind: Kind):
     for block, off in zip(sliced.blocks, parts, strict=True):
         keep_units(block, kind, ~off)
     assert_alike(model, sliced, gone, kind)
+
+
+@pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "opt"])
+def test_rotary_pairs(family: str):
+    model = grouped(family)
+    sliced, gone = copy.deepcopy(model), some(model, "rotary-pairs")
+    for block, off in zip(sliced.blocks, gone.chunk(2), strict=True):
+        keep_units(block, "rotary-pairs", ~off)
+    assert_alike(model, sliced, gone, "rotary-pairs")
+
+
+@every_family
+def test_each_part_reads_and_writes_its_own_dimensions_of_a_stream_that_stays_whole(family: str):
+    model = grouped(family)
+    kinds: tuple[Kind, ...] = (
+        "attention-inputs",
+        "attention-outputs",
+        "feed-forward-inputs",
+        "channels",
+        "feed-forward-outputs",
+    )
+    sliced, gone = copy.deepcopy(model), some(model, *kinds)
+    off = iter(gone.split([len(unit_costs(b, kind)) for b in model.blocks for kind in kinds]))
+    silent = []
+    for block in sliced.blocks:
+        parts = [next(off) for _ in kinds]
+        for kind, part in zip(kinds, parts, strict=True):
+            keep_units(block, kind, ~part)
+        silent.append(parts[1] & parts[4])  # written by neither part of the block
+    assert_alike(model, sliced, gone, *kinds)
+    with torch.no_grad():
+        ids = random_tokens().ids
+        stream = sliced.hf.base_model(ids, use_cache=False, output_hidden_states=True).hidden_states
+    # In front of the last block, because the final norm follows it.
+    assert bool(silent[0].any())
+    assert torch.equal(stream[0][..., silent[0]], stream[1][..., silent[0]])
 
 
 @every_family
@@ -144,9 +190,11 @@ def test_nothing_is_left_of_it_however_it_ends():
     assert state(model) == before
     with pytest.raises(KeyboardInterrupt), masked(model, gone, *kinds):
         raise KeyboardInterrupt
-    everything = (*kinds, "rotary-pairs")
-    with pytest.raises(BadInput, match="rotary pair enters no layer"):  # after others are hooked
-        masked(model, some(model, *everything), *everything).__enter__()
+    everything: tuple[Kind, ...] = ("channels", "rotary-pairs")  # the second kind is refused
+    unrotated = tiny_model("opt")
+    with pytest.raises(BadInput, match="no rotary pairs"):
+        masked(unrotated, gone, *everything).__enter__()
+    assert state(unrotated)["hooks"] == 0
     assert state(model) == before
     assert torch.equal(logits(model), dense)
 

@@ -24,7 +24,7 @@ from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import reporting
 from implementations.harness.prune.journal import remembered
 from implementations.harness.train import loop
-from implementations.harness.train.loop import thinned, train
+from implementations.harness.train.loop import optimise, thinned
 from implementations.harness.train.plan import Plan
 from tests.conftest import REPOSITORY
 
@@ -58,7 +58,7 @@ class Drawing:
         plan = Plan(steps, 0.05, batch=2, warmup=0.2, weight_decay=0.01)
         parameters = [*self.embedding.parameters(), *self.head.parameters()]
         with seeded(3):
-            losses = train(
+            losses = optimise(
                 parameters, self.loss, STREAM, plan, after=self.after, state={"mask": self.mask}
             )
         return losses, [*parameters, self.mask]
@@ -168,7 +168,7 @@ def test_it_does_what_a_plain_loop_does(at_once: int):
         logits = ours.hf(input_ids=ids, use_cache=False).logits[:, :-1]
         return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
-    losses = train(ours.hf.parameters(), loss, STREAM, plan)
+    losses = optimise(ours.hf.parameters(), loss, STREAM, plan)
     assert losses == pytest.approx(plainly(theirs, plan), rel=1e-4)
     assert losses[-1] < losses[0]
     for a, b in zip(ours.hf.parameters(), theirs.hf.parameters(), strict=True):
@@ -180,7 +180,7 @@ def test_groups_keep_their_own_rates():
     fast, slow, still = (nn.Parameter(torch.zeros(3)) for _ in range(3))
     groups = [{"params": [fast]}, {"params": [slow], "lr": 0.01}, {"params": [still], "lr": 0.0}]
     plan = Plan(2, 0.1, decay="none", clip=None)
-    train(groups, lambda _: -(fast + slow + still).sum(), STREAM, plan)
+    optimise(groups, lambda _: -(fast + slow + still).sum(), STREAM, plan)
     # Of a constant gradient AdamW takes steps of the rate.
     assert [float(p[0]) for p in (fast, slow, still)] == pytest.approx([0.2, 0.02, 0.0], abs=1e-6)
 
@@ -188,7 +188,9 @@ def test_groups_keep_their_own_rates():
 def test_a_loss_that_is_not_finite_is_named_by_its_step():
     parameter, losses = nn.Parameter(torch.ones(1)), iter([1.0, 2.0, float("nan")])
     with pytest.raises(NumericsError, match="training step 2 is nan"):
-        train([parameter], lambda _: parameter.sum() * next(losses), STREAM, Plan(5, 0.1, batch=1))
+        optimise(
+            [parameter], lambda _: parameter.sum() * next(losses), STREAM, Plan(5, 0.1, batch=1)
+        )
 
 
 def test_progress_tells_the_loss():
@@ -211,7 +213,7 @@ def test_progress_tells_the_loss():
     parameter = nn.Parameter(torch.full((1,), 2.0))
     plan = Plan(2, 1e-9, batch=1)
     with reporting(Listening()):
-        train([parameter], lambda _: parameter.sum(), STREAM, plan)
+        optimise([parameter], lambda _: parameter.sum(), STREAM, plan)
     assert said == [
         ("training", 2),
         (7, 0),

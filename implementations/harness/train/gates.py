@@ -1,0 +1,82 @@
+"""Gates: a number that multiplies every unit, so that training can decide which ones to remove.
+
+with gated(model, "kv-groups", "channels") as gates:
+    gates.values = reinmax(logits)        # [units]; gradients reach the logits
+    loss = next_token_loss(model, ids)    # of the model with its units so multiplied
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+
+from implementations.harness.model.units import Kind, unit_costs
+from implementations.harness.model.view import LanguageModel, refuse_block_by_block
+from implementations.harness.prune.masked import Switch, switches
+
+
+class Gates:
+    """What multiplies the units of a model, `[units]`, ordered as those of `masked`."""
+
+    values: Tensor | None
+    """None is one for every unit, at no cost."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self.counts = counts
+        """Units a block and kind."""
+        self.values = None
+
+    def of(self, part: int) -> Tensor | None:
+        """Return the gates of one kind in one block, `[units]`."""
+        return None if self.values is None else self.values.split(self.counts)[part]
+
+
+@contextmanager
+def gated(model: LanguageModel, *kinds: Kind) -> Iterator[Gates]:
+    """Let gates multiply the units of a model inside the `with` block; they start at one.
+
+    They act where `masked` puts zeros: a gate of 0 switches its unit off. Raises `BadInput` for a
+    model that is worked on block by block.
+    """
+    refuse_block_by_block(model, "a gate")
+    places = [(block, kind) for block in model.blocks for kind in kinds]
+    gates = Gates([len(unit_costs(block, kind)) for block, kind in places])
+    with ExitStack() as changes:
+        for part, (block, kind) in enumerate(places):
+            for switch in switches(block, kind):
+                changes.callback(_multiplied(switch, gates, part))
+        yield gates
+
+
+def _multiplied(switch: Switch, gates: Gates, part: int) -> Callable[[], None]:
+    unit = switch.unit.to(switch.linear.weight.device)
+
+    def multiplied(values: Tensor) -> Tensor:
+        gate = gates.of(part)
+        return values if gate is None else values * gate[unit].to(values.dtype)
+
+    return switch.act(multiplied)
+
+
+def reinmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Draw gates of 0 or 1, each 1 with probability `sigmoid(logit)`, any shape.
+
+    Their gradient is the second-order one of ReinMax (Liu et al., arXiv:2304.08612, algorithm 2)
+    for two classes: in expectation over the draw that of the expected loss, where the loss is
+    quadratic in a gate and the temperature is 1.
+    """
+    likely = torch.sigmoid(logits)
+    drawn = torch.bernoulli(likely.detach())
+    middle = (drawn + torch.sigmoid(logits / temperature)) / 2
+    # The value of `middle`, with the gradient of a sigmoid at it.
+    middle = torch.sigmoid((torch.logit(middle) - logits).detach() + logits)
+    smooth = 2 * middle - likely / 2
+    return smooth - smooth.detach() + drawn
+
+
+def straight_through(shares: Tensor) -> Tensor:
+    """Round `shares` in [0, 1] to 0 or 1, and let the gradient pass as if that were nothing."""
+    return (shares >= 0.5).to(shares.dtype) + shares - shares.detach()

@@ -1,0 +1,135 @@
+"""Gates multiply what masks would zero, and the gradient through a draw is the paper's."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import BadInput, masked, unit_costs
+from implementations.harness.contract.probes import logits
+from implementations.harness.contract.tiny import (
+    MODEL_TYPES,
+    ShutModel,
+    random_tokens,
+    tiny_model,
+)
+from implementations.harness.contract.traces import state
+from implementations.harness.model.units import Kind
+from implementations.harness.train.gates import gated, reinmax, straight_through
+from implementations.harness.train.losses import next_token_loss
+
+KINDS: tuple[Kind, ...] = (
+    "kv-groups",
+    "value-dims",
+    "channels",
+    "attention-inputs",
+    "attention-outputs",
+    "feed-forward-inputs",
+    "feed-forward-outputs",
+)
+
+
+def units(model, *kinds: Kind) -> int:
+    return sum(len(unit_costs(block, kind)) for block in model.blocks for kind in kinds)
+
+
+@pytest.mark.parametrize("family", list(MODEL_TYPES))
+def test_a_gate_of_zero_is_a_mask_and_of_one_is_nothing(family: str):
+    model = tiny_model(family)
+    dense = logits(model)
+    gone = torch.rand(units(model, *KINDS), generator=torch.Generator().manual_seed(0)) < 0.3
+    with masked(model, gone, *KINDS):
+        without = logits(model)
+    with gated(model, *KINDS) as gates:
+        assert torch.equal(logits(model), dense)
+        gates.values = torch.ones(len(gone))
+        assert torch.equal(logits(model), dense)
+        gates.values = (~gone).float()
+        torch.testing.assert_close(logits(model), without, rtol=1e-5, atol=1e-5)
+    assert torch.equal(logits(model), dense)
+
+
+@pytest.mark.parametrize("family", list(MODEL_TYPES))
+def test_every_gate_gets_the_gradient_that_a_small_step_shows(family: str):
+    model, ids = tiny_model(family), random_tokens(2, 12).ids
+    model.hf.requires_grad_(False).double()
+    values = torch.ones(units(model, *KINDS), dtype=torch.float64, requires_grad=True)
+    with gated(model, *KINDS) as gates:
+
+        def loss(gate: Tensor) -> Tensor:
+            gates.values = gate
+            return next_token_loss(model, ids)
+
+        loss(values).backward()
+        assert values.grad is not None
+        along = values.grad.sign()  # where a small step moves the loss most
+        with torch.no_grad():
+            step = 1e-5
+            moved = loss(values + step * along) - loss(values - step * along)
+    assert float(values.grad @ along) == pytest.approx(float(moved / (2 * step)), rel=2e-2)
+    assert float((values.grad != 0).double().mean()) > 0.9
+
+
+def test_nothing_is_left_of_gates_however_it_ends():
+    model = tiny_model()
+    before = state(model)
+    with gated(model, *KINDS):
+        assert state(model)["hooks"] > before["hooks"]
+    assert state(model) == before
+    with pytest.raises(KeyboardInterrupt), gated(model, *KINDS):
+        raise KeyboardInterrupt
+    assert state(model) == before
+
+
+def test_a_model_that_lies_elsewhere_is_refused():
+    shut = ShutModel(tiny_model())
+    with pytest.raises(BadInput, match="block by block"):
+        gated(shut, "channels").__enter__()
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 0.5, 3.0])
+def test_the_gradient_of_a_draw(logit: float):
+    torch.manual_seed(0)
+    logits_ = torch.full((4096,), logit, requires_grad=True)
+    drawn = reinmax(logits_)
+    drawn.sum().backward()
+    likely = torch.sigmoid(torch.tensor(logit))
+    assert logits_.grad is not None
+    assert set(drawn.unique().tolist()) <= {0.0, 1.0}
+    assert float(drawn.detach().mean()) == pytest.approx(float(likely), abs=0.03)
+    expected = torch.where(drawn.detach() == 1, (1 - likely) / 2, likely / 2)
+    torch.testing.assert_close(logits_.grad, expected, rtol=1e-4, atol=1e-6)
+    # p (1 - p), which a straight-through of the draw alone has in no single draw.
+    assert float(logits_.grad.mean()) == pytest.approx(float(likely * (1 - likely)), rel=0.1)
+
+
+def test_the_draw_is_exact_for_a_quadratic_loss():
+    torch.manual_seed(0)
+    x = torch.full((200_000,), 0.7, dtype=torch.float64, requires_grad=True)
+    drawn = reinmax(x)
+    (gradient,) = torch.autograd.grad((3 * drawn.square() - drawn).sum(), x)
+    likely = torch.sigmoid(x[0].detach())
+    exact = float(likely * (1 - likely) * ((3 - 1) - 0))  # of p (loss of 1 - loss of 0)
+    assert float(gradient.mean()) == pytest.approx(exact, rel=0.01)
+
+
+def test_a_temperature_flattens_the_guess_and_not_the_draw():
+    torch.manual_seed(0)
+    cold = torch.full((512,), 2.0, requires_grad=True)
+    torch.manual_seed(1)
+    one = reinmax(cold)
+    torch.manual_seed(1)
+    two = reinmax(cold, temperature=2.0)
+    assert torch.equal(one, two)
+    (first,) = torch.autograd.grad(one.sum(), cold)
+    (second,) = torch.autograd.grad(two.sum(), cold)
+    assert float(second[two == 1].mean()) > 1.3 * float(first[one == 1].mean())
+
+
+def test_rounding_that_the_gradient_does_not_see():
+    shares = torch.tensor([0.2, 0.5, 0.9], requires_grad=True)
+    rounded = straight_through(shares)
+    assert rounded.tolist() == [0.0, 1.0, 1.0]
+    (gradient,) = torch.autograd.grad((rounded * torch.tensor([1.0, 2.0, 3.0])).sum(), shares)
+    assert gradient.tolist() == [1.0, 2.0, 3.0]

@@ -19,7 +19,7 @@ from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.devices import DTYPES
 from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.foreign import refused
-from implementations.harness.model.modeling_pruned import COLUMNS, INDICES, ROWS
+from implementations.harness.model.modeling_pruned import COLUMNS, INDICES, READERS, ROWS, WRITERS
 from implementations.harness.results.part import Part, problems
 from implementations.harness.results.reading import read_json
 
@@ -61,6 +61,10 @@ class Held(Part):
     columns: Count | None = None
 
 
+# What the rows and the columns of each layer count, dimensions of the residual stream included.
+COUNTED = (ROWS | dict.fromkeys(WRITERS, "hidden"), COLUMNS | dict.fromkeys(READERS, "hidden"))
+
+
 class Shape(Part):
     """One entry of `pruned_shapes`: what is left of a block."""
 
@@ -75,9 +79,13 @@ class Shape(Part):
     @property
     def empty(self) -> bool:
         """Whether neither attention nor feed-forward part has a weight that puts something out."""
-        columns = {COLUMNS.get(name): held.columns for name, held in self.indexed.items()}
+        silent = {
+            COLUMNS.get(name)
+            for name, held in self.indexed.items()
+            if 0 in (held.rows, held.columns)
+        }
         widths = {"heads": self.heads, "channels": self.channels}
-        return not any(width and columns.get(part) != 0 for part, width in widths.items())
+        return not any(width and part not in silent for part, width in widths.items())
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -257,7 +265,7 @@ def _check_shapes(config: Any, path: Path) -> None:
             odd = next(name for name in shape.biases if name not in linears)
             wrong = f"there is no layer {in_short(repr(odd), 60)} to have a bias"
         else:
-            wrong = _wrongly_held(shape, linears, head_size)
+            wrong = _wrongly_held(shape, linears, head_size, config.hidden_size)
             if not wrong:
                 continue
         raise BadInput(f"{path}: {SHAPES}.{index}: {wrong}; {MEND}")
@@ -290,21 +298,19 @@ def _wrongly_rotated(widths: list[list[int] | None], config: Any) -> str:
     return ""
 
 
-def _wrongly_held(shape: Shape, linears: set[str], head_size: int) -> str:
+def _wrongly_held(shape: Shape, linears: set[str], head_size: int, hidden_size: int) -> str:
     """Say what is wrong with the indexed layers of a shape; nothing where all is well."""
     widths = {
+        "hidden": 0 if shape.residual else hidden_size,  # of a narrowed one nothing is held
         "heads": shape.heads * head_size,
         "kv_heads": shape.kv_heads * head_size,
         "channels": shape.channels,
     }
     for name, held in shape.indexed.items():
-        for index, parts in zip(INDICES, (ROWS, COLUMNS), strict=True):
-            count = getattr(held, index)
-            if count is None:
-                continue
-            if name not in linears or name not in parts:
-                return f"there are no {index} to hold of {in_short(repr(name), 60)}"
-            width = widths[parts[name]]
-            if count >= width:
+        if name not in linears:
+            return f"there is no layer {in_short(repr(name), 60)} to be indexed"
+        for index, parts in zip(INDICES, COUNTED, strict=True):
+            count, width = getattr(held, index), widths[parts[name]]
+            if count is not None and count >= width:
                 return f"{name} holds {count} of {width} {index}, which are not fewer"
     return ""

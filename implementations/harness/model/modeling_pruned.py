@@ -37,8 +37,9 @@ ROWS = {
     "fc1": "channels",
 }
 COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
-READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # whose columns are the residual
-WRITERS = ("o_proj", "down_proj")  # whose rows are
+# Whose columns, and whose rows, are dimensions of the residual stream.
+READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "fc1")
+WRITERS = ("o_proj", "out_proj", "down_proj", "fc2")
 INDICES = ("rows", "columns")  # what says which ones an indexed linear holds, by dimension
 FEATURES = ("out_features", "in_features")
 

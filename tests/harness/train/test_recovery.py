@@ -132,5 +132,7 @@ def test_what_cannot_be_is_refused():
         Recovery.by("lora", 0)
     model = tiny_model()
     model.accelerator = torch.device("meta")
-    with pytest.raises(BadInput, match="--recover trains through all of it; .*leave out --accelerator"):
+    with pytest.raises(
+        BadInput, match=r"--recover trains through all of it; .*leave out --accelerator"
+    ):
         recover(model, asked("lora"), STREAM)

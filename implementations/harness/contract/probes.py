@@ -48,9 +48,11 @@ def calibration_for(method: type[Method], **changes: Any) -> Tokens | None:
     if not reads_text(method):
         return None
     tokens = random_tokens(**changes)
-    if method.capabilities.calibration != "training":
+    if not method.capabilities.streams:
         return tokens
-    return Calibration(**vars(tokens), training=Stream(random_tokens(16, seed=2)))
+    streams = {name: Stream(random_tokens(16, seed=2)) for name in method.capabilities.streams}
+    training, domain = streams.get("training"), streams.get("domain")
+    return Calibration(**vars(tokens), training=training, domain=domain)
 
 
 def apply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ from implementations.harness.data.text import (
 from implementations.harness.errors import BadInput
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.results.protocol import (
+    STREAMS,
     CalibrationText,
     EvaluationText,
     Protocol,
@@ -51,28 +53,31 @@ class Sampler:
         self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
         self._read: dict[str, tuple[Origin, torch.Tensor]] = {}
         self._documents_sha256: dict[str, str] = {}
-        self._drawn: tuple[tuple[int, bool], Samples] | None = None
+        self._drawn: tuple[tuple[int, frozenset[str]], Samples] | None = None
 
-    def samples(self, seed: int, *, training: bool = False) -> Samples:
+    def samples(self, seed: int, streams: Collection[str] = ()) -> Samples:
         """Cut everything and check it, once as long as the same is asked for.
 
-        With `training` there is a stream of text to train on as well.
+        `streams` names the texts to train on that there are as well: `training`, `domain`.
 
         Raises:
             BadInput: a text is too short, longer than the model can read, or not of its
-                vocabulary; calibration or training overlap with evaluation; or the protocol names
-                no text to train on.
+                vocabulary; what is read overlaps with evaluation; or the protocol names no such
+                text to train on.
         """
-        if self._drawn is None or self._drawn[0] != (seed, training):
-            self._drawn = (seed, training), self._draw(seed, training)
+        asked = seed, frozenset(streams)
+        if self._drawn is None or self._drawn[0] != asked:
+            self._drawn = asked, self._draw(*asked)
         return self._drawn[1]
 
-    def sources(self, *, training: bool = False) -> dict[str, str]:
+    def sources(self, streams: Collection[str] = ()) -> dict[str, str]:
         """Hash what the names of the texts stand for, by role; raises as `samples` does."""
         asked = self.protocol
         read = {"calibration": self._sha256(asked.calibration.text, asked.calibration.documents)}
-        if training and asked.training is not None:
-            read["training"] = self._sha256(asked.training.text, asked.training.documents)
+        for role in STREAMS:
+            text: TrainingText | None = getattr(asked, role)
+            if role in streams and text is not None:
+                read[role] = self._sha256(text.text, text.documents)
         return read | {e.metric: self._sha256(e.text) for e in asked.evaluations}
 
     def calibration(self, asked: CalibrationText, seed: int) -> Tokens:
@@ -83,17 +88,19 @@ class Sampler:
         tokens = random_windows(text, ids, asked.length, asked.samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
-    def stream(self, asked: TrainingText | None, seed: int) -> Stream:
+    def stream(self, role: str, seed: int) -> Stream:
         """Cut the windows to train on; raises `BadInput` where the protocol names no text."""
+        asked: TrainingText | None = getattr(self.protocol, role)
         if asked is None:
             raise BadInput(
-                f"the protocol {self.protocol.name} names no text to train on; add `training` with "
+                f"the protocol {self.protocol.name} names no text to train on; add `{role}` with "
                 "text and length to its file, or choose another one"
             )
         if asked.documents:
             crops = self._documents(asked.text, asked.length, asked.documents, seed)
             return Stream(crops, seed)
-        return Stream(windows(*self._before_reserve(asked), asked.length), seed)
+        text, ids = self._before_reserve(asked)
+        return Stream(windows(text, ids, asked.length, start=asked.start), seed)
 
     def evaluation(self, asked: EvaluationText) -> Tokens:
         """Cut the windows of one evaluation."""
@@ -105,11 +112,11 @@ class Sampler:
         """The tokens that a short text has."""
         return len(tokenize(Text("the prompt", text), self.tokenizer))
 
-    def _draw(self, seed: int, training: bool) -> Samples:
+    def _draw(self, seed: int, streams: Collection[str]) -> Samples:
         evaluations = {e.metric: self.evaluation(e) for e in self.protocol.evaluations}
         samples = self.calibration(self.protocol.calibration, seed)
-        stream = self.stream(self.protocol.training, seed) if training else None
-        seen = {"calibration": samples} | ({"training": stream.windows} if stream else {})
+        read = {role: self.stream(role, seed) for role in STREAMS if role in streams}
+        seen = {"calibration": samples} | {role: stream.windows for role, stream in read.items()}
         for tokens in (*seen.values(), *evaluations.values()):
             check_vocabulary(tokens, self.vocabulary_size)
             self._check_length(tokens)
@@ -118,7 +125,7 @@ class Sampler:
                 check_disjoint(tokens, evaluation, role)
         said = [statement(role, tokens, evaluations) for role, tokens in seen.items()]
         return Samples(
-            Calibration(**vars(samples), training=stream),
+            Calibration(**vars(samples), training=read.get("training"), domain=read.get("domain")),
             evaluations,
             "; ".join(["checked before the run", *said]),
         )

@@ -47,3 +47,5 @@ class Calibration(Tokens):
     """The samples of a run, and the text to train on where its method asks for one."""
 
     training: Stream | None = None
+    domain: Stream | None = None
+    """Text of one kind, for methods that fit a model to that."""

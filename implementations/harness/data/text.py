@@ -74,8 +74,9 @@ def windows(
     length: int,
     count: int | None = None,
     where: Literal["first", "last"] = "first",
+    start: int = 0,
 ) -> Tokens:
-    """Adjoining windows `[i * length, (i + 1) * length)` of `ids` [tokens].
+    """Adjoining windows `[i * length, (i + 1) * length)` of `ids` [tokens], from `start` on.
 
     The `count` first or last full windows, or all; what is left of the text after the last full
     window is dropped.
@@ -84,11 +85,11 @@ def windows(
         BadInput: the text has fewer windows than `count`, or none.
     """
     _check_counts(length=length, count=1 if count is None else count)
-    available = len(ids) // length
+    available = max(len(ids) - start, 0) // length
     count = max(available, 1) if count is None else count
-    _check_enough(text, len(ids), count * length, f"{count} windows of {length:,}")
+    _check_enough(text, len(ids), start + count * length, f"{count} windows of {length:,}")
     first = 0 if where == "first" else available - count
-    return _cut(text, ids, [(first + i) * length for i in range(count)], length)
+    return _cut(text, ids, [start + (first + i) * length for i in range(count)], length)
 
 
 def random_windows(

@@ -73,6 +73,8 @@ class Capabilities(BaseModel):
     """What it needs of data: with `training`, text to train on beside the samples of the walk."""
     trains: Literal["gates", "weights"] | None = None
     """What it trains: gates alone, or also weights, which then change where nothing is pruned."""
+    texts: tuple[Literal["training", "domain"], ...] = ("training",)
+    """What it trains on, where it does: a general text, one of a single kind, or both."""
     when: Literal["static", "input-dependent"] = "static"
     """Whether what goes is decided once or anew for each input."""
     changes: tuple[Place, ...] = ("linears",)
@@ -87,6 +89,11 @@ class Capabilities(BaseModel):
         if (self.calibration == "training") != (self.trains is not None):
             raise ValueError("what trains needs text to train on, and nothing else does")
         return self
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """The texts that it trains on, none where it does not train."""
+        return self.texts if self.trains else ()
 
     @property
     def structured(self) -> bool:
@@ -241,11 +248,12 @@ class Method(BaseModel, ABC):
                 f"{self.slug()} needs calibration text and got none; give at least one sample"
             )
         check_vocabulary(calibration, model.vocabulary_size)
-        if need == "training" and getattr(calibration, "training", None) is None:
-            raise BadInput(
-                f"{self.slug()} trains and got no text to train on; give a Calibration with a "
-                "stream, or a protocol that names one"
-            )
+        for name in self.capabilities.streams:
+            if getattr(calibration, name, None) is None:
+                raise BadInput(
+                    f"{self.slug()} trains and got no text to train on; give a Calibration with a "
+                    f"stream `{name}`, or a protocol that names one"
+                )
 
 
 class WeightMethod(Method):

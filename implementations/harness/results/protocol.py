@@ -58,6 +58,10 @@ class CalibrationText(Part):
         return self
 
 
+STREAMS = ("training", "domain")
+"""The fields of a protocol that say what is trained on."""
+
+
 class TrainingText(Part):
     """What a method that trains reads, in an order drawn by the seed of the run.
 
@@ -71,6 +75,14 @@ class TrainingText(Part):
     documents: Few | None = None
     reserve: Count = 0
     reserve_length: Length = 1024
+    start: Count = Field(default=0, exclude_if=lambda start: start == 0)
+    """Tokens at the beginning of the one long text that are kept for evaluation."""
+
+    @model_validator(mode="after")
+    def _start_of_one_text(self) -> TrainingText:
+        if self.start and self.documents:
+            raise ValueError("start is a place in one long text; documents are drawn from many")
+        return self
 
 
 class EvaluationText(Part):
@@ -113,6 +125,8 @@ class Protocol(Part):
     calibration: CalibrationText
     training: TrainingText | None = None
     """Only read by methods that train, and so no part of the fingerprint but of their key."""
+    domain: TrainingText | None = None
+    """A text of one kind, for methods that fit a model to that; read by them alone."""
     evaluations: Annotated[tuple[EvaluationText, ...], Field(min_length=1)]
     generation: Generation = Generation()
     speed: SpeedTest = SpeedTest()
@@ -128,8 +142,9 @@ class Protocol(Part):
     @model_serializer(mode="wrap")
     def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> Any:
         content = serialize(self)
-        if content.get("training", ...) is None:
-            del content["training"]
+        for name in STREAMS:
+            if content.get(name, ...) is None:
+                del content[name]
         return content
 
     @property
@@ -140,7 +155,7 @@ class Protocol(Part):
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the numbers."""
-        content = self.model_dump(mode="json", exclude={"about", "batch_size", "training"})
+        content = self.model_dump(mode="json", exclude={"about", "batch_size", *STREAMS})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -153,6 +168,7 @@ PROTOCOLS = {
             model="smollm2-135m",
             calibration=CalibrationText(text="c4", samples=32, length=1024, reserve=16),
             training=TrainingText(text="c4", length=1024, reserve=16),
+            domain=TrainingText(text="wikipedia", length=1024, start=65536),
             evaluations=(
                 EvaluationText(text="wikipedia", length=1024, windows=32),
                 EvaluationText(text="c4", length=1024, windows=16, take="last"),
@@ -164,6 +180,7 @@ PROTOCOLS = {
             model="smollm2-135m",
             calibration=CalibrationText(text="c4", samples=8, length=512, reserve=16),
             training=TrainingText(text="c4", length=512, reserve=16),
+            domain=TrainingText(text="wikipedia", length=512, start=65536),
             evaluations=(EvaluationText(text="wikipedia", length=512, windows=8),),
             generation=Generation(tokens=32),
             speed=SpeedTest(prompt=128, tokens=16, repeats=3),
@@ -202,6 +219,6 @@ def read(path: Path) -> Protocol:
     except ValidationError as error:
         raise BadInput(f"{path} is not a protocol: {problems(error)}") from error
     known = PROTOCOLS.get(protocol.name, protocol)
-    if (known.fingerprint, known.training) != (protocol.fingerprint, protocol.training):
+    if any(getattr(known, name) != getattr(protocol, name) for name in ("fingerprint", *STREAMS)):
         raise BadInput(f"{path} changes the protocol {known.name!r} but keeps its name; rename it")
     return protocol

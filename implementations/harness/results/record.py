@@ -38,7 +38,7 @@ from implementations.harness.results.bounds import (
 from implementations.harness.results.files import layout
 from implementations.harness.results.metric import Tolerance
 from implementations.harness.results.part import Part
-from implementations.harness.results.protocol import Protocol
+from implementations.harness.results.protocol import STREAMS, Protocol, TrainingText
 from implementations.harness.results.recovery import Course, Recovered, Recovery
 
 SCHEMA_VERSION = 2
@@ -86,7 +86,7 @@ class TextInfo(Part):
     """A text that was calibrated on or measured."""
 
     role: Line
-    """`calibration`, `training`, or the metric measured on it."""
+    """`calibration`, `training`, `domain`, or the metric measured on it."""
     source: Place
     source_sha256: Hash
     """Hash of what stood under that name: the text, or the file that documents are drawn from."""
@@ -101,7 +101,7 @@ class TextInfo(Part):
     @property
     def measured(self) -> bool:
         """Whether a metric was measured on it."""
-        return self.role not in ("calibration", "training")
+        return self.role not in ("calibration", *STREAMS)
 
 
 class Hardware(Part):
@@ -376,6 +376,8 @@ def key_of(
     }
     if recovery is not None:
         asked["recovery"] = recovery.model_dump(mode="json")
-    if "training" in texts and protocol.training is not None:
-        asked["training"] = protocol.training.model_dump(mode="json")
+    for role in STREAMS:
+        text: TrainingText | None = getattr(protocol, role)
+        if role in texts and text is not None:
+            asked[role] = text.model_dump(mode="json")
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from implementations.harness.data.samples import Samples
+from implementations.harness.data.stream import Stream
 from implementations.harness.data.text import Tokens
 from implementations.harness.results.bounds import LONGEST_NAME, NAMELESS
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
-from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.protocol import PROTOCOLS, STREAMS
 from implementations.harness.results.record import (
     DENSE,
     Dense,
@@ -58,7 +59,7 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         tasks=setup.tasks,
         tasks_sha256=bench.tasks_sha256,
         model=bench.info,
-        texts=texts_of(found.samples, bench.sampler.sources(training=job.trains)),
+        texts=texts_of(found.samples, bench.sampler.sources(job.streams)),
         disjoint=found.samples.disjoint,
         values=found.values,
         dense=row,
@@ -154,8 +155,10 @@ def granularity_of(job: Job) -> tuple[str, ...]:
 def texts_of(samples: Samples, sources: Mapping[str, str]) -> tuple[TextInfo, ...]:
     """Every text of the run with the place of each window; `sources` are hashes by role."""
     roles: dict[str, Tokens] = {"calibration": samples.calibration}
-    if samples.calibration.training is not None:
-        roles["training"] = samples.calibration.training.windows
+    for role in STREAMS:
+        stream: Stream | None = getattr(samples.calibration, role)
+        if stream is not None:
+            roles[role] = stream.windows
     roles |= samples.evaluations
     return tuple(
         TextInfo(

@@ -81,11 +81,10 @@ class Job(NamedTuple):
         return DENSE if self.method is None else self.method.slug()
 
     @property
-    def trains(self) -> bool:
-        """Whether text to train on is read."""
-        if self.recovery is not None:
-            return True
-        return self.method is not None and self.method.capabilities.calibration == "training"
+    def streams(self) -> frozenset[str]:
+        """The texts to train on that are read, by their names in the protocol."""
+        own = () if self.method is None else self.method.capabilities.streams
+        return frozenset(own if self.recovery is None else {*own, "training"})
 
     @property
     def dense(self) -> Job:
@@ -233,7 +232,7 @@ class Workbench:
             job.configuration,
             self.setup.protocol,
             model=self.info,
-            texts=self.sampler.sources(training=job.trains),
+            texts=self.sampler.sources(job.streams),
             device=self.hardware.accelerator or self.device.type,
             seed=job.seed,
             tasks=self.setup.tasks,
@@ -251,7 +250,7 @@ class Workbench:
         """
         if not 0 <= job.seed <= LARGEST_INTEGER:
             raise BadInput(f"seed {job.seed} is not from 0 to {LARGEST_INTEGER}")
-        samples = self.sampler.samples(job.seed, training=job.trains)
+        samples = self.sampler.samples(job.seed, job.streams)
         give_back_freed()  # tokenising takes half as much as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
         check_positions(self.dense(), timed.prompt, timed.tokens)

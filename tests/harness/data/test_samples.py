@@ -134,7 +134,7 @@ def test_smol_to_the_token():
 def training(world, model, name: str, asked: dict | None, seed: int = 0, **changes):
     changes |= {"training": asked} if asked else {}
     protocol = get_protocol(str(world.write_protocol(name, **changes)))
-    return Sampler(protocol, model).samples(seed, training=True)
+    return Sampler(protocol, model).samples(seed, ["training"])
 
 
 def test_a_method_that_trains_reads_every_window_before_the_reserve(world, model):
@@ -189,7 +189,29 @@ def test_nothing_is_read_to_train_on_unless_a_method_does(world, model):
     assert found.calibration.training is None
     assert "training" not in found.disjoint
     with pytest.raises(BadInput, match=r"no/such\.txt"):
-        sampler.samples(0, training=True)
+        sampler.samples(0, ["training"])
+
+
+def test_a_text_of_one_kind_is_read_behind_what_is_measured(world, model):
+    text, size = str(world.evaluation), len(world.evaluation.read_bytes())
+    asked = {"text": text, "length": 48, "start": 100}
+    metric = {"text": text, "length": 32, "windows": 3}
+    protocol = get_protocol(str(world.write_protocol("domain", domain=asked, evaluations=[metric])))
+    found = Sampler(protocol, model).samples(0, ["domain"])
+    stream = found.calibration.domain
+    assert found.calibration.training is None
+    assert stream.windows.spans == tuple((s, s + 48) for s in range(100, size - 47, 48))
+    assert "domain: ppl/evaluation/32: same text" in found.disjoint
+    both = Sampler(protocol, model)
+    assert set(both.sources(["domain"])) == {"calibration", "domain", "ppl/evaluation/32"}
+    with pytest.raises(BadInput, match="add `training` with text and length"):
+        both.samples(0, ["domain", "training"])
+    overlapping = {"text": text, "length": 48, "start": 50}
+    protocol = get_protocol(
+        str(world.write_protocol("overlap", domain=overlapping, evaluations=[metric]))
+    )
+    with pytest.raises(BadInput, match="overlap"):
+        Sampler(protocol, model).samples(0, ["domain"])
 
 
 def test_the_samples_of_the_walk_are_those_of_a_method_that_does_not_train(world, model):

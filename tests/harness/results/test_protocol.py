@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from pydantic import ValidationError
 
 from implementations.harness.errors import BadInput
 from implementations.harness.results.protocol import (
@@ -109,18 +110,30 @@ def test_two_evaluations_of_one_name_are_refused(world):
         get_protocol(str(world.write_protocol("twice", evaluations=twice)))
 
 
+def test_a_start_is_a_place_in_one_text():
+    with pytest.raises(ValidationError, match="start is a place in one long text"):
+        TrainingText(text="c4-train", length=32, documents=4, start=10)
+
+
 def test_each_protocol_says_what_is_trained_on():
     smol, quick, paper = (get_protocol(name) for name in ("smol", "quick", "paper"))
     assert smol.training == TrainingText(text="c4", length=1024, reserve=16)
     assert quick.training == TrainingText(text="c4", length=512, reserve=16)
     assert paper.training == TrainingText(text="c4-train", length=2048, documents=4096)
+    assert smol.domain == TrainingText(text="wikipedia", length=1024, start=65536)
+    assert quick.domain == TrainingText(text="wikipedia", length=512, start=65536)
+    assert paper.domain is None
+    # Behind what is measured, and not written where it is none.
+    assert all(e.windows * e.length <= 65536 for e in smol.evaluations if e.text == "wikipedia")
+    assert "start" not in smol.training.model_dump(mode="json")
+    assert smol.domain.model_dump(mode="json")["start"] == 65536
 
 
 def test_what_was_written_before_there_was_training_is_read_and_written_alike():
     smol = get_protocol("smol")
     written = smol.model_dump(mode="json")
     assert list(written) == list(Protocol.model_fields)
-    del written["training"]
+    del written["training"], written["domain"]
     old = Protocol.model_validate_json(json.dumps(written))
     assert old.training is None
     assert json.dumps(old.model_dump(mode="json")) == json.dumps(written)

@@ -42,6 +42,7 @@ def optimise(
     *,
     after: Callable[[int], None] | None = None,
     state: Mapping[str, Tensor] | None = None,
+    by: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> list[float]:
     """Train `parameters` by AdamW and return the loss of every step.
 
@@ -49,18 +50,14 @@ def optimise(
     rate in the place of the plan's, and `weight_decay`. `loss` takes ids `[windows, length]` and
     returns a scalar, the mean over what it counts. `after(step)` is called without gradients once
     a step is done, as to prune on the way; tensors that it changes belong into `state`, by name, so
-    that they are kept on disk with the rest.
+    that they are kept on disk with the rest. `by` is another optimiser, called as AdamW is: with
+    parameters, `lr`, `betas` and `weight_decay`. What it remembers belongs into its own state.
 
     Where a journal is open, the state goes to disk about once a minute and at the end, and a run
     that finds one there goes on from it. Raises `NumericsError` for a loss that is not finite,
     naming the step, and `Unavailable` where the disk is full.
     """
-    optimizer = torch.optim.AdamW(
-        list(parameters),  # type: ignore[arg-type]  # one or the other
-        lr=plan.rate,
-        betas=plan.betas,
-        weight_decay=plan.weight_decay,
-    )
+    optimizer = by(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
     largest = [group["lr"] for group in optimizer.param_groups]
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     kept = Kept(trained, optimizer, dict(state or {}))

@@ -54,12 +54,13 @@ class Drawing:
         self.seen.append(step)
         self.mask[torch.randint(8, ())] *= 0.9
 
-    def run(self, steps: int = 9) -> tuple[list[float], list[Tensor]]:
+    def run(self, steps: int = 9, **settings: Any) -> tuple[list[float], list[Tensor]]:
         plan = Plan(steps, 0.05, batch=2, warmup=0.2, weight_decay=0.01)
         parameters = [*self.embedding.parameters(), *self.head.parameters()]
         with seeded(3):
+            state = {"mask": self.mask}
             losses = optimise(
-                parameters, self.loss, STREAM, plan, after=self.after, state={"mask": self.mask}
+                parameters, self.loss, STREAM, plan, after=self.after, state=state, **settings
             )
         return losses, [*parameters, self.mask]
 
@@ -183,6 +184,29 @@ def test_groups_keep_their_own_rates():
     optimise(groups, lambda _: -(fast + slow + still).sum(), STREAM, plan)
     # Of a constant gradient AdamW takes steps of the rate.
     assert [float(p[0]) for p in (fast, slow, still)] == pytest.approx([0.2, 0.02, 0.0], abs=1e-6)
+
+
+def momentum(parameters: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.5)
+
+
+def test_another_optimiser_takes_the_steps_at_the_plans_rates():
+    quick, slow = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
+    groups = [{"params": [quick]}, {"params": [slow], "lr": 0.01}]
+    plan = Plan(2, 0.1, batch=1, decay="linear", clip=None)
+    optimise(groups, lambda _: -(quick + slow), STREAM, plan, by=momentum)
+    # Gradients of -1, with the momentum 1 and 1.5, at the whole rate and at half of it.
+    assert [float(quick), float(slow)] == pytest.approx([0.1 + 0.05 * 1.5, 0.01 + 0.005 * 1.5])
+
+
+@pytest.mark.usefixtures("always")
+def test_killed_under_another_optimiser_it_comes_to_the_same_end(tmp_path: Path):
+    whole = Drawing().run(by=momentum)
+    assert not same(whole, Drawing().run())
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        Drawing(4).run(by=momentum)
+    with remembered(tmp_path / ".one"):
+        assert same(Drawing().run(by=momentum), whole)
 
 
 def test_a_loss_that_is_not_finite_is_named_by_its_step():

@@ -62,6 +62,7 @@ def optimise(
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     kept = Kept(trained, optimizer, dict(state or {}))
     losses = kept.load()
+    optimizer.zero_grad()  # what others left there is no part of the first step
     batches = stream.batches(plan.at_once, start=len(losses) * plan.pieces)
     with torch.enable_grad(), task("training", plan.steps) as shown:
         shown.advance(len(losses))

@@ -186,6 +186,15 @@ def test_groups_keep_their_own_rates():
     assert [float(p[0]) for p in (fast, slow, still)] == pytest.approx([0.2, 0.02, 0.0], abs=1e-6)
 
 
+def test_gradients_that_were_there_before_count_for_nothing():
+    parameter, left = nn.Parameter(torch.zeros(1)), torch.full((1,), 7.0)
+    parameter.grad = left
+    plan = Plan(1, 0.1, batch=1, clip=None)
+    optimise([parameter], lambda _: -parameter.sum(), STREAM, plan, by=momentum)
+    assert float(parameter.detach()) == pytest.approx(0.1)
+    assert float(left) == 7  # whose they are puts them back
+
+
 def momentum(parameters: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=lr, momentum=0.5)
 

@@ -115,5 +115,5 @@ from .train.losses import (
     logits_of as logits_of,
     next_token_loss as next_token_loss,
 )
-from .train.low_rank import low_rank as low_rank
+from .train.low_rank import Adapter as Adapter, adapter as adapter, low_rank as low_rank
 from .train.plan import Plan as Plan

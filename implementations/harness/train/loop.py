@@ -40,6 +40,7 @@ def optimise(
     stream: Stream,
     plan: Plan,
     *,
+    before: Callable[[int], None] | None = None,
     after: Callable[[int], None] | None = None,
     state: Mapping[str, Tensor] | None = None,
     by: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
@@ -48,10 +49,12 @@ def optimise(
 
     `parameters` is as `torch.optim.AdamW` takes it: a group may have its own `lr`, the largest
     rate in the place of the plan's, and `weight_decay`. `loss` takes ids `[windows, length]` and
-    returns a scalar, the mean over what it counts. `after(step)` is called without gradients once
-    a step is done, as to prune on the way; tensors that it changes belong into `state`, by name, so
-    that they are kept on disk with the rest. `by` is another optimiser, called as AdamW is: with
-    parameters, `lr`, `betas` and `weight_decay`. What it remembers belongs into its own state.
+    returns a scalar, the mean over what it counts. `before(step)` is called once the gradients of a
+    step are complete and clipped, to read them, and `after(step)` once the step is done and they
+    are gone, as to prune on the way, both outside of autograd; tensors that they change belong into
+    `state`, by name, so that they are kept on disk with the rest. `by` is another optimiser, called
+    as AdamW is: with parameters, `lr`, `betas` and `weight_decay`. What it remembers belongs into
+    its own state.
 
     Where a journal is open, the state goes to disk about once a minute and at the end, and a run
     that finds one there goes on from it. Raises `NumericsError` for a loss that is not finite,
@@ -81,6 +84,9 @@ def optimise(
                 )
             if plan.clip is not None:
                 nn.utils.clip_grad_norm_(trained, plan.clip)
+            if before is not None:
+                with torch.no_grad():
+                    before(step)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(total)

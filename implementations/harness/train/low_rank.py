@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,35 @@ def low_rank(
         for linear in others:
             changes.enter_context(beside_weight(linear, rank, scale, masked))
         yield [p for p in model.hf.parameters() if p.requires_grad]
+
+
+class Adapter(NamedTuple):
+    """What a layer computes with inside `low_rank`: `weight + scale B A`, `[out, in]`."""
+
+    weight: nn.Parameter
+    """Frozen, `[out, in]`."""
+    A: nn.Parameter
+    """`[rank, in]`."""
+    B: nn.Parameter
+    """`[out, rank]`."""
+    scale: float
+
+
+def adapter(linear: nn.Module) -> Adapter:
+    """Return what `low_rank` put beside a linear layer, as the model holds it meanwhile.
+
+    Raises `BadInput` for a layer that has none: outside of `low_rank`, or with no weights left.
+    """
+    held: Any = linear
+    if parametrize.is_parametrized(linear, "weight"):
+        parts = held.parametrizations.weight
+        return Adapter(parts.original, parts[0].A, parts[0].B, parts[0].scale)
+    if not hasattr(linear, "lora_A"):
+        raise BadInput(f"{linear} has no low-rank factors; ask inside of low_rank")
+    (name,) = held.lora_A  # peft's for the one that is there
+    return Adapter(
+        held.weight, held.lora_A[name].weight, held.lora_B[name].weight, held.scaling[name]
+    )
 
 
 def by_shape(model: LanguageModel, masked: bool) -> tuple[list[str], list[nn.Linear]]:

@@ -177,6 +177,25 @@ def test_it_does_what_a_plain_loop_does(at_once: int):
     assert all(p.grad is None for p in ours.hf.parameters())
 
 
+@pytest.mark.parametrize("clip", [0.5, None])
+def test_before_the_step_gradients_are_whole_and_clipped(clip: float | None):
+    weight, seen = nn.Parameter(torch.tensor([1.0, 2.0])), []
+
+    def before(step: int) -> None:
+        assert not torch.is_grad_enabled()
+        assert weight.grad is not None
+        seen.append((step, weight.grad.tolist(), weight.tolist()))
+
+    plan = Plan(2, 0.1, batch=4, at_once=2, decay="none", clip=clip)
+    optimise([weight], lambda _: 3 * weight[0] + 4 * weight[1], STREAM, plan, before=before)
+    gradient = [3.0, 4.0] if clip is None else [0.3, 0.4]
+    assert [step for step, _, _ in seen] == [0, 1]
+    for _, found, _ in seen:
+        assert found == pytest.approx(gradient, rel=1e-4)
+    assert [at for _, _, at in seen] == [[1.0, 2.0], pytest.approx([0.9, 1.9])]
+    assert weight.grad is None
+
+
 def test_groups_keep_their_own_rates():
     fast, slow, still = (nn.Parameter(torch.zeros(3)) for _ in range(3))
     groups = [{"params": [fast]}, {"params": [slow], "lr": 0.01}, {"params": [still], "lr": 0.0}]

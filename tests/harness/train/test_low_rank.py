@@ -22,7 +22,7 @@ from implementations.harness import (
 from implementations.harness.contract import traces
 from implementations.harness.contract.probes import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.train.low_rank import low_rank
+from implementations.harness.train.low_rank import adapter, low_rank
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
@@ -117,6 +117,40 @@ def test_the_product_is_added_as_the_formula_says(masked: bool):
         )
     assert (A.shape, B.shape) == ((4, 32), (48, 4))
     torch.testing.assert_close(model.blocks[0].feed_forward.up.weight.detach(), before + 3 * B @ A)
+
+
+@every_family
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_factors_of_a_layer_are_found(family: str, way: str, masked: bool):
+    model = tiny_model(family)
+    if way == "indexed" and model.blocks[0].attention.group < 2:
+        pytest.skip("its query heads are KV groups")
+    WAYS[way](model)
+    frozen = {id(linear.weight) for _, _, linear in model.linears()}
+    expected, found = {}, []
+    with low_rank(model, rank=4, scale=3.0, masked=masked) as factors:
+        moved(factors)
+        for block in model.blocks:
+            for role, linear in block.linears().items():
+                if linear.weight.numel():
+                    weight, A, B, scale = adapter(linear)
+                    assert id(weight) in frozen
+                    found += [id(A), id(B)]
+                    expected[block.index, role] = (weight + scale * B @ A).detach()
+        assert sorted(found) == sorted(id(factor) for factor in factors)
+    for (index, role), weight in expected.items():
+        merged = model.blocks[index].linears()[role].weight
+        torch.testing.assert_close(merged.detach(), weight)
+
+
+def test_a_layer_without_factors_is_refused():
+    model = tiny_model()
+    emptied(model)
+    with pytest.raises(BadInput, match="has no low-rank factors"):
+        adapter(model.blocks[0].feed_forward.up)
+    with low_rank(model), pytest.raises(BadInput, match="has no low-rank factors"):
+        adapter(model.blocks[0].attention.q)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -71,8 +71,9 @@ class Capabilities(BaseModel):
     """Single weights, N:M groups, or the units that are removed."""
     calibration: Literal["none", "forward", "gradient", "training"]
     """What it needs of data: with `training`, text to train on beside the samples of the walk."""
-    trains: Literal["gates", "weights"] | None = None
-    """What it trains: gates alone, or also weights, which then change where nothing is pruned."""
+    trains: Literal["gates", "scores", "weights"] | None = None
+    """What it trains: gates alone; scores, while weights move that are put back; or also weights,
+    which then change where nothing is pruned."""
     texts: tuple[Literal["training", "domain"], ...] = ("training",)
     """What it trains on, where it does: a general text, one of a single kind, or both."""
     when: Literal["static", "input-dependent"] = "static"

@@ -1,0 +1,214 @@
+"""DISP-LLM: each part of a block reads and writes its own dimensions (Gao et al., NeurIPS 2024).
+
+The residual stream stays as wide as it is. A small recurrent network says which of its dimensions
+every attention and every feed-forward part reads and writes, and which channels are left; it learns
+that through gates of 0 and 1, under one budget for the whole model, while no weight changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from implementations.displlm.network import OPEN, Logits
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    Capabilities,
+    Count,
+    Kind,
+    LanguageModel,
+    Plan,
+    Positive,
+    Stream,
+    UnitMethod,
+    course,
+    gated,
+    keep_units,
+    next_token_loss,
+    optimise,
+    reinmax,
+)
+
+# s1 to s5 of the paper, in this order; all but the channels are dimensions of the residual stream.
+VECTORS: tuple[Kind, ...] = (
+    "attention-inputs",
+    "attention-outputs",
+    "feed-forward-inputs",
+    "channels",
+    "feed-forward-outputs",
+)
+
+
+class DispLLM(UnitMethod):
+    """Train which dimensions each part of a block reads and writes, and which channels it keeps.
+
+    Source: Gao et al., arXiv:2410.11988, equations 2 to 6 and algorithms 1 and 2.
+    """
+
+    capabilities = Capabilities(
+        granularity=("hidden", "channels"), calibration="training", trains="gates"
+    )
+    small: ClassVar[dict[str, Any]] = {"steps": 6, "learning_rate": 0.01}
+
+    steps: Count = 10_000
+    """Steps of the optimiser."""
+    learning_rate: Positive = 1e-3
+    """The same in all steps."""
+    batch: Count = 1
+    """Windows a step."""
+    strength: Positive = 6.0
+    """What weighs the budget against the loss (lambda in equation 5)."""
+    temperature: Positive = 1.0
+    """Of the second-order estimate of the gradients."""
+    hypernetwork: bool = True
+    """Whether a network makes the logits of all gates; else each is a number of its own."""
+    tied: bool = False
+    """Whether all parts read and write the same dimensions."""
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The units that gates stand for."""
+        return VECTORS
+
+    def reach(self, model: LanguageModel) -> float:
+        """Return the share that goes where each part reads and writes one dimension."""
+        budget = Budget(model)
+        fewest = int(budget.kept([[1] * len(VECTORS)] * len(model.blocks)))
+        return 1 - fewest / budget.all
+
+    def unit(self, model: LanguageModel) -> int:
+        """Count the weights of the largest unit; tied, a dimension goes from everywhere at once."""
+        channels = VECTORS.index("channels")
+        costs = self.costs(model).split(Budget(model).counts)
+        largest = [int(part.max()) for part in costs]
+        hidden = [cost for i, cost in enumerate(largest) if i % len(VECTORS) != channels]
+        return max(*largest, sum(hidden) if self.tied else 0)
+
+    def check(self, model: LanguageModel, calibration: Any) -> None:
+        """Refuse also a block that has no channel left."""
+        super().check(model, calibration)
+        if min(min(sizes) for sizes in Budget(model).sizes) == 0:
+            raise BadInput(
+                f"{self.slug()} gates the channels of every block, and one of {model.name} has "
+                "none; prune the dense model instead"
+            )
+
+    def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
+        """Train the gates, close those of least logit up to the budget, and slice."""
+        budget, stream = Budget(model), calibration.training
+        assert stream is not None  # `apply` has checked
+        shared = VECTORS.index("channels") if self.tied else None
+        source = Logits(budget.sizes, self.hypernetwork, shared).to(model.device)
+        losses = self.train(model, stream, source, budget)
+        vectors = [vector.detach().cpu() for vector in source.own()]
+        logits = [vectors[number] + OPEN for number in source.order]
+        drawn = int(budget.kept(_rows([torch.bernoulli(part.sigmoid()) for part in logits])))
+        likely = int(budget.kept(_rows([part >= 0 for part in logits])))
+        kept = cut(vectors, source.order, budget, (1 - self.sparsity) * budget.all)
+        parts = iter(kept)
+        for block in model.visit():
+            for kind in VECTORS:
+                keep_units(block, kind, next(parts))
+        widths = zip(*_rows(kept), strict=True)  # [5][blocks]
+        return {
+            "open_before_the_cut": {"drawn": drawn / budget.all, "likely": likely / budget.all},
+            "widths": {k: [int(n) for n in row] for k, row in zip(VECTORS, widths, strict=True)},
+            "course": course(losses, stream, self.batch),
+        }
+
+    def train(
+        self, model: LanguageModel, stream: Stream, logits: Logits, budget: Budget
+    ) -> list[float]:
+        """Train what makes the logits of all gates; return the loss of every step."""
+        target = (1 - self.sparsity) * budget.all
+        plan = Plan(
+            self.steps, self.learning_rate, self.batch, decay="none", weight_decay=0.05, clip=None
+        )
+        model.hf.requires_grad_(False)
+        with gated(model, *VECTORS) as gates:
+
+            def loss(ids: Tensor) -> Tensor:
+                drawn = reinmax(logits(), self.temperature)  # [units], 0 or 1
+                gates.values = on_both_branches(drawn, budget)
+                left = budget.kept(_rows(drawn.split(budget.counts)))
+                return next_token_loss(model, ids) + self.strength * penalty(left, target)
+
+            return optimise(logits.parameters(), loss, stream, plan)
+
+
+class Budget:
+    """Counts the weights that are left of all blocks where some gates are open."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.shapes: list[tuple[int, int, int]] = []
+        """Of each block: rows of q, k and v together, columns of o, layers that make channels."""
+        self.sizes: list[list[int]] = []
+        """Gates of the five vectors of each block."""
+        for block in model.blocks:
+            attention, feed_forward = block.attention, block.feed_forward
+            rows = sum(part.out_features for part in (attention.q, attention.k, attention.v))
+            self.shapes.append((rows, attention.o.in_features, len(feed_forward.inner)))
+            hidden = attention.o.out_features
+            self.sizes.append([hidden, hidden, hidden, feed_forward.channels, hidden])
+        self.counts = [size for row in self.sizes for size in row]
+        self.all = int(self.kept(self.sizes))
+
+    def kept(self, open_gates: Sequence[Sequence[Any]]) -> Any:
+        """Count the weights left, by open gates `[blocks][5]`: numbers, or tensors of one."""
+        total: Any = 0
+        for (rows, columns, layers), (s1, s2, s3, s4, s5) in zip(
+            self.shapes, open_gates, strict=True
+        ):
+            total = total + s1 * rows + s2 * columns + layers * s3 * s4 + s4 * s5
+        return total
+
+
+def on_both_branches(drawn: Tensor, budget: Budget) -> Tensor:
+    """Return what multiplies each unit, `[units]`: a channel's gate its up and its gate branch.
+
+    So it counts twice in their product (equation 3), which no forward pass shows of 0 and 1, but
+    gradients do: that of a closed channel is none.
+    """
+    twice = torch.tensor([1 + (kind == "channels") for kind in VECTORS]).repeat(len(budget.sizes))
+    power = twice.repeat_interleave(torch.tensor(budget.counts))  # [units]
+    return drawn ** power.to(drawn.device)
+
+
+def penalty(kept: Tensor, target: float) -> Tensor:
+    """Return `log(max / min)` of what is kept and what may be, 0 where they agree (equation 6)."""
+    return (kept / target).log().abs()
+
+
+def cut(
+    vectors: Sequence[Tensor], order: Sequence[int], budget: Budget, target: float
+) -> list[Tensor]:
+    """Mark what stays of each part, `order` saying which of the vectors of logits it has.
+
+    The highest logits of all, as many as meet the budget: as if one number were added to all, and
+    what is then at least as likely as not were kept. The highest of a vector stays in any case.
+    """
+    firm = [vector.index_fill(0, vector.argmax(), torch.inf) for vector in vectors]
+    ranks = torch.cat(firm).argsort(stable=True).argsort()  # that of equals by their place
+    split = ranks.split([len(vector) for vector in vectors])
+
+    def staying(gone: int) -> list[Tensor]:
+        return [split[number] >= gone for number in order]
+
+    def left(gone: int) -> int:
+        return int(budget.kept(_rows(staying(gone))))
+
+    low, high = 0, len(ranks) - len(vectors)
+    while low < high:  # the fewest to go with which no more than the target is left
+        middle = (low + high) // 2
+        low, high = (low, middle) if left(middle) <= target else (middle + 1, high)
+    return staying(min((low, max(low - 1, 0)), key=lambda gone: abs(left(gone) - target)))
+
+
+def _rows(parts: Sequence[Tensor]) -> list[list[Any]]:
+    """Count the open gates of each vector, `[blocks][5]`."""
+    sums = [part.sum() for part in parts]
+    return [sums[i : i + len(VECTORS)] for i in range(0, len(sums), len(VECTORS))]

@@ -1,0 +1,64 @@
+"""Where DISP-LLM's gates come from: a logit for each, made by a small recurrent network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+OPEN = 3.0  # what is added to every logit, so that nearly all gates are open in the beginning
+
+
+class Logits(nn.Module):
+    """The logits of all gates, from a network or each a number of its own.
+
+    `sizes` are those of the vectors of each block, `[blocks][parts]`. Given the part that is
+    `channels`, all others of all blocks share one vector.
+    """
+
+    def __init__(
+        self, sizes: Sequence[Sequence[int]], hypernetwork: bool, channels: int | None
+    ) -> None:
+        super().__init__()
+        widths = [size for row in sizes for size in row]
+        self.order = list(range(len(widths)))
+        """Which vector each part has."""
+        if channels is not None:
+            widths = [sizes[0][0], *(row[channels] for row in sizes)]
+            parts = [(block, part) for block in range(len(sizes)) for part in range(len(sizes[0]))]
+            self.order = [1 + block if part == channels else 0 for block, part in parts]
+        numbers = [nn.Parameter(torch.zeros(width)) for width in widths]
+        self.source = HyperNetwork(widths) if hypernetwork else nn.ParameterList(numbers)
+
+    def own(self) -> list[Tensor]:
+        """Return the vectors, without what holds gates open in the beginning."""
+        return self.source() if isinstance(self.source, HyperNetwork) else list(self.source)
+
+    def forward(self) -> Tensor:
+        """Return the logits, `[units]`."""
+        vectors = self.own()
+        return torch.cat([vectors[number] for number in self.order]) + OPEN
+
+
+class HyperNetwork(nn.Module):
+    """Two recurrent passes over one random vector for each gate vector, and a layer for each.
+
+    Source: appendix A.3 and table 5 of the paper.
+    """
+
+    noise: Tensor
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("noise", torch.randn(len(widths), 1, 32))  # drawn once, never trained
+        self.gru = nn.GRU(32, 64, bidirectional=True)
+        self.norm = nn.LayerNorm(128)
+        self.heads = nn.ModuleList(nn.Linear(128, width, bias=False) for width in widths)
+
+    def forward(self) -> list[Tensor]:
+        """Return the vectors, each as long as its width."""
+        seen, _ = self.gru(self.noise)  # [vectors, 1, 128]
+        rows = gelu(self.norm(seen)).squeeze(1)
+        return [head(row) for head, row in zip(self.heads, rows, strict=True)]

@@ -1,0 +1,264 @@
+"""D-Pruner: both scores by hand, weights that come back, a penalty that is felt or is not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.dpruner import DPruner, dpruner
+from implementations.dpruner.dpruner import lent
+from implementations.harness import (
+    Calibration,
+    LanguageModel,
+    Plan,
+    Stream,
+    Tokens,
+    next_token_loss,
+)
+from implementations.harness.contract.probes import calibration_for, fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+
+def small(**settings) -> DPruner:
+    return DPruner(**(DPruner.small | settings))
+
+
+def given(domain_seed: int = 2, general_seed: int = 0) -> Calibration:
+    general = random_tokens(seed=general_seed)
+    return Calibration(**vars(general), domain=Stream(random_tokens(16, seed=domain_seed)))
+
+
+def zeros(model: LanguageModel) -> list[Tensor]:
+    return [linear.weight == 0 for _, _, linear in model.linears()]
+
+
+def scored(method: DPruner, text: Calibration, general: list[Tensor] | None = None):
+    model = tiny_model()
+    if general is None:
+        general = method.general(copy.deepcopy(model), text)
+    return method.dual(model, text.domain, general)
+
+
+# What a weight is worth in general
+
+
+def test_general_worth_by_hand():
+    model = tiny_model()
+    seen: list[Tensor] = []
+    query = model.blocks[0].attention.q
+    handle = query.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    logits(model, random_tokens())
+    handle.remove()
+    inputs = torch.cat([x.flatten(0, -2) for x in seen]).double()  # [tokens, in]
+    hessian = inputs.T @ inputs
+    hessian += 0.01 * hessian.diagonal().mean() * torch.eye(len(hessian))
+    upper = torch.linalg.cholesky(hessian.inverse(), upper=True)
+    expected = query.weight.double().square() / upper.diagonal().square()
+    # With all columns in one block nothing has been made up for yet.
+    first = small(block_size=32).general(copy.deepcopy(model), random_tokens())[0]
+    torch.testing.assert_close(first.double(), expected, rtol=1e-3, atol=0)
+    # With smaller ones later columns have received what earlier ones lost.
+    later = small(block_size=16).general(model, random_tokens())[0]
+    torch.testing.assert_close(later[:, :16].double(), expected[:, :16], rtol=1e-3, atol=0)
+    assert not torch.allclose(later[:, 16:].double(), expected[:, 16:], rtol=0.05)
+
+
+def test_worth_is_taken_before_anything_is_zeroed_and_seen_by_what_follows():
+    whole, half = (
+        small(general_sparsity=share).general(tiny_model(), random_tokens())
+        for share in (0.0, 0.52)
+    )
+    assert all(bool((part > 0).all()) for part in half)
+    assert torch.equal(whole[0], half[0])  # the first layer sees no pruning
+    assert not torch.allclose(whole[-1], half[-1], rtol=0.05)
+
+
+# The score
+
+
+def test_a_score_by_hand():
+    method = small(strength=0.1)
+    gradient, weight = torch.tensor([[0.5, -2.0]]), torch.tensor([[3.0, 0.25]])
+    general = torch.tensor([[10.0, 40.0]])
+    pull = method.pull(gradient, general, rate=0.1)
+    # 2 * 0.1 * 0.01 * G g^2
+    torch.testing.assert_close(pull, torch.tensor([[0.002 * 10 * 0.25, 0.002 * 40 * 4]]))
+    torch.testing.assert_close(
+        method.taylor(gradient, weight), torch.tensor([[1.5 + 1.125, abs(-0.5 + 0.125)]])
+    )
+    rough = small(cubic=True, second_order=0.0)
+    torch.testing.assert_close(
+        rough.taylor(gradient, weight), torch.tensor([[28.5, abs(-0.5 + 0.015625)]])
+    )
+    assert float(small(penalty_scale=0.001).pull(gradient, general, 0.1).max()) == pytest.approx(
+        float(pull.max()) / 1000
+    )
+
+
+def test_the_normalised_penalty_is_half_of_the_gradient():
+    gradient, general = torch.randn(4, 6), torch.rand(4, 6)
+    pull = small(penalty="normalised").pull(gradient, general, 1e-4)
+    assert float(pull.norm() / gradient.norm()) == pytest.approx(0.5)
+    plain = small().pull(gradient, general, 1e-4)
+    torch.testing.assert_close(pull / pull.norm(), plain / plain.norm())
+    _, told = scored(small(penalty="normalised"), given())
+    assert told["penalty_over_gradient"] == pytest.approx(0.5, rel=1e-3)
+    _, faint = scored(small(penalty_scale=0.001), given())
+    assert 0 < faint["penalty_over_gradient"] < 0.01
+
+
+def test_scores_are_added_up_over_the_steps_with_weights_that_move():
+    """Two steps of one window each, done by hand."""
+    text = given()
+    method = small(steps=2, batch=1, learning_rate=0.1, penalty="normalised", clip=0.5)
+    general = method.general(tiny_model(), text)
+    scores, _ = scored(method, text, general)
+    model = tiny_model()
+    weights = [linear.weight for _, _, linear in model.linears()]
+    parameters = list(model.hf.parameters())
+    expected = [torch.zeros_like(weight) for weight in weights]
+    batches = text.domain.batches(1)
+    for rate in (0.1, 0.1):  # one step of warm-up, and the first of the decay
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(next_token_loss(model, next(batches)), parameters)
+        held_back = min(1.0, 0.5 / float(torch.cat([g.flatten() for g in gradients]).norm()))
+        by = {id(p): g for p, g in zip(parameters, gradients, strict=True)}
+        for weight, score, worth in zip(weights, expected, general, strict=True):
+            moved = by[id(weight)] + method.pull(by[id(weight)], worth, rate)
+            score += method.taylor(moved, weight)
+            by[id(weight)] = moved
+        for parameter in parameters:
+            parameter -= rate * held_back * by[id(parameter)]
+    for ours, theirs in zip(scores, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_the_rate_rises_for_a_tenth_and_then_falls(monkeypatch):
+    plans: list[Plan] = []
+
+    def optimise(parameters, loss, stream, plan, **others):
+        plans.append(plan)
+        return [1.0] * plan.steps
+
+    monkeypatch.setattr(dpruner, "optimise", optimise)
+    scored(small(steps=20), given())
+    (plan,) = plans
+    # Clipping is the method's own, after scores were taken.
+    assert plan == Plan(20, 0.03, 2, warmup=0.1, decay="linear", clip=None)
+
+
+def test_without_a_penalty_the_general_text_has_no_say():
+    plain, other = (scored(small(strength=0.0), given(general_seed=s))[0] for s in (0, 7))
+    assert all(torch.equal(a, b) for a, b in zip(plain, other, strict=True))
+    held, others = (scored(small(penalty="normalised"), given(general_seed=s))[0] for s in (0, 7))
+    assert not any(torch.equal(a, b) for a, b in zip(held, others, strict=True))
+
+
+def test_the_domain_decides():
+    masks = []
+    for seed in (2, 3):
+        model = tiny_model()
+        small().apply(model, given(seed))
+        masks.append(zeros(model))
+    assert not all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
+
+
+def test_without_a_scale_the_cube_makes_it_magnitude():
+    def agreement(scale: float) -> float:
+        model, dense = tiny_model(), tiny_model()
+        small(cubic=True, second_order=5e-4, gradient_scale=scale).apply(model, given())
+        shared = total = 0.0
+        for gone, (_, _, linear) in zip(zeros(model), dense.linears(), strict=True):
+            size = linear.weight.abs()
+            smallest = size <= size.flatten().kthvalue(size.numel() // 2).values
+            shared += float((gone & smallest).sum())
+            total += float(gone.sum())
+        return shared / total
+
+    assert agreement(1.0) > 0.9
+    assert agreement(65536.0) < agreement(1.0) - 0.1
+
+
+# What is left
+
+
+@pytest.mark.parametrize("family", list(MODEL_TYPES))
+def test_what_stays_is_what_was_there(family: str):
+    model, dense = tiny_model(family), tiny_model(family)
+    small().apply(model, given())
+    for (_, _, ours), (_, _, theirs) in zip(model.linears(), dense.linears(), strict=True):
+        kept = ours.weight != 0
+        assert torch.equal(ours.weight[kept], theirs.weight[kept])
+    before, after = dense.outside(), model.outside()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+@pytest.mark.parametrize(("blocks", "width"), [(1, 32), (4, 8), (5, 7)])
+def test_each_block_of_columns_loses_the_share(blocks: int, width: int):
+    scores = torch.rand(10, 32)
+    gone = small(column_blocks=blocks).lowest(scores)
+    for part, score in zip(gone.split(width, 1), scores.split(width, 1), strict=True):
+        assert int(part.sum()) == part.numel() // 2
+        assert float(score[part].max()) < float(score[~part].min())
+
+
+def test_however_it_ends_every_parameter_is_back():
+    model = tiny_model()
+    before = fingerprint(model)
+
+    def interrupted() -> None:
+        with lent(model):
+            for parameter in model.hf.parameters():
+                parameter.zero_()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert same(before, fingerprint(model))
+
+
+@pytest.fixture
+def always(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(loop, "EVERY", -1.0)
+    return
+
+
+@pytest.mark.usefixtures("always")
+def test_killed_on_the_way_it_comes_to_the_same_end(tmp_path: Path, monkeypatch):
+    method, text, whole = small(steps=6), given(), tiny_model()
+    method.apply(whole, text)
+    steps: list[int] = []
+    pull = DPruner.pull
+
+    def dying(self: DPruner, gradient: Tensor, general: Tensor, rate: float) -> Tensor:
+        steps.append(1)
+        if len(steps) > 3 * 14:  # in the fourth step, of 14 layers each
+            raise KeyboardInterrupt
+        return pull(self, gradient, general, rate)
+
+    monkeypatch.setattr(DPruner, "pull", dying)
+    with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
+        method.apply(tiny_model(), text)
+    monkeypatch.setattr(DPruner, "pull", pull)
+    again = tiny_model()
+    with remembered(tmp_path / ".one"):
+        method.apply(again, text)
+    assert torch.equal(logits(again), logits(whole))
+
+
+def test_both_texts_are_asked_for():
+    assert DPruner.capabilities.streams == ("domain",)
+    text = calibration_for(DPruner)
+    assert isinstance(text, Calibration)
+    assert isinstance(text.domain, Stream)
+    assert text.training is None
+    assert isinstance(text, Tokens)

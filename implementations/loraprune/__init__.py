@@ -1,0 +1,5 @@
+"""LoRAPrune: see `README.md` and `loraprune.py` beside this file."""
+
+from implementations.loraprune.loraprune import LoRAPrune
+
+__all__ = ["LoRAPrune"]

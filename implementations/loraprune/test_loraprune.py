@@ -1,0 +1,469 @@
+"""LoRAPrune: the estimate of a gradient, scores by hand, masks over the steps, a real model."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import (
+    BadInput,
+    Block,
+    Calibration,
+    LanguageModel,
+    Plan,
+    Stream,
+    Tokens,
+    adapter,
+    low_rank,
+    next_token_loss,
+    optimise,
+    perplexity,
+)
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.data.seeds import seeded
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+from implementations.loraprune import LoRAPrune, loraprune
+from implementations.loraprune.loraprune import estimate
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+
+STREAM = Stream(random_tokens(16, seed=2), seed=3)
+CALIBRATION = Calibration(**vars(random_tokens()), training=STREAM)
+
+
+def quick(kind: type[LoRAPrune] = LoRAPrune, **settings: Any) -> LoRAPrune:
+    """Configure it for tiny models."""
+    return kind(**({"steps": 8, "batch": 2, "every": 1, "learning_rate": 1e-2} | settings))
+
+
+def trained(
+    monkeypatch: pytest.MonkeyPatch, look: Callable[[list[nn.Parameter]], Any]
+) -> list[Any]:
+    """Look at the model when its training is over, before factors are merged and units cut."""
+    seen = []
+
+    def watched(factors: list[nn.Parameter], *arguments: Any, **settings: Any) -> list[float]:
+        losses = optimise(factors, *arguments, **settings)
+        seen.append(look(factors))
+        return losses
+
+    monkeypatch.setattr(loraprune, "optimise", watched)
+    return seen
+
+
+def graded(model: LanguageModel) -> list[nn.Parameter]:
+    """Give every factor a gradient, drawn at random, and values as if it had been trained."""
+    generator = torch.Generator().manual_seed(0)
+    factors = [p for p in model.hf.parameters() if p.requires_grad]
+    for factor in factors:
+        factor.data.add_(0.1 * torch.randn(factor.shape, generator=generator))
+        factor.grad = torch.randn(factor.shape, generator=generator)
+    return factors
+
+
+# The estimate
+
+
+def test_the_estimate_is_how_a_step_of_rate_one_moves_the_product():
+    torch.manual_seed(0)
+    A, B = (nn.Parameter(torch.randn(shape).double()) for shape in ((3, 7), (5, 3)))
+    G = torch.randn(5, 7).double()
+    (G * (B @ A)).sum().backward()
+    with torch.no_grad():
+        moved = B @ A - (B - B.grad) @ (A - A.grad)
+        closed = G @ A.T @ A + B @ B.T @ G - G @ A.T @ B.T @ G
+        torch.testing.assert_close(estimate(A, B), moved, rtol=0, atol=1e-12)
+        torch.testing.assert_close(estimate(A, B), closed, rtol=0, atol=1e-12)
+
+
+def test_with_all_directions_and_no_product_yet_it_is_the_gradient():
+    model, ids = tiny_model(), random_tokens(2, 12).ids
+    with low_rank(model, rank=32, scale=1.0):
+        for _, _, linear in model.linears():
+            W, A, _, _ = adapter(linear)
+            if A.shape == (32, 32):
+                A.data = torch.linalg.qr(torch.randn(32, 32)).Q
+            W.requires_grad_(True)
+        next_token_loss(model, ids).backward()
+        square = [adapter(x) for _, _, x in model.linears() if x.in_features == 32]
+        assert len(square) == 2 * 6
+        with torch.no_grad():
+            for W, A, B, _ in square:
+                torch.testing.assert_close(estimate(A, B), W.grad, rtol=1e-3, atol=1e-6)
+
+
+# Scores by hand
+
+
+def of_groups(block: Block, layers: dict[str, Tensor], as_code: bool) -> list[float]:
+    """Sum the scores of weights over KV groups and then channels, one unit after another."""
+    attention, found = block.attention, []
+    keys = attention.head_size
+    queries = attention.group * keys
+    for kind, count in (("kv", attention.kv_heads), ("channel", block.feed_forward.channels)):
+        sums = {}
+        for role, values in layers.items():
+            width = {"q": queries, "o": queries, "k": keys, "v": keys}.get(role, 1)
+            if (role in "qkvo") == (kind == "kv"):
+                values = values.T if role in ("o", "down") else values
+                sums[role] = [
+                    float(values[u * width : (u + 1) * width].sum()) for u in range(count)
+                ]
+        if as_code:
+            for role, values in sums.items():
+                norm = math.sqrt(sum(value**2 for value in values))
+                sums[role] = [value / norm for value in values]
+        found += [sum(values) for values in zip(*sums.values(), strict=True)]
+    return found
+
+
+@every_family
+@pytest.mark.parametrize("as_code", [False, True])
+@pytest.mark.parametrize("criterion", ["lora", "gradient", "magnitude"])
+def test_scores_by_hand(family: str, as_code: bool, criterion: str):
+    model = tiny_model(family)
+    method = LoRAPrune(criterion=criterion, as_code=as_code)
+    with low_rank(model, rank=4, scale=3.0), torch.no_grad():
+        graded(model)
+        block, layers = model.blocks[1], {}
+        for role, linear in block.linears().items():
+            W, A, B, _ = adapter(linear)
+            gradient = torch.ones_like(W)
+            if criterion == "lora":
+                gradient = B.grad @ A + B @ A.grad - B.grad @ A.grad
+            elif criterion == "gradient":
+                gradient = W.grad = torch.randn(W.shape)
+            change = gradient * (W + 3 * B @ A)
+            layers[role] = change.abs() if as_code else change**2
+        expected = of_groups(block, layers, as_code)
+        assert method.score(block).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_large_channel_that_does_nothing_goes_first():
+    # Size alone would keep it: the estimate sees that the loss does not depend on it.
+    model = tiny_model(blocks=3)
+    idle = torch.arange(0, 48, 2)
+    with torch.no_grad():
+        for block in model.blocks:
+            block.feed_forward.up.weight[idle] *= 10
+            block.feed_forward.down.weight[:, idle] = 0
+    lost = {}
+    for criterion in ("lora", "gradient", "magnitude"):
+        pruned = copy.deepcopy(model)
+        quick(sparsity=0.3, criterion=criterion, learning_rate=1e-4).apply(pruned, CALIBRATION)
+        sizes = pruned.blocks[1].feed_forward.up.weight.norm(dim=1)
+        lost[criterion] = [24 - int((sizes > 3).sum()), 24 - int((sizes < 3).sum())]
+    idle_alone = [sum(lost["lora"]), 0]
+    assert idle_alone[0] > 15
+    assert lost == {"lora": idle_alone, "gradient": idle_alone, "magnitude": idle_alone[::-1]}
+
+
+# Over the steps
+
+
+def test_the_schedule_by_hand():
+    method = LoRAPrune()  # 312 steps
+    shares = [method.share(step) for step in range(312)]
+    assert shares[:32] == [0.0] * 32
+    assert shares[32] > 0
+    assert 0.5 * shares[40] == pytest.approx(0.0510, abs=5e-5)
+    middle = 1 - (1 - (156 - 31.2) / (280.8 - 31.2)) ** 3
+    assert shares[156] == pytest.approx(middle) == 0.875
+    assert shares[281:] == [1.0] * 31
+    assert shares[280] < 1
+    assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 15])
+@pytest.mark.parametrize("ends", [(0.0, 0.0), (0.1, 0.1), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)])
+def test_the_last_step_masks_all_whatever_the_schedule(steps: int, ends: tuple[float, float]):
+    method = LoRAPrune(steps=steps, warmup=ends[0], cooldown=ends[1])
+    shares = [method.share(step) for step in range(steps)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
+def test_scores_are_averaged_and_masks_follow_and_stay(monkeypatch):
+    method = quick(sparsity=0.3, steps=10, every=3, warmup=0.2, cooldown=0.2, smoothing=0.7)
+    model, scores, calls = tiny_model(blocks=3), [], []
+    score, mask = LoRAPrune.score, loraprune.mask
+
+    def scored(self: LoRAPrune, block: Block) -> Tensor:
+        scores.append(score(self, block))
+        return scores[-1]
+
+    def masked(gates: Tensor, average: Tensor, lost: int, share: float) -> None:
+        before = gates.clone()
+        mask(gates, average, lost, share)
+        calls.append((len(scores) // 3 - 1, before, gates.clone(), average.clone(), lost, share))
+
+    monkeypatch.setattr(LoRAPrune, "score", scored)
+    monkeypatch.setattr(loraprune, "mask", masked)
+    outcome = method.apply(model, CALIBRATION)
+    refreshed = [calls[i : i + 6] for i in range(0, len(calls), 6)]  # three blocks of two kinds
+    # Every third one, and all from the first on in which the whole share is masked.
+    assert [each[0][0] for each in refreshed] == [0, 3, 6, 8, 9]
+    sizes, closed = [2, 48] * 3, []
+    for each in refreshed:
+        step = each[0][0]
+        steps = [torch.cat(scores[3 * i : 3 * i + 3]) for i in range(step + 1)]
+        average = sum(0.3 * 0.7 ** (step - i) * values for i, values in enumerate(steps))
+        for part, (_, before, after, seen, lost, share) in enumerate(each):
+            torch.testing.assert_close(seen, average.split(sizes)[part])
+            assert share == method.share(step)
+            assert bool((after <= before).all())
+            assert int((after == 0).sum()) == round(share * lost)
+            opened = seen.masked_fill(before == 0, -1)
+            fallen = opened.argsort(stable=True)[: round(share * lost)]
+            assert bool((after[fallen] == 0).all())
+        closed.append(sum(int((after == 0).sum()) for _, _, after, *_ in each))
+    assert closed == sorted(closed)
+    assert 0 == closed[0] < closed[1] < closed[2] < closed[3] == closed[4]
+    for block, part in zip(model.blocks, range(0, 6, 2), strict=True):
+        assert block.attention.kv_heads == int(refreshed[-1][part][2].sum())
+        assert block.feed_forward.channels == int(refreshed[-1][part + 1][2].sum())
+    assert outcome.details["channels"][2] == 48
+
+
+def test_a_mask_that_came_by_other_scores_stays():
+    gates, scores = torch.ones(4), torch.tensor([3.0, 1.0, 2.0, 4.0])
+    loraprune.mask(gates, scores, 3, 0.34)
+    assert gates.tolist() == [1, 0, 1, 1]
+    loraprune.mask(gates, torch.tensor([0.0, 9.0, 2.0, 4.0]), 3, 2 / 3)
+    assert gates.tolist() == [0, 0, 1, 1]
+
+
+@every_family
+def test_it_computes_what_the_masked_model_with_its_factors_did(family: str, monkeypatch):
+    model = tiny_model(family, blocks=3)
+    with torch.no_grad():
+        for _, _, linear in model.linears():
+            if linear.bias is not None:
+                linear.bias += 0.3
+    dense = copy.deepcopy(model)
+
+    def look(factors: list[nn.Parameter]) -> Tensor:
+        model.hf.eval()
+        assert len(factors) == 2 * len(list(dense.linears()))
+        return logits(model)
+
+    seen = trained(monkeypatch, look)
+    outcome = quick(sparsity=0.3).apply(model, CALIBRATION)
+    assert 0.2 < outcome.achieved < 0.4
+    assert not torch.allclose(seen[0], logits(dense), atol=0.1)
+    torch.testing.assert_close(logits(model), seen[0], rtol=1e-4, atol=1e-4)
+    assert {type(x) for _, _, x in model.linears()} == {nn.Linear}
+    for was, block in zip(dense.blocks, model.blocks, strict=True):  # trained, not only cut
+        assert not torch.equal(was.attention.o.weight, block.attention.o.weight)
+
+
+def test_what_is_masked_has_no_say(monkeypatch):
+    model = tiny_model(blocks=3)
+
+    def look(_: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
+        model.hf.eval()
+        before = logits(model)
+        gone = torch.cat(closed[-6:]) == 0
+        units = gone.split([2, 48] * 3)
+        with torch.no_grad():
+            for block in model.blocks:
+                groups, channels = units[2 * block.index : 2 * block.index + 2]
+                for linear in (block.attention.k, block.attention.v):
+                    adapter(linear).weight.view(2, -1)[groups] += 1
+                    adapter(linear).B.view(2, -1)[groups] += 1
+                for linear in block.feed_forward.inner:
+                    adapter(linear).weight[channels] += 1
+                    adapter(linear).B[channels] += 1
+                adapter(block.feed_forward.down).weight[:, channels] += 1
+                adapter(block.feed_forward.down).A[:, channels] += 1
+        return before, logits(model)
+
+    closed, mask = [], loraprune.mask
+    monkeypatch.setattr(
+        loraprune, "mask", lambda gates, *rest: (mask(gates, *rest), closed.append(gates))
+    )
+    seen = trained(monkeypatch, look)
+    quick(sparsity=0.5).apply(model, CALIBRATION)
+    assert torch.equal(*seen[0])
+
+
+def test_nothing_to_prune_is_plain_low_rank_training():
+    ours, plain = tiny_model("opt"), tiny_model("opt")  # which drops out while it is trained
+    method = quick(sparsity=0.0, rank=4, scale=1.5)
+    outcome = method.apply(ours, CALIBRATION, seed=5)
+    with seeded(5):
+        plain.hf.train()
+        with low_rank(plain, 4, 1.5) as factors:
+            losses = optimise(factors, lambda ids: next_token_loss(plain, ids), STREAM, method.plan)
+        plain.hf.eval()
+    assert outcome.course is not None
+    assert list(outcome.course.losses) == losses
+    assert same(fingerprint(ours), fingerprint(plain))
+
+
+def test_a_plan_has_the_papers_cosine_and_no_warm_up():
+    plan = LoRAPrune().plan
+    assert (plan.steps, plan.batch, plan.rate) == (312, 128, 1e-4)
+    assert [plan.factor(step) for step in (0, 156)] == pytest.approx([1, 0.5])
+
+
+@pytest.mark.parametrize("criterion", ["lora", "magnitude"])
+def test_large_weights_never_get_a_gradient(criterion: str, monkeypatch):
+    model, score, seen = tiny_model(), LoRAPrune.score, []
+
+    def scored(self: LoRAPrune, block: Block) -> Tensor:
+        with_gradient = [p for p in model.hf.parameters() if p.grad is not None]
+        assert all(p.requires_grad for p in with_gradient)
+        seen.append(sum(p.numel() for p in with_gradient))
+        for _, _, linear in model.linears():
+            weight = adapter(linear).weight
+            assert not weight.requires_grad
+            assert weight.grad is None
+        return score(self, block)
+
+    monkeypatch.setattr(LoRAPrune, "score", scored)
+    quick(criterion=criterion, rank=4).apply(model, CALIBRATION)
+    assert seen == [4 * sum(sum(x.weight.shape) for _, _, x in tiny_model().linears())] * 16
+
+
+def test_the_gradient_itself_is_that_of_one_step(monkeypatch):
+    model, score, seen = tiny_model(), LoRAPrune.score, []
+
+    def scored(self: LoRAPrune, block: Block) -> Tensor:
+        gradient = adapter(model.blocks[0].feed_forward.up).weight.grad
+        assert gradient is not None
+        seen.append(gradient.clone())
+        return score(self, block)
+
+    monkeypatch.setattr(LoRAPrune, "score", scored)
+    method = quick(criterion="gradient", batch=16, learning_rate=1e-12, sparsity=0.0)
+    method.apply(model, CALIBRATION)  # all of the text in every step
+    for gradient in seen:
+        torch.testing.assert_close(gradient, seen[0], rtol=1e-3, atol=1e-6)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("life", range(1, 6))
+def test_killed_after_any_step_it_comes_to_the_same_end(life: int, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(loop, "EVERY", -1.0)
+    share, method = LoRAPrune.share, quick(sparsity=0.3, steps=6, smoothing=0.95)
+
+    def run() -> tuple[dict[str, Tensor], Any]:
+        model = tiny_model()
+        outcome = method.apply(model, CALIBRATION)
+        return fingerprint(model), outcome.course
+
+    def dying(self: LoRAPrune, step: int) -> float:
+        if step == life:
+            raise Killed
+        return share(self, step)
+
+    whole = run()
+    monkeypatch.setattr(LoRAPrune, "share", dying)
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        run()
+    steps: list[int] = []
+    monkeypatch.setattr(
+        LoRAPrune, "share", lambda self, step: (steps.append(step), share(self, step))[1]
+    )
+    with remembered(tmp_path / ".one"):
+        again = run()
+    assert steps == list(range(life, 6))
+    assert again[1] == whole[1]
+    assert same(again[0], whole[0])
+
+
+# Whole models
+
+
+def test_all_blocks_between_the_ends_lose_the_same_share():
+    model = tiny_model(blocks=12)
+    weights = sum(x.weight.numel() for _, _, x in model.linears())
+    method = quick(sparsity=0.25, steps=3)
+    outcome = method.apply(model, CALIBRATION)
+    groups, channels = outcome.details["kv_groups"], outcome.details["channels"]
+    assert (groups[0], channels[0]) == (groups[-1], channels[-1]) == (2, 48)
+    inside = 0.25 * 12 / 10  # of each of the ten blocks
+    assert max(channels[1:-1]) - min(channels[1:-1]) <= 16  # a half KV group, and rounding
+    assert sum(groups[1:-1]) == round(20 * (1 - inside))
+    assert abs(outcome.achieved - 0.25) * weights <= method.unit(model) / 2
+
+
+def test_the_first_tenth_and_the_last_block_are_spared():
+    def spared(blocks: int, **settings: Any) -> list[int]:
+        taking_part = LoRAPrune(**settings).taking_part(tiny_model(blocks=blocks))
+        return (~taking_part).nonzero().flatten().tolist()
+
+    assert spared(30) == [0, 1, 2, 29]
+    assert spared(18) == [0, 17]  # rounded down
+    assert spared(5) == [4]
+    assert spared(4, first=0.5, last=0) == [0, 1]
+
+
+def test_what_cannot_be_is_refused():
+    model = tiny_model()
+    before = fingerprint(model)
+    for settings, named in (
+        ({"warmup": 0.6, "cooldown": 0.5}, r"warmup 0\.6 and cooldown 0\.5 .* make them smaller"),
+        ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
+        ({"sparsity": 0.9}, "would empty the model"),
+        ({"last": 2}, "at most 0 of its weights"),
+    ):
+        with pytest.raises(BadInput, match=named):
+            quick(**settings).apply(model, CALIBRATION)
+    with pytest.raises(BadInput, match="no text to train on"):
+        quick().apply(model, random_tokens())
+    assert same(before, fingerprint(model))
+
+
+class ByLot(LoRAPrune):
+    """The same training, with masks drawn by lot."""
+
+    @classmethod
+    def slug(cls) -> str:
+        return "loraprune"
+
+    def score(self, block: Block) -> Tensor:
+        generator = torch.Generator().manual_seed(block.index)
+        return torch.rand(len(super().score(block)), generator=generator)
+
+
+# Text that can be learnt: the same few windows, in which each token says the next one.
+ROWS = Tokens.from_ids((torch.arange(16) * torch.tensor([[3], [5], [7], [11]]) + 5) % 96)
+
+
+def test_after_equal_training_it_beats_the_lot():
+    model, stream = tiny_model(), Stream(ROWS)
+    optimise(model.hf.parameters(), lambda ids: next_token_loss(model, ids), stream, Plan(60, 3e-3))
+    calibration = Calibration(**vars(ROWS), training=stream)
+    after = {}
+    for kind in (LoRAPrune, ByLot):
+        pruned = copy.deepcopy(model)
+        quick(kind, sparsity=0.4, last=0, steps=20, learning_rate=1e-3).apply(pruned, calibration)
+        after[kind] = perplexity(pruned, ROWS).value
+    assert after[LoRAPrune] < 0.8 * after[ByLot]
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_the_lot(first_blocks):
+    windows = Tokens.from_ids(first_blocks.calibration.ids[:, :128])
+    calibration = Calibration(**vars(windows), training=Stream(windows))
+    held_out = Tokens.from_ids(first_blocks.held_out[:, :256])
+    after = {}
+    for kind in (LoRAPrune, ByLot):
+        model = copy.deepcopy(first_blocks.dense)
+        quick(kind, sparsity=0.3, steps=12, learning_rate=5e-4).apply(model, calibration)
+        after[kind] = perplexity(model, held_out).value
+    assert after[LoRAPrune] < after[ByLot] / 1.2

@@ -21,6 +21,8 @@ from implementations.harness import (
     Stream,
     Tokens,
     adapter,
+    keep_channels,
+    keep_kv_groups,
     low_rank,
     next_token_loss,
     optimise,
@@ -410,6 +412,16 @@ def test_the_first_tenth_and_the_last_block_are_spared():
     assert spared(18) == [0, 17]  # rounded down
     assert spared(5) == [4]
     assert spared(4, first=0.5, last=0) == [0, 1]
+
+
+@pytest.mark.parametrize("criterion", ["lora", "gradient"])
+def test_parts_that_are_gone_already_have_nothing_to_score(criterion: str):
+    model = tiny_model(blocks=3)
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[1].feed_forward, [])
+    outcome = quick(sparsity=0.3, criterion=criterion).apply(model, CALIBRATION)
+    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
+    assert bool(logits(model).isfinite().all())
 
 
 def test_what_cannot_be_is_refused():

@@ -434,7 +434,7 @@ def test_what_cannot_be_is_refused():
         ({"last": 2}, "at most 0 of its weights"),
     ):
         with pytest.raises(BadInput, match=named):
-            quick(**settings).apply(model, CALIBRATION)
+            quick(**settings).check(model, CALIBRATION)
     with pytest.raises(BadInput, match="no text to train on"):
         quick().apply(model, random_tokens())
     assert same(before, fingerprint(model))

@@ -18,12 +18,16 @@ from implementations.harness.results.store import (
 METRIC = "ppl/wikipedia/1024"
 WEIGHTS = ("magnitude", "wanda", "sparsegpt")
 UNITS = (
+    "bonsai",
     "cfsp",
+    "evop",
     "fasp",
+    "fastforward",
     "flap",
     "hywia",
     "llmbip",
     "llmpruner",
+    "minillm",
     "prunellm",
     "saap",
     "shortgpt",
@@ -33,7 +37,12 @@ UNITS = (
     "sobp",
     "twossp",
 )
-SET = {"prunellm": "20 % probes=4"}  # where the defaults take too long
+SET = {  # where the defaults take too long
+    "bonsai": "20 % step=0.1 pairs=50 samples=1",
+    "evop": "20 % population=20 generations=10 mutation=0.02 samples=1 clusters=1",
+    "fastforward": "20 % episodes=150 learning_rate=0.005 curriculum=0.0 samples=1",
+    "prunellm": "20 % probes=4",
+}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +151,24 @@ def test_after_prompts_of_half_a_window_writing_loses_less_than_double(published
     (board,) = [board for board in boards(published) if board.after == "prompts"]
     ratios = {row.settings: row.ratio(board.metrics[0]) for row in board.rows}
     assert 1 < ratios["20 %"].mean < 2
+
+
+def test_layer_shares_by_outliers_help_at_70_percent(board):
+    for base, settings in (("wanda", "70 %"), ("sparsegpt", "70 % base=sparsegpt")):
+        assert perplexity(board("owl", settings)) < perplexity(board(base, "70 %"))
+
+
+def test_a_permutation_of_channels_helps_ria_at_two_of_four(board):
+    plain, permuted = (
+        perplexity(board("ria", settings)) for settings in ("2:4", "2:4 permutation=simulated")
+    )
+    assert permuted < 0.8 * plain
+    assert plain < perplexity(board("wanda", "2:4"))
+
+
+def test_exchanges_help_wandas_mask_at_two_of_four_alone(board):
+    assert perplexity(board("dsnot", "2:4")) < perplexity(board("wanda", "2:4"))
+    assert perplexity(board("dsnot", "70 %")) > perplexity(board("wanda", "70 %"))
 
 
 def test_compensation_helps_flap(board):

@@ -1,0 +1,242 @@
+"""ATP: tune to a domain and decide what to prune, in one stage (Lu et al., arXiv:2412.14426).
+
+In every step a small network draws which dimensions of the heads and which channels stay; it learns
+from held-out text and from a budget. The weights' low-rank factors learn under what was drawn: only
+the frozen weights are masked, so that a decision can be taken back, while the parts of the factors
+that would be cut are pulled to zero. So what is cut in the end is no longer in use.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from implementations.atp.network import DecisionNetwork, soft_gates
+from implementations.atp.patterns import KINDS, Patterns, frozen_masked
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    Capabilities,
+    Count,
+    Gates,
+    LanguageModel,
+    NonNegative,
+    Plan,
+    Positive,
+    Ratio,
+    Stream,
+    UnitMethod,
+    cheapest,
+    course,
+    gated,
+    keep_units,
+    low_rank,
+    next_token_loss,
+    optimise,
+    straight_through,
+    unit_costs,
+)
+
+HELD_OUT = 8  # every eighth window of the domain is for the decisions alone
+
+
+class ATP(UnitMethod):
+    """Learn decisions on held-out text and low-rank factors under them, then cut.
+
+    Source: Lu et al., arXiv:2412.14426, by its code of December 2024.
+    """
+
+    capabilities = Capabilities(
+        granularity=("rotary-pairs", "value-dims", "channels"),
+        calibration="training",
+        trains="weights",
+        texts=("training", "domain"),
+        refuses={"opt": "it does not rotate queries and keys, so that they have no rotary pairs"},
+    )
+    small: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 1, "rank": 2}
+
+    sparsity: Ratio = 0.4
+    """Share of the decoder blocks' linear weights to remove."""
+    steps: Count = 1000
+    """Steps of the optimiser."""
+    deciding: Ratio = 0.8
+    """Share of the steps in which decisions change; in the others only factors are trained."""
+    batch: Count = 4
+    """Windows of the domain a step, and as many to decide on."""
+    learning_rate: Positive = 1e-4
+    """Of the factors."""
+    rank: Count = 8
+    """Of the factors."""
+    decision_rate: Positive = 1e-3
+    """Learning rate of the decision network."""
+    strength: Positive = 5.0
+    """What weighs the budget against the loss of the decisions."""
+    general: Ratio = 0.25
+    """Share of the windows to decide on that are of the general text."""
+    shrinkage: NonNegative = 50_000.0
+    """How fast factors to be cut shrink in the end, in learning rates."""
+    two_stage: bool = False
+    """Whether decisions are made first, on weights that rest, and factors are trained then."""
+
+    def costs(self, model: LanguageModel) -> Tensor:
+        """Count the weights of every pattern, `[patterns]`, block by block and kind by kind."""
+        return Patterns(model).costs.cpu()
+
+    def reach(self, model: LanguageModel) -> float:
+        """Return the share that goes where one pattern of each kind stays in every block."""
+        patterns = Patterns(model)
+        costs = [part for part in patterns.parts(patterns.costs) if len(part)]
+        least = sum(int(part.min()) for part in costs)
+        everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
+        return (int(patterns.costs.sum()) - least) / everything
+
+    def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
+        """Train decisions and factors in turn, cut what was decided, and merge."""
+        stage = Stage(self, model, calibration)
+        plan = Plan(self.steps, self.learning_rate, self.batch, self.batch, decay="none", clip=None)
+        with low_rank(model, self.rank, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
+            groups: list[dict[str, Any]] = [
+                {"params": stage.factors},
+                {"params": list(stage.network.parameters()), "lr": self.decision_rate},
+            ]
+            losses = optimise(
+                groups,
+                stage.loss,
+                stage.domain,
+                plan,
+                before=stage.clip,
+                after=stage.after,
+                state=stage.state,
+            )
+            left_over = stage.patterns.shrink(model, stage.gone, float("inf"))
+        parts = stage.patterns.units(stage.gone)
+        kept: dict[str, list[int]] = {kind: [] for kind in KINDS}
+        for block in model.visit():
+            for kind in KINDS:
+                stay = ~next(parts).cpu()
+                kept[kind].append(int(stay.sum()))
+                keep_units(block, kind, stay)
+        return {
+            "kept": kept,
+            "open_before_the_cut": float(stage.open),
+            "factors_left_over": left_over,
+            "course": course(losses, stage.domain, self.batch),
+        }
+
+
+class Stage:
+    """The one stage of the training: what both losses need, and what becomes of it each step."""
+
+    factors: list[nn.Parameter]
+    gates: Gates
+
+    def __init__(self, method: ATP, model: LanguageModel, calibration: Calibration) -> None:
+        assert calibration.domain is not None  # `apply` has checked
+        assert calibration.training is not None
+        self.method, self.model = method, model
+        self.domain, self.held_out = split(calibration.domain)
+        self.general = calibration.training
+        self.patterns = Patterns(model)
+        self.network = DecisionNetwork(self.patterns.sizes).to(model.device)
+        self.target = 1 - method.rate(model)
+        self.gone = torch.zeros(len(self.patterns.costs), dtype=torch.bool, device=model.device)
+        """The decisions of this step, `[patterns]`."""
+        self.done = torch.zeros((), dtype=torch.int64)
+        self.open = torch.ones(())
+        """Share of what can go that the last draw before the decision left."""
+        self.state = {"gone": self.gone, "done": self.done, "open": self.open}
+        self.deciding = max(round(method.deciding * method.steps), 1)
+        """Steps in which decisions change."""
+
+    def loss(self, ids: Tensor) -> Tensor:
+        """Return both losses of a step, of which each has its own parameters."""
+        step, total = int(self.done), torch.zeros((), device=self.model.device)
+        if step < self.deciding:
+            total = total + self.decision_loss(step)
+            with torch.no_grad(), rest(self.network):
+                # Drawn once: factors are trained and pulled under the same.
+                self.gone.copy_(soft_gates(self.network()) < 0.5)
+        if self.tunes(step):
+            self.gates.values = None
+            with frozen_masked(self.patterns, self.gone):
+                total = total + next_token_loss(self.model, ids)
+        return total
+
+    def decision_loss(self, step: int) -> Tensor:
+        """Return the loss of one draw on held-out text and of what it leaves; factors rest."""
+        of_general = int((step + 1) * self.method.general) > int(step * self.method.general)
+        stream = self.general if of_general else self.held_out
+        ids = next(stream.batches(self.method.batch, start=step))
+        soft = soft_gates(self.network())  # [patterns]
+        costs = self.patterns.costs
+        left = (straight_through(soft) * costs).sum() / costs.sum()
+        self.gates.values = self.patterns.spread(soft)
+        for factor in self.factors:
+            factor.requires_grad_(False)
+        loss = next_token_loss(self.model, ids)
+        for factor in self.factors:
+            factor.requires_grad_(True)
+        return loss + self.method.strength * (left / self.target).log().abs()
+
+    def tunes(self, step: int) -> bool:
+        """Say whether factors are trained in a step."""
+        return step >= self.deciding or not self.method.two_stage
+
+    def clip(self, _: int) -> None:
+        """Cut the gradients of both off, each for itself."""
+        nn.utils.clip_grad_norm_(self.network.parameters(), 3.0)
+        nn.utils.clip_grad_norm_(self.factors, 1.0)
+
+    def after(self, step: int) -> None:
+        """Take the last decision when it is due, and pull what would be cut to zero."""
+        method = self.method
+        self.done.fill_(step + 1)
+        if step == self.deciding - 1:
+            costs = self.patterns.costs
+            self.open.copy_(1 - (self.gone * costs).sum() / costs.sum())
+            with rest(self.network):
+                self.gone.copy_(decided(self.patterns, self.network(), 1 - self.target))
+        if self.tunes(step):
+            growth = math.expm1((step + 1) / method.steps) / math.expm1(1)  # from 0 to 1
+            amount = method.shrinkage * growth * method.learning_rate
+            self.patterns.shrink(self.model, self.gone, amount)
+
+
+@contextmanager
+def rest(network: nn.Module) -> Iterator[None]:
+    """Let a network be without dropout inside the `with` block."""
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train()
+
+
+def decided(patterns: Patterns, logits: Tensor, share: float) -> Tensor:
+    """Mark the patterns of lowest logit up to a share of their weights, `[patterns]`, boolean.
+
+    The highest of each kind stays in every block.
+    """
+    firm = patterns.parts(logits.clone())
+    for part in firm:
+        if len(part):
+            part[part.argmax()] = torch.inf
+    return cheapest(torch.cat(firm), patterns.costs, share)
+
+
+def split(domain: Stream) -> tuple[Stream, Stream]:
+    """Return the windows to tune on and those to decide on, which are apart.
+
+    Raises `BadInput` for a single window.
+    """
+    count = len(domain.windows.ids)
+    if count < 2:
+        raise BadInput("the domain has one window, and needs some to decide on; give a longer text")
+    held = [i for i in range(count) if i % HELD_OUT == HELD_OUT - 1] or [count - 1]
+    others = [i for i in range(count) if i not in set(held)]
+    return tuple(Stream(domain.windows.pick(part), domain.seed) for part in (others, held))  # type: ignore[return-value]

@@ -1,0 +1,112 @@
+"""The units of ATP: dimensions that go from all heads of a block together, and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import Cut, Kind, LanguageModel, adapter, cuts, unit_costs
+
+KINDS: tuple[Kind, ...] = ("rotary-pairs", "value-dims", "channels")
+
+
+class Group(NamedTuple):
+    """The patterns of one kind in one block; a unit `u` is of pattern `u % size`."""
+
+    kind: Kind
+    size: int
+    units: int
+    cuts: list[Cut]
+
+
+class Patterns:
+    """All patterns of a model, block by block and kind by kind, `[patterns]`.
+
+    A pattern is a pair of dimensions that are rotated together, or a dimension of values, of every
+    KV head of a block; or a channel.
+    """
+
+    def __init__(self, model: LanguageModel) -> None:
+        self.groups: list[Group] = []
+        costs = []
+        for block in model.blocks:
+            for kind in KINDS:
+                each = unit_costs(block, kind)
+                heads = 1 if kind == "channels" else max(block.attention.kv_heads, 1)
+                self.groups.append(Group(kind, len(each) // heads, len(each), cuts(block, kind)))
+                costs.append(each.view(heads, -1).sum(dim=0))
+        self.costs = torch.cat(costs).to(model.device)
+        """Weights that go with each pattern, `[patterns]`."""
+        sizes = [group.size for group in self.groups]
+        self.sizes = [sizes[i : i + len(KINDS)] for i in range(0, len(sizes), len(KINDS))]
+        """Patterns of each block, `[blocks][kinds]`."""
+
+    def parts(self, values: Tensor) -> list[Tensor]:
+        """Cut values of all patterns into those of each group."""
+        return list(values.split([group.size for group in self.groups]))
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Give every unit the gate of its pattern, `[units]`.
+
+        A channel's acts on its two branches, and so counts twice in their product.
+        """
+        return torch.cat(
+            [
+                part.square()
+                if group.kind == "channels"
+                else part.repeat(group.units // max(group.size, 1))
+                for group, part in zip(self.groups, self.parts(values), strict=True)
+            ]
+        )
+
+    def units(self, gone: Tensor) -> Iterator[Tensor]:
+        """Mark the units that go with the patterns `gone`, kind by kind of each block."""
+        for group, part in zip(self.groups, self.parts(gone), strict=True):
+            yield part.repeat(group.units // max(group.size, 1))
+
+    def shrink(self, model: LanguageModel, gone: Tensor, amount: float) -> float:
+        """Pull the factors that the patterns `gone` would cut to zero; return the largest norm.
+
+        Those of a pattern are one group over all matrices: its norm `n` becomes `max(n - t, 0)`,
+        with `t` the `amount` times the share of all that goes which goes of this kind and block.
+        """
+        held = {id(one.weight): one for one in map(adapter, (x for _, _, x in model.linears()))}
+        largest, overall = 0.0, max(int(gone.sum()), 1)
+        for group, off in zip(self.groups, self.parts(gone), strict=True):
+            rows = []  # what each unit has of the factors, [units, width, rank]
+            for linear, dim, places in group.cuts:
+                factors = held[id(linear.weight)]
+                rows.append((factors.B if dim == 0 else factors.A.T, places.to(gone.device)))
+            squares = sum(table[places].square().sum(dim=(1, 2)) for table, places in rows)
+            assert isinstance(squares, Tensor)
+            norms = squares.view(-1, group.size).sum(dim=0).sqrt()  # [patterns]
+            threshold = amount * int(off.sum()) / overall
+            kept = ((norms - threshold).clamp(min=0) / norms.clamp(min=1e-30)).where(off, 1.0)
+            largest = max(largest, float((norms * off).max()))
+            for table, places in rows:
+                factor = kept.repeat(group.units // max(group.size, 1))[:, None].expand_as(places)
+                table[places.flatten()] *= factor.reshape(-1, 1)
+        return largest
+
+
+@contextmanager
+def frozen_masked(patterns: Patterns, gone: Tensor) -> Iterator[None]:
+    """Let the frozen weights put out nothing at the patterns `gone`, whatever factors add there."""
+    with ExitStack() as changes:
+        for group, off in zip(patterns.groups, patterns.parts(gone), strict=True):
+            silent = off.repeat(group.units // max(group.size, 1))  # [units]
+            for linear, dim, places in group.cuts:
+                if dim == 0 and bool(off.any()):
+                    rows = torch.zeros(linear.out_features, dtype=torch.bool, device=gone.device)
+                    rows[places[silent.cpu()].flatten().to(gone.device)] = True
+                    changes.callback(_silenced(linear, rows))
+        yield
+
+
+def _silenced(linear: nn.Linear, rows: Tensor) -> Any:
+    """Hook the layer itself, which low-rank factors lie beside."""
+    return linear.register_forward_hook(lambda _, __, output: output.masked_fill(rows, 0)).remove

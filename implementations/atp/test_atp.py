@@ -1,0 +1,335 @@
+"""ATP: masks on frozen weights alone, factors pulled to zero, decisions that move and then stay."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.atp import ATP
+from implementations.atp.atp import Stage, decided, split
+from implementations.atp.network import DecisionNetwork, soft_gates
+from implementations.atp.patterns import KINDS, Patterns, frozen_masked
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    LanguageModel,
+    Stream,
+    adapter,
+    gated,
+    keep_units,
+    low_rank,
+)
+from implementations.harness.contract.probes import calibration_for, logits
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "opt"])
+
+
+def small(**settings) -> ATP:
+    return ATP(**(ATP.small | {"sparsity": 0.3} | settings))
+
+
+def some(patterns: Patterns, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(len(patterns.costs), generator=generator) < 0.3
+
+
+def stirred(model: LanguageModel, factors: list[torch.nn.Parameter]) -> None:
+    """Give the factors beside every layer other values than those they start with."""
+    torch.manual_seed(0)
+    for factor in factors:
+        factor.copy_(0.2 * torch.randn(factor.shape))
+
+
+# Patterns
+
+
+@every_family
+def test_a_pattern_goes_from_all_heads_of_a_block(family: str):
+    model = tiny_model(family)
+    patterns = Patterns(model)
+    heads = model.blocks[0].attention.kv_heads
+    size = model.blocks[0].attention.head_size
+    assert patterns.sizes == [[size // 2, size, 48]] * 2
+    assert int(patterns.costs.sum()) == sum(x.weight.numel() for _, _, x in model.linears())
+    gone = torch.zeros(len(patterns.costs), dtype=torch.bool)
+    gone[1] = gone[size // 2 + 3] = True
+    pairs, values, channels = list(patterns.units(gone))[:3]
+    assert pairs.view(heads, -1).nonzero()[:, 1].tolist() == [1] * heads
+    assert values.view(heads, -1).nonzero()[:, 1].tolist() == [3] * heads
+    assert not bool(channels.any())
+
+
+@every_family
+def test_frozen_weights_are_silent_where_factors_still_speak(family: str):
+    model = tiny_model(family)
+    patterns = Patterns(model)
+    gone = some(patterns)
+    block = model.blocks[1]
+    rows = {"k": list(patterns.units(gone))[3], "up": list(patterns.units(gone))[5]}
+    x = torch.randn(2, 5, 32)
+    frozen = {role: block.linears()[role] for role in rows}
+    half, size = block.attention.head_size // 2, block.attention.head_size
+    pairs = rows["k"].view(-1, half)
+    rows["k"] = torch.cat([pairs, pairs], dim=1).view(-1)  # dimension c and c + half
+    assert len(rows["k"]) == block.attention.kv_heads * size
+    plain = {role: linear(x) for role, linear in frozen.items()}
+    with low_rank(model, 2, 1.0) as factors:
+        stirred(model, factors)
+        for role, off in rows.items():
+            with_factors = block.linears()[role]
+            one = adapter(with_factors)
+            added = x @ one.A.T @ one.B.T
+            with frozen_masked(patterns, gone):
+                seen = with_factors(x)
+            torch.testing.assert_close(seen[..., off], added[..., off], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                seen[..., ~off], (plain[role] + added)[..., ~off], rtol=1e-4, atol=1e-4
+            )
+
+
+@every_family
+def test_without_what_would_be_cut_tuning_deciding_and_slicing_agree(family: str):
+    model = tiny_model(family)
+    patterns = Patterns(model)
+    gone = some(patterns)
+    with low_rank(model, 2, 1.0) as factors, gated(model, *KINDS) as gates:
+        stirred(model, factors)
+        before = copy.deepcopy([factor.detach() for factor in factors])
+        assert patterns.shrink(model, gone, float("inf")) > 0.1
+        assert any(not torch.equal(a, b) for a, b in zip(before, factors, strict=True))
+        with frozen_masked(patterns, gone):
+            tuned = logits(model)
+        gates.values = patterns.spread((~gone).float())
+        judged = logits(model)
+    parts = patterns.units(gone)
+    for block in model.blocks:
+        for kind in KINDS:
+            keep_units(block, kind, ~next(parts))
+    torch.testing.assert_close(tuned, judged, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(model), judged, rtol=1e-4, atol=1e-4)
+
+
+def test_a_channel_is_gated_on_both_branches():
+    patterns = Patterns(tiny_model(blocks=1))
+    spread = patterns.spread(torch.full((len(patterns.costs),), 0.5))
+    assert spread[:-48].unique().tolist() == [0.5]
+    assert spread[-48:].unique().tolist() == [0.25]
+
+
+# Factors are pulled to zero
+
+
+def test_the_pull_by_hand():
+    model = tiny_model(blocks=1)
+    patterns = Patterns(model)
+    gone = torch.zeros(len(patterns.costs), dtype=torch.bool)
+    gone[-48:-44] = True  # four channels, and one dimension of the values
+    gone[4] = True
+    with low_rank(model, 2, 1.0) as factors:
+        stirred(model, factors)
+        roles = model.blocks[0].linears()
+        gate, up, down = (adapter(roles[role]) for role in ("gate", "up", "down"))
+        value, out = adapter(roles["v"]), adapter(roles["o"])
+        before = copy.deepcopy((gate.B.data, up.B.data, down.A.data, value.B.data, out.A.data))
+        norm = torch.cat([before[0][0], before[1][0], before[2][:, 0]]).norm()
+        patterns.shrink(model, gone, 0.2)
+        # Four of the five that go are channels.
+        kept = float((norm - 0.2 * 4 / 5) / norm)
+        torch.testing.assert_close(gate.B[0], kept * before[0][0])
+        torch.testing.assert_close(down.A[:, 0], kept * before[2][:, 0])
+        assert torch.equal(gate.B[4:], before[0][4:])
+        assert torch.equal(down.A[:, 4:], before[2][:, 4:])
+        # A dimension of the values goes from both KV heads, and from the queries that read them.
+        rows, columns = [0, 8], [0, 8, 16, 24]
+        norm = torch.cat([before[3][rows].flatten(), before[4][:, columns].flatten()]).norm()
+        kept = float((norm - 0.2 / 5) / norm)
+        torch.testing.assert_close(value.B[rows], kept * before[3][rows])
+        torch.testing.assert_close(out.A[:, columns], kept * before[4][:, columns])
+        assert torch.equal(value.B[1:8], before[3][1:8])
+        largest = patterns.shrink(model, gone, 1e3)
+        assert largest > 0.1
+        assert not bool(gate.B[:4].any())
+        assert patterns.shrink(model, gone, 0.0) == 0
+
+
+# Decisions
+
+
+def test_the_network_sees_all_blocks_and_its_places_are_not_trained():
+    torch.manual_seed(0)
+    network = DecisionNetwork([[4, 8, 6], [4, 8, 5]])
+    assert "places" not in dict(network.named_parameters())
+    torch.testing.assert_close(network.places @ network.places.T, torch.eye(2))
+    network.eval()
+    before = network()
+    assert before.shape == (35,)
+    network.places[1] += 1
+    assert not torch.equal(network()[:18], before[:18])
+    assert all(head.bias is None for head in network.heads)
+
+
+def test_nearly_all_gates_are_open_in_the_beginning():
+    torch.manual_seed(0)
+    drawn = soft_gates(torch.zeros(20_000))
+    # P(3 + Gumbel > 0), and steep enough that hardly any draw is in between.
+    expected = 1 - torch.exp(-torch.exp(torch.tensor(3.0)))
+    assert float((drawn >= 0.5).float().mean()) == pytest.approx(float(expected), abs=1e-3)
+    closed = soft_gates(torch.full((20_000,), -3.0))
+    assert float((closed >= 0.5).float().mean()) == pytest.approx(1 - 2.71828**-1, abs=0.01)
+
+
+def staged(model: LanguageModel, **settings) -> Stage:
+    given = calibration_for(ATP)
+    assert isinstance(given, Calibration)
+    return Stage(small(**settings), model, given)
+
+
+def test_each_loss_moves_its_own_parameters():
+    model = tiny_model()
+    stage = staged(model)
+    model.hf.requires_grad_(False)
+    with (
+        low_rank(model, 2, 1.0) as stage.factors,
+        gated(model, *KINDS) as stage.gates,
+        torch.enable_grad(),
+    ):
+        stage.decision_loss(0).backward()
+        assert all(factor.grad is None for factor in stage.factors)
+        assert all(p.grad is not None for p in stage.network.parameters())
+        assert all(factor.requires_grad for factor in stage.factors)
+        stage.network.zero_grad()
+        stage.done.fill_(stage.deciding)  # no decisions any more
+        stage.loss(random_tokens().ids).backward()
+        assert all(factor.grad is not None for factor in stage.factors)
+        assert all(p.grad is None for p in stage.network.parameters())
+    weights = {id(x.weight) for _, _, x in model.linears()}
+    assert all(p.grad is None for p in model.hf.parameters() if id(p) in weights)
+
+
+def test_both_losses_of_a_step_are_one_decision():
+    model = tiny_model()
+    stage = staged(model, steps=10)
+    with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
+        masks = []
+        for step in range(10):
+            stage.loss(random_tokens().ids)
+            drawn = stage.gone.clone()
+            if step != stage.deciding - 1:
+                stage.after(step)
+                assert torch.equal(stage.gone, drawn)
+            else:
+                stage.after(step)  # what comes now is final
+                share = (stage.gone * stage.patterns.costs).sum() / stage.patterns.costs.sum()
+                assert float(share) == pytest.approx(0.3, abs=0.02)
+            masks.append(stage.gone.clone())
+    changing = [not torch.equal(a, b) for a, b in itertools.pairwise(masks)]
+    assert any(changing[: stage.deciding - 1])
+    assert not any(changing[stage.deciding - 1 :])
+
+
+def test_a_share_of_what_is_decided_on_is_general():
+    stage = staged(tiny_model(), general=0.25, steps=8)
+    asked: list[str] = []
+
+    class Told(Stream):
+        def batches(self, size: int, start: int = 0) -> Iterator[Tensor]:
+            asked.append(self.name)  # type: ignore[attr-defined]
+            return super().batches(size, start)
+
+    for name in ("general", "held_out"):
+        told = Told(random_tokens(4))
+        object.__setattr__(told, "name", name)
+        setattr(stage, name, told)
+    model = stage.model
+    with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
+        for step in range(8):
+            stage.decision_loss(step)
+    assert asked == ["held_out"] * 3 + ["general"] + ["held_out"] * 3 + ["general"]
+
+
+def test_the_highest_of_each_kind_stays():
+    patterns = Patterns(tiny_model())
+    scores = torch.arange(float(len(patterns.costs)))
+    gone = decided(patterns, scores, ATP().reach(tiny_model()))
+    assert [int((~part).sum()) for part in patterns.parts(gone)] == [1] * 6
+    assert float((decided(patterns, scores, 0.5) * patterns.costs).sum()) == pytest.approx(
+        0.5 * float(patterns.costs.sum()), rel=0.03
+    )
+
+
+def test_what_is_decided_on_is_not_tuned_on():
+    tuned, held = split(Stream(random_tokens(20)))
+    assert len(held.windows.ids) == 2
+    assert len(tuned.windows.ids) == 18
+    assert not {*tuned.windows.spans} & {*held.windows.spans}
+    with pytest.raises(BadInput, match="one window"):
+        split(Stream(random_tokens(1)))
+
+
+# The whole
+
+
+def test_in_two_stages_factors_rest_while_decisions_change():
+    model = tiny_model()
+    stage = staged(model, two_stage=True, steps=5)
+    assert [stage.tunes(step) for step in range(5)] == [False] * 4 + [True]
+    one, two = (tiny_model() for _ in range(2))
+    given = calibration_for(ATP)
+    small(steps=10, learning_rate=0.01).apply(one, given)
+    small(steps=10, learning_rate=0.01, two_stage=True).apply(two, given)
+    assert not torch.equal(logits(one), logits(two))
+
+
+def test_what_is_cut_was_no_longer_in_use():
+    given = calibration_for(ATP)
+    told = small(steps=12, learning_rate=0.01).apply(tiny_model(), given).details
+    assert told["factors_left_over"] == 0
+    loose = small(steps=12, learning_rate=0.01, shrinkage=0.0).apply(tiny_model(), given).details
+    assert loose["factors_left_over"] > 1e-3
+
+
+def test_decisions_come_down_to_the_budget():
+    method = small(sparsity=0.4, steps=250, decision_rate=0.02, learning_rate=1e-3)
+    told = method.apply(tiny_model(), calibration_for(ATP)).details
+    assert told["open_before_the_cut"] == pytest.approx(0.6, abs=0.06)
+
+
+@pytest.fixture
+def always(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(loop, "EVERY", -1.0)
+    return
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("life", [2, 4, 6])
+def test_killed_on_the_way_it_comes_to_the_same_end(tmp_path: Path, monkeypatch, life: int):
+    method, given = small(steps=7, deciding=0.6, learning_rate=0.01), calibration_for(ATP)
+    whole = tiny_model()
+    outcome = method.apply(whole, given)
+    after = Stage.after
+
+    def dying(self: Stage, step: int) -> None:
+        if step == life:
+            raise KeyboardInterrupt
+        after(self, step)
+
+    monkeypatch.setattr(Stage, "after", dying)
+    with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
+        method.apply(tiny_model(), given)
+    monkeypatch.setattr(Stage, "after", after)
+    again = tiny_model()
+    with remembered(tmp_path / ".one"):
+        second = method.apply(again, given)
+    assert torch.equal(logits(again), logits(whole))
+    assert second.details == outcome.details

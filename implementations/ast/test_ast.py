@@ -1,0 +1,420 @@
+"""AST: the masked forward, its optimiser and ramp by hand, weights that come back, real blocks."""
+
+from __future__ import annotations
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, log_softmax
+
+from implementations.ast import AST
+from implementations.ast.ast import AnnealedAdamW, under
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    LanguageModel,
+    Stream,
+    get,
+    logits_of,
+)
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+TEXT = Calibration(**vars(random_tokens()), training=Stream(random_tokens(16, seed=2)))
+QUICK = {"steps": 4, "batch": 2, "rate": 1e-3, "refresh": 2, "warmup": 0.0}
+
+
+def ast(**settings) -> AST:
+    """Configure a short training to 2:4."""
+    return AST.configure(**({"pattern": "2:4"} | QUICK | settings))
+
+
+def trained(model: LanguageModel, method: AST, text: Calibration = TEXT):
+    """Prune a copy of `model`; return it and what was told."""
+    pruned = copy.deepcopy(model)
+    return pruned, method.apply(pruned, text)
+
+
+def zeros(model: LanguageModel) -> list[Tensor]:
+    return [linear.weight == 0 for _, _, linear in model.linears()]
+
+
+def settled(model: LanguageModel, method: AST) -> LanguageModel:
+    """Return a copy with the first masks made final, and nothing trained."""
+    sparse = copy.deepcopy(model)
+    for weight, gone in method.masks(sparse, TEXT).items():
+        weight.masked_fill_(gone, 0)
+    return sparse
+
+
+# Masks
+
+
+def test_the_two_largest_of_four_inputs_stay_whatever_their_sign():
+    weight = torch.tensor([[1.0, -4.0, 2.0, 3.0, 0.5, 0.1, -0.2, 0.3], [9.0] * 8])
+    gone = ast().smallest(weight)
+    # Equal ones go from the left; were groups taken over outputs, the second row would stay.
+    assert gone.tolist() == [
+        [True, False, True, False, False, True, True, False],
+        [True, True, False, False, True, True, False, False],
+    ]
+
+
+def test_without_a_pattern_every_row_loses_its_share():
+    weight = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 40.0, 30.0, 20.0]])
+    gone = AST(sparsity=0.25).smallest(weight)
+    assert gone.tolist() == [[True, False, False, False], [True, False, False, False]]
+
+
+def test_the_first_mask_by_wanda_is_wandas():
+    model = tiny_model()
+    before = fingerprint(model)
+    found = settled(model, ast(initial="wanda"))
+    wanda = copy.deepcopy(model)
+    get("wanda").configure(pattern="2:4").apply(wanda, random_tokens())
+    assert same(fingerprint(found), fingerprint(wanda))  # block by block, what follows sees it
+    assert not same(fingerprint(found), fingerprint(settled(model, ast())))
+    assert same(before, fingerprint(model))
+
+
+# The forward pass and its gradient
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_model_computes_with_what_stays_to_the_bit(dtype: torch.dtype):
+    model = tiny_model(dtype=dtype)
+    masks, before = ast().masks(model, TEXT), fingerprint(model)
+    with under(model, masks):
+        found = logits(model)
+    assert torch.equal(found, logits(settled(model, ast())))
+    assert same(before, fingerprint(model))
+
+
+def test_the_gradient_reaches_every_weight_as_if_its_mask_had_no_edge():
+    model = tiny_model()
+    masks = ast().masks(model, TEXT)
+    linear = model.blocks[1].feed_forward.down
+    weight, seen = linear.weight, {}
+    handle = linear.register_forward_hook(lambda _, inputs, out: seen.update(x=inputs[0], y=out))
+    with under(model, masks), torch.enable_grad():
+        weight.requires_grad_(True)
+        value = logits_of(model, TEXT.ids).logsumexp(-1).square().sum()
+        (outward,) = torch.autograd.grad(value, seen["y"], retain_graph=True)
+        (gradient,) = torch.autograd.grad(value, weight)
+    handle.remove()
+    expected = outward.flatten(0, 1).T @ seen["x"].flatten(0, 1)  # dL/dy^T x
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
+    assert int((gradient[masks[weight]] != 0).sum()) > 100
+
+
+# The optimiser
+
+
+def steps(
+    weight: float, gradients: list[float], gone: bool | None, pull: float = 0.5, **settings
+) -> tuple[float, dict]:
+    """Take a step of rate 0.01 by each gradient; return the weight and the optimiser's state."""
+    parameter = nn.Parameter(torch.tensor([weight], dtype=torch.float64))
+    masks = {} if gone is None else {parameter: torch.tensor([gone])}
+    settings = {"lr": 0.01, "betas": (0.9, 0.95), "weight_decay": 0.0} | settings
+    optimizer = AnnealedAdamW([parameter], masks, lambda step: pull, **settings)
+    for gradient in gradients:
+        parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+    return float(parameter), optimizer.state[parameter]
+
+
+def by_hand(weight: float, gradients: list[float], pull: float, decay: float = 0.0) -> float:
+    m = v = 0.0
+    for t, g in enumerate(gradients, start=1):
+        m = 0.9 * m + 0.1 * g
+        u = m + pull * weight
+        v = 0.95 * v + 0.05 * u * u
+        weight *= 1 - 0.01 * decay
+        weight -= 0.01 / (1 - 0.9**t) * u / (math.sqrt(v / (1 - 0.95**t)) + 1e-8)
+    return weight
+
+
+def test_steps_of_a_masked_weight_and_one_that_stays_by_hand():
+    gradients = [0.3, -0.1, 0.7]
+    for decay in (0.0, 0.1):
+        masked, _ = steps(2.0, gradients, True, weight_decay=decay)
+        assert masked == pytest.approx(by_hand(2.0, gradients, 0.5, decay), abs=1e-12)
+        stays, _ = steps(2.0, gradients, False, weight_decay=decay)
+        assert stays == pytest.approx(by_hand(2.0, gradients, 0.0, decay), abs=1e-12)
+    # The first step is of the rate over 1 - b1 whatever the gradient: v is the square of u.
+    assert steps(2.0, [0.3], False)[0] == pytest.approx(2.0 - 0.1)
+
+
+def test_the_pull_alone_moves_what_is_masked_and_not_the_first_moment():
+    for weight in (2.0, -2.0):
+        pulled, state = steps(weight, [0.0], True)
+        assert pulled == pytest.approx(weight * (1 - 0.1 / 2), abs=1e-6)
+        assert float(state["m"]) == 0
+        assert float(state["v"]) == pytest.approx(0.05 * (0.5 * weight) ** 2)
+        assert steps(weight, [0.0], False)[0] == weight
+
+
+def test_without_a_mask_it_is_adamw():
+    gradients = [0.3, -0.1, 0.7, 0.2]
+    parameter = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    optimizer = torch.optim.AdamW([parameter], lr=0.01, betas=(0.9, 0.95), weight_decay=0.1)
+    for gradient in gradients:
+        parameter.grad = torch.full_like(parameter, gradient)
+        optimizer.step()
+    found, _ = steps(2.0, gradients, None, weight_decay=0.1)
+    assert found == pytest.approx(float(parameter), abs=1e-9)
+
+
+def test_the_pull_rises_to_its_ceiling_and_stays():
+    method = AST(steps=100, decay=0.2, ramp=0.2)
+    assert [method.pull(step) for step in (0, 5, 20, 21, 99)] == pytest.approx(
+        [0, 0.05, 0.2, 0.2, 0.2]
+    )
+    assert [AST(decay=0.2, ramp=0).pull(step) for step in (0, 50)] == [0.2, 0.2]
+    seen: list[int] = []
+    parameter = nn.Parameter(torch.ones(1))
+    optimizer = AnnealedAdamW(
+        [parameter],
+        {parameter: torch.tensor([True])},
+        lambda step: float(seen.append(step) or 0),
+        lr=0.1,
+        betas=(0.9, 0.95),
+        weight_decay=0.0,
+    )
+    for _ in range(3):
+        parameter.grad = torch.ones(1)
+        optimizer.step()
+    assert seen == [0, 1, 2]
+
+
+def test_the_defaults_are_those_of_the_runs_on_llama2_7b():
+    method = AST()
+    assert method.ramp * method.steps == 3000
+    assert method.warmup * method.steps == 500
+    assert method.decay / (method.ramp * method.steps) == pytest.approx(2e-8)  # a
+    plan = method.plan()
+    assert (plan.rate, plan.batch, plan.betas, plan.clip) == (2e-5, 128, (0.9, 0.95), 1.0)
+    assert plan.factor(plan.steps - 1) == pytest.approx(0.1, abs=1e-3)
+    # Its loss is CE + KL / 2, which is ours times 1.5.
+    assert (1 - method.alpha) / method.alpha == pytest.approx(2)
+
+
+# The mask follows the weights
+
+
+def test_a_masked_weight_that_is_pushed_outward_takes_the_place_of_one_other():
+    weight = nn.Parameter(torch.tensor([[0.5, 0.4, 0.3, 0.2]]))
+    method = ast()
+    masks = {weight: method.smallest(weight)}
+    assert masks[weight].tolist() == [[False, False, True, True]]
+    optimizer = AnnealedAdamW(
+        [weight], masks, lambda step: 0.1, lr=0.01, betas=(0.9, 0.95), weight_decay=0.0
+    )
+    for _ in range(10):
+        weight.grad = torch.tensor([[0.0, 0.0, -1.0, 0.0]])  # the third matters
+        optimizer.step()
+    held = masks[weight]
+    method.follow(masks)
+    assert masks[weight] is held  # by what computes under it too
+    assert held.tolist() == [[False, True, False, True]]
+    assert abs(float(weight[0, 3])) < 0.2  # and what nothing holds dies
+    fixed = {weight: torch.tensor([[False, False, True, True]])}
+    ast(mask="fixed").follow(fixed)
+    assert fixed[weight].tolist() == [[False, False, True, True]]
+
+
+def test_the_mask_is_taken_anew_every_so_many_steps_and_at_the_end(monkeypatch):
+    taken: list[int] = []
+    model = tiny_model()
+    method = ast(steps=7, refresh=3)
+    optimise_step = AnnealedAdamW.step
+    done: list[int] = []
+
+    def step(self, closure=None):
+        done.append(len(done) + 1)
+        return optimise_step(self)
+
+    monkeypatch.setattr(AnnealedAdamW, "step", step)
+    monkeypatch.setattr(AST, "follow", lambda self, masks: taken.append(len(done)))
+    method.apply(model, TEXT)
+    assert taken == [3, 6, 7]
+
+
+def test_masks_move_where_they_may_and_then_are_those_of_the_weights():
+    model = tiny_model()
+    found, outcome = trained(model, ast(rate=1e-2))
+    moved = outcome.details["mask_moved"]
+    assert 0 < moved < 0.5
+    first = zeros(settled(model, ast()))
+    changed = sum(int((a != b).sum()) for a, b in zip(first, zeros(found), strict=True))
+    assert moved == pytest.approx(changed / sum(mask.numel() for mask in first))
+    held, outcome = trained(model, ast(rate=1e-2, mask="fixed", initial="wanda"))
+    wanda = zeros(settled(model, ast(initial="wanda")))
+    assert outcome.details["mask_moved"] == 0
+    assert all(torch.equal(a, b) for a, b in zip(zeros(held), wanda, strict=True))
+
+
+# The loss
+
+
+def test_the_loss_by_hand():
+    teacher, student = tiny_model(seed=1), tiny_model(seed=2)
+    ids = random_tokens(2, 8).ids
+    said, meant = (logits_of(model, ids).double() for model in (student, teacher))
+    q, p = (log_softmax(x / 3, -1) for x in (said, meant))
+    kl = 9 * (p.exp() * (p - q)).sum(-1).mean()  # of the teacher from the student, not back
+    ce = cross_entropy(said[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    for alpha in (0.0, 0.25, 1.0):
+        found = ast(alpha=alpha, temperature=3.0).loss(student, teacher, ids)
+        assert float(found) == pytest.approx(float(alpha * kl + (1 - alpha) * ce), rel=1e-5)
+    assert float(ast(alpha=1.0).loss(teacher, teacher, ids)) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6])
+def test_the_dense_model_teaches_the_masked_one(alpha: float):
+    # One batch is the whole text, so that the first loss can be said beforehand.
+    model, ids = tiny_model(), random_tokens(2, 8).ids
+    text = Calibration(**vars(TEXT) | {"training": Stream(random_tokens(2, 8))})
+    method = ast(alpha=alpha, steps=6, rate=1e-2)
+    _, outcome = trained(model, method, text)
+    assert outcome.course is not None
+    losses = outcome.course.losses
+    expected = method.loss(settled(model, method), model, ids)
+    assert losses[0] == pytest.approx(float(expected), rel=1e-5)
+    assert losses[-1] < losses[0]
+
+
+def test_a_teacher_that_stays_dense_does_not_follow_the_student(monkeypatch):
+    model, seen = tiny_model(), []
+    before = fingerprint(model)
+
+    def loss(self, student, teacher, ids):
+        seen.append(same(fingerprint(teacher), before))
+        return original(self, student, teacher, ids)
+
+    original = AST.loss
+    monkeypatch.setattr(AST, "loss", loss)
+    ast().apply(model, TEXT)
+    assert seen == [True] * 8  # 4 steps of 2 windows, one at a time
+
+
+def test_norms_embedding_and_head_are_trained_too():
+    model = tiny_model()
+    found, _ = trained(model, ast())
+    for (name, before), after in zip(
+        model.hf.named_parameters(), found.hf.parameters(), strict=True
+    ):
+        kept = after != 0
+        assert not torch.equal(before[kept], after[kept]), name
+
+
+def test_weight_decay_is_of_matrices_alone():
+    groups: list[dict] = []
+    keep = AnnealedAdamW.__init__
+
+    def init(self, parameters, *arguments, **settings):
+        keep(self, parameters, *arguments, **settings)
+        groups.extend(self.param_groups)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AnnealedAdamW, "__init__", init)
+        ast(weight_decay=0.1).apply(tiny_model(), TEXT)
+    assert [(g["weight_decay"], {p.ndim for p in g["params"]}) for g in groups] == [
+        (0.1, {2}),
+        (0.0, {1}),
+    ]
+
+
+# What is left
+
+
+def test_the_model_computes_in_the_end_what_it_computed_under_its_last_mask(monkeypatch):
+    said: list[Tensor] = []
+    model = tiny_model()
+    optimise = get("ast").prune.__globals__["optimise"]
+
+    def then(*arguments, **settings):
+        losses = optimise(*arguments, **settings)
+        said.append(logits(model))  # still under the mask, which was taken after the last step
+        return losses
+
+    monkeypatch.setitem(get("ast").prune.__globals__, "optimise", then)
+    ast().apply(model, TEXT)
+    assert torch.equal(logits(model), said[0])
+    for _, _, linear in model.linears():
+        assert type(linear) is nn.Linear
+        groups = linear.weight.unflatten(1, (-1, 4))  # [out, groups, 4]
+        assert bool((groups.count_nonzero(dim=-1) == 2).all())
+
+
+@pytest.mark.parametrize("life", [1, 3])
+def test_killed_it_comes_to_the_same_end_with_its_masks(tmp_path: Path, monkeypatch, life: int):
+    monkeypatch.setattr(loop, "EVERY", -1.0)
+    method = ast(steps=6, refresh=2, rate=1e-2)
+    whole, _ = trained(tiny_model(), method)
+    step, done = AnnealedAdamW.step, []
+
+    def fatal(self, closure=None):
+        if len(done) == life:
+            raise KeyboardInterrupt
+        done.append(0)
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnnealedAdamW, "step", fatal)
+        with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
+            trained(tiny_model(), method)
+    with remembered(tmp_path / ".one"):
+        again, _ = trained(tiny_model(), method)
+    assert same(fingerprint(again), fingerprint(whole))
+
+
+def test_a_batch_that_its_parts_do_not_divide_is_refused_before_any_work():
+    model = tiny_model()
+    before = fingerprint(model)
+    with pytest.raises(BadInput, match="3 windows at once do not divide a batch of 4"):
+        ast(batch=4, at_once=3).apply(model, TEXT)
+    assert same(before, fingerprint(model))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 1.5}, "alpha: .*less than or equal to 1"),
+        ({"decay": -1}, "decay: .*greater than or equal to 0"),
+        ({"refresh": 0}, "refresh: .*greater than or equal to 1"),
+        ({"mask": "static"}, "mask: .*'adaptive' or 'fixed'"),
+        ({"initial": "sparsegpt"}, "initial: .*'magnitude' or 'wanda'"),
+    ],
+)
+def test_wrong_parameters_are_refused(settings, message):
+    with pytest.raises(BadInput, match=message):
+        AST.configure(**settings)
+
+
+@pytest.mark.model
+def test_a_little_training_repairs_real_blocks_under_either_mask(first_blocks):
+    windows = first_blocks.calibration.ids[:2, :128]
+    text = Calibration(
+        **vars(first_blocks.calibration)
+        | {"training": Stream(random_tokens(2).from_ids(windows, "two windows", 2))}
+    )
+    losses = {}
+    for mask in ("adaptive", "fixed"):
+        method = ast(initial="wanda", mask=mask, steps=6, rate=1e-4, at_once=2, refresh=2)
+        _, outcome = trained(first_blocks.dense, method, text)
+        assert outcome.achieved == 0.5
+        losses[mask] = outcome.course.losses
+    for course in losses.values():
+        assert course[-1] < 0.9 * course[0]
+    assert losses["adaptive"][:2] == losses["fixed"][:2]  # until the mask is taken anew
+    assert losses["adaptive"] != losses["fixed"]

@@ -228,11 +228,11 @@ class AnnealedAdamW(torch.optim.Optimizer):
                     state |= {"t": 0, "m": torch.zeros_like(weight), "v": torch.zeros_like(weight)}
                 state["t"] += 1
                 t, m, v, g = state["t"], state["m"], state["v"], weight.grad
+                weight.mul_(1 - rate * group["weight_decay"])
                 m.lerp_(g, 1 - b1)
                 u, squared = m, g
                 if weight in self.masks:
                     u = squared = m + self.pull(t - 1) * (weight * self.masks[weight])
                 v.mul_(b2).addcmul_(squared, squared, value=1 - b2)
-                weight.mul_(1 - rate * group["weight_decay"])
                 spread = (v / (1 - b2**t)).sqrt_().add_(group["eps"])
                 weight.addcdiv_(u, spread, value=-rate / (1 - b1**t))

@@ -135,10 +135,10 @@ def steps(
 def by_hand(weight: float, gradients: list[float], pull: float, decay: float = 0.0) -> float:
     m = v = 0.0
     for t, g in enumerate(gradients, start=1):
+        weight *= 1 - 0.01 * decay
         m = 0.9 * m + 0.1 * g
         u = m + pull * weight
         v = 0.95 * v + 0.05 * u * u
-        weight *= 1 - 0.01 * decay
         weight -= 0.01 / (1 - 0.9**t) * u / (math.sqrt(v / (1 - 0.95**t)) + 1e-8)
     return weight
 

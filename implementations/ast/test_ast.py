@@ -82,6 +82,7 @@ def test_the_first_mask_by_wanda_is_wandas():
     get("wanda").configure(pattern="2:4").apply(wanda, random_tokens())
     assert same(fingerprint(found), fingerprint(wanda))  # block by block, what follows sees it
     assert not same(fingerprint(found), fingerprint(settled(model, ast())))
+    ast(initial="wanda").masks(model, TEXT)
     assert same(before, fingerprint(model))
 
 
@@ -263,6 +264,14 @@ def test_masks_move_where_they_may_and_then_are_those_of_the_weights():
     assert all(torch.equal(a, b) for a, b in zip(zeros(held), wanda, strict=True))
 
 
+def test_what_is_pulled_hard_from_the_start_hardly_comes_back():
+    moved = {
+        pull: trained(tiny_model(), ast(rate=1e-2, ramp=0, decay=pull))[1].details["mask_moved"]
+        for pull in (0.0, 1e4)
+    }
+    assert moved[1e4] < moved[0.0] / 3
+
+
 # The loss
 
 
@@ -382,7 +391,7 @@ def test_a_batch_that_its_parts_do_not_divide_is_refused_before_any_work():
     model = tiny_model()
     before = fingerprint(model)
     with pytest.raises(BadInput, match="3 windows at once do not divide a batch of 4"):
-        ast(batch=4, at_once=3).apply(model, TEXT)
+        ast(batch=4, at_once=3).check(model, TEXT)
     assert same(before, fingerprint(model))
 
 

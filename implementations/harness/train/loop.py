@@ -66,7 +66,7 @@ def optimise(
     kept = Kept(trained, optimizer, dict(state or {}))
     losses = kept.load()
     optimizer.zero_grad()  # what others left there is no part of the first step
-    batches = stream.batches(plan.at_once, start=len(losses) * plan.pieces)
+    batches = stream.batches(plan.at_once, start=(plan.before + len(losses)) * plan.pieces)
     with torch.enable_grad(), task("training", plan.steps) as shown:
         shown.advance(len(losses))
         for step in range(len(losses), plan.steps):

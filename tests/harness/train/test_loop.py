@@ -237,6 +237,28 @@ def test_killed_under_another_optimiser_it_comes_to_the_same_end(tmp_path: Path)
         assert same(Drawing().run(by=momentum), whole)
 
 
+@pytest.mark.usefixtures("always")
+def test_a_plan_reads_on_where_the_one_before_it_stopped(tmp_path: Path):
+    parameter, read = nn.Parameter(torch.ones(1)), []
+
+    def both(life: int) -> None:
+        def loss(ids: Tensor) -> Tensor:
+            if len(read) == life:
+                raise Killed
+            read.append(ids)
+            return parameter.sum()
+
+        optimise([parameter], loss, STREAM, Plan(2, 0.1, batch=2, total=5))
+        optimise([parameter], loss, STREAM, Plan(3, 0.1, batch=2, before=2))
+
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        both(life=7)  # in the second step of the second plan
+    with remembered(tmp_path / ".one"):
+        both(life=100)
+    batches = [ids for ids, _ in zip(STREAM.batches(1), range(10), strict=False)]
+    assert torch.equal(torch.cat(read), torch.cat(batches[:7] + batches[6:]))
+
+
 def test_a_loss_that_is_not_finite_is_named_by_its_step():
     parameter, losses = nn.Parameter(torch.ones(1)), iter([1.0, 2.0, float("nan")])
     with pytest.raises(NumericsError, match="training step 2 is nan"):

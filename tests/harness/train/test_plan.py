@@ -29,6 +29,24 @@ def test_warm_up_rises_to_the_largest_and_then_the_decay_begins():
     assert rates(warmup=1, decay="none")[-1] == 1
 
 
+def test_the_rate_may_stay_and_fall_only_in_the_last_steps():
+    assert rates(warmup=0.2, decay="linear", falling=0.4, end=0.5) == pytest.approx(
+        [0.5, 1, 1, 1, 1, 1, 1, 7 / 8, 6 / 8, 5 / 8]
+    )
+    assert rates(warmup=0.2, decay="linear", falling=0.8) == rates(warmup=0.2, decay="linear")
+    assert rates(warmup=0.2, decay="linear", falling=0) == rates(warmup=0.2, decay="none")
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
+def test_plans_that_follow_each_other_share_one_schedule(decay):
+    shared = {"warmup": 0.3, "decay": decay, "falling": 0.5, "end": 0.1}
+    parts = []
+    for before, steps in ((0, 2), (2, 1), (3, 7)):
+        parts += rates(steps=steps, before=before, total=10, **shared)
+    assert parts == rates(**shared)
+    assert rates(steps=4, before=6, **shared) == rates(**shared)[6:]
+
+
 @pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_no_step_is_for_nothing(decay, steps):
@@ -46,6 +64,9 @@ def test_no_step_is_for_nothing(decay, steps):
         ({"rate": math.nan}, "learning rate of nan"),
         ({"warmup": 1.5}, "warmup 1.5"),
         ({"end": -1}, "end -1"),
+        ({"falling": 1.1}, "falling 1.1"),
+        ({"before": -1}, "10 steps after -1"),
+        ({"before": 1, "total": 10}, "10 steps after 1 do not fit a schedule of 10"),
     ],
 )
 def test_what_cannot_be_is_refused(settings, named):

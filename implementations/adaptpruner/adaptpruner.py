@@ -47,6 +47,7 @@ from implementations.harness import (
 
 MOST = 0.99  # sparsity that steps lead to at most
 WARMUP = 0.05  # share of all updates in which the learning rate rises
+ROUNDING = 1e-9  # by which a sum of sparsities may be too large
 FALLING = 0.1  # share of them, the last ones, in which it falls
 
 
@@ -120,10 +121,10 @@ class AdaptPruner(UnitMethod):
         """Take steps until `goal` weights are left, the last one only so far; return how many."""
         counts, costs = (both.T.flatten() for both in self._counted(model))  # [parts]
         heads = [block.attention.head_size for block in model.blocks]
-        rows = torch.tensor([[size, 1] for size in heads]).flatten()  # of a unit, [parts]
+        rows = torch.tensor([[size, 1] for size in heads]).double().flatten()  # of a unit, [parts]
         part = torch.arange(len(counts)).repeat_interleave(counts)  # of each unit, [units]
         number = torch.arange(len(part)) - (counts.cumsum(0) - counts)[part] + 1  # within its part
-        goes_at = (number - 1 / rows[part]) / counts[part]
+        goes_at = (number - 1 / rows[part]) / counts[part] + ROUNDING
         left = number <= counts[part] - self.least
         sparsity = torch.zeros(len(heads), dtype=torch.float64)
         for step in range(self.steps):

@@ -1,0 +1,540 @@
+"""Adapt-Pruner: whose turn it is and how much, scores of the shrinking model, stages, one end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.adaptpruner import AdaptPruner, adaptpruner
+from implementations.adaptpruner.adaptpruner import importance, moments, normalised, scores
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    LanguageModel,
+    Stream,
+    Tokens,
+    keep_channels,
+    keep_kv_groups,
+    perplexity,
+)
+from implementations.harness.contract.effects import mask_like
+from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.prune.journal import remembered
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+CALIBRATION = Calibration(**vars(random_tokens()), training=Stream(random_tokens(16, seed=2), 5))
+TURNS = torch.tensor([0.1, 0.5, 0.2, 0.4], dtype=torch.float64)  # normalised: -1 1 -.5 .5
+
+
+def wide(**shape: Any) -> LanguageModel:
+    """Four blocks of 4 KV heads with 2 query heads each, and 120 channels."""
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 4}
+    return tiny_model(blocks=4, intermediate_size=120, **(heads | shape))
+
+
+def alone(**settings: Any) -> AdaptPruner:
+    """Adapt-Pruner without training, in ten steps if nothing else is said."""
+    return AdaptPruner(**({"stages": 0, "steps": 10, "amplitude": 0.1} | settings))
+
+
+@pytest.fixture
+def known_turns(monkeypatch) -> None:
+    """Let every measurement say the same."""
+    monkeypatch.setattr(adaptpruner, "importance", lambda model, samples: TURNS)
+
+
+@pytest.fixture
+def cuts(monkeypatch) -> list[list[list[int]]]:
+    """Write down what goes in every step, `[steps][blocks][kinds]`, and take the first units."""
+    found: list[list[list[int]]] = []
+
+    def told(self, model, samples, lost):
+        found.append(lost.tolist())
+        for block, (groups, channels) in zip(model.blocks, found[-1], strict=True):
+            keep_kv_groups(block.attention, range(groups, block.attention.kv_heads))
+            keep_channels(block.feed_forward, range(channels, block.feed_forward.channels))
+
+    monkeypatch.setattr(AdaptPruner, "cut", told)
+    return found
+
+
+# How much of every block
+
+
+def test_importance_is_centred_and_its_largest_is_one():
+    assert normalised(TURNS).tolist() == pytest.approx([-1, 1, -0.5, 0.5])
+    uneven = normalised(torch.tensor([0.0, 0.0, 0.0, 4.0], dtype=torch.float64))
+    assert uneven.tolist() == pytest.approx([-1 / 3, -1 / 3, -1 / 3, 1])
+    for values in (torch.full((3,), 0.1, dtype=torch.float64), torch.zeros(1)):
+        assert normalised(values).tolist() == [0] * len(values)  # not what rounding leaves
+
+
+@every_family
+def test_importance_is_one_minus_the_cosine_of_each_token(family: str):
+    model, tokens = tiny_model(family, blocks=3), random_tokens(5)
+    seen: list[list[Tensor]] = [[] for _ in model.layers]
+    for index, layer in enumerate(model.layers):
+        layer.register_forward_hook(
+            lambda _, args, kwargs, output, index=index: seen[index].append(
+                torch.cosine_similarity(
+                    args[0] if args else kwargs["hidden_states"],
+                    output[0] if isinstance(output, tuple) else output,
+                    dim=-1,
+                )
+            ),
+            with_kwargs=True,
+        )
+    model.hf(tokens.ids, use_cache=False)
+    expected = [1 - float(torch.cat(cosines).mean()) for cosines in seen]
+    for layer in model.layers:
+        layer._forward_hooks.clear()
+    assert importance(model, tokens).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_block_that_does_nothing_gains_the_mean_and_the_amplitude():
+    model = wide()
+    for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
+        linear.weight.zero_()
+    turns = importance(model, CALIBRATION)
+    assert float(turns[2]) == 0
+    risen = AdaptPruner().risen(torch.zeros(4, dtype=torch.float64), turns)
+    assert int(risen.argmax()) == 2
+    assert float(risen[2]) <= 0.04
+    one_of_two = AdaptPruner().risen(torch.zeros(2, dtype=torch.float64), torch.tensor([0.0, 0.3]))
+    assert one_of_two.tolist() == pytest.approx([0.02 + 0.02, 0.02 - 0.02])
+
+
+def test_the_mean_sparsity_rises_by_a_step_whatever_the_importance():
+    sparsity = torch.full((4,), 0.3, dtype=torch.float64)
+    for step in range(1, 6):
+        turns = torch.rand(4, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
+        sparsity = AdaptPruner(steps=50).risen(sparsity, turns)
+        assert float(sparsity.mean()) == pytest.approx(0.3 + step / 50)
+    assert float(sparsity.max() - sparsity.min()) > 0.02
+
+
+def test_sparsity_stays_within_its_bounds():
+    method = AdaptPruner(steps=10, amplitude=0.3)
+    risen = method.risen(torch.tensor([0.9, 0.1, 0.0, 0.5]).double(), TURNS)
+    assert risen.tolist() == pytest.approx([0.99, 0, 0.25, 0.45])
+
+
+def test_without_an_amplitude_all_blocks_lose_alike(cuts):
+    method = alone(steps=20, amplitude=0.0, sparsity=0.3)
+    outcome = method.apply(wide(), CALIBRATION)
+    for step, lost in enumerate(cuts[:-1], start=1):
+        assert {tuple(block) for block in lost} == {(int(step == 4), 6)}
+    assert len(set(outcome.details["channels"])) <= 2
+
+
+def code_rule(out: int, out0: int, width: int, sparsity: float) -> int:
+    """How many units go of `out` rows by the official code's rule."""
+    kept = int(out0 * (1 - sparsity) + 1e-9)
+    return max(out - kept, 0) // width
+
+
+@pytest.mark.usefixtures("known_turns")
+@pytest.mark.parametrize("amplitude", [0.0, 0.07, 0.1, 0.15])
+def test_a_full_step_cuts_what_the_code_would_cut(cuts, amplitude: float):
+    alone(amplitude=amplitude, sparsity=0.7).apply(wide(), CALIBRATION)
+    assert len(cuts) > 5
+    left = [[4, 120] for _ in range(4)]
+    sparsity = [0.0] * 4
+    for lost in cuts[:-1]:
+        for b in range(4):
+            rise = 0.1 - amplitude * float(normalised(TURNS)[b])
+            sparsity[b] = min(max(sparsity[b] + rise, 0), 0.99)
+            for kind, width in enumerate((4, 1)):
+                rows = left[b][kind] * width
+                gone = code_rule(rows, (4, 120)[kind] * width, width, sparsity[b])
+                gone = min(gone, left[b][kind] - 1)
+                assert lost[b][kind] == gone, (b, kind, sparsity[b])
+                left[b][kind] -= gone
+
+
+@pytest.mark.usefixtures("known_turns")
+def test_only_the_last_step_is_taken_part_of_the_way(cuts):
+    model = wide()
+    method, costs = alone(sparsity=0.3), torch.tensor([4 * 32 * (2 * 2 + 2), 3 * 32])
+    dense = int(method.costs(model).sum())
+    outcome = method.apply(model, CALIBRATION)
+    spent = [int((torch.tensor(lost) * costs).sum()) for lost in cuts]
+    assert outcome.details["pruning_steps"] == [len(cuts)]
+    assert sum(spent[:-1]) < 0.3 * dense
+    assert abs(sum(spent) - 0.3 * dense) <= max(costs.tolist()) / 2
+    # Which part: every block as far of its own way as the others, 2 : 0 : 1.5 : 0.5.
+    channels = torch.tensor(cuts[-1])[:, 1].double()
+    way = float(channels[0]) / 2
+    assert channels[1] == 0
+    assert channels[2:].tolist() == pytest.approx([1.5 * way, 0.5 * way], abs=1)
+
+
+def test_when_a_unit_goes():
+    goes_at = torch.tensor([0.2, 0.25, 0.3, 0.4, 1.0])
+    found = moments(goes_at, torch.tensor(0.2), torch.tensor(0.3))
+    assert found.tolist() == pytest.approx([0, 0.5, 1, 1 + 1 / 7, 2])
+    still = moments(goes_at, torch.tensor(0.2), torch.tensor(0.2))
+    assert float(still.min()) == 1
+
+
+@pytest.mark.usefixtures("known_turns")
+def test_what_steps_do_not_reach_goes_in_the_last_one(cuts):
+    # The second block never gains anything, and is still asked for its share at the end.
+    model = wide()
+    method = alone(steps=3, amplitude=1 / 3)
+    reach = method.reach(model)
+    outcome = method.model_copy(update={"sparsity": reach}).apply(model, CALIBRATION)
+    assert cuts[0][1] == cuts[1][1] == [0, 0]
+    assert outcome.details["kv_groups"] == outcome.details["channels"] == [1] * 4
+    assert outcome.achieved == pytest.approx(reach)
+
+
+def test_nothing_grows_and_one_unit_of_each_kind_stays():
+    model, group = wide(), 2
+    widths = [[4, 120] for _ in range(4)]
+    cut = AdaptPruner.cut
+
+    class Watched(AdaptPruner):
+        @classmethod
+        def slug(cls) -> str:
+            return "adaptpruner"
+
+        def cut(self, model, samples, lost):
+            cut(self, model, samples, lost)
+            for block, width in zip(model.blocks, widths, strict=True):
+                attention = block.attention
+                now = [attention.kv_heads, block.feed_forward.channels]
+                assert attention.heads == group * attention.kv_heads
+                assert attention.o.in_features == attention.heads * attention.head_size
+                assert all(1 <= a <= b for a, b in zip(now, width, strict=True))
+                width[:] = now
+
+    Watched(stages=0, steps=10, amplitude=0.2, sparsity=0.8).apply(model, CALIBRATION)
+    assert min(width[0] for width in widths) == 1
+
+
+# Which units
+
+
+def backwards(model: LanguageModel, tokens: Tokens) -> list[list[Tensor]]:
+    """Score the units of every block, `[blocks][kinds]`, by one plain backward pass."""
+    model = copy.deepcopy(model)
+    model.hf.zero_grad()
+    with torch.enable_grad():
+        model.hf(input_ids=tokens.ids, labels=tokens.ids, use_cache=False).loss.backward()
+    found = []
+    for block in model.blocks:
+        sizes = {
+            role: (linear.weight * linear.weight.grad).abs().double()
+            for role, linear in block.linears().items()
+        }
+        attention = block.attention
+        per_group = {"q": attention.group, "k": 1, "v": 1, "o": attention.group}
+        groups = torch.zeros(attention.kv_heads, dtype=torch.float64)
+        for role, heads in per_group.items():
+            rows = sizes[role].sum(dim=1 if role != "o" else 0)
+            groups += rows.view(attention.kv_heads, heads * attention.head_size).sum(dim=1)
+        channels = sizes["down"].sum(dim=0) + sizes["up"].sum(dim=1)
+        if "gate" in sizes:
+            channels = channels + sizes["gate"].sum(dim=1)
+        found.append([groups, channels])
+    return found
+
+
+@every_family
+def test_every_step_cuts_the_lowest_by_the_gradients_of_the_model_as_it_is(family, monkeypatch):
+    model, done = tiny_model(family, blocks=3, dtype=torch.float64), []
+    cut = AdaptPruner.cut
+
+    def checked(self, model, samples, lost):
+        before, expected = copy.deepcopy(model), backwards(model, samples)
+        cut(self, model, samples, lost)
+        for was, block, counts, both in zip(
+            before.blocks, model.blocks, lost.tolist(), expected, strict=True
+        ):
+            for kind, count, units in zip(self.kinds, counts, both, strict=True):
+                stay = units.argsort()[count:].sort().values
+                done.append((kind, count))
+                if kind == "channels":
+                    old, new = was.feed_forward.up.weight, block.feed_forward.up.weight
+                else:
+                    size = block.attention.head_size
+                    old, new = was.attention.k.weight, block.attention.k.weight
+                    stay = (stay[:, None] * size + torch.arange(size)).flatten()
+                assert torch.equal(new, old[stay])
+
+    monkeypatch.setattr(AdaptPruner, "cut", checked)
+    method = alone(steps=4)
+    method.model_copy(update={"sparsity": 0.9 * method.reach(model)}).apply(model, CALIBRATION)
+    assert len(done) >= 3 * 2 * 3
+    for kind in ("kv-groups", "channels"):
+        several = kind == "channels" or family != "qwen3"
+        assert any(count for name, count in done if name == kind) == several
+
+
+def test_query_heads_count_for_the_key_head_that_they_read():
+    model = wide()
+    block = model.blocks[0]
+    for head in range(8):
+        for role, dim in (("q", 0), ("o", 1)):
+            salience = {r: torch.zeros_like(x.weight) for r, x in block.linears().items()}
+            salience[role].movedim(dim, 0)[head * 4 : head * 4 + 4] = -1.0
+            found = scores(block, "kv-groups", salience)
+            assert found.nonzero().flatten().tolist() == [head // 2]
+            assert float(found.max()) == 4 * 32  # sizes are summed: nothing cancels
+
+
+def test_weights_of_a_channel_are_summed_by_size():
+    block = wide().blocks[0]
+    salience = {role: torch.zeros_like(x.weight) for role, x in block.linears().items()}
+    salience["gate"][7, :2] = torch.tensor([1.0, -2.0])
+    salience["up"][7, 0] = -4.0
+    salience["down"][:2, 7] = torch.tensor([8.0, -16.0])
+    found = scores(block, "channels", salience)
+    assert found.nonzero().flatten().tolist() == [7]
+    assert float(found[7]) == 31
+
+
+@every_family
+def test_slicing_is_masking_and_nothing_else_changes_without_training(family: str):
+    model = tiny_model(family, blocks=3)
+    dense, masked = fingerprint(model), copy.deepcopy(model)
+    outcome = alone(sparsity=0.4).apply(model, CALIBRATION)
+    for block, was in zip(model.blocks, masked.blocks, strict=True):
+        mask_like(block, was)
+        for norm, other in zip(block.norms.values(), was.norms.values(), strict=True):
+            assert same(norm.state_dict(), other.state_dict())
+    assert torch.allclose(logits(model), logits(masked), rtol=1e-4, atol=1e-4)
+    after = fingerprint(model)
+    assert same(*({n: t for n, t in m.items() if "embed" in n} for m in (dense, after)))
+    assert outcome.course is None
+
+
+# Measured again and again
+
+
+def test_every_step_draws_samples_and_measures_the_model_as_it_is(monkeypatch):
+    drawn: list[Tokens] = []
+    widths: list[int] = []
+
+    def watched(model: LanguageModel, samples: Tokens) -> Tensor:
+        drawn.append(samples)
+        widths.append(sum(block.feed_forward.channels for block in model.blocks))
+        return importance(model, samples)
+
+    read = []
+    cut = AdaptPruner.cut
+
+    def reads(self, model, samples, lost):
+        read.append(samples)
+        cut(self, model, samples, lost)
+
+    monkeypatch.setattr(adaptpruner, "importance", watched)
+    monkeypatch.setattr(AdaptPruner, "cut", reads)
+    outcome = alone(samples=2).apply(wide(), CALIBRATION)
+    assert outcome.details["pruning_steps"] == [len(drawn)]
+    assert widths == sorted(set(widths), reverse=True)
+    assert all(len(samples.ids.unique(dim=0)) == 2 for samples in drawn)  # none twice
+    assert len({samples.sha256 for samples in drawn}) > 1
+    assert all(a is b for a, b in zip(drawn, read, strict=True))
+    drawn.clear()
+    alone(samples=7).apply(wide(), CALIBRATION)
+    assert all(torch.equal(samples.ids, CALIBRATION.ids) for samples in drawn)
+
+
+# Stages
+
+
+def trained(**settings: Any) -> AdaptPruner:
+    small = {"steps": 10, "amplitude": 0.1, "stages": 3, "updates": 12, "batch": 2}
+    return AdaptPruner(**(small | settings))
+
+
+def test_updates_of_a_stage_are_proportional_to_its_number():
+    assert AdaptPruner(stages=5, updates=150).milestones() == [0, 10, 30, 60, 100, 150]
+    for stages, updates in ((1, 1), (5, 15), (5, 100), (20, 1000)):
+        done = AdaptPruner(stages=stages, updates=updates).milestones()
+        assert done[-1] == updates
+        for k, (before, after) in enumerate(pairwise(done), start=1):
+            assert after - before == pytest.approx(2 * k * updates / (stages * (stages + 1)), abs=1)
+
+
+def test_one_schedule_runs_over_all_stages():
+    plans = AdaptPruner(stages=4, updates=100, learning_rate=1e-3, end=0.2).plans()
+    factors = [plan.factor(step) for plan in plans for step in range(plan.steps)]
+    assert [plan.steps for plan in plans] == [10, 20, 30, 40]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1])
+    assert factors[5:91] == [1] * 86
+    assert factors[90:] == pytest.approx([1 - 0.08 * k for k in range(10)])
+    assert {plan.rate for plan in plans} == {1e-3}
+
+
+@pytest.fixture
+def story(monkeypatch) -> list[Any]:
+    """Write down goals of pruning and plans of training in the order they are met."""
+    found: list[Any] = []
+    narrow, train = AdaptPruner.narrow, AdaptPruner.train
+
+    def narrows(self, model, calibration, goal):
+        found.append(goal)
+        return narrow(self, model, calibration, goal)
+
+    def trains(self, model, stream, plan):
+        found.append(plan.steps)
+        return train(self, model, stream, plan)
+
+    monkeypatch.setattr(AdaptPruner, "narrow", narrows)
+    monkeypatch.setattr(AdaptPruner, "train", trains)
+    return found
+
+
+def test_goals_fall_evenly_and_training_follows_each(story):
+    model = wide()
+    method = trained(sparsity=0.3)
+    dense = int(method.costs(model).sum())
+    outcome = method.apply(model, CALIBRATION)
+    assert story[::2] == pytest.approx([0.9 * dense, 0.8 * dense, 0.7 * dense])
+    assert story[1::2] == [2, 4, 6]
+    assert len(outcome.details["pruning_steps"]) == 3
+    assert outcome.course.steps == 12
+    assert outcome.course.read == 12 * 2 * 24
+    assert outcome.course.epochs == pytest.approx(24 / 16)
+
+
+def test_one_stage_prunes_once_and_none_trains_nothing(story):
+    trained(stages=1).apply(wide(), CALIBRATION)
+    assert [type(told) for told in story] == [float, int]
+    story.clear()
+    assert trained(stages=0).apply(wide(), CALIBRATION).course is None
+    assert len(story) == 1
+
+
+@pytest.mark.usefixtures("known_turns")
+def test_each_stage_counts_sparsity_from_its_own_start(cuts):
+    # Of 4 KV heads the first goes above 3/16, which no stage of 10 % comes to.
+    outcome = trained(sparsity=0.2, stages=2, steps=40, amplitude=0.0).apply(wide(), CALIBRATION)
+    assert outcome.details["kv_groups"] == [4] * 4
+    once = trained(sparsity=0.2, stages=1, steps=40, amplitude=0.0).apply(wide(), CALIBRATION)
+    assert max(once.details["kv_groups"]) == 3
+    begin = 1 + [sum(map(sum, lost)) for lost in cuts].index(12)  # behind the first of 3 a block
+    assert cuts[begin - 1] == [[0, 3]] * 4
+
+
+def test_all_parameters_are_trained_on_every_window_once(monkeypatch):
+    model, read = wide(), []
+    dense = fingerprint(model)
+    loss = adaptpruner.next_token_loss
+
+    def watched(model: LanguageModel, ids: Tensor) -> Tensor:
+        assert model.hf.training
+        assert all(parameter.requires_grad for parameter in model.hf.parameters())
+        read.append(ids)
+        return loss(model, ids)
+
+    monkeypatch.setattr(adaptpruner, "next_token_loss", watched)
+    model.hf.requires_grad_(False)
+    trained(sparsity=0.0, updates=8, at_once=2, learning_rate=1e-3).apply(model, CALIBRATION)
+    for name, tensor in fingerprint(model).items():
+        assert tensor.shape == dense[name].shape
+        assert "rotary" in name or not torch.equal(tensor, dense[name]), name
+    text = CALIBRATION.training.windows.ids
+    assert torch.cat(read).unique(dim=0).shape == text.unique(dim=0).shape
+    assert not any(parameter.requires_grad for parameter in model.hf.parameters())
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize(
+    ("what", "life"), [("importance", 1), ("importance", 4), ("next_token_loss", 9)]
+)
+def test_killed_at_any_point_it_comes_to_the_same_end(
+    what: str, life: int, monkeypatch, tmp_path: Path
+):
+    method = trained(samples=3, stages=2, updates=6)  # 4 windows, then 8
+
+    def run() -> tuple[LanguageModel, Any]:
+        model = tiny_model()
+        return model, method.apply(model, CALIBRATION, 7)
+
+    expected, told = run()
+    whole: Callable[..., Any] = getattr(adaptpruner, what)
+    calls = []
+
+    def dying(*arguments: Any) -> Any:
+        calls.append(what)
+        if len(calls) > life:
+            raise Killed
+        return whole(*arguments)
+
+    monkeypatch.setattr(adaptpruner, what, dying)
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        run()
+    monkeypatch.setattr(adaptpruner, what, whole)
+    with remembered(tmp_path / ".one"):
+        model, again = run()
+    assert same(fingerprint(expected), fingerprint(model))
+    assert again.details == told.details
+    assert again.course == told.course
+    assert not list(tmp_path.iterdir())
+
+
+# What cannot be, and what is gone already
+
+
+def test_what_cannot_be_is_refused_before_any_work():
+    model = tiny_model()
+    before = fingerprint(model)
+    for settings, named in (
+        ({"stages": 5, "updates": 7}, "updates=7 leave a stage .* at least 15, or fewer stages"),
+        ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
+        ({"sparsity": 0.99}, "would empty the model"),
+    ):
+        with pytest.raises(BadInput, match=named):
+            AdaptPruner(**settings).apply(model, CALIBRATION)
+    short = Calibration(**vars(random_tokens(length=1)), training=CALIBRATION.training)
+    with pytest.raises(BadInput, match="at least 2 tokens"):
+        AdaptPruner().apply(model, short)
+    with pytest.raises(BadInput, match="no text to train on"):
+        AdaptPruner(stages=0).apply(model, random_tokens())
+    assert same(before, fingerprint(model))
+
+
+def test_nothing_asked_for_is_nothing_done_without_training():
+    model = tiny_model()
+    before = fingerprint(model)
+    assert alone(sparsity=0.0).apply(model, CALIBRATION).details["pruning_steps"] == [0]
+    assert same(before, fingerprint(model))
+
+
+def test_parts_that_are_gone_already_are_left_out():
+    model = wide()
+    keep_kv_groups(model.blocks[0].attention, [])
+    keep_channels(model.blocks[1].feed_forward, [])
+    outcome = trained(sparsity=0.5).apply(model, CALIBRATION)
+    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
+    assert outcome.achieved == pytest.approx(0.5, abs=0.02)
+    assert bool(logits(model).isfinite().all())
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_the_lot(first_blocks):
+    windows = Tokens.from_ids(first_blocks.calibration.ids[:, :128])
+    calibration = Calibration(**vars(windows), training=Stream(windows))
+    held_out = Tokens.from_ids(first_blocks.held_out[:, :256])
+    after = []
+    for method in (alone(samples=4), alone(samples=4, stages=1)):
+        model = copy.deepcopy(first_blocks.dense)
+        method.apply(model, calibration)
+        after.append(perplexity(model, held_out).value)

@@ -165,16 +165,17 @@ def test_a_full_step_cuts_what_the_code_would_cut(cuts, amplitude: float):
 @pytest.mark.usefixtures("known_turns")
 def test_only_the_last_step_is_taken_part_of_the_way(cuts):
     model = wide()
-    method, costs = alone(sparsity=0.3), torch.tensor([4 * 32 * (2 * 2 + 2), 3 * 32])
+    method, costs = alone(sparsity=0.26), torch.tensor([4 * 32 * (2 * 2 + 2), 3 * 32])
     dense = int(method.costs(model).sum())
     outcome = method.apply(model, CALIBRATION)
     spent = [int((torch.tensor(lost) * costs).sum()) for lost in cuts]
     assert outcome.details["pruning_steps"] == [len(cuts)]
-    assert sum(spent[:-1]) < 0.3 * dense
-    assert abs(sum(spent) - 0.3 * dense) <= max(costs.tolist()) / 2
+    assert sum(spent[:-1]) < 0.26 * dense
+    assert abs(sum(spent) - 0.26 * dense) <= max(costs.tolist()) / 2
     # Which part: every block as far of its own way as the others, 2 : 0 : 1.5 : 0.5.
     channels = torch.tensor(cuts[-1])[:, 1].double()
     way = float(channels[0]) / 2
+    assert 0.5 < way / 12 < 0.9
     assert channels[1] == 0
     assert channels[2:].tolist() == pytest.approx([1.5 * way, 0.5 * way], abs=1)
 

@@ -9,6 +9,7 @@ stages of such steps all weights are trained, under one schedule of the learning
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -192,8 +193,8 @@ class AdaptPruner(UnitMethod):
     def train(self, model: LanguageModel, stream: Stream, plan: Plan) -> list[float]:
         """Train all parameters that are left and return the loss of every update."""
         model.hf.train().requires_grad_(True)
-        parameters = [p for p in model.hf.parameters() if p.numel()]
-        return optimise(parameters, lambda ids: next_token_loss(model, ids), stream, plan)
+        loss = partial(next_token_loss, model)
+        return optimise(model.hf.parameters(), loss, stream, plan)
 
 
 def importance(model: LanguageModel, samples: Tokens) -> Tensor:

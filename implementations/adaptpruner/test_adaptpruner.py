@@ -180,6 +180,15 @@ def test_only_the_last_step_is_taken_part_of_the_way(cuts):
     assert channels[2:].tolist() == pytest.approx([1.5 * way, 0.5 * way], abs=1)
 
 
+@pytest.mark.usefixtures("known_turns")
+@pytest.mark.parametrize(("share", "steps"), [(0.08, 1), (0.275, 3)])
+def test_no_step_follows_the_one_taken_part_of_the_way(cuts, share: float, steps: int):
+    # It ends before a KV group that would take more than is left to take, by over one channel.
+    outcome = alone(sparsity=share).apply(wide(), CALIBRATION)
+    assert outcome.achieved < share
+    assert len(cuts) == steps
+
+
 def test_when_a_unit_goes():
     goes_at = torch.tensor([0.2, 0.25, 0.3, 0.4, 1.0])
     found = moments(goes_at, torch.tensor(0.2), torch.tensor(0.3))
@@ -505,7 +514,7 @@ def test_what_cannot_be_is_refused_before_any_work():
         with pytest.raises(BadInput, match=named):
             AdaptPruner(**settings).apply(model, CALIBRATION)
     short = Calibration(**vars(random_tokens(length=1)), training=CALIBRATION.training)
-    with pytest.raises(BadInput, match="at least 2 tokens"):
+    with pytest.raises(BadInput, match="adaptpruner needs samples of at least 2 tokens"):
         AdaptPruner().apply(model, short)
     with pytest.raises(BadInput, match="no text to train on"):
         AdaptPruner(stages=0).apply(model, random_tokens())

@@ -1,4 +1,4 @@
-"""LoRAPrune: the estimate of a gradient, scores by hand, masks over the steps, a real model."""
+"""LoRAPrune: the estimate of a gradient, scores by hand, masks over the steps, whole models."""
 
 from __future__ import annotations
 
@@ -466,16 +466,3 @@ def test_after_equal_training_it_beats_the_lot():
         quick(kind, sparsity=0.4, last=0, steps=20, learning_rate=1e-3).apply(pruned, calibration)
         after[kind] = perplexity(pruned, ROWS).value
     assert after[LoRAPrune] < 0.8 * after[ByLot]
-
-
-@pytest.mark.model
-def test_on_real_blocks_it_beats_the_lot(first_blocks):
-    windows = Tokens.from_ids(first_blocks.calibration.ids[:, :128])
-    calibration = Calibration(**vars(windows), training=Stream(windows))
-    held_out = Tokens.from_ids(first_blocks.held_out[:, :256])
-    after = {}
-    for kind in (LoRAPrune, ByLot):
-        model = copy.deepcopy(first_blocks.dense)
-        quick(kind, sparsity=0.3, steps=12, learning_rate=5e-4).apply(model, calibration)
-        after[kind] = perplexity(model, held_out).value
-    assert after[LoRAPrune] < after[ByLot] / 1.2

@@ -280,7 +280,7 @@ def test_wrong_use_is_exit_2_with_one_message_and_nothing_written(case, monkeypa
         ("--protocol", "tinny", "unknown protocol 'tinny'; did you mean 'tiny'?"),
         ("--model", "tiny,tinny", "unknown model 'tinny'; did you mean 'tiny'?"),
         ("--granularity", "channel", "unknown granularity 'channel'; did you mean 'channels'?"),
-        ("--method", "\x1b[31m", "unknown method '?[31m'; there are bonsai, cfsp, dense"),
+        ("--method", "\x1b[31m", "unknown method '?[31m'; there are adaptpruner, ast, atp"),
     ],
 )
 def test_a_typo_on_the_leaderboard_gets_the_nearest_name(ran, option, typo, message):

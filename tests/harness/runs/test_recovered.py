@@ -143,7 +143,7 @@ def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
         Workbench(without).check(job("flap", "lora"))
     bench = Workbench(setup)
     bench.dense().accelerator = torch.device("meta")
-    with pytest.raises(BadInput, match="leave out --recover"):
+    with pytest.raises(BadInput, match="--recover trains through all of it"):
         bench.check(job("magnitude", "lora"))
 
 

@@ -15,6 +15,7 @@ from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
 from implementations.harness.progress import reporting
 from implementations.harness.prune.registry import get
 from implementations.harness.results.record import NO_SPEED_UP
+from implementations.harness.results.recovery import Recovery
 from implementations.harness.runs import workbench
 from implementations.harness.runs.workbench import Job, Workbench
 
@@ -138,9 +139,13 @@ def test_warnings_of_a_run_that_fails_reach_the_user_for_no_record_has_them(setu
         Workbench(setup).measure(Job(method.configure()))
 
 
-def test_a_job_reads_well_and_says_whether_it_trains(setup):
+def test_a_job_reads_well_and_says_what_it_trains_on(setup):
     assert str(Job(None)) == "dense"
     assert str(Job(get("wanda").configure(pattern="2:4"), 3)) == "wanda 2:4 seed 3"
-    assert not Job(get("wanda").configure()).trains
+    recovery = Recovery.by("lora", 1024)
+    assert Job(get("wanda").configure()).streams == set()
+    assert Job(get("wanda").configure(), recovery=recovery).streams == {"training"}
+    assert Job(get("dpruner").configure()).streams == {"domain"}
+    assert Job(get("dpruner").configure(), recovery=recovery).streams == {"training", "domain"}
     key = Workbench(setup).key
     assert key(Job(get("wanda").configure())) != key(Job(get("wanda").configure(), 1))

@@ -1,0 +1,315 @@
+"""MaskPrune: its updates by hand, one width for all layers, masks that end up in the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    LanguageModel,
+    Stream,
+    distillation_loss,
+    gated,
+    keep_channels,
+    logits_of,
+    low_rank,
+    perplexity,
+    remove_units,
+)
+from implementations.harness.contract.probes import calibration_for, logits
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.checkpoint import save
+from implementations.harness.model.units import count_weights
+from implementations.harness.prune.journal import remembered
+from implementations.harness.train import loop
+from implementations.maskprune import MaskPrune
+from implementations.maskprune.maskprune import MinMax
+from implementations.maskprune.masks import bottom, dense, fold, marginal, press
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
+KINDS = ("kv-groups", "channels")
+
+
+def small(**settings) -> MaskPrune:
+    return MaskPrune(**(MaskPrune.small | settings))
+
+
+def widths(model: LanguageModel) -> set[tuple[int, int, int]]:
+    return {
+        (block.attention.heads, block.attention.kv_heads, block.feed_forward.channels)
+        for block in model.blocks
+    }
+
+
+# One step of each update
+
+
+def test_the_smallest_are_pressed_and_no_other():
+    masks = torch.tensor([[0.5, -0.1, 2.0], [1.0, 3.0, 0.2]])
+    press(masks, 1, 0.5 * torch.tensor([1.0, 2.0]))  # a rate of 0.5, and each layer's multiplier
+    torch.testing.assert_close(masks, torch.tensor([[0.5, -0.05, 2.0], [1.0, 3.0, 0.2 / 3]]))
+
+
+def test_what_one_more_unit_would_add():
+    masks, one = torch.tensor([[0.5, -0.1, 2.0]]), torch.ones(1)
+    assert float(marginal(masks, 0, one)) == pytest.approx(0.01)
+    assert float(marginal(masks, 1, one)) == pytest.approx(0.25)
+    assert float(marginal(masks, 1, 3 * one)) == pytest.approx(0.75)
+    assert bottom(masks, 2).tolist() == [[pytest.approx(0.1), pytest.approx(0.5)]]
+    two = torch.tensor([[1.0, 2.0], [3.0, 4.0]])  # the mean over layers
+    assert float(marginal(two, 0, torch.tensor([1.0, 0.5]))) == pytest.approx((1 + 4.5) / 2)
+
+
+def problem(model: LanguageModel, **settings) -> MinMax:
+    return MinMax(small(**settings), model)
+
+
+def test_the_budget_pushes_the_widths_down_until_it_is_met():
+    one = problem(tiny_model(), sparsity=0.5, steps=400, sorting=0.0, batch=2)
+    masks = one.masks
+    for step in range(400):
+        one.update(step)
+        assert float(one.budget) >= 0
+        assert bool((one.pressure >= 1e-3).all())
+        masks.data.add_(0.02 * (1 - masks.data))  # what the loss would do, alike for all
+    lost = [
+        int(-(-share * n // 1)) for share, n in zip(one.shares.tolist(), one.units, strict=True)
+    ]
+    left = 1 - sum(h * n / u for h, n, u in zip(one.held, lost, one.units, strict=True))
+    assert left == pytest.approx(0.5, abs=0.08)
+
+
+def test_the_multipliers_follow_what_is_violated():
+    one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.0)
+    one.update(9)  # nothing is gone, half should be
+    assert float(one.budget) == pytest.approx(1e-3 + 0.5)
+    assert one.pressure.tolist() == [[pytest.approx(1e-3)] * 2] * 2  # no mask is to go
+    one.shares.fill_(0.9)
+    one.budget.fill_(0.2)
+    one.update(9)
+    assert float(one.budget) == 0  # less is left than may be
+    assert bool((one.pressure > 0.1).all())
+    shares = one.shares.clone()
+    one.budget.fill_(5.0)
+    one.update(9)
+    # A slope is cut off at one, and a unit of each kind stays.
+    assert bool((one.shares - shares <= 0.02 + 1e-6).all())
+    assert float(one.shares[0]) <= 1 - 1 / one.units[0]
+
+
+def test_the_budget_comes_down_over_half_the_steps():
+    for step, allowed in ((0, 0.9), (2, 0.7), (4, 0.5), (9, 0.5)):
+        one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.0)
+        one.update(step)
+        assert float(one.budget) == pytest.approx(1e-3 + 1 - allowed)
+
+
+def test_all_masks_shrink_while_they_are_sorted():
+    one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.3)
+    for step in range(3):
+        one.update(step)
+    assert one.masks.detach().unique().tolist() == [pytest.approx(1.1**-3)]
+    assert one.shares.tolist() == [0, 0]
+    one.update(3)
+    assert float(one.budget) > 1e-3
+
+
+def test_gradients_are_scaled_by_the_steepest_so_far():
+    one = problem(tiny_model())
+    gradient = torch.randn(len(one.masks)) * 1e-5
+    for scale in (1.0, 10.0, 2.0):
+        one.masks.grad = None
+        with torch.enable_grad():
+            (one.masks * scale * gradient).sum().backward()
+        assert one.masks.grad is not None
+        for ours, given in zip(one.by_kind(one.masks.grad), one.by_kind(gradient), strict=True):
+            size = 1.0 if scale != 2.0 else 0.2  # smaller ones stay smaller
+            assert float(ours.square().mean().sqrt()) == pytest.approx(size, rel=1e-4)
+            torch.testing.assert_close(ours / ours.norm(), given / given.norm())
+    # What is but rounding where the loss is least is not blown up.
+    still = problem(tiny_model())
+    with torch.enable_grad():
+        (still.masks * 1e-9).sum().backward()
+    assert still.masks.grad is not None
+    assert float(still.masks.grad.abs().max()) < 0.01
+
+
+@pytest.mark.parametrize(("sorting", "found"), [(0.25, True), (0.0, False)])
+def test_sorted_first_the_least_curved_go(sorting: float, found: bool):
+    torch.manual_seed(0)
+    one = problem(tiny_model(), sparsity=0.4, steps=400, sorting=sorting)
+    curved = torch.rand(len(one.masks)).square() + 1e-3
+    optimizer = torch.optim.AdamW([{"params": [one.masks], "lr": 0.1, "eps": 1.0}], weight_decay=0)
+    for step in range(400):
+        optimizer.zero_grad()
+        with torch.enable_grad():
+            (curved * (one.masks - 1).square() / 2).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            one.update(step)
+    masks, costs = one.by_kind()[1], one.by_kind(curved)[1]
+    count = int(one.shares[1] * one.units[1])  # those that were pressed all along
+    chosen = masks.abs().argsort(dim=1)[:, :count]
+    best = costs.argsort(dim=1)[:, :count]
+    agreed = sum(len(set(a.tolist()) & set(b.tolist())) for a, b in zip(chosen, best, strict=True))
+    assert (agreed / (2 * count) > 0.8) == found
+
+
+# What comes out
+
+
+@every_family
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
+def test_every_block_has_the_same_width_and_the_budget_is_met(family: str, share: float):
+    model = tiny_model(family, blocks=3)
+    before = count_weights(model).all
+    method = small(sparsity=min(share, 0.99 * small().reach(model)), steps=2)
+    method.apply(model, calibration_for(MaskPrune))
+    assert len(widths(model)) == 1
+    channel = method.sizes(tiny_model(family, blocks=3))[1][1]
+    left = count_weights(model).all
+    assert abs(left - (1 - method.sparsity) * before) <= channel / 2 + 1e-6
+
+
+@pytest.mark.parametrize(("learned", "groups"), [(0.0, 0), (0.49, 1), (0.9, 1)])
+def test_groups_go_as_learned_and_channels_make_up_the_rest(learned: float, groups: int):
+    model = tiny_model(num_key_value_heads=2)
+    lost = MaskPrune(sparsity=0.5).counts_lost(model, torch.tensor([learned * 2, 0.0]))
+    assert lost[0] == groups
+    # Not so many that no channels could make up for them, nor so few.
+    most = MaskPrune(sparsity=0.05).counts_lost(model, torch.tensor([1.0, 0.0]))
+    assert most[0] == 0
+    fewest = MaskPrune(sparsity=0.75).counts_lost(model, torch.tensor([0.0, 0.0]))
+    assert fewest[0] == 1
+
+
+@every_family
+def test_masks_are_folded_into_what_the_units_enter(family: str):
+    model = tiny_model(family)
+    one = problem(model)
+    torch.manual_seed(0)
+    one.masks.data = torch.rand(len(one.masks)) + 0.5
+    gone = torch.rand(len(one.masks)) < 0.3
+    gone[:1] = False
+    with torch.no_grad(), gated(model, *KINDS) as gates:
+        gates.values = one.masks * ~gone
+        masked = logits(model)
+    with torch.no_grad():
+        fold(model, one.by_kind(), KINDS)
+        remove_units(model, gone)
+    torch.testing.assert_close(logits(model), masked, rtol=1e-4, atol=1e-4)
+
+
+def test_a_stock_class_loads_it(tmp_path: Path):
+    model = tiny_model(blocks=3)
+    small(sparsity=0.4).apply(model, calibration_for(MaskPrune))
+    save(model, tmp_path / "pruned")
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
+    assert type(stock).__module__.startswith("transformers.")
+    assert torch.equal(logits(LanguageModel(stock)), logits(model))
+
+
+def test_the_teacher_is_the_dense_model():
+    model, ids = tiny_model(), random_tokens().ids
+    before = logits_of(model, ids)
+    with low_rank(model, 2, 1.0) as factors, gated(model, *KINDS) as gates, torch.no_grad():
+        gates.values = torch.rand(len(problem(model).masks))
+        for factor in factors:
+            factor.add_(0.3)
+        moved = logits_of(model, ids)
+        with dense(gates, factors):
+            assert torch.equal(logits_of(model, ids), before)
+        assert torch.equal(logits_of(model, ids), moved)
+        assert float(distillation_loss(moved, before)) > 0.01
+
+
+def test_with_nothing_to_remove_no_mask_is_pressed():
+    outcome = small(sparsity=0.0).apply(tiny_model(), calibration_for(MaskPrune))
+    assert outcome.details["shares_learned"] == {"kv-groups": 0.0, "channels": 0.0}
+    assert outcome.details["multiplier_of_the_budget"] == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("factors", [True, False])
+def test_without_factors_no_weight_but_the_folded_changes(factors: bool):
+    model = tiny_model()
+    rows = {block.index: block.linears()["up"].weight.clone() for block in model.blocks}
+    small(sparsity=0.3, factors=factors).apply(model, calibration_for(MaskPrune))
+    for block in model.blocks:
+        left, had = block.linears()["up"].weight, rows[block.index]
+        same = (had[:, None] == left[None]).all(-1).any(0)
+        assert bool(same.all()) != factors
+
+
+def test_trained_masks_beat_untrained_ones():
+    text = random_tokens(24, 24, seed=3)
+    given = Calibration(**vars(text), training=Stream(text))
+
+    def left(**settings) -> float:
+        model = tiny_model()
+        return distance(model, text.ids, settings, given)
+
+    assert left(steps=120, factors=False) < 0.8 * left(steps=1, factors=False)
+
+
+def distance(model: LanguageModel, ids: Tensor, settings: dict, given: Calibration) -> float:
+    """Return how far pruning takes what the model says of `ids` from what it said."""
+    with torch.no_grad():
+        teacher = logits_of(model, ids)
+        small(sparsity=0.4, learning_rate=0.01, **settings).apply(model, given)
+        return float(distillation_loss(logits_of(model, ids), teacher))
+
+
+# A run that is killed, and what is refused
+
+
+@pytest.fixture
+def always(monkeypatch) -> Iterator[None]:
+    monkeypatch.setattr(loop, "EVERY", -1.0)
+    return
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("life", [1, 5])
+def test_killed_on_the_way_it_comes_to_the_same_end(tmp_path: Path, monkeypatch, life: int):
+    method, given = small(sparsity=0.4, steps=8), calibration_for(MaskPrune)
+    whole = tiny_model()
+    method.apply(whole, given)
+    update = MinMax.update
+
+    def dying(self: MinMax, step: int) -> None:
+        if step == life:
+            raise KeyboardInterrupt
+        update(self, step)
+
+    monkeypatch.setattr(MinMax, "update", dying)
+    with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
+        method.apply(tiny_model(), given)
+    monkeypatch.setattr(MinMax, "update", update)
+    again = tiny_model()
+    with remembered(tmp_path / ".one"):
+        method.apply(again, given)
+    assert torch.equal(logits(again), logits(whole))
+
+
+def test_blocks_of_different_widths_are_refused():
+    model = tiny_model()
+    keep_channels(model.blocks[1].feed_forward, range(40))
+    with pytest.raises(BadInput, match="those of tiny-llama differ"):
+        small().apply(model, calibration_for(MaskPrune))
+
+
+def test_perplexity_is_finite_where_everything_goes():
+    model = tiny_model()
+    method = small(sparsity=small().reach(model))
+    method.apply(model, calibration_for(MaskPrune))
+    assert perplexity(model, random_tokens()).value < float("inf")
+    assert isinstance(problem(model).masks, nn.Parameter)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,60 @@ class ContractCase(pytest.Item):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Name the case in pytest's output."""
         return self.path, 0, f"contract of {self.path.stem}: {self.case.name}"
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def comes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Check a training that is killed and run again against one that is not.
+
+    `check(method, calibration, owner, name, life)` kills where the function `name` of `owner` is
+    called for the time after `life`, with the state on disk after every step, and returns what
+    that function was called with in the run that went on.
+    """
+
+    def check(method: Any, calibration: Any, owner: Any, name: str, life: int) -> list[Any]:
+        from implementations.harness.contract.probes import fingerprint, same
+        from implementations.harness.contract.tiny import tiny_model
+        from implementations.harness.prune.journal import remembered
+        from implementations.harness.train import loop
+
+        monkeypatch.setattr(loop, "EVERY", -1.0)
+        function, calls = getattr(owner, name), []
+
+        def run() -> tuple[Any, Any]:
+            model = tiny_model()
+            outcome = method.apply(model, calibration, 7)
+            return fingerprint(model), outcome
+
+        def dying(*arguments: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) > life:
+                raise Killed
+            return function(*arguments)
+
+        def watched(*arguments: Any) -> Any:
+            calls.append(arguments)
+            return function(*arguments)
+
+        whole, told = run()
+        monkeypatch.setattr(owner, name, dying)
+        with pytest.raises(Killed), remembered(tmp_path / ".one"):
+            run()
+        calls.clear()
+        monkeypatch.setattr(owner, name, watched)
+        with remembered(tmp_path / ".one"):
+            again, outcome = run()
+        monkeypatch.setattr(owner, name, function)
+        assert same(again, whole)
+        assert (outcome.details, outcome.course) == (told.details, told.course)
+        assert not list(tmp_path.iterdir())
+        return calls
+
+    return check
 
 
 @pytest.fixture(scope="session")

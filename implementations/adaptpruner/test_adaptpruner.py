@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +25,6 @@ from implementations.harness import (
 from implementations.harness.contract.effects import mask_like
 from implementations.harness.contract.probes import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.prune.journal import remembered
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -462,42 +459,12 @@ def test_all_parameters_are_trained_on_every_window_once(monkeypatch):
     assert not any(parameter.requires_grad for parameter in model.hf.parameters())
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize(
     ("what", "life"), [("importance", 1), ("importance", 4), ("next_token_loss", 9)]
 )
-def test_killed_at_any_point_it_comes_to_the_same_end(
-    what: str, life: int, monkeypatch, tmp_path: Path
-):
+def test_killed_at_any_point_it_comes_to_the_same_end(comes_to_the_same_end, what: str, life: int):
     method = trained(samples=3, stages=2, updates=6)  # 4 windows, then 8
-
-    def run() -> tuple[LanguageModel, Any]:
-        model = tiny_model()
-        return model, method.apply(model, CALIBRATION, 7)
-
-    expected, told = run()
-    whole: Callable[..., Any] = getattr(adaptpruner, what)
-    calls = []
-
-    def dying(*arguments: Any) -> Any:
-        calls.append(what)
-        if len(calls) > life:
-            raise Killed
-        return whole(*arguments)
-
-    monkeypatch.setattr(adaptpruner, what, dying)
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
-        run()
-    monkeypatch.setattr(adaptpruner, what, whole)
-    with remembered(tmp_path / ".one"):
-        model, again = run()
-    assert same(fingerprint(expected), fingerprint(model))
-    assert again.details == told.details
-    assert again.course == told.course
-    assert not list(tmp_path.iterdir())
+    comes_to_the_same_end(method, CALIBRATION, adaptpruner, what, life)
 
 
 # What cannot be, and what is gone already

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,8 +22,6 @@ from implementations.harness import (
 )
 from implementations.harness.contract.probes import fingerprint, logits, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.prune.journal import remembered
-from implementations.harness.train import loop
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -366,25 +363,9 @@ def test_the_model_computes_in_the_end_what_it_computed_under_its_last_mask(monk
 
 
 @pytest.mark.parametrize("life", [1, 3])
-def test_killed_it_comes_to_the_same_end_with_its_masks(tmp_path: Path, monkeypatch, life: int):
-    monkeypatch.setattr(loop, "EVERY", -1.0)
+def test_killed_it_comes_to_the_same_end_with_its_masks(comes_to_the_same_end, life: int):
     method = ast(steps=6, refresh=2, rate=1e-2)
-    whole, _ = trained(tiny_model(), method)
-    step, done = AnnealedAdamW.step, []
-
-    def fatal(self, closure=None):
-        if len(done) == life:
-            raise KeyboardInterrupt
-        done.append(0)
-        return step(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AnnealedAdamW, "step", fatal)
-        with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
-            trained(tiny_model(), method)
-    with remembered(tmp_path / ".one"):
-        again, _ = trained(tiny_model(), method)
-    assert same(fingerprint(again), fingerprint(whole))
+    comes_to_the_same_end(method, TEXT, AnnealedAdamW, "step", life)
 
 
 def test_a_batch_that_its_parts_do_not_divide_is_refused_before_any_work():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.atp.network import DecisionNetwork, soft_gates
-from implementations.atp.patterns import KINDS, Patterns, frozen_masked
+from implementations.atp.patterns import KINDS, Patterns, decided, frozen_masked
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -30,13 +30,15 @@ from implementations.harness import (
     Positive,
     Ratio,
     Stream,
+    Tokens,
     UnitMethod,
-    cheapest,
+    check_low_rank,
     course,
     gated,
     keep_units,
     low_rank,
     next_token_loss,
+    off_budget,
     optimise,
     straight_through,
     unit_costs,
@@ -94,6 +96,14 @@ class ATP(UnitMethod):
         least = sum(int(part.min()) for part in costs)
         everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         return (int(patterns.costs.sum()) - least) / everything
+
+    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
+        """Refuse also a domain of one window, and to start without `peft`."""
+        super().check(model, calibration)
+        check_low_rank(self.slug())
+        assert isinstance(calibration, Calibration)
+        assert calibration.domain is not None  # the base has checked
+        split(calibration.domain)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
         """Train decisions and factors in turn, cut what was decided, and merge."""
@@ -181,7 +191,7 @@ class Stage:
         loss = next_token_loss(self.model, ids)
         for factor in self.factors:
             factor.requires_grad_(True)
-        return loss + self.method.strength * (left / self.target).log().abs()
+        return loss + self.method.strength * off_budget(left, self.target)
 
     def tunes(self, step: int) -> bool:
         """Say whether factors are trained in a step."""
@@ -215,18 +225,6 @@ def rest(network: nn.Module) -> Iterator[None]:
         yield
     finally:
         network.train()
-
-
-def decided(patterns: Patterns, logits: Tensor, share: float) -> Tensor:
-    """Mark the patterns of lowest logit up to a share of their weights, `[patterns]`, boolean.
-
-    The highest of each kind stays in every block.
-    """
-    firm = patterns.parts(logits.clone())
-    for part in firm:
-        if len(part):
-            part[part.argmax()] = torch.inf
-    return cheapest(torch.cat(firm), patterns.costs, share)
 
 
 def split(domain: Stream) -> tuple[Stream, Stream]:

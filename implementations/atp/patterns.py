@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness import Cut, Kind, LanguageModel, adapter, cuts, unit_costs
+from implementations.harness import Cut, Kind, LanguageModel, adapter, cheapest, cuts, unit_costs
 
 KINDS: tuple[Kind, ...] = ("rotary-pairs", "value-dims", "channels")
 
@@ -91,6 +91,18 @@ class Patterns:
                 factor = kept.repeat(group.units // max(group.size, 1))[:, None].expand_as(places)
                 table[places.flatten()] *= factor.reshape(-1, 1)
         return largest
+
+
+def decided(patterns: Patterns, logits: Tensor, share: float) -> Tensor:
+    """Mark the patterns of lowest logit up to a share of their weights, `[patterns]`, boolean.
+
+    The highest of each kind stays in every block.
+    """
+    firm = patterns.parts(logits.clone())
+    for part in firm:
+        if len(part):
+            part[part.argmax()] = torch.inf
+    return cheapest(torch.cat(firm), patterns.costs, share)
 
 
 @contextmanager

@@ -5,16 +5,15 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from implementations.atp import ATP
-from implementations.atp.atp import Stage, decided, split
+from implementations.atp.atp import Stage, split
 from implementations.atp.network import DecisionNetwork, soft_gates
-from implementations.atp.patterns import KINDS, Patterns, frozen_masked
+from implementations.atp.patterns import KINDS, Patterns, decided, frozen_masked
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -27,8 +26,6 @@ from implementations.harness import (
 )
 from implementations.harness.contract.probes import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.prune.journal import remembered
-from implementations.harness.train import loop
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -305,31 +302,7 @@ def test_decisions_come_down_to_the_budget():
     assert told["open_before_the_cut"] == pytest.approx(0.6, abs=0.06)
 
 
-@pytest.fixture
-def always(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "EVERY", -1.0)
-    return
-
-
-@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("life", [2, 4, 6])
-def test_killed_on_the_way_it_comes_to_the_same_end(tmp_path: Path, monkeypatch, life: int):
-    method, given = small(steps=7, deciding=0.6, learning_rate=0.01), calibration_for(ATP)
-    whole = tiny_model()
-    outcome = method.apply(whole, given)
-    after = Stage.after
-
-    def dying(self: Stage, step: int) -> None:
-        if step == life:
-            raise KeyboardInterrupt
-        after(self, step)
-
-    monkeypatch.setattr(Stage, "after", dying)
-    with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
-        method.apply(tiny_model(), given)
-    monkeypatch.setattr(Stage, "after", after)
-    again = tiny_model()
-    with remembered(tmp_path / ".one"):
-        second = method.apply(again, given)
-    assert torch.equal(logits(again), logits(whole))
-    assert second.details == outcome.details
+def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
+    method = small(steps=7, deciding=0.6, learning_rate=0.01)
+    comes_to_the_same_end(method, calibration_for(ATP), Stage, "after", life)

@@ -29,6 +29,7 @@ from implementations.harness import (
     gated,
     keep_units,
     next_token_loss,
+    off_budget,
     optimise,
     reinmax,
 )
@@ -135,7 +136,7 @@ class DispLLM(UnitMethod):
                 drawn = reinmax(logits(), self.temperature)  # [units], 0 or 1
                 gates.values = on_both_branches(drawn, budget)
                 left = budget.kept(_rows(drawn.split(budget.counts)))
-                return next_token_loss(model, ids) + self.strength * penalty(left, target)
+                return next_token_loss(model, ids) + self.strength * off_budget(left, target)
 
             return optimise(logits.parameters(), loss, stream, plan)
 
@@ -176,11 +177,6 @@ def on_both_branches(drawn: Tensor, budget: Budget) -> Tensor:
     twice = torch.tensor([1 + (kind == "channels") for kind in VECTORS]).repeat(len(budget.sizes))
     power = twice.repeat_interleave(torch.tensor(budget.counts))  # [units]
     return drawn ** power.to(drawn.device)
-
-
-def penalty(kept: Tensor, target: float) -> Tensor:
-    """Return `log(max / min)` of what is kept and what may be, 0 where they agree (equation 6)."""
-    return (kept / target).log().abs()
 
 
 def cut(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -17,7 +16,6 @@ from implementations.displlm.displlm import (
     Budget,
     cut,
     on_both_branches,
-    penalty,
 )
 from implementations.displlm.network import OPEN, HyperNetwork, Logits
 from implementations.harness import (
@@ -30,6 +28,7 @@ from implementations.harness import (
     keep_channels,
     keep_kv_groups,
     masked,
+    off_budget,
     perplexity,
 )
 from implementations.harness.contract.probes import logits
@@ -81,18 +80,6 @@ def test_a_block_by_hand():
     rows = [(3, 5, 7, 11, 13)]
     assert budget.kept(rows) == 3 * (32 + 16 + 16) + 5 * 32 + 2 * 7 * 11 + 11 * 13
     assert Budget(tiny_model("opt", blocks=1)).kept(rows) == 3 * 96 + 5 * 32 + 7 * 11 + 11 * 13
-
-
-def test_the_penalty_is_a_distance_in_ratios():
-    assert float(penalty(torch.tensor(80.0), 80)) == 0
-    twice, half = torch.tensor([160.0, 40.0], requires_grad=True).unbind()
-    assert float(penalty(twice.detach(), 80)) == pytest.approx(math.log(2))
-    assert float(penalty(half.detach(), 80)) == pytest.approx(math.log(2))
-    for left, sign in ((100.0, 1), (50.0, -1)):
-        kept = torch.tensor(left, requires_grad=True)
-        penalty(kept, 80).backward()
-        assert kept.grad is not None
-        assert float(kept.grad) * sign > 0
 
 
 def test_a_channel_is_gated_on_both_branches():
@@ -276,9 +263,9 @@ def test_one_draw_serves_both_terms_at_a_steady_rate(monkeypatch):
 
     def watched(kept: Tensor, target: float) -> Tensor:
         penalised.append(kept)
-        return penalty(kept, target)
+        return off_budget(kept, target)
 
-    for name, fake in (("gated", gated), ("optimise", optimise), ("penalty", watched)):
+    for name, fake in (("gated", gated), ("optimise", optimise), ("off_budget", watched)):
         monkeypatch.setattr(displlm, name, fake)
     monkeypatch.setattr(displlm, "on_both_branches", twice)
     model = tiny_model()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,8 +20,6 @@ from implementations.harness import (
 )
 from implementations.harness.contract.probes import calibration_for, fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.prune.journal import remembered
-from implementations.harness.train import loop
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -226,33 +222,9 @@ def test_however_it_ends_every_parameter_is_back():
     assert same(before, fingerprint(model))
 
 
-@pytest.fixture
-def always(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "EVERY", -1.0)
-    return
-
-
-@pytest.mark.usefixtures("always")
-def test_killed_on_the_way_it_comes_to_the_same_end(tmp_path: Path, monkeypatch):
-    method, text, whole = small(steps=6), given(), tiny_model()
-    method.apply(whole, text)
-    steps: list[int] = []
-    pull = DPruner.pull
-
-    def dying(self: DPruner, gradient: Tensor, general: Tensor, rate: float) -> Tensor:
-        steps.append(1)
-        if len(steps) > 3 * 14:  # in the fourth step, of 14 layers each
-            raise KeyboardInterrupt
-        return pull(self, gradient, general, rate)
-
-    monkeypatch.setattr(DPruner, "pull", dying)
-    with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
-        method.apply(tiny_model(), text)
-    monkeypatch.setattr(DPruner, "pull", pull)
-    again = tiny_model()
-    with remembered(tmp_path / ".one"):
-        method.apply(again, text)
-    assert torch.equal(logits(again), logits(whole))
+def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end):
+    # In the fourth step, of 14 layers each.
+    comes_to_the_same_end(small(steps=6), given(), DPruner, "pull", 3 * 14)
 
 
 def test_both_texts_are_asked_for():

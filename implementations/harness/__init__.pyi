@@ -105,6 +105,7 @@ from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as wat
 from .train.gates import (
     Gates as Gates,
     gated as gated,
+    off_budget as off_budget,
     reinmax as reinmax,
     straight_through as straight_through,
 )
@@ -115,5 +116,10 @@ from .train.losses import (
     logits_of as logits_of,
     next_token_loss as next_token_loss,
 )
-from .train.low_rank import Adapter as Adapter, adapter as adapter, low_rank as low_rank
+from .train.low_rank import (
+    Adapter as Adapter,
+    adapter as adapter,
+    check_low_rank as check_low_rank,
+    low_rank as low_rank,
+)
 from .train.plan import Plan as Plan

@@ -29,6 +29,7 @@ from implementations.harness import (
     UnitMethod,
     Whole,
     adapter,
+    check_low_rank,
     course,
     cuts,
     gated,
@@ -89,6 +90,7 @@ class LoRAPrune(UnitMethod):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Refuse also a plan that is none, and shares of the steps that overlap."""
         super().check(model, calibration)
+        check_low_rank(self.slug())
         _ = self.plan
         if self.warmup + self.cooldown > 1:
             raise BadInput(

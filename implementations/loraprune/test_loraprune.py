@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,8 +30,6 @@ from implementations.harness import (
 from implementations.harness.contract.probes import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.data.seeds import seeded
-from implementations.harness.prune.journal import remembered
-from implementations.harness.train import loop
 from implementations.loraprune import LoRAPrune, loraprune
 from implementations.loraprune.loraprune import estimate
 
@@ -353,38 +350,11 @@ def test_the_gradient_itself_is_that_of_one_step(monkeypatch):
         torch.testing.assert_close(gradient, seen[0], rtol=1e-3, atol=1e-6)
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("life", range(1, 6))
-def test_killed_after_any_step_it_comes_to_the_same_end(life: int, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(loop, "EVERY", -1.0)
-    share, method = LoRAPrune.share, quick(sparsity=0.3, steps=6, smoothing=0.95)
-
-    def run() -> tuple[dict[str, Tensor], Any]:
-        model = tiny_model()
-        outcome = method.apply(model, CALIBRATION)
-        return fingerprint(model), outcome.course
-
-    def dying(self: LoRAPrune, step: int) -> float:
-        if step == life:
-            raise Killed
-        return share(self, step)
-
-    whole = run()
-    monkeypatch.setattr(LoRAPrune, "share", dying)
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
-        run()
-    steps: list[int] = []
-    monkeypatch.setattr(
-        LoRAPrune, "share", lambda self, step: (steps.append(step), share(self, step))[1]
-    )
-    with remembered(tmp_path / ".one"):
-        again = run()
-    assert steps == list(range(life, 6))
-    assert again[1] == whole[1]
-    assert same(again[0], whole[0])
+def test_killed_after_any_step_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
+    method = quick(sparsity=0.3, steps=6, smoothing=0.95)
+    calls = comes_to_the_same_end(method, CALIBRATION, LoRAPrune, "share", life)
+    assert [step for _, step in calls] == list(range(life, 6))
 
 
 # Whole models

@@ -28,6 +28,7 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
+    check_low_rank,
     course,
     distillation_loss,
     gated,
@@ -82,6 +83,8 @@ class MaskPrune(UnitMethod):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Refuse also a model whose blocks have different widths."""
         super().check(model, calibration)
+        if self.factors:
+            check_low_rank(self.slug())
         widths = {(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks}
         if len(widths) > 1:
             raise BadInput(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,8 +26,6 @@ from implementations.harness.contract.probes import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.units import count_weights
-from implementations.harness.prune.journal import remembered
-from implementations.harness.train import loop
 from implementations.maskprune import MaskPrune
 from implementations.maskprune.maskprune import MinMax
 from implementations.maskprune.masks import bottom, dense, fold, marginal, press
@@ -271,33 +268,10 @@ def distance(model: LanguageModel, ids: Tensor, settings: dict, given: Calibrati
 # A run that is killed, and what is refused
 
 
-@pytest.fixture
-def always(monkeypatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "EVERY", -1.0)
-    return
-
-
-@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("life", [1, 5])
-def test_killed_on_the_way_it_comes_to_the_same_end(tmp_path: Path, monkeypatch, life: int):
-    method, given = small(sparsity=0.4, steps=8), calibration_for(MaskPrune)
-    whole = tiny_model()
-    method.apply(whole, given)
-    update = MinMax.update
-
-    def dying(self: MinMax, step: int) -> None:
-        if step == life:
-            raise KeyboardInterrupt
-        update(self, step)
-
-    monkeypatch.setattr(MinMax, "update", dying)
-    with pytest.raises(KeyboardInterrupt), remembered(tmp_path / ".one"):
-        method.apply(tiny_model(), given)
-    monkeypatch.setattr(MinMax, "update", update)
-    again = tiny_model()
-    with remembered(tmp_path / ".one"):
-        method.apply(again, given)
-    assert torch.equal(logits(again), logits(whole))
+def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
+    method = small(sparsity=0.4, steps=8)
+    comes_to_the_same_end(method, calibration_for(MaskPrune), MinMax, "update", life)
 
 
 def test_blocks_of_different_widths_are_refused():

@@ -80,3 +80,11 @@ def reinmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
 def straight_through(shares: Tensor) -> Tensor:
     """Round `shares` in [0, 1] to 0 or 1, and let the gradient pass as if that were nothing."""
     return (shares >= 0.5).to(shares.dtype) + shares - shares.detach()
+
+
+def off_budget(left: Tensor, allowed: float) -> Tensor:
+    """Return `log(max / min)` of the weights left and allowed, a loss that is 0 where they agree.
+
+    Source: DISP-LLM (Gao et al., arXiv:2410.11988), equation (6).
+    """
+    return (left / allowed).log().abs()

@@ -9,6 +9,7 @@ fill these, so there the factors lie under the mask, `(W + s B A) * mask`, while
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,12 @@ from torch.nn.utils import parametrize
 
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
+
+
+def check_low_rank(who: str) -> None:
+    """Raise `Unavailable`, before any work, where `peft` is missing that `who` needs."""
+    if importlib.util.find_spec("peft") is None:
+        raise Unavailable(f"{who} needs peft: pip install 'pruning-atlas[train]'")
 
 
 @contextmanager
@@ -138,12 +145,9 @@ def beside_layers(
     model: LanguageModel, names: list[str], rank: int, scale: float
 ) -> Iterator[None]:
     """Let layers compute with factors of `peft`; they are merged at the end."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError as error:
-        raise Unavailable(
-            "low-rank training needs peft: pip install 'pruning-atlas[train]'"
-        ) from error
+    check_low_rank("low-rank training")
+    from peft import LoraConfig, get_peft_model
+
     config = LoraConfig(r=rank, lora_alpha=scale * rank, target_modules=names)  # type: ignore[arg-type]
     held: Any = get_peft_model(model.hf, config)
     done = False

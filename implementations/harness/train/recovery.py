@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 from implementations.harness.data.stream import Stream
-from implementations.harness.errors import Unavailable
 from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.train.loop import optimise
 from implementations.harness.train.losses import next_token_loss
-from implementations.harness.train.low_rank import low_rank
+from implementations.harness.train.low_rank import check_low_rank, low_rank
 from implementations.harness.train.plan import Plan
 
 WARMUP = 0.1  # share of the steps
@@ -45,8 +42,8 @@ def check(model: LanguageModel, recovery: Recovery) -> None:
 
     Raises `Unavailable` where `peft` is missing.
     """
-    if recovery.how == "lora" and importlib.util.find_spec("peft") is None:
-        raise Unavailable("--recover lora needs peft: pip install 'pruning-atlas[train]'")
+    if recovery.how == "lora":
+        check_low_rank("--recover lora")
     refuse_block_by_block(model, "--recover")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from implementations.harness.contract.tiny import (
 )
 from implementations.harness.contract.traces import state
 from implementations.harness.model.units import Kind
-from implementations.harness.train.gates import gated, reinmax, straight_through
+from implementations.harness.train.gates import gated, off_budget, reinmax, straight_through
 from implementations.harness.train.losses import next_token_loss
 
 KINDS: tuple[Kind, ...] = (
@@ -133,3 +135,15 @@ def test_rounding_that_the_gradient_does_not_see():
     assert rounded.tolist() == [0.0, 1.0, 1.0]
     (gradient,) = torch.autograd.grad((rounded * torch.tensor([1.0, 2.0, 3.0])).sum(), shares)
     assert gradient.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_loss_of_a_budget_is_a_distance_in_ratios():
+    assert float(off_budget(torch.tensor(80.0), 80)) == 0
+    twice, half = torch.tensor([160.0, 40.0], requires_grad=True).unbind()
+    assert float(off_budget(twice.detach(), 80)) == pytest.approx(math.log(2))
+    assert float(off_budget(half.detach(), 80)) == pytest.approx(math.log(2))
+    for left, sign in ((100.0, 1), (50.0, -1)):
+        kept = torch.tensor(left, requires_grad=True)
+        off_budget(kept, 80).backward()
+        assert kept.grad is not None
+        assert float(kept.grad) * sign > 0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import copy
+import importlib.util
 from typing import Any
 
 import pytest
@@ -20,7 +20,13 @@ from implementations.harness import (
     keep_units,
 )
 from implementations.harness.contract import traces
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.probes import (
+    calibration_for,
+    configured,
+    fingerprint,
+    logits,
+    same,
+)
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.train.low_rank import adapter, low_rank
 
@@ -52,14 +58,20 @@ def emptied(model: LanguageModel) -> None:
 WAYS: dict[str, Any] = {"dense": lambda _: None, "indexed": indexed, "emptied": emptied}
 
 
-@every_family
-@pytest.mark.parametrize("way", list(WAYS))
-@pytest.mark.parametrize("masked", [False, True])
-def test_merged_it_computes_what_was_trained(family: str, way: str, masked: bool):
+def made(family: str, way: str) -> LanguageModel:
+    """Return a model of which, in one of the ways, something is gone."""
     model = tiny_model(family)
     if way == "indexed" and model.blocks[0].attention.group < 2:
         pytest.skip("its query heads are KV groups")
     WAYS[way](model)
+    return model
+
+
+@every_family
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("masked", [False, True])
+def test_merged_it_computes_what_was_trained(family: str, way: str, masked: bool):
+    model = made(family, way)
     before, kinds = logits(model), [type(m) for m in model.hf.modules()]
     dense, left = fingerprint(model), state(model)
     with low_rank(model, rank=4, masked=masked) as factors:
@@ -123,10 +135,7 @@ def test_the_product_is_added_as_the_formula_says(masked: bool):
 @pytest.mark.parametrize("way", list(WAYS))
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_factors_of_a_layer_are_found(family: str, way: str, masked: bool):
-    model = tiny_model(family)
-    if way == "indexed" and model.blocks[0].attention.group < 2:
-        pytest.skip("its query heads are KV groups")
-    WAYS[way](model)
+    model = made(family, way)
     frozen = {id(linear.weight) for _, _, linear in model.linears()}
     expected, found = {}, []
     with low_rank(model, rank=4, scale=3.0, masked=masked) as factors:
@@ -199,16 +208,19 @@ def test_what_cannot_be_is_refused(monkeypatch):
     model.accelerator = torch.device("meta")
     with pytest.raises(BadInput, match="block by block"), low_rank(model):
         pass
-    plain = builtins.__import__
-
-    def without(name, *rest):
-        if name == "peft":
-            raise ImportError(name)
-        return plain(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     model = tiny_model()
     before = state(model)
     with pytest.raises(Unavailable, match=r"pruning-atlas\[train\]"), low_rank(model):
         pass
     assert state(model) == before
+
+
+@pytest.mark.parametrize("slug", ["atp", "loraprune", "maskprune"])
+def test_without_peft_a_method_says_so_before_any_work(slug: str, monkeypatch):
+    method, model = get(slug), tiny_model()
+    before = fingerprint(model)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(Unavailable, match=rf"{slug} needs peft: pip install"):
+        configured(method, sparsity=0.2).apply(model, calibration_for(method))
+    assert same(before, fingerprint(model))

@@ -44,10 +44,11 @@ def test_a_structured_model_learns_and_keeps_its_shape(family: str, how: str):
     model = pruned("flap", family, sparsity=0.3)
     before, shapes = perplexity(model, STREAM.windows).value, count_weights(model).all
     left = {name: value for name, value in state(model).items() if name != "generators"}
-    losses = recover(model, asked(how), STREAM)
+    with seeded(0):  # OPT drops out
+        losses = recover(model, asked(how), STREAM)
     after = perplexity(model, STREAM.windows).value
     assert len(losses) == 30
-    assert math.exp(losses[0]) == pytest.approx(before, rel=0.1)  # OPT drops out
+    assert math.exp(losses[0]) == pytest.approx(before, rel=0.1)
     assert after < 0.5 * before
     assert count_weights(model).all == shapes
     assert {n: value for n, value in state(model).items() if n != "generators"} == left

@@ -149,7 +149,7 @@ class MaskPrune(UnitMethod):
             max(math.ceil((budget - channel * (channels - self.least)) / group), 0) if group else 0
         )
         lost = max(min(round(float(shares[0]) * groups), most), fewest)
-        rest = round((budget - lost * group) / channel)
+        rest = round((budget - lost * group) / channel) if channel else 0
         return [lost, max(min(rest, channels - self.least), 0)]
 
     def sizes(self, model: LanguageModel) -> tuple[list[int], list[int]]:

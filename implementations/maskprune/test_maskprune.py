@@ -287,3 +287,11 @@ def test_perplexity_is_finite_where_everything_goes():
     method.apply(model, calibration_for(MaskPrune))
     assert perplexity(model, random_tokens()).value < float("inf")
     assert isinstance(problem(model).masks, nn.Parameter)
+
+
+def test_a_model_without_channels_loses_kv_groups_alone():
+    model = tiny_model()
+    for block in model.blocks:
+        keep_channels(block.feed_forward, [])
+    small(sparsity=0.5).apply(model, calibration_for(MaskPrune))
+    assert widths(model) == {(2, 1, 0)}

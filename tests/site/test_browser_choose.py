@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.site.conftest import UNWRITTEN
 from tests.site.visiting import address, ready
 from tools.site.atlas import read
 
@@ -50,20 +51,8 @@ def test_three_clicks_to_the_structured_method_of_least_loss(visit: Callable[...
     assert seen.complaints == []
 
 
-@pytest.fixture(scope="module")
-def unwritten(repository: Path) -> str:
-    """The name of a structured method that nobody has implemented here yet."""
-    atlas = read(repository)
-    without = (paper for slug, paper in atlas.papers.items() if slug not in atlas.methods)
-    return min(
-        paper.name
-        for paper in without
-        if paper.name and paper.taxonomy and "structured" in paper.taxonomy.granularity
-    )
-
-
 def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
-    visit: Callable[..., Any], unwritten: str
+    visit: Callable[..., Any], repository: Path
 ) -> None:
     page = visit().open("choose.html")
     everything = len(fitting(page))
@@ -73,7 +62,7 @@ def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     answer(page, "What may choosing need at most?", "forward")
     assert "needs gradients" in why(page, "LLM-Pruner")
     answer(page, "Which attention?", "GQA")
-    assert "not tested here with GQA" in why(page, unwritten)
+    assert "not tested here with GQA" in why(page, read(repository).papers[UNWRITTEN].name)
     answer(page, "How much is to go?", "20 %")
     found = fitting(page)
     assert found[:2] == ["FLAP", "ShortGPT"]

@@ -52,8 +52,8 @@ def judge(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
     others = {slug: entry for slug, entry in catalog.entries.items() if slug != path.stem}
     broken = [one for one in catalog.documents if one.path.stem not in catalog.entries]
     entry = Entry(path.stem, paper, document)
-    before = set(check(Catalog(others, broken), implementations(path)))
-    after = check(Catalog({**others, path.stem: entry}, [*broken, document]), implementations(path))
+    before = set(check(Catalog(others, broken), checkout(path.parent)))
+    after = check(Catalog({**others, path.stem: entry}, [*broken, document]), checkout(path.parent))
     brought = [problem for problem in after if problem not in before]
     errors = [problem for problem in brought if problem.level is Level.ERROR]
     if errors:

@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError
 from tools.catalog.documents.diagnostics import CatalogError, Problem
 from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import Document, read
-from tools.catalog.schema.field_types import Checked, Flag, Strict
+from tools.catalog.schema.field_types import Checked, Decimal, Flag, Strict
 from tools.repository import REPOSITORY
 
 VOCABULARY = REPOSITORY / "catalog" / "vocabulary"
@@ -31,6 +31,9 @@ class Term:
     synonyms: tuple[str, ...] = ()
     journal: Flag = False
     """Of a venue: whether it is a journal."""
+    low: Decimal | None = None
+    high: Decimal | None = None
+    """Of a metric: the range of its values."""
 
 
 def _told_their_words(terms: Any) -> Any:

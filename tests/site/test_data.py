@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 
 from implementations.harness.results.record import Record
-from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, read
 from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made
@@ -175,6 +175,7 @@ def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
     paper = Paper.model_construct(
         title=words, name=words, authors=(words,), summary=words, added=words, venue=words,
         kind="method", status=words, year=2024,
+        sources=Sources.model_construct(checked=words, from_=(words,)),
     )  # fmt: skip
     atlas = Atlas({"magnitude": paper}, {})
     for kind in (news, learn):

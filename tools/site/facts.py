@@ -1,4 +1,4 @@
-"""What several pages say of a paper: whether there is code, and what was measured of it here."""
+"""What several pages say of a paper: its words, whether there is code, what was measured here."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from tools.site.atlas import Atlas
 
 CODE = {"official": "by the authors", "third party": "by others", "none known": "no code is known"}
 """The states of a paper's code, each with its meaning."""
+
+
+def words_of(paper: Paper, field: str) -> tuple[str, ...]:
+    """Return a paper's words of one field of the vocabulary; none where it says nothing of it."""
+    said = paper.sources.read if field == "read" else getattr(paper.taxonomy, field, None)
+    return (said,) if isinstance(said, str) else tuple(said or ())
 
 
 def repository(paper: Paper) -> Code | None:

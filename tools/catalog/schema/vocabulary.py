@@ -19,6 +19,8 @@ from tools.catalog.schema.field_types import Checked, Decimal, Flag, Strict
 from tools.repository import REPOSITORY
 
 VOCABULARY = REPOSITORY / "catalog" / "vocabulary"
+UNKNOWN = "unknown"
+"""The word of a field for what was not said in what was read."""
 
 
 @dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))

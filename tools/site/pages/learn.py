@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from implementations.harness.results.record import Record
-from tools.catalog.schema.paper import Paper, Taxonomy
+from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.chart import drawn
+from tools.site.facts import words_of
 from tools.site.looks import SHARE, looks
+from tools.site.pages.paper import FACETS
 from tools.site.reading import ORDER
 from tools.site.render import Front, render
 
-QUERIES = {"venues": "venue", "kind": "kind", **{name: name for name in Taxonomy.model_fields}}
+QUERIES = {"venues": "venue", "kind": "kind", **{field: field for field, _ in FACETS}}
 """What the catalog's address calls each field of the vocabulary that it filters by."""
 
 WITHIN = 2
@@ -127,14 +129,13 @@ def _said(papers: Mapping[str, Paper]) -> dict[tuple[str, str], list[str]]:
     for slug, paper in papers.items():
         words = {("kind", paper.kind)}
         words |= {("status", paper.status or ""), ("venues", paper.venue or "")}
-        if paper.taxonomy:
+        if paper.is_method:
             words.add(("role", paper.role or "standalone"))
         for claim in paper.claims or ():
             if claim.metric.startswith("mean/"):
                 words.add(("suites", claim.metric.removeprefix("mean/")))
-        for field in Taxonomy.model_fields if paper.taxonomy else ():
-            value = getattr(paper.taxonomy, field) or ()
-            words |= {(field, word) for word in ((value,) if isinstance(value, str) else value)}
+        for field, _ in FACETS:
+            words |= {(field, word) for word in words_of(paper, field)}
         for one in sorted(words):
             said[one].append(slug)
     return said

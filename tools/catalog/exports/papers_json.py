@@ -24,9 +24,12 @@ def papers_json(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
 
 
 def _record(slug: str, paper: Paper, key: str | None, methods: Collection[str]) -> dict[str, Any]:
+    entry = paper.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if paper.taxonomy:  # what an entry does not say has no field
+        entry["taxonomy"] = {field: words for field, words in entry["taxonomy"].items() if words}
     return {
         "slug": slug,
-        **paper.model_dump(mode="json", by_alias=True, exclude_none=True),
+        **entry,
         "group": group(paper),
         "page": best_page(paper),
         "addresses": [{"label": label, "url": address} for label, address in paper.addresses],

@@ -193,8 +193,8 @@ def test_each_method_page_shows_its_own_measurements(
         assert len(rows(page)) == len(settings(own))
 
 
-def test_method_pages_show_parameters_and_readme(site: Path, repository: Path) -> None:
-    for method in read(repository).methods.values():
+def test_method_pages_show_parameters_and_readme(site: Path, bare_checkout: Path) -> None:
+    for method in read(bare_checkout).methods.values():
         text = " ".join(Page(site / "papers" / f"{method.slug}.html").text.split())
         for parameter in method.source.parameters:
             assert parameter.name in text
@@ -278,8 +278,8 @@ def test_generating_needs_no_torch(repository: Path) -> None:
 # Formulas
 
 
-def test_formulas_are_set_without_a_script(site: Path, repository: Path) -> None:
-    for method in read(repository).methods.values():
+def test_formulas_are_set_without_a_script(site: Path, bare_checkout: Path) -> None:
+    for method in read(bare_checkout).methods.values():
         page = (site / "papers" / f"{method.slug}.html").read_text(encoding="utf-8")
         found = re.findall(r"<math.*?</math>", page, re.DOTALL)
         assert bool(found) == ("$" in method.readme)
@@ -387,7 +387,7 @@ def test_the_page_of_a_baseline_says_so_and_has_nothing_empty() -> None:
     page = make(Atlas({"chance": baseline()}, {}))["papers/chance.md"]
     assert "<br>A baseline without a paper of its own</p>" in page
     assert '<span class="atlas-tag">baseline</span>' in page
-    for absent in ("## Cite", "atlas-links", "None", "no paper", "<ul></ul>", "<dd></dd>"):
+    for absent in ("## Cite", "atlas-links", "None", "· no paper", "<ul></ul>", "<dd></dd>"):
         assert absent not in page
     assert not re.search(r"<(li|dd|p|h1|cite|ul)[^>]*>\s*</", page)
 

@@ -107,7 +107,10 @@ def test_freer_patterns_lose_less(board, method):
         *((method, (50, 70)) for method in WEIGHTS),
         *(
             (method, (10, 20, 30))
-            for method in ("cfsp", "fasp", "slimgpt", "slimllm", "sobp", "twossp")
+            for method in (
+                *("cfsp", "fasp", "hywia", "llmpruner", "saap"),
+                *("slimgpt", "slimllm", "sobp", "twossp"),
+            )
         ),
         ("flap", (10, 20, 30, 50)),
         ("llmbip", (20, 30)),

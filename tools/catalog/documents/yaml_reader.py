@@ -82,9 +82,9 @@ def read(path: Path, name: Path | None = None) -> Document:
 def parse(text: str, path: Path) -> Document:
     """Read the text of one file; `path` only names it."""
     document = Document(path, text)
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(r"(<{7}|={7}|>{7})( |$)", line):
-            message = f"holds a mark of an unfinished merge, '{line[:20]}'"
+    for number, written in enumerate(text.splitlines(), 1):
+        if re.match(r"(<{7}|={7}|>{7})( |$)", written):
+            message = f"holds a mark of an unfinished merge, '{written[:20]}'"
             document.problems.append(Problem(path, number, "", message, "finish the merge"))
     if document.problems:
         return document

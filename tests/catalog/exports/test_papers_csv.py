@@ -37,6 +37,7 @@ def test_csv_of_the_catalog_says_the_same_as_the_entries() -> None:
         assert row["title"] == paper.title
         if paper.taxonomy:
             assert row["criterion"] == "; ".join(paper.taxonomy.criterion)
+        assert row["read"] == (paper.sources.read or "")
         assert not [value for value in row.values() if value.startswith(("=", "+", "-", "@"))]
 
 

@@ -14,14 +14,12 @@ from tools.catalog.documents.yaml_reader import Loc
 from tools.catalog.entries.loader import Entry
 from tools.catalog.schema.identifiers import placeholder
 from tools.catalog.schema.paper import CLASSIFIED, Outside, Taxonomy
-from tools.catalog.schema.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 
 OF_A_VENUE = ("venue", "track", "volume", "number", "pages", "published")
 OF_A_PAPER = ("bibkey", "submitted", *OF_A_VENUE, "fidelity")
-WITH_TAXONOMY = frozenset({"method", "baseline"})
 OF_STUDIES = frozenset({"architecture", "topic"})
 """What a work that prunes nothing may say of itself."""
-UNKNOWN = "unknown"
 
 
 def venue(entry: Entry) -> Iterator[Problem]:
@@ -61,24 +59,24 @@ def taxonomy(entry: Entry) -> Iterator[Problem]:
     if paper.kind == "survey" and given - OF_STUDIES:
         advice = f"leave {' and '.join(sorted(OF_STUDIES))} only"
         yield entry.problem("taxonomy", message="a survey prunes nothing", advice=advice)
-    if paper.kind in WITH_TAXONOMY and "topic" in given:
+    if paper.is_method and "topic" in given:
         message = f"a {paper.kind} has no topic"
         advice = "remove it; the summary says what it is for"
         yield entry.problem("taxonomy", "topic", message=message, advice=advice)
-    if paper.kind not in WITH_TAXONOMY and paper.role is not None:
+    if not paper.is_method and paper.role is not None:
         advice = "remove it"
         yield entry.problem("role", message="only methods and baselines have one", advice=advice)
 
 
 def _classified(entry: Entry) -> Iterator[Problem]:
     paper = entry.paper
-    if paper.kind in WITH_TAXONOMY and paper.taxonomy is None:
+    if paper.is_method and paper.taxonomy is None:
         advice = "add `taxonomy` with granularity, criterion and calibration"
         yield entry.problem("kind", message=f"a {paper.kind} needs a taxonomy", advice=advice)
         return
     for name in CLASSIFIED:
         words = getattr(paper.taxonomy, name, None)
-        if paper.kind in WITH_TAXONOMY and not words:
+        if paper.is_method and not words:
             message = f"lacks {name}, which a {paper.kind} needs"
             advice = "write what the paper says, or unknown"
             yield entry.problem("taxonomy", message=message, advice=advice)

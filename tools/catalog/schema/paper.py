@@ -395,6 +395,11 @@ class Paper(Strict):
         return self.authors is not None
 
     @property
+    def is_method(self) -> bool:
+        """Whether it is a way of pruning, and no study, survey, system or release of one."""
+        return self.kind in ("method", "baseline")
+
+    @property
     def addresses(self) -> list[tuple[str, str]]:
         """Label and address of each page of the paper, the most official first."""
         made = [(SCHEMES[name].label, page(name, value)) for name, value in self.ids]

@@ -21,6 +21,8 @@ from tools.repository import REPOSITORY
 VOCABULARY = REPOSITORY / "catalog" / "vocabulary"
 FEW = 15
 """Words that can be listed in a sentence."""
+UNKNOWN = "unknown"
+"""The word of a field for what was not said in what was read."""
 
 
 @dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))

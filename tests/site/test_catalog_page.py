@@ -182,6 +182,14 @@ def test_what_nobody_knows_makes_no_papers_alike() -> None:
     assert paper_pages.Kin(Atlas(made, {})).alike("a") == ["c"]
 
 
+def test_a_study_is_not_like_the_methods_that_it_studies() -> None:
+    words = {"granularity": ["structured"], "criterion": ["gradient"], "calibration": "forward"}
+    kinds = {"a": "method", "b": "baseline", "c": "analysis", "d": "analysis", "e": "system"}
+    made = {slug: invented(kind=kind, taxonomy=words) for slug, kind in kinds.items()}
+    kin = paper_pages.Kin(Atlas(made, {}))
+    assert [kin.alike(slug) for slug in kinds] == [["b"], ["a"], ["d"], ["c"], []]
+
+
 def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
     kinds = [kind for kind in vocabulary()["kind"].terms if kind not in ("method", "baseline")]
     near = {"compares-with": ["a0"]}

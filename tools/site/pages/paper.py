@@ -165,8 +165,8 @@ class Kin:
         return own + self.said[slug]
 
     def alike(self, slug: str, most: int = 5) -> list[str]:
-        """List the papers that share at least half of their words with one, nearest first."""
-        mine = _words(self.papers[slug])
+        """List the works of a kind that share at least half of their words, nearest first."""
+        mine, kind = _words(self.papers[slug]), _kind(self.papers[slug])
         # Papers of one group are equally near, and there are fewer groups than papers.
         near = [
             (len(mine & words) / len(mine | words), group)
@@ -174,7 +174,13 @@ class Kin:
             if 2 * len(mine & words) >= len(mine | words) > 0
         ]
         near.sort(key=lambda pair: -pair[0])
-        return list(islice((o for _, group in near for o in group if o != slug), most))
+        others = (other for _, group in near for other in group if other != slug)
+        return list(islice((o for o in others if _kind(self.papers[o]) == kind), most))
+
+
+def _kind(paper: Paper) -> str:
+    """A baseline is like a method."""
+    return "method" if paper.is_method else paper.kind
 
 
 def _words(paper: Paper) -> frozenset[tuple[str, str]]:

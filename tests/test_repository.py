@@ -155,7 +155,7 @@ def test_generated_pages_are_not_kept() -> None:
 
 def test_everything_lies_in_a_room_of_the_layout() -> None:
     rooms = {"catalog", "implementations", "docs", "tools", "tests"}
-    papers = {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+    papers = {"README.md", "LIST.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
     terms = {"LICENSE", "CITATION.cff"}
     builds = {"Makefile", "mkdocs.yml", "pyproject.toml"}
     tops = {path.relative_to(ROOT).parts[0] for path in tracked()}

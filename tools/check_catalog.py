@@ -64,7 +64,7 @@ def check_catalog(
             catalog = read_catalog(papers.resolve(), named)
         problems = [
             *catalog.problems,
-            *check(catalog, checkout(papers) / "implementations"),
+            *check(catalog, checkout(papers)),
         ]
     except (CatalogError, Unwritable) as error:
         fail(str(error))

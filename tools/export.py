@@ -12,7 +12,7 @@ from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.catalog.exports.formats import EXPORTS, write
 from tools.command_line import fail, program
-from tools.repository import implemented
+from tools.repository import measured
 
 
 def export(
@@ -27,14 +27,15 @@ def export(
     """Write the catalog as JSON, BibTeX, CSV and as an Awesome list.
 
     In the CSV, lists are joined by "; ", and a cell that begins with = + - or @ gets an apostrophe
-    in front, so that no spreadsheet runs it.
+    in front, so that no spreadsheet runs it. LIST.md at the top of the repository is written by
+    `tools/export.py LIST.md --out .`.
     """
     names = list(dict.fromkeys(files or EXPORTS))
     if unknown := [name for name in names if name not in EXPORTS]:
         raise typer.BadParameter(f"'{unknown[0]}' is none of {', '.join(EXPORTS)}")
     try:
         catalog = load_catalog(papers)
-        methods = implemented()
+        methods = measured()
         written = write({name: EXPORTS[name](catalog, methods) for name in names}, out)
     except CatalogError as error:
         fail(f"{error}\nNothing was written: mend the entries first.")

@@ -11,6 +11,14 @@ def checkout(papers: Path) -> Path:
     return papers.resolve().parent.parent
 
 
+def measured(folder: Path = IMPLEMENTATIONS) -> dict[str, bool]:
+    """Return the slugs that have a method folder, each with whether a record of it is published."""
+    return {
+        slug: any((folder / slug / "records").glob("*/*.json"))
+        for slug in sorted(implemented(folder))
+    }
+
+
 def implemented(folder: Path = IMPLEMENTATIONS) -> frozenset[str]:
     """Return the slugs that have a method folder."""
     return frozenset(path.stem for path in folder.glob("*/*.py") if path.stem == path.parent.name)

@@ -33,6 +33,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "README.md": ("tests/site", "tests/test_package.py"),  # which runs its example
     "CONTRIBUTING.md": ("tests/site",),
     "CHANGELOG.md": (),
+    "LIST.md": ("tests/catalog",),
     "SECURITY.md": (),
     ".github/": ("tests/tools",),
     **{f"{folder}/": TOOLS for folder in TOOLS},  # they share their replayed sources

@@ -22,12 +22,13 @@ FACTS = {
     "title": "A Pruner",
     "authors": ["Ada Lovelace"],
     "kind": "method",
-    "summary": "Prunes.",
+    "summary": "Prunes one thing after another by a rule that anybody can read. The rule is"
+    " invented, so that no paper and no number is behind it at all.",
     "year": 2024,
     "status": "published",
     "added": "2026-11-25",
     "ids": {"arxiv": "2306.11695"},
-    "sources": {"checked": "2026-11-25", "from": ["paper text"]},
+    "sources": {"checked": "2026-11-25", "read": "paper", "from": ["paper text"]},
 }
 
 
@@ -63,8 +64,7 @@ def checked(papers: Path) -> list[Problem]:
     """Return all problems of an invented catalog whose entries can be read."""
     catalog = read_catalog(papers)
     assert not catalog.problems, catalog.problems
-    implementations = papers.parents[1] / "implementations"
-    return [p for p in check(catalog, implementations) if "vocabulary" not in p.file.parts]
+    return [p for p in check(catalog, papers.parents[1]) if "vocabulary" not in p.file.parts]
 
 
 def told(papers: Path) -> list[str]:

@@ -23,7 +23,7 @@ def test_there_are_twenty_broken_entries_and_more() -> None:
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
 def test_a_broken_entry_is_told_all_that_is_wrong(path: Path) -> None:
     catalog = read_catalog(DATA / "atlas" / "catalog" / "papers", [path])
-    problems = [*catalog.problems, *check(catalog, DATA / "atlas" / "implementations")]
+    problems = [*catalog.problems, *check(catalog, DATA / "atlas")]
     own = sorted(p for p in problems if REPOSITORY / p.file == path and p.level is not Level.HINT)
     expected = path.with_suffix(".txt").read_text(encoding="utf-8")
     assert "\n".join([*as_text(own), summary(1, own), ""]) == expected

@@ -21,6 +21,11 @@ PAGES = (
     "contribute.html",
     "design.html",
     "news.html",
+    "read.html",
+    "timeline.html",
+    "topics.html",
+    "topics/safety.html",
+    "untried.html",
     "api/index.html",
     "api/harness.html",
     "api/contract.html",
@@ -44,17 +49,16 @@ def test_pages_are_quiet_and_fit_every_width(
 
 def test_each_page_is_one_step_from_those_beside_it(visit: Callable[..., Any]) -> None:
     page = visit().open("index.html")
-    page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Learn").click()
-    for name, path in (
-        ("How we measure", "measure.html"),
-        ("API", "api/index.html"),
-        ("News", "news.html"),
-        ("Basics", "learn.html"),
+    for group, pages in (
+        ("Learn", {"How we measure": "measure", "API": "api/index", "Basics": "learn"}),
+        ("Read", {"Timeline": "timeline", "Not tried": "untried", "News": "news"}),
     ):
-        beside = page.get_by_role("navigation", name="Learn", exact=True)
-        beside.get_by_role("link", name=name).click()
-        page.wait_for_url(f"**/{path}")
-        assert beside.locator("[aria-current]").inner_text() == name
+        page.get_by_role("navigation", name="Tabs").get_by_role("link", name=group).click()
+        for name, path in pages.items():
+            beside = page.get_by_role("navigation", name=group, exact=True)
+            beside.get_by_role("link", name=name).click()
+            page.wait_for_url(f"**/{path}.html")
+            assert beside.locator("[aria-current]").inner_text() == name
 
 
 def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(

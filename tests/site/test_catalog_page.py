@@ -12,11 +12,14 @@ import pytest
 
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
+from tests.catalog.invented import paper as invented
 from tools.catalog.schema.paper import Code, Paper
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
-from tools.site.facts import code, repository, settings, shares
-from tools.site.pages import catalog
+from tools.site.facts import code, repository, settings, shares, words_of
+from tools.site.pages import catalog, make
+from tools.site.pages import paper as paper_pages
 from tools.site.words import number
 
 
@@ -138,3 +141,64 @@ def test_code_is_the_authors_where_it_is_still_there() -> None:
     assert code(paper(code=(others, theirs))) == "official"
     assert code(paper(code=(gone, others))) == "third party"
     assert repository(paper(code=(others, theirs))) == theirs
+
+
+def test_architecture_topic_and_depth_of_reading_are_facets(page: str, atlas: Atlas) -> None:
+    counted = {(name, value): count for name, value, count in choices(page)}
+    for name, of in (
+        ("architecture", lambda one: one.taxonomy.architecture if one.taxonomy else ()),
+        ("topic", lambda one: one.taxonomy.topic if one.taxonomy else ()),
+        ("read", lambda one: (one.sources.read,)),
+    ):
+        wanted = Counter(word for one in atlas.papers.values() for word in of(one) or () if word)
+        assert len(wanted) > 3
+        assert {value: n for (facet, value), n in counted.items() if facet == name} == wanted
+
+
+def test_what_is_unknown_is_counted_and_said(page: str, atlas: Atlas) -> None:
+    slugs = [s for s, one in atlas.papers.items() if "unknown" in words_of(one, "criterion")]
+    assert slugs
+    assert ("criterion", "unknown", len(slugs)) in choices(page)
+    shown = dict(paper_pages.pages(atlas))[f"papers/{slugs[0]}.md"]
+    definition = vocabulary()["criterion"].terms["unknown"].definition
+    assert (
+        '<dt>Criterion</dt><dd><a class="atlas-word" href="../learn.html#criterion-unknown" '
+        f'data-definition="{definition}">unknown</a>' in shown
+    )
+    assert '<dt>Depth of reading</dt><dd><a class="atlas-word" href="../learn.html#read-' in shown
+
+
+def test_what_nobody_knows_makes_no_papers_alike() -> None:
+    def cut(read: str, **words: object) -> Paper:
+        taxonomy = {"granularity": ["structured"], "criterion": ["unknown"], **words}
+        sources = {"checked": "2026-11-25", "read": read, "from": ["paper text"]}
+        return invented(taxonomy=taxonomy | {"calibration": "unknown"}, sources=sources)
+
+    made = {
+        "a": cut("paper", prunes=["heads"]),
+        "b": cut("paper", prunes=["blocks"]),  # 1 word in common of 3
+        "c": cut("abstract", prunes=["heads"]),
+    }
+    assert paper_pages.Kin(Atlas(made, {})).alike("a") == ["c"]
+
+
+def test_a_study_is_not_like_the_methods_that_it_studies() -> None:
+    words = {"granularity": ["structured"], "criterion": ["gradient"], "calibration": "forward"}
+    kinds = {"a": "method", "b": "baseline", "c": "analysis", "d": "analysis", "e": "system"}
+    made = {slug: invented(kind=kind, taxonomy=words) for slug, kind in kinds.items()}
+    kin = paper_pages.Kin(Atlas(made, {}))
+    assert [kin.alike(slug) for slug in kinds] == [["b"], ["a"], ["d"], ["c"], []]
+
+
+def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
+    kinds = [kind for kind in vocabulary()["kind"].terms if kind not in ("method", "baseline")]
+    near = {"compares-with": ["a0"]}
+    works = {f"a{i}": invented(kind=kind, relations=near) for i, kind in enumerate(kinds)}
+    made = make(Atlas(works, {}))
+    assert sorted(rows(made["catalog.md"])) == sorted(f"a{i}" for i in range(len(kinds)))
+    assert "compare.html?m=" not in made["catalog.md"]
+    assert "<strong>0</strong>" in made["choose.md"].replace(' id="atlas-fit"', "")
+    for i, kind in enumerate(kinds):
+        assert f'<span class="atlas-tag">{kind}</span>' in made[f"papers/a{i}.md"]
+        assert f"papers/a{i}.html" in made["llms.txt"]
+        assert f"papers/a{i}.html" in made["lineage.md"]

@@ -48,17 +48,20 @@ def fitting(atlas: Atlas, **given: str) -> set[str]:
 
 
 def test_without_answers_nothing_is_ruled_out(atlas: Atlas) -> None:
-    pruning = {slug for slug, paper in atlas.papers.items() if paper.taxonomy and paper.has_paper}
+    pruning = {slug for slug, paper in atlas.papers.items() if paper.is_method and paper.has_paper}
     assert fitting(atlas) == pruning
-    assert "random" not in pruning
-    assert "zhu2024survey" not in pruning
+    assert {"wanda", "slicegpt"} <= pruning
+    # A floor, a survey, a study that has a taxonomy, kernels for what others pruned.
+    assert not {"random", "zhu2024survey", "bewarecalib", "flashllm"} & pruning
 
 
 def test_size_needs_structure_and_speed_may_be_chosen_by_the_input(atlas: Atlas) -> None:
     size, speed = fitting(atlas, gain="size"), fitting(atlas, gain="speed")
     assert {"flap", "shortgpt"} <= size
     assert not {"wanda", "sparsegpt", "magnitude"} & speed
-    assert speed - size == {"griffin"}  # decides anew for each input
+    anew = speed - size
+    assert "griffin" in anew
+    assert {atlas.papers[slug].taxonomy.when for slug in anew} == {"per-prompt", "per-token"}  # type: ignore[union-attr]
     (reason,) = ruled_out(atlas, gain="speed")["wanda"]
     assert reason == f"unstructured and semi-structured: {NO_SPEED_UP}"
     assert "stays in memory" in ruled_out(atlas, gain="size")["griffin"][0]
@@ -74,10 +77,55 @@ def test_kernels_let_patterns_count_as_speed(atlas: Atlas) -> None:
     assert ruled_out(atlas, kernels="only")["flap"] == ["knows no N:M pattern"]
 
 
+def test_what_needs_kernels_of_its_own_is_faster_only_with_them(atlas: Atlas) -> None:
+    assert "teal" not in fitting(atlas, gain="speed", kernels="yes")
+    assert "teal" in fitting(atlas, gain="speed", kernels="own")
+    assert "teal" not in fitting(atlas, gain="size", kernels="own")
+    (reason,) = ruled_out(atlas, gain="speed")["teal"]
+    assert reason == "activation: faster only with kernels made for it"
+    assert "stays in memory" in ruled_out(atlas, gain="size")["teal"][0]
+    # One that also removes whole units once and for all has something smaller left.
+    assert atlas.papers["naee"].taxonomy.granularity == ("structured", "activation")  # type: ignore[union-attr]
+    assert "naee" in fitting(atlas, gain="size")
+
+
 def test_words_of_cost_stand_from_cheap_to_dear() -> None:
+    dear = ["none", "input", "synthetic", "forward", "task-data", "gradients", "training"]
+    repair = ["none", "closed-form", "merging", "layerwise-training", "low-rank", "distillation"]
     words = vocabulary()
-    assert list(words["calibration"].terms) == ["none", "forward", "gradients", "training"]
-    assert list(words["recovery"].terms) == ["none", "closed-form", "low-rank", "full-training"]
+    assert [word for word in words["calibration"].terms if word != "unknown"] == dear
+    assert list(words["recovery"].terms) == [*repair, "full-training"]
+    asked = {one.name: one for one in choose.questions([], [])}
+    assert [option.value for option in asked["data"].options] == dear[:-1]
+    assert [option.value for option in asked["repair"].options] == repair
+
+
+@pytest.mark.parametrize("word", ["none", "forward", "gradients"])
+def test_what_was_not_said_is_ruled_out_by_every_answer(atlas: Atlas, word: str) -> None:
+    unsaid = {
+        slug
+        for slug in fitting(atlas)
+        if atlas.papers[slug].taxonomy.calibration == "unknown"  # type: ignore[union-attr]
+    }
+    assert unsaid
+    for slug in unsaid:
+        assert ruled_out(atlas, data=word)[slug] == ["not said in what was read"]
+    silent = {slug for slug in fitting(atlas) if not atlas.papers[slug].taxonomy.recovery}  # type: ignore[union-attr]
+    assert silent
+    for slug in silent:
+        assert "not said in what was read" in ruled_out(atlas, repair="distillation")[slug]
+
+
+def test_an_unknown_granularity_gains_nothing_that_is_known(atlas: Atlas) -> None:
+    paper = atlas.papers["flap"]
+    assert paper.taxonomy is not None
+    unknown = paper.taxonomy.model_copy(update={"granularity": ("unknown",)})
+    changed = paper.model_copy(update={"taxonomy": unknown})
+    made = Atlas({"flap": changed}, {})
+    for answers in ({"gain": "size"}, {"gain": "speed"}, {"kernels": "only"}, {"amount": "2:4"}):
+        assert ruled_out(made, **answers)["flap"] == ["not said in what was read"]
+    ((_, page),) = choose.pages(made)
+    assert "<td>unknown</td>" in page
 
 
 def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:

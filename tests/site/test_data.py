@@ -15,11 +15,11 @@ from xml.etree import ElementTree
 import pytest
 
 from implementations.harness.results.record import Record
-from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, read
 from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made
-from tools.site.pages import contribute, data, fronts, learn, make, news, redirects
+from tools.site.pages import contribute, data, fronts, learn, make, news, redirects, timeline
 from tools.site.words import record_path
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -29,6 +29,12 @@ SITE = "https://example.org/atlas/"
 @pytest.fixture(scope="module")
 def atlas(repository: Path) -> Atlas:
     return read(repository)
+
+
+@pytest.fixture(scope="module")
+def day(atlas: Atlas) -> Atlas:
+    """A catalog that got a few papers on one day."""
+    return replace(atlas, papers=dict(list(atlas.papers.items())[: news.SINGLY]))
 
 
 @pytest.fixture(scope="module")
@@ -110,27 +116,65 @@ def test_sizes_are_written_to_be_read(count: int, said: str) -> None:
 # News
 
 
-def test_the_feed_is_atom_with_stable_names(atlas: Atlas) -> None:
-    feed = ElementTree.fromstring(news.feed(atlas).encode())
+def alike(atlas: Atlas, added: str) -> Atlas:
+    """The same papers, all added on one day."""
+    papers = {s: p.model_copy(update={"added": added}) for s, p in atlas.papers.items()}
+    return replace(atlas, papers=papers)
+
+
+def test_the_feed_is_atom_with_stable_names(day: Atlas) -> None:
+    few = alike(day, "2026-12-01")
+    feed = ElementTree.fromstring(news.feed(few).encode())
     assert feed.tag == f"{ATOM}feed"
     entries = feed.findall(f"{ATOM}entry")
-    assert len(entries) == min(news.MOST, len(atlas.papers))
-    slugs = news.latest(atlas)
-    for entry, slug in zip(entries, slugs, strict=False):
+    slugs = news.latest(few)
+    assert len(entries) == len(slugs) == news.SINGLY
+    for entry, slug in zip(entries, slugs, strict=True):
         assert entry.findtext(f"{ATOM}id") == news.identifier(f"papers/{slug}")
-        assert (entry.findtext(f"{ATOM}title") or "").endswith(atlas.papers[slug].title)
-        assert entry.findtext(f"{ATOM}summary") == atlas.papers[slug].summary
-        assert entry.findtext(f"{ATOM}updated") == f"{atlas.papers[slug].added}T00:00:00Z"
+        assert (entry.findtext(f"{ATOM}title") or "").endswith(few.papers[slug].title)
+        assert entry.findtext(f"{ATOM}summary") == few.papers[slug].summary
+        assert entry.findtext(f"{ATOM}updated") == f"{few.papers[slug].added}T00:00:00Z"
         assert entry.find(f"{ATOM}link").attrib["href"] == f"papers/{slug}.html"  # type: ignore[union-attr]
+        authors = [one.findtext(f"{ATOM}name") for one in entry.findall(f"{ATOM}author")]
+        assert authors == list(few.papers[slug].authors or ())
     assert len({entry.findtext(f"{ATOM}id") for entry in entries}) == len(entries)
     for element in (feed, *entries):
         for name in ("title", "id", "updated"):
             assert element.find(f"{ATOM}{name}") is not None
     assert feed.find(f"{ATOM}author") is not None  # that of entries without one of their own
-    for entry, slug in zip(entries, slugs, strict=False):
-        authors = [one.findtext(f"{ATOM}name") for one in entry.findall(f"{ATOM}author")]
-        assert authors == list(atlas.papers[slug].authors or ())
     assert news.identifier("papers/wanda") == "urn:uuid:730c75f7-0525-5a76-813b-e6ed55918c1b"
+
+
+def test_many_papers_of_a_day_are_one_entry_with_all_of_them(atlas: Atlas) -> None:
+    feed = ElementTree.fromstring(news.feed(alike(atlas, "2026-12-01")).encode())
+    (entry,) = feed.findall(f"{ATOM}entry")
+    assert entry.findtext(f"{ATOM}title") == f"{len(atlas.papers)} papers added on 1 December 2026"
+    assert entry.findtext(f"{ATOM}id") == news.identifier("days/2026-12-01")
+    content = entry.find(f"{ATOM}content")
+    assert content is not None
+    assert content.attrib["type"] == "html"
+    text = content.text or ""
+    told = re.findall(r'<li><a href="papers/(\w+)\.html">', text)
+    assert sorted(told) == sorted(atlas.papers)
+    assert "<h3>Activation sparsity (" in text
+    page = dict(news.pages(alike(atlas, "2026-12-01")))["news.md"]
+    assert 'id="day-2026-12-01"' in page
+    assert entry.find(f"{ATOM}link").attrib["href"] == "news.html#day-2026-12-01"  # type: ignore[union-attr]
+    assert sorted(re.findall(r'<li><a href="papers/(\w+)\.html">', page)) == sorted(atlas.papers)
+    assert re.findall(r"<h3>(.*?) <", page) == re.findall(r"<h3>(.*?) \(", text)
+
+
+def test_what_is_added_every_day_fills_the_feed_and_no_more(atlas: Atlas) -> None:
+    papers = {
+        slug: paper.model_copy(update={"added": f"2026-{1 + i // 28:02}-{1 + i % 28:02}"})
+        for i, (slug, paper) in enumerate(atlas.papers.items())
+    }
+    made = replace(atlas, papers=papers)
+    ids = [
+        e.findtext(f"{ATOM}id")
+        for e in ElementTree.fromstring(news.feed(made)).iter(f"{ATOM}entry")
+    ]
+    assert ids == [news.identifier(f"papers/{slug}") for slug in news.latest(made)[: news.MOST]]
 
 
 def test_addresses_of_the_feed_are_whole_where_the_site_is_known(atlas: Atlas) -> None:
@@ -168,6 +212,11 @@ def test_a_hostile_entry_stays_text_in_the_feed() -> None:
     feed = ElementTree.fromstring(news.feed(Atlas({"harmless": paper}, {})).encode())
     assert feed.findtext(f"{ATOM}entry/{ATOM}title") == "harmless: <script>�]]>"
     assert feed.findtext(f"{ATOM}entry/{ATOM}summary") == "<b>�</b>"
+    many = {f"harmless{i}": paper for i in range(news.SINGLY + 1)}
+    feed = ElementTree.fromstring(news.feed(Atlas(many, {})).encode())
+    content = feed.findtext(f"{ATOM}entry/{ATOM}content") or ""
+    assert "<script>" not in content
+    assert "&lt;script&gt;" in content
 
 
 def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
@@ -175,9 +224,10 @@ def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
     paper = Paper.model_construct(
         title=words, name=words, authors=(words,), summary=words, added=words, venue=words,
         kind="method", status=words, year=2024,
+        sources=Sources.model_construct(checked=words, from_=(words,)),
     )  # fmt: skip
     atlas = Atlas({"magnitude": paper}, {})
-    for kind in (news, learn):
+    for kind in (news, learn, timeline):
         for path, text in kind.pages(atlas):
             if path.endswith(".md"):
                 assert "<script>alert" not in text

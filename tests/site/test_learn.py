@@ -1,4 +1,4 @@
-"""The page to learn from: its glossary, reading order and figures come from their sources."""
+"""The page to learn from: its glossary and figures come from their sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas, read
 from tools.site.pages import learn
-from tools.site.reading import ORDER
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +54,6 @@ def test_counts_are_the_papers_and_lead_to_the_catalog(page: str, atlas: Atlas) 
     )
     assert entries["venues-icml"].address == "catalog.html?venue=icml"
     assert entries["status-preprint"].address == ""
-
-
-def test_the_reading_order_names_papers_of_the_catalog_once(page: str, atlas: Atlas) -> None:
-    slugs = [slug for _, papers in ORDER for slug, _ in papers]
-    assert len(slugs) == len(set(slugs)) >= 20
-    assert set(slugs) <= set(atlas.papers)
-    for _, papers in ORDER:
-        for slug, why in papers:
-            assert re.search(rf'<li><a href="papers/{slug}.html">.*{re.escape(why)}', page)
-            assert why.endswith(".")
-    starts = [int(start) for start in re.findall(r'<ol class="atlas-reading" start="(\d+)">', page)]
-    assert starts[0] == 1
-    assert starts[-1] + len(ORDER[-1][1]) - 1 == len(slugs)
-
-
-def test_a_paper_that_is_gone_leaves_the_reading_order() -> None:
-    assert learn.reading(Atlas({}, {})) == []
 
 
 def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:

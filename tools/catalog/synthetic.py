@@ -85,6 +85,7 @@ def _paper(index: int, name: str, earlier: list[str], random: Random) -> dict[st
         "relations": _relations(earlier, random),
         "sources": {
             "checked": "2026-11-25",
+            "read": "paper",
             "from": ["invented"],
             "unverified": ["ids.arxiv", "code.license"],
         },
@@ -153,7 +154,9 @@ def _relations(earlier: list[str], random: Random) -> dict[str, Any]:
 
 
 def _of_a_method(earlier: list[str], random: Random) -> dict[str, Any]:
-    words = {name: list(words.terms) for name, words in vocabulary().items()}
+    words = {
+        name: [w for w in words.terms if w != "unknown"] for name, words in vocabulary().items()
+    }
     many = {
         name: random.sample(words[name], random.randint(1, 2))
         for name in ("granularity", "prunes", "criterion", "combines")

@@ -23,7 +23,8 @@ UNITS = {
     "channels": ["channels"],
     "blocks": ["blocks"],
 }
-CALIBRATION = {"gradients": "gradient"}
+CALIBRATION = {"gradients": "gradient", "input": "none"}
+"""Words of the code where they differ from those of the catalog."""
 
 
 def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
@@ -44,11 +45,16 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
         "code": next((code.url for code in paper.code or () if code.official), ""),
         "granularity": _listed(granularity),
         "no_unit": [unit for unit in units if unit not in UNITS],
-        "calibration": CALIBRATION.get(taxonomy.calibration, taxonomy.calibration),
+        "calibration": _calibration(taxonomy.calibration),
         "patterns": "semi-structured" in granularity,
         "structured": structured,
         "base": "UnitMethod" if structured else "WeightMethod",
     }
+
+
+def _calibration(word: str | None) -> str:
+    """Return what the code says of the data; of a word it does not have, that nobody knows yet."""
+    return CALIBRATION.get(word or "", word or "forward")
 
 
 def _listed(words: list[str]) -> str:

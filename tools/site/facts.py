@@ -1,15 +1,34 @@
-"""What several pages say of a paper: whether there is code, and what was measured of it here."""
+"""What several pages say of a paper: its words, whether there is code, what was measured here."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from implementations.harness.results.boards import Board, Row
+from tools.catalog.exports.awesome_list import date
 from tools.catalog.schema.paper import Code, Paper
 from tools.site.atlas import Atlas
 
 CODE = {"official": "by the authors", "third party": "by others", "none known": "no code is known"}
 """The states of a paper's code, each with its meaning."""
+
+
+def words_of(paper: Paper, field: str) -> tuple[str, ...]:
+    """Return a paper's words of one field of the vocabulary; none where it says nothing of it."""
+    said = paper.sources.read if field == "read" else getattr(paper.taxonomy, field, None)
+    return (said,) if isinstance(said, str) else tuple(said or ())
+
+
+def first_public(paper: Paper) -> tuple[int, float]:
+    """Return year and month, from 0, in which a paper was first public, as far as is known.
+
+    Of a year alone the middle counts.
+    """
+    parts = [int(part) for part in re.findall(r"\d+", date(paper))]
+    month = parts[1] - 1 if len(parts) > 1 else 5.5
+    day = (parts[2] - 1) / 31 if len(parts) > 2 else 0.0
+    return parts[0], month + day
 
 
 def repository(paper: Paper) -> Code | None:

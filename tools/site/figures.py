@@ -99,7 +99,7 @@ def patch(rows: Sequence[str], label: str, first: Sequence[str] = ()) -> Markup:
     body = f'<path class="is-gone" d="{_runs_of(both)}"/>'
     if any("1" in row for row in here):
         body += f'<path class="is-gone is-new" d="{_runs_of(here)}"/>'
-    return _svg(len(rows[0]), len(rows), label, body, "patch")
+    return svg(len(rows[0]), len(rows), label, body, "patch")
 
 
 def columns(rows: Sequence[str]) -> tuple[float, float]:
@@ -131,13 +131,13 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
         for row, role in enumerate(roles)
     ]
     parts += [
-        _text(left - 7, top + (row + 0.5) * high + width.font * 0.36, role, "end", width)
+        text(left - 7, top + (row + 0.5) * high + width.font * 0.36, role, "end", width)
         for row, role in enumerate(roles)
     ]
     bottom = top + len(roles) * high
     parts += _blocks(len(one_ranking), left, across, bottom + width.font + 4, width)
     label = "Share of each matrix that goes in one ranking by size, by block and matrix"
-    return _svg(width.pixels, bottom + 2 * width.font + 10, label, "".join(parts))
+    return svg(width.pixels, bottom + 2 * width.font + 10, label, "".join(parts))
 
 
 def extremes(one_ranking: Sequence[Mapping[str, float]]) -> tuple[float, float]:
@@ -164,7 +164,7 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
             parts.append(_mark(MARKS[name], x, y, f"block {block}: {number(ratio)} times dense"))
     parts += _blocks(len(measured["pruned"]), left, across, top + tall + width.font + 6, width)
     label = "Perplexity, times dense, with one block alone pruned or left out, by block"
-    return _svg(width.pixels, top + tall + 2 * width.font + 12, label, "".join(parts))
+    return svg(width.pixels, top + tall + 2 * width.font + 12, label, "".join(parts))
 
 
 def course(losses: Sequence[float], steps: int) -> Markup:
@@ -183,10 +183,10 @@ def course(losses: Sequence[float], steps: int) -> Markup:
     parts = [
         *(_rule(left, width.pixels, at(tick), width, round(tick, 2)) for tick in {low, high}),
         f'<path class="is-course" d="M{"L".join(points)}"/>',
-        *(_text(x, under, text, anchor, width) for x, text, anchor in ends),
+        *(text(x, under, words, anchor, width) for x, words, anchor in ends),
     ]
     label = f"Loss from {number(losses[0])} to {number(losses[-1])} nats a token in {steps:,} steps"
-    return _svg(width.pixels, under + 6, label, "".join(parts))
+    return svg(width.pixels, under + 6, label, "".join(parts))
 
 
 def _runs_of(rows: Sequence[str]) -> str:
@@ -216,7 +216,7 @@ def _ticks(at: Any, low: float, highest: float) -> Iterator[float]:
 
 def _rule(left: float, right: float, y: float, width: Width, tick: float) -> str:
     line = f'<path class="is-rule" d="M{left} {y:.1f}H{right}"/>'
-    return line + _text(left - 7, y + width.font * 0.36, f"{tick:,g}", "end", width)
+    return line + text(left - 7, y + width.font * 0.36, f"{tick:,g}", "end", width)
 
 
 def _mark(kind: str, x: float, y: float, title: str) -> str:
@@ -228,20 +228,22 @@ def _blocks(count: int, left: float, across: float, y: float, width: Width) -> l
     """Number the blocks and name the axis."""
     every = width.step if across * width.step >= 1.6 * width.font else width.step + 1
     numbers = [
-        _text(left + (block + 0.5) * across, y, str(block), "middle", width)
+        text(left + (block + 0.5) * across, y, str(block), "middle", width)
         for block in range(0, count, every)
     ]
     return [
         *numbers,
-        _text((left + width.pixels) / 2, y + width.font + 3, "block", "middle", width),
+        text((left + width.pixels) / 2, y + width.font + 3, "block", "middle", width),
     ]
 
 
-def _text(x: float, y: float, text: str, anchor: str, width: Width) -> str:
+def text(x: float, y: float, words: str, anchor: str, width: Width) -> str:
+    """Write words at a place, in the letters of a width."""
     where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{width.font}"'
-    return f"<text {where}>{html.escape(text)}</text>"
+    return f"<text {where}>{html.escape(words)}</text>"
 
 
-def _svg(width: float, height: float, label: str, body: str, kind: str = "plot") -> Markup:
+def svg(width: float, height: float, label: str, body: str, kind: str = "plot") -> Markup:
+    """Frame a drawing, which has a label for those who do not see it."""
     frame = f'viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{html.escape(label)}"'
     return Markup(f'<svg class="atlas-figure--{kind}" {frame}>{body}</svg>')

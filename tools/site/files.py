@@ -37,8 +37,8 @@ FILES = {
 
 def made(atlas: Atlas) -> dict[str, str]:
     """Make the files, by name; the feed and `llms.txt` are made with the pages they are of."""
-    slugs = frozenset(atlas.methods)
-    exports = {name: EXPORTS[name](atlas.papers, slugs) for name in EXPORTS if name in FILES}
+    methods = {slug: bool(method.records) for slug, method in atlas.methods.items()}
+    exports = {name: EXPORTS[name](atlas.papers, methods) for name in EXPORTS if name in FILES}
     return exports | {
         "records.json": records_json(atlas),
         "leaderboard.csv": leaderboard_csv(atlas.boards),

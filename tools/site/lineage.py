@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from tools.catalog.schema.paper import Outside, Paper
+from tools.catalog.schema.paper import Outside
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
+from tools.site.facts import first_public
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -245,17 +245,8 @@ def _paper_node(slug: str, atlas: Atlas, large: bool) -> Node:
     terms = vocabulary()["granularity"].terms
     words = paper.taxonomy.granularity if paper.taxonomy else ()
     lane = terms[words[0]].label if words and words[0] in terms else OTHERS
-    year, month = _when(paper)
+    year, month = first_public(paper)
     return Node(slug, atlas.names[slug], paper.title, year, month, lane, large=large)
-
-
-def _when(paper: Paper) -> tuple[int, float]:
-    """When it was first public, as far as that is known."""
-    date = str(paper.submitted or paper.published or paper.year)
-    parts = [int(part) for part in re.findall(r"\d+", date)]
-    month = parts[1] - 1 if len(parts) > 1 else 5.5
-    day = (parts[2] - 1) / 31 if len(parts) > 2 else 0.0
-    return parts[0], month + day
 
 
 def _outside_id(other: Outside) -> str:

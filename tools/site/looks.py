@@ -36,7 +36,7 @@ def look_of(taxonomy: Taxonomy) -> Look:
     if "loss-change" in taxonomy.criterion and taxonomy.calibration == "forward":
         return TRIALS
     by_data = {"none": WEIGHTS, "gradients": GRADIENTS, "training": TRAINING}
-    return by_data.get(taxonomy.calibration, FORWARD)
+    return by_data.get(taxonomy.calibration or "", FORWARD)
 
 
 def looks(board: Board, papers: Mapping[str, Paper]) -> list[tuple[Look, list[Row]]]:

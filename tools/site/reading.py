@@ -1,16 +1,6 @@
-"""A way through the catalog: which papers to read in which order, and what for."""
+"""A way through the methods that are implemented: in which order to read them, and what for."""
 
 ORDER: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "Get your bearings",
-        (
-            (
-                "zhu2024survey",
-                "The short map of compression: where pruning stands, what is measured.",
-            ),
-            ("wang2024survey", "The long one; read its part on pruning and keep the tables."),
-        ),
-    ),
     (
         "Single weights",
         (

@@ -129,6 +129,7 @@ def _environment() -> Environment:
         words.record_anchor,
         words.record_path,
         words.seconds,
+        words.sentence,
         words.times,
         words.venue,
         data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import html
 import math
 import re
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from implementations.harness.results.record import Record
+from tools.catalog.exports.awesome_list import date
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 
@@ -79,6 +81,12 @@ def venue(paper: Paper) -> str:
     return f"{where} {paper.year}".strip()
 
 
+def month(paper: Paper) -> str:
+    """Write when a paper was first public: `March 2024`, or the year where no month is known."""
+    year, number, *_ = [*date(paper).split("-"), ""]
+    return f"{calendar.month_name[int(number)]} {year}" if number else year
+
+
 def record_path(record: Record) -> str:
     """Where a record lies on the site."""
     return f"records/{record.protocol.name}/{record.method}/{record.name}-{record.key[:8]}.json"
@@ -98,6 +106,12 @@ def record_address(record: Record) -> str:
 def code(text: str) -> Markup:
     """Set what stands between backticks as code, everything else as text."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False)))
+
+
+def sentence(text: str) -> str:
+    """Return the first sentence of a text."""
+    first, stop, _ = text.partition(". ")
+    return first + stop.rstrip()
 
 
 def plain(text: str) -> str:

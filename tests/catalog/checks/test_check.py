@@ -31,5 +31,5 @@ def test_an_entry_with_errors_is_still_an_entry(papers: Path, change: Change) ->
     change("brook", ("kind: baseline", "kind: base"))
     catalog = read_catalog(papers)
     assert len(catalog.problems) == 1
-    found = check(catalog, papers.parents[1] / "implementations")
+    found = check(catalog, papers.parents[1])
     assert [p for p in found if "no entry" in p.message] == []

@@ -29,7 +29,7 @@ def test_one_change_is_one_problem(papers: Path, old: str, new: str, problem: st
 def test_each_circle_is_told_once(papers: Path, change: Change) -> None:
     change("brook", ("sources:", "relations:\n  builds-on: [river]\n\nsources:"))
     assert told(papers) == [
-        "brook.yaml:20: relations: goes round in a circle: brook builds on river builds on brook;"
+        "brook.yaml:21: relations: goes round in a circle: brook builds on river builds on brook;"
         " remove the one that is not so"
     ]
 
@@ -58,7 +58,7 @@ def test_a_method_folder_and_its_entry_need_each_other(papers: Path, change: Cha
     assert [one.replace(f"{implementations}/", "") for one in told(papers)] == [
         "brook.yaml:2: implementations/brook/ follows the paper in a way that is not said;"
         " add `fidelity`: faithful, reconstruction or in-the-spirit",
-        "river.yaml:75: fidelity: there is no implementations/river/river.py;"
+        "river.yaml:76: fidelity: there is no implementations/river/river.py;"
         " remove it until there is",
         "pond/pond.py:1: the catalog has no entry pond; add one: python tools/add_paper.py ID"
         " --slug pond",
@@ -80,8 +80,8 @@ def test_equal_taxonomies_and_rare_words_are_hints(papers: Path) -> None:
     text = (papers / "brook.yaml").read_text(encoding="utf-8")
     text = text.replace("A Brook", "Quite Another Thing").replace("2312.00001", "2312.00002")
     (papers / "canal.yaml").write_text(text, encoding="utf-8")
-    assert told(papers) == ["brook.yaml:15: hint: taxonomy: is the same as that of canal"]
-    found = check(read_catalog(papers), papers.parents[1] / "implementations")
+    assert told(papers) == ["brook.yaml:16: hint: taxonomy: is the same as that of canal"]
+    found = check(read_catalog(papers), papers.parents[1])
     rare = {p.field: p for p in found if p.file.name == "criterion.yaml"}
     assert rare["words.magnitude"].message.startswith("is used by 2 of 3 papers")
     assert {problem.level for problem in rare.values()} == {Level.HINT}

@@ -24,8 +24,20 @@ VENUES = [
     ("pages: 101-117", "pages: 101-117", None),
 ]
 TAXONOMIES = [
-    ("kind: method", "kind: survey", "taxonomy: a survey prunes nothing; remove it"),
+    (
+        "kind: method",
+        "kind: survey",
+        "taxonomy: a survey prunes nothing; leave architecture",
+    ),
     ("kind: method", "kind: analysis", "role: only methods and baselines have one; remove it"),
+    ("  criterion: [activation]\n", "", "taxonomy: lacks criterion, which a method needs; write"),
+    ("[activation]", "[unknown]", None),
+    (
+        "[activation]",
+        "[activation, unknown]",
+        "taxonomy.criterion: is unknown and known; leave",
+    ),
+    ("when: static", "when: static\n  topic: [safety]", "taxonomy.topic: a method has no topic"),
 ]
 IDENTIFIERS = [
     ("10.1000/example.7", "10.5555/3618408", "ids.doi: is a placeholder of ACM and no DOI"),
@@ -70,14 +82,38 @@ CLAIMS = [
     ('pattern: "2:4"', 'sparsity: 0.6, pattern: "2:4"', "claims[1].sparsity: 0.6 is not what 2:4"),
     ('pattern: "2:4"', 'pattern: "4:4"', "claims[1].pattern: 4:4 removes nothing"),
     ("acc/piqa", "mean/slicegpt-5", None),
-    ("acc/piqa", "mean/unheard-of", "claims[1].metric: 'unheard-of' is no suite of vocabulary"),
-    ("acc/piqa", "mean", "claims[1].metric: '' is no suite of vocabulary"),
+    (
+        "acc/piqa",
+        "mean/unheard-of",
+        "claims[1].metric: 'unheard-of' is no word of vocabulary",
+    ),
+    ("acc/piqa", "mean", "claims[1].metric: '' is no word of vocabulary/suites"),
+    (
+        "acc/piqa",
+        "acc/pica",
+        "claims[1].metric: 'pica' is no word of vocabulary/datasets.yaml",
+    ),
+    ("acc/piqa", "f1/piqa", "claims[1].metric: 'f1' is no word of vocabulary/metrics.yaml"),
+    ("60.1", "160.1", "claims[1].value: 160.1 is above 100, which accuracy never is; correct it"),
+    ("dense: 5.68", "dense: 0.568", "claims[0].dense: 0.568 is below 1, which perplexity never is"),
+    ("{brook: 9.10}", "{brook: 0.9}", "claims[0].against.brook: 0.9 is below 1"),
+    ("OPT-125M", "OPT", None),
+    ("OPT-125M", "OPT-125M-Instruct", None),
+    ("OPT-125M", "OPTIMUS-125M", "claims[1].model: 'OPTIMUS-125M' is of no family of vocabulary"),
+    (
+        "OPT-125M",
+        "Opt-125M",
+        "claims[1].model: 'Opt-125M' is of no family of vocabulary/",
+    ),
+    ("OPT-125M", "OPT-huge", "claims[1].model: 'OPT-huge' is of no family"),
     ("{brook: 9.10}", "{brok: 9.10}", "claims[0].against.brok: there is no entry brok; did you"),
     ("{brook: 9.10}", "{river: 9.10}", "claims[0].against.river: relates the paper to itself"),
 ]
 LISTS = [
     ("ids.ieee, code", "ids.ieee, links.odd", "sources.unverified[1]: the entry has no field"),
     ("ids.ieee, code", "ids.ieee, code.license", None),
+    ("[LLaMA, OPT]", "[LLaMA, OPTIMUS]", ValueError),
+    ("[c4]", "[c5]", ValueError),
     ("[LLaMA, OPT]", "[LLaMA, OPT, LLaMA]", "models[2]: holds 'LLaMA' twice; keep it once"),
     ("[activation]", "[activation, activation]", "taxonomy.criterion[1]: holds 'activation'"),
 ]
@@ -110,7 +146,7 @@ def test_what_is_accepted_may_be_published_later(papers: Path, change: Change) -
 def test_a_preprint_is_of_the_year_of_its_first_version(papers: Path, change: Change) -> None:
     change("brook", ("year: 2023", "year: 2024"))
     assert told(papers) == [
-        "brook.yaml:8: year: 2024 is not the year of the first version, 2023-12;"
+        "brook.yaml:9: year: 2024 is not the year of the first version, 2023-12;"
         " write 2023, as for preprints"
     ]
 
@@ -118,7 +154,7 @@ def test_a_preprint_is_of_the_year_of_its_first_version(papers: Path, change: Ch
 def test_an_early_version_elsewhere_is_explained(papers: Path, change: Change) -> None:
     change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
     assert told(papers) == [
-        "brook.yaml:10: warning: submitted: 2023-06-01 is long before 2023-12, when arXiv gave the"
+        "brook.yaml:11: warning: submitted: 2023-06-01 is long before 2023-12, when arXiv gave the"
         " identifier; say in the notes what was public then"
     ]
     change("brook", ("  from: [invented]\n", "  from: [invented]\nnotes: >-\n  On a wall.\n"))

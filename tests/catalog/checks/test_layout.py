@@ -15,7 +15,7 @@ from tools.catalog.entries.locking import Unwritable
 def test_a_file_not_laid_out_as_usual_is_told_where(papers: Path, change: Change) -> None:
     change("brook", ("year: 2023\nstatus: preprint", "status: preprint\nyear: 2023"))
     assert told(papers) == [
-        "brook.yaml:8: is not laid out as usual: wants 'year: 2023';"
+        "brook.yaml:9: is not laid out as usual: wants 'year: 2023';"
         " run `python tools/check_catalog.py --fix`"
     ]
 
@@ -23,9 +23,9 @@ def test_a_file_not_laid_out_as_usual_is_told_where(papers: Path, change: Change
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("[invented]\n", "[invented]", "23: is not laid out as usual: wants an empty line;"),
-        ("[invented]\n", "[invented]\n\n", "24: is not laid out as usual: wants the file to end"),
-        ("\n\nids", "\nids", "11: is not laid out as usual: wants an empty line;"),
+        ("[invented]\n", "[invented]", "25: is not laid out as usual: wants an empty line;"),
+        ("[invented]\n", "[invented]\n\n", "26: is not laid out as usual: wants the file to end"),
+        ("\n\nids", "\nids", "12: is not laid out as usual: wants an empty line;"),
         ("# yaml", "\ufeff# yaml", "1: is not laid out as usual: wants '# yaml-language"),
         ("\n", "\r\n", None),
     ],

@@ -40,7 +40,6 @@ SHORT, LINE, PARAGRAPH = texts(120), texts(300), texts(1200)
 NUMBERS = form(r"-?\d{1,15}(\.\d{1,15})?")
 YEARS = st.integers(1950, 2100).map(str)
 ADDRESSES = form(r"https?://[a-z]+\.org(/[a-zA-Z0-9?=&#,:.%_-]{0,30})?")
-LABEL = form(r"[a-z0-9]+([.-][a-z0-9]+)*")
 FLAGS = st.sampled_from(["true", "false"])
 ARXIV, DOI = form(SCHEMES["arxiv"].form), form(SCHEMES["doi"].form)
 OUTSIDE = st.fixed_dictionaries({"title": LINE, "year": YEARS}, optional={"doi": DOI})
@@ -86,8 +85,8 @@ PARTS = st.fixed_dictionaries(
                 "calibration": word("calibration"),
             }
         ),
-        "models": many(SHORT),
-        "datasets": st.fixed_dictionaries({"evaluation": many(LABEL, 20)}),
+        "models": many(word("models")),
+        "datasets": st.fixed_dictionaries({"evaluation": many(word("datasets"), 20)}),
         "claims": many(
             st.fixed_dictionaries(
                 {"model": SHORT, "metric": form(METRIC), "value": NUMBERS, "where": SHORT},
@@ -139,7 +138,7 @@ def test_the_full_entry_has_every_field_and_is_written_as_it_stands() -> None:
                 found += absent(value, f"{where}{name}.")
         return found
 
-    assert absent(read(FULL), "") == []
+    assert absent(read(FULL), "") == ["taxonomy.topic"], "a method has none"
 
 
 def test_order_spaces_quotes_and_identifiers_get_their_one_form() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -12,8 +13,19 @@ from markdown_it.token import Token
 
 from tests.catalog.invented import baseline, paper
 from tools.catalog.entries.loader import load_catalog
-from tools.catalog.exports.awesome_list import GROUPS, anchor, date, group, grouped, line, listing
+from tools.catalog.exports.awesome_list import (
+    GROUPS,
+    anchor,
+    date,
+    group,
+    grouped,
+    item,
+    line,
+    listing,
+)
 from tools.catalog.schema.addresses import best_code
+from tools.catalog.schema.vocabulary import vocabulary
+from tools.repository import REPOSITORY, measured
 
 SEED = """
 adaptpruner ast atp bonsai cfsp displlm dpruner evop fasp fastforward flap griffin hywia kvpruner
@@ -46,6 +58,10 @@ def inline(markdown: str) -> list[Token]:
         ({"kind": "baseline", **cut("unstructured", "semi-structured")}, "unstructured"),
         ({"kind": "survey"}, "survey"),
         ({"kind": "analysis", **cut("structured")}, "analysis"),
+        ({"kind": "system", **cut("unstructured")}, "system"),
+        (cut("block-sparse", "activation"), "block-sparse"),
+        (cut("activation"), "activation"),
+        (cut("unknown"), "unknown"),
     ],
 )
 def test_a_paper_stands_in_the_group_of_its_kind_or_finest_granularity(
@@ -134,18 +150,15 @@ def test_an_address_with_parentheses_stays_one_link_and_a_note_its_title() -> No
 
 def test_the_list_of_the_catalog_holds_every_paper_once_in_the_groups_of_the_seed() -> None:
     papers = load_catalog()
-    text = listing(papers)
+    text = listing(papers, {})
     groups = grouped(papers)
     placed = [slug for slugs in groups.values() for slug in slugs]
     assert sorted(placed) == [slug for slug in sorted(papers) if papers[slug].has_paper]
     assert set(placed) >= {*SEED.split(), *BASELINES.split()}
-    assert [name for name in groups if name not in ("benchmark", "analysis")] == [
-        "survey",
-        "unstructured",
-        "structured",
-        "semi-structured",
-    ]
-    assert len([row for row in text.splitlines() if row.startswith("- [2")]) == len(placed)
+    # Those of the seed list, in its order, among those that it has not.
+    own = {"survey", "unstructured", "structured", "semi-structured"}
+    assert [name for name in groups if name in own] == [name for name in GROUPS if name in own]
+    assert len([row for row in text.splitlines() if re.match(r"- \[\d{4}", row)]) == len(placed)
     assert f"\n{len(placed)} papers, " in text
     # The two that the seed list had in another group.
     assert "fastforward" in groups["structured"]
@@ -156,12 +169,60 @@ def test_the_list_of_the_catalog_holds_every_paper_once_in_the_groups_of_the_see
 def test_a_baseline_without_a_paper_is_in_no_list_of_papers() -> None:
     alone = paper(**cut("structured"))
     assert grouped({"chance": baseline(), "a": alone}) == {"structured": ["a"]}
-    assert listing({"chance": baseline(added="2027-01-01"), "a": alone}) == listing({"a": alone})
+    with_ = {"chance": baseline(added="2027-01-01"), "a": alone}
+    assert listing(with_, {"chance": True}) == listing({"a": alone}, {})
 
 
 def test_the_table_of_contents_leads_to_the_headings() -> None:
-    text = listing(load_catalog())
+    text = listing(load_catalog(), {})
     for heading in (row[3:] for row in text.splitlines() if row.startswith("## ")):
         assert heading in GROUPS.values()
         assert f"- [{heading}](#{anchor(heading)})" in text
     assert anchor("Semi-structured pruning") == "semi-structured-pruning"
+
+
+def test_every_kind_and_granularity_has_a_heading() -> None:
+    """Or papers of it would be missing without a word."""
+    kinds = {kind for kind in vocabulary()["kind"].terms if kind not in ("method", "baseline")}
+    assert set(GROUPS) == kinds | set(vocabulary()["granularity"].terms)
+
+
+OWN = {"url": "https://github.com/own/b", "official": True}
+
+
+@pytest.mark.parametrize(
+    ("changes", "methods", "status"),
+    [
+        (cut("structured"), {"a": True}, "[implemented and measured here](implementations/a)"),
+        ({"code": [OWN]}, {"a": True}, "[implemented and measured here](implementations/a)"),
+        (cut("structured"), {"a": False}, "[implemented here](implementations/a)"),
+        ({"code": [OWN]}, {"b": True}, "code of the authors"),
+        ({"code": [OWN | {"official": False}]}, {}, "code of others"),
+        ({"code": [OWN | {"withdrawn": True}]}, {}, "no code known"),
+        ({}, {}, "no code known"),
+        ({"kind": "analysis", "code": [OWN]}, {}, "code of the authors"),
+        ({"kind": "survey", "code": [OWN]}, {}, ""),  # nobody looks for its code
+    ],
+)
+def test_the_second_line_says_where_the_paper_stands_here(
+    changes: dict[str, Any], methods: dict[str, bool], status: str
+) -> None:
+    first, second, end = item("a", paper(**changes), methods).split("\n")
+    assert (first, end) == (f"{line(paper(**changes))}<br>", "")
+    assert second == f"  <sub>{status}{' · ' if status else ''}read: paper</sub>"
+
+
+def test_both_lines_are_one_item_and_depths_are_defined() -> None:
+    papers = {"a": paper(**cut("structured"))}
+    text = listing(papers, {"a": True})
+    tokens = MarkdownIt("commonmark", {"html": True}).parse(text[text.index("\n## ") :])
+    assert [token.type for token in tokens].count("list_item_open") == 1
+    assert "1 of them are implemented here and 1 of\nthese measured" in text
+    for term in vocabulary()["read"].terms.values():
+        assert f"- *{term.word}*: {term.definition}" in text
+
+
+def test_the_committed_list_is_current() -> None:
+    advice = "run `python tools/export.py LIST.md --out .`"
+    committed = (REPOSITORY / "LIST.md").read_text(encoding="utf-8")
+    assert committed == listing(load_catalog(), measured()), advice

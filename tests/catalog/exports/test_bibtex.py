@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import bibtexparser
@@ -170,6 +173,7 @@ def test_names_are_written_with_the_family_name_first(name: str, written: str) -
         ("SparseGPT: Massive Models in One-Shot", "{SparseGPT}: Massive Models in One-Shot"),
         ("LLM-BIP and 2SSP for N:M", "{LLM}-{BIP} and {2SSP} for {N}:{M}"),
         ("A Simple Approach: A Survey", "A Simple Approach: A Survey"),
+        ("Is C4 Optimal? The P2 Law", "Is {C4} Optimal? The {P2} Law"),
         ("50 % -- of {x}", r"50 {\%} -{}- of {\textbraceleft}x{\textbraceright}"),
     ],
 )
@@ -233,6 +237,39 @@ def test_a_baseline_without_a_paper_is_nothing_to_cite() -> None:
     assert bibtex("chance", mine["chance"]) == ""
     assert list(keys(mine)) == ["a", "z"]
     assert bibliography(mine) == bibliography({"a": mine["a"], "z": mine["z"]})
+
+
+def test_names_are_kept_whole_where_they_stand() -> None:
+    title = "The P2 Law for Mamba: A Law of Mambas"
+    it = paper(title=title, name="P2 Law", models=["Mamba"])
+    assert "title = {The {P2 Law} for {Mamba}: A Law of Mambas}" in bibtex("slug", it)
+
+
+REQUIRED = {
+    "article": {"author", "title", "journal", "year"},
+    "inproceedings": {"author", "title", "booktitle", "year"},
+    "misc": {"author", "title", "year"},
+}
+"""What biber's data model asks of each type of entry."""
+
+
+def test_no_entry_lacks_what_its_type_needs() -> None:
+    entries = parse(bibliography(load_catalog())).values()
+    assert {entry["ENTRYTYPE"] for entry in entries} == set(REQUIRED)
+    for entry in entries:
+        assert REQUIRED[entry["ENTRYTYPE"]] - entry.keys() == set(), entry["ID"]
+        assert entry["year"].isdigit()
+
+
+def test_biber_has_nothing_to_say_of_the_catalog(tmp_path: Path) -> None:
+    program = shutil.which("biber")
+    if not program:
+        pytest.skip("needs biber: install Debian's package")
+    (tmp_path / "papers.bib").write_text(bibliography(load_catalog()), encoding="utf-8")
+    command = [program, "--tool", "--validate-datamodel", "papers.bib"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "Datamodel validation complete" in done.stdout
+    assert not re.search("WARN|ERROR", done.stdout), done.stdout
 
 
 def test_the_whole_catalog_reads_back_through_the_reader_of_the_tools() -> None:

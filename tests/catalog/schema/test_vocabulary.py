@@ -22,7 +22,8 @@ def told(folder: Path, text: str) -> str:
 
 
 def test_every_field_of_words_has_its_file() -> None:
-    fields = {*Taxonomy.model_fields, "kind", "role", "status", "venues", "suites"}
+    fields = {*Taxonomy.model_fields, "kind", "role", "status", "read"}
+    fields |= {"venues", "suites", "models", "datasets", "metrics"}
     assert set(vocabulary()) == fields
 
 

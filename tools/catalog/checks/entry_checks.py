@@ -13,14 +13,13 @@ from tools.catalog.documents.diagnostics import Level, Problem
 from tools.catalog.documents.yaml_reader import Loc
 from tools.catalog.entries.loader import Entry
 from tools.catalog.schema.identifiers import placeholder
-from tools.catalog.schema.paper import Outside
-from tools.catalog.schema.vocabulary import vocabulary
+from tools.catalog.schema.paper import CLASSIFIED, Outside, Taxonomy
+from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 
 OF_A_VENUE = ("venue", "track", "volume", "number", "pages", "published")
 OF_A_PAPER = ("bibkey", "submitted", *OF_A_VENUE, "fidelity")
-WITH_TAXONOMY = frozenset({"method", "baseline"})
-ROUNDING = 0.005
-"""Papers write 2:4 as 50 %, and 3:7 as 57 %."""
+OF_STUDIES = frozenset({"architecture", "topic"})
+"""What a work that prunes nothing may say of itself."""
 
 
 def venue(entry: Entry) -> Iterator[Problem]:
@@ -53,16 +52,38 @@ def _track(entry: Entry, venue: str, track: str) -> Iterator[Problem]:
 
 
 def taxonomy(entry: Entry) -> Iterator[Problem]:
-    """Methods and baselines are classified; surveys prune nothing."""
+    """Methods and baselines are classified; surveys prune nothing; what is unknown stands alone."""
     paper = entry.paper
-    if paper.kind in WITH_TAXONOMY and paper.taxonomy is None:
-        advice = "add `taxonomy` with granularity, criterion and calibration"
-        yield entry.problem("kind", message=f"a {paper.kind} needs a taxonomy", advice=advice)
-    if paper.kind == "survey" and paper.taxonomy is not None:
-        yield entry.problem("taxonomy", message="a survey prunes nothing", advice="remove it")
-    if paper.kind not in WITH_TAXONOMY and paper.role is not None:
+    yield from _classified(entry)
+    given = {name for name in Taxonomy.model_fields if getattr(paper.taxonomy, name, None)}
+    if paper.kind == "survey" and given - OF_STUDIES:
+        advice = f"leave {' and '.join(sorted(OF_STUDIES))} only"
+        yield entry.problem("taxonomy", message="a survey prunes nothing", advice=advice)
+    if paper.is_method and "topic" in given:
+        message = f"a {paper.kind} has no topic"
+        advice = "remove it; the summary says what it is for"
+        yield entry.problem("taxonomy", "topic", message=message, advice=advice)
+    if not paper.is_method and paper.role is not None:
         advice = "remove it"
         yield entry.problem("role", message="only methods and baselines have one", advice=advice)
+
+
+def _classified(entry: Entry) -> Iterator[Problem]:
+    paper = entry.paper
+    if paper.is_method and paper.taxonomy is None:
+        advice = "add `taxonomy` with granularity, criterion and calibration"
+        yield entry.problem("kind", message=f"a {paper.kind} needs a taxonomy", advice=advice)
+        return
+    for name in CLASSIFIED:
+        words = getattr(paper.taxonomy, name, None)
+        if paper.is_method and not words:
+            message = f"lacks {name}, which a {paper.kind} needs"
+            advice = "write what the paper says, or unknown"
+            yield entry.problem("taxonomy", message=message, advice=advice)
+        if isinstance(words, tuple) and UNKNOWN in words and len(words) > 1:
+            message = "is unknown and known"
+            advice = "leave out unknown, or the rest"
+            yield entry.problem("taxonomy", name, message=message, advice=advice)
 
 
 def baseline(entry: Entry) -> Iterator[Problem]:
@@ -225,28 +246,6 @@ def _licences() -> Any:
     return get_spdx_licensing()
 
 
-def claims(entry: Entry) -> Iterator[Problem]:
-    """A pattern and a share agree; a mean is over a suite that is defined."""
-    suites = vocabulary()["suites"]
-    for index, claim in enumerate(entry.paper.claims or ()):
-        kept, _, size = (claim.pattern or "0:1").partition(":")
-        share = 1 - int(kept) / int(size)
-        if share <= 0:
-            message = f"{claim.pattern} removes nothing"
-            advice = "write N:M, which keeps N of M"
-            yield entry.problem("claims", index, "pattern", message=message, advice=advice)
-        elif claim.pattern and claim.sparsity and abs(claim.sparsity - share) > ROUNDING:
-            message = f"{claim.sparsity} is not what {claim.pattern} removes, {share:.3g}"
-            advice = "leave out the one that the paper does not state"
-            yield entry.problem("claims", index, "sparsity", message=message, advice=advice)
-        kind, _, suite = claim.metric.partition("/")
-        if kind == "mean" and suite not in suites.terms:
-            meant = suites.suggest(suite) if suite else None
-            advice = f"did you mean mean/{meant}?" if meant else "define it there"
-            message = f"'{suite}' is no suite of vocabulary/suites.yaml"
-            yield entry.problem("claims", index, "metric", message=message, advice=advice)
-
-
 def unverified(entry: Entry) -> Iterator[Problem]:
     """Only what the entry holds can be named as not checked."""
     for index, name in enumerate(entry.paper.sources.unverified or ()):
@@ -296,7 +295,6 @@ CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (
     identifiers,
     dates,
     code,
-    claims,
     unverified,
     repeated,
 )

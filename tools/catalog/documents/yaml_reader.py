@@ -82,6 +82,12 @@ def read(path: Path, name: Path | None = None) -> Document:
 def parse(text: str, path: Path) -> Document:
     """Read the text of one file; `path` only names it."""
     document = Document(path, text)
+    for number, written in enumerate(text.splitlines(), 1):
+        if re.match(r"(<{7}|={7}|>{7})( |$)", written):
+            message = f"holds a mark of an unfinished merge, '{written[:20]}'"
+            document.problems.append(Problem(path, number, "", message, "finish the merge"))
+    if document.problems:
+        return document
     try:
         data = _Builder(document, yaml.parse(text, Loader=Loader)).document()
     except yaml.MarkedYAMLError as error:

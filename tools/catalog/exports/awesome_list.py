@@ -1,8 +1,9 @@
-"""The catalog as an Awesome list: `LIST.md`, one line a paper, newest first.
+"""The catalog as an Awesome list: `LIST.md`, two lines a paper, newest first.
 
 Every paper stands once, by what its entry says; baselines without a paper are left out. A method
 or baseline is in the group of its finest granularity, in the order of the vocabulary: weights
 anywhere, then N:M, then whole units. Other kinds of work, such as surveys, are groups of their own.
+The first line of a paper is that of other lists, the second says where it stands here.
 """
 
 from __future__ import annotations
@@ -13,40 +14,67 @@ from collections.abc import Iterator, Mapping
 from tools.catalog.schema.addresses import best_code, best_page
 from tools.catalog.schema.identifiers import page
 from tools.catalog.schema.paper import Code, Paper
-from tools.catalog.schema.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 
 GROUPS = {
     "survey": "Surveys",
     "benchmark": "Benchmarks",
     "analysis": "Analyses",
+    "theory": "Theory",
     "unstructured": "Weight-level pruning",
     "structured": "Structured pruning",
     "semi-structured": "Semi-structured pruning",
+    "block-sparse": "Block-sparse pruning",
+    "activation": "Activation sparsity",
+    UNKNOWN: "Pruning of unknown granularity",
+    "system": "Systems and kernels",
+    "toolkit": "Toolkits",
+    "model-release": "Released models",
 }
 """Headings in their order, by kind or granularity."""
 
 HEAD = """\
 # Pruning for large language models
 
-{count} papers, the last one added on {last}. `python tools/export.py` writes this list from the
-entries in `catalog/papers/`, which say where their facts were checked; corrections belong there.
+{count} papers, the last one added on {last}; {here} of them are implemented here and {measured} of
+these measured. `python tools/export.py LIST.md --out .` writes this list from the entries in
+`catalog/papers/`, which say where their facts were checked; corrections belong there.
 
 The date is that of the first public version, venue and year are those of the publication. A method
-stands in the group of the finest regularity it can prune to.
+stands in the group of the finest regularity it can prune to. Below each paper: whether it is
+implemented and measured in this repository, and if not, whose code there is; then how deep it was
+read for its entry.
+
+{read}
 
 """
 
 
-def listing(papers: Mapping[str, Paper]) -> str:
-    """Return the list of all papers as Markdown."""
+def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
+    """Return the list of all papers as Markdown; `methods` says of each folder if it is measured.
+
+    It stands at the top of the repository, from where its links to the folders lead.
+    """
     groups = grouped(papers)
-    listed = [papers[slug] for slugs in groups.values() for slug in slugs]
-    last = max((paper.added for paper in listed), default="no day")
-    parts = [HEAD.format(count=len(listed), last=last)]
-    parts += [f"- [{GROUPS[name]}](#{anchor(GROUPS[name])})\n" for name in groups]
+    listed = [slug for slugs in groups.values() for slug in slugs]
+    here = [slug for slug in listed if slug in methods]
+    depths = vocabulary()["read"].terms.values()
+    parts = [
+        HEAD.format(
+            count=len(listed),
+            last=max((papers[slug].added for slug in listed), default="no day"),
+            here=len(here),
+            measured=sum(methods[slug] for slug in here),
+            read="\n".join(f"- *{depth.label}*: {escape(depth.definition)}" for depth in depths),
+        )
+    ]
+    parts += [
+        f"- [{GROUPS[name]}](#{anchor(GROUPS[name])}) {len(slugs)}\n"
+        for name, slugs in groups.items()
+    ]
     for name, slugs in groups.items():
         parts.append(f"\n## {GROUPS[name]}\n\n")
-        parts += [f"{line(papers[slug])}\n" for slug in slugs]
+        parts += [item(slug, papers[slug], methods) for slug in slugs]
     return "".join(parts)
 
 
@@ -60,10 +88,11 @@ def grouped(papers: Mapping[str, Paper]) -> dict[str, list[str]]:
 
 def group(paper: Paper) -> str:
     """Return the group of a paper: its kind, or the finest granularity of a method."""
-    if paper.taxonomy is None or paper.kind in GROUPS:
+    if not paper.is_method:
         return paper.kind
     order = list(vocabulary()["granularity"].terms)
-    return min(paper.taxonomy.granularity, key=order.index)
+    words = paper.taxonomy.granularity if paper.taxonomy else ()
+    return min(words, key=order.index, default=UNKNOWN)
 
 
 def date(paper: Paper) -> str:
@@ -71,8 +100,26 @@ def date(paper: Paper) -> str:
     return paper.submitted or paper.published or str(paper.year)
 
 
+def item(slug: str, paper: Paper, methods: Mapping[str, bool]) -> str:
+    """Return the lines of one paper: the work, then where it stands here."""
+    status = " · ".join(_status(slug, paper, methods))
+    return f"{line(paper)}<br>\n  <sub>{status}</sub>\n" if status else f"{line(paper)}\n"
+
+
+def _status(slug: str, paper: Paper, methods: Mapping[str, bool]) -> Iterator[str]:
+    if slug in methods:
+        done = "implemented and measured here" if methods[slug] else "implemented here"
+        yield f"[{done}](implementations/{slug})"
+    elif (code := best_code(paper)) and paper.kind != "survey":
+        yield "code of the authors" if code.official else "code of others"
+    elif paper.is_method:
+        yield "no code known"
+    if paper.sources.read:
+        yield f"read: {paper.sources.read}"
+
+
 def line(paper: Paper) -> str:
-    """Return the line of one paper."""
+    """Return the line of one paper, as other lists have it."""
     month = date(paper)[:7].replace("-", ".")
     return f"- [{month}] {escape(_title(paper))}, {venue(paper)} {''.join(_links(paper))}".rstrip()
 

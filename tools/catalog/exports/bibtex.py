@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import chain, count
 
@@ -42,7 +42,7 @@ def bibtex(slug: str, paper: Paper, key: str | None = None) -> str:
     kind, place = _place(paper)
     fields = {
         "author": " and ".join(map(name, paper.authors)),
-        "title": protect(_cited(paper)),
+        "title": protect(_cited(paper), _names(paper)),
         **{field: encode(text) for field, text in place.items()},
         "year": str(paper.year),
         "pages": (paper.pages or "").replace("-", "--") if paper.venue else "",
@@ -134,19 +134,28 @@ def name(author: str) -> str:
     return ", ".join(part for part in (family, encode(suffix), encode(first)) if part)
 
 
-def protect(title: str) -> str:
-    """Encode a title and brace the words whose capitals a style must not lower.
+def protect(title: str, names: Iterable[str] = ()) -> str:
+    """Encode a title and brace what a style must not lower: the `names`, and some words.
 
     These are words with a capital that is not their first character, as in SparseGPT or 2SSP, and
-    capitals that stand alone, as in N:M.
+    capitals that stand alone or beside digits, as in N:M and C4.
     """
-    parts = re.split(r"(\w+)", title)
-    return "".join(f"{{{encode(part)}}}" if _fixed(part) else encode(part) for part in parts)
+    longest = sorted(names, key=len, reverse=True)
+    either = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in longest] + [r"\w+"]
+    parts = re.split(f"({'|'.join(either)})", title)
+    return "".join(
+        f"{{{encode(part)}}}" if part in longest or _fixed(part) else encode(part) for part in parts
+    )
 
 
 def _fixed(word: str) -> bool:
     alone = len(word) == 1 and word.isupper() and word != "A"
-    return alone or any(letter.isupper() for letter in word[1:])
+    return alone or any(c.isupper() for c in word[1:]) or bool(re.match(r"[A-Z]\w*\d", word))
+
+
+def _names(paper: Paper) -> list[str]:
+    """What a paper calls its method and the models in it, as far as they have capitals."""
+    return [one for one in (paper.name, *(paper.models or ())) if one and not one.islower()]
 
 
 def encode(text: str) -> str:

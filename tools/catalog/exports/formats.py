@@ -5,7 +5,7 @@ The same catalog gives the same bytes: papers are in the order of their slugs, l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from tools.catalog.exports.papers_csv import papers_csv
 from tools.catalog.exports.papers_json import papers_json
 from tools.catalog.schema.paper import Paper
 
-EXPORTS: Mapping[str, Callable[[Mapping[str, Paper], Collection[str]], str]] = {
+EXPORTS: Mapping[str, Callable[[Mapping[str, Paper], Mapping[str, bool]], str]] = {
     "papers.json": papers_json,
     "papers.bib": lambda papers, _: bibliography(papers),
     "papers.csv": papers_csv,
-    "LIST.md": lambda papers, _: listing(papers),
+    "LIST.md": listing,
 }
-"""What makes each file, of the papers by slug and the slugs that have a method folder."""
+"""What makes each file, of the papers by slug and the method folders: whether each is measured."""
 
 
 def write(texts: Mapping[str, str], folder: Path) -> list[Path]:

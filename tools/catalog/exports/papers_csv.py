@@ -58,6 +58,7 @@ def _row(
     for name in Taxonomy.model_fields:
         yield name, paper.taxonomy and getattr(paper.taxonomy, name)
     yield "models", paper.models
+    yield "read", paper.sources.read
     yield "fidelity", paper.fidelity
     yield "implemented", _flag(slug in methods)
     yield "bibkey", key

@@ -123,19 +123,22 @@ class Code(Strict):
 
 
 class Taxonomy(Strict):
-    """The paper in the catalog's words; see `catalog/vocabulary`."""
+    """The paper in the catalog's words; see `catalog/vocabulary`.
+
+    What a method must say of itself (`CLASSIFIED`) the checks ask for, since an analysis need not.
+    """
 
     granularity: Many[Annotated[str, Word("granularity")]] = Field(
-        description="Regularity of what is removed.", examples=[["unstructured"]]
+        (), description="Regularity of what is removed.", examples=[["unstructured"]]
     )
     prunes: Many[Annotated[str, Word("prunes")]] | None = Field(
         None, description="Units that are removed.", examples=[["weights"]]
     )
     criterion: Many[Annotated[str, Word("criterion")]] = Field(
-        description="What scores are made from.", examples=[["layer-hessian"]]
+        (), description="What scores are made from.", examples=[["layer-hessian"]]
     )
-    calibration: Annotated[str, Word("calibration")] = Field(
-        description="What choosing needs of data.", examples=["forward"]
+    calibration: Annotated[str, Word("calibration")] | None = Field(
+        None, description="What choosing needs of data.", examples=["forward"]
     )
     recovery: Annotated[str, Word("recovery")] | None = Field(
         None, description="Repair, by default.", examples=["closed-form"]
@@ -149,13 +152,21 @@ class Taxonomy(Strict):
     combines: Many[Annotated[str, Word("combines")]] | None = Field(
         None, description="What pruning is combined with.", examples=[["quantization"]]
     )
+    architecture: Many[Annotated[str, Word("architecture")]] | None = Field(
+        None, description="Models that the work is about.", examples=[["decoder"]]
+    )
+    topic: Many[Annotated[str, Word("topic")]] | None = Field(
+        None, description="What an analysis is about.", examples=[["calibration-data"]]
+    )
 
 
-DataSet = Annotated[str, Form(r"[a-z0-9]+([.-][a-z0-9]+)*", "a data set's name", "wikitext2")]
+CLASSIFIED = ("granularity", "criterion", "calibration")
+"""Words that every method and baseline has; each may be `unknown`."""
+DataSet = Annotated[str, Word("datasets")]
 
 
 class Datasets(Strict):
-    """Data the paper used, by purpose, in lower case."""
+    """Data the paper used, by purpose."""
 
     calibration: Many[DataSet] | None = Field(
         None, description="To choose what goes.", examples=[["c4"]]
@@ -171,7 +182,7 @@ class Datasets(Strict):
 class Claim(Strict):
     """One number of the paper that a reader would compare."""
 
-    model: Short = Field(description="As the paper calls it.", examples=["OPT-175B"])
+    model: Short = Field(description="Family and size.", examples=["OPT-175B"])
     sparsity: Share | None = Field(
         None, description="Share removed, as the paper counts it.", examples=[0.5]
     )
@@ -248,6 +259,9 @@ class Sources(Strict):
     """Where the facts were checked; holds for every field but those named under `unverified`."""
 
     checked: Day = Field(description="When.", examples=["2026-11-25"])
+    read: Annotated[str, Word("read")] | None = Field(
+        None, description="How deep the work was read.", examples=["paper"]
+    )
     from_: Many[Line] = Field(
         alias="from", description="What was looked at.", examples=[["arXiv abstract page", "paper"]]
     )
@@ -341,10 +355,10 @@ class Paper(Strict):
     code: Many[Code] | None = Field(None, description="Repositories, official first.")
 
     taxonomy: Taxonomy | None = Field(
-        None, description="In the catalog's words; needed for methods and baselines."
+        None, description="In the catalog's words; methods and baselines need one."
     )
 
-    models: Many[Short] | None = Field(
+    models: Many[Annotated[str, Word("models")]] | None = Field(
         None, description="Families of models in the paper.", examples=[["OPT", "BLOOM"]]
     )
     datasets: Datasets | None = Field(None, description="Data in the paper.")
@@ -379,6 +393,11 @@ class Paper(Strict):
     def has_paper(self) -> bool:
         """Whether there is a work to read and to cite."""
         return self.authors is not None
+
+    @property
+    def is_method(self) -> bool:
+        """Whether it is a way of pruning, and no study, survey, system or release of one."""
+        return self.kind in ("method", "baseline")
 
     @property
     def addresses(self) -> list[tuple[str, str]]:

@@ -15,10 +15,14 @@ from pydantic_core import PydanticCustomError
 from tools.catalog.documents.diagnostics import CatalogError, Problem
 from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import Document, read
-from tools.catalog.schema.field_types import Checked, Flag, Strict
+from tools.catalog.schema.field_types import Checked, Decimal, Flag, Strict
 from tools.repository import REPOSITORY
 
 VOCABULARY = REPOSITORY / "catalog" / "vocabulary"
+FEW = 15
+"""Words that can be listed in a sentence."""
+UNKNOWN = "unknown"
+"""The word of a field for what was not said in what was read."""
 
 
 @dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -31,6 +35,9 @@ class Term:
     synonyms: tuple[str, ...] = ()
     journal: Flag = False
     """Of a venue: whether it is a journal."""
+    low: Decimal | None = None
+    high: Decimal | None = None
+    """Of a metric: the range of its values."""
 
 
 def _told_their_words(terms: Any) -> Any:
@@ -49,12 +56,18 @@ class Words(Strict):
     about: str
     terms: Annotated[dict[str, Term], BeforeValidator(_told_their_words)] = Field(alias="words")
 
+    def called(self, written: str) -> str | None:
+        """Return the word of that name: itself, its label or a synonym."""
+        return self._by_name().get(fold(written))
+
     def suggest(self, written: str) -> str | None:
-        """Return the word that somebody probably meant, by synonym first and then by spelling."""
-        plain = fold(written)
-        names = {fold(name): term.word for term in self.terms.values() for name in _names(term)}
-        close = difflib.get_close_matches(plain, names, n=1, cutoff=0.75)
-        return names.get(plain) or (names[close[0]] if close else None)
+        """Return the word that somebody probably meant, by name first and then by spelling."""
+        names = self._by_name()
+        close = difflib.get_close_matches(fold(written), names, n=1, cutoff=0.75)
+        return self.called(written) or (names[close[0]] if close else None)
+
+    def _by_name(self) -> dict[str, str]:
+        return {fold(name): term.word for term in self.terms.values() for name in _names(term)}
 
 
 def fold(text: str) -> str:
@@ -110,8 +123,13 @@ class Word(Checked):
         words = vocabulary()[self.name]
         if value in words.terms:
             return value
-        meant = words.suggest(value)
-        advice = f"did you mean {meant}?" if meant else f"use one of {', '.join(words.terms)}"
+        file = f"catalog/vocabulary/{self.name}.yaml"
+        if meant := words.suggest(value):
+            advice = f"did you mean {meant}?"
+        elif len(words.terms) <= FEW:
+            advice = f"use one of {', '.join(words.terms)}, or define it in {file}"
+        else:
+            advice = f"see {file}, and define it there if it is missing"
         raise PydanticCustomError(
             "word",
             "'{written}' is not a word of {name}",

@@ -19,8 +19,13 @@ MENU = (
     "catalog",
     "leaderboard",
     "choose",
-    "learn",
+    "read",
+    "timeline",
     "lineage",
+    "topics",
+    "untried",
+    "news",
+    "learn",
     "compare",
     "measure",
     "api",
@@ -28,7 +33,6 @@ MENU = (
     "contract",
     "data",
     "design",
-    "news",
     "contribute",
 )
 OTHERS = ("paper", "records", "redirects")

@@ -11,7 +11,7 @@ from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import CODE, code, first_board, loss, repository, settings
+from tools.site.facts import CODE, code, first_board, loss, repository, settings, words_of
 from tools.site.pages.paper import FACETS
 from tools.site.render import Front, render
 
@@ -92,17 +92,10 @@ def _lines(atlas: Atlas) -> Iterator[Line]:
         atlas.papers.items(), key=lambda item: (-(item[1].year or 0), names[item[0]])
     ):
         losses = tuple(lost.get((slug, share)) for share in SHARES)
-        words = taxonomy(paper) | _facts(paper, atlas.methods.get(slug))
+        words = {field: list(words_of(paper, field)) for field, _ in FACETS}
+        words |= _facts(paper, atlas.methods.get(slug))
         words |= {_of(share): [_range(one)] for share, one in zip(SHARES, losses, strict=True)}
         yield Line(slug, paper, words, repository(paper), losses)
-
-
-def taxonomy(paper: Paper) -> dict[str, list[str]]:
-    """A paper's words of the vocabulary, by field."""
-    found = {field: getattr(paper.taxonomy, field, None) or () for field, _ in FACETS}
-    return {
-        field: [value] if isinstance(value, str) else list(value) for field, value in found.items()
-    }
 
 
 def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:

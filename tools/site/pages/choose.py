@@ -12,18 +12,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from implementations.harness.results.record import NO_SPEED_UP
-from tools.catalog.schema.paper import Code, Paper
-from tools.catalog.schema.vocabulary import vocabulary
-from tools.site.atlas import Atlas, Method
-from tools.site.facts import CODE, code, first_board, loss, repository, settings, shares
+from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
+from tools.site.atlas import Atlas
+from tools.site.candidates import KERNELS, OWN, SIZE, SPEED, Candidate, candidates
+from tools.site.facts import CODE, code, first_board, shares
 from tools.site.render import Front, render
 from tools.site.words import number
 
-AMOUNTS = ("20 %", "50 %", "2:4")
+PATTERN = "2:4"
+AMOUNTS = ("20 %", "50 %", PATTERN)
 """What methods are ordered by, where it was measured."""
-SIZE, SPEED, KERNELS = "size", "speed", "2:4"
 GAIN = "Zeros alone make a model neither smaller nor faster on dense kernels."
-KERNEL = "Then a pattern that keeps two of every four weights is faster too."
+KERNEL = "A pattern such as 2:4 needs them to be faster; skipped tiles and activations their own."
+UNSAID = "not said in what was read"
 TESTED = "As the contract's tests found for the methods that are implemented here."
 ORDER = "Methods come in the order of the loss measured here, the least first."
 COMMON = (
@@ -33,7 +34,7 @@ COMMON = (
     ),
     (
         "2:4 for hardware that has kernels",
-        {"gain": SPEED, "kernels": "only", "code": "here", "amount": "2:4"},
+        {"gain": SPEED, "kernels": "only", "code": "here", "amount": PATTERN},
     ),
     ("Half of the weights, zeros are enough", {"code": "here", "amount": "50"}),
     ("Smaller, with LoRA training afterwards", {"gain": SIZE, "repair": "low-rank"}),
@@ -41,7 +42,7 @@ COMMON = (
 )
 """Answers that are often given together."""
 
-Reason = Callable[["Candidate"], str]
+Reason = Callable[[Candidate], str]
 """Says why a method is ruled out; nothing where it is not."""
 FRONT = Front(
     "choose.md",
@@ -53,46 +54,6 @@ FRONT = Front(
     sources=("catalog/papers", "catalog/vocabulary", "implementations"),
     searched=False,
 )
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A method with what the questions ask of it."""
-
-    slug: str
-    paper: Paper
-    method: Method | None
-    losses: dict[str, float | None] = field(default_factory=dict)
-    """Perplexity over dense on the first board, by amount."""
-    collapsed: frozenset[str] = frozenset()
-    """The amounts at which it lost the language."""
-
-    def word(self, name: str) -> str:
-        """Its word of a field of the taxonomy that holds one, empty where none is given."""
-        return str(getattr(self.paper.taxonomy, name, None) or "")
-
-    @property
-    def granularity(self) -> tuple[str, ...]:
-        """How regular is what it removes."""
-        return self.paper.taxonomy.granularity if self.paper.taxonomy else ()
-
-    @property
-    def gains(self) -> list[str]:
-        """What removing brings: size, speed, or speed on hardware with kernels for a pattern."""
-        found = []
-        if "structured" in self.granularity:
-            # What is chosen anew for each input has to stay in memory.
-            found = [SPEED] if self.word("when") == "input-dependent" else [SIZE, SPEED]
-        return found + ([KERNELS] if "semi-structured" in self.granularity else [])
-
-    @property
-    def repository(self) -> Code | None:
-        """Where its code is."""
-        return repository(self.paper)
-
-    def support(self, kind: str) -> dict[str, str]:
-        """What the contract found, by family, attention or pattern."""
-        return dict(self.method.support.get(kind) or {}) if self.method else {}
 
 
 @dataclass(frozen=True)
@@ -143,36 +104,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     yield FRONT.path, text
 
 
-def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
-    """List all that prunes, implemented methods first, then by name.
-
-    Baselines without a paper are there to be beaten, not to be chosen.
-    """
-    board = first_board(atlas)
-    rows = settings(board) if board else {}
-    made = []
-    for slug, paper in atlas.papers.items():
-        if not paper.taxonomy or not paper.has_paper:
-            continue
-        here = {share: row for share in amounts if (row := rows.get((slug, share)))}
-        made.append(
-            Candidate(
-                slug,
-                paper,
-                atlas.methods.get(slug),
-                {share: loss(row, board) for share, row in here.items() if board},
-                frozenset(share for share, row in here.items() if row.collapsed),
-            )
-        )
-    return sorted(made, key=lambda one: (not one.method, atlas.names[one.slug].casefold()))
-
-
 def questions(found: list[Candidate], amounts: list[str]) -> list[Question]:
     """Make the questions; what nothing is known about is not asked."""
     words = vocabulary()
     made = [
         Question("gain", "Size or speed?", list(_gain()), GAIN),
-        Question("kernels", "Hardware with kernels for 2:4?", list(_kernels()), KERNEL),
+        Question("kernels", "Kernels beyond dense ones?", list(_kernels()), KERNEL),
         Question(
             "data",
             "What may choosing need at most?",
@@ -194,46 +131,61 @@ def questions(found: list[Candidate], amounts: list[str]) -> list[Question]:
 
 
 def _gain() -> Iterator[Option]:
-    def none(*wanted: str) -> Reason:
+    def none(wanted: tuple[str, ...]) -> Reason:
         return lambda one: "" if set(wanted) & set(one.gains) else _no_gain(one, wanted)
 
-    without, with_ = {"kernels": ("", "no")}, {"kernels": ("yes", "only")}
+    dense, pattern, own = ("", "no"), ("yes", "only"), ("own",)
     size, speed = "A smaller model", "A faster model"
-    yield Option(SIZE, size, none(SIZE), "Fewer weights to store.", without)
-    yield Option(SIZE, size, none(SIZE, KERNELS), "Fewer weights to store.", with_)
-    yield Option(SPEED, speed, none(SPEED), "More tokens a second.", without)
-    yield Option(SPEED, speed, none(SPEED, KERNELS), "More tokens a second.", with_)
+    for value, label, about, kernels, *wanted in (
+        (SIZE, size, "Fewer weights to store.", dense, SIZE),
+        (SIZE, size, "Fewer weights to store.", pattern + own, SIZE, KERNELS),
+        (SPEED, speed, "More tokens a second.", dense, SPEED),
+        (SPEED, speed, "More tokens a second.", pattern, SPEED, KERNELS),
+        (SPEED, speed, "More tokens a second.", own, SPEED, KERNELS, OWN),
+    ):
+        yield Option(value, label, none(tuple(wanted)), about, {"kernels": kernels})
 
 
 def _no_gain(one: Candidate, wanted: tuple[str, ...]) -> str:
-    if SPEED in one.gains:
+    if UNKNOWN in one.granularity:
+        return UNSAID
+    if SIZE in wanted and one.anew:
         return "chooses anew for each input, so that the whole model stays in memory"
+    if OWN in one.gains:
+        return f"{' and '.join(one.granularity)}: faster only with kernels made for it"
     return f"{' and '.join(one.granularity)}: {NO_SPEED_UP}"
 
 
 def _kernels() -> Iterator[Option]:
     def only_patterns(one: Candidate) -> str:
-        return "gains only where there are kernels for its pattern" * (one.gains == [KERNELS])
+        without = one.gains and not {SIZE, SPEED} & set(one.gains)
+        return "gains only where there are kernels for its pattern" if without else ""
 
     def no_pattern(one: Candidate) -> str:
         if KERNELS not in one.gains:
-            return "knows no N:M pattern"
-        verdict = one.support("patterns").get(KERNELS, "supported")
-        return "" if verdict == "supported" else f"does not do {KERNELS}: {verdict}"
+            return UNSAID if UNKNOWN in one.granularity else "knows no N:M pattern"
+        verdict = one.support("patterns").get(PATTERN, "supported")
+        return "" if verdict == "supported" else f"does not do {PATTERN}: {verdict}"
 
-    yield Option("no", "No", only_patterns)
-    yield Option("yes", "Yes", lambda _: "")
-    yield Option("only", "Yes, and it is to be used", no_pattern)
+    yield Option("no", "None", only_patterns)
+    yield Option("yes", "For 2:4", lambda _: "", "As some hardware has them.")
+    yield Option("only", "For 2:4, to be used", no_pattern, "Whatever else a method does.")
+    yield Option("own", "Those of the method too", lambda _: "", "Skipped tiles or activations.")
 
 
 def _most(name: str, verb: str) -> Iterator[Option]:
-    """At most what a word stands for: the vocabulary lists these words from cheap to dear."""
-    terms = list(vocabulary()[name].terms.values())
+    """At most what a word stands for: the vocabulary lists these words from cheap to dear.
+
+    What was not said of a method is neither cheap nor dear: any answer rules it out.
+    """
+    terms = [term for term in vocabulary()[name].terms.values() if term.word != UNKNOWN]
     for place, term in enumerate(terms[:-1]):
         dearer = {later.word: later.label for later in terms[place + 1 :]}
 
         def reason(one: Candidate, dearer: dict[str, str] = dearer) -> str:
             word = one.word(name)
+            if not word:
+                return UNSAID
             return f"{verb} {dearer[word]}" if word in dearer else ""
 
         yield Option(term.word, term.label, reason, term.definition)
@@ -266,8 +218,8 @@ def _code() -> Iterator[Option]:
 
 def _amount(share: str) -> Option:
     def reason(one: Candidate) -> str:
-        if share == KERNELS and KERNELS not in one.gains:
-            return "knows no N:M pattern"
+        if share == PATTERN and KERNELS not in one.gains:
+            return UNSAID if UNKNOWN in one.granularity else "knows no N:M pattern"
         lost = one.losses.get(share)
         if share in one.collapsed and lost is not None:
             return f"collapsed at {share}: {number(lost)} times dense"

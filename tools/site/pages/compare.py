@@ -72,7 +72,7 @@ class Group:
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     slugs = sorted(
-        (slug for slug, paper in atlas.papers.items() if paper.taxonomy),
+        (slug for slug, paper in atlas.papers.items() if paper.is_method),
         key=lambda slug: atlas.names[slug].casefold(),
     )
     groups = list(_groups(slugs, atlas))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import yaml
 
+from tools.catalog.exports.awesome_list import date
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.chart import drawn
 from tools.site.render import Front, render
@@ -23,7 +25,8 @@ FRONT = Front(
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
-    latest = sorted(papers, key=lambda slug: (atlas.papers[slug].added, slug), reverse=True)
+    # Of one day's additions those that were public last.
+    latest = sorted(papers, key=lambda slug: _age(atlas.papers[slug]), reverse=True)
     citation = cite(atlas.repository)
     board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (
@@ -32,6 +35,10 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             "index", FRONT, atlas, board=board, latest=latest[:6], papers=papers, citation=citation
         ),
     )
+
+
+def _age(paper: Paper) -> tuple[str, str]:
+    return paper.added, date(paper)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Learn: pruning from the ground up, pictures of real runs, a reading order, the glossary."""
+"""Learn: pruning from the ground up, pictures of real runs, the glossary."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from implementations.harness.results.record import Record
-from tools.catalog.schema.paper import Paper, Taxonomy
+from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.chart import drawn
+from tools.site.facts import words_of
 from tools.site.looks import SHARE, looks
-from tools.site.reading import ORDER
+from tools.site.pages.paper import FACETS
 from tools.site.render import Front, render
 
-QUERIES = {"venues": "venue", "kind": "kind", **{name: name for name in Taxonomy.model_fields}}
+QUERIES = {"venues": "venue", "kind": "kind", **{field: field for field, _ in FACETS}}
 """What the catalog's address calls each field of the vocabulary that it filters by."""
 
 WITHIN = 2
@@ -27,7 +28,7 @@ FRONT = Front(
     "Pruning of large language models from the ground up, with pictures of real runs.",
     menu="Learn / Basics",
     styles=("css/learn.css",),
-    sources=("docs/templates/pages/learn.md", "catalog/vocabulary", "tools/site/reading.py"),
+    sources=("docs/templates/pages/learn.md", "catalog/vocabulary"),
     toc=True,
 )
 
@@ -63,7 +64,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             atlas,
             words=words,
             word={entry.anchor: entry for entries in words.values() for entry in entries},
-            reading=reading(atlas),
             board=drawn(atlas.boards[0], atlas.names) if atlas.boards else None,
             looks=looks(atlas.boards[0], atlas.papers) if atlas.boards else [],
             leading=atlas.boards[0] if atlas.boards else None,
@@ -86,12 +86,6 @@ def glossary(atlas: Atlas) -> dict[str, list[Entry]]:
         field: [Entry(field, term, tuple(said[field, word])) for word, term in words.terms.items()]
         for field, words in vocabulary().items()
     }
-
-
-def reading(atlas: Atlas) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the reading order, as far as its papers are in the catalog."""
-    found = [(title, [one for one in papers if one[0] in atlas.papers]) for title, papers in ORDER]
-    return [(title, papers) for title, papers in found if papers]
 
 
 def samples(atlas: Atlas) -> list[Record]:
@@ -127,14 +121,13 @@ def _said(papers: Mapping[str, Paper]) -> dict[tuple[str, str], list[str]]:
     for slug, paper in papers.items():
         words = {("kind", paper.kind)}
         words |= {("status", paper.status or ""), ("venues", paper.venue or "")}
-        if paper.taxonomy:
+        if paper.is_method:
             words.add(("role", paper.role or "standalone"))
         for claim in paper.claims or ():
             if claim.metric.startswith("mean/"):
                 words.add(("suites", claim.metric.removeprefix("mean/")))
-        for field in Taxonomy.model_fields if paper.taxonomy else ():
-            value = getattr(paper.taxonomy, field) or ()
-            words |= {(field, word) for word in ((value,) if isinstance(value, str) else value)}
+        for field, _ in FACETS:
+            words |= {(field, word) for word in words_of(paper, field)}
         for one in sorted(words):
             said[one].append(slug)
     return said

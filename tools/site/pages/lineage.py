@@ -14,7 +14,7 @@ FRONT = Front(
     "lineage.md",
     "Lineage",
     "What builds on what among the papers on pruning language models, over time.",
-    menu="Learn / Lineage",
+    menu="Read / Lineage",
     styles=("css/controls.css", "css/lineage.css"),
     scripts=("js/lineage.js",),
     sources=("catalog/papers",),

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import html
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import date
 from itertools import groupby
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from tools.catalog.exports.awesome_list import GROUPS, group
+from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.render import Front, render, seen
 
 ATOM = "http://www.w3.org/2005/Atom"
 MOST = 50
 """Entries in the feed; the page has all."""
+SINGLY = 20
+"""Of one day so many papers are told one by one; more are told together, by what they are about."""
 TITLE = "Pruning Atlas: papers added"
 FRONT = Front(
     "news.md",
     "News",
     "Papers by the day they were added to the atlas.",
-    menu="Learn / News",
+    menu="Read / News",
     styles=("css/learn.css",),
     sources=("catalog/papers",),
     searched=False,
@@ -28,11 +34,24 @@ FRONT = Front(
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page and the feed."""
-    days = [
-        (day, list(slugs)) for day, slugs in groupby(latest(atlas), lambda s: atlas.papers[s].added)
-    ]
-    yield FRONT.path, render("news", FRONT, atlas, days=days, said=said)
+    yield FRONT.path, render("news", FRONT, atlas, days=days(atlas), said=said, sorted_=groups)
     yield "feed.xml", feed(atlas)
+
+
+def days(atlas: Atlas) -> list[tuple[str, list[str]]]:
+    """List the days on which papers were added, the last one first, with their papers."""
+    found = groupby(latest(atlas), lambda slug: atlas.papers[slug].added)
+    return [(day, list(slugs)) for day, slugs in found]
+
+
+def groups(slugs: list[str], papers: Mapping[str, Paper]) -> list[tuple[str, list[str]]]:
+    """Sort the papers of a day under the headings of `LIST.md`; few stay under none."""
+    if len(slugs) <= SINGLY:
+        return [("", slugs)]
+    found: dict[str, list[str]] = defaultdict(list)
+    for slug in slugs:
+        found[group(papers[slug])].append(slug)
+    return [(GROUPS[name], found[name]) for name in GROUPS if name in found]
 
 
 def latest(atlas: Atlas) -> list[str]:
@@ -56,16 +75,22 @@ def feed(atlas: Atlas) -> str:
     Identifiers are made from slugs alone, so that they outlive every move of the site.
     """
     root = Element("feed", xmlns=ATOM)
-    slugs = latest(atlas)[:MOST]
+    told = days(atlas)
     _text(root, "title", TITLE)
     _text(root, "id", identifier("feed"))
-    _text(root, "updated", _time(atlas.papers[slugs[0]].added) if slugs else _time("1970-01-01"))
+    _text(root, "updated", _time(told[0][0] if told else "1970-01-01"))
     _text(SubElement(root, "author"), "name", "Pruning Atlas")
     SubElement(root, "link", rel="alternate", type="text/html", href=atlas.address("news.html"))
     if atlas.site:
         SubElement(root, "link", rel="self", href=atlas.address("feed.xml"))
-    for slug in slugs:
-        _entry(root, slug, atlas)
+    for day, slugs in told:
+        if len(slugs) > SINGLY:
+            _day(root, day, slugs, atlas)
+        else:
+            for slug in slugs:
+                _entry(root, slug, atlas)
+    for entry in root.findall("entry")[MOST:]:
+        root.remove(entry)
     indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
 
@@ -92,6 +117,27 @@ def _entry(root: Element, slug: str, atlas: Atlas) -> None:
         href=atlas.address(f"papers/{slug}.html"),
     )
     _text(entry, "summary", paper.summary)
+
+
+def _day(root: Element, day: str, slugs: list[str], atlas: Atlas) -> None:
+    entry = SubElement(root, "entry")
+    _text(entry, "title", f"{len(slugs)} papers added on {said(day)}")
+    _text(entry, "id", identifier(f"days/{day}"))
+    _text(entry, "updated", _time(day))
+    where = atlas.address(f"news.html#day-{day}")
+    SubElement(entry, "link", rel="alternate", type="text/html", href=where)
+    parts = []
+    for title, those in groups(slugs, atlas.papers):
+        items = "".join(f"<li>{_link(slug, atlas)}</li>" for slug in those)
+        parts.append(f"<h3>{title} ({len(those)})</h3><ul>{items}</ul>")
+    _text(entry, "content", "".join(parts))
+    entry[-1].set("type", "html")
+
+
+def _link(slug: str, atlas: Atlas) -> str:
+    where = html.escape(atlas.address(f"papers/{slug}.html"))
+    name, title = html.escape(atlas.names[slug]), html.escape(atlas.papers[slug].title)
+    return f'<a href="{where}">{name}</a>: {title}'
 
 
 def _time(day: str) -> str:

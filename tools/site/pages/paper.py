@@ -12,9 +12,10 @@ from markupsafe import Markup
 from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
-from tools.catalog.schema.vocabulary import Term, vocabulary
+from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import claims
 from tools.site.atlas import Atlas, Method
+from tools.site.facts import words_of
 from tools.site.foreign import rendered
 from tools.site.markdown import rebase
 from tools.site.quotes import linked, listing
@@ -29,6 +30,9 @@ FACETS = (
     ("allocation", "Allocation"),
     ("when", "Decided"),
     ("combines", "Combined with"),
+    ("architecture", "Architecture"),
+    ("topic", "Topic"),
+    ("read", "Depth of reading"),
 )
 RELATIONS = {
     "builds-on": "builds on",
@@ -132,10 +136,8 @@ def readme(method: Method, atlas: Atlas) -> Markup:
 def facets(paper: Paper) -> Iterator[tuple[str, list[tuple[str, Term]]]]:
     """Yield the label of each facet of a paper with its words, each with its definition."""
     for field, label in FACETS:
-        value = getattr(paper.taxonomy, field, None) if paper.taxonomy else None
-        words = (value,) if isinstance(value, str) else value or ()
         terms = vocabulary()[field].terms
-        if words:
+        if words := words_of(paper, field):
             yield label, [(field, terms.get(word, Term(word, word, ""))) for word in words]
 
 
@@ -163,8 +165,8 @@ class Kin:
         return own + self.said[slug]
 
     def alike(self, slug: str, most: int = 5) -> list[str]:
-        """List the papers that share at least half of their words with one, nearest first."""
-        mine = _words(self.papers[slug])
+        """List the works of a kind that share at least half of their words, nearest first."""
+        mine, kind = _words(self.papers[slug]), _kind(self.papers[slug])
         # Papers of one group are equally near, and there are fewer groups than papers.
         near = [
             (len(mine & words) / len(mine | words), group)
@@ -172,8 +174,18 @@ class Kin:
             if 2 * len(mine & words) >= len(mine | words) > 0
         ]
         near.sort(key=lambda pair: -pair[0])
-        return list(islice((o for _, group in near for o in group if o != slug), most))
+        others = (other for _, group in near for other in group if other != slug)
+        return list(islice((o for o in others if _kind(self.papers[o]) == kind), most))
+
+
+def _kind(paper: Paper) -> str:
+    """A baseline is like a method."""
+    return "method" if paper.is_method else paper.kind
 
 
 def _words(paper: Paper) -> frozenset[tuple[str, str]]:
-    return frozenset((field, term.word) for _, words in facets(paper) for field, term in words)
+    """What makes papers alike: not what nobody knows of them, nor how deep they were read."""
+    fields = (field for field, _ in FACETS if field != "read")
+    return frozenset(
+        (field, word) for field in fields for word in words_of(paper, field) if word != UNKNOWN
+    )

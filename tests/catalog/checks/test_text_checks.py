@@ -1,0 +1,119 @@
+"""Names, summaries and where they come from: what is refused, where, and with which way out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.catalog.invented import Change, assert_one_problem, told
+from tools.catalog.entries.abstracts import RUN, fingerprint, load, save
+
+OWN = "scores a channel by how much flows through it over a little text"
+"""The start of the summary of `river`."""
+NAMES = [
+    ('"Lovelace, Ada"', "authors[0]: 'Lovelace, Ada' is not first name first; write 'First Last'"),
+    ("Ada et al.", "authors[0]: 'Ada et al.' stands for others; list all authors"),
+    ("Lovelace", "authors[0]: 'Lovelace' is one word; write the full name"),
+    ("ADA LOVELACE", "authors[0]: 'ADA LOVELACE' is all in capitals; write it as a name"),
+    ("A. K. Lovelace", None),
+    ("Ada O'B", None),
+    ("李 開復", None),
+]
+
+
+@pytest.mark.parametrize(("name", "problem"), NAMES)
+def test_a_name_is_that_of_a_person(papers: Path, name: str, problem: str | None) -> None:
+    path = papers / "river.yaml"
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"authors: \[[^]]*\]", "authors: [Ada Lovelace]", text)
+    path.write_text(text, encoding="utf-8")
+    assert_one_problem(papers, "authors: [Ada Lovelace]", f"authors: [{name}]", problem)
+
+
+@pytest.mark.parametrize(
+    ("summary", "problem"),
+    [
+        (
+            "One. Two. Three. Four. " + "More words, " * 20 + "and five.",
+            "has 5 sentences; write 2 to 4",
+        ),
+        (
+            "Only one, which is long, " + "and long, " * 14 + "at last.",
+            "has 1 sentence; write 2 to 4",
+        ),
+        ("Short. It is.", "has 3 words; write 25 to 90"),
+        ("Long. It is " + "really " * 90 + "so.", "has 94 words; write 25 to 90"),
+        ("At 2.5 bits it wins. " + "It keeps more, " * 8 + "to the end.", None),
+    ],
+)
+def test_a_summary_has_two_to_four_sentences(
+    papers: Path, summary: str, problem: str | None
+) -> None:
+    path = papers / "brook.yaml"
+    head, rest = path.read_text(encoding="utf-8").split("summary: >-")
+    rest = rest[rest.index("\n\n") :]
+    path.write_text(f'{head}summary: "{summary}"{rest}', encoding="utf-8")
+    found = [one for one in told(papers) if "not laid out" not in one]
+    if problem is None:
+        assert found == []
+    else:
+        (one,) = found
+        assert one.startswith(f"brook.yaml:5: summary: {problem}")
+
+
+def test_advice_needs_more_than_an_abstract(papers: Path, change: Change) -> None:
+    change("river", ("read: paper", "read: code"))
+    assert not any("summary" in one for one in told(papers))
+    change("river", ("read: code", "read: abstract"))
+    assert any(
+        "summary: gives advice, but only the abstract was read" in one for one in told(papers)
+    )
+
+
+def test_numbers_come_from_tables_or_an_abstract(papers: Path, change: Change) -> None:
+    change("river", ("read: paper", "read: code"))
+    found = [one for one in told(papers) if ": claims[" in one]
+    assert len(found) == 2
+    assert "claims[0]: is from Table 1, but only the code was read; leave it out, or" in found[0]
+    change("river", ("where: Table 1", "where: Abstract"))
+    assert len([one for one in told(papers) if ": claims[" in one]) == 1
+
+
+def test_it_is_said_how_deep_a_paper_was_read(papers: Path, change: Change) -> None:
+    change("brook", ("  read: paper\n", ""))
+    assert told(papers) == [
+        "brook.yaml:21: sources: lacks read, how deep it was read; write abstract, code, tables or"
+        " paper"
+    ]
+
+
+@pytest.mark.parametrize("owner", ["river", "brook"])
+def test_a_run_of_an_abstract_is_a_copy(papers: Path, owner: str) -> None:
+    """Whoever's abstract it is, and whatever the case and the commas."""
+    abstracts = papers.parent / "abstracts"
+    words = OWN.split()
+    save(owner, "We show, here: " + ", ".join(words[:RUN]).upper() + "; and more.", abstracts)
+    (found,) = told(papers)
+    said = f"has 8 words of the abstract of {owner}: '{' '.join(words[:8])}';"
+    assert found.startswith(f"river.yaml:9: summary: {said}")
+    save(owner, "We show here " + " ".join(words[: RUN - 1]) + " differently", abstracts)
+    assert told(papers) == []
+
+
+def test_what_is_stored_says_nothing_of_the_words(papers: Path) -> None:
+    abstracts = papers.parent / "abstracts"
+    save("river", OWN, abstracts)
+    kept = (abstracts / "river.txt").read_text(encoding="ascii")
+    assert len(kept.split()) == len(OWN.split()) - RUN + 1
+    assert not set(OWN.split()) & set(kept.split())
+    assert load(abstracts) == {"river": frozenset(fingerprint(OWN))}
+    save("brook", "Too short for any.", abstracts)
+    assert not (abstracts / "brook.txt").exists()
+
+
+def test_an_abstract_belongs_to_an_entry(papers: Path) -> None:
+    save("nobody", " ".join(reversed(OWN.split())), papers.parent / "abstracts")
+    (found,) = told(papers)
+    assert "nobody.txt:1: belongs to no entry; name it <slug>.txt, or remove it" in found

@@ -39,7 +39,7 @@ def blocks(language: str) -> list[str]:
 
 
 def named(language: str, name: str) -> str:
-    """The piece that is the file of a name, or stands below a sentence that ends so."""
+    """The piece that is the file of a name."""
     (found,) = [block for block in blocks(language) if block.startswith(f"# {name}\n")]
     return found
 

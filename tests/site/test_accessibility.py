@@ -17,6 +17,7 @@ PAGES = (
     "compare.html",
     "lineage.html",
     "choose.html",
+    "use.html",
     "learn.html",
     "measure.html",
     "contribute.html",

@@ -19,6 +19,7 @@ MENU = (
     "catalog",
     "leaderboard",
     "choose",
+    "use",
     "read",
     "timeline",
     "lineage",

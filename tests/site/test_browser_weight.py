@@ -26,7 +26,7 @@ def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
 @pytest.mark.browser
 @pytest.mark.parametrize(
     ("path", "most"),
-    [("index.html", 250), ("catalog.html", 500), ("leaderboard.html", 800)],
+    [("index.html", 250), ("catalog.html", 500), ("claims.html", 300), ("leaderboard.html", 800)],
 )
 def test_a_page_stays_light(visit: Callable[..., Any], there: str, path: str, most: int) -> None:
     seen = visit(home=there)

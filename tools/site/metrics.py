@@ -32,7 +32,7 @@ class Metric:
     def definition(self) -> str:
         """All of it in two sentences."""
         better = f"; {self.better} is better" if self.better else ""
-        return f"{self.title}{better}. {self.about}"
+        return f"{self.title}{better}. {self.about}".strip()
 
     @property
     def lower_is_better(self) -> bool:

@@ -120,7 +120,7 @@ def _reports(atlas: Atlas) -> Iterator[Report]:
             quoted = slugs.get(named[1], "") if named else ""
             by = quoted or (slug if paper.has_paper else "")
             yield _report(slug, by, claim, claim.setting or "", by != slug, atlas)
-            beside = f"beside {atlas.names[slug]} {claim.setting}" if claim.setting else ""
+            beside = f"beside {atlas.names[slug]} ({claim.setting})" if claim.setting else ""
             for other, value in (claim.against or {}).items():
                 theirs = claim.model_copy(update={"value": value, "against": None})
                 yield _report(other, by, theirs, beside, True, atlas)

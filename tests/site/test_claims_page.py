@@ -153,9 +153,9 @@ def test_settings_of_one_paper_are_no_disagreement() -> None:
 
 def test_a_table_that_two_entries_quote_is_one_report() -> None:
     papers = {
-        "a": entry("A", claim(10)),
         "x": entry("X", claim(30, where="Table 1 of the A paper", against={"a": 10, "y": 40})),
         "y": entry("Y", claim(40, where="as quoted in A Table 1")),
+        "a": entry("A", claim(10)),
     }
     (table,) = tables(Atlas(papers, {}))
     found = [(r.method, r.by, r.value) for line in table.lines for r in line.reports]

@@ -13,6 +13,7 @@ from tools.site.access import focusable_code, named_search
 PAGES = (
     "index.html",
     "catalog.html",
+    "claims.html",
     "leaderboard.html",
     "compare.html",
     "lineage.html",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, dataclasses
 from pydantic_core import PydanticCustomError
@@ -38,6 +38,8 @@ class Term:
     low: Decimal | None = None
     high: Decimal | None = None
     """Of a metric: the range of its values."""
+    better: Literal["lower", "higher"] | None = None
+    """Of a metric, which says it always: the better end of its values."""
 
 
 def _told_their_words(terms: Any) -> Any:
@@ -89,6 +91,7 @@ def vocabulary(folder: Path = VOCABULARY) -> Mapping[str, Words]:
         words, found = validate(document, Words, "a word")
         if words:
             found = list(_shared(document, words))
+            found += _undirected(document, words) if path.stem == "metrics" else ()
             made[path.stem] = words
         problems += found
     if problems:
@@ -105,6 +108,14 @@ def _shared(document: Document, words: Words) -> Iterator[Problem]:
             if other != word:
                 message = f"'{name}' means both {other} and {word}"
                 yield document.problem(("words", word), message, "keep it at one")
+
+
+def _undirected(document: Document, words: Words) -> Iterator[Problem]:
+    """Find metrics that do not say which way is better."""
+    for word, term in words.terms.items():
+        if term.better is None:
+            message, advice = "the field better is missing", "write lower or higher"
+            yield document.problem(("words", word), message, advice)
 
 
 @dataclass(frozen=True)

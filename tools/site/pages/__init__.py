@@ -18,6 +18,7 @@ MENU = (
     "home",
     "catalog",
     "leaderboard",
+    "claims",
     "choose",
     "use",
     "read",

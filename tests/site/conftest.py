@@ -53,7 +53,7 @@ WIKIPEDIA, C4 = PROTOCOLS["smol"].metrics
 WEIGHTS = ("unstructured", "semi-structured")
 # Papers whose code the sample site leaves out, to show what one without code here looks like:
 # the authors of the first published theirs, those of the second did not.
-UNWRITTEN, CODELESS = "bonsai", "maskprune"
+UNWRITTEN, CODELESS = "cfsp", "sobp"
 PARAMETERS = 134_515_008
 BLOCK_WEIGHTS = 106_168_320
 DENSE = {WIKIPEDIA: 20.4861, C4: 24.25}

@@ -108,7 +108,7 @@ def test_freer_patterns_lose_less(board, method):
         *(
             (method, (10, 20, 30))
             for method in (
-                *("cfsp", "fasp", "hywia", "llmpruner", "saap"),
+                *("bonsai", "cfsp", "evop", "fasp", "fastforward", "hywia", "llmpruner", "saap"),
                 *("slimgpt", "slimllm", "sobp", "twossp"),
             )
         ),
@@ -121,7 +121,8 @@ def test_freer_patterns_lose_less(board, method):
 )
 def test_removing_more_loses_more(board, dense, method, shares):
     values = [dense]
-    values += [perplexity(board(method, f"{share} %")) for share in shares]
+    settings = SET.get(method, "20 %").removeprefix("20")
+    values += [perplexity(board(method, f"{share}{settings}")) for share in shares]
     assert values == sorted(values)
 
 

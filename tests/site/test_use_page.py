@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 import shlex
 import subprocess
@@ -142,6 +143,9 @@ def test_what_a_method_saves_loads_as_the_page_says(slug: str, tmp_path: Path) -
     save(model, tmp_path / "pruned")
     own = (tmp_path / "pruned" / "modeling_pruned.py").exists()
     assert own in MAY[said]
+    shapes = json.loads((tmp_path / "pruned" / "config.json").read_text()).get("pruned_shapes", ())
+    inside = any({"indexed", "residual"} & shape.keys() for shape in shapes)
+    assert inside == (said == "code")  # what no shape common to all blocks would mend
     if not own:
         again = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
         ids = probes.random_tokens(2, 20, seed=1).ids

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.site.conftest import UNWRITTEN
-from tests.site.visiting import address, ready
+from tests.site.visiting import address, everything, ready
 from tools.site.atlas import read
 
 pytestmark = pytest.mark.browser
@@ -19,11 +19,7 @@ FIRST = "A smaller model without gradients, works under GQA, with code, least lo
 
 
 def fitting(page: Page) -> list[str]:
-    """All that fit, also those that are not drawn at first."""
-    ready(page)
-    for button in page.get_by_role("button", name="Show all").all():
-        if button.is_visible():
-            button.click()
+    everything(page)
     found: list[str] = page.locator("#atlas-decide tbody tr:visible th a").all_inner_texts()
     return found
 
@@ -33,7 +29,7 @@ def answer(page: Page, question: str, option: str) -> None:
 
 
 def why(page: Page, name: str) -> str:
-    ready(page)
+    everything(page)
     entry = page.locator(
         ".atlas-ruled dl > div", has=page.get_by_role("link", name=name, exact=True)
     )

@@ -176,6 +176,10 @@ def there(
         "leaderboard.html",
         "learn.html",
         "news.html",
+        "read.html",
+        "timeline.html",
+        "topics.html",
+        "untried.html",
     ],
 )
 def test_hostile_words_only_show(visit: Callable[..., Any], there: str, path: str) -> None:

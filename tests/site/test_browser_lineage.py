@@ -145,7 +145,7 @@ def test_names_can_be_read(visit: Callable[..., Any], scheme: str) -> None:
           const [text, box] = [one, one.previousElementSibling].map(e => e.getBoundingClientRect());
           return text.left >= box.left && text.right <= box.right;
         }""")
-        assert fits, text.inner_text()
+        assert fits, text.text_content()
 
 
 def test_the_drawing_scrolls_inside_itself_on_a_phone(visit: Callable[..., Any]) -> None:

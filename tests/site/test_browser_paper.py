@@ -24,7 +24,7 @@ def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
     page.get_by_role("link", name="Find a paper").click()
     page.wait_for_url("**/catalog.html")
     ready(page)
-    page.get_by_role("searchbox").first.fill("flap")
+    page.get_by_label("Search", exact=True).last.fill("flap")
     page.get_by_role("link", name="FLAP", exact=True).first.click()
     page.wait_for_url("**/papers/flap.html")
     official = page.get_by_role("link", name="official code")

@@ -33,6 +33,7 @@ def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
         ("leaderboard.html", 800),
         ("choose.html", 300),
         ("timeline.html", 300),
+        ("untried.html", 300),
     ],
 )
 def test_a_page_stays_light(visit: Callable[..., Any], there: str, path: str, most: int) -> None:

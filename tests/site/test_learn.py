@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +14,7 @@ from implementations.harness.results.record import Record
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas, read
-from tools.site.pages import learn
+from tools.site.pages import catalog, learn
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,17 @@ def test_counts_are_the_papers_and_lead_to_the_catalog(page: str, atlas: Atlas) 
     )
     assert entries["venues-icml"].address == "catalog.html?venue=icml"
     assert entries["status-preprint"].address == ""
+
+
+def test_every_count_that_leads_to_the_catalog_is_what_it_shows(atlas: Atlas) -> None:
+    table = dict(catalog.pages(atlas))["catalog.md"]
+    box = r'name="([^"]*)" value="([^"]*)">.*?<span class="atlas-count">(\d+)<'
+    shown = {(name, value): int(count) for name, value, count in re.findall(box, table)}
+    entries = [entry for many in learn.glossary(atlas).values() for entry in many if entry.address]
+    assert {"read", "topic", "architecture"} <= {entry.field for entry in entries}
+    for entry in entries:
+        ((name, value),) = parse_qsl(urlsplit(entry.address).query)
+        assert shown[name, value] == len(entry.slugs), entry.anchor
 
 
 def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from playwright.sync_api import Locator, Page
@@ -31,6 +32,14 @@ def ready(page: Page) -> None:
         "!document.querySelector('script[type=module]') || matchMedia('(scripting: none)').matches"
         " || document.documentElement.dataset.shows === location.search",
     )
+
+
+def everything(page: Page) -> None:
+    """Have all rows of a table drawn, of which a page first draws the beginning."""
+    ready(page)
+    for button in page.get_by_role("button", name=re.compile("^Show all")).all():
+        if button.is_visible():
+            button.click()
 
 
 def until(page: Page, expression: str) -> Any:

@@ -22,7 +22,7 @@ DRAWN = ("builds-on", "extends")
 
 TALL, SMALL = 30, 20  # heights of boxes
 GAP, ACROSS = 14, 28  # least space between boxes, below and beside
-LETTER, LETTER_SMALL = 7.4, 6.3  # widths of a letter, generous
+LETTER, LETTER_SMALL = 8.0, 6.3  # widths of a letter, generous
 LONGEST = 22
 HEAD, LANE_PAD, LABEL = 34, 16, 24  # of the years' row, around a lane, of a lane's name
 LEFT = 12

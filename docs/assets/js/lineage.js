@@ -88,8 +88,10 @@ function follow() {
     trace(at(event));
   });
   region.addEventListener("focusout", () => trace());
-  region.addEventListener("mouseover", event => trace(at(event)));
-  region.addEventListener("mouseleave", () => trace(document.activeElement?.dataset?.id));
+  // A mouse that rests where the page scrolls under it does not put out what has the focus.
+  const focused = () => document.activeElement?.dataset?.id;
+  region.addEventListener("mouseover", event => trace(at(event) ?? focused()));
+  region.addEventListener("mouseleave", () => trace(focused()));
 
   function show() {
     box.checked = read().get("show") === "comparisons";

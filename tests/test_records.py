@@ -107,7 +107,10 @@ def test_freer_patterns_lose_less(board, method):
         *((method, (50, 70)) for method in WEIGHTS),
         *(
             (method, (10, 20, 30))
-            for method in ("cfsp", "fasp", "slimgpt", "slimllm", "sobp", "twossp")
+            for method in (
+                *("bonsai", "cfsp", "evop", "fasp", "fastforward", "hywia", "llmpruner", "saap"),
+                *("slimgpt", "slimllm", "sobp", "twossp"),
+            )
         ),
         ("flap", (10, 20, 30, 50)),
         ("llmbip", (20, 30)),
@@ -118,7 +121,8 @@ def test_freer_patterns_lose_less(board, method):
 )
 def test_removing_more_loses_more(board, dense, method, shares):
     values = [dense]
-    values += [perplexity(board(method, f"{share} %")) for share in shares]
+    settings = SET.get(method, "20 %").removeprefix("20")
+    values += [perplexity(board(method, f"{share}{settings}")) for share in shares]
     assert values == sorted(values)
 
 
@@ -196,9 +200,10 @@ def test_every_record_has_its_provenance(published):
     for record in published:
         assert record.commit, record.name
         assert record.dirty is False, record.name
-        assert record.dense.run == dense.run, record.name
-        # A method that follows prompts is measured beside the dense model in its own run, too.
-        assert record.dense.values.items() >= dense.values.items(), record.name
+        # The dense model was measured more than once, and a method that follows prompts is measured
+        # beside it in its own run, too; all come to the same but for the order of sums.
+        for metric, value in dense.values.items():
+            assert record.dense.values[metric] == pytest.approx(value, rel=1e-6), record.name
         assert record.dense.values.keys() >= record.values.keys(), record.name
         assert record.model.sha256 == dense.model.sha256, record.name
         assert {text.role for text in record.texts} == {"calibration", *dense.values}

@@ -20,7 +20,11 @@ from tools.catalog.documents.yaml_reader import LARGEST
         ("paper.bib", b"\xff\xfe", "is not UTF-8"),
         ("paper.md", b"#" * (LARGEST + 1), "has 100,001 bytes"),
         ("paper.yaml", b"title: x\ntitle: y\n", r"paper.yaml:2: title: stands twice"),
-        ("paper.yaml", b"title: A title\n", "the field authors is missing"),
+        (
+            "paper.yaml",
+            b"title: A title\nyear: soon\n",
+            "paper.yaml:2: year: is not a whole number",
+        ),
     ],
 )
 def test_a_file_that_is_of_no_use_is_refused(
@@ -30,6 +34,12 @@ def test_a_file_that_is_of_no_use_is_refused(
     path.write_bytes(content)
     with pytest.raises(Refused, match=message):
         read_file(path)
+
+
+def test_of_a_draft_not_all_has_to_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "paper.yaml"
+    path.write_text("title: A title\ncode:\n  - url: https://example.org/code\n")
+    assert read_file(path).entry["title"] == "A title"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from tools.adding.draft import Draft
 from tools.adding.fields import FIELDS
 from tools.adding.phrases import PHRASES
-from tools.adding.proposals import offer_proposals, propose, propose_name, propose_slugs
+from tools.adding.proposals import (
+    offer_proposals,
+    propose,
+    propose_ancestors,
+    propose_name,
+    propose_slugs,
+)
 from tools.catalog.schema.identifiers import SLUG
 from tools.catalog.schema.vocabulary import vocabulary
 
@@ -41,6 +47,7 @@ def test_an_abstract_suggests_words_with_the_phrases_that_led_there() -> None:
         "calibration": {"forward": "calibration"},
         "recovery": {"none": "training-free"},
         "combines": {"quantization": "quantization"},
+        "topic": {"calibration-data": "calibration data"},
     }
 
 
@@ -64,7 +71,9 @@ def test_an_abstract_suggests_words_with_the_phrases_that_led_there() -> None:
         ("followed by LoRA fine-tuning", "recovery", ("low-rank",)),
         ("an evolutionary search", "allocation", ("searched",)),
         ("non-uniform sparsity over layers", "allocation", ("layerwise",)),
-        ("input-dependent pruning", "when", ("input-dependent",)),
+        ("input-dependent pruning", "when", ("per-prompt",)),
+        ("contextual sparsity for each token", "when", ("per-token",)),
+        ("experts by router scores", "prunes", ("experts",)),
         ("a plug-and-play module", "role", ("plug-in",)),
     ],
 )
@@ -149,5 +158,26 @@ def test_a_guess_replaces_nothing_and_waits_to_be_confirmed() -> None:
 
 def test_a_survey_gets_no_taxonomy() -> None:
     draft = Draft({"title": "A Survey", "kind": "survey"}, abstract=ABSTRACT)
-    assert offer_proposals(draft, FIELDS) == []
-    assert "taxonomy" not in draft.data
+    assert [str(each) for each in offer_proposals(draft, FIELDS)] == [
+        'calibration-data ("calibration data")'
+    ]
+    assert draft.data["taxonomy"] == {"topic": ["calibration-data"]}
+
+
+def test_a_method_gets_no_topic() -> None:
+    draft = Draft({"title": "FooPrune: a title", "kind": "method"}, abstract=ABSTRACT)
+    assert "topic" not in {each.flag for each in offer_proposals(draft, FIELDS)}
+
+
+@pytest.mark.parametrize(
+    ("title", "slugs"),
+    [
+        ("Wanda++: Pruning by Regional Gradients", ("wanda",)),
+        ("Beyond SparseGPT and Wanda", ("sparsegpt", "wanda")),
+        ("Wandering through Models", ()),
+        ("A wanda of another kind", ()),
+    ],
+)
+def test_names_in_a_title_are_ancestors(title: str, slugs: tuple[str, ...]) -> None:
+    names = {"sparsegpt": "SparseGPT", "wanda": "Wanda"}
+    assert [each.words for each in propose_ancestors(title, names)] == [slugs] * bool(slugs)

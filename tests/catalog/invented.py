@@ -23,7 +23,7 @@ FACTS = {
     "authors": ["Ada Lovelace"],
     "kind": "method",
     "summary": "Prunes one thing after another by a rule that anybody can read. The rule is"
-    " invented, so that no paper and no number is behind it at all.",
+    " invented, so that neither a work nor a number is behind it at all.",
     "year": 2024,
     "status": "published",
     "added": "2026-11-25",

@@ -4,16 +4,26 @@ import os
 import shutil
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.fuzz.foreign import fuzz
-from tools import add_paper, check_catalog, check_links, export, import_list, update_paper
+from tests.fuzz.foreign import ODD, fuzz
+from tools import (
+    add_paper,
+    check_catalog,
+    check_links,
+    export,
+    import_list,
+    import_records,
+    update_paper,
+)
 from tools.adding import command
 from tools.adding.fields import FIELDS
 from tools.catalog.entries.loader import PAPERS
 from tools.catalog.exports.formats import EXPORTS
+from tools.importing.record import Record
 from tools.sources.web.errors import NETWORK, Unreachable
 
 WORDS = st.text(st.characters(exclude_characters="\x00"), max_size=20) | st.sampled_from(
@@ -132,6 +142,26 @@ def test_export(place, words, out):
 def test_import_list(place, words, data):
     empty = f"--papers={place}/checkout/implementations"
     ends_in_words(place, import_list.app, [*["--json"] * data, empty, "--", *words])
+
+
+RECORD = {"slug": "foo", "title": "A Title", "arxiv": "2401.01234", "authors": ["A B"]}
+
+
+@fuzz
+@given(
+    words=st.lists(WORDS, max_size=1),
+    records=st.lists(
+        st.dictionaries(st.sampled_from([*Record.model_fields, "x"]), ODD | WORDS, max_size=4),
+        max_size=3,
+    ),
+    options=st.lists(st.sampled_from(["--offline", "--force", "--limit=1", "--only=foo"])),
+)
+def test_import_records(place, words, records, options):
+    text = "".join(yaml.safe_dump([RECORD | record]) for record in records)
+    (place / "here" / "records.yaml").write_text(text, errors="surrogatepass")
+    where = [f"--out={place}/out/drafts", f"--papers={place}/checkout/implementations"]
+    file = words or [f"{place}/here/records.yaml"]
+    ends_in_words(place, import_records.app, [*options, *where, "--", *file])
 
 
 @fuzz

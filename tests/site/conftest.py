@@ -51,9 +51,8 @@ ENVIRONMENT = {
 }
 WIKIPEDIA, C4 = PROTOCOLS["smol"].metrics
 WEIGHTS = ("unstructured", "semi-structured")
-# Papers whose code the sample site leaves out, to show what one without code here looks like:
-# the authors of the first published theirs, those of the second did not.
-UNWRITTEN, CODELESS = "bonsai", "maskprune"
+# Papers without code here; the authors of the first published theirs, those of the second did not.
+UNWRITTEN, CODELESS = "sleb", "foldgpt"
 PARAMETERS = 134_515_008
 BLOCK_WEIGHTS = 106_168_320
 DENSE = {WIKIPEDIA: 20.4861, C4: 24.25}
@@ -168,22 +167,20 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the site is made from, without published records and two methods' code."""
+    """A copy of what the site is made from, without the published records."""
     copy = tmp_path_factory.mktemp("checkout")
     for folder in ("catalog", "docs", "implementations", "tools"):
         if (repository / folder).exists():
             shutil.copytree(
                 repository / folder,
                 copy / folder,
-                ignore=shutil.ignore_patterns("records", "__pycache__", UNWRITTEN, CODELESS),
+                ignore=shutil.ignore_patterns("records", "__pycache__"),
             )
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CITATION.cff"):
         shutil.copy(repository / name, copy)
     # What the contract found is no measurement.
     for found in (repository / "implementations").glob("*/records/support.json"):
         folder = copy / found.parent.relative_to(repository)
-        if folder.parent.name in {UNWRITTEN, CODELESS}:
-            continue
         folder.mkdir()
         shutil.copy(found, folder)
     return copy

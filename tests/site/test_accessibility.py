@@ -13,10 +13,12 @@ from tools.site.access import focusable_code, named_search
 PAGES = (
     "index.html",
     "catalog.html",
+    "claims.html",
     "leaderboard.html",
     "compare.html",
     "lineage.html",
     "choose.html",
+    "use.html",
     "learn.html",
     "measure.html",
     "contribute.html",

@@ -17,6 +17,7 @@ PAGES = (
     "index.html",
     "leaderboard.html",
     "catalog.html",
+    "claims.html",
     "papers/bonsai.html",
     "papers/magnitude.html",
     "papers/sparsegpt.html",

@@ -16,7 +16,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from implementations.harness.results.record import Record
-from tests.site.conftest import CODELESS, UNWRITTEN
 from tests.site.visiting import SLOWDOWN, everything, moved, ready, until
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, read
@@ -44,8 +43,7 @@ ACT = """([selector, act, value]) => {
 @pytest.fixture(scope="module")
 def atlas(repository: Path, records: list[Record]) -> Atlas:
     here = read(repository)
-    methods = {slug: one for slug, one in here.methods.items() if slug not in {UNWRITTEN, CODELESS}}
-    return Atlas(here.papers, methods, tuple(records))
+    return Atlas(here.papers, here.methods, tuple(records))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from tests.site.visiting import until
 pytestmark = pytest.mark.browser
 
 PAGES = (
+    "use.html",
     "learn.html",
     "measure.html",
     "contribute.html",

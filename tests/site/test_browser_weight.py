@@ -29,6 +29,7 @@ def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
     [
         ("index.html", 250),
         ("catalog.html", 500),
+        ("claims.html", 300),
         ("leaderboard.html", 800),
         ("choose.html", 300),
         ("timeline.html", 300),

@@ -22,8 +22,7 @@ Answers = dict[str, str]
 @pytest.fixture(scope="module")
 def atlas(repository: Path, records: list[Record]) -> Atlas:
     here = read(repository)
-    methods = {slug: one for slug, one in here.methods.items() if slug not in {UNWRITTEN, CODELESS}}
-    return Atlas(here.papers, methods, tuple(records))
+    return Atlas(here.papers, here.methods, tuple(records))
 
 
 def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:

@@ -73,3 +73,17 @@ def test_other_titles_are_kept_once() -> None:
 def test_a_note_is_said_once() -> None:
     one = Facts(source="arXiv", title="T", notes=("n",))
     assert merge([one, one], ["n", "m"]).notes == ("n", "m")
+
+
+def test_an_address_that_a_source_confirms_is_no_longer_that_of_a_file() -> None:
+    page = {"venue": "https://proceedings.neurips.cc/a"}
+    told = Facts(source="BibTeX", title="T", links=page)
+    assert of(told).unverified == ("title", "links.venue")
+    both = of(told, Facts(source="NeurIPS proceedings", title="T", links=page))
+    assert both.unverified == ()
+
+
+def test_a_comment_comes_along_and_is_no_fact_of_an_entry() -> None:
+    facts = of(Facts(source="DBLP", title="T"), Facts(source="arXiv", comment="Oral")).facts
+    assert facts.comment == "Oral"
+    assert "comment" not in dict(facts)

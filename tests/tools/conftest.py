@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ from typing import NamedTuple
 import pytest
 from typer.testing import CliRunner
 
+from tests.importing.lists import dumped
 from tests.sources import server
-from tools import add_paper, update_paper
+from tools import add_paper, import_records, update_paper
 from tools.adding import command
 from tools.catalog.entries.loader import PAPERS
 from tools.repository import REPOSITORY
@@ -30,6 +32,14 @@ class Ended(NamedTuple):
     code: int
     out: str
     err: str
+
+
+class Imported(NamedTuple):
+    """`import_records.py`, ended: its exit code, the lines of records by slug, all it said."""
+
+    code: int
+    lines: dict[str, str]
+    said: str
 
 
 Command = Callable[..., Ended]
@@ -75,6 +85,30 @@ def add(papers: Path, no_waiting: None) -> Command:
 def update(papers: Path, no_waiting: None) -> Command:
     """Run `update_paper.py` in this process on the small catalog."""
     return lambda *arguments: _run(update_paper, papers, arguments)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder for drafts, which is not there yet."""
+    return tmp_path / "drafts"
+
+
+@pytest.fixture
+def run(papers: Path, no_waiting: None, tmp_path: Path, out: Path) -> Callable[..., Imported]:
+    """Run `import_records.py` in this process on records, or on the text of a list."""
+
+    def run(records: list[dict[str, object]] | str, *options: object) -> Imported:
+        file = tmp_path / "list.yaml"
+        file.write_text(records if isinstance(records, str) else dumped(records), encoding="utf-8")
+        options = ("--out", out, "--papers", papers, *options)  # the last one of a name counts
+        done = CliRunner().invoke(import_records.app, list(map(str, (file, *options))))
+        if done.exception and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        found = re.findall(rf"(?m)^{file}:\d+: (\w+: (.+?)(?:;.*)?)$", done.stdout)
+        lines = {name: line for line, name in found}
+        return Imported(done.exit_code, lines, done.stdout + done.stderr)
+
+    return run
 
 
 def _run(script, papers: Path, arguments: tuple[object, ...]) -> Ended:

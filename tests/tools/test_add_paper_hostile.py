@@ -10,6 +10,7 @@ import pytest
 
 from tests.sources import server
 from tests.sources.server import Answer
+from tests.tools.invented import SUMMARY
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 
@@ -18,7 +19,7 @@ Command = Callable[..., tuple[int, str, str]]
 ARXIV = "export.arxiv.org"
 ATOM = "application/atom+xml"
 JUDGED = (
-    *("--summary", "Prunes at once.", "--kind", "method", "--granularity", "unstructured"),
+    *("--summary", SUMMARY, "--kind", "method", "--granularity", "unstructured"),
     *("--criterion", "magnitude", "--calibration", "forward", "--slug", "foo"),
 )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.sources import server
+from tests.tools.invented import SUMMARY
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.repository import REPOSITORY
 
@@ -85,10 +86,10 @@ class Terminal:
         """All that stands on the screen, also above its upper edge."""
         return str(self.screen)
 
-    def expect(self, text: str, seconds: float = 60) -> None:
-        """Wait until a text is shown."""
+    def expect(self, text: str, seconds: float = 60, times: int = 1) -> None:
+        """Wait until a text is shown that often."""
         deadline = time.monotonic() + seconds
-        while text not in self.shown:
+        while self.shown.count(text) < times:
             if not self._receive(deadline - time.monotonic()):
                 pytest.fail(f"'{text}' was not shown; the screen:\n{self.shown}")
 
@@ -158,9 +159,10 @@ def test_a_whole_paper_by_hand(start: Start, papers: Path) -> None:
     terminal.answer("Sort of work", "metod")
     terminal.expect("did you mean method?")
     terminal.type(CLEAR, "method", ENTER)
+    terminal.answer("How deep you read", "paper")
     terminal.answer("Two to four sentences")
     terminal.expect("An entry needs this")
-    terminal.type("Prunes blocks at once. Use it in a hurry.", ENTER)
+    terminal.type(SUMMARY, ENTER)
     # What the title suggests stands there and only needs to be confirmed.
     terminal.answer("Regularity of what is removed")
     terminal.answer("What scores are made from", "magnitude, similarity")
@@ -172,9 +174,17 @@ def test_a_whole_paper_by_hand(start: Start, papers: Path) -> None:
     terminal.answer("When it is decided", "static")
     terminal.answer("Whether it prunes by itself")
     terminal.answer("combined with")
+    terminal.answer("Models that the work is about", "decoder-only")
     terminal.answer("Families of models", "LLaMA, OPT")
+    terminal.answer("Data on which it is chosen", "c4")
+    terminal.answer("Data to train masks")
+    terminal.answer("Data to measure on", "WikiText-2")
+    terminal.answer("Papers whose idea")
+    terminal.answer("Papers to whose very method")
+    terminal.answer("Papers that it measures itself against", "magnitude")
     terminal.answer("Repository of the authors", "https://github.com/example/foo")
-    terminal.answer("Its licence", "MIT")
+    terminal.answer("Its licence", "unclear")
+    terminal.answer("What was found of its licence", "The README says MIT.")
     terminal.answer("Slug, the short name")
     terminal.expect("taxonomy:")
     terminal.answer("Write")
@@ -192,10 +202,57 @@ def test_a_whole_paper_by_hand(start: Start, papers: Path) -> None:
         "calibration": "forward",
         "recovery": "none",
         "when": "static",
+        "architecture": ("decoder",),
     }
     assert paper.models == ("LLaMA", "OPT")
-    assert (paper.code[0].license, paper.code[0].official) == ("MIT", True)
-    assert paper.sources.unverified is None
+    assert (paper.datasets.calibration, paper.datasets.evaluation) == (("c4",), ("wikitext2",))
+    assert paper.relations.compares_with == ("magnitude",)
+    assert (paper.code[0].license, paper.code[0].official) == ("unclear", True)
+    assert paper.code[0].note == "The README says MIT."
+    assert (paper.sources.read, paper.sources.unverified) == ("paper", None)
+    assert not list((papers.parents[1] / ".cache" / "adding").glob("*.json")), "no draft is left"
+
+
+GIVEN = (
+    *("--title", "FooPrune: Structured Pruning", "--author", "Ann Bee", "--year", "2024"),
+    *("--source", "paper", "--kind", "method", "--criterion", "magnitude"),
+)
+
+
+def test_what_was_answered_is_kept_and_offered_again(start: Start, papers: Path) -> None:
+    terminal = start("add_paper.py", "--manual", "2401.01234", *GIVEN)
+    terminal.answer("Conference or journal", "NIPS")
+    terminal.answer("How deep you read", "paper")
+    terminal.answer("Two to four sentences", SUMMARY)
+    terminal.expect("Regularity of what is removed")
+    terminal.type(CTRL_C)
+    assert terminal.end() == 1
+    assert "Your answers are kept: the same command goes on from there." in terminal.shown
+    again = start("add_paper.py", "--manual", "2401.01234", *GIVEN)
+    again.answer("Go on with the draft of FooPrune: Structured Pruning?")
+    again.answer("Regularity of what is removed")
+    again.answer("What choosing needs of data", "forward")
+    again.answer("Say more", "n")
+    again.answer("Slug")
+    again.answer("Write")
+    assert again.end() == 0, again.shown
+    assert "Two to four sentences" not in again.shown
+    paper = load_catalog(papers)["fooprune"]
+    assert (paper.venue, paper.summary) == ("neurips", SUMMARY)
+
+
+def test_what_is_wrong_is_asked_again_and_nothing_else(start: Start, papers: Path) -> None:
+    given = (*GIVEN, "--granularity", "unstructured", "--calibration", "forward", "--read", "paper")
+    terminal = start("add_paper.py", "--manual", "2401.01234", *given, "--venue", "icml")
+    terminal.answer("Two to four sentences", "Too short.")
+    terminal.answer("Say more", "n")
+    terminal.answer("Slug")
+    terminal.expect("summary: has 2 words; write 25 to 90")
+    terminal.expect("Too short.", times=2)
+    terminal.type(CLEAR, SUMMARY, ENTER)
+    terminal.answer("Write")
+    assert terminal.end() == 0, terminal.shown
+    assert load_catalog(papers)["fooprune"].summary == SUMMARY
 
 
 def test_completion_comes_from_the_vocabulary(start: Start, papers: Path) -> None:
@@ -206,7 +263,9 @@ def test_completion_comes_from_the_vocabulary(start: Start, papers: Path) -> Non
     terminal.type("sur")
     terminal.expect("A review of the work of others.")
     terminal.type(TAB, ENTER)
-    terminal.answer("Two to four sentences", "A survey. Read it first.")
+    terminal.answer("How deep you read", "paper")
+    terminal.answer("Two to four sentences", SUMMARY)
+    terminal.answer("Say more", "n")
     terminal.answer("Slug")
     terminal.answer("Write", "n")
     assert terminal.end() == 1
@@ -237,7 +296,8 @@ def test_a_title_is_resolved_once_somebody_has_chosen(
     terminal.expect("iclr")
     terminal.answer("What the method is called", "Wanda")
     terminal.answer("Sort of work", CLEAR, "method")
-    terminal.answer("Two to four sentences", "Prunes by weight times activation.")
+    terminal.answer("How deep you read", "abstract")
+    terminal.answer("Two to four sentences", SUMMARY)
     terminal.answer("Regularity", CLEAR, "unstructured")
     terminal.answer("What scores are made from", CLEAR, "weight-activation")
     terminal.answer("What choosing needs", CLEAR, "forward")
@@ -253,9 +313,10 @@ def test_a_title_is_resolved_once_somebody_has_chosen(
 def test_a_method_folder_has_to_say_how_it_follows_the_paper(start: Start, papers: Path) -> None:
     given = [
         *("--title", "FooPrune: Pruning", "--author", "Ann Bee", "--year", "2024"),
-        *("--source", "paper", "--kind", "method", "--summary", "Prunes.", "--venue", "icml"),
+        *("--source", "paper", "--kind", "method", "--summary", SUMMARY, "--venue", "icml"),
         *("--criterion", "magnitude", "--calibration", "none", "--granularity", "unstructured"),
     ]
+    given += ["--read", "paper"]
     terminal = start("add_paper.py", "--manual", "2401.01234", *given, "--scaffold")
     terminal.answer("Say more")
     terminal.answer("Slug")

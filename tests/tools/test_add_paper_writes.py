@@ -21,6 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from implementations.harness.results import files
+from tests.tools.invented import SUMMARY
 from tools import add_paper
 from tools.adding import add as adding
 from tools.catalog.entries import locking
@@ -30,7 +31,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 ARGUMENTS = (
     *("--manual", "2401.01234", "--title", "FooPrune: Pruning by Foo", "--author", "Ann Bee"),
-    *("--year", "2024", "--source", "paper", "--summary", "Prunes at once.", "--kind", "method"),
+    *("--year", "2024", "--source", "paper", "--summary", SUMMARY, "--kind", "method"),
     *("--granularity", "unstructured", "--criterion", "magnitude", "--calibration", "forward"),
 )
 START = multiprocessing.get_context("fork")

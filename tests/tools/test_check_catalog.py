@@ -69,7 +69,7 @@ def test_hints_and_warnings_do_not_fail(command: Run, change: Change) -> None:
     change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
     done = command()
     assert done.returncode == 0
-    assert "brook.yaml:10: warning: submitted: 2023-06-01 is long before" in done.stdout
+    assert "brook.yaml:11: warning: submitted: 2023-06-01 is long before" in done.stdout
     assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: is used by" in done.stdout
     assert "1 warning" in done.stdout
     assert ": hint: " not in command("--no-hints").stdout
@@ -155,7 +155,7 @@ def test_fix_loses_no_comment(command: Run, change: Change, papers: Path) -> Non
     done = command("--no-hints", "--fix")
     assert done.returncode == 1
     assert done.stdout.splitlines()[0] == (
-        f"{path}:8: holds a comment, '# of arXiv'; put what it says into a field, such as `notes`"
+        f"{path}:9: holds a comment, '# of arXiv'; put what it says into a field, such as `notes`"
     )
     assert done.stdout.count("\n") == 2
     assert path.read_bytes() == before

@@ -14,12 +14,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.tools.invented import SUMMARY
 from tools.command_line import fail, program
 from tools.repository import REPOSITORY
 
 ADDING = (
-    *("add_paper.py", "--manual", "2401.01234", "--title", "Foo Ł", "--author", "Ann", "--year"),
-    *("2024", "--source", "paper", "--summary", "Ok.", "--kind", "method", "--granularity"),
+    *("add_paper.py", "--manual", "2401.01234", "--title", "Foo Ł", "--author", "Ann B", "--year"),
+    *("2024", "--source", "paper", "--summary", SUMMARY, "--kind", "method", "--granularity"),
     *("unstructured", "--criterion", "magnitude", "--calibration", "forward", "--slug", "foo"),
     "--dry-run",
 )

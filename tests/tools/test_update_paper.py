@@ -23,7 +23,8 @@ title: "SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot"
 authors: [Elias Frantar, Dan Alistarh]
 kind: method
 summary: >-
-  Prunes every linear layer by a sparse least-squares solve. Use it for 2:4.
+  Prunes every linear layer by a sparse least-squares solve, column by column,
+  and moves each error onto the columns still to come. Use it for 2:4.
 
 year: 2023
 status: preprint
@@ -43,6 +44,7 @@ taxonomy:
 
 sources:
   checked: 2023-02-01
+  read: paper
   from: [arXiv abstract page]
   unverified: [submitted, taxonomy.criterion]
 notes: >-

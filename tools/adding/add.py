@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import typer
 
 from tools.adding import questions
-from tools.adding.checks import implementations, judge, known, made, today
-from tools.adding.draft import Draft, Refused, Value, copied
+from tools.adding.checks import abstracts, implementations, judge, known, made, today
+from tools.adding.draft import YOU, Draft, Refused, Value, copied
 from tools.adding.fields import FIELDS, Field
 from tools.adding.files import read_file
 from tools.adding.intake import take_file, take_given, take_place, take_reference, take_resolved
+from tools.adding.keeping import keep, kept, place
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
+from tools.catalog.documents.yaml_reader import spell
+from tools.catalog.entries.abstracts import save
 from tools.catalog.entries.loader import PAPERS, read_catalog
 from tools.catalog.entries.locking import create
 from tools.catalog.entries.writer import render
@@ -70,24 +74,57 @@ class Adding:
         self.connect = connect
         self.catalog = read_catalog(request.catalog)
         self.draft = Draft()
+        self.kept = place(request.catalog, request.what or str(request.from_file or ""))
 
     def run(self) -> None:
         """Do it; raises `Refused`, or what sources, disk and scaffold raise."""
         if self.request.slug and (wrong := self._wrong_slug(self.request.slug)):
             raise Refused(wrong)
-        start = self._begin()
-        self._refuse_known()
-        if start and not self.request.manual:
-            self._resolve(start)
+        try:
+            self._run()
+        except BaseException:  # Ctrl-C too
+            if self.kept.exists() and self.draft.answered:
+                self.report.say("Your answers are kept: the same command goes on from there.")
+            raise
+        self.kept.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        if not self._goes_on():
+            start = self._begin()
             self._refuse_known()
+            if start and not self.request.manual:
+                self._resolve(start)
+                self._refuse_known()
         if self.request.ask:
+            self.draft.keep = partial(keep, self.draft, self.kept)
             self._ask_what_sources_know()
         take = FIELDS if self.request.ask else questions.NEEDED
-        show_draft(self.report, self.draft, offer_proposals(self.draft, take))
+        show_draft(self.report, self.draft, offer_proposals(self.draft, take, self._methods()))
         if self.request.ask:
             questions.ask_what_readers_know(self.draft)
         self._refuse_gaps()
-        self._finish(self._slug())
+        slug = self._slug()
+        while not self._finish(slug):
+            pass
+
+    def _goes_on(self) -> bool:
+        """Take up a draft of an earlier time, if there is one and the user wants it."""
+        found = kept(self.kept) if self.request.ask else None
+        if found is None or not found.answered:
+            return False
+        about = found.data.get("title") or "a paper without a title yet"
+        if not questions.confirm(f"Go on with the draft of {about}?", default=True):
+            return False
+        self.draft = found
+        for flag, value in self.request.given.items():
+            found.put(FIELDS[flag].loc, value, YOU)
+        self._refuse_known()
+        return True
+
+    def _methods(self) -> dict[str, str]:
+        """Return the names of the methods that a paper may build on, by slug."""
+        papers = self.catalog.papers.items()
+        return {slug: p.name for slug, p in papers if p.name and p.kind == "method"}
 
     def _begin(self) -> Reference | Facts | None:
         """Take what was given; return what the sources are to be asked for, if anything."""
@@ -207,7 +244,20 @@ class Adding:
                 raise Refused(_asking_for([FIELDS["fidelity"]]))
             questions.ask_each(self.draft, ["fidelity"])
 
-    def _finish(self, slug: str) -> None:
+    def _finish(self, slug: str) -> bool:
+        """Write the entry if nothing is wrong with it; else ask again for what is, if one can."""
+        try:
+            self._write_checked(slug)
+        except Refused as error:
+            wrong = [flag for flag in FIELDS if _named(FIELDS[flag], error.fields)]
+            if not self.request.ask or not wrong:
+                raise
+            self.report.say(str(error), style="red")
+            questions.ask_again(self.draft, wrong)
+            return False
+        return True
+
+    def _write_checked(self, slug: str) -> None:
         """Validate, judge with the rest of the catalog, and write."""
         path = self.request.path(slug)
         self._settle_fidelity(path)
@@ -242,6 +292,7 @@ class Adding:
                 self._judge(path, planned, text)
 
         written = [path]
+        marks = abstracts(path) / f"{path.stem}.txt"
         if self.request.scaffold:
             place = implementations(path)
             scaffold(path.stem, paper, place.parent)
@@ -252,6 +303,9 @@ class Adding:
             for folder in written[1:]:
                 shutil.rmtree(folder)
             raise
+        if self.draft.abstract:
+            save(path.stem, self.draft.abstract, marks.parent)
+            written.append(marks)
         self.report.say(f"Written: {', '.join(map(shown, written))}")
         for line in next_steps(path.stem, written, paper.name or paper.title):
             self.report.say(line)
@@ -262,6 +316,14 @@ def no_slug(text: str) -> str | None:
     if Form(SLUG, "a slug", "sparsegpt").fits(text):
         return None
     return f"'{text}' is not a slug; write lower-case letters and digits, a letter first"
+
+
+def _named(field: Field, paths: Collection[str]) -> bool:
+    """Whether a question can mend one of the fields."""
+    own = spell(field.loc)
+    return not field.mapping and any(
+        path == own or path.startswith((f"{own}.", f"{own}[")) for path in paths
+    )
 
 
 def _asking_for(gaps: Sequence[Field]) -> str:

@@ -35,11 +35,19 @@ def implementations(path: Path) -> Path:
     return checkout(path.parent) / "implementations"
 
 
+def abstracts(path: Path) -> Path:
+    """Return the folder of the marks of abstracts in the checkout that an entry lies in."""
+    return checkout(path.parent) / "catalog" / "abstracts"
+
+
 def made(draft: Draft, path: Path) -> Paper:
     """Make the paper of a draft; raises `Refused` with all that is wrong with its facts."""
     paper, problems = draft.paper(path)
     if paper is None:
-        raise Refused("these facts cannot stand in an entry:" + _listed(problems))
+        raise Refused(
+            "these facts cannot stand in an entry:" + _listed(problems),
+            (problem.field for problem in problems),
+        )
     return paper
 
 
@@ -57,7 +65,10 @@ def judge(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
     brought = [problem for problem in after if problem not in before]
     errors = [problem for problem in brought if problem.level is Level.ERROR]
     if errors:
-        raise Refused("the entry would not pass the checks:" + _listed(errors))
+        raise Refused(
+            "the entry would not pass the checks:" + _listed(errors),
+            (problem.field for problem in errors if problem.file == path),
+        )
     return [_line(one) for one in brought if one.file == path]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tools.adding.draft import Refused, Value, fault
+from tools.adding.draft import Refused, Value, fault, settled
 from tools.adding.fields import FIELDS
 from tools.adding.report import Report
 from tools.catalog.documents.diagnostics import CatalogError
@@ -38,9 +38,12 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Value]:
         value = parameters[field.parameter]
         if not value:
             continue
-        facts[flag] = [_tidy(one) for one in value] if field.many else _tidy(value)
         if not is_text("".join(value)):
             raise typer.BadParameter("this is not text in UTF-8", param_hint=field.option)
+        try:
+            facts[flag] = settled(field, value)
+        except Refused as error:
+            raise typer.BadParameter(str(error), param_hint=field.option) from None
         if wrong := fault(field, facts[flag]):
             raise typer.BadParameter(wrong, param_hint=field.option)
     return facts
@@ -87,7 +90,3 @@ def failures_end_it(report: Report) -> Iterator[None]:
     else:
         return
     raise typer.Exit(1)
-
-
-def _tidy(text: str) -> str:
-    return " ".join(text.split())

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rapidfuzz import fuzz
-
 from tools.adding.fields import FIELDS, Field
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.validation import validate
-from tools.catalog.documents.yaml_reader import Document, Loc, spell
+from tools.catalog.documents.yaml_reader import Document, Loc, parse, spell
+from tools.catalog.entries.abstracts import fingerprint
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
 
-Value = str | list[str]
+Value = str | list[str] | list[dict[str, Any]]
+YOU = "you"
+"""Origin of what a person said."""
 
 CORE = ("title", "author", "kind", "summary", "year")
 TAXONOMY = ("granularity", "criterion", "calibration")
@@ -25,13 +26,13 @@ PLACES = (*SCHEMES, "venue-page", "paper-page")
 PRUNES = frozenset({"method", "baseline"})
 """Kinds of work that have a place in the taxonomy."""
 
-SHORTEST_COPY = 60
-COPY = 90
-"""Characters, and per cent of them in the same order, from which on a summary is a copy."""
-
 
 class Refused(Exception):
-    """Why no entry is written, and the way out."""
+    """Why no entry is written, and the way out; `fields` are the paths of what is wrong."""
+
+    def __init__(self, message: str, fields: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = frozenset(fields)
 
 
 @dataclass
@@ -45,7 +46,11 @@ class Draft:
     sources: list[str] = field(default_factory=list)
     """What was looked at."""
     abstract: str = ""
-    """To be read while answering; never written."""
+    """To be read while answering; of what is written, only marks come from it."""
+    answered: set[str] = field(default_factory=set)
+    """Flags of the questions that a person answered, also with nothing."""
+    keep: Callable[[], None] = field(default=lambda: None, compare=False)
+    """Called after each answer."""
 
     def get(self, loc: Loc) -> Any:
         """Return the value at a path, or None."""
@@ -123,13 +128,15 @@ class Draft:
     def complete(self, today: str) -> None:
         """Set what follows from the rest: status, kind of code, dates, provenance."""
         if not self.prunes:
-            for loc in [loc for loc in self.origin if loc[0] == "taxonomy"]:
+            for loc in [loc for loc in self.guessed if loc[0] == "taxonomy"]:
                 self.drop(loc)
         self.offer(("status",), "published" if self.data.get("venue") else "preprint", "")
         for index in range(len(self.data.get("code", ()))):
             self.offer(("code", index, "official"), "true", "")
         self.offer(("added",), today, "")
         self.offer(("sources", "checked"), today, "")
+        # What nobody said is taken as the least.
+        self.offer(("sources", "read"), "abstract", "")
         self.offer(("sources", "from"), self.sources, "")
         if names := self.unverified():
             self.put(("sources", "unverified"), names, "")
@@ -159,14 +166,39 @@ def fault(field: Field, value: Value) -> str | None:
 
 
 def copied(summary: str, abstract: str) -> bool:
-    """Whether a summary is a piece of the abstract, which is not ours to publish."""
-    return len(summary) >= SHORTEST_COPY and fuzz.partial_ratio(summary, abstract) >= COPY
+    """Whether a summary shares a run of words with the abstract, which is not ours to publish."""
+    return not set(fingerprint(summary)).isdisjoint(fingerprint(abstract))
 
 
 def split(field: Field, text: str) -> Value:
     """Read an answer: one value, or several parted by commas, or authors parted by `and`."""
     if not field.many:
-        return " ".join(text.split())
+        return settled(field, text)
     text = text.replace(" and ", ",") if field.flag == "author" else text
-    parts = (" ".join(part.split()) for part in text.split(","))
-    return [part for part in parts if part]
+    return settled(field, [part for part in text.split(",") if part.strip()])
+
+
+def settled(field: Field, value: str | list[str]) -> Value:
+    """Return a value as an entry holds it: spaces tidied, synonyms as the word they stand for.
+
+    Raises:
+        Refused: it should have fields of its own and does not read as such.
+    """
+    if isinstance(value, str):
+        return _settled(field, value)
+    if field.mapping:
+        return [_mapping(one) for one in value]
+    return [_settled(field, one) for one in value]
+
+
+def _settled(field: Field, text: str) -> str:
+    tidy = " ".join(text.split())
+    return (field.words.called(tidy) if field.words else None) or tidy
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    document = parse(f"given: {{{text}}}\n", Path("given"))
+    given = document.data.get("given")
+    if document.problems or not isinstance(given, dict):
+        raise Refused(f"'{text}' does not read as `name: value, name: value`")
+    return given

@@ -11,6 +11,8 @@ from tools.catalog.schema.paper import Fidelity
 from tools.catalog.schema.vocabulary import Words, vocabulary
 
 FIDELITY: tuple[str, ...] = get_args(Fidelity)
+MOST = 40
+"""Words that are listed in the help of a flag."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Field:
     loc: Loc
     vocabulary: str = ""
     many: bool = False
+    mapping: bool = False
+    """Whether a value has fields of its own, as `name: value` with commas between."""
 
     @property
     def option(self) -> str:
@@ -43,8 +47,18 @@ class Field:
     def help(self) -> str:
         """What the flag takes, in one line."""
         several = " (repeat it for several)" if self.many else ""
-        words = f": {', '.join(self.words.terms)}" if self.words else ""
+        words = ""
+        if self.words and len(self.words.terms) <= MOST:
+            words = f": {', '.join(self.words.terms)}"
+        elif self.words:
+            words = f": a word of catalog/vocabulary/{self.vocabulary}.yaml"
         return f"{self.about}{several}{words}"
+
+
+CLAIM = (
+    "Number of the paper, as 'model: OPT-175B, sparsity: 0.5, metric: ppl/wikitext2/2048, "
+    "value: 8.21, where: Table 1'"
+)
 
 
 def _plain(flag: str, about: str, loc: str = "", *, many: bool = False) -> Field:
@@ -54,6 +68,14 @@ def _plain(flag: str, about: str, loc: str = "", *, many: bool = False) -> Field
 
 def _word(flag: str, about: str, vocabulary: str = "") -> Field:
     return Field(flag, about, (flag,), vocabulary or flag)
+
+
+def _data(flag: str, about: str) -> Field:
+    return Field(f"{flag}-data", about, ("datasets", flag), "datasets", many=True)
+
+
+def _relation(flag: str, about: str) -> Field:
+    return _plain(flag, f"{about}, by their slugs here", f"relations.{flag}", many=True)
 
 
 def _taxonomy(flag: str, about: str, *, many: bool = False) -> Field:
@@ -88,6 +110,7 @@ FIELDS: Mapping[str, Field] = {
         _plain("paper-page", "Page of the paper, where it has no identifier", "links.paper"),
         _plain("code", "Repository of the authors", "code.0.url"),
         _plain("license", "Its licence: SPDX, NONE or unclear", "code.0.license"),
+        _plain("code-note", "What was found of its licence, or else to know", "code.0.note"),
         _taxonomy("granularity", "Regularity of what is removed", many=True),
         _taxonomy("prunes", "Units that are removed", many=True),
         _taxonomy("criterion", "What scores are made from", many=True),
@@ -96,9 +119,19 @@ FIELDS: Mapping[str, Field] = {
         _taxonomy("allocation", "How the budget is spread"),
         _taxonomy("when", "When it is decided what goes"),
         _taxonomy("combines", "What pruning is combined with", many=True),
-        _plain("model", "Families of models in the paper", "models", many=True),
+        _taxonomy("architecture", "Models that the work is about", many=True),
+        _taxonomy("topic", "What an analysis is about", many=True),
+        Field("model", "Families of models in the paper", ("models",), "models", many=True),
+        _data("calibration", "Data on which it is chosen what goes"),
+        _data("training", "Data to train masks on, or to recover"),
+        _data("evaluation", "Data to measure on"),
+        Field("claim", CLAIM, ("claims",), many=True, mapping=True),
+        _relation("builds-on", "Papers whose idea or algorithm it takes"),
+        _relation("extends", "Papers to whose very method it adds"),
+        _relation("compares-with", "Papers that it measures itself against"),
         _plain("fidelity", f"How the method folder follows the paper: {', '.join(FIDELITY)}"),
         _plain("note", "What a reader should know beside the fields", "notes"),
+        Field("read", "How deep you read the work", ("sources", "read"), "read"),
         _plain("source", "What you looked at", "sources.from", many=True),
     )
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools.adding.draft import Draft, Value, fault
+from tools.adding.draft import YOU, Draft, Value, fault
 from tools.adding.fields import FIELDS
 from tools.adding.files import FromFile
 from tools.adding.report import plain
@@ -14,8 +14,6 @@ from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.facts import Facts, Resolved
-
-YOU = "you"
 
 
 def take_given(draft: Draft, given: Mapping[str, Value], origin: str = YOU) -> None:

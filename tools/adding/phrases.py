@@ -42,6 +42,8 @@ PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "granularity": {
         "unstructured": ["unstructured", "weight-level", "individual weights", "weight sparsity"],
         "semi-structured": [r"semi-?\s?structured", "N:M", "2:4", "4:8"],
+        "block-sparse": [r"block-?\s?spars(e|ity)"],
+        "activation": [r"(activation|contextual) sparsity", r"sparse activations?"],
         "structured": [
             r"(?<!semi-)(?<!semi )structur(ed|al|ally)",
             r"(depth|width|layer) pruning",
@@ -54,6 +56,7 @@ PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "head-channels": [r"head dimensions?"],
         "channels": [r"(intermediate |FFN |MLP |feed-?forward )?(channels|neurons)"],
         "hidden": [r"(embedding|hidden|residual)( state)? dimensions?"],
+        "experts": [r"experts?"],
         "blocks": [
             r"(depth|layer|block) (pruning|removal|dropping)",
             _REMOVING + r"(layers|blocks)",
@@ -83,6 +86,10 @@ PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
             r"perturbati(on|ve)",
             r"(change|increase) (in|of) (the )?(loss|perplexity)",
         ],
+        "routing": [r"rout(er|ers|ing)", "gating"],
+        "predictor": [r"predictors?"],
+        "spectral": [r"singular values?", r"eigenvalues?", "heavy-tailed"],
+        "attribution": [r"Shapley( values?)?", "attribution"],
         "learned-mask": _LEARNED,
     },
     "calibration": {
@@ -109,11 +116,12 @@ PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "uniform": [r"uniform (sparsity|ratio|pruning)"],
     },
     "when": {
-        "input-dependent": [
+        "per-token": ["contextual sparsity", "activation sparsity", r"(each|every|per) token"],
+        "per-prompt": [
             r"(input|context|prompt)-(dependent|aware|adaptive)",
-            "contextual sparsity",
             r"dynamic(ally)? (pruning|prunes?|sparsity)",
         ],
+        "pre-training": [r"sparse pre-?training", "from scratch"],
         "during-training": ["sparse training", r"prun\w+ during (pre-?)?training"],
         "static": ["one-shot", "post-training"],
     },
@@ -121,6 +129,25 @@ PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "quantization": [r"quanti[sz](ation|ed|ing)", "binari[sz]ation"],
         "low-rank": [r"low-rank (factori[sz]ation|decomposition|approximation)", "SVD"],
         "distillation": [r"distill(ation|ed|ing)"],
+        "merging": [r"merg(e|es|ed|ing)"],
+        "nas": [r"(neural )?architecture search", "supernet"],
+    },
+    "architecture": {
+        "moe": [r"mixtures?[- ]of[- ]experts", "MoE", "SMoE"],
+        "ssm-hybrid": ["Mamba", r"state[- ]space models?"],
+        "encoder": ["BERT", "T5"],
+        "multimodal": [r"(vision-language|multi-?modal)"],
+    },
+    "topic": {
+        "calibration-data": [r"calibration (data|sets?|samples)"],
+        "safety": ["safety", r"jailbreak(s|ing)?", "trustworthiness", "toxicity"],
+        "fairness": ["fairness", r"(social )?bias(es)?"],
+        "knowledge": ["factual", r"hallucinat(e|ion|ions)", "knowledge"],
+        "reasoning": ["reasoning", "chain-of-thought", "test-time scaling"],
+        "multilingual": ["multilingual", "cross-lingual"],
+        "scaling-law": [r"scaling laws?"],
+        "interpretability": ["interpretability", "mechanistic"],
+        "evaluation": ["benchmark", "evaluation protocols?"],
     },
 }
 """By field and word; each phrase is a regular expression for whole words, whatever their case.

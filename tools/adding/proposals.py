@@ -9,10 +9,12 @@ import re
 import unicodedata
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tools.adding.draft import Draft
-from tools.adding.fields import FIELDS
+from tools.adding.fields import FIELDS, Field
 from tools.adding.phrases import PHRASES
+from tools.catalog.checks.entry_checks import OF_STUDIES
 from tools.catalog.schema.identifiers import SLUG
 
 LONGEST_SLUG = 40
@@ -48,13 +50,18 @@ def propose(title: str, abstract: str) -> Iterator[Proposal]:
             yield Proposal(flag, tuple(found if FIELDS[flag].many else found[:1]))
 
 
-def offer_proposals(draft: Draft, take: Container[str]) -> list[Proposal]:
-    """Guess what a draft does not know yet, for the flags in `take`; return all that was found."""
+def offer_proposals(
+    draft: Draft, take: Container[str], names: Mapping[str, str] = MappingProxyType({})
+) -> list[Proposal]:
+    """Guess what a draft does not know yet, for the flags in `take`; return all that was found.
+
+    `names` are the methods of the catalog by slug.
+    """
     title = draft.data.get("title", "")
     made = []
-    for proposal in propose(title, draft.abstract):
+    for proposal in (*propose(title, draft.abstract), *propose_ancestors(title, names)):
         field = FIELDS[proposal.flag]
-        if draft.get(field.loc) is not None or (field.loc[0] == "taxonomy" and not draft.prunes):
+        if draft.get(field.loc) is not None or not _concerns(draft, field):
             continue
         made.append(proposal)
         if proposal.flag in take:
@@ -63,6 +70,24 @@ def offer_proposals(draft: Draft, take: Container[str]) -> list[Proposal]:
     if draft.prunes and (name := propose_name(title)):
         draft.offer(FIELDS["name"].loc, name, "title")
     return made
+
+
+def _concerns(draft: Draft, field: Field) -> bool:
+    """Whether works of the draft's kind say such a thing: methods have no topic."""
+    if field.loc[0] != "taxonomy":
+        return True
+    return field.flag != "topic" if draft.prunes else field.flag in OF_STUDIES
+
+
+def propose_ancestors(title: str, names: Mapping[str, str]) -> Iterator[Proposal]:
+    """Yield the methods whose name stands in a title: Wanda++ builds on Wanda."""
+    found = tuple(
+        (slug, match[0])
+        for slug, name in names.items()
+        if (match := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])[^\s:,;.)]*", title))
+    )
+    if found:
+        yield Proposal("builds-on", found)
 
 
 def _kind(title: str, text: str) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,19 @@ from typing import TypeVar
 import questionary
 from prompt_toolkit.completion import WordCompleter
 
-from tools.adding.draft import CORE, TAXONOMY, Draft, copied, fault, split
+from tools.adding.draft import CORE, TAXONOMY, YOU, Draft, copied, fault, split
 from tools.adding.fields import FIELDS, Field
 
 NEEDED = frozenset({*CORE, *TAXONOMY, "source", "fidelity"})
 """What an entry does not do without, if it is asked for at all."""
-OF_READERS = ("name", "kind", "summary")
-MORE = ("prunes", "recovery", "allocation", "when", "role", "combines", "model", "code", "license")
+OF_READERS = ("name", "kind", "read", "summary")
+MORE = (
+    *("prunes", "recovery", "allocation", "when", "role", "combines", "architecture", "model"),
+    *("calibration-data", "training-data", "evaluation-data"),
+    *("builds-on", "extends", "compares-with", "code", "license", "code-note"),
+)
+OF_STUDIES = ("architecture", "topic", "model", "compares-with", "code", "license", "code-note")
+"""What is asked of works that prune nothing."""
 
 Judge = Callable[[str], str | None]
 """Says what is wrong with an answer, or nothing."""
@@ -26,12 +32,14 @@ T = TypeVar("T")
 def ask_what_readers_know(draft: Draft) -> None:
     """Ask for what only a reader of the paper can say; guesses stand there to be confirmed."""
     ask_each(draft, OF_READERS)
-    if not draft.prunes:
-        return
-    ask_each(draft, TAXONOMY)
-    guesses = [flag for flag in MORE if FIELDS[flag].loc in draft.guessed]
-    if confirm("Say more (units, repair, budget, models, code)?", default=bool(guesses)):
-        ask_each(draft, MORE)
+    if draft.prunes:
+        ask_each(draft, TAXONOMY)
+    more = MORE if draft.prunes else OF_STUDIES
+    guesses = [flag for flag in more if FIELDS[flag].loc in draft.guessed]
+    begun = not draft.answered.isdisjoint(more)
+    what = "units, repair, budget, models" if draft.prunes else "topic, models"
+    if begun or confirm(f"Say more ({what}, data, relations, code)?", default=bool(guesses)):
+        ask_each(draft, more)
     else:
         for flag in guesses:
             draft.drop(FIELDS[flag].loc)
@@ -43,15 +51,36 @@ def ask_each(draft: Draft, flags: Iterable[str]) -> None:
         field = FIELDS[flag]
         value = draft.get(field.loc)
         settled = value is not None and field.loc not in draft.guessed and not fault(field, value)
-        if settled or (flag == "license" and not draft.value("code")):
-            continue
-        default = ", ".join(value) if isinstance(value, list) else str(value or "")
-        judge = partial(_wrong, draft, field)
-        answer = split(field, ask(_question(field), judge, default, field))
-        if answer:
-            draft.put(field.loc, answer, "you")
-        else:
-            draft.drop(field.loc)
+        if not settled and flag not in draft.answered and _applies(draft, flag):
+            _ask_one(draft, field)
+
+
+def ask_again(draft: Draft, flags: Iterable[str]) -> None:
+    """Ask for facts that were answered in a way that cannot stand; the answers can be mended."""
+    for flag in flags:
+        _ask_one(draft, FIELDS[flag])
+        if flag == "license" and _applies(draft, "code-note"):
+            _ask_one(draft, FIELDS["code-note"])
+
+
+def _applies(draft: Draft, flag: str) -> bool:
+    """Whether a question makes sense: a licence needs code, a note of it a doubt."""
+    if flag == "license":
+        return bool(draft.value("code"))
+    return flag != "code-note" or draft.value("license") == "unclear"
+
+
+def _ask_one(draft: Draft, field: Field) -> None:
+    value = draft.get(field.loc)
+    default = ", ".join(value) if isinstance(value, list) else str(value or "")
+    judge = partial(_wrong, draft, field)
+    answer = split(field, ask(_question(field), judge, default, field))
+    if answer:
+        draft.put(field.loc, answer, YOU)
+    else:
+        draft.drop(field.loc)
+    draft.answered.add(field.flag)
+    draft.keep()
 
 
 def ask(question: str, judge: Judge, default: str = "", field: Field | None = None) -> str:

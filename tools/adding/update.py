@@ -19,7 +19,7 @@ from tools.adding.report import Report, plain
 from tools.catalog.documents.yaml_reader import Loc, spell
 from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
 from tools.catalog.entries.locking import create
-from tools.catalog.entries.writer import revise
+from tools.catalog.entries.writer import as_data, revise
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold
 from tools.sources.lookup.queries import references
@@ -108,7 +108,7 @@ def update(request: Request, report: Report, connect: Callable[[], Client]) -> N
 
 def changes(paper: Paper, resolved: Resolved) -> Iterator[Change]:
     """Yield each field in which the sources say more than an entry, or something else."""
-    draft = Draft(_data(paper))
+    draft = Draft(as_data(paper))
     published = paper.status == "preprint" and resolved.facts.venue is not None
     for loc, said in located(resolved.facts):
         old = draft.get(loc)
@@ -128,7 +128,7 @@ def changes(paper: Paper, resolved: Resolved) -> Iterator[Change]:
 
 def revised(paper: Paper, taken: Sequence[Change]) -> Draft:
     """Return an entry with changes taken over, and its provenance brought up to date."""
-    draft = Draft(_data(paper))
+    draft = Draft(as_data(paper))
     for change in taken:
         draft.put(change.loc, change.new, change.source)
         if change.loc == ("title",) and fold(change.old) != fold(change.new):
@@ -184,14 +184,9 @@ def _taken(request: Request, found: Sequence[Change], report: Report) -> list[Ch
 
 def _with_old_titles(paper: Paper, found: Value) -> list[str]:
     old = list(paper.other_titles or ())
-    return [*old, *(title for title in found if title not in (paper.title, *old))]
+    return [*old, *(str(title) for title in found if title not in (paper.title, *old))]
 
 
 def _row(change: Change) -> tuple[str, ...]:
     old, new = plain(change.old or ""), "confirmed" if change.confirms else plain(change.new)
     return (spell(change.loc), old, new, change.source)
-
-
-def _data(paper: Paper) -> dict[str, Any]:
-    dumped = paper.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return {name: value for name, value in dumped.items() if value != {}}

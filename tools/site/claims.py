@@ -11,6 +11,7 @@ from implementations.harness.results.metric import metric
 from implementations.harness.results.record import Record
 from tools.catalog.schema.paper import Claim, Paper
 from tools.site.atlas import Atlas
+from tools.site.metrics import explained
 
 REPRODUCED, PARTIAL = 0.02, 0.10
 """Largest relative difference of the ratio to dense at which a claim counts as such."""
@@ -40,20 +41,11 @@ class Ordering:
 
 def check(paper: Paper, records: tuple[Record, ...]) -> list[Checked]:
     """Compare each claim with the records of the same model, metric and setting, if there are."""
-    return [_checked(claim, records) for claim in paper.claims or ()]
+    return [checked(claim, records) for claim in paper.claims or ()]
 
 
-def orderings(slug: str, atlas: Atlas) -> list[Ordering]:
-    """Compare the order of methods in each claim with the order on our boards."""
-    made = []
-    for claim in atlas.papers[slug].claims or ():
-        for other, value in (claim.against or {}).items():
-            ahead = (claim.value < value) == metric(claim.metric).lower_is_better
-            made.append(_ordering(slug, claim, other, ahead, atlas))
-    return made
-
-
-def _checked(claim: Claim, records: tuple[Record, ...]) -> Checked:
+def checked(claim: Claim, records: tuple[Record, ...]) -> Checked:
+    """Compare a claim with the first record of the same model, metric and setting."""
     for record in records:
         ratio = record.ratio(claim.metric)
         if ratio is None or claim.dense is None or not _same(claim, record):
@@ -64,6 +56,16 @@ def _checked(claim: Claim, records: tuple[Record, ...]) -> Checked:
         )
         return Checked(claim, status, record.values[claim.metric])
     return Checked(claim, "not attempted")
+
+
+def orderings(slug: str, atlas: Atlas) -> list[Ordering]:
+    """Compare the order of methods in each claim with the order on our boards."""
+    made = []
+    for claim in atlas.papers[slug].claims or ():
+        for other, value in (claim.against or {}).items():
+            ahead = (claim.value < value) == explained(claim.metric).lower_is_better
+            made.append(_ordering(slug, claim, other, ahead, atlas))
+    return made
 
 
 def _same(claim: Claim, record: Record) -> bool:

@@ -20,6 +20,8 @@ from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
+from tools.site.claimed import anchor
+from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
 TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "templates" / "pages"
@@ -118,6 +120,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for word in (
+        anchor,
+        explained,
         words.authors,
         words.code,
         words.count,

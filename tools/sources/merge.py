@@ -35,6 +35,7 @@ def merge(found: Sequence[Facts], notes: Sequence[str] = ()) -> Resolved:
     merged["code"] = tuple(dict.fromkeys(url for facts in found for url in facts.code))
     if merged["code"]:
         origin["code"] = next(facts.source for facts in found if facts.code)
+    merged["comment"] = next((facts.comment for facts in found if facts.comment), None)
     merged["ids"] = _collect(found, "ids", origin)
     merged["links"] = _collect(found, "links", origin)
     merged["other_titles"] = _other_titles(found, merged.get("title", ""))
@@ -59,11 +60,12 @@ def _issuers(scheme: str) -> list[str]:
 
 
 def _collect(found: Sequence[Facts], name: str, origin: dict[str, str]) -> dict[str, str]:
-    """Take each identifier from who issues it, else from the first that names it."""
+    """Take each identifier from who issues it, else from the first source that names it."""
     merged: dict[str, str] = {}
     for key in dict.fromkeys(key for facts in found for key in getattr(facts, name)):
         issued = [f for source in _issuers(key) for f in found if f.source == source]
-        facts = next(facts for facts in (*issued, *found) if key in getattr(facts, name))
+        named = [facts for facts in found if facts.source in ORDER]
+        facts = next(facts for facts in (*issued, *named, *found) if key in getattr(facts, name))
         merged[key], origin[f"{name}.{key}"] = getattr(facts, name)[key], facts.source
     return merged
 

@@ -86,7 +86,6 @@ class Inquiry:
         self.found = [first]
         self.notes: list[str] = []
         self._client = client
-        self._title = first.title or ""
         self._asked = {asked}
         self._failed = False
         self._strangers: set[tuple[str, str]] = set()
@@ -99,6 +98,12 @@ class Inquiry:
     def published(self) -> bool:
         """Whether a source, not only a BibTeX file, named a venue."""
         return any(facts.venue for facts in self.found if facts.source in BY_NAME)
+
+    @property
+    def _title(self) -> str:
+        """What to search for: the title that a source has before that of a file."""
+        named = [facts for facts in self.found if facts.source in BY_NAME]
+        return (named or self.found)[0].title or ""
 
     def follow(self) -> None:
         """Ask the sources of all identifiers found, also of those found on the way."""

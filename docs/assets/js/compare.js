@@ -61,12 +61,13 @@ function table(chosen) {
   made.append(make("thead", {}, make("tr", {}, make("td"), ...heads)));
   const enough = Math.min(2, chosen.filter(method => method.here).length);
   let first = 0;
-  for (const [label, note, measured, names] of groups) {
+  for (const [label, note, measured, names, claims] of groups) {
     const found = chosen.filter(method => names.some((_, place) => method.cells[first + place]));
-    const rows = measured && found.length < enough ? [] : lines(chosen, names, first);
+    const least = claims ? 2 : measured ? enough : 0;
+    const rows = found.length < least ? [] : lines(chosen, names, first);
     first += names.length;
     if (!rows.length) continue;
-    const head = make("th", { scope: "rowgroup", colspan: chosen.length + 1 }, label);
+    const head = make("th", { scope: "rowgroup", colspan: chosen.length + 1 }, link([label, claims]));
     if (note) head.append(" ", make("span", {}, note));
     made.append(make("tbody", {}, make("tr", { class: "atlas-compare__group" }, head), ...rows));
   }

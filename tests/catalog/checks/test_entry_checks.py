@@ -105,7 +105,7 @@ CLAIMS = [
         "Opt-125M",
         "claims[1].model: 'Opt-125M' is of no family of vocabulary/",
     ),
-    ("OPT-125M", "OPT-base", "claims[1].model: 'OPT-base' is of no family"),
+    ("OPT-125M", "OPT-huge", "claims[1].model: 'OPT-huge' is of no family"),
     ("{brook: 9.10}", "{brok: 9.10}", "claims[0].against.brok: there is no entry brok; did you"),
     ("{brook: 9.10}", "{river: 9.10}", "claims[0].against.river: relates the paper to itself"),
 ]

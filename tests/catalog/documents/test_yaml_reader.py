@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.catalog.documents.yaml_reader import LARGEST, Document, parse, read, spell
+from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.documents.yaml_reader import LARGEST, Document, parse, parse_list, read, spell
 
 FILE = Path("entry.yaml")
 
@@ -176,3 +177,31 @@ def test_every_comment_has_its_line(text: str, comments: dict[int, str]) -> None
     document = parse(text, FILE)
     assert document.problems == []
     assert document.comments == comments
+
+
+def test_each_item_of_a_list_has_its_own_lines_and_problems() -> None:
+    text = "# a list\n- a: 1\n  b: [x,\n    y]\n- a:\n  a: 2\n- word\n"
+    first, second, third = parse_list(text, FILE)
+    assert first.data == {"a": "1", "b": ["x", "y"]}
+    assert [first.line(loc) for loc in ((), ("a",), ("b", 1))] == [2, 2, 4]
+    assert first.problems == third.problems == []
+    assert third.data == "word"
+    assert [str(problem) for problem in second.problems] == [
+        "entry.yaml:5: a: has no value; give one, or leave the field out",
+        "entry.yaml:6: a: stands twice, first in line 5; keep one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\n", r"entry.yaml:1: is not a list; begin each item with a dash: `- slug: ...`"),
+        ("[]", r"entry.yaml:1: is empty"),
+        ("# nothing\n", r"entry.yaml:1: is empty"),
+        ("- a: 1\n- b: [1\n", r"entry.yaml:2: is not valid YAML"),
+        ("- a: 1\n---\n- b: 2\n", r"entry.yaml:2: holds a second document"),
+    ],
+)
+def test_a_file_that_is_no_list_is_refused_as_a_whole(text: str, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
+        parse_list(text, FILE)

@@ -112,3 +112,14 @@ def test_all_files_are_told_at_once(tmp_path: Path) -> None:
 def test_the_committed_files_hold_what_is_read() -> None:
     for path in VOCABULARY.glob("*.yaml"):
         assert list(read(path).data["words"]) == list(vocabulary()[path.stem].terms)
+
+
+def test_a_metric_says_which_way_is_better(tmp_path: Path) -> None:
+    words = "words:\n  a: {definition: The first., better: lower}\n  b: {definition: The other.}"
+    (tmp_path / "metrics.yaml").write_text(f"about: x\n{words}\n", encoding="utf-8")
+    with pytest.raises(CatalogError) as caught:
+        vocabulary(tmp_path)
+    (problem,) = caught.value.problems
+    assert str(problem).endswith(
+        "metrics.yaml:4: words.b: the field better is missing; write lower or higher"
+    )

@@ -34,6 +34,7 @@ SAID = {
         "submitted": "2023-12-19",
         "ids": {"arxiv": "2312.11983", "doi": "10.1609/aaai.v38i10.28960"},
         "venue": None,
+        "comment": "Accepted to AAAI 2024",
     },
     "2310.05175": {"code": ("https://github.com/luuyin/OWL",)},
     "cs/0601001": {"submitted": "2006-01-01", "ids": {"arxiv": "cs/0601001"}},

@@ -19,16 +19,29 @@ ALIKE = 92
 
 def duplicates(paper: Paper, among: Mapping[str, Paper]) -> list[tuple[str, str]]:
     """Return slug and reason of each entry that seems to be the same paper."""
-    found = [
-        (slug, f"has the same {SCHEMES[scheme].label} identifier, {value}")
-        for slug, other in among.items()
-        for scheme, value in paper.ids
-        if getattr(other.ids, scheme) == value
-    ]
-    known = _Titles(among)
-    taken = {slug for slug, _ in found}
-    found += [(slug, reason) for slug, reason in known.like(paper) if slug not in taken]
-    return found
+    return Known(among).same_as(paper)
+
+
+class Known:
+    """Papers by slug, made ready once for many others to be looked for among them."""
+
+    def __init__(self, papers: Mapping[str, Paper]) -> None:
+        self._titles = _Titles(papers)
+        self._ids: dict[tuple[str, str], list[str]] = {}
+        for slug, paper in papers.items():
+            for own in paper.ids:
+                self._ids.setdefault(own, []).append(slug)
+
+    def same_as(self, paper: Paper) -> list[tuple[str, str]]:
+        """Return slug and reason of each that seems to be the same paper."""
+        found = [
+            (slug, f"has the same {SCHEMES[scheme].label} identifier, {value}")
+            for scheme, value in paper.ids
+            for slug in self._ids.get((scheme, value), ())
+        ]
+        taken = {slug for slug, _ in found}
+        found += [(slug, reason) for slug, reason in self._titles.like(paper) if slug not in taken]
+        return found
 
 
 def same(catalog: Catalog) -> Iterator[Problem]:

@@ -24,6 +24,7 @@ SHAPES = {
     "float_type": ("is not a number", "write it as 8.21"),
     "bool_type": ("is neither true nor false", "write true or false"),
 }
+EMPTY = frozenset({"too_short", "string_too_short"})
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -69,6 +70,8 @@ def _problem(
     if kind == "too_long":
         message = f"has {context['actual_length']} items, more than {context['max_length']}"
         return document.problem(loc, message)
+    if kind in EMPTY and _required(model, loc):
+        return document.problem(loc, "is empty", _example(model, loc))
     if kind in SHAPES:
         return document.problem(loc, *SHAPES[kind])
     written = f"'{details['input']}' is not"
@@ -111,6 +114,11 @@ def _models(annotation: Any) -> Iterator[Any]:
         yield annotation
     for inside in getattr(annotation, "__args__", ()):
         yield from _models(inside)
+
+
+def _required(model: Any, loc: Loc) -> bool:
+    field = _fields(model, loc).get(str(loc[-1]))
+    return bool(field and field.is_required())
 
 
 def _example(model: Any, loc: Loc) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from implementations.harness.results.reading import read_bytes
-from tools.catalog.documents.diagnostics import Problem
+from tools.catalog.documents.diagnostics import CatalogError, Problem
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -82,8 +82,48 @@ def read(path: Path, name: Path | None = None) -> Document:
 def parse(text: str, path: Path) -> Document:
     """Read the text of one file; `path` only names it."""
     document = Document(path, text)
+    data = _build(document)
+    if isinstance(data, dict) and (data or document.problems):
+        document.data = data
+        document.comments = {} if document.problems else dict(_comments(text))
+    elif not document.problems:
+        message = "is empty" if data in (None, {}) else "is not a mapping of fields"
+        document.problems.append(Problem(path, 1, "", message, "write `title: ...` and so on"))
+    return document
+
+
+def parse_list(text: str, path: Path) -> list[Document]:
+    """Read a file that is a list, each item as a document of its own with its lines and problems.
+
+    Comments are passed over. Raises `CatalogError` where the file as a whole is of no use.
+    """
+    whole = Document(path, text)
+    items = _build(whole)
+    if not isinstance(items, list) or not items:
+        wrong = "is empty" if items in (None, []) else "is not a list"
+        advice = "begin each item with a dash: `- slug: ...`"
+        raise CatalogError(whole.problems or [Problem(path, 1, "", wrong, advice)])
+    documents = [Document(path, data=item) for item in items]
+    for loc, line in whole.lines.items():
+        if loc:
+            documents[int(loc[0])].lines[loc[1:]] = line
+    for problem in whole.problems:
+        index, _, field = problem.field.removeprefix("[").partition("]")
+        if not index:
+            raise CatalogError(whole.problems)
+        mine = replace(problem, field=field.removeprefix("."))
+        documents[int(index)].problems.append(mine)
+    return documents
+
+
+def _build(document: Document) -> Any:
+    """Build what a document's text holds; what is refused is in its problems."""
+    path, text = document.path, document.text
+    document.problems += _unfinished_merge(path, text)
+    if document.problems:
+        return None
     try:
-        data = _Builder(document, yaml.parse(text, Loader=Loader)).document()
+        return _Builder(document, yaml.parse(text, Loader=Loader)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         lines = text.splitlines()
@@ -92,22 +132,20 @@ def parse(text: str, path: Path) -> Document:
         tab = "".join(lines[line - 1 : line]).lstrip(" ").startswith("\t")
         advice = "indent by spaces, not tabs" if tab else "quote text that holds : or #"
         document.problems.append(Problem(path, line, "", f"is not valid YAML: {what}", advice))
-        return document
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         message = f"holds the character U+{_code(error):04X}, which YAML forbids"
         document.problems.append(Problem(path, line, "", message, "remove it"))
-        return document
     except RecursionError:
         document.problems.append(Problem(path, 1, "", "is nested too deeply", "flatten it"))
-        return document
-    if isinstance(data, dict) and (data or document.problems):
-        document.data = data
-        document.comments = {} if document.problems else dict(_comments(text))
-    elif not document.problems:
-        message = "is empty" if data in (None, {}) else "is not a mapping of fields"
-        document.problems.append(Problem(path, 1, "", message, "write `title: ...` and so on"))
-    return document
+    return None
+
+
+def _unfinished_merge(path: Path, text: str) -> Iterator[Problem]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"(<{7}|={7}|>{7})( |$)", line):
+            message = f"holds a mark of an unfinished merge, '{line[:20]}'"
+            yield Problem(path, number, "", message, "finish the merge")
 
 
 def _code(error: yaml.reader.ReaderError) -> int:

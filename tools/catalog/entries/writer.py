@@ -76,7 +76,7 @@ CANONICAL = {
 
 def render(paper: Paper) -> str:
     """Write a paper as the text of its file."""
-    return _write(_data(paper))
+    return _write(as_data(paper))
 
 
 def reformat(text: str) -> str:
@@ -89,7 +89,7 @@ def revise(text: str, paper: Paper) -> str:
 
     Equal numbers stay as they are written.
     """
-    return _write(_as_written(_data(paper), _read(text).data))
+    return _write(_as_written(as_data(paper), _read(text).data))
 
 
 def canonical(document: Document) -> str:
@@ -104,8 +104,12 @@ def _read(text: str) -> Document:
     return document
 
 
-def _data(paper: Paper) -> dict[str, Any]:
-    dumped = paper.model_dump(by_alias=True, exclude_none=True)
+def as_data(paper: Paper) -> dict[str, Any]:
+    """Return what an entry says as plain data, without the fields that it leaves out."""
+    dumped = paper.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if words := dumped.get("taxonomy"):
+        # An analysis need not say what a method has to.
+        dumped["taxonomy"] = {name: value for name, value in words.items() if value}
     return {name: value for name, value in dumped.items() if value != {}}
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from tools.catalog.entries.writer import as_data
 from tools.catalog.exports.awesome_list import group
 from tools.catalog.exports.bibtex import bibtex, keys
 from tools.catalog.schema.addresses import best_page
@@ -24,12 +25,9 @@ def papers_json(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
 
 
 def _record(slug: str, paper: Paper, key: str | None, methods: Collection[str]) -> dict[str, Any]:
-    entry = paper.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if paper.taxonomy:  # what an entry does not say has no field
-        entry["taxonomy"] = {field: words for field, words in entry["taxonomy"].items() if words}
     return {
         "slug": slug,
-        **entry,
+        **as_data(paper),
         "group": group(paper),
         "page": best_page(paper),
         "addresses": [{"label": label, "url": address} for label, address in paper.addresses],

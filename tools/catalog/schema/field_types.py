@@ -95,13 +95,24 @@ def _spelt(value: Any) -> Any:
     return value
 
 
+def _per_cent(value: Any) -> Any:
+    """Say how a share is written where somebody wrote per cent."""
+    text = str(value).strip().removesuffix("%").strip()
+    if re.fullmatch(r"\d{1,3}(\.\d+)?", text, re.ASCII) and (float(text) > 1 or "%" in str(value)):
+        advice = {"advice": f"write {float(text) / 100:g}", "written": value}
+        raise PydanticCustomError("share", "'{written}' is in per cent; a share is wanted", advice)
+    return value
+
+
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(min_length=1, max_length=100)]
 
 # Strict, for Pydantic itself takes `yes` for true and `1_000` for a number.
 Year = Annotated[int, Field(strict=True, ge=1950, le=2100), BeforeValidator(_spelt)]
 Decimal = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_spelt)]
-Share = Annotated[float, Field(strict=True, ge=0, le=1), BeforeValidator(_spelt)]
+Share = Annotated[
+    float, Field(strict=True, ge=0, le=1), BeforeValidator(_spelt), BeforeValidator(_per_cent)
+]
 Flag = Annotated[bool, Field(strict=True), BeforeValidator(_spelt)]
 Short = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(clean)]
 Line = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(clean)]

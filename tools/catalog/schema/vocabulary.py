@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, dataclasses
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,8 @@ from tools.catalog.schema.field_types import Checked, Decimal, Flag, Strict
 from tools.repository import REPOSITORY
 
 VOCABULARY = REPOSITORY / "catalog" / "vocabulary"
+FEW = 15
+"""Words that can be listed in a sentence."""
 UNKNOWN = "unknown"
 """The word of a field for what was not said in what was read."""
 
@@ -36,6 +38,8 @@ class Term:
     low: Decimal | None = None
     high: Decimal | None = None
     """Of a metric: the range of its values."""
+    better: Literal["lower", "higher"] | None = None
+    """Of a metric, which says it always: the better end of its values."""
 
 
 def _told_their_words(terms: Any) -> Any:
@@ -54,12 +58,18 @@ class Words(Strict):
     about: str
     terms: Annotated[dict[str, Term], BeforeValidator(_told_their_words)] = Field(alias="words")
 
+    def called(self, written: str) -> str | None:
+        """Return the word of that name: itself, its label or a synonym."""
+        return self._by_name().get(fold(written))
+
     def suggest(self, written: str) -> str | None:
-        """Return the word that somebody probably meant, by synonym first and then by spelling."""
-        plain = fold(written)
-        names = {fold(name): term.word for term in self.terms.values() for name in _names(term)}
-        close = difflib.get_close_matches(plain, names, n=1, cutoff=0.75)
-        return names.get(plain) or (names[close[0]] if close else None)
+        """Return the word that somebody probably meant, by name first and then by spelling."""
+        names = self._by_name()
+        close = difflib.get_close_matches(fold(written), names, n=1, cutoff=0.75)
+        return self.called(written) or (names[close[0]] if close else None)
+
+    def _by_name(self) -> dict[str, str]:
+        return {fold(name): term.word for term in self.terms.values() for name in _names(term)}
 
 
 def fold(text: str) -> str:
@@ -81,6 +91,7 @@ def vocabulary(folder: Path = VOCABULARY) -> Mapping[str, Words]:
         words, found = validate(document, Words, "a word")
         if words:
             found = list(_shared(document, words))
+            found += _undirected(document, words) if path.stem == "metrics" else ()
             made[path.stem] = words
         problems += found
     if problems:
@@ -99,6 +110,14 @@ def _shared(document: Document, words: Words) -> Iterator[Problem]:
                 yield document.problem(("words", word), message, "keep it at one")
 
 
+def _undirected(document: Document, words: Words) -> Iterator[Problem]:
+    """Find metrics that do not say which way is better."""
+    for word, term in words.terms.items():
+        if term.better is None:
+            message, advice = "the field better is missing", "write lower or higher"
+            yield document.problem(("words", word), message, advice)
+
+
 @dataclass(frozen=True)
 class Word(Checked):
     """Annotation of a field that holds one word of the vocabulary `name`."""
@@ -115,8 +134,13 @@ class Word(Checked):
         words = vocabulary()[self.name]
         if value in words.terms:
             return value
-        meant = words.suggest(value)
-        advice = f"did you mean {meant}?" if meant else f"use one of {', '.join(words.terms)}"
+        file = f"catalog/vocabulary/{self.name}.yaml"
+        if meant := words.suggest(value):
+            advice = f"did you mean {meant}?"
+        elif len(words.terms) <= FEW:
+            advice = f"use one of {', '.join(words.terms)}, or define it in {file}"
+        else:
+            advice = f"see {file}, and define it there if it is missing"
         raise PydanticCustomError(
             "word",
             "'{written}' is not a word of {name}",

@@ -11,6 +11,7 @@ from implementations.harness.results.boards import Row as Setting
 from implementations.harness.results.metric import title
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
+from tools.site.claimed import Report, Table, tables
 from tools.site.facts import code, repository, settings, shares
 from tools.site.pages.paper import FACETS, facets
 from tools.site.render import Front, render, safe_address
@@ -67,6 +68,8 @@ class Group:
     note: str = ""
     measured: bool = False
     """Whether it says something only where several methods stand in it."""
+    claims: str = ""
+    """Where its table stands on the page of claims; empty for what is no table of claims."""
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
@@ -77,9 +80,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     )
     groups = list(_groups(slugs, atlas))
     here = [slug for slug in slugs if slug in atlas.methods]
-    text = render(
-        "compare", FRONT, atlas, groups=groups, here=here, packed=packed(slugs, groups, atlas)
-    )
+    claimed = [group for table in tables(atlas) if (group := _claimed(table, slugs, atlas))]
+    data = packed(slugs, groups + claimed, atlas)
+    text = render("compare", FRONT, atlas, groups=groups, here=here, packed=data)
     yield FRONT.path, text
 
 
@@ -107,7 +110,7 @@ def packed(slugs: list[str], groups: list[Group], atlas: Atlas) -> dict[str, Any
     ]
     return {
         "groups": [
-            [group.label, group.note, group.measured, [row.label for row in group.rows]]
+            [group.label, group.note, group.measured, [r.label for r in group.rows], group.claims]
             for group in groups
         ],
         "methods": methods,
@@ -128,6 +131,28 @@ def _groups(slugs: list[str], atlas: Atlas) -> Iterator[Group]:
             found = {slug: rows[slug, share] for slug in methods if (slug, share) in rows}
             about = f"{board.title}, perplexity in windows of {board.metrics[0].split('/')[2]}"
             yield Group(f"Measured at {share}", list(_measured(found, board)), about, measured=True)
+
+
+def _claimed(table: Table, slugs: list[str], atlas: Atlas) -> Group | None:
+    """Show a table of claims, what papers say of themselves apart; None with fewer than two."""
+    lines = {line.method: line.reports for line in table.lines if line.method in slugs}
+    if len(lines) < 2:
+        return None
+    rows = []
+    for label, own in (("In its own paper", True), ("In papers of others", False)):
+        found = {slug: [r for r in reports if r.own is own] for slug, reports in lines.items()}
+        cells = {slug: _list([_reported(r, atlas) for r in those]) for slug, those in found.items()}
+        rows.append(Row(label, {slug: cell for slug, cell in cells.items() if cell.pieces}))
+    note = f"{table.metric.name}: {table.metric.definition}"
+    return Group(f"Claimed for {table.title}", rows, note, claims=f"claims.html#{table.anchor}")
+
+
+def _reported(report: Report, atlas: Atlas) -> str:
+    """Write a value with what it depends on, or with the rival that reports it."""
+    value = number(report.value)
+    if not report.own:
+        return f"{value} ({atlas.names.get(report.by, report.reporter)})"
+    return f"{value} ({'; '.join(report.settings)})" if report.settings else value
 
 
 def _paper(papers: dict[str, Paper]) -> Iterator[Row]:

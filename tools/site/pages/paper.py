@@ -13,7 +13,7 @@ from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
-from tools.site import claims
+from tools.site import claims, usage
 from tools.site.atlas import Atlas, Method
 from tools.site.facts import words_of
 from tools.site.foreign import rendered
@@ -109,6 +109,8 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         name=name,
         readme=readme(method, atlas) if method else "",
         listing=listing(method.source.code, method.quotes) if method else "",
+        share=usage.share(method) if method else "",
+        reloading=usage.reloading(method, paper) if method else "",
         facets=list(facets(paper)),
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),

@@ -11,7 +11,7 @@ from tools.catalog.schema.vocabulary import Term, fold, vocabulary
 
 TRACKS = (
     ("workshop", r"workshops?"),
-    ("demo", r"(system )?demonstrations?"),
+    ("demo", r"((system )?demonstrations?|demos?)"),
     ("industry", r"industry( track)?"),
 )
 NOISE = re.compile(
@@ -22,6 +22,7 @@ NOISE = re.compile(
     r"|short|papers?|poster|oral|spotlight|notable|top|talk|accepted?|regular|track|datasets"
     r"|benchmarks|advances|ieee|cvf|ccf|human language technologies|joint)"
 )
+ACCEPTED = r"(?<!not )(?<!if )(?<!until )\b(accepted|to appear|in press|camera[- ]?ready)\b"
 NEVER = r"submi|reject|withdraw|review|pending|desk|retract"
 
 
@@ -81,6 +82,18 @@ def accepted(venue: str, venue_id: str) -> Venue | None:
     if re.search(NEVER, f"{venue} {venue_id}", re.IGNORECASE):
         return None
     return find_venue(venue) if re.search(decision, venue, re.IGNORECASE) else None
+
+
+def announced(comment: str) -> bool:
+    """Whether authors say in a comment on arXiv that a venue took their paper."""
+    if re.search(ACCEPTED, comment, re.IGNORECASE):
+        return True
+    venues = vocabulary()["venues"].terms.values()
+    names = {name for term in venues for name in (term.label, *map(str.upper, term.synonyms))}
+    short = "|".join(re.escape(name) for name in names if " " not in name)
+    long = "|".join(re.escape(fold(term.definition)) for term in venues)
+    named = re.search(rf"(?<!\w)({short})(?![a-z])", comment) or re.search(long, fold(comment))
+    return bool(named) and not re.search(NEVER, comment, re.IGNORECASE)
 
 
 def year_in(*texts: str | None) -> int | None:

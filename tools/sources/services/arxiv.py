@@ -76,6 +76,7 @@ class Arxiv(Service):
         if paper is None:
             raise malformed(page, "its entry has no arXiv identifier")
         title, summary = _text(entry, "a:title"), _text(entry, "a:summary")
+        comment = _text(entry, "x:comment")
         submitted = day(*_text(entry, "a:published")[:10].split("-"))
         if not title or not submitted:
             raise malformed(page, "its entry lacks identifier, title or date")
@@ -94,7 +95,8 @@ class Arxiv(Service):
             ids={"arxiv": paper.value},
             # The authors' own hint; `resolve` asks Crossref before it believes it.
             mentions=(_text(entry, "x:doi"),),
-            code=repositories(summary, _text(entry, "x:comment")),
+            code=repositories(summary, comment),
+            comment=comment or None,
             notes=notes,
         )
 

@@ -41,6 +41,8 @@ class Facts:
     """Only of a service: identifiers and addresses as it writes them, not yet sorted."""
     code: tuple[str, ...] = ()
     """Addresses of repositories that the authors name."""
+    comment: str | None = None
+    """What the authors say beside the abstract on arXiv, as they write it."""
     notes: tuple[str, ...] = ()
     """What a reader should know of this source's answer."""
 
@@ -50,7 +52,7 @@ class Facts:
             value = getattr(self, each.name)
             if each.name in ("ids", "links"):
                 yield from ((f"{each.name}.{name}", inner) for name, inner in value.items())
-            elif value and each.name not in ("source", "mentions", "notes"):
+            elif value and each.name not in ("source", "mentions", "comment", "notes"):
                 yield each.name, value
 
 

@@ -1,0 +1,275 @@
+"""Every command and every piece of Python of the page "Use it", run on a tiny model."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from transformers.utils import logging
+from typer.testing import CliRunner
+
+from implementations.harness.cli.commands import app
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.model.checkpoint import save
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.results.store import load_records
+from tests.conftest import WORDS, byte_tokenizer
+from tools.site.atlas import read
+from tools.site.pages import use
+
+ROOT = Path(__file__).resolve().parents[2]
+TASKS = ROOT / "tests" / "data" / "tasks"
+PAGE = dict(use.pages(read(ROOT)))["use.md"]
+HUB = "Qwen/Qwen3-0.6B"
+ASKED = "arc_easy,hellaswag"
+"""What lies on the hub: a model, for which the tiny one stands, and tasks, for which ours does."""
+
+
+def blocks(language: str) -> list[str]:
+    """The pieces of the page that are in a language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def named(language: str, name: str) -> str:
+    """The piece that is the file of a name."""
+    (found,) = [block for block in blocks(language) if block.startswith(f"# {name}\n")]
+    return found
+
+
+CALLED = """
+atlas() { printf "%s\\0" atlas "$@"; echo; }
+lm_eval() { printf "%s\\0" lm_eval "$@"; echo; }
+"""
+COMMANDS = [
+    block for block in blocks("bash") if re.search("^(RAY.*)?(atlas|lm_eval) ", block, re.M)
+]
+(SWEEP,) = [block for block in COMMANDS if block.startswith("atlas sweep magnitude")]
+INSTALLING = [block for block in blocks("bash") if block not in COMMANDS]
+
+
+def calls(block: str, folder: Path) -> list[list[str]]:
+    """What a shell makes of a piece: the program and its arguments, a list for each call."""
+    done = subprocess.run(
+        ["bash", "-euc", CALLED + block],
+        cwd=folder,
+        env=os.environ | {"SLURM_ARRAY_TASK_ID": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [line.removesuffix("\0").split("\0") for line in done.stdout.splitlines()]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the page takes for granted: a model, two texts, and files that it shows."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = byte_tokenizer()
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1024)
+    save(LanguageModel(model.hf, tokenizer), folder / "my-model")
+    for name, words in (("calibration", WORDS), ("held-out", WORDS[::-1])):
+        (folder / f"{name}.txt").write_text(" ".join(words * 100))
+    (folder / "mine.yaml").write_text(named("yaml", "mine.yaml"))
+    short = yaml.safe_load(named("yaml", "mine.yaml")) | {"name": "short"}
+    short["calibration"] |= {"samples": 4, "length": 64}
+    short["training"] |= {"length": 64}
+    short["evaluations"][0] |= {"length": 64, "windows": 4}
+    short["generation"] = {"tokens": 4}
+    short["speed"] = {"prompt": 8, "tokens": 4, "repeats": 2}
+    (folder / "short.yaml").write_text(yaml.safe_dump(short))
+    (folder / "sweep.yaml").write_text(named("yaml", "sweep.yaml").replace("smol", "short.yaml"))
+    (folder / "rows.txt").write_text(blocks("text")[0])
+    return folder
+
+
+@pytest.fixture
+def here(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to work in."""
+    folder = shutil.copytree(tiny, tmp_path / "here")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def kept(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Two models that were saved: one of the stock shapes, one that needs our code."""
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny)
+        for name, how in (("plain", ["wanda", "--pattern", "2:4"]), ("code", ["flap"])):
+            where = [
+                "--protocol",
+                "short.yaml",
+                "--model",
+                "my-model",
+                "--runs",
+                str(folder / "runs"),
+            ]
+            done = CliRunner().invoke(app, ["run", *how, *where, "--save", str(folder / name)])
+            assert done.exit_code == 0, done.stderr
+    return lambda name: folder / name
+
+
+def runnable(call: list[str]) -> list[str]:
+    """The arguments of a call with what is tiny in place of what lies on the hub."""
+    arguments = ["my-model" if word == HUB else word for word in call[1:]]
+    if "--tasks" in arguments:
+        arguments[arguments.index("--tasks") + 1] = "opposites"
+        arguments += ["--task-folder", str(TASKS)]
+    if "--recover" in arguments:
+        arguments[arguments.index("--tokens") + 1] = "2048"  # two steps
+    if arguments[0] in ("run", "sweep") and not {"--protocol", "--file"} & {*arguments}:
+        arguments += ["--protocol", "short.yaml"]
+    return arguments
+
+
+def wants_gpu(call: list[str]) -> bool:
+    return "cuda" in call
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in COMMANDS if block != SWEEP],  # which runs below, twice
+    ids=lambda block: block.splitlines()[0][:60],
+)
+def test_the_commands_run(block: str, here: Path, kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = calls(block, here)
+    assert found
+    for call in found:
+        if call[0] == "lm_eval" or "--ray" in call:
+            continue  # below
+        arguments = runnable(call)
+        saved = Path("pruned")
+        if "pruned" in arguments and "--save" not in arguments:
+            shutil.copytree(kept("plain"), saved, dirs_exist_ok=True)
+        if "--tasks" in arguments:
+            pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
+            (here / "opposites.jsonl").write_bytes((TASKS / "opposites.jsonl").read_bytes())
+            monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", here / "cache")
+        if "lora" in arguments:
+            pytest.importorskip("peft", reason="peft is not installed (extra `train`)")
+        done = CliRunner().invoke(app, arguments)
+        if wants_gpu(call) and not torch.cuda.is_available():
+            assert done.exit_code == 2
+            assert "'cuda' is not here" in done.stderr  # all before it was right
+            continue
+        assert done.exit_code == 0, done.stderr
+        if "--save" in arguments:
+            assert (saved / "model.safetensors").is_file()
+
+
+def test_the_first_command_keeps_two_of_every_four(here: Path) -> None:
+    first = COMMANDS[0]
+    assert PAGE.index("--pattern 2:4 --save pruned") < PAGE.index("<nav")
+    ((_, *arguments),) = calls(first, here)
+    assert CliRunner().invoke(app, [*arguments, "--protocol", "short.yaml"]).exit_code == 0
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained("pruned")
+    for layer in model.model.layers:
+        weight = layer.mlp.up_proj.weight
+        assert ((weight.view(-1, 4) != 0).sum(dim=1) == 2).all()
+
+
+def test_a_sweep_is_as_large_as_the_page_says_and_resumes(here: Path) -> None:
+    sweep, board = map(runnable, calls(SWEEP, here))
+    for _ in range(2):
+        done = CliRunner().invoke(app, [*sweep, "--workers", "1"])
+        assert done.exit_code == 0, done.stderr
+    assert "0 new records, 18 there before" in done.stdout
+    assert "18 runs" in PAGE
+    assert len(load_records([here / "runs"])) == 18 + 1  # and the dense one
+    assert "my-model" in CliRunner().invoke(app, board).stdout
+
+
+def test_the_array_runs_its_row(here: Path) -> None:
+    block = next(block for block in COMMANDS if "SLURM" in block)
+    ((_, *arguments),) = calls(block, here)
+    assert arguments == [
+        "sweep",
+        "flap",
+        "--sparsity",
+        "0.2",
+        "--model",
+        "my-model",
+        "--runs",
+        "runs",
+    ]
+    assert f"--array=1-{len(blocks('text')[0].splitlines())}\n" in block
+
+
+def test_the_sweep_over_ray_is_right_up_to_the_model(here: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed (extra `scale`)")
+    (call,) = [call for block in COMMANDS for call in calls(block, here) if "--ray" in call]
+    done = CliRunner().invoke(app, ["nowhere" if word == "my-model" else word for word in call[1:]])
+    assert done.exit_code == 2
+    assert "'nowhere' is no model" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["plain", "code"])
+def test_lm_eval_reads_the_saved_folder(name: str, here: Path, kept) -> None:
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
+    (call,) = [call for block in COMMANDS for call in calls(block, here) if call[0] == "lm_eval"]
+    shutil.copytree(kept(name), "pruned")
+    own = (here / "pruned" / "modeling_pruned.py").exists()
+    assert own == (name == "code")
+    arguments = ["opposites" if word == ASKED else word for word in call[1:]]
+    arguments = [w + ",trust_remote_code=True" * (own and "pretrained" in w) for w in arguments]
+    assert not own or "add `,trust_remote_code=True` to its `--model_args`" in PAGE
+    shutil.copy(TASKS / "opposites.jsonl", here)
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_eval", *arguments, "--include_path", str(TASKS)],
+        env=os.environ | {"HF_HOME": str(here / "cache"), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "|opposites|" in done.stdout
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1][:60])
+def test_the_python_runs(code: str, here: Path, kept, capsys) -> None:
+    saves = 'save(model, "pruned")' in code
+    if not saves:
+        shutil.copytree(kept("code" if "trust_remote_code" in code else "plain"), "pruned")
+    names: dict[str, object] = {}
+    exec(code.replace('prepare("smol"', 'prepare("short.yaml"'), names)
+    told = capsys.readouterr().out
+    if saves:
+        assert told.splitlines()[0] == "0.5"
+        assert (here / "pruned" / "model.safetensors").is_file()
+    elif "continuation" in code:
+        assert told.strip()
+    else:
+        assert isinstance(names["model"], torch.nn.Module)
+
+
+def test_without_the_flag_our_shapes_are_refused(here: Path, kept) -> None:
+    shutil.copytree(kept("code"), "pruned")
+    shown = logging.get_verbosity()
+    logging.set_verbosity_error()
+    with pytest.raises(RuntimeError, match="size"):
+        exec(blocks("python")[0], {})
+    logging.set_verbosity(shown)
+
+
+def test_installing_names_extras_that_are_there(tmp_path: Path) -> None:
+    first, cpu = INSTALLING
+    installs = re.findall(r"^pip (install \S+)", first + cpu, re.MULTILINE)
+    assert installs == ["install .", "install '.[eval]'", "install ."]
+    for line in sorted(set(installs)):
+        words = line.replace("'", "").split()
+        dry = ["--dry-run", "--no-deps", "--no-index", "--no-build-isolation", "--quiet"]
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", *words, *dry], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert "does not provide the extra" not in done.stderr

@@ -1,0 +1,180 @@
+"""Use it: the page has every option of the program, and says how each method's model loads."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+import torch
+import typer
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from implementations.harness import PromptMethod, get, methods
+from implementations.harness.cli.commands import app
+from implementations.harness.contract import probes
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.model.checkpoint import save
+from implementations.harness.results.protocol import PROTOCOLS
+from tools.site import options, usage
+from tools.site.atlas import Atlas, read
+from tools.site.pages import fronts, paper, use
+
+ATLAS = read()
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return dict(use.pages(ATLAS))["use.md"]
+
+
+def table(page: str, command: str) -> str:
+    return page.partition(f'id="options-{command}"')[2].partition("</section>")[0]
+
+
+def test_every_command_has_a_table_and_every_option_a_row(page: str) -> None:
+    known = typer.main.get_command(app).commands
+    assert [found.name for found in options.commands()] == list(known)
+    for name, command in known.items():
+        rows = re.findall(
+            r'<th scope="row"><code>(.*?)</code>.*<span>(.*?)</span>', table(page, name)
+        )
+        assert len(rows) == len(command.params) > 0
+        for param, (written, said) in zip(command.params, rows, strict=True):
+            if param.param_type_name == "option":
+                assert written == param.opts[0]
+            shown = html.unescape(re.sub("</?code>", "", said))
+            assert shown == param.help.replace("`", "")
+
+
+def test_an_option_shows_by_itself_with_values_default_and_help() -> None:
+    program = typer.Typer()
+
+    @program.command()
+    def first() -> None:
+        """Do nothing."""
+
+    @program.command("second-one")
+    def second(
+        what: Annotated[Path, typer.Argument(help="A file.")],
+        often: Annotated[int, typer.Option(min=1, help="How\noften.")] = 3,
+        shares: Annotated[list[float] | None, typer.Option("--share", help="Some.")] = None,
+        quiet: Annotated[bool, typer.Option("--quiet", help="Say less.")] = False,
+        secret: Annotated[bool, typer.Option("--secret", hidden=True)] = False,
+    ) -> None:
+        """Do something
+        more.
+
+        At length.
+        """
+
+    one, other = options.commands(program)
+    assert (one.name, one.about, one.options) == ("first", "Do nothing.", ())
+    assert (other.name, other.about) == ("second-one", "Do something more.")
+    assert other.options == (
+        options.Option("WHAT", "path", "needed", "A file."),
+        options.Option("--often", "whole number from 1", "3", "How often."),
+        options.Option("--share", "number", "", "Some."),
+        options.Option("--quiet", "", "off", "Say less."),
+    )
+
+
+def test_the_page_needs_no_torch(repository: Path) -> None:
+    script = (
+        "import sys; from tools.site.atlas import Atlas; from tools.site.pages import use; "
+        "list(use.pages(Atlas({}, {}))); "
+        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)
+
+
+def test_the_page_has_a_tab_of_its_own_and_stands_without_methods() -> None:
+    assert "use.md" in {front.path for front in fronts() if " / " not in front.menu}
+    assert 'id="options-run"' in dict(use.pages(Atlas({}, {})))["use.md"]
+
+
+def test_every_question_leads_to_a_section(page: str) -> None:
+    asked = re.findall(r'<li><a href="#(.*?)">', page)
+    assert len(asked) == len(set(asked)) >= 12
+    for anchor in asked:
+        assert page.count(f"{{ #{anchor} }}") == 1
+
+
+def test_every_extra_is_there(page: str, repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(
+        project["optional-dependencies"]
+    )
+    assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in page
+
+
+def test_without_more_said_a_model_is_loaded_in_float32(page: str) -> None:
+    assert "Without it float32, whatever the model was stored in" in page
+    assert {protocol.dtype for protocol in PROTOCOLS.values()} == {"float32"}
+
+
+def test_every_method_stands_under_one_way_to_load(page: str) -> None:
+    listed = page.partition('id="reload-plain"')[2].partition("</dl>")[0]
+    assert sorted(re.findall(r"papers/(\w+)\.html", listed)) == sorted(methods())
+
+
+# What may come out: with code of ours in the folder or without.
+MAY = {"plain": {False}, "alike": {False, True}, "code": {True}}
+
+
+@pytest.mark.parametrize("slug", methods())
+def test_what_a_method_saves_loads_as_the_page_says(slug: str, tmp_path: Path) -> None:
+    method = get(slug)
+    said = usage.reloading(ATLAS.methods[slug], ATLAS.papers[slug])
+    assert (said == "nothing") == issubclass(method, PromptMethod)
+    if said == "nothing":
+        return
+    model = tiny_model("llama", blocks=4)
+    (share,) = probes.shares(method, model, 0.5)
+    probes.apply(method, model, sparsity=share)
+    save(model, tmp_path / "pruned")
+    own = (tmp_path / "pruned" / "modeling_pruned.py").exists()
+    assert own in MAY[said]
+    shapes = json.loads((tmp_path / "pruned" / "config.json").read_text()).get("pruned_shapes", ())
+    inside = any({"indexed", "residual"} & shape.keys() for shape in shapes)
+    assert inside == (said == "code")  # what no shape common to all blocks would mend
+    if not own:
+        again = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
+        ids = probes.random_tokens(2, 20, seed=1).ids
+        with torch.no_grad():
+            assert torch.equal(
+                again(ids, use_cache=False).logits, model.hf(ids, use_cache=False).logits
+            )
+
+
+def test_what_trains_is_listed_for_models_larger_than_the_gpu() -> None:
+    trains = {slug for slug in methods() if get(slug).capabilities.trains}
+    assert set(usage.training(ATLAS)) == trains
+
+
+@pytest.fixture(scope="module")
+def papers() -> dict[str, str]:
+    return dict(paper.pages(ATLAS))
+
+
+@pytest.mark.parametrize("slug", methods())
+def test_the_commands_of_a_method_are_right_up_to_the_model(
+    slug: str, papers: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = papers[f"papers/{slug}.md"].partition("## Run it")[2].partition("\n## ")[0]
+    assert "(../use.md)" in text
+    (command,) = re.findall(rf"^atlas (run {slug} --model .*)$", text, re.MULTILINE)
+    assert ("--save pruned" in command) != issubclass(get(slug), PromptMethod)
+    assert ("--pattern 2:4" in command) == ("semi-structured" in get(slug).capabilities.granularity)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, shlex.split(command))
+    assert done.exit_code == 2
+    assert "'my-model' is no model" in done.stderr

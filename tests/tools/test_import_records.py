@@ -1,0 +1,168 @@
+"""`import_records.py` as a command: what it writes and when, how it ends, and on to entries."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.importing.lists import FLAP, MINILLM, SPARSEGPT, WANDA, draft, drafts, dumped
+from tests.sources import server
+from tests.tools.conftest import Command
+from tools.catalog.documents.yaml_reader import parse
+from tools.catalog.entries.loader import load_catalog
+from tools.catalog.entries.writer import canonical
+from tools.repository import REPOSITORY
+
+
+def test_a_second_run_does_what_is_left(run: Command, out: Path, replay: server.Replay) -> None:
+    assert run([SPARSEGPT, WANDA], "--limit", 1).said.count("taken:") == 1
+    assert drafts(out) == ["sparsegpt"]
+    (out / "sparsegpt.yaml").write_text("summary: mine\n", encoding="utf-8")
+    replay.requests.clear()
+    done = run([SPARSEGPT, WANDA], "--limit", 1)
+    assert done.lines["sparsegpt"].startswith("skipped: sparsegpt; ")
+    assert "--force writes it anew" in done.lines["sparsegpt"]
+    assert done.lines["wanda"] == "taken: wanda"
+    assert not any("2301.00774" in request.path for request in replay.requests)
+    assert (out / "sparsegpt.yaml").read_text(encoding="utf-8") == "summary: mine\n"
+    assert run([SPARSEGPT, WANDA]).code == 0
+    run([SPARSEGPT, WANDA], "--force", "--limit", 1)
+    assert draft(out, "sparsegpt")["venue"] == "icml"
+
+
+def test_a_limit_counts_drafts_so_that_refusals_do_not_use_it_up(run: Command, out: Path) -> None:
+    done = run([FLAP, SPARSEGPT, WANDA, MINILLM], "--limit", 1)
+    assert list(done.lines) == ["fluctuation", "sparsegpt"]
+    assert "2 records: 1 taken, 1 refused, 0 skipped; --limit left 2" in done.said
+
+
+def test_only_some_records_are_looked_at(run: Command, out: Path) -> None:
+    done = run([SPARSEGPT, WANDA, MINILLM], "--offline", "--only", "wanda", "--only", "sparsegpt")
+    assert list(done.lines) == ["sparsegpt", "wanda"]
+    assert "unknown record of" in (said := run([WANDA], "--only", "wnada").said)
+    assert "did you mean 'wanda'?" in said
+
+
+@pytest.mark.parametrize("inside", ["", "drafts", "../papers/drafts"])
+def test_drafts_do_not_lie_among_entries(run: Command, papers: Path, inside: str) -> None:
+    before = sorted(papers.rglob("*"))
+    done = run([SPARSEGPT], "--offline", "--out", papers / inside)
+    assert done.code == 1
+    assert "lies in the catalog" in done.said
+    assert "name a folder outside of it" in done.said
+    assert sorted(papers.rglob("*")) == before
+
+
+def test_nor_anywhere_in_the_catalog_of_the_checkout(run: Command, tmp_path: Path) -> None:
+    done = run([SPARSEGPT], "--offline", "--out", REPOSITORY / "catalog" / "drafts")
+    assert "lies in the catalog" in done.said
+    assert not (REPOSITORY / "catalog" / "drafts").exists()
+    (tmp_path / "link").symlink_to(REPOSITORY / "catalog")
+    assert "lies in the catalog" in run([SPARSEGPT], "--offline", "--out", tmp_path / "link").said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slug: foo\n", r"list.yaml:1: is not a list; begin each item with a dash: `- slug: ...`"),
+        ("- slug: [\n", "list.yaml:1: is not valid YAML"),
+        ("", "list.yaml:1: is empty"),
+    ],
+)
+def test_a_file_of_no_use_ends_it(run: Command, out: Path, text: str, message: str) -> None:
+    done = run(text)
+    assert done.code == 1
+    assert message in done.said
+    assert "nothing was written" in done.said
+    assert not out.exists()
+
+
+def test_a_missing_file_and_a_folder_that_is_a_file_end_it(
+    run: Command, run_script, tmp_path: Path
+) -> None:
+    missing = run_script("import_records.py", tmp_path / "none.yaml", "--out", tmp_path / "drafts")
+    assert (missing.code, missing.out) == (1, "")
+    assert "none.yaml: No such file or directory; give a list of records" in missing.err
+    (tmp_path / "taken").write_text("")
+    assert "is a file; name a folder" in run([SPARSEGPT], "--out", tmp_path / "taken").said
+
+
+def test_a_catalog_with_errors_is_mended_first(run: Command, papers: Path, out: Path) -> None:
+    (papers / "broken.yaml").write_text("title: [", encoding="utf-8")
+    assert "Mend this first" in run([SPARSEGPT], "--offline").said
+    assert not out.exists()
+
+
+def test_progress_is_shown_on_a_terminal_and_the_report_stays_clean(
+    papers: Path, tmp_path: Path, out: Path
+) -> None:
+    file = tmp_path / "list.yaml"
+    file.write_text(dumped([SPARSEGPT, WANDA]), encoding="utf-8")
+    command = [sys.executable, str(REPOSITORY / "tools" / "import_records.py"), str(file)]
+    command += ["--offline", "--out", str(out), "--papers", str(papers)]
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm"},
+        text=True,
+        check=False,
+    )
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert "Records" in shown
+    assert done.stdout.startswith(f"{file}:1: taken: sparsegpt\n{file}:")
+    assert "\x1b" not in done.stdout
+
+
+# From a draft to an entry.
+
+SUMMARY = (
+    "Prunes every linear layer by a sparse least-squares solve that works through blocks of "
+    "columns and spreads each error over the weights still to come. Use it for 2:4 patterns."
+)
+
+
+def written(path: Path, **taxonomy: object) -> Path:
+    """Write into a draft what a person has to write."""
+    document = parse(path.read_text(encoding="utf-8"), path)
+    document.data["summary"] = SUMMARY
+    document.data["taxonomy"] |= taxonomy
+    document.data["sources"]["read"] = "paper"
+    path.write_text(canonical(document), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("offline", [(), ("--offline",)])
+def test_of_a_draft_what_only_a_reader_knows_is_asked_for(
+    run: Command, add: Command, out: Path, offline: tuple[str, ...]
+) -> None:
+    run([SPARSEGPT], *offline)
+    code, _, err = add("--from-file", out / "sparsegpt.yaml", "--manual", "--yes")
+    assert code == 1
+    asked = re.findall(r"^  --([a-z]+) ", err, re.MULTILINE)
+    assert asked == ["summary", "criterion", "calibration"]
+
+
+@pytest.mark.parametrize("offline", [(), ("--offline",)])
+def test_a_draft_becomes_an_entry_once_summary_and_taxonomy_are_written(
+    run: Command, add: Command, papers: Path, out: Path, offline: tuple[str, ...]
+) -> None:
+    run([SPARSEGPT], *offline)
+    unverified = draft(out, "sparsegpt")["sources"]["unverified"]
+    path = written(out / "sparsegpt.yaml", criterion=["layer-hessian"], calibration="forward")
+    code, _, err = add("--from-file", path, "--yes")
+    assert code == 0, err
+    paper = load_catalog(papers)["sparsegpt"]
+    assert paper.summary == SUMMARY
+    assert paper.venue == "icml"
+    assert list(paper.sources.unverified or ()) == unverified
+    assert "the catalog has sparsegpt" in run([SPARSEGPT]).lines["sparsegpt"]

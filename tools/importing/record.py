@@ -1,0 +1,62 @@
+"""The schema of a gathered record: everything that an item of a list may hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tools.catalog.schema.field_types import Flag, Line, Many, Short, Strict, Year
+from tools.catalog.schema.identifiers import (
+    Address,
+    Anthology,
+    Arxiv,
+    Doi,
+    Ieee,
+    OpenReview,
+    Pmlr,
+    Slug,
+)
+
+
+class Record(Strict):
+    """What a list says of one paper: that it exists, not what is true of it."""
+
+    slug: Slug = Field(examples=["sparsegpt"])
+    title: Line = Field(examples=["SparseGPT: Massive Language Models Can be Pruned in One-Shot"])
+    authors: Annotated[tuple[Short, ...], Field(min_length=1, max_length=5000)] | None = None
+    year: Year | None = None
+    venue: Short | None = None
+    """As people write it: `EMNLP Findings 2024`, `arXiv`."""
+
+    arxiv: Arxiv | None = None
+    doi: Doi | None = None
+    openreview: OpenReview | None = None
+    anthology: Anthology | None = None
+    pmlr: Pmlr | None = None
+    ieee: Ieee | None = None
+    url: Address | None = None
+    """A page of the paper, where it has no identifier."""
+    code: Address | None = None
+    code_official: Flag | None = None
+
+    kind: Short | None = None
+    role: Short | None = None
+    granularity: Many[Short] | None = None
+    prunes: Many[Short] | None = None
+    criterion: Many[Short] | None = None
+    calibration: Short | None = None
+    recovery: Short | None = None
+    allocation: Short | None = None
+    when: Short | None = None
+    combines: Many[Short] | None = None
+    architecture: Many[Short] | None = None
+    topic: Many[Short] | None = None
+
+    sources: Many[Line] | None = None
+    """Where the paper was seen."""
+    conflicts: Line | None = None
+    """What the places where it was seen have otherwise."""
+    status: Short | None = None
+    era: Short | None = None
+    """Notes of who gathered the list; nothing is made of these two."""

@@ -1,0 +1,50 @@
+"""Use it: from installing to a pruned model that is kept, task by task, and every option."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tools.site import usage
+from tools.site.atlas import Atlas
+from tools.site.code import HARNESS
+from tools.site.markdown import rebase
+from tools.site.options import commands
+from tools.site.render import Front, render
+
+FRONT = Front(
+    "use.md",
+    "Use it",
+    "Prune your own model, keep it, load it again; on a GPU, in sweeps, from Python.",
+    menu="Use it",
+    styles=("css/use.css",),
+    sources=("docs/templates/pages/use.md", (HARNESS / "cli" / "commands.py").as_posix()),
+    toc=True,
+)
+
+
+def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield the page."""
+    yield (
+        FRONT.path,
+        render(
+            "use",
+            FRONT,
+            atlas,
+            commands=commands(),
+            extras=rebase(
+                extras(atlas.root / "README.md"), FRONT.path, atlas.papers, atlas.repository
+            ),
+            reloading=usage.by_reloading(atlas),
+            training=usage.training(atlas),
+            families=usage.families(atlas),
+        ),
+    )
+
+
+def extras(readme: Path) -> str:
+    """Return the README's table of extras, empty where there is none."""
+    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    found = re.search(r"^\| extra \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    return found[0] if found else ""

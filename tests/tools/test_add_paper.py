@@ -531,7 +531,9 @@ def test_marks_of_the_abstract_stand_beside_the_entry(add: Command, papers: Path
     assert code == 0, err
     marks = papers.parent / "abstracts" / "sparsegpt.txt"
     assert len(marks.read_text(encoding="ascii").split()) > 10
-    assert str(marks) in err
+    assert f"git add {papers / 'sparsegpt.yaml'} {marks} LIST.md" in err
+    assert "python tools/export.py LIST.md --out ." in err
+    assert f"pytest {marks}" not in err
 
 
 def test_a_title_shows_candidates_and_takes_none(add: Command, papers: Path) -> None:
@@ -662,7 +664,7 @@ def test_a_method_folder_comes_with_the_entry(add: Command, papers: Path) -> Non
     assert (folder / "fooprune.py").is_file()
     assert added(papers)["fooprune"].fidelity == "faithful"
     assert errors(papers) == []
-    assert f"git add {papers}/fooprune.yaml {folder}\n" in err
+    assert f"git add {papers}/fooprune.yaml {folder} LIST.md\n" in err
 
 
 def test_a_method_folder_needs_to_say_how_it_follows_the_paper(add: Command, papers: Path) -> None:

@@ -108,10 +108,19 @@ def test_words_that_are_none_are_left_out_and_told() -> None:
     ]
 
 
+def test_of_a_study_its_topic_is_kept_and_of_a_method_none() -> None:
+    made, notes = draft(kind="analysis", topic=["safety"], architecture=["moe"])
+    assert made.data["taxonomy"] == {"topic": ["safety"], "architecture": ["moe"]}
+    assert notes == []
+    made, notes = draft(kind="method", topic=["safety"])
+    assert "taxonomy" not in made.data
+    assert notes == ["topic: 'safety' left out, as works of this kind have none"]
+
+
 def test_a_survey_has_no_place_in_the_taxonomy() -> None:
     made, notes = draft(kind="survey", granularity=["unstructured"])
     assert "taxonomy" not in made.data
-    assert notes == ["granularity: 'unstructured' left out, as work that prunes nothing needs none"]
+    assert notes == ["granularity: 'unstructured' left out, as works of this kind have none"]
 
 
 CODE = "https://github.com/foo/foo"

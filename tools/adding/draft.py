@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.adding.fields import FIELDS, Field
+from tools.catalog.checks.entry_checks import OF_STUDIES
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import Document, Loc, parse, spell
@@ -105,6 +106,12 @@ class Draft:
     def prunes(self) -> bool:
         """Whether the paper needs a taxonomy; one of unknown kind does."""
         return self.data.get("kind", "method") in PRUNES
+
+    def may_say(self, loc: Loc) -> bool:
+        """Whether works of its kind say such a thing: of a method it is all but a topic."""
+        if loc[0] != "taxonomy":
+            return True
+        return loc[1] != "topic" if self.prunes else loc[1] in OF_STUDIES
 
     @property
     def placed(self) -> bool:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tools.adding.draft import Draft
-from tools.adding.fields import FIELDS, Field
+from tools.adding.fields import FIELDS
 from tools.adding.phrases import PHRASES
-from tools.catalog.checks.entry_checks import OF_STUDIES
 from tools.catalog.schema.identifiers import SLUG
 
 LONGEST_SLUG = 40
@@ -61,7 +60,7 @@ def offer_proposals(
     made = []
     for proposal in (*propose(title, draft.abstract), *propose_ancestors(title, names)):
         field = FIELDS[proposal.flag]
-        if draft.get(field.loc) is not None or not _concerns(draft, field):
+        if draft.get(field.loc) is not None or not draft.may_say(field.loc):
             continue
         made.append(proposal)
         if proposal.flag in take:
@@ -70,13 +69,6 @@ def offer_proposals(
     if draft.prunes and (name := propose_name(title)):
         draft.offer(FIELDS["name"].loc, name, "title")
     return made
-
-
-def _concerns(draft: Draft, field: Field) -> bool:
-    """Whether works of the draft's kind say such a thing: methods have no topic."""
-    if field.loc[0] != "taxonomy":
-        return True
-    return field.flag != "topic" if draft.prunes else field.flag in OF_STUDIES
 
 
 def propose_ancestors(title: str, names: Mapping[str, str]) -> Iterator[Proposal]:

@@ -82,8 +82,8 @@ def _take_words(draft: Draft, record: Record) -> Iterator[str]:
         known = [word for word in given if word in vocabulary()[name].terms]
         if unknown := [word for word in given if word not in known]:
             yield f"{name}: '{', '.join(unknown)}' not in vocabulary/{name}.yaml, left out"
-        if known and loc[0] == "taxonomy" and not draft.prunes:
-            yield f"{name}: '{', '.join(known)}' left out, as work that prunes nothing needs none"
+        if known and not draft.may_say(loc):
+            yield f"{name}: '{', '.join(known)}' left out, as works of this kind have none"
         elif known:
             draft.guess(loc, known[0] if isinstance(value, str) else known, LIST)
 

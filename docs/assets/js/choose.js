@@ -1,7 +1,7 @@
 // Narrows the table of methods by the answers. What rules out whom, and why, stands ready in the
 // page's data: a rule holds when every question it names has one of the answers it names.
 
-import { make, onReturn, read, shown, write } from "./state.js";
+import { drive, make, read, shown, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first
 
@@ -128,12 +128,10 @@ function change() {
   show();
 }
 
-form.addEventListener("change", change);
-form.addEventListener("submit", event => event.preventDefault());
-form.addEventListener("reset", event => {
-  event.preventDefault();
-  for (const radio of radios) radio.checked = !radio.value;
-  change();
+drive(form, {
+  change,
+  empty() { for (const radio of radios) radio.checked = !radio.value; },
+  restore,
 });
 for (const link of links) {
   link.addEventListener("click", event => {
@@ -150,7 +148,6 @@ for (const rest of rests) {
     show();
   });
 }
-onReturn(restore);
 
 form.hidden = false;
 restore();

@@ -1,7 +1,7 @@
 // The filters of the claims. The page is complete without them: every table is there, and says of
 // itself which model, share and metric it is about; its bodies say which methods.
 
-import { onReturn, read, shown, write } from "./state.js";
+import { drive, read, shown, write } from "./state.js";
 
 const form = document.querySelector(".atlas-claimed-filter");
 
@@ -59,14 +59,11 @@ function filter() {
     shown();
   }
 
-  form.addEventListener("change", change);
-  form.addEventListener("submit", event => event.preventDefault());
-  form.addEventListener("reset", event => {
-    event.preventDefault();
-    for (const field of fields) field.value = "";
-    change();
+  drive(form, {
+    change,
+    empty() { for (const field of fields) field.value = ""; },
+    restore,
   });
-  onReturn(restore);
   form.hidden = false;
   restore();
 }

@@ -1,7 +1,7 @@
 // Two to four methods side by side. Everything stands ready in the page's data; this chooses the
 // methods, leaves out what none of them has, and marks the least of the losses.
 
-import { make, onReturn, read, shown, write } from "./state.js";
+import { drive, make, read, shown, write } from "./state.js";
 
 const { groups, methods, pieces } = JSON.parse(document.querySelector("#atlas-compare-data").textContent);
 const form = document.querySelector(".atlas-pickers");
@@ -108,15 +108,14 @@ function change() {
   shown();
 }
 
-form.addEventListener("change", change);
-form.addEventListener("submit", event => event.preventDefault());
-form.addEventListener("reset", event => {
-  event.preventDefault();
-  for (const picker of pickers) picker.value = "";
-  differ.checked = false;
-  change();
+drive(form, {
+  change,
+  empty() {
+    for (const picker of pickers) picker.value = "";
+    differ.checked = false;
+  },
+  restore,
 });
-onReturn(restore);
 
 form.hidden = false;
 restore();

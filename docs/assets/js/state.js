@@ -26,6 +26,18 @@ export const onReturn = show => addEventListener("popstate", () => {
   show();
 });
 
+/** Let a form drive the page: `change` at each choice and once `empty` has cleared them all. */
+export function drive(form, { change, empty, restore }) {
+  form.addEventListener("change", change);
+  form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("reset", event => {
+    event.preventDefault();
+    empty();
+    change();
+  });
+  onReturn(restore);
+}
+
 /** Make an element with attributes and children; text stays text. */
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import shlex
 import shutil
@@ -47,7 +49,7 @@ def more(records: list[Record]) -> list[Record]:
     dense = records[0].dense.model_copy(update={"values": dict.fromkeys(quick.metrics, 20.0)})
     return [
         *records,
-        *(changed(record, name=f"gpu-{record.name}", hardware=gpu) for record in records[:2]),
+        *(changed(records[0], method=name, hardware=gpu) for name in ("magnitude", "wanda")),
         changed(records[0], protocol=quick, values=measured, dense=dense),
         *(one_of_many(records[0], i) for i in range(MANY)),
     ]
@@ -69,10 +71,13 @@ def home(
 
 
 def live(page: Any) -> Any:
-    """The chart that is drawn in the page, once it is."""
+    """The chart once it is drawn, which it is when somebody turns to it."""
     ready(page)
-    chart = page.locator(".atlas-one:not([hidden]) .atlas-live svg")
+    page.locator(".atlas-stage").focus()
+    chart = page.locator(".atlas-live svg")
     expect(chart).to_be_visible()
+    ready(page)
+    page.locator(".atlas-stage").blur()
     return chart
 
 
@@ -86,53 +91,57 @@ def marks(page: Any) -> list[str]:
 
 def methods(page: Any) -> list[str]:
     ready(page)
-    rows = page.locator(".atlas-one:not([hidden]) tr[data-family]:visible")
-    return [
-        f"{row.locator('th').inner_text()} {row.locator('td').first.inner_text()}"
-        for row in rows.all()
-    ]
-
-
-def column(page: Any, label: str) -> list[float]:
-    """The numbers of a column as they stand, from top to bottom."""
-    ready(page)
-    cells = page.locator(
-        f".atlas-one:not([hidden]) tr[data-family]:visible td[data-label='{label}']"
+    rows: list[str] = page.locator("tr[data-family]:visible").evaluate_all(
+        "rows => rows.map(row => `${row.cells[1].innerText} ${row.cells[2].innerText}`)"
     )
-    return [float(cell.get_attribute("data-value") or "nan") for cell in cells.all()]
+    return rows
 
 
-def numbers(page: Any, label: str) -> list[float]:
-    return [value for value in column(page, label) if value == value]
+def column(page: Any, label: str) -> list[str]:
+    """The first word of each cell of a column as it stands, from top to bottom."""
+    ready(page)
+    place = page.locator("thead th button").all_inner_texts().index(label)
+    found: list[str] = page.locator("tr[data-family]:visible").evaluate_all(
+        "(rows, place) => rows.map(row => row.cells[place].innerText.replace('collapsed', '')"
+        ".trim().split(/\\s/)[0].replaceAll(',', ''))",
+        place,
+    )
+    return found
+
+
+def numbers(texts: list[str]) -> list[float]:
+    return [float(text) for text in texts if text.replace(".", "").isdigit()]
+
+
+def choose(page: Any, share: str) -> None:
+    page.locator(".atlas-chips label", has=page.get_by_text(share, exact=True)).click()
+    ready(page)
 
 
 # Boards
 
 
-def test_protocol_and_model_choose_the_board(visit: Callable[..., Any], home: str) -> None:
+def test_each_board_has_a_page_that_keeps_what_was_chosen(
+    visit: Callable[..., Any], home: str
+) -> None:
     seen = visit(home=home)
-    page = seen.open("leaderboard.html")
-    head = page.locator(".atlas-one:visible h2")
-    expect(head).to_have_text(["smol: smollm2-135m on CPU"])
-    page.get_by_label("Model and device").select_option("smollm2-135m on a GPU, float32")
-    expect(head).to_have_text(["smol: smollm2-135m on a GPU"])
-    assert len(methods(page)) == 2
-    assert address(page).endswith(f"?protocol=smol&on={GPU}")
-    page.get_by_label("Protocol").select_option("quick")
-    expect(head).to_have_text(["quick: smollm2-135m on CPU"])
-    assert len(marks(page)) == 1
-    page.go_back()
-    expect(head).to_have_text(["smol: smollm2-135m on a GPU"])
-    assert len(marks(page)) == 2
-    page.go_back()
-    expect(page.get_by_label("Model and device")).to_have_value(CPU)
+    page = seen.open("leaderboard.html?share=50&chart=time")
+    head = page.locator("h2").first
+    expect(head).to_have_text("smol: smollm2-135m on CPU")
+    page.locator(".atlas-boards summary").click()
+    page.get_by_role("link", name="smollm2-135m on a GPU, float32").click()
+    page.wait_for_url(f"**/leaderboard/smol-{GPU}.html?share=50&chart=time")
+    expect(head).to_have_text("smol: smollm2-135m on a GPU")
+    assert methods(page) == ["Magnitude 50 %", "Wanda 50 %"]
+    assert page.get_by_role("button", name="Pruning time", pressed=True).is_visible()
     assert seen.complaints == []
+    page.go_back()
+    expect(head).to_have_text("smol: smollm2-135m on CPU")
+    assert page.get_by_role("radio", name="50 %").is_checked()
 
 
 def test_a_shared_address_shows_the_same(visit: Callable[..., Any], home: str) -> None:
-    page = visit(home=home).open(
-        f"leaderboard.html?protocol=smol&on={CPU}&chart=speed&sort=speed&hide=3"
-    )
+    page = visit(home=home).open("leaderboard.html?chart=speed&sort=speed&hide=3")
     assert page.get_by_role("button", name="Speed", pressed=True).is_visible()
     assert not page.get_by_label("Whole blocks").first.is_checked()
     assert {name.split()[0] for name in methods(page)} == {
@@ -145,52 +154,180 @@ def test_a_shared_address_shows_the_same(visit: Callable[..., Any], home: str) -
     assert all(mark.startswith("FLAP") for mark in marks(page))
 
 
-@pytest.mark.parametrize("query", ["protocol=none", "on=%3Cscript%3E", "sort=x&order=y", "chart=z"])
-def test_an_address_of_nonsense_shows_the_first_board(
-    visit: Callable[..., Any], home: str, query: str
-) -> None:
-    seen = visit(home=home)
-    page = seen.open(f"leaderboard.html?{query}")
-    assert page.locator(".atlas-one:visible").count() == 1
-    assert len(methods(page)) == len(marks(page)) > 10
+def test_an_address_of_nonsense_shows_everything(visit: Callable[..., Any]) -> None:
+    seen = visit()
+    for query in ("share=77&chart=z", "m=%3Cscript%3E&needs=x", "sort=x&order=y&hide=z"):
+        page = seen.open(f"leaderboard.html?{query}")
+        assert len(methods(page)) == 19
+        assert page.locator("output").inner_text() == "19 of 19 rows"
     assert seen.complaints == []
 
 
-def test_every_board_is_there_without_javascript(visit: Callable[..., Any], home: str) -> None:
+def test_a_board_is_whole_without_javascript(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home, java_script_enabled=False).open("leaderboard.html")
-    assert page.locator("table.atlas-board:visible").count() == 4
-    assert page.locator(".atlas-chart--wide svg:visible").count() == 4
-    assert page.locator(".atlas-controls:visible").count() == 0
+    assert page.locator("table.atlas-board:visible").count() == 1
+    assert page.locator("table.atlas-board thead th:visible").count() == 13
+    assert page.locator(".atlas-chart--wide svg:visible").count() == 1
+    assert page.locator(".atlas-controls:visible, .atlas-copy:visible").count() == 0
     assert page.locator(".atlas-key input").count() == 0
+    page.locator(".atlas-boards summary").click()
+    page.get_by_role("link", name="smollm2-135m on CPU, bfloat16").click()
+    assert page.locator("tr[data-family]").count() == 100
+    page.get_by_role("link", name="rows from 201").click()
+    assert page.locator("tr[data-family]").count() == MANY - 200
+
+
+def test_before_anything_is_asked_for_nothing_is_loaded(
+    visit: Callable[..., Any], home: str
+) -> None:
+    loaded = "performance.getEntriesByType('resource').map(one => one.name).filter(name => "
+    loaded += "/vega|leaderboard.*json/.test(name)).map(name => name.split('/').at(-1))"
+    seen = visit(home=home)
+    page = seen.open("leaderboard.html")
+    assert seen.weight < 300_000
+    assert page.evaluate(loaded) == []
+    before = page.locator("table.atlas-board").inner_text()
+    live(page)
+    files = {"vega.js", "charts.json", f"smol-{CPU}.json"}
+    assert set(page.evaluate(loaded)) == files
+    # What was loaded reads as what stood there.
+    assert page.locator("table.atlas-board").inner_text() == before
+    assert seen.complaints == []
+
+
+# Choices
+
+
+def test_one_share_is_ranked(visit: Callable[..., Any]) -> None:
+    seen = visit()
+    page = seen.open("leaderboard.html")
+    choose(page, "50 %")
+    assert address(page).endswith("?share=50")
+    assert methods(page) == ["SparseGPT 50 %", "Wanda 50 %", "FLAP 50 %", "Magnitude 50 %"]
+    assert column(page, "#") == ["1", "2", "3", "4"]
+    assert page.locator("output").inner_text() == "4 of 19 rows"
+    assert page.get_by_label("Sort the table by").input_value() == "rank"
+    assert len(marks(page)) == 19  # against the share all shares stand
+    page.get_by_role("button", name="Pruning time").click()
+    assert len(marks(page)) == 4
+    # Among fewer rows a rank is another one.
+    page.get_by_label("Single weights").uncheck()
+    assert (methods(page), column(page, "#")) == (["FLAP 50 %"], ["1"])
+    choose(page, "2:4")
+    assert methods(page) == ["SparseGPT 2:4", "Wanda 2:4", "Magnitude 2:4"]
+    assert column(page, "#") == ["1", "2", ""]  # collapsed
+    page.get_by_role("button", name="Reset").click()
+    assert len(methods(page)) == 19
+    assert address(page).endswith("leaderboard.html")
+    assert seen.complaints == []
+
+
+def test_methods_and_needs_filter(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html")
+    needs, method = (
+        page.locator(".atlas-choice summary", has_text=word) for word in ("Needs", "Method")
+    )
+    needs.click()
+    page.get_by_role("checkbox", name="none").check()
+    assert {name.split()[0] for name in methods(page)} == {"Magnitude"}
+    expect(needs).to_have_text("Needs of data1")
+    page.get_by_role("checkbox", name="none").uncheck()
+    method.click()
+    expect(page.locator("[name=needs]").first).to_be_hidden()  # one menu at a time
+    page.get_by_role("checkbox", name="FLAP").check()
+    page.get_by_role("checkbox", name="Wanda").check()
+    page.keyboard.press("Escape")
+    expect(method).to_be_focused()
+    assert address(page).endswith("?m=flap,wanda")
+    assert {name.split()[0] for name in methods(page)} == {"FLAP", "Wanda"}
+    assert {mark.split(",")[0] for mark in marks(page)} == {"FLAP", "Wanda"}
+
+
+def test_columns_are_picked_and_what_is_shown_is_saved(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html")
+    heads = page.locator("thead th:visible")
+    assert "MACs" not in heads.all_inner_texts()
+    page.locator(".atlas-columns summary").click()
+    page.get_by_label("MACs").check()
+    for label in ("Wikipedia", "C4", "Speed", "Pruning"):
+        page.get_by_label(label, exact=True).uncheck()
+    ready(page)
+    shown = ["#", "Method", "Removed", "× dense", "Parameters", "MACs", "Records"]
+    assert heads.all_inner_texts() == shown
+    assert page.locator("tr[data-family]").first.locator(":is(th, td):visible").count() == 7
+    choose(page, "50 %")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    with Path(download.value.path()).open(encoding="utf-8-sig", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert download.value.suggested_filename == f"smol-{CPU}-50.csv"
+    assert [line["method"] for line in lines] == ["sparsegpt", "wanda", "flap", "magnitude"]
+    assert {"ratio", "ratio deviation", "parameters", "macs"} <= lines[0].keys()
+    assert not {"speed", "time", "ppl/c4/1024"} & lines[0].keys()
+    assert float(lines[1]["ratio"]) == pytest.approx(1.97)
+    assert float(lines[1]["ratio deviation"]) == pytest.approx(0.02)
+    assert lines[1]["seeds"] == "0 1 2"
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as JSON").click()
+    saved = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert saved["address"].endswith("&share=50")
+    assert [row["rank"] for row in saved["rows"]] == [1, 2, 3, 4]
+    assert (
+        saved["rows"][1]["command"]
+        == lines[1]["command"]
+        == "atlas run wanda --sparsity 0.5 --seed 0"
+    )
+
+
+def test_the_head_stays_in_sight(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html")
+    page.locator("tr[data-family]").last.scroll_into_view_if_needed()
+    page.mouse.wheel(0, 300)
+    until(page, "document.querySelector('thead th').getBoundingClientRect().top < 120")
+    bar, head = (
+        page.locator(".md-header").bounding_box(),
+        page.locator("thead th").first.bounding_box(),
+    )
+    assert abs(bar["y"] + bar["height"] - head["y"]) < 8
+
+
+def test_on_paper_a_board_is_a_table_and_whole(visit: Callable[..., Any]) -> None:
+    page = visit(width=900).open("leaderboard.html")
+    live(page)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 1030, "height": 720})  # A4 on its side, within its margins
+    head = page.locator("table.atlas-board thead")
+    assert head.evaluate("head => getComputedStyle(head).display") == "table-header-group"
+    assert page.locator(".atlas-controls:visible, .atlas-menu:visible").count() == 0
+    for one in page.locator("table.atlas-board, .atlas-live svg").all():
+        box = one.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 1030
 
 
 # Order
 
 
-@pytest.mark.parametrize("label", ["Wikipedia", "C4", "× dense", "Parameters", "MACs", "Pruning"])
-def test_columns_sort_from_their_smaller_end(visit: Callable[..., Any], label: str) -> None:
-    page = visit().open("leaderboard.html")
-    head = page.get_by_role("button", name=label, exact=True)
-    head.click()
-    values = column(page, label)
-    assert len(values) > 10
-    assert values == sorted(values)
-    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
-    head.click()
-    assert column(page, label) == sorted(values, reverse=True)
-    expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
+def test_columns_sort_from_their_smaller_end(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html?columns=ratio,ppl/c4/1024,parameters,macs,time")
+    for label in ("C4", "× dense", "Pruning"):
+        head = page.get_by_role("button", name=label, exact=True)
+        head.click()
+        values = numbers(column(page, label))
+        assert len(values) > 10
+        assert values == sorted(values)
+        expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "ascending")
+        head.click()
+        assert numbers(column(page, label)) == sorted(values, reverse=True)
+        expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
 
 
-@pytest.mark.parametrize("label", ["Prefill", "Speed"])
-def test_what_is_not_measured_stands_last(visit: Callable[..., Any], label: str) -> None:
+def test_what_is_not_measured_stands_last(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
-    head = page.locator("thead").get_by_role("button", name=label, exact=True)
+    head = page.locator("thead").get_by_role("button", name="Speed", exact=True)
     for _ in range(2):
         head.click()
-        values = column(page, label)
-        measured = numbers(page, label)
-        assert len(measured) == 7
-        assert values[:7] == measured
+        assert column(page, "Speed") == ["1.25"] * 7 + ["no"] * 12
 
 
 def test_the_order_by_kind_comes_back(visit: Callable[..., Any]) -> None:
@@ -211,6 +348,7 @@ def test_the_order_by_kind_comes_back(visit: Callable[..., Any]) -> None:
 def test_a_family_can_be_left_out(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     page.get_by_label("Single weights").uncheck()
+    ready(page)
     expect(page.locator("tr.family:visible")).to_have_count(3)
     assert all(":" in name or name.startswith(("FLAP", "ShortGPT")) for name in methods(page))
     assert len(methods(page)) == len(marks(page)) == 13
@@ -218,9 +356,9 @@ def test_a_family_can_be_left_out(visit: Callable[..., Any]) -> None:
 
 
 def test_of_many_rows_the_first_are_shown(visit: Callable[..., Any], home: str) -> None:
-    page = visit(home=home).open("leaderboard.html?on=smollm2-135m-bfloat16-cpu&sort=removed")
-    rows = page.locator(".atlas-one:not([hidden]) tr[data-family]:visible")
-    expect(rows).to_have_count(200)
+    page = visit(home=home).open("leaderboard/smol-smollm2-135m-bfloat16-cpu.html?sort=removed")
+    rows = page.locator("tr[data-family]:visible")
+    expect(rows).to_have_count(100)
     assert rows.first.locator("td.removed").inner_text().startswith("0 %")
     page.get_by_role("button", name=f"Show all {MANY} rows").click()
     expect(rows).to_have_count(MANY)
@@ -288,7 +426,9 @@ def test_the_chart_follows_the_palette(visit: Callable[..., Any]) -> None:
     expect(mark).not_to_have_css("stroke", dark)
 
 
-def test_a_point_leads_to_its_record(visit: Callable[..., Any], records: list[Record]) -> None:
+def test_a_point_is_read_beside_it_and_leads_to_its_record(
+    visit: Callable[..., Any], records: list[Record]
+) -> None:
     seen = visit()
     page = seen.open("leaderboard.html")
     mark = live(page).locator("path[aria-label^='ShortGPT, 20 %']")
@@ -296,34 +436,74 @@ def test_a_point_leads_to_its_record(visit: Callable[..., Any], records: list[Re
     readout = page.locator(".atlas-readout")
     expect(readout).to_contain_text("ShortGPT, 20 %: 4.90 times the dense perplexity")
     expect(readout).to_contain_text("generates 1.25 times as fast")
+    at, box = mark.bounding_box(), readout.bounding_box()
+    assert 0 < box["x"] - (at["x"] + at["width"]) < 20
+    assert box["y"] < at["y"] < box["y"] + box["height"]
+    page.get_by_text("ShortGPT, 20 %").hover()
+    expect(readout).to_be_visible()  # it can be gone into
     mark.click()
     (record,) = [r for r in records if r.method == "shortgpt" and r.asked == 0.2]
     page.wait_for_url(f"**/{record_address(record)}")
-    assert record.command in page.locator(".atlas-record:target").inner_text()
+    assert record.command in page.locator(".atlas-record").inner_text()
     assert seen.complaints == []
+
+
+def test_a_tap_shows_a_point_and_a_second_follows(visit: Callable[..., Any]) -> None:
+    seen = visit(390, has_touch=True, is_mobile=True)
+    page = seen.open("leaderboard.html")
+    picture = page.locator(".atlas-chart--narrow a[href*='/flap/'] path").first
+    picture.scroll_into_view_if_needed()
+    picture.tap()  # still a picture, whose marks are links
+    readout = page.locator(".atlas-readout")
+    expect(readout).to_contain_text("FLAP")
+    assert page.url.endswith("leaderboard.html")
+    ready(page)
+    chart = page.locator(".atlas-live svg")
+    for name in ("ShortGPT, 10 %", "ShortGPT, 20 %"):
+        mark = chart.locator(f"path[aria-label^='{name}']")
+        mark.tap(force=True)
+        expect(readout.locator("strong").first).to_contain_text(name)
+        box = readout.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    assert page.url.endswith("leaderboard.html")
+    mark.tap(force=True)
+    page.wait_for_url("**/records/smol/shortgpt/*.html")
+    assert seen.complaints == []
+
+
+def test_points_at_one_place_are_all_named(visit: Callable[..., Any], home: str) -> None:
+    page = visit(home=home).open(f"leaderboard/smol-{GPU}.html")
+    mark = live(page).locator(".mark-symbol.role-mark path").first
+    mark.hover(force=True)  # one lies on the other
+    expect(page.locator(".atlas-readout strong")).to_have_count(2)
+    label = page.locator(".atlas-live .mark-text.role-mark text").all_inner_texts()
+    assert "Magnitude, Wanda" in label
 
 
 def test_the_chart_can_be_read_by_keyboard(visit: Callable[..., Any]) -> None:
     seen = visit()
     page = seen.open("leaderboard.html")
-    live(page)
+    wanted = set(marks(page))
     page.locator(".atlas-stage").focus()
-    readout = page.locator(".atlas-readout strong")
+    readout = page.locator(".atlas-readout strong:first-child")
+    said = page.locator(".atlas-chart [aria-live]")
     order = []
     page.keyboard.press("Home")
     for _ in range(30):
-        order.append(readout.inner_text())
+        order.append(readout.first.inner_text())
+        assert order[-1] in said.inner_text()
         page.keyboard.press("ArrowRight")
-    assert set(order) == set(marks(page))
+    assert set(order) == wanted
     assert order[-1] == order[-2]  # it stops at the last one
     page.keyboard.press("ArrowLeft")
-    expect(readout).not_to_have_text(order[-1])
+    expect(readout.first).not_to_have_text(order[-1])
     page.keyboard.press("Escape")
-    expect(readout).to_have_count(0)
+    expect(page.locator(".atlas-readout")).to_be_hidden()
     page.keyboard.press("ArrowRight")
-    title = readout.inner_text()
+    title = readout.first.inner_text()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/records/*.html#*")
+    page.wait_for_url("**/records/smol/*/*.html")
     assert title.split(",")[0] in page.locator("h1").inner_text()
     assert seen.complaints == []
 
@@ -355,9 +535,11 @@ def test_only_the_leaderboard_loads_vega(visit: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["records/flap.html", "leaderboard.html?chart=speed&sort=speed"])
-def test_axe_finds_nothing_serious(visit: Callable[..., Any], path: str, scheme: str) -> None:
-    page = visit(scheme=scheme).open(path)
+@pytest.mark.parametrize("path", ["record", "leaderboard.html?chart=speed&share=20"])
+def test_axe_finds_nothing_serious(
+    visit: Callable[..., Any], records: list[Record], path: str, scheme: str
+) -> None:
+    page = visit(scheme=scheme).open(record_address(records[0]) if path == "record" else path)
     found = [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
         for violation in Axe().run(page).response["violations"]
@@ -368,9 +550,13 @@ def test_axe_finds_nothing_serious(visit: Callable[..., Any], path: str, scheme:
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_records_fit_every_width(visit: Callable[..., Any], width: int) -> None:
+def test_records_fit_every_width(
+    visit: Callable[..., Any], records: list[Record], width: int
+) -> None:
     seen = visit(width)
     page = seen.open("records/flap.html")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page = seen.open(record_address(records[0]))
     page.locator(".atlas-record summary").first.click()
     assert page.evaluate("document.documentElement.scrollWidth") == width
     for one in page.locator(".atlas-record :is(pre, table, dl)").all():
@@ -383,18 +569,19 @@ def test_records_fit_every_width(visit: Callable[..., Any], width: int) -> None:
 
 
 def command_shown(visit: Callable[..., Any], name: str, setting: str) -> tuple[Any, list[str]]:
-    """What three clicks from the home page show: the leaderboard, the record, a copy button."""
+    """What the copy buttons give: that of the row, and those of the record that it leads to."""
     seen = visit(permissions=["clipboard-read", "clipboard-write"])
     page = seen.open("index.html")
     page.get_by_role("link", name="Leaderboard", exact=True).first.click()
     page.wait_for_url("**/leaderboard.html")
-    live(page)
     row = page.locator("tr[data-family]").filter(has=page.get_by_role("link", name=name))
     row = row.filter(has=page.locator("td.removed", has_text=setting))
+    row.get_by_role("button", name="copy command").click()
+    expect(row.get_by_role("button")).to_have_text("copied")
+    texts = [str(until(page, "navigator.clipboard.readText()"))]
     row.get_by_role("link", name="seed 0").click()
-    page.wait_for_url("**/records/*.html#*")
-    texts = []
-    for block in page.locator(".atlas-record:target pre").all():
+    page.wait_for_url("**/records/smol/*/*.html")
+    for block in page.locator(".atlas-record pre").all():
         texts.append(copied(page, block))
     assert seen.complaints == []
     return page, texts
@@ -405,8 +592,8 @@ def test_the_command_of_a_number_can_be_copied(
 ) -> None:
     (record,) = [r for r in records if r.method == "sparsegpt" and r.pattern == "2:4"]
     _, texts = command_shown(visit, "SparseGPT", "2:4")
-    assert texts[0] == record.command
-    assert texts[1] == f"atlas verify {record.name}-{record.key[:8]}.json"
+    assert texts[0] == texts[1] == record.command
+    assert texts[2] == f"atlas verify {record.name}-{record.key[:8]}.json"
 
 
 @pytest.fixture
@@ -435,8 +622,8 @@ def test_the_command_of_the_published_number_works(
 ) -> None:
     with served(build(repository)) as address:
         page, texts = command_shown(lambda **more: visit(home=address, **more), "SparseGPT", "2:4")
-        shown = page.locator(".atlas-record:target").inner_text()
-    whole, _, short = texts
+        shown = page.locator(".atlas-record").inner_text()
+    whole, _, _, short = texts
     assert shlex.split(whole)[:5] == ["atlas", "run", "sparsegpt", "--pattern", "2:4"]
     assert short == whole.replace("--protocol smol", "--protocol quick")
     (theirs,) = [

@@ -30,7 +30,7 @@ def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
         ("index.html", 250),
         ("catalog.html", 500),
         ("claims.html", 300),
-        ("leaderboard.html", 800),
+        ("leaderboard.html", 300),
         ("choose.html", 300),
         ("timeline.html", 300),
         ("untried.html", 300),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ def atlas(repository: Path, records: list[Record]) -> Atlas:
     return Atlas(here.papers, here.methods, tuple(records), "https://example.org/atlas")
 
 
-def page_of(atlas: Atlas) -> str:
-    return dict(compare.pages(atlas))["compare.md"]
+@pytest.fixture(scope="module")
+def made(atlas: Atlas) -> dict[str, str]:
+    return dict(compare.pages(atlas))
 
 
 def data_of(page: str) -> dict[str, Any]:
@@ -33,22 +35,29 @@ def data_of(page: str) -> dict[str, Any]:
     return json.loads(text)
 
 
-def cells(data: dict[str, Any], slug: str) -> dict[tuple[str, str], str]:
-    """By heading and label, what the data says of a method, links in brackets."""
-    labels = [(group[0], label) for group in data["groups"] for label in group[3]]
+def written(pieces: list[list[str]]) -> str:
+    """What a cell says, links in brackets."""
+    return ", ".join(text + (f" ({href})" if href else "") for text, href, *_ in pieces)
+
+
+def cells(made: dict[str, str], slug: str) -> dict[tuple[str, str], str]:
+    """By heading and label, what page and file say of a method."""
+    data = data_of(made["compare.md"])
+    labels = [(group, label) for group, _, names in data["groups"] for label in names]
     (method,) = [one for one in data["methods"] if one["slug"] == slug]
-    return {
-        labels[int(row)]: ", ".join(
-            data["pieces"][piece][0]
-            + (f" ({data['pieces'][piece][1]})" if data["pieces"][piece][1] else "")
-            for piece in pieces
-        )
+    found = {
+        labels[int(row)]: written([data["pieces"][piece] for piece in pieces])
         for row, pieces in method["cells"].items()
     }
+    assert method["results"] == (f"compare/{slug}.json" in made)
+    for _, group, _, _, _, rows in json.loads(made.get(f"compare/{slug}.json", "[]")):
+        # Of a share that is measured on several boards the first counts here.
+        found = {(group, label): written(pieces) for _, label, pieces, _ in rows} | found
+    return found
 
 
-def test_cells_are_those_of_entry_support_and_records(atlas: Atlas) -> None:
-    found = cells(data_of(page_of(atlas)), "flap")
+def test_cells_are_those_of_entry_support_and_records(atlas: Atlas, made: dict[str, str]) -> None:
+    found = cells(made, "flap")
     paper = atlas.papers["flap"]
     assert found["The paper", "Title"] == paper.title
     assert found["What it does", "Removes"] == (
@@ -67,8 +76,8 @@ def test_cells_are_those_of_entry_support_and_records(atlas: Atlas) -> None:
     assert found["Measured at 20 %", "Pruning time"] == "12.5 s"
 
 
-def test_seeds_have_a_spread_and_zeros_no_speed(atlas: Atlas) -> None:
-    found = cells(data_of(page_of(atlas)), "wanda")
+def test_seeds_have_a_spread_and_zeros_no_speed(atlas: Atlas, made: dict[str, str]) -> None:
+    found = cells(made, "wanda")
     assert found["Measured at 50 %", "Times dense"] == "1.97 ± 0.02"
     assert found["Measured at 50 %", "Speed, generating"] == NO_SPEED_UP
     assert found["Measured at 50 %", "Parameters"].endswith("39.5 % zero")
@@ -82,26 +91,32 @@ def test_what_is_also_quantised_is_not_compared_at_the_same_share(atlas: Atlas) 
         else record
         for record in atlas.records
     ]
-    data = data_of(page_of(Atlas(atlas.papers, atlas.methods, tuple(fewer))))
-    found, other = cells(data, "wanda"), cells(data, "sparsegpt")
+    made = dict(compare.pages(Atlas(atlas.papers, atlas.methods, tuple(fewer))))
+    found, other = cells(made, "wanda"), cells(made, "sparsegpt")
     assert ("Measured at 50 %", "Times dense") not in found
     assert found["Measured at 50 %, 1.52 bits", "Bits a weight"] == "1.52"
     assert ("Measured at 50 %", "Times dense") in other
     assert not any(label == "Bits a weight" for _, label in other)
 
 
-def test_collapsed_ones_say_so_and_are_never_the_least(atlas: Atlas) -> None:
-    data = data_of(page_of(atlas))
-    assert cells(data, "magnitude")["Measured at 2:4", "Times dense"] == "68.20, collapsed"
-    labels = [(group[0], label) for group in data["groups"] for label in group[3]]
-    row = str(labels.index(("Measured at 2:4", "Times dense")))
-    values = {one["slug"]: one["values"].get(row) for one in data["methods"] if one["here"]}
-    assert values["magnitude"] is None
-    assert values["wanda"] == pytest.approx(4.31)
+def test_collapsed_ones_say_so_and_are_never_the_least(made: dict[str, str]) -> None:
+    assert cells(made, "magnitude")["Measured at 2:4", "Times dense"] == "68.20, collapsed"
+    values = {
+        slug: next(
+            value
+            for _, group, _, _, _, rows in json.loads(made[f"compare/{slug}.json"])
+            for _, label, _, value in rows
+            if (group, label) == ("Measured at 2:4", "Times dense")
+        )
+        for slug in ("magnitude", "wanda")
+    }
+    assert values == {"magnitude": None, "wanda": pytest.approx(4.31)}
 
 
-def test_the_table_without_a_script_holds_the_implemented_methods(atlas: Atlas) -> None:
-    table = page_of(atlas).split("<table", 1)[1].split("</table>", 1)[0]
+def test_the_table_without_a_script_holds_the_implemented_methods(
+    atlas: Atlas, made: dict[str, str]
+) -> None:
+    table = made["compare.md"].split("<table", 1)[1].split("</table>", 1)[0]
     heads = re.findall(r'<th scope="col"><a href="papers/(\w+)\.html">', table)
     assert sorted(heads) == sorted(atlas.methods)
     (row,) = [row for row in re.findall(r"<tr>.*?</tr>", table) if ">Criterion<" in row]
@@ -112,11 +127,13 @@ def test_the_table_without_a_script_holds_the_implemented_methods(atlas: Atlas) 
     ]
 
 
-def test_methods_without_a_folder_can_be_compared_by_their_words(atlas: Atlas) -> None:
-    found = cells(data_of(page_of(atlas)), "slicegpt")
+def test_methods_without_a_folder_can_be_compared_by_their_words(
+    atlas: Atlas, made: dict[str, str]
+) -> None:
+    found = cells(made, "slicegpt")
     assert ("What it does", "Criterion") in found
     assert not {group for group, _ in found if group.startswith("Measured")}
-    slugs = {one["slug"] for one in data_of(page_of(atlas))["methods"]}
+    slugs = {one["slug"] for one in data_of(made["compare.md"])["methods"]}
     assert "zhu2024survey" not in slugs
 
 
@@ -125,13 +142,26 @@ def test_addresses_of_a_hostile_entry_lead_nowhere(atlas: Atlas) -> None:
     paper = atlas.papers["slicegpt"].model_copy(
         update={"code": (code,), "title": "</script><script>alert(1)</script>"}
     )
-    page = page_of(Atlas({"slicegpt": paper}, {}))
+    made = dict(compare.pages(Atlas({"slicegpt": paper}, {})))
+    page = made["compare.md"]
     assert "javascript:" not in page
     assert "<script>alert" not in page
-    title = cells(data_of(page), "slicegpt")["The paper", "Title"]
+    title = cells(made, "slicegpt")["The paper", "Title"]
     assert html.unescape(title) == "</script><script>alert(1)</script>"
 
 
 def test_a_thousand_methods_stay_below_a_megabyte(atlas: Atlas) -> None:
-    page = page_of(Atlas({**papers(1000), **atlas.papers}, atlas.methods, atlas.records))
+    many = Atlas({**papers(1000), **atlas.papers}, atlas.methods, atlas.records)
+    page = dict(compare.pages(many))["compare.md"]
     assert len(page.encode()) < 900_000
+
+
+def test_the_page_does_not_grow_with_records(atlas: Atlas, made: dict[str, str]) -> None:
+    crowd = [
+        changed(record, configuration={"sparsity": i / 100}, asked=i / 100)
+        for record in atlas.records[:8]
+        for i in range(1, 90)
+    ]
+    many = dict(compare.pages(replace(atlas, records=(*atlas.records, *crowd))))
+    assert len(many["compare.md"]) < 1.1 * len(made["compare.md"])
+    assert ("Measured at 34 %", "Times dense") in cells(many, "magnitude")

@@ -27,9 +27,9 @@ def recovered():
 
 def test_the_page_tells_before_after_and_the_course() -> None:
     record = recovered()
-    ((_, page),) = records.pages(Atlas({}, {}, (record,)))
-    section = page.partition("<h3>Recovery</h3>")[2].partition("<details>")[0]
-    assert "LoRA on 102,400 tokens" in page.partition("<h3>")[0]
+    (_, (_, page)) = records.pages(Atlas({}, {}, (record,)))
+    section = page.partition("<h2>Recovery</h2>")[2].partition("<details>")[0]
+    assert "LoRA on 102,400 tokens" in page.partition("<h2>")[0]
     for name, before in record.recovered.before.items():
         row = section.partition(f"<code>{name}</code>")[2].partition("</tr>")[0]
         assert re.findall(r">([\d.,]+)</td>", row)[-1] == "0.50", before
@@ -40,17 +40,17 @@ def test_the_page_tells_before_after_and_the_course() -> None:
 def test_the_page_draws_the_training_of_a_method_that_trains() -> None:
     course = Course(steps=200, read=102_400, epochs=0.5, losses=(5.0, 4.25))
     plain = sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels"))
-    ((_, page),) = records.pages(Atlas({}, {}, (plain.model_copy(update={"course": course}),)))
-    section = page.partition("<h3>Training</h3>")[2].partition("<dl")[0]
+    (_, (_, page)) = records.pages(Atlas({}, {}, (plain.model_copy(update={"course": course}),)))
+    section = page.partition("<h2>Training</h2>")[2].partition("<dl")[0]
     assert "200 steps, 102.4 k tokens, 0.50 times through" in section
     assert "Loss from 5.00 to 4.25 nats a token in 200 steps" in section
     assert "Recovery" not in page
 
 
 def test_without_a_recovery_the_page_says_nothing_of_it() -> None:
-    ((_, page),) = records.pages(Atlas({}, {}, (sample("wanda", 0.5, 1.9),)))
+    (_, (_, page)) = records.pages(Atlas({}, {}, (sample("wanda", 0.5, 1.9),)))
     assert "Recovery" not in page
-    assert "<h3>Training</h3>" not in page
+    assert "<h2>Training</h2>" not in page
     assert "after LoRA" not in page
 
 
@@ -69,6 +69,6 @@ def test_the_course_ends_where_the_axes_say() -> None:
 def test_it_stands_on_a_board_of_its_own() -> None:
     both = (sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels")), recovered())
     page = dict(leaderboard.pages(Atlas({}, {}, both)))["leaderboard.md"]
-    labels = re.findall(r'data-label="([^"]+), float32([^"]*)"', page)
+    labels = re.findall(r"<li><a [^>]*>([^<]+), float32([^<]*)</a>", page)
     assert [after for _, after in labels] == ["", ", after LoRA on 102,400 tokens"]
     assert Atlas({}, {}, both).boards[0].recovery is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +38,7 @@ INK, MUTED, RULE, PAPER = (f"var(--atlas-{name})" for name in ("ink", "muted", "
 NOWHERE = "https://atlas.invalid/"
 # Patterns of one method share their sparsity: a line between them would say nothing.
 UNJOINED = FAMILIES[1]
-MOST = 400  # points of a picture
+MOST = 100  # points of a picture
 ROOM = 92  # pixels right of the farthest point, for its name
 
 
@@ -64,9 +65,11 @@ AGAINST = (
         label="Size",
         title="share of the blocks' weights removed",
         scale={"type": "linear"},
-        domain="[0, span[1]]",
+        # Up to a whole tenth, so that the greatest share has its tick.
+        domain="[0, max(1, ceil(10 * span[1] - 0.05)) / 10]",
         format="round(100 * datum.value) + ' %'",
         more_is_better=True,
+        ticks=tuple(share / 10 for share in range(11)),
         joined=True,
     ),
     Against(
@@ -77,6 +80,7 @@ AGAINST = (
         domain="[min(1, span[0]), span[1]]",
         format="format(datum.value, '.2~f') + '×'",
         more_is_better=True,
+        ticks=tuple(share / 10 for share in range(11)),
         joined=True,
     ),
     Against(
@@ -114,12 +118,12 @@ class Drawn:
     narrow: str
 
 
-def drawn(board: Board, names: Mapping[str, str]) -> Drawn:
-    """Draw a board for both widths of page."""
-    return Drawn(board, draw(board, names, WIDE), draw(board, names, NARROW))
+def drawn(board: Board, names: Mapping[str, str], up: str = "") -> Drawn:
+    """Draw a board for both widths of a page, from which `up` leads to the first page."""
+    return Drawn(board, draw(board, names, WIDE, up), draw(board, names, NARROW, up))
 
 
-def draw(board: Board, names: Mapping[str, str], size: Size = WIDE) -> str:
+def draw(board: Board, names: Mapping[str, str], size: Size = WIDE, up: str = "") -> str:
     """Draw perplexity, as a multiple of the dense one, against the share of weights removed.
 
     Returns an SVG element to be set into a page; every point links to its record. Runs past the
@@ -134,7 +138,7 @@ def draw(board: Board, names: Mapping[str, str], size: Size = WIDE) -> str:
     spec["data"][0]["values"] = measured
     spec["data"].append({"name": "labels", "values": _labels(measured, size)})
     svg: str = vl_convert.vega_to_svg(json.dumps(spec))
-    for written, instead in {NOWHERE: "", "xlink:href": "href"}.items():
+    for written, instead in {NOWHERE: up, "xlink:href": "href"}.items():
         svg = svg.replace(written, instead)
     # The description that a screen reader says, shown under the mouse as well.
     return re.sub(r'(<path aria-label="([^"]*)"[^>]*?)/>', r"\1><title>\2</title></path>", svg)
@@ -142,13 +146,11 @@ def draw(board: Board, names: Mapping[str, str], size: Size = WIDE) -> str:
 
 def points(board: Board, names: Mapping[str, str]) -> list[dict[str, Any]]:
     """Describe each row of a board as a point of its charts; rows without quality have none."""
-    made = [point for row in board.rows if (point := _point(row, board, names))]
-    for point in _last(made):
-        point["label"] = point["name"]
-    return made
+    return [point for row in board.rows if (point := point_of(row, board, names))]
 
 
-def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
+def point_of(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Describe a row as a point; None where its quality was not measured."""
     ratio = row.ratio(board.metrics[0])
     if ratio is None or not ratio.mean > 0:  # which also a mean of infinities is not
         return None
@@ -159,7 +161,7 @@ def _point(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] |
     rate, prune = row.rate("decode"), row.seconds("prune")
     return {
         "id": first.key,
-        "size": row.achieved,
+        "size": round(row.achieved, 3),
         "speed": rate.ratio if rate else None,
         "time": prune.mean if prune and prune.mean > 0 else None,
         "ratio": min(ratio.mean, collapse),
@@ -191,10 +193,18 @@ def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _last(made: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what carries a name: the farthest point of each line, and every pattern."""
-    named = {point["series"] + point["name"]: point for point in sorted(made, key=_removed)}
-    yield from named.values()
+def named(made: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what carries a name: the farthest point of each line, and every pattern.
+
+    Of points at one place the first has the names of all.
+    """
+    last = {point["series"] + point["name"]: point for point in sorted(made, key=_removed)}
+    places: dict[tuple[float, str], list[dict[str, Any]]] = defaultdict(list)
+    for point in last.values():
+        places[point["size"], f"{point['ratio']:.3g}"].append(point)
+    for first, *others in places.values():
+        label = ", ".join(point["name"] for point in (first, *others)[:2])
+        yield first | {"label": label + f" and {len(others) - 1} more" * (len(others) > 1)}
 
 
 def _removed(point: Mapping[str, Any]) -> float:
@@ -202,20 +212,27 @@ def _removed(point: Mapping[str, Any]) -> float:
 
 
 def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
-    """Move names up where two would touch, for a picture made where no canvas can measure text."""
+    """Set names beside their marks, for a picture made where no canvas can measure text.
+
+    A name stands left of its mark where there is no room right of it, and moves up where it would
+    touch another.
+    """
     top = 1.08 * max(2.0, *(point["ratio"] for point in made))
     line = top ** ((size.font + 2) / (size.height - 60))  # a line of text on the log axis
-    letter = 0.6 * size.font / (size.width - 60 - ROOM) * max(map(_removed, made))
+    pixel = max(map(_removed, made)) / (size.width - 60 - ROOM)
+    edge = max(map(_removed, made)) + ROOM * pixel
     placed: list[dict[str, Any]] = []
-    named = [point for point in made if point["label"]]
-    for point in sorted(named, key=lambda point: float(point["ratio"])):
-        end = point["size"] + letter * (len(point["label"]) + 2)
+    for point in sorted(named(made), key=lambda point: float(point["ratio"])):
+        long = 0.6 * size.font * pixel * (len(point["label"]) + 2)
+        left = point["size"] + long > edge and point["size"] > long
+        start = point["size"] - long if left else point["size"]
         height = point["ratio"]
         for other in placed:
-            apart = end < other["size"] or other["end"] < point["size"]
+            apart = start + long < other["start"] or other["end"] < start
             if not apart and height < other["ratio"] * line:
                 height = other["ratio"] * line
-        placed.append(point | {"ratio": height, "end": end})
+        side = {"align": "right", "dx": -8} if left else {"align": "left", "dx": 8}
+        placed.append(point | side | {"ratio": height, "start": start, "end": start + long})
     return placed
 
 
@@ -308,13 +325,15 @@ def _axes(against: Against, size: Size) -> list[dict[str, Any]]:
         "titlePadding": 8,
         "labelPadding": 4,
         "labelOverlap": "greedy",
+        "labelSeparation": 6,
         "aria": False,
     }
     label = {"labels": {"update": {"text": {"signal": against.format}}}}
     across: dict[str, Any] = {"scale": "x", "orient": "bottom", "title": against.title}
-    across["tickCount"] = {"signal": "max(3, floor(width / 150))"}
     if against.ticks:
         across["values"] = list(against.ticks)
+    if not against.joined:
+        across["tickCount"] = {"signal": "max(3, floor(width / 150))"}
     along = {
         "scale": "y",
         "orient": "left",
@@ -397,7 +416,8 @@ def _named(against: Against, size: Size, live: bool) -> dict[str, Any]:
         "fontSize": {"value": size.font},
     }
     if not live:
-        update |= _place(against) | {"baseline": {"value": "middle"}, "dx": {"value": 8}}
+        side = {name: {"field": name} for name in ("align", "dx")}
+        update |= _place(against) | {"baseline": {"value": "middle"}} | side
     named: dict[str, Any] = {
         "type": "text",
         "aria": False,

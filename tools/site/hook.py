@@ -37,8 +37,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Keep what is HTML already from being read as Markdown, which takes most of a build."""
+    if not page.meta.get("html"):
+        return markdown
+    page.meta["html"] = markdown
+    return ""
+
+
 def on_page_content(html: str, page: Page, **_: object) -> str:
     """Set the formulas of a page, once Markdown is HTML, and let the keyboard reach its code."""
+    html = page.meta.pop("html", html)
     if FOREIGN in html:
         page.toc = contents(html)
     try:

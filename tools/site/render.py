@@ -21,6 +21,7 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
 from tools.site.claimed import anchor
+from tools.site.columns import columns, removed
 from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
@@ -49,6 +50,8 @@ class Front:
     toc: bool = False
     """Whether the contents of the page stand beside it."""
     searched: bool = True
+    html: bool = False
+    """Whether its template is HTML throughout, which Markdown then need not read."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -62,6 +65,7 @@ class Front:
             "scripts": list(self.scripts),
             "sources": list(self.sources),
             "search": {"exclude": not self.searched},
+            "html": self.html,
             **self.extra,
         }
         lines = (f"{name}: {json.dumps(value)}" for name, value in meta.items() if value)
@@ -142,6 +146,11 @@ def _environment() -> Environment:
     ):
         environment.filters[word.__name__] = word
     environment.globals.update(
-        families=FAMILIES, marks=chart.MARKS, collapse=PERPLEXITY.collapse, vocabulary=vocabulary
+        families=FAMILIES,
+        marks=chart.MARKS,
+        collapse=PERPLEXITY.collapse,
+        vocabulary=vocabulary,
+        columns=columns,
+        removed=removed,
     )
     return environment

@@ -93,14 +93,14 @@ def record_path(record: Record) -> str:
 
 
 def record_anchor(record: Record) -> str:
-    """Name a record on the page of its method's records, unique there."""
+    """Name a record in the list of its method's records, unique there."""
     text = f"{record.protocol.name}-{record.name}-{record.key[:8]}".lower()
     return re.sub(r"[^a-z0-9]+", "-", text)
 
 
 def record_address(record: Record) -> str:
-    """Where a record is shown, with the command that repeats it."""
-    return f"records/{record.method}.html#{record_anchor(record)}"
+    """Where a record is shown, with the command that repeats it: beside its file."""
+    return record_path(record).removesuffix(".json") + ".html"
 
 
 def code(text: str) -> Markup:

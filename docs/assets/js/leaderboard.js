@@ -1,253 +1,193 @@
-// The leaderboard's choice of a board, its order and its live charts. The page is complete without
-// it: every board is there with its table and a picture.
+// A board of the leaderboard: which rows and columns it shows, in which order, and its chart. The
+// page is complete without it. What filters and draws is loaded once something is asked for.
 
+import { lines, csv, save } from "./board-saved.js";
+import { Chart } from "./board-chart.js";
+import { Table } from "./board-table.js";
 import { make, onReturn, read, shown, working, write } from "./state.js";
 
-const LIMIT = 200; // rows drawn at first: the browser lays out thousands only when asked to
-
-const form = document.querySelector(".atlas-choice");
-const boards = [...document.querySelectorAll(".atlas-one")];
-const source = document.querySelector("#atlas-charts");
-const drawing = source ? JSON.parse(source.textContent) : { charts: {}, boards: {} };
-
-/** A table that can be put in order by any column, and back into its families. */
-class Table {
-  constructor(section) {
-    this.table = section.querySelector("table.atlas-board");
-    this.order = section.querySelector(".atlas-order");
-    this.select = this.order.querySelector("select");
-    this.turn = this.order.querySelector(".atlas-turn");
-    this.heads = [...this.table.tHead.rows[0].cells];
-    this.groups = [...this.table.tBodies].slice(1).map(body => ({
-      body, heading: body.rows[0], rows: [...body.rows].slice(1),
-    }));
-    this.rows = this.groups.flatMap(group => group.rows);
-    for (const head of this.heads) {
-      const button = make("button", { type: "button" }, head.textContent);
-      button.addEventListener("click", () => set({ sort: head.dataset.sort, order: this.next(head) }));
-      head.replaceChildren(button);
-      this.select.append(make("option", { value: head.dataset.sort }, button.textContent));
-    }
-    this.select.addEventListener("change", () => set({ sort: this.select.value, order: "" }));
-    this.turn.addEventListener("click", () => set({ order: this.next(this.head(this.select.value)) }));
-    this.order.hidden = false;
-    this.more = make("button", { type: "button" });
-    this.rest = make("p", { class: "atlas-controls" }, this.more);
-    this.more.addEventListener("click", () => {
-      this.all = true;
-      show();
-    });
-    this.table.after(this.rest);
-  }
-
-  head(key) {
-    return this.heads.find(head => head.dataset.sort === key);
-  }
-
-  /** The direction that choosing a column gives: its better end first, then the other. */
-  next(head) {
-    const first = "down" in head.dataset ? "descending" : "ascending";
-    const other = first === "ascending" ? "descending" : "ascending";
-    return head.ariaSort === first ? other : first;
-  }
-
-  show(state, kinds) {
-    const head = this.head(state.get("sort"));
-    const asked = state.get("order");
-    const order = !head ? "" : ["ascending", "descending"].includes(asked) ? asked
-      : "down" in head.dataset ? "descending" : "ascending";
-    for (const other of this.heads) other.ariaSort = other === head ? order : null;
-    this.select.value = head ? head.dataset.sort : "";
-    this.turn.hidden = !head;
-    this.turn.textContent = order === "ascending" ? "↑ smallest first" : "↓ largest first";
-    this.table.classList.toggle("is-sorted", Boolean(head));
-    const rows = head ? this.sorted(this.heads.indexOf(head), order) : this.rows;
-    const wanted = rows.filter(row => kinds.has(row.dataset.family));
-    const shown = new Set(this.all ? wanted : wanted.slice(0, LIMIT));
-    for (const row of rows) row.hidden = !shown.has(row);
-    for (const group of this.groups) {
-      group.heading.hidden = Boolean(head) || group.rows.every(row => row.hidden);
-      if (!head) group.body.append(...group.rows);
-    }
-    if (head) this.groups.at(-1).body.append(...rows);
-    this.rest.hidden = shown.size === wanted.length;
-    this.more.textContent = `Show all ${wanted.length.toLocaleString("en")} rows`;
-  }
-
-  sorted(place, order) {
-    const sign = order === "ascending" ? 1 : -1;
-    const value = row => row.cells[place].dataset.value;
-    const number = text => text === "inf" ? Infinity : Number(text);
-    const keyed = this.rows.map(row => ({ row, value: value(row) }));
-    return keyed.sort((a, b) => {
-      // What was not measured stands last, whichever way.
-      if (a.value === undefined || b.value === undefined) {
-        return (a.value === undefined) - (b.value === undefined);
-      }
-      return sign * (place ? number(a.value) - number(b.value) : a.value.localeCompare(b.value));
-    }).map(({ row }) => row);
-  }
-}
-
-/** The chart of a board: a picture until Vega is there, then points to look at and to follow. */
-class Chart {
-  constructor(section) {
-    this.figure = section.querySelector(".atlas-chart");
-    this.stage = this.figure.querySelector(".atlas-stage");
-    this.readout = this.figure.querySelector(".atlas-readout");
-    this.leftOut = this.figure.querySelector(".atlas-left-out");
-    this.points = drawing.boards[section.id];
-    this.stage.addEventListener("keydown", event => this.key(event));
-    this.stage.addEventListener("blur", () => this.choose(null));
-    this.title = section.querySelector("h2").textContent;
-    new ResizeObserver(() => this.fit()).observe(this.stage);
-  }
-
-  async show(kind, label, kinds) {
-    this.asked = `${kind} ${[...kinds]}`;
-    const { parse, View, expressionInterpreter } = await import("./vega.js");
-    if (this.asked !== `${kind} ${[...kinds]}`) return; // something else was asked for meanwhile
-    const families = drawing.charts[kind].scales.find(scale => scale.name === "colour").domain;
-    const shown = this.points.filter(point => kinds.has(String(families.indexOf(point.family))));
-    this.placed = shown.filter(point => point[kind] !== null)
-      .sort((a, b) => a[kind] - b[kind] || a.ratio - b.ratio);
-    const spec = { ...drawing.charts[kind], ...this.size() };
-    this.width = spec.width;
-    spec.data = spec.data.map(data => data.name === "points" ? { ...data, values: shown } : data);
-    this.view?.finalize();
-    this.live?.remove();
-    this.live = make("div", { class: "atlas-live", "aria-hidden": "true" });
-    this.stage.append(this.live);
-    this.stage.classList.add("is-live");
-    this.leftOut.textContent = this.missing(kind, shown.length - this.placed.length);
-    this.readout.hidden = false;
-    this.place = -1;
-    this.choose(null);
-    if (!this.placed.length) return;
-    this.view = new View(parse(spec, null, { ast: true }), {
-      container: this.live, expr: expressionInterpreter, renderer: "svg", tooltip: () => {},
-    });
-    const over = item => item?.datum?.id ? item.datum : null;
-    this.view.addEventListener("mouseover", (_, item) => over(item) && this.choose(over(item)));
-    this.view.addEventListener("mouseout", (_, item) => over(item) && this.choose(null));
-    this.view.addEventListener("click", (_, item) => over(item) && location.assign(over(item).href));
-    for (const [name, value] of Object.entries({
-      tabindex: "0",
-      role: "application",
-      "aria-roledescription": "chart",
-      "aria-label": `${this.title}: quality against ${label.toLowerCase()}, ${this.placed.length} `
-        + "points. The arrow keys go from point to point, Enter opens the record. The table below "
-        + "has the same numbers.",
-    })) this.stage.setAttribute(name, value);
-    await this.view.runAsync();
-  }
-
-  missing(kind, count) {
-    if (!count) return "";
-    const why = kind === "speed" ? ": no speed-up expected on dense kernels, or speed not measured" : "";
-    return `${count} of the results shown in the table ${count === 1 ? "is" : "are"} not in this chart${why}.`;
-  }
-
-  size() {
-    const width = this.stage.clientWidth;
-    return { width, height: Math.round(Math.min(440, Math.max(360, width * 0.5))) };
-  }
-
-  fit() {
-    const { width, height } = this.size();
-    if (!this.view || !width || width === this.width) return;
-    this.width = width;
-    this.view.width(width).height(height).resize().runAsync();
-  }
-
-  choose(point) {
-    this.place = point ? this.placed.findIndex(other => other.id === point.id) : -1;
-    if (this.view && this.placed.length) this.view.signal("chosen", point).runAsync();
-    this.readout.replaceChildren(...(point
-      ? [make("strong", {}, point.title), `; ${point.more}. `, make("a", { href: point.href, tabindex: "-1" }, "Record and command")]
-      : ["Point at a mark to read it; a click opens its record. By keyboard: arrow keys and Enter."]));
-  }
-
-  key(event) {
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    const last = this.placed.length - 1;
-    if (step) {
-      const from = this.place < 0 ? (step > 0 ? -1 : last + 1) : this.place;
-      this.choose(this.placed[Math.min(last, Math.max(0, from + step))]);
-    } else if (event.key === "Home" || event.key === "End") {
-      this.choose(this.placed[event.key === "Home" ? 0 : last]);
-    } else if (event.key === "Enter" && this.place >= 0) {
-      location.assign(this.placed[this.place].href);
-    } else if (event.key === "Escape") {
-      this.choose(null);
-    } else return;
-    event.preventDefault();
-  }
-}
-
-const tables = new Map(boards.map(section => [section, new Table(section)]));
-const charts = new Map(boards.filter(section => section.querySelector(".atlas-chart"))
-  .map(section => [section, new Chart(section)]));
-const [protocol, place] = form ? form.querySelectorAll("select") : [];
-const kindButtons = form ? [...form.querySelectorAll(".atlas-against button")] : [];
-const boxes = [...document.querySelectorAll(".atlas-one .atlas-key li")].map(item => {
-  const box = make("input", { type: "checkbox", value: item.dataset.family });
-  item.replaceChildren(make("label", {}, box, ...item.childNodes));
-  return box;
+const section = document.querySelector(".atlas-one");
+const json = address => fetch(address).then(answer => {
+  if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
+  return answer.json();
 });
 
-/** Change some of the state, and show it; an empty value is the default and leaves the address. */
-function set(changes) {
-  const state = read();
-  for (const [name, value] of Object.entries(changes)) {
-    if (value) state.set(name, value);
-    else state.delete(name);
-  }
-  write(state);
-  show();
-}
+function board() {
+  const form = section.querySelector(".atlas-choice");
+  const output = form.querySelector("output");
+  const kinds = [...section.querySelectorAll(".atlas-against button")];
+  const columns = [...section.querySelectorAll("[name=columns]")];
+  const usual = columns.filter(box => box.defaultChecked).map(box => box.value);
+  const families = [...section.querySelectorAll(".atlas-key li")].map(item => {
+    const box = make("input", { type: "checkbox", name: "hide", value: item.dataset.family, checked: "" });
+    item.replaceChildren(make("label", {}, box, ...item.childNodes));
+    return box;
+  });
+  const links = [...document.querySelectorAll(".atlas-boards a")].map(link => [link, link.getAttribute("href")]);
+  const table = new Table(section, set);
+  const chart = section.querySelector(".atlas-chart") ? new Chart(section, wake) : null;
+  const total = output.textContent.split(" ").at(-2);
+  let order; // the rows in the table, once they were drawn
+  let data; // what was loaded, once something was asked for
+  let asked = chart?.pictured === false;
+  let turn = 0;
 
-let turn = 0;
-
-async function show() {
-  working();
-  const mine = ++turn;
-  const state = read();
-  const among = boards.filter(board => board.dataset.protocol === state.get("protocol"));
-  const group = among.length ? among
-    : boards.filter(board => board.dataset.protocol === boards[0].dataset.protocol);
-  const chosen = group.find(board => board.dataset.place === state.get("on")) ?? group[0];
-  protocol.value = chosen.dataset.protocol;
-  place.replaceChildren(...group.map(board =>
-    make("option", { value: board.dataset.place }, board.dataset.label)));
-  place.value = chosen.dataset.place;
-  for (const board of boards) board.hidden = board !== chosen;
-  const button = kindButtons.find(one => one.value === state.get("chart")) ?? kindButtons[0];
-  for (const one of kindButtons) one.ariaPressed = String(one === button);
-  const hidden = new Set(state.get("hide")?.split(","));
-  for (const box of boxes) box.checked = !hidden.has(box.value);
-  const kinds = new Set(["0", "1", "2", "3"].filter(kind => !hidden.has(kind)));
-  tables.get(chosen).show(state, kinds);
-  await charts.get(chosen)?.show(button.value, button.textContent, kinds);
-  if (mine === turn) shown(); // unless something else was asked for meanwhile
-}
-
-if (form) {
-  form.addEventListener("submit", event => event.preventDefault());
-  protocol.addEventListener("change", () => set({ protocol: protocol.value, on: "" }));
-  place.addEventListener("change", () => set({ protocol: protocol.value, on: place.value }));
-  for (const button of kindButtons) {
-    button.addEventListener("click", () => set({ chart: button === kindButtons[0] ? "" : button.value }));
-  }
-  for (const box of boxes) {
-    box.addEventListener("change", () => {
-      const hidden = new Set(read().get("hide")?.split(","));
-      if (box.checked) hidden.delete(box.value);
-      else hidden.add(box.value);
-      set({ hide: [...hidden].sort().join(",") });
+  const load = () => data ??= Promise.all([json(section.dataset.rows), json(section.dataset.charts)])
+    .catch(error => {
+      data = undefined;
+      throw error;
     });
+
+  const chosen = name => [...form.querySelectorAll(`[name="${name}"]:checked`)].map(box => box.value);
+  const shares = () => chosen("share")[0] ?? "";
+  const picked = () => new Set(columns.filter(box => box.checked).map(box => box.value));
+
+  /** Change some of the state, and show it; an empty value is the default and leaves the address. */
+  function set(changes) {
+    const state = read();
+    for (const [name, value] of Object.entries(changes)) {
+      if (value) state.set(name, value);
+      else state.delete(name);
+    }
+    asked = true;
+    write(state);
+    return show();
   }
+
+  function wake() {
+    asked = true;
+    return show();
+  }
+
+  /** Set the controls to what the address says; what they do not know counts as not said. */
+  function restore(state) {
+    const listed = name => new Set(state.get(name)?.split(","));
+    for (const box of form.querySelectorAll("[name=share]")) {
+      box.checked = box.value === (state.get("share") ?? "") && !box.disabled;
+    }
+    if (!chosen("share").length) form.querySelector("[name=share]").checked = true;
+    for (const name of ["m", "needs"]) {
+      const values = listed(name);
+      for (const box of form.querySelectorAll(`[name="${name}"]`)) box.checked = values.has(box.value);
+    }
+    const hidden = listed("hide");
+    for (const box of families) box.checked = !hidden.has(box.value);
+    const wanted = state.has("columns") ? listed("columns") : new Set(usual);
+    for (const box of columns) box.checked = wanted.has(box.value);
+    for (const menu of form.querySelectorAll(".atlas-menu")) {
+      const count = menu.querySelectorAll(":checked").length;
+      menu.classList.toggle("atlas-menu--chosen", count > 0);
+      menu.querySelector("summary .atlas-count").textContent = count || "";
+    }
+    const kind = kinds.find(one => one.value === state.get("chart")) ?? kinds[0];
+    for (const one of kinds) one.ariaPressed = String(one === kind);
+    for (const [link, href] of links) link.href = href + location.search;
+    return kind;
+  }
+
+  /** The rows that the choices leave, and those they would leave of all shares. */
+  function filtered({ chips, rows }) {
+    const methods = new Set(chosen("m"));
+    const needs = new Set(chosen("needs"));
+    const seen = new Set(families.filter(box => box.checked).map(box => Number(box.value)));
+    const share = shares();
+    const every = rows.filter(row => seen.has(row.family)
+      && (!methods.size || methods.has(row.method)) && (!needs.size || needs.has(row.needs)));
+    const has = row => !share || (share === "other" ? !chips.includes(row.share) : row.share === share);
+    return [every.filter(has), every];
+  }
+
+  async function show() {
+    working();
+    const mine = ++turn;
+    const state = read();
+    const kind = restore(state);
+    if (!shares()) state.delete("share"); // one that the board does not have
+    table.restore(state, Number(total.replaceAll(",", "")));
+    if (asked || [...state.keys()].length) {
+      asked = true;
+      try {
+        const [rows, charts] = await load();
+        if (mine !== turn) return; // something else was asked for meanwhile
+        const [those, every] = filtered(rows);
+        order = table.show(rows, those, picked());
+        output.textContent = `${those.length.toLocaleString("en")} of ${total} rows`;
+        // Against the share all shares stand side by side, whichever is in the table.
+        if (chart) {
+          const points = (kind.value === "size" ? every : those)
+            .filter(row => row.point !== null).map(row => rows.points[row.point]);
+          const missing = those.filter(row => (rows.points[row.point]?.[kind.value] ?? null) === null);
+          await chart.show(charts[kind.value], kind, points, missing.length);
+        }
+      } catch (error) {
+        console.error(error);
+        if (mine === turn) output.textContent = "The rows could not be loaded. Try again.";
+      }
+    }
+    if (mine === turn) shown();
+  }
+
+  async function keep(kind) {
+    if (!order) await wake();
+    const objects = lines(order, table.heads, picked());
+    const name = `${section.id}${shares() ? `-${shares().replace(":", "-")}` : ""}`;
+    if (kind === "csv") save(`${name}.csv`, "text/csv;charset=utf-8", `\ufeff${csv(objects)}`);
+    else {
+      const about = { board: section.querySelector("h2").textContent, address: location.href, rows: objects };
+      save(`${name}.json`, "application/json", `${JSON.stringify(about, null, 1)}\n`);
+    }
+  }
+
+  async function copy(button) {
+    await navigator.clipboard.writeText(button.dataset.command);
+    button.textContent = "copied";
+    setTimeout(() => { button.textContent = "copy command"; }, 1500);
+  }
+
+  section.addEventListener("change", ({ target: { name } }) => {
+    if (name === "share") set({ share: shares(), sort: "", order: "" });
+    else if (name === "m" || name === "needs") set({ [name]: chosen(name).join(",") });
+    else if (name === "hide") set({ hide: families.filter(box => !box.checked).map(box => box.value).join(",") });
+    else if (name === "columns") {
+      const now = [...picked()].join(",");
+      set({ columns: now === usual.join(",") ? "" : now || "none" });
+    }
+  });
+  section.addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (button?.classList.contains("atlas-copy")) copy(button);
+    else if (button?.value === "csv" || button?.value === "json") keep(button.value);
+  });
+  for (const button of kinds) {
+    button.addEventListener("click", () => set({ chart: button === kinds[0] ? "" : button.value }));
+  }
+  form.addEventListener("submit", event => event.preventDefault());
+  form.addEventListener("reset", event => {
+    event.preventDefault();
+    asked = true;
+    write(new URLSearchParams());
+    show();
+  });
   onReturn(show);
-  form.hidden = false;
+  for (const part of section.querySelectorAll(".atlas-choice, .atlas-drawn")) part.hidden = false;
   show();
+}
+
+/** Menus close when something else is pressed, and by Escape. */
+function menus() {
+  const all = [...document.querySelectorAll(".atlas-menu")];
+  const close = but => { for (const menu of all) if (!menu.contains(but)) menu.open = false; };
+  document.addEventListener("pointerdown", ({ target }) => close(target));
+  document.addEventListener("focusin", ({ target }) => close(target));
+  document.addEventListener("keydown", event => {
+    const menu = event.target.closest?.(".atlas-menu[open]");
+    if (event.key !== "Escape" || !menu) return;
+    menu.open = false;
+    menu.firstElementChild.focus();
+  });
+}
+
+if (section) {
+  menus();
+  board();
 } else shown();

@@ -1,9 +1,15 @@
-"""Compare: methods side by side, each fact from the entry, the contract's support or a record."""
+"""Compare: methods side by side, each fact from the entry, the contract's support or a record.
+
+The page holds what entries say of every method. What was measured and claimed grows with records
+and papers; it stands in a file for each method, which the script loads once a method is chosen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from implementations.harness.results.boards import Board, Spread
@@ -12,6 +18,7 @@ from implementations.harness.results.metric import title
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
 from tools.site.claimed import Report, Table, tables
+from tools.site.columns import CHIPS, chip_label
 from tools.site.facts import code, repository, settings, shares
 from tools.site.pages.paper import FACETS, facets
 from tools.site.render import Front, render, safe_address
@@ -26,6 +33,7 @@ FRONT = Front(
     scripts=("js/compare.js",),
     sources=("catalog/papers", "implementations"),
     searched=False,
+    html=True,
 )
 
 
@@ -73,21 +81,28 @@ class Group:
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield the page."""
+    """Yield the page, and for each method a file of what was measured and claimed of it."""
     slugs = sorted(
         (slug for slug, paper in atlas.papers.items() if paper.is_method),
         key=lambda slug: atlas.names[slug].casefold(),
     )
-    groups = list(_groups(slugs, atlas))
     here = [slug for slug in slugs if slug in atlas.methods]
+    said = list(_said(slugs, atlas))
+    measured = [group for board in atlas.boards for group in _results(board, here)]
     claimed = [group for table in tables(atlas) if (group := _claimed(table, slugs, atlas))]
-    data = packed(slugs, groups + claimed, atlas)
-    text = render("compare", FRONT, atlas, groups=groups, here=here, packed=data)
-    yield FRONT.path, text
+    results = {slug: found for slug in slugs if (found := packed_results(slug, measured + claimed))}
+    data = packed(slugs, said, results.keys(), atlas)
+    first = list(_results(atlas.boards[0], here, CHIPS)) if atlas.boards else []
+    page = render("compare", FRONT, atlas, groups=said + first, here=here, packed=data)
+    yield FRONT.path, page
+    for slug, found in results.items():
+        yield f"compare/{slug}.json", json.dumps(found, ensure_ascii=False, separators=(",", ":"))
 
 
-def packed(slugs: list[str], groups: list[Group], atlas: Atlas) -> dict[str, Any]:
-    """Everything for the script; what many cells share is written once and named by number."""
+def packed(
+    slugs: list[str], groups: list[Group], results: Collection[str], atlas: Atlas
+) -> dict[str, Any]:
+    """What the page holds for the script; what many cells share is written once, by number."""
     pieces: dict[Piece, int] = {}
     rows = [row for group in groups for row in group.rows]
 
@@ -99,37 +114,51 @@ def packed(slugs: list[str], groups: list[Group], atlas: Atlas) -> dict[str, Any
             "slug": slug,
             "name": atlas.names[slug],
             "here": slug in atlas.methods,
+            "results": slug in results,
             "cells": {i: cell(row.cells[slug]) for i, row in enumerate(rows) if slug in row.cells},
-            "values": {
-                i: value
-                for i, row in enumerate(rows)
-                if slug in row.cells and (value := row.cells[slug].value) is not None
-            },
         }
         for slug in slugs
     ]
     return {
         "groups": [
-            [group.label, group.note, group.measured, [r.label for r in group.rows], group.claims]
-            for group in groups
+            [group.label, group.note, [row.label for row in group.rows]] for group in groups
         ],
         "methods": methods,
         "pieces": [[piece.text, piece.href, piece.definition] for piece in pieces],
     }
 
 
-def _groups(slugs: list[str], atlas: Atlas) -> Iterator[Group]:
+def packed_results(slug: str, groups: list[Group]) -> list[list[Any]]:
+    """List what was measured and claimed of one method: groups and rows with their places."""
+    made = []
+    for place, group in enumerate(groups):
+        rows = [
+            [order, row.label, [[one.text, one.href] for one in cell.pieces], cell.value]
+            for order, row in enumerate(group.rows)
+            if (cell := row.cells.get(slug)) and cell.pieces
+        ]
+        if rows:
+            made.append([place, group.label, group.note, group.measured, group.claims, rows])
+    return made
+
+
+def _said(slugs: list[str], atlas: Atlas) -> Iterator[Group]:
     papers = {slug: atlas.papers[slug] for slug in slugs}
     methods = {slug: atlas.methods[slug] for slug in slugs if slug in atlas.methods}
     yield Group("The paper", list(_paper(papers)))
     yield Group("What it does", list(_taxonomy(papers)))
     yield Group("Code", list(_code(papers, methods, atlas.repository)))
     yield Group("Works with", list(_support(methods)), "as the contract's tests found here")
-    for board in atlas.boards:
-        rows = settings(board)
-        for share in shares(board):
+
+
+def _results(board: Board, methods: list[str], chips: Collection[str] = ()) -> Iterator[Group]:
+    """Yield what a board holds of methods, a group a share; of some shares where they are named."""
+    rows = settings(board)
+    about = f"{board.title}, perplexity in windows of {board.metrics[0].split('/')[2]}"
+    labels = [chip_label(chip) for chip in chips]
+    for share in shares(board):
+        if not labels or share in labels:
             found = {slug: rows[slug, share] for slug in methods if (slug, share) in rows}
-            about = f"{board.title}, perplexity in windows of {board.metrics[0].split('/')[2]}"
             yield Group(f"Measured at {share}", list(_measured(found, board)), about, measured=True)
 
 
@@ -252,7 +281,7 @@ def _ratio(row: Setting, metric: str) -> Cell:
     if not ratio:
         return Cell()
     pieces = (Piece(_spread(ratio)), *([Piece("collapsed")] if row.collapsed else []))
-    return Cell(pieces, None if row.collapsed else ratio.mean)
+    return Cell(pieces, None if row.collapsed or not isfinite(ratio.mean) else ratio.mean)
 
 
 def _parameters(row: Setting) -> Cell:

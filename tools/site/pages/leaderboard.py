@@ -1,75 +1,228 @@
-"""The leaderboard: every measurement, a board for each protocol, model and device."""
+"""The leaderboard: a page for each protocol, model and device, whose rows a script loads.
+
+A page is light whatever its board holds: it has the first rows, those after them stand on pages of
+their own, and what filters, ranks and draws them comes when somebody asks for it.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
+from implementations.harness.results.boards import FAMILIES, Board, Row
 from implementations.harness.results.record import Record
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
 from tools.site.atlas import Atlas
-from tools.site.chart import AGAINST, Drawn, drawn, points, specification
-from tools.site.render import Front, render
+from tools.site.chart import AGAINST, Drawn, drawn, point_of, points, specification
+from tools.site.columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
+from tools.site.facts import words_of
+from tools.site.render import Front, render, seen
+from tools.site.words import record_address
 
 FRONT = Front(
     "leaderboard.md",
     "Leaderboard",
     "Pruning methods measured on one harness, dense model beside.",
     menu="Leaderboard",
-    styles=("css/controls.css", "css/leaderboard.css"),
+    styles=("css/controls.css", "css/leaderboard.css", "css/landscape.css"),
     scripts=("js/leaderboard.js",),
     sources=("implementations",),
+    html=True,
 )
+ROWS = 100
+"""Rows of a page, and those that the script draws at first."""
+PICTURES = 6
+"""Boards with a picture of their chart; that of another is drawn in the browser."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A board on the page, with its charts and its name in the address."""
+    """A board with its name in addresses, and the address of its page."""
 
     id: str
-    place: str
-    drawn: Drawn
-    points: list[dict[str, Any]]
+    path: str
+    board: Board
     dense: Record | None
     """The record of its dense row, where there is one."""
 
+    @property
+    def data(self) -> str:
+        """Where the script finds its rows."""
+        return f"leaderboard/{self.id}.json"
+
+    @property
+    def parts(self) -> list[tuple[Row, ...]]:
+        """The rows of each of its pages."""
+        rows = self.board.rows
+        return [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
+
+    def part(self, place: int) -> str:
+        """Return the address of its pages, from 0."""
+        return f"leaderboard/{self.id}--{place + 1}.html" if place else self.path
+
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield the leaderboard, and Vega for its charts where there is something to draw."""
+    """Yield a page and the rows of each board, and what draws charts where there is one."""
     boards = list(_shown(atlas))
-    charts = {
-        "charts": {against.name: specification(against) for against in AGAINST},
-        "boards": {board.id: board.points for board in boards},
-    }
-    yield (
-        FRONT.path,
-        render(
-            "leaderboard",
-            FRONT,
-            atlas,
-            boards=boards,
-            protocols=list(dict.fromkeys(board.drawn.board.protocol for board in boards)),
-            against=AGAINST,
-            charts=charts,
-        ),
+    if not boards:
+        yield FRONT.path, render("leaderboard", FRONT, atlas, boards=boards)
+        return
+    for place, one in enumerate(boards):
+        yield _source(one.path), _page(one, boards, place < PICTURES, atlas)
+        for number in range(1, len(one.parts)):
+            yield _source(one.part(number)), _rest(one, number, atlas)
+        text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
+        yield one.data, text
+    charts = {against.name: specification(against) for against in AGAINST}
+    yield "leaderboard/charts.json", json.dumps(charts, separators=(",", ":"))
+    yield "assets/js/vega.js", vega.runtime()
+
+
+def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
+    front = FRONT
+    if one.path != _built(FRONT.path):
+        about = f"Pruning methods measured under {one.board.title}."
+        front = replace(FRONT, path=_source(one.path), title=one.board.title, description=about)
+        front = replace(front, menu="", searched=False)
+    board = one.board
+    up = "../" * one.path.count("/")
+    return render(
+        "leaderboard",
+        front,
+        atlas,
+        up=up,
+        protocols=list(dict.fromkeys(other.board.protocol for other in boards)),
+        shown=one,
+        boards=boards,
+        chart=drawn(board, atlas.names, up) if pictured else Drawn(board, "", ""),
+        drawable=bool(points(board, atlas.names)),
+        groups=_grouped(one.parts[0]),
+        ranks=ranks(board, board.rows),
+        shares=list(shares(board)),
+        methods=_methods(board, atlas),
+        calibrations=_calibrations(board, atlas),
+        against=AGAINST,
+        rows_a_page=ROWS,
     )
-    if boards:
-        yield "assets/js/vega.js", vega.runtime()
+
+
+def _rest(one: Shown, number: int, atlas: Atlas) -> str:
+    title = f"{one.board.title}, rows from {number * ROWS + 1}"
+    front = Front(
+        _source(one.part(number)),
+        title,
+        f"More rows of {one.board.title}.",
+        styles=("css/leaderboard.css", "css/landscape.css"),
+        sources=FRONT.sources,
+        searched=False,
+        html=True,
+    )
+    return render(
+        "board",
+        front,
+        atlas,
+        shown=one,
+        number=number,
+        title=title,
+        rows_a_page=ROWS,
+        groups=_grouped(one.parts[number]),
+        ranks=ranks(one.board, one.board.rows),
+    )
+
+
+def packed(board: Board, atlas: Atlas) -> dict[str, Any]:
+    """Return everything that the script shows of a board: rows as its table has them, points."""
+    shown = columns(board)
+    made: list[dict[str, Any]] = []
+    rows = []
+    for row in board.rows:
+        first = row.first
+        if point := point_of(row, board, atlas.names):
+            made.append(point | {"id": len(made)})
+        rows.append(
+            {
+                "family": FAMILIES.index(row.family),
+                "share": share(first),
+                "method": first.method,
+                "name": seen(atlas.names.get(first.method, first.method)),
+                "needs": needs(first.method, atlas),
+                "removed": _values(removed(row)),
+                "cells": [_values(column.cell(row)) for column in shown],
+                "records": [[record.seed, record_address(record)] for record in row.records],
+                "command": seen(first.command),
+                "collapsed": row.collapsed,
+                "ranked": ranked(row),
+                "point": len(made) - 1 if point else None,
+            }
+        )
+    notes = {
+        family: "" if group[0].first.structured else group[0].first.speed.note
+        for family, group in board.families
+    }
+    return {
+        "chips": CHIPS,
+        "families": [[family, notes.get(family, "")] for family in FAMILIES],
+        "rows": rows,
+        "points": made,
+    }
+
+
+def needs(method: str, atlas: Atlas) -> str:
+    """Return the word for what a method's choice needs of data; empty where nobody said."""
+    paper = atlas.papers.get(method)
+    return next(iter(words_of(paper, "calibration")), "") if paper else ""
+
+
+def _methods(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
+    found = Counter(row.method for row in board.rows)
+    named = [(slug, atlas.names.get(slug, slug), count) for slug, count in found.items()]
+    return sorted(named, key=lambda one: one[1].casefold())
+
+
+def _calibrations(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
+    """List the words that the filter offers, from cheap to dear, each with its meaning."""
+    found = Counter(needs(row.method, atlas) for row in board.rows)
+    terms = vocabulary()["calibration"].terms
+    return [(word, term.definition, found[word]) for word, term in terms.items() if found[word]]
+
+
+def _values(cell: Cell) -> list[Any]:
+    """Write a cell as a list, shorter where its end says nothing."""
+    values = [_finite(cell.value), seen(cell.text), cell.note, _finite(cell.deviation), cell.title]
+    while values and values[-1] in (None, ""):
+        values.pop()
+    return values
+
+
+def _finite(value: float | None) -> float | str | None:
+    """JSON has no word for what is beyond any number."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def _grouped(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    return [(family, list(group)) for family, group in groupby(rows, lambda row: row.family)]
+
+
+def _source(path: str) -> str:
+    return path.removesuffix(".html") + ".md"
+
+
+def _built(path: str) -> str:
+    return path.removesuffix(".md") + ".html"
 
 
 def _shown(atlas: Atlas) -> Iterator[Shown]:
-    seen: Counter[str] = Counter()
+    taken: Counter[str] = Counter()
     dense = {record.run: record for record in atlas.records if record.method == "dense"}
-    for board in atlas.boards:
+    for place, board in enumerate(atlas.boards):
         # A protocol may have changed under its name: its old board then stands beside the new one.
-        seen[name := f"{board.protocol}-{board.place}"] += 1
-        again = f"-{seen[name]}" * (seen[name] > 1)
-        yield Shown(
-            id=name + again,
-            place=board.place + again,
-            drawn=drawn(board, atlas.names),
-            points=points(board, atlas.names),
-            dense=dense.get(board.dense.run),
-        )
+        taken[name := f"{board.protocol}-{board.place}"] += 1
+        name += f"-{taken[name]}" * (taken[name] > 1)
+        path = f"leaderboard/{name}.html" if place else _built(FRONT.path)
+        yield Shown(id=name, path=path, board=board, dense=dense.get(board.dense.run))

@@ -1,0 +1,177 @@
+// The table of a board: its rows in any order, with any columns, made from the board's data. Until
+// something is asked for the rows that the page came with stay as they are.
+
+import { make } from "./state.js";
+
+export const LIMIT = 100; // rows drawn at first: the browser lays out thousands only when asked to
+const KIND = "kind"; // the order of the page: by what is removed, then share
+
+/** A value of the data as a number; nothing where there is none. */
+export function number(value) {
+  const found = value === "inf" ? Infinity : value;
+  return typeof found === "number" ? found : undefined;
+}
+
+/** The text of a cell, what is of less weight behind it. */
+function noted([, text = "", note = ""] = []) {
+  const small = note ? [make("span", { class: "spread" }, note)] : [];
+  return text && note ? [text, " ", ...small] : [...(text ? [text] : []), ...small];
+}
+
+/** Rank rows by their loss among those of one share; equal losses have the same rank. */
+export function ranks(rows) {
+  const losses = new Map();
+  const loss = row => (row.ranked ? number(row.cells[0]?.[0]) : undefined);
+  for (const row of rows) {
+    if (loss(row) === undefined) continue;
+    losses.set(row.share, [...(losses.get(row.share) ?? []), loss(row)]);
+  }
+  return new Map(rows.filter(row => loss(row) !== undefined).map(row =>
+    [row, 1 + losses.get(row.share).filter(other => other < loss(row)).length]));
+}
+
+export class Table {
+  /** `set` changes the state of the page. */
+  constructor(section, set) {
+    this.section = section;
+    this.table = section.querySelector("table.atlas-board");
+    this.heads = [...this.table.tHead.rows[0].cells];
+    const order = section.querySelector(".atlas-order");
+    this.select = order.querySelector("select");
+    this.turn = order.querySelector(".atlas-turn");
+    for (const head of this.heads) {
+      const label = head.dataset.sort === "rank" ? "rank" : head.textContent;
+      const button = make("button", { type: "button" }, head.textContent);
+      if (label !== head.textContent) button.ariaLabel = label;
+      button.addEventListener("click", () => set({ sort: head.dataset.sort, order: this.next(head) }));
+      head.replaceChildren(button);
+      this.select.append(make("option", { value: head.dataset.sort }, label));
+    }
+    this.select.addEventListener("change", () => set({ sort: this.select.value, order: "" }));
+    this.turn.addEventListener("click", () =>
+      set({ sort: this.select.value, order: this.next(this.head(this.select.value)) }));
+    order.hidden = false;
+    this.more = make("button", { type: "button" });
+    this.rest = make("p", { class: "atlas-controls" }, this.more);
+    this.more.addEventListener("click", () => {
+      this.all = true;
+      set({});
+    });
+    section.querySelector(".atlas-rest")?.remove();
+    this.table.after(this.rest);
+  }
+
+  head(key) {
+    return this.heads.find(head => head.dataset.sort === key);
+  }
+
+  /** The direction that choosing a column gives: its better end first, then the other. */
+  next(head) {
+    const first = "down" in head.dataset ? "descending" : "ascending";
+    const other = first === "ascending" ? "descending" : "ascending";
+    return head.ariaSort === first ? other : first;
+  }
+
+  /** Show which order the state asks for; within one share that is the rank. */
+  restore(state, count) {
+    const asked = state.get("sort") ?? (state.has("share") ? "rank" : KIND);
+    const head = this.head(asked);
+    this.order = !head ? "" : ["ascending", "descending"].includes(state.get("order"))
+      ? state.get("order") : "down" in head.dataset ? "descending" : "ascending";
+    for (const other of this.heads) other.ariaSort = other === head ? this.order : null;
+    this.key = head ? asked : KIND;
+    this.select.value = this.key;
+    this.turn.hidden = !head;
+    this.turn.textContent = this.order === "ascending" ? "↑ smallest first" : "↓ largest first";
+    this.table.classList.toggle("is-sorted", Boolean(head));
+    this.count(count);
+  }
+
+  count(count) {
+    this.rest.hidden = this.all || count <= LIMIT;
+    this.more.textContent = `Show all ${count.toLocaleString("en")} rows`;
+  }
+
+  /** Draw rows of the data with some of the columns; returns them in their order. */
+  show(data, rows, columns) {
+    this.data = data;
+    const ranked = ranks(rows);
+    const ordered = this.key === KIND ? rows : this.sorted(rows, ranked);
+    const drawn = this.all ? ordered : ordered.slice(0, LIMIT);
+    const hidden = this.heads.map(({ dataset, classList }) =>
+      classList.contains("number") && dataset.sort !== "rank" && !columns.has(dataset.sort));
+    for (const one of [this.table.tHead.rows[0], this.table.tBodies[0].rows[0], ...drawn.map(row =>
+      this.element(row, ranked.get(row)))]) {
+      [...one.cells].forEach((cell, place) => { cell.hidden = hidden[place]; });
+    }
+    this.table.classList.add("is-picked");
+    for (const body of [...this.table.tBodies].slice(1)) body.remove();
+    this.table.append(...(this.key === KIND ? this.grouped(drawn)
+      : [make("tbody", {}, ...drawn.map(row => row.element))]));
+    this.count(rows.length);
+    return ordered.map(row => ({ row, rank: ranked.get(row) }));
+  }
+
+  grouped(rows) {
+    return this.data.families.flatMap(([name, note], family) => {
+      const own = rows.filter(row => row.family === family).map(row => row.element);
+      if (!own.length) return [];
+      const head = make("th", { scope: "rowgroup", colspan: this.heads.length }, name);
+      if (note) head.append(" ", make("span", { class: "note" }, note));
+      return [make("tbody", {}, make("tr", { class: "family" }, head), ...own)];
+    });
+  }
+
+  element(row, rank) {
+    row.element ??= this.made(row);
+    const [place] = row.element.cells;
+    place.textContent = rank ?? "";
+    if (rank) place.dataset.label = "#";
+    else delete place.dataset.label;
+    return row.element;
+  }
+
+  made(row) {
+    const { up } = this.section.dataset;
+    const mark = this.section.querySelector(`.atlas-key [data-family="${row.family}"] svg`);
+    const cells = this.heads.slice(3, -1).map(({ dataset, textContent }, place) => {
+      const [, text, note, , title] = row.cells[place];
+      const cell = make("td", { class: "number", ...(text || note ? { "data-label": textContent } : {}) });
+      if (title) cell.title = title;
+      if (dataset.sort === "ratio" && row.collapsed) {
+        cell.append(make("span", { class: "atlas-tag atlas-tag--warn" }, "collapsed"), " ");
+      }
+      cell.append(...noted(row.cells[place]));
+      return cell;
+    });
+    const records = row.records.flatMap(([seed, address], place) =>
+      [place ? ", " : "", make("a", { href: up + address }, `seed ${seed}`)]);
+    return make("tr", { "data-family": row.family, ...(row.collapsed ? { class: "collapsed" } : {}) },
+      make("td", { class: "number rank" }),
+      make("th", { scope: "row" }, mark.cloneNode(true),
+        make("a", { href: `${up}papers/${row.method}.html` }, row.name)),
+      make("td", { class: "removed" }, ...noted(row.removed)),
+      ...cells,
+      make("td", { "data-label": "Records" }, ...records, " ",
+        make("button", { type: "button", class: "atlas-copy", "data-command": row.command }, "copy command")));
+  }
+
+  sorted(rows, ranked) {
+    const sign = this.order === "ascending" ? 1 : -1;
+    const place = this.heads.indexOf(this.head(this.key)) - 3;
+    const value = {
+      rank: row => ranked.get(row),
+      method: row => row.name,
+      removed: row => number(row.removed[0]),
+      seeds: row => row.records.length,
+    }[this.key] ?? (row => number(row.cells[place][0]));
+    const keyed = rows.map(row => ({ row, value: value(row) }));
+    return keyed.sort((a, b) => {
+      // What was not measured stands last, whichever way.
+      if (a.value === undefined || b.value === undefined) {
+        return (a.value === undefined) - (b.value === undefined);
+      }
+      return sign * (this.key === "method" ? a.value.localeCompare(b.value) : a.value - b.value);
+    }).map(({ row }) => row);
+  }
+}

@@ -39,6 +39,9 @@ from implementations.harness.runs import environment
 FOLDER = IMPLEMENTATIONS / "harness" / "pictures"
 PATCH = (48, 96)  # outputs and inputs of the corner of a mask that is drawn
 
+Order = Callable[[Tensor], Tensor]
+"""Gives for the sizes of groups, `[out, groups, group]`, the places of each in their order."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Option("--protocol", help="Protocol for text and model.")]
 Share = Annotated[float, typer.Option(min=0, max=1, help="Share to remove.")]
@@ -115,15 +118,12 @@ def ties(
         chosen, model, sampler = _start(protocol)
         metric, text = next(iter(sampler.samples(seed=0).evaluations.items()))
         kept = parse_pattern(pattern)
-        broken: dict[str, Callable[[Tensor], Tensor]] = {
-            "earlier": lambda groups: torch.arange(kept.group).expand_as(groups),
-            "later": lambda groups: torch.arange(kept.group).flip(0).expand_as(groups),
+        places = torch.arange(kept.group)
+        broken: dict[str, Order] = {
+            "earlier": places.expand_as,
+            "later": places.flip(0).expand_as,
+            **{f"lot {seed}": by_lot(seed) for seed in range(lots)},
         }
-        for seed in range(lots):
-            source = torch.Generator().manual_seed(seed)
-            broken[f"lot {seed}"] = lambda groups, source=source: torch.rand(
-                groups.shape, generator=source
-            ).argsort(-1)
         content = {
             **_provenance(chosen, model),
             "pattern": pattern,
@@ -142,22 +142,25 @@ def ties(
 def tied(model: LanguageModel, pattern: NM) -> float:
     """Return the share of groups in which what goes and what stays meet at equal sizes."""
     gone = pattern.group - pattern.keep
-    borders = [
-        sizes[..., gone - 1] == sizes[..., gone]
-        for _, _, linear in model.linears()
-        for sizes in (linear.weight.abs().unflatten(-1, (-1, pattern.group)).sort(-1).values,)
-    ]
-    return sum(int(one.sum()) for one in borders) / sum(one.numel() for one in borders)
+    equal = groups = 0
+    for _, _, linear in model.linears():
+        sizes = _groups(linear, pattern).sort(-1).values
+        equal += int((sizes[..., gone - 1] == sizes[..., gone]).sum())
+        groups += sizes[..., 0].numel()
+    return equal / groups
 
 
-def by_size(model: LanguageModel, pattern: NM, order: Callable[[Tensor], Tensor]) -> LanguageModel:
-    """Return a copy without the smallest weights of each group, of equal ones the first in `order`.
+def by_lot(seed: int) -> Order:
+    """Return an order that draws the places of each group."""
+    source = torch.Generator().manual_seed(seed)
+    return lambda groups: torch.rand(groups.shape, generator=source).argsort(-1)
 
-    `order` gives for `groups [out, groups, group]` the places of each group, in their order.
-    """
+
+def by_size(model: LanguageModel, pattern: NM, order: Order) -> LanguageModel:
+    """Return a copy without the smallest weights of each group, of equal ones the first in `order`."""
     pruned = copy.deepcopy(model)
     for _, _, linear in pruned.linears():
-        groups = linear.weight.abs().unflatten(-1, (-1, pattern.group))
+        groups = _groups(linear, pattern)
         places = order(groups)
         first = smallest(groups.gather(-1, places), pattern.group - pattern.keep)
         gone = torch.zeros_like(first).scatter(-1, places, first)
@@ -233,6 +236,12 @@ def left_out_alone(model: LanguageModel, text: Tokens) -> list[float]:
         with replaced_forward(block.module, lambda hidden, *_, **__: hidden):
             found.append(perplexity(model, text).value)
     return found
+
+
+def _groups(linear: nn.Linear, pattern: NM) -> Tensor:
+    """The sizes of the weights, `[out, groups, group]`."""
+    rows, columns = linear.weight.shape
+    return linear.weight.detach().abs().view(rows, columns // pattern.group, pattern.group)
 
 
 def _swap(linears: dict[str, nn.Linear], weights: dict[str, Tensor]) -> None:

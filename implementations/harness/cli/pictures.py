@@ -157,7 +157,7 @@ def by_lot(seed: int) -> Order:
 
 
 def by_size(model: LanguageModel, pattern: NM, order: Order) -> LanguageModel:
-    """Return a copy without the smallest weights of each group, of equal ones the first in `order`."""
+    """Return a copy without the smallest of each group, of equal ones the first in `order`."""
     pruned = copy.deepcopy(model)
     for _, _, linear in pruned.linears():
         groups = _groups(linear, pattern)

@@ -144,6 +144,10 @@ def _environment() -> Environment:
     ):
         environment.filters[word.__name__] = word
     environment.globals.update(
-        families=FAMILIES, marks=chart.MARKS, collapse=PERPLEXITY.collapse, vocabulary=vocabulary
+        families=FAMILIES,
+        marks=chart.MARKS,
+        collapse=PERPLEXITY.collapse,
+        vocabulary=vocabulary,
+        word_page=words.word_page,
     )
     return environment

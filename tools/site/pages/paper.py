@@ -15,26 +15,13 @@ from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import claims, usage
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import words_of
+from tools.site.facts import FACETS, words_of
 from tools.site.foreign import rendered
 from tools.site.markdown import rebase
 from tools.site.orders import NOISE, orders
 from tools.site.quotes import linked, listing
 from tools.site.render import Front, render
 
-FACETS = (
-    ("granularity", "Granularity"),
-    ("prunes", "Removes"),
-    ("criterion", "Criterion"),
-    ("calibration", "Calibration"),
-    ("recovery", "Recovery"),
-    ("allocation", "Allocation"),
-    ("when", "Decided"),
-    ("combines", "Combined with"),
-    ("architecture", "Architecture"),
-    ("topic", "Topic"),
-    ("read", "Depth of reading"),
-)
 RELATIONS = {
     "builds-on": "builds on",
     "extends": "extends",

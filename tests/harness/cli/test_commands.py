@@ -421,12 +421,13 @@ def test_a_killed_sweep_goes_on_where_it_was(count, world, atlas, start, tmp_pat
     there = len(list(pruned.glob("t*.json")))
     assert 3 <= there < 30
     assert len(load_records([runs])) == there + 1  # all whole, with the dense one
-    before = {path: path.stat().st_mtime_ns for path in files(runs)}
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("t*.json")}
     done = atlas(*command, "--runs", runs)
     assert done.code == 0, done.err
     assert f"{30 - there} new records, {there} there before, 0 failed" in done.out
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     assert len(load_records([runs])) == 31
+    assert all(path.suffix == ".json" for path in files(runs))  # nor what a kill left half-written
 
 
 def test_ctrl_c_ends_a_sweep_with_its_workers(slow, start, tmp_path):

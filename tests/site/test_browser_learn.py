@@ -79,6 +79,8 @@ def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
 def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open("learn.html")
     assert page.locator(".atlas-formula math").count() >= 10
+    loaded = "[...document.fonts].map(font => `${font.family}: ${font.status}`)"
+    assert page.evaluate(loaded) == ["STIX Two Math: loaded"]
     for drawing in page.locator(".atlas-shapes svg").all():
         box = drawing.bounding_box()
         assert box is not None

@@ -45,6 +45,17 @@ def code(paper: Paper) -> str:
     return "official" if found.official else "third party"
 
 
+def by_size(board: Board, atlas: Atlas) -> bool:
+    """Whether a row of a board chose single weights by size alone, where ties decide."""
+    return any(
+        not row.first.structured
+        and (paper := atlas.papers.get(row.first.method))
+        and words_of(paper, "criterion") == ("magnitude",)
+        and words_of(paper, "calibration") == ("none",)
+        for row in board.rows
+    )
+
+
 def first_board(atlas: Atlas) -> Board | None:
     """Return the board whose numbers stand for a method, where anything was measured."""
     return next(iter(atlas.boards), None)

@@ -21,6 +21,7 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
 from tools.site.claimed import anchor
+from tools.site.facts import by_size
 from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
@@ -121,6 +122,7 @@ def _environment() -> Environment:
     )
     for word in (
         anchor,
+        by_size,
         explained,
         words.authors,
         words.code,

@@ -18,6 +18,7 @@ from tools.site.atlas import Atlas, Method
 from tools.site.facts import words_of
 from tools.site.foreign import rendered
 from tools.site.markdown import rebase
+from tools.site.orders import NOISE, orders
 from tools.site.quotes import linked, listing
 from tools.site.render import Front, render
 
@@ -114,7 +115,8 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         facets=list(facets(paper)),
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
-        orderings=claims.orderings(slug, atlas),
+        orders=orders(slug, atlas),
+        noise=NOISE,
         relatives=kin.relatives(slug),
         alike=kin.alike(slug),
         bibtex=bibtex(slug, paper),

@@ -439,7 +439,7 @@ def test_a_point_is_read_beside_it_and_leads_to_its_record(
     at, box = mark.bounding_box(), readout.bounding_box()
     assert 0 < box["x"] - (at["x"] + at["width"]) < 20
     assert box["y"] < at["y"] < box["y"] + box["height"]
-    page.get_by_text("ShortGPT, 20 %").hover()
+    readout.locator("strong").hover()
     expect(readout).to_be_visible()  # it can be gone into
     mark.click()
     (record,) = [r for r in records if r.method == "shortgpt" and r.asked == 0.2]
@@ -460,6 +460,8 @@ def test_a_tap_shows_a_point_and_a_second_follows(visit: Callable[..., Any]) -> 
     ready(page)
     chart = page.locator(".atlas-live svg")
     for name in ("ShortGPT, 10 %", "ShortGPT, 20 %"):
+        readout.locator("strong").first.tap()  # puts it away
+        expect(readout).to_be_hidden()
         mark = chart.locator(f"path[aria-label^='{name}']")
         mark.tap(force=True)
         expect(readout.locator("strong").first).to_contain_text(name)
@@ -477,7 +479,7 @@ def test_points_at_one_place_are_all_named(visit: Callable[..., Any], home: str)
     mark = live(page).locator(".mark-symbol.role-mark path").first
     mark.hover(force=True)  # one lies on the other
     expect(page.locator(".atlas-readout strong")).to_have_count(2)
-    label = page.locator(".atlas-live .mark-text.role-mark text").all_inner_texts()
+    label = page.locator(".atlas-live .mark-text.role-mark text").all_text_contents()
     assert "Magnitude, Wanda" in label
 
 
@@ -615,12 +617,12 @@ def cut(tmp_path: Path) -> Path:
 def test_the_command_of_the_published_number_works(
     visit: Callable[..., Any],
     repository: Path,
-    build: Callable[..., Path],
+    published: Path,
     served: Callable[[Path], Any],
     cut: Path,
     tmp_path: Path,
 ) -> None:
-    with served(build(repository)) as address:
+    with served(published) as address:
         page, texts = command_shown(lambda **more: visit(home=address, **more), "SparseGPT", "2:4")
         shown = page.locator(".atlas-record").inner_text()
     whole, _, _, short = texts

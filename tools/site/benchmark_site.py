@@ -47,10 +47,10 @@ def main() -> None:
             sizes = {p.relative_to(site): p.stat().st_size for p in site.rglob("*") if p.is_file()}
             pages = {path: size for path, size in sizes.items() if path.suffix == ".html"}
             largest, page = (max(these, key=lambda path: these[path]) for these in (sizes, pages))
-            index = sizes[Path("search/search_index.json")]
+            index = sum(size for path, size in sizes.items() if path.parent == Path("search"))
             sys.stdout.write(
                 f"{count:,} entries, {RECORDS_AN_ENTRY * count:,} records: {seconds:.1f} s, "
-                f"{len(sizes):,} files, {sum(sizes.values()) / 1e6:.1f} MB, search index "
+                f"{len(sizes):,} files, {sum(sizes.values()) / 1e6:.1f} MB, search "
                 f"{index / 1e3:.0f} kB, largest {largest} {sizes[largest] / 1e3:.0f} kB, "
                 f"largest page {page} {sizes[page] / 1e3:.0f} kB\n"
             )

@@ -22,6 +22,7 @@ from tools.site import chart, words
 from tools.site.atlas import Atlas
 from tools.site.claimed import anchor
 from tools.site.columns import columns, removed
+from tools.site.facts import by_size
 from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
@@ -125,6 +126,7 @@ def _environment() -> Environment:
     )
     for word in (
         anchor,
+        by_size,
         explained,
         words.authors,
         words.code,
@@ -152,5 +154,6 @@ def _environment() -> Environment:
         vocabulary=vocabulary,
         columns=columns,
         removed=removed,
+        word_page=words.word_page,
     )
     return environment

@@ -135,7 +135,11 @@ export class Chart {
   }
 
   async click(event, wake) {
-    if (this.readout.contains(event.target)) return;
+    if (this.readout.contains(event.target)) {
+      // A finger puts away what it covers the marks with.
+      if (this.finger && !event.target.closest("a")) this.choose(-1);
+      return;
+    }
     if (!this.view) {
       const link = event.target.closest("a")?.getAttribute("href");
       if (!this.finger) return; // the picture's own link

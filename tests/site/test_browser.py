@@ -75,7 +75,7 @@ def test_leaderboard_shows_dense_first_and_every_family(visit: Callable[..., Any
         "Heads and channels",
         "Whole blocks",
     ]
-    assert board.get_by_text("collapsed").count() == 2
+    assert board.get_by_text("collapsed", exact=True).count() == 2
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,11 @@ export class Chart {
 
   /** Draw points against what a button names; `missing` rows of the table are not among them. */
   async show(spec, { value: kind, textContent: label }, points, missing) {
+    this.leftOut.textContent = this.why(kind, missing);
     const mine = this.asked = Symbol(kind);
+    // Another order or column of the table changes nothing here.
+    const drawn = `${kind} ${points.map(point => point.id)}`;
+    if (this.view && this.drawn === drawn) return;
     const { parse, View, expressionInterpreter } = await import("./vega.js");
     if (this.asked !== mine) return; // something else was asked for meanwhile
     this.placed = named(points).filter(point => point[kind] !== null)
@@ -76,13 +80,13 @@ export class Chart {
     this.live = make("div", { class: "atlas-live", "aria-hidden": "true" });
     this.stage.append(this.live, this.readout);
     this.stage.classList.add("is-live");
-    this.leftOut.textContent = this.why(kind, missing);
     this.about(label.toLowerCase(), this.placed.length);
     this.choose(-1);
     if (!this.placed.length) return;
     this.view = new View(parse({ ...spec, ...size, data }, null, { ast: true }), {
       container: this.live, expr: expressionInterpreter, renderer: "svg", tooltip: () => {},
     });
+    this.drawn = drawn;
     await this.view.runAsync();
   }
 

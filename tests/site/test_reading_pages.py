@@ -306,7 +306,7 @@ def test_a_number_leads_to_as_many_papers_of_the_catalog(atlas: Atlas) -> None:
     boxes = re.findall(r'<input type="checkbox" name="([^"]*)" value="([^"]*)">', table)
     rows = [
         {boxes[int(one, 16)] for one in has.split()}
-        for has in re.findall(r'<tr data-has="([^"]*)">', table)
+        for has in re.findall(r'<tr data-has="([^"]*)"', table)
     ]
     found = re.findall(r'<a href="(catalog\.html\?[^"]*)">(\d+)</a>', page)
     assert len(found) > 100

@@ -28,6 +28,8 @@ PAGES = (
     "timeline.html",
     "topics.html",
     "topics/safety.html",
+    "taxonomy.html",
+    "taxonomy/criterion-magnitude.html",
     "untried.html",
     "api/harness.html",
     "papers/sparsegpt.html",

@@ -199,10 +199,10 @@ def test_what_is_unknown_is_counted_and_said(page: str, atlas: Atlas) -> None:
     shown = dict(paper_pages.pages(atlas))[f"papers/{slugs[0]}.md"]
     definition = vocabulary()["criterion"].terms["unknown"].definition
     assert (
-        '<dt>Criterion</dt><dd><a class="atlas-word" href="../learn.html#criterion-unknown" '
+        '<dt>Criterion</dt><dd><a class="atlas-word" href="../taxonomy/criterion-unknown.html" '
         f'data-definition="{definition}">unknown</a>' in shown
     )
-    assert '<dt>Depth of reading</dt><dd><a class="atlas-word" href="../learn.html#read-' in shown
+    assert '<dt>Depth of reading</dt><dd><a class="atlas-word" href="../taxonomy/read-' in shown
 
 
 def test_what_nobody_knows_makes_no_papers_alike() -> None:

@@ -25,6 +25,7 @@ MENU = (
     "timeline",
     "lineage",
     "topics",
+    "taxonomy",
     "untried",
     "news",
     "learn",

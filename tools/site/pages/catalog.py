@@ -12,8 +12,7 @@ from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import CODE, code, first_board, loss, repository, settings, words_of
-from tools.site.pages.paper import FACETS
+from tools.site.facts import CODE, FACETS, code, first_board, loss, repository, settings, words_of
 from tools.site.render import Front, render
 
 SHARES = ("20 %", "50 %")

@@ -15,25 +15,13 @@ from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import claims, usage
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import words_of
+from tools.site.facts import FACETS, words_of
 from tools.site.foreign import rendered
 from tools.site.markdown import rebase
+from tools.site.orders import NOISE, orders
 from tools.site.quotes import linked, listing
 from tools.site.render import Front, render
 
-FACETS = (
-    ("granularity", "Granularity"),
-    ("prunes", "Removes"),
-    ("criterion", "Criterion"),
-    ("calibration", "Calibration"),
-    ("recovery", "Recovery"),
-    ("allocation", "Allocation"),
-    ("when", "Decided"),
-    ("combines", "Combined with"),
-    ("architecture", "Architecture"),
-    ("topic", "Topic"),
-    ("read", "Depth of reading"),
-)
 RELATIONS = {
     "builds-on": "builds on",
     "extends": "extends",
@@ -114,7 +102,8 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         facets=list(facets(paper)),
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
-        orderings=claims.orderings(slug, atlas),
+        orders=orders(slug, atlas),
+        noise=NOISE,
         relatives=kin.relatives(slug),
         alike=kin.alike(slug),
         bibtex=bibtex(slug, paper),

@@ -17,8 +17,7 @@ from typing import Any
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site.atlas import Atlas
-from tools.site.facts import words_of
-from tools.site.pages.paper import FACETS
+from tools.site.facts import FACETS, words_of
 from tools.site.render import seen
 from tools.site.sections import Section, front, sections, unique
 from tools.site.vega import bundled

@@ -9,7 +9,7 @@ SEARCH = 'data-md-component="search" role="dialog"'
 
 def focusable_code(content: str) -> str:
     """Let the keyboard reach code blocks, which scroll where they are wider than the page."""
-    return re.sub(r"(<pre[^<>]*>(?:<span></span>)?<code)(?=>)", r'\1 tabindex="0"', content)
+    return re.sub(r"(<pre[^<>]*>(?:<span></span>)?<code)(?=[ >])", r'\1 tabindex="0"', content)
 
 
 def named_search(page: str) -> str:

@@ -13,12 +13,13 @@ from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
-from tools.site import claims, usage
+from tools.site import claims, lineage, usage
 from tools.site.atlas import Atlas, Method
 from tools.site.citing import head
 from tools.site.facts import words_of
 from tools.site.foreign import rendered
 from tools.site.glance import glance
+from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
 from tools.site.quotes import imports, linked, listing
 from tools.site.render import Front, render
@@ -88,12 +89,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     ]
     if lost:
         raise BadInput("\n".join(lost))
-    kin = Kin(atlas)
+    kin, relations = Kin(atlas), lineage.graph(atlas)
     for slug, paper in atlas.papers.items():
-        yield f"papers/{slug}.md", _page(slug, paper, atlas, kin)
+        yield f"papers/{slug}.md", _page(slug, paper, atlas, kin, lineage.around(relations, slug))
 
 
-def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
+def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | None) -> str:
     method = atlas.methods.get(slug)
     sources = [f"catalog/papers/{slug}.yaml"]
     if method:
@@ -104,7 +105,9 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         name if name in paper.title else f"{name}: {paper.title}",
         paper.summary,
         sources=tuple(sources),
-        styles=("css/leaderboard.css",) * bool(method) + ("css/paper.css",),
+        styles=("css/leaderboard.css",) * bool(method)
+        + ("css/paper.css",)
+        + ("css/lineage.css",) * bool(around),
         toc=not method,
         trail=(("Catalog", "catalog.md"), (name, "")),
         extra={"head": head(slug, paper, atlas)},
@@ -131,6 +134,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
         orderings=claims.orderings(slug, atlas),
+        around=around,
         relatives=kin.relatives(slug),
         alike=kin.alike(slug),
         bibtex=bibtex(slug, paper),

@@ -514,7 +514,7 @@ def test_on_real_blocks_it_beats_the_lot_and_training_helps(first_blocks, monkey
 
     def pruned(**settings: Any) -> LanguageModel:
         model = copy.deepcopy(first_blocks.dense)
-        alone(steps=20, amplitude=0.05, **settings).apply(model, calibration)
+        alone(steps=8, amplitude=0.05, **settings).apply(model, calibration)
         return model
 
     def error(model: LanguageModel) -> float:

@@ -70,7 +70,7 @@ def test_every_unit_of_a_kind_is_drawn_equally_often():
 def test_the_chance_of_a_unit_depends_on_its_cost_at_the_border_only(sparsity: float):
     # A unit of cost c goes if those before it cost less than B - c/2, out of T - c: README.
     model = tiny_model(blocks=8)
-    drawn = draws(model, sparsity, 1000)
+    drawn = draws(model, sparsity, 400)
     costs = Random().costs(model)
     total = int(costs.sum())
     for cost in costs.unique().tolist():

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -208,6 +209,24 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def build_once(
+    build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, worker_id: str
+) -> Callable[..., Path]:
+    """Build a site that only one of the workers makes, and all of them read, by its name."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def run(name: str, checkout: Path, **environment: str) -> Path:
+        site = shared / name
+        with FileLock(f"{site}.lock"):
+            if not site.exists():
+                build(checkout, **environment).rename(site)
+        return site
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def runs(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for record in records:
@@ -216,9 +235,15 @@ def runs(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def site(bare_checkout: Path, runs: Path, build: Callable[..., Path]) -> Path:
+def site(bare_checkout: Path, runs: Path, build_once: Callable[..., Path]) -> Path:
     """The site of the sample records alone."""
-    return build(bare_checkout, ATLAS_RUNS=str(runs))
+    return build_once("sample-site", bare_checkout, ATLAS_RUNS=str(runs))
+
+
+@pytest.fixture(scope="session")
+def published(repository: Path, build_once: Callable[..., Path]) -> Path:
+    """The site of the real catalog and the published records."""
+    return build_once("published-site", repository)
 
 
 # A real Chromium

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from tools.site.access import focusable_code, named_search
+from tools.site.access import focusable_code
 
 PAGES = (
     "index.html",
@@ -29,6 +29,8 @@ PAGES = (
     "timeline.html",
     "topics.html",
     "topics/safety.html",
+    "taxonomy.html",
+    "taxonomy/criterion-magnitude.html",
     "untried.html",
     "api/harness.html",
     "papers/sparsegpt.html",
@@ -58,9 +60,3 @@ def test_code_can_be_reached_by_keyboard() -> None:
         '<pre><span></span><code tabindex="0">x</code></pre>'
     )
     assert focusable_code("<p><code>x</code></p>") == "<p><code>x</code></p>"
-
-
-def test_the_search_has_a_name(site: Any) -> None:
-    page = (site / "index.html").read_text(encoding="utf-8")
-    assert page.count('role="dialog" aria-label="Search"') == 1
-    assert named_search("nothing") == "nothing"

@@ -150,16 +150,6 @@ def test_the_scheme_follows_the_system_and_can_be_switched(visit: Callable[..., 
     until(page, f"{background} === '{light}'")
 
 
-def test_search_finds_a_method(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("index.html")
-    page.get_by_role("textbox", name="Search").press_sequentially("sparsegpt")
-    result = page.locator(".md-search-result__link").first
-    result.wait_for()
-    assert "papers/sparsegpt.html" in (result.get_attribute("href") or "")
-    assert seen.complaints == []
-
-
 def test_pages_can_be_read_without_javascript(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open("leaderboard.html")
     assert page.locator("table.atlas-board").is_visible()

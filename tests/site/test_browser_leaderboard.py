@@ -428,12 +428,12 @@ def cut(tmp_path: Path) -> Path:
 def test_the_command_of_the_published_number_works(
     visit: Callable[..., Any],
     repository: Path,
-    build: Callable[..., Path],
+    published: Path,
     served: Callable[[Path], Any],
     cut: Path,
     tmp_path: Path,
 ) -> None:
-    with served(build(repository)) as address:
+    with served(published) as address:
         page, texts = command_shown(lambda **more: visit(home=address, **more), "SparseGPT", "2:4")
         shown = page.locator(".atlas-record:target").inner_text()
     whole, _, short = texts

@@ -26,6 +26,8 @@ PAGES = (
     "timeline.html",
     "topics.html",
     "topics/safety.html",
+    "taxonomy.html",
+    "taxonomy/criterion-magnitude.html",
     "untried.html",
     "api/index.html",
     "api/harness.html",
@@ -67,11 +69,11 @@ def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
 ) -> None:
     page = visit().open("papers/sparsegpt.html")
     page.locator("a.atlas-word", has_text="layer-hessian").click()
-    page.wait_for_url("**/learn.html#criterion-layer-hessian")
-    entry = page.locator("#criterion-layer-hessian")
-    assert entry.is_visible()
-    count = int(entry.locator("a.atlas-count").inner_text())
-    entry.locator("a.atlas-count").click()
+    page.wait_for_url("**/taxonomy/criterion-layer-hessian.html")
+    papers = page.locator(".atlas-steps li")
+    assert papers.filter(has_text="SparseGPT").first.is_visible()
+    count = papers.count()
+    page.get_by_role("link", name=f"{count} papers in the catalog").click()
     page.wait_for_url("**/catalog.html?criterion=layer-hessian")
     expect(page.locator("#atlas-shown")).to_have_text(str(count))
 
@@ -79,6 +81,8 @@ def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
 def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open("learn.html")
     assert page.locator(".atlas-formula math").count() >= 10
+    loaded = "[...document.fonts].map(font => `${font.family}: ${font.status}`)"
+    assert page.evaluate(loaded) == ["STIX Two Math: loaded"]
     for drawing in page.locator(".atlas-shapes svg").all():
         box = drawing.bounding_box()
         assert box is not None

@@ -12,12 +12,6 @@ KB = 1000
 
 
 @pytest.fixture(scope="module")
-def published(repository: Path, build: Callable[..., Path]) -> Path:
-    """The site of the real catalog and the published records."""
-    return build(repository)
-
-
-@pytest.fixture(scope="module")
 def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
     with served(published) as address:
         yield address

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -13,6 +14,7 @@ import pytest
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
 from tests.catalog.invented import paper as invented
+from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
@@ -47,7 +49,7 @@ def choices(page: str) -> list[tuple[str, str, int]]:
 def rows(page: str) -> dict[str, tuple[list[int], str]]:
     """By slug: the numbers of the choices that hold, and the row's text."""
     found = re.findall(
-        r'<tr data-has="([^"]*)"><th scope="row"><a href="papers/(\w+)\.html">(.*?)</tr>', page
+        r'<tr data-has="([^"]*)"[^>]*><th scope="row"><a href="papers/(\w+)\.html">(.*?)</tr>', page
     )
     return {
         slug: ([int(one, 16) for one in has.split()], html.unescape(re.sub(r"<[^>]*>", "|", text)))
@@ -78,6 +80,35 @@ def test_numbers_of_a_row_name_its_words(page: str, atlas: Atlas) -> None:
         assert {value for name, value in named if name == "models"} == set(paper.models or ())
         assert (("implemented", "yes") in named) == (slug in atlas.methods)
         assert (("works", "GQA") in named) == (slug in atlas.methods)
+
+
+def test_a_row_names_the_key_of_its_entry(page: str, atlas: Atlas) -> None:
+    found = re.findall(r'<tr [^>]*data-key="([^"]*)"><th scope="row"><a href="papers/(\w+)\.', page)
+    assert {slug: key for key, slug in found} == keys(atlas.papers)
+
+
+def test_no_retraining_is_one_choice(page: str, atlas: Atlas) -> None:
+    boxes = [(name, value) for name, value, _ in choices(page)]
+    named = {slug: {boxes[one] for one in has} for slug, (has, _) in rows(page).items()}
+    spared = {slug for slug, said in named.items() if ("retraining", "no") in said}
+    trained = {slug for slug, said in named.items() if ("retraining", "yes") in said}
+    about = {slug: one.taxonomy for slug, one in atlas.papers.items() if one.taxonomy}
+    assert spared == {
+        slug
+        for slug, one in about.items()
+        if one.recovery in ("none", "closed-form")
+        and one.calibration not in (None, "unknown", "training")
+    }
+    assert {"wanda", "sparsegpt", "flap"} <= spared
+    assert {"llmpruner", "maskllm"} <= trained
+    assert not spared & trained
+
+
+def test_a_missing_paper_can_be_added(page: str, atlas: Atlas) -> None:
+    assert '<a href="contribute.html">Add a paper</a>' in page
+    here = replace(atlas, repository="https://example.org/atlas")
+    form = "https://example.org/atlas/issues/new?template=add_paper.yml"
+    assert f'<a href="{form}">Add a paper</a>' in dict(catalog.pages(here))["catalog.md"]
 
 
 def test_counts_are_those_of_the_rows(page: str) -> None:
@@ -162,10 +193,10 @@ def test_what_is_unknown_is_counted_and_said(page: str, atlas: Atlas) -> None:
     shown = dict(paper_pages.pages(atlas))[f"papers/{slugs[0]}.md"]
     definition = vocabulary()["criterion"].terms["unknown"].definition
     assert (
-        '<dt>Criterion</dt><dd><a class="atlas-word" href="../learn.html#criterion-unknown" '
+        '<dt>Criterion</dt><dd><a class="atlas-word" href="../taxonomy/criterion-unknown.html" '
         f'data-definition="{definition}">unknown</a>' in shown
     )
-    assert '<dt>Depth of reading</dt><dd><a class="atlas-word" href="../learn.html#read-' in shown
+    assert '<dt>Depth of reading</dt><dd><a class="atlas-word" href="../taxonomy/read-' in shown
 
 
 def test_what_nobody_knows_makes_no_papers_alike() -> None:

@@ -52,7 +52,7 @@ def test_cells_are_those_of_entry_support_and_records(atlas: Atlas) -> None:
     paper = atlas.papers["flap"]
     assert found["The paper", "Title"] == paper.title
     assert found["What it does", "Removes"] == (
-        "heads (learn.html#prunes-heads), channels (learn.html#prunes-channels)"
+        "heads (taxonomy/prunes-heads.html), channels (taxonomy/prunes-channels.html)"
     )
     assert found["Code", "Repository"] == f"official ({paper.code[0].url})"
     assert found["Code", "Its licence"] == "Apache-2.0"

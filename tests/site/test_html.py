@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-# The theme's own: its menu, fields of its search, a checkbox as a switch, a label for a hidden one.
+# The theme's own: its menu, a checkbox as a switch, a label for a hidden one.
 OF_THE_THEME = (
     "Bad value “” for attribute “tabindex” on element “label”",
-    "Attribute “autocorrect” not allowed on element “input”",
     "Attribute “autocomplete” is only allowed when the input type is",
     "The value of the “for” attribute of the “label” element must be the ID of a non-hidden",
 )

@@ -1,20 +1,18 @@
-"""The page to learn from: its glossary and figures come from their sources."""
+"""The page to learn from: its figures come from their sources."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 from xml.etree import ElementTree
 
 import pytest
 
 from implementations.harness.results.record import Record
-from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import figures
 from tools.site.atlas import Atlas, read
-from tools.site.pages import catalog, learn
+from tools.site.pages import learn
 
 
 @pytest.fixture(scope="module")
@@ -25,47 +23,6 @@ def atlas(repository: Path) -> Atlas:
 @pytest.fixture(scope="module")
 def page(atlas: Atlas) -> str:
     return dict(learn.pages(atlas))["learn.md"]
-
-
-def test_every_word_of_the_vocabulary_is_defined_once(page: str) -> None:
-    for field, words in vocabulary().items():
-        for word, term in words.terms.items():
-            assert page.count(f'id="{field}-{word}"') == 1
-            body = page.partition(f'id="{field}-{word}"')[2].partition("</div>")[0]
-            assert re.sub("&[#a-z0-9]+;", "?", term.definition[:12]) in body
-            for synonym in term.synonyms:
-                assert synonym in body
-
-
-def test_counts_are_the_papers_and_lead_to_the_catalog(page: str, atlas: Atlas) -> None:
-    similar = [
-        slug
-        for slug, paper in atlas.papers.items()
-        if paper.taxonomy and "similarity" in paper.taxonomy.criterion
-    ]
-    assert similar
-    link = (
-        f'href="catalog.html?criterion=similarity" aria-label="{len(similar)} papers: similarity"'
-    )
-    assert link in page
-    entries = {entry.anchor: entry for many in learn.glossary(atlas).values() for entry in many}
-    assert entries["criterion-similarity"].slugs == tuple(similar)
-    assert len(entries["venues-icml"].slugs) == sum(
-        p.venue == "icml" for p in atlas.papers.values()
-    )
-    assert entries["venues-icml"].address == "catalog.html?venue=icml"
-    assert entries["status-preprint"].address == ""
-
-
-def test_every_count_that_leads_to_the_catalog_is_what_it_shows(atlas: Atlas) -> None:
-    table = dict(catalog.pages(atlas))["catalog.md"]
-    box = r'name="([^"]*)" value="([^"]*)">.*?<span class="atlas-count">(\d+)<'
-    shown = {(name, value): int(count) for name, value, count in re.findall(box, table)}
-    entries = [entry for many in learn.glossary(atlas).values() for entry in many if entry.address]
-    assert {"read", "topic", "architecture"} <= {entry.field for entry in entries}
-    for entry in entries:
-        ((name, value),) = parse_qsl(urlsplit(entry.address).query)
-        assert shown[name, value] == len(entry.slugs), entry.anchor
 
 
 def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:

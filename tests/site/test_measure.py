@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from implementations.harness.results.metric import ACHIEVED, PERPLEXITY, TASK
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site.atlas import Atlas, read
-from tools.site.pages import measure
+from tools.site.figures import picture
+from tools.site.pages import make, measure
+from tools.site.words import number, percent
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,22 @@ def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> No
     assert names <= set(Record.model_fields)
     for name in names:
         assert f"<code>{name}: " in page
+
+
+def test_ties_are_told_where_magnitude_is_compared(repository: Path, records: list[Record]) -> None:
+    here = read(repository)
+    measured = picture("ties", repository)
+    page = dict(measure.pages(here))["measure.md"].partition("{ #weights }")[2]
+    for value in measured["values"].values():
+        assert f">{number(value)}</td>" in page
+    assert f"In {percent(measured['tied'])} of the groups of\n4" in page
+    assert f"from {number(min(measured['values'].values()))} to" in page
+    made = make(replace(here, records=tuple(records)))
+    note = "measure.html#weights"
+    for path in ("leaderboard.md", "papers/magnitude.md"):
+        assert note in made[path], path
+    assert "measure.md#weights" in made["learn.md"].partition("#score-magnitude")[2]
+    assert note not in made["papers/wanda.md"]
 
 
 def test_machines_are_counted(records: list[Record]) -> None:

@@ -73,5 +73,5 @@ def test_a_new_page_takes_one_file_and_its_name(extended: Path) -> None:
     assert "<loc>https://example.org/atlas/questions.html</loc>" in sitemap
     known = (extended / "llms.txt").read_text(encoding="utf-8")
     assert "- [Questions](https://example.org/atlas/questions.html): What people ask." in known
-    search = (extended / "search" / "search_index.json").read_text(encoding="utf-8")
+    search = (extended / "search" / "pages.json").read_text(encoding="utf-8")
     assert '"questions.html"' in search

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import re
 
-SEARCH = 'data-md-component="search" role="dialog"'
-
 
 def focusable_code(content: str) -> str:
     """Let the keyboard reach code blocks, which scroll where they are wider than the page."""
     return re.sub(r"(<pre[^<>]*>(?:<span></span>)?<code)(?=[ >])", r'\1 tabindex="0"', content)
-
-
-def named_search(page: str) -> str:
-    """Give the dialog of the search a name."""
-    return page.replace(SEARCH, f'{SEARCH} aria-label="Search"')

@@ -46,10 +46,10 @@ def main() -> None:
             seconds = time.perf_counter() - start
             sizes = {p.relative_to(site): p.stat().st_size for p in site.rglob("*") if p.is_file()}
             largest = max(sizes, key=lambda path: sizes[path])
-            index = sizes[Path("search/search_index.json")]
+            index = sum(size for path, size in sizes.items() if path.parent == Path("search"))
             sys.stdout.write(
                 f"{count:,} entries, {RECORDS_AN_ENTRY * count:,} records: {seconds:.1f} s, "
-                f"{len(sizes):,} files, {sum(sizes.values()) / 1e6:.1f} MB, search index "
+                f"{len(sizes):,} files, {sum(sizes.values()) / 1e6:.1f} MB, search "
                 f"{index / 1e3:.0f} kB, largest {largest} {sizes[largest] / 1e3:.0f} kB\n"
             )
 

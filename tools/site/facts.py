@@ -10,6 +10,20 @@ from tools.catalog.exports.awesome_list import date
 from tools.catalog.schema.paper import Code, Paper
 from tools.site.atlas import Atlas
 
+FACETS = (
+    ("granularity", "Granularity"),
+    ("prunes", "Removes"),
+    ("criterion", "Criterion"),
+    ("calibration", "Calibration"),
+    ("recovery", "Recovery"),
+    ("allocation", "Allocation"),
+    ("when", "Decided"),
+    ("combines", "Combined with"),
+    ("architecture", "Architecture"),
+    ("topic", "Topic"),
+    ("read", "Depth of reading"),
+)
+"""The words of a paper, and what they are called."""
 CODE = {"official": "by the authors", "third party": "by others", "none known": "no code is known"}
 """The states of a paper's code, each with its meaning."""
 
@@ -23,9 +37,11 @@ def words_of(paper: Paper, field: str) -> tuple[str, ...]:
 def first_public(paper: Paper) -> tuple[int, float]:
     """Return year and month, from 0, in which a paper was first public, as far as is known.
 
-    Of a year alone the middle counts.
+    Of a year alone the middle counts; what has no date comes before all.
     """
     parts = [int(part) for part in re.findall(r"\d+", date(paper))]
+    if not parts:
+        return 0, 0.0
     month = parts[1] - 1 if len(parts) > 1 else 5.5
     day = (parts[2] - 1) / 31 if len(parts) > 2 else 0.0
     return parts[0], month + day
@@ -43,6 +59,17 @@ def code(paper: Paper) -> str:
     if not found:
         return "none known"
     return "official" if found.official else "third party"
+
+
+def by_size(board: Board, atlas: Atlas) -> bool:
+    """Whether a row of a board chose single weights by size alone, where ties decide."""
+    return any(
+        not row.first.structured
+        and (paper := atlas.papers.get(row.first.method))
+        and words_of(paper, "criterion") == ("magnitude",)
+        and words_of(paper, "calibration") == ("none",)
+        for row in board.rows
+    )
 
 
 def first_board(atlas: Atlas) -> Board | None:

@@ -1,6 +1,7 @@
 """The mkdocs hook: adds the generated pages to the build; none is ever a file in the checkout."""
 
 import os
+import shutil
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -10,7 +11,7 @@ from mkdocs.structure.pages import Page
 
 from implementations.harness.errors import BadInput
 from tools.catalog.documents.diagnostics import CatalogError
-from tools.site.access import focusable_code, named_search
+from tools.site.access import focusable_code
 from tools.site.atlas import read
 from tools.site.contents import contents
 from tools.site.formulas import set_formulas
@@ -49,17 +50,19 @@ def on_page_content(html: str, page: Page, **_: object) -> str:
 
 def on_post_page(output: str, page: Page, **_: object) -> str:
     """Say in each page what it may load and run."""
-    return protect(named_search(output), page.content or "")
+    return protect(output, page.content or "")
 
 
 def on_post_template(output_content: str, template_name: str, **_: object) -> str:
     """The same for the page that says that there is no such page."""
     if not template_name.endswith(".html"):
         return output_content
-    return protect(named_search(output_content))
+    return protect(output_content)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Leave out the theme's source maps, which are larger than the site."""
+    """Leave out what the theme brings and no page loads: source maps, and a search of its own."""
     for path in Path(config.site_dir).rglob("*.map"):
         path.unlink()
+    for part in ("lunr", "workers"):
+        shutil.rmtree(Path(config.site_dir) / "assets" / "javascripts" / part, ignore_errors=True)

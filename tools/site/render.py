@@ -21,6 +21,7 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
 from tools.site.claimed import anchor
+from tools.site.facts import by_size
 from tools.site.headings import headings
 from tools.site.metrics import explained
 
@@ -126,6 +127,7 @@ def _environment() -> Environment:
     )
     for word in (
         anchor,
+        by_size,
         explained,
         headings,
         words.authors,
@@ -148,6 +150,10 @@ def _environment() -> Environment:
     ):
         environment.filters[word.__name__] = word
     environment.globals.update(
-        families=FAMILIES, marks=chart.MARKS, collapse=PERPLEXITY.collapse, vocabulary=vocabulary
+        families=FAMILIES,
+        marks=chart.MARKS,
+        collapse=PERPLEXITY.collapse,
+        vocabulary=vocabulary,
+        word_page=words.word_page,
     )
     return environment

@@ -1,4 +1,4 @@
-"""Vega's runtime as one module for the browser, made from the package that draws at build."""
+"""Modules for the browser, made by the package that draws at build: Vega's runtime, and others."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ export {{ parse, View, expressionInterpreter }};
 
 @cache
 def runtime() -> str:
-    """Return a module that exports `parse`, `View` and `expressionInterpreter`.
+    """Return a module that exports `parse`, `View` and `expressionInterpreter`."""
+    return bundled("vega", SNIPPET.format(vega=vl_convert.get_vega_version()))
+
+
+def bundled(name: str, snippet: str) -> str:
+    """Return a module as one small file, with all that it imports.
 
     Bundling takes seconds, so the result is kept in the user's cache for this version of it.
     """
-    snippet = SNIPPET.format(vega=vl_convert.get_vega_version())
     wanted = f"{version('vl-convert-python')}{snippet}".encode()
-    file = _folder() / f"vega-{hashlib.sha256(wanted).hexdigest()[:16]}.js"
+    file = _folder() / f"{name}-{hashlib.sha256(wanted).hexdigest()[:16]}.js"
     if file.exists():
         return file.read_text(encoding="utf-8")
     made: str = vl_convert.javascript_bundle(snippet)

@@ -103,6 +103,11 @@ def record_address(record: Record) -> str:
     return f"records/{record.method}.html#{record_anchor(record)}"
 
 
+def word_page(field: str, word: str) -> str:
+    """Where the page of a word of the vocabulary is."""
+    return f"topics/{word}.html" if field == "topic" else f"taxonomy/{field}-{word}.html"
+
+
 def code(text: str) -> Markup:
     """Set what stands between backticks as code, everything else as text."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text, quote=False)))

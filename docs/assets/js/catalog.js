@@ -1,7 +1,11 @@
-// The catalog's search, facets, order and CSV. The page is complete without it: every row is in
-// the table, and each row lists by number which of the page's check boxes hold for it.
+// The catalog's search, facets and order. The page is complete without it: every row is in the
+// table. The words are looked for by what searches the whole site; the rest is in the rows.
 
-import { make, onReturn, read, shown, write } from "./state.js";
+import { csv } from "./citing.js";
+import { menus } from "./menus.js";
+import * as picks from "./picks.js";
+import { about, boxes, heads, lines, losses, orders, table } from "./rows.js";
+import { make, onReturn, read, shown, working, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than finding them
 
@@ -11,12 +15,11 @@ const sort = form.querySelector("#atlas-sort");
 const turn = form.querySelector("#atlas-turn");
 const more = form.querySelector("#atlas-more");
 const chosen = form.querySelector("#atlas-chosen");
-const count = form.querySelector("#atlas-shown");
-const table = document.querySelector("#atlas-catalog");
+const shownCount = form.querySelector("#atlas-shown");
 const rest = document.querySelector(".atlas-catalog__rest");
-const heads = [...table.tHead.rows[0].cells];
+const note = form.querySelector("#atlas-note");
+const loosen = document.querySelector(".atlas-loosen");
 
-const boxes = [...form.querySelectorAll("[type=checkbox]")];
 const facets = [...form.querySelectorAll(".atlas-facet")].map(element => ({
   element,
   name: element.dataset.facet,
@@ -27,79 +30,89 @@ const facets = [...form.querySelectorAll(".atlas-facet")].map(element => ({
 const counts = boxes.map(box => box.closest("label").querySelector(".atlas-count"));
 const labels = boxes.map(box => box.nextElementSibling.textContent);
 
-const plain = /^[\x20-\x7e]*$/;
-const fold = text =>
-  (plain.test(text) ? text : text.normalize("NFKD").replace(/\p{M}/gu, "")).toLowerCase();
-const number = cell => parseFloat(cell.textContent.replaceAll(",", "").replace("∞", "Infinity"));
-
-const lines = [...table.tBodies[0].rows].map((row, place) => {
-  const has = new Uint8Array(boxes.length);
-  for (const one of row.dataset.has.split(" ")) if (one) has[parseInt(one, 16)] = 1;
-  return { row, place, has, name: row.cells[0].firstElementChild.textContent };
-});
-
-// What rows are sorted by; newest first, everything else from its small end.
-const keys = {
-  year: line => -Number(line.row.cells[2].textContent.match(/\d+$/) ?? NaN),
-  name: line => fold(line.name),
-  venue: line => fold(line.row.cells[2].textContent),
-};
-heads.forEach((head, place) => {
-  const key = head.dataset.sort;
-  if (key?.startsWith("loss")) keys[key] = line => number(line.row.cells[place]);
-});
-
 let found = lines; // in the order of the page
 let all = false;
-let ordered = "yearfalse";
+let chosenKey = null; // what the reader sorts by; until then the best match, or the newest, is first
+let ordered; // by what the rows are in order
+let finder = null; // finds papers by words, once it is loaded
+let loading;
+let scores = null; // what each paper found is worth, by slug; null where no words are asked for
 
-const slug = ({ row }) => row.querySelector("a").pathname.match(/(\w+)\.html$/)[1];
-const words = line =>
-  line.words ??= fold([line.name, line.row.cells[1].textContent, slug(line)].join(" "));
+const keys = { ...orders, match: ({ slug }) => -(scores?.get(slug) ?? NaN) };
+const collator = new Intl.Collator("en", { sensitivity: "base" });
+const compare = (x, y) => (typeof x === "string" ? collator.compare(x, y) : x - y);
+
+const asked = () => query.value.trim();
+const usual = () => (asked() ? "match" : "year");
+const key = () => chosenKey ?? usual();
+const offline = what => { note.textContent = `. ${what} could not be loaded; are you connected?`; };
+
+/** Load what finds papers; again where that failed. */
+const load = () => loading ??= import("./finding.js").then(finding => finding.load())
+  .then(made => { finder = made; }).catch(error => {
+    loading = undefined;
+    throw error;
+  });
+
 const backwards = () => turn.getAttribute("aria-pressed") === "true";
 const reverse = back => turn.setAttribute("aria-pressed", String(back));
 const ticked = facet => facet.places.filter(place => boxes[place].checked);
 
-/** Find the lines that match, and count for each choice how many it would leave. */
+/**
+ * Find the lines that match; count for each choice how many it would leave, and for what keeps a
+ * line away alone, be it a facet or the words, how many there are.
+ */
 function find() {
-  const asked = fold(query.value).split(/\s+/).filter(Boolean);
+  const { hits = null, near = false } = asked() ? finder.search(asked()) : {};
+  scores = hits;
+  note.textContent = near ? ", spelled alike" : "";
   const wanted = facets.map(ticked);
   const open = facets.map((_, place) => place).filter(place => wanted[place].length);
   const left = new Uint32Array(boxes.length);
+  const alone = new Map();
   found = [];
   for (const line of lines) {
-    if (!asked.every(word => words(line).includes(word))) continue;
     const failed = open.filter(facet => !wanted[facet].some(place => line.has[place]));
-    if (!failed.length) found.push(line);
+    const unsaid = scores !== null && !scores.has(line.slug);
+    if (failed.length + unsaid === 0) found.push(line);
+    if (failed.length + unsaid === 1) {
+      const why = unsaid ? "words" : failed[0];
+      alone.set(why, (alone.get(why) ?? 0) + 1);
+    }
     // A choice counts what it would add: only its own facet may stand against the line.
-    if (failed.length > 1) continue;
+    if (unsaid || failed.length > 1) continue;
     facets.forEach((facet, place) => {
       if (failed.length && failed[0] !== place) return;
       for (const choice of facet.places) left[choice] += line.has[choice];
     });
   }
-  return left;
+  return { left, alone };
 }
 
-/** Order all rows by the chosen key; what has no value comes last either way. */
+/** Order all lines by the key; what has no value comes last either way. */
 function order() {
   const back = backwards();
-  if (ordered === sort.value + back) return;
-  ordered = sort.value + back;
-  const values = new Map(lines.map(line => [line, keys[sort.value](line)]));
-  lines.sort((a, b) => {
+  const now = [key(), back, key() === "match" ? asked() : ""].join(" ");
+  if (ordered === now) return;
+  ordered = now;
+  const values = new Map(lines.map(line => [line, keys[key()](line)]));
+  const by = (a, b) => {
     const [x, y] = [values.get(a), values.get(b)];
     const missing = Number(x !== x) - Number(y !== y);
-    return missing || (x < y === back ? 1 : -1) * Number(x !== y) || a.place - b.place;
-  });
-  table.tBodies[0].append(...lines.map(line => line.row));
+    return missing || (x === x && compare(x, y) * (back ? -1 : 1)) || a.place - b.place;
+  };
+  lines.sort(by);
+  found.sort(by);
 }
 
 /** Draw what was found: rows, counts, chosen filters, the direction in the heads. */
-function draw(left) {
+function draw({ left, alone }) {
   const drawn = new Set(all ? found : found.slice(0, LIMIT));
   for (const line of lines) line.row.hidden = !drawn.has(line);
-  count.textContent = found.length;
+  drawn.forEach(picks.equip);
+  place(drawn);
+  advise(alone);
+  shownCount.textContent = found.length;
   rest.hidden = found.length === drawn.size;
   rest.firstElementChild.textContent = `Show all ${found.length}`;
   boxes.forEach((box, place) => {
@@ -111,15 +124,27 @@ function draw(left) {
     facet.element.classList.toggle("atlas-facet--chosen", length > 0);
     facet.summary.textContent = facet.label + (length ? ` ${length}` : "");
   }
+  sort.options[0].disabled = !asked();
+  sort.value = key();
   const filters = facets.flatMap(facet =>
     ticked(facet).map(place => make("li", {}, chip(facet, place))));
   chosen.replaceChildren(...filters);
   more.textContent = filters.length ? `Filters ${filters.length}` : "Filters";
   for (const head of heads) {
-    const here = head.dataset.sort === sort.value;
-    const down = backwards() !== (sort.value === "year");
+    const here = head.dataset.sort === key();
+    const down = backwards() !== (key() === "year");
     if (here) head.setAttribute("aria-sort", down ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
+  }
+}
+
+/** Bring the rows that are drawn to the top, in their order; where the others are nobody sees. */
+function place(drawn) {
+  const [body] = table.tBodies;
+  let next = body.firstElementChild;
+  for (const { row } of drawn) {
+    if (row === next) next = next.nextElementSibling;
+    else body.insertBefore(row, next);
   }
 }
 
@@ -134,80 +159,103 @@ function chip(facet, place) {
   return button;
 }
 
-function show() {
-  order();
-  draw(find());
+/** Leave out one of what was asked for: the words, or all choices of a facet. */
+function leave(why) {
+  if (why === "words") query.value = "";
+  else for (const place of ticked(facets[why])) boxes[place].checked = false;
 }
 
-/** Take the state of the form from the address; `q` there belongs to the site's own search. */
+/** Say of an empty result what to leave out of what was asked for, and what that would give. */
+function advise(alone) {
+  loosen.hidden = found.length > 0;
+  const [text, list] = loosen.children;
+  const named = why => why === "words" ? `“${asked()}”`
+    : `${facets[why].label}: ${ticked(facets[why]).map(place => labels[place]).join(" or ")}`;
+  const ways = [...alone].sort((a, b) => b[1] - a[1]).map(([why, count]) =>
+    [`Without ${named(why)}: ${count} ${count === 1 ? "paper" : "papers"}`, () => leave(why)]);
+  const words = !facets.some(facet => ticked(facet).length);
+  text.textContent = words ? "No paper has these words, nor any spelled alike."
+    : `No paper is all of this${ways.length ? "." : ", and to leave out one thing is not enough."}`;
+  list.replaceChildren(...[...ways, [`All ${lines.length} papers`, clear]].map(([label, act]) => {
+    const button = make("button", { type: "button" }, label);
+    button.addEventListener("click", () => {
+      act();
+      change();
+      query.focus();
+    });
+    return make("li", {}, button);
+  }));
+}
+
+function show() {
+  if (asked() && !finder) {
+    working();
+    load().then(show, () => {
+      offline("The search");
+      shown();
+    });
+    return;
+  }
+  const counted = find();
+  order();
+  draw(counted);
+  shown();
+}
+
+/** Take the state of the page from the address; `q` there belongs to the search in the header. */
 function restore() {
   const state = read();
   query.value = state.get("find") ?? "";
   for (const box of boxes) box.checked = state.getAll(box.name).includes(box.value);
   const [, back, key] = (state.get("sort") ?? "").match(/^(-?)(.*)$/);
-  sort.value = Object.hasOwn(keys, key) ? key : "year";
+  chosenKey = Object.hasOwn(keys, key) && key !== "match" ? key : null;
   reverse(back === "-");
+  picks.restore(state.get("pick") ?? "");
   show();
-  shown();
 }
 
-/** Show what the form says and put it into the address. */
-function change(how) {
+/** Put what the page shows into the address. */
+function store(how) {
   const state = new URLSearchParams();
-  if (query.value.trim()) state.set("find", query.value.trim());
+  if (asked()) state.set("find", asked());
   for (const box of boxes) if (box.checked) state.append(box.name, box.value);
-  if (backwards() || sort.value !== "year") state.set("sort", (backwards() ? "-" : "") + sort.value);
-  all = false;
-  show();
+  if (backwards() || key() !== usual()) state.set("sort", (backwards() ? "-" : "") + key());
+  if (picks.written()) state.set("pick", picks.written());
   write(state, how);
   shown();
 }
 
-/** One cell of a CSV file; a sheet must not take text for a formula. */
-function cell(value) {
-  const text = String(value);
-  return `"${(/^[=+\-@\t\r]/.test(text) ? "'" : "") + text.replaceAll('"', '""')}"`;
+/** Show what the form says. */
+function change(how) {
+  all = false;
+  store(how);
+  show();
 }
 
-function csv() {
-  const losses = [...heads.keys()].filter(place => heads[place].dataset.sort?.startsWith("loss"));
+/** Write some lines as a sheet. */
+function sheet(some) {
   // What has a column of its own is not repeated as a facet.
   const others = facets.filter(({ name }) => !Object.hasOwn(keys, name) && !name.startsWith("loss"));
-  const header = ["slug", "name", "title", "authors", "venue", "year",
-    ...others.map(facet => facet.name), ...losses.map(place => heads[place].dataset.sort)];
-  const rows = found.map(line => {
-    const about = line.row.cells[1];
-    // A baseline without a paper has neither, and no authors.
-    const [, venue = "", year = ""] = line.row.cells[2].textContent.match(/^(.*?) ?(\d+)$/s) ?? [];
-    return [
-      slug(line),
-      line.name,
-      about.querySelector("cite").textContent,
-      year && (about.querySelector("p + p") ?? about.querySelector("summary")).textContent,
-      venue,
-      year,
-      ...others.map(facet => facet.places.filter(place => line.has[place])
-        .map(place => boxes[place].value).join("; ")),
-      ...losses.map(place => line.row.cells[place].firstChild?.textContent ?? ""),
-    ];
-  });
-  return [header, ...rows].map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
+  const columns = ["slug", "name", "title", "authors", "venue", "year"];
+  const header = [...columns, ...others.map(facet => facet.name), ...losses.map(([name]) => name)];
+  return csv([header, ...some.map(line => {
+    const said = about(line);
+    const values = facet => facet.places.filter(place => line.has[place]).map(place => boxes[place].value);
+    return [...columns.map(name => said[name]), ...others.map(facet => values(facet).join("; ")), ...said.losses];
+  })]);
 }
 
-function save() {
-  const address = URL.createObjectURL(new Blob(["\ufeff", csv()], { type: "text/csv;charset=utf-8" }));
-  make("a", { href: address, download: "pruning-atlas.csv" }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10000);
-}
-
-function by(key) {
-  reverse(sort.value === key && !backwards());
-  sort.value = key;
+function by(one) {
+  reverse(key() === one && !backwards());
+  chosenKey = one === "match" ? null : one;
   change();
 }
 
-function close(except) {
-  for (const { element } of facets) if (element !== except) element.open = false;
+function clear() {
+  query.value = "";
+  for (const box of boxes) box.checked = false;
+  chosenKey = null;
+  reverse(false);
 }
 
 for (const head of heads.filter(head => head.dataset.sort)) {
@@ -216,8 +264,13 @@ for (const head of heads.filter(head => head.dataset.sort)) {
   head.replaceChildren(button);
 }
 form.addEventListener("submit", event => event.preventDefault());
+query.addEventListener("focus", () => load().catch(() => offline("The search")));
 query.addEventListener("input", () => change({ typed: true }));
-form.addEventListener("change", event => event.target !== query && change());
+form.addEventListener("change", event => {
+  if (event.target === query) return;
+  if (event.target === sort) chosenKey = sort.value === "match" ? null : sort.value;
+  change();
+});
 turn.addEventListener("click", () => {
   reverse(!backwards());
   change();
@@ -228,33 +281,25 @@ more.addEventListener("click", () => {
 });
 form.addEventListener("reset", event => {
   event.preventDefault();
-  query.value = "";
-  for (const box of boxes) box.checked = false;
-  sort.value = "year";
-  reverse(false);
+  clear();
   change();
 });
-form.querySelector("#atlas-csv").addEventListener("click", save);
+picks.start({ form, found: () => found, sheet, change: store, failed: () => offline("That") });
+document.querySelector(".atlas-skip").addEventListener("click", event => {
+  event.preventDefault();
+  (found[0]?.link ?? loosen.querySelector("button")).focus();
+});
+// On paper every row found is drawn.
+addEventListener("beforeprint", () => {
+  place(found);
+  for (const line of found) line.row.hidden = false;
+});
+addEventListener("afterprint", show);
 rest.firstElementChild.addEventListener("click", () => {
   all = true;
   show();
 });
-for (const { element } of facets) {
-  element.addEventListener("toggle", () => {
-    if (!element.open) return;
-    close(element);
-    element.classList.remove("atlas-facet--end");
-    const { right } = element.querySelector("fieldset").getBoundingClientRect();
-    element.classList.toggle("atlas-facet--end", right > document.documentElement.clientWidth);
-  });
-}
-document.addEventListener("click", event => close(event.target.closest?.(".atlas-facet")));
-form.addEventListener("keydown", event => {
-  const open = event.key === "Escape" && event.target.closest("details[open]");
-  if (!open) return;
-  open.open = false;
-  open.querySelector("summary").focus();
-});
+menus(form, facets.map(facet => facet.element));
 onReturn(restore);
 
 form.hidden = false;

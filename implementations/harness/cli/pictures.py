@@ -2,15 +2,16 @@
 
     python -m implementations.harness.cli.pictures masks METHOD...   # which weights go
     python -m implementations.harness.cli.pictures blocks METHOD     # what each block is worth
+    python -m implementations.harness.cli.pictures ties              # what broken ties change
 
-Both write `implementations/harness/pictures/<name>.json`, with everything needed to repeat them.
+They write `implementations/harness/pictures/<name>.json`, with everything needed to repeat them.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import combinations
 from typing import Annotated, Any, cast
@@ -27,7 +28,7 @@ from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
-from implementations.harness.prune.masks import smallest
+from implementations.harness.prune.masks import NM, parse_pattern, smallest
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get
 from implementations.harness.results.files import layout, write_whole
@@ -37,6 +38,9 @@ from implementations.harness.runs import environment
 
 FOLDER = IMPLEMENTATIONS / "harness" / "pictures"
 PATCH = (48, 96)  # outputs and inputs of the corner of a mask that is drawn
+
+Order = Callable[[Tensor], Tensor]
+"""Gives for the sizes of groups, `[out, groups, group]`, the places of each in their order."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 Name = Annotated[str, typer.Option("--protocol", help="Protocol for text and model.")]
@@ -101,6 +105,67 @@ def blocks(
             "left_out": left_out_alone(model, text),
         }
     _write("blocks", content)
+
+
+@app.command()
+def ties(
+    pattern: Annotated[str, typer.Option(help="What stays of each group, as in 2:4.")] = "2:4",
+    lots: Annotated[int, typer.Option(min=1, help="How often ties are broken by lot.")] = 3,
+    protocol: Name = "quick",
+) -> None:
+    """Write what plain magnitude comes to if ties in a group go to others than the earlier ones."""
+    with terminal.progress():
+        chosen, model, sampler = _start(protocol)
+        metric, text = next(iter(sampler.samples(seed=0).evaluations.items()))
+        kept = parse_pattern(pattern)
+        places = torch.arange(kept.group)
+        broken: dict[str, Order] = {
+            "earlier": places.expand_as,
+            "later": places.flip(0).expand_as,
+            **{f"lot {seed}": by_lot(seed) for seed in range(lots)},
+        }
+        content = {
+            **_provenance(chosen, model),
+            "pattern": pattern,
+            "metric": metric,
+            "text_sha256": text.sha256,
+            "dense": perplexity(model, text).value,
+            "tied": tied(model, kept),
+            "values": {
+                name: perplexity(by_size(model, kept, order), text).value
+                for name, order in track(list(broken.items()), "breaking ties")
+            },
+        }
+    _write("ties", content)
+
+
+def tied(model: LanguageModel, pattern: NM) -> float:
+    """Return the share of groups in which what goes and what stays meet at equal sizes."""
+    gone = pattern.group - pattern.keep
+    equal = groups = 0
+    for _, _, linear in model.linears():
+        sizes = _groups(linear, pattern).sort(-1).values
+        equal += int((sizes[..., gone - 1] == sizes[..., gone]).sum())
+        groups += sizes[..., 0].numel()
+    return equal / groups
+
+
+def by_lot(seed: int) -> Order:
+    """Return an order that draws the places of each group."""
+    source = torch.Generator().manual_seed(seed)
+    return lambda groups: torch.rand(groups.shape, generator=source).argsort(-1)
+
+
+def by_size(model: LanguageModel, pattern: NM, order: Order) -> LanguageModel:
+    """Return a copy without the smallest of each group, of equal ones the first in `order`."""
+    pruned = copy.deepcopy(model)
+    for _, _, linear in pruned.linears():
+        groups = _groups(linear, pattern)
+        places = order(groups)
+        first = smallest(groups.gather(-1, places), pattern.group - pattern.keep)
+        gone = torch.zeros_like(first).scatter(-1, places, first)
+        linear.weight.data.masked_fill_(gone.flatten(-2), 0)
+    return pruned
 
 
 def mask_of(model: LanguageModel, method: Method, calibration: Tokens) -> list[Tensor]:
@@ -171,6 +236,12 @@ def left_out_alone(model: LanguageModel, text: Tokens) -> list[float]:
         with replaced_forward(block.module, lambda hidden, *_, **__: hidden):
             found.append(perplexity(model, text).value)
     return found
+
+
+def _groups(linear: nn.Linear, pattern: NM) -> Tensor:
+    """The sizes of the weights, `[out, groups, group]`."""
+    rows, columns = linear.weight.shape
+    return linear.weight.detach().abs().view(rows, columns // pattern.group, pattern.group)
 
 
 def _swap(linears: dict[str, nn.Linear], weights: dict[str, Tensor]) -> None:

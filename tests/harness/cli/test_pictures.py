@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from implementations.harness import get
 from implementations.harness.cli import pictures
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.perplexity import perplexity
+from implementations.harness.prune.masks import parse_pattern
 
 
 def test_a_mask_marks_what_went_and_leaves_the_model_alone() -> None:
@@ -43,6 +45,27 @@ def test_in_common_counts_what_both_remove() -> None:
     one = [torch.tensor([[True, True, False, False]]), torch.tensor([[True, False]])]
     other = [torch.tensor([[False, True, True, False]]), torch.tensor([[True, False]])]
     assert pictures.in_common({"a": one, "b": other}) == {"a b": 2 / 3}
+
+
+def test_ties_go_to_the_first_in_the_order_and_are_counted() -> None:
+    model = tiny_model()
+    pattern = parse_pattern("2:4")
+    with torch.no_grad():
+        for _, _, linear in model.linears():
+            linear.weight.copy_(torch.tensor([1.0, -2, 2, 3]).repeat(linear.weight.shape[1] // 4))
+        linear.weight[0, 1] = 2.5  # of the last layer one group has no tie
+    count = sum(linear.weight.numel() // 4 for _, _, linear in model.linears())
+    assert pictures.tied(model, pattern) == pytest.approx((count - 1) / count)
+    places = torch.arange(4)
+    for order, kept in ((places, [0, 0, 2, 3]), (places.flip(0), [0, -2, 0, 3])):
+        pruned = pictures.by_size(model, pattern, lambda groups, o=order: o.expand_as(groups))
+        assert next(pruned.linears())[2].weight[0, :4].tolist() == kept
+    earlier = pictures.by_size(model, pattern, lambda groups: places.expand_as(groups))
+    magnitude = copy.deepcopy(model)
+    get("magnitude").configure(pattern="2:4").apply(magnitude, random_tokens())
+    for (_, _, one), (_, _, other) in zip(earlier.linears(), magnitude.linears(), strict=True):
+        assert torch.equal(one.weight, other.weight)
+    assert next(model.linears())[2].weight[0, :4].tolist() == [1, -2, 2, 3]
 
 
 def test_one_ranking_takes_from_the_matrix_of_small_weights() -> None:

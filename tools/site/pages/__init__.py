@@ -25,6 +25,7 @@ MENU = (
     "timeline",
     "lineage",
     "topics",
+    "taxonomy",
     "untried",
     "news",
     "learn",
@@ -37,7 +38,7 @@ MENU = (
     "design",
     "contribute",
 )
-OTHERS = ("paper", "records", "redirects")
+OTHERS = ("paper", "records", "redirects", "search")
 KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 
@@ -50,7 +51,8 @@ def make(atlas: Atlas) -> dict[str, str]:
     """Make every page and data file: contents by path below the docs folder."""
     made = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
     made |= {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}
-    data = KINDS["data"]
+    search, data = KINDS["search"], KINDS["data"]
+    made[search.PAGES] = search.passages(atlas, made)
     return made | {data.FRONT.path: data.page(atlas, made)}
 
 

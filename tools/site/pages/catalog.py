@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from implementations.harness.results.metric import PERPLEXITY
+from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
-from tools.catalog.schema.vocabulary import Term, vocabulary
+from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import CODE, code, first_board, loss, repository, settings, words_of
-from tools.site.pages.paper import FACETS
+from tools.site.facts import CODE, FACETS, code, first_board, loss, repository, settings, words_of
 from tools.site.render import Front, render
 
 SHARES = ("20 %", "50 %")
@@ -20,6 +20,14 @@ SHARES = ("20 %", "50 %")
 STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
 """Where the ranges of losses end."""
 UNMEASURED = "not measured"
+UNTRAINED = ("none", "closed-form")
+TRAINED = ("layerwise-training", "low-rank", "distillation", "full-training")
+"""Recoveries that train nothing, and those that do; merging is none of both."""
+TRAINING = "training"
+RETRAINING = (
+    Term("no", "no retraining", "No recovery or one by a formula, and no training to calibrate."),
+    Term("yes", "trains", "Masks, adapters or weights are trained, to prune or to recover."),
+)
 FRONT = Front(
     "catalog.md",
     "Catalog",
@@ -29,6 +37,7 @@ FRONT = Front(
     scripts=("js/catalog.js",),
     sources=("catalog/papers", "catalog/vocabulary"),
     searched=False,
+    extra={"skip": "#atlas-catalog"},
 )
 
 
@@ -77,6 +86,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             lines=lines,
             facets=found,
             numbers=_numbers(lines, found),
+            keys=keys(atlas.papers),
             shares=SHARES,
             board=first_board(atlas),
         ),
@@ -101,6 +111,7 @@ def _lines(atlas: Atlas) -> Iterator[Line]:
 def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
     support = method.support if method else {}
     return {
+        "retraining": list(_retraining(paper)),
         "kind": [paper.kind],
         "venue": [paper.venue or "preprint"] if paper.has_paper else [],
         "year": [str(paper.year)] if paper.year else [],
@@ -115,6 +126,16 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
         ],
         "verified": ["in part" if paper.sources.unverified else "every fact"],
     }
+
+
+def _retraining(paper: Paper) -> Iterator[str]:
+    """Say whether anything is trained, where recovery and calibration are both known."""
+    about = paper.taxonomy
+    if not about or not about.recovery or about.calibration in (None, UNKNOWN):
+        return
+    spared = about.recovery in UNTRAINED and about.calibration != TRAINING
+    trained = about.recovery in TRAINED or about.calibration == TRAINING
+    yield from ["no"] * spared + ["yes"] * trained
 
 
 def _of(share: str) -> str:
@@ -152,6 +173,8 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
     years = sorted({year for line in lines for year in line.words["year"]}, reverse=True)
     for field, label in FACETS:
         yield field, label, words[field].terms
+        if field == "recovery":
+            yield "retraining", "Retraining", {term.word: term for term in RETRAINING}
     tested = (value for line in lines for value in line.words["works"])
     yield "works", "Works with", _terms((value, "as tested here") for value in tested)
     yield "models", "Models in the paper", {}

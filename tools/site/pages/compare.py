@@ -12,10 +12,19 @@ from implementations.harness.results.metric import title
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
 from tools.site.claimed import Report, Table, tables
-from tools.site.facts import code, repository, settings, shares
-from tools.site.pages.paper import FACETS, facets
+from tools.site.facts import FACETS, code, repository, settings, shares
+from tools.site.pages.paper import facets
 from tools.site.render import Front, render, safe_address
-from tools.site.words import count, memory, number, percent, record_address, seconds, venue
+from tools.site.words import (
+    count,
+    memory,
+    number,
+    percent,
+    record_address,
+    seconds,
+    venue,
+    word_page,
+)
 
 FRONT = Front(
     "compare.md",
@@ -169,7 +178,7 @@ def _taxonomy(papers: dict[str, Paper]) -> Iterator[Row]:
             {
                 slug: Cell(
                     tuple(
-                        Piece(term.label, f"learn.html#{field}-{term.word}", term.definition)
+                        Piece(term.label, word_page(field, term.word), term.definition)
                         for field, term in found[label]
                     )
                 )

@@ -13,6 +13,8 @@ from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site import claims, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
+from tools.site.figures import picture
+from tools.site.orders import NOISE, deviations
 from tools.site.render import Front, render
 
 RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
@@ -53,6 +55,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             runs=Counter(record.protocol.name for record in atlas.records),
             tolerances=[(metric.label, metric.tolerance) for metric in held()],
             claims=claims,
+            ties=picture("ties", atlas.root),
+            noise=NOISE,
+            deviations=deviations(atlas.boards[0]) if atlas.boards else [],
             no_speed_up=NO_SPEED_UP,
             fields=fields(atlas.root),
             machines=machines(atlas.records),

@@ -16,27 +16,15 @@ from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import claims, lineage, usage
 from tools.site.atlas import Atlas, Method
 from tools.site.citing import head
-from tools.site.facts import words_of
+from tools.site.facts import FACETS, words_of
 from tools.site.foreign import rendered
 from tools.site.glance import glance
 from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
+from tools.site.orders import NOISE, orders
 from tools.site.quotes import imports, linked, listing
 from tools.site.render import Front, render
 
-FACETS = (
-    ("granularity", "Granularity"),
-    ("prunes", "Removes"),
-    ("criterion", "Criterion"),
-    ("calibration", "Calibration"),
-    ("recovery", "Recovery"),
-    ("allocation", "Allocation"),
-    ("when", "Decided"),
-    ("combines", "Combined with"),
-    ("architecture", "Architecture"),
-    ("topic", "Topic"),
-    ("read", "Depth of reading"),
-)
 RELATIONS = {
     "builds-on": "builds on",
     "extends": "extends",
@@ -133,8 +121,9 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | Non
         datasets=list(datasets(paper)),
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
-        orderings=claims.orderings(slug, atlas),
         around=around,
+        orders=orders(slug, atlas),
+        noise=NOISE,
         relatives=kin.relatives(slug),
         alike=kin.alike(slug),
         bibtex=bibtex(slug, paper),

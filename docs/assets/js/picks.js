@@ -1,0 +1,79 @@
+// What is done with rows of the catalog: they are ticked, cited, saved and compared.
+
+import { bibtex, copy, markdown, save } from "./citing.js";
+import { about, known, lines } from "./rows.js";
+import { make } from "./state.js";
+
+const bar = document.querySelector(".atlas-picked");
+const [count, compare] = ["strong", "a"].map(name => bar.querySelector(name));
+const picks = new Set(); // slugs of ticked rows
+let changed; // what to call when the reader ticks
+
+const ticked = () => [...picks].map(slug => known.get(slug));
+
+/** Show what is ticked, and what can be done with it. */
+function show() {
+  for (const { tick, slug } of lines) if (tick) tick.checked = picks.has(slug);
+  bar.hidden = !picks.size;
+  count.textContent = picks.size;
+  const methods = ticked().map(about).filter(one => one.method).map(one => one.slug);
+  compare.hidden = methods.length < 2 || methods.length > 4;
+  compare.textContent = `Compare ${methods.length}`;
+  compare.href = `compare.html?m=${methods.join(",")}`;
+}
+
+/** Copy the entries of some lines, and say so on the button that asked for it. */
+async function cite(button, some) {
+  const label = button.dataset.label ??= button.textContent;
+  const done = await copy(bibtex(some.map(about))).then(() => "Copied", () => "Not copied");
+  button.textContent = done;
+  setTimeout(() => { button.textContent = label; }, 2000);
+}
+
+/** Give a row that is drawn its tick and its button. */
+export function equip(line) {
+  if (line.tick) return;
+  line.tick = make("input", { type: "checkbox", "aria-label": `Tick ${line.name}` });
+  line.tick.checked = picks.has(line.slug);
+  line.tick.addEventListener("change", () => {
+    picks[line.tick.checked ? "add" : "delete"](line.slug);
+    show();
+    changed();
+  });
+  line.link.after(make("label", { class: "atlas-tick" }, line.tick));
+  if (!line.row.dataset.key) return;
+  const button = make("button", { type: "button", "aria-label": `Copy BibTeX of ${line.name}` }, "BibTeX");
+  button.addEventListener("click", () => cite(button, [line]));
+  line.row.cells[0].append(button);
+}
+
+/** The ticks as the address has them. */
+export const written = () => [...picks].join(",");
+
+/** Tick what an address names. */
+export function restore(text) {
+  picks.clear();
+  for (const slug of text.split(",")) if (known.has(slug)) picks.add(slug);
+  show();
+}
+
+/** Let buttons save what is shown or ticked, `sheet` writes the one, `failed` says if they cannot. */
+export function start({ form, found, sheet, change, failed }) {
+  changed = change;
+  const kinds = {
+    csv: async some => save(sheet(some), "pruning-atlas.csv", "text/csv"),
+    bibtex: async some => save(await bibtex(some.map(about)), "pruning-atlas.bib", "text/plain"),
+    markdown: async some => save(await markdown(some.map(about)), "pruning-atlas.md", "text/markdown"),
+  };
+  for (const [place, rows] of [[form, found], [bar, ticked]]) {
+    for (const button of place.querySelectorAll("[data-save]")) {
+      button.addEventListener("click", () => kinds[button.dataset.save](rows()).catch(failed));
+    }
+  }
+  bar.querySelector("[data-copy]").addEventListener("click", event => cite(event.target, ticked()));
+  bar.querySelector("[data-clear]").addEventListener("click", () => {
+    restore("");
+    changed();
+    form.querySelector("input").focus();
+  });
+}

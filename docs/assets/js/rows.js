@@ -1,0 +1,48 @@
+// The rows of the catalog: what each says, and what they are ordered by.
+
+export const table = document.querySelector("#atlas-catalog");
+export const heads = [...table.tHead.rows[0].cells];
+/** The check boxes of all facets; each row lists by number which of them hold for it. */
+export const boxes = [...document.querySelectorAll(".atlas-filter [type=checkbox]")];
+
+export const lines = [...table.tBodies[0].rows].map((row, place) => {
+  const has = new Uint8Array(boxes.length);
+  for (const one of row.dataset.has.split(" ")) if (one) has[parseInt(one, 16)] = 1;
+  const link = row.cells[0].firstElementChild;
+  const slug = link.pathname.match(/(\w+)\.html$/)[1];
+  return { row, place, has, link, slug, name: link.textContent };
+});
+export const known = new Map(lines.map(line => [line.slug, line]));
+
+/** The columns of losses: their names and places. */
+export const losses = [...heads.entries()].map(([place, head]) => [head.dataset.sort, place])
+  .filter(([name]) => name?.startsWith("loss"));
+const number = cell => parseFloat(cell.textContent.replaceAll(",", "").replace("∞", "Infinity"));
+
+/** What rows are ordered by: newest first, everything else from its small end. */
+export const orders = {
+  year: ({ row }) => -Number(row.cells[2].textContent.match(/\d+$/) ?? NaN),
+  name: ({ name }) => name,
+  venue: ({ row }) => row.cells[2].textContent,
+  ...Object.fromEntries(losses.map(([name, place]) => [name, ({ row }) => number(row.cells[place])])),
+};
+
+/** What is said of a line elsewhere. */
+export function about({ row, slug, name, link }) {
+  const [, told, when] = row.cells;
+  // A baseline without a paper has neither, and no authors.
+  const [, venue = "", year = ""] = when.textContent.match(/^(.*?) ?(\d+)$/s) ?? [];
+  const authors = told.querySelector("p + p") ?? told.querySelector("summary");
+  return {
+    slug,
+    name,
+    title: told.querySelector("cite").textContent,
+    authors: year && authors.textContent,
+    venue,
+    year,
+    key: row.dataset.key,
+    page: link.href,
+    method: link.parentElement.querySelector("[href^='compare.html']") !== null,
+    losses: losses.map(([, place]) => row.cells[place].firstChild?.textContent ?? ""),
+  };
+}

@@ -32,6 +32,7 @@ def _page(method: str, records: list[Record], atlas: Atlas) -> str:
         f"records/{method}.md",
         f"Records of {name}",
         f"Every run of {name}: values beside the dense ones, protocol, versions, command.",
+        trail=trail(method, name, atlas),
         styles=("css/records.css",),
         sources=(f"implementations/{owner}/records",),
         searched=False,
@@ -47,6 +48,14 @@ def _page(method: str, records: list[Record], atlas: Atlas) -> str:
         lines=lines,
         figures=figures,
     )
+
+
+def trail(method: str, name: str, atlas: Atlas) -> tuple[tuple[str, str], ...]:
+    """Return the way to the records of a method, past its own page where it has one."""
+    board = ("Leaderboard", "leaderboard.md")
+    if method not in atlas.papers:
+        return board, (f"Records of {name}", "")
+    return board, (name, f"papers/{method}.md"), ("Records", "")
 
 
 def reduced(record: Record) -> str:

@@ -17,6 +17,7 @@ PAGES = (
     "leaderboard.html",
     "compare.html",
     "lineage.html",
+    "lineage/whole.html",
     "choose.html",
     "use.html",
     "learn.html",

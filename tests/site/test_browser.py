@@ -22,7 +22,7 @@ PAGES = (
     "papers/magnitude.html",
     "papers/sparsegpt.html",
 )
-WIDTHS = (360, 768, 1000, 1240, 1440)
+WIDTHS = (320, 768, 1024, 1240, 1440)
 # Contrast of an element's text with the first opaque colour behind it, as WCAG 2 defines it.
 CONTRAST = """element => {
   const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});

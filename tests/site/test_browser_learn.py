@@ -43,7 +43,7 @@ def test_pages_are_quiet_and_fit_every_width(
 ) -> None:
     seen = visit(scheme=scheme)
     page = seen.open(path)
-    for width in (360, 768, 1440):
+    for width in (320, 768, 1024, 1440):
         page.set_viewport_size({"width": width, "height": 800})
         until(page, f"Math.max(document.documentElement.scrollWidth, innerWidth) === {width}")
     assert page.locator("h1").count() == 1

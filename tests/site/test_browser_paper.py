@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.site.conftest import UNWRITTEN
-from tests.site.visiting import copied, ready
+from tests.site.visiting import copied, ready, until
 
 pytestmark = pytest.mark.browser
 
@@ -33,6 +34,9 @@ def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
     assert page.locator("h2:has-text('Differences') ~ ol li").count() >= 3
     bibtex = copied(page, page.locator("h2#cite + .highlight"))
     assert bibtex.startswith("@")
+    page.evaluate("navigator.clipboard.writeText('')")
+    page.get_by_role("button", name="Copy BibTeX").click()
+    until(page, f"navigator.clipboard.readText().then(text => text === {json.dumps(bibtex)})")
     assert "Fluctuation-Based" in bibtex.replace("{", "").replace("}", "")
     assert seen.complaints == []
 
@@ -44,6 +48,46 @@ def test_the_command_and_the_code_can_be_copied(visit: Callable[..., Any]) -> No
     )
     command = copied(page, page.locator("h2#run-it + .highlight"))
     assert command.splitlines()[0] == "atlas run sparsegpt --sparsity 0.5"
+    command = copied(page, page.locator(".atlas-glance .highlight"))
+    assert command == "atlas run sparsegpt --sparsity 0.5 --seed 0"
+
+
+def test_the_code_scrolls_by_keyboard_and_its_imports_unfold(visit: Callable[..., Any]) -> None:
+    page = visit(1440, permissions=CLIPBOARD).open("papers/flap.html")
+    pane = page.get_by_role("region", name="flap.py")
+    pane.focus()
+    page.keyboard.press("PageDown")
+    until(page, "document.querySelector('.atlas-pane').scrollTop > 100")
+    line = pane.get_by_text("from implementations.harness")
+    assert not line.is_visible()
+    assert "from implementations.harness" in copied(page, pane.locator(".highlight"))
+    fold = page.get_by_label("lines of imports")
+    fold.press("Space")
+    assert line.is_visible()
+    fold.press("Space")
+    number = line.evaluate("line => line.closest('[id]').id")
+    page.goto(page.url + "#" + number)
+    assert line.is_visible()
+    # Where the reader is: no menu leads to a paper.
+    assert page.locator(".md-tabs [aria-current]").inner_text() == "Catalog"
+    assert page.get_by_role("navigation", name="Breadcrumbs").inner_text().split() == [
+        "Catalog",
+        "FLAP",
+    ]
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_what_is_pressed_on_a_paper_is_high_enough(visit: Callable[..., Any], width: int) -> None:
+    page = visit(width).open("papers/wanda.html")
+    small = """() => [...document.querySelectorAll('main :is(a, button, label)')].filter(one => {
+      const {width, height} = one.getBoundingClientRect();
+      return width && (width < 24 || height < 24) && getComputedStyle(one).display !== 'inline';
+    }).map(one => one.outerHTML)"""
+    assert page.evaluate(small) == []
+    inline = ":is(.atlas-links, .atlas-contents, .atlas-related, .atlas-trail) a"
+    assert page.locator(inline).evaluate_all(
+        "all => all.every(one => one.getBoundingClientRect().height >= 24)"
+    )
 
 
 def test_the_code_stands_beside_the_formulas_where_there_is_room(
@@ -70,7 +114,7 @@ def test_a_row_leads_to_its_line_and_the_line_back(visit: Callable[..., Any], wi
     assert "groups = standardise(attention)" in line.inner_text()
     inside = """element => {
       const box = element.getBoundingClientRect();
-      const frame = element.closest('code').getBoundingClientRect();
+      const frame = element.closest('.atlas-pane').getBoundingClientRect();
       return box.top >= Math.max(frame.top, 0) && box.bottom <= Math.min(frame.bottom, innerHeight);
     }"""
     assert line.evaluate(inside)

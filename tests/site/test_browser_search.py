@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.site.visiting import everything, ready, until
@@ -88,6 +89,7 @@ def test_the_header_finds_papers_and_pages(visit: Callable[..., Any]) -> None:
     assert ask(page, "slimgtp")[0] == "papers/slimgpt.html"
     assert seen.weight > before, "nothing of the search is loaded before it is asked"
     assert ask(page, "2306.11695") == ["papers/wanda.html"]
+    assert Axe().run(page, context=".md-search").response["violations"] == []
     found = ask(page, "2:4")
     assert "catalog.html?find=2%3A4" in found
     assert not [place for place in found if place.startswith("index.html")]

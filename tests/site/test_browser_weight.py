@@ -22,7 +22,7 @@ def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
     ("path", "most"),
     [
         ("index.html", 250),
-        ("catalog.html", 500),
+        ("catalog.html", 250),
         ("claims.html", 300),
         ("leaderboard.html", 300),
         ("choose.html", 300),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import html
 import re
 from collections import Counter
@@ -151,6 +152,11 @@ def test_a_thousand_entries_stay_below_a_megabyte() -> None:
     assert len(rows(text)) == 1000
     # What the theme puts around every page is some 20 kB.
     assert len(text.encode()) < 950_000
+
+
+def test_the_real_catalog_may_grow_to_five_hundred(page: str, atlas: Atlas) -> None:
+    # Of 350 kB the theme, styles and scripts take a third.
+    assert 500 * len(gzip.compress(page.encode(), 6)) / len(atlas.papers) < 230_000
 
 
 def test_a_catalog_without_records_shows_no_losses(atlas: Atlas) -> None:

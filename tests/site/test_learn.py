@@ -119,6 +119,16 @@ def test_sensitivity_is_drawn_on_a_log_axis() -> None:
         assert steps[0] - steps[1] == pytest.approx(steps[1] - steps[2], abs=0.2)
 
 
+def test_both_axes_are_named() -> None:
+    measured = {"dense": 10.0, "pruned": [10.0, 20.0], "left_out": [100.0, 1000.0]}
+    for drawing, names in (
+        (figures.sensitivity(measured, figures.WIDE), {"perplexity, times dense", "block"}),
+        (figures.shares([{"q": 0.25, "up": 0.5}], figures.NARROW), {"matrix", "block"}),
+        (figures.course([3.0, 2.5], 50), {"loss, nats a token", "50 steps"}),
+    ):
+        assert names <= {text.text for text in parsed(drawing).findall("text")}
+
+
 def test_pictures_say_where_they_come_from(repository: Path, page: str) -> None:
     for name in ("masks", "blocks"):
         measured = figures.picture(name, repository)

@@ -41,3 +41,14 @@ def test_every_page_has_a_policy_and_nothing_inline_beside_the_theme(site: Path)
 
 def test_source_maps_stay_out(site: Path) -> None:
     assert list(site.rglob("*.map")) == []
+
+
+def test_the_header_leads_to_the_repository_and_a_missing_page_leads_on(site: Path) -> None:
+    for path in ("index.html", "404.html", "papers/sparsegpt.html"):
+        page = (site / path).read_text(encoding="utf-8")
+        (link,) = set(re.findall(r'<a href="([^"]*)" class="md-source"', page))
+        assert link == "https://example.org/atlas"
+        assert 'data-md-component="source"' not in page  # it would ask the host for stars
+    lost = (site / "404.html").read_text(encoding="utf-8").partition("<article")[2]
+    for path in ("catalog", "leaderboard", "taxonomy", "index"):
+        assert f'href="/{path}.html"' in lost

@@ -306,7 +306,7 @@ def test_a_number_leads_to_as_many_papers_of_the_catalog(atlas: Atlas) -> None:
     boxes = re.findall(r'<input type="checkbox" name="([^"]*)" value="([^"]*)">', table)
     rows = [
         {boxes[int(one, 16)] for one in has.split()}
-        for has in re.findall(r'<tr data-has="([^"]*)">', table)
+        for has in re.findall(r'<tr data-has="([^"]*)"', table)
     ]
     found = re.findall(r'<a href="(catalog\.html\?[^"]*)">(\d+)</a>', page)
     assert len(found) > 100
@@ -347,3 +347,24 @@ def test_the_widest_gaps_are_empty_and_their_pairs_are_not() -> None:
     papers += [cut("gradient", "none", "structured"), cut("gradient", "low-rank", "unstructured")]
     assert [gap.pairs for gap in gaps(papers, 1)] == [(2, 1, 2)]
     assert not Counter(gap.cell for gap in gaps(papers)).keys() & tried(papers).keys()
+
+
+# Ways on
+
+
+def test_the_latest_papers_are_those_public_last_whenever_they_were_added() -> None:
+    papers = {
+        "old": paper("2023-01-01", added="2026-11-25"),
+        "new": paper("2025-01-01", added="2026-01-01"),
+        "newest": paper("2025-06-01", added="2026-01-02"),
+    }
+    page = make(Atlas(papers, {}))["index.md"].partition("Latest papers")[2]
+    assert links(page) == ["newest", "new", "old"]
+
+
+def test_the_form_to_add_a_paper_is_one_click_away() -> None:
+    form = "https://example.org/atlas/issues/new?template=add_paper.yml"
+    made = make(Atlas({}, {}, repository="https://example.org/atlas"))
+    for path in ("news.md", "contribute.md"):
+        assert f'<a href="{form}">Add a paper</a>' in made[path]
+    assert '<a href="contribute.html">Add a paper</a>' in make(Atlas({}, {}))["news.md"]

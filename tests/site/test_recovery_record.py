@@ -59,7 +59,7 @@ def test_the_course_ends_where_the_axes_say() -> None:
     points = re.search(r'is-course" d="M([^"]+)"', drawn)
     assert points is not None
     places = [tuple(map(float, point.split())) for point in points[1].split("L")]
-    assert [y for _, y in places] == [8, 78, 148]
+    assert [y for _, y in places] == [26, 96, 166]
     assert places[0][0] == 46
     assert places[-1][0] == 712
     assert "50 steps" in drawn

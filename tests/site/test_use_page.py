@@ -169,8 +169,8 @@ def papers() -> dict[str, str]:
 def test_the_commands_of_a_method_are_right_up_to_the_model(
     slug: str, papers: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    text = papers[f"papers/{slug}.md"].partition("## Run it")[2].partition("\n## ")[0]
-    assert "(../use.md)" in text
+    text = papers[f"papers/{slug}.md"].partition('id="run-it"')[2].partition("<h2")[0]
+    assert "use." in text
     (command,) = re.findall(rf"^atlas (run {slug} --model .*)$", text, re.MULTILINE)
     assert ("--save pruned" in command) != issubclass(get(slug), PromptMethod)
     assert ("--pattern 2:4" in command) == ("semi-structured" in get(slug).capabilities.granularity)

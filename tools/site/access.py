@@ -7,4 +7,4 @@ import re
 
 def focusable_code(content: str) -> str:
     """Let the keyboard reach code blocks, which scroll where they are wider than the page."""
-    return re.sub(r"(<pre[^<>]*>(?:<span></span>)?<code)(?=>)", r'\1 tabindex="0"', content)
+    return re.sub(r"(<pre[^<>]*>(?:<span></span>)?<code)(?=[ >])", r'\1 tabindex="0"', content)

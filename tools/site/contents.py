@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 from markdown.extensions.toc import nest_toc_tokens
 from mkdocs.structure.toc import TableOfContents, get_toc
 
-HEADING = re.compile(r'<h([23])(?: [^<>]*)? id="([^"]+)"[^<>]*>(.*?)</h\1>', re.DOTALL)
-PERMALINK = re.compile(r'<a class="headerlink".*', re.DOTALL)
-TAG = re.compile(r"<[^<>]*>")
+from tools.site.headings import headings
 
 
 def contents(page: str) -> TableOfContents:
     """Return the second and third headings that have an anchor, the third below the second."""
     tokens = [
-        {"level": int(level), "id": anchor, "name": TAG.sub("", PERMALINK.sub("", words)).strip()}
-        for level, anchor, words in HEADING.findall(page)
+        {"level": rank, "id": anchor, "name": words} for rank, anchor, words in headings(page)
     ]
     return get_toc(nest_toc_tokens(tokens))

@@ -119,7 +119,7 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
     def strength(share: float) -> float:
         return 0.04 + 0.96 * (share - least) / ((most - least) or 1)
 
-    left, top = 42, 4
+    left, top = 42, 4 + width.font + 6
     across = (width.pixels - left) / len(one_ranking)
     high = max(across * 0.8, width.font + 5.0)
     parts = [
@@ -134,6 +134,7 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
         text(left - 7, top + (row + 0.5) * high + width.font * 0.36, role, "end", width)
         for row, role in enumerate(roles)
     ]
+    parts.append(text(0, width.font, "matrix", "start", width))
     bottom = top + len(roles) * high
     parts += _blocks(len(one_ranking), left, across, bottom + width.font + 4, width)
     label = "Share of each matrix that goes in one ranking by size, by block and matrix"
@@ -151,7 +152,7 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
     series = {name: [v / measured["dense"] for v in measured[name]] for name in MARKS}
     values = [value for ratios in series.values() for value in ratios]
     low, highest = min(1.0, *values), max(values) * 1.1
-    left, top, tall = 46, 8, 280
+    left, top, tall = 46, 8 + width.font + 6, 280
     across = (width.pixels - left - MARGIN) / len(measured["pruned"])
 
     def at(value: float) -> float:
@@ -162,6 +163,7 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
         for block, ratio in enumerate(ratios):
             x, y = left + (block + 0.5) * across, at(ratio)
             parts.append(_mark(MARKS[name], x, y, f"block {block}: {number(ratio)} times dense"))
+    parts.append(text(0, width.font, "perplexity, times dense", "start", width))
     parts += _blocks(len(measured["pruned"]), left, across, top + tall + width.font + 6, width)
     label = "Perplexity, times dense, with one block alone pruned or left out, by block"
     return svg(width.pixels, top + tall + 2 * width.font + 12, label, "".join(parts))
@@ -169,7 +171,7 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
 
 def course(losses: Sequence[float], steps: int) -> Markup:
     """Draw the loss of a training over its steps: means over stretches, in nats a token."""
-    left, top, tall, width = 46, 8, 140, WIDE
+    left, top, tall, width = 46, 8 + WIDE.font + 6, 140, WIDE
     low, high = min(losses), max(losses)
     span = (high - low) or 1.0
     across = (width.pixels - left - MARGIN) / max(len(losses) - 1, 1)
@@ -183,6 +185,7 @@ def course(losses: Sequence[float], steps: int) -> Markup:
     parts = [
         *(_rule(left, width.pixels, at(tick), width, round(tick, 2)) for tick in {low, high}),
         f'<path class="is-course" d="M{"L".join(points)}"/>',
+        text(0, width.font, "loss, nats a token", "start", width),
         *(text(x, under, words, anchor, width) for x, words, anchor in ends),
     ]
     label = f"Loss from {number(losses[0])} to {number(losses[-1])} nats a token in {steps:,} steps"

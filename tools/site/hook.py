@@ -20,8 +20,8 @@ from tools.site.menu import menu
 from tools.site.pages import fronts, make
 from tools.site.policy import protect
 
-FOREIGN = '<div class="atlas-beside">'
-"""In a page where part of it is HTML before Markdown is read."""
+FOREIGN = '<header class="atlas-paper">'
+"""In a page whose headings are HTML before Markdown is read."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -1,32 +1,32 @@
-"""Where each paper stands in the drawing of what builds on what: time across, granularity down."""
+"""What builds on what: the relations of the catalog, and drawings in which time goes right."""
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
 from tools.catalog.schema.paper import Outside
-from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 from tools.site.facts import first_public
+from tools.site.layout import Laid, lay
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 DRAWN = ("builds-on", "extends")
-"""The relations that make lineage; `compares-with` is shown on demand."""
+"""The relations that make lineage; `compares-with` is drawn around the paper that says so alone."""
 
-TALL, SMALL = 30, 20  # heights of boxes
-GAP, ACROSS = 14, 28  # least space between boxes, below and beside
-LETTER, LETTER_SMALL = 8.0, 6.3  # widths of a letter, generous
+TALL = 26  # height of a box, which can be pressed
+LETTER = 7.6  # width of a letter, generous
 LONGEST = 22
-HEAD, LANE_PAD, LABEL = 34, 16, 24  # of the years' row, around a lane, of a lane's name
-LEFT = 12
-MONTH, YEAR = 26, 110  # least widths
+BEFORE = 14  # from where a year begins to its first box
+QUARTERS = 2022
+"""The first year with a column for each quarter; before it a year is one."""
+MOST = 12
+"""Papers drawn on each side of one."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,9 @@ class Node:
     year: int
     month: float
     """Within the year, from 0; the middle where only the year is known."""
-    lane: str
     outside: Outside | None = None
-    large: bool = False
-    """Whether it takes part in the lineage, or only in comparisons."""
+    more: bool = False
+    """Whether it stands for papers that are not drawn."""
 
     @property
     def label(self) -> str:
@@ -61,13 +60,7 @@ class Node:
     @property
     def width(self) -> int:
         """Of its box, from the number of letters."""
-        letter = LETTER if self.large else LETTER_SMALL
-        return round(letter * len(self.label)) + (20 if self.large else 12)
-
-    @property
-    def height(self) -> int:
-        """Of its box."""
-        return TALL if self.large else SMALL
+        return max(TALL, round(LETTER * len(self.label)) + 18)
 
 
 @dataclass(frozen=True)
@@ -84,18 +77,9 @@ class Box:
         return self.x + self.node.width
 
     @property
-    def middle(self) -> int:
-        """Its middle, from above."""
-        return self.y + self.node.height // 2
-
-
-@dataclass(frozen=True)
-class Lane:
-    """A strip of the drawing."""
-
-    label: str
-    y: int
-    height: int
+    def centre(self) -> tuple[int, int]:
+        """Its middle."""
+        return self.x + self.node.width // 2, self.y + TALL // 2
 
 
 @dataclass(frozen=True)
@@ -104,6 +88,11 @@ class Graph:
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Node]:
+        """Every paper by its id, in order of time."""
+        return {node.id: node for node in self.nodes}
 
     @cached_property
     def earlier(self) -> Mapping[str, list[Edge]]:
@@ -115,6 +104,13 @@ class Graph:
         """What others say of each paper."""
         return _grouped((edge.earlier, edge) for edge in self.edges)
 
+    @cached_property
+    def lineage(self) -> Graph:
+        """The part that builds on something or is built on, without comparisons."""
+        edges = tuple(edge for edge in self.edges if edge.how in DRAWN)
+        ends = {end for edge in edges for end in (edge.later, edge.earlier)}
+        return Graph(tuple(node for node in self.nodes if node.id in ends), edges)
+
 
 @dataclass(frozen=True)
 class Drawing:
@@ -124,11 +120,10 @@ class Drawing:
     height: int
     boxes: Mapping[str, Box]
     """By node, in order of time."""
-    lanes: tuple[Lane, ...]
-    years: tuple[tuple[int, int, int], ...]
-    """Year, left edge, width."""
     edges: tuple[tuple[Edge, str], ...]
     """Each relation with its path."""
+    years: tuple[tuple[int, int], ...] = ()
+    """Each year with where it begins."""
 
 
 def graph(atlas: Atlas) -> Graph:
@@ -144,109 +139,105 @@ def graph(atlas: Atlas) -> Graph:
             if target != slug and {slug, target} <= dated | outside.keys():
                 edges.setdefault((slug, target), Edge(slug, target, how))
     joined = {end for edge in edges.values() for end in (edge.later, edge.earlier)}
-    lineage = {
-        end for edge in edges.values() if edge.how in DRAWN for end in (edge.later, edge.earlier)
-    }
-    nodes = [_paper_node(slug, atlas, slug in lineage) for slug in atlas.papers if slug in joined]
+    nodes = [_paper_node(slug, atlas) for slug in atlas.papers if slug in joined]
     nodes += [_outside_node(id_, other) for id_, other in outside.items()]
     nodes.sort(key=lambda node: (node.year, node.month, node.name))
     return Graph(tuple(nodes), tuple(edges.values()))
 
 
 def draw(found: Graph) -> Drawing:
-    """Give every paper its place: columns by time, rows within a lane so that none overlap."""
-    years = tuple(_years(found.nodes))
-    starts = {year: (x, width) for year, x, width in years}
-    by_lane = _grouped((node.lane, node) for node in found.nodes)
-    boxes: dict[str, Box] = {}
-    lanes = []
-    y = HEAD
-    for lane in [lane for lane in _lanes() if lane in by_lane]:
-        rows = list(_rows(by_lane[lane], starts))
-        height = LABEL + LANE_PAD + max(row for _, _, row in rows) * (TALL + GAP) + TALL
-        for node, x, row in rows:
-            top = y + LABEL + row * (TALL + GAP) + (TALL - node.height) // 2
-            boxes[node.id] = Box(node, x, top)
-        lanes.append(Lane(lane, y, height))
-        y += height
-    boxes = {node.id: boxes[node.id] for node in found.nodes}
-    right = max((0, *(box.right for box in boxes.values()), *(x + width for _, x, width in years)))
-    # What comes from different papers keeps apart where it runs between the same rows.
-    apart = {node.id: 2 * (i % 5) - 4 for i, node in enumerate(found.nodes)}
-    paths = tuple(
-        (edge, _path(boxes[edge.earlier], boxes[edge.later], apart[edge.earlier]))
-        for edge in found.edges
+    """Draw a whole graph, each paper in the column of its time."""
+    columns = _columns(found)
+    laid = lay(
+        _sizes(found.nodes),
+        [(edge.earlier, edge.later) for edge in found.edges],
+        [[node.id for node in column] for _, column in columns],
     )
-    return Drawing(right + LEFT, y + LANE_PAD, boxes, tuple(lanes), years, paths)
+    made = _drawing(found.nodes, found.edges, laid)
+    starts: dict[int, int] = {}
+    for year, column in columns:
+        left = min(made.boxes[node.id].x for node in column) - BEFORE
+        starts[year] = min(left, starts.get(year, left))
+    return replace(made, years=tuple(starts.items()))
 
 
-def _years(nodes: Iterable[Node]) -> Iterator[tuple[int, int, int]]:
-    """Yield each year in which there is something, as wide as its months need."""
-    months: dict[int, set[int]] = defaultdict(set)
-    for node in nodes:
-        months[node.year].add(int(node.month))
-    x = LEFT
-    for year in sorted(months):
-        spread = max(months[year]) - min(months[year]) + 1
-        width = max(YEAR, MONTH * spread)
-        yield year, x, width
-        x += width
+def around(found: Graph, slug: str) -> Drawing | None:
+    """Draw the neighbourhood of one paper, None for a paper that has none.
 
-
-def _rows(
-    nodes: list[Node], starts: Mapping[int, tuple[int, int]]
-) -> Iterator[tuple[Node, int, int]]:
-    """Yield nodes in order of time, each with its left edge and the first row free there."""
-    free: list[int] = []  # rows that are free at the present place
-    busy: list[tuple[int, int]] = []  # right edge and row of the others
-    count = 0
-    for node in nodes:
-        x = _left(node, starts)
-        while busy and busy[0][0] <= x:
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        if free:
-            row = heapq.heappop(free)
-        else:
-            row, count = count, count + 1
-        heapq.heappush(busy, (x + node.width + ACROSS, row))
-        yield node, x, row
-
-
-def _left(node: Node, starts: Mapping[int, tuple[int, int]]) -> int:
-    x, width = starts[node.year]
-    return round(x + 8 + (width - 16) * node.month / 12)
-
-
-def _path(earlier: Box, later: Box, apart: int) -> str:
-    """Draw a line from the right of the earlier paper to the left of the later one.
-
-    A long one runs in the space between two rows, so that it passes behind no other paper.
+    On each side the papers it has a relation with, those of its lineage before those it is
+    compared with; of more than `MOST` those that others build on most, and a box for the rest.
+    Behind its lineage stands one generation more if that is no more than `MOST` papers.
     """
-    x1, y1, x2, y2 = earlier.right, earlier.middle, later.x, later.middle
-    if x2 - x1 < 60:
-        bend = max(18, abs(x2 - x1) // 2)
-        return f"M{x1} {y1}C{x1 + bend} {y1} {x2 - bend} {y2} {x2} {y2}"
-    between = y2 + (TALL + GAP) // 2 * (1 if y1 > y2 else -1) + apart
-    return (
-        f"M{x1} {y1}C{x1 + 14} {y1} {x1 + 8} {between} {x1 + 26} {between}"
-        f"H{x2 - 26}C{x2 - 8} {between} {x2 - 14} {y2} {x2} {y2}"
-    )
+    if slug not in found.by_id:
+        return None
+    near = {slug: found.by_id[slug]}
+    lines: list[Edge] = []
+    for end, related in (("earlier", found.earlier), ("later", found.later)):
+        own = sorted(related.get(slug, ()), key=lambda edge: _rank(edge, end, found))
+        shown = own[:MOST]
+        lines += [edge for edge in shown if edge.how not in DRAWN]
+        first = _ends(shown, end)
+        parents = _ends((edge for edge in shown if edge.how in DRAWN), end)
+        behind = getattr(found.lineage, end)
+        second = _ends((edge for one in parents for edge in behind.get(one, ())), end)
+        near |= {id_: found.by_id[id_] for id_ in first + second * (len(set(second)) <= MOST)}
+        if len(own) > MOST:
+            more = Node(f"more-{end}", f"{len(own) - MOST} more", "", 0, 0, more=True)
+            near[more.id] = more
+            pair = (slug, more.id) if end == "earlier" else (more.id, slug)
+            lines.append(Edge(*pair, "more"))
+    lines += [edge for edge in found.lineage.edges if {edge.later, edge.earlier} <= near.keys()]
+    nodes = [node for node in found.nodes if node.id in near]
+    nodes += [node for node in near.values() if node.more]
+    return _drawing(nodes, lines, lay(_sizes(nodes), [(e.earlier, e.later) for e in lines]))
 
 
-def _lanes() -> list[str]:
-    return [*(term.label for term in vocabulary()["granularity"].terms.values()), OTHERS]
+def _rank(edge: Edge, end: str, found: Graph) -> tuple[bool, int, int]:
+    """Order relatives: lineage before comparisons, then what others build on, then the newest."""
+    other = getattr(edge, end)
+    return edge.how not in DRAWN, -len(found.lineage.later.get(other, ())), -found.by_id[other].year
 
 
-OTHERS = "others"
+def _ends(edges: Iterable[Edge], end: str) -> list[str]:
+    return [getattr(edge, end) for edge in edges]
 
 
-def _paper_node(slug: str, atlas: Atlas, large: bool) -> Node:
+def _columns(found: Graph) -> list[tuple[int, list[Node]]]:
+    """Return the papers of each year or quarter; what builds on its like stands right of it."""
+    steps: dict[str, int] = {}
+    columns: dict[tuple[int, int, int], list[Node]] = defaultdict(list)
+    for node in found.nodes:
+        time = _time(node)
+        before = [e.earlier for e in found.earlier.get(node.id, ()) if e.earlier in steps]
+        steps[node.id] = max(
+            (steps[one] + 1 for one in before if _time(found.by_id[one]) == time), default=0
+        )
+        columns[*time, steps[node.id]].append(node)
+    return [(key[0], columns[key]) for key in sorted(columns)]
+
+
+def _time(node: Node) -> tuple[int, int]:
+    return node.year, int(node.month // 3) if node.year >= QUARTERS else 0
+
+
+def _sizes(nodes: Iterable[Node]) -> dict[str, tuple[int, int]]:
+    return {node.id: (node.width, TALL) for node in nodes}
+
+
+def _drawing(nodes: Iterable[Node], edges: Iterable[Edge], laid: Laid) -> Drawing:
+    """Put boxes and lines where they were laid."""
+    boxes = {}
+    for node in nodes:
+        x, y = laid.middles[node.id]
+        boxes[node.id] = Box(node, x - node.width // 2, y - TALL // 2)
+    lines = tuple((edge, laid.curves[edge.earlier, edge.later]) for edge in edges)
+    return Drawing(laid.width, laid.height, boxes, lines)
+
+
+def _paper_node(slug: str, atlas: Atlas) -> Node:
     paper = atlas.papers[slug]
-    terms = vocabulary()["granularity"].terms
-    words = paper.taxonomy.granularity if paper.taxonomy else ()
-    lane = terms[words[0]].label if words and words[0] in terms else OTHERS
     year, month = first_public(paper)
-    return Node(slug, atlas.names[slug], paper.title, year, month, lane, large=large)
+    return Node(slug, atlas.names[slug], paper.title, year, month)
 
 
 def _outside_id(other: Outside) -> str:
@@ -254,7 +245,8 @@ def _outside_id(other: Outside) -> str:
 
 
 def _outside_node(id_: str, other: Outside) -> Node:
-    return Node(id_, other.title, other.title, other.year, 5.5, OTHERS, outside=other)
+    name = other.title.partition(":")[0]
+    return Node(id_, name, other.title, other.year, 5.5, outside=other)
 
 
 def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:

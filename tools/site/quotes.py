@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from markupsafe import Markup
 from pygments import highlight
@@ -57,15 +59,39 @@ def linked(readme: str, found: Iterable[Quote]) -> str:
 
 
 def listing(code: str, found: Iterable[Quote]) -> Markup:
-    """Set a file in colours, each line with an anchor; a quoted one leads back to its row."""
+    """Set a file in colours, each line with an anchor; a quoted one leads back to its row.
+
+    Its imports stand in an element of their own, so that they can be folded.
+    """
     rows = {quote.line: quote for quote in reversed(list(found))}
+    folded = imports(code)
     # Without its own frame the formatter ends every element on the line where it begins.
     lines = highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).splitlines()
     text = "".join(
-        f'<span id="line-{number}">{_back(line, rows.get(number))}\n</span>'
+        '<span class="atlas-imports">' * (number == folded.start)
+        + f'<span id="line-{number}">{_back(line, rows.get(number))}\n</span>'
+        + "</span>" * (number == folded.stop - 1)
         for number, line in enumerate(lines, 1)
     )
     return Markup(f'<div class="highlight"><pre><code>{text}</code></pre></div>')
+
+
+def imports(code: str) -> range:
+    """Return the lines of a file that import, up to its first statement that does not."""
+    body = ast.parse(code).body
+    if body and _is_docstring(body[0]):
+        del body[0]
+    found = list(takewhile(lambda node: isinstance(node, ast.Import | ast.ImportFrom), body))
+    if not found:
+        return range(0)
+    # The empty lines behind them go with them.
+    last = found[-1].end_lineno or 0
+    empty = takewhile(lambda line: not line.strip(), code.splitlines()[last:])
+    return range(found[0].lineno, last + len(list(empty)) + 1)
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
 def _back(line: str, quote: Quote | None) -> str:

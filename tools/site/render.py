@@ -23,6 +23,7 @@ from tools.site.atlas import Atlas
 from tools.site.claimed import anchor
 from tools.site.columns import columns, removed
 from tools.site.facts import by_size
+from tools.site.headings import headings
 from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
@@ -42,6 +43,9 @@ class Front:
     description: str = ""
     menu: str = ""
     """Its place in the menu, such as `Learn / API / Data`; empty for a page that has none."""
+    trail: tuple[tuple[str, str], ...] = ()
+    """The way to a page that has no place in the menu, by label and path: from one that has, to
+    itself, which has no path."""
     styles: tuple[str, ...] = ()
     """Style sheets of this page alone, below `docs/assets`."""
     scripts: tuple[str, ...] = ()
@@ -62,6 +66,7 @@ class Front:
             "title": html.escape(seen(self.title)),
             "description": html.escape(seen(self.description)),
             "hide": hidden,
+            "trail": [[html.escape(seen(label)), path] for label, path in self.trail],
             "styles": list(self.styles),
             "scripts": list(self.scripts),
             "sources": list(self.sources),
@@ -128,6 +133,7 @@ def _environment() -> Environment:
         anchor,
         by_size,
         explained,
+        headings,
         words.authors,
         words.code,
         words.count,

@@ -190,12 +190,15 @@ function advise(alone) {
 function show() {
   if (asked() && !finder) {
     working();
+    table.setAttribute("aria-busy", "true");
     load().then(show, () => {
       offline("The search");
+      table.removeAttribute("aria-busy");
       shown();
     });
     return;
   }
+  table.removeAttribute("aria-busy");
   const counted = find();
   order();
   draw(counted);

@@ -1,115 +1,57 @@
-// The lineage lights up where a paper comes from and what came of it, and follows relations by the
-// arrow keys. The drawing, its links and the list are complete without it.
+// The lineage around any paper: its drawing is taken from its own page, so that there is one of it.
 
-import { onReturn, read, shown, write } from "./state.js";
+import { drive, read, shown, working, write } from "./state.js";
 
-const region = document.querySelector(".atlas-lineage");
-const drawing = region?.querySelector("svg");
 const form = document.querySelector(".atlas-lineage-choice");
+const place = document.querySelector(".atlas-lineage-place");
 
-const link = (map, from, to) => map.set(from, [...(map.get(from) ?? []), to]);
-
-function follow() {
-  const box = form.querySelector("#atlas-compares");
-  const nodes = new Map([...drawing.querySelectorAll(".atlas-node")].map(node => [node.dataset.id, node]));
-  const order = [...nodes.keys()].filter(id => nodes.get(id).hasAttribute("href"));
-  const edges = [...drawing.querySelectorAll(".atlas-edge")].map(path => ({
-    path, ...path.dataset, compares: path.classList.contains("atlas-edge--compares-with"),
-  }));
-  let earlier, later;
-  let among = order; // what the up and down keys go through
-  let lit = [];
-
-  function relate() {
-    [earlier, later] = [new Map(), new Map()];
-    for (const edge of edges) {
-      if (edge.compares && !box.checked) continue;
-      link(earlier, edge.later, edge);
-      link(later, edge.earlier, edge);
-    }
+/** Fetch the drawing on a paper's page; its links then lead on from here. */
+async function drawing(slug) {
+  const address = new URL(`papers/${slug}.html`, location);
+  const page = new DOMParser().parseFromString(await (await fetch(address)).text(), "text/html");
+  const figure = document.importNode(page.querySelector(".atlas-kin"), true);
+  for (const link of figure.querySelectorAll("[href]")) {
+    link.setAttribute("href", new URL(link.getAttribute("href"), address).href);
   }
+  return figure;
+}
 
-  /** Everything that can be reached from a paper, going one way in time. */
-  function reach(map, start, end) {
-    const found = new Set([start]);
-    for (const id of found) {
-      for (const edge of map.get(id) ?? []) {
-        if (edge.compares && id !== start) continue; // a comparison says nothing of others
-        lit.push(edge.path);
-        if (edge.compares) lit.push(nodes.get(edge[end]));
-        else found.add(edge[end]);
-      }
-    }
-    for (const id of found) lit.push(nodes.get(id));
-  }
+function choose() {
+  const select = form.querySelector("select");
+  const first = select.value;
+  const drawn = new Map([[first, place.firstElementChild]]);
 
-  function trace(id) {
-    for (const element of lit) element.classList.remove("is-near");
-    lit = [];
-    const any = id && (earlier.has(id) || later.has(id));
-    if (any) {
-      reach(earlier, id, "earlier");
-      reach(later, id, "later");
-    }
-    for (const element of lit) element.classList.add("is-near");
-    drawing.classList.toggle("is-tracing", Boolean(any));
-  }
-
-  const at = event => event.target.closest(".atlas-node")?.dataset.id;
-
-  function go(event) {
-    const id = at(event);
-    if (!id) return;
-    const ends = (map, end) => [...new Set((map.get(id) ?? []).map(edge => edge[end]))]
-      .filter(other => order.includes(other));
-    let next;
-    if (event.key === "ArrowRight") next = ends(later, "later");
-    else if (event.key === "ArrowLeft") next = ends(earlier, "earlier");
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-      const place = among.indexOf(id) + (event.key === "ArrowDown" ? 1 : -1);
-      const other = among[(place + among.length) % among.length];
-      event.preventDefault();
-      return nodes.get(other).focus();
-    } else return;
-    event.preventDefault();
-    if (!next.length) return;
-    among = next.sort((a, b) => order.indexOf(a) - order.indexOf(b));
-    moving = true;
-    nodes.get(among[0]).focus();
-    moving = false;
-  }
-
-  let moving = false;
-  // Not on the drawing itself: an SVG that listens for the focus takes it.
-  region.addEventListener("keydown", go);
-  region.addEventListener("focusin", event => {
-    // Whoever comes by Tab or mouse goes through all papers again.
-    if (!moving && !among.includes(at(event))) among = order;
-    trace(at(event));
-  });
-  region.addEventListener("focusout", () => trace());
-  // A mouse that rests where the page scrolls under it does not put out what has the focus.
-  const focused = () => document.activeElement?.dataset?.id;
-  region.addEventListener("mouseover", event => trace(at(event) ?? focused()));
-  region.addEventListener("mouseleave", () => trace(focused()));
-
-  function show() {
-    box.checked = read().get("show") === "comparisons";
-    drawing.classList.toggle("shows-comparisons", box.checked);
-    relate();
+  async function show() {
+    select.value = read().get("paper") ?? first;
+    if (select.selectedIndex < 0) select.value = first; // a paper that is not in the catalog
+    const slug = select.value;
+    working();
+    if (!drawn.has(slug)) drawn.set(slug, await drawing(slug));
+    if (slug !== select.value) return; // another one was chosen meanwhile
+    place.replaceChildren(drawn.get(slug));
+    form.querySelector("[data-page]").setAttribute("href", `papers/${slug}.html`);
+    centre();
     shown();
   }
-  box.addEventListener("change", () => {
+
+  /** Bring the paper into view where the drawing is wider than the page. */
+  function centre() {
+    const region = place.querySelector(".atlas-lineage");
+    const { left, width } = place.querySelector("[aria-current]").getBoundingClientRect();
+    region.scrollLeft += left + width / 2 - region.getBoundingClientRect().left - region.clientWidth / 2;
+  }
+
+  function change() {
     const state = read();
-    if (box.checked) state.set("show", "comparisons");
-    else state.delete("show");
+    if (select.value === first) state.delete("paper");
+    else state.set("paper", select.value);
     write(state);
     show();
-  });
-  onReturn(show);
+  }
+  drive(form, { change, empty: () => { select.value = first; }, restore: show });
   form.hidden = false;
   show();
 }
 
-if (drawing) follow();
+if (form) choose();
 else shown();

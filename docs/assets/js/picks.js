@@ -6,6 +6,8 @@ import { make } from "./state.js";
 
 const bar = document.querySelector(".atlas-picked");
 const [count, compare] = ["strong", "a"].map(name => bar.querySelector(name));
+const said = document.querySelector("#atlas-said"); // for those who do not see what a button says
+const MOST = 4; // methods that the page Compare takes
 const picks = new Set(); // slugs of ticked rows
 let changed; // what to call when the reader ticks
 
@@ -17,9 +19,10 @@ function show() {
   bar.hidden = !picks.size;
   count.textContent = picks.size;
   const methods = ticked().map(about).filter(one => one.method).map(one => one.slug);
-  compare.hidden = methods.length < 2 || methods.length > 4;
-  compare.textContent = `Compare ${methods.length}`;
-  compare.href = `compare.html?m=${methods.join(",")}`;
+  const some = methods.slice(0, MOST);
+  compare.hidden = some.length < 2;
+  compare.textContent = `Compare ${some.length < methods.length ? "the first " : ""}${some.length}`;
+  compare.href = `compare.html?m=${some.join(",")}`;
 }
 
 /** Copy the entries of some lines, and say so on the button that asked for it. */
@@ -27,6 +30,7 @@ async function cite(button, some) {
   const label = button.dataset.label ??= button.textContent;
   const done = await copy(bibtex(some.map(about))).then(() => "Copied", () => "Not copied");
   button.textContent = done;
+  said.textContent = `${done}: BibTeX of ${some.map(({ name }) => name).join(", ")}`;
   setTimeout(() => { button.textContent = label; }, 2000);
 }
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from tools.catalog.exports.awesome_list import date
-from tools.catalog.schema.paper import Paper
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.chart import drawn
 from tools.site.render import Front, render
+from tools.site.studied import newest
 
 FRONT = Front(
     "index.md",
@@ -25,8 +24,7 @@ FRONT = Front(
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
-    # Of one day's additions those that were public last.
-    latest = sorted(papers, key=lambda slug: _age(atlas.papers[slug]), reverse=True)
+    latest = newest(papers, atlas.papers)
     citation = cite(atlas.repository)
     board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (
@@ -35,10 +33,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             "index", FRONT, atlas, board=board, latest=latest[:6], papers=papers, citation=citation
         ),
     )
-
-
-def _age(paper: Paper) -> tuple[str, str]:
-    return paper.added, date(paper)
 
 
 @dataclass(frozen=True)

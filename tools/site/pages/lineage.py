@@ -1,8 +1,9 @@
-"""The lineage: a graph over time of what builds on what, and the same as a list."""
+"""The lineage: what builds on what, around one paper, in a list, and as a whole over time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tools.site import lineage
 from tools.site.atlas import Atlas
@@ -13,31 +14,53 @@ from tools.site.render import Front, render
 FRONT = Front(
     "lineage.md",
     "Lineage",
-    "What builds on what among the papers on pruning language models, over time.",
+    "What builds on what among the papers on pruning language models.",
     menu="Read / Lineage",
     styles=("css/controls.css", "css/lineage.css"),
     scripts=("js/lineage.js",),
     sources=("catalog/papers",),
 )
+WHOLE = replace(
+    FRONT,
+    path="lineage/whole.md",
+    title="The whole lineage",
+    description="Every paper that builds on another or is built on, over time.",
+    menu="",
+    trail=(("Lineage", "lineage.md"), ("The whole graph", "")),
+    styles=("css/lineage.css",),
+    scripts=("js/lineage-whole.js",),
+    searched=False,
+)
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield the lineage."""
+    """Yield the lineage around one paper, and as a whole where there is one."""
     found = lineage.graph(atlas)
-    nodes = {node.id: node for node in found.nodes}
+    said = {node.id: list(_said(node, found)) for node in found.nodes}
+    choices = sorted(
+        (node.id for node in found.nodes if not node.outside),
+        key=lambda slug: atlas.names[slug].casefold(),
+    )
+    first = max(choices, key=lambda slug: len(found.lineage.later.get(slug, ())), default="")
     yield (
         FRONT.path,
         render(
             "lineage",
             FRONT,
             atlas,
-            drawing=lineage.draw(found),
-            nodes=nodes,
-            said={node.id: list(_said(node, found)) for node in found.nodes},
-            drawn=lineage.DRAWN,
-            alone=[slug for slug in atlas.papers if slug not in nodes],
+            nodes=found.by_id,
+            said=said,
+            choices=choices,
+            first=first,
+            around=lineage.around(found, first),
+            whole=bool(found.lineage.nodes),
+            alone=[slug for slug in atlas.papers if slug not in found.by_id],
         ),
     )
+    if found.lineage.nodes:
+        drawing = lineage.draw(found.lineage)
+        more = {"drawing": drawing, "nodes": found.by_id, "said": said}
+        yield WHOLE.path, render("lineage-whole", WHOLE, atlas, **more)
 
 
 def _said(node: Node, found: Graph) -> Iterator[tuple[str, bool, list[str]]]:

@@ -13,13 +13,16 @@ from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
-from tools.site import claims, usage
+from tools.site import claims, lineage, usage
 from tools.site.atlas import Atlas, Method
+from tools.site.citing import head
 from tools.site.facts import FACETS, words_of
 from tools.site.foreign import rendered
+from tools.site.glance import glance
+from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
 from tools.site.orders import NOISE, orders
-from tools.site.quotes import linked, listing
+from tools.site.quotes import imports, linked, listing
 from tools.site.render import Front, render
 
 RELATIONS = {
@@ -27,6 +30,11 @@ RELATIONS = {
     "extends": "extends",
     "compares-with": "compares itself with",
 }
+DATA = (
+    ("calibration", "Calibration data"),
+    ("training", "Training data"),
+    ("evaluation", "Evaluated on"),
+)
 INVERSE = {
     "builds-on": "is built on by",
     "extends": "is extended by",
@@ -41,6 +49,7 @@ ANCHORS = frozenset(
             "does-the-order-hold",
             "run-it",
             "cite",
+            "bibtex",
             "related",
             "where-the-facts-come-from",
         ),
@@ -68,12 +77,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     ]
     if lost:
         raise BadInput("\n".join(lost))
-    kin = Kin(atlas)
+    kin, relations = Kin(atlas), lineage.graph(atlas)
     for slug, paper in atlas.papers.items():
-        yield f"papers/{slug}.md", _page(slug, paper, atlas, kin)
+        yield f"papers/{slug}.md", _page(slug, paper, atlas, kin, lineage.around(relations, slug))
 
 
-def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
+def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | None) -> str:
     method = atlas.methods.get(slug)
     sources = [f"catalog/papers/{slug}.yaml"]
     if method:
@@ -84,9 +93,14 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         name if name in paper.title else f"{name}: {paper.title}",
         paper.summary,
         sources=tuple(sources),
-        styles=("css/leaderboard.css",) if method else (),
+        styles=("css/leaderboard.css",) * bool(method)
+        + ("css/paper.css",)
+        + ("css/lineage.css",) * bool(around),
         toc=not method,
+        trail=(("Catalog", "catalog.md"), (name, "")),
+        extra={"head": head(slug, paper, atlas)},
     )
+    text, run = readme(method, atlas) if method else ("", "")
     return render(
         "paper",
         front,
@@ -95,13 +109,19 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
         paper=paper,
         method=method,
         name=name,
-        readme=readme(method, atlas) if method else "",
+        readme=text,
+        run=run,
+        command=command(method, paper) if method else "",
+        glance=glance(method, atlas) if method else None,
         listing=listing(method.source.code, method.quotes) if method else "",
+        folded=len(imports(method.source.code)) if method else 0,
         share=usage.share(method) if method else "",
         reloading=usage.reloading(method, paper) if method else "",
         facets=list(facets(paper)),
+        datasets=list(datasets(paper)),
         boards=atlas.boards_of(slug),
         checked=claims.check(paper, method.records if method else ()),
+        around=around,
         orders=orders(slug, atlas),
         noise=NOISE,
         relatives=kin.relatives(slug),
@@ -110,8 +130,11 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin) -> str:
     )
 
 
-def readme(method: Method, atlas: Atlas) -> Markup:
-    """Return a method's README for its page: links lead on, rows of its code to their lines."""
+def readme(method: Method, atlas: Atlas) -> tuple[Markup, Markup]:
+    """Return a method's README for its page, and apart from it what it says under "Run".
+
+    Its links lead on, and the rows of its code to their lines.
+    """
     folder = f"implementations/{method.slug}"
     text = rebase(
         method.readme,
@@ -121,7 +144,28 @@ def readme(method: Method, atlas: Atlas) -> Markup:
         folder,
         ending=".html",
     )
-    return rendered(linked(text, method.quotes), f"{folder}/README.md", ANCHORS)
+    about, _, run = linked(text, method.quotes).partition("\n## Run\n")
+    run, heading, more = run.partition("\n## ")
+    file = f"{folder}/README.md"
+    return rendered(about + heading + more, file, ANCHORS), rendered(run, file, ANCHORS)
+
+
+def command(method: Method, paper: Paper) -> str:
+    """Return a command to try a method with."""
+    asked = ""
+    if any(parameter.name == "sparsity" for parameter in method.source.parameters):
+        prunes = (paper.taxonomy and paper.taxonomy.prunes) or ()
+        asked = f" --sparsity {0.5 if 'weights' in prunes else 0.2}"
+    return f"atlas run {method.slug}{asked}"
+
+
+def datasets(paper: Paper) -> Iterator[tuple[str, list[str]]]:
+    """Yield what data the work used, by purpose."""
+    terms = vocabulary()["datasets"].terms
+    for field, label in DATA:
+        words = getattr(paper.datasets, field, None)
+        if words:
+            yield label, [terms[word].label if word in terms else word for word in words]
 
 
 def facets(paper: Paper) -> Iterator[tuple[str, list[tuple[str, Term]]]]:

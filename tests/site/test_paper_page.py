@@ -1,0 +1,188 @@
+"""The page of a paper: results first, one section to run it, what is read in its head."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from implementations.harness.results.record import Record
+from tests.catalog.invented import baseline
+from tests.keyed import changed
+from tests.site.conftest import sample
+from tools.site.atlas import Atlas, read
+from tools.site.citing import head
+from tools.site.glance import glance
+from tools.site.pages import paper
+from tools.site.pages import records as records_pages
+from tools.site.quotes import imports
+
+
+@pytest.fixture(scope="module")
+def atlas(repository: Path, records: list[Record]) -> Atlas:
+    """The catalog with the sample records."""
+    return with_records(read(repository), records)
+
+
+def with_records(atlas: Atlas, found: list[Record]) -> Atlas:
+    methods = {
+        slug: replace(method, records=tuple(one for one in found if one.method == slug))
+        for slug, method in atlas.methods.items()
+    }
+    return replace(atlas, methods=methods, records=tuple(found), repository="https://example.org/a")
+
+
+@pytest.fixture(scope="module")
+def made(atlas: Atlas) -> dict[str, str]:
+    return dict(paper.pages(atlas))
+
+
+def words(page: str) -> str:
+    return " ".join(html.unescape(re.sub("<[^>]*>", " ", page)).split())
+
+
+def test_results_stand_above_the_explanation(made: dict[str, str]) -> None:
+    page = made["papers/wanda.md"]
+    strip = page[page.index('<section class="atlas-glance"') : page.index("</section>")]
+    assert page.index("atlas-summary") < page.index(strip) < page.index("How it works")
+    told = words(strip)
+    assert "20 % removed not measured" in told
+    assert "50 % removed 1.97 × dense" in told
+    assert "2:4 4.31 × dense" in told
+    assert "Pruning takes 12.5 s for 50 %" in told
+    assert "atlas run wanda --sparsity 0.5 --seed 0" in told
+    assert len(re.findall(r'href="\.\./records/wanda\.html#', strip)) == 2
+    # A pattern that a method does not know is no gap; one without records has a command to try.
+    assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
+    assert "Neither 20 %, 50 % nor 2:4 was measured yet. To try it: atlas run hywia" in words(
+        made["papers/hywia.md"]
+    )
+
+
+def test_the_row_nearest_to_the_defaults_stands_for_a_share(atlas: Atlas) -> None:
+    plain = sample("flap", 0.2, 1.9, granularity=("kv-groups",))
+    better = changed(
+        sample("flap", 0.2, 1.2, granularity=("kv-groups",), seed=1),
+        configuration={"sparsity": 0.2, "pattern": None, "compensate": False},
+        changed=("compensate",),
+    )
+    for found, ratio in (([better, plain], 1.9), ([better], 1.2)):
+        shown = glance(atlas.methods["flap"], with_records(atlas, found))
+        assert shown
+        name, row = shown.first
+        assert name == "20 %"
+        assert row.first.values == found[-1].values, ratio
+    assert glance(atlas.methods["flap"], with_records(atlas, [])) is None
+
+
+def test_a_page_has_one_section_to_run_a_method_and_its_readme_fills_it(
+    made: dict[str, str], atlas: Atlas
+) -> None:
+    for slug in atlas.methods:
+        page = made[f"papers/{slug}.md"]
+        assert len(re.findall(r"<h2[^>]*>Run", page)) == 1, slug
+        behind = words(page[page.index('id="run-it"') :])
+        assert f"pytest implementations/{slug}" in behind
+        assert behind.index("atlas run") < behind.index("Your own model")
+
+
+def test_the_contents_list_every_section_in_order(made: dict[str, str]) -> None:
+    for slug in ("wanda", "sleb"):
+        page = made[f"papers/{slug}.md"]
+        nav = page[page.index('<nav class="atlas-contents"') : page.index("</nav>")]
+        listed = re.findall(r'href="#([^"]+)"', nav)
+        assert listed == re.findall(r'<h2[^>]*? id="([^"]+)"', page) != []
+        assert "where-the-facts-come-from" in listed
+
+
+def test_all_authors_data_and_the_last_commit_are_named(made: dict[str, str], atlas: Atlas) -> None:
+    longest = max(atlas.papers, key=lambda slug: len(atlas.papers[slug].authors or ()))
+    authors = atlas.papers[longest].authors or ()
+    assert len(authors) > 10
+    assert ", ".join(authors) in words(made[f"papers/{longest}.md"])
+    told = words(made["papers/wanda.md"])
+    assert "Calibration data C4 Evaluated on WikiText-2" in told
+    assert "official code MIT, last commit 2023-11-03" in told
+
+
+@pytest.mark.parametrize(
+    ("code", "folded"),
+    [
+        ('"""A."""\n\nimport a\nfrom b import (\n    c,\n)\n\n\n@c\nclass D: ...\n', range(3, 9)),
+        ("import a\nx = 1\nimport b\n", range(1, 2)),
+        ("import a\n", range(1, 2)),
+        ("import a\n\n# A remark.\nx = 1\n", range(1, 3)),
+        ('"""A."""\nx = 1\nimport a\n', range(0)),
+        ("", range(0)),
+    ],
+)
+def test_imports_are_what_stands_before_the_first_other_statement(code: str, folded: range) -> None:
+    assert imports(code) == folded
+
+
+def test_imports_can_be_folded_and_quoted_lines_never_are(
+    made: dict[str, str], atlas: Atlas
+) -> None:
+    for slug, method in atlas.methods.items():
+        folded = imports(method.source.code)
+        page = made[f"papers/{slug}.md"]
+        assert f"show its {len(folded)} lines of imports" in page
+        assert page.count('<span class="atlas-imports">') == 1
+        assert not {quote.line for quote in method.quotes} & set(folded)
+
+
+# What is read in the head
+
+
+def tags(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name, content in re.findall(r'<meta (?:name|property)="([^"]+)" content="([^"]*)">', text):
+        found.setdefault(name, []).append(html.unescape(content))
+    return found
+
+
+def test_the_head_cites_the_paper_for_programs(atlas: Atlas) -> None:
+    one = atlas.papers["flap"]
+    text = head("flap", one, replace(atlas, site="https://atlas.example.org/"))
+    found = tags(text)
+    assert found["citation_author"] == list(one.authors or ())
+    assert found["citation_title"] == found["og:title"] == [one.title]
+    assert found["citation_doi"] == [one.ids.doi]
+    assert found["citation_firstpage"] + found["citation_lastpage"] == ["10865", "10873"]
+    assert found["citation_publication_date"] == ["2024/03"]
+    assert found["og:url"] == ["https://atlas.example.org/papers/flap.html"]
+    (script,) = re.findall(r'<script type="application/ld\+json">(.*?)</script>', text)
+    linked = json.loads(script)
+    assert linked["@type"] == "ScholarlyArticle"
+    assert [author["name"] for author in linked["author"]] == list(one.authors or ())
+    # A preprint is as old as its first version, and no journal's.
+    preprint = next(p for p in atlas.papers.values() if not p.venue and p.submitted)
+    found = tags(head("x", preprint, atlas))
+    assert found["citation_publication_date"] == [str(preprint.submitted).replace("-", "/")]
+    assert not {"citation_journal_title", "citation_conference_title", "og:url"} & found.keys()
+
+
+def test_a_baseline_has_nothing_to_cite_and_text_stays_text(atlas: Atlas) -> None:
+    assert set(tags(head("x", baseline(), atlas))) == {
+        *("og:type", "og:site_name", "og:title", "og:description"),
+    }
+    evil = '</script><script>alert(1)</script>" onload="x'
+    text = head("x", atlas.papers["flap"].model_copy(update={"title": evil}), atlas)
+    assert text.count("<script") == text.count("</script>") == 1
+    assert tags(text)["og:title"] == [evil]
+
+
+# The way in and on
+
+
+def test_records_lead_to_their_commit_and_say_where_they_are(
+    atlas: Atlas, records: list[Record]
+) -> None:
+    known = changed(records[0], commit="0123456789abcdef0123456789abcdef01234567", dirty=False)
+    (page,) = dict(records_pages.pages(with_records(atlas, [known]))).values()
+    assert "https://example.org/a/commit/0123456789abcdef0123456789abcdef01234567" in page
+    assert 'trail: [["Leaderboard", "leaderboard.md"], ["Magnitude", "papers/magnitude.md"]' in page

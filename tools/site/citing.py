@@ -1,0 +1,89 @@
+"""What reference managers, search engines and previews read of a paper in the head of its page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+from tools.catalog.schema.addresses import best_page
+from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.vocabulary import vocabulary
+from tools.site.atlas import Atlas
+from tools.site.render import data, seen
+
+
+def head(slug: str, paper: Paper, atlas: Atlas) -> str:
+    """Write the elements of a page's head that say what paper it is about.
+
+    A baseline without a paper has a title to preview and nothing to cite.
+    """
+    tags = [_meta("property", *pair) for pair in _preview(slug, paper, atlas)]
+    if paper.has_paper:
+        tags += [_meta("name", *pair) for pair in _citation(paper)]
+        linked = data(_linked(slug, paper, atlas))
+        tags.append(f'<script type="application/ld+json">{linked}</script>')
+    return "\n".join(tags)
+
+
+def _preview(slug: str, paper: Paper, atlas: Atlas) -> Iterator[tuple[str, str]]:
+    """Yield what is shown where a link to the page is pasted (Open Graph)."""
+    yield "og:type", "article"
+    yield "og:site_name", "Pruning Atlas"
+    yield "og:title", paper.title
+    yield "og:description", paper.summary
+    if atlas.site:
+        yield "og:url", atlas.address(f"papers/{slug}.html")
+
+
+def _citation(paper: Paper) -> Iterator[tuple[str, str]]:
+    """Yield the tags that reference managers read (Highwire Press), those without a value not."""
+    yield "citation_title", paper.title
+    for author in paper.authors or ():
+        yield "citation_author", author
+    first, _, last = (paper.pages or "").partition("-")
+    venue = vocabulary()["venues"].terms.get(paper.venue or "")
+    fields = {
+        "citation_publication_date": _published(paper).replace("-", "/"),
+        "citation_journal_title": venue.definition if venue and venue.journal else "",
+        "citation_conference_title": venue.definition if venue and not venue.journal else "",
+        "citation_volume": paper.volume,
+        "citation_issue": paper.number,
+        "citation_firstpage": first,
+        "citation_lastpage": last,
+        "citation_doi": paper.ids.doi,
+        "citation_arxiv_id": paper.ids.arxiv,
+        "citation_pdf_url": f"https://arxiv.org/pdf/{paper.ids.arxiv}" if paper.ids.arxiv else "",
+        "citation_public_url": best_page(paper),
+    }
+    yield from ((name, value) for name, value in fields.items() if value)
+
+
+def _linked(slug: str, paper: Paper, atlas: Atlas) -> dict[str, Any]:
+    """Describe the paper in the words of schema.org, as JSON-LD."""
+    venue = vocabulary()["venues"].terms.get(paper.venue or "")
+    fields = {
+        "@context": "https://schema.org",
+        "@type": "ScholarlyArticle",
+        "headline": paper.title,
+        "alternativeHeadline": paper.name,
+        "author": [{"@type": "Person", "name": author} for author in paper.authors or ()],
+        "datePublished": _published(paper),
+        "abstract": paper.summary,
+        "isPartOf": venue and {"@type": "PublicationVolume", "name": venue.definition},
+        "pagination": paper.pages,
+        "identifier": paper.ids.doi or (paper.ids.arxiv and f"arXiv:{paper.ids.arxiv}"),
+        "sameAs": [address for _, address in paper.addresses],
+        "mainEntityOfPage": atlas.site and atlas.address(f"papers/{slug}.html"),
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+def _published(paper: Paper) -> str:
+    """Return when it appeared where it is cited: in its venue, or as a preprint."""
+    known = paper.published if paper.venue else paper.submitted
+    return known or str(paper.year)
+
+
+def _meta(kind: str, name: str, value: str) -> str:
+    return f'<meta {kind}="{name}" content="{html.escape(seen(value))}">'

@@ -55,7 +55,7 @@ def test_results_stand_above_the_explanation(made: dict[str, str]) -> None:
     assert "2:4 4.31 × dense" in told
     assert "Pruning takes 12.5 s for 50 %" in told
     assert "atlas run wanda --sparsity 0.5 --seed 0" in told
-    assert len(re.findall(r'href="\.\./records/wanda\.html#', strip)) == 2
+    assert len(re.findall(r'href="\.\./records/smol/wanda/[^"]+\.html"', strip)) == 2
     # A pattern that a method does not know is no gap; one without records has a command to try.
     assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
     assert "Neither 20 %, 50 % nor 2:4 was measured yet. To try it: atlas run hywia" in words(
@@ -183,6 +183,9 @@ def test_records_lead_to_their_commit_and_say_where_they_are(
     atlas: Atlas, records: list[Record]
 ) -> None:
     known = changed(records[0], commit="0123456789abcdef0123456789abcdef01234567", dirty=False)
-    (page,) = dict(records_pages.pages(with_records(atlas, [known]))).values()
+    made = dict(records_pages.pages(with_records(atlas, [known])))
+    listed, page = made["records/magnitude.md"], made[records_pages.path(known)]
     assert "https://example.org/a/commit/0123456789abcdef0123456789abcdef01234567" in page
-    assert 'trail: [["Leaderboard", "leaderboard.md"], ["Magnitude", "papers/magnitude.md"]' in page
+    trail = 'trail: [["Leaderboard", "leaderboard.md"], ["Magnitude", "papers/magnitude.md"], '
+    assert trail + '["Records", ""]]' in listed
+    assert trail + '["Records", "records/magnitude.md"], ["' in page

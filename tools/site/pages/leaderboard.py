@@ -39,6 +39,8 @@ ROWS = 100
 """Rows of a page, and those that the script draws at first."""
 PICTURES = 6
 """Boards with a picture of their chart; that of another is drawn in the browser."""
+LONGEST = 80
+"""Letters of a board's name in addresses, which are names of files."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,8 @@ def _shown(atlas: Atlas) -> Iterator[Shown]:
     dense = {record.run: record for record in atlas.records if record.method == "dense"}
     for place, board in enumerate(atlas.boards):
         # A protocol may have changed under its name: its old board then stands beside the new one.
-        taken[name := f"{board.protocol}-{board.place}"] += 1
+        name = f"{board.protocol}-{board.place}"[:LONGEST].rstrip("-")
+        taken[name] += 1
         name += f"-{taken[name]}" * (taken[name] > 1)
         path = f"leaderboard/{name}.html" if place else _built(FRONT.path)
         yield Shown(id=name, path=path, board=board, dense=dense.get(board.dense.run))

@@ -35,10 +35,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def _page(entry: Entry, beside: list[Entry], atlas: Atlas) -> str:
+    over = ("Topics", "topics.md") if entry.field == "topic" else (FRONT.title, FRONT.path)
     front = Front(
         entry.source,
         entry.title,
         f"{entry.kind}: {entry.term.definition}",
+        trail=(over, (entry.title, "")),
         styles=FRONT.styles,
         sources=(f"catalog/vocabulary/{entry.field}.yaml", "catalog/papers"),
     )

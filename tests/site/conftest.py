@@ -43,6 +43,7 @@ from implementations.harness.results.record import (
 from implementations.harness.results.store import save_record
 from tests.keyed import keyed
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
+from tools.site.atlas import Atlas, read
 
 # What a deployment sets, and nothing of whoever runs the tests.
 ENVIRONMENT = {
@@ -164,6 +165,18 @@ def records() -> list[Record]:
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def real(repository: Path) -> Atlas:
+    """The catalog, the methods and the published records."""
+    return read(repository)
+
+
+@pytest.fixture(scope="session")
+def atlas(real: Atlas, records: list[Record]) -> Atlas:
+    """The catalog and the methods with the sample records alone."""
+    return Atlas(real.papers, real.methods, tuple(records))
 
 
 @pytest.fixture(scope="session")

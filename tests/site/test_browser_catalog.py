@@ -15,13 +15,12 @@ from urllib.parse import parse_qsl
 import pytest
 from playwright.sync_api import Page, expect
 
-from implementations.harness.results.record import Record
 from tests.site.visiting import SLOWDOWN, everything, moved, ready, until
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.exports.bibtex import keys as bibtex_keys
 from tools.catalog.schema.addresses import best_page
 from tools.catalog.synthetic import papers
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.pages import catalog, search
 from tools.site.words import venue
 
@@ -41,12 +40,6 @@ ACT = """([selector, act, value]) => {
   }
   document.body.offsetHeight;
 }"""
-
-
-@pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records))
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.site.visiting import address, ready, until
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.lineage import Graph, around, graph
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path) -> Atlas:
-    return read(repository)
+def atlas(real: Atlas) -> Atlas:
+    return real
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import html
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -19,17 +18,11 @@ from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.facts import code, repository, settings, shares, words_of
 from tools.site.pages import catalog, make
 from tools.site.pages import paper as paper_pages
 from tools.site.words import number
-
-
-@pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records))
 
 
 @pytest.fixture(scope="module")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import html
 import re
-from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.record import NO_SPEED_UP
 from tests.site.conftest import CODELESS, UNWRITTEN
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
-from tools.site.atlas import Atlas, Method, Source, read
+from tools.site.atlas import Atlas, Method, Source
 from tools.site.pages import choose
 
 Answers = dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records))
 
 
 def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:

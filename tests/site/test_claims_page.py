@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from markupsafe import escape
@@ -14,18 +13,12 @@ from markupsafe import escape
 from implementations.harness.results.record import Record
 from tools.catalog.schema.paper import Claim, Paper
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.claimed import Report, Table, anchor, tables
 from tools.site.metrics import explained
 from tools.site.pages import claims, compare, paper
 
 WIKITEXT = "llama-7b-at-20-ppl-wikitext2-128"
-
-
-@pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import html
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,14 +14,13 @@ from implementations.harness.results.record import NO_SPEED_UP, Record
 from tests.keyed import changed
 from tools.catalog.schema.paper import Code
 from tools.catalog.synthetic import papers
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.pages import compare
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records), "https://example.org/atlas")
+def atlas(real: Atlas, records: list[Record]) -> Atlas:
+    return Atlas(real.papers, real.methods, tuple(records), "https://example.org/atlas")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 
 from implementations.harness.results.record import Record
 from tools.catalog.schema.paper import Paper, Sources
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made
 from tools.site.pages import contribute, data, fronts, learn, make, news, redirects, timeline
@@ -27,8 +27,8 @@ SITE = "https://example.org/atlas/"
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path) -> Atlas:
-    return read(repository)
+def atlas(real: Atlas) -> Atlas:
+    return real
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -22,7 +21,7 @@ from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
 from tests.keyed import changed
 from tools.site import chart, columns, vega
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.pages import leaderboard
 from tools.site.pages import records as record_pages
 from tools.site.words import (
@@ -37,12 +36,6 @@ from tools.site.words import (
 
 METRIC = PROTOCOLS["smol"].metrics[0]
 Row = dict[str, ElementTree.Element]
-
-
-@pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records))
 
 
 @pytest.fixture(scope="module")

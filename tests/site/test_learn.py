@@ -11,13 +11,13 @@ import pytest
 
 from implementations.harness.results.record import Record
 from tools.site import figures
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.pages import learn
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path) -> Atlas:
-    return read(repository)
+def atlas(real: Atlas) -> Atlas:
+    return real
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from implementations.harness.results.boards import boards
 from tests.site.conftest import sample
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.looks import CHANCE, FORWARD, GRADIENTS, LOOKS, TRIALS, WEIGHTS, look_of, looks
 from tools.site.pages import learn
 
@@ -16,8 +14,8 @@ HEADS = ("kv-groups", "channels")
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path) -> Atlas:
-    return read(repository)
+def atlas(real: Atlas) -> Atlas:
+    return real
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import html
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from implementations.harness.results.record import Record
 from tests.catalog.invented import baseline
 from tests.keyed import changed
 from tests.site.conftest import sample
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.citing import head
 from tools.site.glance import glance
 from tools.site.pages import paper
@@ -23,9 +22,9 @@ from tools.site.quotes import imports
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    """The catalog with the sample records."""
-    return with_records(read(repository), records)
+def atlas(real: Atlas, records: list[Record]) -> Atlas:
+    """The catalog with the sample records, in a repository."""
+    return with_records(real, records)
 
 
 def with_records(atlas: Atlas, found: list[Record]) -> Atlas:

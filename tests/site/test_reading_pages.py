@@ -6,7 +6,6 @@ import html
 import re
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from xml.etree import ElementTree
@@ -18,7 +17,7 @@ from tests.catalog.invented import paper as invented
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import figures, firsts
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.combinations import FIELDS, cells, gaps, tried
 from tools.site.facts import first_public, words_of
 from tools.site.following import followers
@@ -30,8 +29,8 @@ from tools.site.words import month, sentence
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path) -> Atlas:
-    return read(repository)
+def atlas(real: Atlas) -> Atlas:
+    return real
 
 
 def paper(submitted: str = "2024-05-01", **more: Any) -> Paper:

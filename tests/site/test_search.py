@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.site.atlas import Atlas, read
+from tools.site.atlas import Atlas
 from tools.site.facts import words_of
 from tools.site.pages import search
 from tools.site.sections import front, sections
@@ -20,8 +20,8 @@ KB = 1000
 
 
 @pytest.fixture(scope="module")
-def atlas(repository: Path) -> Atlas:
-    return read(repository)
+def atlas(real: Atlas) -> Atlas:
+    return real
 
 
 @pytest.fixture(scope="module")

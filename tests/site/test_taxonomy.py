@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from implementations.harness.results.record import Record
 from tests.catalog.invented import paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, read
@@ -17,12 +16,6 @@ from tools.site.facts import first_board, words_of
 from tools.site.glossary import LABELS, glossary
 from tools.site.pages import catalog, taxonomy
 from tools.site.standing import standing
-
-
-@pytest.fixture(scope="module")
-def atlas(repository: Path, records: list[Record]) -> Atlas:
-    here = read(repository)
-    return Atlas(here.papers, here.methods, tuple(records))
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +130,9 @@ def test_many_papers_are_listed_by_title(monkeypatch: pytest.MonkeyPatch) -> Non
     text = dict(taxonomy.pages(Atlas(papers, {})))["taxonomy/kind-method.md"]
     assert "Prunes one thing" not in text
     assert "Another Pruner" in text
+
+
+def test_a_page_of_a_word_leads_back(made: dict[str, str]) -> None:
+    page = made["taxonomy/criterion-magnitude.md"]
+    assert 'trail: [["By taxonomy", "taxonomy.md"], ["Magnitude", ""]]' in page
+    assert 'trail: [["Topics", "topics.md"], ["Safety", ""]]' in made["topics/safety.md"]

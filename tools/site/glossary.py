@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site.facts import FACETS, words_of
-from tools.site.words import word_page
+from tools.site.words import source, word_page
 
 LABELS = {**dict(FACETS), "kind": "Kind", "venues": "Venue"}
 """Fields by which the catalog sorts, and what they are called; each of their words has a page."""
@@ -49,7 +49,7 @@ class Entry:
     @property
     def source(self) -> str:
         """The page as Markdown links to it."""
-        return self.page.removesuffix(".html") + ".md"
+        return source(self.page)
 
     @property
     def address(self) -> str:

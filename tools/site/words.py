@@ -103,6 +103,16 @@ def record_address(record: Record) -> str:
     return record_path(record).removesuffix(".json") + ".html"
 
 
+def source(address: str) -> str:
+    """Name the file that a page is made from."""
+    return address.removesuffix(".html") + ".md"
+
+
+def built(path: str) -> str:
+    """Return where the page that a file makes is read."""
+    return path.removesuffix(".md") + ".html"
+
+
 def word_page(field: str, word: str) -> str:
     """Where the page of a word of the vocabulary is."""
     return f"topics/{word}.html" if field == "topic" else f"taxonomy/{field}-{word}.html"

@@ -1,7 +1,7 @@
 // What a board shows, as a file: its rows in their order with the columns in sight, as numbers.
 
-import { make } from "./state.js";
 import { number } from "./board-table.js";
+import { csv } from "./files.js";
 
 /** The rows as objects: what was asked, the columns with their deviations, command and record. */
 export function lines(shown, heads, columns) {
@@ -23,22 +23,8 @@ export function lines(shown, heads, columns) {
   }));
 }
 
-/** Write objects as CSV, with every name that one of them has. */
-export function csv(objects) {
+/** Write objects as a sheet, with every name that one of them has. */
+export function sheet(objects) {
   const names = [...new Set(objects.flatMap(Object.keys))];
-  const cell = value => {
-    const text = Array.isArray(value) ? value.join(" ") : String(value ?? "");
-    // What begins like a formula a spreadsheet would compute.
-    const safe = typeof value === "string" && /^[=+\-@\t]/.test(text) ? `'${text}` : text;
-    return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
-  };
-  return [names, ...objects.map(one => names.map(name => one[name]))]
-    .map(line => line.map(cell).join(",") + "\r\n").join("");
-}
-
-/** Give a text to the reader as a file. */
-export function save(name, type, text) {
-  const address = URL.createObjectURL(new Blob([text], { type }));
-  make("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10000);
+  return csv([names, ...objects.map(one => names.map(name => one[name]))]);
 }

@@ -1,7 +1,7 @@
 // The catalog's search, facets and order. The page is complete without it: every row is in the
 // table. The words are looked for by what searches the whole site; the rest is in the rows.
 
-import { csv } from "./citing.js";
+import { csv } from "./files.js";
 import { menus } from "./menus.js";
 import * as picks from "./picks.js";
 import { about, boxes, heads, lines, losses, orders, table } from "./rows.js";
@@ -302,7 +302,7 @@ rest.firstElementChild.addEventListener("click", () => {
   all = true;
   show();
 });
-menus(form, facets.map(facet => facet.element));
+menus(facets.map(facet => facet.element));
 onReturn(restore);
 
 form.hidden = false;

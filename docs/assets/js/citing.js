@@ -1,6 +1,4 @@
-// Papers to cite or to use elsewhere: as BibTeX, as a sheet, as a list in Markdown.
-
-import { make } from "./state.js";
+// Papers to cite or to use elsewhere: as BibTeX, as a list in Markdown.
 
 let loading; // the entries of all papers, by key
 
@@ -29,22 +27,6 @@ export async function markdown(papers) {
     const about = [authors, `${venue} ${year}`.trim()].filter(Boolean).map(plain);
     return [`- **${plain(name)}**: [${plain(title)}](${url})`, ...about].join(". ");
   }).join("\n") + "\n";
-}
-
-/** One cell of a CSV file; a sheet must not take text for a formula. */
-function cell(value) {
-  const text = String(value);
-  return `"${(/^[=+\-@\t\r]/.test(text) ? "'" : "") + text.replaceAll('"', '""')}"`;
-}
-
-/** A sheet of rows of values, the first of them its head. */
-export const csv = rows => "\ufeff" + rows.map(row => row.map(cell).join(",")).join("\r\n") + "\r\n";
-
-/** Give the reader a text as a file. */
-export function save(text, name, type) {
-  const address = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
-  make("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10000);
 }
 
 /** Put what is being fetched on the clipboard; a browser allows it only as an answer to a click. */

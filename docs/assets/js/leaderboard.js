@@ -1,9 +1,11 @@
 // A board of the leaderboard: which rows and columns it shows, in which order, and its chart. The
 // page is complete without it. What filters and draws is loaded once something is asked for.
 
-import { lines, csv, save } from "./board-saved.js";
+import { lines, sheet } from "./board-saved.js";
 import { Chart } from "./board-chart.js";
 import { Table } from "./board-table.js";
+import { save } from "./files.js";
+import { menus } from "./menus.js";
 import { make, onReturn, read, shown, working, write } from "./state.js";
 
 const section = document.querySelector(".atlas-one");
@@ -131,10 +133,10 @@ function board() {
     if (!order) await wake();
     const objects = lines(order, table.heads, picked());
     const name = `${section.id}${shares() ? `-${shares().replace(":", "-")}` : ""}`;
-    if (kind === "csv") save(`${name}.csv`, "text/csv;charset=utf-8", `\ufeff${csv(objects)}`);
+    if (kind === "csv") save(sheet(objects), `${name}.csv`, "text/csv");
     else {
       const about = { board: section.querySelector("h2").textContent, address: location.href, rows: objects };
-      save(`${name}.json`, "application/json", `${JSON.stringify(about, null, 1)}\n`);
+      save(`${JSON.stringify(about, null, 1)}\n`, `${name}.json`, "application/json");
     }
   }
 
@@ -173,21 +175,7 @@ function board() {
   show();
 }
 
-/** Menus close when something else is pressed, and by Escape. */
-function menus() {
-  const all = [...document.querySelectorAll(".atlas-menu")];
-  const close = but => { for (const menu of all) if (!menu.contains(but)) menu.open = false; };
-  document.addEventListener("pointerdown", ({ target }) => close(target));
-  document.addEventListener("focusin", ({ target }) => close(target));
-  document.addEventListener("keydown", event => {
-    const menu = event.target.closest?.(".atlas-menu[open]");
-    if (event.key !== "Escape" || !menu) return;
-    menu.open = false;
-    menu.firstElementChild.focus();
-  });
-}
-
 if (section) {
-  menus();
+  menus([...document.querySelectorAll(".atlas-menu")]);
   board();
 } else shown();

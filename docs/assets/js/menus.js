@@ -1,25 +1,28 @@
-// Facets as small menus of a form: one is open at a time, Escape closes it, paper shows none open.
+// Small menus: one is open at a time, Escape closes it, paper shows none open.
 
-/** Let elements of a form open one at a time. */
-export function menus(form, elements) {
-  const close = except => {
-    for (const element of elements) if (element !== except) element.open = false;
+/** Let `details` elements open one at a time, until something else is pressed or has the focus. */
+export function menus(elements) {
+  const close = but => {
+    for (const element of elements) if (element !== but) element.open = false;
   };
+  const within = ({ target }) => elements.find(element => element.contains(target));
   for (const element of elements) {
     element.addEventListener("toggle", () => {
       if (!element.open) return;
       close(element);
-      element.classList.remove("atlas-facet--end");
-      const { right } = element.querySelector("fieldset").getBoundingClientRect();
-      element.classList.toggle("atlas-facet--end", right > document.documentElement.clientWidth);
+      element.classList.remove("is-at-end");
+      const { right } = element.lastElementChild.getBoundingClientRect();
+      element.classList.toggle("is-at-end", right > document.documentElement.clientWidth);
     });
   }
-  document.addEventListener("click", event => close(event.target.closest?.(".atlas-facet")));
-  form.addEventListener("keydown", event => {
-    const open = event.key === "Escape" && event.target.closest("details[open]");
-    if (!open) return;
-    open.open = false;
-    open.querySelector("summary").focus();
+  for (const event of ["pointerdown", "focusin"]) {
+    document.addEventListener(event, happened => close(within(happened)));
+  }
+  document.addEventListener("keydown", event => {
+    const menu = event.key === "Escape" && within(event);
+    if (!menu?.open) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
   });
   addEventListener("beforeprint", () => close());
 }

@@ -1,6 +1,7 @@
 // What is done with rows of the catalog: they are ticked, cited, saved and compared.
 
-import { bibtex, copy, markdown, save } from "./citing.js";
+import { bibtex, copy, markdown } from "./citing.js";
+import { save } from "./files.js";
 import { about, known, lines } from "./rows.js";
 import { make } from "./state.js";
 

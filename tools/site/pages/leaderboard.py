@@ -23,7 +23,7 @@ from tools.site.chart import AGAINST, Drawn, drawn, point_of, points, specificat
 from tools.site.columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
 from tools.site.facts import words_of
 from tools.site.render import Front, render, seen
-from tools.site.words import record_address
+from tools.site.words import built, record_address, source
 
 FRONT = Front(
     "leaderboard.md",
@@ -76,9 +76,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         yield FRONT.path, render("leaderboard", FRONT, atlas, boards=boards)
         return
     for place, one in enumerate(boards):
-        yield _source(one.path), _page(one, boards, place < PICTURES, atlas)
+        yield source(one.path), _page(one, boards, place < PICTURES, atlas)
         for number in range(1, len(one.parts)):
-            yield _source(one.part(number)), _rest(one, number, atlas)
+            yield source(one.part(number)), _rest(one, number, atlas)
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
         yield one.data, text
     charts = {against.name: specification(against) for against in AGAINST}
@@ -88,9 +88,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
     front = FRONT
-    if one.path != _built(FRONT.path):
+    if one.path != built(FRONT.path):
         about = f"Pruning methods measured under {one.board.title}."
-        front = replace(FRONT, path=_source(one.path), title=one.board.title, description=about)
+        front = replace(FRONT, path=source(one.path), title=one.board.title, description=about)
         front = replace(front, menu="", searched=False)
     board = one.board
     up = "../" * one.path.count("/")
@@ -117,7 +117,7 @@ def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
 def _rest(one: Shown, number: int, atlas: Atlas) -> str:
     title = f"{one.board.title}, rows from {number * ROWS + 1}"
     front = Front(
-        _source(one.part(number)),
+        source(one.part(number)),
         title,
         f"More rows of {one.board.title}.",
         styles=("css/leaderboard.css", "css/landscape.css"),
@@ -211,14 +211,6 @@ def _grouped(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [(family, list(group)) for family, group in groupby(rows, lambda row: row.family)]
 
 
-def _source(path: str) -> str:
-    return path.removesuffix(".html") + ".md"
-
-
-def _built(path: str) -> str:
-    return path.removesuffix(".md") + ".html"
-
-
 def _shown(atlas: Atlas) -> Iterator[Shown]:
     taken: Counter[str] = Counter()
     dense = {record.run: record for record in atlas.records if record.method == "dense"}
@@ -227,5 +219,5 @@ def _shown(atlas: Atlas) -> Iterator[Shown]:
         name = f"{board.protocol}-{board.place}"[:LONGEST].rstrip("-")
         taken[name] += 1
         name += f"-{taken[name]}" * (taken[name] > 1)
-        path = f"leaderboard/{name}.html" if place else _built(FRONT.path)
+        path = f"leaderboard/{name}.html" if place else built(FRONT.path)
         yield Shown(id=name, path=path, board=board, dense=dense.get(board.dense.run))

@@ -43,16 +43,18 @@ INVERSE = {
 
 ANCHORS = frozenset(
     {
-        *("the-code", "parameters", "where-it-works", "measurements", "what-the-paper-claims"),
-        *(
-            "what-papers-claim",
-            "does-the-order-hold",
-            "run-it",
-            "cite",
-            "bibtex",
-            "related",
-            "where-the-facts-come-from",
-        ),
+        "the-code",
+        "parameters",
+        "where-it-works",
+        "measurements",
+        "what-the-paper-claims",
+        "what-papers-claim",
+        "does-the-order-hold",
+        "run-it",
+        "cite",
+        "bibtex",
+        "related",
+        "where-the-facts-come-from",
     }
 )
 """Of the headings of the page itself; one of the README that is called so has none."""

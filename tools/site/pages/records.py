@@ -12,7 +12,7 @@ from implementations.harness.results.record import DENSE, Record
 from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.render import Front, render
-from tools.site.words import record_path
+from tools.site.words import record_address, source
 
 REDUCED = "quick"
 """The protocol to try a command with."""
@@ -31,7 +31,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 def path(record: Record) -> str:
     """Where the source of a record's page lies: beside its file."""
-    return record_path(record).removesuffix(".json") + ".md"
+    return source(record_address(record))
 
 
 def _list(method: str, records: list[Record], atlas: Atlas) -> str:

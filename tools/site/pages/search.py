@@ -21,7 +21,7 @@ from tools.site.facts import FACETS, words_of
 from tools.site.render import seen
 from tools.site.sections import Section, front, sections, unique
 from tools.site.vega import bundled
-from tools.site.words import venue
+from tools.site.words import built, venue
 
 PAPERS, PAGES, PROGRAM = "search/papers.json", "search/pages.json", "search/minisearch.js"
 EXCERPT = 160
@@ -115,7 +115,7 @@ def _section(path: str, title: str, section: Section, about: str = "") -> dict[s
     start = about or _start(text)
     known = set(unique(start))
     made = {
-        "path": path.removesuffix(".md") + ".html",
+        "path": built(path),
         "anchor": section.anchor,
         "title": title,
         "heading": section.heading,

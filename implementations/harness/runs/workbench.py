@@ -154,11 +154,11 @@ class Timer:
 
     @contextmanager
     def phase(self, name: str, words: str) -> Iterator[None]:
-        """Add the time of the `with` block to `name`."""
-        start = time.perf_counter()
+        """Add the time of the `with` block to `name`, and what a killed run had spent on it."""
+        start, saved = time.perf_counter(), journal().saved
         for _ in track((name,), words):
             yield
-        spent = time.perf_counter() - start
+        spent = time.perf_counter() - start + journal().saved - saved
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
 
 
@@ -314,7 +314,6 @@ class Workbench:
             with peak_memory(self.accelerator) as watch:
                 with timer.phase("prune", f"pruning by {method.slug()}"):
                     outcome = method.apply(model, samples.calibration, seed)
-                timer.seconds["prune"] += round(journal().saved, 3)  # by a run that was killed
                 if job.recovery is not None:
                     masked = not method.capabilities.structured
                     recovered = self._recover(model, job, samples, timer, masked)

@@ -107,9 +107,11 @@ class Kept:
         self, trained: list[Tensor], optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
     ) -> None:
         self.trained, self.optimizer, self.state = trained, optimizer, state
-        book = journal()
-        self.path = book.beside(book.begin())
-        self.saved = time.monotonic()
+        self.book = journal()
+        self.path = self.book.beside(self.book.begin())
+        self.begun = self.saved = time.monotonic()
+        self.before = 0.0
+        """Seconds that runs which were killed had trained."""
 
     def load(self) -> list[float]:
         """Put everything back as it was saved, if it was; return the losses until then."""
@@ -123,6 +125,8 @@ class Kept:
                 tensor.copy_(found["state"][name])
         self.optimizer.load_state_dict(found["optimizer"])
         _set_generators(found["generators"], self.trained)
+        self.before = found["seconds"]
+        self.book.saved += self.before
         losses: list[float] = found["losses"]
         return losses
 
@@ -136,6 +140,7 @@ class Kept:
             "optimizer": self.optimizer.state_dict(),
             "generators": _generators(self.trained),
             "losses": losses,
+            "seconds": self.before + time.monotonic() - self.begun,
         }
         _write(self.path, content)
         self.saved = time.monotonic()

@@ -10,11 +10,12 @@ import sys
 import time
 
 import pytest
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.store import load_records
-from tests.conftest import REPOSITORY
+from tests.conftest import ATLAS, REPOSITORY
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.slow)])
@@ -67,6 +68,52 @@ def test_a_search_that_was_killed_pays_for_nothing_twice(what, world, deep, star
     assert again.values == once.values
     assert again.seconds["prune"] > sum(float.fromhex(line[2]) for line in paid if len(line) == 3)
     assert not list(runs.rglob(".*.journal"))
+
+
+# On the real model, of which little is asked but the training itself.
+REAL = {
+    "model": "smollm2-135m",
+    "calibration": {"text": "c4", "samples": 2, "length": 64, "reserve": 1},
+    "training": {"text": "c4", "length": 64, "reserve": 1},
+    "evaluations": [{"text": "wikipedia", "length": 64, "windows": 1}],
+}
+OFTEN = "from implementations.harness.train import loop; loop.EVERY = -1.0\n"
+slow = [pytest.mark.slow, pytest.mark.model]
+
+
+@pytest.mark.parametrize(
+    ("real", "command"),
+    [
+        (False, "flap --recover lora --tokens 16384"),
+        pytest.param(True, "flap --recover lora --tokens 3072", marks=slow),
+        pytest.param(True, "displlm --set steps=6", marks=slow),
+        pytest.param(True, "maskprune --set steps=6 --set batch=1", marks=slow),
+    ],
+)
+def test_a_training_killed_in_the_middle_leads_to_the_same_record(real, command, world, tmp_path):
+    training = {"text": str(world.calibration), "length": 32}
+    protocol = world.write_protocol("trained", **(REAL if real else {"training": training}))
+    method = command.split()[0]
+    call = [sys.executable, "-c", OFTEN + ATLAS, "run", *command.split(), "--sparsity", "0.3"]
+    call += ["--protocol", str(protocol), "--runs"]
+    where = {"cwd": REPOSITORY, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    runs = tmp_path / "runs"
+    subprocess.run([*call, str(tmp_path / "whole")], **where, check=True)
+    process = subprocess.Popen([*call, str(runs)], **where)
+    (state,) = until(lambda: list((runs / "trained" / method).glob(".*.journal.[0-9]")))
+    process.kill()
+    process.wait()
+    assert not list((runs / "trained" / method).glob("*.json")), "it ended before it was killed"
+    torch.save(torch.load(state) | {"seconds": 1000.0}, state)
+    subprocess.run([*call, str(runs)], **where, check=True)
+    once, again = (
+        next(one for one in load_records([folder]) if one.method == method)
+        for folder in (tmp_path / "whole", runs)
+    )
+    apart = dict.fromkeys(("run", "date", "seconds", "peak", "speed"), True) | {"dense": {"run"}}
+    assert again.model_dump(exclude=apart) == once.model_dump(exclude=apart)
+    assert again.seconds["prune" if again.recovered is None else "recover"] > 1000
+    assert not list(runs.rglob(".*journal*"))
 
 
 def until(look):

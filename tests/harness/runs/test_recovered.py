@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +18,6 @@ from implementations.harness.runs.run import run
 from implementations.harness.runs.sweep import sweep
 from implementations.harness.runs.verify import verify
 from implementations.harness.runs.workbench import Job, Setup, Workbench
-from tests.conftest import ATLAS, REPOSITORY
 
 METRIC = "ppl/evaluation/32"
 ways = pytest.mark.parametrize("how", ["lora", "full"])
@@ -150,29 +145,3 @@ def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
 def test_a_record_without_recovery_says_nothing_of_it(setup, tmp_path):
     written = run(Job(get("magnitude").configure()), setup, runs=tmp_path)
     assert "recovered" not in written.path.read_text()
-
-
-OFTEN = "from implementations.harness.train import loop; loop.EVERY = -1.0\n"
-
-
-def test_killed_in_the_middle_the_next_run_gives_the_same_record(world, protocol, tmp_path):
-    command = [sys.executable, "-c", OFTEN + ATLAS, "run", "flap", "--sparsity", "0.3"]
-    command += ["--protocol", str(protocol), "--recover", "lora", "--tokens", "16384", "--runs"]
-    where = {"cwd": REPOSITORY, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
-    runs = tmp_path / "runs"
-    subprocess.run([*command, str(tmp_path / "whole")], **where, check=True)
-    process = subprocess.Popen([*command, str(runs)], **where)
-    while not list((runs / "tiny" / "flap").glob(".*.journal.*")):
-        assert process.poll() is None, "it ended before its training was seen"
-        time.sleep(0.001)
-    process.kill()
-    process.wait()
-    assert not list((runs / "tiny" / "flap").glob("*.json"))
-    subprocess.run([*command, str(runs)], **where, check=True)
-    once, again = (
-        next(one for one in load_records([folder]) if one.method == "flap")
-        for folder in (tmp_path / "whole", runs)
-    )
-    assert again.values == once.values
-    assert again.recovered == once.recovered
-    assert not list(runs.rglob(".*journal*"))

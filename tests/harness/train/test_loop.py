@@ -22,7 +22,7 @@ from implementations.harness.data.seeds import seeded
 from implementations.harness.data.stream import Stream
 from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import reporting
-from implementations.harness.prune.journal import remembered
+from implementations.harness.prune.journal import journal, remembered
 from implementations.harness.train import loop
 from implementations.harness.train.loop import optimise, thinned
 from implementations.harness.train.plan import Plan
@@ -88,6 +88,19 @@ def test_killed_after_any_step_it_comes_to_the_same_end(tmp_path: Path, life: in
         assert same(again.run(), whole)
     assert again.seen == list(range(life, 9))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("always")
+def test_the_seconds_of_a_killed_training_are_not_lost(tmp_path: Path):
+    spent = [0.0]
+    for life in (3, 2):  # steps before it is killed
+        with pytest.raises(Killed), remembered(tmp_path / ".one"):
+            Drawing(life).run()
+        spent.append(torch.load(tmp_path / ".one.1")["seconds"])
+    with remembered(tmp_path / ".one"):
+        Drawing().run()
+        assert journal().saved == spent[-1]
+    assert spent == sorted(set(spent))
 
 
 @pytest.mark.usefixtures("always")
@@ -309,7 +322,7 @@ def test_curves_are_thinned_to_means():
 KILLED = """
 import sys
 from pathlib import Path
-from implementations.harness.prune.journal import remembered
+from implementations.harness.prune.journal import journal, remembered
 from implementations.harness.train import loop
 from tests.harness.train.test_loop import Drawing
 loop.EVERY = -1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,49 @@ def test_a_written_method_is_described_and_measured(slug: str) -> None:
 def test_a_method_can_be_read_beside_its_paper(slug: str) -> None:
     lines = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 250
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["README.md", "docs/templates/pages/use.md", *(f"implementations/{s}/README.md" for s in SLUGS)],
+)
+def test_the_commands_that_a_page_shows_are_taken(
+    page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Up to the work: options, parameters of the method, and a text for what it trains on."""
+    from typer.testing import CliRunner
+
+    from implementations.harness.cli.commands import app
+    from implementations.harness.runs import run
+
+    asked: list[run.Job] = []
+
+    def checked(job: run.Job, setup: run.Setup, **_: object) -> None:
+        assert all(getattr(setup.protocol, role) is not None for role in job.streams)
+        asked.append(job)
+        sys.exit(0)
+
+    monkeypatch.setattr(run, "run", checked)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    text = text.replace(" --device cuda", "")  # it need not be here
+    for name, content in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", text, re.M | re.S):
+        Path(name).write_text(content, encoding="utf-8")
+    shown = re.findall("^atlas (run .*)", text, re.M)
+    for command in shown:
+        done = CliRunner().invoke(app, shlex.split(command, comments=True))
+        assert done.exit_code == 0, (command, done.output)
+    assert len(asked) == len(shown) > 0
+
+
+@by_method
+def test_under_the_protocol_of_the_papers_every_method_has_its_text(slug: str) -> None:
+    from implementations.harness import get
+    from implementations.harness.results.protocol import get_protocol
+    from implementations.harness.runs.workbench import Job
+
+    method = get(slug)()
+    assert all(getattr(get_protocol("paper"), role) for role in Job(method).streams)
 
 
 # What no file of a repository that others clone should hold: where packages happen to come from,

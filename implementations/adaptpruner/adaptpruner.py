@@ -77,9 +77,9 @@ class AdaptPruner(UnitMethod):
     """Calibration samples that a step draws anew; all where there are no more."""
     stages: Whole = 5
     """Rounds of pruning and training, K; 0 prunes once and trains nothing."""
-    updates: Count = 100
+    updates: Count = 60_268
     """Steps of the optimiser in all stages together, the more the later the stage."""
-    batch: Count = 4
+    batch: Count = 128
     """Windows of the training text that an update reads."""
     at_once: Count = 1
     """Windows that pass through the model together."""

@@ -16,7 +16,7 @@ BETWEEN_DOCUMENTS = "\n\n"
 LARGEST_TEXT = 2_000_000_000
 """Bytes of a local file: it is held in memory whole, and then its tokens, some forty times more."""
 
-_TEXT_SOURCES = "wikipedia, c4, wikitext2, c4-validation or a .txt or .jsonl file"
+_TEXT_SOURCES = "wikipedia, c4, wikitext2, wikitext2-train, c4-validation or a .txt or .jsonl file"
 _DOCUMENT_SOURCES = "c4-train or a .jsonl file"
 _STRINGS = ("string", "large_string")
 _C4_VALIDATION_DOCUMENTS = 1100  # what SparseGPT and its successors evaluate on
@@ -26,9 +26,9 @@ def read_text(source: str) -> str:
     """The text called `source`.
 
     `wikipedia`, `c4`: the embedded samples. `wikitext2`: `wikitext-2-raw-v1`, split test, joined by
-    blank lines. `c4-validation`: the first 1,100 documents of the first validation shard, joined by
-    spaces. Else the path of a UTF-8 `.txt` file, or of a `.jsonl` file whose field `text` is taken
-    and joined by blank lines.
+    blank lines, and `wikitext2-train` its split train. `c4-validation`: the first 1,100 documents
+    of the first validation shard, joined by spaces. Else the path of a UTF-8 `.txt` file, or of a
+    `.jsonl` file whose field `text` is taken and joined by blank lines.
 
     Raises:
         BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
@@ -40,7 +40,9 @@ def read_text(source: str) -> str:
         case "c4":
             return embedded_text("c4")
         case "wikitext2":
-            return BETWEEN_DOCUMENTS.join(_rows("parquet", _wikitext2()))
+            return BETWEEN_DOCUMENTS.join(_rows("parquet", _wikitext2("test")))
+        case "wikitext2-train":
+            return BETWEEN_DOCUMENTS.join(_rows("parquet", _wikitext2("train")))
         case "c4-validation":
             rows = _rows("json", _c4("validation", "00000-of-00008"))
             return " ".join(rows[:_C4_VALIDATION_DOCUMENTS])
@@ -84,8 +86,8 @@ def _documents_file(source: str) -> Path:
     return path
 
 
-def _wikitext2() -> Path:
-    return _hub("Salesforce/wikitext", "wikitext-2-raw-v1/test-00000-of-00001.parquet")
+def _wikitext2(split: str) -> Path:
+    return _hub("Salesforce/wikitext", f"wikitext-2-raw-v1/{split}-00000-of-00001.parquet")
 
 
 def _c4(split: str, shard: str) -> Path:

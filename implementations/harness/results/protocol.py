@@ -192,6 +192,7 @@ PROTOCOLS = {
                 text="c4-train", samples=128, length=2048, draw="documents"
             ),
             training=TrainingText(text="c4-train", length=2048, documents=4096),
+            domain=TrainingText(text="wikitext2-train", length=2048),
             evaluations=(EvaluationText(text="wikitext2", length=2048),),
         ),
     )

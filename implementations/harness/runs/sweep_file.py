@@ -16,9 +16,10 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.prune.registry import get
@@ -149,7 +150,11 @@ def check_count(runs: int) -> None:
 def job(method: str, parameters: dict[str, Any], seed: int) -> Job:
     """One run of a method; raises `BadInput` when it cannot be configured so."""
     if method != DENSE:
-        return Job(get(method).configure(**parameters), seed)
+        chosen = get(method)
+        fields = chosen.model_fields
+        given = {n: v for n, v in parameters.items() if not _is_none(v, fields.get(n))}
+        absent = dict.fromkeys(parameters.keys() - given.keys())
+        return Job(chosen.configure(**given, **absent), seed)
     if parameters:
         names = in_short(", ".join(parameters))
         raise BadInput(f"the dense model has no parameters, but is given {names}")
@@ -157,7 +162,7 @@ def job(method: str, parameters: dict[str, Any], seed: int) -> Job:
 
 
 def read_settings(settings: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; `none` is no value, and the method's fields give the types.
+    """Read NAME=VALUE pairs; the method's fields give the types.
 
     With `shared` an option of its own says the share already.
 
@@ -183,8 +188,6 @@ def read_settings(settings: Sequence[str], *, shared: bool = False) -> dict[str,
 
 def _value(name: str, text: str) -> Any:
     """Lists and objects are JSON; all else stays text, for the field's type to read."""
-    if text.lower() == "none":
-        return None
     if not text.startswith(("[", "{")):
         return text
     return parse_json(text, f"the JSON of --set {in_short(name, 100)}")
@@ -193,3 +196,9 @@ def _value(name: str, text: str) -> Any:
 def unique(jobs: Iterable[Job]) -> list[Job]:
     """The jobs without repetition, in order of first appearance."""
     return list({(j.slug, json.dumps(j.configuration), j.seed): j for j in jobs}.values())
+
+
+def _is_none(value: Any, field: FieldInfo | None) -> bool:
+    """Say whether the word `none` stands for no value, of which a field may have none."""
+    word = isinstance(value, str) and value.lower() == "none"
+    return word and field is not None and type(None) in get_args(field.annotation)

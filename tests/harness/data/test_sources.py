@@ -116,17 +116,20 @@ class TestHub:
     def needs_datasets(self):
         pytest.importorskip("datasets", reason="the extra `hub` is not installed")
 
-    def test_wikitext2_is_joined_by_blank_lines(self, hub, tmp_path):
+    @pytest.mark.parametrize(
+        ("source", "split"), [("wikitext2", "test"), ("wikitext2-train", "train")]
+    )
+    def test_wikitext2_is_joined_by_blank_lines(self, hub, tmp_path, source, split):
         import pyarrow
         import pyarrow.parquet
 
         (tmp_path / "hub" / WIKITEXT).mkdir(parents=True)
         lines = ["", " = Title = \n", "", " A line . \n"]
-        file = tmp_path / "hub" / WIKITEXT / "test-00000-of-00001.parquet"
+        file = tmp_path / "hub" / WIKITEXT / f"{split}-00000-of-00001.parquet"
         pyarrow.parquet.write_table(pyarrow.table({"text": lines}), file)
         expected = "\n\n".join(lines)
-        assert read("read_text", "wikitext2", hub) == expected
-        assert read("read_text", "wikitext2", hub | {"HF_HUB_OFFLINE": "1"}) == expected
+        assert read("read_text", source, hub) == expected
+        assert read("read_text", source, hub | {"HF_HUB_OFFLINE": "1"}) == expected
 
     def test_c4_validation_is_its_first_1100_documents_joined_by_spaces(self, hub, tmp_path):
         texts = [f"Document {number}." for number in range(1200)]

@@ -122,7 +122,7 @@ def test_each_protocol_says_what_is_trained_on():
     assert paper.training == TrainingText(text="c4-train", length=2048, documents=4096)
     assert smol.domain == TrainingText(text="wikipedia", length=1024, start=65536)
     assert quick.domain == TrainingText(text="wikipedia", length=512, start=65536)
-    assert paper.domain is None
+    assert paper.domain == TrainingText(text="wikitext2-train", length=2048)
     # Behind what is measured, and not written where it is none.
     assert all(e.windows * e.length <= 65536 for e in smol.evaluations if e.text == "wikipedia")
     assert "start" not in smol.training.model_dump(mode="json")

@@ -123,3 +123,13 @@ def test_what_is_no_file_is_named(tmp_path):
     for path, message in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file")):
         with pytest.raises(BadInput, match=message):
             plan.read_plan(path)
+
+
+def test_none_is_no_value_where_a_parameter_may_have_none_and_else_a_word():
+    for setting in ("none", "None"):
+        (job,) = plan.jobs_of(["cfsp"], [], [], [f"multiple={setting}"], [0])
+        assert job.configuration["multiple"] is None
+    (job,) = plan.jobs_of(["dsnot"], [], [], ["skip=none"], [0])
+    assert job.configuration["skip"] == "none"
+    with pytest.raises(BadInput, match="steps: Input should be"):
+        plan.jobs_of(["displlm"], [], [], ["steps=none"], [0])

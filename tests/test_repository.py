@@ -105,10 +105,10 @@ def test_a_method_can_be_read_beside_its_paper(slug: str) -> None:
     assert len(lines) <= 250
 
 
-@pytest.mark.parametrize(
-    "page",
-    ["README.md", "docs/templates/pages/use.md", *(f"implementations/{s}/README.md" for s in SLUGS)],
-)
+PAGES = ("README.md", "docs/templates/pages/use.md")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(f"implementations/{s}/README.md" for s in SLUGS)])
 def test_the_commands_that_a_page_shows_are_taken(
     page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
-from implementations.harness.results.recovery import Recovered, Recovery
+from implementations.harness.results.recovery import Course, Recovered, Recovery
 from tests.site.conftest import sample
 from tools.site.atlas import Atlas
 from tools.site.figures import NARROW, WIDE
 from tools.site.pages import learn
-from tools.site.repairs import Repairs, dumbbells, repairs
+from tools.site.repairs import Repairs, dumbbells, repairs, trained
 
 HEADS = ("kv-groups", "channels")
 
@@ -90,3 +90,15 @@ def test_the_page_shows_them_and_leads_to_the_records() -> None:
     assert [(name, ratio) for _, name, ratio in rows] == [("flap", "1.50"), ("random", "1.90")]
     without = dict(learn.pages(Atlas({}, {}, (sample("flap", 0.2, 1.8, granularity=HEADS),))))
     assert "{ #training }" not in without["learn.md"]
+
+
+def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> None:
+    course = Course(steps=100, read=51_200, epochs=0.2, losses=(4.0, 3.5))
+    trains = sample("maskprune", 0.2, 2.5, granularity=HEADS).model_copy(update={"course": course})
+    plain = sample("flap", 0.2, 1.8, granularity=HEADS)
+    after = recovered("loraprune", 0.2, 1.8, 1.5).model_copy(update={"course": course})
+    made = boards([trains, plain, after])
+    assert [[row.method for row in rows] for _, rows in trained(made)] == [["maskprune"]]
+    page = dict(learn.pages(Atlas({}, {}, (trains, plain))))["learn.md"]
+    row = page.partition("{ #training }")[2].partition(">maskprune<")[2].partition("</tr>")[0]
+    assert re.findall(r'number"[^>]*>([^<]+)<', row)[:3] == ["2.50", "100", "51.2 k"]

@@ -74,6 +74,16 @@ def _methods(board: Board) -> tuple[Repair, ...]:
     return tuple(found)
 
 
+def trained(boards: Iterable[Board]) -> list[tuple[Board, list[Row]]]:
+    """Take the rows of methods that train to prune, of boards without recovery, best first."""
+    found = []
+    for board in boards:
+        rows = [row for row in board.rows if row.first.course and row.ratio(board.metrics[0])]
+        if rows and not board.recovery:
+            found.append((board, rows))
+    return found
+
+
 def dumbbells(found: Repairs, names: Mapping[str, str], width: Width) -> Markup:
     """Draw a line a method, from before to after, over a logarithmic axis of perplexity."""
     left, high, top = 0.24 * width.pixels, width.font * 1.7, width.font + 12

@@ -162,7 +162,7 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
     for name, ratios in series.items():
         for block, ratio in enumerate(ratios):
             x, y = left + (block + 0.5) * across, at(ratio)
-            parts.append(_mark(MARKS[name], x, y, f"block {block}: {number(ratio)} times dense"))
+            parts.append(mark(MARKS[name], x, y, f"block {block}: {number(ratio)} times dense"))
     parts.append(text(0, width.font, "perplexity, times dense", "start", width))
     parts += _blocks(len(measured["pruned"]), left, across, top + tall + width.font + 6, width)
     label = "Perplexity, times dense, with one block alone pruned or left out, by block"
@@ -222,7 +222,8 @@ def _rule(left: float, right: float, y: float, width: Width, tick: float) -> str
     return line + text(left - 7, y + width.font * 0.36, f"{tick:,g}", "end", width)
 
 
-def _mark(kind: str, x: float, y: float, title: str) -> str:
+def mark(kind: str, x: float, y: float, title: str) -> str:
+    """Put a mark that says what it stands for."""
     shape = "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z" if kind == "is-first" else "m0 -5l5 5l-5 5l-5 -5z"
     return f'<path class="{kind}" d="M{x:.1f} {y:.1f}{shape}"><title>{title}</title></path>'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from implementations.harness.results.boards import Board, Row
@@ -44,22 +44,23 @@ def looks(board: Board, papers: Mapping[str, Paper]) -> list[tuple[Look, list[Ro
 
     In a group the best method comes first. What has not the board's first metric is left out.
     """
-    best: dict[str, Row] = {}
-    for row in board.rows:
-        if row.first.structured and round(row.first.asked, 3) == SHARE and _ratio(board, row):
-            other = best.get(row.method)
-            if other is None or _ratio(board, row) < _ratio(board, other):
-                best[row.method] = row
     groups: dict[Look, list[Row]] = {look: [] for look in LOOKS}
-    for row in _sorted(board, best.values()):
+    for row in best(board):
         taxonomy = papers[row.method].taxonomy if row.method in papers else None
         if taxonomy is not None:
             groups[look_of(taxonomy)].append(row)
     return [(look, rows) for look, rows in groups.items() if rows]
 
 
-def _sorted(board: Board, rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: _ratio(board, row))
+def best(board: Board) -> list[Row]:
+    """Take the best row of each structured method at `SHARE`, the best method first."""
+    found: dict[str, Row] = {}
+    for row in board.rows:
+        if row.first.structured and round(row.first.asked, 3) == SHARE and _ratio(board, row):
+            other = found.get(row.method)
+            if other is None or _ratio(board, row) < _ratio(board, other):
+                found[row.method] = row
+    return sorted(found.values(), key=lambda row: _ratio(board, row))
 
 
 def _ratio(board: Board, row: Row) -> float:

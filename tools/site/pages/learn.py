@@ -11,6 +11,7 @@ from tools.site.chart import drawn
 from tools.site.glossary import glossary
 from tools.site.looks import SHARE, looks
 from tools.site.render import Front, render
+from tools.site.repairs import dumbbells, repairs, trained
 
 WITHIN = 2
 """Largest ratio to dense at which a gain in speed is worth telling."""
@@ -39,6 +40,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             looks=looks(atlas.boards[0], atlas.papers) if atlas.boards else [],
             leading=atlas.boards[0] if atlas.boards else None,
             share=SHARE,
+            repaired=repairs(atlas.boards, atlas.records),
+            trainings=trained(atlas.boards),
+            dumbbells=dumbbells,
             masks=figures.picture("masks", atlas.root),
             blocks=figures.picture("blocks", atlas.root),
             figures=figures,

@@ -1,0 +1,104 @@
+"""What a little training buys: before and after, beside the dense model after the same."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from implementations.harness.results.boards import boards
+from implementations.harness.results.record import Record
+from implementations.harness.results.recovery import Course, Recovered, Recovery
+from tests.site.conftest import sample
+from tools.site.atlas import Atlas
+from tools.site.figures import NARROW, WIDE
+from tools.site.pages import learn
+from tools.site.repairs import Repairs, dumbbells, repairs, trained
+
+HEADS = ("kv-groups", "channels")
+
+
+def recovered(method: str, asked: float, before: float, after: float) -> Record:
+    """Make a record whose perplexities were `before` and are `after` times the dense ones."""
+    plain = sample(method, asked, after, granularity=HEADS)
+    course = Recovered(
+        recovery=Recovery.by("lora", 25_600),
+        steps=25,
+        read=25_600,
+        epochs=0.1,
+        losses=(4.0, 3.5),
+        before={name: value * before / after for name, value in plain.values.items()},
+    )
+    record = plain.model_copy(update={"recovered": course})
+    return record.model_copy(update={"key": record.key_with(record.seed)})
+
+
+def records(*methods: tuple[str, float, float]) -> list[Record]:
+    """Make records at 20 %, and the dense model that each names as its own."""
+    made = [recovered(method, 0.2, before, after) for method, before, after in methods]
+    dense = recovered("dense", 0.0, 1.1, 1.0)
+    dense = dense.model_copy(update={"method": "dense", "run": made[0].dense.run})
+    return [*made, dense]
+
+
+def found(*methods: tuple[str, float, float]) -> Repairs:
+    made = records(*methods)
+    repaired = repairs(boards(made), made)
+    assert repaired is not None
+    return repaired
+
+
+def test_methods_stand_by_what_is_left_after_training() -> None:
+    repaired = found(("flap", 1.8, 1.5), ("random", 40.0, 1.4), ("fasp", 1.7, 1.6))
+    assert [repair.row.method for repair in repaired.methods] == ["random", "flap", "fasp"]
+    first = repaired.methods[0]
+    assert first.ratio == pytest.approx(1.4)
+    assert first.before / first.after == pytest.approx(40 / 1.4)
+    assert repaired.untrained / repaired.trained == pytest.approx(1.1)
+
+
+def test_other_shares_and_single_weights_are_left_out() -> None:
+    made = [*records(("flap", 1.8, 1.5)), recovered("fasp", 0.3, 2.0, 1.6)]
+    repaired = repairs(boards(made), made)
+    assert repaired is not None
+    assert [repair.row.method for repair in repaired.methods] == ["flap"]
+
+
+def test_without_recovered_models_there_is_nothing() -> None:
+    plain = [sample("flap", 0.2, 1.8, granularity=HEADS)]
+    assert repairs(boards(plain), plain) is None
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_the_drawing_puts_larger_values_further_right(width: object) -> None:
+    repaired = found(("flap", 1.8, 1.5), ("random", 4000.0, 1.4))
+    drawn = dumbbells(repaired, {"flap": "FLAP"}, width)
+    ways = [
+        tuple(map(float, way)) for way in re.findall(r'is-way" d="M([\d.]+) [\d.]+H([\d.]+)', drawn)
+    ]
+    (random_before, random_after), (flap_before, flap_after) = ways
+    assert random_after < flap_after < flap_before < random_before <= width.pixels
+    assert re.findall(r">(FLAP|random)<", drawn) == ["random", "FLAP"]
+
+
+def test_the_page_shows_them_and_leads_to_the_records() -> None:
+    made = records(("flap", 1.8, 1.5), ("random", 40.0, 1.9))
+    page = dict(learn.pages(Atlas({}, {}, tuple(made))))["learn.md"]
+    section = page.partition("{ #training }")[2].partition("{ #speed }")[0]
+    assert "LoRA on 25,600 tokens" in section
+    rows = re.findall(r'<a href="(records/[^"]+)">(\w+)</a>.*?Times dense">([\d.]+)', section)
+    assert [(name, ratio) for _, name, ratio in rows] == [("flap", "1.50"), ("random", "1.90")]
+    without = dict(learn.pages(Atlas({}, {}, (sample("flap", 0.2, 1.8, granularity=HEADS),))))
+    assert "{ #training }" not in without["learn.md"]
+
+
+def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> None:
+    course = Course(steps=100, read=51_200, epochs=0.2, losses=(4.0, 3.5))
+    trains = sample("maskprune", 0.2, 2.5, granularity=HEADS).model_copy(update={"course": course})
+    plain = sample("flap", 0.2, 1.8, granularity=HEADS)
+    after = recovered("loraprune", 0.2, 1.8, 1.5).model_copy(update={"course": course})
+    made = boards([trains, plain, after])
+    assert [[row.method for row in rows] for _, rows in trained(made)] == [["maskprune"]]
+    page = dict(learn.pages(Atlas({}, {}, (trains, plain))))["learn.md"]
+    row = page.partition("{ #training }")[2].partition(">maskprune<")[2].partition("</tr>")[0]
+    assert re.findall(r'number"[^>]*>([^<]+)<', row)[:3] == ["2.50", "100", "51.2 k"]

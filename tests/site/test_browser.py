@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP
-from tests.site.visiting import ready, until
+from tests.site.visiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -100,17 +100,6 @@ def test_a_point_of_the_chart_leads_to_its_record(visit: Callable[..., Any]) -> 
     point.click()
     page.wait_for_url("**/records/smol/shortgpt/*.html")
     assert "ShortGPT" in page.locator("h1").inner_text()
-
-
-def test_a_record_is_two_clicks_from_home(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("index.html")
-    page.get_by_role("link", name="All numbers").click()
-    page.wait_for_url("**/leaderboard.html")
-    ready(page)
-    page.locator("table.atlas-board a", has_text="seed 0").first.click()
-    page.wait_for_url("**/records/smol/*/*.html")
-    assert page.locator(".atlas-record pre").first.inner_text().startswith("atlas run ")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,24 +1,33 @@
-"""Every kind of page under axe-core, in both colour schemes, with nothing excluded."""
+"""Every kind of page, opened once: axe in both colour schemes, what is pressed, every width."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
 
+from tests.site.conftest import Visit
+from tests.site.visiting import until
 from tools.site.access import focusable_code
 
-PAGES = (
+RECORD = "records/smol/flap/*.html"
+KINDS = (
     "index.html",
     "catalog.html",
+    "catalog.html?granularity=structured&pick=flap,wanda",
     "claims.html",
     "leaderboard.html",
+    "leaderboard.html?chart=speed&share=20",
+    "leaderboard/quick-smollm2-135m-float32-cpu.html",
     "compare.html",
+    "compare.html?m=wanda,flap,owl,slicegpt",
     "lineage.html",
     "lineage/whole.html",
-    "choose.html",
+    "choose.html?gain=size&data=forward&amount=20",
     "use.html",
     "learn.html",
     "measure.html",
@@ -32,27 +41,100 @@ PAGES = (
     "taxonomy.html",
     "taxonomy/criterion-magnitude.html",
     "untried.html",
+    "api/index.html",
     "api/harness.html",
+    "api/contract.html",
+    "api/data.html",
     "papers/sparsegpt.html",
     "papers/bonsai.html",
+    "papers/magnitude.html",
     "papers/zhu2024survey.html",
     "records/sparsegpt.html",
+    RECORD,
     "404.html",
 )
+WIDTHS = (320, 768, 1024, 1240, 1440)
+COLOURS = ("color-contrast", "link-in-text-block")
+# Marks one of all elements that look alike, with all that they stand in: what holds of its colours
+# holds of those of the others.
+MARK = """() => {
+  const looks = new Map([[null, '']]);
+  const seen = new Set();
+  for (const one of document.querySelectorAll('*')) {
+    const style = getComputedStyle(one);
+    looks.set(one, looks.get(one.parentElement) + ['backgroundColor', 'backgroundImage', 'opacity',
+      'color', 'fill', 'fontSize', 'fontWeight', 'textDecorationLine'].map(name => style[name]));
+    const written = [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+    const look = one.localName + looks.get(one);
+    one.toggleAttribute('data-look', written && one.checkVisibility() && !seen.has(look));
+    if (one.hasAttribute('data-look')) seen.add(look);
+  }
+}"""
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing_serious(visit: Callable[..., Any], path: str, scheme: str) -> None:
-    page = visit(scheme=scheme).open(path)
-    found = [
+@pytest.fixture(scope="module")
+def home(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
+    with served(published) as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def seen(
+    request: pytest.FixtureRequest, chromium: Browser, published: Path, home: str
+) -> Iterator[Visit]:
+    """A page of a kind, for all that is looked at."""
+    path = request.param
+    if path == RECORD:
+        path = min(published.glob(RECORD)).relative_to(published).as_posix()
+    context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
+    visit = Visit(context, home)
+    visit.open(path)
+    yield visit
+    context.close()
+
+
+def serious(page: Page, context: str = "html", **options: Any) -> list[str]:
+    """What axe holds against a page."""
+    return [
         f"{violation['id']} ({violation['impact']}): {node['target']} {node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
+        for violation in Axe()
+        .run(page, context, {"resultTypes": ["violations"], **options})
+        .response["violations"]
         if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]
+
+
+@pytest.mark.browser
+def test_axe_finds_nothing_serious(seen: Visit) -> None:
+    page = seen.page
+    found = serious(page, rules={rule: {"enabled": False} for rule in COLOURS})
+    for scheme, name in (("light", "default"), ("dark", "slate")):
+        page.emulate_media(color_scheme=scheme)
+        until(page, f"document.body.dataset.mdColorScheme === '{name}'")
+        until(page, "document.getAnimations().length === 0")
+        page.evaluate(MARK)
+        found += serious(page, "[data-look]", runOnly=COLOURS)
     assert found == []
+
+
+@pytest.mark.browser
+def test_what_is_pressed_is_large_or_apart(seen: Visit) -> None:
+    for width in (1280, 390):
+        seen.page.set_viewport_size({"width": width, "height": 800})
+        assert serious(seen.page, runOnly=["target-size"]) == [], width
+
+
+@pytest.mark.browser
+def test_it_is_quiet_and_no_wider_than_its_window(seen: Visit) -> None:
+    page = seen.page
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        # The theme slides its menu aside when the page narrows; what counts is where that ends.
+        until(page, f"Math.max(document.documentElement.scrollWidth, innerWidth) === {width}")
+        cut = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth).length"
+        assert page.locator("table.atlas-table").evaluate_all(cut) == 0, width
+    assert seen.complaints == []
 
 
 def test_code_can_be_reached_by_keyboard() -> None:

@@ -139,12 +139,3 @@ def test_a_decision_table_without_a_script(visit: Callable[..., Any]) -> None:
     assert not page.locator(".atlas-questions").is_visible()
     row = page.locator("#atlas-decide tr", has_text="FLAP")
     assert "size, speed" in row.inner_text()
-
-
-@pytest.mark.parametrize("width", [360, 768, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_every_width(visit: Callable[..., Any], width: int, scheme: str) -> None:
-    seen = visit(width, scheme)
-    page = seen.open("choose.html?gain=size&data=forward&amount=20")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert seen.complaints == []

@@ -125,13 +125,3 @@ def test_the_implemented_methods_without_a_script(
     assert sorted(heads(page)) == implemented
     assert not page.locator(".atlas-pickers").is_visible()
     assert len(row(page, "Measured at 50 %", "Times dense")) == len(implemented)
-
-
-@pytest.mark.parametrize("width", [320, 1024, 1440])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["compare.html", "compare.html?m=wanda,flap,owl,slicegpt"])
-def test_it_fits_every_width(visit: Callable[..., Any], path: str, width: int, scheme: str) -> None:
-    seen = visit(width, scheme)
-    page = seen.open(path)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert seen.complaints == []

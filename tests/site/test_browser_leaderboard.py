@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from implementations.harness.results.boards import boards
@@ -534,21 +533,6 @@ def test_only_the_leaderboard_loads_vega(visit: Callable[..., Any]) -> None:
         assert seen.complaints == []
         loaded = page.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
         assert not [name for name in loaded if "vega" in name]
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["record", "leaderboard.html?chart=speed&share=20"])
-def test_axe_finds_nothing_serious(
-    visit: Callable[..., Any], records: list[Record], path: str, scheme: str
-) -> None:
-    page = visit(scheme=scheme).open(record_address(records[0]) if path == "record" else path)
-    found = [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in Axe().run(page).response["violations"]
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]
-    assert found == []
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from tests.site.visiting import address, ready, until
+from tests.site.visiting import address, until
 from tools.site.atlas import Atlas
 from tools.site.lineage import Graph, around, graph
 
@@ -92,19 +92,6 @@ def test_the_neighbourhood_of_any_paper_can_be_chosen_and_shared(
     )
     page = visit().open("lineage.html?paper=%3Cscript%3E")
     assert page.get_by_label("Around", exact=True).input_value() == first
-
-
-def test_what_builds_on_wanda_is_two_clicks_from_home(visit: Callable[..., Any]) -> None:
-    page = visit(1440).open("index.html")
-    page.locator(".md-tabs").get_by_role("link", name="Read").click()
-    page.get_by_role("link", name="Lineage", exact=True).first.click()
-    page.wait_for_url("**/lineage.html")
-    ready(page)
-    assert page.get_by_label("Around", exact=True).input_value() == "wanda"
-    assert {"owl", "ria"} < drawn(page)
-    node(page, "more-later").click()
-    page.wait_for_url("**/papers/wanda.html#related")
-    assert page.get_by_text("Is built on by").is_visible()
 
 
 def test_the_lineage_is_complete_without_javascript(

@@ -1,0 +1,175 @@
+"""What people come for, each from the first page and in few clicks, which are counted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+from tests.site.visiting import copied, ready, until
+from tools.catalog.exports.bibtex import bibtex, keys
+from tools.site.atlas import Atlas
+from tools.site.pages import catalog
+
+pytestmark = pytest.mark.browser
+
+
+class Task:
+    """Somebody on the first page who clicks on what can be seen, and how often so far."""
+
+    def __init__(self, visit: Callable[..., Any], width: int = 1280, **more: Any) -> None:
+        more["permissions"] = ["clipboard-read", "clipboard-write"]
+        self.seen = visit(width, **more)
+        self.page: Page = self.seen.open("index.html")
+        self.clicks = 0
+
+    def click(self, target: Locator) -> None:
+        """Click, and wait for the page to which it leads."""
+        target.click()
+        self.clicks += 1
+        self.page.wait_for_load_state()
+        ready(self.page)
+
+    def link(self, name: str, within: str = "body") -> None:
+        """Click on the first link of a name."""
+        self.click(self.page.locator(within).get_by_role("link", name=name, exact=True).first)
+
+    def often(self, name: str) -> None:
+        """Click on a question that is often asked."""
+        self.link(name, ".atlas-common")
+
+    @property
+    def clipboard(self) -> str:
+        """What was copied."""
+        return str(until(self.page, "navigator.clipboard.readText()"))
+
+
+@pytest.fixture
+def task(visit: Callable[..., Any]) -> Callable[..., Task]:
+    return lambda *more, **how: Task(visit, *more, **how)
+
+
+def test_the_one_shot_method_that_keeps_most_at_half_and_its_command(
+    task: Callable[..., Task],
+) -> None:
+    one = task()
+    one.often("Which one-shot method keeps most at 50 %?")
+    first = one.page.locator("table.atlas-board tr[data-family]:visible").first
+    assert first.locator(".rank").inner_text() == "1"
+    assert first.locator("th").inner_text() == "SparseGPT"
+    one.click(first.get_by_role("button", name="copy command"))
+    assert one.clipboard == "atlas run sparsegpt --sparsity 0.5 --seed 0"
+    assert one.clicks <= 2
+    assert one.seen.complaints == []
+
+
+def test_structured_recent_without_retraining_and_with_code(
+    task: Callable[..., Task], atlas: Atlas
+) -> None:
+    one = task()
+    one.often("Structured, no retraining, with code")
+    year = one.page.locator('[data-facet="year"]')
+    one.click(year.locator("summary"))
+    for value in ("2024", "2025"):
+        one.click(year.get_by_role("checkbox", name=re.compile(f"^{value}")))
+    rows = one.page.locator("#atlas-catalog tbody tr:visible th a:first-child")
+    names = {
+        atlas.names[line.slug]
+        for line in catalog._lines(atlas)
+        if line.paper.year in (2024, 2025)
+        and "structured" in line.words["granularity"]
+        and line.words["retraining"] == ["no"]
+        and line.words["code"] != ["none known"]
+    }
+    assert set(rows.all_inner_texts()) == names
+    assert len(names) > 5
+    assert one.clicks < 5
+    assert one.seen.complaints == []
+
+
+def test_what_slimgpt_claimed_and_whether_it_was_measured(task: Callable[..., Task]) -> None:
+    one = task()
+    one.page.get_by_role("search", name="Site").get_by_role("textbox").fill("slimgpt")
+    one.page.locator(".atlas-found a").first.wait_for()
+    one.click(one.page.locator(".atlas-found a").first)
+    one.page.wait_for_url("**/papers/slimgpt.html")
+    claims = one.page.locator("table.atlas-claims").first
+    rows = claims.locator("tbody tr:visible")
+    assert rows.count() >= 2
+    for row in rows.all():
+        assert re.search(r"\d", row.locator('[data-label="Claimed"]').inner_text())
+        status = row.locator(".atlas-status").inner_text()
+        assert status in ("reproduced", "partial", "not attempted", "disagrees")
+    assert one.clicks == 1
+    assert one.seen.complaints == []
+
+
+def test_my_model_pruned_at_2_4_and_kept(task: Callable[..., Task]) -> None:
+    one = task()
+    one.link("Use it", ".md-tabs")
+    first = one.page.locator(".md-content .highlight").first
+    box = first.bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] < 800  # without scrolling
+    command = copied(one.page, first).replace("\\\n", "").split()
+    assert " ".join(command) == "atlas run wanda --model my-model --pattern 2:4 --save pruned"
+    assert one.clicks == 1
+    assert one.seen.complaints == []
+
+
+def test_my_paper_is_added(task: Callable[..., Task]) -> None:
+    one = task()
+    link = one.page.locator(".atlas-common").get_by_role("link", name="Add a paper")
+    # The form is on the host of the repository, which no test asks.
+    with one.page.expect_request("https://example.org/**") as asked:
+        link.click()
+    assert asked.value.url.endswith("/atlas/issues/new?template=add_paper.yml")
+
+
+def test_bibtex_of_three_papers(task: Callable[..., Task], atlas: Atlas) -> None:
+    one = task()
+    one.link("Catalog", ".md-tabs")
+    key = keys(atlas.papers)
+    for place in range(3):
+        row = one.page.locator("#atlas-catalog tbody tr:visible").nth(place)
+        slug = str(row.locator("th a").first.get_attribute("href"))[7:-5]
+        one.page.evaluate("navigator.clipboard.writeText('')")
+        one.click(row.get_by_role("button", name="Copy BibTeX"))
+        assert one.clipboard.strip() == bibtex(slug, atlas.papers[slug], key[slug]).strip()
+    assert one.clicks < 5
+    assert one.seen.complaints == []
+
+
+def test_what_builds_on_wanda(task: Callable[..., Task], atlas: Atlas) -> None:
+    one = task(1440)
+    one.often("What builds on Wanda?")
+    drawn = one.page.locator(".atlas-node")
+    assert one.page.locator(".atlas-node[aria-current]").get_attribute("data-id") == "wanda"
+    assert {"owl", "ria"} < set(drawn.evaluate_all("all => all.map(one => one.dataset.id)"))
+    one.click(one.page.locator(".atlas-node[data-id=more-later]"))
+    one.page.wait_for_url("**/papers/wanda.html#related")
+    listed = one.page.locator(".atlas-related li", has_text="Is built on by")
+    names = {
+        atlas.names[slug]
+        for slug, paper in atlas.papers.items()
+        if "wanda" in ((paper.relations.builds_on if paper.relations else None) or ())
+    }
+    assert len(names) > 10
+    assert set(listed.locator("a").all_inner_texts()) == names
+    assert one.clicks <= 2
+    assert one.seen.complaints == []
+
+
+def test_flap_on_a_phone(task: Callable[..., Task]) -> None:
+    one = task(390, is_mobile=True, has_touch=True)
+    one.link("All numbers")
+    one.link("FLAP", "table.atlas-board")
+    one.page.wait_for_url("**/papers/flap.html")
+    assert one.page.locator("h1").inner_text() == "FLAP"
+    assert one.page.evaluate("visualViewport.width") == 390
+    assert one.page.locator(".atlas-glance dd a").first.is_visible()
+    assert one.clicks <= 2
+    assert one.seen.complaints == []

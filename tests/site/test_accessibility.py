@@ -14,6 +14,7 @@ PAGES = (
     "index.html",
     "catalog.html",
     "claims.html",
+    "claims/llama-7b.html",
     "leaderboard.html",
     "compare.html",
     "lineage.html",

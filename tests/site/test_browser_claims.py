@@ -1,4 +1,4 @@
-"""The board of claims in a real Chromium: filtered in the page, kept in the address."""
+"""The claims in a real Chromium: filtered in the page, kept in the address."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ QUERY = "claims.html?model=LLaMA-7B&share=20&metric=ppl/wikitext2/128&method=sli
 
 
 def shown(page: Page) -> list[str]:
-    """The tables that can be seen."""
+    """The tables that can be seen, or their rows in the list."""
     ready(page)
-    found: list[str] = page.locator("section.atlas-claimed:visible").evaluate_all(
+    found: list[str] = page.locator(".atlas-claimed:visible").evaluate_all(
         "those => those.map(one => one.id)"
     )
     return found
@@ -52,11 +52,18 @@ def test_filters_are_kept_in_the_address_and_back_undoes_them(visit: Callable[..
     assert seen.complaints == []
 
 
-def test_an_address_shows_its_table_and_marks_its_method(visit: Callable[..., Any]) -> None:
-    page = visit().open(QUERY)
+def test_an_address_leads_to_its_table_which_marks_the_method(visit: Callable[..., Any]) -> None:
+    seen = visit()
+    page = seen.open(QUERY)
+    assert shown(page) == [WIKITEXT]
+    page.locator(f"#{WIKITEXT} .atlas-claimed__to").click()
+    page.wait_for_url(f"**/claims/llama-7b.html?share=20&metric=*&method=slimgpt#{WIKITEXT}")
     assert shown(page) == [WIKITEXT]
     marked = page.locator("tbody.atlas-claimed__chosen:visible th a").all_inner_texts()
     assert marked == ["SlimGPT"]
+    page.get_by_role("button", name="Reset").click()
+    assert len(shown(page)) > 5
+    assert seen.complaints == []
     page = visit().open("claims.html?model=nonsense&share=constructor")
     assert len(shown(page)) > 50
     page = visit().open("claims.html?model=LLaMA-7B&metric=acc/mnli")
@@ -72,7 +79,7 @@ def test_a_paper_leads_to_its_table_and_a_metric_says_what_it_is(visit: Callable
     page.keyboard.press("Tab")
     assert "windows of 128 tokens" in word.evaluate("e => getComputedStyle(e, '::after').content")
     page.get_by_role("link", name="14.62").click()
-    page.wait_for_url(f"**/claims.html#{WIKITEXT}")
+    page.wait_for_url(f"**/claims/llama-7b.html#{WIKITEXT}")
     ready(page)
     expect(page.locator(f"#{WIKITEXT} h2")).to_be_in_viewport()
 
@@ -87,16 +94,24 @@ def test_claims_that_two_methods_share_are_compared(visit: Callable[..., Any]) -
 
 
 def test_every_table_is_there_without_a_script(visit: Callable[..., Any]) -> None:
-    page = visit(java_script_enabled=False).open("claims.html")
-    assert len(shown(page)) == page.locator("section.atlas-claimed").count() > 50
+    seen = visit(java_script_enabled=False)
+    page = seen.open(f"claims.html#{WIKITEXT}")
+    assert len(shown(page)) == page.locator(".atlas-claimed").count() > 50
     expect(page.locator(".atlas-claimed-filter")).not_to_be_visible()
     expect(page.locator(".atlas-claimed-none")).not_to_be_visible()
+    page.locator(":target .atlas-claimed__to").click()
+    page.wait_for_url(f"**/claims/llama-7b.html#{WIKITEXT}")
+    assert len(shown(page)) > 5
+    expect(page.locator(".atlas-claimed-filter")).not_to_be_visible()
 
 
+@pytest.mark.parametrize("path", ["claims.html", "claims/llama-7b.html"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_it_fits_a_phone_and_nothing_jumps(visit: Callable[..., Any], width: int) -> None:
+def test_it_fits_a_phone_and_nothing_jumps(
+    visit: Callable[..., Any], width: int, path: str
+) -> None:
     seen = visit(width)
-    page = seen.open("claims.html")
+    page = seen.open(path)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert moved(page) < 0.1
     assert seen.complaints == []

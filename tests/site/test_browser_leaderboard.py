@@ -30,6 +30,9 @@ pytestmark = pytest.mark.browser
 PROGRAM = (sys.executable, "-c", "from implementations.harness.cli.__main__ import main; main()")
 CPU, GPU = "smollm2-135m-float32-cpu", "smollm2-135m-float32-a-gpu"
 MANY = 230
+FILES = {"vega.js", "charts.json", f"smol-{CPU}.json"}
+LOADED = """performance.getEntriesByType('resource').map(one => one.name)
+  .filter(name => /vega|leaderboard.*json/.test(name)).map(name => name.split('/').at(-1))"""
 
 
 def one_of_many(record: Record, i: int) -> Record:
@@ -179,19 +182,46 @@ def test_a_board_is_whole_without_javascript(visit: Callable[..., Any], home: st
 def test_before_anything_is_asked_for_nothing_is_loaded(
     visit: Callable[..., Any], home: str
 ) -> None:
-    loaded = "performance.getEntriesByType('resource').map(one => one.name).filter(name => "
-    loaded += "/vega|leaderboard.*json/.test(name)).map(name => name.split('/').at(-1))"
     seen = visit(home=home)
     page = seen.open("leaderboard.html")
     assert seen.weight < 300_000
-    assert page.evaluate(loaded) == []
+    assert page.evaluate(LOADED) == []
     before = page.locator("table.atlas-board").inner_text()
     live(page)
-    files = {"vega.js", "charts.json", f"smol-{CPU}.json"}
-    assert set(page.evaluate(loaded)) == files
+    assert set(page.evaluate(LOADED)) == FILES
     # What was loaded reads as what stood there.
     assert page.locator("table.atlas-board").inner_text() == before
     assert seen.complaints == []
+
+
+def test_what_a_choice_needs_is_loaded_when_somebody_comes_near(visit: Callable[..., Any]) -> None:
+    seen = visit()
+    page = seen.open("leaderboard.html")
+    page.get_by_label("Sort the table by").focus()
+    until(page, f"{LOADED}.length === {len(FILES)}")
+    assert set(page.evaluate(LOADED)) == FILES
+    assert page.locator(".atlas-live").count() == 0, "nothing is drawn before it is asked for"
+    assert seen.complaints == []
+
+
+def test_the_table_answers_before_the_chart_is_drawn(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html")
+    page.get_by_label("Sort the table by").focus()
+    until(page, f"{LOADED}.length === {len(FILES)}")
+    page.evaluate(
+        """() => {
+          const saw = window.saw = [];
+          new MutationObserver(() => {
+            saw.push("table");
+            requestAnimationFrame(() => saw.push("frame"));
+          }).observe(document.querySelector(".atlas-board"), {childList: true});
+          new MutationObserver(() => saw.push("chart"))
+            .observe(document.querySelector(".atlas-stage"), {childList: true});
+        }"""
+    )
+    choose(page, "50 %")
+    ready(page)
+    assert page.evaluate("saw") == ["table", "frame", "chart"]
 
 
 # Choices

@@ -79,6 +79,16 @@ def test_the_catalog_finds_what_people_ask_for(
     assert seen.complaints == []
 
 
+def test_the_catalog_reads_in_its_rows_what_the_header_loads(visit: Callable[..., Any]) -> None:
+    page = visit().open("catalog.html")
+    rows, loaded = page.evaluate(
+        """async () => [(await import('./assets/js/rows.js')).texts(),
+          await (await fetch('search/texts.json')).json()]"""
+    )
+    assert len(rows) > 100
+    assert rows == loaded
+
+
 def test_the_header_finds_papers_and_pages(visit: Callable[..., Any]) -> None:
     seen = visit()
     page = seen.open("papers/flap.html")

@@ -14,7 +14,7 @@ from implementations.harness.results.record import Record
 from tools.catalog.schema.paper import Claim, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
-from tools.site.claimed import Report, Table, anchor, tables
+from tools.site.claimed import Report, Table, anchor, claim_address, claim_page, tables
 from tools.site.metrics import explained
 from tools.site.pages import claims, compare, paper
 
@@ -27,8 +27,14 @@ def board(atlas: Atlas) -> dict[str, Table]:
 
 
 @pytest.fixture(scope="module")
-def page(atlas: Atlas) -> str:
-    return dict(claims.pages(atlas))["claims.md"]
+def made(atlas: Atlas) -> dict[str, str]:
+    return dict(claims.pages(atlas))
+
+
+@pytest.fixture(scope="module")
+def page(made: dict[str, str]) -> str:
+    """The page of one model."""
+    return made["claims/llama-7b.md"]
 
 
 def entry(name: str, *made: Claim, has_paper: bool = True) -> Paper:
@@ -98,17 +104,52 @@ def test_nothing_is_lost_and_nothing_stands_twice(atlas: Atlas, board: dict[str,
                 assert slug in {r.by for r in found} or quoted
 
 
-def test_every_report_is_a_row_of_the_page(page: str, board: dict[str, Table]) -> None:
-    count = sum(len(line.reports) for table in board.values() for line in table.lines)
-    assert len(re.findall('<tr class="atlas-claimed__', page)) == count
-    assert len(re.findall('<section class="atlas-claimed"', page)) == len(board)
+def test_every_report_is_a_row_of_the_page_of_its_model(
+    made: dict[str, str], board: dict[str, Table]
+) -> None:
+    for path in {table.path for table in board.values()}:
+        those = [table for table in board.values() if table.path == path]
+        text = made[path.replace(".html", ".md")]
+        count = sum(len(line.reports) for table in those for line in table.lines)
+        assert len(re.findall('<tr class="atlas-claimed__', text)) == count
+        found = re.findall(r'<section class="atlas-claimed" id="([^"]+)"', text)
+        assert found == [table.anchor for table in those]
 
 
-def test_the_fullest_tables_come_first(page: str, board: dict[str, Table]) -> None:
-    order = re.findall(r'<section class="atlas-claimed" id="([^"]+)"', page)
-    sizes = [len(board[name].lines) for name in order]
+def test_all_tables_are_listed_what_most_papers_report_first(
+    made: dict[str, str], board: dict[str, Table]
+) -> None:
+    text = made["claims.md"]
+    order = re.findall(r'<tr class="atlas-claimed" id="([^"]+)"', text)
+    sizes = [(len(board[name].reporters), len(board[name].lines)) for name in order]
     assert order[0] == WIKITEXT
     assert sizes == sorted(sizes, reverse=True)
+    assert sorted(order) == sorted(board)
+    assert {f'href="{table.address}"' for table in board.values()} <= set(
+        re.findall(r'href="claims/[^"]+"', text)
+    )
+    shared, alone = text.split("Reported by one paper")
+    assert f'id="{WIKITEXT}"' in shared
+    assert all(len(board[name].reporters) > 1 for name in re.findall(r'claimed" id="([^"]+)', shared))
+    assert not any(
+        len(board[name].reporters) > 1 for name in re.findall(r'claimed" id="([^"]+)', alone)
+    )
+    (row,) = re.findall(rf'id="{WIKITEXT}".*?</tr>', text)
+    assert "reports differ" in row
+    assert '14.62 <a href="papers/flap.html">FLAP</a>' in row
+    for path in {table.path for table in board.values()}:
+        assert f'<a href="{path}">' in text
+
+
+def test_a_list_names_no_best_where_nobody_said_what_is_better() -> None:
+    (table,) = tables(Atlas({"a": entry("A", claim(1, "unknown/thing"))}, {}))
+    assert table.best is None
+
+
+def test_spellings_of_a_model_share_a_page_and_any_name_has_one() -> None:
+    assert claim_page("Llama 2 7B") == claim_page("LLaMA-2-7B") == "claims/llama-2-7b.html"
+    assert claim_page("模型") == "claims/other.html"
+    assert len(claim_page("a" * 300)) < 100
 
 
 def rows(page: str, name: str, method: str) -> list[str]:
@@ -190,7 +231,7 @@ def test_what_was_measured_here_stands_beside_whoever_reports_it(
     assert [r.found.status for r in reports(table, "x")] == ["not attempted"]
 
 
-def test_metrics_explain_themselves(page: str) -> None:
+def test_metrics_explain_themselves(made: dict[str, str]) -> None:
     assert explained("ppl/wikitext2/2048").definition == (
         "Perplexity on WikiText-2 in windows of 2,048 tokens; lower is better. "
         "WikiText-2: Two million words of Wikipedia."
@@ -200,6 +241,7 @@ def test_metrics_explain_themselves(page: str) -> None:
     assert "BoolQ, PIQA, HellaSwag" in suite
     assert explained("speedup/generation").label == "speed-up, generation"
     assert explained("unknown/thing").definition == "Unknown, thing."
+    page = made["claims.md"]
     legend = page.split('id="metrics"')[1]
     for name in set(re.findall(r'data-metric="([^"]+)"', page)):
         metric = explained(name)
@@ -215,10 +257,10 @@ def test_claims_on_the_page_of_a_paper_lead_to_their_tables(
     made = dict(paper.pages(Atlas({s: p for s, p in atlas.papers.items() if p.claims}, {})))
     for slug in ("flap", "permllm", "darwinlm"):
         links = re.findall(
-            r'href="\.\./claims\.html#([^"]+)">[\d.,]+</a>', made[f"papers/{slug}.md"]
+            r'href="\.\./(claims/[^"]+)">[\d.,]+</a>', made[f"papers/{slug}.md"]
         )
-        assert links == [anchor(one) for one in atlas.papers[slug].claims or ()]
-        assert set(links) <= set(board)
+        assert links == [claim_address(one) for one in atlas.papers[slug].claims or ()]
+        assert set(links) <= {table.address for table in board.values()}
 
 
 def test_compare_lines_up_what_papers_claim_of_two_methods(atlas: Atlas) -> None:
@@ -226,7 +268,7 @@ def test_compare_lines_up_what_papers_claim_of_two_methods(atlas: Atlas) -> None
     found = {}
     for slug in ("flap", "llmpruner", "slimgpt"):
         for _, label, _, _, where, rows in json.loads(made[f"compare/{slug}.json"]):
-            if where == f"claims.html#{WIKITEXT}":
+            if where == f"claims/llama-7b.html#{WIKITEXT}":
                 assert label == "Claimed for LLaMA-7B at 20 %"
                 for _, name, pieces, _ in rows:
                     found[slug, name] = [text for text, _ in pieces]

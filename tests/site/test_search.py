@@ -27,9 +27,11 @@ def atlas(real: Atlas) -> Atlas:
 @pytest.fixture(scope="module")
 def papers(atlas: Atlas) -> dict[str, dict[str, Any]]:
     """By slug, with the words written out."""
-    found = json.loads(search.papers(atlas))
+    found, texts = json.loads(search.papers(atlas)), json.loads(search.texts(atlas))
     return {
-        paper["slug"]: paper | {"words": [found["words"][place] for place in paper["words"]]}
+        paper["slug"]: texts[paper["slug"]]
+        | paper
+        | {"words": [found["words"][place] for place in paper["words"]]}
         for paper in found["papers"]
     }
 
@@ -136,6 +138,7 @@ def test_it_stays_small(site: Path, atlas: Atlas) -> None:
     def weight(name: str) -> int:
         return len(gzip.compress((site / name).read_bytes(), 6))
 
-    assert weight(search.PAPERS) < 320 * len(atlas.papers)  # 500 papers would be 160 kB
+    assert weight(search.PAPERS) < 60 * len(atlas.papers)  # 500 papers would be 30 kB
+    assert weight(search.TEXTS) < 270 * len(atlas.papers)  # and 135 kB
     assert weight(search.PAGES) < 90 * KB
     assert weight(search.PROGRAM) < 10 * KB

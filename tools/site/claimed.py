@@ -15,6 +15,8 @@ from tools.site.claims import Checked, checked
 from tools.site.metrics import Metric, explained, slugified
 from tools.site.words import percent
 
+LONGEST = 80
+"""Letters of a model's name in addresses, which are names of files."""
 QUOTED = re.compile(r"(?:of the|quoted in) (.+?) (?:paper|Table|Figure)\b")
 """How `where` names another paper: `Table 1 of the Wanda paper`, `as quoted in SlimGPT Table 1`."""
 
@@ -69,6 +71,8 @@ class Line:
 class Table:
     """One model, share or pattern, and metric, with its methods, the best first."""
 
+    path: str
+    """The page of its model."""
     anchor: str
     model: str
     share: str
@@ -82,13 +86,31 @@ class Table:
         return f"{self.model} at {self.share}" if self.share else f"{self.model}, share not given"
 
     @property
-    def reporters(self) -> int:
-        """How many papers report something."""
-        return len({report.reporter for line in self.lines for report in line.reports})
+    def address(self) -> str:
+        """Where it stands."""
+        return f"{self.path}#{self.anchor}"
+
+    @cached_property
+    def reporters(self) -> frozenset[str]:
+        """Who reports something."""
+        return frozenset(report.reporter for line in self.lines for report in line.reports)
+
+    @property
+    def best(self) -> Report | None:
+        """The best value; None where nobody said which end is."""
+        return self.lines[0].reports[0] if self.metric.better else None
+
+    @property
+    def disputed(self) -> bool:
+        """Whether two papers share no value of a method."""
+        return any(line.apart for line in self.lines)
 
 
 def tables(atlas: Atlas) -> list[Table]:
-    """Line up every claim and every value that it stands against, the fullest tables first."""
+    """Line up every claim and every value that it stands against.
+
+    First what most papers report, then what most methods are reported for.
+    """
     heads: dict[str, Claim] = {}
     found: dict[str, dict[str, list[Report]]] = defaultdict(lambda: defaultdict(list))
     # What entries say of themselves comes first: the same value quoted from there is no new report.
@@ -97,7 +119,9 @@ def tables(atlas: Atlas) -> list[Table]:
         heads.setdefault(name, report.found.claim)
         _add(report, found[name][report.method])
     made = [_table(heads[name], reports) for name, reports in found.items()]
-    return sorted(made, key=lambda table: (-len(table.lines), table.title, table.metric.name))
+    return sorted(
+        made, key=lambda one: (-len(one.reporters), -len(one.lines), one.title, one.metric.name)
+    )
 
 
 def share(claim: Claim) -> str:
@@ -105,8 +129,18 @@ def share(claim: Claim) -> str:
     return claim.pattern or ("" if claim.sparsity is None else percent(claim.sparsity))
 
 
+def claim_page(model: str) -> str:
+    """Where the tables of a model stand, however it is spelled."""
+    return f"claims/{slugified(model)[:LONGEST].rstrip('-') or 'other'}.html"
+
+
+def claim_address(claim: Claim) -> str:
+    """Where the table of a claim stands."""
+    return f"{claim_page(claim.model)}#{anchor(claim)}"
+
+
 def anchor(claim: Claim) -> str:
-    """Name the table of a claim on the page of claims."""
+    """Name the table of a claim, unlike every other."""
     removed = share(claim).replace(":", "of")  # or 2:4 would read as 2.4 %
     return slugified(f"{claim.model} at {removed or 'any'} {claim.metric}")
 
@@ -151,7 +185,8 @@ def _table(claim: Claim, found: dict[str, list[Report]]) -> Table:
 
     lines = [Line(method, tuple(sorted(rows, key=better))) for method, rows in found.items()]
     lines.sort(key=lambda line: better(line.reports[0]))
-    return Table(anchor(claim), claim.model, share(claim), metric, tuple(lines))
+    path = claim_page(claim.model)
+    return Table(path, anchor(claim), claim.model, share(claim), metric, tuple(lines))
 
 
 def _apart(some: set[float], others: set[float]) -> float:

@@ -20,7 +20,7 @@ from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
-from tools.site.claimed import anchor
+from tools.site.claimed import claim_address
 from tools.site.columns import columns, removed
 from tools.site.facts import by_size
 from tools.site.headings import headings
@@ -130,7 +130,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     for word in (
-        anchor,
+        claim_address,
         by_size,
         explained,
         headings,

@@ -21,6 +21,9 @@ function named(points) {
   return points.map(point => ({ ...point, label: labels.get(point.id) ?? "" }));
 }
 
+/** What draws, which takes longer to load than all the rest. */
+export const drawing = () => import("./vega.js");
+
 export class Chart {
   /** `wake` makes the page draw this chart, which then calls `show`. */
   constructor(section, wake) {
@@ -65,7 +68,7 @@ export class Chart {
     // Another order or column of the table changes nothing here.
     const drawn = `${kind} ${points.map(point => point.id)}`;
     if (this.view && this.drawn === drawn) return;
-    const { parse, View, expressionInterpreter } = await import("./vega.js");
+    const { parse, View, expressionInterpreter } = await drawing();
     if (this.asked !== mine) return; // something else was asked for meanwhile
     this.placed = named(points).filter(point => point[kind] !== null)
       .map(point => ({ ...point, href: this.up + point.href }))

@@ -1,5 +1,6 @@
-// The filters of the claims. The page is complete without them: every table is there, and says of
-// itself which model, share and metric it is about; its bodies say which methods.
+// The filters of the claims, on the page that lists all tables and on those of a model. Pages are
+// complete without them: each table, or its row in the list, says which share and metric it is
+// about, of which model, and which methods it has.
 
 import { drive, read, shown, write } from "./state.js";
 
@@ -9,26 +10,33 @@ function filter() {
   const fields = [...form.querySelectorAll("select")];
   const count = form.querySelector("strong");
   const none = document.querySelector(".atlas-claimed-none");
-  const tables = [...document.querySelectorAll("section.atlas-claimed")].map(element => {
-    const { model, share, metric } = element.dataset;
+  const tables = [...document.querySelectorAll(".atlas-claimed")].map(element => {
+    const { model, share, metric, methods } = element.dataset;
     const bodies = [...element.querySelectorAll("tbody")];
-    const method = bodies.map(body => body.dataset.method);
-    return { element, bodies, has: { model: [model], share: [share], metric: [metric], method } };
+    const method = methods?.split(" ") ?? bodies.map(body => body.dataset.method);
+    const link = element.querySelector(".atlas-claimed__to");
+    return { element, bodies, link, has: { model: [model], share: [share], metric: [metric], method } };
   });
 
   const holds = (table, name, value) => !value || table.has[name].includes(value);
   const match = (table, but) =>
     fields.every(({ name, value }) => name === but || holds(table, name, value));
+  const state = () => new URLSearchParams(
+    fields.filter(field => field.value).map(({ name, value }) => [name, value]));
 
   function show() {
     const found = tables.filter(table => match(table));
     const method = form.elements.method.value;
-    for (const table of tables) {
-      table.element.hidden = !found.includes(table);
-      for (const body of table.bodies) {
+    const kept = state(); // on the page of a model, which is no choice there
+    kept.delete("model");
+    for (const { element, bodies, link } of tables) {
+      element.hidden = true;
+      for (const body of bodies) {
         body.classList.toggle("atlas-claimed__chosen", body.dataset.method === method);
       }
+      if (link) link.search = kept;
     }
+    for (const { element } of found) element.hidden = false;
     // What would leave no table cannot be chosen.
     for (const { name, options, value } of fields) {
       const left = tables.filter(table => match(table, name));
@@ -38,34 +46,31 @@ function filter() {
     }
     count.textContent = found.length;
     none.hidden = found.length > 0;
+    shown();
   }
 
   /** Take the choices from the address; what the page does not know counts as no choice. */
   function restore() {
-    const state = read();
+    const asked = read();
     for (const field of fields) {
-      field.value = state.get(field.name) ?? "";
+      field.value = asked.get(field.name) ?? "";
       if (field.selectedIndex < 0) field.value = "";
     }
     show();
-    shown();
-  }
-
-  function change() {
-    const state = new URLSearchParams();
-    for (const { name, value } of fields) if (value) state.set(name, value);
-    show();
-    write(state);
-    shown();
   }
 
   drive(form, {
-    change,
+    change() {
+      write(state());
+      show();
+    },
     empty() { for (const field of fields) field.value = ""; },
     restore,
   });
   form.hidden = false;
   restore();
+  // What was hidden above it has moved it.
+  if (location.hash && state().size) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 if (form) filter();

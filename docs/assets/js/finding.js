@@ -84,12 +84,13 @@ async function fetched(name) {
   return response.json();
 }
 
-/** The papers as documents, their words written out. */
-async function papers() {
-  const { words, papers } = await fetched("papers");
+/** The papers as documents, their words written out; `texts` by slug are what pages show of them. */
+async function papers(texts) {
+  const [{ words, papers }, shown] = await Promise.all([fetched("papers"), texts]);
   return papers.map(paper => {
     const own = (paper.words ?? []).map(place => words[place]);
     return {
+      ...shown[paper.slug],
       ...paper,
       id: paper.slug,
       words: own.map(([label]) => label).join(", "),
@@ -103,10 +104,10 @@ async function pages() {
   return pages.map(page => ({ ...page, id: page.path + (page.anchor ? `#${page.anchor}` : "") }));
 }
 
-/** Load what finds papers; with `everything`, pages as well. */
-export async function load(everything = false) {
-  const parts = await Promise.all([papers(), ...(everything ? [pages()] : [])]);
-  return new Finder().learn(parts.flat());
+/** Load what finds papers and pages; papers alone for a page that has their texts itself. */
+export async function load(texts) {
+  const parts = texts ? [papers(texts)] : [papers(fetched("texts")), pages()];
+  return new Finder().learn((await Promise.all(parts)).flat());
 }
 
 /** The address of a page of the site, from wherever the reader is. */

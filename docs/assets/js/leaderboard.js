@@ -1,8 +1,8 @@
 // A board of the leaderboard: which rows and columns it shows, in which order, and its chart. The
-// page is complete without it. What filters and draws is loaded once something is asked for.
+// page is complete without it. What filters and draws is loaded once somebody comes near the controls.
 
 import { lines, sheet } from "./board-saved.js";
-import { Chart } from "./board-chart.js";
+import { Chart, drawing } from "./board-chart.js";
 import { Table } from "./board-table.js";
 import { save } from "./files.js";
 import { menus } from "./menus.js";
@@ -13,6 +13,9 @@ const json = address => fetch(address).then(answer => {
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
   return answer.json();
 });
+
+/** Wait until what was changed can be seen. */
+const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
 
 function board() {
   const form = section.querySelector(".atlas-choice");
@@ -39,6 +42,9 @@ function board() {
       data = undefined;
       throw error;
     });
+
+  /** Load what the first choice will need before it is made; if that fails, the choice says so. */
+  const warm = () => Promise.all([load(), chart && drawing()]).catch(() => {});
 
   const chosen = name => [...form.querySelectorAll(`[name="${name}"]:checked`)].map(box => box.value);
   const shares = () => chosen("share")[0] ?? "";
@@ -114,6 +120,8 @@ function board() {
         const [those, every] = filtered(rows);
         order = table.show(rows, those, picked());
         output.textContent = `${those.length.toLocaleString("en")} of ${total} rows`;
+        await painted(); // the answer first: a chart takes longer than anybody should wait for it
+        if (mine !== turn) return;
         // Against the share all shares stand side by side, whichever is in the table.
         if (chart) {
           const points = (kind.value === "size" ? every : those)
@@ -171,6 +179,9 @@ function board() {
     show();
   });
   onReturn(show);
+  for (const part of section.querySelectorAll(".atlas-controls, .atlas-key, thead")) {
+    for (const near of ["pointerenter", "focusin"]) part.addEventListener(near, warm, { once: true });
+  }
   for (const part of section.querySelectorAll(".atlas-choice, .atlas-drawn")) part.hidden = false;
   show();
 }

@@ -46,3 +46,10 @@ export function about({ row, slug, name, link }) {
     losses: losses.map(([, place]) => row.cells[place].firstChild?.textContent ?? ""),
   };
 }
+
+/** What the rows have of the papers that is searched, by slug. */
+export const texts = () => Object.fromEntries(lines.map(line => {
+  const { name, title, authors, venue, year } = about(line);
+  const { textContent: summary } = line.row.cells[1].querySelector("p");
+  return [line.slug, { name, title, authors, venue: `${venue} ${year}`.trim(), summary }];
+}));

@@ -17,7 +17,7 @@
   let asked = 0;
 
   const load = () => loading ??= import(new URL("finding.js", here)).then(async finding =>
-    ({ address: finding.address, finder: await finding.load(true) }));
+    ({ address: finding.address, finder: await finding.load() }));
 
   const element = (name, properties, ...children) => {
     const made = Object.assign(document.createElement(name), properties);

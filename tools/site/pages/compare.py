@@ -86,7 +86,7 @@ class Group:
     measured: bool = False
     """Whether it says something only where several methods stand in it."""
     claims: str = ""
-    """Where its table stands on the page of claims; empty for what is no table of claims."""
+    """Where its table of claims stands; empty for what is none."""
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
@@ -182,7 +182,7 @@ def _claimed(table: Table, slugs: list[str], atlas: Atlas) -> Group | None:
         cells = {slug: _list([_reported(r, atlas) for r in those]) for slug, those in found.items()}
         rows.append(Row(label, {slug: cell for slug, cell in cells.items() if cell.pieces}))
     note = f"{table.metric.name}: {table.metric.definition}"
-    return Group(f"Claimed for {table.title}", rows, note, claims=f"claims.html#{table.anchor}")
+    return Group(f"Claimed for {table.title}", rows, note, claims=table.address)
 
 
 def _reported(report: Report, atlas: Atlas) -> str:

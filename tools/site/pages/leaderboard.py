@@ -38,7 +38,9 @@ FRONT = Front(
 ROWS = 100
 """Rows of a page, and those that the script draws at first."""
 PICTURES = 6
-"""Boards with a picture of their chart; that of another is drawn in the browser."""
+"""Boards with a picture of their chart; that of another is drawn in the browser, from all rows."""
+MANY = 2 * ROWS
+"""Rows that are too much to load before anybody asks: a board of more has a picture too."""
 LONGEST = 80
 """Letters of a board's name in addresses, which are names of files."""
 
@@ -76,7 +78,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         yield FRONT.path, render("leaderboard", FRONT, atlas, boards=boards)
         return
     for place, one in enumerate(boards):
-        yield source(one.path), _page(one, boards, place < PICTURES, atlas)
+        yield source(one.path), _page(one, boards, place < PICTURES or len(one.board.rows) > MANY, atlas)
         for number in range(1, len(one.parts)):
             yield source(one.part(number)), _rest(one, number, atlas)
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))

@@ -1,7 +1,7 @@
 """What the search looks in: every paper with all it is known by, and the texts of all pages.
 
-Both are files that the browser loads when somebody begins to search, and indexes there by
-MiniSearch. Papers have a file of their own, for the catalog finds nothing else.
+They are files that the browser loads when somebody begins to search, and indexes there by
+MiniSearch. The catalog finds papers alone, and reads in its own rows what is in `TEXTS`.
 
 `minisearch/minisearch.js` is `dist/es/index.js` of version 7.2.0 on npm, without its last comment.
 """
@@ -23,7 +23,8 @@ from tools.site.sections import Section, front, sections, unique
 from tools.site.vega import bundled
 from tools.site.words import built, venue
 
-PAPERS, PAGES, PROGRAM = "search/papers.json", "search/pages.json", "search/minisearch.js"
+PAPERS, TEXTS = "search/papers.json", "search/texts.json"
+PAGES, PROGRAM = "search/pages.json", "search/minisearch.js"
 EXCERPT = 160
 """Characters of a text that a result shows."""
 CODE = "in-the-code"
@@ -35,6 +36,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield what finds, and the papers to be found."""
     yield PROGRAM, program()
     yield PAPERS, papers(atlas)
+    yield TEXTS, texts(atlas)
 
 
 def passages(atlas: Atlas, made: Mapping[str, str]) -> str:
@@ -43,25 +45,37 @@ def passages(atlas: Atlas, made: Mapping[str, str]) -> str:
 
 
 def papers(atlas: Atlas) -> str:
-    """Write all papers, and once each word that several have: its label, what else it is called."""
+    """Write what papers are known by beside their texts.
+
+    Each word that several have stands there once: its label, and what else it is called.
+    """
     words: dict[tuple[str, str], int] = {}
-    listed = [_paper(slug, paper, atlas, words) for slug, paper in atlas.papers.items()]
+    listed = [_paper(slug, paper, words) for slug, paper in atlas.papers.items()]
     return _json({"words": [_names(*word) for word in words], "papers": listed})
 
 
-def _paper(
-    slug: str, paper: Paper, atlas: Atlas, words: dict[tuple[str, str], int]
-) -> dict[str, Any]:
+def texts(atlas: Atlas) -> str:
+    """Write what pages show of papers: name, title, authors, venue and summary."""
+    return _json(
+        {
+            slug: {
+                "name": atlas.names[slug],
+                "title": paper.title,
+                "authors": ", ".join(paper.authors or ()),
+                "venue": venue(paper) if paper.has_paper else "",
+                "summary": paper.summary,
+            }
+            for slug, paper in atlas.papers.items()
+        }
+    )
+
+
+def _paper(slug: str, paper: Paper, words: dict[tuple[str, str], int]) -> dict[str, Any]:
     about = {
         "slug": slug,
-        "name": atlas.names[slug],
-        "title": paper.title,
         "also": " ".join((*(paper.other_titles or ()), *(paper.aliases or ()))),
-        "authors": ", ".join(paper.authors or ()),
-        "venue": venue(paper) if paper.has_paper else "",
         "ids": " ".join(value for _, value in paper.ids),
         "words": [words.setdefault(word, len(words)) for word in _words(paper)],
-        "summary": paper.summary,
     }
     return {name: value for name, value in about.items() if value}
 

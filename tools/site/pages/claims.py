@@ -78,10 +78,10 @@ def _page(path: str, found: list[Table], atlas: Atlas) -> str:
 
 def _groups(found: list[Table]) -> Iterator[tuple[str, list[Table]]]:
     """Yield the tables that several papers fill, and those of one."""
-    shared = [table for table in found if len(table.reporters) > 1]
-    alone = [table for table in found if len(table.reporters) == 1]
-    yield from [("Reported by several papers", shared)] * bool(shared)
-    yield from [("Reported by one paper", alone)] * bool(alone)
+    if shared := [table for table in found if len(table.reporters) > 1]:
+        yield "Reported by several papers", shared
+    if alone := [table for table in found if len(table.reporters) == 1]:
+        yield "Reported by one paper", alone
 
 
 def _models(found: list[Table]) -> Filter:

@@ -78,7 +78,10 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         yield FRONT.path, render("leaderboard", FRONT, atlas, boards=boards)
         return
     for place, one in enumerate(boards):
-        yield source(one.path), _page(one, boards, place < PICTURES or len(one.board.rows) > MANY, atlas)
+        yield (
+            source(one.path),
+            _page(one, boards, place < PICTURES or len(one.board.rows) > MANY, atlas),
+        )
         for number in range(1, len(one.parts)):
             yield source(one.part(number)), _rest(one, number, atlas)
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))

@@ -146,12 +146,12 @@ class FirstBlocks:
 
     def __init__(self) -> None:
         from implementations.harness import load_model, remove_blocks
-        from implementations.harness.data.samples import prepare
-        from implementations.harness.results.protocol import get_protocol
+        from implementations.harness.data.samples import Sampler
+        from implementations.harness.results.protocol import STREAMS, get_protocol
 
         self.dense = load_model("smollm2-135m")
         remove_blocks(self.dense, range(4, len(self.dense.blocks)))
-        samples = prepare(get_protocol("quick"), self.dense)
+        samples = Sampler(get_protocol("quick"), self.dense).samples(0, STREAMS)
         self.calibration = samples.calibration
         self.held_out = samples.evaluations["ppl/wikipedia/512"].ids[:4]
 
@@ -162,6 +162,39 @@ class FirstBlocks:
         model = copy.deepcopy(self.dense)
         get(slug).configure(**settings).apply(model, self.calibration)
         return model
+
+    @functools.cached_property
+    def short(self) -> Any:
+        """Return four windows of 128 tokens to calibrate on, and sixteen of each text to train on.
+
+        No text that is trained on is among the others.
+        """
+        from implementations.harness import Calibration, Stream, Tokens
+
+        def cut(ids: Any) -> Tokens:
+            return Tokens.from_ids(ids.reshape(-1, 128))
+
+        texts = (self.calibration.training, self.calibration.domain)
+        training, domain = (Stream(cut(stream.windows.ids[:4])) for stream in texts)
+        windows = vars(cut(self.calibration.ids[:1]))
+        return Calibration(**windows, training=training, domain=domain)
+
+    @property
+    def ahead(self) -> Any:
+        """The first 128 tokens of each window held out."""
+        from implementations.harness import Tokens
+
+        return Tokens.from_ids(self.held_out[:, :128])
+
+    def divergence(self, model: Any) -> float:
+        """Return how far what a model says of `ahead` is from what the dense blocks say."""
+        import torch
+
+        from implementations.harness import distillation_loss, logits_of
+
+        with torch.no_grad():
+            said, meant = (logits_of(one, self.ahead.ids) for one in (model, self.dense))
+            return float(distillation_loss(said, meant))
 
     @functools.cached_property
     def outputs(self) -> Any:

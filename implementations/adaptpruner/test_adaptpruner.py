@@ -507,14 +507,9 @@ def test_parts_that_are_gone_already_are_left_out():
 
 @pytest.mark.model
 def test_on_real_blocks_it_beats_the_lot_and_training_helps(first_blocks, monkeypatch):
-    windows = Tokens.from_ids(first_blocks.calibration.ids[:4, :128])
-    text = Stream(Tokens.from_ids(first_blocks.calibration.ids[4:, :128]))
-    calibration = Calibration(**vars(windows), training=text)
-    held_out = Tokens.from_ids(first_blocks.held_out[:, :128])
-
     def pruned(**settings: Any) -> LanguageModel:
         model = copy.deepcopy(first_blocks.dense)
-        alone(steps=8, amplitude=0.05, **settings).apply(model, calibration)
+        alone(steps=8, amplitude=0.05, **settings).apply(model, first_blocks.short)
         return model
 
     def error(model: LanguageModel) -> float:
@@ -523,7 +518,8 @@ def test_on_real_blocks_it_beats_the_lot_and_training_helps(first_blocks, monkey
 
     once = pruned()
     trained = pruned(stages=2, updates=6, batch=1, learning_rate=1e-4)
-    assert perplexity(trained, held_out).value < perplexity(once, held_out).value
+    ahead = first_blocks.ahead
+    assert perplexity(trained, ahead).value < perplexity(once, ahead).value
     monkeypatch.setattr(
         adaptpruner, "scores", lambda *arguments: torch.rand(len(scores(*arguments)))
     )

@@ -389,3 +389,13 @@ def test_a_batch_that_its_parts_do_not_divide_is_refused_before_any_work():
 def test_wrong_parameters_are_refused(settings, message):
     with pytest.raises(BadInput, match=message):
         AST.configure(**settings)
+
+
+@pytest.mark.model
+def test_training_makes_up_for_what_a_mask_took_of_real_blocks(first_blocks):
+    settings = {"steps": 6, "batch": 1, "rate": 5e-5, "warmup": 0.3, "alpha": 1.0, "mask": "fixed"}
+    model, _ = trained(first_blocks.dense, ast(**settings), first_blocks.short)
+    for _, _, linear in model.linears():
+        assert int((linear.weight.unflatten(1, (-1, 4)) != 0).sum(dim=-1).max()) == 2
+    magnitude = first_blocks.pruned("magnitude", pattern="2:4")  # has the same mask
+    assert first_blocks.divergence(model) < 0.9 * first_blocks.divergence(magnitude)

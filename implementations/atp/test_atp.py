@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.atp import ATP
+from implementations.atp import ATP, atp
 from implementations.atp.atp import Stage, split
 from implementations.atp.network import DecisionNetwork, soft_gates
 from implementations.atp.patterns import KINDS, Patterns, decided, frozen_masked
@@ -23,6 +23,7 @@ from implementations.harness import (
     gated,
     keep_units,
     low_rank,
+    perplexity,
 )
 from implementations.harness.contract.probes import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -306,3 +307,20 @@ def test_decisions_come_down_to_the_budget():
 def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
     method = small(steps=7, deciding=0.6, learning_rate=0.01)
     comes_to_the_same_end(method, calibration_for(ATP), Stage, "after", life)
+
+
+@pytest.mark.model
+def test_on_real_blocks_decisions_beat_the_lot(first_blocks, monkeypatch):
+    method = ATP(sparsity=0.2, steps=6, batch=1, learning_rate=1e-3, decision_rate=0.03)
+
+    def left() -> float:
+        model = copy.deepcopy(first_blocks.dense)
+        told = method.apply(model, first_blocks.short).details
+        assert told["factors_left_over"] == 0  # what goes was no longer in use
+        return perplexity(model, first_blocks.ahead).value
+
+    learned = left()
+    monkeypatch.setattr(
+        atp, "decided", lambda *given: decided(given[0], torch.rand_like(given[1]), given[2])
+    )
+    assert learned < 0.5 * left()

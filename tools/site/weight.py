@@ -76,7 +76,10 @@ def serve(site: Path) -> Iterator[str]:
 
 
 def heaviest(site: Path) -> dict[str, str]:
-    """Return the page of each kind that has the most bytes; pages at the top are of no other."""
+    """Return the page of each kind that has the most bytes, the largest first.
+
+    Each page at the top is a kind of its own.
+    """
     found: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for path in site.rglob("*.html"):
         address, text = path.relative_to(site).as_posix(), path.read_bytes()
@@ -84,7 +87,8 @@ def heaviest(site: Path) -> dict[str, str]:
         kind = "/".join((folder, *("*" for _ in rest)))
         drawn = ", chart drawn by its script" * (UNDRAWN in text)
         found[kind + drawn].append((len(gzip.compress(text, LEVEL)), address))
-    return {kind: max(pages)[1] for kind, pages in sorted(found.items())}
+    largest = sorted(((max(pages), kind) for kind, pages in found.items()), reverse=True)
+    return {kind: address for (_, address), kind in largest}
 
 
 def weigh(browser: Browser, address: str) -> Weight:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import http.server
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -44,6 +40,7 @@ from implementations.harness.results.store import save_record
 from tests.keyed import keyed
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 from tools.site.atlas import Atlas, read
+from tools.site.weight import FLAGS, serve
 
 # What a deployment sets, and nothing of whoever runs the tests.
 ENVIRONMENT = {
@@ -261,17 +258,6 @@ def published(repository: Path, build_once: Callable[..., Path]) -> Path:
 
 # A real Chromium
 
-# Without these it looks for updates and its own services, which no test should.
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
 
 # For a module and not for the session: while it runs there is an event loop in this thread, and
 # tests of other modules may want one of their own.
@@ -299,39 +285,6 @@ def address(site: Path) -> Iterator[str]:
 def served() -> Callable[[Path], Any]:
     """Serves any folder: `with served(folder) as address`."""
     return serve
-
-
-@contextmanager
-def serve(site: Path) -> Iterator[str]:
-    """Serve a folder as a host of pages does: text compressed, so that weights can be taken."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(site))
-
-        def do_GET(self) -> None:
-            path = Path(self.translate_path(self.path))
-            path = path / "index.html" if path.is_dir() else path
-            if not path.is_file():
-                self.send_error(404)
-                return
-            body = gzip.compress(path.read_bytes(), 6)
-            self.send_response(200)
-            self.send_header("Content-Type", self.guess_type(str(path)))
-            self.send_header("Content-Encoding", "gzip")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Keep the test's output readable."""
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
 
 
 class Visit:

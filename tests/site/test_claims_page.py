@@ -130,7 +130,9 @@ def test_all_tables_are_listed_what_most_papers_report_first(
     )
     shared, alone = text.split("Reported by one paper")
     assert f'id="{WIKITEXT}"' in shared
-    assert all(len(board[name].reporters) > 1 for name in re.findall(r'claimed" id="([^"]+)', shared))
+    assert all(
+        len(board[name].reporters) > 1 for name in re.findall(r'claimed" id="([^"]+)', shared)
+    )
     assert not any(
         len(board[name].reporters) > 1 for name in re.findall(r'claimed" id="([^"]+)', alone)
     )
@@ -256,9 +258,7 @@ def test_claims_on_the_page_of_a_paper_lead_to_their_tables(
 ) -> None:
     made = dict(paper.pages(Atlas({s: p for s, p in atlas.papers.items() if p.claims}, {})))
     for slug in ("flap", "permllm", "darwinlm"):
-        links = re.findall(
-            r'href="\.\./(claims/[^"]+)">[\d.,]+</a>', made[f"papers/{slug}.md"]
-        )
+        links = re.findall(r'href="\.\./(claims/[^"]+)">[\d.,]+</a>', made[f"papers/{slug}.md"])
         assert links == [claim_address(one) for one in atlas.papers[slug].claims or ()]
         assert set(links) <= {table.address for table in board.values()}
 

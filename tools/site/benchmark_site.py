@@ -1,7 +1,8 @@
 """How long the site of very many papers and records takes: `python -m tools.site.benchmark_site`.
 
 Wanted on two cores: 1,000 invented entries and 5,000 invented records in under 2 minutes, growing
-no faster than their number. Nothing invented is ever part of the real site.
+no faster than their number; and of 500 entries and 2,500 records no page above `LIMIT` on a first
+visit. Nothing invented is ever part of the real site.
 """
 
 from __future__ import annotations
@@ -16,14 +17,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
+from playwright.sync_api import sync_playwright
+
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_records, published_folders, save_record
 from tools.catalog.synthetic import write_papers
 from tools.repository import REPOSITORY
+from tools.site.weight import FLAGS, LIMIT, heaviest, serve, weigh
 
 COUNTS = (250, 500, 1000)
+WEIGHED = 500
 RECORDS_AN_ENTRY = 5
 MODELS = 20
+QUESTIONS = (
+    "catalog.html?find=quantization",
+    "compare.html?m=wanda,sparsegpt",
+    "index.html?q=sparse",
+    "leaderboard.html?m=wanda",
+    "leaderboard.html?share=50",
+)
+"""Addresses that load more than the same page without what is asked there."""
 PARTS = (
     "catalog",
     "docs",
@@ -36,7 +49,7 @@ PARTS = (
 
 
 def main() -> None:
-    """Build the site at each size and print seconds, files and bytes."""
+    """Build the site at each size and print seconds, files and bytes, of one what pages weigh."""
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
             checkout, runs, site = (Path(name) / part for part in ("checkout", "runs", "site"))
@@ -54,6 +67,21 @@ def main() -> None:
                 f"{index / 1e3:.0f} kB, largest {largest} {sizes[largest] / 1e3:.0f} kB, "
                 f"largest page {page} {sizes[page] / 1e3:.0f} kB\n"
             )
+            if count == WEIGHED:
+                weights(site)
+
+
+def weights(site: Path) -> None:
+    """Print what the first visit of the heaviest page of each kind takes, in kB, the most first."""
+    program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
+    pages = heaviest(site) | {address: address for address in QUESTIONS}
+    with serve(site) as home, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+        found = [(weigh(browser, home + page).whole, kind) for kind, page in pages.items()]
+        browser.close()
+    for size, kind in sorted(found, reverse=True):
+        above = ", too heavy" * (size > LIMIT)
+        sys.stdout.write(f"{size / 1e3:8.1f}  {kind}{above}\n")
 
 
 def crowd(checkout: Path, runs: Path, count: int) -> None:

@@ -30,6 +30,10 @@ export class Chart {
     this.up = section.dataset.up;
     this.figure = section.querySelector(".atlas-chart");
     this.stage = this.figure.querySelector(".atlas-stage");
+    this.wake = () => {
+      this.turned = true;
+      return wake();
+    };
     this.leftOut = this.figure.querySelector(".atlas-left-out");
     this.title = section.querySelector("h2").textContent;
     this.pictured = Boolean(this.stage.querySelector("svg"));
@@ -41,13 +45,13 @@ export class Chart {
     this.about("size");
     this.place = -1;
     this.stage.addEventListener("keydown", event => this.key(event));
-    this.stage.addEventListener("focus", () => this.view || wake());
+    this.stage.addEventListener("focus", () => this.view || this.wake());
     this.stage.addEventListener("blur", () => this.choose(-1));
-    this.stage.addEventListener("pointerenter", () => this.view || wake());
+    this.stage.addEventListener("pointerenter", () => this.view || this.wake());
     this.stage.addEventListener("pointerdown", event => { this.finger = event.pointerType !== "mouse"; });
     this.stage.addEventListener("pointermove", event => this.hover(event));
     this.stage.addEventListener("pointerleave", event => event.pointerType === "mouse" && this.choose(-1));
-    this.stage.addEventListener("click", event => this.click(event, wake));
+    this.stage.addEventListener("click", event => this.click(event));
     new ResizeObserver(() => this.fit()).observe(this.stage);
   }
 
@@ -61,9 +65,13 @@ export class Chart {
     })) this.stage.setAttribute(name, value);
   }
 
-  /** Draw points against what a button names; `missing` rows of the table are not among them. */
-  async show(spec, { value: kind, textContent: label }, points, missing) {
+  /**
+   * Draw points against what a button names; `missing` rows of the table are not among them. If all
+   * is `pictured`, the picture stays until somebody turns to it.
+   */
+  async show(spec, { value: kind, textContent: label }, points, { missing, pictured }) {
     this.leftOut.textContent = this.why(kind, missing);
+    if (pictured && this.pictured && !this.view && !this.turned) return;
     const mine = this.asked = Symbol(kind);
     // Another order or column of the table changes nothing here.
     const drawn = `${kind} ${points.map(point => point.id)}`;
@@ -141,7 +149,7 @@ export class Chart {
     }
   }
 
-  async click(event, wake) {
+  async click(event) {
     if (this.readout.contains(event.target)) {
       // A finger puts away what it covers the marks with.
       if (this.finger && !event.target.closest("a")) this.choose(-1);
@@ -151,7 +159,7 @@ export class Chart {
       const link = event.target.closest("a")?.getAttribute("href");
       if (!this.finger) return; // the picture's own link
       event.preventDefault();
-      await wake();
+      await this.wake();
       if (this.view && link) this.choose(this.placed.findIndex(({ href }) => href === link));
       return;
     }

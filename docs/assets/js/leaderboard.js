@@ -127,7 +127,8 @@ function board() {
           const points = (kind.value === "size" ? every : those)
             .filter(row => row.point !== null).map(row => rows.points[row.point]);
           const missing = those.filter(row => (rows.points[row.point]?.[kind.value] ?? null) === null);
-          await chart.show(charts[kind.value], kind, points, missing.length);
+          const pictured = kind === kinds[0] && points.length === rows.points.length;
+          await chart.show(charts[kind.value], kind, points, { missing: missing.length, pictured });
         }
       } catch (error) {
         console.error(error);

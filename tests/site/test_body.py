@@ -21,16 +21,18 @@ from tools.site.links import broken
     ],
 )
 def test_links_lead_to_where_pages_are_read(link: str, address: str) -> None:
-    assert finish("a.md", {}, link).html == f'<p><a href="{address}">a</a></p>'
+    assert finish("a.md", {}, link, []).html == f'<p><a href="{address}">a</a></p>'
 
 
 def test_what_is_html_already_stays_as_it_is() -> None:
     text = "<h1>A *b*</h1>\n<p><a href='x.md'>c</a> <code>$x$</code></p>"
-    assert finish("a.md", {"html": True}, text).html == text
+    assert finish("a.md", {"html": True}, text, []).html == text
 
 
 def test_headings_of_markdown_are_the_contents() -> None:
-    body = finish("a.md", {}, "# A\n\n## B *c*\n\n### D { #e }\n\n#### F\n\n<h2 id='g'>G</h2>\n")
+    body = finish(
+        "a.md", {}, "# A\n\n## B *c*\n\n### D { #e }\n\n#### F\n\n<h2 id='g'>G</h2>\n", []
+    )
     (top,) = body.contents
     (second,) = top["children"]
     assert (second["id"], second["name"]) == ("b-c", "B c")

@@ -16,6 +16,8 @@ from tools.site.access import focusable_code
 from tools.site.dialect import reader
 from tools.site.formulas import set_formulas
 from tools.site.headings import headings
+from tools.site.menu import Group, beside
+from tools.site.render import fill
 
 FOREIGN = '<header class="atlas-paper">'
 """In a page whose headings are HTML before Markdown is read."""
@@ -32,17 +34,19 @@ class Body:
     """Its headings, each with those below it: `level`, `id`, `name` as HTML, `children`."""
 
 
-def finish(path: str, said: Mapping[str, Any], text: str) -> Body:
-    """Make the body of the page at `path` from its front matter and from what stands below that.
+def finish(path: str, said: Mapping[str, Any], text: str, menu: Group) -> Body:
+    """Make the body of a page from its path, its front matter and what stands below that.
 
-    Raises `BadInput` for a formula that cannot be set.
+    It begins with the ways to the pages above it and beside it in the menu. Raises `BadInput` for
+    a formula that cannot be set.
     """
     html, found = (text, []) if said.get("html") else _read(text)
     try:
         html = focusable_code(set_formulas(html))
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from error
-    return Body(html, contents(html) if FOREIGN in html else found)
+    ways = fill("ways.html", path=path, trail=said.get("trail"), beside=beside(menu, path))
+    return Body(ways + html, contents(html) if FOREIGN in html else found)
 
 
 def contents(html: str) -> list[dict[str, Any]]:

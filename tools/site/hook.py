@@ -39,7 +39,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Finish the body of a page, of which mkdocs then reads nothing."""
     try:
-        page.meta["finished"] = finish(page.file.src_uri, page.meta, markdown)
+        listed = menu(fronts())
+        page.meta["finished"] = finish(page.file.src_uri, page.meta, markdown, listed)
     except BadInput as error:
         raise PluginError(str(error)) from error
     return ""

@@ -15,6 +15,7 @@ from implementations.harness.errors import BadInput
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.site.atlas import read
 from tools.site.body import finish
+from tools.site.frame import NOTICE
 from tools.site.generated import generated
 from tools.site.links import broken
 from tools.site.menu import menu
@@ -32,7 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         raise PluginError(f"the site cannot be made:\n{error}") from error
     for file in generated(config, made):
         files.append(file)
-    config.nav = menu(fronts())
+    config.nav, config.copyright = menu(fronts()), NOTICE
     return files
 
 

@@ -25,7 +25,7 @@ def test_links_lead_to_where_pages_are_read(link: str, address: str) -> None:
 
 
 def test_what_is_html_already_stays_as_it_is() -> None:
-    text = "<h1>A *b*</h1>\n<p><a href='x.md'>c</a> <code>$x$</code></p>"
+    text = "<h1>A</h1>\n\nb *c* [d](x.md)\n"
     assert finish("a.md", {"html": True}, text, []).html == text
 
 

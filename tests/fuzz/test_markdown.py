@@ -17,7 +17,7 @@ from tools.lists.comparison import compare
 from tools.lists.parser import read_list
 from tools.lists.report import as_json, as_text
 from tools.site.access import focusable_code
-from tools.site.contents import contents
+from tools.site.body import contents
 from tools.site.foreign import ATTRIBUTES, TAGS, rendered
 from tools.site.formulas import set_formulas
 from tools.site.markdown import rebase

@@ -12,7 +12,7 @@ from mkdocs.exceptions import Abort, PluginError
 
 from implementations.harness.errors import BadInput
 from tools.site.atlas import read_readme
-from tools.site.contents import contents
+from tools.site.body import contents
 from tools.site.foreign import BRACKETS, LARGEST, rendered
 from tools.site.formulas import set_formulas
 from tools.site.pages.paper import ANCHORS
@@ -73,8 +73,8 @@ def test_headings_of_the_page_are_the_ones_that_are_taken(site: Path) -> None:
     for slug in ("wanda", "flap"):
         page = (site / "papers" / f"{slug}.html").read_text(encoding="utf-8")
         _, _, behind = page.partition('<div class="atlas-beside__code"')
-        boards = {link.id for link in contents(page.partition('id="measurements"')[2])}
-        own = {one.id for link in contents(behind) for one in (link, *link.children)}
+        boards = {link["id"] for link in contents(page.partition('id="measurements"')[2])}
+        own = {one["id"] for link in contents(behind) for one in (link, *link["children"])}
         assert "the-code" in own
         assert {one for one in own if not one.startswith("smol")} <= ANCHORS | (boards & ANCHORS)
 
@@ -139,9 +139,9 @@ def test_contents_are_those_of_the_second_and_third_rank() -> None:
         '<h2 id="a">A <code>b</code><a class="headerlink" href="#a">¶</a></h2><h3 x id="c">C</h3>'
         "<h2>none</h2><h4 id='d'>D</h4><h2 id=\"e\">E</h2>"
     )
-    assert [(link.title, link.url, len(link.children)) for link in found] == [
-        ("A b", "#a", 1),
-        ("E", "#e", 0),
+    assert [(one["name"], one["id"], len(one["children"])) for one in found] == [
+        ("A b", "a", 1),
+        ("E", "e", 0),
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools.site.atlas import read
-from tools.site.menu import menu
+from tools.site.menu import Item, beside, items, menu
 from tools.site.pages import fronts, make
 from tools.site.render import Front
 
@@ -36,6 +36,19 @@ def test_groups_stand_where_their_first_page_stands() -> None:
         {"B": [{"C": "1.md"}, {"E": [{"F": "3.md"}, {"H": "5.md"}]}, {"G": "4.md"}]},
         {"D": "2.md"},
     ]
+
+
+def test_a_page_shows_where_it_stands() -> None:
+    places = ("A", "B / C", "D", "B / E / F", "B / E / H")
+    made = menu(Front(f"{number}.md", "", menu=place) for number, place in enumerate(places))
+    top = [Item("A", "0.md", ""), Item("B", "1.md", "true"), Item("D", "2.md", "")]
+    assert items(made, "4.md") == items(made, "below.md", above="4.md") == top
+    assert beside(made, "4.md") == [
+        ("B", [Item("C", "1.md", ""), Item("E", "3.md", "true")]),
+        ("E", [Item("F", "3.md", ""), Item("H", "4.md", "page")]),
+    ]
+    assert items(made, "0.md")[0].current == "page"
+    assert beside(made, "0.md") == beside(made, "below.md") == []
 
 
 def test_every_page_of_the_menu_is_made_once_and_says_what_it_is(repository: Path) -> None:

@@ -260,18 +260,6 @@ def test_a_site_without_records_builds_and_says_so(
     assert not (site / "records").exists()
 
 
-def test_the_generator_runs_by_itself(repository: Path, runs: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tools.site", "--out", str(tmp_path), "--runs", str(runs)]
-    subprocess.run(command, cwd=repository, check=True, capture_output=True)
-    made = make(read(repository, runs))
-    written = {
-        str(path.relative_to(tmp_path)): path.read_text(encoding="utf-8")
-        for path in tmp_path.rglob("*")
-        if path.is_file()
-    }
-    assert written == made
-
-
 def test_generating_needs_no_torch(repository: Path) -> None:
     script = (
         "import sys; from tools.site.pages import make; from tools.site.atlas import read; "

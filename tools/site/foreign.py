@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import nh3
-from markdown import Markdown
 from markupsafe import Markup
-from mkdocs.utils.yaml import yaml_load
 
 from implementations.harness.errors import BadInput
-from tools.repository import REPOSITORY
+from tools.site.dialect import reader
 
 LARGEST = 50_000
 """Bytes of the longest README that is read."""
@@ -54,9 +51,9 @@ def rendered(text: str, what: str, taken: Container[str] = ()) -> Markup:
     """
     if max(part.count("[") for part in re.split(r"\n[ \t]*\n", text)) > BRACKETS:
         raise BadInput(f"{what}: a paragraph has more than {BRACKETS} brackets; divide it")
-    names, configs = _extensions()
     try:
-        html = Markdown(extensions=names, extension_configs=configs).convert(text)
+        # Lines of code are counted anew for each text, but an anchor stands once on a page.
+        html = reader(anchors=False).convert(text)
     except RecursionError as error:
         raise BadInput(f"{what} is nested too deeply") from error
     return Markup(clean(html, taken))
@@ -80,15 +77,3 @@ def _kept(taken: Container[str], tag: str, name: str, value: str) -> str | None:
     if name == "class":
         return " ".join(filter(CLASSES.fullmatch, value.split())) or None
     return value
-
-
-@cache
-def _extensions() -> tuple[list[str], dict[str, Any]]:
-    """Return what mkdocs is asked to read Markdown with."""
-    with (REPOSITORY / "mkdocs.yml").open(encoding="utf-8") as file:
-        listed = yaml_load(file)["markdown_extensions"]
-    configs: dict[str, Any] = {}
-    for one in listed:
-        configs |= one if isinstance(one, dict) else {one: {}}
-    # Lines of code are counted anew for each text, but an anchor stands once on a page.
-    return list(configs), configs | {"pymdownx.highlight": {"anchor_linenums": False}}

@@ -4,24 +4,23 @@ import os
 import shutil
 from pathlib import Path
 
+from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
+from mkdocs.structure.toc import get_toc
 
 from implementations.harness.errors import BadInput
 from tools.catalog.documents.diagnostics import CatalogError
-from tools.site.access import focusable_code
 from tools.site.atlas import read
-from tools.site.contents import contents
-from tools.site.formulas import set_formulas
+from tools.site.body import finish
+from tools.site.frame import NOTICE
 from tools.site.generated import generated
+from tools.site.links import broken
 from tools.site.menu import menu
 from tools.site.pages import fronts, make
 from tools.site.policy import protect
-
-FOREIGN = '<header class="atlas-paper">'
-"""In a page whose headings are HTML before Markdown is read."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -34,27 +33,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         raise PluginError(f"the site cannot be made:\n{error}") from error
     for file in generated(config, made):
         files.append(file)
-    config.nav = menu(fronts())
+    config.nav, config.copyright = menu(fronts()), NOTICE
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Keep what is HTML already from being read as Markdown, which takes most of a build."""
-    if not page.meta.get("html"):
-        return markdown
-    page.meta["html"] = markdown
+    """Finish the body of a page, of which mkdocs then reads nothing."""
+    try:
+        listed = menu(fronts())
+        page.meta["finished"] = finish(page.file.src_uri, page.meta, markdown, listed)
+    except BadInput as error:
+        raise PluginError(str(error)) from error
     return ""
 
 
 def on_page_content(html: str, page: Page, **_: object) -> str:
-    """Set the formulas of a page, once Markdown is HTML, and let the keyboard reach its code."""
-    html = page.meta.pop("html", html)
-    if FOREIGN in html:
-        page.toc = contents(html)
-    try:
-        return focusable_code(set_formulas(html))
-    except BadInput as error:
-        raise PluginError(f"{page.file.src_uri}: {error}") from error
+    """Give the theme the body and its contents."""
+    body = page.meta.pop("finished")
+    page.toc = get_toc(body.contents)
+    return str(body.html)
+
+
+def on_env(env: Environment, files: Files, **_: object) -> None:
+    """End the build where links lead nowhere."""
+    pages = (file.page for file in files.documentation_pages())
+    # Under `serve` what did not change has no content.
+    contents = {page.file.dest_uri: page.content for page in pages if page and page.content}
+    if problems := list(broken(contents, {file.dest_uri for file in files})):
+        raise PluginError("\n".join(problems))
 
 
 def on_post_page(output: str, page: Page, **_: object) -> str:

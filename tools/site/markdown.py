@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Container
 from urllib.parse import urlsplit
 
+from tools.site.words import relative
+
 LINK = re.compile(r"(?<!!)\[([^\[\]\n]+)\]\(([^)\[\s]+)\)")
 CODE = re.compile(r"(^[ ]*```.*?^[ ]*```|(?<!\[)`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
@@ -34,8 +36,7 @@ def rebase(
         paper = re.match(r"implementations/([a-z][a-z0-9]*)(/|$)|catalog/papers/(\w+)\.yaml$", path)
         slug = paper and (paper[1] or paper[3])
         if slug in known and page != f"papers/{slug}.md":
-            there = posixpath.relpath(f"papers/{slug}{ending}", posixpath.dirname(page) or ".")
-            return f"[{words}]({there})"
+            return f"[{words}]({relative(f'papers/{slug}{ending}', page)})"
         return f"[{words}]({repository}/blob/main/{path})" if repository else str(words)
 
     return _outside_code(text, lambda part: LINK.sub(replace, part))

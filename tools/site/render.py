@@ -80,8 +80,12 @@ class Front:
 
 def render(template: str, front: Front, atlas: Atlas, **more: Any) -> str:
     """Fill `docs/templates/pages/<template>.md` and put its front matter above."""
-    text = _environment().get_template(f"{template}.md").render(atlas=atlas, front=front, **more)
-    return str(front) + text
+    return str(front) + fill(f"{template}.md", atlas=atlas, front=front, **more)
+
+
+def fill(file: str, /, **values: Any) -> str:
+    """Fill a file of `docs/templates/pages`."""
+    return _environment().get_template(file).render(**values)
 
 
 def seen(text: str) -> str:
@@ -135,6 +139,7 @@ def _environment() -> Environment:
         explained,
         headings,
         words.authors,
+        words.built,
         words.code,
         words.count,
         words.memory,
@@ -144,6 +149,7 @@ def _environment() -> Environment:
         words.record_address,
         words.record_anchor,
         words.record_path,
+        words.relative,
         words.seconds,
         words.sentence,
         words.times,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import calendar
 import html
 import math
+import posixpath
 import re
 from collections.abc import Sequence
 
@@ -111,6 +112,11 @@ def source(address: str) -> str:
 def built(path: str) -> str:
     """Return where the page that a file makes is read."""
     return path.removesuffix(".md") + ".html"
+
+
+def relative(path: str, page: str) -> str:
+    """Return the address of a file of the site as a page links to it."""
+    return posixpath.relpath(path, posixpath.dirname(page) or ".")
 
 
 def word_page(field: str, word: str) -> str:

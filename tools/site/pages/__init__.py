@@ -7,7 +7,6 @@ name in `MENU`.
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
 
 from tools.site.atlas import Atlas
 from tools.site.discovery import llms, robots
@@ -54,11 +53,3 @@ def make(atlas: Atlas) -> dict[str, str]:
     search, data = KINDS["search"], KINDS["data"]
     made[search.PAGES] = search.passages(atlas, made)
     return made | {data.FRONT.path: data.page(atlas, made)}
-
-
-def write(atlas: Atlas, folder: Path) -> None:
-    """Write every page and data file below `folder`, making it where it is missing."""
-    for path, text in make(atlas).items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")

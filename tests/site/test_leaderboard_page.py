@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -277,6 +278,21 @@ def test_names_stay_within_the_picture(records: list[Record]) -> None:
         ):
             width = 0.55 * size.font * len(name)
             assert left == "end" or float(anchor) + width < size.width
+
+
+def test_names_of_the_published_chart_stand_apart_and_beside_their_marks(real: Atlas) -> None:
+    made = chart.points(real.boards[0], real.names)
+    ratios = {point["id"]: point["ratio"] for point in made}
+    for size in (chart.WIDE, chart.NARROW):
+        line = math.log(1.08 * max(ratios.values())) * (size.font + 2) / (size.height - 60)
+        placed = chart._labels(made, size)
+        assert len(placed) > 8
+        for one in placed:
+            assert math.log(one["ratio"] / ratios[one["id"]]) < 1.5 * line
+            for other in placed:
+                beside = one["end"] < other["start"] or other["end"] < one["start"]
+                apart = abs(math.log(one["ratio"] / other["ratio"])) > 0.99 * line
+                assert one is other or beside or apart, (one["label"], other["label"])
 
 
 def drawing(against: chart.Against, points: list[dict[str, Any]]) -> str:

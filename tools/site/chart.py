@@ -214,8 +214,8 @@ def _removed(point: Mapping[str, Any]) -> float:
 def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
     """Set names beside their marks, for a picture made where no canvas can measure text.
 
-    A name stands left of its mark where there is no room right of it, and moves up where it would
-    touch another.
+    A name stands left of its mark where there is no room right of it, moves up a line where it
+    would touch another, and is left out where that is not enough: the lower loss has its name.
     """
     top = 1.08 * max(2.0, *(point["ratio"] for point in made))
     line = top ** ((size.font + 2) / (size.height - 60))  # a line of text on the log axis
@@ -231,6 +231,8 @@ def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
             apart = start + long < other["start"] or other["end"] < start
             if not apart and height < other["ratio"] * line:
                 height = other["ratio"] * line
+        if height > point["ratio"] * line**1.2:
+            continue
         side = {"align": "right", "dx": -8} if left else {"align": "left", "dx": 8}
         placed.append(point | side | {"ratio": height, "start": start, "end": start + long})
     return placed

@@ -54,6 +54,13 @@ def cells(made: dict[str, str], slug: str) -> dict[tuple[str, str], str]:
     return found
 
 
+def test_plain_magnitude_says_what_its_numbers_depend_on(made: dict[str, str]) -> None:
+    ties = cells(made, "magnitude")["Measured at 2:4", "Equal sizes"]
+    assert ties == "the earlier weight goes: another rule, another number (measure.html#weights)"
+    assert not [label for _, label in cells(made, "wanda") if label == "Equal sizes"]
+    assert made["compare.md"].count("the earlier weight goes") >= 3
+
+
 def test_cells_are_those_of_entry_support_and_records(atlas: Atlas, made: dict[str, str]) -> None:
     found = cells(made, "flap")
     paper = atlas.papers["flap"]

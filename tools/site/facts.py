@@ -63,12 +63,17 @@ def code(paper: Paper) -> str:
 
 def by_size(board: Board, atlas: Atlas) -> bool:
     """Whether a row of a board chose single weights by size alone, where ties decide."""
-    return any(
-        not row.first.structured
-        and (paper := atlas.papers.get(row.first.method))
+    return any(tied(row, atlas) for row in board.rows)
+
+
+def tied(row: Row, atlas: Atlas) -> bool:
+    """Whether a row chose single weights by size alone."""
+    paper = atlas.papers.get(row.first.method)
+    return (
+        paper is not None
+        and not row.first.structured
         and words_of(paper, "criterion") == ("magnitude",)
         and words_of(paper, "calibration") == ("none",)
-        for row in board.rows
     )
 
 

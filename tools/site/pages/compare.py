@@ -19,7 +19,7 @@ from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
 from tools.site.claimed import Report, Table, tables
 from tools.site.columns import CHIPS, chip_label
-from tools.site.facts import FACETS, code, repository, settings, shares
+from tools.site.facts import FACETS, code, repository, settings, shares, tied
 from tools.site.pages.paper import facets
 from tools.site.render import Front, render, safe_address
 from tools.site.words import (
@@ -68,6 +68,10 @@ class Cell:
         return cls((Piece(text, href),) if text else ())
 
 
+TIES = Cell.of("the earlier weight goes: another rule, another number", "measure.html#weights")
+"""What a number of plain magnitude on the embedded weights depends on: many are of one size."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row: its label, and its cells by method."""
@@ -97,11 +101,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     )
     here = [slug for slug in slugs if slug in atlas.methods]
     said = list(_said(slugs, atlas))
-    measured = [group for board in atlas.boards for group in _results(board, here)]
+    measured = [group for board in atlas.boards for group in _results(board, here, atlas)]
     claimed = [group for table in tables(atlas) if (group := _claimed(table, slugs, atlas))]
     results = {slug: found for slug in slugs if (found := packed_results(slug, measured + claimed))}
     data = packed(slugs, said, results.keys(), atlas)
-    first = list(_results(atlas.boards[0], here, CHIPS)) if atlas.boards else []
+    first = list(_results(atlas.boards[0], here, atlas, CHIPS)) if atlas.boards else []
     page = render("compare", FRONT, atlas, groups=said + first, here=here, packed=data)
     yield FRONT.path, page
     for slug, found in results.items():
@@ -160,7 +164,9 @@ def _said(slugs: list[str], atlas: Atlas) -> Iterator[Group]:
     yield Group("Works with", list(_support(methods)), "as the contract's tests found here")
 
 
-def _results(board: Board, methods: list[str], chips: Collection[str] = ()) -> Iterator[Group]:
+def _results(
+    board: Board, methods: list[str], atlas: Atlas, chips: Collection[str] = ()
+) -> Iterator[Group]:
     """Yield what a board holds of methods, a group a share; of some shares where they are named."""
     rows = settings(board)
     about = f"{board.title}, perplexity in windows of {board.metrics[0].split('/')[2]}"
@@ -168,7 +174,9 @@ def _results(board: Board, methods: list[str], chips: Collection[str] = ()) -> I
     for share in shares(board):
         if not labels or share in labels:
             found = {slug: rows[slug, share] for slug in methods if (slug, share) in rows}
-            yield Group(f"Measured at {share}", list(_measured(found, board)), about, measured=True)
+            yield Group(
+                f"Measured at {share}", list(_measured(found, board, atlas)), about, measured=True
+            )
 
 
 def _claimed(table: Table, slugs: list[str], atlas: Atlas) -> Group | None:
@@ -260,12 +268,13 @@ def _supported(how: dict[str, str]) -> Cell:
     return _list([*good, *refused])
 
 
-def _measured(found: dict[str, Setting], board: Board) -> Iterator[Row]:
+def _measured(found: dict[str, Setting], board: Board, atlas: Atlas) -> Iterator[Row]:
     first = board.metrics[0]
     for metric in board.metrics:
         values = {s: value for s, row in found.items() if (value := row.value(metric))}
         yield _means(title(metric), values)
     yield Row("Times dense", {s: _ratio(row, first) for s, row in found.items()})
+    yield Row("Equal sizes", {s: TIES for s, row in found.items() if tied(row, atlas)})
     yield Row("Parameters", {s: _parameters(row) for s, row in found.items()})
     fewer = {s: bits for s, row in found.items() if (bits := row.footprint.bits)}
     yield Row("Bits a weight", {s: Cell.of(number(bits)) for s, bits in fewer.items()})

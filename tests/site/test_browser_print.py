@@ -9,27 +9,53 @@ import pytest
 
 from tests.site.visiting import until
 
-PAPER = 700
+PAPER, ON_ITS_SIDE = 700, 1030
 """Pixels across a page of A4 between its margins."""
+WIDTHS = {
+    "index.html": PAPER,
+    "learn.html": PAPER,
+    "measure.html": PAPER,
+    "timeline.html": PAPER,
+    "taxonomy.html": PAPER,
+    "papers/sparsegpt.html": PAPER,
+    "claims.html": PAPER,
+    "compare.html": PAPER,
+    "compare.html?m=wanda,flap,owl,slicegpt": PAPER,
+    "lineage.html": PAPER,
+    "lineage/whole.html": ON_ITS_SIDE,
+    "leaderboard.html": ON_ITS_SIDE,
+}
 CUT = """[...document.querySelectorAll('.md-content *')].filter(e =>
   e instanceof HTMLElement && e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1
   && getComputedStyle(e).overflowX !== 'visible').map(e => `${e.tagName}.${e.className}`)"""
+# What stands beyond its cell would be printed over the next one, or off the page.
+SPILT = """[...document.querySelectorAll('.atlas-claims :is(td, th) > *')].filter(e =>
+  e.checkVisibility() && e.getBoundingClientRect().right
+  > e.parentElement.getBoundingClientRect().right + 1).map(e => e.outerHTML)"""
 
 
 @pytest.mark.browser
-def test_nothing_is_cut_on_paper(visit: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(("path", "width"), WIDTHS.items())
+def test_nothing_is_cut_on_paper(visit: Callable[..., Any], path: str, width: int) -> None:
     seen = visit(scheme="dark")
-    for path in ("index", "learn", "measure", "timeline", "taxonomy", "papers/sparsegpt"):
-        page = seen.open(f"{path}.html")
-        page.set_viewport_size({"width": PAPER, "height": 1000})
-        page.emulate_media(media="print")
-        until(page, "getComputedStyle(document.querySelector('h1')).color === 'rgb(29, 40, 35)'")
-        assert page.evaluate("document.documentElement.scrollWidth") == PAPER, path
-        assert page.evaluate(CUT) == [], path
-        assert not page.locator(".atlas-section").first.is_visible()
-        page.emulate_media(media="screen")
-    page = seen.open("catalog.html")
+    page = seen.open(path)
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.emulate_media(media="print")
+    until(page, "getComputedStyle(document.querySelector('h1')).color === 'rgb(29, 40, 35)'")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate(CUT) == []
+    assert page.evaluate(SPILT) == []
+    for gone in (".atlas-section", ".atlas-controls", ".atlas-menu", ".atlas-key input"):
+        assert page.locator(gone).locator("visible=true").count() == 0, gone
+    tables = page.locator("table.atlas-table").locator("visible=true")
+    kinds = tables.evaluate_all("all => all.map(one => getComputedStyle(one).display)")
+    assert set(kinds) <= {"table"}
+    assert seen.complaints == []
+
+
+@pytest.mark.browser
+def test_no_menu_of_the_catalog_is_open_on_paper(visit: Callable[..., Any]) -> None:
+    page = visit().open("catalog.html")
     page.evaluate("document.querySelectorAll('form details').forEach(one => { one.open = true; })")
     page.emulate_media(media="print")
     assert page.locator("form details[open] > :not(summary):visible").count() == 0
-    assert seen.complaints == []

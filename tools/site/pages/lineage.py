@@ -27,7 +27,7 @@ WHOLE = replace(
     description="Every paper that builds on another or is built on, over time.",
     menu="",
     trail=(("Lineage", "lineage.md"), ("The whole graph", "")),
-    styles=("css/lineage.css",),
+    styles=("css/lineage.css", "css/landscape.css"),
     scripts=("js/lineage-whole.js",),
     searched=False,
 )

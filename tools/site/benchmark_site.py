@@ -33,7 +33,7 @@ QUESTIONS = (
     "catalog.html?find=quantization",
     "compare.html?m=wanda,sparsegpt",
     "index.html?q=sparse",
-    "leaderboard.html?m=wanda",
+    "leaderboard.html?chart=speed",
     "leaderboard.html?share=50",
 )
 """Addresses that load more than the same page without what is asked there."""

@@ -34,6 +34,15 @@ UNDRAWN = b'"atlas-chart--wide"></div>'
 """Stands in a page whose chart has no picture."""
 
 
+# The script of a page says when it shows what the address asks for. A page that is busy before
+# that asks for nothing, and would be taken for one that has all it needs.
+SHOWN = """async () => {
+  const asked = () => document.querySelector("script[type=module]")
+    && document.documentElement.dataset.shows !== location.search;
+  while (asked()) await new Promise(done => setTimeout(done, 20));
+}"""
+
+
 @dataclass
 class Weight:
     """Bytes of all bodies as they are sent, and of them pages and data, which grow."""
@@ -104,5 +113,7 @@ def weigh(browser: Browser, address: str) -> Weight:
     with browser.new_context() as context:
         page = context.new_page()
         page.on("response", take)
-        page.goto(address, wait_until="networkidle")
+        page.goto(address)
+        page.evaluate(SHOWN)
+        page.wait_for_load_state("networkidle")
     return weight

@@ -153,6 +153,8 @@ def there(
         patched.setattr("tools.site.atlas.load_catalog", catalog)
         patched.setattr("tools.site.atlas.read_readme", readme)
         patched.setattr("tools.site.atlas.load_records", measured)
+        # The catalog refuses what its names lead to, which are no files.
+        patched.setattr("tools.site.links.broken", lambda *_: ())
         patched.setenv("NO_MKDOCS_2_WARNING", "1")
         build_site(load_config(str(bare_checkout / "mkdocs.yml"), site_dir=str(site)))
     with served(site) as address:

@@ -33,7 +33,7 @@ def page(atlas: Atlas) -> str:
 def choices(page: str) -> list[tuple[str, str, int]]:
     """Facet, value and count of each check box, in order."""
     found = re.findall(
-        r'<input type="checkbox" name="([^"]*)" value="([^"]*)">.*?'
+        r'<input type="checkbox" name="([^"]*)" value="([^"]*)"[^>]*>.*?'
         r'<span class="atlas-count">(\d+)</span>',
         page,
     )

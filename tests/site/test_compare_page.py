@@ -125,7 +125,7 @@ def test_the_table_without_a_script_holds_the_implemented_methods(
     heads = re.findall(r'<th scope="col"><a href="papers/(\w+)\.html">', table)
     assert sorted(heads) == sorted(atlas.methods)
     (row,) = [row for row in re.findall(r"<tr>.*?</tr>", table) if ">Criterion<" in row]
-    texts = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td>(.*?)</td>", row)]
+    texts = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row)]
     assert texts == [
         ", ".join(atlas.papers[slug].taxonomy.criterion)  # type: ignore[union-attr]
         for slug in heads

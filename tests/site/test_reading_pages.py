@@ -302,7 +302,7 @@ def test_combinations_are_counted_without_what_is_unknown(atlas: Atlas) -> None:
 def test_a_number_leads_to_as_many_papers_of_the_catalog(atlas: Atlas) -> None:
     page = dict(untried.pages(atlas))["untried.md"]
     table = dict(catalog.pages(atlas))["catalog.md"]
-    boxes = re.findall(r'<input type="checkbox" name="([^"]*)" value="([^"]*)">', table)
+    boxes = re.findall(r'<input type="checkbox" name="([^"]*)" value="([^"]*)"[^>]*>', table)
     rows = [
         {boxes[int(one, 16)] for one in has.split()}
         for has in re.findall(r'<tr data-has="([^"]*)"', table)

@@ -41,7 +41,7 @@ from implementations.harness import (
 )
 from implementations.maskprune.masks import bottom, dense, fold, marginal, press
 
-SORTING = 0.5  # the multiplier of all masks while they are sorted
+HELD = 0.8  # what all masks are while they are sorted, and the least of them afterwards
 
 
 class MaskPrune(UnitMethod):
@@ -62,7 +62,7 @@ class MaskPrune(UnitMethod):
     batch: Count = 8
     """Windows a step."""
     sorting: Ratio = 1 / 12
-    """Share of the steps in which all masks shrink, so that the loss tells them apart."""
+    """Share of the steps in which masks are held, and the loss tells them apart."""
     factors: bool = True
     """Whether low-rank factors are trained with the masks."""
     learning_rate: Positive = 1e-3
@@ -72,7 +72,9 @@ class MaskPrune(UnitMethod):
     scale: Positive = 1.0
     """What multiplies their product."""
     mask_rate: Positive = 0.1
-    """Learning rate of the masks, whose gradients are scaled to a mean square of one at most."""
+    """Learning rate of the masks."""
+    loss_weight: Positive = 0.1
+    """Root mean square that the gradients of the masks have at most, to weigh the multipliers."""
     width_rate: Positive = 0.02
     """Learning rate of the widths, which are shares of the dense ones."""
     pressure_rate: NonNegative = 0.5
@@ -170,11 +172,14 @@ class MinMax:
         self.method = method
         self.units, costs = method.sizes(model)
         total = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
-        self.held = [n * cost / total for n, cost in zip(self.units, costs, strict=True)]
+        self.held = torch.tensor(self.units) * torch.tensor(costs) / total
         """Share of the weights that each kind of unit holds."""
         self.blocks = len(model.blocks)
-        self.masks = nn.Parameter(torch.ones(self.blocks * sum(self.units), device=model.device))
+        start = torch.full((self.blocks * sum(self.units),), HELD if method.sorting else 1.0)
+        self.masks = nn.Parameter(start.to(model.device))
         self.masks.register_hook(self.relative)
+        self.slopes = torch.zeros_like(self.masks.detach())
+        """How much the loss moved with each mask while they were sorted."""
         self.shares = torch.zeros(2)
         """Of each kind, how much goes of every block."""
         self.pressure = torch.full((2, self.blocks), 1e-3)
@@ -183,12 +188,21 @@ class MinMax:
         """The multiplier of the budget."""
         self.steepest = torch.full((2,), 1e-6)
         """What gradients are divided by: at first the masks are where the loss is least."""
+        self.done = torch.zeros((), dtype=torch.int64)
+        """Steps that are taken."""
         self.state = {
             "shares": self.shares,
             "pressure": self.pressure,
             "budget": self.budget,
             "steepest": self.steepest,
+            "slopes": self.slopes,
+            "done": self.done,
         }
+
+    @property
+    def sorts(self) -> bool:
+        """Whether masks are still held, to find their order before any is pressed."""
+        return int(self.done) < self.method.sorting * self.method.steps
 
     def by_kind(self, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """View masks, or values like them, as `[blocks, units]` for each kind."""
@@ -197,19 +211,40 @@ class MinMax:
         return kinds
 
     def relative(self, gradient: Tensor) -> Tensor:
-        """Divide the gradients of each kind by the largest root mean square they ever had."""
+        """Divide the gradients of each kind by the largest root mean square they had, and weigh.
+
+        While masks are held only the sizes of their gradients are added up: where all are too small
+        the loss often falls when a unit that matters becomes smaller still, so that the sign says
+        nothing of how much it would be missed.
+        """
+        if self.sorts:
+            self.slopes += gradient.abs()
+            return torch.zeros_like(gradient)
         parts = self.by_kind(gradient)
         now = torch.stack([part.square().mean().sqrt() for part in parts]).cpu()
         torch.maximum(self.steepest, now.nan_to_num(), out=self.steepest)
-        scaled = [x / float(steep) for x, steep in zip(parts, self.steepest, strict=True)]
+        scaled = [
+            x * self.method.loss_weight / float(steep)
+            for x, steep in zip(parts, self.steepest, strict=True)
+        ]
         return torch.cat(scaled, dim=1).flatten()
+
+    def spread(self) -> None:
+        """Give masks the order found, in equal steps from `HELD` to 1 within a block and kind."""
+        for masks, slopes in zip(self.by_kind(), self.by_kind(self.slopes), strict=True):
+            ranks = slopes.argsort(dim=1, stable=True).argsort(dim=1)
+            masks.copy_(HELD + (1 - HELD) * (ranks + 1) / max(masks.shape[1], 1))
 
     def update(self, step: int) -> None:
         """Press the smallest masks, and move widths and multipliers."""
-        method = self.method
-        if step < method.sorting * method.steps:
-            self.masks.div_(1 + 2 * method.mask_rate * SORTING)
+        method, sorts = self.method, self.sorts
+        self.done.fill_(step + 1)
+        if sorts:
+            if not self.sorts:
+                self.spread()
             return
+        # The budget comes down over the first half, lest its multiplier run away.
+        allowed = 1 - method.sparsity * min(2 * (step + 1) / method.steps, 1)
         left = 1.0
         for kind, masks in enumerate(self.by_kind()):
             count = math.ceil(float(self.shares[kind]) * self.units[kind])
@@ -219,8 +254,6 @@ class MinMax:
             self.shares[kind].clamp_(0, 1 - 1 / max(self.units[kind], 1))
             norm = bottom(masks, count).square().sum(dim=1)  # [blocks]
             self.pressure[kind] += method.pressure_rate * norm.cpu() / max(self.units[kind], 1)
-            left -= self.held[kind] * count / max(self.units[kind], 1)
-        # The budget comes down over the first half, lest its multiplier run away.
-        allowed = 1 - method.sparsity * min(2 * (step + 1) / method.steps, 1)
+            left -= float(self.held[kind]) * count / max(self.units[kind], 1)
         self.budget += method.budget_rate * (left - allowed)
         self.budget.clamp_(min=0)

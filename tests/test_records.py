@@ -196,6 +196,20 @@ def test_shares_by_outliers_help_wanda_where_much_goes(board):
     assert perplexity(board("owl", "70 %")) < perplexity(board("wanda", "70 %"))
 
 
+def test_training_repairs_what_a_mask_held_fixed_took(board):
+    trained = "2:4 steps=50 rate=1e-05 batch=1 warmup=0.3 alpha=0.67"
+    held = perplexity(board("ast", f"{trained} mask=fixed initial=wanda"))
+    assert held < perplexity(board("sparsegpt", "2:4")) < perplexity(board("wanda", "2:4"))
+    # The mask that moves needs more steps than that, see the README.
+    assert held < perplexity(board("ast", trained))
+
+
+def test_a_domain_is_kept_at_the_cost_of_general_text(board):
+    tuned, wanda = board("dpruner", "50 % steps=20 batch=2"), board("wanda", "50 %")
+    assert perplexity(tuned) < perplexity(wanda)  # on Wikipedia, which the domain is
+    assert tuned.value("ppl/c4/1024").mean > wanda.value("ppl/c4/1024").mean
+
+
 def test_every_record_has_its_provenance(published):
     (dense,) = [record for record in published if record.method == "dense"]
     for record in published:

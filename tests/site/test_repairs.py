@@ -78,6 +78,10 @@ def test_the_drawing_puts_larger_values_further_right(width: object) -> None:
     ]
     (random_before, random_after), (flap_before, flap_after) = ways
     assert random_after < flap_after < flap_before < random_before <= width.pixels
+    # However long a name is, its line begins behind it.
+    longer = dumbbells(repaired, {"flap": "FLAP by another name"}, width)
+    (end,) = re.findall(r'x="([\d.]+)"[^>]*>FLAP by', longer)
+    assert float(end) >= len("FLAP by another name") * width.font * 0.55
     assert re.findall(r">(FLAP|random)<", drawn) == ["random", "FLAP"]
 
 

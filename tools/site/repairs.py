@@ -14,6 +14,9 @@ from tools.site.figures import MARGIN, MARKS, Width, mark, svg, text
 from tools.site.looks import best
 from tools.site.words import number
 
+LETTER = 0.6  # width of a letter, in heights of the font
+GAP = 9  # between a name and its line
+
 
 @dataclass(frozen=True)
 class Repair:
@@ -86,7 +89,9 @@ def trained(boards: Iterable[Board]) -> list[tuple[Board, list[Row]]]:
 
 def dumbbells(found: Repairs, names: Mapping[str, str], width: Width) -> Markup:
     """Draw a line a method, from before to after, over a logarithmic axis of perplexity."""
-    left, high, top = 0.24 * width.pixels, width.font * 1.7, width.font + 12
+    labels = [names.get(repair.row.method, repair.row.method) for repair in found.methods]
+    left = max(map(len, ["perplexity", *labels])) * LETTER * width.font + GAP
+    high, top = width.font * 1.7, width.font + 12
     lowest = min(found.trained, found.untrained) / 1.05
     highest = max(repair.before for repair in found.methods) * 1.1
     across = width.pixels - left - MARGIN
@@ -100,10 +105,9 @@ def dumbbells(found: Repairs, names: Mapping[str, str], width: Width) -> Markup:
         parts.append(f'<path class="is-rule" d="M{at(tick):.1f} {top}V{bottom:.1f}"/>')
         parts.append(text(at(tick), width.font, f"{tick:,}", "middle", width))
     parts.append(f'<path class="is-dense" d="M{at(found.trained):.1f} {top}V{bottom:.1f}"/>')
-    for place, repair in enumerate(found.methods):
+    for place, (repair, name) in enumerate(zip(found.methods, labels, strict=True)):
         y = top + high * (place + 0.5)
-        name = names.get(repair.row.method, repair.row.method)
-        parts.append(text(left - 9, y + width.font * 0.36, name, "end", width))
+        parts.append(text(left - GAP, y + width.font * 0.36, name, "end", width))
         parts.append(
             f'<path class="is-way" d="M{at(repair.before):.1f} {y:.1f}H{at(repair.after):.1f}"/>'
         )

@@ -39,9 +39,7 @@ from implementations.harness import (
     smallest,
     unit_costs,
 )
-from implementations.maskprune.masks import bottom, dense, fold, marginal, press
-
-HELD = 0.8  # what all masks are while they are sorted, and the least of them afterwards
+from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold, marginal, press
 
 
 class MaskPrune(UnitMethod):
@@ -223,17 +221,8 @@ class MinMax:
         parts = self.by_kind(gradient)
         now = torch.stack([part.square().mean().sqrt() for part in parts]).cpu()
         torch.maximum(self.steepest, now.nan_to_num(), out=self.steepest)
-        scaled = [
-            x * self.method.loss_weight / float(steep)
-            for x, steep in zip(parts, self.steepest, strict=True)
-        ]
-        return torch.cat(scaled, dim=1).flatten()
-
-    def spread(self) -> None:
-        """Give masks the order found, in equal steps from `HELD` to 1 within a block and kind."""
-        for masks, slopes in zip(self.by_kind(), self.by_kind(self.slopes), strict=True):
-            ranks = slopes.argsort(dim=1, stable=True).argsort(dim=1)
-            masks.copy_(HELD + (1 - HELD) * (ranks + 1) / max(masks.shape[1], 1))
+        weights = (self.method.loss_weight / self.steepest).tolist()
+        return torch.cat([x * w for x, w in zip(parts, weights, strict=True)], dim=1).flatten()
 
     def update(self, step: int) -> None:
         """Press the smallest masks, and move widths and multipliers."""
@@ -241,7 +230,8 @@ class MinMax:
         self.done.fill_(step + 1)
         if sorts:
             if not self.sorts:
-                self.spread()
+                for masks, slopes in zip(self.by_kind(), self.by_kind(self.slopes), strict=True):
+                    masks.copy_(by_order(slopes))
             return
         # The budget comes down over the first half, lest its multiplier run away.
         allowed = 1 - method.sparsity * min(2 * (step + 1) / method.steps, 1)

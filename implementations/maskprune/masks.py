@@ -1,4 +1,4 @@
-"""What MaskPrune does to masks: press the smallest, weigh the next, fold in what is left."""
+"""What MaskPrune does to masks: order, press and weigh them, and fold in what is left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness import Gates, Kind, LanguageModel, cuts, smallest
+
+HELD = 0.8  # what all masks are while they are sorted, and the least of them afterwards
+
+
+def by_order(slopes: Tensor) -> Tensor:
+    """Return masks in the order of `slopes [blocks, units]`, in equal steps from `HELD` to 1."""
+    ranks = slopes.argsort(dim=1, stable=True).argsort(dim=1)
+    return HELD + (1 - HELD) * (ranks + 1) / max(slopes.shape[1], 1)
 
 
 def bottom(masks: Tensor, count: int) -> Tensor:

@@ -320,6 +320,33 @@ def test_both_losses_of_a_step_are_one_decision():
     assert not any(changing[stage.deciding - 1 :])
 
 
+def test_factors_and_network_have_each_their_rate_and_their_bound_on_gradients(monkeypatch):
+    groups: list[tuple[float, float]] = []
+    training = atp.optimise
+
+    def watched(given, loss, stream, plan, **hooks):
+        for group in given:
+            for parameter in group["params"]:
+                parameter.grad = torch.ones_like(parameter)
+        hooks["before"](0)
+        for group in given:
+            norm = torch.stack([p.grad.norm() for p in group["params"]]).norm()
+            groups.append((group.get("lr", plan.rate), float(norm)))
+        return training(given, loss, stream, plan, **hooks)
+
+    monkeypatch.setattr(atp, "optimise", watched)
+    method = small(learning_rate=3e-4, decision_rate=7e-4)
+    method.apply(tiny_model(), calibration_for(ATP))
+    assert groups == [(3e-4, pytest.approx(1, rel=1e-3)), (7e-4, pytest.approx(3, rel=1e-3))]
+
+
+def test_the_general_text_is_the_one_to_train_on():
+    given = calibration_for(ATP)
+    assert isinstance(given, Calibration)
+    assert given.training is not given.domain
+    assert Stage(small(), tiny_model(), given).general is given.training
+
+
 def test_a_share_of_what_is_decided_on_is_general():
     stage = staged(tiny_model(), general=0.25, steps=8)
     asked: list[str] = []

@@ -13,18 +13,20 @@ from tests.site.conftest import sample
 from tools.site.atlas import Atlas
 from tools.site.figures import NARROW, WIDE
 from tools.site.pages import learn
-from tools.site.repairs import Repairs, dumbbells, repairs, trained
+from tools.site.repairs import Repairs, duels, dumbbells, repairs, trained
 
 HEADS = ("kv-groups", "channels")
 
 
-def recovered(method: str, asked: float, before: float, after: float) -> Record:
+def recovered(
+    method: str, asked: float, before: float, after: float, tokens: int = 25_600
+) -> Record:
     """Make a record whose perplexities were `before` and are `after` times the dense ones."""
     plain = sample(method, asked, after, granularity=HEADS)
     course = Recovered(
-        recovery=Recovery.by("lora", 25_600),
-        steps=25,
-        read=25_600,
+        recovery=Recovery.by("lora", tokens),
+        steps=tokens // 1024,
+        read=tokens,
         epochs=0.1,
         losses=(4.0, 3.5),
         before={name: value * before / after for name, value in plain.values.items()},
@@ -106,3 +108,60 @@ def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> Non
     page = dict(learn.pages(Atlas({}, {}, (trains, plain))))["learn.md"]
     row = page.partition("{ #training }")[2].partition(">maskprune<")[2].partition("</tr>")[0]
     assert re.findall(r'number"[^>]*>([^<]+)<', row)[:3] == ["2.50", "100", "51.2 k"]
+
+
+def training(method: str, ratio: float, read: int, **more: object) -> Record:
+    """Make a record of a method that reads so many tokens in order to prune."""
+    course = Course(steps=read // 512, read=read, epochs=0.2, losses=(4.0, 3.5))
+    made = sample(method, 0.2, ratio, granularity=HEADS, **more)
+    return made.model_copy(update={"course": course})
+
+
+def test_training_while_pruning_meets_the_best_that_was_trained_afterwards_on_no_more() -> None:
+    made = boards(
+        [
+            training("maskprune", 1.4, 51_200),
+            training("loraprune", 1.3, 102_400),
+            training("loraprune", 1.9, 204_800, configuration={"sparsity": 0.2, "steps": 400}),
+            training("atp", 1.2, 512),
+            sample("random", 0.2, 1.1, granularity=HEADS),
+            recovered("flap", 0.2, 1.8, 1.5),
+            recovered("fasp", 0.2, 1.8, 1.6),
+            recovered("fasp", 0.3, 1.8, 1.0),
+            recovered("flap", 0.2, 1.8, 1.25, tokens=102_400),
+            recovered("loraprune", 0.2, 1.3, 1.1).model_copy(
+                update={"course": training("loraprune", 1.3, 1024).course}
+            ),
+        ]
+    )
+    ((board, met),) = duels(made)
+    assert board.recovery is None
+    rivals = [(d.rival.method, d.rival.first.recovery.tokens) if d.rival else None for d in met]
+    assert [duel.row.method for duel in met] == ["atp", "loraprune", "maskprune"]
+    assert rivals == [None, ("flap", 102_400), ("flap", 25_600)]
+    assert [duel.won for duel in met] == [True, False, True]
+    assert met[1].rival_value / met[1].value == pytest.approx(1.25 / 1.3)
+
+
+def test_nobody_meets_a_rival_of_another_protocol_or_model() -> None:
+    other = recovered("flap", 0.2, 1.8, 1.5)
+    for part, change in (("model", {"sha256": "1" * 64}), ("hardware", {"accelerator": "GPU"})):
+        changed = getattr(other, part).model_copy(update=change)
+        foreign = other.model_copy(update={part: changed})
+        assert not duels(boards([training("maskprune", 1.4, 51_200), foreign]))
+    assert not duels(boards([other]))
+    assert duels(boards([training("maskprune", 1.4, 51_200), other]))
+
+
+def test_the_page_says_how_often_it_pays_to_train_while_pruning() -> None:
+    made = (
+        training("maskprune", 1.4, 51_200),
+        training("loraprune", 1.9, 51_200),
+        training("atp", 1.2, 512),
+        recovered("flap", 0.2, 1.8, 1.5),
+    )
+    page = dict(learn.pages(Atlas({}, {}, made)))["learn.md"]
+    section = page.partition("Does it pay")[2].partition("{ #speed }")[0]
+    assert "1 of 2." in " ".join(section.split())
+    assert len(re.findall(r"FLAP|>flap<", section)) == 2
+    assert "not measured with so few tokens" in section

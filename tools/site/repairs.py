@@ -1,14 +1,14 @@
-"""What training after pruning won back, method by method, on a board of recovered models."""
+"""What training won back after pruning, method by method, and what it is worth while pruning."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from implementations.harness.results.boards import Board, Row
+from implementations.harness.results.boards import Board, Row, measured_alike
 from implementations.harness.results.record import Record
 from tools.site.figures import MARGIN, MARKS, Width, mark, svg, text
 from tools.site.looks import best
@@ -85,6 +85,57 @@ def trained(boards: Iterable[Board]) -> list[tuple[Board, list[Row]]]:
         if rows and not board.recovery:
             found.append((board, rows))
     return found
+
+
+@dataclass(frozen=True)
+class Duel:
+    """A method that trains to prune, and the best of those that were pruned and then trained."""
+
+    row: Row
+    value: float
+    rival: Row | None
+    """It read no more tokens after pruning; None where none did."""
+    rival_value: float
+
+    @property
+    def won(self) -> bool:
+        """Whether training while pruning left less."""
+        return self.value < self.rival_value
+
+
+def duels(boards: Sequence[Board]) -> list[tuple[Board, list[Duel]]]:
+    """Set structured methods that train to prune, each by its best row, against training after.
+
+    Compared are absolute values, as weights that are trained take on the text, pruned or not.
+    Boards on which nobody has a rival are left out.
+    """
+    found = []
+    for board in boards:
+        alike = measured_alike(board.newest)
+        others = [b for b in boards if b.recovery and measured_alike(b.newest) == alike]
+        if board.recovery or not others:
+            continue
+        name = board.metrics[0]
+        rivals = [row for other in others for row in best(other) if not row.first.course]
+        met = [_duel(row, rivals, name) for row in best(board) if row.first.course]
+        if any(duel.rival for duel in met):
+            found.append((board, sorted(met, key=lambda duel: duel.value)))
+    return found
+
+
+def _duel(row: Row, rivals: Iterable[Row], name: str) -> Duel:
+    course = row.first.course
+    assert course is not None  # it trains
+    own = row.value(name)
+    assert own is not None  # it ranks
+    beside = [
+        (value.mean, rival)
+        for rival in rivals
+        if (after := rival.first.recovered) and after.read <= course.read
+        if (value := rival.value(name))
+    ]
+    least, rival = min(beside, key=lambda one: one[0], default=(math.inf, None))
+    return Duel(row, own.mean, rival, least)
 
 
 def dumbbells(found: Repairs, names: Mapping[str, str], width: Width) -> Markup:

@@ -286,7 +286,8 @@ def boards(records: Iterable[Record]) -> list[Board]:
     return sorted(made, key=lambda board: (board.protocol != "smol", board.title))
 
 
-def _comparable(record: Record) -> Hashable:
+def measured_alike(record: Record) -> Hashable:
+    """Return what records share that were measured alike, whatever training they had before."""
     model = record.model
     return (
         record.protocol.fingerprint,
@@ -294,9 +295,12 @@ def _comparable(record: Record) -> Hashable:
         (model.sha256 or model.source, model.config_sha256, model.tokenizer_sha256),
         model.dtype,
         _device(record),
-        record.recovery,
         _behind_prompts(record),
     )
+
+
+def _comparable(record: Record) -> Hashable:
+    return measured_alike(record), record.recovery
 
 
 def _behind_prompts(record: Record) -> bool:

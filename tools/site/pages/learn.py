@@ -11,7 +11,7 @@ from tools.site.chart import drawn
 from tools.site.glossary import glossary
 from tools.site.looks import SHARE, looks
 from tools.site.render import Front, render
-from tools.site.repairs import dumbbells, repairs, trained
+from tools.site.repairs import duels, dumbbells, repairs, trained
 
 WITHIN = 2
 """Largest ratio to dense at which a gain in speed is worth telling."""
@@ -42,6 +42,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             share=SHARE,
             repaired=repairs(atlas.boards, atlas.records),
             trainings=trained(atlas.boards),
+            duels=duels(atlas.boards),
             dumbbells=dumbbells,
             masks=figures.picture("masks", atlas.root),
             blocks=figures.picture("blocks", atlas.root),

@@ -177,6 +177,12 @@ def test_the_network_sees_all_blocks_and_its_places_are_not_trained():
     network.places[1] += 1
     assert not torch.equal(network()[:18], before[:18])
     assert all(head.bias is None for head in network.heads)
+    # What the encoder says of a block is for the heads of that block alone.
+    network.encoder = torch.nn.Identity()
+    before = network()
+    network.places[1].neg_()
+    assert torch.equal(network()[:18], before[:18])
+    assert not bool((network()[18:] == before[18:]).any())
 
 
 def test_nearly_all_gates_are_open_in_the_beginning():

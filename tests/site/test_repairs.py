@@ -7,7 +7,7 @@ import re
 import pytest
 
 from implementations.harness.results.boards import boards
-from implementations.harness.results.record import Record
+from implementations.harness.results.record import Record, TextInfo
 from implementations.harness.results.recovery import Course, Recovered, Recovery
 from tests.site.conftest import sample
 from tools.site.atlas import Atlas
@@ -16,6 +16,25 @@ from tools.site.pages import learn
 from tools.site.repairs import Repairs, duels, dumbbells, repairs, trained
 
 HEADS = ("kv-groups", "channels")
+
+
+def text(role: str, source: str) -> TextInfo:
+    """Make a text of a record; sources of one name are the same."""
+    own = source[0] * 64
+    return TextInfo(
+        role=role,
+        source=source,
+        source_sha256=own,
+        text_sha256=own,
+        ids_sha256=own,
+        samples=4,
+        length=512,
+        spans=((0, 2048),),
+    )
+
+
+C4 = text("training", "c4")
+DOMAIN = text("domain", "encyclopedia")
 
 
 def recovered(
@@ -31,7 +50,7 @@ def recovered(
         losses=(4.0, 3.5),
         before={name: value * before / after for name, value in plain.values.items()},
     )
-    record = plain.model_copy(update={"recovered": course})
+    record = plain.model_copy(update={"recovered": course, "texts": (C4,)})
     return record.model_copy(update={"key": record.key_with(record.seed)})
 
 
@@ -113,7 +132,7 @@ def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> Non
 def training(method: str, ratio: float, read: int, **more: object) -> Record:
     """Make a record of a method that reads so many tokens in order to prune."""
     course = Course(steps=read // 512, read=read, epochs=0.2, losses=(4.0, 3.5))
-    made = sample(method, 0.2, ratio, granularity=HEADS, **more)
+    made = sample(method, 0.2, ratio, granularity=HEADS, **{"texts": (C4,)} | more)
     return made.model_copy(update={"course": course})
 
 
@@ -153,15 +172,26 @@ def test_nobody_meets_a_rival_of_another_protocol_or_model() -> None:
     assert duels(boards([training("maskprune", 1.4, 51_200), other]))
 
 
-def test_the_page_says_how_often_it_pays_to_train_while_pruning() -> None:
+def test_the_page_counts_where_the_same_text_was_read() -> None:
     made = (
         training("maskprune", 1.4, 51_200),
         training("loraprune", 1.9, 51_200),
-        training("atp", 1.2, 512),
+        training("displlm", 1.2, 512),
         recovered("flap", 0.2, 1.8, 1.5),
     )
-    page = dict(learn.pages(Atlas({}, {}, made)))["learn.md"]
-    section = page.partition("Does it pay")[2].partition("{ #speed }")[0]
-    assert "1 of 2." in " ".join(section.split())
-    assert len(re.findall(r"FLAP|>flap<", section)) == 2
-    assert "not measured with so few tokens" in section
+
+    def section(*records: Record) -> str:
+        page = dict(learn.pages(Atlas({}, {}, records)))["learn.md"]
+        found = page.partition("Does it pay")[2].partition("{ #speed }")[0]
+        return " ".join(found.split())
+
+    told = section(*made)
+    assert "read the same text: 1 of 2." in told
+    assert "does not count" not in told
+    assert told.count(">flap</a>, LoRA on 25,600 tokens of c4<") == 2
+    assert "not measured with so few tokens" in told
+    # It also reads the general text, to decide on; its weights are trained on the domain.
+    told = section(training("atp", 1.1, 51_200, texts=(C4, DOMAIN)), *made)
+    assert "read the same text: 1 of 2." in told
+    assert "does not count" in told
+    assert "51.2 k of encyclopedia<" in told

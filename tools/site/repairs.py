@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from implementations.harness.results.boards import Board, Row, measured_alike
-from implementations.harness.results.record import Record
+from implementations.harness.results.record import Record, TextInfo
 from tools.site.figures import MARGIN, MARKS, Width, mark, svg, text
 from tools.site.looks import best
 from tools.site.words import number
@@ -98,6 +98,14 @@ class Duel:
     rival_value: float
 
     @property
+    def fair(self) -> bool:
+        """Whether both are known and were trained on one text, so that they may be compared."""
+        if self.rival is None:
+            return False
+        own, other = text_read(self.row), text_read(self.rival)
+        return bool(own and other and own.source_sha256 == other.source_sha256)
+
+    @property
     def won(self) -> bool:
         """Whether training while pruning left less."""
         return self.value < self.rival_value
@@ -136,6 +144,12 @@ def _duel(row: Row, rivals: Iterable[Row], name: str) -> Duel:
     ]
     least, rival = min(beside, key=lambda one: one[0], default=(math.inf, None))
     return Duel(row, own.mean, rival, least)
+
+
+def text_read(row: Row) -> TextInfo | None:
+    """Return the text that a row's weights were trained on: of one kind, where it asks for that."""
+    by_role = {text.role: text for text in row.first.texts}
+    return by_role.get("domain", by_role.get("training"))
 
 
 def dumbbells(found: Repairs, names: Mapping[str, str], width: Width) -> Markup:

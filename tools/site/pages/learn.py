@@ -11,7 +11,7 @@ from tools.site.chart import drawn
 from tools.site.glossary import glossary
 from tools.site.looks import SHARE, looks
 from tools.site.render import Front, render
-from tools.site.repairs import duels, dumbbells, repairs, trained
+from tools.site.repairs import duels, dumbbells, repairs, text_read, trained
 
 WITHIN = 2
 """Largest ratio to dense at which a gain in speed is worth telling."""
@@ -43,6 +43,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             repaired=repairs(atlas.boards, atlas.records),
             trainings=trained(atlas.boards),
             duels=duels(atlas.boards),
+            text_read=text_read,
             dumbbells=dumbbells,
             masks=figures.picture("masks", atlas.root),
             blocks=figures.picture("blocks", atlas.root),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -43,9 +44,7 @@ def hardware(device: torch.device) -> Hardware:
     accelerator = accelerator_name(device)
     return Hardware(
         cpu=one_line(_cpu()),
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=_cores(),
         threads=torch.get_num_threads(),
         memory=psutil.virtual_memory().total,
         accelerator=None if accelerator is None else one_line(accelerator),
@@ -63,13 +62,9 @@ def accelerator_name(device: torch.device) -> str | None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide numbers, those that are installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in PACKAGES}
+    installed = {package: version for package, version in found.items() if version is not None}
+    return {"python": platform.python_version()} | installed
 
 
 def checkout() -> Path | None:
@@ -106,6 +101,15 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.strip()
+
+
+@functools.cache  # a package's metadata are read as a whole, in milliseconds, and do not change
+def _version(package: str) -> str | None:
+    """The version of a package, None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _cores() -> int:

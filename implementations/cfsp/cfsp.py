@@ -81,7 +81,7 @@ class CFSP(UnitMethod):
             angles.append(float(turned.mean()))
             scores.append(self.rank(dense, norms["down"].norms))
         keep = kept_shares(torch.tensor(angles).double(), self.rate(model), self.steepness)
-        lost = self.widths(model, 1 - keep)
+        lost = self.widths(model, 1 - keep, {"channels": scores})
         for block, score, (count,) in zip(model.visit(), scores, lost, strict=True):
             stay = score.argsort(descending=True, stable=True)[: len(score) - count]
             keep_channels(block.feed_forward, stay)

@@ -30,6 +30,7 @@ from implementations.harness import (
     keep_units,
     saliences,
     smallest,
+    unit_costs,
     vector_scores,
     widths_left,
 )
@@ -64,20 +65,29 @@ class HyWIA(UnitMethod):
         return between_ends(len(model.blocks), self.first, self.last)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score and cut block by block on the walk back; return widths left and weights of fine.
+        """Score all units on the walk back, remove the lowest of each block.
 
-        What the fine votes weigh together is told for every block and kind that lost something.
+        Returns the widths and, for every block and kind, the weight of the fine votes together;
+        null for blocks that take no part.
         """
-        lost = self.widths(model, torch.ones(len(model.blocks)))
-        weights: dict[Kind, list[float | None]] = {kind: [None] * len(lost) for kind in self.kinds}
+        empty = torch.empty(0)
+        scores = [[empty for _ in self.kinds] for _ in model.blocks]
+        weights: dict[Kind, list[float | None]] = {k: [None] * len(scores) for k in self.kinds}
         roles = model.blocks[0].linears()
         sentences = next(calibration.chunks(self.samples))
-        for block in backwalk(model, sentences, gradients=roles, squares=self.order == 2):
-            counts = dict(zip(self.kinds, lost[block.index], strict=True))
-            losing = [kind for kind, count in counts.items() if count]
-            for kind, (scores, fine) in self.scores(block, losing).items():
-                weights[kind][block.index] = fine
-                keep_units(block, kind, ~smallest(scores, counts[kind]))
+        taking_part = self.taking_part(model).tolist()
+        for back in backwalk(model, sentences, gradients=roles, squares=self.order == 2):
+            kinds = [kind for kind in self.kinds if len(unit_costs(back, kind))]
+            fused = self.scores(back, kinds if taking_part[back.index] else [])
+            scores[back.index] = [fused.get(kind, (empty, 0.0))[0].cpu() for kind in self.kinds]
+            for kind, (_, fine) in fused.items():
+                weights[kind][back.index] = fine
+        groups = [heads for heads, _ in scores]
+        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
+        for block, both, counts in zip(model.visit(), scores, lost, strict=True):
+            for kind, units, count in zip(self.kinds, both, counts, strict=True):
+                if count:
+                    keep_units(block, kind, ~smallest(units, count))
         told = {f"{kind.replace('-', '_')}_fine": values for kind, values in weights.items()}
         return widths_left(model) | told
 

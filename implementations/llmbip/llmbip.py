@@ -42,13 +42,17 @@ class LLMBIP(UnitMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Score all units in one pass over the dense model, remove the lowest of each block."""
-        lost = self.widths(model, torch.ones(len(model.blocks)))
-        gone: list[Tensor] = []
-        for dense, counts in zip(walk(model, calibration, edits=False), lost, strict=True):
-            seen = dense.observe(ColumnSum, "o", "down")
-            for scores, count in zip(self.score(dense, seen), counts, strict=True):
-                gone.append(smallest(scores, count).cpu())
-        return remove_units(model, torch.cat(gone))
+        scores = []
+        for dense in walk(model, calibration, edits=False):
+            scores.append(self.score(dense, dense.observe(ColumnSum, "o", "down")))
+        groups = [heads for heads, _ in scores]
+        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
+        removed = [
+            smallest(units, count).cpu()
+            for both, counts in zip(scores, lost, strict=True)
+            for units, count in zip(both, counts, strict=True)
+        ]
+        return remove_units(model, torch.cat(removed))
 
     def score(self, block: Block, seen: dict[str, ColumnSum]) -> tuple[Tensor, Tensor]:
         """Score the KV groups and the channels of a block, fp64 `[kv groups]` and `[channels]`."""

@@ -195,6 +195,6 @@ def test_the_calibration_passes_each_block_once():
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_beats_chance(first_blocks):
-    error = first_blocks.error("llmbip", sparsity=0.2)
-    assert 0 < error < first_blocks.error("random", sparsity=0.2)
+def test_on_real_blocks_its_channels_beat_chance(first_blocks):
+    error = first_blocks.error("llmbip", sparsity=0.04)  # less than one KV group in four blocks
+    assert 0 < error < first_blocks.error("random", sparsity=0.04)

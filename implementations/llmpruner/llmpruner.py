@@ -67,16 +67,19 @@ class LLMPruner(UnitMethod):
         return between_ends(len(model.blocks), self.first, self.last)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score and cut block by block on the walk back, return the widths left."""
-        lost = self.widths(model, torch.ones(len(model.blocks)))
+        """Score all units on the walk back, remove the lowest of each block; return the widths."""
         sentences = next(calibration.chunks(self.samples))
         second = self.taylor in ("param_second", "param_mix")
         roles = model.blocks[0].linears()
-        for block in backwalk(model, sentences, gradients=roles, squares=second):
-            salience = self.salience(block)
-            for kind, count in zip(self.kinds, lost[block.index], strict=True):
-                if count:
-                    keep_units(block, kind, ~smallest(self.score(block, kind, salience), count))
+        scores: list[list[Tensor]] = [[] for _ in model.blocks]
+        for back in backwalk(model, sentences, gradients=roles, squares=second):
+            salience = self.salience(back)
+            scores[back.index] = [self.score(back, kind, salience).cpu() for kind in self.kinds]
+        groups = [heads for heads, _ in scores]
+        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
+        for block, both, counts in zip(model.visit(), scores, lost, strict=True):
+            for kind, units, count in zip(self.kinds, both, counts, strict=True):
+                keep_units(block, kind, ~smallest(units, count))
         return widths_left(model)
 
     def salience(self, block: BackwalkedBlock) -> dict[str, Tensor]:

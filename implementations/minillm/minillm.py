@@ -85,7 +85,8 @@ class MiniLLM(UnitMethod):
             for block in model.visit():
                 estimate = {role: estimated(block, role, slopes) for role in inputs[0] if slopes}
                 scores[block.index] = self.score(block, inputs[block.index], estimate)
-        lost = self.widths(model, torch.ones(len(scores)))
+        groups = [heads for heads, _ in scores]
+        lost = self.widths(model, torch.ones(len(scores)), {"kv-groups": groups})
         for block, both, counts in zip(model.visit(), scores, lost, strict=True):
             for kind, units, count in zip(self.kinds, both, counts, strict=True):
                 keep_units(block, kind, ~smallest(units, count))

@@ -58,7 +58,7 @@ class SlimGPT(UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Prune block after block, attention before feed-forward, return the widths left."""
         shares = ratios(self.sparsity, self.first * self.sparsity, len(model.blocks))
-        lost = self.widths(model, shares)
+        lost = self.widths(model, shares, {"kv-groups": self.group_errors(model, calibration)})
         for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
             attention, feed_forward = block.attention, block.feed_forward
             if groups:
@@ -68,6 +68,18 @@ class SlimGPT(UnitMethod):
                 counts = group_sizes(channels, self.schedule)
                 keep_channels(feed_forward, self.solve(block, "down", 1, counts))
         return widths_left(model)
+
+    def group_errors(self, model: LanguageModel, calibration: Tokens) -> list[Tensor]:
+        """Score the KV groups of every block of the dense model, `[kv groups]` each (Eq. 4, 5)."""
+        scores = []
+        for dense in walk(model, calibration, edits=False):
+            weight, heads = dense.attention.o.weight.double(), dense.attention.kv_heads
+            hessian = dense.observe(Gram, "o")["o"].matrix  # H = X X^T, [in, in]
+            inverse = damped_inverse(hessian, self.damping, f"block {dense.index}, o")
+            inputs = torch.arange(len(hessian), device=hessian.device)
+            groups = inputs.view(heads, len(inputs) // max(heads, 1))
+            scores.append(errors(weight, inverse, hessian.diagonal() == 0, groups))
+        return scores
 
     def solve(self, block: WalkedBlock, role: str, width: int, counts: list[int]) -> Tensor:
         """Correct a layer for the loss of units of `width` inputs, mark the units that stay."""

@@ -377,8 +377,10 @@ def gram(model: LanguageModel, index: int, role: str, tokens: Tokens) -> Tensor:
 def test_every_layer_is_solved_on_what_the_pruned_ones_before_it_say(family: str):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
     pruned, byhand = copy.deepcopy(dense), copy.deepcopy(dense)
-    lost = SlimGPT(sparsity=0.4).widths(dense, ratios(0.4, 0.1, 3))
-    outcome = SlimGPT(sparsity=0.4).apply(pruned, tokens)
+    method = SlimGPT(sparsity=0.4)
+    errors_of_groups = {"kv-groups": method.group_errors(dense, tokens)}
+    lost = method.widths(dense, ratios(0.4, 0.1, 3), errors_of_groups)
+    outcome = method.apply(pruned, tokens)
     for block, (groups, channels) in zip(byhand.blocks, lost, strict=True):
         attention, feed_forward = block.attention, block.feed_forward
         for role, width, counts, keep in (
@@ -438,13 +440,13 @@ def test_the_first_ratio_of_1_is_the_same_for_all():
     assert channels == [24] * 4
 
 
-def test_the_calibration_passes_a_block_once_for_each_layer_and_once_more():
+def test_the_calibration_passes_a_block_once_for_each_layer_and_twice_more():
     model, calls = tiny_model(blocks=3), []
     for index, layer in enumerate(model.layers):
         layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
     SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens(samples=4, batch_size=2))
     kv_groups = [block.attention.kv_heads for block in model.blocks]
-    passes = [1 + (groups < 2) + (index < 2) for index, groups in enumerate(kv_groups)]
+    passes = [2 + (groups < 2) + (index < 2) for index, groups in enumerate(kv_groups)]
     assert [calls.count(index) for index in range(3)] == [2 * count for count in passes]
     assert 1 in kv_groups
 

@@ -57,12 +57,16 @@ class SlimLLM(UnitMethod):
     """Fit every output dimension of `o` and `down` to what it was, by a scale and an offset."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Find what each block can lose on the dense model, then prune block by block."""
-        similarities = []
+        """Set how much each block loses on the dense model, then prune block by block."""
+        similarities, losses = [], []
         for dense in walk(model, calibration, edits=False):
-            turns = torch.cat([turn(x, y).flatten() for x, y in dense.run()])  # [tokens]
+            o, kv_heads = dense.attention.o, dense.attention.kv_heads
+            with dense.watching(Covariance, "o") as inputs:
+                turns = torch.cat([turn(x, y).flatten() for x, y in dense.run()])  # [tokens]
             similarities.append(1 - float(turns.mean()))
-        lost = self.widths(model, self.shares(torch.tensor(similarities, dtype=torch.float64)))
+            losses.append(group_losses(shared_variance(o.weight, inputs["o"].matrix, kv_heads)))
+        shares = self.shares(torch.tensor(similarities, dtype=torch.float64))
+        lost = self.widths(model, shares, {"kv-groups": losses})
         for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
             if groups:
                 self.prune_attention(block, groups)
@@ -161,6 +165,16 @@ def swapped(shared: Tensor, count: int) -> list[int]:
             best = max(values)
             kept = tried[values.index(best)]
     return kept
+
+
+def group_losses(shared: Tensor) -> Tensor:
+    """Return how far the similarity falls with every further KV group removed, fp64 `[units]`.
+
+    `shared [units, units, out]` is that of `shared_variance`; the groups go in the order of
+    `swapped`.
+    """
+    left = [similarity(shared, swapped(shared, count)) for count in range(len(shared) + 1)]
+    return -torch.tensor(left, dtype=torch.float64).diff()
 
 
 def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance) -> Tensor:

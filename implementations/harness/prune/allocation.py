@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,14 +38,23 @@ def standardise(scores: Tensor) -> Tensor:
     return (scores - scores.mean()) / scores.std()
 
 
-def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: int = 0) -> Tensor:
+def widths(
+    counts: Tensor,
+    costs: Tensor,
+    shares: Tensor,
+    budget: float,
+    least: int = 0,
+    scores: Sequence[Sequence[Tensor] | None] | None = None,
+) -> Tensor:
     """Count the units that every block loses, `[kinds, blocks]`, whole and near its share.
 
-    Blocks lose in proportion to `shares [blocks]`, within a block every kind of unit alike; the
-    shares are scaled so that `budget` weights go in all. There are `counts [kinds, blocks]` units
-    of `costs [kinds, blocks]` weights each, of which every block keeps `least` of each kind. What
-    rounding to whole units leaves over is carried on to the next block, and from the kinds that
-    cost more to those that cost less; so the budget is missed by half a unit at most.
+    Blocks lose in proportion to `shares [blocks]`, and within a block every kind of unit loses the
+    same share; the shares are scaled so that `budget` weights are removed in all. There are
+    `counts [kinds, blocks]` units of `costs [kinds, blocks]` weights each, of which every block
+    keeps `least` of each kind. Where a kind has `scores`, `[units]` per block, `whole_units`
+    decides which blocks lose the units that rounding leaves over; otherwise each remainder is
+    carried on to the next block. Kinds that cost more come first and leave the rest of the budget
+    to the kind that costs least, so the budget is missed by at most half a unit.
     """
     most = (counts - least).clamp(min=0)
     weights = (counts * costs).double()  # [kinds, blocks]
@@ -57,7 +68,11 @@ def widths(counts: Tensor, costs: Tensor, shares: Tensor, budget: float, least: 
         if position == len(order) - 1:
             left = budget - float((removed * costs).sum())
             wanted = capped(share * weights[kind], left, room)
-        removed[kind] = carried(wanted, costs[kind], most[kind])
+        of_kind = scores[kind] if scores else None
+        if of_kind is None:
+            removed[kind] = carried(wanted, costs[kind], most[kind])
+        else:
+            removed[kind] = whole_units(wanted, costs[kind], of_kind)
     return removed
 
 
@@ -107,6 +122,37 @@ def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:
             return torch.where(full, most.double(), scaled)
         full |= over
     return most.double()
+
+
+def whole_units(amounts: Tensor, costs: Tensor, scores: Sequence[Tensor]) -> Tensor:
+    """Round `amounts [blocks]` of weights to whole units `[blocks]` of `costs [blocks]` weights.
+
+    Every amount is rounded down. The remainders together pay for some more units, at most one per
+    block; they are taken from the blocks whose next unit costs least by `scores`, one tensor
+    `[units]` per block, relative to the mean of that block. The sum is met within half a unit.
+    """
+    exact = amounts.double() / costs.clamp(min=1)
+    counts = (exact + 1e-9).floor().long()
+    rests = (exact - counts).clamp(min=0)
+    partial = rests > 1e-9
+    if not bool(partial.any()):
+        return counts
+    following = torch.stack(
+        [
+            relative(units)[count] if more else torch.zeros((), dtype=torch.float64)
+            for units, count, more in zip(scores, counts.tolist(), partial.tolist(), strict=True)
+        ]
+    )
+    left = float((rests * costs)[partial].sum() / costs[partial].sum())
+    counts[partial] += cheapest(following[partial], costs[partial], left)
+    return counts
+
+
+def relative(scores: Tensor) -> Tensor:
+    """Sort `scores [units]`, lowest first, and divide them by their mean absolute value, fp64."""
+    ascending = scores.detach().double().cpu().sort().values
+    mean = ascending.abs().mean()
+    return ascending / mean if mean > 0 else ascending
 
 
 def carried(amounts: Tensor, costs: Tensor, most: Tensor) -> Tensor:

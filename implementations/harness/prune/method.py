@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, Self, cast
 
@@ -394,17 +394,31 @@ class UnitMethod(Method):
         """
         return cheapest(scores, self.costs(model), self.rate(model))
 
-    def widths(self, model: LanguageModel, shares: Sequence[float] | Tensor) -> list[list[int]]:
-        """Count what every block loses of each kind of unit, `[blocks][kinds]`, up to the budget.
+    def widths(
+        self,
+        model: LanguageModel,
+        shares: Sequence[float] | Tensor,
+        scores: Mapping[Kind, Sequence[Tensor]] | None = None,
+    ) -> list[list[int]]:
+        """Count the units that every block loses of each kind, `[blocks][kinds]`, by the budget.
 
-        Blocks that take part lose in proportion to `shares [blocks]`, within a block every kind
-        alike, and keep `least` units of each, or times as many as go `together`; see
-        `allocation.widths`.
+        Blocks that take part lose in proportion to `shares [blocks]`, and within a block every kind
+        loses the same share. Each block keeps `least` units of a kind, or times as many as are
+        removed `together`. The `scores` of a kind, `[units]` per block, decide which blocks lose
+        the units that rounding leaves over: those whose next unit costs least relative to its
+        block. Leave a kind out only where one unit is a small part of a block, as a channel is.
+        See `allocation.widths`.
         """
         counts, costs = self._counted(model)
         budget = self.sparsity * _weights(model)
-        lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least)
-        return cast(list[list[int]], (lost.T * self.together(model)).tolist())
+        group = self.together(model)
+        given = scores or {}
+        by_kind = [
+            [_grouped(units, group) for units in given[kind]] if kind in given else None
+            for kind in self.kinds
+        ]
+        lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least, by_kind)
+        return cast(list[list[int]], (lost.T * group).tolist())
 
     def reach(self, model: LanguageModel) -> float:
         """Return the largest share that leaves `least` units, and at least half of the largest."""
@@ -430,6 +444,14 @@ class UnitMethod(Method):
             counts * self.taking_part(model),
             torch.tensor([[_largest(units) * together for units in row] for row in costs]),
         )
+
+
+def _grouped(scores: Tensor, together: int) -> Tensor:
+    """Add up the scores of units that are removed together, the lowest first, `[groups]`."""
+    if together == 1:
+        return scores
+    whole = len(scores) // together * together
+    return scores.sort().values[:whole].view(-1, together).sum(dim=1)
 
 
 def _largest(costs: Tensor) -> int:

@@ -13,6 +13,7 @@ from implementations.harness.prune.allocation import (
     carried,
     cheapest,
     standardise,
+    whole_units,
     widths,
 )
 
@@ -209,3 +210,39 @@ def test_standardised_scores_have_mean_0_and_deviation_1_at_any_scale():
 def test_equal_scores_become_zero_and_not_rounding_noise(count: int):
     # The mean of 0.1s is not 0.1 to the last bit: dividing by such a deviation gives about 1.
     assert standardise(torch.full((count,), 0.1, dtype=torch.float64)).tolist() == [0.0] * count
+
+
+def test_a_remainder_is_spent_where_the_next_unit_costs_least_relative_to_its_block():
+    """Three KV groups in each of four blocks; 40 % of twelve are 4.8, so every block loses one.
+
+    The fifth goes to block 2: its second unit has 0.75 of its block's mean, which is less than in
+    the others, although its absolute scores are the largest.
+    """
+    costs = torch.full((4,), 10)
+    scores = [doubles(1, 2, 3), doubles(1, 1, 1), doubles(300, 100, 300 / 4 * 2), doubles(0, 5, 5)]
+    assert whole_units(torch.full((4,), 12.0), costs, scores).tolist() == [1, 1, 2, 1]
+    # Where the share is a whole number of units the scores change nothing.
+    assert whole_units(torch.full((4,), 20.0), costs, scores).tolist() == [2] * 4
+
+
+def test_position_does_not_decide_which_block_loses_a_group():
+    counts, costs = torch.tensor([[3] * 4, [30] * 4]), torch.tensor([[100] * 4, [10] * 4])
+    important = [doubles(1, 1, 1)] * 4
+    for cheap in range(4):  # one block with a group that hardly matters
+        scores = [doubles(0.1, 2, 2) if i == cheap else s for i, s in enumerate(important)]
+        lost = widths(counts, costs, torch.ones(4), 240, 1, [scores, None])
+        assert lost[0].tolist() == [i == cheap for i in range(4)]
+        assert int((lost * costs).sum()) == 240
+
+
+@given(
+    units=st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=5), min_size=1, max_size=8),
+    share=st.floats(0, 1),
+)
+def test_no_block_loses_more_than_its_share_rounded_up(units, share: float):
+    sizes = torch.tensor([len(block) for block in units])
+    wanted = sizes.double() * share
+    lost = whole_units(wanted, torch.ones_like(sizes), [doubles(*block) for block in units])
+    assert (lost >= (wanted - 1e-6).floor()).all()
+    assert (lost <= (wanted - 1e-6).ceil().clamp(min=0)).all()
+    assert abs(float(lost.sum() - wanted.sum())) <= 0.5 + 1e-6

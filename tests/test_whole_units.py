@@ -1,0 +1,51 @@
+"""Which blocks lose the KV groups that rounding leaves over: scores decide, not position."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.harness import LanguageModel, Method, get
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.prune.method import UnitMethod
+
+EVEN = {  # with settings under which every block loses the same share
+    "hywia": {"first": 0.0, "last": 0.0},
+    "llmbip": {},
+    "llmpruner": {"first": 0.0, "last": 0.0},
+    "minillm": {"directions": 3},
+    "slimgpt": {"first": 1.0},
+    "slimllm": {"layers": 1.0, "alpha": 0.0},
+}
+
+
+def widths(method: Method, model: LanguageModel) -> list[int]:
+    """Prune a copy of the model and return the KV groups of every block."""
+    pruned = copy.deepcopy(model)
+    method.apply(pruned, random_tokens())
+    return [block.attention.kv_heads for block in pruned.blocks]
+
+
+@pytest.mark.parametrize("slug", EVEN)
+def test_scores_decide_which_blocks_lose_the_groups_left_over(
+    slug: str, monkeypatch: pytest.MonkeyPatch
+):
+    """A budget of 20 % pays for two of ten groups: the cheapest of two different blocks."""
+    model = tiny_model("llama", blocks=5)
+    method = get(slug).configure(sparsity=0.2, **EVEN[slug])
+    given: list[Tensor] = []
+    whole = UnitMethod.widths
+
+    def recorded(self, model, shares, scores=None):
+        given.extend(scores["kv-groups"])
+        return whole(self, model, shares, scores)
+
+    monkeypatch.setattr(UnitMethod, "widths", recorded)
+    lost = [2 - kept for kept in widths(method, model)]
+    assert sum(lost) == 2
+    assert len(given) == 5
+    cheapest = torch.stack([units.min() / units.abs().mean() for units in given])
+    assert [i for i, n in enumerate(lost) if n] == sorted(cheapest.topk(2, largest=False).indices)

@@ -35,6 +35,8 @@ from implementations.harness.cli.options import (
     Seeds,
     Settings,
     Slug,
+    Sparsities,
+    Sparsity,
     TaskFolder,
     Tasks,
     TrainTokens,
@@ -120,7 +122,7 @@ def methods(
 @app.command()
 def run(
     method: Slug,
-    sparsity: Annotated[float | None, typer.Option(help="Share to remove, 0 to 1.")] = None,
+    sparsity: Sparsity = None,
     pattern: Annotated[str | None, typer.Option(help="KEEP:GROUP, such as 2:4.")] = None,
     model: Model = None,
     protocol: ProtocolName = "smol",
@@ -164,7 +166,7 @@ def sweep(
         list[str] | None, typer.Argument(metavar="[METHODS]...", help="Methods, and dense.")
     ] = None,
     file: File = None,
-    sparsity: Annotated[list[float] | None, typer.Option(help="Repeatable.")] = None,
+    sparsity: Sparsities = None,
     pattern: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
     seed: Seeds = None,
     model: Model = None,
@@ -224,7 +226,8 @@ def show_leaderboard(
     model: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
     granularity: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
     sparsity: Annotated[
-        str, typer.Option(metavar="SHARE|LOW-HIGH", help="Keep this share, or this range.")
+        str,
+        typer.Option(metavar="SHARE|LOW-HIGH", help="Keep this share or range: 0.5, 50%, 0.2-0.5."),
     ] = "0-1",
     sort: Annotated[
         str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl.")

@@ -13,6 +13,7 @@ from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.bounds import LARGEST_INTEGER
 from implementations.harness.results.protocol import MOST_TOKENS
 from implementations.harness.results.recovery import How, Recovery
+from implementations.harness.results.table import share
 
 TOKENS = 102_400
 """Read by a recovery where nothing else is said: a hundred steps."""
@@ -21,6 +22,28 @@ TOKENS = 102_400
 def place(param: typer.CallbackParam, value: Path | None) -> Path | None:
     """The path of an option, `~` expanded; raises `BadInput` for one that no system has."""
     return None if value is None else user_path(str(value), param.opts[0])
+
+
+def sparsity(text: str) -> float:
+    """The value of --sparsity; raises `typer.BadParameter` unless it is a share."""
+    try:
+        return share(text)
+    except BadInput as error:
+        raise typer.BadParameter(str(error), param_hint="--sparsity") from error
+
+
+def seed(text: str | int) -> int:
+    """The value of --seed; raises `typer.BadParameter` unless a generator takes it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= LARGEST_INTEGER:
+        expected = f"a whole number between 0 and {LARGEST_INTEGER:,}"
+        raise typer.BadParameter(
+            f"expected {expected}, got {in_short(text, 100)!r}", param_hint="--seed"
+        )
+    return value
 
 
 Slug = Annotated[str, typer.Argument(metavar="METHOD", help="One of `atlas methods`, or dense.")]
@@ -71,8 +94,18 @@ File = Annotated[
 RecordFile = Annotated[
     Path, typer.Argument(metavar="RECORD", callback=place, help="The .json file of a run.")
 ]
-Seed = Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Draws the calibration.")]
-Seeds = Annotated[list[int] | None, typer.Option(min=0, max=LARGEST_INTEGER, help="Repeatable.")]
+Sparsity = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", parser=sparsity, help="Share to remove: 0.5 or 50%."),
+]
+Sparsities = Annotated[
+    list[float] | None,
+    typer.Option(metavar="SHARE", parser=sparsity, help="0.5 or 50%; repeatable."),
+]
+Seed = Annotated[int, typer.Option(metavar="INTEGER", parser=seed, help="Draws the calibration.")]
+Seeds = Annotated[
+    list[int] | None, typer.Option(metavar="INTEGER", parser=seed, help="Repeatable.")
+]
 Recover = Annotated[
     str | None, typer.Option("--recover", help="Train after pruning: lora or full.")
 ]

@@ -63,17 +63,32 @@ class Filter:
         )
 
 
+def share(text: str) -> float:
+    """Read a share such as `0.5` or `50%`; raises `BadInput` unless it is between 0 and 1."""
+    number, percent, rest = text.strip().partition("%")
+    try:
+        found = float(number) / (100 if percent else 1)
+    except ValueError:
+        found = math.nan
+    if rest or not 0 <= found <= 1:
+        raise BadInput(
+            f"expected a share between 0 and 1, such as 0.5 or 50%, got {in_short(text, 100)!r}"
+        )
+    return found
+
+
 def share_range(text: str) -> tuple[float, float]:
     """Read `0.5` or `0.2-0.5`; raises `BadInput` for what is no range inside [0, 1]."""
     low, dash, high = text.partition("-")
     try:
-        found = float(low), float(high if dash else low)
-    except ValueError as error:
+        found = share(low), share(high if dash else low)
+    except BadInput:
+        found = (1.0, 0.0)
+    if found[0] > found[1]:
         raise BadInput(
-            f"{in_short(text, 100)!r} is no share or range; write 0.5 or 0.2-0.5"
-        ) from error
-    if not 0 <= found[0] <= found[1] <= 1:
-        raise BadInput(f"the range {text} is empty or not inside 0-1")
+            "--sparsity: expected a share between 0 and 1 or a range of them, such as 0.5, 50% or "
+            f"0.2-0.5, got {in_short(text, 100)!r}"
+        )
     return found
 
 

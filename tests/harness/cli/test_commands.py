@@ -91,6 +91,14 @@ def test_run_shows_the_dense_row_and_writes_a_record(ran):
     assert (folder / "model" / "model.safetensors").exists()
 
 
+def test_a_sparsity_may_be_given_in_percent(world, tmp_path):
+    done = inside(
+        *("run", "magnitude", "--sparsity", "50%", "--json"),
+        *("--protocol", world.protocol, "--runs", tmp_path),
+    )
+    assert json.loads(done.out)["asked"] == 0.5
+
+
 def test_run_prints_json_alone(world, atlas, tmp_path):
     done = atlas(
         *("run", "wanda", "--pattern", "2:4", "--json"),
@@ -187,10 +195,16 @@ def test_a_sweep_from_a_file_and_again(world, atlas, tmp_path):
 
 
 BAD = {
-    "sparsity too large": (["run", "wanda", "--sparsity", "1.5"], "sparsity: Input should be"),
-    "sparsity negative": (["run", "wanda", "--sparsity=-0.1"], "sparsity: Input should be"),
-    "sparsity nan": (["run", "wanda", "--sparsity", "nan"], "sparsity: Input should be"),
-    "sparsity no number": (["run", "wanda", "--sparsity", "half"], "value for '--sparsity'"),
+    "sparsity too large": (["run", "wanda", "--sparsity", "1.5"], "or 50%, got '1.5'"),
+    "sparsity negative": (["run", "wanda", "--sparsity=-0.1"], "or 50%, got '-0.1'"),
+    "sparsity nan": (["run", "wanda", "--sparsity", "nan"], "or 50%, got 'nan'"),
+    "sparsity over 100%": (["run", "wanda", "--sparsity", "101%"], "or 50%, got '101%'"),
+    "sparsity no number": (
+        ["run", "wanda", "--sparsity", "1/2"],
+        "--sparsity: expected a share between 0 and 1, such as 0.5 or 50%, got '1/2'",
+    ),
+    "sparsities of a sweep": (["sweep", "wanda", "--sparsity", "x"], "or 50%, got 'x'"),
+    "sparsity set": (["run", "wanda", "--set", "sparsity=1.5"], "sparsity: Input should be"),
     "pattern 5:4": (["run", "wanda", "--pattern", "5:4"], "5:4"),
     "pattern 0:4": (["run", "wanda", "--pattern", "0:4"], "0:4"),
     "pattern x": (["run", "wanda", "--pattern", "x"], "KEEP:GROUP"),
@@ -201,7 +215,9 @@ BAD = {
     "unknown protocol": (["run", "wanda", "--protocol", "smoll"], "did you mean 'smol'"),
     "no model": (["run", "wanda", "--protocol", "paper"], "--model"),
     "unknown device": (["run", "wanda", "--device", "nowhere"], "nowhere"),
-    "seed negative": (["run", "wanda", "--seed=-1"], "seed"),
+    "seed negative": (["run", "wanda", "--seed=-1"], "--seed: expected a whole number between 0"),
+    "seed no integer": (["run", "wanda", "--seed", "1.5"], "between 0 and 9,223,372,036,854,775,"),
+    "seeds of a sweep": (["sweep", "wanda", "--seed", "1.5"], "--seed: expected a whole number"),
     "no such record": (["verify", "nowhere.json"], "nowhere.json"),
     "sweep of nothing": (["sweep"], "no method"),
     "sweep of both": (["sweep", "wanda", "--file", "x.yaml"], "leave out"),

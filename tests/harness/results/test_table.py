@@ -108,14 +108,17 @@ def test_filters(wanted, expected, records):
     assert names(wanted(boards(records))) == expected
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0.5", (0.5, 0.5)), ("0.2-0.5", (0.2, 0.5))])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0.5", (0.5, 0.5)), ("0.2-0.5", (0.2, 0.5)), ("50%", (0.5, 0.5)), ("20%-50%", (0.2, 0.5))],
+)
 def test_ranges(text, expected):
     assert share_range(text) == expected
 
 
-@pytest.mark.parametrize("text", ["half", "0.5-0.2", "0.5-2", "-1", ""])
+@pytest.mark.parametrize("text", ["half", "1/2", "0.5-0.2", "0.5-2", "150%", "50%%", "-1", ""])
 def test_wrong_ranges_are_refused(text):
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput, match="--sparsity: expected a share between 0 and 1 or a range"):
         share_range(text)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tools.adding.add import Adding, Request, no_slug
+from tools.adding.add import BY_HAND, Adding, Request, no_slug
 from tools.adding.command import (
     connect,
     failures_end_it,
@@ -139,7 +139,7 @@ def main(
         catalog=catalog,
     )
     report = Report(Console(stderr=True))
-    with failures_end_it(report):
+    with failures_end_it(report, BY_HAND):
         Adding(request, report, partial(connect, contact)).run()
 
 

@@ -48,7 +48,7 @@ def main(
         catalog=catalog,
     )
     report = Report(Console(stderr=True))
-    with failures_end_it(report):
+    with failures_end_it(report, "edit the entry by hand"):
         update(request, report, partial(connect, contact))
 
 

@@ -202,7 +202,7 @@ def test_sources_that_fail_change_nothing(
     before = entry.read_bytes()
     code, _, err = update("sparse", "--yes")
     assert code == 1
-    assert re.fullmatch(r"export\.arxiv\.org .*HTTP 503.*\n", err)
+    assert re.fullmatch(r"export\.arxiv\.org .*HTTP 503.*, or edit the entry by hand\n", err)
     assert entry.read_bytes() == before
 
 

@@ -36,7 +36,8 @@ from tools.sources.services.facts import Facts
 from tools.sources.web.client import Client
 
 PLACE = "Identifier (arXiv, DOI, OpenReview, Anthology, PMLR) or address of the paper"
-OTHERWISE = "give an identifier, or enter the paper by hand with --manual"
+BY_HAND = "enter the paper by hand with --manual"
+OTHERWISE = f"give an identifier, or {BY_HAND}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,12 +79,16 @@ def _git_contact() -> str | None:
 
 
 @contextmanager
-def failures_end_it(report: Report) -> Iterator[None]:
-    """Say what went wrong and exit with 1; a user who leaves a question has changed nothing."""
+def failures_end_it(report: Report, without_sources: str) -> Iterator[None]:
+    """Say what went wrong and exit with 1; a user who leaves a question has changed nothing.
+
+    `without_sources` is what the command advises where a source fails: how to go on without any.
+    """
     try:
         yield
     except FAILURES as error:
-        report.say(str(error), style="red")
+        failed = isinstance(error, SourceError) and not isinstance(error, BadSetting)
+        report.say(f"{error}, or {without_sources}" if failed else str(error), style="red")
     except (KeyboardInterrupt, EOFError):
         report.say("left; nothing was written", style="red")
     else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-CHECK = "check the identifier, or enter the paper by hand with --manual"
-LATER = "try again later, or enter the paper by hand with --manual"
-NETWORK = "check the network, or enter the paper by hand with --manual"
+CHECK = "check the identifier"
+LATER = "try again later"
+NETWORK = "check the network"
 
 
 class SourceError(Exception):
@@ -44,7 +44,7 @@ class AnotherPaper(SourceError):
     def __init__(self, who: str, asked: str, answered: str) -> None:
         super().__init__(
             f"{who} was asked for {asked} and answered about {answered[:120]}",
-            f"paste that one if it is the paper, {CHECK}",
+            f"use that one if it is the paper, or {CHECK}",
         )
 
 

@@ -210,9 +210,14 @@ def check_tasks(setup: Setup) -> None:
     """Load the tasks once before the work.
 
     Raises:
-        BadInput: lm-eval knows no such task, or cannot read it.
+        BadInput: lm-eval knows no such task, or cannot read it, or the task folder is missing.
         Unavailable: lm-eval is missing, or the hub with the data is out of reach.
     """
+    if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
+        raise BadInput(
+            f"--task-folder {shown(setup.task_folder)} is not a folder; give the one that holds "
+            "the task files"
+        )
     if not setup.tasks:
         return
     if importlib.util.find_spec("lm_eval") is None:

@@ -263,6 +263,10 @@ BAD = {
     "runs in bytes": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
     "prompt in bytes": (["generate", "smollm2-135m", "\udcff"], "is not UTF-8"),
     "tasks by commas only": (["run", "wanda", "--tasks", ","], "has an empty name"),
+    "task folder missing": (
+        ["run", "dense", "--tasks", "arc_easy", "--task-folder", "nosuch"],
+        "--task-folder nosuch is not a folder; give the one that holds the task files",
+    ),
     "recovery of no kind": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
     "tokens of no recovery": (["run", "wanda", "--tokens", "1000"], "--tokens says how long"),
     "a recovery of nothing": (["run", "wanda", "--recover", "full", "--tokens", "0"], "--tokens 0"),

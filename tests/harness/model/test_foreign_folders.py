@@ -713,6 +713,16 @@ def test_no_code_of_a_folder_is_ever_run(stock, tmp_path):
     assert not [name for name in set(sys.modules) - before if "evil" in name]
 
 
+def test_a_tokenizer_of_its_own_code_is_refused_with_a_way_out_that_works(stock):
+    own = {"auto_map": {"AutoTokenizer": ["own.Tokenizer", None]}, "tokenizer_class": "Own"}
+    edit(stock, "tokenizer_config.json", **own)
+    said = refusal(stock)
+    assert "asks for its own Python code (auto_map in tokenizer_config.json)" in said
+    assert "trust_remote_code" not in said
+    edit(stock, "tokenizer_config.json", without=("auto_map",))  # tokenizer.json is there
+    assert load_model(stock).tokenizer.vocab_size == VOCABULARY
+
+
 def test_a_folder_of_many_files_is_listed_in_short(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     for i in range(500):

@@ -111,7 +111,10 @@ Recover = Annotated[
 ]
 TrainTokens = Annotated[
     int | None,
-    typer.Option("--tokens", help="Tokens to train on with --recover; default: 102400."),
+    typer.Option(
+        "--tokens",
+        help="Tokens to train on with --recover, rounded up to whole steps; default: 102400.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 

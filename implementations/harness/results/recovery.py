@@ -57,6 +57,10 @@ class Recovery(Part):
         """Steps that read no fewer tokens than asked for."""
         return -(-self.tokens // (self.windows(length) * length))
 
+    def read(self, length: int) -> int:
+        """Tokens that these steps read."""
+        return self.steps(length) * self.windows(length) * length
+
 
 class Course(Part):
     """How a training went."""

@@ -279,7 +279,7 @@ class Workbench:
         samples = self.check(job)
         model, weight = self.dense(), self.footprint
         timer = Timer(dict(self.timer.seconds))
-        with peak_memory(self.accelerator) as watch:
+        with warnings_kept() as warned, peak_memory(self.accelerator) as watch:
             recovered = None
             if job.recovery is not None:
                 self._dense = None
@@ -292,6 +292,7 @@ class Workbench:
             sample=sample,
             peak=watch.peak,
             seconds=timer.seconds,
+            warnings=tuple(dict.fromkeys(map(str, warned))),
             recovered=recovered,
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
@@ -149,7 +150,10 @@ def beside_layers(
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=scale * rank, target_modules=names)  # type: ignore[arg-type]
-    held: Any = get_peft_model(model.hf, config)
+    with warnings.catch_warnings():
+        # peft still asks transformers for an attribute under its old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        held: Any = get_peft_model(model.hf, config)
     done = False
     try:
         yield

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from implementations.harness.data.stream import Stream
+from implementations.harness.errors import AtlasWarning
 from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.train.loop import optimise
@@ -19,11 +22,20 @@ def recover(
     """Train a model on the windows of `stream`, and return the loss of every step, in nats a token.
 
     With `masked`, weights of the blocks' linear layers that are zero stay zero. Draws from the
-    global generators, which should be seeded. Raises `BadInput` for a model that is worked on block
-    by block, `NumericsError` for a loss that is not finite, `Unavailable` without `peft`.
+    global generators, which should be seeded. Warns where whole steps read more tokens than asked
+    for. Raises `BadInput` for a model that is worked on block by block, `NumericsError` for a loss
+    that is not finite, `Unavailable` without `peft`.
     """
     check(model, recovery)
     length = stream.windows.ids.shape[1]
+    if recovery.read(length) != recovery.tokens:
+        step = recovery.windows(length) * length
+        warnings.warn(
+            f"--tokens {recovery.tokens}: recovery reads {recovery.read(length):,} tokens, because "
+            f"it trains in whole steps of {step:,} tokens",
+            AtlasWarning,
+            stacklevel=2,
+        )
     plan = Plan(
         recovery.steps(length), recovery.rate, batch=recovery.windows(length), warmup=WARMUP
     )

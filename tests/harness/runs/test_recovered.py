@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,19 @@ def test_boards_never_mix_what_was_recovered_with_what_was_not(setup, tmp_path):
     assert ratio is not None
     assert before.mean == flap.first.recovered.before[METRIC]
     assert ratio.mean == pytest.approx(flap.first.values[METRIC] / after.dense.values[METRIC])
+
+
+def test_a_run_says_when_whole_steps_read_more_than_asked_for(setup, tmp_path):
+    said = "--tokens 100: recovery reads 128 tokens, because it trains in whole steps of 64 tokens"
+    recovery = asked("lora").model_copy(update={"tokens": 100})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # such as transformers' FutureWarning, met by peft
+        record = run(Job(get("flap").configure(sparsity=0.3), 0, recovery), setup, runs=tmp_path)
+    assert record.record.warnings == (said,)
+    (dense,) = load_records([tmp_path / "tiny" / "dense"])
+    assert dense.warnings == (said,)
+    exact = run(Job(None, 0, asked("lora")), setup, runs=tmp_path).record
+    assert exact.warnings == ()
 
 
 @ways

@@ -27,6 +27,7 @@ from implementations.harness.cli.options import (
     Model,
     ProtocolName,
     Publish,
+    ReadRuns,
     RecordFile,
     Recover,
     Runs,
@@ -48,6 +49,7 @@ from implementations.harness.errors import AtlasError, BadInput
 from implementations.harness.progress import track
 from implementations.harness.results import table
 from implementations.harness.results.boards import boards
+from implementations.harness.results.places import shown
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, published_folders
 from implementations.harness.results.visible import visible, visible_json
@@ -233,7 +235,7 @@ def show_leaderboard(
         str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl.")
     ] = "",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
-    runs: Runs = RUNS,
+    runs: ReadRuns = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -245,7 +247,9 @@ def show_leaderboard(
         listed(granularity),
         *table.share_range(sparsity),
     )
-    every = boards(load_records([*published_folders(), runs]))
+    if runs is not None and not runs.is_dir():
+        raise BadInput(f"--runs {shown(runs)} is not a folder; give the one that holds the records")
+    every = boards(load_records([*published_folders(), runs or RUNS]))
     wanted.check(every)
     found = table.order(wanted(every), sort, reverse=reverse)
     if as_json:

@@ -85,6 +85,9 @@ Publish = Annotated[
     bool, typer.Option("--publish", help="Also put the records into the methods' folders.")
 ]
 Runs = Annotated[Path, typer.Option("--runs", callback=place, help="Folder of records.")]
+ReadRuns = Annotated[
+    Path | None, typer.Option("--runs", callback=place, help="Folder of records; default: runs.")
+]
 Save = Annotated[
     Path | None, typer.Option("--save", callback=place, help="New folder for the pruned model.")
 ]

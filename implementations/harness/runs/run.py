@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from implementations.harness.download.storage import user_path
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
 from implementations.harness.measure.zero_shot import find
 from implementations.harness.model.checkpoint import save
@@ -77,13 +78,14 @@ def run(
             "nothing to save; leave out --save"
         )
     check_outputs(runs, checkpoint)
+    for folder in filter(None, (runs, checkpoint)):
+        check_outside(folder, setup.model)
     check_tasks(setup)
     if publish:
         environment.require_checkout("--publish")
     bench = Workbench(setup)
     bench.check(job)
     if checkpoint is not None:
-        check_outside(checkpoint, setup.model)
         check_space(checkpoint, bench.footprint.bytes)
     for slug in (DENSE, job.slug):
         check_record(runs, setup.protocol.name, slug)
@@ -189,11 +191,13 @@ def check_apart(checkpoint: Path, runs: Path) -> None:
         )
 
 
-def check_outside(checkpoint: Path, model: str) -> None:
-    """Refuse a folder within that of the model which is read."""
-    source = real(Path(model).expanduser())
-    if source.is_dir() and real(checkpoint).is_relative_to(source):
-        raise BadInput(f"{shown(checkpoint)} lies in the model that is read; choose another folder")
+def check_outside(folder: Path, model: str) -> None:
+    """Refuse to write into the folder of the model that is read."""
+    source = user_path(model, "the model")
+    if source.is_dir() and real(folder).is_relative_to(real(source)):
+        raise BadInput(
+            f"{shown(folder)} lies in the folder of the model that is read; choose another folder"
+        )
 
 
 def check_space(folder: Path, needed: int) -> None:

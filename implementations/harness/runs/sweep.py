@@ -22,7 +22,13 @@ from implementations.harness.results.store import (
 )
 from implementations.harness.runs import environment, workers
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.run import check_outputs, check_tasks, dense_record, journal_of
+from implementations.harness.runs.run import (
+    check_outputs,
+    check_outside,
+    check_tasks,
+    dense_record,
+    journal_of,
+)
 from implementations.harness.runs.workbench import Job, Setup, Workbench
 
 
@@ -122,6 +128,7 @@ def device_of(device: str, number: int) -> str:
 
 def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
     check_outputs(runs, None)
+    check_outside(runs, setup.model)
     for slug in {DENSE, *(job.slug for job in jobs)}:
         check_record(runs, setup.protocol.name, slug)
     check_tasks(setup)

@@ -252,6 +252,8 @@ BAD = {
     "model of nobody": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
     "runs of nobody": (["leaderboard", "--runs", "~nouser/x"], "--runs cannot be the path"),
     "model too long": (["run", "wanda", "--model", "x" * 300], "File name too long"),
+    "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs nosuch is not a folder; give"),
+    "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs /dev/null is not a folder"),
     "runs too long": (["leaderboard", "--runs", "x" * 300], "File name too long"),
     "record too long": (["verify", "x" * 300], "File name too long"),
     "method too long": (["run", "x" * 9999], "unknown method 'xxx"),

@@ -317,7 +317,9 @@ def test_records_and_model_stay_apart(setup, world, tmp_path):
         ("runs", "runs/deep/model", "where every .json file is read"),
         ("runs", published_folders()[0] / "model", "where every .json file is read"),
         ("out/runs", "out", "would lie in the folder of the model"),
-        ("runs", world.model / "pruned", "lies in the model that is read"),
+        ("runs", world.model / "pruned", "lies in the folder of the model that is read"),
+        (world.model / "runs", "out", "lies in the folder of the model that is read"),
+        (world.model, "out", "lies in the folder of the model that is read"),
         ("link/runs", "out", "would lie in the folder of the model"),
     ):
         (tmp_path / "link").symlink_to("out")

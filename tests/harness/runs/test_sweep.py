@@ -168,6 +168,12 @@ def test_several_workers_find_the_same_as_one(setup, tmp_path):
     assert {record.dense.run for record in two.records} == {two.records[0].run}
 
 
+def test_a_sweep_writes_no_records_into_the_folder_of_its_model(setup, world):
+    with pytest.raises(BadInput, match="runs lies in the folder of the model that is read"):
+        sweep([job("wanda")], setup, runs=world.model / "runs")
+    assert not (world.model / "runs").exists()
+
+
 def test_a_sweep_without_a_model_is_refused_whole(setup, tmp_path):
     asked = Setup(str(tmp_path / "nothing"), setup.protocol)
     with pytest.raises(BadInput):

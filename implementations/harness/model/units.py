@@ -218,19 +218,28 @@ class Weights(NamedTuple):
 def count_weights(model: LanguageModel, damaged: str = "check the model") -> Weights:
     """Count what budgets are counted in, opening one block at a time.
 
-    Raises `NumericsError` naming the first layer with NaN or infinity, and `damaged`, the likely
-    reason.
+    Raises `NumericsError` naming the first tensor with NaN or infinity, also a norm, a bias, the
+    embedding or the head, and `damaged`, the likely reason.
     """
     everything = nonzero = 0
+    for name, tensor in model.outside().items():
+        _check_finite(tensor, name, damaged)
     for block in model.visit():
-        for name, linear in _all_linears(block).items():
-            if not bool(linear.weight.isfinite().all()):
-                raise NumericsError(
-                    f"block {block.index}, {name}: the weights contain NaN or infinity; {damaged}"
-                )
+        linears = _all_linears(block)
+        for name, linear in linears.items():
+            _check_finite(linear.weight, f"block {block.index}, {name}", damaged)
             nonzero += int(torch.count_nonzero(linear.weight))
+        counted = {id(linear.weight) for linear in linears.values()}
+        for name, tensor in block.module.named_parameters():
+            if id(tensor) not in counted:
+                _check_finite(tensor, f"block {block.index}, {name}", damaged)
         everything += block_weights(block)
     return Weights(everything, nonzero)
+
+
+def _check_finite(tensor: Tensor, name: str, damaged: str) -> None:
+    if not bool(tensor.isfinite().all()):
+        raise NumericsError(f"{name}: the weights contain NaN or infinity; {damaged}")
 
 
 def _queries(attention: Attention) -> Tensor:

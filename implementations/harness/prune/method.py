@@ -62,6 +62,10 @@ Granularity = Literal[
 Place = Literal["linears", "norms", "embedding", "head"]
 
 
+DAMAGED = "the checkpoint is damaged or was loaded in too narrow a dtype"
+"""The likely reason for NaN or infinity in a model that was not pruned yet."""
+
+
 class Capabilities(BaseModel):
     """What a method removes, needs and touches, and the families it refuses with the reason."""
 
@@ -206,7 +210,7 @@ class Method(BaseModel, ABC):
             )
         if self.capabilities.trains:
             refuse_block_by_block(model, self.slug())
-        count_weights(model, "the checkpoint is damaged or was loaded in too narrow a dtype")
+        count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)
 
     def apply(

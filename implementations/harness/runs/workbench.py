@@ -29,7 +29,7 @@ from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
-from implementations.harness.prune.method import Method, Outcome
+from implementations.harness.prune.method import DAMAGED, Method, Outcome
 from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.metric import AFTER_PROMPT
@@ -257,6 +257,8 @@ class Workbench:
         check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
         if job.method is not None:
             job.method.check(self.dense(), samples.calibration)
+        else:
+            count_weights(self.dense(), DAMAGED)
         if isinstance(job.method, PromptMethod) and self.setup.tasks:
             raise BadInput(
                 f"{job.slug} chooses by a prompt, and lm-eval does not say where that of a "

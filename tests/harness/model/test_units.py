@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -80,6 +81,23 @@ def test_damaged_weights_are_named_with_the_likely_reason(value):
     added.blocks[0].module.rotation.weight.data[0] = value
     with pytest.raises(NumericsError, match="block 0, rotation: "):
         count_weights(added)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "block 1, input_layernorm.weight",
+        "block 0, self_attn.q_norm.weight",
+        "model.norm.weight",
+        "model.embed_tokens.weight",
+    ],
+)
+def test_a_norm_or_embedding_that_is_damaged_is_named(name):
+    model = tiny_model("qwen3")
+    path = name.replace("block ", "model.layers.").replace(", ", ".")
+    model.hf.get_parameter(path).data[3] = float("nan")
+    with pytest.raises(NumericsError, match=f"^{re.escape(name)}: .* NaN or infinity; check the"):
+        count_weights(model)
 
 
 def test_nothing_is_counted_in_an_emptied_attention():

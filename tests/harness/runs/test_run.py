@@ -290,10 +290,12 @@ def test_nan_weights_are_refused_before_anything_is_written(setup, world, tmp_pa
 
     model = load_model(world.model)
     with torch.no_grad():
-        model.blocks[1].feed_forward.up.weight[0, 0] = float("nan")
+        model.blocks[1].norms["input_layernorm"].weight[0] = float("nan")
     save(model, tmp_path / "damaged")
-    with pytest.raises(NumericsError, match="block 1, up"):
-        run(job("wanda"), Setup(str(tmp_path / "damaged"), setup.protocol), runs=tmp_path / "runs")
+    damaged = Setup(str(tmp_path / "damaged"), setup.protocol)
+    for one in (job("wanda"), Job(None)):
+        with pytest.raises(NumericsError, match=r"block 1, input_layernorm.weight: .* is damaged"):
+            run(one, damaged, runs=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

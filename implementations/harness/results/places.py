@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,8 @@ from implementations.harness.results.files import whole
 
 PATIENCE = 10.0
 """Seconds to wait for another process; what writes longer than that is a large model."""
+TRIAL = f".atlas-{platform.node()}-"
+"""Begins the name of a trial's folder; the process that made it follows."""
 LONGEST = 300
 """Characters of a path in a message."""
 
@@ -55,12 +60,23 @@ def shown(path: str | os.PathLike[str]) -> str:
 def spare(folder: Path) -> Iterator[Path]:
     """Lend a place for a trial in which all goes as in `folder`, which is not there yet.
 
-    It lies in the nearest folder that is, so that nobody meets a folder which goes again.
+    It lies in the nearest folder that is, so that nobody meets a folder which goes again. What
+    killed processes of this machine left of theirs is removed first.
     """
     folder = real(folder)
     near = nearest(folder)
-    with TemporaryDirectory(prefix=".atlas-", dir=near) as lent:
+    _remove_trials(near)
+    with TemporaryDirectory(prefix=f"{TRIAL}{os.getpid()}-", dir=near) as lent:
         yield Path(lent, folder.relative_to(near))
+
+
+def _remove_trials(near: Path) -> None:
+    import psutil  # the tools, which import this module, are installed without it
+
+    for left in near.glob(f"{glob.escape(TRIAL)}*-*"):
+        process = left.name.removeprefix(TRIAL).partition("-")[0]
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(folder: Path, name: str = "file") -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,6 +95,19 @@ def test_a_trial_goes_where_the_links_lead(tmp_path):
     with spare(tmp_path / "link") as place:
         assert place.name == "new"
         assert place.parent.parent == tmp_path / "away"
+
+
+def test_what_a_killed_process_left_of_its_trial_goes_with_the_next(tmp_path):
+    killed = "with spare(Path('runs')) as place: place.mkdir(); os._exit(1)"
+    code = f"import os\nfrom pathlib import Path\nfrom {spare.__module__} import spare\n{killed}"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    (left,) = tmp_path.iterdir()
+    others = [f"{places.TRIAL}{os.getpid()}-of-a-living-one", ".atlas-elsewhere-1-x", ".atlas-mine"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    check_writable(tmp_path / "runs")
+    assert not left.exists()
+    assert names(tmp_path) == sorted(others)
 
 
 def test_who_comes_later_waits_and_who_waits_too_long_is_told(tmp_path, monkeypatch):

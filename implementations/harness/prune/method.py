@@ -66,6 +66,10 @@ DAMAGED = "the checkpoint is damaged or was loaded in too narrow a dtype"
 """The likely reason for NaN or infinity in a model that was not pruned yet."""
 
 
+FAR = 0.01
+"""Difference between the share asked for and achieved that a run warns of."""
+
+
 class Capabilities(BaseModel):
     """What a method removes, needs and touches, and the families it refuses with the reason."""
 
@@ -219,11 +223,12 @@ class Method(BaseModel, ABC):
         """Check, prune in place and count; flags, hooks and generators are restored in any case.
 
         `calibration` is a `Calibration` for a method that trains. `seed` decides whatever the
-        method draws. Raises `BadInput` for what cannot be asked and `NumericsError` for NaN or
-        infinity; the first kind leaves the model as it was.
+        method draws. Warns where the share achieved is far from that asked for. Raises `BadInput`
+        for what cannot be asked and `NumericsError` for NaN or infinity; the first kind leaves the
+        model as it was.
         """
         self.check(model, calibration)
-        before = _weights(model)
+        before, unit = _weights(model), self.unit(model)
         start = time.perf_counter()
         with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
@@ -232,16 +237,29 @@ class Method(BaseModel, ABC):
                 model, f"{self.slug()} overflowed; load the model in a wider dtype"
             )
             refuse_emptied(model.blocks)
-        seconds = time.perf_counter() - start
-        zeros = 1 - left.nonzero / left.all if left.all else 0.0
+            seconds = time.perf_counter() - start
+            zeros = 1 - left.nonzero / left.all if left.all else 0.0
+            achieved = 1 - left.all / before if self.capabilities.structured else zeros
+            if abs(achieved - self.target) > FAR:
+                self._warn_of_miss(achieved, unit / before)
         return Outcome(
             asked=self.target,
-            achieved=1 - left.all / before if self.capabilities.structured else zeros,
+            achieved=achieved,
             seconds=seconds,
             bits=details.pop("bits", None),
             course=details.pop("course", None),
             details=details,
             warnings=told,
+        )
+
+    def _warn_of_miss(self, achieved: float, unit: float) -> None:
+        """Warn that `achieved` is far from the share asked for; `unit` is that of the largest."""
+        reason = f" (its largest unit holds {100 * unit:.2g} % of the weights)" if unit else ""
+        warnings.warn(
+            f"{self.slug()} achieved a sparsity of {achieved:.4g} where {self.target:g} was asked "
+            f"for{reason}; compare it with other methods at the sparsity it achieved",
+            AtlasWarning,
+            stacklevel=3,
         )
 
     def _check_calibration(self, model: LanguageModel, calibration: Tokens | None) -> None:

@@ -20,11 +20,12 @@ from implementations.harness import (
     LanguageModel,
     NumericsError,
     cheapest,
+    get,
     keep_channels,
     keep_kv_groups,
 )
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.prune.method import Count, Granularity, UnitMethod
+from implementations.harness.prune.method import Count, Granularity, Method, UnitMethod
 from tests.harness.contract.toys import First, Narrow, Reading, Shallow, Thin, Trained
 
 NAN = float("nan")
@@ -304,6 +305,21 @@ def test_the_harnesss_warnings_reach_the_outcome_and_all_reach_the_caller():
         outcome = Looking(sparsity=0).apply(tiny_model())
     assert outcome.warnings == ["nothing was removed"]
     assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
+
+
+def test_a_share_achieved_far_from_that_asked_for_is_told():
+    def told(method: Method, **shape: Any) -> list[str]:
+        return method.apply(tiny_model(**shape), random_tokens()).warnings
+
+    # Rows of 32 and 48 weights lose 31 and 47; attention with one KV group goes whole or not.
+    assert told(First(sparsity=0.999)) == [
+        "toy achieved a sparsity of 0.9708 where 0.999 was asked for; compare it with other "
+        "methods at the sparsity it achieved"
+    ]
+    flap = get("flap").configure(sparsity=0.5)
+    (one,) = told(flap, num_key_value_heads=1)
+    assert "0.442 where 0.5 was asked for (its largest unit holds 18 % of the weights)" in one
+    assert told(First(sparsity=0.5)) == told(First(pattern="1:4")) == []
 
 
 class Failing(Looking):

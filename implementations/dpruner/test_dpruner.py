@@ -55,7 +55,7 @@ def test_general_worth_by_hand():
     logits(model, random_tokens())
     handle.remove()
     inputs = torch.cat([x.flatten(0, -2) for x in seen]).double()  # [tokens, in]
-    hessian = inputs.T @ inputs
+    hessian = 2 / len(random_tokens().ids) * inputs.T @ inputs
     hessian += 0.01 * hessian.diagonal().mean() * torch.eye(len(hessian))
     upper = torch.linalg.cholesky(hessian.inverse(), upper=True)
     expected = query.weight.double().square() / upper.diagonal().square()
@@ -76,6 +76,19 @@ def test_worth_is_taken_before_anything_is_zeroed_and_seen_by_what_follows():
     assert all(bool((part > 0).all()) for part in half)
     assert torch.equal(whole[0], half[0])  # the first layer sees no pruning
     assert not torch.allclose(whole[-1], half[-1], rtol=0.05)
+
+
+def test_the_same_text_twice_gives_the_same_scores():
+    once = given()
+    twice = Tokens.from_ids(torch.cat([once.ids, once.ids]))
+    method = small(penalty_scale=1e4)  # strong enough to show in the scores
+    (ours, ratio), (doubled, _) = (
+        scored(method, Calibration(**vars(text), domain=once.domain))
+        for text in (Tokens.from_ids(once.ids), twice)
+    )
+    assert ratio["penalty_over_gradient"] > 0.1
+    for one, two in zip(ours, doubled, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-6)
 
 
 # The score
@@ -159,11 +172,12 @@ def test_without_a_penalty_the_general_text_has_no_say():
     assert not any(torch.equal(a, b) for a, b in zip(held, others, strict=True))
 
 
-def test_the_domain_decides():
+@pytest.mark.parametrize("changed", ["domain_seed", "general_seed"])
+def test_both_texts_decide_which_weights_are_removed(changed: str):
     masks = []
-    for seed in (2, 3):
+    for seed in (5, 7):
         model = tiny_model()
-        small().apply(model, given(seed))
+        small(penalty="normalised").apply(model, given(**{changed: seed}))
         masks.append(zeros(model))
     assert not all(torch.equal(a, b) for a, b in zip(*masks, strict=True))
 

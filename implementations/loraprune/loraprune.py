@@ -9,6 +9,7 @@ masked is cut.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, ClassVar, Literal
 
@@ -100,8 +101,10 @@ class LoRAPrune(UnitMethod):
 
     @property
     def plan(self) -> Plan:
-        """The training."""
-        return Plan(self.steps, self.learning_rate, batch=self.batch, at_once=self.at_once)
+        """The training; `prune` clips the gradients itself."""
+        return Plan(
+            self.steps, self.learning_rate, batch=self.batch, at_once=self.at_once, clip=None
+        )
 
     def taking_part(self, model: LanguageModel) -> Tensor:
         """Mark the blocks that lose units: all but the first tenth and the last one."""
@@ -116,15 +119,20 @@ class LoRAPrune(UnitMethod):
         parts = [len(unit_costs(block, kind)) for block in model.blocks for kind in self.kinds]
         gates = torch.ones(sum(parts), device=model.device)  # [units], 0 where masked
         average = torch.zeros_like(gates)
+        sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
+        taking_part = self.taking_part(model).tolist()
+        averages = zip(model.blocks, average.split(sizes), taking_part, strict=True)
+        scored = [(block, part) for block, part, takes in averages if takes]
         model.hf.train()
         with low_rank(model, self.rank, self.scale) as factors, gated(model, *self.kinds) as gate:
             gate.values = gates  # at what enters o and down, factors included: formula (13)
-            frozen = self.unfrozen(model)
+            large = self.unfrozen([block for block, _ in scored])
 
             def before(step: int) -> None:
-                scores = torch.cat([self.score(block) for block in model.blocks])
-                average.lerp_(scores, 1 - self.smoothing)  # formula (11)
-                for weight in frozen:
+                nn.utils.clip_grad_norm_([*factors, *large], 1.0)  # together, as in the code
+                for block, part in scored:
+                    part.lerp_(self.score(block), 1 - self.smoothing)  # formula (11)
+                for weight in large:
                     weight.grad = None
                 share = self.share(step)
                 if step % self.every == 0 or share == 1:
@@ -142,11 +150,15 @@ class LoRAPrune(UnitMethod):
         remove_units(model, gates == 0)
         return widths_left(model) | {"course": course(losses, stream, plan.batch)}
 
-    def unfrozen(self, model: LanguageModel) -> list[nn.Parameter]:
-        """Let the large weights have gradients where the criterion takes them; return those."""
+    def unfrozen(self, blocks: Sequence[Block]) -> list[nn.Parameter]:
+        """Enable gradients of the large weights if the criterion needs them; return these weights.
+
+        `blocks` are the ones that are scored: as in the code, no other has such gradients.
+        """
         if self.criterion != "gradient":
             return []
-        weights = [adapter(x).weight for _, _, x in model.linears() if x.weight.numel()]
+        linears = [linear for block in blocks for linear in block.linears().values()]
+        weights = [adapter(linear).weight for linear in linears if linear.weight.numel()]
         for weight in weights:
             weight.requires_grad_(True)
         return weights

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -203,7 +204,7 @@ def test_scores_are_averaged_and_masks_follow_and_stay(monkeypatch):
     def masked(gates: Tensor, average: Tensor, lost: int, share: float) -> None:
         before = gates.clone()
         mask(gates, average, lost, share)
-        calls.append((len(scores) // 3 - 1, before, gates.clone(), average.clone(), lost, share))
+        calls.append((len(scores) // 2 - 1, before, gates.clone(), average.clone(), lost, share))
 
     monkeypatch.setattr(LoRAPrune, "score", scored)
     monkeypatch.setattr(loraprune, "mask", masked)
@@ -214,7 +215,8 @@ def test_scores_are_averaged_and_masks_follow_and_stay(monkeypatch):
     sizes, closed = [2, 48] * 3, []
     for each in refreshed:
         step = each[0][0]
-        steps = [torch.cat(scores[3 * i : 3 * i + 3]) for i in range(step + 1)]
+        unscored = torch.zeros(50)  # the last block loses nothing
+        steps = [torch.cat([*scores[2 * i : 2 * i + 2], unscored]) for i in range(step + 1)]
         average = sum(0.3 * 0.7 ** (step - i) * values for i, values in enumerate(steps))
         for part, (_, before, after, seen, lost, share) in enumerate(each):
             torch.testing.assert_close(seen, average.split(sizes)[part])
@@ -302,7 +304,8 @@ def test_nothing_to_prune_is_plain_low_rank_training():
     with seeded(5):
         plain.hf.train()
         with low_rank(plain, 4, 1.5) as factors:
-            losses = optimise(factors, lambda ids: next_token_loss(plain, ids), STREAM, method.plan)
+            plan = dataclasses.replace(method.plan, clip=1.0)
+            losses = optimise(factors, lambda ids: next_token_loss(plain, ids), STREAM, plan)
         plain.hf.eval()
     assert outcome.course is not None
     assert list(outcome.course.losses) == losses
@@ -331,7 +334,7 @@ def test_large_weights_never_get_a_gradient(criterion: str, monkeypatch):
 
     monkeypatch.setattr(LoRAPrune, "score", scored)
     quick(criterion=criterion, rank=4).apply(model, CALIBRATION)
-    assert seen == [4 * sum(sum(x.weight.shape) for _, _, x in tiny_model().linears())] * 16
+    assert seen == [4 * sum(sum(x.weight.shape) for _, _, x in tiny_model().linears())] * 8
 
 
 def test_the_gradient_itself_is_that_of_one_step(monkeypatch):
@@ -348,6 +351,26 @@ def test_the_gradient_itself_is_that_of_one_step(monkeypatch):
     method.apply(model, CALIBRATION)  # all of the text in every step
     for gradient in seen:
         torch.testing.assert_close(gradient, seen[0], rtol=1e-3, atol=1e-6)
+
+
+def test_gradients_of_factors_and_scored_weights_are_clipped_together(monkeypatch):
+    model, score, norms = tiny_model(blocks=3), LoRAPrune.score, []
+    with torch.no_grad():
+        model.hf.lm_head.weight.mul_(100)  # a steep loss
+
+    def scored(self: LoRAPrune, block: Block) -> Tensor:
+        gradients = [p.grad for p in model.hf.parameters() if p.grad is not None]
+        norms.append(float(nn.utils.get_total_norm(gradients)))
+        with_gradient = [
+            all(adapter(x).weight.grad is not None for x in block.linears().values())
+            for block in model.blocks
+        ]
+        assert with_gradient == [True, True, False]  # the last block loses nothing
+        return score(self, block)
+
+    monkeypatch.setattr(LoRAPrune, "score", scored)
+    quick(criterion="gradient", steps=3).apply(model, CALIBRATION)
+    assert norms == pytest.approx([1.0] * 6, rel=1e-4)
 
 
 @pytest.mark.parametrize("life", range(1, 6))

@@ -235,15 +235,16 @@ class MinMax:
             return
         # The budget comes down over the first half, lest its multiplier run away.
         allowed = 1 - method.sparsity * min(2 * (step + 1) / method.steps, 1)
-        left = 1.0
         for kind, masks in enumerate(self.by_kind()):
-            count = math.ceil(float(self.shares[kind]) * self.units[kind])
-            press(masks, count, method.mask_rate * self.pressure[kind])
-            slope = marginal(masks, count, self.pressure[kind]) - self.budget * self.held[kind]
+            units, pressure = self.units[kind], self.pressure[kind]
+            width = float(self.shares[kind]) * units
+            press(masks, width, method.mask_rate * pressure)
+            slope = marginal(masks, width, pressure) - self.budget * self.held[kind]
             self.shares[kind] -= method.width_rate * slope.clamp(-1, 1)
-            self.shares[kind].clamp_(0, 1 - 1 / max(self.units[kind], 1))
-            norm = bottom(masks, count).square().sum(dim=1)  # [blocks]
-            self.pressure[kind] += method.pressure_rate * norm.cpu() / max(self.units[kind], 1)
-            left -= float(self.held[kind]) * count / max(self.units[kind], 1)
+            self.shares[kind].clamp_(0, 1 - 1 / max(units, 1))
+            # The multipliers follow the new width, as in UVC.
+            norm = bottom(masks, float(self.shares[kind]) * units)  # [blocks]
+            pressure += method.pressure_rate * norm.cpu() / max(units, 1)
+        left = 1 - self.held @ self.shares
         self.budget += method.budget_rate * (left - allowed)
         self.budget.clamp_(min=0)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from implementations.harness import Gates, Kind, LanguageModel, cuts, smallest
+from implementations.harness import Gates, Kind, LanguageModel, cuts
 
 HELD = 0.8  # what all masks are while they are sorted, and the least of them afterwards
 
@@ -19,28 +19,37 @@ def by_order(slopes: Tensor) -> Tensor:
     return HELD + (1 - HELD) * (ranks + 1) / max(slopes.shape[1], 1)
 
 
-def bottom(masks: Tensor, count: int) -> Tensor:
-    """Return the `count` smallest absolute masks of each row of `[blocks, units]`, ascending."""
-    return masks.abs().sort(dim=1).values[:, :count]
+def taken(masks: Tensor, width: float) -> Tensor:
+    """Return which masks of `[blocks, units]` are among the `width` smallest of their row: 0 to 1.
 
-
-def press(masks: Tensor, count: int, amount: Tensor) -> None:
-    """Divide the `count` smallest of each row by `1 + 2 amount [blocks]`, in place.
-
-    That is the proximal step of `amount` times the sum of their squares, which ones they are
-    being held fixed.
+    Of a width of 1.25 the smallest mask gets 1 and the next one 0.25.
     """
-    pressed = smallest(masks.abs(), count)
-    shrunk = masks / (1 + 2 * amount.to(masks.device))[:, None]
-    masks.copy_(torch.where(pressed, shrunk, masks))
+    ranks = masks.abs().argsort(dim=1, stable=True).argsort(dim=1)
+    return (width - ranks).clamp(0, 1)
 
 
-def marginal(masks: Tensor, count: int, pressure: Tensor) -> Tensor:
-    """Return what one more unit in every layer would add: the mean over the blocks.
+def bottom(masks: Tensor, width: float) -> Tensor:
+    """Return the sum of squares of the `width` smallest masks of each row, `[blocks]`."""
+    return (taken(masks, width) * masks.square()).sum(dim=1)
 
-    The multiplier of a layer times the square of its next smallest mask.
+
+def press(masks: Tensor, width: float, amount: Tensor) -> None:
+    """Divide the `width` smallest of each row by `1 + 2 amount [blocks]`, in place.
+
+    That is the proximal step of `amount` times `bottom`, for a fixed set of smallest masks.
     """
-    following = bottom(masks, count + 1)[:, -1].cpu() if masks.shape[1] else torch.zeros(1)
+    masks /= 1 + 2 * amount.to(masks.device)[:, None] * taken(masks, width)
+
+
+def marginal(masks: Tensor, width: float, pressure: Tensor) -> Tensor:
+    """Return the slope of `pressure` times `bottom` in the width, as the mean over the blocks.
+
+    It is the multiplier of a layer times the square of its next smallest mask.
+    """
+    units = masks.shape[1]
+    if not units:
+        return torch.zeros(())
+    following = masks.abs().sort(dim=1).values[:, min(int(width), units - 1)].cpu()
     return (pressure * following.square()).mean()
 
 

@@ -39,9 +39,9 @@ def test_scores_decide_which_blocks_lose_the_groups_left_over(
     given: list[Tensor] = []
     whole = UnitMethod.widths
 
-    def recorded(self, model, shares, scores=None):
+    def recorded(self, model, shares, scores=None, budget=None):
         given.extend(scores["kv-groups"])
-        return whole(self, model, shares, scores)
+        return whole(self, model, shares, scores, budget)
 
     monkeypatch.setattr(UnitMethod, "widths", recorded)
     lost = [2 - kept for kept in widths(method, model)]

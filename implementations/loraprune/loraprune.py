@@ -10,7 +10,6 @@ masked is cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -115,10 +114,11 @@ class LoRAPrune(UnitMethod):
         """Train and mask, merge, cut; return the widths left and the course of the training."""
         stream, plan = calibration.training, self.plan
         assert stream is not None  # `check` saw to it
-        lost = list(chain.from_iterable(self.widths(model, torch.ones(len(model.blocks)))))
+        budget = self.budget(model)
         parts = [len(unit_costs(block, kind)) for block in model.blocks for kind in self.kinds]
         gates = torch.ones(sum(parts), device=model.device)  # [units], 0 where masked
         average = torch.zeros_like(gates)
+        lost = torch.zeros(len(parts), dtype=torch.int64)  # units, once masking has begun
         sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
         taking_part = self.taking_part(model).tolist()
         averages = zip(model.blocks, average.split(sizes), taking_part, strict=True)
@@ -136,7 +136,10 @@ class LoRAPrune(UnitMethod):
                     weight.grad = None
                 share = self.share(step)
                 if step % self.every == 0 or share == 1:
-                    for each in zip(gates.split(parts), average.split(parts), lost, strict=True):
+                    if share and not lost.any():  # by the scores that the warm-up has gathered
+                        lost.copy_(self.counts(model, average.split(parts), budget))
+                    counts = lost.tolist()
+                    for each in zip(gates.split(parts), average.split(parts), counts, strict=True):
                         mask(*each, share)
 
             losses = optimise(
@@ -145,10 +148,16 @@ class LoRAPrune(UnitMethod):
                 stream,
                 plan,
                 before=before,
-                state={"average": average, "gates": gates},
+                state={"average": average, "gates": gates, "lost": lost},
             )
         remove_units(model, gates == 0)
         return widths_left(model) | {"course": course(losses, stream, plan.batch)}
+
+    def counts(self, model: LanguageModel, scores: Sequence[Tensor], budget: float) -> Tensor:
+        """Count the units that every block loses, `[blocks * kinds]`, as `scores` are ordered."""
+        groups = scores[:: len(self.kinds)]  # KV groups come first in every block
+        lost = self.widths(model, torch.ones(len(model.blocks)), {"kv-groups": groups}, budget)
+        return torch.tensor(lost).flatten()
 
     def unfrozen(self, blocks: Sequence[Block]) -> list[nn.Parameter]:
         """Enable gradients of the large weights if the criterion needs them; return these weights.

@@ -416,11 +416,16 @@ class UnitMethod(Method):
         """
         return cheapest(scores, self.costs(model), self.rate(model))
 
+    def budget(self, model: LanguageModel) -> float:
+        """Return how many weights of the blocks' linear layers to remove."""
+        return self.sparsity * _weights(model)
+
     def widths(
         self,
         model: LanguageModel,
         shares: Sequence[float] | Tensor,
         scores: Mapping[Kind, Sequence[Tensor]] | None = None,
+        budget: float | None = None,
     ) -> list[list[int]]:
         """Count the units that every block loses of each kind, `[blocks][kinds]`, by the budget.
 
@@ -429,10 +434,11 @@ class UnitMethod(Method):
         removed `together`. The `scores` of a kind, `[units]` per block, decide which blocks lose
         the units that rounding leaves over: those whose next unit costs least relative to its
         block. Leave a kind out only where one unit is a small part of a block, as a channel is.
+        Give the `budget` in weights where layers have been added to the model since it was counted.
         See `allocation.widths`.
         """
         counts, costs = self._counted(model)
-        budget = self.sparsity * _weights(model)
+        budget = self.budget(model) if budget is None else budget
         group = self.together(model)
         given = scores or {}
         by_kind = [

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import gelu, layer_norm
 
 from implementations.displlm import DispLLM, displlm
 from implementations.displlm.displlm import (
@@ -151,6 +152,18 @@ def test_a_vector_has_its_own_layer_and_the_noise_is_not_trained():
     before = network()[0]
     network.noise[2] += 1
     assert not torch.equal(network()[0], before)
+
+
+def test_the_network_is_a_gru_a_layer_norm_and_gelu_over_noise_that_is_drawn_once():
+    torch.manual_seed(0)
+    network = HyperNetwork([4, 6, 5])
+    assert len(network.noise.unique(dim=0)) == 3  # a vector of noise for each gate vector
+    torch.nn.init.uniform_(network.norm.weight, 0.5, 2.0)
+    states, _ = network.gru(network.noise)
+    rows = gelu(layer_norm(states, (128,), network.norm.weight)).squeeze(1)
+    expected = [head.weight @ row for head, row in zip(network.heads, rows, strict=True)]
+    for _ in range(2):  # the same in every pass
+        torch.testing.assert_close(network(), expected)
 
 
 def test_nearly_all_gates_are_open_in_the_beginning():

@@ -12,7 +12,7 @@ from torch import Tensor
 from implementations.harness import BadInput, walk
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.prune.masks import parse_pattern, smallest_per_group
-from implementations.ria import RIA
+from implementations.ria import RIA, ria
 from implementations.ria.ria import (
     dealt,
     permutation,
@@ -103,6 +103,14 @@ def test_inputs_are_dealt_there_and_back():
     totals = torch.tensor([11.0, 4, 0, 8, 7, 3, 1, 9, 10, 2, 5, 6])
     groups = totals[dealt(totals, 4)].view(3, 4).int().tolist()
     assert groups == [[0, 5, 6, 11], [1, 4, 7, 10], [2, 3, 8, 9]]
+
+
+def test_inputs_are_ranked_by_the_sum_of_their_scores(monkeypatch):
+    # Sums rise from 20 to 27 where maxima fall from 20 to 13.
+    place = torch.arange(8.0)
+    scores = torch.stack([20 - place, place, place])
+    monkeypatch.setattr(ria, "reassigned", lambda scores, order, pattern: order)
+    assert permutation(scores, PATTERN).tolist() == [0, 3, 4, 7, 1, 2, 5, 6]
 
 
 @pytest.mark.parametrize("text", ["1:4", "2:4", "3:4", "4:8", "1:2"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BackwalkedBlock, NumericsError, backwalk, get
+from implementations.harness import BackwalkedBlock, BadInput, NumericsError, backwalk, get
 from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.hywia import HyWIA
@@ -237,6 +237,12 @@ def test_the_samples_pass_each_block_forwards_back_and_back_again():
         layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
     HyWIA(sparsity=0.3, samples=4).apply(model, random_tokens(samples=6, batch_size=2))
     assert calls == [0] * 2 + [1] * 2 + [2] * 6 + [1] * 4 + [0] * 4
+
+
+def test_the_order_can_be_given_as_text():
+    assert HyWIA.configure(order="1").order == 1
+    with pytest.raises(BadInput, match="order: Input should be 1 or 2"):
+        HyWIA.configure(order="3")
 
 
 @pytest.mark.model

@@ -13,7 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
 
 import torch
 from pydantic import (
@@ -150,6 +150,14 @@ class Method(BaseModel, ABC):
         if isinstance(value, bool) and "bool" not in kind:
             raise ValueError(f"{str(value).lower()} is no value of it")
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number_of_a_list(cls, value: Any, field: ValidationInfo) -> Any:
+        """Read the text of a number, as a command line gives it, where a field lists numbers."""
+        choices = get_args(cls.model_fields[field.field_name or ""].annotation)
+        numbers = {str(choice): choice for choice in choices if isinstance(choice, int)}
+        return numbers.get(value, value) if isinstance(value, str) else value
 
     @abstractmethod
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any] | None:

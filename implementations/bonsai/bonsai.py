@@ -53,7 +53,7 @@ class Bonsai(UnitMethod):
     pairs: Count = 100
     """Sub-models that are evaluated in one round, each with its complement."""
     samples: Count = 32
-    """Calibration windows of one round, drawn anew for each."""
+    """Calibration windows of one round, drawn anew for each; all where there are no more."""
     perturb: bool = True
     """Evaluate sub-models; without, the prior alone decides, alike in all attentions and FFNs."""
 

@@ -1,12 +1,14 @@
-"""Benchmark of remembering what was evaluated, against evaluating anew; run by `make bench`.
+"""Benchmarks of the search: against chance and greedy search, and by speed; run by `make bench`.
 
-Evolution asks again and again for masks that it has seen. Both ways get the same masks in the same
-order, of the embedded model with few blocks, so that minutes do.
+The first compares the losses that searches find among made-up ones. The second compares remembering
+what was evaluated with evaluating anew, as evolution asks again and again for masks that it has
+seen: both ways get the same masks in the same order, of the embedded model with few blocks.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 import time
 
 import torch
@@ -22,11 +24,14 @@ from implementations.harness import (
     load_model,
     masked,
     perplexity,
+    random_search,
     remove_blocks,
 )
-from implementations.harness.contract.tiny import random_tokens
+from implementations.harness.contract.tiny import random_tokens, tiny_model
 
 BLOCKS, OFF, TOKENS = 12, 3, 128
+SEEDS = 3
+SEARCHES = {"the defaults": (50, 100, 0.001), "P = 20, G = 10, mutation 0.02": (20, 10, 0.02)}
 SETTINGS = {"the defaults, 3 generations": (50, 3, 0.001), "P = 20, G = 10": (20, 10, 0.02)}
 
 
@@ -43,9 +48,62 @@ class Asked(Candidates):
         return super().__call__(gone)
 
 
+class MadeUp(Candidates):
+    """Candidates whose loss is made up: each block harms, and each pair of blocks adds or takes."""
+
+    def __init__(self, blocks: int, seed: int) -> None:
+        super().__init__(tiny_model(), lambda: math.nan, "blocks")
+        generator = torch.Generator().manual_seed(seed)
+        self.alone = torch.rand(blocks, generator=generator)
+        self.pairs = 0.21 * torch.randn(blocks, blocks, generator=generator).triu(diagonal=1)
+
+    def _evaluate(self, gone: Tensor, key: bytes) -> float:
+        off = gone.float()
+        return float(off @ self.alone + off @ self.pairs @ off)
+
+
+def greedy(loss: Candidates, blocks: int, off: int) -> float:
+    """Take off one block after the other, always the one that is then missed least."""
+    gone = torch.zeros(blocks, dtype=torch.bool)
+    for _ in range(off):
+        trials = [gone.index_fill(0, block, True) for block in (~gone).nonzero()]
+        gone = min(trials, key=loss)
+    return loss(gone)
+
+
+def searched(
+    blocks: int, off: int, settings: tuple[int, int, float], seed: int
+) -> tuple[int, tuple[float, float, float]]:
+    """Return evolution's distinct evaluations, and the losses it, chance and greedy search find."""
+    population, generations, mutation = settings
+    torch.manual_seed(seed)
+    evolution, chance = MadeUp(blocks, seed), MadeUp(blocks, seed)
+    evolve(evolution, drawn(population, blocks, off), generations, mutation)
+    random_search(chance, lambda: drawn(1, blocks, off)[0], evolution.evaluations)
+    found = greedy(MadeUp(blocks, seed), blocks, off)
+    return evolution.evaluations, (evolution.least, chance.least, found)
+
+
+def compare_searches() -> None:
+    """Print the mean loss of three seeds that each search finds, lower is better."""
+    table = Table(
+        *("blocks", "settings", "distinct evaluations", "evolution", "random masks", "greedy"),
+        title=f"EvoP, made-up losses, {SEEDS} seeds",
+    )
+    for off, blocks in ((5, 22), (6, 30)):
+        for name, settings in SEARCHES.items():
+            runs = [searched(blocks, off, settings, seed) for seed in range(SEEDS)]
+            counts = ", ".join(str(evaluations) for evaluations, _ in runs)
+            losses = zip(*(found for _, found in runs), strict=True)
+            means = (f"{statistics.mean(each):.3f}" for each in losses)
+            table.add_row(f"{off} of {blocks}", name, counts, *means)
+    Console().print(table)
+
+
 @torch.no_grad()
 def main() -> None:
-    """Print evaluations a second, remembered and anew."""
+    """Print how good the searches are, and evaluations a second, remembered and anew."""
+    compare_searches()
     model = load_model("smollm2-135m")
     remove_blocks(model, range(BLOCKS, len(model.blocks)))
     text = random_tokens(1, TOKENS, vocabulary=model.vocabulary_size)

@@ -16,6 +16,13 @@ EVERYTHING = ("implementations", "tests")
 ALWAYS = "tests/test_repository.py"
 """Where things belong, in seconds."""
 
+OF_ALL_METHODS = (
+    "tests/test_paper_defaults.py",
+    "tests/test_readme_numbers.py",
+    "tests/test_records.py",
+)
+"""Tests of all methods together: their defaults, pages and records."""
+
 TOOLS = tuple(
     f"tests/{folder.name}"
     for folder in sorted((ROOT / "tests").glob("[a-z]*/"))
@@ -53,7 +60,7 @@ def tests_of(path: str) -> tuple[str, ...]:
     match path.split("/"):
         case ["implementations", slug, _, *_] if slug != "harness":
             folder = f"implementations/{slug}"
-            return (folder, "tests/test_records.py") if (ROOT / folder).is_dir() else EVERYTHING
+            return (folder, *OF_ALL_METHODS) if (ROOT / folder).is_dir() else EVERYTHING
     places = [place for place in PLACES if path.startswith(place)]
     return PLACES[max(places, key=len)] if places else EVERYTHING
 

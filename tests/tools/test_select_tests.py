@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.select_tests import ALWAYS, EVERYTHING, PLACES, ROOT, TOOLS, select
+from tools.select_tests import ALWAYS, EVERYTHING, OF_ALL_METHODS, PLACES, ROOT, TOOLS, select
 
 ALL = list(EVERYTHING)
-WANDA = ["implementations/wanda", "tests/test_records.py", ALWAYS]
+WANDA = ["implementations/wanda", *OF_ALL_METHODS, ALWAYS]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,7 @@ def test_the_tests_of_the_tools_are_all_but_those_of_the_harness() -> None:
 
 
 def test_every_place_and_its_tests_are_there() -> None:
+    assert all((ROOT / test).is_file() for test in OF_ALL_METHODS)
     for place, tests in PLACES.items():
         assert (ROOT / place).exists(), place
         for test in tests:
@@ -95,9 +96,9 @@ def test_both_names_of_a_moved_file_count(change):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--base", "HEAD^"], f"implementations/wanda tests/test_records.py {ALWAYS}\n"),
+        (["--base", "HEAD^"], f"{' '.join(sorted(WANDA))}\n"),
         (["--base", "HEAD^", "--in", "implementations"], "implementations/wanda\n"),
-        (["--base", "HEAD^", "--in", "tests"], f"tests/test_records.py {ALWAYS}\n"),
+        (["--base", "HEAD^", "--in", "tests"], f"{' '.join(sorted(WANDA[1:]))}\n"),
         (["--base", "", "--in", "tests"], "tests\n"),
         ([], "implementations tests\n"),
     ],

@@ -12,11 +12,15 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from implementations.conftest import FirstBlocks
+from implementations.harness import LanguageModel, load_model, remove_blocks
+from implementations.harness.data.samples import Sampler
+from implementations.harness.results.protocol import get_protocol
 from implementations.pbs2p import PBS2P
 
-VARIANTS: dict[str, dict[str, Any]] = {
+BLOCKS = 4
+VARIANTS: dict[str, dict[str, Any] | None] = {
     "default, 4:8": {},
     "15 fits a step": {"alternations": 15},
     "signs anew after every step": {"refresh": True},
@@ -31,27 +35,37 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "6:8": {"pattern": "6:8"},
     "N by importance, 4 of 8 in the mean": {"pattern": None, "sparsity": 0.5},
     "N by importance, 6 of 8 in the mean": {"pattern": None, "sparsity": 0.25},
+    "binarised alone, 8:8": None,
 }
 
 
 @torch.no_grad()
-def binarised(blocks: FirstBlocks) -> float:
-    """Return the error of blocks that are binarised and not pruned."""
-    model = copy.deepcopy(blocks.dense)
-    PBS2P().compress(model, blocks.calibration, [8] * len(model.blocks))
-    moved = blocks.run(model) - blocks.outputs
-    return float(moved.square().sum() / blocks.outputs.square().sum())
+def last_hidden(model: LanguageModel, ids: Tensor) -> Tensor:
+    """Return what the blocks put out, `[samples, length, hidden]`."""
+    output: Tensor = model.hf.base_model(ids, use_cache=False).last_hidden_state
+    return output
 
 
+@torch.no_grad()
 def main() -> None:
     """Print the error of every variant, and the seconds it takes."""
-    blocks = FirstBlocks()
-    table = Table("variant", "error", "seconds", title="PBS2P, four blocks of SmolLM2-135M")
+    dense = load_model("smollm2-135m")
+    remove_blocks(dense, range(BLOCKS, len(dense.blocks)))
+    samples = Sampler(get_protocol("quick"), dense).samples(0, ())
+    unseen = samples.evaluations["ppl/wikipedia/512"].ids[:4]
+    expected = last_hidden(dense, unseen)
+    table = Table("variant", "error", "seconds", title=f"PBS2P, {BLOCKS} blocks of SmolLM2-135M")
     for name, changes in VARIANTS.items():
-        start = time.perf_counter()
-        error = blocks.error("pbs2p", **({"pattern": "4:8"} | changes))
-        table.add_row(name, f"{error:.3f}", f"{time.perf_counter() - start:.0f}")
-    table.add_row("binarised alone, 8:8", f"{binarised(blocks):.3f}", "")
+        model, start = copy.deepcopy(dense), time.perf_counter()
+        if changes is None:
+            PBS2P().compress(model, samples.calibration, [8] * BLOCKS)
+        else:
+            settings = {"pattern": "4:8"} | changes
+            PBS2P.configure(**settings).apply(model, samples.calibration)
+        seconds = time.perf_counter() - start
+        moved = last_hidden(model, unseen) - expected
+        error = float(moved.square().sum() / expected.square().sum())
+        table.add_row(name, f"{error:.3f}", f"{seconds:.0f}")
     Console().print(table)
 
 

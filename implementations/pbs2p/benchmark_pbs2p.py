@@ -35,7 +35,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "6:8": {"pattern": "6:8"},
     "N by importance, 4 of 8 in the mean": {"pattern": None, "sparsity": 0.5},
     "N by importance, 6 of 8 in the mean": {"pattern": None, "sparsity": 0.25},
-    "binarised alone, 8:8": None,
+    "binarised only, 8:8": None,
 }
 
 

@@ -12,6 +12,7 @@ import itertools
 import math
 import random
 import time
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from implementations.harness.data.stream import Stream
 from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import task
-from implementations.harness.prune.journal import journal
+from implementations.harness.prune.journal import discard, journal
 from implementations.harness.results.files import remove_leftovers, whole
 from implementations.harness.results.recovery import POINTS, Course
 from implementations.harness.train.plan import Plan
@@ -114,10 +115,17 @@ class Kept:
         """Seconds that runs which were killed had trained."""
 
     def load(self) -> list[float]:
-        """Put everything back as it was saved, if it was; return the losses until then."""
+        """Put everything back as it was saved, if it was; return the losses until then.
+
+        A damaged file is discarded with a warning, and the training starts over.
+        """
         if self.path is None or not self.path.exists():
             return []
-        found = torch.load(self.path, weights_only=True)
+        try:
+            found = _read(self.path)
+        except Exception as error:  # a damaged archive raises almost anything
+            discard(self.path, error)
+            return []
         with torch.no_grad():
             for tensor, saved in zip(self.trained, found["trained"], strict=True):
                 tensor.copy_(saved)
@@ -144,6 +152,18 @@ class Kept:
         }
         _write(self.path, content)
         self.saved = time.monotonic()
+
+
+def _read(path: Path) -> Any:
+    """Load a saved state on the CPU; raises an exception of any kind for a damaged file.
+
+    `torch.save` writes a zip archive with checksums, which `torch.load` does not check.
+    """
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+    if part is not None:
+        raise ValueError(f"{part} does not match its checksum")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

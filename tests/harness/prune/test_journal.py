@@ -76,9 +76,60 @@ def test_a_line_that_was_cut_off_is_paid_for_again(tmp_path: Path) -> None:
         assert list(Journal(path).known) == names[:4]
 
 
+def test_after_a_cut_off_line_the_journal_grows_and_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / ".one.journal"
+    with pytest.raises(Killed), remembered(path):
+        searched(5)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(Killed), remembered(path):
+        searched(3)
+    everything, expected = searched()
+    with remembered(path):
+        assert searched() == (everything[7:], expected)
+
+
+def flipped(content: bytes) -> bytes:
+    """The content with one byte of the second loss changed, such that it is still a number."""
+    at = content.index(b" 0x1.", content.index(b"\n")) + len(" 0x1.")
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"garbage\n",
+        lambda content: bytes(range(256)),
+        lambda content: content.replace(b"\n", b"\0", 1),
+        lambda content: content[100:],
+        flipped,
+    ],
+    ids=["empty", "garbage", "binary", "joined", "headless", "flipped"],
+)
+def test_a_damaged_journal_is_discarded_with_a_warning(tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / ".one.journal"
+    with pytest.raises(Killed), remembered(path):
+        searched(5)
+    path.write_bytes(damage(path.read_bytes()))
+    expected = searched()
+    with pytest.warns(UserWarning, match=r"\.one\.journal is damaged"), remembered(path):
+        assert searched() == expected
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_in_the_place_of_a_journal_are_discarded(tmp_path: Path) -> None:
+    path = tmp_path / ".one.journal"
+    for folder in (path, tmp_path / ".one.journal.1"):
+        (folder / "inner").mkdir(parents=True)
+    expected = searched()
+    with pytest.warns(UserWarning, match=r"\.one\.journal is damaged"), remembered(path):
+        assert searched() == expected
+    assert not list(tmp_path.iterdir())
+
+
 def test_seconds_of_the_killed_run_count(tmp_path: Path) -> None:
     path = tmp_path / ".one.journal"
-    path.write_text(f"{'0' * 64} {(1.0).hex()} {(8.0).hex()}\n")
+    Journal(path).write(9, b"mask", 1.0, 8.0)
     first = Journal(path)
     first.write(first.begin(), b"mask", 2.5, 3.0)
     first.write(first.begin(), b"mask", 4.5, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -87,6 +88,46 @@ def test_killed_after_any_step_it_comes_to_the_same_end(tmp_path: Path, life: in
         again = Drawing()
         assert same(again.run(), whole)
     assert again.seen == list(range(life, 9))
+    assert not list(tmp_path.iterdir())
+
+
+def flipped(content: bytes) -> bytes:
+    """The content with one bit of a weight changed, which `torch.load` accepts."""
+    weight = torch.load(io.BytesIO(content))["trained"][0]
+    at = content.index(weight.numpy().tobytes()) + 2
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"garbage",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-1],
+        flipped,
+        None,
+    ],
+    ids=["empty", "garbage", "half", "cut", "flipped", "folder"],
+)
+def test_a_damaged_state_is_discarded_with_a_warning(tmp_path: Path, damage: Any):
+    path = tmp_path / ".one.1"
+    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        Drawing(4).run()
+    content = path.read_bytes()
+    path.unlink()
+    if damage is None:
+        (path / "inner").mkdir(parents=True)
+    else:
+        path.write_bytes(damage(content))
+    again = Drawing()
+    with (
+        pytest.warns(UserWarning, match=r"\.one\.1 is damaged"),
+        remembered(tmp_path / ".one"),
+    ):
+        assert same(again.run(), Drawing().run())
+    assert again.seen == list(range(9))
     assert not list(tmp_path.iterdir())
 
 

@@ -45,7 +45,7 @@ SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
 NO_SPEED_UP = "no speed-up expected on dense kernels"
 PATTERN = re.compile(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}")
-DECIDING = ("torch", "transformers")  # versions that numbers depend on
+DECIDING = ("torch", "transformers", "tokenizers")  # packages whose version decides numbers
 
 
 def _in_our_time(date: datetime) -> datetime:
@@ -227,7 +227,8 @@ class Record(Part):
     """Draws the calibration and whatever else is random."""
     tasks: tuple[Line, ...] = ()
     tasks_sha256: Hash | None = None
-    """Hash of the folder with task files of one's own, where there was one."""
+    """Hash of the questions of the tasks and of the files in the task folder, where there was one.
+    In older records that of the folder alone."""
     model: ModelInfo
     texts: tuple[TextInfo, ...]
     disjoint: Text
@@ -307,6 +308,11 @@ class Record(Part):
         return " ".join([share if bits is None else f"{share}, {bits:.2f} bits", *self.changes])
 
     @property
+    def relevant_versions(self) -> dict[str, str | None]:
+        """The versions that the values depend on."""
+        return relevant_versions(self.versions, self.tasks)
+
+    @property
     def recovery(self) -> Recovery | None:
         """The training that was asked for after pruning."""
         return None if self.recovered is None else self.recovered.recovery
@@ -344,6 +350,12 @@ class Record(Part):
     def to_json(self) -> str:
         """The text of the file: stable key order, lists of plain values on one line."""
         return layout(self.model_dump(mode="json")) + "\n"
+
+
+def relevant_versions(versions: Mapping[str, str], tasks: Iterable[str]) -> dict[str, str | None]:
+    """Select the versions that values depend on; that of lm-eval only if there are `tasks`."""
+    names = (*DECIDING, "lm-eval") if tasks else DECIDING
+    return {name: versions.get(name) for name in names}
 
 
 def key_of(

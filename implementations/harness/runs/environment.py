@@ -33,8 +33,9 @@ PACKAGES = (
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash the files in and below a folder, with their places in it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Hash the files in and below a folder, with their places in it, but not Python's caches."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in found if path.parent.name != "__pycache__"]
     lines = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

@@ -7,7 +7,6 @@ something goes wrong later, hours of work are in it.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,15 +15,13 @@ from pathlib import Path
 
 from implementations.harness.download.storage import user_path
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
-from implementations.harness.measure.zero_shot import find
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.output_folder import check_output_folder
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.progress import track
 from implementations.harness.prune.journal import remembered
 from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.places import check_writable, nearest, real, shown
-from implementations.harness.results.record import DECIDING, DENSE, Record
+from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
     check_record,
@@ -80,7 +77,6 @@ def run(
     check_outputs(runs, checkpoint)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
-    check_tasks(setup)
     if publish:
         environment.require_checkout("--publish")
     bench = Workbench(setup)
@@ -105,9 +101,8 @@ def run(
 
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
-    """Where this job keeps what it has paid for, hidden beside its record to be."""
-    versions = environment.versions()
-    asked = f"{bench.key(job)} {[versions[name] for name in DECIDING]}"
+    """Return the hidden file in which a job saves its progress, in the folder of its record."""
+    asked = f"{bench.key(job)} {bench.versions}"
     name = f".{hashlib.sha256(asked.encode()).hexdigest()[:16]}.journal"
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
@@ -119,13 +114,13 @@ def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Writt
     with these versions.
     """
     job = beside.dense
-    key, versions = bench.key(job), environment.versions()
+    key = bench.key(job)
     for path in (*record_files(runs / bench.setup.protocol.name / DENSE), *published_dense(bench)):
         record = load_record(path)
         if (
             record.key == key
             and record.hardware.machine == bench.hardware.machine
-            and all(record.versions.get(name) == versions[name] for name in DECIDING)
+            and record.relevant_versions == bench.versions
         ):
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
     with remembered(journal_of(bench, job, runs)):
@@ -208,27 +203,3 @@ def check_space(folder: Path, needed: int) -> None:
             f"no space for the checkpoint in {shown(folder)}: it takes {needed / 1e6:,.0f} MB and "
             f"{free / 1e6:,.0f} MB are free; free some or choose a folder on a larger disk"
         )
-
-
-def check_tasks(setup: Setup) -> None:
-    """Load the tasks once before the work.
-
-    Raises:
-        BadInput: lm-eval knows no such task, or cannot read it, or the task folder is missing.
-        Unavailable: lm-eval is missing, or the hub with the data is out of reach.
-    """
-    if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
-        raise BadInput(
-            f"--task-folder {shown(setup.task_folder)} is not a folder; give the one that holds "
-            "the task files"
-        )
-    if not setup.tasks:
-        return
-    if importlib.util.find_spec("lm_eval") is None:
-        raise Unavailable("--tasks needs lm-eval: pip install 'pruning-atlas[eval]'")
-    from implementations.harness.measure import lm_eval_adapter as lm_eval
-
-    with lm_eval.quiet():
-        manager = find(setup.tasks, lm_eval.managers(setup.task_folder))
-        for task in track(setup.tasks, "loading the tasks"):
-            lm_eval.load(manager, task)

@@ -25,7 +25,6 @@ from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import (
     check_outputs,
     check_outside,
-    check_tasks,
     dense_record,
     journal_of,
 )
@@ -38,7 +37,7 @@ class Summary:
 
     records: tuple[Record, ...]
     skipped: int
-    """Records that were there before."""
+    """Records that were there before, with the same request and versions."""
     failures: tuple[tuple[Job, str], ...]
 
 
@@ -51,7 +50,7 @@ def sweep(
     ray: bool = False,
     publish: bool = False,
 ) -> Summary:
-    """Do all jobs that have no record under `runs` yet, in `count` workers.
+    """Run all jobs that have no record with these versions under `runs` yet, in `count` workers.
 
     The dense model is measured first, once, or once a seed where it is to be recovered as well.
     Records are written as they come, so that a sweep that is killed goes on where it was. With
@@ -67,7 +66,8 @@ def sweep(
         raise BadInput("the sweep has no runs; name some")
     _check(jobs, setup, runs, ray, publish)
     bench = Workbench(setup)
-    have = {record.key: record for record in load_records([runs / setup.protocol.name])}
+    there = load_records([runs / setup.protocol.name])
+    have = {record.key: record for record in there if record.relevant_versions == bench.versions}
     keys = [bench.key(job) for job in jobs]
     skipped = sum(key in have for key in keys)
     dense = {bench.key(job.dense): dense_record(bench, runs, job).record for job in jobs}
@@ -131,7 +131,6 @@ def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bo
     check_outside(runs, setup.model)
     for slug in {DENSE, *(job.slug for job in jobs)}:
         check_record(runs, setup.protocol.name, slug)
-    check_tasks(setup)
     if ray:
         workers.check_ray()
     if publish:

@@ -7,7 +7,7 @@ from typing import Any
 
 from implementations.harness.results.comparison import differ, said, short
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.record import DECIDING, DENSE, Record
+from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.held import room_for_one
 from implementations.harness.runs.recording import tolerances_of
 
@@ -56,7 +56,8 @@ def not_compared(record: Record, again: Record) -> Iterator[str]:
 def _surroundings(record: Record) -> dict[str, Any]:
     """Where a run was, but for what decides its numbers."""
     hardware = record.hardware.model_dump(mode="json", exclude=set(PLACE))
-    versions = {name: v for name, v in record.versions.items() if name not in DECIDING}
+    relevant = record.relevant_versions
+    versions = {name: version for name, version in record.versions.items() if name not in relevant}
     model = record.model.model_dump(include={"source", "name", "device", "accelerator"})
     return {f"model {name}": value for name, value in model.items()} | hardware | versions
 
@@ -64,4 +65,4 @@ def _surroundings(record: Record) -> dict[str, Any]:
 def _deciding(record: Record) -> dict[str, Any]:
     """What a record says of its machine and versions, and numbers depend on."""
     hardware = record.hardware.model_dump(mode="json", include=set(PLACE))
-    return hardware | {name: record.versions.get(name) for name in DECIDING}
+    return hardware | record.relevant_versions

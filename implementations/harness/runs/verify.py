@@ -18,7 +18,6 @@ from implementations.harness.results.comparison import Comparison
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.held import derived, facts, values
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.run import check_tasks
 from implementations.harness.runs.told import changes, elsewhere, not_compared
 from implementations.harness.runs.workbench import Job, Setup, Workbench
 
@@ -112,7 +111,6 @@ def repeat(
         tasks=record.tasks,
         task_folder=None if task_folder is None else str(task_folder),
     )
-    check_tasks(setup)
     method = None
     if record.method != DENSE:
         method = get(record.method).configure(**record.configuration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,7 +22,11 @@ from implementations.harness.measure.generation import check_positions, continua
 from implementations.harness.measure.memory import free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.measure.speed import speed
-from implementations.harness.measure.zero_shot import zero_shot
+from implementations.harness.measure.zero_shot import (
+    load_tasks,
+    questions_sha256,
+    zero_shot,
+)
 from implementations.harness.model.devices import device_named, give_back_freed
 from implementations.harness.model.identity import Identity
 from implementations.harness.model.loading import load_model
@@ -33,6 +38,7 @@ from implementations.harness.prune.method import DAMAGED, Method, Outcome
 from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.metric import AFTER_PROMPT
+from implementations.harness.results.places import shown
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import (
     DENSE,
@@ -42,6 +48,7 @@ from implementations.harness.results.record import (
     Peak,
     Speed,
     key_of,
+    relevant_versions,
 )
 from implementations.harness.results.recovery import Recovered, Recovery
 from implementations.harness.runs import environment
@@ -168,13 +175,21 @@ DENSE_JOB = Job(None)
 class Workbench:
     """One model under one protocol, held in memory once: what a run prunes is loaded again.
 
-    Raises what loading raises: `BadInput` for a wrong model or device, or one that changed since it
-    was loaded first, `Unavailable` without network or space.
+    Tasks are loaded once as well, so that every run answers the same questions.
+
+    Raises what loading raises: `BadInput` for a wrong task, model or device, or a model that
+    changed since it was loaded first, `Unavailable` without network, space or lm-eval.
     """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
+            raise BadInput(
+                f"--task-folder {shown(setup.task_folder)} is not a folder; give the one that "
+                "holds the task files"
+            )
         self.device = device_named(setup.device)
+        self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
         self.timer = Timer()
         self._dense: LanguageModel | None = None
         self.identity: Identity | None = None
@@ -182,6 +197,7 @@ class Workbench:
         self.identity = model.identity
         self.accelerator = model.accelerator
         self.hardware = environment.hardware(model.accelerator)
+        self.versions = relevant_versions(environment.versions(), setup.tasks)
         self.sampler = Sampler(setup.protocol, model)
         self.info = ModelInfo(
             name=one_line(model.name, NAMELESS),
@@ -221,9 +237,13 @@ class Workbench:
 
     @cached_property
     def tasks_sha256(self) -> str | None:
-        """The hash of the folder with task files of one's own."""
-        folder = self.setup.task_folder
-        return None if folder is None else environment.folder_sha256(Path(folder))
+        """Hash of the questions, wherever they are read from, and of the task folder's files."""
+        if not self.tasks:
+            return None
+        hashes, folder = [questions_sha256(self.tasks)], self.setup.task_folder
+        if folder is not None:
+            hashes.append(environment.folder_sha256(Path(folder)))
+        return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     def key(self, job: Job) -> str:
         """The key of the record that `job` gives; reads the texts the first time."""
@@ -407,12 +427,8 @@ class Workbench:
                 values[metric] = perplexity(model, tokens).value
         if self.setup.tasks:
             with timer.phase("tasks", f"answering {', '.join(self.setup.tasks)}"):
-                values |= zero_shot(
-                    model,
-                    self.setup.tasks,
-                    task_folder=self.setup.task_folder,
-                    batch_size=max(TASK_BATCH, self.setup.protocol.batch_size),
-                )
+                batch_size = max(TASK_BATCH, self.setup.protocol.batch_size)
+                values |= zero_shot(model, self.tasks, batch_size=batch_size)
         asked = self.setup.protocol.generation
         with timer.phase("generate", "writing the sample"):
             sample = asked.prompt + continuation(model, asked.prompt, asked.tokens).text

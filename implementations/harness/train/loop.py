@@ -115,7 +115,7 @@ class Kept:
         """Seconds that runs which were killed had trained."""
 
     def load(self) -> list[float]:
-        """Put everything back as it was saved, if it was; return the losses until then.
+        """Restore the saved state, if there is one, and return the losses until then.
 
         A damaged file is discarded with a warning, and the training starts over.
         """

@@ -16,7 +16,11 @@ from implementations.harness import measure
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.measure.forward import streamed
-from implementations.harness.measure.zero_shot import find, zero_shot
+from implementations.harness.measure.zero_shot import (
+    find,
+    load_tasks,
+    zero_shot,
+)
 from implementations.harness.progress import reporting
 
 DATA = Path(__file__).parents[2] / "data" / "tasks"
@@ -39,6 +43,10 @@ def task_folder(monkeypatch, tmp_path):
     monkeypatch.chdir(DATA)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
     return DATA
+
+
+def measured(model, tasks, task_folder, **settings):
+    return zero_shot(model, load_tasks(tasks, task_folder), **settings)
 
 
 def by_hand(model, questions):
@@ -64,7 +72,7 @@ def log_likelihood(model, prompt, answer):
 
 def check_against_hand(model, task_folder):
     expected = by_hand(model, QUESTIONS)
-    found = zero_shot(model, ["opposites"], task_folder=task_folder, batch_size=5)
+    found = measured(model, ["opposites"], task_folder, batch_size=5)
     assert set(found) == {
         f"{name}/opposites"
         for name in ("acc", "acc_norm", "acc_stderr", "acc_norm_stderr", "samples", "version")
@@ -90,15 +98,26 @@ def test_a_real_model_knows_opposites(smollm2, task_folder):
 
 
 def test_the_first_questions_only(model, task_folder):
-    found = zero_shot(model, ["opposites"], limit=3, task_folder=task_folder)
+    found = measured(model, ["opposites"], task_folder, limit=3)
     assert found["samples/opposites"] == 3
     assert found["acc/opposites"] == by_hand(model, QUESTIONS[:3])["acc"]
 
 
+def test_loaded_tasks_can_be_measured_again(model, task_folder):
+    loaded = load_tasks(["opposites"], task_folder)
+    first = zero_shot(model, loaded)
+    with torch.no_grad():
+        model.hf.get_output_embeddings().weight.mul_(-1)
+    assert zero_shot(model, loaded) != first
+    with torch.no_grad():
+        model.hf.get_output_embeddings().weight.mul_(-1)
+    assert zero_shot(model, loaded) == first
+
+
 def test_one_block_at_a_time_gives_the_same(model, task_folder):
-    expected = zero_shot(model, ["opposites"], task_folder=task_folder)
+    expected = measured(model, ["opposites"], task_folder)
     with streamed(model):
-        assert zero_shot(model, ["opposites"], task_folder=task_folder) == expected
+        assert measured(model, ["opposites"], task_folder) == expected
 
 
 def test_nothing_is_left_behind(model, task_folder, capfd):
@@ -107,7 +126,7 @@ def test_nothing_is_left_behind(model, task_folder, capfd):
     model.tokenizer.pad_token = None  # which lm-eval fills in
     before = random.getstate(), torch.get_rng_state()
     capfd.readouterr()
-    zero_shot(model, ["opposites"], task_folder=task_folder)
+    measured(model, ["opposites"], task_folder)
     assert capfd.readouterr() == ("", "")
     assert model.tokenizer.pad_token is None
     assert model.tokenizer.get_vocab() == tokenizer.get_vocab()
@@ -133,16 +152,16 @@ def test_progress_is_told_answer_by_answer(model, task_folder):
 
     counter = Counter()
     with reporting(counter):
-        zero_shot(model, ["opposites"], task_folder=task_folder)
-    assert counter.totals == [36]  # three answers to each of twelve questions
-    assert counter.steps == 36
-    assert counter.stopped == 1
+        measured(model, ["opposites"], task_folder)
+    assert counter.totals == [1, 36]  # one task, three answers to each of twelve questions
+    assert counter.steps == 37
+    assert counter.stopped == 2
 
 
 def test_nan_logits_are_an_error_not_an_accuracy(model, task_folder):
     model.hf.get_output_embeddings().weight.detach()[0, 0] = math.nan
     with pytest.raises(NumericsError, match="NaN"):
-        zero_shot(model, ["opposites"], task_folder=task_folder)
+        measured(model, ["opposites"], task_folder)
 
 
 def test_an_unknown_task_is_named_with_the_nearest(task_folder):
@@ -206,12 +225,12 @@ def own(task_folder, monkeypatch, tmp_path):
 def test_a_damaged_task_file_is_named(model, own, text, message):
     (own / "bad.yaml").write_text(text)
     with pytest.raises(BadInput, match=rf"the task file .*bad\.yaml:? {message}"):
-        zero_shot(model, ["missing"], task_folder=own)
+        measured(model, ["missing"], own)
 
 
 def test_a_damaged_task_file_does_not_hide_a_whole_one(model, own):
     (own / "bad.yaml").write_text("task: [")
-    assert zero_shot(model, ["good"], limit=1, task_folder=own)["samples/good"] == 1
+    assert measured(model, ["good"], own, limit=1)["samples/good"] == 1
 
 
 FAILING = """
@@ -245,21 +264,21 @@ def test_whatever_a_task_does_wrong_is_one_sentence(model, own, changes, message
     (own / "own_code.py").write_text(FAILING)
     own_task(own, "own", **changes)
     with pytest.raises((BadInput, Unavailable), match=message) as refusal:
-        zero_shot(model, ["own"], task_folder=own)
+        measured(model, ["own"], own)
     assert len(str(refusal.value)) < 1000
 
 
 @pytest.mark.slow  # lm-eval reads 14,000 files to know its tasks
 def test_tasks_of_ones_own_and_of_lm_eval_together(model, task_folder):
     with pytest.raises(BadInput, match="unknown task 'arc_eazy'; did you mean 'arc_easy'"):
-        zero_shot(model, ["opposites", "arc_eazy"], task_folder=task_folder)
+        measured(model, ["opposites", "arc_eazy"], task_folder)
 
 
 def test_a_task_without_its_data_is_refused(model, task_folder, tmp_path):
     text = (task_folder / "opposites.yaml").read_text()
     (tmp_path / "lost.yaml").write_text(text.replace("opposites", "lost"))
     with pytest.raises(BadInput, match=r"task 'lost' cannot be loaded: .*lost\.jsonl"):
-        zero_shot(model, ["lost"], task_folder=tmp_path)
+        measured(model, ["lost"], tmp_path)
 
 
 @pytest.mark.parametrize("answers", [False, True])
@@ -279,12 +298,12 @@ def test_a_hub_out_of_reach_is_told_within_ten_seconds(
         monkeypatch.setattr(constants, "ENDPOINT", address)
         start = time.monotonic()
         with pytest.raises(Unavailable, match=r"data of task 'far' .*out of reach"):
-            zero_shot(model, ["far"], task_folder=tmp_path)
+            measured(model, ["far"], tmp_path)
         assert time.monotonic() - start < 10
     assert not constants.HF_HUB_OFFLINE
 
 
-def test_without_lm_eval_the_extra_is_named(model, monkeypatch):
+def test_without_lm_eval_the_extra_is_named(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "lm_eval"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)  # which is how Python notes a failed import
@@ -293,16 +312,16 @@ def test_without_lm_eval_the_extra_is_named(model, monkeypatch):
     with pytest.raises(
         Unavailable, match=r"need lm-eval, and \S+ is missing: pip install .*\[eval\]"
     ):
-        zero_shot(model, ["arc_easy"])
+        load_tasks(["arc_easy"])
 
 
 def test_wrong_input_is_refused_before_any_work(model, tmp_path):
     with pytest.raises(BadInput, match="no task"):
-        zero_shot(model, [])
+        load_tasks([])
     with pytest.raises(BadInput, match="limit is 0"):
-        zero_shot(model, ["arc_easy"], limit=0)
+        zero_shot(model, [], limit=0)
     with pytest.raises(BadInput, match="not a folder"):
-        zero_shot(model, ["arc_easy"], task_folder=tmp_path / "missing")
+        load_tasks(["arc_easy"], tmp_path / "missing")
     model.tokenizer = None
     with pytest.raises(BadInput, match="without a tokenizer"):
-        zero_shot(model, ["arc_easy"])
+        zero_shot(model, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -123,14 +124,41 @@ def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):
         bench.measure(job())
 
 
-def test_tasks_of_ones_own_are_known_by_their_files(setup, tmp_path):
-    task = tmp_path / "own.yaml"
-    keys = set()
-    for content in ("task: one", "task: two"):
-        task.write_text(content)
-        asked = replace(setup, tasks=("own",), task_folder=str(tmp_path))
-        keys.add(Workbench(asked).key(job()))
-    assert len(keys) == 2
+@pytest.mark.parametrize(
+    "name", ["tasks/own.yaml", "tasks/own_code.py", "elsewhere/questions.jsonl"]
+)
+def test_tasks_are_known_by_all_that_they_read(name, setup, tmp_path, monkeypatch):
+    pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    task = {
+        "task": "own",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": f"{tmp_path}/elsewhere/questions.jsonl"}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "river {{word}}",
+        "doc_to_choice": ["stone", "water"],
+        "doc_to_target": 0,
+    }
+    files = {
+        "tasks/own.yaml": yaml.safe_dump(task) + "process_docs: !function own_code.same\n",
+        "tasks/own_code.py": "def same(rows):\n    return rows  # river\n",
+        "elsewhere/questions.jsonl": '{"word": "river"}\n{"word": "stone"}\n',
+    }
+    for place, text in files.items():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(text)
+    asked = replace(setup, tasks=("own",), task_folder=str(tmp_path / "tasks"))
+    before = Workbench(asked).key(job())
+    assert (tmp_path / "tasks" / "__pycache__").is_dir()
+    shutil.copytree(tmp_path / "tasks", tmp_path / "copy", ignore=lambda *_: {"__pycache__"})
+    copied = replace(asked, task_folder=str(tmp_path / "copy"))
+    assert Workbench(copied).key(job()) == before
+    (tmp_path / name).write_text(files[name].replace("river", "rover"))
+    assert Workbench(asked).key(job()) != before
 
 
 def test_a_record_says_the_key_that_the_bench_asks_for(setup, tmp_path):

@@ -23,7 +23,13 @@ from implementations.harness.progress import reporting
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import NO_SPEED_UP
-from implementations.harness.results.store import load_record, load_records, published_folders
+from implementations.harness.results.store import (
+    load_record,
+    load_records,
+    published_folders,
+    save_record,
+)
+from implementations.harness.runs import workbench
 from implementations.harness.runs.recording import joined, labels_of, plain
 from implementations.harness.runs.run import check_space, run
 from implementations.harness.runs.verify import verify
@@ -86,7 +92,8 @@ def test_such_a_method_saves_nothing(setup, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_such_a_method_answers_no_tasks(setup):
+def test_such_a_method_answers_no_tasks(setup, monkeypatch):
+    monkeypatch.setattr(workbench, "load_tasks", lambda *_: [])
     bench = Workbench(replace(setup, tasks=("arc_easy",)))
     with pytest.raises(BadInput, match=r"griffin chooses .* leave out --tasks"):
         bench.check(job("griffin", sparsity=0.2))
@@ -465,6 +472,15 @@ def test_tasks_are_measured_of_dense_and_pruned(setup, tmp_path, monkeypatch):
     assert record.name == "tiny-s0.5-seed0-opposites"
     assert {"ppl", "acc", "achieved"} <= record.tolerance.keys()
     assert verify(record, task_folder=data).agrees
+    (dense,) = (one for one in load_records([tmp_path / "runs"]) if one.method == "dense")
+    stale = {"values": dense.values | {"acc/opposites": 0.123}}
+    save_record(dense.model_copy(update=stale), tmp_path / "runs")
+    again = run(job("wanda"), asked, runs=tmp_path / "runs").record
+    assert again.dense.values["acc/opposites"] == 0.123  # taken from the file
+    stale["versions"] = dense.versions | {"lm-eval": "0.4.0"}
+    save_record(dense.model_copy(update=stale), tmp_path / "runs")
+    again = run(job("wanda"), asked, runs=tmp_path / "runs").record
+    assert again.dense.values == dense.values  # measured by the other lm-eval, so measured again
     with pytest.raises(BadInput, match="did you mean 'opposites'"):
         run(job("wanda"), Setup(**(vars(asked) | {"tasks": ("opposits",)})), runs=tmp_path / "no")
     assert not (tmp_path / "no").exists()

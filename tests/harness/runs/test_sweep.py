@@ -9,7 +9,7 @@ import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.prune.registry import get
-from implementations.harness.results.store import load_records
+from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs import sweep_file as plan
 from implementations.harness.runs.sweep import device_of, sweep
 from implementations.harness.runs.workbench import Job, Setup
@@ -147,6 +147,18 @@ def test_a_sweep_measures_dense_once_and_skips_what_is_there(setup, tmp_path):
     records = load_records([tmp_path])
     assert len(records) == 5
     assert len({record.dense.run for record in records}) == 1
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "tokenizers"])
+def test_a_record_of_another_version_is_replaced(package, setup, tmp_path):
+    first = sweep(JOBS[:2], setup, runs=tmp_path)
+    for record in first.records:
+        versions = record.versions | {package: "1.0"}
+        save_record(record.model_copy(update={"versions": versions}), tmp_path)
+    second = sweep(JOBS[:2], setup, runs=tmp_path)
+    assert (second.skipped, second.failures) == (0, ())
+    assert load_records([tmp_path]) == list(second.records)
+    assert [r.versions for r in second.records] == [r.versions for r in first.records]
 
 
 def test_a_run_that_fails_is_reported_and_the_rest_goes_on(setup, tmp_path):

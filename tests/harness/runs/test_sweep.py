@@ -11,8 +11,9 @@ from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs import sweep_file as plan
+from implementations.harness.runs.run import journal_of
 from implementations.harness.runs.sweep import device_of, sweep
-from implementations.harness.runs.workbench import Job, Setup
+from implementations.harness.runs.workbench import Job, Setup, Workbench
 
 METRIC = "ppl/evaluation/32"
 
@@ -159,6 +160,19 @@ def test_a_record_of_another_version_is_replaced(package, setup, tmp_path):
     assert (second.skipped, second.failures) == (0, ())
     assert load_records([tmp_path]) == list(second.records)
     assert [r.versions for r in second.records] == [r.versions for r in first.records]
+
+
+def test_damaged_progress_files_of_a_run_and_its_dense_row_are_discarded(setup, tmp_path):
+    bench = Workbench(setup)
+    for one in JOBS[:2]:
+        path = journal_of(bench, one, tmp_path)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"\xff\n")
+    with pytest.warns(UserWarning, match="is damaged and was removed") as warned:
+        done = sweep(JOBS[:2], setup, runs=tmp_path)
+    assert len(warned) == 2
+    assert (len(done.records), done.failures) == (2, ())
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_a_run_that_fails_is_reported_and_the_rest_goes_on(setup, tmp_path):

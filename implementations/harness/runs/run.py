@@ -125,7 +125,7 @@ def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Writt
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
     with remembered(journal_of(bench, job, runs)):
         record = make_record(bench, job, bench.measure_dense(job), None)
-        return Written(record, save_record(record, runs))
+        return Written(record, keep(record, runs))
 
 
 def published_dense(bench: Workbench) -> Iterator[Path]:
@@ -134,7 +134,11 @@ def published_dense(bench: Workbench) -> Iterator[Path]:
 
 
 def keep(record: Record, runs: Path) -> Path:
-    """Write the record under `runs`; raises `Unavailable` naming where it lies if it cannot be."""
+    """Write the record under `runs`, or into a temporary folder if that fails.
+
+    Raises:
+        Unavailable: the record is not under `runs`; the message names the temporary file.
+    """
     try:
         return save_record(record, runs)
     except Unavailable as error:

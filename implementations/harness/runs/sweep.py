@@ -9,17 +9,12 @@ from pathlib import Path
 
 import torch
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.devices import device_named
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import remembered
 from implementations.harness.results.record import DENSE, Record
-from implementations.harness.results.store import (
-    check_record,
-    load_records,
-    publish_record,
-    save_record,
-)
+from implementations.harness.results.store import check_record, load_records, publish_record
 from implementations.harness.runs import environment, workers
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import (
@@ -27,6 +22,7 @@ from implementations.harness.runs.run import (
     check_outside,
     dense_record,
     journal_of,
+    keep,
 )
 from implementations.harness.runs.workbench import Job, Setup, Workbench
 
@@ -53,14 +49,17 @@ def sweep(
     """Run all jobs that have no record with these versions under `runs` yet, in `count` workers.
 
     The dense model is measured first, once, or once a seed where it is to be recovered as well.
-    Records are written as they come, so that a sweep that is killed goes on where it was. With
-    `publish` all records of the sweep, those that were there before included, are put into the
-    methods' folders at the end.
+    Each record is written as soon as its run ends, so a sweep that is killed can be started again
+    and skips what is done. A record that cannot be written, on a full disk for example, goes into a
+    temporary folder; its run is among the failures, whose message names the file. With `publish`
+    all records of the sweep, those that were there before included, are put into the methods'
+    folders at the end.
 
     Raises:
         BadInput: there are no jobs, or the model, protocol or folder will not do; a single job
             that will not do is among the failures instead.
-        Unavailable: something the whole sweep needs is missing.
+        Unavailable: something the whole sweep needs is missing, or the record of the dense model
+            could not be written under `runs`.
     """
     if not jobs:
         raise BadInput("the sweep has no runs; name some")
@@ -77,11 +76,16 @@ def sweep(
     del bench  # workers of their own load the model themselves
     failures = []
     for done in track(_execute(todo, setup, dense, runs, handle, count, ray), "runs", len(todo)):
-        if done.result is None:
-            failures.append((todo[done.index], done.error or "no result"))
+        job, record = todo[done.index], done.result
+        if record is None:
+            failures.append((job, done.error or "no result"))
+            continue
+        try:
+            keep(record, runs)
+        except Unavailable as error:
+            failures.append((job, str(error)))
         else:
-            save_record(done.result, runs)
-            have[done.result.key] = done.result
+            have[record.key] = record
     records = tuple(have[key] for key in dict.fromkeys(keys) if key in have)
     if publish:
         for record in (dense | {record.key: record for record in records}).values():

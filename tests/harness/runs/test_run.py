@@ -32,6 +32,7 @@ from implementations.harness.results.store import (
 from implementations.harness.runs import workbench
 from implementations.harness.runs.recording import joined, labels_of, plain
 from implementations.harness.runs.run import check_space, run
+from implementations.harness.runs.sweep import sweep
 from implementations.harness.runs.verify import verify
 from implementations.harness.runs.workbench import Job, Setup, Workbench
 
@@ -396,20 +397,34 @@ def test_what_goes_wrong_while_saving_costs_the_model_alone(
     assert not list(tmp_path.rglob(".*"))
 
 
+@pytest.mark.parametrize("command", ["run", "sweep"])
+@pytest.mark.parametrize("lost", ["dense", "wanda"])
 def test_a_record_that_cannot_be_written_after_the_work_is_kept_elsewhere(
-    setup, tmp_path, monkeypatch
+    lost, command, setup, tmp_path, monkeypatch
 ):
-    measure = Workbench.measure
+    name = "measure_dense" if lost == "dense" else "measure"
+    measure = getattr(Workbench, name)
 
-    def meanwhile(*arguments):
-        (tmp_path / "runs" / "tiny" / "wanda").write_text("in the way")
+    def block_folder_and_measure(*arguments):
+        (tmp_path / "runs" / "tiny").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / "tiny" / lost).touch()
         return measure(*arguments)
 
-    monkeypatch.setattr(Workbench, "measure", meanwhile)
+    monkeypatch.setattr(Workbench, name, block_folder_and_measure)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(Unavailable, match="the record of the run is in ") as refusal:
-        run(job("wanda"), setup, runs=tmp_path / "runs")
-    assert load_record(Path(str(refusal.value).rpartition(" is in ")[2])).method == "wanda"
+    if command == "sweep" and lost == "wanda":
+        done = sweep([job("wanda"), job("magnitude")], setup, runs=tmp_path / "runs")
+        assert [record.method for record in done.records] == ["magnitude"]
+        ((_, message),) = done.failures
+    else:
+        with pytest.raises(Unavailable) as refusal:
+            if command == "run":
+                run(job("wanda"), setup, runs=tmp_path / "runs")
+            else:
+                sweep([job("wanda")], setup, runs=tmp_path / "runs")
+        message = str(refusal.value)
+    assert "the record of the run is in " in message
+    assert load_record(Path(message.rpartition(" is in ")[2])).method == lost
 
 
 def test_a_damaged_record_in_the_way_costs_no_run(setup, tmp_path):

@@ -63,6 +63,16 @@ def test_strings_that_double_are_refused_before_they_grow():
     assert read_bibtex(doubling(60, "")).title == "A Title"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [" # ".join(["a"] * 20_000), "{" + "{}" * 20_000 + "}", ", ".join(["{}"] + ["b = {}"] * 9_000)],
+    ids=["concatenations", "braces", "fields"],
+)
+def test_values_that_take_the_parser_seconds_are_refused(value):
+    with pytest.raises(Malformed, match=r"more than 3,000 of the characters \{ = # @"):
+        read_bibtex(f"@string{{a = {{x}}}}@article{{x, title = {{A Title}}, note = {value}}}")
+
+
 def test_a_few_strings_are_read():
     text = '@string{p = "Proceedings of the "}\n@string{i = p # {International Conference on }}\n'
     text += '@article{x, title = {A Title}, booktitle = i # "Machine Learning", month = jul # "~1"}'

@@ -57,7 +57,10 @@ def build(
     with disk_errors_explained(cache, needed):
         if target.exists() and damage(target) is None:
             return
-        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # such as /proc, where nobody can make a folder
+            raise PermissionError(errno.EPERM, error.strerror, error.filename) from error
         with FileLock(cache / f".{target.name}.lock"):
             _remove_leftovers(target)
             if target.exists():

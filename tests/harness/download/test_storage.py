@@ -190,6 +190,13 @@ def test_folder_that_cannot_be_made(tmp_path):
         build(tmp_path / "cache" / "target", 0, make_file("never"))
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc of Linux")
+def test_folder_that_its_file_system_refuses():
+    """Linux says of a new folder in /proc that its parent does not exist."""
+    with pytest.raises(Unavailable, match=r"cannot write in /proc/atlas .*PRUNING_ATLAS_CACHE"):
+        build(Path("/proc/atlas/target"), 0, make_file("never"))
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EDQUOT])
 def test_what_the_operating_system_refuses_is_explained(tmp_path, number):
     raises = pytest.raises(Unavailable, match="PRUNING_ATLAS_CACHE")

@@ -22,6 +22,9 @@ SHOWN = (
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 SIZE = 200_000
 """Characters of the longest text that is read, and again of what its strings may add to it."""
+MARKS = "{=#@"
+MOST_MARKS = 3_000
+"""Braces, fields, concatenations and entries, for each of which the parser takes its time."""
 ONE = "leave exactly one entry"
 
 
@@ -81,6 +84,11 @@ class _Database(BibDatabase):
 def _entry(text: str, source: str) -> Mapping[str, str]:
     if len(text) > SIZE:
         raise Malformed(f"a {source} text of {len(text):,} characters is no entry", ONE)
+    if sum(map(text.count, MARKS)) > MOST_MARKS:
+        raise Malformed(
+            f"the {source} text has more than {MOST_MARKS:,} of the characters {' '.join(MARKS)}",
+            f"{ONE} and write its values without #",
+        )
     parser = BibTexParser(common_strings=False, ignore_nonstandard_types=False)
     parser.bib_database = _Database(source)
     try:

@@ -142,7 +142,7 @@ def test_the_commands_that_a_page_shows_are_taken(
 def test_under_the_protocol_of_the_papers_every_method_has_its_text(slug: str) -> None:
     from implementations.harness import get
     from implementations.harness.results.protocol import get_protocol
-    from implementations.harness.runs.workbench import Job
+    from implementations.harness.runs.job import Job
 
     method = get(slug)()
     assert all(getattr(get_protocol("paper"), role) for role in Job(method).streams)

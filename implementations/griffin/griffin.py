@@ -23,7 +23,11 @@ class Griffin(PromptMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("channels",), calibration="none", when="input-dependent", changes=()
+        granularity=("channels",),
+        calibration="none",
+        when="input-dependent",
+        prompted=True,
+        changes=(),
     )
 
     sparsity: Ratio = 0.33

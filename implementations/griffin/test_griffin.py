@@ -88,7 +88,7 @@ def test_a_token_that_excites_nothing_says_nothing() -> None:
 @every_family
 def test_each_block_keeps_what_the_prompt_excites_most(family: str) -> None:
     model, ids, method = tiny_model(family), random_tokens(2, 20).ids, Griffin(sparsity=0.25)
-    with method.following(model, 12):
+    with method.active(model, 12):
         found = model.hf(input_ids=ids, use_cache=False).logits
     kept = []
     for index, count in enumerate(method.kept(model)):
@@ -137,13 +137,13 @@ def test_texts_of_a_shared_choice_count_alike_however_long() -> None:
 
 def test_one_choice_for_a_batch_writes_as_it_reads() -> None:
     model, ids = tiny_model(), random_tokens(3, 20).ids
-    with Griffin(sparsity=0.25, shared=True).following(model, 12):
+    with Griffin(sparsity=0.25, shared=True).active(model, 12):
         whole = model.hf(input_ids=ids, use_cache=False).logits
         output = model.hf(input_ids=ids[:, :12], use_cache=True)
         cache = cache_argument(model)
         later = model.hf(input_ids=ids[:, 12:], **{cache: output[cache]}).logits
     torch.testing.assert_close(later, whole[:, 12:], rtol=1e-4, atol=1e-4)
-    with Griffin(sparsity=0.25).following(model, 12):
+    with Griffin(sparsity=0.25).active(model, 12):
         apart = model.hf(input_ids=ids, use_cache=False).logits
     assert not torch.allclose(apart[:, 12:], whole[:, 12:], atol=1e-2)
 
@@ -171,7 +171,7 @@ def test_draws_follow_the_seed_and_differ_between_blocks() -> None:
     model, ids = tiny_model(), random_tokens(1, 20).ids
 
     def found(seed: int) -> Tensor:
-        with Griffin(sparsity=0.25, select="random").following(model, 12, seed):
+        with Griffin(sparsity=0.25, select="random").active(model, 12, seed):
             return model.hf(input_ids=ids, use_cache=False).logits
 
     assert torch.equal(found(0), found(0))
@@ -209,6 +209,6 @@ def test_on_a_real_model_the_prompt_chooses_better_than_weights_or_chance(real) 
     dense = split_perplexity(model, tokens, 256).value
     found = {}
     for select in ("prompt", "magnitude", "random"):
-        with get("griffin").configure(sparsity=0.1, select=select).following(model, 256):
+        with get("griffin").configure(sparsity=0.1, select=select).active(model, 256):
             found[select] = split_perplexity(model, tokens, 256).value
     assert dense < found["prompt"] < min(found["magnitude"], found["random"])

@@ -16,8 +16,8 @@ from rich.table import Table
 from implementations.harness.measure.memory import HighWaterMark
 from implementations.harness.model.devices import give_back_freed
 from implementations.harness.results.protocol import get_protocol
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
-from implementations.harness.runs.workbench import Job, Setup
 from implementations.wanda import Wanda
 
 WANTED = 1.3

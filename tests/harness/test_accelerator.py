@@ -72,7 +72,7 @@ def test_a_prompt_is_followed_as_on_the_cpu(slug: str) -> None:
     there = LanguageModel(there.hf.to(device))
     logits = []
     for model in (here, there):
-        with torch.no_grad(), method.following(model, 16):
+        with torch.no_grad(), method.active(model, 16):
             logits.append(model.hf(ids.to(model.device)).logits.cpu())
     torch.testing.assert_close(logits[0], logits[1], rtol=1e-2, atol=1e-2)
 

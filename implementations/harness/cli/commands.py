@@ -55,7 +55,7 @@ from implementations.harness.results.store import load_record, load_records, pub
 from implementations.harness.results.visible import visible, visible_json
 
 if TYPE_CHECKING:
-    from implementations.harness.runs.workbench import Setup
+    from implementations.harness.runs.job import Setup
 
 RUNS = Path("runs")
 
@@ -144,6 +144,7 @@ def run(
 ) -> None:
     """Prune a model, measure it beside the dense one, write a record."""
     from implementations.harness.runs import sweep_file as plan
+    from implementations.harness.runs.job import make_job
     from implementations.harness.runs.run import run as do
 
     asked = plan.read_settings(settings or [], shared=(sparsity, pattern) != (None, None))
@@ -151,7 +152,7 @@ def run(
         asked["sparsity"] = sparsity
     if pattern is not None:
         asked["pattern"] = pattern
-    job = plan.job(method, asked, seed)._replace(recovery=recovery(recover, tokens))
+    job = make_job(method, asked, seed, recovery(recover, tokens))
     setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
     with terminal.progress():
         written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
@@ -195,18 +196,17 @@ def sweep(
     from implementations.harness.runs import sweep_file as plan
     from implementations.harness.runs.sweep import sweep as do
 
+    after = recovery(recover, tokens)
     if file is not None:
         if methods or sparsity or pattern or seed or settings:
             raise BadInput("--file says which runs; leave out methods and their settings")
         whole = plan.read_plan(file).but(protocol=protocol, model=model, dtype=dtype)
-        jobs = whole.jobs()
+        jobs = whole.jobs(after)
         protocol, model, dtype = whole.protocol, whole.model, whole.dtype
     else:
         jobs = plan.jobs_of(
-            methods or [], sparsity or [], pattern or [], settings or [], seed or [0]
+            methods or [], sparsity or [], pattern or [], settings or [], seed or [0], after
         )
-    after = recovery(recover, tokens)
-    jobs = [job._replace(recovery=after) for job in jobs]
     setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
     with terminal.progress():
         done = do(jobs, setup, runs=runs, count=workers, ray=ray, publish=publish)
@@ -355,7 +355,7 @@ def make_setup(
 ) -> Setup:
     """Put together where and on what to run; raises `BadInput` where something is missing."""
     from implementations.harness.model.devices import device_named, dtype_named
-    from implementations.harness.runs.workbench import Setup
+    from implementations.harness.runs.job import Setup
 
     chosen = get_protocol(protocol)
     source = model or chosen.model

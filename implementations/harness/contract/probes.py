@@ -14,7 +14,6 @@ from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method, Outcome
-from implementations.harness.prune.prompt import PromptMethod
 
 PATTERNS = ("1:4", "2:4", "4:8")
 
@@ -84,13 +83,11 @@ def logits(model: LanguageModel, tokens: Tokens | None = None) -> Tensor:
 
 
 def afterwards(method: type[Method], model: LanguageModel, **settings: Any) -> Tensor:
-    """Return the logits of a model once it is pruned, or while it follows a prompt of 8 tokens."""
+    """Return the logits of a model once it is pruned; the first 8 tokens count as the prompt."""
     asked = within_reach(method, model, **settings)
-    if isinstance(asked, PromptMethod):
-        with asked.following(model, 8):
-            return logits(model)
     asked.apply(model, calibration_for(method))
-    return logits(model)
+    with asked.active(model, 8):
+        return logits(model)
 
 
 def fingerprint(model: LanguageModel) -> dict[str, Tensor]:

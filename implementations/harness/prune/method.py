@@ -85,9 +85,12 @@ class Capabilities(BaseModel):
     texts: tuple[Literal["training", "domain"], ...] = ("training",)
     """What it trains on, where it does: a general text, one of a single kind, or both."""
     when: Literal["static", "input-dependent"] = "static"
-    """Whether what goes is decided once or anew for each input."""
+    """Whether the method decides once what to remove, or for each input."""
+    prompted: bool = False
+    """Whether it acts only after the prompt of a text, so that only this part is measured."""
     changes: tuple[Place, ...] = ("linears",)
-    """Where it writes: the blocks' linear layers, and what else; the rest stays to the bit."""
+    """Where it writes: the blocks' linear layers, and what else; everything else stays bit for bit.
+    Empty for a method that acts while the model runs."""
     quantises: bool = False
     """Whether what stays of the blocks' linear layers also gets fewer bits, told as `bits`."""
     refuses: dict[str, str] = {}
@@ -120,6 +123,8 @@ class Outcome(BaseModel):
     seconds: float
     bits: float | None = None
     """Bits a weight of the blocks' linear layers, all included; None where it does not quantise."""
+    unused: int = 0
+    """Weights of the blocks' linear layers that stay in memory and take no part in computing."""
     details: dict[str, Any] = {}
     course: Course | None = None
     """How the training went, of a method that trains."""
@@ -165,8 +170,26 @@ class Method(BaseModel, ABC):
 
         Called by `apply` with checked input, in evaluation mode, seeded, and without gradients:
         what needs them switches them on itself. Weights are touched in the walk or in a `visit`.
-        What quantises returns `bits` among it, see `Outcome.bits`, and what trains its `course`.
+        Three entries go into fields of `Outcome` instead: `bits` of a method that quantises,
+        `course` of one that trains, and `unused` of one that acts while the model runs.
         """
+
+    @contextmanager
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        """Make `model` behave as pruned inside the `with` block, after `apply`.
+
+        Most methods have edited the weights by then and need nothing more. A method that acts while
+        the model runs installs itself here and restores the model at the end. `prompt` is the
+        number of tokens at the start of every text that count as its prompt.
+        """
+        yield
+
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Options of a run that the method cannot serve, with reasons: tasks, recover, save."""
+        if self.capabilities.quantises:
+            return {"recover": "training would undo the quantisation"}
+        return {}
 
     @property
     def target(self) -> float:
@@ -236,6 +259,10 @@ class Method(BaseModel, ABC):
         model as it was.
         """
         self.check(model, calibration)
+        return self.execute(model, calibration, seed)
+
+    def execute(self, model: LanguageModel, calibration: Tokens | None, seed: int) -> Outcome:
+        """Do what `apply` does for input that `check` has already accepted."""
         before, unit = _weights(model), self.unit(model)
         start = time.perf_counter()
         with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
@@ -246,8 +273,9 @@ class Method(BaseModel, ABC):
             )
             refuse_emptied(model.blocks)
             seconds = time.perf_counter() - start
-            zeros = 1 - left.nonzero / left.all if left.all else 0.0
-            achieved = 1 - left.all / before if self.capabilities.structured else zeros
+            unused = details.pop("unused", 0)
+            used = left.all - unused if self.capabilities.structured else left.nonzero
+            achieved = 1 - used / (before if self.capabilities.structured else left.all)
             if abs(achieved - self.target) > FAR:
                 self._warn_of_miss(achieved, unit / before)
         return Outcome(
@@ -255,6 +283,7 @@ class Method(BaseModel, ABC):
             achieved=achieved,
             seconds=seconds,
             bits=details.pop("bits", None),
+            unused=unused,
             course=details.pop("course", None),
             details=details,
             warnings=told,

@@ -1,6 +1,6 @@
 """Methods by which each prompt chooses the channels that write what follows; no weight changes.
 
-with method.following(model, prompt=512):
+with method.active(model, prompt=512):
     model.hf(ids)                        # in every pass the first 512 positions choose
 
 Positions of the prompt are computed by the whole model. What they put into the feed-forward parts
@@ -14,7 +14,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,13 +48,26 @@ class PromptMethod(UnitMethod):
         """
         return evidence
 
+    @property
+    def excluded(self) -> dict[str, str]:
+        """Options of a run that need a model whose weights were pruned."""
+        return {
+            "save": "it chooses with every prompt and leaves the weights as they are",
+            "recover": "it removes nothing that training could make up for",
+            "tasks": "lm-eval does not say where the prompt of a question ends",
+        }
+
+    def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
+        """Count what every prompt leaves unused; the weights stay as they are."""
+        return {"channels": self.kept(model), "unused": self.unused(model)}
+
     @contextmanager
-    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         """Let the first `prompt` positions of every text choose what computes the later ones.
 
         Samples of a batch choose each for themselves; padding, where the `attention_mask` of a
         call is 0, has no say. The model is as before at the end, whatever happens. Raises
-        `BadInput` for what `check` refuses, a prompt of no token, and inside another `following`.
+        `BadInput` for what `check` refuses, a prompt of no token, and inside another `active`.
         """
         self.check(model, None)
         if prompt < 1:
@@ -98,13 +111,6 @@ class PromptMethod(UnitMethod):
                 f"{self.slug()} follows the prompt through the whole model, and {model.name} is "
                 "worked on block by block; load it whole on one device (leave out --accelerator)"
             )
-
-    def prune(self, model: LanguageModel, calibration: Any) -> NoReturn:
-        """Refuse: weights stay, and every prompt chooses anew."""
-        raise BadInput(
-            f"{self.slug()} leaves the model as it is and chooses with every prompt; "
-            "use the model inside `with method.following(model, prompt)`"
-        )
 
     def _choose(self, block: Block, kept: int, seed: int, evidence: Tensor) -> Tensor:
         """Return the channels that stay, `[samples or 1, kept]`."""
@@ -214,7 +220,7 @@ class Follower:
         if self.kept is None:
             raise BadInput(
                 f"the cache holds {self.position.start} tokens that were read elsewhere, so nothing"
-                " was chosen by them; read the prompt inside `following`"
+                " was chosen by them; read the prompt inside `active`"
             )
         rows = self.kept.expand(len(inner), -1)
         silent = torch.ones(len(inner), inner.shape[-1], dtype=torch.bool, device=inner.device)

@@ -25,7 +25,8 @@ from implementations.harness.results.record import (
     TextInfo,
 )
 from implementations.harness.runs import environment
-from implementations.harness.runs.workbench import Job, Measured, Workbench
+from implementations.harness.runs.job import Job
+from implementations.harness.runs.workbench import Measured, Workbench
 
 
 def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | None) -> Record:
@@ -41,45 +42,43 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
     )
     commit, dirty = environment.commit()
     outcome = found.outcome
-    record = Record(
-        run=run,
-        key=key,
-        name=NAMELESS,  # name and command follow from the rest
-        date=date,
-        command="atlas run ",
-        method=job.slug,
-        granularity=granularity_of(job),
-        configuration=job.configuration,
-        changed=tuple(job.changed),
-        asked=outcome.asked if outcome else 0.0,
-        achieved=round(outcome.achieved, 12) if outcome else 0.0,
-        details=plain(outcome.details) if outcome else {},
-        protocol=setup.protocol,
-        seed=job.seed,
-        tasks=setup.tasks,
-        tasks_sha256=bench.tasks_sha256,
-        model=bench.info,
-        texts=texts_of(found.samples, bench.sampler.sources(job.streams)),
-        disjoint=found.samples.disjoint,
-        values=found.values,
-        dense=row,
-        footprint=found.footprint,
-        speed=speed_of(job, found),
-        course=outcome.course if outcome else None,
-        recovered=found.recovered,
-        sample=found.sample,
-        labels=labels_of(found.values, row.values),
-        warnings=found.warnings,
-        seconds=found.seconds,
-        peak=found.peak,
-        hardware=bench.hardware,
-        versions=environment.versions(),
-        commit=commit,
-        dirty=dirty,
-        tolerance=tolerances_of(found.values),
-    )
-    command = command_of(record, setup.task_folder)
-    return record.model_copy(update={"name": name_of(record), "command": command})
+    fields: dict[str, Any] = {
+        "run": run,
+        "key": key,
+        "date": date,
+        "method": job.slug,
+        "granularity": granularity_of(job),
+        "configuration": job.configuration,
+        "changed": tuple(job.changed),
+        "asked": outcome.asked if outcome else 0.0,
+        "achieved": round(outcome.achieved, 12) if outcome else 0.0,
+        "details": plain(outcome.details) if outcome else {},
+        "protocol": setup.protocol,
+        "seed": job.seed,
+        "tasks": setup.tasks,
+        "tasks_sha256": bench.tasks_sha256,
+        "model": bench.info,
+        "texts": texts_of(found.samples, bench.sampler.sources(job.streams)),
+        "disjoint": found.samples.disjoint,
+        "values": found.values,
+        "dense": row,
+        "footprint": found.footprint,
+        "speed": found.speed or Speed(note=found.untimed),
+        "course": outcome.course if outcome else None,
+        "recovered": found.recovered,
+        "sample": found.sample,
+        "labels": labels_of(found.values, row.values),
+        "warnings": found.warnings,
+        "seconds": found.seconds,
+        "peak": found.peak,
+        "hardware": bench.hardware,
+        "versions": environment.versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "tolerance": tolerances_of(found.values),
+    }
+    draft = Record.model_construct(**fields)  # name and command follow from the rest
+    return Record(**fields, name=name_of(draft), command=command_of(draft, setup.task_folder))
 
 
 def name_of(record: Record) -> str:
@@ -184,15 +183,6 @@ def joined(tokens: Tokens) -> tuple[tuple[int, int], ...]:
         else:
             spans.append((start, end))
     return tuple(spans)
-
-
-def speed_of(job: Job, found: Measured) -> Speed:
-    """What there is to say about speed."""
-    if job.method is None:
-        return Speed(note="the dense model is what others are compared with")
-    if found.speed is None:
-        return Speed(note=found.untimed)
-    return found.speed
 
 
 def labels_of(values: dict[str, float], dense: dict[str, float]) -> tuple[str, ...]:

@@ -19,7 +19,6 @@ from implementations.harness.model.checkpoint import save
 from implementations.harness.model.output_folder import check_output_folder
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.journal import remembered
-from implementations.harness.prune.prompt import PromptMethod
 from implementations.harness.results.places import check_writable, nearest, real, shown
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
@@ -33,8 +32,9 @@ from implementations.harness.results.store import (
     save_record,
 )
 from implementations.harness.runs import environment
+from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.workbench import DENSE_JOB, Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 RUNS = Path("runs")
 
@@ -69,18 +69,13 @@ def run(
     """
     if checkpoint is not None and job.method is None:
         raise BadInput("the dense model is not saved, it lies where it came from; leave out --save")
-    if checkpoint is not None and isinstance(job.method, PromptMethod):
-        raise BadInput(
-            f"{job.slug} chooses with every prompt and leaves the weights as they are, so there is "
-            "nothing to save; leave out --save"
-        )
     check_outputs(runs, checkpoint)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
     if publish:
         environment.require_checkout("--publish")
     bench = Workbench(setup)
-    bench.check(job)
+    samples = bench.prepare(job, saves=checkpoint is not None)
     if checkpoint is not None:
         check_space(checkpoint, bench.footprint.bytes)
     for slug in (DENSE, job.slug):
@@ -89,7 +84,7 @@ def run(
     written = dense
     if job.method is not None:
         with remembered(journal_of(bench, job, runs)):
-            found, model = bench.measure(job)
+            found, model = bench.measure(job, samples)
             record = make_record(bench, job, found, dense.record)
             written = Written(record, keep(record, runs))
         if checkpoint is not None:
@@ -124,7 +119,8 @@ def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Writt
         ):
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
     with remembered(journal_of(bench, job, runs)):
-        record = make_record(bench, job, bench.measure_dense(job), None)
+        found, _ = bench.measure(job)
+        record = make_record(bench, job, found, None)
         return Written(record, keep(record, runs))
 
 

@@ -16,6 +16,7 @@ from implementations.harness.prune.journal import remembered
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import check_record, load_records, publish_record
 from implementations.harness.runs import environment, workers
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.run import (
     check_outputs,
@@ -24,7 +25,7 @@ from implementations.harness.runs.run import (
     journal_of,
     keep,
 )
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 
 @dataclass(frozen=True)

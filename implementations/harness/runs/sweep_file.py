@@ -16,18 +16,17 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.prune.registry import get
 from implementations.harness.results.bounds import Given, Seed
 from implementations.harness.results.part import problems
 from implementations.harness.results.reading import parse_json, read_yaml
 from implementations.harness.results.record import DENSE
-from implementations.harness.runs.workbench import Job
+from implementations.harness.results.recovery import Recovery
+from implementations.harness.runs.job import Job, make_job
 
 MOST_RUNS = 10_000
 """Runs of one sweep: at a minute each they take a week."""
@@ -62,7 +61,7 @@ class Entry(BaseModel):
         each = (self.methods, self.seeds or seeds, *self.values.values())
         return math.prod(map(len, each))
 
-    def jobs(self, seeds: Sequence[int]) -> list[Job]:
+    def jobs(self, seeds: Sequence[int], recovery: Recovery | None = None) -> list[Job]:
         """The runs of the entry; raises `BadInput` for an unknown method or a wrong parameter."""
         empty = [name for name, values in self.values.items() if not values]
         if empty:
@@ -71,7 +70,7 @@ class Entry(BaseModel):
             dict(zip(self.values, chosen, strict=True)) for chosen in product(*self.values.values())
         ]
         return [
-            job(method, chosen, seed)
+            make_job(method, chosen, seed, recovery)
             for method in self.methods
             for chosen in settings
             for seed in self.seeds or seeds
@@ -89,11 +88,11 @@ class Plan(BaseModel):
     seeds: Seeds = [0]
     runs: list[Given | Entry] = Field(min_length=1)
 
-    def jobs(self) -> list[Job]:
+    def jobs(self, recovery: Recovery | None = None) -> list[Job]:
         """Every run once, in order; raises `BadInput` naming the first that cannot be."""
         entries = [Entry(method=run) if isinstance(run, str) else run for run in self.runs]
         check_count(sum(entry.count(self.seeds) for entry in entries))
-        return unique(job for entry in entries for job in entry.jobs(self.seeds))
+        return unique(job for entry in entries for job in entry.jobs(self.seeds, recovery))
 
     def but(self, **options: str | None) -> Plan:
         """Add what options say; raises `BadInput` where the file says otherwise."""
@@ -121,6 +120,7 @@ def jobs_of(
     patterns: Sequence[str],
     settings: Sequence[str],
     seeds: Sequence[int],
+    recovery: Recovery | None = None,
 ) -> list[Job]:
     """Each method at each sparsity and at each pattern with each seed; `settings` are NAME=VALUE.
 
@@ -134,7 +134,7 @@ def jobs_of(
     shares += [{"pattern": pattern} for pattern in patterns]
     check_count(len(methods) * max(len(shares), 1) * len(seeds))
     return unique(
-        job(method, share | parameters, seed) if method != DENSE else Job(None)
+        make_job(method, {} if method == DENSE else share | parameters, seed, recovery)
         for method in methods
         for share in shares or [{}]
         for seed in seeds
@@ -145,20 +145,6 @@ def check_count(runs: int) -> None:
     """Refuse with `BadInput` more runs than anybody waits for, before they are made."""
     if runs > MOST_RUNS:
         raise BadInput(f"{runs:,} runs are more than {MOST_RUNS:,}; make several sweeps of them")
-
-
-def job(method: str, parameters: dict[str, Any], seed: int) -> Job:
-    """One run of a method; raises `BadInput` when it cannot be configured so."""
-    if method != DENSE:
-        chosen = get(method)
-        fields = chosen.model_fields
-        given = {n: v for n, v in parameters.items() if not _is_none(v, fields.get(n))}
-        absent = dict.fromkeys(parameters.keys() - given.keys())
-        return Job(chosen.configure(**given, **absent), seed)
-    if parameters:
-        names = in_short(", ".join(parameters))
-        raise BadInput(f"the dense model has no parameters, but is given {names}")
-    return Job(None)
 
 
 def read_settings(settings: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
@@ -196,9 +182,3 @@ def _value(name: str, text: str) -> Any:
 def unique(jobs: Iterable[Job]) -> list[Job]:
     """The jobs without repetition, in order of first appearance."""
     return list({(j.slug, json.dumps(j.configuration), j.seed): j for j in jobs}.values())
-
-
-def _is_none(value: Any, field: FieldInfo | None) -> bool:
-    """Say whether the word `none` stands for no value, of which a field may have none."""
-    word = isinstance(value, str) and value.lower() == "none"
-    return word and field is not None and type(None) in get_args(field.annotation)

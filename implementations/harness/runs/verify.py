@@ -17,9 +17,10 @@ from implementations.harness.prune.registry import get
 from implementations.harness.results.comparison import Comparison
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.held import derived, facts, values
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import make_record
 from implementations.harness.runs.told import changes, elsewhere, not_compared
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -116,11 +117,12 @@ def repeat(
         method = get(record.method).configure(**record.configuration)
     bench = Workbench(setup)
     job = Job(method, record.seed, record.recovery)
-    bench.check(job)
-    dense = make_record(bench, job.dense, bench.measure_dense(job.dense), None)
+    samples = bench.prepare(job)
+    found, _ = bench.measure(job.dense)
+    dense = make_record(bench, job.dense, found, None)
     if method is None:
         return dense
-    found, _ = bench.measure(job)
+    found, _ = bench.measure(job, samples)
     return make_record(bench, job, found, dense)
 
 

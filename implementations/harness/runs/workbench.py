@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 
@@ -34,14 +33,11 @@ from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
-from implementations.harness.prune.method import DAMAGED, Method, Outcome
-from implementations.harness.prune.prompt import PromptMethod
+from implementations.harness.prune.method import DAMAGED, Outcome
 from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.metric import AFTER_PROMPT
 from implementations.harness.results.places import shown
-from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import (
-    DENSE,
     NO_SPEED_UP,
     Footprint,
     ModelInfo,
@@ -50,8 +46,9 @@ from implementations.harness.results.record import (
     key_of,
     relevant_versions,
 )
-from implementations.harness.results.recovery import Recovered, Recovery
+from implementations.harness.results.recovery import Recovered
 from implementations.harness.runs import environment
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.train.loop import course
 from implementations.harness.train.recovery import check as check_recovery
 from implementations.harness.train.recovery import recover
@@ -60,82 +57,9 @@ TASK_BATCH = 4  # questions answered together
 ROOM = 1.2  # times the weights: what a second model must find free to be loaded beside the first
 
 
-@dataclass(frozen=True)
-class Setup:
-    """Which model, under which protocol, where; small, so that it can be sent to workers."""
-
-    model: str
-    protocol: Protocol
-    device: str = "cpu"
-    dtype: str = "float32"
-    accelerator: str | None = None
-    tasks: tuple[str, ...] = ()
-    task_folder: str | None = None
-    """Task files of one's own, beside those of lm-eval."""
-
-
-class Job(NamedTuple):
-    """One run: a configured method, or None for the dense model, the seed, and a recovery."""
-
-    method: Method | None
-    seed: int = 0
-    recovery: Recovery | None = None
-    """Training after pruning, or of the dense model."""
-
-    @property
-    def slug(self) -> str:
-        """The method's name."""
-        return DENSE if self.method is None else self.method.slug()
-
-    @property
-    def streams(self) -> frozenset[str]:
-        """The texts to train on that are read, by their names in the protocol."""
-        own = () if self.method is None else self.method.capabilities.streams
-        return frozenset(own if self.recovery is None else {*own, "training"})
-
-    @property
-    def dense(self) -> Job:
-        """The run of the dense model that stands beside: with the same recovery."""
-        return Job(None) if self.recovery is None else self._replace(method=None)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """Every field of the method with its value; a pattern says the share itself."""
-        if self.method is None:
-            return {}
-        fields = self.method.model_dump(mode="json")
-        return fields | {"sparsity": self.method.target}
-
-    @property
-    def changed(self) -> dict[str, Any]:
-        """Fields other than the share whose value is not the default."""
-        if self.method is None:
-            return {}
-        default = type(self.method)().model_dump(mode="json")
-        return {
-            name: value
-            for name, value in self.configuration.items()
-            if name not in ("sparsity", "pattern") and value != default[name]
-        }
-
-    @property
-    def share(self) -> str:
-        """What is to be removed: `2:4` or `50 %`."""
-        if self.method is None:
-            return ""
-        return str(self.configuration.get("pattern") or f"{100 * self.method.target:g} %")
-
-    def __str__(self) -> str:
-        after = [] if self.recovery is None else [f"after {self.recovery}"]
-        if self.method is None:
-            return " ".join([DENSE, *after])
-        changed = [f"{name}={value}" for name, value in self.changed.items()]
-        return " ".join([self.slug, self.share, *changed, *after, f"seed {self.seed}"])
-
-
 @dataclass
 class Measured:
-    """What one run saw and found, before it is written down."""
+    """The measurements of one run, before they become a record."""
 
     samples: Samples
     values: dict[str, float]
@@ -167,9 +91,6 @@ class Timer:
             yield
         spent = time.perf_counter() - start + journal().saved - saved
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
-
-
-DENSE_JOB = Job(None)
 
 
 class Workbench:
@@ -260,16 +181,22 @@ class Workbench:
             recovery=job.recovery,
         )
 
-    def check(self, job: Job) -> Samples:
-        """Refuse before any work what cannot be run; return what the run will see.
+    def prepare(self, job: Job, *, saves: bool = False) -> Samples:
+        """Run every check before any work, and return the texts that the run will read.
+
+        `saves` says that the pruned model is to be saved.
 
         Raises:
-            BadInput: texts, pattern, budget or positions do not fit this model, or no generator
-                takes the seed.
-            NumericsError: its weights contain NaN or infinity.
+            BadInput: texts, pattern, budget or positions do not fit this model, no generator takes
+                the seed, or the method cannot serve an option of the run.
+            NumericsError: the weights of the model contain NaN or infinity.
         """
         if not 0 <= job.seed <= LARGEST_INTEGER:
             raise BadInput(f"seed {job.seed} is not from 0 to {LARGEST_INTEGER}")
+        asked = {"save": saves, "tasks": self.setup.tasks, "recover": job.recovery}
+        for option, reason in (job.method.excluded if job.method else {}).items():
+            if asked[option]:
+                raise BadInput(f"--{option} cannot be used with {job.slug}: {reason}")
         samples = self.sampler.samples(job.seed, job.streams)
         give_back_freed()  # tokenising takes half as much as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
@@ -279,77 +206,44 @@ class Workbench:
             job.method.check(self.dense(), samples.calibration)
         else:
             count_weights(self.dense(), DAMAGED)
-        if isinstance(job.method, PromptMethod) and self.setup.tasks:
-            raise BadInput(
-                f"{job.slug} chooses by a prompt, and lm-eval does not say where that of a "
-                "question ends; leave out --tasks"
-            )
         if job.recovery is not None:
             check_recovery(self.dense(), job.recovery)
-            if isinstance(job.method, PromptMethod):
-                raise BadInput(
-                    f"{job.slug} removes nothing that could be made up for; leave out --recover"
-                )
-            if job.method is not None and job.method.capabilities.quantises:
-                raise BadInput(
-                    f"{job.slug} leaves few values, which training would undo; leave out --recover"
-                )
         return samples
 
-    def measure_dense(self, job: Job = DENSE_JOB) -> Measured:
-        """Measure the model as it is, or after a recovery, which uses it up."""
-        samples = self.check(job)
-        model, weight = self.dense(), self.footprint
-        timer = Timer(dict(self.timer.seconds))
-        with warnings_kept() as warned, peak_memory(self.accelerator) as watch:
-            recovered = None
-            if job.recovery is not None:
-                self._dense = None
-                recovered = self._recover(model, job, samples, timer, masked=False)
-            values, sample = self._quality(model, samples, timer)
-        return Measured(
-            samples=samples,
-            values=values,
-            footprint=weight if recovered is None else footprint(model),
-            sample=sample,
-            peak=watch.peak,
-            seconds=timer.seconds,
-            warnings=tuple(dict.fromkeys(map(str, warned))),
-            recovered=recovered,
-        )
+    def measure(self, job: Job, samples: Samples | None = None) -> tuple[Measured, LanguageModel]:
+        """Prune, recover and measure as `job` says; return the measurements and the model.
 
-    def measure(self, job: Job) -> tuple[Measured, LanguageModel]:
-        """Prune the model in place and measure; return what was found and the pruned model.
-
-        The dense one is loaded again where its speed is to be measured beside the pruned one's,
-        if memory has room for both. A method that follows prompts leaves it as it is.
+        `samples` are those of `prepare`, which is called here if they are left out. The dense model
+        is loaded again where speed is to be measured beside it, if memory has room for both.
         """
-        method, seed = job.method, job.seed
-        assert method is not None  # the dense model is measured by `measure_dense`
-        if isinstance(method, PromptMethod):
-            return self._measure_following(method, seed), self.dense()
+        if samples is None:
+            samples = self.prepare(job)
+        method, dense = job.method, self.footprint  # counted while the model is dense
+        timer = Timer(dict(self.timer.seconds))
+        outcome = recovered = rates = None
         with warnings_kept() as warned:
-            samples = self.check(job)
-            room = ROOM * self.footprint.bytes  # weighed while it is dense
-            model, self._dense = self.dense(), None
-            timer = Timer(dict(self.timer.seconds))
-            recovered = None
-            with peak_memory(self.accelerator) as watch:
-                with timer.phase("prune", f"pruning by {method.slug()}"):
-                    outcome = method.apply(model, samples.calibration, seed)
+            model = self.dense()
+            if job.edits:
+                self._dense = None
+            with peak_memory(self.accelerator) as pruning:
+                if method is not None:
+                    with timer.phase("prune", f"pruning by {method.slug()}"):
+                        outcome = method.execute(model, samples.calibration, job.seed)
                 if job.recovery is not None:
-                    masked = not method.capabilities.structured
-                    recovered = self._recover(model, job, samples, timer, masked)
+                    recovered = self._recover(model, job, samples, timer)
             give_back_freed()
-            values, sample = self._quality(model, samples, timer)
-            untimed = self._untimed(method, room)
-            rates = None if untimed else self._speed(model, timer)
-        found = Measured(
+            with peak_memory(self.accelerator) as evaluating:
+                values, beside, sample = self._quality(model, job, samples, timer)
+            untimed = self._untimed(job, ROOM * dense.bytes)
+            if not untimed:
+                rates = self._speed(model, job, timer)
+        measured = Measured(
             samples=samples,
             values=values,
-            footprint=footprint(model, outcome.bits),
+            dense=beside,
+            footprint=footprint(model, outcome) if outcome or recovered else dense,
             sample=sample,
-            peak=watch.peak,
+            peak=(pruning if job.edits else evaluating).peak,
             seconds=timer.seconds,
             outcome=outcome,
             speed=rates,
@@ -357,15 +251,14 @@ class Workbench:
             warnings=tuple(dict.fromkeys(map(str, warned))),
             recovered=recovered,
         )
-        return found, model
+        return measured, model
 
-    def _recover(
-        self, model: LanguageModel, job: Job, samples: Samples, timer: Timer, masked: bool
-    ) -> Recovered:
-        """Measure the model, train it, and return how that went."""
+    def _recover(self, model: LanguageModel, job: Job, samples: Samples, timer: Timer) -> Recovered:
+        """Measure the model, train it, and return how that went; pruned weights stay zero."""
         recovery, stream = job.recovery, samples.calibration.training
         assert recovery is not None
         assert stream is not None
+        masked = job.method is not None and not job.method.capabilities.structured
         before = {}
         for metric, tokens in samples.evaluations.items():
             with timer.phase("evaluate before", f"measuring {metric} before recovery"):
@@ -376,71 +269,46 @@ class Workbench:
         went = course(losses, stream, windows)
         return Recovered(**dict(went), recovery=recovery, before=before)
 
-    def _measure_following(self, method: PromptMethod, seed: int) -> Measured:
-        """Measure what the model writes after a prompt: half of each window, or that of speed."""
-        asked, timed = self.setup.protocol.generation, self.setup.protocol.speed
-        with warnings_kept() as warned:
-            samples = self.check(Job(method, seed))
-            model, timer = self.dense(), Timer(dict(self.timer.seconds))
-            values, dense = {}, {}
-            for metric, tokens in samples.evaluations.items():
+    def _quality(
+        self, model: LanguageModel, job: Job, samples: Samples, timer: Timer
+    ) -> tuple[dict[str, float], dict[str, float], str]:
+        """Return the values of the model, those of the dense one on the same tokens, and a sample.
+
+        The second are empty unless the method acts behind a prompt: then the first half of every
+        window is the prompt, and the dense model is measured on the second half as well.
+        """
+        values, dense = {}, {}
+        for metric, tokens in samples.evaluations.items():
+            if job.prompted:
                 prompt = tokens.ids.shape[1] // 2
                 name = AFTER_PROMPT.kind + metric[metric.index("/") :]
                 with timer.phase("evaluate", f"measuring {name}"):
                     dense[name] = split_perplexity(model, tokens, prompt).value
-                    with method.following(model, prompt, seed):
+                    with active(job, model, prompt):
                         values[name] = split_perplexity(model, tokens, prompt).value
-            with (
-                timer.phase("generate", "writing the sample"),
-                peak_memory(self.accelerator) as watch,
-                method.following(model, self.sampler.count(asked.prompt), seed),
-            ):
-                written = continuation(model, asked.prompt, asked.tokens).text
-            within = partial(method.following, model, timed.prompt, seed)
-            rates = self._speed(model, timer, within)
-        unused, total = method.unused(model), count_weights(model).all
-        macs = self.footprint.macs - unused
-        return Measured(
-            samples=samples,
-            values=values,
-            dense=dense,
-            footprint=self.footprint.model_copy(update={"macs": macs}),
-            sample=asked.prompt + written,
-            peak=watch.peak,
-            seconds=timer.seconds,
-            outcome=Outcome(
-                asked=method.target,
-                achieved=unused / total,
-                seconds=0.0,
-                details={"channels": method.kept(model)},
-            ),
-            speed=rates,
-            warnings=tuple(dict.fromkeys(map(str, warned))),
-        )
-
-    def _quality(
-        self, model: LanguageModel, samples: Samples, timer: Timer
-    ) -> tuple[dict[str, float], str]:
-        values = {}
-        for metric, tokens in samples.evaluations.items():
-            with timer.phase("evaluate", f"measuring {metric}"):
-                values[metric] = perplexity(model, tokens).value
+            else:
+                with timer.phase("evaluate", f"measuring {metric}"), active(job, model):
+                    values[metric] = perplexity(model, tokens).value
         if self.setup.tasks:
             with timer.phase("tasks", f"answering {', '.join(self.setup.tasks)}"):
                 batch_size = max(TASK_BATCH, self.setup.protocol.batch_size)
-                values |= zero_shot(model, self.tasks, batch_size=batch_size)
+                with active(job, model):
+                    values |= zero_shot(model, self.tasks, batch_size=batch_size)
         asked = self.setup.protocol.generation
-        with timer.phase("generate", "writing the sample"):
+        within = active(job, model, self.sampler.count(asked.prompt))
+        with timer.phase("generate", "writing the sample"), within:
             sample = asked.prompt + continuation(model, asked.prompt, asked.tokens).text
-        return values, sample
+        return values, dense, sample
 
-    def _untimed(self, method: Method, room: float) -> str:
-        """Say why speed is not measured, which takes `room` bytes more; empty where it is."""
-        if not method.capabilities.structured:
+    def _untimed(self, job: Job, room: float) -> str:
+        """Say why speed is not measured; empty where it is. A second model takes `room` bytes."""
+        if job.method is None:
+            return "the dense model is what others are compared with"
+        if not job.method.capabilities.structured:
             return NO_SPEED_UP
         if self.accelerator != self.device_of_weights:
             return "not measured: the model moves to the accelerator block by block"
-        if free_memory(self.accelerator) < room:
+        if job.edits and free_memory(self.accelerator) < room:
             return "not measured: memory has no room for the dense model beside the pruned one"
         return ""
 
@@ -449,12 +317,7 @@ class Workbench:
         """Where the weights live, with the number of the accelerator."""
         return torch.empty(0, device=self.device).device
 
-    def _speed(
-        self,
-        model: LanguageModel,
-        timer: Timer,
-        within: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> Speed:
+    def _speed(self, model: LanguageModel, job: Job, timer: Timer) -> Speed:
         asked = self.setup.protocol.speed
         dense = self.dense()
         with timer.phase("speed", "measuring speed beside the dense model"):
@@ -465,8 +328,13 @@ class Workbench:
                 tokens=asked.tokens,
                 batch=asked.batch,
                 repeats=asked.repeats,
-                pruned_within=within,
+                pruned_within=partial(active, job, model, asked.prompt),
             )
+
+
+def active(job: Job, model: LanguageModel, prompt: int = 0) -> AbstractContextManager[None]:
+    """Return the context in which `model`, prepared by `job`, behaves as pruned."""
+    return nullcontext() if job.method is None else job.method.active(model, prompt, job.seed)
 
 
 @contextmanager

@@ -342,8 +342,8 @@ class Unfollowing(Following):
 
 class Early(Following):
     @contextmanager
-    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
-        with super().following(model, prompt - 1, seed):
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        with super().active(model, prompt - 1, seed):
             yield
 
 
@@ -369,8 +369,8 @@ class Deaf(Following):
     """Does not hear where padding is."""
 
     @contextmanager
-    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
-        with super().following(model, prompt, seed):
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        with super().active(model, prompt, seed):
             hooks = model.decoder._forward_pre_hooks
             (enter,) = hooks.values()
 
@@ -384,17 +384,17 @@ class Deaf(Following):
 
 class Staying(Following):
     @contextmanager
-    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
-        with super().following(model, prompt, seed):
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        with super().active(model, prompt, seed):
             yield
         model.decoder.register_forward_pre_hook(lambda *_: None)
 
 
 class Widening(Following):
     @contextmanager
-    def following(self, model: LanguageModel, prompt: int, seed: int = 0) -> Iterator[None]:
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         model.hf.float()
-        with super().following(model, prompt, seed):
+        with super().active(model, prompt, seed):
             yield
 
 

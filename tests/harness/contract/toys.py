@@ -294,7 +294,11 @@ class Following(Named, PromptMethod):
     """Let the channels write that a prompt excites most."""
 
     capabilities = Capabilities(
-        granularity=("channels",), calibration="none", when="input-dependent", changes=()
+        granularity=("channels",),
+        calibration="none",
+        when="input-dependent",
+        prompted=True,
+        changes=(),
     )
 
     def evidence(self, inner: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def shapes(monkeypatch) -> list[tuple[int, ...]]:
 def test_while_writing_layers_are_cut(shapes, family: str):
     model, method = tiny_model(family), Following(sparsity=0.2)
     kept = method.kept(model)
-    with method.following(model, 12):
+    with method.active(model, 12):
         list(greedy(model, IDS[:1, :12], 4))
     enter = 2 if family == "llama" else 1
     step = [shape for k in kept for shape in (*[(k, 32)] * enter, (32, k))]
@@ -42,14 +42,14 @@ def test_while_writing_layers_are_cut(shapes, family: str):
 
 def test_a_batch_with_several_choices_is_masked_and_not_cut(shapes):
     model = tiny_model()
-    with Following(sparsity=0.2).following(model, 12):
+    with Following(sparsity=0.2).active(model, 12):
         list(greedy(model, IDS[:, :12], 4))
     assert shapes == []
 
 
 def test_while_the_prompt_is_read_nothing_is_cut(shapes):
     model = tiny_model()
-    with torch.no_grad(), Following(sparsity=0.2).following(model, 12):
+    with torch.no_grad(), Following(sparsity=0.2).active(model, 12):
         model.hf(input_ids=IDS[:1], use_cache=False)
     assert shapes == []
 
@@ -64,7 +64,7 @@ def test_what_is_drawn_differs_between_blocks_and_follows_the_seed():
 
     model = tiny_model()
     for seed in (0, 0, 7):
-        with torch.no_grad(), Drawing(sparsity=0.2).following(model, 12, seed):
+        with torch.no_grad(), Drawing(sparsity=0.2).active(model, 12, seed):
             model.hf(input_ids=IDS[:1], use_cache=False)
     first, second, again, _, other, _ = drawn
     assert not torch.equal(first, second)
@@ -77,7 +77,7 @@ def test_a_mask_that_does_not_say_what_is_padding_is_refused(shape):
     model = tiny_model()
     mask = torch.ones(shape, dtype=torch.int64)
     with (
-        Following().following(model, 12),
+        Following().active(model, 12),
         pytest.raises(BadInput, match="which tokens of the prompt are padding"),
     ):
         model.hf(input_ids=IDS, attention_mask=mask, use_cache=False)
@@ -85,7 +85,7 @@ def test_a_mask_that_does_not_say_what_is_padding_is_refused(shape):
 
 def test_embeddings_may_stand_for_ids():
     model = tiny_model()
-    with torch.no_grad(), Following(sparsity=0.2).following(model, 12):
+    with torch.no_grad(), Following(sparsity=0.2).active(model, 12):
         by_ids = model.hf(input_ids=IDS, use_cache=False).logits
         inputs = model.hf.get_input_embeddings()(IDS)
         assert torch.equal(model.hf(inputs_embeds=inputs, use_cache=False).logits, by_ids)

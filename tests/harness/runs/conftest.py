@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from implementations.harness.results.protocol import get_protocol
-from implementations.harness.runs.workbench import Setup
+from implementations.harness.runs.job import Setup
 
 
 @pytest.fixture(scope="session")

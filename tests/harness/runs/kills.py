@@ -22,8 +22,8 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
-from implementations.harness.runs.workbench import Job, Setup
 
 MINUTE = 60
 

@@ -14,9 +14,10 @@ from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
 from implementations.harness.runs.sweep import sweep
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 METRIC = "ppl/evaluation/32"
 
@@ -109,10 +110,10 @@ def test_documents_are_known_by_their_file_whatever_the_seed_draws(world, setup,
     assert records[0].group == records[1].group
     path.write_text("\n".join([*rows, json.dumps({"text": "one more"})]))
     assert Workbench(here).key(job()) != records[0].key
-    bench.check(job())  # has hashed nothing yet
+    bench.prepare(job())  # has hashed nothing yet
     path.write_text("\n".join(rows))
     with pytest.raises(BadInput, match="changed between two runs"):
-        bench.check(Job(job().method, 1))
+        bench.prepare(Job(job().method, 1))
 
 
 def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):

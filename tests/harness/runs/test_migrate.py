@@ -9,9 +9,9 @@ import pytest
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_record
+from implementations.harness.runs.job import Job
 from implementations.harness.runs.migrate import migrate
 from implementations.harness.runs.run import run
-from implementations.harness.runs.workbench import Job
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from implementations.harness.results.bounds import LONGEST_NAME, FileName
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, load_records
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import command_of, name_of
 from implementations.harness.runs.run import run
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 from tests.harness.contract.toys import First, Trained
 
 LETTERS = TypeAdapter(FileName)

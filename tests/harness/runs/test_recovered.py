@@ -15,10 +15,11 @@ from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.results.store import load_record, load_records
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
 from implementations.harness.runs.sweep import sweep
 from implementations.harness.runs.verify import verify
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 METRIC = "ppl/evaluation/32"
 ways = pytest.mark.parametrize("how", ["lora", "full"])
@@ -143,17 +144,17 @@ def test_a_sweep_recovers_the_dense_model_once_a_seed(setup, tmp_path):
 
 
 def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
-    with pytest.raises(BadInput, match="griffin removes nothing"):
-        Workbench(setup).check(Job(get("griffin").configure(sparsity=0.2), 0, asked("lora")))
-    with pytest.raises(BadInput, match="pbs2p leaves few values"):
-        Workbench(setup).check(Job(get("pbs2p").configure(), 0, asked("lora")))
+    with pytest.raises(BadInput, match="--recover cannot be used with griffin"):
+        Workbench(setup).prepare(Job(get("griffin").configure(sparsity=0.2), 0, asked("lora")))
+    with pytest.raises(BadInput, match="--recover cannot be used with pbs2p"):
+        Workbench(setup).prepare(Job(get("pbs2p").configure(), 0, asked("lora")))
     without = Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
     with pytest.raises(BadInput, match="names no text to train on"):
-        Workbench(without).check(job("flap", "lora"))
+        Workbench(without).prepare(job("flap", "lora"))
     bench = Workbench(setup)
     bench.dense().accelerator = torch.device("meta")
     with pytest.raises(BadInput, match="--recover trains through all of it"):
-        bench.check(job("magnitude", "lora"))
+        bench.prepare(job("magnitude", "lora"))
 
 
 def test_a_record_without_recovery_says_nothing_of_it(setup, tmp_path):

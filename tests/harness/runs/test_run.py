@@ -30,11 +30,12 @@ from implementations.harness.results.store import (
     save_record,
 )
 from implementations.harness.runs import workbench
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import joined, labels_of, plain
 from implementations.harness.runs.run import check_space, run
 from implementations.harness.runs.sweep import sweep
 from implementations.harness.runs.verify import verify
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 METRIC = "ppl/evaluation/32"
 
@@ -83,12 +84,11 @@ def test_a_method_that_follows_prompts_is_measured_behind_them(setup, tmp_path):
     assert lost == pytest.approx(record.achieved * total)
     assert record.speed.decode is not None
     assert record.sample.startswith("the river")
-    assert "prune" not in record.seconds
     assert verify(record).agrees
 
 
 def test_such_a_method_saves_nothing(setup, tmp_path):
-    with pytest.raises(BadInput, match=r"griffin chooses .* leave out --save"):
+    with pytest.raises(BadInput, match="--save cannot be used with griffin"):
         run(job("griffin"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "saved")
     assert files(tmp_path) == []
 
@@ -96,8 +96,8 @@ def test_such_a_method_saves_nothing(setup, tmp_path):
 def test_such_a_method_answers_no_tasks(setup, monkeypatch):
     monkeypatch.setattr(workbench, "load_tasks", lambda *_: [])
     bench = Workbench(replace(setup, tasks=("arc_easy",)))
-    with pytest.raises(BadInput, match=r"griffin chooses .* leave out --tasks"):
-        bench.check(job("griffin", sparsity=0.2))
+    with pytest.raises(BadInput, match="--tasks cannot be used with griffin"):
+        bench.prepare(job("griffin", sparsity=0.2))
 
 
 def test_a_record_holds_what_a_repetition_needs(setup, tmp_path, world):
@@ -402,26 +402,25 @@ def test_what_goes_wrong_while_saving_costs_the_model_alone(
 def test_a_record_that_cannot_be_written_after_the_work_is_kept_elsewhere(
     lost, command, setup, tmp_path, monkeypatch
 ):
-    name = "measure_dense" if lost == "dense" else "measure"
-    measure = getattr(Workbench, name)
+    measure = Workbench.measure
 
-    def block_folder_and_measure(*arguments):
-        (tmp_path / "runs" / "tiny").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "runs" / "tiny" / lost).touch()
-        return measure(*arguments)
+    def block_folder_and_measure(bench, job, samples=None):
+        if job.slug == lost:
+            (tmp_path / "runs" / "tiny").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "runs" / "tiny" / lost).touch()
+        return measure(bench, job, samples)
 
-    monkeypatch.setattr(Workbench, name, block_folder_and_measure)
+    monkeypatch.setattr(Workbench, "measure", block_folder_and_measure)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     if command == "sweep" and lost == "wanda":
         done = sweep([job("wanda"), job("magnitude")], setup, runs=tmp_path / "runs")
         assert [record.method for record in done.records] == ["magnitude"]
         ((_, message),) = done.failures
     else:
+        act = run if command == "run" else sweep
+        asked = job("wanda") if command == "run" else [job("wanda")]
         with pytest.raises(Unavailable) as refusal:
-            if command == "run":
-                run(job("wanda"), setup, runs=tmp_path / "runs")
-            else:
-                sweep([job("wanda")], setup, runs=tmp_path / "runs")
+            act(asked, setup, runs=tmp_path / "runs")
         message = str(refusal.value)
     assert "the record of the run is in " in message
     assert load_record(Path(message.rpartition(" is in ")[2])).method == lost
@@ -504,7 +503,7 @@ def test_tasks_are_measured_of_dense_and_pruned(setup, tmp_path, monkeypatch):
 INTO_THE_CHECKOUT = """
 import sys
 from pathlib import Path
-from implementations.harness.runs.workbench import Job, Setup
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.environment import commit
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get

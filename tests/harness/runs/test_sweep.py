@@ -11,9 +11,10 @@ from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs import sweep_file as plan
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import journal_of
 from implementations.harness.runs.sweep import device_of, sweep
-from implementations.harness.runs.workbench import Job, Setup, Workbench
+from implementations.harness.runs.workbench import Workbench
 
 METRIC = "ppl/evaluation/32"
 

@@ -13,10 +13,10 @@ from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, published_folders, record_files
 from implementations.harness.runs.held import derived
+from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import command_of, name_of
 from implementations.harness.runs.run import run
 from implementations.harness.runs.verify import Verdict, compare, repeat, verify
-from implementations.harness.runs.workbench import Job, Setup
 from tests import keyed
 
 METRIC = "ppl/evaluation/32"

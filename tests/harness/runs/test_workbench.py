@@ -17,7 +17,8 @@ from implementations.harness.prune.registry import get
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.runs import workbench
-from implementations.harness.runs.workbench import Job, Workbench
+from implementations.harness.runs.job import Job
+from implementations.harness.runs.workbench import Workbench
 
 
 def living() -> set[int]:
@@ -70,7 +71,7 @@ def test_a_footprint_has_the_bits_that_the_method_tells(setup):
 def test_runs_one_after_the_other_hold_one_model(setup):
     with counted() as most:
         bench = Workbench(setup)
-        bench.measure_dense()
+        bench.measure(Job(None))
         for seed in (0, 1):
             bench.measure(Job(get("wanda").configure(), seed))
     assert max(most.values()) == 1

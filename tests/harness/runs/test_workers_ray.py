@@ -16,9 +16,9 @@ import pytest
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records
 from implementations.harness.runs import workers
+from implementations.harness.runs.job import Job
 from implementations.harness.runs.sweep import sweep
 from implementations.harness.runs.verify import compare
-from implementations.harness.runs.workbench import Job
 from tests.conftest import REPOSITORY
 from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
 

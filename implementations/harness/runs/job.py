@@ -1,0 +1,124 @@
+"""What to run: a configured method with a seed and a recovery, on a model under a protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args
+
+from pydantic.fields import FieldInfo
+
+from implementations.harness.errors import BadInput, in_short
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get
+from implementations.harness.results.protocol import Protocol
+from implementations.harness.results.record import DENSE
+from implementations.harness.results.recovery import Recovery
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Which model, under which protocol, where; small, so that it can be sent to workers."""
+
+    model: str
+    protocol: Protocol
+    device: str = "cpu"
+    dtype: str = "float32"
+    accelerator: str | None = None
+    tasks: tuple[str, ...] = ()
+    task_folder: str | None = None
+    """Folder with your own task files, in addition to those of lm-eval."""
+
+
+class Job(NamedTuple):
+    """One run: a configured method, or None for the dense model, the seed, and a recovery."""
+
+    method: Method | None
+    seed: int = 0
+    recovery: Recovery | None = None
+    """Training after pruning, or of the dense model."""
+
+    @property
+    def slug(self) -> str:
+        """The method's name."""
+        return DENSE if self.method is None else self.method.slug()
+
+    @property
+    def edits(self) -> bool:
+        """Whether the run changes the weights in memory, so that the model must be loaded again."""
+        prunes = self.method is not None and bool(self.method.capabilities.changes)
+        return prunes or self.recovery is not None
+
+    @property
+    def prompted(self) -> bool:
+        """Whether the method acts, and is measured, only behind the prompt of a text."""
+        return self.method is not None and self.method.capabilities.prompted
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """The texts to train on that are read, by their names in the protocol."""
+        own = () if self.method is None else self.method.capabilities.streams
+        return frozenset(own if self.recovery is None else {*own, "training"})
+
+    @property
+    def dense(self) -> Job:
+        """The run of the dense model that stands beside: with the same recovery."""
+        return DENSE_JOB if self.recovery is None else Job(None, self.seed, self.recovery)
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """Every field of the method with its value; a pattern says the share itself."""
+        if self.method is None:
+            return {}
+        fields = self.method.model_dump(mode="json")
+        return fields | {"sparsity": self.method.target}
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Fields other than the share whose value is not the default."""
+        if self.method is None:
+            return {}
+        default = type(self.method)().model_dump(mode="json")
+        return {
+            name: value
+            for name, value in self.configuration.items()
+            if name not in ("sparsity", "pattern") and value != default[name]
+        }
+
+    @property
+    def share(self) -> str:
+        """What is to be removed: `2:4` or `50 %`."""
+        if self.method is None:
+            return ""
+        return str(self.configuration.get("pattern") or f"{100 * self.method.target:g} %")
+
+    def __str__(self) -> str:
+        after = [] if self.recovery is None else [f"after {self.recovery}"]
+        if self.method is None:
+            return " ".join([DENSE, *after])
+        changed = [f"{name}={value}" for name, value in self.changed.items()]
+        return " ".join([self.slug, self.share, *changed, *after, f"seed {self.seed}"])
+
+
+DENSE_JOB = Job(None)
+
+
+def make_job(
+    method: str, parameters: dict[str, Any], seed: int = 0, recovery: Recovery | None = None
+) -> Job:
+    """Configure one run of a method or of `dense`; raises `BadInput` for a wrong parameter."""
+    if method != DENSE:
+        chosen = get(method)
+        fields = chosen.model_fields
+        given = {n: v for n, v in parameters.items() if not _is_none(v, fields.get(n))}
+        absent = dict.fromkeys(parameters.keys() - given.keys())
+        return Job(chosen.configure(**given, **absent), seed, recovery)
+    if parameters:
+        names = in_short(", ".join(parameters))
+        raise BadInput(f"the dense model has no parameters, but is given {names}")
+    return Job(None, 0 if recovery is None else seed, recovery)
+
+
+def _is_none(value: Any, field: FieldInfo | None) -> bool:
+    """Say whether the word `none` stands for no value, of which a field may have none."""
+    word = isinstance(value, str) and value.lower() == "none"
+    return word and field is not None and type(None) in get_args(field.annotation)

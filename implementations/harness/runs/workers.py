@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import multiprocessing
+import os
+import secrets
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -22,8 +24,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from implementations.harness.errors import AtlasError, Unavailable
+from implementations.harness.results.places import shown
 
 ATTEMPTS = 3  # for a job whose worker dies: the machine may go, or a neighbour take its memory
+NODE_CHECK = 10.0  # seconds between two looks at whether Ray still runs on this machine
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -65,24 +69,35 @@ def on_ray(
 ) -> Iterator[Done[Result]]:
     """Do the jobs in `workers` Ray actors with `accelerators` each.
 
-    The cluster is the one this process is connected to, else the one that RAY_ADDRESS names, else
-    the one that `ray start` started on this machine, else one of this machine alone that ends with
-    the jobs. Its machines need this package, and the model and texts under the same names.
+    The cluster is the one this process is connected to, else the one in RAY_ADDRESS (`auto` for the
+    one that `ray start` started on this machine), else a new one that only this machine can reach
+    and that ends with the jobs. The machines of a cluster need this package, and the model and
+    texts under the same names.
 
     Raises:
-        Unavailable: Ray is not installed.
+        Unavailable: Ray is not installed, the cluster in RAY_ADDRESS cannot be reached, or Ray
+            stopped on this machine.
     """
     check_ray()
     import ray
 
-    def ready(busy: Collection[_RayActor]) -> list[_RayActor]:
-        found, _ = ray.wait([worker.pending for worker in busy])
-        return [worker for worker in busy if worker.pending in found]
-
-    actor = ray.remote(num_cpus=1, num_gpus=accelerators)(_Doer)
     connected = ray.is_initialized()
     if not connected:
-        ray.init(log_to_driver=False, include_dashboard=False)
+        _connect(ray)
+    own_node = ray.get_runtime_context().get_node_id()
+
+    def ready(busy: Collection[_RayActor]) -> list[_RayActor]:
+        pending = [worker.pending for worker in busy]
+        # Without its own node this process gets no worker: an actor would stay pending forever.
+        while not (finished := ray.wait(pending, timeout=NODE_CHECK)[0]):
+            if not any(node["Alive"] and node["NodeID"] == own_node for node in ray.nodes()):
+                raise Unavailable(
+                    "Ray stopped on this machine; out of memory is the usual reason. The records "
+                    "written so far are kept: run the same command again to do the rest"
+                )
+        return [worker for worker in busy if worker.pending in finished]
+
+    actor = ray.remote(num_cpus=1, num_gpus=accelerators)(_Doer)
     try:
         yield from _share(
             jobs, workers, lambda number: _RayActor(ray, actor.remote(make, number), number), ready
@@ -90,6 +105,29 @@ def on_ray(
     finally:
         if not connected:
             ray.shutdown()
+
+
+def _connect(ray: ModuleType) -> None:
+    """Connect to the cluster in RAY_ADDRESS, or start one that only this machine can reach."""
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address != "local":
+        try:
+            ray.init(address, log_to_driver=False)
+        except (ConnectionError, ValueError) as error:
+            raise Unavailable(
+                f"RAY_ADDRESS: no connection to the Ray cluster {shown(address)}: {error}"
+            ) from error
+        return
+    # A token of its own, so that Ray does not write one into the home folder.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Ray replaces `_node_ip_address="127.0.0.1"` by the address that other machines reach, unless
+    # clusters are switched off, as they are on macOS and Windows.
+    constants = ray._private.ray_constants
+    clusters, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
+    try:
+        ray.init("local", log_to_driver=False, include_dashboard=False)
+    finally:
+        constants.ENABLE_RAY_CLUSTER = clusters
 
 
 def check_ray() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,8 @@ def square_or_trouble(number: int, job: int | str | Path) -> int:
     """What the workers do; a top-level function, so that it can be sent to them."""
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job == "sleep":
+        time.sleep(600)
     if job == "fail":
         raise NumericsError("block 3 is not finite")
     if job == "defect":

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from implementations.harness.errors import Unavailable
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records
 from implementations.harness.runs import workers
@@ -74,6 +77,16 @@ def processes(folder: Path) -> list[psutil.Process]:
                 found.append(process)
         except psutil.Error:  # not ours, or gone
             continue
+    return found
+
+
+def listening(started: list[psutil.Process]) -> set[str]:
+    """The addresses at which processes accept connections."""
+    found = set()
+    for process in started:
+        with suppress(psutil.Error):  # it has ended
+            there = process.net_connections("tcp")
+            found |= {one.laddr.ip for one in there if one.status == psutil.CONN_LISTEN}
     return found
 
 
@@ -159,17 +172,48 @@ def test_actors_end_when_whoever_waits_stops(cluster, apart):
     stream.close()
 
 
-def test_without_a_cluster_one_is_made_that_leaves_nothing(world, atlas, apart, tmp_path):
+def test_without_a_cluster_one_is_made_that_leaves_nothing(world, start, apart, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     with tempfile.TemporaryDirectory(prefix="ray") as own:  # short: it holds sockets
-        done = atlas(
+        settings = {"HOME": str(home), "RAY_ADDRESS": "", "RAY_TMPDIR": own}
+        usual = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "RAY_AUTH_MODE": "token"}
+        process = start(
             *("sweep", "magnitude", "wanda", "--ray", "--workers", 2),
             *("--protocol", world.protocol, "--runs", tmp_path / "runs"),
-            variables={"HOME": str(home), "RAY_ADDRESS": "", "RAY_TMPDIR": own},
+            variables=settings | usual,
         )
+        addresses: set[str] = set()
+        while process.poll() is None:
+            addresses |= listening(processes(Path(own)))
+            time.sleep(0.2)
+        _, err = process.communicate(timeout=300)
         psutil.wait_procs(processes(Path(own)), timeout=60)  # its last ones may still be ending
         assert processes(Path(own)) == []
-    assert done.code == 0, done.err
+    assert process.returncode == 0, err
+    assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
+    assert addresses
     assert len(load_records([tmp_path / "runs"])) == 3
     assert list(home.iterdir()) == []
+
+
+def test_a_sweep_ends_when_ray_stops_on_this_machine(apart, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of this test")  # removed again, unlike one made meanwhile
+    for name in ("initial_delay", "period", "timeout"):  # Ray notices in a second, not in twenty
+        monkeypatch.setenv(f"RAY_health_check_{name}_ms", "300")
+    monkeypatch.setattr(workers, "NODE_CHECK", 0.5)
+    before = psutil.Process().children(recursive=True)
+    stream = workers.on_ray([1, "sleep"], make_square, 1, accelerators=0)
+    assert next(stream).result == 1
+    started = [p for p in psutil.Process().children(recursive=True) if p not in before]
+    next(process for process in started if process.name() == "raylet").kill()
+    with pytest.raises(Unavailable, match="Ray stopped on this machine"):
+        next(stream)
+    psutil.wait_procs(started, timeout=60)
+
+
+def test_a_cluster_that_is_not_there_is_named(apart, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "nonsense")
+    with pytest.raises(Unavailable, match="RAY_ADDRESS: no connection to the Ray cluster nonsense"):
+        next(workers.on_ray([1], make_square, 1, accelerators=0))

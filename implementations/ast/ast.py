@@ -35,7 +35,6 @@ from implementations.harness import (
     logits_of,
     optimise,
     walk,
-    weighted_magnitude,
 )
 
 Masks = Mapping[Tensor, Tensor]
@@ -154,7 +153,8 @@ class AST(WeightMethod):
         for block in walk(copy.deepcopy(model), calibration):
             seen = block.observe(ColumnNorm)
             for role, linear in block.linears().items():
-                gone = self.choose(weighted_magnitude(linear.weight, seen[role].norms))
+                scores = linear.weight.abs().float() * seen[role].norms  # |W_ij| ||X_j||_2
+                gone = self.choose(scores)
                 linear.weight.masked_fill_(gone, 0)  # of the copy: what follows sees it pruned
                 masks[model.blocks[block.index].linears()[role].weight] = gone
         return masks

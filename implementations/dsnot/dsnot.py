@@ -28,7 +28,6 @@ from implementations.harness import (
     WeightMethod,
     factored,
     walk,
-    weighted_magnitude,
 )
 
 SAMPLE = 2048  # the official code sums over the tokens of a sample, so the threshold is of a sum
@@ -81,7 +80,7 @@ class DSnoT(WeightMethod):
                     terms = W * (SAMPLE * seen.mean).float()  # what each adds to its output, C
                     variance = seen.variance.clamp(min=STEADY).float()
                     worth = terms / variance**self.variance_power
-                    costs = metrics[role] if self.pattern else weighted_magnitude(W, norms[role])
+                    costs = metrics[role] if self.pattern else W.abs() * norms[role]
                     gone = self.revise(first, terms, worth, costs)
                     exchanged += int((first & ~gone).sum())
                     both = torch.stack([(terms * mask).sum(dim=1) for mask in (first, gone)])
@@ -106,7 +105,7 @@ class DSnoT(WeightMethod):
         ones = {role: torch.ones_like(each) for role, each in norms.items()}
         weights = norms if self.initial == "wanda" else ones
         linears = block.linears().items()
-        metrics = {role: weighted_magnitude(x.weight, weights[role]) for role, x in linears}
+        metrics = {role: x.weight.abs().float() * weights[role] for role, x in linears}
         return metrics, norms
 
     def revise(self, gone: Tensor, terms: Tensor, worth: Tensor, costs: Tensor) -> Tensor:

@@ -88,7 +88,6 @@ from .prune.similarity import angle as angle, turn as turn
 from .prune.solvers import (
     factored as factored,
     sparse_solve as sparse_solve,
-    weighted_magnitude as weighted_magnitude,
 )
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,

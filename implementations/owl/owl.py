@@ -28,7 +28,6 @@ from implementations.harness import (
     factored,
     sparse_solve,
     walk,
-    weighted_magnitude,
 )
 
 
@@ -59,7 +58,7 @@ class OWL(WeightMethod):
         for dense in walk(model, calibration, edits=False):
             seen = dense.observe(ColumnNorm)
             linears = dense.linears()
-            scores = [weighted_magnitude(linears[r].weight, seen[r].norms) for r in linears]
+            scores = [linears[r].weight.abs().float() * seen[r].norms for r in linears]
             outliers.append(outlier_percentage(scores, self.outlier))
         shares = layer_shares(
             torch.tensor(outliers, dtype=torch.float64), self.sparsity, self.spread
@@ -80,7 +79,7 @@ class OWL(WeightMethod):
         elif self.base == "wanda":
             seen = block.observe(ColumnNorm)
             for role, linear in linears.items():
-                scores = weighted_magnitude(linear.weight, seen[role].norms)
+                scores = linear.weight.abs().float() * seen[role].norms  # |W_ij| ||X_j||_2
                 linear.weight.masked_fill_(self.choose(scores, "row", lost[role]), 0)
         else:
             for role, linear in linears.items():

@@ -8,6 +8,7 @@ serves them all.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from implementations.harness import (
@@ -60,12 +61,26 @@ class SparseGPT(WeightMethod):
             for _, linear, factor, silent in factored(block, grams, self.damping):
                 linear.weight.copy_(self.solve(linear.weight, factor, silent))
 
-    def solve(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:
-        """Return the pruned and compensated weight `[out, in]`, fp32.
+    def algorithm_1(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:
+        """Return the pruned and compensated weight `[out, in]`, one column after the other.
 
         `factor [in, in]` is `U`, with `H^-1 = U^T U`; `silent [in]` marks inputs that are always
-        zero. Columns left of others push their errors onto these by the OBS update of Eq. 3.
+        zero. This is the definition: `solve` computes the same, several times faster.
         """
+        W, U = weight.clone().float(), factor
+        removed = torch.zeros_like(W, dtype=torch.bool)
+        width = self.pattern.group if self.pattern else self.block_size
+        for j in range(W.shape[1]):
+            if j % width == 0:
+                ahead = slice(j, j + width)
+                costs = (W[:, ahead] / U.diagonal()[ahead]).square()  # w^2 / [H^-1]_jj, Eq. 3
+                removed[:, ahead] = self.mask(costs.masked_fill(silent[ahead], 0))
+            error = W[:, j] * removed[:, j] / U[j, j]  # E_:,j, [out]
+            W[:, j:] -= torch.outer(error, U[j, j:])  # Eq. 3, for the columns still to come
+        return W.masked_fill(removed, 0)
+
+    def solve(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:
+        """Return what `algorithm_1` does, fp32, computed block by block."""
         group = self.pattern.group if self.pattern else None
         return sparse_solve(weight, factor, silent, self.mask, self.block_size, group)
 

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BadInput, ColumnNorm, NumericsError, weighted_magnitude
+from implementations.harness import BadInput, ColumnNorm, NumericsError
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.text import Tokens
 from implementations.harness.model.view import LanguageModel
 from implementations.wanda import Wanda
+from implementations.wanda.wanda import scores
 
 
 def mask(weight: Tensor, norms: Tensor, method: Wanda) -> Tensor:
     """Mark what the method removes of one matrix, given the norms of its inputs."""
-    return method.choose(weighted_magnitude(weight, norms))
+    return method.choose(scores(weight, norms))
 
 
 def random(rows: int = 24, width: int = 40, tokens: int = 300) -> tuple[Tensor, Tensor]:
@@ -31,6 +32,12 @@ def removed(weight: list[list[float]], norms: list[float], **settings) -> list[l
     """List the columns removed from each row."""
     gone = mask(torch.tensor(weight), torch.tensor(norms), Wanda(**settings))
     return [row.nonzero().flatten().tolist() for row in gone]
+
+
+def test_scores_are_weights_times_norms_in_fp32():
+    # In bf16 the norms would round to 256 and 258 and both scores to 258.
+    weight = torch.tensor([[1.0078125, -1.0]], dtype=torch.bfloat16)
+    assert scores(weight, torch.tensor([257.0, 258.5])).tolist() == [[1.0078125 * 257, 258.5]]
 
 
 def test_a_small_weight_on_a_loud_input_outlives_a_large_one_on_a_quiet_input():

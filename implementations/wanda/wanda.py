@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from implementations.harness import (
     Capabilities,
     ColumnNorm,
@@ -11,7 +13,6 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     walk,
-    weighted_magnitude,
 )
 
 
@@ -34,6 +35,10 @@ class Wanda(WeightMethod):
         for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)  # all layers still dense, inputs already pruned
             for role, linear in block.linears().items():
-                scores = weighted_magnitude(linear.weight, seen[role].norms)  # |W_ij| ||X_j||_2
-                gone = self.choose(scores)  # boolean, [out, in]
+                gone = self.choose(scores(linear.weight, seen[role].norms))  # boolean, [out, in]
                 linear.weight.masked_fill_(gone, 0)
+
+
+def scores(weight: Tensor, norms: Tensor) -> Tensor:
+    """Return `|W_ij| * ||X_j||_2`, fp32 `[out, in]`, given the norms `[in]` of the inputs."""
+    return weight.abs().float() * norms

@@ -1,7 +1,7 @@
-"""What several methods do to one linear layer: scores of Wanda, the sparse solve of SparseGPT.
+"""The sparse solve of SparseGPT, which several methods share, and the factors it needs.
 
-Each is pure, tensors in, tensors out. What goes is the caller's to say, by a function of scores: so
-the same solver serves one share for all layers, a share for each, or an N:M pattern.
+The caller's `choose` decides which weights are removed, so that the same solver serves one sparsity
+for all layers, one for each, or an N:M pattern.
 """
 
 from __future__ import annotations
@@ -16,14 +16,6 @@ from implementations.harness.prune.statistics import Gram
 from implementations.harness.prune.walk import WalkedBlock
 
 PANEL = 32  # columns, rounded to whole groups, that receive the errors of a block together
-
-
-def weighted_magnitude(weight: Tensor, norms: Tensor) -> Tensor:
-    """Return `|W_ij| * ||X_j||_2`, fp32 `[out, in]`, given the norms `[in]` of the inputs.
-
-    Source: Wanda (Sun et al., arXiv:2306.11695).
-    """
-    return weight.abs().float() * norms
 
 
 def factored(
@@ -61,7 +53,7 @@ def sparse_solve(
     A column receives these errors when its turn comes: first with its whole block, then with its
     panel and group, each time as one matrix product.
 
-    Source: SparseGPT (Frantar & Alistarh, arXiv:2301.00774), Algorithm 1.
+    The result is that of Algorithm 1 of SparseGPT (Frantar & Alistarh, arXiv:2301.00774).
     """
     columns = weight.T.clone(memory_format=torch.contiguous_format).float()  # [in, out]
     inverse = 1 / factor.diagonal()[:, None]  # 1 / U_jj, [in, 1]

@@ -1,4 +1,4 @@
-"""What methods share of Wanda and SparseGPT: scores, factors of shared inputs, the sparse solve."""
+"""What methods share of SparseGPT: factors of shared inputs, and the sparse solve."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from implementations.harness import (
     smallest,
     sparse_solve,
     walk,
-    weighted_magnitude,
 )
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.prune.solvers import factored
@@ -23,13 +22,6 @@ def problem(rows: int = 6, width: int = 20):
     X = torch.randn(80, width, generator=generator) @ torch.randn(width, width, generator=generator)
     weight = torch.randn(rows, width, generator=generator)
     return weight, inverse_factor(X.T @ X, 0.01), torch.zeros(width, dtype=torch.bool)
-
-
-def test_scores_are_weights_times_norms_in_fp32() -> None:
-    # In bf16 the norms would round to 256 and 258 and both scores to 258.
-    weight = torch.tensor([[1.0078125, -1.0]], dtype=torch.bfloat16)
-    scores = weighted_magnitude(weight, torch.tensor([257.0, 258.5]))
-    assert scores.tolist() == [[1.0078125 * 257, 258.5]]
 
 
 @pytest.mark.parametrize(("group", "widths"), [(None, [8, 8, 4]), (4, [4] * 5)])

@@ -21,8 +21,7 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
-    add_means,
-    fluctuation,
+    add_bias,
     keep_channels,
     keep_kv_groups,
     standardise,
@@ -81,6 +80,28 @@ class FLAP(UnitMethod):
         attention, feed_forward = block.attention, block.feed_forward
         groups, channels = lost.split([attention.kv_heads, feed_forward.channels])
         if self.compensate:
-            add_means(block, seen, groups, channels)
+            heads = groups.repeat_interleave(attention.group * attention.head_size)  # [o inputs]
+            for linear, mean, gone in (
+                (attention.o, seen["o"].mean, heads),
+                (feed_forward.down, seen["down"].mean, channels),
+            ):
+                if gone.any():  # a layer that loses nothing gets no bias
+                    add_bias(linear, compensation(linear.weight, mean, gone))  # (4)
         keep_kv_groups(attention, ~groups)
         keep_channels(feed_forward, ~channels)
+
+
+def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
+    """Score input channels, fp64 `[in]`, given `variance [in]` and `weight [out, in]`.
+
+    The score is the variance of an input times the squared norm of its weights, formula (1).
+    """
+    return variance.to(weight.device) * weight.double().square().sum(dim=0)
+
+
+def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:
+    """Return what the inputs marked in `gone [in]` add to the output on average, fp64 `[out]`.
+
+    That is `W (gone * mean)` of `weight [out, in]` and `mean [in]`, formula (3).
+    """
+    return weight.double() @ (mean.to(weight.device) * gone.to(weight.device))

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from implementations.flap import FLAP
+from implementations.flap.flap import compensation, fluctuation
 from implementations.harness import (
     BadInput,
     Block,
@@ -20,8 +21,6 @@ from implementations.harness import (
     Moments,
     Tokens,
     add_bias,
-    compensation,
-    fluctuation,
     walk,
 )
 from implementations.harness.contract.probes import logits

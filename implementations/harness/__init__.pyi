@@ -48,11 +48,6 @@ from .prune.allocation import (
 )
 from .prune.assignment import assignment as assignment
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
-from .prune.fluctuation import (
-    add_means as add_means,
-    compensation as compensation,
-    fluctuation as fluctuation,
-)
 from .prune.greedy import cheapest_in_turn as cheapest_in_turn
 from .prune.masked import masked as masked
 from .prune.masks import (

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from implementations.harness import (
     Block,
@@ -23,9 +23,8 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
-    add_means,
+    add_bias,
     capped,
-    fluctuation,
     keep_channels,
     keep_kv_groups,
     masked,
@@ -123,18 +122,32 @@ class PruneLLM(UnitMethod):
     def cut(self, block: Block, seen: dict[str, Moments], groups: int, channels: int) -> None:
         """Remove the KV groups and channels of a block that fluctuate least."""
         attention, feed_forward = block.attention, block.feed_forward
-        columns = fluctuation(seen["o"].variance, attention.o.weight)
+        columns = fluctuation(attention.o, seen["o"])
         width = attention.group * attention.head_size  # inputs of o per KV group
         heads = smallest(columns.view(attention.kv_heads, width).mean(dim=1), groups)
-        inner = smallest(fluctuation(seen["down"].variance, feed_forward.down.weight), channels)
+        inner = smallest(fluctuation(feed_forward.down, seen["down"]), channels)
         if self.compensate:
-            add_means(block, seen, heads, inner)
+            for linear, moments, gone in (
+                (attention.o, seen["o"], heads.repeat_interleave(width)),
+                (feed_forward.down, seen["down"], inner),
+            ):
+                if gone.any():  # a layer that loses nothing gets no bias
+                    mean = moments.mean.to(linear.weight.device)
+                    add_bias(linear, linear.weight.double() @ (mean * gone.to(mean.device)))
         keep_kv_groups(attention, ~heads)
         keep_channels(feed_forward, ~inner)
 
     def reach(self, model: LanguageModel) -> float:
         """Return the largest share: no module loses more than `most`."""
         return min(super().reach(model), self.most)
+
+
+def fluctuation(linear: nn.Linear, seen: Moments) -> Tensor:
+    """Return the variance of each input times the squared norm of its weights, fp64 `[in]`.
+
+    Source: FLAP (An et al., arXiv:2312.11983), formula (1).
+    """
+    return seen.variance.to(linear.weight.device) * linear.weight.double().square().sum(dim=0)
 
 
 def entropy(variance: Tensor, kind: Literal["log", "std"]) -> float:

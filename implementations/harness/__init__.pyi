@@ -20,7 +20,6 @@ from .model.surgery import (
     keep_channels as keep_channels,
     keep_kv_groups as keep_kv_groups,
     keep_units as keep_units,
-    mask_units as mask_units,
     remove_blocks as remove_blocks,
     remove_units as remove_units,
 )
@@ -94,7 +93,6 @@ from .prune.statistics import (
     Statistic as Statistic,
 )
 from .prune.taylor import saliences as saliences, vector_scores as vector_scores
-from .prune.trial import on_trial as on_trial
 from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as watched
 from .train.gates import (
     Gates as Gates,

@@ -8,7 +8,6 @@ asked for. Then every block loses the dimensions of its heads that weigh least i
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from implementations.harness import (
     Attention,
-    Block,
     Capabilities,
     Count,
     Kind,
@@ -28,8 +26,7 @@ from implementations.harness import (
     capped,
     cheapest,
     keep_units,
-    mask_units,
-    on_trial,
+    masked,
     perplexity,
     smallest,
     track,
@@ -151,11 +148,13 @@ class KVPruner(UnitMethod):
         """Measure the dense model, and with the attention of each block alone narrowed."""
         ratio = self.rate(model) if self.trial is None else self.trial
         dense, alone = perplexity(model, probes).value, []
+        sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
         for block, score in zip(track(model.blocks, "trying blocks"), scores, strict=True):
             half = block.attention.head_size // 2
             count = min(max(round(ratio * half), 1), half - 1)
-            edit = partial(mask, kept=self.kept(score, count))
-            with on_trial(model, block, edit, "q", "k", "v", "o"):
+            gone = [torch.zeros(units, dtype=torch.bool) for units in sizes]
+            gone[block.index] = ~torch.cat(list(self.kept(score, count).values())).cpu()
+            with masked(model, torch.cat(gone), *self.kinds):
                 alone.append(perplexity(model, probes).value)
         return dense, alone
 
@@ -215,12 +214,6 @@ def paired(scores: Tensor) -> Tensor:
     """Add the scores of dimensions `c` and `c + h`, `[kv heads, 2 h]` to `[kv heads, h]`."""
     halves: Tensor = scores.unflatten(-1, (2, scores.shape[-1] // 2))  # [kv heads, 2, h]
     return halves.sum(dim=-2)
-
-
-def mask(block: Block, kept: dict[Kind, Tensor]) -> None:
-    """Zero the units of a block that are not kept."""
-    for kind, keep in kept.items():
-        mask_units(block, kind, keep)
 
 
 def whole(amounts: Tensor, costs: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ from implementations.harness import (
     LanguageModel,
     Tokens,
     keep_kv_groups,
+    keep_units,
+    masked,
     perplexity,
 )
 from implementations.harness.contract.probes import fingerprint, logits, same
@@ -292,9 +294,9 @@ def test_pairs_go_of_all_four_as_many_of_every_kv_head(family: str, tie: str):
 @every_family
 def test_it_computes_what_the_dense_model_does_with_these_rows_and_columns_zero(family: str):
     model = tiny_model(family)
-    masked = copy.deepcopy(model)
+    zeroed = copy.deepcopy(model)
     KVPruner(sparsity=0.1).apply(model, random_tokens())
-    for block, twin in zip(model.blocks, masked.blocks, strict=True):
+    for block, twin in zip(model.blocks, zeroed.blocks, strict=True):
         for role in "qkvo":
             linear, size = getattr(twin.attention, role), twin.attention.head_size
             for head, dims in enumerate(left_of(block.attention, role)):
@@ -306,7 +308,7 @@ def test_it_computes_what_the_dense_model_does_with_these_rows_and_columns_zero(
                 if linear.bias is not None:
                     linear.bias[gone] = 0
     other = random_tokens(seed=1)
-    torch.testing.assert_close(logits(model, other), logits(masked, other), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits(model, other), logits(zeroed, other), rtol=1e-4, atol=1e-5)
 
 
 def test_the_budget_comes_of_attention_alone():
@@ -371,8 +373,9 @@ def test_each_block_is_tried_alone_and_leaves_no_trace():
     count = round(method.rate(model) * 4)
     for index, value in enumerate(alone):
         twin = copy.deepcopy(model)
-        kvpruner.mask(twin.blocks[index], method.kept(scores[index], count))
-        assert value == perplexity(twin, probes).value
+        for kind, keep in method.kept(scores[index], count).items():
+            keep_units(twin.blocks[index], kind, keep)
+        assert value == pytest.approx(perplexity(twin, probes).value, rel=1e-5)
     assert len(set(alone)) == 3
     outcome = method.apply(model, tokens)
     assert outcome.details["perplexity_dense"] == dense
@@ -382,12 +385,14 @@ def test_each_block_is_tried_alone_and_leaves_no_trace():
 @pytest.mark.parametrize(("trial", "count"), [(0.0, 1), (0.5, 2), (1.0, 3)])
 def test_how_much_goes_on_trial_can_be_set(trial: float, count: int, monkeypatch):
     model, tried = tiny_model(), []
-    mask = kvpruner.mask
-    monkeypatch.setattr(
-        kvpruner, "mask", lambda block, kept: (tried.append(kept), mask(block, kept))
-    )
+
+    def counted(model, gone, *kinds):
+        tried.append(int(gone.sum()))
+        return masked(model, gone, *kinds)
+
+    monkeypatch.setattr(kvpruner, "masked", counted)
     KVPruner(trial=trial).apply(model, random_tokens())
-    assert [int((~kept["rotary-pairs"]).sum()) for kept in tried] == [2 * count] * 2
+    assert tried == [2 * 3 * count] * 2  # of two KV heads, a pair and its two value dimensions
 
 
 def own_words(model: LanguageModel) -> Tokens:

@@ -16,11 +16,11 @@ from implementations.harness import (
     Tokens,
     keep_channels,
     keep_units,
-    mask_units,
     walk,
 )
 from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.model.surgery import mask_units
 from implementations.harness.model.units import count_weights
 from implementations.prunellm import PruneLLM
 from implementations.prunellm.prunellm import entropy, shared

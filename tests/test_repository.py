@@ -25,8 +25,9 @@ def test_there_are_methods_to_check() -> None:
 
 
 def code_of(slug: str) -> list[Path]:
-    tests = ("test_", "conftest")
-    return [p for p in (IMPLEMENTATIONS / slug).glob("*.py") if not p.name.startswith(tests)]
+    """The files that make up a method, without its tests and benchmarks."""
+    others = ("test_", "benchmark_", "conftest")
+    return [p for p in (IMPLEMENTATIONS / slug).glob("*.py") if not p.name.startswith(others)]
 
 
 # `make lint` holds to the import rules of pyproject.toml. Here stands what those cannot say: all
@@ -45,16 +46,41 @@ def graph() -> grimp.ImportGraph:
 
 
 @by_method
-def test_a_method_imports_torch_the_standard_library_and_what_the_harness_exports(
+def test_a_method_imports_torch_scipy_the_standard_library_and_what_the_harness_exports(
     slug: str, graph: grimp.ImportGraph
 ) -> None:
     own = f"implementations.{slug}"
     for path in code_of(slug):
         module = own if path.stem == "__init__" else f"{own}.{path.stem}"
         for imported in graph.find_modules_directly_imported_by(module):
-            outside = imported.split(".")[0] in {"torch", *sys.stdlib_module_names}
+            outside = imported.split(".")[0] in {"torch", "scipy", *sys.stdlib_module_names}
             allowed = imported == "implementations.harness" or imported.startswith(f"{own}.")
-            assert outside or allowed or path.name.startswith("benchmark_"), (module, imported)
+            assert outside or allowed, (module, imported)
+
+
+def names_used(path: Path) -> set[tuple[str | None, str]]:
+    """The (module, name) pairs that a file imports, or uses of its own outside their definition."""
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    used: set[tuple[str | None, str]] = set()
+    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
+        own = getattr(statement, "name", None)
+        for node in ast.walk(statement):
+            if isinstance(node, ast.ImportFrom):
+                used |= {(node.module, alias.name) for alias in node.names}
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id != own:
+                used.add((module, node.id))
+    return used
+
+
+def test_what_one_method_alone_needs_is_in_its_folder() -> None:
+    harness = set().union(*(names_used(path) for path in HARNESS.rglob("*.py")))
+    methods = [set().union(*(names_used(path) for path in code_of(slug))) for slug in SLUGS]
+    for node in ast.parse((HARNESS / "__init__.pyi").read_text(encoding="utf-8")).body:
+        assert isinstance(node, ast.ImportFrom)
+        for alias in node.names:
+            users = sum(("implementations.harness", alias.name) in names for names in methods)
+            shared = (f"implementations.harness.{node.module}", alias.name) in harness
+            assert shared or users >= 2, f"{alias.name} of {node.module} serves {users} method(s)"
 
 
 def test_the_harness_names_no_method_and_reads_no_catalog() -> None:
@@ -101,8 +127,10 @@ def test_a_written_method_is_described_and_measured(slug: str) -> None:
 
 @by_method
 def test_a_method_can_be_read_beside_its_paper(slug: str) -> None:
-    lines = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 250
+    files = [path for path in code_of(slug) if path.name != "__init__.py"]
+    assert len(files) <= 2, "a method has at most two files"
+    for path in files:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path.name
 
 
 PAGES = ("README.md", "docs/templates/pages/use.md")

@@ -16,8 +16,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from implementations.atp.network import DecisionNetwork, soft_gates
-from implementations.atp.patterns import KINDS, Patterns, decided, frozen_masked
+from implementations.atp.decisions import (
+    KINDS,
+    DecisionNetwork,
+    Patterns,
+    decided,
+    frozen_masked,
+    soft_gates,
+    straight_through,
+)
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -40,7 +47,6 @@ from implementations.harness import (
     next_token_loss,
     off_budget,
     optimise,
-    straight_through,
     unit_costs,
 )
 

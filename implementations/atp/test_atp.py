@@ -13,8 +13,15 @@ from torch import Tensor
 
 from implementations.atp import ATP, atp
 from implementations.atp.atp import Stage, split
-from implementations.atp.network import DecisionNetwork, soft_gates
-from implementations.atp.patterns import KINDS, Patterns, decided, frozen_masked
+from implementations.atp.decisions import (
+    KINDS,
+    DecisionNetwork,
+    Patterns,
+    decided,
+    frozen_masked,
+    soft_gates,
+    straight_through,
+)
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -442,3 +449,12 @@ def test_on_real_blocks_decisions_beat_the_lot(first_blocks, monkeypatch):
         atp, "decided", lambda *given: decided(given[0], torch.rand_like(given[1]), given[2])
     )
     assert learned < 0.5 * left()
+
+
+@torch.enable_grad()
+def test_rounding_that_the_gradient_does_not_see():
+    shares = torch.tensor([0.2, 0.5, 0.9], requires_grad=True)
+    rounded = straight_through(shares)
+    assert rounded.tolist() == [0.0, 1.0, 1.0]
+    (gradient,) = torch.autograd.grad((rounded * torch.tensor([1.0, 2.0, 3.0])).sum(), shares)
+    assert gradient.tolist() == [1.0, 2.0, 3.0]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from implementations.harness import (
     BadInput,
@@ -23,7 +24,6 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
-    angle,
     keep_channels,
     walk,
 )
@@ -96,6 +96,16 @@ class CFSP(UnitMethod):
         # Of a row of up or gate the same sum, |W_ij| over the row's own L1 norm, is 1 throughout.
         rows = 1 if block.feed_forward.gate is None else 2
         return (shares + rows) * norms**self.norm_exponent  # equation (8)
+
+
+def angle(x: Tensor, y: Tensor) -> Tensor:
+    """Return `arccos(cos(x, y)) / pi`, fp64 `[...]` in [0, 1], of each token `[..., hidden]`.
+
+    By the half-angle formula, which keeps its digits where x and y almost agree. A token that is
+    zero on one side counts as turned by a right angle.
+    """
+    one, other = (normalize(tokens.double(), dim=-1) for tokens in (x, y))
+    return 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1)) / math.pi
 
 
 def kept_shares(angles: Tensor, rate: float, steepness: float = 1.0) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from implementations.displlm.network import OPEN, Logits
+from implementations.displlm.network import OPEN, Logits, reinmax
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -31,7 +31,6 @@ from implementations.harness import (
     next_token_loss,
     off_budget,
     optimise,
-    reinmax,
 )
 
 # s1 to s5 of the paper, in this order; all but the channels are dimensions of the residual stream.

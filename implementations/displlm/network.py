@@ -62,3 +62,19 @@ class HyperNetwork(nn.Module):
         seen, _ = self.gru(self.noise)  # [vectors, 1, 128]
         rows = gelu(self.norm(seen)).squeeze(1)
         return [head(row) for head, row in zip(self.heads, rows, strict=True)]
+
+
+def reinmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
+    """Draw gates of 0 or 1, each 1 with probability `sigmoid(logit)`, any shape.
+
+    Their gradient is the second-order one of ReinMax (Liu et al., arXiv:2304.08612, algorithm 2)
+    for two classes: in expectation over the draw that of the expected loss, where the loss is
+    quadratic in a gate and the temperature is 1.
+    """
+    likely = torch.sigmoid(logits)
+    drawn = torch.bernoulli(likely.detach())
+    middle = (drawn + torch.sigmoid(logits / temperature)) / 2
+    # The value of `middle`, with the gradient of a sigmoid at it.
+    middle = torch.sigmoid((torch.logit(middle) - logits).detach() + logits)
+    smooth = 2 * middle - likely / 2
+    return smooth - smooth.detach() + drawn

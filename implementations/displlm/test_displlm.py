@@ -18,7 +18,7 @@ from implementations.displlm.displlm import (
     cut,
     on_both_branches,
 )
-from implementations.displlm.network import OPEN, HyperNetwork, Logits
+from implementations.displlm.network import OPEN, HyperNetwork, Logits, reinmax
 from implementations.harness import (
     BadInput,
     Calibration,
@@ -336,3 +336,42 @@ def test_on_the_real_model_trained_gates_beat_those_by_lot(first_blocks, monkeyp
     trained = left()
     monkeypatch.setattr(displlm, "optimise", by_lot)
     assert trained < 0.6 * left()
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 0.5, 3.0])
+def test_the_gradient_of_a_draw(logit: float):
+    torch.manual_seed(0)
+    logits_ = torch.full((4096,), logit, requires_grad=True)
+    drawn = reinmax(logits_)
+    drawn.sum().backward()
+    likely = torch.sigmoid(torch.tensor(logit))
+    assert logits_.grad is not None
+    assert set(drawn.unique().tolist()) <= {0.0, 1.0}
+    assert float(drawn.detach().mean()) == pytest.approx(float(likely), abs=0.03)
+    expected = torch.where(drawn.detach() == 1, (1 - likely) / 2, likely / 2)
+    torch.testing.assert_close(logits_.grad, expected, rtol=1e-4, atol=1e-6)
+    # p (1 - p), which a straight-through of the draw alone has in no single draw.
+    assert float(logits_.grad.mean()) == pytest.approx(float(likely * (1 - likely)), rel=0.1)
+
+
+def test_the_draw_is_exact_for_a_quadratic_loss():
+    torch.manual_seed(0)
+    x = torch.full((200_000,), 0.7, dtype=torch.float64, requires_grad=True)
+    drawn = reinmax(x)
+    (gradient,) = torch.autograd.grad((3 * drawn.square() - drawn).sum(), x)
+    likely = torch.sigmoid(x[0].detach())
+    exact = float(likely * (1 - likely) * ((3 - 1) - 0))  # of p (loss of 1 - loss of 0)
+    assert float(gradient.mean()) == pytest.approx(exact, rel=0.01)
+
+
+def test_a_temperature_flattens_the_guess_and_not_the_draw():
+    torch.manual_seed(0)
+    cold = torch.full((512,), 2.0, requires_grad=True)
+    torch.manual_seed(1)
+    one = reinmax(cold)
+    torch.manual_seed(1)
+    two = reinmax(cold, temperature=2.0)
+    assert torch.equal(one, two)
+    (first,) = torch.autograd.grad(one.sum(), cold)
+    (second,) = torch.autograd.grad(two.sum(), cold)
+    assert float(second[two == 1].mean()) > 1.3 * float(first[one == 1].mean())

@@ -1,3 +1,4 @@
+from .data.activations import replaced_forward as replaced_forward
 from .data.stream import Calibration as Calibration, Stream as Stream
 from .data.tokens import Tokens as Tokens
 from .errors import (
@@ -12,9 +13,13 @@ from .measure.perplexity import (
     perplexity as perplexity,
     split_perplexity as split_perplexity,
 )
-from .model.families import ONE_BASIS as ONE_BASIS
+from .model.families import FAMILIES as FAMILIES, ROLES as ROLES
 from .model.loading import load_model as load_model
-from .model.rotation import halves as halves, rotate_embedding as rotate_embedding
+from .model.modeling_pruned import (
+    narrow_embedding as narrow_embedding,
+    narrow_norm as narrow_norm,
+    take_shortcuts as take_shortcuts,
+)
 from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,
@@ -45,9 +50,7 @@ from .prune.allocation import (
     standardise as standardise,
     widths as widths,
 )
-from .prune.assignment import assignment as assignment
 from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
-from .prune.greedy import cheapest_in_turn as cheapest_in_turn
 from .prune.masked import masked as masked
 from .prune.masks import (
     Pattern as Pattern,
@@ -66,19 +69,17 @@ from .prune.method import (
     WeightMethod as WeightMethod,
     Whole as Whole,
 )
-from .prune.perturbation import direction as direction, perturbed as perturbed
 from .prune.prompt import PromptMethod as PromptMethod
 from .prune.refit import (
+    damped_factor as damped_factor,
     damped_inverse as damped_inverse,
     eliminate as eliminate,
     inverse_factor as inverse_factor,
     keep_refitted as keep_refitted,
-    refit as refit,
-    refit_to as refit_to,
 )
 from .prune.registry import get as get, methods as methods
 from .prune.search import Candidates as Candidates, random_search as random_search
-from .prune.similarity import angle as angle, turn as turn
+from .prune.similarity import turn as turn
 from .prune.solvers import (
     factored as factored,
     sparse_solve as sparse_solve,
@@ -86,7 +87,6 @@ from .prune.solvers import (
 from .prune.statistics import (
     ColumnNorm as ColumnNorm,
     ColumnSum as ColumnSum,
-    Covariance as Covariance,
     Gram as Gram,
     Moments as Moments,
     SampleNorm as SampleNorm,
@@ -98,8 +98,6 @@ from .train.gates import (
     Gates as Gates,
     gated as gated,
     off_budget as off_budget,
-    reinmax as reinmax,
-    straight_through as straight_through,
 )
 from .train.loop import course as course, optimise as optimise
 from .train.losses import (

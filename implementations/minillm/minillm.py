@@ -29,15 +29,14 @@ from implementations.harness import (
     WalkedBlock,
     backwalk,
     cuts,
-    direction,
     keep_units,
     perplexity,
-    perturbed,
     smallest,
     track,
     walk,
     widths_left,
 )
+from implementations.minillm.perturbation import direction, perturbed
 
 
 class MiniLLM(UnitMethod):

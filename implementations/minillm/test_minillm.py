@@ -13,12 +13,12 @@ from implementations.harness import (
     LanguageModel,
     NumericsError,
     backwalk,
-    direction,
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.minillm import MiniLLM
 from implementations.minillm.minillm import estimated, weight_scores
+from implementations.minillm.perturbation import direction
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from implementations.harness import (
@@ -24,7 +25,6 @@ from implementations.harness import (
     Ratio,
     Tokens,
     WeightMethod,
-    assignment,
     cuts,
     walk,
 )
@@ -179,6 +179,15 @@ def reassigned(scores: Tensor, order: Tensor, pattern: Pattern) -> Tensor:
         gains = [(free - bar[:, None]).clamp(min=0).sum(dim=0) for bar in bars.unbind(dim=1)]
         groups[:, position] = groups[assignment(torch.stack(gains)), position]
     return groups.flatten()
+
+
+def assignment(gains: Tensor) -> Tensor:
+    """Give every row of `gains [n, n]` a column of its own, so that the chosen sum is greatest.
+
+    The result is the column of each row, int64 `[n]`.
+    """
+    _, columns = linear_sum_assignment(gains.double().cpu().numpy(), maximize=True)
+    return torch.as_tensor(columns, device=gains.device)
 
 
 def stacked(scores: Tensor, columns: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.harness.prune.masks import parse_pattern, smallest_per_group
 from implementations.ria import RIA, ria
 from implementations.ria.ria import (
+    assignment,
     dealt,
     permutation,
     reassigned,
@@ -228,3 +229,11 @@ def test_on_real_blocks_it_beats_magnitude_and_a_permutation_helps(first_blocks)
     pairs = {"pattern": "2:4"}
     permuted = first_blocks.error("ria", **pairs, permutation="stored")
     assert permuted < first_blocks.error("ria", **pairs)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_assignment_has_a_greater_sum(seed: int):
+    gains = torch.randn(6, 6, generator=torch.Generator().manual_seed(seed))
+    rows = torch.arange(6)
+    best = max(permutations(range(6)), key=lambda columns: float(gains[rows, columns].sum()))
+    assert assignment(gains).tolist() == list(best)

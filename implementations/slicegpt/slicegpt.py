@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
-    ONE_BASIS,
+    FAMILIES,
     Block,
     Capabilities,
     Count,
@@ -26,12 +26,11 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     WalkedBlock,
-    halves,
-    rotate_embedding,
     unit_costs,
     walk,
     watched,
 )
+from implementations.slicegpt.rotation import halves, rotate_embedding
 
 
 class SliceGPT(UnitMethod):
@@ -44,7 +43,7 @@ class SliceGPT(UnitMethod):
         granularity=("hidden",),
         calibration="forward",
         changes=("linears", "norms", "embedding"),
-        refuses=ONE_BASIS,
+        refuses={each.name: each.one_basis for each in FAMILIES.values() if each.one_basis},
     )
 
     sparsity: Ratio = 0.2

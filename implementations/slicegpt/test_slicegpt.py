@@ -17,7 +17,6 @@ from implementations.harness import (
     NumericsError,
     Tokens,
     get,
-    rotate_embedding,
     walk,
 )
 from implementations.harness.contract.probes import logits
@@ -26,6 +25,7 @@ from implementations.harness.model.checkpoint import save
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.units import count_weights
 from implementations.slicegpt import SliceGPT, slicegpt
+from implementations.slicegpt.rotation import rotate_embedding
 from implementations.slicegpt.slicegpt import embedded, principal_axes, slice_block, weights_left
 
 pytestmark = pytest.mark.usefixtures("without_gradients")

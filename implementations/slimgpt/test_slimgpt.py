@@ -19,10 +19,10 @@ from implementations.harness import (
     damped_inverse,
     keep_channels,
     keep_kv_groups,
-    refit,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
+from implementations.harness.prune.refit import refit
 from implementations.slimgpt import SlimGPT
 from implementations.slimgpt.benchmark_slimgpt import plain
 from implementations.slimgpt.slimgpt import errors, group_sizes, ratios, remove

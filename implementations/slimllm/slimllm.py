@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from implementations.harness import (
     Capabilities,
     ColumnNorm,
-    Covariance,
     FeedForward,
     LanguageModel,
     NonNegative,
@@ -34,6 +33,7 @@ from implementations.harness import (
     walk,
     widths_left,
 )
+from implementations.slimllm.covariance import Covariance
 
 
 class SlimLLM(UnitMethod):

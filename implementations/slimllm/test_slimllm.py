@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from implementations.harness import Covariance, LanguageModel, add_bias, walk
+from implementations.harness import LanguageModel, add_bias, walk
 from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.slimllm import SlimLLM
+from implementations.slimllm.covariance import Covariance
 from implementations.slimllm.slimllm import (
     channel_scores,
     regression,

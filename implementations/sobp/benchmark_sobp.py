@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from implementations.harness import cheapest_in_turn, damped_inverse, eliminate
+from implementations.harness import damped_inverse, eliminate
+from implementations.sobp.least_squares import cheapest_in_turn
 
 OUT, WIDTH = 576, 1536  # down of SmolLM2-135M
 REPEATS = 3

@@ -26,17 +26,16 @@ from implementations.harness import (
     UnitMethod,
     WalkedBlock,
     backwalk,
-    cheapest_in_turn,
     cuts,
     damped_inverse,
     eliminate,
     keep_units,
-    refit_to,
     smallest,
     unit_costs,
     walk,
     widths_left,
 )
+from implementations.sobp.least_squares import cheapest_in_turn, refit_to
 
 READERS: dict[Kind, str] = {"kv-groups": "o", "channels": "down"}  # the layer that reads a unit
 CHUNK = 32  # samples whose activations are held at every block at once

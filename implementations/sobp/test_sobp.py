@@ -13,17 +13,17 @@ from implementations.harness import (
     BadInput,
     LanguageModel,
     Tokens,
-    cheapest_in_turn,
     damped_inverse,
     eliminate,
     keep_channels,
     keep_kv_groups,
-    refit,
 )
 from implementations.harness.contract.probes import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from implementations.harness.prune.refit import refit
 from implementations.sobp import SoBP
 from implementations.sobp.benchmark_sobp import plain
+from implementations.sobp.least_squares import cheapest_in_turn, refit_to
 from implementations.sobp.sobp import candidates, columns, knapsack
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -444,3 +444,31 @@ def test_on_real_blocks_squares_find_what_sizes_do_not(first_blocks):
     sizes = first_blocks.error("sobp", importance="first-order", **alone)
     assert 0 < squares < sizes
     assert squares < first_blocks.error("random", sparsity=0.2)
+
+
+# Stage 3, the fit
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_the_fit_is_damped_least_squares(damping: float):
+    generator = torch.Generator().manual_seed(2)
+    X, Y, W = (
+        torch.randn(*shape, generator=generator, dtype=double)
+        for shape in ((24, 200), (16, 200), (16, 24))
+    )
+    X[9] = 0  # a silent input keeps its weights
+    G = X @ X.T
+    drawn = damping * G.diagonal().mean() * torch.eye(24, dtype=double)
+    drawn[9, 9] += 1
+    system = torch.cat([X.T, drawn.sqrt()])
+    expected = torch.linalg.lstsq(system, torch.cat([Y.T, drawn.sqrt() @ W.T])).solution.T
+    V = refit_to(W, G, Y @ X.T, damping)
+    torch.testing.assert_close(V, expected, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(V[:, 9], W[:, 9])
+
+
+def test_a_fit_to_the_outputs_of_all_columns_is_a_refit():
+    W, G = problem()
+    keep = torch.arange(0, 48, 2)
+    fitted = refit_to(W[:, keep], G[keep][:, keep], (W @ G)[:, keep], 0)
+    torch.testing.assert_close(fitted, refit(W, G, keep, 0))

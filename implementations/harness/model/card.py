@@ -12,7 +12,7 @@ import yaml
 
 from implementations.harness.download.embedded import MODEL_ALIAS
 from implementations.harness.model.modeling_pruned import FEATURES, INDICES, places_held
-from implementations.harness.model.rotation import residual_widths
+from implementations.harness.model.units import residual_widths
 from implementations.harness.model.view import LanguageModel
 
 HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}

@@ -29,8 +29,8 @@ from implementations.harness.model.devices import device_named, dtype_named
 from implementations.harness.model.fitting import fitted
 from implementations.harness.model.foreign import refused
 from implementations.harness.model.output_folder import free_folder, published
-from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.surgery import refuse_emptied
+from implementations.harness.model.units import residual_widths
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.model.weight_files import read_weights, weight_files, write_weights
 

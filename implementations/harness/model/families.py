@@ -82,9 +82,6 @@ FAMILIES = {
     ),
 }
 
-ONE_BASIS = {family.name: family.one_basis for family in FAMILIES.values() if family.one_basis}
-"""The families whose residual stream cannot change its basis, each with the reason."""
-
 
 def family_of(model: PreTrainedModel) -> Family:
     """Return the adapter of a model; raises `BadInput` naming the supported families."""

@@ -200,6 +200,18 @@ def block_weights(block: Block) -> int:
     return sum(linear.weight.numel() for linear in _all_linears(block).values())
 
 
+def residual_widths(block: Block) -> tuple[int, int, int] | None:
+    """Return the width of the residual before, between the halves of and behind a rotated block.
+
+    None where the block was not rotated.
+    """
+    # By name, because the file of a checkpoint has a class of its own.
+    attn, mlp = (getattr(block.module, name, None) for name in ("attn_shortcut", "mlp_shortcut"))
+    if attn is None or mlp is None:
+        return None
+    return attn.in_features, attn.out_features, mlp.out_features
+
+
 def widths_left(model: LanguageModel) -> dict[str, list[int]]:
     """Return how many KV groups and channels each block has, as methods record it."""
     return {

@@ -32,9 +32,8 @@ from implementations.harness.data.stream import Calibration
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
 from implementations.harness.model.modeling_pruned import places_held
-from implementations.harness.model.rotation import residual_widths
 from implementations.harness.model.surgery import refuse_emptied
-from implementations.harness.model.units import Kind, count_weights, unit_costs
+from implementations.harness.model.units import Kind, count_weights, residual_widths, unit_costs
 from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
 from implementations.harness.prune.allocation import apportion, cheapest, widths
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group

@@ -29,7 +29,7 @@ def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Ten
     row: all that Eq. 3-5 of SparseGPT need of every partial inverse.
     """
     # A factor from the lower right: H = R R^T with R upper triangular, so U = R^-1.
-    _, lower = _factorised(hessian.float(), damping, where, lambda damped: damped.flip(0, 1))
+    _, lower = damped_factor(hessian.float(), damping, where, lambda damped: damped.flip(0, 1))
     identity = torch.eye(len(lower), device=lower.device)
     upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
     return upper
@@ -37,7 +37,7 @@ def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Ten
 
 def damped_inverse(hessian: Tensor, damping: float, where: str = "layer") -> Tensor:
     """Return `(H + damping * mean(diag H) * I)^-1`, fp64 `[in, in]`, for `eliminate`."""
-    _, lower = _factorised(hessian.double(), damping, where)
+    _, lower = damped_factor(hessian.double(), damping, where)
     return torch.cholesky_inverse(lower)
 
 
@@ -51,7 +51,9 @@ def refit(
     """
     kept = keep.nonzero().flatten() if keep.dtype == torch.bool else keep
     kept = kept.to(gram.device)
-    damped, lower = _factorised(gram.double(), damping, where, lambda damped: damped[kept][:, kept])
+    damped, lower = damped_factor(
+        gram.double(), damping, where, lambda damped: damped[kept][:, kept]
+    )
     target = weight.to(gram.device).double() @ damped[:, kept]  # [out, kept]
     return torch.cholesky_solve(target.T, lower).T
 
@@ -70,21 +72,6 @@ def keep_refitted(block: Block, kind: Kind, keep: Tensor, gram: Tensor, damping:
     fitted = refit(linear.weight, gram, stay, damping, f"block {block.index}, {role}")
     keep_units(block, kind, keep)
     linear.weight.data.copy_(fitted)
-
-
-def refit_to(
-    weight: Tensor, gram: Tensor, products: Tensor, damping: float, where: str = "layer"
-) -> Tensor:
-    """Fit a layer to outputs that are given, `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
-
-    `weight [out, in]` is `W`, `gram [in, in]` is `X X^T` and `products [out, in]` is `Y X^T`;
-    `lambda` is the damping times the mean of the diagonal. The result is
-    `(Y X^T + lambda W) (X X^T + lambda I)^-1`, fp64 `[out, in]`.
-    """
-    gram = gram.double()
-    damped, lower = _factorised(gram, damping, where)
-    target = products.double() + weight.to(gram.device).double() @ (damped - gram)  # [out, in]
-    return torch.cholesky_solve(target.T, lower).T
 
 
 def eliminate(weight: Tensor, inverse: Tensor, columns: Tensor) -> None:
@@ -108,7 +95,7 @@ def eliminate(weight: Tensor, inverse: Tensor, columns: Tensor) -> None:
     inverse[:, columns] = 0
 
 
-def _factorised(
+def damped_factor(
     hessian: Tensor,
     damping: float,
     where: str,

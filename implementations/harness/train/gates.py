@@ -1,7 +1,7 @@
 """Gates: a number that multiplies every unit, so that training can decide which ones to remove.
 
 with gated(model, "kv-groups", "channels") as gates:
-    gates.values = reinmax(logits)        # [units]; gradients reach the logits
+    gates.values = torch.sigmoid(logits)  # [units]; gradients reach the logits
     loss = next_token_loss(model, ids)    # of the model with its units so multiplied
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-import torch
 from torch import Tensor
 
 from implementations.harness.model.units import Kind, unit_costs
@@ -59,27 +58,6 @@ def _multiplied(switch: Switch, gates: Gates, part: int) -> Callable[[], None]:
         return values if gate is None else values * gate[unit].to(values.dtype)
 
     return switch.act(multiplied)
-
-
-def reinmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Draw gates of 0 or 1, each 1 with probability `sigmoid(logit)`, any shape.
-
-    Their gradient is the second-order one of ReinMax (Liu et al., arXiv:2304.08612, algorithm 2)
-    for two classes: in expectation over the draw that of the expected loss, where the loss is
-    quadratic in a gate and the temperature is 1.
-    """
-    likely = torch.sigmoid(logits)
-    drawn = torch.bernoulli(likely.detach())
-    middle = (drawn + torch.sigmoid(logits / temperature)) / 2
-    # The value of `middle`, with the gradient of a sigmoid at it.
-    middle = torch.sigmoid((torch.logit(middle) - logits).detach() + logits)
-    smooth = 2 * middle - likely / 2
-    return smooth - smooth.detach() + drawn
-
-
-def straight_through(shares: Tensor) -> Tensor:
-    """Round `shares` in [0, 1] to 0 or 1, and let the gradient pass as if that were nothing."""
-    return (shares >= 0.5).to(shares.dtype) + shares - shares.detach()
 
 
 def off_budget(left: Tensor, allowed: float) -> Tensor:

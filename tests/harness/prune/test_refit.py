@@ -14,11 +14,10 @@ from implementations.harness import (
     inverse_factor,
     keep_refitted,
     keep_units,
-    refit,
-    refit_to,
     unit_costs,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
+from implementations.harness.prune.refit import refit
 
 
 def gram(width: int, tokens: int = 200, seed: int = 0) -> Tensor:
@@ -106,30 +105,6 @@ def test_a_damped_refit_is_drawn_to_the_weights_that_were_there():
     target = torch.cat([(W @ X).T, extra @ W[:, KEEP].T])
     expected = torch.linalg.lstsq(system, target).solution.T
     torch.testing.assert_close(refit(W, G, KEEP, 0.1), expected, rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("damping", [0.0, 0.1])
-def test_a_refit_to_given_outputs_is_the_damped_least_squares_fit(damping: float):
-    X, W = inputs()
-    X[9] = 0  # a silent input keeps its weights
-    Y = torch.randn(16, 200, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    G = X @ X.T
-    drawn = damping * G.diagonal().mean() * torch.eye(24, dtype=torch.float64)
-    drawn[9, 9] += 1
-    system = torch.cat([X.T, drawn.sqrt()])
-    expected = torch.linalg.lstsq(system, torch.cat([Y.T, drawn.sqrt() @ W.T])).solution.T
-    V = refit_to(W, G, Y @ X.T, damping)
-    torch.testing.assert_close(V, expected, rtol=1e-7, atol=1e-7)
-    torch.testing.assert_close(V[:, 9], W[:, 9])
-
-
-@pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
-def test_a_refit_to_the_outputs_of_some_columns_is_a_refit(damping: float):
-    X, W = inputs()
-    G, everything = X @ X.T, torch.arange(24)
-    torch.testing.assert_close(refit_to(W, G, W @ G, damping), refit(W, G, everything, damping))
-    of_kept = refit_to(W[:, KEEP], G[KEEP][:, KEEP], (W @ G)[:, KEEP], 0)
-    torch.testing.assert_close(of_kept, refit(W, G, KEEP, 0))
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])

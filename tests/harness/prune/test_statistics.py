@@ -11,14 +11,13 @@ from torch import Tensor
 from implementations.harness.prune.statistics import (
     ColumnNorm,
     ColumnSum,
-    Covariance,
     Gram,
     Moments,
     SampleNorm,
 )
 
 TOKENS, FEATURES = 97, 6
-STATISTICS = (Gram, ColumnNorm, ColumnSum, Moments, Covariance)
+STATISTICS = (Gram, ColumnNorm, ColumnSum, Moments)
 
 
 def activations(seed: int = 0) -> Tensor:
@@ -44,7 +43,6 @@ def values(accumulator) -> list[Tensor]:
         ColumnNorm: ["norms"],
         ColumnSum: ["sums"],
         Moments: ["mean", "variance"],
-        Covariance: ["matrix", "mean"],
     }
     return [getattr(accumulator, name).double() for name in names[type(accumulator)]]
 
@@ -177,21 +175,6 @@ def test_samples_count_as_their_tokens(statistic):
         values(fed(statistic, x.view(4, 24, -1))), values(fed(statistic, x)), strict=True
     ):
         assert torch.equal(one, other)
-
-
-def test_covariance_against_two_passes():
-    x = activations().double()
-    seen = fed(Covariance, *x.split(9))
-    centred = x - x.mean(dim=0)
-    torch.testing.assert_close(seen.mean, x.mean(dim=0), rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(seen.matrix, centred.T @ centred / TOKENS, rtol=1e-10, atol=1e-10)
-
-
-def test_a_small_covariance_around_a_large_mean():
-    generator = torch.Generator().manual_seed(0)
-    x = 1e5 + 0.1 * torch.randn(1000, 3, generator=generator, dtype=torch.float64)
-    seen = fed(Covariance, *x.split(7))
-    torch.testing.assert_close(seen.matrix, x.T.cov(correction=0), rtol=1e-7, atol=1e-10)
 
 
 def test_the_norm_of_a_sample_is_averaged_and_not_pooled():

@@ -1,4 +1,4 @@
-"""Gates multiply what masks would zero, and the gradient through a draw is the paper's."""
+"""Gates multiply what masks would zero, and the loss of a budget is a distance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from implementations.harness.contract.tiny import (
 )
 from implementations.harness.contract.traces import state
 from implementations.harness.model.units import Kind
-from implementations.harness.train.gates import gated, off_budget, reinmax, straight_through
+from implementations.harness.train.gates import gated, off_budget
 from implementations.harness.train.losses import next_token_loss
 
 KINDS: tuple[Kind, ...] = (
@@ -88,53 +88,6 @@ def test_a_model_that_lies_elsewhere_is_refused():
     shut = ShutModel(tiny_model())
     with pytest.raises(BadInput, match="block by block"):
         gated(shut, "channels").__enter__()
-
-
-@pytest.mark.parametrize("logit", [-2.0, 0.0, 0.5, 3.0])
-def test_the_gradient_of_a_draw(logit: float):
-    torch.manual_seed(0)
-    logits_ = torch.full((4096,), logit, requires_grad=True)
-    drawn = reinmax(logits_)
-    drawn.sum().backward()
-    likely = torch.sigmoid(torch.tensor(logit))
-    assert logits_.grad is not None
-    assert set(drawn.unique().tolist()) <= {0.0, 1.0}
-    assert float(drawn.detach().mean()) == pytest.approx(float(likely), abs=0.03)
-    expected = torch.where(drawn.detach() == 1, (1 - likely) / 2, likely / 2)
-    torch.testing.assert_close(logits_.grad, expected, rtol=1e-4, atol=1e-6)
-    # p (1 - p), which a straight-through of the draw alone has in no single draw.
-    assert float(logits_.grad.mean()) == pytest.approx(float(likely * (1 - likely)), rel=0.1)
-
-
-def test_the_draw_is_exact_for_a_quadratic_loss():
-    torch.manual_seed(0)
-    x = torch.full((200_000,), 0.7, dtype=torch.float64, requires_grad=True)
-    drawn = reinmax(x)
-    (gradient,) = torch.autograd.grad((3 * drawn.square() - drawn).sum(), x)
-    likely = torch.sigmoid(x[0].detach())
-    exact = float(likely * (1 - likely) * ((3 - 1) - 0))  # of p (loss of 1 - loss of 0)
-    assert float(gradient.mean()) == pytest.approx(exact, rel=0.01)
-
-
-def test_a_temperature_flattens_the_guess_and_not_the_draw():
-    torch.manual_seed(0)
-    cold = torch.full((512,), 2.0, requires_grad=True)
-    torch.manual_seed(1)
-    one = reinmax(cold)
-    torch.manual_seed(1)
-    two = reinmax(cold, temperature=2.0)
-    assert torch.equal(one, two)
-    (first,) = torch.autograd.grad(one.sum(), cold)
-    (second,) = torch.autograd.grad(two.sum(), cold)
-    assert float(second[two == 1].mean()) > 1.3 * float(first[one == 1].mean())
-
-
-def test_rounding_that_the_gradient_does_not_see():
-    shares = torch.tensor([0.2, 0.5, 0.9], requires_grad=True)
-    rounded = straight_through(shares)
-    assert rounded.tolist() == [0.0, 1.0, 1.0]
-    (gradient,) = torch.autograd.grad((rounded * torch.tensor([1.0, 2.0, 3.0])).sum(), shares)
-    assert gradient.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_the_loss_of_a_budget_is_a_distance_in_ratios():

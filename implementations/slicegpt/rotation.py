@@ -13,13 +13,14 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from implementations.harness.errors import BadInput
-from implementations.harness.model.modeling_pruned import (
+from implementations.harness import (
+    BadInput,
+    Block,
+    LanguageModel,
     narrow_embedding,
     narrow_norm,
     take_shortcuts,
 )
-from implementations.harness.model.view import Block, LanguageModel
 
 
 @dataclass(frozen=True)
@@ -96,18 +97,6 @@ def rotate_embedding(model: LanguageModel, basis: Tensor) -> None:
     rotated = embedding.weight.double() @ basis.to(embedding.weight.device)  # [vocabulary, width]
     narrow_embedding(embedding, basis.shape[1])
     embedding.weight.data.copy_(rotated)
-
-
-def residual_widths(block: Block) -> tuple[int, int, int] | None:
-    """Return the width of the residual before, between the halves of and behind a rotated block.
-
-    None where the block was not rotated.
-    """
-    # By name, because the file of a checkpoint has a class of its own.
-    attn, mlp = (getattr(block.module, name, None) for name in ("attn_shortcut", "mlp_shortcut"))
-    if attn is None or mlp is None:
-        return None
-    return attn.in_features, attn.out_features, mlp.out_features
 
 
 def set_weight(linear: nn.Linear, weight: Tensor) -> None:

@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from implementations.harness import BadInput, LanguageModel, halves, perplexity, rotate_embedding
+from implementations.harness import BadInput, LanguageModel, perplexity
 from implementations.harness.contract.effects import continued
 from implementations.harness.contract.probes import logits, same
 from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.model.checkpoint import load_checkpoint, save
-from implementations.harness.model.rotation import residual_widths
-from implementations.harness.model.units import count_weights
+from implementations.harness.model.units import count_weights, residual_widths
+from implementations.slicegpt.rotation import halves, rotate_embedding
 
 ROTATED = ("llama", "mistral", "qwen2", "qwen3")
 every_family = pytest.mark.parametrize("family", ROTATED)

@@ -7,9 +7,10 @@ import copy
 import pytest
 import torch
 
-from implementations.harness import direction, perplexity, perturbed
+from implementations.harness import perplexity
 from implementations.harness.contract.probes import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, ShutModel, random_tokens, tiny_model
+from implementations.minillm.perturbation import direction, perturbed
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 

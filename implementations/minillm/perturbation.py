@@ -14,9 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from implementations.harness.data.activations import replaced_forward
-from implementations.harness.model.families import ROLES
-from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness import ROLES, Block, LanguageModel, replaced_forward
 
 BLOCKS = 2**20  # more than any model has, so that no two layers of two seeds are drawn alike
 

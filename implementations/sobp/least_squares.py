@@ -1,12 +1,14 @@
-"""The search of Optimal Brain Surgeon for units of columns, without updating what it looks at.
+"""The two least-squares problems inside a module: the search of stage 2 and the fit of stage 3.
 
-`eliminate` in `refit.py` is one step of it.
+`eliminate` of the harness is one step of the search with all weights updated.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from implementations.harness import damped_factor
 
 
 def cheapest_in_turn(weight: Tensor, inverse: Tensor, units: Tensor, count: int) -> Tensor:
@@ -61,3 +63,18 @@ def own_blocks(matrix: Tensor, width: int) -> Tensor:
         0, (-1, width)
     )  # [n, width, n, width]
     return blocks.diagonal(dim1=0, dim2=2).movedim(-1, 0).clone()
+
+
+def refit_to(
+    weight: Tensor, gram: Tensor, products: Tensor, damping: float, where: str = "layer"
+) -> Tensor:
+    """Fit a layer to outputs that are given, `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
+
+    `weight [out, in]` is `W`, `gram [in, in]` is `X X^T` and `products [out, in]` is `Y X^T`;
+    `lambda` is the damping times the mean of the diagonal. The result is
+    `(Y X^T + lambda W) (X X^T + lambda I)^-1`, fp64 `[out, in]`.
+    """
+    gram = gram.double()
+    damped, lower = damped_factor(gram, damping, where)
+    target = products.double() + weight.to(gram.device).double() @ (damped - gram)  # [out, in]
+    return torch.cholesky_solve(target.T, lower).T

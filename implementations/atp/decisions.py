@@ -1,8 +1,8 @@
-"""The units of ATP: dimensions that go from all heads of a block together, and channels."""
+"""What ATP decides on, and how: patterns of units, and a network that draws which of them stay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
@@ -12,6 +12,44 @@ from torch import Tensor, nn
 from implementations.harness import Cut, Kind, LanguageModel, adapter, cheapest, cuts, unit_costs
 
 KINDS: tuple[Kind, ...] = ("rotary-pairs", "value-dims", "channels")
+OPEN = 3.0  # what is added to every logit, so that nearly all gates are open in the beginning
+TEMPERATURE = 0.4
+
+
+class DecisionNetwork(nn.Module):
+    """A transformer over one fixed vector a block, and a linear layer for each kind of unit.
+
+    `sizes [blocks][kinds]` counts the patterns of each block. The vectors are orthogonal where
+    there are no more blocks than dimensions, and are never trained.
+    """
+
+    places: Tensor
+
+    def __init__(self, sizes: Sequence[Sequence[int]], width: int = 64) -> None:
+        super().__init__()
+        self.register_buffer("places", nn.init.orthogonal_(torch.empty(len(sizes), width)))
+        layer = nn.TransformerEncoderLayer(width, nhead=4, dim_feedforward=256, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+        self.kinds = len(sizes[0])
+        self.heads = nn.ModuleList(nn.Linear(width, n, bias=False) for row in sizes for n in row)
+
+    def forward(self) -> Tensor:
+        """Return the logits of all patterns, block by block and kind by kind, `[patterns]`."""
+        seen = self.norm(self.encoder(self.places[None]))[0]  # [blocks, width]
+        rows = seen.repeat_interleave(self.kinds, dim=0)  # one for each vector of logits
+        return torch.cat([head(row) for head, row in zip(self.heads, rows, strict=True)])
+
+
+def soft_gates(logits: Tensor) -> Tensor:
+    """Draw gates between 0 and 1 by Gumbel noise, any shape (Gumbel-sigmoid)."""
+    noise = -torch.empty_like(logits).exponential_().log()
+    return torch.sigmoid((logits + noise + OPEN) / TEMPERATURE)
+
+
+def straight_through(shares: Tensor) -> Tensor:
+    """Round `shares` in [0, 1] to 0 or 1, and let the gradient pass as if that were nothing."""
+    return (shares >= 0.5).to(shares.dtype) + shares - shares.detach()
 
 
 class Group(NamedTuple):

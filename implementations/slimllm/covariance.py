@@ -1,0 +1,44 @@
+"""The statistic that SlimLLM gathers of what `o` and `down` read."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Covariance:
+    """Mean and covariance of a layer's inputs over all tokens, fp64.
+
+    Batches are merged as in `Moments` of the harness. Products are made in fp32, or in the dtype
+    of the inputs where that is wider, of tokens that are centred in fp64 before; so a large mean
+    costs no digits.
+    """
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.mean = torch.zeros(features, dtype=torch.float64, device=device)
+        self.products = torch.zeros(features, features, dtype=torch.float64, device=device)
+        self.count = 0  # tokens
+
+    @property
+    def matrix(self) -> Tensor:
+        """The covariance, divided by the number of tokens, `[features, features]`."""
+        return self.products / max(self.count, 1)
+
+    def update(self, x: Tensor) -> None:
+        """Add the tokens `x [..., features]`."""
+        x = x.flatten(end_dim=-2)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        x = x.double()
+        added = x.shape[0]
+        total = self.count + added
+        mean = x.mean(dim=0)  # [features]
+        shift = mean - self.mean
+        x = (x - mean).to(wide)
+        self.products += x.T @ x
+        self.products.addr_(shift, shift, alpha=self.count * added / total)
+        self.mean += shift * (added / total)
+        self.count = total
+
+    def finite(self) -> bool:
+        """Say whether no NaN and no infinity was seen."""
+        return bool(self.products.diagonal().isfinite().all())

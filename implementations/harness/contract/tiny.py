@@ -90,8 +90,8 @@ class ShutModel(LanguageModel):
             self._shut(block.module)
 
     @property
-    def resident(self) -> bool:
-        """No: only what is opened is in memory."""
+    def whole(self) -> bool:
+        """No: only the block that is opened is in memory."""
         return False
 
     @contextmanager

@@ -41,8 +41,7 @@ def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) 
     size = tokens.batch_size if batch_size is None else batch_size
     if size < 1:
         raise BadInput(f"batch size {size}: it must be at least 1")
-    whole = model.resident and model.accelerator == model.device
-    run = at_once if whole else block_by_block
+    run = at_once if model.whole else block_by_block
     return run(model, tokens, size)
 
 

@@ -72,8 +72,8 @@ def lent(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def resident(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
-    """Keep `module` on the accelerator inside the `with` block and bring it back afterwards."""
+def moved(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
+    """Move `module` to the accelerator for the `with` block, and back with its edits afterwards."""
     first = next(module.parameters(), None)
     home = first.device if first is not None else accelerator
     try:

@@ -207,16 +207,18 @@ class LanguageModel:
         return [Block(i, module, self.family) for i, module in enumerate(self.layers)]
 
     @property
-    def resident(self) -> bool:
-        """Whether all weights are in memory; else blocks must be `opened`, one at a time."""
-        return True
+    def whole(self) -> bool:
+        """Whether all weights are in memory on the device that computes.
+
+        Otherwise blocks are worked on one at a time.
+        """
+        return self.accelerator == self.device
 
     @contextmanager
     def opened(self, block: Block) -> Iterator[Block]:
-        """Have the weights of one block at hand inside the `with` block, to be read and edited.
+        """Load a block, let the `with` block read and edit it, and write it back.
 
-        Of a model in memory they always are. One whose blocks lie elsewhere fetches them here and
-        puts them back, edited, at the end; so weights are touched in here and nowhere else.
+        A model in memory has nothing to load or to write. Weights are touched nowhere else.
         """
         yield block
 
@@ -246,11 +248,11 @@ class LanguageModel:
 
 
 def refuse_block_by_block(model: LanguageModel, who: str) -> None:
-    """Raise `BadInput` for a model that is not whole where it computes: `who` trains all of it."""
-    if not model.resident or model.accelerator != model.device:
+    """Raise `BadInput` for a model that is not whole where it computes, which `who` needs."""
+    if not model.whole:
         raise BadInput(
-            f"{model.name} is worked on block by block, and {who} trains through all of it; load "
-            "it whole on one device (leave out --accelerator)"
+            f"{who} needs the whole model on the device that computes, and {model.name} is worked "
+            "on block by block; leave out --accelerator"
         )
 
 

@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from implementations.harness.data.activations import Boundary, answering
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.devices import give_back_freed, lent, resident, tensors
+from implementations.harness.model.devices import give_back_freed, lent, moved, tensors
 from implementations.harness.model.modeling_pruned import places_held, read_by
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
@@ -84,7 +84,7 @@ def backwalk(
         _head_back(model, calibration, boundary)
         for block in track(model.blocks[::-1], "walking back"):
             give_back_freed()
-            with model.opened(block), resident(block.module, model.accelerator):
+            with model.opened(block), moved(block.module, model.accelerator):
                 linears = block.linears()
                 inputs, back = entering.pop(), [host.clone() for host in boundary.hidden]
                 of_weights = {role: _WeightGradient(linears[role], squares) for role in gradients}

@@ -23,7 +23,7 @@ from torch.nn.functional import linear as multiply
 from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
-from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.model.view import Block, LanguageModel, refuse_block_by_block
 from implementations.harness.prune.method import UnitMethod
 
 
@@ -106,11 +106,7 @@ class PromptMethod(UnitMethod):
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Refuse also a model that is not whole where it computes."""
         super().check(model, calibration)
-        if not model.resident or model.accelerator != model.device:
-            raise BadInput(
-                f"{self.slug()} follows the prompt through the whole model, and {model.name} is "
-                "worked on block by block; load it whole on one device (leave out --accelerator)"
-            )
+        refuse_block_by_block(model, self.slug())
 
     def _choose(self, block: Block, kept: int, seed: int, evidence: Tensor) -> Tensor:
         """Return the channels that stay, `[samples or 1, kept]`."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from implementations.harness.data.activations import Boundary
 from implementations.harness.data.text import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.devices import give_back_freed, lent, resident, tensors
+from implementations.harness.model.devices import give_back_freed, lent, moved, tensors
 from implementations.harness.model.modeling_pruned import read_by
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
@@ -158,7 +158,7 @@ def walk(
         for block in track(blocks, "walking the blocks"):
             give_back_freed()
             index, module, accelerator = block.index, block.module, model.accelerator
-            there = resident(module, accelerator) if edits else lent(tensors(module), accelerator)
+            there = moved(module, accelerator) if edits else lent(tensors(module), accelerator)
             with model.opened(block), there:
                 twin = None
                 if dense is not None:

@@ -237,11 +237,16 @@ class Workbench:
             untimed = self._untimed(job, ROOM * dense.bytes)
             if not untimed:
                 rates = self._speed(model, job, timer)
+        weight = dense
+        if outcome is not None:
+            weight = footprint(model, outcome.bits, outcome.unused)
+        elif recovered is not None:
+            weight = footprint(model)
         measured = Measured(
             samples=samples,
             values=values,
             dense=beside,
-            footprint=footprint(model, outcome) if outcome or recovered else dense,
+            footprint=weight,
             sample=sample,
             peak=(pruning if job.edits else evaluating).peak,
             seconds=timer.seconds,

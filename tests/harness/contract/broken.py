@@ -398,9 +398,15 @@ class Widening(Following):
             yield
 
 
-class Pruning(Following):
+class Uncounted(Following):
     def prune(self, model: LanguageModel, calibration: Any) -> Any:
         return None
+
+
+class Idle(Following):
+    @contextmanager
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        yield
 
 
 BREAKING: dict[str, dict[str, type[Method]]] = {
@@ -457,9 +463,9 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     "the_same_prompt_chooses_the_same": {"fickle": Fickle},
     "padding_has_no_say": {"by place": Counting, "deaf": Deaf},
     "plain_generation_follows_the_prompt": {"fickle": Fickle},
-    "as_many_channels_write_as_are_asked_for": {"all of them": Unfollowing},
+    "as_many_channels_write_as_are_asked_for": {"uncounted": Uncounted},
     "the_dense_model_is_back_afterwards": {"staying": Staying},
     "half_precision_follows_too": {"wider": Widening},
-    "what_has_no_meaning_is_refused": {"pruning": Pruning},
+    "what_has_no_meaning_is_refused": {"idle": Idle},
     "refused_family_says_why": {"willing": Willing},
 }

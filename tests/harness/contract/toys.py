@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from implementations.displlm.network import reinmax
 from implementations.harness import (
     Calibration,
     Capabilities,
@@ -29,7 +30,6 @@ from implementations.harness import (
     keep_units,
     next_token_loss,
     optimise,
-    reinmax,
     remove_blocks,
     remove_units,
     unit_costs,

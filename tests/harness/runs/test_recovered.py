@@ -153,7 +153,7 @@ def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
         Workbench(without).prepare(job("flap", "lora"))
     bench = Workbench(setup)
     bench.dense().accelerator = torch.device("meta")
-    with pytest.raises(BadInput, match="--recover trains through all of it"):
+    with pytest.raises(BadInput, match="--recover needs the whole model"):
         bench.prepare(job("magnitude", "lora"))
 
 

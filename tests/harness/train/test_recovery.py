@@ -134,6 +134,6 @@ def test_what_cannot_be_is_refused():
     model = tiny_model()
     model.accelerator = torch.device("meta")
     with pytest.raises(
-        BadInput, match=r"--recover trains through all of it; .*leave out --accelerator"
+        BadInput, match=r"--recover needs the whole model .*leave out --accelerator"
     ):
         recover(model, asked("lora"), STREAM)

@@ -1,4 +1,4 @@
-"""What ATP decides on, and how: patterns of units, and a network that draws which of them stay."""
+"""The patterns of units that ATP decides on, and the network that draws which of them stay."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def soft_gates(logits: Tensor) -> Tensor:
 
 
 def straight_through(shares: Tensor) -> Tensor:
-    """Round `shares` in [0, 1] to 0 or 1, and let the gradient pass as if that were nothing."""
+    """Round `shares` in [0, 1] to 0 or 1; gradients pass as if they had not been rounded."""
     return (shares >= 0.5).to(shares.dtype) + shares - shares.detach()
 
 

@@ -1,4 +1,4 @@
-"""Where DISP-LLM's gates come from: a logit for each, made by a small recurrent network."""
+"""The gates of DISP-LLM: a logit for each, from a small recurrent network, and a draw from it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""All weights of the blocks moved along a random direction, and found again to the bit.
+"""Move all weights of the decoder layers along a random direction, and restore them bit for bit.
 
-A direction is never stored: each layer's part of it is drawn anew from the seed wherever it is
-needed. Nor is the model: a block is moved while it runs, and of that one block the weights wait.
+No direction is stored: each layer's part of it is drawn again from the seed wherever it is needed.
+No copy of the model is kept either: a block is moved only while it runs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from implementations.harness import ROLES, Block, LanguageModel, replaced_forward
 
-BLOCKS = 2**20  # more than any model has, so that no two layers of two seeds are drawn alike
+BLOCKS = 2**20  # more than any model has, so that no two layers share random numbers
 
 
 def direction(block: Block, role: str, seed: int) -> Tensor:
     """Draw a layer's part of the direction `z ~ N(0, I)` with this seed, fp32 `[out, in]`.
 
-    The numbers depend on the kind of device, and on nothing else but seed, block and role.
+    The numbers depend on seed, block, role and the kind of device alone.
     """
     weight = block.linears()[role].weight
     generator = torch.Generator(weight.device)
@@ -32,9 +32,9 @@ def direction(block: Block, role: str, seed: int) -> Tensor:
 
 @contextmanager
 def perturbed(model: LanguageModel, seed: int, scale: float) -> Iterator[None]:
-    """Let every block run with `W + scale z` in place of its linear weights in the `with` block.
+    """Run every block with `W + scale z` in place of its linear weights inside the `with` block.
 
-    Each holds its own weights whenever it does not run, also after an exception.
+    A block has its own weights whenever it does not run, also after an exception.
     """
     with ExitStack() as patches:
         for block in model.blocks:

@@ -1,4 +1,4 @@
-"""Weights moved along a random direction while a block runs, and only then."""
+"""Weights move along a random direction while a block runs, and only then."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Rotating and narrowing the residual stream, half by half of a block.
+"""Rotate and narrow the residual stream, one half of a block after the other.
 
-An RMS norm without a gain commutes with every rotation of what it reads. So once its gain is folded
-into the layers behind it, each half of a block may read the residual in one basis and add to it in
+An RMS norm without a gain commutes with every rotation of its input. So once its gain is folded
+into the layers after it, each half of a block may read the residual in one basis and write it in
 another, with a matrix on the skip connection in between. A basis is `[dense, width]`, fp64, with
-orthonormal columns; those that are missing are the directions that are lost.
+orthonormal columns; the directions outside of their span are lost.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from implementations.harness import (
+    ONE_BASIS,
     BadInput,
     Block,
     LanguageModel,
@@ -35,7 +36,7 @@ class Half:
     """The name of the module on the skip connection."""
 
     def read(self, basis: Tensor) -> None:
-        """Let this half read the residual in `basis [dense, width]`, and still write as it did."""
+        """Read the residual in `basis [dense, width]`; the half still writes in the dense one."""
         dense, width = basis.shape
         gain = cast(Tensor, self.norm.weight).double()
         fold = gain[:, None] * basis.to(gain.device) * (dense / width) ** 0.5
@@ -46,7 +47,7 @@ class Half:
         self._set_shortcut(basis)  # back into the dense basis, [dense, width]
 
     def write(self, basis: Tensor, read: Tensor) -> None:
-        """Let this half write the residual in `basis`, having read it in the basis `read`."""
+        """Write the residual in `basis`, for a half that reads it in the basis `read`."""
         basis = basis.to(self.writer.weight.device)
         set_weight(self.writer, basis.T @ self.writer.weight.double())  # [width, in]
         if self.writer.bias is not None:
@@ -66,10 +67,9 @@ def halves(block: Block) -> tuple[Half, Half]:
 
     Raises `BadInput` for a family whose residual cannot change its basis, with the reason.
     """
-    if block.family.one_basis:
-        raise BadInput(
-            f"the residual of {block.family.name} cannot be rotated: {block.family.one_basis}"
-        )
+    family = block.family.name
+    if family in ONE_BASIS:
+        raise BadInput(f"the residual of {family} cannot be rotated: {ONE_BASIS[family]}")
     attention, feed_forward = block.attention, block.feed_forward
     first, second = (block.module.get_submodule(path) for path in block.family.norms[:2])
     inner = tuple(linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None)
@@ -86,7 +86,7 @@ def halves(block: Block) -> tuple[Half, Half]:
 
 
 def rotate_embedding(model: LanguageModel, basis: Tensor) -> None:
-    """Let the embedding put out tokens in `basis`; a head that was tied to it keeps its weight."""
+    """Rotate the embedding into `basis`; a head that was tied to it keeps its weight."""
     hf: Any = model.hf
     embedding, head = hf.get_input_embeddings(), hf.get_output_embeddings()
     if head is not None and head.weight is embedding.weight:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
-    FAMILIES,
+    ONE_BASIS,
     Block,
     Capabilities,
     Count,
@@ -43,7 +43,7 @@ class SliceGPT(UnitMethod):
         granularity=("hidden",),
         calibration="forward",
         changes=("linears", "norms", "embedding"),
-        refuses={each.name: each.one_basis for each in FAMILIES.values() if each.one_basis},
+        refuses=ONE_BASIS,
     )
 
     sparsity: Ratio = 0.2

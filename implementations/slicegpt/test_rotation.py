@@ -1,4 +1,4 @@
-"""A residual stream that was rotated and narrowed: copies, checkpoints, and what cannot be."""
+"""A rotated and narrowed residual stream: outputs, copies, checkpoints, and refused folders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The statistic that SlimLLM gathers of what `o` and `down` read."""
+"""The statistic that SlimLLM collects of the inputs of `o` and `down`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from torch import Tensor
 class Covariance:
     """Mean and covariance of a layer's inputs over all tokens, fp64.
 
-    Batches are merged as in `Moments` of the harness. Products are made in fp32, or in the dtype
-    of the inputs where that is wider, of tokens that are centred in fp64 before; so a large mean
-    costs no digits.
+    Batches are merged as in `Moments` of the harness. Tokens are centred in fp64 first, so that a
+    large mean costs no digits; products are computed in fp32, or in the inputs' dtype if wider.
     """
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:

@@ -12,15 +12,15 @@ from implementations.harness import damped_factor
 
 
 def cheapest_in_turn(weight: Tensor, inverse: Tensor, units: Tensor, count: int) -> Tensor:
-    """Choose `count` units one after the other, each the cheapest with all before it made up for.
+    """Choose `count` units one by one: each time the one whose removal costs least by then.
 
     `units [units, width]` holds columns of `weight [out, in]`; `inverse [in, in]` is that of the
-    damped Hessian; both are fp64 and stay as they are. Returns the numbers in order.
+    damped Hessian; both are fp64 and are not changed. Returns the units in order.
 
-    The cost `e_P = trace(W_P (H^-1_PP)^-1 W_P^T)` needs of the corrected weights nothing but
-    `W^T W`, and of that and of the inverse only the blocks of a unit with itself. So a step
-    forms the columns of the unit that goes, from the columns of those that went (a pivoted
-    Cholesky factorisation that looks to the left), and neither matrix is ever updated.
+    The cost `e_P = trace(W_P (H^-1_PP)^-1 W_P^T)` needs only `W^T W` of the corrected weights, and
+    of that and of the inverse only the diagonal blocks of each unit. So a step computes the columns
+    of the unit it removes from those of the units removed before (a left-looking pivoted Cholesky
+    factorisation), and neither matrix is ever updated.
     """
     width, flat = units.shape[1], units.flatten().to(weight.device)
     inverse, square = inverse[flat][:, flat], weight[:, flat].T @ weight[:, flat]
@@ -68,7 +68,7 @@ def own_blocks(matrix: Tensor, width: int) -> Tensor:
 def refit_to(
     weight: Tensor, gram: Tensor, products: Tensor, damping: float, where: str = "layer"
 ) -> Tensor:
-    """Fit a layer to outputs that are given, `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
+    """Fit a layer to given outputs, `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
 
     `weight [out, in]` is `W`, `gram [in, in]` is `X X^T` and `products [out, in]` is `Y X^T`;
     `lambda` is the damping times the mean of the diagonal. The result is

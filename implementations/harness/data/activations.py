@@ -109,7 +109,7 @@ def answering(answer: Any, *modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Let `forward` answer for `module` inside the `with` block."""
+    """Replace the forward function of a module inside the `with` block."""
     own = vars(module).get("forward")
     module.forward = forward
     try:

@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.devices import DTYPES
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.families import FAMILIES, ONE_BASIS
 from implementations.harness.model.foreign import refused
 from implementations.harness.model.modeling_pruned import COLUMNS, INDICES, READERS, ROWS, WRITERS
 from implementations.harness.results.part import Part, problems
@@ -281,8 +281,8 @@ def _wrongly_rotated(widths: list[list[int] | None], config: Any) -> str:
     if not any(widths):
         return ""
     family = FAMILIES[config.model_type]
-    if family.one_basis:
-        return f"the residual of {family.name} cannot change its width: {family.one_basis}"
+    if family.name in ONE_BASIS:
+        return f"the residual of {family.name} cannot change its width: {ONE_BASIS[family.name]}"
     if config.tie_word_embeddings:
         return "a residual that changes its width, and a head that is tied to the embedding"
     known = [width for width in widths if width]

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from implementations.harness.errors import BadInput
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
+"""The linear layers of a block, by the names they have in every family."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,6 @@ class Family:
     """What the configuration calls the number of feed-forward channels."""
     rotary: bool = True
     """Whether positions rotate queries and keys, dimension `c` with `c + head_size / 2`."""
-    one_basis: str = ""
-    """Why the residual stream cannot change its basis; empty where it can."""
 
 
 QUERY_KEY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
@@ -65,7 +64,6 @@ FAMILIES = {
             "query_pre_attn_scalar": 16,
         },
         norms=Family.norms + AROUND_FEED_FORWARD + QUERY_KEY_NORMS,
-        one_basis="it norms what each half of a block puts out, with a gain for each dimension",
     ),
     "opt": Family(
         "opt",
@@ -78,9 +76,15 @@ FAMILIES = {
         norms=("self_attn_layer_norm", "final_layer_norm"),
         channels="ffn_dim",
         rotary=False,
-        one_basis="its norms take off the mean, and would have to become RMS norms first",
     ),
 }
+
+
+ONE_BASIS = {
+    "gemma3": "it norms what each half of a block puts out, with a gain for each dimension",
+    "opt": "its norms take off the mean, and would have to become RMS norms first",
+}
+"""The families whose residual stream cannot change its basis, each with the reason."""
 
 
 def family_of(model: PreTrainedModel) -> Family:

@@ -101,7 +101,11 @@ def damped_factor(
     where: str,
     part: Callable[[Tensor], Tensor] = lambda damped: damped,
 ) -> tuple[Tensor, Tensor]:
-    """Return the damped matrix and the lower triangular Cholesky factor of a part of it."""
+    """Return the damped matrix and the lower triangular Cholesky factor of a part of it.
+
+    `damping` is a fraction of the mean diagonal; `where` names the layer in the warning that
+    follows when it has to be raised. Raises `NumericsError` when no damping is enough.
+    """
     diagonal = hessian.diagonal()
     silent, mean = (diagonal == 0).to(hessian.dtype), diagonal.mean()
     dampings = (damping, *(more for more in RAISED if more > damping))

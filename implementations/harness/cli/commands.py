@@ -43,10 +43,12 @@ from implementations.harness.cli.options import (
     TrainTokens,
     check_arguments,
     listed,
+    method_names,
     recovery,
 )
 from implementations.harness.errors import AtlasError, BadInput
 from implementations.harness.progress import track
+from implementations.harness.prune import registry
 from implementations.harness.results import table
 from implementations.harness.results.boards import boards
 from implementations.harness.results.places import shown
@@ -111,14 +113,15 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List the methods, or show one: parameters with defaults, differences from the paper."""
-    from implementations.harness.cli.describe import describe, describe_all
+    from implementations.harness.cli.describe import describe, overview
 
     if slug is not None:
         one = describe(slug)
         show_json(one.to_dict()) if as_json else terminal.show_method(one)
+    elif as_json:
+        show_json([describe(slug).to_dict() for slug in registry.methods()])
     else:
-        found = describe_all()
-        show_json([one.to_dict() for one in found]) if as_json else terminal.show_methods(found)
+        terminal.show_methods([overview(slug) for slug in registry.methods()])
 
 
 @app.command()
@@ -166,7 +169,8 @@ def run(
 @app.command()
 def sweep(
     methods: Annotated[
-        list[str] | None, typer.Argument(metavar="[METHODS]...", help="Methods, and dense.")
+        list[str] | None,
+        typer.Argument(metavar="[METHODS]...", callback=method_names, help="Methods, and dense."),
     ] = None,
     file: File = None,
     sparsity: Sparsities = None,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from implementations.harness.prune.method import Method
-from implementations.harness.prune.registry import get, methods
+from implementations.harness.errors import BadInput
+from implementations.harness.prune.registry import get
 from implementations.harness.results.store import IMPLEMENTATIONS
+
+if TYPE_CHECKING:
+    from implementations.harness.prune.method import Method
 
 DIFFERENCES = re.compile(r"^## Differences from the paper\s*$(.*?)(?=^## |\Z)", re.M | re.S)
 
@@ -26,13 +30,19 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Description:
-    """A method, to read."""
+class Overview:
+    """What the list of methods shows of one."""
 
     slug: str
     summary: str
     granularity: tuple[str, ...]
     calibration: str
+
+
+@dataclass(frozen=True)
+class Description(Overview):
+    """A method with its parameters."""
+
     refuses: dict[str, str]
     parameters: tuple[Parameter, ...]
     differences: str
@@ -40,6 +50,26 @@ class Description:
     def to_dict(self) -> dict[str, Any]:
         """The description as plain data."""
         return asdict(self)
+
+
+def overview(slug: str) -> Overview:
+    """Read from the source of a method what the list shows, without importing torch or the method.
+
+    `granularity` and `calibration` must be literals in the class's `capabilities`.
+    """
+    source = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8")
+    for cls in ast.parse(source).body:
+        for node in cls.body if isinstance(cls, ast.ClassDef) else ():
+            match node:
+                case ast.Assign([ast.Name("capabilities")], ast.Call(keywords=keywords)):
+                    values = {keyword.arg: keyword.value for keyword in keywords}
+                    return Overview(
+                        slug=slug,
+                        summary=ast.get_docstring(cls) or "",
+                        granularity=ast.literal_eval(values["granularity"]),
+                        calibration=ast.literal_eval(values["calibration"]),
+                    )
+    raise BadInput(f"{slug}.py has no class with `capabilities = Capabilities(...)`; add it")
 
 
 def describe(slug: str) -> Description:
@@ -54,11 +84,6 @@ def describe(slug: str) -> Description:
         parameters=tuple(_parameters(method)),
         differences=differences(IMPLEMENTATIONS / slug / "README.md"),
     )
-
-
-def describe_all() -> list[Description]:
-    """Describe every method, in alphabetical order."""
-    return [describe(slug) for slug in methods()]
 
 
 def differences(readme: Path) -> str:

@@ -10,8 +10,10 @@ import typer
 
 from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short, unknown_name
+from implementations.harness.prune.registry import check_name
 from implementations.harness.results.bounds import LARGEST_INTEGER
 from implementations.harness.results.protocol import MOST_TOKENS
+from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import How, Recovery
 from implementations.harness.results.table import share
 
@@ -22,6 +24,18 @@ TOKENS = 102_400
 def place(param: typer.CallbackParam, value: Path | None) -> Path | None:
     """The path of an option, `~` expanded; raises `BadInput` for one that no system has."""
     return None if value is None else user_path(str(value), param.opts[0])
+
+
+def method_name(slug: str) -> str:
+    """The name of a method or of the dense model; raises `BadInput` for any other."""
+    if slug != DENSE:
+        check_name(slug)
+    return slug
+
+
+def method_names(slugs: list[str] | None) -> list[str] | None:
+    """Several of them, or none."""
+    return None if slugs is None else [method_name(slug) for slug in slugs]
 
 
 def sparsity(text: str) -> float:
@@ -46,7 +60,12 @@ def seed(text: str | int) -> int:
     return value
 
 
-Slug = Annotated[str, typer.Argument(metavar="METHOD", help="One of `atlas methods`, or dense.")]
+Slug = Annotated[
+    str,
+    typer.Argument(
+        metavar="METHOD", callback=method_name, help="One of `atlas methods`, or dense."
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", help="smollm2-135m, a folder or a hub id; default: the protocol's."),

@@ -36,7 +36,7 @@ from implementations.harness.results.record import DENSE, Rate, Record
 from implementations.harness.results.visible import visible
 
 if TYPE_CHECKING:  # it needs torch, and the leaderboard shall not wait for that
-    from implementations.harness.cli.describe import Description
+    from implementations.harness.cli.describe import Description, Overview
     from implementations.harness.results.comparison import Comparison
     from implementations.harness.runs.sweep import Summary
     from implementations.harness.runs.verify import Verdict
@@ -133,7 +133,7 @@ def show_text(prompt: str, text: str, tokens: int, rate: float) -> None:
     out.print(f"{tokens} tokens, {rate:,.1f} tokens/s", style="dim", highlight=False)
 
 
-def show_methods(found: Sequence[Description]) -> None:
+def show_methods(found: Sequence[Overview]) -> None:
     """List the methods, one a line."""
     table = Table(box=None, pad_edge=False)
     for heading in ("method", "removes", "calibration", "what it does"):

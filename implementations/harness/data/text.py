@@ -1,18 +1,22 @@
 """Calibration and evaluation tokens, cut from a text in ways that anyone can repeat."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from implementations.harness.data.sources import BETWEEN_DOCUMENTS, read_text
 from implementations.harness.data.tokens import Span, Tokens, check_disjoint, check_vocabulary
 from implementations.harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = [
     "Text",

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING, Any
 
 from implementations.harness.errors import BadInput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 """The linear layers of a block, by the names they have in every family."""

@@ -24,7 +24,6 @@ import functools
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 # What the rows (outputs) and the columns (inputs) of each linear layer of a block count.
@@ -343,7 +342,10 @@ def pruned_class(stock: type) -> Any:
 
 def __getattr__(name: str) -> Any:
     """Make the class that a configuration names, such as `PrunedLlamaForCausalLM`."""
-    stock = getattr(transformers, name.removeprefix("Pruned"), None)
-    if name.startswith("Pruned") and isinstance(stock, type):
-        return pruned_class(stock)
+    if name.startswith("Pruned"):
+        import transformers  # slow, and only a checkpoint that is loaded needs it
+
+        stock = getattr(transformers, name.removeprefix("Pruned"), None)
+        if isinstance(stock, type):
+            return pruned_class(stock)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from implementations.harness.errors import BadInput
 from implementations.harness.model.families import ROLES, Family, family_of
 from implementations.harness.model.identity import Identity
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class LanguageModel:
     @property
     def config(self) -> PreTrainedConfig:
         """The Hugging Face configuration."""
-        return cast(PreTrainedConfig, self.hf.config)
+        return cast("PreTrainedConfig", self.hf.config)
 
     @property
     def vocabulary_size(self) -> int:

@@ -1,13 +1,19 @@
-"""The methods there are: a folder under `implementations/` that holds `<slug>/<slug>.py` is one."""
+"""The methods: a folder under `implementations/` that holds `<slug>/<slug>.py` is one.
+
+Listing the methods and checking a name import neither torch nor a method.
+"""
 
 from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from implementations.harness.errors import BadInput, unknown_name
-from implementations.harness.prune.method import Method
 from implementations.harness.results.store import IMPLEMENTATIONS
+
+if TYPE_CHECKING:
+    from implementations.harness.prune.method import Method
 
 
 def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:
@@ -15,10 +21,17 @@ def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:
     return sorted(p.parent.name for p in folder.glob("*/*.py") if p.stem == p.parent.name)
 
 
-def get(slug: str) -> type[Method]:
-    """Return the method class of a folder; raises `BadInput` with the nearest name."""
+def check_name(slug: str) -> None:
+    """Raise `BadInput` with the nearest name unless there is a method of this name."""
     if slug not in methods():
         raise BadInput(unknown_name(slug, methods(), "method"))
+
+
+def get(slug: str) -> type[Method]:
+    """Return the method class of a folder; raises `BadInput` with the nearest name."""
+    check_name(slug)
+    from implementations.harness.prune.method import Method
+
     module = importlib.import_module(f"implementations.{slug}")
     found = [
         value

@@ -19,6 +19,8 @@ import pytest
 from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
+from implementations.harness.cli.describe import describe, overview
+from implementations.harness.prune.registry import methods
 from implementations.harness.results.store import load_record, load_records
 
 
@@ -77,6 +79,13 @@ def test_methods_lists_all_and_shows_one(atlas):
     assert one.code == 0
     for word in ("damping", "0.01", "block_size", "128", "pattern", "Differences from the paper"):
         assert word in one.out
+
+
+def test_the_list_reads_from_the_source_what_an_import_would_say():
+    for slug in methods():
+        read, imported = overview(slug), describe(slug)
+        for name in ("slug", "summary", "granularity", "calibration"):
+            assert getattr(read, name) == getattr(imported, name), (slug, name)
 
 
 def test_run_shows_the_dense_row_and_writes_a_record(ran):

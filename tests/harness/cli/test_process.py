@@ -54,33 +54,35 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", ["leaderboard", "leaderboard --json", "--help"])
+@pytest.mark.parametrize("words", ["leaderboard", "--help"])
 def test_a_full_output_is_one_sentence(words):
     done = shell(f"{ATLAS} {words} > /dev/full")
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
 
 
-@pytest.mark.parametrize("words", ["leaderboard", "leaderboard --csv", "--help"])
+@pytest.mark.parametrize("words", ["leaderboard", "--help"])
 def test_a_reader_that_has_seen_enough_is_no_error(words):
     done = shell(f"{ATLAS} {words} | head -0; echo ${{PIPESTATUS[0]}}")
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
-@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
-def test_closed_streams_are_nobody_who_listens(closed):
-    done = shell(f"{ATLAS} leaderboard --method dense {closed}")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert shell(f"{ATLAS} run nothing {closed}").returncode == 2
-
-
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
-def test_an_output_that_lacks_letters_gets_others(encoding):
-    shown = shell(f"{ATLAS} leaderboard", PYTHONIOENCODING=encoding)
+def test_an_output_that_lacks_letters_gets_others():
+    shown = shell(f"{ATLAS} leaderboard", PYTHONIOENCODING="ascii")
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout.startswith(("smol ? ", "smol \N{REPLACEMENT CHARACTER} "))
-    data = shell(f"{ATLAS} leaderboard --json", PYTHONIOENCODING=encoding)
-    assert json.loads(data.stdout) == json.loads(shell(f"{ATLAS} leaderboard --json").stdout)
+    assert shown.stdout.startswith("smol ? ")
+
+
+def test_lists_and_wrong_names_do_not_wait_for_torch():
+    program = """
+import sys
+from typer.testing import CliRunner
+from implementations.harness.cli.commands import app
+for words in ("methods", "leaderboard", "run nosuch", "sweep wanda nosuch", "run wanda --seed x"):
+    print(CliRunner().invoke(app, words.split()).exit_code, end=" ")
+print(*({"torch", "transformers"} & {*sys.modules}))
+"""
+    assert shell(shlex.join([sys.executable, "-c", program])).stdout == "0 0 2 2 2 \n"
 
 
 def pressed(before: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -88,13 +90,10 @@ def pressed(before: str, *arguments: object) -> subprocess.CompletedProcess[str]
     return shell(shlex.join(program))
 
 
-@pytest.mark.parametrize("times", [1, 3])
-@pytest.mark.parametrize(
-    "module", ["typer", "rich.table", "implementations.harness.results.boards", "torch"]
-)
-def test_ctrl_c_while_it_is_still_importing(module, times, tmp_path):
+@pytest.mark.parametrize("module", ["typer", "torch"])
+def test_ctrl_c_while_it_is_still_importing(module, tmp_path):
     words = ("run", "wanda", "--runs", tmp_path / "runs")
-    done = pressed(AT_IMPORT.format(module=module, times=times), *words)
+    done = pressed(AT_IMPORT.format(module=module, times=1), *words)
     assert done.returncode == 130
     assert done.stderr == "error: interrupted; what was not finished was not written\n"
     assert list(tmp_path.iterdir()) == []

@@ -31,8 +31,9 @@ OTHER = b"else text\n" * 1000
 
 # Obtains the member given as JSON, and prints each task that is reported.
 OBTAIN = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored under nohup and cron
 from implementations.harness.progress import reporting
 from implementations.harness.download.wheels import Member, obtain
 

@@ -4,7 +4,6 @@
 PYTHON  ?= python3
 WORKERS ?= 2
 THREADS ?= 1
-SELECT  ?= not slow
 PORT    ?= 8000
 MINUTES ?= 10
 
@@ -22,15 +21,19 @@ FORMS  := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check bench fuzz site serve clean
+.PHONY: help demo test test-all lint format check bench fuzz site serve clean
 
 help: ## List these commands
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.demo ## Prune a real model five ways, compare, build the small site (under 10 minutes)
 	$(BIN)/python -m tools.demo
 
-test: $(VENV)/.all ## Run the tests (WORKERS=2 THREADS=1 SELECT='not slow')
+test: SELECT ?= not (full or browser or slow or fuzz)
+test: $(VENV)/.all ## Run the fast tests, under 6 minutes on two cores (WORKERS=2 THREADS=1)
+test-all: SELECT ?= not (slow or fuzz)
+test-all: $(VENV)/.all ## Run all tests, with every model family and a browser (about 25 minutes)
+test test-all:
 	OMP_NUM_THREADS=$(THREADS) MKL_NUM_THREADS=$(THREADS) TOKENIZERS_PARALLELISM=false \
 	  $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m '$(SELECT)' $(PYTEST)
 
@@ -56,7 +59,7 @@ check: $(VENV)/.catalog ## Check every entry of the catalog (seconds; installs n
 bench: $(VENV)/.all ## Measure speed and memory of harness and solvers; wants idle cores
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
 
-fuzz: $(VENV)/.all ## Give every boundary foreign input, with other seeds each round (MINUTES=10)
+fuzz: $(VENV)/.all ## Feed random input to everything that reads files or arguments (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 site: $(VENV)/.site ## Build the site from catalog and records into site/

@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+QUICK = ("llama", "opt")
+"""The families of the contract in `make test`, the two that differ most: llama has grouped KV
+heads, gated MLPs, rotary positions and no biases; opt has the opposite of each."""
+
 for _group in ("budgets", "effects", "traces", "prompts", "refusals"):
     pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
 
@@ -21,19 +25,29 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return None
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave the tests of a method on the real model to `make test-all`."""
+    if item.get_closest_marker("model"):
+        item.add_marker("full")
+
+
 class Contract(pytest.File):
     """The contract of one method folder."""
 
     def collect(self) -> Iterator[pytest.Item]:
         from implementations.harness import get
         from implementations.harness.contract.cases import cases
+        from implementations.harness.contract.tiny import MODEL_TYPES
 
         method = get(self.path.stem)
         if method.missing:
             yield NotWritten.from_parent(self, name="contract", method=method)
             return
         for case in cases(method):
-            yield ContractCase.from_parent(self, name=f"contract::{case.name}", case=case)
+            item = ContractCase.from_parent(self, name=f"contract::{case.name}", case=case)
+            if case.family in MODEL_TYPES and case.family not in QUICK:
+                item.add_marker("full")
+            yield item
 
 
 class NotWritten(pytest.Item):

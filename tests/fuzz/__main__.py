@@ -1,4 +1,4 @@
-"""Fuzz every boundary for as long as asked: `make fuzz MINUTES=60`.
+"""Feed random input to everything that reads files or arguments: `make fuzz MINUTES=60`.
 
 Each file here runs once with one example an input (the clean run), then round after round with
 other seeds. Nothing may fail, take more than 1.5 times the memory of the clean run, or leave a file

@@ -8,25 +8,29 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from implementations.harness.errors import AtlasError
 
-FEW = 25
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", FEW))
-"""A test; `make fuzz` asks for more, with another seed each round."""
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
+"""Per test; `make fuzz` asks for more, with another seed each round."""
 
-fuzz = settings(
+SETTINGS = settings(
     max_examples=EXAMPLES,
     deadline=None,
     database=None,
-    derandomize=EXAMPLES == FEW,  # a test run is the same each time
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-"""Stands above `@given` of every test here."""
 
 T = TypeVar("T")
+
+
+def fuzz(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test with random input, above `@given`: only `make fuzz` runs it."""
+    return pytest.mark.fuzz(SETTINGS(test))
+
 
 ODD_TEXT = (
     *("", " ", ".", "..", "../../x", "/etc/x", "a/b", "[/x]", "[bold]", "[link=x]", "`", "|", "\n"),

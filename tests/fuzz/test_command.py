@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
-from tests.fuzz.foreign import EXAMPLES, fuzz
+from tests.fuzz.foreign import EXAMPLES, SETTINGS, fuzz
 
 FOREIGN = ["", " ", "-", "--", "-x", "--x", "--json", "[/x]", "[bold]", ":smile:", ",", "a,,b", "="]
 FOREIGN += ["\x1b[31mred", "\x9b31m", "\u202eback", "\ud800", "half\udcff", "a\nb", "\x07", "\x7f"]
@@ -141,7 +141,8 @@ def test_support_of_no_method(here, slug):
 NUMBERS = ["0", "1e-320", "0.5", "5e-324", "1", "0.999999999999", "-0.0", "1e0", "00.5", "١"]
 
 
-@settings(fuzz, max_examples=EXAMPLES // 8 or 1)  # each may take a second
+@pytest.mark.fuzz
+@settings(SETTINGS, max_examples=EXAMPLES // 8 or 1)  # each may take a second
 @given(
     method=METHOD,
     share=st.sampled_from(NUMBERS) | st.floats(0, 1).map(repr),

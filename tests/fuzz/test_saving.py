@@ -4,7 +4,8 @@ import tempfile
 from contextlib import chdir, suppress
 from pathlib import Path
 
-from hypothesis import example, given
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from implementations.harness.errors import AtlasError
@@ -43,10 +44,18 @@ def prepare(root: Path, link: str) -> Path:
 
 @fuzz
 @given(path=PATH | PATH.map("drawn/".__add__) | st.just("drawn"), link=LINK)
-@example(path="empty", link=".")
-@example(path="gone", link=".")
-@example(path="drawn/new", link="in/../empty")
 def test_a_model_is_saved_where_the_check_let_it(tmp_path, path, link):
+    check_saving(tmp_path, path, link)
+
+
+@pytest.mark.parametrize(
+    ("path", "link"), [("empty", "."), ("gone", "."), ("drawn/new", "in/../empty")]
+)
+def test_a_model_is_saved_where_it_once_was_not(tmp_path, path, link):
+    check_saving(tmp_path, path, link)
+
+
+def check_saving(tmp_path, path, link):
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
         work = prepare(Path(folder), link)
         with chdir(work):
@@ -67,17 +76,29 @@ def test_a_model_is_saved_where_the_check_let_it(tmp_path, path, link):
 
 @fuzz
 @given(runs=PATH | st.just("drawn"), checkpoint=PATH | PATH.map("drawn/".__add__), link=LINK)
-@example(runs="runs", checkpoint="runs/model", link=".")
-@example(runs="empty/runs", checkpoint="empty", link=".")
-@example(runs="empty", checkpoint="drawn/model", link="empty")
-@example(runs="gone", checkpoint="new", link=".")
 def test_records_are_written_where_the_check_let_them(tmp_path, made_up, runs, checkpoint, link):
+    check_writing(tmp_path, made_up(), runs, checkpoint, link)
+
+
+@pytest.mark.parametrize(
+    ("runs", "checkpoint", "link"),
+    [
+        ("runs", "runs/model", "."),
+        ("empty/runs", "empty", "."),
+        ("empty", "drawn/model", "empty"),
+        ("gone", "new", "."),
+    ],
+)
+def test_records_are_written_where_they_once_were_not(tmp_path, made_up, runs, checkpoint, link):
+    check_writing(tmp_path, made_up(), runs, checkpoint, link)
+
+
+def check_writing(tmp_path, record, runs, checkpoint, link):
     with tempfile.TemporaryDirectory(dir=tmp_path) as folder, chdir(prepare(Path(folder), link)):
         before = everything(tmp_path)
         refused = value_or_refusal(lambda: check_outputs(Path(runs), Path(checkpoint)))
         assert everything(tmp_path) == before
         if refused is None:
-            record = made_up()
             there = load_records([real(runs)])
             save_record(record, Path(runs))
             with published(check_output_folder(checkpoint)) as partial:

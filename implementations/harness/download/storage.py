@@ -1,11 +1,9 @@
-"""Files and folders of the cache: complete or absent, whatever happens while they are made."""
+"""The cache folder: a file or folder in it is complete or absent."""
 
 import errno
 import hashlib
-import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,16 +12,15 @@ from filelock import FileLock
 
 from implementations.harness.errors import BadInput, Unavailable
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
-_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOTDIR, errno.EISDIR}
-_UNUSABLE |= {errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def user_path(name: str, what: str) -> Path:
-    """The path that a user wrote for `what`, `~` expanded; there may be nothing at it yet.
+    """Return the path that a user gave for `what`, `~` expanded; it need not exist.
 
     Raises:
-        BadInput: no system could open it, or no record and no tokenizer could name it.
+        BadInput: the operating system or UTF-8 cannot express it.
     """
     try:
         name.encode()
@@ -37,86 +34,56 @@ def user_path(name: str, what: str) -> Path:
     return path
 
 
-def build(
-    target: Path,
-    needed: int,
-    make: Callable[[Path], Path],
-    damage: Callable[[Path], str | None] = lambda target: None,
-) -> None:
-    """Make `target` unless it exists, in one process at a time.
+def build(target: Path, make: Callable[[Path], Path]) -> None:
+    """Make `target` unless it exists, in one process at a time; others wait for the result.
 
-    `make` works in an empty folder beside `target` and returns the file or folder in it that is
-    then renamed to `target`. A process that waited for another one finds its result. `needed` is
-    the free space in bytes that the work takes. `damage` says what is wrong with a target that is
-    there; such a one is replaced, with a warning, once a new one is made.
+    `make` gets an empty folder beside `target` and returns the file or folder that it made there,
+    which is then renamed to `target`.
 
     Raises:
-        Unavailable: the disk is full or the folder cannot be used; nothing is left behind.
+        Unavailable: the disk is full or the folder cannot be written; nothing is left behind.
     """
-    cache = target.parent
-    with disk_errors_explained(cache, needed):
-        if target.exists() and damage(target) is None:
+    cache, prefix = target.parent, f".{target.name}.partial-"
+    with _disk_errors_explained(cache):
+        if target.exists():
             return
         try:
             cache.mkdir(parents=True, exist_ok=True)
         except FileNotFoundError as error:  # such as /proc, where nobody can make a folder
             raise PermissionError(errno.EPERM, error.strerror, error.filename) from error
         with FileLock(cache / f".{target.name}.lock"):
-            _remove_leftovers(target)
-            if target.exists():
-                wrong = damage(target)
-                if wrong is None:  # another process was faster
-                    return
-                warnings.warn(f"{target} is damaged: {wrong}; it is made anew", stacklevel=2)
-            if shutil.disk_usage(cache).free < needed:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if target.exists():  # another process made it while this one waited
+                return
+            for abandoned in cache.glob(f"{prefix}*"):  # by a killed process
+                shutil.rmtree(abandoned, ignore_errors=True)
             with tempfile.TemporaryDirectory(
-                prefix=_prefix(target), dir=cache, ignore_cleanup_errors=True
+                prefix=prefix, dir=cache, ignore_cleanup_errors=True
             ) as folder:
-                made = make(Path(folder))
-                if target.exists() or target.is_symlink():  # who reads it may go on doing so
-                    target.rename(Path(folder) / "replaced")
-                made.replace(target)
-
-
-@contextmanager
-def disk_errors_explained(folder: Path, needed: int) -> Iterator[None]:
-    """Turn a full disk or an unusable `folder` into `Unavailable`; other errors pass."""
-    try:
-        yield
-    except Exception as error:
-        if _is_full(error):
-            raise Unavailable(
-                f"no space left in {folder}: about {needed / 1e6:,.0f} MB are needed. Free some "
-                "space, or set PRUNING_ATLAS_CACHE to a folder on a larger disk."
-            ) from error
-        if isinstance(error, OSError) and error.errno in _UNUSABLE:
-            raise Unavailable(
-                f"cannot write in {folder} ({error.strerror}: {error.filename or folder}): remove "
-                "what is in the way, or set PRUNING_ATLAS_CACHE to a folder that you may write."
-            ) from error
-        raise
+                make(Path(folder)).replace(target)
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of the file's bytes, in hexadecimal."""
+    """Return the SHA-256 of the file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _prefix(target: Path) -> str:
-    return f".{target.name}.partial-"
-
-
-def _remove_leftovers(target: Path) -> None:
-    """Remove what killed processes left; under the lock nobody else is at work on `target`."""
-    for folder in target.parent.glob(f"{_prefix(target)}*"):
-        if folder.is_dir():  # opening a pipe would wait for who writes
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _is_full(error: Exception) -> bool:
-    """Whether the disk is full; safetensors and tokenizers write in Rust and say it in words."""
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return True
-    return any(f"os error {number}" in str(error) for number in _FULL)
+@contextmanager
+def _disk_errors_explained(cache: Path) -> Iterator[None]:
+    """Raise `Unavailable` for a full disk or a cache that cannot be written."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        # safetensors and tokenizers write in Rust and give the number in the message only.
+        if number in _DISK_FULL or any(f"os error {full}" in str(error) for full in _DISK_FULL):
+            raise Unavailable(
+                f"no space left in {cache}: the embedded model needs about 650 MB. Free some "
+                "space, or set PRUNING_ATLAS_CACHE to a folder on a larger disk."
+            ) from error
+        if number in _NOT_WRITABLE:
+            raise Unavailable(
+                f"cannot write in {cache} ({error}): set PRUNING_ATLAS_CACHE to a folder that you "
+                "may write."
+            ) from error
+        raise

@@ -13,12 +13,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from implementations.harness.download.embedded import (
-    MODEL,
-    MODEL_ALIAS,
-    embedded_hashes,
-    embedded_model,
-)
+from implementations.harness.download.embedded import MODEL, MODEL_ALIAS, embedded_model
 from implementations.harness.download.hub import cached_file, hub_model
 from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short
@@ -165,11 +160,14 @@ def hub_folder(name: str) -> Path:
 
 def _embedded() -> Origin:
     folder = embedded_model()
-    weights = embedded_hashes(folder)["model.safetensors"]
-    # Configuration and tokenizer are the file's own; how they are spelt in the cache follows
-    # the version of transformers that converted them.
-    found = Identity(weights, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
-    return Origin(folder, MODEL_ALIAS, lambda: found)
+
+    def identity() -> Identity:
+        weights = weights_sha256([folder / "model.safetensors"])
+        # Configuration and tokenizer come from the GGUF file; how the cache spells them depends on
+        # the version of transformers that converted them.
+        return Identity(weights, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
+
+    return Origin(folder, MODEL_ALIAS, identity)
 
 
 def _identity(folder: Path) -> Identity:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -117,16 +116,3 @@ def changed(
         else:
             inner[draw(names)] = deepcopy(inner[last])
     return content
-
-
-def everything(root: Path) -> dict[str, tuple[int, str | bytes | None]]:
-    """What there is under `root`: mode, and what is in a file or where a link leads."""
-    found: dict[str, tuple[int, str | bytes | None]] = {}
-    for place, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            path = Path(place, name)
-            held = str(path.readlink()) if path.is_symlink() else None
-            if held is None and path.is_file():
-                held = path.read_bytes()
-            found[str(path)] = (path.lstat().st_mode, held)
-    return found

@@ -15,24 +15,24 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from implementations.harness.errors import BadInput
+from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model import modeling_pruned
 from implementations.harness.model.card import model_card
 from implementations.harness.model.configuration import (
-    MEND,
     SHAPES,
     configuration,
     generation_settings,
     stock_class,
 )
 from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.fitting import fitted
 from implementations.harness.model.foreign import refused
 from implementations.harness.model.output_folder import free_folder, published
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import residual_widths
 from implementations.harness.model.view import Block, LanguageModel
-from implementations.harness.model.weight_files import read_weights, weight_files, write_weights
+from implementations.harness.model.weight_files import read_weights, weight_files
+
+SHARD = "1GB"  # of one weights file, which limits the memory that saving takes
 
 
 def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None) -> None:
@@ -40,12 +40,10 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
 
     Where a stock configuration can express the shapes, the folder loads with a plain
     `AutoModelForCausalLM.from_pretrained`; otherwise `modeling_pruned.py` is put beside the
-    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all; a
-    process that is killed leaves a `.<name>.partial-*` beside it, which the next save removes.
+    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all.
 
     Raises:
-        BadInput: the folder is not empty, or the model is, or it follows a prompt, or its tokenizer
-            cannot be written.
+        BadInput: the folder is not empty, the model is emptied, or it follows a prompt.
         Unavailable: the folder cannot be written, the disk is full, or another process has come
             first.
     """
@@ -59,16 +57,16 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
     twin = _empty_twin(model)
     custom = isinstance(twin, modeling_pruned.Pruned)
     code = Path(modeling_pruned.__file__) if custom else None
-    with published(folder) as partial, without_bars():
-        twin.save_pretrained(partial, state_dict={})  # the configuration, and the code if needed
-        write_weights(model, partial)
+    with published(folder) as partial, _quiet():
+        twin.save_pretrained(partial, state_dict=model.hf.state_dict(), max_shard_size=SHARD)
         if model.hf.generation_config is not None:  # as it came, even if it contradicts itself
             model.hf.generation_config.to_json_file(partial / "generation_config.json")
-        _write_tokenizer(model, partial)
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(partial)
         card = partial / "README.md"
         card.write_text(model_card(model, record, code), encoding="utf-8")
         for weights in partial.glob("*.safetensors"):
-            shutil.copymode(card, weights)  # safetensors keeps them from everybody else
+            shutil.copymode(card, weights)  # safetensors lets only the owner read them
 
 
 def load_checkpoint(
@@ -80,60 +78,69 @@ def load_checkpoint(
     """Load a model folder, stock or written by `save`, in evaluation mode.
 
     Code in the folder is never run: checkpoints of ours are built by the file of this package, and
-    transformers gets checked values in place of the folder. `dtype="auto"` is that of the
-    configuration, else of the weights.
+    transformers gets the configuration and the weights in place of the folder.
 
     Raises:
-        BadInput: the folder is not complete, a file of it is damaged, its configuration is none of
-            a supported model, or its weights do not fit it.
+        BadInput: the folder is not complete, a file of it is damaged, the model is not supported,
+            or its weights do not fit the configuration.
     """
     folder = Path(folder)
-    config, generation = configuration(folder), generation_settings(folder)
-    place = device_named(device)
-    with refused(f"{folder / 'config.json'} asks for a model that cannot be", MEND):
-        twin = _computing_twin(config)
-    weights = fitted(folder, twin, read_weights(weight_files(folder)))
-    stored = next(iter(weights.values())).dtype
-    wanted = dtype_named((config.dtype or stored) if dtype == "auto" else dtype)
-    builder: Any = type(twin)
-    with without_bars(), refused(f"the model in {folder} cannot be loaded", MEND):
+    config, place = configuration(folder), device_named(device)
+    builder = stock_class(config.model_type)
+    if hasattr(config, SHAPES):
+        builder = modeling_pruned.pruned_class(builder)
+    weights = read_weights(weight_files(folder))
+    with _quiet(), refused(f"the model in {folder} cannot be loaded", "fetch it again"):
         hf, report = builder.from_pretrained(
             None,  # a folder would be searched for adapters, other weights and other settings
             config=config,
             state_dict=weights,
-            generation_config=generation,
-            dtype=wanted,
+            generation_config=generation_settings(folder),
+            dtype=dtype if dtype == "auto" else dtype_named(dtype),
+            ignore_mismatched_sizes=True,  # they are reported below
             output_loading_info=True,
         )
-    left = sorted(name for names in report.values() for name in names)
-    if left:  # transformers would go on with random numbers
-        raise BadInput(f"the model in {folder} was loaded without {len(left)} of its weights")
+    _refuse_misfits(folder, report)
     hf.config.name_or_path = str(folder)
     loaded: PreTrainedModel = hf.to(place).eval()
     return loaded
 
 
+def _refuse_misfits(folder: Path, report: dict[str, Any]) -> None:
+    """Raise `BadInput` for weights that transformers would replace by random ones or leave out."""
+    mismatched = [
+        f"{name} of {list(stored)} in place of {list(expected)}"
+        for name, stored, expected in report["mismatched_keys"]
+    ]
+    problems = [
+        f"{len(names):,} {kind}, such as {in_short(min(names), 120)}"
+        for kind, names in (
+            ("are missing", report["missing_keys"]),
+            ("are unexpected", report["unexpected_keys"]),
+            ("have another shape", mismatched),
+        )
+        if names
+    ]
+    if problems or report["error_msgs"]:
+        details = "; ".join([*problems, *report["error_msgs"]])
+        raise BadInput(
+            f"the weights in {folder} do not fit its configuration: {details}. Take both from the "
+            "same model."
+        )
+
+
 @contextmanager
-def without_bars() -> Iterator[None]:
-    """Hide the progress bars that transformers draws by itself inside the `with` block."""
-    shown = logging.is_progress_bar_enabled()
+def _quiet() -> Iterator[None]:
+    """Hide progress bars and reports of transformers; problems are raised instead."""
+    verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()
-
-
-def _write_tokenizer(model: LanguageModel, folder: Path) -> None:
-    if model.tokenizer is None:
-        return
-    try:
-        model.tokenizer.save_pretrained(folder)
-    except Exception as error:  # the tokenizers library raises bare ones
-        if isinstance(error, OSError) or "os error" in str(error):  # the disk, told of elsewhere
-            raise
-        raise BadInput(f"the tokenizer of {model.name} cannot be written: {error}") from error
 
 
 def _empty_twin(model: LanguageModel) -> PreTrainedModel:
@@ -155,28 +162,6 @@ def _empty_twin(model: LanguageModel) -> PreTrainedModel:
         "this model has other shapes than removing units and adding biases gives, and no "
         "checkpoint can express them"
     )
-
-
-def _computing_twin(config: PreTrainedConfig) -> PreTrainedModel:
-    """Return the model of a configuration without data, once two tokens have gone through it."""
-    build = stock_class(config.model_type)
-    if hasattr(config, SHAPES):
-        build = modeling_pruned.pruned_class(build)
-    with torch.device("meta"), torch.no_grad():
-        twin: PreTrainedModel = build._from_config(copy.deepcopy(config), dtype=torch.float32)
-        computed, stored = (
-            sum(tensor.numel() for tensor in tensors)
-            for tensors in (twin.buffers(), twin.parameters())
-        )
-        if computed > stored:
-            raise ValueError(f"it computes {computed:,} numbers for {stored:,} weights")
-        try:
-            twin.eval()(torch.zeros(1, 2, dtype=torch.int64)).logits  # noqa: B018
-        except (RuntimeError, NotImplementedError) as error:
-            # Some positions (dynamic, longrope) depend on values, which are not there.
-            if "meta" not in str(error):
-                raise
-    return twin
 
 
 def _shapes(hf: PreTrainedModel) -> dict[str, torch.Size]:

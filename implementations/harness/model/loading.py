@@ -110,33 +110,16 @@ def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
             "model, or load with tokenizer=False to feed token ids only"
         )
     with refused(f"the tokenizer in {folder} cannot be read", "copy it from the base model again"):
-        tokenizer = _stock_tokenizer(folder)
-        added = set(tokenizer.get_added_vocab().values())  # Gemma 3: one for images beyond its end
-        used = tokenizer("A few words.")["input_ids"]
-        tokenizer.decode(used)
-        highest = max({*tokenizer.get_vocab().values()} - added | {*used}, default=0)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    added = set(tokenizer.get_added_vocab().values())  # Gemma 3 has one for images beyond the end
+    highest = max({*tokenizer.get_vocab().values()} - added, default=0)
     if highest >= vocabulary:
         raise BadInput(
             f"the tokenizer in {folder} is of another model: its ids go up to {highest}, the model "
             f"has {vocabulary} embeddings"
         )
-    return tokenizer
-
-
-def _stock_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a tokenizer by a class of transformers; raises `BadInput` where it has another one."""
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
-    except ValueError as error:
-        if "trust_remote_code" not in str(error):
-            raise
-        raise BadInput(
-            f"the tokenizer in {folder} asks for its own Python code (auto_map in "
-            "tokenizer_config.json), and code from a model folder is never run; save it as "
-            "tokenizer.json, then remove auto_map"
-        ) from error
     return tokenizer
 
 

@@ -162,21 +162,10 @@ def test_truncated_weights_are_found_before_loading(dense, left):
         load_model(dense)
 
 
-def test_damaged_weights_are_found_before_loading(dense):
-    file = dense / "model.safetensors"
-    content = file.read_bytes()
-    file.write_bytes(content + b"more")
-    with pytest.raises(BadInput, match=rf"damaged: it has {len(content) + 4:,} bytes"):
-        load_model(dense)
-    file.write_bytes(content[:8] + b"x" + content[9:])
-    with pytest.raises(BadInput, match="damaged: its header cannot be read"):
-        load_model(dense)
-
-
 def test_a_damaged_index(dense):
     (dense / "model.safetensors").unlink()
     (dense / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(BadInput, match=r"index\.json is damaged"):
+    with pytest.raises(BadInput, match=r"index\.json does not say which file holds each weight"):
         load_model(dense)
 
 
@@ -291,13 +280,6 @@ def test_what_the_hub_allows_is_asked_for(name, monkeypatch, tmp_path):
 def test_a_file_is_no_folder(dense):
     with pytest.raises(BadInput, match="is a file; give the folder"):
         load_model(dense / "model.safetensors")
-
-
-def test_code_in_a_folder_is_never_run(dense, tmp_path):
-    (dense / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    edit_config(dense, auto_map={"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.Config"})
-    assert load_model(dense).family.name == "llama"
-    assert not (tmp_path / "ran").exists()
 
 
 # The hub: its cache in the real layout, a server that speaks its protocol, and none at all.

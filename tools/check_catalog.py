@@ -31,7 +31,7 @@ def check_catalog(
         bool, typer.Option("--fix", help="Mend order, layout, spaces and identifiers.")
     ] = False,
     online: Annotated[
-        bool, typer.Option("--online", help="Ask the sources and the links as well.")
+        bool, typer.Option("--online", help="Compare the entries with their sources as well.")
     ] = False,
     as_data: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     github: Annotated[
@@ -107,12 +107,9 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
     console = Console(stderr=True)
     try:
         with default_client(contact) as client:
-            found = list(online_checks.sources(chosen, client, console))
-        kept = REPOSITORY / ".cache" / "links.jsonl"
-        found += online_checks.links(chosen, contact, kept, console)
+            return list(online_checks.sources(chosen, client, console))
     except SourceError as error:
         fail(str(error))
-    return found
 
 
 app = program(check_catalog)

@@ -1,4 +1,4 @@
-"""Entries held against sources and links, through the real clients and a local server."""
+"""Entries compared with their sources, through the real client and a local server."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.links.link_server import Server, status
 from tests.sources import server
 from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
-from tools.checking.online_checks import links, location, sources
+from tools.checking.online_checks import location, sources
 from tools.sources.web.client import Client, Limits
 
 QUICK = Limits(connect=2, read=2, attempt=5)
@@ -100,25 +99,6 @@ def test_a_dead_source_is_a_warning(
         found = told(sources([flap()], client, console))
     assert found
     assert all(": warning: ids." in one for one in found)
-
-
-def test_a_dead_link_is_a_warning_and_is_not_asked_for_twice(
-    flap: Callable[..., Entry], console: Console, tmp_path: Path
-) -> None:
-    running = Server()
-    running.answers["/there"] = status(200)
-    entry = flap(
-        ("https://github.com/CASIA-IVA-Lab/FLAP", f"{running.url}/gone"),
-        ("https://ojs.aaai.org/index.php/AAAI/article/view/28960", f"{running.url}/there"),
-    )
-    store = tmp_path / "links.jsonl"
-    found = told(links([entry], None, store, console))
-    running.close()
-    assert len(found) == 1
-    assert ": warning: code[0].url: " in found[0]
-    assert "/gone is dead" in found[0]
-    assert told(links([entry], None, store, console)) == found
-    assert {"/gone", "/there"} == {path for _, path, _ in running.asked}
 
 
 def test_a_field_is_found_by_its_spelling() -> None:

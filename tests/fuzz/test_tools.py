@@ -13,7 +13,6 @@ from tests.fuzz.foreign import ODD, fuzz
 from tools import (
     add_paper,
     check_catalog,
-    check_links,
     export,
     import_list,
     import_records,
@@ -79,7 +78,6 @@ def place(tmp_path, monkeypatch):
         raise Unreachable("there is no network", NETWORK)
 
     monkeypatch.setattr(command, "default_client", refuse)
-    monkeypatch.setattr(check_links, "check", lambda *_: None)
     return tmp_path
 
 
@@ -162,17 +160,3 @@ def test_import_records(place, words, records, options):
     where = [f"--out={place}/out/drafts", f"--papers={place}/checkout/implementations"]
     file = words or [f"{place}/here/records.yaml"]
     ends_in_words(place, import_records.app, [*options, *where, "--", *file])
-
-
-@fuzz
-@given(
-    words=st.lists(WORDS, max_size=2),
-    given=st.lists(
-        st.tuples(st.sampled_from(["--hours", "--pause", "--contact"]), WORDS), max_size=2
-    ),
-    cache=st.sampled_from(["out/links", "here/pipe.md", "here", "here/round.md", "here/bytes.md"]),
-)
-def test_check_links(place, words, given, cache):
-    options = [word for pair in given for word in pair] + ["--cache", cache]
-    where = f"--papers={place}/checkout/implementations"
-    ends_in_words(place, check_links.app, [*options, where, "--", *words])

@@ -1,8 +1,6 @@
 """Any answer of a service, and any head of one, becomes facts or one sentence."""
 
 import json
-import os
-from datetime import timedelta
 from urllib.parse import urlsplit
 
 import httpx
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.fuzz.foreign import fuzz, value_or_refusal
 from tests.sources.server import DATA
-from tools.links.status import Store
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import Reference, Unidentified
@@ -191,22 +188,6 @@ def test_any_kept_answer(tmp_path, content):
     assert cache.get("k") == page
 
 
-@fuzz
-@given(
-    content=st.binary(max_size=60)
-    | st.dictionaries(st.sampled_from(["url", "state", "detail", "checked"]), LEAVES).map(
-        lambda changes: json.dumps(
-            {"url": "u", "state": "ok", "checked": "2026-11-25T00:00:00"} | changes
-        ).encode()
-    )
-)
-def test_any_kept_links(tmp_path, content):
-    path = tmp_path / "links.jsonl"
-    path.write_bytes(content)
-    store = Store(path, timedelta(days=10**6))
-    assert all(url == result.url for url, result in store.results.items())
-
-
 @pytest.mark.parametrize("content", [b"", b"nan", b"inf", b"-inf", b"1e400", b"x", b"1" * 10**6])
 def test_any_turn(tmp_path, content):
     slept = []
@@ -214,10 +195,3 @@ def test_any_turn(tmp_path, content):
     (tmp_path / "a.b.turn").write_bytes(content)
     Pace(tmp_path, clock).wait("a.b", 3.0, 1.0)
     assert all(0 < seconds <= 3 for seconds in slept)
-
-
-def test_a_pipe_in_place_of_a_file_that_was_kept(tmp_path):
-    pipe = tmp_path / "links.jsonl"
-    os.mkfifo(pipe)
-    with pytest.raises(OSError, match="no regular file"):
-        Store(pipe, timedelta(days=1))

@@ -1,1 +1,1 @@
-"""What `check_catalog` is made of: showing problems, mending files, asking the sources."""
+"""Parts of `check_catalog`: reports of problems, and comparison with the sources."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.catalog.invented import paper
-from tools.catalog.schema.addresses import best_page, every_address, pages
+from tools.catalog.schema.addresses import best_page, pages
 
 
 def test_the_best_page_is_the_publishers_unless_nobody_could_check_it() -> None:
@@ -18,18 +18,3 @@ def test_the_best_page_is_the_publishers_unless_nobody_could_check_it() -> None:
     every = sources | {"unverified": ["ids"]}
     assert best_page(paper(ids=ids, sources=every)).startswith("https://proceedings.mlr.press/")
     assert best_page(paper(ids={})) == ""
-
-
-def test_every_address_of_an_entry_is_there() -> None:
-    it = paper(
-        links={"venue": "https://v.org/a", "weights": "https://w.org/a"},
-        code=[{"url": "https://github.com/a/b", "official": True}],
-        relations={"builds-on": ["wanda", {"title": "Old", "year": 1993, "doi": "10.1000/x"}]},
-    )
-    assert dict(every_address(it)) == {
-        "links.venue": "https://v.org/a",
-        "ids.arxiv": "https://arxiv.org/abs/2306.11695",
-        "links.weights": "https://w.org/a",
-        "code[0].url": "https://github.com/a/b",
-        "relations.builds-on": "https://doi.org/10.1000/x",
-    }

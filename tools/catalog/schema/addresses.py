@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tools.catalog.schema.identifiers import page
-from tools.catalog.schema.paper import Code, Outside, Paper
+from tools.catalog.schema.paper import Code, Paper
 
 BEST = (
     "ids.anthology",
@@ -51,18 +49,3 @@ def unverified(paper: Paper, field: str) -> bool:
     parts = field.split(".")
     around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
     return bool(around & set(paper.sources.unverified or ()))
-
-
-def every_address(paper: Paper) -> Iterator[tuple[str, str]]:
-    """Yield field and address of everything an entry leads to."""
-    yield from pages(paper)
-    for name in ("project", "weights"):
-        if address := getattr(paper.links, name):
-            yield f"links.{name}", address
-    for index, code in enumerate(paper.code or ()):
-        yield f"code[{index}].url", code.url
-    for relation, relative in paper.relations:
-        if isinstance(relative, Outside):
-            for scheme in ("arxiv", "doi"):
-                if value := getattr(relative, scheme):
-                    yield f"relations.{relation}", page(scheme, value)

@@ -1,1 +1,0 @@
-"""Whether the addresses in the catalog still lead somewhere."""

@@ -50,12 +50,11 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Iterator[server.Replay]:
 
 @pytest.fixture
 def connect(replay: server.Replay) -> Connect:
-    """Make clients that pause as they should, on a clock that need not wait."""
-    clock = server.clock_that_need_not_wait([])
+    """Make clients that do not wait between requests."""
 
     def make(cache: Path | None = None, *, reachable: bool = True) -> Client:
         hosts = replay.hosts if reachable else dict.fromkeys(replay.hosts, "http://127.0.0.1:1")
-        return Client(cache, None, hosts, limits=QUICK, clock=clock)
+        return Client(cache, None, hosts, limits=QUICK, sleep=[].append)
 
     return make
 

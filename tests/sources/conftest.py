@@ -1,10 +1,9 @@
-"""A server that replays the sources, a client that asks it, and a clock that need not wait."""
+"""A server that replays the sources, and a client that asks it without waiting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -19,15 +18,14 @@ def replay() -> Iterator[server.Replay]:
 
 
 @pytest.fixture
-def clock() -> SimpleNamespace:
-    """A clock whose `slept` counts the seconds that were slept without sleeping."""
-    slept: list[float] = []
-    return SimpleNamespace(slept=slept, clock=server.clock_that_need_not_wait(slept))
+def slept() -> list[float]:
+    """The seconds that a client would have slept."""
+    return []
 
 
 @pytest.fixture
 def connect(
-    replay: server.Replay, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    replay: server.Replay, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Client]]:
     """Make clients of the replaying server, of no patience unless asked for."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -41,7 +39,7 @@ def connect(
     ) -> Client:
         quick = {"connect": 2.0, "read": 2.0, "attempt": 5.0} | limits
         client = Client(
-            cache, contact, hosts or replay.hosts, limits=Limits(**quick), clock=clock.clock
+            cache, contact, hosts or replay.hosts, limits=Limits(**quick), sleep=slept.append
         )
         opened.append(client.__enter__())
         return client

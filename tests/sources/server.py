@@ -17,8 +17,6 @@ from urllib.parse import unquote_plus
 
 import yaml
 
-from tools.sources.web.clock import Clock
-
 DATA = Path(__file__).with_name("data")
 TYPES = {
     ".xml": "application/atom+xml; charset=utf-8",
@@ -125,15 +123,6 @@ def changed(name: str, *path: str | int, to: object) -> Answer:
     return Answer(json.dumps(body).encode())
 
 
-def clock_that_need_not_wait(slept: list[float]) -> Clock:
-    """Return a clock that sleeps by adding to `slept`, and is ahead by that."""
-    return Clock(
-        monotonic=lambda: time.monotonic() + sum(slept),
-        wall=lambda: time.time() + sum(slept),
-        sleep=slept.append,
-    )
-
-
 def refusing() -> dict[str, str]:
     """Variables for a program whose every source refuses the connection."""
     pairs = ",".join(f"{host}=http://127.0.0.1:1/{host}" for host in index())
@@ -191,19 +180,9 @@ def silence(handler: BaseHTTPRequestHandler) -> None:
     time.sleep(3)
 
 
-def trickle_head(handler: BaseHTTPRequestHandler) -> None:
-    """Send a head that never ends, a byte at a time."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    _drip(handler)
-
-
 def trickle_body(handler: BaseHTTPRequestHandler) -> None:
     """Send a body that never ends, a byte at a time."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
-    _drip(handler)
-
-
-def _drip(handler: BaseHTTPRequestHandler) -> None:
     for _ in range(100):
         handler.wfile.write(b" ")
         time.sleep(0.03)

@@ -64,13 +64,12 @@ def replay() -> Iterator[server.Replay]:
 
 @pytest.fixture
 def no_waiting(replay: server.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the commands ask the replaying server, with a clock that need not wait."""
+    """Let the commands ask the replaying server without waiting between requests."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    clock = server.clock_that_need_not_wait([])
 
     def client(contact: str | None) -> Client:
         limits = Limits(connect=2, read=1, attempt=2)
-        return Client(None, contact, replay.hosts, limits=limits, clock=clock)
+        return Client(None, contact, replay.hosts, limits=limits, sleep=[].append)
 
     monkeypatch.setattr(command, "default_client", client)
 

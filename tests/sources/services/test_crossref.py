@@ -59,7 +59,7 @@ class TestOddAnswers:
         return fetch(Reference("doi", "10.1609/aaai.v38i10.28960"), client)
 
     def test_another_paper(self, replay: Replay, client: Client) -> None:
-        with pytest.raises(errors.AnotherPaper, match=r"answered about 10.1/other; paste that one"):
+        with pytest.raises(errors.AnotherPaper, match=r"answered about 10.1/other; use that one"):
             self.read(replay, client, "DOI", to="10.1/other")
 
     def test_the_case_of_a_doi_does_not_count(self, replay: Replay, client: Client) -> None:

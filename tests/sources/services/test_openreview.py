@@ -91,7 +91,7 @@ class TestOddAnswers:
         assert self.read(replay, client, "content", "venueid", to=to).venue is None
 
     def test_a_comment_is_no_paper(self, replay: Replay, client: Client) -> None:
-        with pytest.raises(errors.AnotherPaper, match=r"about the forum other; paste that one"):
+        with pytest.raises(errors.AnotherPaper, match=r"about the forum other; use that one"):
             self.read(replay, client, "forum", to="other")
 
     def test_another_paper(self, replay: Replay, client: Client) -> None:

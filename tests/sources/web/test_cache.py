@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from tests.sources.server import Answer, Replay, stored
+from tests.sources.server import Answer, Replay, break_off, stored
 from tools.sources.lookup.queries import fetch
 from tools.sources.names.references import Reference
 from tools.sources.services.table import BY_NAME
@@ -36,10 +35,9 @@ def test_an_answer_is_asked_for_once(replay: Replay, connect: Connect, tmp_path:
     assert len(replay.requests) == 1
 
 
-def test_it_ages(replay: Replay, connect: Connect, clock: SimpleNamespace, tmp_path: Path) -> None:
-    client = connect(tmp_path)
+def test_it_ages(replay: Replay, connect: Connect, tmp_path: Path) -> None:
+    client = connect(tmp_path, max_age=0.0)
     fetch(FLAP, client)
-    clock.slept.append(8 * 86_400)
     fetch(FLAP, client)
     assert len(replay.requests) == 2
 
@@ -55,47 +53,43 @@ def test_what_could_not_be_read_is_not_kept(
     assert fetch(FLAP, client).venue == "aaai"
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}\n", b"\xff\xfe", b'{"key": 1', b"[]\n{}", b"1\n"])
-def test_a_damaged_file_is_the_same_as_none(
-    damage: bytes, replay: Replay, connect: Connect, tmp_path: Path
-) -> None:
-    client = connect(tmp_path)
-    fetch(FLAP, client)
-    (kept,) = tmp_path.glob("*.answer")
-    kept.write_bytes(damage)
-    assert fetch(FLAP, client).venue == "aaai"
-    assert len(replay.requests) == 2
-
-
-def test_what_an_older_version_kept_is_asked_for_again(
+def test_a_damaged_cache_costs_only_the_cache(
     replay: Replay, connect: Connect, tmp_path: Path
 ) -> None:
+    (tmp_path / "answers.db").write_bytes(b"no database" * 1000)
     client = connect(tmp_path)
-    client.read(SITE, "/works/10.1609%2Faaai.v38i10.28960", JSON, lambda page: page)
-    (kept,) = tmp_path.glob("*.answer")
-    head, _, _ = kept.read_bytes().partition(b"\n")
-    kept.write_bytes(head + b'\n{"form": "old"}')
-    assert fetch(FLAP, client).venue == "aaai"
-
-
-def test_a_folder_that_cannot_be_written_costs_only_the_cache(
-    replay: Replay, connect: Connect, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("in the way")
-    client = connect(tmp_path / "file" / "cache")
     assert fetch(FLAP, client) == fetch(FLAP, client)
     assert len(replay.requests) == 2
 
 
-def test_nothing_half_written_is_left(
-    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_answer_that_an_older_version_kept_is_asked_for_again(
+    replay: Replay, connect: Connect, tmp_path: Path
 ) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device")
+    replay.say(HOST, Answer(b'{"form": "old"}'), GOOD)
+    client = connect(tmp_path)
+    client.read(SITE, "/works/10.1609%2Faaai.v38i10.28960", JSON, lambda page: page)
+    assert fetch(FLAP, client).venue == "aaai"
+    assert fetch(FLAP, client).venue == "aaai"
+    assert len(replay.requests) == 2
 
-    monkeypatch.setattr(Path, "replace", full)
-    assert fetch(FLAP, connect(tmp_path)).venue == "aaai"
-    assert {path.suffix for path in tmp_path.iterdir()} <= {".lock", ".turn"}
+
+def test_a_folder_that_cannot_be_made_costs_only_the_cache(
+    replay: Replay, connect: Connect, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for _ in range(2):
+        assert fetch(FLAP, connect(tmp_path / "file" / "cache")).venue == "aaai"
+    assert len(replay.requests) == 2
+
+
+def test_a_body_that_breaks_off_is_not_kept(
+    replay: Replay, connect: Connect, tmp_path: Path
+) -> None:
+    replay.say(HOST, Answer(break_off), GOOD)
+    client = connect(tmp_path)
+    with pytest.raises(errors.Malformed):
+        fetch(FLAP, client)
+    assert fetch(FLAP, client).venue == "aaai"
 
 
 def test_bytes_come_back_as_they_were(connect: Connect, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def test_the_environment_names_other_hosts(
     with default_client("someone@example.org") as client:
         assert fetch(FLAP, client).venue == "aaai"
     assert len(replay.requests) == 1
-    assert list(tmp_path.rglob("*.answer"))
+    assert list(tmp_path.rglob("answers.db"))
 
 
 def test_it_may_be_empty() -> None:

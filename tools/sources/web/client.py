@@ -1,70 +1,82 @@
-"""The one way out to the network: polite, patient up to a point, trusting nothing it gets."""
+"""The HTTP client of the sources: one request at a time, with pauses, retries and a cache."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import platformdirs
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
+from filelock import FileLock
+from hishel import SqliteStorage
+from hishel.httpx import CacheTransport
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    stop_before_delay,
+)
 
-from tools.sources.web.background import Background
-from tools.sources.web.cache import Cache
-from tools.sources.web.clock import Clock
 from tools.sources.web.errors import (
+    CHECK,
     LATER,
     NETWORK,
     BadSetting,
     Busy,
     Malformed,
+    NotFound,
     SourceError,
     Unreachable,
     Unwell,
 )
 from tools.sources.web.hosts import VARIABLE, Site, read_hosts
-from tools.sources.web.pace import Pace
 from tools.sources.web.page import Kind, Page
-from tools.sources.web.responses import check_head, failure, redirect, refusal, too_large
-
-PASSING = (Busy, Unwell)
-"""Failures that may be gone at the next attempt."""
+from tools.sources.web.transports import ClientTransport, MirrorTransport
 
 T = TypeVar("T")
+
+# hishel logs a traceback when the cache cannot be used, then goes on without the cache.
+logging.getLogger("hishel").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait and how much to take."""
+    """How long to wait and how much to accept; times in seconds."""
 
     connect: float = 5.0
-    """Seconds until there is a connection."""
+    """For a connection."""
     read: float = 10.0
-    """Seconds without a byte."""
-    attempt: float = 15.0
-    """Seconds for one whole answer, however steadily it trickles."""
-    patience: float = 22.0
-    """Seconds for all attempts together, the pauses between them included."""
+    """For the next bytes."""
+    attempt: float = 10.0
+    """For one whole body."""
+    patience: float = 20.0
+    """From the first attempt to the start of the last one."""
     attempts: int = 3
     redirects: int = 4
     size: int = 5_000_000
-    """Bytes of one answer."""
+    """Bytes of one body."""
     max_age: float = 7 * 86_400.0
-    """Seconds for which a kept answer is used again."""
+    """For which a cached answer is used."""
 
 
 class Client:
-    """Asks sources, with one connection, pauses, retries and a cache; use it in a `with` block.
+    """Asks the sources; use it in a `with` block.
 
-    `cache` is a folder, `contact` an e-mail address for the operators of the sources, `hosts` the
-    base address to use instead of a host. Raises `BadSetting` for a contact that is none.
+    `cache` is a folder for the answers, `contact` an e-mail address for the operators of the
+    sources, and `hosts` maps hosts to the base addresses of their mirrors. Raises `BadSetting` if
+    `contact` is not an e-mail address.
     """
 
     def __init__(
@@ -74,24 +86,42 @@ class Client:
         hosts: Mapping[str, str] | None = None,
         *,
         limits: Limits | None = None,
-        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._cache = cache
         self._hosts = dict(hosts or {})
         self._limits = limits or Limits()
-        self._clock = clock or Clock()
-        self._cache = Cache(cache, self._limits.max_age, self._clock) if cache else None
-        self._pace = Pace(cache, self._clock)
+        self._sleep = sleep
         self._down: dict[str, SourceError] = {}
         self._agent = _agent(contact)
 
     def __enter__(self) -> Self:
-        self._background = Background()
-        self._http = httpx.AsyncClient(
-            # Unpacking could turn a small answer into a huge one.
-            headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(self._limits.read, connect=self._limits.connect),
-            limits=httpx.Limits(max_connections=1),
-        )
+        limits, hosts = self._limits, self._hosts.items()
+        with ExitStack() as stack:
+            folder = _writable(self._cache)
+            self._folder = folder or Path(stack.enter_context(TemporaryDirectory()))
+            verify = httpx.create_ssl_context()
+            network = httpx.Client(
+                verify=verify,
+                follow_redirects=True,
+                max_redirects=limits.redirects,
+                event_hooks={"request": [self._before]},
+                mounts={f"https://{host}": MirrorTransport(base, verify) for host, base in hosts},
+            )
+            transport: httpx.BaseTransport = ClientTransport(network)
+            self._storage = None
+            if folder:
+                answers = folder / "answers.db"
+                self._storage = SqliteStorage(database_path=answers, default_ttl=limits.max_age)
+                transport = CacheTransport(transport, self._storage)
+            self._http = stack.enter_context(
+                httpx.Client(
+                    transport=transport,
+                    headers={"User-Agent": self._agent},
+                    timeout=httpx.Timeout(limits.read, connect=limits.connect),
+                )
+            )
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -100,8 +130,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._background.run(self._http.aclose())
-        self._background.close()
+        self._stack.close()
 
     def read(
         self,
@@ -113,102 +142,149 @@ class Client:
     ) -> T:
         """Return what `parse` makes of the answer to `GET https://<host><path>`.
 
-        Only an answer that could be parsed is kept in the cache. Raises `SourceError`, also what
-        `parse` raises.
+        Only an answer that could be parsed stays in the cache. Raises `SourceError`, including
+        those of `parse`.
         """
-        url = f"https://{site.host}{path}"
-        key = f"{self._at(url)} {kind.accept}"
-        if self._cache and (kept := self._cache.get(key)):
+        key = f"{self._hosts.get(site.host, site.host)}{path}"
+        while True:
+            page, cached = self._get(site, path, kind, statuses, key)
             try:
-                return parse(kept)
+                return parse(page)
             except SourceError:
-                # What an older version kept may not please this one.
-                pass
-        page = self._get(site, url, kind, statuses)
-        made = parse(page)
-        if self._cache:
-            self._cache.put(key, page)
-        return made
+                if self._storage:
+                    for entry in self._storage.get_entries(key):
+                        self._storage.remove_entry(entry.id)
+                if not cached:  # an answer that an older version cached is asked for again
+                    raise
 
-    def _at(self, url: str) -> str:
-        """The address that is really asked: another one only where `hosts` says so."""
-        parts = urlsplit(url)
-        base = self._hosts.get(parts.netloc, f"https://{parts.netloc}").rstrip("/")
-        return base + url.removeprefix(f"https://{parts.netloc}")
-
-    def _get(self, site: Site, url: str, kind: Kind, statuses: tuple[int, ...]) -> Page:
-        """Attempt until it works or patience ends; a host that is down is asked only once."""
+    def _get(
+        self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str
+    ) -> tuple[Page, bool]:
+        """Ask until there is an answer or patience ends; a host that is down is asked only once."""
         if site.host in self._down:
             raise self._down[site.host]
-        deadline = self._clock.monotonic() + self._limits.patience
         retrying = Retrying(
-            retry=retry_if_exception_type(PASSING),
+            retry=retry_if_exception_type((Busy, Unwell)),
             wait=_wait,
-            stop=lambda state: (
-                state.attempt_number >= self._limits.attempts
-                or self._clock.monotonic() + _wait(state) >= deadline
-            ),
-            sleep=self._clock.sleep,
+            stop=stop_after_attempt(self._limits.attempts)
+            | stop_before_delay(self._limits.patience),
+            sleep=self._sleep,
             reraise=True,
         )
         try:
-            return retrying(self._attempt, site, url, kind, statuses, deadline)
+            return retrying(self._attempt, site, path, kind, statuses, key)
         except (Unreachable, Busy) as error:
             self._down[site.host] = error
             raise
 
     def _attempt(
-        self, site: Site, url: str, kind: Kind, statuses: tuple[int, ...], deadline: float
-    ) -> Page:
-        """Follow redirects, by hand and only inside the source, to an answer."""
-        seen = [url]
-        while True:
-            left = deadline - self._clock.monotonic()
-            self._pace.wait(site.host, site.pause, left)
-            seconds = min(self._limits.attempt, deadline - self._clock.monotonic())
-            answer = self._background.run(self._exchange(site, seen[-1], kind, statuses, seconds))
-            if isinstance(answer, Page):
-                return answer
-            if answer in seen or len(seen) > self._limits.redirects:
-                raise Malformed(f"{site.host} redirects without end ({answer[:100]})", LATER)
-            seen.append(answer)
-
-    async def _exchange(
-        self, site: Site, url: str, kind: Kind, statuses: tuple[int, ...], seconds: float
-    ) -> Page | str:
-        """Send one request; return the answer, or the address it redirects to."""
+        self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str
+    ) -> tuple[Page, bool]:
+        """Send one request; return the answer and whether it came from the cache."""
+        url = f"https://{site.host}{path}"
         try:
-            async with (
-                asyncio.timeout(seconds),
-                self._http.stream("GET", self._at(url), headers={"Accept": kind.accept}) as answer,
-            ):
-                if answer.status_code not in statuses and answer.has_redirect_location:
-                    return redirect(site, url, answer.headers["location"])
+            with self._http.stream(
+                "GET",
+                url,
+                headers={"Accept": kind.accept},
+                extensions={"site": site, "caching": {"key": key}},
+            ) as answer:
                 if answer.status_code not in statuses:
-                    raise refusal(site, url, answer, self._clock.wall())
-                check_head(site, answer, kind, self._limits.size)
-                body = await self._body(site, answer)
+                    raise _refusal(site, path, answer)
                 media = answer.headers.get("content-type", "")
-                return Page(site.name, url, answer.status_code, media, body)
-        except (httpx.TimeoutException, TimeoutError):
-            raise Busy(f"{site.host} did not answer in time", NETWORK) from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise failure(site, error) from None
+                if not kind.fits(media.partition(";")[0].strip().lower()):
+                    sent = media.partition(";")[0][:80] or "something without a content type"
+                    raise Malformed(f"{site.host} sent {sent} instead of {kind.name}", LATER)
+                page = Page(site.name, url, answer.status_code, media, self._body(site, answer))
+                return page, answer.extensions.get("caching", {}).get("from_cache", False)
+        except httpx.TimeoutException:
+            raise _late(site) from None
+        except httpx.TooManyRedirects:
+            raise Malformed(f"{site.host} redirects without end", LATER) from None
+        except (httpx.ConnectError, httpx.ProxyError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise Unreachable(f"{site.host} cannot be reached ({reason})", NETWORK) from None
+        except (httpx.HTTPError, httpx.InvalidURL):
+            raise Malformed(f"the answer of {site.host} broke off or is not HTTP", LATER) from None
 
-    async def _body(self, site: Site, answer: httpx.Response) -> bytes:
+    def _body(self, site: Site, answer: httpx.Response) -> bytes:
+        end = time.monotonic() + self._limits.attempt
         body = bytearray()
-        async for chunk in answer.aiter_raw():
+        for chunk in answer.iter_bytes():
             body += chunk
             if len(body) > self._limits.size:
-                raise too_large(site, self._limits.size)
+                size = f"{self._limits.size / 1e6:.0f} MB"
+                raise Malformed(f"{site.host} sent more than {size}, too much for a paper", CHECK)
+            if time.monotonic() > end:
+                raise _late(site)
         return bytes(body)
+
+    def _before(self, request: httpx.Request) -> None:
+        """Refuse a redirect to another site, then wait until the host may be asked again.
+
+        The pause holds between two processes too: a file in the cache has the time of the last
+        request.
+        """
+        site: Site = request.extensions["site"]
+        if request.url.scheme != "https" or request.url.host not in {site.host, *site.also}:
+            raise Malformed(
+                f"{site.host} redirects to '{str(request.url)[:100]}', which is not a page of "
+                f"{site.name} over https",
+                CHECK,
+            )
+        last = self._folder / f"{request.url.host}.last"
+        with FileLock(f"{last}.lock"):
+            end = last.stat().st_mtime + site.pause if last.exists() else 0.0
+            # If the system clock was set back, wait for one pause and no longer.
+            if (left := min(site.pause, end - time.time())) > 0:
+                self._sleep(left)
+            last.touch()
+
+
+def _writable(folder: Path | None) -> Path | None:
+    """Return the folder, made if it is missing, or None if it cannot be written to."""
+    if folder is None:
+        return None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _late(site: Site) -> Busy:
+    return Busy(f"{site.host} did not answer in time", NETWORK)
+
+
+def _refusal(site: Site, path: str, answer: httpx.Response) -> SourceError:
+    """Return the error for an unexpected status."""
+    code, host = answer.status_code, site.host
+    wait = _retry_after(answer.headers.get("retry-after", ""))
+    if code in (404, 410):
+        return NotFound(f"{host} has no {urlsplit(path).path[:120]} (HTTP {code})", CHECK)
+    if code == 429:
+        span = f"for {wait:.0f} s" if wait else "for a while"
+        return Busy(f"{host} asks to be left alone {span} (HTTP 429)", LATER, wait)
+    if code >= 500:
+        return Unwell(f"{host} has an error of its own (HTTP {code})", LATER, wait)
+    return NotFound(f"{host} refuses the request (HTTP {code})", CHECK)
+
+
+def _retry_after(header: str) -> float | None:
+    """Read a `Retry-After` header, seconds or a date, as seconds; None if it is neither."""
+    if header.isdecimal():
+        return float(header)
+    try:
+        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds until the next attempt: what the source asks for, else 1, 2, 4 ..."""
+    """Return the seconds until the next attempt: what the source asks for, or 1, 2, 4 ..."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait if isinstance(error, SourceError) else None
-    return float(2 ** (state.attempt_number - 1)) if asked is None else float(asked)
+    return float(2 ** (state.attempt_number - 1)) if asked is None else asked
 
 
 def _agent(contact: str | None) -> str:
@@ -223,6 +299,6 @@ def _agent(contact: str | None) -> str:
 
 
 def default_client(contact: str | None, environment: Mapping[str, str] = os.environ) -> Client:
-    """Make the client that the tools use: the user's cache, and the hosts of `ATLAS_SOURCES`."""
+    """Make the client that the tools use: the user's cache, and the mirrors in `ATLAS_SOURCES`."""
     folder = platformdirs.user_cache_path("pruning-atlas") / "sources"
     return Client(folder, contact, read_hosts(environment.get(VARIABLE, "")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from dataclasses import dataclass
 
@@ -31,9 +30,6 @@ BIBTEX = Kind(
     r"text/(?!html)[\w.-]+|application/(x-bibtex|octet-stream)",
 )
 
-ENCODINGS = ("utf-8", "utf-16", "ascii", "iso8859-1", "cp1252")
-"""Those of the web. Python knows some that read text in the square of its length."""
-
 
 @dataclass(frozen=True)
 class Page:
@@ -52,8 +48,6 @@ class Page:
         named = re.search(r"charset=\"?([\w.:-]+)", self.content_type, re.IGNORECASE)
         encoding = named[1] if named else "utf-8"
         try:
-            if codecs.lookup(encoding).name not in ENCODINGS:
-                raise LookupError
             return self.body.decode(encoding)
         except (UnicodeError, LookupError):
             raise Malformed(

@@ -60,14 +60,11 @@ def test_plain_values_come_back(tmp_path, content):
         (read_json, "[1", "damaged"),
         (read_json, "9" * 5000, "damaged"),
         (read_yaml, "a: 1\nb: 2\na: 3", "line 3: gives 'a' twice"),
-        (read_yaml, "a: &x [1]\nb: *x", "line 1: sets the anchor &x"),
-        (read_yaml, "a: *x", r"uses the alias \*x"),
-        (read_yaml, "a: !!python/object:os.system x", "has the tag"),
+        (read_yaml, "a: &x [1]\nb: *x", "line 2: uses an alias"),
+        (read_yaml, "a: !!python/object:os.system x", "line 1: could not determine a constructor"),
         (read_yaml, "[" * 100_000, "nested too deeply"),
-        (read_yaml, "1: one", "no text"),
-        (read_yaml, "? [a, b]\n: c", "no text"),
-        (read_yaml, r'a: "\ud800"', "half a character"),
-        (read_yaml, r'"\udcff": a', "half a character"),
+        (read_yaml, "1: one", "not text"),
+        (read_yaml, "? [a, b]\n: c", "not text"),
         (read_yaml, "day: 2026-02-31", "not valid YAML"),
         (read_yaml, "a: b: c", "line 1"),
     ],
@@ -78,15 +75,6 @@ def test_what_is_refused_is_named(tmp_path, read, content, words):
     with pytest.raises(BadInput, match=words) as refusal:
         read(path)
     assert str(path) in str(refusal.value)
-
-
-def test_aliases_that_double_are_refused_before_they_grow(tmp_path):
-    path = tmp_path / "laughs.yaml"
-    rows = ["a0: &a0 [ha, ha]"]
-    rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
-    path.write_text("\n".join(rows))
-    with pytest.raises(BadInput, match="anchor"):
-        read_yaml(path)
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -1,7 +1,7 @@
 """Files of others: what they hold becomes plain checked values here, or one `BadInput`.
 
 Nothing is believed before it is looked at: a file is a regular one of a known largest size, in
-UTF-8, and neither JSON nor YAML in it is nested without end, repeats a key or refers to itself.
+UTF-8, and neither JSON nor YAML in it is nested without end or repeats a key.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ def read_yaml(path: Path, largest: int = LARGEST) -> Any:
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """Return what a YAML text holds: mappings, lists, text, numbers, true, false and null.
+    """Return what a YAML text holds; `what` names it in messages.
 
     Raises:
-        BadInput: not YAML, an anchor, alias or tag, a key twice or one that is no text, half a
-            character, or nested too deeply.
+        BadInput: not YAML, an alias, the tag of an object, a key twice or one that is not text,
+            or nested too deeply.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # a safe loader that refuses more
+        return yaml.load(text, Loader=_Loader)  # a safe loader, which never runs code
     except RecursionError as error:
         raise BadInput(f"{what} is nested too deeply") from error
     except yaml.MarkedYAMLError as error:
@@ -106,47 +106,24 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, without what lets a small file grow or hides a line of it."""
-
-    depth = 0
+    """The safe loader, without aliases, which let a small file grow, and without repeated keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases, anchors, tags and depth before anything is built of them."""
-        event: Any = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            self._refuse(event, f"uses the alias *{event.anchor}; repeat the value")
-        if event.anchor:
-            self._refuse(event, f"sets the anchor &{event.anchor}; remove it")
-        if event.tag and event.tag != "!":
-            self._refuse(event, f"has the tag {event.tag}; remove it")
-        if self.depth >= DEEPEST:
-            self._refuse(event, f"is nested too deeply: {DEEPEST} levels at most")
-        self.depth += 1
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self.depth -= 1
+        """Refuse aliases."""
+        if self.check_event(yaml.AliasEvent):
+            self._refuse(self.peek_event(), "uses an alias; repeat the value")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        """Refuse a key that stands twice, or is no text."""
+        """Refuse a key that stands twice, or is not text."""
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:str":
-                self._refuse(key, "has a key that is no text; put it in quotes")
+                self._refuse(key, "has a key that is not text; put it in quotes")
             if key.value in seen:
                 self._refuse(key, f"gives {key.value!r} twice; keep one")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
-
-    def construct_scalar(self, node: Any) -> Any:
-        """Refuse half of a pair of characters, which cannot be written anywhere."""
-        value = super().construct_scalar(node)
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                self._refuse(node, "holds half a character; remove it")
-        return value
 
     def _refuse(self, place: Any, message: str) -> None:
         raise yaml.MarkedYAMLError(problem=message, problem_mark=place.start_mark)

@@ -233,7 +233,7 @@ def test_a_field_that_is_gone_leaves_nothing_behind() -> None:
     assert revised == re.sub(r"claims:\n(  - .*\n)+\n", "", FULL).replace("track: main\n", "")
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a: &b c", "a: 1\na: 2", "- a", "", "a:\n", "a: b  # c"])
+@pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2", "- a", "", "a:\n", "a: b  # c"])
 def test_a_text_that_does_not_read_is_refused(text: str) -> None:
     with pytest.raises(CatalogError, match=r"^entry:1|^entry:2"):
         reformat(text)

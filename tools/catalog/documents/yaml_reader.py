@@ -1,7 +1,8 @@
 """YAML without its surprises: every scalar is the text that stands there, every field has a line.
 
 A date, `no`, `0123`, `1:30` and `2301.10` all stay what was written; the schema, which knows what
-a field is, turns text into numbers. Anchors, tags, duplicate keys and empty values are refused.
+a field is, turns text into numbers. Aliases, duplicate keys and empty values are refused; tags and
+anchors have no meaning.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ LARGEST = 100_000
 """Bytes of the largest file that is read; an entry is a few thousand."""
 DEEPEST = 8
 """Lists and mappings inside one another; an entry needs four."""
-NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+NULL = "tag:yaml.org,2002:null"
 EDITOR_LINE = "# yaml-language-server: "
 """How the comment begins that names the schema to editors."""
 
@@ -123,22 +124,27 @@ def _build(document: Document) -> Any:
     if document.problems:
         return None
     try:
-        return _Builder(document, yaml.parse(text, Loader=Loader)).document()
+        # Composing makes nodes, not objects, so that no tag in the file can run code.
+        node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         lines = text.splitlines()
         line = min(mark.line + 1, len(lines)) if mark else 1  # the end is told as a line after it
         what = " ".join(filter(None, (error.context, error.problem)))
-        tab = "".join(lines[line - 1 : line]).lstrip(" ").startswith("\t")
-        advice = "indent by spaces, not tabs" if tab else "quote text that holds : or #"
+        if isinstance(error, yaml.composer.ComposerError):
+            advice = "write one document, without anchors and aliases"
+        elif "".join(lines[line - 1 : line]).lstrip(" ").startswith("\t"):
+            advice = "indent by spaces, not tabs"
+        else:
+            advice = "quote text that holds : or #"
         document.problems.append(Problem(path, line, "", f"is not valid YAML: {what}", advice))
+        return None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         message = f"holds the character U+{_code(error):04X}, which YAML forbids"
         document.problems.append(Problem(path, line, "", message, "remove it"))
-    except RecursionError:
-        document.problems.append(Problem(path, 1, "", "is nested too deeply", "flatten it"))
-    return None
+        return None
+    return node and _Builder(document).value(node, (), node)
 
 
 def _unfinished_merge(path: Path, text: str) -> Iterator[Problem]:
@@ -173,77 +179,46 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
 
 
 class _Builder:
-    """Builds values from the parser's events, noting lines and refusals on the way."""
+    """Builds values from the nodes of a document, noting lines and problems on the way."""
 
-    def __init__(self, document: Document, events: Iterator[Any]) -> None:
-        self.found = document
-        self.events = events
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.seen: set[yaml.Node] = set()
 
-    def document(self) -> Any:
-        """Build the one document of a stream."""
-        data = None
-        seen = 0
-        for event in self.events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                seen += 1
-                if seen > 1:
-                    self.refuse((), event, "holds a second document", "one file is one entry")
-                    return data
-            elif isinstance(event, yaml.NodeEvent):
-                data = self.value(event, ())
-        return data
+    def value(self, node: yaml.Node, loc: Loc, place: yaml.Node) -> Any:
+        """Build the value of a field, whose line is that of `place`."""
+        self.document.lines[loc] = place.start_mark.line + 1
+        if node in self.seen:
+            self.refuse(loc, place, "uses an alias", "repeat the value")
+        elif len(loc) > DEEPEST:
+            self.refuse(loc, place, "is nested too deeply", "flatten it")
+        elif isinstance(node, yaml.MappingNode):
+            self.seen.add(node)
+            return self.mapping(node, loc)
+        elif isinstance(node, yaml.SequenceNode):
+            self.seen.add(node)
+            return [self.value(one, (*loc, i), one) for i, one in enumerate(node.value)]
+        elif node.tag == NULL:
+            self.refuse(loc, place, "has no value", "give one, or leave the field out")
+        return node.value
 
-    def value(self, event: Any, loc: Loc) -> Any:
-        """Build one value from its first event."""
-        self.found.lines.setdefault(loc, event.start_mark.line + 1)
-        if isinstance(event, yaml.AliasEvent):
-            self.refuse(loc, event, f"uses the alias *{event.anchor}", "repeat the value")
-            return ""
-        if event.anchor:
-            self.refuse(loc, event, f"sets the anchor &{event.anchor}", "remove it")
-        if event.tag and not (isinstance(event, yaml.ScalarEvent) and event.tag == "!"):
-            self.refuse(loc, event, f"has the tag {event.tag}", "remove it")
-        if len(loc) > DEEPEST:
-            raise RecursionError
-        if isinstance(event, yaml.MappingStartEvent):
-            return self.mapping(loc)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self.sequence(loc)
-        if event.implicit[0] and event.value in NULLS:
-            self.refuse(loc, event, "has no value", "give one, or leave the field out")
-        return event.value
-
-    def mapping(self, loc: Loc) -> dict[str, Any]:
-        """Build a mapping up to its end."""
+    def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        """Build a mapping."""
         made: dict[str, Any] = {}
-        for event in self.events:
-            if isinstance(event, yaml.MappingEndEvent):
-                break
-            key = self.value(event, (*loc, "(key)"))
-            if not isinstance(key, str):
-                self.refuse(loc, event, "has a key that is not a word", "use the field's name")
-                key = str(key)
-            inner = (*loc, key)
-            if key in made:
-                first = self.found.lines[inner]
-                self.refuse(inner, event, f"stands twice, first in line {first}", "keep one")
-                self.value(next(self.events), (*loc, "(key)"))
-                continue
-            self.found.lines[inner] = event.start_mark.line + 1
-            made[key] = self.value(next(self.events), inner)
-        self.found.lines.pop((*loc, "(key)"), None)
+        for key, value in node.value:
+            inner = (*loc, key.value)
+            if not isinstance(key, yaml.ScalarNode):
+                self.refuse(loc, key, "has a key that is not a word", "use the field's name")
+            elif key.value in made:
+                first = self.document.lines[inner]
+                self.refuse(inner, key, f"stands twice, first in line {first}", "keep one")
+            else:
+                made[key.value] = self.value(value, inner, key)
         return made
 
-    def sequence(self, loc: Loc) -> list[Any]:
-        """Build a list up to its end."""
-        made: list[Any] = []
-        for event in self.events:
-            if isinstance(event, yaml.SequenceEndEvent):
-                break
-            made.append(self.value(event, (*loc, len(made))))
-        return made
-
-    def refuse(self, loc: Loc, event: Any, message: str, advice: str) -> None:
-        """Note a problem at an event's own line."""
-        line = event.start_mark.line + 1
-        self.found.problems.append(Problem(self.found.path, line, spell(loc), message, advice))
+    def refuse(self, loc: Loc, place: yaml.Node, message: str, advice: str) -> None:
+        """Note a problem at the line of a node."""
+        line = place.start_mark.line + 1
+        self.document.problems.append(
+            Problem(self.document.path, line, spell(loc), message, advice)
+        )

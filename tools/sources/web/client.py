@@ -146,16 +146,17 @@ class Client:
         those of `parse`.
         """
         key = f"{self._hosts.get(site.host, site.host)}{path}"
-        while True:
-            page, cached = self._get(site, path, kind, statuses, key)
-            try:
-                return parse(page)
-            except SourceError:
-                if self._storage:
-                    for entry in self._storage.get_entries(key):
-                        self._storage.remove_entry(entry.id)
-                if not cached:  # an answer that an older version cached is asked for again
-                    raise
+        page, cached = self._get(site, path, kind, statuses, key)
+        try:
+            return parse(page)
+        except SourceError:
+            if self._storage:
+                for entry in self._storage.get_entries(key):
+                    self._storage.remove_entry(entry.id)
+            if not cached:
+                raise
+        # An older version could read the answer in the cache; ask for it again.
+        return parse(self._get(site, path, kind, statuses, key)[0])
 
     def _get(
         self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str

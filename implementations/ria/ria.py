@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from implementations.harness import (
@@ -186,6 +185,8 @@ def assignment(gains: Tensor) -> Tensor:
 
     The result is the column of each row, int64 `[n]`.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import, and few settings need it
+
     _, columns = linear_sum_assignment(gains.double().cpu().numpy(), maximize=True)
     return torch.as_tensor(columns, device=gains.device)
 

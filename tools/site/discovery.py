@@ -13,7 +13,7 @@ from tools.site.words import built
 SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 ABOUT = (
     "Papers on pruning large language models: every fact with its source, methods implemented in "
-    "one or two files each, every implementation measured on one harness with the dense model beside."
+    "one or two files each, every implementation measured on one harness beside the dense model."
 )
 
 

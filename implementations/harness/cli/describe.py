@@ -58,8 +58,8 @@ def overview(slug: str) -> Overview:
     `granularity` and `calibration` must be literals in the class's `capabilities`.
     """
     source = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8")
-    for cls in ast.parse(source).body:
-        for node in cls.body if isinstance(cls, ast.ClassDef) else ():
+    for cls in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)):
+        for node in cls.body:
             match node:
                 case ast.Assign([ast.Name("capabilities")], ast.Call(keywords=keywords)):
                     values = {keyword.arg: keyword.value for keyword in keywords}

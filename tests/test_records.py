@@ -26,7 +26,6 @@ UNITS = (
     "fastforward",
     "flap",
     "hywia",
-    "llmbip",
     "llmpruner",
     "minillm",
     "prunellm",
@@ -114,7 +113,7 @@ def test_freer_patterns_lose_less(board, method):
             )
         ),
         ("flap", (10, 20, 30, 50)),
-        ("llmbip", (20, 30)),
+        ("llmbip", (10, 20, 30)),
         ("random", (10, 20, 30)),
         ("shortgpt", (10, 20, 30)),
         ("slicegpt", (10, 20, 30)),
@@ -150,6 +149,12 @@ def test_every_structured_method_beats_the_floors(board, dense, method):
     )
     assert dense < value < lots / 3
     assert lots < size
+
+
+def test_llmbip_beats_chance_until_it_removes_a_group_of_block_1(board):
+    """Its README says why."""
+    assert perplexity(board("llmbip", "10 %")) < perplexity(board("random", "10 %"))
+    assert perplexity(board("llmbip", "20 %")) > 10 * perplexity(board("llmbip", "10 %"))
 
 
 def test_after_prompts_of_half_a_window_writing_loses_less_than_double(published):

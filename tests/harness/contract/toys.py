@@ -168,7 +168,7 @@ class Gated(Named, UnitMethod):
         with gated(model, *self.kinds) as gates:
 
             def loss(ids: Tensor) -> Tensor:
-                gates.values = reinmax(logits)
+                gates.values = torch.sigmoid(logits + torch.randn_like(logits))
                 return next_token_loss(model, ids)
 
             losses = optimise([logits], loss, stream, plan)

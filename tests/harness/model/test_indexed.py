@@ -21,7 +21,6 @@ from implementations.harness import (
     keep_channels,
     keep_kv_groups,
     keep_units,
-    mask_units,
     remove_blocks,
     unit_costs,
     walk,
@@ -32,6 +31,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.model.checkpoint import load_checkpoint, save
 from implementations.harness.model.modeling_pruned import IndexedLinear, hold, shrink
+from implementations.harness.model.surgery import mask_units
 from implementations.harness.model.units import count_weights, cuts
 from tests.harness.contract.toys import First, Narrow, Riddled, Shallow
 

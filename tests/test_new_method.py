@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.full
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 INIT = '''

@@ -17,6 +17,8 @@ import yaml
 
 from implementations.harness import methods
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
 # Where the packages that this very process runs with lie; a folder named in a .pth file is only

@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 
+import pytest
 from torch import Tensor
 
 from implementations.harness import Method, PromptMethod, get, methods
 from implementations.harness.contract.probes import afterwards, fingerprint, pruned
 from implementations.harness.contract.tiny import tiny_model
 from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.full
 
 ELSEWHERE = """
 import json

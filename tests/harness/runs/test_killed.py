@@ -17,6 +17,8 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.results.store import load_records
 from tests.conftest import ATLAS, REPOSITORY
 
+pytestmark = pytest.mark.full
+
 
 @pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_killed_run_leaves_what_the_next_one_clears(count, world, tmp_path):

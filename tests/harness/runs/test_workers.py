@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from implementations.harness.runs import workers
 from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
+
+pytestmark = pytest.mark.full
 
 
 def test_a_job_that_always_kills_its_worker_costs_only_itself():

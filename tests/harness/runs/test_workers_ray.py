@@ -25,9 +25,12 @@ from implementations.harness.runs.verify import compare
 from tests.conftest import REPOSITORY
 from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
 
-pytestmark = pytest.mark.skipif(
-    find_spec("ray") is None, reason="Ray is not installed: pip install 'pruning-atlas[scale]'"
-)
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(
+        find_spec("ray") is None, reason="Ray is not installed: pip install 'pruning-atlas[scale]'"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

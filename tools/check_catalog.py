@@ -1,6 +1,5 @@
 """Check the whole catalog: `python tools/check_catalog.py [--fix]`."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +18,6 @@ from tools.checking.report import as_annotations, as_json, as_text, summary, vis
 from tools.command_line import fail, program
 from tools.repository import REPOSITORY, checkout
 
-IN_CI = os.environ.get("GITHUB_ACTIONS") == "true"
-
 
 def check_catalog(
     files: Annotated[
@@ -35,8 +32,9 @@ def check_catalog(
     ] = False,
     as_data: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     github: Annotated[
-        bool, typer.Option("--github", help="Print annotations, as on GitHub's own machines.")
-    ] = IN_CI,
+        bool,
+        typer.Option("--github", envvar="GITHUB_ACTIONS", help="Print annotations for GitHub."),
+    ] = False,
     hints: Annotated[bool, typer.Option(help="Show hints as well.")] = True,
     write_schema: Annotated[
         bool, typer.Option("--schema", help="Write catalog/schema.json and do nothing else.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from tests.importing.lists import dumped
@@ -108,6 +109,17 @@ def run(papers: Path, no_waiting: None, tmp_path: Path, out: Path) -> Callable[.
         return Imported(done.exit_code, lines, done.stdout + done.stderr)
 
     return run
+
+
+def invoke(app: typer.Typer, *arguments: object) -> Ended:
+    """Run a command in this process; what `sys.exit` says goes to stderr, as in one of its own."""
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    message = getattr(done.exception, "code", None)
+    if not isinstance(message, str):
+        return Ended(done.exit_code, done.stdout, done.stderr)
+    return Ended(done.exit_code, done.stdout.removesuffix(f"{message}\n"), f"{message}\n")
 
 
 def _run(script, papers: Path, arguments: tuple[object, ...]) -> Ended:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.catalog.invented import BROKEN, Change, changed, copy_atlas
-from tools.repository import REPOSITORY
+from tests.tools.conftest import Ended, invoke
+from tools import check_catalog
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Run = Callable[..., Ended]
 
 
 @pytest.fixture
@@ -31,21 +29,13 @@ def change(papers: Path) -> Change:
 
 
 @pytest.fixture
-def command(papers: Path) -> Run:
+def command(papers: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the command on the invented catalog, from another folder."""
 
-    def run(*options: object, **variables: str) -> subprocess.CompletedProcess[str]:
-        script = REPOSITORY / "tools" / "check_catalog.py"
-        plain = {name: value for name, value in os.environ.items() if name != "GITHUB_ACTIONS"}
-        return subprocess.run(
-            [sys.executable, str(script), "--papers", str(papers), *map(str, options)],
-            cwd=papers.parents[2],
-            capture_output=True,
-            text=True,
-            env=plain | {"COLUMNS": "200"} | variables,
-        )
-
-    return run
+    monkeypatch.chdir(papers.parents[2])
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    return lambda *options: invoke(check_catalog.app, "--papers", papers, *options)
 
 
 def test_all_problems_of_all_files_come_from_one_run(command: Run) -> None:
@@ -53,44 +43,44 @@ def test_all_problems_of_all_files_come_from_one_run(command: Run) -> None:
     # Entries that are one another's copy, as these are, may be told more than each alone.
     for path in BROKEN:
         for line in path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()[:-1]:
-            assert line in done.stdout
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[-1].startswith(f"{len(BROKEN)} entries checked: ")
-    assert done.stderr == ""
+            assert line in done.out
+    assert done.code == 1
+    assert done.out.splitlines()[-1].startswith(f"{len(BROKEN)} entries checked: ")
+    assert done.err == ""
 
 
 def test_a_good_catalog_is_one_line(command: Run) -> None:
     done = command("--no-hints")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "2 entries checked: nothing to mend\n"
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "2 entries checked: nothing to mend\n"
 
 
 def test_hints_and_warnings_do_not_fail(command: Run, change: Change) -> None:
     change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
     done = command()
-    assert done.returncode == 0
-    assert "brook.yaml:11: warning: submitted: 2023-06-01 is long before" in done.stdout
-    assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: is used by" in done.stdout
-    assert "1 warning" in done.stdout
-    assert ": hint: " not in command("--no-hints").stdout
+    assert done.code == 0
+    assert "brook.yaml:11: warning: submitted: 2023-06-01 is long before" in done.out
+    assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: is used by" in done.out
+    assert "1 warning" in done.out
+    assert ": hint: " not in command("--no-hints").out
 
 
 def test_one_file_is_told_of_alone(command: Run, change: Change, papers: Path) -> None:
     change("brook", ("kind: baseline", "kind: baselin"))
     change("river", ("kind: method", "kind: meth"))
     done = command(papers / "brook.yaml")
-    assert done.returncode == 1
-    assert len(done.stdout.splitlines()) == 2
-    assert done.stdout.startswith(f"{papers}/brook.yaml:4: kind: 'baselin' is not a word")
-    assert done.stdout.endswith("1 entry checked: 1 error\n")
+    assert done.code == 1
+    assert len(done.out.splitlines()) == 2
+    assert done.out.startswith(f"{papers}/brook.yaml:4: kind: 'baselin' is not a word")
+    assert done.out.endswith("1 entry checked: 1 error\n")
 
 
 def test_json_is_a_list_of_problems(command: Run, change: Change, papers: Path) -> None:
-    assert json.loads(command("--json", "--no-hints").stdout) == []
+    assert json.loads(command("--json", "--no-hints").out) == []
     change("brook", ("kind: baseline", "kind: baselin"))
     done = command("--json", "--no-hints")
-    assert done.returncode == 1
-    assert json.loads(done.stdout) == [
+    assert done.code == 1
+    assert json.loads(done.out) == [
         {
             "file": str(papers / "brook.yaml"),
             "line": 4,
@@ -104,13 +94,14 @@ def test_json_is_a_list_of_problems(command: Run, change: Change, papers: Path) 
 
 @pytest.mark.parametrize("how", [["--github"], []])
 def test_annotations_stand_at_the_line(
-    command: Run, change: Change, papers: Path, how: list[str]
+    command: Run, change: Change, papers: Path, how: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change("brook", ("kind: baseline", "kind: baselin"))
-    variables = {} if how else {"GITHUB_ACTIONS": "true"}
-    done = command("--no-hints", *how, **variables)
-    assert done.returncode == 1
-    assert done.stdout.splitlines() == [
+    if not how:
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = command("--no-hints", *how)
+    assert done.code == 1
+    assert done.out.splitlines() == [
         f"::error file={papers}/brook.yaml,line=4,title=kind::'baselin' is not a word of"
         " vocabulary/kind.yaml; did you mean baseline?",
         "2 entries checked: 1 error",
@@ -127,16 +118,16 @@ def test_fix_mends_what_has_one_right_form_and_says_so(
         ('arxiv: "2312.00001"', "arxiv: https://arxiv.org/abs/2312.00001v2"),
         ("year: 2023\nstatus: preprint\n", "status: preprint\nyear: 2023\n"),
     )
-    assert command("--no-hints").returncode == 1
+    assert command("--no-hints").code == 1
     done = command("--no-hints", "--fix")
-    assert done.returncode == 0
-    assert done.stdout == "2 entries checked: nothing to mend\n"
-    assert done.stderr.replace(f"{papers}/", "").splitlines() == [
+    assert done.code == 0
+    assert done.out == "2 entries checked: nothing to mend\n"
+    assert done.err.replace(f"{papers}/", "").splitlines() == [
         "brook.yaml: mended authors[0]: 'Emmy   Noether' became 'Emmy Noether'",
         "brook.yaml: mended ids.arxiv: 'https://arxiv.org/abs/2312.00001v2' became '2312.00001'",
     ]
     assert (papers / "brook.yaml").read_text(encoding="utf-8") == good
-    assert command("--no-hints", "--fix").stderr == ""
+    assert command("--no-hints", "--fix").err == ""
 
 
 def test_fix_touches_neither_other_files_nor_what_it_cannot_read(
@@ -144,7 +135,7 @@ def test_fix_touches_neither_other_files_nor_what_it_cannot_read(
 ) -> None:
     river = change("river", ("year: 2024", "year:   2024")).read_bytes()
     brook = change("brook", ("kind: baseline", "kind: [")).read_bytes()
-    assert command("--fix", papers / "brook.yaml").returncode == 1
+    assert command("--fix", papers / "brook.yaml").code == 1
     assert (papers / "river.yaml").read_bytes() == river
     assert (papers / "brook.yaml").read_bytes() == brook
 
@@ -153,11 +144,11 @@ def test_fix_loses_no_comment(command: Run, change: Change, papers: Path) -> Non
     path = change("brook", ("year: 2023", "year:   2023  # of arXiv"))
     before = path.read_bytes()
     done = command("--no-hints", "--fix")
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[0] == (
+    assert done.code == 1
+    assert done.out.splitlines()[0] == (
         f"{path}:9: holds a comment, '# of arXiv'; put what it says into a field, such as `notes`"
     )
-    assert done.stdout.count("\n") == 2
+    assert done.out.count("\n") == 2
     assert path.read_bytes() == before
 
 
@@ -168,9 +159,9 @@ def test_fix_says_when_the_disk_does_not_let_it(
     before = path.read_bytes()
     (path.parent / ".lock").mkdir()
     done = command("--fix")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"{path} was not written: ")
-    assert done.stderr.count("\n") == 1
+    assert done.code == 1
+    assert done.err.startswith(f"{path} was not written: ")
+    assert done.err.count("\n") == 1
     assert path.read_bytes() == before
 
 
@@ -188,8 +179,8 @@ def test_a_file_is_named_by_its_slug(
 ) -> None:
     (papers / name).write_text("title: a\n")
     done = command("--no-hints")
-    assert done.returncode == bool(told)
-    assert not told or f"{name}:1: {told}" in done.stdout
+    assert done.code == bool(told)
+    assert not told or f"{name}:1: {told}" in done.out
 
 
 @pytest.mark.parametrize(
@@ -198,6 +189,5 @@ def test_a_file_is_named_by_its_slug(
 )
 def test_a_wrong_call_is_told(command: Run, options: list[Any], told: str) -> None:
     done = command(*options)
-    assert done.returncode == 2
-    assert told in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    assert told in done.err

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.tools.conftest import Ended, invoke
 from tools.catalog.entries.loader import PAPERS
-from tools.catalog.exports.formats import (
-    EXPORTS,
-)
-
-SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "export.py"
+from tools.catalog.exports.formats import EXPORTS
+from tools.export import app
 
 
-def export(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+def export(*arguments: object) -> Ended:
+    return invoke(app, *arguments)
 
 
 def test_all_files_are_written_and_twice_the_same(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         done = export("--out", tmp_path / folder)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.split() == [str(tmp_path / folder / name) for name in EXPORTS]
+        assert done.code == 0, done.err
+        assert done.out.split() == [str(tmp_path / folder / name) for name in EXPORTS]
     for name in EXPORTS:
         content = (tmp_path / "one" / name).read_bytes()
         assert content == (tmp_path / "two" / name).read_bytes()
@@ -35,9 +30,10 @@ def test_all_files_are_written_and_twice_the_same(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(EXPORTS)
 
 
-def test_one_file_can_be_asked_for(tmp_path: Path) -> None:
-    done = export("papers.bib", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_one_file_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = export("papers.bib")
+    assert done.code == 0, done.err
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["papers.bib"]
 
 
@@ -45,9 +41,9 @@ def test_a_broken_entry_is_told_and_nothing_written(tmp_path: Path) -> None:
     shutil.copytree(PAPERS, tmp_path / "papers")
     (tmp_path / "papers" / "wanda.yaml").write_text("title: Only this\n")
     done = export("--papers", tmp_path / "papers", "--out", tmp_path / "out")
-    assert done.returncode == 1
-    assert "wanda.yaml:1: the field authors is missing" in done.stderr
-    assert "Nothing was written" in done.stderr
+    assert done.code == 1
+    assert "wanda.yaml:1: the field authors is missing" in done.err
+    assert "Nothing was written" in done.err
     assert not (tmp_path / "out").exists()
 
 
@@ -60,9 +56,14 @@ def test_a_broken_entry_is_told_and_nothing_written(tmp_path: Path) -> None:
     ],
 )
 def test_nonsense_is_refused_with_a_message(
-    arguments: list[str], code: int, message: str, tmp_path: Path
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = export(*arguments, cwd=tmp_path)
-    assert done.returncode == code
-    assert message in " ".join(done.stderr.replace("│", " ").split())
+    monkeypatch.chdir(tmp_path)
+    done = export(*arguments)
+    assert done.code == code
+    assert message in " ".join(done.err.replace("│", " ").split())
     assert list(tmp_path.iterdir()) == []

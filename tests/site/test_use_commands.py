@@ -25,6 +25,8 @@ from tests.conftest import WORDS, byte_tokenizer
 from tools.site.atlas import read
 from tools.site.pages import use
 
+pytestmark = pytest.mark.full
+
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ROOT / "tests" / "data" / "tasks"
 PAGE = dict(use.pages(read(ROOT)))["use.md"]

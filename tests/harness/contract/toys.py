@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from implementations.displlm.network import reinmax
 from implementations.harness import (
     Calibration,
     Capabilities,

@@ -70,6 +70,7 @@ def test_without_network_the_message_says_what_to_place_by_hand_and_that_works(t
     with pytest.raises(Unavailable) as raised:
         obtain(MEMBER, cache)
     message = str(raised.value)
+    assert "No matching distribution found for tiny-asset==1.0" in message
     assert f"place in {cache} by hand: the wheel tiny_asset-1.0-*.whl" in message
     assert "tiny_asset/data.bin under the name data.bin" in message
     assert visible(cache) == []
@@ -101,6 +102,6 @@ def test_a_wheel_without_the_file_is_refused(cache):
 def test_a_download_that_never_ends_is_stopped(monkeypatch, tmp_path, cache):
     write_wheel(tmp_path / "wheels")
     monkeypatch.setattr(wheels, "_TIMEOUT", 0.01)
-    with pytest.raises(Unavailable, match="timed out"):
+    with pytest.raises(Unavailable, match="it took more than"):
         obtain(MEMBER, cache)
     assert visible(cache) == []

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from implementations.harness.download.embedded import MODEL, MODEL_ALIAS, embedded_model

@@ -148,7 +148,6 @@ def run(
     """Prune a model, measure it beside the dense one, write a record."""
     from implementations.harness.runs import sweep_file as plan
     from implementations.harness.runs.job import make_job
-    from implementations.harness.runs.run import run as do
 
     asked = plan.read_settings(settings or [], shared=(sparsity, pattern) != (None, None))
     if sparsity is not None:
@@ -157,6 +156,8 @@ def run(
         asked["pattern"] = pattern
     job = make_job(method, asked, seed, recovery(recover, tokens))
     setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
+    from implementations.harness.runs.run import run as do  # slow: imports transformers
+
     with terminal.progress():
         written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
     if as_json:
@@ -198,7 +199,6 @@ def sweep(
 ) -> None:
     """Do many runs: methods x settings x seeds, without those that have a record."""
     from implementations.harness.runs import sweep_file as plan
-    from implementations.harness.runs.sweep import sweep as do
 
     after = recovery(recover, tokens)
     if file is not None:
@@ -212,6 +212,8 @@ def sweep(
             methods or [], sparsity or [], pattern or [], settings or [], seed or [0], after
         )
     setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
+    from implementations.harness.runs.sweep import sweep as do  # slow: imports transformers
+
     with terminal.progress():
         done = do(jobs, setup, runs=runs, count=workers, ray=ray, publish=publish)
     if as_json:

@@ -544,6 +544,7 @@ def write_into(root: Path, world) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.full
 def test_outside_a_checkout_nothing_is_written_into_it(installed, world):
     *refusals, before, after = write_into(installed, world)
     assert [refusal.split(" writes")[0] for refusal in refusals] == ["--publish", "atlas support"]
@@ -552,6 +553,7 @@ def test_outside_a_checkout_nothing_is_written_into_it(installed, world):
     assert not list(installed.rglob("records"))
 
 
+@pytest.mark.full
 def test_a_checkout_takes_both_records_with_its_commit_and_what_the_contract_found(
     installed, world
 ):

@@ -22,6 +22,8 @@ from tests.tools.invented import SUMMARY
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.repository import REPOSITORY
 
+pytestmark = pytest.mark.full
+
 ENTER, DOWN, CTRL_C, CTRL_D, TAB = "\r", "\x1b[B", "\x03", "\x04", "\t"
 CLEAR = "\x15"  # Ctrl-U removes what stands before the cursor
 TOKEN = re.compile(

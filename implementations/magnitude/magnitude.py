@@ -1,4 +1,4 @@
-"""Magnitude pruning: small weights go, whatever flows through them (Han et al., NeurIPS 2015)."""
+"""Magnitude pruning: remove the smallest weights, without looking at data (Han et al., 2015)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from implementations.harness import (
 
 
 class Magnitude(WeightMethod):
-    """Zero the weights of smallest absolute value in every linear layer.
+    """Zero the weights with the smallest absolute values in every linear layer.
 
     Source: Han et al., arXiv:1506.02626; N:M after Mishra et al., arXiv:2104.08378.
     """
@@ -23,11 +23,11 @@ class Magnitude(WeightMethod):
     capabilities = Capabilities(granularity=("unstructured", "semi-structured"), calibration="none")
 
     sparsity: Ratio = 0.5
-    """Share of each matrix to zero."""
+    """Share of the weights of each matrix to set to zero."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
     compare: Literal["matrix", "row"] = "matrix"
-    """Which weights compete without a pattern: those of the whole matrix, or of one output row."""
+    """Weights that are compared if there is no pattern: the whole matrix, or each output row."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for _, _, linear in model.linears():

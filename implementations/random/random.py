@@ -1,4 +1,4 @@
-"""Random units: KV groups and channels go by lot, the floor of structured pruning."""
+"""Random units: remove KV groups and MLP channels at random, a baseline of structured pruning."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from implementations.harness import (
 
 
 class Random(UnitMethod):
-    """Remove KV groups and feed-forward channels by lot, whatever they hold.
+    """Remove KV groups and MLP channels at random.
 
     Source: a baseline without a paper; `random` in Table 1 of LLM-Pruner, arXiv:2305.11627.
     """
@@ -26,13 +26,13 @@ class Random(UnitMethod):
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="none")
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights of the decoder blocks' linear layers to remove."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Remove the units that are drawn, return the widths left."""
+        """Remove units at random; return the remaining widths."""
         return remove_units(model, self.draw(model))
 
     def draw(self, model: LanguageModel) -> Tensor:
-        """Mark what goes, `[units]`: the first in an order by lot, until the budget is met."""
-        lots = torch.rand(len(self.costs(model)), dtype=torch.float64)  # in fp32 some are equal
+        """Return a mask of the units to remove, `[units]`: in random order, up to the budget."""
+        lots = torch.rand(len(self.costs(model)), dtype=torch.float64)  # fp32 would give ties
         return self.choose(model, lots)

@@ -1,4 +1,4 @@
-"""Random weights: single weights go by lot, the floor of unstructured pruning."""
+"""Random weights: zero single weights at random, a baseline of unstructured pruning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from implementations.harness import (
 
 
 class RandomWeights(WeightMethod):
-    """Zero weights by lot, the same share of every linear layer or of every N:M group.
+    """Zero weights at random, the same share of every linear layer or of every N:M group.
 
     Source: a baseline without a paper.
     """
@@ -24,7 +24,7 @@ class RandomWeights(WeightMethod):
     capabilities = Capabilities(granularity=("unstructured", "semi-structured"), calibration="none")
 
     sparsity: Ratio = 0.5
-    """Share of each matrix to zero."""
+    """Share of the weights of each matrix to set to zero."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
 
@@ -33,6 +33,9 @@ class RandomWeights(WeightMethod):
             linear.weight.masked_fill_(self.draw(linear.weight), 0)
 
     def draw(self, weight: Tensor) -> Tensor:
-        """Mark what goes of `weight [out, in]`: the lowest lots of all, or of each N:M group."""
-        lots = torch.rand(weight.shape)  # on the CPU, so that the device does not decide
+        """Return a random mask of the weights to remove, with the shape of `weight [out, in]`.
+
+        It marks the lowest random numbers of the whole matrix, or of each N:M group.
+        """
+        lots = torch.rand(weight.shape)  # on the CPU: same result on every device
         return self.choose(lots.to(weight.device), within="matrix")

@@ -1,9 +1,9 @@
-"""MaskPrune: masks, low-rank factors and one width for all layers (Qin et al., 2025).
+"""MaskPrune: learn masks, LoRA factors and one width for all layers (Qin et al., 2025).
 
-Every KV group and every channel has a mask, a number that multiplies it. Training lowers what
-separates the model from the dense one; a multiplier for each layer presses the smallest masks to
-zero; another, of the budget, says how many of them that are: as many in every layer. In the end
-those units go, and what the other masks have become is multiplied into the weights.
+Every KV group and every MLP channel has a mask, a number that multiplies its output. Training
+minimises the divergence from the dense model. One Lagrange multiplier per layer shrinks the
+smallest masks to zero. Another one, for the budget, sets how many they are, the same number in
+every layer. Finally these units are removed and the other masks are multiplied into the weights.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold,
 
 
 class MaskPrune(UnitMethod):
-    """Learn masks, factors and one width for all layers by a min-max problem, then cut and merge.
+    """Learn masks, LoRA factors and one width for all layers by min-max optimisation, then prune.
 
-    Source: Qin et al., arXiv:2502.14008, as summaries tell it; the updates are those of UVC (Yu et
-    al., ICLR 2022), whose ingredients it has, with masks in place of weights.
+    Source: Qin et al., arXiv:2502.14008, known from summaries; the updates are those of UVC (Yu et
+    al., ICLR 2022), which has the same ingredients, with masks in place of weights.
     """
 
     capabilities = Capabilities(
@@ -56,50 +56,50 @@ class MaskPrune(UnitMethod):
     least = 1
 
     steps: Count = 600
-    """Steps of the optimiser."""
+    """Number of optimiser steps."""
     batch: Count = 8
-    """Windows a step."""
+    """Windows per step."""
     sorting: Ratio = 1 / 12
-    """Share of the steps in which masks are held, and the loss tells them apart."""
+    """Share of the steps, at the start, that hold the masks fixed to rank them by gradient."""
     factors: bool = True
-    """Whether low-rank factors are trained with the masks."""
+    """Whether to train LoRA factors together with the masks."""
     learning_rate: Positive = 1e-3
-    """Of the factors."""
+    """Learning rate of the LoRA factors."""
     rank: Count = 8
-    """Of the factors."""
+    """Rank of the LoRA factors."""
     scale: Positive = 1.0
-    """What multiplies their product."""
+    """Multiplier of the product of the LoRA factors."""
     mask_rate: Positive = 0.1
-    """Learning rate of the masks."""
+    """Learning rate of the masks (eta_m)."""
     loss_weight: Positive = 0.1
-    """Root mean square that the gradients of the masks have at most, to weigh the multipliers."""
+    """Largest root mean square of the masks' gradients; weighs the loss against the multipliers."""
     width_rate: Positive = 0.02
-    """Learning rate of the widths, which are shares of the dense ones."""
+    """Learning rate of the shares to remove (rho)."""
     pressure_rate: NonNegative = 0.5
-    """How fast the multipliers of the layers rise."""
+    """Learning rate of the multipliers of the layers (y)."""
     budget_rate: NonNegative = 1.0
-    """How fast the multiplier of the budget follows."""
+    """Learning rate of the multiplier of the budget (z)."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a model whose blocks have different widths."""
+        """Also reject a model whose blocks have different widths."""
         super().check(model, calibration)
         if self.factors:
             check_low_rank(self.slug())
         widths = {(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks}
         if len(widths) > 1:
             raise BadInput(
-                f"{self.slug()} gives all blocks the same width, and those of {model.name} differ; "
-                "prune the dense model instead"
+                f"{self.slug()} needs a model whose blocks all have the same width, but those of "
+                f"{model.name} differ; prune the dense model instead"
             )
 
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights of the largest unit in every block, where it goes at once."""
+        """Count the weights of the largest unit in all blocks, which lose it together."""
         return super().unit(model) * len(model.blocks)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Train masks, factors and widths, cut all layers alike and fold in what is left."""
+        """Train, remove the same number of units from every layer, and fold in the other masks."""
         stream = calibration.training
-        assert stream is not None  # `apply` has checked
+        assert stream is not None  # checked by `apply`
         problem = MinMax(self, model)
         plan = Plan(self.steps, self.learning_rate, self.batch, decay="none", clip=None)
         with self.beside(model) as factors, gated(model, *self.kinds) as gates:
@@ -111,7 +111,7 @@ class MaskPrune(UnitMethod):
                 return distillation_loss(logits_of(model, ids), teacher)
 
             groups: list[dict[str, Any]] = [
-                # A large epsilon leaves gradients their size, relative to that of the others.
+                # A large epsilon preserves the relative sizes of the gradients.
                 {"params": [problem.masks], "lr": self.mask_rate, "eps": 1.0},
                 *([{"params": factors}] if factors else []),
             ]
@@ -129,7 +129,7 @@ class MaskPrune(UnitMethod):
 
     @contextmanager
     def beside(self, model: LanguageModel) -> Iterator[list[nn.Parameter]]:
-        """Put factors beside the weights, or none, and freeze the rest."""
+        """Add LoRA factors to the model, or none, and freeze all other parameters."""
         if self.factors:
             with low_rank(model, self.rank, self.scale) as factors:
                 yield factors
@@ -138,9 +138,9 @@ class MaskPrune(UnitMethod):
             yield []
 
     def counts_lost(self, model: LanguageModel, shares: Tensor) -> list[int]:
-        """Count the KV groups and channels that every block loses, by the shares learned.
+        """Return how many KV groups and channels every block loses, given the learned shares.
 
-        The groups are rounded, as far as the channels can make up for it; they meet the budget.
+        The number of groups is rounded, within what the channels can offset to meet the budget.
         """
         (groups, channels), (group, channel) = self.sizes(model)
         budget = self.sparsity * sum(int(unit_costs(b, "blocks")) for b in model.blocks)
@@ -153,7 +153,7 @@ class MaskPrune(UnitMethod):
         return [lost, max(min(rest, channels - self.least), 0)]
 
     def sizes(self, model: LanguageModel) -> tuple[list[int], list[int]]:
-        """Return how many units of each kind a block has, and what one costs in all blocks."""
+        """Return the units of each kind per block, and the weights of one unit in all blocks."""
         costs = [unit_costs(model.blocks[0], kind) for kind in self.kinds]
         return [len(units) for units in costs], [
             int(units.max()) * len(model.blocks) if len(units) else 0 for units in costs
@@ -161,9 +161,9 @@ class MaskPrune(UnitMethod):
 
 
 class MinMax:
-    """Masks, shares to remove and multipliers, and what becomes of them after each step.
+    """Masks, shares to remove and multipliers, with their update after each step.
 
-    `masks` is `[units]`, ordered as by `gated`; all else is in `state`.
+    `masks` is `[units]`, in the order of `gated`; everything else is in `state`.
     """
 
     def __init__(self, method: MaskPrune, model: LanguageModel) -> None:
@@ -177,17 +177,17 @@ class MinMax:
         self.masks = nn.Parameter(start.to(model.device))
         self.masks.register_hook(self.relative)
         self.slopes = torch.zeros_like(self.masks.detach())
-        """How much the loss moved with each mask while they were sorted."""
+        """Sum of the absolute gradients of each mask during sorting."""
         self.shares = torch.zeros(2)
-        """Of each kind, how much goes of every block."""
+        """Share of the units of each kind to remove from every block (rho)."""
         self.pressure = torch.full((2, self.blocks), 1e-3)
-        """The multiplier of the smallest masks of each layer."""
+        """Multiplier of the smallest masks, `[kinds, blocks]` (y)."""
         self.budget = torch.tensor(1e-3)
-        """The multiplier of the budget."""
+        """Multiplier of the budget (z)."""
         self.steepest = torch.full((2,), 1e-6)
-        """What gradients are divided by: at first the masks are where the loss is least."""
+        """Divisor of the gradients, above 0: masks start at the minimum of the loss."""
         self.done = torch.zeros((), dtype=torch.int64)
-        """Steps that are taken."""
+        """Number of completed steps."""
         self.state = {
             "shares": self.shares,
             "pressure": self.pressure,
@@ -199,21 +199,21 @@ class MinMax:
 
     @property
     def sorts(self) -> bool:
-        """Whether masks are still held, to find their order before any is pressed."""
+        """Whether masks are still held fixed, to rank them before any is shrunk."""
         return int(self.done) < self.method.sorting * self.method.steps
 
     def by_kind(self, values: Tensor | None = None) -> tuple[Tensor, ...]:
-        """View masks, or values like them, as `[blocks, units]` for each kind."""
+        """Return a view of masks or similar values as `[blocks, units]` for each kind."""
         values = self.masks.detach() if values is None else values
         kinds: tuple[Tensor, ...] = values.view(self.blocks, -1).split(self.units, dim=1)
         return kinds
 
     def relative(self, gradient: Tensor) -> Tensor:
-        """Divide the gradients of each kind by the largest root mean square they had, and weigh.
+        """Divide gradients of each kind by their largest root mean square so far; apply the weight.
 
-        While masks are held only the sizes of their gradients are added up: where all are too small
-        the loss often falls when a unit that matters becomes smaller still, so that the sign says
-        nothing of how much it would be missed.
+        While masks are held fixed, only add up the absolute gradients. Signs are ignored: where all
+        masks are too small, the loss often falls when an important unit becomes smaller still, so
+        the sign does not show how important a unit is.
         """
         if self.sorts:
             self.slopes += gradient.abs()
@@ -225,7 +225,7 @@ class MinMax:
         return torch.cat([x * w for x, w in zip(parts, weights, strict=True)], dim=1).flatten()
 
     def update(self, step: int) -> None:
-        """Press the smallest masks, and move widths and multipliers."""
+        """Shrink the smallest masks, then update widths and multipliers."""
         method, sorts = self.method, self.sorts
         self.done.fill_(step + 1)
         if sorts:
@@ -233,7 +233,7 @@ class MinMax:
                 for masks, slopes in zip(self.by_kind(), self.by_kind(self.slopes), strict=True):
                     masks.copy_(by_order(slopes))
             return
-        # The budget comes down over the first half, lest its multiplier run away.
+        # The budget decreases over the first half; otherwise its multiplier would run away.
         allowed = 1 - method.sparsity * min(2 * (step + 1) / method.steps, 1)
         for kind, masks in enumerate(self.by_kind()):
             units, pressure = self.units[kind], self.pressure[kind]
@@ -242,7 +242,7 @@ class MinMax:
             slope = marginal(masks, width, pressure) - self.budget * self.held[kind]
             self.shares[kind] -= method.width_rate * slope.clamp(-1, 1)
             self.shares[kind].clamp_(0, 1 - 1 / max(units, 1))
-            # The multipliers follow the new width, as in UVC.
+            # The multipliers use the new width, as in UVC.
             norm = bottom(masks, float(self.shares[kind]) * units)  # [blocks]
             pressure += method.pressure_rate * norm.cpu() / max(units, 1)
         left = 1 - self.held @ self.shares

@@ -1,4 +1,4 @@
-"""What MaskPrune does to masks: order, press and weigh them, and fold in what is left."""
+"""Operations on the masks of MaskPrune: rank, shrink, penalise and fold into the weights."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from implementations.harness import Gates, Kind, LanguageModel, cuts
 
-HELD = 0.8  # what all masks are while they are sorted, and the least of them afterwards
+HELD = 0.8  # value of all masks during sorting, and lower bound afterwards
 
 
 def by_order(slopes: Tensor) -> Tensor:
-    """Return masks in the order of `slopes [blocks, units]`, in equal steps from `HELD` to 1."""
+    """Return masks ranked by `slopes [blocks, units]`, in equal steps from `HELD` to 1."""
     ranks = slopes.argsort(dim=1, stable=True).argsort(dim=1)
     return HELD + (1 - HELD) * (ranks + 1) / max(slopes.shape[1], 1)
 
 
 def taken(masks: Tensor, width: float) -> Tensor:
-    """Return which masks of `[blocks, units]` are among the `width` smallest of their row: 0 to 1.
+    """Return how far each of `masks [blocks, units]` counts among the `width` smallest of its row.
 
-    Of a width of 1.25 the smallest mask gets 1 and the next one 0.25.
+    Values are between 0 and 1. At a width of 1.25 the smallest mask gets 1 and the next one 0.25.
     """
     ranks = masks.abs().argsort(dim=1, stable=True).argsort(dim=1)
     return (width - ranks).clamp(0, 1)
@@ -34,17 +34,17 @@ def bottom(masks: Tensor, width: float) -> Tensor:
 
 
 def press(masks: Tensor, width: float, amount: Tensor) -> None:
-    """Divide the `width` smallest of each row by `1 + 2 amount [blocks]`, in place.
+    """Divide the `width` smallest masks of each row by `1 + 2 amount [blocks]`, in place.
 
-    That is the proximal step of `amount` times `bottom`, for a fixed set of smallest masks.
+    This is the proximal step of `amount` times `bottom`, for a fixed set of smallest masks.
     """
     masks /= 1 + 2 * amount.to(masks.device)[:, None] * taken(masks, width)
 
 
 def marginal(masks: Tensor, width: float, pressure: Tensor) -> Tensor:
-    """Return the slope of `pressure` times `bottom` in the width, as the mean over the blocks.
+    """Return the derivative of `pressure` times `bottom` by the width, averaged over the blocks.
 
-    It is the multiplier of a layer times the square of its next smallest mask.
+    For one block it is the multiplier times the square of the next smallest mask.
     """
     units = masks.shape[1]
     if not units:
@@ -54,7 +54,7 @@ def marginal(masks: Tensor, width: float, pressure: Tensor) -> Tensor:
 
 
 def fold(model: LanguageModel, masks: Sequence[Tensor], kinds: Sequence[Kind]) -> None:
-    """Multiply masks `[blocks, units]` of each kind into the layers that their units enter."""
+    """Multiply masks `[blocks, units]` of each kind into the layers that read their units."""
     for block in model.visit():
         for kind, values in zip(kinds, masks, strict=True):
             for linear, dim, places in cuts(block, kind):
@@ -65,7 +65,7 @@ def fold(model: LanguageModel, masks: Sequence[Tensor], kinds: Sequence[Kind]) -
 
 @contextmanager
 def dense(gates: Gates, factors: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Let the model be the dense one inside the `with` block: without masks and factors."""
+    """Context manager that restores the dense model: without masks and LoRA factors."""
     held, gates.values = gates.values, None
     kept = [factor.clone() for factor in factors]
     for factor in factors:

@@ -1,8 +1,9 @@
 """MINI-LLM: weight times activation times gradient, without back-propagation (Cheng et al., 2024).
 
-The gradient is estimated from losses alone: all weights are moved a little along a random direction
-and back along it, and how the loss differs says how steep it is that way. Many such directions,
-each weighed by its slope, point roughly along the gradient. Memory stays that of a forward pass.
+The gradient is estimated from losses alone. All weights are shifted slightly along a random
+direction, forwards and backwards, and the difference of the two losses gives the slope along it.
+The mean of many directions, each weighted by its slope, points roughly along the gradient. Memory
+stays that of a forward pass.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ from implementations.minillm.perturbation import direction, perturbed
 
 
 class MiniLLM(UnitMethod):
-    """Remove KV groups and channels by the sum of weight times gradient times activation.
+    """Remove KV groups and MLP channels by weight times estimated gradient times activation.
 
-    Source: Cheng et al., arXiv:2407.11681, Algorithm 1; its formulas (7) and (9) were not seen.
+    Source: Cheng et al., arXiv:2407.11681, Algorithm 1; we did not see its formulas (7) and (9).
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
@@ -50,28 +51,28 @@ class MiniLLM(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights of the decoder blocks' linear layers to remove."""
     gradient: Literal["estimated", "exact", "none"] = "estimated"
-    """By forward passes; or by back-propagation, or left out of the score, to compare with."""
+    """Estimate from forward passes; for comparison: exact back-propagation, or no gradient."""
     directions: Count = 32
-    """Random directions, each with the loss of one calibration sample."""
+    """Number of random directions (n), each evaluated on one calibration sample."""
     epsilon: NonNegative = 1e-3
-    """How far the weights are moved along a direction."""
+    """Step size along a direction (epsilon)."""
     activation: Literal["l2", "abs-mean", "signed-mean"] = "l2"
-    """What counts of a layer's inputs: norm, mean absolute value, or size of the mean."""
+    """Statistic of a layer's inputs: L2 norm, mean absolute value, or absolute mean."""
     aggregate: Literal["sum", "max"] = "sum"
-    """Over the matrices of a unit: the sum of its weights' scores, or the largest of the sums."""
+    """Unit score from the summed scores of its matrices: their sum, or the largest of them."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also an epsilon of zero and samples without a loss."""
+        """Also reject an epsilon of zero, and samples too short to have a loss."""
         super().check(model, calibration)
         if self.epsilon == 0:
-            raise BadInput("epsilon is 0, which moves nothing; give a small number such as 0.001")
+            raise BadInput("`epsilon` must be larger than 0, for example 0.001")
         if calibration is not None and calibration.ids.shape[1] < 2:
-            raise BadInput("minillm needs samples of at least 2 tokens, one to see, one to predict")
+            raise BadInput("minillm needs samples of at least 2 tokens to compute a loss")
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Estimate, score on the dense model, then cut every block alike; return what is left."""
+        """Score the dense model, remove the same share of every block and return the widths."""
         slopes = self.slopes(model, calibration) if self.gradient == "estimated" else []
         inputs = []
         for dense in walk(model, calibration, edits=False):
@@ -92,7 +93,7 @@ class MiniLLM(UnitMethod):
         return widths_left(model) | {"slopes": [slope for _, slope in slopes]}
 
     def slopes(self, model: LanguageModel, calibration: Tokens) -> list[tuple[int, float]]:
-        """Return the seed of every direction and how the loss rises along it, formula (7)."""
+        """Return the seed of every direction and the slope of the loss along it, formula (7)."""
         samples = list(calibration.chunks(1))
         seeds = torch.randint(2**31, (self.directions,)).tolist()
         slopes = []
@@ -105,13 +106,13 @@ class MiniLLM(UnitMethod):
             slopes.append((seed, (losses[0] - losses[1]) / (2 * self.epsilon)))
         if not any(slope for _, slope in slopes):
             raise NumericsError(
-                f"no direction changes the loss: epsilon {self.epsilon:g} is lost in the rounding "
-                f"of {model.dtype}; make it larger, or load the model in float32"
+                f"no direction changes the loss: `epsilon` {self.epsilon:g} is lost in the "
+                f"rounding of {model.dtype}; use a larger one, or load the model in float32"
             )
         return slopes
 
     def observe(self, block: WalkedBlock) -> dict[str, Tensor]:
-        """Return what counts of the inputs of each layer, `[in]`, by role."""
+        """Return the statistic of the inputs of each layer, `[in]`, by role."""
         if self.activation == "l2":
             return {role: seen.norms for role, seen in block.observe(ColumnNorm).items()}
         if self.activation == "abs-mean":
@@ -121,7 +122,7 @@ class MiniLLM(UnitMethod):
     def score(
         self, block: Block, inputs: dict[str, Tensor], gradients: dict[str, Tensor]
     ) -> list[Tensor]:
-        """Score the units of each kind, `[units]`, from the weights' own scores."""
+        """Return the scores of the units of each kind, `[units]`, summed over their weights."""
         of_weights = {
             linear: weight_scores(linear.weight, inputs[role], gradients.get(role))
             for role, linear in block.linears().items()
@@ -138,14 +139,14 @@ class MiniLLM(UnitMethod):
 def weight_scores(weight: Tensor, inputs: Tensor, gradient: Tensor | None) -> Tensor:
     """Return `|W| |g| x` of each weight, fp64 `[out, in]`, our reading of formula (9).
 
-    `inputs [in]` is what counts of a layer's inputs; without a gradient it is Wanda's score.
+    `inputs [in]` is the statistic of the layer's inputs. Without a gradient this is Wanda's score.
     """
     scores = weight.double().abs() * inputs.to(weight.device)
     return scores if gradient is None else scores * gradient.abs()
 
 
 def estimated(block: Block, role: str, slopes: list[tuple[int, float]]) -> Tensor:
-    """Return the mean of the directions, each times its slope: the gradient, fp32 `[out, in]`."""
+    """Return the gradient estimate, the mean of slope times direction, fp32 `[out, in]`."""
     total = torch.zeros_like(block.linears()[role].weight, dtype=torch.float32)
     for seed, slope in slopes:
         total.add_(direction(block, role, seed), alpha=slope / len(slopes))

@@ -1,7 +1,7 @@
 """Move all weights of the decoder layers along a random direction, and restore them bit for bit.
 
-No direction is stored: each layer's part of it is drawn again from the seed wherever it is needed.
-No copy of the model is kept either: a block is moved only while it runs.
+No direction is stored: each layer's part of it is drawn again from the seed whenever it is needed.
+No copy of the model is kept either: a block is shifted only while it runs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 
 from implementations.harness import ROLES, Block, LanguageModel, replaced_forward
 
-BLOCKS = 2**20  # more than any model has, so that no two layers share random numbers
+BLOCKS = 2**20  # more than any model has, so no two layers share random numbers
 
 
 def direction(block: Block, role: str, seed: int) -> Tensor:
     """Draw a layer's part of the direction `z ~ N(0, I)` with this seed, fp32 `[out, in]`.
 
-    The numbers depend on seed, block, role and the kind of device alone.
+    The numbers depend only on the seed, the block, the role and the kind of device.
     """
     weight = block.linears()[role].weight
     generator = torch.Generator(weight.device)
@@ -32,9 +32,9 @@ def direction(block: Block, role: str, seed: int) -> Tensor:
 
 @contextmanager
 def perturbed(model: LanguageModel, seed: int, scale: float) -> Iterator[None]:
-    """Run every block with `W + scale z` in place of its linear weights inside the `with` block.
+    """Context manager that runs every block with `W + scale z` in place of its linear weights.
 
-    A block has its own weights whenever it does not run, also after an exception.
+    Whenever a block is not running, it has its own weights, also after an exception.
     """
     with ExitStack() as patches:
         for block in model.blocks:

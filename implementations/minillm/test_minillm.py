@@ -251,7 +251,7 @@ def test_two_passes_a_direction_and_one_for_the_inputs():
 
 
 def test_epsilon_must_move_something():
-    with pytest.raises(BadInput, match="epsilon is 0"):
+    with pytest.raises(BadInput, match="`epsilon` must be larger than 0"):
         MiniLLM(epsilon=0).apply(tiny_model(), random_tokens())
     with pytest.raises(NumericsError, match="lost in the rounding of"):
         MiniLLM(epsilon=1e-9).apply(tiny_model(dtype=torch.bfloat16), random_tokens())

@@ -1,8 +1,8 @@
-"""OWL: blocks with many outliers lose less (Yin et al., ICML 2024).
+"""OWL: prune blocks with many outliers less (Yin et al., ICML 2024).
 
-An outlier is a weight whose Wanda score is many times the mean of its block. Blocks differ in how
-many they have, and are the harder to prune the more. So each block gets a share of its own, and
-another method prunes it to that.
+An outlier is a weight whose Wanda score is many times the mean score of its block. The more
+outliers a block has, the harder it is to prune. So each block gets a sparsity of its own, and
+another method prunes the block to it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from implementations.harness import (
 
 
 class OWL(WeightMethod):
-    """Give every block a share by its outliers, and prune by Wanda, SparseGPT or magnitude.
+    """Set the sparsity of each block by its outliers; prune by Wanda, SparseGPT or magnitude.
 
     Source: Yin et al., arXiv:2310.05175.
     """
@@ -40,20 +40,20 @@ class OWL(WeightMethod):
     capabilities = Capabilities(granularity=("unstructured",), calibration="forward")
 
     sparsity: Ratio = 0.7
-    """Share of the weights to zero, over all blocks."""
+    """Share of all blocks' weights to set to zero (s)."""
     base: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
-    """What prunes a block to its share."""
+    """Base method that prunes each block to its share."""
     outlier: NonNegative = 5.0
-    """From how many times the mean of its block on a score is an outlier (M)."""
+    """Outlier threshold, as a multiple of the mean score of the block (M)."""
     spread: NonNegative = 0.08
-    """Half of the difference between the largest and the smallest share (lambda)."""
+    """Half the difference between the largest and the smallest share (lambda)."""
     block_size: Count = 128
-    """With SparseGPT: columns whose mask is chosen together (B)."""
+    """SparseGPT only: number of columns whose mask is chosen together (B)."""
     damping: NonNegative = 0.01
-    """With SparseGPT: added to the Hessian's diagonal, as a fraction of its mean."""
+    """SparseGPT only: damping of the Hessian's diagonal, as a fraction of its mean."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Count the outliers of the dense blocks, then prune from the start; return both."""
+        """Count the outliers of the dense blocks, then prune; return outliers and shares."""
         outliers: list[float] = []
         for dense in walk(model, calibration, edits=False):
             seen = dense.observe(ColumnNorm)
@@ -69,7 +69,7 @@ class OWL(WeightMethod):
         return {"outliers": outliers, "shares": shares.tolist()}
 
     def prune_block(self, block: WalkedBlock, lost: dict[str, int]) -> None:
-        """Take from every layer as many weights as `lost` says, as the base method does."""
+        """Remove `lost` weights from each layer, by role, with the base method."""
         linears = block.linears()
         if self.base == "sparsegpt":
             grams = block.observe(Gram)
@@ -87,24 +87,24 @@ class OWL(WeightMethod):
                 linear.weight.masked_fill_(gone, 0)
 
     def in_turn(self, count: int, weight: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return what marks the part of `count` that each block of columns loses, in its turn."""
+        """Return a function that masks each block of columns in turn, `count` weights in all."""
         sizes = torch.tensor([part.numel() for part in weight.split(self.block_size, dim=1)])
         parts = iter(apportion(torch.ones(len(sizes)), sizes, count).tolist())
         return lambda costs: self.choose(costs, "matrix", next(parts))
 
 
 def outlier_percentage(scores: list[Tensor], times: float) -> float:
-    """Return how many percent of all scores of a block exceed `times` their mean (D)."""
+    """Return the percentage of a block's scores that exceed `times` their mean (D)."""
     count = sum(score.numel() for score in scores)
     mean = sum(float(score.double().sum()) for score in scores) / count
     return 100 * sum(int((score > times * mean).sum()) for score in scores) / count
 
 
 def layer_shares(outliers: Tensor, sparsity: float, spread: float) -> Tensor:
-    """Return the share that each block loses, `[blocks]`, `sparsity` on average.
+    """Return the share of weights to remove from each block, `[blocks]`; the mean is `sparsity`.
 
-    Shares fall with the percentage of `outliers [blocks]` and lie within `2 * spread`; all are
-    alike where blocks do not differ. What would lie outside of 0 and 1 is cut off.
+    Blocks with a higher percentage of `outliers [blocks]` get a smaller share. Shares differ by at
+    most `2 * spread`; they are equal if all percentages are. They are clipped to between 0 and 1.
     """
     width = outliers.max() - outliers.min()
     if width == 0:

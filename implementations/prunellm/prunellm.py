@@ -1,9 +1,9 @@
-"""Let LLM Tell What to Prune and How Much to Prune (Yang et al., ICML 2025), in its spirit.
+"""Let LLM Tell What to Prune and How Much to Prune (Yang et al., ICML 2025): a reconstruction.
 
-What a module matters is how much the entropy of the last hidden state moves when it is skipped.
-That says how much every block loses, and within a block how much its attention and its
-feed-forward part; which units go follows their fluctuation, and their mean is kept as a bias. The
-paper's own formulas are unknown to us: see the README for what is verified and what is ours.
+The importance of a module is the change of the entropy of the last hidden state when the module is
+skipped. It sets how much every block loses, and how this is divided between attention and MLP. The
+units that fluctuate least are removed, and their mean output is kept as a bias. We do not know the
+paper's own formulas: see the README for what is verified and what is our choice.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from implementations.harness import (
     widths_left,
 )
 
-EPSILON = 1e-6  # added to a deviation before its logarithm: that of a dead feature is zero
+EPSILON = 1e-6  # added to deviations before the logarithm: a dead feature has 0
 
 
 class PruneLLM(UnitMethod):
-    """Remove KV groups and channels, as many of each module as transfer entropy allows.
+    """Remove KV groups and MLP channels; the transfer entropy of a module sets how many.
 
     Source: Yang et al., PMLR 267:70833-70849, known from summaries; a reconstruction.
     """
@@ -49,20 +49,20 @@ class PruneLLM(UnitMethod):
     small: ClassVar[dict[str, Any]] = {"probes": 2}
 
     sparsity: Ratio = 0.5
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights of the decoder blocks' linear layers to remove (s)."""
     entropy: Literal["log", "std"] = "log"
-    """Entropy of the last hidden state: sum of log deviations, or of the deviations."""
+    """Entropy of the last hidden state: sum of log deviations (log) or of deviations (std)."""
     temperature: Positive = 1.0
-    """How evenly modules lose, tau: the larger, the more alike."""
+    """Temperature of the allocation (tau): the larger, the more even the shares."""
     most: Ratio = 1.0
-    """Share that a module loses at most, p_max; 1 lets it vanish."""
+    """Largest share that a module may lose (p_max); at 1 it can be removed entirely."""
     compensate: bool = True
-    """Add the mean contribution of what is removed to the output bias."""
+    """Whether to add the mean contribution of the removed units to the output bias."""
     probes: Count = 128
-    """Calibration windows that transfer entropy is measured on."""
+    """Number of calibration windows on which transfer entropy is measured."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Measure the dense model, share the budget out, and cut the units that fluctuate least."""
+        """Measure transfer entropy, allocate the budget, remove the units that fluctuate least."""
         text = calibration.pick(range(min(self.probes, len(calibration.ids))))
         transfer = self.transfer(model, text)
         seen: list[dict[str, Moments]] = []
@@ -74,9 +74,9 @@ class PruneLLM(UnitMethod):
         return widths_left(model) | {"transfer_entropy": transfer.tolist()}
 
     def transfer(self, model: LanguageModel, text: Tokens) -> Tensor:
-        """Return how much entropy moves without a block's attention, feed-forward part, and both.
+        """Return the transfer entropy `|H - H'| / d` of each block, fp64 `[blocks, 3]`.
 
-        `|H - H'| / d`, fp64 `[blocks, 3]`.
+        The columns are without the attention, without the MLP, and without both.
         """
         blocks, dense = len(model.blocks), self.last_entropy(model, text)
         moved = torch.zeros(blocks, 3, dtype=torch.float64)
@@ -89,7 +89,7 @@ class PruneLLM(UnitMethod):
         return moved / model.embedding.shape[1]
 
     def last_entropy(self, model: LanguageModel, text: Tokens) -> float:
-        """Return the entropy of what the last block puts out, before the final norm."""
+        """Return the entropy of the output of the last block, before the final norm."""
         seen = Moments(model.embedding.shape[1], device=model.accelerator)
         for block in walk(model, text, edits=False):
             if block.index == len(model.blocks) - 1:
@@ -98,7 +98,7 @@ class PruneLLM(UnitMethod):
         return entropy(seen.variance, self.entropy)
 
     def lost(self, model: LanguageModel, transfer: Tensor) -> Tensor:
-        """Count the KV groups and channels that every block loses, `[blocks, 2]`."""
+        """Return how many KV groups and channels every block loses, `[blocks, 2]`."""
         sizes = torch.stack([unit_costs(block, "sublayers") for block in model.blocks]).double()
         budget = self.sparsity * float(sizes.sum())
         of_blocks = shared(transfer[:, 2], sizes.sum(dim=1), budget, self.temperature, self.most)
@@ -109,12 +109,12 @@ class PruneLLM(UnitMethod):
             ]
         )
         counts, costs = self.modules(model)
-        # Rounding to whole groups is made up for by the channels, which come next.
+        # The channels, which come next, compensate for rounding to whole groups.
         ratios = (of_modules / sizes.clamp(min=1)).flatten()
         return widths(counts[None], costs[None], ratios, budget)[0].view(-1, 2)
 
     def modules(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return how many units each module has and what one costs, `[2 * blocks]`."""
+        """Return the number of units of each module and the weights of one, `[2 * blocks]`."""
         units = [unit_costs(block, kind) for block in model.blocks for kind in self.kinds]
         counts = torch.tensor([len(costs) for costs in units])
         return counts, torch.tensor([int(costs.max()) if len(costs) else 0 for costs in units])
@@ -138,7 +138,7 @@ class PruneLLM(UnitMethod):
         keep_channels(feed_forward, ~inner)
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the largest share: no module loses more than `most`."""
+        """Return the largest possible sparsity: no module loses more than `most`."""
         return min(super().reach(model), self.most)
 
 
@@ -153,7 +153,7 @@ def fluctuation(linear: nn.Linear, seen: Moments) -> Tensor:
 def entropy(variance: Tensor, kind: Literal["log", "std"]) -> float:
     """Return the entropy of independent Gaussian features `[d]` up to a constant, in nats.
 
-    `sum_j log(std_j + eps)`; as `std`, the sum of the deviations, which stands in for it.
+    `sum_j log(std_j + eps)`; with `kind="std"`, the sum of the deviations as a proxy.
     """
     deviation = variance.double().sqrt()
     return float((deviation + EPSILON).log().sum() if kind == "log" else deviation.sum())
@@ -162,10 +162,10 @@ def entropy(variance: Tensor, kind: Literal["log", "std"]) -> float:
 def shared(
     transfer: Tensor, sizes: Tensor, budget: float, temperature: float, most: float
 ) -> Tensor:
-    """Share `budget` weights out over modules of `sizes [n]`, fp64 `[n]`: less where more moves.
+    """Divide a budget in weights among modules of `sizes [n]`; return amounts, fp64 `[n]`.
 
-    `p = min(most, lambda exp(-t / tau))` of each, where t is the transfer entropy over its mean,
-    and lambda meets the budget.
+    Each loses the share `p = min(most, lambda exp(-t / tau))`, where t is its transfer entropy
+    divided by the mean. Lambda is set so that the budget is met.
     """
     mean = transfer.mean()
     relative = transfer / mean if mean > 0 else torch.ones_like(transfer)

@@ -1,8 +1,8 @@
 """RIA: weights relative to their row and column, times activations (Zhang et al., ICLR 2024).
 
-A row or a column whose weights are all small loses everything to a score by size alone. Here each
-weight counts as a share of its output channel and of its input channel. For N:M patterns the input
-channels can be put into another order, so that those that matter do not meet in the same group.
+With a score by absolute value alone, a row or column of small weights can lose all of them. RIA
+measures each weight as a share of its output channel and of its input channel. For N:M patterns
+the input channels can be reordered, so that important ones do not fall into the same group.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from implementations.harness import (
 
 
 class RIA(WeightMethod):
-    """Zero the weights of smallest relative importance and activation; no weight is updated.
+    """Zero the weights with the smallest relative importance times activation norm; no update.
 
     Source: Zhang et al., ICLR 2024, https://openreview.net/forum?id=Tr0lPx9woF.
     """
@@ -40,27 +40,28 @@ class RIA(WeightMethod):
     )
 
     sparsity: Ratio = 0.5
-    """Share of each matrix to zero."""
+    """Share of the weights of each matrix to set to zero."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
     exponent: NonNegative = 0.5
-    """Power of the activation norm (a); 0 looks at the weights alone."""
+    """Exponent of the activation norm (a); 0 uses the weights alone."""
     compare: Literal["matrix", "row"] = "matrix"
-    """Which weights compete without a pattern: those of the whole matrix, or of one output row."""
+    """Weights that are compared if there is no pattern: the whole matrix, or each output row."""
     permutation: Literal["none", "stored", "simulated"] = "none"
-    """Reorder inputs under a pattern: really, where it is free, or of every layer in thought only.
+    """Reordering of the inputs before an N:M pattern is applied.
 
-    Stored, channels and value dimensions are put into another order and the model computes what it
-    did; simulated, N:M holds in an order that the model does not have.
+    `stored` permutes MLP channels and value dimensions in the model, which computes the same
+    function. `simulated` permutes each layer only to choose its mask: N:M holds in an order that
+    the stored weights do not have.
     """
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also to permute without a pattern, and what was cut from inside its layers."""
+        """Also reject permuting without a pattern, or layers with missing rows or columns."""
         super().check(model, calibration)
         if self.permutation == "none":
             return
         if not self.pattern:
-            raise BadInput("a permutation helps N:M patterns only; give one, as pattern=2:4")
+            raise BadInput("`permutation` needs an N:M pattern; set one, for example pattern=2:4")
         for block in model.blocks:
             for role, linear in block.linears().items():
                 if linear.weight.shape != (linear.out_features, linear.in_features):
@@ -70,7 +71,7 @@ class RIA(WeightMethod):
                     )
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Prune block by block; return the share of all scores that stays, permuted and not."""
+        """Prune block by block; return the share of scores kept, with and without permutation."""
         total = kept = unpermuted = 0.0
         for block in walk(model, calibration):
             seen = block.observe(ColumnNorm)
@@ -88,7 +89,7 @@ class RIA(WeightMethod):
             if self.permutation == "stored":
                 for role, dim, order in moves:
                     reorder(linears[role], dim, order)
-        total = total or 1.0  # of a model of zeros
+        total = total or 1.0  # for a model of zeros
         return {"score_kept": kept / total, "score_kept_unpermuted": unpermuted / total}
 
     def score(self, weight: Tensor, norms: Tensor) -> Tensor:
@@ -96,17 +97,17 @@ class RIA(WeightMethod):
         return relative_importance(weight) * norms**self.exponent
 
     def mask(self, scores: Tensor, order: Tensor | None = None) -> Tensor:
-        """Mark what goes of `scores [out, in]`, boolean; groups are those of the inputs `order`."""
+        """Return a boolean mask of weights to remove, `[out, in]`; N:M groups follow `order`."""
         if order is None:
             return self.choose(scores, within=self.compare)
         return self.choose(scores[:, order])[:, order.argsort()]
 
     def moves(self, block: Block, scores: dict[str, Tensor]) -> list[tuple[str, int, Tensor]]:
-        """Return what moves: of a layer, by its role, the rows (dim 0) or columns (dim 1).
+        """Return permutations as (role, dim, order), of the rows (dim 0) or columns (dim 1).
 
-        Position `j` is to hold what is now at `order[j]`. In thought every layer may have its own
-        order; really, channels of `down` move with their rows of `gate` and `up`, and dimensions
-        of a value head with those columns of `o` that read it.
+        Position `j` of the result holds what is now at `order[j]`. If simulated, every layer may
+        have its own order. If stored, columns of `down` move with the rows of `gate` and `up`, and
+        dimensions of a value head move with the columns of `o` that read them.
         """
         pattern = self.pattern
         if not pattern or self.permutation == "none" or pattern.keep == pattern.group:
@@ -115,13 +116,13 @@ class RIA(WeightMethod):
             return [(role, 1, permutation(each, pattern)) for role, each in scores.items()]
         names = {linear: role for role, linear in block.linears().items()}
         moved = []
-        # One set of all channels; one of each head's dimensions, which attention does not mix.
+        # All channels share one order. Dimensions of a head are permuted only inside that head.
         for kind, sets in (("channels", 1), ("value-dims", block.attention.kv_heads)):
-            parts = cuts(block, cast(Kind, kind))  # the last is of the layer that reads them
+            parts = cuts(block, cast(Kind, kind))  # the last one is the layer that reads them
             of_reader = scores[names[parts[-1].linear]]
             places = parts[-1].places.to(of_reader.device)  # [units, readers]
             if len(places) // sets % pattern.group:
-                continue  # a group would lie in two heads
+                continue  # a group would span two heads
             order = torch.cat(
                 [
                     own[permutation(stacked(of_reader, places[own]), pattern)]
@@ -148,15 +149,15 @@ def relative_importance(weight: Tensor) -> Tensor:
 
 
 def permutation(scores: Tensor, pattern: Pattern) -> Tensor:
-    """Return an order of the inputs of `scores [out, in]` that keeps much of them, `[in]`."""
+    """Return an order of the inputs, `[in]`, in which the pattern keeps much of `scores`."""
     return reassigned(scores, dealt(scores.sum(dim=0), pattern.group), pattern)
 
 
 def dealt(totals: Tensor, group: int) -> Tensor:
-    """Deal the inputs out to the groups by their `totals [in]`, so that each gets one of each rank.
+    """Distribute the inputs over the groups by their `totals [in]`; return an order `[in]`.
 
-    The inputs in ascending order, cut into `group` segments: position `t` of every group comes from
-    segment `t`, which is dealt backwards every other time. Returns an order `[in]`.
+    The inputs are sorted in ascending order and cut into `group` segments. Position `t` of every
+    group comes from segment `t`. Every second segment is used in reverse order.
     """
     ranked = totals.argsort(stable=True).view(group, -1)  # [positions, groups]
     ranked[1::2] = ranked[1::2].flip(1)
@@ -164,15 +165,15 @@ def dealt(totals: Tensor, group: int) -> Tensor:
 
 
 def reassigned(scores: Tensor, order: Tensor, pattern: Pattern) -> Tensor:
-    """Exchange inputs between groups, position by position, for the most score kept, `[in]`.
+    """Exchange inputs between groups to keep more of `scores [out, in]`; return an order `[in]`.
 
-    Of every group one input is taken out, and all are given back so that the sum of what the
-    pattern keeps of `scores [out, in]` is greatest: a linear sum assignment. No step makes it less.
+    For each position, one input is taken out of every group, and all of them are assigned again so
+    that the pattern keeps the largest sum: a linear sum assignment. No step lowers this sum.
     """
     groups = order.view(-1, pattern.group).clone()  # [groups, group]
     for position in range(pattern.group):
         others = torch.cat([groups[:, :position], groups[:, position + 1 :]], dim=1)
-        # An input adds what it has above the last that would stay without it, row by row.
+        # In each row an input adds its excess over the lowest score kept without it.
         bars = scores[:, others].topk(pattern.keep).values[..., -1]  # [out, groups]
         free = scores[:, groups[:, position]]  # [out, inputs]
         gains = [(free - bar[:, None]).clamp(min=0).sum(dim=0) for bar in bars.unbind(dim=1)]
@@ -181,26 +182,26 @@ def reassigned(scores: Tensor, order: Tensor, pattern: Pattern) -> Tensor:
 
 
 def assignment(gains: Tensor) -> Tensor:
-    """Give every row of `gains [n, n]` a column of its own, so that the chosen sum is greatest.
+    """Assign every row of `gains [n, n]` a column of its own with the largest possible sum.
 
-    The result is the column of each row, int64 `[n]`.
+    Returns the column of each row, int64 `[n]`.
     """
-    from scipy.optimize import linear_sum_assignment  # slow to import, and few settings need it
+    from scipy.optimize import linear_sum_assignment  # slow to import and rarely needed
 
     _, columns = linear_sum_assignment(gains.double().cpu().numpy(), maximize=True)
     return torch.as_tensor(columns, device=gains.device)
 
 
 def stacked(scores: Tensor, columns: Tensor) -> Tensor:
-    """Put those `columns [units, readers]` of `scores [out, in]` that share an order on each other.
+    """Stack the `columns [units, readers]` of `scores [out, in]` that must share one order.
 
-    The result is `[out * readers, units]`: the query heads of a group read the same value head.
+    Returns `[out * readers, units]`: the query heads of a group read the same value head.
     """
     return scores[:, columns].transpose(1, 2).flatten(end_dim=1)
 
 
 def reorder(linear: nn.Linear, dim: int, order: Tensor) -> None:
-    """Put the rows (dim 0, with the bias) or the columns (dim 1) of a layer into another order."""
+    """Reorder the rows (dim 0, with the bias) or the columns (dim 1) of a layer in place."""
     linear.weight.copy_(linear.weight.index_select(dim, order))
     if dim == 0 and linear.bias is not None:
         linear.bias.copy_(linear.bias[order])

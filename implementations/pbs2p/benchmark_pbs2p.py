@@ -1,6 +1,6 @@
-"""Benchmark of PBS2P's parts by the error of four real blocks; run by `make bench`.
+"""Benchmark of the parts of PBS2P by the output error of four real blocks; run by `make bench`.
 
-The error is the relative squared one of the blocks' output on text that was not used to calibrate.
+The error is the relative squared error of the blocks' output on text outside the calibration set.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from implementations.pbs2p import PBS2P
 BLOCKS = 4
 VARIANTS: dict[str, dict[str, Any] | None] = {
     "default, 4:8": {},
-    "15 fits a step": {"alternations": 15},
-    "signs anew after every step": {"refresh": True},
-    "all at once": {"stepwise": False},
+    "15 fits per step": {"alternations": 15},
+    "new signs after every step": {"refresh": True},
+    "one-shot": {"stepwise": False},
     "no fit": {"alternations": 0},
-    "all at once and no fit": {"stepwise": False, "alternations": 0},
-    "by OBS": {"score": "obs"},
-    "by OBS, the denominator squared": {"score": "obs-squared"},
+    "one-shot and no fit": {"stepwise": False, "alternations": 0},
+    "OBS score": {"score": "obs"},
+    "OBS with squared denominator": {"score": "obs-squared"},
     "the same and no fit": {"score": "obs-squared", "alternations": 0},
-    "nothing made up by later columns": {"compensate": False},
+    "no compensation in later columns": {"compensate": False},
     "5:8": {"pattern": "5:8"},
     "6:8": {"pattern": "6:8"},
-    "N by importance, 4 of 8 in the mean": {"pattern": None, "sparsity": 0.5},
-    "N by importance, 6 of 8 in the mean": {"pattern": None, "sparsity": 0.25},
+    "N by importance, mean 4 of 8": {"pattern": None, "sparsity": 0.5},
+    "N by importance, mean 6 of 8": {"pattern": None, "sparsity": 0.25},
     "binarised only, 8:8": None,
 }
 
 
 @torch.no_grad()
 def last_hidden(model: LanguageModel, ids: Tensor) -> Tensor:
-    """Return what the blocks put out, `[samples, length, hidden]`."""
+    """Return the last hidden state, `[samples, length, hidden]`."""
     output: Tensor = model.hf.base_model(ids, use_cache=False).last_hidden_state
     return output
 
 
 @torch.no_grad()
 def main() -> None:
-    """Print the error of every variant, and the seconds it takes."""
+    """Print the error of every variant and its run time in seconds."""
     dense = load_model("smollm2-135m")
     remove_blocks(dense, range(BLOCKS, len(dense.blocks)))
     samples = Sampler(get_protocol("quick"), dense).samples(0, ())

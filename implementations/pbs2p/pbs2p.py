@@ -1,8 +1,8 @@
-"""PBS2P: two levels a row, and an N:M mask that comes step by step (Yan et al., arXiv 2025).
+"""PBS2P: binarised rows with an N:M mask, pruned step by step (Yan et al., arXiv 2025).
 
-Each row of 128 columns is `alpha * sign + mu`. To binarise and then prune hurts twice, so the mask
-comes in steps, and after each of them the scale and the offset are fitted anew, in closed form, to
-what the layer puts out. Blocks that turn the hidden state more keep more.
+Each row of 128 columns is `alpha * sign + mu`. Binarising and then pruning does damage twice.
+Weights are therefore pruned in steps, and after each step scale and offset are refitted to the
+layer's output in closed form. Blocks that turn the hidden state more keep more weights.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from implementations.harness import (
     walk,
 )
 
-SCALES = 2 * 16  # bits of alpha and mu, a row and block of columns
-STEADY = 1e-6  # part of its diagonal below which a quadratic form is rounding
+SCALES = 2 * 16  # bits of alpha and mu, per row and block of columns
+STEADY = 1e-6  # below this part of its diagonal a quadratic form is rounding error
 
 
 class PBS2P(WeightMethod):
@@ -48,52 +48,52 @@ class PBS2P(WeightMethod):
     )
 
     sparsity: Ratio = 0.5
-    """Share of the weights to zero: each block has an N of its own, in the mean this share."""
+    """Mean share of the weights to set to zero; each block has an N of its own."""
     pattern: Pattern | None = None
-    """Keep KEEP of every GROUP inputs of a row in all blocks alike; replaces `sparsity`."""
+    """Keep KEEP of every GROUP inputs of a row in every block; replaces `sparsity`."""
     group: Count = 8
-    """Consecutive inputs of a row of which N are kept, where there is no pattern (M)."""
+    """Without a pattern: group of consecutive inputs of a row, of which N are kept (M)."""
     spread: Whole = 1
-    """By how much N of a block may differ from the mean one (N_low, N_high)."""
+    """Largest difference between N of a block and the mean N (sets N_low and N_high)."""
     block_size: Count = 128
-    """Columns that share scale and offset of a row."""
+    """Number of columns that share the scale and offset of a row."""
     alternations: Whole = 2
-    """Fits of offset and scale after every step; 0 leaves both as they were (tau)."""
+    """Number of fits of offset and scale after every step (tau); 0 leaves both unchanged."""
     score: Literal["residual", "obs", "obs-squared"] = "residual"
-    """What a weight costs: by the error as it is at this step, or as OBS has it for dense ones."""
+    """Score of a weight: increase of the current error, or OBS error of the dense weight."""
     stepwise: bool = True
-    """Prune one weight of every group at a time, not all at once."""
+    """Whether to prune one weight of every group at a time instead of all at once."""
     refresh: bool = False
-    """Choose the signs of what stays anew after every step."""
+    """Whether to choose new signs for the remaining weights after every step."""
     compensate: bool = True
-    """Let later columns make up for the error of those before."""
+    """Whether later columns compensate for the error of earlier ones."""
     damping: NonNegative = 0.01
-    """Added to the diagonal of a matrix to be inverted, as a fraction of its mean."""
+    """Damping added to the diagonal of a matrix before inversion, as a fraction of its mean."""
 
     @property
     def grouped(self) -> int:
         return self.pattern.group if self.pattern else self.group
 
     def unit(self, model: LanguageModel) -> int:
-        """Count what the largest block loses when its N falls by one."""
+        """Return how many weights the largest block loses when its N decreases by one."""
         return max(int(unit_costs(block, "blocks")) for block in model.blocks) // self.grouped
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the share at which every group keeps one."""
+        """Return the sparsity at which every group keeps one weight."""
         return 1 - 1 / self.grouped
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
         if self.block_size % self.grouped:
             raise BadInput(
-                f"groups of {self.grouped} need a block_size divisible by {self.grouped}, "
-                f"not {self.block_size}"
+                f"`block_size` must be divisible by the group size {self.grouped}, "
+                f"got {self.block_size}"
             )
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Choose N of every block, then compress; return N and importance of blocks, and bits.
 
-        A budget that takes nothing leaves the model as it is, in its dtype.
+        If the budget removes nothing, the model is not changed.
         """
         if self.target == 0:
             return {}
@@ -112,7 +112,7 @@ class PBS2P(WeightMethod):
         return {"kept": kept, "importance": importance, "bits": bits}
 
     def compress(self, model: LanguageModel, calibration: Tokens, kept: list[int]) -> float:
-        """Binarise all blocks, keeping `kept [blocks]` of every group; return bits a weight."""
+        """Binarise all blocks, keeping `kept [blocks]` of every group; return bits per weight."""
         stored = weights = 0.0
         for block, keep in zip(walk(model, calibration), kept, strict=True):
             grams = block.observe(Gram)
@@ -125,7 +125,7 @@ class PBS2P(WeightMethod):
         return stored / weights
 
     def solve(self, weight: Tensor, gram: Tensor, factor: Tensor, keep: int) -> Tensor:
-        """Return the compressed weight `[out, in]`, fp32, by blocks of columns, left to right.
+        """Return the compressed weight, fp32 `[out, in]`, by blocks of columns from left to right.
 
         `gram [in, in]` is `X^T X`, `factor [in, in]` is `U` with `H^-1 = U^T U`.
         """
@@ -134,7 +134,7 @@ class PBS2P(WeightMethod):
             end = min(start + self.block_size, W.shape[1])
             here, later = slice(start, end), slice(end, None)
             found = self.binarise(W[:, here], gram[here, here], keep)
-            if self.compensate:  # the least squares answer of all later columns
+            if self.compensate:  # the least-squares solution for all later columns
                 U = factor[here, here]
                 E = torch.linalg.solve_triangular(U, W[:, here] - found, upper=True, left=False)
                 W[:, later] -= E @ factor[here, later]
@@ -165,7 +165,7 @@ class PBS2P(WeightMethod):
     def obs(self, W: Tensor, S: Tensor) -> Tensor:
         """Return the OBS error of removing each dense weight, `w^2 / [H^-1]_jj`, `[out, columns]`.
 
-        Of weights whose inputs are always zero it is 0.
+        It is 0 for weights whose inputs are always zero.
         """
         inverse = damped_inverse(S, self.damping).diagonal().float()  # [columns]
         costs = W.square() / (inverse.square() if self.score == "obs-squared" else inverse)
@@ -175,10 +175,10 @@ class PBS2P(WeightMethod):
 def kept_of_blocks(
     importance: list[float], sizes: list[int], mean: float, group: int, spread: int
 ) -> list[int]:
-    """Return N of each block: more where it matters more, over all weights `mean` of `group`.
+    """Return N of each block, larger for important blocks; over all weights it averages `mean`.
 
-    `sizes` are the weights of the blocks. The mean is met within half of the step that N of the
-    largest block makes, and so to the weight where blocks are alike and it can be.
+    `sizes` are the numbers of weights of the blocks. The mean is met within half a step of N of the
+    largest block. It is therefore exact if the blocks are equal and it can be met at all.
     """
     low, high = max(math.floor(mean) - spread, 1), min(math.ceil(mean) + spread, group)
     LI, size = torch.tensor(importance, dtype=torch.float64), torch.tensor(sizes) // group
@@ -189,7 +189,7 @@ def kept_of_blocks(
         missing = float((size * (mean - kept)).sum())
         step = math.copysign(1, missing)
         free = kept.lt(high) if step > 0 else kept.gt(low)
-        free &= size < 2 * abs(missing)  # or the mean is missed by more than now
+        free &= size < 2 * abs(missing)  # a larger one would miss the mean by more
         if not free.any():
             return [int(n) for n in kept]
         nearest = (step * (x - kept)).masked_fill(~free, -math.inf).argmax()
@@ -199,10 +199,10 @@ def kept_of_blocks(
 def fit(
     W: Tensor, S: Tensor, B: Tensor, P: Tensor, alpha: Tensor, mu: Tensor, times: int
 ) -> tuple[Tensor, Tensor]:
-    """Fit offset and scale of each row in turn to `min (w - w^)^T S (w - w^)`, masked by `P`.
+    """Fit offset and scale of each row alternately to `min (w - w^)^T S (w - w^)`, masked by `P`.
 
-    `W`, signs `B` and `P` are `[out, columns]`, `alpha` and `mu` `[out, 1]`. With `u = p` and
-    `v = p . b`, `w^ = alpha v + mu u`: each is the minimiser while the other stays.
+    `W`, signs `B` and `P` are `[out, columns]`; `alpha` and `mu` are `[out, 1]`. With `u = p` and
+    `v = p . b`, `w^ = alpha v + mu u`. Each is the minimiser while the other is fixed.
     """
     u = P.to(W.dtype)
     v = u * B
@@ -219,20 +219,20 @@ def fit(
 
 
 def increases(W: Tensor, now: Tensor, S: Tensor) -> Tensor:
-    """Return by how much the error `r^T S r`, `r = w - w^`, grows when a weight of w^ goes.
+    """Return the increase of `r^T S r`, `r = w - w^`, when a weight of w^ is set to zero.
 
-    `W` and `now`, which is w^, are `[out, columns]`, as is the result: `2 w^_j g_j + w^_j^2 S_jj`
-    with `g = S r`.
+    `W`, `now` (which is w^) and the result are `[out, columns]`. The result is
+    `2 w^_j g_j + w^_j^2 S_jj` with `g = S r`.
     """
     g = (W - now) @ S
     return 2 * now * g + now.square() * S.diagonal()
 
 
 def signs(x: Tensor) -> Tensor:
-    """Return the signs of `x`, that of 0 being +1."""
+    """Return the signs of `x`; the sign of 0 is +1."""
     return torch.where(x < 0, -1.0, 1.0)
 
 
 def bits_of(keep: int, group: int) -> float:
-    """Return the bits a weight that signs and mask take: one for each kept, and which are kept."""
+    """Return the bits per weight for the sign of each kept weight and for the mask."""
     return (keep + math.log2(math.comb(group, keep))) / group

@@ -400,7 +400,7 @@ def test_groups_that_do_not_divide_are_refused_before_any_work():
     model = tiny_model()
     for settings, words in (
         ({"group": 12, "block_size": 24}, "N:12 does not divide the 32 inputs of block 0, q"),
-        ({"block_size": 12}, "groups of 8 need a block_size divisible by 8, not 12"),
+        ({"block_size": 12}, "`block_size` must be divisible by the group size 8, got 12"),
         ({"sparsity": 0.9}, "at most 0.875"),
     ):
         dense = logits(model)

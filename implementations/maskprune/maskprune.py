@@ -45,8 +45,8 @@ from implementations.maskprune.masks import HELD, bottom, by_order, dense, fold,
 class MaskPrune(UnitMethod):
     """Learn masks, LoRA factors and one width for all layers by min-max optimisation, then prune.
 
-    Source: Qin et al., arXiv:2502.14008, known from summaries; the updates are those of UVC (Yu et
-    al., ICLR 2022), which has the same ingredients, with masks in place of weights.
+    Source: Qin et al., arXiv:2502.14008, as summaries tell it; the updates are those of UVC (Yu et
+    al., ICLR 2022), whose ingredients it has, with masks in place of weights.
     """
 
     capabilities = Capabilities(

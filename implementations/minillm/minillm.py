@@ -43,7 +43,7 @@ from implementations.minillm.perturbation import direction, perturbed
 class MiniLLM(UnitMethod):
     """Remove KV groups and MLP channels by weight times estimated gradient times activation.
 
-    Source: Cheng et al., arXiv:2407.11681, Algorithm 1; we did not see its formulas (7) and (9).
+    Source: Cheng et al., arXiv:2407.11681, Algorithm 1; its formulas (7) and (9) were not seen.
     """
 
     capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")

@@ -1,10 +1,11 @@
-"""SAAP: two Taylor scores weighed by their noise, ranked over the model (Zheng et al., 2024).
+"""SAAP: two Taylor scores weighted by their noise, ranked over the model (Zheng et al., 2024).
 
-LLM-Pruner's frame with another estimate. A head or channel has two importances from the same
-gradients: of its rows and columns each as a whole, and element by element. Both are taken for
-measurements with a noise that all units of a module share; the noise levels that fit best decide
-how the two mix. An indicator of how a unit stands out in its module then makes units of all
-modules and layers comparable, and the lowest of the whole model go.
+SAAP follows LLM-Pruner but estimates importance differently. Each head or channel gets two
+importances from the same gradients: one for its rows and columns as wholes, one summed element by
+element. Both are treated as measurements with noise that all units of a module share, and the
+best-fitting noise levels decide how the two are mixed. An indicator of how far a unit stands out in
+its module then makes units of all modules and layers comparable. The lowest units of the whole
+model are removed.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from implementations.harness import (
     vector_scores,
 )
 
-PARTS = 4  # of the calibration at least, which importance may fluctuate over
-EPSILON = 1e-6  # beside importances with mean 1
+PARTS = 4  # the calibration set is split into at least this many parts for fluctuation=batch
+EPSILON = 1e-6  # small against importances with mean 1
 
-Views = tuple[Tensor, Tensor]  # of the units of a module: as vectors, by element; [units] each
+Views = tuple[Tensor, Tensor]  # I_vec and I_el of the units of a module, [units] each
 
 
 class SAAP(UnitMethod):
-    """Remove KV groups and channels by a global ranking of two Taylor importances, fused.
+    """Remove KV groups and MLP channels by a global ranking of two fused Taylor importances.
 
     Source: Zheng et al., arXiv:2412.15127, rebuilt from summaries.
     """
@@ -49,46 +50,46 @@ class SAAP(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     fusion: Literal["uncertainty", "vector", "element"] = "uncertainty"
-    """Both importances by their noise levels, or one of them alone."""
+    """Fuse both importances by their noise levels, or use only one of them."""
     fluctuation: Literal["zscore", "batch"] = "zscore"
-    """Compare a unit with its module's others, or with itself over parts of the calibration."""
+    """Compare a unit with its module, or with itself over parts of the calibration set."""
     least_channels: Ratio = 0.1
-    """Share of the channels of every block that stay at least; of KV groups one does."""
+    """Minimum share of channels that every block keeps. Every block also keeps one KV group."""
     samples: Count = 10
-    """Calibration samples to read, the first ones (N)."""
+    """Number of calibration samples to use, from the first (N)."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also too few samples for importance to fluctuate over."""
+        """Also reject calibration sets that are too small for `fluctuation=batch`."""
         super().check(model, calibration)
         if self.fluctuation == "batch" and calibration is not None:
             there = min(self.samples, len(calibration.ids))
             if there < PARTS:
                 raise BadInput(
-                    f"fluctuation=batch compares {PARTS} parts of the calibration and has {there} "
-                    "samples; give more, or take fluctuation=zscore"
+                    f"fluctuation=batch needs at least {PARTS} calibration samples, got {there}; "
+                    "give more samples or use fluctuation=zscore"
                 )
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the largest share that leaves every block what it has to keep."""
+        """Return the largest share that can be removed while every block keeps its minimum."""
         there, can = 0, 0
         for block in model.blocks:
             for kind in self.kinds:
                 costs = unit_costs(block, kind)
                 there += int(costs.sum())
-                can += int(costs[self.least_of(kind, len(costs)) :].sum())  # all cost alike
+                can += int(costs[self.least_of(kind, len(costs)) :].sum())  # of equal costs
         return min(can / max(there, 1), super().reach(model))
 
     def least_of(self, kind: Kind, units: int) -> int:
-        """Count the units of a kind that stay in a block."""
+        """Return how many units of a kind a block keeps at least."""
         return min(1, units) if kind == "kv-groups" else math.ceil(self.least_channels * units)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score all units on the dense model, remove the lowest, return the widths left."""
+        """Score all units on the dense model, remove the lowest, return the remaining widths."""
         sentences = next(calibration.chunks(self.samples))
         size = len(sentences.ids)
         if self.fluctuation == "batch":
             size //= PARTS
-        parts: list[list[Views]] = []  # of every part, the views of each module
+        parts: list[list[Views]] = []  # for each part, the views of every module
         for part in sentences.chunks(size):
             parts.append(self.views(model, part))
         scores = []
@@ -114,7 +115,10 @@ class SAAP(UnitMethod):
         return [found[block.index, kind] for block in model.blocks for kind in self.kinds]
 
     def indicator(self, vector: Tensor, element: Tensor) -> Tensor:
-        """Return how units of a module stand, `[units]`, from both importances `[parts, units]`."""
+        """Return the indicator of each unit of a module, `[units]`.
+
+        `vector` and `element` are the two importances, `[parts, units]`.
+        """
         views = {"vector": [vector], "element": [element]}.get(self.fusion, [vector, element])
         fused = torch.stack([weighed(view) for view in views]).sum(dim=0)
         if self.fluctuation == "zscore":
@@ -125,8 +129,8 @@ class SAAP(UnitMethod):
 def weighed(view: Tensor) -> Tensor:
     """Return `I / (2 sigma^2)` for importances `[parts, units]` of one view.
 
-    The noise is that which makes the sum of `I / (2 sigma^2) + log sigma` least: `sigma^2` is the
-    mean of `I`. The logarithm is the same for all units that share it, and left out.
+    The noise level minimises the sum of `I / (2 sigma^2) + log sigma`, so `sigma^2` is the mean of
+    `I`. The logarithm is the same for all units of the module and is left out.
     """
     variance = view.mean().clamp(min=torch.finfo(view.dtype).tiny)
     return view / (2 * variance)

@@ -257,9 +257,9 @@ def test_parts_of_the_calibration_are_scored_each_by_itself():
 
 def test_too_few_samples_to_fluctuate_are_refused():
     one, model = random_tokens(samples=1), tiny_model()
-    with pytest.raises(BadInput, match=r"4 parts.*1 samples.*zscore"):
+    with pytest.raises(BadInput, match=r"at least 4 calibration samples, got 1;.*zscore"):
         SAAP(fluctuation="batch").apply(model, one)
-    with pytest.raises(BadInput, match="4 parts"):
+    with pytest.raises(BadInput, match="at least 4 calibration samples, got 3"):
         SAAP(fluctuation="batch", samples=3).apply(model, random_tokens(samples=6))
     SAAP(sparsity=0.3).apply(model, one)
 

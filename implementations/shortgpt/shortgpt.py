@@ -1,4 +1,4 @@
-"""ShortGPT: drop the blocks that turn the hidden state least (Men et al., Findings of ACL 2025)."""
+"""ShortGPT: drop blocks that rotate the hidden state least (Men et al., Findings of ACL 2025)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from implementations.harness import (
 
 
 class ShortGPT(UnitMethod):
-    """Remove the decoder blocks of lowest Block Influence, ranked once on the dense model.
+    """Remove the decoder layers with the lowest Block Influence, ranked once on the dense model.
 
     Source: Men et al., arXiv:2403.03853, Section 3.
     """
@@ -27,14 +27,14 @@ class ShortGPT(UnitMethod):
     capabilities = Capabilities(granularity=("blocks",), calibration="forward")
 
     sparsity: Ratio = 0.25
-    """Share of the decoder blocks' linear weights to remove, met by whole blocks."""
+    """Share of the decoder blocks' linear weights to remove, rounded to whole blocks."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Remove the blocks of lowest influence, return the influences and which went."""
+        """Remove the blocks of lowest influence; return all influences and the removed blocks."""
         influences = []
         for block in walk(model, calibration, edits=False):
             turns = torch.cat([turn(x, y).flatten() for x, y in block.run()])  # [tokens]
-            influences.append(float(turns.mean()))  # a mean of ratios: every token counts alike
+            influences.append(float(turns.mean()))  # a mean of ratios: all tokens count equally
         lowest = self.choose(model, torch.tensor(influences, dtype=torch.float64))
         removed = lowest.nonzero().flatten().tolist()
         remove_blocks(model, removed)

@@ -1,9 +1,9 @@
 """Rotate and narrow the residual stream, one half of a block after the other.
 
 An RMS norm without a gain commutes with every rotation of its input. So once its gain is folded
-into the layers after it, each half of a block may read the residual in one basis and write it in
-another, with a matrix on the skip connection in between. A basis is `[dense, width]`, fp64, with
-orthonormal columns; the directions outside of their span are lost.
+into the layers after it, each half of a block may read the residual stream in one basis and write
+it in another, with a matrix (a shortcut) on the skip connection. A basis is `[dense, width]`, fp64,
+with orthonormal columns. Directions outside their span are lost.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Half:
     readers: tuple[nn.Linear, ...]
     writer: nn.Linear
     shortcut: str
-    """The name of the module on the skip connection."""
+    """Name of the module on the skip connection."""
 
     def read(self, basis: Tensor) -> None:
-        """Read the residual in `basis [dense, width]`; the half still writes in the dense one."""
+        """Read the residual stream in `basis [dense, width]`, still write it in the dense basis."""
         dense, width = basis.shape
         gain = cast(Tensor, self.norm.weight).double()
         fold = gain[:, None] * basis.to(gain.device) * (dense / width) ** 0.5
@@ -47,7 +47,7 @@ class Half:
         self._set_shortcut(basis)  # back into the dense basis, [dense, width]
 
     def write(self, basis: Tensor, read: Tensor) -> None:
-        """Write the residual in `basis`, for a half that reads it in the basis `read`."""
+        """Write the residual stream in `basis`, for a half that reads it in the basis `read`."""
         basis = basis.to(self.writer.weight.device)
         set_weight(self.writer, basis.T @ self.writer.weight.double())  # [width, in]
         if self.writer.bias is not None:
@@ -65,11 +65,11 @@ class Half:
 def halves(block: Block) -> tuple[Half, Half]:
     """Return the attention and the feed-forward half of a block.
 
-    Raises `BadInput` for a family whose residual cannot change its basis, with the reason.
+    Raises `BadInput`, with the reason, if the residual stream of the family cannot be rotated.
     """
     family = block.family.name
     if family in ONE_BASIS:
-        raise BadInput(f"the residual of {family} cannot be rotated: {ONE_BASIS[family]}")
+        raise BadInput(f"the residual stream of {family} cannot be rotated: {ONE_BASIS[family]}")
     attention, feed_forward = block.attention, block.feed_forward
     first, second = (block.module.get_submodule(path) for path in block.family.norms[:2])
     inner = tuple(linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None)
@@ -86,7 +86,7 @@ def halves(block: Block) -> tuple[Half, Half]:
 
 
 def rotate_embedding(model: LanguageModel, basis: Tensor) -> None:
-    """Rotate the embedding into `basis`; a head that was tied to it keeps its weight."""
+    """Rotate the embedding into `basis`; untie a tied head first, so that it keeps its weight."""
     hf: Any = model.hf
     embedding, head = hf.get_input_embeddings(), hf.get_output_embeddings()
     if head is not None and head.weight is embedding.weight:
@@ -100,7 +100,7 @@ def rotate_embedding(model: LanguageModel, basis: Tensor) -> None:
 
 
 def set_weight(linear: nn.Linear, weight: Tensor) -> None:
-    """Give a linear layer a weight of another shape, in its dtype; the parameter stays the same."""
+    """Set the weight of a linear layer, of any shape; its `Parameter` and dtype stay the same."""
     linear.weight.data = weight.to(linear.weight.dtype)
     linear.weight.grad = None
     linear.out_features, linear.in_features = weight.shape

@@ -1,9 +1,9 @@
-"""SliceGPT: rotate the residual stream to its principal axes, cut the last (Ashkboos et al., 2024).
+"""SliceGPT: keep only the main principal axes of the residual stream (Ashkboos et al., 2024).
 
-An RMS norm without a gain does not mind in which basis it reads, so every half of a block may have
-a basis of its own, with a small matrix on the skip connection between two of them. Each is the
-principal axes of the signal there; what is left out are the axes on which it has least energy, and
-all matrices that read or write the stream become smaller dense ones.
+An RMS norm without a gain commutes with a rotation of its input. So every half of a block may use
+its own basis, with a small matrix on the skip connection between two bases. Each basis consists of
+the principal axes of the signal at that point. The axes with the least energy are deleted, and all
+matrices that read or write the stream become smaller dense matrices.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from implementations.slicegpt.rotation import halves, rotate_embedding
 
 
 class SliceGPT(UnitMethod):
-    """Delete the same number of dimensions of the residual stream everywhere, by its energy.
+    """Delete the principal components of the residual stream with the least energy.
 
     Source: Ashkboos et al., arXiv:2401.15024, Sections 3 and 4, and the official code.
     """
@@ -47,12 +47,12 @@ class SliceGPT(UnitMethod):
     )
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove, the new shortcuts counted."""
+    """Share of the decoder blocks' linear weights to remove, net of the added shortcuts."""
     multiple: Count = 8
-    """The width of the residual stream stays a multiple of it."""
+    """Round the width of the residual stream to a multiple of this number."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Rotate and cut half after half, each by what those before it left; tell the slicing."""
+        """Rotate and cut one half after the other on the already cut model; return the slicing."""
         dense, width = model.config.hidden_size, self.width(model)
         if width < dense:
             basis = principal_axes(embedded(model, calibration), width, "the embedding")
@@ -62,26 +62,26 @@ class SliceGPT(UnitMethod):
         return {"width": width, "slicing": 1 - width / dense}
 
     def width(self, model: LanguageModel) -> int:
-        """Return the width whose share of removed weights is nearest; the wider of two alike."""
+        """Return the width whose removed share is nearest to `sparsity`, the wider one of a tie."""
         left = weights_left(model, self.multiple)
         wanted = (1 - self.sparsity) * left[model.config.hidden_size]
         return min(left, key=lambda width: (abs(left[width] - wanted), -width))
 
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights between two widths, at most."""
+        """Return the largest number of weights between two neighbouring widths."""
         left = sorted(weights_left(model, self.multiple).values())
         return max((more - less for less, more in pairwise(left)), default=0)
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the share that goes at the least width."""
+        """Return the share of weights that is removed at the smallest width."""
         left = weights_left(model, self.multiple)
         return 1 - min(left.values()) / left[model.config.hidden_size]
 
 
 def slice_block(block: WalkedBlock, basis: Tensor, last: bool) -> Tensor:
-    """Rotate and cut a block that is fed in `basis [dense, width]`; return that of its output.
+    """Rotate and cut a block whose input is in `basis [dense, width]`; return its output's basis.
 
-    The last block puts out what it did, in the dense basis, for the final norm and the head.
+    The last block keeps writing in the dense basis, which the final norm and the head read.
     """
     attention, feed_forward = halves(block)
     width = basis.shape[1]
@@ -102,23 +102,23 @@ def slice_block(block: WalkedBlock, basis: Tensor, last: bool) -> Tensor:
         outputs.append(y.cpu())
     after = principal_axes(behind, width, f"block {block.index}, behind it")
     feed_forward.write(after, read=middle)
-    for i, y in enumerate(outputs):  # what the block puts out from now on, without running it again
+    for i, y in enumerate(outputs):  # the cut block's output, without running it
         block.carry(i, y @ after.to(y))
     return after
 
 
 def principal_axes(gram: Gram, width: int, where: str) -> Tensor:
-    """Return the eigenvectors of the largest eigenvalues of a signal's Gram matrix, in that order.
+    """Return the eigenvectors of a Gram matrix with the largest eigenvalues, in descending order.
 
-    The result is fp64 `[dense, width]`. The sign of an axis is that which makes its largest entry
-    positive. Raises `NumericsError` naming the place where the signal is not finite.
+    The result is fp64 `[dense, width]`. The sign of each axis makes its largest entry positive.
+    Raises `NumericsError`, which names the place `where`, if the signal is not finite.
     """
     if not gram.finite():
         raise NumericsError(
             f"{where}: calibration activations contain NaN or infinity; load the model in a wider "
             "dtype (--dtype float32) or check its weights"
         )
-    axes: Tensor = torch.linalg.eigh(gram.matrix).eigenvectors  # of ascending eigenvalues
+    axes: Tensor = torch.linalg.eigh(gram.matrix).eigenvectors  # by ascending eigenvalue
     axes = axes.flip(1)[:, :width]
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))  # [1, width]
     return axes * largest.sign()
@@ -133,10 +133,10 @@ def embedded(model: LanguageModel, calibration: Tokens) -> Gram:
 
 
 def weights_left(model: LanguageModel, multiple: int) -> dict[int, int]:
-    """Count the blocks' linear weights by the width of the stream, shortcuts included.
+    """Return the number of linear weights in all blocks for each width, shortcuts included.
 
-    The widths are the multiples of `multiple` below the dense one, and that, which needs no
-    shortcuts.
+    The widths are the multiples of `multiple` below the dense width, and the dense width itself,
+    which needs no shortcuts.
     """
     dense = model.config.hidden_size
     blocks = model.blocks
@@ -150,7 +150,7 @@ def weights_left(model: LanguageModel, multiple: int) -> dict[int, int]:
 
 
 def sliced_weights(block: Block, width: int, after: int) -> int:
-    """Count the weights of a block that is `width` wide within and puts out `after` dimensions."""
+    """Count the linear weights of a block that reads `width` dimensions and outputs `after`."""
     linears = block.linears()
     o, down = linears.pop("o"), linears.pop("down")
     read = sum(linear.out_features for linear in linears.values())

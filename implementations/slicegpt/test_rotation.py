@@ -134,5 +134,5 @@ def test_states_and_attentions_are_put_out_as_by_the_stock_model():
 @pytest.mark.parametrize("family", ["opt", "gemma3"])
 def test_a_family_that_cannot_be_rotated_says_why(family):
     model = tiny_model(family)
-    with pytest.raises(BadInput, match=f"residual of {family} cannot be rotated: it"):
+    with pytest.raises(BadInput, match=f"residual stream of {family} cannot be rotated: it"):
         halves(model.blocks[0])

@@ -1,4 +1,4 @@
-"""Benchmark of the solver against the plain loop that inverts anew; run by `make bench`."""
+"""Benchmark the solver against the plain loop with a new inverse per step (`make bench`)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ REPEATS = 3
 
 
 def plain(weight: Tensor, hessian: Tensor, width: int, counts: list[int]) -> tuple[Tensor, Tensor]:
-    """Remove units as Algorithm 1 says it, one column after the other, and invert at every step.
+    """Remove units by Algorithm 1: one column after the other, with a new inverse at every step.
 
-    `hessian [in, in]` is damped and positive definite. Returns the weight and which units stay.
+    `hessian [in, in]` is damped and positive definite. Returns the weight and a mask of kept units.
     """
     weight, hessian = weight.clone(), hessian.clone()
     columns = torch.arange(weight.shape[1]).view(-1, width)
@@ -32,7 +32,7 @@ def plain(weight: Tensor, hessian: Tensor, width: int, counts: list[int]) -> tup
         errors = (weight**2 / c).sum(dim=0).view(-1, width).sum(dim=1)
         order = errors.masked_fill(~kept, torch.inf).argsort(stable=True)
         gone = columns[order[:count]].flatten()
-        first = columns[order].flatten()  # what goes stands first
+        first = columns[order].flatten()  # the columns to remove come first
         upper = torch.linalg.cholesky(inverse[first][:, first], upper=True)
         ordered = weight[:, first]
         for i in range(len(gone)):
@@ -48,7 +48,7 @@ def plain(weight: Tensor, hessian: Tensor, width: int, counts: list[int]) -> tup
 
 
 def main() -> None:
-    """Print the ratio of times, plain to ours, by what goes at once."""
+    """Print the ratio of times, plain to ours, for channels and for heads."""
     generator = torch.Generator().manual_seed(0)
     mixing = torch.eye(WIDTH) + torch.randn(WIDTH, WIDTH, generator=generator) / WIDTH**0.5
     inputs = (torch.randn(2 * WIDTH, WIDTH, generator=generator) @ mixing).double()

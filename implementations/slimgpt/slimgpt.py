@@ -1,9 +1,10 @@
 """SlimGPT: Optimal Brain Surgeon for heads and channels (Ling et al., NeurIPS 2024).
 
-The output projections of attention and feed-forward part are asked to keep their outputs with fewer
-input columns, `argmin ||W X - W^ X||^2` (Eq. 1). The cheapest columns go, a whole head or a few
-channels at a time; each time all columns left are corrected for the loss (Eq. 4) before the next
-ones are chosen. Early blocks, whose errors grow on the way, lose less than late ones (Eq. 6).
+The output projections of attention and feed-forward part should keep their outputs with fewer
+input columns, `argmin ||W X - W^ X||^2` (Eq. 1). The cheapest columns are removed, a whole head or
+a few channels at a time. After each step all remaining columns are corrected for the loss (Eq. 4)
+before the next ones are chosen. Early blocks, whose errors grow through the network, lose less than
+late ones (Eq. 6).
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from implementations.harness import (
     widths_left,
 )
 
-MOST, FEWEST = 1024, 8  # channels that go at once, at first and in the end (Section 4.2)
+MOST, FEWEST = 1024, 8  # channels removed per step, at first and at the end (Section 4.2)
 Schedule = Literal["halving", "paper-code"]
 
 
 class SlimGPT(UnitMethod):
-    """Remove KV groups and feed-forward channels one after the other, correcting those that stay.
+    """Remove KV groups and MLP channels by Optimal Brain Surgeon, correcting the kept weights.
 
     Source: Ling et al., arXiv:2412.18110, Section 4.
     """
@@ -47,16 +48,16 @@ class SlimGPT(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     first: Ratio = 0.25
-    """Share that the first block loses, in parts of the mean (r_0); 1 is the same for all."""
+    """Pruning ratio of the first block, as a fraction of the mean (r_0); 1 means uniform ratios."""
     schedule: Schedule = "halving"
-    """How many channels go at once: a quarter, halved down to 8, or as the official code counts."""
+    """Channels per step: a quarter, halved down to 8, or the group sizes of the official code."""
     compensate: bool = True
-    """Correct the columns left after each removal, Eq. 4."""
+    """Correct the remaining columns after each removal (Eq. 4)."""
     damping: NonNegative = 0.01
-    """Added to the Hessian's diagonal, as a fraction of its mean."""
+    """Value added to the Hessian's diagonal, as a fraction of its mean (lambda)."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Prune block after block, attention before feed-forward, return the widths left."""
+        """Prune block by block, attention before feed-forward; return the remaining widths."""
         shares = ratios(self.sparsity, self.first * self.sparsity, len(model.blocks))
         lost = self.widths(model, shares, {"kv-groups": self.group_errors(model, calibration)})
         for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
@@ -64,13 +65,13 @@ class SlimGPT(UnitMethod):
             if groups:
                 heads = attention.group * attention.head_size  # columns of o per KV group
                 keep_kv_groups(attention, self.solve(block, "o", heads, [1] * groups))
-            if channels:  # sees the attention that is left
+            if channels:  # after the pruned attention
                 counts = group_sizes(channels, self.schedule)
                 keep_channels(feed_forward, self.solve(block, "down", 1, counts))
         return widths_left(model)
 
     def group_errors(self, model: LanguageModel, calibration: Tokens) -> list[Tensor]:
-        """Score the KV groups of every block of the dense model, `[kv groups]` each (Eq. 4, 5)."""
+        """Score the KV groups of every block of the dense model (Eq. 4, 5), `[kv groups]` each."""
         scores = []
         for dense in walk(model, calibration, edits=False):
             weight, heads = dense.attention.o.weight.double(), dense.attention.kv_heads
@@ -82,7 +83,7 @@ class SlimGPT(UnitMethod):
         return scores
 
     def solve(self, block: WalkedBlock, role: str, width: int, counts: list[int]) -> Tensor:
-        """Correct a layer for the loss of units of `width` inputs, mark the units that stay."""
+        """Zero units of `width` inputs in a layer and correct the others; mark the kept units."""
         linear = block.linears()[role]
         hessian = block.observe(Gram, role)[role].matrix  # H = X X^T, [in, in]
         inverse = damped_inverse(hessian, self.damping, f"block {block.index}, {role}")
@@ -94,9 +95,9 @@ class SlimGPT(UnitMethod):
 
 
 def ratios(mean: float, first: float, blocks: int) -> Tensor:
-    """Return the share that each block loses, fp64 `[blocks]`, of a given `mean`.
+    """Return the pruning ratio of each block, fp64 `[blocks]`, for a given `mean`.
 
-    `r_i = r_0 + (r_{n-1} - r_0) log(i + 1) / log(n)` (Eq. 6); `mean` decides `r_{n-1}`.
+    `r_i = r_0 + (r_{n-1} - r_0) log(i + 1) / log(n)` (Eq. 6); `mean` determines `r_{n-1}`.
     """
     if blocks == 1:
         return torch.tensor([mean], dtype=torch.float64)
@@ -107,7 +108,7 @@ def ratios(mean: float, first: float, blocks: int) -> Tensor:
 
 
 def group_sizes(channels: int, schedule: Schedule = "halving") -> list[int]:
-    """Return how many channels go at once, from many to few (Dynamic Group Size, Section 4.2)."""
+    """Return the number of channels to remove per step (Dynamic Group Size, Section 4.2)."""
     halving = schedule == "halving"
     size = round(channels / 4) if halving else (channels - 512) // 2
     sizes: list[int] = []
@@ -127,31 +128,31 @@ def remove(
     *,
     compensate: bool = True,
 ) -> Tensor:
-    """Remove the cheapest units, `counts` of them at a time, and mark those that stay, `[units]`.
+    """Remove the cheapest units, `counts` per step; return a mask of the kept ones, `[units]`.
 
-    A unit is `width` consecutive columns of `weight [out, in]`; `inverse [in, in]` is that of the
-    damped Hessian, both are fp64 and edited in place; `silent [in]` marks inputs that are always
-    zero, which go first. Elimination keeps the inverse that of the columns left (Eq. 3), which the
-    paper inverts anew for every step.
+    A unit is `width` consecutive columns of `weight [out, in]`; `inverse [in, in]` is the inverse
+    of the damped Hessian. Both are fp64 and edited in place. `silent [in]` marks inputs that are
+    always zero, which are removed first. Elimination keeps `inverse` valid for the remaining
+    columns (Eq. 3); the paper computes a new inverse for every step.
     """
-    units = torch.arange(weight.shape[1], device=weight.device).view(-1, width)  # columns of each
+    units = torch.arange(weight.shape[1], device=weight.device).view(-1, width)  # columns of a unit
     kept = torch.ones(len(units), dtype=torch.bool, device=weight.device)
     for count in counts:
         left = units[kept]  # [units left, width]
         gone = smallest(errors(weight, inverse, silent, left), count)
         eliminate(weight if compensate else weight[:0], inverse, left[gone].flatten())
         kept[kept.nonzero().flatten()[gone]] = False
-    weight[:, units[~kept].flatten()] = 0  # without correction they are still there
+    weight[:, units[~kept].flatten()] = 0  # not yet zero if there is no correction
     return kept
 
 
 def errors(weight: Tensor, inverse: Tensor, silent: Tensor, units: Tensor) -> Tensor:
-    """Estimate what the loss of each unit does to the output, `[units]`, by grouped Cholesky.
+    """Estimate the output error of removing each unit, `[units]`, by grouped Cholesky (Eq. 5).
 
-    `units [units, width]` holds columns. `c_i`, the squared diagonal of a unit's own factor, is
-    `[H^-1]_ii` once the columns before it in the unit are gone, so that `||W_:,i||^2 / c_i` is
-    Eq. 4; but for the weights, which the estimate leaves as they are (Eq. 5). With `width` 1 it is
-    Eq. 4 itself.
+    `units [units, width]` holds column numbers. `c_i`, the squared diagonal of the factor of a
+    unit's own block, is `[H^-1]_ii` after the columns before it in the unit are removed. So
+    `||W_:,i||^2 / c_i` is Eq. 4, except that the weights are not updated in between. With `width` 1
+    it is exactly Eq. 4.
     """
     blocks = inverse[units[:, :, None], units[:, None, :]]  # [units, width, width]
     conditional = torch.linalg.cholesky(blocks).diagonal(dim1=-2, dim2=-1).square()  # c_i

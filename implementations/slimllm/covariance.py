@@ -1,4 +1,4 @@
-"""The statistic that SlimLLM collects of the inputs of `o` and `down`."""
+"""The statistics that SlimLLM collects from the inputs of `o` and `down`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import Tensor
 class Covariance:
     """Mean and covariance of a layer's inputs over all tokens, fp64.
 
-    Batches are merged as in `Moments` of the harness. Tokens are centred in fp64 first, so that a
-    large mean costs no digits; products are computed in fp32, or in the inputs' dtype if wider.
+    Batches are merged as in `Moments` of the harness. Tokens are first centred in fp64, so that a
+    large mean does not cost precision. Products are computed in fp32, or in the inputs' dtype if it
+    is wider.
     """
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
@@ -39,5 +40,5 @@ class Covariance:
         self.count = total
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs so far were finite."""
         return bool(self.products.diagonal().isfinite().all())

@@ -1,12 +1,12 @@
-"""SlimLLM: judge heads and channels as wholes, then scale what is left (Guo et al., ICML 2025).
+"""SlimLLM: score heads and channels as wholes, then rescale the outputs (Guo et al., ICML 2025).
 
-A head matters as far as the pattern of the attention's output changes without it; a channel as far
-as what it puts out lies along the directions in which the feed-forward output varies. After the cut
-every output dimension is corrected by one scale and one offset. The blocks that turn the hidden
-state least lose most.
+A head is scored by how much the pattern of the attention output changes without it, and a channel
+by how far its output lies along the directions in which the feed-forward output varies. After
+pruning, every output dimension is corrected by one scale and one offset. The blocks that rotate the
+hidden state least lose the most.
 
-What `o` and `down` put out is known from the mean `m` and the covariance `C` of what they read:
-outputs `W x` have the mean `W m` and the covariance `W C W^T`.
+The statistics of the outputs of `o` and `down` follow from the mean `m` and the covariance `C` of
+their inputs: outputs `W x` have the mean `W m` and the covariance `W C W^T`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from implementations.slimllm.covariance import Covariance
 
 
 class SlimLLM(UnitMethod):
-    """Remove KV groups and channels by whole-unit scores, refit each output dimension by a line.
+    """Remove KV groups and MLP channels by whole-unit scores, then fit the outputs by regression.
 
     Source: Guo et al., arXiv:2505.22689, and the official code.
     """
@@ -48,16 +48,16 @@ class SlimLLM(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     layers: Ratio = 26 / 32
-    """Share of the blocks that are pruned: those that turn the hidden state least."""
+    """Share of the blocks that are pruned: those that rotate the hidden state least."""
     alpha: NonNegative = 10
-    """How strongly the ratios of these blocks follow their cosine similarity."""
+    """Strength with which the pruning ratios follow the blocks' cosine similarity (alpha)."""
     spared: Ratio = 0.01
-    """Share of a block's channels that stays although, or because, they score lowest."""
+    """Share of a block's channels to keep although their scores are the lowest."""
     regress: bool = True
-    """Fit every output dimension of `o` and `down` to what it was, by a scale and an offset."""
+    """Fit each output of `o` and `down` to its dense values, by a scale and an offset."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Set how much each block loses on the dense model, then prune block by block."""
+        """Choose the pruning ratios on the dense model, then prune block by block."""
         similarities, losses = [], []
         for dense in walk(model, calibration, edits=False):
             o, kv_heads = dense.attention.o, dense.attention.kv_heads
@@ -75,9 +75,9 @@ class SlimLLM(UnitMethod):
         return {"similarity": similarities, **widths_left(model)}
 
     def shares(self, similar: Tensor) -> Tensor:
-        """Return in which proportion the blocks lose, `[blocks]`, from their cosine similarity.
+        """Return the relative pruning ratios of the blocks, `[blocks]`, from cosine similarities.
 
-        A softmax over the most similar ones; the others lose nothing.
+        They are a softmax over the most similar blocks; the other blocks lose nothing.
         """
         count = max(1, round(self.layers * len(similar)))
         selected = similar.topk(count).indices
@@ -86,7 +86,7 @@ class SlimLLM(UnitMethod):
         return shares
 
     def prune_attention(self, block: WalkedBlock, count: int) -> None:
-        """Remove `count` KV groups, found by similarity and improved by greedy swaps."""
+        """Remove `count` KV groups, chosen by similarity and improved by greedy swaps."""
         o = block.attention.o
         inputs = block.observe(Covariance, "o")["o"]
         shared = shared_variance(o.weight, inputs.matrix, block.attention.kv_heads)
@@ -97,7 +97,7 @@ class SlimLLM(UnitMethod):
         keep_kv_groups(block.attention, mask)
 
     def prune_feed_forward(self, block: WalkedBlock, count: int) -> None:
-        """Remove the `count` channels of lowest score above the very lowest, which stay."""
+        """Remove the `count` channels with the lowest scores, except the very lowest ones."""
         feed_forward = block.feed_forward
         reads = "up" if feed_forward.gate is None else "gate"
         with block.watching(ColumnNorm, reads) as norms:
@@ -111,7 +111,7 @@ class SlimLLM(UnitMethod):
         keep_channels(feed_forward, keep)
 
     def correct(self, linear: nn.Linear, inputs: Covariance, keep: Tensor) -> None:
-        """Scale and shift what the kept inputs `keep [in]` put out to what all did."""
+        """Scale and shift the output of the kept inputs, `keep [in]`, to that of all inputs."""
         if self.regress:
             scale, offset = regression(linear.weight, inputs, keep.to(linear.weight.device))
             linear.weight.copy_(linear.weight * scale[:, None])
@@ -119,10 +119,10 @@ class SlimLLM(UnitMethod):
 
 
 def shared_variance(weight: Tensor, covariance: Tensor, units: int) -> Tensor:
-    """Return how what units add to each output varies together, fp64 `[units, units, out]`.
+    """Return the covariances of the units' contributions to outputs, fp64 `[units, units, out]`.
 
-    `weight [out, in]` reads `units` slices of equal width; entry `[g, h, j]` is the covariance of
-    what `g` and `h` add to output `j`, for inputs of `covariance [in, in]`.
+    `weight [out, in]` reads `units` slices of equal width. Entry `[g, h, j]` is the covariance of
+    the contributions of `g` and `h` to output `j`, for inputs of `covariance [in, in]`.
     """
     weight = weight.to(covariance.device).double()
     slices = weight.unflatten(1, (units, -1))  # [out, units, width]
@@ -136,9 +136,9 @@ def shared_variance(weight: Tensor, covariance: Tensor, units: int) -> Tensor:
 
 
 def similarity(shared: Tensor, kept: list[int]) -> float:
-    """Sum over the outputs how their correlation with what all units say is, without its sign.
+    """Sum the absolute correlations between the outputs of the kept units and of all units.
 
-    `shared [units, units, out]` is that of `shared_variance`, `kept` holds the units that speak. An
+    `shared [units, units, out]` comes from `shared_variance`; `kept` holds the kept units. An
     output that never varies adds nothing.
     """
     some = shared[kept]  # [kept, units, out]
@@ -148,9 +148,9 @@ def similarity(shared: Tensor, kept: list[int]) -> float:
 
 
 def swapped(shared: Tensor, count: int) -> list[int]:
-    """Choose which units stay when `count` go: drop those least missed, then swap greedily.
+    """Return the units to keep after removing `count`: drop the least important, then swap.
 
-    Every dropped unit, the least missed first, takes the place of that kept one whose going raises
+    Every dropped unit, the least important first, replaces the kept unit for which the swap raises
     the similarity most, if any does (Algorithm 1).
     """
     units = range(len(shared))
@@ -168,20 +168,20 @@ def swapped(shared: Tensor, count: int) -> list[int]:
 
 
 def group_losses(shared: Tensor) -> Tensor:
-    """Return how far the similarity falls with every further KV group removed, fp64 `[units]`.
+    """Return by how much each further removed KV group lowers the similarity, fp64 `[units]`.
 
-    `shared [units, units, out]` is that of `shared_variance`; the groups go in the order of
-    `swapped`.
+    `shared [units, units, out]` comes from `shared_variance`; `swapped` chooses the groups.
     """
     left = [similarity(shared, swapped(shared, count)) for count in range(len(shared) + 1)]
     return -torch.tensor(left, dtype=torch.float64).diff()
 
 
 def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance) -> Tensor:
-    """Score channels by weights and activations on their way in and out, fp64 `[channels]`.
+    """Score channels by their input and output weights and activations, fp64 `[channels]`.
 
-    `norms [hidden]` are those of what enters, `inputs` of what `down` reads. Columns of `down` are
-    turned into the principal axes of the output, of which those that vary more count more.
+    `norms [hidden]` are the norms of the feed-forward inputs; `inputs` are statistics of the inputs
+    of `down`. Columns of `down` are rotated to the principal axes of the output, and axes with
+    larger variance count more.
     """
     inner = [linear for linear in (feed_forward.gate, feed_forward.up) if linear is not None]
     down = feed_forward.down.weight.double()  # [hidden, channels]
@@ -195,9 +195,9 @@ def channel_scores(feed_forward: FeedForward, norms: Tensor, inputs: Covariance)
 
 
 def regression(weight: Tensor, inputs: Covariance, keep: Tensor) -> tuple[Tensor, Tensor]:
-    """Fit each output to that of all inputs by a line: scale and offset, fp64 `[out]` each.
+    """Fit the output of the kept inputs to that of all: scale and offset, fp64 `[out]` each.
 
-    `weight [out, in]`, `keep [in]` marks the inputs that stay. An output that no longer varies is
+    `weight` is `[out, in]`; `keep [in]` marks the kept inputs. An output that no longer varies is
     only shifted.
     """
     everything = weight.to(inputs.matrix.device).double()

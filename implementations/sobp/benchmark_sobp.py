@@ -1,4 +1,4 @@
-"""Benchmark of the search against the plain loop that updates everything; run by `make bench`."""
+"""Benchmark the search against the plain loop that updates both matrices (`make bench`)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ REPEATS = 3
 
 
 def plain(weight: Tensor, inverse: Tensor, units: Tensor, count: int) -> tuple[list[int], Tensor]:
-    """Search as Optimal Brain Surgeon says it, correcting weight and inverse after each removal.
+    """Search by Optimal Brain Surgeon as published; correct weight and inverse after each removal.
 
-    Both are fp64 and edited in place. Returns the numbers of `units [units, width]` in order, and
-    what each cost.
+    Both are fp64 and edited in place. Returns the numbers of the removed `units [units, width]` in
+    order, and the cost of each.
     """
     order: list[int] = []
     paid: list[float] = []
@@ -42,7 +42,7 @@ def plain(weight: Tensor, inverse: Tensor, units: Tensor, count: int) -> tuple[l
 
 
 def main() -> None:
-    """Print the ratio of times, plain to ours, by what the search chooses from."""
+    """Print the ratio of times, plain to ours, for several sets of candidates."""
     generator = torch.Generator().manual_seed(0)
     mixing = torch.eye(WIDTH) + torch.randn(WIDTH, WIDTH, generator=generator) / WIDTH**0.5
     inputs = (torch.randn(2 * WIDTH, WIDTH, generator=generator) @ mixing).double()

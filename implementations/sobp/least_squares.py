@@ -1,6 +1,6 @@
 """The two least-squares problems inside a module: the search of stage 2 and the fit of stage 3.
 
-`eliminate` of the harness is one step of the search with all weights updated.
+`eliminate` of the harness does one step of the search and updates all weights.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from implementations.harness import damped_factor
 
 
 def cheapest_in_turn(weight: Tensor, inverse: Tensor, units: Tensor, count: int) -> Tensor:
-    """Choose `count` units one by one: each time the one whose removal costs least by then.
+    """Choose `count` units one by one: each time the one that is the cheapest to remove.
 
-    `units [units, width]` holds columns of `weight [out, in]`; `inverse [in, in]` is that of the
-    damped Hessian; both are fp64 and are not changed. Returns the units in order.
+    `units [units, width]` holds columns of `weight [out, in]`; `inverse [in, in]` is the inverse of
+    the damped Hessian. Both are fp64 and are not changed. Returns the units in order of removal.
 
-    The cost `e_P = trace(W_P (H^-1_PP)^-1 W_P^T)` needs only `W^T W` of the corrected weights, and
-    of that and of the inverse only the diagonal blocks of each unit. So a step computes the columns
-    of the unit it removes from those of the units removed before (a left-looking pivoted Cholesky
-    factorisation), and neither matrix is ever updated.
+    The cost `e_P = trace(W_P (H^-1_PP)^-1 W_P^T)` needs only the diagonal block of each unit in the
+    inverse and in `W^T W` of the corrected weights. So each step computes the columns of the unit
+    that it removes from those of the units removed before (a left-looking pivoted Cholesky
+    factorisation). Neither matrix is ever updated.
     """
     width, flat = units.shape[1], units.flatten().to(weight.device)
     inverse, square = inverse[flat][:, flat], weight[:, flat].T @ weight[:, flat]
@@ -68,10 +68,10 @@ def own_blocks(matrix: Tensor, width: int) -> Tensor:
 def refit_to(
     weight: Tensor, gram: Tensor, products: Tensor, damping: float, where: str = "layer"
 ) -> Tensor:
-    """Fit a layer to given outputs, `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
+    """Fit a layer to given outputs: `argmin ||V X - Y||^2 + lambda ||V - W||^2`.
 
-    `weight [out, in]` is `W`, `gram [in, in]` is `X X^T` and `products [out, in]` is `Y X^T`;
-    `lambda` is the damping times the mean of the diagonal. The result is
+    `weight [out, in]` is `W`, `gram [in, in]` is `X X^T` and `products [out, in]` is `Y X^T`.
+    `lambda` is the damping times the mean of the diagonal of `gram`. The result is
     `(Y X^T + lambda W) (X X^T + lambda I)^-1`, fp64 `[out, in]`.
     """
     gram = gram.double()

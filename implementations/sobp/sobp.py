@@ -1,9 +1,10 @@
-"""SoBP: choose by gradients, correct the choice by curvature, fit anew (Wei et al., EMNLP 2024).
+"""SoBP: select by gradients, refine by curvature, refit the weights (Wei et al., EMNLP 2024).
 
-Three stages. How far the loss moves with a unit's mask ranks all heads and channels of the network,
-and the budget decides how many each module keeps. Such scores do not see that two units may stand
-in for each other: so inside each module a greedy search by Optimal Brain Surgeon reconsiders which
-ones go. Then what is left of a module is fitted to what the dense module puts out.
+The method has three stages. First, the gradient of the loss by a unit's mask ranks all heads and
+channels of the network, and the budget determines how many each module keeps. Such scores do not
+see that two units may replace each other. So, second, a greedy search by Optimal Brain Surgeon
+inside each module reconsiders which units to remove. Third, the remaining weights of a module are
+fitted to the output of the dense module.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ from implementations.harness import (
 from implementations.sobp.least_squares import cheapest_in_turn, refit_to
 
 READERS: dict[Kind, str] = {"kv-groups": "o", "channels": "down"}  # the layer that reads a unit
-CHUNK = 32  # samples whose activations are held at every block at once
+CHUNK = 32  # samples whose activations at every block are stored at once
 
-Choice = tuple[Tensor, Tensor]  # which units of a module go, and which might; masks [units]
+Choice = tuple[Tensor, Tensor]  # masks [units] of a module: units to remove, candidates
 
 
 class SoBP(UnitMethod):
-    """Remove KV groups and channels in three stages: select, refine, reconstruct.
+    """Remove KV groups and MLP channels by gradients, a greedy search and a least-squares refit.
 
     Source: Wei et al., doi:10.18653/v1/2024.emnlp-main.775; all inside the stages is our own.
     """
@@ -55,35 +56,37 @@ class SoBP(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     select: bool = True
-    """Stage 1, one choice over the network by gradients; else every block loses the same share."""
+    """Stage 1: select units network-wide by gradients. If off, all blocks lose the same share."""
     importance: Literal["first-order", "fisher"] = "fisher"
-    """What counts of the gradients by a unit's mask: the mean size, or the mean square."""
+    """Importance of a unit: mean absolute value or mean square of its mask's gradient."""
     refine: bool = True
-    """Stage 2, search anew inside each module and correct what stays for what goes."""
+    """Stage 2: search again inside each module and correct the kept weights."""
     pool: NonNegative = 1.0
-    """Kept units that the search may remove instead, in parts of those to remove (beta)."""
+    """Number of further candidates of the search, relative to the units to remove (beta)."""
     damping: NonNegative = 0.01
-    """Added to the Hessian's diagonal in stage 2, as a fraction of its mean (lambda)."""
+    """Value added to the Hessian's diagonal in stage 2, as a fraction of its mean (lambda)."""
     reconstruct: bool = True
-    """Stage 3, fit each module to the dense one's output on the dense model's activations."""
+    """Stage 3: fit each module to the dense module's output on the dense model's activations."""
     restraint: NonNegative = 0.01
-    """Pull to the weights of stage 2 in the fit, as a fraction of the mean diagonal (mu)."""
+    """Strength of the pull to the weights of stage 2, as a fraction of the mean diagonal (mu)."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also that nothing chooses."""
+        """Also reject settings in which no stage chooses units."""
         if not self.select and not self.refine:
-            raise BadInput("select and refine are both off, so nothing chooses; switch one on")
+            raise BadInput(
+                "`select` and `refine` are both off, so no stage chooses units; switch one on"
+            )
         super().check(model, calibration)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Choose in a walk back, search and fit in a walk; return widths left and exchanges."""
+        """Select in a backward walk, then search and fit; return widths and exchanged units."""
         choices = self.choices(model, calibration)
         if not any(bool(gone.any()) for gone, _ in choices):
             return widths_left(model)
         exchanged: dict[Kind, list[int]] = {kind: [] for kind in self.kinds}
         modules = iter(choices)
         for block in walk(model, calibration, beside=self.reconstruct):
-            for kind in self.kinds:  # attention first: the feed-forward part sees what is left
+            for kind in self.kinds:  # attention first, then the feed-forward part behind it
                 gone, pool = next(modules)
                 final = self.cut(block, kind, gone, pool)
                 exchanged[kind].append(int((gone & ~final).sum()))
@@ -91,7 +94,7 @@ class SoBP(UnitMethod):
         return widths_left(model) | (told if self.select else {})
 
     def choices(self, model: LanguageModel, calibration: Tokens) -> list[Choice]:
-        """Choose what goes of each module for now: attention and feed-forward, block by block."""
+        """Select units of each module by stage 1: attention, then feed-forward, block by block."""
         costs = [unit_costs(block, kind) for block in model.blocks for kind in self.kinds]
         if not self.select:
             lost = [n for both in self.widths(model, torch.ones(len(model.blocks))) for n in both]
@@ -123,7 +126,7 @@ class SoBP(UnitMethod):
         return [scores[block.index, kind] for block in model.blocks for kind in self.kinds]
 
     def cut(self, block: WalkedBlock, kind: Kind, gone: Tensor, pool: Tensor) -> Tensor:
-        """Search a module anew for as many units as `gone` marks, fit the rest; mark what went."""
+        """Search a module for as many units as in `gone`, fit the rest; mark the removed units."""
         role = READERS[kind]
         linear, where = block.linears()[role], f"block {block.index}, {role}"
         units = columns(block, kind)
@@ -147,7 +150,7 @@ class SoBP(UnitMethod):
     def observe(self, block: WalkedBlock, role: str) -> tuple[Tensor, Tensor]:
         """Return `X X^T [in, in]` of a layer and `Y X^T [out, in]`, `Y` from the dense model.
 
-        Without stage 3, which asks for it, the latter is empty. The bias is in no `Y`: it stays.
+        The latter is empty if stage 3 is off. `Y` does not contain the bias, which is unchanged.
         """
         if not self.reconstruct:
             gram = block.observe(Gram, role)[role].matrix
@@ -180,18 +183,18 @@ class Latest:
 
 
 def columns(block: Block, kind: Kind) -> Tensor:
-    """Return which inputs of its reader make up each unit, `[units, width]`."""
+    """Return the columns of each unit in the layer that reads it, `[units, width]`."""
     reader = block.linears()[READERS[kind]]
     return next(part.places for part in cuts(block, kind) if part.linear is reader)
 
 
 def knapsack(scores: list[Tensor], prices: list[int], budget: float) -> list[Tensor]:
-    """Mark the units that stay of each module: the most importance that `budget` weights hold.
+    """Mark the units of each module to keep: maximal total importance within `budget` weights.
 
-    `scores` alternate, KV groups of a block `[units]` and its channels; `prices` are what one of
-    either takes. With two prices the exact answer is a scan: every number of groups, always the
-    most important ones, and as many channels as then fit. One unit of each module stays. An answer
-    that leaves more than half of a unit unused counts only where there is no other.
+    `scores` alternate between the KV groups `[units]` of a block and its channels; `prices` are the
+    weights of one group and of one channel. With two prices a scan is exact: for every number of
+    groups, always the most important ones, it adds as many channels as fit. Each module keeps one
+    unit. A solution that leaves more than half of a unit unused counts only if there is no other.
     """
     sorts = [scores[::2], scores[1::2]]
     orders = [ranked(modules) for modules in sorts]
@@ -217,7 +220,7 @@ def knapsack(scores: list[Tensor], prices: list[int], budget: float) -> list[Ten
 
 
 def ranked(modules: list[Tensor]) -> Tensor:
-    """Return the numbers of all units: the best of each module, then by falling importance."""
+    """Return the numbers of all units: the best of each module, then by descending importance."""
     lifted = [
         module.index_fill(0, module.topk(min(1, len(module))).indices, torch.inf)
         for module in modules
@@ -226,9 +229,9 @@ def ranked(modules: list[Tensor]) -> Tensor:
 
 
 def candidates(importance: Tensor, gone: Tensor, share: float) -> Tensor:
-    """Mark what the search may remove, `[units]`: what is `gone`, and the next least important.
+    """Mark the units that the search may remove, `[units]`: `gone` and the next least important.
 
-    These are `share` times as many as are gone, or all there are.
+    There are `share` times as many of the latter as in `gone`, or all that remain.
     """
     more = min(round(share * int(gone.sum())), int((~gone).sum()))
     return gone | smallest(importance.masked_fill(gone, torch.inf), more)

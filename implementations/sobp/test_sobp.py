@@ -422,7 +422,7 @@ def test_no_gradient_is_left_and_no_stage_is_missing_for_both():
     model = tiny_model()
     SoBP(sparsity=0.3).apply(model, random_tokens())
     assert all(parameter.grad is None for parameter in model.hf.parameters())
-    with pytest.raises(BadInput, match="nothing chooses"):
+    with pytest.raises(BadInput, match="no stage chooses units"):
         SoBP(select=False, refine=False).apply(model, random_tokens())
 
 

@@ -1,4 +1,4 @@
-"""Time the solver against Algorithm 1 as the paper writes it; run by `make bench`."""
+"""Benchmark the solver against Algorithm 1 as the paper states it; run by `make bench`."""
 
 from __future__ import annotations
 

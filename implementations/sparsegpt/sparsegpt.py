@@ -1,9 +1,8 @@
-"""SparseGPT: each layer by a sparse least-squares solve (Frantar & Alistarh, ICML 2023).
+"""SparseGPT: prune layers by sparse least squares (Frantar & Alistarh, ICML 2023).
 
-Every linear layer is asked to keep its outputs, `argmin ||W X - (M * W^) X||^2` (Eq. 1). Columns
-are pruned left to right; each error is pushed onto the columns still to come by the OBS update
-(Eq. 3). The set still to come is the same for all rows, so one factor of the inverse Hessian
-serves them all.
+Every linear layer should keep its outputs, `argmin ||W X - (M * W^) X||^2` (Eq. 1). Columns are
+pruned from left to right. The OBS update (Eq. 3) compensates each error in the later columns. The
+set of later columns is the same for all rows, so one factor of the inverse Hessian serves all rows.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from implementations.harness import (
 
 
 class SparseGPT(WeightMethod):
-    """Prune each linear layer by a sparse least-squares solve with one shared inverse Hessian.
+    """Prune each linear layer column by column, with OBS updates from one shared inverse Hessian.
 
     Source: Frantar & Alistarh, arXiv:2301.00774, Algorithm 1.
     """
@@ -39,25 +38,25 @@ class SparseGPT(WeightMethod):
     )
 
     sparsity: Ratio = 0.5
-    """Share of each block of columns to zero, all rows of the matrix together."""
+    """Share of weights to zero in each block of columns, over all rows of the matrix together."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
     block_size: Count = 128
-    """Columns whose mask is chosen together, and between two updates of all later ones (B)."""
+    """Number of columns whose mask is chosen together, and between two lazy updates (B_s and B)."""
     damping: NonNegative = 0.01
-    """Added to the Hessian's diagonal, as a fraction of its mean."""
+    """Value added to the Hessian's diagonal, as a fraction of its mean (lambda)."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         super().check(model, calibration)
         if self.pattern and self.block_size % self.pattern.group:
             raise BadInput(
-                f"pattern {self.pattern} needs a block_size divisible by {self.pattern.group}, "
-                f"not {self.block_size}"
+                f"`block_size` must be divisible by {self.pattern.group} for pattern "
+                f"{self.pattern}, got {self.block_size}"
             )
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            grams = block.observe(Gram)  # H = X X^T, once for all layers that share an input
+            grams = block.observe(Gram)  # H = X X^T, once per distinct input
             for _, linear, factor, silent in factored(block, grams, self.damping):
                 linear.weight.copy_(self.solve(linear.weight, factor, silent))
 
@@ -65,7 +64,7 @@ class SparseGPT(WeightMethod):
         """Return the pruned and compensated weight `[out, in]`, one column after the other.
 
         `factor [in, in]` is `U`, with `H^-1 = U^T U`; `silent [in]` marks inputs that are always
-        zero. This is the definition: `solve` computes the same, several times faster.
+        zero. This is the definition of the method: `solve` computes the same several times faster.
         """
         W, U = weight.clone().float(), factor
         removed = torch.zeros_like(W, dtype=torch.bool)
@@ -76,18 +75,18 @@ class SparseGPT(WeightMethod):
                 costs = (W[:, ahead] / U.diagonal()[ahead]).square()  # w^2 / [H^-1]_jj, Eq. 3
                 removed[:, ahead] = self.mask(costs.masked_fill(silent[ahead], 0))
             error = W[:, j] * removed[:, j] / U[j, j]  # E_:,j, [out]
-            W[:, j:] -= torch.outer(error, U[j, j:])  # Eq. 3, for the columns still to come
+            W[:, j:] -= torch.outer(error, U[j, j:])  # Eq. 3, for this and all later columns
         return W.masked_fill(removed, 0)
 
     def solve(self, weight: Tensor, factor: Tensor, silent: Tensor) -> Tensor:
-        """Return what `algorithm_1` does, fp32, computed block by block."""
+        """Return the result of `algorithm_1` in fp32, computed block by block."""
         group = self.pattern.group if self.pattern else None
         return sparse_solve(weight, factor, silent, self.mask, self.block_size, group)
 
     def mask(self, costs: Tensor) -> Tensor:
-        """Mark what to remove, `[out, columns]`, given `(w / U_jj)^2` of each weight.
+        """Mark the weights to remove, `[out, columns]`, given `(w / U_jj)^2` of each weight.
 
-        That is the OBS error `w^2 / [H^-1]_jj` of Eq. 3, over the columns still free. All rows of
-        a block of columns compete together; with a pattern each group alone.
+        The costs are the OBS errors `w^2 / [H^-1]_jj` of Eq. 3, over the columns not yet processed.
+        All rows of a block of columns compete together; with a pattern, each group by itself.
         """
         return self.choose(costs, within="matrix")

@@ -332,7 +332,7 @@ def test_wrong_parameters_are_refused(settings, message):
     ("settings", "message"),
     [
         ({"pattern": "2:5", "block_size": 5}, "2:5 does not divide the 32 inputs of block 0, q"),
-        ({"pattern": "2:4", "block_size": 6}, "2:4 needs a block_size divisible by 4, not 6"),
+        ({"pattern": "2:4", "block_size": 6}, "divisible by 4 for pattern 2:4, got 6"),
     ],
 )
 def test_patterns_that_do_not_fit_leave_the_model_alone(settings, message):

@@ -1,8 +1,9 @@
-"""Benchmark of the memory of one run on the embedded model; run by `make bench`.
+"""Benchmark the memory of one run on the embedded model; run by `make bench`.
 
-The peak of a whole run, from loading over the dense model to the record, against the weights: the
-process's high-water mark, less what it still holds when the model is gone (libraries, tokenizer).
-Windows are fewer than in `smol`, which changes the time only. Wants a process of its own.
+It compares the peak memory of a whole run, from loading the dense model to writing the record, with
+the size of the weights. The peak is the process's high-water mark minus the memory that it still
+holds after the model is freed (libraries, tokenizer). It uses fewer windows than `smol`, which
+changes only the time. Run it in its own process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WANTED = 1.3
 
 
 def main() -> None:
-    """Print peak, weights and their ratio."""
+    """Print the peak, the size of the weights and their ratio."""
     smol = get_protocol("smol")
     evaluations = tuple(e.model_copy(update={"windows": 2}) for e in smol.evaluations)
     protocol = smol.model_copy(update={"name": "memory", "evaluations": evaluations})

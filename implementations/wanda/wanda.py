@@ -1,4 +1,4 @@
-"""Wanda: weights times the norm of what flows through them (Sun et al., ICLR 2024)."""
+"""Wanda: prune by weight magnitude times input norm (Sun et al., ICLR 2024)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from implementations.harness import (
 
 
 class Wanda(WeightMethod):
-    """Zero, in each output row, the weights of smallest `|W_ij| * ||X_j||`; no weight is updated.
+    """Zero the weights with the smallest `|W_ij| * ||X_j||` in each output row, without an update.
 
     Source: Sun et al., arXiv:2306.11695.
     """
@@ -27,13 +27,13 @@ class Wanda(WeightMethod):
     )
 
     sparsity: Ratio = 0.5
-    """Share of each output row to zero."""
+    """Share of the weights of each output row to zero."""
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            seen = block.observe(ColumnNorm)  # all layers still dense, inputs already pruned
+            seen = block.observe(ColumnNorm)  # layers still dense, earlier blocks pruned
             for role, linear in block.linears().items():
                 gone = self.choose(scores(linear.weight, seen[role].norms))  # boolean, [out, in]
                 linear.weight.masked_fill_(gone, 0)

@@ -119,10 +119,13 @@ def test_attentions_by_hand():
 def test_a_split_that_cannot_meet_the_budget_is_refused():
     model = tiny_model("llama", blocks=4)
     for settings, message in (
-        ({"sparsity": 0.1, "attentions": 4}, "sparsity 0.1: 4 of 4 attentions are 0.4"),
-        ({"sparsity": 0.8, "attentions": 0}, "all channels 0.6.*set attentions"),
-        ({"attentions": 5}, "attentions is 5, and the model has 4"),
-        ({"attentions": -1}, "attentions is -1"),
+        (
+            {"sparsity": 0.1, "attentions": 4},
+            "`sparsity` 0.1 cannot be met: 4 of 4 attentions are 0.4",
+        ),
+        ({"sparsity": 0.8, "attentions": 0}, "all channels 0.6.*set `attentions`"),
+        ({"attentions": 5}, "`attentions` must be between 0 and 4, got 5"),
+        ({"attentions": -1}, "`attentions` must be between 0 and 4, got -1"),
     ):
         with pytest.raises(BadInput, match=message):
             TwoSSP(**settings).check(model, random_tokens())  # before any work
@@ -138,7 +141,7 @@ def test_a_split_may_miss_the_budget_by_half_of_the_largest_unit():
     ):
         split = TwoSSP(sparsity=share + side * 0.99 * half, attentions=attentions).split(model)
         assert split == (attentions, rate)
-        with pytest.raises(BadInput, match="cannot meet it"):
+        with pytest.raises(BadInput, match="cannot be met"):
             TwoSSP(sparsity=share + side * 1.01 * half, attentions=attentions).split(model)
 
 
@@ -228,7 +231,7 @@ def test_ties_go_to_the_earlier_and_a_broken_model_is_told(monkeypatch):
         raise NumericsError("the logits contain NaN")
 
     monkeypatch.setattr(twossp, "perplexity", broken)
-    with pytest.warns(AtlasWarning, match="block 1 loses its"):
+    with pytest.warns(AtlasWarning, match="dropping that of block 1"):
         assert least_missed(model, [1, 2], tokens) == 1
 
 

@@ -1,8 +1,8 @@
 """2SSP: narrow every feed-forward part, then drop whole attentions (Sandri et al., TMLR 2025).
 
-First every block keeps the same share of its channels, those whose activations are largest. Then,
-on the model as narrow as that, attention after attention is switched off, always the one that
-perplexity on a calibration sample misses least. A formula says how much each stage takes.
+First, every block keeps the same share of its channels: those with the largest activations. Then
+attentions of the narrowed model are dropped one by one, each time the one whose removal gives the
+lowest perplexity on a calibration sample. A formula divides the budget between the two stages.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from implementations.harness import (
 
 
 class Sizes(NamedTuple):
-    """Weights of the linear layers inside the blocks, and how many blocks there are."""
+    """Number of blocks, and of linear weights in each part of a block."""
 
     blocks: int
     attention: float
-    """Of one block."""
+    """Weights of the attention of one block."""
     feed_forward: float
-    """Of one block."""
+    """Weights of the feed-forward part of one block."""
 
     @property
     def all(self) -> float:
-        """Weights of all blocks, of which the budget is a share."""
+        """Weights of all blocks; the budget is a share of these."""
         return self.blocks * (self.attention + self.feed_forward)
 
 
 class TwoSSP(UnitMethod):
-    """Remove channels by activation norm, alike in all blocks, and attentions by perplexity.
+    """Remove MLP channels by activation norm, then whole attention modules by perplexity.
 
     Source: Sandri et al., arXiv:2501.17771, Eq. 5 and Section 4.3, and the official code.
     """
@@ -61,19 +61,19 @@ class TwoSSP(UnitMethod):
     sparsity: Ratio = 0.25
     """Share of the decoder blocks' linear weights to remove."""
     alpha: NonNegative = 1.5
-    """How readily attentions go, Eq. 5: the larger, the more."""
+    """Exponent parameter of Eq. 5 (alpha). The larger it is, the more attentions are dropped."""
     attentions: int | None = None
-    """Attentions to drop, in place of Eq. 5."""
+    """Number of attentions to drop, instead of Eq. 5."""
     probes: Count = 1
-    """Calibration samples that the second stage measures perplexity on."""
+    """Number of calibration samples on which the second stage measures perplexity."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a split between the stages that misses the budget."""
+        """Also reject a split between the stages that misses the budget."""
         super().check(model, calibration)
         self.split(model)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Narrow the dense model in one pass over it, then drop attentions one by one."""
+        """Narrow the model by one pass over the dense model, then drop attentions one by one."""
         attentions, rate = self.split(model)
         norms = []
         for dense in walk(model, calibration, edits=False):
@@ -94,29 +94,29 @@ class TwoSSP(UnitMethod):
         }
 
     def split(self, model: LanguageModel) -> tuple[int, float]:
-        """Return how many attentions go, and which share of its channels each block loses.
+        """Return the number of attentions to drop and the share of channels each block loses.
 
-        Raises `BadInput` when that misses the budget by more than half of the largest unit.
+        Raises `BadInput` if the split misses the budget by more than half of the largest unit.
         """
         sizes = sizes_of(model)
         count = self.attentions
         if count is None:
             count = attentions_to_drop(self.sparsity, sizes, self.alpha)
         if not 0 <= count <= sizes.blocks:
-            raise BadInput(f"attentions is {count}, and the model has {sizes.blocks}")
+            raise BadInput(f"`attentions` must be between 0 and {sizes.blocks}, got {count}")
         room = sizes.blocks * sizes.feed_forward
         left = self.sparsity * sizes.all - count * sizes.attention  # for the channels
         if max(-left, left - room) > self.unit(model) / 2:
             raise BadInput(
-                f"sparsity {self.sparsity:g}: {count} of {sizes.blocks} attentions are "
-                f"{count * sizes.attention / sizes.all:.3g} of the weights and all channels "
-                f"{room / sizes.all:.3g}, which cannot meet it; set attentions, or ask for another"
+                f"`sparsity` {self.sparsity:g} cannot be met: {count} of {sizes.blocks} attentions "
+                f"are {count * sizes.attention / sizes.all:.3g} of the weights and all channels "
+                f"{room / sizes.all:.3g}; set `attentions` or use another sparsity"
             )
         return count, min(max(left / room, 0), 1) if room else 0.0
 
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights of an attention, or of a channel in every block where that is more."""
-        # The channels of a block cost alike.
+        """Count the weights of an attention or of a channel in every block, whichever is more."""
+        # All channels of a block cost the same.
         channels = sum(int(unit_costs(block, "channels")[:1].sum()) for block in model.blocks)
         attention = max(int(unit_costs(block, "sublayers")[0]) for block in model.blocks)
         return max(attention, channels)
@@ -127,7 +127,7 @@ class TwoSSP(UnitMethod):
 
 
 def sizes_of(model: LanguageModel) -> Sizes:
-    """Measure a model whose blocks are alike; of others, their mean."""
+    """Measure the mean sizes of the parts over all blocks."""
     blocks = model.blocks
     costs = torch.stack([unit_costs(block, "sublayers") for block in blocks])  # [blocks, 2]
     return Sizes(len(blocks), *costs.double().mean(dim=0).tolist())
@@ -142,7 +142,10 @@ def attentions_to_drop(sparsity: float, sizes: Sizes, alpha: float) -> int:
 
 
 def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
-    """Return whose attention perplexity misses least, of the blocks `left`; of equals the first."""
+    """Return the block of `left` that gives the lowest perplexity without its attention.
+
+    Of equal ones, the first.
+    """
     loss = Candidates(model, lambda: perplexity(model, probes).value, "sublayers")
     for index in track(left, "trying attentions"):
         gone = torch.zeros(len(model.blocks), 2, dtype=torch.bool)  # attention, feed-forward part
@@ -152,7 +155,8 @@ def least_missed(model: LanguageModel, left: list[int], probes: Tokens) -> int:
     best = int(loss.best.nonzero()[0]) // 2
     if loss.least == math.inf:
         warnings.warn(
-            f"no attention can go without NaN or infinity: block {best} loses its",
+            "perplexity is NaN or infinite whichever attention is dropped; "
+            f"dropping that of block {best}",
             AtlasWarning,
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""Unit magnitude: KV groups and channels of small weights go, the structured magnitude baseline."""
+"""Unit magnitude: the structured magnitude baseline for KV groups and MLP channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from implementations.harness import (
 
 
 class UnitMagnitude(UnitMethod):
-    """Remove the KV groups and channels whose weights have the smallest root mean square.
+    """Remove the KV groups and MLP channels whose weights have the smallest root mean square.
 
     Source: a baseline without a paper; `L2` in Table 1 of LLM-Pruner, arXiv:2305.11627.
     """
@@ -32,7 +32,7 @@ class UnitMagnitude(UnitMethod):
     """Share of the decoder blocks' linear weights to remove."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Rank all units of the model by their weights, remove the lowest, return what is left."""
+        """Rank all units of the model by weight, remove the lowest, return the remaining widths."""
         scores = torch.cat([score(block).cpu() for block in model.visit()])  # [units]
         return remove_units(model, self.choose(model, scores))
 
@@ -43,12 +43,12 @@ def score(block: Block) -> Tensor:
 
 
 def root_mean_square(parts: list[Cut]) -> Tensor:
-    """Return `||w_u||_2 / sqrt(n_u)` of all `n_u` weights that go with a unit, fp64 `[units]`."""
+    """Return `||w_u||_2 / sqrt(n_u)` over all `n_u` weights of each unit, fp64 `[units]`."""
     squares = torch.stack([squared_norms(part) for part in parts])  # [layers, units]
     counts = torch.stack([part.costs() for part in parts]).to(squares.device)
     return (squares.sum(dim=0) / counts.sum(dim=0)).sqrt()
 
 
 def squared_norms(part: Cut) -> Tensor:
-    """Sum the squares of the rows or columns that each unit has in one layer, fp64 `[units]`."""
+    """Sum the squares of the rows or columns that each unit owns in one layer, fp64 `[units]`."""
     return part.owned(part.linear.weight).double().square().sum(dim=(1, 2))

@@ -1,8 +1,9 @@
-"""FASP: drop the columns that carry least, fit the others anew (Hu et al., arXiv 2025).
+"""FASP: remove the columns that contribute least and refit the others (Hu et al., arXiv 2025).
 
-A column of `down` is fed by one row of `gate` and `up` alone, a column of `o` by one row of `v`. So
-columns are chosen in the second layer of each pair; the rows of the first go with them at no
-further loss, and what stays of the second is fitted by least squares to what all of it put out.
+A column of `down` is fed by one row of `gate` and `up` only, and a column of `o` by one row of `v`.
+FASP therefore selects columns in the second layer of each pair. The rows that feed them in the
+first layer are removed without further loss. The remaining columns of the second layer are fitted
+by least squares to reproduce the output of the full layer.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from implementations.harness import (
 
 
 class FASP(UnitMethod):
-    """Remove value dimensions and channels by column sums of Wanda's score, and refit the rest.
+    """Remove value dimensions and MLP channels by column sums of Wanda's score; refit the rest.
 
     Source: Hu et al., arXiv:2501.09412.
     """
@@ -42,12 +43,12 @@ class FASP(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     restore: bool = True
-    """Fit the columns that stay, by least squares."""
+    """Refit the remaining columns by least squares."""
     damping: NonNegative = 0.01
-    """Added to the Gram matrix's diagonal in the fit, as a fraction of its mean."""
+    """Damping of the fit, added to the Gram matrix's diagonal, as a fraction of its mean."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Prune attention, then the feed-forward part, block by block; return what went."""
+        """Prune attention, then the MLP, block by block; return the number of removed units."""
         lost = self.widths(model, torch.ones(len(model.blocks)))
         for block, (value_dims, channels) in zip(walk(model, calibration), lost, strict=True):
             self.cut(block, "o", "value-dims", value_dims)
@@ -55,7 +56,7 @@ class FASP(UnitMethod):
         return {"value_dims_lost": [v for v, _ in lost], "channels_lost": [c for _, c in lost]}
 
     def cut(self, block: WalkedBlock, role: str, kind: Kind, count: int) -> None:
-        """Remove `count` units whose columns of the layer `role` score lowest, and refit it."""
+        """Remove the `count` units whose columns in the layer `role` score lowest; refit it."""
         if not count:
             return
         linear, gram = block.linears()[role], block.observe(Gram, role)[role].matrix

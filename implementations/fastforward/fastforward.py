@@ -1,10 +1,10 @@
 """FastForward: learn how much each part keeps, in episodes of one step (Yuan et al., arXiv 2025).
 
-A small policy sees the sparsity that is asked for and proposes at once a score for every attention
-and every feed-forward part. A fixed projection turns any scores into whole numbers of units that
-meet the budget, so that the policy never has to learn it. The reward is how well the model does
-without the other units. Search is cheap at first, at low sparsity and on little text, and what
-goes in the end is made up for by ridge regression.
+A small policy network sees the requested sparsity and proposes one score for every attention and
+every MLP at once. A fixed projection turns any scores into whole numbers of units that meet the
+budget, so the policy never has to learn the budget. The reward is the quality of the model without
+the other units. The search starts cheaply, at low sparsity and on little text. At the end, ridge
+regression compensates for the removed units.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ from implementations.harness import (
     widths_left,
 )
 
-START = 0.05  # sparsity, and share of the text, that the search begins with
-Masks = Callable[[Tensor, float], Tensor]  # from a proposal and a sparsity to the units that go
+START = 0.05  # initial sparsity, and initial share of the text, of the search
+Masks = Callable[[Tensor, float], Tensor]  # maps a proposal and a sparsity to the removed units
 ENTERED: tuple[tuple[Kind, str], ...] = (("kv-groups", "o"), ("channels", "down"))
 
 
 class FastForward(UnitMethod):
-    """Remove the KV groups and channels that score lowest, of each part as many as PPO learns.
+    """Remove the lowest-scoring KV groups and MLP channels; PPO learns how many per part.
 
     Source: Yuan et al., arXiv:2511.18977, and the authors' repository.
     """
@@ -60,70 +60,70 @@ class FastForward(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     episodes: Count = 2000
-    """Proposals that are evaluated."""
+    """Number of proposals to evaluate."""
     collect: Count = 15
-    """Episodes between two updates of the policy."""
+    """Number of episodes per update of the policy."""
     epochs: Count = 10
-    """Steps of the optimiser in an update."""
+    """Optimiser steps per update."""
     learning_rate: Positive = 5e-4
     """Learning rate of Adam."""
     clip: Positive = 0.2
-    """How far an update moves probabilities, as ratios, and the rewards that are expected."""
+    """PPO clip range, for probability ratios and for the rewards predicted by the critic."""
     entropy: NonNegative = 0.01
-    """Weight of the policy's entropy in what is learnt."""
+    """Weight of the policy's entropy in the loss."""
     curriculum: Ratio = 0.5
-    """Share of the episodes over which sparsity and text grow; the last update sees all of both."""
+    """Share of the episodes over which sparsity and text grow; the last update uses full values."""
     samples: Count | None = None
-    """Calibration windows that rewards are measured on in the end, the first ones; none: all."""
+    """Number of calibration windows for the final rewards, from the first; None uses all."""
     floor: Ratio = 0.1
-    """Share that each part keeps at least (p_min), rounded and never less than one unit."""
+    """Minimum share that each part keeps (p_min), rounded and never less than one unit."""
     symmetric: bool = False
-    """Shrink proposals that keep too much in all parts alike, not in the last ones."""
+    """Shrink proposals that keep too much in all parts instead of in the last ones."""
     warm: tuple[Ratio, ...] = ()
-    """Lower sparsities that the policy is trained for before, one after the other."""
+    """Lower sparsities for which the policy is trained first, one after the other."""
     restore: bool = True
-    """Fit what stays of `o` and `down` to what they put out before."""
+    """Refit the remaining columns of `o` and `down` to their outputs before the removal."""
     ridge: NonNegative = 0.9
-    """Added to the diagonal of the Gram matrix of all calibration tokens in that fit."""
+    """Ridge of the refit (alpha), added to the diagonal of the calibration set's Gram matrix."""
     random: Count | None = None
-    """Evaluate that many proposals of a policy that learns nothing: what search has to beat."""
+    """Number of random proposals to evaluate instead of training a policy, as a baseline."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also sparsities that do not rise."""
+        """Also reject sparsities that do not increase."""
         super().check(model, calibration)
         if any(lower >= higher for lower, higher in pairwise((*self.warm, self.sparsity))):
             raise BadInput(
-                f"warm={list(self.warm)} and then sparsity={self.sparsity:g} do not rise; "
-                "a policy is warmed up at lower sparsities, the lowest first"
+                f"`warm` must be increasing and below `sparsity`, got {list(self.warm)} and "
+                f"sparsity={self.sparsity:g}"
             )
 
     @property
     def updates(self) -> range:
-        """The episodes that updates begin with."""
+        """The first episode of each update."""
         return range(0, self.episodes, self.collect)
 
     @property
     def end(self) -> float:
-        """The episode from which on sparsity and text grow no more (T_s)."""
+        """The episode at which sparsity and text stop growing (T_s)."""
         return min(self.curriculum * self.episodes, self.updates[-1])
 
     def grown(self, episode: float) -> float:
-        """Return how far sparsity and text have come, 0 to 1 (q)."""
+        """Return the progress of the curriculum at an episode, from 0 to 1 (q)."""
         return min(episode / self.end, 1) if self.end else 1
 
     def parts(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Count the units of every part and the weights of one, `[parts]`, block by block."""
+        """Return the units of every part and the weights per unit, `[parts]`, block by block."""
         counts, costs = self._counted(model)  # [kinds, blocks]
         return counts.T.flatten(), costs.T.flatten()
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the share that goes where every part keeps its least."""
+        """Return the largest possible sparsity, with every part at its minimum."""
         counts, costs = self.parts(model)
         least = fewest(counts, self.floor) * costs
         return 1 - int(least.sum()) / max(int((counts * costs).sum()), 1)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score the units, search how many of each part are missed least, cut and restore."""
+        """Score the units, search for the best number per part, remove the others and refit."""
         scores = importance(model, calibration)
         counts, costs = self.parts(model)
         text = calibration.pick(range(len(calibration.ids))[: self.samples])
@@ -147,7 +147,7 @@ class FastForward(UnitMethod):
     def search(
         self, model: LanguageModel, text: Tokens, gone: Masks, policy: Policy
     ) -> tuple[Candidates, dict[str, Any]]:
-        """Train the policy; return what was tried in the end, at full sparsity on all the text."""
+        """Train the policy; return the candidates evaluated at full sparsity on all the text."""
         windows, evaluations, means = len(text.ids), 0, []
         targets = (*self.warm, self.sparsity)
         for first, last in pairwise((min(START, targets[0]), *targets)):
@@ -171,7 +171,7 @@ class FastForward(UnitMethod):
         return loss, {"evaluations": evaluations, "rewards": means}
 
     def cut(self, model: LanguageModel, calibration: Tokens, gone: Tensor) -> None:
-        """Remove the units marked in `gone [units]` and fit, front to back, what they fed."""
+        """Remove the units marked in `gone [units]`; refit `o` and `down`, first block first."""
         if not self.restore:
             remove_units(model, gone)
             return
@@ -189,8 +189,8 @@ class FastForward(UnitMethod):
 def importance(model: LanguageModel, calibration: Tokens) -> list[Tensor]:
     """Score the units of every part of the dense model, `[units]` each, block by block, fp64.
 
-    Wanda's scores of the columns of `o` and `down`, `mean_i |W_ij| * ||X_j||_2`; those of a KV
-    group are summed.
+    The scores are Wanda's, averaged over each column of `o` and `down`:
+    `mean_i |W_ij| * ||X_j||_2`. The score of a KV group is the sum over its columns.
     """
     scores = []
     for block in walk(model, calibration, edits=False):
@@ -203,7 +203,7 @@ def importance(model: LanguageModel, calibration: Tokens) -> list[Tensor]:
 
 
 def fewest(counts: Tensor, floor: float) -> Tensor:
-    """Count the units that stay in every part whatever is proposed, `[parts]`."""
+    """Return the minimum number of units that each part keeps for any proposal, `[parts]`."""
     return torch.minimum((floor * counts.double()).round().long().clamp(min=1), counts)
 
 
@@ -215,14 +215,14 @@ def project(
     floor: float = 0.1,
     symmetric: bool = False,
 ) -> Tensor:
-    """Turn any scores `[parts]` into the numbers of units that stay, `[parts]`, within the budget.
+    """Turn any scores `[parts]` into the numbers of units to keep, `[parts]`, within the budget.
 
-    There are `counts [parts]` units of `costs [parts]` weights each. The budget is missed by half
-    of the cheapest unit at most, wherever those have room. Raises `NumericsError` for scores that
-    are not finite.
+    There are `counts [parts]` units of `costs [parts]` weights each. The result misses the budget
+    by at most half of the cheapest unit, as long as the numbers of those units can still change.
+    Raises `NumericsError` for scores that are not finite.
     """
     if not bool(proposal.isfinite().all()):
-        raise NumericsError("the policy proposes NaN or infinity; lower its learning rate")
+        raise NumericsError("the policy proposed NaN or infinity; lower its learning rate")
     weights = (counts * costs).double()  # c
     target = (1 - sparsity) * weights.sum()  # T
     kept = proposal.double().abs().clamp(floor, 1)  # r
@@ -230,13 +230,13 @@ def project(
     if missing > 0 or symmetric:
         room = 1 - kept if missing > 0 else kept - floor
         kept += missing * room / (room * weights).sum().clamp(min=1)
-    else:  # what is left beyond the floor goes to the first parts as they ask
+    else:  # serve the proposals in order from the budget beyond the floor
         left = target - floor * weights.sum()
         given = ((kept - floor) * weights).cumsum(dim=0).clamp(max=left.clamp(min=0))
         kept = floor + given.diff(prepend=given.new_zeros(1)) / weights.clamp(min=1)
     least = fewest(counts, floor)
     units = (kept * counts).round().long().clamp(least, counts)
-    # Rounding is made good by the cheapest units, the last part first.
+    # The cheapest units correct the rounding error, the last part first.
     for part in sorted(range(len(counts)), key=lambda part: (int(costs[part]), -part)):
         more = ((target - (units * costs).sum()) / max(int(costs[part]), 1)).round().long()
         units[part] = (units[part] + more).clamp(least[part], counts[part])
@@ -244,5 +244,5 @@ def project(
 
 
 def losses(model: LanguageModel, text: Tokens) -> Candidates:
-    """Measure the perplexity on `text` without some of the units."""
+    """Return candidates whose loss is the perplexity on `text` without the masked units."""
     return Candidates(model, lambda: perplexity(model, text).value, "kv-groups", "channels")

@@ -1,7 +1,7 @@
-"""Proximal policy optimisation (Schulman et al., 2017) where an episode is a single step.
+"""Proximal policy optimisation (Schulman et al., 2017) with episodes of a single step.
 
-Nothing follows an action, so its return is its reward and there is nothing to discount: a
-contextual bandit. The state is one number, the sparsity that is asked for.
+Nothing follows an action, so its return equals its reward and there is no discounting. This is a
+contextual bandit. The state is one number, the requested sparsity.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch.distributions import Normal
 
 from implementations.harness import standardise
 
-WIDTHS = (1, 256, 256, 128)  # of the state and the hidden layers, in actor and critic alike
+WIDTHS = (1, 256, 256, 128)  # sizes of the state and the hidden layers, for actor and critic
 VALUE = 0.5  # weight of the critic's error in the loss
-NORM = 0.5  # what the gradient of all parameters together is clipped to
+NORM = 0.5  # maximum norm of the gradient of all parameters together
 
 
 class Policy(nn.Module):
-    """An actor, which is the mean of a Gaussian with a deviation for each action, and a critic."""
+    """An actor (the mean of a Gaussian, with one standard deviation per action) and a critic."""
 
     def __init__(self, actions: int, epochs: int, rate: float, clip: float, entropy: float) -> None:
         super().__init__()
         self.epochs, self.clip, self.entropy = epochs, clip, entropy
         self.mean, self.value = network(actions), network(1)
-        self.log_std = nn.Parameter(torch.zeros(actions))  # whatever the state, and at first 1
+        self.log_std = nn.Parameter(torch.zeros(actions))  # std starts at 1, same for all states
         self.optimiser = torch.optim.Adam(self.parameters(), lr=rate)
 
     def forward(self, states: Tensor) -> Normal:
@@ -34,19 +34,19 @@ class Policy(nn.Module):
         return Normal(self.mean(states[:, None]), self.log_std.exp())
 
     def expected(self, states: Tensor) -> Tensor:
-        """Return the rewards that the critic expects, `[episodes]`."""
+        """Return the rewards predicted by the critic, `[episodes]`."""
         rewards: Tensor = self.value(states[:, None])
         return rewards.squeeze(1)
 
     def learn(self, states: Tensor, actions: Tensor, rewards: Tensor) -> None:
-        """Make actions that were rewarded beyond what was expected more probable.
+        """Make actions whose reward exceeded the prediction more probable.
 
-        `states` and `rewards` are `[episodes]`; the `actions [episodes, actions]` were drawn from
-        the policy as it is. All episodes together make one batch, which serves every epoch.
+        `states` and `rewards` have shape `[episodes]`. The `actions [episodes, actions]` were
+        sampled from the current policy. All episodes form one batch, which every epoch uses.
         """
         with torch.no_grad():
             drawn, before = self(states).log_prob(actions).sum(dim=1), self.expected(states)
-            advantages = standardise(rewards - before)  # 0 where all are alike
+            advantages = standardise(rewards - before)  # 0 if all are equal
         for _ in range(self.epochs):
             with torch.enable_grad():
                 policy, now = self(states), self.expected(states)
@@ -64,7 +64,7 @@ class Policy(nn.Module):
 
 
 def network(outputs: int) -> nn.Sequential:
-    """Make a perceptron with ReLU between its layers and none at its end."""
+    """Build a multilayer perceptron with ReLU between its layers and none after the last one."""
     layers: list[nn.Module] = []
     for width, following in pairwise(WIDTHS):
         layers += [nn.Linear(width, following), nn.ReLU()]

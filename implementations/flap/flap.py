@@ -1,8 +1,8 @@
-"""FLAP: cut the heads and channels that fluctuate least, keep their mean (An et al., AAAI 2024).
+"""FLAP: remove the heads and channels that fluctuate least, keep their mean (An et al., AAAI 2024).
 
-Replace an input channel of a layer by its average and the output changes only as much as that
-channel fluctuates. The average itself is not lost: what the removed channels contributed to the
-output becomes a bias.
+If an input channel of a layer is replaced by its average, the output changes only as much as that
+channel fluctuates. The average itself is not lost: the mean contribution of the removed channels
+becomes a bias.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from implementations.harness import (
 
 
 class FLAP(UnitMethod):
-    """Remove KV groups and feed-forward channels by one global ranking of their fluctuation.
+    """Remove the KV groups and MLP channels with the lowest fluctuation in one global ranking.
 
     Source: An et al., arXiv:2312.11983, WIFV with AL-AM (adaptive over layers and modules).
     """
@@ -41,18 +41,18 @@ class FLAP(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     compensate: bool = True
-    """Add the mean contribution of what is removed to the output bias, formula (3)."""
+    """Add the mean contribution of the removed units to the output bias, formula (3)."""
     square_attention: bool = False
-    """Square attention scores before they are standardised, as the official code does."""
+    """Square attention scores before standardising them, as the official code does."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a single calibration token."""
+        """Also reject a single calibration token."""
         super().check(model, calibration)
         if calibration is not None and calibration.ids.numel() < 2:
-            raise BadInput("flap needs two calibration tokens or more: one does not fluctuate")
+            raise BadInput("flap needs two or more calibration tokens: one does not fluctuate")
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score all units on the dense model, remove the lowest, return the widths left."""
+        """Score all units on the dense model and remove the lowest; return the new widths."""
         moments: list[dict[str, Moments]] = []
         scores: list[Tensor] = []
         for dense in walk(model, calibration, edits=False):
@@ -72,11 +72,11 @@ class FLAP(UnitMethod):
         channels = fluctuation(seen["down"].variance, block.feed_forward.down.weight)
         width = block.attention.group * block.attention.head_size  # inputs of o per KV group
         groups = standardise(attention).view(block.attention.kv_heads, width).mean(dim=1)  # (2)
-        # The mean over all groups is 0: where a block has only one, rounding must not rank it.
+        # The mean over all groups is 0: if a block has only one, rounding noise must not rank it.
         return torch.cat([groups.round(decimals=12), standardise(channels)])
 
     def remove(self, block: Block, seen: dict[str, Moments], lost: Tensor) -> None:
-        """Cut the units marked in `lost [kv groups + channels]` out of a block."""
+        """Remove the units marked in `lost [kv groups + channels]` from a block."""
         attention, feed_forward = block.attention, block.feed_forward
         groups, channels = lost.split([attention.kv_heads, feed_forward.channels])
         if self.compensate:
@@ -92,7 +92,7 @@ class FLAP(UnitMethod):
 
 
 def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
-    """Score input channels, fp64 `[in]`, given `variance [in]` and `weight [out, in]`.
+    """Return the scores of input channels, fp64 `[in]`, of `variance [in]` and `weight [out, in]`.
 
     The score is the variance of an input times the squared norm of its weights, formula (1).
     """
@@ -100,8 +100,8 @@ def fluctuation(variance: Tensor, weight: Tensor) -> Tensor:
 
 
 def compensation(weight: Tensor, mean: Tensor, gone: Tensor) -> Tensor:
-    """Return what the inputs marked in `gone [in]` add to the output on average, fp64 `[out]`.
+    """Return the mean contribution of the inputs marked in `gone [in]` to the output, fp64 `[out]`.
 
-    That is `W (gone * mean)` of `weight [out, in]` and `mean [in]`, formula (3).
+    This is `W (gone * mean)` for `weight [out, in]` and `mean [in]`, formula (3).
     """
     return weight.double() @ (mean.to(weight.device) * gone.to(weight.device))

@@ -1,8 +1,8 @@
-"""GRIFFIN: the prompt picks the channels that write the answer (Dong et al., COLM 2024).
+"""GRIFFIN: the prompt selects the channels that generate the answer (Dong et al., COLM 2024).
 
-Within one text, tokens excite much the same feed-forward channels; another text excites others. So
-the whole model reads the prompt, each block notes which of its channels took part most, and only
-those compute what comes after. Nothing is trained, nothing is removed for good.
+Within one text, tokens activate much the same MLP channels; another text activates others. So the
+whole model processes the prompt, each block records which of its channels are most active, and
+only those compute the following tokens. Nothing is trained or removed permanently.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from implementations.harness import Block, Capabilities, PromptMethod, Ratio
 
 
 class Griffin(PromptMethod):
-    """Keep, for what follows a prompt, the channels that its tokens excite most.
+    """For each prompt, keep the MLP channels that its tokens activate most.
 
     Source: Dong et al., arXiv:2404.01365, and the authors' code.
     """
@@ -31,39 +31,39 @@ class Griffin(PromptMethod):
     )
 
     sparsity: Ratio = 0.33
-    """Share of the blocks' weights not used in writing: of Llama 2, half of the channels."""
+    """Share of the blocks' weights not used after the prompt: for Llama 2, half of the channels."""
     select: Literal["prompt", "sampled", "magnitude", "random"] = "prompt"
-    """What chooses: the prompt, a draw by what it says, or, for comparison, weights or chance."""
+    """Selection: by the prompt, sampled by its scores, or (baselines) by weight norm or at random."""
     shared: bool = False
-    """One choice for all samples of a batch, so that its layers can be cut; else each its own."""
+    """Use one selection for the whole batch, so that layers can be sliced, not one per sample."""
 
     def evidence(self, inner: Tensor) -> Tensor:
-        """Return each channel's part of a token, squared, `[samples, tokens, channels]`.
+        """Return each channel's squared share of a token, `[samples, tokens, channels]`.
 
-        The parts of a token add up to 1, however large its activations are.
+        The squared shares of a token sum to 1, regardless of the size of its activations.
         """
-        return normalize(inner, dim=-1).square()  # a token of zeros says nothing
+        return normalize(inner, dim=-1).square()  # a token of zeros contributes nothing
 
     def scores(self, block: Block, evidence: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the channels' scores: by the prompt, or by what else `select` says."""
+        """Return the scores of the channels, by the criterion that `select` names."""
         if self.select == "magnitude":
             return magnitude(block)[None]
         if self.select == "random":
             return torch.rand(1, evidence.shape[-1], generator=generator)
-        if self.shared:  # texts count alike, however long
+        if self.shared:  # texts of any length count equally
             tokens = evidence.sum(dim=-1, keepdim=True).clamp(min=1)  # [samples, 1]
             statistic = (evidence / tokens).sqrt().sum(dim=0, keepdim=True)
         else:
             statistic = evidence.sqrt()  # s, [samples, channels]
         if self.select == "prompt":
             return statistic
-        # The largest of log s plus Gumbel noise are a draw by s without replacement.
+        # The largest of log s plus Gumbel noise are a sample by s without replacement.
         noise = torch.rand(statistic.shape[-1], generator=generator).to(statistic.device)
         return statistic.log() - (-noise.log()).log()
 
 
 def magnitude(block: Block) -> Tensor:
-    """Return the product of the norms of each channel's rows in gate and up, `[channels]`."""
+    """Return the product of the norms of each channel's rows in `gate` and `up`, `[channels]`."""
     linears = block.linears()
     norms = [linears[role].weight.float().norm(dim=1) for role in ("gate", "up") if role in linears]
     return torch.stack(norms).prod(dim=0)

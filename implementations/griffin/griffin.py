@@ -33,7 +33,7 @@ class Griffin(PromptMethod):
     sparsity: Ratio = 0.33
     """Share of the blocks' weights not used after the prompt: for Llama 2, half of the channels."""
     select: Literal["prompt", "sampled", "magnitude", "random"] = "prompt"
-    """Selection: by the prompt, sampled by its scores, or (baselines) by weight norm or at random."""
+    """Selection by prompt, sampled by its scores, or (baselines) by weight norm or at random."""
     shared: bool = False
     """Use one selection for the whole batch, so that layers can be sliced, not one per sample."""
 

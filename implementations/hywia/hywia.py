@@ -1,9 +1,10 @@
-"""HyWIA: score units as a whole and weight by weight, and attend to both (Liu et al., AAAI 2025).
+"""HyWIA: fuse coarse and fine importance scores with attention (Liu et al., AAAI 2025).
 
-LLM-Pruner's course with another score. From the same gradients a head or channel is judged twice:
-its rows and columns each as one vector (coarse), and weight by weight (fine). Each sample casts a
-vote of either kind. Attention over all votes, asked for their consensus, decides how much each one
-counts; the units that score lowest in their block go.
+The procedure is LLM-Pruner's with a different score. From the same gradients, each head or channel
+is scored twice: with each of its rows and columns as one vector (coarse), and weight by weight
+(fine). Each sample casts one vote of either kind. Attention over all votes, with their consensus
+as the query, decides how much each vote counts. The units that score lowest in their block are
+removed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from implementations.harness import (
 
 
 class HyWIA(UnitMethod):
-    """Remove KV groups and channels by coarse and fine Taylor importance, fused by attention.
+    """Remove KV groups and MLP channels by coarse and fine Taylor importance, fused by attention.
 
     Source: Liu et al., arXiv:2403.10799. Both scores are LLM-Pruner's; how they are fused is ours.
     """
@@ -48,27 +49,27 @@ class HyWIA(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     fusion: Literal["attention", "coarse", "fine"] = "attention"
-    """Both views by attention over samples, or one of them from the gradients of all samples."""
+    """Both views, fused by attention over samples, or one view from all gradients together."""
     sharpness: NonNegative = 10.0
-    """How much more a vote near the consensus counts (1 / tau); with 0 all count alike."""
+    """How much more a vote near the consensus counts (1 / tau); with 0, all votes count equally."""
     order: Literal[1, 2] = 2
-    """Order to which the fine view expands the loss."""
+    """Order of the loss expansion in the fine view."""
     first: Ratio = 0.125
-    """Share of the blocks, from the first, that are left as they are: 4 of 32."""
+    """Share of the blocks at the start that are not pruned: 4 of 32."""
     last: Ratio = 0.0625
-    """Share of the blocks, up to the last, that are left as they are: 2 of 32."""
+    """Share of the blocks at the end that are not pruned: 2 of 32."""
     samples: Count = 10
-    """Calibration samples to read, the first ones (B)."""
+    """Number of calibration samples to use, from the first (B)."""
 
     def taking_part(self, model: LanguageModel) -> Tensor:
-        """Mark the blocks between the ends."""
+        """Mark the blocks that are pruned: those between the exempt ends."""
         return between_ends(len(model.blocks), self.first, self.last)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score all units on the walk back, remove the lowest of each block.
+        """Score all units in the backward walk and remove the lowest of each block.
 
-        Returns the widths and, for every block and kind, the weight of the fine votes together;
-        null for blocks that take no part.
+        Returns the widths and, for every block and kind, the total weight of the fine votes, which
+        is None for blocks that are not pruned.
         """
         empty = torch.empty(0)
         scores = [[empty for _ in self.kinds] for _ in model.blocks]
@@ -92,7 +93,7 @@ class HyWIA(UnitMethod):
         return widths_left(model) | told
 
     def scores(self, block: BackwalkedBlock, kinds: list[Kind]) -> dict[Kind, tuple[Tensor, float]]:
-        """Return the importance of a block's units, fp64 `[units]`, and what fine votes weigh."""
+        """Return the importance of a block's units, fp64 `[units]`, and the fine votes' weight."""
         if self.fusion != "attention":
             one = self.views(block, kinds, block.gradients)[self.fusion == "fine"]
             return {kind: (scores, float(self.fusion == "fine")) for kind, scores in one.items()}
@@ -110,7 +111,7 @@ class HyWIA(UnitMethod):
     def views(
         self, block: BackwalkedBlock, kinds: list[Kind], gradients: dict[str, Tensor]
     ) -> tuple[dict[Kind, Tensor], dict[Kind, Tensor]]:
-        """Return the coarse and the fine importance of a block's units, fp64 `[units]` by kind."""
+        """Return the coarse and the fine importance of a block's units, by kind, fp64 `[units]`."""
         first = saliences(block, gradients)  # w g
         second = saliences(block, gradients, block.squares) if self.order == 2 else first
         coarse, fine = {}, {}
@@ -122,16 +123,17 @@ class HyWIA(UnitMethod):
 
 
 def fuse(coarse: Tensor, fine: Tensor, sharpness: float, where: str) -> tuple[Tensor, float]:
-    """Fuse votes `[samples, units]` of either view; return `[units]` and what fine ones weigh.
+    """Fuse the votes `[samples, units]` of both views; return `[units]` and the fine votes' weight.
 
-    Votes have mean 1 first. The query is their mean, keys and values are the votes themselves.
-    Raises `NumericsError` naming `where` for a vote that tells nothing, as without gradients.
+    Votes are first scaled to mean 1. The query is their mean; keys and values are the votes
+    themselves. Raises `NumericsError`, naming `where`, for a vote whose mean is not positive, for
+    example because its gradients are zero.
     """
     votes = torch.cat([coarse, fine])  # [2 samples, units]
     means = votes.mean(dim=1, keepdim=True)
     if not bool((means > 0).all()):
         raise NumericsError(
-            f"{where}: a sample has no gradient here, so it tells no unit from another; "
+            f"{where}: a calibration sample has no gradient, so its units cannot be ranked; "
             "check the weights and the calibration text, or load the model in a wider dtype"
         )
     votes = votes / means  # c_b = C_b / mean(C_b), e_b = E_b / mean(E_b)

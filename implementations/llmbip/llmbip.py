@@ -1,8 +1,8 @@
-"""LLM-BIP: units by what they can do to the output of their block (Wu, arXiv 2024).
+"""LLM-BIP: score units by how much they can change their block's output (Wu, arXiv 2024).
 
-A channel of the feed-forward part adds to the block's output directly. What an attention channel
-adds goes there on two ways: along the shortcut as it is, and through the feed-forward part, where
-the absolute weights bound how far it can be carried. Both are known from one forward pass.
+An MLP channel adds to the block's output directly. The contribution of an attention channel gets
+there on two paths: unchanged along the shortcut, and through the MLP, where the absolute weights
+bound its effect. One forward pass is enough to compute both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from implementations.harness import (
 
 
 class LLMBIP(UnitMethod):
-    """Remove the KV groups and channels of each block that matter least at its output.
+    """Remove, in each block, the KV groups and MLP channels that can change its output least.
 
     Source: Wu, arXiv:2412.06419, as others describe it.
     """
@@ -36,12 +36,12 @@ class LLMBIP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove, alike in every block."""
+    """Share of the decoder blocks' linear weights to remove, the same in every block."""
     propagate: bool = True
-    """Follow attention through the feed-forward part; else score it at the output of `o`."""
+    """Follow the effect of attention through the MLP; if false, score it at the output of `o`."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score all units in one pass over the dense model, remove the lowest of each block."""
+        """Score all units in one pass over the dense model and remove the lowest of each block."""
         scores = []
         for dense in walk(model, calibration, edits=False):
             scores.append(self.score(dense, dense.observe(ColumnSum, "o", "down")))
@@ -64,10 +64,10 @@ class LLMBIP(UnitMethod):
 
 
 def propagated(block: Block) -> Tensor:
-    """Return how far a change of each hidden feature behind attention can move the block's output.
+    """Return the bound on how much each hidden feature after attention changes the block's output.
 
-    `(I + |W_U| |W_D|) 1`, fp64 `[hidden]`: the shortcut, and the feed-forward part by the absolute
-    weights of `up` and `down`; two products of a matrix and a vector.
+    This is `(I + |W_U| |W_D|) 1`, fp64 `[hidden]`: the shortcut, and the MLP with the absolute
+    weights of `up` and `down`. It takes two matrix-vector products.
     """
     up, down = block.feed_forward.up.weight.double(), block.feed_forward.down.weight.double()
     return 1 + up.abs().T @ down.abs().sum(dim=0)

@@ -1,9 +1,10 @@
-"""KVPruner: narrow attention, most where perplexity minds least (Lv et al., ICASSP 2025).
+"""KVPruner: narrow attention, most where perplexity changes least (Lv et al., ICASSP 2025).
 
-First the attention of one block after another is narrowed for trial, and perplexity says what that
-costs: blocks that hardly matter get a high ratio, the others a low one, with the mean that was
-asked for. Then every block loses the dimensions of its heads that weigh least in `q`, `k`, `v` and
-`o` together: the pairs of dimensions that are rotated together, as many in every KV head.
+First, the attention of one block after another is narrowed in a trial, and the change in perplexity
+is measured. Blocks that hardly matter get a high pruning ratio, the others a low one; the mean is
+the requested ratio. Then every block loses the dimensions of its heads that score lowest over `q`,
+`k`, `v` and `o` together. They are removed in pairs that are rotated together, with the same number
+in every KV head.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from implementations.harness import (
     unit_costs,
 )
 
-STEEPEST = 10.0  # what the exponent of the inverse is cut off at, where a block hardly matters
+STEEPEST = 10.0  # maximum exponent of the inverse form, reached by blocks that hardly matter
 
 
 class KVPruner(UnitMethod):
-    """Remove rotary pairs with their value dimensions, as many of a block as perplexity allows.
+    """Remove rotary pairs with their value dimensions; perplexity sets the ratio of each block.
 
     Source: Lv et al., arXiv:2409.11057, as others describe it, without the fine-tuning.
     """
@@ -49,26 +50,26 @@ class KVPruner(UnitMethod):
     )
 
     sparsity: Ratio = 0.1
-    """Share of the decoder blocks' linear weights to remove, all of it of attention."""
+    """Share of the decoder blocks' linear weights to remove, all of it from attention."""
     allocation: Literal["ppl", "rank", "uniform"] = "ppl"
-    """What sets a block's ratio: its rise in perplexity, the rank of that, or nothing."""
+    """Basis of a block's ratio: its increase in perplexity, the rank of this increase, or none."""
     form: Literal["decay", "inverse"] = "decay"
-    """How a rise weighs with `ppl`: exp(-rise), or exp(1 / rise), in units of the mean rise."""
+    """Weight of an increase with `ppl`: exp(-x) or exp(1 / x), with x in units of the mean."""
     score: Literal["taylor", "l1", "l2"] = "taylor"
-    """What a weight counts in its channel: weight times gradient, absolute value, or square."""
+    """Score of a weight: absolute value of weight times gradient, absolute value, or square."""
     balance: bool = False
-    """Divide the scores of each matrix by their mean before the four are averaged."""
+    """Divide the scores of each matrix by their mean before averaging over the four matrices."""
     tie: Literal["joint", "separate"] = "joint"
-    """Whether `v` and `o` lose what `q` and `k` lose, or as many dimensions of their own choice."""
+    """Whether `v` and `o` lose the dimensions of `q` and `k`, or as many selected separately."""
     trial: Ratio | None = None
-    """Share of its pairs that a block loses on trial; left out, the mean of all blocks' ratios."""
+    """Share of its pairs that a block loses in a trial; None: the mean of all blocks' ratios."""
     probes: Count = 4
-    """Calibration samples that perplexity and gradients are of."""
+    """Number of calibration samples for perplexities and gradients."""
     most: Ratio = 0.9
-    """Share of its pairs that a block loses at most; one pair stays in any case."""
+    """Maximum share of its pairs that a block loses; at least one pair is kept in any case."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score the channels, try every block alone, share the pairs out and cut them."""
+        """Score the channels, try every block alone, allocate the pairs and remove them."""
         probes = next(calibration.chunks(self.probes))
         scores = self.scores(model, probes)
         told: dict[str, Any] = {}
@@ -87,7 +88,7 @@ class KVPruner(UnitMethod):
         left = pairs - lost
         return told | {
             "pairs": left.tolist(),
-            # Of the dense one, by an attention that stored what is kept alone: ours does not.
+            # Share of the dense cache if attention stored only the kept dimensions; ours does not.
             "cache_could_be": int(heads @ left) / max(int(heads @ pairs), 1),
         }
 
@@ -105,7 +106,7 @@ class KVPruner(UnitMethod):
     def channel_scores(self, attention: Attention, gradients: dict[str, Tensor]) -> Tensor:
         """Score the channels of `q`, `k`, `v` and `o`, `[4, kv heads, head size]`, fp64.
 
-        A channel is a row, of `o` a column; those of the query heads of a KV head are averaged.
+        A channel is a row, or a column for `o`. Scores of query heads are averaged per KV head.
         """
         q, k, v, o = (
             self.sizes(getattr(attention, role).weight.double(), gradients.get(role))
@@ -124,13 +125,13 @@ class KVPruner(UnitMethod):
         return scores / scores.mean(dim=(1, 2), keepdim=True) if self.balance else scores
 
     def sizes(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
-        """Return what every weight counts, of the same shape."""
+        """Return the score of every weight, in the shape of `weight`."""
         if gradient is not None:
             return (weight * gradient).abs()
         return weight.abs() if self.score == "l1" else weight.square()
 
     def kept(self, scores: Tensor, count: int) -> dict[Kind, Tensor]:
-        """Mark what stays of a block without `count` pairs a KV head, by kind of unit, `[units]`.
+        """Mark the units to keep, `[units]` by kind, if each KV head loses `count` pairs.
 
         `scores [4, kv heads, head size]` are those of `channel_scores`.
         """
@@ -145,7 +146,7 @@ class KVPruner(UnitMethod):
     def perplexities(
         self, model: LanguageModel, scores: list[Tensor], probes: Tokens
     ) -> tuple[float, list[float]]:
-        """Measure the dense model, and with the attention of each block alone narrowed."""
+        """Return the dense perplexity and, per block, that with only its attention narrowed."""
         ratio = self.rate(model) if self.trial is None else self.trial
         dense, alone = perplexity(model, probes).value, []
         sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
@@ -159,9 +160,9 @@ class KVPruner(UnitMethod):
         return dense, alone
 
     def readiness(self, rises: Tensor) -> Tensor:
-        """Turn the rises in perplexity `[blocks]` into weights that ratios are proportional to."""
+        """Turn the increases in perplexity `[blocks]` into weights proportional to the ratios."""
         if self.allocation == "rank":  # equation (2)
-            ranks = rises.argsort(stable=True).argsort()  # 0 rises least
+            ranks = rises.argsort(stable=True).argsort()  # 0: smallest increase
             return len(rises) - ranks - 0.5
         mean = rises.mean()
         if mean == 0:
@@ -173,8 +174,8 @@ class KVPruner(UnitMethod):
     def ratios(self, model: LanguageModel, weights: Tensor) -> Tensor:
         """Return the share of its pairs that every block loses, `[blocks]`, fp64.
 
-        They are proportional to `weights [blocks]` but where that would be more than `most`: what
-        is cut off there goes to the others.
+        The shares are proportional to `weights [blocks]` but limited to `most`; the excess is
+        distributed to the other blocks.
         """
         pairs, costs = self.slots(model)
         sizes = (pairs * costs).double()  # the weights of attention
@@ -182,10 +183,10 @@ class KVPruner(UnitMethod):
         return taken / sizes.clamp(min=1)
 
     def slots(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return how many pairs a KV head of each block has, and what one in every head costs.
+        """Return the pairs per KV head of each block, and the cost of one pair in every head.
 
-        Both `[blocks]`; the cost is that of its value dimensions too. A block without KV heads
-        has none.
+        Both have shape `[blocks]`. The cost, in weights, includes the value dimensions. A block
+        without KV heads has no pairs.
         """
         pairs, costs = [], []
         for block in model.blocks:
@@ -195,31 +196,32 @@ class KVPruner(UnitMethod):
         return torch.tensor(pairs), torch.tensor(costs)
 
     def at_most(self, model: LanguageModel) -> Tensor:
-        """Count the weights that every block can lose, `[blocks]`, fp64."""
+        """Return the maximum number of weights that every block can lose, `[blocks]`, fp64."""
         pairs, costs = (counts.double() for counts in self.slots(model))
         return torch.minimum(self.most * pairs, pairs - 1).clamp(min=0) * costs
 
     def costs(self, model: LanguageModel) -> Tensor:
-        """Count the weights of every unit, `[units]`: a pair in every KV head of a block."""
+        """Return the weights of every unit, `[units]`: one pair in every KV head of a block."""
         pairs, costs = self.slots(model)
         return costs.repeat_interleave(pairs)
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the largest share: what attention can lose of all linear weights."""
+        """Return the largest possible sparsity: what attention can lose of all linear weights."""
         everything = sum(int(unit_costs(block, "blocks")) for block in model.blocks)
         return float(self.at_most(model).sum()) / everything
 
 
 def paired(scores: Tensor) -> Tensor:
-    """Add the scores of dimensions `c` and `c + h`, `[kv heads, 2 h]` to `[kv heads, h]`."""
+    """Add the scores of dimensions `c` and `c + h`: `[kv heads, 2 h]` becomes `[kv heads, h]`."""
     halves: Tensor = scores.unflatten(-1, (2, scores.shape[-1] // 2))  # [kv heads, 2, h]
     return halves.sum(dim=-2)
 
 
 def whole(amounts: Tensor, costs: Tensor) -> Tensor:
-    """Round `amounts [blocks]` down to whole pairs, then up where most was left over.
+    """Round `amounts [blocks]` down to whole pairs, then the largest remainders up.
 
-    As many are rounded up as bring the sum, in weights of `costs [blocks]`, nearest to what it was.
+    The number that is rounded up keeps the total cost, with `costs [blocks]` weights per pair,
+    as close as possible to its value before rounding.
     """
     counts = amounts.floor()
     rest = amounts - counts

@@ -1,9 +1,9 @@
-"""LLM-Pruner: cut the coupled structures whose loss is least (Ma et al., NeurIPS 2023).
+"""LLM-Pruner: remove the least important coupled structures (Ma et al., NeurIPS 2023).
 
-Weights that depend on each other go together: a head with its rows of q, k, v and its columns of o,
-a channel with its rows of gate and up and its column of down. What the loss would lose with such a
-group is read off gradients on a few sentences. The lowest groups of every block but the first and
-last few go, the same share of each.
+Weights that depend on each other are removed together: a head with its rows of `q`, `k`, `v` and
+its columns of `o`, a channel with its rows of `gate` and `up` and its column of `down`. Gradients
+on a few sentences estimate how the loss would change without such a group. Every block except the
+first and last few loses the same share of its groups, those that score lowest.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {  # [layers, units, width
     "sum": lambda vectors: vectors.sum(dim=0),
     "prod": lambda vectors: vectors.prod(dim=0),
     "max": lambda vectors: vectors.amax(dim=0),
-    "last": lambda vectors: vectors[-1],  # o or down: zeroed, nothing of the group is left
+    "last": lambda vectors: vectors[-1],  # o or down: if zeroed, the group has no effect
 }
 
 
 class LLMPruner(UnitMethod):
-    """Remove KV groups and channels by Taylor importance, the same share of every inner block.
+    """Remove KV groups and MLP channels by Taylor importance, the same share of each inner block.
 
     Source: Ma et al., arXiv:2305.11627, the strategy `block` of its code.
     """
@@ -52,22 +52,22 @@ class LLMPruner(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     taylor: Literal["param_first", "param_second", "param_mix", "vectorize"] = "param_first"
-    """Score of a row or column: by weight to first, second or both orders, or as a whole."""
+    """Score of a row or column: per weight to first, second or both orders, or as one vector."""
     aggregation: Literal["sum", "prod", "max", "last"] = "sum"
-    """How the layers of a group count together; `last` takes that which reads the group, alone."""
+    """How the scores of a group's layers are combined; `last` uses only `o` or `down`."""
     first: Ratio = 0.125
-    """Share of the blocks, from the first, that are left as they are: 4 of 32."""
+    """Share of the blocks at the start that are not pruned: 4 of 32."""
     last: Ratio = 0.0625
-    """Share of the blocks, up to the last, that are left as they are: 2 of 32."""
+    """Share of the blocks at the end that are not pruned: 2 of 32."""
     samples: Count = 10
-    """Calibration samples to read, the first ones (N)."""
+    """Number of calibration samples to use, from the first (N)."""
 
     def taking_part(self, model: LanguageModel) -> Tensor:
-        """Mark the blocks between the ends."""
+        """Mark the blocks that are pruned: those between the exempt ends."""
         return between_ends(len(model.blocks), self.first, self.last)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Score all units on the walk back, remove the lowest of each block; return the widths."""
+        """Score all units backwards, remove the lowest of each block and return the new widths."""
         sentences = next(calibration.chunks(self.samples))
         second = self.taylor in ("param_second", "param_mix")
         roles = model.blocks[0].linears()
@@ -83,7 +83,7 @@ class LLMPruner(UnitMethod):
         return widths_left(model)
 
     def salience(self, block: BackwalkedBlock) -> dict[str, Tensor]:
-        """Return what each weight of a block is worth, `[out, in]` by role; its sign counts too."""
+        """Return the salience of each weight of a block, with its sign, `[out, in]` by role."""
         if self.taylor == "param_second":  # F w^2 with F = 1/N sum_j g_j^2
             return {r: block.squares[r] * w.weight.square() for r, w in block.linears().items()}
         if self.taylor == "param_mix":  # g w - F w^2 / 2, formulas (4) and (5)
@@ -93,8 +93,8 @@ class LLMPruner(UnitMethod):
     def score(self, block: BackwalkedBlock, kind: Kind, salience: dict[str, Tensor]) -> Tensor:
         """Return the importance of the units of a block, fp64 `[units]`.
 
-        Rows and columns that meet in one inner feature are put together over the layers before
-        those of a head are added up.
+        Rows and columns of the same inner feature are first combined over the layers of the group.
+        The features of a unit are then added up.
         """
         vectors = vector_scores(block, kind, salience, whole=self.taylor == "vectorize")
         return AGGREGATIONS[self.aggregation](vectors).sum(dim=-1)

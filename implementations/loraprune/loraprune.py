@@ -1,10 +1,10 @@
-"""LoRAPrune: prune while LoRA trains, by the gradients of its factors (Zhang et al., ACL Findings).
+"""LoRAPrune: prune during LoRA fine-tuning, guided by LoRA gradients (Zhang et al., ACL Findings).
 
-A frozen weight is trained through two small factors beside it, and their gradients alone tell how
-the loss would move with the large weight: so importance comes with every step of the tuning, and
-gradients of the large weights are never held. Step by step more heads and channels are masked,
-while the factors learn to do without them. In the end these are added to the weights, and what is
-masked is cut.
+Each weight is frozen and adapted by two small factors. Their gradients alone show how the loss
+would change with the large weight. Every training step therefore yields importance scores, and
+gradients of the large weights are never stored. Step by step, more heads and channels are masked
+while the factors learn to work without them. At the end, the factors are merged into the weights
+and the masked units are removed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from implementations.harness import (
 
 
 class LoRAPrune(UnitMethod):
-    """Mask KV groups and channels step by step while low-rank factors are trained, then cut them.
+    """Mask KV groups and MLP channels gradually during LoRA fine-tuning, then remove them.
 
     Source: Zhang et al., arXiv:2305.18403, formulas (4) to (13); schedule and exempt blocks are
     those of its code.
@@ -59,73 +59,75 @@ class LoRAPrune(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     criterion: Literal["lora", "gradient", "magnitude"] = "lora"
-    """What the merged weight is multiplied by: the estimate, the gradient itself, or nothing."""
+    """Factor of the merged weight in the score: estimated gradient, exact gradient, or none."""
     as_code: bool = False
-    """Absolute values for squares, and the scores of each layer to norm 1, as the code has it."""
+    """Use absolute values, not squares, and scale each layer's scores to norm 1, as in the code."""
     smoothing: Ratio = 0.9
-    """What the average of the scores keeps of itself in a step (lambda)."""
+    """Decay of the moving average of the scores per step (lambda)."""
     warmup: Ratio = 0.1
-    """Share of the steps, from the first, in which nothing is masked yet."""
+    """Share of the steps at the start in which nothing is masked."""
     cooldown: Ratio = 0.1
-    """Share of the steps, up to the last, in which all is masked that goes."""
+    """Share of the steps at the end in which all units to remove are masked."""
     every: Count = 10
-    """Steps between two masks."""
+    """Number of steps between two updates of the masks."""
     first: Ratio = 0.1
-    """Share of the blocks, from the first and rounded down, that lose nothing."""
+    """Share of the blocks at the start that are not pruned, rounded down."""
     last: Whole = 1
-    """Blocks, up to the last, that lose nothing."""
+    """Number of blocks at the end that are not pruned."""
     rank: Count = 8
-    """Of the factors (r)."""
+    """Rank of the LoRA factors (r)."""
     scale: Positive = 2.0
-    """What multiplies their product (s, alpha / r)."""
+    """Scale of the product of the LoRA factors (s, alpha / r)."""
     steps: Count = 312
-    """Steps of AdamW: two epochs of 20,000 windows."""
+    """Number of AdamW steps; the default is two epochs of 20,000 windows."""
     batch: Count = 128
-    """Windows a step."""
+    """Number of windows per step."""
     at_once: Count = 1
-    """Windows that pass through the model together."""
+    """Number of windows per forward pass."""
     learning_rate: Positive = 1e-4
-    """Largest one; it falls as a cosine."""
+    """Peak learning rate, followed by cosine decay."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a plan that is none, and shares of the steps that overlap."""
+        """Also reject an invalid training schedule, and warm-up and cool-down that overlap."""
         super().check(model, calibration)
         check_low_rank(self.slug())
         _ = self.plan
         if self.warmup + self.cooldown > 1:
             raise BadInput(
-                f"warmup {self.warmup:g} and cooldown {self.cooldown:g} are shares of the steps "
-                "and together more than 1; make them smaller"
+                f"`warmup` and `cooldown` must add up to at most 1, got {self.warmup:g} and "
+                f"{self.cooldown:g}; make them smaller"
             )
 
     @property
     def plan(self) -> Plan:
-        """The training; `prune` clips the gradients itself."""
+        """The training schedule; `prune` clips the gradients itself."""
         return Plan(
             self.steps, self.learning_rate, batch=self.batch, at_once=self.at_once, clip=None
         )
 
     def taking_part(self, model: LanguageModel) -> Tensor:
-        """Mark the blocks that lose units: all but the first tenth and the last one."""
+        """Mark the blocks that are pruned: by default, all but the first tenth and the last one."""
         blocks = torch.arange(len(model.blocks))
         return (blocks >= int(self.first * len(blocks))) & (blocks < len(blocks) - self.last)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Train and mask, merge, cut; return the widths left and the course of the training."""
+        """Train and mask, merge and remove; return the new widths and the training loss."""
         stream, plan = calibration.training, self.plan
-        assert stream is not None  # `check` saw to it
+        assert stream is not None  # ensured by `check`
         budget = self.budget(model)
         parts = [len(unit_costs(block, kind)) for block in model.blocks for kind in self.kinds]
         gates = torch.ones(sum(parts), device=model.device)  # [units], 0 where masked
         average = torch.zeros_like(gates)
-        lost = torch.zeros(len(parts), dtype=torch.int64)  # units, once masking has begun
+        lost = torch.zeros(
+            len(parts), dtype=torch.int64
+        )  # units to remove, set when masking begins
         sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
         taking_part = self.taking_part(model).tolist()
         averages = zip(model.blocks, average.split(sizes), taking_part, strict=True)
         scored = [(block, part) for block, part, takes in averages if takes]
         model.hf.train()
         with low_rank(model, self.rank, self.scale) as factors, gated(model, *self.kinds) as gate:
-            gate.values = gates  # at what enters o and down, factors included: formula (13)
+            gate.values = gates  # on the inputs of o and down, factors included: formula (13)
             large = self.unfrozen([block for block, _ in scored])
 
             def before(step: int) -> None:
@@ -136,7 +138,7 @@ class LoRAPrune(UnitMethod):
                     weight.grad = None
                 share = self.share(step)
                 if step % self.every == 0 or share == 1:
-                    if share and not lost.any():  # by the scores that the warm-up has gathered
+                    if share and not lost.any():  # by the scores collected in the warm-up
                         lost.copy_(self.counts(model, average.split(parts), budget))
                     counts = lost.tolist()
                     for each in zip(gates.split(parts), average.split(parts), counts, strict=True):
@@ -154,7 +156,7 @@ class LoRAPrune(UnitMethod):
         return widths_left(model) | {"course": course(losses, stream, plan.batch)}
 
     def counts(self, model: LanguageModel, scores: Sequence[Tensor], budget: float) -> Tensor:
-        """Count the units that every block loses, `[blocks * kinds]`, as `scores` are ordered."""
+        """Return how many units each block loses, `[blocks * kinds]`, in the order of `scores`."""
         groups = scores[:: len(self.kinds)]  # KV groups come first in every block
         lost = self.widths(model, torch.ones(len(model.blocks)), {"kv-groups": groups}, budget)
         return torch.tensor(lost).flatten()
@@ -162,7 +164,7 @@ class LoRAPrune(UnitMethod):
     def unfrozen(self, blocks: Sequence[Block]) -> list[nn.Parameter]:
         """Enable gradients of the large weights if the criterion needs them; return these weights.
 
-        `blocks` are the ones that are scored: as in the code, no other has such gradients.
+        `blocks` are those that are scored; as in the code, no other block has such gradients.
         """
         if self.criterion != "gradient":
             return []
@@ -173,7 +175,10 @@ class LoRAPrune(UnitMethod):
         return weights
 
     def share(self, step: int) -> float:
-        """Return how much of what goes is masked in step `step`, counted from 0: a cubic curve."""
+        """Return the share of the units to remove that is masked in `step`, counted from 0.
+
+        The share follows a cubic curve.
+        """
         start, end = self.warmup * self.steps, (1 - self.cooldown) * self.steps
         if step > end or step == self.steps - 1:
             return 1.0
@@ -182,7 +187,7 @@ class LoRAPrune(UnitMethod):
         return 1 - (1 - (step - start) / (end - start)) ** 3
 
     def score(self, block: Block) -> Tensor:
-        """Score the units of a block by the sums over their weights, `[units]`; formula (4)."""
+        """Score the units of a block, summed over their weights, `[units]`; formula (4)."""
         weights = {linear: self.importance(linear) for linear in block.linears().values()}
         found = []
         for kind in self.kinds:
@@ -195,8 +200,8 @@ class LoRAPrune(UnitMethod):
         return torch.cat(found)
 
     def importance(self, linear: nn.Linear) -> Tensor:
-        """Score every weight of a layer with factors beside it, fp32 `[out, in]`; formula (10)."""
-        if not linear.weight.numel():  # nothing is left, neither weights nor factors
+        """Score every weight of a layer with LoRA factors, fp32 `[out, in]`; formula (10)."""
+        if not linear.weight.numel():  # an empty layer has neither weights nor factors
             return linear.weight
         W, A, B, s = adapter(linear)
         change = (W.float() + s * (B @ A)).detach()
@@ -208,25 +213,25 @@ class LoRAPrune(UnitMethod):
 
 
 def estimate(A: nn.Parameter, B: nn.Parameter) -> Tensor:
-    """Return how B A would change by a plain step of rate 1, `[out, in]`; formula (9).
+    """Return the change of `B A` in a plain step with learning rate 1, `[out, in]`; formula (9).
 
-    It stands for the gradient of the loss by `B A`, of which only those by `A [r, in]` and
-    `B [out, r]` are at hand.
+    It estimates the gradient of the loss with respect to `B A` from the gradients with respect to
+    `A [r, in]` and `B [out, r]`.
     """
     gA, gB = graded(A), graded(B)
     return gB @ A + B @ gA - gB @ gA
 
 
 def graded(parameter: nn.Parameter) -> Tensor:
-    """Return the gradient of a step, which is there once the loss was back-propagated."""
+    """Return the gradient of a parameter; the loss must have been back-propagated."""
     assert parameter.grad is not None
     return parameter.grad
 
 
 def mask(gates: Tensor, scores: Tensor, lost: int, share: float) -> None:
-    """Close, in place, the gates of the lowest of `scores [units]`: a share of the `lost` ones.
+    """Close, in place, the gates of the units with the lowest `scores [units]`.
 
-    Closed ones stay closed (12).
+    The number of closed gates is `share` of the `lost` units. Closed gates stay closed (12).
     """
     scores = scores.masked_fill(gates == 0, -torch.inf)
     gates[smallest(scores, round(share * lost))] = 0

@@ -421,7 +421,7 @@ def test_what_cannot_be_is_refused():
     model = tiny_model()
     before = fingerprint(model)
     for settings, named in (
-        ({"warmup": 0.6, "cooldown": 0.5}, r"warmup 0\.6 and cooldown 0\.5 .* make them smaller"),
+        ({"warmup": 0.6, "cooldown": 0.5}, r"got 0\.6 and 0\.5; make them smaller"),
         ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
         ({"sparsity": 0.9}, "would empty the model"),
         ({"last": 2}, "at most 0 of its weights"),

@@ -1,8 +1,8 @@
 """GRIFFIN: the prompt selects the channels that generate the answer (Dong et al., COLM 2024).
 
-Within one text, tokens activate much the same MLP channels; another text activates others. So the
-whole model processes the prompt, each block records which of its channels are most active, and
-only those compute the following tokens. Nothing is trained or removed permanently.
+Within one text, the tokens activate mostly the same MLP channels; another text activates others.
+Therefore, the whole model processes the prompt, each block records which of its channels are most
+active, and only those compute the following tokens. Nothing is trained or removed permanently.
 """
 
 from __future__ import annotations

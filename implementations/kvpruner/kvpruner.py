@@ -160,7 +160,7 @@ class KVPruner(UnitMethod):
         return dense, alone
 
     def readiness(self, rises: Tensor) -> Tensor:
-        """Turn the increases in perplexity `[blocks]` into weights proportional to the ratios."""
+        """Turn the increases in perplexity `[blocks]` into weights that scale the ratios."""
         if self.allocation == "rank":  # equation (2)
             ranks = rises.argsort(stable=True).argsort()  # 0: smallest increase
             return len(rises) - ranks - 0.5

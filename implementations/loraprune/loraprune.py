@@ -111,16 +111,14 @@ class LoRAPrune(UnitMethod):
         return (blocks >= int(self.first * len(blocks))) & (blocks < len(blocks) - self.last)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Train and mask, merge and remove; return the new widths and the training loss."""
+        """Train and mask, merge and remove; return the new widths and the course of training."""
         stream, plan = calibration.training, self.plan
         assert stream is not None  # ensured by `check`
         budget = self.budget(model)
         parts = [len(unit_costs(block, kind)) for block in model.blocks for kind in self.kinds]
         gates = torch.ones(sum(parts), device=model.device)  # [units], 0 where masked
         average = torch.zeros_like(gates)
-        lost = torch.zeros(
-            len(parts), dtype=torch.int64
-        )  # units to remove, set when masking begins
+        lost = torch.zeros(len(parts), dtype=torch.int64)  # units, set when masking begins
         sizes = [len(unit_costs(block, *self.kinds)) for block in model.blocks]
         taking_part = self.taking_part(model).tolist()
         averages = zip(model.blocks, average.split(sizes), taking_part, strict=True)

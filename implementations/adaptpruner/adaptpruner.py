@@ -1,9 +1,9 @@
-"""Adapt-Pruner: many small cuts, most where a block changes least, with training in between.
+"""Adapt-Pruner: adaptive structured pruning in many small steps, with training between stages.
 
-A block that hardly turns the direction of what enters it can lose more than one that turns it a
-lot. That is measured again before every small step, on the model as it has become, and so are the
-gradients that say which KV groups and channels of a block matter least (Pan et al., 2025). Between
-stages of such steps all weights are trained, under one schedule of the learning rate (Adapt-Accel).
+A block that hardly changes the direction of its input can lose more weights than one that changes
+it a lot. Before every small step, this is measured again on the current model, together with the
+gradients that score the KV groups and MLP channels inside a block (Pan et al., 2025). Between
+stages of such steps all weights are trained under one learning rate schedule (Adapt-Accel).
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from implementations.harness import (
     widths_left,
 )
 
-MOST = 0.99  # sparsity that steps lead to at most
-WARMUP = 0.05  # share of all updates in which the learning rate rises
-ROUNDING = 1e-9  # by which a sum of sparsities may be too large
-FALLING = 0.1  # share of them, the last ones, in which it falls
+MOST = 0.99  # largest sparsity of a block
+WARMUP = 0.05  # share of all updates used for the warm-up
+ROUNDING = 1e-9  # tolerance for rounding errors in a sum of sparsities
+FALLING = 0.1  # share of all updates, at the end, in which the learning rate decays
 
 
 class AdaptPruner(UnitMethod):
-    """Remove KV groups and channels in small steps, most of blocks that turn their input least.
+    """Prune KV groups and MLP channels in small steps, most where a block changes its input least.
 
     Source: Pan et al., arXiv:2502.03460, with steps and schedule as in its code.
     """
@@ -70,41 +70,41 @@ class AdaptPruner(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""
     steps: Count = 50
-    """Steps in which the mean sparsity of a block would rise to 1, T; the share ends them."""
+    """Steps in which the mean sparsity would reach 1 (T); pruning stops at the target."""
     amplitude: NonNegative = 0.02
-    """Sparsity that the least important block gains in a step beyond the mean one, at most, A."""
+    """Largest extra sparsity of the least important block per step, relative to the mean (A)."""
     samples: Count = 512
-    """Calibration samples that a step draws anew; all where there are no more."""
+    """Calibration samples drawn for each step; all of them if there are fewer."""
     stages: Whole = 5
-    """Rounds of pruning and training, K; 0 prunes once and trains nothing."""
+    """Number of stages of pruning and training (K); 0 prunes once without training."""
     updates: Count = 60_268
-    """Steps of the optimiser in all stages together, the more the later the stage."""
+    """Optimiser steps in all stages together; later stages get more of them."""
     batch: Count = 128
-    """Windows of the training text that an update reads."""
+    """Training windows per update."""
     at_once: Count = 1
-    """Windows that pass through the model together."""
+    """Windows per forward pass; `batch` must be a multiple of it."""
     learning_rate: Positive = 2e-5
-    """Largest one, after a warm-up; it falls in the last tenth of the updates."""
+    """Peak learning rate, after the warm-up; it decays in the last tenth of the updates."""
     end: Ratio = 0.1
-    """Share of it that the last update comes near to."""
+    """Final learning rate as a share of the peak, almost reached by the last update."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also samples without a loss, and fewer updates than every stage needs."""
+        """Also check the length of the samples and that every stage gets an update."""
         super().check(model, calibration)
         if calibration is not None and calibration.ids.shape[1] < 2:
             raise BadInput(
-                "adaptpruner needs samples of at least 2 tokens, one to see, one to predict"
+                "adaptpruner needs samples of at least 2 tokens, one as input and one to predict"
             )
         if any(a == b for a, b in pairwise(self.milestones())):
             raise BadInput(
-                f"updates={self.updates} leave a stage of stages={self.stages} without training; "
-                f"give at least {self.stages * (self.stages + 1) // 2}, or fewer stages"
+                f"updates={self.updates} is too few to train in each of stages={self.stages}; set "
+                f"it to at least {self.stages * (self.stages + 1) // 2}, or use fewer stages"
             )
-        _ = self.plans()  # refuses what is none
+        _ = self.plans()  # raises if a plan is invalid
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Prune and train in turn, stage by stage; return the widths left and the steps taken."""
-        assert calibration.training is not None  # its check saw to it
+        """Prune and train stage by stage; return the remaining widths and the number of steps."""
+        assert calibration.training is not None  # guaranteed by `check`
         plans, dense = self.plans(), int(self.costs(model).sum())
         asked, rounds = self.rate(model) * dense, max(len(plans), 1)
         steps: list[int] = []
@@ -119,10 +119,13 @@ class AdaptPruner(UnitMethod):
         return told
 
     def narrow(self, model: LanguageModel, calibration: Tokens, goal: float) -> int:
-        """Take steps until `goal` weights are left, the last one only so far; return how many."""
+        """Prune step by step until `goal` weights remain; return the number of steps.
+
+        The last step is partial, so that it stops at the goal.
+        """
         counts, costs = (both.T.flatten() for both in self._counted(model))  # [parts]
         heads = [block.attention.head_size for block in model.blocks]
-        rows = torch.tensor([[size, 1] for size in heads]).double().flatten()  # of a unit, [parts]
+        rows = torch.tensor([[size, 1] for size in heads]).double().flatten()  # per unit, [parts]
         part = torch.arange(len(counts)).repeat_interleave(counts)  # of each unit, [units]
         number = torch.arange(len(part)) - (counts.cumsum(0) - counts)[part] + 1  # within its part
         goes_at = (number - 1 / rows[part]) / counts[part] + ROUNDING
@@ -145,20 +148,21 @@ class AdaptPruner(UnitMethod):
         return self.steps
 
     def drawn(self, calibration: Tokens) -> Tokens:
-        """Draw the samples of one step, none twice."""
+        """Draw the samples of one step without replacement."""
         order = torch.randperm(len(calibration.ids))[: self.samples].sort().values
         return calibration.pick(order.tolist())
 
     def risen(self, sparsity: Tensor, turns: Tensor) -> Tensor:
         """Return the sparsity of every block after a full step, `[blocks]`, fp64.
 
-        It rises by `1 / T` for the mean block, and by more where the input is turned less.
+        It rises by `1 / T` on average, and by more in blocks that change the direction of their
+        input less.
         """
         rise = 1 / self.steps - self.amplitude * normalised(turns)
         return (sparsity + rise).clamp(0, MOST)
 
     def cut(self, model: LanguageModel, samples: Tokens, lost: Tensor) -> None:
-        """Remove the units of lowest score from each block, as many as `lost [blocks, kinds]`."""
+        """Remove the `lost [blocks, kinds]` units with the lowest scores from each block."""
         if not bool(lost.any()):
             return
         for block in backwalk(model, samples, gradients=model.blocks[0].linears()):
@@ -168,12 +172,12 @@ class AdaptPruner(UnitMethod):
                     keep_units(block, kind, ~smallest(scores(block, kind, salience), count))
 
     def milestones(self) -> list[int]:
-        """Count the updates that are done when each stage begins, and when all are."""
+        """Return the number of updates done before each stage, and the total at the end."""
         parts = max(self.stages * (self.stages + 1), 1)
         return [round(self.updates * k * (k + 1) / parts) for k in range(self.stages + 1)]
 
     def plans(self) -> list[Plan]:
-        """Return the plan of every stage: of stage k a share of all updates proportional to k."""
+        """Return the training plan of every stage; stage k gets updates in proportion to k."""
         return [
             Plan(
                 done - before,
@@ -191,7 +195,7 @@ class AdaptPruner(UnitMethod):
         ]
 
     def train(self, model: LanguageModel, stream: Stream, plan: Plan) -> list[float]:
-        """Train all parameters that are left and return the loss of every update."""
+        """Train all remaining parameters and return the loss of every update."""
         model.hf.train().requires_grad_(True)
         loss = partial(next_token_loss, model)
         return optimise(model.hf.parameters(), loss, stream, plan)
@@ -200,7 +204,7 @@ class AdaptPruner(UnitMethod):
 def importance(model: LanguageModel, samples: Tokens) -> Tensor:
     """Return `1 - cos(input, output)` of every block, the mean over all tokens, `[blocks]`, fp64.
 
-    The paper's importance, `-cos`, is 1 less, which makes no difference to `normalised`.
+    The paper's importance, `-cos`, is smaller by 1, which does not affect `normalised`.
     """
     found = []
     for block in walk(model, samples, edits=False):
@@ -210,7 +214,7 @@ def importance(model: LanguageModel, samples: Tokens) -> Tensor:
 
 
 def normalised(values: Tensor) -> Tensor:
-    """Centre `values [n]` and scale the largest to size 1; values that are all equal become 0."""
+    """Centre `values [n]` and scale the largest magnitude to 1; equal values all become 0."""
     if values.min() == values.max():
         return torch.zeros_like(values)
     centred = values - values.mean()
@@ -218,17 +222,18 @@ def normalised(values: Tensor) -> Tensor:
 
 
 def moments(goes_at: Tensor, before: Tensor, after: Tensor) -> Tensor:
-    """Say when in a step from sparsity `before` to `after` a unit goes, all `[units]`.
+    """Return when a unit is removed in a step from sparsity `before` to `after`, all `[units]`.
 
-    Below 1 it goes in the step; from 1 on it would go on the way from there to sparsity 1.
+    Below 1, the unit is removed within the step. From 1 on, it would be removed later, as the
+    sparsity rises from `after` to 1.
     """
     within = (goes_at - before) / (after - before)
     return torch.where(goes_at < after, within, 1 + (goes_at - after) / (1 - after))
 
 
 def scores(block: Block, kind: Kind, salience: Mapping[str, Tensor]) -> Tensor:
-    """Sum `|w dL/dw|` over all weights that go with a unit, fp64 `[units]`.
+    """Sum `|w dL/dw|` over all weights that are removed with a unit, fp64 `[units]`.
 
-    `salience` holds `w dL/dw`, `[out, in]`, by role.
+    `salience` maps each role to `w dL/dw`, `[out, in]`.
     """
     return vector_scores(block, kind, salience, whole=False).sum(dim=(0, 2))

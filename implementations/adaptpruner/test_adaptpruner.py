@@ -474,7 +474,7 @@ def test_what_cannot_be_is_refused_before_any_work():
     model = tiny_model()
     before = fingerprint(model)
     for settings, named in (
-        ({"stages": 5, "updates": 7}, "updates=7 leave a stage .* at least 15, or fewer stages"),
+        ({"stages": 5, "updates": 7}, "updates=7 is too few .* at least 15, or use fewer stages"),
         ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
         ({"sparsity": 0.99}, "would empty the model"),
     ):

@@ -1,8 +1,9 @@
-"""AST: train the dense model into an N:M one, under a mask that follows it (Huang et al., 2025).
+"""AST: train a dense model into an N:M sparse one with an adaptive mask (Huang et al., 2025).
 
-All weights stay parameters, and the model computes with those under the mask. Gradients reach the
-others too, which are pulled towards zero more and more: one that matters grows back and takes the
-place of another when the mask is taken anew. The dense model teaches.
+All weights stay trainable, but the model computes only with those that the mask keeps. Gradients
+also reach the masked weights, which are pulled towards zero more and more strongly. A masked weight
+that matters grows back and replaces another when the mask is updated. The dense model is the
+teacher.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ from implementations.harness import (
 )
 
 Masks = Mapping[Tensor, Tensor]
-"""Of every weight `[out, in]` of the blocks' linear layers what is masked, boolean."""
+"""Boolean mask `[out, in]` of each linear weight in the blocks; true where it is masked."""
 
 
 class AST(WeightMethod):
-    """Train all weights under the mask of the largest, with a pull on the masked and a teacher.
+    """Train all weights under an adaptive N:M magnitude mask, with distillation and masked decay.
 
     Defaults are those of the runs on LLaMA2-7B. Source: Huang et al., arXiv:2407.20584, without the
     low-rank branch.
@@ -57,39 +58,39 @@ class AST(WeightMethod):
     small: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2, "refresh": 1, "rate": 1e-3}
 
     steps: Count = 15_000
-    """Training steps, T1."""
+    """Number of training steps (T1)."""
     rate: Positive = 2e-5
-    """Largest learning rate; it falls to a tenth by a cosine."""
+    """Peak learning rate; it decays to a tenth along a cosine."""
     batch: Count = 128
-    """Windows of the training text a step."""
+    """Training windows per step."""
     at_once: Count = 1
-    """Windows that pass through the model together."""
+    """Windows per forward pass; `batch` must be a multiple of it."""
     warmup: Ratio = 1 / 30
-    """Share of the steps in which the rate rises."""
+    """Share of the steps used for the learning rate warm-up."""
     weight_decay: NonNegative = 0.0
-    """AdamW's own decay, of all matrices; 0.1 for GPT-2."""
+    """Ordinary AdamW weight decay of all matrices; the paper uses 0.1 for GPT-2."""
     decay: NonNegative = 6e-5
-    """Pull on masked weights towards zero, once it has risen: a T0."""
+    """Final strength of the pull on masked weights towards zero (a T0)."""
     ramp: Ratio = 0.2
-    """Share of the steps in which the pull rises, T0 / T1; with 0 it does not (static SR-STE)."""
+    """Share of the steps in which the pull rises (T0 / T1); 0 keeps it constant (static SR-STE)."""
     refresh: Count = 10
-    """Steps between two masks."""
+    """Steps between two updates of the mask."""
     alpha: Ratio = 1 / 3
-    """Share of the distillation in the loss; 0.67 for the smallest GPT-2."""
+    """Share of the distillation term in the loss; the paper uses 0.67 for the smallest GPT-2."""
     temperature: Positive = 2.0
-    """What the logits are divided by in distillation."""
+    """Temperature of the distillation; logits are divided by it."""
     mask: Literal["adaptive", "fixed"] = "adaptive"
-    """Whether the mask is taken anew from the weights, or stays the first one, to compare with."""
+    """Update the mask from the weights, or keep the first one (for comparison)."""
     initial: Literal["magnitude", "wanda"] = "magnitude"
-    """What the first mask is taken from; Wanda prunes block by block, as by itself."""
+    """Source of the first mask; Wanda computes it block by block, as when it is run alone."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a batch that its parts do not divide."""
+        """Also check that `at_once` divides the batch."""
         super().check(model, calibration)
         self.plan()
 
     def plan(self) -> Plan:
-        """Return how it is trained."""
+        """Return the training plan."""
         return Plan(
             self.steps,
             self.rate,
@@ -102,8 +103,8 @@ class AST(WeightMethod):
         )
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Train under the mask, then zero what is masked in the end."""
-        assert calibration.training is not None  # its check saw to it
+        """Train under the mask, then set the masked weights to zero."""
+        assert calibration.training is not None  # guaranteed by `check`
         stream, plan = calibration.training, self.plan()
         teacher = copy.deepcopy(model)
         masks = self.masks(model, calibration)
@@ -140,13 +141,13 @@ class AST(WeightMethod):
     def loss(self, model: LanguageModel, teacher: LanguageModel, ids: Tensor) -> Tensor:
         """Return `alpha KL(teacher || model) + (1 - alpha)` next-token loss, equation (4)."""
         with torch.no_grad():
-            meant = logits_of(teacher, ids)  # [windows, length, words]
+            meant = logits_of(teacher, ids)  # [windows, length, vocabulary]
         said = logits_of(model, ids)
         distilled = distillation_loss(said, meant, self.temperature)
         return self.alpha * distilled + (1 - self.alpha) * cross_entropy_of(said, ids)
 
     def masks(self, model: LanguageModel, calibration: Tokens) -> dict[Tensor, Tensor]:
-        """Take the first masks, of every linear layer's weight; the model stays dense."""
+        """Return the first mask of every linear layer's weight; the model stays dense."""
         if self.initial == "magnitude":
             return {linear.weight: self.smallest(linear.weight) for _, _, linear in model.linears()}
         masks = {}
@@ -155,28 +156,30 @@ class AST(WeightMethod):
             for role, linear in block.linears().items():
                 scores = linear.weight.abs().float() * seen[role].norms  # |W_ij| ||X_j||_2
                 gone = self.choose(scores)
-                linear.weight.masked_fill_(gone, 0)  # of the copy: what follows sees it pruned
+                linear.weight.masked_fill_(
+                    gone, 0
+                )  # in the copy, so that later layers see it pruned
                 masks[model.blocks[block.index].linears()[role].weight] = gone
         return masks
 
     def smallest(self, weight: Tensor) -> Tensor:
-        """Mark all but the largest `|W|` of a group of inputs, or of a row, `[out, in]`."""
+        """Mark all but the largest `|W|` of each group of inputs, or of each row, `[out, in]`."""
         return self.choose(weight.detach().abs().float())
 
     def follow(self, masks: Masks) -> None:
-        """Take the masks anew from the weights as they are, where they are not fixed."""
+        """Update the masks from the current weights, unless they are fixed."""
         if self.mask == "adaptive":
             for weight, gone in masks.items():
                 gone.copy_(self.smallest(weight))
 
     def pull(self, step: int) -> float:
-        """Return lambda in step `step`, from 0 on: `a t` up to T0, then `a T0`, equation (3)."""
+        """Return lambda at `step`, counted from 0: `a t` up to T0, then `a T0`, equation (3)."""
         rising = self.ramp * self.steps  # T0
         return self.decay * min(step / rising, 1.0) if rising else self.decay
 
 
 class Masked(nn.Module):
-    """A weight with what is masked at zero, whose gradient reaches all of it, equation (1)."""
+    """A weight with masked entries at zero and a gradient for all entries, equation (1)."""
 
     def __init__(self, gone: Tensor) -> None:
         super().__init__()
@@ -184,14 +187,14 @@ class Masked(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight `[out, in]` that the layer computes with."""
-        return weight - weight.detach() * self.gone  # w - w is 0, and the gradient that of w
+        return weight - weight.detach() * self.gone  # w - w is 0, with the gradient of w
 
 
 @contextmanager
 def under(model: LanguageModel, masks: Masks) -> Iterator[None]:
-    """Let every linear layer of the blocks compute under its mask inside the `with` block.
+    """Context manager in which every linear layer of the blocks computes under its mask.
 
-    The parameters are the same throughout, dense and in their place again at the end.
+    The parameters stay the same objects. On exit they are dense and back in their place.
     """
     with ExitStack() as changes:
         for _, _, linear in model.linears():
@@ -204,9 +207,9 @@ def under(model: LanguageModel, masks: Masks) -> Iterator[None]:
 
 
 class AnnealedAdamW(torch.optim.Optimizer):
-    """AdamW that pulls what is masked towards zero, past the first moment, section 3.2.
+    """AdamW that pulls masked weights towards zero outside the first moment, section 3.2.
 
-    `pull` gives lambda by step, counted from 0. Without a mask a parameter is AdamW's.
+    `pull` maps a step, counted from 0, to lambda. Parameters without a mask use ordinary AdamW.
     """
 
     def __init__(
@@ -216,8 +219,8 @@ class AnnealedAdamW(torch.optim.Optimizer):
         self.masks, self.pull = masks, pull
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes none
-        """Take a step by the gradients that there are."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # takes no closure
+        """Update all parameters that have a gradient."""
         for group in self.param_groups:
             (b1, b2), rate = group["betas"], group["lr"]
             for weight in group["params"]:

@@ -1,9 +1,9 @@
-"""ATP: tune to a domain and decide what to prune, in one stage (Lu et al., arXiv:2412.14426).
+"""ATP: fine-tune on a domain and decide what to prune in one stage (Lu et al., arXiv:2412.14426).
 
-In every step a small network draws which dimensions of the heads and which channels stay; it learns
-from held-out text and from a budget. The weights' low-rank factors learn under what was drawn: only
-the frozen weights are masked, so that a decision can be taken back, while the parts of the factors
-that would be cut are pulled to zero. So what is cut in the end is no longer in use.
+In every step, a small network draws which head dimensions and which MLP channels to keep. It learns
+from held-out text and from a budget. Low-rank factors are trained under the drawn decisions. Only
+the frozen weights are masked, so that a decision can be reversed, while the parts of the factors
+that would be removed are pulled to zero. What is removed at the end is then no longer in use.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ from implementations.harness import (
     unit_costs,
 )
 
-HELD_OUT = 8  # every eighth window of the domain is for the decisions alone
+HELD_OUT = 8  # every eighth window of the domain is reserved for the decisions
 
 
 class ATP(UnitMethod):
-    """Learn decisions on held-out text and low-rank factors under them, then cut.
+    """Learn pruning decisions on held-out text together with LoRA factors, then remove the units.
 
     Source: Lu et al., arXiv:2412.14426, by its code of December 2024.
     """
@@ -64,39 +64,41 @@ class ATP(UnitMethod):
         calibration="training",
         trains="weights",
         texts=("training", "domain"),
-        refuses={"opt": "it does not rotate queries and keys, so that they have no rotary pairs"},
+        refuses={
+            "opt": "it does not rotate queries and keys, so there are no rotary pairs to remove"
+        },
     )
     small: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 1, "rank": 2}
 
     sparsity: Ratio = 0.4
     """Share of the decoder blocks' linear weights to remove."""
     steps: Count = 1000
-    """Steps of the optimiser."""
+    """Number of optimiser steps."""
     deciding: Ratio = 0.8
-    """Share of the steps in which decisions change; in the others only factors are trained."""
+    """Share of the steps in which decisions change; the other steps train only the factors."""
     batch: Count = 4
-    """Windows of the domain a step, and as many to decide on."""
+    """Windows per step to tune on, and as many to learn the decisions on."""
     learning_rate: Positive = 1e-4
-    """Of the factors."""
+    """Learning rate of the low-rank factors."""
     rank: Count = 8
-    """Of the factors."""
+    """Rank of the low-rank factors."""
     decision_rate: Positive = 1e-3
     """Learning rate of the decision network."""
     strength: Positive = 5.0
-    """What weighs the budget against the loss of the decisions."""
+    """Weight of the budget penalty in the loss of the decisions."""
     general: Ratio = 0.25
-    """Share of the windows to decide on that are of the general text."""
+    """Share of general text among the windows that the decisions are learned on."""
     shrinkage: NonNegative = 50_000.0
-    """How fast factors to be cut shrink in the end, in learning rates."""
+    """Final speed at which factors to be removed shrink, in units of the learning rate."""
     two_stage: bool = False
-    """Whether decisions are made first, on weights that rest, and factors are trained then."""
+    """Learn the decisions first, on frozen weights, and train the factors afterwards."""
 
     def costs(self, model: LanguageModel) -> Tensor:
-        """Count the weights of every pattern, `[patterns]`, block by block and kind by kind."""
+        """Return the weights of every pattern, `[patterns]`, by block and then by kind."""
         return Patterns(model).costs.cpu()
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the share that goes where one pattern of each kind stays in every block."""
+        """Return the share that can be removed if every block keeps one pattern of each kind."""
         patterns = Patterns(model)
         costs = [part for part in patterns.parts(patterns.costs) if len(part)]
         least = sum(int(part.min()) for part in costs)
@@ -104,15 +106,15 @@ class ATP(UnitMethod):
         return (int(patterns.costs.sum()) - least) / everything
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a domain of one window, and to start without `peft`."""
+        """Also check that the domain has at least two windows and that `peft` is installed."""
         super().check(model, calibration)
         check_low_rank(self.slug())
         assert isinstance(calibration, Calibration)
-        assert calibration.domain is not None  # the base has checked
+        assert calibration.domain is not None  # guaranteed by the base class
         split(calibration.domain)
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Train decisions and factors in turn, cut what was decided, and merge."""
+        """Train decisions and factors in turn, remove the chosen units and merge the factors."""
         stage = Stage(self, model, calibration)
         plan = Plan(self.steps, self.learning_rate, self.batch, self.batch, decay="none", clip=None)
         with low_rank(model, self.rank, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
@@ -146,13 +148,13 @@ class ATP(UnitMethod):
 
 
 class Stage:
-    """The one stage of the training: what both losses need, and what becomes of it each step."""
+    """State of the training stage: the inputs of both losses and the current decisions."""
 
     factors: list[nn.Parameter]
     gates: Gates
 
     def __init__(self, method: ATP, model: LanguageModel, calibration: Calibration) -> None:
-        assert calibration.domain is not None  # `apply` has checked
+        assert calibration.domain is not None  # guaranteed by `check`
         assert calibration.training is not None
         self.method, self.model = method, model
         self.domain, self.held_out = split(calibration.domain)
@@ -161,21 +163,21 @@ class Stage:
         self.network = DecisionNetwork(self.patterns.sizes).to(model.device)
         self.target = 1 - method.rate(model)
         self.gone = torch.zeros(len(self.patterns.costs), dtype=torch.bool, device=model.device)
-        """The decisions of this step, `[patterns]`."""
+        """Patterns that this step removes, boolean `[patterns]`."""
         self.done = torch.zeros((), dtype=torch.int64)
         self.open = torch.ones(())
-        """Share of what can go that the last draw before the decision left."""
+        """Share of the prunable weights that the last draw before the final decision kept."""
         self.state = {"gone": self.gone, "done": self.done, "open": self.open}
         self.deciding = max(round(method.deciding * method.steps), 1)
-        """Steps in which decisions change."""
+        """Number of steps in which decisions change."""
 
     def loss(self, ids: Tensor) -> Tensor:
-        """Return both losses of a step, of which each has its own parameters."""
+        """Return the sum of both losses of a step; each has its own parameters."""
         step, total = int(self.done), torch.zeros((), device=self.model.device)
         if step < self.deciding:
             total = total + self.decision_loss(step)
             with torch.no_grad(), rest(self.network):
-                # Drawn once: factors are trained and pulled under the same.
+                # Drawn once, so that factors are trained and shrunk under the same decisions.
                 self.gone.copy_(soft_gates(self.network()) < 0.5)
         if self.tunes(step):
             self.gates.values = None
@@ -184,7 +186,7 @@ class Stage:
         return total
 
     def decision_loss(self, step: int) -> Tensor:
-        """Return the loss of one draw on held-out text and of what it leaves; factors rest."""
+        """Return the loss of one draw: on held-out text, plus the budget; factors are frozen."""
         of_general = int((step + 1) * self.method.general) > int(step * self.method.general)
         stream = self.general if of_general else self.held_out
         ids = next(stream.batches(self.method.batch, start=step))
@@ -200,16 +202,16 @@ class Stage:
         return loss + self.method.strength * off_budget(left, self.target)
 
     def tunes(self, step: int) -> bool:
-        """Say whether factors are trained in a step."""
+        """Return whether a step trains the factors."""
         return step >= self.deciding or not self.method.two_stage
 
     def clip(self, _: int) -> None:
-        """Cut the gradients of both off, each for itself."""
+        """Clip the gradients of the network and of the factors, each separately."""
         nn.utils.clip_grad_norm_(self.network.parameters(), 3.0)
         nn.utils.clip_grad_norm_(self.factors, 1.0)
 
     def after(self, step: int) -> None:
-        """Take the last decision when it is due, and pull what would be cut to zero."""
+        """Make the final decision when it is due, and shrink the factors of removed patterns."""
         method = self.method
         self.done.fill_(step + 1)
         if step == self.deciding - 1:
@@ -225,7 +227,7 @@ class Stage:
 
 @contextmanager
 def rest(network: nn.Module) -> Iterator[None]:
-    """Let a network be without dropout inside the `with` block."""
+    """Context manager that turns off dropout in a network."""
     network.eval()
     try:
         yield
@@ -234,13 +236,13 @@ def rest(network: nn.Module) -> Iterator[None]:
 
 
 def split(domain: Stream) -> tuple[Stream, Stream]:
-    """Return the windows to tune on and those to decide on, which are apart.
+    """Split the domain into windows to tune on and windows to learn the decisions on.
 
-    Raises `BadInput` for a single window.
+    Raises `BadInput` if the domain has a single window.
     """
     count = len(domain.windows.ids)
     if count < 2:
-        raise BadInput("the domain has one window, and needs some to decide on; give a longer text")
+        raise BadInput("the domain has only one window, but needs at least 2; use a longer text")
     held = [i for i in range(count) if i % HELD_OUT == HELD_OUT - 1] or [count - 1]
     others = [i for i in range(count) if i not in set(held)]
     return tuple(Stream(domain.windows.pick(part), domain.seed) for part in (others, held))  # type: ignore[return-value]

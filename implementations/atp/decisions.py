@@ -1,4 +1,4 @@
-"""The patterns of units that ATP decides on, and the network that draws which of them stay."""
+"""The patterns of units that ATP decides on, and the network that decides which ones to keep."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from implementations.harness import Cut, Kind, LanguageModel, adapter, cheapest, cuts, unit_costs
 
 KINDS: tuple[Kind, ...] = ("rotary-pairs", "value-dims", "channels")
-OPEN = 3.0  # what is added to every logit, so that nearly all gates are open in the beginning
+OPEN = 3.0  # added to every logit, so that nearly all gates are open at the start
 TEMPERATURE = 0.4
 
 
 class DecisionNetwork(nn.Module):
-    """A transformer over one fixed vector a block, and a linear layer for each kind of unit.
+    """A transformer over one fixed vector per block, with a linear layer for each kind of unit.
 
-    `sizes [blocks][kinds]` counts the patterns of each block. The vectors are orthogonal where
-    there are no more blocks than dimensions, and are never trained.
+    `sizes [blocks][kinds]` holds the number of patterns in each block. The vectors are never
+    trained. They are orthogonal if there are no more blocks than dimensions.
     """
 
     places: Tensor
@@ -35,25 +35,25 @@ class DecisionNetwork(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(width, n, bias=False) for row in sizes for n in row)
 
     def forward(self) -> Tensor:
-        """Return the logits of all patterns, block by block and kind by kind, `[patterns]`."""
+        """Return the logits of all patterns, by block and then by kind, `[patterns]`."""
         seen = self.norm(self.encoder(self.places[None]))[0]  # [blocks, width]
-        rows = seen.repeat_interleave(self.kinds, dim=0)  # one for each vector of logits
+        rows = seen.repeat_interleave(self.kinds, dim=0)  # one row for each vector of logits
         return torch.cat([head(row) for head, row in zip(self.heads, rows, strict=True)])
 
 
 def soft_gates(logits: Tensor) -> Tensor:
-    """Draw gates between 0 and 1 by Gumbel noise, any shape (Gumbel-sigmoid)."""
+    """Draw gates between 0 and 1 with Gumbel noise (Gumbel-sigmoid); any shape."""
     noise = -torch.empty_like(logits).exponential_().log()
     return torch.sigmoid((logits + noise + OPEN) / TEMPERATURE)
 
 
 def straight_through(shares: Tensor) -> Tensor:
-    """Round `shares` in [0, 1] to 0 or 1; gradients pass as if they had not been rounded."""
+    """Round `shares` in [0, 1] to 0 or 1; gradients pass as if there were no rounding."""
     return (shares >= 0.5).to(shares.dtype) + shares - shares.detach()
 
 
 class Group(NamedTuple):
-    """The patterns of one kind in one block; a unit `u` is of pattern `u % size`."""
+    """The patterns of one kind in one block; unit `u` belongs to pattern `u % size`."""
 
     kind: Kind
     size: int
@@ -62,10 +62,10 @@ class Group(NamedTuple):
 
 
 class Patterns:
-    """All patterns of a model, block by block and kind by kind, `[patterns]`.
+    """All patterns of a model, by block and then by kind, `[patterns]`.
 
-    A pattern is a pair of dimensions that are rotated together, or a dimension of values, of every
-    KV head of a block; or a channel.
+    A pattern is one of three kinds: a pair of dimensions that are rotated together, in every KV
+    head of a block; a value dimension, in every KV head of a block; or an MLP channel.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -78,19 +78,19 @@ class Patterns:
                 self.groups.append(Group(kind, len(each) // heads, len(each), cuts(block, kind)))
                 costs.append(each.view(heads, -1).sum(dim=0))
         self.costs = torch.cat(costs).to(model.device)
-        """Weights that go with each pattern, `[patterns]`."""
+        """Number of weights removed with each pattern, `[patterns]`."""
         sizes = [group.size for group in self.groups]
         self.sizes = [sizes[i : i + len(KINDS)] for i in range(0, len(sizes), len(KINDS))]
-        """Patterns of each block, `[blocks][kinds]`."""
+        """Number of patterns in each block, `[blocks][kinds]`."""
 
     def parts(self, values: Tensor) -> list[Tensor]:
-        """Cut values of all patterns into those of each group."""
+        """Split the values of all patterns into one tensor per group."""
         return list(values.split([group.size for group in self.groups]))
 
     def spread(self, values: Tensor) -> Tensor:
-        """Give every unit the gate of its pattern, `[units]`.
+        """Return the gate of every unit's pattern, `[units]`.
 
-        A channel's acts on its two branches, and so counts twice in their product.
+        The gate of a channel acts on both of its branches, so it is squared in their product.
         """
         return torch.cat(
             [
@@ -102,20 +102,21 @@ class Patterns:
         )
 
     def units(self, gone: Tensor) -> Iterator[Tensor]:
-        """Mark the units that go with the patterns `gone`, kind by kind of each block."""
+        """Yield a mask of the units that the patterns `gone` remove, by block and then by kind."""
         for group, part in zip(self.groups, self.parts(gone), strict=True):
             yield part.repeat(group.units // max(group.size, 1))
 
     def shrink(self, model: LanguageModel, gone: Tensor, amount: float) -> float:
-        """Pull the factors that the patterns `gone` would cut to zero; return the largest norm.
+        """Shrink the factors of the patterns `gone` towards zero; return the largest norm before.
 
-        Those of a pattern are one group over all matrices: its norm `n` becomes `max(n - t, 0)`,
-        with `t` the `amount` times the share of all that goes which goes of this kind and block.
+        The factors of a pattern form one group over all matrices. Its norm `n` becomes
+        `max(n - t, 0)`, where `t` is `amount` times the share that this kind and block has among
+        all removed patterns.
         """
         held = {id(one.weight): one for one in map(adapter, (x for _, _, x in model.linears()))}
         largest, overall = 0.0, max(int(gone.sum()), 1)
         for group, off in zip(self.groups, self.parts(gone), strict=True):
-            rows = []  # what each unit has of the factors, [units, width, rank]
+            rows = []  # the factor entries of each unit, [units, width, rank]
             for linear, dim, places in group.cuts:
                 factors = held[id(linear.weight)]
                 rows.append((factors.B if dim == 0 else factors.A.T, places.to(gone.device)))
@@ -132,9 +133,9 @@ class Patterns:
 
 
 def decided(patterns: Patterns, logits: Tensor, share: float) -> Tensor:
-    """Mark the patterns of lowest logit up to a share of their weights, `[patterns]`, boolean.
+    """Mark the patterns with the lowest logits up to a share of the weights, boolean `[patterns]`.
 
-    The highest of each kind stays in every block.
+    Every block keeps the pattern with the highest logit of each kind.
     """
     firm = patterns.parts(logits.clone())
     for part in firm:
@@ -145,7 +146,7 @@ def decided(patterns: Patterns, logits: Tensor, share: float) -> Tensor:
 
 @contextmanager
 def frozen_masked(patterns: Patterns, gone: Tensor) -> Iterator[None]:
-    """Let the frozen weights put out nothing at the patterns `gone`, whatever factors add there."""
+    """Context manager that zeroes the frozen weights' outputs at `gone`, but not the factors'."""
     with ExitStack() as changes:
         for group, off in zip(patterns.groups, patterns.parts(gone), strict=True):
             silent = off.repeat(group.units // max(group.size, 1))  # [units]
@@ -158,5 +159,5 @@ def frozen_masked(patterns: Patterns, gone: Tensor) -> Iterator[None]:
 
 
 def _silenced(linear: nn.Linear, rows: Tensor) -> Any:
-    """Hook the layer itself, which low-rank factors lie beside."""
+    """Hook the frozen layer, so that the output of its low-rank factors is not masked."""
     return linear.register_forward_hook(lambda _, __, output: output.masked_fill(rows, 0)).remove

@@ -1,7 +1,8 @@
 """Benchmark of the ridge regression against a fit by gradient steps; run by `make bench`.
 
-Both regress made-up perplexities, whose units add up, on masks as Bonsai draws them. The second fit
-is of the kind that the official code has: Adam with an L1 penalty over a grid of settings.
+Both regress synthetic perplexities, in which the effects of units add up, on masks drawn as in
+Bonsai. The second fit is of the kind that the official code uses: Adam with an L1 penalty over a
+grid of settings.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ EPOCHS, PATIENCE = 50, 10
 
 
 def made_up(units: int, masks: int, noise: float, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what was on `[masks, units]`, how well it did, and what each unit is worth."""
+    """Return the masks `[masks, units]`, their results, and the true value of each unit."""
     prior = torch.ones(2 * units, dtype=torch.float64)
     off = perturbed([prior], 0.25, masks // 2)
     x = (~off[:, weakest(prior, 0.25)]).double()
@@ -40,7 +41,7 @@ def stepped(
     penalty: float,
     size: int,
 ) -> tuple[Tensor, float]:
-    """Fit by Adam until the test masks are no longer ordered better; return beta and best tau."""
+    """Fit by Adam until the ranking of the test masks stops improving; return beta and best tau."""
     x, y = train
     beta = torch.zeros(x.shape[1] + 1, dtype=torch.float64)  # the last is the intercept
     first, second = torch.zeros_like(beta), torch.zeros_like(beta)
@@ -69,7 +70,7 @@ def stepped(
 
 
 def searched(x: Tensor, y: Tensor) -> Tensor:
-    """Fit with each setting of the grid on five folds, and with the best one on all masks."""
+    """Cross-validate each setting of the grid on five folds, then fit the best one on all masks."""
     x, y = x / (x.shape[1] + 1) ** 0.5, y - y.mean()
     folds = torch.randperm(len(y)).chunk(5)
 
@@ -85,7 +86,7 @@ def searched(x: Tensor, y: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Print Kendall's tau between coefficients and truth, and the seconds, over the seeds."""
+    """Print Kendall's tau between coefficients and true values, and the seconds, over all seeds."""
     table = Table(
         *("units", "masks", "noise", "worth up to", "ridge", "Adam, L1, grid", "seconds"),
         title=f"Bonsai: mean (least to most) over {len(SEEDS)} seeds",

@@ -1,9 +1,9 @@
-"""Bonsai: switch units off at random, regress, drop what harms least (Kolawole et al., 2024).
+"""Bonsai: structured pruning with forward passes only (Kolawole et al., 2024).
 
-No gradient is needed to learn what a head or a channel is worth: the perplexity of many sub-models,
-each without some of them, is regressed on which were on, and the coefficients compare all units of
-the model. Only units that activations already call weak are tried, and a few per cent of the model
-go at a time, so that each round looks at the smaller model.
+Bonsai estimates the importance of KV groups and MLP channels without gradients. It evaluates many
+sub-models with randomly removed units and regresses their perplexity on the masks. The coefficients
+compare all units of the model. Only units with small activations are candidates. Each round removes
+a few per cent of the model, and the next round starts from the smaller model.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from implementations.harness import (
     widths_left,
 )
 
-WORST = 1e8  # what a perplexity counts at most, also where it is not finite
-RIDGES = (1e-3, 1e-1, 1e1)  # of the mean of the Gram matrix's diagonal
+WORST = 1e8  # largest perplexity used, also if a perplexity is not finite
+RIDGES = (1e-3, 1e-1, 1e1)  # as shares of the mean diagonal of the Gram matrix
 FOLDS = 5
 
 
 class Bonsai(UnitMethod):
-    """Remove KV groups and channels by a regression of perplexity on what is switched off.
+    """Prune KV groups and MLP channels by regressing perplexity on random sub-model masks.
 
     Source: Kolawole et al., arXiv:2402.05406, and the official code; forward passes only.
     """
@@ -49,23 +49,23 @@ class Bonsai(UnitMethod):
     sparsity: Ratio = 0.5
     """Share of the decoder blocks' linear weights to remove."""
     step: Positive = 0.05
-    """Share of them that goes in one round (p)."""
+    """Share of the original linear weights to remove per round (p)."""
     pairs: Count = 100
-    """Sub-models that are evaluated in one round, each with its complement."""
+    """Sub-models evaluated per round, each together with its complement."""
     samples: Count = 32
-    """Calibration windows of one round, drawn anew for each; all where there are no more."""
+    """Calibration windows drawn for each round; all of them if there are fewer."""
     perturb: bool = True
-    """Evaluate sub-models; without, the prior alone decides, alike in all attentions and FFNs."""
+    """Evaluate sub-models; if false, the prior alone decides, at one sparsity for all parts."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Remove the units of one round after another until the budget is met."""
+        """Remove units round by round until the budget is met."""
         start = int(self.costs(model).sum())
         asked, near = self.rate(model) * start, self.unit(model) / 2  # in weights
         goal, rounds = 0.0, []
         while (missing := asked - start + int(self.costs(model).sum())) > near:
             goal = min(goal + self.step * start, asked)
             budget = missing - (asked - goal)
-            if budget > 0:  # the round before may have taken more than its share
+            if budget > 0:  # the previous round may have removed more than its share
                 drawn = torch.randperm(len(calibration.ids))[: self.samples].sort().values
                 text = calibration.pick(drawn.tolist())
                 rounds.append(self.round(model, text, budget, budget / start))
@@ -77,7 +77,7 @@ class Bonsai(UnitMethod):
     def round(
         self, model: LanguageModel, text: Tokens, budget: float, share: float
     ) -> dict[str, Any]:
-        """Remove units of about `budget` weights, which are `share` of those at the start."""
+        """Remove units with about `budget` weights, a share `share` of the original weights."""
         prior = priors(model, text)
         told: dict[str, Any] = {"evaluations": 0}
         if self.perturb:
@@ -100,7 +100,7 @@ class Bonsai(UnitMethod):
 
 
 def priors(model: LanguageModel, text: Tokens) -> list[Tensor]:
-    """Score the units of every attention and feed-forward part, block by block, `[units]` each."""
+    """Score the units of every attention and MLP, block by block, `[units]` each."""
     scores = []
     for block in walk(model, text, edits=False):
         attention, seen = block.attention, block.observe(SampleNorm, "o", "down")
@@ -113,23 +113,23 @@ def priors(model: LanguageModel, text: Tokens) -> list[Tensor]:
 def activity(linear: nn.Linear, norms: Tensor) -> Tensor:
     """Score the inputs of a layer, `mean_r |W_rj| * norm_j`, fp64 `[in]` on the CPU.
 
-    `norms [in]` are those of a sample's tokens, averaged over the samples: up to a constant
-    factor the root of a mean square.
+    `norms [in]` are the norms over a sample's tokens, averaged over the samples. Up to a constant
+    factor, each is a root mean square.
     """
     return (linear.weight.double().abs().mean(dim=0) * norms).cpu()
 
 
 def weakest(rho: Tensor, share: float) -> Tensor:
-    """Mark what may go of one part, `[units]`: all but the int(N (1 - 2p)) of largest score."""
+    """Mark the candidates of one part, `[units]`: all but the int(N (1 - 2p)) largest scores."""
     fixed = max(int(len(rho) * (1 - 2 * share)), 0)
     return smallest(rho, len(rho) - fixed)
 
 
 def perturbed(prior: list[Tensor], share: float, count: int) -> Tensor:
-    """Draw what `count` sub-models and their complements lack, `[2 * count, units]`, boolean.
+    """Draw the removed units of `count` sub-models and complements, boolean `[2 * count, units]`.
 
-    Each is followed by its complement. Of every part go int(p N) + 1 of the weakest, the weaker
-    the more probably; the complement lacks the others of the weakest instead.
+    Each sub-model is followed by its complement. A sub-model lacks int(p N) + 1 candidates of every
+    part; weaker ones are more likely to be drawn. The complement lacks the other candidates.
     """
     masks = []
     for _ in range(count):
@@ -139,11 +139,11 @@ def perturbed(prior: list[Tensor], share: float, count: int) -> Tensor:
 
 
 def pair(rho: Tensor, share: float) -> Tensor:
-    """Draw what a sub-model lacks of one part, and its complement, boolean `[2, units]`."""
+    """Draw the units of one part that a sub-model and its complement lack, boolean `[2, units]`."""
     weak = weakest(rho, share)
     off = torch.zeros_like(weak)
     if len(rho):
-        # Probability zero is for those that are fixed; the strongest may be free in a small part.
+        # Only fixed units get probability zero; in a small part the strongest may be a candidate.
         q = (rho.max() - rho).clamp(min=1e-12 * float(rho.max()) + 1e-30) * weak
         count = min(int(share * len(rho)) + 1, int(weak.sum()))
         off[torch.multinomial(q, count)] = True
@@ -151,15 +151,15 @@ def pair(rho: Tensor, share: float) -> Tensor:
 
 
 def regressed(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
-    """Fit `y ~ x beta + c` and return beta `[units]` with the tau that chose its ridge.
+    """Fit `y ~ x beta + c`; return beta `[units]` and the tau by which its ridge was chosen.
 
-    `x [masks, units]` says what was on, `y [masks]` how well it did. The ridge is that whose fits
-    to four fifths of the masks order the last fifth best, by Kendall's tau; a mask and its
-    complement, which follow each other, stay together.
+    `x [masks, units]` marks the units that were on, and `y [masks]` is the result. The chosen ridge
+    is the one whose fits to four fifths of the masks rank the other fifth best, by Kendall's tau. A
+    mask and its complement, which follow each other, are always in the same fold.
     """
     everything = torch.arange(len(y))
     folds = everything.view(-1, 2).chunk(FOLDS)
-    if len(folds) == 1:  # there is nothing to leave out
+    if len(folds) == 1:  # nothing can be held out
         return ridge(x, y, RIDGES[0]), 0.0
     taus = []
     for damping in RIDGES:
@@ -176,20 +176,20 @@ def regressed(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
 def ridge(x: Tensor, y: Tensor, damping: float) -> Tensor:
     """Return the ridge regression of `y [masks]` on `x [masks, units]`, both centred, `[units]`.
 
-    In its dual form, `X^T (X X^T + gamma I)^-1 y`, because there are more units than masks; gamma
-    is `damping` times the mean of the diagonal.
+    Uses the dual form, `X^T (X X^T + gamma I)^-1 y`, because there are more units than masks;
+    gamma is `damping` times the mean of the diagonal.
     """
     x, y = x - x.mean(dim=0), y - y.mean()
     gram = x @ x.T
     gamma = damping * gram.diagonal().mean()
     weights: Tensor = torch.linalg.solve(gram + gamma * torch.eye(len(y), dtype=x.dtype), y)
-    return (x * weights[:, None]).sum(dim=0)  # units that were always on together come out equal
+    return (x * weights[:, None]).sum(dim=0)  # units that were always on together get equal values
 
 
 def kendall(a: Tensor, b: Tensor) -> float:
-    """Return Kendall's tau of two rankings `[n]`: pairs in order less those out of order, of all.
+    """Return Kendall's tau of two rankings `[n]`: (concordant - discordant) / all pairs.
 
-    Ties count as neither; 0 for less than two.
+    Ties count as neither. The result is 0 for fewer than two elements.
     """
     agree = (a[:, None] - a).sign() * (b[:, None] - b).sign()
     return float(agree.sum()) / max(len(a) * (len(a) - 1), 1)

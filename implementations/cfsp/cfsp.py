@@ -1,7 +1,8 @@
-"""CFSP: from one forward pass, how many channels a block keeps and which (Wang et al., 2025).
+"""CFSP: coarse-to-fine pruning of MLP channels in one forward pass (Wang et al., 2025).
 
-Coarse: a block that turns the hidden state far keeps a larger share of its feed-forward channels.
-Fine: inside a block stay the channels whose weights and activations weigh most beside the others'.
+Coarse: a block that changes the direction of the hidden state a lot keeps a larger share of its MLP
+channels. Fine: inside a block, the channels with the largest weights and activations relative to
+the others are kept.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from implementations.harness import (
     walk,
 )
 
-SCALE = 128 * 1024 / 1e4  # the official code sums the angles of so many tokens, over ten thousand
-MARGIN = 1.05  # how far the most important block stays from keeping all of its channels
-WIDE = 4096  # feed-forward parts from here on are cut to multiples of 128, narrower ones of 32
+SCALE = 128 * 1024 / 1e4  # tokens over which the official code sums angles, over 10,000
+MARGIN = 1.05  # keeps the most important block below all of its channels
+WIDE = 4096  # MLPs with at least this many channels use multiples of 128, others of 32
 
 
 class CFSP(UnitMethod):
-    """Remove feed-forward channels: how many of a block by its angle, which by their activation.
+    """Prune MLP channels: block angles set how many to remove, relative activations set which.
 
     Source: Wang et al., COLING 2025, arXiv:2409.13199, without the fine-tuning.
     """
@@ -43,36 +44,36 @@ class CFSP(UnitMethod):
     least = 1
 
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove, all of it of feed-forward parts."""
+    """Share of the decoder blocks' linear weights to remove, all of them from the MLPs."""
     score: Literal["paper", "official"] = "paper"
-    """How channels are ranked: by equation (8), or by activation norm as the official code does."""
+    """Channel score: equation (8), or the activation norm as in the official code."""
     steepness: NonNegative = 1.0
-    """How far apart the angles drive the blocks (a); 0 keeps the same share in every block."""
+    """How strongly angles affect the shares of blocks (a); 0 keeps the same share everywhere."""
     share_exponent: NonNegative = 1.0
     """Exponent of the activation norm inside the share of `down` (b)."""
     norm_exponent: NonNegative = 1.0
-    """Exponent of the activation norm that the shares are multiplied by (c)."""
+    """Exponent of the activation norm by which the shares are multiplied (c)."""
     multiple: Count | None = None
-    """Channels that go at once; left out, 128 from 4,096 channels on, else 32, or what divides."""
+    """Channels removed at once; default 128 from 4,096 channels on, else 32, or a divisor."""
 
     def together(self, model: LanguageModel) -> int:
-        """Count the channels that go at once, so that every width stays a multiple of it."""
+        """Return the number of channels removed at once; every width stays a multiple of it."""
         widths = [block.feed_forward.channels for block in model.blocks]
         return self.multiple or math.gcd(128 if max(widths) >= WIDE else 32, *widths)
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a multiple that a width is none of."""
+        """Also check that the multiple divides every width."""
         for block in model.blocks:
             channels = block.feed_forward.channels
             if channels % self.together(model):
                 raise BadInput(
                     f"multiple {self.multiple} does not divide the {channels} channels of block "
-                    f"{block.index}; choose one that does, or leave it out"
+                    f"{block.index}; choose a divisor, or omit the setting"
                 )
         super().check(model, calibration)
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Measure angles and scores in one pass of the dense model, then cut every block."""
+        """Measure angles and scores in one pass of the dense model, then prune every block."""
         angles: list[float] = []
         scores: list[Tensor] = []
         for dense in walk(model, calibration, edits=False):
@@ -89,45 +90,45 @@ class CFSP(UnitMethod):
         return {"angles": angles, "keep": keep.tolist(), "channels": widths}
 
     def rank(self, block: Block, norms: Tensor) -> Tensor:
-        """Score the channels of a block by the norms of what enters `down`, `[channels]`."""
+        """Score the channels of a block from the input norms of `down`, `[channels]`."""
         if self.score == "official":
             return norms**self.norm_exponent
         shares = relative_activation(block.feed_forward.down.weight, norms**self.share_exponent)
-        # Of a row of up or gate the same sum, |W_ij| over the row's own L1 norm, is 1 throughout.
+        # For up and gate, the sum of |W_ij| over the row's own L1 norm is always 1.
         rows = 1 if block.feed_forward.gate is None else 2
         return (shares + rows) * norms**self.norm_exponent  # equation (8)
 
 
 def angle(x: Tensor, y: Tensor) -> Tensor:
-    """Return `arccos(cos(x, y)) / pi`, fp64 `[...]` in [0, 1], of each token `[..., hidden]`.
+    """Return `arccos(cos(x, y)) / pi` of each token `[..., hidden]`, fp64 `[...]` in [0, 1].
 
-    By the half-angle formula, which keeps its digits where x and y almost agree. A token that is
-    zero on one side counts as turned by a right angle.
+    Uses the half-angle formula, which stays accurate when x and y are almost equal. If x or y is
+    zero, the angle counts as a right angle.
     """
     one, other = (normalize(tokens.double(), dim=-1) for tokens in (x, y))
     return 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1)) / math.pi
 
 
 def kept_shares(angles: Tensor, rate: float, steepness: float = 1.0) -> Tensor:
-    """Return the share of its channels that every block keeps, `[blocks]`, `1 - rate` on average.
+    """Return the share of its channels that each block keeps, `[blocks]`; its mean is `1 - rate`.
 
-    `angles [blocks]` are means over tokens, in units of pi. A block that turns the state further
-    keeps more, and none keeps all unless nothing goes.
+    `angles [blocks]` are means over tokens, in units of pi. A block with a larger angle keeps more.
+    No block keeps all of its channels, unless the rate is 0.
     """
     importance = torch.sigmoid(steepness * SCALE * (angles - angles.mean()))
     mean = importance.mean()
     spread = importance - mean
-    widest = mean * rate / (1 - rate)  # with such a spread a block keeps all
+    widest = mean * rate / (1 - rate)  # with this spread, a block would keep all channels
     if spread.max() > widest:
         spread *= widest / spread.max() / MARGIN
     return (1 - rate) * (1 + spread / mean)
 
 
 def relative_activation(weight: Tensor, norms: Tensor) -> Tensor:
-    """Sum over the outputs the share that each input has in them, `[in]`.
+    """Return the sum of each input's shares in all outputs, `[in]`; first term of equation (8).
 
-    `|W_ji| n_i / sum_k |W_jk| n_k`, with `weight [out, in]` and `norms [in]`; the first term of
-    equation (8). An output that nothing enters counts 0.
+    A share is `|W_ji| n_i / sum_k |W_jk| n_k`, with `weight [out, in]` and `norms [in]`. Outputs
+    without any input count as 0.
     """
     weighed = weight.float().abs() * norms  # [out, in]
     return (weighed / weighed.sum(dim=1, keepdim=True).clamp(min=torch.finfo().tiny)).sum(dim=0)

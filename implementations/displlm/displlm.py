@@ -1,8 +1,9 @@
-"""DISP-LLM: each part of a block reads and writes its own dimensions (Gao et al., NeurIPS 2024).
+"""DISP-LLM: dimension-independent structural pruning (Gao et al., NeurIPS 2024).
 
-The residual stream stays as wide as it is. A small recurrent network says which of its dimensions
-every attention and every feed-forward part reads and writes, and which channels are left; it learns
-that through gates of 0 and 1, under one budget for the whole model, while no weight changes.
+The residual stream keeps its width, but each attention and each MLP reads from and writes to its
+own subset of the dimensions. A small recurrent network chooses these subsets and the MLP channels
+to keep. It is trained through gates of 0 and 1, under one budget for the whole model, while no
+weight changes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ VECTORS: tuple[Kind, ...] = (
 
 
 class DispLLM(UnitMethod):
-    """Train which dimensions each part of a block reads and writes, and which channels it keeps.
+    """Learn which dimensions each attention and MLP reads and writes, and which channels to keep.
 
     Source: Gao et al., arXiv:2410.11988, equations 2 to 6 and algorithms 1 and 2.
     """
@@ -55,33 +56,33 @@ class DispLLM(UnitMethod):
     small: ClassVar[dict[str, Any]] = {"steps": 6, "learning_rate": 0.01}
 
     steps: Count = 10_000
-    """Steps of the optimiser."""
+    """Number of optimiser steps."""
     learning_rate: Positive = 1e-3
-    """The same in all steps."""
+    """Learning rate, constant over all steps."""
     batch: Count = 1
-    """Windows a step."""
+    """Training windows per step."""
     strength: Positive = 6.0
-    """What weighs the budget against the loss (lambda in equation 5)."""
+    """Weight of the budget penalty in the loss (lambda in equation 5)."""
     temperature: Positive = 1.0
-    """Of the second-order estimate of the gradients."""
+    """Temperature of the second-order gradient estimate."""
     hypernetwork: bool = True
-    """Whether a network makes the logits of all gates; else each is a number of its own."""
+    """Produce the logits of all gates by a network; if false, each logit is a free parameter."""
     tied: bool = False
-    """Whether all parts read and write the same dimensions."""
+    """Let all parts read and write the same dimensions."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The units that gates stand for."""
+        """The kinds of units that have gates."""
         return VECTORS
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the share that goes where each part reads and writes one dimension."""
+        """Return the sparsity at which each part reads and writes a single dimension."""
         budget = Budget(model)
         fewest = int(budget.kept([[1] * len(VECTORS)] * len(model.blocks)))
         return 1 - fewest / budget.all
 
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights of the largest unit; tied, a dimension goes from everywhere at once."""
+        """Return the weights of the largest unit; if tied, a dimension is removed everywhere."""
         channels = VECTORS.index("channels")
         costs = self.costs(model).split(Budget(model).counts)
         largest = [int(part.max()) for part in costs]
@@ -89,18 +90,18 @@ class DispLLM(UnitMethod):
         return max(*largest, sum(hidden) if self.tied else 0)
 
     def check(self, model: LanguageModel, calibration: Any) -> None:
-        """Refuse also a block that has no channel left."""
+        """Also check that every block has at least one channel."""
         super().check(model, calibration)
         if min(min(sizes) for sizes in Budget(model).sizes) == 0:
             raise BadInput(
-                f"{self.slug()} gates the channels of every block, and one of {model.name} has "
-                "none; prune the dense model instead"
+                f"{self.slug()} needs MLP channels in every block, but one block of {model.name} "
+                "has none; prune the dense model instead"
             )
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Train the gates, close those of least logit up to the budget, and slice."""
+        """Train the gates, close those with the lowest logits up to the budget, and slice."""
         budget, stream = Budget(model), calibration.training
-        assert stream is not None  # `apply` has checked
+        assert stream is not None  # guaranteed by `check`
         shared = VECTORS.index("channels") if self.tied else None
         source = Logits(budget.sizes, self.hypernetwork, shared).to(model.device)
         losses = self.train(model, stream, source, budget)
@@ -123,7 +124,7 @@ class DispLLM(UnitMethod):
     def train(
         self, model: LanguageModel, stream: Stream, logits: Logits, budget: Budget
     ) -> list[float]:
-        """Train what makes the logits of all gates; return the loss of every step."""
+        """Train the source of the logits; return the loss of every step."""
         target = (1 - self.sparsity) * budget.all
         plan = Plan(
             self.steps, self.learning_rate, self.batch, decay="none", weight_decay=0.05, clip=None
@@ -141,13 +142,13 @@ class DispLLM(UnitMethod):
 
 
 class Budget:
-    """Counts the weights that are left of all blocks where some gates are open."""
+    """Number of weights that remain in all blocks for a given number of open gates."""
 
     def __init__(self, model: LanguageModel) -> None:
         self.shapes: list[tuple[int, int, int]] = []
-        """Of each block: rows of q, k and v together, columns of o, layers that make channels."""
+        """Per block: rows of q, k and v together, columns of o, layers that produce channels."""
         self.sizes: list[list[int]] = []
-        """Gates of the five vectors of each block."""
+        """Number of gates in the five vectors of each block."""
         for block in model.blocks:
             attention, feed_forward = block.attention, block.feed_forward
             rows = sum(part.out_features for part in (attention.q, attention.k, attention.v))
@@ -158,7 +159,7 @@ class Budget:
         self.all = int(self.kept(self.sizes))
 
     def kept(self, open_gates: Sequence[Sequence[Any]]) -> Any:
-        """Count the weights left, by open gates `[blocks][5]`: numbers, or tensors of one."""
+        """Return the weights kept for open gates `[blocks][5]`: numbers or one-element tensors."""
         total: Any = 0
         for (rows, columns, layers), (s1, s2, s3, s4, s5) in zip(
             self.shapes, open_gates, strict=True
@@ -168,10 +169,10 @@ class Budget:
 
 
 def on_both_branches(drawn: Tensor, budget: Budget) -> Tensor:
-    """Return what multiplies each unit, `[units]`: a channel's gate its up and its gate branch.
+    """Return the factor of each unit, `[units]`: a channel's gate acts on both of its branches.
 
-    So it counts twice in their product (equation 3), which no forward pass shows of 0 and 1, but
-    gradients do: that of a closed channel is none.
+    The gate is therefore squared in their product (equation 3). For values of 0 and 1 this makes no
+    difference in the forward pass, but it changes gradients: a closed channel has none.
     """
     twice = torch.tensor([1 + (kind == "channels") for kind in VECTORS]).repeat(len(budget.sizes))
     power = twice.repeat_interleave(torch.tensor(budget.counts))  # [units]
@@ -181,13 +182,14 @@ def on_both_branches(drawn: Tensor, budget: Budget) -> Tensor:
 def cut(
     vectors: Sequence[Tensor], order: Sequence[int], budget: Budget, target: float
 ) -> list[Tensor]:
-    """Mark what stays of each part, `order` saying which of the vectors of logits it has.
+    """Mark the units to keep in each part; `order` maps each part to its vector of logits.
 
-    The highest logits of all, as many as meet the budget: as if one number were added to all, and
-    what is then at least as likely as not were kept. The highest of a vector stays in any case.
+    Keeps the highest logits overall, as many as meet the budget. This is the same as adding one
+    number to all logits and keeping gates with a probability of at least one half. The highest
+    logit of a vector is always kept.
     """
     firm = [vector.index_fill(0, vector.argmax(), torch.inf) for vector in vectors]
-    ranks = torch.cat(firm).argsort(stable=True).argsort()  # that of equals by their place
+    ranks = torch.cat(firm).argsort(stable=True).argsort()  # equal logits are ranked by position
     split = ranks.split([len(vector) for vector in vectors])
 
     def staying(gone: int) -> list[Tensor]:
@@ -197,7 +199,7 @@ def cut(
         return int(budget.kept(_rows(staying(gone))))
 
     low, high = 0, len(ranks) - len(vectors)
-    while low < high:  # the fewest to go with which no more than the target is left
+    while low < high:  # find the fewest removals that meet the target
         middle = (low + high) // 2
         low, high = (low, middle) if left(middle) <= target else (middle + 1, high)
     return staying(min((low, max(low - 1, 0)), key=lambda gone: abs(left(gone) - target)))

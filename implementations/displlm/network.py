@@ -1,4 +1,4 @@
-"""The gates of DISP-LLM: a logit for each, from a small recurrent network, and a draw from it."""
+"""The gates of DISP-LLM: logits from a small recurrent network, and random draws from them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-OPEN = 3.0  # what is added to every logit, so that nearly all gates are open in the beginning
+OPEN = 3.0  # added to every logit, so that nearly all gates are open at the start
 
 
 class Logits(nn.Module):
-    """The logits of all gates, from a network or each a number of its own.
+    """The logits of all gates, from a network or as free parameters.
 
-    `sizes` are those of the vectors of each block, `[blocks][parts]`. Given the part that is
-    `channels`, all others of all blocks share one vector.
+    `sizes [blocks][parts]` are the sizes of the vectors of each block. If `channels` is given, it
+    is the index of the channels' part, and all other parts of all blocks share one vector.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class Logits(nn.Module):
         super().__init__()
         widths = [size for row in sizes for size in row]
         self.order = list(range(len(widths)))
-        """Which vector each part has."""
+        """Index of the vector that each part uses."""
         if channels is not None:
             widths = [sizes[0][0], *(row[channels] for row in sizes)]
             parts = [(block, part) for block in range(len(sizes)) for part in range(len(sizes[0]))]
@@ -33,7 +33,7 @@ class Logits(nn.Module):
         self.source = HyperNetwork(widths) if hypernetwork else nn.ParameterList(numbers)
 
     def own(self) -> list[Tensor]:
-        """Return the vectors, without what holds gates open in the beginning."""
+        """Return the vectors without the offset that keeps gates open at the start."""
         return self.source() if isinstance(self.source, HyperNetwork) else list(self.source)
 
     def forward(self) -> Tensor:
@@ -43,7 +43,7 @@ class Logits(nn.Module):
 
 
 class HyperNetwork(nn.Module):
-    """Two recurrent passes over one random vector for each gate vector, and a layer for each.
+    """A bidirectional GRU over one random vector per gate vector, with a linear layer for each.
 
     Source: appendix A.3 and table 5 of the paper.
     """
@@ -58,18 +58,18 @@ class HyperNetwork(nn.Module):
         self.heads = nn.ModuleList(nn.Linear(128, width, bias=False) for width in widths)
 
     def forward(self) -> list[Tensor]:
-        """Return the vectors, each as long as its width."""
+        """Return one vector per width, each of that length."""
         seen, _ = self.gru(self.noise)  # [vectors, 1, 128]
         rows = gelu(self.norm(seen)).squeeze(1)
         return [head(row) for head, row in zip(self.heads, rows, strict=True)]
 
 
 def reinmax(logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """Draw gates of 0 or 1, each 1 with probability `sigmoid(logit)`, any shape.
+    """Draw gates of 0 or 1, each 1 with probability `sigmoid(logit)`; any shape.
 
-    Their gradient is the second-order one of ReinMax (Liu et al., arXiv:2304.08612, algorithm 2)
-    for two classes: in expectation over the draw that of the expected loss, where the loss is
-    quadratic in a gate and the temperature is 1.
+    The gradient is the second-order estimate of ReinMax (Liu et al., arXiv:2304.08612, algorithm 2)
+    for two classes. Its expectation over the draw is the gradient of the expected loss if the loss
+    is quadratic in a gate and the temperature is 1.
     """
     likely = torch.sigmoid(logits)
     drawn = torch.bernoulli(likely.detach())

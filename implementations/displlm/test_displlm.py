@@ -312,7 +312,7 @@ def test_a_block_without_channels_is_refused():
     given = Calibration(**vars(tokens), training=Stream(tokens))
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, [])
-    with pytest.raises(BadInput, match="one of tiny-llama has none"):
+    with pytest.raises(BadInput, match="one block of tiny-llama has none"):
         DispLLM(steps=1).apply(model, given)
 
 

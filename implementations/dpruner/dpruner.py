@@ -1,9 +1,9 @@
-"""D-Pruner: keep what matters in general and for one domain (Zhang et al., NAACL Findings 2024).
+"""D-Pruner: dual pruning for general and domain knowledge (Zhang et al., NAACL Findings 2024).
 
-First a sparse solve of every layer on general text says what each weight is worth in general; what
-it has pruned is thrown away. Then the model is fine-tuned on text of the domain, held back from
-moving weights of general worth, and every step adds to a weight's score what the loss would change
-without it. The lowest scores go, of the model as it was.
+First, a SparseGPT solve of every layer on general text measures the general importance of each
+weight; the pruned weights are then restored. Next, the model is fine-tuned on domain text, with a
+penalty for changing weights of general importance. Every step adds to the score of each weight how
+much the loss would change without it. The lowest scores are zeroed in the original model.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from implementations.harness import (
 
 
 class DPruner(WeightMethod):
-    """Score weights by a regularised fine-tuning on one domain, and zero the lowest.
+    """Score weights by regularised fine-tuning on one domain, and zero the lowest.
 
-    Source: Zhang et al., arXiv:2405.06275, whose formulas are known at second hand.
+    Source: Zhang et al., arXiv:2405.06275, whose formulas are known second-hand.
     """
 
     capabilities = Capabilities(
@@ -48,40 +48,40 @@ class DPruner(WeightMethod):
     small: ClassVar[dict[str, Any]] = {"steps": 3, "batch": 2}
 
     sparsity: Ratio = 0.5
-    """Share to zero of each matrix, or of each of its column blocks."""
+    """Share of each matrix to zero, or of each of its column blocks."""
     steps: Count = 625
-    """Steps of the fine-tuning."""
+    """Number of fine-tuning steps."""
     batch: Count = 8
-    """Windows a step."""
+    """Training windows per step."""
     learning_rate: Positive = 0.03
-    """The largest, of plain gradient descent; it rises over a tenth of the steps, then falls."""
+    """Peak learning rate of gradient descent; warms up over a tenth of the steps, then decays."""
     clip: Positive = 1.0
-    """Largest norm of all gradients of a step together."""
+    """Largest joint norm of all gradients of a step."""
     strength: NonNegative = 0.1
-    """What weighs general importance against the loss (lambda)."""
+    """Weight of the penalty on general importance in the loss (lambda)."""
     general_sparsity: Ratio = 0.52
-    """Share that the solve on general text removes of each block of columns."""
+    """Share of each block of columns that the solve on general text removes."""
     block_size: Count = 128
-    """Columns of that solve whose mask is chosen together."""
+    """Number of columns whose mask that solve chooses together."""
     damping: NonNegative = 0.01
-    """Added to the diagonal of its Hessian, as a share of the mean."""
+    """Value added to the diagonal of its Hessian, as a share of the mean diagonal."""
     column_blocks: Count = 1
-    """Blocks of columns of a matrix that each lose the share: 1, or 32 with iterative blocking."""
+    """Column blocks that are pruned separately: 1, or 32 for iterative blocking."""
     penalty: Literal["paper", "normalised"] = "paper"
-    """Whether the penalty's gradient is as it comes, or scaled to half of that of the loss."""
+    """Use the penalty's gradient unchanged, or scale it to half of the loss's gradient."""
     penalty_scale: NonNegative = 1.0
-    """What multiplies it besides; the code that was once public has 0.001."""
+    """Additional factor of the penalty's gradient; the code that was once public uses 0.001."""
     second_order: NonNegative = 0.5
-    """What multiplies the second-order term of a score; that code has 0.0005."""
+    """Factor of the second-order term of a score; that code uses 0.0005."""
     cubic: bool = False
-    """Whether the cube of the weight stands for what is left out, as in that code."""
+    """Add the cube of the weight in place of the omitted terms, as in that code."""
     gradient_scale: Positive = 1.0
-    """What gradients are multiplied by while scores are taken; that code had some 65536."""
+    """Factor of the gradients while scores are computed; about 65536 in that code."""
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
-        """Score on both texts, put every weight back, and zero the lowest scores."""
+        """Score on both texts, restore every weight, and zero those with the lowest scores."""
         stream = calibration.domain
-        assert stream is not None  # `apply` has checked
+        assert stream is not None  # guaranteed by `check`
         with lent(model):
             general = self.general(model, calibration)
         with lent(model):
@@ -93,8 +93,8 @@ class DPruner(WeightMethod):
     def general(self, model: LanguageModel, calibration: Calibration) -> list[Tensor]:
         """Return `G [out, in]` of every linear layer, in order, and leave the model pruned.
 
-        `G` is `w^2 / U_jj^2`, the error of removing a weight after the columns before it were
-        pruned and compensated. The Hessian is `2 / n * X^T X` for `n` windows of text.
+        `G` is `w^2 / U_jj^2`, the error of removing a weight after the earlier columns were pruned
+        and compensated. The Hessian is `2 / n * X^T X` for `n` windows of text.
         """
         found = {}
         for block in walk(model, calibration):
@@ -116,7 +116,7 @@ class DPruner(WeightMethod):
     def dual(
         self, model: LanguageModel, stream: Stream, general: Sequence[Tensor]
     ) -> tuple[list[Tensor], dict[str, Any]]:
-        """Fine-tune on the domain; return the scores `[out, in]` and what is worth recording."""
+        """Fine-tune on the domain; return the scores `[out, in]` and the details for the record."""
         weights = [linear.weight for _, _, linear in model.linears()]
         scores = [torch.zeros_like(weight, dtype=torch.float32) for weight in weights]
         plan = Plan(
@@ -126,7 +126,7 @@ class DPruner(WeightMethod):
         ratios = torch.zeros(self.steps)
 
         def take(step: int) -> None:
-            """Add to the scores, and put the regularised gradients in place of the plain ones."""
+            """Add to the scores, and replace the gradients by the regularised ones."""
             rate = plan.rate * plan.factor(step)
             norm = torch.stack([p.grad.float().norm() for p in parameters if p.grad is not None])
             sizes = torch.zeros(2)
@@ -169,13 +169,13 @@ class DPruner(WeightMethod):
         return pull
 
     def taylor(self, gradient: Tensor, weight: Tensor) -> Tensor:
-        """Return `|g w + (g w)^2 / 2|`, what the loss would change without a weight."""
+        """Return `|g w + (g w)^2 / 2|`, the estimated change of the loss without each weight."""
         first = gradient * weight
         left_out = weight**3 if self.cubic else 0
         return (first + self.second_order * first.square() + left_out).abs()
 
     def lowest(self, scores: Tensor) -> Tensor:
-        """Mark what goes of `scores [out, in]`, the share of each block of columns."""
+        """Mark the lowest of `scores [out, in]` in each block of columns."""
         width = -(-scores.shape[1] // self.column_blocks)
         return torch.cat([self.choose(part, within="matrix") for part in scores.split(width, 1)], 1)
 
@@ -187,7 +187,7 @@ def descent(parameters: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
 
 @contextmanager
 def lent(model: LanguageModel) -> Iterator[None]:
-    """Put every parameter back as it was when the `with` block ends, however it does."""
+    """Context manager that restores every parameter on exit, also after an error."""
     held: list[tuple[nn.Parameter, Tensor]] = [
         (parameter, parameter.detach().clone()) for parameter in model.hf.parameters()
     ]

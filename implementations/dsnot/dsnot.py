@@ -1,8 +1,8 @@
-"""DSnoT: another method's mask, revised row by row without training (Zhang et al., ICLR 2024).
+"""DSnoT: revise the mask of another method row by row without training (Zhang et al., ICLR 2024).
 
-What a row has lost adds up to an error of its output that can be expected of any token. While it is
-large, the row gets back a weight that makes up for it, and gives away one whose loss helps as well
-and matters little. Weights keep their values, rows their sparsity.
+The removed weights of a row add up to an expected error of its output. While this error is large,
+DSnoT restores a weight that reduces the error, and removes another weight that matters little and
+whose loss also reduces it. Weights keep their values, and rows keep their sparsity.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from implementations.harness import (
     walk,
 )
 
-SAMPLE = 2048  # the official code sums over the tokens of a sample, so the threshold is of a sum
-STEADY = 1e-12  # least variance of an input
+SAMPLE = 2048  # tokens per sample in the official code; the threshold applies to a sum over them
+STEADY = 1e-12  # smallest variance used for an input
 PARTS = {"attention": ("q", "k", "v", "o"), "feed-forward": ("gate", "up", "down"), "none": ()}
 
 
 class DSnoT(WeightMethod):
-    """Revise masks of Wanda, SparseGPT or magnitude until the expected error of a row is small.
+    """Revise a mask of Wanda, SparseGPT or magnitude until the expected error of each row is small.
 
     Source: Zhang et al., arXiv:2310.08915.
     """
@@ -50,24 +50,24 @@ class DSnoT(WeightMethod):
     pattern: Pattern | None = None
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
     initial: Literal["wanda", "sparsegpt", "magnitude"] = "wanda"
-    """Whose scores make the mask that is revised; weights are not updated, by SparseGPT neither."""
+    """Method whose scores give the first mask; weights are never updated, even with SparseGPT."""
     skip: Literal["none", "attention", "feed-forward"] = "feed-forward"
-    """Which part of a block keeps its first mask."""
+    """Part of a block that keeps its first mask."""
     threshold: NonNegative = 0.1
-    """A row is done when its expected error over 2,048 tokens is no larger (epsilon)."""
+    """Expected error over 2,048 tokens at or below which a row is finished (epsilon)."""
     cycles: Count = 50
-    """Exchanges of a row at most (T)."""
+    """Largest number of exchanges per row (T)."""
     variance_power: NonNegative = 1.0
-    """How much a weight behind an input that varies is worth less to a row (p)."""
+    """Exponent of the input variance by which the contribution of a weight is divided (p)."""
     same_sign: bool = False
-    """Stop a row before its error changes sign; with a pattern always."""
+    """Stop a row before its error changes sign; always on with a pattern."""
     damping: NonNegative = 0.01
-    """With SparseGPT: added to the Hessian's diagonal, as a fraction of its mean."""
+    """Value added to the Hessian's diagonal for SparseGPT, as a fraction of its mean."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Prune block by block; return how many exchanges were made, and errors before and after.
+        """Prune block by block; return the number of exchanges and the errors before and after.
 
-        Errors are means over the rows of the layers revised, of sums over 2,048 tokens.
+        Errors are sums over 2,048 tokens, averaged over the rows of the revised layers.
         """
         exchanged, errors = 0, []
         for block in walk(model, calibration):
@@ -77,7 +77,9 @@ class DSnoT(WeightMethod):
                 W, seen = linear.weight.float(), moments[role]  # [out, in]
                 gone = first = self.choose(metrics[role])
                 if role not in PARTS[self.skip]:
-                    terms = W * (SAMPLE * seen.mean).float()  # what each adds to its output, C
+                    terms = (
+                        W * (SAMPLE * seen.mean).float()
+                    )  # contribution of each weight to its output, C
                     variance = seen.variance.clamp(min=STEADY).float()
                     worth = terms / variance**self.variance_power
                     costs = metrics[role] if self.pattern else W.abs() * norms[role]
@@ -90,9 +92,9 @@ class DSnoT(WeightMethod):
         return {"exchanged": exchanged, "error_before": before, "error_after": after}
 
     def observe(self, block: WalkedBlock) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Run a block; return the scores of the first mask, `[out, in]`, and input norms, `[in]`.
+        """Run a block; return the first-mask scores `[out, in]` and the input norms `[in]`.
 
-        Both by role, fp32.
+        Both are fp32 and keyed by role.
         """
         if self.initial == "sparsegpt":
             grams = block.observe(Gram)
@@ -109,16 +111,18 @@ class DSnoT(WeightMethod):
         return metrics, norms
 
     def revise(self, gone: Tensor, terms: Tensor, worth: Tensor, costs: Tensor) -> Tensor:
-        """Exchange weights of each row until its expected error is small; return what goes then.
+        """Exchange weights of each row until its expected error is small; return the new mask.
 
-        All are `[out, in]`: the first mask; what a weight adds to its output, whose sum over what
-        goes is the error; how reliably it does so; what it costs to lose it.
+        All arguments are `[out, in]`. `gone` is the first mask. `terms` is the contribution of each
+        weight to its output; the error is its sum over removed weights. `worth` is the same,
+        weighted by how reliable it is. `costs` is the cost of removing each weight.
         """
         gone, rows = gone.clone(), torch.arange(len(gone), device=gone.device)
         error = (terms * gone).sum(dim=1)  # dense minus sparse, [out]
         start, active = error.sign(), torch.ones_like(rows, dtype=torch.bool)
-        # A positive error wants back what adds most, and to lose what takes away; a negative one
-        # the reverse. Each list is read once, in its order: [2, out, cycles].
+        # A positive error needs weights with positive terms restored and weights with negative
+        # terms removed; a negative error needs the opposite. Each list is read once, in order:
+        # [2, out, cycles].
         grow = torch.stack(
             [
                 listed(-worth, gone & (terms > 0), self.cycles),
@@ -153,9 +157,9 @@ class DSnoT(WeightMethod):
 
 
 def listed(scores: Tensor, among: Tensor, length: int) -> Tensor:
-    """List the columns marked in `among [out, in]` by ascending scores, `[out, length]`.
+    """Return the columns marked in `among [out, in]` by ascending score, `[out, length]`.
 
-    A list that is shorter ends in -1.
+    Shorter lists are padded with -1.
     """
     order = scores.masked_fill(~among, math.inf).argsort(dim=1, stable=True)[:, :length]
     order = order.masked_fill(~among.gather(1, order), -1)
@@ -163,7 +167,7 @@ def listed(scores: Tensor, among: Tensor, length: int) -> Tensor:
 
 
 def cheapest_of_group(costs: Tensor, columns: Tensor, group: int) -> Tensor:
-    """Return the column of least cost in the group of each row's column, `[out]`; -1 if none is."""
+    """Return the cheapest column in the group of each row's column, `[out]`; -1 if none is left."""
     first = columns.clamp(min=0) // group * group
     places = first[:, None] + torch.arange(group, device=columns.device)  # [out, group]
     least, at = costs.gather(1, places).min(dim=1)

@@ -1,8 +1,9 @@
-"""Benchmarks of the search: against chance and greedy search, and by speed; run by `make bench`.
+"""Benchmarks of the search: quality against chance and greedy search, and speed; `make bench`.
 
-The first compares the losses that searches find among made-up ones. The second compares remembering
-what was evaluated with evaluating anew, as evolution asks again and again for masks that it has
-seen: both ways get the same masks in the same order, of the embedded model with few blocks.
+The first benchmark compares the lowest losses that the searches find on synthetic losses. The
+second measures the cache of evaluated masks, because evolution often asks for masks that it has
+seen before. With and without the cache, the same masks are evaluated in the same order, on the
+embedded model with few blocks.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ SETTINGS = {"the defaults, 3 generations": (50, 3, 0.001), "P = 20, G = 10": (20
 
 
 class Asked(Candidates):
-    """Candidates that keep every mask they are asked for."""
+    """Candidates that store every requested mask."""
 
     def __init__(self, model: LanguageModel, text: Tokens) -> None:
         self.masks: list[Tensor] = []
         super().__init__(model, lambda: math.log(perplexity(model, text).value), "blocks")
 
     def __call__(self, gone: Tensor) -> float:
-        """Keep the mask and return its loss."""
+        """Store the mask and return its loss."""
         self.masks.append(gone)
         return super().__call__(gone)
 
 
 class MadeUp(Candidates):
-    """Candidates whose loss is made up: each block harms, and each pair of blocks adds or takes."""
+    """Candidates with a synthetic loss: one term per block and one per pair of blocks."""
 
     def __init__(self, blocks: int, seed: int) -> None:
         super().__init__(tiny_model(), lambda: math.nan, "blocks")
@@ -63,7 +64,7 @@ class MadeUp(Candidates):
 
 
 def greedy(loss: Candidates, blocks: int, off: int) -> float:
-    """Take off one block after the other, always the one that is then missed least."""
+    """Remove one block after another, always the one that is missed least; return the loss."""
     gone = torch.zeros(blocks, dtype=torch.bool)
     for _ in range(off):
         trials = [gone.index_fill(0, block, True) for block in (~gone).nonzero()]
@@ -74,7 +75,7 @@ def greedy(loss: Candidates, blocks: int, off: int) -> float:
 def searched(
     blocks: int, off: int, settings: tuple[int, int, float], seed: int
 ) -> tuple[int, tuple[float, float, float]]:
-    """Return evolution's distinct evaluations, and the losses it, chance and greedy search find."""
+    """Return the distinct evaluations, and the losses of evolution, chance and greedy search."""
     population, generations, mutation = settings
     torch.manual_seed(seed)
     evolution, chance = MadeUp(blocks, seed), MadeUp(blocks, seed)
@@ -85,7 +86,7 @@ def searched(
 
 
 def compare_searches() -> None:
-    """Print the mean loss of three seeds that each search finds, lower is better."""
+    """Print the loss that each search finds, as the mean of three seeds; lower is better."""
     table = Table(
         *("blocks", "settings", "distinct evaluations", "evolution", "random masks", "greedy"),
         title=f"EvoP, made-up losses, {SEEDS} seeds",
@@ -102,7 +103,7 @@ def compare_searches() -> None:
 
 @torch.no_grad()
 def main() -> None:
-    """Print how good the searches are, and evaluations a second, remembered and anew."""
+    """Print the quality of the searches, and evaluations per second with and without the cache."""
     compare_searches()
     model = load_model("smollm2-135m")
     remove_blocks(model, range(BLOCKS, len(model.blocks)))

@@ -1,9 +1,9 @@
-"""EvoP: drop the blocks that a genetic algorithm finds to be missed least (Wu et al., NLPCC 2025).
+"""EvoP: depth pruning with a genetic algorithm (Wu et al., NLPCC 2025).
 
-What two blocks are worth is not the sum of what each is worth, so dropping one after another misses
-good combinations. Here a population of masks, each with the same number of blocks off, evolves by
-the loss of the model without them. The few texts that loss is measured on are picked from
-different clusters, so that the masks do not fit one kind of text.
+The value of two blocks is not the sum of their individual values, so removing one block after
+another misses good combinations. EvoP evolves a population of masks, each with the same number of
+blocks off, by the loss of the model without them. The loss is measured on a few texts from
+different clusters, so that the masks do not fit only one kind of text.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from implementations.harness import (
     track,
 )
 
-TOURNAMENT = 3  # members that are drawn for each place in the next generation; the best gets it
-STEPS = 50  # of k-means, which stops before once no window changes its cluster
+TOURNAMENT = 3  # masks drawn for each place in the next generation; the best one wins
+STEPS = 50  # k-means iterations at most; stops earlier if no window changes its cluster
 
 
 class EvoP(UnitMethod):
-    """Remove the decoder blocks that evolution selects by the loss on clustered calibration text.
+    """Remove decoder layers by evolutionary search over masks, on clustered calibration text.
 
     Source: Wu et al., arXiv:2502.14910, and the official code.
     """
@@ -50,38 +50,40 @@ class EvoP(UnitMethod):
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove, met by whole blocks."""
     population: Count = 50
-    """Masks in a generation, an even number (P)."""
+    """Number of masks in a generation, must be even (P)."""
     generations: Count = 100
-    """Generations (G)."""
+    """Number of generations (G)."""
     mutation: Ratio = 0.001
-    """Probability that a bit of a mask is flipped (p_m)."""
+    """Probability of flipping each bit of a mask (p_m)."""
     samples: Count = 5
-    """Calibration windows that the loss is measured on (N)."""
+    """Number of calibration windows on which the loss is measured (N)."""
     clusters: Count = 5
-    """Clusters that these are picked from (K)."""
+    """Number of clusters from which these windows are picked (K)."""
     mode: Literal["stratified", "mixed"] = "stratified"
-    """Whether every cluster gives as many, or each window comes from one that is drawn."""
+    """Pick the same number of windows per cluster, or a random cluster for each window."""
     random: Count | None = None
-    """Evaluate that many masks drawn at random instead: what evolution has to beat."""
+    """Evaluate this many random masks instead of evolution, as a baseline."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also an odd population, too little text, and blocks that differ in size."""
+        """Also check that the population is even, the text suffices and blocks have equal size."""
         super().check(model, calibration)
         if self.population % 2:
-            raise BadInput(f"{self.population} masks cannot be paired; set population to even")
+            raise BadInput(
+                f"population must be even so that masks can be paired, got {self.population}"
+            )
         if calibration is not None and len(calibration.ids) < self.samples:
             raise BadInput(
-                f"evop picks {self.samples} windows from the calibration, which has "
-                f"{len(calibration.ids)}; set samples lower, or give more text"
+                f"evop picks {self.samples} windows from the calibration set, which has only "
+                f"{len(calibration.ids)}; set samples lower, or use more text"
             )
         if len(set(self.costs(model).tolist())) > 1:
             raise BadInput(
-                "evop removes a number of blocks, and those of this model differ in size; "
+                "evop needs blocks of equal size, but the blocks of this model differ in size; "
                 "prune the dense model instead"
             )
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
-        """Pick the text, search for the mask of least loss and remove its blocks."""
+        """Pick the text, search for the mask with the lowest loss and remove its blocks."""
         blocks = len(model.blocks)
         count = int(self.choose(model, torch.zeros(blocks)).sum())  # k, the same in every mask
         labels = kmeans(embeddings(model, calibration), min(self.clusters, len(calibration.ids)))
@@ -101,9 +103,9 @@ class EvoP(UnitMethod):
 
 
 def evolve(loss: Candidates, masks: Tensor, generations: int, mutation: float) -> list[float]:
-    """Let `masks [population, blocks]` evolve; return the least loss up to each generation.
+    """Evolve `masks [population, blocks]`; return the lowest loss so far for each generation.
 
-    `loss` remembers the best mask, which need not survive.
+    `loss` remembers the best mask, even if it does not survive.
     """
     count, least = int(masks[0].sum()), []
     for _ in track(range(generations), "evolving"):
@@ -115,12 +117,12 @@ def evolve(loss: Candidates, masks: Tensor, generations: int, mutation: float) -
 
 
 def drawn(population: int, blocks: int, count: int) -> Tensor:
-    """Draw masks with `count` blocks off, `[population, blocks]`."""
+    """Draw random masks with `count` blocks off, `[population, blocks]`."""
     return repaired(torch.rand(population, blocks) < 0.5, count)
 
 
 def selected(masks: Tensor, losses: Tensor) -> Tensor:
-    """Return the winners of as many tournaments as there are masks, drawn with replacement."""
+    """Return the winners of one tournament per mask; members are drawn with replacement."""
     drawn = torch.randint(len(masks), (len(masks), TOURNAMENT))
     return masks[drawn.gather(1, losses[drawn].argmin(dim=1, keepdim=True)).flatten()]
 
@@ -136,8 +138,8 @@ def crossed(masks: Tensor) -> Tensor:
 
 
 def repaired(masks: Tensor, count: int) -> Tensor:
-    """Give every mask `count` ones again: what is too much or too little is flipped by lot."""
-    lots = masks + torch.rand(masks.shape, dtype=torch.float64)  # ones come before zeros
+    """Flip random bits of the masks so that each has exactly `count` ones."""
+    lots = masks + torch.rand(masks.shape, dtype=torch.float64)  # ones rank before zeros
     kept = lots.topk(count, dim=1).indices
     return torch.zeros_like(masks).scatter(1, kept, True)
 
@@ -151,12 +153,12 @@ def embeddings(model: LanguageModel, tokens: Tokens) -> Tensor:
 def kmeans(points: Tensor, count: int) -> Tensor:
     """Return the cluster of each of `points [points, features]`, int64 `[points]`.
 
-    Lloyd's iterations from the seeding of Arthur and Vassilvitskii (k-means++, 2007).
+    Lloyd's iterations, seeded by k-means++ (Arthur and Vassilvitskii, 2007).
     """
     centres = points[torch.randint(len(points), (1,))]
     while len(centres) < count:
         far = torch.cdist(points, centres).min(dim=1).values.square()
-        weights = far if bool(far.any()) else torch.ones_like(far)  # all points are centres
+        weights = far if bool(far.any()) else torch.ones_like(far)  # every point is a centre
         centres = torch.cat([centres, points[torch.multinomial(weights, 1)]])
     labels = torch.full((len(points),), -1)
     for _ in range(STEPS):
@@ -170,10 +172,10 @@ def kmeans(points: Tensor, count: int) -> Tensor:
 
 
 def pick(labels: Tensor, samples: int, mode: Literal["stratified", "mixed"]) -> list[int]:
-    """Pick `samples` different windows of clusters `labels [windows]`, by lot within a cluster.
+    """Pick `samples` different windows from clusters `labels [windows]`, at random within each.
 
-    Stratified, the clusters give one each in turn; mixed, each time one of them is drawn. A
-    cluster that has run out gives no more.
+    With `stratified`, the clusters take turns; with `mixed`, each window comes from a randomly
+    drawn cluster. Empty clusters are skipped.
     """
     members = [(labels == cluster).nonzero().flatten() for cluster in labels.unique()]
     queues = [group[torch.randperm(len(group))].tolist() for group in members]

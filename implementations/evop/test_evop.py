@@ -297,9 +297,9 @@ def test_kmeans_of_fewer_distinct_points_than_clusters():
 def test_what_cannot_be_done_is_refused_before_any_work():
     model, tokens = tiny_model(blocks=3), random_tokens(4)
     before = fingerprint(model)
-    with pytest.raises(BadInput, match="5 masks cannot be paired"):
+    with pytest.raises(BadInput, match=r"population must be even .* got 5"):
         EvoP(population=5, samples=2).apply(model, tokens)
-    with pytest.raises(BadInput, match=r"picks 5 windows .* has 4; set samples lower"):
+    with pytest.raises(BadInput, match=r"picks 5 windows .* has only 4; set samples lower"):
         EvoP().apply(model, tokens)
     with pytest.raises(BadInput, match="empty"):
         EvoP(sparsity=0.95, samples=2).apply(model, tokens)

@@ -156,9 +156,7 @@ class AST(WeightMethod):
             for role, linear in block.linears().items():
                 scores = linear.weight.abs().float() * seen[role].norms  # |W_ij| ||X_j||_2
                 gone = self.choose(scores)
-                linear.weight.masked_fill_(
-                    gone, 0
-                )  # in the copy, so that later layers see it pruned
+                linear.weight.masked_fill_(gone, 0)  # in the copy: later layers see it
                 masks[model.blocks[block.index].linears()[role].weight] = gone
         return masks
 

@@ -64,9 +64,7 @@ class ATP(UnitMethod):
         calibration="training",
         trains="weights",
         texts=("training", "domain"),
-        refuses={
-            "opt": "it does not rotate queries and keys, so there are no rotary pairs to remove"
-        },
+        refuses={"opt": "it does not rotate queries and keys, so it has no rotary pairs"},
     )
     small: ClassVar[dict[str, Any]] = {"steps": 4, "batch": 1, "rank": 2}
 

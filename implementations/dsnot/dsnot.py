@@ -77,9 +77,7 @@ class DSnoT(WeightMethod):
                 W, seen = linear.weight.float(), moments[role]  # [out, in]
                 gone = first = self.choose(metrics[role])
                 if role not in PARTS[self.skip]:
-                    terms = (
-                        W * (SAMPLE * seen.mean).float()
-                    )  # contribution of each weight to its output, C
+                    terms = W * (SAMPLE * seen.mean).float()  # contribution to the output, C
                     variance = seen.variance.clamp(min=STEADY).float()
                     worth = terms / variance**self.variance_power
                     costs = metrics[role] if self.pattern else W.abs() * norms[role]

@@ -43,7 +43,7 @@ Masks = Mapping[Tensor, Tensor]
 
 
 class AST(WeightMethod):
-    """Train all weights under an adaptive N:M magnitude mask, with distillation and masked decay.
+    """Train under an adaptive magnitude mask, with distillation and decay of masked weights.
 
     Defaults are those of the runs on LLaMA2-7B. Source: Huang et al., arXiv:2407.20584, without the
     low-rank branch.

@@ -13,7 +13,7 @@ from .measure.perplexity import (
     perplexity as perplexity,
     split_perplexity as split_perplexity,
 )
-from .model.families import ONE_BASIS as ONE_BASIS, ROLES as ROLES
+from .model.families import ROLES as ROLES
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import (
     narrow_embedding as narrow_embedding,

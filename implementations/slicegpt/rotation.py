@@ -14,7 +14,6 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from implementations.harness import (
-    ONE_BASIS,
     BadInput,
     Block,
     LanguageModel,
@@ -22,6 +21,12 @@ from implementations.harness import (
     narrow_norm,
     take_shortcuts,
 )
+
+ONE_BASIS = {
+    "gemma3": "it norms what each half of a block puts out, with a gain for each dimension",
+    "opt": "its norms take off the mean, and would have to become RMS norms first",
+}
+"""The families whose residual stream cannot change its basis, each with the reason."""
 
 
 @dataclass(frozen=True)

@@ -63,11 +63,13 @@ fuzz: $(VENV)/.all ## Feed random input to everything that reads files or argume
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 site: $(VENV)/.site ## Build the site from catalog and records into site/
+	$(BIN)/python -m tools.site
 	$(BIN)/python -m mkdocs build --strict --quiet
 	@echo "$(abspath site/index.html)"
 
 serve: $(VENV)/.site ## Serve the site on this machine and rebuild it on every change (PORT=8000)
 	@echo "http://127.0.0.1:$(PORT)/"
+	$(BIN)/python -m tools.site
 	$(BIN)/python -m mkdocs serve --dirty --quiet --dev-addr 127.0.0.1:$(PORT)
 
 clean: ## Remove what was built: environment, site, caches; runs/ stays

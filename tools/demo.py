@@ -24,12 +24,8 @@ def main() -> None:
     """Run the demo from the checkout; a command that fails ends it with its exit code."""
     call("atlas", "sweep", "--file", "tools/demo.yaml", "--runs", str(RUNS))
     show_samples()
-    call(
-        *("mkdocs", "build", "--strict", "--quiet"),
-        ATLAS_RUNS=str(RUNS),
-        ATLAS_SITE_SERVED="false",  # opened from disk, pages do without search and scripts
-        NO_MKDOCS_2_WARNING="1",
-    )
+    call("python", "-m", "tools.site", "--runs", str(RUNS))
+    call("python", "-m", "mkdocs", "build", "--strict", "--quiet", NO_MKDOCS_2_WARNING="1")
     console.print("\nThe site is built. Open it in a browser:")
     console.print(str(REPOSITORY / "site" / "index.html"), soft_wrap=True, highlight=False)
     console.print("With search, filters and charts to play with: make serve")

@@ -199,20 +199,21 @@ def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Run `mkdocs build --strict` on a checkout and return the folder of the site."""
+    """Write the pages of a checkout, build the site as `make site` does and return its folder."""
 
     def run(checkout: Path, **environment: str) -> Path:
         site = tmp_path_factory.mktemp("site")
-        command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(site)]
-        done = subprocess.run(
-            command,
-            check=False,
-            cwd=checkout,
-            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(checkout)} | environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        mkdocs = ("mkdocs", "build", "--strict", "--site-dir", str(site))
+        for program in (("tools.site",), mkdocs):
+            done = subprocess.run(
+                [sys.executable, "-m", *program],
+                check=False,
+                cwd=checkout,
+                env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(checkout)} | environment,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
         return site
 
     return run

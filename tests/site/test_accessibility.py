@@ -12,7 +12,6 @@ from playwright.sync_api import Browser, Page
 
 from tests.site.conftest import Visit
 from tests.site.visiting import until
-from tools.site.access import focusable_code
 
 RECORD = "records/smol/flap/*.html"
 KINDS = (
@@ -136,10 +135,3 @@ def test_it_is_quiet_and_no_wider_than_its_window(seen: Visit) -> None:
         cut = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth).length"
         assert page.locator("table.atlas-table").evaluate_all(cut) == 0, width
     assert seen.complaints == []
-
-
-def test_code_can_be_reached_by_keyboard() -> None:
-    assert focusable_code("<pre><span></span><code>x</code></pre>") == (
-        '<pre><span></span><code tabindex="0">x</code></pre>'
-    )
-    assert focusable_code("<p><code>x</code></p>") == "<p><code>x</code></p>"

@@ -24,7 +24,9 @@ from tools.catalog.schema.paper import (
     Sources,
     Taxonomy,
 )
-from tools.site.atlas import read_readme
+from tools.site.atlas import read
+from tools.site.output import write
+from tools.site.pages import make
 
 ATTACKS = (
     "<script>alert(1)</script>",
@@ -87,31 +89,6 @@ def hostile() -> Paper:
     )  # fmt: skip
 
 
-README = "\n\n".join(
-    (
-        "## How it works",
-        *ATTACKS[:5],
-        "words <iframe src='//evil.example'></iframe> <svg onload='alert(11)'></svg> between",
-        "<div onclick='alert(12)' style='position:fixed' class='md-overlay'>",
-        "<form action='https://evil.example'><input name='q'><button>go</button></form>",
-        "<meta http-equiv='refresh' content='0; url=https://evil.example'><base href='//evil'>",
-        "<a href='data:text/html,<script>alert(13)</script>'>a</a>",
-        "<a href=' javascript:alert(14)'>b</a>",
-        "[c](javascript:alert(15)) [d](vbscript:x) ![e](x){ onerror=alert(16) }",
-        r"$\text{<script>alert(17)</script>}$ and $\href{javascript:alert(18)}{x}$",
-        "A line { onclick='alert(19)' #__config .md-overlay }",
-        "Another\n{: onclick='alert(20)' style='color:red' }",
-        r"once more \{: onclick='alert(21)' }",
-        "## __config",
-        "## Cite",
-        "</div></div></article></main>",
-        "The last words.",
-        "<style>* { display: none }</style> <script>alert(22)",
-        "<!-- and nothing behind this",
-    )
-)
-
-
 def hostile_record(good: Record) -> Record:
     """The same in every text of a record."""
     return good.model_copy(
@@ -137,13 +114,10 @@ def there(
     served: Callable[[Path], Any],
     records: list[Record],
 ) -> Iterator[str]:
-    """A site with a hostile entry beside the real ones, a hostile README and a hostile record."""
+    """A site with a hostile entry beside the real ones, and a hostile record."""
 
     def catalog(folder: Path) -> Mapping[str, Paper]:
         return {**load_catalog(folder), "hostile": hostile()}
-
-    def readme(path: Path) -> str:
-        return README if path.parent.name == "wanda" else read_readme(path)
 
     def measured(_: object) -> list[Record]:
         return [hostile_record(one) if one.method == "wanda" else one for one in records]
@@ -151,11 +125,10 @@ def there(
     site = tmp_path_factory.mktemp("hostile")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("tools.site.atlas.load_catalog", catalog)
-        patched.setattr("tools.site.atlas.read_readme", readme)
         patched.setattr("tools.site.atlas.load_records", measured)
-        # The catalog refuses what its names lead to, which are no files.
-        patched.setattr("tools.site.links.broken", lambda *_: ())
         patched.setenv("NO_MKDOCS_2_WARNING", "1")
+        atlas = read(bare_checkout)
+        write(bare_checkout / "build" / "docs", make(atlas), bare_checkout / "docs" / "assets")
         build_site(load_config(str(bare_checkout / "mkdocs.yml"), site_dir=str(site)))
     with served(site) as address:
         yield address
@@ -198,12 +171,6 @@ def test_hostile_words_only_show(visit: Callable[..., Any], there: str, path: st
     assert (
         page.locator("a[href^='javascript:'], a[href^='data:'], a[href^='vbscript:']").count() == 0
     )
-    # The box that unfolds the imports is ours.
-    inside = (
-        "iframe, form, input:not(.atlas-fold input), object, embed, base, meta, style, link, "
-        "[style], .md-overlay"
-    )
-    assert page.locator(f".atlas-beside :is({inside}), math [href], math script").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
     # The page around it is whole: its header before, its footer behind.
     assert page.locator("header.md-header").count() == 1
@@ -216,14 +183,3 @@ def test_hostile_words_can_be_read(visit: Callable[..., Any], there: str) -> Non
     assert "<script>alert(1)</script>" in text
     assert "{{ 7 * 7 }}" in text
     assert "\u202e" not in text
-
-
-@pytest.mark.browser
-def test_a_readme_ends_with_itself(visit: Callable[..., Any], there: str) -> None:
-    page = visit(home=there).open("papers/wanda.html")
-    assert "The last words." in page.inner_text(".atlas-beside__text")
-    for heading in ("#parameters", "#measurements", "#cite", "#where-the-facts-come-from"):
-        assert page.locator(f"h2{heading}").count() == 1
-        assert page.locator(f".atlas-beside h2{heading}").count() == 0
-    assert page.locator("#__config").count() == 1
-    assert page.locator("script#__config").count() == 1

@@ -27,7 +27,6 @@ from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.code import load
-from tools.site.formulas import set_formulas
 from tools.site.markdown import rebase
 from tools.site.pages import make
 from tools.site.words import code, count, number, plain, record_address, record_path
@@ -317,29 +316,6 @@ def slanted(text: str) -> str:
         )
     except KeyError:
         return text
-
-
-@pytest.mark.parametrize(
-    ("tex", "words"),
-    [
-        (r"\operatorname*{arg\,min}_{M} x", "argmin M x"),
-        (r"\big[ H \big]_{11}", "[ H ] 11"),
-        (r"a \tag{1}", "a (1)"),
-        (r"a &lt; b", "a < b"),
-    ],
-)
-def test_tex_becomes_mathml(tex: str, words: str) -> None:
-    found = set_formulas(f'<p><span class="arithmatex">\\({tex}\\)</span></p>')
-    root = ElementTree.fromstring(found)
-    assert root[0].tag.endswith("math")
-    assert " ".join(" ".join(root.itertext()).split()) == words
-
-
-def test_displayed_formulas_scroll_inside_themselves() -> None:
-    found = set_formulas('<div class="arithmatex">\\[x\\]</div>')
-    root = ElementTree.fromstring(found)
-    assert root.attrib == {"class": "atlas-formula", "tabindex": "0"}
-    assert root[0].attrib["display"] == "block"
 
 
 # Boards

@@ -1,5 +1,5 @@
-"""The site generator: catalog, method folders and records in; pages, charts and data out.
+"""The site generator: catalog, method folders and records in; Markdown pages and data files out.
 
-Plain Python that never imports torch. `python -m tools.site --out DIR` writes the whole site in a
-plain frame; `tools/site/hook.py` hands the same pages to mkdocs, whose theme frames them.
+`python -m tools.site` writes them to `build/docs`, and mkdocs renders that folder. It never imports
+torch.
 """

@@ -1,4 +1,4 @@
-"""Write the site to a folder, without mkdocs and its theme: `python -m tools.site --out DIR`."""
+"""Write the Markdown pages and data files of the site: `python -m tools.site`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,19 +9,20 @@ from implementations.harness.errors import BadInput, Unavailable
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.command_line import fail, program
 from tools.site.atlas import read
-from tools.site.frame import write
+from tools.site.output import write
+from tools.site.pages import make
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    runs: Annotated[Path | None, typer.Option(help="Folder of runs to show as well.")] = None,
-    served: Annotated[
-        bool, typer.Option(envvar="ATLAS_SITE_SERVED", help="Whether a server will show it.")
-    ] = True,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/docs"),
+    runs: Annotated[
+        Path | None, typer.Option(envvar="ATLAS_RUNS", help="Folder of runs to show as well.")
+    ] = None,
 ) -> None:
-    """Write the whole site as plain pages, in a frame of its own."""
+    """Write what mkdocs renders; if that fails, the folder stays as it is."""
     try:
-        write(read(runs=runs), out, served)
+        atlas = read(runs=runs)
+        write(out, make(atlas), atlas.root / "docs" / "assets")
     except (CatalogError, BadInput, Unavailable) as error:
         fail(str(error))
 

@@ -22,8 +22,8 @@ from implementations.harness.results.table import Filter
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 from tools.site.code import Doc, fields, load
-from tools.site.foreign import LARGEST
 from tools.site.quotes import Quote, quotes
+from tools.site.readme import LARGEST
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KINDS = ("families", "attention", "patterns")

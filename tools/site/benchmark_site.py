@@ -43,6 +43,7 @@ PARTS = (
     "implementations",
     "tools",
     "mkdocs.yml",
+    "README.md",
     "CONTRIBUTING.md",
     "CITATION.cff",
 )
@@ -99,13 +100,15 @@ def crowd(checkout: Path, runs: Path, count: int) -> None:
 
 
 def build(checkout: Path, runs: Path, site: Path) -> None:
-    """Run `mkdocs build --strict` on a checkout with a folder of runs."""
-    subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)],
-        cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout), "ATLAS_RUNS": str(runs)},
-        check=True,
-    )
+    """Build the site of a checkout with a folder of runs."""
+    mkdocs = ("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site))
+    for program in (("tools.site",), mkdocs):
+        subprocess.run(
+            [sys.executable, "-m", *program],
+            cwd=checkout,
+            env=os.environ | {"PYTHONPATH": str(checkout), "ATLAS_RUNS": str(runs)},
+            check=True,
+        )
 
 
 def _records(count: int) -> Iterator[Record]:

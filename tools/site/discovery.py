@@ -1,8 +1,7 @@
-"""What programs read first: `llms.txt` for language models, the others for crawlers."""
+"""What programs read first: `llms.txt` for language models, `robots.txt` for crawlers."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable
 
 from tools.site.atlas import Atlas
@@ -10,7 +9,6 @@ from tools.site.files import FILES
 from tools.site.render import Front, seen
 from tools.site.words import built
 
-SITEMAP = "http://www.sitemaps.org/schemas/sitemap/0.9"
 ABOUT = (
     "Papers on pruning large language models: every fact with its source, methods implemented in "
     "one or two files each, every implementation measured on one harness beside the dense model."
@@ -37,12 +35,6 @@ def robots(atlas: Atlas) -> str:
     """Allow everything, and name the site map where the site's address is known."""
     where = f"Sitemap: {atlas.address('sitemap.xml')}\n" if atlas.site else ""
     return f"User-agent: *\nAllow: /\n{where}"
-
-
-def sitemap(atlas: Atlas, paths: Iterable[str]) -> str:
-    """List the addresses of pages for crawlers."""
-    lines = (f"<url><loc>{html.escape(atlas.address(path))}</loc></url>" for path in sorted(paths))
-    return "\n".join((f'<urlset xmlns="{SITEMAP}">', *lines, "</urlset>\n"))
 
 
 def _section(title: str, items: Iterable[str]) -> str:

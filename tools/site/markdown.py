@@ -19,13 +19,12 @@ def rebase(
     known: Container[str],
     repository: str = "",
     folder: str = "",
-    ending: str = ".md",
 ) -> str:
     """Point relative links of a file in a folder of the repository to where they lead from a page.
 
     The folder and the entry of a `known` paper become its page; any other file, and what is shown
     on this page, becomes its address in the repository, or its words alone where that is not
-    known. Code is left as it is. `ending` is that of pages, which mkdocs changes in Markdown alone.
+    known. Code is left as it is.
     """
 
     def replace(link: re.Match[str]) -> str:
@@ -36,7 +35,7 @@ def rebase(
         paper = re.match(r"implementations/([a-z][a-z0-9]*)(/|$)|catalog/papers/(\w+)\.yaml$", path)
         slug = paper and (paper[1] or paper[3])
         if slug in known and page != f"papers/{slug}.md":
-            return f"[{words}]({relative(f'papers/{slug}{ending}', page)})"
+            return f"[{words}]({relative(f'papers/{slug}.md', page)})"
         return f"[{words}]({repository}/blob/main/{path})" if repository else str(words)
 
     return _outside_code(text, lambda part: LINK.sub(replace, part))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import html
 import io
 import re
 import tokenize
@@ -52,8 +51,7 @@ def linked(readme: str, found: Iterable[Quote]) -> str:
         quote = rows.get(cell[1])
         if not quote:
             return cell[0]
-        code = html.escape(quote.text)
-        return f'| <a id="row-{quote.number}" href="#line-{quote.line}"><code>{code}</code></a> |'
+        return f"| [`{quote.text}`](#line-{quote.line}){{ #row-{quote.number} }} |"
 
     return TABLE.sub(lambda table: CELL.sub(link, table[0]), readme)
 

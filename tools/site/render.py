@@ -23,7 +23,6 @@ from tools.site.atlas import Atlas
 from tools.site.claimed import claim_address
 from tools.site.columns import columns, removed
 from tools.site.facts import by_size
-from tools.site.headings import headings
 from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
@@ -34,18 +33,13 @@ TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "templates" / "pages"
 class Front:
     """All that is said about a page: where it stands, what it is called, what it needs.
 
-    The menu, the site map and `llms.txt` are made from it.
+    `llms.txt` is made from it. The menu stands in `mkdocs.yml`.
     """
 
     path: str
     """Below the docs folder, such as `api/data.md`."""
     title: str
     description: str = ""
-    menu: str = ""
-    """Its place in the menu, such as `Learn / API / Data`; empty for a page that has none."""
-    trail: tuple[tuple[str, str], ...] = ()
-    """The way to a page that has no place in the menu, by label and path: from one that has, to
-    itself, which has no path."""
     styles: tuple[str, ...] = ()
     """Style sheets of this page alone, below `docs/assets`."""
     scripts: tuple[str, ...] = ()
@@ -54,24 +48,21 @@ class Front:
     """Files of the repository that say what the page says."""
     toc: bool = False
     """Whether the contents of the page stand beside it."""
+    navigation: bool = False
+    """Whether the menu of its section stands beside it."""
     searched: bool = True
-    html: bool = False
-    """Whether its template is HTML throughout, which Markdown then need not read."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        hidden = ["navigation"] if self.toc else ["navigation", "toc"]
+        beside = {"navigation": self.navigation, "toc": self.toc}
         # The theme sets title and description into the page as they are.
         meta: dict[str, Any] = {
             "title": html.escape(seen(self.title)),
             "description": html.escape(seen(self.description)),
-            "hide": hidden,
-            "trail": [[html.escape(seen(label)), path] for label, path in self.trail],
+            "hide": [part for part, shown in beside.items() if not shown],
             "styles": list(self.styles),
             "scripts": list(self.scripts),
-            "sources": list(self.sources),
             "search": {"exclude": not self.searched},
-            "html": self.html,
             **self.extra,
         }
         lines = (f"{name}: {json.dumps(value)}" for name, value in meta.items() if value)
@@ -137,7 +128,6 @@ def _environment() -> Environment:
         claim_address,
         by_size,
         explained,
-        headings,
         words.authors,
         words.built,
         words.code,

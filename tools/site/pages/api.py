@@ -16,9 +16,9 @@ FRONT = Front(
     "api/index.md",
     "API",
     "What the harness exports, the contract, the command line, the data.",
-    menu="Learn / API / Overview",
     styles=("css/learn.css", "css/api.css"),
     sources=((HARNESS / "__init__.pyi").as_posix(), COMMANDS.as_posix()),
+    navigation=True,
 )
 
 

@@ -34,7 +34,6 @@ FRONT = Front(
     "catalog.md",
     "Catalog",
     "Papers on pruning large language models: filter, sort, share.",
-    menu="Catalog",
     styles=("css/controls.css", "css/catalog.css"),
     scripts=("js/catalog.js",),
     sources=("catalog/papers", "catalog/vocabulary"),

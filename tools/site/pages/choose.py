@@ -48,7 +48,6 @@ FRONT = Front(
     "choose.md",
     "Choose a method",
     "A few questions, and the pruning methods that remain, each exclusion with its reason.",
-    menu="Choose",
     styles=("css/controls.css", "css/choose.css"),
     scripts=("js/choose.js",),
     sources=("catalog/papers", "catalog/vocabulary", "implementations"),

@@ -19,11 +19,9 @@ FRONT = Front(
     "claims.md",
     "Claims",
     "What papers claim of pruning methods, lined up by model, share and metric.",
-    menu="Claims",
     styles=("css/controls.css", "css/claims.css"),
     scripts=("js/claims.js",),
     sources=("catalog/papers", "catalog/vocabulary"),
-    html=True,
 )
 NO_SHARE = "none"
 """What the address calls tables of claims that give neither share nor pattern."""
@@ -69,8 +67,6 @@ def _page(path: str, found: list[Table], atlas: Atlas) -> str:
         path=source(path),
         title=f"Claims for {model}",
         description=f"What papers claim of methods that prune {model}, by share and metric.",
-        menu="",
-        trail=(("Claims", FRONT.path), (model, "")),
     )
     filters = list(_filters(found, atlas)) if len(found) > 1 else []
     return render("claims-model", front, atlas, tables=found, filters=filters, share=_share)

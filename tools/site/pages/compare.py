@@ -37,12 +37,11 @@ FRONT = Front(
     "compare.md",
     "Compare",
     "Pruning methods side by side: what they remove, need and cost, and what they lost here.",
-    menu="Learn / Compare",
     styles=("css/controls.css", "css/compare.css"),
     scripts=("js/compare.js",),
     sources=("catalog/papers", "implementations"),
     searched=False,
-    html=True,
+    navigation=True,
 )
 
 

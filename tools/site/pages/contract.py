@@ -20,11 +20,11 @@ FRONT = Front(
     "api/contract.md",
     "Contract",
     "What a method is, and what is tested of each.",
-    menu="Learn / API / Contract",
     styles=api.FRONT.styles,
     sources=(METHOD.as_posix(), (HARNESS / "contract").as_posix()),
     toc=True,
     searched=False,  # the overview names what is here
+    navigation=True,
 )
 
 

@@ -13,7 +13,6 @@ FRONT = Front(
     "contribute.md",
     "Contribute",
     "How to add a paper or a method, and how to correct a fact or a number.",
-    menu="Contribute",
     styles=("css/learn.css",),
     sources=(FILE,),
     toc=True,

@@ -13,9 +13,9 @@ FRONT = Front(
     "api/data.md",
     "Data",
     "Catalog, records and leaderboard as files to use elsewhere.",
-    menu="Learn / API / Data",
     styles=("css/learn.css", "css/api.css"),
     sources=("catalog/papers", "implementations"),
+    navigation=True,
 )
 
 

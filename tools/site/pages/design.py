@@ -11,10 +11,10 @@ FRONT = Front(
     "design.md",
     "Design notes",
     "Why the atlas is built as it is: rooms, methods, records, boards, seeds, tests.",
-    menu="Learn / Design notes",
     styles=("css/learn.css",),
     sources=("docs/templates/pages/design.md",),
     toc=True,
+    navigation=True,
 )
 
 

@@ -14,10 +14,10 @@ FRONT = Front(
     "api/harness.md",
     "Harness",
     "Every name the harness exports.",
-    menu="Learn / API / Harness",
     styles=api.FRONT.styles,
     toc=True,
     searched=False,  # the overview has every name
+    navigation=True,
 )
 
 

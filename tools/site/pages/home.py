@@ -16,7 +16,6 @@ FRONT = Front(
     "index.md",
     "Pruning Atlas",
     "Papers on pruning large language models, each method implemented, tested and measured.",
-    menu="Home",
     sources=("CITATION.cff", "implementations"),
 )
 

@@ -29,11 +29,9 @@ FRONT = Front(
     "leaderboard.md",
     "Leaderboard",
     "Pruning methods measured on one harness, dense model beside.",
-    menu="Leaderboard",
     styles=("css/controls.css", "css/leaderboard.css", "css/landscape.css"),
     scripts=("js/leaderboard.js",),
     sources=("implementations",),
-    html=True,
 )
 ROWS = 100
 """Rows of a page, and those that the script draws at first."""
@@ -96,7 +94,7 @@ def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
     if one.path != built(FRONT.path):
         about = f"Pruning methods measured under {one.board.title}."
         front = replace(FRONT, path=source(one.path), title=one.board.title, description=about)
-        front = replace(front, menu="", searched=False)
+        front = replace(front, searched=False)
     board = one.board
     up = "../" * one.path.count("/")
     return render(
@@ -128,7 +126,6 @@ def _rest(one: Shown, number: int, atlas: Atlas) -> str:
         styles=("css/leaderboard.css", "css/landscape.css"),
         sources=FRONT.sources,
         searched=False,
-        html=True,
     )
     return render(
         "board",

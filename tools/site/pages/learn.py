@@ -19,10 +19,10 @@ FRONT = Front(
     "learn.md",
     "Learn",
     "Pruning of large language models from the ground up, with pictures of real runs.",
-    menu="Learn / Basics",
     styles=("css/learn.css",),
     sources=("docs/templates/pages/learn.md", "catalog/vocabulary"),
     toc=True,
+    navigation=True,
 )
 
 

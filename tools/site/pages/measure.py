@@ -22,10 +22,10 @@ FRONT = Front(
     "measure.md",
     "How we measure",
     "Protocols, rules and tolerances behind every number, and how to repeat one.",
-    menu="Learn / How we measure",
     styles=("css/learn.css",),
     sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
     toc=True,
+    navigation=True,
 )
 
 

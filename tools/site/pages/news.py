@@ -25,7 +25,6 @@ FRONT = Front(
     "news.md",
     "News",
     "Papers by the day they were added to the atlas.",
-    menu="Read / News",
     styles=("css/learn.css",),
     sources=("catalog/papers",),
     searched=False,

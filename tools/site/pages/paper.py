@@ -17,12 +17,12 @@ from tools.site import claims, lineage, usage
 from tools.site.atlas import Atlas, Method
 from tools.site.citing import head
 from tools.site.facts import FACETS, words_of
-from tools.site.foreign import rendered
 from tools.site.glance import glance
 from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
 from tools.site.orders import NOISE, orders
 from tools.site.quotes import imports, linked, listing
+from tools.site.readme import plain_markdown
 from tools.site.render import Front, render
 
 RELATIONS = {
@@ -40,24 +40,6 @@ INVERSE = {
     "extends": "is extended by",
     "compares-with": "is compared with by",
 }
-
-ANCHORS = frozenset(
-    {
-        "the-code",
-        "parameters",
-        "where-it-works",
-        "measurements",
-        "what-the-paper-claims",
-        "what-papers-claim",
-        "does-the-order-hold",
-        "run-it",
-        "cite",
-        "bibtex",
-        "related",
-        "where-the-facts-come-from",
-    }
-)
-"""Of the headings of the page itself; one of the README that is called so has none."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +80,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | Non
         styles=("css/leaderboard.css",) * bool(method)
         + ("css/paper.css",)
         + ("css/lineage.css",) * bool(around),
-        toc=not method,
-        trail=(("Catalog", "catalog.md"), (name, "")),
+        toc=True,
         extra={"head": head(slug, paper, atlas)},
     )
     text, run = readme(method, atlas) if method else ("", "")
@@ -138,18 +119,12 @@ def readme(method: Method, atlas: Atlas) -> tuple[Markup, Markup]:
     Its links lead on, and the rows of its code to their lines.
     """
     folder = f"implementations/{method.slug}"
-    text = rebase(
-        method.readme,
-        f"papers/{method.slug}.md",
-        atlas.methods,
-        atlas.repository,
-        folder,
-        ending=".html",
-    )
-    about, _, run = linked(text, method.quotes).partition("\n## Run\n")
+    page = f"papers/{method.slug}.md"
+    text = rebase(method.readme, page, atlas.methods, atlas.repository, folder)
+    text = plain_markdown(linked(text, method.quotes), f"{folder}/README.md")
+    about, _, run = text.partition("\n## Run\n")
     run, heading, more = run.partition("\n## ")
-    file = f"{folder}/README.md"
-    return rendered(about + heading + more, file, ANCHORS), rendered(run, file, ANCHORS)
+    return Markup(about + heading + more), Markup(run)
 
 
 def command(method: Method, paper: Paper) -> str:

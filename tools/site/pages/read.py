@@ -19,7 +19,6 @@ FRONT = Front(
     "read.md",
     "Start here",
     "Which papers on pruning to read first and why: surveys, then what the others build on.",
-    menu="Read / Start here",
     styles=("css/learn.css", "css/read.css"),
     sources=("catalog/papers", "tools/site/reading.py"),
 )

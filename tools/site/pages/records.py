@@ -40,11 +40,9 @@ def _list(method: str, records: list[Record], atlas: Atlas) -> str:
         f"records/{method}.md",
         f"Records of {name}",
         f"Every run of {name}: values beside the dense ones, each with a page of its own.",
-        trail=trail(method, name, atlas),
         styles=STYLES,
         sources=(_folder(method),),
         searched=False,
-        html=True,
     )
     places = [(place, list(group)) for place, group in groupby(records, key=_place)]
     count = len(records)
@@ -60,11 +58,9 @@ def _page(record: Record, atlas: Atlas) -> str:
         path(record),
         f"{name[0].upper()}{name[1:]}: {title(record)}",
         f"One run of {name}: values beside the dense ones, protocol, versions, command.",
-        trail=trail(method, name, atlas, here=title(record)),
         styles=STYLES,
         sources=(_folder(record.method),),
         searched=False,
-        html=True,
     )
     return render(
         "record",
@@ -87,18 +83,6 @@ def title(record: Record) -> str:
     if record.method != DENSE:
         said.append(f"seed {record.seed}")
     return ", ".join(said)
-
-
-def trail(method: str, name: str, atlas: Atlas, here: str = "") -> tuple[tuple[str, str], ...]:
-    """Return the way to the records of a method, past its own page if it has one, or to `here`."""
-    listed = "" if not here else f"records/{method}.md"
-    known = method in atlas.papers
-    return (
-        ("Leaderboard", "leaderboard.md"),
-        *([(name, f"papers/{method}.md")] if known else []),
-        ("Records" if known else f"Records of {name}", listed),
-        *([(here, "")] if here else []),
-    )
 
 
 def reduced(record: Record) -> str:

@@ -17,7 +17,6 @@ FRONT = Front(
     "taxonomy.md",
     "By taxonomy",
     "Every word by which papers are sorted here: what it means, and which papers have it.",
-    menu="Read / By taxonomy",
     styles=("css/learn.css", "css/read.css"),
     sources=("catalog/vocabulary", "catalog/papers"),
     toc=True,
@@ -35,12 +34,10 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def _page(entry: Entry, beside: list[Entry], atlas: Atlas) -> str:
-    over = ("Topics", "topics.md") if entry.field == "topic" else (FRONT.title, FRONT.path)
     front = Front(
         entry.source,
         entry.title,
         f"{entry.kind}: {entry.term.definition}",
-        trail=(over, (entry.title, "")),
         styles=FRONT.styles,
         sources=(f"catalog/vocabulary/{entry.field}.yaml", "catalog/papers"),
     )

@@ -18,7 +18,6 @@ FRONT = Front(
     "timeline.md",
     "Timeline",
     "Papers on pruning by the day they were first public, and what was new in each year.",
-    menu="Read / Timeline",
     styles=("css/learn.css", "css/read.css"),
     sources=("catalog/papers", "catalog/vocabulary"),
     searched=False,

@@ -14,7 +14,6 @@ FRONT = Front(
     "topics.md",
     "Topics",
     "What is studied about pruning: calibration text, safety, reasoning, evaluation and more.",
-    menu="Read / Topics",
     styles=("css/learn.css", "css/read.css"),
     sources=("catalog/papers", "catalog/vocabulary/topic.yaml"),
 )

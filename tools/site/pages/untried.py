@@ -14,7 +14,6 @@ FRONT = Front(
     "untried.md",
     "What has not been tried",
     "Granularity by criterion by repair: how many papers have each combination, and which none.",
-    menu="Read / Not tried",
     styles=("css/learn.css", "css/read.css"),
     sources=("catalog/papers", "catalog/vocabulary"),
     searched=False,

@@ -17,7 +17,6 @@ FRONT = Front(
     "use.md",
     "Use it",
     "Prune your own model, keep it, load it again; on a GPU, in sweeps, from Python.",
-    menu="Use it",
     styles=("css/use.css",),
     sources=("docs/templates/pages/use.md", (HARNESS / "cli" / "commands.py").as_posix()),
     toc=True,

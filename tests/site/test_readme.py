@@ -1,0 +1,142 @@
+"""READMEs of methods are plain Markdown on their pages; formulas become MathML and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from markdown import Markdown
+
+from implementations.harness.errors import BadInput
+from tests.site.conftest import ENVIRONMENT
+from tools.site.atlas import read_readme
+from tools.site.formulas import Formulas, mathml
+from tools.site.readme import LARGEST, plain_markdown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a <b>b</b>", "a < b>b< /b>"),
+        ("<!-- a -->", "< !-- a -->"),
+        ("a < b and $i<k$", "a < b and $i< k$"),
+        ("see [there](https://a.b) and [here](wanda.md#cite)", None),
+        ("| a |\n|--:|\n| b |", None),
+        ("```python\nx = 1\n```\n\n## Heading { #anchor }", None),
+    ],
+)
+def test_html_in_a_readme_is_text(text: str, expected: str | None) -> None:
+    assert plain_markdown(text, "README.md") == (expected or text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](javascript:alert(1))",
+        "[a](java&#115;cript:alert(1))",
+        "[a](data:text/html,x)",
+        "[a][b]\n\n[b]: vbscript:x",
+        "*a*{ onclick=alert(1) }",
+        "a\n{: onclick='alert(1)' }",
+        "```{ .python onclick=alert(1) }\nx\n```",
+        "## A { #__config }",
+    ],
+)
+def test_a_readme_with_attributes_that_could_do_something_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"^a/README\.md: .* is not allowed; use plain Markdown"):
+        plain_markdown(text, "a/README.md")
+
+
+def test_a_long_readme_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("x" * (LARGEST + 1))
+    with pytest.raises(BadInput, match="50,001 bytes"):
+        read_readme(path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("README.md", "## A\n\n[a](javascript:x)\n", "wanda/README.md: <a href='javascript:x'>"),
+        ("records/support.json", "[]", "support.json is damaged; write it again"),
+    ],
+)
+def test_a_method_that_cannot_be_shown_is_named_and_the_folder_stays(
+    bare_checkout: Path, tmp_path: Path, file: str, content: str, words: str
+) -> None:
+    path = bare_checkout / "implementations" / "wanda" / file
+    before = path.read_bytes()
+    (tmp_path / "index.md").write_text("before")
+    try:
+        path.write_text(content)
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.site", "--out", str(tmp_path)],
+            check=False,
+            cwd=bare_checkout,
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(bare_checkout)},
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        path.write_bytes(before)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert [one.name for one in tmp_path.iterdir()] == ["index.md"]
+
+
+# Formulas
+
+
+def rendered(text: str) -> str:
+    """Return Markdown as HTML, read as `mkdocs.yml` says."""
+    arithmatex = {"pymdownx.arithmatex": {"generic": True}}
+    reader = Markdown(extensions=["pymdownx.arithmatex", Formulas()], extension_configs=arithmatex)
+    return str(reader.convert(text))
+
+
+@pytest.mark.parametrize(
+    ("tex", "words"),
+    [
+        (r"\operatorname*{arg\,min}_{M} x", "argmin M x"),
+        (r"\big[ H \big]_{11}", "[ H ] 11"),
+        (r"a \tag{1}", "a (1)"),
+        (r"a < b", "a < b"),
+    ],
+)
+def test_tex_becomes_mathml(tex: str, words: str) -> None:
+    root = ElementTree.fromstring(rendered(f"${tex}$"))
+    assert root[0][0].tag.endswith("math")
+    assert " ".join(" ".join(root.itertext()).split()) == words
+
+
+def test_displayed_formulas_can_scroll_inside_themselves() -> None:
+    root = ElementTree.fromstring(rendered("$$\nx\n$$"))
+    assert root.attrib == {"class": "atlas-formula"}
+    assert root[0].attrib["display"] == "block"
+
+
+@pytest.mark.parametrize(
+    "tex",
+    [
+        r"\text{<script>alert(1)</script>}",
+        r"\text{<img src=x onerror=alert(1)>}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{color:red}{x}",
+        r"\class{md-overlay}{x}",
+    ],
+)
+def test_tex_names_no_link_and_no_element(tex: str) -> None:
+    made = mathml(tex, "inline")
+    assert made.startswith("<math")
+    for word in ("script", "img", "href", "style", "class"):
+        assert word not in made
+
+
+@pytest.mark.parametrize("tex", ["a_b_c", r"\left(", "^", "{" * 5000])
+def test_what_is_not_tex_is_named(tex: str) -> None:
+    with pytest.raises(BadInput, match="cannot be set; write it otherwise"):
+        rendered(f"${tex}$")

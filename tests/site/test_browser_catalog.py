@@ -191,15 +191,12 @@ def test_an_address_that_is_shared_shows_the_same(visit: Callable[..., Any], atl
     assert chips == ["Granularity: structured ×", "Code: official ×"]
 
 
-def test_a_chosen_word_leads_to_its_page(visit: Callable[..., Any], site: Path) -> None:
-    page = visit().open("catalog.html?granularity=structured&code=official")
-    named = page.locator("[data-page]").evaluate_all("all => all.map(one => one.dataset.page)")
-    assert len(named) > 100
-    assert [path for path in named if not (site / path).exists()] == []
-    links = page.locator("#atlas-chosen a")
-    expect(links).to_have_text(["about structured"])
-    links.click()
-    page.wait_for_url("**/taxonomy/granularity-structured.html")
+def test_a_facet_links_to_the_definitions_of_its_words(visit: Callable[..., Any]) -> None:
+    page = visit().open("catalog.html")
+    facet = page.locator('[data-facet="granularity"]')
+    facet.locator("summary").click()
+    facet.get_by_role("link", name="What these words mean").click()
+    page.wait_for_url("**/learn/glossary.html#words-granularity")
 
 
 def test_the_back_button_takes_one_step_back(visit: Callable[..., Any]) -> None:

@@ -17,18 +17,12 @@ pytestmark = pytest.mark.browser
 
 PAGES = (
     "use.html",
-    "learn.html",
-    "measure.html",
+    "learn/index.html",
+    "learn/how-we-measure.html",
     "contribute.html",
     "design.html",
-    "news.html",
-    "read.html",
-    "timeline.html",
-    "topics.html",
-    "topics/safety.html",
-    "taxonomy.html",
-    "taxonomy/criterion-magnitude.html",
-    "untried.html",
+    "learn/reading-order.html",
+    "learn/glossary.html",
     "api/index.html",
     "api/harness.html",
     "api/contract.html",
@@ -52,16 +46,17 @@ def test_pages_are_quiet_and_fit_every_width(
 
 def test_each_page_is_one_step_from_those_beside_it(visit: Callable[..., Any]) -> None:
     page = visit().open("index.html")
-    for group, pages in (
-        ("Learn", {"How we measure": "measure", "API": "api/index", "Basics": "learn"}),
-        ("Read", {"Timeline": "timeline", "Not tried": "untried", "News": "news"}),
+    page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Learn").click()
+    for name, path in (
+        ("How we measure", "learn/how-we-measure"),
+        ("Glossary", "learn/glossary"),
+        ("API", "api/index"),
+        ("Basics", "learn/index"),
     ):
-        page.get_by_role("navigation", name="Tabs").get_by_role("link", name=group).click()
-        for name, path in pages.items():
-            beside = page.get_by_role("navigation", name=group, exact=True)
-            beside.get_by_role("link", name=name).click()
-            page.wait_for_url(f"**/{path}.html")
-            assert beside.locator("[aria-current]").inner_text() == name
+        beside = page.get_by_role("navigation", name="Learn", exact=True)
+        beside.get_by_role("link", name=name).click()
+        page.wait_for_url(f"**/{path}.html")
+        assert beside.locator("[aria-current]").inner_text() == name
 
 
 def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
@@ -69,17 +64,17 @@ def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
 ) -> None:
     page = visit().open("papers/sparsegpt.html")
     page.locator("a.atlas-word", has_text="layer-hessian").click()
-    page.wait_for_url("**/taxonomy/criterion-layer-hessian.html")
-    papers = page.locator(".atlas-steps li")
-    assert papers.filter(has_text="SparseGPT").first.is_visible()
-    count = papers.count()
-    page.get_by_role("link", name=f"{count} papers in the catalog").click()
+    page.wait_for_url("**/learn/glossary.html#criterion-layer-hessian")
+    papers = page.locator("#criterion-layer-hessian a.atlas-count")
+    count = papers.inner_text()
+    papers.click()
     page.wait_for_url("**/catalog.html?criterion=layer-hessian")
-    expect(page.locator("#atlas-shown")).to_have_text(str(count))
+    expect(page.locator("#atlas-shown")).to_have_text(count)
+    assert page.locator("#atlas-catalog").get_by_role("link", name="SparseGPT").is_visible()
 
 
 def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None:
-    page = visit(java_script_enabled=False).open("learn.html")
+    page = visit(java_script_enabled=False).open("learn/index.html")
     assert page.locator(".atlas-formula math").count() >= 10
     loaded = "[...document.fonts].map(font => `${font.family}: ${font.status}`)"
     assert page.evaluate(loaded) == ["STIX Two Math: loaded"]
@@ -87,6 +82,20 @@ def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None
         box = drawing.bounding_box()
         assert box is not None
         assert box["width"] == pytest.approx(box["height"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        ("taxonomy.html", "learn/glossary.html"),
+        ("taxonomy/criterion-magnitude.html", "catalog.html?criterion=magnitude"),
+    ],
+)
+def test_former_addresses_redirect(visit: Callable[..., Any], former: str, now: str) -> None:
+    seen = visit(java_script_enabled=False)
+    seen.page.goto(seen.home + former, wait_until="commit")
+    seen.page.wait_for_url(f"**/{now}")
+    assert seen.complaints == []
 
 
 def test_a_former_address_leads_on(

@@ -136,7 +136,7 @@ def test_a_word_says_what_it_means_under_the_keyboard(visit: Callable[..., Any])
     page.keyboard.press("Tab")
     assert "size of weights" in word.evaluate(shown)
     word.press("Enter")
-    page.wait_for_url("**/taxonomy/criterion-weight-activation.html")
+    page.wait_for_url("**/learn/glossary.html#criterion-weight-activation")
 
 
 def test_a_paper_without_code_here_says_so(visit: Callable[..., Any]) -> None:

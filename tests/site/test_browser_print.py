@@ -13,10 +13,9 @@ PAPER, ON_ITS_SIDE = 700, 1030
 """Pixels across a page of A4 between its margins."""
 WIDTHS = {
     "index.html": PAPER,
-    "learn.html": PAPER,
-    "measure.html": PAPER,
-    "timeline.html": PAPER,
-    "taxonomy.html": PAPER,
+    "learn/index.html": PAPER,
+    "learn/how-we-measure.html": PAPER,
+    "learn/glossary.html": PAPER,
     "papers/sparsegpt.html": PAPER,
     "claims.html": PAPER,
     "compare.html": PAPER,

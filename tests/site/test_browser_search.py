@@ -126,7 +126,7 @@ def test_the_search_opens_on_a_phone_and_leads_on_to_the_catalog(
     visit: Callable[..., Any],
 ) -> None:
     seen = visit(360)
-    page = seen.open("learn.html?q=sparse")
+    page = seen.open("learn/index.html?q=sparse")
     more = page.get_by_role("link", name=re.compile(r"^All \d+ in the catalog"))
     more.wait_for()
     until(page, "document.documentElement.scrollWidth <= 360")

@@ -36,13 +36,13 @@ def test_no_kind_of_page_is_heavy_with_many_papers(weights: dict[str, Weight], r
     more = PAPERS / len(real.papers) - 1
     assert more > 0
     grown = {address: one.whole + more * one.texts for address, one in weights.items()}
-    assert {"catalog.html", "learn.html"} <= grown.keys()
+    assert {"catalog.html", "learn/index.html"} <= grown.keys()
     assert min(grown.values()) > 20 * KB
     assert {address: size for address, size in grown.items() if size > LIMIT} == {}
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("path", ["index.html", "choose.html", "timeline.html", "untried.html"])
+@pytest.mark.parametrize("path", ["index.html", "choose.html", "learn/reading-order.html"])
 def test_pages_of_the_real_site_are_quiet(visit: Callable[..., Any], there: str, path: str) -> None:
     seen = visit(home=there)
     seen.open(path)

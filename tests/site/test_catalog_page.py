@@ -191,11 +191,10 @@ def test_what_is_unknown_is_counted_and_said(page: str, atlas: Atlas) -> None:
     assert ("criterion", "unknown", len(slugs)) in choices(page)
     shown = dict(paper_pages.pages(atlas))[f"papers/{slugs[0]}.md"]
     definition = vocabulary()["criterion"].terms["unknown"].definition
-    assert (
-        '<dt>Criterion</dt><dd><a class="atlas-word" href="../taxonomy/criterion-unknown.html" '
-        f'data-definition="{definition}">unknown</a>' in shown
-    )
-    assert '<dt>Depth of reading</dt><dd><a class="atlas-word" href="../taxonomy/read-' in shown
+    link = '<a class="atlas-word" href="../learn/glossary.html'
+    word = f'{link}#criterion-unknown" data-definition="{definition}">unknown</a>'
+    assert f"<dt>Criterion</dt><dd>{word}" in shown
+    assert f"<dt>Depth of reading</dt><dd>{link}#read-" in shown
 
 
 def test_what_nobody_knows_makes_no_papers_alike() -> None:

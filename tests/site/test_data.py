@@ -19,7 +19,7 @@ from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas
 from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made
-from tools.site.pages import contribute, data, fronts, learn, make, news, redirects, timeline
+from tools.site.pages import catalog, contribute, data, feed, fronts, learn, make, redirects
 from tools.site.words import record_path
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -34,7 +34,7 @@ def atlas(real: Atlas) -> Atlas:
 @pytest.fixture(scope="module")
 def day(atlas: Atlas) -> Atlas:
     """A catalog that got a few papers on one day."""
-    return replace(atlas, papers=dict(list(atlas.papers.items())[: news.SINGLY]))
+    return replace(atlas, papers=dict(list(atlas.papers.items())[: feed.MAX_SINGLE]))
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +124,13 @@ def alike(atlas: Atlas, added: str) -> Atlas:
 
 def test_the_feed_is_atom_with_stable_names(day: Atlas) -> None:
     few = alike(day, "2026-12-01")
-    feed = ElementTree.fromstring(news.feed(few).encode())
-    assert feed.tag == f"{ATOM}feed"
-    entries = feed.findall(f"{ATOM}entry")
-    slugs = news.latest(few)
-    assert len(entries) == len(slugs) == news.SINGLY
+    root = ElementTree.fromstring(feed.feed(few).encode())
+    assert root.tag == f"{ATOM}feed"
+    entries = root.findall(f"{ATOM}entry")
+    slugs = feed.newest_added(few)
+    assert len(entries) == len(slugs) == feed.MAX_SINGLE
     for entry, slug in zip(entries, slugs, strict=True):
-        assert entry.findtext(f"{ATOM}id") == news.identifier(f"papers/{slug}")
+        assert entry.findtext(f"{ATOM}id") == feed.identifier(f"papers/{slug}")
         assert (entry.findtext(f"{ATOM}title") or "").endswith(few.papers[slug].title)
         assert entry.findtext(f"{ATOM}summary") == few.papers[slug].summary
         assert entry.findtext(f"{ATOM}updated") == f"{few.papers[slug].added}T00:00:00Z"
@@ -138,30 +138,25 @@ def test_the_feed_is_atom_with_stable_names(day: Atlas) -> None:
         authors = [one.findtext(f"{ATOM}name") for one in entry.findall(f"{ATOM}author")]
         assert authors == list(few.papers[slug].authors or ())
     assert len({entry.findtext(f"{ATOM}id") for entry in entries}) == len(entries)
-    for element in (feed, *entries):
+    for element in (root, *entries):
         for name in ("title", "id", "updated"):
             assert element.find(f"{ATOM}{name}") is not None
-    assert feed.find(f"{ATOM}author") is not None  # that of entries without one of their own
-    assert news.identifier("papers/wanda") == "urn:uuid:730c75f7-0525-5a76-813b-e6ed55918c1b"
+    assert root.find(f"{ATOM}author") is not None  # that of entries without one of their own
+    assert feed.identifier("papers/wanda") == "urn:uuid:730c75f7-0525-5a76-813b-e6ed55918c1b"
 
 
 def test_many_papers_of_a_day_are_one_entry_with_all_of_them(atlas: Atlas) -> None:
-    feed = ElementTree.fromstring(news.feed(alike(atlas, "2026-12-01")).encode())
-    (entry,) = feed.findall(f"{ATOM}entry")
+    root = ElementTree.fromstring(feed.feed(alike(atlas, "2026-12-01")).encode())
+    (entry,) = root.findall(f"{ATOM}entry")
     assert entry.findtext(f"{ATOM}title") == f"{len(atlas.papers)} papers added on 1 December 2026"
-    assert entry.findtext(f"{ATOM}id") == news.identifier("days/2026-12-01")
+    assert entry.findtext(f"{ATOM}id") == feed.identifier("days/2026-12-01")
     content = entry.find(f"{ATOM}content")
     assert content is not None
     assert content.attrib["type"] == "html"
     text = content.text or ""
     told = re.findall(r'<li><a href="papers/(\w+)\.html">', text)
     assert sorted(told) == sorted(atlas.papers)
-    assert "<h3>Activation sparsity (" in text
-    page = dict(news.pages(alike(atlas, "2026-12-01")))["news.md"]
-    assert 'id="day-2026-12-01"' in page
-    assert entry.find(f"{ATOM}link").attrib["href"] == "news.html#day-2026-12-01"  # type: ignore[union-attr]
-    assert sorted(re.findall(r'<li><a href="papers/(\w+)\.html">', page)) == sorted(atlas.papers)
-    assert re.findall(r"<h3>(.*?) <", page) == re.findall(r"<h3>(.*?) \(", text)
+    assert entry.find(f"{ATOM}link").attrib["href"] == feed.PAGE  # type: ignore[union-attr]
 
 
 def test_what_is_added_every_day_fills_the_feed_and_no_more(atlas: Atlas) -> None:
@@ -172,14 +167,16 @@ def test_what_is_added_every_day_fills_the_feed_and_no_more(atlas: Atlas) -> Non
     made = replace(atlas, papers=papers)
     ids = [
         e.findtext(f"{ATOM}id")
-        for e in ElementTree.fromstring(news.feed(made)).iter(f"{ATOM}entry")
+        for e in ElementTree.fromstring(feed.feed(made)).iter(f"{ATOM}entry")
     ]
-    assert ids == [news.identifier(f"papers/{slug}") for slug in news.latest(made)[: news.MOST]]
+    assert ids == [
+        feed.identifier(f"papers/{slug}") for slug in feed.newest_added(made)[: feed.MAX_ENTRIES]
+    ]
 
 
 def test_addresses_of_the_feed_are_whole_where_the_site_is_known(atlas: Atlas) -> None:
     there, here = (
-        ElementTree.fromstring(news.feed(one).encode())
+        ElementTree.fromstring(feed.feed(one).encode())
         for one in (replace(atlas, site=SITE), atlas)
     )
     links = [link.attrib for link in there.iter(f"{ATOM}link")]
@@ -189,14 +186,12 @@ def test_addresses_of_the_feed_are_whole_where_the_site_is_known(atlas: Atlas) -
     assert names[0] == names[1]
 
 
-def test_the_latest_come_first_and_days_are_told(atlas: Atlas) -> None:
+def test_papers_added_last_come_first(atlas: Atlas) -> None:
     later = atlas.papers["wanda"].model_copy(update={"added": "2027-02-03"})
     changed = replace(atlas, papers={**atlas.papers, "wanda": later})
-    assert news.latest(changed)[0] == "wanda"
-    page = dict(news.pages(changed))["news.md"]
-    assert page.index("3 February 2027") < page.index("25 November 2026")
-    assert '<span class="atlas-muted">1 paper</span>' in page
-    assert news.said("soon") == "soon"
+    assert feed.newest_added(changed)[0] == "wanda"
+    assert feed.long_date("2027-02-03") == "3 February 2027"
+    assert feed.long_date("soon") == "soon"
 
 
 def test_a_hostile_entry_stays_text_in_the_feed() -> None:
@@ -209,12 +204,12 @@ def test_a_hostile_entry_stays_text_in_the_feed() -> None:
         name=None,
         year=2024,
     )
-    feed = ElementTree.fromstring(news.feed(Atlas({"harmless": paper}, {})).encode())
-    assert feed.findtext(f"{ATOM}entry/{ATOM}title") == "harmless: <script>�]]>"
-    assert feed.findtext(f"{ATOM}entry/{ATOM}summary") == "<b>�</b>"
-    many = {f"harmless{i}": paper for i in range(news.SINGLY + 1)}
-    feed = ElementTree.fromstring(news.feed(Atlas(many, {})).encode())
-    content = feed.findtext(f"{ATOM}entry/{ATOM}content") or ""
+    root = ElementTree.fromstring(feed.feed(Atlas({"harmless": paper}, {})).encode())
+    assert root.findtext(f"{ATOM}entry/{ATOM}title") == "harmless: <script>�]]>"
+    assert root.findtext(f"{ATOM}entry/{ATOM}summary") == "<b>�</b>"
+    many = {f"harmless{i}": paper for i in range(feed.MAX_SINGLE + 1)}
+    root = ElementTree.fromstring(feed.feed(Atlas(many, {})).encode())
+    content = root.findtext(f"{ATOM}entry/{ATOM}content") or ""
     assert "<script>" not in content
     assert "&lt;script&gt;" in content
 
@@ -227,7 +222,7 @@ def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
         sources=Sources.model_construct(checked=words, from_=(words,)),
     )  # fmt: skip
     atlas = Atlas({"magnitude": paper}, {})
-    for kind in (news, learn, timeline):
+    for kind in (catalog, learn):
         for path, text in kind.pages(atlas):
             if path.endswith(".md"):
                 assert "<script>alert" not in text
@@ -236,7 +231,7 @@ def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
 
 
 def test_a_feed_of_nothing_is_still_a_feed() -> None:
-    assert ElementTree.fromstring(news.feed(Atlas({}, {})).encode()).find(f"{ATOM}entry") is None
+    assert ElementTree.fromstring(feed.feed(Atlas({}, {})).encode()).find(f"{ATOM}entry") is None
 
 
 # Redirects
@@ -246,14 +241,33 @@ def test_aliases_lead_to_the_slug(atlas: Atlas) -> None:
     renamed = atlas.papers["wanda"].model_copy(update={"aliases": ("oldwanda", "sparsegpt")})
     changed = replace(atlas, papers={**atlas.papers, "wanda": renamed})
     found = dict(redirects.pages(changed))
-    assert set(found) == {"papers/oldwanda.html"}  # the other is a paper of its own
+    papers = {address for address in found if address.startswith("papers/")}
+    assert papers == {"papers/oldwanda.html"}  # the other is a paper of its own
     page = found["papers/oldwanda.html"]
     assert '<meta http-equiv="refresh" content="0; url=wanda.html">' in page
     assert '<link rel="canonical" href="wanda.html">' in page
-    assert '<a href="wanda.html">Wanda</a>' in page
+    assert '<a href="wanda.html">papers/wanda.html</a>' in page
     assert "<script" not in page
     whole = dict(redirects.pages(replace(changed, site=SITE)))["papers/oldwanda.html"]
     assert f'<link rel="canonical" href="{SITE}papers/wanda.html">' in whole
+
+
+def test_every_redirect_leads_to_a_page_and_an_anchor_that_exist(atlas: Atlas) -> None:
+    made = make(atlas)
+    catalog_page = made["catalog.md"]
+    found = redirects.moved(atlas)
+    assert found["topics/safety.html"] == "catalog.html?topic=safety"
+    assert found["taxonomy/venues-icml.html"] == "catalog.html?venue=icml"
+    assert found["taxonomy/criterion-magnitude.html"] == "catalog.html?criterion=magnitude"
+    for former, address in found.items():
+        parts = urlsplit(address)
+        page = made[parts.path.removesuffix(".html") + ".md"]
+        assert former.removesuffix(".html") + ".md" not in made, former
+        assert not parts.fragment or f'id="{parts.fragment}"' in page, address
+        if "=" in parts.query and former.startswith(("topics/", "taxonomy/")):
+            name, _, value = parts.query.partition("=")
+            if name != "venue":  # a venue may have no paper
+                assert f'name="{name}" value="{value}"' in catalog_page, address
 
 
 # Discovery
@@ -299,7 +313,13 @@ def test_contribute_is_the_repositorys_page(atlas: Atlas, repository: Path) -> N
 
 
 def test_the_built_site_has_them_all(site: Path, build: Callable[..., Path]) -> None:
-    for name in (*FILES, "robots.txt", "sitemap.xml", "learn.html", "measure.html", "news.html"):
+    for name in (
+        *FILES,
+        "robots.txt",
+        "sitemap.xml",
+        "learn/index.html",
+        "learn/how-we-measure.html",
+    ):
         assert (site / name).is_file(), name
     home = (site / "index.html").read_text(encoding="utf-8")
     assert '<link rel="alternate feed" type="application/atom+xml"' in home

@@ -22,11 +22,11 @@ def atlas(real: Atlas) -> Atlas:
 
 @pytest.fixture(scope="module")
 def page(atlas: Atlas) -> str:
-    return dict(learn.pages(atlas))["learn.md"]
+    return dict(learn.pages(atlas))["learn/index.md"]
 
 
 def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:
-    page = dict(learn.pages(Atlas({}, {}, root=tmp_path)))["learn.md"]
+    page = dict(learn.pages(Atlas({}, {}, root=tmp_path)))["learn/index.md"]
     assert "No record has been published yet" in page
     assert "<figure" in page  # the drawing of what can go needs neither
     assert "atlas-picture" not in page

@@ -76,12 +76,12 @@ def test_the_page_shows_them(atlas: Atlas) -> None:
         sample("flap", 0.2, 1.82, granularity=HEADS),
         sample("random", 0.2, 9.0, granularity=HEADS),
     )
-    page = dict(learn.pages(Atlas(atlas.papers, atlas.methods, records)))["learn.md"]
+    page = dict(learn.pages(Atlas(atlas.papers, atlas.methods, records)))["learn/index.md"]
     section = page.partition('id="looks"')[2] or page.partition("{ #looks }")[2]
     section = section.partition("What gets faster")[0]
     assert (
         section.index("Chance") < section.index("papers/random.html") < section.index("Activations")
     )
     assert "1.82" in section
-    without = dict(learn.pages(Atlas(atlas.papers, atlas.methods)))["learn.md"]
+    without = dict(learn.pages(Atlas(atlas.papers, atlas.methods)))["learn/index.md"]
     assert "What a closer look buys" not in without

@@ -13,7 +13,7 @@ from tests.site.conftest import sample
 from tools.catalog.schema.paper import Claim
 from tools.site.atlas import Atlas, read
 from tools.site.orders import NOISE, Order, deviations, orders
-from tools.site.pages import measure
+from tools.site.pages import how_we_measure
 from tools.site.pages import paper as page
 
 
@@ -142,5 +142,5 @@ def test_the_noise_is_told_beside_what_seeds_differ_by(records: list[Record]) ->
     found = deviations(atlas.boards[0])
     assert found == pytest.approx([0.02 / 1.97, 0.02 / 1.83])  # Wanda and SparseGPT, three seeds
     assert found[-1] < NOISE
-    text = dict(measure.pages(atlas))["measure.md"]
+    text = dict(how_we_measure.pages(atlas))["learn/how-we-measure.md"]
     assert "here is 1.02 % to 1.09 % of its mean" in text

@@ -108,13 +108,13 @@ def test_the_drawing_puts_larger_values_further_right(width: object) -> None:
 
 def test_the_page_shows_them_and_leads_to_the_records() -> None:
     made = records(("flap", 1.8, 1.5), ("random", 40.0, 1.9))
-    page = dict(learn.pages(Atlas({}, {}, tuple(made))))["learn.md"]
+    page = dict(learn.pages(Atlas({}, {}, tuple(made))))["learn/index.md"]
     section = page.partition("{ #training }")[2].partition("{ #speed }")[0]
     assert "LoRA on 25,600 tokens" in section
-    rows = re.findall(r'<a href="(records/[^"]+)">(\w+)</a>.*?Times dense">([\d.]+)', section)
+    rows = re.findall(r'<a href="../(records/[^"]+)">(\w+)</a>.*?Times dense">([\d.]+)', section)
     assert [(name, ratio) for _, name, ratio in rows] == [("flap", "1.50"), ("random", "1.90")]
     without = dict(learn.pages(Atlas({}, {}, (sample("flap", 0.2, 1.8, granularity=HEADS),))))
-    assert "{ #training }" not in without["learn.md"]
+    assert "{ #training }" not in without["learn/index.md"]
 
 
 def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> None:
@@ -124,7 +124,7 @@ def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> Non
     after = recovered("loraprune", 0.2, 1.8, 1.5).model_copy(update={"course": course})
     made = boards([trains, plain, after])
     assert [[row.method for row in rows] for _, rows in trained(made)] == [["maskprune"]]
-    page = dict(learn.pages(Atlas({}, {}, (trains, plain))))["learn.md"]
+    page = dict(learn.pages(Atlas({}, {}, (trains, plain))))["learn/index.md"]
     row = page.partition("{ #training }")[2].partition(">maskprune<")[2].partition("</tr>")[0]
     assert re.findall(r'number"[^>]*>([^<]+)<', row)[:3] == ["2.50", "100", "51.2 k"]
 
@@ -181,7 +181,7 @@ def test_the_page_counts_where_the_same_text_was_read() -> None:
     )
 
     def section(*records: Record) -> str:
-        page = dict(learn.pages(Atlas({}, {}, records)))["learn.md"]
+        page = dict(learn.pages(Atlas({}, {}, records)))["learn/index.md"]
         found = page.partition("Does it pay")[2].partition("{ #speed }")[0]
         return " ".join(found.split())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from implementations.harness.results.boards import Board, Row
 from tools.catalog.exports.awesome_list import date
@@ -45,6 +45,11 @@ def first_public(paper: Paper) -> tuple[int, float]:
     month = parts[1] - 1 if len(parts) > 1 else 5.5
     day = (parts[2] - 1) / 31 if len(parts) > 2 else 0.0
     return parts[0], month + day
+
+
+def newest_first(slugs: Iterable[str], papers: Mapping[str, Paper]) -> list[str]:
+    """Sort papers by the date of their first public version, the latest first."""
+    return sorted(slugs, key=lambda slug: first_public(papers[slug]), reverse=True)
 
 
 def repository(paper: Paper) -> Code | None:

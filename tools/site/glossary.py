@@ -1,4 +1,4 @@
-"""Every word of the vocabulary with the papers that it is said of."""
+"""The words by which the catalog sorts papers, each with the papers that have it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 from tools.site.facts import FACETS, words_of
-from tools.site.words import source, word_page
+from tools.site.words import glossary_address
 
-LABELS = {**dict(FACETS), "kind": "Kind", "venues": "Venue"}
-"""Fields by which the catalog sorts, and what they are called; each of their words has a page."""
-QUERIES = {field: field for field in LABELS} | {"venues": "venue"}
-"""What the catalog's address calls them."""
+LABELS = {**dict(FACETS), "kind": "Kind"}
+"""Vocabulary fields in the glossary, each with its label."""
 
 
 @dataclass(frozen=True)
@@ -27,59 +25,27 @@ class Entry:
 
     @property
     def anchor(self) -> str:
-        """Where it stands in the list of all words."""
-        return f"{self.field}-{self.term.word}"
+        """Its anchor in the glossary."""
+        return glossary_address(self.field, self.term.word).partition("#")[2]
 
     @property
-    def title(self) -> str:
-        """How to write it above a page."""
-        label = self.term.label
-        return label if label != label.lower() else label.replace("-", " ").capitalize()
-
-    @property
-    def kind(self) -> str:
-        """What it is a word of: `Criterion`."""
-        return LABELS.get(self.field, self.field.capitalize())
-
-    @property
-    def page(self) -> str:
-        """Where its page is; empty where it has none."""
-        return word_page(self.field, self.term.word) if self.field in LABELS else ""
-
-    @property
-    def source(self) -> str:
-        """The page as Markdown links to it."""
-        return source(self.page)
-
-    @property
-    def address(self) -> str:
-        """The catalog filtered by it; empty where that has no such filter."""
-        query = QUERIES.get(self.field)
-        return f"catalog.html?{query}={self.term.word}" if query and self.slugs else ""
+    def catalog(self) -> str:
+        """Address of the catalog filtered by this word; empty if no paper has it."""
+        return f"catalog.html?{self.field}={self.term.word}" if self.slugs else ""
 
 
 def glossary(papers: Mapping[str, Paper]) -> dict[str, list[Entry]]:
-    """List every word of every vocabulary, by field, with the papers it is said of."""
-    said = _said(papers)
-    return {
-        field: [Entry(field, term, tuple(said[field, word])) for word, term in words.terms.items()]
-        for field, words in vocabulary().items()
-    }
-
-
-def _said(papers: Mapping[str, Paper]) -> dict[tuple[str, str], list[str]]:
-    """Collect the papers of each word, by field and word."""
-    said: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """List the words of each field in the order of the vocabulary."""
+    slugs: dict[tuple[str, str], list[str]] = defaultdict(list)
     for slug, paper in papers.items():
-        words = {("kind", paper.kind)}
-        words |= {("status", paper.status or ""), ("venues", paper.venue or "")}
-        if paper.is_method:
-            words.add(("role", paper.role or "standalone"))
-        for claim in paper.claims or ():
-            if claim.metric.startswith("mean/"):
-                words.add(("suites", claim.metric.removeprefix("mean/")))
+        slugs["kind", paper.kind].append(slug)
         for field, _ in FACETS:
-            words |= {(field, word) for word in words_of(paper, field)}
-        for one in sorted(words):
-            said[one].append(slug)
-    return said
+            for word in words_of(paper, field):
+                slugs[field, word].append(slug)
+    return {
+        field: [
+            Entry(field, term, tuple(slugs[field, word]))
+            for word, term in vocabulary()[field].terms.items()
+        ]
+        for field in LABELS
+    }

@@ -156,6 +156,6 @@ def _environment() -> Environment:
         vocabulary=vocabulary,
         columns=columns,
         removed=removed,
-        word_page=words.word_page,
+        glossary_address=words.glossary_address,
     )
     return environment

@@ -119,9 +119,9 @@ def relative(path: str, page: str) -> str:
     return posixpath.relpath(path, posixpath.dirname(page) or ".")
 
 
-def word_page(field: str, word: str) -> str:
-    """Where the page of a word of the vocabulary is."""
-    return f"topics/{word}.html" if field == "topic" else f"taxonomy/{field}-{word}.html"
+def glossary_address(field: str, word: str) -> str:
+    """Return the address of a word's definition in the glossary."""
+    return f"learn/glossary.html#{field}-{word}"
 
 
 def code(text: str) -> Markup:

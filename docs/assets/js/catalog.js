@@ -127,7 +127,7 @@ function draw({ left, alone }) {
   sort.options[0].disabled = !asked();
   sort.value = key();
   const filters = facets.flatMap(facet =>
-    ticked(facet).map(place => make("li", {}, chip(facet, place), ...meaning(place))));
+    ticked(facet).map(place => make("li", {}, chip(facet, place))));
   chosen.replaceChildren(...filters);
   more.textContent = filters.length ? `Filters ${filters.length}` : "Filters";
   for (const head of heads) {
@@ -146,13 +146,6 @@ function place(drawn) {
     if (row === next) next = next.nextElementSibling;
     else body.insertBefore(row, next);
   }
-}
-
-/** A link to what a word means and which papers there are of it. */
-function meaning(place) {
-  const { page } = boxes[place].dataset;
-  const hidden = make("span", { class: "atlas-hidden" }, ` ${labels[place]}`);
-  return page ? [make("a", { href: page }, "about", hidden)] : [];
 }
 
 function chip(facet, place) {

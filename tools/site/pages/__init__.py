@@ -20,16 +20,12 @@ MENU = (
     "claims",
     "choose",
     "use",
-    "read",
-    "timeline",
     "lineage",
-    "topics",
-    "taxonomy",
-    "untried",
-    "news",
     "learn",
+    "reading_order",
     "compare",
-    "measure",
+    "how_we_measure",
+    "glossary",
     "api",
     "harness",
     "contract",
@@ -37,7 +33,7 @@ MENU = (
     "design",
     "contribute",
 )
-OTHERS = ("paper", "records", "redirects", "search")
+OTHERS = ("feed", "paper", "records", "redirects", "search")
 KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 

@@ -15,7 +15,6 @@ from tools.site.atlas import Atlas, Method
 from tools.site.facts import CODE, FACETS, code, first_board, loss, repository, settings, words_of
 from tools.site.glossary import LABELS
 from tools.site.render import Front, render
-from tools.site.words import word_page
 
 SHARES = ("20 %", "50 %")
 """The settings whose losses have a column of their own."""
@@ -49,8 +48,6 @@ class Choice:
     value: str
     label: str
     definition: str
-    page: str
-    """Where the page of a word of the vocabulary is; empty for other values."""
     count: int
 
 
@@ -92,6 +89,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             keys=keys(atlas.papers),
             shares=SHARES,
             board=first_board(atlas),
+            defined=LABELS,
         ),
     )
 
@@ -162,19 +160,12 @@ def _facets(lines: list[Line]) -> Iterator[Facet]:
             *sorted(counts.keys() - terms.keys(), key=lambda value: (value.casefold(), value)),
         ]
         choices = [
-            Choice(value, term.label, term.definition, _page(name, value), counts[value])
+            Choice(value, term.label, term.definition, counts[value])
             for value in order
             if counts[value] and (term := terms.get(value, Term(value, value, "")))
         ]
         if len(choices) > 1:
             yield Facet(name, label, choices)
-
-
-def _page(facet: str, value: str) -> str:
-    """Where the page of a value is; empty where it is no word of the vocabulary."""
-    field = "venues" if facet == "venue" else facet
-    known = field in LABELS and value in vocabulary()[field].terms
-    return word_page(field, value) if known else ""
 
 
 def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:

@@ -24,13 +24,13 @@ from tools.site.pages.paper import facets
 from tools.site.render import Front, render, safe_address
 from tools.site.words import (
     count,
+    glossary_address,
     memory,
     number,
     percent,
     record_address,
     seconds,
     venue,
-    word_page,
 )
 
 FRONT = Front(
@@ -67,7 +67,9 @@ class Cell:
         return cls((Piece(text, href),) if text else ())
 
 
-TIES = Cell.of("the earlier weight goes: another rule, another number", "measure.html#weights")
+TIES = Cell.of(
+    "the earlier weight goes: another rule, another number", "learn/how-we-measure.html#weights"
+)
 """What a number of plain magnitude on the embedded weights depends on: many are of one size."""
 
 
@@ -214,7 +216,7 @@ def _taxonomy(papers: dict[str, Paper]) -> Iterator[Row]:
             {
                 slug: Cell(
                     tuple(
-                        Piece(term.label, word_page(field, term.word), term.definition)
+                        Piece(term.label, glossary_address(field, term.word), term.definition)
                         for field, term in found[label]
                     )
                 )

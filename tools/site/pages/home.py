@@ -9,8 +9,8 @@ import yaml
 
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.chart import drawn
+from tools.site.facts import newest_first
 from tools.site.render import Front, render
-from tools.site.studied import newest
 
 FRONT = Front(
     "index.md",
@@ -23,7 +23,7 @@ FRONT = Front(
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
-    latest = newest(papers, atlas.papers)
+    latest = newest_first(papers, atlas.papers)
     citation = cite(atlas.repository)
     board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (

@@ -16,7 +16,7 @@ from tools.site.repairs import duels, dumbbells, repairs, text_read, trained
 WITHIN = 2
 """Largest ratio to dense at which a gain in speed is worth telling."""
 FRONT = Front(
-    "learn.md",
+    "learn/index.md",
     "Learn",
     "Pruning of large language models from the ground up, with pictures of real runs.",
     styles=("css/learn.css",),
@@ -36,7 +36,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             FRONT,
             atlas,
             word={entry.anchor: entry for entries in words.values() for entry in entries},
-            board=drawn(atlas.boards[0], atlas.names) if atlas.boards else None,
+            board=drawn(atlas.boards[0], atlas.names, up="../") if atlas.boards else None,
             looks=looks(atlas.boards[0], atlas.papers) if atlas.boards else [],
             leading=atlas.boards[0] if atlas.boards else None,
             share=SHARE,

@@ -1,41 +1,66 @@
-"""Pages that lead from the slugs a paper had before to the one it has."""
+"""Pages that redirect from former addresses."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterator
 
+from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
+from tools.site.glossary import glossary
+from tools.site.words import glossary_address, relative
 
+MOVED = {
+    "learn.html": "learn/index.html",
+    "measure.html": "learn/how-we-measure.html",
+    "news.html": "catalog.html?sort=added",
+    "read.html": "learn/reading-order.html",
+    "taxonomy.html": "learn/glossary.html",
+    "timeline.html": "catalog.html?group=year",
+    "topics.html": "catalog.html?group=topic",
+    "untried.html": "catalog.html",
+}
+"""Former addresses and the pages that replaced them; the addresses of papers are aliases."""
 PAGE = """\
 <!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'">
-<title>{name} - Pruning Atlas</title>
+<title>Moved - Pruning Atlas</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
-<meta http-equiv="refresh" content="0; url={slug}.html">
+<meta http-equiv="refresh" content="0; url={link}">
 <link rel="canonical" href="{canonical}">
 </head>
 <body>
-<p>This page is now called <a href="{slug}.html">{name}</a>.</p>
+<p>This page has moved to <a href="{link}">{address}</a>.</p>
 </body>
 </html>
 """
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield a page for each alias that no paper has as its slug; it needs no script."""
+    """Yield a page per former address; it needs no JavaScript."""
+    for former, address in moved(atlas).items():
+        link = relative(address, former)
+        canonical = atlas.address(address) if atlas.site else link
+        fields = {"link": link, "canonical": canonical, "address": address}
+        yield former, PAGE.format(**{name: html.escape(value) for name, value in fields.items()})
+
+
+def moved(atlas: Atlas) -> dict[str, str]:
+    """Return all former addresses: `MOVED`, the words of the vocabulary, the aliases of papers."""
+    found = dict(MOVED)
+    for entries in glossary(atlas.papers).values():
+        for entry in entries:
+            word = entry.term.word
+            former = f"topics/{word}" if entry.field == "topic" else f"taxonomy/{entry.anchor}"
+            found[f"{former}.html"] = entry.catalog or glossary_address(entry.field, word)
+    for venue in vocabulary()["venues"].terms:
+        found[f"taxonomy/venues-{venue}.html"] = f"catalog.html?venue={venue}"
     for slug, paper in atlas.papers.items():
         for alias in paper.aliases or ():
             if alias not in atlas.papers:
-                yield f"papers/{alias}.html", _page(slug, atlas)
-
-
-def _page(slug: str, atlas: Atlas) -> str:
-    canonical = atlas.address(f"papers/{slug}.html") if atlas.site else f"{slug}.html"
-    return PAGE.format(
-        slug=slug, name=html.escape(atlas.names[slug]), canonical=html.escape(canonical)
-    )
+                found[f"papers/{alias}.html"] = f"papers/{slug}.html"
+    return found

@@ -12,13 +12,13 @@ from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site.atlas import Atlas, read
 from tools.site.figures import picture
-from tools.site.pages import make, measure
+from tools.site.pages import how_we_measure, make
 from tools.site.words import number, percent
 
 
 @pytest.fixture(scope="module")
 def page(repository: Path) -> str:
-    return dict(measure.pages(read(repository)))["measure.md"]
+    return dict(how_we_measure.pages(read(repository)))["learn/how-we-measure.md"]
 
 
 def test_every_protocol_is_shown_with_what_decides_its_numbers(page: str) -> None:
@@ -35,7 +35,7 @@ def test_tolerances_and_labels_are_those_of_the_records(page: str) -> None:
     for metric in (PERPLEXITY, ACHIEVED, TASK):
         row = page.partition(metric.label[1:] + "</th>")[2].partition("</tr>")[0]
         for value in (metric.tolerance.same_machine, metric.tolerance.elsewhere):
-            assert f">{measure.tolerance(value)}</td>" in row
+            assert f">{how_we_measure.tolerance(value)}</td>" in row
     assert f"above {PERPLEXITY.collapse} times" in page
     assert NO_SPEED_UP in page
 
@@ -44,7 +44,7 @@ def test_tolerances_and_labels_are_those_of_the_records(page: str) -> None:
     ("value", "said"), [(1e-4, "0.01 %"), (1e-2, "1 %"), (5e-2, "5 %"), (1e-9, "equal")]
 )
 def test_tolerances_are_written_to_be_read(value: float, said: str) -> None:
-    assert measure.tolerance(value) == said
+    assert how_we_measure.tolerance(value) == said
 
 
 def test_the_example_can_be_repeated(repository: Path, page: str) -> None:
@@ -59,11 +59,11 @@ def test_a_command_of_many_lines_is_no_example(repository: Path, records: list[R
     command = "atlas run wanda --model 'x\n```\n<script>alert(1)</script>'"
     odd = records[0].model_copy(update={"command": command})
     atlas = Atlas({}, {}, (odd,), root=repository)
-    assert "<script>alert" not in dict(measure.pages(atlas))["measure.md"]
+    assert "<script>alert" not in dict(how_we_measure.pages(atlas))["learn/how-we-measure.md"]
 
 
 def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> None:
-    names = {field.name for field in measure.fields(repository)}
+    names = {field.name for field in how_we_measure.fields(repository)}
     assert {"tolerance", "values", "key", "seed"} <= names
     assert names <= set(Record.model_fields)
     for name in names:
@@ -73,23 +73,25 @@ def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> No
 def test_ties_are_told_where_magnitude_is_compared(repository: Path, records: list[Record]) -> None:
     here = read(repository)
     measured = picture("ties", repository)
-    page = dict(measure.pages(here))["measure.md"].partition("{ #weights }")[2]
+    page = dict(how_we_measure.pages(here))["learn/how-we-measure.md"].partition("{ #weights }")[2]
     for value in measured["values"].values():
         assert f">{number(value)}</td>" in page
     assert f"In {percent(measured['tied'])} of the groups of\n4" in page
     assert f"from {number(min(measured['values'].values()))} to" in page
     made = make(replace(here, records=tuple(records)))
-    note = "measure.html#weights"
+    note = "how-we-measure.html#weights"
     for path in ("leaderboard.md", "papers/magnitude.md"):
         assert note in made[path], path
-    assert "measure.md#weights" in made["learn.md"].partition("#score-magnitude")[2]
+    assert "how-we-measure.md#weights" in made["learn/index.md"].partition("#score-magnitude")[2]
     assert note not in made["papers/wanda.md"]
 
 
 def test_machines_are_counted(records: list[Record]) -> None:
-    (machine,) = measure.machines(tuple(records))
+    (machine,) = how_we_measure.machines(tuple(records))
     assert (machine.cpu, machine.runs, machine.accelerator) == ("a test", len(records), "none")
 
 
 def test_the_page_stands_without_records() -> None:
-    assert "atlas verify runs/" in dict(measure.pages(Atlas({}, {})))["measure.md"]
+    assert (
+        "atlas verify runs/" in dict(how_we_measure.pages(Atlas({}, {})))["learn/how-we-measure.md"]
+    )

@@ -9,18 +9,20 @@ from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.facts import first_public
 from tools.site.following import Followers, followers
-from tools.site.reading import ORDER
+from tools.site.reading_order import ORDER
 from tools.site.render import Front, render
 from tools.site.words import month
 
 LEAST = 3
 """So many papers build on one that it is to be read before the others."""
 FRONT = Front(
-    "read.md",
-    "Start here",
+    "learn/reading-order.md",
+    "Reading order",
     "Which papers on pruning to read first and why: surveys, then what the others build on.",
     styles=("css/learn.css", "css/read.css"),
-    sources=("catalog/papers", "tools/site/reading.py"),
+    sources=("catalog/papers", "tools/site/reading_order.py"),
+    toc=True,
+    navigation=True,
 )
 
 
@@ -37,7 +39,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     ground = foundations(atlas.papers)
     text = render(
-        "read",
+        "reading-order",
         FRONT,
         atlas,
         surveys=surveys(atlas.papers),

@@ -19,11 +19,11 @@ from tools.site.render import Front, render
 
 RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
 FRONT = Front(
-    "measure.md",
+    "learn/how-we-measure.md",
     "How we measure",
     "Protocols, rules and tolerances behind every number, and how to repeat one.",
     styles=("css/learn.css",),
-    sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/measure.md"),
+    sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/how-we-measure.md"),
     toc=True,
     navigation=True,
 )
@@ -48,7 +48,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     yield (
         FRONT.path,
         render(
-            "measure",
+            "how-we-measure",
             FRONT,
             atlas,
             protocols=list(PROTOCOLS.values()),

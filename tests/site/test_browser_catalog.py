@@ -21,6 +21,7 @@ from tools.catalog.exports.bibtex import keys as bibtex_keys
 from tools.catalog.schema.addresses import best_page
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
+from tools.site.facts import first_public
 from tools.site.pages import catalog, search
 from tools.site.words import venue
 
@@ -161,6 +162,86 @@ def test_rows_are_sorted_both_ways(
         assert losses(backwards) == [*sorted(measured, reverse=True), *unknown]
 
 
+GROUPS = """() => {
+  const groups = [];
+  for (const row of document.querySelectorAll('#atlas-catalog tbody tr:not([hidden])')) {
+    if (row.classList.contains('atlas-group')) {
+      const [name, count] = row.querySelector('th').childNodes;
+      groups.push([name.textContent, count.textContent, []]);
+    } else groups.at(-1)[2].push(row.querySelector('th a').pathname.match(/(\\w+)\\.html/)[1]);
+  }
+  return groups;
+}"""
+
+
+def groups(page: Page) -> list[tuple[str, str, list[str]]]:
+    """Return heading, count and slugs of each group of rows."""
+    everything(page)
+    return [(name, count, slugs) for name, count, slugs in page.evaluate(GROUPS)]
+
+
+def test_rows_are_grouped_by_year(
+    visit: Callable[..., Any], lines: dict[str, catalog.Line]
+) -> None:
+    seen = visit()
+    page = seen.open("catalog.html?group=year")
+    expect(page.get_by_label("Group by")).to_have_value("year")
+    found = groups(page)
+    years = [int(name) for name, _, _ in found[:-1]]
+    assert years == sorted({line.paper.year for line in lines.values() if line.paper.year})[::-1]
+    assert found[-1][0] == "No year"
+    for name, count, slugs in found:
+        year = None if name == "No year" else int(name)
+        assert {slug for slug, line in lines.items() if line.paper.year == year} == set(slugs)
+        assert count == f"{len(slugs)} {'paper' if len(slugs) == 1 else 'papers'}"
+    # Within a year the newest first; reversed, a timeline from the first paper on.
+    for _, _, slugs in found[:-1]:
+        dates = [first_public(lines[slug].paper) for slug in slugs]
+        assert dates == sorted(dates, reverse=True)
+    page.get_by_role("button", name="Reverse the order").click()
+    turned = groups(page)
+    assert [name for name, _, _ in turned[:-1]] == [name for name, _, _ in found[:-1]][::-1]
+    assert turned[0][2] == found[-2][2][::-1]
+    assert seen.complaints == []
+
+
+def test_a_paper_with_two_topics_is_in_both_groups(
+    visit: Callable[..., Any], lines: dict[str, catalog.Line]
+) -> None:
+    page = visit().open("catalog.html")
+    page.get_by_label("Group by").select_option("topic")
+    assert query(page) == {"group": ["topic"]}
+    found = {name: slugs for name, _, slugs in groups(page)}
+    topics = [word for line in lines.values() for word in line.words["topic"]]
+    assert found.keys() == {word.replace("-", " ") for word in topics} | {"No topic"}
+    for word in set(topics):
+        wanted = {slug for slug, line in lines.items() if word in line.words["topic"]}
+        assert set(found[word.replace("-", " ")]) == wanted
+    twice = [slug for slug, line in lines.items() if len(line.words["topic"]) > 1]
+    assert twice
+    for slug in twice:
+        assert sum(slug in slugs for slugs in found.values()) == len(lines[slug].words["topic"])
+        assert page.get_by_label(f"Select {lines[slug].paper.name or slug}").count() <= 1
+    expect(page.locator("#atlas-shown")).to_have_text(str(len(lines)))
+    page.get_by_label("Group by").select_option("nothing")
+    assert page.locator(".atlas-extra").count() == 0
+    assert query(page) == {}
+
+
+def test_papers_sorted_by_the_date_added_show_it(
+    visit: Callable[..., Any], lines: dict[str, catalog.Line]
+) -> None:
+    page = visit().open("catalog.html?sort=added")
+    days = [lines[slug].paper.added for slug in shown(page)]
+    assert days == sorted(days, reverse=True)
+    assert len(set(days)) > 1
+    content = "cell => getComputedStyle(cell, '::after').content"
+    cell = page.locator("#atlas-catalog tbody td[data-added]").first
+    assert days[0] in cell.evaluate(content)
+    page.get_by_label("Sort by").select_option("year")
+    assert cell.evaluate(content) == "none"
+
+
 def test_heads_of_the_table_sort_and_say_so(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html")
     head = page.locator('thead [data-sort="loss-20"]')
@@ -262,21 +343,23 @@ def test_the_csv_holds_what_is_shown(
     assert table[-1]["loss-20"] == ""
 
 
-def test_ticked_rows_are_cited_saved_and_compared(visit: Callable[..., Any], atlas: Atlas) -> None:
+def test_selected_rows_are_cited_saved_and_compared(
+    visit: Callable[..., Any], atlas: Atlas
+) -> None:
     seen = visit(permissions=["clipboard-read", "clipboard-write"])
     page = seen.open("catalog.html?find=pruning&sort=name")
     keys = bibtex_keys(atlas.papers)
     for slug in ("flap", "wanda", "sparsegpt"):
         page.get_by_label("Search", exact=True).last.fill(slug)
         ready(page)
-        page.get_by_label(f"Tick {atlas.names[slug]}", exact=True).check()
+        page.get_by_label(f"Select {atlas.names[slug]}", exact=True).check()
     chosen = page.locator(".atlas-picked")
     expect(chosen.locator("strong")).to_have_text("3")
     entries = "".join(
         bibtex(slug, atlas.papers[slug], keys[slug]) for slug in ("flap", "wanda", "sparsegpt")
     )
-    assert saved(page, "Save ticked as BibTeX").split() == entries.split()
-    listed = saved(page, "Save ticked as Markdown").splitlines()
+    assert saved(page, "Save selected as BibTeX").split() == entries.split()
+    listed = saved(page, "Save selected as Markdown").splitlines()
     assert [line.split("**")[1] for line in listed] == ["FLAP", "Wanda", "SparseGPT"]
     paper = atlas.papers["sparsegpt"]
     assert f"[{paper.title}]({best_page(paper)})" in listed[2]
@@ -286,14 +369,14 @@ def test_ticked_rows_are_cited_saved_and_compared(visit: Callable[..., Any], atl
     page.get_by_role("button", name="Copy BibTeX of SparseGPT", exact=True).click()
     text = str(until(page, "navigator.clipboard.readText()"))
     assert text.strip() == bibtex("sparsegpt", paper, keys["sparsegpt"]).strip()
-    # Ticks stand in the address, and lead to Compare.
+    # The selection is in the address and leads to Compare.
     assert query(page)["pick"] == ["flap,wanda,sparsegpt"]
     chosen.get_by_role("link", name="Compare 3").click()
     page.wait_for_url("**/compare.html?m=flap,wanda,sparsegpt")
     page.go_back()
     ready(page)
     expect(chosen.locator("strong")).to_have_text("3")
-    page.get_by_role("button", name="Untick all").click()
+    page.get_by_role("button", name="Clear selection").click()
     assert "pick" not in query(page)
     expect(chosen).to_be_hidden()
     assert seen.complaints == []
@@ -302,7 +385,7 @@ def test_ticked_rows_are_cited_saved_and_compared(visit: Callable[..., Any], atl
 def test_an_empty_result_says_what_to_leave_out(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html?find=frantar&granularity=semi-structured&kind=survey")
     advice = page.locator(".atlas-loosen")
-    expect(advice.locator("p")).to_have_text("No paper is all of this.")
+    expect(advice.locator("p")).to_have_text("No paper matches all of these filters.")
     way = advice.get_by_role("button", name=re.compile(r"^Without Kind: survey: \d papers"))
     count = int(re.findall(r"\d+", way.inner_text())[0])
     way.click()

@@ -75,7 +75,7 @@ def test_the_catalog_finds_what_people_ask_for(
     assert "sparsegpt" in find("alistar massiv")
     expect(page.locator("#atlas-note")).to_have_text("")
     assert find("slimgtp") == ["slimgpt"]
-    expect(page.locator("#atlas-note")).to_have_text(", spelled alike")
+    expect(page.locator("#atlas-note")).to_have_text(", with similar spelling")
     assert seen.complaints == []
 
 

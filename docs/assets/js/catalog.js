@@ -1,5 +1,4 @@
-// The catalog's search, facets and order. The page is complete without it: every row is in the
-// table. The words are looked for by what searches the whole site; the rest is in the rows.
+// Search, facets, order and groups of the catalog. Without JavaScript the page is the plain table.
 
 import { csv } from "./files.js";
 import { menus } from "./menus.js";
@@ -12,6 +11,7 @@ const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than f
 const form = document.querySelector(".atlas-filter");
 const query = form.querySelector("#atlas-query");
 const sort = form.querySelector("#atlas-sort");
+const group = form.querySelector("#atlas-group");
 const turn = form.querySelector("#atlas-turn");
 const more = form.querySelector("#atlas-more");
 const chosen = form.querySelector("#atlas-chosen");
@@ -65,7 +65,7 @@ const ticked = facet => facet.places.filter(place => boxes[place].checked);
 function find() {
   const { hits = null, near = false } = asked() ? finder.search(asked()) : {};
   scores = hits;
-  note.textContent = near ? ", spelled alike" : "";
+  note.textContent = near ? ", with similar spelling" : "";
   const wanted = facets.map(ticked);
   const open = facets.map((_, place) => place).filter(place => wanted[place].length);
   const left = new Uint32Array(boxes.length);
@@ -89,7 +89,7 @@ function find() {
   return { left, alone };
 }
 
-/** Order all lines by the key; what has no value comes last either way. */
+/** Sort all lines; those without a value come last in both directions. */
 function order() {
   const back = backwards();
   const now = [key(), back, key() === "match" ? asked() : ""].join(" ");
@@ -99,7 +99,8 @@ function order() {
   const by = (a, b) => {
     const [x, y] = [values.get(a), values.get(b)];
     const missing = Number(x !== x) - Number(y !== y);
-    return missing || (x === x && compare(x, y) * (back ? -1 : 1)) || a.place - b.place;
+    const turned = back && x === x ? -1 : 1;
+    return missing || (x === x && compare(x, y) * turned) || (a.place - b.place) * turned;
   };
   lines.sort(by);
   found.sort(by);
@@ -107,10 +108,10 @@ function order() {
 
 /** Draw what was found: rows, counts, chosen filters, the direction in the heads. */
 function draw({ left, alone }) {
-  const drawn = new Set(all ? found : found.slice(0, LIMIT));
+  const drawn = new Set(all || group.value ? found : found.slice(0, LIMIT));
   for (const line of lines) line.row.hidden = !drawn.has(line);
   drawn.forEach(picks.equip);
-  place(drawn);
+  place([...drawn]);
   advise(alone);
   shownCount.textContent = found.length;
   rest.hidden = found.length === drawn.size;
@@ -125,7 +126,7 @@ function draw({ left, alone }) {
     facet.summary.textContent = facet.label + (length ? ` ${length}` : "");
   }
   sort.options[0].disabled = !asked();
-  sort.value = key();
+  sort.value = table.dataset.sorted = key();
   const filters = facets.flatMap(facet =>
     ticked(facet).map(place => make("li", {}, chip(facet, place))));
   chosen.replaceChildren(...filters);
@@ -138,14 +139,46 @@ function draw({ left, alone }) {
   }
 }
 
-/** Bring the rows that are drawn to the top, in their order; where the others are nobody sees. */
+/** Move the drawn rows to the top, in order and below the headings of their groups. */
 function place(drawn) {
+  for (const row of table.querySelectorAll(".atlas-extra")) row.remove();
   const [body] = table.tBodies;
   let next = body.firstElementChild;
-  for (const { row } of drawn) {
+  const put = row => {
     if (row === next) next = next.nextElementSibling;
     else body.insertBefore(row, next);
+  };
+  const placed = new Set();
+  for (const [name, members] of groups(drawn)) {
+    if (name) put(heading(name, members.length));
+    for (const line of members) put(placed.has(line) ? again(line) : line.row);
+    members.forEach(line => placed.add(line));
   }
+}
+
+/** Divide lines by the values of the facet to group by; a line with two values is in two groups. */
+function groups(some) {
+  if (!group.value) return [["", some]];
+  const facet = facets.find(({ name }) => name === group.value);
+  const places = facet?.places ?? []; // a facet with one value is left out
+  const made = places.map(place => [labels[place], some.filter(line => line.has[place])]);
+  if (key() === group.value && backwards()) made.reverse();
+  const others = some.filter(line => !places.some(place => line.has[place]));
+  return [...made, [`No ${group.value}`, others]].filter(([, members]) => members.length);
+}
+
+function heading(name, count) {
+  const papers = make("span", {}, `${count} ${count === 1 ? "paper" : "papers"}`);
+  const cell = make("th", { scope: "colgroup", colspan: heads.length }, name.replaceAll("-", " "), papers);
+  return make("tr", { class: "atlas-extra atlas-group" }, cell);
+}
+
+/** A copy of a row for its second group, without check box and button. */
+function again({ row }) {
+  const copy = row.cloneNode(true);
+  copy.classList.add("atlas-extra");
+  for (const control of copy.querySelectorAll("label, button")) control.remove();
+  return copy;
 }
 
 function chip(facet, place) {
@@ -159,13 +192,13 @@ function chip(facet, place) {
   return button;
 }
 
-/** Leave out one of what was asked for: the words, or all choices of a facet. */
+/** Remove the words or all choices of a facet. */
 function leave(why) {
   if (why === "words") query.value = "";
   else for (const place of ticked(facets[why])) boxes[place].checked = false;
 }
 
-/** Say of an empty result what to leave out of what was asked for, and what that would give. */
+/** For an empty result, offer to remove one filter and say how many papers that gives. */
 function advise(alone) {
   loosen.hidden = found.length > 0;
   const [text, list] = loosen.children;
@@ -174,8 +207,8 @@ function advise(alone) {
   const ways = [...alone].sort((a, b) => b[1] - a[1]).map(([why, count]) =>
     [`Without ${named(why)}: ${count} ${count === 1 ? "paper" : "papers"}`, () => leave(why)]);
   const words = !facets.some(facet => ticked(facet).length);
-  text.textContent = words ? "No paper has these words, nor any spelled alike."
-    : `No paper is all of this${ways.length ? "." : ", and to leave out one thing is not enough."}`;
+  text.textContent = words ? "No paper matches these words, not even with similar spelling."
+    : `No paper matches all of these filters${ways.length ? "." : ", even without one of them."}`;
   list.replaceChildren(...[...ways, [`All ${lines.length} papers`, clear]].map(([label, act]) => {
     const button = make("button", { type: "button" }, label);
     button.addEventListener("click", () => {
@@ -205,7 +238,7 @@ function show() {
   shown();
 }
 
-/** Take the state of the page from the address; `q` there belongs to the search in the header. */
+/** Read the state of the page from the address; `q` belongs to the search in the header. */
 function restore() {
   const state = read();
   query.value = state.get("find") ?? "";
@@ -213,29 +246,32 @@ function restore() {
   const [, back, key] = (state.get("sort") ?? "").match(/^(-?)(.*)$/);
   chosenKey = Object.hasOwn(keys, key) && key !== "match" ? key : null;
   reverse(back === "-");
+  group.value = state.get("group") ?? "";
+  if (group.selectedIndex < 0) group.value = "";
   picks.restore(state.get("pick") ?? "");
   show();
 }
 
-/** Put what the page shows into the address. */
+/** Write the state of the page to the address. */
 function store(how) {
   const state = new URLSearchParams();
   if (asked()) state.set("find", asked());
   for (const box of boxes) if (box.checked) state.append(box.name, box.value);
   if (backwards() || key() !== usual()) state.set("sort", (backwards() ? "-" : "") + key());
+  if (group.value) state.set("group", group.value);
   if (picks.written()) state.set("pick", picks.written());
   write(state, how);
   shown();
 }
 
-/** Show what the form says. */
+/** Update the page after a change of the form. */
 function change(how) {
   all = false;
   store(how);
   show();
 }
 
-/** Write some lines as a sheet. */
+/** Write lines as CSV. */
 function sheet(some) {
   // What has a column of its own is not repeated as a facet.
   const others = facets.filter(({ name }) => !Object.hasOwn(keys, name) && !name.startsWith("loss"));
@@ -258,6 +294,7 @@ function clear() {
   query.value = "";
   for (const box of boxes) box.checked = false;
   chosenKey = null;
+  group.value = "";
   reverse(false);
 }
 

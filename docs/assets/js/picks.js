@@ -1,4 +1,4 @@
-// What is done with rows of the catalog: they are ticked, cited, saved and compared.
+// Selected rows of the catalog: cite, save and compare them.
 
 import { bibtex, copy, markdown } from "./citing.js";
 import { save } from "./files.js";
@@ -9,12 +9,12 @@ const bar = document.querySelector(".atlas-picked");
 const [count, compare] = ["strong", "a"].map(name => bar.querySelector(name));
 const said = document.querySelector("#atlas-said"); // for those who do not see what a button says
 const MOST = 4; // methods that the page Compare takes
-const picks = new Set(); // slugs of ticked rows
-let changed; // what to call when the reader ticks
+const picks = new Set(); // slugs of selected rows
+let changed; // called when the selection changes
 
 const ticked = () => [...picks].map(slug => known.get(slug));
 
-/** Show what is ticked, and what can be done with it. */
+/** Show the selection and its actions. */
 function show() {
   for (const { tick, slug } of lines) if (tick) tick.checked = picks.has(slug);
   bar.hidden = !picks.size;
@@ -35,10 +35,10 @@ async function cite(button, some) {
   setTimeout(() => { button.textContent = label; }, 2000);
 }
 
-/** Give a row that is drawn its tick and its button. */
+/** Add a check box and a BibTeX button to a row when it is first drawn. */
 export function equip(line) {
   if (line.tick) return;
-  line.tick = make("input", { type: "checkbox", "aria-label": `Tick ${line.name}` });
+  line.tick = make("input", { type: "checkbox", "aria-label": `Select ${line.name}` });
   line.tick.checked = picks.has(line.slug);
   line.tick.addEventListener("change", () => {
     picks[line.tick.checked ? "add" : "delete"](line.slug);
@@ -52,17 +52,17 @@ export function equip(line) {
   line.row.cells[0].append(button);
 }
 
-/** The ticks as the address has them. */
+/** The selection as written in the address. */
 export const written = () => [...picks].join(",");
 
-/** Tick what an address names. */
+/** Select the papers that an address names. */
 export function restore(text) {
   picks.clear();
   for (const slug of text.split(",")) if (known.has(slug)) picks.add(slug);
   show();
 }
 
-/** Let buttons save what is shown or ticked, `sheet` writes the one, `failed` says if they cannot. */
+/** Connect the buttons that save the shown or selected papers; `sheet` writes the CSV, `failed` reports errors. */
 export function start({ form, found, sheet, change, failed }) {
   changed = change;
   const kinds = {

@@ -19,11 +19,12 @@ export const losses = [...heads.entries()].map(([place, head]) => [head.dataset.
   .filter(([name]) => name?.startsWith("loss"));
 const number = cell => parseFloat(cell.textContent.replaceAll(",", "").replace("∞", "Infinity"));
 
-/** What rows are ordered by: newest first, everything else from its small end. */
+/** The sort keys: dates newest first, everything else in ascending order. */
 export const orders = {
   year: ({ row }) => -Number(row.cells[2].textContent.match(/\d+$/) ?? NaN),
   name: ({ name }) => name,
   venue: ({ row }) => row.cells[2].textContent,
+  added: ({ row }) => -Date.parse(row.cells[2].dataset.added),
   ...Object.fromEntries(losses.map(([name, place]) => [name, ({ row }) => number(row.cells[place])])),
 };
 

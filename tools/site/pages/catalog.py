@@ -12,7 +12,17 @@ from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import CODE, FACETS, code, first_board, loss, repository, settings, words_of
+from tools.site.facts import (
+    CODE,
+    FACETS,
+    code,
+    first_board,
+    loss,
+    newest_first,
+    repository,
+    settings,
+    words_of,
+)
 from tools.site.glossary import LABELS
 from tools.site.render import Front, render
 
@@ -26,8 +36,8 @@ TRAINED = ("layerwise-training", "low-rank", "distillation", "full-training")
 """Recoveries that train nothing, and those that do; merging is none of both."""
 TRAINING = "training"
 RETRAINING = (
-    Term("no", "no retraining", "No recovery or one by a formula, and no training to calibrate."),
-    Term("yes", "trains", "Masks, adapters or weights are trained, to prune or to recover."),
+    Term("no", "no retraining", "No recovery or a closed-form one, and no training to calibrate."),
+    Term("yes", "trains", "Trains masks, adapters or weights, to prune or to recover."),
 )
 FRONT = Front(
     "catalog.md",
@@ -95,13 +105,14 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def _lines(atlas: Atlas) -> Iterator[Line]:
-    """Make the rows, newest first."""
+    """Make the rows, newest first: by year, date of the first public version, and name."""
     board = first_board(atlas)
     lost = {at: loss(row, board) for at, row in settings(board).items()} if board else {}
     names = {slug: name.casefold() for slug, name in atlas.names.items()}
-    for slug, paper in sorted(
-        atlas.papers.items(), key=lambda item: (-(item[1].year or 0), names[item[0]])
-    ):
+    by_name = sorted(atlas.papers, key=names.__getitem__)
+    by_date = newest_first(by_name, atlas.papers)
+    for slug in sorted(by_date, key=lambda slug: -(atlas.papers[slug].year or 0)):
+        paper = atlas.papers[slug]
         losses = tuple(lost.get((slug, share)) for share in SHARES)
         words = {field: list(words_of(paper, field)) for field, _ in FACETS}
         words |= _facts(paper, atlas.methods.get(slug))
@@ -177,16 +188,16 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
         if field == "recovery":
             yield "retraining", "Retraining", {term.word: term for term in RETRAINING}
     tested = (value for line in lines for value in line.words["works"])
-    yield "works", "Works with", _terms((value, "as tested here") for value in tested)
+    yield "works", "Works with", _terms((value, "tested here") for value in tested)
     yield "models", "Models in the paper", {}
     yield "code", "Code", _terms(CODE.items())
-    yield "implemented", "Implemented here", _terms([("yes", "with tests and records"), ("no", "")])
+    yield "implemented", "Implemented here", _terms([("yes", "tested and measured"), ("no", "")])
     for share in SHARES:
-        yield _of(share), f"Loss at {share}", _ranges()
+        yield _of(share), f"× dense at {share}", _ranges()
     yield "kind", "Kind", words["kind"].terms
     yield "venue", "Venue", words["venues"].terms
     yield "year", "Year", _terms((year, "") for year in years)
-    yield "verified", "Verified", _terms([("every fact", ""), ("in part", "with open points")])
+    yield "verified", "Verified", _terms([("every fact", ""), ("in part", "some facts unverified")])
 
 
 def _terms(pairs: Iterable[tuple[str, str]]) -> dict[str, Term]:
@@ -199,7 +210,7 @@ def _ranges() -> dict[str, Term]:
     labels = [f"up to {ends[0]} × dense"]
     labels += [f"{low} to {high} ×" for low, high in pairwise(ends)]
     made = {end: Term(end, label, "") for end, label in zip(ends, labels, strict=True)}
-    made["collapsed"] = Term("collapsed", "collapsed", f"over {ends[-1]} times dense")
+    made["collapsed"] = Term("collapsed", "collapsed", f"over {ends[-1]} times dense perplexity")
     return made | _terms([(UNMEASURED, "")])
 
 

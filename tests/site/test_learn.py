@@ -27,7 +27,7 @@ def page(atlas: Atlas) -> str:
 
 def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:
     page = dict(learn.pages(Atlas({}, {}, root=tmp_path)))["learn/index.md"]
-    assert "No record has been published yet" in page
+    assert "No results have been published yet" in page
     assert "<figure" in page  # the drawing of what can go needs neither
     assert "atlas-picture" not in page
 

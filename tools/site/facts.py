@@ -17,7 +17,7 @@ FACETS = (
     ("calibration", "Calibration"),
     ("recovery", "Recovery"),
     ("allocation", "Allocation"),
-    ("when", "Decided"),
+    ("when", "When pruned"),
     ("combines", "Combined with"),
     ("architecture", "Architecture"),
     ("topic", "Topic"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import html
 import math
 import posixpath
@@ -12,7 +11,6 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from implementations.harness.results.record import Record
-from tools.catalog.exports.awesome_list import date
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 
@@ -80,12 +78,6 @@ def venue(paper: Paper) -> str:
         terms = vocabulary()["venues"].terms
         where = terms[paper.venue].label if paper.venue in terms else paper.venue
     return f"{where} {paper.year}".strip()
-
-
-def month(paper: Paper) -> str:
-    """Write when a paper was first public: `March 2024`, or the year where no month is known."""
-    year, number, *_ = [*date(paper).split("-"), ""]
-    return f"{calendar.month_name[int(number)]} {year}" if number else year
 
 
 def record_path(record: Record) -> str:

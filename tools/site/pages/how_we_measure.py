@@ -1,4 +1,4 @@
-"""How we measure: protocols, rules, tolerances, what a record holds, how to repeat a number."""
+"""How we measure: protocols, rules, tolerances, fields of a record, how to reproduce a number."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "p
 FRONT = Front(
     "learn/how-we-measure.md",
     "How we measure",
-    "Protocols, rules and tolerances behind every number, and how to repeat one.",
+    "Protocols, rules and tolerances behind every number, and how to reproduce one.",
     styles=("css/learn.css",),
     sources=(PROTOCOL.as_posix(), RECORD.as_posix(), "docs/templates/pages/how-we-measure.md"),
     toc=True,
@@ -53,7 +53,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             atlas,
             protocols=list(PROTOCOLS.values()),
             runs=Counter(record.protocol.name for record in atlas.records),
-            tolerances=[(metric.label, metric.tolerance) for metric in held()],
+            tolerances=[(metric.label, metric.tolerance) for metric in metrics_with_tolerance()],
             claims=claims,
             ties=picture("ties", atlas.root),
             noise=NOISE,
@@ -69,19 +69,19 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     )
 
 
-def held() -> list[Metric]:
-    """List the metrics that are held to a tolerance of their own, and last what all others are."""
+def metrics_with_tolerance() -> list[Metric]:
+    """List the metrics with a tolerance of their own, then the one that stands for the others."""
     return [metric for metric in METRICS.values() if metric.tolerance != TASK.tolerance] + [TASK]
 
 
 def fields(root: Path) -> tuple[Name, ...]:
-    """List the fields of a record that its source explains."""
+    """List the fields of a record that have a docstring."""
     (record,) = code.module(RECORD, ["Record"], root).names
     return tuple(one for one in record.members if one.kind == "field" and one.doc.summary)
 
 
 def machines(records: tuple[Record, ...]) -> list[Machine]:
-    """List the machines and versions that records come from, most runs first."""
+    """List the machines and versions of the records, most runs first."""
     found = Counter(
         (
             record.hardware.cpu,
@@ -96,10 +96,10 @@ def machines(records: tuple[Record, ...]) -> list[Machine]:
 
 
 def tolerance(value: float) -> str:
-    """Write a relative difference: `1 %`, `0.01 %`; what is below any rounding is `equal`."""
+    """Write a relative difference as `1 %` or `0.01 %`; below any rounding error it is `equal`."""
     return "equal" if value < 1e-6 else f"{100 * value:g} %"
 
 
 def _file(record: Record) -> str:
-    """Return where the record lies in a checkout once it is published."""
+    """Return the path of a published record in a checkout."""
     return f"implementations/{record.method}/records/{record.protocol.name}/{record.name}.json"

@@ -1,4 +1,4 @@
-"""Learn: pruning from the ground up, with pictures of real runs."""
+"""Learn: an introduction to pruning, with measurements of real runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from implementations.harness.results.record import Record
 from tools.site import figures
 from tools.site.atlas import Atlas
 from tools.site.chart import drawn
+from tools.site.facts import first_board
 from tools.site.glossary import glossary
-from tools.site.looks import SHARE, looks
+from tools.site.methods_by_information import SPARSITY, methods_by_information
+from tools.site.recovery_results import (
+    compare_training,
+    draw_before_after,
+    methods_that_train,
+    recovery_results,
+    training_text,
+)
 from tools.site.render import Front, render
-from tools.site.repairs import duels, dumbbells, repairs, text_read, trained
 
 WITHIN = 2
-"""Largest ratio to dense at which a gain in speed is worth telling."""
+"""Largest ratio to dense at which a speed-up is reported."""
 FRONT = Front(
     "learn/index.md",
     "Learn",
-    "Pruning of large language models from the ground up, with pictures of real runs.",
+    "An introduction to pruning large language models, with measurements of real runs.",
     styles=("css/learn.css",),
     sources=("docs/templates/pages/learn.md", "catalog/vocabulary"),
     toc=True,
@@ -29,6 +36,7 @@ FRONT = Front(
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     words = glossary(atlas.papers)
+    first = first_board(atlas)
     yield (
         FRONT.path,
         render(
@@ -36,15 +44,15 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             FRONT,
             atlas,
             word={entry.anchor: entry for entries in words.values() for entry in entries},
-            board=drawn(atlas.boards[0], atlas.names, up="../") if atlas.boards else None,
-            looks=looks(atlas.boards[0], atlas.papers) if atlas.boards else [],
-            leading=atlas.boards[0] if atlas.boards else None,
-            share=SHARE,
-            repaired=repairs(atlas.boards, atlas.records),
-            trainings=trained(atlas.boards),
-            duels=duels(atlas.boards),
-            text_read=text_read,
-            dumbbells=dumbbells,
+            board=drawn(first, atlas.names, up="../") if first else None,
+            by_information=methods_by_information(first, atlas.papers) if first else [],
+            leaderboard=first,
+            sparsity=SPARSITY,
+            recovery=recovery_results(atlas.boards, atlas.records),
+            trained=methods_that_train(atlas.boards),
+            compared=compare_training(atlas.boards),
+            training_text=training_text,
+            draw_before_after=draw_before_after,
             masks=figures.picture("masks", atlas.root),
             blocks=figures.picture("blocks", atlas.root),
             figures=figures,
@@ -57,7 +65,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def samples(atlas: Atlas) -> list[Record]:
-    """Choose runs whose text shows the way down: dense, then ever larger ratios to dense."""
+    """Return the dense run and pruned runs of increasing ratio to dense, for their sample texts."""
     first = [r for r in atlas.records if r.protocol.name == "smol" and ranked(r)]
     pruned = sorted((r for r in first if r.method != "dense"), key=ratio)
     dense = [record for record in first if record.method == "dense"]
@@ -67,17 +75,17 @@ def samples(atlas: Atlas) -> list[Record]:
 
 
 def fastest(atlas: Atlas) -> Record | None:
-    """Return the run with the largest measured gain in decoding that lost little."""
+    """Return the run with the largest decoding speed-up among those within `WITHIN`."""
     timed = [r for r in atlas.records if r.speed.decode and ranked(r) and ratio(r) <= WITHIN]
     return max(timed, key=lambda r: r.speed.decode.ratio if r.speed.decode else 0, default=None)
 
 
 def ranked(record: Record) -> bool:
-    """Whether it has what ranks on its board; what only follows prompts has not."""
+    """Return whether a record has the first metric of its protocol; runs after prompts do not."""
     return record.protocol.metrics[0] in record.values
 
 
 def ratio(record: Record) -> float:
-    """Perplexity over dense, by the protocol's first metric."""
+    """Return perplexity over dense, for the first metric of the protocol."""
     metric = record.protocol.metrics[0]
     return record.values[metric] / record.dense.values[metric]

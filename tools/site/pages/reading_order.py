@@ -1,79 +1,114 @@
-"""Start here: what to read first, from what the entries say of each other, then by hand."""
+"""Reading order: surveys, the papers that others build on, then the implemented methods."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
-from tools.site.facts import first_public
-from tools.site.following import Followers, followers
-from tools.site.reading_order import ORDER
+from tools.site.citation_relations import CitingPapers, citing_papers
+from tools.site.facts import first_public, newest_first
 from tools.site.render import Front, render
-from tools.site.words import month
 
-LEAST = 3
-"""So many papers build on one that it is to be read before the others."""
+MIN_SUCCESSORS = 3
+"""A paper is a foundation if this many papers build on it, directly or indirectly."""
+METHODS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "Single weights",
+        (
+            ("magnitude", "The baseline that every other score has to beat, and how it fails."),
+            ("wanda", "One extra factor, the input norm, is enough for large models to survive."),
+            (
+                "sparsegpt",
+                "Second-order pruning made fast; the remaining weights absorb the error.",
+            ),
+            ("ria", "Why magnitude removes whole channels, and a score that prevents it."),
+            ("dsnot", "A mask is not final: swap weights until the error is small."),
+            ("owl", "Layers differ in sensitivity; outliers tell how much each can lose."),
+            ("ast", "2:4 sparsity by training, for cases where one-shot pruning loses too much."),
+        ),
+    ),
+    (
+        "Heads and channels",
+        (
+            ("llmpruner", "Which parts depend on each other and must be removed together."),
+            ("flap", "Remove channels that hardly vary and keep their mean as a bias."),
+            ("fasp", "Coupled matrices: removing a column removes a row of the previous one."),
+            ("slimgpt", "Optimal Brain Surgeon for whole heads and channels."),
+            ("bonsai", "Without gradients: switch off random subsets and fit a regression."),
+            ("slicegpt", "Rotate the hidden state first, then cut its least important dimensions."),
+            ("twossp", "Channels first, then attention, with a formula for the split."),
+        ),
+    ),
+    (
+        "Whole blocks",
+        (
+            ("shortgpt", "Remove the blocks that change the hidden state least."),
+            ("evop", "Why greedy selection of blocks misses better sets."),
+        ),
+    ),
+    (
+        "Learning what to remove",
+        (
+            ("loraprune", "Gradients at the cost of LoRA adapters instead of full training."),
+            ("displlm", "Train masks under a budget while the weights stay fixed."),
+            ("maskprune", "The same, with layer widths that standard kernels run fast."),
+        ),
+    ),
+    (
+        "For one purpose",
+        (
+            ("dpruner", "Keep the knowledge of one domain without losing general ability."),
+            ("griffin", "Select channels for each prompt instead of once for all."),
+            ("kvpruner", "Shrink the KV cache as well as the weights."),
+        ),
+    ),
+)
+"""Headings, and below each the slug of a paper with one sentence on what to learn from it."""
 FRONT = Front(
     "learn/reading-order.md",
     "Reading order",
-    "Which papers on pruning to read first and why: surveys, then what the others build on.",
-    styles=("css/learn.css", "css/read.css"),
-    sources=("catalog/papers", "tools/site/reading_order.py"),
+    "Which papers on pruning to read first: surveys, foundations, then method by method.",
+    styles=("css/learn.css",),
+    sources=("catalog/papers", "tools/site/pages/reading_order.py"),
     toc=True,
     navigation=True,
 )
 
 
-@dataclass(frozen=True)
-class Step:
-    """One paper of the order and why it stands there."""
-
-    slug: str
-    why: str
-    followers: Followers
-
-
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    ground = foundations(atlas.papers)
     text = render(
         "reading-order",
         FRONT,
         atlas,
         surveys=surveys(atlas.papers),
-        ground=ground,
-        most=max((step.followers.count for step in ground), default=1),
-        least=LEAST,
-        reading=reading(atlas),
-        first_public=first_public,
+        foundations=foundations(atlas.papers),
+        min_successors=MIN_SUCCESSORS,
+        methods=methods(atlas),
     )
     yield FRONT.path, text
 
 
-def surveys(papers: Mapping[str, Paper]) -> list[Step]:
+def surveys(papers: Mapping[str, Paper]) -> list[str]:
     """List the surveys, the newest first."""
-    found = [slug for slug, paper in papers.items() if paper.kind == "survey"]
-    found.sort(key=lambda slug: first_public(papers[slug]), reverse=True)
-    return [
-        Step(slug, f"A review of the field as of {month(papers[slug])}.", Followers())
-        for slug in found
+    return newest_first((slug for slug, one in papers.items() if one.kind == "survey"), papers)
+
+
+def foundations(papers: Mapping[str, Paper]) -> list[tuple[str, CitingPapers]]:
+    """List the papers that most others build on, the oldest first."""
+    citing = citing_papers(papers)
+    found = [
+        slug
+        for slug, one in citing.items()
+        if one.successors >= MIN_SUCCESSORS and papers[slug].has_paper
     ]
+    return [(slug, citing[slug]) for slug in sorted(found, key=lambda s: first_public(papers[s]))]
 
 
-def foundations(papers: Mapping[str, Paper]) -> list[Step]:
-    """List the papers that most others build on, in order of time: none before its own ground.
-
-    Directly or through others: who reads Wanda has Optimal Brain Surgeon to thank as well.
-    """
-    counted = followers(papers)
-    found = [slug for slug, one in counted.items() if one.count >= LEAST and papers[slug].has_paper]
-    found.sort(key=lambda slug: first_public(papers[slug]))
-    return [Step(slug, str(counted[slug]), counted[slug]) for slug in found]
-
-
-def reading(atlas: Atlas) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the order chosen by hand, as far as its papers are in the catalog."""
-    found = [(title, [one for one in papers if one[0] in atlas.papers]) for title, papers in ORDER]
+def methods(atlas: Atlas) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return `METHODS` without the papers that are not in the catalog."""
+    found = [
+        (title, [one for one in papers if one[0] in atlas.papers]) for title, papers in METHODS
+    ]
     return [(title, papers) for title, papers in found if papers]

@@ -1,4 +1,4 @@
-"""What a little training buys: before and after, beside the dense model after the same."""
+"""Recovery results on Learn: before and after training, next to the dense model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from tests.site.conftest import sample
 from tools.site.atlas import Atlas
 from tools.site.figures import NARROW, WIDE
 from tools.site.pages import learn
-from tools.site.repairs import Repairs, duels, dumbbells, repairs, trained
+from tools.site.recovery_results import (
+    RecoveryResults,
+    compare_training,
+    draw_before_after,
+    methods_that_train,
+    recovery_results,
+)
 
 HEADS = ("kv-groups", "channels")
 
@@ -62,68 +68,68 @@ def records(*methods: tuple[str, float, float]) -> list[Record]:
     return [*made, dense]
 
 
-def found(*methods: tuple[str, float, float]) -> Repairs:
+def found(*methods: tuple[str, float, float]) -> RecoveryResults:
     made = records(*methods)
-    repaired = repairs(boards(made), made)
-    assert repaired is not None
-    return repaired
+    results = recovery_results(boards(made), made)
+    assert results is not None
+    return results
 
 
-def test_methods_stand_by_what_is_left_after_training() -> None:
-    repaired = found(("flap", 1.8, 1.5), ("random", 40.0, 1.4), ("fasp", 1.7, 1.6))
-    assert [repair.row.method for repair in repaired.methods] == ["random", "flap", "fasp"]
-    first = repaired.methods[0]
+def test_methods_are_sorted_by_perplexity_after_training() -> None:
+    results = found(("flap", 1.8, 1.5), ("random", 40.0, 1.4), ("fasp", 1.7, 1.6))
+    assert [method.row.method for method in results.methods] == ["random", "flap", "fasp"]
+    first = results.methods[0]
     assert first.ratio == pytest.approx(1.4)
     assert first.before / first.after == pytest.approx(40 / 1.4)
-    assert repaired.untrained / repaired.trained == pytest.approx(1.1)
+    assert results.dense_before / results.dense_after == pytest.approx(1.1)
 
 
-def test_other_shares_and_single_weights_are_left_out() -> None:
+def test_other_sparsities_are_left_out() -> None:
     made = [*records(("flap", 1.8, 1.5)), recovered("fasp", 0.3, 2.0, 1.6)]
-    repaired = repairs(boards(made), made)
-    assert repaired is not None
-    assert [repair.row.method for repair in repaired.methods] == ["flap"]
+    results = recovery_results(boards(made), made)
+    assert results is not None
+    assert [method.row.method for method in results.methods] == ["flap"]
 
 
-def test_without_recovered_models_there_is_nothing() -> None:
+def test_without_recovered_models_there_are_no_results() -> None:
     plain = [sample("flap", 0.2, 1.8, granularity=HEADS)]
-    assert repairs(boards(plain), plain) is None
+    assert recovery_results(boards(plain), plain) is None
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
-def test_the_drawing_puts_larger_values_further_right(width: object) -> None:
-    repaired = found(("flap", 1.8, 1.5), ("random", 4000.0, 1.4))
-    drawn = dumbbells(repaired, {"flap": "FLAP"}, width)
+def test_larger_values_are_drawn_further_right(width: object) -> None:
+    results = found(("flap", 1.8, 1.5), ("random", 4000.0, 1.4))
+    drawn = draw_before_after(results, {"flap": "FLAP"}, width)
     ways = [
         tuple(map(float, way)) for way in re.findall(r'is-way" d="M([\d.]+) [\d.]+H([\d.]+)', drawn)
     ]
     (random_before, random_after), (flap_before, flap_after) = ways
     assert random_after < flap_after < flap_before < random_before <= width.pixels
     # However long a name is, its line begins behind it.
-    longer = dumbbells(repaired, {"flap": "FLAP by another name"}, width)
+    longer = draw_before_after(results, {"flap": "FLAP by another name"}, width)
     (end,) = re.findall(r'x="([\d.]+)"[^>]*>FLAP by', longer)
     assert float(end) >= len("FLAP by another name") * width.font * 0.55
     assert re.findall(r">(FLAP|random)<", drawn) == ["random", "FLAP"]
 
 
-def test_the_page_shows_them_and_leads_to_the_records() -> None:
+def test_the_page_shows_the_results_with_links_to_records() -> None:
     made = records(("flap", 1.8, 1.5), ("random", 40.0, 1.9))
     page = dict(learn.pages(Atlas({}, {}, tuple(made))))["learn/index.md"]
     section = page.partition("{ #training }")[2].partition("{ #speed }")[0]
     assert "LoRA on 25,600 tokens" in section
-    rows = re.findall(r'<a href="../(records/[^"]+)">(\w+)</a>.*?Times dense">([\d.]+)', section)
+    rows = re.findall(r'<a href="../(records/[^"]+)">(\w+)</a>.*?× dense">([\d.]+)', section)
     assert [(name, ratio) for _, name, ratio in rows] == [("flap", "1.50"), ("random", "1.90")]
     without = dict(learn.pages(Atlas({}, {}, (sample("flap", 0.2, 1.8, granularity=HEADS),))))
     assert "{ #training }" not in without["learn/index.md"]
 
 
-def test_methods_that_train_to_prune_stand_apart_from_what_is_recovered() -> None:
+def test_methods_that_train_are_listed_apart_from_recovered_ones() -> None:
     course = Course(steps=100, read=51_200, epochs=0.2, losses=(4.0, 3.5))
     trains = sample("maskprune", 0.2, 2.5, granularity=HEADS).model_copy(update={"course": course})
     plain = sample("flap", 0.2, 1.8, granularity=HEADS)
     after = recovered("loraprune", 0.2, 1.8, 1.5).model_copy(update={"course": course})
     made = boards([trains, plain, after])
-    assert [[row.method for row in rows] for _, rows in trained(made)] == [["maskprune"]]
+    assert [[row.method for row in rows] for _, rows in methods_that_train(made)] == [["maskprune"]]
     page = dict(learn.pages(Atlas({}, {}, (trains, plain))))["learn/index.md"]
     row = page.partition("{ #training }")[2].partition(">maskprune<")[2].partition("</tr>")[0]
     assert re.findall(r'number"[^>]*>([^<]+)<', row)[:3] == ["2.50", "100", "51.2 k"]
@@ -136,7 +142,7 @@ def training(method: str, ratio: float, read: int, **more: object) -> Record:
     return made.model_copy(update={"course": course})
 
 
-def test_training_while_pruning_meets_the_best_that_was_trained_afterwards_on_no_more() -> None:
+def test_training_while_pruning_is_compared_with_the_best_trained_on_no_more_tokens() -> None:
     made = boards(
         [
             training("maskprune", 1.4, 51_200),
@@ -153,26 +159,26 @@ def test_training_while_pruning_meets_the_best_that_was_trained_afterwards_on_no
             ),
         ]
     )
-    ((board, met),) = duels(made)
+    ((board, met),) = compare_training(made)
     assert board.recovery is None
-    rivals = [(d.rival.method, d.rival.first.recovery.tokens) if d.rival else None for d in met]
+    rivals = [(d.other.method, d.other.first.recovery.tokens) if d.other else None for d in met]
     assert [duel.row.method for duel in met] == ["atp", "loraprune", "maskprune"]
     assert rivals == [None, ("flap", 102_400), ("flap", 25_600)]
-    assert [duel.won for duel in met] == [True, False, True]
-    assert met[1].rival_value / met[1].value == pytest.approx(1.25 / 1.3)
+    assert [duel.better for duel in met] == [True, False, True]
+    assert met[1].other_value / met[1].value == pytest.approx(1.25 / 1.3)
 
 
-def test_nobody_meets_a_rival_of_another_protocol_or_model() -> None:
+def test_other_protocols_and_models_are_not_compared() -> None:
     other = recovered("flap", 0.2, 1.8, 1.5)
     for part, change in (("model", {"sha256": "1" * 64}), ("hardware", {"accelerator": "GPU"})):
         changed = getattr(other, part).model_copy(update=change)
         foreign = other.model_copy(update={part: changed})
-        assert not duels(boards([training("maskprune", 1.4, 51_200), foreign]))
-    assert not duels(boards([other]))
-    assert duels(boards([training("maskprune", 1.4, 51_200), other]))
+        assert not compare_training(boards([training("maskprune", 1.4, 51_200), foreign]))
+    assert not compare_training(boards([other]))
+    assert compare_training(boards([training("maskprune", 1.4, 51_200), other]))
 
 
-def test_the_page_counts_where_the_same_text_was_read() -> None:
+def test_the_page_counts_comparisons_on_the_same_text() -> None:
     made = (
         training("maskprune", 1.4, 51_200),
         training("loraprune", 1.9, 51_200),
@@ -182,16 +188,16 @@ def test_the_page_counts_where_the_same_text_was_read() -> None:
 
     def section(*records: Record) -> str:
         page = dict(learn.pages(Atlas({}, {}, records)))["learn/index.md"]
-        found = page.partition("Does it pay")[2].partition("{ #speed }")[0]
+        found = page.partition("Is it better to train")[2].partition("{ #speed }")[0]
         return " ".join(found.split())
 
     told = section(*made)
-    assert "read the same text: 1 of 2." in told
-    assert "does not count" not in told
+    assert "better in 1 of 2 comparisons on the same text." in told
+    assert "are not counted" not in told
     assert told.count(">flap</a>, LoRA on 25,600 tokens of c4<") == 2
-    assert "not measured with so few tokens" in told
+    assert "none measured with so few tokens" in told
     # It also reads the general text, to decide on; its weights are trained on the domain.
     told = section(training("atp", 1.1, 51_200, texts=(C4, DOMAIN)), *made)
-    assert "read the same text: 1 of 2." in told
-    assert "does not count" in told
+    assert "better in 1 of 2 comparisons on the same text." in told
+    assert "are not counted" in told
     assert "51.2 k of encyclopedia<" in told

@@ -1,4 +1,4 @@
-"""What a closer look buys: who looks at what, and the best row of each at one share."""
+"""Methods by the information they use, each with its best row at one sparsity."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import pytest
 from implementations.harness.results.boards import boards
 from tests.site.conftest import sample
 from tools.site.atlas import Atlas
-from tools.site.looks import CHANCE, FORWARD, GRADIENTS, LOOKS, TRIALS, WEIGHTS, look_of, looks
+from tools.site.methods_by_information import (
+    ACTIVATIONS,
+    ALL,
+    GRADIENTS,
+    RANDOM,
+    TRIALS,
+    WEIGHTS,
+    information_used,
+    methods_by_information,
+)
 from tools.site.pages import learn
 
 HEADS = ("kv-groups", "channels")
@@ -19,12 +28,12 @@ def atlas(real: Atlas) -> Atlas:
 
 
 @pytest.mark.parametrize(
-    ("slug", "look"),
+    ("slug", "information"),
     [
-        ("random", CHANCE),
+        ("random", RANDOM),
         ("unitmagnitude", WEIGHTS),
-        ("flap", FORWARD),
-        ("slimgpt", FORWARD),
+        ("flap", ACTIVATIONS),
+        ("slimgpt", ACTIVATIONS),
         ("evop", TRIALS),
         ("bonsai", TRIALS),
         ("twossp", TRIALS),
@@ -32,10 +41,10 @@ def atlas(real: Atlas) -> Atlas:
         ("minillm", GRADIENTS),
     ],
 )
-def test_the_words_of_the_entry_decide(atlas: Atlas, slug: str, look: object) -> None:
+def test_the_words_of_the_entry_decide(atlas: Atlas, slug: str, information: object) -> None:
     taxonomy = atlas.papers[slug].taxonomy
     assert taxonomy is not None
-    assert look_of(taxonomy) == look
+    assert information_used(taxonomy) == information
 
 
 def test_each_method_has_its_best_row_at_the_share(atlas: Atlas) -> None:
@@ -50,9 +59,16 @@ def test_each_method_has_its_best_row_at_the_share(atlas: Atlas) -> None:
         sample("nobody", 0.2, 1.0, granularity=HEADS),
     ]
     (board,) = boards(records)
-    found = [(look, [row.method for row in rows]) for look, rows in looks(board, atlas.papers)]
-    assert found == [(CHANCE, ["random"]), (FORWARD, ["fasp", "flap"]), (GRADIENTS, ["llmpruner"])]
-    assert [look for look, _ in found] == [look for look in LOOKS if look in dict(found)]
+    found = [
+        (information, [row.method for row in rows])
+        for information, rows in methods_by_information(board, atlas.papers)
+    ]
+    assert found == [
+        (RANDOM, ["random"]),
+        (ACTIVATIONS, ["fasp", "flap"]),
+        (GRADIENTS, ["llmpruner"]),
+    ]
+    assert [one for one, _ in found] == [one for one in ALL if one in dict(found)]
 
 
 def test_what_only_follows_prompts_is_left_out(atlas: Atlas) -> None:
@@ -65,7 +81,9 @@ def test_what_only_follows_prompts_is_left_out(atlas: Atlas) -> None:
         f"{board.title}, after prompts",
         tuple(kept["values"]),
     )
-    assert [row.method for _, rows in looks(board, atlas.papers) for row in rows] == ["flap"]
+    assert [
+        row.method for _, rows in methods_by_information(board, atlas.papers) for row in rows
+    ] == ["flap"]
     found = learn.samples(Atlas({}, {}, tuple(records)))
     assert [record.method for record in found] == ["flap"]
     assert learn.fastest(Atlas({}, {}, (follows,))) is None
@@ -77,11 +95,13 @@ def test_the_page_shows_them(atlas: Atlas) -> None:
         sample("random", 0.2, 9.0, granularity=HEADS),
     )
     page = dict(learn.pages(Atlas(atlas.papers, atlas.methods, records)))["learn/index.md"]
-    section = page.partition('id="looks"')[2] or page.partition("{ #looks }")[2]
+    section = page.partition("{ #information }")[2]
     section = section.partition("What gets faster")[0]
     assert (
-        section.index("Chance") < section.index("papers/random.html") < section.index("Activations")
+        section.index("Nothing")
+        < section.index("papers/random.html")
+        < section.index("Activations")
     )
     assert "1.82" in section
     without = dict(learn.pages(Atlas(atlas.papers, atlas.methods)))["learn/index.md"]
-    assert "What a closer look buys" not in without
+    assert "{ #information }" not in without

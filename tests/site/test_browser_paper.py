@@ -134,7 +134,7 @@ def test_a_word_says_what_it_means_under_the_keyboard(visit: Callable[..., Any])
     word.focus()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Tab")
-    assert "size of weights" in word.evaluate(shown)
+    assert "magnitude of the weights" in word.evaluate(shown)
     word.press("Enter")
     page.wait_for_url("**/learn/glossary.html#criterion-weight-activation")
 

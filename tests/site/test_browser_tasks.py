@@ -56,7 +56,7 @@ def test_the_one_shot_method_that_keeps_most_at_half_and_its_command(
     task: Callable[..., Task],
 ) -> None:
     one = task()
-    one.often("Which one-shot method keeps most at 50 %?")
+    one.often("Which one-shot method is best at 50 %?")
     first = one.page.locator("table.atlas-board tr[data-family]:visible").first
     assert first.locator(".rank").inner_text() == "1"
     assert first.locator("th").inner_text() == "SparseGPT"

@@ -232,3 +232,11 @@ def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
         assert f'papers/a{i}.html">Lovelace 2024</a><i>{kind}</i></th>' in made["catalog.md"]
         assert f"papers/a{i}.html" in made["llms.txt"]
         assert f"papers/a{i}.html" in made["lineage.md"]
+
+
+def test_the_form_to_add_a_paper_is_one_click_away() -> None:
+    form = "https://example.org/atlas/issues/new?template=add_paper.yml"
+    made = make(Atlas({}, {}, repository="https://example.org/atlas"))
+    for path in ("catalog.md", "contribute.md"):
+        assert f'<a href="{form}">Add a paper</a>' in made[path]
+    assert '<a href="contribute.html">Add a paper</a>' in make(Atlas({}, {}))["catalog.md"]

@@ -14,7 +14,7 @@ from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.citation_relations import citing_papers
 from tools.site.facts import first_public
-from tools.site.pages import make, reading_order
+from tools.site.pages import reading_order
 from tools.site.pages.reading_order import METHODS
 from tools.site.words import sentence
 
@@ -117,21 +117,3 @@ def test_without_papers_the_page_is_still_made() -> None:
 def test_a_sentence_ends_with_its_stop() -> None:
     assert sentence("Cuts 2.5 % of it. And more.") == "Cuts 2.5 % of it."
     assert sentence("All of it") == "All of it"
-
-
-def test_the_latest_papers_are_those_public_last_whenever_they_were_added() -> None:
-    papers = {
-        "old": paper("2023-01-01", added="2026-11-25"),
-        "new": paper("2025-01-01", added="2026-01-01"),
-        "newest": paper("2025-06-01", added="2026-01-02"),
-    }
-    page = make(Atlas(papers, {}))["index.md"].partition("Latest papers")[2]
-    assert links(page) == ["newest", "new", "old"]
-
-
-def test_the_form_to_add_a_paper_is_one_click_away() -> None:
-    form = "https://example.org/atlas/issues/new?template=add_paper.yml"
-    made = make(Atlas({}, {}, repository="https://example.org/atlas"))
-    for path in ("catalog.md", "contribute.md"):
-        assert f'<a href="{form}">Add a paper</a>' in made[path]
-    assert '<a href="contribute.html">Add a paper</a>' in make(Atlas({}, {}))["catalog.md"]

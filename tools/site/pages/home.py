@@ -1,4 +1,4 @@
-"""The first page: what this is, the ways in, the leaderboard as a picture."""
+"""The home page: what the atlas is, where to start, the leaderboard as a chart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.site.render import Front, render
 FRONT = Front(
     "index.md",
     "Pruning Atlas",
-    "Papers on pruning large language models, each method implemented, tested and measured.",
+    "Papers on LLM pruning, and implementations tested and measured on one benchmark.",
     sources=("CITATION.cff", "implementations"),
 )
 
@@ -28,9 +28,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (
         FRONT.path,
-        render(
-            "index", FRONT, atlas, board=board, latest=latest[:6], papers=papers, citation=citation
-        ),
+        render("index", FRONT, atlas, board=board, latest=latest[:6], citation=citation),
     )
 
 

@@ -1,0 +1,25 @@
+"""The home page: the numbers of the catalog and the latest papers."""
+
+from __future__ import annotations
+
+import re
+
+from tests.catalog.invented import paper
+from tools.site.atlas import Atlas
+from tools.site.pages import home
+
+
+def test_the_latest_papers_are_those_first_public_last() -> None:
+    papers = {
+        "old": paper(submitted="2023-01-01", year=2023, added="2026-11-25"),
+        "new": paper(submitted="2025-01-01", year=2025, added="2026-01-01"),
+        "newest": paper(submitted="2025-06-01", year=2025, added="2026-01-02"),
+    }
+    page = dict(home.pages(Atlas(papers, {})))["index.md"].partition("Latest papers")[2]
+    assert re.findall(r'href="papers/(\w+)\.html"', page) == ["newest", "new", "old"]
+
+
+def test_the_page_says_how_many_papers_and_methods_there_are(real: Atlas) -> None:
+    page = dict(home.pages(real))["index.md"]
+    assert f"{len(real.papers)} papers in one catalog" in page
+    assert f"{len(real.methods)} methods re-implemented" in page

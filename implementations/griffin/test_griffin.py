@@ -195,11 +195,12 @@ def test_a_draw_prefers_what_the_prompt_excites() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> tuple[LanguageModel, Tokens]:
-    from implementations.harness.data.samples import prepare
+    from implementations.harness.data.samples import Sampler
     from implementations.harness.results.protocol import get_protocol
 
     model = load_model("smollm2-135m")
-    tokens = prepare(get_protocol("quick"), model).evaluations["ppl/wikipedia/512"]
+    samples = Sampler(get_protocol("quick"), model).samples(0)
+    tokens = samples.evaluations["ppl/wikipedia/512"]
     return model, Tokens.from_ids(tokens.ids[:2, :320].clone())
 
 

@@ -24,7 +24,7 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.data.samples import prepare
+from implementations.harness.data.samples import Sampler
 from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.units import count_weights
 from implementations.harness.results.protocol import get_protocol
@@ -287,7 +287,7 @@ def test_on_the_real_model_first_and_last_blocks_turn_the_stream_most(first_bloc
 @pytest.mark.model
 def test_its_three_blocks_cost_less_than_random_ones():
     model = load_model("smollm2-135m")
-    samples = prepare(get_protocol("quick"), model)
+    samples = Sampler(get_protocol("quick"), model).samples(0)
     (text,) = samples.evaluations.values()
 
     def without(blocks: list[int]) -> float:

@@ -1,1 +1,1 @@
-"""Tokens: read, cut, drawn by a seed, proved disjoint."""
+"""Texts and token samples for calibration, training and evaluation."""

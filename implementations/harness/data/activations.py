@@ -1,4 +1,4 @@
-"""Token samples on their way through a model: the activations that enter one block at a time."""
+"""Activations of token samples at one block boundary, moved forward block by block."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class Boundary:
-    """The activations entering one block, and how the model would call every block.
+    """The activations that enter one block, and the other arguments of every block.
 
-    `hidden` holds a tensor `[batch, length, hidden]` a micro-batch. The other arguments (masks,
-    positions, rotary embeddings) differ from block to block in some families but, without
-    padding, only with the shape of a micro-batch: they are captured once a shape.
+    `hidden` has one tensor `[batch, length, hidden]` per micro-batch. In some families the other
+    arguments (masks, positions, rotary embeddings) differ between blocks. Without padding they
+    otherwise depend only on the shape of a micro-batch, so they are captured once per shape.
     """
 
     tuples = False
-    """Whether blocks return tuples, as in older releases; known once one has run."""
+    """Whether blocks return tuples, as in older releases; set when a block first runs."""
 
     def __init__(self, model: LanguageModel, tokens: Tokens, batch_size: int) -> None:
         self.accelerator = model.accelerator
         self.hidden: list[Tensor] = []
         self.arguments: list[dict[torch.Size, Arguments]] = [{} for _ in model.layers]
-        self.leaving = model.config.hidden_size  # width of what the final norm reads
+        self.output_width = model.config.hidden_size  # width of the final norm's input
         with ExitStack() as patches, torch.no_grad():
             for index, module in enumerate(model.layers):
                 patches.enter_context(replaced_forward(module, self._recorder(index)))
             for ids in tokens.batches(batch_size):  # [batch, length]
                 hidden = model.hf.base_model(input_ids=ids.to(model.device), use_cache=False)
-                del hidden  # the blocks were skipped: it means nothing
+                del hidden  # meaningless, because the blocks were skipped
         del self.entering
 
     def _recorder(self, index: int) -> Callable[..., Tensor]:
@@ -48,17 +48,18 @@ class Boundary:
                 self.entering = hidden_states
                 self.hidden.append(hidden_states.to("cpu", copy=True))
             self.arguments[index].setdefault(self.entering.shape[:2], (args, kwargs))
-            # Where blocks return tuples the model takes item 0 of this: that must not add up.
+            # Return the full input again: where blocks return tuples, the model takes item 0 of
+            # this, and the batch would shrink with every block.
             if index < len(self.arguments) - 1:
                 return self.entering
-            return self.entering.new_zeros(*self.entering.shape[:2], self.leaving)
+            return self.entering.new_zeros(*self.entering.shape[:2], self.output_width)
 
         return record
 
-    def run(self, block: Block, but: Container[int] = ()) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Yield number, input and output `[batch, length, hidden]` of micro-batches, `but` some."""
+    def run(self, block: Block, skip: Container[int] = ()) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Yield index, input and output `[batch, length, hidden]` of the micro-batches to run."""
         for i, host in enumerate(self.hidden):
-            if i in but:
+            if i in skip:
                 continue
             x = host.to(self.accelerator)
             with torch.no_grad():
@@ -66,25 +67,25 @@ class Boundary:
             yield i, x, y
 
     def through(self, block: Block, x: Tensor) -> Tensor:
-        """Return what `block` makes of the micro-batch `x`, both `[batch, length, hidden]`."""
+        """Return the output of `block` for the micro-batch `x`, both `[batch, length, hidden]`."""
         args, kwargs = to_device(self.arguments[block.index][x.shape[:2]], self.accelerator)
         y = block.module(x, *args, **kwargs)
         self.tuples = isinstance(y, tuple)
         return cast(Tensor, y[0] if self.tuples else y)
 
-    def answer(self, y: Tensor) -> Tensor | tuple[Tensor]:
-        """Return the output `y` of a block as the block itself would, for the model to go on."""
+    def block_output(self, y: Tensor) -> Tensor | tuple[Tensor]:
+        """Return the output `y` in the form a block returns it: a tensor or a tuple."""
         return (y,) if self.tuples else y
 
     def advance(self, i: int, block: Block, y: Tensor) -> None:
-        """Let the output `y` of `block` be the next block's input for micro-batch `i`.
+        """Use the output `y` of `block` as the next block's input for micro-batch `i`.
 
-        Raises `NumericsError` when it holds NaN or infinity.
+        Raises `NumericsError` if `y` contains NaN or infinity.
         """
         if not bool(y.isfinite().all()):
             raise NumericsError(
-                f"block {block.index} puts out NaN or infinity; load the model in a wider dtype "
-                "(--dtype float32) or prune less"
+                f"the output of block {block.index} contains NaN or infinity; load the model in a "
+                "wider dtype (--dtype float32) or prune less"
             )
         if y.shape == self.hidden[i].shape:
             self.hidden[i].copy_(y)
@@ -92,18 +93,18 @@ class Boundary:
             self.hidden[i] = y.to("cpu", copy=True)
 
     def copy(self) -> Boundary:
-        """Return a boundary with the same activations that goes on by itself."""
-        twin = copy.copy(self)
-        twin.hidden = [host.clone() for host in self.hidden]
-        return twin
+        """Return an independent copy with the same activations."""
+        duplicate = copy.copy(self)
+        duplicate.hidden = [host.clone() for host in self.hidden]
+        return duplicate
 
 
 @contextmanager
-def answering(answer: Any, *modules: nn.Module) -> Iterator[None]:
-    """Let each of `modules` return `answer` inside the `with` block, whatever it is called with."""
+def fixed_output(output: Any, *modules: nn.Module) -> Iterator[None]:
+    """Make each of `modules` return `output` inside the `with` block, whatever its arguments."""
     with ExitStack() as patches:
         for module in modules:
-            patches.enter_context(replaced_forward(module, lambda *_, **__: answer))
+            patches.enter_context(replaced_forward(module, lambda *_, **__: output))
         yield
 
 

@@ -1,4 +1,4 @@
-"""From a protocol to tokens: the calibration a seed draws, and the windows to measure on."""
+"""The token samples of a protocol: calibration, training and evaluation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,11 @@ from implementations.harness.results.protocol import (
     EvaluationText,
     Protocol,
     TrainingText,
-    get_protocol,
 )
 
 
 class Samples(NamedTuple):
-    """What a run sees: calibration, evaluation by metric, and in words that they are disjoint."""
+    """The token samples of one run; `disjoint` states in words how they were kept apart."""
 
     calibration: Calibration
     evaluations: dict[str, Tokens]
@@ -43,7 +42,7 @@ class Samples(NamedTuple):
 
 
 class Sampler:
-    """Makes the samples of one protocol for one model, reading and tokenising each text once."""
+    """Draws the samples of one protocol for one model; reads and tokenises each text once."""
 
     def __init__(self, protocol: Protocol, model: LanguageModel) -> None:
         self.protocol = protocol
@@ -56,84 +55,86 @@ class Sampler:
         self._drawn: tuple[tuple[int, frozenset[str]], Samples] | None = None
 
     def samples(self, seed: int, streams: Collection[str] = ()) -> Samples:
-        """Cut everything and check it, once as long as the same is asked for.
+        """Draw and check all samples of a run; the last result is cached.
 
-        `streams` names the texts to train on that there are as well: `training`, `domain`.
+        `streams` names the training texts that the method needs as well: `training`, `domain`.
 
         Raises:
-            BadInput: a text is too short, longer than the model can read, or not of its
-                vocabulary; what is read overlaps with evaluation; or the protocol names no such
-                text to train on.
+            BadInput: a text is too short, a window is longer than the model can read, a token is
+                outside the vocabulary, a text overlaps with evaluation, or the protocol does not
+                name the training text.
         """
-        asked = seed, frozenset(streams)
-        if self._drawn is None or self._drawn[0] != asked:
-            self._drawn = asked, self._draw(*asked)
+        request = seed, frozenset(streams)
+        if self._drawn is None or self._drawn[0] != request:
+            self._drawn = request, self._draw(*request)
         return self._drawn[1]
 
     def sources(self, streams: Collection[str] = ()) -> dict[str, str]:
-        """Hash what the names of the texts stand for, by role; raises as `samples` does."""
-        asked = self.protocol
-        read = {"calibration": self._sha256(asked.calibration.text, asked.calibration.documents)}
+        """Return the SHA-256 of every text of a run, by role; raises as `samples` does."""
+        protocol = self.protocol
+        calibration = protocol.calibration
+        hashes = {"calibration": self._sha256(calibration.text, calibration.documents)}
         for role in STREAMS:
-            text: TrainingText | None = getattr(asked, role)
+            text: TrainingText | None = getattr(protocol, role)
             if role in streams and text is not None:
-                read[role] = self._sha256(text.text, text.documents)
-        return read | {e.metric: self._sha256(e.text) for e in asked.evaluations}
+                hashes[role] = self._sha256(text.text, text.documents)
+        return hashes | {e.metric: self._sha256(e.text) for e in protocol.evaluations}
 
-    def calibration(self, asked: CalibrationText, seed: int) -> Tokens:
-        """Draw the calibration of one seed."""
-        if asked.documents:
-            return self._documents(asked.text, asked.length, asked.samples, seed)
-        text, ids = self._before_reserve(asked)
-        tokens = random_windows(text, ids, asked.length, asked.samples, seed)
+    def calibration(self, settings: CalibrationText, seed: int) -> Tokens:
+        """Draw the calibration set of one seed."""
+        if settings.documents:
+            return self._documents(settings.text, settings.length, settings.samples, seed)
+        text, ids = self._before_reserve(settings)
+        tokens = random_windows(text, ids, settings.length, settings.samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
     def stream(self, role: str, seed: int) -> Stream:
-        """Cut the windows to train on; raises `BadInput` where the protocol names no text."""
-        asked: TrainingText | None = getattr(self.protocol, role)
-        if asked is None:
+        """Cut the training windows of `role`; raises `BadInput` if the protocol has none."""
+        settings: TrainingText | None = getattr(self.protocol, role)
+        if settings is None:
             raise BadInput(
-                f"the protocol {self.protocol.name} names no text to train on; add `{role}` with "
-                "text and length to its file, or choose another one"
+                f"the protocol {self.protocol.name} has no `{role}` text; add `{role}` with text "
+                "and length to its file, or choose another protocol"
             )
-        if asked.documents:
-            crops = self._documents(asked.text, asked.length, asked.documents, seed)
+        if settings.documents:
+            crops = self._documents(settings.text, settings.length, settings.documents, seed)
             return Stream(crops, seed)
-        text, ids = self._before_reserve(asked)
-        return Stream(windows(text, ids, asked.length, start=asked.start), seed)
+        text, ids = self._before_reserve(settings)
+        return Stream(windows(text, ids, settings.length, start=settings.start), seed)
 
-    def evaluation(self, asked: EvaluationText) -> Tokens:
+    def evaluation(self, settings: EvaluationText) -> Tokens:
         """Cut the windows of one evaluation."""
-        text, ids = self._ids(asked.text)
-        tokens = windows(text, ids, asked.length, asked.windows, asked.take)
+        text, ids = self._ids(settings.text)
+        tokens = windows(text, ids, settings.length, settings.windows, settings.take)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
     def count(self, text: str) -> int:
-        """The tokens that a short text has."""
+        """Return the number of tokens of a prompt."""
         return len(tokenize(Text("the prompt", text), self.tokenizer))
 
     def _draw(self, seed: int, streams: Collection[str]) -> Samples:
         evaluations = {e.metric: self.evaluation(e) for e in self.protocol.evaluations}
-        samples = self.calibration(self.protocol.calibration, seed)
-        read = {role: self.stream(role, seed) for role in STREAMS if role in streams}
-        seen = {"calibration": samples} | {role: stream.windows for role, stream in read.items()}
+        calibration = self.calibration(self.protocol.calibration, seed)
+        training = {role: self.stream(role, seed) for role in STREAMS if role in streams}
+        seen = {"calibration": calibration}
+        seen |= {role: stream.windows for role, stream in training.items()}
         for tokens in (*seen.values(), *evaluations.values()):
             check_vocabulary(tokens, self.vocabulary_size)
             self._check_length(tokens)
         for role, tokens in seen.items():
             for evaluation in evaluations.values():
                 check_disjoint(tokens, evaluation, role)
-        said = [statement(role, tokens, evaluations) for role, tokens in seen.items()]
+        statements = [statement(role, tokens, evaluations) for role, tokens in seen.items()]
         return Samples(
-            Calibration(**vars(samples), training=read.get("training"), domain=read.get("domain")),
+            Calibration(**vars(calibration), **training),
             evaluations,
-            "; ".join(["checked before the run", *said]),
+            "; ".join(["checked before the run", *statements]),
         )
 
     def _documents(self, source: str, length: int, samples: int, seed: int) -> Tokens:
         documents = read_documents(source)
         if documents_sha256(source) != self._sha256(source, documents=True):
-            raise BadInput(f"{source} changed between two runs; run again")
+            raise BadInput(f"{source} has changed since it was first read; run again")
         tokens = random_documents(source, documents, self.tokenizer, length, samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
@@ -144,13 +145,15 @@ class Sampler:
             self._documents_sha256[source] = documents_sha256(source)
         return self._documents_sha256[source]
 
-    def _before_reserve(self, asked: CalibrationText | TrainingText) -> tuple[Origin, torch.Tensor]:
-        """Return a text and its ids up to the windows that are kept for evaluation."""
-        text, ids = self._ids(asked.text)
-        if not asked.reserve:
+    def _before_reserve(
+        self, settings: CalibrationText | TrainingText
+    ) -> tuple[Origin, torch.Tensor]:
+        """Return a text and its ids up to the windows that are reserved for evaluation."""
+        text, ids = self._ids(settings.text)
+        if not settings.reserve:
             return text, ids
-        stop = (len(ids) // asked.reserve_length - asked.reserve) * asked.reserve_length
-        return text, ids[: max(stop, 0)]
+        windows_before = len(ids) // settings.reserve_length - settings.reserve
+        return text, ids[: max(windows_before * settings.reserve_length, 0)]
 
     def _ids(self, source: str) -> tuple[Origin, torch.Tensor]:
         if source not in self._read:
@@ -162,22 +165,14 @@ class Sampler:
     def _check_length(self, tokens: Tokens) -> None:
         if self.positions is not None and tokens.ids.shape[1] > self.positions:
             raise BadInput(
-                f"{self.name} reads at most {self.positions:,} tokens at a time, and the protocol "
-                f"{self.protocol.name} has windows of {tokens.ids.shape[1]:,}; choose another one"
+                f"{self.name} reads at most {self.positions:,} tokens at a time, but the windows "
+                f"of the protocol {self.protocol.name} have {tokens.ids.shape[1]:,}; choose "
+                "another protocol"
             )
 
 
-def prepare(protocol: Protocol | str, model: LanguageModel, seed: int = 0) -> Samples:
-    """The samples of one run, once; `Sampler` keeps the texts for more.
-
-    `protocol` may be named, as in `get_protocol`. Raises what that and `Sampler` raise.
-    """
-    chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    return Sampler(chosen, model).samples(seed)
-
-
 def statement(role: str, seen: Tokens, evaluations: dict[str, Tokens]) -> str:
-    """Say what `check_disjoint` has shown of `seen`, in its `role`, and each evaluation."""
+    """Describe how `check_disjoint` told the tokens `seen` in `role` from each evaluation."""
     end = max(end for _, end in seen.spans)
     parts = []
     for metric, tokens in evaluations.items():

@@ -1,4 +1,4 @@
-"""Random numbers that a seed decides, and that leave no trace in the program around them."""
+"""Temporarily seeded random number generators."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import torch
 
 @contextmanager
 def seeded(seed: int, *, python: int | None = None) -> Iterator[None]:
-    """Seed the global generators of Python, NumPy and torch, and put each back afterwards.
+    """Seed the global generators of Python, NumPy and torch, and restore them afterwards.
 
-    `python` is another seed for Python's own, which lm-eval has.
+    `python` is a separate seed for Python's generator, as lm-eval uses.
     """
-    ours, numpys = random.getstate(), np.random.get_state()
+    python_state, numpy_state = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():
             random.seed(seed if python is None else python)
-            np.random.seed(seed % 2**32)  # NumPy's takes no larger one
+            np.random.seed(seed % 2**32)  # NumPy accepts no larger seed
             torch.manual_seed(seed)
             yield
     finally:
-        random.setstate(ours)
-        np.random.set_state(numpys)
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)

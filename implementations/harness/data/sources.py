@@ -1,4 +1,4 @@
-"""Where texts come from: the embedded samples, two data sets of the hub, or a local file."""
+"""Read texts from the embedded samples, from data sets of the hub, or from local files."""
 
 import importlib.util
 import re
@@ -14,25 +14,26 @@ from implementations.harness.results import reading
 
 BETWEEN_DOCUMENTS = "\n\n"
 LARGEST_TEXT = 2_000_000_000
-"""Bytes of a local file: it is held in memory whole, and then its tokens, some forty times more."""
+"""Bytes of a local file. It is held in memory, and its tokens need about 40 times as much."""
 
 _TEXT_SOURCES = "wikipedia, c4, wikitext2, wikitext2-train, c4-validation or a .txt or .jsonl file"
 _DOCUMENT_SOURCES = "c4-train or a .jsonl file"
 _STRINGS = ("string", "large_string")
-_C4_VALIDATION_DOCUMENTS = 1100  # what SparseGPT and its successors evaluate on
+_C4_VALIDATION_DOCUMENTS = 1100  # as SparseGPT and its successors evaluate
 
 
 def read_text(source: str) -> str:
-    """The text called `source`.
+    """Return the text named `source`.
 
-    `wikipedia`, `c4`: the embedded samples. `wikitext2`: `wikitext-2-raw-v1`, split test, joined by
-    blank lines, and `wikitext2-train` its split train. `c4-validation`: the first 1,100 documents
-    of the first validation shard, joined by spaces. Else the path of a UTF-8 `.txt` file, or of a
-    `.jsonl` file whose field `text` is taken and joined by blank lines.
+    `wikipedia`, `c4`: the embedded samples. `wikitext2`, `wikitext2-train`: the test and train
+    splits of `wikitext-2-raw-v1`, joined by blank lines. `c4-validation`: the first 1,100 documents
+    of the first validation shard, joined by spaces. Otherwise the path of a UTF-8 `.txt` file, or
+    of a `.jsonl` file whose `text` fields are joined by blank lines.
 
     Raises:
-        BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
-        Unavailable: no network, or the package `datasets` is missing.
+        BadInput: the source is unknown, or the file is unreadable, over 2 GB, not UTF-8, or has a
+            line without `text`.
+        Unavailable: the network is unreachable, or the package `datasets` is missing.
     """
     match source:
         case "wikipedia":
@@ -49,22 +50,20 @@ def read_text(source: str) -> str:
     path = _local(source, _TEXT_SOURCES)
     if path.suffix == ".jsonl":
         return BETWEEN_DOCUMENTS.join(_json_lines(path))
-    return reading.read_text(path, LARGEST_TEXT)  # line ends stay as they are
+    return reading.read_text(path, LARGEST_TEXT)  # keeps line ends
 
 
 def read_documents(source: str) -> Sequence[str]:
-    """The documents of `source`: `c4-train` (first training shard) or the path of a `.jsonl` file.
+    """Return the documents of `source`: `c4-train` (first training shard) or a `.jsonl` file.
 
-    Raises:
-        BadInput: unknown source, unreadable file, over 2 GB, not UTF-8, a line without the field.
-        Unavailable: no network, or the package `datasets` is missing.
+    Raises as `read_text` does.
     """
     path = _documents_file(source)
     return _rows("json", path) if source == "c4-train" else _json_lines(path)
 
 
 def documents_sha256(source: str) -> str:
-    """SHA-256 of the file that `read_documents` reads; names and errors are its own."""
+    """Return the SHA-256 of the file that `read_documents` reads; raises as that does."""
     path = _documents_file(source)
     try:
         return file_sha256(path)
@@ -73,7 +72,7 @@ def documents_sha256(source: str) -> str:
 
 
 def articles(dump: str) -> list[str]:
-    """The articles of a Wikipedia extract, `<doc ...>` to `</doc>`, titles kept, not stripped."""
+    """Return the articles of a Wikipedia extract (`<doc ...>` to `</doc>`), with their titles."""
     return re.findall(r"<doc[^>]*>\n(.*?)</doc>", dump, re.S)
 
 
@@ -82,7 +81,7 @@ def _documents_file(source: str) -> Path:
         return _c4("train", "00000-of-01024")
     path = _local(source, _DOCUMENT_SOURCES)
     if path.suffix != ".jsonl":
-        raise BadInput(f"{path} is one text: documents come from {_DOCUMENT_SOURCES}")
+        raise BadInput(f"{path} is a single text; to draw documents, use {_DOCUMENT_SOURCES}")
     return path
 
 
@@ -103,33 +102,35 @@ def _hub(repository: str, path: str) -> Path:
 
 
 def _rows(layout: str, file: Path) -> Sequence[str]:
-    """The column `text` of one file of a hub data set, read lazily: a C4 shard holds 800 MB."""
+    """Return the column `text` of a hub file, read lazily because a C4 shard has 800 MB."""
     import datasets  # here, because the embedded texts do not need it
 
     try:
         rows = datasets.load_dataset(layout, data_files={"train": [str(file)]}, split="train")
-    except Exception as error:  # damaged file, full disk: `datasets` wraps what it was
+    except Exception as error:  # `datasets` wraps the cause: a damaged file, a full disk
         reason = in_short(error.__cause__ or error)
-        raise Unavailable(f"{file} cannot be read: {reason}. Remove it to fetch it anew") from error
+        raise Unavailable(
+            f"{file} cannot be read: {reason}. Delete it to download it again"
+        ) from error
     column = rows.features.get("text")
     if getattr(column, "dtype", None) not in _STRINGS or rows.data.column("text").null_count:
-        raise Unavailable(f"{file} holds rows without a text. Remove it to fetch it anew")
+        raise Unavailable(f"{file} has rows without text. Delete it to download it again")
     return cast(Sequence[str], rows["text"])
 
 
 def _local(source: str, choice: str) -> Path:
-    path = user_path(source, "a text")
+    path = user_path(source, "text source")
     if path.is_file():
         size = path.stat().st_size
         if size > LARGEST_TEXT:
             raise BadInput(
-                f"{path} has {size:,} bytes, more than {LARGEST_TEXT:,}: take a part of it, a run "
-                "sees a few thousand windows"
+                f"{path} has {size:,} bytes, more than {LARGEST_TEXT:,}; use a part of it, because "
+                "a run reads only a few thousand windows"
             )
         return path
     if path.suffix in (".txt", ".jsonl"):
         raise BadInput(f"{path} is not a file")
-    raise BadInput(f"unknown source {in_short(source, 100)!r}: use {choice}")
+    raise BadInput(f"unknown text source {in_short(source, 100)!r}; use {choice}")
 
 
 def _json_lines(path: Path) -> list[str]:
@@ -141,5 +142,5 @@ def _text_field(line: str, place: str) -> str:
     row = reading.parse_json(line, place)
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str):
-        raise BadInput(f"{place}: no field `text` with a string in it")
+        raise BadInput(f"{place}: the field `text` is missing or not a string")
     return text

@@ -1,4 +1,4 @@
-"""Text to train on: windows in an order drawn by a seed, epoch after epoch."""
+"""Training text: shuffled windows, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from implementations.harness.errors import BadInput
 
 @dataclass(frozen=True)
 class Stream:
-    """Windows of one text, without end; every epoch has each window once, in its own order."""
+    """An endless stream of windows of one text; each epoch has every window once, reshuffled."""
 
     windows: Tokens
     seed: int = 0
 
     def batches(self, size: int, start: int = 0) -> Iterator[Tensor]:
-        """Yield batches of ids `[size, length]`, from batch number `start` on, without end.
+        """Yield batches of ids `[size, length]` endlessly, beginning with batch number `start`.
 
-        Where one starts does not change what comes. A batch may hold the end of one epoch and the
+        The order does not depend on `start`. A batch may contain the end of one epoch and the
         beginning of the next. Raises `BadInput` for a size below 1.
         """
         if size < 1:
-            raise BadInput(f"batch size {size}: it must be at least 1")
+            raise BadInput(f"the batch size must be at least 1, got {size}")
         order = islice(self._order(), start * size, None)
         while True:
             yield self.windows.ids[list(islice(order, size))]  # [size, length]
 
     def epochs(self, windows: int) -> float:
-        """Say how often the whole text was read after so many windows."""
+        """Return how many epochs a number of windows is."""
         return windows / len(self.windows.ids)
 
     def _order(self) -> Iterator[int]:
@@ -44,8 +44,8 @@ class Stream:
 
 @dataclass(frozen=True, eq=False)
 class Calibration(Tokens):
-    """The samples of a run, and the text to train on where its method asks for one."""
+    """The calibration set of a run, with the training texts that its method declares."""
 
     training: Stream | None = None
     domain: Stream | None = None
-    """Text of one kind, for methods that fit a model to that."""
+    """Text of one domain, for methods that specialise a model for it."""

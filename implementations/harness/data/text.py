@@ -1,4 +1,4 @@
-"""Calibration and evaluation tokens, cut from a text in ways that anyone can repeat."""
+"""Cut calibration and evaluation tokens from texts, reproducibly."""
 
 from __future__ import annotations
 
@@ -33,42 +33,44 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Text:
-    """A text and the name of where it came from."""
+    """A text and the name of its source."""
 
     name: str
     text: str
 
     @cached_property
     def sha256(self) -> str:
-        """SHA-256 of the text in UTF-8, so that a record can prove what was read."""
+        """SHA-256 of the text in UTF-8; records store it."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 class Origin(NamedTuple):
-    """What is left to know of a text once it is tokenised: its name and its hash."""
+    """Name and hash of a text, kept after it is tokenised."""
 
     name: str
     sha256: str
 
 
 def load_text(source: str) -> Text:
-    """The text called `source`; names and errors are those of `sources.read_text`."""
+    """Return the text named `source`; names and errors are those of `sources.read_text`."""
     return Text(source, read_text(source))
 
 
 def tokenize(text: Text, tokenizer: PreTrainedTokenizerBase | None) -> torch.Tensor:
-    """Ids [tokens] of the whole text, tokenised once, without special tokens (no BOS).
+    """Return the ids `[tokens]` of the whole text, without special tokens (no BOS).
 
     Raises:
         BadInput: the text is empty, or the model has no tokenizer.
     """
     if tokenizer is None:
-        raise BadInput(f"{text.name} cannot be tokenised: the model came without a tokenizer")
-    # verbose=False: the windows are cut afterwards, a warning about the whole length misleads.
+        raise BadInput(
+            f"{text.name} cannot be tokenised because the model has no tokenizer; load it with one"
+        )
+    # verbose=False: a warning about the length misleads, because the windows are cut afterwards.
     encoded = tokenizer(text.text, add_special_tokens=False, verbose=False)
     ids = torch.tensor(encoded["input_ids"], dtype=torch.int64)
     if len(ids) == 0:
-        raise BadInput(f"{text.name} is empty: there is nothing to tokenise")
+        raise BadInput(f"{text.name} is empty; use a text that is not")
     return ids
 
 
@@ -80,10 +82,10 @@ def windows(
     where: Literal["first", "last"] = "first",
     start: int = 0,
 ) -> Tokens:
-    """Adjoining windows `[i * length, (i + 1) * length)` of `ids` [tokens], from `start` on.
+    """Cut adjacent windows `[i * length, (i + 1) * length)` out of `ids` `[tokens]`, after `start`.
 
-    The `count` first or last full windows, or all; what is left of the text after the last full
-    window is dropped.
+    Returns the first or last `count` full windows, or all; an incomplete window at the end is
+    dropped.
 
     Raises:
         BadInput: the text has fewer windows than `count`, or none.
@@ -104,10 +106,10 @@ def random_windows(
     seed: int,
     stop: int | None = None,
 ) -> Tokens:
-    """`samples` windows at random starts in `[0, stop - length]` of `ids` [tokens].
+    """Cut `samples` windows at random starts in `[0, stop - length]` of `ids` `[tokens]`.
 
-    Starts come from a torch generator with `seed` and may overlap each other. `stop` (default: the
-    end) keeps what follows it for evaluation.
+    The starts come from a torch generator with `seed`; windows may overlap. Tokens from `stop`
+    (default: the end) on are not used.
 
     Raises:
         BadInput: fewer than `length` tokens before `stop`.
@@ -128,10 +130,10 @@ def random_documents(
     samples: int,
     seed: int,
 ) -> Tokens:
-    """One random crop out of each of `samples` random documents longer than `length` tokens.
+    """Cut one random crop out of each of `samples` random documents longer than `length` tokens.
 
-    What SparseGPT and its successors calibrate on. No document is taken twice. The text that spans
-    and hash refer to is made of the chosen documents alone, in the order of choice.
+    SparseGPT and its successors calibrate on such crops. No document is used twice. Spans and hash
+    refer to the concatenation of the chosen documents, in the order they were drawn.
 
     Raises:
         BadInput: too few documents are long enough.
@@ -153,15 +155,15 @@ def random_documents(
         offset += len(ids)
     if len(crops) < samples:
         raise BadInput(
-            f"{name} has {len(crops)} documents of more than {length:,} tokens, but {samples} are "
-            "needed"
+            f"{name} has only {len(crops)} documents of more than {length:,} tokens, but {samples} "
+            "are needed; use a larger file or fewer samples"
         )
     joined = Text(name, BETWEEN_DOCUMENTS.join(chosen))
     return Tokens(torch.stack(crops), name, tuple(spans), joined.sha256)
 
 
 def _texts(name: str, documents: Sequence[str], order: Sequence[int]) -> Iterator[Text]:
-    """The documents in `order`, read one by one; empty ones are passed over."""
+    """Read the documents one by one in `order`, skipping empty ones."""
     texts = (Text(name, documents[index]) for index in order)
     return (text for text in texts if text.text)
 
@@ -172,14 +174,15 @@ def _cut(text: Text | Origin, ids: torch.Tensor, starts: Sequence[int], length: 
     return Tokens(samples, text.name, spans, text.sha256)
 
 
-def _check_enough(text: Text | Origin, found: int, needed: int, what: str) -> None:
-    if found < needed:
+def _check_enough(text: Text | Origin, available: int, needed: int, purpose: str) -> None:
+    if available < needed:
         raise BadInput(
-            f"{text.name} is too short: {found:,} tokens found, {needed:,} needed for {what} tokens"
+            f"{text.name} is too short: it has {available:,} tokens, but {purpose} tokens need "
+            f"{needed:,}; use a longer text"
         )
 
 
 def _check_counts(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
-            raise BadInput(f"{name} is {count}: it must be at least 1")
+            raise BadInput(f"{name} must be at least 1, got {count}")

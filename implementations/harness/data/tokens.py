@@ -1,4 +1,4 @@
-"""Token samples with their provenance, and what must be true of them before a run starts."""
+"""Token samples with their provenance, and the checks they must pass before a run."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,15 +11,15 @@ from implementations.harness.errors import BadInput
 
 Span = tuple[int, int]
 
-_SEPARATOR = b"\xff" * 8  # the id -1, which no window holds
+_SEPARATOR = b"\xff" * 8  # the id -1, which no window contains
 
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Samples of one length, with where in which text each was cut.
+    """Token samples of equal length, with the text and the position each was cut from.
 
     Raises:
-        BadInput: no sample, wrong shape or type, spans that do not fit the samples.
+        BadInput: no samples, wrong shape or dtype, or spans that do not match the samples.
     """
 
     ids: torch.Tensor
@@ -30,59 +30,65 @@ class Tokens:
     """Token offsets of each sample in the text, end exclusive."""
     text_sha256: str
     batch_size: int = 4
-    """Samples that pass through a model together."""
+    """Samples per forward pass."""
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2 or self.ids.dtype != torch.int64:
             raise BadInput(
-                f"ids must be int64 [samples, length], not {self.ids.dtype} {list(self.ids.shape)}"
+                "`ids` must be int64 of shape [samples, length], got "
+                f"{self.ids.dtype} {list(self.ids.shape)}"
             )
         if self.ids.numel() == 0:
-            raise BadInput(f"no tokens from {self.source}: {list(self.ids.shape)} samples x length")
+            raise BadInput(
+                f"`ids` of {self.source} must not be empty, got shape {list(self.ids.shape)}"
+            )
         if [end - start for start, end in self.spans] != [self.ids.shape[1]] * len(self.ids):
-            raise BadInput(f"{len(self.spans)} spans do not fit ids of {list(self.ids.shape)}")
+            raise BadInput(
+                f"`spans` must have one span per sample and its length; {len(self.spans)} spans do "
+                f"not match ids of shape {list(self.ids.shape)}"
+            )
         if self.batch_size < 1:
-            raise BadInput(f"batch_size is {self.batch_size}: it must be at least 1")
+            raise BadInput(f"`batch_size` must be at least 1, got {self.batch_size}")
 
     @classmethod
     def from_ids(cls, ids: torch.Tensor, source: str = "ids", batch_size: int = 4) -> "Tokens":
-        """Samples that come from no text: their own ids [samples, length] stand for it."""
+        """Make samples from ids `[samples, length]` without a text; the ids are the text."""
         length = ids.shape[-1]
         spans = tuple((start, start + length) for start in range(0, ids.numel(), length or 1))
         return cls(ids, source, spans, _sha256(ids), batch_size)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the ids and their shape."""
+        """SHA-256 of the ids and their shape, stored in records."""
         return _sha256(self.ids)
 
     def batches(self, size: int | None = None) -> Iterator[torch.Tensor]:
         """Yield the samples in order, `size` (default: `batch_size`) at a time."""
         size = self.batch_size if size is None else size
         if size < 1:
-            raise BadInput(f"batch size {size}: it must be at least 1")
+            raise BadInput(f"the batch size must be at least 1, got {size}")
         yield from torch.split(self.ids, size)  # [size or fewer, length]
 
     def chunks(self, size: int) -> Iterator[Self]:
-        """Yield the samples in order, `size` at a time, each chunk with its provenance."""
+        """Yield the samples in order, `size` at a time, with their provenance."""
         if size < 1:
-            raise BadInput(f"chunks of {size} samples: it must be at least 1")
+            raise BadInput(f"the chunk size must be at least 1, got {size}")
         for start in range(0, len(self.ids), size):
             part = slice(start, start + size)
             yield replace(self, ids=self.ids[part], spans=self.spans[part])
 
     def pick(self, samples: Sequence[int]) -> Self:
-        """Return the samples of these numbers, in this order, with their provenance."""
+        """Return the samples with these indices, in this order, with their provenance."""
         chosen = list(samples)
         return replace(self, ids=self.ids[chosen], spans=tuple(self.spans[i] for i in chosen))
 
 
 def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") -> None:
-    """Raise `BadInput` where a model would be evaluated on what it has seen in that role.
+    """Raise `BadInput` if evaluation text overlaps with text that the model has seen as `role`.
 
-    That is: spans of one text that overlap, or, in texts that differ, a run of tokens in common of
-    half a window (of a whole one up to 64 tokens). Half, because a sample lying anywhere in an
-    evaluated stretch has its first or its second half inside one window.
+    Within one text, spans must not overlap. Different texts must not share a run of tokens of half
+    a window (of a whole window up to 64 tokens). Half a window is enough: wherever a sample lies in
+    the evaluated text, its first or its second half is inside one window.
     """
     if seen.text_sha256 == evaluation.text_sha256:
         overlap = _overlap(seen.spans, evaluation.spans)
@@ -90,7 +96,7 @@ def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") 
             return
         raise BadInput(
             f"{role} tokens [{overlap[0][0]}, {overlap[0][1]}) and evaluation tokens "
-            f"[{overlap[1][0]}, {overlap[1][1]}) of {evaluation.source} overlap: take other windows"
+            f"[{overlap[1][0]}, {overlap[1][1]}) of {evaluation.source} overlap; use other windows"
         )
     short, long = sorted((seen, evaluation), key=lambda tokens: tokens.ids.shape[1])
     length = short.ids.shape[1]
@@ -100,7 +106,7 @@ def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") 
         if _bytes(row[:run]) in haystack or _bytes(row[-run:]) in haystack:
             raise BadInput(
                 f"{role} ({seen.source}) and evaluation ({evaluation.source}) share "
-                f"tokens of {short.source} [{span[0]}, {span[1]}): take different texts"
+                f"tokens of {short.source} [{span[0]}, {span[1]}); use different texts"
             )
 
 
@@ -112,22 +118,22 @@ def check_vocabulary(tokens: Tokens, vocabulary_size: int) -> None:
     sample, position = outside.nonzero()[0].tolist()
     raise BadInput(
         f"token id {int(tokens.ids[sample, position])} (sample {sample}, position {position} of "
-        f"{tokens.source}) is outside the model's vocabulary of {vocabulary_size:,}: the tokenizer "
-        "does not belong to this model"
+        f"{tokens.source}) is outside the model's vocabulary of {vocabulary_size:,}; use the "
+        "tokenizer of this model"
     )
 
 
 def _overlap(first: tuple[Span, ...], second: tuple[Span, ...]) -> tuple[Span, Span] | None:
-    """A span of `first` and one of `second` that have a token in common."""
+    """Return a span of `first` and one of `second` that share a token, or None."""
     pairs = ((a, b) for a in first for b in second)
     return next(((a, b) for a, b in pairs if a[0] < b[1] and b[0] < a[1]), None)
 
 
 def _bytes(ids: torch.Tensor) -> bytes:
-    """The ids as little-endian int64, the same on every machine."""
+    """Return the ids as little-endian int64, the same bytes on every machine."""
     return ids.cpu().numpy().astype("<i8").tobytes()
 
 
 def _sha256(ids: torch.Tensor) -> str:
-    """Hash of shape and ids: the same ids cut otherwise are other samples."""
+    """Return the hash of shape and ids, so that the same ids in another shape differ."""
     return hashlib.sha256(f"{list(ids.shape)}".encode() + _bytes(ids)).hexdigest()

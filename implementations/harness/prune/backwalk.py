@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from implementations.harness.data.activations import Boundary, answering
+from implementations.harness.data.activations import Boundary, fixed_output
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.devices import give_back_freed, lent, moved, tensors
@@ -195,7 +195,7 @@ def _head_back(model: LanguageModel, calibration: Tokens, boundary: Boundary) ->
         for row, host in zip(calibration.batches(1), leaving, strict=True):
             ids = row.to(model.accelerator)  # [1, length]
             leaf = host.to(model.accelerator).detach().requires_grad_()
-            with answering(boundary.answer(leaf), *model.layers), torch.enable_grad():
+            with fixed_output(boundary.block_output(leaf), *model.layers), torch.enable_grad():
                 output = model.decoder(input_ids=ids, use_cache=False)
             back = _loss_back(model, ids, output)
             (back,) = torch.autograd.grad(output.last_hidden_state, leaf, back)
@@ -208,7 +208,7 @@ def _loss_back(model: LanguageModel, ids: Tensor, output: Any) -> Tensor:
     back = torch.zeros_like(hidden)
     positions = torch.arange(ids.shape[1] - 1, device=ids.device)  # the last predicts nothing here
     for kept in positions.split(max(1, PIECE // model.vocabulary_size)):
-        with answering(output, model.decoder), torch.enable_grad():
+        with fixed_output(output, model.decoder), torch.enable_grad():
             logits = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits[0]
             loss = cross_entropy(logits.to(_wide(logits)), ids[0, kept + 1], reduction="sum")
         back += torch.autograd.grad(loss, hidden)[0]

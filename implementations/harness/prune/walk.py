@@ -168,7 +168,7 @@ def walk(
                 yield walked
                 if block is not blocks[-1]:
                     for stream in (walked, twin) if twin else (walked,):
-                        for i, _, y in stream.boundary.run(stream, but=stream.carried):
+                        for i, _, y in stream.boundary.run(stream, skip=stream.carried):
                             stream.carry(i, y)
 
 

@@ -1,4 +1,4 @@
-"""What a run sees: drawn by the seed, and never what it is measured on."""
+"""Samples of a run: drawn by the seed, and disjoint from the evaluation text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from implementations.harness.data.samples import Sampler, prepare
+from implementations.harness.data.samples import Sampler
 from implementations.harness.errors import BadInput
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.protocol import get_protocol
@@ -20,10 +20,10 @@ def model(world):
 
 def samples(world, model, name: str, seed: int = 0, **changes):
     protocol = get_protocol(str(world.write_protocol(name, **changes)))
-    return prepare(protocol, model, seed)
+    return Sampler(protocol, model).samples(seed)
 
 
-def test_the_seed_draws_the_calibration_and_nothing_else(world, model):
+def test_seed_changes_calibration_but_not_evaluation(world, model):
     sampler = Sampler(get_protocol(str(world.protocol)), model)
     first, again, other = sampler.samples(0), sampler.samples(0), sampler.samples(1)
     assert torch.equal(first.calibration.ids, again.calibration.ids)
@@ -32,9 +32,9 @@ def test_the_seed_draws_the_calibration_and_nothing_else(world, model):
     assert torch.equal(first.evaluations[metric].ids, other.evaluations[metric].ids)
 
 
-def test_evaluation_starts_where_the_reserve_starts(world, model):
+def test_calibration_ends_before_the_reserved_evaluation_windows(world, model):
     text = str(world.calibration)
-    size = len(world.calibration.read_bytes())  # a token a byte
+    size = len(world.calibration.read_bytes())  # one token per byte
     found = samples(
         world,
         model,
@@ -55,7 +55,7 @@ def test_evaluation_starts_where_the_reserve_starts(world, model):
     assert f"starts at {boundary:,}" in found.disjoint
 
 
-def test_overlap_is_refused(world, model):
+def test_refuses_overlapping_calibration_and_evaluation(world, model):
     text = str(world.calibration)
     with pytest.raises(BadInput, match="overlap"):
         samples(
@@ -67,14 +67,14 @@ def test_overlap_is_refused(world, model):
         )
 
 
-def test_overlap_is_found_under_another_name(world, model, tmp_path):
+def test_detects_overlap_with_a_copy_of_the_text(world, model, tmp_path):
     copy = tmp_path / "copy.txt"
     copy.write_text("A new beginning. " + world.calibration.read_text())
     with pytest.raises(BadInput, match="share"):
         samples(world, model, "disguised", evaluations=[{"text": str(copy), "length": 128}])
 
 
-def test_documents_are_drawn_from_json_lines(world, model, tmp_path):
+def test_draws_documents_from_json_lines(world, model, tmp_path):
     lines = [f'{{"text": "{word * 20}"}}' for word in ("amber ", "river ", "stone ", "velvet ")]
     path = tmp_path / "documents.jsonl"
     path.write_text("\n".join(lines))
@@ -84,7 +84,7 @@ def test_documents_are_drawn_from_json_lines(world, model, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "too short"])
-def test_empty_and_short_texts_are_refused(content, world, model, tmp_path):
+def test_refuses_empty_and_short_texts(content, world, model, tmp_path):
     path = tmp_path / "text.txt"
     path.write_text(content)
     for part in (
@@ -95,30 +95,30 @@ def test_empty_and_short_texts_are_refused(content, world, model, tmp_path):
             samples(world, model, "short", **part)
 
 
-def test_a_reserve_that_takes_the_whole_text_is_refused(world, model):
+def test_refuses_reserve_of_the_whole_text(world, model):
     asked = {"text": str(world.calibration), "samples": 1, "length": 32, "reserve": 10_000}
     with pytest.raises(BadInput, match=re.escape(str(world.calibration))):
         samples(world, model, "greedy", calibration=asked)
 
 
-def test_windows_longer_than_the_model_reads_are_refused(world, model):
+def test_refuses_windows_longer_than_the_model_reads(world, model):
     with pytest.raises(BadInput, match="reads at most 128"):
         samples(world, model, "long", evaluations=[{"text": str(world.evaluation), "length": 256}])
 
 
-def test_ids_beyond_the_vocabulary_are_refused(world):
+def test_refuses_ids_beyond_the_vocabulary(world):
     from implementations.harness.contract.tiny import tiny_model
     from implementations.harness.model.view import LanguageModel
 
     narrow = LanguageModel(tiny_model("llama").hf, load_model(world.model).tokenizer)
     with pytest.raises(BadInput, match="vocabulary"):
-        prepare(get_protocol(str(world.protocol)), narrow)
+        Sampler(get_protocol(str(world.protocol)), narrow).samples(0)
 
 
 @pytest.mark.model
-def test_smol_to_the_token():
+def test_smol_protocol_reads_the_expected_tokens():
     model = load_model("smollm2-135m")
-    found = prepare(get_protocol("smol"), model)
+    found = Sampler(get_protocol("smol"), model).samples(0)
     wikipedia, c4 = found.evaluations.values()
     assert wikipedia.spans[0] == (0, 1024)
     assert wikipedia.spans[-1] == (31 * 1024, 32 * 1024)
@@ -128,7 +128,7 @@ def test_smol_to_the_token():
     assert max(end for _, end in found.calibration.spans) <= 279 * 1024
 
 
-# Text to train on
+# Training text
 
 
 def training(world, model, name: str, asked: dict | None, seed: int = 0, **changes):
@@ -137,8 +137,8 @@ def training(world, model, name: str, asked: dict | None, seed: int = 0, **chang
     return Sampler(protocol, model).samples(seed, ["training"])
 
 
-def test_a_method_that_trains_reads_every_window_before_the_reserve(world, model):
-    text, size = str(world.calibration), len(world.calibration.read_bytes())  # a token a byte
+def test_training_stream_has_every_window_before_the_reserve(world, model):
+    text, size = str(world.calibration), len(world.calibration.read_bytes())  # one token per byte
     boundary = (size // 32 - 16) * 32
     found = training(
         world,
@@ -158,7 +158,7 @@ def test_a_method_that_trains_reads_every_window_before_the_reserve(world, model
     assert "checked before the run; ppl/calibration/32: another text" in found.disjoint
 
 
-def test_the_seed_draws_the_order_of_training(world, model):
+def test_seed_draws_the_order_of_training(world, model):
     asked = {"text": str(world.calibration), "length": 32}
     first, again, other = (
         training(world, model, "order", asked, seed).calibration.training for seed in (0, 0, 1)
@@ -168,7 +168,7 @@ def test_the_seed_draws_the_order_of_training(world, model):
     assert torch.equal(first.windows.ids, other.windows.ids)
 
 
-def test_documents_to_train_on_are_drawn_by_the_seed(world, model, tmp_path):
+def test_seed_draws_the_training_documents(world, model, tmp_path):
     path = tmp_path / "documents.jsonl"
     path.write_text(
         "\n".join(f'{{"text": "{word * 20}"}}' for word in ("amber ", "river ", "sea "))
@@ -181,7 +181,7 @@ def test_documents_to_train_on_are_drawn_by_the_seed(world, model, tmp_path):
     assert len({stream.windows.sha256 for stream in streams}) > 1
 
 
-def test_nothing_is_read_to_train_on_unless_a_method_does(world, model):
+def test_training_text_is_read_only_on_request(world, model):
     asked = {"text": "/there/is/no/such.txt", "length": 32}
     protocol = get_protocol(str(world.write_protocol("lazy", training=asked)))
     sampler = Sampler(protocol, model)
@@ -192,7 +192,7 @@ def test_nothing_is_read_to_train_on_unless_a_method_does(world, model):
         sampler.samples(0, ["training"])
 
 
-def test_a_text_of_one_kind_is_read_behind_what_is_measured(world, model):
+def test_domain_text_starts_after_the_evaluation_windows(world, model):
     text, size = str(world.evaluation), len(world.evaluation.read_bytes())
     asked = {"text": text, "length": 48, "start": 100}
     metric = {"text": text, "length": 32, "windows": 3}
@@ -214,7 +214,7 @@ def test_a_text_of_one_kind_is_read_behind_what_is_measured(world, model):
         Sampler(protocol, model).samples(0, ["domain"])
 
 
-def test_the_samples_of_the_walk_are_those_of_a_method_that_does_not_train(world, model):
+def test_training_text_does_not_change_the_calibration(world, model):
     asked = {"text": str(world.calibration), "length": 32}
     trained = training(world, model, "both", asked, seed=3)
     plain = Sampler(get_protocol(str(world.protocol)), model).samples(3)
@@ -222,7 +222,7 @@ def test_the_samples_of_the_walk_are_those_of_a_method_that_does_not_train(world
     assert trained.calibration.batch_size == plain.calibration.batch_size
 
 
-def test_training_on_what_is_measured_is_refused(world, model, tmp_path):
+def test_refuses_training_on_evaluation_text(world, model, tmp_path):
     with pytest.raises(BadInput, match=r"^training tokens \[0, 32\) and evaluation .* overlap"):
         training(world, model, "same", {"text": str(world.evaluation), "length": 32})
     copy = tmp_path / "copy.txt"
@@ -231,8 +231,8 @@ def test_training_on_what_is_measured_is_refused(world, model, tmp_path):
         training(world, model, "renamed", {"text": str(copy), "length": 128})
 
 
-def test_a_protocol_that_names_no_text_to_train_on_says_what_to_add(world, model):
-    with pytest.raises(BadInput, match="bare names no text to train on; add `training` with text"):
+def test_missing_training_text_says_what_to_add(world, model):
+    with pytest.raises(BadInput, match="bare has no `training` text; add `training` with text"):
         training(world, model, "bare", None)
 
 
@@ -240,6 +240,6 @@ def test_a_protocol_that_names_no_text_to_train_on_says_what_to_add(world, model
     ("asked", "message"),
     [({"length": 256}, "reads at most 128"), ({"length": 32, "reserve": 10_000}, "too short")],
 )
-def test_training_text_that_does_not_fit_is_refused(asked, message, world, model):
+def test_refuses_training_text_that_does_not_fit(asked, message, world, model):
     with pytest.raises(BadInput, match=message):
         training(world, model, "unfit", {"text": str(world.calibration)} | asked)

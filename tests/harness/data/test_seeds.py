@@ -1,4 +1,4 @@
-"""Seeding decides what is drawn inside and changes nothing outside."""
+"""Seeding determines the draws inside the `with` block and changes nothing outside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def drawn() -> tuple[float, float, float]:
 
 @pytest.fixture(autouse=True)
 def _known() -> Iterator[None]:
-    """Start each test from known generators, and go on afterwards as before."""
+    """Start each test from known generators and restore them afterwards."""
     with seeded(99):
         yield
 
@@ -29,21 +29,21 @@ def inside(seed: int, **other: int) -> tuple[float, float, float]:
         return drawn()
 
 
-def test_the_seed_decides_what_each_generator_draws():
+def test_seed_determines_all_generators():
     first = inside(1)
     drawn()
     assert inside(1) == first
     assert not set(first) & set(inside(2))
 
 
-def test_python_may_have_a_seed_of_its_own():
-    ours, numpys, torchs = inside(1, python=0)
-    assert (numpys, torchs) == inside(1)[1:]
-    assert ours == random.Random(0).random() != inside(1)[0]
+def test_python_generator_can_have_a_separate_seed():
+    of_python, of_numpy, of_torch = inside(1, python=0)
+    assert (of_numpy, of_torch) == inside(1)[1:]
+    assert of_python == random.Random(0).random() != inside(1)[0]
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
-def test_generators_go_on_as_if_nothing_had_been(error):
+def test_generators_are_restored(error):
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
     expected = [drawn(), drawn()]
     random.seed(3), np.random.seed(3), torch.manual_seed(3)
@@ -58,6 +58,6 @@ def test_generators_go_on_as_if_nothing_had_been(error):
     assert [*found, drawn()] == expected
 
 
-def test_seeds_may_be_large():
+def test_accepts_large_seeds():
     assert inside(2**40) == inside(2**40)
     assert inside(2**32 + 1)[0] != inside(1)[0]

@@ -1,9 +1,8 @@
-"""Texts from local files, and from the hub.
+"""Texts from local files and from the hub.
 
-The hub itself is not asked: a server of this test answers in its place, with small files in the
-layout of the real data sets (WikiText as parquet, C4 as gzipped JSON lines), so that the real
-`huggingface_hub` and `datasets` run from the request to the text. What it cannot show is that the
-hub still keeps its files under these names.
+A local server stands in for the hub. It serves small files in the layout of the real data sets
+(WikiText as parquet, C4 as gzipped JSON lines) to the real `huggingface_hub` and `datasets`. It
+cannot show that the hub still stores its files under these names.
 """
 
 import gzip
@@ -31,7 +30,7 @@ ROOT = Path(__file__).parents[3]
 WIKITEXT = "datasets/Salesforce/wikitext/resolve/main/wikitext-2-raw-v1"
 C4 = "datasets/allenai/c4/resolve/main/en"
 
-# Reads a source and prints what it is as JSON, or the error and the seconds until it came.
+# Reads a source and prints the text as JSON, or the error and the seconds until it was raised.
 READ = """
 import json, sys, time
 from implementations.harness.data import sources
@@ -47,7 +46,7 @@ except AtlasError as error:
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a download of one file needs."""
+    """The part of the hub that the download of one file needs."""
 
     def __init__(self, *arguments, folder):
         self.folder = folder
@@ -72,7 +71,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path):
-    """Environment of a process for which a local server is the hub; files lie in `hub/`."""
+    """Environment variables that make a local server the hub; it serves the files in `hub/`."""
     folder = tmp_path / "hub"
     folder.mkdir()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, folder=folder))
@@ -84,7 +83,7 @@ def hub(tmp_path):
 
 
 def read(function, source, environment):
-    """Run `function` of sources.py in a process of its own: the hub's settings are read once."""
+    """Run `function` of sources.py in a new process, because hub settings are read on import."""
     child = subprocess.run(
         [sys.executable, "-c", READ, function, source],
         cwd=ROOT,
@@ -131,17 +130,17 @@ class TestHub:
         assert read("read_text", source, hub) == expected
         assert read("read_text", source, hub | {"HF_HUB_OFFLINE": "1"}) == expected
 
-    def test_c4_validation_is_its_first_1100_documents_joined_by_spaces(self, hub, tmp_path):
+    def test_c4_validation_joins_the_first_1100_documents_by_spaces(self, hub, tmp_path):
         texts = [f"Document {number}." for number in range(1200)]
         write_c4(tmp_path / "hub", "validation.00000-of-00008", texts)
         assert read("read_text", "c4-validation", hub) == " ".join(texts[:1100])
 
-    def test_c4_train_is_its_first_shard(self, hub, tmp_path):
+    def test_c4_train_is_the_first_shard(self, hub, tmp_path):
         texts = ["One.", "Two\n\nlines.", "Drei: ä"]
         write_c4(tmp_path / "hub", "train.00000-of-01024", texts)
         assert read("read_documents", "c4-train", hub) == texts
 
-    def test_damaged_file_is_named(self, hub, tmp_path):
+    def test_error_names_damaged_file(self, hub, tmp_path):
         (tmp_path / "hub" / WIKITEXT).mkdir(parents=True)
         write_file(tmp_path / "hub" / WIKITEXT, "test-00000-of-00001.parquet", "not parquet")
         answer = read("read_text", "wikitext2", hub)
@@ -149,18 +148,18 @@ class TestHub:
         assert "test-00000-of-00001.parquet cannot be read" in answer["message"]
 
     @pytest.mark.parametrize("rows", [[{"other": "a"}], [{"text": 1}], [{"text": "a"}, {}]])
-    def test_file_without_texts_is_named(self, hub, tmp_path, rows):
+    def test_error_names_file_without_texts(self, hub, tmp_path, rows):
         (tmp_path / "hub" / C4).mkdir(parents=True)
         with gzip.open(tmp_path / "hub" / C4 / "c4-train.00000-of-01024.json.gz", "wt") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
         answer = read("read_documents", "c4-train", hub)
         assert answer["error"] == "Unavailable"
-        assert "json.gz holds rows without a text. Remove it" in answer["message"]
+        assert "json.gz has rows without text. Delete it" in answer["message"]
 
-    def test_file_that_the_hub_does_not_have(self, hub):
+    def test_file_missing_on_the_hub(self, hub):
         answer = read("read_text", "wikitext2", hub)
         assert answer["error"] == "Unavailable"
-        assert "could not be fetched from the hub" in answer["message"]
+        assert "could not be downloaded from the hub" in answer["message"]
 
     def test_offline_switch(self, hub):
         answer = read("read_text", "wikitext2", hub | {"HF_HUB_OFFLINE": "1"})
@@ -171,11 +170,11 @@ class TestHub:
         "endpoint", ["http://127.0.0.1:9", "http://hub.invalid", "http://192.0.2.1"]
     )
     def test_unreachable_hub_is_reported_within_10_seconds(self, hub, endpoint):
-        """A closed port, a name that does not resolve, an address that nobody has."""
+        """A closed port, a name that does not resolve, an unassigned address."""
         no_proxy = {"NO_PROXY": "*", "no_proxy": "*"}
         answer = read("read_documents", "c4-train", hub | no_proxy | {"HF_ENDPOINT": endpoint})
         assert answer["error"] == "Unavailable"
-        assert f"{endpoint} is out of reach" in answer["message"]
+        assert f"{endpoint} is unreachable" in answer["message"]
         assert "HF_ENDPOINT" in answer["message"]
         assert answer["seconds"] < 10
 
@@ -183,12 +182,12 @@ class TestHub:
         with socket.create_server(("127.0.0.1", 0)) as server:  # connects, never answers
             endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
             answer = read("read_text", "wikitext2", hub | {"HF_ENDPOINT": endpoint})
-        assert "is out of reach" in answer["message"]
+        assert "is unreachable" in answer["message"]
         assert answer["seconds"] < 10
 
 
-def test_without_datasets_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "datasets", None)  # what Python does for a missing module
+def test_missing_datasets_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # as Python does for a missing module
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the network was asked"))
     with pytest.raises(Unavailable, match=r"pip install 'pruning-atlas\[hub\]'"):
         read_text("wikitext2")
@@ -207,7 +206,7 @@ def test_text_file_keeps_its_bytes(tmp_path):
     assert read_text(write_file(tmp_path, "a.txt", content)) == content
 
 
-def test_byte_order_mark_is_no_text(tmp_path):
+def test_byte_order_mark_is_dropped(tmp_path):
     assert read_text(write_file(tmp_path, "a.txt", b"\xef\xbb\xbfabc")) == "abc"
 
 
@@ -221,9 +220,9 @@ def test_json_lines(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"content": "b"}', "line 3: no field `text`"),
-        ('{"text": 3}', "line 3: no field `text` with a string"),
-        ('["text"]', "line 3: no field `text`"),
+        ('{"content": "b"}', "line 3: the field `text` is missing"),
+        ('{"text": 3}', "line 3: the field `text` is missing or not a string"),
+        ('["text"]', "line 3: the field `text` is missing"),
         ('{"text": "b"', "line 3 is damaged: "),
         (r'{"text": "\ud800"}', "line 3 is damaged: .*surrogates"),
         (r'{"text": "b", "\udfff": 1}', "line 3 is damaged: .*surrogates"),
@@ -234,7 +233,7 @@ def test_json_lines(tmp_path):
         ('{"text": "b", "more": ' + "9" * 5000 + "}", "line 3 is damaged: "),
     ],
 )
-def test_json_lines_name_the_bad_line(tmp_path, line, message):
+def test_error_names_the_bad_json_line(tmp_path, line, message):
     path = write_file(tmp_path, "a.jsonl", f'{{"text": "a"}}\n\n{line}\n')
     for function in (read_text, read_documents):
         with pytest.raises(BadInput, match=rf"a\.jsonl, {message}"):
@@ -242,27 +241,27 @@ def test_json_lines_name_the_bad_line(tmp_path, line, message):
 
 
 def test_not_utf8(tmp_path):
-    for content in (b"abc\xff", b"abc\xed\xa0\x80", b"abc\xc0\x80"):  # half a pair; a long zero
+    for content in (b"abc\xff", b"abc\xed\xa0\x80", b"abc\xc0\x80"):  # surrogate; overlong NUL
         path = write_file(tmp_path, "a.txt", content)
         with pytest.raises(BadInput, match=r"a\.txt is not UTF-8 \(byte 3\): convert it"):
             read_text(path)
 
 
-def test_a_null_byte_is_text(tmp_path):
+def test_accepts_null_byte(tmp_path):
     assert read_text(write_file(tmp_path, "a.txt", b"a\0b")) == "a\0b"
 
 
 @pytest.mark.parametrize("function", [read_text, read_documents])
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
-def test_what_is_no_file_is_neither_waited_for_nor_read(tmp_path, function, make):
+def test_refuses_pipes_folders_and_link_loops(tmp_path, function, make):
     for name in ("a.txt", "a.jsonl"):
         make(tmp_path / name)
-        with pytest.raises(BadInput, match=rf"{name} is not a file|cannot be the path"):
+        with pytest.raises(BadInput, match=rf"{name} is not a file|{name}' is not a valid path"):
             function(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
-def test_a_file_of_holes_is_refused_by_its_size(tmp_path, name):
+def test_refuses_file_that_is_too_large(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         file.truncate(10**12)
     with pytest.raises(BadInput, match=r"has 1,000,000,000,000 bytes, more than 2,000,000,000"):
@@ -270,7 +269,7 @@ def test_a_file_of_holes_is_refused_by_its_size(tmp_path, name):
 
 
 @pytest.mark.parametrize("function", [read_documents, documents_sha256])
-def test_documents_that_are_none(tmp_path, function):
+def test_refuses_invalid_document_files(tmp_path, function):
     with (tmp_path / "holes.jsonl").open("wb") as file:
         file.truncate(10**12)
     (tmp_path / "unreadable.jsonl").symlink_to("/proc/self/mem")
@@ -287,16 +286,16 @@ def test_documents_that_are_none(tmp_path, function):
 @pytest.mark.parametrize(
     "name", ["~nobody-of-this-name/a.txt", "a\0.txt", "x" * 300 + ".txt", "\udcff.txt", "\ud800"]
 )
-def test_what_cannot_be_a_path(name):
+def test_refuses_invalid_path(name):
     for function in (read_text, read_documents):
-        with pytest.raises(BadInput, match="a text cannot be the path") as refusal:
+        with pytest.raises(BadInput, match=r"text source: .* is not a valid path") as refusal:
             function(name)
         assert len(str(refusal.value)) < 400
 
 
 def test_unreadable_file(tmp_path):
     if os.name != "posix" or not Path("/proc/self/mem").exists():
-        pytest.skip("needs a file that opens and cannot be read")
+        pytest.skip("needs a file that can be opened but not read")
     (tmp_path / "a.txt").symlink_to("/proc/self/mem")
     with pytest.raises(BadInput, match=r"cannot read .*a\.txt: Input/output error"):
         read_text(str(tmp_path / "a.txt"))
@@ -309,14 +308,14 @@ def test_missing_file(tmp_path, function):
 
 
 def test_unknown_source(tmp_path):
-    with pytest.raises(BadInput, match="unknown source 'wikipaedia': use wikipedia, c4, wikitext2"):
+    with pytest.raises(BadInput, match="unknown text source 'wikipaedia'; use wikipedia, c4, wiki"):
         read_text("wikipaedia")
-    with pytest.raises(BadInput, match=r"unknown source .*: use c4-train or a \.jsonl file"):
+    with pytest.raises(BadInput, match=r"unknown text source .*; use c4-train or a \.jsonl file"):
         read_documents("wikipedia")
-    with pytest.raises(BadInput, match="unknown source"):
+    with pytest.raises(BadInput, match="unknown text source"):
         read_text(str(tmp_path))  # a folder
 
 
-def test_one_text_has_no_documents(tmp_path):
-    with pytest.raises(BadInput, match=r"documents come from c4-train or a \.jsonl file"):
+def test_text_file_has_no_documents(tmp_path):
+    with pytest.raises(BadInput, match=r"to draw documents, use c4-train or a \.jsonl file"):
         read_documents(write_file(tmp_path, "a.txt", "abc"))

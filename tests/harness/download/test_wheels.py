@@ -1,4 +1,4 @@
-"""Files out of wheels, downloaded by the real pip from small wheels made here."""
+"""Extract files from small wheels, downloaded by the real pip."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ def visible(folder):
 
 @pytest.fixture
 def cache(monkeypatch, tmp_path):
-    """An empty cache, and pip set to find its wheels in `tmp_path/wheels` and nowhere else."""
+    """Return an empty cache, and configure pip to find wheels in `tmp_path/wheels` only."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -57,7 +57,7 @@ def test_pip_downloads_the_file_once(tmp_path, cache):
     assert visible(cache) == ["data.bin"]
 
 
-def test_a_download_with_the_wrong_hash_names_both_and_leaves_nothing(tmp_path, cache):
+def test_wrong_hash_names_both_hashes_and_leaves_nothing(tmp_path, cache):
     write_wheel(tmp_path / "wheels", OTHER)
     with pytest.raises(Unavailable, match="has the wrong SHA-256") as raised:
         obtain(MEMBER, cache)
@@ -66,19 +66,19 @@ def test_a_download_with_the_wrong_hash_names_both_and_leaves_nothing(tmp_path, 
     assert visible(cache) == []
 
 
-def test_without_network_the_message_says_what_to_place_by_hand_and_that_works(tmp_path, cache):
+def test_error_without_network_says_which_file_to_place(tmp_path, cache):
     with pytest.raises(Unavailable) as raised:
         obtain(MEMBER, cache)
     message = str(raised.value)
     assert "No matching distribution found for tiny-asset==1.0" in message
-    assert f"place in {cache} by hand: the wheel tiny_asset-1.0-*.whl" in message
-    assert "tiny_asset/data.bin under the name data.bin" in message
+    assert f"place one of these in {cache} yourself: the wheel tiny_asset-1.0-*.whl" in message
+    assert "tiny_asset/data.bin from this wheel as data.bin" in message
     assert visible(cache) == []
     shutil.copy(write_wheel(tmp_path / "elsewhere"), cache)
     assert obtain(MEMBER, cache).read_bytes() == CONTENT
 
 
-def test_a_changed_file_in_the_cache_is_refused(cache):
+def test_refuses_changed_file_in_the_cache(cache):
     (cache / "data.bin").write_bytes(CONTENT)
     assert obtain(MEMBER, cache) == cache / "data.bin"
     (cache / "data.bin").write_bytes(OTHER)
@@ -86,20 +86,20 @@ def test_a_changed_file_in_the_cache_is_refused(cache):
         obtain(MEMBER, cache)
 
 
-def test_a_truncated_wheel_is_refused(cache):
+def test_refuses_truncated_wheel(cache):
     wheel = write_wheel(cache)
     wheel.write_bytes(wheel.read_bytes()[:-200])
     with pytest.raises(Unavailable, match=r"is damaged or has no tiny_asset/data\.bin.*delete it"):
         obtain(MEMBER, cache)
 
 
-def test_a_wheel_without_the_file_is_refused(cache):
+def test_refuses_wheel_without_the_file(cache):
     write_wheel(cache, path="tiny_asset/other.bin")
     with pytest.raises(Unavailable, match=r"has no tiny_asset/data\.bin"):
         obtain(MEMBER, cache)
 
 
-def test_a_download_that_never_ends_is_stopped(monkeypatch, tmp_path, cache):
+def test_stops_a_download_that_takes_too_long(monkeypatch, tmp_path, cache):
     write_wheel(tmp_path / "wheels")
     monkeypatch.setattr(wheels, "_TIMEOUT", 0.01)
     with pytest.raises(Unavailable, match="it took more than"):

@@ -112,7 +112,7 @@ def test_documents_are_known_by_their_file_whatever_the_seed_draws(world, setup,
     assert Workbench(here).key(job()) != records[0].key
     bench.prepare(job())  # has hashed nothing yet
     path.write_text("\n".join(rows))
-    with pytest.raises(BadInput, match="changed between two runs"):
+    with pytest.raises(BadInput, match="has changed since it was first read"):
         bench.prepare(Job(job().method, 1))
 
 
@@ -121,7 +121,7 @@ def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):
     bench = Workbench(replace(setup, model=str(folder)))
     bench.measure(job())
     edit("config.json", rms_norm_eps=0.5)
-    with pytest.raises(BadInput, match="changed between two runs"):
+    with pytest.raises(BadInput, match="has changed since it was first read"):
         bench.measure(job())
 
 

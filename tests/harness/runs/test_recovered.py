@@ -149,7 +149,7 @@ def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
     with pytest.raises(BadInput, match="--recover cannot be used with pbs2p"):
         Workbench(setup).prepare(Job(get("pbs2p").configure(), 0, asked("lora")))
     without = Setup(model=str(world.model), protocol=get_protocol(str(world.protocol)))
-    with pytest.raises(BadInput, match="names no text to train on"):
+    with pytest.raises(BadInput, match="has no `training` text"):
         Workbench(without).prepare(job("flap", "lora"))
     bench = Workbench(setup)
     bench.dense().accelerator = torch.device("meta")

@@ -14,7 +14,7 @@ QUICK = ("llama", "opt")
 """The families of the contract in `make test`, the two that differ most: llama has grouped KV
 heads, gated MLPs, rotary positions and no biases; opt has the opposite of each."""
 
-for _group in ("budgets", "effects", "traces", "prompts", "refusals"):
+for _group in ("budgets", "pruned_model", "side_effects", "prompts", "refusals"):
     pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
 
 
@@ -100,9 +100,9 @@ def comes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
     """
 
     def check(method: Any, calibration: Any, owner: Any, name: str, life: int) -> list[Any]:
-        from implementations.harness.contract.probes import fingerprint, same
+        from implementations.harness.contract.helpers import fingerprint, same
         from implementations.harness.contract.tiny import tiny_model
-        from implementations.harness.prune.journal import remembered
+        from implementations.harness.prune.journal import open_journal
         from implementations.harness.train import loop
 
         monkeypatch.setattr(loop, "EVERY", -1.0)
@@ -125,11 +125,11 @@ def comes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
         whole, told = run()
         monkeypatch.setattr(owner, name, dying)
-        with pytest.raises(Killed), remembered(tmp_path / ".one"):
+        with pytest.raises(Killed), open_journal(tmp_path / ".one"):
             run()
         calls.clear()
         monkeypatch.setattr(owner, name, watched)
-        with remembered(tmp_path / ".one"):
+        with open_journal(tmp_path / ".one"):
             again, outcome = run()
         monkeypatch.setattr(owner, name, function)
         assert same(again, whole)

@@ -1,4 +1,4 @@
-"""A tiny model with a tokenizer and texts on disk, and a protocol of seconds made of them."""
+"""Fixtures: a tiny model with tokenizer and texts on disk, and a protocol that takes seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import yaml
 from tests.keyed import keyed
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# A test run in the background has Ctrl-C ignored and hands that down; a terminal does not.
+# A test run in the background ignores Ctrl-C, and its child processes inherit that.
 ATLAS = """
 import signal
 from implementations.harness.cli.__main__ import main
@@ -28,7 +28,7 @@ WORDS = ("river", "stone", "winter", "lantern", "harbour", "copper", "meadow", "
 
 
 class World(NamedTuple):
-    """Where the tiny things lie."""
+    """Paths of the tiny model, texts and protocol."""
 
     model: Path
     protocol: Path
@@ -36,7 +36,7 @@ class World(NamedTuple):
     evaluation: Path
 
     def write_protocol(self, name: str, **changes: object) -> Path:
-        """Write a protocol that differs from the tiny one and return its file."""
+        """Write the tiny protocol with changes and return its path."""
         content = yaml.safe_load(self.protocol.read_text()) | {"name": name} | changes
         path = self.protocol.with_name(f"{name}.yaml")
         path.write_text(yaml.safe_dump(content))
@@ -44,7 +44,7 @@ class World(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -63,7 +63,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A random llama of two blocks with a tokenizer of bytes, two texts and a protocol."""
+    """Return a random two-block llama with a byte tokenizer, two texts and a protocol."""
     from implementations.harness.contract.tiny import tiny_model
     from implementations.harness.model.checkpoint import save
     from implementations.harness.model.view import LanguageModel
@@ -94,7 +94,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 
 def byte_tokenizer():
-    """Every byte is a token; built here, so that no file of another model is needed."""
+    """Return a byte-level tokenizer, built without files of another model."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -110,7 +110,7 @@ def byte_tokenizer():
 
 @pytest.fixture(scope="session")
 def start() -> Callable[..., subprocess.Popen[str]]:
-    """Start `atlas` as a process of its own group, so that signals reach nobody else."""
+    """Start `atlas` in a new process group, so that signals reach no other process."""
 
     def begin(
         *arguments: object, cwd: Path | None = None, variables: dict[str, str] | None = None
@@ -132,7 +132,7 @@ def start() -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture(scope="session")
 def atlas(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished]:
-    """Run `atlas` as a process to its end."""
+    """Run `atlas` in a process and wait for it."""
 
     def run(*arguments: object, **where: Path | dict[str, str]) -> Finished:
         process = start(*arguments, **where)
@@ -144,7 +144,7 @@ def atlas(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished
 
 @pytest.fixture(scope="session")
 def made_up() -> Callable[..., object]:
-    """Make a valid record with invented numbers, changed as asked; none is a measurement."""
+    """Create a valid record with invented numbers and the given changes."""
     from datetime import UTC, datetime
 
     from implementations.harness.results import record as parts

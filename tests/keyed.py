@@ -1,4 +1,4 @@
-"""Records made up for tests, with the key that their content gives."""
+"""Invented records for tests, with the key of their content."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from implementations.harness.results.record import Hardware, ModelInfo, Record, 
 
 
 def keyed(**fields: object) -> Record:
-    """Make a record of all fields but its key."""
+    """Create a record from all fields except its key."""
     draft = Record.model_construct(**fields)
     return Record(**fields | {"key": draft.key_with(draft.seed)})
 
 
 def changed(record: Record, **changes: object) -> Record:
-    """Make another record that differs as asked, and so perhaps in its key."""
+    """Return a changed copy of a record, with its new key."""
     return keyed(**dict(record) | changes)
 
 
 def rekeyed(content: Any) -> Any:
-    """Put the key of its content into what a file of a record holds, if the content gives one."""
+    """Set the key in the content of a record file, if the content is valid."""
     try:
         draft = Record.model_construct(
             **content

@@ -93,9 +93,9 @@ def run(checkout: Path, *words: object) -> subprocess.CompletedProcess[str]:
 def test_the_contract_finds_it(checkout):
     done = run(checkout, "pytest", "implementations/toy", "-q", "-rA", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
-    assert "share_is_met[llama]" in done.stdout
-    assert "refused_family_says_why[opt]" in done.stdout
-    assert "share_is_met[opt]" not in done.stdout
+    assert "sparsity_is_met[llama]" in done.stdout
+    assert "refused_family_names_the_reason[opt]" in done.stdout
+    assert "sparsity_is_met[opt]" not in done.stdout
 
 
 def test_the_contract_catches_a_broken_one(checkout):
@@ -106,7 +106,7 @@ def test_the_contract_catches_a_broken_one(checkout):
     finally:
         file.write_text(METHOD)
     assert done.returncode == 1
-    assert "zero_budget_is_the_identity[llama]" in done.stdout
+    assert "zero_sparsity_changes_nothing[llama]" in done.stdout
 
 
 def test_it_is_listed_and_shown(checkout):

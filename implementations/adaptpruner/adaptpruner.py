@@ -34,13 +34,13 @@ from implementations.harness import (
     Whole,
     backwalk,
     cheapest,
+    cosine_distance,
     course,
     keep_units,
     next_token_loss,
     optimise,
     saliences,
     smallest,
-    turn,
     vector_scores,
     walk,
     widths_left,
@@ -208,7 +208,7 @@ def importance(model: LanguageModel, samples: Tokens) -> Tensor:
     """
     found = []
     for block in walk(model, samples, edits=False):
-        turns = torch.cat([turn(x, y).flatten() for x, y in block.run()])  # [tokens]
+        turns = torch.cat([cosine_distance(x, y).flatten() for x, y in block.run()])  # [tokens]
         found.append(float(turns.mean()))
     return torch.tensor(found, dtype=torch.float64)
 

@@ -22,8 +22,8 @@ from implementations.harness import (
     keep_kv_groups,
     perplexity,
 )
-from implementations.harness.contract.effects import mask_like
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
+from implementations.harness.contract.pruned_model import mask_like
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -475,7 +475,7 @@ def test_what_cannot_be_is_refused_before_any_work():
     before = fingerprint(model)
     for settings, named in (
         ({"stages": 5, "updates": 7}, "updates=7 is too few .* at least 15, or use fewer stages"),
-        ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
+        ({"batch": 4, "at_once": 3}, "`batch` must be a multiple of `at_once`, got 4 and 3"),
         ({"sparsity": 0.99}, "would empty the model"),
     ):
         with pytest.raises(BadInput, match=named):

@@ -20,7 +20,7 @@ from implementations.harness import (
     get,
     logits_of,
 )
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
@@ -371,7 +371,7 @@ def test_killed_it_comes_to_the_same_end_with_its_masks(comes_to_the_same_end, l
 def test_a_batch_that_its_parts_do_not_divide_is_refused_before_any_work():
     model = tiny_model()
     before = fingerprint(model)
-    with pytest.raises(BadInput, match="3 windows at once do not divide a batch of 4"):
+    with pytest.raises(BadInput, match="`batch` must be a multiple of `at_once`, got 4 and 3"):
         ast(batch=4, at_once=3).check(model, TEXT)
     assert same(before, fingerprint(model))
 

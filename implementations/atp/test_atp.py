@@ -34,7 +34,7 @@ from implementations.harness import (
     next_token_loss,
     perplexity,
 )
-from implementations.harness.contract.probes import calibration_for, logits
+from implementations.harness.contract.helpers import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")

@@ -16,13 +16,13 @@ from torch import Tensor
 from implementations.cfsp import CFSP
 from implementations.cfsp.cfsp import angle, kept_shares, relative_activation
 from implementations.harness import BadInput, Block, LanguageModel, Tokens, keep_channels
-from implementations.harness.contract.effects import silence
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
+from implementations.harness.contract.pruned_model import silence
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.data.activations import replaced_forward
-from implementations.harness.model.surgery import mask_channels
 from implementations.harness.model.units import count_weights
 from implementations.harness.prune.walk import watched
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -344,7 +344,7 @@ def test_slicing_equals_masking(family: str):
     masked = copy.deepcopy(model)
     CFSP(sparsity=0.3, multiple=1).apply(model, tokens)
     for small, large in zip(model.blocks, masked.blocks, strict=True):
-        mask_channels(large.feed_forward, kept(small, large))
+        mask_units(large, "channels", kept(small, large))
     torch.testing.assert_close(logits(model), logits(masked), rtol=0, atol=1e-4)
 
 

@@ -33,9 +33,9 @@ from implementations.harness import (
     off_budget,
     perplexity,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.units import count_weights
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -188,13 +188,13 @@ def test_tied_parts_share_their_dimensions_and_nothing_else():
 def sets(block) -> list[Tensor | None]:
     """Return the dimensions that the parts of a block read and write."""
     attention, feed_forward = block.attention, block.feed_forward
-    assert torch.equal(places_held(attention.q, 1), places_held(attention.v, 1))
-    assert torch.equal(places_held(feed_forward.gate, 1), places_held(feed_forward.up, 1))
+    assert torch.equal(held_indices(attention.q, 1), held_indices(attention.v, 1))
+    assert torch.equal(held_indices(feed_forward.gate, 1), held_indices(feed_forward.up, 1))
     return [
-        places_held(attention.k, 1),
-        places_held(attention.o, 0),
-        places_held(feed_forward.up, 1),
-        places_held(feed_forward.down, 0),
+        held_indices(attention.k, 1),
+        held_indices(attention.o, 0),
+        held_indices(feed_forward.up, 1),
+        held_indices(feed_forward.down, 0),
     ]
 
 
@@ -214,11 +214,11 @@ def test_the_slices_compute_what_the_gates_did(family: str):
     gone = []
     for before, after in zip(dense.blocks, model.blocks, strict=True):
         held = [
-            places_held(after.attention.q, 1),
-            places_held(after.attention.o, 0),
-            places_held(after.feed_forward.up, 1),
+            held_indices(after.attention.q, 1),
+            held_indices(after.attention.o, 0),
+            held_indices(after.feed_forward.up, 1),
             None,
-            places_held(after.feed_forward.down, 0),
+            held_indices(after.feed_forward.down, 0),
         ]
         # No weight changed, so that the channels left are found by the rows of `up`.
         rows = before.feed_forward.up.weight
@@ -240,7 +240,7 @@ def test_the_slices_compute_what_the_gates_did(family: str):
 
 
 def sets_of(block) -> list[Tensor]:
-    parts = (places_held(block.attention.o, 0), places_held(block.feed_forward.down, 0))
+    parts = (held_indices(block.attention.o, 0), held_indices(block.feed_forward.down, 0))
     return [part for part in parts if part is not None]
 
 

@@ -18,7 +18,7 @@ from implementations.harness import (
     Tokens,
     next_token_loss,
 )
-from implementations.harness.contract.probes import calibration_for, fingerprint, logits, same
+from implementations.harness.contract.helpers import calibration_for, fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")

@@ -23,7 +23,7 @@ from implementations.harness import (
     perplexity,
     remove_blocks,
 )
-from implementations.harness.contract.probes import fingerprint, same
+from implementations.harness.contract.helpers import fingerprint, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from implementations.fasp import FASP
 from implementations.fasp.fasp import column_scores
 from implementations.harness import AtlasWarning, LanguageModel, Tokens, cuts
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.surgery import mask_units
 from implementations.harness.model.units import count_weights, unit_costs
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 

@@ -22,7 +22,7 @@ from implementations.harness import (
     perplexity,
     remove_units,
 )
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights, unit_costs
 

@@ -23,10 +23,10 @@ from implementations.harness import (
     add_bias,
     walk,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.harness.model.units import count_weights, unit_costs
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -298,8 +298,8 @@ def test_slicing_equals_masking_with_the_same_biases(family: str):
             (twin.feed_forward.down, seen[index]["down"].mean, lost[groups:]),
         ):
             add_bias(linear, compensation(linear.weight, mean, gone))
-        mask_kv_groups(twin.attention, ~lost[:groups])
-        mask_channels(twin.feed_forward, ~lost[groups:])
+        mask_units(twin, "kv-groups", ~lost[:groups])
+        mask_units(twin, "channels", ~lost[groups:])
         FLAP().remove(block, seen[index], lost)
     assert model.blocks[0].attention.kv_heads == 0
     assert model.blocks[1].feed_forward.channels == 0

@@ -18,7 +18,7 @@ from .model.loading import load_model as load_model
 from .model.modeling_pruned import (
     narrow_embedding as narrow_embedding,
     narrow_norm as narrow_norm,
-    take_shortcuts as take_shortcuts,
+    add_shortcuts as add_shortcuts,
 )
 from .model.surgery import (
     add_bias as add_bias,
@@ -79,7 +79,7 @@ from .prune.refit import (
 )
 from .prune.registry import get as get, methods as methods
 from .prune.search import Candidates as Candidates, random_search as random_search
-from .prune.similarity import turn as turn
+from .prune.similarity import cosine_distance as cosine_distance
 from .prune.solvers import (
     factored as factored,
     sparse_solve as sparse_solve,
@@ -112,4 +112,4 @@ from .train.low_rank import (
     check_low_rank as check_low_rank,
     low_rank as low_rank,
 )
-from .train.plan import Plan as Plan
+from .train.schedule import Plan as Plan

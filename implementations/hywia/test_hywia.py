@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import BackwalkedBlock, BadInput, NumericsError, backwalk, get
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.hywia import HyWIA
 from implementations.hywia.hywia import fuse

@@ -24,9 +24,9 @@ from implementations.harness import (
     masked,
     perplexity,
 )
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.units import block_weights, count_weights
 from implementations.kvpruner import KVPruner, kvpruner
 from implementations.kvpruner.kvpruner import paired, whole
@@ -62,7 +62,7 @@ def left_of(attention: Attention, role: str) -> list[list[int]]:
     """Return which dimensions of each head a layer holds, `[heads]`."""
     linear, dim = getattr(attention, role), 1 if role == "o" else 0
     width = linear.in_features if dim else linear.out_features
-    held = places_held(linear, dim)
+    held = held_indices(linear, dim)
     places = range(width) if held is None else held.tolist()
     heads: list[list[int]] = [[] for _ in range(width // attention.head_size)]
     for place in places:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from implementations.harness import Block, ColumnSum, LanguageModel, Tokens, walk
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.llmbip import LLMBIP
 from implementations.llmbip.llmbip import propagated
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -162,11 +162,12 @@ def test_slicing_equals_masking(family: str):
     outcome = LLMBIP(sparsity=0.4).apply(model, random_tokens())
     for index, block in enumerate(masked.blocks):
         scores = LLMBIP().score(block, seen[index])
-        for values, key, mask, part in (
-            (scores[0], "kv_groups", mask_kv_groups, block.attention),
-            (scores[1], "channels", mask_channels, block.feed_forward),
+        for values, key, kind in (
+            (scores[0], "kv_groups", "kv-groups"),
+            (scores[1], "channels", "channels"),
         ):
-            mask(part, values.argsort(descending=True)[: outcome.details[key][index]])
+            kept = values.argsort(descending=True)[: outcome.details[key][index]]
+            mask_units(block, kind, kept)
     tokens = random_tokens(seed=1)
     torch.testing.assert_close(logits(model, tokens), logits(masked, tokens), rtol=1e-4, atol=1e-4)
 

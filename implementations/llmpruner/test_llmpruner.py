@@ -282,7 +282,7 @@ def test_a_unit_of_each_kind_stays_in_every_block():
 
 
 def test_ends_that_leave_nothing_are_refused():
-    with pytest.raises(BadInput, match="spare all 2 blocks"):
+    with pytest.raises(BadInput, match="skip all 2 blocks"):
         LLMPruner(first=0.5, last=0.5).apply(tiny_model("llama"), random_tokens())
 
 

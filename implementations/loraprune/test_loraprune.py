@@ -28,7 +28,7 @@ from implementations.harness import (
     optimise,
     perplexity,
 )
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.data.seeds import seeded
 from implementations.loraprune import LoRAPrune, loraprune
@@ -422,7 +422,7 @@ def test_what_cannot_be_is_refused():
     before = fingerprint(model)
     for settings, named in (
         ({"warmup": 0.6, "cooldown": 0.5}, r"got 0\.6 and 0\.5; make them smaller"),
-        ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
+        ({"batch": 4, "at_once": 3}, "`batch` must be a multiple of `at_once`, got 4 and 3"),
         ({"sparsity": 0.9}, "would empty the model"),
         ({"last": 2}, "at most 0 of its weights"),
     ):

@@ -25,7 +25,7 @@ from implementations.harness import (
     perplexity,
     remove_units,
 )
-from implementations.harness.contract.probes import calibration_for, logits
+from implementations.harness.contract.helpers import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.units import count_weights

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from implementations.harness import perplexity
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, ShutModel, random_tokens, tiny_model
 from implementations.minillm.perturbation import direction, perturbed
 

@@ -25,10 +25,10 @@ from implementations.harness import (
     Tokens,
     WeightMethod,
     Whole,
+    cosine_distance,
     damped_inverse,
     factored,
     smallest,
-    turn,
     unit_costs,
     walk,
 )
@@ -101,7 +101,9 @@ class PBS2P(WeightMethod):
         kept = [self.pattern.keep if self.pattern else 0] * len(model.blocks)
         if not self.pattern:
             for block in walk(model, calibration, edits=False):
-                turns = torch.cat([turn(x, y).flatten() for x, y in block.run()])  # [tokens]
+                turns = torch.cat(
+                    [cosine_distance(x, y).flatten() for x, y in block.run()]
+                )  # [tokens]
                 importance.append(float(turns.mean()))  # LI = 1 - cs
             sizes = [int(unit_costs(block, "blocks")) for block in model.blocks]
             mean = self.group * (1 - self.sparsity)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from implementations.harness import BadInput, Gram, LanguageModel, inverse_factor, smallest
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.pbs2p import PBS2P
 from implementations.pbs2p.pbs2p import bits_of, fit, increases, kept_of_blocks, signs

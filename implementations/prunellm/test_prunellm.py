@@ -18,12 +18,12 @@ from implementations.harness import (
     keep_units,
     walk,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.surgery import mask_units
 from implementations.harness.model.units import count_weights
 from implementations.prunellm import PruneLLM
 from implementations.prunellm.prunellm import entropy, shared
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 

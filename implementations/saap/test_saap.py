@@ -15,7 +15,7 @@ from implementations.harness import (
     keep_units,
     unit_costs,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
 from implementations.saap import SAAP

@@ -12,8 +12,8 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
+    cosine_distance,
     remove_blocks,
-    turn,
     walk,
 )
 
@@ -33,7 +33,7 @@ class ShortGPT(UnitMethod):
         """Remove the blocks of lowest influence; return all influences and the removed blocks."""
         influences = []
         for block in walk(model, calibration, edits=False):
-            turns = torch.cat([turn(x, y).flatten() for x, y in block.run()])  # [tokens]
+            turns = torch.cat([cosine_distance(x, y).flatten() for x, y in block.run()])  # [tokens]
             influences.append(float(turns.mean()))  # a mean of ratios: all tokens count equally
         lowest = self.choose(model, torch.tensor(influences, dtype=torch.float64))
         removed = lowest.nonzero().flatten().tolist()

@@ -17,10 +17,10 @@ from implementations.harness import (
     BadInput,
     LanguageModel,
     Tokens,
+    cosine_distance,
     keep_channels,
     load_model,
     remove_blocks,
-    turn,
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -35,12 +35,14 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 def influence(*batches: tuple[Tensor, Tensor]) -> float:
     """Return the influence over batches of inputs and outputs, `[tokens, hidden]` each."""
-    return float(torch.cat([turn(x, y) for x, y in batches]).mean())
+    return float(torch.cat([cosine_distance(x, y) for x, y in batches]).mean())
 
 
 def influences(model: LanguageModel, tokens: Tokens) -> list[float]:
     look = walk(model, tokens, edits=False)
-    return [float(torch.cat([turn(x, y).flatten() for x, y in b.run()]).mean()) for b in look]
+    return [
+        float(torch.cat([cosine_distance(x, y).flatten() for x, y in b.run()]).mean()) for b in look
+    ]
 
 
 def logits(model: LanguageModel, tokens: Tokens) -> Tensor:

@@ -17,9 +17,9 @@ from implementations.harness import (
     BadInput,
     Block,
     LanguageModel,
+    add_shortcuts,
     narrow_embedding,
     narrow_norm,
-    take_shortcuts,
 )
 
 ONE_BASIS = {
@@ -48,7 +48,7 @@ class Half:
         for linear in self.readers:
             set_weight(linear, linear.weight.double() @ fold)  # [out, width]
         narrow_norm(self.norm, width)
-        take_shortcuts(self.block)
+        add_shortcuts(self.block)
         self._set_shortcut(basis)  # back into the dense basis, [dense, width]
 
     def write(self, basis: Tensor, read: Tensor) -> None:

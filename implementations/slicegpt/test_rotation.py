@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from implementations.harness import BadInput, LanguageModel, perplexity
-from implementations.harness.contract.effects import continued
-from implementations.harness.contract.probes import logits, same
+from implementations.harness.contract.helpers import logits, same
+from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.model.checkpoint import load_checkpoint, save

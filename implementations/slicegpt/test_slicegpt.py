@@ -19,7 +19,7 @@ from implementations.harness import (
     get,
     walk,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.loading import load_model

@@ -27,9 +27,9 @@ from implementations.harness import (
     UnitMethod,
     WalkedBlock,
     add_bias,
+    cosine_distance,
     keep_channels,
     keep_kv_groups,
-    turn,
     walk,
     widths_left,
 )
@@ -62,7 +62,9 @@ class SlimLLM(UnitMethod):
         for dense in walk(model, calibration, edits=False):
             o, kv_heads = dense.attention.o, dense.attention.kv_heads
             with dense.watching(Covariance, "o") as inputs:
-                turns = torch.cat([turn(x, y).flatten() for x, y in dense.run()])  # [tokens]
+                turns = torch.cat(
+                    [cosine_distance(x, y).flatten() for x, y in dense.run()]
+                )  # [tokens]
             similarities.append(1 - float(turns.mean()))
             losses.append(group_losses(shared_variance(o.weight, inputs["o"].matrix, kv_heads)))
         shares = self.shares(torch.tensor(similarities, dtype=torch.float64))

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
 from implementations.harness import LanguageModel, add_bias, walk
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.surgery import mask_channels, mask_kv_groups
 from implementations.slimllm import SlimLLM
 from implementations.slimllm.covariance import Covariance
 from implementations.slimllm.slimllm import (
@@ -25,6 +24,7 @@ from implementations.slimllm.slimllm import (
     similarity,
     swapped,
 )
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -339,9 +339,7 @@ def test_slicing_equals_masking_with_the_same_lines(family: str):
             was.weight.copy_(was.weight * scale[:, None])
             if now.bias is not None:
                 add_bias(was, now.bias - (0 if was.bias is None else was.bias))
-            (mask_kv_groups if what == "heads" else mask_channels)(
-                twin.attention if what == "heads" else twin.feed_forward, mask
-            )
+            mask_units(twin, "kv-groups" if what == "heads" else "channels", mask)
     other = random_tokens(seed=1)
     torch.testing.assert_close(logits(model, other), logits(masked, other), rtol=1e-4, atol=1e-4)
 

@@ -18,7 +18,7 @@ from implementations.harness import (
     keep_channels,
     keep_kv_groups,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.prune.refit import refit
 from implementations.sobp import SoBP

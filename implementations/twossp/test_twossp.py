@@ -18,12 +18,12 @@ from implementations.harness import (
     Tokens,
     perplexity,
 )
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.surgery import mask_channels
 from implementations.harness.model.units import count_weights
 from implementations.twossp import TwoSSP, twossp
 from implementations.twossp.twossp import Sizes, attentions_to_drop, least_missed
+from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -185,7 +185,7 @@ def test_what_goes_is_what_perplexity_misses_least_on_the_narrow_model(family: s
     outcome = TwoSSP(sparsity=0.5, attentions=2).apply(model, tokens)
     narrow = copy.deepcopy(dense)
     for block, left in zip(narrow.blocks, kept(model, dense), strict=True):
-        mask_channels(block.feed_forward, left)
+        mask_units(block, "channels", left)
     probe = Tokens.from_ids(tokens.ids[:1])
     gone: list[int] = []
     for _ in range(2):

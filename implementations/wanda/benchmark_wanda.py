@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from implementations.harness.measure.memory import HighWaterMark
-from implementations.harness.model.devices import give_back_freed
+from implementations.harness.model.devices import trim_memory
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run
@@ -33,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         record = run(Job(Wanda(sparsity=0.5)), setup, runs=Path(folder)).record
     peak = HighWaterMark.read("VmHWM")
-    give_back_freed()
+    trim_memory()
     own = HighWaterMark.read("VmRSS")
     weights = record.dense.footprint.bytes
     table = Table("figure", "MB", title="The memory of one run")

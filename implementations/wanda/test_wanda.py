@@ -191,7 +191,7 @@ def test_a_pattern_that_does_not_divide_is_refused():
 
 
 def test_calibration_is_needed():
-    with pytest.raises(BadInput, match="wanda needs calibration text"):
+    with pytest.raises(BadInput, match="wanda needs a calibration set"):
         Wanda().apply(tiny_model())
 
 

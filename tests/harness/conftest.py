@@ -1,4 +1,4 @@
-"""What several tests of the harness share."""
+"""Fixtures of the harness tests."""
 
 import string
 
@@ -14,7 +14,7 @@ SPECIAL = ("<pad>", "<s>", "</s>")
 
 @pytest.fixture
 def letters():
-    """A tokenizer of one token a character, for the vocabulary of the tiny models."""
+    """Return a tokenizer with one token per character, for the vocabulary of tiny models."""
     characters = (" " + string.ascii_letters + string.digits + string.punctuation)[: VOCABULARY - 3]
     vocabulary = {token: i for i, token in enumerate([*SPECIAL, *characters])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<pad>"))
@@ -27,5 +27,5 @@ def letters():
 
 @pytest.fixture(scope="session")
 def smollm2():
-    """The embedded model; tests that change it work on a copy."""
+    """Return the embedded model; tests that change it use a copy."""
     return load_model("smollm2-135m")

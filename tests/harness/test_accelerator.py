@@ -1,4 +1,4 @@
-"""On an accelerator, a block at a time, pruning gives what the CPU gives and needs little room."""
+"""Pruning block by block on an accelerator: equal to the CPU, with little memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ FOLLOWING = [slug for slug in methods() if issubclass(get(slug), PromptMethod)]
 every_method = pytest.mark.parametrize("slug", [s for s in methods() if s not in FOLLOWING])
 
 
-def lent_model(dtype: torch.dtype = torch.float32, **shape: int) -> LanguageModel:
-    """A model on the host whose blocks are worked on by the accelerator."""
+def block_by_block_model(dtype: torch.dtype = torch.float32, **shape: int) -> LanguageModel:
+    """Return a model on the host whose blocks are moved to the accelerator one at a time."""
     model = tiny_model("llama", blocks=4, dtype=dtype, **shape)
     return LanguageModel(model.hf, accelerator=torch.accelerator.current_accelerator())
 
 
 @every_method
-def test_masks_agree_with_the_cpu(slug: str) -> None:
+def test_masks_equal_those_of_the_cpu(slug: str) -> None:
     method, tokens = get(slug)(sparsity=0.5), random_tokens(8, 64)
-    here, there = tiny_model("llama", blocks=4), lent_model()
+    here, there = tiny_model("llama", blocks=4), block_by_block_model()
     method.apply(here, tokens)
     method.apply(there, tokens)
     assert {p.device.type for p in there.hf.parameters()} == {"cpu"}
@@ -54,8 +54,8 @@ def test_masks_agree_with_the_cpu(slug: str) -> None:
 
 
 @every_method
-def test_bf16_is_pruned_as_much(slug: str) -> None:
-    method, model = get(slug)(sparsity=0.5), lent_model(torch.bfloat16)
+def test_bf16_models_meet_the_sparsity(slug: str) -> None:
+    method, model = get(slug)(sparsity=0.5), block_by_block_model(torch.bfloat16)
     outcome = method.apply(model, random_tokens(8, 64))
     assert abs(outcome.achieved - 0.5) < 0.13  # half of the largest unit, one block of four
     assert {p.dtype for p in model.hf.parameters()} == {torch.bfloat16}
@@ -65,7 +65,7 @@ def test_bf16_is_pruned_as_much(slug: str) -> None:
 
 
 @pytest.mark.parametrize("slug", FOLLOWING)
-def test_a_prompt_is_followed_as_on_the_cpu(slug: str) -> None:
+def test_prompt_methods_equal_the_cpu(slug: str) -> None:
     ids, method = random_tokens(2, 32).ids, get(slug)(sparsity=0.2)
     here, there = tiny_model("llama", blocks=4), tiny_model("llama", blocks=4)
     device = torch.accelerator.current_accelerator()
@@ -78,8 +78,8 @@ def test_a_prompt_is_followed_as_on_the_cpu(slug: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["query-heads", "value-dims", "rotary-pairs"])
-def test_units_cut_there_are_those_cut_here(kind: Kind) -> None:
-    here, there = tiny_model("llama", blocks=4), lent_model()
+def test_removed_units_equal_those_of_the_cpu(kind: Kind) -> None:
+    here, there = tiny_model("llama", blocks=4), block_by_block_model()
     for model in (here, there):
         for block in walk(model, random_tokens(8, 64)):
             keep_units(block, kind, range(0, len(unit_costs(block, kind)), 3))
@@ -92,7 +92,7 @@ def test_units_cut_there_are_those_cut_here(kind: Kind) -> None:
 
 @pytest.mark.parametrize("samples", [8, 32])
 @pytest.mark.parametrize("blocks", [4, 8])
-def test_memory_is_that_of_two_blocks_and_one_micro_batch(samples: int, blocks: int) -> None:
+def test_memory_is_bounded_by_two_blocks_and_one_micro_batch(samples: int, blocks: int) -> None:
     hidden, channels, length = 512, 2048, 64
     model = tiny_model(
         "llama", blocks=blocks, hidden_size=hidden, intermediate_size=channels, head_dim=128

@@ -56,7 +56,7 @@ def test_every_clause_of_the_contract_is_there(made: dict[str, str], repository:
         assert clause.doc.summary
         assert f"### {clause.covers[:1].upper()}{clause.covers[1:]}\n" in made["api/contract.md"]
     assert clauses["patterns_hold_in_every_group"].covers == "methods that know N:M patterns"
-    assert clauses["share_is_met"].covers == "methods that prune the model"
+    assert clauses["sparsity_is_met"].covers == "methods that prune the model"
 
 
 def test_clauses_are_read_from_their_decorators(tmp_path: Path) -> None:

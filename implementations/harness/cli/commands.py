@@ -360,7 +360,7 @@ def make_setup(
     task_folder: Path | None,
 ) -> Setup:
     """Put together where and on what to run; raises `BadInput` where something is missing."""
-    from implementations.harness.model.devices import device_named, dtype_named
+    from implementations.harness.model.devices import parse_device, parse_dtype
     from implementations.harness.runs.job import Setup
 
     chosen = get_protocol(protocol)
@@ -370,8 +370,8 @@ def make_setup(
     return Setup(
         model=source,
         protocol=chosen,
-        device=str(device_named(device)),
-        dtype=str(dtype_named(dtype or chosen.dtype)).removeprefix("torch."),
+        device=str(parse_device(device)),
+        dtype=str(parse_dtype(dtype or chosen.dtype)).removeprefix("torch."),
         accelerator=accelerator,
         tasks=listed(tasks),
         task_folder=None if task_folder is None else str(task_folder),

@@ -1,1 +1,1 @@
-"""What every method must keep, checked on tiny models of every family."""
+"""The contract: tests that every method must pass on tiny models of every family."""

@@ -1,11 +1,11 @@
-"""Clauses on how much goes: nothing, the share asked for, all there is, N:M in every group."""
+"""Clauses about sparsity: zero, the requested one, the maximum, and N:M patterns."""
 
 from __future__ import annotations
 
 import torch
 
 from implementations.harness.contract.clause import clause
-from implementations.harness.contract.probes import (
+from implementations.harness.contract.helpers import (
     PATTERNS,
     apply,
     calibration_for,
@@ -22,15 +22,15 @@ from implementations.harness.model.units import count_weights
 from implementations.harness.prune.masks import parse_pattern
 from implementations.harness.prune.method import Method
 
-SHARES = (0.25, 0.5, 0.75)  # whole numbers of weights in every row, block and matrix of the models
+SHARES = (0.25, 0.5, 0.75)  # give whole numbers of weights in the rows of the tiny models
 
 
 @clause(
     "methods that train no weights",
     when=lambda method: method.capabilities.trains != "weights",
 )
-def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
-    """With nothing to remove, no bit of the model changes."""
+def zero_sparsity_changes_nothing(method: type[Method], family: str) -> None:
+    """A sparsity of zero changes no bit of the model."""
     model = tiny_model(family)
     before = fingerprint(model)
     outcome = apply(method, model, sparsity=0)
@@ -40,8 +40,8 @@ def zero_budget_is_the_identity(method: type[Method], family: str) -> None:
 
 
 @clause("methods that train weights", when=lambda m: m.capabilities.trains == "weights")
-def zero_budget_removes_nothing(method: type[Method], family: str) -> None:
-    """With nothing to remove, every layer keeps its shape and gets no zeros."""
+def zero_sparsity_removes_nothing(method: type[Method], family: str) -> None:
+    """With a sparsity of zero, every layer keeps its shape and gets no zeros."""
     model = tiny_model(family)
     shapes = {name: tensor.shape for name, tensor in fingerprint(model).items()}
     outcome = apply(method, model, sparsity=0)
@@ -50,18 +50,18 @@ def zero_budget_removes_nothing(method: type[Method], family: str) -> None:
 
 
 @clause()
-def share_is_met(method: type[Method], family: str) -> None:
-    """The share asked for is met to the weight; a budget within half of the largest unit.
+def sparsity_is_met(method: type[Method], family: str) -> None:
+    """The requested sparsity is met exactly, or for units within half of the largest unit.
 
-    Bits a weight are told by the methods that quantise, and by no other.
+    Methods that quantise, and no others, report the bits per weight.
     """
     for share in shares(method, tiny_model(family, blocks=4), *SHARES):
         _assert_met(method, family, share)
 
 
 @clause()
-def reach_is_met_and_no_more(method: type[Method], family: str) -> None:
-    """The method removes what it can remove at most, and is refused more, told how much that is."""
+def maximum_sparsity_is_met_and_more_is_refused(method: type[Method], family: str) -> None:
+    """The method reaches its maximum sparsity; a higher one is refused, naming the maximum."""
     model = tiny_model(family)
     before = fingerprint(model)
     everything = configured(method, sparsity=1)
@@ -76,7 +76,7 @@ def reach_is_met_and_no_more(method: type[Method], family: str) -> None:
 
 @clause("methods that know N:M patterns", when=takes_patterns)
 def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
-    """N:M holds in every group of every row, for 1:4 as well as 2:4."""
+    """N:M holds in every group of every row, for 1:4, 2:4 and 4:8."""
     for text in PATTERNS:
         pattern = parse_pattern(text)
         for _, _, linear in pruned(method, family, pattern=text).linears():
@@ -85,8 +85,8 @@ def patterns_hold_in_every_group(method: type[Method], family: str) -> None:
 
 
 @clause("methods that quantise", when=lambda method: method.capabilities.quantises)
-def few_values_are_left(method: type[Method], family: str) -> None:
-    """Bits a weight are fewer than the dtype's, and a layer has fewer values than weights."""
+def layers_have_few_distinct_values(method: type[Method], family: str) -> None:
+    """Bits per weight are below those of the dtype, and layers have few distinct values."""
     model = tiny_model(family)
     bits = apply(method, model).bits
     assert bits is not None
@@ -96,8 +96,8 @@ def few_values_are_left(method: type[Method], family: str) -> None:
 
 
 @clause("methods that know N:M patterns", when=takes_patterns)
-def pattern_must_divide(method: type[Method], family: str) -> None:
-    """A pattern that does not divide a layer is refused by name of block and layer."""
+def pattern_that_does_not_divide_is_refused(method: type[Method], family: str) -> None:
+    """A pattern that does not divide a layer is refused, naming block and layer."""
     model = tiny_model(family)
     before = fingerprint(model)
     message = refusal(configured(method, pattern="3:7").apply, model, calibration_for(method))

@@ -1,7 +1,7 @@
-"""The contract as cases: which clauses cover a method, and what it was seen to support.
+"""The cases of the contract: the clauses that cover a method, and what a method supports.
 
-`cases(method)` is turned into tests of the method's folder by `implementations/conftest.py`;
-`support(slug)` is what `atlas support` writes down.
+`implementations/conftest.py` turns `cases(method)` into tests of the method's folder;
+`atlas support` saves `support(slug)`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from implementations.harness.contract import budgets, effects, prompts, refusals, traces
+from implementations.harness.contract import budgets, prompts, pruned_model, refusals, side_effects
 from implementations.harness.contract.clause import CLAUSES, Clause
-from implementations.harness.contract.probes import PATTERNS, afterwards, takes_patterns
+from implementations.harness.contract.helpers import PATTERNS, pruned_logits, takes_patterns
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.errors import AtlasError
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get
 
-GROUPS = (budgets, effects, traces, prompts, refusals)
+GROUPS = (budgets, pruned_model, side_effects, prompts, refusals)
 """The modules whose clauses make up the contract."""
-HEADS = {"MHA": 4, "GQA": 2, "MQA": 1}  # KV heads under the four query heads of the tiny models
+HEADS = {"MHA": 4, "GQA": 2, "MQA": 1}  # KV heads of tiny models with four query heads
 UNKNOWN = "gpt2"
 
 
@@ -34,16 +34,16 @@ class Case:
 
     @property
     def name(self) -> str:
-        """The clause in words and the family, as a test shows it."""
+        """The name of the test: clause and family."""
         return f"{self.clause.name}[{self.family}]"
 
     def check(self) -> None:
-        """Run the clause; raises `AssertionError` where it does not hold."""
+        """Check the clause; raises `AssertionError` if it does not hold."""
         self.clause.check(self.method, self.family)
 
 
 def cases(method: type[Method]) -> Iterator[Case]:
-    """Yield every case that the method's declared capabilities cover."""
+    """Yield the cases that cover the method according to its capabilities."""
     refused = set(method.capabilities.refuses)
     families = {
         "supported": [family for family in MODEL_TYPES if family not in refused],
@@ -57,19 +57,20 @@ def cases(method: type[Method]) -> Iterator[Case]:
 
 
 def support(slug: str) -> dict[str, Any]:
-    """Run the method on every family, KV layout and pattern and return what was seen, JSON-able.
+    """Run the method on every family, KV layout and pattern and return the results, as for JSON.
 
-    Each value is "supported" or the reason of the refusal. Raises `BadInput` for a method that is
-    not written yet.
+    Each value is "supported" or the error message. Raises `BadInput` for a method that is not
+    written yet.
     """
     method = get(slug)
     method.configure()
-    families = {family: seen(method, family) for family in MODEL_TYPES}
+    families = {family: outcome_of(method, family) for family in MODEL_TYPES}
     layouts = {
-        name: seen(method, "llama", num_key_value_heads=heads) for name, heads in HEADS.items()
+        name: outcome_of(method, "llama", num_key_value_heads=heads)
+        for name, heads in HEADS.items()
     }
     patterns = {
-        text: seen(method, "llama", settings={"pattern": text})
+        text: outcome_of(method, "llama", settings={"pattern": text})
         for text in PATTERNS
         if takes_patterns(method)
     }
@@ -83,13 +84,13 @@ def support(slug: str) -> dict[str, Any]:
     }
 
 
-def seen(
+def outcome_of(
     method: type[Method], family: str, settings: dict[str, Any] | None = None, **shape: Any
 ) -> str:
-    """Prune one tiny model and say "supported", or why not."""
+    """Prune one tiny model and return "supported" or the reason why not."""
     model = tiny_model(family, **shape)
     try:
-        written = afterwards(method, model, **(settings or {}))
+        logits = pruned_logits(method, model, **(settings or {}))
     except AtlasError as error:
         return str(error)
-    return "supported" if bool(written.isfinite().all()) else "puts out NaN or infinity"
+    return "supported" if bool(logits.isfinite().all()) else "puts out NaN or infinity"

@@ -1,11 +1,11 @@
-"""What a clause of the contract is: one promise, checked on one tiny model, for whom it holds.
+"""A clause of the contract: one promise about methods, checked on a tiny model.
 
     @clause("methods that remove whole units", when=lambda method: method.capabilities.structured)
     def slicing_equals_masking(method, family): ...
 
-The decorated function raises `AssertionError` where the promise is broken. The first argument says
-in words whom the clause covers, `when` and `kinds` decide it: a method that follows prompts leaves
-the model alone, and so has clauses of its own.
+The decorated function raises `AssertionError` if the promise is broken. The first argument
+describes which methods the clause covers; `when` and `kinds` select them. `PromptMethod`s do not
+change the model, so they have separate clauses.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CLAUSES: list[Clause] = []
 
 @dataclass(frozen=True)
 class Clause:
-    """One promise and whom it covers."""
+    """One promise and the methods that it covers."""
 
     check: Check
     covers: str
     when: When
     families: Families
-    """Whether it is checked on families the method serves, refuses, or that nobody knows."""
+    """Whether it is checked on families that the method supports, refuses, or that are unknown."""
     kinds: Kinds
-    """Whether it is for methods that prune a model, that follow each prompt, or for both."""
+    """Whether it covers methods that prune the model, `PromptMethod`s, or both."""
 
     def of(self, method: type[Method]) -> bool:
-        """Say whether the clause covers the method."""
+        """Return whether the clause covers the method."""
         return self.kinds in ("all", method.capabilities.when) and self.when(method)
 
     @property
@@ -53,7 +53,7 @@ def clause(
     families: Families = "supported",
     kinds: Kinds = "static",
 ) -> Callable[[Check], Check]:
-    """Make a function a clause of the contract."""
+    """Register a function as a clause of the contract."""
 
     def register(check: Check) -> Check:
         CLAUSES.append(Clause(check, covers, when, families, kinds))

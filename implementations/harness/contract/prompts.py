@@ -1,4 +1,4 @@
-"""Clauses for methods by which each prompt chooses what computes the text behind it."""
+"""Clauses for `PromptMethod`s, which select units for each prompt."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from implementations.harness.contract.clause import clause
-from implementations.harness.contract.probes import (
+from implementations.harness.contract.helpers import (
     configured,
     fingerprint,
     logits,
     refusal,
     same,
 )
+from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
-from implementations.harness.contract.traces import state
 from implementations.harness.measure.generation import cache_argument, greedy
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.model.checkpoint import save
@@ -29,90 +29,90 @@ from implementations.harness.prune.prompt import PromptMethod
 PROMPT, AFTER = 12, 8  # tokens
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def without_a_budget_it_is_the_dense_model(method: type[Method], family: str) -> None:
-    """With nothing to leave out, prompt and continuation are computed as ever."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def zero_sparsity_is_the_dense_model(method: type[Method], family: str) -> None:
+    """With a sparsity of zero, prompt and continuation have the dense logits."""
     model, texts = tiny_model(family), ids()
     expected = logits(model)
-    with asked(method, sparsity=0).active(model, PROMPT):
+    with configure(method, sparsity=0).active(model, PROMPT):
         assert close(logits(model), expected)
         assert close(written(model, texts), whole(model, texts))
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def the_prompt_is_read_by_the_whole_model(method: type[Method], family: str) -> None:
-    """Whatever the share, logits over the prompt are the dense ones, and later ones are not."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def dense_model_reads_the_prompt(method: type[Method], family: str) -> None:
+    """At any sparsity, the logits of the prompt are the dense ones, and later ones are not."""
     model, texts = tiny_model(family), ids()
     dense = whole(model, texts)
     for share in shares(method, model):
-        with asked(method, sparsity=share).active(model, PROMPT):
+        with configure(method, sparsity=share).active(model, PROMPT):
             found = whole(model, texts)
         assert close(found[:, :PROMPT], dense[:, :PROMPT])
         assert not close(found[:, PROMPT:], dense[:, PROMPT:])
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def writing_equals_a_single_pass(method: type[Method], family: str) -> None:
-    """Prompt, then token by token with the cache: the logits of one pass over the whole text.
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
+    """Prefill and decoding with the cache give the logits of one pass over the whole text.
 
-    So does a prompt that comes in two pieces, and one of a single token.
+    The prompt may be read in two pieces, and may be a single token.
     """
     model, texts = tiny_model(family), ids()
     for prompt, steps in ((PROMPT, (PROMPT,)), (PROMPT, (5, 7)), (1, (1,))):
-        with asked(method).active(model, prompt):
+        with configure(method).active(model, prompt):
             assert close(written(model, texts, *steps), whole(model, texts))
-            one = texts[:1]  # its layers are cut, where a batch masks them
+            one = texts[:1]  # a single prompt removes channels, a batch masks them
             assert close(written(model, one, *steps), whole(model, one))
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def the_same_prompt_chooses_the_same(method: type[Method], family: str) -> None:
-    """What was read before leaves nothing behind, and samples of a batch keep to themselves."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def equal_prompts_select_equal_units(method: type[Method], family: str) -> None:
+    """The selection depends on the prompt only, not on earlier prompts or other samples."""
     model, (first, second) = tiny_model(family), ids(2)[:, None]
-    with asked(method).active(model, PROMPT):
+    with configure(method).active(model, PROMPT):
         alone = whole(model, first)
-    with asked(method).active(model, PROMPT):
+    with configure(method).active(model, PROMPT):
         written(model, second)
         assert close(written(model, first), alone)
         assert torch.equal(whole(model, first), alone)
         assert close(whole(model, torch.cat([second, first]))[1:], alone)
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def padding_has_no_say(method: type[Method], family: str) -> None:
-    """A prompt padded on the left, in a batch with a longer one, is continued as by itself."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def padding_does_not_matter(method: type[Method], family: str) -> None:
+    """A prompt padded on the left in a batch is continued as without padding."""
     model, (long, short) = tiny_model(family), ids(2)[:, None, :PROMPT]
     short = short[:, 4:]
     padded = torch.cat([long, torch.cat([torch.zeros_like(short[:, :4]), short], dim=1)])
     mask = torch.ones_like(padded)
     mask[1, :4] = 0
-    with asked(method).active(model, PROMPT):
+    with configure(method).active(model, PROMPT):
         together = generated(model, padded, mask)
         apart = generated(model, long, torch.ones_like(long))
-    with asked(method).active(model, short.shape[1]):
+    with configure(method).active(model, short.shape[1]):
         alone = generated(model, short, torch.ones_like(short))
     assert close(together[:1], apart)
     assert close(together[1:], alone)
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def plain_generation_follows_the_prompt(method: type[Method], family: str) -> None:
-    """`generate` of the library writes what the harness writes, with the cache and without."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def generate_equals_greedy_decoding(method: type[Method], family: str) -> None:
+    """`generate` of transformers equals the decoding of the harness, with and without cache."""
     model, text = tiny_model(family), ids(1)[:, :PROMPT]
-    with asked(method).active(model, PROMPT):
+    with configure(method).active(model, PROMPT):
         expected = torch.cat(list(greedy(model, text, AFTER)))
         for cache in (True, False):
             found = generated(model, text, torch.ones_like(text), use_cache=cache)
             assert torch.equal(found[0].argmax(dim=-1), expected)
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def as_many_channels_write_as_are_asked_for(method: type[Method], family: str) -> None:
-    """The share of weights that do not write is met within half a channel, and none is removed."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def requested_share_of_weights_is_unused(method: type[Method], family: str) -> None:
+    """The share of unused weights is met within half a channel, and a channel remains."""
     model = tiny_model(family, blocks=4)
     total = sum(linear.weight.numel() for _, _, linear in model.linears())
     for share in shares(method, model):
-        asked_for = asked(method, sparsity=share)
+        asked_for = configure(method, sparsity=share)
         allowed = asked_for.unit(model) / 2 + 1e-6
         outcome = asked_for.apply(model, None)
         assert abs(outcome.unused - share * total) <= allowed
@@ -120,41 +120,41 @@ def as_many_channels_write_as_are_asked_for(method: type[Method], family: str) -
         assert min(asked_for.kept(model)) >= 1
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def the_dense_model_is_back_afterwards(method: type[Method], family: str) -> None:
-    """Weights, hooks, modes and generators are as before, also after an exception."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def dense_model_is_restored(method: type[Method], family: str) -> None:
+    """Weights, hooks, modes and generators are restored, also after an exception."""
     model, texts = tiny_model(family), ids()
     before, dense, weights = state(model), whole(model, texts), fingerprint(model)
-    with asked(method).active(model, PROMPT):
+    with configure(method).active(model, PROMPT):
         written(model, texts)
     try:
-        with asked(method).active(model, PROMPT):
+        with configure(method).active(model, PROMPT):
             raise KeyboardInterrupt
     except KeyboardInterrupt:
         pass
     assert state(model) == before
     assert same(fingerprint(model), weights)
     assert torch.equal(whole(model, texts), dense)
-    assert not model.follows
+    assert not model.prompt_method
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def half_precision_follows_too(method: type[Method], family: str) -> None:
-    """A bf16 model is followed in bf16."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def half_precision_works_with_prompts(method: type[Method], family: str) -> None:
+    """A bf16 model computes in bf16."""
     model = tiny_model(family, dtype=torch.bfloat16)
-    with asked(method).active(model, PROMPT):
+    with configure(method).active(model, PROMPT):
         found = written(model, ids(1))
     assert found.dtype == torch.bfloat16
     assert bool(found.isfinite().all())
 
 
-@clause("methods that choose with every prompt", kinds="input-dependent")
-def what_has_no_meaning_is_refused(method: type[Method], family: str) -> None:
-    """Saving, a perplexity without a prompt, and a cache filled elsewhere."""
+@clause("methods that select units for each prompt", kinds="input-dependent")
+def unsupported_uses_are_refused(method: type[Method], family: str) -> None:
+    """Saving, perplexity without a prompt, and a cache from outside are refused."""
     model, texts = tiny_model(family), ids(1)
-    follow = asked(method)
+    follow = configure(method)
     name = follow.slug()
-    assert "0 tokens" in refusal(enter, follow, model, 0)
+    assert "got 0" in refusal(enter, follow, model, 0)
     cache: dict[str, Any] = {cache_argument(model): filled(model, texts)}
     with follow.active(model, PROMPT):
         assert name in refusal(perplexity, model, random_tokens())
@@ -167,25 +167,25 @@ def what_has_no_meaning_is_refused(method: type[Method], family: str) -> None:
         assert str(PROMPT) in message
 
 
-def asked(method: type[Method], **settings: Any) -> PromptMethod:
-    """Configure a method that follows prompts."""
+def configure(method: type[Method], **settings: Any) -> PromptMethod:
+    """Configure a `PromptMethod`."""
     return cast(PromptMethod, configured(method, **settings))
 
 
 def shares(method: type[Method], model: LanguageModel) -> list[float]:
-    """Return a small share and the largest that the method can leave out."""
-    reach = asked(method).reach(model)
+    """Return a small sparsity and the largest that the method can reach."""
+    reach = configure(method).reach(model)
     return [reach / 4, reach]
 
 
 def enter(method: PromptMethod, model: LanguageModel, prompt: int) -> None:
-    """Begin to follow, and end it."""
+    """Activate a method and deactivate it."""
     with method.active(model, prompt):
         pass
 
 
 def ids(samples: int = 3) -> Tensor:
-    """Return some texts, `[samples, PROMPT + AFTER]`."""
+    """Return texts, `[samples, PROMPT + AFTER]`."""
     return random_tokens(samples, PROMPT + AFTER, seed=3).ids
 
 
@@ -196,7 +196,7 @@ def whole(model: LanguageModel, texts: Tensor) -> Tensor:
 
 
 def written(model: LanguageModel, texts: Tensor, *pieces: int) -> Tensor:
-    """Return the logits of `texts` read in `pieces` of the prompt, then token by token."""
+    """Return the logits of `texts`, with the prompt in `pieces`, then token by token."""
     lengths = list(pieces or (PROMPT,))
     lengths += [1] * (texts.shape[1] - sum(lengths))
     cache: Any = None
@@ -218,16 +218,13 @@ def filled(model: LanguageModel, texts: Tensor) -> Any:
 def generated(
     model: LanguageModel, prompts: Tensor, mask: Tensor, use_cache: bool = True
 ) -> Tensor:
-    """Continue prompts greedily by the library's own `generate`; return the logits it went by.
-
-    They are `[samples, AFTER, vocabulary]`.
-    """
+    """Continue prompts greedily with `generate` and return the logits `[samples, AFTER, words]`."""
     with torch.no_grad():
         output = model.hf.generate(
             prompts,
             attention_mask=mask,
             max_new_tokens=AFTER,
-            eos_token_id=VOCABULARY,  # which nothing writes, so that nothing ends early
+            eos_token_id=VOCABULARY,  # never generated, so that nothing ends early
             do_sample=False,
             use_cache=use_cache,
             output_logits=True,
@@ -237,5 +234,5 @@ def generated(
 
 
 def close(a: Tensor, b: Tensor) -> bool:
-    """Say whether two sets of logits agree."""
+    """Return whether two tensors of logits agree."""
     return torch.allclose(a, b, rtol=1e-4, atol=1e-4)

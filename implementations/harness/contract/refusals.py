@@ -1,4 +1,4 @@
-"""Clauses on what a method refuses: with a message that helps, and the model as it was."""
+"""Clauses about invalid input: it is refused with a helpful message, before the model changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from implementations.harness.contract.clause import clause
-from implementations.harness.contract.probes import (
+from implementations.harness.contract.helpers import (
     calibration_for,
     configured,
     fingerprint,
@@ -28,40 +28,40 @@ from implementations.harness.contract.tiny import (
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 
-NONSENSE: tuple[dict[str, Any], ...] = (
+INVALID_SETTINGS: tuple[dict[str, Any], ...] = (
     {"sparsity": 1.5},
     {"sparsity": -0.1},
     {"sparsity": float("nan")},
     {"no_such_parameter": 1},
 )
-NO_PATTERNS = ("5:4", "0:4", "x")
+INVALID_PATTERNS = ("5:4", "0:4", "x")
 
 
 @clause("every method", kinds="all")
-def nonsense_is_refused(method: type[Method], family: str) -> None:
-    """Wrong parameters and damaged weights are refused with a message, the model as it was."""
-    for settings in NONSENSE:
+def invalid_settings_and_weights_are_refused(method: type[Method], family: str) -> None:
+    """Invalid settings and damaged weights are refused, and the model does not change."""
+    for settings in INVALID_SETTINGS:
         refusal(method.configure, **settings)
     if takes_patterns(method):
-        for text in NO_PATTERNS:
+        for text in INVALID_PATTERNS:
             assert text in refusal(method.configure, pattern=text)
         refusal(method.configure, pattern="2:4", sparsity=0.7)
     else:
         assert "pattern" in refusal(method.configure, pattern="2:4")
     for damage in damaged(family):
         before = fingerprint(damage)
-        sound = within_reach(method, damage)
-        message = refusal(sound.apply, damage, calibration_for(method))
+        valid = within_reach(method, damage)
+        message = refusal(valid.apply, damage, calibration_for(method))
         assert "block 1" in message
         assert same(before, fingerprint(damage))
 
 
 @clause("methods that read calibration text", when=reads_text)
-def bad_calibration_is_refused(method: type[Method], family: str) -> None:
-    """Missing or empty calibration or training text and ids beyond the vocabulary are refused."""
+def invalid_calibration_is_refused(method: type[Method], family: str) -> None:
+    """Missing or empty calibration or training text, and ids beyond the vocabulary, are refused."""
     model = tiny_model(family)
     before = fingerprint(model)
-    refusal(random_tokens, 0)  # samples without a token cannot even be made
+    refusal(random_tokens, 0)  # empty samples cannot be created
     bad = [None, calibration_for(method, vocabulary=VOCABULARY * 9)]
     if method.capabilities.calibration == "training":
         bad.append(random_tokens())
@@ -72,7 +72,7 @@ def bad_calibration_is_refused(method: type[Method], family: str) -> None:
 
 @clause("methods that train", when=lambda method: method.capabilities.trains is not None)
 def training_block_by_block_is_refused(method: type[Method], family: str) -> None:
-    """A model whose blocks are not in memory is not trained: its name and the way out are said."""
+    """Training a model that is moved block by block is refused, naming the model and the option."""
     shut = ShutModel(tiny_model(family))
     before = fingerprint(shut)
     message = refusal(within_reach(method, shut).apply, shut, calibration_for(method))
@@ -81,9 +81,9 @@ def training_block_by_block_is_refused(method: type[Method], family: str) -> Non
     assert same(before, fingerprint(shut))
 
 
-@clause("a model of no family that the harness knows", families="unknown", kinds="all")
-def unsupported_family_is_named(method: type[Method], family: str) -> None:
-    """A family without an adapter is named, with the supported ones."""
+@clause("models of unsupported families", families="unknown", kinds="all")
+def unsupported_family_is_refused(method: type[Method], family: str) -> None:
+    """An unsupported family is refused, naming the supported ones."""
     config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=8)
     message = refusal(LanguageModel, GPT2LMHeadModel(config))
     assert family in message
@@ -91,7 +91,7 @@ def unsupported_family_is_named(method: type[Method], family: str) -> None:
 
 
 @clause("families that a method refuses", families="refused", kinds="all")
-def refused_family_says_why(method: type[Method], family: str) -> None:
+def refused_family_names_the_reason(method: type[Method], family: str) -> None:
     """A family that the method refuses is refused with the declared reason."""
     model = tiny_model(family)
     before = fingerprint(model)

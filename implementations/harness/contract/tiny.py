@@ -1,4 +1,4 @@
-"""Tiny random models and token samples for tests: every family, in milliseconds, on the CPU."""
+"""Tiny random models of every family, and random tokens, for tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from implementations.harness.model.view import Block, LanguageModel
 
 VOCABULARY = 96
 
-# Widths divide by 8 so that 2:4 and 4:8 fit; two query heads a KV head where a family allows it.
+# Widths are multiples of 8 for the patterns 2:4 and 4:8, with two query heads per KV head.
 SHAPE: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -35,13 +35,13 @@ MODEL_TYPES = {family.name: model_type for model_type, family in FAMILIES.items(
 
 
 def tiny_config(family: str, **overrides: Any) -> PreTrainedConfig:
-    """Return the configuration of a two-block random model of `family`, changed by `overrides`."""
+    """Return the configuration of a tiny two-block model of `family`, changed by `overrides`."""
     model_type = MODEL_TYPES[family]
     shape = SHAPE | dict(FAMILIES[model_type].tiny) | overrides
     shape[FAMILIES[model_type].channels] = shape.pop("intermediate_size")
     blocks = shape["num_hidden_layers"]
     for name in PER_BLOCK:
-        if name in shape:  # repeated as often as there are blocks
+        if name in shape:  # repeated for all blocks
             shape[name] = list(islice(cycle(shape[name]), blocks))
     entries = {name: value for name, value in shape.items() if value is not None}
     config: PreTrainedConfig = AutoConfig.for_model(model_type, **entries)
@@ -56,7 +56,7 @@ def tiny_model(
     dtype: torch.dtype = torch.float32,
     **overrides: Any,
 ) -> LanguageModel:
-    """Return a random model of `family` with weights large enough that blocks matter."""
+    """Return a random model of `family` with weights so large that all blocks matter."""
     config = tiny_config(family, num_hidden_layers=blocks, **overrides)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -75,11 +75,11 @@ def tiny_model(
 
 
 class ShutModel(LanguageModel):
-    """A model whose blocks have no weights but while they are opened, one at a time.
+    """A model whose blocks have weights only while they are opened, one at a time.
 
-    It stands for one that lies on disk. While a block is shut its parameters have shapes and no
-    data, and who kept hold of one finds NaN in it. Raises `AssertionError` when two are open at
-    once and when a shut one was written to.
+    It simulates a model on disk. The parameters of a shut block are on the meta device, and the
+    original ones contain NaN. Raises `AssertionError` if two blocks are open at once or a shut one
+    was written to.
     """
 
     def __init__(self, model: LanguageModel) -> None:
@@ -91,12 +91,12 @@ class ShutModel(LanguageModel):
 
     @property
     def whole(self) -> bool:
-        """No: only the block that is opened is in memory."""
+        """Return False, because only the open block is in memory."""
         return False
 
     @contextmanager
     def opened(self, block: Block) -> Iterator[Block]:
-        """Give one block its weights back inside the `with` block."""
+        """Restore the weights of one block inside the `with` block."""
         if self.open is block.module:
             yield block
             return

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from implementations.harness.data.activations import Boundary, fixed_output, replaced_forward
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import BadInput
-from implementations.harness.model.devices import lent, tensors
+from implementations.harness.model.devices import on_device_read_only, tensors
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
@@ -63,10 +63,10 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
         model.hf.eval()
         boundary = Boundary(model, tokens, batch_size)
         for block in track(model.blocks, f"reading {tokens.source} block by block"):
-            with model.opened(block), lent(tensors(block.module), model.accelerator):
+            with model.opened(block), on_device_read_only(tensors(block.module), model.accelerator):
                 for i, _, y in boundary.run(block):
                     boundary.advance(i, block, y)
-        with lent(model.outside().values(), model.accelerator):
+        with on_device_read_only(model.outside().values(), model.accelerator):
             # Of the last block, [batch, length, hidden] each.
             for (start, batch), host in zip(
                 _batches(tokens, batch_size), boundary.hidden, strict=True
@@ -114,17 +114,17 @@ def streamed(model: LanguageModel) -> Iterator[None]:
     Slow, since every call moves every block, but it never needs more than one of them there.
     """
     with ExitStack() as stack:
-        stack.enter_context(lent(model.outside().values(), model.accelerator))
+        stack.enter_context(on_device_read_only(model.outside().values(), model.accelerator))
         for module in model.layers:
-            call = partial(_lent_call, module, module.forward, model.accelerator)
+            call = partial(_call_on_device, module, module.forward, model.accelerator)
             stack.enter_context(replaced_forward(module, call))
         yield
 
 
-def _lent_call(
+def _call_on_device(
     module: nn.Module, forward: Callable[..., Any], device: torch.device, *args: Any, **kwargs: Any
 ) -> Any:
-    with lent(tensors(module), device):
+    with on_device_read_only(tensors(module), device):
         return forward(*args, **kwargs)
 
 

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from implementations.harness.errors import BadInput
-from implementations.harness.model.devices import give_back_freed
+from implementations.harness.model.devices import trim_memory
 from implementations.harness.results.record import Peak
 
 STATUS = Path("/proc/self/status")
@@ -115,7 +115,7 @@ class HighWaterMark:
     def start(self) -> int:
         """Begin, and return the bytes in use now."""
         gc.collect()
-        give_back_freed()
+        trim_memory()
         CLEAR.write_text("5")  # 5: the mark falls to what is resident now
         return self.read("VmRSS")
 
@@ -144,7 +144,7 @@ class Sampling:
     def start(self) -> int:
         """Begin, and return the bytes in use now."""
         gc.collect()
-        give_back_freed()
+        trim_memory()
         self.highest = start = self._resident()
         self.thread.start()
         return start

@@ -37,9 +37,10 @@ def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = No
     `BadInput` for windows of one token, ids beyond the vocabulary and a model that follows a
     prompt, `NumericsError` for logits with NaN or infinity.
     """
-    if model.follows:
+    if model.prompt_method:
         raise BadInput(
-            f"{model.follows} chooses by a prompt, and a window as a whole has none: measure what "
+            f"{model.prompt_method} chooses by a prompt, and a window as a whole has none: measure "
+            "what "
             "follows one by split_perplexity(model, tokens, prompt)"
         )
     return _measured(model, tokens, batch_size, 0)

@@ -1,4 +1,4 @@
-"""The model card of a saved checkpoint: how to load it, what it is, and the record inside."""
+"""The model card of a saved checkpoint."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from typing import Any
 import yaml
 
 from implementations.harness.download.embedded import MODEL_ALIAS
-from implementations.harness.model.modeling_pruned import FEATURES, INDICES, places_held
+from implementations.harness.model.modeling_pruned import FEATURES, INDICES, held_indices
 from implementations.harness.model.units import residual_widths
 from implementations.harness.model.view import LanguageModel
 
 HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}
 
-STOCK = "It is a plain checkpoint of its family: no code of ours is needed."
+STOCK = "This is a standard checkpoint of its family, so no custom code is needed."
 CUSTOM = """\
-`trust_remote_code=True` is needed because the blocks have shapes that the stock \
-configuration cannot express: `{file}` beside the weights builds them, and needs nothing but \
-transformers. Without the flag transformers builds the stock model and stops because the sizes \
-do not match; where nothing but biases was added, it drops them with a mere warning and computes \
-something else."""
+`trust_remote_code=True` is needed because the stock configuration cannot express the shapes of \
+the blocks. `{file}` in this folder builds them; it needs only torch and transformers. Without the \
+flag, transformers builds the stock model and raises an error because the sizes do not match. If \
+only biases were added, it drops them with a warning, and the results are wrong."""
 
 ATLAS = """\
-The Pruning Atlas loads it as well, and runs no code of this folder:
+The Pruning Atlas loads it without running code from this folder:
 
 ```python
 from pruning_atlas import load_model
@@ -36,7 +35,7 @@ model = load_model(folder)
 
 
 def model_card(model: LanguageModel, record: dict[str, Any] | None, code: Path | None) -> str:
-    """Return the text of README.md; `code` is the file beside the weights, if any is needed."""
+    """Return the text of README.md; `code` is the code file that the checkpoint needs, if any."""
     method = (record or {}).get("method", "")
     base = HUB_NAMES.get(model.name, model.name)
     parts = [
@@ -86,12 +85,12 @@ def _shapes(model: LanguageModel) -> str:
     ]
     head = "| block | query heads | key/value heads | feed-forward channels |\n|---|---|---|---|"
     parts = ["## Shapes", "", head, *rows]
-    for said, lines in (
-        ("Inside these widths, single rows and columns are cut:", _inside(model)),
-        ("The residual stream, before, between the halves of and behind:", _stream(model)),
+    for heading, lines in (
+        ("Layers that hold only some of these rows and columns:", _inside(model)),
+        ("Width of the residual stream before, between the halves of, and after:", _stream(model)),
     ):
-        listed = list(lines)
-        parts += ["", said, "", *listed] if listed else []
+        items = list(lines)
+        parts += ["", heading, "", *items] if items else []
     return "\n".join(parts)
 
 
@@ -106,7 +105,7 @@ def _inside(model: LanguageModel) -> Iterator[str]:
     for block in model.blocks:
         for role, linear in block.linears().items():
             for dim, index in enumerate(INDICES):
-                held = places_held(linear, dim)
+                held = held_indices(linear, dim)
                 if held is not None:
                     width = getattr(linear, FEATURES[dim])
                     yield f"- block {block.index}, {role}: {len(held)} of {width} {index}"
@@ -116,6 +115,6 @@ def _record(record: dict[str, Any] | None) -> list[str]:
     if record is None:
         return []
     text = json.dumps(record, indent=2, ensure_ascii=False)
-    # Generated text may hold a fence of its own.
+    # Generated text may contain a fence.
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return ["## Record", f"{fence}json\n{text}\n{fence}"]

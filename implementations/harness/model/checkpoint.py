@@ -1,4 +1,4 @@
-"""Saving what a method produced as a folder that others can use, and loading it back."""
+"""Save pruned models as checkpoints that transformers can load, and load checkpoints."""
 
 from __future__ import annotations
 
@@ -24,49 +24,51 @@ from implementations.harness.model.configuration import (
     generation_settings,
     stock_class,
 )
-from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.foreign import refused
-from implementations.harness.model.output_folder import free_folder, published
+from implementations.harness.model.devices import parse_device, parse_dtype
+from implementations.harness.model.library_errors import errors_as_bad_input
+from implementations.harness.model.output_folder import atomic_folder, resolve_output_folder
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import residual_widths
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.model.weight_files import read_weights, weight_files
 
-SHARD = "1GB"  # of one weights file, which limits the memory that saving takes
+SHARD = "1GB"  # size of a weights file, which limits the memory used for saving
 
 
 def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None) -> None:
-    """Write weights, configuration, tokenizer and a model card with the record into `folder`.
+    """Write weights, configuration, tokenizer and a model card with the record to `folder`.
 
-    Where a stock configuration can express the shapes, the folder loads with a plain
-    `AutoModelForCausalLM.from_pretrained`; otherwise `modeling_pruned.py` is put beside the
-    weights and `trust_remote_code=True` is needed. The folder appears complete or not at all.
+    If the stock configuration can express the shapes, a plain
+    `AutoModelForCausalLM.from_pretrained` loads the folder. Otherwise `modeling_pruned.py` is saved
+    with the weights and `trust_remote_code=True` is needed. The folder is written completely or not
+    at all.
 
     Raises:
-        BadInput: the folder is not empty, the model is emptied, or it follows a prompt.
-        Unavailable: the folder cannot be written, the disk is full, or another process has come
-            first.
+        BadInput: the folder is not empty, the model has no weights left, or a `PromptMethod` is
+            active.
+        Unavailable: the folder is not writable, the disk is full, or another process has filled
+            the folder.
     """
-    if model.follows:
+    if model.prompt_method:
         raise BadInput(
-            f"{model.follows} leaves the weights as they are, so there is nothing to save; load "
-            "the dense model again where it came from"
+            f"{model.prompt_method} does not change the weights, so there is nothing to save; load "
+            "the dense model instead"
         )
-    folder = free_folder(folder)
+    folder = resolve_output_folder(folder)
     refuse_emptied(model.blocks)
     twin = _empty_twin(model)
     custom = isinstance(twin, modeling_pruned.Pruned)
     code = Path(modeling_pruned.__file__) if custom else None
-    with published(folder) as partial, _quiet():
+    with atomic_folder(folder) as partial, _quiet():
         twin.save_pretrained(partial, state_dict=model.hf.state_dict(), max_shard_size=SHARD)
-        if model.hf.generation_config is not None:  # as it came, even if it contradicts itself
+        if model.hf.generation_config is not None:  # unchecked, because some contradict themselves
             model.hf.generation_config.to_json_file(partial / "generation_config.json")
         if model.tokenizer is not None:
             model.tokenizer.save_pretrained(partial)
         card = partial / "README.md"
         card.write_text(model_card(model, record, code), encoding="utf-8")
         for weights in partial.glob("*.safetensors"):
-            shutil.copymode(card, weights)  # safetensors lets only the owner read them
+            shutil.copymode(card, weights)  # safetensors makes them readable for the owner only
 
 
 def load_checkpoint(
@@ -77,39 +79,40 @@ def load_checkpoint(
 ) -> PreTrainedModel:
     """Load a model folder, stock or written by `save`, in evaluation mode.
 
-    Code in the folder is never run: checkpoints of ours are built by the file of this package, and
-    transformers gets the configuration and the weights in place of the folder.
+    Code in the folder is never run: `modeling_pruned.py` of this package is used, and transformers
+    gets the configuration and the weights instead of the folder.
 
     Raises:
-        BadInput: the folder is not complete, a file of it is damaged, the model is not supported,
-            or its weights do not fit the configuration.
+        BadInput: the folder is incomplete, a file is damaged, the model is not supported, or its
+            weights do not match the configuration.
     """
     folder = Path(folder)
-    config, place = configuration(folder), device_named(device)
+    config, place = configuration(folder), parse_device(device)
     builder = stock_class(config.model_type)
     if hasattr(config, SHAPES):
         builder = modeling_pruned.pruned_class(builder)
     weights = read_weights(weight_files(folder))
-    with _quiet(), refused(f"the model in {folder} cannot be loaded", "fetch it again"):
+    problem = f"the model in {folder} cannot be loaded"
+    with _quiet(), errors_as_bad_input(problem, "download it again"):
         hf, report = builder.from_pretrained(
-            None,  # a folder would be searched for adapters, other weights and other settings
+            None,  # transformers would search a folder for adapters and other weights
             config=config,
             state_dict=weights,
             generation_config=generation_settings(folder),
-            dtype=dtype if dtype == "auto" else dtype_named(dtype),
+            dtype=dtype if dtype == "auto" else parse_dtype(dtype),
             ignore_mismatched_sizes=True,  # they are reported below
             output_loading_info=True,
         )
-    _refuse_misfits(folder, report)
+    _check_loaded(folder, report)
     hf.config.name_or_path = str(folder)
     loaded: PreTrainedModel = hf.to(place).eval()
     return loaded
 
 
-def _refuse_misfits(folder: Path, report: dict[str, Any]) -> None:
-    """Raise `BadInput` for weights that transformers would replace by random ones or leave out."""
+def _check_loaded(folder: Path, report: dict[str, Any]) -> None:
+    """Raise `BadInput` for weights that transformers has ignored or initialised at random."""
     mismatched = [
-        f"{name} of {list(stored)} in place of {list(expected)}"
+        f"{name} of {list(stored)} instead of {list(expected)}"
         for name, stored, expected in report["mismatched_keys"]
     ]
     problems = [
@@ -124,14 +127,14 @@ def _refuse_misfits(folder: Path, report: dict[str, Any]) -> None:
     if problems or report["error_msgs"]:
         details = "; ".join([*problems, *report["error_msgs"]])
         raise BadInput(
-            f"the weights in {folder} do not fit its configuration: {details}. Take both from the "
-            "same model."
+            f"the weights in {folder} do not match its configuration: {details}. Take both from "
+            "the same model"
         )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide progress bars and reports of transformers; problems are raised instead."""
+    """Hide the progress bars and log messages of transformers; problems are raised instead."""
     verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -144,23 +147,22 @@ def _quiet() -> Iterator[None]:
 
 
 def _empty_twin(model: LanguageModel) -> PreTrainedModel:
-    """Return a model without data that a configuration alone builds in exactly the live shapes.
+    """Return a model on the meta device, built from a configuration, with the shapes of `model`.
 
-    Whether the stock configuration can is found out by trying, because each family has conditions
-    of its own.
+    The stock configuration is tried first, because each family has its own conditions.
     """
     shapes = _shapes(model.hf)
     for make in (_stock_twin, _pruned_twin):
         try:
             with torch.device("meta"):
                 twin = make(model)
-        except (ValueError, StrictDataclassError):  # the configuration refuses the numbers
+        except (ValueError, StrictDataclassError):  # the configuration rejects the numbers
             continue
         if twin is not None and _shapes(twin) == shapes:
             return twin
     raise BadInput(
-        "this model has other shapes than removing units and adding biases gives, and no "
-        "checkpoint can express them"
+        "the model has shapes that no checkpoint can express; remove units and add biases only "
+        "with the functions of `implementations.harness`"
     )
 
 
@@ -185,7 +187,7 @@ def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
 
 
 def _shape(block: Block) -> dict[str, Any]:
-    """Return the entry of `pruned_shapes` that gives a dense block the shape of this one."""
+    """Return the entry of `pruned_shapes` that describes a block."""
     linears = {
         path.rpartition(".")[2]: module
         for path, module in block.module.named_modules()
@@ -201,7 +203,7 @@ def _shape(block: Block) -> dict[str, Any]:
         name: {
             index: len(held)
             for dim, index in enumerate(modeling_pruned.INDICES)
-            if (held := modeling_pruned.places_held(linear, dim)) is not None
+            if (held := modeling_pruned.held_indices(linear, dim)) is not None
         }
         for name, linear in linears.items()
     }
@@ -215,8 +217,8 @@ def _shape(block: Block) -> dict[str, Any]:
 
 
 def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
-    """Return the live head and channel counts by their stock names, None where blocks differ."""
-    found = {
+    """Return the head and channel counts by their stock names, or None if blocks differ."""
+    counts = {
         (
             block.attention.heads,
             block.attention.kv_heads,
@@ -225,9 +227,9 @@ def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
         )
         for block in model.blocks
     }
-    if len(found) > 1:
+    if len(counts) > 1:
         return None
-    heads, kv_heads, head_size, channels = found.pop()
+    heads, kv_heads, head_size, channels = counts.pop()
     if not heads or not channels:
         return None
     numbers = {
@@ -238,12 +240,12 @@ def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
     }
     named = {name: number for name, number in numbers.items() if hasattr(model.config, name)}
     if head_size * heads != model.config.hidden_size:
-        named["head_dim"] = head_size  # Qwen2 reads it although it does not declare it
+        named["head_dim"] = head_size  # Qwen2 uses it without declaring it
     return named
 
 
 def _changed(config: PreTrainedConfig, numbers: dict[str, Any]) -> PreTrainedConfig:
-    """Return a new configuration with other numbers, checked by its class."""
+    """Return a validated copy of a configuration with other numbers."""
     entries = copy.deepcopy(config.to_dict())
     for name in (SHAPES, "auto_map", "architectures"):
         entries.pop(name, None)

@@ -1,4 +1,4 @@
-"""Dtypes and devices by the names that users give them, and moving things between devices."""
+"""Names of dtypes and devices, and moves between devices."""
 
 from __future__ import annotations
 
@@ -17,35 +17,37 @@ from implementations.harness.errors import BadInput
 DTYPES = ("float32", "bfloat16", "float16")
 
 
-def dtype_named(name: str | torch.dtype) -> torch.dtype:
-    """Return the dtype called `name`; raises `BadInput` listing those that models are loaded in."""
+def parse_dtype(name: str | torch.dtype) -> torch.dtype:
+    """Return the dtype named `name`; raises `BadInput` for one that models cannot be loaded in."""
     known: dict[str, torch.dtype] = {dtype: getattr(torch, dtype) for dtype in DTYPES}
     short = str(name).removeprefix("torch.")
     if short not in known:
-        raise BadInput(f"unknown dtype {short!r}; there are {', '.join(known)}")
+        raise BadInput(f"unknown dtype {short!r}; use {', '.join(known)}")
     return known[short]
 
 
-def device_named(name: str | torch.device) -> torch.device:
-    """Return the device called `name`; "auto" is the accelerator of this machine, else the CPU.
+def parse_device(name: str | torch.device) -> torch.device:
+    """Return the device named `name`; "auto" is the accelerator of this machine or else the CPU.
 
-    Raises `BadInput` for a device that is not there.
+    Raises `BadInput` for a device that this machine does not have.
     """
-    there = {"cpu": 1}
+    available = {"cpu": 1}
     accelerator = None
     if torch.accelerator.is_available():
         accelerator = torch.accelerator.current_accelerator()
         assert accelerator is not None
-        there[accelerator.type] = torch.accelerator.device_count()
+        available[accelerator.type] = torch.accelerator.device_count()
     if name == "auto":
         return accelerator or torch.device("cpu")
-    listed = ", ".join(f"{kind} (x{count})" if count > 1 else kind for kind, count in there.items())
+    listed = ", ".join(
+        f"{kind} (x{count})" if count > 1 else kind for kind, count in available.items()
+    )
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise BadInput(f"unknown device {name!r}; there are auto, {listed}") from error
-    if (device.index or 0) >= there.get(device.type, 0):
-        raise BadInput(f"device {str(name)!r} is not here; there are auto, {listed}")
+        raise BadInput(f"unknown device {name!r}; use auto, {listed}") from error
+    if (device.index or 0) >= available.get(device.type, 0):
+        raise BadInput(f"this machine has no device {str(name)!r}; use auto, {listed}")
     return device
 
 
@@ -55,11 +57,10 @@ def tensors(module: nn.Module) -> Iterator[Tensor]:
 
 
 @contextmanager
-def lent(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
-    """Have the data of `tensors` on `device` inside the `with` block, to be read only.
+def on_device_read_only(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
+    """Copy the data of `tensors` to `device` for reading inside the `with` block.
 
-    Afterwards each has the very memory it had before: nothing is copied back, and parameters that
-    were tied still are.
+    Afterwards they use their original memory: nothing is copied back, and ties are kept.
     """
     homes = [(tensor, tensor.data) for tensor in tensors]
     try:
@@ -72,8 +73,8 @@ def lent(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def moved(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
-    """Move `module` to the accelerator for the `with` block, and back with its edits afterwards."""
+def on_device(module: nn.Module, accelerator: torch.device) -> Iterator[None]:
+    """Move `module` to the accelerator for the `with` block, and move it back with its edits."""
     first = next(module.parameters(), None)
     home = first.device if first is not None else accelerator
     try:
@@ -96,10 +97,10 @@ def to_device(value: Any, device: torch.device) -> Any:
     return value
 
 
-def give_back_freed() -> None:
-    """Return freed main memory to the system, which glibc's allocator would keep.
+def trim_memory() -> None:
+    """Return freed main memory to the system.
 
-    What it keeps between two blocks is more than what a block needs.
+    Between two blocks, glibc's allocator would keep more than a block needs.
     """
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     if library is not None and hasattr(library, "malloc_trim"):

@@ -1,6 +1,6 @@
-"""The model families: where each keeps its parts, and a tiny configuration of it for tests.
+"""The supported model families: paths of their modules, and tiny configurations for tests.
 
-A new family is one entry of `FAMILIES`.
+To support another family, add an entry to `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
-"""The linear layers of a block, by the names they have in every family."""
+"""Names of the linear layers of a block, the same for every family."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Where a family keeps its parts: dotted paths from the base model and from a block."""
+    """The dotted paths of a family's modules, from the base model and from a block."""
 
     name: str
     tiny: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """What sets its tiny configuration apart from the common one; None leaves an entry out."""
+    """Changes to the common tiny configuration; None removes an entry."""
     blocks: str = "layers"
     attention: str = "self_attn"
     q: str = "self_attn.q_proj"
@@ -36,17 +36,17 @@ class Family:
     down: str = "mlp.down_proj"
     norms: tuple[str, ...] = ("input_layernorm", "post_attention_layernorm")
     channels: str = "intermediate_size"
-    """What the configuration calls the number of feed-forward channels."""
+    """Name of the number of feed-forward channels in the configuration."""
     rotary: bool = True
-    """Whether positions rotate queries and keys, dimension `c` with `c + head_size / 2`."""
+    """Whether it uses rotary embeddings, which pair dimension `c` with `c + head_size / 2`."""
 
 
 QUERY_KEY_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
 AROUND_FEED_FORWARD = ("pre_feedforward_layernorm", "post_feedforward_layernorm")
 
-# The key is `config.model_type`. Together the tiny ones have every layout of attention: grouped,
-# one key/value head a query head (mistral) and one for all of them (qwen3); tied embeddings, biases
-# (qwen2: q, k, v; opt: all), sliding windows, heads wider than hidden / heads, and no gate.
+# The key is `config.model_type`. The tiny configurations together cover grouped-query, multi-head
+# (mistral) and multi-query (qwen3) attention, tied embeddings, biases (qwen2: q, k, v; opt: all),
+# sliding windows, heads wider than hidden / heads, and no gate.
 FAMILIES = {
     "llama": Family("llama", {"tie_word_embeddings": True}),
     "mistral": Family("mistral", {"sliding_window": 8, "num_key_value_heads": 4}),
@@ -82,12 +82,12 @@ FAMILIES = {
 
 
 def family_of(model: PreTrainedModel) -> Family:
-    """Return the adapter of a model; raises `BadInput` naming the supported families."""
+    """Return the family of a model; raises `BadInput` if it is not supported."""
     model_type = model.config.model_type
     if model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise BadInput(
-            f"model family {model_type!r} is not supported; supported are {known}. "
-            "A new one needs an entry in implementations/harness/model/families.py."
+            f"model family {model_type!r} is not supported; use one of {known}, or add an entry "
+            "to implementations/harness/model/families.py"
         )
     return FAMILIES[model_type]

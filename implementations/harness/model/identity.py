@@ -1,4 +1,4 @@
-"""What a model folder holds, as hashes: equal ones give equal numbers."""
+"""Hashes that identify a model: equal hashes mean equal results."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.j
 ORIGIN = frozenset(
     {"transformers_version", "_name_or_path", "_model_name_or_path", "is_local", "local_files_only"}
 )
-"""Fields that say where a file came from and decide no number."""
+"""Fields that describe the origin of a file and do not affect results."""
 
 
 class Identity(NamedTuple):
-    """Hashes of all that decides what a model computes and how text reaches it."""
+    """Hashes of the files that determine a model's output for a text."""
 
     weights: str
-    """SHA-256 of the weights files, or the revision of the hub."""
+    """SHA-256 of the weights files, or the revision on the hub."""
     configuration: str
-    """SHA-256 of the configuration, in whatever layout it is written."""
+    """SHA-256 of the configuration, independent of its formatting."""
     tokenizer: str | None
-    """SHA-256 of the tokenizer's files; None where the folder has none."""
+    """SHA-256 of the tokenizer's files, or None if there are none."""
 
 
 def identify(folder: Path, weights: str) -> Identity:
-    """Hash configuration and tokenizer of a folder whose `weights` are hashed already.
+    """Hash the configuration and tokenizer of a folder; `weights` is the hash of the weights.
 
     Raises `BadInput` for a damaged file.
     """
@@ -45,15 +45,15 @@ def identify(folder: Path, weights: str) -> Identity:
 
 
 def _settings(folder: Path, names: Iterable[str]) -> list[tuple[str, str]]:
-    """Of JSON the content, without what only says where it came from."""
-    found = []
+    """Return the content of JSON files without the fields of `ORIGIN`."""
+    settings = []
     for name in names:
         if (folder / name).is_file():
             content = read_json(folder / name)
             if isinstance(content, dict):
                 content = {key: value for key, value in content.items() if key not in ORIGIN}
-            found.append((name, json.dumps(content, sort_keys=True)))
-    return found
+            settings.append((name, json.dumps(content, sort_keys=True)))
+    return settings
 
 
 def _files(folder: Path, names: Iterable[str]) -> list[tuple[str, str]]:

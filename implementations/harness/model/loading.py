@@ -1,4 +1,4 @@
-"""Loading a language model by name: the embedded one, a local folder or a hub id."""
+"""Load a language model by name: the embedded model, a local folder or a hub id."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.configuration import configuration
-from implementations.harness.model.devices import device_named, dtype_named
-from implementations.harness.model.foreign import refused
+from implementations.harness.model.devices import parse_device, parse_dtype
 from implementations.harness.model.identity import Identity, identify
+from implementations.harness.model.library_errors import errors_as_bad_input
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.model.weight_files import weight_files, weights_sha256
 
@@ -31,7 +31,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 class Origin(NamedTuple):
-    """Where a model lies on this machine, its name, and what hashes the folder as it is now."""
+    """The local folder of a model, its name, and a function that hashes the folder."""
 
     folder: Path
     name: str
@@ -48,35 +48,33 @@ def load_model(
 ) -> LanguageModel:
     """Load `"smollm2-135m"` (embedded), a local folder or a hub id such as `org/name`.
 
-    `device` may be "auto". `accelerator` is where one block at a time is worked on, by default
-    the device. With `tokenizer=False` the folder needs none. The model's `identity` hashes what was
-    read.
+    `device` holds the weights and may be "auto". `accelerator` computes, one block at a time; it
+    defaults to the device. With `tokenizer=False` the folder needs no tokenizer.
 
     Raises:
-        BadInput: the source, dtype, device, family, weights or tokenizer will not do; found out
-            before the weights are read.
-        Unavailable: the hub or the embedded model cannot be had.
+        BadInput: the source, dtype, device, family, weights or tokenizer is invalid. This is
+            checked before the weights are read.
+        Unavailable: the model cannot be downloaded.
     """
-    wanted, home = dtype_named(dtype), device_named(device)
-    workplace = home if accelerator is None else device_named(accelerator)
+    wanted, home = parse_dtype(dtype), parse_device(device)
+    computing = home if accelerator is None else parse_device(accelerator)
     origin = locate(source)
     config = configuration(origin.folder)
     weight_files(origin.folder)
-    words = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
+    loaded = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
     return LanguageModel(
         load_checkpoint(origin.folder, dtype=wanted, device=home),
-        words,
+        loaded,
         name=origin.name,
         identity=origin.identity(),
-        accelerator=workplace,
+        accelerator=computing,
     )
 
 
 def locate(source: str | os.PathLike[str]) -> Origin:
-    """Find the folder of a model, fetching it where needed.
+    """Find the folder of a model, downloading the model if necessary.
 
-    Raises `BadInput` for a name that is nothing of the kind and `Unavailable` when it cannot be
-    fetched.
+    Raises `BadInput` for an invalid name and `Unavailable` if the download fails.
     """
     name = os.fspath(source)
     if name == MODEL_ALIAS:
@@ -85,48 +83,49 @@ def locate(source: str | os.PathLike[str]) -> Origin:
     if name and folder.is_dir():
         return Origin(folder, folder.resolve().name, lambda: _identity(folder))
     if name and folder.exists():
-        raise BadInput(f"{name} is a file; give the folder that holds config.json and the weights")
+        raise BadInput(f"{name} is a file; give the folder with config.json and the weights")
     if not _is_hub_id(name):
         near = difflib.get_close_matches(name.lower(), [MODEL_ALIAS], cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(
-            f"{in_short(name, 100)!r} is no model: there is no such folder, and it is neither "
-            f"{MODEL_ALIAS!r} nor a hub id of the form ORG/NAME{hint}"
+            f"unknown model {in_short(name, 100)!r}; use {MODEL_ALIAS!r}, an existing folder or a "
+            f"hub id of the form ORG/NAME{hint}"
         )
     folder = hub_folder(name)
-    # Snapshots are named by their commit.
+    # The folder of a snapshot is named after its commit.
     return Origin(folder, name, lambda: identify(folder, weights=folder.name))
 
 
 def load_tokenizer(folder: Path, vocabulary: int) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a folder whose model has `vocabulary` embeddings.
 
-    Raises `BadInput` when it is missing, unreadable, or of another model.
+    Raises `BadInput` if it is missing, unreadable, or belongs to another model.
     """
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise BadInput(
-            f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}): copy it from the base "
-            "model, or load with tokenizer=False to feed token ids only"
+            f"{folder} has no tokenizer ({', '.join(TOKENIZER_FILES)}); copy it from the base "
+            "model, or use tokenizer=False if you need only token ids"
         )
-    with refused(f"the tokenizer in {folder} cannot be read", "copy it from the base model again"):
+    problem = f"the tokenizer in {folder} cannot be read"
+    with errors_as_bad_input(problem, "copy it from the base model again"):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    added = set(tokenizer.get_added_vocab().values())  # Gemma 3 has one for images beyond the end
+    added = set(tokenizer.get_added_vocab().values())  # Gemma 3 has one without an embedding
     highest = max({*tokenizer.get_vocab().values()} - added, default=0)
     if highest >= vocabulary:
         raise BadInput(
-            f"the tokenizer in {folder} is of another model: its ids go up to {highest}, the model "
-            f"has {vocabulary} embeddings"
+            f"the tokenizer in {folder} belongs to another model: its ids go up to {highest}, but "
+            f"the model has {vocabulary} embeddings; copy it from the base model"
         )
     return tokenizer
 
 
 def hub_folder(name: str) -> Path:
-    """Return the local snapshot of a hub model: the cached one if complete, else downloaded.
+    """Return the local snapshot of a hub model, downloading it unless it is cached completely.
 
-    Raises `BadInput` when the hub has no such model and `Unavailable` when it is out of reach
-    (said within 10 seconds) or refuses.
+    Raises `BadInput` if the hub has no such model and `Unavailable` if the download fails; an
+    unreachable hub is reported within 10 seconds.
     """
     cached = cached_file(name, "config.json", "model")
     if cached is not None:
@@ -153,8 +152,8 @@ def _embedded() -> Origin:
 
     def identity() -> Identity:
         weights = weights_sha256([folder / "model.safetensors"])
-        # Configuration and tokenizer come from the GGUF file; how the cache spells them depends on
-        # the version of transformers that converted them.
+        # Configuration and tokenizer come from the GGUF file. The cached files depend on the
+        # version of transformers that converted them.
         return Identity(weights, configuration=MODEL.sha256, tokenizer=MODEL.sha256)
 
     return Origin(folder, MODEL_ALIAS, identity)
@@ -165,7 +164,7 @@ def _identity(folder: Path) -> Identity:
 
 
 def _needed(files: list[str]) -> list[str]:
-    """Choose what to download: configuration, tokenizer, and one kind of weights."""
+    """Return the files to download: configuration, tokenizer, and one kind of weights."""
     safe = any(re.fullmatch(r"model.*\.safetensors", file) for file in files)
     weights = r"model.*\.safetensors" if safe else r"pytorch_model.*\.bin"
     return [file for file in files if re.fullmatch(rf".*\.(json|txt|model|jinja)|{weights}", file)]

@@ -1,19 +1,19 @@
-"""Pruned language models whose blocks have shapes that no stock configuration can express.
+"""Pruned language models whose block shapes the stock configuration cannot express.
 
-This file lies beside the weights of such a checkpoint and needs only torch and transformers, from
-4.55 on:
+A copy of this file is saved with the weights of such a checkpoint. It needs only torch and
+transformers >= 4.55:
 
     AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
 
-The configuration is that of the dense model with one entry a block in `config.pruned_shapes`:
+The configuration is that of the dense model, with one entry per block in `config.pruned_shapes`:
 
     {"heads": 6, "kv_heads": 2, "channels": 40, "biases": ["o_proj", "down_proj"]}
 
-Where single rows or columns were cut inside those widths, `"indexed": {"o_proj": {"columns": 40}}`
-says how many a layer holds, and the weights say which (`o_proj.columns`).
+If single rows or columns were removed within these widths, `"indexed": {"o_proj": {"columns": 40}}`
+has the number that a layer still holds, and the weights have their indices (`o_proj.columns`).
 
-Where the residual stream was rotated and narrowed, `"residual": [448, 448, 576]` says how wide it
-is before the block, between its halves and behind it.
+If the residual stream was rotated and narrowed, `"residual": [448, 448, 576]` has its width before
+the block, between its halves and after it.
 
 Made by the Pruning Atlas, Apache-2.0.
 """
@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# What the rows (outputs) and the columns (inputs) of each linear layer of a block count.
+# The meaning of the rows (outputs) and columns (inputs) of each linear layer of a block.
 ROWS = {
     "q_proj": "heads",
     "k_proj": "kv_heads",
@@ -36,62 +36,61 @@ ROWS = {
     "fc1": "channels",
 }
 COLUMNS = {"o_proj": "heads", "out_proj": "heads", "down_proj": "channels", "fc2": "channels"}
-# Whose columns, and whose rows, are dimensions of the residual stream.
+# Layers whose columns (READERS) or rows (WRITERS) are dimensions of the residual stream.
 READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "fc1")
 WRITERS = ("o_proj", "out_proj", "down_proj", "fc2")
-INDICES = ("rows", "columns")  # what says which ones an indexed linear holds, by dimension
+INDICES = ("rows", "columns")  # the index buffers of an IndexedLinear, by dimension
 FEATURES = ("out_features", "in_features")
 
 
 class IndexedLinear(nn.Linear):
-    """A linear layer that shows its dense width and holds only some of its rows and columns.
+    """A linear layer with its dense width that holds only some of its rows and columns.
 
-    `weight [rows held, columns held]` and `bias [rows held]`; `rows` and `columns` say which of the
-    `out_features` and `in_features` those are, ascending, and are None where all are held. It
-    computes what the dense layer does with everything else set to zero.
+    Has `weight [rows held, columns held]` and `bias [rows held]`. `rows` and `columns` are the
+    ascending indices of those among `out_features` and `in_features`, or None if all are held. The
+    output equals that of the dense layer with everything else set to zero.
     """
 
     rows: Tensor | None
     columns: Tensor | None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return the output, `[..., out_features]`, zero at the rows that are not held."""
-        output = nn.functional.linear(read_by(self, input), self.weight, self.bias)
+        """Return the output `[..., out_features]`, which is zero for rows that are not held."""
+        output = nn.functional.linear(held_inputs(self, input), self.weight, self.bias)
         if self.rows is None:
             return output
         dense = output.new_zeros(*output.shape[:-1], self.out_features)
         return dense.index_copy(-1, self.rows, output)
 
     def extra_repr(self) -> str:
-        """Say how much of the dense layer is held."""
+        """Return the arguments for `repr`, with the number of rows and columns held."""
         rows, columns = self.weight.shape
         return f"{super().extra_repr()}, rows={rows}, columns={columns}"
 
 
-def places_held(linear: nn.Module, dim: int) -> Tensor | None:
-    """Return which rows (dim 0) or columns (dim 1) a layer holds; None where it holds all."""
-    # By name, because the file of a checkpoint has a class of its own.
+def held_indices(linear: nn.Module, dim: int) -> Tensor | None:
+    """Return the indices of the rows (dim 0) or columns (dim 1) held, or None for all."""
+    # Looked up by name, because the code file of a checkpoint defines its own class.
     return getattr(linear, INDICES[dim], None)
 
 
-def read_by(linear: nn.Module, inputs: Tensor) -> Tensor:
-    """Return those of `inputs [..., in_features]` that the columns held multiply."""
-    columns = places_held(linear, 1)
+def held_inputs(linear: nn.Module, inputs: Tensor) -> Tensor:
+    """Return `inputs [..., columns held]`, those of `[..., in_features]` that the layer uses."""
+    columns = held_indices(linear, 1)
     return inputs if columns is None else inputs.index_select(-1, columns)
 
 
-def found(linear: nn.Linear, dim: int, places: Tensor) -> Tensor:
-    """Return where the weight has the rows or columns at `places`, without those it lacks."""
-    places, held = places.to(linear.weight.device), places_held(linear, dim)
+def held_positions(linear: nn.Linear, dim: int, places: Tensor) -> Tensor:
+    """Return the positions in the weight of the rows or columns `places`, skipping removed ones."""
+    places, held = places.to(linear.weight.device), held_indices(linear, dim)
     return places if held is None else torch.isin(held, places).nonzero().flatten()
 
 
 class Headless:
-    """Mixin for a stock attention that has lost its heads: it puts out the bias of its output
-    projection, or zero.
+    """Mixin for a stock attention without heads, which outputs the bias of o, or zero.
 
-    Where the others return attention weights (`eager`, asked for by `output_attentions`), so does
-    it: none, `[batch, 0, length, keys]`, so that there is one entry a block.
+    With `eager` attention it returns empty attention weights, `[batch, 0, length, keys]`, so that
+    `output_attentions` has one entry per block.
     """
 
     config: Any
@@ -100,54 +99,53 @@ class Headless:
     def forward(
         self, hidden_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the output, `[batch, length, hidden]`, and attention weights of no head."""
-        nothing = hidden_states.new_zeros(*hidden_states.shape[:-1], 1).unsqueeze(1)
-        keys = nothing
+        """Return the output `[batch, length, hidden]` and empty attention weights."""
+        zeros = hidden_states.new_zeros(*hidden_states.shape[:-1], 1).unsqueeze(1)
+        keys = zeros
         for argument in (*args, *kwargs.values()):  # the cache, whose name differs between releases
             if hasattr(argument, "get_seq_length"):
-                # The model reads the number of past tokens off the cache of its first block, so
-                # even this one has to store something for each token: one zero.
-                keys, _ = argument.update(nothing, nothing, self.layer_idx)
+                # The model reads the number of past tokens from the cache of its first block, so
+                # this block must store something for each token: one zero.
+                keys, _ = argument.update(zeros, zeros, self.layer_idx)
         output: Any = self.o_proj if hasattr(self, "o_proj") else self.out_proj  # type: ignore[attr-defined]
         weights = None
         if self.config._attn_implementation == "eager":
-            batch, _, length, _ = nothing.shape
-            weights = nothing.new_zeros(batch, 0, length, keys.shape[2])
+            batch, _, length, _ = zeros.shape
+            weights = zeros.new_zeros(batch, 0, length, keys.shape[2])
         return output(hidden_states[..., :0]), weights
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Copy and pickle by the stock class, because that of the mixin has no name to import."""
-        return _unfilled, (type(self).__mro__[2],), vars(self)
+        """Copy and pickle via the stock class, because the mixed class cannot be imported."""
+        return _empty_headless, (type(self).__mro__[2],), vars(self)
 
 
 @functools.cache
 def headless_class(stock: Any) -> Any:
-    """Return the class of a stock attention without heads, `Headless` + its name."""
+    """Return a stock attention class with `Headless` mixed in, named `Headless` + its name."""
     return type(f"Headless{stock.__name__}", (Headless, stock), {"__module__": __name__})
 
 
-def _unfilled(stock: Any) -> Any:
-    made = headless_class(stock)
-    return made.__new__(made)
+def _empty_headless(stock: Any) -> Any:
+    mixed = headless_class(stock)
+    return mixed.__new__(mixed)
 
 
-def take_heads(attention: Any) -> None:
-    """Make a headless attention of one, in place, whose projections have no heads left."""
+def make_headless(attention: Any) -> None:
+    """Turn an attention whose projections have no heads into a `Headless` one, in place."""
     if not isinstance(attention, Headless):
         stock: Any = type(attention)
         attention.__class__ = headless_class(stock)
 
 
 class Rotated:
-    """Mixin for a stock decoder block whose residual stream changes its basis on the way.
+    """Mixin for a stock decoder block in which the residual stream changes its basis.
 
-    Each half reads it through its norm and adds to what its shortcut makes of it:
-    `x <- attn_shortcut(x) + self_attn(norm(x))`, then `x <- mlp_shortcut(x) + mlp(norm(x))`. Where
-    the basis stays, a shortcut is the identity.
+    It computes `x <- attn_shortcut(x) + self_attn(norm(x))`, then
+    `x <- mlp_shortcut(x) + mlp(norm(x))`. A shortcut is the identity if the basis does not change.
     """
 
     def forward(self, hidden_states: Tensor, **arguments: Any) -> Tensor:
-        """Return the output, `[batch, length, after]`, of the input `[batch, length, before]`."""
+        """Return the output `[batch, length, after]` for the input `[batch, length, before]`."""
         parts: Any = self
         normed = parts.input_layernorm(hidden_states)
         attended, _ = parts.self_attn(hidden_states=normed, **arguments)
@@ -156,26 +154,26 @@ class Rotated:
         return parts.mlp_shortcut(hidden_states) + fed  # type: ignore[no-any-return]
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        """Copy and pickle by the stock class, because that of the mixin has no name to import."""
-        return _unfilled_block, (type(self).__mro__[2],), vars(self)
+        """Copy and pickle via the stock class, because the mixed class cannot be imported."""
+        return _empty_rotated, (type(self).__mro__[2],), vars(self)
 
 
 @functools.cache
 def rotated_class(stock: Any) -> Any:
-    """Return the class of a stock block with shortcuts, by the stock name.
+    """Return a stock block class with `Rotated` mixed in.
 
-    By its name a block is known as what must not be split over devices.
+    It keeps the stock name, by which transformers knows that a block must stay on one device.
     """
     return type(stock.__name__, (Rotated, stock), {"__module__": __name__})
 
 
-def _unfilled_block(stock: Any) -> Any:
-    made = rotated_class(stock)
-    return made.__new__(made)
+def _empty_rotated(stock: Any) -> Any:
+    mixed = rotated_class(stock)
+    return mixed.__new__(mixed)
 
 
-def take_shortcuts(block: Any) -> None:
-    """Make a block of one, in place, whose residual connections have shortcuts: the identity."""
+def add_shortcuts(block: Any) -> None:
+    """Add identity shortcuts to the residual connections of a block, in place."""
     if not isinstance(block, Rotated):
         stock: Any = type(block)
         block.__class__ = rotated_class(stock)
@@ -183,10 +181,11 @@ def take_shortcuts(block: Any) -> None:
 
 
 def narrow_norm(norm: Any, width: int) -> None:
-    """Let an RMS norm read a residual that was narrowed to `width`, in place, its gain 1.
+    """Narrow an RMS norm to a residual of `width` dimensions, in place, with gain 1.
 
-    It divides by the root of the mean over `width` dimensions and not over the dense ones, so what
-    it puts out is smaller by `sqrt(width / dense)` at the same epsilon; its readers make up for it.
+    The norm averages over `width` dimensions instead of the dense number, and its epsilon is scaled
+    to match. Its output is smaller by `sqrt(width / dense)`; the layers that read it must
+    compensate.
     """
     dense = len(norm.weight)
     norm.weight.data = norm.weight.data.new_ones(width)
@@ -204,12 +203,12 @@ def narrow_embedding(embedding: Any, width: int) -> None:
 def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:
     """Keep only the rows (dim 0, with their biases) or the columns (dim 1) `keep`, in place.
 
-    The layer becomes as narrow as that. The parameters stay the same objects, with their dtype,
-    device and `requires_grad`.
+    The width of the layer changes. The parameters stay the same objects, with their dtype, device
+    and `requires_grad`.
     """
     kept = torch.arange(getattr(linear, FEATURES[dim]), device=linear.weight.device)[keep]
-    held = places_held(linear, dim)
-    taken = found(linear, dim, kept)
+    held = held_indices(linear, dim)
+    taken = held_positions(linear, dim, kept)
     _take(linear, dim, taken)
     setattr(linear, FEATURES[dim], len(kept))
     if held is not None:
@@ -219,13 +218,13 @@ def shrink(linear: nn.Linear, dim: int, keep: Tensor | slice) -> None:
 def hold(linear: nn.Linear, dim: int, places: Tensor) -> None:
     """Hold only the rows (dim 0, with their biases) or the columns (dim 1) at `places`, in place.
 
-    The layer shows the width it had, and puts out zero for the other rows. `places` are `int64`,
-    each once, in any order; those that were given up before stay so. The parameters stay the same
-    objects, as in `shrink`.
+    The width of the layer does not change, and the output of other rows is zero. `places` are
+    distinct `int64` indices in any order; those removed before are ignored. The parameters stay the
+    same objects, as in `shrink`.
     """
     places = places.sort().values
-    held = places_held(linear, dim)
-    taken = found(linear, dim, places)
+    held = held_indices(linear, dim)
+    taken = held_positions(linear, dim, places)
     _take(linear, dim, taken)
     _index(linear, dim, places if held is None else held[taken])
 
@@ -240,13 +239,13 @@ def _take(linear: nn.Linear, dim: int, keep: Tensor) -> None:
 
 
 def _index(linear: nn.Linear, dim: int, places: Tensor) -> None:
-    """Make an indexed linear of one whose weight has the rows or columns at `places`.
+    """Set the indices of the rows or columns that a layer holds.
 
-    One that holds everything is a plain one again.
+    The layer becomes an `IndexedLinear`, or a plain `nn.Linear` if it holds everything.
     """
     indices = {name: getattr(linear, name, None) for name in INDICES}
     everything = len(places) == getattr(linear, FEATURES[dim])
-    # A copy: layers that share an index could not be saved.
+    # A copy, because layers that share an index cannot be saved.
     indices[INDICES[dim]] = None if everything else places.to(linear.weight.device, copy=True)
     for name in INDICES:
         linear._buffers.pop(name, None)
@@ -258,8 +257,8 @@ def _index(linear: nn.Linear, dim: int, places: Tensor) -> None:
         linear.register_buffer(name, index)
 
 
-def count_heads(attention: Any, heads: int, kv_heads: int) -> None:
-    """Write the head counts where the forward pass of an attention reads them."""
+def set_head_counts(attention: Any, heads: int, kv_heads: int) -> None:
+    """Set the head counts that the forward pass of an attention uses."""
     if hasattr(attention, "num_heads"):
         attention.num_heads = heads
     if hasattr(attention, "num_key_value_groups") and kv_heads:
@@ -267,7 +266,7 @@ def count_heads(attention: Any, heads: int, kv_heads: int) -> None:
 
 
 def reshape(block: Any, shape: dict[str, Any]) -> None:
-    """Give a dense block the widths and the biases of one entry of `config.pruned_shapes`."""
+    """Give a dense block the shape described by one entry of `config.pruned_shapes`."""
     attention = block.self_attn
     width = {
         "heads": shape["heads"] * attention.head_dim,
@@ -283,22 +282,22 @@ def reshape(block: Any, shape: dict[str, Any]) -> None:
         else:
             continue
         for dim, index in enumerate(INDICES):
-            # As many of the first as there will be of those that the weights name.
+            # Placeholder indices; loading the weights replaces them.
             count = shape.get("indexed", {}).get(name, {}).get(index)
             if count is not None:
                 hold(linear, dim, torch.arange(count, device=linear.weight.device))
         if name in shape["biases"] and linear.bias is None:
             linear.bias = nn.Parameter(linear.weight.new_zeros(len(linear.weight)))
-    count_heads(attention, shape["heads"], shape["kv_heads"])
+    set_head_counts(attention, shape["heads"], shape["kv_heads"])
     if shape["heads"] == 0:
-        take_heads(attention)
+        make_headless(attention)
     if "residual" in shape:
         narrow_residual(block, *shape["residual"])
 
 
 def narrow_residual(block: Any, before: int, between: int, after: int) -> None:
-    """Give a dense block the widths that a rotated residual has before, between and behind."""
-    take_shortcuts(block)
+    """Give a dense block the residual widths before it, between its halves and after it."""
+    add_shortcuts(block)
     halves = (
         (block.self_attn, block.input_layernorm, before, between),
         (block.mlp, block.post_attention_layernorm, between, after),
@@ -316,10 +315,10 @@ def narrow_residual(block: Any, before: int, between: int, after: int) -> None:
 
 
 class Pruned:
-    """Mixin for a stock model class: every block takes its shape from `config.pruned_shapes`."""
+    """Mixin for a stock model class whose block shapes come from `config.pruned_shapes`."""
 
     model: Any
-    # `save_pretrained` then puts this file beside the weights and names it in the configuration.
+    # Makes `save_pretrained` copy this file and name it in the configuration.
     _auto_class: str | None = "AutoModelForCausalLM"
 
     def __init__(self, config: Any) -> None:
@@ -332,7 +331,7 @@ class Pruned:
 
 
 def pruned_class(stock: type) -> Any:
-    """Return the class of a stock model with pruned blocks, `Pruned` + its name."""
+    """Return a stock model class with `Pruned` mixed in, named `Pruned` + its name."""
     name = f"Pruned{stock.__name__}"
     if name not in globals():
         about = f"{stock.__name__} with pruned blocks."
@@ -341,9 +340,9 @@ def pruned_class(stock: type) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """Make the class that a configuration names, such as `PrunedLlamaForCausalLM`."""
+    """Create the class that a configuration names, such as `PrunedLlamaForCausalLM`."""
     if name.startswith("Pruned"):
-        import transformers  # slow, and only a checkpoint that is loaded needs it
+        import transformers  # slow, and only needed when a checkpoint is loaded
 
         stock = getattr(transformers, name.removeprefix("Pruned"), None)
         if isinstance(stock, type):

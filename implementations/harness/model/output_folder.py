@@ -1,4 +1,4 @@
-"""The folder of a saved model: it appears complete or not at all."""
+"""Output folders of saved models, which are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from implementations.harness.results.places import alone, check_writable, real, 
 
 
 def check_output_folder(folder: str | Path) -> None:
-    """Refuse an output folder before any work; nothing of the trial stays.
+    """Check that a model can be saved to `folder`, without leaving a trace.
 
     Raises:
-        BadInput: it is not empty, or a file.
-        Unavailable: it cannot be written.
+        BadInput: the folder is not empty, or is a file.
+        Unavailable: the folder is not writable.
     """
-    folder = free_folder(folder)
+    folder = resolve_output_folder(folder)
     check_writable(folder.parent, folder.name)
 
 
-def free_folder(folder: str | Path) -> Path:
-    """Follow the links of an output folder; raises `BadInput` unless it is missing or empty."""
+def resolve_output_folder(folder: str | Path) -> Path:
+    """Resolve the links of an output folder; raises `BadInput` unless it is missing or empty."""
     folder = real(folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise BadInput(f"{shown(folder)} is not empty; choose a new folder or remove it first")
@@ -35,14 +35,13 @@ def free_folder(folder: str | Path) -> Path:
 
 
 @contextmanager
-def published(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill that becomes `folder` at the end, or vanishes after an exception.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `folder` at the end, or removed on an exception.
 
-    A killed process leaves a `.<name>.partial-*` beside it, which the next one removes.
+    A killed process leaves a `.<name>.partial-*` next to it, which the next call removes.
 
-    Raises:
-        Unavailable: the folder cannot be written, the disk is full, or another process has filled
-            it meanwhile.
+    Raises `Unavailable` if the folder is not writable, the disk is full, or another process has
+    filled the folder.
     """
     prefix = f".{folder.name}.partial-"
     with _disk_errors_explained(folder), alone(folder):
@@ -53,7 +52,7 @@ def published(folder: Path) -> Iterator[Path]:
             made.mkdir()
             yield made
             if folder.is_dir():
-                folder.rmdir()  # empty; some systems rename onto nothing only
+                folder.rmdir()  # empty; some systems cannot rename onto a folder
             made.rename(folder)
 
 
@@ -62,12 +61,12 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # safetensors and tokenizers write in Rust and say "os error" in their message only.
+        # safetensors and tokenizers raise from Rust, with "os error" in the message only.
         disk = isinstance(error, OSError) or "os error" in str(error)
         if isinstance(error, AtlasError) or not disk:
             raise
         reason = getattr(error, "strerror", None) or error
         raise Unavailable(
             f"{shown(folder)} could not be written: {reason}. Choose another folder or free some "
-            "space."
+            "space"
         ) from error

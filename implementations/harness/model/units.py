@@ -1,13 +1,14 @@
-"""The units that structured methods remove, and what each costs.
+"""The units that structured methods remove, and their costs in weights.
 
-What of which linear layer goes with a unit is said here and nowhere else; surgery cuts it, costs
-count it. Budgets are counted in weights of the linear layers inside the decoder blocks.
+This module defines which rows and columns of which linear layers belong to a unit. Surgery removes
+them and costs count them. Budgets count the weights of the linear layers inside decoder blocks.
 
-KV groups and channels leave a smaller layer. Query heads, value dimensions and rotary pairs go
-from inside a layer that keeps its width (`IndexedLinear`), and the others keep their numbers. So do
-the dimensions of the residual stream that an attention or a feed-forward part reads (its inputs)
-and writes (its outputs), which differ from part to part while the stream stays as wide as it is.
-The two sublayers of a block are its attention and its feed-forward part, in this order.
+Removing KV groups and channels makes a layer smaller. Query heads, value dimensions and rotary
+pairs are removed inside a layer that keeps its width (`IndexedLinear`), so the remaining units keep
+their indices. The same holds for the dimensions of the residual stream that an attention or a
+feed-forward part reads (inputs) or writes (outputs): each part can lose different ones, and the
+stream keeps its width. The two sublayers of a block are its attention and its feed-forward part, in
+this order.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Kind = Literal[
@@ -52,16 +53,16 @@ NAMES: dict[str, str] = {
 
 
 class Cut(NamedTuple):
-    """What goes of one linear layer with every unit: its rows (dim 0) or columns (dim 1)."""
+    """The rows (dim 0) or columns (dim 1) of one linear layer that belong to each unit."""
 
     linear: nn.Linear
     dim: int
     places: Tensor
-    """Which ones of the dense layer, `[units, width]`, int64, on the CPU."""
+    """Indices in the dense layer, `[units, width]`, int64, on the CPU."""
 
     def costs(self) -> Tensor:
-        """Count the weights that go with each unit, `[units]`: 0 where they are gone already."""
-        held = places_held(self.linear, self.dim)
+        """Return the number of weights of each unit, `[units]`; 0 if they were removed before."""
+        held = held_indices(self.linear, self.dim)
         if held is None:
             there = torch.ones_like(self.places)
         else:
@@ -69,17 +70,16 @@ class Cut(NamedTuple):
         return there.sum(dim=1) * self.linear.weight.shape[1 - self.dim]
 
     def owned(self, values: Tensor) -> Tensor:
-        """Return what each unit has of `values [out, in]`, `[units, width, other dimension]`.
+        """Return the rows or columns of `values [out, in]` of each unit, `[units, width, other]`.
 
-        These are its rows or columns of the weight, or of anything shaped like that of a layer
-        which holds all of them.
+        `values` has the shape of the dense weight.
         """
-        rows = values.movedim(self.dim, 0)  # a unit's own in dimension 0
+        rows = values.movedim(self.dim, 0)
         return rows[self.places.to(rows.device)]
 
 
 def kv_group_cuts(attention: Attention) -> list[Cut]:
-    """What goes with a KV group: a key and a value head, their query heads and columns of o."""
+    """Return the parts of a KV group: a key and a value head, their query heads, columns of o."""
     queries = _queries(attention).flatten(start_dim=1)
     keys = _keys(attention)
     return [
@@ -91,18 +91,18 @@ def kv_group_cuts(attention: Attention) -> list[Cut]:
 
 
 def query_head_cuts(attention: Attention) -> list[Cut]:
-    """What goes with a query head: its rows of q and columns of o.
+    """Return the parts of a query head: its rows of q and columns of o.
 
-    Key and value heads stay, also when none of their query heads is left; those go as KV groups.
+    Key and value heads remain even if all their query heads are removed.
     """
     heads = _queries(attention).flatten(end_dim=1)
     return [Cut(attention.q, 0, heads), Cut(attention.o, 1, heads)]
 
 
 def value_dim_cuts(attention: Attention) -> list[Cut]:
-    """What goes with a dimension of a value head: a row of v, a column of o for each query head.
+    """Return the parts of a value dimension: a row of v, and a column of o per query head.
 
-    Units are numbered as the rows of v.
+    Units have the order of the rows of v.
     """
     columns = _queries(attention).transpose(1, 2)  # [kv heads, head size, group]
     return [
@@ -112,11 +112,12 @@ def value_dim_cuts(attention: Attention) -> list[Cut]:
 
 
 def rotary_pair_cuts(attention: Attention) -> list[Cut]:
-    """What goes with a pair of dimensions of a key head that are rotated together, `c` and `c + h`.
+    """Return the parts of a rotary pair: the dimensions `c` and `c + h` of a key head.
 
-    Two rows of k and of each of its query heads, where `h` is half of the head size; unit
-    `g * h + c` is of key head `g`. What is left keeps its angles, and scores their scale. Norms of
-    queries and keys see zeros there. Raises `BadInput` for a family that rotates nothing.
+    These are two rows of k and two of each of its query heads. `h` is half of the head size, and
+    unit `g * h + c` belongs to key head `g`. The remaining pairs keep their angles, and attention
+    scores their scale. Norms of queries and keys see zeros. Raises `BadInput` for a family without
+    rotary embeddings.
     """
     if not attention.family.rotary:
         raise BadInput(
@@ -133,25 +134,22 @@ def rotary_pair_cuts(attention: Attention) -> list[Cut]:
 
 
 def channel_cuts(feed_forward: FeedForward) -> list[Cut]:
-    """What goes with a feed-forward channel: a row of gate (if any) and up, a column of down."""
+    """Return the parts of a channel: rows of gate (if any) and up, a column of down."""
     channels = torch.arange(feed_forward.channels).view(-1, 1)
     inner = [Cut(linear, 0, channels) for linear in feed_forward.inner]
     return [*inner, Cut(feed_forward.down, 1, channels)]
 
 
 def hidden_cuts(linears: list[nn.Linear], dim: int) -> list[Cut]:
-    """What goes with a dimension of the residual stream that layers read (dim 1) or write (dim 0).
-
-    A row of the output layer with its bias, or a column of each of those that read.
-    """
+    """Return the parts of a residual dimension that `linears` read (dim 1) or write (dim 0)."""
     dims = torch.arange((linears[0].out_features, linears[0].in_features)[dim]).view(-1, 1)
     return [Cut(linear, dim, dims) for linear in linears]
 
 
 def cuts(block: Block, kind: Kind) -> list[Cut]:
-    """Return what goes with the units of one kind inside a block.
+    """Return the rows and columns of linear layers that belong to the units of one kind in a block.
 
-    Raises `BadInput` for another kind, and naming the reason for one that the family does not have.
+    Raises `BadInput` for an unknown kind and for one that the family does not have.
     """
     attention, feed_forward = block.attention, block.feed_forward
     if kind == "channels":
@@ -172,14 +170,14 @@ def cuts(block: Block, kind: Kind) -> list[Cut]:
     }
     if kind not in of_attention:
         known = ", ".join(name for name in NAMES if name not in ("sublayers", "blocks"))
-        raise BadInput(f"there are no units {kind!r} inside a block; there are {known}")
+        raise BadInput(f"unknown kind of units inside a block: {kind!r}; use {known}")
     return of_attention[kind](attention)
 
 
 def unit_costs(block: Block, *kinds: Kind) -> Tensor:
-    """Count the weights that each unit of a block takes with it, `[units]`, kind by kind.
+    """Return the number of weights of each unit of a block, `[units]`, kind by kind.
 
-    Units of two kinds may share weights, as query heads and rotary pairs do; each counts them.
+    Units of two kinds may share weights (query heads and rotary pairs do), which both count.
     """
     counted = [torch.empty(0, dtype=torch.int64)]
     for kind in kinds:
@@ -191,21 +189,21 @@ def unit_costs(block: Block, *kinds: Kind) -> Tensor:
         elif kind in NAMES:
             counted.append(torch.stack([cut.costs() for cut in cuts(block, kind)]).sum(dim=0))
         else:
-            raise BadInput(f"what a unit of {kind!r} costs is not known; let the method count it")
+            raise BadInput(f"unknown kind of units {kind!r}; use {', '.join(NAMES)}")
     return torch.cat(counted)
 
 
 def block_weights(block: Block) -> int:
-    """Count the weights of all linear layers of a block, those that a method added included."""
+    """Return the number of weights of all linear layers of a block, including added ones."""
     return sum(linear.weight.numel() for linear in _all_linears(block).values())
 
 
 def residual_widths(block: Block) -> tuple[int, int, int] | None:
-    """Return the width of the residual before, between the halves of and behind a rotated block.
+    """Return the residual width before, between the halves of, and after a rotated block.
 
-    None where the block was not rotated.
+    Returns None if the block was not rotated.
     """
-    # By name, because the file of a checkpoint has a class of its own.
+    # Looked up by name, because the code file of a checkpoint defines its own class.
     attn, mlp = (getattr(block.module, name, None) for name in ("attn_shortcut", "mlp_shortcut"))
     if attn is None or mlp is None:
         return None
@@ -213,7 +211,7 @@ def residual_widths(block: Block) -> tuple[int, int, int] | None:
 
 
 def widths_left(model: LanguageModel) -> dict[str, list[int]]:
-    """Return how many KV groups and channels each block has, as methods record it."""
+    """Return the number of KV groups and channels of each block, in the form methods record."""
     return {
         "kv_groups": [block.attention.kv_heads for block in model.blocks],
         "channels": [block.feed_forward.channels for block in model.blocks],
@@ -221,53 +219,53 @@ def widths_left(model: LanguageModel) -> dict[str, list[int]]:
 
 
 class Weights(NamedTuple):
-    """Weights of the linear layers inside the decoder blocks; norms and biases not counted."""
+    """Number of weights in the linear layers of the decoder blocks, without norms and biases."""
 
     all: int
     nonzero: int
 
 
-def count_weights(model: LanguageModel, damaged: str = "check the model") -> Weights:
-    """Count what budgets are counted in, opening one block at a time.
+def count_weights(model: LanguageModel, advice: str = "check the model") -> Weights:
+    """Count the weights that budgets refer to, opening one block at a time.
 
-    Raises `NumericsError` naming the first tensor with NaN or infinity, also a norm, a bias, the
-    embedding or the head, and `damaged`, the likely reason.
+    Raises `NumericsError` that names the first tensor of the model with NaN or infinity, including
+    norms, biases, embedding and head, and gives `advice`.
     """
     everything = nonzero = 0
     for name, tensor in model.outside().items():
-        _check_finite(tensor, name, damaged)
+        _check_finite(tensor, name, advice)
     for block in model.visit():
         linears = _all_linears(block)
         for name, linear in linears.items():
-            _check_finite(linear.weight, f"block {block.index}, {name}", damaged)
+            _check_finite(linear.weight, f"block {block.index}, {name}", advice)
             nonzero += int(torch.count_nonzero(linear.weight))
         counted = {id(linear.weight) for linear in linears.values()}
         for name, tensor in block.module.named_parameters():
             if id(tensor) not in counted:
-                _check_finite(tensor, f"block {block.index}, {name}", damaged)
+                _check_finite(tensor, f"block {block.index}, {name}", advice)
         everything += block_weights(block)
     return Weights(everything, nonzero)
 
 
-def _check_finite(tensor: Tensor, name: str, damaged: str) -> None:
+def _check_finite(tensor: Tensor, name: str, advice: str) -> None:
     if not bool(tensor.isfinite().all()):
-        raise NumericsError(f"{name}: the weights contain NaN or infinity; {damaged}")
+        raise NumericsError(f"{name}: the weights contain NaN or infinity; {advice}")
 
 
 def _queries(attention: Attention) -> Tensor:
-    """Return the rows of q, which are the columns of o, `[kv heads, group, head size]`."""
+    """Return the row indices of q (and column indices of o), `[kv heads, group, head size]`."""
     count = attention.heads * attention.head_size
     return torch.arange(count).view(attention.kv_heads, attention.group, attention.head_size)
 
 
 def _keys(attention: Attention) -> Tensor:
-    """Return the rows of k, which are those of v, `[kv heads, head size]`."""
+    """Return the row indices of k (and of v), `[kv heads, head size]`."""
     count = attention.kv_heads * attention.head_size
     return torch.arange(count).view(attention.kv_heads, attention.head_size)
 
 
 def _all_linears(block: Block) -> dict[str, nn.Linear]:
-    """Return every linear layer inside a block, by its role or, where it has none, its path."""
+    """Return every linear layer inside a block, by its role or else its path."""
     roles = {linear: role for role, linear in block.linears().items()}
     return {
         roles.get(module, path): module

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model and one uniform view of its decoder blocks."""
+"""A uniform view of Hugging Face causal language models and their decoder blocks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Attention:
-    """The attention of one block; every number is read from the live weights."""
+    """The attention of one block; all sizes are read from the current weights."""
 
     block: nn.Module
     family: Family
 
     @property
     def module(self) -> nn.Module:
-        """The attention module itself."""
+        """The attention module."""
         return self.block.get_submodule(self.family.attention)
 
     @property
@@ -58,7 +58,7 @@ class Attention:
 
     @property
     def heads(self) -> int:
-        """Number of query heads; those cut out of an indexed linear still count."""
+        """Number of query heads, including those removed inside an `IndexedLinear`."""
         return self.q.out_features // self.head_size
 
     @property
@@ -68,7 +68,7 @@ class Attention:
 
     @property
     def group(self) -> int:
-        """Query heads served by one key/value head (1: multi-head attention); 0 when emptied."""
+        """Query heads per key/value head (1: multi-head attention); 0 if there are none."""
         return self.heads // self.kv_heads if self.kv_heads else 0
 
 
@@ -98,18 +98,18 @@ class FeedForward:
 
     @property
     def inner(self) -> list[nn.Linear]:
-        """The layers that make the channels: gate (if any) and up."""
+        """The layers that compute the channels: gate (if any) and up."""
         return [linear for linear in (self.gate, self.up) if linear is not None]
 
     @property
     def channels(self) -> int:
-        """Intermediate channels that are left."""
+        """Number of channels."""
         return self.up.out_features
 
 
 @dataclass(frozen=True)
 class Block:
-    """One decoder block: its place in the model, its module and the view of its parts."""
+    """One decoder block: its index, its module and the view of its parts."""
 
     index: int
     module: nn.Module
@@ -127,7 +127,7 @@ class Block:
 
     @property
     def norms(self) -> dict[str, nn.Module]:
-        """The block's normalisation layers by their path."""
+        """The block's normalisation layers by path."""
         return {path: self.module.get_submodule(path) for path in self.family.norms}
 
     def linears(self) -> dict[str, nn.Linear]:
@@ -141,10 +141,10 @@ class Block:
 
 
 class LanguageModel:
-    """A causal language model in evaluation mode, seen as a list of decoder blocks.
+    """A causal language model in evaluation mode, viewed as a list of decoder blocks.
 
-    `accelerator` is where the walk works on one block at a time; it equals `device` unless the
-    model is too big for it. Raises `BadInput` for a family without an adapter.
+    `accelerator` is the device that computes. If the model does not fit on it, `device` is another
+    one, and one block at a time is moved. Raises `BadInput` for an unsupported family.
     """
 
     def __init__(
@@ -161,14 +161,14 @@ class LanguageModel:
         self.name = name
         self.identity = identity
         self.family = family_of(hf)
-        self.follows = ""
-        """The method by which the prompt decides what computes, while one does."""
-        # The device of a tensor made there carries the index that a bare name leaves open.
+        self.prompt_method = ""
+        """Name of the active `PromptMethod`, or empty."""
+        # The device of a tensor has an index, which a bare name such as "cuda" does not.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device
 
     @property
     def device(self) -> torch.device:
-        """Where the weights live."""
+        """The device of the weights."""
         return self.embedding.device
 
     @property
@@ -183,7 +183,7 @@ class LanguageModel:
 
     @property
     def vocabulary_size(self) -> int:
-        """Rows of the embedding: token ids must lie below."""
+        """Number of rows of the embedding; token ids must be smaller."""
         return len(self.embedding)
 
     @property
@@ -193,53 +193,50 @@ class LanguageModel:
 
     @property
     def decoder(self) -> nn.Module:
-        """What turns token ids into the hidden states that the head reads."""
+        """The module that computes the head's input from token ids."""
         return cast(
             nn.Module, self.hf.base_model.get_submodule(self.family.blocks.rpartition(".")[0])
         )
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The module list that holds the decoder blocks."""
+        """The module list of the decoder blocks."""
         return cast(nn.ModuleList, self.hf.base_model.get_submodule(self.family.blocks))
 
     @property
     def blocks(self) -> list[Block]:
-        """The decoder blocks in order, as they are now."""
+        """The current decoder blocks in order."""
         return [Block(i, module, self.family) for i, module in enumerate(self.layers)]
 
     @property
     def whole(self) -> bool:
-        """Whether all weights are in memory on the device that computes.
-
-        Otherwise blocks are worked on one at a time.
-        """
+        """Whether all weights are on the device that computes; otherwise blocks are moved there."""
         return self.accelerator == self.device
 
     @contextmanager
     def opened(self, block: Block) -> Iterator[Block]:
-        """Load a block, let the `with` block read and edit it, and write it back.
+        """Make the weights of a block available inside the `with` block, for reading and editing.
 
-        A model in memory has nothing to load or to write. Weights are touched nowhere else.
+        Weights must not be used elsewhere. Here they are in memory, so there is nothing to do.
         """
         yield block
 
     def visit(self) -> Iterator[Block]:
-        """Open the decoder blocks in order, one at a time, and yield each."""
+        """Open and yield the decoder blocks in order, one at a time."""
         for block in self.blocks:
             with self.opened(block):
                 yield block
 
     def linears(self) -> Iterator[tuple[Block, str, nn.Linear]]:
-        """Visit the blocks and yield every prunable linear layer: block, role and layer."""
+        """Visit the blocks and yield block, role and layer of every prunable linear layer."""
         for block in self.visit():
             for role, linear in block.linears().items():
                 yield block, role, linear
 
     def outside(self) -> dict[str, Tensor]:
-        """Return the parameters and buffers that belong to no decoder block, by name.
+        """Return the parameters and buffers outside the decoder blocks, by name.
 
-        A tied one stands under each of its names.
+        Tied tensors are listed under each of their names.
         """
         inside = {id(tensor) for tensor in chain(self.layers.parameters(), self.layers.buffers())}
         named = chain(
@@ -249,30 +246,29 @@ class LanguageModel:
         return {name: tensor for name, tensor in named if id(tensor) not in inside}
 
 
-def refuse_block_by_block(model: LanguageModel, who: str) -> None:
-    """Raise `BadInput` for a model that is not whole where it computes, which `who` needs."""
+def require_whole_model(model: LanguageModel, user: str) -> None:
+    """Raise `BadInput` unless all weights are on the device that computes, as `user` needs."""
     if not model.whole:
         raise BadInput(
-            f"{who} needs the whole model on the device that computes, and {model.name} is worked "
-            "on block by block; leave out --accelerator"
+            f"{user} needs the whole model on the device that computes, but {model.name} is moved "
+            "there block by block; leave out --accelerator"
         )
 
 
-def fits(grad: Tensor | None, parameter: Tensor) -> bool:
-    """Say whether `grad` can be the gradient of a parameter."""
+def _can_be_gradient(grad: Tensor | None, parameter: Tensor) -> bool:
     return grad is not None and (grad.shape, grad.dtype) == (parameter.shape, parameter.dtype)
 
 
 @contextmanager
 def preserved(model: LanguageModel) -> Iterator[None]:
-    """Put modes, `use_cache`, `requires_grad` and gradients back as they were, whatever happens.
+    """Restore modes, `use_cache`, `requires_grad` and gradients after the `with` block.
 
-    Modules made inside the `with` block end up in the mode of the module that holds them, their
-    parameters without a gradient, as do those whose shape or dtype has changed.
+    Modules created inside the `with` block get the mode of their parent. Their parameters, and
+    those whose shape or dtype has changed, have no gradient afterwards.
     """
     hf = model.hf
     modes = {module: module.training for module in hf.modules()}
-    parameters = [  # by their place: another may stand there in the end
+    parameters = [  # by module and name, because parameters may be replaced
         (module, name, parameter.requires_grad, parameter.grad)
         for module in modes
         for name, parameter in module.named_parameters(recurse=False)
@@ -292,6 +288,6 @@ def preserved(model: LanguageModel) -> Iterator[None]:
             parameter = module._parameters.get(name)
             if parameter is not None:
                 parameter.requires_grad_(needed)
-                parameter.grad = grad if fits(grad, parameter) else None
+                parameter.grad = grad if _can_be_gradient(grad, parameter) else None
         if use_cache is not None:
             hf.config.use_cache = use_cache

@@ -1,1 +1,1 @@
-"""What methods are made of: their base, the walk, statistics, masks, allocation."""
+"""The building blocks of methods: base classes, walks, statistics, masks, allocation."""

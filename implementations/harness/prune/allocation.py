@@ -1,4 +1,4 @@
-"""Spreading a budget over units of different cost; budgets are counted in weights."""
+"""Distribute a budget, counted in weights, over units of different costs."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ from implementations.harness.errors import BadInput
 
 
 def cheapest(scores: Tensor, costs: Tensor, share: float) -> Tensor:
-    """Mark the units to remove: the lowest scores whose costs together come nearest the budget.
+    """Mark the units with the lowest scores whose costs together are nearest to the budget.
 
-    `scores` and `costs` are `[units]`, the budget is `share` of all costs; the result is boolean
-    `[units]`. It misses the budget by at most half of the unit at the border; ties go to the
-    earlier unit.
+    `scores` and `costs` are `[units]`, the budget is `share` of all costs, and the result is
+    boolean `[units]`. The error is at most half of the last unit; ties go to the earlier unit.
     """
     order = torch.argsort(scores, stable=True)
     spent = costs.to(order.device)[order].double().cumsum(dim=0)
     spent = torch.cat([spent.new_zeros(1), spent])  # [units + 1]: after removing none, one, ...
     misses = (spent - share * spent[-1]).abs()
-    near = misses <= misses.min() + 1e-12 * spent[-1]  # rounding must not take the last unit
-    count = int(near.nonzero()[0])  # the fewer of two that miss alike
+    near = misses <= misses.min() + 1e-12 * spent[-1]  # tolerates rounding
+    count = int(near.nonzero()[0])  # the smaller of two equally near counts
     removed = torch.zeros_like(scores, dtype=torch.bool)
     removed[order[:count]] = True
     return removed
 
 
 def standardise(scores: Tensor) -> Tensor:
-    """Shift and scale the scores of one layer, `[units]`, to mean 0 and deviation 1.
+    """Shift and scale the scores of one layer, `[units]`, to mean 0 and standard deviation 1.
 
-    Scores that are all equal become 0: they say nothing about which unit to prefer.
+    Scores that are all equal become 0.
     """
     if len(scores) < 2 or scores.min() == scores.max():
-        return torch.zeros_like(scores)  # the deviation is rounding, or there is none
+        return torch.zeros_like(scores)  # the deviation would be 0 or undefined
     return (scores - scores.mean()) / scores.std()
 
 
@@ -46,15 +45,15 @@ def widths(
     least: int = 0,
     scores: Sequence[Sequence[Tensor] | None] | None = None,
 ) -> Tensor:
-    """Count the units that every block loses, `[kinds, blocks]`, whole and near its share.
+    """Return the number of units that every block loses, `[kinds, blocks]`.
 
     Blocks lose in proportion to `shares [blocks]`, and within a block every kind of unit loses the
-    same share; the shares are scaled so that `budget` weights are removed in all. There are
-    `counts [kinds, blocks]` units of `costs [kinds, blocks]` weights each, of which every block
-    keeps `least` of each kind. Where a kind has `scores`, `[units]` per block, `whole_units`
-    decides which blocks lose the units that rounding leaves over; otherwise each remainder is
-    carried on to the next block. Kinds that cost more come first and leave the rest of the budget
-    to the kind that costs least, so the budget is missed by at most half a unit.
+    same share; the shares are scaled so that `budget` weights are removed in total. There are
+    `counts [kinds, blocks]` units of `costs [kinds, blocks]` weights each; every block keeps
+    `least` of each kind. If a kind has `scores`, `[units]` per block, `whole_units` selects the
+    blocks that lose the units left over by rounding; otherwise each remainder is carried over to
+    the next block. Kinds of higher cost come first, and the kind of the lowest cost takes the rest
+    of the budget, so the error is at most half a unit.
     """
     most = (counts - least).clamp(min=0)
     weights = (counts * costs).double()  # [kinds, blocks]
@@ -77,36 +76,35 @@ def widths(
 
 
 def apportion(shares: Tensor, sizes: Tensor, total: int) -> Tensor:
-    """Split `total` into whole numbers, in proportion to `shares * sizes [n]`, none above its size.
+    """Split `total` into integers in proportion to `shares * sizes [n]`, each at most its size.
 
-    Where one is full the others take the rest. The sum is `total`, and what rounding leaves over is
-    carried on to the next; all are full when `total` is more than there is.
+    If one reaches its size, the others take the rest. Rounding errors are carried over to the next,
+    so the sum is `total`, or that of all sizes if `total` is larger.
     """
     amounts = capped(shares.double() * sizes, total, sizes.double())
     return carried(amounts, torch.ones_like(sizes), sizes)
 
 
 def between_ends(blocks: int, first: float, last: float) -> Tensor:
-    """Mark all blocks but the first and the last ones, boolean `[blocks]`.
+    """Mark all blocks except the first and the last ones, boolean `[blocks]`.
 
-    `first` and `last` are shares of `blocks`, rounded to whole ones. Raises `BadInput` where they
-    leave none.
+    `first` and `last` are shares of `blocks`, rounded. Raises `BadInput` if no block is left.
     """
     start, stop = round(first * blocks), blocks - round(last * blocks)
     if start >= stop:
         raise BadInput(
-            f"first={first:g} and last={last:g} spare all {blocks} blocks; make them smaller"
+            f"first={first:g} and last={last:g} skip all {blocks} blocks; use smaller values"
         )
     places = torch.arange(blocks)
     return (places >= start) & (places < stop)
 
 
 def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:
-    """Scale `amounts [n]` to a `total`, none above its `most [n]`, fp64.
+    """Scale `amounts [n]` to the sum `total`, each at most `most [n]`, fp64.
 
-    What the capped ones cannot take goes to the others in proportion; when all that asked for
-    something are full, to the rest in proportion to their room. All are full when `total` is more
-    than there is.
+    Excess is distributed over the others in proportion to their amounts and, if all nonzero amounts
+    have reached their maximum, over the rest in proportion to `most`. If `total` is larger than all
+    of `most`, the result is `most`.
     """
     full = torch.zeros_like(amounts, dtype=torch.bool)
     amounts = amounts.double()
@@ -127,9 +125,9 @@ def capped(amounts: Tensor, total: float, most: Tensor) -> Tensor:
 def whole_units(amounts: Tensor, costs: Tensor, scores: Sequence[Tensor]) -> Tensor:
     """Round `amounts [blocks]` of weights to whole units `[blocks]` of `costs [blocks]` weights.
 
-    Every amount is rounded down. The remainders together pay for some more units, at most one per
-    block; they are taken from the blocks whose next unit costs least by `scores`, one tensor
-    `[units]` per block, relative to the mean of that block. The sum is met within half a unit.
+    Every amount is rounded down. The sum of the remainders gives some more units, at most one per
+    block, to the blocks whose next unit has the lowest of `scores` (one tensor `[units]` per
+    block), relative to the mean of the block. The error of the sum is at most half a unit.
     """
     exact = amounts.double() / costs.clamp(min=1)
     counts = (exact + 1e-9).floor().long()
@@ -149,16 +147,16 @@ def whole_units(amounts: Tensor, costs: Tensor, scores: Sequence[Tensor]) -> Ten
 
 
 def relative(scores: Tensor) -> Tensor:
-    """Sort `scores [units]`, lowest first, and divide them by their mean absolute value, fp64."""
+    """Return `scores [units]` in ascending order, divided by their mean absolute value, fp64."""
     ascending = scores.detach().double().cpu().sort().values
     mean = ascending.abs().mean()
     return ascending / mean if mean > 0 else ascending
 
 
 def carried(amounts: Tensor, costs: Tensor, most: Tensor) -> Tensor:
-    """Turn `amounts [n]` of weights into whole units `[n]` of `costs [n]`, at most `most [n]`.
+    """Round `amounts [n]` of weights to whole units `[n]` of `costs [n]`, at most `most [n]`.
 
-    What rounding adds or takes is carried on to the next, so that the sum stays near.
+    Each rounding error is carried over to the next amount, so that the sum stays close.
     """
     counts = torch.zeros_like(most)
     owed = 0.0

@@ -1,16 +1,16 @@
-"""The walk back: exact gradients of the loss, from the last block to the first, one at a time.
+"""The backward walk: exact gradients of the loss, one block at a time, starting with the last.
 
     for block in backwalk(model, calibration, masks=("o", "down")):
         block.masks["down"]                  # [samples, channels], by factors on the inputs
-        ...                                  # may edit the block: those before it see nothing of it
+        ...                                  # editing it does not affect later gradients
 
-The loss of a sample is the mean of `-log p` over its predictions, that of the calibration the mean
-over its samples. A pass forwards keeps what enters every block. Then the gradient goes back from
-the head, and each block is run again, a micro-batch at a time, with what autograd needs.
+The loss of a sample is the mean of `-log p` over its predictions, that of the calibration set the
+mean over its samples. A forward pass stores the input of every block. Then the gradient is
+propagated from the head, and each block is run again with autograd, one micro-batch at a time.
 
-Held of the whole calibration: what enters each block and two gradients, `blocks + 2` tensors
-`[samples, length, hidden]` on the host in the model's dtype; `calibration.chunks(...)` bounds them.
-On the accelerator: one block, all activations of one micro-batch inside it, and what was asked for.
+Memory on the host: the inputs of all blocks and two gradients, `blocks + 2` tensors
+`[samples, length, hidden]` in the model's dtype; use `calibration.chunks(...)` to limit it. Memory
+on the accelerator: one block, its activations for one micro-batch, and the requested gradients.
 """
 
 from __future__ import annotations
@@ -28,31 +28,36 @@ from torch.nn.functional import cross_entropy
 from implementations.harness.data.activations import Boundary, fixed_output
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.devices import give_back_freed, lent, moved, tensors
-from implementations.harness.model.modeling_pruned import places_held, read_by
+from implementations.harness.model.devices import (
+    on_device,
+    on_device_read_only,
+    tensors,
+    trim_memory,
+)
+from implementations.harness.model.modeling_pruned import held_indices, held_inputs
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
 
-PIECE = 2**22  # logits at a time, 16 MB in fp32, and as much again for each step of the loss
+PIECE = 2**22  # logits at a time: 16 MB in fp32, and the same for each step of the loss
 
 
 @dataclass(frozen=True)
 class BackwalkedBlock(Block):
-    """A block on the accelerator, with the gradients asked for, by role, in fp32 or wider."""
+    """A block on the accelerator, with the requested gradients by role, in fp32 or wider."""
 
     gradients: dict[str, Tensor]
-    """By the weights, averaged over the samples, `[out, in]`."""
+    """Gradients of the weights, averaged over the samples, `[out, in]`."""
     squares: dict[str, Tensor]
-    """The squares of each sample's, averaged: the diagonal of the empirical Fisher information."""
+    """Mean squares of the samples' gradients: the diagonal of the empirical Fisher information."""
     masks: dict[str, Tensor]
-    """By factors on a layer's inputs, at 1, of every sample, `[samples, in]`."""
+    """Gradients of factors (with value 1) on a layer's inputs, of every sample, `[samples, in]`."""
     rerun: Callable[[], Iterator[dict[str, Tensor]]] = field(repr=False)
 
     def by_sample(self) -> Iterator[dict[str, Tensor]]:
-        """Yield the gradients by the weights of each sample, in order, `[out, in]` by role.
+        """Yield the gradients of the weights of each sample, in order, `[out, in]` by role.
 
-        So a second look may build on the first, at `squares`, with one sample's gradients held at a
-        time: the block, which must not have been edited yet, is run and walked back once more.
+        The block is run and differentiated once more and must not have been edited. Only one
+        sample's gradients are in memory at a time.
         """
         return self.rerun()
 
@@ -66,13 +71,13 @@ def backwalk(
     masks: Collection[str] = (),
     batch_size: int | None = None,
 ) -> Iterator[BackwalkedBlock]:
-    """Yield the decoder blocks from the last to the first, with gradients of the layers named.
+    """Yield the decoder blocks from the last to the first, with gradients of some layers.
 
-    `gradients` (with `squares`) and `masks` hold roles of linear layers; what is not asked for is
-    not computed. All are of the model as it was at the start, whatever becomes of the blocks
-    yielded. Works inside `torch.no_grad()`; hooks, flags and devices are as before once the walk
-    ends, also by an exception. Raises `BadInput` for a role that a block does not have and for
-    samples of one token, `NumericsError` naming the block where a gradient is not finite.
+    `gradients` (with `squares`) and `masks` list roles of linear layers; nothing else is computed.
+    All gradients are those of the original model, even if yielded blocks are edited. Works inside
+    `torch.no_grad()`; hooks, flags and devices are restored at the end, also after an exception.
+    Raises `BadInput` for a role that a block does not have and for samples of one token,
+    `NumericsError` for a gradient that is not finite.
     """
     _check(model, calibration, *gradients, *masks)
     samples, length = calibration.ids.shape
@@ -83,8 +88,8 @@ def backwalk(
         entering = _forward(model, boundary)
         _head_back(model, calibration, boundary)
         for block in track(model.blocks[::-1], "walking back"):
-            give_back_freed()
-            with model.opened(block), moved(block.module, model.accelerator):
+            trim_memory()
+            with model.opened(block), on_device(block.module, model.accelerator):
                 linears = block.linears()
                 inputs, back = entering.pop(), [host.clone() for host in boundary.hidden]
                 of_weights = {role: _WeightGradient(linears[role], squares) for role in gradients}
@@ -112,7 +117,7 @@ def backwalk(
 
 
 class _WeightGradient:
-    """Sums the gradients of a layer's weight, and the squares of each sample's if asked to."""
+    """Sums the gradients of a layer's weight and, if requested, the squares of each sample's."""
 
     def __init__(self, linear: nn.Linear, squares: bool) -> None:
         weight = linear.weight.detach()
@@ -120,7 +125,7 @@ class _WeightGradient:
         self.squares = torch.zeros_like(self.sum) if squares else None
 
     def update(self, x: Tensor, back: Tensor) -> None:
-        """Add samples: inputs `[samples, tokens, in]`, what came back `[samples, tokens, out]`."""
+        """Add inputs `[samples, tokens, in]` and output gradients `[samples, tokens, out]`."""
         if self.squares is None:
             self.sum.addmm_(back.flatten(end_dim=1).T, x.flatten(end_dim=1))
             return
@@ -131,18 +136,18 @@ class _WeightGradient:
 
 
 class _Pass:
-    """Holds what one micro-batch brought to a layer and what came back."""
+    """Stores a layer's inputs and output gradients for one micro-batch."""
 
     def __init__(self, linear: nn.Linear) -> None:
         self.weight = linear.weight.detach()
-        self.seen: tuple[Tensor, Tensor] | None = None  # none ever, where the heads are gone
+        self.seen: tuple[Tensor, Tensor] | None = None  # stays None without heads
 
     def update(self, x: Tensor, back: Tensor) -> None:
-        """Take inputs `[samples, tokens, in]` and what came back `[samples, tokens, out]`."""
+        """Store inputs `[samples, tokens, in]` and output gradients `[samples, tokens, out]`."""
         self.seen = x, back
 
     def gradient(self, sample: int) -> Tensor:
-        """Return the gradient by the weight of one sample, `[out, in]`."""
+        """Return the gradient of the weight for one sample, `[out, in]`."""
         if self.seen is None:
             return torch.zeros_like(self.weight, dtype=_wide(self.weight))
         x, back = self.seen
@@ -150,7 +155,7 @@ class _Pass:
 
 
 class _MaskGradient:
-    """Collects the gradients by factors on a layer's inputs, sample by sample."""
+    """Collects the gradients of factors on a layer's inputs, sample by sample."""
 
     def __init__(self, linear: nn.Linear, samples: int) -> None:
         weight = linear.weight.detach()
@@ -158,40 +163,40 @@ class _MaskGradient:
         self.done = 0
 
     def update(self, x: Tensor, back: Tensor) -> None:
-        """Add samples: inputs and what came back to them, `[samples, tokens, in]`."""
+        """Add samples: inputs and their gradients, `[samples, tokens, in]` each."""
         self.by_sample[self.done : self.done + len(x)] = (x * back).sum(dim=1)
         self.done += len(x)
 
 
 def _check(model: LanguageModel, calibration: Tokens, *roles: str) -> None:
     if calibration.ids.shape[1] < 2:
-        raise BadInput("a loss needs samples of at least 2 tokens, one to see, one to predict")
+        raise BadInput("calibration samples must have at least 2 tokens to compute a loss, got 1")
     for block in model.blocks:
-        there = block.linears()
+        linears = block.linears()
         for role in roles:
-            if role not in there:
-                raise BadInput(f"no layer {role!r} in a block; there are {', '.join(there)}")
+            if role not in linears:
+                raise BadInput(f"blocks have no layer {role!r}; use {', '.join(linears)}")
 
 
 def _forward(model: LanguageModel, boundary: Boundary) -> list[list[Tensor]]:
-    """Take the boundary behind the last block; return what entered each, by micro-batches."""
+    """Advance the boundary to the end; return the inputs of all blocks, by micro-batches."""
     entering = []
     for block in track(model.blocks, "reading the calibration"):
         entering.append([host.clone() for host in boundary.hidden])
-        with model.opened(block), lent(tensors(block.module), model.accelerator):
+        with model.opened(block), on_device_read_only(tensors(block.module), model.accelerator):
             for i, _, y in boundary.run(block):
                 boundary.advance(i, block, y)
     return entering
 
 
 def _head_back(model: LanguageModel, calibration: Tokens, boundary: Boundary) -> None:
-    """Replace what leaves the last block by the gradient there, one sample at a time.
+    """Replace the outputs of the last block by their gradients, one sample at a time.
 
-    It is that of the loss summed over a sample's predictions: of the mean, fp16 would lose much.
+    These are the gradients of the summed loss; those of the mean would lose precision in fp16.
     """
     outside = list(model.outside().values())
     leaving = (row[None] for host in boundary.hidden for row in host)  # [1, length, hidden]
-    with lent(outside, model.accelerator), _frozen(outside):
+    with on_device_read_only(outside, model.accelerator), _frozen(outside):
         for row, host in zip(calibration.batches(1), leaving, strict=True):
             ids = row.to(model.accelerator)  # [1, length]
             leaf = host.to(model.accelerator).detach().requires_grad_()
@@ -203,10 +208,10 @@ def _head_back(model: LanguageModel, calibration: Tokens, boundary: Boundary) ->
 
 
 def _loss_back(model: LanguageModel, ids: Tensor, output: Any) -> Tensor:
-    """Return the gradient of the summed loss by what the head reads, `[1, length, hidden]`."""
+    """Return the gradient of the summed loss for the head's input, `[1, length, hidden]`."""
     hidden = output.last_hidden_state
     back = torch.zeros_like(hidden)
-    positions = torch.arange(ids.shape[1] - 1, device=ids.device)  # the last predicts nothing here
+    positions = torch.arange(ids.shape[1] - 1, device=ids.device)  # the last has no target
     for kept in positions.split(max(1, PIECE // model.vocabulary_size)):
         with fixed_output(output, model.decoder), torch.enable_grad():
             logits = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits[0]
@@ -216,7 +221,7 @@ def _loss_back(model: LanguageModel, ids: Tensor, output: Any) -> Tensor:
 
 
 def _block_back(block: Block, boundary: Boundary, inputs: Tensor, back: Tensor) -> Tensor:
-    """Carry the gradient `back` from the output of a block to its `inputs`, of one micro-batch."""
+    """Return the gradient of a block's `inputs` from that of its output, for one micro-batch."""
     with _frozen(block.module.parameters()):
         x = inputs.to(boundary.accelerator).detach().requires_grad_()
         with torch.enable_grad():
@@ -231,7 +236,7 @@ def _sample_gradients(
     back: list[Tensor],
     roles: Collection[str],
 ) -> Iterator[dict[str, Tensor]]:
-    """Take a block back again and yield the gradients of its weights, sample by sample."""
+    """Differentiate a block again and yield the gradients of its weights, sample by sample."""
     linears = block.linears()
     for x, behind in zip(inputs, back, strict=True):
         samples, length, _ = x.shape
@@ -262,20 +267,20 @@ Update = Callable[[Tensor, Tensor], None]
 
 @contextmanager
 def _outputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator[None]:
-    """Give `update` a layer's inputs and the gradients of its outputs, of the columns, rows held.
+    """Pass a layer's inputs and output gradients (of held columns and rows) to `update`.
 
-    So the weight's gradient is made here and autograd need not know that there is a weight.
+    The weight's gradient is computed from them, so that autograd need not track the weight.
     """
-    rows = places_held(linear, 0)
+    rows = held_indices(linear, 0)
 
     def run(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-        x = read_by(linear, args[0].detach())
+        x = held_inputs(linear, args[0].detach())
 
-        def went_back(back: Tensor) -> None:
+        def on_gradient(back: Tensor) -> None:
             held = back if rows is None else back.index_select(-1, rows)
             update(_by_sample(x, length), _by_sample(held, length))
 
-        output.register_hook(went_back)
+        output.register_hook(on_gradient)
 
     handle = linear.register_forward_hook(run)
     try:
@@ -286,16 +291,16 @@ def _outputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator
 
 @contextmanager
 def _inputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator[None]:
-    """Give `update` a layer's inputs and their gradients, of the columns held."""
+    """Pass a layer's inputs and their gradients, of the held columns, to `update`."""
 
     def enter(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         x = args[0].detach()
 
-        def went_back(back: Tensor) -> None:
-            update(*(_by_sample(read_by(linear, both), length) for both in (x, back)))
+        def on_gradient(back: Tensor) -> None:
+            update(*(_by_sample(held_inputs(linear, both), length) for both in (x, back)))
 
-        own = args[0].view_as(args[0])  # others may read the same: their share is not this layer's
-        own.register_hook(went_back)
+        own = args[0].view_as(args[0])  # a view, because other layers may read the same input
+        own.register_hook(on_gradient)
         return (own, *args[1:])
 
     handle = linear.register_forward_pre_hook(enter)
@@ -306,14 +311,14 @@ def _inputs_watched(linear: nn.Linear, length: int, update: Update) -> Iterator[
 
 
 def _by_sample(values: Tensor, length: int) -> Tensor:
-    """Return `[samples, length, features]`, widened; OPT runs a batch as one long sequence."""
+    """Return fp32 or wider `[samples, length, features]`; OPT flattens the samples of a batch."""
     samples: Tensor = values.flatten(end_dim=-2).unflatten(0, (-1, length))
     return samples.to(_wide(values))
 
 
 @contextmanager
 def _frozen(tensors: Iterable[Tensor]) -> Iterator[None]:
-    """Let none of `tensors` ask for a gradient inside the `with` block."""
+    """Disable gradients of `tensors` inside the `with` block."""
     asking = [tensor for tensor in tensors if tensor.requires_grad]
     try:
         for tensor in asking:

@@ -1,12 +1,12 @@
-"""What long work has paid for, written down as it goes: what was killed goes on where it was.
+"""The journal of a run: results of long searches and trainings, from which a killed run resumes.
 
-with remembered(path):
-    method.apply(model, calibration, seed)      # its searches and trainings read and write
+with open_journal(path):
+    method.apply(model, calibration, seed)      # its searches and trainings use the journal
 
-A method is deterministic, so that a search asks for the same masks again; those that stand in the
-file are answered from there. A training puts its state into a file beside it. Both must belong to
-one request: model, text, settings and seed. Both carry checksums: a damaged file is discarded with
-a warning, and its work starts over.
+Methods are deterministic, so a resumed search evaluates the same masks again and finds their losses
+in the journal. Trainings save their state in files next to it. A journal must be used for one
+request only: model, text, settings and seed. All files have checksums; a damaged file is discarded
+with a warning, and its work starts over.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from implementations.harness.results.places import shown
 
 
 class Journal:
-    """Losses by mask of all searches of one pruning, and the files of its trainings."""
+    """The losses of all searches of a run, by mask, and the files of its trainings."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.known = {} if path is None else _read(path)
-        self.begun = 0
+        self.count = 0
         self.saved = 0.0
-        """Seconds that were spent before on what is answered now."""
+        """Seconds that earlier runs spent on results that were reused."""
 
     def begin(self) -> int:
-        """Number a search or a training; what it keeps is no other one's."""
-        self.begun += 1
-        return self.begun
+        """Return a number for a search or a training, which identifies its results."""
+        self.count += 1
+        return self.count
 
-    def beside(self, number: int) -> Path | None:
-        """Return the file for the state of a training; None where nothing is kept."""
+    def state_file(self, number: int) -> Path | None:
+        """Return the file for the state of a training, or None without a journal file."""
         return self.path and self.path.with_name(f"{self.path.name}.{number}")
 
     def loss(self, search: int, mask: bytes) -> float | None:
-        """Return a loss that was paid for before; None where it was not."""
+        """Return the saved loss of a mask, or None."""
         loss, seconds = self.known.get(_name(search, mask), (None, 0.0))
         self.saved += seconds
         return loss
 
     def write(self, search: int, mask: bytes, loss: float, seconds: float) -> None:
-        """Add a loss and what it took; raises `Unavailable` where the file cannot be written."""
+        """Save a loss and the seconds it took; raises `Unavailable` if the file is not writable."""
         if self.path is None:
             return
         try:
@@ -60,22 +60,24 @@ class Journal:
             with self.path.open("ab") as file:
                 file.write(_line(f"{_name(search, mask)} {loss.hex()} {seconds.hex()}"))
         except OSError as error:
-            raise Unavailable(f"cannot write {self.path}: {error.strerror}") from error
+            raise Unavailable(
+                f"cannot write {self.path}: {error.strerror}; free some space or use another folder"
+            ) from error
 
 
 _open: ContextVar[Journal] = ContextVar("_open", default=Journal())  # noqa: B039  # writes nothing
 
 
 def journal() -> Journal:
-    """Return the journal that is open; one that keeps nothing where none is."""
+    """Return the open journal, or one that saves nothing."""
     return _open.get()
 
 
 @contextmanager
-def remembered(path: Path | None) -> Iterator[None]:
-    """Let what is done inside the `with` block keep what it paid for, if there is a path.
+def open_journal(path: Path | None) -> Iterator[None]:
+    """Save the results of work inside the `with` block, if there is a path.
 
-    The files are gone when the block ends well, and stay when it does not.
+    The files are removed when the block ends, but not after an exception.
     """
     token = _open.set(Journal(path))
     try:
@@ -83,14 +85,14 @@ def remembered(path: Path | None) -> Iterator[None]:
     finally:
         _open.reset(token)
     if path is not None:
-        for kept in path.parent.glob(f"{glob.escape(path.name)}*"):
-            _remove(kept)
+        for file in path.parent.glob(f"{glob.escape(path.name)}*"):
+            _remove(file)
 
 
 def discard(path: Path, error: Exception) -> None:
-    """Remove a file of earlier work that reading failed on with `error`, and warn.
+    """Remove a file or folder that could not be read because of `error`, and warn.
 
-    Removes a folder in its place as well. Raises `Unavailable` if it cannot be removed.
+    Raises `Unavailable` if it cannot be removed.
     """
     _remove(path)
     reason = in_short(getattr(error, "strerror", None) or error)
@@ -107,7 +109,9 @@ def _remove(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise Unavailable(f"cannot remove {shown(path)}: {error.strerror}") from error
+        raise Unavailable(
+            f"cannot remove {shown(path)}: {error.strerror}; remove it yourself"
+        ) from error
 
 
 def _name(search: int, mask: bytes) -> str:
@@ -115,9 +119,9 @@ def _name(search: int, mask: bytes) -> str:
 
 
 def _read(path: Path) -> dict[str, tuple[float, float]]:
-    """Return the losses and seconds in a journal, by name; nothing from a damaged one.
+    """Return the losses and seconds in a journal, by name, or nothing if it is damaged.
 
-    A last line that was cut off by the end of the process is removed from the file.
+    An incomplete last line, left by a killed process, is removed from the file.
     """
     if not os.path.lexists(path):
         return {}
@@ -137,7 +141,7 @@ def _line(entry: str) -> bytes:
 
 
 def _entry(line: bytes) -> tuple[str, tuple[float, float]]:
-    """Return name, loss and seconds; raises `ValueError` for a line that `_line` did not write."""
+    """Parse name, loss and seconds; raises `ValueError` for a damaged line."""
     entry = line.decode("ascii", "replace").rpartition(" ")[0]
     if _line(entry) != line + b"\n":
         raise ValueError("a line does not match its checksum")

@@ -1,7 +1,7 @@
-"""The masked view: a model computes as without some of its units, and no weight is touched.
+"""Evaluate a model without some of its units, and without changing its weights.
 
 with masked(model, gone, "kv-groups", "channels"):
-    perplexity(model, probes)            # that of the model without the units marked in `gone`
+    perplexity(model, probes)            # of the model without the units marked in `gone`
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from implementations.harness.model.view import Block, LanguageModel
 
 
 class Switch(NamedTuple):
-    """Where units of a block can be switched: at what enters a linear layer, or what leaves it."""
+    """A place where units of a block can be masked: the input or the output of a linear layer."""
 
     linear: nn.Linear
     entering: bool
     unit: Tensor
-    """The unit that each place of the layer's input or output belongs to, int64, on the CPU."""
+    """The unit of each dimension of the layer's input or output, int64, on the CPU."""
 
     def act(self, change: Callable[[Tensor], Tensor]) -> Callable[[], None]:
-        """Let the layer read, or write, what `change` makes of it; return what ends that."""
+        """Apply `change` to the layer's input or output; return a function that undoes this."""
         if self.entering:
             before = self.linear.register_forward_pre_hook(lambda _, args: (change(args[0]),))
             return before.remove
@@ -36,36 +36,36 @@ class Switch(NamedTuple):
 
 
 def switches(block: Block, kind: Kind) -> list[Switch]:
-    """Return all places where units of one kind act, each once.
+    """Return the places at which units of one kind can be masked.
 
-    What enters the layers from which they lose columns; where they lose rows alone, what leaves.
+    These are the inputs of layers with columns of the units or, if there are none, the outputs of
+    layers with rows of them.
     """
     parts = cuts(block, kind)
     entered = [part for part in parts if part.dim == 1]
-    found = []
+    places_of_units = []
     for linear, dim, places in entered or parts:
         unit = torch.empty(places.numel(), dtype=torch.int64)
         unit[places.flatten()] = torch.arange(len(places)).repeat_interleave(places.shape[1])
-        found.append(Switch(linear, dim == 1, unit))
-    return found
+        places_of_units.append(Switch(linear, dim == 1, unit))
+    return places_of_units
 
 
 @contextmanager
 def masked(model: LanguageModel, gone: Tensor, *kinds: Kind) -> Iterator[None]:
-    """Let a model compute inside the `with` block what it would without the units `gone`.
+    """Make a model compute inside the `with` block as if the units `gone` were removed.
 
-    `gone` is boolean, `[units]`, block by block and within a block kind by kind, as `unit_costs`
-    counts them. Zeros take the place of what enters a layer or leaves it, see `switches`, or of
-    what `o` and `down` put out (sublayers); a block passes on what it gets, at no cost. Weights are
-    neither read nor written, so that the blocks may lie elsewhere. Masks nest. Meant for passes
-    without a key/value cache, of which a block that is off stores nothing. Raises `BadInput` for
-    another number of units.
+    `gone` is boolean, `[units]`, block by block and within a block kind by kind, in the order of
+    `unit_costs`. Masking zeroes inputs or outputs of layers, see `switches`, or the outputs of `o`
+    and `down` (sublayers); masked blocks return their input at no cost. Weights are neither read
+    nor written, so the blocks may be on disk. Masks can be nested. Do not use it with a key/value
+    cache, in which masked blocks store nothing. Raises `BadInput` for another number of units.
     """
     counts = [[len(unit_costs(block, kind)) for kind in kinds] for block in model.blocks]
     if gone.dtype != torch.bool or gone.shape != (sum(map(sum, counts)),):
         raise BadInput(
-            f"a mask of {gone.dtype} {list(gone.shape)} does not fit the model's "
-            f"{sum(map(sum, counts))} units; it is boolean, one entry a unit"
+            "the mask must be boolean with one entry for each of the model's "
+            f"{sum(map(sum, counts))} units, got {gone.dtype} {list(gone.shape)}"
         )
     parts = iter(gone.cpu().split([count for row in counts for count in row]))
     with ExitStack() as changes:
@@ -79,10 +79,10 @@ def masked(model: LanguageModel, gone: Tensor, *kinds: Kind) -> Iterator[None]:
 
 @contextmanager
 def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
-    """Switch the units `off [units]` of one block off."""
+    """Mask the units `off [units]` of one block."""
     with ExitStack() as changes:
         if kind == "blocks":
-            changes.enter_context(replaced_forward(block.module, _pass_on))
+            changes.enter_context(replaced_forward(block.module, _bypass))
         elif kind == "sublayers":
             outputs = block.attention.o, block.feed_forward.down
             for linear, silent in zip(outputs, off.tolist(), strict=True):
@@ -90,11 +90,11 @@ def _without(block: Block, kind: Kind, off: Tensor) -> Iterator[None]:
                     changes.callback(linear.register_forward_hook(_silence).remove)
         else:
             for switch in switches(block, kind):
-                changes.callback(_hide(switch, off))
+                changes.callback(_mask(switch, off))
         yield
 
 
-def _pass_on(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+def _bypass(hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
     return hidden_states
 
 
@@ -102,12 +102,12 @@ def _silence(_: nn.Module, __: Any, output: Tensor) -> Tensor:
     return torch.zeros_like(output)
 
 
-def _hide(switch: Switch, off: Tensor) -> Callable[[], None]:
-    """Zero what a layer reads or writes of the units `off`, until what it returns is called."""
-    hidden = off[switch.unit]  # boolean, one entry a place of the layer
+def _mask(switch: Switch, off: Tensor) -> Callable[[], None]:
+    """Zero the units `off` at a switch; return a function that undoes this."""
+    hidden = off[switch.unit]  # boolean, `[dimensions of the input or output]`
 
     def zeroed(values: Tensor) -> Tensor:
-        # Filled, not multiplied: infinity times zero is NaN, and a slice would not see it.
+        # Filled instead of multiplied, because infinity times zero is NaN.
         return values.masked_fill(hidden.to(values.device), 0)
 
     return switch.act(zeroed)

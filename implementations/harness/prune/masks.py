@@ -1,4 +1,4 @@
-"""Choosing what to remove: by count, never by threshold, so that every share is met exactly."""
+"""Select weights to remove by their number instead of a threshold, to meet sparsities exactly."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NUMBER = re.compile("[0-9]{1,9}")
 
 
 class NM(NamedTuple):
-    """An N:M pattern: `keep` weights survive in every aligned group of `group` inputs."""
+    """An N:M pattern, which keeps `keep` weights of every aligned group of `group` inputs."""
 
     keep: int
     group: int
 
     @property
     def sparsity(self) -> float:
-        """The share it removes."""
+        """The sparsity of the pattern."""
         return 1 - self.keep / self.group
 
     def __str__(self) -> str:
@@ -31,7 +31,7 @@ class NM(NamedTuple):
 
 
 def parse_pattern(value: object) -> NM:
-    """Read "2:4" as keep 2 of every 4; raises `ValueError` with the form expected."""
+    """Parse a pattern such as "2:4" (keep 2 of every 4); raises `ValueError` for other forms."""
     if isinstance(value, NM):
         return value
     numbers = str(value).split(":")
@@ -57,15 +57,14 @@ def smallest(scores: Tensor, count: int) -> Tensor:
     """
     n = scores.shape[-1]
     if not 0 <= count <= n:
-        raise BadInput(f"cannot choose {count} of {n} scores")
+        raise BadInput(f"`count` must be between 0 and {n}, the number of scores, got {count}")
     if scores.isnan().any():
         raise NumericsError("scores contain NaN; check the weights and the calibration data")
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     if count == n:
         return torch.ones_like(scores, dtype=torch.bool)
-    # A full stable sort would say the same; selecting the boundary value first is several
-    # times faster on the millions of weights of one layer.
+    # Selecting the boundary value first is several times faster than a stable sort of a layer.
     boundary = scores.kthvalue(count, dim=-1, keepdim=True).values
     chosen = scores <= boundary
     if bool((chosen.sum(dim=-1) == count).all()):
@@ -77,18 +76,18 @@ def smallest(scores: Tensor, count: int) -> Tensor:
 
 
 def smallest_per_group(scores: Tensor, pattern: NM) -> Tensor:
-    """Mark what an N:M pattern removes: in each aligned group all but the `keep` largest scores.
+    """Mark what an N:M pattern removes: all but the `keep` largest scores of each aligned group.
 
     `scores` is `[..., n]` with groups of `pattern.group` along the last dimension; the result is
-    boolean of the same shape. Raises `BadInput` when the group does not divide `n`.
+    boolean of the same shape. Raises `BadInput` if the group does not divide `n`.
     """
     n = scores.shape[-1]
     if n % pattern.group:
-        raise BadInput(f"pattern {pattern} needs a width divisible by {pattern.group}, not {n}")
+        raise BadInput(f"pattern {pattern} needs a width divisible by {pattern.group}, got {n}")
     groups = scores.unflatten(-1, (n // pattern.group, pattern.group))  # [..., groups, group]
     return smallest(groups, pattern.group - pattern.keep).flatten(-2)
 
 
 def share_of(sparsity: float, n: int) -> int:
-    """Return how many of `n` the share `sparsity` is, rounded down: 0.7 of 10 is 7, of 9 is 6."""
+    """Return `sparsity * n` rounded down: 7 for 0.7 of 10, 6 for 0.7 of 9."""
     return math.floor(sparsity * n + 1e-9)  # 0.29 * 100 must be 29 and not 28

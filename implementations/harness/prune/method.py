@@ -1,8 +1,7 @@
-"""What a pruning method is: a validated configuration, declared capabilities and one `prune`.
+"""The base classes of pruning methods: configuration, capabilities and `prune`.
 
-`Method` is the base of all, `WeightMethod` of those that zero single weights, `UnitMethod` of those
-that remove whole units. `capabilities` says what a method removes, needs and touches; tests,
-records and site go by that.
+`WeightMethod` is the base of methods that zero single weights, `UnitMethod` of those that remove
+whole units. Tests, records and the site use the declared `capabilities`.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ from implementations.harness.data.seeds import seeded
 from implementations.harness.data.stream import Calibration
 from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
-from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.surgery import refuse_emptied
 from implementations.harness.model.units import Kind, count_weights, residual_widths, unit_costs
-from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
+from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.prune.allocation import apportion, cheapest, widths
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
 from implementations.harness.results.part import problems
@@ -62,58 +61,58 @@ Place = Literal["linears", "norms", "embedding", "head"]
 
 
 DAMAGED = "the checkpoint is damaged or was loaded in too narrow a dtype"
-"""The likely reason for NaN or infinity in a model that was not pruned yet."""
+"""The likely reason for NaN or infinity in an unpruned model."""
 
 
 FAR = 0.01
-"""Difference between the share asked for and achieved that a run warns of."""
+"""Difference between requested and achieved sparsity above which a run warns."""
 
 
 class Capabilities(BaseModel):
-    """What a method removes, needs and touches, and the families it refuses with the reason."""
+    """What a method removes, needs and changes, and which families it refuses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     granularity: tuple[Granularity, ...]
-    """Single weights, N:M groups, or the units that are removed."""
+    """What it removes: single weights, weights in N:M groups, or units."""
     calibration: Literal["none", "forward", "gradient", "training"]
-    """What it needs of data: with `training`, text to train on beside the samples of the walk."""
+    """The data it needs; `training` needs training text as well as the calibration set."""
     trains: Literal["gates", "scores", "weights"] | None = None
-    """What it trains: gates alone; scores, while weights move that are put back; or also weights,
-    which then change where nothing is pruned."""
+    """What it trains: gates; scores, with weight updates that are undone; or weights, which then
+    also change where nothing is pruned."""
     texts: tuple[Literal["training", "domain"], ...] = ("training",)
-    """What it trains on, where it does: a general text, one of a single kind, or both."""
+    """The texts it trains on, if it trains: a general one, one of a single domain, or both."""
     when: Literal["static", "input-dependent"] = "static"
-    """Whether the method decides once what to remove, or for each input."""
+    """Whether it selects what to remove once or for each input."""
     prompted: bool = False
-    """Whether it acts only after the prompt of a text, so that only this part is measured."""
+    """Whether it acts only after the prompt, so that only the continuation is measured."""
     changes: tuple[Place, ...] = ("linears",)
-    """Where it writes: the blocks' linear layers, and what else; everything else stays bit for bit.
-    Empty for a method that acts while the model runs."""
+    """The parts of the model that it changes; all others stay the same bit for bit. Empty for
+    methods that act while the model runs."""
     quantises: bool = False
-    """Whether what stays of the blocks' linear layers also gets fewer bits, told as `bits`."""
+    """Whether it also quantises the remaining weights of the blocks, and returns `bits`."""
     refuses: dict[str, str] = {}
-    """Families it cannot serve, each with the reason."""
+    """Families that it does not support, each with the reason."""
 
     @model_validator(mode="after")
-    def _text_to_train_on(self) -> Self:
+    def _training_needs_text(self) -> Self:
         if (self.calibration == "training") != (self.trains is not None):
-            raise ValueError("what trains needs text to train on, and nothing else does")
+            raise ValueError("`calibration` must be `training` exactly if `trains` is set")
         return self
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """The texts that it trains on, none where it does not train."""
+        """The texts that it trains on; none if it does not train."""
         return self.texts if self.trains else ()
 
     @property
     def structured(self) -> bool:
-        """Whether units are really removed, so that the model shrinks."""
+        """Whether it removes units, so that the model becomes smaller."""
         return not {"unstructured", "semi-structured"} & set(self.granularity)
 
 
 class Outcome(BaseModel):
-    """What one pruning did: the share asked for and achieved, and what the method tells."""
+    """The result of pruning: requested and achieved sparsity, and details from the method."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -121,99 +120,98 @@ class Outcome(BaseModel):
     achieved: float
     seconds: float
     bits: float | None = None
-    """Bits a weight of the blocks' linear layers, all included; None where it does not quantise."""
+    """Bits per weight of the blocks' linear layers, with overhead; None if it does not quantise."""
     unused: int = 0
-    """Weights of the blocks' linear layers that stay in memory and take no part in computing."""
+    """Weights of the blocks' linear layers that stay in memory but are not used."""
     details: dict[str, Any] = {}
     course: Course | None = None
-    """How the training went, of a method that trains."""
+    """The course of the training, if the method trains."""
     warnings: list[str] = []
 
 
 class Method(BaseModel, ABC):
-    """A pruning method: the fields are the paper's hyper-parameters, `prune` is its algorithm."""
+    """A pruning method: its fields are the paper's hyper-parameters, `prune` is its algorithm."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
     )
 
     capabilities: ClassVar[Capabilities]
-    """What it removes, what it needs of data, what it touches, and which families it refuses."""
+    """What it removes, which data it needs, what it changes, and which families it refuses."""
     small: ClassVar[dict[str, Any]] = {}
-    """Settings that make it quick enough for the contract's tiny models: fewer steps or rounds."""
+    """Settings that make it fast enough for the contract's tiny models, such as fewer steps."""
     missing: ClassVar[str] = ""
-    """What is still to be written, in a folder fresh from its template."""
+    """What remains to be written, in a new folder made from the template."""
     sparsity: Ratio = 0.5
-    """Share to remove of the weights of the decoder blocks' linear layers."""
+    """Share of the weights in the decoder blocks' linear layers to remove."""
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_switch(cls, value: Any, field: ValidationInfo) -> Any:
-        """Refuse yes and no where they would be taken for 1 and 0."""
+    def _no_boolean_as_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """Refuse booleans where pydantic would accept them as 1 and 0."""
         kind = str(cls.model_fields[field.field_name or ""].annotation)
         if isinstance(value, bool) and "bool" not in kind:
-            raise ValueError(f"{str(value).lower()} is no value of it")
+            raise ValueError(f"expected a number, got {str(value).lower()}")
         return value
 
     @field_validator("*", mode="before")
     @classmethod
-    def _number_of_a_list(cls, value: Any, field: ValidationInfo) -> Any:
-        """Read the text of a number, as a command line gives it, where a field lists numbers."""
+    def _parse_number_choice(cls, value: Any, field: ValidationInfo) -> Any:
+        """Convert the text of a number, as from the command line, for fields that list numbers."""
         choices = get_args(cls.model_fields[field.field_name or ""].annotation)
         numbers = {str(choice): choice for choice in choices if isinstance(choice, int)}
         return numbers.get(value, value) if isinstance(value, str) else value
 
     @abstractmethod
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any] | None:
-        """Prune `model` in place and return what is worth recording, JSON-able.
+        """Prune `model` in place and return details to record, as for JSON.
 
-        Called by `apply` with checked input, in evaluation mode, seeded, and without gradients:
-        what needs them switches them on itself. Weights are touched in the walk or in a `visit`.
-        Three entries go into fields of `Outcome` instead: `bits` of a method that quantises,
-        `course` of one that trains, and `unused` of one that acts while the model runs.
+        `apply` calls it with checked input, in evaluation mode, seeded, and with gradients
+        disabled. Use weights only inside a walk or a `visit`. Three entries become fields of
+        `Outcome`: `bits` of methods that quantise, `course` of methods that train, and `unused` of
+        methods that act while the model runs.
         """
 
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         """Make `model` behave as pruned inside the `with` block, after `apply`.
 
-        Most methods have edited the weights by then and need nothing more. A method that acts while
-        the model runs installs itself here and restores the model at the end. `prompt` is the
-        number of tokens at the start of every text that count as its prompt.
+        Methods that act while the model runs override this and restore the model at the end. Others
+        have already edited the weights. `prompt` is the number of prompt tokens at the start of
+        every text.
         """
         yield
 
     @property
     def excluded(self) -> dict[str, str]:
-        """Options of a run that the method cannot serve, with reasons: tasks, recover, save."""
+        """Options of a run that it does not support (tasks, recover, save), with reasons."""
         if self.capabilities.quantises:
             return {"recover": "training would undo the quantisation"}
         return {}
 
     @property
     def target(self) -> float:
-        """The share to remove."""
+        """The requested sparsity."""
         return self.sparsity
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the largest share that the method can remove of `model`."""
+        """Return the maximum sparsity of the method for `model`."""
         return 1.0
 
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights of the largest unit it removes at once; 0 where it meets any share."""
+        """Return the number of weights of the largest unit; 0 if sparsities are met exactly."""
         return 0
 
     @classmethod
     def slug(cls) -> str:
-        """The name of the method's folder, which is its name everywhere."""
+        """The name of the method's folder, by which it is known everywhere."""
         return cls.__module__.rpartition(".")[0].rpartition(".")[2]
 
     @classmethod
     def configure(cls, /, **parameters: Any) -> Method:
-        """Build the method from `parameters`.
+        """Create the method with `parameters`.
 
-        Raises:
-            BadInput: a wrong parameter, by name, or a method that is not written yet.
+        Raises `BadInput` for an invalid parameter and for a method that is not written yet.
         """
         if cls.missing:
             raise BadInput(f"{cls.slug()} is not written yet: {cls.missing}")
@@ -227,44 +225,43 @@ class Method(BaseModel, ABC):
             raise BadInput(f"{cls.slug()}: {problems(error)}") from error
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse before any work what cannot be done; raises `BadInput` or `NumericsError`."""
+        """Check model and calibration before any work; raises `BadInput` or `NumericsError`."""
         reason = self.capabilities.refuses.get(model.family.name)
         if reason:
             raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
         if any(residual_widths(block) for block in model.blocks):
             raise BadInput(
-                f"{self.slug()} prunes models whose residual stream has one basis, and that of "
-                f"{model.name} was rotated from block to block; prune the dense model instead"
+                f"{self.slug()} does not support {model.name}, because its residual stream was "
+                "rotated by an earlier method; prune the dense model instead"
             )
         reach = self.reach(model)
         if self.target > reach:
             raise BadInput(
-                f"sparsity {self.target:g} would empty the model of what {self.slug()} can remove, "
-                f"at most {reach:.4g} of its weights; ask for less"
+                f"sparsity {self.target:g} would empty the model: {self.slug()} can remove at most "
+                f"{reach:.4g} of its weights; use a lower sparsity"
             )
         if self.capabilities.trains:
-            refuse_block_by_block(model, self.slug())
+            require_whole_model(model, self.slug())
         count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)
 
     def apply(
         self, model: LanguageModel, calibration: Tokens | None = None, seed: int = 0
     ) -> Outcome:
-        """Check, prune in place and count; flags, hooks and generators are restored in any case.
+        """Check the input, prune in place and count; flags, hooks and generators are restored.
 
-        `calibration` is a `Calibration` for a method that trains. `seed` decides whatever the
-        method draws. Warns where the share achieved is far from that asked for. Raises `BadInput`
-        for what cannot be asked and `NumericsError` for NaN or infinity; the first kind leaves the
-        model as it was.
+        Methods that train need a `Calibration`. `seed` seeds all random numbers. Warns if the
+        achieved sparsity is far from the requested one. Raises `BadInput` for invalid input, before
+        the model changes, and `NumericsError` for NaN or infinity.
         """
         self.check(model, calibration)
         return self.execute(model, calibration, seed)
 
     def execute(self, model: LanguageModel, calibration: Tokens | None, seed: int) -> Outcome:
-        """Do what `apply` does for input that `check` has already accepted."""
+        """Do the same as `apply` for input that `check` has accepted."""
         before, unit = _weights(model), self.unit(model)
         start = time.perf_counter()
-        with warnings_told() as told, preserved(model), seeded(seed), torch.no_grad():
+        with collected_warnings() as messages, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
             details = dict(self.prune(model, cast(Calibration, calibration)) or {})
             left = count_weights(
@@ -285,11 +282,11 @@ class Method(BaseModel, ABC):
             unused=unused,
             course=details.pop("course", None),
             details=details,
-            warnings=told,
+            warnings=messages,
         )
 
     def _warn_of_miss(self, achieved: float, unit: float) -> None:
-        """Warn that `achieved` is far from the share asked for; `unit` is that of the largest."""
+        """Warn about a missed sparsity; `unit` is the share of the largest unit."""
         reason = f" (its largest unit holds {100 * unit:.2g} % of the weights)" if unit else ""
         warnings.warn(
             f"{self.slug()} achieved a sparsity of {achieved:.4g} where {self.target:g} was asked "
@@ -303,20 +300,18 @@ class Method(BaseModel, ABC):
         if need == "none":
             return
         if calibration is None:
-            raise BadInput(
-                f"{self.slug()} needs calibration text and got none; give at least one sample"
-            )
+            raise BadInput(f"{self.slug()} needs a calibration set; give at least one sample")
         check_vocabulary(calibration, model.vocabulary_size)
         for name in self.capabilities.streams:
             if getattr(calibration, name, None) is None:
                 raise BadInput(
-                    f"{self.slug()} trains and got no text to train on; give a Calibration with a "
-                    f"stream `{name}`, or a protocol that names one"
+                    f"{self.slug()} needs training text; give a Calibration with the stream "
+                    f"`{name}`, or use a protocol that has one"
                 )
 
 
 class WeightMethod(Method):
-    """A method that zeroes single weights: a share of them, or all but KEEP in every group."""
+    """A method that zeroes single weights, unstructured or in N:M patterns."""
 
     sparsity: Ratio = 0.5
     """Share of the weights to zero."""
@@ -324,11 +319,11 @@ class WeightMethod(Method):
     """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
 
     @model_validator(mode="after")
-    def _one_share(self) -> WeightMethod:
+    def _sparsity_matches_pattern(self) -> WeightMethod:
         pattern, given = self.pattern, "sparsity" in self.model_fields_set
         if pattern and "semi-structured" not in self.capabilities.granularity:
             raise ValueError(
-                f"pattern {pattern}: {self.slug()} knows no N:M patterns; leave it out"
+                f"pattern {pattern}: {self.slug()} does not support N:M patterns; leave it out"
             )
         if pattern and given and not math.isclose(self.sparsity, pattern.sparsity):
             raise ValueError(
@@ -339,16 +334,16 @@ class WeightMethod(Method):
 
     @property
     def target(self) -> float:
-        """The share to remove, by the pattern where there is one."""
+        """The requested sparsity, or that of the pattern."""
         return self.pattern.sparsity if self.pattern else self.sparsity
 
     @property
     def grouped(self) -> int:
-        """How many consecutive inputs of a row make a group; 1 where there are none."""
+        """Number of consecutive inputs of a row in a group; 1 without groups."""
         return self.pattern.group if self.pattern else 1
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also groups, as those of a pattern, that do not divide a layer."""
+        """Check also that the groups of a pattern divide all layers."""
         super().check(model, calibration)
         for block in model.blocks:
             for role, linear in block.linears().items():
@@ -365,12 +360,12 @@ class WeightMethod(Method):
         within: Literal["row", "matrix"] = "row",
         count: int | None = None,
     ) -> Tensor:
-        """Mark what goes of `scores [out, in]`: by the pattern, else the lowest of a row or of all.
+        """Mark the weights to remove: by the pattern, or else the lowest `scores [out, in]`.
 
-        The result is boolean `[out, in]`. A share that is no whole number of weights is rounded
-        down, and ties go to the earlier position. Where it is not the same for all layers, `count`
-        says how many weights go; rows then lose as many each, and what is left over goes where it
-        scores least. Raises `NumericsError` for NaN.
+        The result is boolean `[out, in]`. Scores are compared `within` a row or the whole matrix.
+        The number of weights is rounded down, and ties go to the earlier position. `count` sets
+        another number of weights for this layer; all rows then lose equally many, and the remainder
+        is taken from the rows with the lowest next scores. Raises `NumericsError` for NaN.
         """
         if self.pattern:
             return smallest_per_group(scores, self.pattern)
@@ -385,10 +380,10 @@ class WeightMethod(Method):
         return gone.view_as(scores)
 
     def counts(self, model: LanguageModel, shares: Tensor) -> list[dict[str, int]]:
-        """Count what every linear layer loses, `[blocks]` by role, together the share asked for.
+        """Return the number of weights that every linear layer loses, `[blocks]` by role.
 
-        Blocks lose in proportion to `shares [blocks]`, within a block every layer alike, no layer
-        more than it has; see `allocation.apportion`.
+        Blocks lose in proportion to `shares [blocks]`, and all layers of a block equally. In total
+        the requested sparsity is met; see `allocation.apportion`.
         """
         linears = [block.linears() for block in model.blocks]
         sizes = torch.tensor([x.weight.numel() for block in linears for x in block.values()])
@@ -398,62 +393,63 @@ class WeightMethod(Method):
 
 
 class UnitMethod(Method):
-    """A method that removes whole units, by a budget counted in weights of the blocks' linears."""
+    """A method that removes whole units, with a budget in weights of the blocks' linear layers."""
 
     least: ClassVar[int] = 0
-    """Units of each kind that stay in every block."""
+    """Number of units of each kind that remain in every block."""
     sparsity: Ratio = 0.2
-    """Share of the decoder blocks' linear weights to remove."""
+    """Share of the weights in the decoder blocks' linear layers to remove, as whole units."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also to cut inside blocks whose layers hold only some of their rows or columns."""
+        """Check also that the layers hold all of their rows and columns."""
         super().check(model, calibration)
         if self.capabilities.granularity == ("blocks",):
             return
         for block in model.blocks:
             for role, linear in block.linears().items():
-                if places_held(linear, 0) is not None or places_held(linear, 1) is not None:
+                if held_indices(linear, 0) is not None or held_indices(linear, 1) is not None:
                     raise BadInput(
-                        f"{self.slug()} scores whole layers, and block {block.index}, {role} holds "
+                        f"{self.slug()} needs whole layers, but block {block.index}, {role} holds "
                         "only some of its rows or columns; prune the dense model instead"
                     )
 
     def costs(self, model: LanguageModel) -> Tensor:
-        """Count the weights of every unit that can go, `[units]`, block by block."""
+        """Return the number of weights of every removable unit, `[units]`, block by block."""
         return torch.cat([unit_costs(block, *self.kinds) for block in model.blocks])
 
     def together(self, model: LanguageModel) -> int:
-        """Count the units that `widths` takes at once, where widths are to stay multiples of it."""
+        """Return the number of units that `widths` removes together."""
         return 1
 
     def taking_part(self, model: LanguageModel) -> Tensor:
-        """Mark the blocks that `widths` may take units from, boolean `[blocks]`."""
+        """Mark the blocks from which `widths` may remove units, boolean `[blocks]`."""
         return torch.ones(len(model.blocks), dtype=torch.bool)
 
     def unit(self, model: LanguageModel) -> int:
-        """Count the weights of the largest unit, or of those that go together.
+        """Return the number of weights of the largest unit, or group of units removed together.
 
         The budget is met within half of it.
         """
         return _largest(self.costs(model)) * self.together(model)
 
     def rate(self, model: LanguageModel) -> float:
-        """Return the share of all units that have to go: attention or depth may not be among them.
+        """Return the budget as a share of the weights of all removable units.
 
-        Counted in weights; beyond 1 where the budget is beyond reach.
+        It is above `sparsity` if some weights cannot be removed, and above 1 if the budget cannot
+        be met.
         """
         return self.sparsity * _weights(model) / max(int(self.costs(model).sum()), 1)
 
     def choose(self, model: LanguageModel, scores: Tensor) -> Tensor:
-        """Mark what goes of `scores [units]`, ordered as `costs`: the lowest, up to the budget.
+        """Mark the units to remove: those with the lowest `scores [units]`, up to the budget.
 
-        The budget is a share of all weights of the blocks' linear layers, also where not all of
-        them can go. The result is boolean `[units]`.
+        `scores` has the order of `costs`. The budget is a share of all weights of the blocks'
+        linear layers, including those that cannot be removed. The result is boolean `[units]`.
         """
         return cheapest(scores, self.costs(model), self.rate(model))
 
     def budget(self, model: LanguageModel) -> float:
-        """Return how many weights of the blocks' linear layers to remove."""
+        """Return the number of weights of the blocks' linear layers to remove."""
         return self.sparsity * _weights(model)
 
     def widths(
@@ -463,15 +459,15 @@ class UnitMethod(Method):
         scores: Mapping[Kind, Sequence[Tensor]] | None = None,
         budget: float | None = None,
     ) -> list[list[int]]:
-        """Count the units that every block loses of each kind, `[blocks][kinds]`, by the budget.
+        """Return the number of units of each kind that every block loses, `[blocks][kinds]`.
 
-        Blocks that take part lose in proportion to `shares [blocks]`, and within a block every kind
-        loses the same share. Each block keeps `least` units of a kind, or times as many as are
-        removed `together`. The `scores` of a kind, `[units]` per block, decide which blocks lose
-        the units that rounding leaves over: those whose next unit costs least relative to its
-        block. Leave a kind out only where one unit is a small part of a block, as a channel is.
-        Give the `budget` in weights where layers have been added to the model since it was counted.
-        See `allocation.widths`.
+        Blocks that are `taking_part` lose in proportion to `shares [blocks]`, and within a block
+        every kind loses the same share. Each block keeps `least` units of a kind (times
+        `together`). Rounding leaves some units over; the `scores` of a kind, `[units]` per block,
+        choose the blocks that lose these: those whose next unit scores lowest relative to the
+        block. Omit only kinds of which one unit is a small part of a block, such as channels. Pass
+        the `budget` in weights if layers were added to the model after it was counted. See
+        `allocation.widths`.
         """
         counts, costs = self._counted(model)
         budget = self.budget(model) if budget is None else budget
@@ -485,21 +481,21 @@ class UnitMethod(Method):
         return cast(list[list[int]], (lost.T * group).tolist())
 
     def reach(self, model: LanguageModel) -> float:
-        """Return the largest share that leaves `least` units, and at least half of the largest."""
+        """Return the maximum sparsity that leaves `least` units, and half of the largest unit."""
         counts, costs = self._counted(model)
         total = _weights(model)
-        all_that_can = int(((counts - self.least).clamp(min=0) * costs).sum())
-        return min(all_that_can, total - self.unit(model) / 2) / total
+        removable = int(((counts - self.least).clamp(min=0) * costs).sum())
+        return min(removable, total - self.unit(model) / 2) / total
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of units that go."""
+        """The kinds of units that it removes."""
         return cast(tuple[Kind, ...], self.capabilities.granularity)
 
     def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return how many units of each kind a block may lose and their cost, `[kinds, blocks]`.
+        """Return number and cost of the removable units of each kind, `[kinds, blocks]` each.
 
-        Units that go together count as one.
+        Units removed together count as one.
         """
         costs = [[unit_costs(block, kind) for block in model.blocks] for kind in self.kinds]
         together = self.together(model)
@@ -511,7 +507,7 @@ class UnitMethod(Method):
 
 
 def _grouped(scores: Tensor, together: int) -> Tensor:
-    """Add up the scores of units that are removed together, the lowest first, `[groups]`."""
+    """Sum the scores of units that are removed together, lowest first, `[groups]`."""
     if together == 1:
         return scores
     whole = len(scores) // together * together
@@ -527,17 +523,18 @@ def _weights(model: LanguageModel) -> int:
 
 
 @contextmanager
-def warnings_told() -> Iterator[list[str]]:
-    """Collect the harness's warnings of the `with` block; however it ends, all reach the user."""
-    told: list[str] = []
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the harness's warnings of the `with` block; all are still shown to the user."""
+    messages: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AtlasWarning)
-            yield told
+
+            yield messages
     finally:
         for warning in caught:
             if issubclass(warning.category, AtlasWarning):
-                told.append(str(warning.message))
+                messages.append(str(warning.message))
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )

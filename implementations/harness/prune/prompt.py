@@ -1,11 +1,11 @@
-"""Methods by which each prompt chooses the channels that write what follows; no weight changes.
+"""Methods that select MLP channels for each prompt, without changing weights.
 
 with method.active(model, prompt=512):
-    model.hf(ids)                        # in every pass the first 512 positions choose
+    model.hf(ids)                        # the first 512 positions are the prompt
 
-Positions of the prompt are computed by the whole model. What they put into the feed-forward parts
-chooses, in every block, the channels by which later positions are computed, in the same pass or in
-later ones with the key/value cache. A pass that begins at position 0 is a new prompt.
+The whole model computes the positions of the prompt. In every block, the activations of the prompt
+select the channels that compute later positions, in the same pass or in later ones with the
+key/value cache. A pass that begins at position 0 starts a new prompt.
 """
 
 from __future__ import annotations
@@ -23,72 +23,74 @@ from torch.nn.functional import linear as multiply
 from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
-from implementations.harness.model.view import Block, LanguageModel, refuse_block_by_block
+from implementations.harness.model.view import Block, LanguageModel, require_whole_model
 from implementations.harness.prune.method import UnitMethod
 
 
 class PromptMethod(UnitMethod):
-    """A method that removes nothing and lets every prompt choose its channels."""
+    """A method that selects channels for each prompt and removes none."""
 
     least: ClassVar[int] = 1
 
     @abstractmethod
     def evidence(self, inner: Tensor) -> Tensor:
-        """Return what each token of a prompt says for each channel, to be added up over tokens.
+        """Return a contribution of each prompt token to each channel, which is summed over tokens.
 
-        `inner` is what enters `down`, `[samples, tokens, channels]`, fp32, as is the result.
+        `inner` is the input of `down`, fp32 `[samples, tokens, channels]`, like the result.
         """
 
     def scores(self, block: Block, evidence: Tensor, generator: torch.Generator) -> Tensor:
-        """Return by what channels are chosen, the largest stay: `[samples, channels]`.
+        """Return the scores of channels, `[samples, channels]`; the largest are kept.
 
-        `evidence [samples, channels]` is added up over the prompt. A single row, `[1, channels]`,
-        is one choice for all samples. `generator` is for what is drawn: it gives the same anew for
-        every prompt.
+        `evidence [samples, channels]` is summed over the prompt. A result of one row, `[1,
+        channels]`, selects the same channels for all samples. `generator` gives the same random
+        numbers for every prompt.
         """
         return evidence
 
     @property
     def excluded(self) -> dict[str, str]:
-        """Options of a run that need a model whose weights were pruned."""
+        """Options of a run that need pruned weights, with reasons."""
         return {
-            "save": "it chooses with every prompt and leaves the weights as they are",
-            "recover": "it removes nothing that training could make up for",
-            "tasks": "lm-eval does not say where the prompt of a question ends",
+            "save": "it selects channels for each prompt and does not change the weights",
+            "recover": "it removes no weights that training could compensate for",
+            "tasks": "lm-eval does not mark the end of a prompt",
         }
 
     def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
-        """Count what every prompt leaves unused; the weights stay as they are."""
+        """Return the number of kept channels and of unused weights; the model does not change."""
         return {"channels": self.kept(model), "unused": self.unused(model)}
 
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
-        """Let the first `prompt` positions of every text choose what computes the later ones.
+        """Select channels by the first `prompt` positions of every text, for the later positions.
 
-        Samples of a batch choose each for themselves; padding, where the `attention_mask` of a
-        call is 0, has no say. The model is as before at the end, whatever happens. Raises
-        `BadInput` for what `check` refuses, a prompt of no token, and inside another `active`.
+        Each sample of a batch has its own selection; padding (`attention_mask` 0) is ignored. The
+        model is restored at the end. Raises `BadInput` for input that `check` refuses, a `prompt`
+        below 1, and inside another `active`.
         """
         self.check(model, None)
         if prompt < 1:
-            raise BadInput(f"a prompt of {prompt} tokens chooses nothing: give at least 1")
-        if model.follows:
-            raise BadInput(f"the model follows the prompt already, by {model.follows}; end that")
+            raise BadInput(f"`prompt` must be at least 1 token, got {prompt}")
+        if model.prompt_method:
+            raise BadInput(
+                f"{model.prompt_method} is already active on this model; end its `with` block first"
+            )
         position = Position(prompt)
         with ExitStack() as changes:
-            model.follows = self.slug()
-            changes.callback(setattr, model, "follows", "")
+            model.prompt_method = self.slug()
+            changes.callback(setattr, model, "prompt_method", "")
             hook = model.decoder.register_forward_pre_hook(position.enter, with_kwargs=True)
             changes.callback(hook.remove)
             for block, kept in zip(model.blocks, self.kept(model), strict=True):
                 choose = partial(self._choose, block, kept, seed)
-                follower = Follower(block, position, self.evidence, choose)
-                for linear, forward in follower.forwards():
+                part = PromptedFeedForward(block, position, self.evidence, choose)
+                for linear, forward in part.forwards():
                     changes.enter_context(replaced_forward(linear, forward))
             yield
 
     def kept(self, model: LanguageModel) -> list[int]:
-        """Count the channels of every block that write, `[blocks]`."""
+        """Return the number of channels of every block that are kept, `[blocks]`."""
         lost = self.widths(model, torch.ones(len(model.blocks)))
         return [
             block.feed_forward.channels - gone
@@ -96,7 +98,7 @@ class PromptMethod(UnitMethod):
         ]
 
     def unused(self, model: LanguageModel) -> int:
-        """Count the weights of the blocks' linear layers that have no part in writing."""
+        """Return the number of weights that are not used after the prompt."""
         channels = zip(model.blocks, self.kept(model), strict=True)
         return sum(
             (block.feed_forward.channels - kept) * int(cost)
@@ -104,36 +106,36 @@ class PromptMethod(UnitMethod):
         )
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Refuse also a model that is not whole where it computes."""
+        """Check also that the whole model is on the device that computes."""
         super().check(model, calibration)
-        refuse_block_by_block(model, self.slug())
+        require_whole_model(model, self.slug())
 
     def _choose(self, block: Block, kept: int, seed: int, evidence: Tensor) -> Tensor:
-        """Return the channels that stay, `[samples or 1, kept]`."""
+        """Return the indices of the kept channels, `[samples or 1, kept]`."""
         generator = torch.Generator().manual_seed(seed + block.index)
         scores = self.scores(block, evidence, generator)
         return scores.topk(kept, dim=-1).indices
 
 
 class Position:
-    """Where in its text the pass stands that a model is in."""
+    """The position of the current forward pass in its text."""
 
     def __init__(self, prompt: int) -> None:
         self.prompt = prompt
         self.start = 0
-        """Tokens that the cache holds."""
+        """Tokens in the cache."""
         self.shape = (0, 0)
-        """Samples and tokens of this pass."""
+        """Samples and tokens of the pass."""
         self.counted: Tensor | None = None
-        """Marks tokens that are no padding, `[samples, tokens]`; None where none is."""
+        """Marks tokens that are not padding, `[samples, tokens]`; None without a mask."""
 
     @property
     def chosen(self) -> int:
-        """How many tokens of this pass belong to the prompt."""
+        """Number of tokens of the pass that belong to the prompt."""
         return min(max(self.prompt - self.start, 0), self.shape[1])
 
     def enter(self, _: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> None:
-        """Read what the decoder is called with; raises `BadInput` for a mask of another shape."""
+        """Read the arguments of the decoder; raises `BadInput` for a mask of another shape."""
         cache = given.get("cache", given.get("past_key_values"))
         entering = next(
             x for x in (*args, given.get("input_ids"), given.get("inputs_embeds")) if x is not None
@@ -144,14 +146,14 @@ class Position:
         until = self.start + self.shape[1]
         if mask is not None and mask.shape != (self.shape[0], until):
             raise BadInput(
-                f"an attention mask {list(mask.shape)} does not say which tokens of the prompt are "
-                f"padding; give one of [samples, tokens], here [{self.shape[0]}, {until}]"
+                "`attention_mask` must have the shape [samples, tokens], here "
+                f"[{self.shape[0]}, {until}], got {list(mask.shape)}"
             )
         self.counted = None if mask is None else mask[:, self.start :]
 
 
-class Follower:
-    """The feed-forward part of one block, which goes by what the prompt has chosen."""
+class PromptedFeedForward:
+    """The feed-forward part of one block, which uses the channels selected by the prompt."""
 
     def __init__(
         self,
@@ -167,7 +169,7 @@ class Follower:
         self.narrow: dict[str, tuple[Tensor, Tensor | None]] = {}
 
     def forwards(self) -> Iterator[tuple[nn.Linear, Callable[[Tensor], Tensor]]]:
-        """Yield each linear layer with what answers for it."""
+        """Yield each linear layer with the function that replaces its forward pass."""
         for role, linear in self.block.linears().items():
             if role in ("gate", "up"):
                 yield linear, partial(self.enter, role, linear.forward)
@@ -175,56 +177,56 @@ class Follower:
                 yield linear, partial(self.leave, linear.forward)
 
     def enter(self, role: str, dense: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Compute gate or up: after the prompt only the channels that stay."""
-        return multiply(x, *self.sliced(role)) if self.writes else dense(x)
+        """Compute gate or up, after the prompt only for the kept channels."""
+        return multiply(x, *self.sliced(role)) if self.after_prompt else dense(x)
 
     def leave(self, dense: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Compute down, and on the way gather and choose, or silence what was not chosen."""
-        if self.writes:
+        """Compute down; in the prompt collect evidence, afterwards mask the other channels."""
+        if self.after_prompt:
             return multiply(x, *self.sliced("down"))
         chosen = self.position.chosen
         inner = x.view(*self.position.shape, x.shape[-1])  # [samples, tokens, channels]
         if chosen:
             self.gather(inner[:, :chosen])
         if chosen < inner.shape[1]:
-            inner = torch.cat([inner[:, :chosen], self.silenced(inner[:, chosen:])], dim=1)
+            inner = torch.cat([inner[:, :chosen], self.masked(inner[:, chosen:])], dim=1)
         return dense(inner.view_as(x))
 
     @property
-    def writes(self) -> bool:
-        """Whether all of this pass comes after the prompt, and by one choice for all samples."""
+    def after_prompt(self) -> bool:
+        """Whether all of this pass is after the prompt and all samples use the same channels."""
         one = self.kept is not None and len(self.kept) == 1
         return one and self.position.start >= self.position.prompt
 
     @torch.no_grad()
     def gather(self, inner: Tensor) -> None:
-        """Take what a stretch of the prompt says, and choose where it was the last."""
-        said = self.evidence(inner.float())
+        """Add the evidence of a part of the prompt, and select channels after the last part."""
+        evidence = self.evidence(inner.float())
         if self.position.counted is not None:
-            # Filled, not multiplied: what padding computes may be NaN.
+            # Filled instead of multiplied, because padding may give NaN.
             padding = self.position.counted[:, : inner.shape[1], None] == 0
-            said = said.masked_fill(padding, 0)
+            evidence = evidence.masked_fill(padding, 0)
         if self.position.start == 0:
             self.gathered, self.kept, self.narrow = None, None, {}
-        total = said.sum(dim=1)
+        total = evidence.sum(dim=1)
         self.gathered = total if self.gathered is None else self.gathered + total
         if self.position.start + inner.shape[1] == self.position.prompt:
             self.kept = self.choose(self.gathered)
 
-    def silenced(self, inner: Tensor) -> Tensor:
-        """Zero what was not chosen in `inner [samples, tokens, channels]`."""
+    def masked(self, inner: Tensor) -> Tensor:
+        """Zero the channels of `inner [samples, tokens, channels]` that were not selected."""
         if self.kept is None:
             raise BadInput(
-                f"the cache holds {self.position.start} tokens that were read elsewhere, so nothing"
-                " was chosen by them; read the prompt inside `active`"
+                f"the cache has {self.position.start} tokens that were read elsewhere, so no channels"
+                " were selected; read the prompt inside `active`"
             )
         rows = self.kept.expand(len(inner), -1)
         silent = torch.ones(len(inner), inner.shape[-1], dtype=torch.bool, device=inner.device)
         return inner.masked_fill(silent.scatter(1, rows, value=False)[:, None], 0)
 
     def sliced(self, role: str) -> tuple[Tensor, Tensor | None]:
-        """Return weight and bias of a layer without the channels that do not write, made once."""
-        assert self.kept is not None  # `writes` asked before
+        """Return weight and bias of a layer for the kept channels; computed once per prompt."""
+        assert self.kept is not None  # implied by `after_prompt`
         if role not in self.narrow:
             linear, kept = self.block.linears()[role], self.kept[0]
             if role == "down":

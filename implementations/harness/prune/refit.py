@@ -1,9 +1,9 @@
-"""Least squares on what calibration saw of a layer's inputs: factors of damped Gram matrices.
+"""Least squares on a layer's calibration inputs, with factors of damped Gram matrices.
 
-Damping is added to the whole diagonal, as a fraction of its mean, so that a fit is drawn to the
-weights that were there and not to zero: where nothing is removed nothing changes. Inputs that are
-always zero get a 1 there instead. A factorisation that fails is tried again with the dampings of
-`RAISED`, told by an `AtlasWarning`; `NumericsError` follows after the last.
+Damping adds a fraction of the mean diagonal to the whole diagonal. Fits are regularised towards the
+original weights and not towards zero, so removing nothing changes nothing. Inputs that are always
+zero get a 1 on the diagonal. If a factorisation fails, the dampings of `RAISED` are tried with an
+`AtlasWarning`; if the last one fails, `NumericsError` is raised.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from implementations.harness.model.surgery import keep_units
 from implementations.harness.model.units import Kind, cuts
 from implementations.harness.model.view import Block
 
-RAISED = (0.01, 0.1, 1.0)  # dampings tried in turn when the one asked for is not enough
+RAISED = (0.01, 0.1, 1.0)  # dampings tried in turn if the requested one is not enough
 
 
 def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Tensor:
     """Return the upper triangular `U` with `(H + damping * mean(diag H) * I)^-1 = U^T U`, fp32.
 
     `U_jj^2` is the first diagonal entry of the inverse of `H_j:,j:` and `U_jj * U_j,j:` its first
-    row: all that Eq. 3-5 of SparseGPT need of every partial inverse.
+    row, which are the parts of the partial inverses that Eq. 3-5 of SparseGPT need.
     """
-    # A factor from the lower right: H = R R^T with R upper triangular, so U = R^-1.
+    # H = R R^T with R upper triangular (factored from the lower right), so U = R^-1.
     _, lower = damped_factor(hessian.float(), damping, where, lambda damped: damped.flip(0, 1))
     identity = torch.eye(len(lower), device=lower.device)
     upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
@@ -46,8 +46,8 @@ def refit(
 ) -> Tensor:
     """Fit the kept input columns of a layer to the outputs of all, `argmin ||V X_K - W X||^2`.
 
-    `weight [out, in]`, `gram [in, in]` is `X X^T`, `keep` a boolean mask `[in]` or numbers. The
-    result is `W G_:,K (G_K,K)^-1`, fp64 `[out, kept]`, of the damped Gram matrix.
+    `weight` is `[out, in]`, `gram [in, in]` is `X X^T`, and `keep` is a boolean mask `[in]` or
+    indices. Returns `W G_:,K (G_K,K)^-1` of the damped Gram matrix, fp64 `[out, kept]`.
     """
     kept = keep.nonzero().flatten() if keep.dtype == torch.bool else keep
     kept = kept.to(gram.device)
@@ -59,10 +59,10 @@ def refit(
 
 
 def keep_refitted(block: Block, kind: Kind, keep: Tensor, gram: Tensor, damping: float) -> None:
-    """Remove the units of one kind inside a block but `keep`, and refit the layer they enter.
+    """Remove all units of one kind from a block except `keep`, and refit the layer that reads them.
 
-    `keep` is boolean, `[units]`; `gram [in, in]` is that of the inputs of `o` (of `down` for
-    channels) with all units, and `damping` as in `refit`.
+    `keep` is boolean, `[units]`. `gram [in, in]` is the Gram matrix of the inputs of `o` (for
+    channels, of `down`) with all units, and `damping` is as in `refit`.
     """
     entered = next(part for part in cuts(block, kind) if part.dim == 1)
     linear = entered.linear
@@ -75,17 +75,17 @@ def keep_refitted(block: Block, kind: Kind, keep: Tensor, gram: Tensor, damping:
 
 
 def eliminate(weight: Tensor, inverse: Tensor, columns: Tensor) -> None:
-    """Remove input columns of a layer and correct all others for it, in place.
+    """Remove input columns of a layer and correct the others, in place.
 
-    `weight [out, in]` and `inverse [in, in]`, that of the damped Gram matrix over the columns still
-    there, are fp64; `columns` holds numbers of such. Afterwards the columns are exactly zero, as
-    are their rows and columns of `inverse`, which is that of the columns left. The step of Optimal
-    Brain Surgeon for several weights at once (Hassibi & Stork, 1993):
-    `W - W_P (H^-1_PP)^-1 H^-1_P`.
+    `weight [out, in]` and `inverse [in, in]` are fp64; `inverse` is that of the damped Gram matrix
+    of the remaining columns, and `columns` has the indices of some of these. Afterwards the columns
+    are exactly zero, and `inverse` is updated, with zeros in their rows and columns. This is the
+    step of Optimal Brain Surgeon for several weights (Hassibi & Stork, 1993): `W - W_P (H^-1_PP)^-1
+    H^-1_P`.
     """
     rows = inverse[columns]  # [removed, in]
     lower = torch.linalg.cholesky(rows[:, columns])
-    # With H^-1_PP = L L^T both updates are one product of what L^-1 leaves of either side.
+    # With H^-1_PP = L L^T, both updates are products of factors with L^-1 applied.
     half = torch.linalg.solve_triangular(lower, rows, upper=False)  # [removed, in]
     errors = torch.linalg.solve_triangular(lower, weight[:, columns].T, upper=False)
     weight.addmm_(errors.T, half, alpha=-1)
@@ -103,8 +103,8 @@ def damped_factor(
 ) -> tuple[Tensor, Tensor]:
     """Return the damped matrix and the lower triangular Cholesky factor of a part of it.
 
-    `damping` is a fraction of the mean diagonal; `where` names the layer in the warning that
-    follows when it has to be raised. Raises `NumericsError` when no damping is enough.
+    `damping` is a fraction of the mean diagonal. If it must be raised, a warning names the layer
+    `where`. Raises `NumericsError` if no damping is enough.
     """
     diagonal = hessian.diagonal()
     silent, mean = (diagonal == 0).to(hessian.dtype), diagonal.mean()
@@ -123,5 +123,5 @@ def damped_factor(
             return damped, lower
     raise NumericsError(
         f"{where}: the Hessian cannot be factorised even with damping {dampings[-1]:g}; "
-        "check the calibration data, or use more of it"
+        "check the calibration set, or use a larger one"
     )

@@ -1,6 +1,6 @@
-"""The methods: a folder under `implementations/` that holds `<slug>/<slug>.py` is one.
+"""The methods: every folder under `implementations/` with a file `<slug>/<slug>.py`.
 
-Listing the methods and checking a name import neither torch nor a method.
+Listing methods and checking names imports neither torch nor a method.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:
 
 
 def check_name(slug: str) -> None:
-    """Raise `BadInput` with the nearest name unless there is a method of this name."""
+    """Raise `BadInput` with a suggestion unless a method has this name."""
     if slug not in methods():
         raise BadInput(unknown_name(slug, methods(), "method"))
 
 
 def get(slug: str) -> type[Method]:
-    """Return the method class of a folder; raises `BadInput` with the nearest name."""
+    """Return the method class of a folder; raises `BadInput` with a suggestion if there is none."""
     check_name(slug)
     from implementations.harness.prune.method import Method
 
     module = importlib.import_module(f"implementations.{slug}")
-    found = [
+    classes = [
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Method)
     ]
-    if len(found) != 1:
+    if len(classes) != 1:
         raise BadInput(
-            f"implementations/{slug}/__init__.py must export one Method, not {len(found)}"
+            f"implementations/{slug}/__init__.py must export one Method, got {len(classes)}"
         )
-    return found[0]
+    return classes[0]

@@ -1,7 +1,7 @@
-"""Searching for the units to remove: what a candidate costs, and chance as the floor.
+"""Search for the units to remove: evaluation of candidates, and random search as the baseline.
 
-A candidate is a boolean mask of what goes. Each distinct one is evaluated once, and how many were
-is what a search cost; a search is worth its name if it beats chance at equal cost.
+A candidate is a boolean mask of the removed units. Each distinct one is evaluated once, and their
+number is the cost of a search.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.masked import masked
 
-DRAWS = 20  # for a mask that was not seen before: where there are few, most were
+DRAWS = 20  # attempts to draw a new mask
 
 
 class Candidates:
     """The loss of a model without some of its units; each distinct mask is evaluated once.
 
         loss = Candidates(model, lambda: perplexity(model, probes).value, "blocks")
-        loss(gone)                           # by `masked`; infinity where the logits are not finite
+        loss(gone)                           # uses `masked`; infinity if logits are not finite
 
-    It remembers the best mask, the earlier one of equals. Where a journal is open, it goes on from
-    what a killed run has paid for; see `remembered`.
+    `best` is the best mask, the first among equals. If a journal is open, losses that a killed run
+    has computed are reused; see `open_journal`.
     """
 
     def __init__(self, model: LanguageModel, measure: Callable[[], float], *kinds: Kind) -> None:
@@ -43,15 +43,15 @@ class Candidates:
 
     @property
     def evaluations(self) -> int:
-        """How many distinct masks were evaluated."""
+        """Number of distinct masks that were evaluated."""
         return len(self.seen)
 
     def __call__(self, gone: Tensor) -> float:
         """Return the loss without the units marked in `gone [units]`, boolean."""
         key = gone.cpu().numpy().tobytes()
         if key not in self.seen:
-            paid = self.journal.loss(self.number, key)
-            self.seen[key] = self._evaluate(gone, key) if paid is None else paid
+            saved = self.journal.loss(self.number, key)
+            self.seen[key] = self._evaluate(gone, key) if saved is None else saved
         loss = self.seen[key]
         if self.best is None or loss < self.least:
             self.best, self.least = gone.clone(), loss
@@ -69,10 +69,10 @@ class Candidates:
 
 
 def random_search(loss: Candidates, draw: Callable[[], Tensor], evaluations: int) -> None:
-    """Evaluate as many distinct masks of those that `draw` returns; `loss` then knows the best.
+    """Evaluate `evaluations` distinct masks returned by `draw`; `loss.best` is then the best.
 
-    It evaluates fewer where hardly any draw is new. Draws should come from torch's generator,
-    which `Method.apply` seeds.
+    Evaluates fewer if `draw` rarely returns new masks. `draw` should use torch's generator, which
+    `Method.apply` seeds.
     """
     for _ in track(range(evaluations), "drawing masks"):
         before = loss.evaluations

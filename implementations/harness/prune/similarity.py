@@ -1,4 +1,4 @@
-"""How far the direction of a hidden state is turned on its way through a part of the model."""
+"""Cosine distance between hidden states."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def turn(x: Tensor, y: Tensor) -> Tensor:
-    """Return `1 - cos(x, y)`, fp64 `[...]`, of each token of `x` and `y [..., hidden]`."""
-    # Half the squared distance of the two directions, and so exactly 0 for y = x.
-    apart = normalize(x.double(), dim=-1) - normalize(y.double(), dim=-1)
-    return apart.square().sum(dim=-1) / 2
+def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Return `1 - cos(x, y)` for each token of `x` and `y [..., hidden]`, fp64 `[...]`."""
+    # Half the squared distance of the unit vectors, so exactly 0 for y = x.
+    difference = normalize(x.double(), dim=-1) - normalize(y.double(), dim=-1)
+    return difference.square().sum(dim=-1) / 2

@@ -1,7 +1,7 @@
-"""The sparse solve of SparseGPT, which several methods share, and the factors it needs.
+"""The solver of SparseGPT, and the factors it needs.
 
-The caller's `choose` decides which weights are removed, so that the same solver serves one sparsity
-for all layers, one for each, or an N:M pattern.
+The caller's `choose` selects the weights to remove, for uniform or layer-wise sparsities or an N:M
+pattern.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from implementations.harness.prune.refit import inverse_factor
 from implementations.harness.prune.statistics import Gram
 from implementations.harness.prune.walk import WalkedBlock
 
-PANEL = 32  # columns, rounded to whole groups, that receive the errors of a block together
+PANEL = 32  # columns, rounded to whole groups, that are updated together within a block
 
 
 def factored(
     block: WalkedBlock, grams: Mapping[str, Gram], damping: float
 ) -> Iterator[tuple[str, nn.Linear, Tensor, Tensor]]:
-    """Yield the layers observed: role, layer, the `U` of `inverse_factor`, and silent inputs.
+    """Yield role, layer, the `U` of `inverse_factor`, and silent inputs of the observed layers.
 
-    `U` is `[in, in]`; an input that is always zero is silent, `[in]`. Layers that share an input
-    come one after the other and share its factor. Warns and raises as `inverse_factor` does.
+    `U` is `[in, in]`; inputs that are always zero are marked as silent, `[in]`. Layers with the
+    same input are consecutive and share the factor. Warns and raises as `inverse_factor` does.
     """
     for gram, linears in block.sharing(grams):
         where = f"block {block.index}, {', '.join(linears)}"
@@ -42,28 +42,28 @@ def sparse_solve(
     block_size: int,
     group: int | None = None,
 ) -> Tensor:
-    """Return the pruned weight `[out, in]`, fp32, what stays making up for what goes.
+    """Return the pruned weight `[out, in]`, fp32, with the remaining weights updated to compensate.
 
     `factor [in, in]` is the `U` of `inverse_factor`; `silent [in]` marks inputs that are always
-    zero, whose weights cost nothing. From left to right `choose` gets the costs `[out, columns]`
-    of the next `group` columns, or of the next `block_size`, and returns what goes of them,
-    boolean. A cost is the OBS error `w^2 / [H^-1]_jj` (Eq. 3), with the inverse taken over the
-    columns still free, of weights that have received the errors of all columns before these.
+    zero, whose weights cost nothing. From left to right, `choose` gets the costs `[out, columns]`
+    of the next `group` (or else `block_size`) columns and returns a boolean mask of weights to
+    remove. A cost is the OBS error `w^2 / [H^-1]_jj` (Eq. 3), with the inverse over the columns not
+    yet pruned, of weights that were updated for the errors of all earlier columns.
 
-    A column receives these errors when its turn comes: first with its whole block, then with its
-    panel and group, each time as one matrix product.
+    Columns are updated as late as possible: with their block, then with their panel and group, each
+    time by one matrix product.
 
     The result is that of Algorithm 1 of SparseGPT (Frantar & Alistarh, arXiv:2301.00774).
     """
     columns = weight.T.clone(memory_format=torch.contiguous_format).float()  # [in, out]
     inverse = 1 / factor.diagonal()[:, None]  # 1 / U_jj, [in, 1]
-    costly = inverse.masked_fill(silent[:, None], 0)  # what an input never carries costs nothing
-    removal = torch.zeros_like(columns)  # 1 / U_jj where a weight goes, [in, out]
+    costly = inverse.masked_fill(silent[:, None], 0)  # weights of silent inputs cost nothing
+    removal = torch.zeros_like(columns)  # 1 / U_jj of removed weights, [in, out]
     errors = torch.zeros_like(columns)  # E, [in, out]
     together = group or block_size
 
     def prune(start: int, end: int, widths: list[int]) -> None:
-        """Prune the columns `[start, end)`, which have received all errors from before `start`."""
+        """Prune the columns `[start, end)`, which include the updates of all before `start`."""
         for left in range(start, end, widths[0]):
             here, before = slice(left, min(left + widths[0], end)), slice(start, left)
             if left > start:  # W_:,j -= sum_i E_:,i U_ij (Eq. 3)
@@ -81,6 +81,6 @@ def sparse_solve(
 
 
 def _widths(block_size: int, group: int) -> list[int]:
-    """Columns cut together, from blocks over panels and groups of a pattern down to one."""
+    """Return the widths of blocks, panels, groups of a pattern and single columns."""
     panel = min(block_size, group * max(1, PANEL // group))
     return sorted({block_size, panel, group, 1}, reverse=True)

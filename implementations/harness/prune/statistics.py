@@ -1,7 +1,7 @@
-"""Small accumulators over calibration activations, in fp32 or better whatever the model's dtype.
+"""Statistics of calibration activations, in fp32 or wider.
 
-Each is made as `Gram(features, device=...)`; none depends on how the tokens were cut into batches,
-beyond rounding.
+Each is constructed as `Gram(features, device=...)`. Apart from rounding, none depends on the batch
+size.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor
 
 
 class Statistic(Protocol):
-    """What accumulates the inputs of one linear layer over a calibration."""
+    """Accumulates the inputs of one linear layer over a calibration set."""
 
     def update(self, x: Tensor) -> None:
         """Add the tokens `x [..., features]`; the walk gives `[samples, tokens, features]`."""
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs were finite."""
 
 
 class Gram:
@@ -41,7 +41,7 @@ class Gram:
         self.count += x.shape[0]
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs were finite."""
         return bool(self.matrix.diagonal().isfinite().all())
 
 
@@ -64,7 +64,7 @@ class ColumnNorm:
         self.count += x.shape[0]
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs were finite."""
         return bool(self.squares.isfinite().all())
 
 
@@ -82,15 +82,15 @@ class ColumnSum:
         self.count += x.shape[0]
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs were finite."""
         return bool(self.sums.isfinite().all())
 
 
 class Moments:
     """Mean and variance of each input feature over all tokens, fp64.
 
-    Batches are merged by the update of Chan, Golub and LeVeque (1983), which loses no digits
-    where the mean is large beside the spread.
+    Batches are merged by the update of Chan, Golub and LeVeque (1983), which is accurate even if
+    the mean is large compared with the spread.
     """
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
@@ -116,7 +116,7 @@ class Moments:
         self.count = total
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs were finite."""
         return bool(self.squares.isfinite().all())
 
 
@@ -138,5 +138,5 @@ class SampleNorm:
         self.count += x.shape[0]
 
     def finite(self) -> bool:
-        """Say whether no NaN and no infinity was seen."""
+        """Return whether all inputs were finite."""
         return bool(self.sum.isfinite().all())

@@ -1,13 +1,13 @@
-"""The walk: block by block through a model, each block seeing what the pruned ones before it say.
+"""The walk: iterate over the blocks of a model with their inputs from the pruned earlier blocks.
 
     for block in walk(model, calibration):
         grams = block.observe(Gram)          # one pass: the inputs of every linear layer
-        ...                                  # edit the block's weights in place
-                                             # the walk re-runs it for the next block's inputs
+        ...                                  # edit the block's weights in place; the walk
+                                             # runs it again for the next block's inputs
 
-Held at any time: the activations of one block boundary, on the host and in the model's dtype, and
-on the accelerator one block, one micro-batch and the statistics of that block. With `beside=True`
-also the boundary of the model as it was, and a copy of that one block.
+Memory on the host: the activations of one block boundary in the model's dtype. Memory on the
+accelerator: one block, one micro-batch and the statistics of the block. With `beside=True`, also
+the boundary of the original model and a copy of the block.
 """
 
 from __future__ import annotations
@@ -23,8 +23,13 @@ from torch import Tensor, nn
 from implementations.harness.data.activations import Boundary
 from implementations.harness.data.text import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.devices import give_back_freed, lent, moved, tensors
-from implementations.harness.model.modeling_pruned import read_by
+from implementations.harness.model.devices import (
+    on_device,
+    on_device_read_only,
+    tensors,
+    trim_memory,
+)
+from implementations.harness.model.modeling_pruned import held_inputs
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
 from implementations.harness.prune.statistics import Statistic
@@ -41,47 +46,47 @@ class WalkedBlock(Block):
 
     boundary: Boundary
     edits: bool
-    carried: set[int] = field(default_factory=set)  # micro-batches carried on
+    carried: set[int] = field(default_factory=set)  # micro-batches advanced to the next block
     twin: WalkedBlock | None = None
 
     @property
     def beside(self) -> WalkedBlock:
-        """The block as it was, with the activations that entered it in the model as it was.
+        """The original block, with its inputs from the original model.
 
-        To be run and observed as the block itself, before or after that is edited; micro-batches
-        are the same tokens in the same order. Raises `BadInput` in a walk without `beside=True`.
+        It can be run and observed like the block itself, before or after that is edited, with the
+        same tokens in the same order. Raises `BadInput` in a walk without `beside=True`.
         """
         if self.twin is None:
-            raise BadInput("nothing goes beside this walk: ask for it by walk(..., beside=True)")
+            raise BadInput("`beside` is not available in this walk; use walk(..., beside=True)")
         return self.twin
 
     def run(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield input and output of every micro-batch, `[batch, length, hidden]` each.
 
-        Both are to be used before the next pair is asked for. In a walk with `edits=False` this
-        also carries the activations on, in the memory of the input, so that it can be done only
-        once a block, to the end; raises `BadInput` on a second try.
+        Use both before requesting the next pair. In a walk with `edits=False`, this also advances
+        the activations to the next block, in the memory of the input. It can then be done only once
+        per block, to the end; a second call raises `BadInput`.
         """
         if self.carried:
-            raise BadInput("a walk with edits=False runs each block once: observe it in one call")
+            raise BadInput("a walk with edits=False runs each block once; observe it in one call")
         for i, x, y in self.boundary.run(self):
             yield x, y
             if not self.edits:
                 self.carry(i, y)
 
     def carry(self, i: int, y: Tensor) -> None:
-        """Let the output `y` be the next block's input for micro-batch `i`."""
+        """Use the output `y` as the next block's input for micro-batch `i`."""
         self.boundary.advance(i, self, y)
         self.carried.add(i)
 
     def observe(self, statistic: Callable[..., S], *roles: str) -> dict[str, S]:
-        """Run the calibration once through the block and return the statistics of its layers.
+        """Run the calibration set through the block and return statistics of its layers' inputs.
 
-        `observe(Gram)` feeds the inputs of every linear layer, `observe(Gram, "o", "down")` only
-        those of the roles named. A statistic is made as `statistic(features, device=...)`, where
-        the features are the columns of the weight; layers with the same input share one object.
-        Raises `BadInput` for a role that the block does not have and `NumericsError` naming block
-        and layer when a statistic is not finite.
+        `observe(Gram)` covers every linear layer, `observe(Gram, "o", "down")` only the given
+        roles. Statistics are constructed as `statistic(features, device=...)`, where the features
+        are the columns of the weight; layers with the same input share one object. Raises
+        `BadInput` for a role that the block does not have and `NumericsError` for a statistic that
+        is not finite.
         """
         with self.watching(statistic, *roles) as seen:
             for _ in self.run():
@@ -90,35 +95,37 @@ class WalkedBlock(Block):
 
     @contextmanager
     def watching(self, statistic: Callable[..., S], *roles: str) -> Iterator[dict[str, S]]:
-        """Feed statistics, as `observe` does, from whatever runs inside the `with` block.
+        """Collect statistics, as `observe` does, from all passes inside the `with` block.
 
-        So one pass serves several: `with block.watching(ColumnNorm, "down") as norms:` around a
-        loop over `block.run()`, or around `observe`.
+        This collects several statistics in one pass: put
+        `with block.watching(ColumnNorm, "down") as norms:` around `observe` or a loop over `run`.
         """
         linears = self.linears()
-        asked = roles or tuple(linears)
-        for role in asked:
+        requested = roles or tuple(linears)
+        for role in requested:
             if role not in linears:
-                raise BadInput(f"no layer {role!r} in a block; there are {', '.join(linears)}")
+                raise BadInput(f"blocks have no layer {role!r}; use {', '.join(linears)}")
         collector = {
-            role: COLLECTS[role] if COLLECTS.get(role) in asked else role for role in asked
+            role: COLLECTS[role] if COLLECTS.get(role) in requested else role for role in requested
         }
-        made = {
+
+        collected = {
             role: statistic(linears[role].weight.shape[1], device=self.boundary.accelerator)
             for role in dict.fromkeys(collector.values())
         }
         with ExitStack() as hooks:
-            for role, accumulator in made.items():
+            for role, accumulator in collected.items():
                 hooks.enter_context(watched(linears[role], accumulator))
             try:
-                yield {role: made[collector[role]] for role in asked}
+                yield {role: collected[collector[role]] for role in requested}
             except NumericsError:
-                self._refuse_infinite(made)  # names the layer as well, where one was watched
+                self._check_finite(collected)  # names the layer, if one is watched
                 raise
-        self._refuse_infinite(made)
+
+        self._check_finite(collected)
 
     def sharing(self, statistics: Mapping[str, S]) -> Iterator[tuple[S, dict[str, nn.Linear]]]:
-        """Yield each distinct statistic of `observe` with the linear layers that read its input."""
+        """Yield each distinct statistic of `observe` with the linear layers of its input."""
         readers: dict[int, dict[str, nn.Linear]] = {}
         for role, linear in self.linears().items():
             if role in statistics:
@@ -126,8 +133,8 @@ class WalkedBlock(Block):
         for linears in readers.values():
             yield statistics[next(iter(linears))], linears
 
-    def _refuse_infinite(self, made: Mapping[str, Statistic]) -> None:
-        for role, accumulator in made.items():
+    def _check_finite(self, collected: Mapping[str, Statistic]) -> None:
+        for role, accumulator in collected.items():
             if not accumulator.finite():
                 raise NumericsError(
                     f"block {self.index}, {role}: calibration activations contain NaN or infinity; "
@@ -143,12 +150,12 @@ def walk(
     beside: bool = False,
     batch_size: int | None = None,
 ) -> Iterator[WalkedBlock]:
-    """Yield the decoder blocks in order, each seeing the activations of those before it as edited.
+    """Yield the decoder blocks in order, each with its inputs from the edited earlier blocks.
 
-    With `edits=False` the model is only looked at: the pass that observes a block also carries
-    the activations on, one pass a block instead of two. With `beside=True` the model as it was goes
-    along, block by block: see `WalkedBlock.beside`. Hooks, flags and devices are as before once the
-    walk ends, also by an exception.
+    With `edits=False` the model must not be edited; observing a block then also advances the
+    activations, which takes one pass per block instead of two. With `beside=True` the original
+    model is available block by block, see `WalkedBlock.beside`. Hooks, flags and devices are
+    restored at the end, also after an exception.
     """
     with preserved(model):
         model.hf.eval()
@@ -156,10 +163,14 @@ def walk(
         dense = boundary.copy() if beside else None
         blocks = model.blocks
         for block in track(blocks, "walking the blocks"):
-            give_back_freed()
+            trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
-            there = moved(module, accelerator) if edits else lent(tensors(module), accelerator)
-            with model.opened(block), there:
+            placed = (
+                on_device(module, accelerator)
+                if edits
+                else on_device_read_only(tensors(module), accelerator)
+            )
+            with model.opened(block), placed:
                 twin = None
                 if dense is not None:
                     was = copy.deepcopy(module)
@@ -174,13 +185,13 @@ def walk(
 
 @contextmanager
 def watched(module: nn.Module, statistic: Statistic) -> Iterator[None]:
-    """Feed what a layer or a norm reads to `statistic`, `[samples, tokens, in]`, inside the `with`.
+    """Collect the inputs `[samples, tokens, in]` of a layer or a norm inside the `with` block.
 
-    Of an indexed linear `in` are the columns held, as in its weight.
+    For an `IndexedLinear`, `in` are the held columns.
     """
 
     def update(_: nn.Module, args: tuple[Any, ...]) -> None:
-        statistic.update(read_by(module, args[0]))
+        statistic.update(held_inputs(module, args[0]))
 
     handle = module.register_forward_pre_hook(update)
     try:

@@ -18,7 +18,7 @@ from implementations.harness.errors import AtlasError, BadInput, Unavailable
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.output_folder import check_output_folder
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.journal import remembered
+from implementations.harness.prune.journal import open_journal
 from implementations.harness.results.places import check_writable, nearest, real, shown
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
@@ -83,7 +83,7 @@ def run(
     dense = dense_record(bench, runs, job)
     written = dense
     if job.method is not None:
-        with remembered(journal_of(bench, job, runs)):
+        with open_journal(journal_of(bench, job, runs)):
             found, model = bench.measure(job, samples)
             record = make_record(bench, job, found, dense.record)
             written = Written(record, keep(record, runs))
@@ -118,7 +118,7 @@ def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Writt
             and record.relevant_versions == bench.versions
         ):
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
-    with remembered(journal_of(bench, job, runs)):
+    with open_journal(journal_of(bench, job, runs)):
         found, _ = bench.measure(job)
         record = make_record(bench, job, found, None)
         return Written(record, keep(record, runs))

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.devices import device_named
+from implementations.harness.model.devices import parse_device
 from implementations.harness.progress import track
-from implementations.harness.prune.journal import remembered
+from implementations.harness.prune.journal import open_journal
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import check_record, load_records, publish_record
 from implementations.harness.runs import environment, workers
@@ -111,7 +111,7 @@ class Pruner:
         if job.method is None:
             return dense
         kept = None if self.runs is None else journal_of(self.bench, job, self.runs)
-        with remembered(kept):
+        with open_journal(kept):
             found, _ = self.bench.measure(job)
         return make_record(self.bench, job, found, dense)
 
@@ -125,7 +125,7 @@ def make_pruner(
 
 def device_of(device: str, number: int) -> str:
     """Share the accelerators of this machine out among workers; one that is numbered is meant."""
-    found = device_named(device)
+    found = parse_device(device)
     if found.type == "cpu" or found.index is not None:
         return device
     return f"{found.type}:{number % torch.accelerator.device_count()}"
@@ -156,6 +156,6 @@ def _execute(
     # A worker on another machine cannot reach the folder of runs.
     make = partial(make_pruner, setup, dense, None if ray else runs)
     if ray:
-        accelerators = 0 if device_named(setup.device).type == "cpu" else 1
+        accelerators = 0 if parse_device(setup.device).type == "cpu" else 1
         return workers.on_ray(jobs, make, count, accelerators=accelerators)
     return workers.in_processes(jobs, make, count)

@@ -26,7 +26,7 @@ from implementations.harness.measure.zero_shot import (
     questions_sha256,
     zero_shot,
 )
-from implementations.harness.model.devices import device_named, give_back_freed
+from implementations.harness.model.devices import parse_device, trim_memory
 from implementations.harness.model.identity import Identity
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.units import count_weights
@@ -109,7 +109,7 @@ class Workbench:
                 f"--task-folder {shown(setup.task_folder)} is not a folder; give the one that "
                 "holds the task files"
             )
-        self.device = device_named(setup.device)
+        self.device = parse_device(setup.device)
         self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
         self.timer = Timer()
         self._dense: LanguageModel | None = None
@@ -198,7 +198,7 @@ class Workbench:
             if asked[option]:
                 raise BadInput(f"--{option} cannot be used with {job.slug}: {reason}")
         samples = self.sampler.samples(job.seed, job.streams)
-        give_back_freed()  # tokenising takes half as much as a small model
+        trim_memory()  # tokenising takes half as much as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
         check_positions(self.dense(), timed.prompt, timed.tokens)
         check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
@@ -231,7 +231,7 @@ class Workbench:
                         outcome = method.execute(model, samples.calibration, job.seed)
                 if job.recovery is not None:
                     recovered = self._recover(model, job, samples, timer)
-            give_back_freed()
+            trim_memory()
             with peak_memory(self.accelerator) as evaluating:
                 values, beside, sample = self._quality(model, job, samples, timer)
             untimed = self._untimed(job, ROOM * dense.bytes)

@@ -1,1 +1,1 @@
-"""Training: one short loop, and what methods and recovery train with it."""
+"""Training: the loop, schedules, losses, gates, low-rank factors, and recovery."""

@@ -1,8 +1,8 @@
-"""Gates: a number that multiplies every unit, so that training can decide which ones to remove.
+"""Gates: trainable factors of units, from which a method learns which units to remove.
 
 with gated(model, "kv-groups", "channels") as gates:
     gates.values = torch.sigmoid(logits)  # [units]; gradients reach the logits
-    loss = next_token_loss(model, ids)    # of the model with its units so multiplied
+    loss = next_token_loss(model, ids)    # of the gated model
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from contextlib import ExitStack, contextmanager
 from torch import Tensor
 
 from implementations.harness.model.units import Kind, unit_costs
-from implementations.harness.model.view import LanguageModel, refuse_block_by_block
+from implementations.harness.model.view import LanguageModel, require_whole_model
 from implementations.harness.prune.masked import Switch, switches
 
 
 class Gates:
-    """What multiplies the units of a model, `[units]`, ordered as those of `masked`."""
+    """The factors of the units of a model, `[units]`, in the order of `masked`."""
 
     values: Tensor | None
-    """None is one for every unit, at no cost."""
+    """None stands for ones and costs nothing."""
 
     def __init__(self, counts: list[int]) -> None:
         self.counts = counts
-        """Units a block and kind."""
+        """Number of units per block and kind."""
         self.values = None
 
     def of(self, part: int) -> Tensor | None:
@@ -35,12 +35,12 @@ class Gates:
 
 @contextmanager
 def gated(model: LanguageModel, *kinds: Kind) -> Iterator[Gates]:
-    """Let gates multiply the units of a model inside the `with` block; they start at one.
+    """Multiply the units of a model by gates inside the `with` block; the gates start at one.
 
-    They act where `masked` puts zeros: a gate of 0 switches its unit off. Raises `BadInput` for a
-    model that is worked on block by block.
+    A gate of 0 has the effect of `masked`. Raises `BadInput` for a model that is moved to the
+    accelerator block by block.
     """
-    refuse_block_by_block(model, "a gate")
+    require_whole_model(model, "a gate")
     places = [(block, kind) for block in model.blocks for kind in kinds]
     gates = Gates([len(unit_costs(block, kind)) for block, kind in places])
     with ExitStack() as changes:
@@ -61,7 +61,7 @@ def _multiplied(switch: Switch, gates: Gates, part: int) -> Callable[[], None]:
 
 
 def off_budget(left: Tensor, allowed: float) -> Tensor:
-    """Return `log(max / min)` of the weights left and allowed, a loss that is 0 where they agree.
+    """Return `log(max / min)` of the remaining and the allowed weights, a loss that is 0 if equal.
 
     Source: DISP-LLM (Gao et al., arXiv:2410.11988), equation (6).
     """

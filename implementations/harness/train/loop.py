@@ -1,9 +1,9 @@
-"""The training loop: forward, backward, step, and a state on disk that a killed run goes on from.
+"""The training loop, with a state on disk from which a killed run resumes.
 
 losses = optimise(parameters, lambda ids: loss(model, ids), stream, plan)
 
-The same seed gives the same parameters and losses to the bit, killed in between or not, on one
-machine with one number of threads.
+On one machine with a fixed number of threads, equal seeds give equal parameters and losses bit for
+bit, even if a run was killed and resumed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from implementations.harness.progress import task
 from implementations.harness.prune.journal import discard, journal
 from implementations.harness.results.files import remove_leftovers, whole
 from implementations.harness.results.recovery import POINTS, Course
-from implementations.harness.train.plan import Plan
+from implementations.harness.train.schedule import Plan
 
-EVERY = 60.0  # seconds between two states on disk
-SHOWN = 20  # steps that the loss shown is the mean of
+EVERY = 60.0  # seconds between saved states
+SHOWN = 20  # steps over which the displayed loss is averaged
 
 Groups = Iterable[nn.Parameter] | Sequence[dict[str, Any]]
 
@@ -46,27 +46,25 @@ def optimise(
     state: Mapping[str, Tensor] | None = None,
     by: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> list[float]:
-    """Train `parameters` by AdamW and return the loss of every step.
+    """Train `parameters` with AdamW and return the loss of every step.
 
-    `parameters` is as `torch.optim.AdamW` takes it: a group may have its own `lr`, the largest
-    rate in the place of the plan's, and `weight_decay`. `loss` takes ids `[windows, length]` and
-    returns a scalar, the mean over what it counts. `before(step)` is called once the gradients of a
-    step are complete and clipped, to read them, and `after(step)` once the step is done and they
-    are gone, as to prune on the way, both outside of autograd; tensors that they change belong into
-    `state`, by name, so that they are kept on disk with the rest. `by` is another optimiser, called
-    as AdamW is: with parameters, `lr`, `betas` and `weight_decay`. What it remembers belongs into
-    its own state.
+    `parameters` is as for `torch.optim.AdamW`; groups may have their own largest `lr` and their own
+    `weight_decay`. `loss` takes ids `[windows, length]` and returns a mean loss. `before(step)` is
+    called when the gradients of a step are complete and clipped. `after(step)` is called after the
+    step, when they are cleared, for example to prune. Both run without autograd; put tensors that
+    they change into `state`, by name, so that these are saved as well. `by` constructs another
+    optimiser from parameters, `lr`, `betas` and `weight_decay`; its own state is saved too.
 
-    Where a journal is open, the state goes to disk about once a minute and at the end, and a run
-    that finds one there goes on from it. Raises `NumericsError` for a loss that is not finite,
-    naming the step, and `Unavailable` where the disk is full.
+    If a journal is open, the state is saved about once a minute and at the end, and a later run
+    resumes from it. Raises `NumericsError` for a loss that is not finite and `Unavailable` if the
+    disk is full.
     """
     optimizer = by(list(parameters), lr=plan.rate, betas=plan.betas, weight_decay=plan.weight_decay)
     largest = [group["lr"] for group in optimizer.param_groups]
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    kept = Kept(trained, optimizer, dict(state or {}))
-    losses = kept.load()
-    optimizer.zero_grad()  # what others left there is no part of the first step
+    saved = SavedState(trained, optimizer, dict(state or {}))
+    losses = saved.load()
+    optimizer.zero_grad()  # gradients from elsewhere must not affect the first step
     batches = stream.batches(plan.at_once, start=(plan.before + len(losses)) * plan.pieces)
     with torch.enable_grad(), task("training", plan.steps) as shown:
         shown.advance(len(losses))
@@ -80,7 +78,7 @@ def optimise(
                 total += float(value.detach())
             if not math.isfinite(total):
                 raise NumericsError(
-                    f"the loss of training step {step} is {total}; train at a lower rate than "
+                    f"the loss of training step {step} is {total}; use a learning rate below "
                     f"{plan.rate:g}, or load the model in a wider dtype (--dtype float32)"
                 )
             if plan.clip is not None:
@@ -97,49 +95,49 @@ def optimise(
             recent = losses[-SHOWN:]
             shown.say(f"training, loss {sum(recent) / len(recent):.3f}")
             shown.advance()
-            kept.save(losses, last=step == plan.steps - 1)
+            saved.save(losses, last=step == plan.steps - 1)
     return losses
 
 
-class Kept:
-    """The state of a training on disk, where a journal is open."""
+class SavedState:
+    """The state of a training on disk, if a journal is open."""
 
     def __init__(
         self, trained: list[Tensor], optimizer: torch.optim.Optimizer, state: dict[str, Tensor]
     ) -> None:
         self.trained, self.optimizer, self.state = trained, optimizer, state
         self.book = journal()
-        self.path = self.book.beside(self.book.begin())
+        self.path = self.book.state_file(self.book.begin())
         self.begun = self.saved = time.monotonic()
         self.before = 0.0
-        """Seconds that runs which were killed had trained."""
+        """Seconds of training in killed runs."""
 
     def load(self) -> list[float]:
-        """Restore the saved state, if there is one, and return the losses until then.
+        """Restore the saved state, if there is one, and return its losses.
 
         A damaged file is discarded with a warning, and the training starts over.
         """
         if self.path is None or not self.path.exists():
             return []
         try:
-            found = _read(self.path)
-        except Exception as error:  # a damaged archive raises almost anything
+            content = _read(self.path)
+        except Exception as error:  # a damaged archive raises many types
             discard(self.path, error)
             return []
         with torch.no_grad():
-            for tensor, saved in zip(self.trained, found["trained"], strict=True):
-                tensor.copy_(saved)
+            for tensor, values in zip(self.trained, content["trained"], strict=True):
+                tensor.copy_(values)
             for name, tensor in self.state.items():
-                tensor.copy_(found["state"][name])
-        self.optimizer.load_state_dict(found["optimizer"])
-        _set_generators(found["generators"], self.trained)
-        self.before = found["seconds"]
+                tensor.copy_(content["state"][name])
+        self.optimizer.load_state_dict(content["optimizer"])
+        _set_generators(content["generators"], self.trained)
+        self.before = content["seconds"]
         self.book.saved += self.before
-        losses: list[float] = found["losses"]
+        losses: list[float] = content["losses"]
         return losses
 
     def save(self, losses: list[float], last: bool) -> None:
-        """Write the state if it is time, or the `last` step."""
+        """Save the state if the last save is long ago or after the `last` step."""
         if self.path is None or not (last or time.monotonic() - self.saved > EVERY):
             return
         content = {
@@ -155,10 +153,8 @@ class Kept:
 
 
 def _read(path: Path) -> Any:
-    """Load a saved state on the CPU; raises an exception of any kind for a damaged file.
-
-    `torch.save` writes a zip archive with checksums, which `torch.load` does not check.
-    """
+    """Load a saved state on the CPU; raises an exception of any type for a damaged file."""
+    # `torch.save` writes a zip archive with checksums, which `torch.load` does not check.
     with zipfile.ZipFile(path) as archive:
         part = archive.testzip()
     if part is not None:
@@ -172,28 +168,28 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         remove_leftovers(path)
         with whole(path) as file:
             torch.save(content, file)
-    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into the latter
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         raise Unavailable(
             f"cannot write the state of the training to {path}: {error}; free some space"
         ) from error
 
 
 def _generators(trained: list[Tensor]) -> dict[str, Any]:
-    """Collect the states of all global generators, as `weights_only` loads them."""
-    numpys: Any = np.random.get_state()
-    found: dict[str, Any] = {
+    """Return the states of all global generators, in types that `weights_only` can load."""
+    of_numpy: Any = np.random.get_state()
+    states: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": (numpys[0], torch.from_numpy(numpys[1].astype(np.int64)), *numpys[2:]),
+        "numpy": (of_numpy[0], torch.from_numpy(of_numpy[1].astype(np.int64)), *of_numpy[2:]),
         "torch": torch.get_rng_state(),
     }
     device = trained[0].device
     if device.type != "cpu":
-        found["accelerator"] = torch.get_device_module(device).get_rng_state(device)
-    return found
+        states["accelerator"] = torch.get_device_module(device).get_rng_state(device)
+    return states
 
 
 def _set_generators(saved: dict[str, Any], trained: list[Tensor]) -> None:
-    """Put the global generators back."""
+    """Restore the global generators."""
     kind, words, *rest = saved["numpy"]
     random.setstate(saved["python"])
     np.random.set_state((kind, words.numpy().astype(np.uint32), *rest))
@@ -204,7 +200,7 @@ def _set_generators(saved: dict[str, Any], trained: list[Tensor]) -> None:
 
 
 def course(losses: Sequence[float], stream: Stream, windows: int) -> Course:
-    """Say how a training went whose steps read so many windows of `stream` each."""
+    """Return the course of a training whose steps each read `windows` windows of `stream`."""
     read = len(losses) * windows
     return Course(
         steps=len(losses),
@@ -215,7 +211,7 @@ def course(losses: Sequence[float], stream: Stream, windows: int) -> Course:
 
 
 def thinned(losses: Sequence[float], points: int = POINTS) -> list[float]:
-    """Return a curve of at most `points`: means over as many stretches of equal length."""
+    """Return a curve of at most `points` points, each the mean of an equal part of `losses`."""
     if len(losses) <= points:
         return list(losses)
     edges = [round(i * len(losses) / points) for i in range(points + 1)]

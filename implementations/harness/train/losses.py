@@ -1,4 +1,4 @@
-"""What is trained on: the next token, or what another model says of it."""
+"""Training losses: next-token prediction and distillation."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def next_token_loss(model: LanguageModel, ids: Tensor) -> Tensor:
 
 
 def cross_entropy_of(logits: Tensor, ids: Tensor) -> Tensor:
-    """Return the mean loss of `logits [windows, length, words]` in predicting what follows."""
+    """Return the mean next-token loss of `logits [windows, length, words]` for `ids`, in nats."""
     following = ids[:, 1:].to(logits.device)
     return cross_entropy(logits[:, :-1].flatten(0, 1).float(), following.flatten())
 
 
 def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return `T^2 KL(teacher || student)` of two `[windows, length, words]`, a token's mean.
+    """Return the mean over tokens of `T^2 KL(teacher || student)`.
 
-    Both are divided by the temperature `T`; its square keeps the size of the gradients
-    (Hinton et al., arXiv:1503.02531, section 2).
+    Both logits are `[windows, length, words]` and are divided by the temperature `T`; the factor
+    `T^2` keeps the size of the gradients (Hinton et al., arXiv:1503.02531, section 2).
     """
-    said, meant = (
+    student_log, teacher_log = (
         log_softmax(x.flatten(0, 1).float() / temperature, -1) for x in (logits, teacher)
     )
-    return temperature**2 * kl_div(said, meant, reduction="batchmean", log_target=True)
+    return temperature**2 * kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)

@@ -1,10 +1,10 @@
-"""Low-rank factors beside frozen weights (LoRA, Hu et al., arXiv:2106.09685), merged at the end.
+"""Low-rank factors of frozen weights (LoRA, Hu et al., arXiv:2106.09685), merged after training.
 
 with low_rank(model, rank=8) as factors:
     optimise(factors, ...)
 
-Where a layer is whole, `peft` holds the factors. Merged into a layer with zeros their product would
-fill these, so there the factors lie under the mask, `(W + s B A) * mask`, while they are trained.
+`peft` implements the factors of dense layers. In layers with zeros, merging would fill the zeros,
+so there training uses `(W + s B A) * mask`.
 """
 
 from __future__ import annotations
@@ -21,33 +21,34 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
+from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 
 
-def check_low_rank(who: str) -> None:
-    """Raise `Unavailable`, before any work, where `peft` is missing that `who` needs."""
+def check_low_rank(user: str) -> None:
+    """Raise `Unavailable` if `peft`, which `user` needs, is not installed."""
     if importlib.util.find_spec("peft") is None:
-        raise Unavailable(f"{who} needs peft: pip install 'pruning-atlas[train]'")
+        raise Unavailable(f"{user} needs peft; install it: pip install 'pruning-atlas[train]'")
 
 
 @contextmanager
 def low_rank(
     model: LanguageModel, rank: int = 8, scale: float = 2.0, masked: bool = False
 ) -> Iterator[list[nn.Parameter]]:
-    """Put factors beside the linear layers of all blocks and yield them; the rest is frozen.
+    """Add factors to the linear layers of all blocks and yield them; everything else is frozen.
 
-    `scale` multiplies their product (alpha / r). With `masked`, weights that are zero stay zero.
-    Gates belong inside the `with` block: from outside they miss the factors. At its end the product
-    is added to the weights; where the block raises they are as they were. Raises `BadInput` for a
-    rank below 1 and for a model that is worked on block by block, `Unavailable` without `peft`.
+    `scale` multiplies the product of the factors (alpha / r). With `masked`, zero weights stay
+    zero. `gated` must be entered inside the `with` block to include the factors. At the end of the
+    block the product is added to the weights, unless an exception was raised. Raises `BadInput` for
+    a rank below 1 and for a model that is moved to the accelerator block by block, `Unavailable`
+    without `peft`.
     """
     if rank < 1:
-        raise BadInput(f"rank {rank} holds no factors: it must be at least 1")
-    refuse_block_by_block(model, "low-rank training")
+        raise BadInput(f"`rank` must be at least 1, got {rank}")
+    require_whole_model(model, "low-rank training")
     whole, others = by_shape(model, masked)
     with preserved(model), ExitStack() as changes:
         model.hf.requires_grad_(False)
-        if whole:  # first, because peft freezes all that it did not make
+        if whole:  # first, because peft freezes all other parameters
             changes.enter_context(beside_layers(model, whole, rank, scale))
         for linear in others:
             changes.enter_context(beside_weight(linear, rank, scale, masked))
@@ -55,7 +56,7 @@ def low_rank(
 
 
 class Adapter(NamedTuple):
-    """What a layer computes with inside `low_rank`: `weight + scale B A`, `[out, in]`."""
+    """The parameters of a layer inside `low_rank`, which uses `weight + scale B A`, `[out, in]`."""
 
     weight: nn.Parameter
     """Frozen, `[out, in]`."""
@@ -67,27 +68,27 @@ class Adapter(NamedTuple):
 
 
 def adapter(linear: nn.Module) -> Adapter:
-    """Return what `low_rank` put beside a linear layer, as the model holds it meanwhile.
+    """Return the parameters that `low_rank` has given a linear layer.
 
-    Raises `BadInput` for a layer that has none: outside of `low_rank`, or with no weights left.
+    Raises `BadInput` for a layer without factors: outside of `low_rank`, or without weights.
     """
     held: Any = linear
     if parametrize.is_parametrized(linear, "weight"):
         parts = held.parametrizations.weight
         return Adapter(parts.original, parts[0].A, parts[0].B, parts[0].scale)
     if not hasattr(linear, "lora_A"):
-        raise BadInput(f"{linear} has no low-rank factors; ask inside of low_rank")
-    (name,) = held.lora_A  # peft's for the one that is there
+        raise BadInput(f"{linear} has no low-rank factors; call `adapter` inside `low_rank`")
+    (name,) = held.lora_A  # peft's name of the only adapter
     return Adapter(
         held.weight, held.lora_A[name].weight, held.lora_B[name].weight, held.scaling[name]
     )
 
 
 def by_shape(model: LanguageModel, masked: bool) -> tuple[list[str], list[nn.Linear]]:
-    """Return the names of layers that `peft` can take, and the layers that it cannot.
+    """Return the names of layers that `peft` supports, and the other layers.
 
-    That is those with a mask and those that hold only some of their rows or columns. A layer of
-    which nothing is left is among neither.
+    The others have a mask or hold only some of their rows or columns. Layers without weights are
+    left out.
     """
     names = {module: name for name, module in model.hf.named_modules()}
     whole, others = [], []
@@ -103,7 +104,7 @@ def by_shape(model: LanguageModel, masked: bool) -> tuple[list[str], list[nn.Lin
 
 
 class Factors(nn.Module):
-    """What is added to a weight `[out, in]`: `s B A`, B `[out, rank]`, A `[rank, in]`."""
+    """Factors that add `s B A` to a weight `[out, in]`, with B `[out, rank]` and A `[rank, in]`."""
 
     mask: Tensor | None
 
@@ -118,14 +119,14 @@ class Factors(nn.Module):
         self.register_buffer("mask", weight != 0 if masked else None)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the weight that the layer computes with."""
-        moved = (weight + self.scale * (self.B @ self.A)).to(weight.dtype)
-        return moved if self.mask is None else moved * self.mask
+        """Return the weight that the layer uses."""
+        updated = (weight + self.scale * (self.B @ self.A)).to(weight.dtype)
+        return updated if self.mask is None else updated * self.mask
 
 
 @contextmanager
 def beside_weight(linear: nn.Linear, rank: int, scale: float, masked: bool) -> Iterator[None]:
-    """Let a layer compute with factors under its mask; they are merged at the end."""
+    """Add factors under a mask to a layer, and merge them at the end of the `with` block."""
     factors = Factors(linear.weight, rank, scale, masked)
     parametrize.register_parametrization(linear, "weight", factors)
     done = False
@@ -133,7 +134,7 @@ def beside_weight(linear: nn.Linear, rank: int, scale: float, masked: bool) -> I
         yield
         done = True
     finally:
-        # In the place of the parameter that was there: whoever holds on to that one sees it too.
+        # Change the original parameter in place, because others may refer to it.
         parts: Any = linear.parametrizations
         original, merged = parts.weight.original, linear.weight.detach()
         parametrize.remove_parametrizations(linear, "weight", leave_parametrized=False)
@@ -145,13 +146,13 @@ def beside_weight(linear: nn.Linear, rank: int, scale: float, masked: bool) -> I
 def beside_layers(
     model: LanguageModel, names: list[str], rank: int, scale: float
 ) -> Iterator[None]:
-    """Let layers compute with factors of `peft`; they are merged at the end."""
+    """Add factors to layers with `peft`, and merge them at the end of the `with` block."""
     check_low_rank("low-rank training")
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=rank, lora_alpha=scale * rank, target_modules=names)  # type: ignore[arg-type]
     with warnings.catch_warnings():
-        # peft still asks transformers for an attribute under its old name.
+        # peft uses a deprecated attribute of transformers.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         held: Any = get_peft_model(model.hf, config)
     done = False

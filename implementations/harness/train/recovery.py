@@ -1,4 +1,4 @@
-"""Recovery: the pruned model is trained a little on running text, all methods in the same way."""
+"""Recovery: fine-tune a pruned model on text, in the same way for all methods."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import warnings
 
 from implementations.harness.data.stream import Stream
 from implementations.harness.errors import AtlasWarning
-from implementations.harness.model.view import LanguageModel, preserved, refuse_block_by_block
+from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.train.loop import optimise
 from implementations.harness.train.losses import next_token_loss
 from implementations.harness.train.low_rank import check_low_rank, low_rank
-from implementations.harness.train.plan import Plan
+from implementations.harness.train.schedule import Plan
 
-WARMUP = 0.1  # share of the steps
+WARMUP = 0.1  # fraction of the steps
 
 
 def recover(
     model: LanguageModel, recovery: Recovery, stream: Stream, masked: bool = False
 ) -> list[float]:
-    """Train a model on the windows of `stream`, and return the loss of every step, in nats a token.
+    """Train a model on the windows of `stream`, and return the loss of each step in nats per token.
 
-    With `masked`, weights of the blocks' linear layers that are zero stay zero. Draws from the
-    global generators, which should be seeded. Warns where whole steps read more tokens than asked
-    for. Raises `BadInput` for a model that is worked on block by block, `NumericsError` for a loss
-    that is not finite, `Unavailable` without `peft`.
+    With `masked`, zero weights in the blocks' linear layers stay zero. Uses the global random
+    generators, which should be seeded. Warns if training in whole steps reads more tokens than
+    requested. Raises `BadInput` for a model that is moved to the accelerator block by block,
+    `NumericsError` for a loss that is not finite, `Unavailable` without `peft`.
     """
     check(model, recovery)
     length = stream.windows.ids.shape[1]
@@ -42,7 +42,7 @@ def recover(
     with preserved(model):
         model.hf.train()
         if recovery.how == "lora":
-            assert recovery.rank is not None  # its validator saw to it
+            assert recovery.rank is not None  # validated
             assert recovery.scale is not None
             with low_rank(model, recovery.rank, recovery.scale, masked) as factors:
                 return optimise(factors, lambda ids: next_token_loss(model, ids), stream, plan)
@@ -50,13 +50,14 @@ def recover(
 
 
 def check(model: LanguageModel, recovery: Recovery) -> None:
-    """Refuse what cannot be trained: `BadInput` for a model that is not whole where it computes.
+    """Check that a model can be trained.
 
-    Raises `Unavailable` where `peft` is missing.
+    Raises `BadInput` for a model that is moved to the accelerator block by block, `Unavailable` if
+    `peft` is missing.
     """
     if recovery.how == "lora":
         check_low_rank("--recover lora")
-    refuse_block_by_block(model, "--recover")
+    require_whole_model(model, "--recover")
 
 
 def _train_all(model: LanguageModel, stream: Stream, plan: Plan, masked: bool) -> list[float]:

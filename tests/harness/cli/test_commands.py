@@ -259,7 +259,7 @@ BAD = {
     "nested without end": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
     "JSON of half a character": (["run", "wanda", "--set", 'pattern=["\\ud800"]'], "damaged"),
     "model of nobody": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
-    "runs of nobody": (["leaderboard", "--runs", "~nouser/x"], "--runs cannot be the path"),
+    "runs of nobody": (["leaderboard", "--runs", "~nouser/x"], "--runs: .* is not a valid path"),
     "model too long": (["run", "wanda", "--model", "x" * 300], "File name too long"),
     "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs nosuch is not a folder; give"),
     "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs /dev/null is not a folder"),
@@ -358,10 +358,10 @@ def of_another_family(model: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (without_weights, "holds no weights"),
+        (without_weights, "has no weights"),
         (truncated, "truncated"),
         (without_tokenizer, "tokenizer"),
-        (of_another_family, "'gpt2' is not supported; supported are llama"),
+        (of_another_family, "'gpt2' is not supported; use one of llama"),
     ],
 )
 def test_a_model_that_will_not_do_is_named(damage, message, world, tmp_path):

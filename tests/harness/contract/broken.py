@@ -1,4 +1,4 @@
-"""Toy methods that break one promise of the contract each, by the clause that must find it out."""
+"""Toy methods that break one promise each, by the clause that must detect it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from implementations.harness import (
 from implementations.harness.prune.method import Outcome
 from tests.harness.contract.toys import (
     First,
-    Following,
+    Indexed,
     Narrow,
+    Prompted,
     Reading,
-    Riddled,
     Rounding,
     Thin,
     Trained,
@@ -39,7 +39,7 @@ Act = Callable[[LanguageModel], Any]
 
 
 def also(act: Act, base: type[Method] = First) -> type[Method]:
-    """A method that does something more to the model, where pruning may."""
+    """Return a method whose `prune` also runs `act` on the model."""
 
     class Toy(base):
         def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
@@ -50,7 +50,7 @@ def also(act: Act, base: type[Method] = First) -> type[Method]:
 
 
 def leaving(act: Act) -> type[Method]:
-    """A method that leaves something behind which `apply` does not put back."""
+    """Return a method that runs `act` on the model after `apply`."""
 
     class Toy(First):
         def apply(self, model: LanguageModel, *given: Any) -> Outcome:
@@ -62,7 +62,7 @@ def leaving(act: Act) -> type[Method]:
 
 
 def declared(calibration: str, base: type[Method] = First, **capabilities: Any) -> type[Method]:
-    """A method that says of itself what is not so."""
+    """Return a method with wrong capabilities."""
 
     class Toy(base):
         pass
@@ -72,7 +72,7 @@ def declared(calibration: str, base: type[Method] = First, **capabilities: Any) 
     return Toy
 
 
-# How much goes
+# Sparsity
 
 
 class OneTooMany(First):
@@ -118,7 +118,7 @@ class Unbounded(Thin):
 class Regardless(Trained):
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
         told = super().prune(model, calibration)
-        model.blocks[0].attention.q.weight[0, 0] = 0  # though nothing was to go
+        model.blocks[0].attention.q.weight[0, 0] = 0  # although the sparsity is zero
         return told
 
 
@@ -132,7 +132,7 @@ class Undividing(First):
         Method.check(self, model, calibration)
 
 
-# What the pruned model is
+# The pruned model
 
 
 def louder_norms(model: LanguageModel) -> None:
@@ -198,12 +198,12 @@ def misaligned(model: LanguageModel) -> None:
 def misplaced(model: LanguageModel) -> None:
     for block in model.visit():
         value = block.attention.v
-        value.weight.copy_(value.weight.roll(1, dims=0))  # not where its rows say
+        value.weight.copy_(value.weight.roll(1, dims=0))  # contradicts the row indices
 
 
 def scaled(model: LanguageModel) -> None:
     for block in model.visit():
-        block.attention.module.scaling *= 2  # which no configuration says
+        block.attention.module.scaling *= 2  # not in the configuration
 
 
 def one_cache(model: LanguageModel) -> None:
@@ -211,7 +211,7 @@ def one_cache(model: LanguageModel) -> None:
         block.attention.module.layer_idx = 0
 
 
-# What it leaves behind
+# Side effects
 
 
 def hook(*_: Any) -> None: ...
@@ -230,7 +230,7 @@ def with_gradients(model: LanguageModel) -> None:
     weight.grad = torch.ones_like(weight)
 
 
-TRACES: dict[str, Act] = {
+SIDE_EFFECTS: dict[str, Act] = {
     "hook": lambda model: model.layers[0].register_forward_hook(hook),
     "pre-hook": lambda model: model.layers[0].register_forward_pre_hook(hook),
     "backward hook": lambda model: model.layers[0].register_full_backward_hook(hook),
@@ -271,7 +271,7 @@ class Halfway(First):
         super().prune(model, calibration)
 
 
-# What it refuses
+# Invalid input
 
 
 class Boundless(First):
@@ -327,28 +327,28 @@ class Willing(declared("none", refuses={"llama": "its blocks are not thought of"
         pass
 
 
-# What follows a prompt
+# Prompts
 
 
-class OneTooFew(Following):
+class OneTooFew(Prompted):
     def kept(self, model: LanguageModel) -> list[int]:
         return [channels - 1 for channels in super().kept(model)]
 
 
-class Unfollowing(Following):
+class Unfollowing(Prompted):
     def kept(self, model: LanguageModel) -> list[int]:
         return [block.feed_forward.channels for block in model.blocks]
 
 
-class Early(Following):
+class Early(Prompted):
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         with super().active(model, prompt - 1, seed):
             yield
 
 
-class Fickle(Following):
-    """Chooses otherwise the more it has been asked."""
+class Fickle(Prompted):
+    """Selects differently in every call."""
 
     _asked: ClassVar[list[int]] = []
 
@@ -357,16 +357,16 @@ class Fickle(Following):
         return super().evidence(inner).roll(len(self._asked) * 7, dims=-1)
 
 
-class Counting(Following):
-    """Goes by the place of a token in the batch, so that padding pushes the others on."""
+class Counting(Prompted):
+    """Uses the position of a token in the batch, which padding shifts."""
 
     def evidence(self, inner: Tensor) -> Tensor:
         places = torch.arange(1.0, inner.shape[1] + 1)[None, :, None]
         return super().evidence(inner) * places.square()
 
 
-class Deaf(Following):
-    """Does not hear where padding is."""
+class Deaf(Prompted):
+    """Ignores the attention mask."""
 
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
@@ -382,7 +382,7 @@ class Deaf(Following):
             yield
 
 
-class Staying(Following):
+class Staying(Prompted):
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         with super().active(model, prompt, seed):
@@ -390,7 +390,7 @@ class Staying(Following):
         model.decoder.register_forward_pre_hook(lambda *_: None)
 
 
-class Widening(Following):
+class Widening(Prompted):
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         model.hf.float()
@@ -398,42 +398,47 @@ class Widening(Following):
             yield
 
 
-class Uncounted(Following):
+class Uncounted(Prompted):
     def prune(self, model: LanguageModel, calibration: Any) -> Any:
         return None
 
 
-class Idle(Following):
+class Idle(Prompted):
     @contextmanager
     def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
         yield
 
 
 BREAKING: dict[str, dict[str, type[Method]]] = {
-    "zero_budget_is_the_identity": {
+    "zero_sparsity_changes_nothing": {
         "one bit": also(lambda model: model.embedding[0, 0].mul_(1 + 2**-22)),
     },
-    "zero_budget_removes_nothing": {"one weight": Regardless},
-    "share_is_met": {
+    "zero_sparsity_removes_nothing": {"one weight": Regardless},
+    "sparsity_is_met": {
         "one weight too many": OneTooMany,
         "too much": Greedy,
-        "achieved more than is so": Embellishing,
-        "bits kept secret": Secretive,
-        "bits that it does not take": Bragging,
+        "overstated sparsity": Embellishing,
+        "bits not reported": Secretive,
+        "bits reported without quantising": Bragging,
     },
-    "reach_is_met_and_no_more": {"boastful": Boastful, "unbounded": Unbounded},
+    "maximum_sparsity_is_met_and_more_is_refused": {
+        "overstated maximum": Boastful,
+        "unbounded": Unbounded,
+    },
     "patterns_hold_in_every_group": {"ignored": Unpatterned},
-    "few_values_are_left": {"as many": declared("none", Bragging, quantises=True)},
-    "pattern_must_divide": {"nobody named": Undividing},
-    "only_what_is_declared_changes": {
+    "layers_have_few_distinct_values": {
+        "not quantised": declared("none", Bragging, quantises=True)
+    },
+    "pattern_that_does_not_divide_is_refused": {"no message": Undividing},
+    "only_declared_parts_change": {
         "norms": also(louder_norms),
-        "a norm less": also(without_last_norm),
+        "removed norm": also(without_last_norm),
         "embedding": also(lambda model: model.embedding.mul_(2)),
         "untied": also(untied),
     },
-    "same_seed_same_result": {"by the clock": Ticking},
+    "equal_seeds_give_equal_results": {"by the clock": Ticking},
     "batch_size_does_not_matter": {"the last batch": Forgetful},
-    "course_is_told": {"kept secret": Silent},
+    "training_course_is_reported": {"not reported": Silent},
     "blocks_are_opened_one_at_a_time": {
         "reading": also(reading_outside),
         "writing": also(writing_outside),
@@ -443,29 +448,29 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     },
     "slicing_equals_masking": {
         "misaligned": also(misaligned, Narrow),
-        "misplaced": also(misplaced, Riddled),
+        "misplaced": also(misplaced, Indexed),
     },
     "half_precision_works": {"wider": also(lambda model: model.hf.float())},
     "reloads_with_the_same_logits": {"not saved": also(scaled), "one cache": also(one_cache)},
-    "state_is_restored": {name: leaving(act) for name, act in TRACES.items()},
+    "state_is_restored": {name: leaving(act) for name, act in SIDE_EFFECTS.items()},
     "state_is_restored_after_an_exception": {"clinging": Clinging, "halfway": Halfway},
-    "nonsense_is_refused": {
+    "invalid_settings_and_weights_are_refused": {
         "boundless": Boundless,
         "any pattern": AnyPattern,
         "blind to NaN": Blind,
         "edits before it checks": Hasty,
     },
-    "bad_calibration_is_refused": {"missing": Unasking, "no text to train on": Untrained},
+    "invalid_calibration_is_refused": {"missing": Unasking, "no training text": Untrained},
     "training_block_by_block_is_refused": {"undaunted": Undaunted},
-    "without_a_budget_it_is_the_dense_model": {"one too few": OneTooFew},
-    "the_prompt_is_read_by_the_whole_model": {"early": Early, "unfollowing": Unfollowing},
-    "writing_equals_a_single_pass": {"fickle": Fickle},
-    "the_same_prompt_chooses_the_same": {"fickle": Fickle},
-    "padding_has_no_say": {"by place": Counting, "deaf": Deaf},
-    "plain_generation_follows_the_prompt": {"fickle": Fickle},
-    "as_many_channels_write_as_are_asked_for": {"uncounted": Uncounted},
-    "the_dense_model_is_back_afterwards": {"staying": Staying},
-    "half_precision_follows_too": {"wider": Widening},
-    "what_has_no_meaning_is_refused": {"idle": Idle},
-    "refused_family_says_why": {"willing": Willing},
+    "zero_sparsity_is_the_dense_model": {"one too few": OneTooFew},
+    "dense_model_reads_the_prompt": {"early": Early, "unfollowing": Unfollowing},
+    "decoding_equals_a_single_pass": {"fickle": Fickle},
+    "equal_prompts_select_equal_units": {"fickle": Fickle},
+    "padding_does_not_matter": {"by place": Counting, "deaf": Deaf},
+    "generate_equals_greedy_decoding": {"fickle": Fickle},
+    "requested_share_of_weights_is_unused": {"uncounted": Uncounted},
+    "dense_model_is_restored": {"staying": Staying},
+    "half_precision_works_with_prompts": {"wider": Widening},
+    "unsupported_uses_are_refused": {"idle": Idle},
+    "refused_family_names_the_reason": {"willing": Willing},
 }

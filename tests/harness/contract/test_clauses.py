@@ -1,4 +1,4 @@
-"""The contract passes toy methods that keep it and finds out those that break one promise."""
+"""The contract accepts correct toy methods and detects those that break a promise."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from implementations.harness.contract.cases import Case, cases
 from implementations.harness.contract.clause import CLAUSES
 from implementations.harness.model.families import FAMILIES
 from tests.harness.contract.broken import BREAKING
-from tests.harness.contract.toys import KEEPING, First
+from tests.harness.contract.toys import CORRECT, First
 
-FAMILIES_OF_TOYS = ("llama", "opt", "gpt2")  # the common layout, the odd one, an unknown one
+FAMILIES_OF_TOYS = ("llama", "opt", "gpt2")  # two different layouts and an unknown family
 NAMED = {clause.name: clause for clause in CLAUSES}
 
 
 @pytest.fixture(autouse=True)
-def _tidied():
-    """Put back what broken toys leave behind in the program."""
-    ours, numpys = random.getstate(), np.random.get_state()
+def _restored_state():
+    """Restore the state that broken toys change."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(), torch.set_grad_enabled(True):
         yield
-    random.setstate(ours)
-    np.random.set_state(numpys)
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)
 
 
-@pytest.mark.parametrize("method", KEEPING, ids=lambda method: method.__name__)
-def test_a_method_that_keeps_it_passes(method):
+@pytest.mark.parametrize("method", CORRECT, ids=lambda method: method.__name__)
+def test_correct_method_passes(method):
     covering = [case for case in cases(method) if case.family in FAMILIES_OF_TOYS]
     assert len(covering) > 10
     for case in covering:
@@ -44,17 +44,17 @@ def test_a_method_that_keeps_it_passes(method):
         for how, method in methods.items()
     ],
 )
-def test_a_broken_promise_is_found(name, method):
+def test_broken_promise_is_detected(name, method):
     covered = {case.clause.name: case for case in cases(method) if case.family == "llama"}
     with pytest.raises(AssertionError):
         covered[name].check()
 
 
-def test_a_family_without_an_adapter_that_is_served_is_found(monkeypatch):
+def test_support_of_unknown_family_is_detected(monkeypatch):
     monkeypatch.setitem(FAMILIES, "gpt2", FAMILIES["llama"])
     with pytest.raises(AssertionError, match="was not refused"):
-        Case(NAMED["unsupported_family_is_named"], First, "gpt2").check()
+        Case(NAMED["unsupported_family_is_refused"], First, "gpt2").check()
 
 
-def test_every_clause_is_shown_to_find_something():
-    assert {*BREAKING, "unsupported_family_is_named"} == NAMED.keys()
+def test_every_clause_has_a_broken_toy():
+    assert {*BREAKING, "unsupported_family_is_refused"} == NAMED.keys()

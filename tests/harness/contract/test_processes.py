@@ -1,4 +1,4 @@
-"""Same seed, same result, also in a program of its own, whatever Python hashes strings to."""
+"""Equal seeds give equal results in another process with another hash seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from implementations.harness import Method, PromptMethod, get, methods
-from implementations.harness.contract.probes import afterwards, fingerprint, pruned
+from implementations.harness.contract.helpers import fingerprint, pruned, pruned_logits
 from implementations.harness.contract.tiny import tiny_model
 from tests.conftest import REPOSITORY
 
@@ -26,11 +26,11 @@ print(json.dumps([hash("a"), hashes()]))
 
 
 def hashes() -> dict[str, str]:
-    """Prune a tiny model by every method and hash all its weights, or what follows a prompt."""
+    """Prune a tiny model with every method and hash its weights, or the logits after a prompt."""
     found = {}
     for slug in methods():
         digest = hashlib.sha256()
-        for name, tensor in left_by(get(slug)).items():
+        for name, tensor in result_of(get(slug)).items():
             digest.update(
                 f"{name} {list(tensor.shape)}".encode() + tensor.detach().numpy().tobytes()
             )
@@ -38,14 +38,14 @@ def hashes() -> dict[str, str]:
     return found
 
 
-def left_by(method: type[Method]) -> dict[str, Tensor]:
-    """Return the weights that a method leaves, or logits where it only follows prompts."""
+def result_of(method: type[Method]) -> dict[str, Tensor]:
+    """Return the weights of a pruned model, or the logits of a `PromptMethod`."""
     if issubclass(method, PromptMethod):
-        return {"logits": afterwards(method, tiny_model())}
+        return {"logits": pruned_logits(method, tiny_model())}
     return fingerprint(pruned(method, "llama"))
 
 
-def test_every_method_gives_the_same_weights_in_another_process():
+def test_methods_give_equal_weights_in_another_process():
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE],
         cwd=REPOSITORY,

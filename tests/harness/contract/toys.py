@@ -1,4 +1,4 @@
-"""Toy methods that keep every promise of the contract, each with a need of its own."""
+"""Toy methods that satisfy the contract, each in a different way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WEIGHTS = ("unstructured", "semi-structured")
 
 
 class Named:
-    """A method of no folder."""
+    """A method without a folder."""
 
     @classmethod
     def slug(cls) -> str:
@@ -63,7 +63,7 @@ class First(Named, WeightMethod):
 
 
 class Drawing(First):
-    """Zero weights at random, drawn from every global generator there is."""
+    """Zero random weights, drawn from every global generator."""
 
     def scores(self, weight: Tensor) -> Tensor:
         drawn = torch.rand(weight.shape) + random.random()
@@ -71,7 +71,7 @@ class Drawing(First):
 
 
 class Reading(First):
-    """Zero the weights whose inputs are small in the calibration."""
+    """Zero the weights whose inputs have small norms in the calibration set."""
 
     capabilities = Capabilities(granularity=WEIGHTS, calibration="forward")
     statistic: ClassVar[type[ColumnNorm]] = ColumnNorm
@@ -85,7 +85,7 @@ class Reading(First):
 
 
 class Replacing(First):
-    """Put new layers, in training mode, and new parameters in the place of the old ones."""
+    """Replace layers, in training mode, and parameters by new ones."""
 
     capabilities = Capabilities(granularity=WEIGHTS, calibration="forward")
 
@@ -102,7 +102,7 @@ class Replacing(First):
 
 
 class Steered(First):
-    """Zero the weights of least gradient; gradients are switched on in here and left to `apply`."""
+    """Zero the weights with the smallest gradients, which it enables and leaves to `apply`."""
 
     capabilities = Capabilities(granularity=WEIGHTS, calibration="gradient")
 
@@ -119,7 +119,7 @@ class Steered(First):
 
 
 class Trained(First):
-    """Zero the first weights and train the others, and the norms, to make up for it."""
+    """Zero the first weights and train the others and the norms."""
 
     capabilities = Capabilities(
         granularity=WEIGHTS, calibration="training", trains="weights", changes=("linears", "norms")
@@ -151,7 +151,7 @@ class Trained(First):
 
 
 class Gated(Named, UnitMethod):
-    """Remove the KV groups and channels whose trained gates are least open."""
+    """Remove the KV groups and channels with the smallest trained gates."""
 
     capabilities = Capabilities(
         granularity=("kv-groups", "channels"), calibration="training", trains="gates"
@@ -176,7 +176,7 @@ class Gated(Named, UnitMethod):
 
 
 class Messy(Reading):
-    """Change every flag there is on the way; `apply` puts them back."""
+    """Change every flag, which `apply` restores."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
         model.config.use_cache = not model.config.use_cache
@@ -202,7 +202,7 @@ class Rescaling(First):
 
 
 class Louder(First):
-    """Zero the first weights and scale the embedding, and with it a head that is tied to it."""
+    """Zero the first weights and scale the embedding (and a tied head)."""
 
     capabilities = Capabilities(
         granularity=WEIGHTS, calibration="none", changes=("linears", "embedding")
@@ -214,7 +214,7 @@ class Louder(First):
 
 
 class Rounding(First):
-    """Zero the first weights and give each other one the mean size of a layer's."""
+    """Zero the first weights and set the size of the others to the layer's mean."""
 
     capabilities = Capabilities(granularity=WEIGHTS, calibration="none", quantises=True)
 
@@ -243,11 +243,11 @@ class Narrow(Named, UnitMethod):
 
 
 class Thin(Named, UnitMethod):
-    """Remove the first channels and leave the attention alone, so that there is a floor."""
+    """Remove the first channels but no attention, so that the sparsity is limited."""
 
     capabilities = Capabilities(granularity=("channels",), calibration="none")
 
-    sparsity: Ratio = 0.5  # beyond what it can remove of some
+    sparsity: Ratio = 0.5  # above the maximum for some models
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
         channels = [block.feed_forward.channels for block in model.blocks]
@@ -256,8 +256,8 @@ class Thin(Named, UnitMethod):
             keep_channels(block.feed_forward, ~gone)
 
 
-class Riddled(Named, UnitMethod):
-    """Remove value dimensions and rotary pairs from inside their layers, every third one first."""
+class Indexed(Named, UnitMethod):
+    """Remove value dimensions and rotary pairs, every third one first."""
 
     capabilities = Capabilities(
         granularity=("value-dims", "rotary-pairs"),
@@ -274,8 +274,8 @@ class Riddled(Named, UnitMethod):
                 keep_units(block, kind, ~next(removed))
 
 
-class Beheading(Riddled):
-    """Remove query heads, every third one first; their keys and values stay."""
+class Beheading(Indexed):
+    """Remove query heads, every third one first."""
 
     capabilities = Capabilities(granularity=("query-heads",), calibration="none")
 
@@ -289,8 +289,8 @@ class Shallow(Named, UnitMethod):
         remove_blocks(model, self.choose(model, torch.arange(len(model.blocks))))
 
 
-class Following(Named, PromptMethod):
-    """Let the channels write that a prompt excites most."""
+class Prompted(Named, PromptMethod):
+    """Keep the channels with the largest activations on a prompt."""
 
     capabilities = Capabilities(
         granularity=("channels",),
@@ -304,7 +304,7 @@ class Following(Named, PromptMethod):
         return inner.abs()
 
 
-KEEPING = (
+CORRECT = (
     First,
     Drawing,
     Reading,
@@ -318,8 +318,8 @@ KEEPING = (
     Rounding,
     Narrow,
     Thin,
-    Riddled,
+    Indexed,
     Beheading,
     Shallow,
-    Following,
+    Prompted,
 )

@@ -17,7 +17,7 @@ from implementations.harness.measure.forward import (
     streamed,
 )
 from implementations.harness.measure.memory import peak_memory
-from implementations.harness.model.devices import lent
+from implementations.harness.model.devices import on_device_read_only
 from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
 from implementations.harness.model.view import LanguageModel
@@ -113,13 +113,13 @@ def test_on_accelerator_moves_nothing_that_is_there():
         assert all("forward" not in vars(block) for block in model.layers)
 
 
-def test_lent_weights_come_back_as_they_were_also_after_an_exception():
+def test_read_only_move_restores_weights_even_after_an_exception():
     model = tiny_model("llama")  # tied embeddings
     addresses = [p.data_ptr() for p in model.hf.parameters()]
 
     def work():
         elsewhere = torch.float64  # without a second device, another dtype stands for it
-        with lent(model.hf.parameters(), elsewhere):
+        with on_device_read_only(model.hf.parameters(), elsewhere):
             assert {p.dtype for p in model.hf.parameters()} == {torch.float64}
             raise RuntimeError("on purpose")
 

@@ -1,4 +1,4 @@
-"""Checkpoints of all six families: stock where the shapes allow, with their own code otherwise."""
+"""Checkpoints of all families, in stock shapes and with custom code."""
 
 import json
 import os
@@ -24,7 +24,7 @@ from implementations.harness.contract.tiny import (
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import checkpoint, modeling_pruned
 from implementations.harness.model.checkpoint import load_checkpoint, save
-from implementations.harness.model.modeling_pruned import count_heads, shrink
+from implementations.harness.model.modeling_pruned import set_head_counts, shrink
 from implementations.harness.model.surgery import (
     add_bias,
     keep_channels,
@@ -70,7 +70,7 @@ def uniform_heads(model):
 
 
 def uneven(model):
-    """Every block differs; the first has no heads, the third no channels, two have new biases."""
+    """Make all blocks differ; the first has no heads, the third no channels, two get biases."""
     first, second, third = model.blocks
     keep_kv_groups(first.attention, [])
     add_bias(first.attention.o, torch.linspace(-1, 1, 32))
@@ -90,7 +90,7 @@ def emptied_block(model):
 
 
 def inside(model):
-    """Two blocks hold only some rows and columns of layers that keep their width."""
+    """Remove rows and columns inside the layers of two blocks, whose widths do not change."""
     keep_units(model.blocks[0], "query-heads", [0, 3])
     keep_units(model.blocks[2], "value-dims", range(1, 14, 3))
 
@@ -148,7 +148,7 @@ def accepts(family, **numbers):
     ],
 )
 def test_uniform_heads_are_stock_where_the_family_allows(family, overrides, stock, tmp_path):
-    """Found out by trying: recent releases of Llama and Gemma 3 want heads to divide the width."""
+    """Recent releases of Llama and Gemma 3 require that heads divide the width."""
     model = several_groups(family, **overrides)
     uniform_heads(model)
     save(model, tmp_path / "out")
@@ -159,7 +159,7 @@ def test_uniform_heads_are_stock_where_the_family_allows(family, overrides, stoc
 
 
 @pytest.mark.parametrize("edit", [*STOCK, uniform_heads, *CUSTOM, only_biases])
-def test_reloaded_by_us_without_any_flag(family, edit, tmp_path):
+def test_load_checkpoint_restores_the_model(family, edit, tmp_path):
     model = several_groups(family)
     edit(model)
     save(model, tmp_path / "out")
@@ -205,7 +205,7 @@ for folder in sys.argv[1:]:
 
 
 def isolated(script, *arguments, cwd, **options):
-    """Run Python where nothing of this repository can be imported: no site, no path, elsewhere."""
+    """Run Python without site packages and paths, so that this repository cannot be imported."""
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", script, *map(str, arguments)],
         cwd=cwd,
@@ -217,7 +217,7 @@ def isolated(script, *arguments, cwd, **options):
     )
 
 
-def test_custom_shapes_load_where_this_repository_is_unknown(tmp_path):
+def test_custom_shapes_load_without_this_package(tmp_path):
     folders = []
     for family in FAMILIES:
         for edit in CUSTOM:
@@ -233,14 +233,14 @@ def test_custom_shapes_load_where_this_repository_is_unknown(tmp_path):
     script = OUTSIDE.format(packages=str(PACKAGES), ids=str(tmp_path / "ids"))
     result = isolated(script, *folders, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
-    # Without the flag transformers builds the stock class, and says that the sizes differ.
+    # Without the flag, transformers builds the stock class and raises because the sizes differ.
     assert result.stdout.count("refused") == len(folders)
     again = load_checkpoint(f"{folders[0]}-again")
     assert torch.equal(logits(again), torch.load(f"{folders[0]}.logits"))
 
 
 @pytest.mark.parametrize("edit", [fewer_blocks, uneven])
-def test_what_was_reloaded_can_be_saved_again(family, edit, tmp_path):
+def test_reloaded_model_can_be_saved_again(family, edit, tmp_path):
     model = several_groups(family)
     edit(model)
     save(model, tmp_path / "1")
@@ -254,7 +254,7 @@ def test_what_was_reloaded_can_be_saved_again(family, edit, tmp_path):
         assert torch.equal(logits(again), logits(model.hf))
 
 
-def test_a_reloaded_model_can_be_pruned_further(family, tmp_path):
+def test_reloaded_model_can_be_pruned_further(family, tmp_path):
     model = several_groups(family)
     uneven(model)
     save(model, tmp_path / "1")
@@ -271,8 +271,8 @@ def test_a_reloaded_model_can_be_pruned_further(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3"])
-def test_groups_with_fewer_query_heads_come_back(family, tmp_path):
-    """Nothing here removes single query heads yet, but the file beside the weights can."""
+def test_restores_groups_with_fewer_query_heads(family, tmp_path):
+    """`modeling_pruned.py` supports this, although no function of the harness creates it."""
     model = several_groups(family)
     attention = model.blocks[1].attention
     first_of_each_group = torch.arange(attention.heads * attention.head_size).view(
@@ -280,16 +280,16 @@ def test_groups_with_fewer_query_heads_come_back(family, tmp_path):
     )[:, 0]
     shrink(attention.q, 0, first_of_each_group.flatten())
     shrink(attention.o, 1, first_of_each_group.flatten())
-    count_heads(attention.module, attention.heads, attention.kv_heads)
+    set_head_counts(attention.module, attention.heads, attention.kv_heads)
     assert (attention.heads, attention.kv_heads, attention.group) == (2, 2, 1)
     save(model, tmp_path / "out")
     again = load_checkpoint(tmp_path / "out")
     for hf in (again, model.hf):
-        hf.set_attn_implementation("eager")  # repeats keys by the number of groups it was told
+        hf.set_attn_implementation("eager")  # repeats keys by `num_key_value_groups`
     assert torch.equal(logits(again), logits(model.hf))
 
 
-def test_a_checkpoint_that_became_uniform_is_stock_again(tmp_path):
+def test_checkpoint_that_became_uniform_is_stock(tmp_path):
     model = several_groups("llama")
     keep_channels(model.blocks[0].feed_forward, range(8))
     save(model, tmp_path / "1")
@@ -303,7 +303,7 @@ def test_a_checkpoint_that_became_uniform_is_stock_again(tmp_path):
     assert torch.equal(logits(stock), logits(again.hf))
 
 
-def test_zeros_survive_exactly(family, tmp_path):
+def test_keeps_weights_and_zeros_exactly(family, tmp_path):
     model = tiny_model(family, dtype=torch.bfloat16)
     zeros(model)
     save(model, tmp_path / "out")
@@ -316,7 +316,7 @@ def test_zeros_survive_exactly(family, tmp_path):
 
 @pytest.mark.parametrize("edit", [fewer_blocks, uneven])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_dtypes_stay(edit, dtype, tmp_path):
+def test_keeps_dtype(edit, dtype, tmp_path):
     save(several_groups("gemma3", dtype=dtype), tmp_path / "dense")
     model = LanguageModel(load_checkpoint(tmp_path / "dense"))
     edit(model)
@@ -344,7 +344,7 @@ def test_tied_embeddings_stay_tied_and_are_stored_once(family, edit, tmp_path):
     assert same is tied
 
 
-def test_saving_leaves_the_model_as_it_was(tmp_path):
+def test_saving_does_not_change_the_model(tmp_path):
     model = several_groups("qwen2")
     uneven(model)
     before = model.config.to_dict(), logits(model.hf), type(model.hf)
@@ -355,7 +355,7 @@ def test_saving_leaves_the_model_as_it_was(tmp_path):
     assert not any(tensor.is_meta for tensor in model.hf.state_dict().values())
 
 
-def test_generation_settings_come_along_even_contradictory_ones(tmp_path):
+def test_saves_generation_settings_even_if_contradictory(tmp_path):
     model = tiny_model()
     model.hf.generation_config.temperature = 0.6  # without do_sample, as in well-known checkpoints
     model.hf.generation_config.max_new_tokens = 7
@@ -364,7 +364,7 @@ def test_generation_settings_come_along_even_contradictory_ones(tmp_path):
     assert (again.temperature, again.max_new_tokens) == (0.6, 7)
 
 
-def test_heads_and_channels_are_in_the_stock_configuration(tmp_path):
+def test_stock_configuration_has_heads_and_channels(tmp_path):
     model = several_groups("qwen2")
     uniform_heads(model)
     uniform_channels(model)
@@ -375,7 +375,7 @@ def test_heads_and_channels_are_in_the_stock_configuration(tmp_path):
 
 
 @pytest.mark.parametrize("edit", [fewer_blocks, uneven])
-def test_the_card_holds_the_record_and_says_how_to_load(edit, tmp_path):
+def test_model_card_has_the_record_and_explains_loading(edit, tmp_path):
     model = several_groups("llama")
     edit(model)
     record = {
@@ -396,17 +396,17 @@ def test_the_card_holds_the_record_and_says_how_to_load(edit, tmp_path):
     custom = edit is uneven
     assert ("from_pretrained(folder, trust_remote_code=True)" in body) is custom
     assert ("Without the flag" in body) is custom
-    assert ("no code of ours is needed" in body) is not custom
+    assert ("no custom code is needed" in body) is not custom
     assert "from pruning_atlas import load_model" in body
     assert "| 0 | 0 | 0 | 10 |" in body if custom else "| 1 | 4 | 2 | 48 |" in body
 
 
-def test_a_card_without_record(tmp_path):
+def test_model_card_without_record(tmp_path):
     save(tiny_model(), tmp_path / "out")
     assert "json" not in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_an_empty_folder_is_filled_and_readable_by_others(tmp_path):
+def test_fills_empty_folder_readable_by_others(tmp_path):
     (tmp_path / "out").mkdir()
     mask = os.umask(0o022)
     try:
@@ -421,7 +421,7 @@ def test_an_empty_folder_is_filled_and_readable_by_others(tmp_path):
     assert listed(tmp_path / "deep" / "below") == ["out"]
 
 
-def test_a_folder_that_is_not_empty_is_refused(tmp_path):
+def test_refuses_folder_that_is_not_empty(tmp_path):
     (tmp_path / "note").write_text("mine")
     with pytest.raises(BadInput, match="is not empty; choose a new folder"):
         save(tiny_model(), tmp_path)
@@ -431,8 +431,8 @@ def test_a_folder_that_is_not_empty_is_refused(tmp_path):
     assert (tmp_path / "note").read_text() == "mine"
 
 
-def test_a_full_disk_leaves_nothing(tmp_path):
-    """A limit on the size of files stands in for the disk: writing fails in the same way."""
+def test_full_disk_leaves_nothing_behind(tmp_path):
+    """A limit on the size of files fails in the same way as a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # the weights: 80,000
     try:
@@ -443,7 +443,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     assert listed(tmp_path) == []
 
 
-def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+def test_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     model = tiny_model()
 
     class Interrupting:
@@ -457,7 +457,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     assert listed(tmp_path) == []
 
 
-def test_an_emptied_model_is_refused(tmp_path):
+def test_refuses_model_without_weights(tmp_path):
     model = tiny_model()
     for block in model.blocks:
         keep_kv_groups(block.attention, [])
@@ -467,16 +467,16 @@ def test_an_emptied_model_is_refused(tmp_path):
     assert listed(tmp_path) == []
 
 
-def test_shapes_from_elsewhere_are_refused(tmp_path):
+def test_refuses_shapes_that_no_checkpoint_can_express(tmp_path):
     model = tiny_model()
     model.blocks[0].module.mlp.gate_proj = torch.nn.Linear(32, 7, bias=False)
-    with pytest.raises(BadInput, match="other shapes than removing"):
+    with pytest.raises(BadInput, match="shapes that no checkpoint can express"):
         save(model, tmp_path / "out")
     assert listed(tmp_path) == []
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
-def test_large_models_are_saved_in_several_files(family, tmp_path, monkeypatch):
+def test_saves_large_models_in_several_files(family, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "SHARD", "20KB")
     model = several_groups(family)
     save(model, tmp_path / "out")
@@ -486,17 +486,17 @@ def test_large_models_are_saved_in_several_files(family, tmp_path, monkeypatch):
     assert torch.equal(logits(load_checkpoint(tmp_path / "out")), logits(model.hf))
 
 
-def test_the_file_beside_the_weights_needs_only_torch_and_transformers():
+def test_modeling_pruned_imports_only_torch_and_transformers():
     source = Path(modeling_pruned.__file__).read_text()
     imported = re.findall(r"^\s*(?:from|import) (\w+)", source, re.MULTILINE)
     assert set(imported) == {"__future__", "functools", "typing", "torch", "transformers"}
-    assert not re.search("from transformers", source), "older ones lack some names"
+    assert not re.search("from transformers", source), "older releases lack some names"
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_an_accelerator_computes_and_reloads_uneven_models(family, dtype, tmp_path):
+def test_uneven_models_on_an_accelerator(family, dtype, tmp_path):
     model = several_groups(family)
     save(model, tmp_path / "dense")
     device = torch.accelerator.current_accelerator()

@@ -1,4 +1,4 @@
-"""One entry makes a family: it keeps the contract, is cut, saved, and read where we are unknown."""
+"""An entry in `FAMILIES` is enough to prune, save and load a family."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from implementations.harness.model.families import (
 from tests.harness.contract.toys import Narrow, Reading
 from tests.harness.model.test_checkpoint import IDS, OUTSIDE, PACKAGES, continued, isolated, logits
 
-# Families of transformers that the atlas does not list.
+# Families that the atlas does not support.
 NEW = {
     "granite": Family("granite"),
     "gemma2": Family("gemma2", norms=Family.norms + AROUND_FEED_FORWARD),
@@ -28,22 +28,22 @@ NEW = {
 
 @pytest.fixture
 def one_entry(monkeypatch):
-    """The new families, each by an entry in the table and nothing else."""
+    """Add the new families by one table entry each."""
     for model_type, family in NEW.items():
         monkeypatch.setitem(FAMILIES, model_type, family)
-        monkeypatch.setitem(tiny.MODEL_TYPES, family.name, model_type)  # is made of the table
+        monkeypatch.setitem(tiny.MODEL_TYPES, family.name, model_type)  # computed from the table
 
 
 @pytest.mark.parametrize("family", NEW)
 @pytest.mark.parametrize("method", [Reading, Narrow])
-def test_one_entry_is_enough_for_the_contract(method, family, one_entry):
+def test_new_family_passes_the_contract(method, family, one_entry):
     covering = [case for case in cases(method) if case.family == family]
     assert len(covering) > 10
     for case in covering:
         case.check()
 
 
-def test_blocks_of_different_widths_load_where_this_repository_is_unknown(one_entry, tmp_path):
+def test_uneven_blocks_of_a_new_family_load_without_this_package(one_entry, tmp_path):
     folders = []
     for family in NEW:
         model = tiny.tiny_model(family, blocks=3)
@@ -66,7 +66,7 @@ def test_blocks_of_different_widths_load_where_this_repository_is_unknown(one_en
     assert result.stdout.count("refused") == len(folders)
 
 
-def test_without_its_entry_a_family_is_refused_with_the_place_for_it():
+def test_unsupported_family_names_the_file_to_change():
     model = tiny.tiny_model().hf
     model.config.model_type = "granite"
     with pytest.raises(BadInput, match=r"'granite' is not supported.*llama.*model/families\.py"):
@@ -74,7 +74,7 @@ def test_without_its_entry_a_family_is_refused_with_the_place_for_it():
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
-def test_every_path_of_an_entry_leads_to_its_part(family):
+def test_paths_of_every_family_exist(family):
     block = tiny.tiny_model(family.name).blocks[0]
     assert list(block.linears()) == [role for role in ROLES if getattr(family, role)]
     assert block.attention.module.head_dim == block.attention.head_size

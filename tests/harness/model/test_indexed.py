@@ -1,4 +1,4 @@
-"""Query heads, value dimensions and rotary pairs cut out of layers that keep their width."""
+"""Query heads, value dimensions and rotary pairs removed from layers that keep their width."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from implementations.harness import (
     unit_costs,
     walk,
 )
-from implementations.harness.contract.effects import continued
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
+from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.measure.footprint import footprint
 from implementations.harness.model.checkpoint import load_checkpoint, save
 from implementations.harness.model.modeling_pruned import IndexedLinear, hold, shrink
-from implementations.harness.model.surgery import mask_units
 from implementations.harness.model.units import count_weights, cuts
-from tests.harness.contract.toys import First, Narrow, Riddled, Shallow
+from tests.harness.contract.toys import First, Indexed, Narrow, Shallow
+from tests.masking import mask_units
 
 KINDS = ("query-heads", "value-dims", "rotary-pairs")
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -49,7 +49,7 @@ every_pair = pytest.mark.parametrize(
 
 
 def grouped(family, **shape):
-    """A tiny model with two KV heads or more in every family."""
+    """Return a tiny model with at least two KV heads."""
     if family == "qwen3":
         shape.setdefault("num_key_value_heads", 2)
     return tiny_model(family, **shape)
@@ -60,12 +60,12 @@ def kinds_of(model):
 
 
 def some(block, kind, every=3, first=0):
-    """Mark all but every third unit, so that KV heads lose different ones."""
+    """Mark all but every third unit, so that KV heads lose different units."""
     return torch.arange(len(unit_costs(block, kind))) % every != first
 
 
 def riddled(family, **shape):
-    """A model that has lost units of every kind, other ones in each block."""
+    """Return a model that has lost units of every kind, different ones in each block."""
     model = grouped(family, **shape)
     for block in model.blocks:
         for kind in kinds_of(model):
@@ -88,8 +88,8 @@ SIZES = st.tuples(st.integers(1, 6), st.integers(1, 6))
 
 @settings(deadline=None)
 @given(data=st.data(), sizes=SIZES, bias=st.booleans())
-def test_it_computes_what_the_dense_layer_does_with_zeros(data, sizes, bias):
-    """Whatever is held, shrunk or held again, in any order."""
+def test_indexed_linear_equals_dense_layer_with_zeros(data, sizes, bias):
+    """After any sequence of `hold` and `shrink`."""
     out, inner = sizes
     linear = nn.Linear(inner, out, bias)
     dense = copy.deepcopy(linear)
@@ -118,7 +118,7 @@ def test_it_computes_what_the_dense_layer_does_with_zeros(data, sizes, bias):
         assert len(linear.bias) == len(linear.weight)
 
 
-def test_a_layer_keeps_its_parameters_and_lets_the_old_weights_go():
+def test_hold_keeps_parameters_and_releases_old_weights():
     linear = nn.Linear(6, 4).to(torch.bfloat16)
     weight, bias = linear.weight, linear.bias
     linear.weight.requires_grad_(False)
@@ -133,7 +133,7 @@ def test_a_layer_keeps_its_parameters_and_lets_the_old_weights_go():
     assert repr(linear).endswith("in_features=6, out_features=4, bias=True, rows=2, columns=3)")
 
 
-def test_gradients_flow_to_what_is_held():
+def test_gradients_flow_to_held_weights():
     linear = nn.Linear(5, 4)
     hold(linear, 0, torch.tensor([0, 2]))
     hold(linear, 1, torch.tensor([1, 4]))
@@ -145,10 +145,10 @@ def test_gradients_flow_to_what_is_held():
     assert linear.weight.grad is None, "it would have the old shape"
 
 
-def test_a_bias_has_an_entry_for_every_row_held():
+def test_bias_has_one_entry_per_held_row():
     linear = nn.Linear(3, 4, bias=False)
     hold(linear, 0, torch.tensor([1, 2]))
-    with pytest.raises(BadInput, match=r"shape \[4\] does not fit IndexedLinear"):
+    with pytest.raises(BadInput, match=r"per row of IndexedLinear.*got shape \[4\]"):
         add_bias(linear, torch.ones(4))
     add_bias(linear, torch.tensor([1.0, -1.0]))
     assert linear(torch.zeros(3)).tolist() == [0, 1, -1, 0]
@@ -158,7 +158,7 @@ def test_a_bias_has_an_entry_for_every_row_held():
 
 
 @every_pair
-def test_cutting_units_equals_masking_them(family, kind):
+def test_removing_units_equals_masking_them(family, kind):
     cut = grouped(family)
     masked, dense = twin(cut), logits(cut)
     for block, other in zip(cut.blocks, masked.blocks, strict=True):
@@ -172,7 +172,7 @@ def test_cutting_units_equals_masking_them(family, kind):
 
 
 @every_pair
-def test_cutting_all_units_equals_masking_them(family, kind):
+def test_removing_all_units_equals_masking_them(family, kind):
     cut = grouped(family)
     masked = twin(cut)
     keep_units(cut.blocks[0], kind, [])
@@ -183,10 +183,10 @@ def test_cutting_all_units_equals_masking_them(family, kind):
 
 
 @every_family
-def test_all_kinds_after_one_another_equal_masking(family):
+def test_removing_all_kinds_in_turn_equals_masking_them(family):
     cut = grouped(family)
     masked = twin(cut)
-    for every in (3, 4):  # twice: what is gone stays gone
+    for every in (3, 4):  # the second pass ignores removed units
         for block, other in zip(cut.blocks, masked.blocks, strict=True):
             for kind in kinds_of(cut):
                 keep = some(block, kind, every)
@@ -198,7 +198,7 @@ def test_all_kinds_after_one_another_equal_masking(family):
 
 @every_family
 @pytest.mark.parametrize("groups", [[1], [0], []])
-def test_kv_groups_and_channels_go_from_what_is_left(family, groups):
+def test_removing_groups_and_channels_after_other_units(family, groups):
     cut = riddled(family)
     masked = twin(cut)
     for block, other in zip(cut.blocks, masked.blocks, strict=True):
@@ -222,7 +222,7 @@ def test_keeping_everything_changes_nothing(family, kind):
     assert not indexed(model)
 
 
-def test_a_layer_whose_gaps_are_gone_is_plain_again():
+def test_layer_without_gaps_becomes_a_plain_linear():
     model = tiny_model("llama")
     keep_units(model.blocks[0], "query-heads", [1, 2, 3])
     assert len(indexed(model)) == 2
@@ -233,8 +233,7 @@ def test_a_layer_whose_gaps_are_gone_is_plain_again():
 
 
 @every_family
-def test_rows_and_columns_of_every_unit_by_hand(family):
-    """Four query heads over two KV heads of eight, or what the family makes of it."""
+def test_rows_and_columns_of_units(family):
     attention = grouped(family).blocks[0].attention
     size, group = attention.head_size, attention.group
     block = grouped(family).blocks[0]
@@ -258,25 +257,24 @@ def test_rows_and_columns_of_every_unit_by_hand(family):
         }
 
 
-def test_a_family_without_rotary_pairs_says_so():
+def test_refuses_rotary_pairs_of_a_family_without_them():
     block = tiny_model("opt").blocks[0]
     for action in (
         lambda: unit_costs(block, "rotary-pairs"),
         lambda: keep_units(block, "rotary-pairs", [0]),
-        lambda: mask_units(block, "rotary-pairs", [0]),
     ):
         with pytest.raises(BadInput, match="opt has no rotary pairs: it adds positions"):
             action()
 
 
-def test_units_that_do_not_exist_are_refused():
+def test_refuses_units_that_do_not_exist():
     model = tiny_model("llama")
     before = fingerprint(model)
     with pytest.raises(BadInput, match="there is no query head 4; there are 4, counted from 0"):
         keep_units(model.blocks[0], "query-heads", [4])
-    with pytest.raises(BadInput, match=r"a mask of shape \[3\] does not fit 16 value dimensions"):
-        mask_units(model.blocks[0], "value-dims", torch.ones(3, dtype=torch.bool))
-    with pytest.raises(BadInput, match="no units 'blocks' inside a block; there are kv-groups, "):
+    with pytest.raises(BadInput, match=r"entry for each of 16 value dimensions"):
+        keep_units(model.blocks[0], "value-dims", torch.ones(3, dtype=torch.bool))
+    with pytest.raises(BadInput, match="units inside a block: 'blocks'; use kv-groups, "):
         keep_units(model.blocks[0], "blocks", [0])
     assert same(before, fingerprint(model))
 
@@ -285,7 +283,7 @@ def test_units_that_do_not_exist_are_refused():
 
 
 @every_pair
-def test_units_cost_what_is_gone_without_them(family, kind):
+def test_removing_a_unit_removes_its_cost(family, kind):
     model = riddled(family)
     block = model.blocks[0]
     for unit, cost in enumerate(unit_costs(block, kind).tolist()):
@@ -297,7 +295,7 @@ def test_units_cost_what_is_gone_without_them(family, kind):
 
 
 @every_family
-def test_costs_by_hand_and_together(family):
+def test_costs_of_units(family):
     block = grouped(family).blocks[0]
     attention = block.attention
     size, group = attention.head_size, attention.group
@@ -314,14 +312,14 @@ def test_costs_by_hand_and_together(family):
 
 
 @every_family
-def test_groups_and_channels_still_make_up_the_block(family):
+def test_groups_and_channels_have_all_remaining_weights(family):
     for block in riddled(family).blocks:
         weights = sum(linear.weight.numel() for linear in block.linears().values())
         assert int(unit_costs(block, "kv-groups", "channels").sum()) == weights
         assert unit_costs(block, "blocks").tolist() == [weights]
 
 
-def test_a_footprint_has_fewer_weights_and_counts_the_places():
+def test_footprint_counts_remaining_weights_and_indices():
     dense, model = footprint(tiny_model("llama")), tiny_model("llama")
     keep_units(model.blocks[0], "value-dims", range(6))  # 10 of 16 go: rows of v, columns of o
     found = footprint(model)
@@ -330,7 +328,7 @@ def test_a_footprint_has_fewer_weights_and_counts_the_places():
     assert dense.bytes - found.bytes == 4 * gone - 8 * (6 + 12)
 
 
-def test_what_puts_out_nothing_is_no_block():
+def test_refuses_to_leave_only_a_block_without_output():
     model = tiny_model("llama")
     remaining = model.blocks[1]
     keep_units(remaining, "query-heads", [])
@@ -339,11 +337,11 @@ def test_what_puts_out_nothing_is_no_block():
         remove_blocks(model, [0])
 
 
-# What the walk sees.
+# Statistics of the walk.
 
 
 @every_family
-def test_statistics_are_of_the_columns_held(family):
+def test_statistics_cover_the_held_columns(family):
     model, tokens = riddled(family), random_tokens()
     dense = riddled_by_zeros(model)
     for block, other in zip(
@@ -360,7 +358,7 @@ def test_statistics_are_of_the_columns_held(family):
 
 
 def riddled_by_zeros(model):
-    """The model with dense layers in place of indexed ones."""
+    """Return the model with dense layers instead of indexed ones."""
     dense = twin(model)
     for linear in indexed(dense):
         weight = torch.zeros(linear.out_features, linear.in_features)
@@ -377,10 +375,10 @@ def riddled_by_zeros(model):
     return dense
 
 
-def test_methods_that_score_whole_layers_refuse_others():
+def test_methods_that_score_whole_layers_refuse_indexed_ones():
     model = riddled("llama")
     before = fingerprint(model)
-    for method in (Narrow, Riddled):
+    for method in (Narrow, Indexed):
         with pytest.raises(BadInput, match="block 0, q holds only some of its rows or columns"):
             method().apply(model)
     assert same(before, fingerprint(model))
@@ -409,7 +407,7 @@ def test_copies_compute_the_same(family):
 
 @every_family
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_reloaded_either_way_to_the_bit(family, dtype, tmp_path):
+def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
     model = riddled(family, dtype=dtype, blocks=3)
     keep_kv_groups(model.blocks[1].attention, [1])
     keep_channels(model.blocks[2].feed_forward, range(9))
@@ -438,8 +436,8 @@ def test_reloaded_either_way_to_the_bit(family, dtype, tmp_path):
 
 
 @every_family
-def test_a_model_loaded_by_others_can_be_cut_further(family, tmp_path):
-    """Its layers are of the class in the file beside the weights."""
+def test_model_loaded_by_transformers_can_be_pruned_further(family, tmp_path):
+    """Its layers have the class from the code file of the checkpoint."""
     model = riddled(family)
     save(model, tmp_path / "1")
     outside = LanguageModel(
@@ -454,7 +452,7 @@ def test_a_model_loaded_by_others_can_be_cut_further(family, tmp_path):
 
 
 @every_family
-def test_a_padded_batch_continues_as_each_prompt_alone(family):
+def test_padded_batch_continues_like_single_prompts(family):
     model = riddled(family)
     long, short = random_tokens(1, 9, seed=4).ids, random_tokens(1, 5, seed=5).ids
     batch = torch.cat([long, torch.cat([torch.zeros(1, 4, dtype=torch.int64), short], dim=1)])
@@ -473,7 +471,7 @@ def test_a_padded_batch_continues_as_each_prompt_alone(family):
             assert torch.equal(row, continued(model, prompt, cache)[0, : len(row)])
 
 
-def test_a_checkpoint_that_became_whole_is_stock_again(tmp_path):
+def test_checkpoint_without_gaps_is_stock(tmp_path):
     model = tiny_model("llama")
     for block in model.blocks:
         keep_units(block, "query-heads", [1, 2, 3])
@@ -487,7 +485,7 @@ def test_a_checkpoint_that_became_whole_is_stock_again(tmp_path):
     assert torch.equal(logits(LanguageModel(stock)), logits(again))
 
 
-def test_the_card_says_what_is_cut_inside(tmp_path):
+def test_model_card_lists_held_rows_and_columns(tmp_path):
     model = tiny_model("llama")
     keep_units(model.blocks[1], "query-heads", [0, 1, 2])
     save(model, tmp_path / "out")
@@ -497,7 +495,7 @@ def test_the_card_says_what_is_cut_inside(tmp_path):
     assert "columns" not in (tmp_path / "dense" / "README.md").read_text()
 
 
-def test_counts_that_do_not_fit_the_weights_are_refused(tmp_path):
+def test_refuses_counts_that_do_not_match_the_weights(tmp_path):
     model = tiny_model("llama")
     keep_units(model.blocks[0], "value-dims", [1, 5])
     save(model, tmp_path / "out")
@@ -505,5 +503,5 @@ def test_counts_that_do_not_fit_the_weights_are_refused(tmp_path):
     config = json.loads(path.read_text())
     config["pruned_shapes"][0]["indexed"]["v_proj"] = {"rows": 3}
     path.write_text(json.dumps(config))
-    with pytest.raises(BadInput, match="do not fit its configuration"):
+    with pytest.raises(BadInput, match="do not match its configuration"):
         load_checkpoint(tmp_path / "out")

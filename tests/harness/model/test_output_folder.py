@@ -1,4 +1,4 @@
-"""Where a model is saved: refused before any work, or filled whole by one process."""
+"""Output folders are checked before any work and written completely by one process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.output_folder import check_output_folder, published
+from implementations.harness.model.output_folder import atomic_folder, check_output_folder
 from implementations.harness.results import places
 
 
@@ -16,7 +16,7 @@ def names(folder: Path) -> list[str]:
 
 
 def fill(folder: Path) -> None:
-    with published(folder) as partial:
+    with atomic_folder(folder) as partial:
         (partial / "it").write_text("")
 
 
@@ -31,7 +31,7 @@ def fill(folder: Path) -> None:
         ("/proc/out", Unavailable, "cannot write /proc/out"),
     ],
 )
-def test_a_bad_target_is_refused_before_the_work(target, error, message, tmp_path, monkeypatch):
+def test_refuses_invalid_folder_without_a_trace(target, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "full").mkdir()
@@ -45,7 +45,7 @@ def test_a_bad_target_is_refused_before_the_work(target, error, message, tmp_pat
 
 
 @pytest.mark.parametrize("target", ["new", "empty", "to-new", "a/b/new"])
-def test_a_good_target_passes_without_a_trace_and_is_filled(target, tmp_path):
+def test_checks_valid_folder_without_a_trace_and_fills_it(target, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "to-new").symlink_to("deep/new")
     before = names(tmp_path)
@@ -55,7 +55,7 @@ def test_a_good_target_passes_without_a_trace_and_is_filled(target, tmp_path):
     assert (tmp_path / target / "it").exists()
 
 
-def test_the_partial_folder_of_a_killed_process_is_removed_by_the_next_save(tmp_path):
+def test_next_save_removes_partial_folder_of_a_killed_process(tmp_path):
     for name in (".out.partial-killed", ".out2.partial-living"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_text("half")
@@ -64,9 +64,9 @@ def test_the_partial_folder_of_a_killed_process_is_removed_by_the_next_save(tmp_
     assert (tmp_path / ".out2.partial-living").exists()
 
 
-def test_a_second_process_is_refused_while_one_is_saving(tmp_path, monkeypatch):
+def test_refuses_second_process_while_one_is_saving(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "PATIENCE", 0.1)
-    with published(tmp_path / "out") as partial:
+    with atomic_folder(tmp_path / "out") as partial:
         (partial / "half").write_text("")
         with pytest.raises(Unavailable, match=r"another process is writing .*out"):
             fill(tmp_path / "out")
@@ -74,12 +74,12 @@ def test_a_second_process_is_refused_while_one_is_saving(tmp_path, monkeypatch):
 
 
 def save_too_late(folder: Path) -> None:
-    with published(folder):
+    with atomic_folder(folder):
         folder.mkdir()
         (folder / "precious").write_text("")
 
 
-def test_a_folder_that_was_filled_meanwhile_is_kept(tmp_path):
+def test_keeps_folder_that_was_filled_in_the_meantime(tmp_path):
     with pytest.raises(Unavailable, match="could not be written: Directory not empty"):
         save_too_late(tmp_path / "out")
     assert names(tmp_path) == ["out", "out/precious"]

@@ -1,4 +1,4 @@
-"""Surgery over all six families: what is removed, what stays, and that the model still computes."""
+"""Surgery on all families: removing units and blocks, and adding biases."""
 
 import copy
 import inspect
@@ -17,13 +17,11 @@ from implementations.harness.model.surgery import (
     keep_channels,
     keep_kv_groups,
     keep_units,
-    mask_channels,
-    mask_kv_groups,
-    mask_units,
     remove_blocks,
     remove_units,
 )
 from implementations.harness.model.view import LanguageModel
+from tests.masking import mask_units
 
 FAMILIES = list(MODEL_TYPES)
 IDS = random_tokens(2, 20, seed=7).ids
@@ -51,7 +49,7 @@ def twin(model):
 
 
 def bypass(layer):
-    """Let a block pass on what it gets, in the form it answers in: releases differ."""
+    """Make a block return its input, as a tensor or a tuple, depending on the release."""
     forward = layer.forward
 
     def passing_on(hidden_states, *args, **kwargs):
@@ -62,14 +60,14 @@ def bypass(layer):
 
 
 def grouped(family, **overrides):
-    """A model with several KV groups in every family."""
+    """Return a model with several KV groups."""
     if family == "qwen3":
         overrides.setdefault("num_key_value_heads", 2)
     return tiny_model(family, **overrides)
 
 
 def irregular(family):
-    """A model of four blocks that all differ: one without heads, one without channels."""
+    """Return a model of four different blocks: one without heads, one without channels."""
     model = grouped(family, blocks=4)
     first, second, third, fourth = model.blocks
     keep_kv_groups(first.attention, [])
@@ -88,7 +86,7 @@ def test_removing_kv_groups_equals_masking_them(family, keep):
     sliced = grouped(family)
     masked = twin(sliced)
     keep_kv_groups(sliced.blocks[1].attention, keep)
-    mask_kv_groups(masked.blocks[1].attention, keep)
+    mask_units(masked.blocks[1], "kv-groups", keep)
     assert not torch.allclose(logits(masked), logits(grouped(family)))
     torch.testing.assert_close(logits(sliced), logits(masked))
 
@@ -99,14 +97,14 @@ def test_removing_channels_equals_masking_them(family, keep):
     sliced = tiny_model(family)
     masked = twin(sliced)
     keep_channels(sliced.blocks[0].feed_forward, keep)
-    mask_channels(masked.blocks[0].feed_forward, keep)
+    mask_units(masked.blocks[0], "channels", keep)
     assert not torch.allclose(logits(masked), logits(tiny_model(family)))
     torch.testing.assert_close(logits(sliced), logits(masked))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("keep", [[1], [0], [], [0, 1]])
-def test_a_sublayer_goes_with_its_output_bias(family, keep):
+def test_removing_sublayers_removes_their_output_bias(family, keep):
     sliced = grouped(family)
     for linear in (sliced.blocks[1].attention.o, sliced.blocks[1].feed_forward.down):
         add_bias(linear, torch.linspace(-1, 1, 32))
@@ -122,11 +120,11 @@ def test_a_sublayer_goes_with_its_output_bias(family, keep):
         seen = {}
         block.module.register_forward_hook(lambda _, args, y: seen.update(x=args[0], y=y))
         logits(sliced)
-        assert torch.equal(seen["x"], seen["y"])  # it adds exactly nothing
+        assert torch.equal(seen["x"], seen["y"])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_kv_group_takes_its_query_heads_along(family):
+def test_removing_kv_groups_removes_their_query_heads(family):
     model = grouped(family)
     attention = model.blocks[0].attention
     before = {role: copy.deepcopy(getattr(attention, role)) for role in "qkvo"}
@@ -148,12 +146,12 @@ def test_a_kv_group_takes_its_query_heads_along(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_channels_leave_gate_up_and_down_together(family):
+def test_removes_channels_from_gate_up_and_down(family):
     model = tiny_model(family)
     part = model.blocks[1].feed_forward
     before = copy.deepcopy(part.block)
     dense = type(part)(before, part.family)
-    keep_channels(part, [40, 3, 7])  # the order stays that of the model
+    keep_channels(part, [40, 3, 7])  # the order of the channels does not change
     kept = [3, 7, 40]
     assert part.channels == 3
     assert torch.equal(part.up.weight, dense.up.weight[kept])
@@ -177,7 +175,7 @@ def test_keeping_everything_changes_nothing(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_emptied_attention_puts_out_its_bias(family):
+def test_attention_without_heads_outputs_its_bias(family):
     model = tiny_model(family)
     attention = model.blocks[0].attention
     keep_kv_groups(attention, [])
@@ -187,14 +185,14 @@ def test_an_emptied_attention_puts_out_its_bias(family):
     assert torch.equal(attention.module(x)[0], bias.expand(2, 5, 32))
     add_bias(attention.o, torch.ones(32))
     assert torch.equal(attention.module(x)[0], (bias + 1).expand(2, 5, 32))
-    keep_kv_groups(attention, [])  # once more is the same
+    keep_kv_groups(attention, [])  # repeating it changes nothing
     assert isinstance(attention.module, Headless)
-    assert all(model.blocks[0].norms.values()), "the norms inside the attention are still found"
+    assert all(model.blocks[0].norms.values()), "the norms inside the attention still exist"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("where", [[0], [0, 1], [1]])
-def test_the_cache_counts_tokens_through_emptied_attentions(family, where):
+def test_cache_counts_tokens_of_attentions_without_heads(family, where):
     model = tiny_model(family, blocks=3)
     for index in where:
         keep_kv_groups(model.blocks[index].attention, [])
@@ -203,8 +201,8 @@ def test_the_cache_counts_tokens_through_emptied_attentions(family, where):
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("where", [[0], [1]])
-def test_text_read_in_two_pieces_gives_the_same_logits(family, where):
-    """The second piece needs positions and a mask that count the first."""
+def test_text_in_two_pieces_gives_the_same_logits(family, where):
+    """Positions and mask of the second piece must include the first."""
     model = tiny_model(family)
     for index in where:
         keep_kv_groups(model.blocks[index].attention, [])
@@ -216,7 +214,7 @@ def test_text_read_in_two_pieces_gives_the_same_logits(family, where):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_attention_left_at_all_still_generates(family):
+def test_generates_without_any_attention(family):
     model = tiny_model(family)
     for block in model.blocks:
         keep_kv_groups(block.attention, [])
@@ -224,7 +222,7 @@ def test_no_attention_left_at_all_still_generates(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_blocks_that_all_differ_generate_alike_with_every_cache(family):
+def test_uneven_blocks_generate_the_same_with_every_cache(family):
     model = irregular(family)
     without = continued(model, cache=False)
     assert torch.equal(continued(model, cache=True), without)
@@ -233,8 +231,8 @@ def test_blocks_that_all_differ_generate_alike_with_every_cache(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_padded_prompts_still_count_positions(family):
-    """With left padding, positions come from the attention mask and the cache together."""
+def test_padded_prompts_have_correct_positions(family):
+    """With left padding, positions depend on the attention mask and the cache."""
     model = irregular(family)
     prompt = IDS[:1, :9]
     padded = torch.cat([torch.zeros(1, 4, dtype=torch.int64), prompt], dim=1)
@@ -247,7 +245,7 @@ def test_padded_prompts_still_count_positions(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_units_are_removed_of_the_whole_model_block_by_block(family):
+def test_remove_units_of_the_whole_model(family):
     model, expected = grouped(family), grouped(family)
     units = [(b.attention.kv_heads, b.feed_forward.channels) for b in model.blocks]
     gone = torch.zeros(sum(map(sum, units)), dtype=torch.bool)
@@ -265,16 +263,16 @@ def test_units_are_removed_of_the_whole_model_block_by_block(family):
     }
 
 
-def test_a_mask_of_another_model_is_refused_before_anything_goes():
+def test_remove_units_refuses_mask_of_another_model():
     model = tiny_model()
-    with pytest.raises(BadInput, match=r"a mask of shape \[99\] does not fit"):
+    with pytest.raises(BadInput, match=r"one entry for each of .* units, got shape \[99\]"):
         remove_units(model, torch.ones(99, dtype=torch.bool))
     assert [block.feed_forward.channels for block in model.blocks] == [48, 48]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("removed", [[0], [1, 2], [3]])
-def test_removing_blocks_equals_passing_them_by(family, removed):
+def test_removing_blocks_equals_bypassing_them(family, removed):
     shorter = tiny_model(family, blocks=4)
     bypassed = twin(shorter)
     for index in removed:
@@ -288,7 +286,7 @@ def test_removing_blocks_equals_passing_them_by(family, removed):
     assert torch.equal(continued(shorter, cache=True), continued(shorter, cache=False))
 
 
-def test_blocks_keep_their_kind_of_attention():
+def test_remaining_blocks_keep_their_type_of_attention():
     model = tiny_model("gemma3", blocks=4)
     kinds = list(model.config.layer_types)
     assert kinds[0] == "sliding_attention"
@@ -303,7 +301,7 @@ def test_blocks_keep_their_kind_of_attention():
     )
 
 
-def test_sliding_windows_of_qwen_stay_with_their_blocks():
+def test_remaining_blocks_of_qwen_keep_their_sliding_windows():
     model = tiny_model(
         "qwen2", blocks=3, use_sliding_window=True, sliding_window=8, max_window_layers=1
     )
@@ -315,7 +313,7 @@ def test_sliding_windows_of_qwen_stay_with_their_blocks():
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_dtype_and_identity_of_the_parameters_stay(family, dtype):
+def test_keeps_dtype_and_identity_of_parameters(family, dtype):
     model = grouped(family, dtype=dtype)
     frozen = model.blocks[0].attention.q.weight
     frozen.requires_grad_(False)
@@ -335,7 +333,7 @@ def test_dtype_and_identity_of_the_parameters_stay(family, dtype):
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
-def test_embedding_and_head_stay_tied(family):
+def test_keeps_embedding_and_head_tied(family):
     model = tiny_model(family, blocks=3)
     embedding = model.hf.get_input_embeddings().weight
     keep_kv_groups(model.blocks[0].attention, [])
@@ -344,7 +342,7 @@ def test_embedding_and_head_stay_tied(family):
     assert model.hf.get_output_embeddings().weight is embedding
 
 
-def test_old_weights_are_released():
+def test_releases_old_weights():
     model = tiny_model()
     keep_channels(model.blocks[0].feed_forward, range(5))
     for linear in model.blocks[0].linears().values():
@@ -352,7 +350,7 @@ def test_old_weights_are_released():
         assert linear.weight.is_contiguous()
 
 
-def test_gradients_flow_through_what_is_left():
+def test_gradients_flow_through_remaining_weights():
     model = irregular("llama")
     model.hf(IDS).logits.square().mean().backward()
     gradients = [p.grad for _, _, linear in model.linears() for p in [linear.weight] if p.numel()]
@@ -362,7 +360,7 @@ def test_gradients_flow_through_what_is_left():
     assert model.blocks[1].feed_forward.up.weight.grad is None, "it would have the old shape"
 
 
-def test_adding_to_a_bias_or_making_one():
+def test_add_bias_creates_or_changes_a_bias():
     linear = nn.Linear(3, 2, bias=False)
     linear.weight.requires_grad_(False)
     add_bias(linear, torch.tensor([1.0, -2.0]))
@@ -373,23 +371,23 @@ def test_adding_to_a_bias_or_making_one():
     assert linear.bias.dtype == torch.float32
 
 
-def test_a_new_bias_does_not_share_memory_with_what_was_given():
+def test_new_bias_does_not_share_memory_with_the_argument():
     linear, given = nn.Linear(3, 2, bias=False), torch.zeros(2)
     add_bias(linear, given)
     given += 1
     assert torch.equal(linear.bias, torch.zeros(2))
 
 
-def test_a_bias_is_added_before_it_is_rounded():
+def test_add_bias_rounds_only_the_sum():
     linear = nn.Linear(2, 1).to(torch.bfloat16)
     linear.bias.data.fill_(1.0)
-    add_bias(linear, torch.tensor([0.00391]))  # in bf16 half a step at 1 exactly, which is lost
+    add_bias(linear, torch.tensor([0.00391]))  # rounded to bf16 first, it would be lost
     assert linear.bias.item() == 1.0078125
 
 
-def test_biases_that_cannot_be_added_are_refused():
+def test_add_bias_refuses_wrong_shape_and_nan():
     linear = nn.Linear(3, 2)
-    with pytest.raises(BadInput, match=r"shape \[3\] does not fit Linear"):
+    with pytest.raises(BadInput, match=r"one entry per row of Linear.*got shape \[3\]"):
         add_bias(linear, torch.zeros(3))
     with pytest.raises(NumericsError, match="NaN or infinity"):
         add_bias(linear, torch.tensor([0.0, float("nan")]))
@@ -400,14 +398,14 @@ def test_biases_that_cannot_be_added_are_refused():
     [
         ([0, 4], "there is no thing 4; there are 4, counted from 0"),
         ([-1], "there is no thing -1"),
-        ([2, 1, 2], "thing 2 is named twice"),
-        (torch.ones(3, dtype=torch.bool), r"a mask of shape \[3\] does not fit 4 things"),
-        ([True, False], r"a mask of shape \[2\] does not fit 4 things"),
-        ([0.5], "a list of numbers or a boolean mask"),
-        (torch.zeros(1, 1, dtype=torch.int64), "a list of numbers or a boolean mask"),
+        ([2, 1, 2], "thing 2 is listed twice"),
+        (torch.ones(3, dtype=torch.bool), r"entry for each of 4 things, got shape \[3\]"),
+        ([True, False], r"entry for each of 4 things, got shape \[2\]"),
+        ([0.5], "a list of indices or a boolean mask"),
+        (torch.zeros(1, 1, dtype=torch.int64), "a list of indices or a boolean mask"),
     ],
 )
-def test_units_that_do_not_exist_are_named(units, message):
+def test_chosen_refuses_units_that_do_not_exist(units, message):
     with pytest.raises(BadInput, match=message):
         chosen(units, 4, "thing")
 
@@ -415,11 +413,11 @@ def test_units_that_do_not_exist_are_named(units, message):
 @pytest.mark.parametrize(
     "units", [[3, 1], (1, 3), range(1, 4, 2), [False, True, False, True], torch.tensor([3, 1])]
 )
-def test_units_are_chosen_by_number_or_mask(units):
+def test_chosen_accepts_indices_and_masks(units):
     assert chosen(units, 4, "thing").tolist() == [1, 3]
 
 
-def test_refused_surgery_leaves_the_model_as_it_was():
+def test_refused_surgery_does_not_change_the_model():
     model = tiny_model()
     before = copy.deepcopy(model.hf.state_dict())
     with pytest.raises(BadInput, match="there is no KV group 2"):
@@ -435,7 +433,7 @@ def test_refused_surgery_leaves_the_model_as_it_was():
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_blocks_that_leave_only_emptied_ones_stay():
+def test_refuses_to_remove_the_last_block_with_weights():
     model = tiny_model()
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[0].feed_forward, [])

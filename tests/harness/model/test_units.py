@@ -1,4 +1,4 @@
-"""Units and their costs add up in every family, and weights are counted where they are."""
+"""Units, their costs, and the number of weights, in every family."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sizes(block) -> int:
 
 
 @every_family
-def test_groups_and_channels_make_up_the_block(family):
+def test_kv_groups_and_channels_have_all_weights_of_a_block(family):
     for block in tiny_model(family).blocks:
         groups, channels = (unit_costs(block, kind) for kind in ("kv-groups", "channels"))
         assert len(groups) == block.attention.kv_heads
@@ -32,7 +32,7 @@ def test_groups_and_channels_make_up_the_block(family):
 
 
 @every_family
-def test_a_unit_costs_what_is_gone_without_it(family):
+def test_removing_a_unit_removes_its_cost(family):
     model = tiny_model(family)
     block = model.blocks[0]
     group, channel = (int(unit_costs(block, kind)[0]) for kind in ("kv-groups", "channels"))
@@ -43,14 +43,14 @@ def test_a_unit_costs_what_is_gone_without_it(family):
     assert before - count_weights(model).all == channel + group
 
 
-def test_without_a_gate_a_channel_costs_two_rows():
+def test_channel_without_gate_costs_two_rows():
     for family, rows in (("llama", 3), ("opt", 2)):
         costs = unit_costs(tiny_model(family).blocks[0], "channels")
         assert costs.tolist() == [rows * 32] * 48
 
 
 @every_family
-def test_weights_are_counted_without_norms_and_biases(family):
+def test_count_excludes_norms_and_biases(family):
     model = tiny_model(family)
     weights = [linear.weight for _, _, linear in model.linears()]
     everything = sum(weight.numel() for weight in weights)
@@ -59,7 +59,7 @@ def test_weights_are_counted_without_norms_and_biases(family):
     assert count_weights(model) == Weights(everything, everything - 2 * weights[3].shape[1])
 
 
-def test_a_layer_that_a_method_added_counts_too():
+def test_count_includes_added_layers():
     model = tiny_model()
     block = model.blocks[1]
     before, cost = count_weights(model), unit_costs(block, "blocks")
@@ -69,7 +69,7 @@ def test_a_layer_that_a_method_added_counts_too():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_damaged_weights_are_named_with_the_likely_reason(value):
+def test_error_names_damaged_weights_and_gives_advice(value):
     model = tiny_model("opt")
     added = copy.deepcopy(model)
     model.blocks[1].attention.k.weight.data[2, 3] = value
@@ -92,7 +92,7 @@ def test_damaged_weights_are_named_with_the_likely_reason(value):
         "model.embed_tokens.weight",
     ],
 )
-def test_a_norm_or_embedding_that_is_damaged_is_named(name):
+def test_error_names_damaged_norm_or_embedding(name):
     model = tiny_model("qwen3")
     path = name.replace("block ", "model.layers.").replace(", ", ".")
     model.hf.get_parameter(path).data[3] = float("nan")
@@ -100,7 +100,7 @@ def test_a_norm_or_embedding_that_is_damaged_is_named(name):
         count_weights(model)
 
 
-def test_nothing_is_counted_in_an_emptied_attention():
+def test_attention_without_groups_has_no_weights():
     model = tiny_model()
     keep_kv_groups(model.blocks[0].attention, [])
     assert unit_costs(model.blocks[0], "kv-groups").tolist() == []
@@ -109,7 +109,7 @@ def test_nothing_is_counted_in_an_emptied_attention():
 
 
 @every_family
-def test_units_own_rows_and_columns_of_anything_shaped_like_a_weight(family):
+def test_owned_returns_rows_and_columns_of_each_unit(family):
     block = tiny_model(family).blocks[0]
     for kind in ("kv-groups", "query-heads", "value-dims", "channels"):
         costs = torch.zeros(len(unit_costs(block, kind)), dtype=torch.int64)
@@ -124,7 +124,7 @@ def test_units_own_rows_and_columns_of_anything_shaped_like_a_weight(family):
 
 
 @every_family
-def test_a_block_is_its_two_sublayers(family):
+def test_sublayers_cost_all_kv_groups_and_all_channels(family):
     for block in tiny_model(family).blocks:
         attention, feed_forward = unit_costs(block, "sublayers").tolist()
         assert attention == int(unit_costs(block, "kv-groups").sum())

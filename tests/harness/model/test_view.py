@@ -1,4 +1,4 @@
-"""The view: what lies where, one block opened at a time, and everything put back as it was."""
+"""The view of a model: its parts, opening one block at a time, and restoring state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 @every_family
-def test_inside_and_outside_make_up_the_model(family):
+def test_blocks_and_outside_contain_all_parameters(family):
     model = tiny_model(family)
     outside = model.outside()
     inside = {id(p) for block in model.blocks for p in block.module.parameters()}
@@ -26,7 +26,7 @@ def test_inside_and_outside_make_up_the_model(family):
 
 
 @every_family
-def test_every_part_of_a_block_is_found(family):
+def test_block_view_contains_all_layers(family):
     for block in tiny_model(family).blocks:
         linears = [m for m in block.module.modules() if isinstance(m, nn.Linear)]
         assert sorted(map(id, linears)) == sorted(map(id, block.linears().values()))
@@ -38,7 +38,7 @@ def test_every_part_of_a_block_is_found(family):
         assert others == set(block.norms)
 
 
-def test_a_visit_opens_one_block_after_the_other():
+def test_visit_opens_one_block_at_a_time():
     model = ShutModel(tiny_model(blocks=3))
     shut = lambda: [next(b.module.parameters()).is_meta for b in model.blocks]  # noqa: E731
     assert shut() == [True] * 3
@@ -56,7 +56,7 @@ def test_a_visit_opens_one_block_after_the_other():
     assert means == pytest.approx([1] * 21, abs=0.1)
 
 
-# What is put back
+# Restoring state
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def model() -> LanguageModel:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_modules_made_inside_take_the_mode_of_who_holds_them(training, model):
+def test_new_modules_get_the_mode_of_their_parent(training, model):
     model.hf.train(training)
-    model.blocks[1].module.train(not training)  # a mixture stays one
+    model.blocks[1].module.train(not training)  # mixed modes are restored too
     with preserved(model):
         model.hf.train(not training)
         for block in model.blocks:
@@ -79,7 +79,7 @@ def test_modules_made_inside_take_the_mode_of_who_holds_them(training, model):
     assert model.hf.training is training
 
 
-def test_gradients_are_the_old_ones(model):
+def test_restores_gradients(model):
     kept, dropped, made, other = (
         block.attention.o.weight if role else block.attention.q.weight
         for block in model.blocks[:2]
@@ -101,7 +101,7 @@ def test_gradients_are_the_old_ones(model):
     assert {id(p) for p in model.hf.parameters() if p.grad is not None} == {id(kept), id(dropped)}
 
 
-def test_gradients_of_a_changed_dtype_go(model):
+def test_drops_gradient_after_change_of_dtype(model):
     linear = model.blocks[0].attention.q
     linear.weight.grad = torch.ones_like(linear.weight)
     with preserved(model):
@@ -109,7 +109,7 @@ def test_gradients_of_a_changed_dtype_go(model):
     assert linear.weight.grad is None
 
 
-def test_what_needs_gradients_is_known_by_its_place(model):
+def test_restores_requires_grad_of_replaced_parameters(model):
     frozen = model.blocks[0].attention.q
     frozen.requires_grad_(False)
     with preserved(model):
@@ -120,7 +120,7 @@ def test_what_needs_gradients_is_known_by_its_place(model):
     assert needing == {"model.layers.0.self_attn.q_proj.weight"}
 
 
-def test_all_is_put_back_after_an_exception(model):
+def test_restores_state_after_an_exception(model):
     def interrupted() -> None:
         with preserved(model):
             model.config.use_cache = False

@@ -1,4 +1,4 @@
-"""Budgets counted in weights: which units go, how near the budget is met, what is refused."""
+"""Budgets in weights: selected units, accuracy of the budget, and invalid input."""
 
 import pytest
 import torch
@@ -28,12 +28,12 @@ def removed(scores: list[float], costs: list[int], share: float) -> list[int]:
     return cheapest(torch.tensor(scores), torch.tensor(costs), share).nonzero().flatten().tolist()
 
 
-def test_lowest_scores_go_first():
+def test_removes_lowest_scores_first():
     assert removed([0.3, 0.1, 0.4, 0.2], [1, 1, 1, 1], 0.5) == [1, 3]
 
 
 def test_budget_counts_weights_not_units():
-    # Half of the units would be two; half of the weights is the one large unit alone.
+    # Half of the units would be two units; half of the weights is one large unit.
     assert removed([0.1, 0.2, 0.3, 0.4], [3, 1, 1, 1], 0.5) == [0]
     assert removed([0.4, 0.1, 0.2, 0.3], [3, 1, 1, 1], 0.5) == [1, 2, 3]
 
@@ -51,22 +51,22 @@ def test_budget_counts_weights_not_units():
         (1.0, 3),
     ],
 )
-def test_the_nearest_total_wins(share: float, count: int):
+def test_chooses_the_nearest_total(share: float, count: int):
     assert len(removed([1.0, 2.0, 3.0], [3, 5, 2], share)) == count
 
 
-def test_half_way_removes_the_fewer():
+def test_removes_fewer_units_if_two_totals_are_equally_near():
     assert removed([1.0, 2.0], [4, 4], 0.25) == []
     assert removed([1.0, 2.0], [4, 4], 0.75) == [0]
 
 
-def test_equal_scores_go_by_position():
+def test_removes_equal_scores_by_position():
     assert removed([1.0, 1.0, 1.0, 0.0, 1.0], [1] * 5, 0.6) == [0, 1, 3]
     many = removed([0.0] * 1000, [1] * 1000, 0.5)  # an unstable sort shows only on long rows
     assert many == list(range(500))
 
 
-def test_result_is_boolean_and_scores_are_left_alone():
+def test_result_is_boolean_and_scores_do_not_change():
     scores = torch.tensor([2.0, 1.0], dtype=torch.float64)
     mask = cheapest(scores, torch.tensor([1, 1]), 0.5)
     assert mask.dtype == torch.bool
@@ -75,7 +75,7 @@ def test_result_is_boolean_and_scores_are_left_alone():
 
 
 @given(units=UNITS, share=SHARES)
-def test_budget_is_missed_by_at_most_half_of_the_border_unit(units, share: float):
+def test_error_of_the_budget_is_at_most_half_a_unit(units, share: float):
     scores, costs = (list(column) for column in zip(*units, strict=True))
     gone = removed(scores, costs, share)
     order = sorted(range(len(units)), key=lambda i: (scores[i], i))
@@ -100,7 +100,7 @@ def doubles(*values: float) -> torch.Tensor:
         ((1, 2, 3), 99, (3, 3, 3)),
     ],
 )
-def test_amounts_are_scaled_to_a_total_and_capped(amounts, total, expected):
+def test_scales_amounts_to_a_total_with_maxima(amounts, total, expected):
     most = doubles(3, 3, 3)
     assert capped(doubles(*amounts), total, most).tolist() == pytest.approx(list(expected))
 
@@ -110,7 +110,7 @@ def test_amounts_are_scaled_to_a_total_and_capped(amounts, total, expected):
     most=st.lists(st.floats(0, 10), min_size=12, max_size=12),
     share=st.floats(0, 1),
 )
-def test_a_total_that_can_be_met_is_met(amounts, most, share):
+def test_meets_every_total_up_to_the_sum_of_maxima(amounts, most, share):
     room = doubles(*most[: len(amounts)])
     total = share * float(room.sum())
     result = capped(doubles(*amounts), total, room)
@@ -119,14 +119,14 @@ def test_a_total_that_can_be_met_is_met(amounts, most, share):
     assert (result <= room + 1e-12).all()
 
 
-def test_rounding_is_carried_on():
+def test_carries_rounding_errors_over():
     thirds = torch.full((6,), 1 / 3, dtype=torch.float64)
     assert carried(thirds, torch.ones(6), torch.full((6,), 5)).tolist() == [0, 1, 0, 0, 1, 0]
     assert carried(doubles(5, 4), torch.tensor([4, 4]), torch.tensor([9, 9])).tolist() == [1, 1]
     assert carried(doubles(6, 0), torch.tensor([4, 4]), torch.tensor([1, 9])).tolist() == [1, 0]
 
 
-def test_widths_by_hand():
+def test_widths_of_two_kinds():
     # Two KV groups of 100 weights and 30 channels of 10 in each of four blocks: 2,000 weights.
     counts, costs = torch.tensor([[2] * 4, [30] * 4]), torch.tensor([[100] * 4, [10] * 4])
     even = widths(counts, costs, torch.ones(4), budget=500, least=0)
@@ -157,7 +157,7 @@ PARTS = st.tuples(st.just(0.0) | st.floats(0.001, 1), st.integers(1, 500))
 
 
 @given(st.lists(PARTS, min_size=1, max_size=9), st.data())
-def test_apportioned_counts_add_up_and_none_is_above_its_size(parts, data) -> None:
+def test_apportioned_counts_add_up_and_respect_sizes(parts, data) -> None:
     shares, sizes = (torch.tensor(column) for column in zip(*parts, strict=True))
     total = data.draw(st.integers(0, int(sizes.sum())))
     counts = apportion(shares, sizes, total)
@@ -165,7 +165,7 @@ def test_apportioned_counts_add_up_and_none_is_above_its_size(parts, data) -> No
     assert ((counts >= 0) & (counts <= sizes)).all()
 
 
-def test_parts_are_in_proportion_and_the_full_ones_leave_the_rest_to_others() -> None:
+def test_apportion_gives_the_excess_of_full_parts_to_others() -> None:
     sizes = torch.tensor([10, 20, 30])
     assert apportion(torch.tensor([1.0, 1, 1]), sizes, 30).tolist() == [5, 10, 15]
     assert apportion(torch.tensor([3.0, 1, 1]), sizes, 40).tolist() == [10, 12, 18]
@@ -183,16 +183,18 @@ def test_parts_are_in_proportion_and_the_full_ones_leave_the_rest_to_others() ->
         (4, 0, 0, range(4)),
     ],
 )
-def test_the_ends_are_left_out(blocks: int, first: float, last: float, expected: range):
+def test_between_ends_skips_first_and_last_blocks(
+    blocks: int, first: float, last: float, expected: range
+):
     assert between_ends(blocks, first, last).nonzero().flatten().tolist() == list(expected)
 
 
-def test_ends_that_meet_are_refused_by_name():
-    with pytest.raises(BadInput, match=r"first=0\.5 and last=0\.5 spare all 4 blocks"):
+def test_between_ends_refuses_to_skip_all_blocks():
+    with pytest.raises(BadInput, match=r"first=0\.5 and last=0\.5 skip all 4 blocks"):
         between_ends(4, 0.5, 0.5)
 
 
-def test_standardised_by_hand():
+def test_standardise_example():
     # Mean 4, unbiased deviation 2.
     assert standardise(torch.tensor([2.0, 4.0, 6.0])).tolist() == [-1.0, 0.0, 1.0]
 
@@ -207,12 +209,12 @@ def test_standardised_scores_have_mean_0_and_deviation_1_at_any_scale():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 1536])
-def test_equal_scores_become_zero_and_not_rounding_noise(count: int):
-    # The mean of 0.1s is not 0.1 to the last bit: dividing by such a deviation gives about 1.
+def test_standardise_turns_equal_scores_into_zeros(count: int):
+    # The mean of 0.1s is not exactly 0.1; dividing by the resulting deviation would give about 1.
     assert standardise(torch.full((count,), 0.1, dtype=torch.float64)).tolist() == [0.0] * count
 
 
-def test_a_remainder_is_spent_where_the_next_unit_costs_least_relative_to_its_block():
+def test_remainder_goes_to_blocks_with_the_lowest_relative_next_score():
     """Three KV groups in each of four blocks; 40 % of twelve are 4.8, so every block loses one.
 
     The fifth goes to block 2: its second unit has 0.75 of its block's mean, which is less than in
@@ -225,7 +227,7 @@ def test_a_remainder_is_spent_where_the_next_unit_costs_least_relative_to_its_bl
     assert whole_units(torch.full((4,), 20.0), costs, scores).tolist() == [2] * 4
 
 
-def test_position_does_not_decide_which_block_loses_a_group():
+def test_position_does_not_determine_which_block_loses_a_group():
     counts, costs = torch.tensor([[3] * 4, [30] * 4]), torch.tensor([[100] * 4, [10] * 4])
     important = [doubles(1, 1, 1)] * 4
     for cheap in range(4):  # one block with a group that hardly matters
@@ -239,7 +241,7 @@ def test_position_does_not_decide_which_block_loses_a_group():
     units=st.lists(st.lists(st.floats(0, 10), min_size=1, max_size=5), min_size=1, max_size=8),
     share=st.floats(0, 1),
 )
-def test_no_block_loses_more_than_its_share_rounded_up(units, share: float):
+def test_blocks_lose_at_most_their_share_rounded_up(units, share: float):
     sizes = torch.tensor([len(block) for block in units])
     wanted = sizes.double() * share
     lost = whole_units(wanted, torch.ones_like(sizes), [doubles(*block) for block in units])

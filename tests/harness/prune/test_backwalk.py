@@ -1,4 +1,4 @@
-"""The walk back gives what a plain backward pass gives, block by block, and leaves no trace."""
+"""The backward walk gives the gradients of a plain backward pass and has no side effects."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from implementations.harness import (
     backwalk,
     keep_units,
 )
+from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import (
     MODEL_TYPES,
     ShutModel,
     random_tokens,
     tiny_model,
 )
-from implementations.harness.contract.traces import state
 from implementations.harness.prune import backwalk as module
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -61,7 +61,7 @@ def plain(model: LanguageModel, tokens: Tokens) -> list[dict[str, list[Tensor]]]
 
 
 def by_masks(model: LanguageModel, tokens: Tokens, role: str) -> list[Tensor]:
-    """Return the gradient by factors on a layer's inputs, `[samples, in]` of every block.
+    """Return the gradients of factors on a layer's inputs, `[samples, in]` for every block.
 
     The factors are parameters of their own here, which every layer's inputs are multiplied by.
     """
@@ -82,7 +82,7 @@ def by_masks(model: LanguageModel, tokens: Tokens, role: str) -> list[Tensor]:
 
 
 def walked(model: LanguageModel, tokens: Tokens, **asked) -> list[BackwalkedBlock]:
-    """Return what every block was given, the first block first."""
+    """Return the blocks of a backward walk, in forward order."""
     seen = []
     for block in backwalk(model, tokens, **asked):
         seen.append(block)
@@ -91,19 +91,19 @@ def walked(model: LanguageModel, tokens: Tokens, **asked) -> list[BackwalkedBloc
 
 
 def close(a: Tensor, b: Tensor) -> None:
-    """Agree beside the largest value: norms and rotary embeddings round to fp32 in any model."""
+    """Compare relative to the largest value, as norms and rotary embeddings use fp32."""
     assert a.shape == b.shape
     assert a.dtype == b.dtype
     if b.numel():
         torch.testing.assert_close(a, b, rtol=0, atol=2e-6 * float(b.abs().max()))
 
 
-# What is seen
+# Gradients
 
 
 @every_family
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_gradients_are_those_of_a_full_backward_pass(family: str, batch_size: int):
+def test_gradients_equal_those_of_a_full_backward_pass(family: str, batch_size: int):
     model = tiny_model(family, blocks=3, dtype=double)
     tokens = random_tokens(samples=5)
     expected = plain(model, tokens)
@@ -116,7 +116,7 @@ def test_gradients_are_those_of_a_full_backward_pass(family: str, batch_size: in
 
 
 @every_family
-def test_squares_are_those_of_each_sample(family: str):
+def test_squares_are_means_over_samples(family: str):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
     expected = plain(model, tokens)
     for block in walked(model, tokens, gradients=("q", "down"), squares=True):
@@ -129,7 +129,7 @@ def test_squares_are_those_of_each_sample(family: str):
 
 @every_family
 @pytest.mark.parametrize("batch_size", [1, 4])
-def test_each_samples_gradients_on_a_second_look(family: str, batch_size: int):
+def test_by_sample_yields_gradients_of_each_sample(family: str, batch_size: int):
     model = tiny_model(family, blocks=3, dtype=double)
     tokens, asked = random_tokens(samples=5), {"gradients": ("q", "down"), "squares": True}
     expected = plain(model, tokens)
@@ -140,11 +140,11 @@ def test_each_samples_gradients_on_a_second_look(family: str, batch_size: int):
                 for role, gradient in found.items():
                     close(gradient, expected[block.index][role][sample])
             assert sample == 4
-        # What goes on to the blocks before is not moved by the look, only by the dense block.
+        # `by_sample` does not affect the gradients of earlier blocks.
         keep_units(block, "channels", [0])
 
 
-def test_a_second_look_at_an_emptied_attention():
+def test_by_sample_of_attention_without_heads():
     model, tokens = tiny_model(dtype=double), random_tokens()
     keep_units(model.blocks[1], "kv-groups", [])
     expected = plain(model, tokens)
@@ -156,8 +156,8 @@ def test_a_second_look_at_an_emptied_attention():
 
 @every_family
 @pytest.mark.parametrize("role", ["o", "down", "v"])
-def test_masks_are_factors_on_the_inputs_of_that_layer_alone(family: str, role: str):
-    # v reads what q and k read as well: their share is not in it.
+def test_mask_gradients_cover_only_their_layer(family: str, role: str):
+    # v has the same input as q and k, which must not contribute.
     model, tokens = tiny_model(family, blocks=3, dtype=double), random_tokens(samples=5)
     expected = by_masks(model, tokens, role)
     for block in walked(model, tokens, masks=(role,)):
@@ -165,7 +165,7 @@ def test_masks_are_factors_on_the_inputs_of_that_layer_alone(family: str, role: 
 
 
 @every_family
-def test_a_mask_gradient_is_the_slope_of_the_loss(family: str):
+def test_mask_gradients_match_finite_differences(family: str):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=2)
     step = 1e-2
     for block in walked(model, tokens, masks=("down",)):
@@ -184,7 +184,7 @@ def test_a_mask_gradient_is_the_slope_of_the_loss(family: str):
             )
 
 
-def test_all_at_once_is_what_each_is_alone():
+def test_combined_requests_equal_separate_ones():
     model, tokens = tiny_model(dtype=double), random_tokens()
     together = walked(model, tokens, gradients=("q", "o"), squares=True, masks=("o", "down"))
     for a, b in zip(together, walked(model, tokens, masks=("o", "down")), strict=True):
@@ -210,7 +210,7 @@ def test_layers_that_hold_some_rows_and_columns():
         close(block.masks["o"], by_column.sum(dim=1).detach())
 
 
-def test_an_emptied_attention_has_no_gradients():
+def test_attention_without_heads_has_no_gradients():
     model, tokens = tiny_model(dtype=double), random_tokens()
     keep_units(model.blocks[0], "kv-groups", [])
     expected = plain(model, tokens)
@@ -222,14 +222,14 @@ def test_an_emptied_attention_has_no_gradients():
 
 
 class OldLayer(LlamaDecoderLayer):
-    """A block as older releases had it: it returns a tuple."""
+    """A block of older releases, which returns a tuple."""
 
     def forward(self, *args, **kwargs):
         return (super().forward(*args, **kwargs),)
 
 
 class OldModel(LlamaModel):
-    """A model as older releases had it: it takes the first item of what a block returns."""
+    """A model of older releases, which takes the first item of a block's output."""
 
     def forward(self, input_ids, use_cache=None, **_):
         hidden = self.embed_tokens(input_ids)
@@ -239,7 +239,7 @@ class OldModel(LlamaModel):
         return BaseModelOutputWithPast(last_hidden_state=self.norm(hidden))
 
 
-def test_blocks_that_return_a_tuple():
+def test_supports_blocks_that_return_a_tuple():
     tokens = random_tokens()
     model, old = (tiny_model(blocks=3, dtype=double) for _ in range(2))
     old.hf.model.__class__ = OldModel
@@ -249,7 +249,7 @@ def test_blocks_that_return_a_tuple():
         close(a.masks["o"], b.masks["o"])
 
 
-def test_the_head_may_read_a_few_positions_at_a_time(monkeypatch):
+def test_head_can_process_few_positions_at_a_time(monkeypatch):
     model, tokens = tiny_model("opt", dtype=double), random_tokens()
     whole = walked(model, tokens, masks=("down",))
     monkeypatch.setattr(module, "PIECE", 5 * model.vocabulary_size)  # 23 positions: 5, 5, 5, 5, 3
@@ -257,7 +257,7 @@ def test_the_head_may_read_a_few_positions_at_a_time(monkeypatch):
         close(a.masks["down"], b.masks["down"])
 
 
-def test_chunks_give_what_the_whole_gives():
+def test_chunks_give_equal_gradients():
     model, tokens = tiny_model(dtype=double), random_tokens(samples=7)
     rows: list[list[Tensor]] = [[], []]
     for chunk in tokens.chunks(3):
@@ -269,7 +269,7 @@ def test_chunks_give_what_the_whole_gives():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_near_and_what_is_told_is_wider(dtype: torch.dtype):
+def test_half_precision_gives_close_gradients_in_fp32(dtype: torch.dtype):
     model, tokens = tiny_model(dtype=dtype), random_tokens()
     exact = copy.deepcopy(model)
     exact.hf.float()
@@ -288,7 +288,7 @@ def test_half_precision_is_near_and_what_is_told_is_wider(dtype: torch.dtype):
 
 
 @every_family
-def test_edits_of_a_block_do_not_reach_those_before_it(family: str):
+def test_edits_do_not_affect_earlier_blocks(family: str):
     tokens = random_tokens()
     dense = walked(tiny_model(family, blocks=3), tokens, gradients=("q",), masks=("o",))
     model = tiny_model(family, blocks=3)
@@ -304,7 +304,7 @@ def test_edits_of_a_block_do_not_reach_those_before_it(family: str):
 
 
 @every_family
-def test_blocks_are_opened_one_at_a_time(family: str):
+def test_opens_one_block_at_a_time(family: str):
     tokens, asked = random_tokens(), {"gradients": ("q", "down"), "masks": ("o",)}
     expected = walked(tiny_model(family, blocks=3), tokens, **asked)
     for a, b in zip(
@@ -315,7 +315,7 @@ def test_blocks_are_opened_one_at_a_time(family: str):
         assert torch.equal(a.masks["o"], b.masks["o"])
 
 
-# Leaving no trace
+# Side effects
 
 
 def to_the_end(blocks) -> None:
@@ -343,7 +343,7 @@ def failing_in_the_body(blocks) -> None:
 
 @pytest.mark.parametrize("way", [to_the_end, looking_twice, with_break, failing_in_the_body])
 @pytest.mark.parametrize("outside", [torch.no_grad, torch.enable_grad])
-def test_the_model_is_as_before(way: Callable, outside):
+def test_restores_the_model(way: Callable, outside):
     model = tiny_model(blocks=3)
     model.hf.train()
     model.blocks[1].module.eval()
@@ -357,7 +357,7 @@ def test_the_model_is_as_before(way: Callable, outside):
 
 
 @pytest.mark.parametrize("call", range(1, 7))
-def test_the_model_is_as_before_wherever_a_pass_fails(call: int):
+def test_restores_the_model_wherever_a_pass_fails(call: int):
     model, calls = tiny_model(), []
     model.hf.train()
 
@@ -366,7 +366,7 @@ def test_the_model_is_as_before_wherever_a_pass_fails(call: int):
         if len(calls) == call:
             raise KeyboardInterrupt
 
-    # Three micro-batches forwards, and the same three again on the way back.
+    # Three micro-batches forward and the same three backward.
     handle = model.blocks[-1].attention.module.register_forward_pre_hook(interrupt)
     before = state(model)
     with pytest.raises(KeyboardInterrupt):
@@ -375,7 +375,7 @@ def test_the_model_is_as_before_wherever_a_pass_fails(call: int):
     handle.remove()
 
 
-def test_flags_of_a_shut_model_are_as_before():
+def test_restores_flags_of_a_model_on_disk():
     shut = ShutModel(tiny_model())
     to_the_end(backwalk(shut, random_tokens(), gradients=("q",)))
     for block in shut.visit():
@@ -383,7 +383,7 @@ def test_flags_of_a_shut_model_are_as_before():
         assert all(parameter.grad is None for parameter in block.module.parameters())
 
 
-def test_weights_need_no_gradient_of_their_own():
+def test_weights_need_no_requires_grad():
     model, tokens = tiny_model(dtype=double), random_tokens()
     expected = plain(model, tokens)
     model.hf.requires_grad_(False)
@@ -392,7 +392,7 @@ def test_weights_need_no_gradient_of_their_own():
 
 
 @pytest.mark.parametrize("asked", [{"masks": ("o", "down")}, {"gradients": ("q",)}])
-def test_autograd_keeps_nothing_for_weights(asked: dict):
+def test_autograd_stores_nothing_for_weights(asked: dict):
     kept = []
     for needed in (True, False):
         model, sizes = tiny_model(), []
@@ -408,20 +408,20 @@ def test_autograd_keeps_nothing_for_weights(asked: dict):
     assert kept[0] == kept[1] > 0
 
 
-# Refusals
+# Invalid input
 
 
-def test_a_role_that_is_not_there_is_named():
-    with pytest.raises(BadInput, match=r"no layer 'gate'.*q, k, v, o, up, down"):
+def test_refuses_unknown_role():
+    with pytest.raises(BadInput, match=r"no layer 'gate'; use q, k, v, o, up, down"):
         next(backwalk(tiny_model("opt"), random_tokens(), masks=("gate",)))
 
 
-def test_one_token_has_no_loss():
+def test_refuses_samples_of_one_token():
     with pytest.raises(BadInput, match="at least 2 tokens"):
         next(backwalk(tiny_model(), random_tokens(length=1), masks=("o",)))
 
 
-def test_values_that_are_not_finite_name_the_block():
+def test_error_names_the_block_of_values_that_are_not_finite():
     model = tiny_model(blocks=3)
     with torch.no_grad():
         model.blocks[1].attention.v.weight[0, 0] = float("nan")
@@ -430,7 +430,7 @@ def test_values_that_are_not_finite_name_the_block():
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_gradients_that_are_not_finite_name_the_block(index: int):
+def test_error_names_the_block_of_gradients_that_are_not_finite(index: int):
     model = tiny_model(blocks=3)
 
     def overflow(_: torch.nn.Module, __: object, output: Tensor) -> None:

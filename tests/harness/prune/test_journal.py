@@ -1,4 +1,4 @@
-"""What a killed search has paid for is not paid for twice, and the search comes out the same."""
+"""A resumed search reuses the losses of the killed one and gives the same result."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor
 
 from implementations.harness import Candidates, LanguageModel, Unavailable, random_search
 from implementations.harness.contract.tiny import tiny_model
-from implementations.harness.prune.journal import Journal, remembered
+from implementations.harness.prune.journal import Journal, open_journal
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 class Weighing(Candidates):
-    """Candidates whose loss is the sum of the numbers of what goes, times a sign."""
+    """Candidates whose loss is the sum of the removed indices, times a sign."""
 
     def __init__(self, model: LanguageModel, sign: int, measured: list[float], life: int) -> None:
         self.sign, self.measured, self.life = sign, measured, life
@@ -37,7 +37,7 @@ class Weighing(Candidates):
 
 
 def searched(life: int = 10**9) -> tuple[list[float], list[Any]]:
-    """Search by lot for the lightest, then for the heaviest mask; die after `life` measurements.
+    """Search at random for the lightest, then the heaviest mask; stop after `life` measurements.
 
     Returns what was measured, and what both searches found.
     """
@@ -53,20 +53,20 @@ def searched(life: int = 10**9) -> tuple[list[float], list[Any]]:
 
 
 @pytest.mark.parametrize("life", [0, 1, 19, 20, 33])
-def test_a_killed_search_goes_on_where_it_was(tmp_path: Path, life: int) -> None:
+def test_killed_search_resumes(tmp_path: Path, life: int) -> None:
     path = tmp_path / "runs" / ".one.journal"
     everything, expected = searched()
-    with pytest.raises(Killed), remembered(path):
+    with pytest.raises(Killed), open_journal(path):
         searched(life)
     assert path.exists() == (life > 0)
-    with remembered(path):
+    with open_journal(path):
         assert searched() == (everything[life:], expected)
     assert not path.exists()
 
 
-def test_a_line_that_was_cut_off_is_paid_for_again(tmp_path: Path) -> None:
+def test_evaluates_incomplete_last_line_again(tmp_path: Path) -> None:
     path = tmp_path / ".one.journal"
-    with pytest.raises(Killed), remembered(path):
+    with pytest.raises(Killed), open_journal(path):
         searched(5)
     text = path.read_text()
     names = [line.split()[0] for line in text.splitlines()]
@@ -76,20 +76,20 @@ def test_a_line_that_was_cut_off_is_paid_for_again(tmp_path: Path) -> None:
         assert list(Journal(path).known) == names[:4]
 
 
-def test_after_a_cut_off_line_the_journal_grows_and_is_read_again(tmp_path: Path) -> None:
+def test_journal_continues_after_an_incomplete_line(tmp_path: Path) -> None:
     path = tmp_path / ".one.journal"
-    with pytest.raises(Killed), remembered(path):
+    with pytest.raises(Killed), open_journal(path):
         searched(5)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(Killed), remembered(path):
+    with pytest.raises(Killed), open_journal(path):
         searched(3)
     everything, expected = searched()
-    with remembered(path):
+    with open_journal(path):
         assert searched() == (everything[7:], expected)
 
 
 def flipped(content: bytes) -> bytes:
-    """The content with one byte of the second loss changed, such that it is still a number."""
+    """Return the content with one byte of the second loss changed, still a number."""
     at = content.index(b" 0x1.", content.index(b"\n")) + len(" 0x1.")
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -106,28 +106,28 @@ def flipped(content: bytes) -> bytes:
     ],
     ids=["empty", "garbage", "binary", "joined", "headless", "flipped"],
 )
-def test_a_damaged_journal_is_discarded_with_a_warning(tmp_path: Path, damage: Any) -> None:
+def test_discards_damaged_journal_with_a_warning(tmp_path: Path, damage: Any) -> None:
     path = tmp_path / ".one.journal"
-    with pytest.raises(Killed), remembered(path):
+    with pytest.raises(Killed), open_journal(path):
         searched(5)
     path.write_bytes(damage(path.read_bytes()))
     expected = searched()
-    with pytest.warns(UserWarning, match=r"\.one\.journal is damaged"), remembered(path):
+    with pytest.warns(UserWarning, match=r"\.one\.journal is damaged"), open_journal(path):
         assert searched() == expected
     assert not list(tmp_path.iterdir())
 
 
-def test_folders_in_the_place_of_a_journal_are_discarded(tmp_path: Path) -> None:
+def test_discards_folders_in_place_of_files(tmp_path: Path) -> None:
     path = tmp_path / ".one.journal"
     for folder in (path, tmp_path / ".one.journal.1"):
         (folder / "inner").mkdir(parents=True)
     expected = searched()
-    with pytest.warns(UserWarning, match=r"\.one\.journal is damaged"), remembered(path):
+    with pytest.warns(UserWarning, match=r"\.one\.journal is damaged"), open_journal(path):
         assert searched() == expected
     assert not list(tmp_path.iterdir())
 
 
-def test_seconds_of_the_killed_run_count(tmp_path: Path) -> None:
+def test_counts_the_seconds_of_the_killed_run(tmp_path: Path) -> None:
     path = tmp_path / ".one.journal"
     Journal(path).write(9, b"mask", 1.0, 8.0)
     first = Journal(path)
@@ -139,17 +139,17 @@ def test_seconds_of_the_killed_run_count(tmp_path: Path) -> None:
     assert [second.loss(1, b"another"), second.saved] == [None, 4.0]
 
 
-def test_without_a_file_nothing_is_remembered(tmp_path: Path, monkeypatch) -> None:
+def test_saves_nothing_without_a_file(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     everything = searched()
-    with remembered(None):
+    with open_journal(None):
         assert searched() == everything
     assert searched() == everything
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_error_names_folder_that_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / ".one.journal"
-    with pytest.raises(Unavailable, match=r"\.one\.journal"), remembered(path):
+    with pytest.raises(Unavailable, match=r"\.one\.journal"), open_journal(path):
         searched()

@@ -1,4 +1,4 @@
-"""Masked and sliced models compute alike, and of the mask nothing is left."""
+"""Masked models equal pruned ones, and masks are removed afterwards."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from implementations.harness import (
     remove_units,
     unit_costs,
 )
-from implementations.harness.contract.probes import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, logits, same
+from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import (
     MODEL_TYPES,
     ShutModel,
     random_tokens,
     tiny_model,
 )
-from implementations.harness.contract.traces import state
 from implementations.harness.model.units import Kind
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -43,7 +43,7 @@ INSIDE: tuple[Kind, ...] = (
 
 
 def grouped(family: str, **shape: int) -> LanguageModel:
-    """Return a model with several KV groups in every family."""
+    """Return a model with several KV groups."""
     return tiny_model(family, **({"num_key_value_heads": 2} if family == "qwen3" else {}), **shape)
 
 
@@ -68,7 +68,7 @@ def assert_alike(model: LanguageModel, sliced: LanguageModel, gone: Tensor, *kin
 
 @every_family
 @pytest.mark.parametrize("kind", INSIDE)
-def test_units_inside_a_block(family: str, kind: Kind):
+def test_masking_units_equals_removing_them(family: str, kind: Kind):
     model = grouped(family)
     sliced, gone = copy.deepcopy(model), some(model, kind)
     parts = gone.split([len(unit_costs(block, kind)) for block in model.blocks])
@@ -78,7 +78,7 @@ def test_units_inside_a_block(family: str, kind: Kind):
 
 
 @pytest.mark.parametrize("family", [name for name in MODEL_TYPES if name != "opt"])
-def test_rotary_pairs(family: str):
+def test_masking_rotary_pairs_equals_removing_them(family: str):
     model = grouped(family)
     sliced, gone = copy.deepcopy(model), some(model, "rotary-pairs")
     for block, off in zip(sliced.blocks, gone.chunk(2), strict=True):
@@ -87,7 +87,7 @@ def test_rotary_pairs(family: str):
 
 
 @every_family
-def test_each_part_reads_and_writes_its_own_dimensions_of_a_stream_that_stays_whole(family: str):
+def test_masking_residual_dimensions_of_each_part(family: str):
     model = grouped(family)
     kinds: tuple[Kind, ...] = (
         "attention-inputs",
@@ -108,14 +108,14 @@ def test_each_part_reads_and_writes_its_own_dimensions_of_a_stream_that_stays_wh
     with torch.no_grad():
         ids = random_tokens().ids
         stream = sliced.hf.base_model(ids, use_cache=False, output_hidden_states=True).hidden_states
-    # In front of the last block, because the final norm follows it.
+    # Before the last block, because the final norm follows it.
     assert bool(silent[0].any())
     assert torch.equal(stream[0][..., silent[0]], stream[1][..., silent[0]])
 
 
 @every_family
 @pytest.mark.parametrize("removed", [[0], [3], [1, 2]])
-def test_blocks(family: str, removed: list[int]):
+def test_masking_blocks_equals_removing_them(family: str, removed: list[int]):
     model = tiny_model(family, blocks=4)
     sliced = copy.deepcopy(model)
     remove_blocks(sliced, removed)
@@ -124,7 +124,7 @@ def test_blocks(family: str, removed: list[int]):
 
 
 @every_family
-def test_several_kinds_at_once_in_the_order_of_costs(family: str):
+def test_masks_several_kinds_in_the_order_of_costs(family: str):
     model = grouped(family, blocks=3)
     kinds: tuple[Kind, Kind] = ("kv-groups", "channels")
     sliced, gone = copy.deepcopy(model), some(model, *kinds)
@@ -132,7 +132,7 @@ def test_several_kinds_at_once_in_the_order_of_costs(family: str):
     assert_alike(model, sliced, gone, *kinds)
 
 
-def test_masks_nest_and_see_what_was_sliced_before():
+def test_nested_masks_on_a_pruned_model():
     model = tiny_model()
     keep_units(model.blocks[0], "value-dims", range(3, 16))
     sliced, gone = copy.deepcopy(model), some(model, "value-dims")
@@ -145,14 +145,14 @@ def test_masks_nest_and_see_what_was_sliced_before():
 
 
 @every_family
-def test_a_silent_part_puts_out_exactly_nothing(family: str):
+def test_masked_sublayer_outputs_zero(family: str):
     model, ids = tiny_model(family), random_tokens().ids
     with torch.no_grad(), masked(model, torch.ones(4, dtype=torch.bool), "sublayers"):
         stream = model.hf.base_model(ids, use_cache=False, output_hidden_states=True).hidden_states
     assert torch.equal(stream[0], stream[1])
 
 
-def test_infinity_in_what_is_masked_is_not_seen():
+def test_masks_infinite_values():
     model = tiny_model("opt")
     up = model.blocks[0].feed_forward.up
     up.bias.data[5] = torch.inf
@@ -164,7 +164,7 @@ def test_infinity_in_what_is_masked_is_not_seen():
 
 @every_family
 @pytest.mark.parametrize("kinds", [("kv-groups", "channels"), ("sublayers",), ("blocks",)])
-def test_blocks_that_lie_elsewhere(family: str, kinds: tuple[Kind, ...]):
+def test_masks_blocks_on_disk(family: str, kinds: tuple[Kind, ...]):
     model, tokens = grouped(family, blocks=3), random_tokens()
     gone = some(model, *kinds)
     if kinds == ("blocks",):
@@ -179,7 +179,7 @@ def test_blocks_that_lie_elsewhere(family: str, kinds: tuple[Kind, ...]):
     assert same(before, fingerprint(shut))
 
 
-def test_nothing_is_left_of_it_however_it_ends():
+def test_removes_masks_even_after_an_exception():
     model = tiny_model()
     before, weights, dense = state(model), fingerprint(model), logits(model)
     kinds: tuple[Kind, ...] = ("kv-groups", "channels", "sublayers", "blocks")
@@ -200,6 +200,6 @@ def test_nothing_is_left_of_it_however_it_ends():
 
 
 @pytest.mark.parametrize("wrong", [torch.ones(3).bool(), torch.ones(2), torch.ones(1, 2).bool()])
-def test_a_mask_that_does_not_fit_is_refused(wrong: Tensor):
+def test_refuses_mask_of_wrong_shape_or_dtype(wrong: Tensor):
     with pytest.raises(BadInput, match="2 units"), masked(tiny_model(), wrong, "blocks"):
         pytest.fail("was not refused")

@@ -1,4 +1,4 @@
-"""Masks by count: exact for any share, any ties and any size; patterns are keep:group."""
+"""Masks by number of weights, exact for any sparsity, ties and size, and N:M patterns."""
 
 import math
 from fractions import Fraction
@@ -35,11 +35,11 @@ def removed(scores: list[float], pattern: str) -> list[int]:
     ("count", "expected"),
     [(0, []), (1, [2]), (2, [1, 2]), (3, [1, 2, 4]), (4, [0, 1, 2, 4]), (5, [0, 1, 2, 3, 4])],
 )
-def test_smallest_by_hand(count: int, expected: list[int]):
+def test_smallest_examples(count: int, expected: list[int]):
     assert chosen([5.0, 1.0, -3.0, 7.0, 2.0], count) == expected
 
 
-def test_signs_count_and_infinities_are_scores():
+def test_orders_negative_and_infinite_scores():
     assert chosen([INFINITY, 0.0, -INFINITY, 1.0], 1) == [2]
     assert chosen([INFINITY, INFINITY, 1.0, INFINITY], 2) == [0, 2]
     assert chosen([-INFINITY, -INFINITY, -INFINITY, 1.0], 2) == [0, 1]
@@ -60,7 +60,7 @@ def test_rows_are_independent():
     assert smallest(scores, 2).int().tolist() == expected
 
 
-def test_a_huge_row_takes_no_part_in_the_others():
+def test_large_values_do_not_affect_other_rows():
     scores = torch.rand(4, 100, generator=torch.Generator().manual_seed(0))
     scores[2] *= 1e30
     assert smallest(scores, 37).sum(dim=1).tolist() == [37] * 4
@@ -80,7 +80,7 @@ def test_a_million_scores_with_few_values():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_any_float_and_any_layout(dtype: torch.dtype):
+def test_any_dtype_and_memory_layout(dtype: torch.dtype):
     scores = torch.randn(40, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
     before = scores.clone()
     mask = smallest(scores.T, 13)
@@ -101,20 +101,20 @@ def test_smallest_is_a_prefix_of_the_stable_order(scores: list[float], share: fl
 
 
 @pytest.mark.parametrize("count", [-1, 5])
-def test_a_count_that_cannot_be_is_refused(count: int):
-    with pytest.raises(BadInput, match=f"cannot choose {count} of 4 scores"):
+def test_refuses_invalid_count(count: int):
+    with pytest.raises(BadInput, match=f"between 0 and 4, the number of scores, got {count}"):
         smallest(torch.zeros(2, 4), count)
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])
-def test_nan_is_refused_whatever_the_count(count: int):
+def test_refuses_nan_for_any_count(count: int):
     with pytest.raises(NumericsError, match="scores contain NaN; check the weights"):
         smallest(torch.tensor([[1.0, 2.0, 3.0, 4.0], [1.0, NAN, 3.0, 4.0]]), count)
     with pytest.raises(NumericsError, match="scores contain NaN"):
         smallest_per_group(torch.tensor([1.0, NAN, 3.0, 4.0]), parse_pattern("2:4"))
 
 
-def test_no_scores_at_all():
+def test_accepts_empty_scores():
     assert smallest(torch.zeros(3, 0), 0).shape == (3, 0)
     assert smallest_per_group(torch.zeros(3, 0), parse_pattern("2:4")).shape == (3, 0)
 
@@ -131,21 +131,21 @@ def test_no_scores_at_all():
         ("1:8", [0, 1, 2, 3, 5, 6, 7]),
     ],
 )
-def test_patterns_by_hand(pattern: str, expected: list[int]):
+def test_pattern_examples(pattern: str, expected: list[int]):
     assert removed([1.0, 4.0, 2.0, 3.0, 8.0, 7.0, 6.0, 5.0], pattern) == expected
 
 
 def test_groups_are_aligned_to_the_first_input():
-    # Both large scores lie side by side, but in different groups.
+    # The two large scores are adjacent but in different groups.
     assert removed([1.0, 2.0, 3.0, 9.0, 9.0, 3.0, 2.0, 1.0], "1:4") == [0, 1, 2, 5, 6, 7]
 
 
-def test_ties_in_a_group_keep_the_later():
+def test_ties_in_a_group_keep_the_later_weight():
     assert removed([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], "1:4") == [0, 1, 2, 4, 5, 6]
 
 
 @pytest.mark.parametrize("pattern", ["1:4", "2:4", "3:4", "4:8", "5:16"])
-def test_every_group_keeps_its_number(pattern: str):
+def test_every_group_keeps_its_number_of_weights(pattern: str):
     keep, group = parse_pattern(pattern)
     scores = torch.randint(0, 3, (5, 7, 80), generator=torch.Generator().manual_seed(0)).float()
     kept = ~smallest_per_group(scores, parse_pattern(pattern))
@@ -157,8 +157,8 @@ def test_every_group_keeps_its_number(pattern: str):
     assert (worst_kept >= best_removed).all()
 
 
-def test_a_group_that_does_not_divide_is_refused():
-    with pytest.raises(BadInput, match="pattern 2:4 needs a width divisible by 4, not 10"):
+def test_refuses_group_that_does_not_divide():
+    with pytest.raises(BadInput, match="pattern 2:4 needs a width divisible by 4, got 10"):
         smallest_per_group(torch.zeros(3, 10), parse_pattern("2:4"))
 
 
@@ -176,7 +176,7 @@ def test_a_group_that_does_not_divide_is_refused():
         (0.5, 0, 0),
     ],
 )
-def test_share_of_by_hand(sparsity: float, n: int, count: int):
+def test_share_of_examples(sparsity: float, n: int, count: int):
     assert share_of(sparsity, n) == count
 
 

@@ -1,4 +1,4 @@
-"""The bases of methods: what is chosen, how much can go, and what `apply` keeps and puts back."""
+"""The base classes of methods: selection, maximum sparsity, validation, and `apply`."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:somebody else")
 
 
 def chosen(scores: list[list[float]], within: Any = "row", **settings: Any) -> list[list[int]]:
-    """List the columns that are removed of each row."""
+    """Return the removed columns of each row."""
     gone = First(**settings).choose(torch.tensor(scores), within)
     return [row.nonzero().flatten().tolist() for row in gone]
 
 
-# A share of weights
+# Single weights
 
 
-def test_rows_lose_their_lowest_and_the_matrix_its_own():
+def test_choose_compares_within_rows_or_the_matrix():
     scores = [[4.0, 1.0, 3.0, 2.0], [40.0, 10.0, 30.0, 20.0]]
     assert chosen(scores) == [[1, 3], [1, 3]]
     assert chosen(scores, "matrix") == [[0, 1, 2, 3], []]
@@ -51,7 +51,7 @@ def test_rows_lose_their_lowest_and_the_matrix_its_own():
     ("sparsity", "row", "matrix"),
     [(0.0, 0, 0), (0.19, 0, 1), (0.2, 1, 2), (0.39, 1, 3), (0.5, 2, 5), (0.99, 4, 9), (1, 5, 10)],
 )
-def test_every_share_is_rounded_down(sparsity, row, matrix):
+def test_rounds_number_of_weights_down(sparsity, row, matrix):
     scores = [[1.0, 2.0, 3.0, 4.0, 5.0]] * 2
     assert [len(gone) for gone in chosen(scores, sparsity=sparsity)] == [row, row]
     assert sum(len(gone) for gone in chosen(scores, "matrix", sparsity=sparsity)) == matrix
@@ -62,7 +62,7 @@ def test_ties_go_to_the_earlier_position():
     assert chosen([[1.0] * 4, [1.0] * 4], "matrix") == [[0, 1, 2, 3], []]
 
 
-def test_a_count_of_its_own_is_spread_over_the_rows_what_is_over_where_it_costs_least():
+def test_count_is_spread_over_rows_with_the_remainder_at_the_lowest_scores():
     scores = torch.tensor([[4.0, 1.0, 3.0, 2.0], [40.0, 10.0, 30.0, 20.0], [8.0, 7.0, 5.0, 0.0]])
     by_row = [int(row.sum()) for row in First().choose(scores, count=7)]
     assert by_row == [3, 2, 2]  # the third lowest is 3, 30 and 7
@@ -72,7 +72,7 @@ def test_a_count_of_its_own_is_spread_over_the_rows_what_is_over_where_it_costs_
     assert First().choose(scores, "matrix", count=8).sum(dim=1).tolist() == [4, 0, 4]
 
 
-def test_layers_lose_whole_numbers_in_proportion_to_the_shares_of_their_blocks():
+def test_layers_lose_in_proportion_to_the_shares_of_their_blocks():
     model = tiny_model(blocks=3)
     shares = torch.tensor([0.2, 0.3, 0.4])
     counts = First(sparsity=0.3).counts(model, shares)
@@ -85,19 +85,19 @@ def test_layers_lose_whole_numbers_in_proportion_to_the_shares_of_their_blocks()
 
 
 @pytest.mark.parametrize("within", ["row", "matrix"])
-def test_a_pattern_replaces_the_share(within):
+def test_pattern_replaces_sparsity(within):
     scores = [[1.0, 2.0, 3.0, 4.0, 8.0, 7.0, 6.0, 5.0]]
     assert chosen(scores, within, pattern="1:4") == [[0, 1, 2, 5, 6, 7]]
     assert First(pattern="1:4").target == 0.75
     assert First(sparsity=0.3).target == 0.3
 
 
-def test_nan_scores_are_refused():
+def test_refuses_nan_scores():
     with pytest.raises(NumericsError, match="scores contain NaN"):
         chosen([[1.0, NAN]])
 
 
-def test_a_share_that_contradicts_the_pattern_is_refused():
+def test_refuses_sparsity_that_contradicts_the_pattern():
     with pytest.raises(BadInput, match=r"toy: .*0\.5 contradicts pattern 1:4, which removes 0\.75"):
         First.configure(pattern="1:4", sparsity=0.5)  # the default, but said
     assert First.configure(pattern="1:4", sparsity=0.75).target == 0.75
@@ -106,7 +106,7 @@ def test_a_share_that_contradicts_the_pattern_is_refused():
 # Whole units
 
 
-def test_units_cost_what_goes_with_them():
+def test_costs_of_units():
     model = tiny_model("llama")  # hidden 32, heads of 8, two query heads a KV head, 48 channels
     group, channel = (16 + 8 + 8 + 16) * 32, 3 * 32
     block = [group] * 2 + [channel] * 48
@@ -116,7 +116,7 @@ def test_units_cost_what_goes_with_them():
     assert [toy().unit(model) for toy in (Narrow, Thin, Shallow)] == [group, channel, sum(block)]
 
 
-def test_reach_leaves_half_of_the_largest_unit_or_what_no_unit_holds():
+def test_maximum_sparsity_leaves_half_of_the_largest_unit():
     model = tiny_model("llama", blocks=4)
     assert Shallow().reach(model) == 0.875
     assert Narrow().reach(model) == 1 - 1536 / 2 / (4 * 7680)
@@ -127,7 +127,7 @@ def test_reach_leaves_half_of_the_largest_unit_or_what_no_unit_holds():
     assert Shallow().reach(model) == 0.875
 
 
-def test_the_budget_is_a_share_of_all_weights_also_above_a_floor():
+def test_budget_is_a_share_of_all_weights():
     model = tiny_model("llama")  # 2 x 7,680 weights; the channels, of 96 each, hold 60 % of them
     gone = Thin(sparsity=0.3).choose(model, torch.arange(96).flip(0))
     assert gone.tolist() == [False] * 48 + [True] * 48  # half of the channels, the lowest scores
@@ -137,7 +137,7 @@ def test_the_budget_is_a_share_of_all_weights_also_above_a_floor():
     assert Thin(sparsity=0.0).choose(model, torch.empty(0)).tolist() == []
 
 
-def test_the_rate_is_the_share_of_what_can_go():
+def test_rate_is_the_budget_as_a_share_of_removable_weights():
     model = tiny_model("llama")  # the channels hold 60 % of the weights
     assert Shallow(sparsity=0.3).rate(model) == pytest.approx(0.3)
     assert Thin(sparsity=0.3).rate(model) == pytest.approx(0.5)
@@ -145,7 +145,7 @@ def test_the_rate_is_the_share_of_what_can_go():
 
 
 class Coarse(Thin):
-    """Cut widths to multiples of 16 channels, of which the last 16 stay."""
+    """Keep multiples of 16 channels, at least 16."""
 
     least = 1
 
@@ -153,7 +153,7 @@ class Coarse(Thin):
         return 16
 
 
-def test_units_that_go_together_count_as_one():
+def test_units_removed_together_count_as_one():
     model = tiny_model("llama", blocks=4)  # each 48 channels of 96 weights, 7,680 weights in all
     assert Coarse().unit(model) == 16 * 96
     assert Coarse().reach(model) == 2 * 16 * 96 / 7680
@@ -167,7 +167,7 @@ def test_units_that_go_together_count_as_one():
 
 
 class Inner(Thin):
-    """Cut channels of all blocks but the first, of which one each stays."""
+    """Remove channels of all blocks except the first, at most all but one."""
 
     least = 1
 
@@ -175,7 +175,7 @@ class Inner(Thin):
         return torch.arange(len(model.blocks)) > 0
 
 
-def test_blocks_that_take_no_part_lose_nothing_however_much_goes():
+def test_excluded_blocks_lose_nothing_at_any_sparsity():
     model = tiny_model("llama", blocks=4)
     reach = Inner().reach(model)
     assert reach == 3 * 47 * 96 / (4 * 7680)
@@ -186,21 +186,21 @@ def test_blocks_that_take_no_part_lose_nothing_however_much_goes():
         Inner(sparsity=0.45).apply(model)
 
 
-def test_beyond_a_floor_the_number_is_told():
-    message = r"sparsity 0\.7 would empty the model of what toy can remove, at most 0\.6 of its"
+def test_error_names_the_maximum_sparsity():
+    message = r"sparsity 0\.7 would empty the model: toy can remove at most 0\.6 of its"
     with pytest.raises(BadInput, match=message):
         Thin(sparsity=0.7).apply(tiny_model("llama"))
 
 
 @pytest.mark.parametrize("sparsity", [0.876, 0.9, 1.0])
-def test_emptying_the_model_is_refused(sparsity: float):
-    message = rf"sparsity {sparsity:g} would empty the model.* 0\.875 .*ask for less"
+def test_refuses_to_empty_the_model(sparsity: float):
+    message = rf"sparsity {sparsity:g} would empty the model.* 0\.875 .*use a lower sparsity"
     with pytest.raises(BadInput, match=message):
         Shallow(sparsity=sparsity).check(tiny_model(blocks=4), None)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.87, 0.875])
-def test_what_leaves_half_of_the_largest_unit_passes(sparsity: float):
+def test_accepts_sparsity_that_leaves_half_of_the_largest_unit(sparsity: float):
     model = tiny_model(blocks=4)
     Shallow(sparsity=sparsity).apply(model)
     assert len(model.blocks) >= 1
@@ -211,27 +211,27 @@ UNITS = st.lists(st.tuples(st.floats(0, 1), st.integers(1, 10**9)), min_size=1, 
 
 @given(units=UNITS, part=st.floats(0, 1))
 @example(units=[(0.0, 834), (1.0, 1706522)], part=1.0)  # rounding must not take the last one
-def test_what_passes_leaves_a_unit(units, part):
+def test_accepted_sparsity_leaves_a_unit(units, part):
     scores, costs = (torch.tensor(column) for column in zip(*units, strict=True))
     reach = (int(costs.sum()) - int(costs.max()) / 2) / int(costs.sum())
     assert not bool(cheapest(scores, costs, part * reach).all())
 
 
-def test_a_unit_that_nobody_counts_is_refused_by_name():
+def test_refuses_unknown_kind_of_units():
     class Headed(UnitMethod):
         capabilities = Capabilities(granularity=("hidden",), calibration="none")
 
         def prune(self, model: LanguageModel, calibration: Any) -> None: ...
 
-    with pytest.raises(BadInput, match="a unit of 'hidden' costs is not known"):
+    with pytest.raises(BadInput, match="unknown kind of units 'hidden'"):
         Headed().costs(tiny_model())
 
 
-# What a method says of itself
+# Capabilities
 
 
 @pytest.mark.parametrize("unit", get_args(Granularity))
-def test_what_is_removed_says_whether_the_model_shrinks(unit):
+def test_granularity_determines_whether_the_model_shrinks(unit):
     capabilities = Capabilities(granularity=(unit,), calibration="none")
     assert capabilities.structured is (unit not in ("unstructured", "semi-structured"))
     assert (capabilities.when, capabilities.changes) == ("static", ("linears",))
@@ -247,16 +247,16 @@ def test_what_is_removed_says_whether_the_model_shrinks(unit):
         {"colour": "red"},
     ],
 )
-def test_other_words_are_refused(words):
+def test_refuses_unknown_capabilities(words):
     with pytest.raises(ValidationError, match=next(iter(words))):
         Capabilities(**({"granularity": ("blocks",), "calibration": "none"} | words))
 
 
-# What `apply` promises
+# `apply`
 
 
 class Looking(First):
-    """See how it is called, and draw from every generator."""
+    """Record how it is called, and draw from every generator."""
 
     def prune(self, model: LanguageModel, calibration: Any) -> dict[str, Any]:
         warnings.warn("nothing was removed", AtlasWarning, stacklevel=1)
@@ -287,7 +287,7 @@ def test_pruning_runs_in_evaluation_mode_and_without_gradients():
     assert not details["gradients"]
 
 
-def test_the_seed_decides_every_draw_and_the_generators_go_on_as_before():
+def test_seed_determines_all_draws_and_generators_are_restored():
     assert looked(1).details["drawn"] == looked(1).details["drawn"]
     assert not set(looked(1).details["drawn"]) & set(looked(2).details["drawn"])
 
@@ -300,18 +300,18 @@ def test_the_seed_decides_every_draw_and_the_generators_go_on_as_before():
         assert seeded(looked) == seeded(lambda: None)
 
 
-def test_the_harnesss_warnings_reach_the_outcome_and_all_reach_the_caller():
+def test_outcome_has_the_harness_warnings_and_all_are_shown():
     with pytest.warns(AtlasWarning, match="nothing") as told:
         outcome = Looking(sparsity=0).apply(tiny_model())
     assert outcome.warnings == ["nothing was removed"]
     assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
 
 
-def test_a_share_achieved_far_from_that_asked_for_is_told():
+def test_warns_if_sparsity_is_missed():
     def told(method: Method, **shape: Any) -> list[str]:
         return method.apply(tiny_model(**shape), random_tokens()).warnings
 
-    # Rows of 32 and 48 weights lose 31 and 47; attention with one KV group goes whole or not.
+    # Rows of 32 and 48 weights lose 31 and 47; one KV group is removed completely or not at all.
     assert told(First(sparsity=0.999)) == [
         "toy achieved a sparsity of 0.9708 where 0.999 was asked for; compare it with other "
         "methods at the sparsity it achieved"
@@ -330,7 +330,7 @@ class Failing(Looking):
         raise NumericsError("on purpose")
 
 
-def test_the_warnings_of_a_method_that_fails_reach_the_caller_too():
+def test_warnings_of_a_failing_method_are_shown():
     with (
         pytest.warns(AtlasWarning, match="nothing") as told,
         pytest.raises(NumericsError, match="on purpose"),
@@ -339,7 +339,7 @@ def test_the_warnings_of_a_method_that_fails_reach_the_caller_too():
     assert [str(w.message) for w in told] == ["nothing was removed", "somebody else's"]
 
 
-def test_the_outcome_counts_what_is_there_in_the_end():
+def test_outcome_counts_the_final_weights():
     model = tiny_model()
     for block in model.blocks:  # some of it is zero before
         block.attention.q.weight.data.zero_()
@@ -350,11 +350,11 @@ def test_the_outcome_counts_what_is_there_in_the_end():
     assert outcome.seconds > 0
 
 
-def test_what_cannot_be_done_is_refused_by_name():
+def test_refuses_invalid_input():
     model, tokens = tiny_model(), random_tokens()
-    with pytest.raises(BadInput, match="toy needs calibration text and got none"):
+    with pytest.raises(BadInput, match="toy needs a calibration set"):
         Reading().apply(model)
-    with pytest.raises(BadInput, match="toy trains and got no text to train on; give a "):
+    with pytest.raises(BadInput, match="toy needs training text; give a Calibration"):
         Trained().apply(model, tokens)
     with pytest.raises(BadInput, match="toy: sparsity: Input should be less than or equal to 1"):
         First.configure(sparsity=2)
@@ -363,7 +363,7 @@ def test_what_cannot_be_done_is_refused_by_name():
 
 
 @pytest.mark.parametrize("name", ["cls", "self", "parameters", "model_config", "x" * 5000, "\x1b"])
-def test_a_parameter_may_be_called_as_it_likes_and_is_unknown(name):
+def test_refuses_unknown_parameter_of_any_name(name):
     with pytest.raises(BadInput, match="unknown toy parameter '") as refusal:
         First.configure(**{name: 1})
     assert len(str(refusal.value)) < 300
@@ -371,7 +371,7 @@ def test_a_parameter_may_be_called_as_it_likes_and_is_unknown(name):
 
 
 class Numbers(First):
-    """Has a field of each kind."""
+    """Has a field of each type."""
 
     share: float = 0.5
     size: Count = 1
@@ -385,26 +385,26 @@ class Numbers(First):
         ({"share": NAN}, "share: Input should be a finite number"),
         ({"share": "1e999"}, "share: Input should be a finite number"),
         ({"share": 10**400}, "share: Input should be a valid number"),
-        ({"share": True}, "share: Value error, true is no value of it"),
-        ({"size": False}, "size: Value error, false is no value of it"),
+        ({"share": True}, "share: Value error, expected a number, got true"),
+        ({"size": False}, "size: Value error, expected a number, got false"),
         ({"size": 2**31}, "size: Input should be less than 2147483648"),
         ({"size": "9" * 5000}, "size: Unable to parse"),
         ({"pattern": "9" * 5000 + ":4"}, "pattern '9999"),
         ({"pattern": ["2", "4"]}, "is not KEEP:GROUP"),
     ],
 )
-def test_no_field_takes_what_is_no_number_of_it(parameters, message):
+def test_refuses_invalid_numbers(parameters, message):
     with pytest.raises(BadInput, match=message) as refusal:
         Numbers.configure(**parameters)
     assert len(str(refusal.value)) < 500
 
 
-def test_switches_and_small_numbers_are_taken():
+def test_accepts_booleans_and_small_numbers():
     asked = Numbers.configure(switch=True, maybe=False, share=1e-320, size="7", sparsity="0.1")
     assert (asked.switch, asked.maybe, asked.share, asked.size) == (True, False, 1e-320, 7)
 
 
-def test_a_method_that_overflows_is_told_so_and_so_is_one_that_empties():
+def test_reports_methods_that_overflow_or_empty_the_model():
     class Exploding(First):
         def prune(self, model: LanguageModel, calibration: Any) -> None:
             for block in model.visit():

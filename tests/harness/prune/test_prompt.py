@@ -1,4 +1,4 @@
-"""Following a prompt: what is cut while writing, where blocks differ, what a call may say."""
+"""Methods that select channels for each prompt: shapes, random numbers, and arguments."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from implementations.harness import BadInput
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.generation import greedy
 from implementations.harness.prune import prompt as module
-from tests.harness.contract.toys import Following
+from tests.harness.contract.toys import Prompted
 
 IDS = random_tokens(2, 20, seed=3).ids
 
 
 @pytest.fixture
 def shapes(monkeypatch) -> list[tuple[int, ...]]:
-    """The shapes of the layers that were multiplied by in their cut form."""
+    """Record the shapes of the narrow layers that were used."""
     seen: list[tuple[int, ...]] = []
     plain = module.multiply
 
@@ -30,8 +30,8 @@ def shapes(monkeypatch) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_while_writing_layers_are_cut(shapes, family: str):
-    model, method = tiny_model(family), Following(sparsity=0.2)
+def test_decoding_uses_narrow_layers(shapes, family: str):
+    model, method = tiny_model(family), Prompted(sparsity=0.2)
     kept = method.kept(model)
     with method.active(model, 12):
         list(greedy(model, IDS[:1, :12], 4))
@@ -40,24 +40,24 @@ def test_while_writing_layers_are_cut(shapes, family: str):
     assert shapes == 3 * step  # the first token comes of reading the prompt
 
 
-def test_a_batch_with_several_choices_is_masked_and_not_cut(shapes):
+def test_batch_with_several_selections_is_masked(shapes):
     model = tiny_model()
-    with Following(sparsity=0.2).active(model, 12):
+    with Prompted(sparsity=0.2).active(model, 12):
         list(greedy(model, IDS[:, :12], 4))
     assert shapes == []
 
 
-def test_while_the_prompt_is_read_nothing_is_cut(shapes):
+def test_prefill_uses_dense_layers(shapes):
     model = tiny_model()
-    with torch.no_grad(), Following(sparsity=0.2).active(model, 12):
+    with torch.no_grad(), Prompted(sparsity=0.2).active(model, 12):
         model.hf(input_ids=IDS[:1], use_cache=False)
     assert shapes == []
 
 
-def test_what_is_drawn_differs_between_blocks_and_follows_the_seed():
+def test_random_numbers_depend_on_block_and_seed():
     drawn: list[Tensor] = []
 
-    class Drawing(Following):
+    class Drawing(Prompted):
         def scores(self, block, evidence, generator):
             drawn.append(torch.rand(1, evidence.shape[-1], generator=generator))
             return drawn[-1]
@@ -73,19 +73,19 @@ def test_what_is_drawn_differs_between_blocks_and_follows_the_seed():
 
 
 @pytest.mark.parametrize("shape", [(2, 19), (2, 1, 20, 20)])
-def test_a_mask_that_does_not_say_what_is_padding_is_refused(shape):
+def test_refuses_attention_mask_of_wrong_shape(shape):
     model = tiny_model()
     mask = torch.ones(shape, dtype=torch.int64)
     with (
-        Following().active(model, 12),
-        pytest.raises(BadInput, match="which tokens of the prompt are padding"),
+        Prompted().active(model, 12),
+        pytest.raises(BadInput, match="`attention_mask` must have the shape"),
     ):
         model.hf(input_ids=IDS, attention_mask=mask, use_cache=False)
 
 
-def test_embeddings_may_stand_for_ids():
+def test_accepts_embeddings_instead_of_ids():
     model = tiny_model()
-    with torch.no_grad(), Following(sparsity=0.2).active(model, 12):
+    with torch.no_grad(), Prompted(sparsity=0.2).active(model, 12):
         by_ids = model.hf(input_ids=IDS, use_cache=False).logits
         inputs = model.hf.get_input_embeddings()(IDS)
         assert torch.equal(model.hf(inputs_embeds=inputs, use_cache=False).logits, by_ids)

@@ -1,4 +1,4 @@
-"""Factors of damped Gram matrices: what they hold, when damping is raised, what is refused."""
+"""Least squares and factors of damped Gram matrices."""
 
 import copy
 
@@ -32,7 +32,7 @@ def damped(H: Tensor, damping: float = 0.01) -> Tensor:
     return H.double() + damping * H.double().diagonal().mean() * torch.eye(len(H))
 
 
-def test_factor_holds_every_partial_inverse():
+def test_factor_contains_every_partial_inverse():
     H = gram(24)
     U = inverse_factor(H, 0.01).double()
     assert torch.equal(U, U.triu())
@@ -51,7 +51,7 @@ def test_factor_holds_every_partial_inverse():
         (1.5, 0.02, 1.0),
     ],
 )
-def test_a_failed_factorisation_raises_the_damping_and_says_so(coupling, damping, raised):
+def test_raises_damping_with_a_warning_if_factorisation_fails(coupling, damping, raised):
     H = torch.tensor([[1.0, coupling], [coupling, 1.0]])
     message = f"block 3, q, k, v: .* with damping {damping:g}, raised to {raised:g}$"
     with pytest.warns(AtlasWarning, match=message):
@@ -60,7 +60,7 @@ def test_a_failed_factorisation_raises_the_damping_and_says_so(coupling, damping
 
 
 @pytest.mark.parametrize(("damping", "last"), [(0.0, "1"), (0.5, "1"), (0.9999, "1"), (1.5, "1.5")])
-def test_it_gives_up_after_the_last_damping(damping, last):
+def test_fails_after_the_last_damping(damping, last):
     H = torch.tensor([[1.0, 4.0], [4.0, 1.0]])  # needs more than 3
     message = rf"block 3, o: .* even with damping {last}; check the calibration data"
     with pytest.raises(NumericsError, match=message):
@@ -68,7 +68,7 @@ def test_it_gives_up_after_the_last_damping(damping, last):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_hessian_that_is_not_finite_is_refused(value):
+def test_refuses_hessian_that_is_not_finite(value):
     H = gram(8)
     H[2, 3] = H[3, 2] = value
     with pytest.raises(NumericsError, match="cannot be factorised"):
@@ -86,7 +86,7 @@ def inputs(width: int = 24, tokens: int = 200) -> tuple[Tensor, Tensor]:
     return X, torch.randn(16, width, generator=generator, dtype=torch.float64)
 
 
-def test_a_refit_is_the_least_squares_fit():
+def test_refit_is_the_least_squares_solution():
     X, W = inputs()
     V = refit(W, X @ X.T, KEEP, damping=0)
     expected = torch.linalg.lstsq(X[KEEP].T, (W @ X).T).solution.T
@@ -95,7 +95,7 @@ def test_a_refit_is_the_least_squares_fit():
     assert (residual @ X[KEEP].T).abs().max() < 1e-8 * (X @ X.T).abs().max()
 
 
-def test_a_damped_refit_is_drawn_to_the_weights_that_were_there():
+def test_damping_regularises_towards_the_original_weights():
     X, W = inputs()
     G = X @ X.T
     d = 0.1 * G.diagonal().mean()
@@ -108,19 +108,19 @@ def test_a_damped_refit_is_drawn_to_the_weights_that_were_there():
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
-def test_where_nothing_goes_nothing_changes(damping):
+def test_keeping_all_columns_changes_nothing(damping):
     X, W = inputs()
     everything = torch.ones(len(X), dtype=torch.bool)
     torch.testing.assert_close(refit(W, X @ X.T, everything, damping), W, rtol=1e-8, atol=1e-8)
 
 
-def test_uncorrelated_inputs_leave_the_weights_alone():
+def test_uncorrelated_inputs_do_not_change_the_weights():
     _, W = inputs()
     G = torch.diag(torch.arange(1.0, 25))
     torch.testing.assert_close(refit(W, G, KEEP, 0.01), W[:, KEEP], rtol=1e-12, atol=1e-12)
 
 
-def test_a_doubled_input_is_taken_over_by_the_other():
+def test_duplicate_input_takes_over_the_weight():
     X, W = inputs()
     X[5] = 2 * X[3]
     keep = torch.arange(24) != 5
@@ -141,7 +141,7 @@ def test_silent_inputs_and_too_few_tokens():
 
 @pytest.mark.parametrize("damping", [0.0, 0.05])
 @pytest.mark.parametrize("steps", [[[1, 2, 3, 8, 15]], [[8], [1, 3], [2, 15]]])
-def test_elimination_ends_at_the_refit(damping, steps):
+def test_eliminate_equals_refit(damping, steps):
     X, W = inputs()
     G = X @ X.T
     weight, inverse = W.clone(), damped_inverse(G, damping)
@@ -160,7 +160,7 @@ def test_elimination_ends_at_the_refit(damping, steps):
     )
 
 
-def test_what_elimination_costs_is_known_beforehand():
+def test_error_of_elimination_is_known_in_advance():
     X, W = inputs()
     inverse = damped_inverse(X @ X.T, 0)
     gone = torch.tensor([4, 5, 6])
@@ -176,7 +176,7 @@ def test_what_elimination_costs_is_known_beforehand():
     [("kv-groups", "o"), ("value-dims", "o"), ("query-heads", "o"), ("channels", "down")],
 )
 @torch.no_grad()
-def test_what_stays_of_a_block_is_cut_as_ever_and_one_layer_refitted(family, kind, role):
+def test_keep_refitted_changes_only_the_layer_that_reads_the_units(family, kind, role):
     block = tiny_model(family).blocks[1]
     cut, linear = copy.deepcopy(block), block.linears()[role]
     keep = torch.arange(len(unit_costs(block, kind))) % 2 == 0
@@ -196,7 +196,7 @@ def test_what_stays_of_a_block_is_cut_as_ever_and_one_layer_refitted(family, kin
 
 
 @torch.no_grad()
-def test_a_refit_that_is_damped_more_names_block_and_layer():
+def test_warning_of_raised_damping_names_block_and_layer():
     block = tiny_model().blocks[1]
     with pytest.warns(AtlasWarning, match="^block 1, down: .* raised to 0.01$"):
         keep_refitted(block, "channels", torch.arange(48) > 3, torch.ones(48, 48), 0)

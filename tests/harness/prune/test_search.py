@@ -1,4 +1,4 @@
-"""Candidates are evaluated once, the best is known, and chance costs what it is allowed to."""
+"""Evaluation of candidates and random search."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def bits(text: str) -> Tensor:
 
 
 class Counting(Candidates):
-    """Candidates whose loss is 10 a bit, less the number of the first; every measure counts."""
+    """Candidates whose loss is 10 per bit minus the first index, with a count of measurements."""
 
     def __init__(self, model):
         self.asked = []
@@ -45,7 +45,7 @@ def counting() -> Counting:
     return Counting(tiny_model(blocks=4))
 
 
-def test_a_candidate_is_the_masked_model():
+def test_loss_is_that_of_the_masked_model():
     model, tokens, gone = tiny_model(blocks=3), random_tokens(), bits("010")
     loss = Candidates(model, lambda: perplexity(model, tokens).value, "blocks")
     with masked(model, gone, "blocks"):
@@ -53,7 +53,7 @@ def test_a_candidate_is_the_masked_model():
     assert loss(gone) == expected != loss(bits("000")) == perplexity(model, tokens).value
 
 
-def test_each_is_measured_once_and_the_best_is_known(counting: Counting):
+def test_measures_each_mask_once_and_remembers_the_best(counting: Counting):
     assert counting.best is None
     for text, loss in (("1000", 10), ("0011", 18), ("1000", 10), ("0001", 7), ("0011", 18)):
         assert counting(bits(text)) == loss
@@ -62,7 +62,7 @@ def test_each_is_measured_once_and_the_best_is_known(counting: Counting):
     assert counting.best.tolist() == bits("0001").tolist()
 
 
-def test_the_earlier_of_equals_is_the_best_and_a_copy(counting: Counting):
+def test_best_is_a_copy_of_the_first_among_equals(counting: Counting):
     gone = bits("1100")  # 20, as any two bits with the first
     counting(gone)
     counting(bits("1010"))
@@ -70,7 +70,7 @@ def test_the_earlier_of_equals_is_the_best_and_a_copy(counting: Counting):
     assert counting.best.tolist() == bits("1100").tolist()
 
 
-def test_what_is_not_finite_costs_infinity(counting: Counting):
+def test_loss_that_is_not_finite_becomes_infinity(counting: Counting):
     assert counting(bits("1111")) == math.inf
     assert counting.best.all()  # better than none
     assert counting.evaluations == 1
@@ -78,7 +78,7 @@ def test_what_is_not_finite_costs_infinity(counting: Counting):
     assert counting.best.tolist() == bits("1100").tolist()
 
 
-def test_chance_evaluates_as_many_distinct_ones_as_it_may(counting: Counting):
+def test_random_search_evaluates_the_given_number_of_masks(counting: Counting):
     torch.manual_seed(0)
     random_search(counting, lambda: torch.rand(4) < 0.5, 7)
     assert counting.evaluations == len(counting.asked) == 7
@@ -88,7 +88,7 @@ def test_chance_evaluates_as_many_distinct_ones_as_it_may(counting: Counting):
     assert counting.evaluations == 9
 
 
-def test_chance_ends_where_there_is_nothing_new(counting: Counting):
+def test_random_search_stops_without_new_masks(counting: Counting):
     draws = []
 
     def draw() -> Tensor:

@@ -1,4 +1,4 @@
-"""What methods share of SparseGPT: factors of shared inputs, and the sparse solve."""
+"""The solver of SparseGPT and the factors of shared inputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def problem(rows: int = 6, width: int = 20):
 
 
 @pytest.mark.parametrize(("group", "widths"), [(None, [8, 8, 4]), (4, [4] * 5)])
-def test_costs_come_from_left_to_right_and_what_is_chosen_goes(group, widths) -> None:
+def test_passes_costs_from_left_to_right_and_removes_the_chosen_weights(group, widths) -> None:
     weight, factor, silent = problem()
     seen, gone = [], []
 
@@ -53,7 +53,7 @@ def test_silent_inputs_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_layers_of_one_input_share_its_factor(family) -> None:
+def test_layers_with_the_same_input_share_its_factor(family) -> None:
     for block in walk(tiny_model(family, blocks=1), random_tokens()):
         grams = block.observe(Gram)
         found = list(factored(block, grams, 0.01))

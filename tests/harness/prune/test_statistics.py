@@ -1,4 +1,4 @@
-"""Accumulators against plain two-pass fp64, for any cut into batches and any dtype."""
+"""Statistics compared with two-pass fp64 computation, for any batches and dtype."""
 
 import math
 
@@ -37,7 +37,7 @@ def fed(statistic, *batches: Tensor):
 
 
 def values(accumulator) -> list[Tensor]:
-    """List what an accumulator tells, in fp64."""
+    """Return the results of a statistic, in fp64."""
     names = {
         Gram: ["matrix"],
         ColumnNorm: ["norms"],
@@ -47,7 +47,7 @@ def values(accumulator) -> list[Tensor]:
     return [getattr(accumulator, name).double() for name in names[type(accumulator)]]
 
 
-def test_by_hand():
+def test_examples():
     # Features (1, 2, 3) and (0, 4, -4): sums of squares 14 and 32, product 2 * 4 - 3 * 4 = -4.
     x = torch.tensor([[1.0, 0.0], [2.0, 4.0], [3.0, -4.0]])
     assert fed(Gram, x).matrix.tolist() == [[14, -4], [-4, 32]]
@@ -58,7 +58,7 @@ def test_by_hand():
     assert moments.count == fed(Gram, x).count == fed(ColumnNorm, x).count == 3
 
 
-def test_against_two_passes_in_double():
+def test_equals_two_pass_fp64():
     x = activations()
     d = x.double()
     close = {"rtol": 1e-5, "atol": 1e-6}
@@ -72,7 +72,7 @@ def test_against_two_passes_in_double():
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @given(cuts=st.lists(st.integers(1, TOKENS - 1), max_size=8, unique=True))
-def test_the_cut_into_batches_does_not_matter(statistic, cuts: list[int]):
+def test_batch_sizes_do_not_matter(statistic, cuts: list[int]):
     x = activations()
     split = fed(statistic, *x.tensor_split(sorted(cuts)))
     whole = fed(statistic, x)
@@ -92,7 +92,7 @@ def test_one_token_at_a_time(statistic):
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_widened_before_anything_is_added(statistic, dtype: torch.dtype):
+def test_widens_half_precision_before_summing(statistic, dtype: torch.dtype):
     x = activations().to(dtype)
     half = fed(statistic, *x.split(10))
     wide = fed(statistic, *x.float().split(10))
@@ -100,8 +100,8 @@ def test_half_precision_is_widened_before_anything_is_added(statistic, dtype: to
         assert torch.equal(one, other)
 
 
-def test_long_sums_do_not_stall():
-    # In bf16 a sum of ones stands still at 256, in fp16 at 2,048; 70,000 also overflows fp16.
+def test_long_sums_keep_growing():
+    # A sum of ones stops growing at 256 in bf16 and 2,048 in fp16; 70,000 also overflows fp16.
     for dtype in (torch.bfloat16, torch.float16):
         x = torch.ones(1000, 2, dtype=dtype)
         assert fed(Gram, *[x] * 70).matrix.tolist() == [[70_000.0] * 2] * 2
@@ -110,7 +110,7 @@ def test_long_sums_do_not_stall():
         assert fed(Moments, *[x] * 70).mean.tolist() == [1.0] * 2
 
 
-def test_squares_beyond_half_precision():
+def test_squares_that_overflow_half_precision():
     x = torch.full((4, 1), 3000.0, dtype=torch.float16)  # its square, 9e6, is no fp16 number
     assert fed(Gram, x).matrix.item() == 4 * 9e6
     assert fed(ColumnNorm, x).norms.item() == 6000
@@ -119,7 +119,7 @@ def test_squares_beyond_half_precision():
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_a_small_spread_around_a_large_mean(batch: int):
-    # E[x^2] - E[x]^2 in fp32 would leave nothing: 1e10 against a variance of 1e-2.
+    # E[x^2] - E[x]^2 in fp32 would have no correct digit: 1e10 against a variance of 1e-2.
     generator = torch.Generator().manual_seed(0)
     x = 1e5 + 0.1 * torch.randn(1000, 3, generator=generator, dtype=torch.float64)
     moments = fed(Moments, *x.split(batch))
@@ -127,8 +127,8 @@ def test_a_small_spread_around_a_large_mean(batch: int):
     torch.testing.assert_close(moments.variance, x.var(dim=0), rtol=1e-8, atol=0)
 
 
-def test_batches_that_lie_far_apart():
-    # Between them lies most of the variance: (0, 0) and (1, 1) around 1/2 make 4 / 4 / 3.
+def test_batches_with_different_means():
+    # Most of the variance is between batches: (0, 0) and (1, 1) around 1/2 give 4 / 4 / 3.
     moments = fed(Moments, torch.zeros(2, 1), torch.ones(2, 1))
     assert moments.mean.item() == 0.5
     assert moments.variance.item() == pytest.approx(1 / 3)
@@ -153,7 +153,7 @@ def test_gram_is_symmetric_and_its_diagonal_is_the_squared_norm():
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_updates_leave_their_input_alone(statistic):
+def test_updates_do_not_change_their_input(statistic):
     x = activations()
     before = x.clone()
     fed(statistic, x)
@@ -161,7 +161,7 @@ def test_updates_leave_their_input_alone(statistic):
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_a_silent_feature_stays_exactly_zero(statistic):
+def test_silent_feature_is_exactly_zero(statistic):
     x = activations()
     x[:, 2] = 0  # what marks a dead input
     for value in values(fed(statistic, *x.split(5))):
@@ -169,7 +169,7 @@ def test_a_silent_feature_stays_exactly_zero(statistic):
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_samples_count_as_their_tokens(statistic):
+def test_samples_equal_their_tokens(statistic):
     x = activations()[:96]
     for one, other in zip(
         values(fed(statistic, x.view(4, 24, -1))), values(fed(statistic, x)), strict=True
@@ -177,8 +177,8 @@ def test_samples_count_as_their_tokens(statistic):
         assert torch.equal(one, other)
 
 
-def test_the_norm_of_a_sample_is_averaged_and_not_pooled():
-    # One neuron says (3, 4) and (0, 0), the other (2, 2) twice: pooled the first is larger.
+def test_sample_norms_are_averaged_and_not_pooled():
+    # One feature is (3, 4) and (0, 0), the other (2, 2) twice; pooled, the first is larger.
     x = torch.tensor([[[3.0, 2.0], [4.0, 2.0]], [[0.0, 2.0], [0.0, 2.0]]])  # [samples, tokens, 2]
     norms = fed(SampleNorm, x).norms.tolist()
     assert norms == pytest.approx([2.5, math.sqrt(8)])
@@ -187,21 +187,21 @@ def test_the_norm_of_a_sample_is_averaged_and_not_pooled():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_one_bad_activation_is_noticed_in_the_norm_of_a_sample(value):
+def test_sample_norm_detects_values_that_are_not_finite(value):
     x = torch.ones(2, 3, 2)
     assert fed(SampleNorm, x).finite()
     x[1, 2, 0] = value
     assert not fed(SampleNorm, x).finite()
 
 
-def test_half_precision_is_widened_in_the_norm_of_a_sample():
+def test_sample_norm_widens_half_precision():
     x = torch.full((1, 4, 1), 3000.0, dtype=torch.float16)
     assert fed(SampleNorm, x).norms.item() == 6000
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_one_bad_activation_is_noticed(statistic, value: float):
+def test_detects_values_that_are_not_finite(statistic, value: float):
     x = activations()
     assert fed(statistic, *x.split(20)).finite()
     x[50, 3] = value
@@ -209,5 +209,5 @@ def test_one_bad_activation_is_noticed(statistic, value: float):
 
 
 @pytest.mark.parametrize("statistic", [Gram, ColumnNorm])
-def test_an_overflow_is_noticed(statistic):
+def test_detects_overflow(statistic):
     assert not fed(statistic, torch.full((1, 2), 1e20)).finite()  # its square, 1e40, is no fp32

@@ -1,4 +1,4 @@
-"""Taylor importance: saliences and vectors by hand, what belongs together, what the loss does."""
+"""Taylor importance: saliences, scores of vectors, and changes of the loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def zeros(block: Block) -> dict[str, Tensor]:
     return {role: torch.zeros_like(linear.weight) for role, linear in block.linears().items()}
 
 
-def test_saliences_by_hand():
+def test_salience_examples():
     block = tiny_model().blocks[0]
     gradients, squares = zeros(block), zeros(block)
     block.attention.o.weight[0, :3] = torch.tensor([1.0, -2.0, 4.0])
@@ -37,8 +37,8 @@ def test_saliences_by_hand():
     assert not any(first[role].any() for role in first if role != "o")
 
 
-def test_to_second_order_it_is_exact_where_the_loss_is_a_parabola():
-    # 1/2 mean (X W^T - Y)^2 has the diagonal x_j^2 / out on average; each weight goes by itself.
+def test_second_order_is_exact_for_a_quadratic_loss():
+    # The Hessian of 1/2 mean (X W^T - Y)^2 has the mean diagonal x_j^2 / out.
     block = tiny_model(dtype=torch.float64).blocks[0]
     weight = block.feed_forward.up.weight
     generator = torch.Generator().manual_seed(0)
@@ -59,14 +59,14 @@ def test_to_second_order_it_is_exact_where_the_loss_is_a_parabola():
         assert float(fall[place]) == pytest.approx(loss(weight) - loss(without), rel=1e-9)
 
 
-def test_only_the_layers_asked_for():
+def test_returns_only_requested_layers():
     block = tiny_model().blocks[0]
     gradient = torch.ones_like(block.feed_forward.down.weight)
     assert list(saliences(block, {"down": gradient})) == ["down"]
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_row_and_a_column_by_hand(whole: bool):
+def test_scores_of_a_row_and_a_column(whole: bool):
     block = tiny_model().blocks[0]
     salience = zeros(block)
     salience["gate"][5, :2] = torch.tensor([3.0, -2.0])
@@ -81,7 +81,7 @@ def test_a_row_and_a_column_by_hand(whole: bool):
 
 @every_family
 @pytest.mark.parametrize("whole", [True, False])
-def test_places_of_a_head_are_those_of_the_heads_that_share_its_key(family: str, whole: bool):
+def test_sums_query_heads_that_share_a_key_head(family: str, whole: bool):
     block = tiny_model(family).blocks[0]
     attention = block.attention
     size, group = attention.head_size, attention.group
@@ -98,7 +98,7 @@ def test_places_of_a_head_are_those_of_the_heads_that_share_its_key(family: str,
         assert int(scores.count_nonzero()) == attention.kv_heads * size
 
 
-def test_where_no_unit_is_left_none_is_scored():
+def test_scores_nothing_without_units():
     block = tiny_model().blocks[0]
     keep_units(block, "kv-groups", [])
     keep_units(block, "channels", [])
@@ -108,7 +108,7 @@ def test_where_no_unit_is_left_none_is_scored():
 
 
 @every_family
-def test_vectors_are_never_worth_more_than_their_weights(family: str):
+def test_vector_scores_are_at_most_the_sum_of_weight_scores(family: str):
     block = tiny_model(family).blocks[0]
     generator = torch.Generator().manual_seed(0)
     noise = {
@@ -129,8 +129,8 @@ def test_vectors_are_never_worth_more_than_their_weights(family: str):
 
 
 @every_family
-def test_the_salience_is_what_the_loss_falls_by_for_a_small_step(family: str):
-    # To first order: weights that shrink by a share t lower the loss by t times their saliences.
+def test_salience_matches_finite_differences(family: str):
+    # To first order, weights that shrink by a factor t lower the loss by t times their saliences.
     model, tokens = tiny_model(family, dtype=torch.float64), random_tokens(samples=2)
 
     def loss() -> float:

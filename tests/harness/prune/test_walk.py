@@ -1,4 +1,4 @@
-"""The walk sees what the model itself computes, shares what is shared, and leaves no trace."""
+"""The walk sees the model's own activations, shares statistics, and has no side effects."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
 class Stream:
-    """Keep what enters and leaves a block."""
+    """Store inputs and outputs of a block."""
 
     def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
         self.x: list[Tensor] = []
@@ -48,7 +48,7 @@ class Stream:
 
 
 def passing(block: WalkedBlock) -> Stream:
-    """Run a block and keep what enters and leaves it."""
+    """Run a block and store its inputs and outputs."""
     seen = Stream(0)
     for x, y in block.run():
         seen.update(x.flatten(0, 1), y.flatten(0, 1))
@@ -56,7 +56,7 @@ def passing(block: WalkedBlock) -> Stream:
 
 
 class Inputs(Stream):
-    """Keep the inputs of a linear layer."""
+    """Store the inputs of a linear layer."""
 
     def update(self, x: Tensor) -> None:
         self.x.append(x.flatten(end_dim=-2).clone())
@@ -64,7 +64,7 @@ class Inputs(Stream):
 
 @contextmanager
 def streams(model: LanguageModel) -> Iterator[list[Stream]]:
-    """Keep what enters and leaves every block while the model runs by itself."""
+    """Store inputs and outputs of every block in the model's own forward pass."""
     seen = [Stream(0) for _ in model.layers]
 
     def keep(stream: Stream):
@@ -103,11 +103,11 @@ def assert_same_streams(ours: list[Stream], own: list[Stream]) -> None:
         assert torch.equal(torch.cat(a.y), torch.cat(b.y)), f"output of block {index}"
 
 
-# What is seen
+# Activations
 
 
 @every_family
-def test_looking_sees_the_models_own_stream_and_changes_nothing(family: str):
+def test_walk_sees_the_models_own_activations(family: str):
     model, tokens = tiny_model(family, blocks=4), random_tokens()
     dense = run(model, tokens)
     assert_same_streams(looked_at(model, tokens), own_streams(model, tokens))
@@ -115,7 +115,7 @@ def test_looking_sees_the_models_own_stream_and_changes_nothing(family: str):
 
 
 @every_family
-def test_walking_without_observing_carries_the_stream_on(family: str):
+def test_walk_advances_without_observing(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     for edits in (True, False):
         *_, last = walk(model, tokens, edits=edits)
@@ -126,7 +126,7 @@ def test_walking_without_observing_carries_the_stream_on(family: str):
 
 
 @every_family
-def test_layers_with_one_input_share_one_statistic(family: str):
+def test_layers_with_the_same_input_share_a_statistic(family: str):
     for block in walk(tiny_model(family), random_tokens()):
         grams, linears = block.observe(Gram), block.linears()
         assert list(grams) == list(linears)
@@ -140,7 +140,7 @@ def test_layers_with_one_input_share_one_statistic(family: str):
 
 
 @every_family
-def test_statistics_are_of_each_layers_own_input(family: str):
+def test_statistics_use_each_layers_own_input(family: str):
     tokens = random_tokens()
     for block in walk(tiny_model(family), tokens):
         grams, norms, inputs = (block.observe(s) for s in (Gram, ColumnNorm, Inputs))
@@ -152,7 +152,7 @@ def test_statistics_are_of_each_layers_own_input(family: str):
             torch.testing.assert_close(norms[role].norms, x.norm(dim=0), rtol=1e-4, atol=1e-5)
 
 
-def test_only_the_roles_asked_for_are_observed():
+def test_observes_only_requested_roles():
     block = next(walk(tiny_model(), random_tokens()))
     assert list(block.observe(Gram, "up")) == ["up"]  # alone, without the gate that collects it
     seen = block.observe(Gram, "v", "q", "o")
@@ -161,14 +161,14 @@ def test_only_the_roles_asked_for_are_observed():
     assert seen["q"] is not block.observe(Gram, "q")["q"]
 
 
-def test_layers_are_named_when_one_does_not_exist():
+def test_refuses_unknown_layer():
     for family, place in (("llama", "fc1"), ("opt", "gate")):
         block = next(walk(tiny_model(family), random_tokens()))
-        with pytest.raises(BadInput, match=f"no layer '{place}'.*q, k, v, o"):
+        with pytest.raises(BadInput, match=f"no layer '{place}'; use q, k, v, o"):
             block.observe(Gram, place)
 
 
-def test_a_block_yields_its_own_input_and_output():
+def test_run_yields_input_and_output():
     model, tokens = tiny_model(), random_tokens()
     own = own_streams(model, tokens)
     for block in walk(model, tokens):
@@ -177,7 +177,7 @@ def test_a_block_yields_its_own_input_and_output():
         assert torch.equal(torch.cat(seen.y), torch.cat(own[block.index].y))
 
 
-# What the families do differently
+# Differences between families
 
 
 @pytest.mark.parametrize("first", ["sliding_attention", "full_attention"])
@@ -203,14 +203,14 @@ def test_sliding_windows_shorter_than_the_sequence(length: int, matters: bool):
 
 
 class OldLayer(LlamaDecoderLayer):
-    """A block as older releases had it: it returns a tuple."""
+    """A block of older releases, which returns a tuple."""
 
     def forward(self, *args, **kwargs):
         return (super().forward(*args, **kwargs),)
 
 
 class OldModel(LlamaModel):
-    """A model as older releases had it: it takes the first item of what a block returns."""
+    """A model of older releases, which takes the first item of a block's output."""
 
     def forward(self, input_ids, use_cache=None):
         hidden = self.embed_tokens(input_ids)
@@ -221,7 +221,7 @@ class OldModel(LlamaModel):
 
 
 @pytest.mark.parametrize("edits", [True, False])
-def test_blocks_that_return_a_tuple(edits: bool):
+def test_supports_blocks_that_return_a_tuple(edits: bool):
     tokens = random_tokens()
     model, old = (tiny_model(blocks=4) for _ in range(2))
     old.hf.model.__class__ = OldModel
@@ -231,11 +231,11 @@ def test_blocks_that_return_a_tuple(edits: bool):
     assert_same_streams(seen, own_streams(model, tokens))
 
 
-# Pruning and propagating
+# Edits
 
 
 @every_family
-def test_each_block_sees_the_pruned_ones_before_it(family: str):
+def test_each_block_sees_earlier_edits(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     dense = own_streams(model, tokens)
     seen = []
@@ -251,20 +251,20 @@ def test_each_block_sees_the_pruned_ones_before_it(family: str):
         assert torch.equal(x, torch.cat(before.x)) is (index == 0)
 
 
-def test_a_walk_with_edits_may_observe_again():
+def test_walk_with_edits_can_observe_twice():
     for block in walk(tiny_model(), random_tokens()):
         first, second = (block.observe(Gram) for _ in range(2))
         assert torch.equal(first["down"].matrix, second["down"].matrix)
 
 
-def test_a_look_observes_each_block_once():
+def test_walk_without_edits_observes_each_block_once():
     for block in walk(tiny_model(), random_tokens(), edits=False):
         block.observe(Gram)
         with pytest.raises(BadInput, match="once"):
             block.observe(Gram)
 
 
-# The model as it was, beside
+# The original model (`beside`)
 
 
 def halved(block: WalkedBlock) -> None:
@@ -276,7 +276,7 @@ def halved(block: WalkedBlock) -> None:
 
 @every_family
 @pytest.mark.parametrize("first", ["look", "edit"])
-def test_beside_goes_the_model_as_it_was(family: str, first: str):
+def test_beside_is_the_original_model(family: str, first: str):
     model, tokens = tiny_model(family, blocks=4), random_tokens()
     dense, beside, seen = own_streams(model, tokens), [], []
     for block in walk(model, tokens, beside=True):
@@ -293,7 +293,7 @@ def test_beside_goes_the_model_as_it_was(family: str, first: str):
         assert torch.equal(torch.cat(ours.x), torch.cat(dense[index].x)) is (index == 0)
 
 
-def test_both_streams_run_in_step_and_are_observed_alike():
+def test_both_models_have_the_same_micro_batches():
     model, tokens = tiny_model(blocks=3), random_tokens()
     expected = []
     for block in walk(tiny_model(blocks=3), tokens):
@@ -307,7 +307,7 @@ def test_both_streams_run_in_step_and_are_observed_alike():
         assert torch.equal(dense["down"].matrix, expected[block.index])
 
 
-def test_what_goes_beside_opens_no_other_block():
+def test_beside_opens_no_other_block():
     tokens, outputs = random_tokens(), []
     for model in (tiny_model(blocks=3), ShutModel(tiny_model(blocks=3))):
         for block in walk(model, tokens, beside=True):
@@ -317,7 +317,7 @@ def test_what_goes_beside_opens_no_other_block():
         assert torch.equal(a, b)
 
 
-def test_nothing_goes_beside_unless_asked():
+def test_beside_must_be_requested():
     with pytest.raises(BadInput, match="beside=True"):
         _ = next(walk(tiny_model(), random_tokens())).beside
 
@@ -343,14 +343,14 @@ def test_batch_size_does_not_matter(family: str):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-def test_batch_size_is_that_of_the_tokens_unless_said():
+def test_batch_size_defaults_to_that_of_the_tokens():
     tokens = random_tokens(samples=6)  # batch_size=2
     assert len(next(walk(tiny_model(), tokens)).boundary.hidden) == 3
     assert len(next(walk(tiny_model(), tokens, batch_size=4)).boundary.hidden) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_boundary_keeps_the_models_dtype_and_statistics_are_wider(dtype: torch.dtype):
+def test_boundary_has_the_models_dtype_and_statistics_are_wider(dtype: torch.dtype):
     for block in walk(tiny_model(dtype=dtype), random_tokens()):
         gram, moments = block.observe(Gram, "q")["q"], block.observe(Moments, "o")["o"]
         norm = block.observe(ColumnNorm, "down")["down"]
@@ -360,7 +360,7 @@ def test_the_boundary_keeps_the_models_dtype_and_statistics_are_wider(dtype: tor
         assert moments.mean.dtype == torch.float64
 
 
-# Leaving no trace
+# Side effects
 
 
 def state(model: LanguageModel) -> dict[str, object]:
@@ -441,7 +441,7 @@ def failing_in_the_capture(model: LanguageModel, tokens: Tokens, edits: bool) ->
         (failing_in_the_capture, IndexError),
     ],
 )
-def test_the_model_is_as_before(way, error, edits: bool, use_cache: bool):
+def test_restores_the_model(way, error, edits: bool, use_cache: bool):
     model, tokens = tiny_model(blocks=3), random_tokens()
     model.config.use_cache = use_cache
     model.hf.train()
@@ -456,7 +456,7 @@ def test_the_model_is_as_before(way, error, edits: bool, use_cache: bool):
     assert state(model) == before
 
 
-def test_the_walk_itself_runs_in_evaluation_mode():
+def test_walk_runs_in_evaluation_mode():
     tokens = random_tokens()
     model, training = (tiny_model("opt", dropout=0.5) for _ in range(2))
     training.hf.train()  # dropout would change every value
@@ -471,7 +471,7 @@ def test_the_walk_itself_runs_in_evaluation_mode():
     ("role", "named"), [("v", "block 1, o"), ("up", "block 1, down"), ("down", "block 1")]
 )
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_activations_that_are_not_finite_name_block_and_layer(edits, role, named, value):
+def test_error_names_block_and_layer_of_values_that_are_not_finite(edits, role, named, value):
     model = tiny_model(blocks=3)
     with torch.no_grad():
         model.blocks[1].linears()[role].weight[0, 0] = value
@@ -484,7 +484,7 @@ def test_activations_that_are_not_finite_name_block_and_layer(edits, role, named
         look()
 
 
-def test_embeddings_that_are_not_finite_name_the_first_layer():
+def test_error_names_the_first_layer_for_damaged_embeddings():
     model = tiny_model()
     with torch.no_grad():
         model.hf.get_input_embeddings().weight[:] = float("nan")
@@ -493,7 +493,7 @@ def test_embeddings_that_are_not_finite_name_the_first_layer():
             next(walk(model, random_tokens(), edits=edits)).observe(Gram)
 
 
-def test_fp16_overflow_is_told_where_it_happens():
+def test_error_names_the_layer_of_an_fp16_overflow():
     model = tiny_model(dtype=torch.float16)
     with torch.no_grad():
         for linear in (model.blocks[0].feed_forward.gate, model.blocks[0].feed_forward.up):

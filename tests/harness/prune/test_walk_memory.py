@@ -1,4 +1,4 @@
-"""What the walk holds: counted by the bytes of live tensors, which on the CPU RSS cannot tell."""
+"""Memory of the walk, in bytes of live tensors, because RSS is too inaccurate."""
 
 import weakref
 from collections import Counter
@@ -15,7 +15,7 @@ HIDDEN = 64
 
 
 class LiveBytes(TorchDispatchMode):
-    """Count the bytes of the storages that were made inside the mode and are still alive."""
+    """Count the bytes of storages created inside the mode that are still alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,25 +59,25 @@ def peak(samples: int, blocks: int, batch_size: int = 2, beside: bool = False) -
     return live.peak
 
 
-def test_depth_costs_nothing():
+def test_memory_does_not_depend_on_depth():
     assert peak(8, blocks=12) <= peak(8, blocks=3) * 1.02
 
 
-def test_a_sample_costs_one_boundary():
+def test_a_sample_needs_one_boundary():
     boundary = 8 * LENGTH * HIDDEN * 4  # bytes of eight more samples between two blocks, fp32
     grown = peak(24, blocks=3) - peak(16, blocks=3)
     ids = 8 * LENGTH * 8  # the token ids themselves may be copied
     assert boundary <= grown <= boundary + ids
 
 
-def test_a_sample_beside_costs_another():
+def test_a_sample_with_beside_needs_two_boundaries():
     boundary = 8 * LENGTH * HIDDEN * 4
     grown = peak(24, blocks=3, beside=True) - peak(16, blocks=3, beside=True)
     assert 2 * boundary <= grown <= 2 * boundary + 8 * LENGTH * 8
     assert peak(8, blocks=12, beside=True) <= peak(8, blocks=3, beside=True) * 1.02
 
 
-def test_the_working_set_grows_with_the_micro_batch_alone():
+def test_working_memory_depends_on_the_micro_batch_only():
     small, large = peak(16, 3, batch_size=2), peak(16, 3, batch_size=4)
     assert small < large
     assert peak(16, 12, batch_size=4) <= large * 1.02

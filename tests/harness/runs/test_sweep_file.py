@@ -46,7 +46,7 @@ def jobs_of(folder, text: str):
         ("runs: [{method: wanda, self: 1}]", "unknown wanda parameter 'self'"),
         ("runs: [{method: wanda, parameters: 1}]", "unknown wanda parameter 'parameters'"),
         ("runs: [{method: wanda, jobs: 1, model_extra: 2}]", "unknown wanda parameter 'jobs'"),
-        ("runs: [{method: wanda, sparsity: true}]", "true is no value of it"),
+        ("runs: [{method: wanda, sparsity: true}]", "expected a number, got true"),
         ("runs: [{method: wanda, sparsity: .nan}]", "sparsity: Input should be"),
         ("runs: [{method: wanda, sparsity: {a: 1}}]", "sparsity: Input should be a valid number"),
         ("runs: [{method: wanda, sparsity: [[0.5]]}]", "sparsity: Input should be a valid number"),

@@ -1,4 +1,4 @@
-"""Gates multiply what masks would zero, and the loss of a budget is a distance."""
+"""Gates multiply units, and the budget loss is a distance."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from implementations.harness import BadInput, masked, unit_costs
-from implementations.harness.contract.probes import logits
+from implementations.harness.contract.helpers import logits
+from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import (
     MODEL_TYPES,
     ShutModel,
     random_tokens,
     tiny_model,
 )
-from implementations.harness.contract.traces import state
 from implementations.harness.model.units import Kind
 from implementations.harness.train.gates import gated, off_budget
 from implementations.harness.train.losses import next_token_loss
@@ -37,7 +37,7 @@ def units(model, *kinds: Kind) -> int:
 
 
 @pytest.mark.parametrize("family", list(MODEL_TYPES))
-def test_a_gate_of_zero_is_a_mask_and_of_one_is_nothing(family: str):
+def test_gate_of_zero_masks_and_gate_of_one_changes_nothing(family: str):
     model = tiny_model(family)
     dense = logits(model)
     gone = torch.rand(units(model, *KINDS), generator=torch.Generator().manual_seed(0)) < 0.3
@@ -53,7 +53,7 @@ def test_a_gate_of_zero_is_a_mask_and_of_one_is_nothing(family: str):
 
 
 @pytest.mark.parametrize("family", list(MODEL_TYPES))
-def test_every_gate_gets_the_gradient_that_a_small_step_shows(family: str):
+def test_gradients_of_gates_match_finite_differences(family: str):
     model, ids = tiny_model(family), random_tokens(2, 12).ids
     model.hf.requires_grad_(False).double()
     values = torch.ones(units(model, *KINDS), dtype=torch.float64, requires_grad=True)
@@ -65,7 +65,7 @@ def test_every_gate_gets_the_gradient_that_a_small_step_shows(family: str):
 
         loss(values).backward()
         assert values.grad is not None
-        along = values.grad.sign()  # where a small step moves the loss most
+        along = values.grad.sign()  # the direction in which a small step changes the loss most
         with torch.no_grad():
             step = 1e-5
             moved = loss(values + step * along) - loss(values - step * along)
@@ -73,7 +73,7 @@ def test_every_gate_gets_the_gradient_that_a_small_step_shows(family: str):
     assert float((values.grad != 0).double().mean()) > 0.9
 
 
-def test_nothing_is_left_of_gates_however_it_ends():
+def test_gates_are_removed_even_after_an_exception():
     model = tiny_model()
     before = state(model)
     with gated(model, *KINDS):
@@ -84,13 +84,13 @@ def test_nothing_is_left_of_gates_however_it_ends():
     assert state(model) == before
 
 
-def test_a_model_that_lies_elsewhere_is_refused():
+def test_refuses_model_moved_block_by_block():
     shut = ShutModel(tiny_model())
     with pytest.raises(BadInput, match="block by block"):
         gated(shut, "channels").__enter__()
 
 
-def test_the_loss_of_a_budget_is_a_distance_in_ratios():
+def test_budget_loss_is_the_logarithm_of_the_ratio():
     assert float(off_budget(torch.tensor(80.0), 80)) == 0
     twice, half = torch.tensor([160.0, 40.0], requires_grad=True).unbind()
     assert float(off_budget(twice.detach(), 80)) == pytest.approx(math.log(2))

@@ -1,4 +1,4 @@
-"""The loop beside a plain one, and killed at any step it comes to the same end, to the bit."""
+"""The training loop: equal to a plain one, and resumable after any step."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from implementations.harness.data.seeds import seeded
 from implementations.harness.data.stream import Stream
 from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import reporting
-from implementations.harness.prune.journal import journal, remembered
+from implementations.harness.prune.journal import journal, open_journal
 from implementations.harness.train import loop
 from implementations.harness.train.loop import optimise, thinned
-from implementations.harness.train.plan import Plan
+from implementations.harness.train.schedule import Plan
 from tests.conftest import REPOSITORY
 
 STREAM = Stream(random_tokens(6, 8, seed=4), seed=5)
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
-class Drawing:
-    """A model that draws from every generator in each pass, and a hook that keeps a tensor."""
+class RandomModel:
+    """A model that uses every generator in each pass, and a hook that changes a tensor."""
 
     def __init__(self, life: int = 10**9) -> None:
         torch.manual_seed(0)
@@ -67,8 +67,8 @@ class Drawing:
 
 
 @pytest.fixture
-def always(monkeypatch) -> Iterator[None]:
-    """Put the state on disk after every step."""
+def saved_every_step(monkeypatch) -> Iterator[None]:
+    """Save the state after every step."""
     monkeypatch.setattr(loop, "EVERY", -1.0)
     return
 
@@ -78,27 +78,27 @@ def same(first: tuple[list[float], list[Tensor]], second: tuple[list[float], lis
     return first[0] == second[0] and all(torch.equal(a, b) for a, b in tensors)
 
 
-@pytest.mark.usefixtures("always")
+@pytest.mark.usefixtures("saved_every_step")
 @pytest.mark.parametrize("life", range(9))
-def test_killed_after_any_step_it_comes_to_the_same_end(tmp_path: Path, life: int):
-    whole = Drawing().run()
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
-        Drawing(life).run()
-    with remembered(tmp_path / ".one"):
-        again = Drawing()
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, life: int):
+    whole = RandomModel().run()
+    with pytest.raises(Killed), open_journal(tmp_path / ".one"):
+        RandomModel(life).run()
+    with open_journal(tmp_path / ".one"):
+        again = RandomModel()
         assert same(again.run(), whole)
     assert again.seen == list(range(life, 9))
     assert not list(tmp_path.iterdir())
 
 
 def flipped(content: bytes) -> bytes:
-    """The content with one bit of a weight changed, which `torch.load` accepts."""
+    """Return the content with one bit of a weight changed, which `torch.load` accepts."""
     weight = torch.load(io.BytesIO(content))["trained"][0]
     at = content.index(weight.numpy().tobytes()) + 2
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
-@pytest.mark.usefixtures("always")
+@pytest.mark.usefixtures("saved_every_step")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -111,86 +111,86 @@ def flipped(content: bytes) -> bytes:
     ],
     ids=["empty", "garbage", "half", "cut", "flipped", "folder"],
 )
-def test_a_damaged_state_is_discarded_with_a_warning(tmp_path: Path, damage: Any):
+def test_discards_damaged_state_with_a_warning(tmp_path: Path, damage: Any):
     path = tmp_path / ".one.1"
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
-        Drawing(4).run()
+    with pytest.raises(Killed), open_journal(tmp_path / ".one"):
+        RandomModel(4).run()
     content = path.read_bytes()
     path.unlink()
     if damage is None:
         (path / "inner").mkdir(parents=True)
     else:
         path.write_bytes(damage(content))
-    again = Drawing()
+    again = RandomModel()
     with (
         pytest.warns(UserWarning, match=r"\.one\.1 is damaged"),
-        remembered(tmp_path / ".one"),
+        open_journal(tmp_path / ".one"),
     ):
-        assert same(again.run(), Drawing().run())
+        assert same(again.run(), RandomModel().run())
     assert again.seen == list(range(9))
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.usefixtures("always")
-def test_the_seconds_of_a_killed_training_are_not_lost(tmp_path: Path):
+@pytest.mark.usefixtures("saved_every_step")
+def test_counts_the_seconds_of_killed_runs(tmp_path: Path):
     spent = [0.0]
     for life in (3, 2):  # steps before it is killed
-        with pytest.raises(Killed), remembered(tmp_path / ".one"):
-            Drawing(life).run()
+        with pytest.raises(Killed), open_journal(tmp_path / ".one"):
+            RandomModel(life).run()
         spent.append(torch.load(tmp_path / ".one.1")["seconds"])
-    with remembered(tmp_path / ".one"):
-        Drawing().run()
+    with open_journal(tmp_path / ".one"):
+        RandomModel().run()
         assert journal().saved == spent[-1]
     assert spent == sorted(set(spent))
 
 
-@pytest.mark.usefixtures("always")
-def test_two_trainings_of_one_pruning_keep_apart(tmp_path: Path):
+@pytest.mark.usefixtures("saved_every_step")
+def test_two_trainings_of_one_run_have_separate_states(tmp_path: Path):
     def both(life: int = 10**9):
-        first, second = Drawing(), Drawing(life)
+        first, second = RandomModel(), RandomModel(life)
         return [first.run(4), second.run(6)], first.seen
 
     whole, _ = both()
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+    with pytest.raises(Killed), open_journal(tmp_path / ".one"):
         both(2)
-    with remembered(tmp_path / ".one"):
+    with open_journal(tmp_path / ".one"):
         again, seen = both()
-    assert seen == []  # the first stood on disk as a whole
+    assert seen == []  # the first training was complete
     assert all(same(a, b) for a, b in zip(again, whole, strict=True))
 
 
-def test_without_a_journal_nothing_is_written(tmp_path: Path, monkeypatch):
+def test_writes_nothing_without_a_journal(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Drawing().run()
+    RandomModel().run()
     assert not list(tmp_path.iterdir())
 
 
-def test_state_goes_to_disk_at_the_end_and_when_it_is_time(tmp_path: Path, monkeypatch):
+def test_saves_state_at_the_end_and_at_intervals(tmp_path: Path, monkeypatch):
     written: list[int] = []
     monkeypatch.setattr(
         loop, "_write", lambda path, content: written.append(len(content["losses"]))
     )
-    with remembered(tmp_path / ".one"):
-        Drawing().run()
+    with open_journal(tmp_path / ".one"):
+        RandomModel().run()
         assert written == [9]
         monkeypatch.setattr(loop, "EVERY", -1.0)
-        Drawing().run()
+        RandomModel().run()
     assert written[1:] == list(range(1, 10))
 
 
-@pytest.mark.usefixtures("always")
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch):
+@pytest.mark.usefixtures("saved_every_step")
+def test_reports_full_disk(tmp_path: Path, monkeypatch):
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(Unavailable, match="free some space"), remembered(tmp_path / ".one"):
-        Drawing().run()
+    with pytest.raises(Unavailable, match="free some space"), open_journal(tmp_path / ".one"):
+        RandomModel().run()
     assert not list(tmp_path.iterdir())
 
 
 def plainly(model, plan: Plan) -> list[float]:
-    """Train all of a model by hand: the same batches, whole, by AdamW's own formula."""
+    """Train all of a model on the same batches with the formula of AdamW."""
     parameters = [p for p in model.hf.parameters() if p.requires_grad]
     means = [torch.zeros_like(p) for p in parameters]
     squares = [torch.zeros_like(p) for p in parameters]
@@ -215,7 +215,7 @@ def plainly(model, plan: Plan) -> list[float]:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 4])
-def test_it_does_what_a_plain_loop_does(at_once: int):
+def test_equals_a_plain_loop(at_once: int):
     plan = Plan(5, 1e-2, batch=4, at_once=at_once, warmup=0.4, weight_decay=0.1, clip=0.5)
     ours, theirs = tiny_model(), tiny_model()
 
@@ -232,7 +232,7 @@ def test_it_does_what_a_plain_loop_does(at_once: int):
 
 
 @pytest.mark.parametrize("clip", [0.5, None])
-def test_before_the_step_gradients_are_whole_and_clipped(clip: float | None):
+def test_before_hook_sees_complete_clipped_gradients(clip: float | None):
     weight, seen = nn.Parameter(torch.tensor([1.0, 2.0])), []
 
     def before(step: int) -> None:
@@ -250,49 +250,49 @@ def test_before_the_step_gradients_are_whole_and_clipped(clip: float | None):
     assert weight.grad is None
 
 
-def test_groups_keep_their_own_rates():
+def test_groups_have_their_own_learning_rates():
     fast, slow, still = (nn.Parameter(torch.zeros(3)) for _ in range(3))
     groups = [{"params": [fast]}, {"params": [slow], "lr": 0.01}, {"params": [still], "lr": 0.0}]
     plan = Plan(2, 0.1, decay="none", clip=None)
     optimise(groups, lambda _: -(fast + slow + still).sum(), STREAM, plan)
-    # Of a constant gradient AdamW takes steps of the rate.
+    # With a constant gradient, AdamW changes parameters by the learning rate.
     assert [float(p[0]) for p in (fast, slow, still)] == pytest.approx([0.2, 0.02, 0.0], abs=1e-6)
 
 
-def test_gradients_that_were_there_before_count_for_nothing():
+def test_ignores_gradients_from_before():
     parameter, left = nn.Parameter(torch.zeros(1)), torch.full((1,), 7.0)
     parameter.grad = left
     plan = Plan(1, 0.1, batch=1, clip=None)
     optimise([parameter], lambda _: -parameter.sum(), STREAM, plan, by=momentum)
     assert float(parameter.detach()) == pytest.approx(0.1)
-    assert float(left) == 7  # whose they are puts them back
+    assert float(left) == 7  # not changed in place, so that its owner can restore it
 
 
 def momentum(parameters: Any, lr: float, **_: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=lr, momentum=0.5)
 
 
-def test_another_optimiser_takes_the_steps_at_the_plans_rates():
+def test_other_optimisers_use_the_rates_of_the_plan():
     quick, slow = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
     groups = [{"params": [quick]}, {"params": [slow], "lr": 0.01}]
     plan = Plan(2, 0.1, batch=1, decay="linear", clip=None)
     optimise(groups, lambda _: -(quick + slow), STREAM, plan, by=momentum)
-    # Gradients of -1, with the momentum 1 and 1.5, at the whole rate and at half of it.
+    # Momentum gives steps of 1 and 1.5 for gradients of -1, at the full and half the rate.
     assert [float(quick), float(slow)] == pytest.approx([0.1 + 0.05 * 1.5, 0.01 + 0.005 * 1.5])
 
 
-@pytest.mark.usefixtures("always")
-def test_killed_under_another_optimiser_it_comes_to_the_same_end(tmp_path: Path):
-    whole = Drawing().run(by=momentum)
-    assert not same(whole, Drawing().run())
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
-        Drawing(4).run(by=momentum)
-    with remembered(tmp_path / ".one"):
-        assert same(Drawing().run(by=momentum), whole)
+@pytest.mark.usefixtures("saved_every_step")
+def test_resumes_with_other_optimisers(tmp_path: Path):
+    whole = RandomModel().run(by=momentum)
+    assert not same(whole, RandomModel().run())
+    with pytest.raises(Killed), open_journal(tmp_path / ".one"):
+        RandomModel(4).run(by=momentum)
+    with open_journal(tmp_path / ".one"):
+        assert same(RandomModel().run(by=momentum), whole)
 
 
-@pytest.mark.usefixtures("always")
-def test_a_plan_reads_on_where_the_one_before_it_stopped(tmp_path: Path):
+@pytest.mark.usefixtures("saved_every_step")
+def test_consecutive_plans_continue_the_text(tmp_path: Path):
     parameter, read = nn.Parameter(torch.ones(1)), []
 
     def both(life: int) -> None:
@@ -305,15 +305,15 @@ def test_a_plan_reads_on_where_the_one_before_it_stopped(tmp_path: Path):
         optimise([parameter], loss, STREAM, Plan(2, 0.1, batch=2, total=5))
         optimise([parameter], loss, STREAM, Plan(3, 0.1, batch=2, before=2))
 
-    with pytest.raises(Killed), remembered(tmp_path / ".one"):
+    with pytest.raises(Killed), open_journal(tmp_path / ".one"):
         both(life=7)  # in the second step of the second plan
-    with remembered(tmp_path / ".one"):
+    with open_journal(tmp_path / ".one"):
         both(life=100)
     batches = [ids for ids, _ in zip(STREAM.batches(1), range(10), strict=False)]
     assert torch.equal(torch.cat(read), torch.cat(batches[:7] + batches[6:]))
 
 
-def test_a_loss_that_is_not_finite_is_named_by_its_step():
+def test_error_names_the_step_of_a_loss_that_is_not_finite():
     parameter, losses = nn.Parameter(torch.ones(1)), iter([1.0, 2.0, float("nan")])
     with pytest.raises(NumericsError, match="training step 2 is nan"):
         optimise(
@@ -321,7 +321,7 @@ def test_a_loss_that_is_not_finite_is_named_by_its_step():
         )
 
 
-def test_progress_tells_the_loss():
+def test_progress_shows_the_loss():
     said: list[Any] = []
 
     class Listening:
@@ -353,7 +353,7 @@ def test_progress_tells_the_loss():
     ]
 
 
-def test_curves_are_thinned_to_means():
+def test_thinned_curve_has_means():
     assert thinned([1.0, 2.0, 3.0], 3) == [1.0, 2.0, 3.0]
     assert thinned([float(i) for i in range(10)], 5) == [0.5, 2.5, 4.5, 6.5, 8.5]
     curve = thinned([1.0] * 1234, 100)
@@ -363,17 +363,17 @@ def test_curves_are_thinned_to_means():
 KILLED = """
 import sys
 from pathlib import Path
-from implementations.harness.prune.journal import journal, remembered
+from implementations.harness.prune.journal import journal, open_journal
 from implementations.harness.train import loop
-from tests.harness.train.test_loop import Drawing
+from tests.harness.train.test_loop import RandomModel
 loop.EVERY = -1.0
-with remembered(Path(sys.argv[1]) / ".one"):
-    losses, tensors = Drawing().run(int(sys.argv[2]))
+with open_journal(Path(sys.argv[1]) / ".one"):
+    losses, tensors = RandomModel().run(int(sys.argv[2]))
 print([value.hex() for value in losses], [t.double().sum().item().hex() for t in tensors])
 """
 
 
-def test_a_process_that_is_killed_goes_on(tmp_path: Path):
+def test_killed_process_resumes(tmp_path: Path):
     command = [sys.executable, "-c", KILLED]
     place = {
         "cwd": REPOSITORY,

@@ -1,4 +1,4 @@
-"""What is trained on, against torch's own words for it."""
+"""Training losses compared with torch's formulas."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.train.losses import distillation_loss, logits_of, next_token_loss
 
 
-def test_the_loss_is_the_logarithm_of_the_perplexity():
+def test_next_token_loss_is_the_logarithm_of_perplexity():
     model, tokens = tiny_model(), random_tokens()
     loss = next_token_loss(model, tokens.ids).exp()
     assert float(loss) == pytest.approx(perplexity(model, tokens).value, rel=1e-5)
 
 
-def test_distillation_is_the_divergence_from_the_teacher_a_token():
+def test_distillation_loss_is_the_mean_divergence_per_token():
     student, teacher = torch.randn(2, 3, 5, 7, dtype=torch.float64)
     for temperature in (1.0, 2.0):
         p = torch.softmax(teacher.float() / temperature, -1)
@@ -27,7 +27,7 @@ def test_distillation_is_the_divergence_from_the_teacher_a_token():
     assert float(distillation_loss(teacher, teacher)) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_teacher_is_matched_where_the_loss_is_least():
+def test_minimising_distillation_loss_matches_the_teacher():
     teacher = torch.randn(1, 4, 6)
     student = torch.zeros(1, 4, 6, requires_grad=True)
     optimizer = torch.optim.SGD([student], lr=2.0)
@@ -38,6 +38,6 @@ def test_the_teacher_is_matched_where_the_loss_is_least():
     torch.testing.assert_close(student.softmax(-1), teacher.softmax(-1), rtol=1e-2, atol=1e-2)
 
 
-def test_logits_are_those_of_the_model():
+def test_logits_have_the_shape_of_the_model():
     model, ids = tiny_model(), random_tokens(2, 9).ids
     assert logits_of(model, ids).shape == (2, 9, model.vocabulary_size)

@@ -1,4 +1,4 @@
-"""Factors beside weights: merged they compute what was trained, zeros stay, nothing else moves."""
+"""Low-rank factors: merging preserves the output, zeros stay, nothing else changes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from implementations.harness import (
     keep_kv_groups,
     keep_units,
 )
-from implementations.harness.contract import traces
-from implementations.harness.contract.probes import (
+from implementations.harness.contract import side_effects
+from implementations.harness.contract.helpers import (
     calibration_for,
     configured,
     fingerprint,
@@ -33,16 +33,18 @@ from implementations.harness.train.low_rank import adapter, low_rank
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
-def moved(factors: list[nn.Parameter], seed: int = 0) -> None:
-    """Give all factors values as if they had been trained."""
+def randomise(factors: list[nn.Parameter], seed: int = 0) -> None:
+    """Change all factors at random, as if they had been trained."""
     generator = torch.Generator().manual_seed(seed)
     for factor in factors:
         factor.data.add_(0.05 * torch.randn(factor.shape, generator=generator))
 
 
 def state(model: LanguageModel) -> dict[str, Any]:
-    """Return what must be left as it was; the first factors are drawn from torch's generator."""
-    return {name: value for name, value in traces.state(model).items() if name != "generators"}
+    """Return the state that must be restored, without the generators, which factors use."""
+    return {
+        name: value for name, value in side_effects.state(model).items() if name != "generators"
+    }
 
 
 def indexed(model: LanguageModel) -> None:
@@ -58,8 +60,8 @@ def emptied(model: LanguageModel) -> None:
 WAYS: dict[str, Any] = {"dense": lambda _: None, "indexed": indexed, "emptied": emptied}
 
 
-def made(family: str, way: str) -> LanguageModel:
-    """Return a model of which, in one of the ways, something is gone."""
+def reduced(family: str, way: str) -> LanguageModel:
+    """Return a model after one of the removals in `WAYS`."""
     model = tiny_model(family)
     if way == "indexed" and model.blocks[0].attention.group < 2:
         pytest.skip("its query heads are KV groups")
@@ -70,13 +72,13 @@ def made(family: str, way: str) -> LanguageModel:
 @every_family
 @pytest.mark.parametrize("way", list(WAYS))
 @pytest.mark.parametrize("masked", [False, True])
-def test_merged_it_computes_what_was_trained(family: str, way: str, masked: bool):
-    model = made(family, way)
+def test_merging_preserves_the_trained_output(family: str, way: str, masked: bool):
+    model = reduced(family, way)
     before, kinds = logits(model), [type(m) for m in model.hf.modules()]
     dense, left = fingerprint(model), state(model)
     with low_rank(model, rank=4, masked=masked) as factors:
         torch.testing.assert_close(logits(model), before)
-        moved(factors)
+        randomise(factors)
         trained = logits(model)
     assert not torch.allclose(trained, before, atol=1e-2)
     torch.testing.assert_close(logits(model), trained, rtol=1e-4, atol=1e-4)
@@ -94,33 +96,33 @@ def test_merged_it_computes_what_was_trained(family: str, way: str, masked: bool
 
 @every_family
 @pytest.mark.parametrize("pattern", ["2:4", "1:4"])
-def test_zeros_stay_under_the_mask(family: str, pattern: str):
+def test_masked_zeros_stay_zero(family: str, pattern: str):
     model = tiny_model(family)
     get("magnitude").configure(pattern=pattern).apply(model)
     zeros = [linear.weight == 0 for _, _, linear in model.linears()]
     with low_rank(model, rank=4, masked=True) as factors:
-        moved(factors)
+        randomise(factors)
         trained = logits(model)
     torch.testing.assert_close(logits(model), trained)
     for mask, (_, _, linear) in zip(zeros, model.linears(), strict=True):
         assert torch.equal(linear.weight == 0, mask)
 
 
-def test_without_the_mask_zeros_are_filled():
+def test_merging_without_mask_fills_zeros():
     model = tiny_model()
     get("magnitude").configure(sparsity=0.5).apply(model)
     with low_rank(model, rank=4) as factors:
-        moved(factors)
+        randomise(factors)
     assert all(bool((linear.weight != 0).all()) for _, _, linear in model.linears())
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_product_is_added_as_the_formula_says(masked: bool):
+def test_merging_adds_the_scaled_product(masked: bool):
     model = tiny_model()
     before = copy.deepcopy(model.blocks[0].feed_forward.up.weight.detach())
     with low_rank(model, rank=4, scale=3.0, masked=masked) as factors:
         assert len(factors) == 2 * 7 * 2
-        moved(factors)
+        randomise(factors)
         named = dict(model.hf.named_parameters())
         place = "layers.0.mlp.up_proj"
         A, B = (
@@ -134,12 +136,12 @@ def test_the_product_is_added_as_the_formula_says(masked: bool):
 @every_family
 @pytest.mark.parametrize("way", list(WAYS))
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_factors_of_a_layer_are_found(family: str, way: str, masked: bool):
-    model = made(family, way)
+def test_adapter_returns_the_factors_of_a_layer(family: str, way: str, masked: bool):
+    model = reduced(family, way)
     frozen = {id(linear.weight) for _, _, linear in model.linears()}
     expected, found = {}, []
     with low_rank(model, rank=4, scale=3.0, masked=masked) as factors:
-        moved(factors)
+        randomise(factors)
         for block in model.blocks:
             for role, linear in block.linears().items():
                 if linear.weight.numel():
@@ -153,7 +155,7 @@ def test_the_factors_of_a_layer_are_found(family: str, way: str, masked: bool):
         torch.testing.assert_close(merged.detach(), weight)
 
 
-def test_a_layer_without_factors_is_refused():
+def test_adapter_refuses_layer_without_factors():
     model = tiny_model()
     emptied(model)
     with pytest.raises(BadInput, match="has no low-rank factors"):
@@ -163,7 +165,7 @@ def test_a_layer_without_factors_is_refused():
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_gradient_reaches_the_factors_alone(masked: bool):
+def test_only_factors_get_gradients(masked: bool):
     model = tiny_model()
     with low_rank(model, masked=masked) as factors:
         model.hf(input_ids=random_tokens().ids, use_cache=False).logits.square().mean().backward()
@@ -172,37 +174,40 @@ def test_the_gradient_reaches_the_factors_alone(masked: bool):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_where_it_raises_the_weights_are_as_they_were(masked: bool):
+def test_exception_restores_weights(masked: bool):
     model = tiny_model()
     before, left = fingerprint(model), state(model)
     changes = low_rank(model, masked=masked)
-    moved(changes.__enter__())
+    randomise(changes.__enter__())
     error = KeyboardInterrupt()
     assert not changes.__exit__(type(error), error, None)
     assert same(fingerprint(model), before)
     assert state(model) == left
 
 
-def test_bf16_weights_take_factors_in_fp32():
+def test_factors_of_bf16_weights_are_fp32():
     for masked in (False, True):
         model = tiny_model(dtype=torch.bfloat16)
         with low_rank(model, masked=masked) as factors:
             assert {factor.dtype for factor in factors} == {torch.float32}
-            moved(factors)
+            randomise(factors)
         assert {p.dtype for p in model.hf.parameters()} == {torch.bfloat16}
 
 
-def test_a_rotated_model_takes_them():
+def test_works_with_rotated_model():
     model = tiny_model()
     get("slicegpt").configure(sparsity=0.1).apply(model, random_tokens(16, 32))
     with low_rank(model, rank=4) as factors:
-        moved(factors)
+        randomise(factors)
         trained = logits(model)
     torch.testing.assert_close(logits(model), trained, rtol=1e-4, atol=1e-4)
 
 
-def test_what_cannot_be_is_refused(monkeypatch):
-    with pytest.raises(BadInput, match="rank 0"), low_rank(tiny_model(), rank=0):
+def test_refuses_invalid_rank_model_and_missing_peft(monkeypatch):
+    with (
+        pytest.raises(BadInput, match="`rank` must be at least 1, got 0"),
+        low_rank(tiny_model(), rank=0),
+    ):
         pass
     model = tiny_model()
     model.accelerator = torch.device("meta")
@@ -217,10 +222,10 @@ def test_what_cannot_be_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("slug", ["atp", "loraprune", "maskprune"])
-def test_without_peft_a_method_says_so_before_any_work(slug: str, monkeypatch):
+def test_methods_report_missing_peft_before_any_work(slug: str, monkeypatch):
     method, model = get(slug), tiny_model()
     before = fingerprint(model)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(Unavailable, match=rf"{slug} needs peft: pip install"):
+    with pytest.raises(Unavailable, match=rf"{slug} needs peft; install it: pip install"):
         configured(method, sparsity=0.2).apply(model, calibration_for(method))
     assert same(before, fingerprint(model))

@@ -1,4 +1,4 @@
-"""Recovery: losses fall, zeros stay, shapes stay, the same seed gives the same, on all families."""
+"""Recovery: losses fall, zeros and shapes stay, and equal seeds give equal results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 
 from implementations.harness import BadInput, LanguageModel, get, perplexity
-from implementations.harness.contract.probes import calibration_for, fingerprint, same
+from implementations.harness.contract.helpers import calibration_for, fingerprint, same
+from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.contract.traces import state
 from implementations.harness.data.seeds import seeded
 from implementations.harness.data.stream import Stream
 from implementations.harness.data.tokens import Tokens
@@ -22,7 +22,7 @@ from implementations.harness.train.recovery import next_token_loss, recover
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 every_way = pytest.mark.parametrize("how", ["lora", "full"])
 
-# Text that can be learnt: the same few windows, in which each token says the next one.
+# Learnable text: a few windows in which each token determines the next.
 ROWS = (torch.arange(16) * torch.tensor([[3], [5], [7], [11]]) + 5) % 96
 STREAM = Stream(Tokens.from_ids(ROWS), seed=1)
 
@@ -40,11 +40,11 @@ def pruned(slug: str, family: str = "llama", **settings) -> LanguageModel:
 
 @every_family
 @every_way
-def test_a_structured_model_learns_and_keeps_its_shape(family: str, how: str):
+def test_structured_model_learns_and_keeps_its_shape(family: str, how: str):
     model = pruned("flap", family, sparsity=0.3)
     before, shapes = perplexity(model, STREAM.windows).value, count_weights(model).all
     left = {name: value for name, value in state(model).items() if name != "generators"}
-    with seeded(0):  # OPT drops out
+    with seeded(0):  # OPT uses dropout
         losses = recover(model, asked(how), STREAM)
     after = perplexity(model, STREAM.windows).value
     assert len(losses) == 30
@@ -57,7 +57,7 @@ def test_a_structured_model_learns_and_keeps_its_shape(family: str, how: str):
 @every_family
 @every_way
 @pytest.mark.parametrize("settings", [{"pattern": "2:4"}, {"sparsity": 0.5}])
-def test_zeros_stay_where_weights_were_zeroed(family: str, how: str, settings):
+def test_pruned_weights_stay_zero(family: str, how: str, settings):
     model = pruned("wanda", family, **settings)
     zeros = [linear.weight == 0 for _, _, linear in model.linears()]
     before = perplexity(model, STREAM.windows).value
@@ -77,7 +77,7 @@ def test_zeros_stay_where_weights_were_zeroed(family: str, how: str, settings):
     ],
 )
 @every_way
-def test_what_other_methods_leave_learns_as_well(slug: str, settings, how: str):
+def test_models_of_other_methods_learn(slug: str, settings, how: str):
     model = pruned(slug, **settings)
     before = perplexity(model, STREAM.windows).value
     recover(model, asked(how, 10), STREAM)
@@ -85,7 +85,7 @@ def test_what_other_methods_leave_learns_as_well(slug: str, settings, how: str):
 
 
 @every_way
-def test_the_same_seed_gives_the_same(how: str):
+def test_equal_seeds_give_equal_results(how: str):
     found = []
     for _ in range(2):
         model = pruned("flap", sparsity=0.3)
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same(how: str):
 
 
 @every_way
-def test_lora_leaves_all_but_the_blocks_alone(how: str):
+def test_lora_changes_only_the_blocks(how: str):
     model = tiny_model()
     before = {name: tensor.clone() for name, tensor in model.outside().items()}
     recover(model, asked(how, 2), STREAM)
@@ -108,14 +108,14 @@ def test_lora_leaves_all_but_the_blocks_alone(how: str):
     assert bool(moved) == (how == "full")
 
 
-def test_the_loss_is_the_perplexity():
+def test_loss_is_the_logarithm_of_perplexity():
     model, tokens = tiny_model(), random_tokens(3, 20)
     with torch.no_grad():
         loss = float(next_token_loss(model, tokens.ids))
     assert math.exp(loss) == pytest.approx(perplexity(model, tokens).value, rel=1e-5)
 
 
-def test_tokens_are_read_in_whole_steps_of_whole_windows():
+def test_reads_whole_steps_of_whole_windows():
     recovery = Recovery.by("lora", 100_000)
     assert (recovery.windows(1024), recovery.steps(1024)) == (1, 98)
     assert (recovery.windows(512), recovery.steps(512)) == (2, 98)
@@ -124,7 +124,7 @@ def test_tokens_are_read_in_whole_steps_of_whole_windows():
     assert str(recovery) == "LoRA on 100,000 tokens"
 
 
-def test_what_cannot_be_is_refused():
+def test_refuses_invalid_recovery():
     with pytest.raises(ValidationError, match="rank and scale"):
         Recovery(how="full", tokens=10, rate=1.0, rank=4)
     with pytest.raises(ValidationError, match="rank and scale"):

@@ -1,4 +1,4 @@
-"""Errors that libraries raise over the files of a user, as one sentence."""
+"""Turn errors that libraries raise for a user's files into `BadInput`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from implementations.harness.errors import BadInput, in_short
 
 
 @contextmanager
-def refused(problem: str, advice: str) -> Iterator[None]:
-    """Raise `BadInput` with the `problem`, its reason and the `advice` for any error inside."""
+def errors_as_bad_input(problem: str, advice: str) -> Iterator[None]:
+    """Raise `BadInput` with `problem`, the reason and `advice` for any error inside."""
     try:
         yield
     except BadInput:
         raise
-    except Exception as error:  # transformers and tokenizers raise many types: KeyError, bare ones
+    except Exception as error:  # transformers and tokenizers raise many unrelated types
         raise BadInput(f"{problem}: {type(error).__name__}: {in_short(error)}; {advice}") from error

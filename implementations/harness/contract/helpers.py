@@ -1,4 +1,4 @@
-"""What clauses do with a tiny model: prune it, look at it, compare it, have it refused."""
+"""Helpers of clauses and tests: prune tiny models, compare them, and catch error messages."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ PATTERNS = ("1:4", "2:4", "4:8")
 
 
 def takes_patterns(method: type[Method]) -> bool:
-    """Say whether the method knows N:M patterns."""
+    """Return whether the method supports N:M patterns."""
     return "semi-structured" in method.capabilities.granularity
 
 
 def reads_text(method: type[Method]) -> bool:
-    """Say whether the method needs calibration."""
+    """Return whether the method needs a calibration set."""
     return method.capabilities.calibration != "none"
 
 
 def configured(method: type[Method], **settings: Any) -> Method:
-    """Configure the method as small as the contract wants it."""
+    """Configure the method with its settings for tests (`small`)."""
     return method.configure(**(method.small | settings))
 
 
 def within_reach(method: type[Method], model: LanguageModel, **settings: Any) -> Method:
-    """Configure the method; where its default share is beyond its reach, half of that is asked."""
+    """Configure the method, with half of its maximum sparsity if its default is higher."""
     asked = configured(method, **settings)
     reach = asked.reach(model)
     if asked.target <= reach or {"sparsity", "pattern"} & settings.keys():
@@ -43,7 +43,7 @@ def within_reach(method: type[Method], model: LanguageModel, **settings: Any) ->
 
 
 def calibration_for(method: type[Method], **changes: Any) -> Tokens | None:
-    """Return random tokens for a method that needs calibration, None for one that does not."""
+    """Return random tokens if the method needs a calibration set, otherwise None."""
     if not reads_text(method):
         return None
     tokens = random_tokens(**changes)
@@ -70,20 +70,20 @@ def pruned(method: type[Method], family: str, **settings: Any) -> LanguageModel:
 
 
 def shares(method: type[Method], model: LanguageModel, *wanted: float) -> list[float]:
-    """Return the wanted shares, those beyond the method's reach replaced by one well inside."""
+    """Return the wanted sparsities; those above the method's maximum become half of it."""
     reach = configured(method).reach(model)
     return list(dict.fromkeys(share if share <= reach else reach / 2 for share in wanted))
 
 
 def logits(model: LanguageModel, tokens: Tokens | None = None) -> Tensor:
-    """Return the logits of some tokens none of the methods has seen, `[samples, length, words]`."""
+    """Return the logits of tokens outside the calibration, `[samples, length, words]`."""
     ids = (tokens or random_tokens(3, 20, seed=1)).ids
     with torch.no_grad():
         return cast(Tensor, model.hf(input_ids=ids, use_cache=False).logits)
 
 
-def afterwards(method: type[Method], model: LanguageModel, **settings: Any) -> Tensor:
-    """Return the logits of a model once it is pruned; the first 8 tokens count as the prompt."""
+def pruned_logits(method: type[Method], model: LanguageModel, **settings: Any) -> Tensor:
+    """Prune a model and return its logits; the prompt is the first 8 tokens."""
     asked = within_reach(method, model, **settings)
     asked.apply(model, calibration_for(method))
     with asked.active(model, 8):
@@ -92,15 +92,15 @@ def afterwards(method: type[Method], model: LanguageModel, **settings: Any) -> T
 
 def fingerprint(model: LanguageModel) -> dict[str, Tensor]:
     """Copy every parameter and buffer by name, opening one block at a time."""
-    seen = {name: tensor.clone() for name, tensor in model.outside().items()}
+    tensors = {name: tensor.clone() for name, tensor in model.outside().items()}
     for block in model.visit():
         state = block.module.state_dict(prefix=f"{block.index}.")
-        seen |= {name: tensor.clone() for name, tensor in state.items()}
-    return seen
+        tensors |= {name: tensor.clone() for name, tensor in state.items()}
+    return tensors
 
 
 def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
-    """Say whether two fingerprints agree to the bit, NaN equal to itself."""
+    """Return whether two fingerprints are equal bit for bit, with NaN equal to NaN."""
     return before.keys() == after.keys() and all(
         before[name].shape == after[name].shape
         and torch.equal(before[name].nan_to_num(7.0), after[name].nan_to_num(7.0))
@@ -109,7 +109,7 @@ def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
 
 
 def refusal(action: Callable[..., Any], *arguments: Any, **settings: Any) -> str:
-    """Return the message that refuses `action`; raises `AssertionError` where nothing does."""
+    """Return the error message of `action`; raises `AssertionError` if there is none."""
     try:
         action(*arguments, **settings)
     except (BadInput, NumericsError) as error:

@@ -1,4 +1,4 @@
-"""Clauses on what pruning leaves behind in the program: nothing."""
+"""Clauses about side effects: pruning must not have any."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from implementations.harness.contract.clause import clause
-from implementations.harness.contract.probes import apply, reads_text, shares
+from implementations.harness.contract.helpers import apply, reads_text, shares
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
@@ -18,7 +18,7 @@ from implementations.harness.prune.method import Method
 
 @clause()
 def state_is_restored(method: type[Method], family: str) -> None:
-    """Hooks, modes, flags, gradients, dtypes, devices and generators are as before."""
+    """Hooks, modes, flags, gradients, dtypes, devices and generators are restored."""
     for training in (False, True):
         model = _prepared(family, training)
         before = state(model)
@@ -28,14 +28,14 @@ def state_is_restored(method: type[Method], family: str) -> None:
 
 @clause("methods that read calibration text", when=reads_text)
 def state_is_restored_after_an_exception(method: type[Method], family: str) -> None:
-    """The same holds when a pass through the last block is interrupted."""
+    """They are also restored if a forward pass through the last block is interrupted."""
     model = _prepared(family, training=True)
     before = state(model)
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    # Its attention, because the block itself is also called to capture what it is called with.
+    # On the attention, because the block itself is also called to capture its arguments.
     handle = model.blocks[-1].attention.module.register_forward_pre_hook(interrupt)
     try:
         apply(method, model, sparsity=shares(method, model, 0.5)[0])
@@ -49,7 +49,7 @@ def state_is_restored_after_an_exception(method: type[Method], family: str) -> N
 
 
 def _prepared(family: str, training: bool) -> LanguageModel:
-    """Return a tiny model in one mode, with frozen layers and another parameter's gradient."""
+    """Return a tiny model in one mode, with frozen layers and one gradient outside the blocks."""
     model = tiny_model(family)
     model.hf.train(training)
     for block in model.blocks:
@@ -59,13 +59,13 @@ def _prepared(family: str, training: bool) -> LanguageModel:
 
 
 def bystander(model: LanguageModel) -> nn.Parameter:
-    """Return a parameter outside the blocks whose shape no method changes, of the final norm."""
-    outside = model.outside().values()  # the buffers of rotary embeddings among them
+    """Return a parameter of the final norm, whose shape no method changes."""
+    outside = model.outside().values()  # includes the buffers of rotary embeddings
     return [p for p in outside if isinstance(p, nn.Parameter) and p.ndim == 1][-1]
 
 
 def state(model: LanguageModel) -> dict[str, Any]:
-    """Collect what pruning must leave as it was."""
+    """Return the state that pruning must restore."""
     modules, parameters = list(model.hf.modules()), list(model.hf.parameters())
     layers = {(role, p) for _, role, linear in model.linears() for p in linear.parameters()}
     others = set(parameters) - {p for _, p in layers}

@@ -1,4 +1,4 @@
-"""Clauses on what the pruned model is: which parts changed, how often alike, sliced, saved."""
+"""Clauses about the pruned model: changed parts, reproducibility, shapes, saving."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness.contract.clause import clause
-from implementations.harness.contract.probes import (
+from implementations.harness.contract.helpers import (
     apply,
     calibration_for,
     fingerprint,
@@ -25,15 +25,15 @@ from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny
 from implementations.harness.errors import NumericsError
 from implementations.harness.model.checkpoint import save
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.modeling_pruned import places_held
+from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.units import NAMES, Weights, count_weights
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.prune.method import Method, Place
 
 
 @clause()
-def only_what_is_declared_changes(method: type[Method], family: str) -> None:
-    """Embedding, norms and head stay as they are to the bit but where the method says otherwise."""
+def only_declared_parts_change(method: type[Method], family: str) -> None:
+    """Embedding, norms and head do not change unless the method declares it."""
     model = tiny_model(family)
     dense = copy.deepcopy(model)
     originals = [block.module for block in model.blocks]
@@ -43,7 +43,7 @@ def only_what_is_declared_changes(method: type[Method], family: str) -> None:
     after = outside_linears(model, model.blocks)
     declared = set(method.capabilities.changes)
     if {"embedding", "head"} & declared:
-        declared |= {"embedding", "head"} if tied(dense) else set()  # the one cannot go without
+        declared |= {"embedding", "head"} if tied(dense) else set()
     else:
         assert tied(model) == tied(dense)
     for place in before.keys() - declared:
@@ -53,8 +53,8 @@ def only_what_is_declared_changes(method: type[Method], family: str) -> None:
 
 
 @clause()
-def same_seed_same_result(method: type[Method], family: str) -> None:
-    """Twice the same is twice the same, to the bit, whatever was drawn in between."""
+def equal_seeds_give_equal_results(method: type[Method], family: str) -> None:
+    """Equal seeds give equal results bit for bit, whatever was drawn in between."""
     first = fingerprint(pruned(method, family))
     torch.rand(3)
     assert same(first, fingerprint(pruned(method, family)))
@@ -80,8 +80,8 @@ def batch_size_does_not_matter(method: type[Method], family: str) -> None:
 
 
 @clause("methods that train", when=lambda method: method.capabilities.trains is not None)
-def course_is_told(method: type[Method], family: str) -> None:
-    """How the training went is told: its steps, what it read, and a loss for each part of it."""
+def training_course_is_reported(method: type[Method], family: str) -> None:
+    """The outcome reports the training: its steps, the tokens read, and losses."""
     course = apply(method, tiny_model(family)).course
     assert course is not None
     assert course.steps > 0
@@ -91,17 +91,17 @@ def course_is_told(method: type[Method], family: str) -> None:
 
 @clause("methods that train nothing", when=lambda method: method.capabilities.trains is None)
 def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
-    """Weights are touched in the walk or a visit only, so that a model may lie on disk."""
+    """Weights are used only inside the walk or a visit, so that models may be on disk."""
     shut = ShutModel(tiny_model(family))
     try:
         apply(method, shut)
-    except (RuntimeError, NumericsError) as error:  # it found no data, or NaN
+    except (RuntimeError, NumericsError) as error:  # a shut block has no data, or NaN
         raise AssertionError(f"weights were read while their block was shut: {error}") from error
     assert same(fingerprint(pruned(method, family)), fingerprint(shut))
 
 
 @clause(
-    "methods that remove units and leave the other weights alone",
+    "methods that remove units and do not change the other weights",
     when=lambda method: (
         set(NAMES) >= set(method.capabilities.granularity)
         and method.capabilities.changes == ("linears",)
@@ -109,7 +109,7 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
     ),
 )
 def slicing_equals_masking(method: type[Method], family: str) -> None:
-    """The smaller model computes what the large one does with the removed parts silenced."""
+    """The smaller model computes the same as the large one with the removed parts masked."""
     model = tiny_model(family, blocks=4)
     masked = copy.deepcopy(model)
     originals = [block.module for block in model.blocks]
@@ -118,7 +118,7 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
     for index, block in enumerate(masked.blocks):
         if index in survivors:
             mask_like(model.blocks[survivors.index(index)], block)
-        else:  # a block that writes nothing into the residual stream is not there
+        else:  # mask the block by masking its outputs
             for linear in (block.attention.o, block.feed_forward.down):
                 silence(linear)
     assert torch.allclose(logits(model), logits(masked), rtol=1e-4, atol=1e-4)
@@ -126,7 +126,7 @@ def slicing_equals_masking(method: type[Method], family: str) -> None:
 
 @clause()
 def half_precision_works(method: type[Method], family: str) -> None:
-    """A bf16 model is pruned in bf16, exactly as much, and still computes."""
+    """A bf16 model stays bf16, meets the sparsity, and has finite logits."""
     model = tiny_model(family, dtype=torch.bfloat16)
     dense = count_weights(model)
     share = shares(method, model, 0.5)[0]
@@ -139,7 +139,7 @@ def half_precision_works(method: type[Method], family: str) -> None:
 
 @clause()
 def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
-    """Saved and reloaded, it gives the same logits and continues a prompt alike, cache or not."""
+    """After saving and reloading, logits and generated tokens are equal, with and without cache."""
     model = pruned(method, family)
     prompt = random_tokens(1, 6, seed=2).ids
     with tempfile.TemporaryDirectory() as folder:
@@ -147,12 +147,12 @@ def reloads_with_the_same_logits(method: type[Method], family: str) -> None:
         again = load_model(Path(folder) / "pruned", tokenizer=False)
     assert torch.equal(logits(model), logits(again))
     assert count_weights(model) == count_weights(again)
-    told = [continued(m, prompt, cache) for m in (model, again) for cache in (True, False)]
-    assert all(torch.equal(told[0], other) for other in told[1:])
+    outputs = [continued(m, prompt, cache) for m in (model, again) for cache in (True, False)]
+    assert all(torch.equal(outputs[0], other) for other in outputs[1:])
 
 
 def outside_linears(model: LanguageModel, blocks: list[Block]) -> dict[Place, dict[str, Tensor]]:
-    """List the parameters of embedding, norms and head, of some blocks by their order."""
+    """Return the parameters of embedding, head, and norms, including those of `blocks`."""
     head = model.hf.get_output_embeddings()
     found: dict[Place, dict[str, Tensor]] = {"embedding": {}, "norms": {}, "head": {}}
     for name, tensor in model.outside().items():
@@ -166,7 +166,7 @@ def outside_linears(model: LanguageModel, blocks: list[Block]) -> dict[Place, di
 
 
 def tied(model: LanguageModel) -> bool:
-    """Say whether embedding and head share their weight."""
+    """Return whether embedding and head share their weight."""
     head = model.hf.get_output_embeddings()
     return head is not None and head.weight is model.embedding
 
@@ -179,7 +179,7 @@ def relative_error(a: Tensor, b: Tensor) -> float:
 
 
 def continued(model: LanguageModel, prompt: Tensor, cache: bool) -> Tensor:
-    """Continue a prompt by 16 tokens, greedily."""
+    """Continue a prompt greedily by 16 tokens."""
     with torch.no_grad():
         tokens = model.hf.generate(
             prompt,
@@ -193,7 +193,7 @@ def continued(model: LanguageModel, prompt: Tensor, cache: bool) -> Tensor:
 
 
 def silence(linear: nn.Linear) -> None:
-    """Make a layer put out zero."""
+    """Zero all parameters of a layer."""
     with torch.no_grad():
         linear.weight.zero_()
         if linear.bias is not None:
@@ -201,10 +201,10 @@ def silence(linear: nn.Linear) -> None:
 
 
 def mask_like(small: Block, large: Block) -> None:
-    """Zero in `large` what `small` no longer has, and give it the same output weights and biases.
+    """Zero the units of `large` that `small` lacks, and copy the output weights and biases.
 
-    Which KV groups and channels are left is found by the rows of v and up, which no method of this
-    kind changes; an indexed linear says itself what it holds.
+    The remaining KV groups and channels are identified by the rows of v and up, which these methods
+    do not change, and by the indices of `IndexedLinear`s.
     """
     narrow, wide = small.linears(), large.linears()
     size, group = large.attention.head_size, large.attention.group
@@ -220,7 +220,7 @@ def mask_like(small: Block, large: Block) -> None:
     left |= dict.fromkeys(narrow.keys() - left.keys(), channels)
     for role, places in left.items():
         dim = 1 if role in ("o", "down") else 0
-        held = places_held(narrow[role], dim)
+        held = held_indices(narrow[role], dim)
         kept = places if held is None else places[held]
         assert len(kept) == narrow[role].weight.shape[dim]
         weight, bias = wide[role].weight, wide[role].bias
@@ -237,6 +237,6 @@ def mask_like(small: Block, large: Block) -> None:
 
 
 def rows_left(narrow: nn.Linear, wide: nn.Linear) -> Tensor:
-    """Return which rows of `wide` are in `narrow`, by their values."""
+    """Return the rows of `wide` that are in `narrow`, compared by value."""
     equal = (wide.weight[:, None] == narrow.weight[None]).all(dim=-1)  # [wide, narrow]
     return equal.any(dim=1).nonzero().flatten()

@@ -1,4 +1,4 @@
-"""Model folders of others: what does not fit is named, old layouts load, and no code runs."""
+"""Model folders from elsewhere: errors are explained, old layouts load, and no code runs."""
 
 import json
 import pickle
@@ -29,7 +29,7 @@ def logits(hf):
 
 
 def refusal(folder):
-    """Return the message about a folder that must not load."""
+    """Return the error message for a folder that must not load."""
     with pytest.raises(BadInput) as error:
         load_model(folder)
     assert str(folder) in str(error.value)
@@ -38,7 +38,7 @@ def refusal(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Two model folders with a tokenizer: a stock one, and one with shapes of its own."""
+    """Return two model folders with tokenizers: one in stock shapes, one in custom shapes."""
     words = Tokenizer(WordLevel({f"word{i}": i for i in range(VOCABULARY)}, unk_token="word0"))
     folders = {}
     for name in ("stock", "uneven"):
@@ -80,33 +80,33 @@ def edit_weights(folder, change):
     [
         ({"num_hidden_layers": 1}, "9 are unexpected, such as model.layers.1."),
         ({"num_hidden_layers": 3}, "9 are missing, such as model.layers.2."),
-        ({"intermediate_size": 40}, "down_proj.weight of [32, 48] in place of [32, 40]"),
+        ({"intermediate_size": 40}, "down_proj.weight of [32, 48] instead of [32, 40]"),
         ({"attention_bias": True}, "8 are missing, such as model.layers.0.self_attn.k_proj.bias"),
         ({"tie_word_embeddings": False}, "1 are missing, such as lm_head.weight"),
         ({"hidden_act": "siluu"}, "siluu"),
-        ({"num_attention_heads": 7}, "config.json is not a configuration of llama"),
-        ({"attn_implementation": "someone/kernel"}, "asks for an attn_implementation other than"),
+        ({"num_attention_heads": 7}, "config.json is not a valid configuration of llama"),
+        ({"attn_implementation": "someone/kernel"}, "`attn_implementation` must be eager or sdpa"),
     ],
     ids=str,
 )
-def test_a_configuration_that_does_not_fit_the_weights(stock, changes, message):
+def test_refuses_configuration_that_does_not_match_the_weights(stock, changes, message):
     edit(stock, **changes)
     assert message in refusal(stock)
 
 
 @pytest.mark.parametrize("shapes", [None, [], [{"heads": 4}] * 2])
-def test_malformed_shapes(uneven, shapes):
+def test_refuses_malformed_shapes(uneven, shapes):
     edit(uneven, pruned_shapes=shapes)
     assert "cannot be loaded" in refusal(uneven)
 
 
-def test_shapes_that_do_not_fit_the_weights(uneven):
+def test_refuses_shapes_that_do_not_match_the_weights(uneven):
     dense = {"heads": 4, "kv_heads": 2, "channels": 48, "biases": []}
     edit(uneven, pruned_shapes=[dense, dense])
     assert "have another shape" in refusal(uneven)
 
 
-def test_a_missing_and_an_unexpected_weight_are_both_reported(stock):
+def test_reports_missing_and_unexpected_weights(stock):
     edit_weights(stock, lambda tensors: tensors.update({"v_head.weight": tensors.pop(UP)}))
     message = refusal(stock)
     assert f"1 are missing, such as {UP}" in message
@@ -114,8 +114,8 @@ def test_a_missing_and_an_unexpected_weight_are_both_reported(stock):
 
 
 @pytest.mark.parametrize("family", list(MODEL_TYPES))
-def test_old_checkpoints_load(family, tmp_path):
-    """They hold a tied head, names without the prefix, and buffers that the model computes."""
+def test_loads_old_checkpoints(family, tmp_path):
+    """They have a tied head, names without the prefix, and buffers that the model computes."""
     model = tiny_model(family)
     save(model, tmp_path / "out")
     embedding = model.embedding.detach().clone()
@@ -137,7 +137,7 @@ def test_old_checkpoints_load(family, tmp_path):
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
-def test_tied_weights_load_by_either_name(family, tmp_path):
+def test_loads_tied_weights_by_either_name(family, tmp_path):
     model = tiny_model(family)
     save(model, tmp_path / "out")
     name = next(n for n in model.hf.state_dict() if "embed_tokens" in n)
@@ -147,7 +147,7 @@ def test_tied_weights_load_by_either_name(family, tmp_path):
     assert torch.equal(logits(load_checkpoint(tmp_path / "out")), logits(model.hf))
 
 
-def test_the_weights_give_the_dtype_where_the_configuration_does_not(stock):
+def test_dtype_defaults_to_that_of_the_weights(stock):
     edit_weights(
         stock, lambda tensors: tensors.update({k: v.bfloat16() for k, v in tensors.items()})
     )
@@ -156,7 +156,7 @@ def test_the_weights_give_the_dtype_where_the_configuration_does_not(stock):
 
 
 class Evil:
-    """Unpickled without care, it leaves a file."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -173,14 +173,14 @@ class Evil:
         lambda path, trace: path.write_bytes(b"x" * 100),
     ],
 )
-def test_pickles_with_code_are_refused_and_not_run(stock, tmp_path, write):
+def test_refuses_pickles_with_code_without_running_it(stock, tmp_path, write):
     (stock / "model.safetensors").unlink()
     write(stock / "pytorch_model.bin", tmp_path / "trace")
-    assert "a pickle with code in it, which is never run" in refusal(stock)
+    assert "a pickle with code, which is never run" in refusal(stock)
     assert not (tmp_path / "trace").exists()
 
 
-def test_pickled_weights_of_before_torch_1_6_load(stock):
+def test_loads_pickled_weights_from_before_torch_1_6(stock):
     dense = load_model(stock)
     (stock / "model.safetensors").unlink()
     torch.save(
@@ -189,20 +189,20 @@ def test_pickled_weights_of_before_torch_1_6_load(stock):
     assert torch.equal(logits(load_model(stock).hf), logits(dense.hf))
 
 
-def test_only_the_weights_that_were_hashed_are_loaded(stock):
-    """transformers looks for adapters in a folder by itself."""
+def test_loads_only_hashed_weights(stock):
+    """transformers would also load adapters from the folder."""
     plain = logits(load_model(stock).hf)
     (stock / "adapter_config.json").write_text('{"base_model_name_or_path": "/nowhere"}')
     (stock / "adapter_model.safetensors").write_bytes(b"x")
     assert torch.equal(logits(load_model(stock).hf), plain)
 
 
-def test_damaged_generation_settings(stock):
+def test_refuses_damaged_generation_settings(stock):
     (stock / "generation_config.json").write_text('{"max_new_tokens": -1}')
     assert "generation_config.json is damaged" in refusal(stock)
 
 
-def test_generation_settings_of_the_configuration_still_count(stock):
+def test_uses_generation_settings_of_the_configuration(stock):
     (stock / "generation_config.json").unlink()
     edit(stock, max_length=7, eos_token_id=[2, 5])
     settings = load_model(stock).hf.generation_config
@@ -212,12 +212,12 @@ def test_generation_settings_of_the_configuration_still_count(stock):
 
 
 @pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
-def test_damaged_tokenizers(stock, file):
+def test_refuses_damaged_tokenizers(stock, file):
     (stock / file).write_text("[")
     assert f"the tokenizer in {stock} cannot be read" in refusal(stock)
 
 
-def test_no_code_of_a_folder_is_ever_run(stock, tmp_path):
+def test_never_runs_code_from_a_folder(stock, tmp_path):
     code = f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Model: pass\nConfig = Tokenizer = Model\n"
     for name in ("evil.py", "modeling_pruned.py", "__init__.py", "sitecustomize.py"):
         (stock / name).write_text(code)

@@ -1,4 +1,4 @@
-"""Rates over time, by hand, and plans that are none."""
+"""Learning rates over time, and invalid plans."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.train.plan import Plan
+from implementations.harness.train.schedule import Plan
 
 
 def rates(**settings) -> list[float]:
@@ -15,13 +15,13 @@ def rates(**settings) -> list[float]:
     return [plan.factor(step) for step in range(plan.steps)]
 
 
-def test_the_cosine_by_hand():
+def test_cosine_decay():
     expected = [(1 + math.cos(math.pi * step / 10)) / 2 for step in range(10)]
     assert rates() == pytest.approx(expected)
     assert rates(end=0.1) == pytest.approx([0.1 + 0.9 * each for each in expected])
 
 
-def test_warm_up_rises_to_the_largest_and_then_the_decay_begins():
+def test_decay_starts_after_warmup():
     assert rates(warmup=0.2, decay="linear") == pytest.approx(
         [0.5, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
     )
@@ -29,7 +29,7 @@ def test_warm_up_rises_to_the_largest_and_then_the_decay_begins():
     assert rates(warmup=1, decay="none")[-1] == 1
 
 
-def test_the_rate_may_stay_and_fall_only_in_the_last_steps():
+def test_rate_can_stay_constant_before_the_decay():
     assert rates(warmup=0.2, decay="linear", falling=0.4, end=0.5) == pytest.approx(
         [0.5, 1, 1, 1, 1, 1, 1, 7 / 8, 6 / 8, 5 / 8]
     )
@@ -38,7 +38,7 @@ def test_the_rate_may_stay_and_fall_only_in_the_last_steps():
 
 
 @pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
-def test_plans_that_follow_each_other_share_one_schedule(decay):
+def test_consecutive_plans_share_one_schedule(decay):
     shared = {"warmup": 0.3, "decay": decay, "falling": 0.5, "end": 0.1}
     parts = []
     for before, steps in ((0, 2), (2, 1), (3, 7)):
@@ -49,7 +49,7 @@ def test_plans_that_follow_each_other_share_one_schedule(decay):
 
 @pytest.mark.parametrize("decay", ["cosine", "linear", "none"])
 @pytest.mark.parametrize("steps", [1, 2, 7])
-def test_no_step_is_for_nothing(decay, steps):
+def test_rate_of_every_step_is_positive(decay, steps):
     for warmup in (0, 0.1, 0.5, 1):
         assert all(0 < rate <= 1 for rate in rates(steps=steps, warmup=warmup, decay=decay))
 
@@ -57,18 +57,18 @@ def test_no_step_is_for_nothing(decay, steps):
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"steps": 0}, "0 steps"),
-        ({"batch": 0}, "of 0 windows"),
-        ({"batch": 4, "at_once": 3}, "3 windows at once do not divide a batch of 4"),
-        ({"rate": 0.0}, "learning rate of 0"),
-        ({"rate": math.nan}, "learning rate of nan"),
-        ({"warmup": 1.5}, "warmup 1.5"),
-        ({"end": -1}, "end -1"),
-        ({"falling": 1.1}, "falling 1.1"),
-        ({"before": -1}, "10 steps after -1"),
-        ({"before": 1, "total": 10}, "10 steps after 1 do not fit a schedule of 10"),
+        ({"steps": 0}, "`steps` must be at least 1, got 0"),
+        ({"batch": 0}, "`batch` must be at least 1, got 0"),
+        ({"batch": 4, "at_once": 3}, "`batch` must be a multiple of `at_once`, got 4 and 3"),
+        ({"rate": 0.0}, "positive learning rate, got 0"),
+        ({"rate": math.nan}, "positive learning rate, got nan"),
+        ({"warmup": 1.5}, "`warmup` must be between 0 and 1, got 1.5"),
+        ({"end": -1}, "`end` must be between 0 and 1, got -1"),
+        ({"falling": 1.1}, "`falling` must be between 0 and 1, got 1.1"),
+        ({"before": -1}, "`before` must not be negative"),
+        ({"before": 1, "total": 10}, "`total` must be at least .*got 10 for 1 \\+ 10"),
     ],
 )
-def test_what_cannot_be_is_refused(settings, named):
+def test_refuses_invalid_values(settings, named):
     with pytest.raises(BadInput, match=named):
         Plan(**({"steps": 10, "rate": 1.0} | settings))

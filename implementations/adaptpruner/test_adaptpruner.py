@@ -1,4 +1,4 @@
-"""Adapt-Pruner: whose turn it is and how much, scores of the shrinking model, stages, one end."""
+"""Adapt-Pruner: sparsity of blocks, scores of the shrinking model, stages, training."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def wide(**shape: Any) -> LanguageModel:
 
 
 def alone(**settings: Any) -> AdaptPruner:
-    """Adapt-Pruner without training, in ten steps if nothing else is said."""
+    """Return Adapt-Pruner without training, in ten steps by default."""
     return AdaptPruner(**({"stages": 0, "steps": 10, "amplitude": 0.1} | settings))
 
 
 @pytest.fixture
 def known_turns(monkeypatch) -> None:
-    """Let every measurement say the same."""
+    """Make all measurements equal."""
     monkeypatch.setattr(adaptpruner, "importance", lambda model, samples: TURNS)
 
 
 @pytest.fixture
 def cuts(monkeypatch) -> list[list[list[int]]]:
-    """Write down what goes in every step, `[steps][blocks][kinds]`, and take the first units."""
+    """Record the removed units, `[steps][blocks][kinds]`, and remove the first ones."""
     found: list[list[list[int]]] = []
 
     def told(self, model, samples, lost):
@@ -65,10 +65,10 @@ def cuts(monkeypatch) -> list[list[list[int]]]:
     return found
 
 
-# How much of every block
+# Sparsity of every block
 
 
-def test_importance_is_centred_and_its_largest_is_one():
+def test_importance_is_centred_with_a_maximum_of_one():
     assert normalised(TURNS).tolist() == pytest.approx([-1, 1, -0.5, 0.5])
     uneven = normalised(torch.tensor([0.0, 0.0, 0.0, 4.0], dtype=torch.float64))
     assert uneven.tolist() == pytest.approx([-1 / 3, -1 / 3, -1 / 3, 1])
@@ -98,7 +98,7 @@ def test_importance_is_one_minus_the_cosine_of_each_token(family: str):
     assert importance(model, tokens).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_block_that_does_nothing_gains_the_mean_and_the_amplitude():
+def test_sparsity_of_a_block_without_effect_rises_by_mean_and_amplitude():
     model = wide()
     for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
         linear.weight.zero_()
@@ -126,7 +126,7 @@ def test_sparsity_stays_within_its_bounds():
     assert risen.tolist() == pytest.approx([0.99, 0, 0.25, 0.45])
 
 
-def test_without_an_amplitude_all_blocks_lose_alike(cuts):
+def test_amplitude_zero_prunes_all_blocks_equally(cuts):
     method = alone(steps=20, amplitude=0.0, sparsity=0.3)
     outcome = method.apply(wide(), CALIBRATION)
     for step, lost in enumerate(cuts[:-1], start=1):
@@ -135,14 +135,14 @@ def test_without_an_amplitude_all_blocks_lose_alike(cuts):
 
 
 def code_rule(out: int, out0: int, width: int, sparsity: float) -> int:
-    """How many units go of `out` rows by the official code's rule."""
+    """Return the number of units that the official code removes of `out` rows."""
     kept = int(out0 * (1 - sparsity) + 1e-9)
     return max(out - kept, 0) // width
 
 
 @pytest.mark.usefixtures("known_turns")
 @pytest.mark.parametrize("amplitude", [0.0, 0.07, 0.1, 0.15])
-def test_a_full_step_cuts_what_the_code_would_cut(cuts, amplitude: float):
+def test_full_step_equals_the_official_code(cuts, amplitude: float):
     alone(amplitude=amplitude, sparsity=0.7).apply(wide(), CALIBRATION)
     assert len(cuts) > 5
     left = [[4, 120] for _ in range(4)]
@@ -160,7 +160,7 @@ def test_a_full_step_cuts_what_the_code_would_cut(cuts, amplitude: float):
 
 
 @pytest.mark.usefixtures("known_turns")
-def test_only_the_last_step_is_taken_part_of_the_way(cuts):
+def test_only_the_last_step_is_shortened(cuts):
     model = wide()
     method, costs = alone(sparsity=0.26), torch.tensor([4 * 32 * (2 * 2 + 2), 3 * 32])
     dense = int(method.costs(model).sum())
@@ -179,14 +179,14 @@ def test_only_the_last_step_is_taken_part_of_the_way(cuts):
 
 @pytest.mark.usefixtures("known_turns")
 @pytest.mark.parametrize(("share", "steps"), [(0.08, 1), (0.275, 3)])
-def test_no_step_follows_the_one_taken_part_of_the_way(cuts, share: float, steps: int):
+def test_no_step_follows_the_shortened_one(cuts, share: float, steps: int):
     # It ends before a KV group that would take more than is left to take, by over one channel.
     outcome = alone(sparsity=share).apply(wide(), CALIBRATION)
     assert outcome.achieved < share
     assert len(cuts) == steps
 
 
-def test_when_a_unit_goes():
+def test_step_in_which_a_unit_is_removed():
     goes_at = torch.tensor([0.2, 0.25, 0.3, 0.4, 1.0])
     found = moments(goes_at, torch.tensor(0.2), torch.tensor(0.3))
     assert found.tolist() == pytest.approx([0, 0.5, 1, 1 + 1 / 7, 2])
@@ -195,7 +195,7 @@ def test_when_a_unit_goes():
 
 
 @pytest.mark.usefixtures("known_turns")
-def test_what_steps_do_not_reach_goes_in_the_last_one(cuts):
+def test_last_step_removes_the_rest(cuts):
     # The second block never gains anything, and is still asked for its share at the end.
     model = wide()
     method = alone(steps=3, amplitude=1 / 3)
@@ -206,7 +206,7 @@ def test_what_steps_do_not_reach_goes_in_the_last_one(cuts):
     assert outcome.achieved == pytest.approx(reach)
 
 
-def test_nothing_grows_and_one_unit_of_each_kind_stays():
+def test_blocks_never_grow_and_keep_one_unit_of_each_kind():
     model, group = wide(), 2
     widths = [[4, 120] for _ in range(4)]
     cut = AdaptPruner.cut
@@ -230,7 +230,7 @@ def test_nothing_grows_and_one_unit_of_each_kind_stays():
     assert min(width[0] for width in widths) == 1
 
 
-# Which units
+# Selection of units
 
 
 def backwards(model: LanguageModel, tokens: Tokens) -> list[list[Tensor]]:
@@ -259,7 +259,7 @@ def backwards(model: LanguageModel, tokens: Tokens) -> list[list[Tensor]]:
 
 
 @every_family
-def test_every_step_cuts_the_lowest_by_the_gradients_of_the_model_as_it_is(family, monkeypatch):
+def test_every_step_removes_the_lowest_scores_of_the_current_model(family, monkeypatch):
     model, done = tiny_model(family, blocks=3, dtype=torch.float64), []
     cut = AdaptPruner.cut
 
@@ -301,7 +301,7 @@ def test_query_heads_count_for_the_key_head_that_they_read():
             assert float(found.max()) == 4 * 32  # sizes are summed: nothing cancels
 
 
-def test_weights_of_a_channel_are_summed_by_size():
+def test_channel_scores_sum_absolute_values():
     block = wide().blocks[0]
     salience = {role: torch.zeros_like(x.weight) for role, x in block.linears().items()}
     salience["gate"][7, :2] = torch.tensor([1.0, -2.0])
@@ -313,7 +313,7 @@ def test_weights_of_a_channel_are_summed_by_size():
 
 
 @every_family
-def test_slicing_is_masking_and_nothing_else_changes_without_training(family: str):
+def test_slicing_equals_masking_without_training(family: str):
     model = tiny_model(family, blocks=3)
     dense, masked = fingerprint(model), copy.deepcopy(model)
     outcome = alone(sparsity=0.4).apply(model, CALIBRATION)
@@ -327,10 +327,10 @@ def test_slicing_is_masking_and_nothing_else_changes_without_training(family: st
     assert outcome.course is None
 
 
-# Measured again and again
+# Repeated measurements
 
 
-def test_every_step_draws_samples_and_measures_the_model_as_it_is(monkeypatch):
+def test_every_step_measures_the_current_model_on_new_samples(monkeypatch):
     drawn: list[Tokens] = []
     widths: list[int] = []
 
@@ -388,7 +388,7 @@ def test_one_schedule_runs_over_all_stages():
 
 @pytest.fixture
 def story(monkeypatch) -> list[Any]:
-    """Write down goals of pruning and plans of training in the order they are met."""
+    """Record pruning goals and training plans in order."""
     found: list[Any] = []
     narrow, train = AdaptPruner.narrow, AdaptPruner.train
 
@@ -418,7 +418,7 @@ def test_goals_fall_evenly_and_training_follows_each(story):
     assert outcome.course.epochs == pytest.approx(24 / 16)
 
 
-def test_one_stage_prunes_once_and_none_trains_nothing(story):
+def test_one_stage_prunes_once_and_zero_stages_do_not_train(story):
     trained(stages=1).apply(wide(), CALIBRATION)
     assert [type(told) for told in story] == [float, int]
     story.clear()
@@ -462,15 +462,15 @@ def test_all_parameters_are_trained_on_every_window_once(monkeypatch):
 @pytest.mark.parametrize(
     ("what", "life"), [("importance", 1), ("importance", 4), ("next_token_loss", 9)]
 )
-def test_killed_at_any_point_it_comes_to_the_same_end(comes_to_the_same_end, what: str, life: int):
+def test_killed_run_resumes(comes_to_the_same_end, what: str, life: int):
     method = trained(samples=3, stages=2, updates=6)  # 4 windows, then 8
     comes_to_the_same_end(method, CALIBRATION, adaptpruner, what, life)
 
 
-# What cannot be, and what is gone already
+# Invalid input, and removed parts
 
 
-def test_what_cannot_be_is_refused_before_any_work():
+def test_refuses_invalid_input_before_any_work():
     model = tiny_model()
     before = fingerprint(model)
     for settings, named in (
@@ -483,19 +483,19 @@ def test_what_cannot_be_is_refused_before_any_work():
     short = Calibration(**vars(random_tokens(length=1)), training=CALIBRATION.training)
     with pytest.raises(BadInput, match="adaptpruner needs samples of at least 2 tokens"):
         AdaptPruner().apply(model, short)
-    with pytest.raises(BadInput, match="no text to train on"):
+    with pytest.raises(BadInput, match="needs training text"):
         AdaptPruner(stages=0).apply(model, random_tokens())
     assert same(before, fingerprint(model))
 
 
-def test_nothing_asked_for_is_nothing_done_without_training():
+def test_zero_sparsity_changes_nothing_without_training():
     model = tiny_model()
     before = fingerprint(model)
     assert alone(sparsity=0.0).apply(model, CALIBRATION).details["pruning_steps"] == [0]
     assert same(before, fingerprint(model))
 
 
-def test_parts_that_are_gone_already_are_left_out():
+def test_skips_parts_that_were_removed_before():
     model = wide()
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, [])
@@ -506,7 +506,7 @@ def test_parts_that_are_gone_already_are_left_out():
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_beats_the_lot_and_training_helps(first_blocks, monkeypatch):
+def test_on_real_blocks_it_beats_random_units_and_training_helps(first_blocks, monkeypatch):
     def pruned(**settings: Any) -> LanguageModel:
         model = copy.deepcopy(first_blocks.dense)
         alone(steps=8, amplitude=0.05, **settings).apply(model, first_blocks.short)

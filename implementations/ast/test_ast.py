@@ -1,4 +1,4 @@
-"""AST: the masked forward, its optimiser and ramp by hand, weights that come back, what is left."""
+"""AST: masked forward pass, optimiser, changing masks, loss, and the final model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ast(**settings) -> AST:
 
 
 def trained(model: LanguageModel, method: AST, text: Calibration = TEXT):
-    """Prune a copy of `model`; return it and what was told."""
+    """Prune a copy of `model`; return it and the outcome."""
     pruned = copy.deepcopy(model)
     return pruned, method.apply(pruned, text)
 
@@ -45,7 +45,7 @@ def zeros(model: LanguageModel) -> list[Tensor]:
 
 
 def settled(model: LanguageModel, method: AST) -> LanguageModel:
-    """Return a copy with the first masks made final, and nothing trained."""
+    """Return a copy pruned by the first masks, without training."""
     sparse = copy.deepcopy(model)
     for weight, gone in method.masks(sparse, TEXT).items():
         weight.masked_fill_(gone, 0)
@@ -55,7 +55,7 @@ def settled(model: LanguageModel, method: AST) -> LanguageModel:
 # Masks
 
 
-def test_the_two_largest_of_four_inputs_stay_whatever_their_sign():
+def test_keeps_the_two_largest_of_four_inputs():
     weight = torch.tensor([[1.0, -4.0, 2.0, 3.0, 0.5, 0.1, -0.2, 0.3], [9.0] * 8])
     gone = ast().smallest(weight)
     # Equal ones go from the left; were groups taken over outputs, the second row would stay.
@@ -65,13 +65,13 @@ def test_the_two_largest_of_four_inputs_stay_whatever_their_sign():
     ]
 
 
-def test_without_a_pattern_every_row_loses_its_share():
+def test_unstructured_masks_prune_every_row_equally():
     weight = torch.tensor([[1.0, 2.0, 3.0, 4.0], [10.0, 40.0, 30.0, 20.0]])
     gone = AST(sparsity=0.25).smallest(weight)
     assert gone.tolist() == [[True, False, False, False], [True, False, False, False]]
 
 
-def test_the_first_mask_by_wanda_is_wandas():
+def test_initial_wanda_mask_equals_wanda():
     model = tiny_model()
     before = fingerprint(model)
     found = settled(model, ast(initial="wanda"))
@@ -87,7 +87,7 @@ def test_the_first_mask_by_wanda_is_wandas():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_model_computes_with_what_stays_to_the_bit(dtype: torch.dtype):
+def test_forward_pass_uses_exactly_the_kept_weights(dtype: torch.dtype):
     model = tiny_model(dtype=dtype)
     masks, before = ast().masks(model, TEXT), fingerprint(model)
     with under(model, masks):
@@ -96,7 +96,7 @@ def test_the_model_computes_with_what_stays_to_the_bit(dtype: torch.dtype):
     assert same(before, fingerprint(model))
 
 
-def test_the_gradient_reaches_every_weight_as_if_its_mask_had_no_edge():
+def test_straight_through_gradient_reaches_every_weight():
     model = tiny_model()
     masks = ast().masks(model, TEXT)
     linear = model.blocks[1].feed_forward.down
@@ -141,7 +141,7 @@ def by_hand(weight: float, gradients: list[float], pull: float, decay: float = 0
     return weight
 
 
-def test_steps_of_a_masked_weight_and_one_that_stays_by_hand():
+def test_steps_of_a_masked_and_a_kept_weight():
     gradients = [0.3, -0.1, 0.7]
     for decay in (0.0, 0.1):
         masked, _ = steps(2.0, gradients, True, weight_decay=decay)
@@ -152,7 +152,7 @@ def test_steps_of_a_masked_weight_and_one_that_stays_by_hand():
     assert steps(2.0, [0.3], False)[0] == pytest.approx(2.0 - 0.1)
 
 
-def test_the_pull_alone_moves_what_is_masked_and_not_the_first_moment():
+def test_decay_moves_masked_weights_without_the_first_moment():
     for weight in (2.0, -2.0):
         pulled, state = steps(weight, [0.0], True)
         assert pulled == pytest.approx(weight * (1 - 0.1 / 2), abs=1e-6)
@@ -172,7 +172,7 @@ def test_without_a_mask_it_is_adamw():
     assert found == pytest.approx(float(parameter), abs=1e-9)
 
 
-def test_the_pull_rises_to_its_ceiling_and_stays():
+def test_decay_rises_to_its_maximum():
     method = AST(steps=100, decay=0.2, ramp=0.2)
     assert [method.pull(step) for step in (0, 5, 20, 21, 99)] == pytest.approx(
         [0, 0.05, 0.2, 0.2, 0.2]
@@ -209,7 +209,7 @@ def test_the_defaults_are_those_of_the_runs_on_llama2_7b():
 # The mask follows the weights
 
 
-def test_a_masked_weight_that_is_pushed_outward_takes_the_place_of_one_other():
+def test_growing_masked_weight_replaces_a_kept_one():
     weight = nn.Parameter(torch.tensor([[0.5, 0.4, 0.3, 0.2]]))
     method = ast()
     masks = {weight: method.smallest(weight)}
@@ -230,7 +230,7 @@ def test_a_masked_weight_that_is_pushed_outward_takes_the_place_of_one_other():
     assert fixed[weight].tolist() == [[False, False, True, True]]
 
 
-def test_the_mask_is_taken_anew_every_so_many_steps_and_at_the_end(monkeypatch):
+def test_mask_is_updated_at_intervals_and_at_the_end(monkeypatch):
     taken: list[int] = []
     model = tiny_model()
     method = ast(steps=7, refresh=3)
@@ -247,7 +247,7 @@ def test_the_mask_is_taken_anew_every_so_many_steps_and_at_the_end(monkeypatch):
     assert taken == [3, 6, 7]
 
 
-def test_masks_move_where_they_may_and_then_are_those_of_the_weights():
+def test_dynamic_masks_change_and_match_the_weights():
     model = tiny_model()
     found, outcome = trained(model, ast(rate=1e-2))
     moved = outcome.details["mask_moved"]
@@ -261,7 +261,7 @@ def test_masks_move_where_they_may_and_then_are_those_of_the_weights():
     assert all(torch.equal(a, b) for a, b in zip(zeros(held), wanda, strict=True))
 
 
-def test_what_is_pulled_hard_from_the_start_hardly_comes_back():
+def test_strong_early_decay_slows_mask_changes():
     moved = {
         pull: trained(tiny_model(), ast(rate=1e-2, ramp=0, decay=pull))[1].details["mask_moved"]
         for pull in (0.0, 1e4)
@@ -323,7 +323,7 @@ def test_norms_embedding_and_head_are_trained_too():
         assert not torch.equal(before[kept], after[kept]), name
 
 
-def test_weight_decay_is_of_matrices_alone():
+def test_weight_decay_applies_to_matrices_only():
     groups: list[dict] = []
     keep = AnnealedAdamW.__init__
 
@@ -340,10 +340,10 @@ def test_weight_decay_is_of_matrices_alone():
     ]
 
 
-# What is left
+# The final model
 
 
-def test_the_model_computes_in_the_end_what_it_computed_under_its_last_mask(monkeypatch):
+def test_final_model_equals_the_model_under_its_last_mask(monkeypatch):
     said: list[Tensor] = []
     model = tiny_model()
     optimise = get("ast").prune.__globals__["optimise"]
@@ -363,12 +363,12 @@ def test_the_model_computes_in_the_end_what_it_computed_under_its_last_mask(monk
 
 
 @pytest.mark.parametrize("life", [1, 3])
-def test_killed_it_comes_to_the_same_end_with_its_masks(comes_to_the_same_end, life: int):
+def test_killed_run_resumes_with_its_masks(comes_to_the_same_end, life: int):
     method = ast(steps=6, refresh=2, rate=1e-2)
     comes_to_the_same_end(method, TEXT, AnnealedAdamW, "step", life)
 
 
-def test_a_batch_that_its_parts_do_not_divide_is_refused_before_any_work():
+def test_refuses_batch_that_is_not_a_multiple_of_at_once():
     model = tiny_model()
     before = fingerprint(model)
     with pytest.raises(BadInput, match="`batch` must be a multiple of `at_once`, got 4 and 3"):
@@ -392,7 +392,7 @@ def test_wrong_parameters_are_refused(settings, message):
 
 
 @pytest.mark.model
-def test_training_makes_up_for_what_a_mask_took_of_real_blocks(first_blocks):
+def test_on_real_blocks_training_compensates_for_the_mask(first_blocks):
     settings = {"steps": 6, "batch": 1, "rate": 5e-5, "warmup": 0.3, "alpha": 1.0, "mask": "fixed"}
     model, _ = trained(first_blocks.dense, ast(**settings), first_blocks.short)
     for _, _, linear in model.linears():

@@ -1,4 +1,4 @@
-"""ATP: masks on frozen weights alone, factors pulled to zero, decisions that move and then stay."""
+"""ATP: masks on frozen weights, regularised factors, and decisions."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def some(patterns: Patterns, seed: int = 0) -> Tensor:
 
 
 def stirred(model: LanguageModel, factors: list[torch.nn.Parameter]) -> None:
-    """Give the factors beside every layer other values than those they start with."""
+    """Change the initial values of all low-rank factors."""
     torch.manual_seed(0)
     for factor in factors:
         factor.copy_(0.2 * torch.randn(factor.shape))
@@ -62,7 +62,7 @@ def stirred(model: LanguageModel, factors: list[torch.nn.Parameter]) -> None:
 
 
 @every_family
-def test_a_pattern_goes_from_all_heads_of_a_block(family: str):
+def test_removes_a_pattern_from_all_heads_of_a_block(family: str):
     model = tiny_model(family)
     patterns = Patterns(model)
     heads = model.blocks[0].attention.kv_heads
@@ -78,7 +78,7 @@ def test_a_pattern_goes_from_all_heads_of_a_block(family: str):
 
 
 @every_family
-def test_frozen_weights_are_silent_where_factors_still_speak(family: str):
+def test_masks_affect_frozen_weights_but_not_factors(family: str):
     model = tiny_model(family)
     patterns = Patterns(model)
     gone = some(patterns)
@@ -106,7 +106,7 @@ def test_frozen_weights_are_silent_where_factors_still_speak(family: str):
 
 
 @every_family
-def test_without_what_would_be_cut_tuning_deciding_and_slicing_agree(family: str):
+def test_tuning_deciding_and_slicing_agree_with_zero_factors(family: str):
     model = tiny_model(family)
     patterns = Patterns(model)
     gone = some(patterns)
@@ -134,10 +134,10 @@ def test_a_channel_is_gated_on_both_branches():
     assert spread[-48:].unique().tolist() == [0.25]
 
 
-# Factors are pulled to zero
+# Regularisation of factors
 
 
-def test_the_pull_by_hand():
+def test_group_lasso_by_hand():
     model = tiny_model(blocks=1)
     patterns = Patterns(model)
     gone = torch.zeros(len(patterns.costs), dtype=torch.bool)
@@ -173,7 +173,7 @@ def test_the_pull_by_hand():
 # Decisions
 
 
-def test_the_network_sees_all_blocks_and_its_places_are_not_trained():
+def test_network_sees_all_blocks_with_fixed_positions():
     torch.manual_seed(0)
     network = DecisionNetwork([[4, 8, 6], [4, 8, 5]])
     assert "places" not in dict(network.named_parameters())
@@ -192,7 +192,7 @@ def test_the_network_sees_all_blocks_and_its_places_are_not_trained():
     assert not bool((network()[18:] == before[18:]).any())
 
 
-def test_nearly_all_gates_are_open_in_the_beginning():
+def test_most_gates_are_open_initially():
     torch.manual_seed(0)
     drawn = soft_gates(torch.zeros(20_000))
     # P(3 + Gumbel > 0), and steep enough that hardly any draw is in between.
@@ -212,7 +212,7 @@ def staged(model: LanguageModel, **settings) -> Stage:
     return Stage(small(**settings), model, given)
 
 
-def test_each_loss_moves_its_own_parameters():
+def test_each_loss_trains_its_own_parameters():
     model = tiny_model()
     stage = staged(model)
     model.hf.requires_grad_(False)
@@ -295,7 +295,7 @@ def test_decisions_are_drawn_with_noise_and_without_dropout_and_mask_frozen_weig
         assert float(total) - drawn[0] != pytest.approx(plain, rel=1e-4)
 
 
-def test_the_pull_grows_with_the_steps_and_is_of_the_decisions_of_its_step(monkeypatch):
+def test_regularisation_grows_and_uses_the_current_decisions(monkeypatch):
     stage = staged(tiny_model(), steps=4, learning_rate=0.01, shrinkage=3.0)
     pulls: list[tuple[Tensor, float]] = []
     monkeypatch.setattr(
@@ -312,7 +312,7 @@ def test_the_pull_grows_with_the_steps_and_is_of_the_decisions_of_its_step(monke
     assert [amount for _, amount in pulls] == pytest.approx([0.03 * g for g in growth])
 
 
-def test_both_losses_of_a_step_are_one_decision():
+def test_both_losses_of_a_step_use_one_decision():
     model = tiny_model()
     stage = staged(model, steps=10)
     with low_rank(model, 2, 1.0) as stage.factors, gated(model, *KINDS) as stage.gates:
@@ -333,7 +333,7 @@ def test_both_losses_of_a_step_are_one_decision():
     assert not any(changing[stage.deciding - 1 :])
 
 
-def test_factors_and_network_have_each_their_rate_and_their_bound_on_gradients(monkeypatch):
+def test_factors_and_network_have_separate_rates_and_clipping(monkeypatch):
     groups: list[tuple[float, float]] = []
     training = atp.optimise
 
@@ -353,14 +353,14 @@ def test_factors_and_network_have_each_their_rate_and_their_bound_on_gradients(m
     assert groups == [(3e-4, pytest.approx(1, rel=1e-3)), (7e-4, pytest.approx(3, rel=1e-3))]
 
 
-def test_the_general_text_is_the_one_to_train_on():
+def test_general_text_is_the_training_text():
     given = calibration_for(ATP)
     assert isinstance(given, Calibration)
     assert given.training is not given.domain
     assert Stage(small(), tiny_model(), given).general is given.training
 
 
-def test_a_share_of_what_is_decided_on_is_general():
+def test_decisions_use_a_share_of_general_text():
     stage = staged(tiny_model(), general=0.25, steps=8)
     asked: list[str] = []
 
@@ -381,7 +381,7 @@ def test_a_share_of_what_is_decided_on_is_general():
     assert asked == ["held_out"] * 3 + ["general"] + ["held_out"] * 3 + ["general"]
 
 
-def test_the_highest_of_each_kind_stays():
+def test_keeps_the_highest_unit_of_each_kind():
     patterns = Patterns(tiny_model())
     scores = torch.arange(float(len(patterns.costs)))
     gone = decided(patterns, scores, ATP().reach(tiny_model()))
@@ -391,7 +391,7 @@ def test_the_highest_of_each_kind_stays():
     )
 
 
-def test_what_is_decided_on_is_not_tuned_on():
+def test_decisions_and_tuning_use_different_text():
     tuned, held = split(Stream(random_tokens(20)))
     assert len(held.windows.ids) == 2
     assert len(tuned.windows.ids) == 18
@@ -400,10 +400,10 @@ def test_what_is_decided_on_is_not_tuned_on():
         split(Stream(random_tokens(1)))
 
 
-# The whole
+# Whole runs
 
 
-def test_in_two_stages_factors_rest_while_decisions_change():
+def test_two_stages_do_not_train_factors_during_decisions():
     model = tiny_model()
     stage = staged(model, two_stage=True, steps=5)
     assert [stage.tunes(step) for step in range(5)] == [False] * 4 + [True]
@@ -414,7 +414,7 @@ def test_in_two_stages_factors_rest_while_decisions_change():
     assert not torch.equal(logits(one), logits(two))
 
 
-def test_what_is_cut_was_no_longer_in_use():
+def test_removed_units_were_already_masked():
     given = calibration_for(ATP)
     told = small(steps=12, learning_rate=0.01).apply(tiny_model(), given).details
     assert told["factors_left_over"] == 0
@@ -422,20 +422,20 @@ def test_what_is_cut_was_no_longer_in_use():
     assert loose["factors_left_over"] > 1e-3
 
 
-def test_decisions_come_down_to_the_budget():
+def test_decisions_converge_to_the_budget():
     method = small(sparsity=0.4, steps=250, decision_rate=0.02, learning_rate=1e-3)
     told = method.apply(tiny_model(), calibration_for(ATP)).details
     assert told["open_before_the_cut"] == pytest.approx(0.6, abs=0.06)
 
 
 @pytest.mark.parametrize("life", [2, 4, 6])
-def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
+def test_killed_run_resumes(comes_to_the_same_end, life: int):
     method = small(steps=7, deciding=0.6, learning_rate=0.01)
     comes_to_the_same_end(method, calibration_for(ATP), Stage, "after", life)
 
 
 @pytest.mark.model
-def test_on_real_blocks_decisions_beat_the_lot(first_blocks, monkeypatch):
+def test_on_real_blocks_decisions_beat_random_ones(first_blocks, monkeypatch):
     method = ATP(sparsity=0.2, steps=6, batch=1, learning_rate=1e-3, decision_rate=0.03)
 
     def left() -> float:
@@ -452,7 +452,7 @@ def test_on_real_blocks_decisions_beat_the_lot(first_blocks, monkeypatch):
 
 
 @torch.enable_grad()
-def test_rounding_that_the_gradient_does_not_see():
+def test_rounding_passes_gradients_through():
     shares = torch.tensor([0.2, 0.5, 0.9], requires_grad=True)
     rounded = straight_through(shares)
     assert rounded.tolist() == [0.0, 1.0, 1.0]

@@ -40,7 +40,7 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
-    """Return what enters a layer as the model runs by itself, `[samples, tokens, in]`."""
+    """Return the inputs of a layer in the model's own forward pass, `[samples, tokens, in]`."""
     seen: list[Tensor] = []
     handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     logits(model, tokens)
@@ -58,7 +58,7 @@ def test_activity_by_hand():
 
 
 @every_family
-def test_the_prior_averages_a_group_and_takes_channels_as_they_are(family: str):
+def test_prior_averages_groups_but_not_channels(family: str):
     model, tokens = tiny_model(family), random_tokens()
     scores = priors(model, tokens)
     assert len(scores) == 4
@@ -76,7 +76,7 @@ def test_the_prior_averages_a_group_and_takes_channels_as_they_are(family: str):
 # The masks
 
 
-def test_who_may_go_of_how_many():
+def test_candidates_for_removal_are_the_weakest_units():
     rho = torch.arange(400).flip(0).double()
     weak = weakest(rho, 0.05)
     assert weak.nonzero().flatten().tolist() == list(range(360, 400))
@@ -101,11 +101,11 @@ def test_small_parts(units: int, share: float, candidates: int, gone: int):
         assert int(off.sum()) == gone
 
 
-def test_a_part_that_is_empty_has_nothing_to_lose():
+def test_empty_part_loses_nothing():
     assert pair(torch.empty(0).double(), 0.05).shape == (2, 0)
 
 
-def test_the_weaker_the_more_often():
+def test_weaker_units_are_masked_more_often():
     torch.manual_seed(0)
     rho = torch.tensor([0.0, 1.0, 2.0, 3.0, 9.0, 10.0, 11.0, 12.0]).double()  # the last four stay
     drawn = torch.stack([pair(rho, 0.25)[0] for _ in range(4000)]).double().mean(dim=0)
@@ -142,7 +142,7 @@ def test_masks_come_in_pairs_over_all_parts():
 
 
 def additive(units: int, masks: int, noise: float = 0.0, seed: int = 0) -> tuple[Tensor, ...]:
-    """Return what was on, how well it did, and what each unit is worth."""
+    """Return masks, their rewards, and the true value of each unit."""
     torch.manual_seed(seed)
     prior = [torch.ones(units * 2).double()]
     off = perturbed(prior, 0.25, masks // 2)
@@ -153,7 +153,7 @@ def additive(units: int, masks: int, noise: float = 0.0, seed: int = 0) -> tuple
     return x, y + noise * torch.randn(masks, dtype=torch.float64), worth
 
 
-def test_what_adds_up_is_recovered():
+def test_recovers_additive_values():
     x, y, worth = additive(40, 160, noise=0.1)
     beta, tau = regressed(x, y)
     assert kendall(beta, worth) > 0.9
@@ -162,7 +162,7 @@ def test_what_adds_up_is_recovered():
     assert 0.1 < kendall(few, worth) < kendall(beta, worth)  # with less than there are unknowns
 
 
-def test_the_dual_is_the_primal():
+def test_dual_solution_equals_the_primal():
     x, y, _ = additive(12, 30, noise=0.1)
     centred, target = x - x.mean(dim=0), y - y.mean()
     gamma = 0.1 * float(centred.square().sum()) / 30
@@ -170,7 +170,7 @@ def test_the_dual_is_the_primal():
     torch.testing.assert_close(ridge(x, y, 0.1), primal)
 
 
-def test_the_ridge_is_the_one_that_foretells():
+def test_selects_the_ridge_with_the_best_predictions():
     x, y, _ = additive(40, 40, noise=0.8)
     beta, tau = regressed(x, y)
     taus = []
@@ -186,7 +186,7 @@ def test_the_ridge_is_the_one_that_foretells():
     assert torch.equal(beta, ridge(x, y, bonsai.RIDGES[taus.index(max(taus))]))
 
 
-def test_a_single_pair_is_fitted_as_it_is():
+def test_fits_a_single_pair():
     x, y, _ = additive(4, 2)
     beta, tau = regressed(x, y)
     assert tau == 0
@@ -207,7 +207,7 @@ def test_kendall_by_hand():
 
 
 def asked_of(monkeypatch) -> list[Tensor]:
-    """Collect the ids that perplexity is measured on."""
+    """Collect the ids on which perplexity is measured."""
     asked: list[Tensor] = []
 
     def measuring(of: LanguageModel, tokens: Tokens) -> object:
@@ -218,7 +218,7 @@ def asked_of(monkeypatch) -> list[Tensor]:
     return asked
 
 
-def test_a_round_measures_one_draw_of_the_text_and_the_next_another(monkeypatch):
+def test_each_round_measures_on_different_samples(monkeypatch):
     model, tokens = tiny_model(blocks=3), random_tokens(40)
     asked = asked_of(monkeypatch)
     told = Bonsai(sparsity=0.4, step=0.2, pairs=3, samples=3).apply(model, tokens).details
@@ -230,7 +230,7 @@ def test_a_round_measures_one_draw_of_the_text_and_the_next_another(monkeypatch)
     assert not torch.equal(asked[0], asked[6])
 
 
-def test_each_round_takes_its_step_of_the_start(monkeypatch):
+def test_each_round_removes_a_step_of_the_original_size(monkeypatch):
     model, shares = tiny_model(blocks=8), []
     real = bonsai.perturbed
 
@@ -256,7 +256,7 @@ def test_beyond_half_there_are_more_rounds():
     assert abs(outcome.achieved - 0.8) <= unit / 2 / start
 
 
-def test_what_is_strong_stays_and_what_harms_least_goes():
+def test_keeps_strong_units_and_removes_harmless_ones():
     model, tokens = tiny_model(blocks=2), random_tokens()
     prior = priors(model, tokens)
     weak = torch.cat([weakest(rho, 0.2) for rho in prior])
@@ -283,7 +283,7 @@ def test_what_is_strong_stays_and_what_harms_least_goes():
     assert chosen < sorted(by_lot)[4]
 
 
-def test_a_channel_that_feeds_nothing_is_always_tried_and_goes():
+def test_removes_channel_without_effect():
     model, tokens = tiny_model(blocks=2), random_tokens()
     dead = (5, 17, 30)
     model.blocks[0].feed_forward.down.weight[:, dead] = 0
@@ -297,7 +297,7 @@ def test_a_channel_that_feeds_nothing_is_always_tried_and_goes():
     assert sum(any(map(rows[i].equal, left)) for i in dead) <= 1
 
 
-def test_without_perturbing_each_part_loses_its_weakest_alike(monkeypatch):
+def test_without_perturbation_all_parts_lose_their_weakest_units(monkeypatch):
     model, tokens = tiny_model(blocks=2), random_tokens()
     asked = asked_of(monkeypatch)
     prior = priors(model, tokens)
@@ -330,7 +330,7 @@ def test_a_broken_sub_model_counts_as_the_worst(monkeypatch):
     assert outcome.achieved == pytest.approx(0.2, abs=0.06)
 
 
-def test_there_is_no_gradient_anywhere(monkeypatch):
+def test_uses_no_gradients(monkeypatch):
     model, tokens = tiny_model(blocks=2), random_tokens()
     calls = []
 
@@ -352,7 +352,7 @@ def test_there_is_no_gradient_anywhere(monkeypatch):
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_parts_that_are_empty_are_left_alone(family: str):
+def test_skips_empty_parts(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, [])
@@ -362,12 +362,12 @@ def test_parts_that_are_empty_are_left_alone(family: str):
 
 
 @pytest.mark.parametrize("settings", [{"pairs": 0}, {"step": 0}, {"step": -0.1}])
-def test_nonsense_is_refused(settings: dict[str, float]):
+def test_refuses_invalid_values(settings: dict[str, float]):
     with pytest.raises(BadInput, match=next(iter(settings))):
         Bonsai.configure(**settings)
 
 
-def test_the_same_seed_draws_the_same():
+def test_equal_seeds_give_equal_results():
     one, two, other = (tiny_model(blocks=3) for _ in range(3))
     for model, seed in ((one, 1), (two, 1), (other, 2)):
         Bonsai(sparsity=0.3, step=0.1, pairs=2).apply(model, random_tokens(), seed=seed)
@@ -376,7 +376,7 @@ def test_the_same_seed_draws_the_same():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_strongest_of_every_part_stay(first_blocks):
+def test_on_real_blocks_keeps_the_strongest_units(first_blocks):
     settings = {"sparsity": 0.2, "step": 0.2, "pairs": 2, "samples": 1}
     model = first_blocks.pruned("bonsai", **settings)  # one round
     for block in model.blocks:

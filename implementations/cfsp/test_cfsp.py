@@ -1,4 +1,4 @@
-"""CFSP: shares and scores worked out by hand, what the model itself says, whole models."""
+"""CFSP: shares and scores by hand, activations of the model, whole models."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def doubles(*values: float) -> Tensor:
 
 
 class Inputs(list[Tensor]):
-    """Keep the tokens that enter a layer."""
+    """Store the input tokens of a layer."""
 
     def update(self, x: Tensor) -> None:
         self.append(x.flatten(end_dim=-2))
 
 
 def norms_by_hand(model: LanguageModel, tokens: Tokens) -> list[Tensor]:
-    """Return the norm over all tokens of what enters each `down` as the model runs by itself."""
+    """Return the norm over all tokens of each `down`'s inputs in the model's own forward pass."""
     norms = []
     for block in model.blocks:
         seen = Inputs()
@@ -58,12 +58,12 @@ def top(scores: Tensor, count: int) -> list[int]:
 
 
 def kept(pruned: Block, dense: Block) -> list[int]:
-    """List the channels of the dense block that are left, by their rows of `up`."""
+    """Return the channels of the dense block that remain, identified by their rows of `up`."""
     small, large = (block.feed_forward.up.weight for block in (pruned, dense))
     return [int((large == row).all(dim=1).nonzero()) for row in small]
 
 
-# How much of a block stays
+# Shares of blocks
 
 
 @pytest.mark.parametrize("rate", [0.2, 0.3, 0.5])
@@ -87,7 +87,7 @@ def test_a_share_does_not_depend_on_how_many_tokens_were_seen():
     rate=st.floats(0, 0.99),
     steepness=st.floats(0, 50),
 )
-def test_shares_average_to_what_stays_and_follow_the_angles(angles, rate, steepness):
+def test_shares_have_the_right_mean_and_follow_the_angles(angles, rate, steepness):
     shares = kept_shares(doubles(*angles), rate, steepness)
     assert float(shares.mean()) == pytest.approx(1 - rate, abs=1e-9)
     assert float(shares.max()) <= 1 + 1e-12
@@ -102,7 +102,7 @@ def test_a_larger_angle_keeps_more():
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
-def test_no_block_keeps_all(rate: float):
+def test_no_block_keeps_all_channels(rate: float):
     # One block far above the others would keep several times its channels.
     shares = kept_shares(doubles(1.0, *[0.0] * 9), rate)
     assert float(shares.mean()) == pytest.approx(1 - rate)
@@ -114,16 +114,16 @@ def test_no_block_keeps_all(rate: float):
     "shares",
     [kept_shares(doubles(*[0.1] * 7), 0.3), kept_shares(doubles(0.1, 0.2, 0.9), 0.3, steepness=0)],
 )
-def test_equal_angles_or_no_steepness_keep_the_same_everywhere(shares: Tensor):
+def test_equal_angles_or_steepness_zero_give_equal_shares(shares: Tensor):
     assert shares.tolist() == pytest.approx([0.7] * len(shares))
 
 
 @pytest.mark.parametrize("angles", [[0.1, 0.1], [0.1, 0.9]])
-def test_all_stays_where_nothing_is_to_go(angles: list[float]):
+def test_zero_sparsity_keeps_all(angles: list[float]):
     assert kept_shares(doubles(*angles), 0.0).tolist() == [1.0, 1.0]
 
 
-# Which channels of a block stay
+# Scores of channels
 
 
 def test_relative_activation_by_hand():
@@ -132,7 +132,7 @@ def test_relative_activation_by_hand():
     assert relative_activation(W, torch.tensor([2.0, 1.0])).tolist() == [1.5, 0.5]
 
 
-def test_the_shares_of_every_output_add_up_to_one():
+def test_relative_activations_of_every_output_sum_to_one():
     generator = torch.Generator().manual_seed(0)
     W, norms = torch.randn(32, 80, generator=generator), torch.rand(80, generator=generator)
     assert float(relative_activation(W, norms).sum()) == pytest.approx(32, rel=1e-5)
@@ -142,7 +142,7 @@ def test_the_shares_of_every_output_add_up_to_one():
     assert relative_activation(W, norms)[[0, 7]].tolist() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_an_output_that_nothing_enters_counts_nothing():
+def test_output_without_input_does_not_count():
     W = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
     assert relative_activation(W, torch.tensor([3.0, 1.0])).tolist() == [0.75, 0.25]
     assert relative_activation(W, torch.zeros(2)).tolist() == [0.0, 0.0]
@@ -161,7 +161,7 @@ def test_scores_by_hand(family: str, rows: int):
     assert other.rank(block, norms).tolist() == pytest.approx(squared)
 
 
-def test_only_the_papers_score_sees_the_weights():
+def test_only_the_score_of_the_paper_uses_the_weights():
     block = tiny_model().blocks[0]
     norms = torch.rand(48, generator=torch.Generator().manual_seed(1)) + 0.5
     before = {score: CFSP(score=score).rank(block, norms) for score in ("paper", "official")}
@@ -173,7 +173,7 @@ def test_only_the_papers_score_sees_the_weights():
     assert bool((after["paper"][:5] < before["paper"][:5]).all())
 
 
-# What the model itself says
+# Activations of the model
 
 
 @every_family
@@ -211,7 +211,7 @@ def test_a_block_that_adds_nothing_has_angle_0_and_one_that_negates_1():
 
 @every_family
 @either_score
-def test_what_stays_is_what_scores_highest_on_the_dense_model(family: str, score: Any):
+def test_keeps_the_highest_scores_of_the_dense_model(family: str, score: Any):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
     norms, pruned = norms_by_hand(dense, tokens), copy.deepcopy(dense)
     outcome = CFSP(sparsity=0.3, score=score, multiple=1).apply(pruned, tokens)
@@ -291,15 +291,13 @@ def test_widths_are_multiples_and_the_budget_is_met(family: str, multiple: int, 
 @pytest.mark.parametrize(
     ("channels", "multiple"), [(1536, 32), (4096, 128), (14336, 128), (48, 16), (11, 1), (4000, 32)]
 )
-def test_the_default_multiple_is_128_from_4096_channels_on_else_32_or_what_divides(
-    channels: int, multiple: int
-):
+def test_default_multiple_depends_on_the_number_of_channels(channels: int, multiple: int):
     model = tiny_model(hidden_size=8, head_dim=2, intermediate_size=channels)
     assert CFSP().together(model) == multiple
     assert CFSP(multiple=1).together(model) == 1
 
 
-def test_rounding_to_multiples_moves_no_block_by_more_than_one():
+def test_rounding_changes_blocks_by_at_most_one_multiple():
     model = tiny_model(blocks=4, intermediate_size=256)
     fine, coarse = (
         CFSP(sparsity=0.3, multiple=q).apply(copy.deepcopy(model), random_tokens()).details
@@ -311,13 +309,13 @@ def test_rounding_to_multiples_moves_no_block_by_more_than_one():
     assert all(abs(a - b) <= 32 for a, b in pairs)
 
 
-def test_steepness_0_cuts_all_blocks_alike():
+def test_steepness_0_prunes_all_blocks_equally():
     model = tiny_model(blocks=4)
     details = CFSP(sparsity=0.3, steepness=0, multiple=1).apply(model, random_tokens()).details
     assert details["channels"] == [24] * 4  # half of the channels are 30 % of the weights
 
 
-def test_at_the_end_of_its_reach_one_multiple_is_left_in_every_block():
+def test_maximum_sparsity_leaves_one_multiple_per_block():
     model = tiny_model(blocks=3)
     reach = CFSP(multiple=16).reach(model)
     assert reach == pytest.approx(2 / 3 * 0.6)
@@ -325,7 +323,7 @@ def test_at_the_end_of_its_reach_one_multiple_is_left_in_every_block():
     assert details["channels"] == [16] * 3
 
 
-def test_a_model_with_blocks_of_different_width_is_cut_again():
+def test_prunes_model_with_uneven_blocks():
     model, tokens = tiny_model(blocks=4), random_tokens()
     keep_channels(model.blocks[1].feed_forward, range(20))
     keep_channels(model.blocks[3].feed_forward, [])
@@ -349,7 +347,7 @@ def test_slicing_equals_masking(family: str):
 
 
 @every_family
-def test_attention_is_left_alone(family: str):
+def test_does_not_change_attention(family: str):
     model = tiny_model(family, blocks=3)
     before = copy.deepcopy(model)
     CFSP(sparsity=0.2).apply(model, random_tokens())
@@ -375,7 +373,7 @@ def test_nothing_is_removed_at_0():
         ({"multiple": 64}, "multiple 64 does not divide the 48 channels of block 0"),
     ],
 )
-def test_what_cannot_be_cut_is_refused(settings: dict[str, Any], message: str):
+def test_refuses_models_that_cannot_be_pruned(settings: dict[str, Any], message: str):
     model = tiny_model()
     before = fingerprint(model)
     with pytest.raises(BadInput, match=message):
@@ -428,7 +426,7 @@ def test_opposite_and_equal_directions_are_exact():
     assert (angle(x, -x) == 1).all()
 
 
-def test_small_angles_keep_their_digits():
+def test_small_angles_are_precise():
     # The cosine of 1e-9 is 1 to the last digit, and its arccos 0.
     assert angle(doubles(1, 0), doubles(1, 1e-9)).item() == pytest.approx(1e-9 / math.pi, rel=1e-9)
 

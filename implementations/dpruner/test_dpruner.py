@@ -1,4 +1,4 @@
-"""D-Pruner: both scores by hand, weights that come back, a penalty that is felt or is not."""
+"""D-Pruner: both scores, restored weights, and the effect of the penalty."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def scored(method: DPruner, text: Calibration, general: list[Tensor] | None = No
     return method.dual(model, text.domain, general)
 
 
-# What a weight is worth in general
+# General importance
 
 
-def test_general_worth_by_hand():
+def test_general_importance_by_hand():
     model = tiny_model()
     seen: list[Tensor] = []
     query = model.blocks[0].attention.q
@@ -68,7 +68,7 @@ def test_general_worth_by_hand():
     assert not torch.allclose(later[:, 16:].double(), expected[:, 16:], rtol=0.05)
 
 
-def test_worth_is_taken_before_anything_is_zeroed_and_seen_by_what_follows():
+def test_general_importance_uses_original_weights_and_pruned_inputs():
     whole, half = (
         small(general_sparsity=share).general(tiny_model(), random_tokens())
         for share in (0.0, 0.52)
@@ -78,7 +78,7 @@ def test_worth_is_taken_before_anything_is_zeroed_and_seen_by_what_follows():
     assert not torch.allclose(whole[-1], half[-1], rtol=0.05)
 
 
-def test_the_same_text_twice_gives_the_same_scores():
+def test_repeating_the_text_does_not_change_the_scores():
     once = given()
     twice = Tokens.from_ids(torch.cat([once.ids, once.ids]))
     method = small(penalty_scale=1e4)  # strong enough to show in the scores
@@ -126,7 +126,7 @@ def test_the_normalised_penalty_is_half_of_the_gradient():
 
 
 def test_scores_are_added_up_over_the_steps_with_weights_that_move():
-    """Two steps of one window each, done by hand."""
+    """Compute two steps of one window each."""
     text = given()
     method = small(steps=2, batch=1, learning_rate=0.1, penalty="normalised", clip=0.5)
     general = method.general(tiny_model(), text)
@@ -165,7 +165,7 @@ def test_the_rate_rises_for_a_tenth_and_then_falls(monkeypatch):
     assert plan == Plan(20, 0.03, 2, warmup=0.1, decay="linear", clip=None)
 
 
-def test_without_a_penalty_the_general_text_has_no_say():
+def test_without_penalty_the_general_text_has_no_effect():
     plain, other = (scored(small(strength=0.0), given(general_seed=s))[0] for s in (0, 7))
     assert all(torch.equal(a, b) for a, b in zip(plain, other, strict=True))
     held, others = (scored(small(penalty="normalised"), given(general_seed=s))[0] for s in (0, 7))
@@ -198,11 +198,11 @@ def test_without_a_scale_the_cube_makes_it_magnitude():
     assert agreement(65536.0) < agreement(1.0) - 0.1
 
 
-# What is left
+# The pruned model
 
 
 @pytest.mark.parametrize("family", list(MODEL_TYPES))
-def test_what_stays_is_what_was_there(family: str):
+def test_remaining_weights_keep_their_values(family: str):
     model, dense = tiny_model(family), tiny_model(family)
     small().apply(model, given())
     for (_, _, ours), (_, _, theirs) in zip(model.linears(), dense.linears(), strict=True):
@@ -221,7 +221,7 @@ def test_each_block_of_columns_loses_the_share(blocks: int, width: int):
         assert float(score[part].max()) < float(score[~part].min())
 
 
-def test_however_it_ends_every_parameter_is_back():
+def test_restores_parameters_even_after_an_exception():
     model = tiny_model()
     before = fingerprint(model)
 
@@ -236,12 +236,12 @@ def test_however_it_ends_every_parameter_is_back():
     assert same(before, fingerprint(model))
 
 
-def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end):
+def test_killed_run_resumes(comes_to_the_same_end):
     # In the fourth step, of 14 layers each.
     comes_to_the_same_end(small(steps=6), given(), DPruner, "pull", 3 * 14)
 
 
-def test_both_texts_are_asked_for():
+def test_needs_both_texts():
     assert DPruner.capabilities.streams == ("domain",)
     text = calibration_for(DPruner)
     assert isinstance(text, Calibration)
@@ -251,7 +251,7 @@ def test_both_texts_are_asked_for():
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_moves_the_domain_less_than_magnitude(first_blocks):
+def test_on_real_blocks_it_changes_the_domain_less_than_magnitude(first_blocks):
     model = copy.deepcopy(first_blocks.dense)
     DPruner(sparsity=0.35, steps=3, batch=1).apply(model, first_blocks.short)
     for (_, _, ours), (_, _, theirs) in zip(

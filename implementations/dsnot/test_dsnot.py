@@ -1,4 +1,4 @@
-"""DSnoT: exchanges by hand, the books of the error, first masks of three methods."""
+"""DSnoT: exchanges, reconstruction errors, and initial masks of three methods."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INITIAL = ("wanda", "sparsegpt", "magnitude")
 
 
 def problem(rows: int = 40, width: int = 60, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what weights add to their outputs, what each is worth, and what it costs to lose."""
+    """Return contributions to outputs, grow scores and prune costs of weights."""
     generator = torch.Generator().manual_seed(seed)
     terms = torch.randn(rows, width, generator=generator)
     variance, costs = (torch.rand(shape, generator=generator) for shape in (width, terms.shape))
@@ -27,7 +27,7 @@ def problem(rows: int = 40, width: int = 60, seed: int = 0) -> tuple[Tensor, Ten
 
 
 def revised(terms, gone, worth=None, costs=None, **settings) -> list[list[int]]:
-    """Revise masks given as lists of columns; return the columns that go in the end."""
+    """Revise masks given as lists of columns; return the columns removed in the end."""
     terms = torch.tensor(terms)
     mask = torch.zeros_like(terms, dtype=torch.bool)
     for row, columns in enumerate(gone):
@@ -45,18 +45,18 @@ def test_one_exchange_by_hand():
     assert revised([[-1.0, 1, -2, 2]], [[0, 2]]) == [[0, 1]]
 
 
-def test_the_cheapest_goes_and_not_the_one_that_helps_most():
+def test_prunes_the_cheapest_weight():
     # e = 3 - 2 - 2 = -1, and no negative weight is left that could come back.
     assert revised([[1.0, -1, 2, -2]], [[0, 2]], costs=[[0.0, 9, 0, 3]]) == [[0, 3]]
 
 
-def test_what_comes_back_is_worth_most_and_moves_the_error_by_what_it_adds():
+def test_regrows_the_weight_with_the_highest_score():
     # Equal terms, but the input of column 0 varies less.
     assert revised([[2.0, 2, -3, 0]], [[0, 1]], worth=[[2.0, 1, -3, 0]]) == [[1, 2]]
     assert revised([[2.0, 2, -3, 0]], [[0, 1]], worth=[[1.0, 2, -3, 0]]) == [[0, 2]]
 
 
-def test_an_input_that_varies_less_is_preferred_unless_the_power_is_zero():
+def test_prefers_inputs_of_low_variance_unless_the_power_is_zero():
     # Two inputs of mean 1 add 1 and 1.1; the second varies a hundred times as much.
     seen = Moments(3)
     seen.update(torch.tensor([[1.1, 2.1, -1], [0.9, 0.1, -1]]))
@@ -68,17 +68,17 @@ def test_an_input_that_varies_less_is_preferred_unless_the_power_is_zero():
         assert found[0].nonzero().flatten().tolist() == expected
 
 
-def test_small_errors_are_left_alone():
+def test_skips_small_errors():
     assert revised([[0.05, -1, 0.04, 1]], [[0, 2]]) == [[0, 2]]
     assert revised([[0.07, -1, 0.04, 1]], [[0, 2]]) != [[0, 2]]  # 0.11 is above 0.1
     assert revised([[1.0, -1, 2, -2]], [[0, 2]], threshold=3) == [[0, 2]]  # at it is enough
 
 
-def test_nothing_expected_nothing_done():
+def test_zero_error_changes_nothing():
     assert revised([[0.0, 0, 0, 0]], [[0, 2]], threshold=0) == [[0, 2]]
 
 
-def test_exchanges_end_after_their_number():
+def test_stops_after_the_number_of_cycles():
     terms, worth, costs = problem()
     first = DSnoT().choose(costs)
     for cycles in (1, 3):
@@ -86,7 +86,7 @@ def test_exchanges_end_after_their_number():
         assert (first & ~found).sum(dim=1).max() == cycles
 
 
-def test_a_row_without_a_partner_stops_before_the_list_runs_into_the_other_sign():
+def test_row_stops_without_candidates_of_the_right_sign():
     # e = 6; nothing kept is negative, so that nothing can go.
     assert revised([[1.0, 2, 3, 4]], [[0, 1, 2]]) == [[0, 1, 2]]
     # e = -1: 2 for -2 makes it 3; -1 for 1 makes it 1, and no other positive one was removed.
@@ -95,7 +95,7 @@ def test_a_row_without_a_partner_stops_before_the_list_runs_into_the_other_sign(
 
 @pytest.mark.parametrize("settings", [{}, {"same_sign": True}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("seed", range(3))
-def test_rows_keep_their_share_and_a_weight_moves_once(settings, seed):
+def test_rows_keep_their_sparsity_and_weights_move_once(settings, seed):
     terms, worth, costs = problem(seed=seed)
     method = DSnoT(**settings)
     first = method.choose(costs)
@@ -109,7 +109,7 @@ def test_rows_keep_their_share_and_a_weight_moves_once(settings, seed):
 
 
 @pytest.mark.parametrize("settings", [{"same_sign": True}, {"pattern": "2:4"}], ids=str)
-def test_with_the_sign_held_errors_shrink_and_never_change_side(settings):
+def test_with_the_sign_check_errors_shrink_without_changing_sign(settings):
     terms, worth, costs = problem()
     first = DSnoT(**settings).choose(costs)
     errors = [(terms * first).sum(dim=1)]
@@ -123,13 +123,13 @@ def test_with_the_sign_held_errors_shrink_and_never_change_side(settings):
     assert errors[-1].abs().mean() < errors[0].abs().mean()
 
 
-def test_without_it_errors_may_overshoot():
+def test_without_the_sign_check_errors_may_overshoot():
     assert revised([[1.0, -1, 2, -3]], [[0, 2]], costs=[[0.0, 9, 0, 1]]) == [[0, 3]]  # e = -2
     assert revised([[1.0, -1, 2, -3]], [[0, 2]], costs=[[0.0, 9, 0, 1]], same_sign=True) == [[0, 2]]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_same_as_row_by_row_with_plain_lists(seed):
+def test_equals_a_plain_loop_over_rows(seed):
     terms, worth, costs = problem(seed=seed)
     first = DSnoT().choose(costs)
     found = DSnoT().revise(first, terms, worth, costs)
@@ -151,7 +151,7 @@ def test_the_same_as_row_by_row_with_plain_lists(seed):
         assert set(found[row].nonzero().flatten().tolist()) == dropped
 
 
-def test_with_a_pattern_the_partner_is_the_cheapest_of_its_group():
+def test_patterns_exchange_within_a_group():
     # e = 1 + 2 + 3 + 1 = 7; back comes 3, away goes the cheaper of the other two of its group,
     # though one of the first group would be cheaper. e = 7 - 3 + 5, then back comes 2 for -9.
     terms = [[1.0, -9, 2, 8, 3, 5, -6, 1]]
@@ -162,7 +162,7 @@ def test_with_a_pattern_the_partner_is_the_cheapest_of_its_group():
     assert revised(terms, [[0, 2, 4, 7]], costs=costs, **settings) == [[0, 2, 5, 7]]
 
 
-def test_a_group_whose_kept_weights_have_all_gone_stops_the_row():
+def test_row_stops_at_a_group_without_kept_weights():
     terms = [[4.0, 3, 1, 0.5, 9, 9, 1, 1]]
     costs = [[0.0, 0, 1, 2, 5, 5, 0, 0]]
     found = revised(terms, [[0, 1, 6, 7]], costs=costs, pattern="2:4")
@@ -171,7 +171,7 @@ def test_a_group_whose_kept_weights_have_all_gone_stops_the_row():
 
 
 @pytest.mark.parametrize("initial", INITIAL)
-def test_survivors_keep_their_values_and_rows_their_share(initial):
+def test_kept_weights_and_row_sparsity_do_not_change(initial):
     dense = tiny_model()
     model = copy.deepcopy(dense)
     outcome = DSnoT(sparsity=0.5, initial=initial, skip="none").apply(model, random_tokens())
@@ -182,7 +182,7 @@ def test_survivors_keep_their_values_and_rows_their_share(initial):
         assert torch.equal(after.weight[stays], before.weight[stays])
 
 
-def test_the_error_told_is_that_of_the_masks():
+def test_reported_error_is_that_of_the_masks():
     dense, method = tiny_model(blocks=1), DSnoT(sparsity=0.5, skip="none")
     model = copy.deepcopy(dense)
     outcome = method.apply(model, random_tokens())
@@ -206,7 +206,7 @@ def test_the_error_told_is_that_of_the_masks():
         ("attention", {"q", "k", "v", "o"}),
     ],
 )
-def test_what_is_skipped_keeps_its_first_mask(initial, skip, same):
+def test_skipped_layers_keep_their_initial_mask(initial, skip, same):
     method = DSnoT(sparsity=0.5, initial=initial, skip=skip)
     first, found = (tiny_model(blocks=1) for _ in range(2))
     method.model_copy(update={"threshold": 1e9}).apply(first, random_tokens())
@@ -217,7 +217,7 @@ def test_what_is_skipped_keeps_its_first_mask(initial, skip, same):
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("initial", ["wanda", "magnitude"])
-def test_a_large_threshold_leaves_the_method_it_starts_from(initial, settings):
+def test_large_threshold_keeps_the_initial_mask(initial, settings):
     found, plain = tiny_model(), tiny_model()
     DSnoT(initial=initial, threshold=1e9, skip="none", **settings).apply(found, random_tokens())
     rows = {"compare": "row"} if initial == "magnitude" else {}
@@ -226,7 +226,7 @@ def test_a_large_threshold_leaves_the_method_it_starts_from(initial, settings):
         assert torch.equal(a.weight, b.weight)
 
 
-def test_sparsegpts_first_mask_goes_by_its_costs_and_updates_nothing():
+def test_initial_sparsegpt_mask_does_not_update_weights():
     dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
     DSnoT(sparsity=0.5, initial="sparsegpt", threshold=1e9).apply(found, random_tokens())
     for block in walk(dense, random_tokens()):
@@ -240,7 +240,7 @@ def test_sparsegpts_first_mask_goes_by_its_costs_and_updates_nothing():
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("power", [0.0, 1.0])
-def test_a_layer_is_revised_by_moments_and_wandas_scores_from_magnitudes_mask(settings, power):
+def test_revises_a_magnitude_mask_with_moments_and_wanda_scores(settings, power):
     # What goes by a pattern is the smallest first score; without one, the smallest of Wanda.
     method = DSnoT(initial="magnitude", variance_power=power, **settings)
     dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
@@ -261,7 +261,7 @@ def test_a_layer_is_revised_by_moments_and_wandas_scores_from_magnitudes_mask(se
         assert torch.equal(found.blocks[0].linears()[role].weight, W.masked_fill(gone, 0))
 
 
-def test_by_default_attention_alone_is_revised():
+def test_revises_only_attention_by_default():
     first, found = tiny_model(blocks=1), tiny_model(blocks=1)
     DSnoT(threshold=1e9).apply(first, random_tokens())
     DSnoT().apply(found, random_tokens())
@@ -273,7 +273,7 @@ def test_by_default_attention_alone_is_revised():
     assert changed == {"q", "k", "v", "o"}
 
 
-def test_inputs_that_are_never_seen_go_first_from_sparsegpts_mask():
+def test_sparsegpt_mask_removes_silent_inputs_first():
     model = tiny_model(blocks=1)
     block = model.blocks[0]
     block.norms["input_layernorm"].weight[3] = 0

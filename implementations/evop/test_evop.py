@@ -1,4 +1,4 @@
-"""EvoP: each operator by what it may do, known optima, clusters that are planted, real blocks."""
+"""EvoP: operators, search with known optima, clustering, real blocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 class Known(Candidates):
-    """Candidates of a known loss, with all that was asked."""
+    """Candidates with a known loss, which record all evaluations."""
 
     def __init__(self, blocks: int, loss: Callable[[list[int]], float]) -> None:
         super().__init__(tiny_model(blocks=blocks), lambda: loss(self.asked[-1]), "blocks")
@@ -50,7 +50,7 @@ def bits(*rows: str) -> Tensor:
 # The operators
 
 
-def test_repair_flips_as_many_as_it_must_and_in_one_direction():
+def test_repair_flips_the_fewest_bits():
     torch.manual_seed(0)
     masks = torch.rand(200, 9) < 0.5
     fixed = repaired(masks, 4)
@@ -62,7 +62,7 @@ def test_repair_flips_as_many_as_it_must_and_in_one_direction():
     assert set(off_by.tolist()) > {-2, -1, 0, 1, 2}
 
 
-def test_repair_draws_by_lot():
+def test_repair_chooses_bits_at_random():
     torch.manual_seed(0)
     for row, chosen in (("111100", [4000 / 2] * 4 + [0, 0]), ("000011", [2000 / 4] * 4)):
         fixed = repaired(bits(row).expand(4000, -1), 2 if row[0] == "1" else 3)
@@ -71,14 +71,14 @@ def test_repair_draws_by_lot():
         assert counts == pytest.approx(expected, abs=150)
 
 
-def test_the_population_starts_with_the_count():
+def test_initial_population_has_the_right_count():
     torch.manual_seed(0)
     masks = drawn(400, 8, 3)
     assert masks.sum(dim=1).tolist() == [3] * 400
     assert masks.sum(dim=0).tolist() == pytest.approx([150] * 8, abs=40)
 
 
-def test_the_least_loss_of_three_drawn_wins():
+def test_tournament_selects_the_lowest_loss_of_three():
     torch.manual_seed(0)
     members = torch.eye(50, dtype=torch.bool)
     losses = torch.arange(50, dtype=torch.float64)
@@ -90,14 +90,14 @@ def test_the_least_loss_of_three_drawn_wins():
     assert float(shares) == pytest.approx(1 - (49 / 50) ** 3, abs=0.006)
 
 
-def test_a_loss_of_infinity_only_wins_against_its_like():
+def test_infinite_loss_wins_only_against_infinite_losses():
     masks = bits("10", "01")
     losses = torch.tensor([math.inf, 1.0], dtype=torch.float64)
     won = torch.cat([selected(masks, losses) for _ in range(500)])
     assert float(won[:, 0].double().mean()) == pytest.approx(1 / 8, abs=0.04)
 
 
-def test_pairs_swap_a_segment_that_spares_the_last_bit():
+def test_crossover_swaps_a_segment_without_the_last_bit():
     torch.manual_seed(0)
     blocks, half = 7, 3000
     parents = torch.cat([torch.zeros(half, blocks), torch.ones(half, blocks)]).bool()
@@ -111,7 +111,7 @@ def test_pairs_swap_a_segment_that_spares_the_last_bit():
     assert float(lengths.mean()) == pytest.approx((blocks**2 - 1) / (3 * blocks), abs=0.1)
 
 
-def test_the_best_is_remembered_and_not_put_back():
+def test_best_is_remembered_but_not_reinserted():
     loss = Known(4, lambda gone: 1.0 if gone == [0, 1] else 2.0)
     least = evolve(loss, bits("1100", "1100"), 3, mutation=1)  # every bit flips each time
     assert loss.asked == [[0, 1]] * 2 + [[2, 3]] * 2 + [[0, 1]] * 2
@@ -120,7 +120,7 @@ def test_the_best_is_remembered_and_not_put_back():
     assert loss.evaluations == 2
 
 
-def test_what_mutates_is_repaired_and_without_it_nothing_is_new():
+def test_mutations_are_repaired():
     torch.manual_seed(0)
     loss = Known(8, lambda gone: float(sum(gone)))
     evolve(loss, drawn(10, 8, 3), 20, mutation=0.3)
@@ -131,7 +131,7 @@ def test_what_mutates_is_repaired_and_without_it_nothing_is_new():
     assert same_again.evaluations == 1
 
 
-def test_what_survives_is_better_and_crossing_alone_brings_what_is_new():
+def test_selection_improves_and_crossover_creates_new_masks():
     torch.manual_seed(0)
     loss = Known(8, lambda gone: float(sum(gone)))
     evolve(loss, drawn(20, 8, 3), 15, mutation=0)
@@ -145,7 +145,7 @@ def test_what_survives_is_better_and_crossing_alone_brings_what_is_new():
 # The search
 
 
-def test_it_leaves_the_trap_that_greedy_search_falls_into():
+def test_escapes_a_local_optimum_of_greedy_search():
     harms = {(0, 1): 10.0, (0, 2): 10.0, (1, 2): 3.0}  # alone, 0 harms least
     torch.manual_seed(0)
     loss = Known(3, lambda gone: harms[tuple(gone)])
@@ -154,7 +154,7 @@ def test_it_leaves_the_trap_that_greedy_search_falls_into():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_where_harms_add_up_the_cheapest_go(seed: int):
+def test_finds_the_cheapest_blocks_for_additive_losses(seed: int):
     torch.manual_seed(seed)
     harms = torch.rand(12)
     defaults = EvoP()
@@ -164,7 +164,7 @@ def test_where_harms_add_up_the_cheapest_go(seed: int):
     assert loss.evaluations < 0.75 * math.comb(12, 3)  # a few bits in a thousand mutate
 
 
-def test_what_goes_is_least_missed_of_all_pairs():
+def test_removes_the_best_of_all_pairs():
     model, tokens = tiny_model(blocks=8), random_tokens()
     dense = copy.deepcopy(model)
     outcome = EvoP(sparsity=0.25, samples=6, clusters=1).apply(model, tokens)
@@ -198,7 +198,7 @@ def test_the_smaller_model_is_the_masked_one_with_and_without_cache(family: str)
     assert torch.equal(continued, ids)
 
 
-def test_chance_evaluates_what_it_is_given():
+def test_random_search_uses_its_evaluations():
     model, tokens = tiny_model(blocks=6), random_tokens()
     told = EvoP(sparsity=0.5, random=7, **EvoP.small).apply(model, tokens).details
     assert told["evaluations"] == 7
@@ -206,7 +206,7 @@ def test_chance_evaluates_what_it_is_given():
 
 
 @pytest.mark.parametrize(("share", "blocks", "removed"), [(0.1, 4, 0), (0.2, 4, 1), (0.5, 5, 2)])
-def test_the_count_is_nearest_to_the_share(share: float, blocks: int, removed: int):
+def test_number_of_blocks_is_nearest_to_the_sparsity(share: float, blocks: int, removed: int):
     model = tiny_model(blocks=blocks)
     told = EvoP(sparsity=share, **EvoP.small).apply(model, random_tokens()).details
     assert len(told["removed"]) == removed
@@ -217,7 +217,7 @@ def test_the_count_is_nearest_to_the_share(share: float, blocks: int, removed: i
 
 
 def planted(topics: int, each: int, length: int = 64, words: int = 4) -> Tokens:
-    """Return windows of topics that share no word, in turn."""
+    """Return windows of alternating topics without common words."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(words, (each * topics, length), generator=generator)
     return Tokens.from_ids(3 + ids + words * (torch.arange(len(ids)) % topics)[:, None])
@@ -233,7 +233,7 @@ def test_windows_are_picked_once(mode: str):
         assert sorted(pick(labels, 6, mode)) == list(range(6))
 
 
-def test_stratified_every_cluster_gives_as_many_as_it_can():
+def test_stratified_sampling_takes_equally_from_all_clusters():
     labels = torch.tensor([0] * 10 + [1] * 2 + [2] * 3)
     for seed in range(20):
         torch.manual_seed(seed)
@@ -241,7 +241,7 @@ def test_stratified_every_cluster_gives_as_many_as_it_can():
         assert labels[pick(labels, 9, "stratified")].bincount().tolist() == [4, 2, 3]
 
 
-def test_mixed_a_cluster_is_drawn_whatever_its_size():
+def test_mixed_sampling_ignores_the_size_of_clusters():
     labels = torch.tensor([0] * 30 + [1] * 3)
     torch.manual_seed(0)
     first = [int(labels[pick(labels, 1, "mixed")[0]]) for _ in range(1000)]
@@ -265,7 +265,7 @@ def test_every_topic_is_measured_on(seed: int):
     assert sorted(told["clusters"]) == [0, 1, 2, 3]
 
 
-def test_the_loss_is_that_of_the_windows_picked():
+def test_loss_is_measured_on_the_picked_windows():
     model, tokens = tiny_model(), planted(topics=3, each=4)
     dense = copy.deepcopy(model)
     settings = EvoP.small | {"samples": 3, "clusters": 3}
@@ -274,7 +274,7 @@ def test_the_loss_is_that_of_the_windows_picked():
     assert told["loss"] == pytest.approx(math.log(perplexity(dense, picked).value), rel=1e-9)
 
 
-def test_kmeans_ends_where_each_point_is_nearest_to_the_mean_of_its_cluster():
+def test_kmeans_assigns_points_to_the_nearest_mean():
     points = torch.randn(60, 3, generator=torch.Generator().manual_seed(0)).double()
     for seed in range(5):
         torch.manual_seed(seed)
@@ -291,10 +291,10 @@ def test_kmeans_of_fewer_distinct_points_than_clusters():
         assert labels[0] == labels[1] != labels[2] == labels[3]
 
 
-# What it refuses
+# Invalid input
 
 
-def test_what_cannot_be_done_is_refused_before_any_work():
+def test_refuses_invalid_input_before_any_work():
     model, tokens = tiny_model(blocks=3), random_tokens(4)
     before = fingerprint(model)
     with pytest.raises(BadInput, match=r"population must be even .* got 5"):
@@ -316,7 +316,7 @@ def error_of(model: LanguageModel, tokens: Tokens, *removed: int) -> float:
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_finds_the_block_that_is_missed_least(first_blocks):
+def test_on_real_blocks_it_finds_the_least_important_block(first_blocks):
     model = copy.deepcopy(first_blocks.dense)
     text = Tokens.from_ids(first_blocks.calibration.ids[:2, :128])
     told = EvoP(sparsity=0.25, samples=2, population=10).apply(model, text).details

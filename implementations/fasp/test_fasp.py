@@ -1,4 +1,4 @@
-"""FASP: scores by hand, pairs that go together, the fit on what calibration saw, a real model."""
+"""FASP: scores, coupled units, the fit on calibration inputs, a real model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
-    """Return what enters a layer as the model runs by itself, `[tokens, in]`."""
+    """Return the inputs of a layer in the model's own forward pass, `[tokens, in]`."""
     seen: list[Tensor] = []
     handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     logits(model, tokens)
@@ -31,7 +31,7 @@ def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
 
 
 def kept_rows(now: nn.Linear, dense: nn.Linear) -> list[int]:
-    """Return which rows of the dense layer are left."""
+    """Return the remaining rows of the dense layer."""
     return [i for i, row in enumerate(dense.weight) if any(map(row.equal, now.weight))]
 
 
@@ -45,7 +45,7 @@ def test_column_scores_by_hand():
     assert column_scores(linear, gram).tolist() == pytest.approx([1, 30, 0.5])
 
 
-def test_a_silent_channel_scores_nothing_and_goes_first():
+def test_silent_channel_has_score_zero_and_is_removed_first():
     model = tiny_model("opt")
     up = model.blocks[0].feed_forward.up
     up.weight[7], up.bias[7] = 0, -1.0  # relu leaves 0
@@ -57,7 +57,7 @@ def test_a_silent_channel_scores_nothing_and_goes_first():
 
 
 @every_family
-def test_what_goes_scores_lowest_with_its_whole_group(family: str):
+def test_removes_groups_with_the_lowest_scores(family: str):
     # The units of the first block's attention, from what the dense model sees there.
     model, tokens = tiny_model(family), random_tokens()
     dense = copy.deepcopy(model)
@@ -79,11 +79,11 @@ def test_what_goes_scores_lowest_with_its_whole_group(family: str):
     assert len(model.blocks[0].attention.o.columns) == (len(scores) - lost) * group
 
 
-# The cut and the fit
+# Removal and fit
 
 
 @every_family
-def test_without_the_fit_it_is_masking(family: str):
+def test_without_fit_it_equals_masking(family: str):
     model, tokens = tiny_model(family), random_tokens()
     masked = copy.deepcopy(model)
     FASP(sparsity=0.3, restore=False).apply(model, tokens)
@@ -107,7 +107,7 @@ def assert_fitted(now: Tensor, was: Tensor, X: Tensor, kept: Tensor | list[int])
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
-def test_the_fit_is_least_squares_on_what_the_pruned_model_sees(family: str):
+def test_fit_is_least_squares_on_inputs_of_the_pruned_model(family: str):
     model, tokens = tiny_model(family), random_tokens(samples=12)
     dense = copy.deepcopy(model)
     FASP(sparsity=0.3).apply(model, tokens)
@@ -152,7 +152,7 @@ def test_fewer_tokens_than_features_stay_finite():
 
 
 @every_family
-def test_queries_and_keys_stay_and_the_others_carry_the_budget_alike(family: str):
+def test_keeps_queries_and_keys_and_prunes_the_others_equally(family: str):
     model = tiny_model(family, blocks=3)
     dense = copy.deepcopy(model)
     outcome = FASP(sparsity=0.2).apply(model, random_tokens())

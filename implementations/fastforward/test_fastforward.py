@@ -1,4 +1,4 @@
-"""FastForward: the projector by hand, the policy on toys, schedules, the fit, real blocks."""
+"""FastForward: the projector, the policy on toy problems, schedules, the fit, real blocks."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_any_scores_meet_the_budget_within_half_a_channel(sparsity: float, symme
 
 @pytest.mark.parametrize("score", [0.0, 0.3, 1.0, 1e6])
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_without_a_budget_all_stay(score: float, symmetric: bool):
+def test_zero_sparsity_keeps_all(score: float, symmetric: bool):
     scores = torch.full((64,), score)
     assert torch.equal(project(scores, COUNTS, COSTS, 0, symmetric=symmetric), COUNTS)
     assert torch.equal(project(torch.randn(64), COUNTS, COSTS, 0, symmetric=symmetric), COUNTS)
 
 
-def test_too_little_grows_in_proportion_to_the_room():
+def test_missing_sparsity_is_distributed_by_capacity():
     # By hand: r = .2, .6, .4 (a sign counts for nothing), 100 units each, of 1, 2 and 1 weights.
     # C = 20 + 120 + 40 = 180 of T = 240, the room is 80 + 80 + 60 = 220: each gets 60/220 of it.
     counts, costs = torch.tensor([100, 100, 100]), torch.tensor([1, 2, 1])
@@ -77,7 +77,7 @@ def test_too_little_grows_in_proportion_to_the_room():
     assert (equal / COUNTS)[1:-1:2].tolist() == pytest.approx([0.8] * 31, abs=1e-4)
 
 
-def test_too_much_is_given_in_order_until_nothing_is_left():
+def test_excess_sparsity_is_returned_in_order():
     # T = 160, floors take 40: of the 120 left the first wants 80 (r = .9), the second 2 * 70.
     counts, costs = torch.tensor([100, 100, 100]), torch.tensor([1, 2, 1])
     units = project(torch.tensor([0.9, 0.8, 0.5]), counts, costs, 0.6, 0.1)
@@ -87,7 +87,7 @@ def test_too_much_is_given_in_order_until_nothing_is_left():
     assert (ones[-14:] <= 1 / 8).all()
 
 
-def test_the_symmetric_variant_takes_from_all_in_proportion_to_what_they_can_give():
+def test_symmetric_variant_returns_excess_proportionally():
     # C = 90 + 160 + 50 = 300 of T = 160: of the room over the floor, 80 + 140 + 40, 140/260 go.
     counts, costs = torch.tensor([100, 100, 100]), torch.tensor([1, 2, 1])
     units = project(torch.tensor([0.9, 0.8, 0.5]), counts, costs, 0.6, 0.1, symmetric=True)
@@ -110,7 +110,7 @@ def test_a_higher_score_never_keeps_less_while_proposals_grow():
         assert kept[-1] > kept[0]
 
 
-def test_heads_are_coarse_and_channels_make_up_for_it():
+def test_channels_compensate_for_the_rounding_of_heads():
     counts, costs = torch.tensor([3, 1536] * 30), torch.tensor([294912, 1728] * 30)
     torch.manual_seed(0)
     for _ in range(20):
@@ -119,7 +119,7 @@ def test_heads_are_coarse_and_channels_make_up_for_it():
         assert abs(missed) <= 1728 / 2
 
 
-def test_parts_without_units_and_parts_at_their_least():
+def test_parts_without_units_or_at_their_minimum():
     counts, costs = torch.tensor([0, 20, 4, 20]), torch.tensor([0, 5, 50, 5])
     units = project(torch.ones(4), counts, costs, 0.3)
     assert units[0] == 0
@@ -171,7 +171,7 @@ def test_equal_rewards_teach_the_actor_nothing():
     assert all(bool(p.isfinite().all()) for p in policy.parameters())
 
 
-def test_one_step_is_that_of_the_loss_written_out():
+def test_one_step_equals_the_explicit_loss():
     # In the first epoch ratios are 1 and nothing is clipped: the gradient is the plain one.
     torch.manual_seed(0)
     policy, states = learner(4, epochs=1), torch.linspace(0.05, 0.2, 15)
@@ -194,7 +194,7 @@ def test_one_step_is_that_of_the_loss_written_out():
         torch.testing.assert_close(now - was, -5e-4 * expected.sign(), rtol=0, atol=1e-3)
 
 
-def test_the_critic_takes_away_what_a_state_is_worth():
+def test_critic_subtracts_the_value_of_a_state():
     # Two sparsities of very different reward; within each the same action is the better one.
     torch.manual_seed(0)
     policy, states = learner(1, rate=2e-3), torch.tensor([0.0, 1.0]).repeat(8)[:15]
@@ -206,7 +206,7 @@ def test_the_critic_takes_away_what_a_state_is_worth():
     assert bool((policy(torch.tensor([0.0, 1.0])).mean > 0.3).all())
 
 
-def test_an_update_moves_probabilities_no_further_than_it_may():
+def test_updates_of_probabilities_are_clipped():
     found = []
     for clip in (0.2, 1e9):
         torch.manual_seed(0)
@@ -222,7 +222,7 @@ def test_an_update_moves_probabilities_no_further_than_it_may():
     assert most < 2 < far
 
 
-def test_an_update_moves_what_is_expected_no_further_than_it_may():
+def test_updates_of_values_are_clipped():
     found = []
     for clip in (0.2, 1e9):
         torch.manual_seed(0)
@@ -232,7 +232,7 @@ def test_an_update_moves_what_is_expected_no_further_than_it_may():
     assert found[0] < 1 < 3 < found[1]  # Adam goes on for a while where the gradient is 0
 
 
-def test_on_a_toy_it_comes_near_what_is_best():
+def test_approaches_the_optimum_of_a_toy_problem():
     torch.manual_seed(0)
     counts, costs = torch.full((8,), 1000), torch.full((8,), 100)
     policy, states = learner(rate=5e-3), torch.full((15,), 0.3)
@@ -257,7 +257,7 @@ def test_on_a_toy_it_comes_near_what_is_best():
 
 
 def inputs(model: LanguageModel, linear: torch.nn.Module, tokens: Tokens) -> Tensor:
-    """Return what enters a layer as the model runs by itself, `[tokens, in]`."""
+    """Return the inputs of a layer in the model's own forward pass, `[tokens, in]`."""
     seen: list[Tensor] = []
     handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     logits(model, tokens)
@@ -266,7 +266,7 @@ def inputs(model: LanguageModel, linear: torch.nn.Module, tokens: Tokens) -> Ten
 
 
 @every_family
-def test_units_are_scored_on_the_dense_model_and_a_group_by_its_own_columns(family: str):
+def test_scores_units_of_the_dense_model_by_their_columns(family: str):
     model, tokens = tiny_model(family), random_tokens()
     scores = importance(model, tokens)
     assert len(scores) == 2 * len(model.blocks)
@@ -282,7 +282,7 @@ def test_units_are_scored_on_the_dense_model_and_a_group_by_its_own_columns(fami
             assert found.tolist() == pytest.approx(sums, rel=1e-5)
 
 
-def test_of_every_part_the_highest_scores_stay():
+def test_keeps_the_highest_scores_of_every_part():
     model, tokens = tiny_model(blocks=2), random_tokens()
     dense, scores = copy.deepcopy(model), importance(model, tokens)
     FastForward(sparsity=0.4, random=1, restore=False).apply(model, tokens)
@@ -324,7 +324,7 @@ def watched(monkeypatch, **settings) -> tuple[list[dict], dict, LanguageModel]:
     return seen, outcome.details, model
 
 
-def test_sparsity_and_text_grow_and_then_stay(monkeypatch):
+def test_curriculum_raises_sparsity_and_text(monkeypatch):
     seen, told, _ = watched(monkeypatch, sparsity=0.3, episodes=80, collect=8, samples=20)
     sparsities = torch.cat([update["states"] for update in seen]).tolist()
     q = [min(t / 40, 1) for t in range(80)]
@@ -340,7 +340,7 @@ def test_sparsity_and_text_grow_and_then_stay(monkeypatch):
     assert len(told["rewards"]) == 10
 
 
-def test_the_last_of_the_episodes_and_no_curriculum(monkeypatch):
+def test_number_of_episodes_without_curriculum(monkeypatch):
     seen, _, _ = watched(monkeypatch, episodes=10, collect=4, curriculum=0, samples=3)
     assert [len(update["states"]) for update in seen] == [4, 4, 2]
     assert {round(float(s), 6) for update in seen for s in update["states"]} == {0.2}
@@ -354,7 +354,7 @@ def test_even_a_curriculum_of_all_episodes_ends(monkeypatch):
     assert [len(update["text"]) for update in seen] == [1, 1, 3]
 
 
-def test_only_the_end_of_the_search_is_chosen_from(monkeypatch):
+def test_selects_from_the_end_of_the_search_only(monkeypatch):
     seen, told, model = watched(monkeypatch, sparsity=0.4, episodes=40, collect=5, samples=4)
     ended = seen[-1]["loss"]
     assert told["perplexity"] == ended.least == min(ended.seen.values())
@@ -376,7 +376,7 @@ def test_the_reward_is_the_ratio_of_perplexities_on_the_same_text(monkeypatch):
             assert min(abs(reward - each) for each in found) < 1e-6
 
 
-def test_the_dense_model_earns_one_and_a_broken_one_nothing(monkeypatch):
+def test_reward_is_one_for_the_dense_model_and_zero_for_a_broken_one(monkeypatch):
     seen, _, _ = watched(monkeypatch, sparsity=0, episodes=8, collect=4, samples=4)
     assert all(update["rewards"].tolist() == pytest.approx([1] * 4) for update in seen)
     real, calls = fastforward.perplexity, []
@@ -407,7 +407,7 @@ def test_a_policy_is_warmed_up_at_lower_sparsities(monkeypatch):
     assert told["perplexity"] == min(seen[-1]["loss"].seen.values())
 
 
-def test_chance_evaluates_what_it_is_given_and_learns_nothing(monkeypatch):
+def test_random_search_uses_its_evaluations_without_learning(monkeypatch):
     drawn: list[Tensor] = []
     monkeypatch.setattr(fastforward, "project", lambda *a: (drawn.append(a[0]), project(*a))[1])
     seen, told, model = watched(monkeypatch, sparsity=0.3, random=9, samples=2)
@@ -421,7 +421,7 @@ def test_chance_evaluates_what_it_is_given_and_learns_nothing(monkeypatch):
 
 
 class Known(Candidates):
-    """Candidates of a known loss: 10 and more the more goes, but for the channels of block 1."""
+    """Candidates with a known loss, to which only the channels of block 1 do not contribute."""
 
     def __call__(self, gone: Tensor) -> float:
         parts = gone.double().split([2, 48] * 3)
@@ -430,7 +430,7 @@ class Known(Candidates):
         return super().__call__(gone)
 
 
-def test_it_learns_which_part_is_not_missed(monkeypatch):
+def test_learns_which_part_does_not_matter(monkeypatch):
     model, tokens = tiny_model(blocks=3), random_tokens()
     monkeypatch.setattr(fastforward, "losses", lambda model, text: Known(model, float, *KINDS))
     monkeypatch.setattr(fastforward, "perplexity", lambda model, text: SimpleNamespace(value=10))
@@ -441,7 +441,7 @@ def test_it_learns_which_part_is_not_missed(monkeypatch):
     assert sum(told["rewards"][-3:]) > 1.3 * sum(told["rewards"][3:6])
 
 
-def test_what_is_refused_before_any_work():
+def test_refuses_invalid_input_before_any_work():
     model, tokens = tiny_model(blocks=2), random_tokens()
     before = fingerprint(model)
     for warm in ((0.3, 0.2), (0.2, 0.5), (0.1, 0.1)):
@@ -452,7 +452,7 @@ def test_what_is_refused_before_any_work():
     assert same(before, fingerprint(model))
 
 
-def test_the_least_of_every_part_bounds_the_reach():
+def test_minimum_of_every_part_limits_the_sparsity():
     model = tiny_model(blocks=2)
     total = count_weights(model).all
     group, channel = (int(unit_costs(model.blocks[0], kind)[0]) for kind in FastForward().kinds)
@@ -460,11 +460,11 @@ def test_the_least_of_every_part_bounds_the_reach():
     assert FastForward(floor=1).reach(model) == 0
 
 
-# The cut and the fit
+# Removal and fit
 
 
 @every_family
-def test_what_was_evaluated_is_what_is_cut(family: str):
+def test_removes_what_was_evaluated(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     settings = {"sparsity": 0.3, "samples": 3, "restore": False, "random": 5}
     told = FastForward(**settings).apply(model, tokens).details
@@ -473,7 +473,7 @@ def test_what_was_evaluated_is_what_is_cut(family: str):
 
 
 def ridge(W: Tensor, Z: Tensor, keep: Tensor, alpha: float) -> Tensor:
-    """Step 7 as the repository writes it: fold every removed column into the kept ones."""
+    """Compute step 7 as the official code does: fold removed columns into the kept ones."""
     kept, removed = Z[:, keep], Z[:, ~keep]
     gram = kept.T @ kept + alpha * torch.eye(kept.shape[1], dtype=Z.dtype)
     C = torch.linalg.solve(gram, kept.T @ removed)  # [kept, removed]
@@ -481,7 +481,7 @@ def ridge(W: Tensor, Z: Tensor, keep: Tensor, alpha: float) -> Tensor:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
-def test_the_fit_is_the_ridge_on_what_the_pruned_model_sees(family: str):
+def test_fit_is_ridge_regression_on_inputs_of_the_pruned_model(family: str):
     model, tokens = tiny_model(family, blocks=2), random_tokens(12)
     dense = copy.deepcopy(model)
     method, gone = FastForward(ridge=0.9), []
@@ -512,7 +512,7 @@ def test_the_fit_is_the_ridge_on_what_the_pruned_model_sees(family: str):
         )
 
 
-def test_channels_that_repeat_others_go_at_no_loss():
+def test_removing_duplicate_channels_costs_nothing():
     model, tokens = tiny_model(blocks=2), random_tokens(12)
     for block in model.blocks:
         for linear in (block.feed_forward.gate, block.feed_forward.up):
@@ -538,14 +538,14 @@ def test_the_fit_helps_on_the_calibration():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_fit_helps_on_text_that_it_has_not_seen(first_blocks):
+def test_on_real_blocks_the_fit_helps_on_unseen_text(first_blocks):
     settings = {"sparsity": 0.2, "random": 1, "samples": 1}
     plain = first_blocks.error("fastforward", **settings, restore=False)
     assert 0 < first_blocks.error("fastforward", **settings) < 0.9 * plain
 
 
 @pytest.mark.model
-def test_on_real_blocks_what_is_found_beats_what_was_proposed_on_average(first_blocks):
+def test_on_real_blocks_the_result_beats_the_average_proposal(first_blocks):
     text = Tokens.from_ids(first_blocks.calibration.ids[:2, :64])
     settings = {"episodes": 20, "learning_rate": 5e-3, "curriculum": 0, "restore": False}
     model = copy.deepcopy(first_blocks.dense)

@@ -1,4 +1,4 @@
-"""FLAP: scores and biases worked out by hand, the paper's identity, whole models, a real one."""
+"""FLAP: scores and biases by hand, the identity of the paper, whole models, a real model."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def moments(x: Tensor) -> Moments:
 
 
 def costs(block: Block) -> Tensor:
-    """Return what each unit of a block costs, in the order of its scores."""
+    """Return the costs of a block's units in the order of the scores."""
     return unit_costs(block, *FLAP.capabilities.granularity)
 
 
 def observed(model: LanguageModel, tokens: Tokens | None = None) -> list[dict[str, Moments]]:
-    """Return what FLAP sees of each block."""
+    """Return the calibration statistics of each block."""
     look = walk(model, tokens or random_tokens(), edits=False)
     return [block.observe(Moments, "o", "down") for block in look]
 
 
 def inputs(block: Block, model: LanguageModel, tokens: Tokens) -> dict[str, Tensor]:
-    """Return what enters `o` and `down` of a block as the model runs by itself, `[tokens, in]`."""
+    """Return the inputs of `o` and `down` in the model's own forward pass, `[tokens, in]`."""
     seen: dict[str, Tensor] = {}
 
     def keep(role: str) -> Any:
@@ -129,7 +129,7 @@ def test_the_bias_helps_and_keeps_the_mean_output(seed: int, lost: list[bool]):
 
 
 def shaped(hidden: int, heads: int, kv_heads: int, channels: int) -> Block:
-    """Return a block of these shapes that holds no memory."""
+    """Return a block of these shapes on the meta device."""
     config = LlamaConfig(
         hidden_size=hidden,
         num_attention_heads=heads,
@@ -150,7 +150,7 @@ def shaped(hidden: int, heads: int, kv_heads: int, channels: int) -> Block:
         ((4096, 32, 32, 11008), 170.67),  # LLaMA-7B: the 512/3 of the official code
     ],
 )
-def test_a_kv_group_costs_this_many_channels(shape, ratio: float):
+def test_cost_of_a_kv_group_in_channels(shape, ratio: float):
     kv_heads, unit = shape[2], costs(shaped(*shape))
     assert float(unit[0] / unit[-1]) == pytest.approx(ratio, abs=0.005)
     assert unit[:kv_heads].unique().numel() == unit[kv_heads:].unique().numel() == 1
@@ -178,7 +178,7 @@ def attention_only(W_o: Tensor, heads: int) -> Block:
     return block
 
 
-def test_the_steady_head_goes_first_and_leaves_its_mean():
+def test_removes_constant_head_first_and_adds_its_mean():
     block = attention_only(torch.eye(2), heads=2)
     # Head 0 says 0 and 2, head 1 always 1: the means are equal, the fluctuations 2 and 0.
     steady = {"o": moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]])), "down": moments(torch.eye(2))}
@@ -232,7 +232,7 @@ def test_permuting_heads_permutes_their_scores():
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_where_a_block_has_one_group_rounding_does_not_rank_it(batch_size: int):
+def test_single_group_is_not_ranked_by_rounding(batch_size: int):
     model = tiny_model("qwen3", blocks=4)  # MQA: the mean over all inputs of o, which is 0
     tokens = random_tokens(batch_size=batch_size)
     scores = [
@@ -263,7 +263,7 @@ def test_one_channel_of_a_real_block_costs_its_variance_times_its_norm(family: s
 
 
 @every_family
-def test_a_removed_group_is_gone_from_all_four_layers(family: str):
+def test_removes_a_group_from_all_four_layers(family: str):
     model = tiny_model(family, num_key_value_heads=2)
     dense = copy.deepcopy(model.blocks[0])
     block, seen = model.blocks[0], observed(model)[0]
@@ -359,7 +359,7 @@ def test_the_budget_is_met_in_weights_within_half_of_the_largest_unit(family, sp
 
 
 @every_family
-def test_what_goes_is_what_scores_lowest_on_the_dense_model(family: str):
+def test_removes_the_lowest_scores_of_the_dense_model(family: str):
     model = tiny_model(family, blocks=3)
     scores = [
         FLAP().score(block, seen) for block, seen in zip(model.blocks, observed(model), strict=True)
@@ -384,7 +384,7 @@ def test_the_calibration_passes_each_block_once():
     assert calls == [0] * 3 + [1] * 3 + [2] * 3
 
 
-def test_a_layer_whose_inputs_all_score_alike_stays_finite():
+def test_equal_scores_in_a_layer_stay_finite():
     model = tiny_model()
     model.blocks[0].feed_forward.down.weight.data.zero_()  # every score of the layer is 0
     model.blocks[0].attention.o.weight.data.zero_()
@@ -443,7 +443,7 @@ def test_an_emptied_model_and_a_single_token_are_refused():
         assert all(torch.equal(after[name], before[name]) for name in before)
 
 
-def test_compensation_brings_the_mean_of_every_block_back():
+def test_compensation_restores_the_mean_of_every_block():
     model, tokens = tiny_model("opt"), random_tokens()
     seen, block = observed(model)[0], model.blocks[0]
     x = inputs(block, model, tokens)["down"]

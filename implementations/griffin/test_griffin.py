@@ -1,4 +1,4 @@
-"""GRIFFIN: the statistic by hand, the choice beside a plain one, shared choices, a real text."""
+"""GRIFFIN: the statistic, the selection, shared selections, and a real model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def scores(method: Griffin, inner: Tensor) -> Tensor:
 
 
 def inner_of(model: LanguageModel, index: int, ids: Tensor) -> Tensor:
-    """Return what enters down of a block, `[samples, tokens, channels]`."""
+    """Return the inputs of `down`, `[samples, tokens, channels]`."""
     seen: list[Tensor] = []
     down = model.blocks[index].feed_forward.down
     handle = down.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
@@ -68,7 +68,7 @@ def test_squares_add_up_to_the_tokens() -> None:
     torch.testing.assert_close(total, torch.full((2,), 33.0))
 
 
-def test_no_token_is_louder_than_another() -> None:
+def test_all_tokens_have_equal_weight() -> None:
     inner = torch.randn(1, 9, 48, generator=generator())
     before = scores(Griffin(), inner)
     inner[0, 4] *= 1000
@@ -76,17 +76,17 @@ def test_no_token_is_louder_than_another() -> None:
     torch.testing.assert_close(scores(Griffin(), inner[:, torch.randperm(9)]), before)
 
 
-def test_a_token_that_excites_nothing_says_nothing() -> None:
+def test_token_without_activations_does_not_count() -> None:
     inner = torch.randn(1, 9, 48, generator=generator())
     silent = torch.cat([inner, torch.zeros(1, 3, 48)], dim=1)
     assert torch.equal(scores(Griffin(), silent), scores(Griffin(), inner))
 
 
-# The choice
+# Selection
 
 
 @every_family
-def test_each_block_keeps_what_the_prompt_excites_most(family: str) -> None:
+def test_keeps_the_largest_activations_of_the_prompt(family: str) -> None:
     model, ids, method = tiny_model(family), random_tokens(2, 20).ids, Griffin(sparsity=0.25)
     with method.active(model, 12):
         found = model.hf(input_ids=ids, use_cache=False).logits
@@ -100,7 +100,7 @@ def test_each_block_keeps_what_the_prompt_excites_most(family: str) -> None:
     torch.testing.assert_close(found, silenced(model, ids, 12, kept), rtol=1e-4, atol=1e-5)
 
 
-def test_two_prompts_choose_differently() -> None:
+def test_different_prompts_select_different_channels() -> None:
     # Read through the first block alone: all that differs after the prompt is the choice.
     model, method = tiny_model(), Griffin(sparsity=0.25)
     rows = [
@@ -121,10 +121,10 @@ def test_half_of_the_channels_are_half_of_their_weights(share: float) -> None:
     assert sum(method.kept(model)) == round(4 * (48 - channels))
 
 
-# A batch with one choice
+# A batch with one selection
 
 
-def test_texts_of_a_shared_choice_count_alike_however_long() -> None:
+def test_shared_selection_weights_texts_equally() -> None:
     inner = torch.randn(1, 8, 48, generator=generator())
     long, short = inner.repeat(1, 4, 1), torch.randn(1, 8, 48, generator=generator()).abs()
     method = Griffin(shared=True)
@@ -135,7 +135,7 @@ def test_texts_of_a_shared_choice_count_alike_however_long() -> None:
     torch.testing.assert_close(found, parts[0] + parts[1])
 
 
-def test_one_choice_for_a_batch_writes_as_it_reads() -> None:
+def test_shared_selection_is_the_same_in_prefill_and_decoding() -> None:
     model, ids = tiny_model(), random_tokens(3, 20).ids
     with Griffin(sparsity=0.25, shared=True).active(model, 12):
         whole = model.hf(input_ids=ids, use_cache=False).logits
@@ -148,7 +148,7 @@ def test_one_choice_for_a_batch_writes_as_it_reads() -> None:
     assert not torch.allclose(apart[:, 12:], whole[:, 12:], atol=1e-2)
 
 
-# What it is compared with
+# Baselines
 
 
 def test_magnitude_is_the_product_of_the_norms() -> None:
@@ -161,13 +161,13 @@ def test_magnitude_is_the_product_of_the_norms() -> None:
 
 
 @pytest.mark.parametrize("select", ["magnitude", "random"])
-def test_what_is_compared_with_does_not_read_the_prompt(select: str) -> None:
+def test_baselines_ignore_the_prompt(select: str) -> None:
     method = Griffin(select=select)
     a, b = (scores(method, torch.randn(1, 9, 48, generator=g)) for g in (generator(), None))
     assert torch.equal(a, b)
 
 
-def test_draws_follow_the_seed_and_differ_between_blocks() -> None:
+def test_random_selection_depends_on_seed_and_block() -> None:
     model, ids = tiny_model(), random_tokens(1, 20).ids
 
     def found(seed: int) -> Tensor:
@@ -178,7 +178,7 @@ def test_draws_follow_the_seed_and_differ_between_blocks() -> None:
     assert not torch.equal(found(0), found(7))
 
 
-def test_a_draw_prefers_what_the_prompt_excites() -> None:
+def test_sampling_prefers_large_activations() -> None:
     inner = torch.ones(1, 4, 48)
     inner[..., :24] = 0.01
     method, block = Griffin(select="sampled"), tiny_model().blocks[0]
@@ -205,7 +205,7 @@ def real() -> tuple[LanguageModel, Tokens]:
 
 
 @pytest.mark.model
-def test_on_a_real_model_the_prompt_chooses_better_than_weights_or_chance(real) -> None:
+def test_on_a_real_model_it_beats_magnitude_and_random_selection(real) -> None:
     model, tokens = real
     dense = split_perplexity(model, tokens, 256).value
     found = {}

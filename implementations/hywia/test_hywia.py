@@ -1,4 +1,4 @@
-"""HyWIA: the fusion by hand, votes by plain backward passes, either view alone, the ends."""
+"""HyWIA: the fusion, scores by plain backward passes, single views, protected blocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def votes(seed: int, samples: int = 5, units: int = 12) -> Tensor:
 # The fusion
 
 
-def test_two_votes_by_hand():
+def test_fusion_of_two_votes_by_hand():
     # c = 1/2 3/2 and e = 1 1, the consensus is 3/4 5/4.
     fused, fine = fuse(rows([1, 3]), rows([5, 5]), 10, "")
     length = math.hypot(0.75, 1.25)
@@ -44,7 +44,7 @@ def test_two_votes_by_hand():
     assert fused.tolist() == pytest.approx([0.5 + weight / 2, 1.5 - weight / 2])
 
 
-def test_a_view_whose_samples_agree_weighs_more():
+def test_view_with_consistent_samples_has_more_weight():
     fused, fine = fuse(rows([1, 3], [3, 1]), rows([2, 2], [2, 2]), 10, "")
     apart = math.exp(10 * (2 / 5**0.5 - 1))  # cos(1 1, 1/2 3/2) = 2 / sqrt 5
     assert fine == pytest.approx(1 / (1 + apart))
@@ -52,7 +52,7 @@ def test_a_view_whose_samples_agree_weighs_more():
     assert fuse(rows([1, 3], [3, 1]), rows([2, 2], [2, 2]), 100, "")[1] > 0.99
 
 
-def test_what_is_fused_lies_among_the_votes_and_has_mean_one():
+def test_fused_scores_lie_between_the_votes_with_mean_one():
     coarse, fine = votes(0), votes(1)
     fused, share = fuse(coarse, fine, 10, "")
     both = torch.cat([coarse / coarse.mean(1, keepdim=True), fine / fine.mean(1, keepdim=True)])
@@ -62,7 +62,7 @@ def test_what_is_fused_lies_among_the_votes_and_has_mean_one():
     assert 0 < share < 1
 
 
-def test_views_that_say_the_same_count_alike():
+def test_equal_views_have_equal_weights():
     coarse = votes(0)
     fused, share = fuse(coarse, coarse.clone(), 10, "")
     assert share == pytest.approx(0.5)
@@ -70,7 +70,7 @@ def test_views_that_say_the_same_count_alike():
     torch.testing.assert_close(fused, once)
 
 
-def test_views_are_treated_alike():
+def test_fusion_is_symmetric():
     one, other = votes(0), votes(1)
     fused, share = fuse(one, other, 10, "")
     turned, rest = fuse(other, one, 10, "")
@@ -99,7 +99,7 @@ def test_without_sharpness_it_is_the_mean_of_all_votes():
     assert not torch.allclose(fuse(coarse, fine, 10, "")[0], fused)
 
 
-def test_a_vote_that_tells_nothing_is_refused():
+def test_refuses_votes_without_information():
     silent = votes(0)
     silent[3] = 0
     with pytest.raises(NumericsError, match=r"block 7, channels.*no gradient"):
@@ -204,7 +204,7 @@ def test_the_fusion_is_neither_of_them():
 # Whole models
 
 
-def test_a_channel_of_zeros_goes_first_at_no_loss():
+def test_removes_channel_of_zeros_first():
     model = tiny_model(blocks=1)
     part = model.blocks[0].feed_forward
     for linear in (part.gate, part.up):
@@ -217,7 +217,7 @@ def test_a_channel_of_zeros_goes_first_at_no_loss():
     torch.testing.assert_close(logits(model), before)
 
 
-def test_the_ends_stay_whole_and_weights_are_told_of_the_others():
+def test_protects_the_ends_and_reports_weights_of_the_others():
     model = tiny_model(blocks=8)
     dense = copy.deepcopy(model)
     details = HyWIA(sparsity=0.4, first=0.25, last=0.125).apply(model, random_tokens()).details
@@ -231,7 +231,7 @@ def test_the_ends_stay_whole_and_weights_are_told_of_the_others():
     assert [left == 48 for left in details["channels"]] == [True] * 2 + [False] * 5 + [True]
 
 
-def test_the_samples_pass_each_block_forwards_back_and_back_again():
+def test_number_of_passes_per_block():
     model, calls = tiny_model(blocks=3), []
     for index, layer in enumerate(model.layers):
         layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))

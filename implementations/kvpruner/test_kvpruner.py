@@ -1,4 +1,4 @@
-"""KVPruner: ratios and scores by hand, what goes together, trials without a trace, real blocks."""
+"""KVPruner: ratios and scores, coupled dimensions, trials without side effects, real blocks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ every_family = pytest.mark.parametrize("family", [name for name in MODEL_TYPES i
 
 @functools.cache
 def shaped(blocks: int, head_dim: int = 16) -> LanguageModel:
-    """Return a model without weights whose attention is a quarter, as SmolLM2's: 3 KV heads."""
+    """Return a model on the meta device with the attention shapes of SmolLM2 (3 KV heads)."""
     config = LlamaConfig(
         hidden_size=9 * head_dim,
         head_dim=head_dim,
@@ -59,7 +59,7 @@ def ratios(method: KVPruner, rises: list[float]) -> Tensor:
 
 
 def left_of(attention: Attention, role: str) -> list[list[int]]:
-    """Return which dimensions of each head a layer holds, `[heads]`."""
+    """Return the dimensions of each head that a layer holds, `[heads]`."""
     linear, dim = getattr(attention, role), 1 if role == "o" else 0
     width = linear.in_features if dim else linear.out_features
     held = held_indices(linear, dim)
@@ -99,7 +99,7 @@ def test_ratios_by_the_exponential_of_the_inverse_by_hand():
     assert float(found[0] / found[1]) == pytest.approx(math.exp(10 - 0.5))
 
 
-def test_what_is_more_than_the_most_goes_to_the_others():
+def test_excess_above_the_maximum_goes_to_other_blocks():
     # By rank 0.875, 0.625, 0.375, 0.125 of R = 0.5; the first two end at 0.6 and 0.3 are left over,
     # which the others share three to one.
     found = ratios(KVPruner(sparsity=0.125, allocation="rank", most=0.6), [0.0, 1.0, 2.0, 3.0])
@@ -115,7 +115,7 @@ def test_what_is_more_than_the_most_goes_to_the_others():
     allocation=st.sampled_from(["ppl", "rank"]),
     form=st.sampled_from(["decay", "inverse"]),
 )
-def test_the_mean_is_exact_and_no_block_that_rises_more_loses_more(
+def test_mean_is_exact_and_ratios_follow_the_rise_in_perplexity(
     rises, share, most, allocation, form
 ):
     method = KVPruner(most=most, allocation=allocation, form=form)
@@ -137,7 +137,7 @@ def test_the_mean_is_exact_and_no_block_that_rises_more_loses_more(
     assert int(lost.max()) <= 7
 
 
-def test_where_nothing_rises_all_lose_alike():
+def test_equal_ratios_if_perplexity_does_not_rise():
     for rises in ([0.0] * 5, [3.0] * 5):
         for form in ("decay", "inverse"):
             assert ratios(KVPruner(form=form), rises).tolist() == pytest.approx([0.4] * 5)
@@ -146,7 +146,7 @@ def test_where_nothing_rises_all_lose_alike():
         assert nothing.tolist() == [0, 0]
 
 
-def test_pairs_are_rounded_up_where_most_is_left_over():
+def test_rounds_up_the_largest_remainders():
     same_cost = torch.tensor([6, 6, 6, 6])
     amounts = torch.tensor([1.5, 0.25, 2.75, 1.0], dtype=torch.float64)  # 5.5 in all
     assert whole(amounts, same_cost).tolist() == [1, 0, 3, 1]  # of two as near the fewer
@@ -194,7 +194,7 @@ def test_taylor_is_weight_times_gradient_of_the_loss_on_the_probes(family: str):
             torch.testing.assert_close(scores[place].float(), by_head, rtol=1e-3, atol=1e-6)
 
 
-def test_what_goes_by_taylor_is_lowest_by_it():
+def test_removes_the_lowest_taylor_scores():
     model, tokens = tiny_model(), random_tokens()
     method = KVPruner(score="taylor", allocation="uniform")
     scores = method.scores(model, next(tokens.chunks(4)))
@@ -249,7 +249,7 @@ def with_small(*roles: str) -> LanguageModel:
 
 
 @pytest.mark.parametrize("score", ["l1", "l2"])
-def test_what_is_small_in_all_four_goes_and_what_is_small_in_keys_alone_stays(score: str):
+def test_removes_pairs_that_are_small_in_all_matrices(score: str):
     for roles, goes in ((("q", "k", "v", "o"), True), (("k",), False)):
         model = with_small(*roles)
         outcome = KVPruner(sparsity=0.1, allocation="uniform", score=score).apply(
@@ -261,12 +261,12 @@ def test_what_is_small_in_all_four_goes_and_what_is_small_in_keys_alone_stays(sc
         assert (7 not in kept[1]) is goes
 
 
-# What goes
+# Removal
 
 
 @every_family
 @pytest.mark.parametrize("tie", ["joint", "separate"])
-def test_pairs_go_of_all_four_as_many_of_every_kv_head(family: str, tie: str):
+def test_removes_equally_many_pairs_of_every_kv_head(family: str, tie: str):
     model = tiny_model(family, blocks=3)
     dense = copy.deepcopy(model)
     outcome = KVPruner(sparsity=0.1, score="l2", tie=tie).apply(model, random_tokens())
@@ -292,7 +292,7 @@ def test_pairs_go_of_all_four_as_many_of_every_kv_head(family: str, tie: str):
 
 
 @every_family
-def test_it_computes_what_the_dense_model_does_with_these_rows_and_columns_zero(family: str):
+def test_equals_the_dense_model_with_zeroed_rows_and_columns(family: str):
     model = tiny_model(family)
     zeroed = copy.deepcopy(model)
     KVPruner(sparsity=0.1).apply(model, random_tokens())
@@ -311,7 +311,7 @@ def test_it_computes_what_the_dense_model_does_with_these_rows_and_columns_zero(
     torch.testing.assert_close(logits(model, other), logits(zeroed, other), rtol=1e-4, atol=1e-5)
 
 
-def test_the_budget_comes_of_attention_alone():
+def test_removes_only_attention_weights():
     model = tiny_model(blocks=4)
     attention = sum(block_weights(b) - 3 * 48 * 32 for b in model.blocks)
     weights = count_weights(model).all
@@ -327,7 +327,7 @@ def test_the_budget_comes_of_attention_alone():
         assert block.feed_forward.channels == 48
 
 
-def test_its_reach_is_what_a_pair_a_head_and_the_most_leave():
+def test_maximum_sparsity_keeps_a_pair_per_head():
     smollm2 = shaped(30, head_dim=64)
     assert KVPruner().reach(smollm2) == pytest.approx(0.9 / 4)
     assert KVPruner(most=1).reach(smollm2) == pytest.approx(31 / 32 / 4)
@@ -362,7 +362,7 @@ def test_blocks_may_differ_and_one_may_have_no_attention_left():
 # Trials
 
 
-def test_each_block_is_tried_alone_and_leaves_no_trace():
+def test_trials_change_one_block_at_a_time_and_restore_it():
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
     method, before = KVPruner(sparsity=0.2, probes=4), fingerprint(model)
     probes = next(tokens.chunks(4))
@@ -383,7 +383,7 @@ def test_each_block_is_tried_alone_and_leaves_no_trace():
 
 
 @pytest.mark.parametrize(("trial", "count"), [(0.0, 1), (0.5, 2), (1.0, 3)])
-def test_how_much_goes_on_trial_can_be_set(trial: float, count: int, monkeypatch):
+def test_trial_ratio_can_be_set(trial: float, count: int, monkeypatch):
     model, tried = tiny_model(), []
 
     def counted(model, gone, *kinds):
@@ -396,7 +396,7 @@ def test_how_much_goes_on_trial_can_be_set(trial: float, count: int, monkeypatch
 
 
 def own_words(model: LanguageModel) -> Tokens:
-    """Draw text that the model itself says, so that any change of it raises perplexity."""
+    """Return text sampled from the model, so that any change raises perplexity."""
     torch.manual_seed(0)
     start = random_tokens(samples=8, length=1).ids
     words = model.hf.generate(start, max_new_tokens=40, min_new_tokens=40, do_sample=True, top_k=0)
@@ -415,7 +415,7 @@ def test_a_block_that_hardly_matters_loses_most(allocation: str):
     assert pairs[2] < min(pairs[:2] + pairs[3:])
 
 
-def test_a_block_that_is_better_narrowed_counts_as_one_that_costs_nothing():
+def test_improvement_counts_as_zero_rise():
     model, method = tiny_model(blocks=4), KVPruner(sparsity=0.1)
     outcome = method.apply(copy.deepcopy(model), random_tokens())
     dense, alone = (outcome.details[f"perplexity_{which}"] for which in ("dense", "alone"))
@@ -426,7 +426,7 @@ def test_a_block_that_is_better_narrowed_counts_as_one_that_costs_nothing():
     assert outcome.details["pairs"] == (4 - lost).tolist()
 
 
-def test_alike_everywhere_needs_no_trial():
+def test_uniform_ratios_need_no_trials():
     model = tiny_model(blocks=3)
     outcome = KVPruner(allocation="uniform").apply(model, random_tokens())
     assert "perplexity_alone" not in outcome.details
@@ -434,10 +434,10 @@ def test_alike_everywhere_needs_no_trial():
     assert max(pairs) - min(pairs) <= 1
 
 
-# What cannot be asked
+# Invalid input
 
 
-def test_more_than_attention_has_is_refused():
+def test_refuses_sparsity_beyond_attention():
     for share in (0.23, 0.3, 1.0):
         with pytest.raises(
             BadInput, match=r"can remove, at most 0\.225 of its weights; ask for less"
@@ -451,7 +451,7 @@ def test_families_without_rotary_pairs_are_refused():
 
 
 @pytest.mark.model
-def test_on_real_blocks_gradients_and_trials_tell_what_matters(first_blocks):
+def test_on_real_blocks_gradients_and_trials_help(first_blocks):
     def error(**settings: object) -> float:
         return first_blocks.error("kvpruner", sparsity=0.05, probes=1, **settings)
 

@@ -1,4 +1,4 @@
-"""LLM-BIP: the bound on small blocks, both ways of attention, whole models, a real one."""
+"""LLM-BIP: the bound on small blocks, both paths of attention, whole models, a real model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ double = torch.float64
 
 
 def observed(model: LanguageModel, tokens: Tokens | None = None) -> list[dict[str, ColumnSum]]:
-    """Return what the method sees of each block."""
+    """Return the calibration statistics of each block."""
     look = walk(model, tokens or random_tokens(), edits=False)
     return [block.observe(ColumnSum, "o", "down") for block in look]
 
 
 def feed_forward(block: Block, y: Tensor) -> Tensor:
-    """Return what a block without norms and gate puts out for the stream behind its attention."""
+    """Return the output of a block without norms and gate for the stream after attention."""
     up, down = (
         linear.weight.double() for linear in (block.feed_forward.up, block.feed_forward.down)
     )
@@ -38,7 +38,7 @@ def feed_forward(block: Block, y: Tensor) -> Tensor:
 # The bound
 
 
-def test_no_channel_can_do_more_than_its_score_says():
+def test_score_bounds_the_effect_of_a_channel():
     # A ReLU without gate and norm, where the formula is a true bound, channel by channel.
     block = tiny_model("opt").blocks[0]
     o, down = block.attention.o.weight.double(), block.feed_forward.down.weight.double()
@@ -59,7 +59,7 @@ def test_no_channel_can_do_more_than_its_score_says():
         torch.testing.assert_close(summed, bound.sum(dim=1))
 
 
-def test_a_channel_does_just_what_its_score_says():
+def test_score_equals_the_effect_of_a_channel():
     block = tiny_model("llama").blocks[0]
     down = block.feed_forward.down.weight.double()
     inner = torch.randn(40, 48, generator=torch.Generator().manual_seed(0), dtype=double)
@@ -107,7 +107,7 @@ def test_scores_against_the_product_of_matrices(family: str):
     torch.testing.assert_close(channels, seen["down"].sums.double() * down.sum(dim=0))
 
 
-def test_without_the_way_through_the_feed_forward_part_it_is_the_score_of_the_layer():
+def test_without_the_feed_forward_path_the_score_is_that_of_the_layer():
     model = tiny_model("llama")
     block, seen = model.blocks[0], observed(model)[0]
     layer = seen["o"].sums.double() * block.attention.o.weight.double().abs().sum(dim=0)
@@ -118,7 +118,7 @@ def test_without_the_way_through_the_feed_forward_part_it_is_the_score_of_the_la
     torch.testing.assert_close(LLMBIP().score(block, seen)[0], expected)
 
 
-def test_the_way_through_the_feed_forward_part_decides():
+def test_feed_forward_path_affects_the_ranking():
     # Two heads write as much, but only what the second writes is read by the feed-forward part.
     model = tiny_model("llama", num_key_value_heads=4)
     block, seen = model.blocks[0], observed(model)[0]
@@ -139,7 +139,7 @@ def test_the_way_through_the_feed_forward_part_decides():
 
 
 @every_family
-def test_what_goes_is_the_lowest_of_its_block_and_kind_on_the_dense_model(family: str):
+def test_removes_the_lowest_scores_of_each_block_and_kind(family: str):
     model = tiny_model(family, blocks=3)
     dense, seen = copy.deepcopy(model), observed(model)
     outcome = LLMBIP(sparsity=0.4).apply(model, random_tokens())
@@ -172,7 +172,7 @@ def test_slicing_equals_masking(family: str):
     torch.testing.assert_close(logits(model, tokens), logits(masked, tokens), rtol=1e-4, atol=1e-4)
 
 
-def test_a_silent_channel_goes_first():
+def test_removes_silent_channel_first():
     model = tiny_model("opt")
     model.blocks[1].feed_forward.up.weight[5], model.blocks[1].feed_forward.up.bias[5] = 0, -1.0
     row = model.blocks[1].feed_forward.up.bias.clone()
@@ -196,6 +196,6 @@ def test_the_calibration_passes_each_block_once():
 
 
 @pytest.mark.model
-def test_on_real_blocks_its_channels_beat_chance(first_blocks):
+def test_on_real_blocks_its_channels_beat_random_ones(first_blocks):
     error = first_blocks.error("llmbip", sparsity=0.04)  # less than one KV group in four blocks
     assert 0 < error < first_blocks.error("random", sparsity=0.04)

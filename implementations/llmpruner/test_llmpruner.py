@@ -1,4 +1,4 @@
-"""LLM-Pruner: scores by hand and by plain backward passes, what goes together, what stays whole."""
+"""LLM-Pruner: scores by hand and by plain backward passes, coupled units, protected blocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Scores = dict[str, Tensor]  # of the units of each kind, or of the weights of ea
 
 
 def told(model: LanguageModel, gradients: Scores, squares: Scores | None = None) -> BackwalkedBlock:
-    """Return the first block as the walk back would yield it, with zeros where nothing is given."""
+    """Return the first block as `backwalk` yields it, with zero gradients by default."""
     block = model.blocks[0]
     none = {role: torch.zeros_like(linear.weight) for role, linear in block.linears().items()}
     there = none | gradients, none | (squares or {})
@@ -45,7 +45,7 @@ def scores(method: LLMPruner, block: BackwalkedBlock) -> Scores:
 
 
 def placed(model: LanguageModel, role: str, at: tuple, values: list[float]) -> Tensor:
-    """Return zeros shaped like the first block's weight of that role, with `values` in a place."""
+    """Return zeros of the shape of a weight, with `values` at some positions."""
     tensor = torch.zeros_like(model.blocks[0].linears()[role].weight)
     tensor[at] = torch.tensor(values, dtype=tensor.dtype)
     return tensor
@@ -131,7 +131,7 @@ def test_a_row_and_a_column_by_hand(taylor: str, expected: float, role: str, kin
 @pytest.mark.parametrize(
     ("aggregation", "expected"), [("sum", 10.0), ("prod", 30.0), ("max", 5.0), ("last", 3.0)]
 )
-def test_layers_of_a_channel_come_together_by_hand(aggregation: str, expected: float):
+def test_channel_scores_combine_layers(aggregation: str, expected: float):
     model = tiny_model("llama")
     for linear in model.blocks[0].linears().values():
         linear.weight.fill_(1.0)
@@ -148,7 +148,7 @@ def test_layers_of_a_channel_come_together_by_hand(aggregation: str, expected: f
 @pytest.mark.parametrize(
     ("aggregation", "expected"), [("sum", 28.0), ("prod", 9.0), ("max", 16.0), ("last", 10.0)]
 )
-def test_a_head_is_put_together_place_by_place(aggregation: str, expected: float):
+def test_head_scores_combine_dimensions(aggregation: str, expected: float):
     # Of the second group two places: (q k v o) = (3 1 1 3), q being 1 + 2 of two heads, and
     # (6 7 0 7). Over whole heads the largest would be 10 and the product 0.
     model = tiny_model("llama")  # heads of 8, two query heads a KV head
@@ -178,7 +178,7 @@ def test_scores_are_those_of_plain_backward_passes(family: str, taylor: str):
             torch.testing.assert_close(found, by_hand, rtol=1e-5, atol=0)
 
 
-def test_samples_that_pull_apart_cancel_to_first_order_only():
+def test_opposite_samples_cancel_to_first_order_only():
     # Two texts that are told to go opposite ways: +g and -g, so that F is g^2.
     model = tiny_model("llama")
     gradient = torch.randn(48, 32, generator=torch.Generator().manual_seed(0))
@@ -216,12 +216,12 @@ def block_roles(model: LanguageModel) -> list[str]:
     return list(model.blocks[0].linears())
 
 
-# What goes
+# Removal
 
 
 @every_family
 @every_score
-def test_the_lowest_of_every_block_go_by_the_gradients_of_the_dense_model(family: str, taylor: str):
+def test_removes_the_lowest_scores_of_every_block(family: str, taylor: str):
     model, tokens = tiny_model(family, blocks=3, dtype=double), random_tokens()
     expected, dense = reference(model, tokens, taylor), copy.deepcopy(model)
     LLMPruner(taylor=taylor, sparsity=0.3).apply(model, tokens)
@@ -237,7 +237,7 @@ def test_the_lowest_of_every_block_go_by_the_gradients_of_the_dense_model(family
         assert torch.equal(block.attention.v.weight, was.attention.v.weight[rows])
 
 
-def test_the_ends_stay_whole_and_the_others_lose_alike():
+def test_protects_the_ends_and_prunes_the_others_equally():
     model = tiny_model("llama", blocks=8, num_key_value_heads=4, intermediate_size=40)
     dense = copy.deepcopy(model)
     outcome = LLMPruner(sparsity=0.3, first=0.25, last=0.125).apply(model, random_tokens())
@@ -259,14 +259,14 @@ def test_the_ends_stay_whole_and_the_others_lose_alike():
     assert abs(gone - 0.3 * count_weights(dense).all) <= 4 * 32 * 8 / 2
 
 
-def test_by_default_four_blocks_of_thirty_two_and_two_at_the_end_stay_whole():
+def test_default_protected_blocks():
     model = tiny_model("llama", blocks=32)
     taking_part = LLMPruner().taking_part(model).tolist()
     assert taking_part == [False] * 4 + [True] * 26 + [False] * 2
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 1.0}, {"sparsity": 0.8, "first": 0.5}])
-def test_more_than_the_inner_blocks_hold_is_refused(settings: dict[str, Any]):
+def test_refuses_sparsity_beyond_the_inner_blocks(settings: dict[str, Any]):
     model = tiny_model("llama", blocks=4)
     with pytest.raises(BadInput, match=r"at most 0\."):
         LLMPruner(**settings).apply(model, random_tokens())
@@ -281,12 +281,12 @@ def test_a_unit_of_each_kind_stays_in_every_block():
     assert outcome.details == {"kv_groups": [2, 1, 1, 2], "channels": [48, 1, 1, 48]}
 
 
-def test_ends_that_leave_nothing_are_refused():
+def test_refuses_to_protect_all_blocks():
     with pytest.raises(BadInput, match="skip all 2 blocks"):
         LLMPruner(first=0.5, last=0.5).apply(tiny_model("llama"), random_tokens())
 
 
-def test_a_block_without_attention_is_pruned_further():
+def test_prunes_blocks_without_attention():
     model = tiny_model("llama")
     keep_kv_groups(model.blocks[0].attention, [])
     outcome = LLMPruner(sparsity=0.2).apply(model, random_tokens())
@@ -294,10 +294,10 @@ def test_a_block_without_attention_is_pruned_further():
     assert outcome.achieved == pytest.approx(0.2, abs=0.06)
 
 
-# What is read
+# Calibration
 
 
-def test_the_first_samples_are_read():
+def test_uses_the_first_samples():
     few = random_tokens(samples=2)
     many = Tokens.from_ids(torch.cat([few.ids, random_tokens(samples=4, seed=1).ids]))
     results = []
@@ -309,7 +309,7 @@ def test_the_first_samples_are_read():
     assert not all(map(torch.equal, results[0], results[2]))
 
 
-def test_the_samples_pass_each_block_once_each_way():
+def test_one_forward_and_backward_pass_per_block():
     model, calls = tiny_model("llama", blocks=3), []
     for index, layer in enumerate(model.layers):
         layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
@@ -318,7 +318,7 @@ def test_the_samples_pass_each_block_once_each_way():
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_beats_chance_and_the_size_of_weights(first_blocks):
+def test_on_real_blocks_it_beats_random_and_magnitude(first_blocks):
     error = first_blocks.error("llmpruner", sparsity=0.2)
     others = [first_blocks.error(slug, sparsity=0.2) for slug in ("random", "unitmagnitude")]
     assert 0 < error < min(others)

@@ -1,4 +1,4 @@
-"""LoRAPrune: the estimate of a gradient, scores by hand, masks over the steps, whole models."""
+"""LoRAPrune: estimated gradients, scores, masks during training, whole models."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def quick(kind: type[LoRAPrune] = LoRAPrune, **settings: Any) -> LoRAPrune:
 def trained(
     monkeypatch: pytest.MonkeyPatch, look: Callable[[list[nn.Parameter]], Any]
 ) -> list[Any]:
-    """Look at the model when its training is over, before factors are merged and units cut."""
+    """Inspect the model after training, before merging and removal."""
     seen = []
 
     def watched(factors: list[nn.Parameter], *arguments: Any, **settings: Any) -> list[float]:
@@ -61,7 +61,7 @@ def trained(
 
 
 def graded(model: LanguageModel) -> list[nn.Parameter]:
-    """Give every factor a gradient, drawn at random, and values as if it had been trained."""
+    """Give every factor random values and a random gradient."""
     generator = torch.Generator().manual_seed(0)
     factors = [p for p in model.hf.parameters() if p.requires_grad]
     for factor in factors:
@@ -73,7 +73,7 @@ def graded(model: LanguageModel) -> list[nn.Parameter]:
 # The estimate
 
 
-def test_the_estimate_is_how_a_step_of_rate_one_moves_the_product():
+def test_estimate_is_the_change_of_the_product_in_a_step():
     torch.manual_seed(0)
     A, B = (nn.Parameter(torch.randn(shape).double()) for shape in ((3, 7), (5, 3)))
     G = torch.randn(5, 7).double()
@@ -85,7 +85,7 @@ def test_the_estimate_is_how_a_step_of_rate_one_moves_the_product():
         torch.testing.assert_close(estimate(A, B), closed, rtol=0, atol=1e-12)
 
 
-def test_with_all_directions_and_no_product_yet_it_is_the_gradient():
+def test_estimate_equals_the_gradient_at_full_rank():
     model, ids = tiny_model(), random_tokens(2, 12).ids
     with low_rank(model, rank=32, scale=1.0):
         for _, _, linear in model.linears():
@@ -148,7 +148,7 @@ def test_scores_by_hand(family: str, as_code: bool, criterion: str):
         assert method.score(block).tolist() == pytest.approx(expected, rel=1e-4)
 
 
-def test_a_large_channel_that_does_nothing_goes_first():
+def test_removes_large_channel_without_effect_first():
     # Size alone would keep it: the estimate sees that the loss does not depend on it.
     model = tiny_model(blocks=3)
     idle = torch.arange(0, 48, 2)
@@ -167,7 +167,7 @@ def test_a_large_channel_that_does_nothing_goes_first():
     assert lost == {"lora": idle_alone, "gradient": idle_alone, "magnitude": idle_alone[::-1]}
 
 
-# Over the steps
+# Training
 
 
 def test_the_schedule_by_hand():
@@ -185,14 +185,14 @@ def test_the_schedule_by_hand():
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 10, 15])
 @pytest.mark.parametrize("ends", [(0.0, 0.0), (0.1, 0.1), (0.5, 0.5), (1.0, 0.0), (0.0, 1.0)])
-def test_the_last_step_masks_all_whatever_the_schedule(steps: int, ends: tuple[float, float]):
+def test_last_step_reaches_the_sparsity(steps: int, ends: tuple[float, float]):
     method = LoRAPrune(steps=steps, warmup=ends[0], cooldown=ends[1])
     shares = [method.share(step) for step in range(steps)]
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
 
-def test_scores_are_averaged_and_masks_follow_and_stay(monkeypatch):
+def test_masks_follow_averaged_scores(monkeypatch):
     method = quick(sparsity=0.3, steps=10, every=3, warmup=0.2, cooldown=0.2, smoothing=0.7)
     model, scores, calls = tiny_model(blocks=3), [], []
     score, mask = LoRAPrune.score, loraprune.mask
@@ -235,7 +235,7 @@ def test_scores_are_averaged_and_masks_follow_and_stay(monkeypatch):
     assert outcome.details["channels"][2] == 48
 
 
-def test_a_mask_that_came_by_other_scores_stays():
+def test_masked_units_stay_masked_if_scores_change():
     gates, scores = torch.ones(4), torch.tensor([3.0, 1.0, 2.0, 4.0])
     loraprune.mask(gates, scores, 3, 0.34)
     assert gates.tolist() == [1, 0, 1, 1]
@@ -244,7 +244,7 @@ def test_a_mask_that_came_by_other_scores_stays():
 
 
 @every_family
-def test_it_computes_what_the_masked_model_with_its_factors_did(family: str, monkeypatch):
+def test_result_equals_the_masked_model_with_factors(family: str, monkeypatch):
     model = tiny_model(family, blocks=3)
     with torch.no_grad():
         for _, _, linear in model.linears():
@@ -267,7 +267,7 @@ def test_it_computes_what_the_masked_model_with_its_factors_did(family: str, mon
         assert not torch.equal(was.attention.o.weight, block.attention.o.weight)
 
 
-def test_what_is_masked_has_no_say(monkeypatch):
+def test_masked_units_have_no_effect(monkeypatch):
     model = tiny_model(blocks=3)
 
     def look(_: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
@@ -297,7 +297,7 @@ def test_what_is_masked_has_no_say(monkeypatch):
     assert torch.equal(*seen[0])
 
 
-def test_nothing_to_prune_is_plain_low_rank_training():
+def test_zero_sparsity_is_plain_lora():
     ours, plain = tiny_model("opt"), tiny_model("opt")  # which drops out while it is trained
     method = quick(sparsity=0.0, rank=4, scale=1.5)
     outcome = method.apply(ours, CALIBRATION, seed=5)
@@ -312,7 +312,7 @@ def test_nothing_to_prune_is_plain_low_rank_training():
     assert same(fingerprint(ours), fingerprint(plain))
 
 
-def test_a_plan_has_the_papers_cosine_and_no_warm_up():
+def test_schedule_is_cosine_without_warmup():
     plan = LoRAPrune().plan
     assert (plan.steps, plan.batch, plan.rate) == (312, 128, 1e-4)
     assert [plan.factor(step) for step in (0, 156)] == pytest.approx([1, 0.5])
@@ -374,7 +374,7 @@ def test_gradients_of_factors_and_scored_weights_are_clipped_together(monkeypatc
 
 
 @pytest.mark.parametrize("life", range(1, 6))
-def test_killed_after_any_step_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
+def test_killed_run_resumes(comes_to_the_same_end, life: int):
     method = quick(sparsity=0.3, steps=6, smoothing=0.95)
     calls = comes_to_the_same_end(method, CALIBRATION, LoRAPrune, "share", life)
     assert [step for _, step in calls] == list(range(life, 6))
@@ -396,7 +396,7 @@ def test_all_blocks_between_the_ends_lose_the_same_share():
     assert abs(outcome.achieved - 0.25) * weights <= method.unit(model) / 2
 
 
-def test_the_first_tenth_and_the_last_block_are_spared():
+def test_protects_the_first_tenth_and_the_last_block():
     def spared(blocks: int, **settings: Any) -> list[int]:
         taking_part = LoRAPrune(**settings).taking_part(tiny_model(blocks=blocks))
         return (~taking_part).nonzero().flatten().tolist()
@@ -408,7 +408,7 @@ def test_the_first_tenth_and_the_last_block_are_spared():
 
 
 @pytest.mark.parametrize("criterion", ["lora", "gradient"])
-def test_parts_that_are_gone_already_have_nothing_to_score(criterion: str):
+def test_skips_removed_parts(criterion: str):
     model = tiny_model(blocks=3)
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, [])
@@ -417,7 +417,7 @@ def test_parts_that_are_gone_already_have_nothing_to_score(criterion: str):
     assert bool(logits(model).isfinite().all())
 
 
-def test_what_cannot_be_is_refused():
+def test_refuses_invalid_values():
     model = tiny_model()
     before = fingerprint(model)
     for settings, named in (
@@ -428,13 +428,13 @@ def test_what_cannot_be_is_refused():
     ):
         with pytest.raises(BadInput, match=named):
             quick(**settings).check(model, CALIBRATION)
-    with pytest.raises(BadInput, match="no text to train on"):
+    with pytest.raises(BadInput, match="needs training text"):
         quick().apply(model, random_tokens())
     assert same(before, fingerprint(model))
 
 
 class ByLot(LoRAPrune):
-    """The same training, with masks drawn by lot."""
+    """The same training with random masks."""
 
     @classmethod
     def slug(cls) -> str:
@@ -445,11 +445,11 @@ class ByLot(LoRAPrune):
         return torch.rand(len(super().score(block)), generator=generator)
 
 
-# Text that can be learnt: the same few windows, in which each token says the next one.
+# Learnable text: a few windows in which each token determines the next.
 ROWS = Tokens.from_ids((torch.arange(16) * torch.tensor([[3], [5], [7], [11]]) + 5) % 96)
 
 
-def test_after_equal_training_it_beats_the_lot():
+def test_beats_random_masks_after_equal_training():
     model, stream = tiny_model(), Stream(ROWS)
     optimise(model.hf.parameters(), lambda ids: next_token_loss(model, ids), stream, Plan(60, 3e-3))
     calibration = Calibration(**vars(ROWS), training=stream)
@@ -462,7 +462,7 @@ def test_after_equal_training_it_beats_the_lot():
 
 
 @pytest.mark.model
-def test_on_real_blocks_factors_find_the_channels_that_the_gradient_finds(first_blocks):
+def test_on_real_blocks_estimates_select_similar_channels_as_gradients(first_blocks):
     model, lowest = copy.deepcopy(first_blocks.dense), {}
     with seeded(0), low_rank(model):
         for _, _, linear in model.linears():

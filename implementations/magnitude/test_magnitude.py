@@ -1,4 +1,4 @@
-"""Magnitude: masks worked out by hand, the comparison groups, and the real model."""
+"""Magnitude: masks by hand, comparison groups, and the real model."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def mask(weight: torch.Tensor, method: Magnitude) -> torch.Tensor:
 
 
 def removed(weight: torch.Tensor = WEIGHT, **settings) -> list[list[int]]:
-    """List the columns removed from each row."""
+    """Return the columns removed from each row."""
     return [row.nonzero().flatten().tolist() for row in mask(weight, Magnitude(**settings))]
 
 
-def test_the_whole_matrix_competes():
+def test_compares_weights_of_the_whole_matrix():
     # The eight smallest of sixteen: 0.1 0.2 0.5 1 2 3 4 5, of which row 0 loses six.
     assert removed(sparsity=0.5) == [[0, 2, 4, 5, 6, 7], [2, 3]]
 
 
-def test_rows_compete_alone_where_asked():
+def test_compares_weights_within_rows_on_request():
     # Row 0: 0.5 1 2 3; row 1: 0.1 0.2 6 7.
     assert removed(sparsity=0.5, compare="row") == [[0, 2, 5, 7], [0, 1, 2, 3]]
 
@@ -53,7 +53,7 @@ def test_patterns_keep_the_largest_of_each_group(pattern, expected):
     assert removed(pattern=pattern) == expected
 
 
-def test_sign_does_not_count():
+def test_ignores_signs():
     assert removed(-WEIGHT, sparsity=0.5) == removed(sparsity=0.5)
 
 
@@ -134,7 +134,7 @@ def test_damaged_weights_are_named():
 
 
 @pytest.mark.model
-def test_on_the_real_model_more_or_stricter_pruning_harms_more(first_blocks):
+def test_on_the_real_model_the_error_rises_with_sparsity(first_blocks):
     model = first_blocks.pruned("magnitude", sparsity=0.5)
     for block, role, linear in model.linears():
         weight = first_blocks.dense.blocks[block.index].linears()[role].weight

@@ -1,4 +1,4 @@
-"""MaskPrune: its updates by hand, one width for all layers, masks that end up in the weights."""
+"""MaskPrune: updates, uniform widths, and masks merged into the weights."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def widths(model: LanguageModel) -> set[tuple[int, int, int]]:
 # One step of each update
 
 
-def test_the_smallest_are_pressed_and_no_other():
+def test_penalises_only_the_smallest_masks():
     masks = torch.tensor([[-0.5, -0.1, 2.0], [-1.0, 3.0, 0.2]])
     press(masks, 1, 0.5 * torch.tensor([1.0, 2.0]))  # a rate of 0.5, and each layer's multiplier
     torch.testing.assert_close(masks, torch.tensor([[-0.5, -0.05, 2.0], [-1.0, 3.0, 0.2 / 3]]))
@@ -90,7 +90,7 @@ def test_the_budget_pushes_the_widths_down_until_it_is_met():
     assert float(1 - one.held @ one.shares) == pytest.approx(0.5, abs=0.08)
 
 
-def test_the_multipliers_follow_what_is_violated():
+def test_multipliers_follow_constraint_violations():
     one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.0)
     one.budget.fill_(10.0)  # both widths move as far as they can, and all that follows uses them
     one.update(9)
@@ -115,7 +115,7 @@ def test_the_multipliers_follow_what_is_violated():
     assert float(one.shares[0]) <= 1 - 1 / one.units[0]
 
 
-def test_the_budget_comes_down_over_half_the_steps():
+def test_budget_decreases_over_half_the_steps():
     for step, allowed in ((0, 0.9), (2, 0.7), (4, 0.5), (9, 0.5)):
         one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.0)
         one.budget.fill_(0)  # no width moves
@@ -123,7 +123,7 @@ def test_the_budget_comes_down_over_half_the_steps():
         assert float(one.budget) == pytest.approx(1 - allowed)
 
 
-def test_masks_are_held_while_they_are_sorted_and_spread_by_how_much_each_matters():
+def test_masks_are_initialised_by_sorted_importance():
     one = problem(tiny_model(), sparsity=0.5, steps=10, sorting=0.3)
     slopes = torch.randn(len(one.masks))  # a sign is no part of the order
     for step in range(3):
@@ -143,7 +143,7 @@ def test_masks_are_held_while_they_are_sorted_and_spread_by_how_much_each_matter
     assert float(one.budget) > 1e-3
 
 
-def test_gradients_are_scaled_by_the_steepest_so_far():
+def test_gradients_are_scaled_by_the_largest_so_far():
     one = problem(tiny_model(), sorting=0.0, loss_weight=0.3)
     gradient = torch.randn(len(one.masks)) * 1e-5
     for scale in (1.0, 10.0, 2.0):
@@ -164,7 +164,7 @@ def test_gradients_are_scaled_by_the_steepest_so_far():
 
 
 @pytest.mark.parametrize(("sorting", "found"), [(0.25, True), (0.0, False)])
-def test_sorted_first_the_least_curved_go(sorting: float, found: bool):
+def test_sorting_removes_units_of_least_curvature(sorting: float, found: bool):
     torch.manual_seed(0)
     one = problem(tiny_model(), sparsity=0.4, steps=400, sorting=sorting)
     curved = torch.rand(len(one.masks)).square() + 1e-3
@@ -196,7 +196,7 @@ def test_a_kv_group_that_the_loss_does_not_need_is_removed():
     assert float(one.by_kind()[0][:, 1].max()) < 0.05
 
 
-# What comes out
+# The result
 
 
 @every_family
@@ -213,7 +213,7 @@ def test_every_block_has_the_same_width_and_the_budget_is_met(family: str, share
 
 
 @pytest.mark.parametrize(("learned", "groups"), [(0.0, 0), (0.49, 1), (0.9, 1)])
-def test_groups_go_as_learned_and_channels_make_up_the_rest(learned: float, groups: int):
+def test_groups_follow_training_and_channels_fill_the_budget(learned: float, groups: int):
     model = tiny_model(num_key_value_heads=2)
     lost = MaskPrune(sparsity=0.5).counts_lost(model, torch.tensor([learned * 2, 0.0]))
     assert lost[0] == groups
@@ -225,8 +225,8 @@ def test_groups_go_as_learned_and_channels_make_up_the_rest(learned: float, grou
 
 
 @pytest.mark.parametrize("factors", [True, False])
-def test_training_is_towards_the_dense_model_and_the_cut_is_of_what_it_was(factors, monkeypatch):
-    """What is trained, by what, and what becomes of it: seen at the loop itself."""
+def test_training_distils_from_the_dense_model(factors, monkeypatch):
+    """Record the arguments and results of the training loop."""
     model, ids, said = tiny_model(blocks=3), random_tokens(4).ids, []
     teacher = logits_of(model, ids)
     method = small(sparsity=0.3, factors=factors, scale=0.5)
@@ -261,7 +261,7 @@ def test_training_is_towards_the_dense_model_and_the_cut_is_of_what_it_was(facto
 
 
 @every_family
-def test_masks_are_folded_into_what_the_units_enter(family: str):
+def test_merges_masks_into_the_following_layers(family: str):
     model = tiny_model(family)
     one = problem(model)
     torch.manual_seed(0)
@@ -277,7 +277,7 @@ def test_masks_are_folded_into_what_the_units_enter(family: str):
     torch.testing.assert_close(logits(model), masked, rtol=1e-4, atol=1e-4)
 
 
-def test_a_stock_class_loads_it(tmp_path: Path):
+def test_result_loads_as_a_stock_model(tmp_path: Path):
     model = tiny_model(blocks=3)
     small(sparsity=0.4).apply(model, calibration_for(MaskPrune))
     save(model, tmp_path / "pruned")
@@ -300,14 +300,14 @@ def test_the_teacher_is_the_dense_model():
         assert float(distillation_loss(moved, before)) > 0.01
 
 
-def test_with_nothing_to_remove_no_mask_is_pressed():
+def test_zero_sparsity_penalises_no_mask():
     outcome = small(sparsity=0.0).apply(tiny_model(), calibration_for(MaskPrune))
     assert outcome.details["shares_learned"] == {"kv-groups": 0.0, "channels": 0.0}
     assert outcome.details["multiplier_of_the_budget"] == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize("factors", [True, False])
-def test_without_factors_no_weight_but_the_folded_changes(factors: bool):
+def test_without_factors_only_merged_weights_change(factors: bool):
     model = tiny_model()
     rows = {block.index: block.linears()["up"].weight.clone() for block in model.blocks}
     small(sparsity=0.3, factors=factors).apply(model, calibration_for(MaskPrune))
@@ -318,12 +318,12 @@ def test_without_factors_no_weight_but_the_folded_changes(factors: bool):
 
 
 def by_lot(groups, *_, **__) -> list[float]:
-    """Stand in for the loop: masks that say nothing."""
+    """Replace the training loop by one that keeps uninformative masks."""
     groups[0]["params"][0].uniform_(0.999, 1.001)
     return [0.0]
 
 
-def test_masks_in_their_order_beat_those_by_lot(monkeypatch):
+def test_sorted_masks_beat_random_ones(monkeypatch):
     text = random_tokens(24, 24, seed=3)
     given = Calibration(**vars(text), training=Stream(text))
 
@@ -341,18 +341,18 @@ def test_masks_in_their_order_beat_those_by_lot(monkeypatch):
 
 
 def distance(model: LanguageModel, ids: Tensor, settings: dict, given: Calibration) -> float:
-    """Return how far pruning takes what the model says of `ids` from what it said."""
+    """Return the divergence between the pruned and the dense model on `ids`."""
     with torch.no_grad():
         teacher = logits_of(model, ids)
         small(sparsity=0.4, learning_rate=0.01, **settings).apply(model, given)
         return float(distillation_loss(logits_of(model, ids), teacher))
 
 
-# A run that is killed, and what is refused
+# Killed runs and invalid input
 
 
 @pytest.mark.parametrize("life", [1, 3, 6])  # while masks are sorted, and afterwards
-def test_killed_on_the_way_it_comes_to_the_same_end(comes_to_the_same_end, life: int):
+def test_killed_run_resumes(comes_to_the_same_end, life: int):
     method = small(sparsity=0.4, steps=8, sorting=0.5)
     comes_to_the_same_end(method, calibration_for(MaskPrune), MinMax, "update", life)
 
@@ -364,7 +364,7 @@ def test_blocks_of_different_widths_are_refused():
         small().apply(model, calibration_for(MaskPrune))
 
 
-def test_perplexity_is_finite_where_everything_goes():
+def test_perplexity_is_finite_at_the_maximum_sparsity():
     model = tiny_model()
     method = small(sparsity=small().reach(model))
     method.apply(model, calibration_for(MaskPrune))
@@ -372,7 +372,7 @@ def test_perplexity_is_finite_where_everything_goes():
     assert isinstance(problem(model).masks, nn.Parameter)
 
 
-def test_a_model_without_channels_loses_kv_groups_alone():
+def test_prunes_only_kv_groups_of_a_model_without_channels():
     model = tiny_model()
     for block in model.blocks:
         keep_channels(block.feed_forward, [])
@@ -381,7 +381,7 @@ def test_a_model_without_channels_loses_kv_groups_alone():
 
 
 @pytest.mark.model
-def test_on_real_blocks_trained_masks_beat_those_by_lot(first_blocks, monkeypatch):
+def test_on_real_blocks_trained_masks_beat_random_ones(first_blocks, monkeypatch):
     windows = first_blocks.short.training.windows.ids.view(-1, 32)
     text = Calibration(**vars(first_blocks.ahead), training=Stream(Tokens.from_ids(windows)))
 

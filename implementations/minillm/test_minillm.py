@@ -1,4 +1,4 @@
-"""MINI-LLM: slopes of the loss, the estimate they give, scores by hand, a real model."""
+"""MINI-LLM: directional derivatives, gradient estimates, scores, a real model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def scores(model: LanguageModel, tokens, **settings) -> list[list[Tensor]]:
 
 
 @every_family
-def test_a_slope_is_the_gradient_along_its_direction(family: str):
+def test_slope_is_the_directional_derivative(family: str):
     model, tokens = tiny_model(family, dtype=torch.float64), random_tokens(samples=1)
     gradients = {}
     for back in backwalk(model, tokens, gradients=model.blocks[0].linears()):
@@ -61,7 +61,7 @@ def test_a_slope_is_the_gradient_along_its_direction(family: str):
         assert slope == pytest.approx(along, abs=0.03 * size)
 
 
-def test_moving_both_ways_cancels_the_curvature():
+def test_central_differences_cancel_the_curvature():
     # The error of a two-sided difference falls with the square of epsilon, of a one-sided with it.
     model, tokens = tiny_model(dtype=torch.float64), random_tokens(samples=1)
 
@@ -73,7 +73,7 @@ def test_moving_both_ways_cancels_the_curvature():
     assert far / near == pytest.approx(9, rel=0.2)
 
 
-def test_every_direction_has_a_sample_of_its_own_in_turn():
+def test_directions_use_samples_in_turn():
     model, tokens = tiny_model(), random_tokens(samples=2)
     seen: list[Tensor] = []
     handle = model.hf.get_input_embeddings().register_forward_pre_hook(
@@ -85,7 +85,7 @@ def test_every_direction_has_a_sample_of_its_own_in_turn():
     assert samples == [0, 0, 1, 1, 0, 0]
 
 
-def test_many_directions_point_along_the_gradient():
+def test_estimate_approaches_the_gradient():
     block = tiny_model(hidden_size=40, num_attention_heads=4, head_dim=10).blocks[0]
     gradient = torch.randn(
         block.attention.q.weight.shape, generator=torch.Generator().manual_seed(1)
@@ -104,7 +104,7 @@ def test_many_directions_point_along_the_gradient():
         assert cosine(count) == pytest.approx((count / (count + numbers)) ** 0.5, rel=0.1)
 
 
-def test_signs_cancel_before_sizes_are_taken():
+def test_sums_before_taking_absolute_values():
     block = tiny_model().blocks[0]
     assert float(estimated(block, "q", [(4, 1.0), (4, -1.0)]).abs().max()) == 0
     one = estimated(block, "q", [(4, 2.0), (9, 1.0)])
@@ -160,7 +160,7 @@ def test_a_unit_sums_the_scores_of_all_its_weights(family: str):
         ("signed-mean", lambda x: x.mean(dim=0).abs()),
     ],
 )
-def test_what_counts_of_the_inputs(activation: str, expected):
+def test_scores_use_norms_of_inputs(activation: str, expected):
     model, tokens, seen = tiny_model(), random_tokens(), []
     handle = model.blocks[0].feed_forward.down.register_forward_pre_hook(
         lambda _, args: seen.append(args[0].flatten(end_dim=-2))
@@ -173,7 +173,7 @@ def test_what_counts_of_the_inputs(activation: str, expected):
     torch.testing.assert_close(found.float(), expected(torch.cat(seen)), rtol=1e-4, atol=1e-6)
 
 
-def test_one_direction_ranks_as_no_gradient_at_all():
+def test_one_direction_gives_an_uninformative_ranking():
     # Its estimate is one number times noise, which sums over a thousand weights even out.
     model = tiny_model(hidden_size=400, intermediate_size=256, num_attention_heads=4)
     tokens = random_tokens()
@@ -200,7 +200,7 @@ def spearman(a: Tensor, b: Tensor) -> float:
 
 
 @every_family
-def test_every_block_loses_as_many_channels_and_the_lowest(family: str):
+def test_every_block_loses_equally_many_channels(family: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens()
     dense = copy.deepcopy(model)
     outcome = MiniLLM(sparsity=0.3, gradient="exact").apply(model, tokens)
@@ -213,7 +213,7 @@ def test_every_block_loses_as_many_channels_and_the_lowest(family: str):
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[stay])
 
 
-def test_a_channel_that_writes_nothing_goes_before_one_that_reads_nothing_more():
+def test_removes_channel_without_effect_first():
     model = tiny_model()
     model.blocks[0].feed_forward.down.weight[:, 7] = 0
     model.blocks[0].feed_forward.up.weight[7] = 0
@@ -230,7 +230,7 @@ def test_a_unit_of_each_kind_stays_in_every_block():
         assert block.attention.kv_heads == block.feed_forward.channels == 1
 
 
-def test_nothing_is_back_propagated():
+def test_uses_no_backward_passes():
     model, graphs = tiny_model(), []
     for module in model.hf.modules():
         module.register_forward_hook(
@@ -243,14 +243,14 @@ def test_nothing_is_back_propagated():
     assert all(parameter.grad is None for parameter in model.hf.parameters())
 
 
-def test_two_passes_a_direction_and_one_for_the_inputs():
+def test_number_of_passes():
     model, calls = tiny_model(), []
     model.blocks[0].attention.module.register_forward_pre_hook(lambda *_: calls.append(1))
     MiniLLM(directions=5).apply(model, random_tokens(samples=6, batch_size=2))
     assert len(calls) == 2 * 5 + 3  # three micro-batches
 
 
-def test_epsilon_must_move_something():
+def test_refuses_epsilon_without_effect():
     with pytest.raises(BadInput, match="`epsilon` must be larger than 0"):
         MiniLLM(epsilon=0).apply(tiny_model(), random_tokens())
     with pytest.raises(NumericsError, match="lost in the rounding of"):
@@ -260,7 +260,7 @@ def test_epsilon_must_move_something():
 
 
 @pytest.mark.model
-def test_on_real_blocks_scores_beat_chance_and_the_estimate_says_little(first_blocks):
+def test_on_real_blocks_scores_beat_random_units(first_blocks):
     estimate = first_blocks.error("minillm", sparsity=0.2, directions=2)
     without = first_blocks.error("minillm", sparsity=0.2, gradient="none")
     assert estimate < first_blocks.error("random", sparsity=0.2) / 1.2

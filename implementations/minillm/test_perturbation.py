@@ -1,4 +1,4 @@
-"""Weights move along a random direction while a block runs, and only then."""
+"""Weights are perturbed along a random direction only while a block runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 def moved(model, seed, scale):
-    """Return a copy whose weights stand where the direction leads."""
+    """Return a copy with perturbed weights."""
     model = copy.deepcopy(model)
     with torch.no_grad():
         for block, role, linear in model.linears():
@@ -25,7 +25,7 @@ def moved(model, seed, scale):
 
 
 @every_family
-def test_it_computes_with_the_weights_moved(family):
+def test_computes_with_perturbed_weights(family):
     model = tiny_model(family)
     expected = logits(moved(model, 3, 0.1))
     assert not torch.allclose(expected, logits(model), atol=1e-2)
@@ -33,7 +33,7 @@ def test_it_computes_with_the_weights_moved(family):
         torch.testing.assert_close(logits(model), expected)
 
 
-def test_two_of_them_add_up_and_each_goes_by_itself():
+def test_nested_perturbations_add_up():
     model = tiny_model("llama")
     with perturbed(model, 3, 0.1), perturbed(model, 3, -0.1):
         torch.testing.assert_close(logits(model), logits(tiny_model("llama")))
@@ -41,7 +41,7 @@ def test_two_of_them_add_up_and_each_goes_by_itself():
 
 
 @every_family
-def test_the_weights_are_found_again_to_the_bit(family):
+def test_restores_weights_exactly(family):
     model = tiny_model(family)
     before, parameters = fingerprint(model), list(model.hf.parameters())
     with perturbed(model, 3, 0.1):
@@ -52,7 +52,7 @@ def test_the_weights_are_found_again_to_the_bit(family):
     assert not any("forward" in vars(module) for module in model.hf.modules())
 
 
-def test_also_when_a_block_is_interrupted():
+def test_restores_weights_after_an_exception():
     model = tiny_model("llama")
     before = fingerprint(model)
 
@@ -66,7 +66,7 @@ def test_also_when_a_block_is_interrupted():
     assert same(before, fingerprint(model))
 
 
-def test_block_by_block_it_is_the_same():
+def test_works_block_by_block():
     model, tokens = tiny_model("qwen2"), random_tokens()
     with perturbed(model, 3, 0.1):
         at_once = perplexity(model, tokens).value
@@ -75,7 +75,7 @@ def test_block_by_block_it_is_the_same():
         assert perplexity(shut, tokens).value == pytest.approx(at_once, rel=1e-6)
 
 
-def test_directions_are_standard_normal_and_never_the_same_twice():
+def test_directions_are_standard_normal_and_distinct():
     model = tiny_model("llama", hidden_size=128, intermediate_size=256)
     drawn = {
         (block.index, role, seed): direction(block, role, seed)
@@ -92,7 +92,7 @@ def test_directions_are_standard_normal_and_never_the_same_twice():
     assert float(values.std()) == pytest.approx(1, abs=0.01)
 
 
-def test_drawing_leaves_the_generators_of_torch_alone():
+def test_does_not_use_the_global_generators():
     state = torch.get_rng_state()
     direction(tiny_model("llama").blocks[0], "q", 5)
     with perturbed(tiny_model("llama"), 5, 0.1):
@@ -100,7 +100,7 @@ def test_drawing_leaves_the_generators_of_torch_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_narrow_dtype_moves_in_steps_of_its_own():
+def test_half_precision_rounds_perturbations():
     model = tiny_model("llama", dtype=torch.bfloat16)
     q = model.blocks[0].attention.q
     seen = []

@@ -1,4 +1,4 @@
-"""OWL: outliers and shares by hand, what they come to, and what the base makes of them."""
+"""OWL: outliers, layer shares, and their effect on the base method."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_planted_outliers_are_counted_over_the_whole_block():
     assert outlier_percentage(flat, 2) == 100 * 400 / 1000  # the mean is 401.0
 
 
-def test_an_outlier_is_above_times_the_mean_and_not_at_it():
+def test_outliers_are_strictly_above_the_threshold():
     assert outlier_percentage([torch.tensor([[1.0, 1, 1, 5]])], 2.5) == 0  # mean 2
     assert outlier_percentage([torch.tensor([[1.0, 1, 1, 5]])], 2.4) == 25
 
@@ -45,7 +45,7 @@ def test_shares_by_hand():
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.08, 0.2])
-def test_shares_average_what_was_asked_span_the_spread_and_fall_with_the_outliers(spread):
+def test_shares_have_the_right_mean_and_spread_and_fall_with_outliers(spread):
     outliers = torch.rand(30, generator=torch.Generator().manual_seed(1)).double()
     shares = layer_shares(outliers, 0.6, spread)
     assert float(shares.mean()) == pytest.approx(0.6, abs=1e-12)
@@ -53,19 +53,19 @@ def test_shares_average_what_was_asked_span_the_spread_and_fall_with_the_outlier
     assert (shares[outliers.argsort()].diff() < 0).all()
 
 
-def test_blocks_that_do_not_differ_lose_the_same():
+def test_equal_blocks_have_equal_shares():
     assert layer_shares(torch.full((4,), 2.5).double(), 0.7, 0.08).tolist() == [0.7] * 4
     assert layer_shares(torch.tensor([1.0]).double(), 0.7, 0.08).tolist() == [0.7]
 
 
-def test_shares_stay_between_nothing_and_all():
+def test_shares_are_between_0_and_1():
     shares = layer_shares(torch.arange(4.0), 0.95, 0.2)
     assert 0 <= shares.min() < shares.max() == 1
 
 
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("sparsity", [0.5, 0.7, 0.95])
-def test_the_share_is_met_to_the_weight_whatever_rounding_does(base, sparsity):
+def test_meets_the_sparsity_exactly(base, sparsity):
     model = tiny_model(blocks=3)
     OWL(sparsity=sparsity, base=base, spread=0.1, block_size=20).apply(model, random_tokens())
     weights = [linear.weight for _, _, linear in model.linears()]

@@ -1,4 +1,4 @@
-"""PBS2P: closed forms against zero gradients, what is left of a row, N of blocks, real blocks."""
+"""PBS2P: closed forms, costs, blocks of columns, N of blocks, bits, real blocks."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def error(W: Tensor, found: Tensor, S: Tensor) -> Tensor:
 
 
 def solved(W: Tensor, S: Tensor, B: Tensor, P: Tensor) -> Tensor:
-    """Return the least squares answer of each row by its 2 x 2 system, `[out, columns]`, fp64."""
+    """Solve the 2 x 2 least squares system of each row, fp64 `[out, columns]`."""
     rows = []
     for w, b, p in zip(W.double(), B.double(), P.double(), strict=True):
         V = torch.stack([p * b, p], dim=1)  # [columns, 2]
@@ -64,7 +64,7 @@ def solved(W: Tensor, S: Tensor, B: Tensor, P: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("keep", [2, 5, 8])
-def test_each_fit_leaves_no_gradient(keep: int):
+def test_fits_have_zero_gradient(keep: int):
     (W, S), P = problem(), mask(keep)
     B, alpha, mu = start(W)
     W, S, B, alpha, mu = (x.double() for x in (W, S, B, alpha, mu))
@@ -75,7 +75,7 @@ def test_each_fit_leaves_no_gradient(keep: int):
     assert ((P * B * (after @ S)).sum(dim=1)).abs().max() < 1e-9  # v^T S (w - w^) = 0
 
 
-def test_no_fit_raises_the_error_and_many_come_to_the_2_by_2_solution():
+def test_fits_never_raise_the_error_and_converge_to_the_solution():
     (W, S), P = problem(), mask(4)
     B, alpha, mu = start(W)
     errors = []
@@ -89,7 +89,7 @@ def test_no_fit_raises_the_error_and_many_come_to_the_2_by_2_solution():
 
 
 @pytest.mark.parametrize("keep", [3, 8])
-def test_with_white_inputs_the_levels_are_means_of_what_is_kept(keep: int):
+def test_levels_are_means_of_kept_weights_for_white_inputs(keep: int):
     (W, _), P = problem(), mask(keep)
     B, alpha, mu = start(W)
     alpha, mu = fit(W, torch.eye(COLUMNS), B, P, alpha, mu, 200)
@@ -99,7 +99,7 @@ def test_with_white_inputs_the_levels_are_means_of_what_is_kept(keep: int):
             assert float(mu[row] + sign * alpha[row]) == pytest.approx(float(mean), abs=1e-4)
 
 
-def test_with_nothing_pruned_it_is_arb_with_calibration():
+def test_equals_calibrated_arb_without_pruning():
     (W, S) = problem()
     B, alpha, mu = start(W)
     once = fit(W, S, B, torch.ones_like(W), alpha, mu, 1)
@@ -110,7 +110,7 @@ def test_with_nothing_pruned_it_is_arb_with_calibration():
     torch.testing.assert_close(once[1][:, 0], offset, rtol=1e-4, atol=1e-5)
 
 
-def test_inputs_that_are_silent_or_cancel_leave_scale_and_offset_as_they_were():
+def test_degenerate_inputs_do_not_change_scale_and_offset():
     W, S = problem()
     B, alpha, mu = start(W)
     P = torch.zeros(ROWS, COLUMNS, dtype=torch.bool)
@@ -126,10 +126,10 @@ def test_signs_of_zero_are_positive():
     assert signs(torch.tensor([-2.0, 0.0, 3.0])).tolist() == [-1, 1, 1]
 
 
-# What a weight costs
+# Costs of weights
 
 
-def test_the_increase_is_that_of_the_error_when_the_weight_goes():
+def test_cost_is_the_increase_of_the_error():
     (W, S), P = problem(rows=3, columns=16), torch.rand(3, 16) < 0.7
     B, alpha, mu = start(W)
     now = P * (alpha * B + mu)
@@ -151,7 +151,7 @@ def test_obs_by_hand():
     assert float(silent[0, 0]) == 0 < float(silent[0, 1])
 
 
-def test_under_obs_the_dense_weights_decide_and_the_steps_take_the_lowest_in_turn():
+def test_obs_costs_use_the_dense_weights():
     W, S = problem()
     method = PBS2P(score="obs")
     kept = method.binarise(W, S, 5) != 0
@@ -159,7 +159,7 @@ def test_under_obs_the_dense_weights_decide_and_the_steps_take_the_lowest_in_tur
     assert torch.equal(kept, ~lowest)
 
 
-def test_costs_are_worked_out_anew_at_every_step():
+def test_costs_are_recomputed_at_every_step():
     W, S = problem()
     method = PBS2P(alternations=20)
     found = {keep: method.binarise(W, S, keep) for keep in (8, 7, 6)}
@@ -174,7 +174,7 @@ def test_costs_are_worked_out_anew_at_every_step():
 
 @pytest.mark.parametrize("score", ["residual", "obs", "obs-squared"])
 @pytest.mark.parametrize("keep", [1, 4, 6, 8])
-def test_rows_keep_n_of_every_group_in_two_values_and_the_rest_is_zero(keep: int, score: str):
+def test_rows_keep_n_per_group_in_two_values(keep: int, score: str):
     W, S = problem()
     found = PBS2P(score=score).binarise(W + 0.5, S, keep)  # an offset would leak into zeros
     assert (found.unflatten(1, (-1, 8)).count_nonzero(dim=2) == keep).all()
@@ -196,7 +196,7 @@ def test_scale_and_offset_are_fitted_after_the_mask():
     torch.testing.assert_close(found.double(), solved(W, S, B, P), rtol=1e-3, atol=1e-4)
 
 
-def test_with_one_final_mask_steps_and_one_shot_end_alike_once_they_have_converged():
+def test_stepwise_and_one_shot_agree_for_a_fixed_mask():
     W, S = problem()
     steps, once = (
         PBS2P(score="obs", alternations=100, stepwise=stepwise).binarise(W, S, 4)
@@ -205,7 +205,7 @@ def test_with_one_final_mask_steps_and_one_shot_end_alike_once_they_have_converg
     torch.testing.assert_close(steps, once, rtol=1e-3, atol=1e-4)
 
 
-def test_scored_anew_the_steps_beat_one_shot_and_fits_beat_none():
+def test_stepwise_beats_one_shot_and_fits_help():
     W, S = problem(rows=200)
 
     def total(**settings) -> float:
@@ -218,7 +218,7 @@ def test_scored_anew_the_steps_beat_one_shot_and_fits_beat_none():
             assert few < 0.9 * none
 
 
-def test_without_small_weights_two_values_fit_better_than_with_all():
+def test_pruning_small_weights_improves_binarisation():
     # Of heavy tails the small ones go: zero is a third value.
     W, S = problem(rows=200)
     method = PBS2P(score="obs")
@@ -226,7 +226,7 @@ def test_without_small_weights_two_values_fit_better_than_with_all():
     assert half < most < all_
 
 
-def test_signs_can_be_chosen_anew():
+def test_signs_can_be_updated():
     W, S = problem(rows=200)
     stays, anew = (PBS2P(refresh=refresh).binarise(W, S, 4) for refresh in (False, True))
     (B, _, _), P = start(W), stays != 0
@@ -246,7 +246,7 @@ def test_signs_can_be_chosen_anew():
 # A layer
 
 
-def test_blocks_of_columns_have_levels_of_their_own_and_the_last_may_be_narrow():
+def test_blocks_of_columns_have_separate_levels():
     W, S = problem(columns=72)
     found = PBS2P(block_size=32).solve(W, S, inverse_factor(S, 0.01), 4)
     assert found.shape == W.shape
@@ -255,7 +255,7 @@ def test_blocks_of_columns_have_levels_of_their_own_and_the_last_may_be_narrow()
     assert all(len(row[row != 0].unique()) in (5, 6) for row in found)
 
 
-def test_later_columns_are_the_least_squares_answer_to_the_error_before_them():
+def test_later_columns_compensate_for_earlier_errors():
     W, S = problem()
     seen: list[Tensor] = []
     grams: list[Tensor] = []
@@ -297,7 +297,7 @@ def test_n_of_blocks_by_hand():
     spread=st.integers(0, 4),
     data=st.data(),
 )
-def test_the_mean_is_exact_bounds_hold_and_what_matters_more_keeps_no_less(
+def test_n_has_the_exact_mean_and_follows_importance(
     importance: list[float], group: int, spread: int, data: st.DataObject
 ):
     mean = data.draw(st.integers(1, group))
@@ -309,12 +309,12 @@ def test_the_mean_is_exact_bounds_hold_and_what_matters_more_keeps_no_less(
         assert (m - n) * (a - b) >= 0
 
 
-def test_blocks_that_matter_alike_or_not_at_all_keep_alike():
+def test_equally_important_blocks_have_equal_n():
     for importance in (0.3, 0.0):
         assert kept_of_blocks([importance] * 5, [80] * 5, 6, 8, 1) == [6] * 5
 
 
-def test_between_two_n_and_with_blocks_of_other_sizes_half_a_step_is_the_most_missed():
+def test_error_of_the_mean_is_at_most_half_a_step():
     kept = kept_of_blocks([0.1, 0.4, 0.2], [80] * 3, 4.4, 8, 1)
     assert sum(kept) == 13  # 13.2
     sizes = [80, 160, 240]
@@ -324,7 +324,7 @@ def test_between_two_n_and_with_blocks_of_other_sizes_half_a_step_is_the_most_mi
 
 
 def answering(layer: nn.Module, factor: float) -> None:
-    """Let a block answer with its input times `factor`: 1 bypasses it, -1 turns the stream over."""
+    """Make a block return its input times `factor`: 1 bypasses it, -1 negates the stream."""
 
     class Stub(type(layer)):
         def forward(self, hidden_states, *args, **kwargs):
@@ -334,7 +334,7 @@ def answering(layer: nn.Module, factor: float) -> None:
     layer.__class__ = Stub
 
 
-def test_a_block_matters_as_far_as_it_turns_the_state_whatever_the_sign():
+def test_importance_is_the_cosine_distance():
     model = tiny_model(blocks=4)
     for layer, factor in zip(model.layers, (-1, 1, 0, 1), strict=True):
         answering(layer, factor)
@@ -346,7 +346,7 @@ def test_a_block_matters_as_far_as_it_turns_the_state_whatever_the_sign():
 
 
 def groups(model: LanguageModel, group: int = 8) -> list[set[int]]:
-    """Return how many weights the groups of each block keep."""
+    """Return the number of weights that groups of each block keep."""
     kept: list[set[int]] = [set() for _ in model.blocks]
     for block, _, linear in model.linears():
         counts = linear.weight.unflatten(1, (-1, group)).count_nonzero(dim=2)
@@ -354,7 +354,7 @@ def groups(model: LanguageModel, group: int = 8) -> list[set[int]]:
     return kept
 
 
-def test_a_share_gives_each_block_its_n_and_a_pattern_all_the_same():
+def test_sparsity_varies_n_and_a_pattern_fixes_it():
     model = tiny_model(blocks=6)
     outcome = PBS2P(sparsity=0.5).apply(model, random_tokens())
     assert groups(model) == [{n} for n in outcome.details["kept"]]
@@ -367,7 +367,7 @@ def test_a_share_gives_each_block_its_n_and_a_pattern_all_the_same():
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0}, {"pattern": "8:8"}, {"sparsity": 0.01}])
-def test_what_takes_nothing_binarises_nothing(settings: dict):
+def test_zero_sparsity_changes_nothing(settings: dict):
     model = tiny_model(blocks=4)
     dense = logits(model)
     outcome = PBS2P(**settings).apply(model, random_tokens())
@@ -376,7 +376,7 @@ def test_what_takes_nothing_binarises_nothing(settings: dict):
     assert outcome.achieved == 0
 
 
-def test_each_block_is_fitted_to_what_the_compressed_ones_before_it_say():
+def test_each_block_is_fitted_to_inputs_of_the_compressed_model():
     model, dense = tiny_model(), tiny_model()
     method, tokens = PBS2P(block_size=32), random_tokens()
     method.compress(model, tokens, [4, 5])

@@ -1,4 +1,4 @@
-"""PruneLLM: entropies and shares in closed form, skipped modules, cuts by masks, real blocks."""
+"""PruneLLM: entropies, shares, skipped modules, removal, real blocks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def silence(linear: torch.nn.Linear) -> None:
 
 
 def stream(model: LanguageModel, tokens: Tokens) -> Tensor:
-    """Return what the last block puts out as the model runs by itself, `[tokens, hidden]`."""
+    """Return the output of the last block in the model's own forward pass, `[tokens, hidden]`."""
     seen: list[Tensor] = []
 
     def keep(_: object, __: object, output: Tensor) -> None:
@@ -58,7 +58,7 @@ def test_entropy_in_closed_form():
     assert entropy(torch.tensor([0.0, 1.0]), "log") == pytest.approx(math.log(1e-6), abs=1e-5)
 
 
-def test_scale_adds_its_logarithm_and_gaussians_differ_by_a_constant():
+def test_entropy_of_scaled_gaussians():
     generator = torch.Generator().manual_seed(0)
     deviations = torch.tensor([0.5, 2.0, 3.0]).double()
     z = torch.randn(200_000, 3, generator=generator, dtype=torch.float64) * deviations
@@ -70,7 +70,7 @@ def test_scale_adds_its_logarithm_and_gaussians_differ_by_a_constant():
 
 @every_family
 @pytest.mark.parametrize("kind", ["log", "std"])
-def test_transfer_entropy_is_that_of_silent_modules(family: str, kind: str):
+def test_transfer_entropy_compares_with_skipped_modules(family: str, kind: str):
     model, tokens = tiny_model(family, blocks=3), random_tokens(batch_size=4)
     moved = PruneLLM(entropy=kind).transfer(model, tokens)
 
@@ -87,14 +87,14 @@ def test_transfer_entropy_is_that_of_silent_modules(family: str, kind: str):
             assert float(moved[index, column]) == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
-def test_entropy_that_rises_counts_as_what_falls(monkeypatch):
+def test_transfer_entropy_ignores_the_sign(monkeypatch):
     told = iter([10.0, 13.2, 6.8, 10.0, 10.0, 42.0, 10.0])  # the dense model first
     monkeypatch.setattr(PruneLLM, "last_entropy", lambda *_: next(told))
     moved = PruneLLM().transfer(tiny_model(), random_tokens())
     assert moved.flatten().tolist() == pytest.approx([0.1, 0.1, 0, 0, 1, 0])
 
 
-def test_a_module_that_puts_out_nothing_moves_nothing_and_loses_most():
+def test_module_without_output_loses_most():
     model, tokens = tiny_model(blocks=3), random_tokens()
     silence(model.blocks[1].feed_forward.down)
     moved = PruneLLM().transfer(model, tokens)
@@ -106,7 +106,7 @@ def test_a_module_that_puts_out_nothing_moves_nothing_and_loses_most():
     assert outcome.details["transfer_entropy"] == moved.tolist()
 
 
-def test_only_the_probes_are_skipped_on():
+def test_measures_transfer_entropy_on_probes_only():
     model, calls = tiny_model(), []
     module = model.blocks[1].attention.module
     module.register_forward_hook(lambda _, __, output: calls.append(len(output[0])))
@@ -125,7 +125,7 @@ def test_shares_by_hand():
     assert given.tolist() == pytest.approx(expected, abs=5e-4)
 
 
-def test_shares_meet_the_budget_within_what_there_is():
+def test_shares_meet_the_budget():
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         moved = torch.rand(12, generator=generator).double() ** 3
@@ -142,13 +142,13 @@ def test_shares_meet_the_budget_within_what_there_is():
         assert float(capped.max()) <= 0.7 + 1e-12
 
 
-def test_equal_modules_share_alike_also_where_nothing_moves():
+def test_equal_modules_have_equal_shares():
     for moved in (torch.zeros(4), torch.ones(4)):
         sizes = torch.tensor([1.0, 2.0, 3.0, 4.0]).double()
         assert (shared(moved.double(), sizes, 5.0, 1.0, 1.0) / sizes).tolist() == [0.5] * 4
 
 
-def test_blocks_are_shared_out_first_then_their_modules():
+def test_distributes_over_blocks_then_modules():
     model = tiny_model(blocks=2, intermediate_size=4096, num_key_value_heads=4)
     sizes = torch.tensor([[4 * 32 * 32, 3 * 32 * 4096]] * 2).double()
     transfer = torch.tensor([[1.0, 3.0, 2.0], [1.0, 1.0, 6.0]]).double()
@@ -176,7 +176,7 @@ def test_the_budget_is_met(family: str, share: float):
     assert abs(dense - count_weights(model).all - share * dense) <= unit / 2
 
 
-def test_a_block_that_moves_nothing_may_vanish():
+def test_block_without_effect_can_be_removed():
     model, tokens = tiny_model(blocks=4), random_tokens()
     for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
         silence(linear)
@@ -185,7 +185,7 @@ def test_a_block_that_moves_nothing_may_vanish():
     assert outcome.details["channels"] == [48, 48, 0, 48]
 
 
-def test_no_module_loses_more_than_it_may():
+def test_modules_lose_at_most_their_maximum():
     model = tiny_model(blocks=4, intermediate_size=480)
     with pytest.raises(BadInput, match=r"at most 0\.4"):
         PruneLLM(sparsity=0.5, most=0.4).apply(model, random_tokens())
@@ -197,7 +197,7 @@ def test_no_module_loses_more_than_it_may():
 
 
 @every_family
-def test_what_fluctuates_least_goes_and_its_mean_stays(family: str):
+def test_removes_units_of_least_fluctuation_and_adds_their_mean(family: str):
     model, tokens = tiny_model(family), random_tokens()
     dense, seen = copy.deepcopy(model), []
     for block in walk(dense, tokens, edits=False):
@@ -229,7 +229,7 @@ def test_without_compensation_no_bias_is_added():
     assert all(linear.bias is None for _, _, linear in model.linears())
 
 
-def test_blocks_without_a_part_are_left_alone():
+def test_skips_removed_parts():
     model = tiny_model(blocks=3)
     keep_units(model.blocks[0], "sublayers", [1])
     keep_channels(model.blocks[1].feed_forward, [])

@@ -1,4 +1,4 @@
-"""Random units: every unit has the same chance, the seed alone decides, and the real model."""
+"""Random units: uniform selection that depends on the seed only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 def numbered(**settings) -> LanguageModel:
-    """Return a tiny model whose rows of `k` and `up` are filled with their own number."""
+    """Return a tiny model whose rows of `k` and `up` contain their index."""
     model = tiny_model(**settings)
     for block in model.blocks:
         for linear in (block.attention.k, block.feed_forward.up):
@@ -28,20 +28,20 @@ def numbered(**settings) -> LanguageModel:
 
 
 def kept(model: LanguageModel) -> list[list[float]]:
-    """Read the numbers of the rows of `k` and `up` that each block of a pruned model has left."""
+    """Return the indices of the remaining rows of `k` and `up` of each block."""
     parts = [(block.attention.k, block.feed_forward.up) for block in model.blocks]
     return [linear.weight[:, 0].tolist() for both in parts for linear in both]
 
 
 def pruned(seed: int, sparsity: float = 0.3, **settings) -> list[list[float]]:
-    """Prune a numbered model and read what it has left."""
+    """Prune a numbered model and return the remaining indices."""
     model = numbered(**settings)
     Random(sparsity=sparsity).apply(model, seed=seed)
     return kept(model)
 
 
 def draws(model: LanguageModel, sparsity: float, count: int) -> Tensor:
-    """Draw `count` times, `[count, units]`, 1 where a unit goes."""
+    """Draw `count` times, `[count, units]`, with 1 for removed units."""
     with seeded(0):
         return torch.stack([Random(sparsity=sparsity).draw(model) for _ in range(count)]).double()
 
@@ -79,19 +79,19 @@ def test_the_chance_of_a_unit_depends_on_its_cost_at_the_border_only(sparsity: f
         assert_mean(drawn[:, costs == cost].mean(dim=1), chance)
 
 
-def test_neighbours_go_together_no_more_often_than_others():
+def test_neighbours_are_independent():
     drawn = draws(tiny_model(blocks=3), 0.5, 2000)[:, 2:50]  # the channels of the first block
     near = (drawn[:, :-1] == drawn[:, 1:]).double().mean(dim=1)
     far = (drawn[:, :24] == drawn[:, 24:]).double().mean(dim=1)
     assert_mean(near - far, 0.0)
 
 
-def test_the_seed_decides():
+def test_result_depends_on_the_seed():
     assert pruned(seed=0) == pruned(seed=0)
     assert len({str(pruned(seed=seed)) for seed in range(5)}) == 5
 
 
-def test_nothing_but_the_seed_decides():
+def test_result_depends_on_nothing_else():
     expected = pruned(seed=3)
     with torch.random.fork_rng():
         torch.manual_seed(99)  # what the program drew before
@@ -105,14 +105,14 @@ def test_nothing_but_the_seed_decides():
     assert kept(other) == expected
 
 
-def test_more_of_the_same_seed_removes_more_of_the_same_order():
+def test_higher_sparsity_extends_the_same_order():
     less, more = (pruned(seed=0, sparsity=sparsity) for sparsity in (0.2, 0.6))
     assert all(set(after) <= set(before) for before, after in zip(less, more, strict=True))
     assert less != more
 
 
 @every_family
-def test_what_is_left_is_the_dense_model_without_the_units_drawn(family: str):
+def test_removes_exactly_the_drawn_units(family: str):
     dense = tiny_model(family, blocks=3)
     method = Random(sparsity=0.4)
     with seeded(5):
@@ -141,7 +141,7 @@ def test_an_emptied_model_is_refused():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_budget_is_met_and_more_harms_more(first_blocks):
+def test_on_real_blocks_the_error_rises_with_sparsity(first_blocks):
     dense = count_weights(first_blocks.dense).all
     unit = Random().unit(first_blocks.dense)
     pruned = first_blocks.pruned("random", sparsity=0.2)

@@ -1,4 +1,4 @@
-"""Random weights: every weight has the same chance, exact shares, the seed, and the real model."""
+"""Random weights: uniform selection, exact sparsity, seeds, and the real model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SHAPE = (6, 16)
 
 
 def draws(count: int, **settings) -> Tensor:
-    """Draw from a matrix `count` times, `[count, out, in]`, 1 where a weight goes."""
+    """Draw from a matrix `count` times, `[count, out, in]`, with 1 for removed weights."""
     method = RandomWeights(**settings)
     with seeded(0):
         return torch.stack([method.draw(torch.ones(SHAPE)) for _ in range(count)]).double()
 
 
 def masks(seed: int, model: LanguageModel | None = None, **settings) -> list[Tensor]:
-    """Prune a model and mark what is gone of every layer."""
+    """Prune a model and mark the removed weights of every layer."""
     model = model or tiny_model()
     RandomWeights(**settings).apply(model, seed=seed)
     return [linear.weight == 0 for _, _, linear in model.linears()]
@@ -61,7 +61,7 @@ def test_every_pattern_of_a_group_is_drawn_equally_often():
     assert chi_square < 20.5  # five degrees of freedom: once in a thousand
 
 
-def test_without_a_pattern_rows_lose_what_chance_gives_them():
+def test_unstructured_rows_lose_different_numbers():
     rows = draws(2000, sparsity=0.5).sum(dim=2)  # [draws, out]: of 16, by a draw of 48 in 96
     variance = 16 * 0.5 * 0.5 * (96 - 16) / (96 - 1)  # hypergeometric
     assert float(rows.var()) == pytest.approx(variance, rel=0.05)
@@ -87,7 +87,7 @@ def test_every_matrix_loses_the_same_share():
 
 
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}])
-def test_the_seed_decides_and_only_the_seed(settings: dict):
+def test_result_depends_on_the_seed_only(settings: dict):
     expected = masks(3, **settings)
     assert same(masks(3, **settings), expected)
     assert not any(torch.equal(a, b) for a, b in zip(masks(4, **settings), expected, strict=True))
@@ -101,7 +101,7 @@ def test_the_seed_decides_and_only_the_seed(settings: dict):
     assert same([linear.weight == 0 for _, _, linear in model.linears()], expected)
 
 
-def test_layers_are_drawn_apart():
+def test_layers_are_independent():
     model = tiny_model(blocks=2)
     gone = masks(0, model, sparsity=0.5)
     layers = len(gone) // 2
@@ -133,7 +133,7 @@ def test_wrong_parameters_are_refused(settings: dict, message: str):
 
 
 @pytest.mark.model
-def test_on_real_blocks_lots_harm_more_than_magnitude(first_blocks):
+def test_on_real_blocks_it_is_worse_than_magnitude(first_blocks):
     for settings in ({"sparsity": 0.2}, {"sparsity": 0.5}, {"pattern": "2:4"}):
         drawn = first_blocks.error("randomweights", **settings)
         assert drawn > 2 * first_blocks.error("magnitude", **settings)

@@ -33,18 +33,18 @@ def random(rows: int = 24, width: int = 40) -> Tensor:
 
 
 def kept(scores: Tensor, order: Tensor, pattern=PATTERN) -> float:
-    """Sum what the pattern keeps of the scores in an order of their inputs."""
+    """Return the sum of scores that the pattern keeps for an order of inputs."""
     ordered = scores[:, order]
     return float(ordered[~smallest_per_group(ordered, pattern)].sum())
 
 
-def test_a_weight_counts_in_its_column_and_in_its_row():
+def test_score_is_relative_to_row_and_column():
     expected = [[1 / 3 + 1 / 4, 3 / 5 + 3 / 4], [2 / 3 + 2 / 4, 2 / 5 + 2 / 4]]
     found = relative_importance(torch.tensor([[1.0, -3], [-2, 2]]))
     torch.testing.assert_close(found, torch.tensor(expected))
 
 
-def test_the_share_in_a_row_knows_no_scale_of_the_row_nor_that_in_a_column_of_the_column():
+def test_relative_importance_ignores_the_scale_of_rows_and_columns():
     W, scale = random().abs(), torch.rand(24, 1) + 0.5
     of_output, of_input = W / W.sum(dim=1, keepdim=True), W / W.sum(dim=0)
     scaled = relative_importance(W * scale)
@@ -66,7 +66,7 @@ def test_silent_rows_and_columns_score_zero():
     assert not found[:, 5].any()
 
 
-def test_activations_enter_by_their_root():
+def test_score_uses_the_square_root_of_activations():
     W, norms = random(), torch.logspace(-2, 2, 40)
     torch.testing.assert_close(RIA().score(W, norms), relative_importance(W) * norms.sqrt())
     assert torch.equal(RIA(exponent=0).score(W, norms * 0), relative_importance(W))
@@ -75,7 +75,7 @@ def test_activations_enter_by_their_root():
     assert not gone[:, 22:].any()
 
 
-def test_no_channel_is_emptied_for_being_small():
+def test_small_channels_are_not_removed_completely():
     W = random()
     W[:, -1] *= 0.001
     W[-1] *= 0.001
@@ -88,7 +88,7 @@ def test_no_channel_is_emptied_for_being_small():
     assert gone.sum() == W.numel() // 2
 
 
-def test_weights_compete_over_the_matrix_or_in_their_row():
+def test_compares_weights_in_the_matrix_or_the_row():
     scores = torch.arange(8.0).view(2, 4)
     assert RIA().mask(scores).tolist() == [[True] * 4, [False] * 4]
     assert RIA(compare="row").mask(scores).tolist() == [[True, True, False, False]] * 2
@@ -99,7 +99,7 @@ def test_scores_of_half_precision_weights_are_not_rounded():
     assert RIA().score(W, torch.ones(40)).dtype == torch.float32
 
 
-def test_inputs_are_dealt_there_and_back():
+def test_distributes_inputs_in_alternating_order():
     # Ascending 0 1 2 | 3 4 5 | 6 7 8 | 9 10 11; each segment one position, every other backwards.
     totals = torch.tensor([11.0, 4, 0, 8, 7, 3, 1, 9, 10, 2, 5, 6])
     groups = totals[dealt(totals, 4)].view(3, 4).int().tolist()
@@ -115,7 +115,7 @@ def test_inputs_are_ranked_by_the_sum_of_their_scores(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["1:4", "2:4", "3:4", "4:8", "1:2"])
-def test_a_permutation_holds_every_input_once_and_keeps_more(text):
+def test_permutation_is_valid_and_keeps_more(text):
     pattern = parse_pattern(text)
     scores = random().abs() * torch.logspace(-1, 1, 40)
     there, dealt_out = torch.arange(40), dealt(scores.sum(dim=0), pattern.group)
@@ -141,7 +141,7 @@ def test_each_step_is_the_best_of_all_assignments():
     assert kept(scores, reassigned(scores, torch.arange(16), PATTERN)) == kept(scores, order)
 
 
-def test_a_simulated_permutation_zeroes_as_many_in_an_order_that_is_not_stored():
+def test_simulated_permutation_does_not_reorder_weights():
     scores = random().abs() * torch.logspace(-1, 1, 40)
     order = permutation(scores, PATTERN)
     gone = RIA(pattern="2:4", permutation="simulated").mask(scores, order)
@@ -151,7 +151,7 @@ def test_a_simulated_permutation_zeroes_as_many_in_an_order_that_is_not_stored()
     assert float(scores[~gone].sum()) == pytest.approx(kept(scores, order))
 
 
-def test_query_heads_of_one_value_head_count_together():
+def test_stacks_columns_of_query_heads_with_a_common_value_head():
     # Units 0 and 1, read by columns 0 and 1 of one head and 2 and 3 of another.
     columns = torch.tensor([[0, 2], [1, 3]])
     found = stacked(torch.arange(8.0).view(2, 4), columns)
@@ -159,7 +159,7 @@ def test_query_heads_of_one_value_head_count_together():
 
 
 @pytest.mark.parametrize("family", MODEL_TYPES)
-def test_what_is_reordered_computes_what_it_did(family):
+def test_reordering_does_not_change_the_output(family):
     dense, method = tiny_model(family), RIA(pattern="2:4", permutation="stored")
     model, tokens = copy.deepcopy(dense), random_tokens()
     moved = []
@@ -200,7 +200,7 @@ def test_simulated_permutations_of_all_layers_keep_more_than_stored_ones():
     assert share["none"] < share["stored"] < share["simulated"]
 
 
-def test_groups_wider_than_a_head_leave_the_heads_alone():
+def test_does_not_permute_heads_for_groups_wider_than_a_head():
     model = tiny_model(head_dim=4, num_attention_heads=8)
     dense = copy.deepcopy(model)
     RIA(pattern="4:8", permutation="stored").apply(model, random_tokens())
@@ -209,7 +209,7 @@ def test_groups_wider_than_a_head_leave_the_heads_alone():
     assert torch.equal(after[stays], before[stays])  # no row moved
 
 
-def test_nothing_moves_where_nothing_goes():
+def test_zero_sparsity_does_not_permute():
     model = tiny_model()
     dense = copy.deepcopy(model)
     RIA(pattern="4:4", permutation="stored").apply(model, random_tokens())

@@ -1,4 +1,4 @@
-"""SAAP: noise levels by descent, units that stand out, floors, budgets, and a real model."""
+"""SAAP: importances, fusion, ranking over the model, minimum widths, and a real model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def backwards(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:
 
 
 @every_family
-def test_they_are_those_of_plain_backward_passes(family: str):
+def test_importances_equal_those_of_plain_backward_passes(family: str):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
     expected, views = backwards(model, tokens), iter(SAAP().views(model, tokens))
     for block, each in zip(model.blocks, expected, strict=True):
@@ -75,7 +75,7 @@ def test_they_are_those_of_plain_backward_passes(family: str):
 # The fusion
 
 
-def test_the_noise_is_what_descent_finds():
+def test_noise_equals_the_result_of_gradient_descent():
     view = numbers(0, units=30)
     log_sigma = torch.zeros((), dtype=double)
     for _ in range(500):  # of sum I / (2 sigma^2) + log sigma, by log sigma
@@ -84,7 +84,7 @@ def test_the_noise_is_what_descent_finds():
     torch.testing.assert_close(weighed(view), view / (2 * (2 * log_sigma).exp()))
 
 
-def test_the_noise_is_that_of_the_module_and_not_of_a_unit_or_a_part():
+def test_noise_is_computed_per_module():
     view = numbers(0, parts=3)
     assert float(weighed(view).mean()) == pytest.approx(0.5)
     assert not torch.allclose(weighed(view).mean(dim=0), torch.tensor(0.5, dtype=double))
@@ -92,7 +92,7 @@ def test_the_noise_is_that_of_the_module_and_not_of_a_unit_or_a_part():
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1000.0])
-def test_both_views_count_alike_on_whatever_scale(scale: float):
+def test_both_views_have_equal_weight_at_any_scale(scale: float):
     vector, element = numbers(0), numbers(1)
     expected = vector[0] / vector.mean() / 2 + element[0] / element.mean() / 2
     torch.testing.assert_close(SAAP().indicator(scale * vector, element), expected)
@@ -106,12 +106,12 @@ def test_one_view_alone():
         torch.testing.assert_close(alone, view[0] / view.mean() / 2)
 
 
-def test_a_module_without_importance_is_no_division_by_zero():
+def test_module_without_importance_gives_finite_scores():
     nothing = torch.zeros(1, 4, dtype=double)
     assert SAAP().indicator(nothing, nothing).tolist() == [0] * 4
 
 
-def test_over_parts_a_unit_that_is_weak_or_erratic_goes_first():
+def test_removes_weak_or_unstable_units_first():
     steady = torch.tensor([[4.0, 1.0, 4.0], [5.0, 2.0, 1.0], [4.0, 1.0, 4.0], [5.0, 2.0, 9.0]])
     strong, weak, erratic = SAAP(fluctuation="batch").indicator(*2 * [steady.double()]).tolist()
     assert strong > weak > erratic
@@ -146,7 +146,7 @@ class Given(SAAP):
 GIVEN = [torch.empty(0)] * 4
 
 
-def test_what_stands_out_in_its_block_goes_and_only_there(monkeypatch):
+def test_removes_outliers_of_a_block(monkeypatch):
     channels = [torch.ones(48, dtype=double), torch.linspace(0.9, 1.1, 48, dtype=double)]
     channels[0][7] = 0.5  # far below its equals: nearly seven deviations
     given = [torch.ones(2), channels[0], torch.ones(2), channels[1]]
@@ -158,7 +158,7 @@ def test_what_stands_out_in_its_block_goes_and_only_there(monkeypatch):
     assert torch.equal(model.blocks[0].feed_forward.up.weight, torch.cat([was[:7], was[8:]]))
 
 
-def test_standing_out_is_counted_in_deviations(monkeypatch):
+def test_outliers_are_measured_in_standard_deviations(monkeypatch):
     # Both lose 0.1 to their mean; in the second block that is usual.
     tight, wide = (1 + s * torch.linspace(-1, 1, 48, dtype=double) for s in (0.01, 0.3))
     tight[0], wide[3] = 0.9, 0.5
@@ -170,7 +170,7 @@ def test_standing_out_is_counted_in_deviations(monkeypatch):
 
 @every_family
 @pytest.mark.parametrize("sparsity", [0.1, 0.4])
-def test_the_lowest_go_up_to_the_budget_and_widths_adapt(family: str, sparsity: float):
+def test_removes_the_lowest_scores_up_to_the_budget(family: str, sparsity: float):
     model = tiny_model(family, blocks=3)
     dense = count_weights(model).all
     SAAP(sparsity=sparsity).apply(model, random_tokens())
@@ -202,7 +202,7 @@ def test_what_a_block_keeps_are_its_best(monkeypatch):
         assert torch.equal(block.attention.v.weight, was.attention.v.weight[8:])
 
 
-def test_a_channel_of_zeros_goes_first_at_no_loss():
+def test_removes_channel_of_zeros_first():
     model = tiny_model(blocks=1)
     part = model.blocks[0].feed_forward
     for linear in (part.gate, part.up):
@@ -215,7 +215,7 @@ def test_a_channel_of_zeros_goes_first_at_no_loss():
     torch.testing.assert_close(logits(model), before)
 
 
-def test_emptied_parts_are_passed_over():
+def test_skips_empty_parts():
     model = tiny_model(blocks=3)
     keep_units(model.blocks[0], "kv-groups", [])
     keep_units(model.blocks[1], "channels", [])
@@ -224,10 +224,10 @@ def test_emptied_parts_are_passed_over():
     assert groups == channels == 0
 
 
-# What is read
+# Calibration
 
 
-def test_the_first_samples_are_read():
+def test_uses_the_first_samples():
     few = random_tokens(samples=2)
     many = Tokens.from_ids(torch.cat([few.ids, random_tokens(samples=4, seed=1).ids]))
     left = []
@@ -239,7 +239,7 @@ def test_the_first_samples_are_read():
     assert not all(map(torch.equal, left[0], left[2]))
 
 
-def test_parts_of_the_calibration_are_scored_each_by_itself():
+def test_parts_of_the_calibration_are_scored_separately():
     tokens, seen = random_tokens(samples=9), []
 
     class Watched(SAAP):
@@ -265,6 +265,6 @@ def test_too_few_samples_to_fluctuate_are_refused():
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_beats_the_size_of_weights(first_blocks):
+def test_on_real_blocks_it_beats_magnitude(first_blocks):
     error = first_blocks.error("saap", sparsity=0.2, samples=2)
     assert 0 < error < first_blocks.error("unitmagnitude", sparsity=0.2)

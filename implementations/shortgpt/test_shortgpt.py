@@ -1,4 +1,4 @@
-"""ShortGPT: influences worked out by hand, the model's own hidden states, bypassed blocks."""
+"""ShortGPT: block influences, hidden states of the model, and removal of blocks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
 
 
 def answering(layer: nn.Module, factor: float) -> None:
-    """Let a block answer with its input times `factor`: 1 bypasses it, -1 negates the stream."""
+    """Make a block return its input times `factor`: 1 bypasses it, -1 negates the stream."""
 
     class Stub(type(layer)):
         def forward(self, hidden_states, *args, **kwargs):
@@ -61,7 +61,7 @@ def answering(layer: nn.Module, factor: float) -> None:
 
 
 def silenced(model: LanguageModel, index: int) -> None:
-    """Let the sub-blocks of a block write zero into the residual stream."""
+    """Make the sublayers of a block add zero to the residual stream."""
     block = model.blocks[index]
     for linear in (block.attention.o, block.feed_forward.down):
         for parameter in linear.parameters():
@@ -69,7 +69,7 @@ def silenced(model: LanguageModel, index: int) -> None:
 
 
 def counted(model: LanguageModel) -> list[int]:
-    """Return a list that grows by the number of a block whenever one is run."""
+    """Return a list to which the index of every executed block is appended."""
     calls: list[int] = []
     for index, layer in enumerate(model.layers):
         layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
@@ -88,11 +88,11 @@ def test_influence_by_hand():
 
 def test_influence_is_a_mean_of_ratios_not_a_ratio_of_means():
     x = torch.tensor([[1.0, 0.0], [1000.0, 0.0]])
-    y = torch.tensor([[0.0, 1.0], [1000.0, 0.0]])  # the long token does not turn
+    y = torch.tensor([[0.0, 1.0], [1000.0, 0.0]])  # the long token keeps its direction
     assert influence((x, y)) == pytest.approx(0.5)
 
 
-def test_an_unchanged_stream_has_influence_0_to_the_last_bit():
+def test_unchanged_stream_has_influence_exactly_0():
     for hidden in (3, 32, 576):
         x = torch.randn(50, hidden, generator=torch.Generator().manual_seed(hidden))
         assert influence((x, x)) == 0
@@ -115,7 +115,7 @@ def test_influence_is_1_minus_the_mean_cosine_at_any_scale(seed: int, scale: flo
     assert influence((x[:7], y[:7]), (x[7:], y[7:])) == pytest.approx(ours, abs=1e-12)
 
 
-# What the model itself says
+# Hidden states of the model
 
 
 @every_family
@@ -135,7 +135,7 @@ def test_influences_are_those_of_the_models_hidden_states(family: str):
 
 
 @every_family
-def test_a_block_that_adds_nothing_has_influence_0_and_goes_first(family: str):
+def test_block_without_effect_has_influence_0_and_is_removed_first(family: str):
     model, tokens = tiny_model(family, blocks=4), random_tokens()
     silenced(model, 2)
     seen = influences(model, tokens)
@@ -146,7 +146,7 @@ def test_a_block_that_adds_nothing_has_influence_0_and_goes_first(family: str):
     assert torch.equal(logits(model, tokens), dense)
 
 
-def test_a_block_that_negates_the_stream_has_influence_2_and_stays_longest():
+def test_block_that_negates_the_stream_has_influence_2():
     model, tokens = tiny_model(blocks=4), random_tokens()
     answering(model.layers[1], -1.0)
     assert influences(model, tokens)[1] == pytest.approx(2, abs=1e-12)
@@ -155,7 +155,7 @@ def test_a_block_that_negates_the_stream_has_influence_2_and_stays_longest():
     assert list(model.layers) == [kept]
 
 
-def test_silent_blocks_go_in_order_whatever_the_batch():
+def test_removes_silent_blocks_in_order_for_any_batch_size():
     for batch_size in (1, 2, 5):
         model = tiny_model(blocks=6)
         for index in (1, 3, 4):
@@ -180,7 +180,7 @@ def test_the_pruned_model_is_the_dense_one_with_blocks_bypassed(family: str, spa
 
 
 @every_family
-def test_one_ranking_on_the_dense_model_decides(family: str):
+def test_ranks_blocks_once_on_the_dense_model(family: str):
     model, tokens = tiny_model(family, blocks=6), random_tokens()
     dense = influences(model, tokens)
     details = ShortGPT(sparsity=0.5).apply(model, tokens).details
@@ -189,7 +189,7 @@ def test_one_ranking_on_the_dense_model_decides(family: str):
 
 
 @every_family
-def test_cache_indices_and_configuration_follow(family: str):
+def test_updates_cache_indices_and_configuration(family: str):
     model, tokens = tiny_model(family, blocks=6), random_tokens()
     silenced(model, 0)
     silenced(model, 3)
@@ -270,7 +270,7 @@ def test_the_calibration_passes_each_block_once():
 
 
 @pytest.mark.model
-def test_on_the_real_model_first_and_last_blocks_turn_the_stream_most(first_blocks):
+def test_on_the_real_model_first_and_last_blocks_have_most_influence(first_blocks):
     model = load_model("smollm2-135m")
     tokens = Tokens.from_ids(first_blocks.calibration.ids[:4, :128])
     dense = count_weights(model)
@@ -287,7 +287,7 @@ def test_on_the_real_model_first_and_last_blocks_turn_the_stream_most(first_bloc
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_its_three_blocks_cost_less_than_random_ones():
+def test_removing_its_three_blocks_costs_less_than_random_ones():
     model = load_model("smollm2-135m")
     samples = Sampler(get_protocol("quick"), model).samples(0)
     (text,) = samples.evaluations.values()

@@ -1,4 +1,4 @@
-"""A rotated and narrowed residual stream: outputs, copies, checkpoints, and refused folders."""
+"""Rotated and narrowed residual streams: outputs, copies, and checkpoints."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ DENSE = 32
 
 
 def basis(width, seed):
-    """Orthonormal columns at random, fp64 `[DENSE, width]`."""
+    """Return random orthonormal columns, fp64 `[DENSE, width]`."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(DENSE, DENSE, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(noise).Q[:, :width]
 
 
 def narrowed(family, widths=(24, 16, 8, 16), **shape):
-    """A model whose stream has these widths where its basis changes, the dense one at the end."""
+    """Return a model with these widths of the stream, and the dense width at the end."""
     model = tiny_model(family, blocks=(len(widths) + 1) // 2, **shape)
     bases = [basis(width, seed) for seed, width in enumerate(widths)]
     bases += [torch.eye(DENSE, dtype=torch.float64)]
@@ -46,14 +46,14 @@ def narrowed(family, widths=(24, 16, 8, 16), **shape):
 
 
 @every_family
-def test_rotated_at_full_width_it_computes_the_same(family):
+def test_rotation_at_full_width_does_not_change_the_output(family):
     whole = narrowed(family, widths=(DENSE,) * 4)
     torch.testing.assert_close(logits(whole), logits(tiny_model(family)), rtol=1e-4, atol=1e-4)
     assert [residual_widths(block) for block in whole.blocks] == [(DENSE,) * 3] * 2
     assert [residual_widths(block) for block in tiny_model(family).blocks] == [None, None]
 
 
-def test_biases_of_what_writes_the_stream_turn_with_it():
+def test_rotates_biases_of_layers_that_write_the_stream():
     shape = {"attention_bias": True, "mlp_bias": True}
     whole = narrowed("llama", widths=(DENSE,) * 4, **shape)
     dense = tiny_model("llama", **shape)
@@ -77,7 +77,7 @@ def test_the_footprint_counts_shortcuts():
     assert found.parameters - dense.parameters == inside - 8 * 96 - (8 + 16 + 24 + 16)
 
 
-def test_block_by_block_it_reads_alike():
+def test_walk_equals_the_model():
     model, tokens = narrowed("qwen2"), random_tokens()
     at_once = perplexity(model, tokens).value
     assert perplexity(ShutModel(model), tokens).value == pytest.approx(at_once, rel=1e-6)
@@ -99,7 +99,7 @@ def test_copies_compute_the_same(family):
 
 @every_family
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_reloaded_either_way_to_the_bit(family, dtype, tmp_path):
+def test_reloads_exactly_with_and_without_this_package(family, dtype, tmp_path):
     model = narrowed(family, dtype=dtype)
     save(model, tmp_path / "1")
     config = json.loads((tmp_path / "1" / "config.json").read_text())
@@ -122,7 +122,7 @@ def test_reloaded_either_way_to_the_bit(family, dtype, tmp_path):
             assert torch.equal(continued(again, prompts, cache), told)
 
 
-def test_states_and_attentions_are_put_out_as_by_the_stock_model():
+def test_outputs_hidden_states_and_attentions():
     model = narrowed("qwen2")
     model.hf.config._attn_implementation = "eager"
     ids = random_tokens(2, 6).ids
@@ -132,7 +132,7 @@ def test_states_and_attentions_are_put_out_as_by_the_stock_model():
 
 
 @pytest.mark.parametrize("family", ["opt", "gemma3"])
-def test_a_family_that_cannot_be_rotated_says_why(family):
+def test_refused_family_names_the_reason(family):
     model = tiny_model(family)
     with pytest.raises(BadInput, match=f"residual stream of {family} cannot be rotated: it"):
         halves(model.blocks[0])

@@ -1,4 +1,4 @@
-"""SliceGPT: rotations that change nothing, axes by energy, the count of weights, a real model."""
+"""SliceGPT: rotations, principal axes, number of weights, a real model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ every_family = pytest.mark.parametrize("family", ROTATED)
 
 
 def sliced(model: LanguageModel, tokens: Tokens, width: int) -> LanguageModel:
-    """Return a copy whose stream is `width` wide, whatever share that removes."""
+    """Return a copy with a stream of `width` dimensions."""
     model = copy.deepcopy(model)
     basis = slicegpt.principal_axes(embedded(model, tokens), width, "the embedding")
     rotate_embedding(model, basis)
@@ -45,19 +45,19 @@ def sliced(model: LanguageModel, tokens: Tokens, width: int) -> LanguageModel:
 
 
 def random_axes(gram: Gram, width: int, where: str, seed: int = 0) -> Tensor:
-    """Return orthonormal directions that know nothing of the signal, as `principal_axes` does."""
+    """Return random orthonormal directions in place of `principal_axes`."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(gram.matrix.shape, generator=generator, dtype=torch.float64)
     return torch.linalg.qr(noise).Q[:, :width]
 
 
 def raw_axes(gram: Gram, width: int, where: str) -> Tensor:
-    """Return the first dimensions as they are: slicing without a rotation."""
+    """Return the first dimensions, for slicing without a rotation."""
     return torch.eye(len(gram.matrix), width, dtype=torch.float64)
 
 
 def streams(model: LanguageModel, tokens: Tokens) -> list[Tensor]:
-    """Return what enters each half of each block, `[tokens, width]`."""
+    """Return the inputs of each half of each block, `[tokens, width]`."""
     seen: list[Tensor] = []
     handles = [
         norm.register_forward_pre_hook(lambda _, args: seen.append(args[0].flatten(0, 1)))
@@ -82,7 +82,7 @@ def test_at_full_width_nothing_changes(family: str):
 
 
 @every_family
-def test_any_rotation_leaves_the_function(family: str, monkeypatch: pytest.MonkeyPatch):
+def test_rotations_do_not_change_the_output(family: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(slicegpt, "principal_axes", random_axes)
     model, tokens = tiny_model(family), random_tokens()
     torch.testing.assert_close(
@@ -90,7 +90,7 @@ def test_any_rotation_leaves_the_function(family: str, monkeypatch: pytest.Monke
     )
 
 
-def test_epsilon_counts_as_it_did():
+def test_epsilon_keeps_its_effect():
     # So large that it decides: a norm that took the model's own over fewer dimensions would differ.
     model = tiny_model("qwen2", rms_norm_eps=0.5)
     tokens = random_tokens()
@@ -116,7 +116,7 @@ def test_a_norm_divides_by_the_dense_width():
 
 
 @every_family
-def test_cutting_equals_projecting(family: str, monkeypatch: pytest.MonkeyPatch):
+def test_slicing_equals_projecting(family: str, monkeypatch: pytest.MonkeyPatch):
     # The dense model, its stream projected on the axes that are left wherever the basis changes.
     model, tokens = tiny_model(family, blocks=3), random_tokens(length=8)  # within every window
     bases = kept_axes(monkeypatch)
@@ -138,7 +138,7 @@ def test_cutting_equals_projecting(family: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def kept_axes(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
-    """Collect every basis that is taken."""
+    """Collect every computed basis."""
     taken, bases = slicegpt.principal_axes, []
 
     def recorded(*arguments) -> Tensor:
@@ -176,7 +176,7 @@ def test_axes_are_orthonormal_and_descend():
     assert bool((energy.diff() <= 0).all())
 
 
-def test_energy_counts_and_not_spread():
+def test_axes_maximise_energy_and_not_variance():
     # A constant signal has no variance, and goes on the first axis: the mean is not taken off.
     gram = Gram(2, dtype=torch.float64)
     gram.update(torch.tensor([[5.0, 1.0], [5.0, -1.0]]))
@@ -185,7 +185,7 @@ def test_energy_counts_and_not_spread():
     )
 
 
-def test_the_axes_are_those_of_the_stream_and_not_of_what_the_norm_makes_of_it(
+def test_axes_are_computed_before_the_norm(
     monkeypatch: pytest.MonkeyPatch,
 ):
     model, tokens = tiny_model("qwen2"), random_tokens()
@@ -196,7 +196,7 @@ def test_the_axes_are_those_of_the_stream_and_not_of_what_the_norm_makes_of_it(
     torch.testing.assert_close(energy, torch.linalg.eigvalsh(x.T @ x).flip(0), rtol=1e-5, atol=1e-5)
 
 
-def test_every_half_sees_what_the_cut_ones_before_it_left(monkeypatch: pytest.MonkeyPatch):
+def test_every_half_sees_the_sliced_earlier_halves(monkeypatch: pytest.MonkeyPatch):
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
     bases = kept_axes(monkeypatch)
     narrow = sliced(model, tokens, 16)
@@ -210,14 +210,14 @@ def test_every_half_sees_what_the_cut_ones_before_it_left(monkeypatch: pytest.Mo
     assert len(bases) == 1 + 2 * 2 + 1
 
 
-def test_the_first_axes_are_of_the_tokens_as_often_as_they_come():
+def test_embedding_axes_weight_tokens_by_frequency():
     model = tiny_model()
     ids = torch.tensor([[5, 5, 5, 7]])
     x = model.embedding[ids[0]].double()
     torch.testing.assert_close(embedded(model, Tokens.from_ids(ids, "given")).matrix, x.T @ x)
 
 
-def test_a_signal_that_is_not_finite_is_refused_by_its_place():
+def test_error_names_the_position_of_values_that_are_not_finite():
     gram = Gram(2, dtype=torch.float64)
     gram.update(torch.tensor([[float("nan"), 1.0]]))
     with pytest.raises(NumericsError, match="block 3, between"):
@@ -259,14 +259,14 @@ def test_weights_left_by_hand():
     assert weights_left(model, 8) == {16: dense, 8: first + last}
 
 
-def test_shortcuts_are_counted_so_little_slicing_adds_weights():
+def test_little_slicing_adds_weights_because_of_shortcuts():
     left = weights_left(tiny_model(), 8)
     assert left[24] < left[32]
     slim = weights_left(tiny_model(intermediate_size=8, num_attention_heads=1, head_dim=8), 8)
     assert slim[24] > slim[32]
 
 
-def test_a_share_that_no_width_comes_near_leaves_the_model():
+def test_does_not_change_the_model_if_no_width_is_near_the_sparsity():
     model = tiny_model()
     before = model.embedding.clone()
     outcome = SliceGPT(sparsity=1e-6).apply(model, random_tokens())
@@ -274,7 +274,7 @@ def test_a_share_that_no_width_comes_near_leaves_the_model():
     assert torch.equal(model.embedding, before)
 
 
-def test_a_tied_head_is_untied_and_stays():
+def test_unties_a_tied_head():
     model = tiny_model("llama")
     assert model.hf.lm_head.weight is model.embedding
     head = model.hf.lm_head.weight.clone()
@@ -292,7 +292,7 @@ def test_the_calibration_passes_each_block_twice():
     assert calls == [0] * 6 + [1] * 6 + [2] * 3
 
 
-def test_what_is_carried_on_is_what_the_sliced_block_puts_out(monkeypatch: pytest.MonkeyPatch):
+def test_walk_advances_with_the_sliced_block(monkeypatch: pytest.MonkeyPatch):
     model, tokens = tiny_model("qwen2", blocks=3), random_tokens()
     carried = {}
     carry = slicegpt.WalkedBlock.carry
@@ -312,13 +312,13 @@ def test_what_is_carried_on_is_what_the_sliced_block_puts_out(monkeypatch: pytes
         torch.testing.assert_close(carried[1, i], y, rtol=1e-4, atol=1e-4)
 
 
-# What is refused
+# Invalid input
 
 
 @pytest.mark.parametrize(
     ("family", "why"), [("opt", "take off the mean"), ("gemma3", "with a gain")]
 )
-def test_other_norms_are_refused_with_the_reason(family: str, why: str):
+def test_refuses_other_norms_with_the_reason(family: str, why: str):
     with pytest.raises(BadInput, match=why):
         SliceGPT().apply(tiny_model(family), random_tokens())
 

@@ -1,4 +1,4 @@
-"""SlimGPT: closed forms, a slow reference that inverts at every step, whole models, a real one."""
+"""SlimGPT: closed forms, a slow reference implementation, whole models, a real model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def damped(H: Tensor, damping: float) -> Tensor:
 
 
 def solved(W: Tensor, H: Tensor, width: int, counts: list[int], damping: float = 0.01, **settings):
-    """Return the corrected weight and which of its columns stay, as the method gets them."""
+    """Return the corrected weight and its kept columns, as the method computes them."""
     W = W.clone()
     silent = H.diagonal() == 0
     kept = remove(W, damped_inverse(H, damping), silent, width, counts, **settings)
@@ -72,7 +72,7 @@ def scores(W: Tensor, H: Tensor, width: int) -> Tensor:
 
 
 def without(H: Tensor, W: Tensor, lost: Tensor) -> float:
-    """Return what the loss of the columns `lost` costs when all others make up for it."""
+    """Return the error of removing the columns `lost` with optimal compensation."""
     keep = torch.ones(len(H), dtype=torch.bool)
     keep[lost] = False
     best = torch.zeros_like(W)
@@ -84,7 +84,7 @@ def without(H: Tensor, W: Tensor, lost: Tensor) -> float:
 
 
 @pytest.mark.parametrize("blocks", [2, 3, 30, 32, 80])
-def test_the_ratio_rises_from_first_to_last_by_the_logarithm_of_depth(blocks: int):
+def test_ratios_rise_with_the_logarithm_of_depth(blocks: int):
     r = ratios(0.2, 0.05, blocks).tolist()
     for i, share in enumerate(r):
         eq6 = r[0] + (r[-1] - r[0]) * math.log(i + 1) / math.log(blocks)
@@ -110,7 +110,7 @@ def test_ratios_by_hand():
         (0.125, 0.65625, None, 3_396_907_008),
     ],
 )
-def test_both_settings_of_the_paper_give_its_model_sizes(first, last, heads, parameters):
+def test_settings_of_the_paper_give_its_model_sizes(first, last, heads, parameters):
     mean = first + (last - first) * math.lgamma(33) / (32 * math.log(32))
     r = ratios(mean, first, 32).tolist()
     lost = [round(32 * share) for share in r]
@@ -123,7 +123,7 @@ def test_both_settings_of_the_paper_give_its_model_sizes(first, last, heads, par
 
 @functools.cache
 def shaped(hidden: int, heads: int, kv_heads: int, channels: int, blocks: int) -> LanguageModel:
-    """Return a model of these shapes that holds no memory."""
+    """Return a model of these shapes on the meta device."""
     config = LlamaConfig(
         hidden_size=hidden,
         num_attention_heads=heads,
@@ -138,7 +138,7 @@ def shaped(hidden: int, heads: int, kv_heads: int, channels: int, blocks: int) -
 
 @pytest.mark.parametrize("sparsity", [0.2, 0.5])
 @pytest.mark.parametrize("shape", [(576, 9, 3, 1536, 30), (4096, 32, 8, 14336, 32)])
-def test_the_budget_in_parameters_leaves_the_curve_as_it_is(shape, sparsity: float):
+def test_parameter_budget_does_not_change_the_curve(shape, sparsity: float):
     model, (_, _, groups, channels, blocks) = shaped(*shape), shape
     r = ratios(sparsity, sparsity / 4, blocks)
     lost = torch.tensor(SlimGPT(sparsity=sparsity).widths(model, r))
@@ -148,7 +148,7 @@ def test_the_budget_in_parameters_leaves_the_curve_as_it_is(shape, sparsity: flo
     assert (lost[:, 0] - groups * r).cumsum(dim=0).abs().max() <= 0.6
 
 
-def test_channels_go_in_groups_that_shrink():
+def test_channels_are_removed_in_shrinking_groups():
     assert group_sizes(384) == [96, 48, 24, 12, *[8] * 25, 4]
     assert group_sizes(8192)[:3] == [1024, 512, 256]
     assert group_sizes(5) == [5]
@@ -164,7 +164,7 @@ def test_channels_go_in_groups_that_shrink():
         (384, 6, [64, 64]),
     ],
 )
-def test_the_official_codes_groups(channels: int, steps: int, first: list[int]):
+def test_groups_equal_those_of_the_official_code(channels: int, steps: int, first: list[int]):
     sizes = group_sizes(channels, "paper-code")
     assert len(sizes) == steps
     assert sizes[: len(first)] == first
@@ -183,7 +183,7 @@ def test_groups_add_up_and_never_grow(schedule):
 
 
 @pytest.mark.parametrize("width", [1, 4, 12])
-def test_each_column_is_priced_as_if_those_before_it_in_the_unit_were_gone(width: int):
+def test_column_errors_assume_earlier_columns_are_removed(width: int):
     _, H = problem()
     for column in range(48):
         W = torch.zeros(3, 48, dtype=torch.float64)
@@ -207,7 +207,7 @@ def test_grouped_errors_are_never_below_the_plain_diagonals():
     torch.testing.assert_close(scores(W, independent, 8), plain_sum)
 
 
-def test_the_error_of_a_column_is_what_its_loss_costs():
+def test_estimated_error_equals_the_actual_one():
     W, H = problem()
     expected = [without(H, W, torch.tensor([column])) for column in range(48)]
     assert scores(W, H, 1).tolist() == pytest.approx(expected, rel=1e-7)
@@ -230,7 +230,7 @@ def test_grouped_cholesky_finds_the_cheapest_head_more_often_than_the_plain_diag
 
 @pytest.mark.parametrize("damping", [0.0, 0.01])
 @pytest.mark.parametrize(("width", "counts"), UNITS)
-def test_same_as_the_plain_loop_that_inverts_anew_at_every_step(width, counts, damping):
+def test_equals_a_plain_loop_with_repeated_inversion(width, counts, damping):
     for seed in range(5):
         W, H = problem(seed)
         expected, stay = plain(W, damped(H, damping), width, counts)
@@ -241,7 +241,7 @@ def test_same_as_the_plain_loop_that_inverts_anew_at_every_step(width, counts, d
 
 @pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
 @pytest.mark.parametrize(("width", "counts"), UNITS)
-def test_whatever_stays_is_the_least_squares_fit(width, counts, damping):
+def test_remaining_weights_are_the_least_squares_fit(width, counts, damping):
     W, H = problem()
     V, keep = solved(W, H, width, counts, damping)
     assert int((~keep).sum()) == width * sum(counts)
@@ -250,7 +250,7 @@ def test_whatever_stays_is_the_least_squares_fit(width, counts, damping):
 
 
 @pytest.mark.parametrize("width", [1, 8])
-def test_what_goes_next_is_decided_by_the_corrected_weights_and_the_inverse_of_what_is_left(width):
+def test_selection_uses_corrected_weights_and_the_remaining_inverse(width):
     different = 0
     for seed in range(10):
         W, H = problem(seed)
@@ -272,7 +272,7 @@ def test_what_goes_next_is_decided_by_the_corrected_weights_and_the_inverse_of_w
     assert different > 3  # choosing all from the first Hessian would often choose others
 
 
-def test_one_channel_after_the_other_loses_less_than_all_at_once():
+def test_sequential_removal_beats_simultaneous_removal():
     better, once, one = 0, 0.0, 0.0
     for seed in range(20):
         W, H = problem(seed, width=32, tokens=80)
@@ -303,7 +303,7 @@ def test_without_correction_the_kept_weights_keep_their_values():
     assert not keep[second].any()
 
 
-def test_uncorrelated_inputs_move_no_weight_and_go_by_their_norms():
+def test_uncorrelated_inputs_need_no_correction():
     W, H = problem()
     V, keep = solved(W, torch.diag(H.diagonal()), 1, [4, 2, 2], damping=0)
     torch.testing.assert_close(V, W * keep, rtol=0, atol=0)
@@ -320,7 +320,7 @@ def test_the_scale_of_the_inputs_does_not_matter(width, counts):
     torch.testing.assert_close(scaled, V, rtol=1e-9, atol=1e-9)
 
 
-def test_of_two_channels_that_say_the_same_one_goes_first_and_nothing_is_lost():
+def test_removes_one_of_two_equal_channels_without_loss():
     W, H = problem()
     twice = torch.eye(48, dtype=torch.float64)
     twice[5, 5], twice[3, 5] = 0, 2  # input 5 is twice input 3
@@ -331,7 +331,7 @@ def test_of_two_channels_that_say_the_same_one_goes_first_and_nothing_is_lost():
 
 
 @pytest.mark.parametrize(("width", "counts"), [(1, [2, 1, 1]), (1, [4]), (4, [1])])
-def test_silent_inputs_go_first_whatever_their_weights_and_cost_nothing(width, counts):
+def test_removes_silent_inputs_first_at_no_cost(width, counts):
     W, H = problem()
     silent = torch.arange(20, 24)  # a whole unit
     H[silent], H[:, silent] = 0, 0
@@ -362,7 +362,7 @@ def test_too_few_tokens_without_damping_are_damped_and_reported():
 
 
 def gram(model: LanguageModel, index: int, role: str, tokens: Tokens) -> Tensor:
-    """Return `X X^T` of the inputs of a layer as the model runs by itself, `[in, in]`."""
+    """Return `X X^T` of a layer's inputs in the model's own forward pass, `[in, in]`."""
     block, seen = model.blocks[index], []
     linear = block.linears()[role]
     handle = linear.register_forward_pre_hook(
@@ -374,7 +374,7 @@ def gram(model: LanguageModel, index: int, role: str, tokens: Tokens) -> Tensor:
 
 
 @every_family
-def test_every_layer_is_solved_on_what_the_pruned_ones_before_it_say(family: str):
+def test_every_layer_uses_inputs_of_the_pruned_model(family: str):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
     pruned, byhand = copy.deepcopy(dense), copy.deepcopy(dense)
     method = SlimGPT(sparsity=0.4)
@@ -434,7 +434,7 @@ def test_late_blocks_lose_more_and_none_loses_all_heads(family: str, sparsity: f
     assert method.sparsity < sparsity or channels[0] > channels[-1]
 
 
-def test_the_first_ratio_of_1_is_the_same_for_all():
+def test_first_ratio_of_1_prunes_all_blocks_equally():
     model = tiny_model(blocks=4)
     channels = SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens()).details["channels"]
     assert channels == [24] * 4

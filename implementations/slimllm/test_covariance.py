@@ -1,4 +1,4 @@
-"""Mean and covariance against two passes in fp64, for any cut into batches."""
+"""Mean and covariance compared with two-pass fp64, for any batch sizes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_half_precision_is_widened():
     assert fed(x).matrix.item() == 1e6
 
 
-def test_samples_count_as_their_tokens():
+def test_samples_equal_their_tokens():
     x = tokens(96)
     assert torch.equal(fed(x.view(4, 24, 3)).matrix, fed(x).matrix)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_one_bad_activation_is_noticed(value: float):
+def test_detects_values_that_are_not_finite(value: float):
     x = tokens()
     assert fed(*x.split(20)).finite()
     x[50, 2] = value

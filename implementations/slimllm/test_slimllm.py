@@ -1,4 +1,4 @@
-"""SlimLLM: correlations and lines against plain arithmetic on tokens, whole models, a real one."""
+"""SlimLLM: correlations, linear corrections, whole models, a real model."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def layer(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def contributions(x: Tensor, weight: Tensor) -> Tensor:
-    """Return what every unit adds to the output, `[units, tokens, out]`."""
+    """Return the contribution of every unit to the output, `[units, tokens, out]`."""
     return torch.stack(
         [x[:, s : s + WIDTH] @ weight[:, s : s + WIDTH].T for s in range(0, x.shape[1], WIDTH)]
     )
@@ -65,7 +65,7 @@ def pearson(one: Tensor, other: Tensor) -> float:
 
 
 def units_left(now: nn.Linear, dense: nn.Linear, width: int = 1) -> Tensor:
-    """Mark which units of a dense layer are left, by their `width` rows, `[units]`."""
+    """Mark the remaining units of a dense layer, by their `width` rows, `[units]`."""
     rows = torch.tensor([any(map(row.equal, now.weight)) for row in dense.weight])
     return rows.view(-1, width).all(dim=1)
 
@@ -82,7 +82,7 @@ def test_similarity_is_the_sum_of_absolute_pearson_correlations():
         assert similarity(shared, kept) == pytest.approx(expected, rel=1e-9)
 
 
-def test_an_output_that_never_varies_adds_nothing():
+def test_constant_output_adds_nothing():
     x, W = layer()
     W[4] = 0
     C = contributions(x, W)
@@ -92,7 +92,7 @@ def test_an_output_that_never_varies_adds_nothing():
     assert similarity(shared, [0, 2]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_head_that_says_nothing_goes_first_and_is_not_missed():
+def test_removes_head_without_effect_first():
     x, W = layer()
     W[:, 2 * WIDTH : 3 * WIDTH] = 0
     seen = covariance(x)
@@ -115,7 +115,7 @@ def test_identical_heads_score_alike():
 
 
 def by_the_paper(C: Tensor, count: int) -> list[int]:
-    """Do Algorithm 1 on tokens, step by step."""
+    """Run Algorithm 1 on tokens, step by step."""
     O = C.sum(0)  # noqa: E741
     order = sorted(range(len(C)), key=lambda u: -pearson(O - C[u], O))
     dropped, kept = order[:count], order[count:]
@@ -174,7 +174,7 @@ def test_channel_scores_against_the_formula():
         assert float(score) == pytest.approx(float(G + U + D), rel=1e-5)
 
 
-def test_principal_axes_count_and_not_the_plain_norm():
+def test_scores_use_principal_axes():
     # Both columns of down are as long; the output varies along the first axis only.
     model, _ = small_feed_forward()
     feed_forward = model.blocks[0].feed_forward
@@ -192,7 +192,7 @@ def test_principal_axes_count_and_not_the_plain_norm():
 
 
 @given(seed=st.integers(0, 1000))
-def test_the_way_out_counts_between_half_and_all_of_its_norm(seed: int):
+def test_channel_scores_are_between_half_and_all_of_the_plain_norm(seed: int):
     model = tiny_model("opt")
     feed_forward = model.blocks[0].feed_forward
     x = torch.randn(20, 48, generator=torch.Generator().manual_seed(seed), dtype=double)
@@ -204,7 +204,7 @@ def test_the_way_out_counts_between_half_and_all_of_its_norm(seed: int):
 
 
 @pytest.mark.parametrize("share", [0.3, 0.962])
-def test_the_lowest_channels_stay(share: float):
+def test_keeps_the_lowest_one_percent_of_channels(share: float):
     model, tokens = tiny_model("llama", intermediate_size=480), random_tokens()
     dense = copy.deepcopy(model)
     SlimLLM(sparsity=share, layers=1, alpha=0).apply(model, tokens)
@@ -223,7 +223,7 @@ def test_the_lowest_channels_stay(share: float):
     assert set(left.nonzero().flatten().tolist()) == kept
 
 
-# Lines
+# Linear corrections
 
 
 def test_a_line_is_that_of_polyfit():
@@ -241,7 +241,7 @@ def test_a_line_is_that_of_polyfit():
     assert torch.equal(W, W0)
 
 
-def test_what_is_constant_becomes_the_offset():
+def test_constant_outputs_become_the_offset():
     x, W = layer()
     keep = torch.ones(UNITS * WIDTH, dtype=double)
     keep[4] = 0
@@ -251,7 +251,7 @@ def test_what_is_constant_becomes_the_offset():
     torch.testing.assert_close(offset, 2.5 * W[:, 4], rtol=1e-7, atol=1e-7)
 
 
-def test_an_output_that_no_longer_varies_is_shifted():
+def test_output_without_remaining_weights_becomes_its_mean():
     x, W = layer()
     keep = torch.ones(UNITS * WIDTH)
     keep[:WIDTH] = 0
@@ -292,7 +292,7 @@ def test_similarity_is_the_cosine_before_and_after_a_block():
 
 
 @every_family
-def test_blocks_that_turn_most_stay_as_they_are(family: str):
+def test_protects_blocks_that_change_the_direction_most(family: str):
     model = tiny_model(family, blocks=4)
     dense = copy.deepcopy(model)
     outcome = SlimLLM(sparsity=0.2, layers=0.5).apply(model, random_tokens())
@@ -345,7 +345,7 @@ def test_slicing_equals_masking_with_the_same_lines(family: str):
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
-def test_lines_are_fitted_on_what_the_pruned_model_sees(family: str):
+def test_corrections_are_fitted_on_the_pruned_model(family: str):
     model, tokens = tiny_model(family, num_key_value_heads=2), random_tokens(samples=12)
     dense = copy.deepcopy(model)
     SlimLLM(sparsity=0.4, layers=1, alpha=0).apply(model, tokens)
@@ -379,7 +379,7 @@ def test_a_unit_of_each_kind_stays_in_every_block():
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_lines_bring_the_mean_of_the_last_block_back(family: str):
+def test_corrections_restore_the_mean_of_the_last_block(family: str):
     tokens = random_tokens(samples=12)
     errors = {}
     dense = tiny_model(family)
@@ -405,7 +405,7 @@ def test_the_calibration_passes_each_block_four_times():
 
 
 @pytest.mark.model
-def test_on_real_blocks_lines_help_and_the_first_stays(first_blocks):
+def test_on_real_blocks_corrections_help_and_the_first_block_is_protected(first_blocks):
     errors = []
     for regress in (True, False):
         pruned = first_blocks.pruned("slimllm", sparsity=0.2, layers=0.75, regress=regress)

@@ -1,4 +1,4 @@
-"""SoBP: slopes by differences, all subsets by force, the plain search, whole models, a real one."""
+"""SoBP: importance, selection, search, fit, whole models, a real model."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def cost(W: Tensor, V: Tensor, H: Tensor) -> float:
 
 
 def corrected(W: Tensor, H: Tensor, gone: Tensor, damping: float = 0.01) -> Tensor:
-    """Return the weight without some columns, all others corrected for it."""
+    """Return the weight without some columns, with the others corrected."""
     V = W.clone()
     eliminate(V, damped_inverse(H, damping), gone)
     return V
@@ -69,7 +69,7 @@ def reader(model: LanguageModel, index: int, kind: str) -> nn.Linear:
 
 
 def slopes(model: LanguageModel, tokens: Tokens, index: int, kind: str, step: float) -> Tensor:
-    """Return the loss's slope by the mask of every unit, by differences, `[samples, units]`."""
+    """Return finite differences of the loss for the mask of every unit, `[samples, units]`."""
     reads, rows = reader(model, index, kind), []
     places = columns(model.blocks[index], kind)
     for unit in places:
@@ -89,7 +89,7 @@ def slopes(model: LanguageModel, tokens: Tokens, index: int, kind: str, step: fl
 # ReLU has kinks, and the norms of the others round to fp32.
 @pytest.mark.parametrize(("family", "step"), [("llama", 1e-2), ("qwen3", 1e-2), ("opt", 1e-5)])
 @pytest.mark.parametrize("importance", ["first-order", "fisher"])
-def test_scores_are_the_mean_size_of_each_samples_slope(family: str, step: float, importance: str):
+def test_scores_are_mean_absolute_slopes_of_samples(family: str, step: float, importance: str):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=3)
     scores = SoBP(importance=importance).scores(model, tokens)
     for (index, kind), found in zip(itertools.product((0, 1), KINDS), scores, strict=True):
@@ -126,7 +126,7 @@ def test_chunks_do_not_matter(monkeypatch):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-8)
 
 
-# Stage 1: the choice
+# Stage 1: selection
 
 
 def best_by_force(scores: list[Tensor], prices: list[int], budget: float) -> float:
@@ -161,7 +161,7 @@ def test_the_choice_is_the_best_of_all_subsets(seed: int):
         assert found == pytest.approx(best_by_force(scores, prices, budget))
 
 
-def test_heads_and_channels_compete_by_importance_for_their_price():
+def test_ranks_heads_and_channels_by_importance_per_cost():
     # A group costs four channels. One that is worth five of them stays, one worth three goes.
     channels = torch.full((8,), 1.0, dtype=double)
     worth = torch.tensor([9.0, 5.0], dtype=double)
@@ -171,7 +171,7 @@ def test_heads_and_channels_compete_by_importance_for_their_price():
     assert (groups.tolist(), int(kept.sum())) == ([True, False], 8)
 
 
-def test_a_unit_of_each_module_stays_however_little_it_is_worth():
+def test_keeps_a_unit_of_each_module():
     little, much = torch.tensor([1e-9, 2e-9], dtype=double), torch.ones(6, dtype=double)
     groups, channels, _, _ = knapsack([little, much, 1e6 * little, much], [2, 1], 9)
     assert groups.tolist() == [False, True]
@@ -179,7 +179,7 @@ def test_a_unit_of_each_module_stays_however_little_it_is_worth():
     assert all(bool(mask.all()) for mask in knapsack([little, much], [2, 1], 10))
 
 
-def test_blocks_lose_what_they_can_spare():
+def test_unimportant_blocks_lose_most():
     model, tokens = tiny_model(blocks=3), random_tokens()
     for linear in (model.blocks[1].attention.o, model.blocks[1].feed_forward.down):
         linear.weight *= 1e-3  # nothing hangs on what this block says
@@ -193,7 +193,7 @@ def test_blocks_lose_what_they_can_spare():
 # Stage 2: the search
 
 
-def test_candidates_are_what_goes_and_the_next_least():
+def test_candidates_are_removed_units_and_the_next_lowest():
     importance = torch.tensor([5.0, 1.0, 0.5, 3.0, 2.0, 4.0])
     gone = torch.tensor([False, True, True, False, False, False])
     assert candidates(importance, gone, 0).tolist() == gone.tolist()
@@ -205,7 +205,7 @@ def test_candidates_are_what_goes_and_the_next_least():
 @pytest.mark.parametrize(
     ("width", "count", "pool"), [(1, 20, 48), (1, 13, 26), (4, 7, 12), (8, 3, 6), (8, 5, 6)]
 )
-def test_the_search_is_the_plain_one(width: int, count: int, pool: int):
+def test_search_equals_a_plain_search(width: int, count: int, pool: int):
     for seed in range(3):
         W, H = problem(seed)
         units = torch.arange(48).view(-1, width)[torch.randperm(48 // width)[:pool]]
@@ -229,7 +229,7 @@ def test_the_search_is_the_plain_one(width: int, count: int, pool: int):
         torch.testing.assert_close(V[:, keep], refit(W, H, keep, 0.01), rtol=1e-7, atol=1e-9)
 
 
-def test_the_search_sees_what_has_gone_before():
+def test_search_accounts_for_removed_units():
     # Two channels that say the same: without either nothing is lost, without both much is.
     W, H = problem(width=6)
     X = torch.randn(200, 6, generator=torch.Generator().manual_seed(3), dtype=double)
@@ -244,7 +244,7 @@ def test_the_search_sees_what_has_gone_before():
     assert cost(W, V, H) < 1e-6 * cost(W, torch.zeros_like(W), H)
 
 
-def test_the_search_costs_less_than_what_the_scores_chose():
+def test_search_improves_the_selection_by_scores():
     found, chosen = 0.0, 0.0
     for seed in range(40):
         W, H = problem(seed, width=16, out=6, tokens=60)
@@ -260,7 +260,7 @@ def test_the_search_costs_less_than_what_the_scores_chose():
 
 
 def kept_units(model: LanguageModel, dense: LanguageModel, index: int, kind: str) -> Tensor:
-    """Return which units of the dense block are left, by their rows of v or up, which stay."""
+    """Return the remaining units of the dense block, by their rows of v or up."""
     now, was = model.blocks[index], dense.blocks[index]
     if kind == "channels":
         now, was, size = now.feed_forward.up, was.feed_forward.up, 1
@@ -271,7 +271,7 @@ def kept_units(model: LanguageModel, dense: LanguageModel, index: int, kind: str
 
 
 def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
-    """Return what enters a layer as the model runs by itself, fp64 `[tokens, in]`."""
+    """Return the inputs of a layer in the model's own forward pass, fp64 `[tokens, in]`."""
     seen: list[Tensor] = []
     handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     logits(model, tokens)
@@ -280,7 +280,7 @@ def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
 
 
 def spliced(model: LanguageModel, dense: LanguageModel, index: int, kind: str) -> LanguageModel:
-    """Return the pruned model up to a module, that one and all behind it dense."""
+    """Return a model that is pruned before a module and dense from it on."""
     twin = copy.deepcopy(model)
     for i in range(index, len(model.blocks)):
         twin.layers[i] = copy.deepcopy(dense.layers[i])
@@ -314,7 +314,7 @@ def test_each_module_is_fitted_to_the_dense_one(family: str, refine: bool):
 
 
 @pytest.mark.parametrize("family", ["llama", "opt"])
-def test_without_the_fit_modules_are_corrected_for_what_went(family: str):
+def test_without_fit_modules_are_corrected(family: str):
     model, tokens = tiny_model(family), random_tokens(samples=12)
     dense = copy.deepcopy(model)
     SoBP(sparsity=0.3, reconstruct=False, damping=0.05).apply(model, tokens)
@@ -329,7 +329,7 @@ def test_without_the_fit_modules_are_corrected_for_what_went(family: str):
 
 
 @every_family
-def test_with_the_first_stage_alone_it_cuts_what_the_scores_chose(family: str):
+def test_first_stage_alone_removes_the_lowest_scores(family: str):
     tokens, dense = random_tokens(), tiny_model(family, blocks=3)
     model, twin = (copy.deepcopy(dense) for _ in range(2))
     method = SoBP(sparsity=0.3, refine=False, reconstruct=False)
@@ -345,7 +345,7 @@ def test_with_the_first_stage_alone_it_cuts_what_the_scores_chose(family: str):
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma3", "opt"])
-def test_the_search_changes_units_and_never_counts(family: str):
+def test_search_does_not_change_the_number_of_units(family: str):
     tokens, dense = random_tokens(samples=12), tiny_model(family, blocks=3)
     widths, units, exchanged = [], [], []
     for pool in (0, 1, 1e9):
@@ -368,7 +368,7 @@ def test_the_search_changes_units_and_never_counts(family: str):
 
 
 @every_family
-def test_without_the_choice_every_block_loses_the_same(family: str):
+def test_without_selection_every_block_loses_the_same(family: str):
     # Local Optimal Brain Surgeon: no gradient decides, and the search sees all units.
     model, tokens = tiny_model(family, blocks=3), random_tokens(samples=12)
     dense, method = copy.deepcopy(model), SoBP(sparsity=0.3, select=False, reconstruct=False)
@@ -410,7 +410,7 @@ def test_silent_channels_go_first():
     assert not kept_units(model, dense, 0, "channels")[7]
 
 
-def test_a_model_that_has_lost_an_attention_loses_more():
+def test_prunes_model_without_one_attention():
     model = tiny_model(blocks=3)
     keep_kv_groups(model.blocks[1].attention, [])
     outcome = SoBP(sparsity=0.3).apply(model, random_tokens())
@@ -418,7 +418,7 @@ def test_a_model_that_has_lost_an_attention_loses_more():
     assert min(outcome.details["channels"]) >= 1
 
 
-def test_no_gradient_is_left_and_no_stage_is_missing_for_both():
+def test_leaves_no_gradients_and_needs_a_selecting_stage():
     model = tiny_model()
     SoBP(sparsity=0.3).apply(model, random_tokens())
     assert all(parameter.grad is None for parameter in model.hf.parameters())
@@ -437,7 +437,7 @@ def test_the_calibration_passes_each_block_eight_times():
 
 
 @pytest.mark.model
-def test_on_real_blocks_squares_find_what_sizes_do_not(first_blocks):
+def test_on_real_blocks_squared_slopes_beat_first_order_scores(first_blocks):
     # The slope of a group is a sum over many channels: its square grows with them, as its price.
     alone = {"sparsity": 0.2, "refine": False, "reconstruct": False}
     squares = first_blocks.error("sobp", **alone)

@@ -1,4 +1,4 @@
-"""SparseGPT: closed forms, a slow reference that inverts at every column, and the real model."""
+"""SparseGPT: closed forms, a slow reference implementation, and the real model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def layer_error(before: Tensor, after: Tensor, H: Tensor) -> float:
 
 
 def reference(W: Tensor, H: Tensor, config: SparseGPT, mask: Tensor | None = None):
-    """Prune column by column as Section 3.1 says it: invert what is left of H at every step.
+    """Prune column by column as in Section 3.1, inverting the remaining H at every step.
 
     Returns the weights, the mask and the sum of all OBS errors `eps = w^2 / [H_U^-1]_jj`, fp64.
     """
@@ -85,7 +85,7 @@ def reference(W: Tensor, H: Tensor, config: SparseGPT, mask: Tensor | None = Non
     return W, chosen, eps
 
 
-def test_two_weights_the_first_pays_through_the_second():
+def test_second_weight_compensates_for_the_first():
     # H = [[1, r], [r, 1]], r = 1/2: eps_0 = w_0^2 (1 - r^2) = 0.75 is below eps_1 = 0.9^2 = 0.81,
     # so the larger weight goes, and its partner becomes w_1 + r w_0 = 1.4.
     W, H = torch.tensor([[1.0, 0.9]]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])
@@ -94,7 +94,7 @@ def test_two_weights_the_first_pays_through_the_second():
     assert layer_error(W, result, H) == pytest.approx(0.75)
 
 
-def test_two_weights_nothing_is_compensated_to_the_left():
+def test_first_weight_does_not_compensate_for_the_second():
     # Now eps_1 = 0.64 < 0.75. The first column is already past, and stays.
     W, H = torch.tensor([[1.0, 0.8]]), torch.tensor([[1.0, 0.5], [0.5, 1.0]])
     result = pruned(W, H, sparsity=0.5, damping=0)
@@ -102,7 +102,7 @@ def test_two_weights_nothing_is_compensated_to_the_left():
     assert layer_error(W, result, H) == pytest.approx(0.64)
 
 
-def test_one_column_is_the_closed_obs_update():
+def test_one_column_equals_the_obs_update():
     W, H = problem()
     mask = torch.zeros_like(W, dtype=torch.bool)
     mask[:, 0] = True
@@ -111,7 +111,7 @@ def test_one_column_is_the_closed_obs_update():
     torch.testing.assert_close(pruned(W, H, mask=mask).double(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_one_later_column_moves_only_what_is_still_free():
+def test_updates_only_later_columns():
     W, H = problem()
     mask = torch.zeros_like(W, dtype=torch.bool)
     mask[:, 40] = True
@@ -124,7 +124,7 @@ def test_one_later_column_moves_only_what_is_still_free():
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_same_as_inverting_at_every_column(settings):
+def test_equals_inversion_at_every_column(settings):
     W, H = problem()
     expected, mask, eps = reference(W, H, SparseGPT(**settings))
     result = pruned(W, H, **settings)
@@ -155,7 +155,7 @@ def test_nothing_to_remove_changes_no_bit(settings):
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_diagonal_hessian_leaves_the_kept_alone(settings):
+def test_diagonal_hessian_does_not_change_kept_weights(settings):
     W, _ = problem()
     squares = torch.rand(64, generator=torch.Generator().manual_seed(2)) + 0.1  # ||X_j||^2
     result = pruned(W, squares.diag(), damping=0, **settings)
@@ -212,7 +212,7 @@ def test_error_lies_between_least_squares_and_the_mask_alone(seed):
     ],
 )
 @pytest.mark.parametrize("ties", [False, True])
-def test_each_block_loses_its_share_to_the_weight(sparsity, expected, ties):
+def test_each_block_meets_the_sparsity_exactly(sparsity, expected, ties):
     W, H = problem(rows=10, width=50)
     if ties:
         W, H = torch.ones_like(W), torch.eye(50)
@@ -222,7 +222,7 @@ def test_each_block_loses_its_share_to_the_weight(sparsity, expected, ties):
 
 @pytest.mark.parametrize("pattern", ["1:4", "2:4", "4:8", "3:4"])
 @pytest.mark.parametrize("ties", [False, True])
-def test_each_group_keeps_its_number(pattern, ties):
+def test_each_group_keeps_its_number_of_weights(pattern, ties):
     W, H = problem()
     if ties:
         W, H = torch.ones_like(W), torch.eye(64)
@@ -238,7 +238,7 @@ def test_keep_comes_first_in_a_pattern():
     assert result.tolist() == [[0, 4, 0, 0, 8, 0, 0, 0]]
 
 
-def test_a_group_is_chosen_from_weights_already_compensated():
+def test_groups_are_selected_after_compensation():
     # Inputs 1 and 4 are correlated by r = 0.9, all others independent. 3:4 removes w_1 = 1 from
     # the first group; w_4 becomes 0.5 + 0.9 * 1 = 1.4 and outlives w_5 = 0.6, which the dense
     # weights would have kept.
@@ -249,7 +249,7 @@ def test_a_group_is_chosen_from_weights_already_compensated():
     torch.testing.assert_close(result, torch.tensor([[9.0, 0, 9, 9, 1.4, 0, 9, 9]]))
 
 
-def test_silent_inputs_go_first_and_cost_nothing():
+def test_removes_silent_inputs_first_at_no_cost():
     W, H = problem()
     for silent in (3, 30):
         H[:, silent] = H[silent, :] = 0
@@ -268,7 +268,7 @@ def test_silent_inputs_go_first_and_cost_nothing():
     torch.testing.assert_close(result[:, others], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_more_silent_inputs_than_the_share_keep_what_is_over():
+def test_more_silent_inputs_than_weights_to_remove():
     W, H = torch.ones(4, 8), torch.zeros(8, 8)
     H[0, 0] = 1
     result = pruned(W, H, sparsity=0.5)
@@ -292,7 +292,7 @@ def test_rescaled_inputs_change_nothing(scale, settings):
     torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-5)
 
 
-def test_seeing_the_calibration_twice_changes_nothing():
+def test_repeating_the_calibration_changes_nothing():
     W, _ = problem(width=32)
     X = torch.randn(100, 32, generator=torch.Generator().manual_seed(3))
     once, twice = Gram(32), Gram(32)
@@ -335,7 +335,7 @@ def test_wrong_parameters_are_refused(settings, message):
         ({"pattern": "2:4", "block_size": 6}, "divisible by 4 for pattern 2:4, got 6"),
     ],
 )
-def test_patterns_that_do_not_fit_leave_the_model_alone(settings, message):
+def test_refused_patterns_do_not_change_the_model(settings, message):
     model = tiny_model()
     before = {name: tensor.clone() for name, tensor in model.hf.state_dict().items()}
     with pytest.raises(BadInput, match=message):
@@ -344,7 +344,7 @@ def test_patterns_that_do_not_fit_leave_the_model_alone(settings, message):
 
 
 def inputs(model: LanguageModel, calibration: Tokens, index: int) -> dict[str, Tensor]:
-    """Collect what enters each linear layer of a block, [tokens, in], by plain hooks."""
+    """Collect the inputs of each linear layer of a block, `[tokens, in]`, by hooks."""
     seen: dict[str, Tensor] = {}
 
     def watch(role):

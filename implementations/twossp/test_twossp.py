@@ -1,4 +1,4 @@
-"""2SSP: the split on known models, both stages by hand and against masking, a real model."""
+"""2SSP: the split on known models, both stages, a real model."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 
 
 def silence(model: LanguageModel, *blocks: int) -> None:
-    """Zero what an attention puts out, by hand."""
+    """Zero the output of an attention."""
     for index in blocks:
         for parameter in model.blocks[index].attention.o.parameters():
             parameter.zero_()
 
 
 def silent(model: LanguageModel, tokens: Tokens) -> list[bool]:
-    """Return which attentions put out nothing as the model runs."""
+    """Return the attentions with zero output."""
     off: list[bool] = []
     hooks = [
         block.attention.module.register_forward_hook(lambda *args: off.append(not args[2][0].any()))
@@ -51,7 +51,7 @@ def silent(model: LanguageModel, tokens: Tokens) -> list[bool]:
 
 
 def kept(model: LanguageModel, dense: LanguageModel) -> list[list[int]]:
-    """Return which channels are left of each block."""
+    """Return the remaining channels of each block."""
     return [
         [
             i
@@ -73,7 +73,7 @@ LLAMA3 = (4096, 14336, 32, 8, 32)
 
 @functools.cache
 def shaped(shape: tuple[int, ...]) -> LanguageModel:
-    """Return a model of hidden size, channels, heads, KV heads and blocks, without weights."""
+    """Return a model on the meta device."""
     hidden, inner, heads, kv_heads, blocks = shape
     config = LlamaConfig(
         hidden_size=hidden,
@@ -161,7 +161,7 @@ def test_the_budget_is_met(family: str, share: float):
 # Channels
 
 
-def test_channels_go_by_the_mean_norm_of_samples_on_the_dense_model():
+def test_removes_channels_by_mean_norms_on_the_dense_model():
     model, tokens = tiny_model("llama", blocks=3), random_tokens()
     dense, seen = copy.deepcopy(model), {}
     for block in dense.blocks:
@@ -179,7 +179,7 @@ def test_channels_go_by_the_mean_norm_of_samples_on_the_dense_model():
 
 
 @every_family
-def test_what_goes_is_what_perplexity_misses_least_on_the_narrow_model(family: str):
+def test_removes_attentions_with_least_effect_on_perplexity(family: str):
     model, tokens = tiny_model(family, blocks=4), random_tokens()
     dense = copy.deepcopy(model)
     outcome = TwoSSP(sparsity=0.5, attentions=2).apply(model, tokens)
@@ -203,7 +203,7 @@ def test_what_goes_is_what_perplexity_misses_least_on_the_narrow_model(family: s
     torch.testing.assert_close(logits(model, other), logits(narrow, other), rtol=1e-4, atol=1e-4)
 
 
-def test_the_search_is_greedy_and_asks_as_often_as_it_must(monkeypatch):
+def test_greedy_search_tries_each_remaining_attention(monkeypatch):
     model, asked = tiny_model("llama", blocks=5), []
     costs = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0])
     widths, calibration = set(), random_tokens()
@@ -222,7 +222,7 @@ def test_the_search_is_greedy_and_asks_as_often_as_it_must(monkeypatch):
     assert max(widths) < 48  # measured on the narrow model
 
 
-def test_ties_go_to_the_earlier_and_a_broken_model_is_told(monkeypatch):
+def test_ties_go_to_the_earlier_and_broken_models_are_reported(monkeypatch):
     model, tokens = tiny_model("llama", blocks=3), random_tokens()
     silence(model, 0, 1, 2)  # whichever goes, nothing changes
     assert least_missed(model, [0, 1, 2], tokens) == 0
@@ -235,7 +235,7 @@ def test_ties_go_to_the_earlier_and_a_broken_model_is_told(monkeypatch):
         assert least_missed(model, [1, 2], tokens) == 1
 
 
-def test_the_first_stage_does_not_know_of_the_second():
+def test_first_stage_is_independent_of_the_second():
     dense = tiny_model("llama", blocks=4)
     left = []
     for attentions in (0, 2):
@@ -250,7 +250,7 @@ def test_the_first_stage_does_not_know_of_the_second():
 
 
 @pytest.mark.model
-def test_on_real_blocks_the_first_attention_is_missed(first_blocks):
+def test_on_real_blocks_the_first_attention_matters_most(first_blocks):
     model = first_blocks.pruned("twossp", sparsity=0.2, attentions=1)
     assert [block.attention.heads == 0 for block in model.blocks].count(True) == 1
     assert model.blocks[0].attention.heads == 9

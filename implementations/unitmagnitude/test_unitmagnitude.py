@@ -1,4 +1,4 @@
-"""Unit magnitude: scores by hand, what belongs to a unit, one ranking, and the real model."""
+"""Unit magnitude: scores, weights of units, global ranking, and the real model."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_kv_group_by_hand():
 
 
 @every_family
-def test_all_weights_alike_make_all_units_alike(family: str):
+def test_equal_weights_give_equal_scores(family: str):
     # A plain norm would put every KV group above every channel.
     model = filled(-0.25, family=family)
     for block in model.blocks:
@@ -80,7 +80,7 @@ def test_squares_times_costs_add_up_to_the_norm_of_the_block(family: str):
 
 
 @every_family
-def test_one_weight_counts_for_the_unit_it_goes_with(family: str):
+def test_weights_count_for_their_unit(family: str):
     model = filled(0.0, family=family, num_key_value_heads=2)
     block = model.blocks[0]
     size, groups, cost = block.attention.head_size, block.attention.kv_heads, costs(block)
@@ -98,7 +98,7 @@ def test_one_weight_counts_for_the_unit_it_goes_with(family: str):
 
 
 @pytest.mark.parametrize("family", ["qwen2", "opt"])
-def test_biases_and_signs_do_not_count(family: str):
+def test_ignores_biases_and_signs(family: str):
     block = tiny_model(family).blocks[0]
     before = score(block)
     for linear in block.linears().values():
@@ -121,7 +121,7 @@ def test_permuting_channels_permutes_their_scores():
 
 @every_family
 @pytest.mark.parametrize("sparsity", [0.1, 0.4, 0.7])
-def test_what_goes_is_what_scores_lowest_in_the_whole_model(family: str, sparsity: float):
+def test_removes_the_lowest_scores_of_the_whole_model(family: str, sparsity: float):
     model = tiny_model(family, blocks=3)
     scores = [score(block) for block in model.blocks]
     groups = [block.attention.kv_heads for block in model.blocks]
@@ -139,7 +139,7 @@ def test_what_goes_is_what_scores_lowest_in_the_whole_model(family: str, sparsit
         torch.testing.assert_close(score(block), mine[mine > edge])  # the survivors, untouched
 
 
-def test_the_scale_of_the_model_does_not_matter_but_that_of_a_block_does():
+def test_ranking_depends_on_the_scale_of_blocks_but_not_of_the_model():
     def left(*scales: float) -> dict:
         model = tiny_model(blocks=2)
         for block, scale in zip(model.blocks, scales, strict=True):
@@ -153,7 +153,7 @@ def test_the_scale_of_the_model_does_not_matter_but_that_of_a_block_does():
         assert quiet < left(1, 1)[kind][1] <= loud == dense
 
 
-def test_neither_seed_nor_text_plays_a_part():
+def test_seed_and_text_do_not_matter():
     first, second = tiny_model(), tiny_model()
     UnitMagnitude(sparsity=0.4).apply(first, seed=0)
     UnitMagnitude(sparsity=0.4).apply(second, random_tokens(), seed=7)

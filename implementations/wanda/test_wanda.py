@@ -1,4 +1,4 @@
-"""Wanda: masks worked out by hand, what the norms do to them, the walk, and the real model."""
+"""Wanda: masks by hand, the effect of input norms, the walk, and the real model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def random(rows: int = 24, width: int = 40, tokens: int = 300) -> tuple[Tensor, 
 
 
 def removed(weight: list[list[float]], norms: list[float], **settings) -> list[list[int]]:
-    """List the columns removed from each row."""
+    """Return the columns removed from each row."""
     gone = mask(torch.tensor(weight), torch.tensor(norms), Wanda(**settings))
     return [row.nonzero().flatten().tolist() for row in gone]
 
@@ -40,14 +40,14 @@ def test_scores_are_weights_times_norms_in_fp32():
     assert scores(weight, torch.tensor([257.0, 258.5])).tolist() == [[1.0078125 * 257, 258.5]]
 
 
-def test_a_small_weight_on_a_loud_input_outlives_a_large_one_on_a_quiet_input():
+def test_small_weight_of_a_large_input_beats_large_weight_of_a_small_input():
     # Scores 8 6 4 2 and, the weights turned round, 2 4 6 8 of norms 8 3 4/3 1/2.
     norms = [8.0, 3.0, 4 / 3, 0.5]
     assert removed([[1.0, 2, 3, 4]], norms, sparsity=0.5) == [[2, 3]]
     assert removed([[0.25, -4 / 3, 4.5, -16]], norms, sparsity=0.5) == [[0, 1]]
 
 
-def test_each_row_competes_alone():
+def test_compares_weights_within_rows():
     # Scores of row 1 are a thousand times those of row 0; both lose two.
     rows = [[0.003, -0.001, 0.004, 0.002], [-2.0, 4, 1, -3]]
     assert removed(rows, [1.0, 1, 1, 1], sparsity=0.5) == [[1, 3], [0, 2]]
@@ -79,7 +79,7 @@ def test_every_row_loses_the_same_number(sparsity, count, ties):
         assert gone[:, :count].all()
 
 
-def test_equal_norms_leave_magnitude_by_row():
+def test_equal_norms_give_magnitude_by_row():
     W, _ = random()
     lowest = W.abs().argsort(dim=1)[:, :20]
     expected = torch.zeros_like(W, dtype=torch.bool).scatter_(1, lowest, True)
@@ -98,7 +98,7 @@ def test_scores_are_the_norms_of_all_tokens_times_the_weights():
         assert row[lost].max() < row[~lost].min()
 
 
-def test_a_silent_input_loses_all_and_a_shouting_one_nothing():
+def test_silent_input_loses_all_weights_and_dominant_input_none():
     W, X = random()
     norms = X.norm(dim=0)
     norms[5], norms[6] = 0, 1e6
@@ -125,7 +125,7 @@ def test_scores_of_half_precision_weights_are_not_rounded():
 
 
 def inputs(model: LanguageModel, calibration: Tokens, index: int) -> dict[str, Tensor]:
-    """Collect what enters each linear layer of a block, [tokens, in], by plain hooks."""
+    """Collect the inputs of each linear layer of a block, `[tokens, in]`, by hooks."""
     seen: dict[str, Tensor] = {}
 
     def watch(role):
@@ -190,7 +190,7 @@ def test_a_pattern_that_does_not_divide_is_refused():
         Wanda(pattern="3:7").apply(tiny_model(), random_tokens())
 
 
-def test_calibration_is_needed():
+def test_needs_a_calibration_set():
     with pytest.raises(BadInput, match="wanda needs a calibration set"):
         Wanda().apply(tiny_model())
 

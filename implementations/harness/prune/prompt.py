@@ -217,8 +217,8 @@ class PromptedFeedForward:
         """Zero the channels of `inner [samples, tokens, channels]` that were not selected."""
         if self.kept is None:
             raise BadInput(
-                f"the cache has {self.position.start} tokens that were read elsewhere, so no channels"
-                " were selected; read the prompt inside `active`"
+                f"the cache has {self.position.start} tokens that were read elsewhere, so no "
+                "channels were selected; read the prompt inside `active`"
             )
         rows = self.kept.expand(len(inner), -1)
         silent = torch.ones(len(inner), inner.shape[-1], dtype=torch.bool, device=inner.device)

@@ -440,7 +440,7 @@ def test_uniform_ratios_need_no_trials():
 def test_refuses_sparsity_beyond_attention():
     for share in (0.23, 0.3, 1.0):
         with pytest.raises(
-            BadInput, match=r"can remove, at most 0\.225 of its weights; ask for less"
+            BadInput, match=r"can remove at most 0\.225 of its weights; use a lower sparsity"
         ):
             KVPruner(sparsity=share).check(shaped(30, head_dim=64), random_tokens())
 

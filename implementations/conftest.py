@@ -1,4 +1,4 @@
-"""Find the contract: every folder that holds a method is tested by all clauses that cover it."""
+"""Pytest hooks that test every method folder by the contract, and fixtures of method tests."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 
 QUICK = ("llama", "opt")
-"""The families of the contract in `make test`, the two that differ most: llama has grouped KV
-heads, gated MLPs, rotary positions and no biases; opt has the opposite of each."""
+"""The families of the contract in `make test`, which differ most: llama has grouped KV heads, gated
+MLPs, rotary positions and no biases; opt has none of these but biases."""
 
 for _group in ("budgets", "pruned_model", "side_effects", "prompts", "refusals"):
     pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Read `<slug>/<slug>.py` as the contract of that method."""
+    """Collect the contract of a method for its file `<slug>/<slug>.py`."""
     if file_path.stem == file_path.parent.name and file_path.suffix == ".py":
         return Contract.from_parent(parent, path=file_path)
     return None
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Leave the tests of a method on the real model to `make test-all`."""
+    """Mark tests on the real model so that only `make test-all` runs them."""
     if item.get_closest_marker("model"):
         item.add_marker("full")
 
@@ -51,14 +51,14 @@ class Contract(pytest.File):
 
 
 class NotWritten(pytest.Item):
-    """What stands for all clauses while a folder is fresh from its template: one sentence."""
+    """A single failing test for a method that is not written yet."""
 
     def __init__(self, *, method, **arguments):  # type: ignore[no-untyped-def]
         super().__init__(**arguments)
         self.method = method
 
     def runtest(self) -> None:
-        """Fail with the method's own refusal."""
+        """Fail with the method's error message."""
         from implementations.harness import BadInput
 
         with pytest.raises(BadInput) as refusal:
@@ -87,16 +87,16 @@ class ContractCase(pytest.Item):
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 @pytest.fixture
-def comes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Check a training that is killed and run again against one that is not.
+def check_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Check that a training that is killed and resumed equals one that is not.
 
-    `check(method, calibration, owner, name, life)` kills where the function `name` of `owner` is
-    called for the time after `life`, with the state on disk after every step, and returns what
-    that function was called with in the run that went on.
+    `check(method, calibration, owner, name, life)` stops the run after `life` calls of the function
+    `name` of `owner`, with the state saved after every step. It returns the arguments of the calls
+    in the resumed run.
     """
 
     def check(method: Any, calibration: Any, owner: Any, name: str, life: int) -> list[Any]:
@@ -142,13 +142,13 @@ def comes_to_the_same_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 @pytest.fixture(scope="session")
 def first_blocks() -> FirstBlocks:
-    """What tests marked `model` share: four real blocks, dense and pruned by any method."""
+    """Return four real blocks, dense and pruned by any method, for tests marked `model`."""
     return FirstBlocks()
 
 
 @pytest.fixture(scope="module")
 def without_gradients() -> Iterator[None]:
-    """Let a module of tests compute without gradients, as `apply` does."""
+    """Disable gradients for a test module, as `apply` does."""
     import torch
 
     with torch.no_grad():
@@ -179,9 +179,9 @@ class FirstBlocks:
 
     @functools.cached_property
     def short(self) -> Any:
-        """Return four windows of 128 tokens to calibrate on, and sixteen of each text to train on.
+        """Return four calibration windows of 128 tokens and sixteen of each training text.
 
-        No text that is trained on is among the others.
+        The texts do not overlap.
         """
         from implementations.harness import Calibration, Stream, Tokens
 
@@ -195,34 +195,34 @@ class FirstBlocks:
 
     @property
     def ahead(self) -> Any:
-        """The first 128 tokens of each window held out."""
+        """The first 128 tokens of each held-out window."""
         from implementations.harness import Tokens
 
         return Tokens.from_ids(self.held_out[:, :128])
 
     def divergence(self, model: Any) -> float:
-        """Return how far what a model says of `ahead` is from what the dense blocks say."""
+        """Return the KL divergence between a model and the dense blocks on `ahead`."""
         import torch
 
         from implementations.harness import distillation_loss, logits_of
 
         with torch.no_grad():
-            said, meant = (logits_of(one, self.ahead.ids) for one in (model, self.dense))
-            return float(distillation_loss(said, meant))
+            student, teacher = (logits_of(one, self.ahead.ids) for one in (model, self.dense))
+            return float(distillation_loss(student, teacher))
 
     @functools.cached_property
     def outputs(self) -> Any:
-        """Outputs of the dense blocks on the text held out, `[samples, length, hidden]`."""
+        """Outputs of the dense blocks on the held-out text, `[samples, length, hidden]`."""
         return self.run(self.dense)
 
     @functools.cache  # noqa: B019  # lives as long as the session
     def error(self, slug: str, **settings: Any) -> float:
-        """Return how far pruning moves the outputs on the text held out, relative and squared."""
+        """Return the relative squared error of the pruned outputs on the held-out text."""
         moved = self.run(self.pruned(slug, **settings)) - self.outputs
         return float(moved.square().sum() / self.outputs.square().sum())
 
     def run(self, model: Any) -> Any:
-        """Run a model on the text held out."""
+        """Run a model on the held-out text."""
         import torch
 
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A method is a folder: dropping one in is enough for it to be tested, listed, shown and run."""
+"""A new method folder is tested, listed, shown and run without other changes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ README = """
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the implementations with one folder more, and nothing else changed."""
+    """Return a copy of the implementations with one more folder."""
     folder = tmp_path_factory.mktemp("checkout")
     shutil.copytree(
         REPOSITORY / "implementations",
@@ -90,7 +90,7 @@ def run(checkout: Path, *words: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_contract_finds_it(checkout):
+def test_contract_tests_the_new_method(checkout):
     done = run(checkout, "pytest", "implementations/toy", "-q", "-rA", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout
     assert "sparsity_is_met[llama]" in done.stdout
@@ -98,7 +98,7 @@ def test_the_contract_finds_it(checkout):
     assert "sparsity_is_met[opt]" not in done.stdout
 
 
-def test_the_contract_catches_a_broken_one(checkout):
+def test_contract_detects_a_broken_method(checkout):
     file = checkout / "implementations" / "toy" / "toy.py"
     file.write_text(METHOD.replace("share_of(self.sparsity, linear.in_features)", "3"))
     try:
@@ -109,7 +109,7 @@ def test_the_contract_catches_a_broken_one(checkout):
     assert "zero_sparsity_changes_nothing[llama]" in done.stdout
 
 
-def test_it_is_listed_and_shown(checkout):
+def test_command_lists_and_shows_the_method(checkout):
     listed = run(checkout, "implementations.harness.cli", "methods", "--json")
     assert "toy" in [method["slug"] for method in json.loads(listed.stdout)]
     shown = run(checkout, "implementations.harness.cli", "methods", "toy").stdout
@@ -117,7 +117,7 @@ def test_it_is_listed_and_shown(checkout):
         assert words in shown
 
 
-def test_it_runs(checkout, world, tmp_path):
+def test_command_runs_the_method(checkout, world, tmp_path):
     done = run(
         checkout,
         "implementations.harness.cli",
@@ -130,7 +130,7 @@ def test_it_runs(checkout, world, tmp_path):
     assert record["achieved"] == 0.25
 
 
-def test_what_it_supports_is_found(checkout):
+def test_command_finds_what_the_method_supports(checkout):
     subprocess.run(["git", "init", "--quiet"], cwd=checkout, check=True)
     done = run(checkout, "implementations.harness.cli", "support", "toy")
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""The package as others get it: wheel and sdist, each installed outside the checkout and used."""
+"""The wheel and the sdist, each installed and used outside the checkout."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ pytestmark = pytest.mark.full
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"]
-# Where the packages that this very process runs with lie; a folder named in a .pth file is only
-# looked through, so that the links of editable installs in it lead nowhere.
+# The site packages of this process. A folder in a .pth file is searched, but .pth files in it (of
+# editable installs) are not processed.
 LIBRARIES = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
 
 
 class Built(NamedTuple):
-    """What the build backend made."""
+    """The results of the build."""
 
     wheel: Path
     sdist: Path
 
 
 class Environment(NamedTuple):
-    """A virtual environment that holds the package, and borrows everything else."""
+    """A virtual environment with the package, which uses all other packages of this process."""
 
     folder: Path
     packages: Path
 
     def run(self, *command: object, cwd: Path) -> str:
-        """Run a program of the environment to its end and return what it printed."""
+        """Run a program of the environment and return its output."""
         program, *arguments = map(str, command)
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_"))}
         done = subprocess.run(
@@ -81,13 +81,13 @@ def environment(request: pytest.FixtureRequest, install: Callable[[str], Environ
 
 
 def new_environment(folder: Path, archive: Path) -> Environment:
-    """Make a virtual environment and install an archive into it, without any index."""
+    """Create a virtual environment and install an archive into it, without an index."""
     make = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
     subprocess.run(make, check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "borrowed.pth").write_text("\n".join(LIBRARIES) + "\n")
     environment = Environment(folder, packages)
-    # What is borrowed holds the package too, and stays as it is.
+    # The packages of this process include an editable install, which must not change.
     options = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed")
     environment.run("python", "-m", "pip", "install", "--quiet", *options, archive, cwd=folder)
     return environment
@@ -99,7 +99,7 @@ def names_in(wheel: Path) -> set[PurePosixPath]:
 
 
 def installed(environment: Environment) -> dict[str, bytes]:
-    """The files of the package with their contents, but for what says how it got there."""
+    """Return the files of the package with their contents, without installation metadata."""
     files = [
         path
         for top in ("implementations", "pruning_atlas", f"pruning_atlas-{VERSION}.dist-info")
@@ -111,7 +111,7 @@ def installed(environment: Environment) -> dict[str, bytes]:
     return {path.relative_to(environment.packages).as_posix(): path.read_bytes() for path in files}
 
 
-def test_the_wheel_holds_two_packages_and_no_tests_tools_or_benchmarks(built: Built) -> None:
+def test_wheel_has_two_packages_and_no_tests_tools_or_benchmarks(built: Built) -> None:
     names = names_in(built.wheel)
     tops = {name.parts[0] for name in names}
     assert tops == {"implementations", "pruning_atlas", f"pruning_atlas-{VERSION}.dist-info"}
@@ -119,7 +119,7 @@ def test_the_wheel_holds_two_packages_and_no_tests_tools_or_benchmarks(built: Bu
         assert [name for name in names if name.match(unwanted)] == []
 
 
-def test_the_wheel_holds_whatever_else_the_checkout_has_of_the_packages(built: Built) -> None:
+def test_wheel_has_all_other_files_of_the_packages(built: Built) -> None:
     names = set(map(str, names_in(built.wheel)))
     harness = "implementations/harness"
     for slug in methods():
@@ -137,7 +137,7 @@ def test_the_wheel_holds_whatever_else_the_checkout_has_of_the_packages(built: B
     assert {name for name in left_out if not name.startswith("benchmark_")} == {"pictures.py"}
 
 
-def test_the_sdist_holds_what_make_needs(built: Built) -> None:
+def test_sdist_has_the_files_that_make_needs(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = ("pyproject.toml", "Makefile", "mkdocs.yml", "README.md", "LICENSE", "CITATION.cff")
@@ -146,7 +146,7 @@ def test_the_sdist_holds_what_make_needs(built: Built) -> None:
     assert [name for name in names if name.startswith(("runs/", "site/", ".venv/"))] == []
 
 
-def test_from_wheel_or_sdist_the_same_is_installed(install: Callable[[str], Environment]) -> None:
+def test_wheel_and_sdist_install_the_same_files(install: Callable[[str], Environment]) -> None:
     wheel, sdist = (installed(install(kind)) for kind in Built._fields)
     assert wheel == sdist
 
@@ -166,7 +166,7 @@ except ModuleNotFoundError as error:
 """
 
 
-def test_every_name_loads_on_first_use_and_from_the_environment(
+def test_every_name_loads_on_first_use_from_the_environment(
     environment: Environment, tmp_path: Path
 ) -> None:
     *files, version, missing = environment.run("python", "-c", LOOK, cwd=tmp_path).splitlines()
@@ -176,12 +176,12 @@ def test_every_name_loads_on_first_use_and_from_the_environment(
     assert missing == "No module named 'tools'"
 
 
-def test_the_command_lists_the_methods(environment: Environment, tmp_path: Path) -> None:
+def test_command_lists_the_methods(environment: Environment, tmp_path: Path) -> None:
     told = environment.run("atlas", "methods", cwd=tmp_path)
     assert all(slug in told for slug in methods())
 
 
-def test_the_command_prunes_and_writes_a_record(
+def test_command_prunes_and_writes_a_record(
     environment: Environment, world, tmp_path: Path
 ) -> None:
     from implementations.harness.results.store import load_records
@@ -194,7 +194,7 @@ def test_the_command_prunes_and_writes_a_record(
 
 
 def example(instead: dict[str, Path]) -> str:
-    """The README's piece of Python, with other names of model and protocol."""
+    """Return the Python example of the README with another model and protocol."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (found,) = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
     for name, value in instead.items():
@@ -204,21 +204,21 @@ def example(instead: dict[str, Path]) -> str:
 
 
 def check_example(code: str, environment: Environment, folder: Path, metric: str) -> None:
-    """Run it in an empty folder: it says the share and the metrics, and saves a model."""
+    """Run the example in an empty folder and check its output and the saved model."""
     told = environment.run("python", "-c", code, cwd=folder).splitlines()
     assert float(told[0]) == pytest.approx(0.5, abs=1e-3)
     assert [line.split()[0] for line in told[1:]] == [metric]
     assert (folder / "pruned" / "model.safetensors").is_file()
 
 
-def test_the_example_of_the_readme_runs(environment: Environment, world, tmp_path: Path) -> None:
+def test_readme_example_runs(environment: Environment, world, tmp_path: Path) -> None:
     code = example({"smollm2-135m": world.model, "quick": world.protocol})
     check_example(code, environment, tmp_path, "ppl/evaluation/32")
 
 
 @pytest.mark.slow
 @pytest.mark.model
-def test_the_example_of_the_readme_runs_as_it_stands(
+def test_readme_example_runs_unchanged(
     install: Callable[[str], Environment], tmp_path: Path
 ) -> None:
     check_example(example({}), install("wheel"), tmp_path, "ppl/wikipedia/512")
@@ -232,7 +232,7 @@ reveal_type(model.blocks[0].attention.heads)
 reveal_type(get("wanda")(sparsity=0.5).apply(model).achieved)
 save(perplexity, "out")
 """
-# What the types of the libraries say is not asked here, and takes mypy a minute to read.
+# Types of the libraries are not checked, because mypy needs a minute to read them.
 MYPY = """
 [mypy]
 strict = True

@@ -1,4 +1,4 @@
-"""Defaults of the methods that a paper or its official code states, written down a second time."""
+"""Defaults of the methods compared with those stated by the paper or its official code."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from implementations.harness import get
 
-# Only values that a source states. Defaults of our own choice are left out, and so are methods for
-# which we know no stated value: fasp, kvpruner, llmbip, maskprune, minillm, saap and sobp.
+# Only values stated by a source. Defaults that we chose are left out, and so are methods without a
+# known stated value: fasp, kvpruner, llmbip, maskprune, minillm, saap and sobp.
 STATED = {
     "adaptpruner": {  # the released scripts
         "steps": 50,
@@ -138,6 +138,6 @@ STATED = {
 
 
 @pytest.mark.parametrize("slug", STATED)
-def test_defaults_are_those_of_the_paper_or_its_code(slug: str) -> None:
+def test_defaults_equal_those_of_the_paper_or_its_code(slug: str) -> None:
     method = get(slug)()
     assert {name: getattr(method, name) for name in STATED[slug]} == STATED[slug]

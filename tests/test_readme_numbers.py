@@ -1,4 +1,4 @@
-"""Tables under "What we measured" on the methods' pages: from records, or from a named script."""
+"""Tables under "What we measured" in the READMEs must come from records or a named script."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ WAITING = frozenset(
         "sobp",
     }
 )
-"""Methods with a table whose runs are not published yet; a method that has them leaves this set."""
+"""Methods with a table whose runs are not published yet; remove them once they are."""
 
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 LEAST = 17  # no perplexity of the model that we measure is lower, so smaller numbers are others
 
 
 def tables(page: str) -> Iterator[tuple[str, str]]:
-    """Return each measured table with the paragraphs right before and after it."""
+    """Yield each measured table with the paragraphs right before and after it."""
     _, _, measured = page.partition("\n## What we measured\n")
     parts = re.split(r"\n{2,}", measured.partition("\n## ")[0].strip())
     for before, part, after in zip(["", *parts], parts, [*parts[1:], ""], strict=False):
@@ -41,7 +41,7 @@ def tables(page: str) -> Iterator[tuple[str, str]]:
 
 
 def perplexities(table: str) -> list[str]:
-    """Return the numbers from `LEAST` with a point or a comma, of cells without words."""
+    """Return the decimal numbers of at least `LEAST` in cells without words."""
     cells = [cell for cell in re.split(r"[|\n]", table) if not re.search(r"[A-Za-z%]", cell)]
     numbers = [n.rstrip(",") for cell in cells for n in NUMBER.findall(cell)]
     written_out = [n for n in numbers if "." in n or "," in n]
@@ -57,12 +57,12 @@ def recorded(record: Record) -> list[float]:
 
 
 def is_named(slug: str, text: str) -> bool:
-    """Say whether a text names a method, as in `LLM-Pruner` for llmpruner."""
+    """Return whether a text names a method, such as `LLM-Pruner` for llmpruner."""
     return slug in {re.sub(r"[^a-z0-9]", "", word.removesuffix("'s")) for word in text.split()}
 
 
 def unrecorded(slug: str, page: str, values: dict[str, list[float]]) -> list[str]:
-    """Return what is wrong with the measured tables of a page."""
+    """Return the problems of the measured tables of a page."""
     wrong = []
     for table, beside in tables(page):
         scripts = re.findall(r"`(benchmark_\w+\.py)`", beside)
@@ -97,7 +97,7 @@ def values() -> dict[str, list[float]]:
 
 @pytest.mark.parametrize("slug", SLUGS)
 def test_measured_tables_come_from_records_or_from_a_script(slug, values) -> None:
-    """Publish the records, or name next to the table the script that prints it."""
+    """If it fails, publish the records or name the script that prints the table next to it."""
     page = (IMPLEMENTATIONS / slug / "README.md").read_text(encoding="utf-8")
     assert bool(unrecorded(slug, page, values)) == (slug in WAITING), unrecorded(slug, page, values)
 
@@ -129,12 +129,12 @@ LLM-Pruner leaves more.
         ("`benchmark_none.py` prints:", "43.9", ["there is no benchmark_none.py"]),
     ],
 )
-def test_a_number_without_a_record_is_found(before, number, wrong) -> None:
+def test_detects_number_without_a_record(before, number, wrong) -> None:
     values = {"evop": [43.81, 1048.4, 1024.0], "llmpruner": [57.96], "wanda": [51.68]}
     page = TABLE.format(before=before, number=number)
     assert unrecorded("evop", page, values) == wrong
 
 
-def test_a_table_without_perplexities_names_its_script() -> None:
+def test_table_without_perplexities_names_its_script() -> None:
     page = TABLE.format(before="Errors.", number="0.34").replace("of 1,024", "")
     assert len(unrecorded("evop", page, {"evop": []})) == 1

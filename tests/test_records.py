@@ -1,4 +1,4 @@
-"""What the published records say of the real model: the order the papers promise, and honesty."""
+"""Published records of the real model: the order of methods, and completeness."""
 
 from __future__ import annotations
 
@@ -76,25 +76,25 @@ def perplexity(row: Row) -> float:
     return value.mean
 
 
-def test_every_published_record_is_read_and_written_alike():
+def test_published_records_round_trip():
     paths = [path for folder in published_folders() for path in record_files(folder)]
     assert len(paths) >= 25
     for path in paths:
         assert load_record(path).to_json().encode() == path.read_bytes(), path
 
 
-def test_dense_is_as_pinned(dense):
+def test_dense_perplexity_is_pinned(dense):
     assert abs(dense - 20.486) <= 0.005
 
 
 @pytest.mark.parametrize("settings", ["50 %", "70 %", "2:4", "4:8"])
-def test_the_better_criterion_loses_less(board, dense, settings):
+def test_better_criteria_lose_less(board, dense, settings):
     magnitude, wanda, sparsegpt = (perplexity(board(method, settings)) for method in WEIGHTS)
     assert dense < sparsegpt <= wanda < magnitude
 
 
 @pytest.mark.parametrize("method", WEIGHTS)
-def test_freer_patterns_lose_less(board, method):
+def test_less_restricted_patterns_lose_less(board, method):
     half, four_of_eight, two_of_four = (
         perplexity(board(method, settings)) for settings in ("50 %", "4:8", "2:4")
     )
@@ -119,7 +119,7 @@ def test_freer_patterns_lose_less(board, method):
         ("slicegpt", (10, 20, 30)),
     ],
 )
-def test_removing_more_loses_more(board, dense, method, shares):
+def test_higher_sparsity_loses_more(board, dense, method, shares):
     values = [dense]
     settings = SET.get(method, "20 %").removeprefix("20")
     values += [perplexity(board(method, f"{share}{settings}")) for share in shares]
@@ -127,7 +127,7 @@ def test_removing_more_loses_more(board, dense, method, shares):
 
 
 @pytest.mark.parametrize("method", WEIGHTS[1:])
-def test_half_is_measured_over_three_seeds(board, method):
+def test_half_sparsity_has_three_seeds(board, method):
     row = board(method, "50 %")
     assert row.seeds == (0, 1, 2)
     deviation = row.value(METRIC).deviation
@@ -135,13 +135,13 @@ def test_half_is_measured_over_three_seeds(board, method):
     assert 0 < deviation < 0.05 * perplexity(row)
 
 
-def test_every_criterion_is_better_than_chance(board):
+def test_every_criterion_beats_random_weights(board):
     lots = perplexity(board("randomweights", "50 %"))
     assert all(perplexity(board(method, "50 %")) < lots for method in WEIGHTS)
 
 
 @pytest.mark.parametrize("method", UNITS)
-def test_every_structured_method_beats_the_floors(board, dense, method):
+def test_every_structured_method_beats_the_baselines(board, dense, method):
     # As in Table 1 of LLM-Pruner: units of small weights matter in language models.
     value, lots, size = (
         perplexity(board(slug, SET.get(slug, "20 %")))
@@ -151,24 +151,24 @@ def test_every_structured_method_beats_the_floors(board, dense, method):
     assert lots < size
 
 
-def test_llmbip_beats_chance_until_it_removes_a_group_of_block_1(board):
-    """Its README says why."""
+def test_llmbip_beats_random_until_it_removes_a_group_of_block_1(board):
+    """Its README explains this."""
     assert perplexity(board("llmbip", "10 %")) < perplexity(board("random", "10 %"))
     assert perplexity(board("llmbip", "20 %")) > 10 * perplexity(board("llmbip", "10 %"))
 
 
-def test_after_prompts_of_half_a_window_writing_loses_less_than_double(published):
+def test_perplexity_after_prompts_is_below_twice_the_dense_one(published):
     (board,) = [board for board in boards(published) if board.after == "prompts"]
     ratios = {row.settings: row.ratio(board.metrics[0]) for row in board.rows}
     assert 1 < ratios["20 %"].mean < 2
 
 
-def test_layer_shares_by_outliers_help_at_70_percent(board):
+def test_owl_helps_at_70_percent(board):
     for base, settings in (("wanda", "70 %"), ("sparsegpt", "70 % base=sparsegpt")):
         assert perplexity(board("owl", settings)) < perplexity(board(base, "70 %"))
 
 
-def test_a_permutation_of_channels_helps_ria_at_two_of_four(board):
+def test_channel_permutation_helps_ria_at_2_of_4(board):
     plain, permuted = (
         perplexity(board("ria", settings)) for settings in ("2:4", "2:4 permutation=simulated")
     )
@@ -176,7 +176,7 @@ def test_a_permutation_of_channels_helps_ria_at_two_of_four(board):
     assert plain < perplexity(board("wanda", "2:4"))
 
 
-def test_exchanges_help_wandas_mask_at_two_of_four_alone(board):
+def test_dsnot_helps_wanda_at_2_of_4_only(board):
     assert perplexity(board("dsnot", "2:4")) < perplexity(board("wanda", "2:4"))
     assert perplexity(board("dsnot", "70 %")) > perplexity(board("wanda", "70 %"))
 
@@ -185,7 +185,7 @@ def test_compensation_helps_flap(board):
     assert perplexity(board("flap", "20 %")) < perplexity(board("flap", "20 % compensate=False"))
 
 
-def test_the_fit_helps_fasp_where_there_is_text_enough(board):
+def test_fit_helps_fasp_with_enough_text(board):
     assert perplexity(board("fasp", "20 %")) < perplexity(board("fasp", "20 % restore=False"))
 
 
@@ -197,21 +197,21 @@ def test_sobp_leads_and_its_fit_does_not_help(board):
     assert alone < fitted < min(others)
 
 
-def test_shares_by_outliers_help_wanda_where_much_goes(board):
+def test_owl_helps_wanda_at_high_sparsity(board):
     assert perplexity(board("owl", "70 %")) < perplexity(board("wanda", "70 %"))
 
 
-def test_training_repairs_what_a_mask_held_fixed_took(board):
+def test_training_compensates_for_a_fixed_mask(board):
     trained = "2:4 steps=50 rate=1e-05 batch=1 warmup=0.3 alpha=0.67"
     held = perplexity(board("ast", f"{trained} mask=fixed initial=wanda"))
     assert held < perplexity(board("sparsegpt", "2:4")) < perplexity(board("wanda", "2:4"))
-    # The mask that moves needs a higher rate and more steps than that, see the README.
+    # A dynamic mask needs a higher rate and more steps, see the README.
     assert held < perplexity(board("ast", trained))
     moving = perplexity(board("ast", "2:4 steps=100 rate=0.0001 batch=1 warmup=0.1 alpha=0.67"))
     assert held < moving < perplexity(board("sparsegpt", "2:4"))
 
 
-def test_a_domain_is_kept_at_the_cost_of_general_text(board):
+def test_dpruner_keeps_the_domain_at_the_cost_of_general_text(board):
     tuned, wanda = board("dpruner", "50 % steps=20 batch=2"), board("wanda", "50 %")
     assert perplexity(tuned) < perplexity(wanda)  # on Wikipedia, which the domain is
     assert tuned.value("ppl/c4/1024").mean > wanda.value("ppl/c4/1024").mean
@@ -222,8 +222,8 @@ def test_every_record_has_its_provenance(published):
     for record in published:
         assert record.commit, record.name
         assert record.dirty is False, record.name
-        # The dense model was measured more than once, and a method that follows prompts is measured
-        # beside it in its own run, too; all come to the same but for the order of sums.
+        # The dense model is measured several times, also in the runs of prompt methods; results
+        # differ only by the order of sums.
         for metric, value in dense.values.items():
             assert record.dense.values[metric] == pytest.approx(value, rel=1e-6), record.name
         assert record.dense.values.keys() >= record.values.keys(), record.name
@@ -237,13 +237,13 @@ def test_structured_records_carry_measured_speed(published):
         if record.structured:
             assert record.speed.decode, record.name
             assert record.speed.prefill, record.name
-            # Not of all parameters: SliceGPT parts the head from the embedding.
+            # Not all parameters, because SliceGPT unties the head from the embedding.
             assert record.footprint.macs < record.dense.footprint.macs
         elif record.method != "dense":
             assert record.speed.note == "no speed-up expected on dense kernels"
 
 
-def test_collapsed_ones_are_labelled(published):
+def test_collapsed_records_are_labelled(published):
     for record in published:
         collapsed = any(v > 50 * record.dense.values[name] for name, v in record.values.items())
         assert ("collapsed" in record.labels) == collapsed, record.name

@@ -1,4 +1,4 @@
-"""The layout rules of the repository: what a method may import, and what its folder holds."""
+"""Rules of the repository: imports of methods, contents of their folders, and tracked files."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def test_there_are_methods_to_check() -> None:
 
 
 def code_of(slug: str) -> list[Path]:
-    """The files that make up a method, without its tests and benchmarks."""
+    """Return the files of a method, without its tests and benchmarks."""
     others = ("test_", "benchmark_", "conftest")
     return [p for p in (IMPLEMENTATIONS / slug).glob("*.py") if not p.name.startswith(others)]
 
 
-# `make lint` holds to the import rules of pyproject.toml. Here stands what those cannot say: all
-# that is allowed, and names in strings. What the harness exports is what its stub lists to mypy.
+# `make lint` checks the import rules in pyproject.toml. The tests here check what these cannot
+# express. The exports of the harness are those listed in its stub.
 
 
-def test_the_linter_sees_every_file() -> None:
+def test_every_folder_is_a_package() -> None:
     for folder in (IMPLEMENTATIONS, ROOT / "tools"):
         for path in folder.rglob("*.py"):
             assert (path.parent / "__init__.py").is_file(), path
@@ -46,9 +46,7 @@ def graph() -> grimp.ImportGraph:
 
 
 @by_method
-def test_a_method_imports_torch_scipy_the_standard_library_and_what_the_harness_exports(
-    slug: str, graph: grimp.ImportGraph
-) -> None:
+def test_methods_import_only_allowed_modules(slug: str, graph: grimp.ImportGraph) -> None:
     own = f"implementations.{slug}"
     for path in code_of(slug):
         module = own if path.stem == "__init__" else f"{own}.{path.stem}"
@@ -59,7 +57,7 @@ def test_a_method_imports_torch_scipy_the_standard_library_and_what_the_harness_
 
 
 def names_used(path: Path) -> set[tuple[str | None, str]]:
-    """The (module, name) pairs that a file imports, or uses of its own outside their definition."""
+    """Return the (module, name) pairs that a file imports, or defines and uses."""
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     used: set[tuple[str | None, str]] = set()
     for statement in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -72,7 +70,7 @@ def names_used(path: Path) -> set[tuple[str | None, str]]:
     return used
 
 
-def test_what_one_method_alone_needs_is_in_its_folder() -> None:
+def test_exported_names_have_users_in_the_harness_or_two_methods() -> None:
     harness = set().union(*(names_used(path) for path in HARNESS.rglob("*.py")))
     methods = [set().union(*(names_used(path) for path in code_of(slug))) for slug in SLUGS]
     for node in ast.parse((HARNESS / "__init__.pyi").read_text(encoding="utf-8")).body:
@@ -83,7 +81,7 @@ def test_what_one_method_alone_needs_is_in_its_folder() -> None:
             assert shared or users >= 2, f"{alias.name} of {node.module} serves {users} method(s)"
 
 
-def test_the_harness_names_no_method_and_reads_no_catalog() -> None:
+def test_harness_names_no_method_and_reads_no_catalog() -> None:
     for path in HARNESS.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         words = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
@@ -99,7 +97,7 @@ def test_reading_records_needs_no_torch() -> None:
 
 
 @by_method
-def test_a_method_folder_is_whole(slug: str) -> None:
+def test_method_folder_is_complete(slug: str) -> None:
     folder = IMPLEMENTATIONS / slug
     assert re.fullmatch(r"[a-z][a-z0-9]*", slug)
     assert (folder / "__init__.py").is_file()
@@ -112,11 +110,11 @@ def test_a_method_folder_is_whole(slug: str) -> None:
 
 
 @by_method
-def test_a_written_method_is_described_and_measured(slug: str) -> None:
+def test_method_has_page_support_file_and_records(slug: str) -> None:
     from implementations.harness import get
 
     if get(slug).missing:
-        pytest.skip(f"{slug} is not written yet, which its contract says")
+        pytest.skip(f"{slug} is not written yet; its contract reports this")
     folder = IMPLEMENTATIONS / slug
     for path in (*code_of(slug), folder / "README.md"):
         assert "not written yet" not in path.read_text(encoding="utf-8").lower(), path.name
@@ -126,7 +124,7 @@ def test_a_written_method_is_described_and_measured(slug: str) -> None:
 
 
 @by_method
-def test_a_method_can_be_read_beside_its_paper(slug: str) -> None:
+def test_method_is_short(slug: str) -> None:
     files = [path for path in code_of(slug) if path.name != "__init__.py"]
     assert len(files) <= 2, "a method has at most two files"
     for path in files:
@@ -137,10 +135,10 @@ PAGES = ("README.md", "docs/templates/pages/use.md")
 
 
 @pytest.mark.parametrize("page", [*PAGES, *(f"implementations/{s}/README.md" for s in SLUGS)])
-def test_the_commands_that_a_page_shows_are_taken(
+def test_commands_on_pages_are_valid(
     page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Up to the work: options, parameters of the method, and a text for what it trains on."""
+    """Check options, parameters of the method, and training texts, without running it."""
     from typer.testing import CliRunner
 
     from implementations.harness.cli.commands import app
@@ -156,7 +154,7 @@ def test_the_commands_that_a_page_shows_are_taken(
     monkeypatch.setattr(run, "run", checked)
     monkeypatch.chdir(tmp_path)
     text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
-    text = text.replace(" --device cuda", "")  # it need not be here
+    text = text.replace(" --device cuda", "")  # not available on every machine
     for name, content in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", text, re.M | re.S):
         Path(name).write_text(content, encoding="utf-8")
     shown = re.findall("^atlas (run .*)", text, re.M)
@@ -167,7 +165,7 @@ def test_the_commands_that_a_page_shows_are_taken(
 
 
 @by_method
-def test_under_the_protocol_of_the_papers_every_method_has_its_text(slug: str) -> None:
+def test_paper_protocol_has_the_training_texts_of_every_method(slug: str) -> None:
     from implementations.harness import get
     from implementations.harness.results.protocol import get_protocol
     from implementations.harness.runs.job import Job
@@ -176,9 +174,9 @@ def test_under_the_protocol_of_the_papers_every_method_has_its_text(slug: str) -
     assert all(getattr(get_protocol("paper"), role) for role in Job(method).streams)
 
 
-# What no file of a repository that others clone should hold: where packages happen to come from,
-# and folders of the machine it was written on. Spelt in parts, for this file is tracked too.
-FOREIGN = re.compile(
+# Package hosts and local folders that no tracked file may contain. They are written in parts
+# because this file is tracked as well.
+FORBIDDEN = re.compile(
     "|".join(
         re.escape(".".join(parts))
         for parts in (
@@ -195,7 +193,7 @@ FOREIGN = re.compile(
 
 
 def tracked() -> list[Path]:
-    """The files of the checkout that git knows or would add; all of an unpacked archive."""
+    """Return the files of the checkout that git tracks or would add."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -203,29 +201,29 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_no_file_names_a_package_host_or_a_folder_of_one_machine() -> None:
+def test_no_file_contains_package_hosts_or_local_folders() -> None:
     for path in tracked():
         try:
             text = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             continue
-        found = FOREIGN.search(text)
+        found = FORBIDDEN.search(text)
         assert not found, f"{path.relative_to(ROOT)}: {found[0] if found else ''}"
 
 
-def test_no_file_is_above_a_megabyte() -> None:
+def test_no_file_is_larger_than_a_megabyte() -> None:
     large = [path.name for path in tracked() if path.stat().st_size > 10**6]
     assert large == []
 
 
-def test_generated_pages_are_not_kept() -> None:
+def test_generated_pages_are_not_tracked() -> None:
     kept = [path.relative_to(ROOT).as_posix() for path in tracked()]
     pages = [p for p in kept if p.startswith("docs/") and p.endswith((".md", ".html"))]
     assert [p for p in pages if not p.startswith("docs/templates/")] == []
     assert [p for p in kept if p.startswith(("site/", "runs/", "dist/"))] == []
 
 
-def test_everything_lies_in_a_room_of_the_layout() -> None:
+def test_top_level_has_only_known_files_and_folders() -> None:
     rooms = {"catalog", "implementations", "docs", "tools", "tests"}
     papers = {"README.md", "LIST.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
     terms = {"LICENSE", "CITATION.cff"}

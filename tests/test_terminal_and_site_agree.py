@@ -1,4 +1,4 @@
-"""The terminal and the site put the same records together alike: same boards, rows and numbers."""
+"""The terminal and the site show the same boards, rows and numbers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TWO_SEEDS = "a-model-of-two-seeds"
 
 @pytest.fixture(scope="module")
 def runs(made_up: Callable[..., Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two seeds that were measured beside dense values of which one is half the other."""
+    """Return runs of two seeds whose dense values differ by a factor of two."""
     folder = tmp_path_factory.mktemp("runs")
     plain = made_up()
     model = plain.model.model_copy(update={"name": TWO_SEEDS, "sha256": "2" * 64})
@@ -49,12 +49,12 @@ def terminal(form: str, runs: Path) -> str:
 
 
 def table(text: str) -> dict[tuple[str, ...], dict[str, str]]:
-    """The lines of a CSV file by what they are of, dense rows left out."""
+    """Return the rows of a CSV file by their key, without dense rows."""
     lines = csv.DictReader(io.StringIO(text))
     return {tuple(line[n] for n in ASKED): line for line in lines if line["method"] != "dense"}
 
 
-def test_json_csv_and_the_files_of_the_site_hold_the_same_numbers(runs: Path) -> None:
+def test_json_csv_and_site_files_have_the_same_numbers(runs: Path) -> None:
     here, there = table(terminal("--csv", runs)), table(made(read(runs=runs))["leaderboard.csv"])
     assert len(here) > 20
     assert here.keys() == there.keys()
@@ -74,7 +74,7 @@ def test_json_csv_and_the_files_of_the_site_hold_the_same_numbers(runs: Path) ->
         assert float(flat["ratio"]) == line["ratio"]
 
 
-def test_the_page_shows_the_same_ratios(runs: Path) -> None:
+def test_page_shows_the_same_ratios(runs: Path) -> None:
     found = json.loads(terminal("--json", runs))
     made = dict(leaderboard.pages(read(runs=runs)))
     boards = [json.loads(made[name]) for name in made if re.match(r"leaderboard/.+--?.+json", name)]
@@ -83,8 +83,8 @@ def test_the_page_shows_the_same_ratios(runs: Path) -> None:
     assert sorted(map(float, shown)) == sorted(pruned)
 
 
-def test_the_numbers_are_those_that_the_rule_gives(runs: Path) -> None:
-    """Worked out from the records alone, without the code that makes boards."""
+def test_numbers_follow_the_documented_rule(runs: Path) -> None:
+    """Compute the numbers from the records without the code for boards."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in read(runs=runs).records:
         if record.method != "dense":
@@ -102,8 +102,8 @@ def test_the_numbers_are_those_that_the_rule_gives(runs: Path) -> None:
     assert {frozenset(line["runs"]): line["ratio"] for line in pruned} == pytest.approx(expected)
 
 
-def test_two_seeds_beside_different_dense_values(runs: Path) -> None:
-    """1.0885 is the mean over the last dense value; each run has its own."""
+def test_two_seeds_with_different_dense_values(runs: Path) -> None:
+    """1.0885 would be the mean relative to the last dense value; each run has its own."""
     (_, line) = [x for x in json.loads(terminal("--json", runs)) if x["model"] == TWO_SEEDS]
     assert line["ratio"] == pytest.approx((2.177 + 1.0885) / 2)
     (board,) = (board for board in boards(read(runs=runs).records) if board.model == TWO_SEEDS)

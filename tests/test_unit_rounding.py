@@ -1,4 +1,4 @@
-"""Which blocks lose the KV groups that rounding leaves over: scores decide, not position."""
+"""Scores, not positions, select the blocks that lose KV groups left over by rounding."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ EVEN = {  # with settings under which every block loses the same share
 
 
 def widths(method: Method, model: LanguageModel) -> list[int]:
-    """Prune a copy of the model and return the KV groups of every block."""
+    """Prune a copy of the model and return the number of KV groups of every block."""
     pruned = copy.deepcopy(model)
     method.apply(pruned, random_tokens())
     return [block.attention.kv_heads for block in pruned.blocks]
 
 
 @pytest.mark.parametrize("slug", EVEN)
-def test_scores_decide_which_blocks_lose_the_groups_left_over(
+def test_scores_select_the_blocks_that_lose_remaining_groups(
     slug: str, monkeypatch: pytest.MonkeyPatch
 ):
-    """A budget of 20 % pays for two of ten groups: the cheapest of two different blocks."""
+    """A budget of 20 % removes two of ten groups: the lowest scores of two different blocks."""
     model = tiny_model("llama", blocks=5)
     method = get(slug).configure(sparsity=0.2, **EVEN[slug])
     given: list[Tensor] = []

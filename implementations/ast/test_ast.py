@@ -363,9 +363,9 @@ def test_final_model_equals_the_model_under_its_last_mask(monkeypatch):
 
 
 @pytest.mark.parametrize("life", [1, 3])
-def test_killed_run_resumes_with_its_masks(comes_to_the_same_end, life: int):
+def test_killed_run_resumes_with_its_masks(check_resumed_run, life: int):
     method = ast(steps=6, refresh=2, rate=1e-2)
-    comes_to_the_same_end(method, TEXT, AnnealedAdamW, "step", life)
+    check_resumed_run(method, TEXT, AnnealedAdamW, "step", life)
 
 
 def test_refuses_batch_that_is_not_a_multiple_of_at_once():

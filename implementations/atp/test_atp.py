@@ -429,9 +429,9 @@ def test_decisions_converge_to_the_budget():
 
 
 @pytest.mark.parametrize("life", [2, 4, 6])
-def test_killed_run_resumes(comes_to_the_same_end, life: int):
+def test_killed_run_resumes(check_resumed_run, life: int):
     method = small(steps=7, deciding=0.6, learning_rate=0.01)
-    comes_to_the_same_end(method, calibration_for(ATP), Stage, "after", life)
+    check_resumed_run(method, calibration_for(ATP), Stage, "after", life)
 
 
 @pytest.mark.model

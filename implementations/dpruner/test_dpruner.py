@@ -236,9 +236,9 @@ def test_restores_parameters_even_after_an_exception():
     assert same(before, fingerprint(model))
 
 
-def test_killed_run_resumes(comes_to_the_same_end):
+def test_killed_run_resumes(check_resumed_run):
     # In the fourth step, of 14 layers each.
-    comes_to_the_same_end(small(steps=6), given(), DPruner, "pull", 3 * 14)
+    check_resumed_run(small(steps=6), given(), DPruner, "pull", 3 * 14)
 
 
 def test_needs_both_texts():

@@ -374,9 +374,9 @@ def test_gradients_of_factors_and_scored_weights_are_clipped_together(monkeypatc
 
 
 @pytest.mark.parametrize("life", range(1, 6))
-def test_killed_run_resumes(comes_to_the_same_end, life: int):
+def test_killed_run_resumes(check_resumed_run, life: int):
     method = quick(sparsity=0.3, steps=6, smoothing=0.95)
-    calls = comes_to_the_same_end(method, CALIBRATION, LoRAPrune, "share", life)
+    calls = check_resumed_run(method, CALIBRATION, LoRAPrune, "share", life)
     assert [step for _, step in calls] == list(range(life, 6))
 
 

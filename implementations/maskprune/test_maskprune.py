@@ -352,9 +352,9 @@ def distance(model: LanguageModel, ids: Tensor, settings: dict, given: Calibrati
 
 
 @pytest.mark.parametrize("life", [1, 3, 6])  # while masks are sorted, and afterwards
-def test_killed_run_resumes(comes_to_the_same_end, life: int):
+def test_killed_run_resumes(check_resumed_run, life: int):
     method = small(sparsity=0.4, steps=8, sorting=0.5)
-    comes_to_the_same_end(method, calibration_for(MaskPrune), MinMax, "update", life)
+    check_resumed_run(method, calibration_for(MaskPrune), MinMax, "update", life)
 
 
 def test_blocks_of_different_widths_are_refused():

@@ -104,21 +104,18 @@ def random_windows(
     length: int,
     samples: int,
     seed: int,
-    stop: int | None = None,
 ) -> Tokens:
-    """Cut `samples` windows at random starts in `[0, stop - length]` of `ids` `[tokens]`.
+    """Cut `samples` windows at random starts in `[0, tokens - length]` of `ids` `[tokens]`.
 
-    The starts come from a torch generator with `seed`; windows may overlap. Tokens from `stop`
-    (default: the end) on are not used.
+    The starts come from a torch generator with `seed`; windows may overlap.
 
     Raises:
-        BadInput: fewer than `length` tokens before `stop`.
+        BadInput: the text has fewer than `length` tokens.
     """
     _check_counts(length=length, samples=samples)
-    stop = len(ids) if stop is None else min(stop, len(ids))
-    _check_enough(text, stop, length, f"one window of {length:,}")
+    _check_enough(text, len(ids), length, f"one window of {length:,}")
     generator = torch.Generator().manual_seed(seed)
-    starts = torch.randint(0, stop - length + 1, (samples,), generator=generator)
+    starts = torch.randint(0, len(ids) - length + 1, (samples,), generator=generator)
     return _cut(text, ids, starts.tolist(), length)
 
 

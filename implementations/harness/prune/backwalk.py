@@ -69,7 +69,6 @@ def backwalk(
     gradients: Collection[str] = (),
     squares: bool = False,
     masks: Collection[str] = (),
-    batch_size: int | None = None,
 ) -> Iterator[BackwalkedBlock]:
     """Yield the decoder blocks from the last to the first, with gradients of some layers.
 
@@ -84,7 +83,7 @@ def backwalk(
     predictions = length - 1
     with preserved(model):
         model.hf.eval()
-        boundary = Boundary(model, calibration, batch_size or calibration.batch_size)
+        boundary = Boundary(model, calibration, calibration.batch_size)
         entering = _forward(model, boundary)
         _head_back(model, calibration, boundary)
         for block in track(model.blocks[::-1], "walking back"):

@@ -148,7 +148,6 @@ def walk(
     *,
     edits: bool = True,
     beside: bool = False,
-    batch_size: int | None = None,
 ) -> Iterator[WalkedBlock]:
     """Yield the decoder blocks in order, each with its inputs from the edited earlier blocks.
 
@@ -159,7 +158,7 @@ def walk(
     """
     with preserved(model):
         model.hf.eval()
-        boundary = Boundary(model, calibration, batch_size or calibration.batch_size)
+        boundary = Boundary(model, calibration, calibration.batch_size)
         dense = boundary.copy() if beside else None
         blocks = model.blocks
         for block in track(blocks, "walking the blocks"):

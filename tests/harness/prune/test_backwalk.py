@@ -105,9 +105,9 @@ def close(a: Tensor, b: Tensor) -> None:
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_gradients_equal_those_of_a_full_backward_pass(family: str, batch_size: int):
     model = tiny_model(family, blocks=3, dtype=double)
-    tokens = random_tokens(samples=5)
+    tokens = random_tokens(samples=5, batch_size=batch_size)
     expected = plain(model, tokens)
-    seen = walked(model, tokens, gradients=roles(model), batch_size=batch_size)
+    seen = walked(model, tokens, gradients=roles(model))
     for block, reference in zip(seen, expected, strict=True):
         assert list(block.gradients) == list(reference)
         assert block.squares == block.masks == {}
@@ -131,9 +131,9 @@ def test_squares_are_means_over_samples(family: str):
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_by_sample_yields_gradients_of_each_sample(family: str, batch_size: int):
     model = tiny_model(family, blocks=3, dtype=double)
-    tokens, asked = random_tokens(samples=5), {"gradients": ("q", "down"), "squares": True}
+    tokens = random_tokens(samples=5, batch_size=batch_size)
     expected = plain(model, tokens)
-    for block in backwalk(model, tokens, **asked, batch_size=batch_size):
+    for block in backwalk(model, tokens, gradients=("q", "down"), squares=True):
         for _ in range(2):  # as often as one likes
             for sample, found in enumerate(block.by_sample()):
                 assert list(found) == ["q", "down"]

@@ -327,10 +327,9 @@ def test_beside_must_be_requested():
 
 @every_family
 def test_batch_size_does_not_matter(family: str):
-    tokens = random_tokens(samples=6)
-
     def statistics(size: int) -> list[Tensor]:
-        blocks = walk(tiny_model(family), tokens, edits=False, batch_size=size)
+        tokens = random_tokens(samples=6, batch_size=size)
+        blocks = walk(tiny_model(family), tokens, edits=False)
         seen = [(block.observe(Gram, "q", "down"), block.boundary.hidden) for block in blocks]
         assert {s["down"].count for s, _ in seen} == {tokens.ids.numel()}
         micro_batches = [len(hidden) for hidden in seen[0][1]]
@@ -341,12 +340,6 @@ def test_batch_size_does_not_matter(family: str):
     for other in (two, five):
         for a, b in zip(one, other, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-
-
-def test_batch_size_defaults_to_that_of_the_tokens():
-    tokens = random_tokens(samples=6)  # batch_size=2
-    assert len(next(walk(tiny_model(), tokens)).boundary.hidden) == 3
-    assert len(next(walk(tiny_model(), tokens, batch_size=4)).boundary.hidden) == 2
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -113,9 +113,9 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     allowed = asked.unit(model) / 2
     outcome = asked.apply(model, calibration_for(method))
     left = count_weights(model)
-    gone = dense.all - (left.all if method.capabilities.structured else left.nonzero)
-    assert abs(gone - share * dense.all) <= allowed + 1e-6
+    removed = dense.all - (left.all if method.capabilities.structured else left.nonzero)
+    assert abs(removed - share * dense.all) <= allowed + 1e-6
     assert outcome.asked == share
     assert (outcome.bits is not None) == method.capabilities.quantises
-    assert abs(outcome.achieved * dense.all - gone) < 1e-3
+    assert abs(outcome.achieved * dense.all - removed) < 1e-3
     assert bool(torch.tensor(outcome.achieved).isfinite())

@@ -172,7 +172,7 @@ class Sampler:
 
 
 def statement(role: str, seen: Tokens, evaluations: dict[str, Tokens]) -> str:
-    """Describe how `check_disjoint` told the tokens `seen` in `role` from each evaluation."""
+    """Describe the result of `check_disjoint` for the tokens `seen` in `role`, for records."""
     end = max(end for _, end in seen.spans)
     parts = []
     for metric, tokens in evaluations.items():

@@ -1,7 +1,7 @@
 """Evaluate a model without some of its units, and without changing its weights.
 
-with masked(model, gone, "kv-groups", "channels"):
-    perplexity(model, probes)            # of the model without the units marked in `gone`
+with masked(model, removed, "kv-groups", "channels"):
+    perplexity(model, probes)            # of the model without the units marked in `removed`
 """
 
 from __future__ import annotations
@@ -52,22 +52,22 @@ def switches(block: Block, kind: Kind) -> list[Switch]:
 
 
 @contextmanager
-def masked(model: LanguageModel, gone: Tensor, *kinds: Kind) -> Iterator[None]:
-    """Make a model compute inside the `with` block as if the units `gone` were removed.
+def masked(model: LanguageModel, removed: Tensor, *kinds: Kind) -> Iterator[None]:
+    """Make a model compute inside the `with` block as if the units `removed` did not exist.
 
-    `gone` is boolean, `[units]`, block by block and within a block kind by kind, in the order of
+    `removed` is boolean, `[units]`, block by block and within a block kind by kind, in the order of
     `unit_costs`. Masking zeroes inputs or outputs of layers, see `switches`, or the outputs of `o`
     and `down` (sublayers); masked blocks return their input at no cost. Weights are neither read
     nor written, so the blocks may be on disk. Masks can be nested. Do not use it with a key/value
     cache, in which masked blocks store nothing. Raises `BadInput` for another number of units.
     """
     counts = [[len(unit_costs(block, kind)) for kind in kinds] for block in model.blocks]
-    if gone.dtype != torch.bool or gone.shape != (sum(map(sum, counts)),):
+    if removed.dtype != torch.bool or removed.shape != (sum(map(sum, counts)),):
         raise BadInput(
             "the mask must be boolean with one entry for each of the model's "
-            f"{sum(map(sum, counts))} units, got {gone.dtype} {list(gone.shape)}"
+            f"{sum(map(sum, counts))} units, got {removed.dtype} {list(removed.shape)}"
         )
-    parts = iter(gone.cpu().split([count for row in counts for count in row]))
+    parts = iter(removed.cpu().split([count for row in counts for count in row]))
     with ExitStack() as changes:
         for block in model.blocks:
             for kind in kinds:

@@ -373,11 +373,11 @@ class WeightMethod(Method):
         if count is None:
             return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
         each, over = divmod(count, len(rows))
-        gone = smallest(rows, each)
+        removed = smallest(rows, each)
         if over:
-            following = rows.masked_fill(gone, math.inf).amin(dim=1)  # [rows]
-            gone |= smallest(following, over)[:, None] & smallest(rows, each + 1)
-        return gone.view_as(scores)
+            following = rows.masked_fill(removed, math.inf).amin(dim=1)  # [rows]
+            removed |= smallest(following, over)[:, None] & smallest(rows, each + 1)
+        return removed.view_as(scores)
 
     def counts(self, model: LanguageModel, shares: Tensor) -> list[dict[str, int]]:
         """Return the number of weights that every linear layer loses, `[blocks]` by role.

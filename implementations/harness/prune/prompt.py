@@ -93,8 +93,8 @@ class PromptMethod(UnitMethod):
         """Return the number of channels of every block that are kept, `[blocks]`."""
         lost = self.widths(model, torch.ones(len(model.blocks)))
         return [
-            block.feed_forward.channels - gone
-            for block, (gone,) in zip(model.blocks, lost, strict=True)
+            block.feed_forward.channels - removed
+            for block, (removed,) in zip(model.blocks, lost, strict=True)
         ]
 
     def unused(self, model: LanguageModel) -> int:

@@ -26,7 +26,7 @@ class Candidates:
     """The loss of a model without some of its units; each distinct mask is evaluated once.
 
         loss = Candidates(model, lambda: perplexity(model, probes).value, "blocks")
-        loss(gone)                           # uses `masked`; infinity if logits are not finite
+        loss(removed)                        # uses `masked`; infinity if logits are not finite
 
     `best` is the best mask, the first among equals. If a journal is open, losses that a killed run
     has computed are reused; see `open_journal`.
@@ -46,20 +46,20 @@ class Candidates:
         """Number of distinct masks that were evaluated."""
         return len(self.seen)
 
-    def __call__(self, gone: Tensor) -> float:
-        """Return the loss without the units marked in `gone [units]`, boolean."""
-        key = gone.cpu().numpy().tobytes()
+    def __call__(self, removed: Tensor) -> float:
+        """Return the loss without the units marked in `removed [units]`, boolean."""
+        key = removed.cpu().numpy().tobytes()
         if key not in self.seen:
             saved = self.journal.loss(self.number, key)
-            self.seen[key] = self._evaluate(gone, key) if saved is None else saved
+            self.seen[key] = self._evaluate(removed, key) if saved is None else saved
         loss = self.seen[key]
         if self.best is None or loss < self.least:
-            self.best, self.least = gone.clone(), loss
+            self.best, self.least = removed.clone(), loss
         return loss
 
-    def _evaluate(self, gone: Tensor, key: bytes) -> float:
+    def _evaluate(self, removed: Tensor, key: bytes) -> float:
         start = time.perf_counter()
-        with masked(self.model, gone, *self.kinds):
+        with masked(self.model, removed, *self.kinds):
             try:
                 loss = self.measure()
             except NumericsError:

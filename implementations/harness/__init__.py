@@ -1,6 +1,6 @@
-"""The shared harness: load, walk, prune, measure, record.
+"""The shared harness: load a model, walk its blocks, prune, measure and record.
 
-What it exports is listed in `__init__.pyi` and loaded on first use, so that reading records needs
+`__init__.pyi` lists the exports; each is imported on first use, so that reading records needs
 neither torch nor transformers.
 """
 

@@ -1,10 +1,10 @@
-"""Errors and warnings of the harness: each message names the input and the way out."""
+"""Errors and warnings of the harness; each message names the input and how to fix it."""
 
 import difflib
 from collections.abc import Iterable
 
 FEW = 40
-"""Names that a message lists all of."""
+"""A message lists all valid names if there are at most this many."""
 
 
 class AtlasError(Exception):
@@ -14,38 +14,38 @@ class AtlasError(Exception):
 
 
 class BadInput(AtlasError, ValueError):
-    """What was asked for cannot be: a wrong value, name, file or combination (exit code 2)."""
+    """Invalid input: a wrong value, name, file or combination of options (exit code 2)."""
 
     exit_code = 2
 
 
 class NumericsError(AtlasError):
-    """NaN, infinity or a matrix that cannot be factorised; the message names block and layer."""
+    """NaN, infinity or a matrix that cannot be factorised; the message names the layer."""
 
 
 class Unavailable(AtlasError):
-    """Something outside the program is missing: network, package, disk space, permission."""
+    """Something outside the program is missing: network, package, disk space or permission."""
 
 
 class AtlasWarning(UserWarning):
-    """A deviation that does not stop a run but that its record must keep."""
+    """A deviation that does not stop a run; the record of the run keeps it."""
 
 
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:
-    """Say that `name` is not a `what`, with the nearest known one, or all where they are few."""
+    """Return a message that `name` is not a known `what`, with the closest name or a list."""
     known, given = list(known), in_short(name, 100)
     near = difflib.get_close_matches(given, known, n=1)
     if near:
         hint = f"did you mean {near[0]!r}?"
     elif len(known) <= FEW:
-        hint = "there are " + ", ".join(known) + "."
+        hint = "choose one of " + ", ".join(known) + "."
     else:
-        hint = f"none of the {len(known):,} there are is near it."
+        hint = f"none of the {len(known):,} known names is similar."
     return f"unknown {what} {given!r}; {hint}"
 
 
 def in_short(foreign: object, most: int = 300) -> str:
-    """Return the words of others on one line, printable, and not too many of them."""
+    """Return untrusted text for a message: one printable line of at most `most` characters."""
     words = " ".join(str(foreign)[: 2 * most].split())
     shown = "".join(letter if letter.isprintable() else "?" for letter in words)
     return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -1,4 +1,4 @@
-"""Progress of long loops, reported to whoever listens; silent when nobody does."""
+"""Progress of long loops, sent to the installed reporter; without one, nothing is shown."""
 
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -9,16 +9,16 @@ T = TypeVar("T")
 
 
 class Reporter(Protocol):
-    """What shows progress: the terminal of `atlas`, or a test that counts."""
+    """Interface for showing progress, implemented by the terminal and by tests."""
 
     def start(self, description: str, total: int | None) -> int:
         """Open a task of `total` steps (None: unknown) and return its number."""
 
     def advance(self, task: int, steps: int) -> None:
-        """Say that `steps` more steps of `task` are done."""
+        """Report that `steps` more steps of `task` are done."""
 
     def describe(self, task: int, description: str) -> None:
-        """Change the words of `task`."""
+        """Change the description of `task`."""
 
     def stop(self, task: int) -> None:
         """Close `task`."""
@@ -38,25 +38,25 @@ def reporting(reporter: Reporter) -> Iterator[None]:
 
 
 class Task:
-    """A piece of work whose words may change as it goes."""
+    """An open task of the installed reporter."""
 
     def __init__(self, reporter: Reporter | None, number: int) -> None:
         self._reporter, self._number = reporter, number
 
     def advance(self, steps: int = 1) -> None:
-        """Say that so many more steps are done."""
+        """Report that `steps` more steps are done."""
         if self._reporter is not None:
             self._reporter.advance(self._number, steps)
 
     def say(self, description: str) -> None:
-        """Change the words."""
+        """Change the description of the task."""
         if self._reporter is not None:
             self._reporter.describe(self._number, description)
 
 
 @contextmanager
 def task(description: str, total: int | None = None) -> Iterator[Task]:
-    """Open a task of `total` steps (None: unknown) with the installed reporter."""
+    """Open a task of `total` steps (None: unknown) for the duration of the `with` block."""
     reporter = _reporter.get()
     number = 0 if reporter is None else reporter.start(description, total)
     try:
@@ -67,7 +67,7 @@ def task(description: str, total: int | None = None) -> Iterator[Task]:
 
 
 def track(steps: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield from `steps`, telling the installed reporter after each one."""
+    """Yield from `steps` and report each one as done."""
     if total is None and isinstance(steps, Sized):
         total = len(steps)
     with task(description, total) as done:

@@ -51,5 +51,5 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "paper.bib"
     make(path)
-    with pytest.raises(Refused, match=r"paper\.bib: it is (a folder|no regular file)"):
+    with pytest.raises(Refused, match=r"paper\.bib: it is (a folder|not a regular file)"):
         read_file(path)

@@ -108,7 +108,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(folder):
     assert catalog.entries == {}
     told = {problem.file.name: problem.message for problem in catalog.problems}
     assert told["folder.yaml"] == "cannot be read: it is a folder"
-    assert told["pipe.yaml"] == told["zero.yaml"] == "cannot be read: it is no regular file"
+    assert told["pipe.yaml"] == told["zero.yaml"] == "cannot be read: it is not a regular file"
     assert told["gone.yaml"] == "cannot be read: No such file or directory"
     assert "symbolic links" in told["round.yaml"]
     assert len({problem.file for problem in catalog.problems}) == 8

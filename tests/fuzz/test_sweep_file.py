@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.bounds import LARGEST_INTEGER
+from implementations.harness.results.field_types import LARGEST_INTEGER
 from implementations.harness.results.protocol import PROTOCOLS, get_protocol
-from implementations.harness.runs import sweep_file as plan
+from implementations.harness.runs import sweep_file
 from tests.fuzz.foreign import fuzz, value_or_refusal
 
 NAMED = ["wanda", "flap", "dense", "sparsegpt", "smol", "cls", "self", "true", "nan", "1e-320"]
@@ -34,9 +34,9 @@ PLAN = st.fixed_dictionaries(
 
 def check(path):
     """A plan that is read has runs, each with a seed that a generator takes."""
-    read = value_or_refusal(lambda: plan.read_plan(path).jobs(), BadInput)
+    read = value_or_refusal(lambda: sweep_file.read_sweep_file(path).jobs(), BadInput)
     if not isinstance(read, BadInput):
-        assert 0 < len(read) <= plan.MOST_RUNS
+        assert 0 < len(read) <= sweep_file.MOST_RUNS
         assert all(0 <= job.seed <= LARGEST_INTEGER for job in read)
         assert all(job.method is None or 0 <= job.method.target <= 1 for job in read)
 
@@ -62,13 +62,15 @@ def test_any_yaml(tmp_path, lines):
 @given(settings=st.lists(st.tuples(st.sampled_from(NAMES), WORDS | st.text()), max_size=3))
 def test_any_setting(settings):
     said = [f"{name}={text}" for name, text in settings]
-    value_or_refusal(lambda: plan.jobs_of(["sparsegpt", "dense"], [], [], said, [0]), BadInput)
+    value_or_refusal(
+        lambda: sweep_file.jobs_of(["sparsegpt", "dense"], [], [], said, [0]), BadInput
+    )
 
 
 @fuzz
 @given(st.sampled_from("[{"), st.text(alphabet='[]{}",:0123456789eE+-.\\ud8 ntf\x00\x1b'))
 def test_any_json_in_a_setting(start, text):
-    value_or_refusal(lambda: plan.jobs_of(["flap"], [], [], [f"sparsity={start}{text}"], [0]))
+    value_or_refusal(lambda: sweep_file.jobs_of(["flap"], [], [], [f"sparsity={start}{text}"], [0]))
 
 
 def protocols():

@@ -186,7 +186,7 @@ def test_a_sweep_is_as_large_as_the_page_says_and_resumes(here: Path) -> None:
     for _ in range(2):
         done = CliRunner().invoke(app, [*sweep, "--workers", "1"])
         assert done.exit_code == 0, done.stderr
-    assert "0 new records, 18 there before" in done.stdout
+    assert "0 new records, 18 already existed" in done.stdout
     assert "18 runs" in PAGE
     assert len(load_records([here / "runs"])) == 18 + 1  # and the dense one
     assert "my-model" in CliRunner().invoke(app, board).stdout

@@ -36,7 +36,7 @@ def test_the_command_prints_text_or_json() -> None:
     [
         (None, "list.md: No such file or directory"),
         (b"# A list\n", "holds no line that names a paper"),
-        (b"- caf\xe9", "is not UTF-8 (byte 5): convert it first"),
+        (b"- caf\xe9", "is not UTF-8 (byte 5): convert it to UTF-8"),
         pytest.param(b"x" * 5_000_001, "it has 5,000,001 bytes, more than 5,000,000", id="large"),
     ],
 )

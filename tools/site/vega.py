@@ -11,7 +11,7 @@ from pathlib import Path
 import vl_convert
 from platformdirs import user_cache_path
 
-from implementations.harness.results.files import write_whole
+from implementations.harness.results.files import write_atomically
 
 # The package bundles what a snippet imports by these addresses from its own files; none is asked
 # for over the network. Without Vega-Lite and Embed the result is a third smaller.
@@ -74,7 +74,7 @@ def bundled(name: str, snippet: str) -> str:
     if file.exists():
         return file.read_text(encoding="utf-8")
     made: str = vl_convert.javascript_bundle(snippet)
-    write_whole(file, made)
+    write_atomically(file, made)
     return made
 
 

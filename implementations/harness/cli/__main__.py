@@ -1,7 +1,7 @@
-"""The process around the commands: `atlas`, or `python -m implementations.harness.cli`.
+"""Entry point of `atlas` and of `python -m implementations.harness.cli`.
 
-What may come at any moment is met here: Ctrl-C, also while Python is still importing, and an output
-that is full, closed, or of another encoding than UTF-8.
+Handles what can happen at any time: Ctrl-C, even during imports, and an output that is full, closed
+or not UTF-8.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 FAILED, INTERRUPTED = 1, 130
-PATIENCE = 3  # times Ctrl-C, before cleaning up is given up as well
+MAX_INTERRUPTS = 3  # more presses of Ctrl-C interrupt the clean-up as well
 
 
 def main() -> None:
-    """Run `atlas` with the arguments of the process, and exit."""
+    """Run `atlas` with the arguments of the process and exit."""
     interrupts = Interrupts()
     try:
         open_streams()
@@ -27,31 +27,31 @@ def main() -> None:
     except BaseException:
         if not interrupts.count:
             raise
-        code = INTERRUPTED  # whatever Ctrl-C has become on its way
+        code = INTERRUPTED  # some libraries turn Ctrl-C into another exception
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if interrupts.count and code:
-        tell("interrupted; what was not finished was not written")
+        print_error("interrupted; unfinished results were not written")
         code = INTERRUPTED
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(code)
 
 
 class Interrupts:
-    """Counts Ctrl-C, since some libraries make an error of their own of it.
+    """Handler that counts Ctrl-C, because some libraries replace the `KeyboardInterrupt`.
 
-    While one is on its way out, the next does not disturb what cleans up.
+    While one `KeyboardInterrupt` is handled, further ones do not interrupt the clean-up.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not told to ignore it
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # unless it is ignored
             signal.signal(signal.SIGINT, self)
 
     def __call__(self, *_: Any) -> None:
-        """Take one; raises `KeyboardInterrupt`."""
+        """Count one Ctrl-C and raise `KeyboardInterrupt`."""
         self.count += 1
-        leaving = isinstance(sys.exc_info()[1], KeyboardInterrupt)
-        if not leaving or self.count > PATIENCE:
+        cleaning_up = isinstance(sys.exc_info()[1], KeyboardInterrupt)
+        if not cleaning_up or self.count > MAX_INTERRUPTS:
             raise KeyboardInterrupt
 
 
@@ -69,24 +69,24 @@ def run() -> int:
     except OSError as error:
         if error.filename is not None:
             raise
-        # No file's name: it was open before, so it is the output.
-        if not isinstance(error, BrokenPipeError):  # who reads a pipe may have seen enough
-            tell(f"cannot write the output: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is left, when Python ends
+        # An error without a file name comes from standard output.
+        if not isinstance(error, BrokenPipeError):  # the reader of a pipe may close it early
+            print_error(f"cannot write the output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
     return FAILED
 
 
 def open_streams() -> None:
-    """Have all three streams open, and print what an encoding lacks as a question mark."""
+    """Open closed standard streams, and print unencodable characters as question marks."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:  # closed: the next file would come to stand for it
+        if getattr(sys, name) is None:  # closed; the next opened file would get its descriptor
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
 
 
-def tell(message: str) -> None:
-    """Say on the error stream why it ends; without what may not be imported yet."""
+def print_error(message: str) -> None:
+    """Print an error without rich, which may not be imported yet."""
     with suppress(OSError):
         sys.stderr.write(f"error: {message}\n")
 

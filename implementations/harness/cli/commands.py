@@ -1,8 +1,8 @@
-"""The `atlas` command: options in, a call of the harness, tables out.
+"""The `atlas` command: parses options, calls the harness and prints tables.
 
-Exit codes: 0, 1 failed, 2 wrong use, 130 interrupted. A pipe that its reader has closed counts as
-failed, quietly. What needs torch is imported inside the commands, so that `atlas --help` and `atlas
-leaderboard` answer at once.
+Exit codes: 0 success, 1 failure, 2 invalid input, 130 interrupted. A closed output pipe exits with
+1 and no message. Modules that need torch are imported inside the commands, so that `atlas --help`
+and `atlas leaderboard` start quickly.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ from implementations.harness.progress import track
 from implementations.harness.prune import registry
 from implementations.harness.results import table
 from implementations.harness.results.boards import boards
-from implementations.harness.results.places import shown
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, published_folders
-from implementations.harness.results.visible import visible, visible_json
+from implementations.harness.results.untrusted_text import escape, escape_json
+from implementations.harness.results.write_access import short_path
 
 if TYPE_CHECKING:
     from implementations.harness.runs.job import Setup
@@ -62,37 +62,37 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
-# Click's own, or that of the copy of it that newer Typers carry.
+# From click, or from the copy of it in newer versions of Typer.
 UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
-LONGEST = 500
-"""Characters of what Typer says of an argument, quoting it."""
+MAX_USAGE_ERROR = 500
+"""Maximum length of an error message of Typer, which quotes the argument."""
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Tell an error of the harness in one message; raises `typer.Exit` with its code."""
+def reported_errors() -> Iterator[None]:
+    """Print an error of the harness as one message; raises `typer.Exit` with its exit code."""
     try:
         yield
     except AtlasError as error:
         terminal.show_error(str(error))
         raise typer.Exit(error.exit_code) from error
-    except UsageError as error:  # shown by Typer
-        error.message = visible(error.message)[:LONGEST]
+    except UsageError as error:  # printed by Typer
+        error.message = escape(error.message)[:MAX_USAGE_ERROR]
         raise
 
 
 class Atlas(TyperGroup):
-    """Checks the arguments, and ends with one message and an exit code where something is wrong."""
+    """Command group that checks the arguments and prints errors as one message."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
-        """Read the arguments; raises `typer.Exit` for one that no command can mean."""
-        with told():
+        """Check and parse the arguments; raises `typer.Exit` if they are invalid."""
+        with reported_errors():
             check_arguments(args)
             return super().make_context(info_name, args, *rest, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; raises `typer.Exit` with the code of what went wrong."""
-        with told():
+        """Run the command; raises `typer.Exit` with the exit code of an error."""
+        with reported_errors():
             return super().invoke(ctx)
 
 
@@ -101,23 +101,23 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
-    help="Prune language models, measure them on one harness, compare the records.",
+    help="Prune language models, measure them with one harness, and compare the records.",
 )
 
 
 @app.command()
 def methods(
     slug: Annotated[
-        str | None, typer.Argument(metavar="[METHOD]", help="One method, with its parameters.")
+        str | None, typer.Argument(metavar="[METHOD]", help="Method to show; default: list all")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the methods, or show one: parameters with defaults, differences from the paper."""
+    """List all methods, or show the parameters of one and its differences from the paper."""
     from implementations.harness.cli.describe import describe, overview
 
     if slug is not None:
-        one = describe(slug)
-        show_json(one.to_dict()) if as_json else terminal.show_method(one)
+        description = describe(slug)
+        show_json(description.to_dict()) if as_json else terminal.show_method(description)
     elif as_json:
         show_json([describe(slug).to_dict() for slug in registry.methods()])
     else:
@@ -128,7 +128,9 @@ def methods(
 def run(
     method: Slug,
     sparsity: Sparsity = None,
-    pattern: Annotated[str | None, typer.Option(help="KEEP:GROUP, such as 2:4.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="N:M pattern: weights to keep per group, such as 2:4")
+    ] = None,
     model: Model = None,
     protocol: ProtocolName = "smol",
     settings: Settings = None,
@@ -145,16 +147,18 @@ def run(
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Prune a model, measure it beside the dense one, write a record."""
-    from implementations.harness.runs import sweep_file as plan
+    """Prune a model, measure it next to the dense one, and write a record."""
+    from implementations.harness.runs import sweep_file
     from implementations.harness.runs.job import make_job
 
-    asked = plan.read_settings(settings or [], shared=(sparsity, pattern) != (None, None))
+    parameters = sweep_file.read_settings(
+        settings or [], shared=(sparsity, pattern) != (None, None)
+    )
     if sparsity is not None:
-        asked["sparsity"] = sparsity
+        parameters["sparsity"] = sparsity
     if pattern is not None:
-        asked["pattern"] = pattern
-    job = make_job(method, asked, seed, recovery(recover, tokens))
+        parameters["pattern"] = pattern
+    job = make_job(method, parameters, seed, recovery(recover, tokens))
     setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
     from implementations.harness.runs.run import run as do  # slow: imports transformers
 
@@ -171,15 +175,22 @@ def run(
 def sweep(
     methods: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[METHODS]...", callback=method_names, help="Methods, and dense."),
+        typer.Argument(
+            metavar="[METHODS]...", callback=method_names, help="Methods to run, or dense"
+        ),
     ] = None,
     file: File = None,
     sparsity: Sparsities = None,
-    pattern: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="N:M pattern, such as 2:4; repeatable")
+    ] = None,
     seed: Seeds = None,
     model: Model = None,
     protocol: Annotated[
-        str | None, typer.Option(help="As in `atlas run`; else the file's, else smol.")
+        str | None,
+        typer.Option(
+            help="smol, quick, paper or the path of a .yaml file; default: the file's, or smol"
+        ),
     ] = None,
     settings: Settings = None,
     recover: Recover = None,
@@ -189,26 +200,33 @@ def sweep(
     accelerator: Accelerator = None,
     tasks: Tasks = None,
     task_folder: TaskFolder = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes, each with a model.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of worker processes; each loads the model")
+    ] = 1,
     ray: Annotated[
-        bool, typer.Option("--ray", help="Have them on Ray; RAY_ADDRESS says which cluster.")
+        bool, typer.Option("--ray", help="Run the workers on Ray (the cluster in RAY_ADDRESS)")
     ] = False,
     publish: Publish = False,
     runs: Runs = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Do many runs: methods x settings x seeds, without those that have a record."""
-    from implementations.harness.runs import sweep_file as plan
+    """Run every combination of methods, settings and seeds that has no record yet."""
+    from implementations.harness.runs import sweep_file
 
     after = recovery(recover, tokens)
     if file is not None:
         if methods or sparsity or pattern or seed or settings:
-            raise BadInput("--file says which runs; leave out methods and their settings")
-        whole = plan.read_plan(file).but(protocol=protocol, model=model, dtype=dtype)
+            raise BadInput(
+                "--file cannot be combined with methods, --sparsity, --pattern, --seed or --set; "
+                "leave them out"
+            )
+        whole = sweep_file.read_sweep_file(file).with_options(
+            protocol=protocol, model=model, dtype=dtype
+        )
         jobs = whole.jobs(after)
         protocol, model, dtype = whole.protocol, whole.model, whole.dtype
     else:
-        jobs = plan.jobs_of(
+        jobs = sweep_file.jobs_of(
             methods or [], sparsity or [], pattern or [], settings or [], seed or [0], after
         )
     setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
@@ -229,23 +247,36 @@ def sweep(
 
 @app.command("leaderboard")
 def show_leaderboard(
-    method: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
-    protocol: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
-    granularity: Annotated[list[str] | None, typer.Option(help="Keep these; repeatable.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Show only these methods; repeatable")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="Show only these protocols; repeatable")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Show only these models; repeatable")
+    ] = None,
+    granularity: Annotated[
+        list[str] | None, typer.Option(help="Show only methods that remove these; repeatable")
+    ] = None,
     sparsity: Annotated[
         str,
-        typer.Option(metavar="SHARE|LOW-HIGH", help="Keep this share or range: 0.5, 50%, 0.2-0.5."),
+        typer.Option(
+            metavar="SHARE|LOW-HIGH", help="Show only this sparsity or range: 0.5, 50% or 0.2-0.5"
+        ),
     ] = "0-1",
     sort: Annotated[
-        str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl.")
+        str,
+        typer.Option(
+            help="Sort by method, sparsity, decode, parameters or a metric; default: perplexity"
+        ),
     ] = "",
-    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order")] = False,
     runs: ReadRuns = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare records: the published ones and those under --runs."""
+    """Compare the published records and your own under --runs."""
     wanted = table.Filter(
         listed(method),
         listed(protocol),
@@ -254,7 +285,9 @@ def show_leaderboard(
         *table.share_range(sparsity),
     )
     if runs is not None and not runs.is_dir():
-        raise BadInput(f"--runs {shown(runs)} is not a folder; give the one that holds the records")
+        raise BadInput(
+            f"--runs: {short_path(runs)} is not a folder; give the folder with the records"
+        )
     every = boards(load_records([*published_folders(), runs or RUNS]))
     wanted.check(every)
     found = table.order(wanted(every), sort, reverse=reverse)
@@ -270,13 +303,15 @@ def show_leaderboard(
 def verify(
     record: RecordFile,
     model: Annotated[
-        str | None, typer.Option(help="Where the model lies here; default: as recorded.")
+        str | None, typer.Option(help="Location of the model; default: as recorded")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to run; default: as recorded.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device to run on; default: as recorded")
+    ] = None,
     task_folder: TaskFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Run a record again and compare all of it; exit 1 if anything is off."""
+    """Repeat the run of a record and compare everything; exit with 1 if anything is off."""
     original = load_record(record)
     from implementations.harness.runs.verify import verify as do
 
@@ -290,13 +325,13 @@ def verify(
 @app.command()
 def migrate(
     records: Annotated[
-        list[Path], typer.Argument(metavar="RECORD...", help="Files of the schema before.")
+        list[Path], typer.Argument(metavar="RECORD...", help="Record files of an older schema")
     ],
     model: Annotated[
-        str | None, typer.Option(help="Where the model lies here; default: as recorded.")
+        str | None, typer.Option(help="Location of the model; default: as recorded")
     ] = None,
 ) -> None:
-    """Bring records of the schema before up to date, each in its place; no value changes."""
+    """Upgrade records from an older schema in place, without changing their values."""
     from implementations.harness.runs.migrate import migrate as do
 
     with terminal.progress():
@@ -307,41 +342,46 @@ def migrate(
 
 @app.command()
 def generate(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A saved model, or any other.")],
-    prompt: Annotated[str, typer.Argument(help="The text to continue.")],
-    tokens: Annotated[int, typer.Option(min=1, help="New tokens at most.")] = 64,
+    folder: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="Folder of a saved model, or any model as in --model"),
+    ],
+    prompt: Annotated[str, typer.Argument(help="Text to continue")],
+    tokens: Annotated[int, typer.Option(min=1, help="Maximum number of new tokens")] = 64,
     device: Device = "auto",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    dtype: Annotated[
+        str, typer.Option(help="Number format: float32, bfloat16 or float16")
+    ] = "float32",
     accelerator: Accelerator = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a text greedily and say how many tokens a second that took."""
+    """Continue a text greedily and show the tokens per second."""
     from implementations.harness.measure.generation import continuation
     from implementations.harness.model.loading import load_model
 
     with terminal.progress():
         model = load_model(folder, device=device, dtype=dtype, accelerator=accelerator)
-        found = continuation(model, prompt, tokens)
+        written = continuation(model, prompt, tokens)
     if as_json:
         show_json(
             {
                 "prompt": prompt,
-                "text": found.text,
-                "tokens": len(found.tokens),
-                "tokens_per_second": found.tokens_per_second,
+                "text": written.text,
+                "tokens": len(written.tokens),
+                "tokens_per_second": written.tokens_per_second,
             }
         )
     else:
-        terminal.show_text(prompt, found.text, len(found.tokens), found.tokens_per_second)
+        terminal.show_text(prompt, written.text, len(written.tokens), written.tokens_per_second)
 
 
 @app.command()
 def support(
     slug: Annotated[
-        str | None, typer.Argument(metavar="[METHOD]", help="One method; default: all.")
+        str | None, typer.Argument(metavar="[METHOD]", help="Method to test; default: all")
     ] = None,
 ) -> None:
-    """Find out which families and patterns a method supports; write records/support.json."""
+    """Test which model families and patterns a method supports; write records/support.json."""
     from implementations.harness.runs.support import write_support
 
     with terminal.progress():
@@ -359,14 +399,14 @@ def make_setup(
     tasks: list[str] | None,
     task_folder: Path | None,
 ) -> Setup:
-    """Put together where and on what to run; raises `BadInput` where something is missing."""
+    """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
     from implementations.harness.model.devices import parse_device, parse_dtype
     from implementations.harness.runs.job import Setup
 
     chosen = get_protocol(protocol)
     source = model or chosen.model
     if source is None:
-        raise BadInput(f"the protocol {chosen.name} names no model; give one with --model")
+        raise BadInput(f"protocol {chosen.name} has no default model; give one with --model")
     return Setup(
         model=source,
         protocol=chosen,
@@ -379,6 +419,6 @@ def make_setup(
 
 
 def show_json(value: Any) -> None:
-    """Print plain data as JSON, or a text that is JSON already."""
+    """Print plain data, or a text that already is JSON, as escaped JSON."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
-    typer.echo(visible_json(text.rstrip("\n"), sys.stdout.encoding))
+    typer.echo(escape_json(text.rstrip("\n"), sys.stdout.encoding))

@@ -1,4 +1,4 @@
-"""What a method folder says of its method: parameters, abilities, differences from the paper."""
+"""Descriptions of methods: capabilities, parameters, and differences from the paper."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIFFERENCES = re.compile(r"^## Differences from the paper\s*$(.*?)(?=^## |\Z)", 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One hyper-parameter of a method."""
+    """One parameter of a method."""
 
     name: str
     type: str
@@ -31,7 +31,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Overview:
-    """What the list of methods shows of one."""
+    """A method in the list of methods."""
 
     slug: str
     summary: str
@@ -41,21 +41,22 @@ class Overview:
 
 @dataclass(frozen=True)
 class Description(Overview):
-    """A method with its parameters."""
+    """A method with its parameters and differences from the paper."""
 
     refuses: dict[str, str]
     parameters: tuple[Parameter, ...]
     differences: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The description as plain data."""
+        """Convert the description to plain data."""
         return asdict(self)
 
 
 def overview(slug: str) -> Overview:
-    """Read from the source of a method what the list shows, without importing torch or the method.
+    """Read the overview of a method from its source, without importing torch or the method.
 
-    `granularity` and `calibration` must be literals in the class's `capabilities`.
+    `granularity` and `calibration` must be literals in the `capabilities` of the class; raises
+    `BadInput` if the source has no such class.
     """
     source = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8")
     for cls in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)):
@@ -69,11 +70,11 @@ def overview(slug: str) -> Overview:
                         granularity=ast.literal_eval(values["granularity"]),
                         calibration=ast.literal_eval(values["calibration"]),
                     )
-    raise BadInput(f"{slug}.py has no class with `capabilities = Capabilities(...)`; add it")
+    raise BadInput(f"{slug}.py has no class with `capabilities = Capabilities(...)`; add one")
 
 
 def describe(slug: str) -> Description:
-    """Describe one method; raises `BadInput` with the nearest name when there is none."""
+    """Describe one method; raises `BadInput` with the closest name if it is unknown."""
     method = get(slug)
     return Description(
         slug=slug,
@@ -87,10 +88,10 @@ def describe(slug: str) -> Description:
 
 
 def differences(readme: Path) -> str:
-    """The section "Differences from the paper" of a method's page, empty where there is none."""
+    """Return the section "Differences from the paper" of a method's README, or ''."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    found = DIFFERENCES.search(text)
-    return found.group(1).strip() if found else ""
+    section = DIFFERENCES.search(text)
+    return section.group(1).strip() if section else ""
 
 
 def _parameters(method: type[Method]) -> list[Parameter]:
@@ -102,10 +103,10 @@ def _parameters(method: type[Method]) -> list[Parameter]:
 
 
 def _type(annotation: Any) -> str:
-    """The annotation as one would say it: `float`, `2:4 or none`."""
-    words = getattr(annotation, "__name__", None) or str(annotation)
+    """Return a readable type, such as `float` or `pattern or none`."""
+    name = getattr(annotation, "__name__", None) or str(annotation)
     if "NM" in str(annotation):
         return "pattern or none"
     if "|" in str(annotation) or "Literal" in str(annotation):
-        words = str(annotation).replace("typing.", "").replace("NoneType", "none")
-    return words
+        name = str(annotation).replace("typing.", "").replace("NoneType", "none")
+    return name

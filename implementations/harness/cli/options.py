@@ -1,4 +1,4 @@
-"""The options that commands of `atlas` share."""
+"""Options that several commands of `atlas` share."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ import typer
 from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.prune.registry import check_name
-from implementations.harness.results.bounds import LARGEST_INTEGER
+from implementations.harness.results.field_types import LARGEST_INTEGER
 from implementations.harness.results.protocol import MOST_TOKENS
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import How, Recovery
 from implementations.harness.results.table import share
 
 TOKENS = 102_400
-"""Read by a recovery where nothing else is said: a hundred steps."""
+"""Default number of training tokens of --recover, a hundred steps."""
 
 
-def place(param: typer.CallbackParam, value: Path | None) -> Path | None:
-    """The path of an option, `~` expanded; raises `BadInput` for one that no system has."""
+def expanded_path(param: typer.CallbackParam, value: Path | None) -> Path | None:
+    """Expand `~` in the path of an option; raises `BadInput` for an invalid path."""
     return None if value is None else user_path(str(value), param.opts[0])
 
 
 def method_name(slug: str) -> str:
-    """The name of a method or of the dense model; raises `BadInput` for any other."""
+    """Check the name of a method or `dense`; raises `BadInput` if it is unknown."""
     if slug != DENSE:
         check_name(slug)
     return slug
 
 
 def method_names(slugs: list[str] | None) -> list[str] | None:
-    """Several of them, or none."""
+    """Check several names of methods, as `method_name` does."""
     return None if slugs is None else [method_name(slug) for slug in slugs]
 
 
 def sparsity(text: str) -> float:
-    """The value of --sparsity; raises `typer.BadParameter` unless it is a share."""
+    """Parse the value of --sparsity; raises `typer.BadParameter` if it is invalid."""
     try:
         return share(text)
     except BadInput as error:
@@ -47,7 +47,7 @@ def sparsity(text: str) -> float:
 
 
 def seed(text: str | int) -> int:
-    """The value of --seed; raises `typer.BadParameter` unless a generator takes it."""
+    """Parse the value of --seed; raises `typer.BadParameter` unless torch accepts it."""
     try:
         value = int(text)
     except ValueError:
@@ -63,94 +63,119 @@ def seed(text: str | int) -> int:
 Slug = Annotated[
     str,
     typer.Argument(
-        metavar="METHOD", callback=method_name, help="One of `atlas methods`, or dense."
+        metavar="METHOD", callback=method_name, help="Method (see `atlas methods`), or dense"
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="smollm2-135m, a folder or a hub id; default: the protocol's."),
+    typer.Option(
+        "--model",
+        help="smollm2-135m, the folder of a model or a hub id; default: the protocol's model",
+    ),
 ]
 ProtocolName = Annotated[
-    str, typer.Option("--protocol", help="smol, quick, paper, or the path of a .yaml file.")
+    str, typer.Option("--protocol", help="smol, quick, paper or the path of a .yaml file")
 ]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or an accelerator.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or an accelerator such as cuda")]
 DType = Annotated[
     str | None,
-    typer.Option("--dtype", help="float32, bfloat16 or float16; default: the protocol's."),
+    typer.Option(
+        "--dtype", help="Number format: float32, bfloat16 or float16; default: the protocol's"
+    ),
 ]
 Accelerator = Annotated[
     str | None,
     typer.Option(
-        "--accelerator", help="Where one block at a time is worked on, for models too big for it."
+        "--accelerator",
+        help="Accelerator that processes one block at a time, for models larger than its memory",
     ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the method; repeatable."),
+    typer.Option("--set", metavar="NAME=VALUE", help="Set a parameter of the method; repeatable"),
 ]
 Tasks = Annotated[
     list[str] | None,
-    typer.Option("--tasks", help="Zero-shot tasks of lm-eval, by commas; repeatable."),
+    typer.Option("--tasks", help="Comma-separated lm-eval tasks, measured zero-shot; repeatable"),
 ]
 TaskFolder = Annotated[
     Path | None,
     typer.Option(
         "--task-folder",
-        callback=place,
-        help="Task files of your own, beside lm-eval's; lm-eval runs the code in them.",
+        callback=expanded_path,
+        help="Folder with your own task files; lm-eval runs the code in them",
     ),
 ]
 Publish = Annotated[
-    bool, typer.Option("--publish", help="Also put the records into the methods' folders.")
+    bool, typer.Option("--publish", help="Also write the records to the methods' folders")
 ]
-Runs = Annotated[Path, typer.Option("--runs", callback=place, help="Folder of records.")]
+Runs = Annotated[
+    Path, typer.Option("--runs", callback=expanded_path, help="Folder for the records")
+]
 ReadRuns = Annotated[
-    Path | None, typer.Option("--runs", callback=place, help="Folder of records; default: runs.")
+    Path | None,
+    typer.Option(
+        "--runs", callback=expanded_path, help="Folder with your own records; default: runs"
+    ),
 ]
 Save = Annotated[
-    Path | None, typer.Option("--save", callback=place, help="New folder for the pruned model.")
+    Path | None,
+    typer.Option("--save", callback=expanded_path, help="New folder to save the pruned model to"),
 ]
 File = Annotated[
-    Path | None, typer.Option("--file", callback=place, help="A .yaml file with the runs.")
+    Path | None,
+    typer.Option("--file", callback=expanded_path, help="Sweep file (.yaml) that lists the runs"),
 ]
 RecordFile = Annotated[
-    Path, typer.Argument(metavar="RECORD", callback=place, help="The .json file of a run.")
+    Path, typer.Argument(metavar="RECORD", callback=expanded_path, help="Record file (.json)")
 ]
 Sparsity = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", parser=sparsity, help="Share to remove: 0.5 or 50%."),
+    typer.Option(
+        metavar="SHARE", parser=sparsity, help="Share of the weights to remove: 0.5 or 50%"
+    ),
 ]
 Sparsities = Annotated[
     list[float] | None,
-    typer.Option(metavar="SHARE", parser=sparsity, help="0.5 or 50%; repeatable."),
+    typer.Option(
+        metavar="SHARE",
+        parser=sparsity,
+        help="Share of the weights to remove: 0.5 or 50%; repeatable",
+    ),
 ]
-Seed = Annotated[int, typer.Option(metavar="INTEGER", parser=seed, help="Draws the calibration.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="INTEGER", parser=seed, help="Random seed of the calibration set and the method"
+    ),
+]
 Seeds = Annotated[
-    list[int] | None, typer.Option(metavar="INTEGER", parser=seed, help="Repeatable.")
+    list[int] | None,
+    typer.Option(metavar="INTEGER", parser=seed, help="Random seed; repeatable; default: 0"),
 ]
 Recover = Annotated[
-    str | None, typer.Option("--recover", help="Train after pruning: lora or full.")
+    str | None, typer.Option("--recover", help="Fine-tune after pruning: lora or full")
 ]
 TrainTokens = Annotated[
     int | None,
     typer.Option(
         "--tokens",
-        help="Tokens to train on with --recover, rounded up to whole steps; default: 102400.",
+        help="Training tokens of --recover, rounded up to whole steps; default: 102400",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables")]
 
 
 def check_arguments(arguments: Sequence[str]) -> None:
-    """Refuse with `BadInput` what no command can mean: an empty value, and bytes that are no text.
+    """Raise `BadInput` for an argument that is empty or not UTF-8.
 
-    An empty one comes of a variable that is not set, and must not stand for the default.
+    An empty argument usually comes from an unset shell variable and must not select the default.
     """
     for before, argument in zip(("", *arguments), arguments, strict=False):
         option, equals, value = argument.partition("=")
         if not argument or (argument.startswith("--") and equals and not value):
             name = option or (before if before.startswith("--") else "an argument")
-            raise BadInput(f"{in_short(name, 100)} is empty; give a value, or leave it out")
+            raise BadInput(f"{in_short(name, 100)} is empty; give a value or leave it out")
         try:
             argument.encode()
         except UnicodeEncodeError as error:
@@ -158,24 +183,22 @@ def check_arguments(arguments: Sequence[str]) -> None:
 
 
 def recovery(how: str | None, tokens: int | None) -> Recovery | None:
-    """Read what to train after pruning; raises `BadInput` for what is none of it."""
+    """Build the fine-tuning from --recover and --tokens; raises `BadInput` if they are invalid."""
     if how is None:
         if tokens is not None:
-            raise BadInput("--tokens says how long --recover trains; give both, or neither")
+            raise BadInput("--tokens needs --recover; give both or neither")
         return None
     if how not in get_args(How):
-        raise BadInput(unknown_name(how, get_args(How), "recovery"))
+        raise BadInput(f"--recover: {unknown_name(how, get_args(How), 'kind')}")
     if tokens is not None and not 1 <= tokens <= MOST_TOKENS:
-        raise BadInput(f"--tokens {tokens} is not from 1 to {MOST_TOKENS:,}")
+        raise BadInput(f"--tokens must be between 1 and {MOST_TOKENS:,}, got {tokens}")
     return Recovery.by(cast(How, how), tokens or TOKENS)
 
 
 def listed(values: Sequence[str] | None) -> tuple[str, ...]:
-    """The values of a repeatable option, each of which may hold several by commas.
-
-    Raises `BadInput` where nothing is left between the commas.
-    """
+    """Split the values of a repeatable option at commas; raises `BadInput` for an empty part."""
     parts = [part.strip() for value in values or () for part in value.split(",")]
     if "" in parts:
-        raise BadInput(f"{in_short(','.join(values or ()), 100)!r} has an empty name in it")
+        text = in_short(",".join(values or ()), 100)
+        raise BadInput(f"{text!r} contains an empty name; remove the extra comma")
     return tuple(parts)

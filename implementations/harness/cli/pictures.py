@@ -1,10 +1,10 @@
-"""Pictures of what pruning does to the real model, measured and written down for the site.
+"""Measurements behind the site's pictures of what pruning does to the embedded model.
 
-    python -m implementations.harness.cli.pictures masks METHOD...   # which weights go
-    python -m implementations.harness.cli.pictures blocks METHOD     # what each block is worth
-    python -m implementations.harness.cli.pictures ties              # what broken ties change
+    python -m implementations.harness.cli.pictures masks METHOD...   # which weights are removed
+    python -m implementations.harness.cli.pictures blocks METHOD     # sensitivity of each block
+    python -m implementations.harness.cli.pictures ties              # effect of breaking ties
 
-They write `implementations/harness/pictures/<name>.json`, with everything needed to repeat them.
+Each writes `implementations/harness/pictures/<name>.json`, with everything needed to repeat it.
 """
 
 from __future__ import annotations
@@ -31,47 +31,49 @@ from implementations.harness.progress import track
 from implementations.harness.prune.masks import NM, parse_pattern, smallest
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.registry import get
-from implementations.harness.results.files import layout, write_whole
+from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.protocol import Protocol, get_protocol
 from implementations.harness.results.store import IMPLEMENTATIONS
 from implementations.harness.runs import environment
 
 FOLDER = IMPLEMENTATIONS / "harness" / "pictures"
-PATCH = (48, 96)  # outputs and inputs of the corner of a mask that is drawn
+PATCH = (48, 96)  # outputs and inputs of the drawn corner of a mask
 
 Order = Callable[[Tensor], Tensor]
-"""Gives for the sizes of groups, `[out, groups, group]`, the places of each in their order."""
+"""Returns for groups `[out, groups, group]` the indices of each group in order of preference."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-Name = Annotated[str, typer.Option("--protocol", help="Protocol for text and model.")]
-Share = Annotated[float, typer.Option(min=0, max=1, help="Share to remove.")]
+Name = Annotated[str, typer.Option("--protocol", help="Protocol with the texts and the model")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the weights to remove")]
 
 
 @app.command()
 def masks(
     methods: list[str],
     sparsity: Share = 0.5,
-    block: Annotated[int, typer.Option(help="Block of the patch.")] = 15,
-    role: Annotated[str, typer.Option(help="Matrix of the patch.")] = "q",
+    block: Annotated[int, typer.Option(help="Block of the drawn matrix")] = 15,
+    role: Annotated[str, typer.Option(help="Role of the drawn matrix")] = "q",
     protocol: Name = "quick",
 ) -> None:
-    """Write which weights some methods remove, and which would go in one ranking by size."""
+    """Write which weights several methods and a global magnitude ranking remove."""
     with terminal.progress():
         chosen, model, sampler = _start(protocol)
         calibration = sampler.samples(seed=0).calibration
-        asked = {slug: get(slug).configure(sparsity=sparsity) for slug in methods}
-        removed = {slug: mask_of(model, method, calibration) for slug, method in asked.items()}
-        place = [(b.index, r) for b, r, _ in model.linears()].index((block, role))
+        configured = {slug: get(slug).configure(sparsity=sparsity) for slug in methods}
+        removed = {
+            slug: removed_weights(model, method, calibration) for slug, method in configured.items()
+        }
+        index = [(b.index, r) for b, r, _ in model.linears()].index((block, role))
         content = {
             **_provenance(chosen, model),
             "sparsity": sparsity,
             "block": block,
             "role": role,
             "calibration_sha256": calibration.sha256,
-            "weights": weights_of(model),
-            "patches": {slug: corner(mask[place]) for slug, mask in removed.items()},
-            "in_common": in_common(removed),
-            "one_ranking": one_ranking(model, sparsity),
+            "weights": count_by_role(model),
+            "patches": {slug: corner(mask[index]) for slug, mask in removed.items()},
+            "in_common": overlaps(removed),
+            "one_ranking": global_magnitude_shares(model, sparsity),
         }
     _write("masks", content)
 
@@ -80,10 +82,10 @@ def masks(
 def blocks(
     method: str,
     sparsity: Share = 0.5,
-    windows: Annotated[int, typer.Option(min=1, help="Evaluation windows to read.")] = 4,
+    windows: Annotated[int, typer.Option(min=1, help="Number of evaluation windows")] = 4,
     protocol: Name = "quick",
 ) -> None:
-    """Write the perplexity with one block alone pruned, and with one block alone left out."""
+    """Write the perplexity with only one block pruned, and with only one block removed."""
     with terminal.progress():
         chosen, model, sampler = _start(protocol)
         samples = sampler.samples(seed=0)
@@ -101,28 +103,28 @@ def blocks(
             "windows": windows,
             "text_sha256": text.sha256,
             "dense": perplexity(model, text).value,
-            "pruned": pruned_alone(model, pruned, text),
-            "left_out": left_out_alone(model, text),
+            "pruned": prune_each_block(model, pruned, text),
+            "left_out": skip_each_block(model, text),
         }
     _write("blocks", content)
 
 
 @app.command()
 def ties(
-    pattern: Annotated[str, typer.Option(help="What stays of each group, as in 2:4.")] = "2:4",
-    lots: Annotated[int, typer.Option(min=1, help="How often ties are broken by lot.")] = 3,
+    pattern: Annotated[str, typer.Option(help="N:M pattern: weights to keep per group")] = "2:4",
+    lots: Annotated[int, typer.Option(min=1, help="Number of random ways to break ties")] = 3,
     protocol: Name = "quick",
 ) -> None:
-    """Write what plain magnitude comes to if ties in a group go to others than the earlier ones."""
+    """Write the perplexity of magnitude pruning for different ways to break ties in a group."""
     with terminal.progress():
         chosen, model, sampler = _start(protocol)
         metric, text = next(iter(sampler.samples(seed=0).evaluations.items()))
         kept = parse_pattern(pattern)
-        places = torch.arange(kept.group)
-        broken: dict[str, Order] = {
-            "earlier": places.expand_as,
-            "later": places.flip(0).expand_as,
-            **{f"lot {seed}": by_lot(seed) for seed in range(lots)},
+        indices = torch.arange(kept.group)
+        orders: dict[str, Order] = {
+            "earlier": indices.expand_as,
+            "later": indices.flip(0).expand_as,
+            **{f"lot {seed}": random_order(seed) for seed in range(lots)},
         }
         content = {
             **_provenance(chosen, model),
@@ -130,53 +132,53 @@ def ties(
             "metric": metric,
             "text_sha256": text.sha256,
             "dense": perplexity(model, text).value,
-            "tied": tied(model, kept),
+            "tied": share_of_ties(model, kept),
             "values": {
-                name: perplexity(by_size(model, kept, order), text).value
-                for name, order in track(list(broken.items()), "breaking ties")
+                name: perplexity(prune_by_magnitude(model, kept, order), text).value
+                for name, order in track(list(orders.items()), "breaking ties")
             },
         }
     _write("ties", content)
 
 
-def tied(model: LanguageModel, pattern: NM) -> float:
-    """Return the share of groups in which what goes and what stays meet at equal sizes."""
-    gone = pattern.group - pattern.keep
+def share_of_ties(model: LanguageModel, pattern: NM) -> float:
+    """Return the share of groups whose largest removed and smallest kept weight are equal."""
+    removed = pattern.group - pattern.keep
     equal = groups = 0
     for _, _, linear in model.linears():
         sizes = _groups(linear, pattern).sort(-1).values
-        equal += int((sizes[..., gone - 1] == sizes[..., gone]).sum())
+        equal += int((sizes[..., removed - 1] == sizes[..., removed]).sum())
         groups += sizes[..., 0].numel()
     return equal / groups
 
 
-def by_lot(seed: int) -> Order:
-    """Return an order that draws the places of each group."""
-    source = torch.Generator().manual_seed(seed)
-    return lambda groups: torch.rand(groups.shape, generator=source).argsort(-1)
+def random_order(seed: int) -> Order:
+    """Return an order that shuffles each group."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda groups: torch.rand(groups.shape, generator=generator).argsort(-1)
 
 
-def by_size(model: LanguageModel, pattern: NM, order: Order) -> LanguageModel:
-    """Return a copy without the smallest of each group, of equal ones the first in `order`."""
+def prune_by_magnitude(model: LanguageModel, pattern: NM, order: Order) -> LanguageModel:
+    """Return a copy pruned by magnitude; among equal weights the first in `order` are removed."""
     pruned = copy.deepcopy(model)
     for _, _, linear in pruned.linears():
         groups = _groups(linear, pattern)
-        places = order(groups)
-        first = smallest(groups.gather(-1, places), pattern.group - pattern.keep)
-        gone = torch.zeros_like(first).scatter(-1, places, first)
-        linear.weight.data.masked_fill_(gone.flatten(-2), 0)
+        indices = order(groups)
+        ordered = smallest(groups.gather(-1, indices), pattern.group - pattern.keep)
+        removed = torch.zeros_like(ordered).scatter(-1, indices, ordered)
+        linear.weight.data.masked_fill_(removed.flatten(-2), 0)
     return pruned
 
 
-def mask_of(model: LanguageModel, method: Method, calibration: Tokens) -> list[Tensor]:
-    """Prune a copy and mark what went: a boolean `[out, in]` for each linear layer, in order."""
+def removed_weights(model: LanguageModel, method: Method, calibration: Tokens) -> list[Tensor]:
+    """Prune a copy and return the mask of zeros `[out, in]` of each linear layer, in order."""
     pruned = copy.deepcopy(model)
     method.apply(pruned, calibration)
     return [linear.weight == 0 for _, _, linear in pruned.linears()]
 
 
-def weights_of(model: LanguageModel) -> dict[str, int]:
-    """Count the weights by role over all blocks, and all other parameters as `outside`."""
+def count_by_role(model: LanguageModel) -> dict[str, int]:
+    """Count the weights of each role over all blocks, and all other parameters as `outside`."""
     counts: dict[str, int] = {}
     for _, role, linear in model.linears():
         counts[role] = counts.get(role, 0) + linear.weight.numel()
@@ -185,15 +187,15 @@ def weights_of(model: LanguageModel) -> dict[str, int]:
 
 
 def corner(mask: Tensor) -> list[str]:
-    """Write the first outputs and inputs of a mask as one text a row: 1 went, 0 stayed."""
+    """Return the corner of a mask with one string per row: 1 is removed, 0 is kept."""
     rows, columns = PATCH
-    return ["".join("1" if gone else "0" for gone in row) for row in mask[:rows, :columns].tolist()]
+    return ["".join("01"[removed] for removed in row) for row in mask[:rows, :columns].tolist()]
 
 
-def in_common(removed: dict[str, list[Tensor]]) -> dict[str, float]:
-    """Return, for each two methods, the share of the one's removed weights that the other removes.
+def overlaps(removed: dict[str, list[Tensor]]) -> dict[str, float]:
+    """Return, for each pair of methods, the share of removed weights that both remove.
 
-    Both remove equally many, so that the share is the same either way.
+    All methods remove equally many, so that the share is the same for both.
     """
     return {
         f"{one} {other}": sum(int((a & b).sum()) for a, b in _pairs(removed, one, other))
@@ -202,44 +204,44 @@ def in_common(removed: dict[str, list[Tensor]]) -> dict[str, float]:
     }
 
 
-def one_ranking(model: LanguageModel, sparsity: float) -> list[dict[str, float]]:
-    """Return by block and role the share that goes if all weights are ranked by size together."""
+def global_magnitude_shares(model: LanguageModel, sparsity: float) -> list[dict[str, float]]:
+    """Return the share that global magnitude pruning removes from each block and role."""
     sizes = [linear.weight.detach().abs().flatten() for _, _, linear in model.linears()]
     together = torch.cat(sizes)
-    gone = smallest(together, round(sparsity * len(together))).split([len(s) for s in sizes])
+    removed = smallest(together, round(sparsity * len(together))).split([len(s) for s in sizes])
     shares: list[dict[str, float]] = [{} for _ in model.blocks]
-    for (block, role, _), mask in zip(model.linears(), gone, strict=True):
+    for (block, role, _), mask in zip(model.linears(), removed, strict=True):
         shares[block.index][role] = round(float(mask.float().mean()), 4)
     return shares
 
 
-def pruned_alone(model: LanguageModel, pruned: LanguageModel, text: Tokens) -> list[float]:
-    """Return the perplexity of `model` with the linear layers of one block of `pruned`, by block.
+def prune_each_block(model: LanguageModel, pruned: LanguageModel, text: Tokens) -> list[float]:
+    """Return, for each block, the perplexity of `model` with the weights of `pruned` in it.
 
-    `pruned` must have the same shapes; `model` is as before at the end.
+    `pruned` must have the same shapes; `model` is restored at the end.
     """
-    found = []
+    values = []
     for dense, other in track(list(zip(model.blocks, pruned.blocks, strict=True)), "one block"):
         kept = {role: linear.weight for role, linear in dense.linears().items()}
         try:
             _swap(dense.linears(), {r: linear.weight for r, linear in other.linears().items()})
-            found.append(perplexity(model, text).value)
+            values.append(perplexity(model, text).value)
         finally:
             _swap(dense.linears(), kept)
-    return found
+    return values
 
 
-def left_out_alone(model: LanguageModel, text: Tokens) -> list[float]:
-    """Return the perplexity of `model` with one block left out, by block."""
-    found = []
-    for block in track(model.blocks, "leaving out one block"):
+def skip_each_block(model: LanguageModel, text: Tokens) -> list[float]:
+    """Return, for each block, the perplexity of `model` without it."""
+    values = []
+    for block in track(model.blocks, "skipping one block"):
         with replaced_forward(block.module, lambda hidden, *_, **__: hidden):
-            found.append(perplexity(model, text).value)
-    return found
+            values.append(perplexity(model, text).value)
+    return values
 
 
 def _groups(linear: nn.Linear, pattern: NM) -> Tensor:
-    """The sizes of the weights, `[out, groups, group]`."""
+    """Return the absolute weights in groups, `[out, groups, group]`."""
     rows, columns = linear.weight.shape
     return linear.weight.detach().abs().view(rows, columns // pattern.group, pattern.group)
 
@@ -280,7 +282,7 @@ def _provenance(protocol: Protocol, model: LanguageModel) -> dict[str, Any]:
 
 def _write(name: str, content: dict[str, Any]) -> None:
     path = FOLDER / f"{name}.json"
-    write_whole(path, layout(content) + "\n")
+    write_atomically(path, format_json(content) + "\n")
     terminal.show_paths(picture=path)
 
 

@@ -1,7 +1,7 @@
-"""What `atlas` shows in a terminal: progress with time left, and tables.
+"""Terminal output of `atlas`: progress bars and tables.
 
-A string that is shown is taken for text of others, whoever wrote it: it is spelled out as `visible`
-does, and no markup in it is read. What is styled here is put together by `styled`.
+All strings are treated as untrusted text: they are escaped and their markup is ignored. Styled text
+is built by `styled`.
 """
 
 from __future__ import annotations
@@ -33,66 +33,66 @@ from implementations.harness.progress import reporting
 from implementations.harness.results.boards import Board, Spread
 from implementations.harness.results.metric import headings
 from implementations.harness.results.record import DENSE, Rate, Record
-from implementations.harness.results.visible import visible
+from implementations.harness.results.untrusted_text import escape
 
-if TYPE_CHECKING:  # it needs torch, and the leaderboard shall not wait for that
+if TYPE_CHECKING:  # these need torch, which is slow to import
     from implementations.harness.cli.describe import Description, Overview
     from implementations.harness.results.comparison import Comparison
     from implementations.harness.runs.sweep import Summary
     from implementations.harness.runs.verify import Verdict
 
-LONGEST = 2_000
-"""Characters of an error that are shown."""
+MAX_ERROR = 2_000
+"""Maximum length of an error message."""
 
 
 class Screen(Console):
-    """A console on which no string is obeyed: neither codes nor markup, wherever it stands."""
+    """A console that escapes every string and ignores markup in it."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make of any string, also one in a table, the text that is shown."""
-        return super().render_str(visible(text), **options | {"markup": False, "emoji": False})
+        """Escape a string, also one inside a table."""
+        return super().render_str(escape(text), **options | {"markup": False, "emoji": False})
 
 
-# A pipe has no width; what reads from it must not find lines cut at 80 columns.
+# A pipe has no width; rich would wrap lines at 80 columns.
 out = Screen(width=None if sys.stdout.isatty() else 160)
 errors = Screen(stderr=True)
 
 
 def styled(*parts: str | tuple[str, str], lines: bool = False) -> Text:
-    """Put a text together of strings, and of strings with a style; `lines` as in `visible`."""
+    """Join strings and (string, style) pairs to a text; `lines` as in `escape`."""
     text = Text()
     for part in parts:
-        words, style = (part, "") if isinstance(part, str) else part
-        text.append(visible(words, lines=lines), style)
+        string, style = (part, "") if isinstance(part, str) else part
+        text.append(escape(string, lines=lines), style)
     return text
 
 
 class Bars:
-    """Progress bars of nested tasks, gone once they are done."""
+    """Progress bars of nested tasks, each removed at its end."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
     def start(self, description: str, total: int | None) -> int:
         """Add a bar of `total` steps."""
-        return int(self.progress.add_task(visible(description), total=total))
+        return int(self.progress.add_task(escape(description), total=total))
 
     def advance(self, task: int, steps: int) -> None:
-        """Move a bar on."""
+        """Advance a bar."""
         self.progress.advance(TaskID(task), steps)
 
     def describe(self, task: int, description: str) -> None:
-        """Change the words beside a bar."""
-        self.progress.update(TaskID(task), description=visible(description))
+        """Change the description of a bar."""
+        self.progress.update(TaskID(task), description=escape(description))
 
     def stop(self, task: int) -> None:
-        """Take a bar away."""
+        """Remove a bar."""
         self.progress.remove_task(TaskID(task))
 
 
 @contextmanager
 def progress() -> Iterator[None]:
-    """Show the progress of everything inside, on the error stream, if that is a terminal."""
+    """Show the progress of the `with` block on standard error, if it is a terminal."""
     if not errors.is_terminal:
         yield
         return
@@ -101,7 +101,7 @@ def progress() -> Iterator[None]:
 
 
 def columns() -> tuple[ProgressColumn, ...]:
-    """What a bar consists of."""
+    """Return the columns of a progress bar."""
     return (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
@@ -114,60 +114,62 @@ def columns() -> tuple[ProgressColumn, ...]:
 
 
 def show_error(message: str) -> None:
-    """Say on the error stream what went wrong."""
-    more = f"... ({len(message) - LONGEST:,} characters more)" if len(message) > LONGEST else ""
-    words = f" {message[:LONGEST]}{more}"
-    errors.print(styled(("error:", "bold red"), words), soft_wrap=True)
+    """Print an error message on standard error."""
+    rest = f"... ({len(message) - MAX_ERROR:,} more characters)" if len(message) > MAX_ERROR else ""
+    text = f" {message[:MAX_ERROR]}{rest}"
+    errors.print(styled(("error:", "bold red"), text), soft_wrap=True)
 
 
 def show_paths(**paths: Path | None) -> None:
-    """Say where things were written."""
-    for what, path in paths.items():
+    """Print the paths of written files, each with its name."""
+    for name, path in paths.items():
         if path is not None:
-            out.print(f"{what}: {path}", highlight=False, soft_wrap=True)
+            out.print(f"{name}: {path}", highlight=False, soft_wrap=True)
 
 
 def show_text(prompt: str, text: str, tokens: int, rate: float) -> None:
-    """Show a continued text, line by line as it is, and how fast it came."""
+    """Print a prompt with its continuation, and the tokens per second."""
     out.print(styled(prompt, (text, "bold"), lines=True), soft_wrap=True)
     out.print(f"{tokens} tokens, {rate:,.1f} tokens/s", style="dim", highlight=False)
 
 
-def show_methods(found: Sequence[Overview]) -> None:
-    """List the methods, one a line."""
+def show_methods(methods: Sequence[Overview]) -> None:
+    """Print a table with one method per row."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("method", "removes", "calibration", "what it does"):
+    for heading in ("method", "removes", "calibration", "description"):
         table.add_column(heading)
-    for one in found:
-        removes = ", ".join(one.granularity)
-        table.add_row(one.slug, removes, one.calibration, one.summary.partition("\n")[0])
+    for method in methods:
+        removes = ", ".join(method.granularity)
+        summary = method.summary.partition("\n")[0]
+        table.add_row(method.slug, removes, method.calibration, summary)
     out.print(table)
 
 
-def show_method(one: Description) -> None:
-    """Show one method with its parameters and its differences from the paper."""
-    removes = ", ".join(one.granularity)
-    out.print(styled((one.slug, "bold"), f": removes {removes}; calibration: {one.calibration}"))
-    out.print(styled(one.summary, lines=True))
+def show_method(method: Description) -> None:
+    """Print one method with its parameters and its differences from the paper."""
+    removes = ", ".join(method.granularity)
+    heading = f": removes {removes}; calibration: {method.calibration}"
+    out.print(styled((method.slug, "bold"), heading))
+    out.print(styled(method.summary, lines=True))
     table = Table(box=None, pad_edge=False)
     for heading in ("parameter", "type", "default", "meaning"):
         table.add_column(heading)
-    for parameter in one.parameters:
+    for parameter in method.parameters:
         default = "none" if parameter.default is None else str(parameter.default)
         meaning = styled(parameter.meaning, lines=True)
         table.add_row(parameter.name, parameter.type, default, meaning)
     out.print()
     out.print(table)
-    for family, reason in one.refuses.items():
-        out.print(f"not for {family}: {reason}")
-    if one.differences:
+    for family, reason in method.refuses.items():
+        out.print(f"does not support {family}: {reason}")
+    if method.differences:
         out.print()
         out.print("Differences from the paper", style="bold")
-        out.print(Markdown(one.differences))
+        out.print(Markdown(method.differences))
 
 
 def show_record(record: Record) -> None:
-    """Show the values of a run beside the dense model's."""
+    """Print the values of a run next to those of the dense model."""
     after = f"after {record.recovery}" if record.recovery else ""
     title = " ".join(filter(None, (record.method, record.settings, after)))
     table = Table(
@@ -190,7 +192,7 @@ def show_record(record: Record) -> None:
         dense, pruned = getattr(record.dense.footprint, name), getattr(record.footprint, name)
         table.add_row(name, f"{dense:,}", f"{pruned:,}", f"{pruned / dense:.3f}" if dense else "")
     if record.footprint.bits is not None:
-        table.add_row("bits a weight", "", f"{record.footprint.bits:.3f}", "")
+        table.add_row("bits per weight", "", f"{record.footprint.bits:.3f}", "")
     for name, rate in (("prefill", record.speed.prefill), ("decode", record.speed.decode)):
         if rate is not None:
             table.add_row(
@@ -198,7 +200,8 @@ def show_record(record: Record) -> None:
             )
     out.print(table)
     out.print(
-        f"sparsity asked {record.asked:.4g}, achieved {record.achieved:.4g}; {record.speed.note}"
+        f"sparsity requested {record.asked:.4g}, achieved {record.achieved:.4g}; "
+        f"speed: {record.speed.note}"
     )
     out.print(record.sample, style="dim", highlight=False)
     for label in record.labels:
@@ -208,42 +211,43 @@ def show_record(record: Record) -> None:
 
 
 def spread(rate: Rate) -> str:
-    """A ratio with the lowest and highest of the repeats."""
+    """Format a ratio with the lowest and highest of the repeats."""
     return f"{rate.ratio:.2f} ({rate.low:.2f} to {rate.high:.2f})"
 
 
 def show_sweep(done: Summary, runs: Path) -> None:
-    """Say how much of a sweep there is."""
+    """Print the numbers of new, existing and failed runs of a sweep."""
     new = len(done.records) - done.skipped
     out.print(
-        f"{new} new records, {done.skipped} there before, {len(done.failures)} failed: {runs}"
+        f"{new} new records, {done.skipped} already existed, {len(done.failures)} failed: {runs}"
     )
 
 
 def show_verdict(verdict: Verdict) -> None:
-    """Show every value of a record beside its repetition, and all else that is not equal."""
+    """Print all values of a record next to the repeated ones, and all other differences."""
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for heading in ("record", "again", "difference", "tolerance", "elsewhere", ""):
+    columns = ("record", "again", "difference", "tolerance", "on other machines", "")
+    for heading in columns:
         table.add_column(heading, justify="right")
     for one in verdict.comparisons:
         if one.measured:
             numbers = ("missing" if n is None else f"{n:,.6g}" for n in (one.recorded, one.again))
-            bounds = (f"{bound:.0e}" for bound in one.held)
-            word = styled(within(one, verdict))
-            table.add_row(one.name, *numbers, f"{one.difference:.1e}", *bounds, word)
+            bounds = (f"{bound:.0e}" for bound in one.bounds)
+            grade = styled(styled_grade(one, verdict))
+            table.add_row(one.name, *numbers, f"{one.difference:.1e}", *bounds, grade)
     out.print(table)
     others = [one for one in verdict.comparisons if not one.measured]
-    apart = [one for one in others if one.grade != "narrow"]
-    show_line(f"{len(others) - len(apart)} other parts of the record are as they should be")
-    for one in apart:
-        show_line(within(one, verdict), f" {one}")
+    different = [one for one in others if one.grade != "narrow"]
+    show_line(f"{len(others) - len(different)} other parts of the record agree")
+    for one in different:
+        show_line(styled_grade(one, verdict), f" {one}")
     for line in (*verdict.changes, *(f"not compared: {line}" for line in verdict.not_compared)):
         show_line((line, "dim"))
     show_line(CONFIRMED[verdict.confirmed])
     if verdict.elsewhere:
-        why = "It says that it was measured elsewhere, which nothing here can check"
-        show_line(f"{why}: {'; '.join(verdict.elsewhere)}")
+        claim = "The record names another machine or other versions, which cannot be checked"
+        show_line(f"{claim}: {'; '.join(verdict.elsewhere)}")
 
 
 CONFIRMED = {
@@ -253,28 +257,28 @@ CONFIRMED = {
 }
 
 
-def within(one: Comparison, verdict: Verdict) -> tuple[str, str]:
-    """Say, and in which style, whether a part of a record counts as repeated."""
+def styled_grade(one: Comparison, verdict: Verdict) -> tuple[str, str]:
+    """Return the grade of a comparison in words, and its style."""
     if one.grade == "wide" and verdict.elsewhere:
         return "wide only", "yellow"
     return ("agrees", "") if one.grade == "narrow" else ("off", "bold red")
 
 
 def show_line(*parts: str | tuple[str, str]) -> None:
-    """Show one line as it is, however long."""
+    """Print one line without wrapping."""
     out.print(styled(*parts), highlight=False, soft_wrap=True)
 
 
 def show_boards(boards: Sequence[Board]) -> None:
-    """Show one table a board."""
+    """Print one table per board."""
     if not boards:
-        out.print("no record fits; `atlas run` makes one")
+        out.print("no matching records; create one with `atlas run`")
     for board in boards:
         out.print(board_table(board))
 
 
 def board_table(board: Board) -> Table:
-    """Build the table of a board: the dense row, then the others in their order."""
+    """Build the table of a board, with the dense row first."""
     title = " · ".join((board.protocol, board.model, board.dtype, board.device))
     table = Table(title=title, title_justify="left")
     table.add_column("method")
@@ -310,18 +314,18 @@ def board_table(board: Board) -> Table:
 
 
 def mean(value: Spread) -> str:
-    """A mean, with the deviation over the seeds where there are several."""
-    spread = "" if value.deviation is None else f" ± {value.deviation:.2g}"
-    return f"{number(value.mean)}{spread}"
+    """Format a mean, with the deviation over the seeds if there are several."""
+    deviation = "" if value.deviation is None else f" ± {value.deviation:.2g}"
+    return f"{number(value.mean)}{deviation}"
 
 
 def number(value: float) -> str:
-    """A number with four digits, or all before the point where those are some more."""
+    """Format a number with four significant digits; between 1e4 and 1e9 as an integer."""
     return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:,.4g}"
 
 
 def times(ratio: float) -> str:
-    """A multiple of the dense value."""
+    """Format a ratio to the dense value."""
     if not math.isfinite(ratio):
         return "∞"
     return f"{ratio:.2f}" if ratio < 1e6 else f"{ratio:.3g}"

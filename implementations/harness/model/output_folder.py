@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
-from implementations.harness.results.places import alone, check_writable, real, shown
+from implementations.harness.results.write_access import check_writable, locked, resolve, short_path
 
 
 def check_output_folder(folder: str | Path) -> None:
@@ -25,12 +25,12 @@ def check_output_folder(folder: str | Path) -> None:
 
 
 def resolve_output_folder(folder: str | Path) -> Path:
-    """Resolve the links of an output folder; raises `BadInput` unless it is missing or empty."""
-    folder = real(folder)
+    """Follow the links of an output folder; raises `BadInput` unless it is missing or empty."""
+    folder = resolve(folder)
     if folder.is_dir() and any(folder.iterdir()):
-        raise BadInput(f"{shown(folder)} is not empty; choose a new folder or remove it first")
+        raise BadInput(f"{short_path(folder)} is not empty; choose a new folder or remove it first")
     if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{shown(folder)} is a file; choose a folder")
+        raise BadInput(f"{short_path(folder)} is a file; choose a folder")
     return folder
 
 
@@ -44,7 +44,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     filled the folder.
     """
     prefix = f".{folder.name}.partial-"
-    with _disk_errors_explained(folder), alone(folder):
+    with _disk_errors_explained(folder), locked(folder):
         for abandoned in folder.parent.glob(f"{glob.escape(prefix)}*"):
             shutil.rmtree(abandoned, ignore_errors=True)
         with TemporaryDirectory(prefix=prefix, dir=folder.parent) as partial:
@@ -67,6 +67,6 @@ def _disk_errors_explained(folder: Path) -> Iterator[None]:
             raise
         reason = getattr(error, "strerror", None) or error
         raise Unavailable(
-            f"{shown(folder)} could not be written: {reason}. Choose another folder or free some "
-            "space"
+            f"{short_path(folder)} could not be written: {reason}. Choose another folder or free "
+            "some space."
         ) from error

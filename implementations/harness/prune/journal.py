@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from implementations.harness.errors import Unavailable, in_short
-from implementations.harness.results.places import shown
+from implementations.harness.results.write_access import short_path
 
 
 class Journal:
@@ -97,7 +97,8 @@ def discard(path: Path, error: Exception) -> None:
     _remove(path)
     reason = in_short(getattr(error, "strerror", None) or error)
     warnings.warn(
-        f"{shown(path)} is damaged and was removed; the work saved in it starts over ({reason})",
+        f"{short_path(path)} is damaged and was removed; the work saved in it starts over "
+        f"({reason})",
         stacklevel=2,
     )
 
@@ -109,9 +110,7 @@ def _remove(path: Path) -> None:
         else:
             path.unlink(missing_ok=True)
     except OSError as error:
-        raise Unavailable(
-            f"cannot remove {shown(path)}: {error.strerror}; remove it yourself"
-        ) from error
+        raise Unavailable(f"cannot remove {short_path(path)}: {error.strerror}") from error
 
 
 def _name(search: int, mask: bytes) -> str:

@@ -36,8 +36,8 @@ from implementations.harness.model.units import Kind, count_weights, residual_wi
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.prune.allocation import apportion, cheapest, widths
 from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
-from implementations.harness.results.part import problems
 from implementations.harness.results.recovery import Course
+from implementations.harness.results.strict_model import validation_problems
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -222,7 +222,7 @@ class Method(BaseModel, ABC):
         try:
             return cls(**parameters)
         except ValidationError as error:
-            raise BadInput(f"{cls.slug()}: {problems(error)}") from error
+            raise BadInput(f"{cls.slug()}: {validation_problems(error)}") from error
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Check model and calibration before any work; raises `BadInput` or `NumericsError`."""

@@ -1,1 +1,1 @@
-"""Records, protocols and boards: numbers with their provenance. Needs no torch."""
+"""Records, protocols and leaderboards. This package must not import torch."""

@@ -1,24 +1,22 @@
-"""Records put together: the one place that says which numbers compare, for terminal and site.
+"""Leaderboards: groups of comparable records, aggregated over seeds, for terminal and site.
 
-- A **board** holds the records that share the fingerprint of the protocol and the texts measured
-  on, the model (hashes of weights, configuration and tokenizer; its source where there is none),
-  the number format, the device, and the training after pruning, if there was any: its dense row is
-  that of the dense model after the same. Protocols, texts and models of one name but other
-  contents make boards of their own, and so do methods that follow prompts, which are measured
-  behind these.
-- Of two records of one request (the same key) the newer counts.
-- A **row** is the runs that differ in nothing but the seed.
-- A **value** of a row is the mean over its seeds, with the sample standard deviation where there
-  are several. A value that one of the runs lacks is none of the row's.
-- The **ratio to dense** is the mean over the seeds of each run's value over its *own* dense value,
-  and not a ratio of means: what the dense model of another run came to, on another machine or with
-  other versions, says nothing of this run. Ratios of speed are put together in the same way.
-- Memory is the most of any run, and a label of one run is the row's. What does not follow the seed,
-  and the footprint, are those of the run of the lowest seed.
-- What a method prunes and quantises makes a **family** of its own, never ranked among what is only
-  pruned; its settings say how many bits a weight.
-- The **dense row** is the newest record of the dense model on the board; where there is none, what
-  the newest record carries. It is shown beside the rows and enters no ratio.
+- A **board** holds the records that agree in the protocol's fingerprint, the hashes of the
+  evaluation texts and of the model (weights, configuration, tokenizer), the number format, the
+  device and the fine-tuning after pruning. Its dense row had the same fine-tuning. Methods that
+  prune for a prompt have boards of their own because they are measured after the prompt.
+- Of two records with the same key, only the newer counts.
+- A **row** holds the runs that only differ in the seed.
+- A **value** of a row is the mean over its seeds, with the sample standard deviation if there are
+  several. A row has no value that one of its runs lacks.
+- The **ratio to dense** is the mean over seeds of each run's value divided by the dense value of
+  the *same* run, because the dense values of other machines or versions differ. Speed ratios are
+  averaged in the same way.
+- Memory is the maximum over the runs, and the row has the labels of all its runs. The footprint and
+  everything that does not depend on the seed come from the run with the lowest seed.
+- Results that are pruned and quantised form a **family** of their own and are never ranked with
+  results that are only pruned.
+- The **dense row** is the newest record of the dense model, or else the dense values in the newest
+  record. It is only shown; no ratio uses it.
 
 Needs neither torch nor transformers.
 """
@@ -48,14 +46,14 @@ FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole block
 
 @dataclass(frozen=True)
 class Spread:
-    """A value over the seeds: mean, and sample standard deviation of several."""
+    """Mean over the seeds, and the sample standard deviation if there are several."""
 
     mean: float
     deviation: float | None = None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Summarise one value a seed; there is no deviation of what is beyond any number."""
+        """Summarise one value per seed; there is no deviation if it would overflow."""
         mean = statistics.mean(values)
         if len(values) < 2 or not math.isfinite(mean):
             return cls(mean)
@@ -67,13 +65,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Row:
-    """The runs that differ in nothing but the seed, in its order."""
+    """The runs that only differ in the seed, ordered by it."""
 
     records: tuple[Record, ...]
 
     @property
     def first(self) -> Record:
-        """The run of the lowest seed, for what all of them share."""
+        """The run with the lowest seed, for the fields that all runs share."""
         return self.records[0]
 
     @property
@@ -83,12 +81,12 @@ class Row:
 
     @property
     def settings(self) -> str:
-        """What was asked for, to read."""
+        """Readable settings, as in `Record.settings`."""
         return self.first.settings
 
     @property
     def family(self) -> str:
-        """What is removed, in the words of `FAMILIES`."""
+        """The entry of `FAMILIES` that the row belongs to."""
         if self.footprint.bits is not None:
             return QUANTISED
         if self.first.pattern:
@@ -104,33 +102,33 @@ class Row:
 
     @property
     def achieved(self) -> float:
-        """The share of the blocks' weights that is gone, mean of the seeds."""
+        """Share of the blocks' weights that was removed, mean over the seeds."""
         return statistics.mean(record.achieved for record in self.records)
 
     @property
     def missed(self) -> bool:
-        """Whether asked and achieved differ in what is shown, as whole units may not add up."""
+        """Whether asked and achieved share differ visibly, since units may not add up exactly."""
         return abs(self.achieved - self.first.asked) >= 5e-4
 
     @property
     def footprint(self) -> Footprint:
-        """What the model weighs after the run of the lowest seed."""
+        """Footprint of the run with the lowest seed."""
         return self.first.footprint
 
     @property
     def zeros(self) -> float:
-        """The share of all parameters that are zero."""
-        found = self.footprint
-        return 1 - found.nonzero / found.parameters if found.parameters else 0.0
+        """Share of zeros among all parameters."""
+        size = self.footprint
+        return 1 - size.nonzero / size.parameters if size.parameters else 0.0
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of any of the runs."""
+        """The labels of all runs, without repetition."""
         return tuple(dict.fromkeys(label for record in self.records for label in record.labels))
 
     @property
     def collapsed(self) -> bool:
-        """Whether any seed lost the language: the record's own label."""
+        """Whether any run is labelled `collapsed`."""
         return "collapsed" in self.labels
 
     @property
@@ -139,29 +137,29 @@ class Row:
         return tuple(name for name in self.first.values if self.value(name))
 
     def value(self, name: str) -> Spread | None:
-        """Summarise a value over the seeds; None where a run lacks it."""
+        """Summarise a value over the seeds; None if a run lacks it."""
         return self._over(lambda record: record.values.get(name))
 
     def dense(self, name: str) -> Spread | None:
-        """Summarise the dense values that the runs were measured beside."""
+        """Summarise the dense values of the runs."""
         return self._over(lambda record: record.dense.values.get(name))
 
     def before(self, name: str) -> Spread | None:
-        """Summarise a value from before the recovery; None where there was none."""
+        """Summarise a value before the fine-tuning; None without fine-tuning."""
         return self._over(
             lambda record: record.recovered.before.get(name) if record.recovered else None
         )
 
     def ratio(self, name: str) -> Spread | None:
-        """Summarise a value as a multiple of the dense one of the same run."""
+        """Summarise the ratio of a value to the dense value of the same run."""
         return self._over(lambda record: record.ratio(name))
 
     def seconds(self, phase: str) -> Spread | None:
-        """Summarise the seconds a phase took."""
+        """Summarise the duration of a phase in seconds."""
         return self._over(lambda record: record.seconds.get(phase))
 
     def rate(self, kind: str) -> Rate | None:
-        """Put `prefill` or `decode` together: means, and lowest and highest ratio of a repeat."""
+        """Average `prefill` or `decode` over the runs, with the extreme ratios of any repeat."""
         rates = [rate for record in self.records if (rate := getattr(record.speed, kind))]
         if len(rates) < len(self.records):
             return None
@@ -175,7 +173,7 @@ class Row:
 
     @property
     def memory(self) -> int:
-        """The most bytes in use while pruning, in any of the runs."""
+        """Peak memory while pruning in bytes, maximum over the runs."""
         return max(record.peak.bytes for record in self.records)
 
     def _over(self, read: Callable[[Record], float | None]) -> Spread | None:
@@ -185,13 +183,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """Rows that may be compared: the same protocol, model, number format and device."""
+    """Comparable rows: the same protocol, model, number format and device."""
 
     newest: Record
-    """For what all records of the board share."""
+    """The newest record, for the fields that all records of the board share."""
     dense: Dense
     metrics: tuple[str, ...]
-    """What a table shows of the values: the protocol's own first, the very first ranks."""
+    """Values that a table shows, those of the protocol first; the first one ranks."""
     rows: tuple[Row, ...]
 
     @property
@@ -201,7 +199,7 @@ class Board:
 
     @property
     def about(self) -> str:
-        """What the protocol is for."""
+        """Description of the protocol."""
         return self.newest.protocol.about
 
     @property
@@ -216,34 +214,34 @@ class Board:
 
     @property
     def device(self) -> str:
-        """The accelerator by its name, or the CPU."""
+        """Name of the accelerator, or `CPU`."""
         return _device(self.newest)
 
     @property
     def title(self) -> str:
-        """What tells this board from the others."""
+        """Title of the board: protocol, model, device and fine-tuning."""
         after = f", after {self.after}" if self.after else ""
         return f"{self.protocol}: {self.model} on {self.device}{after}"
 
     @property
     def recovery(self) -> Recovery | None:
-        """The training that all of its rows had after pruning, and its dense model as well."""
+        """The fine-tuning that all rows and the dense model had, if any."""
         return self.newest.recovery
 
     @property
     def after(self) -> str:
-        """What came before measuring: a recovery, or prompts; empty for most boards."""
+        """What the values were measured after: a fine-tuning, prompts, or nothing (empty)."""
         return "prompts" if _behind_prompts(self.newest) else str(self.recovery or "")
 
     @property
     def place(self) -> str:
-        """What tells this board from others of its protocol, for an address."""
+        """Identifier of the board within its protocol, for use in an address."""
         words = f"{self.model} {self.dtype} {self.device} {self.after}".lower()
         return re.sub(r"[^a-z0-9.]+", "-", words).strip("-")
 
     @property
     def families(self) -> list[tuple[str, list[Row]]]:
-        """The rows by what they remove."""
+        """The rows grouped by family."""
         return [
             (family, rows)
             for family in FAMILIES
@@ -252,7 +250,7 @@ class Board:
 
     @property
     def quantised(self) -> bool:
-        """Whether some row has fewer bits a weight than its dtype."""
+        """Whether some row is quantised."""
         return any(row.family == QUANTISED for row in self.rows)
 
     @property
@@ -261,33 +259,33 @@ class Board:
         return any(len(row.records) > 1 for row in self.rows)
 
     def lower_is_better(self, name: str) -> bool:
-        """Whether the least value of a column is the best."""
+        """Whether lower values of a column are better."""
         return metric(name).lower_is_better
 
     def heading(self, name: str) -> str:
-        """Head the column of a value: of the kind that ranks by the text alone."""
+        """Return a column's heading: only the text for the ranking metric, else the full title."""
         same = metric(name).kind == metric(self.metrics[0]).kind
         return subject(name) if same else title(name)
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """Keep of the records of one request the newest, and sort by date."""
+    """Keep the newest record of each key, sorted by date."""
     kept = {record.key: record for record in sorted(records, key=lambda record: record.date)}
     return sorted(kept.values(), key=lambda record: record.date)
 
 
 def boards(records: Iterable[Record]) -> list[Board]:
-    """Sort records into boards: `smol` first, rows by family, share and the first metric.
+    """Group records into boards, `smol` first; rows are sorted by family, share and first metric.
 
-    A board that holds nothing but the dense model has no rows.
+    A board with only the dense model has no rows.
     """
-    # Of boards of one title the one with the oldest record stays first, and keeps its address.
-    made = [_board(group) for group in _grouped(newest(records), _comparable)]
-    return sorted(made, key=lambda board: (board.protocol != "smol", board.title))
+    # Boards of equal titles stay ordered by their oldest record, which keeps their addresses.
+    unsorted = [_board(group) for group in _grouped(newest(records), _comparable)]
+    return sorted(unsorted, key=lambda board: (board.protocol != "smol", board.title))
 
 
 def measured_alike(record: Record) -> Hashable:
-    """Return what records share that were measured alike, whatever training they had before."""
+    """Return a key that is equal for records measured alike, whatever their fine-tuning."""
     model = record.model
     return (
         record.protocol.fingerprint,
@@ -313,13 +311,12 @@ def _device(record: Record) -> str:
 
 def _board(records: Sequence[Record]) -> Board:
     last = records[-1]
-    own = [record for record in records if record.method == DENSE]
+    unpruned = [record for record in records if record.method == DENSE]
     pruned = [record for record in records if record.method != DENSE]
-    dense = (
-        Dense(run=own[-1].run, values=own[-1].values, footprint=own[-1].footprint)
-        if own
-        else last.dense
-    )
+    dense = last.dense
+    if unpruned:
+        record = unpruned[-1]
+        dense = Dense(run=record.run, values=record.values, footprint=record.footprint)
     rows = [
         Row(tuple(sorted(seeds, key=lambda record: record.seed)))
         for seeds in _grouped(pruned, lambda record: record.group)

@@ -1,4 +1,4 @@
-"""Two plain values beside each other: how far apart they are, and whether that is within bounds."""
+"""Comparison of a recorded value with its repetition: difference, bounds, description."""
 
 from __future__ import annotations
 
@@ -8,58 +8,58 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from implementations.harness.results.bounds import one_line
+from implementations.harness.results.field_types import one_line
 
 Grade = Literal["narrow", "wide", "off"]
-"""Which tolerance a difference is within."""
+"""The narrowest bound that a difference is within."""
 
 
-class Held(NamedTuple):
-    """Largest difference on the machine that the record names, and on another."""
+class Bounds(NamedTuple):
+    """Largest relative difference on the machine of the record (narrow) and on another (wide)."""
 
     narrow: float
     wide: float
 
 
-EXACT = Held(0.0, 0.0)
-COUNTED = Held(0.0, 1e-2)  # where scores nearly tie, other units may go on another machine
-FOLLOWS = Held(1e-4, math.inf)  # from the last bits of numbers, so that it may turn out otherwise
+EXACT = Bounds(0.0, 0.0)
+COUNTS = Bounds(0.0, 1e-2)  # another machine may break near ties between scores differently
+SENSITIVE = Bounds(1e-4, math.inf)  # depends on the last bits, so another machine may differ freely
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A part of the record beside what it should be; None where one of them lacks it."""
+    """One recorded value and the repeated one; None where a side lacks the value."""
 
     name: str
     recorded: Any
     again: Any
-    held: Held
+    bounds: Bounds
 
     @property
     def difference(self) -> float:
-        """The largest of any number, relative to the recorded one; infinite for other words."""
-        return apart(self.recorded, self.again)
+        """The `relative_difference` of the two values."""
+        return relative_difference(self.recorded, self.again)
 
     @property
     def grade(self) -> Grade:
-        """The tolerance that it is within."""
-        if self.difference <= self.held.narrow:
+        """The narrowest bound that the difference is within."""
+        if self.difference <= self.bounds.narrow:
             return "narrow"
-        return "wide" if self.difference <= self.held.wide else "off"
+        return "wide" if self.difference <= self.bounds.wide else "off"
 
     @property
     def measured(self) -> bool:
-        """Whether it is a number that no two machines give to the last bit."""
-        return self.held.narrow > 0 and self.held != FOLLOWS
+        """Whether this is a measured number, which differs in its last bits between machines."""
+        return self.bounds.narrow > 0 and self.bounds != SENSITIVE
 
     def __str__(self) -> str:
-        return said(self.name, self.recorded, self.again)
+        return describe_difference(self.name, self.recorded, self.again)
 
 
-def apart(recorded: Any, again: Any) -> float:
-    """The largest relative difference of numbers in two plain values, absolute where one is 0.
+def relative_difference(recorded: Any, again: Any) -> float:
+    """Return the largest relative difference between the numbers of two JSON values.
 
-    Infinite where they differ in anything else.
+    It is absolute where the recorded number is 0, and infinite if anything but numbers differs.
     """
     if isinstance(recorded, dict) and isinstance(again, dict):
         same = recorded.keys() == again.keys()
@@ -71,26 +71,26 @@ def apart(recorded: Any, again: Any) -> float:
         return float(abs(again - recorded) / (abs(recorded) or 1.0))
     else:
         same, pairs = (type(recorded), recorded) == (type(again), again), []
-    return max((apart(*pair) for pair in pairs), default=0.0) if same else math.inf
+    return max((relative_difference(*pair) for pair in pairs), default=0.0) if same else math.inf
 
 
-def said(name: str, recorded: Any, again: Any) -> str:
-    """Say in a line that something differs, from where it does."""
+def describe_difference(name: str, recorded: Any, again: Any) -> str:
+    """Return a line that shows both values, from shortly before the first difference."""
     texts = [json.dumps(value, ensure_ascii=False) for value in (recorded, again)]
-    alike = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
-    before, now = (short(text, max(0, alike - 20)) for text in texts)
+    first = next((i for i, (a, b) in enumerate(zip(*texts, strict=False)) if a != b), 0)
+    before, now = (excerpt(text, max(0, first - 20)) for text in texts)
     return f"{one_line(name)}: {before} in the record, {now} now"
 
 
-def differ(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Say what differs in two mappings, a line each."""
+def describe_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one line per entry that differs between two mappings."""
     for name in dict.fromkeys((*before, *now)):
         if before.get(name) != now.get(name):
-            yield said(name, before.get(name), now.get(name))
+            yield describe_difference(name, before.get(name), now.get(name))
 
 
-def short(text: str, start: int = 0) -> str:
-    """Return a piece of a text that fits on a line, from `start` on."""
+def excerpt(text: str, start: int = 0) -> str:
+    """Return up to 80 characters of `text` from `start` on, as one line."""
     cut = text[start : start + 80]
     return one_line("…" * (start > 0) + cut + "…" * (start + 80 < len(text)))
 

@@ -1,8 +1,8 @@
-"""Metrics as data: which way is better, what a repetition may differ by, what it is called.
+"""Properties of each metric: direction, tolerance of a repetition, label and unit.
 
-The name of a value begins with its kind: `ppl/wikipedia/1024`, `acc/arc_easy`. A new metric is
-one entry in `METRICS`, beside the code that measures it; kinds without an entry are scores of
-lm-eval's tasks.
+The name of a value starts with the kind of its metric: `ppl/wikipedia/1024`, `acc/arc_easy`. To add
+a metric, add an entry to `METRICS` and the code that measures it. A kind without an entry is a
+score of an lm-eval task.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from implementations.harness.results.bounds import NonNegative
-from implementations.harness.results.part import Part
+from implementations.harness.results.field_types import NonNegative
+from implementations.harness.results.strict_model import StrictModel
 
 
-class Tolerance(Part):
-    """Largest relative difference with which a repetition still agrees."""
+class Tolerance(StrictModel):
+    """Largest relative difference at which a repetition still agrees with the record."""
 
     same_machine: NonNegative
     elsewhere: NonNegative
 
 
-# One question of twenty may come out otherwise on another machine.
+# On another machine, one question in twenty may get another answer.
 QUESTIONS = Tolerance(same_machine=1e-9, elsewhere=5e-2)
 
 
@@ -31,20 +31,20 @@ class Metric:
     """One kind of value."""
 
     kind: str
-    """The word before the first slash of a value's name."""
+    """The part of a value's name before the first slash."""
     label: str
-    """What readers call it."""
+    """Name for readers."""
     unit: str = ""
-    """What it is counted in; empty for a pure number."""
+    """Empty for a pure number."""
     lower_is_better: bool = False
     tolerance: Tolerance = QUESTIONS
     collapse: float = math.inf
-    """A value over this many times the dense one has collapsed."""
+    """A model has collapsed if its value exceeds the dense one by more than this factor."""
     shown: bool = True
-    """False for what only accompanies a value, such as the number of questions."""
+    """False for a value that only accompanies another, such as the number of questions."""
 
     def collapsed(self, value: float, dense: float) -> bool:
-        """Whether a value lies so far from the dense one that the model is of no more use."""
+        """Whether a value exceeds the dense one by more than the factor `collapse`."""
         return value > self.collapse * dense
 
 
@@ -52,17 +52,17 @@ PERPLEXITY = Metric(
     "ppl",
     "perplexity",
     lower_is_better=True,
-    # On other hardware the last bits of a product differ, so masks differ where scores nearly tie.
+    # Other hardware differs in the last bits, which changes the mask where scores nearly tie.
     tolerance=Tolerance(same_machine=1e-4, elsewhere=1e-2),
     collapse=50,
 )
 AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")
-"""Of the second half of each window, for methods by which the first half chooses."""
+"""Perplexity of the second half of each window, for methods that prune for a prompt, the first."""
 ACHIEVED = Metric(
     "achieved", "the share removed", tolerance=Tolerance(same_machine=1e-9, elsewhere=1e-3)
 )
 TASK = Metric("task", "accuracy on a task")
-"""What a kind without an entry is like."""
+"""Properties of a kind without an entry."""
 
 METRICS = {
     metric.kind: metric
@@ -71,14 +71,14 @@ METRICS = {
         AFTER_PROMPT,
         ACHIEVED,
         Metric("acc", "accuracy"),
-        # Of lm-eval's tasks on running text.
+        # Perplexity tasks of lm-eval.
         Metric("word_perplexity", "perplexity a word", lower_is_better=True),
         Metric("byte_perplexity", "perplexity a byte", lower_is_better=True),
         Metric("bits_per_byte", "cost of the text", unit="bits a byte", lower_is_better=True),
-        # What lm-eval says beside its values.
+        # Reported by lm-eval with its values.
         Metric("samples", "questions", shown=False),
         Metric("version", "version of the task", shown=False),
-        # What papers claim and nothing here measures under these names.
+        # Found in papers, not measured here.
         Metric("loss", "loss", unit="nats", lower_is_better=True),
         Metric("latency", "latency", unit="s", lower_is_better=True),
         Metric("seconds", "time", unit="s", lower_is_better=True),
@@ -87,30 +87,30 @@ METRICS = {
 }
 STDERR = "_stderr"
 TEXTS = {"c4": "C4", "wikitext2": "WikiText-2"}
-"""Texts whose names are not written as any word is, with a capital."""
+"""Texts whose display name is not just their capitalised name."""
 
 
 def metric(name: str) -> Metric:
-    """Return the metric of a value, or of a kind, by its name."""
-    kind = name.partition("/")[0].partition(":")[0]  # lm-eval's filters stand behind a colon
+    """Return the metric for the name of a value or of a kind."""
+    kind = name.partition("/")[0].partition(":")[0]  # a colon separates the filter of lm-eval
     if kind.endswith(STDERR):
         return replace(metric(kind.removesuffix(STDERR)), shown=False)
     return METRICS.get(kind) or replace(TASK, kind=kind, label=kind.replace("_", " "))
 
 
 def headings(names: Iterable[str]) -> list[str]:
-    """The values that a table shows: not what only accompanies them."""
+    """Select the values that a table shows."""
     return [name for name in names if metric(name).shown]
 
 
 def subject(name: str) -> str:
-    """Name the text or task of a value: `ppl/wikipedia/1024` was measured on `Wikipedia`."""
+    """Return the text or task of a value: `Wikipedia` for `ppl/wikipedia/1024`."""
     on = name.partition("/")[2].partition("/")[0]
     return TEXTS.get(on) or (on.capitalize() if on.isalpha() else on)
 
 
 def title(name: str) -> str:
-    """Name a value in full: `Perplexity, Wikipedia`, `Cost of the text (bits a byte), C4`."""
-    what = metric(name)
-    unit = f" ({what.unit})" if what.unit else ""
-    return ", ".join(filter(None, (what.label[:1].upper() + what.label[1:] + unit, subject(name))))
+    """Return the full title of a value, such as `Perplexity, Wikipedia`."""
+    kind = metric(name)
+    unit = f" ({kind.unit})" if kind.unit else ""
+    return ", ".join(filter(None, (kind.label[:1].upper() + kind.label[1:] + unit, subject(name))))

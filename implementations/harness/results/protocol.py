@@ -1,6 +1,6 @@
-"""Protocols: what is calibrated on, what is measured and how, under one name.
+"""Protocols: the calibration, training and evaluation texts of a measurement, under one name.
 
-Neither torch nor transformers is needed; `samples.py` makes the tokens that a protocol names.
+Needs neither torch nor transformers; `data/samples.py` turns a protocol into tokens.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from pydantic import (
 )
 
 from implementations.harness.errors import BadInput, unknown_name
-from implementations.harness.results.bounds import Count, Few, Place, Text
+from implementations.harness.results.field_types import Count, Few, Place, Text
 from implementations.harness.results.metric import PERPLEXITY
-from implementations.harness.results.part import Part, problems
 from implementations.harness.results.reading import read_yaml
+from implementations.harness.results.strict_model import StrictModel, validation_problems
 
-Length = Annotated[Few, Field(ge=2)]  # a window needs one token to see and one to predict
+Length = Annotated[Few, Field(ge=2)]  # the second token is the first that is predicted
 DType = Literal["float32", "bfloat16", "float16"]
 
-MOST_TOKENS = 10**9  # of the calibration; in memory they take eight bytes each
+MOST_TOKENS = 10**9  # of the calibration set, at eight bytes each in memory
 PROMPT = "The history of the city begins with"
 
 
-class CalibrationText(Part):
-    """`samples` sequences of `length` tokens drawn at random by the seed of the run.
+class CalibrationText(StrictModel):
+    """Calibration set: `samples` random sequences of `length` tokens, drawn by the run's seed.
 
-    `windows` draws starts in the one long text, before its last `reserve` full windows of
-    `reserve_length` tokens, which are kept for evaluation; `documents` draws documents long
-    enough and one start in each, as the papers do.
+    With `windows`, the sequences start anywhere in one long text, except in its last `reserve`
+    windows of `reserve_length` tokens, which are kept for evaluation. With `documents`, each
+    sequence is a random crop of a random document, as in the papers.
     """
 
     text: Place
@@ -48,26 +48,26 @@ class CalibrationText(Part):
 
     @property
     def documents(self) -> bool:
-        """Whether documents are drawn, and not windows of one text."""
+        """Whether to draw documents instead of windows of one text."""
         return self.draw == "documents"
 
     @model_validator(mode="after")
     def _fits_into_memory(self) -> Self:
         if self.samples * self.length > MOST_TOKENS:
-            raise ValueError(f"more than {MOST_TOKENS:,} tokens")
+            raise ValueError(f"samples times length must be at most {MOST_TOKENS:,} tokens")
         return self
 
 
 STREAMS = ("training", "domain")
-"""The fields of a protocol that say what is trained on."""
+"""Fields of a protocol that name training texts."""
 
 
-class TrainingText(Part):
-    """What a method that trains reads, in an order drawn by the seed of the run.
+class TrainingText(StrictModel):
+    """Training text, read in a random order that the run's seed draws.
 
-    All full windows of `length` tokens of the one long text but those that are kept for evaluation,
-    as in `CalibrationText`; or one crop out of each of `documents` random documents, as many
-    windows as asked.
+    Without `documents`, all full windows of `length` tokens of one long text, except those kept for
+    evaluation as in `CalibrationText`. With `documents`, one random crop from each of that many
+    random documents.
     """
 
     text: Place
@@ -76,17 +76,17 @@ class TrainingText(Part):
     reserve: Count = 0
     reserve_length: Length = 1024
     start: Count = Field(default=0, exclude_if=lambda start: start == 0)
-    """Tokens at the beginning of the one long text that are kept for evaluation."""
+    """Number of tokens at the start of the long text that are kept for evaluation."""
 
     @model_validator(mode="after")
     def _start_of_one_text(self) -> TrainingText:
         if self.start and self.documents:
-            raise ValueError("start is a place in one long text; documents are drawn from many")
+            raise ValueError("start only applies to one long text; remove start or documents")
         return self
 
 
-class EvaluationText(Part):
-    """Adjoining windows of `length` tokens: the first or last `windows`, or all full ones."""
+class EvaluationText(StrictModel):
+    """Evaluation text: the first or last `windows` windows of `length` tokens, or all of them."""
 
     text: Place
     length: Length
@@ -95,19 +95,19 @@ class EvaluationText(Part):
 
     @property
     def metric(self) -> str:
-        """The name of the perplexity measured on it, such as `ppl/wikipedia/1024`."""
+        """Name of the perplexity measured on this text, such as `ppl/wikipedia/1024`."""
         return f"{PERPLEXITY.kind}/{Path(self.text).stem}/{self.length}"
 
 
-class Generation(Part):
-    """The sample of greedy text that every run continues."""
+class Generation(StrictModel):
+    """The prompt that every run continues greedily by `tokens` tokens."""
 
     prompt: Text = PROMPT
     tokens: Few = 64
 
 
-class SpeedTest(Part):
-    """How dense and pruned are timed in turn: `prompt` tokens read and `tokens` made a repeat."""
+class SpeedTest(StrictModel):
+    """Speed test: each repeat reads `prompt` tokens (prefill) and writes `tokens` (decode)."""
 
     prompt: Few = 128
     tokens: Few = 32
@@ -115,8 +115,8 @@ class SpeedTest(Part):
     batch: Few = 1
 
 
-class Protocol(Part):
-    """Everything two numbers must share to be compared; `batch_size` changes only the speed."""
+class Protocol(StrictModel):
+    """Everything that two comparable numbers share; `batch_size` only affects the speed."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
     about: Text = ""
@@ -124,9 +124,9 @@ class Protocol(Part):
     dtype: DType = "float32"
     calibration: CalibrationText
     training: TrainingText | None = None
-    """Only read by methods that train, and so no part of the fingerprint but of their key."""
+    """Text for methods that train; part of their record's key, not of the fingerprint."""
     domain: TrainingText | None = None
-    """A text of one kind, for methods that fit a model to that; read by them alone."""
+    """Text of one domain, for methods that adapt the model to a domain."""
     evaluations: Annotated[tuple[EvaluationText, ...], Field(min_length=1)]
     generation: Generation = Generation()
     speed: SpeedTest = SpeedTest()
@@ -136,11 +136,11 @@ class Protocol(Part):
     def _one_metric_a_name(self) -> Protocol:
         names = self.metrics
         if len(set(names)) != len(names):
-            raise ValueError(f"two evaluations have the same name: {', '.join(names)}")
+            raise ValueError(f"evaluations must not have the same name: {', '.join(names)}")
         return self
 
     @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> Any:
+    def _omit_missing_streams(self, serialize: SerializerFunctionWrapHandler) -> Any:
         content = serialize(self)
         for name in STREAMS:
             if content.get(name, ...) is None:
@@ -149,12 +149,12 @@ class Protocol(Part):
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the perplexities, in order; the first one ranks."""
+        """Names of the perplexities in order; the leaderboard ranks by the first."""
         return [evaluation.metric for evaluation in self.evaluations]
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything that decides the numbers."""
+        """Hash of everything that affects the numbers."""
         content = self.model_dump(mode="json", exclude={"about", "batch_size", *STREAMS})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -200,10 +200,10 @@ PROTOCOLS = {
 
 
 def get_protocol(name: str) -> Protocol:
-    """Return the protocol of that name, or the one in that YAML file.
+    """Return the built-in protocol of that name, or read it from a .yaml file.
 
     Raises:
-        BadInput: unknown (the nearest name is suggested), or the file is not a valid protocol.
+        BadInput: the name is unknown or the file is not a valid protocol.
     """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
@@ -214,12 +214,16 @@ def get_protocol(name: str) -> Protocol:
 
 
 def read(path: Path) -> Protocol:
-    """Read a protocol from a YAML file; raises `BadInput` with every problem found."""
+    """Read a protocol from a YAML file; raises `BadInput` if it is invalid."""
     try:
-        protocol = Protocol.model_validate_json(json.dumps(read_yaml(path), default=str))  # a date
+        # `default=str`: YAML reads an unquoted date as a date object.
+        protocol = Protocol.model_validate_json(json.dumps(read_yaml(path), default=str))
     except ValidationError as error:
-        raise BadInput(f"{path} is not a protocol: {problems(error)}") from error
+        raise BadInput(f"{path} is not a valid protocol: {validation_problems(error)}") from error
     known = PROTOCOLS.get(protocol.name, protocol)
     if any(getattr(known, name) != getattr(protocol, name) for name in ("fingerprint", *STREAMS)):
-        raise BadInput(f"{path} changes the protocol {known.name!r} but keeps its name; rename it")
+        raise BadInput(
+            f"{path} has the name of the built-in protocol {known.name!r} but differs from it; "
+            "change its name"
+        )
     return protocol

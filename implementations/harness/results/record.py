@@ -1,4 +1,4 @@
-"""The record of one run: everything needed to read its numbers, trust them and run it again.
+"""The record of one run: its values and everything needed to check and repeat them.
 
 Reading records needs neither torch nor transformers.
 """
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, model_validator
 
-from implementations.harness.results.bounds import (
+from implementations.harness.results.field_types import (
     Command,
     Count,
     FieldName,
@@ -35,68 +35,68 @@ from implementations.harness.results.bounds import (
     ValueName,
     one_line,
 )
-from implementations.harness.results.files import layout
+from implementations.harness.results.files import format_json
 from implementations.harness.results.metric import Tolerance
-from implementations.harness.results.part import Part
 from implementations.harness.results.protocol import STREAMS, Protocol, TrainingText
 from implementations.harness.results.recovery import Course, Recovered, Recovery
+from implementations.harness.results.strict_model import StrictModel
 
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
 NO_SPEED_UP = "no speed-up expected on dense kernels"
 PATTERN = re.compile(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}")
-DECIDING = ("torch", "transformers", "tokenizers")  # packages whose version decides numbers
+RELEVANT_PACKAGES = ("torch", "transformers", "tokenizers")  # their versions affect the values
 
 
-def _in_our_time(date: datetime) -> datetime:
-    """Refuse years that no clock shows; the very first and last ones belong to no other zone."""
+def _plausible_year(date: datetime) -> datetime:
+    """Raise `ValueError` for implausible years; the very first and last overflow in UTC."""
     if not (2000 <= date.year < 2200 and 2000 <= date.astimezone(UTC).year < 2200):
-        raise ValueError("no year between 2000 and 2199")
+        raise ValueError("the year must be between 2000 and 2199")
     return date
 
 
 Bits = Annotated[float, Field(gt=0, le=64)]
 Utc = Annotated[
     AwareDatetime,
-    AfterValidator(_in_our_time),
+    AfterValidator(_plausible_year),
     PlainSerializer(lambda date: date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
 ]
 
 
-class ModelInfo(Part):
+class ModelInfo(StrictModel):
     """The model that was loaded, before pruning."""
 
     name: Line
     source: Text
     sha256: Revision | None
-    """Hash of the weights as read, or the hub's revision; None for a model of no file."""
+    """Hash of the loaded weights, or the hub's revision; None for a model without files."""
     config_sha256: Revision | None
-    """Hash of the configuration, in whatever layout it is written."""
+    """Hash of the configuration, independent of its formatting."""
     tokenizer_sha256: Revision | None
     """Hash of the tokenizer's files."""
     family: Line
     dtype: Line
     device: Line
     accelerator: Line
-    """Where one block at a time was worked on; the device unless asked otherwise."""
+    """Device that processed one block at a time; equals `device` by default."""
     parameters: Count
 
 
-class TextInfo(Part):
-    """A text that was calibrated on or measured."""
+class TextInfo(StrictModel):
+    """A calibration, training or evaluation text of the run."""
 
     role: Line
     """`calibration`, `training`, `domain`, or the metric measured on it."""
     source: Place
     source_sha256: Hash
-    """Hash of what stood under that name: the text, or the file that documents are drawn from."""
+    """Hash of the text, or of the file that documents are drawn from."""
     text_sha256: Hash
-    """Hash of the text that the spans refer to; of documents those drawn alone."""
+    """Hash of the text that the spans refer to (of the drawn documents, if documents are drawn)."""
     ids_sha256: Hash
     samples: Count
     length: Count
     spans: tuple[Span, ...]
-    """Token offsets in the source, end exclusive; adjacent windows are joined."""
+    """Token offsets in the text, end exclusive; adjacent windows are joined."""
 
     @property
     def measured(self) -> bool:
@@ -104,203 +104,200 @@ class TextInfo(Part):
         return self.role not in ("calibration", *STREAMS)
 
 
-class Hardware(Part):
+class Hardware(StrictModel):
     """The machine a run was measured on."""
 
     cpu: Line
     cores: Count
     threads: Count
-    """Threads that torch used."""
+    """Number of torch threads."""
     memory: Count
-    """Bytes of main memory."""
+    """Main memory in bytes."""
     accelerator: Line | None
-    """Name of the accelerator that was used, if any."""
+    """Product name of the accelerator, if one was used."""
     system: Line
 
     @property
     def machine(self) -> str:
-        """What must be equal for two measurements of time to be comparable."""
+        """Key of the machine; speeds are only comparable between equal keys."""
         return f"{self.cpu}/{self.cores}/{self.accelerator}"
 
 
-class Peak(Part):
-    """Most memory in use during a piece of work, here pruning (dense: measuring), in bytes."""
+class Peak(StrictModel):
+    """Peak memory of pruning (of measuring, for the dense model), in bytes."""
 
     bytes: Count
     start: Count
-    """In use when the work began, the model included."""
+    """Memory in use at the start, which includes the model."""
     how: Text
-    """What was read, in words."""
+    """Description of the instrument."""
 
     @property
     def above_start(self) -> int:
-        """What the work itself needed at most."""
+        """Peak memory that the work added."""
         return self.bytes - self.start
 
 
-class Footprint(Part):
-    """What a model weighs; tied parameters count once, zeros count like any other number."""
+class Footprint(StrictModel):
+    """Size and cost of a model; tied parameters count once, zeros count as parameters."""
 
     parameters: Count
     nonzero: Count
     bytes: Count
-    """Of the parameters in their dtypes, as a dense checkpoint stores them."""
+    """Size of the parameters in their dtypes, as in a dense checkpoint."""
     macs: Count
-    """Multiply-accumulates of the linear layers a token, those of the head included and zeros not
-    left out. Attention scores are not in it: they add `2 * heads * head_size` a block for each
-    token seen."""
+    """Multiply-accumulates of the linear layers per token, including the head and multiplications
+    by zero but not the attention scores (`2 * heads * head_size` per block and earlier token)."""
     bits: Bits | None = Field(default=None, exclude_if=lambda bits: bits is None)
-    """Bits a weight of the blocks' linear layers could be stored in, masks and scales included,
-    where the method quantises; None, and not written, where they keep their dtype."""
+    """Bits per weight of the blocks' linear layers, including masks and scales, if the method
+    quantises; otherwise None and not written."""
 
     @model_validator(mode="after")
-    def _no_more_than_all(self) -> Self:
+    def _nonzero_at_most_parameters(self) -> Self:
         if self.nonzero > self.parameters:
-            raise ValueError("more parameters are not zero than there are")
+            raise ValueError("nonzero must not exceed parameters")
         return self
 
 
-class Rate(Part):
-    """Tokens a second of the dense and the pruned model, medians of interleaved repeats."""
+class Rate(StrictModel):
+    """Tokens per second of the dense and the pruned model, medians of interleaved repeats."""
 
     dense: Positive
     pruned: Positive
     ratio: Positive
-    """Median of pruned / dense, repeat by repeat."""
+    """Median over the repeats of pruned / dense."""
     low: Positive
     high: Positive
     """Lowest and highest ratio of any repeat."""
 
     @model_validator(mode="after")
-    def _in_order(self) -> Self:
+    def _ratio_between_extremes(self) -> Self:
         if not self.low <= self.ratio <= self.high:
-            raise ValueError("the ratio is not between the lowest and the highest")
+            raise ValueError("ratio must lie between low and high")
         return self
 
 
-class Speed(Part):
-    """Measured speed of a structured result, or the words that none is expected."""
+class Speed(StrictModel):
+    """Measured speed of a structured result, or a note on why it was not measured."""
 
     note: Text
     prefill: Rate | None = None
-    """Tokens of the prompts read a second."""
+    """Prompt tokens read per second."""
     decode: Rate | None = None
-    """Tokens written a second, one step of the whole batch after the other, with cache."""
+    """Tokens generated per second, with key/value cache, over the whole batch."""
 
 
-class Dense(Part):
-    """The same measurements of the unpruned model, and the run they came from."""
+class Dense(StrictModel):
+    """The same measurements of the dense model, and the run that they come from."""
 
     run: RunName
     values: dict[ValueName, float]
     footprint: Footprint
 
 
-class Record(Part):
+class Record(StrictModel):
     """One run of one method, or of the dense model (method `dense`)."""
 
     schema_version: int = Field(default=SCHEMA_VERSION, ge=SCHEMA_VERSION, le=SCHEMA_VERSION)
     run: RunName
-    """Names this execution: time and the start of the key."""
+    """Name of this execution: its time and the start of the key."""
     key: Hash
-    """Hash of what was asked for, as `key_of` takes it from the fields below; equal keys should
-    give equal values."""
+    """Hash of the request (see `key_of`); runs with equal keys should have equal values."""
     name: FileName
-    """Readable and unique within method and protocol; the file is called so."""
+    """Readable name of the file, unique within method and protocol."""
     date: Utc
     command: Command
-    """What repeats it from a checkout."""
+    """Command that repeats the run from a checkout."""
 
     method: Slug
     granularity: tuple[Line, ...]
     configuration: dict[FieldName, Plain]
-    """Every field of the method with its value."""
+    """All fields of the method with their values."""
     changed: tuple[FieldName, ...]
-    """Fields, other than sparsity and pattern, that differ from the method's default."""
+    """Fields, other than sparsity and pattern, that differ from the method's defaults."""
     asked: Share
     achieved: Share
     details: dict[Line, Plain]
-    """What the method says of itself."""
+    """Information that the method reports about this run."""
 
     protocol: Protocol
     seed: Seed
-    """Draws the calibration and whatever else is random."""
+    """Random seed of the calibration set and of the method."""
     tasks: tuple[Line, ...] = ()
     tasks_sha256: Hash | None = None
-    """Hash of the questions of the tasks and of the files in the task folder, where there was one.
-    In older records that of the folder alone."""
+    """Hash of the questions of all tasks and of the files in the task folder, if there is one (of
+    the folder alone in older records)."""
     model: ModelInfo
     texts: tuple[TextInfo, ...]
     disjoint: Text
-    """The check that calibration and evaluation share no text, in words."""
+    """Result of the check that calibration and evaluation texts do not overlap."""
 
     values: dict[ValueName, float]
-    """By name, such as `ppl/wikipedia/1024`; lower is better for `ppl`."""
+    """Measured values by name, such as `ppl/wikipedia/1024`."""
     dense: Dense
     footprint: Footprint
     speed: Speed
     course: Course | None = Field(default=None, exclude_if=lambda value: value is None)
-    """The training that is part of the method, where there is one. Not written where not."""
+    """Course of the training that is part of the method; not written without one."""
     recovered: Recovered | None = Field(default=None, exclude_if=lambda value: value is None)
-    """The training after pruning, where there was one, with the values before; the dense row is
-    then that of the dense model after the same. Not written where there was none."""
+    """Course of the fine-tuning after pruning, with the values before it; `dense` is then the
+    dense model after the same fine-tuning. Not written without one."""
     sample: Text
-    """The protocol's prompt, continued greedily."""
+    """The protocol's prompt with its greedy continuation."""
     labels: tuple[Line, ...]
-    """`collapsed` where a perplexity is more than 50 times the dense one."""
+    """`collapsed` if a perplexity is more than 50 times the dense one."""
     warnings: tuple[Text, ...]
 
     seconds: dict[Line, NonNegative]
-    """By phase."""
+    """Duration of each phase."""
     peak: Peak
     hardware: Hardware
     versions: dict[Line, Line]
     commit: Revision | None
-    """Of the checkout; None outside one."""
+    """Commit of the checkout; None outside one."""
     dirty: bool | None
-    """Whether the checkout had changes."""
+    """Whether the checkout had uncommitted changes."""
     tolerance: dict[Line, Tolerance]
-    """What counted as a repetition when this was written; the code says what counts now."""
+    """Tolerances when the record was written; `verify` uses the current ones."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _valid_configuration(self) -> Self:
         missing = [name for name in self.changed if name not in self.configuration]
         if missing:
-            raise ValueError(f"{missing[0]} has changed, but is not in the configuration")
+            raise ValueError(f"{missing[0]} is listed in changed but not in configuration")
         if self.method == DENSE:
             return self
         share, pattern = (self.configuration.get(name) for name in ("sparsity", "pattern"))
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-            raise ValueError("the sparsity of the configuration is no share")
+            raise ValueError("configuration.sparsity must be a number between 0 and 1")
         if pattern is not None and not (isinstance(pattern, str) and PATTERN.fullmatch(pattern)):
-            raise ValueError("the pattern of the configuration is none")
+            raise ValueError("configuration.pattern must have the form KEEP:GROUP")
         return self
 
     @model_validator(mode="after")
-    def _the_key_is_that_of_its_content(self) -> Record:
+    def _key_matches_content(self) -> Record:
         if self.key != self.key_with(self.seed):
-            raise ValueError("the key is not that of what the record says it ran: it was edited")
+            raise ValueError("key does not match the other fields: the record was edited")
         return self
 
     @property
     def structured(self) -> bool:
-        """Whether units were really removed."""
+        """Whether the run removed whole units, so that the model became smaller."""
         return bool(self.granularity) and not {"unstructured", "semi-structured"} & set(
             self.granularity
         )
 
     @property
     def pattern(self) -> str | None:
-        """The N:M pattern, if the run had one."""
+        """The N:M pattern of the run, if any."""
         pattern = self.configuration.get("pattern")
         return pattern if isinstance(pattern, str) else None
 
     @property
     def settings(self) -> str:
-        """What was asked for, to read: `50 %` or `2:4`, then what differs from the defaults.
+        """Readable settings: `50 %` or `2:4`, then the fields that differ from their defaults.
 
-        With bits a weight where the method quantises, as in `50 %, 1.52 bits`: so such a run is
-        never taken for one that only prunes as much.
+        The bits per weight of a method that quantises are included, as in `50 %, 1.52 bits`.
         """
         if self.method == DENSE:
             return ""
@@ -309,26 +306,26 @@ class Record(Part):
 
     @property
     def relevant_versions(self) -> dict[str, str | None]:
-        """The versions that the values depend on."""
+        """Versions of the packages that affect the values."""
         return relevant_versions(self.versions, self.tasks)
 
     @property
     def recovery(self) -> Recovery | None:
-        """The training that was asked for after pruning."""
+        """Settings of the fine-tuning after pruning, if any."""
         return None if self.recovered is None else self.recovered.recovery
 
     @property
     def changes(self) -> list[str]:
-        """What differs from the defaults, each to be shown on a line."""
+        """Fields that differ from their defaults, as `name=value`."""
         return [one_line(f"{name}={self.configuration[name]}") for name in self.changed]
 
     @property
     def group(self) -> str:
-        """Equal for the runs that differ in nothing but the seed."""
+        """Key without the seed, shared by runs that only differ in the seed."""
         return self.key_with(None)
 
     def key_with(self, seed: int | None) -> str:
-        """Return the key of what the record says was run, with this seed."""
+        """Compute the key from the other fields, with the given seed."""
         return key_of(
             self.method,
             self.configuration,
@@ -343,18 +340,18 @@ class Record(Part):
         )
 
     def ratio(self, name: str) -> float | None:
-        """A value as a multiple of the dense one beside it; None where either is missing or 0."""
+        """Return value / dense value; None if either is missing or the dense one is 0."""
         value, dense = self.values.get(name), self.dense.values.get(name)
         return value / dense if value is not None and dense else None
 
     def to_json(self) -> str:
-        """The text of the file: stable key order, lists of plain values on one line."""
-        return layout(self.model_dump(mode="json")) + "\n"
+        """Return the text of the record file, with a stable order of keys."""
+        return format_json(self.model_dump(mode="json")) + "\n"
 
 
 def relevant_versions(versions: Mapping[str, str], tasks: Iterable[str]) -> dict[str, str | None]:
-    """Select the versions that values depend on; that of lm-eval only if there are `tasks`."""
-    names = (*DECIDING, "lm-eval") if tasks else DECIDING
+    """Select the versions that affect the values; lm-eval only if there are `tasks`."""
+    names = (*RELEVANT_PACKAGES, "lm-eval") if tasks else RELEVANT_PACKAGES
     return {name: versions.get(name) for name in names}
 
 
@@ -371,9 +368,9 @@ def key_of(
     tasks_sha256: str | None = None,
     recovery: Recovery | None = None,
 ) -> str:
-    """Hash what a run is asked for and what it reads; `texts` are hashes of sources by role.
+    """Hash the request of a run and its inputs; `texts` maps roles to hashes of sources.
 
-    How a text is cut to train on counts where something trains.
+    The settings of a training text are only included if the run reads it.
     """
     asked = {
         "method": method,

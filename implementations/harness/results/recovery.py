@@ -1,4 +1,4 @@
-"""Training, by a method or after it: what is asked for, and what a record holds of it."""
+"""Settings of the fine-tuning after pruning, and the course of a training in a record."""
 
 from __future__ import annotations
 
@@ -6,77 +6,77 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from implementations.harness.results.bounds import Count, Few, NonNegative, Positive, ValueName
-from implementations.harness.results.part import Part
+from implementations.harness.results.field_types import Count, Few, NonNegative, Positive, ValueName
+from implementations.harness.results.strict_model import StrictModel
 
 How = Literal["lora", "full"]
 
 WORDS: dict[str, str] = {"lora": "LoRA", "full": "full training"}
 POINTS = 100
-"""Losses in a record at most."""
+"""Maximum number of losses in a record."""
 
 
-class Recovery(Part):
-    """What is trained after pruning, on how much text and how fast; by AdamW."""
+class Recovery(StrictModel):
+    """Settings of the fine-tuning after pruning, which uses AdamW and keeps pruned weights zero."""
 
     how: How
-    """`lora`: low-rank factors, merged at the end; `full`: every parameter. Zeros stay zero."""
+    """`lora` trains LoRA factors, merged at the end; `full` trains every parameter."""
     tokens: Annotated[Count, Field(ge=1)]
-    """Tokens to read, up to whole steps."""
+    """Training tokens, rounded up to whole steps."""
     step: Few = 1024
-    """Tokens a step, up to whole windows."""
+    """Tokens per step, rounded down to whole windows (at least one)."""
     rate: Positive
-    """Largest learning rate; it rises over a tenth of the steps and falls as a cosine."""
+    """Peak learning rate: linear warm-up over a tenth of the steps, then cosine decay."""
     rank: Few | None = None
-    """Of the factors."""
+    """Rank of the LoRA factors."""
     scale: Positive | None = None
-    """What multiplies their product (alpha / r)."""
+    """Scale of the product of the LoRA factors (alpha / r)."""
 
     @classmethod
     def by(cls, how: How, tokens: int) -> Self:
-        """Return the recovery of that kind with the settings that every record here has."""
+        """Return the default settings for a kind of fine-tuning."""
         if how == "lora":
             return cls(how=how, tokens=tokens, rate=5e-4, rank=8, scale=2.0)
         return cls(how=how, tokens=tokens, rate=5e-5)
 
     @model_validator(mode="after")
-    def _factors_where_there_are_some(self) -> Self:
+    def _rank_and_scale_for_lora_only(self) -> Self:
         given = {self.rank is not None, self.scale is not None}
         if given != {self.how == "lora"}:
-            raise ValueError("rank and scale belong to lora, and to nothing else")
+            raise ValueError("rank and scale are required for lora and not allowed otherwise")
         return self
 
     def __str__(self) -> str:
         return f"{WORDS[self.how]} on {self.tokens:,} tokens"
 
     def windows(self, length: int) -> int:
-        """Windows of `length` tokens a step."""
+        """Return the number of windows of `length` tokens per step."""
         return max(1, self.step // length)
 
     def steps(self, length: int) -> int:
-        """Steps that read no fewer tokens than asked for."""
+        """Return the number of steps needed to read at least `tokens` tokens."""
         return -(-self.tokens // (self.windows(length) * length))
 
     def read(self, length: int) -> int:
-        """Tokens that these steps read."""
+        """Return the number of tokens that these steps read."""
         return self.steps(length) * self.windows(length) * length
 
 
-class Course(Part):
-    """How a training went."""
+class Course(StrictModel):
+    """The course of a training."""
 
     steps: Count
     read: Count
-    """Tokens that were read, the same one as often as it was."""
+    """Tokens read, counting repeated ones each time."""
     epochs: NonNegative
-    """How often the text was read."""
+    """Number of passes over the text."""
     losses: Annotated[tuple[float, ...], Field(max_length=POINTS)]
-    """Of the steps, in nats a token: means over stretches of equal length."""
+    """Training loss in nats per token, averaged over stretches of equally many steps."""
 
 
 class Recovered(Course):
-    """What a recovery did: its course, and the values before it."""
+    """The course of a fine-tuning after pruning, with the values before it."""
 
     recovery: Recovery
     before: dict[ValueName, float]
-    """The values of the pruned model, before it was trained."""
+    """Values of the pruned model before the fine-tuning."""

@@ -1,4 +1,4 @@
-"""Boards as tables: rows chosen and sorted, and every number as JSON or CSV."""
+"""Leaderboards as tables: filtering, sorting, and export to JSON and CSV."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import DENSE, Footprint
-from implementations.harness.results.visible import cell
+from implementations.harness.results.untrusted_text import csv_cell
 
 Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which rows to keep; what is left empty keeps all."""
+    """Selection of rows; an empty field selects all."""
 
     methods: tuple[str, ...] = ()
     protocols: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Filter:
     high: float = 1.0
 
     def __call__(self, boards: Iterable[Board]) -> list[Board]:
-        """Keep the boards of the protocols and models, each with its dense row, and their rows."""
+        """Return the selected boards with their dense row and the selected rows."""
         return [
             replace(board, rows=tuple(filter(self._row, board.rows)))
             for board in boards
@@ -40,7 +40,7 @@ class Filter:
         ]
 
     def check(self, boards: Sequence[Board]) -> None:
-        """Raise `BadInput` for a name that no record has, with the nearest that one has."""
+        """Raise `BadInput` for a name that no record has, and suggest the closest one."""
         rows = [row for board in boards for row in board.rows]
         known = {
             "method": (self.methods, [DENSE, *(row.method for row in rows)]),
@@ -52,7 +52,7 @@ class Filter:
             for name in asked:
                 if boards and name not in found:
                     names = sorted(set(found))
-                    raise BadInput(f"no record fits: {unknown_name(name, names, what)}")
+                    raise BadInput(f"no matching record: {unknown_name(name, names, what)}")
 
     def _row(self, row: Row) -> bool:
         kinds = row.first.granularity
@@ -64,40 +64,41 @@ class Filter:
 
 
 def share(text: str) -> float:
-    """Read a share such as `0.5` or `50%`; raises `BadInput` unless it is between 0 and 1."""
+    """Parse a share such as `0.5` or `50%`; raises `BadInput` unless it is between 0 and 1."""
     number, percent, rest = text.strip().partition("%")
     try:
-        found = float(number) / (100 if percent else 1)
+        value = float(number) / (100 if percent else 1)
     except ValueError:
-        found = math.nan
-    if rest or not 0 <= found <= 1:
+        value = math.nan
+    if rest or not 0 <= value <= 1:
         raise BadInput(
-            f"expected a share between 0 and 1, such as 0.5 or 50%, got {in_short(text, 100)!r}"
+            f"expected a number between 0 and 1, such as 0.5 or 50%, got {in_short(text, 100)!r}"
         )
-    return found
+    return value
 
 
 def share_range(text: str) -> tuple[float, float]:
-    """Read `0.5` or `0.2-0.5`; raises `BadInput` for what is no range inside [0, 1]."""
+    """Parse `0.5` or `0.2-0.5`; raises `BadInput` unless it is a range within [0, 1]."""
     low, dash, high = text.partition("-")
     try:
-        found = share(low), share(high if dash else low)
+        values = share(low), share(high if dash else low)
     except BadInput:
-        found = (1.0, 0.0)
-    if found[0] > found[1]:
+        values = (1.0, 0.0)
+    if values[0] > values[1]:
         raise BadInput(
-            "--sparsity: expected a share between 0 and 1 or a range of them, such as 0.5, 50% or "
+            "--sparsity: expected a number between 0 and 1 or a range, such as 0.5, 50% or "
             f"0.2-0.5, got {in_short(text, 100)!r}"
         )
-    return found
+    return values
 
 
 def order(boards: Sequence[Board], by: str = "", *, reverse: bool = False) -> list[Board]:
-    """Sort the rows of each board by `by`, or the other way round.
+    """Sort the rows of each board by `by`.
 
-    `by` is `method`, `sparsity`, `decode`, `parameters` or the beginning of a metric's name; empty
-    means the metric that ranks. The best value of a metric comes first, the least of anything else.
-    Rows without the value come last. Raises `BadInput` for anything else.
+    `by` is `method`, `sparsity`, `decode`, `parameters`, the beginning of a metric's name, or empty
+    for the ranking metric; raises `BadInput` for anything else. The best value of a metric comes
+    first, the lowest of any other column; rows without a value come last. `reverse` reverses the
+    rows that have a value.
     """
     return [_ordered(board, _key(boards, board, by), reverse) for board in boards]
 
@@ -121,7 +122,7 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
     name = next((name for name in names if name.startswith(by)), None) if by else board.metrics[0]
     if name is None:
         known = ", ".join([*plain, *names])
-        raise BadInput(f"cannot sort by {in_short(by, 100)!r}; there are {known}")
+        raise BadInput(f"--sort: unknown column {in_short(by, 100)!r}; choose one of {known}")
     sign = 1 if metric(name).lower_is_better else -1
     return lambda row: (value := row.value(name)) and sign * value.mean
 
@@ -129,9 +130,8 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
 def lines(boards: Iterable[Board]) -> Iterator[Line]:
     """Yield every row as plain data, the dense row of each board first.
 
-    Under `values` stand mean, deviation over seeds, dense value and ratio to dense of each value;
-    `ratio` is that of the metric that ranks, `prefill` and `decode` are speeds over the dense
-    model's.
+    `values` holds the mean, deviation over seeds, dense value and ratio to dense of each value,
+    `ratio` the ratio of the ranking metric, `prefill` and `decode` the speed relative to dense.
     """
     for board in boards:
         yield dense_line(board)
@@ -140,7 +140,7 @@ def lines(boards: Iterable[Board]) -> Iterator[Line]:
 
 
 def row_line(board: Board, row: Row) -> Line:
-    """Write one row as plain data."""
+    """Convert one row to plain data."""
     first, time = row.first, row.seconds("prune")
     rates = {kind: row.rate(kind) for kind in ("prefill", "decode")}
     return _line(
@@ -164,7 +164,7 @@ def row_line(board: Board, row: Row) -> Line:
 
 
 def dense_line(board: Board) -> Line:
-    """Write the dense row of a board as plain data."""
+    """Convert the dense row of a board to plain data."""
     values = {
         name: {"mean": value, "deviation": None, "dense": value, "ratio": 1.0}
         for name, value in board.dense.values.items()
@@ -175,7 +175,7 @@ def dense_line(board: Board) -> Line:
 
 
 def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more: Any) -> Line:
-    """Put the fields in order; what a row does not say is empty."""
+    """Build a line with all fields in a fixed order; missing ones are empty."""
     ranking = values.get(board.metrics[0])
     line: Line = {
         "protocol": board.protocol,
@@ -218,14 +218,14 @@ def _value(row: Row, name: str) -> Line:
 
 
 def to_json(found: Iterable[Line]) -> str:
-    """Write lines as a JSON array."""
+    """Format lines as a JSON array."""
     return json.dumps(list(found), indent=2, ensure_ascii=False) + "\n"
 
 
 def to_csv(found: Iterable[Line]) -> str:
-    """Write lines as CSV, four columns a value: mean, deviation over seeds, dense, ratio.
+    """Format lines as CSV with four columns per value: mean, deviation over seeds, dense, ratio.
 
-    No text in it is obeyed by a terminal, or taken for a formula by a spreadsheet: see `cell`.
+    Texts are escaped by `csv_cell`.
     """
     found = list(found)
     names = list(dict.fromkeys(name for line in found for name in line["values"]))
@@ -243,9 +243,9 @@ def _flat(line: Line, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
         if field == "values":
             for name in names:
                 value = content.get(name, {})
-                yield cell(name), value.get("mean")
+                yield csv_cell(name), value.get("mean")
                 for part in ("deviation", "dense", "ratio"):
-                    yield cell(f"{name} {part}"), value.get(part)
+                    yield csv_cell(f"{name} {part}"), value.get(part)
         else:
             text = " ".join(map(str, content)) if isinstance(content, list) else content
-            yield field, cell(text) if isinstance(text, str) else text
+            yield field, csv_cell(text) if isinstance(text, str) else text

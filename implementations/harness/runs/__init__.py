@@ -1,1 +1,1 @@
-"""One run or many: check, prune, measure, record, verify."""
+"""Single runs, sweeps and verification."""

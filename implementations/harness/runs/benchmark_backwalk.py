@@ -1,7 +1,7 @@
-"""Benchmark of the walk back on the embedded model; run by `make bench`.
+"""Benchmark of `backwalk` on the embedded model; run by `make bench`.
 
-Each way runs in a process of its own, whose peak of resident memory is counted above the loaded
-model; leave the cores free meanwhile.
+Each variant runs in its own process and reports its peak memory above the loaded model. Keep the
+machine idle meanwhile.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 def full_pass(model: LanguageModel, tokens: Tokens) -> None:
-    """Run one backward pass through the whole model for all samples, to every parameter."""
+    """Compute the gradients of all parameters in one backward pass over all samples."""
     logits = model.hf(input_ids=tokens.ids, use_cache=False).logits[:, :-1]
     cross_entropy(logits.flatten(end_dim=1), tokens.ids[:, 1:].flatten()).backward()
 
 
 def weights(model: LanguageModel, tokens: Tokens) -> None:
-    """Walk back with the gradients of all linear layers, each block's dropped after use."""
+    """Walk back with the gradients of all linear layers, dropping those of each block after use."""
     for _ in backwalk(model, tokens, gradients=ROLES):
         pass
 
 
 def squares(model: LanguageModel, tokens: Tokens) -> None:
-    """Walk back with each sample's squares as well."""
+    """Walk back with the gradients and the squared gradients of each sample."""
     for _ in backwalk(model, tokens, gradients=ROLES, squares=True):
         pass
 
 
 def masks(model: LanguageModel, tokens: Tokens) -> None:
-    """Walk back with the masks of heads and channels, and no weight's gradient."""
+    """Walk back with the gradients of head and channel masks only."""
     for _ in backwalk(model, tokens, masks=("o", "down")):
         pass
 
 
-def measured(way: Callable[[LanguageModel, Tokens], None]) -> tuple[float, float]:
-    """Return seconds, and GB above the loaded model."""
+def measure(variant: Callable[[LanguageModel, Tokens], None]) -> tuple[float, float]:
+    """Return the seconds and the peak memory in GB above the loaded model."""
     model = load_model("smollm2-135m")
     tokens = random_tokens(SAMPLES, LENGTH, vocabulary=model.vocabulary_size, batch_size=BATCH)
     with peak_memory(model.device) as watch:
         start = time.perf_counter()
-        way(model, tokens)
+        variant(model, tokens)
         seconds = time.perf_counter() - start
     return seconds, (watch.peak.bytes - watch.peak.start) / 1e9
 
 
 def main() -> None:
-    """Print the table."""
-    table = Table("way", "seconds", "GB above the model", title="The walk back")
-    for way in (full_pass, weights, squares, masks):
+    """Print the table of results."""
+    table = Table("variant", "seconds", "GB above the model", title="Backward walk")
+    for variant in (full_pass, weights, squares, masks):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            seconds, memory = pool.apply(measured, (way,))
-        table.add_row(way.__name__.replace("_", " "), f"{seconds:.0f}", f"{memory:.2f}")
+            seconds, memory = pool.apply(measure, (variant,))
+        table.add_row(variant.__name__.replace("_", " "), f"{seconds:.0f}", f"{memory:.2f}")
     Console().print(table)
 
 

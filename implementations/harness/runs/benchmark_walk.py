@@ -1,6 +1,6 @@
-"""Benchmark of the walk on the embedded model; run by `make bench`.
+"""Benchmark of `walk` on the embedded model; run by `make bench`.
 
-Figures are ratios within one run, medians of interleaved repeats; leave the cores free meanwhile.
+Results are ratios of run times, medians of interleaved repeats. Keep the machine idle meanwhile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SAMPLES, LENGTH, BATCH = 4, 512, 2
 
 
 def bare_passes(model: LanguageModel, tokens: Tokens) -> None:
-    """Run the calibration twice through the decoder, without head, cache or statistics."""
+    """Run the calibration set twice through the decoder, without head, cache or statistics."""
     for _ in range(2):
         for ids in tokens.batches():
             with torch.no_grad():
@@ -34,7 +34,7 @@ def bare_passes(model: LanguageModel, tokens: Tokens) -> None:
 
 
 def plain_walk(model: LanguageModel, tokens: Tokens) -> None:
-    """Walk with the two passes a block that every pruning needs, and nothing in between."""
+    """Walk with the two passes per block that every method needs, without pruning."""
     for block in walk(model, tokens):
         for _ in block.run():
             pass
@@ -47,14 +47,14 @@ def gram_walk(model: LanguageModel, tokens: Tokens) -> None:
 
 
 def seconds(action: Callable[[], None]) -> float:
-    """Time one call."""
+    """Return the duration of one call."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def interleaved(*actions: Callable[[], None]) -> list[list[float]]:
-    """Time the actions in turn, A B C A B C, after one warm-up of each."""
+    """Time the actions in turn (A B C A B C ...) after one warm-up of each."""
     for action in actions:
         action()
     rounds = [[seconds(action) for action in actions] for _ in range(REPEATS)]
@@ -62,13 +62,13 @@ def interleaved(*actions: Callable[[], None]) -> list[list[float]]:
 
 
 def ratio(numerators: list[float], denominators: list[float]) -> tuple[float, float, float]:
-    """Return median, smallest and largest ratio of the pairs."""
+    """Return the median, smallest and largest ratio of the pairs."""
     ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
 def shortened(blocks: int) -> LanguageModel:
-    """Return the embedded model with its first `blocks` blocks."""
+    """Return the embedded model with only its first `blocks` blocks."""
     model = load_model("smollm2-135m")
     remove_blocks(model, range(blocks, len(model.blocks)))
     return model
@@ -90,14 +90,14 @@ def main() -> None:
     eight, sixteen = interleaved(
         lambda: gram_walk(shallow, tokens), lambda: gram_walk(deep, tokens)
     )
-    table = Table("figure", "median", "min", "max", "wanted", title="The walk")
-    for name, values, wanted in (
+    table = Table("ratio", "median", "min", "max", "target", title="Forward walk")
+    for name, values, target in (
         ("walk / two bare passes", ratio(plain, bare), "at most 1.15"),
         ("walk with Gram / two bare passes", ratio(gram, bare), "at most 1.5"),
         ("twice the samples", ratio(whole, halved), "2"),
         ("twice the blocks", ratio(sixteen, eight), "2"),
     ):
-        table.add_row(name, *(f"{value:.3f}" for value in values), wanted)
+        table.add_row(name, *(f"{value:.3f}" for value in values), target)
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""Where a run happens: what its record says of hardware, versions and commit."""
+"""The environment of a run for its record: hardware, package versions and git commit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from implementations.harness.download.storage import file_sha256
 from implementations.harness.errors import BadInput
-from implementations.harness.results.bounds import one_line
+from implementations.harness.results.field_types import one_line
 from implementations.harness.results.record import Hardware
 from implementations.harness.results.store import IMPLEMENTATIONS
 
@@ -33,15 +33,15 @@ PACKAGES = (
 
 
 def folder_sha256(folder: Path) -> str:
-    """Hash the files in and below a folder, with their places in it, but not Python's caches."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = [path for path in found if path.parent.name != "__pycache__"]
+    """Hash the contents and relative paths of all files in a folder, except Python's caches."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in paths if path.parent.name != "__pycache__"]
     lines = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def hardware(device: torch.device) -> Hardware:
-    """Describe this machine; the accelerator is named where `device` is one."""
+    """Describe this machine, and the accelerator if `device` is one."""
     accelerator = accelerator_name(device)
     return Hardware(
         cpu=one_line(_cpu()),
@@ -54,7 +54,7 @@ def hardware(device: torch.device) -> Hardware:
 
 
 def accelerator_name(device: torch.device) -> str | None:
-    """The product name of an accelerator, its type where the driver tells none, None for a CPU."""
+    """Return an accelerator's product name, or its type if unknown; None for a CPU."""
     if device.type == "cpu":
         return None
     name = getattr(torch.get_device_module(device), "get_device_name", None)
@@ -62,30 +62,30 @@ def accelerator_name(device: torch.device) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide numbers, those that are installed."""
-    found = {package: _version(package) for package in PACKAGES}
-    installed = {package: version for package, version in found.items() if version is not None}
+    """Return the versions of Python and of the installed packages in `PACKAGES`."""
+    versions = {package: _version(package) for package in PACKAGES}
+    installed = {package: version for package, version in versions.items() if version is not None}
     return {"python": platform.python_version()} | installed
 
 
 def checkout() -> Path | None:
-    """The root of the git work tree this code runs from; None where it was installed."""
+    """Return the root of the git work tree of this code; None for an installed package."""
     top = _git("rev-parse", "--show-toplevel")
     root = IMPLEMENTATIONS.parent
     return root if top is not None and Path(top).resolve() == root else None
 
 
 def require_checkout(what: str) -> None:
-    """Raise `BadInput` outside a checkout: an installed package is no place for results."""
+    """Raise `BadInput` outside a git checkout, naming the option or command `what`."""
     if checkout() is None:
         raise BadInput(
-            f"{what} writes into the method's folder of a git checkout, and this is an installed "
-            "package; clone the repository and run it from there"
+            f"{what} writes to the method's folder in a git checkout, but this is an installed "
+            "package; clone the repository and run the command there"
         )
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """Commit of the checkout and whether anything but records was changed; None outside one."""
+    """Return the commit and whether files other than records changed; None outside a checkout."""
     head = _git("rev-parse", "HEAD") if checkout() else None
     if head is None:
         return None, None
@@ -95,18 +95,18 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """The answer of git in the code's folder, or None where it has none."""
+    """Run git in the folder of this code and return its output; None if it fails."""
     command = ["git", "-C", str(IMPLEMENTATIONS.parent), *arguments]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return answer.stdout.strip()
+    return done.stdout.strip()
 
 
-@functools.cache  # a package's metadata are read as a whole, in milliseconds, and do not change
+@functools.cache  # reading a package's metadata takes milliseconds
 def _version(package: str) -> str | None:
-    """The version of a package, None where it is not installed."""
+    """Return the version of a package; None if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -114,14 +114,14 @@ def _version(package: str) -> str | None:
 
 
 def _cores() -> int:
-    """The cores this process may use, which in a container are fewer than the machine has."""
+    """Return the number of cores that this process may use, which a container can limit."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _cpu() -> str:
-    """The CPU's model name; the processor's kind where the system tells no more."""
+    """Return the CPU's model name, or its architecture if the system does not report one."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""What to run: a configured method with a seed and a recovery, on a model under a protocol."""
+"""Description of a run: method, settings, seed and fine-tuning (`Job`), model and protocol."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from implementations.harness.results.recovery import Recovery
 
 @dataclass(frozen=True)
 class Setup:
-    """Which model, under which protocol, where; small, so that it can be sent to workers."""
+    """Model, protocol and device of a run; small, so that it can be sent to workers."""
 
     model: str
     protocol: Protocol
@@ -26,47 +26,47 @@ class Setup:
     accelerator: str | None = None
     tasks: tuple[str, ...] = ()
     task_folder: str | None = None
-    """Folder with your own task files, in addition to those of lm-eval."""
+    """Folder with your own lm-eval task files."""
 
 
 class Job(NamedTuple):
-    """One run: a configured method, or None for the dense model, the seed, and a recovery."""
+    """One run: a configured method (None for the dense model), a seed and a fine-tuning."""
 
     method: Method | None
     seed: int = 0
     recovery: Recovery | None = None
-    """Training after pruning, or of the dense model."""
+    """Fine-tuning after pruning, or of the dense model."""
 
     @property
     def slug(self) -> str:
-        """The method's name."""
+        """Name of the method, or `dense`."""
         return DENSE if self.method is None else self.method.slug()
 
     @property
     def edits(self) -> bool:
-        """Whether the run changes the weights in memory, so that the model must be loaded again."""
+        """Whether the run changes the weights in memory, so that the next must reload the model."""
         prunes = self.method is not None and bool(self.method.capabilities.changes)
         return prunes or self.recovery is not None
 
     @property
     def prompted(self) -> bool:
-        """Whether the method acts, and is measured, only behind the prompt of a text."""
+        """Whether the method prunes for a prompt and is measured only on the text after it."""
         return self.method is not None and self.method.capabilities.prompted
 
     @property
     def streams(self) -> frozenset[str]:
-        """The texts to train on that are read, by their names in the protocol."""
+        """The protocol's fields with the training texts that the run reads."""
         own = () if self.method is None else self.method.capabilities.streams
         return frozenset(own if self.recovery is None else {*own, "training"})
 
     @property
     def dense(self) -> Job:
-        """The run of the dense model that stands beside: with the same recovery."""
+        """The run of the dense model to compare with, with the same fine-tuning."""
         return DENSE_JOB if self.recovery is None else Job(None, self.seed, self.recovery)
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """Every field of the method with its value; a pattern says the share itself."""
+        """All fields of the method with their values; a pattern determines the sparsity."""
         if self.method is None:
             return {}
         fields = self.method.model_dump(mode="json")
@@ -74,7 +74,7 @@ class Job(NamedTuple):
 
     @property
     def changed(self) -> dict[str, Any]:
-        """Fields other than the share whose value is not the default."""
+        """Fields other than sparsity and pattern that differ from their defaults."""
         if self.method is None:
             return {}
         default = type(self.method)().model_dump(mode="json")
@@ -86,7 +86,7 @@ class Job(NamedTuple):
 
     @property
     def share(self) -> str:
-        """What is to be removed: `2:4` or `50 %`."""
+        """The requested pattern or sparsity: `2:4` or `50 %`."""
         if self.method is None:
             return ""
         return str(self.configuration.get("pattern") or f"{100 * self.method.target:g} %")
@@ -105,7 +105,7 @@ DENSE_JOB = Job(None)
 def make_job(
     method: str, parameters: dict[str, Any], seed: int = 0, recovery: Recovery | None = None
 ) -> Job:
-    """Configure one run of a method or of `dense`; raises `BadInput` for a wrong parameter."""
+    """Configure one run of a method or of `dense`; raises `BadInput` for an invalid parameter."""
     if method != DENSE:
         chosen = get(method)
         fields = chosen.model_fields
@@ -114,11 +114,11 @@ def make_job(
         return Job(chosen.configure(**given, **absent), seed, recovery)
     if parameters:
         names = in_short(", ".join(parameters))
-        raise BadInput(f"the dense model has no parameters, but is given {names}")
+        raise BadInput(f"{names}: the dense model has no parameters; remove them")
     return Job(None, 0 if recovery is None else seed, recovery)
 
 
 def _is_none(value: Any, field: FieldInfo | None) -> bool:
-    """Say whether the word `none` stands for no value, of which a field may have none."""
-    word = isinstance(value, str) and value.lower() == "none"
-    return word and field is not None and type(None) in get_args(field.annotation)
+    """Whether `value` is the word `none` and the field accepts None."""
+    is_word = isinstance(value, str) and value.lower() == "none"
+    return is_word and field is not None and type(None) in get_args(field.annotation)

@@ -1,4 +1,4 @@
-"""From what a run found to its record: names, provenance and labels."""
+"""Conversion of the measurements of a run into its record, with names, provenance and labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from implementations.harness.data.samples import Samples
 from implementations.harness.data.stream import Stream
 from implementations.harness.data.text import Tokens
-from implementations.harness.results.bounds import LONGEST_NAME, NAMELESS
+from implementations.harness.results.field_types import LONGEST_NAME, NAMELESS
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
 from implementations.harness.results.protocol import PROTOCOLS, STREAMS
 from implementations.harness.results.record import (
@@ -29,19 +29,19 @@ from implementations.harness.runs.job import Job
 from implementations.harness.runs.workbench import Measured, Workbench
 
 
-def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | None) -> Record:
-    """Write down one run beside the dense record, which only the dense run itself has not."""
+def make_record(bench: Workbench, job: Job, measured: Measured, dense: Record | None) -> Record:
+    """Build the record of a run; `dense` is the dense record, None for the dense run itself."""
     setup = bench.setup
     date = datetime.now(UTC).replace(microsecond=0)
     key = bench.key(job)
     run = f"{time_of(date)}-{key[:8]}"
     row = (
-        Dense(run=run, values=found.values, footprint=found.footprint)
+        Dense(run=run, values=measured.values, footprint=measured.footprint)
         if dense is None
-        else Dense(run=dense.run, values=dense.values | found.dense, footprint=dense.footprint)
+        else Dense(run=dense.run, values=dense.values | measured.dense, footprint=dense.footprint)
     )
     commit, dirty = environment.commit()
-    outcome = found.outcome
+    outcome = measured.outcome
     fields: dict[str, Any] = {
         "run": run,
         "key": key,
@@ -52,39 +52,39 @@ def make_record(bench: Workbench, job: Job, found: Measured, dense: Record | Non
         "changed": tuple(job.changed),
         "asked": outcome.asked if outcome else 0.0,
         "achieved": round(outcome.achieved, 12) if outcome else 0.0,
-        "details": plain(outcome.details) if outcome else {},
+        "details": plain_json(outcome.details) if outcome else {},
         "protocol": setup.protocol,
         "seed": job.seed,
         "tasks": setup.tasks,
         "tasks_sha256": bench.tasks_sha256,
         "model": bench.info,
-        "texts": texts_of(found.samples, bench.sampler.sources(job.streams)),
-        "disjoint": found.samples.disjoint,
-        "values": found.values,
+        "texts": texts_of(measured.samples, bench.sampler.sources(job.streams)),
+        "disjoint": measured.samples.disjoint,
+        "values": measured.values,
         "dense": row,
-        "footprint": found.footprint,
-        "speed": found.speed or Speed(note=found.untimed),
+        "footprint": measured.footprint,
+        "speed": measured.speed or Speed(note=measured.untimed),
         "course": outcome.course if outcome else None,
-        "recovered": found.recovered,
-        "sample": found.sample,
-        "labels": labels_of(found.values, row.values),
-        "warnings": found.warnings,
-        "seconds": found.seconds,
-        "peak": found.peak,
+        "recovered": measured.recovered,
+        "sample": measured.sample,
+        "labels": labels_of(measured.values, row.values),
+        "warnings": measured.warnings,
+        "seconds": measured.seconds,
+        "peak": measured.peak,
         "hardware": bench.hardware,
         "versions": environment.versions(),
         "commit": commit,
         "dirty": dirty,
-        "tolerance": tolerances_of(found.values),
+        "tolerance": tolerances_of(measured.values),
     }
-    draft = Record.model_construct(**fields)  # name and command follow from the rest
+    draft = Record.model_construct(**fields)  # name and command derive from the other fields
     return Record(**fields, name=name_of(draft), command=command_of(draft, setup.task_folder))
 
 
 def name_of(record: Record) -> str:
-    """The file's name: model, share, what is not the default, seed, tasks, dtype, accelerator.
+    """Return the file name: model, share, changed settings, seed, tasks, dtype, accelerator.
 
-    It has the letters of a `FileName`; what is too long for one ends in a hash of the whole.
+    Characters outside `FileName` are replaced; a name that is too long ends in a hash.
     """
     parts = [record.model.name]
     if record.method == DENSE:
@@ -110,7 +110,7 @@ def name_of(record: Record) -> str:
 
 
 def command_of(record: Record, task_folder: str | None = None) -> str:
-    """The command that repeats the run; a protocol that is not built in goes by its file's name."""
+    """Return the command that repeats the run; a custom protocol becomes `<name>.yaml`."""
     model, protocol = record.model, record.protocol
     words = ["atlas", "run", record.method]
     if record.method != DENSE:
@@ -137,12 +137,12 @@ def command_of(record: Record, task_folder: str | None = None) -> str:
 
 
 def time_of(date: datetime) -> str:
-    """The time in the name of a run."""
+    """Format the time for the name of a run."""
     return f"{date.astimezone(UTC):%Y%m%dT%H%M%SZ}"
 
 
 def granularity_of(job: Job) -> tuple[str, ...]:
-    """What this run removed, which the pattern decides where a method knows both."""
+    """Return what this run removes; a pattern makes it semi-structured."""
     if job.method is None:
         return ()
     if job.configuration.get("pattern"):
@@ -152,7 +152,7 @@ def granularity_of(job: Job) -> tuple[str, ...]:
 
 
 def texts_of(samples: Samples, sources: Mapping[str, str]) -> tuple[TextInfo, ...]:
-    """Every text of the run with the place of each window; `sources` are hashes by role."""
+    """Describe all texts of the run with their windows; `sources` maps roles to hashes."""
     roles: dict[str, Tokens] = {"calibration": samples.calibration}
     for role in STREAMS:
         stream: Stream | None = getattr(samples.calibration, role)
@@ -168,14 +168,14 @@ def texts_of(samples: Samples, sources: Mapping[str, str]) -> tuple[TextInfo, ..
             ids_sha256=tokens.sha256,
             samples=tokens.ids.shape[0],
             length=tokens.ids.shape[1],
-            spans=joined(tokens),
+            spans=joined_spans(tokens),
         )
         for role, tokens in roles.items()
     )
 
 
-def joined(tokens: Tokens) -> tuple[tuple[int, int], ...]:
-    """The spans, adjoining ones put together."""
+def joined_spans(tokens: Tokens) -> tuple[tuple[int, int], ...]:
+    """Return the spans of the windows with adjacent ones joined."""
     spans: list[tuple[int, int]] = []
     for start, end in tokens.spans:
         if spans and spans[-1][1] == start:
@@ -186,7 +186,7 @@ def joined(tokens: Tokens) -> tuple[tuple[int, int], ...]:
 
 
 def labels_of(values: dict[str, float], dense: dict[str, float]) -> tuple[str, ...]:
-    """`collapsed` where a value is that far from the dense one, as its metric says."""
+    """Return `collapsed` if any value has collapsed by the criterion of its metric."""
     collapsed = any(
         metric(name).collapsed(value, dense[name])
         for name, value in values.items()
@@ -196,17 +196,17 @@ def labels_of(values: dict[str, float], dense: dict[str, float]) -> tuple[str, .
 
 
 def tolerances_of(values: dict[str, float]) -> dict[str, Tolerance]:
-    """The tolerance of each kind of value in the record."""
+    """Return the tolerance of each kind of value."""
     kinds = [ACHIEVED.kind, *dict.fromkeys(name.partition("/")[0] for name in values)]
     return {kind: metric(kind).tolerance for kind in kinds}
 
 
-def plain(value: Any) -> Any:
-    """What a method tells, as JSON has it: a number that is not finite becomes a word."""
+def plain_json(value: Any) -> Any:
+    """Convert the details of a method to JSON values; infinity and NaN become strings."""
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain_json(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value

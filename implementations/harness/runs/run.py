@@ -1,7 +1,7 @@
-"""One run: check, load, measure dense, prune, measure, record, save the model.
+"""One run: check, load, measure the dense model, prune, measure, record, save the model.
 
-Each file and the model's folder are written whole or not at all. The record comes first: when
-something goes wrong later, hours of work are in it.
+Each file and the model's folder are written atomically. The record is written before the model is
+saved, so that a failure while saving does not lose the measurements.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from implementations.harness.model.checkpoint import save
 from implementations.harness.model.output_folder import check_output_folder
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.journal import open_journal
-from implementations.harness.results.places import check_writable, nearest, real, shown
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
@@ -31,6 +30,12 @@ from implementations.harness.results.store import (
     runs_folder,
     save_record,
 )
+from implementations.harness.results.write_access import (
+    check_writable,
+    nearest_existing,
+    resolve,
+    short_path,
+)
 from implementations.harness.runs import environment
 from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import make_record
@@ -41,7 +46,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Written:
-    """A record and the file it is in."""
+    """A record and the path of its file."""
 
     record: Record
     path: Path
@@ -55,20 +60,20 @@ def run(
     checkpoint: Path | None = None,
     publish: bool = False,
 ) -> Written:
-    """Do one job and write its record under `runs`, and its dense model's where that is new.
+    """Run one job and write its record under `runs`, and that of the dense model if it is new.
 
-    With `checkpoint` the pruned model is then saved into that folder; with `publish` both records
-    are also put into the method's folder.
+    If `checkpoint` is given, the pruned model is then saved to that folder. With `publish`, both
+    records are also written to the method's folder.
 
     Raises:
-        BadInput: what is asked for cannot be; found out before the work, but for a model that
-            cannot be saved as it came out.
-        Unavailable: network, a package, space or a permission is missing, or another process has
-            saved into the same folder meanwhile.
-        NumericsError: NaN or infinity on the way.
+        BadInput: the input is invalid; checked before any work, except that the pruned model may
+            turn out not to be saveable.
+        Unavailable: network, a package, disk space or a permission is missing, or another process
+            saved to the same folder meanwhile.
+        NumericsError: NaN or infinity occurred.
     """
     if checkpoint is not None and job.method is None:
-        raise BadInput("the dense model is not saved, it lies where it came from; leave out --save")
+        raise BadInput("--save has no effect on the dense model; leave it out")
     check_outputs(runs, checkpoint)
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
@@ -84,11 +89,11 @@ def run(
     written = dense
     if job.method is not None:
         with open_journal(journal_of(bench, job, runs)):
-            found, model = bench.measure(job, samples)
-            record = make_record(bench, job, found, dense.record)
-            written = Written(record, keep(record, runs))
+            measured, model = bench.measure(job, samples)
+            record = make_record(bench, job, measured, dense.record)
+            written = Written(record, save_or_rescue(record, runs))
         if checkpoint is not None:
-            save_beside(written, model, checkpoint)
+            save_checkpoint(written, model, checkpoint)
     if publish:
         for record in {dense.record.run: dense.record, written.record.run: written.record}.values():
             publish_record(record)
@@ -96,19 +101,19 @@ def run(
 
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
-    """Return the hidden file in which a job saves its progress, in the folder of its record."""
+    """Return the path of a job's progress file, hidden in the folder of its record."""
     asked = f"{bench.key(job)} {bench.versions}"
     name = f".{hashlib.sha256(asked.encode()).hexdigest()[:16]}.journal"
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
 
-def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Written:
-    """The dense record to stand beside a job, in `runs`: found there, published, or measured now.
+def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Written:
+    """Return the dense record to compare `pruned` with: from `runs`, published, or measured now.
 
-    It has the same recovery. One that was found counts only if it was measured on this machine
-    with these versions.
+    It has the same fine-tuning. An existing record is only used if it was measured on this machine
+    with the same package versions.
     """
-    job = beside.dense
+    job = pruned.dense
     key = bench.key(job)
     for path in (*record_files(runs / bench.setup.protocol.name / DENSE), *published_dense(bench)):
         record = load_record(path)
@@ -119,34 +124,35 @@ def dense_record(bench: Workbench, runs: Path, beside: Job = DENSE_JOB) -> Writt
         ):
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
     with open_journal(journal_of(bench, job, runs)):
-        found, _ = bench.measure(job)
-        record = make_record(bench, job, found, None)
-        return Written(record, keep(record, runs))
+        measured, _ = bench.measure(job)
+        record = make_record(bench, job, measured, None)
+        return Written(record, save_or_rescue(record, runs))
 
 
 def published_dense(bench: Workbench) -> Iterator[Path]:
-    """Yield the files of published dense records under the bench's protocol."""
+    """Yield the files of published dense records for the protocol."""
     return record_files(IMPLEMENTATIONS / "harness" / "records" / bench.setup.protocol.name)
 
 
-def keep(record: Record, runs: Path) -> Path:
-    """Write the record under `runs`, or into a temporary folder if that fails.
+def save_or_rescue(record: Record, runs: Path) -> Path:
+    """Write the record under `runs`, or to a temporary folder if that fails.
 
     Raises:
-        Unavailable: the record is not under `runs`; the message names the temporary file.
+        Unavailable: the record could not be written under `runs`; the message names the temporary
+            file.
     """
     try:
         return save_record(record, runs)
     except Unavailable as error:
         try:
-            elsewhere = save_record(record, Path(tempfile.mkdtemp(prefix="atlas-")))
+            rescued = save_record(record, Path(tempfile.mkdtemp(prefix="atlas-")))
         except (OSError, Unavailable):
             raise error from None
-        raise Unavailable(f"{error}; the record of the run is in {elsewhere}") from error
+        raise Unavailable(f"{error}; the record of the run is in {rescued}") from error
 
 
-def save_beside(written: Written, model: LanguageModel, checkpoint: Path) -> None:
-    """Save the model whose record is written; what goes wrong names the record as well."""
+def save_checkpoint(written: Written, model: LanguageModel, checkpoint: Path) -> None:
+    """Save the pruned model; an error also names the file of the record."""
     try:
         save(model, checkpoint, record=written.record.model_dump(mode="json"))
     except AtlasError as error:
@@ -156,50 +162,52 @@ def save_beside(written: Written, model: LanguageModel, checkpoint: Path) -> Non
 
 
 def check_outputs(runs: Path, checkpoint: Path | None) -> None:
-    """Find out by trying whether records and a checkpoint can be written; nothing of it stays.
+    """Check that records and a checkpoint can be written, without leaving a file.
 
     Raises:
-        BadInput: `runs` is a file, the checkpoint's folder is not empty, or one lies in the other.
+        BadInput: `runs` is a file, the checkpoint's folder is not empty, or one of them is inside
+            the other.
         Unavailable: one of them cannot be written.
     """
-    records = real(runs)
+    records = resolve(runs)
     if checkpoint is not None:
-        check_apart(real(checkpoint), records)
+        check_separate(resolve(checkpoint), records)
         check_output_folder(checkpoint)
-    there = nearest(records)
-    if not there.is_dir():
-        raise BadInput(f"{shown(there)} is a file; --runs needs a folder")
+    existing = nearest_existing(records)
+    if not existing.is_dir():
+        raise BadInput(f"--runs: {short_path(existing)} is a file; choose a folder")
     check_writable(records)
 
 
-def check_apart(checkpoint: Path, runs: Path) -> None:
-    """Refuse a model's folder that lies among records, or where they would lie in it."""
+def check_separate(checkpoint: Path, runs: Path) -> None:
+    """Raise `BadInput` if the model's folder is inside a folder of records or contains `runs`."""
     for records in (runs, *published_folders()):
         if checkpoint.is_relative_to(records):
             raise BadInput(
-                f"{shown(checkpoint)} lies in {shown(records)}, where every .json file is read as "
-                "a record; choose a folder outside"
+                f"--save: {short_path(checkpoint)} is inside {short_path(records)}, where every "
+                ".json file is read as a record; choose a folder outside"
             )
     if runs.is_relative_to(checkpoint):
         raise BadInput(
-            f"the records in {shown(runs)} would lie in the folder of the model; choose another"
+            f"--runs: {short_path(runs)} is inside the folder of --save; choose another folder"
         )
 
 
 def check_outside(folder: Path, model: str) -> None:
-    """Refuse to write into the folder of the model that is read."""
+    """Raise `BadInput` if the output folder is inside the folder of the input model."""
     source = user_path(model, "the model")
-    if source.is_dir() and real(folder).is_relative_to(real(source)):
+    if source.is_dir() and resolve(folder).is_relative_to(resolve(source)):
         raise BadInput(
-            f"{shown(folder)} lies in the folder of the model that is read; choose another folder"
+            f"{short_path(folder)} is inside the folder of the input model; choose another folder"
         )
 
 
 def check_space(folder: Path, needed: int) -> None:
     """Raise `Unavailable` unless the disk of `folder` has room for `needed` bytes."""
-    free = shutil.disk_usage(nearest(real(folder))).free
+    free = shutil.disk_usage(nearest_existing(resolve(folder))).free
     if free < needed:
         raise Unavailable(
-            f"no space for the checkpoint in {shown(folder)}: it takes {needed / 1e6:,.0f} MB and "
-            f"{free / 1e6:,.0f} MB are free; free some or choose a folder on a larger disk"
+            f"--save: not enough disk space in {short_path(folder)}: the checkpoint needs "
+            f"{needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; free some space or choose a "
+            "folder on a larger disk"
         )

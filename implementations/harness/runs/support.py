@@ -1,4 +1,4 @@
-"""What the contract finds of each method, written beside its records."""
+"""Support of model families and patterns by each method, as found by the contract."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from implementations.harness.contract.cases import support
 from implementations.harness.progress import track
 from implementations.harness.prune.registry import get, methods
-from implementations.harness.results.files import layout, write_whole
+from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.store import IMPLEMENTATIONS
 from implementations.harness.runs import environment
 
@@ -23,6 +23,6 @@ def write_support(slug: str | None = None) -> list[Path]:
     paths = []
     for name in track(slugs, "trying every family and pattern"):
         path = IMPLEMENTATIONS / name / "records" / "support.json"
-        write_whole(path, layout(support(name)) + "\n")
+        write_atomically(path, format_json(support(name)) + "\n")
         paths.append(path)
     return paths

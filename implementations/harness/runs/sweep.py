@@ -1,4 +1,4 @@
-"""Many runs: what has a record is skipped, what fails is reported, the rest goes on."""
+"""Sweeps of many runs: skip those that already have a record, and continue after failures."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from implementations.harness.runs.run import (
     check_outside,
     dense_record,
     journal_of,
-    keep,
+    save_or_rescue,
 )
 from implementations.harness.runs.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a sweep did: the records that there are of its runs now, and what went wrong."""
+    """Result of a sweep: the new and existing records of its runs, and the failures."""
 
     records: tuple[Record, ...]
     skipped: int
-    """Records that were there before, with the same request and versions."""
+    """Number of runs that already had a record with the same key and versions."""
     failures: tuple[tuple[Job, str], ...]
 
 
@@ -47,47 +47,47 @@ def sweep(
     ray: bool = False,
     publish: bool = False,
 ) -> Summary:
-    """Run all jobs that have no record with these versions under `runs` yet, in `count` workers.
+    """Run all jobs without a record of the same versions under `runs`, in `count` workers.
 
-    The dense model is measured first, once, or once a seed where it is to be recovered as well.
-    Each record is written as soon as its run ends, so a sweep that is killed can be started again
-    and skips what is done. A record that cannot be written, on a full disk for example, goes into a
-    temporary folder; its run is among the failures, whose message names the file. With `publish`
-    all records of the sweep, those that were there before included, are put into the methods'
-    folders at the end.
+    The dense model is measured first: once, or once per seed if it is fine-tuned. Each record is
+    written as soon as its run ends, so a killed sweep continues where it stopped. A record that
+    cannot be written, for example on a full disk, goes to a temporary folder and its run counts as
+    failed; the message names the file. With `publish`, all records of the sweep, including existing
+    ones, are written to the methods' folders at the end.
 
     Raises:
-        BadInput: there are no jobs, or the model, protocol or folder will not do; a single job
-            that will not do is among the failures instead.
-        Unavailable: something the whole sweep needs is missing, or the record of the dense model
-            could not be written under `runs`.
+        BadInput: there are no jobs, or the model, protocol or folder is invalid; an invalid job
+            is one of the failures instead.
+        Unavailable: something that the whole sweep needs is missing, or the dense record could not
+            be written under `runs`.
     """
     if not jobs:
-        raise BadInput("the sweep has no runs; name some")
+        raise BadInput("the sweep has no runs; give at least one")
     _check(jobs, setup, runs, ray, publish)
     bench = Workbench(setup)
-    there = load_records([runs / setup.protocol.name])
-    have = {record.key: record for record in there if record.relevant_versions == bench.versions}
+    existing = load_records([runs / setup.protocol.name])
+    done = {r.key: r for r in existing if r.relevant_versions == bench.versions}
     keys = [bench.key(job) for job in jobs]
-    skipped = sum(key in have for key in keys)
+    skipped = sum(key in done for key in keys)
     dense = {bench.key(job.dense): dense_record(bench, runs, job).record for job in jobs}
-    have |= dense
-    todo = [job for job, key in zip(jobs, keys, strict=True) if key not in have]
+    done |= dense
+    todo = [job for job, key in zip(jobs, keys, strict=True) if key not in done]
     handle = Pruner(bench, dense, runs) if count == 1 and not ray else None
-    del bench  # workers of their own load the model themselves
+    del bench  # separate workers load the model themselves
     failures = []
-    for done in track(_execute(todo, setup, dense, runs, handle, count, ray), "runs", len(todo)):
-        job, record = todo[done.index], done.result
+    results = _execute(todo, setup, dense, runs, handle, count, ray)
+    for finished in track(results, "runs", len(todo)):
+        job, record = todo[finished.index], finished.result
         if record is None:
-            failures.append((job, done.error or "no result"))
+            failures.append((job, finished.error or "no result"))
             continue
         try:
-            keep(record, runs)
+            save_or_rescue(record, runs)
         except Unavailable as error:
             failures.append((job, str(error)))
         else:
-            have[record.key] = record
-    records = tuple(have[key] for key in dict.fromkeys(keys) if key in have)
+            done[record.key] = record
+    records = tuple(done[key] for key in dict.fromkeys(keys) if key in done)
     if publish:
         for record in (dense | {record.key: record for record in records}).values():
             publish_record(record)
@@ -95,9 +95,9 @@ def sweep(
 
 
 class Pruner:
-    """Does jobs in a worker with a model loaded there once.
+    """Runs jobs in one worker, which loads the model once.
 
-    Searches keep what they have paid for under `runs`, where the worker can reach it.
+    Searches save their progress under `runs`, if the worker can reach that folder.
     """
 
     def __init__(
@@ -106,29 +106,29 @@ class Pruner:
         self.bench, self.dense, self.runs = bench, dense, runs
 
     def __call__(self, job: Job) -> Record:
-        """Run one job; what it raises is the job's failure."""
+        """Run one job; an exception makes the job a failure."""
         dense = self.dense[self.bench.key(job.dense)]
         if job.method is None:
             return dense
-        kept = None if self.runs is None else journal_of(self.bench, job, self.runs)
-        with open_journal(kept):
-            found, _ = self.bench.measure(job)
-        return make_record(self.bench, job, found, dense)
+        journal = None if self.runs is None else journal_of(self.bench, job, self.runs)
+        with open_journal(journal):
+            measured, _ = self.bench.measure(job)
+        return make_record(self.bench, job, measured, dense)
 
 
 def make_pruner(
     setup: Setup, dense: Mapping[str, Record], runs: Path | None, number: int
 ) -> Pruner:
-    """Load the model in worker `number`, on its own accelerator where there are several."""
+    """Load the model in worker `number`, on its own accelerator if there are several."""
     return Pruner(Workbench(replace(setup, device=device_of(setup.device, number))), dense, runs)
 
 
 def device_of(device: str, number: int) -> str:
-    """Share the accelerators of this machine out among workers; one that is numbered is meant."""
-    found = parse_device(device)
-    if found.type == "cpu" or found.index is not None:
+    """Return the device of worker `number`: accelerators are shared unless `device` is numbered."""
+    parsed = parse_device(device)
+    if parsed.type == "cpu" or parsed.index is not None:
         return device
-    return f"{found.type}:{number % torch.accelerator.device_count()}"
+    return f"{parsed.type}:{number % torch.accelerator.device_count()}"
 
 
 def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bool) -> None:
@@ -152,8 +152,8 @@ def _execute(
     ray: bool,
 ) -> Iterator[workers.Done[Record]]:
     if handle is not None:
-        return workers.here(jobs, handle)
-    # A worker on another machine cannot reach the folder of runs.
+        return workers.in_this_process(jobs, handle)
+    # A worker on another machine cannot reach `runs`.
     make = partial(make_pruner, setup, dense, None if ray else runs)
     if ray:
         accelerators = 0 if parse_device(setup.device).type == "cpu" else 1

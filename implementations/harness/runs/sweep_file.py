@@ -1,4 +1,4 @@
-"""Which runs a sweep consists of: from a YAML file or from options.
+"""The runs of a sweep, from a YAML file or from command-line options. An example file:
 
 protocol: smol
 seeds: [0]
@@ -21,24 +21,24 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.results.bounds import Given, Seed
-from implementations.harness.results.part import problems
+from implementations.harness.results.field_types import Given, Seed
 from implementations.harness.results.reading import parse_json, read_yaml
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import Recovery
+from implementations.harness.results.strict_model import validation_problems
 from implementations.harness.runs.job import Job, make_job
 
 MOST_RUNS = 10_000
-"""Runs of one sweep: at a minute each they take a week."""
+"""Maximum number of runs in a sweep; at a minute each, this many take a week."""
 SHARE = ("sparsity", "pattern")
-"""Parameters that options of their own say."""
+"""Parameters that have command-line options of their own."""
 
 Several = Annotated[list[Given], Field(min_length=1)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
 
 
 class Entry(BaseModel):
-    """One line of `runs`: methods, seeds, and parameters, of which a list stands for each value."""
+    """One line of `runs`: methods, seeds and parameters; a list gives one run per value."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
@@ -47,25 +47,28 @@ class Entry(BaseModel):
 
     @property
     def methods(self) -> list[str]:
-        """The methods, also where it is one."""
+        """The methods as a list."""
         return [self.method] if isinstance(self.method, str) else self.method
 
     @property
     def values(self) -> dict[str, list[Any]]:
-        """The values of each parameter."""
+        """The list of values of each parameter."""
         extra = self.model_extra or {}
         return {name: v if isinstance(v, list) else [v] for name, v in extra.items()}
 
     def count(self, seeds: Sequence[int]) -> int:
-        """Count the runs without making them."""
-        each = (self.methods, self.seeds or seeds, *self.values.values())
-        return math.prod(map(len, each))
+        """Count the runs without creating them."""
+        factors = (self.methods, self.seeds or seeds, *self.values.values())
+        return math.prod(map(len, factors))
 
     def jobs(self, seeds: Sequence[int], recovery: Recovery | None = None) -> list[Job]:
-        """The runs of the entry; raises `BadInput` for an unknown method or a wrong parameter."""
+        """Create the runs; raises `BadInput` for an unknown method or an invalid parameter."""
         empty = [name for name, values in self.values.items() if not values]
         if empty:
-            raise BadInput(f"{in_short(empty[0], 100)}: [] of {self.methods[0]} gives no run")
+            raise BadInput(
+                f"{in_short(empty[0], 100)} of {self.methods[0]} is an empty list; give at least "
+                "one value"
+            )
         settings = [
             dict(zip(self.values, chosen, strict=True)) for chosen in product(*self.values.values())
         ]
@@ -77,8 +80,8 @@ class Entry(BaseModel):
         ]
 
 
-class Plan(BaseModel):
-    """A sweep as its file says it; what is not there comes from the command line."""
+class SweepFile(BaseModel):
+    """Content of a sweep file; command-line options supply missing fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -89,29 +92,30 @@ class Plan(BaseModel):
     runs: list[Given | Entry] = Field(min_length=1)
 
     def jobs(self, recovery: Recovery | None = None) -> list[Job]:
-        """Every run once, in order; raises `BadInput` naming the first that cannot be."""
+        """Create all runs in order, without repetition; raises `BadInput` for an invalid one."""
         entries = [Entry(method=run) if isinstance(run, str) else run for run in self.runs]
         check_count(sum(entry.count(self.seeds) for entry in entries))
         return unique(job for entry in entries for job in entry.jobs(self.seeds, recovery))
 
-    def but(self, **options: str | None) -> Plan:
-        """Add what options say; raises `BadInput` where the file says otherwise."""
-        said = self.model_dump(include=set(options), exclude_none=True)
+    def with_options(self, **options: str | None) -> SweepFile:
+        """Add options that are not None; raises `BadInput` if the file has another value."""
+        given = self.model_dump(include=set(options), exclude_none=True)
         for name, value in options.items():
-            if value is not None and said.get(name, value) != value:
+            if value is not None and given.get(name, value) != value:
                 raise BadInput(
-                    f"--{name} {in_short(value, 100)} contradicts the file, which says "
-                    f"{in_short(said[name], 100)}; leave one of them out"
+                    f"--{name} {in_short(value, 100)} contradicts the sweep file, which has "
+                    f"{in_short(given[name], 100)}; leave one of them out"
                 )
         return self.model_copy(update={n: v for n, v in options.items() if v is not None})
 
 
-def read_plan(path: Path) -> Plan:
-    """Read the file of a sweep; raises `BadInput` with the problems found."""
+def read_sweep_file(path: Path) -> SweepFile:
+    """Read a sweep file; raises `BadInput` if it is invalid."""
     try:
-        return Plan.model_validate_json(json.dumps(read_yaml(path), default=str))  # a date
+        # `default=str`: YAML reads an unquoted date as a date object.
+        return SweepFile.model_validate_json(json.dumps(read_yaml(path), default=str))
     except ValidationError as error:
-        raise BadInput(f"{path} is not a sweep: {problems(error)}") from error
+        raise BadInput(f"{path} is not a valid sweep: {validation_problems(error)}") from error
 
 
 def jobs_of(
@@ -122,13 +126,13 @@ def jobs_of(
     seeds: Sequence[int],
     recovery: Recovery | None = None,
 ) -> list[Job]:
-    """Each method at each sparsity and at each pattern with each seed; `settings` are NAME=VALUE.
+    """Combine every method with every sparsity, pattern and seed; `settings` are NAME=VALUE.
 
     Raises:
-        BadInput: no method or an unknown one, a wrong parameter, or one that is given twice.
+        BadInput: no method, an unknown method, or an invalid or repeated parameter.
     """
     if not methods:
-        raise BadInput("no method given; name some, or a file with --file")
+        raise BadInput("no method given; name at least one, or give a file with --file")
     parameters = read_settings(settings, shared=bool(sparsities or patterns))
     shares: list[dict[str, Any]] = [{"sparsity": share} for share in sparsities]
     shares += [{"pattern": pattern} for pattern in patterns]
@@ -142,43 +146,45 @@ def jobs_of(
 
 
 def check_count(runs: int) -> None:
-    """Refuse with `BadInput` more runs than anybody waits for, before they are made."""
+    """Raise `BadInput` for more than `MOST_RUNS` runs, before they are created."""
     if runs > MOST_RUNS:
-        raise BadInput(f"{runs:,} runs are more than {MOST_RUNS:,}; make several sweeps of them")
+        raise BadInput(
+            f"the sweep has {runs:,} runs, more than the maximum of {MOST_RUNS:,}; split it into "
+            "several sweeps"
+        )
 
 
 def read_settings(settings: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; the method's fields give the types.
+    """Parse NAME=VALUE pairs; the method's fields convert and check the values.
 
-    With `shared` an option of its own says the share already.
+    `shared` states that --sparsity or --pattern is given as well.
 
     Raises:
-        BadInput: not a pair, or a name given twice. Wrong names and values are the method's to
-            refuse.
+        BadInput: not a pair, a repeated name, or a second sparsity or pattern.
     """
-    found: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals or not name:
-            raise BadInput(f"--set takes NAME=VALUE, not {in_short(setting, 100)!r}")
-        if name in found:
-            raise BadInput(f"--set gives {in_short(name, 100)!r} twice")
+            raise BadInput(f"--set: expected NAME=VALUE, got {in_short(setting, 100)!r}")
+        if name in parsed:
+            raise BadInput(f"--set: {in_short(name, 100)!r} is given twice; keep one")
         if shared and name in SHARE:
             raise BadInput(
-                f"--set {name} and the option --sparsity or --pattern both say what goes; "
-                "leave one of them out"
+                f"--set {name} cannot be combined with --sparsity or --pattern; leave one of them "
+                "out"
             )
-        found[name] = _value(name, text)
-    return found
+        parsed[name] = _value(name, text)
+    return parsed
 
 
 def _value(name: str, text: str) -> Any:
-    """Lists and objects are JSON; all else stays text, for the field's type to read."""
+    """Parse a list or object as JSON; leave other text to the type of the field."""
     if not text.startswith(("[", "{")):
         return text
     return parse_json(text, f"the JSON of --set {in_short(name, 100)}")
 
 
 def unique(jobs: Iterable[Job]) -> list[Job]:
-    """The jobs without repetition, in order of first appearance."""
+    """Remove repeated jobs, keeping the order."""
     return list({(j.slug, json.dumps(j.configuration), j.seed): j for j in jobs}.values())

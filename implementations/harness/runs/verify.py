@@ -1,9 +1,9 @@
-"""Running a record again from nothing but itself, and saying how far apart the two are.
+"""Verification: repeat the run of a record and compare every part of both records.
 
-A record is believed in nothing: what may differ, and by how much, is said here and by the metrics.
-What is deterministic is held to be equal, what follows from the rest of a record is worked out
-from it, and what no repetition can show is said. Where a run was measured is the record's word too.
-It decides whether the wide tolerance will do, and so the verdict says when it was needed, and why.
+Nothing in the record is trusted. Deterministic parts must be equal, measured values must agree
+within the tolerance of their metric, and derived parts are recomputed. The verdict lists what a
+repetition cannot check. The wide tolerance only applies if the record names another machine or
+other versions, which cannot be checked either, so the verdict says if it was needed and why.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ from typing import Any, Literal
 from implementations.harness.prune.registry import get
 from implementations.harness.results.comparison import Comparison
 from implementations.harness.results.record import DENSE, Record
-from implementations.harness.runs.held import derived, facts, values
+from implementations.harness.runs.differences import changes, elsewhere, not_compared
 from implementations.harness.runs.job import Job, Setup
+from implementations.harness.runs.record_checks import derived, facts, values
 from implementations.harness.runs.recording import make_record
-from implementations.harness.runs.told import changes, elsewhere, not_compared
 from implementations.harness.runs.workbench import Workbench
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a repetition showed."""
+    """Result of a verification."""
 
     comparisons: tuple[Comparison, ...]
     elsewhere: tuple[str, ...]
-    """Why the wide tolerance may do: what the record says of its machine, and is not so here."""
+    """Differences in machine and versions that justify the wide tolerance."""
     changes: tuple[str, ...]
-    """What else is not as in the record, and decides nothing."""
+    """Differences that do not affect the values."""
     not_compared: tuple[str, ...]
-    """What the record says and a repetition cannot show."""
+    """Parts of the record that a repetition cannot check."""
 
     @property
     def same_machine(self) -> bool:
-        """Whether machine and versions are those that the record names."""
+        """Whether machine and versions are those of the record."""
         return not self.elsewhere
 
     @property
     def confirmed(self) -> Literal["narrow", "wide", "no"]:
-        """The tolerance that everything is within; the wide one counts only elsewhere."""
+        """The tolerance that all parts are within; the wide one only counts on another machine."""
         grades = {comparison.grade for comparison in self.comparisons}
         if "off" in grades or ("wide" in grades and self.same_machine):
             return "no"
@@ -50,11 +50,11 @@ class Verdict:
 
     @property
     def agrees(self) -> bool:
-        """Whether the record is confirmed at all."""
+        """Whether the record is confirmed within either tolerance."""
         return self.confirmed != "no"
 
     def to_dict(self) -> dict[str, Any]:
-        """The verdict as plain data; a difference or tolerance without end is none."""
+        """Convert the verdict to plain data; infinite differences and tolerances become None."""
         return {
             "confirmed": self.confirmed,
             "agrees": self.agrees,
@@ -68,8 +68,8 @@ class Verdict:
                     "recorded": one.recorded,
                     "again": one.again,
                     "difference": _finite(one.difference),
-                    "narrow": one.held.narrow,
-                    "wide": _finite(one.held.wide),
+                    "narrow": one.bounds.narrow,
+                    "wide": _finite(one.bounds.wide),
                     "within": one.grade,
                 }
                 for one in self.comparisons
@@ -84,7 +84,7 @@ def verify(
     model: str | None = None,
     task_folder: Path | None = None,
 ) -> Verdict:
-    """Run `record` again and compare; `device` and `model` say where, if not as recorded.
+    """Repeat the run of `record`, on another `device` or copy of the `model` if given, and compare.
 
     Raises:
         BadInput: the record's method, parameters, texts or model do not exist here.
@@ -100,7 +100,7 @@ def repeat(
     model: str | None = None,
     task_folder: Path | None = None,
 ) -> Record:
-    """Make the record of the same request anew; nothing is written."""
+    """Repeat the run of `record` and return the new record without saving it."""
     setup = Setup(
         model=model or record.model.source,
         protocol=record.protocol,
@@ -118,16 +118,16 @@ def repeat(
     bench = Workbench(setup)
     job = Job(method, record.seed, record.recovery)
     samples = bench.prepare(job)
-    found, _ = bench.measure(job.dense)
-    dense = make_record(bench, job.dense, found, None)
+    measured, _ = bench.measure(job.dense)
+    dense = make_record(bench, job.dense, measured, None)
     if method is None:
         return dense
-    found, _ = bench.measure(job, samples)
-    return make_record(bench, job, found, dense)
+    measured, _ = bench.measure(job, samples)
+    return make_record(bench, job, measured, dense)
 
 
 def compare(record: Record, again: Record) -> Verdict:
-    """Hold all of a record against its repetition, and against itself."""
+    """Compare all parts of a record with its repetition and with each other."""
     return Verdict(
         comparisons=(*values(record, again), *facts(record, again), *derived(record)),
         elsewhere=tuple(elsewhere(record, again)),

@@ -1,4 +1,4 @@
-"""The bench: one model under one protocol, measured dense and pruned as often as asked."""
+"""The workbench: prunes and measures one model under one protocol, run after run."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, Outcome
-from implementations.harness.results.bounds import LARGEST_INTEGER, NAMELESS, one_line
+from implementations.harness.results.field_types import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.metric import AFTER_PROMPT
-from implementations.harness.results.places import shown
 from implementations.harness.results.record import (
     NO_SPEED_UP,
     Footprint,
@@ -47,14 +46,15 @@ from implementations.harness.results.record import (
     relevant_versions,
 )
 from implementations.harness.results.recovery import Recovered
+from implementations.harness.results.write_access import short_path
 from implementations.harness.runs import environment
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.train.loop import course
 from implementations.harness.train.recovery import check as check_recovery
 from implementations.harness.train.recovery import recover
 
-TASK_BATCH = 4  # questions answered together
-ROOM = 1.2  # times the weights: what a second model must find free to be loaded beside the first
+TASK_BATCH = 4  # questions per batch
+ROOM = 1.2  # free memory, in multiples of the weights, needed to load a second model
 
 
 @dataclass
@@ -70,22 +70,22 @@ class Measured:
     outcome: Outcome | None = None
     speed: Speed | None = None
     untimed: str = ""
-    """Why speed was not measured."""
+    """Reason why speed was not measured."""
     warnings: tuple[str, ...] = ()
     dense: dict[str, float] = field(default_factory=dict)
-    """Of the dense model, where this run measured it too."""
+    """Values of the dense model that this run measured as well."""
     recovered: Recovered | None = None
 
 
 @dataclass
 class Timer:
-    """Seconds by phase; the phases show in the progress."""
+    """Durations of the phases in seconds; each phase is reported as progress."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def phase(self, name: str, words: str) -> Iterator[None]:
-        """Add the time of the `with` block to `name`, and what a killed run had spent on it."""
+        """Add the duration of the `with` block to `name`, including that of a killed run."""
         start, saved = time.perf_counter(), journal().saved
         for _ in track((name,), words):
             yield
@@ -94,20 +94,22 @@ class Timer:
 
 
 class Workbench:
-    """One model under one protocol, held in memory once: what a run prunes is loaded again.
+    """One model under one protocol; only one copy is in memory, reloaded after a run pruned it.
 
-    Tasks are loaded once as well, so that every run answers the same questions.
+    Tasks are loaded once, so that every run answers the same questions.
 
-    Raises what loading raises: `BadInput` for a wrong task, model or device, or a model that
-    changed since it was loaded first, `Unavailable` without network, space or lm-eval.
+    Raises:
+        BadInput: the task, model or device is invalid, or the model's files changed since it was
+            first loaded.
+        Unavailable: network, disk space or lm-eval is missing.
     """
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
             raise BadInput(
-                f"--task-folder {shown(setup.task_folder)} is not a folder; give the one that "
-                "holds the task files"
+                f"--task-folder: {short_path(setup.task_folder)} is not a folder; give the folder "
+                "with the task files"
             )
         self.device = parse_device(setup.device)
         self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
@@ -134,9 +136,9 @@ class Workbench:
         )
 
     def dense(self) -> LanguageModel:
-        """Return the model as it came, loaded where the last run has pruned it."""
+        """Return the dense model, loading it again if the last run changed it."""
         if self._dense is None:
-            self.timer = Timer()  # of this loading alone
+            self.timer = Timer()  # of this load only
             with self.timer.phase("load", f"loading {self.setup.model}"):
                 model = load_model(
                     self.setup.model,
@@ -146,19 +148,19 @@ class Workbench:
                 )
             if self.identity not in (None, model.identity):
                 raise BadInput(
-                    f"the files of {self.setup.model} changed between two runs; run again"
+                    f"the files of {self.setup.model} changed between two runs; start again"
                 )
             self._dense = model
         return self._dense
 
     @cached_property
     def footprint(self) -> Footprint:
-        """What the dense model weighs; counting zeros reads all of its weights."""
+        """Footprint of the dense model."""
         return footprint(self.dense())
 
     @cached_property
     def tasks_sha256(self) -> str | None:
-        """Hash of the questions, wherever they are read from, and of the task folder's files."""
+        """Hash of the questions of all tasks and of the files in the task folder."""
         if not self.tasks:
             return None
         hashes, folder = [questions_sha256(self.tasks)], self.setup.task_folder
@@ -167,7 +169,7 @@ class Workbench:
         return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     def key(self, job: Job) -> str:
-        """The key of the record that `job` gives; reads the texts the first time."""
+        """Return the key of the record of `job`; the first call reads the texts."""
         return key_of(
             job.slug,
             job.configuration,
@@ -182,23 +184,23 @@ class Workbench:
         )
 
     def prepare(self, job: Job, *, saves: bool = False) -> Samples:
-        """Run every check before any work, and return the texts that the run will read.
+        """Run all checks and return the texts of the run.
 
-        `saves` says that the pruned model is to be saved.
+        `saves` states whether the pruned model will be saved.
 
         Raises:
-            BadInput: texts, pattern, budget or positions do not fit this model, no generator takes
-                the seed, or the method cannot serve an option of the run.
+            BadInput: texts, pattern, budget, positions or seed do not fit the model, or the method
+                does not support an option of the run.
             NumericsError: the weights of the model contain NaN or infinity.
         """
         if not 0 <= job.seed <= LARGEST_INTEGER:
-            raise BadInput(f"seed {job.seed} is not from 0 to {LARGEST_INTEGER}")
+            raise BadInput(f"seed must be between 0 and {LARGEST_INTEGER}, got {job.seed}")
         asked = {"save": saves, "tasks": self.setup.tasks, "recover": job.recovery}
         for option, reason in (job.method.excluded if job.method else {}).items():
             if asked[option]:
                 raise BadInput(f"--{option} cannot be used with {job.slug}: {reason}")
         samples = self.sampler.samples(job.seed, job.streams)
-        trim_memory()  # tokenising takes half as much as a small model
+        trim_memory()  # tokenising needs half as much memory as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
         check_positions(self.dense(), timed.prompt, timed.tokens)
         check_positions(self.dense(), self.sampler.count(written.prompt), written.tokens)
@@ -211,17 +213,17 @@ class Workbench:
         return samples
 
     def measure(self, job: Job, samples: Samples | None = None) -> tuple[Measured, LanguageModel]:
-        """Prune, recover and measure as `job` says; return the measurements and the model.
+        """Prune, fine-tune and measure as `job` describes; return the measurements and the model.
 
-        `samples` are those of `prepare`, which is called here if they are left out. The dense model
-        is loaded again where speed is to be measured beside it, if memory has room for both.
+        Without the `samples` of `prepare`, it is called here. To measure speed, the dense model is
+        loaded a second time if memory has room for both.
         """
         if samples is None:
             samples = self.prepare(job)
-        method, dense = job.method, self.footprint  # counted while the model is dense
+        method, dense = job.method, self.footprint  # computed before pruning
         timer = Timer(dict(self.timer.seconds))
         outcome = recovered = rates = None
-        with warnings_kept() as warned:
+        with collected_warnings() as warned:
             model = self.dense()
             if job.edits:
                 self._dense = None
@@ -233,20 +235,20 @@ class Workbench:
                     recovered = self._recover(model, job, samples, timer)
             trim_memory()
             with peak_memory(self.accelerator) as evaluating:
-                values, beside, sample = self._quality(model, job, samples, timer)
+                values, dense_values, sample = self._quality(model, job, samples, timer)
             untimed = self._untimed(job, ROOM * dense.bytes)
             if not untimed:
                 rates = self._speed(model, job, timer)
-        weight = dense
+        size = dense
         if outcome is not None:
-            weight = footprint(model, outcome.bits, outcome.unused)
+            size = footprint(model, outcome.bits, outcome.unused)
         elif recovered is not None:
-            weight = footprint(model)
+            size = footprint(model)
         measured = Measured(
             samples=samples,
             values=values,
-            dense=beside,
-            footprint=weight,
+            dense=dense_values,
+            footprint=size,
             sample=sample,
             peak=(pruning if job.edits else evaluating).peak,
             seconds=timer.seconds,
@@ -259,7 +261,7 @@ class Workbench:
         return measured, model
 
     def _recover(self, model: LanguageModel, job: Job, samples: Samples, timer: Timer) -> Recovered:
-        """Measure the model, train it, and return how that went; pruned weights stay zero."""
+        """Measure the model, fine-tune it with pruned weights kept zero, return the course."""
         recovery, stream = job.recovery, samples.calibration.training
         assert recovery is not None
         assert stream is not None
@@ -271,16 +273,17 @@ class Workbench:
         with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
             losses = recover(model, recovery, stream, masked)
         windows = recovery.windows(stream.windows.ids.shape[1])
-        went = course(losses, stream, windows)
-        return Recovered(**dict(went), recovery=recovery, before=before)
+        training = course(losses, stream, windows)
+        return Recovered(**dict(training), recovery=recovery, before=before)
 
     def _quality(
         self, model: LanguageModel, job: Job, samples: Samples, timer: Timer
     ) -> tuple[dict[str, float], dict[str, float], str]:
-        """Return the values of the model, those of the dense one on the same tokens, and a sample.
+        """Return the values of the model, dense values measured along with them, and a sample.
 
-        The second are empty unless the method acts behind a prompt: then the first half of every
-        window is the prompt, and the dense model is measured on the second half as well.
+        For a method that prunes for a prompt, the first half of every window is the prompt, and
+        both the pruned and the dense model are measured on the second half. For other methods the
+        dense values are empty.
         """
         values, dense = {}, {}
         for metric, tokens in samples.evaluations.items():
@@ -299,14 +302,15 @@ class Workbench:
                 batch_size = max(TASK_BATCH, self.setup.protocol.batch_size)
                 with active(job, model):
                     values |= zero_shot(model, self.tasks, batch_size=batch_size)
-        asked = self.setup.protocol.generation
-        within = active(job, model, self.sampler.count(asked.prompt))
+        generation = self.setup.protocol.generation
+        within = active(job, model, self.sampler.count(generation.prompt))
         with timer.phase("generate", "writing the sample"), within:
-            sample = asked.prompt + continuation(model, asked.prompt, asked.tokens).text
+            text = continuation(model, generation.prompt, generation.tokens).text
+            sample = generation.prompt + text
         return values, dense, sample
 
     def _untimed(self, job: Job, room: float) -> str:
-        """Say why speed is not measured; empty where it is. A second model takes `room` bytes."""
+        """Return why speed is not measured, or ''; loading a second model needs `room` bytes."""
         if job.method is None:
             return "the dense model is what others are compared with"
         if not job.method.capabilities.structured:
@@ -319,7 +323,7 @@ class Workbench:
 
     @property
     def device_of_weights(self) -> torch.device:
-        """Where the weights live, with the number of the accelerator."""
+        """Device of the weights, including the accelerator's index."""
         return torch.empty(0, device=self.device).device
 
     def _speed(self, model: LanguageModel, job: Job, timer: Timer) -> Speed:
@@ -338,25 +342,25 @@ class Workbench:
 
 
 def active(job: Job, model: LanguageModel, prompt: int = 0) -> AbstractContextManager[None]:
-    """Return the context in which `model`, prepared by `job`, behaves as pruned."""
+    """Return the context in which `model`, as prepared by `job`, behaves as pruned."""
     return nullcontext() if job.method is None else job.method.active(model, prompt, job.seed)
 
 
 @contextmanager
-def warnings_kept() -> Iterator[list[Warning | str]]:
-    """Collect the harness's warnings of the `with` block for a record; others pass as usual.
+def collected_warnings() -> Iterator[list[Warning | str]]:
+    """Collect the harness's warnings in the `with` block; other warnings are shown as usual.
 
-    Where the block fails there will be no record, and all of them pass.
+    If the block raises, there will be no record and all warnings are shown.
     """
-    kept: list[Warning | str] = []
+    collected: list[Warning | str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AtlasWarning)
-            yield kept
-            kept += [w.message for w in caught if issubclass(w.category, AtlasWarning)]
+            yield collected
+            collected += [w.message for w in caught if issubclass(w.category, AtlasWarning)]
     finally:
         for warning in caught:
-            if warning.message not in kept:
+            if warning.message not in collected:
                 warnings.warn_explicit(
                     warning.message, warning.category, warning.filename, warning.lineno
                 )

@@ -1,8 +1,8 @@
-"""Doing many jobs: here, in several processes of this machine, or on Ray.
+"""Workers for many jobs: this process, several processes of this machine, or Ray actors.
 
-A job that fails is reported and the others go on. One that takes its worker down is tried again in
-a new one; if it always does, that is reported too. When the main process is killed, its workers
-notice and end.
+A job that fails is reported, and the others continue. A job whose worker dies is retried in a new
+worker, up to `ATTEMPTS` times, then reported as failed. Workers exit when the main process is
+killed.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from implementations.harness.errors import AtlasError, Unavailable
-from implementations.harness.results.places import shown
+from implementations.harness.results.write_access import short_path
 
-ATTEMPTS = 3  # for a job whose worker dies: the machine may go, or a neighbour take its memory
-NODE_CHECK = 10.0  # seconds between two looks at whether Ray still runs on this machine
+ATTEMPTS = 3  # a worker may die for reasons outside its job, such as another process's memory
+NODE_CHECK = 10.0  # seconds between checks that Ray still runs on this machine
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-# Called with the worker's number, once in each worker, it returns what does a job there.
+# Called once in each worker with its number; returns the function that runs a job there.
 Make = Callable[[int], Callable[[Job], Result]]
 
 
 @dataclass(frozen=True)
 class Done(Generic[Result]):
-    """The result of the job at `index`, or why there is none."""
+    """The result of the job at `index`, or its error."""
 
     index: int
     result: Result | None = None
     error: str | None = None
 
 
-def here(jobs: Sequence[Job], handle: Callable[[Job], Result]) -> Iterator[Done[Result]]:
-    """Do the jobs one after the other in this process."""
+def in_this_process(jobs: Sequence[Job], handle: Callable[[Job], Result]) -> Iterator[Done[Result]]:
+    """Run the jobs one after the other in this process."""
     for index, job in enumerate(jobs):
         yield attempt(handle, index, job)
 
@@ -53,13 +53,13 @@ def here(jobs: Sequence[Job], handle: Callable[[Job], Result]) -> Iterator[Done[
 def in_processes(
     jobs: Sequence[Job], make: Make[Job, Result], workers: int
 ) -> Iterator[Done[Result]]:
-    """Do the jobs in `workers` processes that share the threads of this one."""
+    """Run the jobs in `workers` processes that share the threads of this one."""
     workers = min(workers, len(jobs))
     threads = max(1, torch.get_num_threads() // max(workers, 1))
 
     def ready(busy: Collection[_Process]) -> list[_Process]:
-        found = wait([worker.connection for worker in busy])
-        return [worker for worker in busy if worker.connection in found]
+        connections = wait([worker.connection for worker in busy])
+        return [worker for worker in busy if worker.connection in connections]
 
     return _share(jobs, workers, lambda number: _Process(make, number, threads), ready)
 
@@ -67,12 +67,12 @@ def in_processes(
 def on_ray(
     jobs: Sequence[Job], make: Make[Job, Result], workers: int, *, accelerators: int
 ) -> Iterator[Done[Result]]:
-    """Do the jobs in `workers` Ray actors with `accelerators` each.
+    """Run the jobs in `workers` Ray actors with `accelerators` each.
 
-    The cluster is the one this process is connected to, else the one in RAY_ADDRESS (`auto` for the
-    one that `ray start` started on this machine), else a new one that only this machine can reach
-    and that ends with the jobs. The machines of a cluster need this package, and the model and
-    texts under the same names.
+    Uses the cluster that this process is connected to, else the one in RAY_ADDRESS (`auto` for one
+    started on this machine by `ray start`), else a new local cluster that other machines cannot
+    reach and that ends with the jobs. Every machine of a cluster needs this package, and the model
+    and texts under the same names.
 
     Raises:
         Unavailable: Ray is not installed, the cluster in RAY_ADDRESS cannot be reached, or Ray
@@ -88,16 +88,16 @@ def on_ray(
 
     def ready(busy: Collection[_RayActor]) -> list[_RayActor]:
         pending = [worker.pending for worker in busy]
-        # Without its own node this process gets no worker: an actor would stay pending forever.
+        # If the node of this process is dead, actors stay pending forever.
         while not (finished := ray.wait(pending, timeout=NODE_CHECK)[0]):
             if not any(node["Alive"] and node["NodeID"] == own_node for node in ray.nodes()):
                 raise Unavailable(
-                    "Ray stopped on this machine; out of memory is the usual reason. The records "
-                    "written so far are kept: run the same command again to do the rest"
+                    "Ray stopped on this machine, usually because memory ran out. The records "
+                    "written so far are kept: run the same command again to continue"
                 )
         return [worker for worker in busy if worker.pending in finished]
 
-    actor = ray.remote(num_cpus=1, num_gpus=accelerators)(_Doer)
+    actor = ray.remote(num_cpus=1, num_gpus=accelerators)(_JobRunner)
     try:
         yield from _share(
             jobs, workers, lambda number: _RayActor(ray, actor.remote(make, number), number), ready
@@ -108,20 +108,20 @@ def on_ray(
 
 
 def _connect(ray: ModuleType) -> None:
-    """Connect to the cluster in RAY_ADDRESS, or start one that only this machine can reach."""
+    """Connect to the cluster in RAY_ADDRESS, or start one that other machines cannot reach."""
     address = os.environ.get("RAY_ADDRESS") or "local"
     if address != "local":
         try:
             ray.init(address, log_to_driver=False)
         except (ConnectionError, ValueError) as error:
             raise Unavailable(
-                f"RAY_ADDRESS: no connection to the Ray cluster {shown(address)}: {error}"
+                f"RAY_ADDRESS: cannot connect to the Ray cluster {short_path(address)}: {error}"
             ) from error
         return
-    # A token of its own, so that Ray does not write one into the home folder.
+    # Otherwise Ray writes a token into the home folder.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Ray replaces `_node_ip_address="127.0.0.1"` by the address that other machines reach, unless
-    # clusters are switched off, as they are on macOS and Windows.
+    # Ray replaces `_node_ip_address="127.0.0.1"` by a public address unless clusters are disabled,
+    # as they are on macOS and Windows.
     constants = ray._private.ray_constants
     clusters, constants.ENABLE_RAY_CLUSTER = constants.ENABLE_RAY_CLUSTER, False
     try:
@@ -134,37 +134,38 @@ def check_ray() -> None:
     """Raise `Unavailable` unless Ray is installed."""
     if importlib.util.find_spec("ray") is None:
         raise Unavailable(
-            "Ray is not installed: pip install 'pruning-atlas[scale]', or use --workers alone"
+            "--ray: Ray is not installed; run `pip install 'pruning-atlas[scale]'` or leave out "
+            "--ray"
         )
 
 
 def attempt(handle: Callable[[Job], Result], index: int, job: Job) -> Done[Result]:
-    """Do one job; an error of any kind becomes its message."""
+    """Run one job and return its result or error message."""
     try:
         return Done(index, handle(job))
     except AtlasError as error:
         return Done(index, error=str(error))
-    except Exception as error:  # a defect in one method must not end the others
+    except Exception as error:  # a bug in one method must not stop the other jobs
         return Done(index, error=f"{type(error).__name__}: {error}")
 
 
-class _Died(Exception):
-    """The worker is gone, and why."""
+class _WorkerDied(Exception):
+    """The worker died; the message says why."""
 
 
 class _Worker(Protocol):
-    """Does one job at a time, somewhere else."""
+    """Runs one job at a time outside this process."""
 
     number: int
 
     def send(self, index: int, job: Any) -> None:
-        """Have it begin a job."""
+        """Start a job."""
 
     def receive(self) -> Done[Any]:
-        """Take what became of the job; raises `_Died`."""
+        """Return the result of the job; raises `_WorkerDied`."""
 
     def stop(self) -> None:
-        """End it now, whatever it does."""
+        """End the worker immediately."""
 
 
 AnyWorker = TypeVar("AnyWorker", bound=_Worker)
@@ -173,66 +174,66 @@ AnyWorker = TypeVar("AnyWorker", bound=_Worker)
 def _share(
     jobs: Sequence[Job],
     workers: int,
-    hire: Callable[[int], AnyWorker],
+    start: Callable[[int], AnyWorker],
     ready: Callable[[Collection[AnyWorker]], list[AnyWorker]],
 ) -> Iterator[Done[Any]]:
-    """Share the jobs out among workers that `hire` makes by number; `ready` waits for some."""
+    """Distribute the jobs to workers that `start` creates; `ready` waits for finished ones."""
     waiting = deque(enumerate(jobs))
     busy: dict[AnyWorker, tuple[int, Job]] = {}
     deaths: Counter[int] = Counter()
 
-    def occupy(number: int, worker: AnyWorker | None = None) -> None:
+    def assign(number: int, worker: AnyWorker | None = None) -> None:
         if waiting:
-            worker = worker or hire(number)
+            worker = worker or start(number)
             busy[worker] = waiting.popleft()
             worker.send(*busy[worker])
         elif worker:
-            worker.stop()  # what it held (memory, a place on Ray) is free for the others
+            worker.stop()  # frees its memory and its place on Ray
 
     try:
         for number in range(workers):
-            occupy(number)
+            assign(number)
         while busy:
             for worker in ready(busy):
                 index, job = busy.pop(worker)
                 try:
                     done = worker.receive()
-                except _Died as death:
+                except _WorkerDied as death:
                     worker.stop()
                     deaths[index] += 1
-                    again = deaths[index] < ATTEMPTS
-                    if again:
-                        waiting.append((index, job))  # last: by then there may be more memory
-                    occupy(worker.number)
-                    if again:
+                    retry = deaths[index] < ATTEMPTS
+                    if retry:
+                        waiting.append((index, job))  # last, when more memory may be free
+                    assign(worker.number)
+                    if retry:
                         continue
-                    done = Done(index, error=f"{ATTEMPTS} workers died of it: {death}")
+                    done = Done(index, error=f"{ATTEMPTS} workers died running it: {death}")
                 else:
-                    occupy(worker.number, worker)
+                    assign(worker.number, worker)
                 yield done
     finally:
         for worker in busy:
             worker.stop()
 
 
-class _Doer:
-    """What runs in a worker: `make` is called there, at the first job."""
+class _JobRunner:
+    """Runs jobs inside a worker; calls `make` at the first job."""
 
     def __init__(self, make: Make[Any, Any], number: int) -> None:
         self.make, self.number = make, number
         self.handle: Callable[[Any], Any] | None = None
 
     def attempt(self, index: int, job: Any) -> Done[Any]:
-        return attempt(self._do, index, job)
+        return attempt(self._run, index, job)
 
-    def _do(self, job: Any) -> Any:
+    def _run(self, job: Any) -> Any:
         if self.handle is None:
             self.handle = self.make(self.number)
         return self.handle(job)
 
 
 class _RayActor:
-    """An actor somewhere in the cluster."""
+    """A worker that is a Ray actor."""
 
     def __init__(self, ray: ModuleType, actor: Any, number: int) -> None:
         self.ray, self.actor, self.number = ray, actor, number
@@ -245,7 +246,7 @@ class _RayActor:
         try:
             done: Done[Any] = self.ray.get(self.pending)
         except self.ray.exceptions.RayError as error:
-            raise _Died(str(error).splitlines()[-1].strip()) from error
+            raise _WorkerDied(str(error).splitlines()[-1].strip()) from error
         return done
 
     def stop(self) -> None:
@@ -253,27 +254,27 @@ class _RayActor:
 
 
 class _Process:
-    """A process of this machine."""
+    """A worker that is a process of this machine."""
 
     def __init__(self, make: Make[Any, Any], number: int, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.number = number
-        self.connection, theirs = context.Pipe()
+        self.connection, other_end = context.Pipe()
         self.process: BaseProcess = context.Process(
-            target=_serve, args=(theirs, make, number, threads), daemon=True
+            target=_serve, args=(other_end, make, number, threads), daemon=True
         )
         self.process.start()
-        theirs.close()  # so that its death is the end of the pipe
+        other_end.close()  # so that the pipe closes when the process dies
 
     def send(self, index: int, job: Any) -> None:
-        with suppress(BrokenPipeError):  # it died: receiving will tell
+        with suppress(BrokenPipeError):  # the process died; `receive` raises
             self.connection.send((index, job))
 
     def receive(self) -> Done[Any]:
         try:
             done: Done[Any] = self.connection.recv()
-        except (EOFError, OSError) as error:  # the second one where it died in the middle of a word
-            raise _Died(self._death()) from error
+        except (EOFError, OSError) as error:  # OSError: it died while sending
+            raise _WorkerDied(self._cause_of_death()) from error
         return done
 
     def stop(self) -> None:
@@ -281,21 +282,21 @@ class _Process:
         self.process.terminate()
         self.process.join()
 
-    def _death(self) -> str:
+    def _cause_of_death(self) -> str:
         self.process.join()
         code = self.process.exitcode or 0
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-        return f"its process ended {how}; out of memory is the usual reason"
+        return f"the process ended {how}, usually because memory ran out"
 
 
 def _serve(connection: Connection, make: Make[Any, Any], number: int, threads: int) -> None:
-    """Do jobs until the pipe closes, which it also does when the main process is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends us
+    """Run jobs until the pipe closes, as it does when the main process is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process stops its workers
     torch.set_num_threads(threads)
-    doer = _Doer(make, number)
+    runner = _JobRunner(make, number)
     while True:
         try:
             index, job = connection.recv()
-            connection.send(doer.attempt(index, job))
+            connection.send(runner.attempt(index, job))
         except (EOFError, BrokenPipeError):
             return

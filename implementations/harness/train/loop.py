@@ -25,7 +25,7 @@ from implementations.harness.data.stream import Stream
 from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import task
 from implementations.harness.prune.journal import discard, journal
-from implementations.harness.results.files import remove_leftovers, whole
+from implementations.harness.results.files import atomic_file, remove_leftovers
 from implementations.harness.results.recovery import POINTS, Course
 from implementations.harness.train.schedule import Plan
 
@@ -166,7 +166,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
-        with whole(path) as file:
+        with atomic_file(path) as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError for a full disk
         raise Unavailable(

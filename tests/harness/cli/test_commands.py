@@ -1,4 +1,4 @@
-"""`atlas` as its users meet it: options, exit codes, messages and signals."""
+"""The commands of `atlas`: options, exit codes, messages and signals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from implementations.harness.results.store import load_record, load_records
 
 
 class Finished(NamedTuple):
-    """A command that has ended."""
+    """Result of a command."""
 
     code: int
     out: str
@@ -46,17 +46,17 @@ def inside(*arguments: object) -> Finished:
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    """Wait for what `process` is to bring about, minutes on a machine that is busy."""
+    """Wait until the running `process` meets `condition`; a busy machine can need minutes."""
     deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def ran(world, tmp_path_factory):
-    """One pruned and saved model, for the commands that look at what is there."""
+    """Prune and save one model, for commands that need a record or a saved model."""
     folder = tmp_path_factory.mktemp("ran")
     done = inside(
         *("run", "flap", "--sparsity", 0.3, "--set", "compensate=false"),
@@ -65,14 +65,14 @@ def ran(world, tmp_path_factory):
     return folder, done
 
 
-def test_help_names_every_command():
+def test_help_lists_every_command():
     done = inside("--help")
     assert done.code == 0
     for command in ("methods", "run", "sweep", "leaderboard", "verify", "generate", "support"):
         assert command in done.out
 
 
-def test_methods_lists_all_and_shows_one():
+def test_methods_lists_all_or_shows_one():
     done = inside("methods", "--json")
     assert {one["slug"] for one in json.loads(done.out)} >= {"magnitude", "wanda", "sparsegpt"}
     one = inside("methods", "sparsegpt")
@@ -81,11 +81,11 @@ def test_methods_lists_all_and_shows_one():
         assert word in one.out
 
 
-def test_the_list_reads_from_the_source_what_an_import_would_say():
+def test_overview_from_source_equals_the_imported_method():
     for slug in methods():
-        read, imported = overview(slug), describe(slug)
+        parsed, imported = overview(slug), describe(slug)
         for name in ("slug", "summary", "granularity", "calibration"):
-            assert getattr(read, name) == getattr(imported, name), (slug, name)
+            assert getattr(parsed, name) == getattr(imported, name), (slug, name)
 
 
 def test_run_shows_the_dense_row_and_writes_a_record(ran):
@@ -100,7 +100,7 @@ def test_run_shows_the_dense_row_and_writes_a_record(ran):
     assert (folder / "model" / "model.safetensors").exists()
 
 
-def test_a_sparsity_may_be_given_in_percent(world, tmp_path):
+def test_sparsity_may_be_given_in_percent(world, tmp_path):
     done = inside(
         *("run", "magnitude", "--sparsity", "50%", "--json"),
         *("--protocol", world.protocol, "--runs", tmp_path),
@@ -108,7 +108,7 @@ def test_a_sparsity_may_be_given_in_percent(world, tmp_path):
     assert json.loads(done.out)["asked"] == 0.5
 
 
-def test_run_prints_json_alone(world, tmp_path):
+def test_run_prints_only_json_on_request(world, tmp_path):
     done = inside(
         *("run", "wanda", "--pattern", "2:4", "--json"),
         *("--protocol", world.protocol, "--runs", tmp_path, "--seed", 2),
@@ -131,7 +131,7 @@ def test_generate_continues_a_saved_model(ran):
     assert found["tokens_per_second"] > 0
 
 
-def test_verify_confirms_and_finds_what_is_off(ran, tmp_path):
+def test_verify_confirms_a_record_and_detects_a_changed_value(ran, tmp_path):
     folder, _ = ran
     path = next((folder / "runs/tiny/flap").iterdir())
     assert inside("verify", path).code == 0
@@ -144,8 +144,8 @@ def test_verify_confirms_and_finds_what_is_off(ran, tmp_path):
     assert "Traceback" not in done.err
 
 
-def test_verify_says_which_tolerance_a_claim_has_cost(ran, tmp_path):
-    """Both grades exit with 0; what a value lacks in the record is found all the same."""
+def test_verify_names_the_tolerance_that_was_needed(ran, tmp_path):
+    """Both tolerances exit with 0; a missing value is off with either."""
     folder, _ = ran
     record = load_record(next((folder / "runs/tiny/flap").iterdir()))
     hardware = record.hardware.model_copy(update={"cpu": "another"})
@@ -169,7 +169,7 @@ def test_verify_says_which_tolerance_a_claim_has_cost(ran, tmp_path):
     assert "missing" in done.out
 
 
-def test_leaderboard_in_every_form(ran):
+def test_leaderboard_as_table_csv_and_json(ran):
     folder, _ = ran
     here = ("leaderboard", "--runs", folder / "runs", "--protocol", "tiny")
     table = inside(*here)
@@ -181,25 +181,25 @@ def test_leaderboard_in_every_form(ran):
     assert [row["method"] for row in rows] == ["dense", "flap"]
     wrong = inside(*here, "--sort", "colour")
     assert wrong.code == 2
-    assert "there are method" in wrong.err
+    assert "choose one of method" in wrong.err
     none = inside(*here, "--method", "flap", "--sparsity", "0.9")
     assert none.code == 0
     assert "flap" not in none.out
 
 
-def test_a_sweep_from_a_file_and_again(world, tmp_path):
-    plan = tmp_path / "sweep.yaml"
-    plan.write_text(
+def test_sweep_from_a_file_can_be_repeated(world, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
         f"protocol: {world.protocol}\nruns:\n"
         "  - dense\n  - {method: [magnitude, wanda], sparsity: 0.5}\n"
         "  - {method: wanda, pattern: '2:5'}\n"
     )
-    done = inside("sweep", "--file", plan, "--runs", tmp_path / "runs")
-    assert done.code == 1  # one of them cannot be
+    done = inside("sweep", "--file", file, "--runs", tmp_path / "runs")
+    assert done.code == 1  # one run fails
     assert "wanda 2:5 seed 0: pattern 2:5 does not divide" in done.err
-    assert "3 new records, 0 there before, 1 failed" in done.out
+    assert "3 new records, 0 already existed, 1 failed" in done.out
     assert len(load_records([tmp_path / "runs"])) == 3
-    again = inside("sweep", "--file", plan, "--runs", tmp_path / "runs", "--json")
+    again = inside("sweep", "--file", file, "--runs", tmp_path / "runs", "--json")
     assert len(json.loads(again.out)) == 3
 
 
@@ -208,9 +208,9 @@ BAD = {
     "sparsity negative": (["run", "wanda", "--sparsity=-0.1"], "or 50%, got '-0.1'"),
     "sparsity nan": (["run", "wanda", "--sparsity", "nan"], "or 50%, got 'nan'"),
     "sparsity over 100%": (["run", "wanda", "--sparsity", "101%"], "or 50%, got '101%'"),
-    "sparsity no number": (
+    "sparsity not a number": (
         ["run", "wanda", "--sparsity", "1/2"],
-        "--sparsity: expected a share between 0 and 1, such as 0.5 or 50%, got '1/2'",
+        "--sparsity: expected a number between 0 and 1, such as 0.5 or 50%, got '1/2'",
     ),
     "sparsities of a sweep": (["sweep", "wanda", "--sparsity", "x"], "or 50%, got 'x'"),
     "sparsity set": (["run", "wanda", "--set", "sparsity=1.5"], "sparsity: Input should be"),
@@ -225,28 +225,31 @@ BAD = {
     "no model": (["run", "wanda", "--protocol", "paper"], "--model"),
     "unknown device": (["run", "wanda", "--device", "nowhere"], "nowhere"),
     "seed negative": (["run", "wanda", "--seed=-1"], "--seed: expected a whole number between 0"),
-    "seed no integer": (["run", "wanda", "--seed", "1.5"], "between 0 and 9,223,372,036,854,775,"),
+    "seed not an integer": (
+        ["run", "wanda", "--seed", "1.5"],
+        "between 0 and 9,223,372,036,854,775,",
+    ),
     "seeds of a sweep": (["sweep", "wanda", "--seed", "1.5"], "--seed: expected a whole number"),
     "no such record": (["verify", "nowhere.json"], "nowhere.json"),
-    "sweep of nothing": (["sweep"], "no method"),
-    "sweep of both": (["sweep", "wanda", "--file", "x.yaml"], "leave out"),
+    "sweep without methods": (["sweep"], "no method"),
+    "sweep with methods and file": (["sweep", "wanda", "--file", "x.yaml"], "--file cannot be"),
     "methods": (["methods", "wnada"], "did you mean 'wanda'"),
     "support": (["support", "wnada"], "did you mean 'wanda'"),
-    "share twice": (
+    "sparsity twice": (
         ["run", "wanda", "--set", "sparsity=.1", "--sparsity", ".2"],
-        "--set sparsity and the option",
+        "--set sparsity cannot be combined",
     ),
-    "share twice in a sweep": (
+    "sparsity twice in a sweep": (
         ["sweep", "wanda", "--set", "sparsity=.1", "--sparsity", ".2"],
-        "--set sparsity and the option",
+        "--set sparsity cannot be combined",
     ),
     "pattern twice": (
         ["run", "wanda", "--set", "pattern=2:4", "--pattern", "4:8"],
-        "--set pattern and the option",
+        "--set pattern cannot be combined",
     ),
-    "pattern and share": (
+    "pattern and sparsity": (
         ["sweep", "wanda", "--set", "pattern=2:4", "--sparsity", "0.5"],
-        "--set pattern and the option",
+        "--set pattern cannot be combined",
     ),
     "seed beyond 64 bits": (["run", "wanda", "--seed", str(2**63)], "seed"),
     "seeds beyond 64 bits": (["sweep", "wanda", "--seed", "1", "--seed", "9" * 30], "seed"),
@@ -255,34 +258,43 @@ BAD = {
         ["run", "sparsegpt", "--set", f"block_size={10**30}"],
         "block_size: Input should be less than",
     ),
-    "block size no number": (["run", "sparsegpt", "--set", "block_size=[]"], "block_size: Input"),
-    "nested without end": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
-    "JSON of half a character": (["run", "wanda", "--set", 'pattern=["\\ud800"]'], "damaged"),
-    "model of nobody": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
-    "runs of nobody": (["leaderboard", "--runs", "~nouser/x"], "--runs: .* is not a valid path"),
+    "block size not a number": (
+        ["run", "sparsegpt", "--set", "block_size=[]"],
+        "block_size: Input",
+    ),
+    "deeply nested JSON": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
+    "lone surrogate in JSON": (["run", "wanda", "--set", 'pattern=["\\ud800"]'], "damaged"),
+    "model of unknown user": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
+    "runs of unknown user": (["leaderboard", "--runs", "~nouser/x"], "--runs cannot be the path"),
     "model too long": (["run", "wanda", "--model", "x" * 300], "File name too long"),
-    "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs nosuch is not a folder; give"),
-    "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs /dev/null is not a folder"),
+    "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs: nosuch is not a folder; give"),
+    "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs: /dev/null is not a folder"),
     "runs too long": (["leaderboard", "--runs", "x" * 300], "File name too long"),
     "record too long": (["verify", "x" * 300], "File name too long"),
     "method too long": (["run", "x" * 9999], "unknown method 'xxx"),
     "sweep file is a folder": (["sweep", "--file", "/"], "it is a folder"),
-    "sweep file is a device": (["sweep", "--file", os.devnull], "no regular file"),
+    "sweep file is a device": (["sweep", "--file", os.devnull], "not a regular file"),
     "protocol is a folder": (["run", "wanda", "--protocol", "..yaml/.yaml"], "cannot read"),
     "record is a folder": (["verify", "/"], "cannot read"),
-    "method in bytes": (["run", "wan\udcffda"], "'wan\\udcffda' is not UTF-8"),
-    "runs in bytes": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
-    "prompt in bytes": (["generate", "smollm2-135m", "\udcff"], "is not UTF-8"),
-    "tasks by commas only": (["run", "wanda", "--tasks", ","], "has an empty name"),
+    "method not UTF-8": (["run", "wan\udcffda"], "'wan\\udcffda' is not UTF-8"),
+    "runs not UTF-8": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
+    "prompt not UTF-8": (["generate", "smollm2-135m", "\udcff"], "is not UTF-8"),
+    "only commas in tasks": (["run", "wanda", "--tasks", ","], "contains an empty name"),
     "task folder missing": (
         ["run", "dense", "--tasks", "arc_easy", "--task-folder", "nosuch"],
-        "--task-folder nosuch is not a folder; give the one that holds the task files",
+        "--task-folder: nosuch is not a folder; give the folder with the task files",
     ),
-    "recovery of no kind": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
-    "tokens of no recovery": (["run", "wanda", "--tokens", "1000"], "--tokens says how long"),
-    "a recovery of nothing": (["run", "wanda", "--recover", "full", "--tokens", "0"], "--tokens 0"),
-    "recovery in a sweep": (["sweep", "wanda", "--recover", "x"], "unknown recovery 'x'"),
-    "filter by commas only": (["leaderboard", "--method", "wanda,"], "has an empty name"),
+    "unknown recovery": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
+    "tokens without recovery": (["run", "wanda", "--tokens", "1000"], "--tokens needs --recover"),
+    "recovery on 0 tokens": (
+        ["run", "wanda", "--recover", "full", "--tokens", "0"],
+        "--tokens must be between 1 and",
+    ),
+    "unknown recovery in a sweep": (
+        ["sweep", "wanda", "--recover", "x"],
+        "--recover: unknown kind 'x'; choose one of lora, full",
+    ),
+    "trailing comma in filter": (["leaderboard", "--method", "wanda,"], "contains an empty name"),
 }
 
 EMPTY = ["model", "protocol", "device", "dtype", "accelerator", "set", "tasks", "task-folder"]
@@ -293,7 +305,7 @@ BAD["empty prompt"] = (["generate", "smollm2-135m", ""], "an argument is empty")
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD)
-def test_wrong_use_is_exit_2_with_one_message_and_nothing_written(case, monkeypatch, tmp_path):
+def test_invalid_input_exits_with_2_and_one_message_and_writes_nothing(case, monkeypatch, tmp_path):
     arguments, message = case
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -311,24 +323,24 @@ def test_wrong_use_is_exit_2_with_one_message_and_nothing_written(case, monkeypa
         ("--protocol", "tinny", "unknown protocol 'tinny'; did you mean 'tiny'?"),
         ("--model", "tiny,tinny", "unknown model 'tinny'; did you mean 'tiny'?"),
         ("--granularity", "channel", "unknown granularity 'channel'; did you mean 'channels'?"),
-        ("--method", "\x1b[31m", "unknown method '?[31m'; there are adaptpruner, ast, atp"),
+        ("--method", "\x1b[31m", "unknown method '?[31m'; choose one of adaptpruner, ast"),
     ],
 )
-def test_a_typo_on_the_leaderboard_gets_the_nearest_name(ran, option, typo, message):
+def test_leaderboard_suggests_the_closest_name_for_a_typo(ran, option, typo, message):
     folder, _ = ran
     done = inside("leaderboard", "--runs", folder / "runs", option, typo)
     assert done.code == 2
-    assert f"no record fits: {message}" in done.err
+    assert f"no matching record: {message}" in done.err
 
 
-def test_without_any_record_there_is_no_name_to_be_wrong(tmp_path, monkeypatch):
+def test_leaderboard_accepts_any_name_without_records(tmp_path, monkeypatch):
     monkeypatch.setattr("implementations.harness.cli.commands.published_folders", list)
     done = inside("leaderboard", "--runs", tmp_path, "--method", "wanda")
     assert done.code == 0
-    assert "no record fits; `atlas run` makes one" in done.out
+    assert "no matching records; create one with `atlas run`" in done.out
 
 
-def test_the_process_ends_with_that_code_and_without_a_traceback(atlas, tmp_path):
+def test_process_exits_with_2_and_without_a_traceback(atlas, tmp_path):
     for arguments in (["run", "sparsgpt"], ["prune"]):
         done = atlas(*arguments, cwd=tmp_path)
         assert done.code == 2
@@ -364,7 +376,7 @@ def of_another_family(model: Path) -> None:
         (of_another_family, "'gpt2' is not supported; use one of llama"),
     ],
 )
-def test_a_model_that_will_not_do_is_named(damage, message, world, tmp_path):
+def test_refuses_unusable_model(damage, message, world, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(world.model, model)
     damage(model)
@@ -377,7 +389,7 @@ def test_a_model_that_will_not_do_is_named(damage, message, world, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_newer_record_is_refused_by_the_leaderboard(ran, tmp_path):
+def test_leaderboard_refuses_record_of_newer_schema(ran, tmp_path):
     folder, _ = ran
     path = next((folder / "runs/tiny/flap").iterdir())
     newer = json.loads(path.read_text()) | {"schema_version": 99}
@@ -387,7 +399,7 @@ def test_a_newer_record_is_refused_by_the_leaderboard(ran, tmp_path):
     assert "newer than" in done.err
 
 
-def test_folders_that_will_not_do_are_refused(world, tmp_path):
+def test_refuses_unusable_output_folders(world, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("")
     base = ("run", "wanda", "--protocol", world.protocol, "--runs")
@@ -402,7 +414,7 @@ def test_folders_that_will_not_do_are_refused(world, tmp_path):
 
 
 @pytest.mark.full
-def test_no_network_is_exit_1_within_ten_seconds_of_work(world, atlas, tmp_path):
+def test_missing_network_exits_with_1(world, atlas, tmp_path):
     unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
     done = atlas(
         *("run", "wanda", "--model", "org/name", "--protocol", world.protocol),
@@ -417,17 +429,17 @@ def test_no_network_is_exit_1_within_ten_seconds_of_work(world, atlas, tmp_path)
 
 @pytest.fixture(scope="module")
 def slow(world) -> Path:
-    """A protocol whose structured runs measure speed for minutes."""
+    """Write a protocol whose structured runs measure speed for minutes."""
     return world.write_protocol("slow", speed={"prompt": 8, "tokens": 100, "repeats": 10_000})
 
 
-def test_ctrl_c_leaves_nothing_half_written(slow, start, tmp_path):
+def test_ctrl_c_leaves_no_partial_files(slow, start, tmp_path):
     process = start(
         *("run", "shortgpt", "--sparsity", 0.5, "--protocol", slow),
         *("--runs", tmp_path / "runs", "--save", tmp_path / "model"),
     )
     dense = tmp_path / "runs/slow/dense/tiny-dense.json"
-    wait_for(dense.exists, process)  # pruning and the long speed test come next
+    wait_for(dense.exists, process)  # pruning and the long speed test follow
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=120)
@@ -440,7 +452,7 @@ def test_ctrl_c_leaves_nothing_half_written(slow, start, tmp_path):
 
 @pytest.mark.full
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_killed_sweep_goes_on_where_it_was(count, world, atlas, start, tmp_path):
+def test_killed_sweep_continues_where_it_stopped(count, world, atlas, start, tmp_path):
     shares = [f"--sparsity={i / 40}" for i in range(1, 13)]
     command = ("sweep", "magnitude", *shares, "--protocol", world.protocol, "--workers", count)
     runs = tmp_path / "runs"
@@ -450,17 +462,17 @@ def test_a_killed_sweep_goes_on_where_it_was(count, world, atlas, start, tmp_pat
     workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=120)
-    psutil.wait_procs(workers, timeout=120)  # each ends what it is at
-    there = len(list(pruned.glob("t*.json")))
-    assert 3 <= there < 12
-    assert len(load_records([runs])) == there + 1  # all whole, with the dense one
+    psutil.wait_procs(workers, timeout=120)  # each finishes its job
+    existing = len(list(pruned.glob("t*.json")))
+    assert 3 <= existing < 12
+    assert len(load_records([runs])) == existing + 1  # all complete, with the dense one
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("t*.json")}
     done = atlas(*command, "--runs", runs)
     assert done.code == 0, done.err
-    assert f"{12 - there} new records, {there} there before, 0 failed" in done.out
+    assert f"{12 - existing} new records, {existing} already existed, 0 failed" in done.out
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
     assert len(load_records([runs])) == 13
-    assert all(path.suffix == ".json" for path in files(runs))  # nor what a kill left half-written
+    assert all(path.suffix == ".json" for path in files(runs))  # no leftovers of the kill
 
 
 @pytest.mark.full

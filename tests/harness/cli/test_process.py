@@ -1,4 +1,4 @@
-"""The process around the commands: outputs that take nothing, and Ctrl-C at any moment."""
+"""The `atlas` process: full and closed outputs, and Ctrl-C at any time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[3]
 ATLAS = f"{sys.executable} -m implementations.harness.cli"
 
-# Ctrl-C when Python begins to import a module, or when a record is brought into JSON.
+# Press Ctrl-C when Python starts to import a module, or when a record is serialised.
 PRESSED = """
 import os, signal, sys
 {before}
@@ -55,25 +55,25 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("words", ["leaderboard", "--help"])
-def test_a_full_output_is_one_sentence(words):
+def test_full_output_is_one_error_message(words):
     done = shell(f"{ATLAS} {words} > /dev/full")
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
 
 
 @pytest.mark.parametrize("words", ["leaderboard", "--help"])
-def test_a_reader_that_has_seen_enough_is_no_error(words):
+def test_closed_pipe_prints_no_error(words):
     done = shell(f"{ATLAS} {words} | head -0; echo ${{PIPESTATUS[0]}}")
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
-def test_an_output_that_lacks_letters_gets_others():
+def test_unencodable_characters_are_replaced():
     shown = shell(f"{ATLAS} leaderboard", PYTHONIOENCODING="ascii")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("smol ? ")
 
 
-def test_lists_and_wrong_names_do_not_wait_for_torch():
+def test_lists_and_unknown_names_do_not_import_torch():
     program = """
 import sys
 from typer.testing import CliRunner
@@ -91,21 +91,21 @@ def pressed(before: str, *arguments: object) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.parametrize("module", ["typer", "torch"])
-def test_ctrl_c_while_it_is_still_importing(module, tmp_path):
+def test_ctrl_c_during_imports(module, tmp_path):
     words = ("run", "wanda", "--runs", tmp_path / "runs")
     done = pressed(AT_IMPORT.format(module=module, times=1), *words)
     assert done.returncode == 130
-    assert done.stderr == "error: interrupted; what was not finished was not written\n"
+    assert done.stderr == "error: interrupted; unfinished results were not written\n"
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("after", [1, 4])
-def test_ctrl_c_while_a_record_is_put_into_words(after, world, tmp_path):
-    """Pydantic makes an error of its own of whatever a serializer raises."""
+def test_ctrl_c_while_a_record_is_serialised(after, world, tmp_path):
+    """Pydantic replaces any exception of a serializer by its own."""
     words = ("run", "wanda", "--pattern", "2:4", "--protocol", world.protocol)
     done = pressed(AT_WRITING.format(after=after), *words, "--runs", tmp_path / "runs", "--json")
     assert done.returncode == 130, done.stderr
-    assert done.stderr == "error: interrupted; what was not finished was not written\n"
+    assert done.stderr == "error: interrupted; unfinished results were not written\n"
     assert done.stdout == ""
     left = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path.name for path in left] == ["tiny-dense.json"]
@@ -113,7 +113,7 @@ def test_ctrl_c_while_a_record_is_put_into_words(after, world, tmp_path):
         json.loads(path.read_text())
 
 
-def test_ctrl_c_does_not_disturb_what_cleans_up():
+def test_second_ctrl_c_does_not_interrupt_the_clean_up():
     program = """
 import os, signal
 from implementations.harness.cli.__main__ import Interrupts
@@ -123,7 +123,7 @@ try:
     try:
         os.kill(os.getpid(), signal.SIGINT)
     finally:
-        os.kill(os.getpid(), signal.SIGINT)  # somebody is impatient
+        os.kill(os.getpid(), signal.SIGINT)  # second press
         print("cleaned up")
 except KeyboardInterrupt:
     print("ended", interrupts.count)
@@ -132,7 +132,7 @@ except KeyboardInterrupt:
     assert done.stdout == "cleaned up\nended 2\n", done.stderr
 
 
-def test_who_is_started_without_ctrl_c_stays_without():
+def test_ignored_ctrl_c_stays_ignored():
     program = """
 import signal
 from implementations.harness.cli.__main__ import Interrupts

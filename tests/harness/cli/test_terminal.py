@@ -1,4 +1,4 @@
-"""Tables of the terminal: the same numbers as the boards, written to be read."""
+"""Terminal output: tables and escaping of untrusted text."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rich.table import Table
 from implementations.harness.cli import terminal
 from implementations.harness.cli.terminal import board_table, mean, times
 from implementations.harness.results.boards import Spread, boards
-from implementations.harness.results.comparison import EXACT, FOLLOWS, Comparison, Held
+from implementations.harness.results.comparison import EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.results.record import Rate, Record, Speed
 from implementations.harness.runs.sweep import Summary
 from implementations.harness.runs.verify import Verdict
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (Spread(42.0, 2.0), "42 ± 2"),
         (Spread(36.0), "36"),
@@ -31,15 +31,15 @@ from implementations.harness.runs.verify import Verdict
         (Spread(-1.5e300), "-1.5e+300"),
     ],
 )
-def test_a_mean_shows_its_deviation_where_there_are_seeds(value: Spread, said: str):
-    assert mean(value) == said
+def test_mean_has_a_deviation_with_several_seeds(value: Spread, text: str):
+    assert mean(value) == text
 
 
 def columns(table: Table) -> dict[str, list[str]]:
     return {str(column.header): list(map(str, column.cells)) for column in table.columns}
 
 
-def test_a_board_is_the_dense_row_and_the_others_in_order(made_up: Callable[..., Record]):
+def test_board_has_the_dense_row_first(made_up: Callable[..., Record]):
     rate = Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3)
     runs = [
         made_up(seed=seed, values={"ppl/wikipedia/1024": value, "ppl/c4/1024": 50.0})
@@ -75,7 +75,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     return text
 
 
-def test_bits_a_weight_are_shown_where_there_are_fewer(
+def test_bits_per_weight_are_shown_for_quantised_results(
     made_up: Callable[..., Record], shown: StringIO
 ):
     terminal.show_record(made_up())
@@ -83,10 +83,10 @@ def test_bits_a_weight_are_shown_where_there_are_fewer(
     weights = made_up().footprint.model_copy(update={"bits": 1.516})
     terminal.show_record(made_up(footprint=weights))
     assert "wanda 50 %, 1.52 bits" in shown.getvalue()
-    assert re.search(r"bits a weight[ │]+1\.516", shown.getvalue())
+    assert re.search(r"bits per weight[ │]+1\.516", shown.getvalue())
 
 
-def test_words_of_a_record_are_no_markup(made_up: Callable[..., Record], shown: StringIO):
+def test_markup_in_a_record_is_ignored(made_up: Callable[..., Record], shown: StringIO):
     model = made_up().model.model_copy(update={"name": "[/x] [bold]m"})
     settings = {"sparsity": 0.5, "mode": "[/y]"}
     run = made_up(
@@ -102,10 +102,10 @@ def test_words_of_a_record_are_no_markup(made_up: Callable[..., Record], shown: 
 
 
 @pytest.mark.parametrize(
-    ("ratio", "said"), [(1.0, "1.00"), (1234.5, "1234.50"), (1e300, "1e+300"), (float("inf"), "∞")]
+    ("ratio", "text"), [(1.0, "1.00"), (1234.5, "1234.50"), (1e300, "1e+300"), (float("inf"), "∞")]
 )
-def test_a_multiple_is_short(ratio: float, said: str):
-    assert times(ratio) == said
+def test_ratio_is_short(ratio: float, text: str):
+    assert times(ratio) == text
 
 
 VERDICTS = {
@@ -113,21 +113,21 @@ VERDICTS = {
     "wide": (
         20.1,
         ('cpu: "[/x]" in the record, "some" now',),
-        ["wide only", "within the wide tolerance only", 'nothing here can check: cpu: "[/x]"'],
+        ["wide only", "within the wide tolerance only", 'which cannot be checked: cpu: "[/x]"'],
     ),
     "no": (20.1, (), ["off", "the record is not confirmed\n"]),
 }
 
 
 @pytest.mark.parametrize("which", VERDICTS)
-def test_a_verdict_says_which_tolerance_and_why(which: str, shown: StringIO):
+def test_verdict_names_the_tolerance_and_why_it_applies(which: str, shown: StringIO):
     again, elsewhere, words = VERDICTS[which]
     verdict = Verdict(
         comparisons=(
-            Comparison("ppl/x/8", 20.0, again, Held(1e-4, 1e-2)),
-            Comparison("acc/[/y]", 20.0, 20.0, Held(1e-4, 1e-2)),
+            Comparison("ppl/x/8", 20.0, again, Bounds(1e-4, 1e-2)),
+            Comparison("acc/[/y]", 20.0, 20.0, Bounds(1e-4, 1e-2)),
             Comparison("method", "wanda", "wanda", EXACT),
-            Comparison("details", {}, {}, FOLLOWS),
+            Comparison("details", {}, {}, SENSITIVE),
         ),
         elsewhere=elsewhere,
         changes=("commit: [/z]",),
@@ -135,64 +135,64 @@ def test_a_verdict_says_which_tolerance_and_why(which: str, shown: StringIO):
     )
     assert verdict.confirmed == which
     terminal.show_verdict(verdict)
-    always = ("2 other parts of the record are as they should be", "not compared: date", "[/z]")
+    always = ("2 other parts of the record agree", "not compared: date", "[/z]")
     for word in (*words, *always):
         assert word in shown.getvalue()
 
 
-def test_a_verdict_shows_what_is_missing_and_what_is_not_equal(shown: StringIO):
+def test_verdict_shows_missing_and_different_parts(shown: StringIO):
     verdict = Verdict(
         comparisons=(
-            Comparison("acc/x", None, 0.5, Held(1e-9, 5e-2)),
-            Comparison("sample", "[/x] one", "[/x] two", FOLLOWS),
+            Comparison("acc/x", None, 0.5, Bounds(1e-9, 5e-2)),
+            Comparison("sample", "[/x] one", "[/x] two", SENSITIVE),
         ),
         elsewhere=(),
         changes=(),
         not_compared=(),
     )
     terminal.show_verdict(verdict)
-    said = shown.getvalue()
-    assert "missing" in said
-    assert 'off sample: "[/x] one" in the record, "[/x] two" now' in said
+    text = shown.getvalue()
+    assert "missing" in text
+    assert 'off sample: "[/x] one" in the record, "[/x] two" now' in text
 
 
-FOREIGN = "\x1b[31mred\x1b]0;title\x07 [/x] [bold]b[/bold] :smile: \u202eback\x9b1m\udcff"
-SHOWN = (r"\x1b[31mred\x1b]0;title\x07", "[/x] [bold]b[/bold] :smile:", r"\u202eback\x9b1m\udcff")
-OURS = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[\d?[AK]|\r")  # colours, and bars that go
+UNTRUSTED = "\x1b[31mred\x1b]0;title\x07 [/x] [bold]b[/bold] :smile: \u202eback\x9b1m\udcff"
+ESCAPED = (r"\x1b[31mred\x1b]0;title\x07", "[/x] [bold]b[/bold] :smile:", r"\u202eback\x9b1m\udcff")
+OWN_CODES = re.compile(r"\x1b\[[\d;]*m|\x1b\[\?25[lh]|\x1b\[\d?[AK]|\r")  # colours and bars
 
 
 @pytest.fixture(params=[True, False], ids=["terminal", "pipe"])
 def screen(monkeypatch: pytest.MonkeyPatch, request) -> Iterator[StringIO]:
-    """What both streams of a terminal, or of a pipe, are given."""
-    seen = StringIO()
+    """Capture both output streams of a terminal or pipe."""
+    captured = StringIO()
     for name in ("out", "errors"):
         console = terminal.Screen(
-            file=seen, width=5000, force_terminal=request.param, color_system="standard"
+            file=captured, width=5000, force_terminal=request.param, color_system="standard"
         )
         monkeypatch.setattr(terminal, name, console)
-    return seen
+    return captured
 
 
 def plain(screen: StringIO) -> str:
-    """What was shown, without our own codes; nothing but lines is left that is not seen."""
-    text = OURS.sub("", screen.getvalue())
+    """Return the output without rich's own codes; check that all other characters are printable."""
+    text = OWN_CODES.sub("", screen.getvalue())
     assert not re.search(r"[^\n\x20-\x7e\xa0-\u200a\u2010-\u2027\u2030-\u205f\u2070-\ud7ff]", text)
     return text
 
 
-def foreign_record(made_up: Callable[..., Record]) -> Record:
-    """A record as no schema would let it in, so that showing it is on its own."""
+def untrusted_record(made_up: Callable[..., Record]) -> Record:
+    """Return a record that the schema would refuse, to test the output on its own."""
     plain = made_up()
     return plain.model_copy(
         update={
-            "model": plain.model.model_copy(update={"name": FOREIGN}),
-            "values": {f"ppl/{FOREIGN}/1024": 3.0},
-            "configuration": {"sparsity": 0.5, "other": FOREIGN},
+            "model": plain.model.model_copy(update={"name": UNTRUSTED}),
+            "values": {f"ppl/{UNTRUSTED}/1024": 3.0},
+            "configuration": {"sparsity": 0.5, "other": UNTRUSTED},
             "changed": ("other",),
-            "sample": FOREIGN,
-            "labels": (FOREIGN,),
-            "warnings": (FOREIGN,),
-            "speed": Speed(note="").model_copy(update={"note": FOREIGN}),
+            "sample": UNTRUSTED,
+            "labels": (UNTRUSTED,),
+            "warnings": (UNTRUSTED,),
+            "speed": Speed(note="").model_copy(update={"note": UNTRUSTED}),
         }
     )
 
@@ -200,41 +200,41 @@ def foreign_record(made_up: Callable[..., Record]) -> Record:
 @pytest.mark.parametrize(
     "show",
     [
-        lambda make: terminal.show_record(foreign_record(make)),
-        lambda make: terminal.show_boards(boards([foreign_record(make)])),
-        lambda make: terminal.show_error(FOREIGN),
-        lambda make: terminal.show_paths(record=Path(FOREIGN)),
-        lambda make: terminal.show_text(FOREIGN, FOREIGN, 3, 1.5),
-        lambda make: terminal.show_sweep(Summary((), 0, ()), Path(FOREIGN)),
-        lambda make: terminal.out.print(FOREIGN, style="dim"),
+        lambda make: terminal.show_record(untrusted_record(make)),
+        lambda make: terminal.show_boards(boards([untrusted_record(make)])),
+        lambda make: terminal.show_error(UNTRUSTED),
+        lambda make: terminal.show_paths(record=Path(UNTRUSTED)),
+        lambda make: terminal.show_text(UNTRUSTED, UNTRUSTED, 3, 1.5),
+        lambda make: terminal.show_sweep(Summary((), 0, ()), Path(UNTRUSTED)),
+        lambda make: terminal.out.print(UNTRUSTED, style="dim"),
     ],
 )
-def test_text_of_others_is_shown_and_never_obeyed(show, screen, made_up):
+def test_untrusted_text_is_escaped(show, screen, made_up):
     show(made_up)
-    shown = plain(screen)
-    for part in SHOWN:
-        assert part in shown
+    text = plain(screen)
+    for part in ESCAPED:
+        assert part in text
 
 
-def test_a_bar_shows_what_is_loaded_as_it_is_called(screen):
+def test_untrusted_text_in_a_progress_bar_is_escaped(screen):
     with Progress(*terminal.columns(), console=terminal.errors, transient=True) as progress:
         bars = terminal.Bars(progress)
-        bars.advance(bars.start(FOREIGN, 3), 1)
+        bars.advance(bars.start(UNTRUSTED, 3), 1)
         progress.refresh()
-    shown = plain(screen)
-    assert not terminal.errors.is_terminal or all(part in shown for part in SHOWN)
+    text = plain(screen)
+    assert not terminal.errors.is_terminal or all(part in text for part in ESCAPED)
 
 
-def test_a_line_end_of_others_begins_no_line_of_ours(screen):
+def test_newline_in_an_error_is_escaped(screen):
     terminal.show_error("bad\nrecord: /etc/passwd")
     assert plain(screen) == "error: bad\\nrecord: /etc/passwd\n"
 
 
-def test_a_continued_text_keeps_its_lines(screen):
+def test_continuation_keeps_its_newlines(screen):
     terminal.show_text("a\n\tb\x1b", "c\nd[/x]", 3, 1.5)
     assert plain(screen).startswith("a\n        b\\x1bc\nd[/x]\n3 tokens")
 
 
-def test_a_long_error_is_cut(screen):
+def test_long_error_is_cut(screen):
     terminal.show_error("x" * 100_000)
-    assert plain(screen) == f"error: {'x' * 2000}... (98,000 characters more)\n"
+    assert plain(screen) == f"error: {'x' * 2000}... (98,000 more characters)\n"

@@ -227,7 +227,7 @@ def test_json_lines(tmp_path):
         (r'{"text": "\ud800"}', "line 3 is damaged: .*surrogates"),
         (r'{"text": "b", "\udfff": 1}', "line 3 is damaged: .*surrogates"),
         ('{"text": "b", "text": "c"}', "line 3 is damaged: it gives 'text' twice"),
-        ('{"text": "b", "score": NaN}', "line 3 is damaged: NaN is no number"),
+        ('{"text": "b", "score": NaN}', "line 3 is damaged: NaN is not a finite number"),
         ('{"text": ' + "[" * 100_000, "line 3 is nested too deeply"),
         ('{"text": "b", "more": ' + "[" * 100 + "]" * 100 + "}", "line 3 is nested too deeply"),
         ('{"text": "b", "more": ' + "9" * 5000 + "}", "line 3 is damaged: "),

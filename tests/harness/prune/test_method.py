@@ -358,7 +358,7 @@ def test_refuses_invalid_input():
         Trained().apply(model, tokens)
     with pytest.raises(BadInput, match="toy: sparsity: Input should be less than or equal to 1"):
         First.configure(sparsity=2)
-    with pytest.raises(BadInput, match="unknown toy parameter 'steps'; there are sparsity, "):
+    with pytest.raises(BadInput, match="unknown toy parameter 'steps'; choose one of sparsity, "):
         First.configure(steps=1)
 
 

@@ -29,7 +29,7 @@ def test_method_folder_needs_a_file_of_the_same_name(tmp_path):
 def test_unknown_name_gets_a_suggestion():
     with pytest.raises(BadInput, match="unknown method 'sparsgpt'; did you mean 'sparsegpt'"):
         get("sparsgpt")
-    with pytest.raises(BadInput, match=r"there are [a-z, ]*flap, [a-z, ]*magnitude"):
+    with pytest.raises(BadInput, match=r"choose one of [a-z, ]*flap, [a-z, ]*magnitude"):
         get("zzz")
 
 

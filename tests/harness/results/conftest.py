@@ -1,4 +1,4 @@
-"""Made-up runs that differ in what boards look at."""
+"""Synthetic records for leaderboards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from implementations.harness.results.record import Record
 
 @pytest.fixture
 def at(made_up: Callable[..., Record]) -> Callable[..., Record]:
-    """Make a run of `method` with one perplexity, twice as much on C4, changed as asked."""
+    """Make a record of `method` with this perplexity on Wikipedia and twice as much on C4."""
 
     def make(method: str, share: float, wikipedia: float, **more: object) -> Record:
         words = f"{method}-{share}-{more.get('seed', 0)}"

@@ -1,4 +1,4 @@
-"""Boards: which records compare, seeds put together, each run beside its own dense values."""
+"""Leaderboards: grouping of comparable records, aggregation over seeds, ratios to dense."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def one_row(records: list[Record]) -> Row:
     return row
 
 
-def test_seeds_become_one_row_with_mean_and_spread(at: Make):
+def test_seeds_become_one_row_with_mean_and_deviation(at: Make):
     seeds = [at("wanda", 0.5, 40.0 + 2 * seed, seed=seed) for seed in (2, 0, 1)]
     row = one_row(seeds)
     assert row.seeds == (0, 1, 2)
@@ -40,19 +40,19 @@ def test_seeds_become_one_row_with_mean_and_spread(at: Make):
     assert row.ratio(WIKIPEDIA).mean == pytest.approx(42 / 20)
 
 
-def test_one_seed_has_no_spread(at: Make):
+def test_one_seed_has_no_deviation(at: Make):
     row = one_row([at("sparsegpt", 0.5, 36.0)])
     assert row.value(WIKIPEDIA).deviation is None
 
 
-def test_the_mean_of_equal_values_is_that_value(at: Make, made_up: Make):
+def test_mean_of_equal_values_is_exact(at: Make, made_up: Make):
     dense = dense_of(made_up, 28.8211576304977)
     row = one_row([at("wanda", 0.5, 40.0, seed=seed, dense=dense) for seed in range(3)])
     assert row.dense(WIKIPEDIA).mean == 28.8211576304977
 
 
-def test_a_ratio_is_the_mean_of_each_runs_own(at: Make, made_up: Make):
-    """Two seeds beside different dense values; over the last of them it would be 1.0885."""
+def test_ratio_is_the_mean_of_the_ratios_of_the_runs(at: Make, made_up: Make):
+    """Two seeds have different dense values; dividing by the last would give 1.0885."""
     seeds = [
         at("wanda", 0.5, 1.0885 * 20.4, seed=0, dense=dense_of(made_up, 10.2)),
         at("wanda", 0.5, 1.0885 * 20.4, seed=1, dense=dense_of(made_up, 20.4)),
@@ -64,7 +64,7 @@ def test_a_ratio_is_the_mean_of_each_runs_own(at: Make, made_up: Make):
         assert one_row(records).dense(WIKIPEDIA).mean == pytest.approx(15.3)
 
 
-def test_a_metric_that_one_seed_lacks_is_not_averaged(at: Make):
+def test_metric_missing_from_one_seed_is_not_averaged(at: Make):
     both = [at("wanda", 0.5, 40.0), at("wanda", 0.5, 42.0, seed=1)]
     both[1] = both[1].model_copy(update={"values": {WIKIPEDIA: 42.0}})
     row = one_row(both)
@@ -72,7 +72,7 @@ def test_a_metric_that_one_seed_lacks_is_not_averaged(at: Make):
     assert row.value(C4) is row.ratio(C4) is None
 
 
-def test_numbers_at_their_ends_make_no_deviation_and_no_error(at: Make, made_up: Make):
+def test_extreme_numbers_have_no_deviation_and_raise_no_error(at: Make, made_up: Make):
     ends = [at("wanda", 0.5, value, seed=i) for i, value in enumerate((8.9e307, -8.9e307))]
     ends[0] = ends[0].model_copy(update={"values": {WIKIPEDIA: 1.7e308}})
     ends[1] = ends[1].model_copy(update={"values": {WIKIPEDIA: -1.7e308}})
@@ -87,12 +87,12 @@ def test_numbers_at_their_ends_make_no_deviation_and_no_error(at: Make, made_up:
     assert math.isnan(one_row(apart).ratio(WIKIPEDIA).mean)
 
 
-def test_a_model_without_parameters_has_no_share_of_zeros(at: Make, made_up: Make):
+def test_share_of_zeros_is_zero_without_parameters(at: Make, made_up: Make):
     empty = made_up().footprint.model_copy(update={"parameters": 0, "nonzero": 0})
     assert one_row([at("wanda", 0.5, 40.0, footprint=empty)]).zeros == 0
 
 
-def test_runs_without_a_value_in_common_make_a_row_without_values(at: Make):
+def test_row_has_no_values_if_its_runs_share_none(at: Make):
     runs = [at("wanda", 0.5, 1.0, values={WIKIPEDIA: 40.0})]
     runs.append(at("wanda", 0.5, 1.0, seed=1, values={"acc/arc": 0.5}))
     runs.append(at("wanda", 0.7, 1.0, values={}))
@@ -101,7 +101,7 @@ def test_runs_without_a_value_in_common_make_a_row_without_values(at: Make):
     assert [row.names for row in board.rows] == [(), ()]
 
 
-def test_speeds_are_means_with_the_extremes_of_any_run(at: Make):
+def test_speeds_are_averaged_and_keep_the_extremes(at: Make):
     rates = [
         Rate(dense=100.0, pruned=120.0, ratio=1.2, low=1.1, high=1.3),
         Rate(dense=80.0, pruned=112.0, ratio=1.4, low=1.2, high=1.5),
@@ -118,7 +118,7 @@ def test_speeds_are_means_with_the_extremes_of_any_run(at: Make):
     assert one_row(runs).rate("decode") is None
 
 
-def test_memory_is_the_most_and_a_label_of_one_run_the_rows(at: Make, made_up: Make):
+def test_row_has_the_maximum_memory_and_all_labels_of_its_runs(at: Make, made_up: Make):
     peak = made_up().peak
     runs = [
         at("wanda", 0.5, 40.0, peak=peak.model_copy(update={"bytes": 9000})),
@@ -130,9 +130,7 @@ def test_memory_is_the_most_and_a_label_of_one_run_the_rows(at: Make, made_up: M
     assert row.collapsed
 
 
-def test_the_dense_row_comes_from_its_record_or_from_the_newest_that_carries_it(
-    at: Make, made_up: Make
-):
+def test_dense_row_comes_from_the_dense_record_or_the_newest_record(at: Make, made_up: Make):
     later = made_up().date + timedelta(days=1)
     old = at("wanda", 0.5, 40.0)
     new = at("wanda", 0.7, 40.0, date=later, dense=dense_of(made_up, 19.0))
@@ -146,13 +144,13 @@ def test_the_dense_row_comes_from_its_record_or_from_the_newest_that_carries_it(
     assert [row.ratio(WIKIPEDIA).mean for row in board.rows] == [2, 40 / 19]
 
 
-def test_the_dense_model_alone_makes_a_board_without_rows(at: Make):
+def test_board_with_only_the_dense_model_has_no_rows(at: Make):
     board = one_board([at("dense", 0.0, 20.5, granularity=(), configuration={})])
     assert board.rows == ()
     assert board.metrics == (WIKIPEDIA, C4)
 
 
-def test_the_newer_of_two_records_of_one_request_counts(at: Make):
+def test_newer_of_two_records_with_the_same_key_counts(at: Make):
     old = at("wanda", 0.5, 40.0)
     new = old.model_copy(
         update={"date": datetime(2027, 1, 1, tzinfo=UTC), "values": {WIKIPEDIA: 41.0, C4: 1.0}}
@@ -206,7 +204,7 @@ def other_contents(record: Record) -> dict:
         other_contents,
     ],
 )
-def test_what_does_not_compare_makes_a_board_of_its_own(change, at: Make):
+def test_incomparable_record_gets_its_own_board(change, at: Make):
     first = at("wanda", 0.5, 40.0)
     other = at("wanda", 0.5, 1.0, **change(first))
     found = boards([first, other])
@@ -214,14 +212,14 @@ def test_what_does_not_compare_makes_a_board_of_its_own(change, at: Make):
     assert {board.device for board in found} <= {"CPU", "a GPU"}
 
 
-def test_what_changes_no_number_does_not_part(at: Make):
+def test_protocol_fields_without_effect_on_numbers_do_not_split_a_board(at: Make):
     first = at("wanda", 0.5, 40.0)
     protocol = first.protocol.model_copy(update={"batch_size": 1, "about": "the same"})
     other = at("wanda", 0.7, 50.0, protocol=protocol)
     assert len(one_board([first, other]).rows) == 2
 
 
-def test_boards_of_one_name_stay_in_the_order_of_their_oldest_record(at: Make):
+def test_boards_of_one_title_are_ordered_by_their_oldest_record(at: Make):
     first = at("wanda", 0.5, 40.0)
     for days, order in ((1, [40, 1]), (-1, [1, 40])):
         date = first.date + timedelta(days=days)
@@ -230,7 +228,7 @@ def test_boards_of_one_name_stay_in_the_order_of_their_oldest_record(at: Make):
         assert found == order
 
 
-def test_rows_stand_by_what_they_remove_then_by_share_then_by_loss(at: Make, made_up: Make):
+def test_rows_are_sorted_by_family_share_and_perplexity(at: Make, made_up: Make):
     fewer = made_up().footprint.model_copy(update={"bits": 1.5})
     pattern = {"sparsity": 0.5, "pattern": "2:4"}
     kinds = {"granularity": ("kv-groups", "channels")}

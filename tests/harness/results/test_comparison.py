@@ -1,4 +1,4 @@
-"""How far apart plain values are, and how that is said."""
+"""Comparisons of recorded values with repeated ones."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from implementations.harness.results.comparison import (
-    COUNTED,
+    COUNTS,
     EXACT,
-    FOLLOWS,
+    SENSITIVE,
+    Bounds,
     Comparison,
-    Held,
-    apart,
-    differ,
-    said,
+    describe_difference,
+    describe_differences,
+    relative_difference,
 )
 
 
@@ -41,32 +41,35 @@ from implementations.harness.results.comparison import (
         ([], {}, math.inf),
     ],
 )
-def test_a_difference_is_the_largest_of_any_number(recorded: Any, again: Any, difference: float):
-    assert apart(recorded, again) == pytest.approx(difference)
+def test_difference_is_the_largest_relative_one_of_any_number(
+    recorded: Any, again: Any, difference: float
+):
+    assert relative_difference(recorded, again) == pytest.approx(difference)
 
 
 @pytest.mark.parametrize(
-    ("again", "held", "grade"),
+    ("again", "bounds", "grade"),
     [
         (100.0, EXACT, "narrow"),
         (100.001, EXACT, "off"),
-        (100.001, FOLLOWS, "narrow"),
-        (200.0, FOLLOWS, "wide"),
-        (None, FOLLOWS, "wide"),
-        (100.5, COUNTED, "wide"),
-        (102.0, COUNTED, "off"),
-        (101.0, Held(1e-4, 1e-2), "wide"),
-        (None, Held(1e-4, 1e-2), "off"),
+        (100.001, SENSITIVE, "narrow"),
+        (200.0, SENSITIVE, "wide"),
+        (None, SENSITIVE, "wide"),
+        (100.5, COUNTS, "wide"),
+        (102.0, COUNTS, "off"),
+        (101.0, Bounds(1e-4, 1e-2), "wide"),
+        (None, Bounds(1e-4, 1e-2), "off"),
     ],
 )
-def test_a_grade_is_the_narrowest_that_holds(again: Any, held: Held, grade: str):
-    assert Comparison("x", 100.0, again, held).grade == grade
+def test_grade_is_the_narrowest_bound_that_holds(again: Any, bounds: Bounds, grade: str):
+    assert Comparison("x", 100.0, again, bounds).grade == grade
 
 
-def test_what_differs_is_said_on_a_line_that_can_be_read():
-    assert said("cpu", "one", "two") == 'cpu: "one" in the record, "two" now'
-    assert list(differ({"a": 1, "b": 2}, {"b": 2, "c": None})) == ["a: 1 in the record, null now"]
-    line = said("sample", "x" * 500 + "\x1b[31m\n\x9b1m", "x" * 500 + "yes")
+def test_difference_is_described_on_one_short_printable_line():
+    assert describe_difference("cpu", "one", "two") == 'cpu: "one" in the record, "two" now'
+    lines = describe_differences({"a": 1, "b": 2}, {"b": 2, "c": None})
+    assert list(lines) == ["a: 1 in the record, null now"]
+    line = describe_difference("sample", "x" * 500 + "\x1b[31m\n\x9b1m", "x" * 500 + "yes")
     assert line.isprintable()
     assert "yes" in line
     assert len(line) < 250

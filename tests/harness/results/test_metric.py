@@ -1,4 +1,4 @@
-"""Metrics as data: a new one is one entry, and everything that is said of it follows."""
+"""Properties of metrics, and a new metric that is added as one entry."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ WIKIPEDIA = "ppl/wikipedia/1024"
         ("latency/generation", True, "latency"),
     ],
 )
-def test_the_kind_says_which_way_is_better(name, lower, label):
+def test_direction_and_label_follow_from_the_kind(name, lower, label):
     assert (metric(name).lower_is_better, metric(name).label) == (lower, label)
 
 
-def test_tolerances_are_those_that_records_were_written_with():
+def test_tolerances_are_unchanged():
     assert PERPLEXITY.tolerance == Tolerance(same_machine=1e-4, elsewhere=1e-2)
     assert ACHIEVED.tolerance == Tolerance(same_machine=1e-9, elsewhere=1e-3)
     for kind in ("acc", "acc_stderr", "samples", "version", "exact_match:strict-match"):
@@ -47,20 +47,20 @@ def test_tolerances_are_those_that_records_were_written_with():
     assert TASK.tolerance == Tolerance(same_machine=1e-9, elsewhere=5e-2)
 
 
-def test_only_what_says_so_can_collapse():
+def test_only_metrics_with_a_collapse_factor_collapse():
     assert metric(WIKIPEDIA).collapsed(1000.1, 20)
     assert not metric(WIKIPEDIA).collapsed(1000, 20)
     assert not metric("acc/arc_easy").collapsed(1e300, 0)
 
 
-def test_tables_leave_out_what_only_accompanies_a_value():
+def test_headings_omit_accompanying_values():
     names = [WIKIPEDIA, "acc/arc", "acc_stderr/arc", "samples/arc", "version/arc"]
     names += ["exact_match:flexible/gsm8k", "exact_match_stderr:flexible/gsm8k"]
     assert headings(names) == [WIKIPEDIA, "acc/arc", "exact_match:flexible/gsm8k"]
 
 
 @pytest.mark.parametrize(
-    ("name", "on", "whole"),
+    ("name", "text", "full_title"),
     [
         (WIKIPEDIA, "Wikipedia", "Perplexity, Wikipedia"),
         ("ppl/c4/1024", "C4", "Perplexity, C4"),
@@ -71,21 +71,21 @@ def test_tables_leave_out_what_only_accompanies_a_value():
         ("achieved", "", "The share removed"),
     ],
 )
-def test_names_to_read(name, on, whole):
-    assert (subject(name), title(name)) == (on, whole)
+def test_subject_and_title(name, text, full_title):
+    assert (subject(name), title(name)) == (text, full_title)
 
 
-def test_a_new_metric_is_one_entry(made_up, monkeypatch):
-    """Direction, tolerance, collapse and label reach records, boards and tables by themselves."""
+def test_new_metric_needs_only_one_entry(made_up, monkeypatch):
+    """Records, boards and tables use its direction, tolerance, collapse factor and label."""
     from implementations.harness.runs.recording import labels_of, tolerances_of
 
-    held = Tolerance(same_machine=1e-6, elsewhere=1e-3)
-    new = Metric("kl", "divergence", "nats", lower_is_better=True, tolerance=held, collapse=3)
+    tolerance = Tolerance(same_machine=1e-6, elsewhere=1e-3)
+    new = Metric("kl", "divergence", "nats", lower_is_better=True, tolerance=tolerance, collapse=3)
     monkeypatch.setattr(module, "METRICS", METRICS | {"kl": new})
-    kl, beside = "kl/wikipedia/1024", "kl_stderr/wikipedia/1024"
+    kl, error = "kl/wikipedia/1024", "kl_stderr/wikipedia/1024"
 
     def run(share: float, value: float):
-        values = {WIKIPEDIA: 30.0, kl: value, beside: 0.1}
+        values = {WIKIPEDIA: 30.0, kl: value, error: 0.1}
         dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 20.0, kl: 1.0}})
         return made_up(
             asked=share,
@@ -96,8 +96,8 @@ def test_a_new_metric_is_one_entry(made_up, monkeypatch):
 
     records = [run(0.5, 2.5), run(0.6, 1.5), run(0.7, 2.0)]
     assert labels_of({kl: 3.5}, {kl: 1.0}) == ("collapsed",)
-    assert labels_of({kl: 2.5, beside: 9.0}, {kl: 1.0}) == ()
-    assert tolerances_of(records[0].values)["kl"] == held
+    assert labels_of({kl: 2.5, error: 9.0}, {kl: 1.0}) == ()
+    assert tolerances_of(records[0].values)["kl"] == tolerance
     (board,) = boards(records)
     assert board.metrics == (WIKIPEDIA, "ppl/c4/1024", kl)
     assert board.heading(kl) == "Divergence (nats), Wikipedia"

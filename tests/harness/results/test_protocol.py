@@ -1,4 +1,4 @@
-"""Protocols say exactly what is read, and refuse what cannot be a fair measurement."""
+"""Protocols: built-in ones, files, validation and fingerprints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from implementations.harness.results.protocol import (
 )
 
 
-def test_smol_is_what_the_records_were_made_with():
+def test_smol_is_unchanged_since_the_records_were_made():
     smol = get_protocol("smol")
     assert smol.model == "smollm2-135m"
     assert smol.dtype == "float32"
@@ -29,7 +29,7 @@ def test_smol_is_what_the_records_were_made_with():
     assert (c4.windows, c4.take) == (16, "last")
 
 
-def test_quick_is_smaller_and_paper_is_the_literature():
+def test_quick_is_smaller_and_paper_follows_the_literature():
     quick, paper = get_protocol("quick"), get_protocol("paper")
     assert (quick.calibration.samples, quick.calibration.length) == (8, 512)
     assert quick.metrics == ["ppl/wikipedia/512"]
@@ -49,24 +49,24 @@ def test_quick_is_smaller_and_paper_is_the_literature():
         ("/some/where/my.jsonl", "ppl/my/512"),
     ],
 )
-def test_a_perplexity_is_named_by_text_and_window(text: str, name: str):
+def test_perplexity_is_named_after_text_and_window_length(text: str, name: str):
     assert EvaluationText(text=text, length=512).metric == name
 
 
-def test_the_fingerprint_follows_what_decides_numbers_only():
+def test_fingerprint_covers_only_what_affects_the_numbers():
     smol = get_protocol("smol")
     assert smol.model_copy(update={"batch_size": 1, "about": ""}).fingerprint == smol.fingerprint
     assert smol.model_copy(update={"dtype": "bfloat16"}).fingerprint != smol.fingerprint
 
 
-def test_an_unknown_protocol_gets_the_nearest_name():
+def test_unknown_protocol_suggests_the_closest_name():
     with pytest.raises(BadInput, match="did you mean 'quick'"):
         get_protocol("quikc")
     with pytest.raises(BadInput, match="smol, quick, paper"):
         get_protocol("zzz")
 
 
-def test_a_protocol_can_be_a_file(world):
+def test_read_protocol_from_a_file(world):
     tiny = get_protocol(str(world.protocol))
     assert tiny.name == "tiny"
     assert tiny.metrics == ["ppl/evaluation/32"]
@@ -87,10 +87,10 @@ def test_a_protocol_can_be_a_file(world):
         ("name: X Y", "name: String should match"),
         ('name: "x\\n"', "name: String should match"),
         ("colour: red", "colour: Extra inputs"),
-        ("", "not a protocol"),
+        ("", "not a valid protocol"),
     ],
 )
-def test_a_wrong_file_is_named_with_its_problem(text, message, tmp_path):
+def test_refuses_invalid_protocol_file(text, message, tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(BadInput, match=message) as refusal:
@@ -98,24 +98,24 @@ def test_a_wrong_file_is_named_with_its_problem(text, message, tmp_path):
     assert str(path) in str(refusal.value)
 
 
-def test_a_file_cannot_redefine_a_named_protocol(world):
+def test_refuses_file_that_redefines_a_built_in_protocol(world):
     path = world.write_protocol("smol")
-    with pytest.raises(BadInput, match="keeps its name; rename it"):
+    with pytest.raises(BadInput, match="differs from it; change its name"):
         get_protocol(str(path))
 
 
-def test_two_evaluations_of_one_name_are_refused(world):
+def test_refuses_two_evaluations_of_one_name(world):
     twice = [{"text": str(world.evaluation), "length": 32} for _ in range(2)]
     with pytest.raises(BadInput, match="same name: ppl/evaluation/32"):
         get_protocol(str(world.write_protocol("twice", evaluations=twice)))
 
 
-def test_a_start_is_a_place_in_one_text():
-    with pytest.raises(ValidationError, match="start is a place in one long text"):
+def test_refuses_start_together_with_documents():
+    with pytest.raises(ValidationError, match="start only applies to one long text"):
         TrainingText(text="c4-train", length=32, documents=4, start=10)
 
 
-def test_each_protocol_says_what_is_trained_on():
+def test_training_texts_of_the_built_in_protocols():
     smol, quick, paper = (get_protocol(name) for name in ("smol", "quick", "paper"))
     assert smol.training == TrainingText(text="c4", length=1024, reserve=16)
     assert quick.training == TrainingText(text="c4", length=512, reserve=16)
@@ -123,13 +123,13 @@ def test_each_protocol_says_what_is_trained_on():
     assert smol.domain == TrainingText(text="wikipedia", length=1024, start=65536)
     assert quick.domain == TrainingText(text="wikipedia", length=512, start=65536)
     assert paper.domain == TrainingText(text="wikitext2-train", length=2048)
-    # Behind what is measured, and not written where it is none.
+    # The domain text starts after the evaluation windows; a start of 0 is not written.
     assert all(e.windows * e.length <= 65536 for e in smol.evaluations if e.text == "wikipedia")
     assert "start" not in smol.training.model_dump(mode="json")
     assert smol.domain.model_dump(mode="json")["start"] == 65536
 
 
-def test_what_was_written_before_there_was_training_is_read_and_written_alike():
+def test_protocol_of_a_record_without_training_keeps_its_bytes():
     smol = get_protocol("smol")
     written = smol.model_dump(mode="json")
     assert list(written) == list(Protocol.model_fields)
@@ -141,20 +141,24 @@ def test_what_was_written_before_there_was_training_is_read_and_written_alike():
     assert old.fingerprint == smol.fingerprint
 
 
-def test_a_file_cannot_change_what_a_named_protocol_trains_on(tmp_path):
+def test_refuses_file_that_changes_the_training_text_of_a_built_in_protocol(tmp_path):
     quick = get_protocol("quick").model_dump(mode="json")
     path = tmp_path / "quick.yaml"
     path.write_text(json.dumps(quick))
     assert get_protocol(str(path)) == get_protocol("quick")
     quick["training"]["text"] = "wikipedia"
     path.write_text(json.dumps(quick))
-    with pytest.raises(BadInput, match="keeps its name; rename it"):
+    with pytest.raises(BadInput, match="differs from it; change its name"):
         get_protocol(str(path))
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_refuses_protocol_path_that_is_not_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     (tmp_path / "folder.yaml").mkdir()
-    for name, message in (("pipe", "no regular file"), ("folder", "a folder"), ("x" * 300, "long")):
+    for name, message in (
+        ("pipe", "not a regular file"),
+        ("folder", "a folder"),
+        ("x" * 300, "long"),
+    ):
         with pytest.raises(BadInput, match=message):
             get_protocol(str(tmp_path / f"{name}.yaml"))

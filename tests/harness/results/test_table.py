@@ -1,4 +1,4 @@
-"""Boards as tables: filtered, sorted, exported with every number."""
+"""Leaderboard tables: filtering, sorting, and export to JSON and CSV."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def names(found: list[Board]) -> list[str]:
     return [line["method"] for line in lines(found)]
 
 
-def test_dense_leads_and_the_best_follows(records):
+def test_dense_row_comes_first_then_the_best(records):
     best = ["dense", "flap", "sparsegpt", "wanda", "magnitude"]
     assert names(order(boards(records))) == best
     assert names(order(boards(records), reverse=True)) == ["dense", *best[:0:-1]]
@@ -59,12 +59,12 @@ def test_dense_leads_and_the_best_follows(records):
     [
         ("method", ["dense", "flap", "magnitude", "sparsegpt", "wanda"]),
         ("ppl/c4", ["dense", "flap", "sparsegpt", "wanda", "magnitude"]),
-        ("decode", ["dense", "flap"]),  # only flap has a speed; the others follow
+        ("decode", ["dense", "flap"]),  # only flap has a speed
         ("sparsity", ["dense", "flap"]),
     ],
 )
 @pytest.mark.parametrize("reverse", [False, True])
-def test_sorting(by, expected, reverse, records):
+def test_sort_by_column(by, expected, reverse, records):
     found = names(order(boards(records), by, reverse=reverse))
     if not reverse or by == "decode":  # rows without the value come last either way
         assert found[: len(expected)] == expected
@@ -72,7 +72,7 @@ def test_sorting(by, expected, reverse, records):
         assert found[:0:-1][: len(expected) - 1] == expected[1:]
 
 
-def test_the_most_accurate_comes_first(at: Make):
+def test_highest_accuracy_comes_first(at: Make):
     right = {"wanda": 0.5, "flap": 0.7, "magnitude": 0.3}
     runs = [
         at(method, 0.5, 30.0, values={WIKIPEDIA: 30.0, C4: 30.0, "acc/arc": value})
@@ -81,12 +81,13 @@ def test_the_most_accurate_comes_first(at: Make):
     assert names(order(boards(runs), "acc")) == ["dense", "flap", "wanda", "magnitude"]
 
 
-def test_an_unknown_order_lists_the_known_ones(records):
-    with pytest.raises(BadInput, match=r"cannot sort by 'colour'; there are method.*ppl/c4/1024"):
+def test_refuses_unknown_sort_column(records):
+    expected = r"--sort: unknown column 'colour'; choose one of method.*ppl/c4/1024"
+    with pytest.raises(BadInput, match=expected):
         order(boards(records), "colour")
 
 
-def test_places_are_not_mixed(records, at: Make):
+def test_number_formats_are_not_mixed(records, at: Make):
     model = records[0].model.model_copy(update={"dtype": "bfloat16"})
     other = at("wanda", 0.5, 1.0, model=model)
     found = order(boards([*records, other]))
@@ -104,7 +105,7 @@ def test_places_are_not_mixed(records, at: Make):
         (Filter(models=("other",)), []),
     ],
 )
-def test_filters(wanted, expected, records):
+def test_filter_selects_rows(wanted, expected, records):
     assert names(wanted(boards(records))) == expected
 
 
@@ -112,17 +113,17 @@ def test_filters(wanted, expected, records):
     ("text", "expected"),
     [("0.5", (0.5, 0.5)), ("0.2-0.5", (0.2, 0.5)), ("50%", (0.5, 0.5)), ("20%-50%", (0.2, 0.5))],
 )
-def test_ranges(text, expected):
+def test_parse_share_range(text, expected):
     assert share_range(text) == expected
 
 
 @pytest.mark.parametrize("text", ["half", "1/2", "0.5-0.2", "0.5-2", "150%", "50%%", "-1", ""])
-def test_wrong_ranges_are_refused(text):
-    with pytest.raises(BadInput, match="--sparsity: expected a share between 0 and 1 or a range"):
+def test_refuses_invalid_share_range(text):
+    with pytest.raises(BadInput, match="--sparsity: expected a number between 0 and 1 or a range"):
         share_range(text)
 
 
-def test_bits_a_weight_have_a_column_that_is_empty_where_there_are_none(at: Make, made_up: Make):
+def test_bits_column_is_empty_without_quantisation(at: Make, made_up: Make):
     weights = made_up().footprint.model_copy(update={"bits": 1.5})
     found = [at("wanda", 0.5, 40.0), at("pbs2p", 0.5, 90.0, footprint=weights)]
     table = csv.DictReader(io.StringIO(to_csv(lines(boards(found)))))
@@ -133,7 +134,7 @@ def test_bits_a_weight_have_a_column_that_is_empty_where_there_are_none(at: Make
     }
 
 
-def test_csv_holds_every_number(records, at: Make):
+def test_csv_contains_every_number(records, at: Make):
     table = list(csv.DictReader(io.StringIO(to_csv(lines(boards(records))))))
     wanda = next(line for line in table if line["method"] == "wanda")
     assert float(wanda[WIKIPEDIA]) == 42
@@ -147,7 +148,7 @@ def test_csv_holds_every_number(records, at: Make):
     assert to_csv([]) == ""
 
 
-def test_json_holds_every_number(records):
+def test_json_contains_every_number(records):
     found = json.loads(to_json(lines(boards(records))))
     flap = next(line for line in found if line["method"] == "flap")
     assert flap["values"][C4] == {"mean": 60.0, "deviation": None, "dense": 25.0, "ratio": 2.4}
@@ -159,14 +160,14 @@ def test_json_holds_every_number(records):
     assert (dense["ratio"], dense["runs"]) == (1, ["20261125T110000Z-11111111"])
 
 
-def test_a_ratio_beyond_all_numbers_is_none_in_the_files(at: Make, made_up: Make):
+def test_infinite_ratio_is_exported_as_missing(at: Make, made_up: Make):
     dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 5e-324}})
     found = list(lines(boards([at("wanda", 0.5, 40.0, dense=dense)])))
     assert json.loads(to_json(found), parse_constant=pytest.fail)[1]["ratio"] is None
     assert next(csv.DictReader(io.StringIO(to_csv(found[1:]))))["ratio"] == ""
 
 
-def test_the_board_is_named_by_what_tells_it_apart(records):
+def test_exported_line_identifies_its_board(records):
     line = next(lines(boards(records)))
     first = records[0]
     assert line["protocol_fingerprint"] == first.protocol.fingerprint
@@ -174,7 +175,7 @@ def test_the_board_is_named_by_what_tells_it_apart(records):
     assert (line["dtype"], line["device"]) == ("float32", "CPU")
 
 
-def test_no_text_in_csv_is_a_formula_or_obeyed(at: Make):
+def test_csv_escapes_formulas_and_control_characters(at: Make):
     plain = at("wanda", 0.5, 40.0)
     foreign = plain.model_copy(
         update={

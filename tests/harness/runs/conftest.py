@@ -1,4 +1,4 @@
-"""The tiny world as a sweep is given it."""
+"""Setup of runs on the tiny model."""
 
 from __future__ import annotations
 

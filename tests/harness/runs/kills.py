@@ -1,7 +1,7 @@
-"""Kills runs that save, again and again in the same folder: `python -m tests.harness.runs.kills`.
+"""Kill runs repeatedly while they save to the same folder: `python -m tests.harness.runs.kills`.
 
-Each run is a fork of this process, which has imported all, killed when a state of the folder is
-seen and some milliseconds later. What must hold afterwards is checked; the last run may finish.
+Each run is a fork of this process, so that imports cost no time. It is killed some milliseconds
+after the folder reaches a given state, and the folder is checked. The last run may finish.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from implementations.harness.runs.run import run
 MINUTE = 60
 
 
-def seen(folder: Path) -> dict[str, Callable[[], object]]:
-    """The states of the folder at which a run is killed, each with what tells it."""
+def states_of(folder: Path) -> dict[str, Callable[[], object]]:
+    """Return the states of the folder at which a run is killed, each with its test."""
     record = "tiny-s0.5-seed0.json"
     method = folder / "runs" / "tiny" / "magnitude"
     return {
         "started": lambda: True,
         "dense": (folder / "runs/tiny/dense").exists,
         "locked for the record": (method / f".{record}.lock").exists,
-        "half a record": lambda: list(method.glob(f".{record}.*.tmp")),
+        "partial record": lambda: list(method.glob(f".{record}.*.tmp")),
         "record": (method / record).exists,
         "locked for the model": (folder / ".out.lock").exists,
-        "half a model": lambda: list(folder.glob(".out.partial-*")),
+        "partial model": lambda: list(folder.glob(".out.partial-*")),
         "weights": lambda: list(folder.glob(".out.partial-*/model.safetensors")),
         "card": lambda: list(folder.glob(".out.partial-*/README.md")),
         "model": (folder / "out").exists,
@@ -47,7 +47,7 @@ def seen(folder: Path) -> dict[str, Callable[[], object]]:
 
 
 def forked(folder: Path, setup: Setup) -> int:
-    """Begin a run of magnitude in a process of its own, whose words go into a log."""
+    """Start a run of magnitude in a fork of this process, with its output in a log file."""
     child = os.fork()
     if child:
         return child
@@ -65,12 +65,12 @@ def forked(folder: Path, setup: Setup) -> int:
         os._exit(code)
 
 
-def kill_once(folder: Path, setup: Setup, tell: Callable[[], object], delay: float) -> bool:
-    """Kill a run `delay` seconds after `tell`; return whether it was still at work."""
+def kill_once(folder: Path, setup: Setup, reached: Callable[[], object], delay: float) -> bool:
+    """Kill a run `delay` seconds after `reached`; return whether it was still running."""
     child = forked(folder, setup)
     deadline = time.monotonic() + MINUTE
-    while not tell() and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        assert time.monotonic() < deadline, "it never came"
+    while not reached() and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        assert time.monotonic() < deadline, "the state was not reached in time"
     time.sleep(delay)
     os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
@@ -80,47 +80,47 @@ def kill_once(folder: Path, setup: Setup, tell: Callable[[], object], delay: flo
 
 
 def check(folder: Path) -> None:
-    """What is there is whole, and a model never lies there without its record."""
+    """Check that all files are complete and that a model never exists without its record."""
     records = load_records([folder / "runs"])
     if (folder / "out").exists():
         assert load_model(folder / "out").blocks
         assert [record.method for record in records].count("magnitude") == 1
-        rmtree(folder / "out")  # as one must who runs it again
+        rmtree(folder / "out")  # as a user must before running it again
 
 
 def hidden(folder: Path) -> list[str]:
-    """What killed processes left under a folder, but for the empty one of a trial."""
+    """Return the hidden files that killed processes left, except empty trial folders."""
     return sorted(path.name for path in folder.rglob(".*") if ".atlas-" not in str(path))
 
 
 def main(protocol: str, place: str, count: str, seed: str = "0") -> None:
-    """Kill `count` runs, let one finish, print how many were at work and what was left between."""
+    """Kill `count` runs, let one finish, and print how many were killed and left hidden files."""
     torch.set_num_threads(1)
     folder = Path(place)
     named = get_protocol(protocol)
     setup = Setup(str(named.model), named)
     draw = random.Random(int(seed))
-    states = list(seen(folder).items())
+    states = list(states_of(folder).items())
     killed: Counter[str] = Counter()
     left = 0
     for number in range(int(count)):
-        name, tell = states[number * 3 % len(states)]
-        # A run takes a second or two, the saving in it a tenth.
+        name, reached = states[number * 3 % len(states)]
+        # A run takes one or two seconds, of which saving takes a tenth of a second.
         delay = (
             draw.uniform(0, 1.0) if name == "started" else draw.choice([0, draw.uniform(0, 0.02)])
         )
-        killed[name] += kill_once(folder, setup, tell, delay)
+        killed[name] += kill_once(folder, setup, reached, delay)
         check(folder)
         left += bool(hidden(folder))
         for path in (folder / "runs").rglob("t*.json"):
-            path.unlink()  # so that each state is met anew
+            path.unlink()  # so that the next run passes through all states again
     _, status = os.waitpid(forked(folder, setup), 0)
     assert status == 0, folder.with_name("log").read_text()
     assert len(load_records([folder / "runs"])) == 2
     assert load_model(folder / "out").blocks
     assert hidden(folder) == [], hidden(folder)
-    told = f"{killed.total()} killed at work, {left} left something hidden, {dict(killed)}"
-    sys.stdout.write(told + "\n")
+    summary = f"{killed.total()} killed while running, {left} left hidden files, {dict(killed)}"
+    sys.stdout.write(summary + "\n")
 
 
 if __name__ == "__main__":

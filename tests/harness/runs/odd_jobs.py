@@ -1,4 +1,4 @@
-"""Jobs that go wrong in each way there is, for workers of every kind."""
+"""Jobs that fail in every possible way, for tests of all kinds of workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ODD_JOBS = [1, "fail", 2, "die", 3, "defect", 4]
 
 
 def square_or_trouble(number: int, job: int | str | Path) -> int:
-    """What the workers do; a top-level function, so that it can be sent to them."""
+    """Run a job in a worker; a top-level function, so that it can be pickled."""
     if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if job == "sleep":
@@ -31,7 +31,7 @@ def square_or_trouble(number: int, job: int | str | Path) -> int:
 
 
 def die_at_first(deaths: Path) -> int:
-    """Be killed the first time, and say the second time how often that was."""
+    """Kill this process at the first call; return the number of deaths at the second."""
     with deaths.open("a") as file:
         file.write("x")
     if deaths.read_text() == "x":
@@ -44,7 +44,7 @@ def make_square(number: int) -> Callable[[int | str | Path], int]:
 
 
 def check_odd_jobs(done: Iterable[Done[int]]) -> None:
-    """The good ones have results; the others say why not, and none is lost."""
+    """Check that good jobs have results, the others have errors, and none is missing."""
     by_index = {one.index: one for one in done}
     assert sorted(by_index) == list(range(len(ODD_JOBS)))
     assert [by_index[i].result for i in (0, 2, 4, 6)] == [1, 4, 9, 16]
@@ -52,5 +52,5 @@ def check_odd_jobs(done: Iterable[Done[int]]) -> None:
     assert by_index[5].error == "KeyError: 'oops'"
     death = by_index[3].error
     assert death is not None
-    assert death.startswith("3 workers died of it: ")
+    assert death.startswith("3 workers died running it: ")
     assert "memory" in death

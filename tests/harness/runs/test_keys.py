@@ -1,4 +1,4 @@
-"""Same weights are not the same model, the same path is not the same text: the key knows."""
+"""Keys of records: they depend on the content of model, texts and tasks, not on their paths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def job(**parameters) -> Job:
 
 @pytest.fixture
 def copied(world, tmp_path):
-    """A copy of the tiny model, and a function that edits a JSON file of it."""
+    """Return a copy of the tiny model and a function that edits one of its JSON files."""
     folder = tmp_path / "models" / "tiny"
     shutil.copytree(world.model, folder)
 
@@ -39,7 +39,7 @@ def copied(world, tmp_path):
     return folder, edit
 
 
-def test_the_same_weights_under_another_configuration_are_another_model(copied, setup, tmp_path):
+def test_key_depends_on_the_configuration_of_the_model(copied, setup, tmp_path):
     folder, edit = copied
     here = replace(setup, model=str(folder))
     before = run(job(), here, runs=tmp_path / "runs").record
@@ -48,11 +48,11 @@ def test_the_same_weights_under_another_configuration_are_another_model(copied, 
     assert before.model.sha256 == after.model.sha256
     assert before.model.config_sha256 != after.model.config_sha256
     assert before.key != after.key
-    assert before.dense.values != after.dense.values  # measured anew, not taken from the other
+    assert before.dense.values != after.dense.values  # measured again
     assert len(load_records([tmp_path / "runs"])) == 4
 
 
-def test_another_tokenizer_is_another_model(copied, setup):
+def test_key_depends_on_the_tokenizer(copied, setup):
     folder, edit = copied
     here = replace(setup, model=str(folder))
     before = Workbench(here).key(job())
@@ -63,7 +63,7 @@ def test_another_tokenizer_is_another_model(copied, setup):
     assert Workbench(here).key(job()) != before
 
 
-def test_the_layout_of_a_configuration_and_who_wrote_it_do_not_matter(copied, setup):
+def test_key_ignores_the_formatting_of_the_configuration(copied, setup):
     folder, edit = copied
     here = replace(setup, model=str(folder))
     before = Workbench(here).key(job())
@@ -74,7 +74,7 @@ def test_the_layout_of_a_configuration_and_who_wrote_it_do_not_matter(copied, se
 
 
 @pytest.mark.parametrize("role", ["calibration", "evaluation"])
-def test_a_text_is_known_by_what_it_says(role, world, setup, tmp_path):
+def test_key_depends_on_the_content_of_texts(role, world, setup, tmp_path):
     texts = {}
     for name in ("calibration", "evaluation"):
         texts[name] = tmp_path / f"{name}.txt"
@@ -98,7 +98,7 @@ def test_a_text_is_known_by_what_it_says(role, world, setup, tmp_path):
     assert (after.dense.values[METRIC] != before.dense.values[METRIC]) is changed
 
 
-def test_documents_are_known_by_their_file_whatever_the_seed_draws(world, setup, tmp_path):
+def test_key_depends_on_the_file_of_documents_not_on_the_drawn_ones(world, setup, tmp_path):
     path = tmp_path / "documents.jsonl"
     rows = [json.dumps({"text": f"{i} " + "river stone " * 10}) for i in range(20)]
     path.write_text("\n".join(rows))
@@ -110,13 +110,13 @@ def test_documents_are_known_by_their_file_whatever_the_seed_draws(world, setup,
     assert records[0].group == records[1].group
     path.write_text("\n".join([*rows, json.dumps({"text": "one more"})]))
     assert Workbench(here).key(job()) != records[0].key
-    bench.prepare(job())  # has hashed nothing yet
+    bench.prepare(job())  # hashes the file for the first time
     path.write_text("\n".join(rows))
     with pytest.raises(BadInput, match="has changed since it was first read"):
         bench.prepare(Job(job().method, 1))
 
 
-def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):
+def test_refuses_model_that_changes_between_two_runs(copied, setup):
     folder, edit = copied
     bench = Workbench(replace(setup, model=str(folder)))
     bench.measure(job())
@@ -128,7 +128,7 @@ def test_a_model_that_changes_between_two_runs_is_noticed(copied, setup):
 @pytest.mark.parametrize(
     "name", ["tasks/own.yaml", "tasks/own_code.py", "elsewhere/questions.jsonl"]
 )
-def test_tasks_are_known_by_all_that_they_read(name, setup, tmp_path, monkeypatch):
+def test_key_depends_on_all_files_of_the_tasks(name, setup, tmp_path, monkeypatch):
     pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
     import datasets
 
@@ -162,6 +162,6 @@ def test_tasks_are_known_by_all_that_they_read(name, setup, tmp_path, monkeypatc
     assert Workbench(asked).key(job()) != before
 
 
-def test_a_record_says_the_key_that_the_bench_asks_for(setup, tmp_path):
+def test_record_and_workbench_compute_the_same_key(setup, tmp_path):
     record = run(job(), setup, runs=tmp_path).record
     assert record.key == record.key_with(0) == Workbench(setup).key(job())

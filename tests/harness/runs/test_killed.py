@@ -1,4 +1,4 @@
-"""Runs that are killed, and two at once: nothing half, nothing lost, nothing in the way."""
+"""Killed and concurrent runs: no partial files, no lost work, no obstacles for the next run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.full
 
 
 @pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.slow)])
-def test_a_killed_run_leaves_what_the_next_one_clears(count, world, tmp_path):
+def test_next_run_removes_what_a_killed_run_left(count, world, tmp_path):
     place = tmp_path / "place"
     place.mkdir()
     done = subprocess.run(
@@ -39,7 +39,7 @@ def test_a_killed_run_leaves_what_the_next_one_clears(count, world, tmp_path):
 
 @pytest.fixture(scope="module")
 def deep(world, tmp_path_factory):
-    """The model of the tiny world with so many blocks that there is something to search."""
+    """Return a tiny model with enough blocks for a search."""
     folder = tmp_path_factory.mktemp("deep") / "model"
     shutil.copytree(world.model, folder)
     config = AutoConfig.from_pretrained(world.model, num_hidden_layers=10)
@@ -48,7 +48,7 @@ def deep(world, tmp_path_factory):
 
 
 @pytest.mark.parametrize("what", ["run", "sweep"])
-def test_a_search_that_was_killed_pays_for_nothing_twice(what, world, deep, start, tmp_path):
+def test_killed_search_repeats_no_evaluation(what, world, deep, start, tmp_path):
     settings = {"samples": 1, "clusters": 1, "population": 20, "generations": 9, "mutation": 0.2}
     command = [what, "evop", "--sparsity", "0.5"]
     command += [word for name in settings for word in ("--set", f"{name}={settings[name]}")]
@@ -59,20 +59,21 @@ def test_a_search_that_was_killed_pays_for_nothing_twice(what, world, deep, star
     (journal,) = until(lambda: [f for f in runs.rglob(".*.journal") if f.read_text().count("\n")])
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=300)
-    paid = [line.split() for line in journal.read_text().splitlines()]
+    evaluated = [line.split() for line in journal.read_text().splitlines()]
     assert start(*command, runs).wait(timeout=300) == 0
     once, again = (
         next(record for record in load_records([folder]) if record.method == "evop")
         for folder in (tmp_path / "whole", runs)
     )
-    assert 0 < len(paid) < once.details["evaluations"]
+    assert 0 < len(evaluated) < once.details["evaluations"]
     assert again.details == once.details
     assert again.values == once.values
-    assert again.seconds["prune"] > sum(float.fromhex(line[2]) for line in paid if len(line) == 4)
+    spent = sum(float.fromhex(line[2]) for line in evaluated if len(line) == 4)
+    assert again.seconds["prune"] > spent
     assert not list(runs.rglob(".*.journal"))
 
 
-# On the real model, of which little is asked but the training itself.
+# A protocol for the real model in which everything but the training is short.
 REAL = {
     "model": "smollm2-135m",
     "calibration": {"text": "c4", "samples": 2, "length": 64, "reserve": 1},
@@ -92,7 +93,7 @@ slow = [pytest.mark.slow, pytest.mark.model]
         pytest.param(True, "maskprune --set steps=6 --set batch=1", marks=slow),
     ],
 )
-def test_a_training_killed_in_the_middle_leads_to_the_same_record(real, command, world, tmp_path):
+def test_killed_training_continues_to_the_same_record(real, command, world, tmp_path):
     training = {"text": str(world.calibration), "length": 32}
     protocol = world.write_protocol("trained", **(REAL if real else {"training": training}))
     method = command.split()[0]
@@ -105,38 +106,38 @@ def test_a_training_killed_in_the_middle_leads_to_the_same_record(real, command,
     (state,) = until(lambda: list((runs / "trained" / method).glob(".*.journal.[0-9]")))
     process.kill()
     process.wait()
-    assert not list((runs / "trained" / method).glob("*.json")), "it ended before it was killed"
+    assert not list((runs / "trained" / method).glob("*.json")), "the run ended before the kill"
     torch.save(torch.load(state) | {"seconds": 1000.0}, state)
     subprocess.run([*call, str(runs)], **where, check=True)
     once, again = (
         next(one for one in load_records([folder]) if one.method == method)
         for folder in (tmp_path / "whole", runs)
     )
-    apart = dict.fromkeys(("run", "date", "seconds", "peak", "speed"), True) | {"dense": {"run"}}
-    assert again.model_dump(exclude=apart) == once.model_dump(exclude=apart)
+    varies = dict.fromkeys(("run", "date", "seconds", "peak", "speed"), True) | {"dense": {"run"}}
+    assert again.model_dump(exclude=varies) == once.model_dump(exclude=varies)
     assert again.seconds["prune" if again.recovered is None else "recover"] > 1000
     assert not list(runs.rglob(".*journal*"))
 
 
-def until(look):
-    """Wait until something is seen, and return it."""
+def until(condition):
+    """Wait until `condition` returns something true, and return that."""
     deadline = time.monotonic() + 120
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it never came"
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.002)
-    return found
+    return result
 
 
-def test_of_two_runs_that_save_into_one_folder_the_later_is_told(world, start, tmp_path):
+def test_second_of_two_runs_that_save_to_one_folder_is_refused(world, start, tmp_path):
     command = ("run", "wanda", "--protocol", world.protocol, "--runs", tmp_path / "runs")
     both = [start(*command, "--save", tmp_path / "out") for _ in range(2)]
-    told = [process.communicate(timeout=300)[1] for process in both]
+    errors = [process.communicate(timeout=300)[1] for process in both]
     codes = [process.returncode for process in both]
-    assert sorted(codes)[0] == 0, told
-    assert sorted(codes)[1] in (1, 2), told  # before the run, if the first was that fast
-    assert "Traceback" not in "".join(told)
-    late = told[codes.index(0) - 1]
-    assert "could not be written: Directory not empty" in late or "is not empty" in late
+    assert sorted(codes)[0] == 0, errors
+    assert sorted(codes)[1] in (1, 2), errors  # 2 if the first run ended before the second began
+    assert "Traceback" not in "".join(errors)
+    error = errors[codes.index(0) - 1]
+    assert "could not be written: Directory not empty" in error or "is not empty" in error
     assert load_model(tmp_path / "out").blocks
     assert sorted(record.method for record in load_records([tmp_path / "runs"])) == [
         "dense",

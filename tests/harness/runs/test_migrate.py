@@ -1,4 +1,4 @@
-"""Records of the schema before are brought up to date from what they say."""
+"""Upgrade of records from the previous schema."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def now(setup, tmp_path_factory):
 
 @pytest.fixture
 def before(now, tmp_path):
-    """The same record as the schema before had it: with a key of less."""
+    """Return the same record in the previous schema, without the newer hashes."""
     content = json.loads(now.read_text()) | {"schema_version": 1, "key": "0" * 64}
     del content["tasks_sha256"], content["model"]["config_sha256"]
     del content["model"]["tokenizer_sha256"]
@@ -35,18 +35,18 @@ def before(now, tmp_path):
     return path
 
 
-def test_it_becomes_the_record_that_is_written_today(before, now):
+def test_migrated_record_equals_a_current_one(before, now):
     assert migrate(before)
     assert before.read_text() == now.read_text()
     assert not migrate(before)
     assert load_record(before).command == load_record(now).command
 
 
-def test_another_model_is_refused_and_nothing_is_written(before):
+def test_refuses_changed_model_and_writes_nothing(before):
     content = json.loads(before.read_text())
     content["model"]["sha256"] = "9" * 64
     before.write_text(json.dumps(content))
-    with pytest.raises(BadInput, match="has other weights now"):
+    with pytest.raises(BadInput, match="differ from the recorded ones"):
         migrate(before)
     assert json.loads(before.read_text()) == content
 
@@ -56,20 +56,20 @@ def test_another_model_is_refused_and_nothing_is_written(before):
     [
         ([], "is not a record"),
         ({}, "is not a record"),
-        ({"schema_version": 7}, "has record schema 7, not 1"),
-        ({"schema_version": "1"}, "has record schema '1', not 1"),
+        ({"schema_version": 7}, "has record schema 7; only 1 can be upgraded"),
+        ({"schema_version": "1"}, "has record schema '1'; only 1 can be upgraded"),
         ({"schema_version": 1}, "is not a record of schema 1"),
         ({"schema_version": 1, "model": 3}, "is not a record of schema 1"),
     ],
 )
-def test_what_is_no_record_is_named(content, words, tmp_path):
+def test_refuses_file_that_is_not_a_record(content, words, tmp_path):
     path = tmp_path / "record.json"
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match=words):
         migrate(path)
 
 
-def test_the_command(before, now):
+def test_migrate_command(before, now):
     done = CliRunner().invoke(app, ["migrate", str(before)])
     assert done.exit_code == 0
     assert before.name in done.stdout.replace("\n", "")

@@ -1,4 +1,4 @@
-"""What a run read is written down, the text to train on included, and decides its key."""
+"""Recording of the texts of a run, and names and commands of records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import TypeAdapter
 
-from implementations.harness.results.bounds import LONGEST_NAME, FileName
+from implementations.harness.results.field_types import LONGEST_NAME, FileName
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, load_records
@@ -27,7 +27,7 @@ def training_on(world, name: str, length: int) -> Setup:
     return Setup(str(world.model), get_protocol(str(world.write_protocol(name, training=asked))))
 
 
-def test_a_record_says_what_was_trained_on(world, tmp_path):
+def test_record_describes_the_training_text(world, tmp_path):
     setup = training_on(world, "trained", 64)
     written = run(Job(Trained(steps=1), 7), setup, runs=tmp_path)
     record = load_record(written.path)
@@ -40,13 +40,13 @@ def test_a_record_says_what_was_trained_on(world, tmp_path):
     assert record.configuration["steps"] == 1
 
 
-def test_a_record_of_a_method_that_does_not_train_does_not_mention_it(world, tmp_path):
+def test_record_without_training_omits_the_training_text(world, tmp_path):
     record = run(Job(First()), training_on(world, "untrained", 64), runs=tmp_path).record
     assert [text.role for text in record.texts] == ["calibration", METRIC]
     assert "training" not in record.disjoint
 
 
-def test_only_a_method_that_trains_has_another_key_for_another_text(world):
+def test_key_depends_on_the_training_text_only_if_the_method_trains(world):
     benches = [Workbench(training_on(world, "keys", length)) for length in (32, 64)]
     for job, differ in ((Job(Trained()), True), (Job(First()), False), (Job(None), False)):
         first, second = (bench.key(job) for bench in benches)
@@ -70,11 +70,11 @@ def of_model(record: Record, name: str) -> Record:
         ("größe", "gr-e-s0.5-seed0"),
     ],
 )
-def test_any_model_gives_a_name_that_a_file_may_have(made_up, model: str, name: str):
+def test_record_name_is_a_valid_file_name_for_any_model(made_up, model: str, name: str):
     assert name_of(of_model(made_up(), model)) == LETTERS.validate_python(name)
 
 
-def test_a_name_too_long_ends_in_a_hash_of_the_whole(made_up: Callable[..., Record]):
+def test_long_record_name_ends_in_a_hash(made_up: Callable[..., Record]):
     names = [name_of(of_model(made_up(), "x" * length)) for length in (300, 301)]
     for name in names:
         assert len(LETTERS.validate_python(name)) == LONGEST_NAME
@@ -83,7 +83,7 @@ def test_a_name_too_long_ends_in_a_hash_of_the_whole(made_up: Callable[..., Reco
     assert just.endswith("x-s0.5-seed0")
 
 
-def test_a_command_follows_from_the_record(made_up: Callable[..., Record]):
+def test_command_contains_all_settings_of_the_record(made_up: Callable[..., Record]):
     model = made_up().model.model_copy(
         update={"source": "my model", "dtype": "bfloat16", "accelerator": "cuda"}
     )
@@ -99,7 +99,7 @@ def test_a_command_follows_from_the_record(made_up: Callable[..., Record]):
 
 
 @pytest.mark.parametrize("name", [".hid", "a\x1b[31m b\n", "大"])
-def test_a_run_of_a_model_of_any_name_is_written_and_found(name: str, world, tmp_path):
+def test_record_is_found_whatever_the_model_is_called(name: str, world, tmp_path):
     shutil.copytree(world.model, tmp_path / name)
     setup = Setup(str(tmp_path / name), get_protocol(str(world.protocol)))
     record = run(Job(None), setup, runs=tmp_path / "runs").record

@@ -1,4 +1,4 @@
-"""Runs with a recovery: before and after in one record, beside a dense model that had the same."""
+"""Runs with fine-tuning: values before and after, and a dense model with the same fine-tuning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ways = pytest.mark.parametrize("how", ["lora", "full"])
 
 @pytest.fixture(scope="module")
 def protocol(world, tmp_path_factory) -> Path:
-    """The tiny world's protocol, with a text to train on."""
+    """Return the tiny protocol with a training text."""
     content = yaml.safe_load(world.protocol.read_text())
     content["training"] = {"text": content["calibration"]["text"], "length": 32}
     path = tmp_path_factory.mktemp("training") / "tiny.yaml"
@@ -51,7 +51,7 @@ def job(slug: str, how: str, seed: int = 0, **settings) -> Job:
 
 @ways
 @pytest.mark.parametrize("slug", ["flap", "wanda"])
-def test_before_and_after_stand_in_one_record(setup, tmp_path, slug: str, how: str):
+def test_record_has_values_before_and_after_fine_tuning(setup, tmp_path, slug: str, how: str):
     plain = run(Job(get(slug).configure(sparsity=0.3), 1), setup, runs=tmp_path / "plain").record
     record = run(job(slug, how, 1, sparsity=0.3), setup, runs=tmp_path).record
     assert record.recovered is not None
@@ -70,7 +70,7 @@ def test_before_and_after_stand_in_one_record(setup, tmp_path, slug: str, how: s
 
 
 @ways
-def test_beside_it_stands_the_dense_model_after_the_same(setup, tmp_path, how: str):
+def test_dense_model_has_the_same_fine_tuning(setup, tmp_path, how: str):
     record = run(job("flap", how, 3, sparsity=0.3), setup, runs=tmp_path).record
     dense = load_record(tmp_path / f"tiny/dense/tiny-dense-{how}384-seed3.json")
     assert record.dense.run == dense.run
@@ -79,10 +79,10 @@ def test_beside_it_stands_the_dense_model_after_the_same(setup, tmp_path, how: s
     assert dense.recovered.recovery == asked(how)
     assert dense.values[METRIC] < dense.recovered.before[METRIC]
     again = run(Job(None, 3, asked(how)), setup, runs=tmp_path).record
-    assert again == dense  # found, not measured anew
+    assert again == dense  # loaded, not measured again
 
 
-def test_boards_never_mix_what_was_recovered_with_what_was_not(setup, tmp_path):
+def test_boards_separate_results_with_and_without_fine_tuning(setup, tmp_path):
     for one in (
         Job(get("flap").configure(sparsity=0.3)),
         job("flap", "lora", sparsity=0.3),
@@ -110,29 +110,30 @@ def test_boards_never_mix_what_was_recovered_with_what_was_not(setup, tmp_path):
     assert ratio.mean == pytest.approx(flap.first.values[METRIC] / after.dense.values[METRIC])
 
 
-def test_a_run_says_when_whole_steps_read_more_than_asked_for(setup, tmp_path):
-    said = "--tokens 100: recovery reads 128 tokens, because it trains in whole steps of 64 tokens"
+def test_warns_if_whole_steps_need_more_tokens_than_requested(setup, tmp_path):
+    warning = (
+        "--tokens 100: recovery reads 128 tokens, because it trains in whole steps of 64 tokens"
+    )
     recovery = asked("lora").model_copy(update={"tokens": 100})
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # such as transformers' FutureWarning, met by peft
+        warnings.simplefilter("error")  # such as a FutureWarning of transformers that peft causes
         record = run(Job(get("flap").configure(sparsity=0.3), 0, recovery), setup, runs=tmp_path)
-    assert record.record.warnings == (said,)
+    assert record.record.warnings == (warning,)
     (dense,) = load_records([tmp_path / "tiny" / "dense"])
-    assert dense.warnings == (said,)
+    assert dense.warnings == (warning,)
     exact = run(Job(None, 0, asked("lora")), setup, runs=tmp_path).record
     assert exact.warnings == ()
 
 
 @ways
-def test_a_repetition_agrees(setup, tmp_path, how: str):
+def test_verify_confirms_a_fine_tuned_record(setup, tmp_path, how: str):
     record = run(job("flap", how, sparsity=0.3), setup, runs=tmp_path).record
     assert verify(record).agrees
     recovered = record.recovered.model_copy(update={"before": {METRIC: 1.0}})
-    told = verify(record.model_copy(update={"recovered": recovered}))
-    assert not told.agrees
+    assert not verify(record.model_copy(update={"recovered": recovered})).agrees
 
 
-def test_a_sweep_recovers_the_dense_model_once_a_seed(setup, tmp_path):
+def test_sweep_fine_tunes_the_dense_model_once_per_seed(setup, tmp_path):
     jobs = [job(slug, "lora", seed, sparsity=0.3) for slug in ("flap", "random") for seed in (0, 1)]
     done = sweep(jobs, setup, runs=tmp_path)
     assert not done.failures
@@ -143,7 +144,7 @@ def test_a_sweep_recovers_the_dense_model_once_a_seed(setup, tmp_path):
     assert sweep(jobs, setup, runs=tmp_path).skipped == 4
 
 
-def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
+def test_refuses_impossible_fine_tuning_before_any_work(setup, world):
     with pytest.raises(BadInput, match="--recover cannot be used with griffin"):
         Workbench(setup).prepare(Job(get("griffin").configure(sparsity=0.2), 0, asked("lora")))
     with pytest.raises(BadInput, match="--recover cannot be used with pbs2p"):
@@ -157,6 +158,6 @@ def test_what_cannot_be_recovered_is_refused_before_any_work(setup, world):
         bench.prepare(job("magnitude", "lora"))
 
 
-def test_a_record_without_recovery_says_nothing_of_it(setup, tmp_path):
+def test_record_without_fine_tuning_omits_the_field(setup, tmp_path):
     written = run(Job(get("magnitude").configure()), setup, runs=tmp_path)
     assert "recovered" not in written.path.read_text()

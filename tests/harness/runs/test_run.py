@@ -1,4 +1,4 @@
-"""One run, end to end on a tiny model: what is written, what is refused, what is repeated."""
+"""One run, end to end on a tiny model: records, refusals and failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from implementations.harness.results.store import (
 )
 from implementations.harness.runs import workbench
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.runs.recording import joined, labels_of, plain
+from implementations.harness.runs.recording import joined_spans, labels_of, plain_json
 from implementations.harness.runs.run import check_space, run
 from implementations.harness.runs.sweep import sweep
 from implementations.harness.runs.verify import verify
@@ -53,7 +53,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-def test_a_run_writes_its_record_and_the_dense_one(setup, tmp_path):
+def test_run_writes_its_record_and_the_dense_one(setup, tmp_path):
     written = run(job("sparsegpt", seed=3, damping=0.05), setup, runs=tmp_path)
     assert files(tmp_path) == [
         "tiny/dense/tiny-dense.json",
@@ -67,7 +67,7 @@ def test_a_run_writes_its_record_and_the_dense_one(setup, tmp_path):
     assert record.values.keys() == dense.values.keys() == {METRIC}
 
 
-def test_a_method_that_follows_prompts_is_measured_behind_them(setup, tmp_path):
+def test_prompt_method_is_measured_after_the_prompt(setup, tmp_path):
     written = run(job("griffin", sparsity=0.2), setup, runs=tmp_path)
     record, dense = written.record, load_record(tmp_path / "tiny/dense/tiny-dense.json")
     name = "after_prompt/evaluation/32"
@@ -87,20 +87,20 @@ def test_a_method_that_follows_prompts_is_measured_behind_them(setup, tmp_path):
     assert verify(record).agrees
 
 
-def test_such_a_method_saves_nothing(setup, tmp_path):
+def test_refuses_to_save_the_model_of_a_prompt_method(setup, tmp_path):
     with pytest.raises(BadInput, match="--save cannot be used with griffin"):
         run(job("griffin"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "saved")
     assert files(tmp_path) == []
 
 
-def test_such_a_method_answers_no_tasks(setup, monkeypatch):
+def test_refuses_tasks_for_a_prompt_method(setup, monkeypatch):
     monkeypatch.setattr(workbench, "load_tasks", lambda *_: [])
     bench = Workbench(replace(setup, tasks=("arc_easy",)))
     with pytest.raises(BadInput, match="--tasks cannot be used with griffin"):
         bench.prepare(job("griffin", sparsity=0.2))
 
 
-def test_a_record_holds_what_a_repetition_needs(setup, tmp_path, world):
+def test_record_contains_everything_needed_to_repeat_the_run(setup, tmp_path, world):
     record = run(job("wanda", pattern="1:4"), setup, runs=tmp_path).record
     assert record.configuration == {"sparsity": 0.75, "pattern": "1:4"}
     assert (record.asked, record.achieved) == (0.75, 0.75)
@@ -128,7 +128,7 @@ def test_a_record_holds_what_a_repetition_needs(setup, tmp_path, world):
     assert "another text" in record.disjoint
 
 
-def test_the_dense_model_is_measured_once(setup, tmp_path):
+def test_dense_model_is_measured_once(setup, tmp_path):
     first = run(job("magnitude"), setup, runs=tmp_path).record
     path = tmp_path / "tiny/dense/tiny-dense.json"
     before = path.stat().st_mtime_ns
@@ -138,7 +138,7 @@ def test_the_dense_model_is_measured_once(setup, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["machine", "version"])
-def test_the_dense_row_of_another_machine_or_version_is_not_taken(what, setup, tmp_path):
+def test_dense_record_of_another_machine_or_version_is_not_used(what, setup, tmp_path):
     path = run(Job(None), setup, runs=tmp_path).path
     here = load_record(path)
     changes = {
@@ -150,7 +150,7 @@ def test_the_dense_row_of_another_machine_or_version_is_not_taken(what, setup, t
     assert run(job("wanda"), setup, runs=tmp_path).record.dense.run != there
 
 
-def test_dense_is_a_run_too(setup, tmp_path):
+def test_run_of_the_dense_model(setup, tmp_path):
     written = run(Job(None), setup, runs=tmp_path)
     record = written.record
     assert (record.method, record.asked, record.granularity) == ("dense", 0.0, ())
@@ -159,7 +159,7 @@ def test_dense_is_a_run_too(setup, tmp_path):
     assert run(Job(None), setup, runs=tmp_path).path == written.path
 
 
-def test_speed_is_measured_where_units_are_removed_and_expected_nowhere_else(setup, tmp_path):
+def test_speed_is_only_measured_for_structured_pruning(setup, tmp_path):
     structured = run(job("shortgpt", sparsity=0.5), setup, runs=tmp_path).record
     for rate in (structured.speed.prefill, structured.speed.decode):
         assert rate.low <= rate.ratio <= rate.high
@@ -172,7 +172,7 @@ def test_speed_is_measured_where_units_are_removed_and_expected_nowhere_else(set
 
 
 @pytest.mark.gpu
-def test_offload_runs_and_says_that_speed_was_not_measured(setup, tmp_path):
+def test_offloaded_run_does_not_measure_speed(setup, tmp_path):
     if not torch.accelerator.is_available():
         pytest.skip("needs an accelerator, and torch sees none here")
     place = torch.accelerator.current_accelerator().type
@@ -189,7 +189,7 @@ def test_offload_runs_and_says_that_speed_was_not_measured(setup, tmp_path):
     assert verify(at_once).agrees
 
 
-def test_the_seed_decides_what_is_calibrated_on(setup, tmp_path):
+def test_seed_draws_the_calibration_set(setup, tmp_path):
     zero = run(job("wanda"), setup, runs=tmp_path).record
     one = run(job("wanda", seed=1), setup, runs=tmp_path).record
     assert zero.texts[0].spans != one.texts[0].spans
@@ -201,7 +201,7 @@ def test_the_seed_decides_what_is_calibrated_on(setup, tmp_path):
     assert len(load_records([tmp_path])) == 3
 
 
-def test_a_saved_model_gives_the_recorded_values(setup, tmp_path):
+def test_saved_model_reproduces_the_recorded_values(setup, tmp_path):
     written = run(job("flap"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     saved = Setup(str(tmp_path / "out"), setup.protocol)
     again = run(Job(None), saved, runs=tmp_path / "again").record
@@ -209,7 +209,7 @@ def test_a_saved_model_gives_the_recorded_values(setup, tmp_path):
     assert written.record.run in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_the_bench_stays_whole_for_the_next_run(setup):
+def test_workbench_restores_the_dense_model_for_the_next_run(setup):
     bench = Workbench(setup)
     before = {name: tensor.clone() for name, tensor in bench.dense().hf.state_dict().items()}
     for slug in ("magnitude", "flap", "shortgpt"):
@@ -221,7 +221,7 @@ def test_the_bench_stays_whole_for_the_next_run(setup):
     )
 
 
-def test_phases_and_blocks_are_reported_as_they_happen(setup, tmp_path):
+def test_progress_reports_phases_and_blocks(setup, tmp_path):
     seen: list[str] = []
 
     class Listener:
@@ -240,7 +240,7 @@ def test_phases_and_blocks_are_reported_as_they_happen(setup, tmp_path):
         assert part in words
 
 
-def test_warnings_of_a_method_are_kept_in_the_record(world, tmp_path):
+def test_record_keeps_the_warnings_of_the_method(world, tmp_path):
     narrow = world.write_protocol(
         "narrow",
         calibration={"text": str(world.calibration), "samples": 1, "length": 24},
@@ -250,25 +250,25 @@ def test_warnings_of_a_method_are_kept_in_the_record(world, tmp_path):
     assert any("damping" in warning for warning in record.warnings)
 
 
-def test_collapsed_is_more_than_fifty_times_dense():
+def test_collapsed_means_more_than_fifty_times_dense():
     assert labels_of({"ppl/a/8": 1001.0}, {"ppl/a/8": 20.0}) == ("collapsed",)
     assert labels_of({"ppl/a/8": 1000.0}, {"ppl/a/8": 20.0}) == ()
     assert labels_of({"acc/a": 60.0}, {"acc/a": 1.0}) == ()
 
 
-def test_spans_that_adjoin_are_joined():
+def test_adjacent_spans_are_joined():
     ids = torch.zeros(4, 2, dtype=torch.int64)
     tokens = Tokens(ids, "x", ((0, 2), (2, 4), (6, 8), (4, 6)), "0" * 64)
-    assert joined(tokens) == ((0, 4), (6, 8), (4, 6))
+    assert joined_spans(tokens) == ((0, 4), (6, 8), (4, 6))
 
 
-def test_numbers_that_are_not_finite_become_words():
-    assert plain({"a": [float("inf"), 1.5, (float("nan"),)]}) == {"a": ["inf", 1.5, ["nan"]]}
+def test_infinity_and_nan_become_strings():
+    assert plain_json({"a": [float("inf"), 1.5, (float("nan"),)]}) == {"a": ["inf", 1.5, ["nan"]]}
 
 
 REFUSED = {
     "pattern that does not divide": (lambda: job("wanda", pattern="2:5"), {}, "does not divide"),
-    "budget that empties": (lambda: job("shortgpt", sparsity=1.0), {}, "empt"),
+    "budget that removes everything": (lambda: job("shortgpt", sparsity=1.0), {}, "empt"),
     "no such device": (lambda: job("wanda"), {"device": "nowhere"}, "device"),
     "no such dtype": (lambda: job("wanda"), {"dtype": "int3"}, "dtype"),
     "no such model": (lambda: job("wanda"), {"model": "smolm2-135m"}, "did you mean"),
@@ -276,7 +276,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_refused_before_anything_is_written(case, setup, tmp_path):
+def test_refuses_invalid_input_before_writing_anything(case, setup, tmp_path):
     make, changes, message = case
     asked = Setup(**(vars(setup) | changes))
     with pytest.raises(BadInput, match=message):
@@ -285,7 +285,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(case, setup, tmp_p
 
 
 @pytest.mark.parametrize("part", ["speed", "generation"])
-def test_more_tokens_than_positions_are_refused_before_any_work(part, world, tmp_path):
+def test_refuses_more_tokens_than_positions_before_any_work(part, world, tmp_path):
     asked = {"prompt": "the river", "tokens": 500} if part == "generation" else {"prompt": 500}
     protocol = get_protocol(str(world.write_protocol(f"too-{part}", **{part: asked})))
     with pytest.raises(BadInput, match="positions"):
@@ -293,7 +293,7 @@ def test_more_tokens_than_positions_are_refused_before_any_work(part, world, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nan_weights_are_refused_before_anything_is_written(setup, world, tmp_path):
+def test_refuses_nan_weights_before_writing_anything(setup, world, tmp_path):
     from implementations.harness.model.checkpoint import save
 
     model = load_model(world.model)
@@ -307,7 +307,7 @@ def test_nan_weights_are_refused_before_anything_is_written(setup, world, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_checkpoint_folder_that_is_not_empty_is_refused(setup, tmp_path):
+def test_refuses_checkpoint_folder_that_is_not_empty(setup, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "precious").write_text("")
     with pytest.raises(BadInput, match="not empty"):
@@ -315,22 +315,22 @@ def test_a_checkpoint_folder_that_is_not_empty_is_refused(setup, tmp_path):
     assert files(tmp_path) == ["out/precious"]
 
 
-def test_a_runs_folder_that_cannot_be_is_refused(setup, tmp_path):
+def test_refuses_runs_folder_below_a_file(setup, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="is a file"):
         run(job("wanda"), setup, runs=tmp_path / "file" / "runs")
 
 
-def test_records_and_model_stay_apart(setup, world, tmp_path):
+def test_refuses_nested_folders_of_records_and_models(setup, world, tmp_path):
     for runs, checkpoint, message in (
         ("runs", "runs", "where every .json file is read"),
         ("runs", "runs/deep/model", "where every .json file is read"),
         ("runs", published_folders()[0] / "model", "where every .json file is read"),
-        ("out/runs", "out", "would lie in the folder of the model"),
-        ("runs", world.model / "pruned", "lies in the folder of the model that is read"),
-        (world.model / "runs", "out", "lies in the folder of the model that is read"),
-        (world.model, "out", "lies in the folder of the model that is read"),
-        ("link/runs", "out", "would lie in the folder of the model"),
+        ("out/runs", "out", "is inside the folder of --save"),
+        ("runs", world.model / "pruned", "is inside the folder of the input model"),
+        (world.model / "runs", "out", "is inside the folder of the input model"),
+        (world.model, "out", "is inside the folder of the input model"),
+        ("link/runs", "out", "is inside the folder of --save"),
     ):
         (tmp_path / "link").symlink_to("out")
         with pytest.raises(BadInput, match=message):
@@ -339,15 +339,13 @@ def test_records_and_model_stay_apart(setup, world, tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_the_dense_model_is_not_said_to_be_saved(setup, tmp_path):
-    with pytest.raises(BadInput, match="leave out --save"):
+def test_refuses_to_save_the_dense_model(setup, tmp_path):
+    with pytest.raises(BadInput, match="--save has no effect on the dense model"):
         run(Job(None), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_record_that_could_not_be_written_is_found_before_the_dense_model_is_measured(
-    setup, tmp_path
-):
+def test_refuses_unwritable_record_before_measuring_the_dense_model(setup, tmp_path):
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "wanda").write_text("")
     with pytest.raises(Unavailable, match=r"cannot write .*wanda.*Not a directory"):
@@ -355,29 +353,29 @@ def test_a_record_that_could_not_be_written_is_found_before_the_dense_model_is_m
     assert files(tmp_path) == ["tiny/wanda"]
 
 
-def full(folder: Path) -> None:
+def fill_disk(folder: Path) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def taken(folder: Path) -> None:
+def create_output_folder(folder: Path) -> None:
     out = folder.parents[1] / "out"
     out.mkdir()
     (out / "precious").write_text("")
 
 
-def locked(folder: Path) -> None:
+def delete_partial_folder(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(
     ("trouble", "words", "left"),
     [
-        (full, "could not be written: No space left on device. Choose", []),
-        (taken, "could not be written: Directory not empty. Choose", ["precious"]),
-        (locked, "could not be written: No such file", []),
+        (fill_disk, "could not be written: No space left on device. Choose", []),
+        (create_output_folder, "could not be written: Directory not empty. Choose", ["precious"]),
+        (delete_partial_folder, "could not be written: No such file", []),
     ],
 )
-def test_what_goes_wrong_while_saving_costs_the_model_alone(
+def test_failure_while_saving_the_model_keeps_the_record(
     trouble, words, left, setup, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
@@ -394,7 +392,7 @@ def test_what_goes_wrong_while_saving_costs_the_model_alone(
 
 @pytest.mark.parametrize("command", ["run", "sweep"])
 @pytest.mark.parametrize("lost", ["dense", "wanda"])
-def test_a_record_that_cannot_be_written_after_the_work_is_kept_elsewhere(
+def test_record_that_cannot_be_written_is_saved_to_a_temporary_folder(
     lost, command, setup, tmp_path, monkeypatch
 ):
     measure = Workbench.measure
@@ -421,7 +419,7 @@ def test_a_record_that_cannot_be_written_after_the_work_is_kept_elsewhere(
     assert load_record(Path(message.rpartition(" is in ")[2])).method == lost
 
 
-def test_a_damaged_record_in_the_way_costs_no_run(setup, tmp_path):
+def test_damaged_record_of_the_same_name_is_kept(setup, tmp_path):
     path = tmp_path / "tiny/wanda/tiny-s0.5-seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")
@@ -435,7 +433,7 @@ NAMES = [".hid", "..hid", "-x", "ü", "a b", "con", "x" * 200, "...", "-", "a\nb
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_whatever_the_model_is_called_its_records_are_found(name, setup, world, tmp_path):
+def test_records_are_found_whatever_the_model_is_called(name, setup, world, tmp_path):
     shutil.copytree(world.model, tmp_path / name)
     asked = Setup(str(tmp_path / name), setup.protocol)
     written = run(job("magnitude"), asked, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
@@ -447,14 +445,14 @@ def test_whatever_the_model_is_called_its_records_are_found(name, setup, world, 
     assert load_model(tmp_path / "out").blocks
 
 
-def test_a_full_disk_is_found_before_the_work(tmp_path):
-    with pytest.raises(Unavailable, match="no space for the checkpoint"):
+def test_refuses_full_disk_before_any_work(tmp_path):
+    with pytest.raises(Unavailable, match="--save: not enough disk space"):
         check_space(tmp_path / "not" / "yet", 10**18)
     (tmp_path / "link").symlink_to("not/yet")
     check_space(tmp_path / "link", 0)
 
 
-def test_tasks_need_their_extra(setup, tmp_path):
+def test_missing_lm_eval_error_names_the_extra(setup, tmp_path):
     asked = Setup(**(vars(setup) | {"tasks": ("arc_easy",)}))
     try:
         import lm_eval  # noqa: F401
@@ -466,12 +464,12 @@ def test_tasks_need_their_extra(setup, tmp_path):
         pytest.skip("lm-eval is installed, so nothing is missing")
 
 
-def test_tasks_are_measured_of_dense_and_pruned(setup, tmp_path, monkeypatch):
+def test_tasks_are_measured_for_dense_and_pruned_model(setup, tmp_path, monkeypatch):
     pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
     import datasets
 
     data = Path(__file__).parents[2] / "data" / "tasks"
-    monkeypatch.chdir(data)  # the task names its questions relative to the folder one works in
+    monkeypatch.chdir(data)  # the task file names its data relative to the working directory
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     asked = Setup(**(vars(setup) | {"tasks": ("opposites",), "task_folder": str(data)}))
     record = run(job("wanda"), asked, runs=tmp_path / "runs").record
@@ -485,11 +483,11 @@ def test_tasks_are_measured_of_dense_and_pruned(setup, tmp_path, monkeypatch):
     stale = {"values": dense.values | {"acc/opposites": 0.123}}
     save_record(dense.model_copy(update=stale), tmp_path / "runs")
     again = run(job("wanda"), asked, runs=tmp_path / "runs").record
-    assert again.dense.values["acc/opposites"] == 0.123  # taken from the file
+    assert again.dense.values["acc/opposites"] == 0.123  # loaded from the file
     stale["versions"] = dense.versions | {"lm-eval": "0.4.0"}
     save_record(dense.model_copy(update=stale), tmp_path / "runs")
     again = run(job("wanda"), asked, runs=tmp_path / "runs").record
-    assert again.dense.values == dense.values  # measured by the other lm-eval, so measured again
+    assert again.dense.values == dense.values  # measured again because lm-eval's version differs
     with pytest.raises(BadInput, match="did you mean 'opposites'"):
         run(job("wanda"), Setup(**(vars(asked) | {"tasks": ("opposits",)})), runs=tmp_path / "no")
     assert not (tmp_path / "no").exists()
@@ -524,7 +522,7 @@ print("dirty", commit()[1])
 
 @pytest.fixture
 def installed(tmp_path) -> Path:
-    """A copy of the code that is no checkout."""
+    """Return a copy of the code outside a git checkout."""
     here = Path(__file__).resolve().parents[3]
     skipped = shutil.ignore_patterns("__pycache__", "records", "test_*")
     shutil.copytree(here / "implementations", tmp_path / "implementations", ignore=skipped)
@@ -545,7 +543,7 @@ def write_into(root: Path, world) -> list[str]:
 
 
 @pytest.mark.full
-def test_outside_a_checkout_nothing_is_written_into_it(installed, world):
+def test_refuses_to_publish_outside_a_checkout(installed, world):
     *refusals, before, after = write_into(installed, world)
     assert [refusal.split(" writes")[0] for refusal in refusals] == ["--publish", "atlas support"]
     assert before == after == "dirty None"
@@ -554,15 +552,13 @@ def test_outside_a_checkout_nothing_is_written_into_it(installed, world):
 
 
 @pytest.mark.full
-def test_a_checkout_takes_both_records_with_its_commit_and_what_the_contract_found(
-    installed, world
-):
+def test_publish_writes_records_and_support_files_to_the_checkout(installed, world):
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(installed)]
     subprocess.run([*git, "init", "-q"], check=True)
     (installed / ".gitignore").write_text("/runs/\n__pycache__/\n")
     subprocess.run([*git, "add", "."], check=True)
     subprocess.run([*git, "commit", "-q", "-m", "all"], check=True)
-    # The records that lie there by then do not make the checkout dirty; code does.
+    # New records do not make the checkout dirty; new code does.
     assert write_into(installed, world) == ["dirty False", "dirty True"]
     folder = installed / "implementations/wanda/records/tiny"
     record = load_record(folder / "tiny-s0.5-seed0.json")
@@ -577,7 +573,7 @@ def test_a_checkout_takes_both_records_with_its_commit_and_what_the_contract_fou
 
 
 @pytest.mark.model
-def test_a_real_model_end_to_end(tmp_path):
+def test_run_on_a_real_model(tmp_path):
     quick = get_protocol("quick").model_dump(mode="json")
     quick |= {"name": "quicker", "generation": {"prompt": "The sea", "tokens": 4}}
     quick["calibration"] |= {"samples": 2, "length": 128}

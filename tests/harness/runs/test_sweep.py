@@ -1,4 +1,4 @@
-"""Sweeps: what is planned, what is skipped, what fails, in one process, in several."""
+"""Sweeps: planned, skipped and failed runs, in one process and in several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records, save_record
-from implementations.harness.runs import sweep_file as plan
+from implementations.harness.runs import sweep_file
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import journal_of
 from implementations.harness.runs.sweep import device_of, sweep
@@ -27,8 +27,8 @@ def names(jobs) -> list[str]:
     return [str(job) for job in jobs]
 
 
-def test_options_multiply():
-    jobs = plan.jobs_of(["wanda", "dense"], [0.5, 0.7], ["2:4"], [], [0, 1])
+def test_options_are_combined():
+    jobs = sweep_file.jobs_of(["wanda", "dense"], [0.5, 0.7], ["2:4"], [], [0, 1])
     assert names(jobs) == [
         "wanda 50 % seed 0",
         "wanda 50 % seed 1",
@@ -40,12 +40,12 @@ def test_options_multiply():
     ]
 
 
-def test_settings_are_typed_by_the_method():
-    (one,) = plan.jobs_of(["sparsegpt"], [], [], ["damping=0.05", "block_size=64"], [0])
+def test_settings_are_converted_by_the_method():
+    (one,) = sweep_file.jobs_of(["sparsegpt"], [], [], ["damping=0.05", "block_size=64"], [0])
     assert (one.method.damping, one.method.block_size) == (0.05, 64)
-    (two,) = plan.jobs_of(["flap"], [], [], ["compensate=false"], [0])
+    (two,) = sweep_file.jobs_of(["flap"], [], [], ["compensate=false"], [0])
     assert two.method.compensate is False
-    (three,) = plan.jobs_of(["wanda"], [], [], ["pattern=none"], [0])
+    (three,) = sweep_file.jobs_of(["wanda"], [], [], ["pattern=none"], [0])
     assert three.method.pattern is None
 
 
@@ -61,14 +61,14 @@ def test_settings_are_typed_by_the_method():
         (["damping=[1"], "JSON"),
     ],
 )
-def test_wrong_settings_are_refused(settings, message):
+def test_refuses_invalid_settings(settings, message):
     with pytest.raises(BadInput, match=message):
-        plan.jobs_of(["sparsegpt"], [], [], settings, [0])
+        sweep_file.jobs_of(["sparsegpt"], [], [], settings, [0])
 
 
-def test_nothing_asked_for_is_refused():
+def test_refuses_sweep_without_method():
     with pytest.raises(BadInput, match="no method"):
-        plan.jobs_of([], [0.5], [], [], [0])
+        sweep_file.jobs_of([], [0.5], [], [], [0])
 
 
 FILE = """
@@ -83,10 +83,10 @@ runs:
 """
 
 
-def test_a_file_says_every_run_once(tmp_path):
+def test_file_gives_every_run_once(tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(FILE)
-    read = plan.read_plan(path)
+    read = sweep_file.read_sweep_file(path)
     assert read.protocol == "quick"
     assert names(read.jobs()) == [
         "dense",
@@ -101,8 +101,8 @@ def test_a_file_says_every_run_once(tmp_path):
     ]
 
 
-def test_the_demo_is_the_six_runs_of_make_demo():
-    read = plan.read_plan(Path(__file__).resolve().parents[3] / "tools" / "demo.yaml")
+def test_demo_file_has_six_runs():
+    read = sweep_file.read_sweep_file(Path(__file__).resolve().parents[3] / "tools" / "demo.yaml")
     assert read.protocol == "quick"
     assert names(read.jobs()) == [
         "dense",
@@ -117,7 +117,7 @@ def test_the_demo_is_the_six_runs_of_make_demo():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not a sweep"),
+        ("", "not a valid sweep"),
         ("runs: []", "at least 1 item"),
         ("runs: [dense]\ncolour: red", "colour: Extra inputs"),
         ("runs: [{sparsity: 0.5}]", "method: Field required"),
@@ -128,17 +128,17 @@ def test_the_demo_is_the_six_runs_of_make_demo():
         ("runs: [", "sweep.yaml, line 1: while parsing"),
     ],
 )
-def test_a_wrong_file_is_refused(text, message, tmp_path):
+def test_refuses_invalid_sweep_file(text, message, tmp_path):
     path = tmp_path / "sweep.yaml"
     path.write_text(text)
     with pytest.raises(BadInput, match=message):
-        plan.read_plan(path).jobs()
+        sweep_file.read_sweep_file(path).jobs()
 
 
 JOBS = [Job(None), job("magnitude"), job("wanda"), job("wanda", 1), job("shortgpt", sparsity=0.5)]
 
 
-def test_a_sweep_measures_dense_once_and_skips_what_is_there(setup, tmp_path):
+def test_sweep_measures_dense_once_and_skips_existing_records(setup, tmp_path):
     first = sweep(JOBS[:3], setup, runs=tmp_path)
     assert (len(first.records), first.skipped, first.failures) == (3, 0, ())
     assert [record.method for record in first.records] == ["dense", "magnitude", "wanda"]
@@ -152,7 +152,7 @@ def test_a_sweep_measures_dense_once_and_skips_what_is_there(setup, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["torch", "transformers", "tokenizers"])
-def test_a_record_of_another_version_is_replaced(package, setup, tmp_path):
+def test_sweep_replaces_record_of_another_version(package, setup, tmp_path):
     first = sweep(JOBS[:2], setup, runs=tmp_path)
     for record in first.records:
         versions = record.versions | {package: "1.0"}
@@ -163,7 +163,7 @@ def test_a_record_of_another_version_is_replaced(package, setup, tmp_path):
     assert [r.versions for r in second.records] == [r.versions for r in first.records]
 
 
-def test_damaged_progress_files_of_a_run_and_its_dense_row_are_discarded(setup, tmp_path):
+def test_damaged_progress_files_are_discarded_with_a_warning(setup, tmp_path):
     bench = Workbench(setup)
     for one in JOBS[:2]:
         path = journal_of(bench, one, tmp_path)
@@ -176,7 +176,7 @@ def test_damaged_progress_files_of_a_run_and_its_dense_row_are_discarded(setup, 
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_a_run_that_fails_is_reported_and_the_rest_goes_on(setup, tmp_path):
+def test_sweep_reports_a_failed_run_and_continues(setup, tmp_path):
     bad = job("wanda", pattern="2:5")
     done = sweep([bad, *JOBS[1:3]], setup, runs=tmp_path)
     ((failed, why),) = done.failures
@@ -185,7 +185,7 @@ def test_a_run_that_fails_is_reported_and_the_rest_goes_on(setup, tmp_path):
     assert [record.method for record in done.records] == ["magnitude", "wanda"]
 
 
-def test_several_workers_find_the_same_as_one(setup, tmp_path):
+def test_several_workers_give_the_same_records_as_one(setup, tmp_path):
     one = sweep(JOBS, setup, runs=tmp_path / "one")
     two = sweep(JOBS, setup, runs=tmp_path / "two", count=2)
     assert not two.failures
@@ -195,25 +195,25 @@ def test_several_workers_find_the_same_as_one(setup, tmp_path):
     assert {record.dense.run for record in two.records} == {two.records[0].run}
 
 
-def test_a_sweep_writes_no_records_into_the_folder_of_its_model(setup, world):
-    with pytest.raises(BadInput, match="runs lies in the folder of the model that is read"):
+def test_refuses_runs_inside_the_folder_of_the_model(setup, world):
+    with pytest.raises(BadInput, match="runs is inside the folder of the input model"):
         sweep([job("wanda")], setup, runs=world.model / "runs")
     assert not (world.model / "runs").exists()
 
 
-def test_a_sweep_without_a_model_is_refused_whole(setup, tmp_path):
+def test_refuses_sweep_with_missing_model(setup, tmp_path):
     asked = Setup(str(tmp_path / "nothing"), setup.protocol)
     with pytest.raises(BadInput):
         sweep(JOBS, asked, runs=tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_workers_share_the_accelerators_that_are_not_numbered():
+def test_workers_share_accelerators_unless_one_is_numbered():
     assert device_of("cpu", 3) == "cpu"
 
 
-def test_without_ray_the_extra_is_named(setup, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)  # what Python does for a missing module
+def test_missing_ray_error_names_the_extra(setup, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # makes `import ray` fail
     with pytest.raises(Unavailable, match=r"pruning-atlas\[scale\]"):
         sweep(JOBS[:2], setup, runs=tmp_path / "runs", ray=True)
     assert not (tmp_path / "runs").exists()

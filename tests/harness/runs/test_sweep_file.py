@@ -1,4 +1,4 @@
-"""What a sweep is asked with: files and options of anybody, checked before any run is made."""
+"""Sweep files and options: validation before any run is created."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.bounds import LARGEST_INTEGER
-from implementations.harness.runs import sweep_file as plan
+from implementations.harness.results.field_types import LARGEST_INTEGER
+from implementations.harness.runs import sweep_file
 
 
 def jobs_of(folder, text: str):
     path = folder / "sweep.yaml"
     path.write_text(text)
-    return plan.read_plan(path).jobs()
+    return sweep_file.read_sweep_file(path).jobs()
 
 
 @pytest.mark.parametrize(
@@ -30,8 +30,8 @@ def jobs_of(folder, text: str):
         ("runs: [wanda]\nseeds: []", "seeds: List should have at least 1 item"),
         ("runs: [{method: wanda, seeds: []}]", "seeds: List should have at least 1 item"),
         ("runs: [{method: []}]", "at least 1 item"),
-        ("runs: [{method: wanda, sparsity: []}]", r"sparsity: \[\] of wanda gives no run"),
-        ("runs: [{method: dense, sparsity: []}]", r"sparsity: \[\] of dense gives no run"),
+        ("runs: [{method: wanda, sparsity: []}]", "sparsity of wanda is an empty list"),
+        ("runs: [{method: dense, sparsity: []}]", "sparsity of dense is an empty list"),
         ("runs: [wanda]\nseeds: [-1]", "seeds.0: Input should be greater than or equal to 0"),
         ("runs: [wanda]\nseeds: [9223372036854775808]", "seeds.0: Input should be less than"),
         ("runs: [wanda]\nseeds: [1.0]", "seeds.0"),
@@ -57,13 +57,13 @@ def jobs_of(folder, text: str):
         ('runs: [{method: wanda, "\\e[31m": 1}]', r"unknown wanda parameter '\?\[31m'"),
     ],
 )
-def test_a_wrong_file_is_one_sentence(text, message, tmp_path):
+def test_refuses_invalid_file_with_a_short_message(text, message, tmp_path):
     with pytest.raises(BadInput, match=message) as refusal:
         jobs_of(tmp_path, text)
     assert len(str(refusal.value)) < 500
 
 
-def test_a_thousand_problems_are_not_all_told(tmp_path):
+def test_message_lists_only_the_first_problems(tmp_path):
     with pytest.raises(BadInput, match=r"and [\d,]+ more") as refusal:
         jobs_of(tmp_path, f"runs: [wanda]\nseeds: [{', '.join(['x'] * 1000)}]")
     assert len(str(refusal.value)) < 2000
@@ -77,21 +77,21 @@ def test_a_thousand_problems_are_not_all_told(tmp_path):
         "seeds: {s}\nruns: [{m}]",
     ],
 )
-def test_runs_are_counted_before_they_are_made(text, tmp_path):
+def test_runs_of_a_file_are_counted_before_they_are_created(text, tmp_path):
     many = list(range(1000))
     start = time.perf_counter()
-    with pytest.raises(BadInput, match=r"1,000,000(,000)* runs are more than 10,000"):
+    with pytest.raises(BadInput, match=r"1,000,000(,000)* runs, more than the maximum of 10,000"):
         jobs_of(tmp_path, text.format(v=many, s=many, m=", ".join(["wanda"] * 1000)))
     assert time.perf_counter() - start < 5
 
 
-def test_options_are_counted_as_well():
+def test_runs_of_options_are_counted_before_they_are_created():
     with pytest.raises(BadInput, match="1,000,000,000 runs"):
-        plan.jobs_of(["wanda"] * 1000, [0.5] * 1000, [], [], range(1000))
-    assert len(plan.jobs_of(["wanda"], [0.5], [], [], range(10))) == 10
+        sweep_file.jobs_of(["wanda"] * 1000, [0.5] * 1000, [], [], range(1000))
+    assert len(sweep_file.jobs_of(["wanda"], [0.5], [], [], range(10))) == 10
 
 
-def test_the_largest_seed_is_one_that_torch_takes():
+def test_torch_accepts_the_largest_seed():
     import torch
 
     torch.Generator().manual_seed(LARGEST_INTEGER)
@@ -100,36 +100,36 @@ def test_the_largest_seed_is_one_that_torch_takes():
 
 
 @pytest.mark.parametrize("name", ["sparsity=.1", "pattern=2:4"])
-def test_one_rule_says_that_the_share_is_given_twice(name):
-    assert plan.read_settings([name])
-    with pytest.raises(BadInput, match="both say what goes; leave one of them out"):
-        plan.read_settings([name], shared=True)
+def test_refuses_a_second_sparsity_or_pattern(name):
+    assert sweep_file.read_settings([name])
+    with pytest.raises(BadInput, match="cannot be combined with --sparsity or --pattern"):
+        sweep_file.read_settings([name], shared=True)
     for sparsities, patterns in (([0.2], []), ([], ["4:8"])):
-        with pytest.raises(BadInput, match="both say what goes"):
-            plan.jobs_of(["wanda"], sparsities, patterns, [name], [0])
+        with pytest.raises(BadInput, match="cannot be combined with"):
+            sweep_file.jobs_of(["wanda"], sparsities, patterns, [name], [0])
 
 
 def test_options_may_add_to_a_file_but_not_contradict_it():
-    whole = plan.Plan(protocol="smol", runs=["wanda"])
-    added = whole.but(protocol=None, model="folder", dtype="bfloat16")
+    content = sweep_file.SweepFile(protocol="smol", runs=["wanda"])
+    added = content.with_options(protocol=None, model="folder", dtype="bfloat16")
     assert (added.protocol, added.model, added.dtype) == ("smol", "folder", "bfloat16")
-    assert whole.but(protocol="smol", model=None) == whole
-    with pytest.raises(BadInput, match="--protocol quick contradicts the file, which says smol"):
-        whole.but(protocol="quick")
+    assert content.with_options(protocol="smol", model=None) == content
+    with pytest.raises(BadInput, match="--protocol quick contradicts the sweep file"):
+        content.with_options(protocol="quick")
 
 
-def test_what_is_no_file_is_named(tmp_path):
+def test_refuses_path_that_is_not_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path, message in ((tmp_path, "a folder"), (tmp_path / "pipe", "no regular file")):
+    for path, message in ((tmp_path, "a folder"), (tmp_path / "pipe", "not a regular file")):
         with pytest.raises(BadInput, match=message):
-            plan.read_plan(path)
+            sweep_file.read_sweep_file(path)
 
 
-def test_none_is_no_value_where_a_parameter_may_have_none_and_else_a_word():
+def test_none_means_no_value_only_if_the_parameter_is_optional():
     for setting in ("none", "None"):
-        (job,) = plan.jobs_of(["cfsp"], [], [], [f"multiple={setting}"], [0])
+        (job,) = sweep_file.jobs_of(["cfsp"], [], [], [f"multiple={setting}"], [0])
         assert job.configuration["multiple"] is None
-    (job,) = plan.jobs_of(["dsnot"], [], [], ["skip=none"], [0])
+    (job,) = sweep_file.jobs_of(["dsnot"], [], [], ["skip=none"], [0])
     assert job.configuration["skip"] == "none"
     with pytest.raises(BadInput, match="steps: Input should be"):
-        plan.jobs_of(["displlm"], [], [], ["steps=none"], [0])
+        sweep_file.jobs_of(["displlm"], [], [], ["steps=none"], [0])

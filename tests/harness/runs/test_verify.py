@@ -1,4 +1,4 @@
-"""A record is held against its repetition in every part, and what cannot be held is said."""
+"""Verification: every part of a record is compared, or reported as not comparable."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from implementations.harness.prune.registry import get
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, published_folders, record_files
-from implementations.harness.runs.held import derived
 from implementations.harness.runs.job import Job, Setup
+from implementations.harness.runs.record_checks import derived
 from implementations.harness.runs.recording import command_of, name_of
 from implementations.harness.runs.run import run
 from implementations.harness.runs.verify import Verdict, compare, repeat, verify
@@ -23,8 +23,8 @@ METRIC = "ppl/evaluation/32"
 DENSE = f"dense {METRIC}"
 FACTORS = {"a hair": 1.00002, "a little": 1.002, "much": 1.1}  # 1e-4 here, 1e-2 elsewhere
 
-# What one run cannot show of another, and what decides nothing: told, and no reason to fail.
-TOLD = (
+# Fields that a repetition cannot check or that do not affect the values: reported, never off.
+REPORTED = (
     "schema_version",
     "seconds",
     "peak",
@@ -41,7 +41,7 @@ TOLD = (
 
 @pytest.fixture(scope="module")
 def pair(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Record]:
-    """The record of a structured run, and its repetition."""
+    """Return the record of a structured run and its repetition."""
     job = Job(get("flap").configure(sparsity=0.3, compensate=False), 1)
     record = run(job, setup, runs=tmp_path_factory.mktemp("pair")).record
     return record, repeat(record)
@@ -49,7 +49,7 @@ def pair(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record
 
 @pytest.fixture(scope="module")
 def dense(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Record, Record]:
-    """The record of the dense model, and its repetition."""
+    """Return the record of the dense model and its repetition."""
     record = run(Job(None), setup, runs=tmp_path_factory.mktemp("dense")).record
     return record, repeat(record)
 
@@ -67,7 +67,7 @@ def elsewhere(record: Record) -> Record:
 
 
 @pytest.mark.parametrize("which", ["pair", "dense"])
-def test_a_record_is_confirmed_by_running_it_again(which: str, request):
+def test_repetition_confirms_a_record(which: str, request):
     verdict = compare(*request.getfixturevalue(which))
     assert (verdict.confirmed, verdict.agrees, verdict.same_machine) == ("narrow", True, True)
     assert verdict.elsewhere == verdict.changes == ()
@@ -77,7 +77,7 @@ def test_a_record_is_confirmed_by_running_it_again(which: str, request):
     assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["confirmed"] == "narrow"
 
 
-def test_patterns_are_confirmed_too(setup: Setup, tmp_path):
+def test_repetition_confirms_a_record_with_a_pattern(setup: Setup, tmp_path):
     job = Job(get("wanda").configure(pattern="1:4"))
     assert verify(run(job, setup, runs=tmp_path).record).confirmed == "narrow"
 
@@ -86,7 +86,7 @@ def test_patterns_are_confirmed_too(setup: Setup, tmp_path):
     ("factor", "here", "there"),
     [("a hair", "narrow", "narrow"), ("a little", "no", "wide"), ("much", "no", "no")],
 )
-def test_the_code_says_how_far_off_a_value_may_be(pair, factor: str, here: str, there: str):
+def test_value_must_be_within_the_tolerance(pair, factor: str, here: str, there: str):
     record, again = pair
     values = {METRIC: record.values[METRIC] * FACTORS[factor]}
     forged = changed(record, values=values)
@@ -97,8 +97,8 @@ def test_the_code_says_how_far_off_a_value_may_be(pair, factor: str, here: str, 
     assert verdict.to_dict()["elsewhere"] == list(verdict.elsewhere)
 
 
-def test_a_claim_to_be_of_elsewhere_makes_no_verdict_better(pair):
-    """It lets the wide tolerance do, and the verdict says that it was needed."""
+def test_claiming_another_machine_only_allows_the_wide_tolerance(pair):
+    """The verdict then says that the wide tolerance was needed."""
     record, again = pair
     assert compare(elsewhere(record), again).confirmed == "narrow"
     text = changed(record, sample=record.protocol.generation.prompt + " something else")
@@ -110,7 +110,7 @@ def test_a_claim_to_be_of_elsewhere_makes_no_verdict_better(pair):
     assert 'torch: "1.0' in verdict.elsewhere[0]
 
 
-def test_a_tolerance_in_the_record_is_not_believed_but_told(pair):
+def test_tolerance_in_the_record_is_reported_but_not_used(pair):
     record, again = pair
     wide = PERPLEXITY.tolerance.model_copy(update={"same_machine": 1e9})
     forged = changed(record, tolerance={"ppl": wide}, values={METRIC: 1.1 * record.values[METRIC]})
@@ -120,7 +120,7 @@ def test_a_tolerance_in_the_record_is_not_believed_but_told(pair):
 
 
 @pytest.mark.parametrize("values", [{}, {METRIC: None, "acc/unknown": 0.5}, {METRIC: None}])
-def test_a_value_that_either_side_lacks_is_off(pair, values: dict[str, Any]):
+def test_value_missing_on_either_side_is_off(pair, values: dict[str, Any]):
     record, again = pair
     values = {METRIC: record.values[METRIC]} | values
     forged = changed(record, values={n: v for n, v in values.items() if v is not None})
@@ -128,21 +128,21 @@ def test_a_value_that_either_side_lacks_is_off(pair, values: dict[str, Any]):
     for verdict in (compare(forged, again), compare(elsewhere(forged), again)):
         assert verdict.confirmed == ("no" if missing else "narrow")
         assert set(off(verdict)) == missing
-    beside = changed(record, dense=record.dense.model_copy(update={"values": {}}))
-    assert off(compare(beside, again)) == [DENSE]
+    without_dense = changed(record, dense=record.dense.model_copy(update={"values": {}}))
+    assert off(compare(without_dense, again)) == [DENSE]
 
 
-def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the place of everything in a record that holds nothing else."""
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every leaf of a JSON value."""
     if isinstance(value, dict | list) and value:
         for step, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from leaves(item, (*place, step))
+            yield from leaves(item, (*path, step))
     else:
-        yield place
+        yield path
 
 
 def forge(value: Any) -> Any:
-    """Something else of the same kind, which a record may hold as well."""
+    """Return a different value of the same kind."""
     match value:
         case bool():
             return not value
@@ -161,14 +161,14 @@ def forge(value: Any) -> Any:
     raise AssertionError(value)
 
 
-def with_forged(record: Record, place: tuple[Any, ...]) -> Record | None:
-    """The record with another value at `place`; None where no record can have it there."""
+def with_forged(record: Record, path: tuple[Any, ...]) -> Record | None:
+    """Return the record with another value at `path`; None if that is not a valid record."""
     content = json.loads(record.to_json())
-    *way, last = place
+    *parents, last = path
     inner = content
-    for step in way:
+    for step in parents:
         inner = inner[step]
-    if inner[last] == forge(inner[last]) or last == "key":  # which no record has but its own
+    if inner[last] == forge(inner[last]) or last == "key":  # a forged key is never valid
         return None
     inner[last] = forge(inner[last])
     try:
@@ -177,25 +177,25 @@ def with_forged(record: Record, place: tuple[Any, ...]) -> Record | None:
         return None
 
 
-def said_of(verdict: Verdict) -> tuple[Any, ...]:
+def reported(verdict: Verdict) -> tuple[Any, ...]:
     return verdict.elsewhere, verdict.changes, verdict.not_compared
 
 
 @pytest.mark.parametrize("which", ["pair", "dense"])
-def test_whatever_is_forged_is_off_or_told(which: str, request):
-    """Every leaf of the record in turn, so that a new field is not forgotten either."""
+def test_every_forged_field_is_off_or_reported(which: str, request):
+    """Forge every leaf of the record in turn, which includes fields added later."""
     record, again = request.getfixturevalue(which)
     plain, tried = compare(record, again), 0
-    for place in leaves(json.loads(record.to_json())):
-        forged = with_forged(record, place)
+    for path in leaves(json.loads(record.to_json())):
+        forged = with_forged(record, path)
         if forged is None:
             continue
         tried += 1
-        verdict, name = compare(forged, again), " ".join(map(str, place))
-        if name.startswith(TOLD):
+        verdict, name = compare(forged, again), " ".join(map(str, path))
+        if name.startswith(REPORTED):
             assert verdict.agrees, name
             if name.startswith(("versions", "hardware", "commit", "tolerance")):
-                assert said_of(verdict) != said_of(plain), name
+                assert reported(verdict) != reported(plain), name
         elif name == "dense run" and which == "pair":
             assert any(forged.dense.run in line for line in verdict.not_compared)
         elif name == "run" and which == "pair":
@@ -224,8 +224,8 @@ ANOTHER_REQUEST = {
 
 
 @pytest.mark.parametrize("change", ANOTHER_REQUEST.values(), ids=ANOTHER_REQUEST)
-def test_the_result_of_another_request_is_off(pair, change: Callable[[Record], dict[str, Any]]):
-    """Also with key, name and command made to fit, and from another machine."""
+def test_result_of_another_request_is_off(pair, change: Callable[[Record], dict[str, Any]]):
+    """Even if key, name and command are consistent and the record claims another machine."""
     record, _ = pair
     forged = keyed.changed(elsewhere(record), changed=(), **change(record))
     forged = changed(forged, name=name_of(forged), command=command_of(forged))
@@ -235,41 +235,41 @@ def test_the_result_of_another_request_is_off(pair, change: Callable[[Record], d
 
 
 @pytest.mark.parametrize("part", ["texts", "values", "details"])
-def test_what_is_left_out_is_off(pair, part: str):
+def test_missing_part_is_off(pair, part: str):
     record, again = pair
     assert not compare(changed(record, **{part: type(getattr(record, part))()}), again).agrees
 
 
-def test_speed_is_told_and_not_believed(pair):
+def test_speed_is_reported_but_not_compared(pair):
     record, again = pair
     decode = record.speed.decode.model_copy(update={"ratio": 10.0, "high": 10.0})
     speed = record.speed.model_copy(update={"decode": decode})
-    told = compare(changed(record, speed=speed), again).not_compared
-    assert any(line.startswith("speed, decode: 10 times dense in the record") for line in told)
+    lines = compare(changed(record, speed=speed), again).not_compared
+    assert any(line.startswith("speed, decode: 10 times dense in the record") for line in lines)
 
 
 @pytest.mark.parametrize("note", ["no speed-up expected on dense kernels", "not measured: no room"])
-def test_speed_is_there_where_it_is_measured(pair, note: str):
+def test_missing_speed_needs_a_note_that_it_was_not_measured(pair, note: str):
     record, again = pair
-    silent = record.speed.model_copy(update={"note": note, "prefill": None, "decode": None})
-    verdict = compare(changed(record, speed=silent), again)
+    untimed = record.speed.model_copy(update={"note": note, "prefill": None, "decode": None})
+    verdict = compare(changed(record, speed=untimed), again)
     assert verdict.agrees == note.startswith("not measured")
-    assert compare(again, changed(record, speed=silent)).agrees == verdict.agrees
-    talking = record.speed.model_copy(update={"note": note})
-    assert not compare(changed(record, speed=talking), again).agrees
+    assert compare(again, changed(record, speed=untimed)).agrees == verdict.agrees
+    contradiction = record.speed.model_copy(update={"note": note})
+    assert not compare(changed(record, speed=contradiction), again).agrees
 
 
-def test_a_model_from_another_place_is_told(pair):
+def test_other_location_of_the_model_is_reported(pair):
     record, again = pair
-    there = again.model.model_copy(update={"source": "/there", "name": "there"})
-    verdict = compare(record, changed(again, model=there))
+    copy = again.model.model_copy(update={"source": "/there", "name": "there"})
+    verdict = compare(record, changed(again, model=copy))
     assert verdict.confirmed == "narrow"
     assert any(line.startswith("model source") for line in verdict.changes)
-    other = there.model_copy(update={"sha256": "1" * 64})
+    other = copy.model_copy(update={"sha256": "1" * 64})
     assert off(compare(record, changed(again, model=other))) == ["model sha256"]
 
 
-def test_a_protocol_that_only_has_a_known_name_is_told(made_up: Callable[..., Record]):
+def test_changed_protocol_of_a_built_in_name_is_reported(made_up: Callable[..., Record]):
     record = made_up()
     assert not any("protocol" in line for line in compare(record, record).changes)
     protocol = record.protocol.model_copy(update={"dtype": "bfloat16"})
@@ -277,7 +277,7 @@ def test_a_protocol_that_only_has_a_known_name_is_told(made_up: Callable[..., Re
     assert any("protocol smol" in line for line in compare(other, other).changes)
 
 
-def test_published_records_are_what_follows_from_them():
+def test_derived_fields_of_published_records_are_correct():
     for folder in published_folders():
         for path in record_files(folder):
             for one in derived(load_record(path)):

@@ -1,4 +1,4 @@
-"""A run holds one model: what it prunes is the model it loaded, and speed loads another one."""
+"""The workbench: only one model in memory, except for the speed measurement."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from implementations.harness.runs.workbench import Workbench
 
 
 def living() -> set[int]:
-    """The models that are alive, of the class of the tiny one."""
+    """Return the ids of all tiny models in memory."""
     return {id(thing) for thing in gc.get_objects() if type(thing) is LlamaForCausalLM}
 
 
 @contextmanager
 def counted() -> Iterator[dict[str, int]]:
-    """Count the models that the `with` block made and holds, by the work that begins."""
+    """Count the models that the `with` block has in memory at the start of each task."""
     gc.collect()
     before: set[int] = living()
     most: dict[str, int] = {}
@@ -46,7 +46,7 @@ def counted() -> Iterator[dict[str, int]]:
         yield most
 
 
-def test_a_run_holds_one_model(setup):
+def test_run_has_one_model_in_memory(setup):
     with counted() as most:
         bench = Workbench(setup)
         _, pruned = bench.measure(Job(get("wanda").configure()))
@@ -55,20 +55,20 @@ def test_a_run_holds_one_model(setup):
     assert bench.dense() is not pruned
 
 
-def test_the_pruned_model_is_the_one_that_was_loaded(setup):
+def test_loaded_model_is_pruned_in_place(setup):
     bench = Workbench(setup)
     dense = bench.dense()
     assert bench.measure(Job(get("magnitude").configure()))[1] is dense
 
 
-def test_a_footprint_has_the_bits_that_the_method_tells(setup):
+def test_footprint_has_the_bits_that_the_method_returns(setup):
     bench = Workbench(setup)
     found, _ = bench.measure(Job(get("pbs2p").configure()))
     assert found.footprint.bits == found.outcome.bits > 0
     assert bench.measure(Job(get("magnitude").configure()))[0].footprint.bits is None
 
 
-def test_runs_one_after_the_other_hold_one_model(setup):
+def test_successive_runs_have_one_model_in_memory(setup):
     with counted() as most:
         bench = Workbench(setup)
         bench.measure(Job(None))
@@ -77,7 +77,7 @@ def test_runs_one_after_the_other_hold_one_model(setup):
     assert max(most.values()) == 1
 
 
-def test_speed_loads_the_dense_model_beside_the_pruned_one(setup):
+def test_speed_measurement_loads_a_second_model(setup):
     with counted() as most:
         bench = Workbench(setup)
         found, pruned = bench.measure(Job(get("shortgpt").configure(sparsity=0.5)))
@@ -87,7 +87,7 @@ def test_speed_loads_the_dense_model_beside_the_pruned_one(setup):
     assert len(bench.dense().blocks) == 2 * len(pruned.blocks)
 
 
-def test_without_room_for_a_second_model_speed_is_not_measured(setup, monkeypatch):
+def test_speed_is_not_measured_without_memory_for_a_second_model(setup, monkeypatch):
     bench = Workbench(setup)
     room = int(workbench.ROOM * bench.footprint.bytes)
     shallow = get("shortgpt").configure(sparsity=0.5)
@@ -99,18 +99,18 @@ def test_without_room_for_a_second_model_speed_is_not_measured(setup, monkeypatc
     assert bench.measure(Job(get("magnitude").configure()))[0].untimed == NO_SPEED_UP
 
 
-def test_what_is_refused_costs_no_model(setup):
+def test_refused_job_leaves_the_model_loaded(setup):
     bench = Workbench(setup)
     dense = bench.dense()
     with pytest.raises(BadInput, match="does not divide"):
         bench.measure(Job(get("wanda").configure(pattern="2:5")))
     for seed in (-1, 2**63):
-        with pytest.raises(BadInput, match=f"seed {seed} is not from 0 to"):
+        with pytest.raises(BadInput, match=f"seed must be between 0 and .*, got {seed}"):
             bench.measure(Job(get("wanda").configure(), seed))
     assert bench.dense() is dense
 
 
-def test_after_a_run_that_broke_off_the_model_is_whole(setup, monkeypatch):
+def test_dense_model_is_intact_after_an_interrupted_run(setup, monkeypatch):
     bench = Workbench(setup)
     before = {name: tensor.clone() for name, tensor in bench.dense().hf.state_dict().items()}
     method = get("wanda")
@@ -128,7 +128,7 @@ def test_after_a_run_that_broke_off_the_model_is_whole(setup, monkeypatch):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_warnings_of_a_run_that_fails_reach_the_user_for_no_record_has_them(setup, monkeypatch):
+def test_warnings_of_a_failed_run_are_shown(setup, monkeypatch):
     method = get("wanda")
 
     def broken(self, model, calibration):
@@ -140,7 +140,7 @@ def test_warnings_of_a_run_that_fails_reach_the_user_for_no_record_has_them(setu
         Workbench(setup).measure(Job(method.configure()))
 
 
-def test_a_job_reads_well_and_says_what_it_trains_on(setup):
+def test_job_has_a_readable_name_and_lists_its_training_texts(setup):
     assert str(Job(None)) == "dense"
     assert str(Job(get("wanda").configure(pattern="2:4"), 3)) == "wanda 2:4 seed 3"
     recovery = Recovery.by("lora", 1024)

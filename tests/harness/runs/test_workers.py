@@ -1,4 +1,4 @@
-"""Workers on this machine: jobs that fail, workers that die, and who ends with whom."""
+"""Workers on this machine: failing jobs, dying workers, and the end of the main process."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ from tests.harness.runs.odd_jobs import ODD_JOBS, check_odd_jobs, make_square
 pytestmark = pytest.mark.full
 
 
-def test_a_job_that_always_kills_its_worker_costs_only_itself():
+def test_job_that_always_kills_its_worker_does_not_affect_the_others():
     done = list(workers.in_processes(ODD_JOBS, make_square, 2))
     check_odd_jobs(done)
     assert "SIGKILL" in next(one.error for one in done if one.index == 3)
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path):
+def test_job_of_a_killed_worker_is_retried(tmp_path):
     jobs = [1, tmp_path / "deaths", 2]
     done = list(workers.in_processes(jobs, make_square, 1))
     assert [(one.index, one.result, one.error) for one in done] == [
         (0, 1, None),
         (2, 4, None),
-        (1, 1, None),  # tried again last
+        (1, 1, None),  # retried last
     ]
 
 
-def test_jobs_done_here_fail_one_by_one_too():
-    done = list(workers.here([job for job in ODD_JOBS if job != "die"], make_square(0)))
+def test_failed_job_in_this_process_does_not_affect_the_others():
+    jobs = [job for job in ODD_JOBS if job != "die"]
+    done = list(workers.in_this_process(jobs, make_square(0)))
     assert [one.result for one in done] == [1, None, 4, 9, None, 16]
 
 
-def test_no_jobs_need_no_workers():
+def test_no_jobs_start_no_workers():
     assert list(workers.in_processes([], make_square, 2)) == []
 
 
-def test_workers_end_when_whoever_waits_stops():
+def test_workers_end_when_the_iterator_is_closed():
     stream = workers.in_processes(list(range(6)), make_square, 2)
     assert next(stream).error is None
     stream.close()
@@ -80,5 +81,5 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path):
     )
     assert psutil.pid_exists(int(process.stdout.readline()))
     process.kill()
-    # Workers write where their main process does: what can be read ends with the last of them.
+    # The workers inherited the output, so it closes when the last of them has ended.
     process.communicate(timeout=300)

@@ -1,4 +1,4 @@
-"""Workers on Ray: a real cluster of this machine, with two places and no way in from outside."""
+"""Workers on Ray: a real local cluster with two CPUs that other machines cannot reach."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def apart() -> Iterator[Path]:
-    """Where Ray writes in these tests, with all of its habits that reach further switched off."""
-    assert "ray" not in sys.modules  # which reads some of this when it is imported
-    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short: it holds sockets
+def ray_folder() -> Iterator[Path]:
+    """Return the folder that Ray writes to, with everything that reaches further disabled."""
+    assert "ray" not in sys.modules  # Ray reads some of these variables when it is imported
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # paths of sockets must be short
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", str(folder))
-        patch.setenv("RAY_AUTH_MODE", "disabled")  # else it writes a token into the home folder
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # else it tells its makers
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # as there, it listens on loopback
-        patch.setenv("PYTHONPATH", str(REPOSITORY))  # what the workers import
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # otherwise it writes a token to the home folder
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")  # otherwise it sends usage statistics
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # makes it listen on loopback only
+        patch.setenv("PYTHONPATH", str(REPOSITORY))  # for the workers
         patch.delenv("RAY_ADDRESS", raising=False)
         yield folder
     assert processes(folder) == []
@@ -51,8 +51,8 @@ def apart() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def cluster(apart: Path) -> Iterator[Any]:
-    """A cluster that is there already; RAY_ADDRESS names it."""
+def cluster(ray_folder: Path) -> Iterator[Any]:
+    """Start a cluster and set RAY_ADDRESS to its address."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster()
@@ -65,46 +65,46 @@ def cluster(apart: Path) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster
-    started = processes(apart)
+    started = processes(ray_folder)
     cluster.shutdown()
     psutil.wait_procs(started, timeout=60)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
-    """All of Ray that writes to `folder` and runs."""
-    found = []
+    """Return the running Ray processes that write to `folder`."""
+    running = []
     for process in psutil.process_iter():
         try:
-            theirs = process.environ().get("RAY_TMPDIR") == str(folder)
-            if theirs and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:  # not ours, or gone
+            uses_folder = process.environ().get("RAY_TMPDIR") == str(folder)
+            if uses_folder and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+        except psutil.Error:  # not permitted, or the process has ended
             continue
-    return found
+    return running
 
 
 def listening(started: list[psutil.Process]) -> set[str]:
-    """The addresses at which processes accept connections."""
-    found = set()
+    """Return the addresses at which the processes accept connections."""
+    addresses = set()
     for process in started:
-        with suppress(psutil.Error):  # it has ended
-            there = process.net_connections("tcp")
-            found |= {one.laddr.ip for one in there if one.status == psutil.CONN_LISTEN}
-    return found
+        with suppress(psutil.Error):  # the process has ended
+            connections = process.net_connections("tcp")
+            addresses |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return addresses
 
 
-def address_of_cluster(number: int) -> Any:
-    """Make what says on which cluster a worker is."""
+def make_address_job(number: int) -> Any:
+    """Return a job function that returns the address of the worker's cluster."""
 
-    def say(job: int) -> str:
+    def address(job: int) -> str:
         import ray
 
         return str(ray.get_runtime_context().gcs_address)
 
-    return say
+    return address
 
 
-def test_the_records_are_those_of_one_process(setup, cluster, tmp_path):
+def test_ray_gives_the_same_records_as_one_process(setup, cluster, tmp_path):
     jobs = [
         Job(None),
         *(Job(get(name).configure()) for name in ("magnitude", "wanda")),
@@ -132,32 +132,32 @@ def test_the_records_are_those_of_one_process(setup, cluster, tmp_path):
     assert len(load_records([tmp_path / "there"])) == 4
 
 
-def test_a_job_that_always_kills_its_worker_costs_only_itself(cluster):
-    # One worker more than there are places: it comes when another is done.
+def test_job_that_always_kills_its_worker_does_not_affect_the_others(cluster):
+    # One worker more than CPUs: it starts when another has finished.
     check_odd_jobs(workers.on_ray(ODD_JOBS, make_square, 3, accelerators=0))
 
 
-def test_a_worker_that_is_killed_loses_nothing(cluster, tmp_path):
+def test_job_of_a_killed_worker_is_retried(cluster, tmp_path):
     jobs = [1, tmp_path / "deaths", 2]
     done = list(workers.on_ray(jobs, make_square, 1, accelerators=0))
     assert [(one.index, one.result, one.error) for one in done] == [
         (0, 1, None),
         (2, 4, None),
-        (1, 1, None),  # tried again last
+        (1, 1, None),  # retried last
     ]
 
 
-def test_a_cluster_is_joined_by_address_and_left_running(cluster):
+def test_cluster_of_ray_address_is_used_and_left_running(cluster):
     import ray
 
     for _ in range(2):
-        (done,) = workers.on_ray([0], address_of_cluster, 1, accelerators=0)
+        (done,) = workers.on_ray([0], make_address_job, 1, accelerators=0)
         assert done.result == cluster.address
         assert not ray.is_initialized()
     assert cluster.head_node.remaining_processes_alive()
 
 
-def test_a_connection_that_was_there_stays(cluster):
+def test_existing_connection_stays_open(cluster):
     import ray
 
     ray.init(log_to_driver=False)
@@ -169,16 +169,16 @@ def test_a_connection_that_was_there_stays(cluster):
         ray.shutdown()
 
 
-def test_actors_end_when_whoever_waits_stops(cluster, apart):
+def test_actors_end_when_the_iterator_is_closed(cluster):
     stream = workers.on_ray([0, 1, 2, 3], make_square, 2, accelerators=0)
     assert next(stream).error is None
     stream.close()
 
 
-def test_without_a_cluster_one_is_made_that_leaves_nothing(world, start, apart, tmp_path):
+def test_new_local_cluster_is_unreachable_and_leaves_nothing(world, start, ray_folder, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    with tempfile.TemporaryDirectory(prefix="ray") as own:  # short: it holds sockets
+    with tempfile.TemporaryDirectory(prefix="ray") as own:  # paths of sockets must be short
         settings = {"HOME": str(home), "RAY_ADDRESS": "", "RAY_TMPDIR": own}
         usual = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1", "RAY_AUTH_MODE": "token"}
         process = start(
@@ -191,7 +191,7 @@ def test_without_a_cluster_one_is_made_that_leaves_nothing(world, start, apart, 
             addresses |= listening(processes(Path(own)))
             time.sleep(0.2)
         _, err = process.communicate(timeout=300)
-        psutil.wait_procs(processes(Path(own)), timeout=60)  # its last ones may still be ending
+        psutil.wait_procs(processes(Path(own)), timeout=60)  # some may still be ending
         assert processes(Path(own)) == []
     assert process.returncode == 0, err
     assert addresses <= {"127.0.0.1", "::ffff:127.0.0.1"}
@@ -200,10 +200,10 @@ def test_without_a_cluster_one_is_made_that_leaves_nothing(world, start, apart, 
     assert list(home.iterdir()) == []
 
 
-def test_a_sweep_ends_when_ray_stops_on_this_machine(apart, monkeypatch):
+def test_jobs_end_when_ray_stops_on_this_machine(ray_folder, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "of this test")  # removed again, unlike one made meanwhile
-    for name in ("initial_delay", "period", "timeout"):  # Ray notices in a second, not in twenty
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of this test")  # so that it is unset after the test
+    for name in ("initial_delay", "period", "timeout"):  # Ray reacts in one second instead of 20
         monkeypatch.setenv(f"RAY_health_check_{name}_ms", "300")
     monkeypatch.setattr(workers, "NODE_CHECK", 0.5)
     before = psutil.Process().children(recursive=True)
@@ -216,7 +216,7 @@ def test_a_sweep_ends_when_ray_stops_on_this_machine(apart, monkeypatch):
     psutil.wait_procs(started, timeout=60)
 
 
-def test_a_cluster_that_is_not_there_is_named(apart, monkeypatch):
+def test_refuses_unreachable_cluster(ray_folder, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "nonsense")
-    with pytest.raises(Unavailable, match="RAY_ADDRESS: no connection to the Ray cluster nonsense"):
+    with pytest.raises(Unavailable, match="RAY_ADDRESS: cannot connect to the Ray cluster nonse"):
         next(workers.on_ray([1], make_square, 1, accelerators=0))

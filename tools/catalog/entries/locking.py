@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from implementations.harness.results.files import whole
+from implementations.harness.results.files import atomic_file
 
 LOCK = ".lock"
 PATIENCE = 10.0
@@ -36,7 +36,7 @@ def create(
                 raise FileExistsError
             if look:
                 look()
-            with whole(path, replace=force) as file:
+            with atomic_file(path, replace=force) as file:
                 file.write(text.encode())
     except FileExistsError:
         raise Unwritable(f"{path} exists already and was left as it is") from None

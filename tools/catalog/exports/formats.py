@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from implementations.harness.results.files import whole
+from implementations.harness.results.files import atomic_file
 from tools.catalog.exports.awesome_list import listing
 from tools.catalog.exports.bibtex import bibliography
 from tools.catalog.exports.papers_csv import papers_csv
@@ -33,5 +33,5 @@ def write(texts: Mapping[str, str], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name, text in texts.items():
-            stack.enter_context(whole(folder / name)).write(text.encode())
+            stack.enter_context(atomic_file(folder / name)).write(text.encode())
     return [folder / name for name in texts]

@@ -1,4 +1,4 @@
-"""Places to write in: tried before the work, held by one process at a time, left clean."""
+"""Output folders: write access checked before any work, locks between processes, cleaning up."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.results import places
-from implementations.harness.results.bounds import LONGEST_NAME
-from implementations.harness.results.places import alone, check_writable, real, spare
+from implementations.harness.results import write_access
+from implementations.harness.results.field_types import LONGEST_NAME
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
     check_record,
@@ -23,13 +22,19 @@ from implementations.harness.results.store import (
     record_files,
     save_record,
 )
+from implementations.harness.results.write_access import (
+    check_writable,
+    locked,
+    resolve,
+    trial_folder,
+)
 
 Make = Callable[..., Record]
 NAME = "smollm2-135m-s0.5-seed0"
 
 
-def half(path: Path) -> Path:
-    """What a killed process leaves of a file."""
+def temporary_file(path: Path) -> Path:
+    """Return the path of the temporary file that a killed process leaves."""
     return path.with_name(f".{path.name}.0a1b2c3d.tmp")
 
 
@@ -37,7 +42,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*"))
 
 
-def test_the_trial_leaves_nothing_and_makes_nothing(tmp_path):
+def test_check_creates_and_leaves_nothing(tmp_path):
     check_writable(tmp_path / "new" / "runs")
     check_writable(tmp_path)
     check_record(tmp_path / "runs", "tiny", "wanda")
@@ -54,7 +59,7 @@ def test_the_trial_leaves_nothing_and_makes_nothing(tmp_path):
         ("runs", "x" * 256, "name too long"),
     ],
 )
-def test_what_cannot_be_written_is_found_by_trying(below, name, words, tmp_path):
+def test_check_refuses_unwritable_paths(below, name, words, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match=words) as refusal:
         check_writable(tmp_path / below, name)
@@ -62,7 +67,7 @@ def test_what_cannot_be_written_is_found_by_trying(below, name, words, tmp_path)
     assert names(tmp_path) == ["file"]
 
 
-def test_the_names_beside_a_record_count_too(made_up: Make, tmp_path):
+def test_check_includes_the_longer_names_of_lock_and_temporary_file(made_up: Make, tmp_path):
     longest = 255 - len("..json.12345678.tmp")
     check_writable(tmp_path, f"{'x' * longest}.json")
     with pytest.raises(Unavailable, match="name too long"):
@@ -75,34 +80,36 @@ def test_the_names_beside_a_record_count_too(made_up: Make, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["runs\0", "runs\udcff", "runs/\ud800"])
-def test_a_text_that_is_no_path_is_refused_and_shown_escaped(text):
-    with pytest.raises(BadInput, match="nothing can be written in 'runs") as refusal:
-        real(text)
+def test_resolve_refuses_invalid_path_and_shows_it_escaped(text):
+    with pytest.raises(BadInput, match="cannot write to 'runs") as refusal:
+        resolve(text)
     assert str(refusal.value).isprintable()
 
 
-def test_where_one_works_was_removed(tmp_path, monkeypatch):
+def test_resolve_refuses_deleted_working_directory(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    with pytest.raises(Unavailable, match="nothing can be written in runs: No such file"):
-        real("runs")
+    with pytest.raises(Unavailable, match="cannot write to runs: No such file"):
+        resolve("runs")
 
 
-def test_a_trial_goes_where_the_links_lead(tmp_path):
+def test_trial_folder_follows_symbolic_links(tmp_path):
     (tmp_path / "away").mkdir()
     (tmp_path / "link").symlink_to("away/new")
-    with spare(tmp_path / "link") as place:
+    with trial_folder(tmp_path / "link") as place:
         assert place.name == "new"
         assert place.parent.parent == tmp_path / "away"
 
 
-def test_what_a_killed_process_left_of_its_trial_goes_with_the_next(tmp_path):
-    killed = "with spare(Path('runs')) as place: place.mkdir(); os._exit(1)"
-    code = f"import os\nfrom pathlib import Path\nfrom {spare.__module__} import spare\n{killed}"
+def test_trial_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    killed = "with trial_folder(Path('runs')) as place: place.mkdir(); os._exit(1)"
+    module = trial_folder.__module__
+    code = f"import os\nfrom pathlib import Path\nfrom {module} import trial_folder\n{killed}"
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
     (left,) = tmp_path.iterdir()
-    others = [f"{places.TRIAL}{os.getpid()}-of-a-living-one", ".atlas-elsewhere-1-x", ".atlas-mine"]
+    running = f"{write_access.TRIAL}{os.getpid()}-of-a-living-one"
+    others = [running, ".atlas-elsewhere-1-x", ".atlas-mine"]
     for name in others:
         (tmp_path / name).mkdir()
     check_writable(tmp_path / "runs")
@@ -110,23 +117,23 @@ def test_what_a_killed_process_left_of_its_trial_goes_with_the_next(tmp_path):
     assert names(tmp_path) == sorted(others)
 
 
-def test_who_comes_later_waits_and_who_waits_too_long_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(places, "PATIENCE", 0.1)
-    with alone(tmp_path / "it"):
+def test_lock_is_exclusive_and_times_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(write_access, "PATIENCE", 0.1)
+    with locked(tmp_path / "it"):
         with (
             pytest.raises(Unavailable, match=r"another process is writing .*it"),
-            alone(tmp_path / "it"),
+            locked(tmp_path / "it"),
         ):
             pytest.fail("two at once")
-        with alone(tmp_path / "other"):
+        with locked(tmp_path / "other"):
             pass
         assert names(tmp_path) == [".it.lock"]
-    with alone(tmp_path / "it"):
+    with locked(tmp_path / "it"):
         pass
     assert names(tmp_path) == []
 
 
-def test_many_requests_of_one_name_all_keep_their_record(made_up: Make, tmp_path):
+def test_concurrent_records_of_one_name_are_all_kept(made_up: Make, tmp_path):
     records = [made_up(seed=number, name="same") for number in range(16)]
     with ThreadPoolExecutor(16) as pool:
         written = list(pool.map(lambda record: save_record(record, tmp_path), records))
@@ -135,7 +142,7 @@ def test_many_requests_of_one_name_all_keep_their_record(made_up: Make, tmp_path
     assert not [name for name in names(tmp_path) if name.startswith(".")]
 
 
-def test_many_records_of_one_request_are_one_file(made_up: Make, tmp_path):
+def test_concurrent_records_of_one_request_share_one_file(made_up: Make, tmp_path):
     records = [made_up(sample=str(number)) for number in range(16)]
     with ThreadPoolExecutor(16) as pool:
         (path,) = set(pool.map(lambda record: save_record(record, tmp_path), records))
@@ -143,14 +150,14 @@ def test_many_records_of_one_request_are_one_file(made_up: Make, tmp_path):
     assert names(path.parent) == [path.name]
 
 
-def test_what_killed_writers_left_of_a_record_goes_with_its_next_writing(made_up: Make, tmp_path):
+def test_saving_a_record_removes_leftovers_of_killed_processes(made_up: Make, tmp_path):
     path = save_record(made_up(), tmp_path)
     (path.parent / f".{NAME}.json.lock").write_text("")
-    half(path).write_text("{")
-    of_another = half(path.with_name(f"{NAME}-wider.json"))
-    of_another.write_text("{")
+    temporary_file(path).write_text("{")
+    other = temporary_file(path.with_name(f"{NAME}-wider.json"))
+    other.write_text("{")
     save_record(made_up(), tmp_path)
-    assert names(path.parent) == sorted([of_another.name, path.name])
+    assert names(path.parent) == sorted([other.name, path.name])
 
 
 def damaged(path: Path) -> None:
@@ -165,18 +172,18 @@ def link_to_nothing(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("left", [damaged, folder, os.mkfifo, link_to_nothing])
-def test_what_is_no_record_is_kept_and_the_new_one_gets_another_name(left, made_up: Make, tmp_path):
+@pytest.mark.parametrize("create", [damaged, folder, os.mkfifo, link_to_nothing])
+def test_record_does_not_replace_another_file_of_its_name(create, made_up: Make, tmp_path):
     path = tmp_path / "smol" / "wanda" / f"{NAME}.json"
     path.parent.mkdir(parents=True)
-    left(path)
+    create(path)
     written = save_record(made_up(), tmp_path)
     assert written.name == f"{NAME}-{made_up().key[:8]}.json"
     assert load_record(written) == made_up()
     assert os.path.lexists(path)
 
 
-def test_what_is_hidden_holds_no_records(made_up: Make, tmp_path):
+def test_hidden_folders_below_the_runs_are_ignored(made_up: Make, tmp_path):
     path = save_record(made_up(), tmp_path / "runs")
     for name in (".ipynb_checkpoints", ".out.partial-12345678"):
         (tmp_path / "runs" / name).mkdir()
@@ -186,7 +193,7 @@ def test_what_is_hidden_holds_no_records(made_up: Make, tmp_path):
     assert list(record_files(tmp_path / ".runs")) == [hidden]
 
 
-def test_a_folder_that_goes_while_it_is_read_is_passed_over(made_up: Make, tmp_path, monkeypatch):
+def test_folder_deleted_during_the_listing_is_ignored(made_up: Make, tmp_path, monkeypatch):
     path = save_record(made_up(), tmp_path)
     (tmp_path / "trial").mkdir()
     scan = os.scandir

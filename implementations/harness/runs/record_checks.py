@@ -1,4 +1,4 @@
-"""What of a record is held against its repetition and against itself, each part by its bounds."""
+"""Comparisons of each part of a record with its repetition, and of derived parts with the rest."""
 
 from __future__ import annotations
 
@@ -7,67 +7,67 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
 
-from implementations.harness.results.comparison import COUNTED, EXACT, FOLLOWS, Comparison, Held
+from implementations.harness.results.comparison import COUNTS, EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.recording import command_of, labels_of, name_of, time_of
 
-ASKED = (
+EXACT_FIELDS = (
     *("method", "granularity", "changed", "asked", "protocol", "seed", "tasks", "tasks_sha256"),
     "disjoint",
 )
 
 
 def values(record: Record, again: Record) -> Iterator[Comparison]:
-    """What was measured, by the tolerance that its metric has in the code."""
-    yield Comparison("achieved", record.achieved, again.achieved, _held(ACHIEVED.tolerance))
+    """Compare the measured values, each within the tolerance of its metric."""
+    yield Comparison("achieved", record.achieved, again.achieved, _bounds(ACHIEVED.tolerance))
     rows = [("", record.values, again.values)]
     if record.method != DENSE:
         rows.append(("dense ", record.dense.values, again.dense.values))
     if record.recovered is not None and again.recovered is not None:
         rows.append(("before recovery ", record.recovered.before, again.recovered.before))
-    for word, before, now in rows:
+    for prefix, before, now in rows:
         for name in dict.fromkeys((*before, *now)):
-            held = _held(metric(name).tolerance)
-            yield Comparison(word + name, before.get(name), now.get(name), held)
+            bounds = _bounds(metric(name).tolerance)
+            yield Comparison(prefix + name, before.get(name), now.get(name), bounds)
 
 
 def facts(record: Record, again: Record) -> Iterator[Comparison]:
-    """What is equal wherever the same is run, and what follows from the last bits."""
+    """Compare everything deterministic exactly, and `SENSITIVE` texts and details."""
     before, now = record.model_dump(mode="json"), again.model_dump(mode="json")
-    for name in ASKED:
+    for name in EXACT_FIELDS:
         yield Comparison(name, before[name], now[name], EXACT)
     for name, value in before["configuration"].items():
         yield Comparison(f"configuration {name}", value, now["configuration"].get(name), EXACT)
     texts = zip_longest(before["texts"], now["texts"], fillvalue=dict[str, Any]())
     for number, (one, other) in enumerate(texts, 1):
         yield from _parts(f"text {number}", one, other, EXACT)
-    told = {"device", "accelerator"} | ({"source", "name"} if moved(record, again) else set())
-    models = [one.model.model_dump(mode="json", exclude=told) for one in (record, again)]
+    ignored = {"device", "accelerator"} | ({"source", "name"} if moved(record, again) else set())
+    models = [one.model.model_dump(mode="json", exclude=ignored) for one in (record, again)]
     yield from _parts("model", models[0], models[1], EXACT)
     rows = [one["dense"]["footprint"] for one in (before, now)]
     yield from _parts("dense footprint", rows[0], rows[1], EXACT)
-    counted = EXACT if record.method == DENSE else COUNTED
-    yield from _parts("footprint", before["footprint"], now["footprint"], counted)
+    bounds = EXACT if record.method == DENSE else COUNTS
+    yield from _parts("footprint", before["footprint"], now["footprint"], bounds)
     courses = [_course(one) for one in (before, now)]
     for name in dict.fromkeys((*courses[0], *courses[1])):
-        held = FOLLOWS if name == "losses" else EXACT
-        yield Comparison(f"recovered {name}", courses[0].get(name), courses[1].get(name), held)
+        bounds = SENSITIVE if name == "losses" else EXACT
+        yield Comparison(f"recovered {name}", courses[0].get(name), courses[1].get(name), bounds)
     for name in ("details", "warnings", "sample"):
-        yield Comparison(name, before[name], now[name], FOLLOWS)
-    if not room_for_one(record, again):
-        yield Comparison("speed", _speed(record), _speed(again), EXACT)
-        yield Comparison("speed note", record.speed.note, again.speed.note, FOLLOWS)
+        yield Comparison(name, before[name], now[name], SENSITIVE)
+    if not timed_on_one_side(record, again):
+        yield Comparison("speed", _timed(record), _timed(again), EXACT)
+        yield Comparison("speed note", record.speed.note, again.speed.note, SENSITIVE)
 
 
 def _course(record: dict[str, Any]) -> dict[str, Any]:
-    """A recovery as it went, without the values before it."""
-    found = record.get("recovered") or {}
-    return {name: value for name, value in found.items() if name != "before"}
+    """Return the course of the fine-tuning without the values before it."""
+    recovered = record.get("recovered") or {}
+    return {name: value for name, value in recovered.items() if name != "before"}
 
 
 def derived(record: Record) -> Iterator[Comparison]:
-    """What follows from the rest of the record."""
+    """Compare the fields that follow from other fields with what they should be."""
     prompt = record.protocol.generation.prompt
     labels = labels_of(record.values, record.dense.values)
     yield Comparison("labels", list(record.labels), list(labels), EXACT)
@@ -82,43 +82,43 @@ def derived(record: Record) -> Iterator[Comparison]:
 
 
 def moved(record: Record, again: Record) -> bool:
-    """Whether the model was taken from another place than the record names."""
+    """Whether the model was loaded from another location than in the record."""
     return record.model.source != again.model.source
 
 
-def room_for_one(record: Record, again: Record) -> bool:
-    """Whether speed was measured in one of them, and the other says why it could not be."""
+def timed_on_one_side(record: Record, again: Record) -> bool:
+    """Whether only one of the two measured speed, and the note of the other says why not."""
     pair = (record, again)
     untimed = [one for one in pair if one.speed.note.startswith("not measured")]
     return (
         len(untimed) == 1
-        and sorted(map(_speed, pair)) == [[False, False], [True, True]]
-        and (_speed(untimed[0]) == [False, False])
+        and sorted(map(_timed, pair)) == [[False, False], [True, True]]
+        and (_timed(untimed[0]) == [False, False])
     )
 
 
 def _parts(
-    whole: str, before: dict[str, Any], now: dict[str, Any], held: Held
+    prefix: str, before: dict[str, Any], now: dict[str, Any], bounds: Bounds
 ) -> Iterator[Comparison]:
     for name in dict.fromkeys((*before, *now)):
-        yield Comparison(f"{whole} {name}", before.get(name), now.get(name), held)
+        yield Comparison(f"{prefix} {name}", before.get(name), now.get(name), bounds)
 
 
-def _held(tolerance: Tolerance) -> Held:
-    return Held(tolerance.same_machine, tolerance.elsewhere)
+def _bounds(tolerance: Tolerance) -> Bounds:
+    return Bounds(tolerance.same_machine, tolerance.elsewhere)
 
 
-def _speed(record: Record) -> list[bool]:
+def _timed(record: Record) -> list[bool]:
     return [record.speed.prefill is not None, record.speed.decode is not None]
 
 
 def _words(command: str) -> list[str]:
-    """The words of a command without the folder of tasks, which may lie anywhere."""
+    """Split a command into words, without the task folder, whose location does not matter."""
     try:
         words = shlex.split(command)
     except ValueError:
         return [command]
     if "--task-folder" in words[:-1]:
-        place = words.index("--task-folder")
-        del words[place : place + 2]
+        index = words.index("--task-folder")
+        del words[index : index + 2]
     return words

@@ -1,4 +1,4 @@
-"""Text of others: what a terminal or a spreadsheet would obey is spelled out."""
+"""Escaping of untrusted text for terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from implementations.harness.results.visible import cell, visible, visible_json
+from implementations.harness.results.untrusted_text import csv_cell, escape, escape_json
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("plain, naïve, 漢字 \u3000\xa0 😀", "plain, naïve, 漢字 \u3000\xa0 😀"),
         ("\x1b[31mred\x1b]0;title\x07", r"\x1b[31mred\x1b]0;title\x07"),
@@ -23,25 +23,25 @@ from implementations.harness.results.visible import cell, visible, visible_json
         ("tag \U000e0041", r"tag \U000e0041"),
     ],
 )
-def test_what_cannot_be_seen_is_spelled_out(text, shown):
-    assert visible(text) == shown
+def test_escape_unprintable_characters(text, escaped):
+    assert escape(text) == escaped
 
 
-def test_lines_of_a_longer_text_stay():
-    assert visible("a\n\tb\r\x1b", lines=True) == "a\n\tb\\r\\x1b"
+def test_escape_keeps_newlines_and_tabs_on_request():
+    assert escape("a\n\tb\r\x1b", lines=True) == "a\n\tb\\r\\x1b"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
-def test_json_means_the_same_and_can_be_written(encoding):
+def test_escaped_json_has_the_same_value_and_fits_the_encoding(encoding):
     value = {"a\x7f\x9b\u202e": ["é漢😀", "\udcff\U000e0041", "\x1b\n", 1.5, None]}
-    shown = visible_json(json.dumps(value, ensure_ascii=False, indent=2), encoding)
-    assert json.loads(shown) == value
-    assert all(c == "\n" or c.isprintable() for c in shown.encode(encoding).decode(encoding))
-    assert ("漢" in shown) == (encoding == "utf-8")
+    escaped = escape_json(json.dumps(value, ensure_ascii=False, indent=2), encoding)
+    assert json.loads(escaped) == value
+    assert all(c == "\n" or c.isprintable() for c in escaped.encode(encoding).decode(encoding))
+    assert ("漢" in escaped) == (encoding == "utf-8")
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("wanda", "wanda"),
         ("-0.5", "-0.5"),
@@ -54,5 +54,5 @@ def test_json_means_the_same_and_can_be_written(encoding):
         ("a\n=1", r"a\n=1"),
     ],
 )
-def test_no_cell_is_a_formula(text, shown):
-    assert cell(text) == shown
+def test_csv_cell_is_never_a_formula(text, escaped):
+    assert csv_cell(text) == escaped

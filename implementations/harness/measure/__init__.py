@@ -1,1 +1,1 @@
-"""Perplexity, zero-shot tasks, footprint, speed, memory, generation."""
+"""Measurements: perplexity, zero-shot tasks, footprint, speed, memory and generation."""

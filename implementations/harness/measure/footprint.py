@@ -1,4 +1,4 @@
-"""What a model weighs: parameters, non-zero ones, bytes and multiply-accumulates."""
+"""Footprint of a model: parameters, non-zero ones, bytes and multiply-accumulates."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from implementations.harness.results.record import Footprint
 
 
 def footprint(model: LanguageModel, bits: float | None = None, unused: int = 0) -> Footprint:
-    """Count the parameters of `model` as they are now; nothing is run.
+    """Count the current parameters of `model` without running it.
 
-    Give what the tensors do not show: the `bits` per weight of a method that quantises, and how
-    many weights stay in memory `unused`.
+    `bits` is the number of bits per weight of a method that quantises, `unused` the number of
+    weights that stay in memory but take part in no multiplication.
     """
-    parameters = list(model.hf.parameters())  # each object once, however often it is used
+    parameters = list(model.hf.parameters())  # tied ones once
     linears = [module for module in model.hf.modules() if isinstance(module, nn.Linear)]
-    places = [buffer for linear in linears for buffer in linear.buffers()]  # of indexed ones
+    indices = [buffer for linear in linears for buffer in linear.buffers()]  # of indexed layers
     return Footprint(
         parameters=sum(p.numel() for p in parameters),
         nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
-        bytes=sum(tensor.nbytes for tensor in (*parameters, *places)),
+        bytes=sum(tensor.nbytes for tensor in (*parameters, *indices)),
         macs=sum(linear.weight.numel() for linear in linears) - unused,
         bits=bits,
     )

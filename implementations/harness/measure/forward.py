@@ -1,4 +1,4 @@
-"""A model's logits over token samples, also where only one block at a time fits the accelerator."""
+"""Logits of a model over token windows, also if only one block fits on the accelerator."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from implementations.harness.model.devices import on_device_read_only, tensors
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
-PIECE = 2**22  # logits at a time, 16 MB in fp32: those of a whole batch outweigh a small model
+PIECE = 2**22  # maximum number of logits in memory (16 MB in fp32); a batch exceeds a small model
 
 
 class Logits(NamedTuple):
-    """The logits `[windows, positions, vocabulary]` of a stretch of some windows."""
+    """Logits `[windows, positions, vocabulary]` of some positions of some windows."""
 
     values: Tensor
     windows: slice
@@ -30,23 +30,25 @@ class Logits(NamedTuple):
 
 
 def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Iterator[Logits]:
-    """Yield the logits of all `tokens`, micro-batch by micro-batch and in each from left to right.
+    """Yield the logits of all `tokens`, micro-batch by micro-batch, each from left to right.
 
-    They are on the accelerator and in the model's dtype, at most `PIECE` at a time or those of one
-    position: whoever drops one piece before asking for the next never holds two. Raises `BadInput`
-    for ids beyond the vocabulary and for a batch size below 1, `NumericsError` where a block puts
-    out NaN or infinity.
+    Each piece is on the accelerator in the model's dtype and has at most `PIECE` logits, or one
+    position. Drop it before requesting the next to keep only one in memory.
+
+    Raises:
+        BadInput: ids beyond the vocabulary, or a batch size below 1.
+        NumericsError: the output of a block contains NaN or infinity.
     """
     check_vocabulary(tokens, model.vocabulary_size)
     size = tokens.batch_size if batch_size is None else batch_size
     if size < 1:
-        raise BadInput(f"batch size {size}: it must be at least 1")
+        raise BadInput(f"batch_size must be at least 1, got {size}")
     run = at_once if model.whole else block_by_block
     return run(model, tokens, size)
 
 
 def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
-    """Run `logits` where the whole model lives."""
+    """Compute the logits on the device of the weights."""
     with preserved(model):
         model.hf.eval()
         for start, batch in _batches(tokens, batch_size):
@@ -55,9 +57,9 @@ def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[L
 
 
 def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
-    """Run `logits` with one decoder block at a time on the accelerator, each moved there once.
+    """Compute the logits with one decoder block at a time on the accelerator, moved once each.
 
-    Between two blocks the activations of all `tokens` wait on the host.
+    The activations of all `tokens` stay on the host between two blocks.
     """
     with preserved(model):
         model.hf.eval()
@@ -67,7 +69,7 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
                 for i, _, y in boundary.run(block):
                     boundary.advance(i, block, y)
         with on_device_read_only(model.outside().values(), model.accelerator):
-            # Of the last block, [batch, length, hidden] each.
+            # Outputs of the last block, [batch, length, hidden] each.
             for (start, batch), host in zip(
                 _batches(tokens, batch_size), boundary.hidden, strict=True
             ):
@@ -78,40 +80,41 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
 
 
 def _decoder(model: LanguageModel, ids: Tensor) -> Any:
-    """Run all of the model but its head, on `ids [windows, length]`."""
+    """Run the model without its head on `ids [windows, length]`."""
     with torch.no_grad():
         return model.decoder(input_ids=ids, use_cache=False)
 
 
 def _head(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterator[Logits]:
-    """Run the head on the decoder's output, one stretch of positions at a time."""
+    """Run the head on the decoder's output, a few positions at a time."""
     windows, length = ids.shape
     step = max(1, PIECE // (windows * model.vocabulary_size))
     for left in range(0, length, step):
-        stretch = slice(left, min(left + step, length))
-        kept = torch.arange(stretch.start, stretch.stop, device=ids.device)
+        positions = slice(left, min(left + step, length))
+        kept = torch.arange(positions.start, positions.stop, device=ids.device)
         with fixed_output(output, model.decoder), torch.no_grad():
             values = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
-        piece = Logits(values, slice(start, start + windows), stretch)
+        piece = Logits(values, slice(start, start + windows), positions)
         del values
         yield piece
         del piece
 
 
 def on_accelerator(model: LanguageModel) -> AbstractContextManager[None]:
-    """Let `model.hf` be called with inputs on `model.accelerator` inside the `with` block.
+    """Allow calls of `model.hf` with inputs on `model.accelerator` inside the `with` block.
 
-    For callers that need the Hugging Face model itself, such as generation. Where the weights live
-    on the accelerator nothing is moved, otherwise see `streamed`.
+    For callers that need the Hugging Face model itself, such as generation. If the weights are not
+    on the accelerator, they are `streamed` to it.
     """
     return nullcontext() if model.accelerator == model.device else streamed(model)
 
 
 @contextmanager
 def streamed(model: LanguageModel) -> Iterator[None]:
-    """Lend each decoder block to the accelerator whenever it is called, and the rest throughout.
+    """Move each decoder block to the accelerator for the duration of each of its calls.
 
-    Slow, since every call moves every block, but it never needs more than one of them there.
+    Slow, because every call moves every block, but only one block at a time needs memory there. All
+    other weights stay on the accelerator throughout.
     """
     with ExitStack() as stack:
         stack.enter_context(on_device_read_only(model.outside().values(), model.accelerator))
@@ -129,7 +132,7 @@ def _call_on_device(
 
 
 def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield each micro-batch with the number of its first window."""
+    """Yield each micro-batch with the index of its first window."""
     total = ceil(len(tokens.ids) / batch_size)
     batches = track(tokens.batches(batch_size), f"reading {tokens.source}", total)
     return ((batch_size * number, ids) for number, ids in enumerate(batches))

@@ -1,4 +1,4 @@
-"""Greedy text: the same prompt continued by each model."""
+"""Greedy text generation."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from implementations.harness.progress import track
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a model wrote after a prompt."""
+    """Continuation of a prompt by a model."""
 
     text: str
     """The new text, without the prompt and without special tokens."""
     tokens: tuple[int, ...]
-    """Ids of the new tokens; the last is the end of text where the model ended it."""
+    """Ids of the new tokens, including an end-of-text token."""
     tokens_per_second: float
-    """New tokens a second, the reading of the prompt included."""
+    """New tokens per second, including the time for reading the prompt."""
 
 
 def continuation(model: LanguageModel, prompt: str, new_tokens: int) -> Continuation:
-    """Continue `prompt` by at most `new_tokens` tokens, each the most probable one.
+    """Continue `prompt` greedily by at most `new_tokens` tokens, or until the end of the text.
 
-    The prompt is plain text: no chat template. The model may end the text before. Raises
-    `BadInput` without a tokenizer, for an empty prompt and where the positions do not suffice,
-    `NumericsError` for NaN among the logits.
+    No chat template is applied.
+
+    Raises:
+        BadInput: the model has no tokenizer or too few positions, or the prompt is empty.
+        NumericsError: NaN among the logits.
     """
     if model.tokenizer is None:
-        raise BadInput(f"{model.name} came without a tokenizer, so it cannot continue a text")
+        raise BadInput(f"{model.name} has no tokenizer, so it cannot continue a text; add one")
     ids = model.tokenizer(prompt)["input_ids"]
     if not ids:
-        raise BadInput("the prompt is empty: give at least a word")
+        raise BadInput("the prompt is empty; give at least one word")
     check_positions(model, len(ids), new_tokens)
     ends = _end_tokens(model)
     start = time.perf_counter()
@@ -50,7 +52,7 @@ def continuation(model: LanguageModel, prompt: str, new_tokens: int) -> Continua
         if tokens[-1] in ends:
             break
     seconds = time.perf_counter() - start
-    # Decoded together: by themselves the new tokens may lose the space that joins them.
+    # Decode prompt and new tokens together, to keep a space between them.
     before, after = model.tokenizer.batch_decode([ids, ids + tokens], skip_special_tokens=True)
     return Continuation(
         text=after[len(before) :],
@@ -62,8 +64,8 @@ def continuation(model: LanguageModel, prompt: str, new_tokens: int) -> Continua
 def greedy(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tensor]:
     """Yield the most probable next tokens `[batch]`, `new_tokens` times, for `ids [batch, length]`.
 
-    The first come from reading the prompt, the others each from one step with the key/value
-    cache. Nothing ends it early. Raises `NumericsError` for NaN among the logits.
+    The first comes from the prefill, each other from one decoding step with the key/value cache.
+    End-of-text tokens do not end it. Raises `NumericsError` for NaN among the logits.
     """
     with preserved(model), on_accelerator(model):
         model.hf.eval()
@@ -71,8 +73,8 @@ def greedy(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tenso
 
 
 def decode(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tensor]:
-    """Do the work of `greedy`, which readies the model: only this is what a clock should see."""
-    cache = {cache_argument(model): DynamicCache(config=model.config)}  # grows in place
+    """Generate like `greedy`, without its preparation of the model; this part is timed."""
+    cache = {cache_argument(model): DynamicCache(config=model.config)}  # updated in place
     step = ids.to(model.accelerator)
     for _ in range(new_tokens):
         with torch.no_grad():
@@ -88,25 +90,25 @@ def decode(model: LanguageModel, ids: Tensor, new_tokens: int) -> Iterator[Tenso
 
 
 def cache_argument(model: LanguageModel) -> str:
-    """What the model calls the key/value cache: transformers renamed it within its version 5."""
+    """Return the name of the key/value cache argument, which transformers 5 renamed."""
     known = signature(model.hf.forward).parameters
     return "cache" if "cache" in known else "past_key_values"
 
 
 def check_positions(model: LanguageModel, prompt: int, new_tokens: int) -> None:
-    """Refuse with `BadInput` more tokens than the model has positions for, or fewer than one."""
+    """Raise `BadInput` for no new tokens, or for more tokens than the model has positions."""
     if new_tokens < 1:
-        raise BadInput(f"{new_tokens} new tokens asked for: ask for at least 1")
+        raise BadInput(f"the number of new tokens must be at least 1, got {new_tokens}")
     positions = model.config.max_position_embeddings
     if prompt + new_tokens > positions:
         raise BadInput(
-            f"{prompt} tokens of prompt and {new_tokens} new ones exceed the {positions} positions "
-            f"of {model.name}; ask for fewer"
+            f"{prompt} prompt tokens and {new_tokens} new tokens exceed the {positions} positions "
+            f"of {model.name}; use fewer tokens"
         )
 
 
 def _end_tokens(model: LanguageModel) -> set[int | None]:
-    """Ids that end a text: a model may have none, one or several."""
+    """Return the ids that end a text; a model may have none, one or several."""
     ends = getattr(model.hf.generation_config, "eos_token_id", None)
     if ends is None:
         ends = model.config.eos_token_id

@@ -1,6 +1,6 @@
-"""lm-eval behind the harness's manners: a model in memory, no bars of its own, no seed left behind.
+"""Adapter for lm-eval: evaluates models in memory, reports progress and restores global state.
 
-Imported only where zero-shot tasks are asked for: lm-eval is an extra (`eval`).
+Only imported for zero-shot tasks, because lm-eval is an optional dependency (extra `eval`).
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 from implementations.harness.results.reading import read_text
 
-SEED = 1234  # lm-eval's own
-BOOTSTRAPS = 1000  # resamples for the standard errors that have no formula
+SEED = 1234  # the default of lm-eval
+BOOTSTRAPS = 1000  # resamples for standard errors without a formula
 
 
 class Adapter(HFLM):
-    """lm-eval's adapter for models in memory: reports progress and refuses NaN."""
+    """lm-eval model that reports progress and raises for NaN."""
 
     def __init__(self, model: LanguageModel, batch_size: int) -> None:
-        # A copy of the tokenizer, since lm-eval gives it a padding token.
+        # lm-eval adds a padding token to the tokenizer.
         tokenizer = copy.deepcopy(model.tokenizer)
         super().__init__(pretrained=model.hf, tokenizer=tokenizer, batch_size=batch_size)
 
     def loglikelihood(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Answer `requests`, telling the reporter after each."""
-        return self._told(super().loglikelihood, requests, *args, **kwargs)
+        """Answer `requests` and report each as progress."""
+        return self._tracked(super().loglikelihood, requests, *args, **kwargs)
 
     def loglikelihood_rolling(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Answer `requests`, telling the reporter after each."""
-        return self._told(super().loglikelihood_rolling, requests, *args, **kwargs)
+        """Answer `requests` and report each as progress."""
+        return self._tracked(super().loglikelihood_rolling, requests, *args, **kwargs)
 
     def generate_until(self, requests: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
-        """Answer `requests`, telling the reporter after each."""
-        return self._told(super().generate_until, requests, *args, **kwargs)
+        """Answer `requests` and report each as progress."""
+        return self._tracked(super().generate_until, requests, *args, **kwargs)
 
-    def _told(self, answer: Any, requests: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
+    def _tracked(self, answer: Any, requests: list[Any], *args: Any, **kwargs: Any) -> list[Any]:
         self.set_cache_hook(Ticker(track(range(len(requests)), "answering")))
         try:
             answers: list[Any] = answer(requests, *args, **kwargs)
@@ -78,7 +78,7 @@ class Adapter(HFLM):
 
 
 class Ticker(CacheHook):
-    """lm-eval offers each answer to a cache as soon as it is there: a place to count them."""
+    """Cache hook that counts answers, because lm-eval passes each new answer to its cache."""
 
     def __init__(self, steps: Iterator[int]) -> None:
         super().__init__(None)
@@ -91,11 +91,11 @@ class Ticker(CacheHook):
 
 
 def managers(task_folder: Path | str | None) -> Iterator[TaskManager]:
-    """Yield who knows the task files: those of `task_folder`, then lm-eval's with them.
+    """Yield a manager of the task files in `task_folder`, then one that also has lm-eval's own.
 
-    In this order because reading lm-eval's 14,000 takes seconds. lm-eval passes over files that it
-    cannot read, so a task that neither knows may be in one of them: asked for a third, this raises
-    `BadInput` naming that file.
+    The second reads 14,000 files, which takes seconds. lm-eval skips files that it cannot read, so
+    a task unknown to both may be in one of those: requesting a third manager raises `BadInput` with
+    the name of such a file.
     """
     folder = None if task_folder is None else str(task_folder)
     if folder:
@@ -108,53 +108,58 @@ def managers(task_folder: Path | str | None) -> Iterator[TaskManager]:
 def _manager(folder: str | None, *, include_defaults: bool = True) -> TaskManager:
     try:
         return TaskManager(include_path=folder, include_defaults=include_defaults)
-    except Exception as error:  # names that are numbers or dates, and cannot be sorted
+    except Exception as error:  # such as task names that are numbers and cannot be sorted
         if folder:
             _check_files(Path(folder))
         raise BadInput(f"lm-eval cannot read its task files: {in_short(error)}") from error
 
 
 class _Names(yaml.SafeLoader):
-    """Reads a task file for its names; a function in it stays the name of one."""
+    """Loader for the names in a task file; `!function` tags stay text."""
 
 
 _Names.add_constructor("!function", lambda _, node: str(node.value))
 
 
 def _check_files(folder: Path) -> None:
-    """Raise `BadInput` for the first task file that cannot be read; nothing in it is run."""
+    """Raise `BadInput` for the first task file that cannot be read, without running its code."""
     for path in sorted(folder.rglob("*.yaml")):
         try:
             content = yaml.load(read_text(path), Loader=_Names)
         except yaml.YAMLError as error:
-            raise BadInput(f"the task file {path} is no YAML: {in_short(error)}") from error
+            raise BadInput(f"the task file {path} is not valid YAML: {in_short(error)}") from error
         if not isinstance(content, dict):
-            raise BadInput(f"the task file {path} is no mapping")
+            raise BadInput(f"the task file {path} must contain a mapping")
         for field in ("task", "group", "tag", "include"):
             names = content.get(field)
             for name in names if isinstance(names, list) else [names]:
                 if not isinstance(name, str | dict | None):
-                    raise BadInput(f"the task file {path}: {field} {name} is no text; quote it")
+                    raise BadInput(
+                        f"the task file {path}: {field} {name} is not text; put it in quotes"
+                    )
                 if field == "include" and name and not (path.parent / str(name)).is_file():
-                    raise BadInput(f"the task file {path} includes {name}, which is not there")
+                    raise BadInput(f"the task file {path} includes {name}, which does not exist")
 
 
 def load(manager: TaskManager, task: str) -> Any:
-    """Load a task or group with its data, from the hub only what is not on this machine.
+    """Load a task or group with its data; missing data is downloaded from the hub.
 
-    Raises `Unavailable` within 10 seconds where the hub is needed and out of reach, `BadInput`
-    where the task or its data cannot be read. Python that the task's file names is run.
+    Runs Python code that the task's file names.
+
+    Raises:
+        Unavailable: the hub is needed but cannot be reached (within 10 seconds).
+        BadInput: the task or its data cannot be read.
     """
     try:
         try:
             with cache_only():
                 return _set_up(manager.load([task]))
-        except (ConnectionError, ValueError) as error:  # not in the cache, or only other parts
+        except (ConnectionError, ValueError) as error:  # not or only partly in the cache
             _require_data(task, error)
         return _set_up(manager.load([task]))
     except Unavailable:
         raise
-    except Exception as error:  # whatever a task's own code and the libraries below raise
+    except Exception as error:  # the task's own code and lm-eval's libraries can raise anything
         raise BadInput(f"task {task!r} cannot be loaded: {in_short(error)}") from error
 
 
@@ -168,28 +173,28 @@ def _require_data(task: str, error: Exception) -> None:
 def evaluate(
     model: LanguageModel, loaded: Sequence[Any], limit: int | None, batch_size: int
 ) -> Iterator[dict[str, Any]]:
-    """Yield lm-eval's results of each of the `loaded` tasks.
+    """Yield lm-eval's results for each loaded task.
 
-    Raises `BadInput` where a task's own code or template fails at a question.
+    Raises `BadInput` if a task's own code or template fails on a question.
     """
     with preserved(model), on_accelerator(model):
         adapter = Adapter(model, batch_size)
         for task in loaded:
             try:
-                found = run(
+                results = run(
                     adapter, task, limit=limit, log_samples=False, bootstrap_iters=BOOTSTRAPS
                 )
-            except (AtlasError, RuntimeError):  # ours, and torch's
+            except (AtlasError, RuntimeError):  # from the harness and torch
                 raise
-            except Exception as error:  # whatever the task's own code raises
+            except Exception as error:  # the task's own code can raise anything
                 names, kind = in_short(", ".join(task["tasks"])), type(error).__name__
                 raise BadInput(f"task {names} fails: {kind}: {in_short(error)}") from error
-            yield found
+            yield results
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep lm-eval's bars and remarks from the terminal; its errors still come as exceptions."""
+    """Suppress lm-eval's progress bars and log messages below errors."""
     logger = logging.getLogger("lm_eval")
     level = logger.level
     start = tqdm.__init__
@@ -207,7 +212,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def cache_only() -> Iterator[None]:
-    """Have the hub's libraries look at this machine alone, as `HF_HUB_OFFLINE` does."""
+    """Make the Hugging Face libraries use only the local cache, as `HF_HUB_OFFLINE` does."""
     with ExitStack() as switches:
         for library in (constants, datasets.config):
             switches.enter_context(replaced(library, "HF_HUB_OFFLINE", True))

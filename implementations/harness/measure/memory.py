@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work, by the best instrument that the machine has."""
+"""Peak memory of a block of code, with the best instrument of the machine."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ INTERVAL = 0.005  # seconds between two samples
 
 
 class Watch:
-    """Holds the `peak` once the work is done."""
+    """Result of `peak_memory`, available after its block."""
 
     def __init__(self) -> None:
         self._peak: Peak | None = None
 
     @property
     def peak(self) -> Peak:
-        """The result; raises `BadInput` while the work is still going on."""
+        """The measured peak; raises `BadInput` inside the block."""
         if self._peak is None:
-            raise BadInput("the peak is known when the `with peak_memory(...)` block has ended")
+            raise BadInput("read `peak` after the `with peak_memory(...)` block has ended")
         return self._peak
 
 
 class Instrument(Protocol):
-    """Something that can tell the most memory in use between two moments."""
+    """Interface for measuring the peak memory between two points in time."""
 
     how: str
 
     def start(self) -> int:
-        """Begin, and return the bytes in use now."""
+        """Start measuring and return the bytes in use."""
 
     def stop(self) -> int:
-        """End, and return the most bytes that were in use since `start`."""
+        """Stop measuring and return the maximum of bytes in use since `start`."""
 
 
 @contextmanager
 def peak_memory(device: torch.device | str) -> Iterator[Watch]:
-    """Measure the peak of the `with` block: `with peak_memory(device) as watch`, then `watch.peak`.
+    """Measure the peak memory of the `with` block; read `watch.peak` after it.
 
-    On an accelerator that counts, the tensors allocated there; else the resident set of this
-    process, by the kernel's own high-water mark where it can be reset (Linux), or by sampling.
-    Two of them must not be nested: each resets the counter.
+    Measures the tensors allocated on an accelerator that counts them, otherwise the resident set of
+    this process: by the kernel's high-water mark if it can be reset (Linux), or else by sampling.
+    Must not be nested, because each use resets the counter.
     """
     instrument = best_instrument(torch.device(device))
     watch = Watch()
@@ -65,7 +65,7 @@ def peak_memory(device: torch.device | str) -> Iterator[Watch]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on `device`; of a kind that does not tell, main memory's."""
+    """Return the free bytes on `device`, or of main memory if `device` does not report them."""
     module = None if device.type == "cpu" else torch.get_device_module(device)
     if module is not None and hasattr(module, "mem_get_info"):
         return int(module.mem_get_info(device)[0])
@@ -80,7 +80,7 @@ def best_instrument(device: torch.device) -> Instrument:
 
 
 class AllocatorCount:
-    """What torch's allocator handed out on an accelerator; exact."""
+    """Exact count of the memory that torch allocated on an accelerator."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -88,24 +88,24 @@ class AllocatorCount:
         self.how = f"tensors allocated on {device.type}"
 
     def start(self) -> int:
-        """Begin, and return the bytes in use now."""
+        """Start measuring and return the bytes in use."""
         gc.collect()
         self.module.reset_peak_memory_stats(self.device)
         return int(self.module.memory_allocated(self.device))
 
     def stop(self) -> int:
-        """End, and return the most bytes that were in use since `start`."""
+        """Stop measuring and return the maximum of bytes in use since `start`."""
         return int(self.module.max_memory_allocated(self.device))
 
 
 class HighWaterMark:
-    """The kernel's high-water mark of this process's resident set; misses no short peak."""
+    """The kernel's high-water mark of the resident set, which includes short peaks."""
 
     how = "resident set of the process, high-water mark"
 
     @staticmethod
     def available() -> bool:
-        """Whether the mark can be reset here: on Linux, unless a container forbids it."""
+        """Whether the mark can be reset: on Linux, unless a container forbids it."""
         try:
             CLEAR.write_text("5")
         except OSError:
@@ -113,36 +113,36 @@ class HighWaterMark:
         return True
 
     def start(self) -> int:
-        """Begin, and return the bytes in use now."""
+        """Start measuring and return the bytes in use."""
         gc.collect()
         trim_memory()
-        CLEAR.write_text("5")  # 5: the mark falls to what is resident now
+        CLEAR.write_text("5")  # resets the mark to the current resident set
         return self.read("VmRSS")
 
     def stop(self) -> int:
-        """End, and return the most bytes that were in use since `start`."""
+        """Stop measuring and return the maximum of bytes in use since `start`."""
         return self.read("VmHWM")
 
     @staticmethod
     def read(field: str) -> int:
-        """Read one field of this process's status, in bytes."""
+        """Read a field of the process status in bytes."""
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
         return int(line.split()[1]) * 1024
 
 
 class Sampling:
-    """The largest of many looks at the resident set; a peak between two looks is missed."""
+    """Maximum over samples of the resident set; misses peaks between two samples."""
 
     how = f"resident set of the process, sampled every {INTERVAL * 1000:.0f} ms"
 
     def __init__(self) -> None:
         self.process = psutil.Process()
         self.done = threading.Event()
-        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread = threading.Thread(target=self._sample, daemon=True)
         self.highest = 0
 
     def start(self) -> int:
-        """Begin, and return the bytes in use now."""
+        """Start measuring and return the bytes in use."""
         gc.collect()
         trim_memory()
         self.highest = start = self._resident()
@@ -150,12 +150,12 @@ class Sampling:
         return start
 
     def stop(self) -> int:
-        """End, and return the most bytes that were in use since `start`."""
+        """Stop measuring and return the maximum of bytes in use since `start`."""
         self.done.set()
         self.thread.join()
         return max(self.highest, self._resident())
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self.done.wait(INTERVAL):
             self.highest = max(self.highest, self._resident())
 

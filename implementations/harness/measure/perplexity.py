@@ -1,4 +1,4 @@
-"""Perplexity over windows of a text: the exponential of the mean negative log-likelihood."""
+"""Perplexity over windows of a text, the exponential of the mean negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure.forward import logits
 from implementations.harness.model.view import LanguageModel
 
-CHUNK = 2**20  # logits widened to fp64 at a time: 8 MB, which stays in a processor's cache
+CHUNK = 2**20  # logits converted to fp64 at a time: 8 MB, which fits into a processor's cache
 
 
 @dataclass(frozen=True)
 class Perplexity:
-    """A perplexity and what it was computed from."""
+    """A perplexity with the numbers it was computed from."""
 
     value: float
     nats: float
@@ -27,21 +27,22 @@ class Perplexity:
     predictions: int
     windows: int
     length: int
-    """Tokens a window."""
+    """Tokens per window."""
 
 
 def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Perplexity:
     """Measure the perplexity of `model` on the windows `tokens`.
 
-    A window of `length` tokens has `length - 1` predictions; its first token is only seen. Raises
-    `BadInput` for windows of one token, ids beyond the vocabulary and a model that follows a
-    prompt, `NumericsError` for logits with NaN or infinity.
+    A window of `length` tokens has `length - 1` predictions: all but its first token.
+
+    Raises:
+        BadInput: windows of one token, ids beyond the vocabulary, or a model pruned for a prompt.
+        NumericsError: the logits contain NaN or infinity.
     """
     if model.prompt_method:
         raise BadInput(
-            f"{model.prompt_method} chooses by a prompt, and a window as a whole has none: measure "
-            "what "
-            "follows one by split_perplexity(model, tokens, prompt)"
+            f"{model.prompt_method} prunes for a prompt, but whole windows have none; use "
+            "split_perplexity(model, tokens, prompt)"
         )
     return _measured(model, tokens, batch_size, 0)
 
@@ -49,17 +50,16 @@ def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = No
 def split_perplexity(
     model: LanguageModel, tokens: Tokens, prompt: int, batch_size: int | None = None
 ) -> Perplexity:
-    """Measure the perplexity of what follows the first `prompt` tokens of each window.
+    """Measure the perplexity of the text after the first `prompt` tokens of each window.
 
-    The last token of the prompt predicts nothing that counts, so that every prediction is made at
-    a position behind it: `length - 1 - prompt` a window. Raises as `perplexity`, and `BadInput`
-    for a prompt that leaves nothing to predict.
+    Only predictions made at positions after the prompt count, so that a window has `length - 1 -
+    prompt` of them. Raises as `perplexity`, and `BadInput` for a prompt that leaves none.
     """
     length = tokens.ids.shape[1]
     if not 1 <= prompt < length - 1:
         raise BadInput(
-            f"a prompt of {prompt} tokens does not split windows of {length}: give 1 to "
-            f"{length - 2}, so that there is a token behind it to see and one to predict"
+            f"prompt must be between 1 and {length - 2} tokens for windows of {length}, got "
+            f"{prompt}"
         )
     return _measured(model, tokens, batch_size, prompt)
 
@@ -67,10 +67,10 @@ def split_perplexity(
 def _measured(
     model: LanguageModel, tokens: Tokens, batch_size: int | None, first: int
 ) -> Perplexity:
-    """Measure what positions from `first` on predict."""
+    """Measure the predictions made at positions from `first` on."""
     windows, length = tokens.ids.shape
     if length < 2:
-        raise BadInput("perplexity needs windows of at least 2 tokens, one to see, one to predict")
+        raise BadInput(f"perplexity needs windows of at least 2 tokens, got {length}")
     nats = torch.zeros((), dtype=torch.float64)
     for piece in logits(model, tokens, batch_size):
         start, stop = max(piece.positions.start, first), min(piece.positions.stop, length - 1)
@@ -80,7 +80,7 @@ def _measured(
             losses = token_losses(piece.values[:, within], following).cpu()
             _check_finite(losses, tokens.source, piece.windows.start, start)
             nats += losses.sum()
-        del piece  # before the next one is computed
+        del piece  # frees its memory before the next one is computed
     predictions = windows * (length - 1 - first)
     return Perplexity(
         value=_exponential(float(nats) / predictions),
@@ -92,10 +92,10 @@ def _measured(
 
 
 def token_losses(logits: Tensor, following: Tensor) -> Tensor:
-    """Return `-log p` of each token that follows, `[windows, positions]`, in nats and fp64.
+    """Return `-log p` of each next token, `[windows, positions]`, in nats and fp64.
 
-    `logits` is `[windows, positions, vocabulary]` in any dtype, `following` the ids that come next,
-    `[windows, positions]`.
+    `logits` is `[windows, positions, vocabulary]` in any dtype, `following` the ids of the next
+    tokens, `[windows, positions]`.
     """
     rows = max(1, CHUNK // logits.shape[-1])
     losses = [
@@ -108,7 +108,7 @@ def token_losses(logits: Tensor, following: Tensor) -> Tensor:
 
 
 def _check_finite(losses: Tensor, source: str, first: int, start: int) -> None:
-    """Refuse NaN and infinity; -inf is a lawful logit of a token that does not follow."""
+    """Raise `NumericsError` for NaN or infinite losses; logits of -inf elsewhere are allowed."""
     bad = ~losses.isfinite()
     if not bad.any():
         return
@@ -124,5 +124,5 @@ def _exponential(mean: float) -> float:
         return math.exp(mean)
     except OverflowError as error:
         raise NumericsError(
-            f"{mean:g} nats a token: the perplexity is beyond the largest number; prune less"
+            f"the loss of {mean:g} nats per token gives a perplexity too large for fp64; prune less"
         ) from error

@@ -1,4 +1,4 @@
-"""Tokens a second, of a pruned model beside the dense one it came from."""
+"""Speed of a pruned model relative to the dense one, in tokens per second."""
 
 from __future__ import annotations
 
@@ -31,18 +31,20 @@ def speed(
 ) -> Speed:
     """Time both models in turn (dense, pruned, dense, pruned ...) on the same random prompts.
 
-    A repeat reads `batch` prompts of `prompt` tokens, then writes `tokens` more each by greedy
-    decoding with the key/value cache. Whatever slows the machine for a while slows a pair of
-    neighbours alike, so the ratio is taken pair by pair. `pruned_within` opens what the pruned
-    model is timed in, which may be the dense one that follows its prompt. Raises `BadInput` for
-    models on two devices or in two dtypes, an accelerator that holds only one block, too many
-    positions and settings below 1.
+    A repeat reads `batch` prompts of `prompt` tokens and generates `tokens` tokens each by greedy
+    decoding with the key/value cache. The ratio is computed for each pair, because temporary load
+    of the machine affects both timings of a pair. `pruned_within` returns the context in which the
+    pruned model is timed, for methods that prune while the model runs.
+
+    Raises:
+        BadInput: the devices or dtypes of the models differ, a model moves to the accelerator
+            block by block, it has too few positions, or a setting is below 1.
     """
     _check(dense, pruned, prompt=prompt, tokens=tokens, batch=batch, repeats=repeats)
     vocabulary = min(dense.vocabulary_size, pruned.vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(vocabulary, (batch, prompt), generator=generator)
-    times = []  # (prefill, decode) seconds of dense and of pruned, a repeat
+    times = []  # for each repeat, (prefill, decode) seconds of dense and of pruned
     for repeat in track(range(warmups + repeats), "measuring speed"):
         pair = [_seconds(dense, ids, tokens)]
         with pruned_within():
@@ -66,7 +68,7 @@ def _seconds(model: LanguageModel, ids: Tensor, tokens: int) -> tuple[float, flo
         model.hf.eval()
         stream = decode(model, ids, tokens + 1)
         start = _now(model.device)
-        next(stream)  # comes from reading the prompt
+        next(stream)  # the prefill
         middle = _now(model.device)
         for _ in stream:
             pass
@@ -75,14 +77,14 @@ def _seconds(model: LanguageModel, ids: Tensor, tokens: int) -> tuple[float, flo
 
 
 def _now(device: torch.device) -> float:
-    """Read the clock once the work queued on `device` is done."""
+    """Read the clock after the queued work on `device` has finished."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
 def _rate(pairs: list[list[float]]) -> Rate:
-    """Summarise tokens a second of dense and pruned, a pair a repeat."""
+    """Summarise tokens per second (dense, pruned) over the repeats."""
     ratios = [pruned / dense for dense, pruned in pairs]
     return Rate(
         dense=statistics.median(dense for dense, _ in pairs),
@@ -96,16 +98,16 @@ def _rate(pairs: list[list[float]]) -> Rate:
 def _check(dense: LanguageModel, pruned: LanguageModel, **settings: int) -> None:
     for name, value in settings.items():
         if value < 1:
-            raise BadInput(f"{name} is {value}: it must be at least 1")
+            raise BadInput(f"{name} must be at least 1, got {value}")
     if (dense.device, dense.dtype) != (pruned.device, pruned.dtype):
         raise BadInput(
             f"dense ({dense.device}, {dense.dtype}) and pruned ({pruned.device}, {pruned.dtype}) "
-            "must be on one device and in one dtype to be compared"
+            "must have the same device and dtype"
         )
     for model in (dense, pruned):
         if model.accelerator != model.device:
             raise BadInput(
-                f"{model.name} moves to {model.accelerator} block by block, so its speed says "
-                "nothing; measure it whole on one device"
+                f"{model.name} moves to {model.accelerator} block by block, so its speed is not "
+                "meaningful; load the whole model on one device"
             )
         check_positions(model, settings["prompt"], settings["tokens"])

@@ -1,4 +1,4 @@
-"""Accuracy on multiple-choice and other tasks, measured by lm-eval on the model in memory."""
+"""Zero-shot accuracy on lm-eval tasks, measured on the model in memory."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ if TYPE_CHECKING:
 
 
 def load_tasks(tasks: Sequence[str], task_folder: Path | str | None = None) -> list[Any]:
-    """Load `tasks` (or groups of them) with their data; names as lm-eval's.
+    """Load tasks or groups of tasks with their data, by their names in lm-eval.
 
-    `task_folder` holds task files of your own, looked at before lm-eval's. They may read data
-    anywhere on this machine, and the code that they name is run: give only files that you would
-    run as a program. Data that is not in the hub's cache is downloaded.
+    `task_folder` has your own task files, which take precedence. They may read any data on this
+    machine, and code that they name is run, so only use files that you trust. Data that is not in
+    the local cache is downloaded from the hub.
 
-    Raises `Unavailable` where lm-eval is missing or the hub is out of reach (within 10 seconds),
-    `BadInput` for an unknown task (the nearest is named) and one that cannot be read.
+    Raises:
+        Unavailable: lm-eval is missing, or the hub cannot be reached (within 10 seconds).
+        BadInput: a task is unknown or cannot be read.
     """
     if not tasks:
-        raise BadInput("no task asked for: name at least one, such as arc_easy")
+        raise BadInput("tasks: no task given; give at least one, such as arc_easy")
     if task_folder is not None and not Path(task_folder).is_dir():
-        raise BadInput(f"{task_folder} is not a folder: give the one that holds the task files")
+        raise BadInput(
+            f"task_folder: {task_folder} is not a folder; give the folder with the task files"
+        )
     try:
         from implementations.harness.measure import lm_eval_adapter as lm_eval
     except ModuleNotFoundError as error:
         raise Unavailable(
-            f"zero-shot tasks need lm-eval, and {error.name} is missing: "
-            "pip install 'pruning-atlas[eval]'"
+            f"zero-shot tasks need lm-eval, but {error.name} is not installed; run "
+            "`pip install 'pruning-atlas[eval]'`"
         ) from error
     with lm_eval.quiet(), seeded(lm_eval.SEED, python=0):
         manager = find(tasks, lm_eval.managers(task_folder))
@@ -44,13 +47,13 @@ def load_tasks(tasks: Sequence[str], task_folder: Path | str | None = None) -> l
 
 
 def questions_sha256(loaded: Sequence[Any]) -> str:
-    """Hash the questions of tasks that `load_tasks` returned, wherever they were read from."""
+    """Hash the questions of the tasks that `load_tasks` returned."""
     from implementations.harness.measure import lm_eval_adapter as lm_eval
 
     digest = hashlib.sha256()
     with lm_eval.quiet(), seeded(lm_eval.SEED, python=0):
-        for found in loaded:
-            for name, task in found["tasks"].items():
+        for group in loaded:
+            for name, task in group["tasks"].items():
                 for question in task.eval_docs:
                     digest.update(f"{name} {question!r}\n".encode())
     return digest.hexdigest()
@@ -59,19 +62,20 @@ def questions_sha256(loaded: Sequence[Any]) -> str:
 def zero_shot(
     model: LanguageModel, loaded: Sequence[Any], limit: int | None = None, batch_size: int = 4
 ) -> dict[str, float]:
-    """Measure tasks that `load_tasks` returned, without examples in the prompt.
+    """Measure the tasks that `load_tasks` returned zero-shot, without examples in the prompt.
 
-    The values of a task are called `acc/arc_easy`, `acc_norm/arc_easy`; beside them stand the
-    standard errors `acc_stderr/arc_easy`, the number of questions `samples/arc_easy` and the
-    task's version `version/arc_easy`. `limit` takes the first questions only.
+    Returns values such as `acc/arc_easy` and `acc_norm/arc_easy`, standard errors
+    (`acc_stderr/arc_easy`), the number of questions (`samples/arc_easy`) and the version of the
+    task (`version/arc_easy`). `limit` restricts each task to its first questions.
 
-    Raises `BadInput` for a model without tokenizer and for a task whose own code fails,
-    `NumericsError` for NaN among the logits.
+    Raises:
+        BadInput: the model has no tokenizer, or a task's own code fails.
+        NumericsError: NaN among the logits.
     """
     if limit is not None and limit < 1:
-        raise BadInput(f"limit is {limit}: it must be at least 1, or None for all questions")
+        raise BadInput(f"limit must be at least 1, or None for all questions, got {limit}")
     if model.tokenizer is None:
-        raise BadInput(f"{model.name} came without a tokenizer, so it cannot read a question")
+        raise BadInput(f"{model.name} has no tokenizer, so it cannot answer questions; add one")
     from implementations.harness.measure import lm_eval_adapter as lm_eval
 
     values: dict[str, float] = {}
@@ -82,7 +86,7 @@ def zero_shot(
 
 
 def find(tasks: Sequence[str], managers: Iterator[TaskManager]) -> TaskManager:
-    """Return the first manager that knows all `tasks`; raises `BadInput` naming one unknown."""
+    """Return the first manager that knows all `tasks`; raises `BadInput` for an unknown one."""
     for manager in managers:
         unknown = [task for task in tasks if task not in manager.all_tasks]
         if not unknown:
@@ -91,17 +95,17 @@ def find(tasks: Sequence[str], managers: Iterator[TaskManager]) -> TaskManager:
 
 
 def named(results: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield names and values out of lm-eval's results.
+    """Yield names and values from lm-eval's results.
 
-    lm-eval's key is `metric,filter`; the filter is named only where it is not the usual `none`.
-    What is not a finite number, such as the standard error of one question, is left out.
+    lm-eval's keys have the form `metric,filter`; the name omits the default filter `none`. Values
+    that are not finite numbers, such as the standard error over one question, are omitted.
     """
     rows = results["results"] | results.get("groups", {})
     for task, row in rows.items():
-        found = {key: value for key, value in row.items() if "," in key}
-        found["version"] = results["versions"].get(task)
-        found["samples"] = results["n-samples"].get(task, {}).get("effective")
-        for key, value in found.items():
+        values = {key: value for key, value in row.items() if "," in key}
+        values["version"] = results["versions"].get(task)
+        values["samples"] = results["n-samples"].get(task, {}).get("effective")
+        for key, value in values.items():
             metric = key.removesuffix(",none").replace(",", ":")
             if _is_number(value):
                 yield f"{metric}/{task}", float(value)

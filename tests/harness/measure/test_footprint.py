@@ -6,8 +6,8 @@ from implementations.harness.measure.footprint import footprint
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
 from implementations.harness.model.units import count_weights
 
-# Worked out by hand for vocabulary 96, hidden 32, feed-forward 48, 4 heads and 2 blocks:
-# weights of one block's linear layers, its norms and biases, and what lies outside the blocks.
+# Computed by hand for vocabulary 96, hidden size 32, MLP size 48, 4 heads and 2 blocks: weights of
+# one block's linear layers, its norms and biases, and the parameters outside the blocks.
 BY_HAND = {
     # q, k, v, o with 2 KV heads of 8; gate, up, down; embedding (tied) and last norm
     "llama": (1024 + 512 + 512 + 1024 + 3 * 1536, 64, 3072 + 32),
@@ -26,7 +26,7 @@ HEAD = 96 * 32
 
 
 @pytest.mark.parametrize("family", sorted(BY_HAND))
-def test_counts_by_hand(family):
+def test_counts_equal_those_computed_by_hand(family):
     weights, rest, outside = BY_HAND[family]
     model = tiny_model(family)
     found, blocks = footprint(model), count_weights(model)
@@ -37,24 +37,24 @@ def test_counts_by_hand(family):
 
 
 @pytest.mark.parametrize("family", sorted(BY_HAND))
-def test_parameters_are_those_of_torch(family):
+def test_parameters_equal_those_of_torch(family):
     model = tiny_model(family)
     assert footprint(model).parameters == sum(p.numel() for p in model.hf.parameters())
 
 
-def test_bits_are_what_the_method_says():
+def test_bits_are_passed_through():
     assert footprint(tiny_model()).bits is None
     assert footprint(tiny_model(), 1.5).bits == 1.5
 
 
-def test_tied_embeddings_count_once_and_multiply_once():
+def test_tied_embedding_counts_once_as_parameter_and_once_in_macs():
     tied = footprint(tiny_model("llama", tie_word_embeddings=True))
     untied = footprint(tiny_model("llama", tie_word_embeddings=False))
     assert untied.parameters - tied.parameters == HEAD
     assert untied.macs == tied.macs
 
 
-def test_zeros_are_counted_in_the_blocks_and_still_multiplied():
+def test_zeros_reduce_nonzero_but_not_macs():
     model = tiny_model("qwen2")
     dense, weights = footprint(model), count_weights(model)
     model.blocks[0].feed_forward.down.weight.detach()[:, :10] = 0
@@ -67,14 +67,14 @@ def test_zeros_are_counted_in_the_blocks_and_still_multiplied():
     assert pruned.bytes == dense.bytes
 
 
-def test_removed_blocks_are_gone():
+def test_removed_blocks_are_not_counted():
     weights, rest, _ = BY_HAND["llama"]
     one, two = footprint(tiny_model(blocks=1)), footprint(tiny_model(blocks=2))
     assert two.parameters - one.parameters == weights + rest
     assert two.macs - one.macs == weights
 
 
-def test_removed_channels_and_heads_are_gone():
+def test_removed_channels_and_heads_are_not_counted():
     model = tiny_model("llama")
     dense, weights = footprint(model), count_weights(model)
     keep_channels(model.blocks[0].feed_forward, range(40))  # of 48

@@ -31,7 +31,7 @@ def model(request):
 
 
 def whole(pieces):
-    """Put pieces of logits together, `[windows, length, vocabulary]`."""
+    """Join pieces of logits to `[windows, length, vocabulary]`."""
     rows = {}
     for piece in pieces:
         rows.setdefault(piece.windows.start, []).append(piece.values)
@@ -43,7 +43,7 @@ def tokens():
     return random_tokens(samples=5, length=20, batch_size=2)  # batches of 2, 2 and 1
 
 
-def test_logits_are_those_of_the_model_in_order(model, tokens):
+def test_logits_equal_those_of_the_model_in_order(model, tokens):
     with torch.no_grad():
         expected = model.hf(input_ids=tokens.ids).logits
     pieces = list(logits(model, tokens))
@@ -97,7 +97,7 @@ def test_block_by_block_with_soft_capped_logits(tokens):
     assert torch.equal(walked, whole(at_once(model, tokens, 5)))
 
 
-def test_streamed_gives_the_same_bits(model, tokens):
+def test_streamed_model_gives_the_same_bits(model, tokens):
     with torch.no_grad():
         expected = model.hf(input_ids=tokens.ids).logits
         with streamed(model):
@@ -105,7 +105,7 @@ def test_streamed_gives_the_same_bits(model, tokens):
     assert all("forward" not in vars(block) for block in model.layers)
 
 
-def test_on_accelerator_moves_nothing_that_is_there():
+def test_on_accelerator_moves_nothing_on_one_device():
     model = tiny_model()
     addresses = [p.data_ptr() for p in model.hf.parameters()]
     with on_accelerator(model):
@@ -118,7 +118,7 @@ def test_read_only_move_restores_weights_even_after_an_exception():
     addresses = [p.data_ptr() for p in model.hf.parameters()]
 
     def work():
-        elsewhere = torch.float64  # without a second device, another dtype stands for it
+        elsewhere = torch.float64  # another dtype takes the place of a second device
         with on_device_read_only(model.hf.parameters(), elsewhere):
             assert {p.dtype for p in model.hf.parameters()} == {torch.float64}
             raise RuntimeError("on purpose")
@@ -176,18 +176,18 @@ def test_one_piece_of_logits_at_a_time(run, tokens, monkeypatch):
     assert len(made) == 5  # two of ten positions each for two windows, one of twenty for one
 
 
-def test_ids_beyond_the_vocabulary_are_refused_before_any_work():
+def test_refuses_ids_beyond_the_vocabulary():
     model = tiny_model()
     with pytest.raises(BadInput, match="96"):
         logits(model, Tokens.from_ids(torch.tensor([[1, 96]])))
 
 
-def test_a_batch_size_below_one_is_refused_before_any_work(tokens):
+def test_refuses_batch_size_below_one(tokens):
     with pytest.raises(BadInput, match="at least 1"):
         logits(tiny_model(), tokens, 0)
 
 
-def test_a_block_that_puts_out_nan_is_named(tokens):
+def test_nan_error_names_the_block(tokens):
     model = tiny_model()
     with torch.no_grad():
         model.blocks[1].feed_forward.down.weight[0, 0] = float("nan")
@@ -197,7 +197,7 @@ def test_a_block_that_puts_out_nan_is_named(tokens):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
-def test_an_accelerator_holds_one_block_and_gives_the_same(model):
+def test_one_block_at_a_time_on_an_accelerator_gives_the_same(model):
     device = torch.accelerator.current_accelerator()
     tokens = random_tokens(samples=4, length=24)
     expected = whole(logits(model, tokens))
@@ -214,12 +214,12 @@ def test_an_accelerator_holds_one_block_and_gives_the_same(model):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
-def test_an_accelerator_needs_memory_for_one_block_not_for_all():
+def test_accelerator_needs_memory_for_one_block_only():
     model = tiny_model(blocks=8, hidden_size=512, head_dim=64, intermediate_size=2048)
     model.accelerator = torch.accelerator.current_accelerator()
     tokens = random_tokens(samples=2, length=24)
     block = sum(p.numel() * p.element_size() for p in model.layers[0].parameters())
-    for _ in range(2):  # the first time libraries take workspaces, which stay
+    for _ in range(2):  # the first time, libraries allocate workspaces that stay
         with peak_memory(model.accelerator) as watch:
             for piece in logits(model, tokens):
                 del piece

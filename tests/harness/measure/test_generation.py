@@ -25,7 +25,7 @@ def model(letters):
 
 
 @pytest.mark.parametrize("family", NAMES)
-def test_greedy_is_what_generate_does(family):
+def test_greedy_equals_generate_of_transformers(family):
     model, ids = tiny_model(family), random_tokens(samples=3, length=12).ids
     expected = model.hf.generate(
         ids,
@@ -40,11 +40,11 @@ def test_greedy_is_what_generate_does(family):
 
 @pytest.mark.parametrize("shrunk", [False, True])
 @pytest.mark.parametrize("family", NAMES)
-def test_the_cache_changes_nothing(family, shrunk):
+def test_cache_does_not_change_the_tokens(family, shrunk):
     model, ids = tiny_model(family, blocks=3), random_tokens(samples=2, length=12).ids
     if shrunk:
         remove_blocks(model, [1])
-        keep_kv_groups(model.blocks[0].attention, [])  # the first block counts the positions
+        keep_kv_groups(model.blocks[0].attention, [])  # this block holds the cache length
         keep_channels(model.blocks[1].feed_forward, range(5))
     for token in greedy(model, ids, 16):
         with torch.no_grad():
@@ -53,7 +53,7 @@ def test_the_cache_changes_nothing(family, shrunk):
         ids = torch.cat([ids, token[:, None]], dim=1)
 
 
-def test_greedy_one_block_at_a_time():
+def test_greedy_with_one_block_at_a_time_gives_the_same():
     model, ids = tiny_model("gemma3"), random_tokens(samples=2, length=12).ids
     expected = list(greedy(model, ids, 8))
     with streamed(model):
@@ -61,7 +61,7 @@ def test_greedy_one_block_at_a_time():
     assert torch.equal(torch.stack(found), torch.stack(expected))
 
 
-def test_continuation_is_the_text_after_the_prompt(model):
+def test_continuation_excludes_the_prompt(model):
     result = continuation(model, "The city", 12)
     ids = torch.tensor([model.tokenizer("The city")["input_ids"]])
     assert list(result.tokens) == [int(token) for token in greedy(model, ids, 12)]
@@ -70,31 +70,31 @@ def test_continuation_is_the_text_after_the_prompt(model):
     assert result.tokens_per_second > 0
 
 
-def test_continuation_is_the_same_every_time(model):
+def test_continuation_is_deterministic(model):
     first, second = (continuation(model, "once", 10).tokens for _ in range(2))
     assert first == second
 
 
-def test_the_model_may_end_the_text(model):
+def test_end_token_ends_the_text(model):
     free = continuation(model, "The city", 12).tokens
-    end = next(i for i in range(1, 12) if free[i] not in free[:i])  # new at its place
+    end = next(i for i in range(1, 12) if free[i] not in free[:i])  # a token that is new at i
     for ends in (free[end], [95, free[end]]):
         model.hf.generation_config.eos_token_id = ends
         assert continuation(model, "The city", 12).tokens == free[: end + 1]
 
 
-def test_a_model_without_an_end_token_writes_on(model):
+def test_model_without_end_token_writes_all_tokens(model):
     model.hf.generation_config.eos_token_id = model.config.eos_token_id = None
     assert len(continuation(model, "The city", 12).tokens) == 12
 
 
-def test_tokens_per_second_counts_the_whole_time(model):
+def test_tokens_per_second_includes_the_prefill(model):
     start = time.perf_counter()
     result = continuation(model, "The city", 30)
     assert len(result.tokens) / result.tokens_per_second <= time.perf_counter() - start
 
 
-def test_progress_is_told(model):
+def test_progress_is_reported(model):
     class Counter:
         steps = 0
 
@@ -115,7 +115,7 @@ def test_progress_is_told(model):
     assert counter.stopped
 
 
-def test_what_cannot_be_continued_is_refused(model):
+def test_refuses_invalid_prompt_and_token_counts(model):
     with pytest.raises(BadInput, match="prompt is empty"):
         continuation(model, "", 5)
     with pytest.raises(BadInput, match="at least 1"):
@@ -124,18 +124,18 @@ def test_what_cannot_be_continued_is_refused(model):
         continuation(model, "a" * 100, 29)
     assert continuation(model, "a" * 100, 28).tokens
     model.tokenizer = None
-    with pytest.raises(BadInput, match="without a tokenizer"):
+    with pytest.raises(BadInput, match="has no tokenizer"):
         continuation(model, "a", 5)
 
 
-def test_nan_logits_are_an_error_not_a_text(model):
+def test_nan_logits_raise(model):
     with torch.no_grad():
         model.blocks[0].feed_forward.down.weight[0, 0] = float("nan")
     with pytest.raises(NumericsError, match="NaN"):
         continuation(model, "a", 5)
 
 
-def test_the_model_is_left_as_it_was(model):
+def test_model_is_restored_after_an_exception(model):
     model.hf.train()
 
     def fail(*_, **__):
@@ -150,6 +150,6 @@ def test_the_model_is_left_as_it_was(model):
     assert torch.is_grad_enabled()
 
 
-def test_result_is_plain(model):
+def test_result_can_be_serialised(model):
     values = asdict(continuation(model, "a", 3))
     assert json.loads(json.dumps(values)) == values | {"tokens": list(values["tokens"])}

@@ -28,36 +28,36 @@ def instrument(request, monkeypatch):
     return made
 
 
-def let_look(made):
-    """Give one that samples the time to see what is held now."""
+def wait_for_sample(made):
+    """Wait until a sampling instrument has seen the current memory."""
     while isinstance(made[-1], Sampling) and made[-1].highest < made[-1]._resident():
         time.sleep(memory.INTERVAL)
 
 
 def touch(size):
-    """Really use `size` bytes: pages that nobody writes to are not resident."""
+    """Allocate and write `size` bytes, because untouched pages are not resident."""
     return torch.ones(size, dtype=torch.uint8)
 
 
-def test_sees_what_is_allocated_and_freed_again(instrument):
+def test_peak_includes_memory_that_was_freed_again(instrument):
     with peak_memory("cpu") as watch:
         held = touch(SIZE)
-        let_look(instrument)
+        wait_for_sample(instrument)
         del held
     assert NEARLY <= watch.peak.above_start <= 1.2 * SIZE
     assert watch.peak.how == instrument[-1].how
 
 
-def test_a_second_measurement_does_not_see_the_first(instrument):
+def test_second_measurement_excludes_the_first(instrument):
     with peak_memory("cpu"):
         touch(SIZE)
     with peak_memory("cpu") as watch:
         touch(20 * MEGABYTE)
-        let_look(instrument)
+        wait_for_sample(instrument)
     assert watch.peak.above_start < SIZE / 2
 
 
-def test_what_was_there_before_is_not_counted(instrument):
+def test_peak_above_start_excludes_earlier_memory(instrument):
     held = touch(SIZE)
     with peak_memory("cpu") as watch:
         pass
@@ -66,16 +66,16 @@ def test_what_was_there_before_is_not_counted(instrument):
 
 
 @pytest.mark.skipif(not HighWaterMark.available(), reason="the mark cannot be reset here")
-def test_the_high_water_mark_misses_no_short_peak():
+def test_high_water_mark_includes_short_peaks():
     with peak_memory("cpu") as watch:
         touch(SIZE)
     assert watch.peak.above_start >= NEARLY
 
 
-def test_the_peak_is_kept_after_an_exception(instrument):
+def test_peak_is_available_after_an_exception(instrument):
     def fail():
         _held = touch(SIZE)
-        let_look(instrument)
+        wait_for_sample(instrument)
         raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"), peak_memory("cpu") as watch:
@@ -83,19 +83,19 @@ def test_the_peak_is_kept_after_an_exception(instrument):
     assert watch.peak.above_start >= NEARLY
 
 
-def test_the_peak_is_not_known_before_the_end():
+def test_refuses_to_read_the_peak_inside_the_block():
     with peak_memory("cpu") as watch, pytest.raises(BadInput, match="has ended"):
         _ = watch.peak
 
 
-def test_a_device_that_counts_nothing_is_measured_by_the_process():
+def test_resident_set_is_used_for_devices_without_counter():
     for device in ("cpu", "mps"):
         assert "resident set" in best_instrument(torch.device(device)).how
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
-def test_an_accelerator_counts_its_tensors():
+def test_peak_on_an_accelerator_counts_its_tensors():
     device = torch.accelerator.current_accelerator()
     with peak_memory(device) as watch:
         held = torch.ones(SIZE, dtype=torch.uint8, device=device)

@@ -35,20 +35,20 @@ def two_token_model():
         model.blocks[0].attention.o.weight.zero_()  # the block adds nothing
         model.blocks[0].feed_forward.down.weight.zero_()
         hf.get_input_embeddings().weight.copy_(torch.eye(2))
-        # The last norm scales a unit vector of length 2 to sqrt(2).
+        # The last norm scales a unit vector of two components to length sqrt(2).
         head = torch.tensor([[math.log(3) / math.sqrt(2), 0.0], [0.0, 0.0]])
         hf.get_output_embeddings().weight.copy_(head)
     return model
 
 
 def by_hand(model, window, first):
-    """Sum of -log p of the tokens of `window` from position `first` on, in fp64."""
+    """Return the sum of -log p of the tokens of `window` from position `first` on, in fp64."""
     with torch.no_grad():
         scores = model.hf(input_ids=window[None]).logits[0].double().log_softmax(dim=-1)
     return -sum(float(scores[i - 1, window[i]]) for i in range(first, len(window)))
 
 
-def test_two_token_model_by_hand():
+def test_two_token_model_equals_the_value_computed_by_hand():
     result = perplexity(two_token_model(), Tokens.from_ids(torch.tensor([[0, 0, 1, 0, 1]])))
     likelihood = 3 / 4 * 1 / 4 * 1 / 2 * 1 / 4
     assert result.nats == pytest.approx(-math.log(likelihood), rel=1e-6)
@@ -65,41 +65,41 @@ def test_uniform_logits_give_the_vocabulary_size():
 
 
 @pytest.mark.parametrize("family", NAMES)
-def test_equal_for_any_batch_size(family):
+def test_batch_size_does_not_change_the_perplexity(family):
     model, tokens = tiny_model(family), random_tokens(samples=7, length=24)
     values = [perplexity(model, tokens, batch_size).value for batch_size in (1, 2, 3, 7, 8, None)]
     assert values == pytest.approx([values[0]] * len(values), rel=1e-6)
 
 
 @pytest.mark.parametrize("chunk", [1, 5 * VOCABULARY, 2**30])
-def test_chunks_change_nothing(monkeypatch, chunk):
+def test_chunk_size_does_not_change_the_perplexity(monkeypatch, chunk):
     model, tokens = tiny_model(), random_tokens()
     expected = perplexity(model, tokens).nats
     monkeypatch.setattr(module, "CHUNK", chunk)
     assert perplexity(model, tokens).nats == pytest.approx(expected, rel=1e-15)
 
 
-def test_mean_over_all_predictions_not_over_windows():
+def test_mean_is_over_predictions_not_windows():
     model, tokens = tiny_model("qwen3"), random_tokens(samples=4, length=16)
     result = perplexity(model, tokens, batch_size=3)
     assert result.nats == pytest.approx(sum(by_hand(model, w, 1) for w in tokens.ids), rel=1e-6)
     assert result.value == pytest.approx(math.exp(result.nats / (4 * 15)), rel=1e-12)
 
 
-def test_windows_of_one_token_are_refused():
+def test_refuses_windows_of_one_token():
     with pytest.raises(BadInput, match="at least 2 tokens"):
         perplexity(tiny_model(), Tokens.from_ids(torch.ones(3, 1, dtype=torch.int64)))
 
 
-def test_ids_beyond_the_vocabulary_are_refused():
+def test_refuses_ids_beyond_the_vocabulary():
     with pytest.raises(BadInput, match="vocabulary"):
         perplexity(tiny_model(), Tokens.from_ids(torch.tensor([[1, VOCABULARY]])))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_nan_and_infinite_logits_are_named(bad):
+def test_error_names_window_and_position_of_nan_and_infinity(bad):
     model, tokens = two_token_model(), Tokens.from_ids(torch.zeros(2, 3, dtype=torch.int64))
-    scripted = [torch.zeros(1, 3, 2), torch.zeros(1, 3, 2)]  # a window each
+    scripted = [torch.zeros(1, 3, 2), torch.zeros(1, 3, 2)]  # one window each
     scripted[1][0, 1, 1] = bad
     head = model.hf.get_output_embeddings()
     with (
@@ -109,7 +109,7 @@ def test_nan_and_infinite_logits_are_named(bad):
         perplexity(model, tokens, batch_size=1)
 
 
-def test_minus_infinity_only_forbids_a_token():
+def test_logit_of_minus_infinity_is_allowed_for_other_tokens():
     model = two_token_model()
     model.hf.get_output_embeddings().weight.detach()[1, 0] = -math.inf  # P(1 after 0) = 0
     allowed = Tokens.from_ids(torch.tensor([[0, 0, 0]]))
@@ -119,10 +119,10 @@ def test_minus_infinity_only_forbids_a_token():
     assert perplexity(model, allowed).value >= 1
 
 
-def test_a_perplexity_beyond_the_largest_number_is_an_error_not_infinity():
+def test_refuses_perplexity_that_overflows():
     model = two_token_model()
     model.hf.get_output_embeddings().weight.detach()[0, 0] = 1e6
-    with pytest.raises(NumericsError, match="beyond the largest number"):
+    with pytest.raises(NumericsError, match="perplexity too large for fp64"):
         perplexity(model, Tokens.from_ids(torch.tensor([[0, 1]])))
 
 
@@ -139,8 +139,8 @@ def wikipedia(model, count):
 
 @pytest.mark.model
 def test_two_windows_of_wikipedia(smollm2):
-    # 14.04491 was measured by this code, whose value for 32 windows is that of the next test; the
-    # bound leaves room for other processors' rounding, not for another text or window.
+    # 14.04491 was measured with this code, which also gives the value of the next test. The
+    # tolerance allows for rounding on other processors, not for another text or window.
     result = perplexity(smollm2, wikipedia(smollm2, 2))
     assert result.value == pytest.approx(14.04491, abs=1e-3)
     assert (result.predictions, result.windows, result.length) == (2 * 1023, 2, 1024)
@@ -155,8 +155,8 @@ def test_the_dense_model_on_protocol_smol(smollm2):
 
 
 @pytest.mark.parametrize("prompt", [1, 7, 18])
-@pytest.mark.parametrize("piece", [100, 2**22])  # logits of one position at a time, or of all
-def test_behind_a_prompt_every_prediction_is_made_behind_it(monkeypatch, prompt, piece):
+@pytest.mark.parametrize("piece", [100, 2**22])  # one position at a time, or all
+def test_split_perplexity_only_counts_predictions_after_the_prompt(monkeypatch, prompt, piece):
     monkeypatch.setattr("implementations.harness.measure.forward.PIECE", piece)
     model, tokens = tiny_model(), random_tokens(3, 20)
     found = split_perplexity(model, tokens, prompt, batch_size=2)
@@ -167,6 +167,6 @@ def test_behind_a_prompt_every_prediction_is_made_behind_it(monkeypatch, prompt,
 
 
 @pytest.mark.parametrize("prompt", [-1, 0, 19, 20])
-def test_a_prompt_that_does_not_split_the_windows_is_refused(prompt):
-    with pytest.raises(BadInput, match=f"prompt of {prompt} tokens does not split windows of 20"):
+def test_refuses_prompt_that_does_not_split_the_windows(prompt):
+    with pytest.raises(BadInput, match=f"between 1 and 18 tokens for windows of 20, got {prompt}"):
         split_perplexity(tiny_model(), random_tokens(3, 20), prompt)

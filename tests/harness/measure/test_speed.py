@@ -16,7 +16,7 @@ def settings():
 
 
 def test_a_smaller_model_is_faster_in_both_phases():
-    # Far apart and often, so that a busy machine cannot turn the medians round.
+    # Very different sizes and many repeats, so that a busy machine cannot reverse the medians.
     dense, pruned = tiny_model(blocks=24, hidden_size=64), tiny_model(blocks=2, hidden_size=64)
     result = speed(dense, pruned, prompt=64, tokens=8, repeats=9)
     assert result.prefill.ratio > 1.5
@@ -26,7 +26,7 @@ def test_a_smaller_model_is_faster_in_both_phases():
         assert 0 < rate.dense < rate.pruned
 
 
-def test_rates_and_ratios_are_taken_pair_by_pair(monkeypatch, settings):
+def test_ratios_are_computed_pair_by_pair(monkeypatch, settings):
     dense, pruned = tiny_model(), tiny_model()
     seconds = {dense: [(9, 9), (1, 2), (2, 4), (4, 8)], pruned: [(9, 9), (1, 1), (1, 1), (8, 4)]}
     order = []
@@ -39,14 +39,14 @@ def test_rates_and_ratios_are_taken_pair_by_pair(monkeypatch, settings):
 
     monkeypatch.setattr(module, "_seconds", scripted)
     result = speed(dense, pruned, **settings)
-    assert order == [dense, pruned] * 4  # one pair to warm up
+    assert order == [dense, pruned] * 4  # the first pair is the warm-up
     # 2 x 16 tokens read in 1, 2, 4 s and pruned in 1, 1, 8 s
     assert result.prefill == Rate(dense=16.0, pruned=32.0, ratio=1.0, low=0.5, high=2.0)
     # 2 x 4 tokens written in 2, 4, 8 s and pruned in 1, 2, 4 s
     assert result.decode == Rate(dense=2.0, pruned=8.0, ratio=2.0, low=2.0, high=4.0)
 
 
-def test_decoding_takes_one_cached_step_a_token(settings):
+def test_decoding_runs_one_cached_step_per_token(settings):
     model = tiny_model()
     lengths = []
     hook = model.hf.base_model.layers[0].register_forward_pre_hook(
@@ -57,7 +57,7 @@ def test_decoding_takes_one_cached_step_a_token(settings):
     assert lengths == [16, 1, 1, 1, 1] * 2
 
 
-def test_settings_are_stated(settings):
+def test_note_states_the_settings(settings):
     result = speed(tiny_model(), tiny_model(), **settings)
     assert result.note == (
         "measured beside the dense model in turn, 3 repeats, batch 2, 16 tokens read and "
@@ -66,14 +66,14 @@ def test_settings_are_stated(settings):
 
 
 @pytest.mark.parametrize("name", ["prompt", "tokens", "batch", "repeats"])
-def test_settings_below_one_are_refused(settings, name):
-    with pytest.raises(BadInput, match=f"{name} is 0"):
+def test_refuses_settings_below_one(settings, name):
+    with pytest.raises(BadInput, match=f"{name} must be at least 1, got 0"):
         speed(tiny_model(), tiny_model(), **settings | {name: 0})
 
 
-def test_models_that_cannot_be_compared_are_refused(settings):
+def test_refuses_models_that_cannot_be_compared(settings):
     dense = tiny_model()
-    with pytest.raises(BadInput, match="one dtype"):
+    with pytest.raises(BadInput, match="same device and dtype"):
         speed(dense, tiny_model(dtype=torch.bfloat16), **settings)
     with pytest.raises(BadInput, match="128 positions"):
         speed(dense, dense, **settings | {"prompt": 125})
@@ -85,7 +85,7 @@ def test_models_that_cannot_be_compared_are_refused(settings):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
-def test_half_the_blocks_are_faster_on_an_accelerator():
+def test_model_with_half_the_blocks_is_faster_on_an_accelerator():
     device = torch.accelerator.current_accelerator()
     shape = {"hidden_size": 512, "head_dim": 64, "intermediate_size": 2048}
     dense, pruned = tiny_model(blocks=16, **shape), tiny_model(blocks=4, **shape)
@@ -98,7 +98,7 @@ def test_half_the_blocks_are_faster_on_an_accelerator():
     assert result.decode.ratio > 1.5
 
 
-def test_the_pruned_one_alone_is_timed_within_what_is_opened(monkeypatch, settings):
+def test_only_the_pruned_model_is_timed_within_the_context(monkeypatch, settings):
     dense, pruned, within, seen = tiny_model(), tiny_model(), [], []
 
     @contextmanager

@@ -36,7 +36,7 @@ def model(letters):
 
 @pytest.fixture
 def task_folder(monkeypatch, tmp_path):
-    """The local task; its data is named relative to the folder one works in."""
+    """Return the folder of the local task, whose data path is relative to the working directory."""
     pytest.importorskip("lm_eval", reason="lm-eval is not installed (extra `eval`)")
     import datasets
 
@@ -50,7 +50,7 @@ def measured(model, tasks, task_folder, **settings):
 
 
 def by_hand(model, questions):
-    """Accuracy by the likelihood of each answer, plain and per letter, one pass an answer."""
+    """Compute `acc` and `acc_norm` from the likelihood of each answer, one pass per answer."""
     right = {"acc": 0, "acc_norm": 0}
     for question in questions:
         prompt = f"The opposite of {question['word']} is"
@@ -79,7 +79,7 @@ def check_against_hand(model, task_folder):
     }
     for name, share in expected.items():
         assert found[f"{name}/opposites"] == share
-        error = math.sqrt(share * (1 - share) / (len(QUESTIONS) - 1))  # of a mean of 0 and 1
+        error = math.sqrt(share * (1 - share) / (len(QUESTIONS) - 1))  # of a mean of zeros and ones
         assert found[f"{name}_stderr/opposites"] == pytest.approx(error)
     assert found["samples/opposites"] == len(QUESTIONS)
     assert found["version/opposites"] == 2
@@ -87,17 +87,17 @@ def check_against_hand(model, task_folder):
     return found
 
 
-def test_accuracy_is_that_worked_out_by_hand(model, task_folder):
+def test_accuracy_equals_that_computed_by_hand(model, task_folder):
     check_against_hand(model, task_folder)
 
 
 @pytest.mark.model
 def test_a_real_model_knows_opposites(smollm2, task_folder):
     found = check_against_hand(smollm2, task_folder)
-    assert found["acc/opposites"] > 0.6  # one answer in three by chance
+    assert found["acc/opposites"] > 0.6  # chance level is 1/3
 
 
-def test_the_first_questions_only(model, task_folder):
+def test_limit_uses_the_first_questions_only(model, task_folder):
     found = measured(model, ["opposites"], task_folder, limit=3)
     assert found["samples/opposites"] == 3
     assert found["acc/opposites"] == by_hand(model, QUESTIONS[:3])["acc"]
@@ -120,10 +120,10 @@ def test_one_block_at_a_time_gives_the_same(model, task_folder):
         assert measured(model, ["opposites"], task_folder) == expected
 
 
-def test_nothing_is_left_behind(model, task_folder, capfd):
+def test_global_state_and_model_are_restored(model, task_folder, capfd):
     tokenizer = copy.deepcopy(model.tokenizer)
     model.hf.train()
-    model.tokenizer.pad_token = None  # which lm-eval fills in
+    model.tokenizer.pad_token = None  # lm-eval sets it
     before = random.getstate(), torch.get_rng_state()
     capfd.readouterr()
     measured(model, ["opposites"], task_folder)
@@ -135,7 +135,7 @@ def test_nothing_is_left_behind(model, task_folder, capfd):
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_progress_is_told_answer_by_answer(model, task_folder):
+def test_progress_reports_every_answer(model, task_folder):
     class Counter:
         def __init__(self):
             self.totals, self.steps, self.stopped = [], 0, 0
@@ -153,18 +153,18 @@ def test_progress_is_told_answer_by_answer(model, task_folder):
     counter = Counter()
     with reporting(counter):
         measured(model, ["opposites"], task_folder)
-    assert counter.totals == [1, 36]  # one task, three answers to each of twelve questions
+    assert counter.totals == [1, 36]  # one task; twelve questions with three answers each
     assert counter.steps == 37
     assert counter.stopped == 2
 
 
-def test_nan_logits_are_an_error_not_an_accuracy(model, task_folder):
+def test_nan_logits_raise(model, task_folder):
     model.hf.get_output_embeddings().weight.detach()[0, 0] = math.nan
     with pytest.raises(NumericsError, match="NaN"):
         measured(model, ["opposites"], task_folder)
 
 
-def test_an_unknown_task_is_named_with_the_nearest(task_folder):
+def test_unknown_task_suggests_the_closest_name(task_folder):
     from implementations.harness.measure.lm_eval_adapter import managers
 
     ours = next(managers(task_folder))
@@ -173,29 +173,29 @@ def test_an_unknown_task_is_named_with_the_nearest(task_folder):
         find(["opposites", "opposite"], iter([ours]))
 
 
-def test_of_many_tasks_not_all_are_told():
+def test_unknown_task_error_does_not_list_thousands_of_names():
     class Manager:
         all_tasks: ClassVar = [f"arc_{i}" for i in range(14_000)]
 
-    for task, hint in (("arc_77777", "did you mean 'arc_7777'"), ("x", "none of the 14,000")):
+    for task, hint in (("arc_77777", "did you mean 'arc_7777'"), ("x", "none of the 14,000 known")):
         with pytest.raises(BadInput, match=f"unknown task '{task}'; {hint}") as refusal:
             find([task], iter([Manager()]))
         assert len(str(refusal.value)) < 200
 
 
 def own_task(folder, name, **changes):
-    """A task like the local one, under another name and with other fields."""
+    """Write a task like the local one, with another name and other fields."""
     text = (DATA / "opposites.yaml").read_text().replace("task: opposites", f"task: {name}")
     content = yaml.safe_load(text) | changes
     path = folder / f"{name}.yaml"
-    # lm-eval's tag for a function cannot be written by the safe writer.
+    # The safe dumper cannot write lm-eval's tag for a function.
     path.write_text(yaml.safe_dump(content).replace("'!function ", "!function '"))
     return path
 
 
 @pytest.fixture
 def own(task_folder, monkeypatch, tmp_path):
-    """A folder of task files, and nothing of lm-eval's own, which takes seconds to read."""
+    """Return a folder of task files, with lm-eval's own disabled, which take seconds to read."""
     from implementations.harness.measure import lm_eval_adapter
 
     of_all = lm_eval_adapter.TaskManager
@@ -213,22 +213,22 @@ def own(task_folder, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("task: [", "is no YAML"),
-        ("- a", "is no mapping"),
-        ("task: 5", "task 5 is no text; quote it"),
-        ("group: 2026-01-01", "group 2026-01-01 is no text"),
-        ("task: a\ntag: [b, 1.5]", "tag 1.5 is no text"),
-        ("task: a\ninclude: nowhere.yaml", "includes nowhere.yaml, which is not there"),
-        ("\x1b", "is no YAML"),
+        ("task: [", "is not valid YAML"),
+        ("- a", "must contain a mapping"),
+        ("task: 5", "task 5 is not text; put it in quotes"),
+        ("group: 2026-01-01", "group 2026-01-01 is not text"),
+        ("task: a\ntag: [b, 1.5]", "tag 1.5 is not text"),
+        ("task: a\ninclude: nowhere.yaml", "includes nowhere.yaml, which does not exist"),
+        ("\x1b", "is not valid YAML"),
     ],
 )
-def test_a_damaged_task_file_is_named(model, own, text, message):
+def test_error_names_the_damaged_task_file(model, own, text, message):
     (own / "bad.yaml").write_text(text)
     with pytest.raises(BadInput, match=rf"the task file .*bad\.yaml:? {message}"):
         measured(model, ["missing"], own)
 
 
-def test_a_damaged_task_file_does_not_hide_a_whole_one(model, own):
+def test_damaged_task_file_does_not_affect_other_tasks(model, own):
     (own / "bad.yaml").write_text("task: [")
     assert measured(model, ["good"], own, limit=1)["samples/good"] == 1
 
@@ -257,7 +257,7 @@ def fail(doc):
         ({"output_type": "nonsense"}, "lm-eval said: Got invalid output_type 'nonsense'"),
     ],
 )
-def test_whatever_a_task_does_wrong_is_one_sentence(model, own, changes, message, monkeypatch):
+def test_failing_task_gives_a_short_message(model, own, changes, message, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -268,13 +268,13 @@ def test_whatever_a_task_does_wrong_is_one_sentence(model, own, changes, message
     assert len(str(refusal.value)) < 1000
 
 
-@pytest.mark.slow  # lm-eval reads 14,000 files to know its tasks
-def test_tasks_of_ones_own_and_of_lm_eval_together(model, task_folder):
+@pytest.mark.slow  # lm-eval reads 14,000 task files
+def test_own_tasks_and_tasks_of_lm_eval_together(model, task_folder):
     with pytest.raises(BadInput, match="unknown task 'arc_eazy'; did you mean 'arc_easy'"):
         measured(model, ["opposites", "arc_eazy"], task_folder)
 
 
-def test_a_task_without_its_data_is_refused(model, task_folder, tmp_path):
+def test_refuses_task_without_its_data(model, task_folder, tmp_path):
     text = (task_folder / "opposites.yaml").read_text()
     (tmp_path / "lost.yaml").write_text(text.replace("opposites", "lost"))
     with pytest.raises(BadInput, match=r"task 'lost' cannot be loaded: .*lost\.jsonl"):
@@ -282,7 +282,7 @@ def test_a_task_without_its_data_is_refused(model, task_folder, tmp_path):
 
 
 @pytest.mark.parametrize("answers", [False, True])
-def test_a_hub_out_of_reach_is_told_within_ten_seconds(
+def test_unreachable_hub_is_reported_within_ten_seconds(
     model, task_folder, tmp_path, monkeypatch, answers
 ):
     from huggingface_hub import constants
@@ -291,7 +291,7 @@ def test_a_hub_out_of_reach_is_told_within_ten_seconds(
         "task: far\ndataset_path: nobody/opposites\ntest_split: test\n"
         "output_type: multiple_choice\ndoc_to_text: a\ndoc_to_choice: [a, b]\ndoc_to_target: 0\n"
     )
-    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts and never says a word
+    with socket.create_server(("127.0.0.1", 0)) as server:  # accepts connections, never answers
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         if not answers:
             server.close()
@@ -303,25 +303,25 @@ def test_a_hub_out_of_reach_is_told_within_ten_seconds(
     assert not constants.HF_HUB_OFFLINE
 
 
-def test_without_lm_eval_the_extra_is_named(monkeypatch):
+def test_missing_lm_eval_error_names_the_extra(monkeypatch):
     for name in [name for name in sys.modules if name.split(".")[0] == "lm_eval"]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "lm_eval", None)  # which is how Python notes a failed import
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # makes `import lm_eval` fail
     monkeypatch.delitem(sys.modules, f"{measure.__name__}.lm_eval_adapter", raising=False)
     monkeypatch.delattr(measure, "lm_eval_adapter", raising=False)
     with pytest.raises(
-        Unavailable, match=r"need lm-eval, and \S+ is missing: pip install .*\[eval\]"
+        Unavailable, match=r"need lm-eval, but \S+ is not installed; run .*pip install .*\[eval\]"
     ):
         load_tasks(["arc_easy"])
 
 
-def test_wrong_input_is_refused_before_any_work(model, tmp_path):
+def test_refuses_invalid_input(model, tmp_path):
     with pytest.raises(BadInput, match="no task"):
         load_tasks([])
-    with pytest.raises(BadInput, match="limit is 0"):
+    with pytest.raises(BadInput, match="limit must be at least 1"):
         zero_shot(model, [], limit=0)
     with pytest.raises(BadInput, match="not a folder"):
         load_tasks(["arc_easy"], tmp_path / "missing")
     model.tokenizer = None
-    with pytest.raises(BadInput, match="without a tokenizer"):
+    with pytest.raises(BadInput, match="has no tokenizer"):
         zero_shot(model, [])

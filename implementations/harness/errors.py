@@ -33,19 +33,19 @@ class AtlasWarning(UserWarning):
 
 def unknown_name(name: str, known: Iterable[str], what: str) -> str:
     """Return a message that `name` is not a known `what`, with the closest name or a list."""
-    known, given = list(known), in_short(name, 100)
-    near = difflib.get_close_matches(given, known, n=1)
-    if near:
-        hint = f"did you mean {near[0]!r}?"
+    known, name = list(known), in_short(name, 100)
+    closest = difflib.get_close_matches(name, known, n=1)
+    if closest:
+        hint = f"did you mean {closest[0]!r}?"
     elif len(known) <= FEW:
         hint = "choose one of " + ", ".join(known) + "."
     else:
         hint = f"none of the {len(known):,} known names is similar."
-    return f"unknown {what} {given!r}; {hint}"
+    return f"unknown {what} {name!r}; {hint}"
 
 
-def in_short(foreign: object, most: int = 300) -> str:
+def in_short(untrusted: object, most: int = 300) -> str:
     """Return untrusted text for a message: one printable line of at most `most` characters."""
-    words = " ".join(str(foreign)[: 2 * most].split())
-    shown = "".join(letter if letter.isprintable() else "?" for letter in words)
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    line = " ".join(str(untrusted)[: 2 * most].split())
+    line = "".join(character if character.isprintable() else "?" for character in line)
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -70,7 +70,7 @@ def track(steps: Iterable[T], description: str, total: int | None = None) -> Ite
     """Yield from `steps` and report each one as done."""
     if total is None and isinstance(steps, Sized):
         total = len(steps)
-    with task(description, total) as done:
+    with task(description, total) as open_task:
         for step in steps:
             yield step
-            done.advance()
+            open_task.advance()

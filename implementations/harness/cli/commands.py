@@ -257,7 +257,8 @@ def show_leaderboard(
         list[str] | None, typer.Option(help="Show only these models; repeatable")
     ] = None,
     granularity: Annotated[
-        list[str] | None, typer.Option(help="Show only methods that remove these; repeatable")
+        list[str] | None,
+        typer.Option(help="Show only these granularities, such as channels; repeatable"),
     ] = None,
     sparsity: Annotated[
         str,
@@ -290,13 +291,13 @@ def show_leaderboard(
         )
     every = boards(load_records([*published_folders(), runs or RUNS]))
     wanted.check(every)
-    found = table.order(wanted(every), sort, reverse=reverse)
+    selected = table.order(wanted(every), sort, reverse=reverse)
     if as_json:
-        show_json(table.to_json(table.lines(found)))
+        show_json(table.to_json(table.lines(selected)))
     elif as_csv:
-        typer.echo(table.to_csv(table.lines(found)), nl=False)
+        typer.echo(table.to_csv(table.lines(selected)), nl=False)
     else:
-        terminal.show_boards(found)
+        terminal.show_boards(selected)
 
 
 @app.command()

@@ -372,7 +372,7 @@ def key_of(
 
     The settings of a training text are only included if the run reads it.
     """
-    asked = {
+    request = {
         "method": method,
         "configuration": configuration,
         "protocol": protocol.fingerprint,
@@ -384,9 +384,9 @@ def key_of(
         "tasks": [sorted(tasks), tasks_sha256],
     }
     if recovery is not None:
-        asked["recovery"] = recovery.model_dump(mode="json")
+        request["recovery"] = recovery.model_dump(mode="json")
     for role in STREAMS:
         text: TrainingText | None = getattr(protocol, role)
         if role in texts and text is not None:
-            asked[role] = text.model_dump(mode="json")
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+            request[role] = text.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()

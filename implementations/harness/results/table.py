@@ -48,10 +48,10 @@ class Filter:
             "model": (self.models, [board.model for board in boards]),
             "granularity": (self.granularities, [g for row in rows for g in row.first.granularity]),
         }
-        for what, (asked, found) in known.items():
-            for name in asked:
-                if boards and name not in found:
-                    names = sorted(set(found))
+        for what, (requested, existing) in known.items():
+            for name in requested:
+                if boards and name not in existing:
+                    names = sorted(set(existing))
                     raise BadInput(f"no matching record: {unknown_name(name, names, what)}")
 
     def _row(self, row: Row) -> bool:
@@ -217,19 +217,19 @@ def _value(row: Row, name: str) -> Line:
     }
 
 
-def to_json(found: Iterable[Line]) -> str:
+def to_json(rows: Iterable[Line]) -> str:
     """Format lines as a JSON array."""
-    return json.dumps(list(found), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(list(rows), indent=2, ensure_ascii=False) + "\n"
 
 
-def to_csv(found: Iterable[Line]) -> str:
+def to_csv(rows: Iterable[Line]) -> str:
     """Format lines as CSV with four columns per value: mean, deviation over seeds, dense, ratio.
 
     Texts are escaped by `csv_cell`.
     """
-    found = list(found)
-    names = list(dict.fromkeys(name for line in found for name in line["values"]))
-    flat = [dict(_flat(line, names)) for line in found]
+    rows = list(rows)
+    names = list(dict.fromkeys(name for line in rows for name in line["values"]))
+    flat = [dict(_flat(line, names)) for line in rows]
     text = io.StringIO()
     if flat:
         writer = csv.DictWriter(text, list(flat[0]), lineterminator="\n")

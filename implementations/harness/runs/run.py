@@ -102,8 +102,8 @@ def run(
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:
     """Return the path of a job's progress file, hidden in the folder of its record."""
-    asked = f"{bench.key(job)} {bench.versions}"
-    name = f".{hashlib.sha256(asked.encode()).hexdigest()[:16]}.journal"
+    request = f"{bench.key(job)} {bench.versions}"
+    name = f".{hashlib.sha256(request.encode()).hexdigest()[:16]}.journal"
     return runs_folder(runs, bench.setup.protocol.name, job.slug) / name
 
 

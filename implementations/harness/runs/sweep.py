@@ -66,28 +66,28 @@ def sweep(
     _check(jobs, setup, runs, ray, publish)
     bench = Workbench(setup)
     existing = load_records([runs / setup.protocol.name])
-    done = {r.key: r for r in existing if r.relevant_versions == bench.versions}
+    by_key = {r.key: r for r in existing if r.relevant_versions == bench.versions}
     keys = [bench.key(job) for job in jobs]
-    skipped = sum(key in done for key in keys)
+    skipped = sum(key in by_key for key in keys)
     dense = {bench.key(job.dense): dense_record(bench, runs, job).record for job in jobs}
-    done |= dense
-    todo = [job for job, key in zip(jobs, keys, strict=True) if key not in done]
+    by_key |= dense
+    todo = [job for job, key in zip(jobs, keys, strict=True) if key not in by_key]
     handle = Pruner(bench, dense, runs) if count == 1 and not ray else None
     del bench  # separate workers load the model themselves
     failures = []
     results = _execute(todo, setup, dense, runs, handle, count, ray)
-    for finished in track(results, "runs", len(todo)):
-        job, record = todo[finished.index], finished.result
+    for done in track(results, "runs", len(todo)):
+        job, record = todo[done.index], done.result
         if record is None:
-            failures.append((job, finished.error or "no result"))
+            failures.append((job, done.error or "no result"))
             continue
         try:
             save_or_rescue(record, runs)
         except Unavailable as error:
             failures.append((job, str(error)))
         else:
-            done[record.key] = record
-    records = tuple(done[key] for key in dict.fromkeys(keys) if key in done)
+            by_key[record.key] = record
+    records = tuple(by_key[key] for key in dict.fromkeys(keys) if key in by_key)
     if publish:
         for record in (dense | {record.key: record for record in records}).values():
             publish_record(record)

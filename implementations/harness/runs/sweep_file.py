@@ -1,4 +1,6 @@
-"""The runs of a sweep, from a YAML file or from command-line options. An example file:
+"""The runs of a sweep, from a YAML file or from command-line options.
+
+An example of a file:
 
 protocol: smol
 seeds: [0]
@@ -33,7 +35,7 @@ MOST_RUNS = 10_000
 SHARE = ("sparsity", "pattern")
 """Parameters that have command-line options of their own."""
 
-Several = Annotated[list[Given], Field(min_length=1)]
+Methods = Annotated[list[Given], Field(min_length=1)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
 
 
@@ -42,7 +44,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
-    method: Given | Several
+    method: Given | Methods
     seeds: Seeds | None = None
 
     @property

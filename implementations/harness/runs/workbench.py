@@ -84,10 +84,10 @@ class Timer:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def phase(self, name: str, words: str) -> Iterator[None]:
+    def phase(self, name: str, description: str) -> Iterator[None]:
         """Add the duration of the `with` block to `name`, including that of a killed run."""
         start, saved = time.perf_counter(), journal().saved
-        for _ in track((name,), words):
+        for _ in track((name,), description):
             yield
         spent = time.perf_counter() - start + journal().saved - saved
         self.seconds[name] = round(self.seconds.get(name, 0.0) + spent, 3)
@@ -195,9 +195,9 @@ class Workbench:
         """
         if not 0 <= job.seed <= LARGEST_INTEGER:
             raise BadInput(f"seed must be between 0 and {LARGEST_INTEGER}, got {job.seed}")
-        asked = {"save": saves, "tasks": self.setup.tasks, "recover": job.recovery}
+        options = {"save": saves, "tasks": self.setup.tasks, "recover": job.recovery}
         for option, reason in (job.method.excluded if job.method else {}).items():
-            if asked[option]:
+            if options[option]:
                 raise BadInput(f"--{option} cannot be used with {job.slug}: {reason}")
         samples = self.sampler.samples(job.seed, job.streams)
         trim_memory()  # tokenising needs half as much memory as a small model
@@ -327,17 +327,17 @@ class Workbench:
         return torch.empty(0, device=self.device).device
 
     def _speed(self, model: LanguageModel, job: Job, timer: Timer) -> Speed:
-        asked = self.setup.protocol.speed
+        test = self.setup.protocol.speed
         dense = self.dense()
         with timer.phase("speed", "measuring speed beside the dense model"):
             return speed(
                 dense,
                 model,
-                prompt=asked.prompt,
-                tokens=asked.tokens,
-                batch=asked.batch,
-                repeats=asked.repeats,
-                pruned_within=partial(active, job, model, asked.prompt),
+                prompt=test.prompt,
+                tokens=test.tokens,
+                batch=test.batch,
+                repeats=test.repeats,
+                pruned_within=partial(active, job, model, test.prompt),
             )
 
 

@@ -126,9 +126,9 @@ def test_generate_continues_a_saved_model(ran):
     assert shown.code == 0, shown.err
     assert "the winter" in shown.out
     assert "tokens/s" in shown.out
-    found = json.loads(inside("generate", folder / "model", "the winter", "--json").out)
-    assert found["prompt"] == "the winter"
-    assert found["tokens_per_second"] > 0
+    result = json.loads(inside("generate", folder / "model", "the winter", "--json").out)
+    assert result["prompt"] == "the winter"
+    assert result["tokens_per_second"] > 0
 
 
 def test_verify_confirms_a_record_and_detects_a_changed_value(ran, tmp_path):

@@ -57,15 +57,15 @@ def test_board_has_the_dense_row_first(made_up: Callable[..., Record]):
     (board,) = boards(runs)
     table = board_table(board)
     assert table.title == "smol · smollm2-135m · float32 · CPU"
-    found = columns(table)
-    assert found["method"] == ["dense", "wanda", "flap"]
-    assert found["ppl/wikipedia/1024"] == ["20", "42 ± 2.8", "2,000"]
-    assert found["ppl/c4/1024"] == ["25", "50 ± 0", ""]
-    assert found["acc/arc_easy"] == ["", "", "0.25"]
-    assert found["x dense"] == ["1.00", "2.10", "100.00"]
-    assert found["decode"] == ["", "", "1.20 x"]
-    assert found["seeds"] == ["", "2", "1"]
-    assert found[""] == ["", "", "collapsed"]
+    cells = columns(table)
+    assert cells["method"] == ["dense", "wanda", "flap"]
+    assert cells["ppl/wikipedia/1024"] == ["20", "42 ± 2.8", "2,000"]
+    assert cells["ppl/c4/1024"] == ["25", "50 ± 0", ""]
+    assert cells["acc/arc_easy"] == ["", "", "0.25"]
+    assert cells["x dense"] == ["1.00", "2.10", "100.00"]
+    assert cells["decode"] == ["", "", "1.20 x"]
+    assert cells["seeds"] == ["", "2", "1"]
+    assert cells[""] == ["", "", "collapsed"]
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ HEAD = 96 * 32
 def test_counts_equal_those_computed_by_hand(family):
     weights, rest, outside = BY_HAND[family]
     model = tiny_model(family)
-    found, blocks = footprint(model), count_weights(model)
-    assert found.parameters == 2 * (weights + rest) + outside
+    size, blocks = footprint(model), count_weights(model)
+    assert size.parameters == 2 * (weights + rest) + outside
     assert blocks.all == blocks.nonzero == 2 * weights
-    assert found.macs == 2 * weights + HEAD
-    assert found.bytes == 4 * found.parameters
+    assert size.macs == 2 * weights + HEAD
+    assert size.bytes == 4 * size.parameters
 
 
 @pytest.mark.parametrize("family", sorted(BY_HAND))
@@ -79,11 +79,11 @@ def test_removed_channels_and_heads_are_not_counted():
     dense, weights = footprint(model), count_weights(model)
     keep_channels(model.blocks[0].feed_forward, range(40))  # of 48
     keep_kv_groups(model.blocks[1].attention, [1])  # of 2, with 2 query heads of 8
-    gone = 3 * 8 * 32 + (16 + 8 + 8 + 16) * 32
+    removed = 3 * 8 * 32 + (16 + 8 + 8 + 16) * 32
     pruned = footprint(model)
-    assert dense.parameters - pruned.parameters == gone
-    assert dense.macs - pruned.macs == gone
-    assert weights.all - count_weights(model).all == gone
+    assert dense.parameters - pruned.parameters == removed
+    assert dense.macs - pruned.macs == removed
+    assert weights.all - count_weights(model).all == removed
 
 
 def test_bytes_follow_the_dtype_of_each_parameter():

@@ -34,8 +34,8 @@ def test_greedy_equals_generate_of_transformers(family):
         max_new_tokens=20,
         eos_token_id=-1,
     )
-    found = torch.stack(list(greedy(model, ids, 20)), dim=1)  # [batch, new]
-    assert torch.equal(found, expected[:, 12:])
+    tokens = torch.stack(list(greedy(model, ids, 20)), dim=1)  # [batch, new]
+    assert torch.equal(tokens, expected[:, 12:])
 
 
 @pytest.mark.parametrize("shrunk", [False, True])
@@ -57,8 +57,8 @@ def test_greedy_with_one_block_at_a_time_gives_the_same():
     model, ids = tiny_model("gemma3"), random_tokens(samples=2, length=12).ids
     expected = list(greedy(model, ids, 8))
     with streamed(model):
-        found = list(greedy(model, ids, 8))
-    assert torch.equal(torch.stack(found), torch.stack(expected))
+        tokens = list(greedy(model, ids, 8))
+    assert torch.equal(torch.stack(tokens), torch.stack(expected))
 
 
 def test_continuation_excludes_the_prompt(model):

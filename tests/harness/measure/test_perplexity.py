@@ -159,11 +159,11 @@ def test_the_dense_model_on_protocol_smol(smollm2):
 def test_split_perplexity_only_counts_predictions_after_the_prompt(monkeypatch, prompt, piece):
     monkeypatch.setattr("implementations.harness.measure.forward.PIECE", piece)
     model, tokens = tiny_model(), random_tokens(3, 20)
-    found = split_perplexity(model, tokens, prompt, batch_size=2)
+    result = split_perplexity(model, tokens, prompt, batch_size=2)
     expected = sum(by_hand(model, window, prompt + 1) for window in tokens.ids)
-    assert found.nats == pytest.approx(expected, rel=1e-6)
-    assert found.predictions == 3 * (19 - prompt)
-    assert found.value == pytest.approx(math.exp(expected / found.predictions), rel=1e-6)
+    assert result.nats == pytest.approx(expected, rel=1e-6)
+    assert result.predictions == 3 * (19 - prompt)
+    assert result.value == pytest.approx(math.exp(expected / result.predictions), rel=1e-6)
 
 
 @pytest.mark.parametrize("prompt", [-1, 0, 19, 20])

@@ -72,19 +72,19 @@ def log_likelihood(model, prompt, answer):
 
 def check_against_hand(model, task_folder):
     expected = by_hand(model, QUESTIONS)
-    found = measured(model, ["opposites"], task_folder, batch_size=5)
-    assert set(found) == {
+    values = measured(model, ["opposites"], task_folder, batch_size=5)
+    assert set(values) == {
         f"{name}/opposites"
         for name in ("acc", "acc_norm", "acc_stderr", "acc_norm_stderr", "samples", "version")
     }
     for name, share in expected.items():
-        assert found[f"{name}/opposites"] == share
+        assert values[f"{name}/opposites"] == share
         error = math.sqrt(share * (1 - share) / (len(QUESTIONS) - 1))  # of a mean of zeros and ones
-        assert found[f"{name}_stderr/opposites"] == pytest.approx(error)
-    assert found["samples/opposites"] == len(QUESTIONS)
-    assert found["version/opposites"] == 2
-    assert json.loads(json.dumps(found)) == found
-    return found
+        assert values[f"{name}_stderr/opposites"] == pytest.approx(error)
+    assert values["samples/opposites"] == len(QUESTIONS)
+    assert values["version/opposites"] == 2
+    assert json.loads(json.dumps(values)) == values
+    return values
 
 
 def test_accuracy_equals_that_computed_by_hand(model, task_folder):
@@ -93,14 +93,14 @@ def test_accuracy_equals_that_computed_by_hand(model, task_folder):
 
 @pytest.mark.model
 def test_a_real_model_knows_opposites(smollm2, task_folder):
-    found = check_against_hand(smollm2, task_folder)
-    assert found["acc/opposites"] > 0.6  # chance level is 1/3
+    values = check_against_hand(smollm2, task_folder)
+    assert values["acc/opposites"] > 0.6  # chance level is 1/3
 
 
 def test_limit_uses_the_first_questions_only(model, task_folder):
-    found = measured(model, ["opposites"], task_folder, limit=3)
-    assert found["samples/opposites"] == 3
-    assert found["acc/opposites"] == by_hand(model, QUESTIONS[:3])["acc"]
+    values = measured(model, ["opposites"], task_folder, limit=3)
+    assert values["samples/opposites"] == 3
+    assert values["acc/opposites"] == by_hand(model, QUESTIONS[:3])["acc"]
 
 
 def test_loaded_tasks_can_be_measured_again(model, task_folder):

@@ -207,9 +207,9 @@ def other_contents(record: Record) -> dict:
 def test_incomparable_record_gets_its_own_board(change, at: Make):
     first = at("wanda", 0.5, 40.0)
     other = at("wanda", 0.5, 1.0, **change(first))
-    found = boards([first, other])
-    assert sorted(board.rows[0].value(WIKIPEDIA).mean for board in found) == [1, 40]
-    assert {board.device for board in found} <= {"CPU", "a GPU"}
+    result = boards([first, other])
+    assert sorted(board.rows[0].value(WIKIPEDIA).mean for board in result) == [1, 40]
+    assert {board.device for board in result} <= {"CPU", "a GPU"}
 
 
 def test_protocol_fields_without_effect_on_numbers_do_not_split_a_board(at: Make):
@@ -224,8 +224,8 @@ def test_boards_of_one_title_are_ordered_by_their_oldest_record(at: Make):
     for days, order in ((1, [40, 1]), (-1, [1, 40])):
         date = first.date + timedelta(days=days)
         other = at("wanda", 0.5, 1.0, date=date, **other_contents(first))
-        found = [board.rows[0].value(WIKIPEDIA).mean for board in boards([other, first])]
-        assert found == order
+        result = [board.rows[0].value(WIKIPEDIA).mean for board in boards([other, first])]
+        assert result == order
 
 
 def test_rows_are_sorted_by_family_share_and_perplexity(at: Make, made_up: Make):

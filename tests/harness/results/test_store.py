@@ -180,9 +180,9 @@ def test_record_gets_another_name_if_its_own_is_taken(there: str, made_up: Make,
         path.write_text("{")
     else:
         path.mkdir()
-    beside = save_record(made_up(), tmp_path)
-    assert beside.name == f"smollm2-135m-s0.5-seed0-{made_up().key[:8]}.json"
-    assert load_record(beside) == made_up()
+    renamed = save_record(made_up(), tmp_path)
+    assert renamed.name == f"smollm2-135m-s0.5-seed0-{made_up().key[:8]}.json"
+    assert load_record(renamed) == made_up()
 
 
 def test_longest_name_fits_the_file_system(made_up: Make, tmp_path):

@@ -44,8 +44,8 @@ def records(at: Make) -> list[Record]:
     ]
 
 
-def names(found: list[Board]) -> list[str]:
-    return [line["method"] for line in lines(found)]
+def names(result: list[Board]) -> list[str]:
+    return [line["method"] for line in lines(result)]
 
 
 def test_dense_row_comes_first_then_the_best(records):
@@ -65,11 +65,11 @@ def test_dense_row_comes_first_then_the_best(records):
 )
 @pytest.mark.parametrize("reverse", [False, True])
 def test_sort_by_column(by, expected, reverse, records):
-    found = names(order(boards(records), by, reverse=reverse))
+    result = names(order(boards(records), by, reverse=reverse))
     if not reverse or by == "decode":  # rows without the value come last either way
-        assert found[: len(expected)] == expected
+        assert result[: len(expected)] == expected
     else:
-        assert found[:0:-1][: len(expected) - 1] == expected[1:]
+        assert result[:0:-1][: len(expected) - 1] == expected[1:]
 
 
 def test_highest_accuracy_comes_first(at: Make):
@@ -90,8 +90,8 @@ def test_refuses_unknown_sort_column(records):
 def test_number_formats_are_not_mixed(records, at: Make):
     model = records[0].model.model_copy(update={"dtype": "bfloat16"})
     other = at("wanda", 0.5, 1.0, model=model)
-    found = order(boards([*records, other]))
-    assert names(found) == ["dense", "flap", "sparsegpt", "wanda", "magnitude", "dense", "wanda"]
+    result = order(boards([*records, other]))
+    assert names(result) == ["dense", "flap", "sparsegpt", "wanda", "magnitude", "dense", "wanda"]
 
 
 @pytest.mark.parametrize(
@@ -125,8 +125,8 @@ def test_refuses_invalid_share_range(text):
 
 def test_bits_column_is_empty_without_quantisation(at: Make, made_up: Make):
     weights = made_up().footprint.model_copy(update={"bits": 1.5})
-    found = [at("wanda", 0.5, 40.0), at("pbs2p", 0.5, 90.0, footprint=weights)]
-    table = csv.DictReader(io.StringIO(to_csv(lines(boards(found)))))
+    result = [at("wanda", 0.5, 40.0), at("pbs2p", 0.5, 90.0, footprint=weights)]
+    table = csv.DictReader(io.StringIO(to_csv(lines(boards(result)))))
     assert {line["method"]: line["bits"] for line in table} == {
         "dense": "",
         "wanda": "",
@@ -149,12 +149,12 @@ def test_csv_contains_every_number(records, at: Make):
 
 
 def test_json_contains_every_number(records):
-    found = json.loads(to_json(lines(boards(records))))
-    flap = next(line for line in found if line["method"] == "flap")
+    result = json.loads(to_json(lines(boards(records))))
+    flap = next(line for line in result if line["method"] == "flap")
     assert flap["values"][C4] == {"mean": 60.0, "deviation": None, "dense": 25.0, "ratio": 2.4}
     assert (flap["decode"], flap["granularity"]) == (1.2, "kv-groups+channels")
     assert flap["family"] == "Heads and channels"
-    dense = next(line for line in found if line["method"] == "dense")
+    dense = next(line for line in result if line["method"] == "dense")
     assert dense.keys() == flap.keys()
     assert dense["values"][WIKIPEDIA]["mean"] == 20
     assert (dense["ratio"], dense["runs"]) == (1, ["20261125T110000Z-11111111"])
@@ -162,9 +162,9 @@ def test_json_contains_every_number(records):
 
 def test_infinite_ratio_is_exported_as_missing(at: Make, made_up: Make):
     dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 5e-324}})
-    found = list(lines(boards([at("wanda", 0.5, 40.0, dense=dense)])))
-    assert json.loads(to_json(found), parse_constant=pytest.fail)[1]["ratio"] is None
-    assert next(csv.DictReader(io.StringIO(to_csv(found[1:]))))["ratio"] == ""
+    result = list(lines(boards([at("wanda", 0.5, 40.0, dense=dense)])))
+    assert json.loads(to_json(result), parse_constant=pytest.fail)[1]["ratio"] is None
+    assert next(csv.DictReader(io.StringIO(to_csv(result[1:]))))["ratio"] == ""
 
 
 def test_exported_line_identifies_its_board(records):

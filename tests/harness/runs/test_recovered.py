@@ -90,11 +90,11 @@ def test_boards_separate_results_with_and_without_fine_tuning(setup, tmp_path):
         job("wanda", "full"),
     ):
         run(one, setup, runs=tmp_path)
-    found = {
+    result = {
         board.recovery: sorted(row.method for row in board.rows)
         for board in boards(load_records([tmp_path]))
     }
-    assert found == {
+    assert result == {
         None: ["flap"],
         asked("lora"): ["flap", "wanda"],
         asked("full"): ["wanda"],

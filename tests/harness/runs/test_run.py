@@ -568,8 +568,8 @@ def test_publish_writes_records_and_support_files_to_the_checkout(installed, wor
     dense = installed / "implementations/harness/records/tiny/tiny-dense.json"
     assert load_record(dense).run == record.dense.run
     support = installed / "implementations/magnitude/records/support.json"
-    found = json.loads(support.read_text())
-    assert found["families"]["llama"] == found["patterns"]["1:4"] == "supported"
+    result = json.loads(support.read_text())
+    assert result["families"]["llama"] == result["patterns"]["1:4"] == "supported"
 
 
 @pytest.mark.model

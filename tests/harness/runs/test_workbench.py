@@ -63,8 +63,8 @@ def test_loaded_model_is_pruned_in_place(setup):
 
 def test_footprint_has_the_bits_that_the_method_returns(setup):
     bench = Workbench(setup)
-    found, _ = bench.measure(Job(get("pbs2p").configure()))
-    assert found.footprint.bits == found.outcome.bits > 0
+    result, _ = bench.measure(Job(get("pbs2p").configure()))
+    assert result.footprint.bits == result.outcome.bits > 0
     assert bench.measure(Job(get("magnitude").configure()))[0].footprint.bits is None
 
 
@@ -80,10 +80,10 @@ def test_successive_runs_have_one_model_in_memory(setup):
 def test_speed_measurement_loads_a_second_model(setup):
     with counted() as most:
         bench = Workbench(setup)
-        found, pruned = bench.measure(Job(get("shortgpt").configure(sparsity=0.5)))
+        result, pruned = bench.measure(Job(get("shortgpt").configure(sparsity=0.5)))
     assert most["pruning by shortgpt"] == most["writing the sample"] == 1
     assert most["measuring speed"] == max(most.values()) == 2
-    assert found.speed is not None
+    assert result.speed is not None
     assert len(bench.dense().blocks) == 2 * len(pruned.blocks)
 
 
@@ -93,9 +93,9 @@ def test_speed_is_not_measured_without_memory_for_a_second_model(setup, monkeypa
     shallow = get("shortgpt").configure(sparsity=0.5)
     for free, measured in ((room - 1, False), (room + 1, True)):
         monkeypatch.setattr(workbench, "free_memory", lambda device, free=free: free)
-        found, _ = bench.measure(Job(shallow))
-        assert (found.speed is not None) is measured
-        assert ("no room for the dense model" in found.untimed) is not measured
+        result, _ = bench.measure(Job(shallow))
+        assert (result.speed is not None) is measured
+        assert ("no room for the dense model" in result.untimed) is not measured
     assert bench.measure(Job(get("magnitude").configure()))[0].untimed == NO_SPEED_UP
 
 

@@ -25,9 +25,11 @@ from implementations.harness.cli.options import (
     File,
     Json,
     Model,
+    Only,
     ProtocolName,
     Publish,
     ReadRuns,
+    RecordedModel,
     RecordFile,
     Recover,
     Runs,
@@ -247,30 +249,16 @@ def sweep(
 
 @app.command("leaderboard")
 def show_leaderboard(
-    method: Annotated[
-        list[str] | None, typer.Option(help="Show only these methods; repeatable")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help="Show only these protocols; repeatable")
-    ] = None,
-    model: Annotated[
-        list[str] | None, typer.Option(help="Show only these models; repeatable")
-    ] = None,
-    granularity: Annotated[
-        list[str] | None,
-        typer.Option(help="Show only these granularities, such as channels; repeatable"),
-    ] = None,
+    method: Only = None,
+    protocol: Only = None,
+    model: Only = None,
+    granularity: Only = None,
     sparsity: Annotated[
         str,
-        typer.Option(
-            metavar="SHARE|LOW-HIGH", help="Show only this sparsity or range: 0.5, 50% or 0.2-0.5"
-        ),
+        typer.Option(metavar="SHARE|LOW-HIGH", help="Show only this range: 0.5, 50% or 0.2-0.5"),
     ] = "0-1",
     sort: Annotated[
-        str,
-        typer.Option(
-            help="Sort by method, sparsity, decode, parameters or a metric; default: perplexity"
-        ),
+        str, typer.Option(help="method, sparsity, decode, parameters or a metric; default: ppl")
     ] = "",
     reverse: Annotated[bool, typer.Option("--reverse", help="Reverse the order")] = False,
     runs: ReadRuns = None,
@@ -303,12 +291,8 @@ def show_leaderboard(
 @app.command()
 def verify(
     record: RecordFile,
-    model: Annotated[
-        str | None, typer.Option(help="Location of the model; default: as recorded")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device to run on; default: as recorded")
-    ] = None,
+    model: RecordedModel = None,
+    device: Annotated[str | None, typer.Option(help="Device; default: as recorded")] = None,
     task_folder: TaskFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -328,9 +312,7 @@ def migrate(
     records: Annotated[
         list[Path], typer.Argument(metavar="RECORD...", help="Record files of an older schema")
     ],
-    model: Annotated[
-        str | None, typer.Option(help="Location of the model; default: as recorded")
-    ] = None,
+    model: RecordedModel = None,
 ) -> None:
     """Upgrade records from an older schema in place, without changing their values."""
     from implementations.harness.runs.migrate import migrate as do

@@ -129,6 +129,10 @@ File = Annotated[
 RecordFile = Annotated[
     Path, typer.Argument(metavar="RECORD", callback=expanded_path, help="Record file (.json)")
 ]
+RecordedModel = Annotated[
+    str | None, typer.Option("--model", help="Location of the model; default: as recorded")
+]
+Only = Annotated[list[str] | None, typer.Option(help="Show only these; repeatable")]
 Sparsity = Annotated[
     float | None,
     typer.Option(

@@ -195,12 +195,11 @@ def test_sampling_prefers_large_activations() -> None:
 
 @pytest.fixture(scope="module")
 def real() -> tuple[LanguageModel, Tokens]:
-    from implementations.harness.data.samples import Sampler
-    from implementations.harness.results.protocol import get_protocol
+
+    from implementations.harness.data.samples import prepare
 
     model = load_model("smollm2-135m")
-    samples = Sampler(get_protocol("quick"), model).samples(0)
-    tokens = samples.evaluations["ppl/wikipedia/512"]
+    tokens = prepare("quick", model).evaluations["ppl/wikipedia/512"]
     return model, Tokens.from_ids(tokens.ids[:2, :320].clone())
 
 

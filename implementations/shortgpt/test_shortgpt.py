@@ -24,10 +24,9 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.data.samples import Sampler
+from implementations.harness.data.samples import prepare
 from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.units import count_weights
-from implementations.harness.results.protocol import get_protocol
 from implementations.shortgpt import ShortGPT
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
@@ -289,7 +288,7 @@ def test_on_the_real_model_first_and_last_blocks_have_most_influence(first_block
 @pytest.mark.model
 def test_removing_its_three_blocks_costs_less_than_random_ones():
     model = load_model("smollm2-135m")
-    samples = Sampler(get_protocol("quick"), model).samples(0)
+    samples = prepare("quick", model)
     (text,) = samples.evaluations.values()
 
     def without(blocks: list[int]) -> float:

@@ -7,7 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -191,6 +191,7 @@ def test_scores_use_principal_axes():
     assert float(scores[1]) == pytest.approx(float(x[:, 1].norm()) / 2, rel=1e-6)  # sigmoid(0)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_channel_scores_are_between_half_and_all_of_the_plain_norm(seed: int):
     model = tiny_model("opt")

@@ -51,5 +51,9 @@ class _Checker(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             address = name != "href" or ADDRESS.match(value or "")
-            if name not in ATTRIBUTES or not address or (name == "id" and value[:1] == "_"):
+            if (
+                name not in ATTRIBUTES
+                or not address
+                or (name == "id" and (value or "").startswith("_"))
+            ):
                 self.refused = f"<{tag} {name}='{value}'>"

@@ -30,6 +30,7 @@ from implementations.harness.results.protocol import (
     EvaluationText,
     Protocol,
     TrainingText,
+    get_protocol,
 )
 
 
@@ -126,7 +127,11 @@ class Sampler:
                 check_disjoint(tokens, evaluation, role)
         statements = [statement(role, tokens, evaluations) for role, tokens in seen.items()]
         return Samples(
-            Calibration(**vars(calibration), **training),
+            Calibration(
+                **vars(calibration),
+                training=training.get("training"),
+                domain=training.get("domain"),
+            ),
             evaluations,
             "; ".join(["checked before the run", *statements]),
         )
@@ -169,6 +174,16 @@ class Sampler:
                 f"of the protocol {self.protocol.name} have {tokens.ids.shape[1]:,}; choose "
                 "another protocol"
             )
+
+
+def prepare(protocol: Protocol | str, model: LanguageModel, seed: int = 0) -> Samples:
+    """Return the samples of one run; `protocol` may be a name as in `get_protocol`.
+
+    Raises as `get_protocol` and `Sampler.samples` do. For several runs, `Sampler` reads each text
+    only once.
+    """
+    chosen = get_protocol(protocol) if isinstance(protocol, str) else protocol
+    return Sampler(chosen, model).samples(seed)
 
 
 def statement(role: str, seen: Tokens, evaluations: dict[str, Tokens]) -> str:

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from implementations.harness.data.samples import Sampler
+from implementations.harness.data.samples import Sampler, prepare
 from implementations.harness.errors import BadInput
 from implementations.harness.model.loading import load_model
 from implementations.harness.results.protocol import get_protocol
@@ -20,7 +20,8 @@ def model(world):
 
 def samples(world, model, name: str, seed: int = 0, **changes):
     protocol = get_protocol(str(world.write_protocol(name, **changes)))
-    return Sampler(protocol, model).samples(seed)
+
+    return prepare(protocol, model, seed)
 
 
 def test_seed_changes_calibration_but_not_evaluation(world, model):
@@ -112,13 +113,13 @@ def test_refuses_ids_beyond_the_vocabulary(world):
 
     narrow = LanguageModel(tiny_model("llama").hf, load_model(world.model).tokenizer)
     with pytest.raises(BadInput, match="vocabulary"):
-        Sampler(get_protocol(str(world.protocol)), narrow).samples(0)
+        prepare(get_protocol(str(world.protocol)), narrow)
 
 
 @pytest.mark.model
 def test_smol_protocol_reads_the_expected_tokens():
     model = load_model("smollm2-135m")
-    found = Sampler(get_protocol("smol"), model).samples(0)
+    found = prepare("smol", model)
     wikipedia, c4 = found.evaluations.values()
     assert wikipedia.spans[0] == (0, 1024)
     assert wikipedia.spans[-1] == (31 * 1024, 32 * 1024)

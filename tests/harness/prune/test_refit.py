@@ -62,7 +62,7 @@ def test_raises_damping_with_a_warning_if_factorisation_fails(coupling, damping,
 @pytest.mark.parametrize(("damping", "last"), [(0.0, "1"), (0.5, "1"), (0.9999, "1"), (1.5, "1.5")])
 def test_fails_after_the_last_damping(damping, last):
     H = torch.tensor([[1.0, 4.0], [4.0, 1.0]])  # needs more than 3
-    message = rf"block 3, o: .* even with damping {last}; check the calibration data"
+    message = rf"block 3, o: .* even with damping {last}; check the calibration set"
     with pytest.raises(NumericsError, match=message):
         inverse_factor(H, damping, "block 3, o")
 

@@ -22,7 +22,7 @@ from tools.catalog.schema.addresses import best_page
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
 from tools.site.facts import first_public
-from tools.site.pages import catalog, search
+from tools.site.pages import catalog
 from tools.site.words import venue
 
 pytestmark = pytest.mark.browser
@@ -509,15 +509,11 @@ def thousand(
     first = next(iter(made))
     made[first] = made[first].model_copy(update={"title": '=HYPERLINK("x")', "year": 2099})
     ((_, text),) = catalog.pages(Atlas(made, {}))
-    searched = search.papers(Atlas(made, {}))
     built = (site / "catalog.html").read_text(encoding="utf-8")
     start, end = "<h1>Catalog</h1>", '<p class="atlas-sources">'
     body = text[text.index(start) : text.index(end)]
     folder = tmp_path_factory.mktemp("thousand")
     (folder / "assets").symlink_to(site / "assets")
-    (folder / "search").mkdir()
-    (folder / "search" / "papers.json").write_text(searched, encoding="utf-8")
-    (folder / "search" / "minisearch.js").symlink_to(site / "search" / "minisearch.js")
     (folder / "catalog.html").write_text(
         built[: built.index(start)] + body + built[built.index(end) :], encoding="utf-8"
     )

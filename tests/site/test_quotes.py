@@ -70,9 +70,9 @@ def test_only_rows_of_the_table_are_quotes() -> None:
 def test_rows_and_lines_lead_to_each_other() -> None:
     text = readme("total = a + b", "x.fill_(0), ...", "total = ...")
     found = quotes(text, CODE)
-    assert '<a id="row-1" href="#line-5"><code>total = a + b</code></a> | words |' in linked(
-        text, found
-    )
+    made = linked(text, found)
+    assert "## In the code { data-search-exclude }\n\n" in made
+    assert "| [`total = a + b`](#line-5){ #row-1 } | words |" in made
     lines = listing(CODE, found).split('<span id="line-')
     assert lines[5].startswith('5">')
     assert '<a class="atlas-quoted" href="#row-1">' in lines[5]  # of two rows the first
@@ -115,7 +115,7 @@ def test_every_page_of_a_method_has_the_links(repository: Path) -> None:
     for slug, method in METHODS.items():
         page = made[f"papers/{slug}.md"]
         for quote in method.quotes:
-            assert f'id="row-{quote.number}" href="#line-{quote.line}"' in page
+            assert f"(#line-{quote.line}){{ #row-{quote.number} }}" in page
         assert page.count('class="atlas-quoted"') == len({quote.line for quote in method.quotes})
 
 

@@ -42,7 +42,7 @@ def test_html_in_a_readme_is_text(text: str, expected: str | None) -> None:
         "[a][b]\n\n[b]: vbscript:x",
         "*a*{ onclick=alert(1) }",
         "a\n{: onclick='alert(1)' }",
-        "```{ .python onclick=alert(1) }\nx\n```",
+        "`x`{ onclick=alert(1) }",
         "## A { #__config }",
     ],
 )

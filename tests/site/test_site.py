@@ -414,7 +414,7 @@ def test_claims_for_a_baseline_are_those_of_papers() -> None:
     claim = {"model": "LLaMA-7B", "sparsity": 0.2, "metric": "ppl/wikitext2/128"}
     claim |= {"value": 27.51, "where": "Table 1 of another paper"}
     page = make(Atlas({"chance": baseline(claims=[claim])}, {}))["papers/chance.md"]
-    assert ">What papers claim<" in page
+    assert "## What papers claim {" in page
     assert "the paper claims" not in page
 
 

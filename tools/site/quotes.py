@@ -15,7 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-TABLE = re.compile(r"^#+ In the code\n\n((?:\|.*\n?)+)", re.MULTILINE)
+TABLE = re.compile(r"^(#+ In the code)\n\n((?:\|.*\n?)+)", re.MULTILINE)
 CELL = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 WORD = re.compile(r"\w+|[^\w\s]")
 SILENT = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
@@ -38,13 +38,13 @@ def quotes(readme: str, code: str) -> list[Quote]:
     anything.
     """
     table = TABLE.search(readme)
-    said = CELL.findall(table[1]) if table else []
+    said = CELL.findall(table[2]) if table else []
     statements = list(_statements(code))
     return [Quote(number, text, _line(text, statements)) for number, text in enumerate(said, 1)]
 
 
 def linked(readme: str, found: Iterable[Quote]) -> str:
-    """Make each row of the table lead to its line."""
+    """Make each row of the table lead to its line, and leave the table out of the search."""
     rows = {quote.text: quote for quote in found if quote.line}
 
     def link(cell: re.Match[str]) -> str:
@@ -53,7 +53,10 @@ def linked(readme: str, found: Iterable[Quote]) -> str:
             return cell[0]
         return f"| [`{quote.text}`](#line-{quote.line}){{ #row-{quote.number} }} |"
 
-    return TABLE.sub(lambda table: CELL.sub(link, table[0]), readme)
+    def table(found: re.Match[str]) -> str:
+        return f"{found[1]} {{ data-search-exclude }}\n\n{CELL.sub(link, found[2])}"
+
+    return TABLE.sub(table, readme)
 
 
 def listing(code: str, found: Iterable[Quote]) -> Markup:

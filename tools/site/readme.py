@@ -19,7 +19,7 @@ EXTENSIONS = (
     "pymdownx.superfences",
 )
 """Those of `mkdocs.yml` that decide which attributes there are."""
-ATTRIBUTES = {"alt", "class", "href", "id", "start", "style", "title"}
+ATTRIBUTES = {"alt", "class", "data-search-exclude", "href", "id", "start", "style", "title"}
 ADDRESS = re.compile(r"(https?://|mailto:|[\w./-]*(#|$))")
 TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 

@@ -23,6 +23,7 @@ from tools.site.atlas import Atlas
 from tools.site.claimed import claim_address
 from tools.site.columns import columns, removed
 from tools.site.facts import by_size
+from tools.site.keywords import keywords, names
 from tools.site.metrics import explained
 
 UNSEEN = ("Cf", "Cc", "Co", "Cs")
@@ -128,6 +129,8 @@ def _environment() -> Environment:
         claim_address,
         by_size,
         explained,
+        keywords,
+        names,
         words.authors,
         words.built,
         words.code,

@@ -1,4 +1,4 @@
-"""Modules for the browser, made by the package that draws at build: Vega's runtime, and others."""
+"""Vega's runtime as a module for the browser, made by the package that draws at build."""
 
 from __future__ import annotations
 

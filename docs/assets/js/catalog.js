@@ -1,9 +1,10 @@
-// Search, facets, order and groups of the catalog. Without JavaScript the page is the plain table.
+// Search, facets, order and groups of the catalog; all they need stands in the rows. Without
+// JavaScript the page is the plain table.
 
 import { csv } from "./files.js";
 import { menus } from "./menus.js";
 import * as picks from "./picks.js";
-import { about, boxes, heads, lines, losses, orders, table, texts } from "./rows.js";
+import { about, boxes, documents, heads, lines, losses, orders, table } from "./rows.js";
 import { make, onReturn, read, shown, working, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than finding them
@@ -48,7 +49,7 @@ const key = () => chosenKey ?? usual();
 const offline = what => { note.textContent = `. ${what} could not be loaded; are you connected?`; };
 
 /** Load what finds papers; again where that failed. */
-const load = () => loading ??= import("./finding.js").then(finding => finding.load(texts()))
+const load = () => loading ??= import("./finding.js").then(({ Finder }) => new Finder().learn(documents()))
   .then(made => { finder = made; }).catch(error => {
     loading = undefined;
     throw error;

@@ -1,13 +1,12 @@
-// The one search of the site: papers by all they are known by, pages by their texts. What it
-// looks in is loaded when somebody begins to search.
+// The search engine of the site, used by the box in the header and by the catalog. The theme's own
+// search finds neither misspelt words nor 2:4, and its index would weigh on every first visit.
 
-import MiniSearch from "../../search/minisearch.js";
+import MiniSearch from "./minisearch.js";
 
 const ROOT = new URL("../../", import.meta.url);
-/** What a hit in a field is worth. Of a page `start` and `text` are what it says. */
+/** What a hit in a field is worth; a document has some of these fields. */
 const WORTH = {
-  name: 12, slug: 10, ids: 10, title: 4, heading: 6, authors: 5, venue: 4, words: 4, also: 3,
-  synonyms: 2, summary: 1.5, start: 1.5, text: 1,
+  name: 12, slug: 10, ids: 10, title: 4, authors: 5, venue: 4, words: 4, synonyms: 2, summary: 1.5, text: 1,
 };
 
 const plain = /^[\x20-\x7e]*$/;
@@ -78,36 +77,24 @@ export class Finder {
   }
 }
 
-async function fetched(name) {
-  const response = await fetch(new URL(`search/${name}.json`, ROOT));
+/** The text of a piece of HTML, on one line. */
+const textOf = html => new DOMParser().parseFromString(html, "text/html").body.textContent
+  .replace(/\s+/g, " ").trim();
+
+/** The slug of the paper whose page begins at an address; nothing for any other section. */
+const paper = location => location.match(/^papers\/(\w+)\.html$/)?.[1] ?? "";
+
+/** Load what finds the sections of all pages, from the index that the theme's plugin writes. */
+export async function load() {
+  const response = await fetch(new URL("search/search_index.json", ROOT));
   if (!response.ok) throw new Error(`${response.url}: ${response.status}`);
-  return response.json();
-}
-
-/** The papers as documents, their words written out; `texts` by slug are what pages show of them. */
-async function papers(texts) {
-  const [{ words, papers }, shown] = await Promise.all([fetched("papers"), texts]);
-  return papers.map(paper => {
-    const own = (paper.words ?? []).map(place => words[place]);
-    return {
-      ...shown[paper.slug],
-      ...paper,
-      id: paper.slug,
-      words: own.map(([label]) => label).join(", "),
-      synonyms: own.map(([, others]) => others).join(", "),
-    };
-  });
-}
-
-async function pages() {
-  const { pages } = await fetched("pages");
-  return pages.map(page => ({ ...page, id: page.path + (page.anchor ? `#${page.anchor}` : "") }));
-}
-
-/** Load what finds papers and pages; papers alone for a page that has their texts itself. */
-export async function load(texts) {
-  const parts = texts ? [papers(texts)] : [papers(fetched("texts")), pages()];
-  return new Finder().learn((await Promise.all(parts)).flat());
+  const { docs } = await response.json();
+  const sections = docs.map(({ location, title, text }) =>
+    ({ id: location, slug: paper(location), title: textOf(title), text: textOf(text) }));
+  const finder = await new Finder().learn(sections);
+  // A section shows the title of its page as well.
+  for (const one of sections) one.page = finder.known.get(one.id.split("#")[0])?.title ?? one.title;
+  return finder;
 }
 
 /** The address of a page of the site, from wherever the reader is. */

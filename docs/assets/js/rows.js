@@ -48,9 +48,20 @@ export function about({ row, slug, name, link }) {
   };
 }
 
-/** What the rows have of the papers that is searched, by slug. */
-export const texts = () => Object.fromEntries(lines.map(line => {
-  const { name, title, authors, venue, year } = about(line);
-  const { textContent: summary } = line.row.cells[1].querySelector("p");
-  return [line.slug, { name, title, authors, venue: `${venue} ${year}`.trim(), summary }];
-}));
+/** What the rows say of the papers, for the search. */
+export const documents = () => lines.map(line => {
+  const { slug, name, title, authors, venue, year } = about(line);
+  const own = boxes.filter((_, place) => line.has[place]);
+  return {
+    id: slug,
+    slug,
+    name,
+    title,
+    authors,
+    venue: `${venue} ${year}`.trim(),
+    ids: line.row.dataset.names ?? "",
+    words: own.map(box => box.nextElementSibling.textContent).join(", "),
+    synonyms: own.map(box => box.dataset.synonyms ?? "").join(", "),
+    summary: line.row.cells[1].querySelector("p").textContent,
+  };
+});

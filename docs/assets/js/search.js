@@ -12,6 +12,7 @@
   const invitation = state.textContent;
   const PAPERS = 6; // results shown of each kind
   const PASSAGES = 8;
+  const EXCERPT = 160; // characters of a text that a result shows
 
   let loading; // what finds, once somebody has begun
   let asked = 0;
@@ -40,19 +41,15 @@
 
   function papers(found, text, address) {
     const all = new URLSearchParams({ find: text });
-    const more = item(address(`catalog.html?${all}`), `All ${found.length} in the catalog`);
-    const items = found.slice(0, PAPERS).map(({ slug, name, title, authors = "", venue }) => {
-      const [first, second, third, ...others] = authors.split(", ");
-      const who = [first, second, third].filter(Boolean).join(", ") + (others.length ? " …" : "");
-      const about = [venue, who].filter(Boolean).join(" · ");
-      return item(address(`papers/${slug}.html`), name, name === title ? "" : title, about);
-    });
+    const more = item(address(`catalog.html?${all}`), "All in the catalog");
+    const items = found.slice(0, PAPERS).map(({ id, title, text }) =>
+      item(address(id), title, text.slice(0, EXCERPT)));
     return group("Papers", items, found.length > PAPERS && more);
   }
 
   function pages(found, address) {
-    return group("Pages", found.slice(0, PASSAGES).map(({ id, anchor, title, heading, start }) =>
-      item(address(id), anchor && heading !== title ? `${title} › ${heading}` : title, start)));
+    return group("Pages", found.slice(0, PASSAGES).map(({ id, page, title, text }) =>
+      item(address(id), page === title ? title : `${page} › ${title}`, text.slice(0, EXCERPT))));
   }
 
   /** Show what is found by what stands in the box now. */

@@ -33,7 +33,7 @@ MENU = (
     "design",
     "contribute",
 )
-OTHERS = ("feed", "paper", "records", "redirects", "search")
+OTHERS = ("feed", "paper", "records", "redirects")
 KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 
@@ -46,6 +46,5 @@ def make(atlas: Atlas) -> dict[str, str]:
     """Make every page and data file: contents by path below the docs folder."""
     made = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
     made |= {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}
-    search, data = KINDS["search"], KINDS["data"]
-    made[search.PAGES] = search.passages(atlas, made)
+    data = KINDS["data"]
     return made | {data.FRONT.path: data.page(atlas, made)}

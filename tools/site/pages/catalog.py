@@ -47,7 +47,6 @@ FRONT = Front(
     scripts=("js/catalog.js",),
     sources=("catalog/papers", "catalog/vocabulary"),
     searched=False,
-    extra={"skip": "#atlas-catalog"},
 )
 
 
@@ -58,6 +57,7 @@ class Choice:
     value: str
     label: str
     definition: str
+    synonyms: tuple[str, ...]
     count: int
 
 
@@ -171,7 +171,13 @@ def _facets(lines: list[Line]) -> Iterator[Facet]:
             *sorted(counts.keys() - terms.keys(), key=lambda value: (value.casefold(), value)),
         ]
         choices = [
-            Choice(value, term.label, term.definition, counts[value])
+            Choice(
+                value,
+                term.label,
+                term.definition,
+                (*[term.definition] * (name == "venue"), *term.synonyms),
+                counts[value],
+            )
             for value in order
             if counts[value] and (term := terms.get(value, Term(value, value, "")))
         ]

@@ -229,6 +229,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         text = path.read_text(encoding="utf-8")
         for tag in ('src="http', 'rel="stylesheet" href="http', "@import", 'rel="preconnect"'):
             assert tag not in text, f"{path.name}: {tag}"
+        assert not re.search(r"<[a-z][^>]* on[a-z]+=", text), f"{path.name}: an inline handler"
 
 
 def test_every_point_of_the_chart_leads_to_a_record(site: Path, records: list[Record]) -> None:

@@ -265,7 +265,10 @@ BAD = {
     "deeply nested JSON": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
     "lone surrogate in JSON": (["run", "wanda", "--set", 'pattern=["\\ud800"]'], "damaged"),
     "model of unknown user": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
-    "runs of unknown user": (["leaderboard", "--runs", "~nouser/x"], "--runs cannot be the path"),
+    "runs of unknown user": (
+        ["leaderboard", "--runs", "~nouser/x"],
+        "--runs: '~nouser/x' is not a valid path",
+    ),
     "model too long": (["run", "wanda", "--model", "x" * 300], "File name too long"),
     "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs: nosuch is not a folder; give"),
     "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs: /dev/null is not a folder"),

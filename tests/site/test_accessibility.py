@@ -25,8 +25,6 @@ KINDS = (
     "leaderboard/quick-smollm2-135m-float32-cpu.html",
     "compare.html",
     "compare.html?m=wanda,flap,owl,slicegpt",
-    "lineage.html",
-    "lineage/whole.html",
     "choose.html?gain=size&data=forward&amount=20",
     "use.html",
     "learn/index.html",

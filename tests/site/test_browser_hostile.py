@@ -147,7 +147,6 @@ def there(
         "catalog.html",
         "compare.html",
         "choose.html",
-        "lineage.html",
         "leaderboard.html",
         "learn/index.html",
         "learn/reading-order.html",

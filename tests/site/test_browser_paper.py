@@ -157,3 +157,17 @@ def test_pages_of_papers_can_be_read_without_javascript(visit: Callable[..., Any
     page = visit(java_script_enabled=False).open("papers/flap.html")
     for heading in ("How it works", "The code", "Parameters", "Measurements", "Cite", "Related"):
         assert page.get_by_role("heading", name=re.compile(f"^{heading}")).first.is_visible()
+
+
+def test_names_of_related_papers_are_large_enough_to_read_and_tap(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit(1440).open("papers/wanda.html")
+    sizes = page.locator(".atlas-node").evaluate_all("""all => all.map(one => {
+      const place = name => one.querySelector(name).getBoundingClientRect();
+      const [box, text] = [place('rect'), place('text')];
+      return {name: one.textContent, text: text.height, box: Math.min(box.height, box.width),
+              fits: text.left >= box.left && text.right <= box.right};
+    })""")
+    assert len(sizes) > 10
+    assert [one for one in sizes if one["text"] < 10 or one["box"] < 24 or not one["fits"]] == []

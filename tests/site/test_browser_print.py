@@ -20,8 +20,6 @@ WIDTHS = {
     "claims.html": PAPER,
     "compare.html": PAPER,
     "compare.html?m=wanda,flap,owl,slicegpt": PAPER,
-    "lineage.html": PAPER,
-    "lineage/whole.html": ON_ITS_SIDE,
     "leaderboard.html": ON_ITS_SIDE,
 }
 CUT = """[...document.querySelectorAll('.md-content *')].filter(e =>

@@ -231,7 +231,6 @@ def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
         assert f'<span class="atlas-tag">{kind}</span>' in made[f"papers/a{i}.md"]
         assert f'papers/a{i}.html">Lovelace 2024</a><i>{kind}</i></th>' in made["catalog.md"]
         assert f"papers/a{i}.html" in made["llms.txt"]
-        assert f"papers/a{i}.html" in made["lineage.md"]
 
 
 def test_the_form_to_add_a_paper_is_one_click_away() -> None:

@@ -1,38 +1,37 @@
-"""Places for the boxes of a graph and curves for its lines, found by Graphviz at build."""
+"""Graph layout by Graphviz, run at build: where boxes stand and how lines run between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pygraphviz import AGraph
 
 INCH = 72
-"""Graphviz counts sizes in inches, and places in points: a pixel stands for a point here."""
+"""Pixels to an inch; Graphviz takes sizes in inches."""
 
 
 @dataclass(frozen=True)
 class Laid:
-    """A graph in its place, in pixels from the top left."""
+    """A graph with its places, in pixels from the top left."""
 
     width: int
     height: int
     middles: Mapping[str, tuple[int, int]]
-    """Of each box."""
+    """The centre of each box."""
     curves: Mapping[tuple[str, str], str]
-    """Of each line, as an SVG path."""
+    """The SVG path of each line."""
 
 
 def lay(
     sizes: Mapping[str, tuple[int, int]],
     lines: Iterable[tuple[str, str]],
-    columns: Sequence[Sequence[str]] = (),
     apart: tuple[int, int] = (10, 44),
 ) -> Laid:
-    """Lay a graph from left to right.
+    """Lay out a graph from left to right.
 
-    `sizes` are width and height of each box, `columns` boxes that stand above each other, in the
-    order of their columns, and `apart` the least space below and beside a box.
+    `sizes` maps each box to its width and height, and `apart` is the least space below and beside
+    a box, all in pixels.
     """
     names = {box: f"b{i}" for i, box in enumerate(sizes)}
     boxes = {name: box for box, name in names.items()}
@@ -44,12 +43,6 @@ def lay(
     graph.edge_attr.update(dir="none", headport="w", tailport="e")
     for box, (width, height) in sizes.items():
         graph.add_node(names[box], width=f"{width / INCH:.3f}", height=f"{height / INCH:.3f}")
-    for i, column in enumerate(columns):
-        mark = f"c{i}"
-        graph.add_node(mark, style="invis", width="0.01", height="0.01")
-        graph.add_subgraph([mark, *(names[box] for box in column)], rank="same")
-        if i:
-            graph.add_edge(f"c{i - 1}", mark, style="invis", weight="100")
     graph.add_edges_from((names[start], names[end]) for start, end in lines)
     plain = graph.draw(format="plain", prog="dot").decode()
     return _read(plain, boxes)
@@ -58,8 +51,8 @@ def lay(
 def _read(plain: str, boxes: Mapping[str, str]) -> Laid:
     """Read Graphviz's plain format, in inches.
 
-    What was given first, and is the largest part as a rule, lies at the bottom, from where it
-    counts: upside down it stands on top.
+    Graphviz counts from the bottom and puts the first boxes there. The result counts from the top,
+    so the first boxes, usually the largest component, come out on top.
     """
     width = height = 0.0
     middles: dict[str, tuple[int, int]] = {}

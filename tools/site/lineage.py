@@ -1,10 +1,10 @@
-"""What builds on what: the relations of the catalog, and drawings in which time goes right."""
+"""Which paper builds on which, and the drawing of the papers related to one paper."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
@@ -17,21 +17,18 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 DRAWN = ("builds-on", "extends")
-"""The relations that make lineage; `compares-with` is drawn around the paper that says so alone."""
+"""Relations drawn between any two papers. `compares-with` is drawn only to the paper itself."""
 
-TALL = 26  # height of a box, which can be pressed
-LETTER = 7.6  # width of a letter, generous
-LONGEST = 22
-BEFORE = 14  # from where a year begins to its first box
-QUARTERS = 2022
-"""The first year with a column for each quarter; before it a year is one."""
+TALL = 26  # height of a box in pixels, large enough to tap
+LETTER = 7.6  # width of a letter in pixels, rounded up
+LONGEST = 22  # letters of a label
 MOST = 12
-"""Papers drawn on each side of one."""
+"""Most papers drawn on each side."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One relation: `later` has it with `earlier`."""
+    """One relation, stated by the entry of the later paper."""
 
     later: str
     earlier: str
@@ -40,32 +37,32 @@ class Edge:
 
 @dataclass(frozen=True)
 class Node:
-    """One paper: in the catalog by its slug, outside it by a name of its own."""
+    """One paper, in the catalog or outside it."""
 
     id: str
     name: str
     title: str
     year: int
     month: float
-    """Within the year, from 0; the middle where only the year is known."""
+    """Month of the year, from 0; the middle of the year if only the year is known."""
     outside: Outside | None = None
     more: bool = False
-    """Whether it stands for papers that are not drawn."""
+    """Whether it stands for the papers that are not drawn."""
 
     @property
     def label(self) -> str:
-        """The name, shortened to what fits."""
+        """The name, shortened to fit its box."""
         return self.name if len(self.name) <= LONGEST else self.name[: LONGEST - 1].rstrip() + "…"
 
     @property
     def width(self) -> int:
-        """Of its box, from the number of letters."""
+        """The width of its box in pixels."""
         return max(TALL, round(LETTER * len(self.label)) + 18)
 
 
 @dataclass(frozen=True)
 class Box:
-    """A node in its place."""
+    """A node with the top left corner of its box, in pixels."""
 
     node: Node
     x: int
@@ -73,40 +70,40 @@ class Box:
 
     @property
     def right(self) -> int:
-        """Its right edge."""
+        """The right edge."""
         return self.x + self.node.width
 
     @property
     def centre(self) -> tuple[int, int]:
-        """Its middle."""
+        """The centre."""
         return self.x + self.node.width // 2, self.y + TALL // 2
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Papers that have something to do with each other, in order of time, and how."""
+    """Related papers, by date, and their relations."""
 
     nodes: tuple[Node, ...]
     edges: tuple[Edge, ...]
 
     @cached_property
     def by_id(self) -> Mapping[str, Node]:
-        """Every paper by its id, in order of time."""
+        """Every paper by its id, by date."""
         return {node.id: node for node in self.nodes}
 
     @cached_property
     def earlier(self) -> Mapping[str, list[Edge]]:
-        """What each paper says of others."""
+        """For each paper, its relations with earlier papers."""
         return _grouped((edge.later, edge) for edge in self.edges)
 
     @cached_property
     def later(self) -> Mapping[str, list[Edge]]:
-        """What others say of each paper."""
+        """For each paper, its relations with later papers."""
         return _grouped((edge.earlier, edge) for edge in self.edges)
 
     @cached_property
     def lineage(self) -> Graph:
-        """The part that builds on something or is built on, without comparisons."""
+        """The same graph without comparisons."""
         edges = tuple(edge for edge in self.edges if edge.how in DRAWN)
         ends = {end for edge in edges for end in (edge.later, edge.earlier)}
         return Graph(tuple(node for node in self.nodes if node.id in ends), edges)
@@ -114,20 +111,18 @@ class Graph:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Everything in its place."""
+    """A laid out graph, in pixels."""
 
     width: int
     height: int
     boxes: Mapping[str, Box]
-    """By node, in order of time."""
+    """By id, by date."""
     edges: tuple[tuple[Edge, str], ...]
-    """Each relation with its path."""
-    years: tuple[tuple[int, int], ...] = ()
-    """Each year with where it begins."""
+    """Each relation with its SVG path."""
 
 
 def graph(atlas: Atlas) -> Graph:
-    """Collect the relations of the catalog and the papers they join; what has no year has none."""
+    """Collect the relations of the catalog; entries without a year are left out."""
     edges: dict[tuple[str, str], Edge] = {}
     outside: dict[str, Outside] = {}
     dated = {slug for slug, paper in atlas.papers.items() if paper.has_paper}
@@ -145,28 +140,12 @@ def graph(atlas: Atlas) -> Graph:
     return Graph(tuple(nodes), tuple(edges.values()))
 
 
-def draw(found: Graph) -> Drawing:
-    """Draw a whole graph, each paper in the column of its time."""
-    columns = _columns(found)
-    laid = lay(
-        _sizes(found.nodes),
-        [(edge.earlier, edge.later) for edge in found.edges],
-        [[node.id for node in column] for _, column in columns],
-    )
-    made = _drawing(found.nodes, found.edges, laid)
-    starts: dict[int, int] = {}
-    for year, column in columns:
-        left = min(made.boxes[node.id].x for node in column) - BEFORE
-        starts[year] = min(left, starts.get(year, left))
-    return replace(made, years=tuple(starts.items()))
-
-
 def around(found: Graph, slug: str) -> Drawing | None:
-    """Draw the neighbourhood of one paper, None for a paper that has none.
+    """Draw the papers related to one paper; None if it has no relation.
 
-    On each side the papers it has a relation with, those of its lineage before those it is
-    compared with; of more than `MOST` those that others build on most, and a box for the rest.
-    Behind its lineage stands one generation more if that is no more than `MOST` papers.
+    On each side it draws up to `MOST` papers, those that others build on most first and
+    comparisons last, and one box for all others. A second generation is drawn if it has at most
+    `MOST` papers.
     """
     if slug not in found.by_id:
         return None
@@ -193,7 +172,7 @@ def around(found: Graph, slug: str) -> Drawing | None:
 
 
 def _rank(edge: Edge, end: str, found: Graph) -> tuple[bool, int, int]:
-    """Order relatives: lineage before comparisons, then what others build on, then the newest."""
+    """Sort relations: comparisons last, then by number of papers that build on it, then by year."""
     other = getattr(edge, end)
     return edge.how not in DRAWN, -len(found.lineage.later.get(other, ())), -found.by_id[other].year
 
@@ -202,30 +181,12 @@ def _ends(edges: Iterable[Edge], end: str) -> list[str]:
     return [getattr(edge, end) for edge in edges]
 
 
-def _columns(found: Graph) -> list[tuple[int, list[Node]]]:
-    """Return the papers of each year or quarter; what builds on its like stands right of it."""
-    steps: dict[str, int] = {}
-    columns: dict[tuple[int, int, int], list[Node]] = defaultdict(list)
-    for node in found.nodes:
-        time = _time(node)
-        before = [e.earlier for e in found.earlier.get(node.id, ()) if e.earlier in steps]
-        steps[node.id] = max(
-            (steps[one] + 1 for one in before if _time(found.by_id[one]) == time), default=0
-        )
-        columns[*time, steps[node.id]].append(node)
-    return [(key[0], columns[key]) for key in sorted(columns)]
-
-
-def _time(node: Node) -> tuple[int, int]:
-    return node.year, int(node.month // 3) if node.year >= QUARTERS else 0
-
-
 def _sizes(nodes: Iterable[Node]) -> dict[str, tuple[int, int]]:
     return {node.id: (node.width, TALL) for node in nodes}
 
 
 def _drawing(nodes: Iterable[Node], edges: Iterable[Edge], laid: Laid) -> Drawing:
-    """Put boxes and lines where they were laid."""
+    """Combine nodes and edges with their places."""
     boxes = {}
     for node in nodes:
         x, y = laid.middles[node.id]

@@ -20,7 +20,6 @@ MENU = (
     "claims",
     "choose",
     "use",
-    "lineage",
     "learn",
     "reading_order",
     "compare",

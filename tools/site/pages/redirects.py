@@ -12,6 +12,8 @@ from tools.site.words import glossary_address, relative
 
 MOVED = {
     "learn.html": "learn/index.html",
+    "lineage.html": "catalog.html",
+    "lineage/whole.html": "catalog.html?group=year",
     "measure.html": "learn/how-we-measure.html",
     "news.html": "catalog.html?sort=added",
     "read.html": "learn/reading-order.html",

@@ -36,6 +36,7 @@ from implementations.harness.results.record import (
     Record,
     Speed,
 )
+from implementations.harness.results.recovery import Recovered, Recovery
 from implementations.harness.results.store import save_record
 from tests.keyed import keyed
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
@@ -126,6 +127,20 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
         "tolerance": {},
     }
     return keyed(**(fields | more))
+
+
+def recovered(record: Record) -> Record:
+    """Return the record of the same run with LoRA training that halved the perplexity."""
+    course = Recovered(
+        recovery=Recovery.by("lora", 102_400),
+        steps=100,
+        read=102_400,
+        epochs=0.37,
+        losses=(4.0, 3.5, 3.25),
+        before={name: 2 * value for name, value in record.values.items()},
+    )
+    after = record.model_copy(update={"recovered": course})
+    return after.model_copy(update={"key": after.key_with(after.seed)})
 
 
 def samples() -> list[Record]:

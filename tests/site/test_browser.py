@@ -68,9 +68,9 @@ def test_the_chart_fits_the_page(
 
 def test_a_point_of_the_chart_leads_to_its_record(visit: Callable[..., Any]) -> None:
     page = visit().open("index.html")
-    point = page.locator(".atlas-chart--wide a[href*='/shortgpt/'] path").first
+    point = page.locator(".atlas-chart--wide a[href*='shortgpt.html#'] path").first
     point.click()
-    page.wait_for_url("**/records/smol/shortgpt/*.html")
+    page.wait_for_url("**/papers/shortgpt.html#smol-*")
     assert "ShortGPT" in page.locator("h1").inner_text()
 
 

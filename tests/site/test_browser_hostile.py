@@ -141,7 +141,6 @@ def there(
         "papers/hostile.html",
         "papers/wanda.html",
         "papers/magnitude.html",
-        "records/wanda.html",
         "learn/how-we-measure.html",
         "index.html",
         "catalog.html",

@@ -21,7 +21,7 @@ from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_records, save_record
 from tests.keyed import changed
-from tests.site.visiting import address, copied, moved, ready, until
+from tests.site.visiting import address, moved, ready, until
 from tools.site.chart import points
 from tools.site.words import record_address
 
@@ -475,14 +475,14 @@ def test_a_point_is_read_beside_it_and_leads_to_its_record(
     mark.click()
     (record,) = [r for r in records if r.method == "shortgpt" and r.asked == 0.2]
     page.wait_for_url(f"**/{record_address(record)}")
-    assert record.command in page.locator(".atlas-record").inner_text()
+    assert record.command in page.locator("tr:target").inner_text()
     assert seen.complaints == []
 
 
 def test_a_tap_shows_a_point_and_a_second_follows(visit: Callable[..., Any]) -> None:
     seen = visit(390, has_touch=True, is_mobile=True)
     page = seen.open("leaderboard.html")
-    picture = page.locator(".atlas-chart--narrow a[href*='/flap/'] path").first
+    picture = page.locator(".atlas-chart--narrow a[href*='flap.html#'] path").first
     picture.scroll_into_view_if_needed()
     picture.tap()  # still a picture, whose marks are links
     readout = page.locator(".atlas-readout")
@@ -501,7 +501,7 @@ def test_a_tap_shows_a_point_and_a_second_follows(visit: Callable[..., Any]) -> 
         assert box["x"] + box["width"] <= 390
     assert page.url.endswith("leaderboard.html")
     mark.tap(force=True)
-    page.wait_for_url("**/records/smol/shortgpt/*.html")
+    page.wait_for_url("**/papers/shortgpt.html#smol-*")
     assert seen.complaints == []
 
 
@@ -536,7 +536,7 @@ def test_the_chart_can_be_read_by_keyboard(visit: Callable[..., Any]) -> None:
     page.keyboard.press("ArrowRight")
     title = readout.first.inner_text()
     page.keyboard.press("Enter")
-    page.wait_for_url("**/records/smol/*/*.html")
+    page.wait_for_url("**/papers/*.html#smol-*")
     assert title.split(",")[0] in page.locator("h1").inner_text()
     assert seen.complaints == []
 
@@ -559,7 +559,7 @@ def test_the_chart_grows_with_the_page(visit: Callable[..., Any]) -> None:
 
 
 def test_only_the_leaderboard_loads_vega(visit: Callable[..., Any]) -> None:
-    for path in ("index.html", "catalog.html", "records/flap.html"):
+    for path in ("index.html", "catalog.html", "papers/flap.html"):
         seen = visit()
         page = seen.open(path)
         assert seen.complaints == []
@@ -568,26 +568,19 @@ def test_only_the_leaderboard_loads_vega(visit: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
-def test_records_fit_every_width(
-    visit: Callable[..., Any], records: list[Record], width: int
-) -> None:
-    seen = visit(width)
-    page = seen.open("records/flap.html")
+def test_the_list_of_records_fits_every_width(visit: Callable[..., Any], width: int) -> None:
+    page = visit(width).open("papers/flap.html")
     assert page.evaluate("document.documentElement.scrollWidth") == width
-    page = seen.open(record_address(records[0]))
-    page.locator(".atlas-record summary").first.click()
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    for one in page.locator(".atlas-record :is(pre, table, dl)").all():
-        box = one.bounding_box()
+    for cell in page.locator(".atlas-records :is(th, td)").all():
+        box = cell.bounding_box()
         assert box is None or box["x"] + box["width"] <= width
-    assert seen.complaints == []
 
 
 # Repeat a number
 
 
 def command_shown(visit: Callable[..., Any], name: str, setting: str) -> tuple[Any, list[str]]:
-    """What the copy buttons give: that of the row, and those of the record that it leads to."""
+    """What the copy buttons give: that of the row, and that of the record that it leads to."""
     seen = visit(permissions=["clipboard-read", "clipboard-write"])
     page = seen.open("index.html")
     page.get_by_role("link", name="Leaderboard", exact=True).first.click()
@@ -598,9 +591,10 @@ def command_shown(visit: Callable[..., Any], name: str, setting: str) -> tuple[A
     expect(row.get_by_role("button")).to_have_text("copied")
     texts = [str(until(page, "navigator.clipboard.readText()"))]
     row.get_by_role("link", name="seed 0").click()
-    page.wait_for_url("**/records/smol/*/*.html")
-    for block in page.locator(".atlas-record pre").all():
-        texts.append(copied(page, block))
+    page.wait_for_url("**/papers/*.html#smol-*")
+    page.evaluate("navigator.clipboard.writeText('')")
+    page.locator("tr:target").get_by_role("button", name="Copy command").click()
+    texts.append(str(until(page, "navigator.clipboard.readText()")))
     assert seen.complaints == []
     return page, texts
 
@@ -609,9 +603,9 @@ def test_the_command_of_a_number_can_be_copied(
     visit: Callable[..., Any], records: list[Record]
 ) -> None:
     (record,) = [r for r in records if r.method == "sparsegpt" and r.pattern == "2:4"]
-    _, texts = command_shown(visit, "SparseGPT", "2:4")
-    assert texts[0] == texts[1] == record.command
-    assert texts[2] == f"atlas verify {record.name}-{record.key[:8]}.json"
+    page, texts = command_shown(visit, "SparseGPT", "2:4")
+    assert texts == [record.command, record.command]
+    assert record.command in page.locator("tr:target code").inner_text()
 
 
 @pytest.fixture
@@ -640,10 +634,10 @@ def test_the_command_of_the_published_number_works(
 ) -> None:
     with served(published) as address:
         page, texts = command_shown(lambda **more: visit(home=address, **more), "SparseGPT", "2:4")
-        shown = page.locator(".atlas-record").inner_text()
-    whole, _, _, short = texts
+        shown = page.locator("tr:target").inner_text()
+    whole = texts[0]
+    short = whole.replace("--protocol smol", "--protocol quick")
     assert shlex.split(whole)[:5] == ["atlas", "run", "sparsegpt", "--pattern", "2:4"]
-    assert short == whole.replace("--protocol smol", "--protocol quick")
     (theirs,) = [
         record
         for record in load_records([repository / "implementations" / "sparsegpt" / "records"])

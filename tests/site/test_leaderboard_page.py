@@ -1,4 +1,4 @@
-"""The leaderboard, its charts and the pages of records: every number is the records'."""
+"""The leaderboard and its charts: every number comes from the records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree
@@ -21,16 +20,15 @@ from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
 from tests.keyed import changed
+from tests.site.conftest import recovered
 from tools.site import chart, columns, vega
 from tools.site.atlas import Atlas
 from tools.site.pages import leaderboard
-from tools.site.pages import records as record_pages
 from tools.site.words import (
     memory,
     number,
     record_address,
     record_anchor,
-    record_path,
     seconds,
     times,
 )
@@ -413,7 +411,7 @@ def test_boards_have_pages_of_their_own(atlas: Atlas, records: list[Record]) -> 
         assert links == [(up + one, ' aria-current="page"' * (one == path)) for one in paths]
         (row,) = rows(page)
         (link,) = row["Records"].iter("a")
-        assert link.attrib["href"].startswith(f"{up}records/smol/magnitude/")
+        assert link.attrib["href"].startswith(f"{up}papers/magnitude.html#smol-")
 
 
 def test_a_crowd_of_rows_is_split_and_its_page_stays_light(
@@ -480,68 +478,12 @@ def test_what_is_also_quantised_stands_apart_with_its_bits(
         "bits"
         not in dict(leaderboard.pages(Atlas({}, {}, (first,))))["leaderboard.md"].split("<table")[1]
     )
-    shown = dict(record_pages.pages(made))
-    assert "1.52</td>" in shown[record_pages.path(fewer)]
-    assert "bits a weight" not in shown[record_pages.path(first)]
 
 
 def test_without_records_nothing_is_drawn(atlas: Atlas) -> None:
     made = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods)))
     assert list(made) == ["leaderboard.md"]
     assert "There are no records yet" in made["leaderboard.md"]
-
-
-# Records
-
-
-def test_every_record_has_its_page_with_command_and_dense_row(
-    atlas: Atlas, records: list[Record]
-) -> None:
-    made = dict(record_pages.pages(atlas))
-    lists = {f"records/{record.method}.md" for record in records}
-    own = {record_path(record).replace(".json", ".md") for record in records}
-    assert set(made) == lists | own
-    for record in records:
-        page = made[record_address(record).replace(".html", ".md")]
-        shown = [re.sub("<[^>]*>", "", one) for one in re.findall("<pre.*?</pre>", page)]
-        assert record.command in shown
-        assert f'"../../../{record_path(record)}"' in page
-        assert f'"../../../records/{record.method}.html"' in page
-        for metric, value in record.values.items():
-            cells = [metric, *map(number, (record.dense.values[metric], value))]
-            cells.append(number(value / record.dense.values[metric]))
-            found = re.findall(r"<tr><th.*?</tr>", page)
-            assert any(re.findall(r">([^<]+)<", row) == cells for row in found)
-        for word in (record.dense.run, record.disjoint, record.hardware.cpu, record.run):
-            assert word in page
-        for package, version in record.versions.items():
-            assert f"{package} {version}" in page
-        assert f"calibration: text c4, samples {record.protocol.calibration.samples}" in page
-        assert len(page) < 10_000
-
-
-def test_a_list_leads_to_each_record_of_its_method(atlas: Atlas, records: list[Record]) -> None:
-    made = dict(record_pages.pages(atlas))
-    for method in {record.method for record in records}:
-        page = made[f"records/{method}.md"]
-        own = [record for record in records if record.method == method]
-        found = re.findall(r'<tr id="([^"]+)"><th scope="row"><a href="\.\./([^"]+)">', page)
-        assert sorted(found) == sorted((record_anchor(r), record_address(r)) for r in own)
-
-
-def test_a_record_leads_to_its_commit(atlas: Atlas, records: list[Record]) -> None:
-    record = changed(records[0], commit="0123456789abcdef" * 2 + "01234567", dirty=False)
-    made = replace(atlas, records=(record,), repository="https://example.org/atlas")
-    page = dict(record_pages.pages(made))[record_pages.path(record)]
-    assert f'href="https://example.org/atlas/commit/{record.commit}"' in page
-
-
-def test_a_reduced_command_differs_in_its_protocol_only(records: list[Record]) -> None:
-    command = "atlas run sparsegpt --pattern 2:4 --protocol smol --device cpu --seed 0"
-    record = records[0].model_copy(update={"command": command})
-    assert record_pages.reduced(record) == command.replace("smol", "quick")
-    quick = record.protocol.model_copy(update={"name": "quick"})
-    assert record_pages.reduced(record.model_copy(update={"protocol": quick})) == ""
 
 
 def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]) -> None:
@@ -556,12 +498,11 @@ def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]
         }
     )
     made = Atlas(atlas.papers, atlas.methods, (record,))
-    for kind in (leaderboard, record_pages):
-        for path, page in kind.pages(made):
-            if path.endswith(".md"):
-                assert "<script>alert" not in page
-                assert page.count("</section>") == page.count("<section")
-                assert "\u202e" not in page.replace("\\u202e", "")
+    for path, page in leaderboard.pages(made):
+        if path.endswith(".md"):
+            assert "<script>alert" not in page
+            assert page.count("</section>") == page.count("<section")
+            assert "\u202e" not in page.replace("\\u202e", "")
     assert re.fullmatch(r"[a-z0-9-]+", record_anchor(record.model_copy(update={"name": bad})))
 
 
@@ -570,12 +511,17 @@ def test_a_record_beside_nothing_has_dashes(atlas: Atlas, records: list[Record])
     dense = Dense(run=records[0].dense.run, values={METRIC: 0.0}, footprint=nothing)
     record = records[0].model_copy(update={"dense": dense, "footprint": nothing})
     made = Atlas(atlas.papers, atlas.methods, (record,))
-    page = dict(record_pages.pages(made))[record_pages.path(record)]
-    for label in ("parameters", "MACs a token", "bytes of the model"):
-        row = page.partition(f'<th scope="row">{label}</th>')[2].partition("</tr>")[0]
-        assert row.endswith('<td class="number">–</td>')
     (row,) = rows(dict(leaderboard.pages(made))["leaderboard.md"])
     assert "× dense" not in row
+
+
+def test_runs_with_recovery_have_a_board_of_their_own(records: list[Record]) -> None:
+    (plain,) = [record for record in records if record.method == "flap" and record.asked == 0.2]
+    both = (plain, recovered(plain))
+    page = dict(leaderboard.pages(Atlas({}, {}, both)))["leaderboard.md"]
+    labels = re.findall(r"<li><a [^>]*>([^<]+), float32([^<]*)</a>", page)
+    assert [after for _, after in labels] == ["", ", after LoRA on 102,400 tokens"]
+    assert Atlas({}, {}, both).boards[0].recovery is None
 
 
 def test_what_no_drawing_can_hold_is_left_out(records: list[Record]) -> None:

@@ -124,7 +124,6 @@ def test_both_axes_are_named() -> None:
     for drawing, names in (
         (figures.sensitivity(measured, figures.WIDE), {"perplexity, times dense", "block"}),
         (figures.shares([{"q": 0.25, "up": 0.5}], figures.NARROW), {"matrix", "block"}),
-        (figures.course([3.0, 2.5], 50), {"loss, nats a token", "50 steps"}),
     ):
         assert names <= {text.text for text in parsed(drawing).findall("text")}
 

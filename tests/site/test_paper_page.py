@@ -12,13 +12,13 @@ import pytest
 from implementations.harness.results.record import Record
 from tests.catalog.invented import baseline
 from tests.keyed import changed
-from tests.site.conftest import sample
+from tests.site.conftest import recovered, sample
 from tools.site.atlas import Atlas
 from tools.site.citing import head
 from tools.site.glance import glance
 from tools.site.pages import paper
-from tools.site.pages import records as records_pages
 from tools.site.quotes import imports
+from tools.site.words import number, record_address, record_anchor, record_path
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_results_stand_above_the_explanation(made: dict[str, str]) -> None:
     assert "2:4 4.31 × dense" in told
     assert "Pruning takes 12.5 s for 50 %" in told
     assert "atlas run wanda --sparsity 0.5 --seed 0" in told
-    assert len(re.findall(r'href="\.\./records/smol/wanda/[^"]+\.html"', strip)) == 2
+    assert len(re.findall(r'href="\.\./papers/wanda\.html#smol-[^"]+"', strip)) == 2
     # A pattern that a method does not know is no gap; one without records has a command to try.
     assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
     assert "Neither 20 %, 50 % nor 2:4 was measured yet. To try it: atlas run hywia" in words(
@@ -166,13 +166,48 @@ def test_a_baseline_has_nothing_to_cite_and_text_stays_text(atlas: Atlas) -> Non
     assert tags(text)["og:title"] == [evil]
 
 
-# The way in and on
+# Records
 
 
-def test_records_lead_to_their_commit_and_say_where_they_are(
-    atlas: Atlas, records: list[Record]
+def listed(page: str) -> dict[str, str]:
+    """The rows of the list of records, by anchor."""
+    return dict(re.findall(r'<tr id="([^"]+)">(.*?)</tr>', page, re.DOTALL))
+
+
+def test_every_record_is_listed_with_its_values_command_and_file(
+    made: dict[str, str], records: list[Record]
 ) -> None:
-    known = changed(records[0], commit="0123456789abcdef0123456789abcdef01234567", dirty=False)
-    made = dict(records_pages.pages(with_records(atlas, [known])))
-    page = made[records_pages.path(known)]
-    assert "https://example.org/a/commit/0123456789abcdef0123456789abcdef01234567" in page
+    for method in {record.method for record in records}:
+        own = [record for record in records if record.method == method]
+        found = listed(made[f"papers/{method}.md"])
+        assert sorted(found) == sorted(record_anchor(record) for record in own)
+        for record in own:
+            row = found[record_anchor(record)]
+            told = words(row)
+            assert told.startswith(f"{record.settings}, seed {record.seed}")
+            for metric, value in record.values.items():
+                text = {"wikipedia": "Wikipedia", "c4": "C4"}[metric.split("/")[1]]
+                assert f"{text} {number(value)}" in told
+            assert number(record.ratio(record.protocol.metrics[0]) or 0) in told
+            assert f"{record.date:%Y-%m-%d}" in told
+            assert f"<code>{record.command}</code>" in row
+            assert f'data-clipboard-text="{record.command}"' in row
+            assert f'href="../{record_path(record)}"' in row
+            assert record_address(record) == f"papers/{method}.html#{record_anchor(record)}"
+    assert 'id="records"' not in made["papers/hywia.md"]
+
+
+def test_a_record_with_recovery_shows_the_values_before(atlas: Atlas) -> None:
+    record = recovered(sample("flap", 0.2, 1.5, granularity=("kv-groups", "channels")))
+    page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
+    told = words(listed(page)[record_anchor(record)])
+    for metric, before in record.recovered.before.items():
+        assert f"{number(record.values[metric])} ({number(before)} before recovery)" in told
+
+
+def test_hostile_words_of_a_record_stay_text(atlas: Atlas) -> None:
+    bad = '<script>alert(1)</script></section> {{ 7 * 7 }} "x" \u202e'
+    record = sample("flap", 0.2, 1.5).model_copy(update={"command": bad, "labels": (bad,)})
+    page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
+    assert "<script>alert" not in page
+    assert "\u202e" not in page

@@ -117,7 +117,7 @@ def test_the_page_shows_the_results_with_links_to_records() -> None:
     page = dict(learn.pages(Atlas({}, {}, tuple(made))))["learn/index.md"]
     section = page.partition("{ #training }")[2].partition("{ #speed }")[0]
     assert "LoRA on 25,600 tokens" in section
-    rows = re.findall(r'<a href="../(records/[^"]+)">(\w+)</a>.*?× dense">([\d.]+)', section)
+    rows = re.findall(r'<a href="../(papers/[^"]+#[^"]+)">(\w+)</a>.*?× dense">([\d.]+)', section)
     assert [(name, ratio) for _, name, ratio in rows] == [("flap", "1.50"), ("random", "1.90")]
     without = dict(learn.pages(Atlas({}, {}, (sample("flap", 0.2, 1.8, granularity=HEADS),))))
     assert "{ #training }" not in without["learn/index.md"]

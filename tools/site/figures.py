@@ -169,29 +169,6 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
     return svg(width.pixels, top + tall + 2 * width.font + 12, label, "".join(parts))
 
 
-def course(losses: Sequence[float], steps: int) -> Markup:
-    """Draw the loss of a training over its steps: means over stretches, in nats a token."""
-    left, top, tall, width = 46, 8 + WIDE.font + 6, 140, WIDE
-    low, high = min(losses), max(losses)
-    span = (high - low) or 1.0
-    across = (width.pixels - left - MARGIN) / max(len(losses) - 1, 1)
-
-    def at(value: float) -> float:
-        return top + tall * (1 - (value - low) / span)
-
-    points = (f"{left + i * across:.1f} {at(loss):.1f}" for i, loss in enumerate(losses))
-    under = top + tall + width.font + 6
-    ends = ((left, "0", "start"), (width.pixels - MARGIN, f"{steps:,} steps", "end"))
-    parts = [
-        *(_rule(left, width.pixels, at(tick), width, round(tick, 2)) for tick in {low, high}),
-        f'<path class="is-course" d="M{"L".join(points)}"/>',
-        text(0, width.font, "loss, nats a token", "start", width),
-        *(text(x, under, words, anchor, width) for x, words, anchor in ends),
-    ]
-    label = f"Loss from {number(losses[0])} to {number(losses[-1])} nats a token in {steps:,} steps"
-    return svg(width.pixels, under + 6, label, "".join(parts))
-
-
 def _runs_of(rows: Sequence[str]) -> str:
     return "".join(
         f"M{start} {y}.5h{end - start}" for y, row in enumerate(rows) for start, end in _runs(row)

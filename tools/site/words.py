@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from implementations.harness.results.record import Record
+from implementations.harness.results.record import DENSE, Record
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 
@@ -81,19 +81,21 @@ def venue(paper: Paper) -> str:
 
 
 def record_path(record: Record) -> str:
-    """Where a record lies on the site."""
+    """Return the path of a record's JSON file on the site."""
     return f"records/{record.protocol.name}/{record.method}/{record.name}-{record.key[:8]}.json"
 
 
 def record_anchor(record: Record) -> str:
-    """Name a record in the list of its method's records, unique there."""
+    """Return the anchor of a record on the page of its method."""
     text = f"{record.protocol.name}-{record.name}-{record.key[:8]}".lower()
     return re.sub(r"[^a-z0-9]+", "-", text)
 
 
 def record_address(record: Record) -> str:
-    """Where a record is shown, with the command that repeats it: beside its file."""
-    return record_path(record).removesuffix(".json") + ".html"
+    """Return the address of a record: its row on the method's page, or the file of a dense run."""
+    if record.method == DENSE:
+        return record_path(record)
+    return f"papers/{record.method}.html#{record_anchor(record)}"
 
 
 def source(address: str) -> str:

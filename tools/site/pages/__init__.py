@@ -32,7 +32,7 @@ MENU = (
     "design",
     "contribute",
 )
-OTHERS = ("feed", "paper", "records", "redirects")
+OTHERS = ("feed", "paper", "redirects")
 KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 from tools.site.glossary import glossary
-from tools.site.words import glossary_address, relative
+from tools.site.words import glossary_address, record_address, record_path, relative
 
 MOVED = {
     "learn.html": "learn/index.html",
@@ -23,6 +24,8 @@ MOVED = {
     "untried.html": "catalog.html",
 }
 """Former addresses and the pages that replaced them; the addresses of papers are aliases."""
+RECORD_PAGES = datetime(2026, 11, 29, tzinfo=UTC)
+"""Records before this date had pages of their own."""
 PAGE = """\
 <!doctype html>
 <html lang="en">
@@ -52,7 +55,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def moved(atlas: Atlas) -> dict[str, str]:
-    """Return all former addresses: `MOVED`, the words of the vocabulary, the aliases of papers."""
+    """Return all former addresses: those in `MOVED`, of words, aliases of papers and records."""
     found = dict(MOVED)
     for entries in glossary(atlas.papers).values():
         for entry in entries:
@@ -65,4 +68,16 @@ def moved(atlas: Atlas) -> dict[str, str]:
         for alias in paper.aliases or ():
             if alias not in atlas.papers:
                 found[f"papers/{alias}.html"] = f"papers/{slug}.html"
+    return found | _records(atlas)
+
+
+def _records(atlas: Atlas) -> dict[str, str]:
+    """Map the former pages of records to the lists of records on the papers' pages."""
+    found: dict[str, str] = {}
+    for record in atlas.records:
+        if record.date < RECORD_PAGES:
+            dense = record.method == DENSE
+            whole = "leaderboard.html" if dense else f"papers/{record.method}.html#records"
+            found[f"records/{record.method}.html"] = whole
+            found[record_path(record).replace(".json", ".html")] = record_address(record)
     return found

@@ -372,7 +372,7 @@ def test_selected_rows_are_cited_saved_and_compared(
     # The selection is in the address and leads to Compare.
     assert query(page)["pick"] == ["flap,wanda,sparsegpt"]
     chosen.get_by_role("link", name="Compare 3").click()
-    page.wait_for_url("**/compare.html?m=flap,wanda,sparsegpt")
+    page.wait_for_url("**/leaderboard.html?compare=flap,wanda,sparsegpt")
     page.go_back()
     ready(page)
     expect(chosen.locator("strong")).to_have_text("3")

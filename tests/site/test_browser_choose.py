@@ -110,14 +110,14 @@ def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[...,
 def test_what_fits_can_be_compared(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=speed&kernels=only&code=here&amount=2%3A4")
     page.locator("#atlas-side").click()
-    page.wait_for_url("**/compare.html?m=sparsegpt,wanda,*")
+    page.wait_for_url("**/leaderboard.html?compare=sparsegpt,wanda,*")
 
 
 def test_of_many_the_first_four_can_be_compared(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=size&code=here")
     assert len(fitting(page)) > 4
     page.get_by_role("link", name="Compare the first four").click()
-    page.wait_for_url("**/compare.html?m=*")
+    page.wait_for_url("**/leaderboard.html?compare=*")
     assert page.url.count(",") == 3
 
 

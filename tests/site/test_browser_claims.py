@@ -84,15 +84,6 @@ def test_a_paper_leads_to_its_table_and_a_metric_says_what_it_is(visit: Callable
     expect(page.locator(f"#{WIKITEXT} h2")).to_be_in_viewport()
 
 
-def test_claims_that_two_methods_share_are_compared(visit: Callable[..., Any]) -> None:
-    page = visit().open("compare.html?m=flap,llmpruner")
-    link = page.get_by_role("link", name="Claimed for LLaMA-7B at 20 %").first
-    expect(link).to_be_visible()
-    page = visit().open("compare.html?m=flap,sparsegpt")
-    ready(page)
-    expect(page.get_by_text("Claimed for")).to_have_count(0)
-
-
 def test_every_table_is_there_without_a_script(visit: Callable[..., Any]) -> None:
     seen = visit(java_script_enabled=False)
     page = seen.open(f"claims.html#{WIKITEXT}")

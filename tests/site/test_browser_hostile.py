@@ -144,7 +144,6 @@ def there(
         "learn/how-we-measure.html",
         "index.html",
         "catalog.html",
-        "compare.html",
         "choose.html",
         "leaderboard.html",
         "learn/index.html",

@@ -256,12 +256,12 @@ def test_one_share_is_ranked(visit: Callable[..., Any]) -> None:
 def test_methods_and_needs_filter(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     needs, method = (
-        page.locator(".atlas-choice summary", has_text=word) for word in ("Needs", "Method")
+        page.locator(".atlas-choice summary", has_text=word) for word in ("Data needed", "Method")
     )
     needs.click()
     page.get_by_role("checkbox", name="none").check()
     assert {name.split()[0] for name in methods(page)} == {"Magnitude"}
-    expect(needs).to_have_text("Needs of data1")
+    expect(needs).to_have_text("Data needed1")
     page.get_by_role("checkbox", name="none").uncheck()
     method.click()
     expect(page.locator("[name=needs]").first).to_be_hidden()  # one menu at a time

@@ -18,9 +18,8 @@ WIDTHS = {
     "learn/glossary.html": PAPER,
     "papers/sparsegpt.html": PAPER,
     "claims.html": PAPER,
-    "compare.html": PAPER,
-    "compare.html?m=wanda,flap,owl,slicegpt": PAPER,
     "leaderboard.html": ON_ITS_SIDE,
+    "leaderboard.html?compare=wanda,flap,owl,slicegpt": ON_ITS_SIDE,
 }
 CUT = """[...document.querySelectorAll('.md-content *')].filter(e =>
   e instanceof HTMLElement && e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1

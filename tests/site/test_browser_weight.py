@@ -15,7 +15,7 @@ from tools.site.weight import LIMIT, Weight, heaviest, weigh
 KB = 1000
 PAPERS = 500
 MOST = 6  # kinds that are weighed: pages of the others have fewer bytes
-QUESTIONS = ("catalog.html?find=quantization", "compare.html?m=wanda,sparsegpt")
+QUESTIONS = ("catalog.html?find=quantization", "leaderboard.html?compare=wanda,sparsegpt")
 
 
 @pytest.fixture(scope="module")

@@ -225,7 +225,7 @@ def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
     works = {f"a{i}": invented(kind=kind, relations=near) for i, kind in enumerate(kinds)}
     made = make(Atlas(works, {}))
     assert sorted(rows(made["catalog.md"])) == sorted(f"a{i}" for i in range(len(kinds)))
-    assert "compare.html?m=" not in made["catalog.md"]
+    assert "leaderboard.html?compare=" not in made["catalog.md"]
     assert "<strong>0</strong>" in made["choose.md"].replace(' id="atlas-fit"', "")
     for i, kind in enumerate(kinds):
         assert f'<span class="atlas-tag">{kind}</span>' in made[f"papers/a{i}.md"]

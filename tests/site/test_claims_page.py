@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +15,7 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 from tools.site.claimed import Report, Table, anchor, claim_address, claim_page, tables
 from tools.site.metrics import explained
-from tools.site.pages import claims, compare, paper
+from tools.site.pages import claims, paper
 
 WIKITEXT = "llama-7b-at-20-ppl-wikitext2-128"
 
@@ -261,21 +260,6 @@ def test_claims_on_the_page_of_a_paper_lead_to_their_tables(
         links = re.findall(r'href="\.\./(claims/[^"]+)">[\d.,]+</a>', made[f"papers/{slug}.md"])
         assert links == [claim_address(one) for one in atlas.papers[slug].claims or ()]
         assert set(links) <= {table.address for table in board.values()}
-
-
-def test_compare_lines_up_what_papers_claim_of_two_methods(atlas: Atlas) -> None:
-    made = dict(compare.pages(atlas))
-    found = {}
-    for slug in ("flap", "llmpruner", "slimgpt"):
-        for _, label, _, _, where, rows in json.loads(made[f"compare/{slug}.json"]):
-            if where == f"claims/llama-7b.html#{WIKITEXT}":
-                assert label == "Claimed for LLaMA-7B at 20 %"
-                for _, name, pieces, _ in rows:
-                    found[slug, name] = [text for text, _ in pieces]
-    assert found["flap", "In its own paper"] == ["14.62"]
-    assert ("flap", "In papers of others") not in found
-    assert found["llmpruner", "In papers of others"] == ["19.09 (SlimLLM)", "19.77 (FLAP)"]
-    assert found["slimgpt", "In its own paper"] == ["16.99 (without tuning)"]
 
 
 def test_a_catalog_without_claims_says_so() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import posixpath
 import re
 from collections.abc import Callable
 from dataclasses import replace

@@ -58,7 +58,7 @@ def columns(board: Board) -> list[Column]:
             "MACs",
             lambda row: Cell(count(row.footprint.macs), value=row.footprint.macs),
             count(weighs.macs),
-            "multiply-accumulates of the linear layers, a token",
+            "multiply-accumulates of the linear layers per token",
             extra=True,
         ),
         Column("prefill", "Prefill", _rate("prefill"), "1.00", down=True, extra=True),

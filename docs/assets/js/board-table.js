@@ -12,8 +12,8 @@ export function number(value) {
   return typeof found === "number" ? found : undefined;
 }
 
-/** The text of a cell, what is of less weight behind it. */
-function noted([, text = "", note = ""] = []) {
+/** The contents of a cell: its text, then its note in small type. */
+export function noted([, text = "", note = ""] = []) {
   const small = note ? [make("span", { class: "spread" }, note)] : [];
   return text && note ? [text, " ", ...small] : [...(text ? [text] : []), ...small];
 }
@@ -51,6 +51,10 @@ export class Table {
     this.turn.addEventListener("click", () =>
       set({ sort: this.select.value, order: this.next(this.head(this.select.value)) }));
     order.hidden = false;
+    for (const row of this.table.querySelectorAll("tr[data-family]")) {
+      const { pathname, textContent } = row.cells[1].querySelector("a");
+      this.tickable(row, pathname.match(/([^/]+)\.html$/)[1], textContent);
+    }
     this.more = make("button", { type: "button" });
     this.rest = make("p", { class: "atlas-controls" }, this.more);
     this.more.addEventListener("click", () => {
@@ -59,6 +63,13 @@ export class Table {
     });
     section.querySelector(".atlas-rest")?.remove();
     this.table.after(this.rest);
+  }
+
+  /** Put a check box before the name of a row, which adds its method to the comparison. */
+  tickable(row, slug, name) {
+    const box = make("input", { type: "checkbox", name: "compare", value: slug, "aria-label": `Compare ${name}` });
+    row.cells[1].prepend(make("label", { class: "atlas-tick" }, box));
+    return row;
   }
 
   head(key) {
@@ -146,7 +157,7 @@ export class Table {
     });
     const records = row.records.flatMap(([seed, address], place) =>
       [place ? ", " : "", make("a", { href: up + address }, `seed ${seed}`)]);
-    return make("tr", { "data-family": row.family, ...(row.collapsed ? { class: "collapsed" } : {}) },
+    const made = make("tr", { "data-family": row.family, ...(row.collapsed ? { class: "collapsed" } : {}) },
       make("td", { class: "number rank" }),
       make("th", { scope: "row" }, mark.cloneNode(true),
         make("a", { href: `${up}papers/${row.method}.html` }, row.name)),
@@ -154,6 +165,7 @@ export class Table {
       ...cells,
       make("td", { "data-label": "Records" }, ...records, " ",
         make("button", { type: "button", class: "atlas-copy", "data-command": row.command }, "copy command")));
+    return this.tickable(made, row.method, row.name);
   }
 
   sorted(rows, ranked) {

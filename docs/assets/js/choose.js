@@ -88,7 +88,7 @@ function show() {
 /** Offer to compare the first few that fit. */
 function beside(places) {
   const slugs = places.map(place => rows[place].querySelector("a").pathname.match(/(\w+)\.html$/)[1]);
-  side.href = `compare.html?m=${slugs.join(",")}`;
+  side.href = `leaderboard.html?compare=${slugs.join(",")}`;
   side.textContent = `Compare ${places.length === Number(fit.textContent) ? "these" : "the first four"}`;
   side.hidden = places.length < 2;
 }

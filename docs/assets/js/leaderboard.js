@@ -1,8 +1,9 @@
 // A board of the leaderboard: which rows and columns it shows, in which order, and its chart. The
 // page is complete without it. What filters and draws is loaded once somebody comes near the controls.
 
-import { lines, sheet } from "./board-saved.js";
+import { lines, sheet } from "./board-export.js";
 import { Chart, drawing } from "./board-chart.js";
+import { comparison, MOST } from "./board-comparison.js";
 import { Table } from "./board-table.js";
 import { save } from "./files.js";
 import { menus } from "./menus.js";
@@ -31,9 +32,12 @@ function board() {
   const links = [...document.querySelectorAll(".atlas-boards a")].map(link => [link, link.getAttribute("href")]);
   const table = new Table(section, set);
   const chart = section.querySelector(".atlas-chart") ? new Chart(section, wake) : null;
+  const beside = section.querySelector(".atlas-comparison");
+  const bar = section.querySelector(".atlas-comparison__bar");
   const total = output.textContent.split(" ").at(-2);
   let order; // the rows in the table, once they were drawn
   let data; // what was loaded, once something was asked for
+  let facts; // of the methods, once some are compared
   let asked = chart?.pictured === false;
   let turn = 0;
 
@@ -43,11 +47,17 @@ function board() {
       throw error;
     });
 
+  const loadFacts = () => facts ??= json(beside.dataset.methods).catch(error => {
+    facts = undefined;
+    throw error;
+  });
+
   /** Load what the first choice will need before it is made; if that fails, the choice says so. */
   const warm = () => Promise.all([load(), chart && drawing()]).catch(() => {});
 
   const chosen = name => [...form.querySelectorAll(`[name="${name}"]:checked`)].map(box => box.value);
   const shares = () => chosen("share")[0] ?? "";
+  const compared = () => [...new Set(read().get("compare")?.split(",").filter(Boolean))].slice(0, MOST);
   const picked = () => new Set(columns.filter(box => box.checked).map(box => box.value));
 
   /** Change some of the state, and show it; an empty value is the default and leaves the address. */
@@ -93,6 +103,32 @@ function board() {
     return kind;
   }
 
+  /** Tick the rows of the methods that are compared. */
+  function tick() {
+    const slugs = compared();
+    for (const box of section.querySelectorAll("[name=compare]")) {
+      box.checked = slugs.includes(box.value);
+      box.disabled = !box.checked && slugs.length >= MOST;
+    }
+  }
+
+  /** Show the methods that the address names side by side. */
+  async function compare(rows) {
+    const { labels, methods } = compared().length ? await loadFacts() : { methods: {} };
+    const slugs = compared().filter(slug => Object.hasOwn(methods, slug));
+    const share = shares();
+    const those = rows.filter(row => !share || row.share === share);
+    beside.replaceChildren(...(slugs.length > 1
+      ? [make("h2", {}, "Comparison"),
+        make("p", { class: "atlas-controls" }, make("button", { type: "button", value: "clear" }, "Clear")), comparison(slugs, { labels, methods }, those, table.heads, picked(), section.dataset.up)]
+      : []));
+    beside.hidden = slugs.length < 2;
+    bar.hidden = !slugs.length;
+    bar.querySelector("strong").textContent = slugs.map(slug => methods[slug].name).join(", ");
+    bar.querySelector("span").hidden = slugs.length > 1;
+    bar.querySelector("[value=show]").hidden = slugs.length < 2;
+  }
+
   /** The rows that the choices leave, and those they would leave of all shares. */
   function filtered({ chips, rows }) {
     const methods = new Set(chosen("m"));
@@ -112,6 +148,7 @@ function board() {
     const kind = restore(state);
     if (!shares()) state.delete("share"); // one that the board does not have
     table.restore(state, Number(total.replaceAll(",", "")));
+    tick();
     if (asked || [...state.keys()].length) {
       asked = true;
       try {
@@ -119,6 +156,9 @@ function board() {
         if (mine !== turn) return; // something else was asked for meanwhile
         const [those, every] = filtered(rows);
         order = table.show(rows, those, picked());
+        tick();
+        await compare(rows.rows);
+        if (mine !== turn) return;
         output.textContent = `${those.length.toLocaleString("en")} of ${total} rows`;
         await painted(); // the answer first: a chart takes longer than anybody should wait for it
         if (mine !== turn) return;
@@ -155,10 +195,13 @@ function board() {
     setTimeout(() => { button.textContent = "copy command"; }, 1500);
   }
 
-  section.addEventListener("change", ({ target: { name } }) => {
+  section.addEventListener("change", ({ target: { name, value, checked } }) => {
     if (name === "share") set({ share: shares(), sort: "", order: "" });
     else if (name === "m" || name === "needs") set({ [name]: chosen(name).join(",") });
-    else if (name === "hide") set({ hide: families.filter(box => !box.checked).map(box => box.value).join(",") });
+    else if (name === "compare") {
+      const slugs = compared();
+      set({ compare: (checked ? [...slugs, value] : slugs.filter(slug => slug !== value)).join(",") });
+    } else if (name === "hide") set({ hide: families.filter(box => !box.checked).map(box => box.value).join(",") });
     else if (name === "columns") {
       const now = [...picked()].join(",");
       set({ columns: now === usual.join(",") ? "" : now || "none" });
@@ -167,11 +210,15 @@ function board() {
   section.addEventListener("click", ({ target }) => {
     const button = target.closest("button");
     if (button?.classList.contains("atlas-copy")) copy(button);
+    else if (button?.value === "clear") set({ compare: "" });
+    else if (button?.value === "show") beside.scrollIntoView();
     else if (button?.value === "csv" || button?.value === "json") keep(button.value);
   });
   for (const button of kinds) {
     button.addEventListener("click", () => set({ chart: button === kinds[0] ? "" : button.value }));
   }
+  // The bar is for when the comparison is out of sight.
+  new IntersectionObserver(([{ isIntersecting }]) => bar.classList.toggle("is-in-sight", isIntersecting)).observe(beside);
   form.addEventListener("submit", event => event.preventDefault());
   form.addEventListener("reset", event => {
     event.preventDefault();

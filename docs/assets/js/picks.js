@@ -8,7 +8,7 @@ import { make } from "./state.js";
 const bar = document.querySelector(".atlas-picked");
 const [count, compare] = ["strong", "a"].map(name => bar.querySelector(name));
 const said = document.querySelector("#atlas-said"); // for those who do not see what a button says
-const MOST = 4; // methods that the page Compare takes
+const MOST = 4; // methods that the leaderboard shows side by side
 const picks = new Set(); // slugs of selected rows
 let changed; // called when the selection changes
 
@@ -23,7 +23,7 @@ function show() {
   const some = methods.slice(0, MOST);
   compare.hidden = some.length < 2;
   compare.textContent = `Compare ${some.length < methods.length ? "the first " : ""}${some.length}`;
-  compare.href = `compare.html?m=${some.join(",")}`;
+  compare.href = `leaderboard.html?compare=${some.join(",")}`;
 }
 
 /** Copy the entries of some lines, and say so on the button that asked for it. */

@@ -43,7 +43,7 @@ export function about({ row, slug, name, link }) {
     year,
     key: row.dataset.key,
     page: link.href,
-    method: link.parentElement.querySelector("[href^='compare.html']") !== null,
+    method: link.parentElement.querySelector("[href^='leaderboard.html']") !== null,
     losses: losses.map(([, place]) => row.cells[place].firstChild?.textContent ?? ""),
   };
 }

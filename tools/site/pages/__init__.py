@@ -22,7 +22,6 @@ MENU = (
     "use",
     "learn",
     "reading_order",
-    "compare",
     "how_we_measure",
     "glossary",
     "api",

@@ -21,6 +21,7 @@ from tools.site import vega
 from tools.site.atlas import Atlas
 from tools.site.chart import AGAINST, Drawn, drawn, point_of, points, specification
 from tools.site.columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
+from tools.site.comparison import facts
 from tools.site.facts import words_of
 from tools.site.render import Front, render, seen
 from tools.site.words import built, record_address, source
@@ -84,6 +85,8 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             yield source(one.part(number)), _rest(one, number, atlas)
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
         yield one.data, text
+    methods = json.dumps(facts(atlas), ensure_ascii=False, separators=(",", ":"))
+    yield "leaderboard/methods.json", methods
     charts = {against.name: specification(against) for against in AGAINST}
     yield "leaderboard/charts.json", json.dumps(charts, separators=(",", ":"))
     yield "assets/js/vega.js", vega.runtime()

@@ -6,12 +6,14 @@ import html
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from implementations.harness.results.record import DENSE
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 from tools.site.glossary import glossary
 from tools.site.words import glossary_address, record_address, record_path, relative
 
 MOVED = {
+    "compare.html": "leaderboard.html",
     "learn.html": "learn/index.html",
     "lineage.html": "catalog.html",
     "lineage/whole.html": "catalog.html?group=year",

@@ -1,0 +1,115 @@
+"""The comparison of methods on the leaderboard: facts from the entries, numbers from the board."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.site.visiting import address, ready
+from tools.catalog.schema.paper import Code
+from tools.catalog.synthetic import papers
+from tools.site.atlas import Atlas
+from tools.site.comparison import facts
+
+
+def facts_of(atlas: Atlas, slug: str) -> dict[str, Any]:
+    made = facts(atlas)
+    return dict(zip(made["labels"], made["methods"][slug]["facts"], strict=True))
+
+
+def test_facts_are_those_of_the_entry_and_the_contract(real: Atlas) -> None:
+    found = facts_of(real, "flap")
+    paper = real.papers["flap"]
+    assert found["Published"] == "AAAI 2024"
+    assert found["Removes"] == "heads, channels"
+    assert found["Code"] == ["official, Apache-2.0", paper.code[0].url]
+    assert found["Implementation here"] == "faithful"
+    assert found["Does not support"] == ""
+    assert facts_of(real, "slicegpt")["Does not support"] == "gemma3, opt"
+    assert facts_of(real, "sleb")["Implementation here"] == "none"
+    assert "zhu2024survey" not in facts(real)["methods"]
+
+
+def test_addresses_of_a_hostile_entry_lead_nowhere(real: Atlas) -> None:
+    code = Code.model_construct(url="javascript:alert(1)", official=True, withdrawn=False)
+    paper = real.papers["flap"].model_copy(update={"code": (code,)})
+    assert facts_of(Atlas({"flap": paper}, {}), "flap")["Code"][1] == "#"
+
+
+def test_the_facts_of_a_thousand_methods_are_a_small_file(real: Atlas) -> None:
+    many = facts(Atlas({**papers(1000), **real.papers}, real.methods))
+    assert len(many["methods"]) > 1000
+    assert len(json.dumps(many)) < 500_000
+
+
+# In a browser
+
+
+def heads(page: Page) -> list[str]:
+    ready(page)
+    return page.locator(".atlas-comparison__table thead th a").all_inner_texts()
+
+
+def row(page: Page, group: str, label: str) -> list[str]:
+    ready(page)
+    body = page.locator(".atlas-comparison__table tbody").filter(
+        has=page.locator("tr:first-child th", has_text=group)
+    )
+    line = body.locator("tr").filter(has=page.get_by_role("rowheader", name=label, exact=True))
+    return [" ".join(text.split()) for text in line.locator("td").all_inner_texts()]
+
+
+@pytest.mark.browser
+def test_ticked_methods_stand_side_by_side(visit: Callable[..., Any]) -> None:
+    seen = visit()
+    page = seen.open("leaderboard.html")
+    bar = page.get_by_role("group", name="Methods to compare")
+    page.get_by_label("Compare Wanda").first.check()
+    expect(bar).to_contain_text("Tick another method")
+    assert heads(page) == []
+    page.get_by_label("Compare SparseGPT").first.check()
+    assert heads(page) == ["Wanda", "SparseGPT"]
+    assert address(page).endswith("leaderboard.html?compare=wanda,sparsegpt")
+    assert page.locator("[name=compare]:checked").count() == 8  # every row of both
+    bar.get_by_role("button", name="Show side by side").click()
+    expect(page.get_by_role("heading", name="Comparison")).to_be_in_viewport()
+    assert row(page, "Method", "Criterion") == ["weight-activation", "layer-hessian"]
+    assert row(page, "Measured at 50 %", "× dense") == ["1.97 ± 0.02", "1.83 ± 0.02 (best)"]
+    assert row(page, "Measured at 50 %", "Records") == ["seed 0, seed 1, seed 2"] * 2
+    page.go_back()
+    assert heads(page) == []
+    page.go_forward()
+    page.locator(".atlas-comparison").get_by_role("button", name="Clear").click()
+    assert heads(page) == []
+    assert address(page).endswith("leaderboard.html")
+    assert seen.complaints == []
+
+
+@pytest.mark.browser
+def test_only_settings_that_two_methods_have_are_compared(visit: Callable[..., Any]) -> None:
+    page = visit().open("leaderboard.html?compare=flap,shortgpt")
+    ready(page)
+    groups = page.locator(".atlas-comparison__group").all_inner_texts()
+    # FLAP alone was measured at 50 %.
+    assert groups[1:] == ["Measured at 10 %", "Measured at 20 %", "Measured at 30 %"]
+    assert row(page, "Measured at 20 %", "× dense") == ["1.82 (best)", "4.90"]
+    # The filter of the board holds here too, and what collapsed says so.
+    page = visit().open("leaderboard.html?compare=magnitude,wanda&share=2:4")
+    ready(page)
+    assert page.locator(".atlas-comparison__group").count() == 2
+    assert row(page, "Measured at 2:4", "× dense") == ["68.20 collapsed", "4.31"]
+
+
+@pytest.mark.browser
+def test_methods_that_were_not_measured_have_their_facts(visit: Callable[..., Any]) -> None:
+    seen = visit(390)
+    page = seen.open("leaderboard.html?compare=wanda,wanda,nonsense,constructor,sleb")
+    assert heads(page) == ["Wanda", "SLEB"]
+    assert "not on this board" in page.locator(".atlas-comparison__table thead").inner_text()
+    assert row(page, "Method", "Removes") == ["weights", "blocks"]
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert seen.complaints == []

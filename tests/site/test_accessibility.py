@@ -18,7 +18,7 @@ KINDS = (
     "catalog.html",
     "catalog.html?granularity=structured&pick=flap,wanda",
     "claims.html",
-    "claims/llama-7b.html",
+    "replication.html",
     "leaderboard.html",
     "leaderboard.html?chart=speed&share=20",
     "leaderboard/quick-smollm2-135m-float32-cpu.html",

@@ -20,7 +20,7 @@ from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import chart, words
 from tools.site.atlas import Atlas
-from tools.site.claimed import claim_address
+from tools.site.claim_tables import claim_address, claim_removed
 from tools.site.columns import columns, removed
 from tools.site.facts import by_size
 from tools.site.keywords import keywords, names
@@ -127,6 +127,7 @@ def _environment() -> Environment:
     )
     for word in (
         claim_address,
+        claim_removed,
         by_size,
         explained,
         keywords,

@@ -1,55 +1,45 @@
-// The filters of the claims, on the page that lists all tables and on those of a model. Pages are
-// complete without them: each table, or its row in the list, says which share and metric it is
-// about, of which model, and which methods it has.
+// The filters of the claims. The page is complete without them: each group of rows says which model,
+// sparsity, metric and methods it is about.
 
 import { drive, read, shown, write } from "./state.js";
 
-const form = document.querySelector(".atlas-claimed-filter");
+const form = document.querySelector(".atlas-claim-filter");
 
 function filter() {
   const fields = [...form.querySelectorAll("select")];
   const count = form.querySelector("strong");
-  const none = document.querySelector(".atlas-claimed-none");
-  const tables = [...document.querySelectorAll(".atlas-claimed")].map(element => {
-    const { model, share, metric, methods } = element.dataset;
-    const bodies = [...element.querySelectorAll("tbody")];
-    const method = methods?.split(" ") ?? bodies.map(body => body.dataset.method);
-    const link = element.querySelector(".atlas-claimed__to");
-    return { element, bodies, link, has: { model: [model], share: [share], metric: [metric], method } };
+  const none = document.querySelector(".atlas-claim-none");
+  const table = document.querySelector(".atlas-claim-tables");
+  const groups = [...table.tBodies].map(body => {
+    const { model, share, metric, methods } = body.dataset;
+    return { body, has: { model: [model], share: [share], metric: [metric], method: methods.split(" ") } };
   });
 
-  const holds = (table, name, value) => !value || table.has[name].includes(value);
-  const match = (table, but) =>
-    fields.every(({ name, value }) => name === but || holds(table, name, value));
-  const state = () => new URLSearchParams(
-    fields.filter(field => field.value).map(({ name, value }) => [name, value]));
+  const holds = (group, name, value) => !value || group.has[name].includes(value);
+  const match = (group, but) => fields.every(({ name, value }) => name === but || holds(group, name, value));
 
   function show() {
-    const found = tables.filter(table => match(table));
+    const found = groups.filter(group => match(group));
+    for (const { body } of groups) body.hidden = true;
+    for (const { body } of found) body.hidden = false;
     const method = form.elements.method.value;
-    const kept = state(); // on the page of a model, which is no choice there
-    kept.delete("model");
-    for (const { element, bodies, link } of tables) {
-      element.hidden = true;
-      for (const body of bodies) {
-        body.classList.toggle("atlas-claimed__chosen", body.dataset.method === method);
-      }
-      if (link) link.search = kept;
+    for (const row of table.querySelectorAll("[data-method]")) {
+      row.classList.toggle("atlas-claim--chosen", row.dataset.method === method);
     }
-    for (const { element } of found) element.hidden = false;
-    // What would leave no table cannot be chosen.
+    // Choices that would leave no rows are disabled.
     for (const { name, options, value } of fields) {
-      const left = tables.filter(table => match(table, name));
+      const left = groups.filter(group => match(group, name));
       for (const option of options) {
-        option.disabled = option.value !== value && !left.some(table => holds(table, name, option.value));
+        option.disabled = option.value !== value && !left.some(group => holds(group, name, option.value));
       }
     }
     count.textContent = found.length;
+    table.hidden = !found.length;
     none.hidden = found.length > 0;
     shown();
   }
 
-  /** Take the choices from the address; what the page does not know counts as no choice. */
+  /** Take the choices from the address; an unknown one counts as no choice. */
   function restore() {
     const asked = read();
     for (const field of fields) {
@@ -61,7 +51,7 @@ function filter() {
 
   drive(form, {
     change() {
-      write(state());
+      write(new URLSearchParams(fields.filter(field => field.value).map(({ name, value }) => [name, value])));
       show();
     },
     empty() { for (const field of fields) field.value = ""; },
@@ -69,8 +59,8 @@ function filter() {
   });
   form.hidden = false;
   restore();
-  // What was hidden above it has moved it.
-  if (location.hash && state().size) document.getElementById(location.hash.slice(1))?.scrollIntoView();
+  // Rows hidden above the target have moved it.
+  if (location.hash && location.search) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 
 if (form) filter();

@@ -18,6 +18,7 @@ MENU = (
     "catalog",
     "leaderboard",
     "claims",
+    "replication",
     "choose",
     "use",
     "learn",

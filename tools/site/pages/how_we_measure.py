@@ -10,12 +10,12 @@ from pathlib import Path
 from implementations.harness.results.metric import METRICS, TASK, Metric
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
-from tools.site import claims, code
+from tools.site import claim_status, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
 from tools.site.figures import picture
-from tools.site.orders import NOISE, deviations
 from tools.site.render import Front, render
+from tools.site.replication import NOISE, seed_deviations
 
 RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
 FRONT = Front(
@@ -54,10 +54,10 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             protocols=list(PROTOCOLS.values()),
             runs=Counter(record.protocol.name for record in atlas.records),
             tolerances=[(metric.label, metric.tolerance) for metric in metrics_with_tolerance()],
-            claims=claims,
+            claims=claim_status,
             ties=picture("ties", atlas.root),
             noise=NOISE,
-            deviations=deviations(atlas.boards[0]) if atlas.boards else [],
+            deviations=seed_deviations(atlas.boards[0]) if atlas.boards else [],
             no_speed_up=NO_SPEED_UP,
             fields=fields(atlas.root),
             machines=machines(atlas.records),

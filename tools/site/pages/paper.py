@@ -13,17 +13,18 @@ from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
-from tools.site import claims, lineage, usage
+from tools.site import lineage, usage
 from tools.site.atlas import Atlas, Method
 from tools.site.citing import head
+from tools.site.claim_status import check_claim
 from tools.site.facts import FACETS, words_of
 from tools.site.glance import glance
 from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
-from tools.site.orders import NOISE, orders
 from tools.site.quotes import imports, linked, listing
 from tools.site.readme import plain_markdown
 from tools.site.render import Front, render
+from tools.site.replication import NOISE, comparisons
 
 RELATIONS = {
     "builds-on": "builds on",
@@ -83,6 +84,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | Non
         toc=True,
         extra={"head": head(slug, paper, atlas)},
     )
+    records = method.records if method else ()
     text, run = readme(method, atlas) if method else ("", "")
     return render(
         "paper",
@@ -103,9 +105,9 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | Non
         facets=list(facets(paper)),
         datasets=list(datasets(paper)),
         boards=atlas.boards_of(slug),
-        checked=claims.check(paper, method.records if method else ()),
+        checked=[check_claim(claim, records) for claim in paper.claims or ()],
         around=around,
-        orders=orders(slug, atlas),
+        comparisons=comparisons(slug, atlas),
         noise=NOISE,
         relatives=kin.relatives(slug),
         alike=kin.alike(slug),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from urllib.parse import urlencode
 
 from implementations.harness.results.record import DENSE
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 from tools.site.glossary import glossary
+from tools.site.metrics import slugified
 from tools.site.words import glossary_address, record_address, record_path, relative
 
 MOVED = {
@@ -57,7 +59,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def moved(atlas: Atlas) -> dict[str, str]:
-    """Return all former addresses: those in `MOVED`, of words, aliases of papers and records."""
+    """Return all former addresses: of pages, words, papers, claims and records."""
     found = dict(MOVED)
     for entries in glossary(atlas.papers).values():
         for entry in entries:
@@ -70,7 +72,17 @@ def moved(atlas: Atlas) -> dict[str, str]:
         for alias in paper.aliases or ():
             if alias not in atlas.papers:
                 found[f"papers/{alias}.html"] = f"papers/{slug}.html"
-    return found | _records(atlas)
+    return found | _claims(atlas) | _records(atlas)
+
+
+def _claims(atlas: Atlas) -> dict[str, str]:
+    """Map the former page of each model to the filtered page of claims."""
+    models = {claim.model for paper in atlas.papers.values() for claim in paper.claims or ()}
+    return {
+        f"claims/{slugified(model)[:80].rstrip('-') or 'other'}.html": "claims.html?"
+        + urlencode({"model": model})
+        for model in sorted(models)
+    }
 
 
 def _records(atlas: Atlas) -> dict[str, str]:

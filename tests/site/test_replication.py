@@ -1,4 +1,4 @@
-"""The order of two methods: judged where it stands out, in the papers and here, and only there."""
+"""The order of two methods is judged only where it exceeds the noise, in the papers and here."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.catalog.invented import paper
 from tests.site.conftest import sample
 from tools.catalog.schema.paper import Claim
 from tools.site.atlas import Atlas, read
-from tools.site.orders import NOISE, Order, deviations, orders
-from tools.site.pages import how_we_measure
+from tools.site.pages import how_we_measure, replication
 from tools.site.pages import paper as page
+from tools.site.replication import NOISE, Comparison, all_comparisons, comparisons, seed_deviations
 
 
 def claim(value: float, against: dict[str, float], **more: Any) -> Claim:
@@ -36,8 +36,8 @@ def runs(**ratios: tuple[float, ...]) -> tuple[Record, ...]:
     )
 
 
-def order(atlas: Atlas) -> Order:
-    (found,) = orders("mine", atlas)
+def order(atlas: Atlas) -> Comparison:
+    (found,) = comparisons("mine", atlas)
     return found
 
 
@@ -64,13 +64,13 @@ def test_an_order_holds_where_ours_is_clear_and_the_same(
     mine: tuple[float, ...], other: tuple[float, ...], verdict: str
 ) -> None:
     found = order(atlas(AHEAD, records=runs(mine=mine, other=other)))
-    assert (found.papers, found.verdict) == ("ahead", verdict)
+    assert (found.order, found.verdict) == ("ahead", verdict)
 
 
 def test_margin_and_seeds_are_told() -> None:
-    found = order(atlas(AHEAD, records=runs(mine=(2.0, 2.2), other=(4.2,)))).here
+    found = order(atlas(AHEAD, records=runs(mine=(2.0, 2.2), other=(4.2,)))).measured
     assert found
-    assert (round(found.gap, 6), found.seeds) == (0.5, (2, 1))
+    assert (round(found.lead, 6), found.seeds) == (0.5, (2, 1))
 
 
 def test_a_small_lead_in_a_paper_is_none() -> None:
@@ -78,28 +78,31 @@ def test_a_small_lead_in_a_paper_is_none() -> None:
     records = runs(mine=(2.0,), other=(3.0,))
     assert order(atlas(close, records=records)).verdict == "too close in papers"
     # Beside a table in which it stands out it says nothing against that.
-    assert order(atlas(close, claim(4.0, {"other": 2.0}), records=records)).papers == "behind"
+    assert order(atlas(close, claim(4.0, {"other": 2.0}), records=records)).order == "behind"
 
 
 def test_tables_that_disagree_are_mixed_whoever_has_them() -> None:
     records = runs(mine=(2.0,), other=(3.0,))
     theirs = entry(claim(5.0, {"mine": 9.0, "other": 7.0}))
     found = order(atlas(AHEAD, records=records, third=theirs))
-    assert (found.papers, found.verdict) == ("mixed", "mixed")
-    assert [(one.by, one.gap > 0) for one in found.told] == [("mine", True), ("third", False)]
+    assert (found.order, found.verdict) == ("mixed", "papers disagree")
+    assert [(one.paper, one.lead > 0) for one in found.reported] == [
+        ("mine", True),
+        ("third", False),
+    ]
     near = claim(8.0, {"other": 8.1}), claim(8.1, {"other": 8.0}, model="LLaMA-13B")
-    assert order(atlas(*near, records=records)).verdict == "mixed"
+    assert order(atlas(*near, records=records)).verdict == "papers disagree"
 
 
 def test_higher_is_better_where_the_metric_says_so() -> None:
     found = order(atlas(claim(60.0, {"other": 50.0}, metric="acc/piqa")))
-    assert found.papers == "ahead"
-    assert found.told[0].gap == pytest.approx(1 / 6)
+    assert found.order == "ahead"
+    assert found.reported[0].lead == pytest.approx(1 / 6)
 
 
 def test_a_pair_of_values_that_papers_copy_counts_once() -> None:
     found = order(atlas(AHEAD, third=entry(claim(5.0, {"mine": 8.0, "other": 10.0}))))
-    assert len(found.told) == 1
+    assert len(found.reported) == 1
 
 
 def test_what_depends_on_a_setting_is_not_judged() -> None:
@@ -107,7 +110,7 @@ def test_what_depends_on_a_setting_is_not_judged() -> None:
     own = claim(8.0, {"other": 10.0}, setting="with Wanda")
     found = order(atlas(own, records=records))
     assert found.verdict == "depends on the setting"
-    assert found.here is not None
+    assert found.measured is not None
     # The setting of a third paper is that of its own method, unless one of the two needs a host.
     third = entry(claim(5.0, {"mine": 8.0, "other": 11.0}, setting="with SparseGPT"))
     assert order(atlas(own, records=records, third=third)).verdict == "does not hold"
@@ -118,8 +121,8 @@ def test_what_depends_on_a_setting_is_not_judged() -> None:
 
 def test_other_shares_are_other_orders() -> None:
     claims = AHEAD, claim(9.0, {"other": 8.0}, sparsity=0.7)
-    found = orders("mine", atlas(*claims, records=runs(mine=(2.0,), other=(3.0,))))
-    assert [(one.share, one.verdict) for one in found] == [
+    found = comparisons("mine", atlas(*claims, records=runs(mine=(2.0,), other=(3.0,))))
+    assert [(one.removed, one.verdict) for one in found] == [
         ("50 %", "holds"),
         ("70 %", "not measured"),
     ]
@@ -129,9 +132,9 @@ def test_the_page_says_margin_seeds_and_noise(repository: Path, records: list[Re
     here = read(repository)
     made = dict(page.pages(Atlas(here.papers, here.methods, tuple(records))))
     text = made["papers/wanda.md"].partition("### Does the order hold?")[2]
-    assert f"more than {100 * NOISE:g} % apart" in text
-    (row,) = (row for row in text.split("<tr>") if "now behind" in row and "at 50 %" in row)
-    assert ">mixed</span>" in row
+    assert f"differ by more than {100 * NOISE:g} %" in text
+    (row,) = (row for row in text.split("<tr>") if "ahead of or behind" in row and "at 50 %" in row)
+    assert ">papers disagree</span>" in row
     assert "LLaMA-7B: behind by 0.6 %" in row
     assert "LLaMA-2-7B: ahead by 1.4 %" in row
     assert "behind by 7.1 %; 3 seeds each" in row
@@ -139,8 +142,28 @@ def test_the_page_says_margin_seeds_and_noise(repository: Path, records: list[Re
 
 def test_the_noise_is_told_beside_what_seeds_differ_by(records: list[Record]) -> None:
     atlas = Atlas({}, {}, tuple(records))
-    found = deviations(atlas.boards[0])
+    found = seed_deviations(atlas.boards[0])
     assert found == pytest.approx([0.02 / 1.97, 0.02 / 1.83])  # Wanda and SparseGPT, three seeds
     assert found[-1] < NOISE
     text = dict(how_we_measure.pages(atlas))["learn/how-we-measure.md"]
     assert "here is 1.02 % to 1.09 % of its mean" in text
+
+
+def test_the_page_has_each_pair_once_and_counts_the_verdicts() -> None:
+    both = Atlas(
+        {"mine": entry(AHEAD), "other": entry(claim(10.0, {"mine": 8.0, "third": 9.0}))},
+        {},
+        runs(mine=(2.0,), other=(2.5,)),
+    )
+    found = all_comparisons(both)
+    assert [(one.method, one.other, one.verdict) for one in found] == [
+        ("mine", "other", "holds"),
+        ("other", "third", "not measured"),
+    ]
+    text = dict(replication.pages(both))["replication.md"]
+    assert "1 of the 2 pairs" in text
+    assert "1 order holds, 0 do not, and 0 cannot be judged" in text
+    table, missing = text.split("## Not measured yet")
+    assert table.count('<th scope="row">') == 1
+    assert missing.count("<li>") == 1
+    assert "0 of the 0 pairs" in dict(replication.pages(Atlas({}, {})))["replication.md"]

@@ -146,7 +146,7 @@ def test_the_noise_is_told_beside_what_seeds_differ_by(records: list[Record]) ->
     assert found == pytest.approx([0.02 / 1.97, 0.02 / 1.83])  # Wanda and SparseGPT, three seeds
     assert found[-1] < NOISE
     text = dict(how_we_measure.pages(atlas))["learn/how-we-measure.md"]
-    assert "here is 1.02 % to 1.09 % of its mean" in text
+    assert "of our results is 1.02 % to 1.09 % of the mean" in text
 
 
 def test_the_page_has_each_pair_once_and_counts_the_verdicts() -> None:

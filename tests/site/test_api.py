@@ -1,4 +1,4 @@
-"""The API pages: every exported name, with the signature and words of its source."""
+"""The API page: every exported name, with the signature and docstring of its source."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from implementations.harness.contract.clause import CLAUSES
 from tools.site import code
 from tools.site.atlas import Atlas, read
 from tools.site.code import Doc, exported
-from tools.site.pages import api, contract, harness, paper
+from tools.site.files import FILES
+from tools.site.pages import api, paper
 
 
 @pytest.fixture(scope="module")
-def made(repository: Path) -> dict[str, str]:
-    atlas = read(repository)
-    return {path: text for kind in (api, harness, contract) for path, text in kind.pages(atlas)}
+def page(repository: Path) -> str:
+    return dict(api.pages(read(repository)))["api.md"]
 
 
-def test_every_exported_name_is_there_once(made: dict[str, str], repository: Path) -> None:
+def test_every_exported_name_is_there_once(page: str, repository: Path) -> None:
     names = [name.name for module in exported(repository) for name in module.names]
     assert sorted(names) == sorted(implementations.harness.__all__)
     for name in names:
-        assert made["api/harness.md"].count(f"### {name} {{ #{name} }}") == 1
-        assert made["api/index.md"].count(f'href="harness.html#{name}"') == 1
+        assert page.count(f"#### {name} {{ #{name} }}") == 1
 
 
 def test_signatures_and_words_are_those_of_the_code(repository: Path) -> None:
@@ -44,17 +43,17 @@ def test_signatures_and_words_are_those_of_the_code(repository: Path) -> None:
                 assert name.doc.summary == " ".join(first.split())
 
 
-def test_every_clause_of_the_contract_is_there(made: dict[str, str], repository: Path) -> None:
-    clauses = {clause.name: clause for clause in contract.clauses(repository)}
+def test_every_clause_of_the_contract_is_there(page: str, repository: Path) -> None:
+    clauses = {clause.name: clause for clause in api.clauses(repository)}
     assert {name: clause.covers for name, clause in clauses.items()} == {
         clause.name: clause.covers for clause in CLAUSES
     }
     tested = {case.clause.name for method in methods() for case in conformance.cases(method)}
     assert tested <= set(clauses)
     for clause in clauses.values():
-        assert made["api/contract.md"].count(f'id="{clause.name}"') == 1
+        assert page.count(f'id="clause-{clause.name}"') == 1
         assert clause.doc.summary
-        assert f"### {clause.covers[:1].upper()}{clause.covers[1:]}\n" in made["api/contract.md"]
+        assert f"### {clause.covers[:1].upper()}{clause.covers[1:]}\n" in page
     assert clauses["patterns_hold_in_every_group"].covers == "methods that know N:M patterns"
     assert clauses["sparsity_is_met"].covers == "methods that prune the model"
 
@@ -83,7 +82,7 @@ def test_clauses_are_read_from_their_decorators(tmp_path: Path) -> None:
         "def third(method: type[Method], family: str) -> None:\n"
         '    """A third."""\n'
     )
-    found = contract.clauses(tmp_path)
+    found = api.clauses(tmp_path)
     assert [(one.name, one.covers, one.doc.summary) for one in found] == [
         ("first", "methods that do one thing", "One sentence."),
         ("second", "every method", "Another."),
@@ -95,16 +94,16 @@ def methods() -> list[type[implementations.harness.Method]]:
     return [implementations.harness.get(slug) for slug in implementations.harness.methods()]
 
 
-def test_commands_are_those_of_the_program(made: dict[str, str]) -> None:
+def test_commands_are_those_of_the_program(page: str) -> None:
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]
-        assert f"<code>atlas {name}</code>" in made["api/index.md"]
+        assert f"<code>atlas {name}</code>" in page
 
 
-def test_the_example_is_the_readmes(made: dict[str, str], repository: Path) -> None:
+def test_the_example_is_the_readmes(page: str, repository: Path) -> None:
     example = api.example(repository / "README.md")
     assert "from pruning_atlas import" in example
-    assert example in made["api/index.md"]
+    assert example in page
     assert api.example(repository / "no such file") == ""
 
 
@@ -112,7 +111,7 @@ def test_the_pages_of_the_methods_lead_to_the_contract(repository: Path) -> None
     atlas = read(repository)
     made = dict(paper.pages(atlas))
     for slug, method in atlas.methods.items():
-        assert ("(../api/contract.md)" in made[f"papers/{slug}.md"]) == bool(method.support)
+        assert ("(../api.md#contract)" in made[f"papers/{slug}.md"]) == bool(method.support)
 
 
 def test_sources_are_read_and_not_run(tmp_path: Path) -> None:
@@ -179,6 +178,10 @@ def test_a_long_signature_has_a_line_for_each_parameter(repository: Path) -> Non
     assert max(map(len, lines)) <= code.WIDTH
 
 
-def test_the_pages_stand_in_an_empty_atlas() -> None:
-    for kind in (api, harness, contract):
-        assert set(dict(kind.pages(Atlas({}, {})))) == {kind.FRONT.path}
+def test_the_page_is_made_for_an_empty_atlas() -> None:
+    assert set(dict(api.pages(Atlas({}, {})))) == {"api.md"}
+
+
+def test_every_data_file_is_listed(page: str) -> None:
+    for name in FILES:
+        assert f'<a href="{name}">{name}</a>' in page

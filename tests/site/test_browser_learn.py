@@ -23,10 +23,8 @@ PAGES = (
     "design.html",
     "learn/reading-order.html",
     "learn/glossary.html",
-    "api/index.html",
-    "api/harness.html",
-    "api/contract.html",
-    "api/data.html",
+    "api.html",
+    "replication.html",
 )
 
 
@@ -50,7 +48,7 @@ def test_each_page_is_one_step_from_those_beside_it(visit: Callable[..., Any]) -
     for name, path in (
         ("How we measure", "learn/how-we-measure"),
         ("Glossary", "learn/glossary"),
-        ("API", "api/index"),
+        ("API", "api"),
         ("Basics", "learn/index"),
     ):
         beside = page.get_by_role("navigation", name="Learn", exact=True)
@@ -118,17 +116,10 @@ def test_a_former_address_leads_on(
         assert seen.complaints == []
 
 
-def test_the_overview_leads_to_every_name_of_the_harness(visit: Callable[..., Any]) -> None:
-    page = visit().open("api/index.html")
-    page.locator(".atlas-modules").get_by_role("link", name="smallest", exact=True).click()
-    page.wait_for_url("**/api/harness.html#smallest")
-    assert page.locator("#smallest").is_visible()
-
-
 def test_data_files_are_links_to_files(visit: Callable[..., Any]) -> None:
     seen = visit()
-    page = seen.open("api/data.html")
+    page = seen.open("api.html")
     for link in page.locator(".atlas-files a").all():
-        answer = page.request.get(f"{seen.home}api/{link.get_attribute('href')}")
+        answer = page.request.get(f"{seen.home}{link.get_attribute('href')}")
         assert answer.ok
         assert len(answer.body()) > 20

@@ -19,7 +19,7 @@ from tools.catalog.schema.paper import Paper, Sources
 from tools.site.atlas import Atlas
 from tools.site.discovery import llms, robots
 from tools.site.files import FILES, made
-from tools.site.pages import catalog, contribute, data, feed, fronts, learn, make, redirects
+from tools.site.pages import catalog, contribute, feed, fronts, learn, make, redirects
 from tools.site.words import record_path
 
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -96,21 +96,6 @@ def test_schemas_are_those_of_entry_and_record(atlas: Atlas) -> None:
         field.alias or name for name, field in Paper.model_fields.items()
     }
     assert set(json.loads(files["record.schema.json"])["properties"]) == set(Record.model_fields)
-
-
-def test_every_file_is_listed_with_its_size(atlas: Atlas) -> None:
-    everything = make(atlas)
-    page = everything["api/data.md"]
-    for name in FILES:
-        size = data.size(everything[name])
-        assert re.search(rf'href="../{re.escape(name)}">.*>{re.escape(size)}</td>', page)
-
-
-@pytest.mark.parametrize(
-    ("count", "said"), [(12, "12 B"), (1_234, "1.2 kB"), (2_500_000, "2.5 MB")]
-)
-def test_sizes_are_written_to_be_read(count: int, said: str) -> None:
-    assert data.size("x" * count) == said
 
 
 # News

@@ -38,7 +38,7 @@ class Front:
     """
 
     path: str
-    """Below the docs folder, such as `api/data.md`."""
+    """Below the docs folder, such as `learn/glossary.md`."""
     title: str
     description: str = ""
     styles: tuple[str, ...] = ()

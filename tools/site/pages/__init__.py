@@ -26,13 +26,9 @@ MENU = (
     "how_we_measure",
     "glossary",
     "api",
-    "harness",
-    "contract",
-    "data",
-    "design",
     "contribute",
 )
-OTHERS = ("feed", "paper", "redirects")
+OTHERS = ("data", "feed", "paper", "redirects")
 KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 
@@ -44,6 +40,4 @@ def fronts() -> list[Front]:
 def make(atlas: Atlas) -> dict[str, str]:
     """Make every page and data file: contents by path below the docs folder."""
     made = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
-    made |= {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}
-    data = KINDS["data"]
-    return made | {data.FRONT.path: data.page(atlas, made)}
+    return made | {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}

@@ -1,35 +1,56 @@
-"""The API: what the harness exports and the commands, from the sources' own words."""
+"""The API: command line, data files, the contract of methods and every name of the harness."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+
+import griffe
 
 from tools.site import code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Doc, Name
+from tools.site.files import FILES
 from tools.site.render import Front, render
 
 COMMANDS = HARNESS / "cli" / "commands.py"
 FRONT = Front(
-    "api/index.md",
+    "api.md",
     "API",
-    "What the harness exports, the contract, the command line, the data.",
-    styles=("css/learn.css", "css/api.css"),
-    sources=((HARNESS / "__init__.pyi").as_posix(), COMMANDS.as_posix()),
+    "Command line, data files, the contract of methods and every name of the harness.",
     navigation=True,
+    toc=True,
+    styles=("css/learn.css", "css/api.css"),
+    sources=(
+        (HARNESS / "__init__.pyi").as_posix(),
+        COMMANDS.as_posix(),
+        (HARNESS / "contract").as_posix(),
+    ),
 )
 
 
+@dataclass(frozen=True)
+class Clause:
+    """One promise that the contract tests."""
+
+    name: str
+    doc: Doc
+    covers: str
+    """The methods that it applies to, in words."""
+
+
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield the overview."""
+    """Yield the page."""
     program = code.load(atlas.root)["harness.cli.commands"]
     commands = [
         Name(name, "command", f"atlas {name}", Doc.of(function.docstring))
-        for function, said in code.decorated(program, "command")
-        for name in (said or function.name.replace("_", "-"),)
+        for function, given in code.decorated(program, "command")
+        for name in (given or function.name.replace("_", "-"),)
     ]
+    found = clauses(atlas.root)
     text = render(
         "api",
         FRONT,
@@ -38,12 +59,33 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         commands=commands,
         command_line=Doc.of(program.docstring),
         example=example(atlas.root / "README.md"),
+        files=FILES.items(),
+        clauses={
+            covers: [clause for clause in found if clause.covers == covers]
+            for covers in dict.fromkeys(clause.covers for clause in found)
+        },
     )
     yield FRONT.path, text
 
 
 def example(readme: Path) -> str:
-    """Return the README's piece of Python, empty where there is none."""
+    """Return the README's Python example; empty if there is none."""
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     found = re.search(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return found[1] if found else ""
+
+
+def clauses(root: Path) -> list[Clause]:
+    """Read the functions of the contract that are decorated as clauses, file by file."""
+    files = sorted(code.load(root)["harness.contract"].modules.items())
+    return [
+        Clause(function.name, Doc.of(function.docstring), given or _default(files))
+        for _, file in files
+        for function, given in code.decorated(file, "clause")
+    ]
+
+
+def _default(files: list[tuple[str, griffe.Module]]) -> str:
+    """Return the default of the decorator: the methods that a clause covers if it does not say."""
+    decorator = next(file.functions["clause"] for _, file in files if "clause" in file.functions)
+    return str(ast.literal_eval(str(decorator.parameters[0].default)))

@@ -15,6 +15,10 @@ from tools.site.metrics import slugified
 from tools.site.words import glossary_address, record_address, record_path, relative
 
 MOVED = {
+    "api/contract.html": "api.html#contract",
+    "api/data.html": "api.html#data",
+    "api/harness.html": "api.html#harness",
+    "api/index.html": "api.html",
     "compare.html": "leaderboard.html",
     "learn.html": "learn/index.html",
     "lineage.html": "catalog.html",

@@ -67,6 +67,8 @@ def _fidelity(paper: Paper, method: Method | None) -> str:
 
 def _refusals(method: Method | None) -> str:
     """List the model families, kinds of attention and patterns that the method refuses."""
-    kinds = ("families", "attention", "patterns") if method else ()
+    if not method:
+        return ""
+    kinds = ("families", "attention", "patterns")
     verdicts = [item for kind in kinds for item in (method.support.get(kind) or {}).items()]
     return seen(", ".join(name for name, verdict in verdicts if verdict != "supported"))

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from implementations.harness import PromptMethod, get, methods
 from implementations.harness.cli.commands import app
-from implementations.harness.contract import probes
+from implementations.harness.contract import helpers
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.model.checkpoint import save
 from implementations.harness.results.protocol import PROTOCOLS
@@ -137,8 +137,8 @@ def test_what_a_method_saves_loads_as_the_page_says(slug: str, tmp_path: Path) -
     if said == "nothing":
         return
     model = tiny_model("llama", blocks=4)
-    (share,) = probes.shares(method, model, 0.5)
-    probes.apply(method, model, sparsity=share)
+    (share,) = helpers.shares(method, model, 0.5)
+    helpers.apply(method, model, sparsity=share)
     save(model, tmp_path / "pruned")
     own = (tmp_path / "pruned" / "modeling_pruned.py").exists()
     assert own in MAY[said]
@@ -147,7 +147,7 @@ def test_what_a_method_saves_loads_as_the_page_says(slug: str, tmp_path: Path) -
     assert inside == (said == "code")  # what no shape common to all blocks would mend
     if not own:
         again = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
-        ids = probes.random_tokens(2, 20, seed=1).ids
+        ids = helpers.random_tokens(2, 20, seed=1).ids
         with torch.no_grad():
             assert torch.equal(
                 again(ids, use_cache=False).logits, model.hf(ids, use_cache=False).logits

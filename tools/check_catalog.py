@@ -11,8 +11,8 @@ import typer
 from tools.catalog.checks import check
 from tools.catalog.checks.layout import fix as mend
 from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
+from tools.catalog.entries.files import WriteError, write_file
 from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
-from tools.catalog.entries.locking import Unwritable, create
 from tools.catalog.schema import json_schema
 from tools.checking.report import as_annotations, as_json, as_text, summary, visible
 from tools.command_line import fail, program
@@ -54,7 +54,7 @@ def check_catalog(
     named = [path.resolve() for path in files or ()]
     try:
         if write_schema:
-            create(json_schema.PATH, json_schema.schema(), force=True)
+            write_file(json_schema.PATH, json_schema.schema(), force=True)
             return
         catalog = read_catalog(papers.resolve(), named)
         if fix:
@@ -64,7 +64,7 @@ def check_catalog(
             *catalog.problems,
             *check(catalog, checkout(papers)),
         ]
-    except (CatalogError, Unwritable) as error:
+    except (CatalogError, WriteError) as error:
         fail(str(error))
     if online:
         problems += _online(catalog, named, contact)

@@ -14,8 +14,8 @@ from rich.progress import Progress
 from implementations.harness.errors import BadInput, unknown_name
 from tools.adding.command import connect
 from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, load_catalog
-from tools.catalog.entries.locking import Unwritable
 from tools.checking.report import visible
 from tools.command_line import fail, program
 from tools.importing.importer import Importer, Outcome
@@ -81,7 +81,7 @@ def import_records(
             for outcome in bar.track(found, len(chosen), description="Records"):
                 typer.echo(visible(line(outcome)))
                 outcomes.append(outcome)
-    except (SourceError, Unwritable) as error:
+    except (SourceError, WriteError) as error:
         fail(str(error))
     for said in summary(outcomes, len(chosen), out):
         typer.echo(visible(said))

@@ -14,8 +14,8 @@ from tools.catalog.checks import check
 from tools.catalog.checks.layout import fix
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.documents.yaml_reader import parse
+from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, read_catalog
-from tools.catalog.entries.locking import Unwritable
 from tools.catalog.entries.writer import reformat
 from tools.checking.report import as_annotations, as_json, as_text
 from tools.sources.names.references import Unidentified
@@ -57,7 +57,7 @@ def judged(folder):
     for document in catalog.documents:
         path = folder / document.path.name
         if path.is_file():
-            value_or_refusal(lambda at=document, path=path: fix(at, path), Unwritable)
+            value_or_refusal(lambda at=document, path=path: fix(at, path), WriteError)
     return catalog
 
 

@@ -152,19 +152,6 @@ def test_fix_loses_no_comment(command: Run, change: Change, papers: Path) -> Non
     assert path.read_bytes() == before
 
 
-def test_fix_says_when_the_disk_does_not_let_it(
-    change: Change, command: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = change("brook", ("year: 2023", "year:   2023"))
-    before = path.read_bytes()
-    (path.parent / ".lock").mkdir()
-    done = command("--fix")
-    assert done.code == 1
-    assert done.err.startswith(f"{path} was not written: ")
-    assert done.err.count("\n") == 1
-    assert path.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("name", "told"),
     [

@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.sources import server
-from tools.adding import update as updating
 from tools.adding.checks import today
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
@@ -116,24 +114,6 @@ def test_what_a_person_wrote_stays_unless_somebody_is_asked(update: Command, ent
     left = err.partition("Left as a person wrote it")[2]
     assert "title: SparseGPT: Big Language Models" in left
     assert "authors: Elias Frantár, Dan Alistarh -> Elias Frantar, Dan Alistarh (arXiv)" in left
-
-
-def test_what_another_process_wrote_meanwhile_is_left(
-    update: Command, entry: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create, theirs = updating.create, PREPRINT.replace("Use it for 2:4.", "Use it for 4:8.")
-
-    def later(*arguments: Any, **more: Any) -> None:
-        entry.write_text(theirs, encoding="utf-8")
-        create(*arguments, **more)
-
-    monkeypatch.setattr(updating, "create", later)
-    code, _, err = update("sparse", "--yes")
-    assert (code, err.splitlines()[-1]) == (
-        1,
-        f"{entry} was changed by another process; start again",
-    )
-    assert entry.read_text(encoding="utf-8") == theirs
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_written(

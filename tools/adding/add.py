@@ -23,8 +23,8 @@ from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
 from tools.catalog.documents.yaml_reader import spell
 from tools.catalog.entries.abstracts import save
+from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import PAPERS, read_catalog
-from tools.catalog.entries.locking import create
 from tools.catalog.entries.writer import render
 from tools.catalog.schema.identifiers import SLUG, Form
 from tools.catalog.schema.paper import Paper
@@ -267,7 +267,7 @@ class Adding:
         paper = made(self.draft, path)
         text = render(paper)
         planned = paper.model_copy(update={"fidelity": None}) if self.request.scaffold else paper
-        self._judge(path, planned, text)
+        self.report.notes("The checks say", judge(self.catalog, path, planned, text))
         if self.request.dry_run:
             typer.echo(text, nl=False)
             return
@@ -275,23 +275,10 @@ class Adding:
             self.report.say(text)
             if not questions.confirm(f"Write {shown(path)}?", default=True):
                 raise Refused("nothing was written")
-        self._write(path, paper, planned, text)
+        self._write(path, paper, text)
 
-    def _judge(self, path: Path, paper: Paper, text: str) -> None:
-        """Judge the entry together with the catalog as it was last read."""
-        self.report.notes("The checks say", judge(self.catalog, path, paper, text))
-
-    def _write(self, path: Path, paper: Paper, planned: Paper, text: str) -> None:
+    def _write(self, path: Path, paper: Paper, text: str) -> None:
         """Write the method folder, if one is wanted, and the entry; both or none."""
-
-        def look() -> None:
-            """Judge it again where another process has added something meanwhile."""
-            catalog = read_catalog(self.request.catalog)
-            if catalog != self.catalog:
-                self.catalog = catalog
-                self._refuse_known()
-                self._judge(path, planned, text)
-
         written = [path]
         marks = abstracts(path) / f"{path.stem}.txt"
         if self.request.scaffold:
@@ -299,7 +286,7 @@ class Adding:
             scaffold(path.stem, paper, place.parent)
             written.append(place / path.stem)
         try:
-            create(path, text, force=self.request.force, look=look)
+            write_file(path, text, force=self.request.force)
         except BaseException:  # Ctrl-C too
             for folder in written[1:]:
                 shutil.rmtree(folder)

@@ -14,14 +14,14 @@ from tools.adding.draft import Refused, Value, fault, settled
 from tools.adding.fields import FIELDS
 from tools.adding.report import Report
 from tools.catalog.documents.diagnostics import CatalogError
-from tools.catalog.entries.locking import Unwritable
+from tools.catalog.entries.files import WriteError
 from tools.scaffold import ScaffoldError
 from tools.sources.names.references import Unidentified
 from tools.sources.names.text import is_text
 from tools.sources.web.client import Client, default_client
 from tools.sources.web.errors import BadSetting, SourceError
 
-FAILURES = (Refused, SourceError, Unidentified, Unwritable, ScaffoldError, CatalogError)
+FAILURES = (Refused, SourceError, Unidentified, WriteError, ScaffoldError, CatalogError)
 
 
 def option(flag: str) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.adding.draft import Draft
 from tools.adding.proposals import letters
-from tools.catalog.entries.locking import create
+from tools.catalog.entries.files import write_file
 from tools.repository import checkout
 
 LONGEST = 60
@@ -30,7 +30,7 @@ def keep(draft: Draft, path: Path) -> None:
         "abstract": draft.abstract,
         "answered": sorted(draft.answered),
     }
-    create(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n", force=True)
+    write_file(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n", force=True)
 
 
 def kept(path: Path) -> Draft | None:

@@ -17,8 +17,8 @@ from tools.adding.intake import located, origin_of
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.report import Report, plain
 from tools.catalog.documents.yaml_reader import Loc, spell
+from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
-from tools.catalog.entries.locking import create
 from tools.catalog.entries.writer import as_data, revise
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold
@@ -92,15 +92,7 @@ def update(request: Request, report: Report, connect: Callable[[], Client]) -> N
     if request.dry_run:
         typer.echo(text, nl=False)
         return
-
-    def look() -> None:
-        """Refuse to write over what another process has written meanwhile."""
-        now = read_catalog(request.catalog)
-        if now.entries.get(request.slug) != entry:
-            raise Refused(f"{shown(path)} was changed by another process; start again")
-        judge(now, path, paper, text)
-
-    create(path, text, force=True, look=look)
+    write_file(path, text, force=True)
     report.say(f"Written: {shown(path)}")
     for line in next_steps(request.slug, [path], paper.name or paper.title, verb="Update"):
         report.say(line)

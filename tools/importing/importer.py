@@ -12,8 +12,8 @@ from tools.catalog.checks import text_checks
 from tools.catalog.checks.duplicates import Known, duplicates
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.yaml_reader import read
+from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import Entry
-from tools.catalog.entries.locking import create
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
 from tools.importing.drafting import make_draft, problems, text_of
@@ -82,7 +82,7 @@ class Importer:
     def run(self, items: Iterable[Item | Broken], limit: int | None = None) -> Iterator[Outcome]:
         """Yield what became of each item, until `limit` drafts are written.
 
-        Raises `Unwritable` where a draft cannot be written.
+        Raises `WriteError` where a draft cannot be written.
         """
         taken = 0
         for item in items:
@@ -115,7 +115,7 @@ class Importer:
         wrong, more = problems(draft, self._path(item))
         if wrong:
             raise Refusal("no entry can be made", *map(_said, wrong))
-        create(self._path(item), text_of(draft), force=self._force)
+        write_file(self._path(item), text_of(draft), force=self._force)
         self._drafts[item.name] = to_compare(resolved.facts)
         yield from differences(item.record, item.facts, resolved)
         yield from left_out

@@ -9,7 +9,6 @@ import pytest
 from tests.catalog.invented import Change, told
 from tools.catalog.checks.layout import fix
 from tools.catalog.documents.yaml_reader import read
-from tools.catalog.entries.locking import Unwritable
 
 
 def test_a_file_not_laid_out_as_usual_is_told_where(papers: Path, change: Change) -> None:
@@ -45,12 +44,3 @@ def test_only_the_layout_is_named_where_nothing_else_changes(change: Change) -> 
     path = change("brook", ("year: 2023", "year:   2023"))
     assert fix(read(path), path) == ["layout"]
     assert fix(read(path), path) == []
-
-
-def test_what_another_process_wrote_meanwhile_is_left(papers: Path, change: Change) -> None:
-    path = change("brook", ("year: 2023", "year:   2023"))
-    document = read(path)
-    path.write_text("another's", encoding="utf-8")
-    with pytest.raises(Unwritable, match="was changed by another process"):
-        fix(document, path)
-    assert path.read_text(encoding="utf-8") == "another's"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tools.catalog.documents.diagnostics import Problem
-from tools.catalog.documents.yaml_reader import Document, Loc, parse, read, spell
-from tools.catalog.entries.locking import Unwritable, create
+from tools.catalog.documents.yaml_reader import Document, Loc, parse, spell
+from tools.catalog.entries.files import write_file
 from tools.catalog.entries.writer import canonical
 
 FIX = "run `python tools/check_catalog.py --fix`"
@@ -36,17 +36,11 @@ def layout_problems(document: Document) -> Iterator[Problem]:
 def fix(document: Document, path: Path) -> list[str]:
     """Rewrite a file if it can be read and is not as it should be; return what was changed.
 
-    Raises `Unwritable` where the disk does not let it, or where the file is no longer as it was
-    read; it is then left as it is.
+    Raises `WriteError` where the disk does not accept it.
     """
     if not _can_be_written_anew(document) or (right := canonical(document)) == document.text:
         return []
-
-    def look() -> None:
-        if read(path).text != document.text:
-            raise Unwritable(f"{path} was changed by another process; start again")
-
-    create(path, right, force=True, look=look)
+    write_file(path, right, force=True)
     before, after = _texts(document.data), dict(_texts(parse(right, document.path).data))
     changes = [
         f"{spell(loc)}: '{text}' became '{after[loc]}'"

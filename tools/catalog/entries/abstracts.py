@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.catalog.entries.locking import create
+from tools.catalog.entries.files import write_file
 from tools.catalog.schema.vocabulary import fold
 from tools.repository import REPOSITORY
 
@@ -33,7 +33,7 @@ def save(slug: str, abstract: str, folder: Path = ABSTRACTS) -> None:
     """Store the marks of the abstract of a paper; of a text too short for any, nothing."""
     if marks := fingerprint(abstract):
         folder.mkdir(exist_ok=True)
-        create(folder / f"{slug}.txt", "\n".join(marks) + "\n", force=True)
+        write_file(folder / f"{slug}.txt", "\n".join(marks) + "\n", force=True)
 
 
 def load(folder: Path = ABSTRACTS) -> Mapping[str, frozenset[str]]:

@@ -25,7 +25,6 @@ from tools.adding.command import (
 from tools.adding.files import READERS
 from tools.adding.report import Report
 from tools.catalog.entries.loader import PAPERS
-from tools.command_line import Command
 
 Word = str | None
 Words = list[str] | None
@@ -33,7 +32,7 @@ Words = list[str] | None
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(cls=Command)
+@app.command()
 def main(
     context: typer.Context,
     what: Annotated[

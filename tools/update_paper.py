@@ -18,12 +18,11 @@ from tools.adding.command import connect, failures_end_it, somebody_is_there
 from tools.adding.report import Report
 from tools.adding.update import Request, update
 from tools.catalog.entries.loader import PAPERS
-from tools.command_line import Command
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command(cls=Command)
+@app.command()
 def main(
     slug: Annotated[str, typer.Argument(help="Name of the entry, such as sparsegpt.")],
     yes: Annotated[

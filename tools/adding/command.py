@@ -17,7 +17,6 @@ from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.scaffold import ScaffoldError
 from tools.sources.names.references import Unidentified
-from tools.sources.names.text import is_text
 from tools.sources.web.client import Client, default_client
 from tools.sources.web.errors import BadSetting, SourceError
 
@@ -38,8 +37,6 @@ def given(parameters: Mapping[str, Any]) -> dict[str, Value]:
         value = parameters[field.parameter]
         if not value:
             continue
-        if not is_text("".join(value)):
-            raise typer.BadParameter("this is not text in UTF-8", param_hint=field.option)
         try:
             facts[flag] = settled(field, value)
         except Refused as error:

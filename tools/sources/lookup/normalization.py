@@ -11,14 +11,12 @@ from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.names.text import plain, without_homonym
-from tools.sources.services.facts import MOST_AUTHORS, Facts
+from tools.sources.services.facts import Facts
 from tools.sources.services.table import BY_SCHEME, SERVICES
 from tools.sources.web.errors import CHECK, Malformed
 
 LONGEST_TITLE = 300
 LONGEST = 120
-MARKUP = 20
-"""Times the length of a text that it may have with its markup."""
 
 
 def normalize(facts: Facts) -> Facts:
@@ -52,14 +50,7 @@ def _references(text: str) -> Iterator[Reference]:
 
 
 def _tidy(facts: Facts) -> Facts:
-    if len(facts.authors) > MOST_AUTHORS:
-        many = f"{len(facts.authors):,} authors, more than {MOST_AUTHORS:,}"
-        raise Malformed(f"{facts.source} lists {many}", CHECK)
-
     def usable(what: str, text: str | None, most: int = LONGEST) -> str | None:
-        if len(text or "") > MARKUP * most:
-            long = f"a text of {len(text or ''):,} characters, more than {most}"
-            raise Malformed(f"the {what} of {facts.source} holds {long}", CHECK)
         shown = plain(text or "")
         for message, _ in flaws(shown):
             raise Malformed(f"the {what} of {facts.source} {message}", CHECK)

@@ -23,15 +23,6 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", " ".join("".join(kept).split()))
 
 
-def is_text(text: str) -> bool:
-    """Whether every character can be written; Python makes other ones of arguments in no UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def from_latex(text: str) -> str:
     """Return what LaTeX shows: accents composed, groups opened; raises `Malformed` if too deep."""
     # A bare per cent sign is a comment in LaTeX, but never in a title.
@@ -73,8 +64,7 @@ def pages(first: str | None, last: str | None = None) -> str | None:
 def day(*parts: int | str | None) -> str | None:
     """Write year, month and day, as far as they are known and possible, as `2023-01-02`."""
     written = (str(part) for part in parts if part is not None)
-    # Five digits are too large for all of them, and a thousand for Python.
-    numbers = [int(part[:5]) for part in written if part.isdecimal()]
+    numbers = [int(part) for part in written if part.isdecimal()]
     limits = ((1950, 2100), (1, 12), (1, 31))
     known: list[str] = []
     for number, (low, high) in zip(numbers, limits, strict=False):

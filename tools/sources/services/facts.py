@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-MOST_AUTHORS = 5000
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:

@@ -116,16 +116,9 @@ class OpenReview(Service):
             title=content.title,
             authors=() if authors[:1] == ["Anonymous"] else tuple(authors),
             abstract=content.abstract,
-            year=year or (_year(date) if date else None),
+            year=year or (datetime.fromtimestamp(date / 1000, UTC).year if date else None),
             venue=where.venue if where else None,
             track=where.track if where else None,
             ids={"openreview": note.id},
             code=repositories(content.abstract),
         )
-
-
-def _year(milliseconds: int) -> int | None:
-    # Outside of these numbers there is no date that a clock can tell.
-    return (
-        datetime.fromtimestamp(milliseconds / 1000, UTC).year if 0 < milliseconds < 4e12 else None
-    )

@@ -25,7 +25,9 @@ from tools.catalog.exports.formats import EXPORTS
 from tools.importing.record import Record
 from tools.sources.web.errors import NETWORK, Unreachable
 
-WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20) | st.sampled_from(
+WORDS = st.text(
+    st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20
+) | st.sampled_from(
     [
         *("", "-", "--", "--help", "/", ".", "..", "/dev/null", "~", "nan", "-1"),
         *("9" * 200, "x" * 100, "\x1b[2J", "a\nb", "2301.00774v" + "9" * 20, "10.1234/))"),

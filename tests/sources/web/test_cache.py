@@ -62,17 +62,6 @@ def test_a_damaged_cache_costs_only_the_cache(
     assert len(replay.requests) == 2
 
 
-def test_an_answer_that_an_older_version_kept_is_asked_for_again(
-    replay: Replay, connect: Connect, tmp_path: Path
-) -> None:
-    replay.say(HOST, Answer(b'{"form": "old"}'), GOOD)
-    client = connect(tmp_path)
-    client.read(SITE, "/works/10.1609%2Faaai.v38i10.28960", JSON, lambda page: page)
-    assert fetch(FLAP, client).venue == "aaai"
-    assert fetch(FLAP, client).venue == "aaai"
-    assert len(replay.requests) == 2
-
-
 def test_a_folder_that_cannot_be_made_costs_only_the_cache(
     replay: Replay, connect: Connect, tmp_path: Path
 ) -> None:

@@ -1,10 +1,8 @@
-"""Requests to one host keep their distance, also those of two processes."""
+"""The pauses between requests to one host."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -33,19 +31,3 @@ def test_requests_keep_their_distance(
         fetch(Reference(scheme, value), client)
     assert sum(slept) == pytest.approx(pause, abs=0.9)
     assert sum(slept) > 0
-
-
-def test_two_processes_keep_it_too(connect: Connect, slept: list[float], tmp_path: Path) -> None:
-    fetch(Reference("arxiv", "2301.00774"), connect(tmp_path))
-    fetch(Reference("arxiv", "2306.11695"), connect(tmp_path))
-    assert sum(slept) > 2
-
-
-def test_a_clock_set_back_costs_one_pause_at_most(
-    connect: Connect, slept: list[float], tmp_path: Path
-) -> None:
-    last = tmp_path / "export.arxiv.org.last"
-    last.touch()
-    os.utime(last, (4e9, 4e9))
-    fetch(Reference("arxiv", "2301.00774"), connect(tmp_path))
-    assert sum(slept) == 3

@@ -11,14 +11,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 import platformdirs
-from filelock import FileLock
 from hishel import SqliteStorage
 from hishel.httpx import CacheTransport
 from tenacity import (
@@ -93,13 +91,13 @@ class Client:
         self._limits = limits or Limits()
         self._sleep = sleep
         self._down: dict[str, SourceError] = {}
+        self._asked: dict[str, float] = {}
         self._agent = _agent(contact)
 
     def __enter__(self) -> Self:
         limits, hosts = self._limits, self._hosts.items()
         with ExitStack() as stack:
             folder = _writable(self._cache)
-            self._folder = folder or Path(stack.enter_context(TemporaryDirectory()))
             verify = httpx.create_ssl_context()
             network = httpx.Client(
                 verify=verify,
@@ -146,21 +144,16 @@ class Client:
         those of `parse`.
         """
         key = f"{self._hosts.get(site.host, site.host)}{path}"
-        page, cached = self._get(site, path, kind, statuses, key)
+        page = self._get(site, path, kind, statuses, key)
         try:
             return parse(page)
         except SourceError:
             if self._storage:
                 for entry in self._storage.get_entries(key):
                     self._storage.remove_entry(entry.id)
-            if not cached:
-                raise
-        # An older version could read the answer in the cache; ask for it again.
-        return parse(self._get(site, path, kind, statuses, key)[0])
+            raise
 
-    def _get(
-        self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str
-    ) -> tuple[Page, bool]:
+    def _get(self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str) -> Page:
         """Ask until there is an answer or patience ends; a host that is down is asked only once."""
         if site.host in self._down:
             raise self._down[site.host]
@@ -180,8 +173,8 @@ class Client:
 
     def _attempt(
         self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str
-    ) -> tuple[Page, bool]:
-        """Send one request; return the answer and whether it came from the cache."""
+    ) -> Page:
+        """Send one request."""
         url = f"https://{site.host}{path}"
         try:
             with self._http.stream(
@@ -196,8 +189,7 @@ class Client:
                 if not kind.fits(media.partition(";")[0].strip().lower()):
                     sent = media.partition(";")[0][:80] or "something without a content type"
                     raise Malformed(f"{site.host} sent {sent} instead of {kind.name}", LATER)
-                page = Page(site.name, url, answer.status_code, media, self._body(site, answer))
-                return page, answer.extensions.get("caching", {}).get("from_cache", False)
+                return Page(site.name, url, answer.status_code, media, self._body(site, answer))
         except httpx.TimeoutException:
             raise _late(site) from None
         except httpx.TooManyRedirects:
@@ -221,11 +213,7 @@ class Client:
         return bytes(body)
 
     def _before(self, request: httpx.Request) -> None:
-        """Refuse a redirect to another site, then wait until the host may be asked again.
-
-        The pause holds between two processes too: a file in the cache has the time of the last
-        request.
-        """
+        """Refuse a redirect to another site, then wait until the host may be asked again."""
         site: Site = request.extensions["site"]
         if request.url.scheme != "https" or request.url.host not in {site.host, *site.also}:
             raise Malformed(
@@ -233,13 +221,10 @@ class Client:
                 f"{site.name} over https",
                 CHECK,
             )
-        last = self._folder / f"{request.url.host}.last"
-        with FileLock(f"{last}.lock"):
-            end = last.stat().st_mtime + site.pause if last.exists() else 0.0
-            # If the system clock was set back, wait for one pause and no longer.
-            if (left := min(site.pause, end - time.time())) > 0:
-                self._sleep(left)
-            last.touch()
+        left = self._asked.get(request.url.host, -site.pause) + site.pause - time.monotonic()
+        if left > 0:
+            self._sleep(left)
+        self._asked[request.url.host] = time.monotonic()
 
 
 def _writable(folder: Path | None) -> Path | None:

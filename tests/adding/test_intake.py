@@ -41,8 +41,8 @@ def test_what_was_given_by_flag_stands_against_an_entry(tmp_path: Path) -> None:
 def test_what_a_person_says_is_not_doubted_because_a_source_is(
     said: str | None, doubted: bool
 ) -> None:
-    facts = Facts(source="Semantic Scholar", ids={"doi": "10.1000/theirs"})
-    origin = {"ids.doi": "Semantic Scholar"}
+    facts = Facts(source="OpenReview", ids={"doi": "10.1000/theirs"})
+    origin = {"ids.doi": "OpenReview"}
     draft = Draft()
     if said:
         draft.put(("ids", "doi"), said, "you")

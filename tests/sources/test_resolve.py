@@ -179,13 +179,13 @@ class TestFailures:
             resolve(identify("2301.00774"), client)
 
     def test_failing_secondaries_are_notes(self, replay: Replay, client: Client) -> None:
-        replay.refuse("dblp.org", "api2.openreview.net", "api.semanticscholar.org")
+        replay.refuse("dblp.org", "api2.openreview.net")
         resolved = resolve(identify("2301.00774"), client)
         assert resolved.facts.venue is None
         assert resolved.facts.submitted == "2023-01-02"
         assert resolved.notes == tuple(
             f"{host} has an error of its own (HTTP 503); the other sources were asked without it"
-            for host in ("dblp.org", "api2.openreview.net", "api.semanticscholar.org")
+            for host in ("dblp.org", "api2.openreview.net")
         )
 
     def test_a_page_for_robots_is_as_good_as_no_dblp(self, replay: Replay, client: Client) -> None:
@@ -193,25 +193,8 @@ class TestFailures:
         resolved = resolve(identify("2306.11695"), client)
         assert (resolved.facts.venue, resolved.origin["venue"]) == ("iclr", "OpenReview")
 
-    def test_semantic_scholar_is_the_last_resort(self, replay: Replay, client: Client) -> None:
-        resolve(identify("2301.00774"), client)
-        resolve(identify("2407.11681"), client)
-        assert replay.asked("api.semanticscholar.org") == [], "the others answered"
-        replay.refuse("dblp.org", "api2.openreview.net")
-        resolved = resolve(identify("2301.00774"), client)
-        assert (resolved.facts.venue, resolved.origin["venue"]) == ("icml", "Semantic Scholar")
-        assert set(resolved.unverified) == {"venue", "year", "track"}
-
-    def test_its_identifiers_lead_to_better_sources(self, replay: Replay, client: Client) -> None:
-        replay.refuse("dblp.org", "api2.openreview.net")
-        without = (DATA / "arxiv" / "flap.xml").read_bytes().replace(b"arxiv:doi", b"arxiv:x")
-        replay.say("export.arxiv.org", Answer(without, "text/xml"))
-        resolved = resolve(identify("2312.11983"), client)
-        assert resolved.origin["venue"] == resolved.origin["ids.doi"] == "Crossref"
-        assert resolved.unverified == ()
-
     def test_a_doi_that_nobody_confirms_is_unverified(self, replay: Replay, client: Client) -> None:
-        replay.refuse("api.crossref.org", "api.semanticscholar.org")
+        replay.refuse("api.crossref.org")
         resolved = resolve(identify("2312.11983"), client)
         assert resolved.facts.ids["doi"] == "10.1609/aaai.v38i10.28960"
         assert resolved.unverified == ("ids.doi",)

@@ -84,9 +84,8 @@ def _unverified(origin: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _doubted(name: str, source: str) -> bool:
-    service = BY_NAME.get(source)
     hint = name == "ids.doi" and source not in _issuers("doi")
-    return service is None or service.doubtful or hint
+    return source not in BY_NAME or hint
 
 
 def _disagreements(

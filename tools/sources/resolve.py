@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from tools.sources.lookup.queries import ask, fetch, finding, references, search
+from tools.sources.lookup.queries import fetch, finding, references, search
 from tools.sources.merge import merge
 from tools.sources.names.references import Reference
 from tools.sources.names.similarity import LINKED, SAME, share_a_name, similarity
 from tools.sources.services.facts import Facts, Resolved
 from tools.sources.services.service import Service
-from tools.sources.services.table import BY_NAME, SERVICES
+from tools.sources.services.table import BY_NAME
 from tools.sources.web.client import Client
 from tools.sources.web.errors import SourceError
 
@@ -50,8 +50,6 @@ def resolve(start: Reference | Facts, client: Client) -> Resolved:
         if not inquiry.published:
             inquiry.search(service)
             inquiry.follow()
-    inquiry.fall_back()
-    inquiry.follow()
     return inquiry.merged()
 
 
@@ -87,7 +85,6 @@ class Inquiry:
         self.notes: list[str] = []
         self._client = client
         self._asked = {asked}
-        self._failed = False
         self._strangers: set[tuple[str, str]] = set()
 
     def knows(self, schemes: Container[str]) -> bool:
@@ -129,16 +126,6 @@ class Inquiry:
         self.found += [facts for facts in same if facts.venue][:1]
         self.found += [facts for facts in same if not facts.venue][:1]
 
-    def fall_back(self) -> None:
-        """Ask doubtful sources, where a better one could not be asked and none knew a venue."""
-        known = [reference for facts in self.found for reference in _references(facts)]
-        for service in (service for service in SERVICES if service.doubtful):
-            asked = next((one for one in known if one.scheme in service.schemes), None)
-            if asked and self._failed and not self.published:
-                facts = self._try(partial(ask, service, asked, self._client))
-                if facts and self._is_it(facts, LINKED):
-                    self.found.append(facts)
-
     def merged(self) -> Resolved:
         """Merge what was found, without the identifiers of other papers."""
         kept = [
@@ -154,7 +141,6 @@ class Inquiry:
         try:
             return request()
         except SourceError as error:
-            self._failed = True
             self.notes.append(f"{error.what}; the other sources were asked without it")
             return None
 

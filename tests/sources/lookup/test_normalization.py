@@ -11,11 +11,10 @@ import pytest
 
 from tests.sources.server import DATA, Answer, Replay, feed
 from tools.catalog.schema.field_types import flaws
-from tools.sources.lookup.queries import ask, fetch, search
+from tools.sources.lookup.queries import fetch, search
 from tools.sources.names.references import Reference
 from tools.sources.services.dblp import Dblp
 from tools.sources.services.facts import Facts
-from tools.sources.services.semantic_scholar import SemanticScholar
 from tools.sources.web.client import Client
 from tools.sources.web.errors import SourceError
 
@@ -40,11 +39,6 @@ CASES: dict[str, tuple[str, str, Callable[[Client], list[Facts]]]] = {
         lambda client: [fetch(Reference("openreview", "invented01"), client)],
     ),
     "dblp": ("dblp.org", "dblp/survey.json", lambda client: search(Dblp(), SURVEY, client)),
-    "semantic scholar": (
-        "api.semanticscholar.org",
-        "semantic_scholar/sparsegpt.json",
-        lambda client: [ask(SemanticScholar(), Reference("arxiv", "2301.00774"), client)],
-    ),
 }
 
 

@@ -33,7 +33,7 @@ def ask(service: Service, reference: Reference, client: Client) -> Facts:
     def read(page: Page) -> Facts:
         facts = normalize(service.read(page, reference))
         answered = facts.ids.get(reference.scheme)
-        if answered is None and not service.doubtful and reference.scheme in SCHEMES:
+        if answered is None and reference.scheme in SCHEMES:
             answered = "something else"
         if answered not in (None, reference.value):
             raise AnotherPaper(service.name, reference.value, answered)

@@ -42,8 +42,6 @@ class Service:
 
     registers_dois: bool = False
     """Whether what it says of a DOI can be relied on."""
-    doubtful: bool = False
-    """Whether it is often wrong: asked only where a better source failed, and never verified."""
 
     @property
     def name(self) -> str:

@@ -17,7 +17,6 @@ from tools.sources.services.crossref import Crossref
 from tools.sources.services.dblp import Dblp
 from tools.sources.services.openreview import OpenReview
 from tools.sources.services.proceedings import PROCEEDINGS
-from tools.sources.services.semantic_scholar import SemanticScholar
 from tools.sources.services.service import Service
 
 SERVICES: tuple[Service, ...] = (
@@ -27,7 +26,6 @@ SERVICES: tuple[Service, ...] = (
     OpenReview(),
     Crossref(),
     Dblp(),
-    SemanticScholar(),
 )
 """The order is that of trust: of two sources that differ, the first is believed."""
 

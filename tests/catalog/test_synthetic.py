@@ -1,4 +1,4 @@
-"""Invented papers by the thousand are valid ones."""
+"""Synthetic papers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.catalog.synthetic import papers as invented
 from tools.catalog.synthetic import write_papers
 
 
-def test_invented_papers_are_valid_always_the_same_and_many(tmp_path: Path) -> None:
+def test_synthetic_papers_are_valid_and_reproducible(tmp_path: Path) -> None:
     folder = tmp_path / "catalog" / "papers"
     folder.mkdir(parents=True)
     write_papers(folder, 60, seed=3)

@@ -82,8 +82,6 @@ def test_a_field_without_a_value_is_refused_but_the_quoted_word_is_text(value: s
         ("a:\n\tb: c", "cannot start any token; indent by spaces, not tabs"),
         ("a: b\0c", "entry.yaml:1: holds the character U+0000, which YAML forbids; remove it"),
         ("a: b\nc: \x1b[31m", "entry.yaml:2: holds the character U+001B, which YAML forbids"),
-        ("a: " + "[" * 20 + "]" * 20, "entry.yaml:1: a[0][0][0][0][0][0][0][0]: is nested too"),
-        ("a: " + "{b: " * 20 + "}" * 20, "entry.yaml:1: a.b.b.b.b.b.b.b.b: is nested too deeply"),
     ],
 )
 def test_the_surprises_of_yaml_are_refused(text: str, told: str) -> None:

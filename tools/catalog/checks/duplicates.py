@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 
 from rapidfuzz import fuzz, process
@@ -78,39 +77,34 @@ class _Titles:
 
     def __init__(self, papers: Mapping[str, Paper]) -> None:
         self.papers = papers
-        spelt = [(len(title), title, slug) for slug in papers for title in _spellings(papers[slug])]
-        spelt.sort()
-        self.lengths = [length for length, _, _ in spelt]
-        self.titles = [title for _, title, _ in spelt]
-        self.slugs = [slug for _, _, slug in spelt]
+        spelt = [(title, slug) for slug in papers for title in sorted(_spellings(papers[slug]))]
+        self.titles = [title for title, _ in spelt]
+        self.slugs = [slug for _, slug in spelt]
 
     def like(self, paper: Paper) -> Iterator[tuple[str, str]]:
         """Yield slug and reason of each paper with the same or nearly the same title."""
         best: dict[str, float] = {}
         for title in _spellings(paper):
-            shortest = bisect_left(self.lengths, len(title) * ALIKE / (200 - ALIKE))
-            for slug, score in self._after(shortest, title):
+            for slug, score in self._after(0, title):
                 best[slug] = max(best.get(slug, 0), score)
         for slug, score in best.items():
             yield slug, self._reason(slug, score)
 
     def pairs(self) -> Iterator[tuple[str, str, str, bool]]:
         """Yield two papers of like titles, the earlier first, why, and if they are equal."""
-        order = {slug: index for index, slug in enumerate(self.papers)}
         best: dict[tuple[str, str], float] = {}
         for index, title in enumerate(self.titles):
-            for like, score in self._after(index + 1, title):
-                one, other = sorted((self.slugs[index], like), key=order.__getitem__)
-                best[one, other] = max(best.get((one, other), 0), score)
+            one = self.slugs[index]
+            for other, score in self._after(index + 1, title):
+                if one != other:
+                    best[one, other] = max(best.get((one, other), 0), score)
         for (one, other), score in best.items():
-            if one != other:
-                yield one, other, self._reason(one, score), score == 100
+            yield one, other, self._reason(one, score), score == 100
 
     def _after(self, start: int, title: str) -> Iterator[tuple[str, float]]:
-        """Compare with titles from one on, up to the length that can still be that much alike."""
-        end = bisect_right(self.lengths, len(title) * (200 - ALIKE) / ALIKE)
+        """Compare a title with those from an index on."""
         for _, score, index in process.extract(
-            title, self.titles[start:end], scorer=fuzz.ratio, score_cutoff=ALIKE, limit=None
+            title, self.titles[start:], scorer=fuzz.ratio, score_cutoff=ALIKE, limit=None
         ):
             yield self.slugs[start + index], score
 

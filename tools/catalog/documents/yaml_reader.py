@@ -22,8 +22,6 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 LARGEST = 100_000
 """Bytes of the largest file that is read; an entry is a few thousand."""
-DEEPEST = 8
-"""Lists and mappings inside one another; an entry needs four."""
 NULL = "tag:yaml.org,2002:null"
 EDITOR_LINE = "# yaml-language-server: "
 """How the comment begins that names the schema to editors."""
@@ -190,8 +188,6 @@ class _Builder:
         self.document.lines[loc] = place.start_mark.line + 1
         if node in self.seen:
             self.refuse(loc, place, "uses an alias", "repeat the value")
-        elif len(loc) > DEEPEST:
-            self.refuse(loc, place, "is nested too deeply", "flatten it")
         elif isinstance(node, yaml.MappingNode):
             self.seen.add(node)
             return self.mapping(node, loc)

@@ -1,1 +1,1 @@
-"""Scripts around the atlas: the site generator and the demo."""
+"""Command-line tools of the atlas: the catalog, the site generator and the demo."""

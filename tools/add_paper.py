@@ -1,7 +1,7 @@
 """Add a paper to the catalog: `python tools/add_paper.py 2301.00774`.
 
-Asks on a terminal; elsewhere, or with `--yes`, everything comes from the sources and from flags.
-The entry of a dry run goes to standard output, everything else to standard error.
+On a terminal it asks for missing facts. Otherwise, or with `--yes`, all facts come from the sources
+and the options. A dry run prints the entry to standard output; messages go to standard error.
 """
 
 import sys
@@ -14,20 +14,20 @@ from rich.console import Console
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tools.adding.add import BY_HAND, Adding, Request, no_slug
+from tools.adding.add import BY_HAND, PaperAdder, Request, slug_problem
 from tools.adding.command import (
     connect,
-    failures_end_it,
-    given,
+    facts_from_options,
+    is_interactive,
     option,
-    somebody_is_there,
+    report_failures,
 )
-from tools.adding.files import READERS
+from tools.adding.input_files import READERS
 from tools.adding.report import Report
 from tools.catalog.entries.loader import PAPERS
 
-Word = str | None
-Words = list[str] | None
+Text = str | None
+Texts = list[str] | None
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -35,111 +35,118 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def main(
     context: typer.Context,
-    what: Annotated[
+    paper: Annotated[
         str,
         typer.Argument(
             metavar="PAPER",
-            help="Identifier (arXiv, DOI, OpenReview, Anthology ...), page, title, or file.",
+            help="Identifier (arXiv, DOI, OpenReview, ACL Anthology, ...), page address, title or "
+            "file",
         ),
     ] = "",
     from_file: Annotated[
         Path | None,
-        typer.Option(help="BibTeX (.bib), a filled issue form (.md), or an entry (.yaml)."),
+        typer.Option(help="Read BibTeX (.bib), a filled-in issue form (.md) or an entry (.yaml)"),
     ] = None,
     manual: Annotated[
-        bool, typer.Option("--manual", help="Ask no source; needs no network.")
+        bool, typer.Option("--manual", help="Query no source; works offline")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask no questions")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; show the entry.")
+        bool, typer.Option("--dry-run", help="Print the entry instead of writing it")
     ] = False,
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Replace an entry of the same slug; accept a title like another's."
+            "--force", help="Replace an existing entry; accept a title similar to another one"
         ),
     ] = False,
     scaffold: Annotated[
-        bool, typer.Option("--scaffold", help="Make a method folder as well.")
+        bool, typer.Option("--scaffold", help="Also create a method folder")
     ] = False,
-    slug: Annotated[str, typer.Option(help="Name of the entry's file; proposed if left out.")] = "",
+    slug: Annotated[
+        str, typer.Option(help="Name of the entry's file (default: derived from the paper)")
+    ] = "",
     contact: Annotated[
-        str | None, typer.Option(help="E-mail address for the sources; git's if left out.")
+        str | None,
+        typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
     ] = None,
     catalog: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries.")
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
     ] = PAPERS,
-    title: Annotated[Word, option("title")] = None,
-    name: Annotated[Word, option("name")] = None,
-    author: Annotated[Words, option("author")] = None,
-    kind: Annotated[Word, option("kind")] = None,
-    role: Annotated[Word, option("role")] = None,
-    summary: Annotated[Word, option("summary")] = None,
-    venue: Annotated[Word, option("venue")] = None,
-    year: Annotated[Word, option("year")] = None,
-    track: Annotated[Word, option("track")] = None,
-    status: Annotated[Word, option("status")] = None,
-    volume: Annotated[Word, option("volume")] = None,
-    number: Annotated[Word, option("number")] = None,
-    pages: Annotated[Word, option("pages")] = None,
-    submitted: Annotated[Word, option("submitted")] = None,
-    published: Annotated[Word, option("published")] = None,
-    arxiv: Annotated[Word, option("arxiv")] = None,
-    doi: Annotated[Word, option("doi")] = None,
-    openreview: Annotated[Word, option("openreview")] = None,
-    anthology: Annotated[Word, option("anthology")] = None,
-    pmlr: Annotated[Word, option("pmlr")] = None,
-    ieee: Annotated[Word, option("ieee")] = None,
-    venue_page: Annotated[Word, option("venue-page")] = None,
-    paper_page: Annotated[Word, option("paper-page")] = None,
-    code: Annotated[Word, option("code")] = None,
-    license: Annotated[Word, option("license")] = None,
-    code_note: Annotated[Word, option("code-note")] = None,
-    granularity: Annotated[Words, option("granularity")] = None,
-    prunes: Annotated[Words, option("prunes")] = None,
-    criterion: Annotated[Words, option("criterion")] = None,
-    calibration: Annotated[Word, option("calibration")] = None,
-    recovery: Annotated[Word, option("recovery")] = None,
-    allocation: Annotated[Word, option("allocation")] = None,
-    when: Annotated[Word, option("when")] = None,
-    combines: Annotated[Words, option("combines")] = None,
-    architecture: Annotated[Words, option("architecture")] = None,
-    topic: Annotated[Words, option("topic")] = None,
-    model: Annotated[Words, option("model")] = None,
-    calibration_data: Annotated[Words, option("calibration-data")] = None,
-    training_data: Annotated[Words, option("training-data")] = None,
-    evaluation_data: Annotated[Words, option("evaluation-data")] = None,
-    claim: Annotated[Words, option("claim")] = None,
-    builds_on: Annotated[Words, option("builds-on")] = None,
-    extends: Annotated[Words, option("extends")] = None,
-    compares_with: Annotated[Words, option("compares-with")] = None,
-    fidelity: Annotated[Word, option("fidelity")] = None,
-    note: Annotated[Word, option("note")] = None,
-    read: Annotated[Word, option("read")] = None,
-    source: Annotated[Words, option("source")] = None,
+    title: Annotated[Text, option("title")] = None,
+    name: Annotated[Text, option("name")] = None,
+    author: Annotated[Texts, option("author")] = None,
+    kind: Annotated[Text, option("kind")] = None,
+    role: Annotated[Text, option("role")] = None,
+    summary: Annotated[Text, option("summary")] = None,
+    venue: Annotated[Text, option("venue")] = None,
+    year: Annotated[Text, option("year")] = None,
+    track: Annotated[Text, option("track")] = None,
+    status: Annotated[Text, option("status")] = None,
+    volume: Annotated[Text, option("volume")] = None,
+    number: Annotated[Text, option("number")] = None,
+    pages: Annotated[Text, option("pages")] = None,
+    submitted: Annotated[Text, option("submitted")] = None,
+    published: Annotated[Text, option("published")] = None,
+    arxiv: Annotated[Text, option("arxiv")] = None,
+    doi: Annotated[Text, option("doi")] = None,
+    openreview: Annotated[Text, option("openreview")] = None,
+    anthology: Annotated[Text, option("anthology")] = None,
+    pmlr: Annotated[Text, option("pmlr")] = None,
+    ieee: Annotated[Text, option("ieee")] = None,
+    venue_page: Annotated[Text, option("venue-page")] = None,
+    paper_page: Annotated[Text, option("paper-page")] = None,
+    code: Annotated[Text, option("code")] = None,
+    license: Annotated[Text, option("license")] = None,
+    code_note: Annotated[Text, option("code-note")] = None,
+    granularity: Annotated[Texts, option("granularity")] = None,
+    prunes: Annotated[Texts, option("prunes")] = None,
+    criterion: Annotated[Texts, option("criterion")] = None,
+    calibration: Annotated[Text, option("calibration")] = None,
+    recovery: Annotated[Text, option("recovery")] = None,
+    allocation: Annotated[Text, option("allocation")] = None,
+    when: Annotated[Text, option("when")] = None,
+    combines: Annotated[Texts, option("combines")] = None,
+    architecture: Annotated[Texts, option("architecture")] = None,
+    topic: Annotated[Texts, option("topic")] = None,
+    model: Annotated[Texts, option("model")] = None,
+    calibration_data: Annotated[Texts, option("calibration-data")] = None,
+    training_data: Annotated[Texts, option("training-data")] = None,
+    evaluation_data: Annotated[Texts, option("evaluation-data")] = None,
+    claim: Annotated[Texts, option("claim")] = None,
+    builds_on: Annotated[Texts, option("builds-on")] = None,
+    extends: Annotated[Texts, option("extends")] = None,
+    compares_with: Annotated[Texts, option("compares-with")] = None,
+    fidelity: Annotated[Text, option("fidelity")] = None,
+    note: Annotated[Text, option("note")] = None,
+    read: Annotated[Text, option("read")] = None,
+    source: Annotated[Texts, option("source")] = None,
 ) -> None:
-    """Add a paper to the catalog: look it up, ask what is missing, write a valid entry or none."""
-    if what and not from_file and "://" not in what and Path(what).suffix.lower() in READERS:
-        what, from_file = "", Path(what)
-    if bool(what) + bool(from_file) + (manual and not what and not from_file) != 1:
-        raise typer.BadParameter("give one identifier, title or file, or else --manual")
-    if slug and (wrong := no_slug(slug)):
-        raise typer.BadParameter(wrong, param_hint="--slug")
+    """Add a paper to the catalog.
+
+    Looks the paper up, asks for missing facts and writes an entry if it passes the checks.
+    """
+    if paper and not from_file and "://" not in paper and Path(paper).suffix.lower() in READERS:
+        paper, from_file = "", Path(paper)
+    if bool(paper) + bool(from_file) + (manual and not paper and not from_file) != 1:
+        raise typer.BadParameter("give one identifier, title or file, or use --manual")
+    if slug and (problem := slug_problem(slug)):
+        raise typer.BadParameter(problem, param_hint="--slug")
     request = Request(
-        what=what,
-        given=given(context.params),
+        paper=paper,
+        given=facts_from_options(context.params),
         slug=slug,
         from_file=from_file,
         manual=manual,
-        ask=somebody_is_there() and not yes,
+        ask=is_interactive() and not yes,
         dry_run=dry_run,
         force=force,
         scaffold=scaffold,
         catalog=catalog,
     )
     report = Report(Console(stderr=True))
-    with failures_end_it(report, BY_HAND):
-        Adding(request, report, partial(connect, contact)).run()
+    with report_failures(report, BY_HAND):
+        PaperAdder(request, report, partial(connect, contact)).run()
 
 
 if __name__ == "__main__":

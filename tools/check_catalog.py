@@ -9,12 +9,12 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 import typer
 
 from tools.catalog.checks import check
-from tools.catalog.checks.layout import fix as mend
+from tools.catalog.checks.layout import fix as fix_layout
 from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
 from tools.catalog.entries.files import WriteError, write_file
 from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
 from tools.catalog.schema import json_schema
-from tools.checking.report import as_annotations, as_json, as_text, summary, visible
+from tools.checking.report import as_annotations, as_json, as_text, escape_unprintable, summary
 from tools.command_line import fail, program
 from tools.repository import REPOSITORY, checkout
 
@@ -22,34 +22,34 @@ from tools.repository import REPOSITORY, checkout
 def check_catalog(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(exists=True, dir_okay=False, help="Files to report on; all if none."),
+        typer.Argument(exists=True, dir_okay=False, help="Entries to report on (default: all)"),
     ] = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Mend order, layout, spaces and identifiers.")
+        bool, typer.Option("--fix", help="Fix field order, layout, spaces and identifiers")
     ] = False,
     online: Annotated[
-        bool, typer.Option("--online", help="Compare the entries with their sources as well.")
+        bool, typer.Option("--online", help="Also compare the entries with their sources")
     ] = False,
-    as_data: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    as_data: Annotated[bool, typer.Option("--json", help="Print a JSON list")] = False,
     github: Annotated[
         bool,
-        typer.Option("--github", envvar="GITHUB_ACTIONS", help="Print annotations for GitHub."),
+        typer.Option("--github", envvar="GITHUB_ACTIONS", help="Print annotations for GitHub"),
     ] = False,
-    hints: Annotated[bool, typer.Option(help="Show hints as well.")] = True,
+    hints: Annotated[bool, typer.Option(help="Show hints")] = True,
     write_schema: Annotated[
-        bool, typer.Option("--schema", help="Write catalog/schema.json and do nothing else.")
+        bool, typer.Option("--schema", help="Write catalog/schema.json and exit")
     ] = False,
     contact: Annotated[
-        str | None, typer.Option(help="E-mail address to name to the sources, with --online.")
+        str | None, typer.Option(help="E-mail address to send to the sources with --online")
     ] = None,
     papers: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries.")
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
     ] = PAPERS,
 ) -> None:
-    """Show every problem of every entry: where it is, what is wrong, what to do.
+    """Check the catalog and report each problem with its line and how to fix it.
 
-    Only errors fail the check; warnings and hints do not. A file outside the folder of the entries
-    is checked as if it lay there.
+    Only errors fail the check; warnings and hints do not. A file outside the folder of entries is
+    checked as if it were in that folder.
     """
     named = [path.resolve() for path in files or ()]
     try:
@@ -60,10 +60,7 @@ def check_catalog(
         if fix:
             _fix(catalog, named)
             catalog = read_catalog(papers.resolve(), named)
-        problems = [
-            *catalog.problems,
-            *check(catalog, checkout(papers)),
-        ]
+        problems = [*catalog.problems, *check(catalog, checkout(papers))]
     except (CatalogError, WriteError) as error:
         fail(str(error))
     if online:
@@ -86,8 +83,8 @@ def _fix(catalog: Catalog, named: list[Path]) -> None:
     for document in catalog.documents:
         path = REPOSITORY / document.path
         if not named or path in named:
-            for change in mend(document, path):
-                typer.echo(visible(f"{document.path}: mended {change}"), err=True)
+            for change in fix_layout(document, path):
+                typer.echo(escape_unprintable(f"{document.path}: fixed {change}"), err=True)
 
 
 def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Problem]:
@@ -105,7 +102,7 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
     console = Console(stderr=True)
     try:
         with default_client(contact) as client:
-            return list(online_checks.sources(chosen, client, console))
+            return list(online_checks.source_problems(chosen, client, console))
     except SourceError as error:
         fail(str(error))
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from tools.checking.report import visible
+from tools.checking.report import escape_unprintable
 
 
 def program(command: Callable[..., None]) -> typer.Typer:
@@ -20,4 +20,4 @@ def program(command: Callable[..., None]) -> typer.Typer:
 
 def fail(message: str) -> NoReturn:
     """Exit with code 1 and a message, in which control characters are escaped."""
-    sys.exit("\n".join(map(visible, message.splitlines())))
+    sys.exit("\n".join(map(escape_unprintable, message.splitlines())))

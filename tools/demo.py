@@ -1,6 +1,6 @@
 """The demo: prune a real model five ways, compare the results, build the small site.
 
-`make demo` runs it. Everything it does is a command that one can also give alone; it says which.
+`make demo` runs it. It prints each command before running it, so that you can repeat it.
 """
 
 import os
@@ -21,31 +21,31 @@ console = Console()
 
 
 def main() -> None:
-    """Run the demo from the checkout; a command that fails ends it with its exit code."""
+    """Run the demo; exit with the code of the first command that fails."""
     call("atlas", "sweep", "--file", "tools/demo.yaml", "--runs", str(RUNS))
     show_samples()
     call("python", "-m", "tools.site", "--runs", str(RUNS))
     call("python", "-m", "mkdocs", "build", "--strict", "--quiet", NO_MKDOCS_2_WARNING="1")
     console.print("\nThe site is built. Open it in a browser:")
     console.print(str(REPOSITORY / "site" / "index.html"), soft_wrap=True, highlight=False)
-    console.print("With search, filters and charts to play with: make serve")
+    console.print("To use the search, filters and charts, run: make serve")
 
 
 def call(program: str, *arguments: str, **environment: str) -> None:
-    """Show a command and run it in the checkout; exit with its code when it fails."""
+    """Print a command and run it in the checkout; exit with its code if it fails."""
     console.print(f"\n$ {shlex.join([program, *arguments])}", style="bold", highlight=False)
     done = subprocess.run(
         [str(PROGRAMS / program), *arguments],
         cwd=REPOSITORY,
         env=os.environ | environment,
-        check=False,  # the program has said what is wrong
+        check=False,  # the program has printed its own message
     )
     if done.returncode:
         sys.exit(done.returncode)
 
 
 def show_samples() -> None:
-    """Print how the dense model and each pruned one continue the same sentence."""
+    """Print the continuations of the same sentence by the dense and the pruned models."""
     records = load_records([REPOSITORY / RUNS])
     console.print("\nThe same sentence, continued by each model:", style="bold")
     for record in sorted(records, key=lambda record: (record.method != "dense", record.date)):

@@ -1,4 +1,4 @@
-"""Write the catalog as files for others: `python tools/export.py [--out DIR] [papers.bib ...]`."""
+"""Export the catalog: `python tools/export.py [--out DIR] [papers.bib ...]`."""
 
 import sys
 from pathlib import Path
@@ -17,30 +17,31 @@ from tools.repository import measured
 
 def export(
     files: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(EXPORTS)}; all if none is named.")
+        list[str] | None,
+        typer.Argument(help=f"Files to write: {', '.join(EXPORTS)} (default: all)"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder to write to; made if missing.")] = Path("build"),
+    out: Annotated[Path, typer.Option(help="Output folder; created if missing")] = Path("build"),
     papers: Annotated[
-        Path, typer.Option(help="Folder of the entries.", exists=True, file_okay=False)
+        Path, typer.Option(help="Folder of the entries", exists=True, file_okay=False)
     ] = PAPERS,
 ) -> None:
-    """Write the catalog as JSON, BibTeX, CSV and as an Awesome list.
+    """Export the catalog as JSON, BibTeX, CSV and an Awesome list.
 
-    In the CSV, lists are joined by "; ", and a cell that begins with = + - or @ gets an apostrophe
-    in front, so that no spreadsheet runs it. LIST.md at the top of the repository is written by
-    `tools/export.py LIST.md --out .`.
+    In the CSV, list items are joined by "; ". A cell that begins with = + - or @ is prefixed with
+    an apostrophe, so that no spreadsheet runs it as a formula. To update LIST.md at the top of the
+    repository, run `tools/export.py LIST.md --out .`.
     """
     names = list(dict.fromkeys(files or EXPORTS))
     if unknown := [name for name in names if name not in EXPORTS]:
-        raise typer.BadParameter(f"'{unknown[0]}' is none of {', '.join(EXPORTS)}")
+        raise typer.BadParameter(f"'{unknown[0]}' must be one of {', '.join(EXPORTS)}")
     try:
         catalog = load_catalog(papers)
         methods = measured()
         written = write({name: EXPORTS[name](catalog, methods) for name in names}, out)
     except CatalogError as error:
-        fail(f"{error}\nNothing was written: mend the entries first.")
+        fail(f"{error}\nNothing was written. Fix the entries first.")
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}. Nothing was written: choose another --out.")
+        fail(f"{error.filename}: {error.strerror}. Nothing was written. Choose another --out.")
     typer.echo("\n".join(map(str, written)))
 
 

@@ -18,30 +18,31 @@ from tools.lists.comparison import compare
 from tools.lists.parser import read_list
 from tools.lists.report import as_json, as_text
 
-LARGEST = 5_000_000
-"""Bytes of the largest list that is read; the longest known ones have half a megabyte."""
+MAX_BYTES = 5_000_000
+"""Maximum size of a list in bytes; the longest known lists have half a megabyte."""
 
 
 def import_list(
-    file: Annotated[Path, typer.Argument(help="The list, in Markdown.")],
-    as_data: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    file: Annotated[Path, typer.Argument(help="List in Markdown")],
+    as_data: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     papers: Annotated[
-        Path, typer.Option(help="Folder of the entries.", exists=True, file_okay=False)
+        Path, typer.Option(help="Folder of the entries", exists=True, file_okay=False)
     ] = PAPERS,
 ) -> None:
-    """Say which papers of a list the catalog has, which are new, and what it knows otherwise.
+    """Compare an Awesome list with the catalog.
 
-    Nothing is written: each new paper comes with the command that adds it.
+    Lists the papers that are in the catalog, those that contradict it and those that are new, each
+    with the command that adds it. Nothing is written.
     """
     try:
-        items = read_list(read_text(file, LARGEST))
+        items = read_list(read_text(file, MAX_BYTES))
         compared = compare(items, load_catalog(papers))
     except BadInput as error:
         fail(str(error))
     except CatalogError as error:
-        fail(f"{error}\nMend the entries first.")
+        fail(f"{error}\nFix the entries first.")
     if not items:
-        fail(f"{file} holds no line that names a paper; give a Markdown list, one paper a line")
+        fail(f"{file} has no line that names a paper; give a Markdown list with one paper per line")
     typer.echo(json.dumps(as_json(compared), indent=1) if as_data else "\n".join(as_text(compared)))
 
 

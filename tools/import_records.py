@@ -1,4 +1,4 @@
-"""Make drafts of entries from gathered records: `python tools/import_records.py FILE --out DIR`."""
+"""Draft entries from collected records: `python tools/import_records.py FILE --out DIR`."""
 
 import contextlib
 import sys
@@ -16,49 +16,48 @@ from tools.adding.command import connect
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, load_catalog
-from tools.checking.report import visible
+from tools.checking.report import escape_unprintable
 from tools.command_line import fail, program
 from tools.importing.importer import Importer, Outcome
-from tools.importing.listing import read_list
+from tools.importing.record_list import read_list
 from tools.importing.report import line, summary
 from tools.repository import REPOSITORY
 from tools.sources.web.errors import SourceError
 
 
 def import_records(
-    file: Annotated[Path, typer.Argument(help="The list, in YAML.")],
-    out: Annotated[Path, typer.Option(help="Folder of the drafts, outside the catalog.")],
+    file: Annotated[Path, typer.Argument(help="List of records in YAML")],
+    out: Annotated[Path, typer.Option(help="Folder of the drafts, outside the catalog")],
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask no source; nothing is verified then.")
+        bool, typer.Option("--offline", help="Query no source; every fact stays unverified")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="SLUG", help="Only this one (repeatable).")
+        list[str] | None, typer.Option(metavar="SLUG", help="Process only this record (repeatable)")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many drafts.")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write drafts that are there anew.")
-    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many drafts")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing drafts")] = False,
     contact: Annotated[
-        str | None, typer.Option(help="E-mail address for the sources; git's if left out.")
+        str | None,
+        typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
     ] = None,
     papers: Annotated[
-        Path, typer.Option(help="Folder of the entries.", exists=True, file_okay=False)
+        Path, typer.Option(help="Folder of the entries", exists=True, file_okay=False)
     ] = PAPERS,
 ) -> None:
-    """Look up each record of a list, and write what is known of it as the draft of an entry.
+    """Look up each record of a list and write a draft of its entry.
 
-    A list says what exists, not what is true: facts come from the sources, and what only the list
-    says is named as unverified. Summary and taxonomy are left to a person. One line a record says
-    whether it was taken, refused or skipped, and why; run again, it does what is left.
+    Facts come from the sources; facts that only the list has are marked as unverified. A person
+    writes the summary and the taxonomy. Prints one line per record: accepted, rejected (with the
+    reason) or skipped. Running the command again continues with the remaining records.
     """
-    _refuse_folder(out, papers)
+    _check_folder(out, papers)
     try:
         items = read_list(file)
         catalog = load_catalog(papers)
     except BadInput as error:
         fail(f"{error}; give a list of records in YAML")
     except CatalogError as error:
-        fail(f"{error}\nMend this first; nothing was written.")
+        fail(f"{error}\nNothing was written. Fix this first.")
     names = [item.name for item in items]
     for slug in only or ():
         if slug not in names:
@@ -77,25 +76,25 @@ def import_records(
             ) as bar,
         ):
             out.mkdir(parents=True, exist_ok=True)
-            found = Importer(items, catalog, out, client, force=force).run(chosen, limit)
-            for outcome in bar.track(found, len(chosen), description="Records"):
-                typer.echo(visible(line(outcome)))
+            results = Importer(items, catalog, out, client, force=force).run(chosen, limit)
+            for outcome in bar.track(results, len(chosen), description="Records"):
+                typer.echo(escape_unprintable(line(outcome)))
                 outcomes.append(outcome)
     except (SourceError, WriteError) as error:
         fail(str(error))
-    for said in summary(outcomes, len(chosen), out):
-        typer.echo(visible(said))
+    for text in summary(outcomes, len(chosen), out):
+        typer.echo(escape_unprintable(text))
     statuses = {outcome.status for outcome in outcomes}
-    raise typer.Exit("refused" in statuses and "taken" not in statuses)
+    raise typer.Exit("rejected" in statuses and "accepted" not in statuses)
 
 
-def _refuse_folder(out: Path, papers: Path) -> None:
-    """End the command where drafts would lie among entries, or in no folder."""
+def _check_folder(out: Path, papers: Path) -> None:
+    """Exit if the output folder is part of the catalog or not a folder."""
     for catalog in (papers.resolve(), REPOSITORY / "catalog"):
         if out.resolve().is_relative_to(catalog):
-            fail(f"--out: {out} lies in the catalog, {catalog}; name a folder outside of it")
+            fail(f"--out: {out} is inside the catalog ({catalog}); choose a folder outside of it")
     if out.exists() and not out.is_dir():
-        fail(f"--out: {out} is a file; name a folder")
+        fail(f"--out: {out} is a file; choose a folder")
 
 
 app = program(import_records)

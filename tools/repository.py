@@ -1,4 +1,4 @@
-"""Where things are in a checkout of the atlas."""
+"""Folders of a checkout of the atlas."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ IMPLEMENTATIONS = REPOSITORY / "implementations"
 
 
 def checkout(papers: Path) -> Path:
-    """Return the checkout that a folder of entries lies in."""
+    """Return the checkout that contains a folder of entries."""
     return papers.resolve().parent.parent
 
 
 def measured(folder: Path = IMPLEMENTATIONS) -> dict[str, bool]:
-    """Return the slugs that have a method folder, each with whether a record of it is published."""
+    """Map each slug with a method folder to whether it has a published record."""
     return {
         slug: any((folder / slug / "records").glob("*/*.json"))
         for slug in sorted(implemented(folder))

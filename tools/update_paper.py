@@ -1,7 +1,7 @@
-"""Bring an entry up to date, such as a preprint that got published: `update_paper.py sparsegpt`.
+"""Update an entry, such as a preprint that was published: `update_paper.py sparsegpt`.
 
-Asks the sources again, shows field by field where they differ, and asks what to take. Nothing that
-a person wrote is removed without a question. The entry of a dry run goes to standard output.
+Queries the sources again, shows each field that differs and asks which changes to accept. Nothing
+that a person wrote is removed without asking. A dry run prints the entry to standard output.
 """
 
 import sys
@@ -14,7 +14,7 @@ from rich.console import Console
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tools.adding.command import connect, failures_end_it, somebody_is_there
+from tools.adding.command import connect, is_interactive, report_failures
 from tools.adding.report import Report
 from tools.adding.update import Request, update
 from tools.catalog.entries.loader import PAPERS
@@ -24,30 +24,31 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def main(
-    slug: Annotated[str, typer.Argument(help="Name of the entry, such as sparsegpt.")],
+    slug: Annotated[str, typer.Argument(help="Name of the entry, such as sparsegpt")],
     yes: Annotated[
-        bool, typer.Option("--yes", help="Ask nothing; take what removes nothing written.")
+        bool, typer.Option("--yes", help="Accept all changes that remove nothing; do not ask")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Write nothing; show the entry.")
+        bool, typer.Option("--dry-run", help="Print the entry instead of writing it")
     ] = False,
     contact: Annotated[
-        str | None, typer.Option(help="E-mail address for the sources; git's if left out.")
+        str | None,
+        typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
     ] = None,
     catalog: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries.")
+        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
     ] = PAPERS,
 ) -> None:
-    """Ask the sources about an entry again and take over what is new."""
+    """Query the sources of an entry again and accept new facts."""
     request = Request(
         slug=slug.removesuffix(".yaml"),
         yes=yes,
-        ask=somebody_is_there() and not yes,
+        ask=is_interactive() and not yes,
         dry_run=dry_run,
         catalog=catalog,
     )
     report = Report(Console(stderr=True))
-    with failures_end_it(report, "edit the entry by hand"):
+    with report_failures(report, "edit the entry by hand"):
         update(request, report, partial(connect, contact))
 
 

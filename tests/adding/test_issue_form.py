@@ -1,4 +1,4 @@
-"""What a filled issue form says of a paper."""
+"""Reading filled-in issue forms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tools.adding.draft import Refused
+from tools.adding.draft import EntryError
 from tools.adding.fields import FIELDS
 from tools.adding.issue_form import IDENTIFIER, read_form
 from tools.catalog.schema.vocabulary import vocabulary
@@ -20,18 +20,18 @@ Part = Mapping[str, Any]
 
 
 def parts() -> dict[str, Part]:
-    """The inputs of the form that is in the repository, by label."""
+    """The inputs of the committed form, by label."""
     body = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))["body"]
     return {part["attributes"]["label"]: part for part in body if part["type"] != "markdown"}
 
 
 def rendered(answers: Mapping[str, str]) -> str:
-    """An issue as GitHub writes it: a heading for each input, `_No response_` where it is blank."""
+    """An issue as GitHub renders it, with `_No response_` for blank answers."""
     return "\n\n".join(f"### {label}\n\n{answers.get(label, '_No response_')}" for label in parts())
 
 
 def filled() -> dict[str, str]:
-    """An answer to every input: the last options of each list, made-up text elsewhere."""
+    """An answer to every input: the last options of each list, or invented text."""
     answers = {
         "Identifier": "https://arxiv.org/abs/2399.01234v2",
         "Title": "FooPrune: Pruning by Foo",
@@ -58,7 +58,7 @@ def test_every_label_of_the_form_is_a_flag() -> None:
     assert IDENTIFIER in parts()
 
 
-def test_a_filled_form_is_read_as_it_was_filled() -> None:
+def test_reads_filled_in_form() -> None:
     identifier, given = read_form(rendered(filled()))
     assert identifier == "https://arxiv.org/abs/2399.01234v2"
     assert given["author"] == ["Ann Bee", "Céd Dé"]
@@ -72,7 +72,7 @@ def test_a_filled_form_is_read_as_it_was_filled() -> None:
     assert given.keys() == {label.lower() for label in parts()} - {IDENTIFIER.lower()}
 
 
-def test_every_option_of_the_form_is_a_word() -> None:
+def test_every_option_of_the_form_is_a_term() -> None:
     for label, part in parts().items():
         for option in part["attributes"].get("options", ()):
             _, given = read_form(f"### {label}\n\n{option}\n")
@@ -81,12 +81,12 @@ def test_every_option_of_the_form_is_a_word() -> None:
             assert word in vocabulary()[FIELDS[label.lower()].vocabulary].terms, (label, option)
 
 
-def test_blank_answers_are_no_answers() -> None:
+def test_ignores_blank_answers() -> None:
     identifier, given = read_form(rendered({"Title": "A title", "Venue": "None"}))
     assert (identifier, given) == ("", {"title": "A title"})
 
 
-def test_windows_line_ends_change_nothing() -> None:
+def test_accepts_windows_line_ends() -> None:
     text = rendered(filled())
     assert read_form(text.replace("\n", "\r\n").replace("\r\r", "\r")) == read_form(text)
 
@@ -94,11 +94,11 @@ def test_windows_line_ends_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("Please add my paper", "the file holds no answers"),
-        ("", "the file holds no answers"),
-        ("### Title\n\nA title\n\n### Colour\n\nred", "the heading 'Colour' is not one of"),
+        ("Please add my paper", "the file has no answers"),
+        ("", "the file has no answers"),
+        ("### Title\n\nA title\n\n### Colour\n\nred", "the form has no heading 'Colour'"),
     ],
 )
-def test_other_text_is_refused(text: str, message: str) -> None:
-    with pytest.raises(Refused, match=message):
+def test_rejects_other_texts(text: str, message: str) -> None:
+    with pytest.raises(EntryError, match=message):
         read_form(text)

@@ -1,4 +1,4 @@
-"""What titles and abstracts suggest, and what they never may."""
+"""Proposals from titles and abstracts."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def proposed(title: str, abstract: str) -> dict[str, tuple[str, ...]]:
     return {each.flag: each.words for each in propose(title, abstract)}
 
 
-def test_every_word_of_the_phrases_is_in_the_vocabulary() -> None:
+def test_every_term_with_phrases_is_in_the_vocabulary() -> None:
     for flag, phrases in PHRASES.items():
         assert set(phrases) <= set(vocabulary()[FIELDS[flag].vocabulary].terms), flag
 
 
-def test_an_abstract_suggests_words_with_the_phrases_that_led_there() -> None:
-    found = {each.flag: dict(each.found) for each in propose("FooPrune: a title", ABSTRACT)}
+def test_proposes_terms_with_their_phrases() -> None:
+    found = {each.flag: dict(each.matches) for each in propose("FooPrune: a title", ABSTRACT)}
     assert found == {
         "kind": {"method": "We propose"},
         "granularity": {"semi-structured": "2:4", "structured": "structured"},
@@ -91,7 +91,7 @@ def test_phrases(abstract: str, flag: str, words: tuple[str, ...]) -> None:
         ("FooPrune: Pruning by Foo", "method"),
     ],
 )
-def test_surveys_and_the_like_say_so_in_the_title(title: str, kind: str) -> None:
+def test_recognises_studies_by_their_title(title: str, kind: str) -> None:
     abstract = "We propose things. A survey of benchmarks and an empirical study follow."
     assert proposed(title, abstract)["kind"] == (kind,)
 
@@ -128,7 +128,7 @@ def test_slugs(title: str, author: str, slugs: list[str]) -> None:
 
 @settings(deadline=None)
 @given(st.text(), st.lists(st.text(), max_size=3), st.none() | st.integers(1950, 2100))
-def test_any_title_and_authors_lead_to_valid_slugs_or_none(title, authors, year) -> None:
+def test_proposed_slugs_are_valid(title, authors, year) -> None:
     for slug in propose_slugs(title, authors, year):
         assert re.fullmatch(SLUG, slug, re.ASCII)
         assert len(slug) <= 40
@@ -136,13 +136,13 @@ def test_any_title_and_authors_lead_to_valid_slugs_or_none(title, authors, year)
 
 @settings(deadline=None)
 @given(st.text(), st.text())
-def test_any_text_leads_to_words_of_the_vocabulary(title, abstract) -> None:
+def test_proposed_terms_are_in_the_vocabulary(title, abstract) -> None:
     for proposal in propose(title, abstract):
         words = vocabulary()[FIELDS[proposal.flag].vocabulary].terms
         assert set(proposal.words) <= set(words)
 
 
-def test_a_guess_replaces_nothing_and_waits_to_be_confirmed() -> None:
+def test_guesses_replace_no_known_facts() -> None:
     draft = Draft(
         {"title": "FooPrune: a title", "taxonomy": {"calibration": "none"}}, abstract=ABSTRACT
     )
@@ -156,7 +156,7 @@ def test_a_guess_replaces_nothing_and_waits_to_be_confirmed() -> None:
     assert draft.data["name"] == "FooPrune"
 
 
-def test_a_survey_gets_no_taxonomy() -> None:
+def test_proposes_no_taxonomy_for_surveys() -> None:
     draft = Draft({"title": "A Survey", "kind": "survey"}, abstract=ABSTRACT)
     assert [str(each) for each in offer_proposals(draft, FIELDS)] == [
         'calibration-data ("calibration data")'
@@ -164,7 +164,7 @@ def test_a_survey_gets_no_taxonomy() -> None:
     assert draft.data["taxonomy"] == {"topic": ["calibration-data"]}
 
 
-def test_a_method_gets_no_topic() -> None:
+def test_proposes_no_topic_for_methods() -> None:
     draft = Draft({"title": "FooPrune: a title", "kind": "method"}, abstract=ABSTRACT)
     assert "topic" not in {each.flag for each in offer_proposals(draft, FIELDS)}
 
@@ -178,6 +178,8 @@ def test_a_method_gets_no_topic() -> None:
         ("A wanda of another kind", ()),
     ],
 )
-def test_names_in_a_title_are_ancestors(title: str, slugs: tuple[str, ...]) -> None:
+def test_proposes_methods_named_in_the_title_as_ancestors(
+    title: str, slugs: tuple[str, ...]
+) -> None:
     names = {"sparsegpt": "SparseGPT", "wanda": "Wanda"}
     assert [each.words for each in propose_ancestors(title, names)] == [slugs] * bool(slugs)

@@ -1,4 +1,4 @@
-"""Any text that an entry may hold, often of the sorts that YAML stumbles over."""
+"""Strategies for texts that are valid in an entry, including those that are difficult in YAML."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 
 from hypothesis import strategies as st
 
-from tools.catalog.schema.field_types import flaws
+from tools.catalog.schema.field_types import text_problems
 
 TRAPS = r"""
 yes no on off y n true null ~ ~a 0123 0o17 0x1F 0b11 1:30 1:30:59.5 2301.10 1_000 1e5 1e+5 .inf
@@ -22,7 +22,7 @@ UNSEEN = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")
 
 
 def texts(longest: int) -> st.SearchStrategy[str]:
-    """Any text up to a length that the schema accepts."""
+    """Any text up to the maximum length."""
     free = st.text(st.characters(exclude_categories=UNSEEN), min_size=1, max_size=20)
     words = st.lists(st.sampled_from([*EVIL, *PHRASES]) | free, min_size=2, max_size=longest // 50)
     return acceptable(
@@ -32,7 +32,7 @@ def texts(longest: int) -> st.SearchStrategy[str]:
 
 
 def acceptable(any_text: st.SearchStrategy[str], longest: int) -> st.SearchStrategy[str]:
-    """Make of any text one that the schema accepts."""
+    """Turn any text into a valid one."""
     return any_text.map(
         lambda text: " ".join(unicodedata.normalize("NFC", text).split())[:longest].strip()
-    ).filter(lambda text: text and not any(flaws(text)))
+    ).filter(lambda text: text and not any(text_problems(text)))

@@ -1,4 +1,4 @@
-"""A small invented catalog, ways to change it, and what the checks tell of it then."""
+"""A small invented catalog, functions to change it, and its problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tools.catalog.checks import check
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.entries.loader import read_catalog
-from tools.catalog.schema.paper import RECORD, Paper
+from tools.catalog.schema.paper import PAPER_FIELDS, Paper
 
 DATA = Path(__file__).parent / "data"
 BROKEN = sorted((DATA / "broken").glob("*.yaml"))
@@ -33,25 +33,25 @@ FACTS = {
 
 
 def paper(**changes: Any) -> Paper:
-    """Make a small paper with other facts where asked."""
+    """Return a small paper with some facts changed."""
     return Paper.model_validate(FACTS | changes)
 
 
 def baseline(**changes: Any) -> Paper:
-    """Make a small baseline without a paper of its own."""
+    """Return a small baseline without a paper."""
     taxonomy = {"granularity": ["structured"], "criterion": ["random"], "calibration": "none"}
-    left = {name: fact for name, fact in FACTS.items() if name not in (*RECORD, "ids")}
+    left = {name: fact for name, fact in FACTS.items() if name not in (*PAPER_FIELDS, "ids")}
     facts = {"title": "Chance", "kind": "baseline", "taxonomy": taxonomy}
     return Paper.model_validate(left | facts | changes)
 
 
 def copy_atlas(place: Path) -> Path:
-    """Copy the invented repository, two entries, one with a method folder; return its entries."""
+    """Copy the invented repository of two entries; return its folder of entries."""
     return Path(shutil.copytree(DATA / "atlas", place)) / "catalog" / "papers"
 
 
 def changed(path: Path, *changes: tuple[str, str]) -> Path:
-    """Replace texts in an entry, each of which has to be there."""
+    """Replace texts in an entry; each must exist."""
     text = path.read_text(encoding="utf-8")
     for old, new in changes:
         assert old in text, old
@@ -61,19 +61,19 @@ def changed(path: Path, *changes: tuple[str, str]) -> Path:
 
 
 def checked(papers: Path) -> list[Problem]:
-    """Return all problems of an invented catalog whose entries can be read."""
+    """Return all problems of an invented catalog with valid entries."""
     catalog = read_catalog(papers)
     assert not catalog.problems, catalog.problems
     return [p for p in check(catalog, papers.parents[1]) if "vocabulary" not in p.file.parts]
 
 
 def told(papers: Path) -> list[str]:
-    """Return all problems as they are told, by the name of the file."""
+    """Return all problems as text, with file names instead of paths."""
     return [str(problem).replace(f"{papers}/", "") for problem in checked(papers)]
 
 
 def assert_one_problem(papers: Path, old: str, new: str, problem: str | type | None) -> None:
-    """Change `river` in one place, and find one problem there, none, or no entry any more."""
+    """Change `river` in one place and assert the one expected problem, or none."""
     lines = changed(papers / "river.yaml", (old, new)).read_text(encoding="utf-8").splitlines()
     if problem is ValueError:
         assert read_catalog(papers).problems, "the schema should refuse it"

@@ -1,4 +1,4 @@
-"""Broken entries, each with all that is told of it."""
+"""Broken entries with all their problems."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tools.checking.report import as_text, summary
 from tools.repository import REPOSITORY
 
 
-def test_there_are_twenty_broken_entries_and_more() -> None:
+def test_there_are_at_least_twenty_broken_entries() -> None:
     assert len(BROKEN) >= 20
     told = [path.with_suffix(".txt").read_text(encoding="utf-8") for path in BROKEN]
     assert sum(text.count("\n") > 2 for text in told) >= 15, "with several errors in a file"
 
 
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_a_broken_entry_is_told_all_that_is_wrong(path: Path) -> None:
+def test_reports_all_problems_of_broken_entries(path: Path) -> None:
     catalog = read_catalog(DATA / "atlas" / "catalog" / "papers", [path])
     problems = [*catalog.problems, *check(catalog, DATA / "atlas")]
     own = sorted(p for p in problems if REPOSITORY / p.file == path and p.level is not Level.HINT)

@@ -1,4 +1,4 @@
-"""What an author is told of slips that are common and whose first message would mislead."""
+"""Messages for common mistakes."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ from tools.catalog.entries.loader import read_catalog
     ("old", "new", "message"),
     [
         ("from: [arXiv, paper text]", "from: []", "sources.from: is empty; add it, for example"),
-        ("models: [LLaMA, OPT]", "models: []", "models: is empty; leave the field out instead"),
-        ("sparsity: 0.2", 'sparsity: "50"', "'50' is in per cent; a share is wanted; write 0.5"),
-        ("sparsity: 0.2", "sparsity: 50 %", "'50 %' is in per cent; a share is wanted; write 0.5"),
-        ("sparsity: 0.2", "sparsity: 0.7 %", "is in per cent; a share is wanted; write 0.007"),
+        ("models: [LLaMA, OPT]", "models: []", "models: is empty; remove the field instead"),
+        ("sparsity: 0.2", 'sparsity: "50"', "must be a share between 0 and 1, got '50'; write 0.5"),
+        (
+            "sparsity: 0.2",
+            "sparsity: 50 %",
+            "must be a share between 0 and 1, got '50 %'; write 0.5",
+        ),
+        (
+            "sparsity: 0.2",
+            "sparsity: 0.7 %",
+            "must be a share between 0 and 1, got '0.7 %'; write 0.007",
+        ),
         ("sparsity: 0.2", "sparsity: half", "claims[0].sparsity: is not a number"),
-        ("year: 2024\n", "<<<<<<< ours\nyear: 2024\n", "16: holds a mark of an unfinished merge"),
-        ("year: 2024\n", "=======\nyear: 2024\n", "unfinished merge, '======='; finish the merge"),
+        ("year: 2024\n", "<<<<<<< ours\nyear: 2024\n", "16: contains a merge conflict marker"),
+        (
+            "year: 2024\n",
+            "=======\nyear: 2024\n",
+            "merge conflict marker, '======='; resolve the conflict",
+        ),
     ],
 )
-def test_a_common_slip_is_told_with_its_way_out(
-    papers: Path, old: str, new: str, message: str
-) -> None:
+def test_common_mistakes_get_advice(papers: Path, old: str, new: str, message: str) -> None:
     changed(papers / "river.yaml", (old, new))
     (problem,) = read_catalog(papers).problems
     assert message in str(problem)

@@ -1,4 +1,4 @@
-"""Entries compared with their sources, through the real client and a local server."""
+"""Comparison of entries with their sources, with the real client and a local server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tests.sources import server
 from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
-from tools.checking.online_checks import location, sources
+from tools.checking.online_checks import source_problems
 from tools.sources.web.client import Client, Limits
 
 QUICK = Limits(connect=2, read=2, attempt=5)
@@ -26,7 +26,7 @@ def console() -> Console:
 
 @pytest.fixture
 def flap(tmp_path: Path) -> Callable[..., Entry]:
-    """Make the committed entry of FLAP, changed as asked."""
+    """Return the entry of FLAP with some texts replaced."""
 
     def make(*changes: tuple[str, str]) -> Entry:
         text = (PAPERS / "flap.yaml").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Iterator[server.Replay]:
 
 @pytest.fixture
 def connect(replay: server.Replay) -> Connect:
-    """Make clients that do not wait between requests."""
+    """Return clients that do not wait between requests."""
 
     def make(cache: Path | None = None, *, reachable: bool = True) -> Client:
         hosts = replay.hosts if reachable else dict.fromkeys(replay.hosts, "http://127.0.0.1:1")
@@ -63,17 +63,17 @@ def told(problems: Iterator[object]) -> list[str]:
     return [str(problem).partition("flap.yaml:")[2] for problem in problems]
 
 
-def test_a_contradiction_is_an_error_at_its_line(
+def test_contradiction_is_an_error(
     flap: Callable[..., Entry], connect: Connect, console: Console
 ) -> None:
     title = "Fluctuation-Based Adaptive Structured Pruning for Large Language Models"
     wrong = flap((title, "Pruning Something Entirely Different by Other Means"))
     with connect() as client:
-        found = told(sources([wrong], client, console))
+        found = told(source_problems([wrong], client, console))
     assert any(one.startswith("2: title: ") and title.lower() in one.lower() for one in found)
 
 
-def test_answers_are_kept_so_that_a_stopped_check_goes_on(
+def test_caches_answers(
     flap: Callable[..., Entry],
     connect: Connect,
     replay: server.Replay,
@@ -82,25 +82,19 @@ def test_answers_are_kept_so_that_a_stopped_check_goes_on(
 ) -> None:
     entry = flap()
     with connect(tmp_path / "cache") as client:
-        first = told(sources([entry], client, console))
+        first = told(source_problems([entry], client, console))
     asked = len(replay.requests)
     with connect(tmp_path / "cache") as client:
-        assert told(sources([entry], client, console)) == first
+        assert told(source_problems([entry], client, console)) == first
     assert first == []
     assert asked >= 2
     assert len(replay.requests) == asked
 
 
-def test_a_dead_source_is_a_warning(
+def test_unreachable_source_is_a_warning(
     flap: Callable[..., Entry], connect: Connect, console: Console
 ) -> None:
     with connect(reachable=False) as client:
-        found = told(sources([flap()], client, console))
+        found = told(source_problems([flap()], client, console))
     assert found
     assert all(": warning: ids." in one for one in found)
-
-
-def test_a_field_is_found_by_its_spelling() -> None:
-    assert location("ids.doi") == ("ids", "doi")
-    assert location("code[0].url") == ("code", 0, "url")
-    assert location("relations.builds-on[12]") == ("relations", "builds-on", 12)

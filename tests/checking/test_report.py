@@ -14,7 +14,7 @@ ENTRY = Path("catalog/papers/river.yaml")
 NASTY = Problem(ENTRY, 3, "title", "holds '100 %:\n\x1b[31m,\u202e'", "remove it")
 
 
-def test_nothing_from_a_file_acts_on_a_terminal_or_on_github() -> None:
+def test_escapes_terminal_and_github_commands() -> None:
     hint = Problem(ENTRY, 1, "", "a:b", level=Level.HINT)
     assert as_text([NASTY]) == [f"{ENTRY}:3: title: holds '100 %:\\n\\x1b[31m,\\u202e'; remove it"]
     assert as_annotations([NASTY, hint]) == [

@@ -1,8 +1,8 @@
-"""Feed random input to everything that reads files or arguments: `make fuzz MINUTES=60`.
+"""Run the fuzz tests: `make fuzz MINUTES=60`.
 
-Each file here runs once with one example an input (the clean run), then round after round with
-other seeds. Nothing may fail, take more than 1.5 times the memory of the clean run, or leave a file
-outside the folders that it was given.
+Each test file runs once with one example per test (the clean run), then repeatedly with other
+seeds. A file fails if a test fails, if it needs more than 1.5 times the memory of the clean run, or
+if it leaves files outside its folders.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-CLEAN, ROUND = 1, 200  # examples a test
+CLEAN, ROUND = 1, 200  # examples per test
 MOST = 1.5  # times the memory of the clean run
 
 
 def main() -> None:
-    """Fuzz, print a table, exit 1 if anything was found."""
+    """Run the fuzz tests, print a table, and exit with code 1 after a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("files", nargs="*", type=Path, default=sorted(HERE.glob("test_*.py")))
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def fuzz(file: Path, seconds: float) -> tuple[str, int, int, float, str]:
-    """Run one file until its time is over; return what the table shows of it."""
+    """Run one file until its time is over; return its row of the table."""
     clean, tests, found = run(file, CLEAN, 0)
     most, rounds, start = clean, 0, time.monotonic()
     while not found and time.monotonic() - start < seconds:
@@ -52,9 +52,9 @@ def fuzz(file: Path, seconds: float) -> tuple[str, int, int, float, str]:
 
 
 def run(file: Path, examples: int, seed: int) -> tuple[int, int, str]:
-    """Run a file with a home and a temporary folder of its own: most bytes, tests, what failed."""
+    """Run a file with its own home and temporary folder; return peak memory, tests and failures."""
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as log:
-        # The cache of the embedded model stays where it is: nothing here may touch it.
+        # Use the existing cache of the embedded model, which the tests do not change.
         own = {"HOME": folder, "TMPDIR": folder, "FUZZ_EXAMPLES": str(examples)}
         cache = os.environ.get("PRUNING_ATLAS_CACHE", Path.home() / ".cache" / "pruning-atlas")
         own |= {"PRUNING_ATLAS_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
@@ -79,7 +79,7 @@ def run(file: Path, examples: int, seed: int) -> tuple[int, int, str]:
 
 
 def visible_files() -> set[str]:
-    """What git and the folder for temporary files show of files that somebody has put there."""
+    """Files created in the checkout and in the folder for temporary files."""
     status = subprocess.run(
         ["git", "status", "--porcelain", "--untracked-files=all"],
         cwd=REPOSITORY,

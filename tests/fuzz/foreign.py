@@ -1,4 +1,4 @@
-"""What fuzz tests of a boundary share: how many examples, foreign content, what may come of it."""
+"""Helpers of the fuzz tests: settings, unusual content, allowed results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from implementations.harness.errors import AtlasError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
-"""Per test; `make fuzz` asks for more, with another seed each round."""
+"""Examples per test; `make fuzz` sets a higher number, and another seed in each round."""
 
 SETTINGS = settings(
     max_examples=EXAMPLES,
@@ -43,11 +43,11 @@ ODD_NUMBERS = (
     *(-1.7e308, 1e300, 1e-300, True, False, None),
 )
 ODD = st.sampled_from((*ODD_TEXT, *ODD_NUMBERS, [], {}, [[]], {"": None})) | st.text(max_size=20)
-"""What JSON can hold and hardly anybody counts on."""
+"""Unusual JSON values."""
 
 
 def value_or_refusal(read: Callable[[], T], refusal: type[Exception] = AtlasError) -> T | Exception:
-    """Return what was read, or the refusal that says in words why not; all else is a failure."""
+    """Return the value or the expected error, which must have a short message."""
     try:
         return read()
     except refusal as error:
@@ -59,7 +59,7 @@ def value_or_refusal(read: Callable[[], T], refusal: type[Exception] = AtlasErro
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """Some of these bytes changed, cut out or doubled, or nothing."""
+    """The bytes with some of them changed, removed or repeated."""
     content = bytearray(whole)
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(content)))
@@ -79,7 +79,7 @@ def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
 
 
 def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield where everything in a plain value is, the value itself first."""
+    """Yield the path of every part of a plain value, starting with the value itself."""
     yield place
     if isinstance(value, dict | list):
         for step, inner in value.items() if isinstance(value, dict) else enumerate(value):
@@ -94,7 +94,7 @@ def changed(
     names: st.SearchStrategy[str],
     most: int = 3,
 ) -> Any:
-    """Put anything of JSON in the place of a few parts, drop them, add more, or have them twice."""
+    """Replace, remove, add or repeat a few parts of a JSON value."""
     content = deepcopy(content)
     for _ in range(draw(st.integers(1, most))):
         place = draw(st.sampled_from(list(places(content))))

@@ -1,4 +1,4 @@
-"""Any files in the folder of the entries become entries, or problems with a line and a way out."""
+"""Any files in the folder of entries become entries or problems with a line and advice."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzz.foreign import fuzz, value_or_refusal
-from tools.adding.draft import Refused
-from tools.adding.files import READERS, read_file
+from tools.adding.draft import EntryError
+from tools.adding.input_files import READERS, read_file
 from tools.catalog.checks import check
 from tools.catalog.checks.layout import fix
 from tools.catalog.documents.diagnostics import CatalogError
@@ -36,7 +36,7 @@ ENTRIES = [path.read_text(encoding="utf-8") for path in sorted(PAPERS.glob("*.ya
 
 @st.composite
 def entries(draw):
-    """A real entry, of which a piece is cut or something put in its place."""
+    """A real entry with a part removed or replaced."""
     text = draw(st.sampled_from(ENTRIES))
     lines = text.split("\n")
     place = draw(st.integers(0, len(lines)))
@@ -48,7 +48,7 @@ def entries(draw):
 
 
 def judged(folder):
-    """Everything that the check of the catalog does with a folder."""
+    """Run all checks of the catalog on a folder."""
     catalog = read_catalog(folder)
     problems = [*catalog.problems, *check(catalog, folder)]
     assert all(str(problem).strip() and problem.line > 0 for problem in problems)
@@ -77,7 +77,7 @@ def test_any_entry(folder, content):
 
 @fuzz
 @given(text=entries() | LETTERS)
-def test_any_text_is_laid_out_once_and_for_all(text):
+def test_layout_is_stable(text):
     document = parse(text, Path("paper.yaml"))
     if not document.problems and not document.comments:
         written = value_or_refusal(lambda: reformat(text), CatalogError)
@@ -89,13 +89,13 @@ def test_any_text_is_laid_out_once_and_for_all(text):
     content=entries() | LETTERS | st.lists(LETTERS | WORDS).map("\n### Title\n".join),
     ending=st.sampled_from([*READERS]),
 )
-def test_any_file_to_add_from(tmp_path, content, ending):
+def test_any_input_file(tmp_path, content, ending):
     path = tmp_path / f"paper{ending}"
     path.write_bytes(content.encode(errors="replace"))
-    value_or_refusal(lambda: read_file(path), (Refused, SourceError, Unidentified))
+    value_or_refusal(lambda: read_file(path), (EntryError, SourceError, Unidentified))
 
 
-def test_what_is_no_file_is_named_and_not_waited_for(folder):
+def test_reports_special_files_without_waiting(folder):
     (folder / "folder.yaml").mkdir()
     os.mkfifo(folder / "pipe.yaml")
     (folder / "gone.yaml").symlink_to(folder / "nowhere")

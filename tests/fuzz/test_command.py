@@ -1,4 +1,4 @@
-"""Any command line ends with an exit code and a message that a terminal can be shown."""
+"""Any command line ends with an exit code and a printable message."""
 
 import json
 import os
@@ -46,13 +46,13 @@ WORDS = st.lists(OPTION | VALUE.map(lambda value: [value]), max_size=6).map(
     lambda parts: [word for part in parts for word in part]
 )
 METHOD = st.sampled_from(["wanda", "flap", "sparsegpt", "magnitude", "dense"])
-# What keeps a run from beginning: a model that is not there. The last one given counts.
+# A missing model prevents runs from starting; the last option counts.
 NOWHERE = ["--model", "nowhere/at/all", "--runs", "runs"]
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A folder with files of no use, where one works, without a way to the hub."""
+    """A working folder with unusable files, without access to the hub."""
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -93,7 +93,7 @@ def test_any_words(here, words):
 
 @fuzz
 @given(command=st.sampled_from(["methods", "leaderboard"]), words=WORDS)
-def test_what_only_shows(here, command, words):
+def test_commands_that_only_print(here, command, words):
     ends([command, *words], here)
 
 
@@ -113,28 +113,28 @@ def test_a_sweep_without_a_model(here, methods, words):
 
 @fuzz
 @given(record=VALUE, words=WORDS)
-def test_verify_of_no_record(here, record, words):
+def test_verify_without_record(here, record, words):
     code = ends(["verify", record, *words], here)
     assert code or "--help" in [record, *words]
 
 
 @fuzz
 @given(record=VALUE, words=WORDS)
-def test_migration_of_no_record(here, record, words):
+def test_migrate_without_record(here, record, words):
     code = ends(["migrate", record, *words], here)
     assert code or "--help" in [record, *words]
 
 
 @fuzz
 @given(folder=VALUE, prompt=VALUE, words=WORDS)
-def test_generate_by_no_model(here, folder, prompt, words):
+def test_generate_without_model(here, folder, prompt, words):
     code = ends(["generate", folder, prompt, *words], here)
     assert code or "--help" in words
 
 
 @fuzz
 @given(slug=VALUE)
-def test_support_of_no_method(here, slug):
+def test_support_without_method(here, slug):
     assert ends(["support", f"no{slug}"], here) == 2
 
 
@@ -150,7 +150,7 @@ NUMBERS = ["0", "1e-320", "0.5", "5e-324", "1", "0.999999999999", "-0.0", "1e0",
     setting=st.sampled_from(["", "", "block_size=1", "block_size=2147483647", "damping=1e308"]),
 )
 def test_a_tiny_run_of_any_numbers(here, world, method, share, seed, setting):
-    """The one that may reach the work; what it writes goes with it."""
+    """The only test that may start a run; its output is removed."""
     words = ["run", method, "--sparsity", share, "--seed", seed, "--protocol", str(world.protocol)]
     words += ["--runs", "runs", "--json", *(["--set", setting] if setting else [])]
     done = CliRunner().invoke(app, words)

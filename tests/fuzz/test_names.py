@@ -1,4 +1,4 @@
-"""Names of paths and of models, whatever they are: a path, a model of the hub, or a sentence."""
+"""Any name of a path or model is read or rejected."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Any bytes in a JSON or YAML file become plain values or one sentence."""
+"""Any bytes in a JSON or YAML file are read or rejected."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_any_bytes(tmp_path, read, content):
 
 @fuzz
 @given(content=PLAIN)
-def test_plain_values_come_back(tmp_path, content):
+def test_plain_values_round_trip(tmp_path, content):
     path = tmp_path / "plain"
     path.write_text(json.dumps(content))
     try:
@@ -69,7 +69,7 @@ def test_plain_values_come_back(tmp_path, content):
         (read_yaml, "a: b: c", "line 1"),
     ],
 )
-def test_what_is_refused_is_named(tmp_path, read, content, words):
+def test_errors_name_the_file(tmp_path, read, content, words):
     path = tmp_path / "foreign"
     path.write_text(content)
     with pytest.raises(BadInput, match=words) as refusal:
@@ -77,14 +77,14 @@ def test_what_is_refused_is_named(tmp_path, read, content, words):
     assert str(path) in str(refusal.value)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_does_not_wait_for_pipes(tmp_path):
     pipe = tmp_path / "pipe.json"
     os.mkfifo(pipe)
     with pytest.raises(BadInput, match="not a regular file"):
         read_text(pipe)
 
 
-def test_the_size_is_looked_at_first(tmp_path):
+def test_checks_size_before_reading(tmp_path):
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(10**12)  # holes: nothing is stored
@@ -93,12 +93,12 @@ def test_the_size_is_looked_at_first(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing", ".", "null\0byte", "x" * 300])
-def test_what_is_no_file_is_named(tmp_path, name):
+def test_errors_name_folders_and_devices(tmp_path, name):
     with pytest.raises(BadInput, match="cannot read"):
         read_text(tmp_path / name)
 
 
-def test_numbers_dates_and_words_of_yaml(tmp_path):
+def test_yaml_numbers_dates_and_words(tmp_path):
     path = tmp_path / "plain.yaml"
     path.write_text("a: 0.5\nb: [1, two, '2:4', null]\nc: {d: true}\n")
     assert read_yaml(path) == yaml.safe_load(path.read_text())

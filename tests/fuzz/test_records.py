@@ -1,4 +1,4 @@
-"""Any content of a record becomes a record or one sentence; any record can be shown and held."""
+"""Any content of a record file is read or rejected; any record can be displayed and compared."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ BASE = st.sampled_from(sorted(BASES))
 
 
 def mutated() -> st.SearchStrategy[Any]:
-    """One of the records, a few parts of it changed."""
+    """A record with a few parts changed."""
     return BASE.flatmap(lambda name: changed(BASES[name], ODD, st.sampled_from(ODD_TEXT)))
 
 
@@ -92,7 +92,7 @@ def rates() -> st.SearchStrategy[dict[str, float] | None]:
 
 @st.composite
 def odd(draw: st.DrawFn) -> Record:
-    """A lawful record in which everything that is shown is as odd as it may be."""
+    """A valid record with unusual values in all displayed fields."""
     made = deepcopy(BASES[draw(BASE)])
     some = st.booleans()
     made["seed"] = draw(st.sampled_from([0, 1, 2**63 - 1]))
@@ -149,7 +149,7 @@ def atlas() -> Atlas:
 
 @fuzz
 @given(content=mutated())
-def test_any_content_is_a_record_or_one_sentence(tmp_path: Path, content: Any):
+def test_any_content_is_a_record_or_an_error(tmp_path: Path, content: Any):
     path = tmp_path / "foreign.json"
     path.write_text(json.dumps(rekeyed(content)))
     found = value_or_refusal(lambda: load_record(path), BadInput)
@@ -162,7 +162,7 @@ def test_any_content_is_a_record_or_one_sentence(tmp_path: Path, content: Any):
 
 @fuzz
 @given(content=mutated())
-def test_no_record_is_written_outside_its_folder(tmp_path: Path, content: Any):
+def test_records_stay_in_their_folder(tmp_path: Path, content: Any):
     try:
         record = parsed(content)
     except ValidationError:
@@ -219,7 +219,7 @@ def test_any_records_make_pages(atlas: Atlas, found: list[Record]):
 
 @fuzz
 @given(one=odd(), other=odd())
-def test_any_two_records_can_be_held_against_each_other(one: Record, other: Record):
+def test_any_two_records_can_be_compared(one: Record, other: Record):
     for record, again in ((one, other), (one, one)):
         verdict = compare(record, again)
         json.dumps(verdict.to_dict(), allow_nan=False)
@@ -231,7 +231,7 @@ def test_any_two_records_can_be_held_against_each_other(one: Record, other: Reco
 
 @fuzz
 @given(record=odd(), model=st.text() | st.sampled_from(ODD_TEXT))
-def test_every_name_is_a_files(tmp_path: Path, record: Record, model: str):
+def test_every_name_is_valid_as_file_name(tmp_path: Path, record: Record, model: str):
     named = record.model_copy(update={"model": record.model.model_copy(update={"name": model})})
     content = json.loads(record.to_json()) | {"name": name_of(named)}
     save_record(parsed(content), tmp_path)

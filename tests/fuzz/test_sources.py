@@ -1,4 +1,4 @@
-"""Any local file or name of a text becomes text that can be tokenised, or one sentence."""
+"""Any local file or name of a text is read or rejected."""
 
 import json
 import os
@@ -47,7 +47,7 @@ def test_any_bytes_of_a_file(tmp_path, tokenizer, read, suffix, content):
 @READERS
 @fuzz
 @given(texts=st.lists(st.text(), min_size=1, max_size=4))
-def test_what_was_written_comes_back(tmp_path, read, texts):
+def test_written_texts_round_trip(tmp_path, read, texts):
     path = tmp_path / "rows.jsonl"
     rows = (json.dumps({"text": text}, ensure_ascii=False) for text in texts)
     path.write_text("\n".join(rows), newline="")
@@ -67,7 +67,7 @@ STATES = {
 @READERS
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ""])
 @pytest.mark.parametrize("state", STATES)
-def test_what_is_no_file_or_none_that_fits(tmp_path, read, suffix, state):
+def test_rejects_unusable_files(tmp_path, read, suffix, state):
     STATES[state](tmp_path / f"foreign{suffix}")
     with pytest.raises(BadInput):
         read(str(tmp_path / f"foreign{suffix}"))

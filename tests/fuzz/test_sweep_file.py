@@ -1,4 +1,4 @@
-"""Any sweep or protocol in a file, and any --set, is a plan of checked runs or one sentence."""
+"""Any sweep file, protocol or --set value is read or rejected."""
 
 import json
 
@@ -33,7 +33,7 @@ PLAN = st.fixed_dictionaries(
 
 
 def check(path):
-    """A plan that is read has runs, each with a seed that a generator takes."""
+    """Assert that a plan has runs with valid seeds."""
     read = value_or_refusal(lambda: sweep_file.read_sweep_file(path).jobs(), BadInput)
     if not isinstance(read, BadInput):
         assert 0 < len(read) <= sweep_file.MOST_RUNS
@@ -74,7 +74,7 @@ def test_any_json_in_a_setting(start, text):
 
 
 def protocols():
-    """A protocol with some fields, or fields of its parts, put to anything."""
+    """A protocol with some fields replaced."""
     plain = PROTOCOLS["quick"].model_dump(mode="json") | {"name": "own"}
     parts = [(name, None) for name in plain]
     parts += [(name, field) for name, v in plain.items() if isinstance(v, dict) for field in v]

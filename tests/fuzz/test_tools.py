@@ -1,4 +1,4 @@
-"""Any arguments and files end the commands of the tools in words; no file is left elsewhere."""
+"""Any arguments and files end the tools with a message, and no file is written elsewhere."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ WHOLE = [
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A small catalog and odd files, in a folder to work in, without a network."""
+    """A working folder with a small catalog and unusual files, without network."""
     papers = tmp_path / "checkout" / "catalog" / "papers"
     papers.mkdir(parents=True)
     (tmp_path / "checkout" / "implementations").mkdir()
@@ -78,7 +78,7 @@ def place(tmp_path, monkeypatch):
 
 
 def ends_in_words(place, app, arguments):
-    """Run a command; nothing but an exit code and words comes out, and files where they belong."""
+    """Run a command and check its exit code, its messages and the files it writes."""
     before = files(place)
     done = CliRunner().invoke(app, arguments)
     if done.exception and not isinstance(done.exception, SystemExit):

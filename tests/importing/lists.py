@@ -1,4 +1,4 @@
-"""Records of papers that the replayed sources know, as lists, and what came of them."""
+"""Records of papers known to the replayed sources, and the resulting drafts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FLAP = {
 
 
 def dumped(records: list[dict[str, object]]) -> str:
-    """Write records as a list in YAML, each by itself, for values they share become aliases."""
+    """Return records as a YAML list, dumped one by one to avoid aliases."""
     return "".join(yaml.safe_dump([record], sort_keys=False) for record in records)
 
 
@@ -53,5 +53,5 @@ def drafts(out: Path) -> list[str]:
 
 
 def draft(out: Path, slug: str) -> dict[str, object]:
-    """What a draft holds."""
+    """The content of a draft."""
     return yaml.safe_load((out / f"{slug}.yaml").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The committed catalog, and beside it the list that the project began from."""
+"""The committed catalog, and the seed list of the project."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
-from tools.lists.comparison import Compared, compare
+from tools.lists.comparison import Comparison, compare
 from tools.lists.parser import read_list
 from tools.repository import REPOSITORY
 
@@ -19,5 +19,5 @@ def papers() -> dict[str, Paper]:
 
 
 @pytest.fixture(scope="module")
-def seed(papers: dict[str, Paper]) -> list[Compared]:
+def seed(papers: dict[str, Paper]) -> list[Comparison]:
     return compare(read_list(SEED.read_text(encoding="utf-8")), papers)

@@ -1,4 +1,4 @@
-"""Lists beside the catalog: which paper a line names, and what it has otherwise."""
+"""Comparison of lists with the catalog."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from tools.catalog.documents.diagnostics import Level
 from tools.catalog.exports.formats import EXPORTS
 from tools.catalog.schema.paper import Paper
-from tools.lists.comparison import Compared, compare
+from tools.lists.comparison import Comparison, compare
 from tools.lists.parser import read_list
 
-# What checking the seed list against the papers themselves brought up, by slug: level and field of
-# each thing that is wrong, what the list has, what the catalog knows.
+# Errors of the seed list found by reading the papers, by slug: level, field, the text in the list,
+# and the value in the catalog.
 ERRORS = {
     ("zhu2024survey", "error", "title"): ("Operations Research", "A Survey on Model Compression"),
     ("wang2024survey", "error", "date"): ("2024-01", "2024-02-15"),
@@ -49,13 +49,13 @@ ERRORS = {
 }
 
 
-def test_every_paper_of_the_seed_list_is_found(seed: list[Compared]) -> None:
+def test_finds_every_paper_of_the_seed_list(seed: list[Comparison]) -> None:
     assert len(seed) == 28
     assert len({one.slug for one in seed}) == 28
     assert "" not in {one.slug for one in seed}
 
 
-def test_the_errors_of_the_seed_list_are_named(seed: list[Compared]) -> None:
+def test_reports_the_errors_of_the_seed_list(seed: list[Comparison]) -> None:
     found = {
         (one.slug, str(finding.level), finding.field): (finding.listed, finding.catalog)
         for one in seed
@@ -67,7 +67,7 @@ def test_the_errors_of_the_seed_list_are_named(seed: list[Compared]) -> None:
         assert has in found[key][1], key
 
 
-def test_lines_of_the_seed_list_that_are_right_are_left_alone(seed: list[Compared]) -> None:
+def test_accepts_correct_lines_of_the_seed_list(seed: list[Comparison]) -> None:
     right = {one.slug for one in seed if one.status == "known"}
     expected = "evop prunellm hywia kvpruner maskprune fasp saap llmbip minillm flap pbs2p"
     assert right == set(expected.split())
@@ -104,7 +104,7 @@ ENTRY: dict[str, Any] = {
 }
 
 
-def beside(line: str, **changes: Any) -> Compared:
+def beside(line: str, **changes: Any) -> Comparison:
     papers = {"pruner": Paper.model_validate(ENTRY | changes)}
     (one,) = compare(read_list(line), papers)
     return one
@@ -126,7 +126,7 @@ def beside(line: str, **changes: Any) -> Compared:
         ("- Other words entirely here [code](https://github.com/A/b.git)", "code"),
     ],
 )
-def test_a_paper_is_found_by_link_title_or_repository(line: str, how: str) -> None:
+def test_finds_papers_by_link_title_or_repository(line: str, how: str) -> None:
     one = beside(line)
     assert (one.slug, one.how) == ("pruner", how)
 
@@ -176,7 +176,7 @@ def test_a_paper_is_found_by_link_title_or_repository(line: str, how: str) -> No
         ("# Papers\n- [2023.06] A Simple Pruner", {"code": None}, []),
     ],
 )
-def test_what_a_line_has_otherwise_is_named_with_its_weight(
+def test_reports_differences_with_their_level(
     line: str, changes: dict[str, Any], expected: list[str]
 ) -> None:
     one = beside(line, **changes)
@@ -185,20 +185,20 @@ def test_what_a_line_has_otherwise_is_named_with_its_weight(
     assert one.status == ("contradicts" if serious else "known")
 
 
-def test_a_repository_of_others_does_not_lead_to_a_paper() -> None:
+def test_unofficial_repositories_do_not_identify_papers() -> None:
     others = [{"url": "https://github.com/a/B", "official": False}]
     assert (
         beside("- Other words entirely here [code](https://github.com/a/B)", code=others).slug == ""
     )
 
 
-def test_a_paper_that_stands_twice_is_told(papers: dict[str, Paper]) -> None:
+def test_reports_repeated_papers(papers: dict[str, Paper]) -> None:
     lines = "- [2023.06] {} [pdf](https://arxiv.org/abs/2306.11695) [code](https://github.com/locuslab/wanda)"
     first, second = compare(
         read_list(f"{lines}\n{lines}".replace("{}", papers["wanda"].title)), papers
     )
     assert [f.field for f in first.findings if f.level is not Level.HINT] == []
-    assert second.findings[-1].message == "stands in line 1 already"
+    assert second.findings[-1].message == "the paper is already in line 1"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_a_paper_that_stands_twice_is_told(papers: dict[str, Paper]) -> None:
         ("- [2026.01] It's $(new); rm -rf", "'It'\"'\"'s $(new); rm -rf'"),
     ],
 )
-def test_a_new_paper_comes_with_the_command_that_adds_it(
+def test_new_paper_has_a_command_to_add_it(
     line: str, command: str, papers: dict[str, Paper]
 ) -> None:
     (one,) = compare(read_list(line), papers)

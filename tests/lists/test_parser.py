@@ -1,4 +1,4 @@
-"""Awesome lists are read in the spellings that they have."""
+"""Parsing of Awesome lists."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from tools.lists.parser import read_list, repair
         ),
     ],
 )
-def test_lines_are_read_in_the_spellings_that_lists_have(
+def test_reads_common_notations(
     line: str, date: str, title: str, venue: str, links: list[str]
 ) -> None:
     (item,) = read_list(f"## Some group\n\n{line}\n")
@@ -77,7 +77,7 @@ def test_lines_are_read_in_the_spellings_that_lists_have(
         "- [x](javascript:alert(1)) a title of words",
     ],
 )
-def test_what_names_no_paper_is_no_line(text: str) -> None:
+def test_ignores_lines_without_paper(text: str) -> None:
     assert read_list(text) == []
 
 
@@ -85,11 +85,11 @@ def test_what_names_no_paper_is_no_line(text: str) -> None:
     ("damaged", "meant"),
     [("Ôºå", "，"), ("CafÃ©", "Café"), ("‚Äì", "–"), ("Müller", "Müller"), ("中文", "中文")],
 )
-def test_wrong_decoding_is_undone_and_right_letters_stay(damaged: str, meant: str) -> None:
+def test_repairs_wrong_decoding(damaged: str, meant: str) -> None:
     assert repair(damaged) == meant
 
 
-def test_hostile_lines_take_no_time() -> None:
+def test_long_and_nested_lines_are_read_quickly() -> None:
     evil = ["[" * 4900, "- [a](" * 800, "- [a](" + "(" * 4800, '- [a](b "\\' * 400, "<" * 4900]
     evil += ["- a [](https://a.org), " + "A" * 4800 + "!", "- " + "a, " * 1600]
     assert read_list("\n".join([*evil, "- " + "a" * 10**6])) == []

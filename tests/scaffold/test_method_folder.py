@@ -1,4 +1,4 @@
-"""A scaffolded folder: clean, found by the contract, honest about what is missing, gone at once."""
+"""Scaffolded method folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def made_up(**changes: Any) -> Paper:
-    """A paper that does not exist."""
+    """An invented paper."""
     facts = {
         "title": "Toying with Weights",
         "name": "Toy",
@@ -46,7 +46,7 @@ def taxonomy(*granularity: str, calibration: str = "forward", **more: Any) -> di
 
 @pytest.fixture(scope="module")
 def papers() -> dict[str, Paper]:
-    """What the catalog holds that can be run."""
+    """The catalogued papers with a method."""
     return {slug: paper for slug, paper in load_catalog().items() if paper.taxonomy}
 
 
@@ -83,7 +83,7 @@ def code(checkout: Path, slug: str) -> str:
     return (checkout / "implementations" / slug / f"{slug}.py").read_text()
 
 
-def test_folders_for_all_papers_of_the_catalog_are_in_the_house_style(checkout, papers):
+def test_folders_of_all_papers_pass_ruff(checkout, papers):
     for slug, paper in papers.items():
         scaffold(slug, paper, checkout)
     scaffold("toy", made_up(), checkout)
@@ -93,7 +93,7 @@ def test_folders_for_all_papers_of_the_catalog_are_in_the_house_style(checkout, 
     assert formatted.returncode == 0, formatted.stdout
 
 
-def test_so_are_those_of_papers_with_awkward_facts(checkout):
+def test_folders_of_unusual_papers_pass_ruff(checkout):
     long = "A" * 120
     awkward = {
         "quotes": made_up(name='"Quotes"\\', authors=['Ada "\\" Lovelace"""'] * 2),
@@ -120,14 +120,14 @@ def test_so_are_those_of_papers_with_awkward_facts(checkout):
 
 
 @pytest.mark.slow
-def test_types_are_right(checkout, papers):
+def test_folders_pass_mypy(checkout, papers):
     for slug in ("wanda", "shortgpt", "slicegpt", "loraprune"):
         scaffold(slug, papers[slug], checkout)
     done = run(with_harness(checkout), "mypy", "implementations", "--follow-imports=silent")
     assert done.returncode == 0, done.stdout
 
 
-def test_the_contract_says_once_that_it_is_not_written(checkout):
+def test_contract_reports_missing_method_once(checkout):
     scaffold("toy", made_up(), with_harness(checkout))
     done = run(checkout, "pytest", "implementations/toy", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -142,7 +142,7 @@ def test_the_contract_says_once_that_it_is_not_written(checkout):
         assert (refused.returncode, refused.stderr) == (2, f"error: {sentence}\n")
 
 
-def test_with_prune_written_the_contract_holds(checkout):
+def test_contract_passes_with_prune_written(checkout):
     scaffold("toy", made_up(), with_harness(checkout))
     file = checkout / "implementations" / "toy" / "toy.py"
     lines = [line for line in file.read_text().splitlines() if "missing = " not in line]
@@ -169,7 +169,7 @@ def test_with_prune_written_the_contract_holds(checkout):
         (taxonomy("unstructured", prunes=["weights"]), '"unstructured",|forward'),
     ],
 )
-def test_abilities_come_from_the_taxonomy(checkout, words, abilities):
+def test_capabilities_come_from_the_taxonomy(checkout, words, abilities):
     scaffold("toy", made_up(taxonomy=words), checkout)
     granularity, calibration = abilities.split("|")
     text = code(checkout, "toy")
@@ -180,14 +180,14 @@ def test_abilities_come_from_the_taxonomy(checkout, words, abilities):
     assert ("pattern: Pattern" in text) == ("semi-structured" in granularity)
 
 
-def test_a_unit_that_the_harness_does_not_know_is_named(checkout):
+def test_names_units_unknown_to_the_harness(checkout):
     words = taxonomy("structured", prunes=["hidden", "channels", "head-channels"])
     scaffold("toy", made_up(taxonomy=words), checkout)
     assert "# The harness has no unit yet for: hidden.\n" in code(checkout, "toy")
     assert 'granularity=("channels", "value-dims", "rotary-pairs")' in code(checkout, "toy")
 
 
-def test_readme_quotes_the_entry_and_numbers_the_differences(checkout):
+def test_readme_quotes_the_entry(checkout):
     repository = {"url": "https://example.org/toy", "official": True}
     made = scaffold("toy", made_up(code=[repository]), checkout)
     readme = checkout / "implementations" / "toy" / "README.md"
@@ -200,7 +200,7 @@ def test_readme_quotes_the_entry_and_numbers_the_differences(checkout):
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_what_was_made_is_what_is_there_and_removing_it_leaves_no_trace(checkout):
+def test_returns_exactly_the_created_files(checkout):
     folder = checkout / "implementations" / "toy"
     made = scaffold("toy", made_up(), checkout)
     assert sorted(made) == sorted(folder.iterdir())
@@ -210,7 +210,7 @@ def test_what_was_made_is_what_is_there_and_removing_it_leaves_no_trace(checkout
     assert list((checkout / "implementations").iterdir()) == []
 
 
-def test_a_folder_that_is_there_is_left_alone(checkout):
+def test_rejects_existing_folder(checkout):
     folder = checkout / "implementations" / "toy"
     folder.mkdir()
     with pytest.raises(ScaffoldError, match="toy is there already; remove it first"):
@@ -228,18 +228,18 @@ def test_a_folder_that_is_there_is_left_alone(checkout):
         ("t" * 21, "is longer than 20 letters; choose a shorter slug"),
     ],
 )
-def test_a_slug_that_is_no_module_is_refused(checkout, slug, message):
+def test_rejects_slugs_that_are_not_module_names(checkout, slug, message):
     with pytest.raises(ScaffoldError, match=message):
         scaffold(slug, made_up(), checkout)
     assert list((checkout / "implementations").iterdir()) == []
 
 
-def test_a_survey_has_nothing_to_run(checkout):
+def test_rejects_surveys(checkout):
     with pytest.raises(ScaffoldError, match="'toy' is a survey without taxonomy"):
         scaffold("toy", made_up(kind="survey", taxonomy=None), checkout)
 
 
-def test_the_command_takes_papers_of_the_catalog(checkout, monkeypatch, capsys):
+def test_command_accepts_catalogued_papers(checkout, monkeypatch, capsys):
     monkeypatch.setattr(command, "REPOSITORY", checkout)
     command.main("slicegpt")
     said = capsys.readouterr().out.splitlines()
@@ -255,12 +255,12 @@ def test_the_command_takes_papers_of_the_catalog(checkout, monkeypatch, capsys):
             command.main(slug)
 
 
-def test_outside_a_checkout_it_says_so(tmp_path):
+def test_rejects_missing_checkout(tmp_path):
     with pytest.raises(ScaffoldError, match="run this in a checkout of the atlas"):
         scaffold("toy", made_up(), tmp_path)
 
 
-def test_a_disk_that_fills_up_leaves_nothing(checkout, monkeypatch):
+def test_full_disk_leaves_no_folder(checkout, monkeypatch):
     write = Path.write_text
 
     def fail_late(path: Path, *arguments: Any, **more: Any) -> int:

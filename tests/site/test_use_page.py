@@ -176,4 +176,4 @@ def test_the_commands_of_a_method_are_right_up_to_the_model(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, shlex.split(command))
     assert done.exit_code == 2
-    assert "'my-model' is no model" in done.stderr
+    assert "unknown model 'my-model'" in done.stderr

@@ -1,4 +1,4 @@
-"""A server that replays the sources, and a client that asks it without waiting."""
+"""A server that replays the sources, and a client that does not wait."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def replay() -> Iterator[server.Replay]:
 
 @pytest.fixture
 def slept() -> list[float]:
-    """The seconds that a client would have slept."""
+    """The seconds that a client would sleep."""
     return []
 
 
@@ -27,7 +27,7 @@ def slept() -> list[float]:
 def connect(
     replay: server.Replay, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Client]]:
-    """Make clients of the replaying server, of no patience unless asked for."""
+    """Return clients of the replaying server, with short limits by default."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     opened: list[Client] = []
 

@@ -1,4 +1,4 @@
-"""A local server that replays what the sources answer, right or wrong, to the real client."""
+"""A local server that replays answers of the sources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TYPES = {
 
 
 class Answer(NamedTuple):
-    """What to answer: a body, or a function that writes to the connection itself."""
+    """An answer: a body, or a function that writes to the connection."""
 
     body: bytes | Callable[[BaseHTTPRequestHandler], None] = b""
     type: str = "application/json"
@@ -36,7 +36,7 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What was asked."""
+    """A received request."""
 
     host: str
     path: str
@@ -48,7 +48,7 @@ MISSING = Answer(b"Resource not found.", "text/plain", 404)
 
 @dataclass
 class Replay:
-    """A running server, and what it answers and was asked."""
+    """A running server, its answers and the requests it received."""
 
     base: str
     requests: list[Request] = field(default_factory=list)
@@ -56,21 +56,21 @@ class Replay:
 
     @property
     def hosts(self) -> dict[str, str]:
-        """The base address for each host, as `Client` takes it."""
+        """The base address of each host, for `Client`."""
         return {host: f"{self.base}/{host}" for host in (*index(), "arxiv.org")}
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables by which a program of its own asks this server."""
+        """Environment variables for a process that uses this server."""
         pairs = ",".join(f"{host}={base}" for host, base in self.hosts.items())
         return {"ATLAS_SOURCES": pairs, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
     def say(self, host: str, *answers: Answer, path: str = "*") -> None:
-        """Answer a path (`*` for all) of a host so: one after the other, the last for good."""
+        """Set the answers to a path (`*` for all) of a host, in order; the last one is repeated."""
         self._said[host, path] = list(answers)
 
     def refuse(self, *hosts: str) -> None:
-        """Answer everything of some hosts, or of all, with an error of theirs."""
+        """Answer all requests to some hosts, or to all, with a server error."""
         for host in hosts or self.hosts:
             self.say(host, Answer(b"out of order", "text/plain", 503))
 
@@ -96,13 +96,13 @@ def index() -> dict[str, dict[str, str]]:
 
 
 def stored(name: str, **changes: object) -> Answer:
-    """Return a file of `data` as an answer, changed as asked."""
+    """Return a file of `data` as an answer, with some parts replaced."""
     path = DATA / name
     return Answer(path.read_bytes(), TYPES[path.suffix])._replace(**changes)
 
 
 def feed(**changes: str) -> Answer:
-    """Return arXiv's answer about SparseGPT with some texts replaced."""
+    """Return the answer of arXiv about SparseGPT, with some texts replaced."""
     text = (DATA / "arxiv" / "sparsegpt.xml").read_text(encoding="utf-8")
     for old, new in changes.items():
         assert old in text
@@ -124,14 +124,14 @@ def changed(name: str, *path: str | int, to: object) -> Answer:
 
 
 def refusing() -> dict[str, str]:
-    """Variables for a program whose every source refuses the connection."""
+    """Environment variables for a process that cannot connect to any source."""
     pairs = ",".join(f"{host}=http://127.0.0.1:1/{host}" for host in index())
     return {"ATLAS_SOURCES": pairs, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 @contextmanager
 def replaying(context: ssl.SSLContext | None = None) -> Iterator[Replay]:
-    """Run a server on a free port of this machine, with TLS where there is a context for it."""
+    """Run a server on a free port, with TLS if a context is given."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -153,13 +153,13 @@ def replaying(context: ssl.SSLContext | None = None) -> Iterator[Replay]:
             self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
-            """Say nothing; tests read `requests`."""
+            """Log nothing; tests read `requests`."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, *arguments: object) -> None:
-            """A client that hangs up is what many tests want."""
+            """Ignore clients that disconnect, as many tests do."""
 
     server = Server(("127.0.0.1", 0), Handler)
     if context:
@@ -181,7 +181,7 @@ def silence(handler: BaseHTTPRequestHandler) -> None:
 
 
 def trickle_body(handler: BaseHTTPRequestHandler) -> None:
-    """Send a body that never ends, a byte at a time."""
+    """Send an endless body, one byte at a time."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
     for _ in range(100):
         handler.wfile.write(b" ")
@@ -189,13 +189,13 @@ def trickle_body(handler: BaseHTTPRequestHandler) -> None:
 
 
 def flood(handler: BaseHTTPRequestHandler) -> None:
-    """Send 100 MB without saying so before."""
+    """Send 100 MB without a length."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
     for _ in range(1600):
         handler.wfile.write(b" " * 65536)
 
 
 def break_off(handler: BaseHTTPRequestHandler) -> None:
-    """Promise more than is sent."""
+    """Send less than the declared length."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     handler.wfile.write(head + b'{"message": ')

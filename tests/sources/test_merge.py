@@ -1,4 +1,4 @@
-"""Facts of several sources as one: whose word counts, and what is said of the rest."""
+"""Merging facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def of(*found: Facts) -> Resolved:
     return merge(found)
 
 
-def test_what_belongs_to_a_venue_comes_from_there() -> None:
+def test_venue_facts_come_from_the_same_venue() -> None:
     resolved = of(
         Facts(source="arXiv", title="T", year=2023),
         Facts(source="Crossref", title="T", venue="aaai", year=2025, volume="39", pages="1-2"),
@@ -19,31 +19,31 @@ def test_what_belongs_to_a_venue_comes_from_there() -> None:
     assert (resolved.facts.venue, resolved.facts.year) == ("iclr", 2024)
     assert (resolved.facts.volume, resolved.facts.pages) == (None, None)
     assert resolved.disagreements == (
-        "venue: OpenReview has 'iclr', which is taken; Crossref has 'aaai'",
+        "venue: OpenReview has 'iclr', which is used; Crossref has 'aaai'",
     )
 
 
-def test_years_of_one_venue_are_compared() -> None:
+def test_compares_years_of_the_same_venue() -> None:
     resolved = of(
         Facts(source="ACL Anthology", title="T", venue="acl", year=2024),
         Facts(source="DBLP", title="T", venue="acl", year=2023),
     )
     assert resolved.disagreements == (
-        "year: ACL Anthology has '2024', which is taken; DBLP has '2023'",
+        "year: ACL Anthology has '2024', which is used; DBLP has '2023'",
     )
 
 
-def test_dois_are_compared() -> None:
+def test_compares_dois() -> None:
     resolved = of(
         Facts(source="arXiv", title="T", ids={"doi": "10.1/a"}),
         Facts(source="Crossref", title="T", ids={"doi": "10.1/b"}),
     )
     assert resolved.disagreements == (
-        "doi: Crossref has '10.1/b', which is taken; arXiv has '10.1/a'",
+        "doi: Crossref has '10.1/b', which is used; arXiv has '10.1/a'",
     )
 
 
-def test_long_lists_of_names_are_cut() -> None:
+def test_shortens_long_lists_of_names() -> None:
     many = tuple(f"A Name{number}x" for number in range(3000))
     resolved = of(
         Facts(source="arXiv", title="T", authors=("B C", "D E")),
@@ -52,13 +52,13 @@ def test_long_lists_of_names_are_cut() -> None:
     )
     names = ", ".join(many[:6])
     assert resolved.disagreements == (
-        f"authors: arXiv has 2, which is taken; DBLP has 3000, with {names} and 2994 more, "
+        f"authors: arXiv has 2, which is used; DBLP has 3000, with {names} and 2994 more, "
         "without B C and D E",
-        "authors: arXiv has 2, which is taken; Crossref has 2, in another order",
+        "authors: arXiv has 2, which is used; Crossref has 2, in another order",
     )
 
 
-def test_other_titles_are_kept_once() -> None:
+def test_keeps_other_titles_once() -> None:
     resolved = of(
         Facts(source="arXiv", title="SparseGPT: Pruning"),
         Facts(source="DBLP", title="Pruning"),
@@ -66,16 +66,16 @@ def test_other_titles_are_kept_once() -> None:
     )
     assert resolved.facts.other_titles == ("Pruning",)
     assert resolved.disagreements == (
-        "title: arXiv has 'SparseGPT: Pruning', which is taken; DBLP has 'Pruning'",
+        "title: arXiv has 'SparseGPT: Pruning', which is used; DBLP has 'Pruning'",
     )
 
 
-def test_a_note_is_said_once() -> None:
+def test_repeats_no_notes() -> None:
     one = Facts(source="arXiv", title="T", notes=("n",))
     assert merge([one, one], ["n", "m"]).notes == ("n", "m")
 
 
-def test_an_address_that_a_source_confirms_is_no_longer_that_of_a_file() -> None:
+def test_confirmed_address_has_the_origin_of_the_source() -> None:
     page = {"venue": "https://proceedings.neurips.cc/a"}
     told = Facts(source="BibTeX", title="T", links=page)
     assert of(told).unverified == ("title", "links.venue")
@@ -83,7 +83,7 @@ def test_an_address_that_a_source_confirms_is_no_longer_that_of_a_file() -> None
     assert both.unverified == ()
 
 
-def test_a_comment_comes_along_and_is_no_fact_of_an_entry() -> None:
+def test_comment_is_not_a_fact_of_an_entry() -> None:
     facts = of(Facts(source="DBLP", title="T"), Facts(source="arXiv", comment="Oral")).facts
     assert facts.comment == "Oral"
     assert "comment" not in dict(facts)

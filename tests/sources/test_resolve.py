@@ -1,4 +1,4 @@
-"""From a reference to merged facts: who is asked, whose word counts, what is said of the rest."""
+"""Looking up a paper at all sources."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPARSEGPT = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-
 LLM_PRUNER = "44956951349095f74492a5471128a7e0"
 
 EXPECTED = {
-    # arXiv knows the date, DBLP the page in the proceedings, PMLR the rest.
+    # arXiv has the date, DBLP the proceedings page, PMLR the rest.
     "2301.00774": ("icml", 2023, "2023-01-02", {"arxiv", "pmlr"}, "PMLR"),
     "https://proceedings.mlr.press/v202/frantar23a.html": (
         "icml",
@@ -53,7 +53,7 @@ EXPECTED = {
         "OpenReview",
     ),
     "2305.11627": ("neurips", 2023, "2023-05-19", {"arxiv"}, "NeurIPS proceedings"),
-    # The DOI is a hint of the authors on arXiv, confirmed by Crossref.
+    # The authors entered the DOI on arXiv, and Crossref confirms it.
     "2312.11983": ("aaai", 2024, "2023-12-19", {"arxiv", "doi"}, "Crossref"),
     "10.1609/aaai.v38i10.28960": ("aaai", 2024, "2023-12-19", {"arxiv", "doi"}, "Crossref"),
     "10.1609/aaai.v39i23.34592": ("aaai", 2025, "2024-07-30", {"arxiv", "doi"}, "Crossref"),
@@ -79,7 +79,7 @@ EXPECTED = {
         {"arxiv", "anthology"},
         "ACL Anthology",
     ),
-    # A bibliographic import on OpenReview, which DBLP leads away from.
+    # OpenReview has only an imported record; DBLP has the published paper.
     "https://openreview.net/forum?id=a8ruEUhpOv": (
         "emnlp",
         2024,
@@ -117,7 +117,7 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize(("text", "expected"), EXPECTED.items())
-def test_sources_together(
+def test_merges_sources(
     text: str, expected: tuple[str, int, str, set[str], str], client: Client
 ) -> None:
     resolved = resolve(identify(text), client)
@@ -128,7 +128,7 @@ def test_sources_together(
     assert resolved.unverified == ()
 
 
-def test_where_each_fact_came_from(client: Client) -> None:
+def test_records_origin_of_each_fact(client: Client) -> None:
     resolved = resolve(identify("2403.03853"), client)
     assert resolved.origin == {
         "title": "arXiv",
@@ -146,19 +146,19 @@ def test_where_each_fact_came_from(client: Client) -> None:
     }
 
 
-def test_where_sources_disagree(client: Client) -> None:
+def test_reports_disagreements(client: Client) -> None:
     assert resolve(identify("2403.03853"), client).disagreements == (
-        "authors: arXiv has 8, which is taken; "
+        "authors: arXiv has 8, which is used; "
         "DBLP, ACL Anthology and Crossref have 9, with Qianhao Yuan",
     )
     assert resolve(identify("2025.coling-main.626"), client).disagreements == (
-        "authors: arXiv has 10, which is taken; "
+        "authors: arXiv has 10, which is used; "
         "ACL Anthology has 9, with Shan Liping, without Huiming Fan and Liping Shan",
     )
     assert resolve(identify("2301.00774"), client).disagreements == ()
 
 
-def test_withdrawn_and_rejected_leave_no_trace(client: Client) -> None:
+def test_ignores_withdrawn_and_rejected_submissions(client: Client) -> None:
     for text in ("https://openreview.net/forum?id=f4b0YVwKUO", "2501.09412"):
         said = repr(resolve(identify(text), client)).lower()
         assert not any(word in said for word in ("withdrawn", "submitted to", "reject", "iclr"))
@@ -166,40 +166,38 @@ def test_withdrawn_and_rejected_leave_no_trace(client: Client) -> None:
 
 
 class TestFailures:
-    def test_a_failing_primary_is_an_error(self, replay: Replay, client: Client) -> None:
+    def test_failure_of_first_source_is_an_error(self, replay: Replay, client: Client) -> None:
         replay.say("export.arxiv.org", Answer(status=503))
-        with pytest.raises(errors.Unwell, match=r"export.arxiv.org has an error"):
+        with pytest.raises(errors.ServerError, match=r"export.arxiv.org reports a server error"):
             resolve(identify("2301.00774"), client)
 
-    def test_a_primary_about_another_paper_is_an_error(
-        self, replay: Replay, client: Client
-    ) -> None:
+    def test_wrong_paper_at_first_source_is_an_error(self, replay: Replay, client: Client) -> None:
         replay.say("export.arxiv.org", stored("arxiv/wanda.xml"))
         with pytest.raises(errors.AnotherPaper):
             resolve(identify("2301.00774"), client)
 
-    def test_failing_secondaries_are_notes(self, replay: Replay, client: Client) -> None:
+    def test_failures_of_other_sources_are_notes(self, replay: Replay, client: Client) -> None:
         replay.refuse("dblp.org", "api2.openreview.net")
         resolved = resolve(identify("2301.00774"), client)
         assert resolved.facts.venue is None
         assert resolved.facts.submitted == "2023-01-02"
         assert resolved.notes == tuple(
-            f"{host} has an error of its own (HTTP 503); the other sources were asked without it"
+            f"{host} reports a server error (HTTP 503); continued with the other sources"
             for host in ("dblp.org", "api2.openreview.net")
         )
 
-    def test_a_page_for_robots_is_as_good_as_no_dblp(self, replay: Replay, client: Client) -> None:
+    def test_continues_if_dblp_sends_a_web_page(self, replay: Replay, client: Client) -> None:
         replay.say("dblp.org", Answer(b"<html>", "text/html"))
         resolved = resolve(identify("2306.11695"), client)
         assert (resolved.facts.venue, resolved.origin["venue"]) == ("iclr", "OpenReview")
 
-    def test_a_doi_that_nobody_confirms_is_unverified(self, replay: Replay, client: Client) -> None:
+    def test_unconfirmed_doi_is_unverified(self, replay: Replay, client: Client) -> None:
         replay.refuse("api.crossref.org")
         resolved = resolve(identify("2312.11983"), client)
         assert resolved.facts.ids["doi"] == "10.1609/aaai.v38i10.28960"
         assert resolved.unverified == ("ids.doi",)
 
-    def test_a_doi_of_another_paper_is_left_out(self, replay: Replay, client: Client) -> None:
+    def test_ignores_doi_of_another_paper(self, replay: Replay, client: Client) -> None:
         work = json.loads((DATA / "crossref" / "flap.json").read_text(encoding="utf-8"))
         work["message"]["title"] = ["On the Migration of Birds"]
         replay.say("api.crossref.org", Answer(json.dumps(work).encode()))
@@ -207,17 +205,17 @@ class TestFailures:
         assert "doi" not in resolved.facts.ids
         assert (
             "DOI 10.1609/aaai.v38i10.28960 is another paper, 'On the Migration of Birds', "
-            "and was left out"
+            "and was ignored"
         ) in resolved.notes
 
-    def test_a_namesake_by_other_people_is_left_out(self, replay: Replay, client: Client) -> None:
+    def test_ignores_same_title_by_other_authors(self, replay: Replay, client: Client) -> None:
         hits = json.loads((DATA / "dblp" / "wanda.json").read_text(encoding="utf-8"))
         info = hits["result"]["hits"]["hit"][0]["info"]
         info |= {"authors": {"author": {"text": "Somebody Else"}}, "venue": "AAAI", "ee": "x"}
         replay.say("dblp.org", Answer(json.dumps(hits).encode()))
         assert resolve(identify("2306.11695"), client).facts.venue == "iclr"
 
-    def test_refused_everywhere_it_takes_no_time(self, connect: Connect) -> None:
+    def test_refused_connections_end_quickly(self, connect: Connect) -> None:
         client = connect(hosts={"export.arxiv.org": "http://127.0.0.1:1"})
         began = time.monotonic()
         with pytest.raises(errors.Unreachable, match=r"cannot be reached .*; check the network$"):
@@ -226,20 +224,20 @@ class TestFailures:
 
 
 class TestBibtex:
-    def test_it_counts_least(self, client: Client) -> None:
+    def test_bibtex_has_the_lowest_precedence(self, client: Client) -> None:
         text = f"""@article{{x, title = {{{SPARSEGPT.upper()}}}, eprint = {{2301.00774}},
           author = {{Frantar, E. and Alistarh, D.}}, journal = {{TMLR}}, year = {{1999}}}}"""
         resolved = resolve(read_bibtex(text), client)
         assert resolved.facts.title == SPARSEGPT.replace("be", "Be")
         assert (resolved.facts.venue, resolved.facts.year) == ("icml", 2023)
         assert resolved.unverified == ()
-        assert "venue: PMLR has 'icml', which is taken; BibTeX has 'tmlr'" in resolved.disagreements
+        assert "venue: PMLR has 'icml', which is used; BibTeX has 'tmlr'" in resolved.disagreements
 
-    def test_without_an_identifier_the_title_is_searched(self, client: Client) -> None:
+    def test_searches_title_without_identifier(self, client: Client) -> None:
         text = f"@misc{{x, title = {{{SPARSEGPT}}}, author = {{Frantar, Elias}}}}"
         assert set(resolve(read_bibtex(text), client).facts.ids) == {"arxiv", "pmlr"}
 
-    def test_without_network_it_is_all_there_is(self, replay: Replay, client: Client) -> None:
+    def test_bibtex_alone_without_network(self, replay: Replay, client: Client) -> None:
         replay.refuse()
         text = f"@misc{{x, title = {{{SPARSEGPT}}}, author = {{Frantar, Elias}}, year = 2023}}"
         resolved = resolve(read_bibtex(text), client)
@@ -248,30 +246,30 @@ class TestBibtex:
 
 
 class TestSearch:
-    def test_candidates_come_most_similar_first(self, client: Client) -> None:
+    def test_candidates_are_sorted_by_similarity(self, client: Client) -> None:
         first, second = candidates(SPARSEGPT.lower(), client)
         assert first.reference == Reference("pmlr", "v202/frantar23a")
         assert second.reference == Reference("arxiv", "2301.00774")
         assert first.similarity == second.similarity == 100
         assert (first.facts.authors, first.facts.year) == (("Elias Frantar", "Dan Alistarh"), 2023)
 
-    def test_each_source_names_it_in_its_own_way(self, client: Client) -> None:
+    def test_candidates_have_the_reference_of_their_source(self, client: Client) -> None:
         title = "A Simple and Effective Pruning Approach for Large Language Models"
         found = {str(one.reference): one.facts.source for one in candidates(title, client)}
         assert found == {"arXiv 2306.11695": "arXiv", "OpenReview PxoFut3dWW": "DBLP"}
 
-    def test_nothing_found(self, client: Client) -> None:
+    def test_no_candidates(self, client: Client) -> None:
         assert candidates("On the migration of birds", client) == []
 
-    def test_one_source_is_enough(self, replay: Replay, client: Client) -> None:
+    def test_one_answering_source_is_enough(self, replay: Replay, client: Client) -> None:
         replay.refuse("export.arxiv.org")
         assert [one.facts.source for one in candidates(SPARSEGPT, client)] == ["DBLP", "DBLP"]
 
-    def test_none_is_not(self, replay: Replay, client: Client) -> None:
+    def test_fails_if_no_source_answers(self, replay: Replay, client: Client) -> None:
         replay.refuse()
-        with pytest.raises(errors.Unwell):
+        with pytest.raises(errors.ServerError):
             candidates(SPARSEGPT, client)
 
-    def test_a_title_is_not_resolved_unseen(self, client: Client) -> None:
-        with pytest.raises(Unidentified, match="is a title, which has to be searched for"):
+    def test_resolve_rejects_titles(self, client: Client) -> None:
+        with pytest.raises(Unidentified, match="is a title; use a search instead"):
             resolve(Reference("title", SPARSEGPT), client)

@@ -1,4 +1,4 @@
-"""Entries held against their sources: right, wrong, and out of reach."""
+"""Comparison of entries with their sources."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def of(entry: dict[str, object], client: Client, **changes: object) -> list[Find
 
 
 @pytest.mark.parametrize("entry", [SHORTGPT, FLAP, WANDA, SLIMLLM])
-def test_what_is_right_is_left_in_peace(entry: dict[str, object], client: Client) -> None:
+def test_accepts_correct_entries(entry: dict[str, object], client: Client) -> None:
     assert of(entry, client) == []
 
 
@@ -102,7 +102,7 @@ def test_what_is_right_is_left_in_peace(entry: dict[str, object], client: Client
         ({"pages": "10865-10874"}, "pages", "Crossref has 10865-10873"),
     ],
 )
-def test_a_contradiction_is_an_error(
+def test_contradiction_is_an_error(
     changes: dict[str, object], field: str, message: str, client: Client
 ) -> None:
     found = [each for each in of(FLAP, client, **changes) if each.field == field]
@@ -111,40 +111,40 @@ def test_a_contradiction_is_an_error(
     assert found[0].message.startswith(message)
 
 
-def test_versions_of_a_paper_may_differ(client: Client) -> None:
-    """The authors on arXiv are one fewer; either list is right, a third one is not."""
+def test_accepts_any_version_of_a_paper(client: Client) -> None:
+    """arXiv has one author fewer; both lists are accepted, a third one is not."""
     authors = [name for name in SHORTGPT["authors"] if name != "Qianhao Yuan"]
     assert of(SHORTGPT, client, authors=authors) == []
     (found,) = of(SHORTGPT, client, authors=authors[1:])
     assert found.field == "authors"
 
 
-def test_another_title_of_the_paper_counts(client: Client) -> None:
+def test_accepts_other_titles(client: Client) -> None:
     changes = {"title": "Depth Pruning", "other_titles": [SHORTGPT["title"]]}
     assert of(SHORTGPT, client, **changes) == []
 
 
-def test_dates_agree_as_far_as_they_are_known(client: Client) -> None:
+def test_compares_dates_at_common_precision(client: Client) -> None:
     assert of(FLAP, client, submitted="2023", published="2024-03-24") == []
 
 
-def test_a_preprint_that_was_published_since_is_a_warning(client: Client) -> None:
+def test_published_preprint_is_a_warning(client: Client) -> None:
     gone = dict.fromkeys(("venue", "track", "volume", "number", "pages", "published"))
     (found,) = of(FLAP, client, **gone, status="preprint", year=2023)
     assert (found.field, found.level) == ("venue", Level.WARNING)
-    assert found.message == "Crossref has aaai 2024: it was published since"
+    assert found.message == "Crossref has aaai 2024: the preprint has been published"
 
 
 @pytest.mark.parametrize(
     ("answer", "level", "message"),
     [
-        (Answer(status=503), Level.WARNING, "api.crossref.org has an error of its own (HTTP 503)"),
+        (Answer(status=503), Level.WARNING, "api.crossref.org reports a server error (HTTP 503)"),
         (Answer(b"<p>", "text/html"), Level.WARNING, "sent text/html instead of JSON"),
         (Answer(b"Not found.", "text/plain", 404), Level.ERROR, "(HTTP 404)"),
         (stored("crossref/ast.json"), Level.ERROR, "answered about 10.1609/aaai.v39i23.34592"),
     ],
 )
-def test_a_dead_source_is_a_warning_and_a_dead_identifier_an_error(
+def test_dead_source_is_a_warning_and_dead_identifier_an_error(
     answer: Answer, level: Level, message: str, replay: Replay, client: Client
 ) -> None:
     replay.say("api.crossref.org", answer)
@@ -154,13 +154,13 @@ def test_a_dead_source_is_a_warning_and_a_dead_identifier_an_error(
     assert "--manual" not in found.message
 
 
-def test_an_entry_without_identifiers_asks_nobody(replay: Replay, client: Client) -> None:
+def test_entry_without_identifiers_needs_no_request(replay: Replay, client: Client) -> None:
     links = {"paper": "https://example.org/paper"}
     assert of(FLAP, client, ids={}, links=links) == []
     assert replay.requests == []
 
 
-def test_what_was_answered_once_is_not_asked_again(
+def test_does_not_repeat_requests(
     replay: Replay, connect: Callable[..., Client], tmp_path: object
 ) -> None:
     for _ in range(2):

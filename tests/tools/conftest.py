@@ -1,4 +1,4 @@
-"""A catalog of a few papers, the sources replayed, and the commands that add and update."""
+"""A small catalog, the replayed sources, and the commands."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tools.repository import REPOSITORY
 from tools.sources.web.client import Client, Limits
 
 HERE = ("magnitude", "flap")
-"""Entries that are in the small catalog; the sources know more papers."""
+"""Entries of the small catalog; the sources know more papers."""
 
 
 class Ended(NamedTuple):
-    """A command that has ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -36,7 +36,7 @@ class Ended(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """`import_records.py`, ended: its exit code, the lines of records by slug, all it said."""
+    """The result of `import_records.py`: exit code, lines by slug, and output."""
 
     code: int
     lines: dict[str, str]
@@ -48,7 +48,7 @@ Command = Callable[..., Ended]
 
 @pytest.fixture
 def papers(tmp_path: Path) -> Path:
-    """A catalog of two papers in a checkout of its own."""
+    """A catalog of two papers in its own checkout."""
     folder = tmp_path / "checkout" / "catalog" / "papers"
     folder.mkdir(parents=True)
     (tmp_path / "checkout" / "implementations").mkdir()
@@ -65,7 +65,7 @@ def replay() -> Iterator[server.Replay]:
 
 @pytest.fixture
 def no_waiting(replay: server.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the commands ask the replaying server without waiting between requests."""
+    """Let the commands use the replaying server without pauses."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
     def client(contact: str | None) -> Client:
@@ -89,13 +89,13 @@ def update(papers: Path, no_waiting: None) -> Command:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A folder for drafts, which is not there yet."""
+    """A folder for drafts, not yet created."""
     return tmp_path / "drafts"
 
 
 @pytest.fixture
 def run(papers: Path, no_waiting: None, tmp_path: Path, out: Path) -> Callable[..., Imported]:
-    """Run `import_records.py` in this process on records, or on the text of a list."""
+    """Run `import_records.py` in this process on records or the text of a list."""
 
     def run(records: list[dict[str, object]] | str, *options: object) -> Imported:
         file = tmp_path / "list.yaml"
@@ -112,7 +112,7 @@ def run(papers: Path, no_waiting: None, tmp_path: Path, out: Path) -> Callable[.
 
 
 def invoke(app: typer.Typer, *arguments: object) -> Ended:
-    """Run a command in this process; what `sys.exit` says goes to stderr, as in one of its own."""
+    """Run a command in this process; messages of `sys.exit` go to stderr."""
     done = CliRunner().invoke(app, list(map(str, arguments)))
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
@@ -131,7 +131,7 @@ def _run(script, papers: Path, arguments: tuple[object, ...]) -> Ended:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Command:
-    """Run a script of `tools` as a process, with a cache of its own and variables on top."""
+    """Run a script of `tools` as a process with its own cache and additional variables."""
 
     def run(script: str, *arguments: object, **variables: str) -> Ended:
         own = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}

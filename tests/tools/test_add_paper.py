@@ -1,4 +1,4 @@
-"""`add_paper.py` from an identifier to an entry, and every way in which there is none."""
+"""`add_paper.py` without questions."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ BY_HAND = (
 
 
 def added(papers: Path) -> dict[str, Paper]:
-    """The entries that were not there at first; all of the catalog has to be valid."""
+    """The new entries of a valid catalog."""
     catalog = load_catalog(papers)
     return {slug: paper for slug, paper in catalog.items() if slug not in HERE}
 
 
 def errors(papers: Path) -> list[str]:
-    """What a check of the small catalog finds, its two entries' relations to others aside."""
+    """The problems of the small catalog, without those of its initial entries."""
     found = check(read_catalog(papers), papers.parents[1])
     return [str(p) for p in found if p.level is Level.ERROR and p.file.stem not in HERE]
 
 
-# Each kind of identifier, for two papers.
+# Identifiers
 @pytest.mark.parametrize(
     ("what", "slug", "ids", "title"),
     [
@@ -114,7 +114,7 @@ def errors(papers: Path) -> list[str]:
         ),
     ],
 )
-def test_an_identifier_becomes_a_valid_entry(
+def test_adds_paper_by_identifier(
     add: Command, papers: Path, what: str, slug: str | None, ids: dict[str, str], title: str
 ) -> None:
     code, out, err = add(what, "--yes", *JUDGED)
@@ -129,7 +129,7 @@ def test_an_identifier_becomes_a_valid_entry(
     assert errors(papers) == []
 
 
-def test_a_process_of_its_own_does_the_same(run_script, replay, papers: Path) -> None:
+def test_runs_as_a_script(run_script, replay, papers: Path) -> None:
     done = run_script(
         *("add_paper.py", "2024.findings-acl.178", "--catalog", papers, *JUDGED),
         **replay.environment,
@@ -138,7 +138,7 @@ def test_a_process_of_its_own_does_the_same(run_script, replay, papers: Path) ->
     assert added(papers)["loraprune"].venue == "acl-findings"
 
 
-def test_without_a_network_one_sentence_offers_the_manual_way(run_script, papers: Path) -> None:
+def test_without_network_suggests_manual(run_script, papers: Path) -> None:
     start = time.monotonic()
     done = run_script("add_paper.py", "2301.00774", "--catalog", papers, **server.refusing())
     assert time.monotonic() - start < 30
@@ -148,7 +148,7 @@ def test_without_a_network_one_sentence_offers_the_manual_way(run_script, papers
     assert added(papers) == {}
 
 
-# What is known before anybody is asked.
+# Checks before any request
 
 
 @pytest.mark.parametrize(
@@ -160,20 +160,18 @@ def test_without_a_network_one_sentence_offers_the_manual_way(run_script, papers
         "https://ojs.aaai.org/index.php/AAAI/article/view/28960/10.1609/aaai.v38i10.28960",
     ],
 )
-def test_a_paper_that_is_there_is_refused_before_any_request(
+def test_rejects_known_paper_before_any_request(
     add: Command, replay: server.Replay, papers: Path, what: str
 ) -> None:
     code, _, err = add(what, "--yes", *JUDGED)
     assert code == 1
-    assert "the catalog has this paper already, as flap (has the same" in err
+    assert "the catalog already has this paper as flap (has the same" in err
     assert "run tools/update_paper.py flap" in err
     assert replay.requests == []
     assert added(papers) == {}
 
 
-def test_a_paper_with_the_same_title_is_refused_once_the_title_is_known(
-    add: Command, papers: Path
-) -> None:
+def test_rejects_known_title(add: Command, papers: Path) -> None:
     entry = papers / "flap.yaml"
     text = re.sub(
         r"(?ms)^ids:.*?(?=^code:)", "links: {paper: https://example.org/}\n", entry.read_text()
@@ -185,19 +183,19 @@ def test_a_paper_with_the_same_title_is_refused_once_the_title_is_known(
     assert added(papers) == {}
 
 
-def test_a_title_much_like_another_takes_force(add: Command, papers: Path) -> None:
+def test_similar_title_needs_force(add: Command, papers: Path) -> None:
     title = "Fluctuation-based Adaptive Structured Pruning for Larger Language Models"
     arguments = [*BY_HAND, "--title", title, "--slug", "foo"]
     code, _, err = add(*arguments)
     assert code == 1
     assert "as flap (has nearly the same title" in err
-    assert err.endswith("or give --force if it is another paper\n")
+    assert err.endswith("or use --force if it is a different paper\n")
     code, _, err = add(*arguments, "--force")
     assert code == 0, err
-    assert re.search(r"The checks say:\n  - title: flap has nearly the same title", err)
+    assert re.search(r"Warnings and hints:\n  - title: flap has nearly the same title", err)
 
 
-def test_a_slug_that_is_taken_is_refused_before_any_request(
+def test_rejects_existing_slug_before_any_request(
     add: Command, replay: server.Replay, papers: Path
 ) -> None:
     before = (papers / "flap.yaml").read_bytes()
@@ -210,25 +208,25 @@ def test_a_slug_that_is_taken_is_refused_before_any_request(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "give one identifier, title or file, or else --manual"),
+        ((), "give one identifier, title or file, or use --manual"),
         (("2301.00774", "--from-file", "x.bib"), "give one identifier, title or file"),
         (
             ("2301.00774", "--kind", "metod"),
-            "--kind: 'metod' is not a word of .*did you mean method",
+            "--kind: 'metod' is not a term of .*did you mean method",
         ),
         (("2301.00774", "--year", "soon"), "--year: is not a whole number"),
         (("2301.00774", "--criterion", "layer-hesian"), "did you mean layer-hessian"),
-        (("2301.00774", "--summary", "a <b>bold</b> one"), "--summary: holds HTML"),
+        (("2301.00774", "--summary", "a <b>bold</b> one"), "--summary: contains HTML"),
         (("2301.00774", "--arxiv", "12"), "--arxiv: '12' is not an arXiv identifier"),
         (
             ("2301.00774", "--code", "ftp://example.org"),
             "--code: .* is not an http or https",
         ),
-        (("2301.00774", "--slug", "Foo-Prune"), "--slug: 'Foo-Prune' is not a slug; write lower"),
+        (("2301.00774", "--slug", "Foo-Prune"), "--slug: 'Foo-Prune' is not a slug; use lower"),
         (("2301.00774", "--track", "best"), "--track: 'best' is not 'main'"),
     ],
 )
-def test_wrong_usage_ends_with_2_before_any_request(
+def test_wrong_usage_exits_with_2(
     add: Command, replay: server.Replay, arguments: tuple[str, ...], message: str
 ) -> None:
     code, _, err = add(*arguments)
@@ -240,31 +238,27 @@ def test_wrong_usage_ends_with_2_before_any_request(
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("hello", "'hello' names no paper; paste"),
-        ("https://ieeexplore.ieee.org/document/10889000", "paste the DOI that IEEE shows"),
+        ("hello", "'hello' does not identify a paper; paste"),
+        ("https://ieeexplore.ieee.org/document/10889000", "paste the DOI shown"),
         (
             "https://ojs.aaai.org/index.php/AAAI/article/view/28960",
-            "paste the DOI that the journal",
+            "paste the DOI shown",
         ),
-        ("10.5555/3618408.3618822", "is an internal handle of the ACM Digital Library and no DOI"),
+        ("10.5555/3618408.3618822", "is an internal handle of the ACM Digital Library, not a DOI"),
         ("file:///etc/passwd", "is not an http or https address"),
     ],
 )
-def test_what_names_no_paper_gets_a_message_that_says_what_to_paste(
-    add: Command, what: str, message: str
-) -> None:
+def test_unidentified_text_gets_advice(add: Command, what: str, message: str) -> None:
     code, _, err = add(what, *JUDGED)
     assert code == 1
     assert message in err
     assert len(err.splitlines()) == 1
 
 
-# By hand, without a network.
+# Manual entry
 
 
-def test_by_hand_nothing_is_asked_of_anybody(
-    add: Command, replay: server.Replay, papers: Path
-) -> None:
+def test_manual_makes_no_request(add: Command, replay: server.Replay, papers: Path) -> None:
     code, _, err = add(*BY_HAND)
     assert code == 0, err
     text = (papers / "fooprune.yaml").read_text(encoding="utf-8")
@@ -277,7 +271,7 @@ def test_by_hand_nothing_is_asked_of_anybody(
     assert (paper.status, paper.sources.from_) == ("preprint", ("paper",))
 
 
-def test_by_hand_without_flags_prints_what_is_needed(add: Command, papers: Path) -> None:
+def test_manual_without_options_lists_missing_facts(add: Command, papers: Path) -> None:
     code, out, err = add("--manual")
     assert (code, out) == (1, "")
     flags = re.findall(r"^  --([a-z]+) ", err, re.MULTILINE)
@@ -288,14 +282,14 @@ def test_by_hand_without_flags_prints_what_is_needed(add: Command, papers: Path)
     assert added(papers) == {}
 
 
-def test_a_page_without_identifier_is_good_enough_by_hand(add: Command, papers: Path) -> None:
+def test_manual_accepts_page_without_identifier(add: Command, papers: Path) -> None:
     page = "https://ojs.example.org/article/view/28960"
     code, _, err = add("--manual", page, *BY_HAND[2:])
     assert code == 0, err
     assert added(papers)["fooprune"].links.paper == page
 
 
-def test_a_proceedings_page_is_the_page_of_the_venue(add: Command, papers: Path) -> None:
+def test_proceedings_page_becomes_venue_link(add: Command, papers: Path) -> None:
     page = "openaccess.thecvf.com/content/CVPR2023/html/Fang_DepGraph_CVPR_2023_paper.html"
     code, _, err = add("--manual", page, *BY_HAND[2:])
     assert code == 0, err
@@ -337,7 +331,7 @@ VALUES: dict[str, str | list[str]] = {
 }
 
 
-def test_every_flag_reaches_the_entry(add: Command, papers: Path) -> None:
+def test_every_option_reaches_the_entry(add: Command, papers: Path) -> None:
     values = dict(VALUES)
     values["read"] = "paper"
     for flag, field in FIELDS.items():
@@ -365,10 +359,10 @@ def test_every_flag_reaches_the_entry(add: Command, papers: Path) -> None:
         assert found == value, flag
 
 
-# What is shown and where.
+# Output
 
 
-def test_a_dry_run_writes_the_entry_to_standard_output_only(add: Command, papers: Path) -> None:
+def test_dry_run_prints_the_entry(add: Command, papers: Path) -> None:
     before = sorted(papers.iterdir())
     code, out, _ = add(*BY_HAND, "--dry-run")
     assert code == 0
@@ -377,32 +371,28 @@ def test_a_dry_run_writes_the_entry_to_standard_output_only(add: Command, papers
     assert out == (papers / "fooprune.yaml").read_text(encoding="utf-8")
 
 
-def test_every_fact_is_shown_with_its_source_and_every_guess_with_its_words(
-    add: Command, papers: Path
-) -> None:
+def test_shows_origin_of_facts_and_guesses(add: Command, papers: Path) -> None:
     given = [*JUDGED[:4], *JUDGED[6:]]  # all but the granularity
     code, _, err = add("2301.00774", "--yes", "--slug", "foo", *given)
     assert code == 0, err
     assert re.search(r"^  - title: SparseGPT: .* \(arXiv\)$", err, re.MULTILINE)
     assert re.search(r"^  - venue: icml \(PMLR\)$", err, re.MULTILINE)
     assert '  - granularity: unstructured ("unstructured"), semi-structured ("2:4")' in err
-    assert '  - recovery: none ("without retraining"); not taken, --recovery would say so' in err
+    assert '  - recovery: none ("without retraining"); not used, set it with --recovery' in err
     (paper,) = added(papers).values()
     assert paper.sources.unverified == ("taxonomy.granularity",)
     assert paper.sources.from_ == ("arXiv", "PMLR")
     assert paper.taxonomy.recovery is None
 
 
-def test_a_person_is_believed_and_told_that_a_source_says_otherwise(
-    add: Command, papers: Path
-) -> None:
+def test_options_win_over_sources_with_a_note(add: Command, papers: Path) -> None:
     code, _, err = add("2301.00774", "--slug", "foo", "--year", "2024", *JUDGED)
     assert code == 0, err
-    assert "  - year: PMLR has '2023'; '2024' (you) was taken\n" in err
+    assert "  - year: PMLR has '2023'; '2024' (you) was kept\n" in err
     assert added(papers)["foo"].year == 2024
 
 
-def test_sources_that_disagree_are_shown(add: Command, replay: server.Replay, papers: Path) -> None:
+def test_shows_disagreements_of_sources(add: Command, replay: server.Replay, papers: Path) -> None:
     page = server.stored("anthology/shortgpt.bib")
     other = page._replace(body=page.body.replace(b"Redundant", b"Replaceable"))
     replay.say("aclanthology.org", other)
@@ -411,7 +401,7 @@ def test_sources_that_disagree_are_shown(add: Command, replay: server.Replay, pa
     assert re.search(r"Sources disagree:\n  - title: arXiv has .*Redundant.*Replaceable", err)
 
 
-def test_what_is_missing_is_said_at_once_by_flag(add: Command, papers: Path) -> None:
+def test_lists_all_missing_facts(add: Command, papers: Path) -> None:
     code, _, err = add("2301.00774", "--yes", "--criterion", "layer-hessian")
     assert code == 1
     missing = re.findall(r"^  (--[a-z]+) ", err, re.MULTILINE)
@@ -419,17 +409,17 @@ def test_what_is_missing_is_said_at_once_by_flag(add: Command, papers: Path) -> 
     assert added(papers) == {}
 
 
-def test_a_summary_that_is_the_abstract_is_refused(add: Command, papers: Path) -> None:
+def test_rejects_summary_from_abstract(add: Command, papers: Path) -> None:
     _, _, err = add("2301.00774", *JUDGED, "--dry-run")
-    abstract = err.partition("Abstract, to read and not to copy:\n")[2].splitlines()[0].strip()
+    abstract = err.partition("Abstract (do not copy from it):\n")[2].splitlines()[0].strip()
     for summary in (abstract, abstract[:120], abstract.replace("method", "way").upper().lower()):
         code, _, err = add("2301.00774", "--yes", *JUDGED[2:], "--summary", summary)
         assert code == 1
-        assert err.endswith("the summary is from the abstract; say it in words of your own\n")
+        assert err.endswith("the summary repeats the abstract; write it in your own words\n")
     assert added(papers) == {}
 
 
-def test_a_title_without_a_usable_word_needs_a_slug(add: Command, papers: Path) -> None:
+def test_unusable_title_needs_a_slug(add: Command, papers: Path) -> None:
     arguments = [*BY_HAND, "--title", "剪枝", "--name", "剪枝"]
     code, _, err = add(*arguments)
     assert (code, err.splitlines()[-1]) == (
@@ -440,7 +430,7 @@ def test_a_title_without_a_usable_word_needs_a_slug(add: Command, papers: Path) 
     assert added(papers)["foo"].title == "剪枝"
 
 
-def test_a_name_that_is_taken_gives_way_to_author_and_year(add: Command, papers: Path) -> None:
+def test_slug_falls_back_to_author_and_year(add: Command, papers: Path) -> None:
     assert add(*BY_HAND)[0] == 0
     again = [*BY_HAND, "--title", "FooPrune: Something Else Entirely"]
     again[again.index("2401.01234")] = "2401.01235"
@@ -449,7 +439,7 @@ def test_a_name_that_is_taken_gives_way_to_author_and_year(add: Command, papers:
     assert set(added(papers)) == {"fooprune", "bee2024fooprune"}
 
 
-def test_an_address_of_gits_that_is_none_is_not_sent(
+def test_ignores_invalid_git_address(
     add: Command, replay: server.Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, (email, sent) in enumerate((("me@localhost", False), ("me@example.org", True))):
@@ -462,14 +452,14 @@ def test_an_address_of_gits_that_is_none_is_not_sent(
     assert add("2301.00774", *JUDGED, "--contact", "nobody")[0] == 1
 
 
-def test_a_survey_needs_no_taxonomy(add: Command, papers: Path) -> None:
+def test_survey_needs_no_taxonomy(add: Command, papers: Path) -> None:
     code, _, err = add("2308.07633", "--yes", "--summary", SUMMARY, "--read", "paper")
     assert code == 0, err
     (paper,) = added(papers).values()
     assert (paper.kind, paper.taxonomy) == ("survey", None)
 
 
-def test_of_a_survey_its_topic_is_said(add: Command, papers: Path) -> None:
+def test_survey_can_have_a_topic(add: Command, papers: Path) -> None:
     topic = ("--topic", "multilingual", "--topic", "safety", "--architecture", "moe")
     code, _, err = add("2308.07633", "--yes", "--summary", SUMMARY, "--read", "paper", *topic)
     assert code == 0, err
@@ -478,7 +468,7 @@ def test_of_a_survey_its_topic_is_said(add: Command, papers: Path) -> None:
     assert paper.taxonomy.architecture == ("moe",)
 
 
-def test_synonyms_are_taken_for_the_word(add: Command, papers: Path) -> None:
+def test_replaces_synonyms_by_terms(add: Command, papers: Path) -> None:
     words = ("--venue", "NIPS", "--granularity", "N:M", "--when", "one-shot", "--model", "Llama 2")
     code, _, err = add(*BY_HAND, *words, "--evaluation-data", "WikiText-2")
     assert code == 0, err
@@ -493,12 +483,12 @@ def test_synonyms_are_taken_for_the_word(add: Command, papers: Path) -> None:
     [
         (("--venue", "Nowhere"), "see catalog/vocabulary/venues.yaml, and define it there"),
         (("--when", "tomorrow"), "or define it in catalog/vocabulary/when.yaml"),
-        (("--claim", "OPT is best"), "does not read as `name: value, name: value`"),
+        (("--claim", "OPT is best"), "must have the form `name: value, name: value`"),
         (("--claim", "model: OPT-125M"), "the field metric is missing"),
         (("--compares-with", "Not A Slug"), "is not a slug"),
     ],
 )
-def test_what_cannot_stand_is_said_with_the_way_out(
+def test_invalid_options_get_advice(
     add: Command, papers: Path, given: tuple[str, ...], message: str
 ) -> None:
     code, _, err = add(*BY_HAND, *given)
@@ -507,18 +497,18 @@ def test_what_cannot_stand_is_said_with_the_way_out(
     assert added(papers) == {}
 
 
-def test_by_hand_a_title_is_one(add: Command, papers: Path) -> None:
+def test_manual_accepts_a_title(add: Command, papers: Path) -> None:
     rest = [*BY_HAND[4:], "--arxiv", "2401.01234"]
     code, _, err = add("--manual", "FooPrune: Pruning by Foo", *rest)
     assert code == 0, err
     assert added(papers)["fooprune"].title == "FooPrune: Pruning by Foo"
 
 
-def test_a_name_in_the_title_suggests_what_it_builds_on(add: Command, papers: Path) -> None:
+def test_proposes_builds_on_from_title(add: Command, papers: Path) -> None:
     title = "FLAP++: Fluctuations of the Second Kind"
     code, _, err = add(*BY_HAND, "--title", title, "--slug", "foo")
     assert code == 0, err
-    assert 'builds-on: flap ("FLAP++"); not taken, --builds-on would say so' in err
+    assert 'builds-on: flap ("FLAP++"); not used, set it with --builds-on' in err
     assert added(papers)["foo"].relations.builds_on is None
     given = ("--title", title, "--builds-on", "flap", "--slug", "foo")
     code, _, err = add(*BY_HAND, *given, "--force")
@@ -526,7 +516,7 @@ def test_a_name_in_the_title_suggests_what_it_builds_on(add: Command, papers: Pa
     assert added(papers)["foo"].relations.builds_on == ("flap",)
 
 
-def test_marks_of_the_abstract_stand_beside_the_entry(add: Command, papers: Path) -> None:
+def test_writes_fingerprint_of_the_abstract(add: Command, papers: Path) -> None:
     code, _, err = add("2301.00774", "--yes", *JUDGED)
     assert code == 0, err
     marks = papers.parent / "abstracts" / "sparsegpt.txt"
@@ -536,22 +526,22 @@ def test_marks_of_the_abstract_stand_beside_the_entry(add: Command, papers: Path
     assert f"pytest {marks}" not in err
 
 
-def test_a_title_shows_candidates_and_takes_none(add: Command, papers: Path) -> None:
+def test_title_lists_candidates(add: Command, papers: Path) -> None:
     title = "A Simple and Effective Pruning Approach for Large Language Models"
     code, _, err = add(title, "--yes", *JUDGED)
     assert code == 1
     assert "2306.11695: A Simple and Effective Pruning Approach" in err
-    assert "none of these was taken; give the identifier of the right one" in err
+    assert "does not identify a paper; give the identifier of the right one" in err
     assert added(papers) == {}
 
 
-def test_a_title_that_nobody_knows(add: Command, papers: Path) -> None:
+def test_reports_unknown_title(add: Command, papers: Path) -> None:
     code, _, err = add("Some title that nobody has written", *JUDGED)
     assert (code, len(err.splitlines())) == (1, 1)
     assert "no source knows a paper called 'Some title that nobody has written'" in err
 
 
-# From a file.
+# Input files
 
 
 BIBTEX = """
@@ -565,7 +555,7 @@ BIBTEX = """
 """
 
 
-def test_a_bibtex_file_is_resolved(add: Command, papers: Path, tmp_path: Path) -> None:
+def test_resolves_bibtex_file(add: Command, papers: Path, tmp_path: Path) -> None:
     path = tmp_path / "paper.bib"
     path.write_text(BIBTEX)
     code, _, err = add(path, "--slug", "foo", *JUDGED)
@@ -576,7 +566,7 @@ def test_a_bibtex_file_is_resolved(add: Command, papers: Path, tmp_path: Path) -
     assert "unverified" not in (papers / "foo.yaml").read_text()
 
 
-def test_a_bibtex_file_alone_leaves_its_facts_unverified(
+def test_facts_of_bibtex_file_alone_are_unverified(
     add: Command, replay: server.Replay, papers: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "paper.bib"
@@ -596,7 +586,7 @@ def test_a_bibtex_file_alone_leaves_its_facts_unverified(
 
 
 @pytest.mark.parametrize("manual", [(), ("--manual",)])
-def test_a_filled_issue_form_becomes_an_entry(
+def test_adds_paper_from_issue_form(
     add: Command, papers: Path, tmp_path: Path, manual: tuple[str, ...]
 ) -> None:
     path = tmp_path / "issue.md"
@@ -626,7 +616,7 @@ def test_a_filled_issue_form_becomes_an_entry(
     assert (paper.ids.pmlr is None) == bool(manual)
 
 
-def test_an_entry_from_a_file_keeps_all_it_holds(
+def test_adds_paper_from_entry_file(
     add: Command, replay: server.Replay, papers: Path, tmp_path: Path
 ) -> None:
     text = (PAPERS / "llmpruner.yaml").read_text(encoding="utf-8")
@@ -640,24 +630,24 @@ def test_an_entry_from_a_file_keeps_all_it_holds(
     assert (papers / "foo.yaml").read_text(encoding="utf-8") == reformat(text)
 
 
-# Replacing, and folders of methods.
+# --force and --scaffold
 
 
-def test_force_replaces_an_entry_of_the_same_slug(add: Command, papers: Path) -> None:
+def test_force_replaces_entry(add: Command, papers: Path) -> None:
     code, _, err = add("2312.11983", "--slug", "flap", "--force", *JUDGED)
     assert code == 0, err
     assert load_catalog(papers)["flap"].summary == SUMMARY
 
 
-def test_force_does_not_make_two_entries_of_one_paper(add: Command, papers: Path) -> None:
+def test_force_does_not_allow_duplicate_identifiers(add: Command, papers: Path) -> None:
     code, _, err = add("2312.11983", "--slug", "foo", "--force", *JUDGED)
     assert code == 1
-    assert "the entry would not pass the checks" in err
-    assert "one paper has one entry" in err
+    assert "the entry does not pass the checks" in err
+    assert "is also in flap" in err
     assert added(papers) == {}
 
 
-def test_a_method_folder_comes_with_the_entry(add: Command, papers: Path) -> None:
+def test_scaffold_creates_method_folder(add: Command, papers: Path) -> None:
     code, _, err = add(*BY_HAND, "--scaffold", "--fidelity", "faithful")
     assert code == 0, err
     folder = papers.parents[1] / "implementations" / "fooprune"
@@ -667,7 +657,7 @@ def test_a_method_folder_comes_with_the_entry(add: Command, papers: Path) -> Non
     assert f"git add {papers}/fooprune.yaml {folder} LIST.md\n" in err
 
 
-def test_a_method_folder_needs_to_say_how_it_follows_the_paper(add: Command, papers: Path) -> None:
+def test_scaffold_requires_fidelity(add: Command, papers: Path) -> None:
     code, _, err = add(*BY_HAND, "--scaffold")
     assert code == 1
     assert re.findall(r"^  (--[a-z]+) ", err, re.MULTILINE) == ["--fidelity"]
@@ -675,7 +665,7 @@ def test_a_method_folder_needs_to_say_how_it_follows_the_paper(add: Command, pap
     assert list((papers.parents[1] / "implementations").iterdir()) == []
 
 
-def test_a_broken_neighbour_is_no_obstacle(add: Command, papers: Path) -> None:
+def test_ignores_errors_in_other_entries(add: Command, papers: Path) -> None:
     (papers / "broken.yaml").write_text("title: [")
     code, _, err = add(*BY_HAND)
     assert code == 0, err

@@ -1,4 +1,4 @@
-"""Sources that answer wrongly: one message, exit code 1, and no file."""
+"""Invalid answers of sources end with one message, exit code 1 and no file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JUDGED = (
 
 
 def atom(**changes: str) -> Answer:
-    """What arXiv says about SparseGPT, with some of the text replaced."""
+    """The answer of arXiv about SparseGPT, with some elements replaced."""
     answer = server.stored("arxiv/sparsegpt.xml")
     text = answer.body.decode("utf-8")
     for element, content in changes.items():
@@ -55,7 +55,10 @@ def moved(target: str) -> Answer:
     ("answer", "message"),
     [
         (Answer(b"gone", "text/plain", 404), "has no /api/query (HTTP 404)"),
-        (Answer(b"", "text/plain", 429, (("Retry-After", "600"),)), "alone for 600 s (HTTP 429)"),
+        (
+            Answer(b"", "text/plain", 429, (("Retry-After", "600"),)),
+            "no requests for 600 s (HTTP 429)",
+        ),
         (Answer(b"", "text/plain", 500), "(HTTP 500)"),
         (Answer(server.silence), "did not answer in time"),
         (Answer(b"<html>no</html>", "text/html"), "sent text/html instead of XML"),
@@ -66,14 +69,14 @@ def moved(target: str) -> Answer:
         (server.stored("arxiv/error.xml", status=400), "arXiv rejects the request (incorrect id"),
         (server.stored("arxiv/empty.xml"), "arXiv has no paper 2301.00774"),
         (server.stored("arxiv/wanda.xml"), "was asked for 2301.00774 and answered about 2306"),
-        (moved("/api/query?again"), "redirects without end"),
+        (moved("/api/query?again"), "redirects too often"),
         (moved("https://example.org/x"), "redirects to 'https://example.org/x'"),
         (moved("file:///etc/passwd"), "redirects to 'file://"),
-        (atom(title="A **bold** title"), "the title of arXiv holds Markdown"),
-        (atom(title="T" * 500), "holds a text of 500 characters"),
+        (atom(title="A **bold** title"), "the title of arXiv contains Markdown"),
+        (atom(title="T" * 500), "has 500 characters"),
     ],
 )
-def test_a_hostile_answer_ends_in_a_message_and_no_file(
+def test_invalid_answer_of_arxiv_writes_nothing(
     add: Command, replay: server.Replay, papers: Path, answer: Answer, message: str
 ) -> None:
     replay.say(ARXIV, answer)
@@ -85,12 +88,12 @@ def test_a_hostile_answer_ends_in_a_message_and_no_file(
     [
         (Answer(server.trickle_body), "did not answer in time"),
         (Answer(server.flood), "sent more than 5 MB"),
-        (Answer(server.break_off), "broke off or is not HTTP"),
+        (Answer(server.break_off), "is incomplete or not HTTP"),
         (Answer(b'{"message": '), "cannot be read"),
-        (Answer(b"[]"), "is not"),
+        (Answer(b"[]"), "does not have the documented form"),
     ],
 )
-def test_a_hostile_answer_of_another_source_too(
+def test_invalid_answer_of_crossref_writes_nothing(
     add: Command, replay: server.Replay, papers: Path, answer: Answer, message: str
 ) -> None:
     replay.say("api.crossref.org", answer)
@@ -98,7 +101,7 @@ def test_a_hostile_answer_of_another_source_too(
 
 
 def assert_refused(ended: tuple[int, str, str], message: str, papers: Path) -> None:
-    """One sentence with the way out, nothing else, and no file."""
+    """Assert one message with advice and no new file."""
     code, out, err = ended
     assert (code, out) == (1, ""), err
     assert message in err
@@ -115,7 +118,7 @@ def assert_refused(ended: tuple[int, str, str], message: str, papers: Path) -> N
         ("On $N{:}M$ sparsity", "On N:M sparsity"),
     ],
 )
-def test_markup_and_unseen_characters_do_not_reach_the_entry(
+def test_removes_markup_and_invisible_characters(
     add: Command, replay: server.Replay, papers: Path, title: str, kept: str
 ) -> None:
     replay.say(ARXIV, atom(title=title))
@@ -124,18 +127,14 @@ def test_markup_and_unseen_characters_do_not_reach_the_entry(
     assert made(papers).title == kept
 
 
-def test_a_source_that_recovers_is_asked_again(
-    add: Command, replay: server.Replay, papers: Path
-) -> None:
+def test_retries_a_source_that_recovers(add: Command, replay: server.Replay, papers: Path) -> None:
     replay.say(ARXIV, Answer(b"", "text/plain", 500), server.stored("arxiv/sparsegpt.xml"))
     code, _, err = add("2301.00774", *JUDGED)
     assert code == 0, err
     assert made(papers).title.startswith("SparseGPT")
 
 
-def test_a_source_that_is_asked_second_may_fail(
-    add: Command, replay: server.Replay, papers: Path
-) -> None:
+def test_other_sources_may_fail(add: Command, replay: server.Replay, papers: Path) -> None:
     others = set(replay.hosts) - {ARXIV}
     replay.refuse(*others)
     code, _, err = add("2301.00774", *JUDGED)
@@ -144,7 +143,7 @@ def test_a_source_that_is_asked_second_may_fail(
     assert (made(papers).status, made(papers).sources.from_) == ("preprint", ("arXiv",))
 
 
-def test_three_thousand_authors(add: Command, replay: server.Replay, papers: Path) -> None:
+def test_accepts_three_thousand_authors(add: Command, replay: server.Replay, papers: Path) -> None:
     answer = server.stored("arxiv/sparsegpt.xml")
     names = [f"Ann Bee{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{i}" for i in range(3000)]
     authors = "".join(f"<author><name>{name}</name></author>" for name in names)

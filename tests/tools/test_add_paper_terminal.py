@@ -33,7 +33,7 @@ TOKEN = re.compile(
 
 
 class Screen:
-    """What a terminal shows: only changed letters are drawn, so what was sent is no text."""
+    """The content of a terminal, rebuilt from the control sequences of a program."""
 
     def __init__(self) -> None:
         self.lines: list[list[str]] = [[]]
@@ -41,7 +41,7 @@ class Screen:
         self.rest = ""
 
     def feed(self, sent: str) -> None:
-        """Draw what was sent."""
+        """Draw the received output."""
         sent, self.rest = self.rest + sent, ""
         for token in TOKEN.finditer(sent):
             if token["unfinished"]:
@@ -71,10 +71,10 @@ class Screen:
 
 
 class Terminal:
-    """A script on a terminal of its own, with somebody who reads and types."""
+    """A script on its own terminal, with simulated input."""
 
     def __init__(self, script: str, arguments: list[str], variables: dict[str, str]) -> None:
-        # Asking a terminal where its cursor is takes a terminal that answers.
+        # prompt_toolkit would ask for the cursor position, which this terminal does not report.
         plain = {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm-256color", "COLUMNS": "200"}
         command = [sys.executable, str(REPOSITORY / "tools" / script), *arguments]
         self.child, self.wire = pty.fork()
@@ -85,11 +85,11 @@ class Terminal:
 
     @property
     def shown(self) -> str:
-        """All that stands on the screen, also above its upper edge."""
+        """The screen with its history."""
         return str(self.screen)
 
     def expect(self, text: str, seconds: float = 60, times: int = 1) -> None:
-        """Wait until a text is shown that often."""
+        """Wait until a text has appeared a number of times."""
         deadline = time.monotonic() + seconds
         while self.shown.count(text) < times:
             if not self._receive(deadline - time.monotonic()):
@@ -125,7 +125,7 @@ Start = Callable[..., Terminal]
 
 @pytest.fixture
 def start(papers: Path, tmp_path: Path) -> Iterator[Start]:
-    """Start scripts on terminals of their own; none outlives the test."""
+    """Start scripts on their own terminals and end them with the test."""
     started = []
 
     def begin(script: str, *arguments: str, **variables: str) -> Terminal:
@@ -144,12 +144,12 @@ def start(papers: Path, tmp_path: Path) -> Iterator[Start]:
             pass
 
 
-def test_a_whole_paper_by_hand(start: Start, papers: Path) -> None:
+def test_adds_paper_by_hand(start: Start, papers: Path) -> None:
     terminal = start("add_paper.py", "--manual")
     terminal.answer("address of the paper", "hello")
-    terminal.expect("names no paper")
+    terminal.expect("does not identify a paper")
     terminal.type(CLEAR, "https://arxiv.org/abs/2312.11983", ENTER)
-    terminal.expect("The catalog has this paper already, as flap")
+    terminal.expect("The catalog already has this paper as flap")
     terminal.type(CLEAR, "https://arxiv.org/abs/2401.01234v2", ENTER)
     terminal.answer("Title as published", "FooPrune: Structured Pruning by Foo")
     terminal.answer("Authors in order", "Ann Bee, Céd Dé and Eva Eff")
@@ -157,37 +157,37 @@ def test_a_whole_paper_by_hand(start: Start, papers: Path) -> None:
     terminal.expect("is not a whole number")
     terminal.type(CLEAR, "2024", ENTER)
     terminal.answer("Conference or journal", "icml")
-    terminal.answer("What you looked at", "paper")
-    terminal.answer("Sort of work", "metod")
+    terminal.answer("Sources that you looked at", "paper")
+    terminal.answer("Kind of work", "metod")
     terminal.expect("did you mean method?")
     terminal.type(CLEAR, "method", ENTER)
-    terminal.answer("How deep you read", "paper")
+    terminal.answer("How closely you read", "paper")
     terminal.answer("Two to four sentences")
-    terminal.expect("An entry needs this")
+    terminal.expect("An answer is required")
     terminal.type(SUMMARY, ENTER)
-    # What the title suggests stands there and only needs to be confirmed.
-    terminal.answer("Regularity of what is removed")
-    terminal.answer("What scores are made from", "magnitude, similarity")
-    terminal.answer("What choosing needs of data", "forward")
-    terminal.answer("Say more", "y")
+    # The proposal from the title is the default answer.
+    terminal.answer("Pattern of the removed weights")
+    terminal.answer("Basis of the importance scores", "magnitude, similarity")
+    terminal.answer("Data needed to choose", "forward")
+    terminal.answer("Answer optional questions", "y")
     terminal.answer("Units that are removed", "blocks")
-    terminal.answer("Repair, by default", "none")
-    terminal.answer("How the budget is spread")
-    terminal.answer("When it is decided", "static")
-    terminal.answer("Whether it prunes by itself")
-    terminal.answer("combined with")
-    terminal.answer("Models that the work is about", "decoder-only")
-    terminal.answer("Families of models", "LLaMA, OPT")
-    terminal.answer("Data on which it is chosen", "c4")
+    terminal.answer("Default recovery", "none")
+    terminal.answer("Allocation of the sparsity")
+    terminal.answer("Time at which", "static")
+    terminal.answer("Whether the method prunes on its own")
+    terminal.answer("Techniques that pruning is combined with")
+    terminal.answer("Model architectures of the work", "decoder-only")
+    terminal.answer("Model families", "LLaMA, OPT")
+    terminal.answer("Calibration data", "c4")
     terminal.answer("Data to train masks")
-    terminal.answer("Data to measure on", "WikiText-2")
+    terminal.answer("Evaluation data", "WikiText-2")
     terminal.answer("Papers whose idea")
-    terminal.answer("Papers to whose very method")
-    terminal.answer("Papers that it measures itself against", "magnitude")
+    terminal.answer("Papers whose method it extends")
+    terminal.answer("Papers that it compares itself with", "magnitude")
     terminal.answer("Repository of the authors", "https://github.com/example/foo")
-    terminal.answer("Its licence", "unclear")
-    terminal.answer("What was found of its licence", "The README says MIT.")
-    terminal.answer("Slug, the short name")
+    terminal.answer("Licence of the repository", "unclear")
+    terminal.answer("Note on the licence", "The README says MIT.")
+    terminal.answer("Slug (short name")
     terminal.expect("taxonomy:")
     terminal.answer("Write")
     assert terminal.end() == 0, terminal.shown
@@ -221,20 +221,20 @@ GIVEN = (
 )
 
 
-def test_what_was_answered_is_kept_and_offered_again(start: Start, papers: Path) -> None:
+def test_continues_saved_draft(start: Start, papers: Path) -> None:
     terminal = start("add_paper.py", "--manual", "2401.01234", *GIVEN)
     terminal.answer("Conference or journal", "NIPS")
-    terminal.answer("How deep you read", "paper")
+    terminal.answer("How closely you read", "paper")
     terminal.answer("Two to four sentences", SUMMARY)
-    terminal.expect("Regularity of what is removed")
+    terminal.expect("Pattern of the removed weights")
     terminal.type(CTRL_C)
     assert terminal.end() == 1
-    assert "Your answers are kept: the same command goes on from there." in terminal.shown
+    assert "Your answers are saved. Run the same command to continue." in terminal.shown
     again = start("add_paper.py", "--manual", "2401.01234", *GIVEN)
-    again.answer("Go on with the draft of FooPrune: Structured Pruning?")
-    again.answer("Regularity of what is removed")
-    again.answer("What choosing needs of data", "forward")
-    again.answer("Say more", "n")
+    again.answer("Continue with the saved draft of FooPrune: Structured Pruning?")
+    again.answer("Pattern of the removed weights")
+    again.answer("Data needed to choose", "forward")
+    again.answer("Answer optional questions", "n")
     again.answer("Slug")
     again.answer("Write")
     assert again.end() == 0, again.shown
@@ -243,11 +243,11 @@ def test_what_was_answered_is_kept_and_offered_again(start: Start, papers: Path)
     assert (paper.venue, paper.summary) == ("neurips", SUMMARY)
 
 
-def test_what_is_wrong_is_asked_again_and_nothing_else(start: Start, papers: Path) -> None:
+def test_asks_again_only_for_invalid_answers(start: Start, papers: Path) -> None:
     given = (*GIVEN, "--granularity", "unstructured", "--calibration", "forward", "--read", "paper")
     terminal = start("add_paper.py", "--manual", "2401.01234", *given, "--venue", "icml")
     terminal.answer("Two to four sentences", "Too short.")
-    terminal.answer("Say more", "n")
+    terminal.answer("Answer optional questions", "n")
     terminal.answer("Slug")
     terminal.expect("summary: has 2 words; write 25 to 90")
     terminal.expect("Too short.", times=2)
@@ -257,17 +257,17 @@ def test_what_is_wrong_is_asked_again_and_nothing_else(start: Start, papers: Pat
     assert load_catalog(papers)["fooprune"].summary == SUMMARY
 
 
-def test_completion_comes_from_the_vocabulary(start: Start, papers: Path) -> None:
+def test_completes_terms_of_the_vocabulary(start: Start, papers: Path) -> None:
     given = ["--title", "FooPrune: Pruning", "--author", "Ann Bee", "--year", "2024"]
     terminal = start("add_paper.py", "--manual", "2401.01234", *given, "--source", "paper")
     terminal.answer("Conference or journal")
-    terminal.expect("Sort of work")
+    terminal.expect("Kind of work")
     terminal.type("sur")
     terminal.expect("A review of the work of others.")
     terminal.type(TAB, ENTER)
-    terminal.answer("How deep you read", "paper")
+    terminal.answer("How closely you read", "paper")
     terminal.answer("Two to four sentences", SUMMARY)
-    terminal.answer("Say more", "n")
+    terminal.answer("Answer optional questions", "n")
     terminal.answer("Slug")
     terminal.answer("Write", "n")
     assert terminal.end() == 1
@@ -277,33 +277,31 @@ def test_completion_comes_from_the_vocabulary(start: Start, papers: Path) -> Non
 
 
 @pytest.mark.parametrize("key", [CTRL_C, CTRL_D])
-def test_leaving_a_question_writes_nothing(start: Start, papers: Path, key: str) -> None:
+def test_cancelling_writes_nothing(start: Start, papers: Path, key: str) -> None:
     terminal = start("add_paper.py", "--manual")
     terminal.expect("address of the paper")
     terminal.type(key)
     assert terminal.end() == 1
-    assert "left; nothing was written" in terminal.shown
+    assert "cancelled; nothing was written" in terminal.shown
     assert "Traceback" not in terminal.shown
     assert set(load_catalog(papers)) == {"flap", "magnitude"}
 
 
-def test_a_title_is_resolved_once_somebody_has_chosen(
-    start: Start, replay: server.Replay, papers: Path
-) -> None:
+def test_resolves_chosen_candidate(start: Start, replay: server.Replay, papers: Path) -> None:
     title = "A Simple and Effective Pruning Approach for Large Language Models"
     terminal = start("add_paper.py", title, **replay.environment)
     terminal.expect("Which paper is it?")
     terminal.expect("None of these")
     terminal.type(ENTER)
     terminal.expect("iclr")
-    terminal.answer("What the method is called", "Wanda")
-    terminal.answer("Sort of work", CLEAR, "method")
-    terminal.answer("How deep you read", "abstract")
+    terminal.answer("Name of the method", "Wanda")
+    terminal.answer("Kind of work", CLEAR, "method")
+    terminal.answer("How closely you read", "abstract")
     terminal.answer("Two to four sentences", SUMMARY)
-    terminal.answer("Regularity", CLEAR, "unstructured")
-    terminal.answer("What scores are made from", CLEAR, "weight-activation")
-    terminal.answer("What choosing needs", CLEAR, "forward")
-    terminal.answer("Say more", "n")
+    terminal.answer("Pattern of the removed weights", CLEAR, "unstructured")
+    terminal.answer("Basis of the importance scores", CLEAR, "weight-activation")
+    terminal.answer("Data needed to choose", CLEAR, "forward")
+    terminal.answer("Answer optional questions", "n")
     terminal.answer("Slug", CLEAR, "foo")
     terminal.answer("Write")
     assert terminal.end() == 0, terminal.shown
@@ -312,7 +310,7 @@ def test_a_title_is_resolved_once_somebody_has_chosen(
     assert paper.sources.unverified is None
 
 
-def test_a_method_folder_has_to_say_how_it_follows_the_paper(start: Start, papers: Path) -> None:
+def test_asks_for_fidelity_of_method_folder(start: Start, papers: Path) -> None:
     given = [
         *("--title", "FooPrune: Pruning", "--author", "Ann Bee", "--year", "2024"),
         *("--source", "paper", "--kind", "method", "--summary", SUMMARY, "--venue", "icml"),
@@ -320,10 +318,10 @@ def test_a_method_folder_has_to_say_how_it_follows_the_paper(start: Start, paper
     ]
     given += ["--read", "paper"]
     terminal = start("add_paper.py", "--manual", "2401.01234", *given, "--scaffold")
-    terminal.answer("Say more")
+    terminal.answer("Answer optional questions")
     terminal.answer("Slug")
     terminal.answer("How the method folder follows the paper: faithful, reconstruction")
-    terminal.expect("An entry needs this.")
+    terminal.expect("An answer is required.")
     terminal.type("faithful", ENTER)
     terminal.answer("Write")
     assert terminal.end() == 0, terminal.shown
@@ -331,13 +329,13 @@ def test_a_method_folder_has_to_say_how_it_follows_the_paper(start: Start, paper
     assert (papers.parents[1] / "implementations" / "fooprune" / "README.md").is_file()
 
 
-def test_nothing_is_asked_with_yes(start: Start, papers: Path) -> None:
+def test_yes_asks_nothing(start: Start, papers: Path) -> None:
     terminal = start("add_paper.py", "--manual", "--yes")
     assert terminal.end() == 1
-    assert "an entry needs more than is known; give" in terminal.shown
+    assert "required facts are missing; add these options:" in terminal.shown
 
 
-def test_an_update_takes_what_is_picked(start: Start, replay: server.Replay, papers: Path) -> None:
+def test_update_accepts_selected_changes(start: Start, replay: server.Replay, papers: Path) -> None:
     text = (PAPERS / "sparsegpt.yaml").read_text(encoding="utf-8")
     text = re.sub(
         r"(?m)^(venue|track|volume|pages|fidelity|published|name): .*\n|^  pmlr: .*\n", "", text
@@ -346,7 +344,7 @@ def test_an_update_takes_what_is_picked(start: Start, replay: server.Replay, pap
     text = text.replace("status: published", "status: preprint")
     (papers / "foo.yaml").write_text(text, encoding="utf-8")
     terminal = start("update_paper.py", "foo", **replay.environment)
-    terminal.expect("Take which?")
+    terminal.expect("Which changes do you accept?")
     terminal.expect("status: preprint -> published")
     terminal.type(ENTER)
     assert terminal.end() == 0, terminal.shown

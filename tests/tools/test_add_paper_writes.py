@@ -52,5 +52,5 @@ def test_writes_nothing_after_ctrl_c(papers: Path, monkeypatch: pytest.MonkeyPat
 
     before = files(papers)
     monkeypatch.setattr(adding, "write_file", interrupt)
-    assert add(papers) == (1, "left; nothing was written")
+    assert add(papers) == (1, "cancelled; nothing was written")
     assert files(papers) == before

@@ -1,4 +1,4 @@
-"""The command as people and machines run it."""
+"""`check_catalog.py`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Run = Callable[..., Ended]
 
 @pytest.fixture
 def papers(tmp_path: Path) -> Path:
-    """The entries of the invented catalog."""
+    """The folder of the invented catalog's entries."""
     return copy_atlas(tmp_path / "atlas")
 
 
 @pytest.fixture
 def change(papers: Path) -> Change:
-    """Replace texts in one of them."""
+    """Replace texts in an entry."""
     return lambda slug, *changes: changed(papers / f"{slug}.yaml", *changes)
 
 
@@ -38,9 +38,9 @@ def command(papers: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return lambda *options: invoke(check_catalog.app, "--papers", papers, *options)
 
 
-def test_all_problems_of_all_files_come_from_one_run(command: Run) -> None:
+def test_reports_all_problems_of_all_files(command: Run) -> None:
     done = command("--no-hints", *BROKEN)
-    # Entries that are one another's copy, as these are, may be told more than each alone.
+    # Copies of one entry have additional problems.
     for path in BROKEN:
         for line in path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()[:-1]:
             assert line in done.out
@@ -49,10 +49,10 @@ def test_all_problems_of_all_files_come_from_one_run(command: Run) -> None:
     assert done.err == ""
 
 
-def test_a_good_catalog_is_one_line(command: Run) -> None:
+def test_valid_catalog_prints_one_line(command: Run) -> None:
     done = command("--no-hints")
     assert (done.code, done.err) == (0, "")
-    assert done.out == "2 entries checked: nothing to mend\n"
+    assert done.out == "2 entries checked: no problems\n"
 
 
 def test_hints_and_warnings_do_not_fail(command: Run, change: Change) -> None:
@@ -60,18 +60,18 @@ def test_hints_and_warnings_do_not_fail(command: Run, change: Change) -> None:
     done = command()
     assert done.code == 0
     assert "brook.yaml:11: warning: submitted: 2023-06-01 is long before" in done.out
-    assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: is used by" in done.out
+    assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: fits" in done.out
     assert "1 warning" in done.out
     assert ": hint: " not in command("--no-hints").out
 
 
-def test_one_file_is_told_of_alone(command: Run, change: Change, papers: Path) -> None:
+def test_reports_only_named_files(command: Run, change: Change, papers: Path) -> None:
     change("brook", ("kind: baseline", "kind: baselin"))
     change("river", ("kind: method", "kind: meth"))
     done = command(papers / "brook.yaml")
     assert done.code == 1
     assert len(done.out.splitlines()) == 2
-    assert done.out.startswith(f"{papers}/brook.yaml:4: kind: 'baselin' is not a word")
+    assert done.out.startswith(f"{papers}/brook.yaml:4: kind: 'baselin' is not a term")
     assert done.out.endswith("1 entry checked: 1 error\n")
 
 
@@ -85,7 +85,7 @@ def test_json_is_a_list_of_problems(command: Run, change: Change, papers: Path) 
             "file": str(papers / "brook.yaml"),
             "line": 4,
             "field": "kind",
-            "message": "'baselin' is not a word of vocabulary/kind.yaml",
+            "message": "'baselin' is not a term of vocabulary/kind.yaml",
             "advice": "did you mean baseline?",
             "level": "error",
         }
@@ -93,7 +93,7 @@ def test_json_is_a_list_of_problems(command: Run, change: Change, papers: Path) 
 
 
 @pytest.mark.parametrize("how", [["--github"], []])
-def test_annotations_stand_at_the_line(
+def test_annotations_have_file_and_line(
     command: Run, change: Change, papers: Path, how: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change("brook", ("kind: baseline", "kind: baselin"))
@@ -102,15 +102,13 @@ def test_annotations_stand_at_the_line(
     done = command("--no-hints", *how)
     assert done.code == 1
     assert done.out.splitlines() == [
-        f"::error file={papers}/brook.yaml,line=4,title=kind::'baselin' is not a word of"
+        f"::error file={papers}/brook.yaml,line=4,title=kind::'baselin' is not a term of"
         " vocabulary/kind.yaml; did you mean baseline?",
         "2 entries checked: 1 error",
     ]
 
 
-def test_fix_mends_what_has_one_right_form_and_says_so(
-    command: Run, change: Change, papers: Path
-) -> None:
+def test_fix_reports_its_changes(command: Run, change: Change, papers: Path) -> None:
     good = (papers / "brook.yaml").read_text(encoding="utf-8")
     change(
         "brook",
@@ -121,18 +119,16 @@ def test_fix_mends_what_has_one_right_form_and_says_so(
     assert command("--no-hints").code == 1
     done = command("--no-hints", "--fix")
     assert done.code == 0
-    assert done.out == "2 entries checked: nothing to mend\n"
+    assert done.out == "2 entries checked: no problems\n"
     assert done.err.replace(f"{papers}/", "").splitlines() == [
-        "brook.yaml: mended authors[0]: 'Emmy   Noether' became 'Emmy Noether'",
-        "brook.yaml: mended ids.arxiv: 'https://arxiv.org/abs/2312.00001v2' became '2312.00001'",
+        "brook.yaml: fixed authors[0]: 'Emmy   Noether' to 'Emmy Noether'",
+        "brook.yaml: fixed ids.arxiv: 'https://arxiv.org/abs/2312.00001v2' to '2312.00001'",
     ]
     assert (papers / "brook.yaml").read_text(encoding="utf-8") == good
     assert command("--no-hints", "--fix").err == ""
 
 
-def test_fix_touches_neither_other_files_nor_what_it_cannot_read(
-    command: Run, change: Change, papers: Path
-) -> None:
+def test_fix_leaves_other_and_invalid_files(command: Run, change: Change, papers: Path) -> None:
     river = change("river", ("year: 2024", "year:   2024")).read_bytes()
     brook = change("brook", ("kind: baseline", "kind: [")).read_bytes()
     assert command("--fix", papers / "brook.yaml").code == 1
@@ -140,13 +136,13 @@ def test_fix_touches_neither_other_files_nor_what_it_cannot_read(
     assert (papers / "brook.yaml").read_bytes() == brook
 
 
-def test_fix_loses_no_comment(command: Run, change: Change, papers: Path) -> None:
+def test_fix_keeps_files_with_comments(command: Run, change: Change, papers: Path) -> None:
     path = change("brook", ("year: 2023", "year:   2023  # of arXiv"))
     before = path.read_bytes()
     done = command("--no-hints", "--fix")
     assert done.code == 1
     assert done.out.splitlines()[0] == (
-        f"{path}:9: holds a comment, '# of arXiv'; put what it says into a field, such as `notes`"
+        f"{path}:9: contains a comment, '# of arXiv'; move it to a field, such as `notes`"
     )
     assert done.out.count("\n") == 2
     assert path.read_bytes() == before
@@ -155,13 +151,13 @@ def test_fix_loses_no_comment(command: Run, change: Change, papers: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Bad-Name.yaml", "is not named as an entry; name it <slug>.yaml"),
-        ("entry.yml", "is not named as an entry; name it <slug>.yaml"),
-        ("7days.yaml", "is not named as an entry"),
+        ("Bad-Name.yaml", "is not a valid file name; name it <slug>.yaml"),
+        ("entry.yml", "is not a valid file name; name it <slug>.yaml"),
+        ("7days.yaml", "is not a valid file name"),
         (".hidden.yaml", None),
     ],
 )
-def test_a_file_is_named_by_its_slug(
+def test_rejects_invalid_file_names(
     command: Run, papers: Path, name: str, told: str | None
 ) -> None:
     (papers / name).write_text("title: a\n")
@@ -174,7 +170,7 @@ def test_a_file_is_named_by_its_slug(
     ("options", "told"),
     [(["absent.yaml"], "absent.yaml"), (["--papers", "absent"], "absent"), (["--fixx"], "--fix")],
 )
-def test_a_wrong_call_is_told(command: Run, options: list[Any], told: str) -> None:
+def test_wrong_usage_is_reported(command: Run, options: list[Any], told: str) -> None:
     done = command(*options)
     assert done.code == 2
     assert told in done.err

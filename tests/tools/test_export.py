@@ -1,4 +1,4 @@
-"""The catalog as files: stable, whole, all or none."""
+"""`export.py`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def export(*arguments: object) -> Ended:
     return invoke(app, *arguments)
 
 
-def test_all_files_are_written_and_twice_the_same(tmp_path: Path) -> None:
+def test_writes_all_files_reproducibly(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         done = export("--out", tmp_path / folder)
         assert done.code == 0, done.err
@@ -30,14 +30,14 @@ def test_all_files_are_written_and_twice_the_same(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "one").iterdir()) == sorted(EXPORTS)
 
 
-def test_one_file_can_be_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writes_single_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = export("papers.bib")
     assert done.code == 0, done.err
     assert [path.name for path in (tmp_path / "build").iterdir()] == ["papers.bib"]
 
 
-def test_a_broken_entry_is_told_and_nothing_written(tmp_path: Path) -> None:
+def test_invalid_entry_writes_nothing(tmp_path: Path) -> None:
     shutil.copytree(PAPERS, tmp_path / "papers")
     (tmp_path / "papers" / "wanda.yaml").write_text("title: Only this\n")
     done = export("--papers", tmp_path / "papers", "--out", tmp_path / "out")
@@ -50,12 +50,12 @@ def test_a_broken_entry_is_told_and_nothing_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["papers.xml"], 2, "'papers.xml' is none of papers.json"),
+        (["papers.xml"], 2, "'papers.xml' must be one of papers.json"),
         (["--papers", "nowhere"], 2, "nowhere"),
-        (["--out", "/dev/null/x"], 1, "choose another --out"),
+        (["--out", "/dev/null/x"], 1, "Choose another --out"),
     ],
 )
-def test_nonsense_is_refused_with_a_message(
+def test_rejects_unknown_files_and_unusable_folders(
     arguments: list[str],
     code: int,
     message: str,

@@ -1,4 +1,4 @@
-"""The issue forms: with the catalog's words, and flags that add_paper knows."""
+"""The issue forms match the vocabulary and the options of add_paper.py."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def asked() -> dict[str, dict[str, Any]]:
     return {part["id"]: part for part in questions(TEMPLATES / "add_paper.yml")}
 
 
-def test_plain_issues_stay_possible() -> None:
+def test_blank_issues_are_enabled() -> None:
     assert len(FORMS) >= 5
     assert read(TEMPLATES / "config.yml") == {"blank_issues_enabled": True}
 
 
 @every_form
-def test_answers_can_be_told_apart(path):
-    """What the schema of forms, which `make lint` checks, does not say."""
+def test_labels_are_unique(path):
+    """A rule that the schema of forms, checked by `make lint`, does not contain."""
     parts = questions(path)
     labels = [part["attributes"]["label"] for part in parts]
     assert len({part["id"] for part in parts}) == len(set(labels)) == len(parts)
@@ -53,7 +53,7 @@ def test_headings_are_flags() -> None:
         assert name in FIELDS or name == PLACE
 
 
-def test_dropdowns_are_the_words_of_the_vocabulary() -> None:
+def test_dropdowns_match_the_vocabulary() -> None:
     dropdowns = {name: part for name, part in asked().items() if part["type"] == "dropdown"}
     assert dropdowns.keys() >= {"kind", "status", "venue", "granularity", "criterion"}
     for name, part in dropdowns.items():
@@ -63,7 +63,7 @@ def test_dropdowns_are_the_words_of_the_vocabulary() -> None:
         assert part["attributes"].get("multiple", False) == field.many, name
 
 
-def test_what_every_entry_needs_is_asked_for_and_required() -> None:
+def test_required_facts_are_required_in_the_form() -> None:
     required = {name for name, part in asked().items() if part.get("validations")}
     assert required == {PLACE, "title", "author", "kind", "summary", "year", "status", "source"}
     assert asked().keys() >= {"granularity", "criterion", "calibration"}

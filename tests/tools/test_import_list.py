@@ -1,4 +1,4 @@
-"""The command on the list that the project began from, and on what is no list."""
+"""`import_list.py` on the seed list and on unusable files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def import_list(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_command_prints_text_or_json() -> None:
+def test_prints_text_or_json() -> None:
     plain, data = import_list(SEED), import_list(SEED, "--json")
     assert plain.returncode == data.returncode == 0, plain.stderr + data.stderr
     assert "line 28: zhu2024survey: Large Language Models in Operations Research" in plain.stdout
@@ -35,14 +35,12 @@ def test_the_command_prints_text_or_json() -> None:
     ("content", "message"),
     [
         (None, "list.md: No such file or directory"),
-        (b"# A list\n", "holds no line that names a paper"),
+        (b"# A list\n", "has no line that names a paper"),
         (b"- caf\xe9", "is not UTF-8 (byte 5): convert it to UTF-8"),
         pytest.param(b"x" * 5_000_001, "it has 5,000,001 bytes, more than 5,000,000", id="large"),
     ],
 )
-def test_a_file_that_is_no_list_is_told(
-    content: bytes | None, message: str, tmp_path: Path
-) -> None:
+def test_rejects_files_without_list(content: bytes | None, message: str, tmp_path: Path) -> None:
     file = tmp_path / "list.md"
     if content is not None:
         file.write_bytes(content)

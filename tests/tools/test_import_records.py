@@ -1,4 +1,4 @@
-"""`import_records.py` as a command: what it writes and when, how it ends, and on to entries."""
+"""`import_records.py`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tools.catalog.entries.writer import canonical
 from tools.repository import REPOSITORY
 
 
-def test_a_second_run_does_what_is_left(run: Command, out: Path, replay: server.Replay) -> None:
-    assert run([SPARSEGPT, WANDA], "--limit", 1).said.count("taken:") == 1
+def test_second_run_continues(run: Command, out: Path, replay: server.Replay) -> None:
+    assert run([SPARSEGPT, WANDA], "--limit", 1).said.count("accepted:") == 1
     assert drafts(out) == ["sparsegpt"]
     (out / "sparsegpt.yaml").write_text("summary: mine\n", encoding="utf-8")
     replay.requests.clear()
     done = run([SPARSEGPT, WANDA], "--limit", 1)
     assert done.lines["sparsegpt"].startswith("skipped: sparsegpt; ")
-    assert "--force writes it anew" in done.lines["sparsegpt"]
-    assert done.lines["wanda"] == "taken: wanda"
+    assert "use --force to replace it" in done.lines["sparsegpt"]
+    assert done.lines["wanda"] == "accepted: wanda"
     assert not any("2301.00774" in request.path for request in replay.requests)
     assert (out / "sparsegpt.yaml").read_text(encoding="utf-8") == "summary: mine\n"
     assert run([SPARSEGPT, WANDA]).code == 0
@@ -36,13 +36,13 @@ def test_a_second_run_does_what_is_left(run: Command, out: Path, replay: server.
     assert draft(out, "sparsegpt")["venue"] == "icml"
 
 
-def test_a_limit_counts_drafts_so_that_refusals_do_not_use_it_up(run: Command, out: Path) -> None:
+def test_limit_counts_only_drafts(run: Command, out: Path) -> None:
     done = run([FLAP, SPARSEGPT, WANDA, MINILLM], "--limit", 1)
     assert list(done.lines) == ["fluctuation", "sparsegpt"]
-    assert "2 records: 1 taken, 1 refused, 0 skipped; --limit left 2" in done.said
+    assert "2 records: 1 accepted, 1 rejected, 0 skipped; 2 remaining" in done.said
 
 
-def test_only_some_records_are_looked_at(run: Command, out: Path) -> None:
+def test_only_processes_selected_records(run: Command, out: Path) -> None:
     done = run([SPARSEGPT, WANDA, MINILLM], "--offline", "--only", "wanda", "--only", "sparsegpt")
     assert list(done.lines) == ["sparsegpt", "wanda"]
     assert "unknown record of" in (said := run([WANDA], "--only", "wnada").said)
@@ -50,21 +50,21 @@ def test_only_some_records_are_looked_at(run: Command, out: Path) -> None:
 
 
 @pytest.mark.parametrize("inside", ["", "drafts", "../papers/drafts"])
-def test_drafts_do_not_lie_among_entries(run: Command, papers: Path, inside: str) -> None:
+def test_rejects_output_in_the_folder_of_entries(run: Command, papers: Path, inside: str) -> None:
     before = sorted(papers.rglob("*"))
     done = run([SPARSEGPT], "--offline", "--out", papers / inside)
     assert done.code == 1
-    assert "lies in the catalog" in done.said
-    assert "name a folder outside of it" in done.said
+    assert "is inside the catalog" in done.said
+    assert "choose a folder outside of it" in done.said
     assert sorted(papers.rglob("*")) == before
 
 
-def test_nor_anywhere_in_the_catalog_of_the_checkout(run: Command, tmp_path: Path) -> None:
+def test_rejects_output_in_the_catalog(run: Command, tmp_path: Path) -> None:
     done = run([SPARSEGPT], "--offline", "--out", REPOSITORY / "catalog" / "drafts")
-    assert "lies in the catalog" in done.said
+    assert "is inside the catalog" in done.said
     assert not (REPOSITORY / "catalog" / "drafts").exists()
     (tmp_path / "link").symlink_to(REPOSITORY / "catalog")
-    assert "lies in the catalog" in run([SPARSEGPT], "--offline", "--out", tmp_path / "link").said
+    assert "is inside the catalog" in run([SPARSEGPT], "--offline", "--out", tmp_path / "link").said
 
 
 @pytest.mark.parametrize(
@@ -75,33 +75,29 @@ def test_nor_anywhere_in_the_catalog_of_the_checkout(run: Command, tmp_path: Pat
         ("", "list.yaml:1: is empty"),
     ],
 )
-def test_a_file_of_no_use_ends_it(run: Command, out: Path, text: str, message: str) -> None:
+def test_rejects_unusable_list(run: Command, out: Path, text: str, message: str) -> None:
     done = run(text)
     assert done.code == 1
     assert message in done.said
-    assert "nothing was written" in done.said
+    assert "Nothing was written" in done.said
     assert not out.exists()
 
 
-def test_a_missing_file_and_a_folder_that_is_a_file_end_it(
-    run: Command, run_script, tmp_path: Path
-) -> None:
+def test_rejects_missing_list_and_file_as_output(run: Command, run_script, tmp_path: Path) -> None:
     missing = run_script("import_records.py", tmp_path / "none.yaml", "--out", tmp_path / "drafts")
     assert (missing.code, missing.out) == (1, "")
     assert "none.yaml: No such file or directory; give a list of records" in missing.err
     (tmp_path / "taken").write_text("")
-    assert "is a file; name a folder" in run([SPARSEGPT], "--out", tmp_path / "taken").said
+    assert "is a file; choose a folder" in run([SPARSEGPT], "--out", tmp_path / "taken").said
 
 
-def test_a_catalog_with_errors_is_mended_first(run: Command, papers: Path, out: Path) -> None:
+def test_rejects_invalid_catalog(run: Command, papers: Path, out: Path) -> None:
     (papers / "broken.yaml").write_text("title: [", encoding="utf-8")
-    assert "Mend this first" in run([SPARSEGPT], "--offline").said
+    assert "Fix this first" in run([SPARSEGPT], "--offline").said
     assert not out.exists()
 
 
-def test_progress_is_shown_on_a_terminal_and_the_report_stays_clean(
-    papers: Path, tmp_path: Path, out: Path
-) -> None:
+def test_progress_bar_keeps_the_report_clean(papers: Path, tmp_path: Path, out: Path) -> None:
     file = tmp_path / "list.yaml"
     file.write_text(dumped([SPARSEGPT, WANDA]), encoding="utf-8")
     command = [sys.executable, str(REPOSITORY / "tools" / "import_records.py"), str(file)]
@@ -119,11 +115,11 @@ def test_progress_is_shown_on_a_terminal_and_the_report_stays_clean(
     shown = os.read(ours, 10_000).decode()
     os.close(ours)
     assert "Records" in shown
-    assert done.stdout.startswith(f"{file}:1: taken: sparsegpt\n{file}:")
+    assert done.stdout.startswith(f"{file}:1: accepted: sparsegpt\n{file}:")
     assert "\x1b" not in done.stdout
 
 
-# From a draft to an entry.
+# From draft to entry
 
 SUMMARY = (
     "Prunes every linear layer by a sparse least-squares solve that works through blocks of "
@@ -132,7 +128,7 @@ SUMMARY = (
 
 
 def written(path: Path, **taxonomy: object) -> Path:
-    """Write into a draft what a person has to write."""
+    """Write the fields of a draft that a person has to write."""
     document = parse(path.read_text(encoding="utf-8"), path)
     document.data["summary"] = SUMMARY
     document.data["taxonomy"] |= taxonomy
@@ -142,7 +138,7 @@ def written(path: Path, **taxonomy: object) -> Path:
 
 
 @pytest.mark.parametrize("offline", [(), ("--offline",)])
-def test_of_a_draft_what_only_a_reader_knows_is_asked_for(
+def test_draft_lacks_only_facts_of_a_reader(
     run: Command, add: Command, out: Path, offline: tuple[str, ...]
 ) -> None:
     run([SPARSEGPT], *offline)
@@ -153,7 +149,7 @@ def test_of_a_draft_what_only_a_reader_knows_is_asked_for(
 
 
 @pytest.mark.parametrize("offline", [(), ("--offline",)])
-def test_a_draft_becomes_an_entry_once_summary_and_taxonomy_are_written(
+def test_completed_draft_becomes_an_entry(
     run: Command, add: Command, papers: Path, out: Path, offline: tuple[str, ...]
 ) -> None:
     run([SPARSEGPT], *offline)

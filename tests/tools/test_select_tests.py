@@ -1,4 +1,4 @@
-"""Which tests a change runs: those of its folder where that is enough, and else all."""
+"""Selection of tests for a change."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from tools.select_tests import ALWAYS, EVERYTHING, OF_ALL_METHODS, PLACES, ROOT, TOOLS, select
+from tools.select_tests import (
+    ALWAYS,
+    EVERYTHING,
+    METHOD_OVERVIEWS,
+    MODEL_FREE,
+    PLACES,
+    ROOT,
+    select,
+)
 
 ALL = list(EVERYTHING)
-WANDA = ["implementations/wanda", *OF_ALL_METHODS, ALWAYS]
+WANDA = ["implementations/wanda", *METHOD_OVERVIEWS, ALWAYS]
 
 
 @pytest.mark.parametrize(
@@ -34,22 +42,22 @@ WANDA = ["implementations/wanda", *OF_ALL_METHODS, ALWAYS]
         (["docs/assets/atlas.css"], ["tests/site", ALWAYS]),
         (["tools/site/words.py"], ["tests/site", ALWAYS]),
         (["tests/site/a.py", ".github/a.yml"], ["tests/site", "tests/tools", ALWAYS]),
-        (["tests/sources/server.py"], [*TOOLS, ALWAYS]),
-        (["tools/catalog/schema/paper.py"], [*TOOLS, ALWAYS]),
-        (["catalog/papers/wanda.yaml"], [*TOOLS, ALWAYS]),
+        (["tests/sources/server.py"], [*MODEL_FREE, ALWAYS]),
+        (["tools/catalog/schema/paper.py"], [*MODEL_FREE, ALWAYS]),
+        (["catalog/papers/wanda.yaml"], [*MODEL_FREE, ALWAYS]),
     ],
 )
-def test_a_change_runs_its_tests(paths, chosen):
+def test_selects_tests_of_changed_files(paths, chosen):
     assert sorted(select(paths)) == sorted(chosen)
 
 
-def test_the_tests_of_the_tools_are_all_but_those_of_the_harness() -> None:
-    assert set(TOOLS) >= {"tests/catalog", "tests/site", "tests/sources", "tests/tools"}
-    assert not {"tests/harness", "tests/data"} & set(TOOLS)
+def test_tools_run_all_tests_without_models() -> None:
+    assert set(MODEL_FREE) >= {"tests/catalog", "tests/site", "tests/sources", "tests/tools"}
+    assert not {"tests/harness", "tests/data"} & set(MODEL_FREE)
 
 
-def test_every_place_and_its_tests_are_there() -> None:
-    assert all((ROOT / test).is_file() for test in OF_ALL_METHODS)
+def test_every_place_and_its_tests_exist() -> None:
+    assert all((ROOT / test).is_file() for test in METHOD_OVERVIEWS)
     for place, tests in PLACES.items():
         assert (ROOT / place).exists(), place
         for test in tests:
@@ -58,7 +66,7 @@ def test_every_place_and_its_tests_are_there() -> None:
 
 @pytest.fixture
 def change(tmp_path: Path):
-    """Change files of a small checkout and ask the script what to run."""
+    """Change files of a small checkout and run the script."""
     for name in ("tools/select_tests.py", "implementations/wanda/wanda.py", "docs/a b.md"):
         file = tmp_path / name
         file.parent.mkdir(parents=True)
@@ -89,7 +97,7 @@ def change(tmp_path: Path):
     return changed
 
 
-def test_both_names_of_a_moved_file_count(change):
+def test_moved_file_counts_under_both_names(change):
     assert change("docs/a b.md", "elsewhere/b.md", "--base", "HEAD^") == "implementations tests\n"
 
 
@@ -103,10 +111,10 @@ def test_both_names_of_a_moved_file_count(change):
         ([], "implementations tests\n"),
     ],
 )
-def test_the_line_is_what_pytest_takes(change, arguments, said):
+def test_prints_arguments_for_pytest(change, arguments, said):
     wanda = "implementations/wanda/"
     assert change(f"{wanda}wanda.py", f"{wanda}other.py", *arguments) == said
 
 
-def test_nothing_to_run_in_a_folder_is_an_empty_line(change):
+def test_prints_empty_line_without_tests(change):
     assert change("docs/a b.md", "docs/b.md", "--base", "HEAD^", "--in", "implementations") == "\n"

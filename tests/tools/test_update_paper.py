@@ -1,4 +1,4 @@
-"""`update_paper.py`: what the sources say since, shown first, and nothing of a person's lost."""
+"""`update_paper.py`."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ notes: >-
 
 @pytest.fixture
 def entry(papers: Path) -> Path:
-    """An entry from before the paper was published."""
+    """An entry of a paper before its publication."""
     path = papers / "sparse.yaml"
     path.write_text(PREPRINT, encoding="utf-8")
     return path
 
 
 def paper(entry: Path) -> Paper:
-    """The entry as it is now."""
+    """The current entry."""
     return load_catalog(entry.parent)[entry.stem]
 
 
-def test_a_preprint_that_got_published(update: Command, entry: Path) -> None:
+def test_updates_published_preprint(update: Command, entry: Path) -> None:
     code, out, err = update("sparse", "--yes")
     assert (code, out) == (0, ""), err
     now = paper(entry)
@@ -79,7 +79,7 @@ def test_a_preprint_that_got_published(update: Command, entry: Path) -> None:
     assert "git switch -c update-sparse" in err
 
 
-def test_the_difference_is_shown_field_by_field(update: Command, entry: Path) -> None:
+def test_shows_each_difference(update: Command, entry: Path) -> None:
     before = entry.read_bytes()
     code, out, err = update("sparse", "--dry-run")
     assert code == 0, err
@@ -94,15 +94,15 @@ def test_the_difference_is_shown_field_by_field(update: Command, entry: Path) ->
     assert out == entry.read_text(encoding="utf-8")
 
 
-def test_once_more_there_is_nothing_to_do(update: Command, entry: Path) -> None:
+def test_second_update_changes_nothing(update: Command, entry: Path) -> None:
     assert update("sparse", "--yes")[0] == 0
     before = entry.read_bytes()
     code, _, err = update("sparse.yaml", "--yes")
-    assert (code, err) == (0, "sparse: the sources say nothing that the entry does not\n")
+    assert (code, err) == (0, "sparse: the entry agrees with its sources\n")
     assert entry.read_bytes() == before
 
 
-def test_what_a_person_wrote_stays_unless_somebody_is_asked(update: Command, entry: Path) -> None:
+def test_yes_keeps_what_a_person_wrote(update: Command, entry: Path) -> None:
     mine = PREPRINT.replace("[Elias Frantar, Dan Alistarh]", "[Elias Frantár, Dan Alistarh]")
     entry.write_text(mine.replace("Massive Language Models", "Big Language Models"))
     code, _, err = update("sparse", "--yes")
@@ -111,33 +111,29 @@ def test_what_a_person_wrote_stays_unless_somebody_is_asked(update: Command, ent
     assert now.title.startswith("SparseGPT: Big Language Models")
     assert now.authors[0] == "Elias Frantár"
     assert now.venue == "icml"
-    left = err.partition("Left as a person wrote it")[2]
+    left = err.partition("Not changed, because a person wrote it")[2]
     assert "title: SparseGPT: Big Language Models" in left
     assert "authors: Elias Frantár, Dan Alistarh -> Elias Frantar, Dan Alistarh (arXiv)" in left
 
 
-def test_without_a_terminal_and_without_yes_nothing_is_written(
-    update: Command, entry: Path
-) -> None:
+def test_requires_yes_without_terminal(update: Command, entry: Path) -> None:
     before = entry.read_bytes()
     code, _, err = update("sparse")
     assert code == 1
-    assert "nobody is there to ask; --yes takes" in err
+    assert "questions need a terminal; use --yes" in err
     assert entry.read_bytes() == before
 
 
-def test_where_only_a_persons_words_differ_nothing_is_written(update: Command, entry: Path) -> None:
+def test_yes_without_safe_changes_writes_nothing(update: Command, entry: Path) -> None:
     assert update("sparse", "--yes")[0] == 0
     entry.write_text(entry.read_text().replace("Elias Frantar", "Elias Frantár"))
     before = entry.read_bytes()
     code, _, err = update("sparse", "--yes")
-    assert (code, err.splitlines()[-1]) == (1, "nothing was taken, and nothing written")
+    assert (code, err.splitlines()[-1]) == (1, "no change was accepted; nothing was written")
     assert entry.read_bytes() == before
 
 
-def test_an_entry_that_would_break_the_catalog_is_not_written(
-    update: Command, entry: Path, papers: Path
-) -> None:
+def test_rejects_entry_that_breaks_the_catalog(update: Command, entry: Path, papers: Path) -> None:
     other = PREPRINT.replace("SparseGPT: Massive Language Models Can", "Another: Things That Can")
     other = other.replace("2301.00774", "2301.00775").replace(
         "code:", "  pmlr: v202/frantar23a\ncode:"
@@ -146,7 +142,7 @@ def test_an_entry_that_would_break_the_catalog_is_not_written(
     before = entry.read_bytes()
     code, _, err = update("sparse", "--yes")
     assert code == 1
-    assert "ids.pmlr: v202/frantar23a is that of" in err
+    assert "ids.pmlr: v202/frantar23a is also in" in err
     assert entry.read_bytes() == before
 
 
@@ -155,12 +151,12 @@ def test_an_entry_that_would_break_the_catalog_is_not_written(
     [
         ("sparze", "the catalog has no entry sparze; did you mean sparse?"),
         ("qqq", "the catalog has no entry qqq; to add one, use add_paper.py"),
-        ("broken", "broken.yaml is not valid; run tools/check_catalog.py and mend it first"),
-        ("commented", "commented.yaml is not valid; run tools/check_catalog.py and mend it first"),
-        ("nowhere", "the entry has no identifier that a source knows; edit it by hand"),
+        ("broken", "broken.yaml is not valid; run tools/check_catalog.py and fix it first"),
+        ("commented", "commented.yaml is not valid; run tools/check_catalog.py and fix it first"),
+        ("nowhere", "the entry has no identifier of a known source; edit it by hand"),
     ],
 )
-def test_an_entry_that_cannot_be_updated(
+def test_reports_entries_that_cannot_be_updated(
     update: Command, replay: server.Replay, entry: Path, papers: Path, slug: str, message: str
 ) -> None:
     (papers / "broken.yaml").write_text("title: [")
@@ -175,7 +171,7 @@ def test_an_entry_that_cannot_be_updated(
     assert replay.requests == []
 
 
-def test_sources_that_fail_change_nothing(
+def test_failing_sources_change_nothing(
     update: Command, replay: server.Replay, entry: Path
 ) -> None:
     replay.refuse()
@@ -186,9 +182,7 @@ def test_sources_that_fail_change_nothing(
     assert entry.read_bytes() == before
 
 
-def test_any_identifier_that_a_source_knows_is_enough(
-    update: Command, replay: server.Replay, entry: Path
-) -> None:
+def test_accepts_any_known_identifier(update: Command, replay: server.Replay, entry: Path) -> None:
     entry.write_text(PREPRINT.replace('arxiv: "2301.00774"', "openreview: PxoFut3dWW"))
     code, out, _ = update("sparse", "--dry-run")
     assert code == 0

@@ -1,1 +1,1 @@
-"""From an identifier, a file or answers to one valid entry; the parts of `add_paper.py`."""
+"""Parts of `add_paper.py` and `update_paper.py`: build one valid entry and write it."""

@@ -1,4 +1,4 @@
-"""Adding one paper: from what somebody gave to a written entry, or to a reason why not."""
+"""Adding one paper: from the options of the command to a written entry."""
 
 from __future__ import annotations
 
@@ -12,16 +12,29 @@ from pathlib import Path
 import typer
 
 from tools.adding import questions
-from tools.adding.checks import abstracts, implementations, judge, known, made, today
-from tools.adding.draft import YOU, Draft, Refused, Value, copied
+from tools.adding.checks import (
+    abstracts,
+    build_paper,
+    check_entry,
+    implementations,
+    known_entries,
+    today,
+)
+from tools.adding.draft import YOU, Draft, EntryError, Value, is_copied
+from tools.adding.draft_input import (
+    add_file_facts,
+    add_given_facts,
+    add_reference,
+    add_reference_text,
+    add_source_facts,
+)
 from tools.adding.fields import FIELDS, Field
-from tools.adding.files import read_file
-from tools.adding.intake import take_file, take_given, take_place, take_reference, take_resolved
-from tools.adding.keeping import keep, kept, place
+from tools.adding.input_files import read_file
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.proposals import offer_proposals, propose_slugs
 from tools.adding.report import Report, show_draft
-from tools.catalog.documents.yaml_reader import spell
+from tools.adding.saved_draft import draft_path, load_draft, save_draft
+from tools.catalog.documents.yaml_reader import field_path
 from tools.catalog.entries.abstracts import save
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import PAPERS, read_catalog
@@ -35,24 +48,23 @@ from tools.sources.resolve import Candidate, candidates, resolve
 from tools.sources.services.facts import Facts
 from tools.sources.web.client import Client
 
-PLACE = "Identifier (arXiv, DOI, OpenReview, Anthology, PMLR) or address of the paper"
+PLACE = "Identifier (arXiv, DOI, OpenReview, ACL Anthology, PMLR) or page address of the paper"
 BY_HAND = "enter the paper by hand with --manual"
-OTHERWISE = f"give an identifier, or {BY_HAND}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user wants, as the command line says it."""
+    """The options of `add_paper.py`."""
 
-    what: str = ""
-    """Identifier, address or title."""
+    paper: str = ""
+    """Identifier, page address or title."""
     given: Mapping[str, Value] = field(default_factory=dict)
     """Facts by flag."""
     slug: str = ""
     from_file: Path | None = None
     manual: bool = False
     ask: bool = False
-    """Whether somebody at a terminal wants to be asked."""
+    """Whether to ask questions on the terminal."""
     dry_run: bool = False
     force: bool = False
     scaffold: bool = False
@@ -63,11 +75,8 @@ class Request:
         return self.catalog / f"{slug}.yaml"
 
 
-class Adding:
-    """One paper on its way into the catalog.
-
-    `connect` makes the client of the sources, if they are asked at all.
-    """
+class PaperAdder:
+    """Adds one paper to the catalog; `connect` returns the client of the sources."""
 
     def __init__(self, request: Request, report: Report, connect: Callable[[], Client]) -> None:
         self.request = request
@@ -75,145 +84,148 @@ class Adding:
         self.connect = connect
         self.catalog = read_catalog(request.catalog)
         self.draft = Draft()
-        self.kept = place(request.catalog, request.what or str(request.from_file or ""))
+        self.saved = draft_path(request.catalog, request.paper or str(request.from_file or ""))
 
     def run(self) -> None:
-        """Do it; raises `Refused`, or what sources, disk and scaffold raise."""
-        if self.request.slug and (wrong := self._wrong_slug(self.request.slug)):
-            raise Refused(wrong)
+        """Add the paper; raises `EntryError`, or an error of the sources, disk or scaffold."""
+        if self.request.slug and (problem := self._slug_problem(self.request.slug)):
+            raise EntryError(problem)
         try:
             self._run()
-        except BaseException:  # Ctrl-C too
-            if self.kept.exists() and self.draft.answered:
-                self.report.say("Your answers are kept: the same command goes on from there.")
+        except BaseException:  # including Ctrl-C
+            if self.saved.exists() and self.draft.answered:
+                self.report.say("Your answers are saved. Run the same command to continue.")
             raise
-        self.kept.unlink(missing_ok=True)
+        self.saved.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        if not self._goes_on():
+        if not self._continue_draft():
             start = self._begin()
-            self._refuse_known()
+            self._reject_known()
             if start and not self.request.manual:
                 self._resolve(start)
-                self._refuse_known()
+                self._reject_known()
         if self.request.ask:
-            self.draft.keep = partial(keep, self.draft, self.kept)
-            self._ask_what_sources_know()
-        take = FIELDS if self.request.ask else questions.NEEDED
-        show_draft(self.report, self.draft, offer_proposals(self.draft, take, self._methods()))
+            self.draft.save = partial(save_draft, self.draft, self.saved)
+            self._ask_source_facts()
+        flags = FIELDS if self.request.ask else questions.REQUIRED
+        show_draft(self.report, self.draft, offer_proposals(self.draft, flags, self._methods()))
         if self.request.ask:
-            questions.ask_what_readers_know(self.draft)
-        self._refuse_gaps()
+            questions.ask_reader_facts(self.draft)
+        self._reject_gaps()
         slug = self._slug()
         while not self._finish(slug):
             pass
 
-    def _goes_on(self) -> bool:
-        """Take up a draft of an earlier time, if there is one and the user wants it."""
-        found = kept(self.kept) if self.request.ask else None
-        if found is None or not found.answered:
+    def _continue_draft(self) -> bool:
+        """Load a saved draft if there is one and the user agrees."""
+        draft = load_draft(self.saved) if self.request.ask else None
+        if draft is None or not draft.answered:
             return False
-        about = found.data.get("title") or "a paper without a title yet"
-        if not questions.confirm(f"Go on with the draft of {about}?", default=True):
+        about = draft.data.get("title") or "a paper without a title"
+        if not questions.confirm(f"Continue with the saved draft of {about}?", default=True):
             return False
-        self.draft = found
+        self.draft = draft
         for flag, value in self.request.given.items():
-            found.put(FIELDS[flag].loc, value, YOU)
-        self._refuse_known()
+            draft.put(FIELDS[flag].loc, value, YOU)
+        self._reject_known()
         return True
 
     def _methods(self) -> dict[str, str]:
-        """Return the names of the methods that a paper may build on, by slug."""
+        """Return the names of the catalogued methods by slug."""
         papers = self.catalog.papers.items()
         return {slug: p.name for slug, p in papers if p.name and p.kind == "method"}
 
     def _begin(self) -> Reference | Facts | None:
-        """Take what was given; return what the sources are to be asked for, if anything."""
+        """Add the given facts to the draft; return what to look up at the sources, if anything."""
         request, draft = self.request, self.draft
-        take_given(draft, request.given)
+        add_given_facts(draft, request.given)
         if request.from_file:
             file = read_file(request.from_file)
-            take_file(draft, file)
+            add_file_facts(draft, file)
             if file.facts and request.manual:
                 self.report.notes("Notes", file.facts.notes)
-            named = file.identifier and take_place(draft, file.identifier, file.origin)
-            return file.facts or named or None
-        if not request.what or request.manual:
-            return take_place(draft, request.what) if request.what else None
-        reference = identify(request.what)
+            reference = file.identifier and add_reference_text(draft, file.identifier, file.origin)
+            return file.facts or reference or None
+        if not request.paper or request.manual:
+            return add_reference_text(draft, request.paper) if request.paper else None
+        reference = identify(request.paper)
         if reference.scheme != "title":
-            take_place(draft, request.what)
+            add_reference_text(draft, request.paper)
         return reference
 
-    def _refuse_known(self) -> None:
-        """Stop at a paper that is there already: by its identifiers, then by its title."""
-        for slug, reason in known(self.draft, self.catalog):
+    def _reject_known(self) -> None:
+        """Raise `EntryError` if the catalog has a paper with this identifier or title."""
+        for slug, reason in known_entries(self.draft, self.catalog):
             if not self.request.force:
-                raise Refused(
-                    f"the catalog has this paper already, as {slug} ({reason}); edit "
-                    f"{shown(self.request.path(slug))} or run tools/update_paper.py {slug}, "
-                    "or give --force if it is another paper"
+                raise EntryError(
+                    f"the catalog already has this paper as {slug} ({reason}); edit "
+                    f"{shown(self.request.path(slug))}, run tools/update_paper.py {slug}, or use "
+                    "--force if it is a different paper"
                 )
 
     def _resolve(self, start: Reference | Facts) -> None:
         with self.connect() as client:
             if isinstance(start, Reference) and start.scheme == "title":
                 start = self._choose(start.value, candidates(start.value, client))
-                take_reference(self.draft, start)
-                self._refuse_known()
+                add_reference(self.draft, start)
+                self._reject_known()
             resolved = resolve(start, client)
-        differences = take_resolved(self.draft, resolved)
+        differences = add_source_facts(self.draft, resolved)
         self.report.notes("Sources disagree", (*resolved.disagreements, *differences))
         self.report.notes("Notes", resolved.notes)
 
     def _choose(self, title: str, found: list[Candidate]) -> Reference:
-        """Let the user say which paper a title means; without a user, none is taken."""
+        """Let the user choose the paper of a title; raise `EntryError` if there is no user."""
         if not found:
-            raise Refused(f"no source knows a paper called '{title}'; {OTHERWISE}")
+            raise EntryError(
+                f"no source knows a paper called '{title}'; give an identifier, or {BY_HAND}"
+            )
         lines = [_line(candidate) for candidate in found]
         if not self.request.ask:
             self.report.notes("Papers with a similar title", lines)
-            raise Refused(
-                "a title alone proves no paper, so none of these was taken; give the identifier "
-                f"of the right one, such as {found[0].reference.value}"
+            raise EntryError(
+                "a title alone does not identify a paper; give the identifier of the right one, "
+                f"such as {found[0].reference.value}"
             )
         options = [*zip(lines, found, strict=True), ("None of these", None)]
         chosen = questions.choose("Which paper is it?", options)
         if chosen is None:
-            raise Refused(f"no paper was chosen; {OTHERWISE}")
+            raise EntryError(f"no paper was chosen; give an identifier, or {BY_HAND}")
         return chosen.reference
 
-    def _ask_what_sources_know(self) -> None:
+    def _ask_source_facts(self) -> None:
+        """Ask for the facts that the sources usually provide."""
         draft = self.draft
-        by_hand = self.request.manual or not draft.sourced
-        if not draft.placed:
-            take_place(draft, questions.ask(PLACE, self._wrong_place))
+        by_hand = self.request.manual or not draft.has_source
+        if not draft.has_place:
+            add_reference_text(draft, questions.ask(PLACE, self._place_problem))
         questions.ask_each(draft, ["title", "author", "year", *(["venue"] if by_hand else [])])
-        self._refuse_known()
-        if not draft.sourced:
+        self._reject_known()
+        if not draft.has_source:
             questions.ask_each(draft, ["source"])
 
-    def _wrong_place(self, text: str) -> str | None:
-        """Say what speaks against an identifier or address, before anything else is asked."""
+    def _place_problem(self, text: str) -> str | None:
+        """Return why an identifier or address cannot be used, or None."""
         probe = Draft()
         try:
-            reference = take_place(probe, text)
+            reference = add_reference_text(probe, text)
         except Unidentified as error:
             return str(error)
         if reference and reference.scheme == "title":
-            return "This is a title; an identifier or an address is needed here."
-        for slug, reason in known(probe, self.catalog):
-            return f"The catalog has this paper already, as {slug} ({reason})."
+            return "This is a title. Enter an identifier or a page address."
+        for slug, reason in known_entries(probe, self.catalog):
+            return f"The catalog already has this paper as {slug} ({reason})."
         return None
 
-    def _refuse_gaps(self) -> None:
+    def _reject_gaps(self) -> None:
         if gaps := list(self.draft.missing()):
-            raise Refused(_asking_for(gaps))
-        if copied(self.draft.data["summary"], self.draft.abstract):
-            raise Refused("the summary is from the abstract; say it in words of your own")
+            raise EntryError(_missing_facts(gaps))
+        if is_copied(self.draft.data["summary"], self.draft.abstract):
+            raise EntryError("the summary repeats the abstract; write it in your own words")
 
     def _slug(self) -> str:
-        """Return the slug that was given or else the best free one; ask where somebody is there."""
+        """Return the given slug, the user's choice, or the best unused proposal."""
         if self.request.slug:
             return self.request.slug
         data, file = self.draft.data, self.request.from_file
@@ -221,103 +233,103 @@ class Adding:
         proposed = list(propose_slugs(data["title"], data["authors"], year))
         if file and file.suffix in (".yaml", ".yml"):
             proposed.insert(0, file.stem)
-        free = [slug for slug in proposed if not self._wrong_slug(slug)]
+        unused = [slug for slug in proposed if not self._slug_problem(slug)]
         if self.request.ask:
-            best = free[0] if free else ""
-            return questions.ask("Slug, the short name of the entry", self._wrong_slug, best)
-        if not free:
-            taken = f" that is free ({', '.join(proposed)})" if proposed else ""
-            raise Refused(f"the title suggests no slug{taken}; give one with --slug")
-        return free[0]
+            best = unused[0] if unused else ""
+            return questions.ask("Slug (short name of the entry)", self._slug_problem, best)
+        if not unused:
+            which = f"unused slug ({', '.join(proposed)} exist)" if proposed else "slug"
+            raise EntryError(f"the title suggests no {which}; give one with --slug")
+        return unused[0]
 
-    def _wrong_slug(self, slug: str) -> str | None:
-        if wrong := no_slug(slug):
-            return wrong
+    def _slug_problem(self, slug: str) -> str | None:
+        if problem := slug_problem(slug):
+            return problem
         if self.request.path(slug).exists() and not self.request.force:
             return f"{shown(self.request.path(slug))} exists already; choose another slug"
         return None
 
-    def _settle_fidelity(self, path: Path) -> None:
-        """A paper whose method has a folder says how that follows it."""
+    def _require_fidelity(self, path: Path) -> None:
+        """Ask for `fidelity` if the method has or gets a folder."""
         folder = implementations(path) / path.stem
         if self.draft.value("fidelity") is None and (folder.exists() or self.request.scaffold):
             if not self.request.ask:
-                raise Refused(_asking_for([FIELDS["fidelity"]]))
+                raise EntryError(_missing_facts([FIELDS["fidelity"]]))
             questions.ask_each(self.draft, ["fidelity"])
 
     def _finish(self, slug: str) -> bool:
-        """Write the entry if nothing is wrong with it; else ask again for what is, if one can."""
+        """Write the entry, or ask again for its invalid facts; return whether it was written."""
         try:
             self._write_checked(slug)
-        except Refused as error:
-            wrong = [flag for flag in FIELDS if _named(FIELDS[flag], error.fields)]
-            if not self.request.ask or not wrong:
+        except EntryError as error:
+            invalid = [flag for flag in FIELDS if _is_among(FIELDS[flag], error.fields)]
+            if not self.request.ask or not invalid:
                 raise
             self.report.say(str(error), style="red")
-            questions.ask_again(self.draft, wrong)
+            questions.ask_again(self.draft, invalid)
             return False
         return True
 
     def _write_checked(self, slug: str) -> None:
-        """Validate, judge with the rest of the catalog, and write."""
+        """Validate the entry, check it with the rest of the catalog, and write it."""
         path = self.request.path(slug)
-        self._settle_fidelity(path)
+        self._require_fidelity(path)
         self.report.notes("Listed as unverified", self.draft.unverified())
         self.draft.complete(today())
-        paper = made(self.draft, path)
+        paper = build_paper(self.draft, path)
         text = render(paper)
         planned = paper.model_copy(update={"fidelity": None}) if self.request.scaffold else paper
-        self.report.notes("The checks say", judge(self.catalog, path, planned, text))
+        self.report.notes("Warnings and hints", check_entry(self.catalog, path, planned, text))
         if self.request.dry_run:
             typer.echo(text, nl=False)
             return
         if self.request.ask:
             self.report.say(text)
             if not questions.confirm(f"Write {shown(path)}?", default=True):
-                raise Refused("nothing was written")
+                raise EntryError("nothing was written")
         self._write(path, paper, text)
 
     def _write(self, path: Path, paper: Paper, text: str) -> None:
-        """Write the method folder, if one is wanted, and the entry; both or none."""
+        """Write the entry and, with `--scaffold`, the method folder; both or neither."""
         written = [path]
-        marks = abstracts(path) / f"{path.stem}.txt"
+        fingerprints = abstracts(path) / f"{path.stem}.txt"
         if self.request.scaffold:
-            place = implementations(path)
-            scaffold(path.stem, paper, place.parent)
-            written.append(place / path.stem)
+            methods = implementations(path)
+            scaffold(path.stem, paper, methods.parent)
+            written.append(methods / path.stem)
         try:
             write_file(path, text, force=self.request.force)
-        except BaseException:  # Ctrl-C too
+        except BaseException:  # including Ctrl-C
             for folder in written[1:]:
                 shutil.rmtree(folder)
             raise
         if self.draft.abstract:
-            save(path.stem, self.draft.abstract, marks.parent)
-            written.append(marks)
+            save(path.stem, self.draft.abstract, fingerprints.parent)
+            written.append(fingerprints)
         self.report.say(f"Written: {', '.join(map(shown, written))}")
         for line in next_steps(path.stem, written, paper.name or paper.title):
             self.report.say(line)
 
 
-def no_slug(text: str) -> str | None:
-    """Say why a text cannot be the name of an entry, or nothing."""
+def slug_problem(text: str) -> str | None:
+    """Return why a text cannot be the name of an entry, or None."""
     if Form(SLUG, "a slug", "sparsegpt").fits(text):
         return None
-    return f"'{text}' is not a slug; write lower-case letters and digits, a letter first"
+    return f"'{text}' is not a slug; use lower-case letters and digits, starting with a letter"
 
 
-def _named(field: Field, paths: Collection[str]) -> bool:
-    """Whether a question can mend one of the fields."""
-    own = spell(field.loc)
+def _is_among(field: Field, paths: Collection[str]) -> bool:
+    """Whether a question about a field can fix one of the invalid fields."""
+    own = field_path(field.loc)
     return not field.mapping and any(
         path == own or path.startswith((f"{own}.", f"{own}[")) for path in paths
     )
 
 
-def _asking_for(gaps: Sequence[Field]) -> str:
+def _missing_facts(gaps: Sequence[Field]) -> str:
     width = max(len(field.option) for field in gaps)
     lines = [f"  {field.option:<{width}}  {field.help}" for field in gaps]
-    return "\n".join(["an entry needs more than is known; give", *lines])
+    return "\n".join(["required facts are missing; add these options:", *lines])
 
 
 def _line(candidate: Candidate) -> str:

@@ -1,4 +1,4 @@
-"""The last steps of a new or changed entry: made, and judged together with the whole catalog."""
+"""Validation of a new or changed entry, alone and together with the whole catalog."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tools.adding.draft import Draft, Refused
+from tools.adding.draft import Draft, EntryError
 from tools.catalog.checks import check
 from tools.catalog.checks.duplicates import duplicates
 from tools.catalog.documents.diagnostics import Level, Problem
@@ -18,43 +18,43 @@ from tools.repository import checkout
 
 
 def today() -> str:
-    """Return the day, in UTC as all dates of the catalog."""
+    """Return the date in UTC."""
     return datetime.now(UTC).date().isoformat()
 
 
-def known(draft: Draft, catalog: Catalog) -> list[tuple[str, str]]:
+def known_entries(draft: Draft, catalog: Catalog) -> list[tuple[str, str]]:
     """Return slug and reason of each entry that seems to be the paper of a draft."""
-    # Not validated: a draft knows an identifier or a title long before it is an entry.
+    # A draft is compared before it is complete, so it is not validated here.
     ids = Ids.model_construct(None, **draft.data.get("ids", {}))
     fields: dict[str, Any] = {"title": str(draft.data.get("title", "")), "ids": ids}
     return duplicates(Paper.model_construct(**fields), catalog.papers)
 
 
 def implementations(path: Path) -> Path:
-    """Return the folder of the methods in the checkout that an entry lies in."""
+    """Return the folder of the methods in the checkout of an entry."""
     return checkout(path.parent) / "implementations"
 
 
 def abstracts(path: Path) -> Path:
-    """Return the folder of the marks of abstracts in the checkout that an entry lies in."""
+    """Return the folder of the abstract fingerprints in the checkout of an entry."""
     return checkout(path.parent) / "catalog" / "abstracts"
 
 
-def made(draft: Draft, path: Path) -> Paper:
-    """Make the paper of a draft; raises `Refused` with all that is wrong with its facts."""
+def build_paper(draft: Draft, path: Path) -> Paper:
+    """Return the paper of a draft; raises `EntryError` that lists all problems of its facts."""
     paper, problems = draft.paper(path)
     if paper is None:
-        raise Refused(
-            "these facts cannot stand in an entry:" + _listed(problems),
+        raise EntryError(
+            "these facts are not valid:" + _listed(problems),
             (problem.field for problem in problems),
         )
     return paper
 
 
-def judge(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
-    """Check an entry together with all others; raises `Refused` if it brings an error in.
+def check_entry(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
+    """Check an entry together with all others and return its warnings and hints.
 
-    Returns what it brings in of warnings and hints; what was wrong before is not its fault.
+    Problems that the catalog had before do not count. Raises `EntryError` for new errors.
     """
     document = parse(text, path)
     others = {slug: entry for slug, entry in catalog.entries.items() if slug != path.stem}
@@ -62,14 +62,14 @@ def judge(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
     entry = Entry(path.stem, paper, document)
     before = set(check(Catalog(others, broken), checkout(path.parent)))
     after = check(Catalog({**others, path.stem: entry}, [*broken, document]), checkout(path.parent))
-    brought = [problem for problem in after if problem not in before]
-    errors = [problem for problem in brought if problem.level is Level.ERROR]
+    new = [problem for problem in after if problem not in before]
+    errors = [problem for problem in new if problem.level is Level.ERROR]
     if errors:
-        raise Refused(
-            "the entry would not pass the checks:" + _listed(errors),
+        raise EntryError(
+            "the entry does not pass the checks:" + _listed(errors),
             (problem.field for problem in errors if problem.file == path),
         )
-    return [_line(one) for one in brought if one.file == path]
+    return [_line(one) for one in new if one.file == path]
 
 
 def _listed(problems: Iterable[Problem]) -> str:
@@ -77,6 +77,6 @@ def _listed(problems: Iterable[Problem]) -> str:
 
 
 def _line(problem: Problem) -> str:
-    """Say what is wrong by field: the line of a file that is not written helps nobody."""
-    what = filter(None, (problem.message, problem.advice))
-    return f"{problem.field or problem.file.stem}: {'; '.join(what)}"
+    """Format a problem without a line number, because the file is not written yet."""
+    parts = filter(None, (problem.message, problem.advice))
+    return f"{problem.field or problem.file.stem}: {'; '.join(parts)}"

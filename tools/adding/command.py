@@ -1,4 +1,4 @@
-"""What the commands share: flags of facts, who is there to answer, how failures end."""
+"""Helpers of the commands: options of facts, the client, and the reporting of failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from tools.adding.draft import Refused, Value, fault, settled
+from tools.adding.draft import EntryError, Value, normalize_value, value_problem
 from tools.adding.fields import FIELDS
 from tools.adding.report import Report
 from tools.catalog.documents.diagnostics import CatalogError
@@ -20,41 +20,41 @@ from tools.sources.names.references import Unidentified
 from tools.sources.web.client import Client, default_client
 from tools.sources.web.errors import BadSetting, SourceError
 
-FAILURES = (Refused, SourceError, Unidentified, WriteError, ScaffoldError, CatalogError)
+FAILURES = (EntryError, SourceError, Unidentified, WriteError, ScaffoldError, CatalogError)
 
 
 def option(flag: str) -> Any:
-    """Declare the option of one fact."""
+    """Return the Typer option of one fact."""
     field = FIELDS[flag]
-    metavar = "WORD" if field.words else "TEXT"
+    metavar = "TERM" if field.words else "TEXT"
     return typer.Option(field.option, metavar=metavar, help=field.help)
 
 
-def given(parameters: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the facts given as options; raises `typer.BadParameter` for one that cannot stand."""
+def facts_from_options(parameters: Mapping[str, Any]) -> dict[str, Value]:
+    """Return the facts given as options; raises `typer.BadParameter` for an invalid value."""
     facts: dict[str, Value] = {}
     for flag, field in FIELDS.items():
         value = parameters[field.parameter]
         if not value:
             continue
         try:
-            facts[flag] = settled(field, value)
-        except Refused as error:
+            facts[flag] = normalize_value(field, value)
+        except EntryError as error:
             raise typer.BadParameter(str(error), param_hint=field.option) from None
-        if wrong := fault(field, facts[flag]):
-            raise typer.BadParameter(wrong, param_hint=field.option)
+        if problem := value_problem(field, facts[flag]):
+            raise typer.BadParameter(problem, param_hint=field.option)
     return facts
 
 
-def somebody_is_there() -> bool:
-    """Whether there is a terminal to ask on."""
+def is_interactive() -> bool:
+    """Whether standard input and output are a terminal."""
     return all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout))
 
 
 def connect(contact: str | None) -> Client:
-    """Make the client of the sources, with git's e-mail address if none is given.
+    """Return the client of the sources, with git's e-mail address if none is given.
 
-    Raises `BadSetting` for a given address that is none; git may know one that never was.
+    Raises `BadSetting` if the given address is invalid; an invalid address of git is ignored.
     """
     if contact:
         return default_client(contact)
@@ -76,10 +76,10 @@ def _git_contact() -> str | None:
 
 
 @contextmanager
-def failures_end_it(report: Report, without_sources: str) -> Iterator[None]:
-    """Say what went wrong and exit with 1; a user who leaves a question has changed nothing.
+def report_failures(report: Report, without_sources: str) -> Iterator[None]:
+    """Context manager that reports a failure and exits with code 1.
 
-    `without_sources` is what the command advises where a source fails: how to go on without any.
+    `without_sources` is the advice for a failed source: how to continue without it.
     """
     try:
         yield
@@ -87,7 +87,7 @@ def failures_end_it(report: Report, without_sources: str) -> Iterator[None]:
         failed = isinstance(error, SourceError) and not isinstance(error, BadSetting)
         report.say(f"{error}, or {without_sources}" if failed else str(error), style="red")
     except (KeyboardInterrupt, EOFError):
-        report.say("left; nothing was written", style="red")
+        report.say("cancelled; nothing was written", style="red")
     else:
         return
     raise typer.Exit(1)

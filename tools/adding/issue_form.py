@@ -1,35 +1,34 @@
-"""A filled issue form, as GitHub writes it into the issue: a heading and an answer each."""
+"""A filled-in issue form as GitHub renders it: headings, each followed by an answer."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from tools.adding.draft import Refused, Value, split
+from tools.adding.draft import EntryError, Value, parse_answer
 from tools.adding.fields import FIELDS, Field
 
 IDENTIFIER = "Identifier"
 BLANK = frozenset({"", "_No response_", "None", "N/A"})
-"""What stands in the issue where nothing was filled in."""
+"""The text of an empty answer."""
 
 
 def read_form(text: str) -> tuple[str, dict[str, Value]]:
-    """Return the identifier, and the other answers by flag; raises `Refused` on other text.
+    """Return the identifier, and the other answers by flag.
 
-    The labels of the form are the flags, capitalised; answers to unknown headings are refused too,
-    so that nothing a contributor wrote is lost.
+    The headings of the form are the capitalised flags. Raises `EntryError` for a text without
+    answers, and for an unknown heading, so that no answer is lost.
     """
     answers = dict(_answers(text))
     if not answers:
-        raise Refused("the file holds no answers; a filled form has lines such as `### Title`")
+        raise EntryError("the file has no answers; a filled-in form has lines such as `### Title`")
     identifier = " ".join(answers.pop(IDENTIFIER, "").split())
     by_flag: dict[str, Value] = {}
     for heading, answer in answers.items():
         field = FIELDS.get(heading.lower().replace(" ", "-"))
         if field is None:
-            raise Refused(
-                f"the heading '{heading}' is not one of the form's; remove it or move its text "
-                "under Note"
+            raise EntryError(
+                f"the form has no heading '{heading}'; remove it, or move its text to Note"
             )
         by_flag[field.flag] = _value(field, answer)
     return identifier, by_flag
@@ -43,8 +42,8 @@ def _answers(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _value(field: Field, answer: str) -> Value:
-    """Read one answer: lists come a line each, chosen words with commas between."""
+    """Read one answer: lists have one item per line, selected terms are comma-separated."""
     if field.words:
-        # An option such as `none (no data at all)` is a word with its meaning behind it.
+        # Options explain their term in parentheses: `none (no data at all)`.
         answer = re.sub(r" \([^()]*\)", "", answer)
-    return split(field, answer.replace("\n", ",") if field.many else answer)
+    return parse_answer(field, answer.replace("\n", ",") if field.many else answer)

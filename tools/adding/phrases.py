@@ -1,4 +1,4 @@
-"""Phrases of titles and abstracts, and the word of the vocabulary that each suggests."""
+"""Phrases in titles and abstracts, and the vocabulary term that each suggests."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ PHRASES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "evaluation": ["benchmark", "evaluation protocols?"],
     },
 }
-"""By field and word; each phrase is a regular expression for whole words, whatever their case.
+"""Phrases by field and term; each is a case-insensitive regular expression for whole words.
 
-Where a field holds one word only, the first word with a phrase wins, so telling ones stand first.
+For a field with a single term, the first term with a match wins, so specific terms come first.
 """

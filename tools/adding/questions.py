@@ -1,4 +1,4 @@
-"""Questions on a terminal, with completion from the vocabulary and answers checked at once."""
+"""Questions on a terminal, with completion from the vocabulary and immediate checks."""
 
 from __future__ import annotations
 
@@ -10,53 +10,64 @@ from typing import TypeVar
 import questionary
 from prompt_toolkit.completion import WordCompleter
 
-from tools.adding.draft import CORE, TAXONOMY, YOU, Draft, copied, fault, split
+from tools.adding.draft import (
+    CORE,
+    TAXONOMY,
+    YOU,
+    Draft,
+    is_copied,
+    parse_answer,
+    value_problem,
+)
 from tools.adding.fields import FIELDS, Field
 
-NEEDED = frozenset({*CORE, *TAXONOMY, "source", "fidelity"})
-"""What an entry does not do without, if it is asked for at all."""
-OF_READERS = ("name", "kind", "read", "summary")
-MORE = (
+REQUIRED = frozenset({*CORE, *TAXONOMY, "source", "fidelity"})
+"""Facts that must have an answer when they are asked for."""
+READER_FACTS = ("name", "kind", "read", "summary")
+METHOD_FACTS = (
     *("prunes", "recovery", "allocation", "when", "role", "combines", "architecture", "model"),
     *("calibration-data", "training-data", "evaluation-data"),
     *("builds-on", "extends", "compares-with", "code", "license", "code-note"),
 )
-OF_STUDIES = ("architecture", "topic", "model", "compares-with", "code", "license", "code-note")
-"""What is asked of works that prune nothing."""
+STUDY_FACTS = ("architecture", "topic", "model", "compares-with", "code", "license", "code-note")
+"""Optional facts of works that prune nothing."""
 
-Judge = Callable[[str], str | None]
-"""Says what is wrong with an answer, or nothing."""
+Validator = Callable[[str], str | None]
+"""Returns the problem of an answer, or None."""
 T = TypeVar("T")
 
 
-def ask_what_readers_know(draft: Draft) -> None:
-    """Ask for what only a reader of the paper can say; guesses stand there to be confirmed."""
-    ask_each(draft, OF_READERS)
+def ask_reader_facts(draft: Draft) -> None:
+    """Ask for facts that only a reader knows; proposals appear as default answers."""
+    ask_each(draft, READER_FACTS)
     if draft.prunes:
         ask_each(draft, TAXONOMY)
-    more = MORE if draft.prunes else OF_STUDIES
-    guesses = [flag for flag in more if FIELDS[flag].loc in draft.guessed]
-    begun = not draft.answered.isdisjoint(more)
-    what = "units, repair, budget, models" if draft.prunes else "topic, models"
-    if begun or confirm(f"Say more ({what}, data, relations, code)?", default=bool(guesses)):
-        ask_each(draft, more)
+    optional = METHOD_FACTS if draft.prunes else STUDY_FACTS
+    guesses = [flag for flag in optional if FIELDS[flag].loc in draft.guessed]
+    begun = not draft.answered.isdisjoint(optional)
+    topics = "units, recovery, allocation, models" if draft.prunes else "topic, models"
+    question = f"Answer optional questions ({topics}, data, relations, code)?"
+    if begun or confirm(question, default=bool(guesses)):
+        ask_each(draft, optional)
     else:
         for flag in guesses:
             draft.drop(FIELDS[flag].loc)
 
 
 def ask_each(draft: Draft, flags: Iterable[str]) -> None:
-    """Ask for each fact that is not there, is only guessed, or cannot stand in an entry."""
+    """Ask for each fact that is missing, only guessed or invalid."""
     for flag in flags:
         field = FIELDS[flag]
         value = draft.get(field.loc)
-        settled = value is not None and field.loc not in draft.guessed and not fault(field, value)
-        if not settled and flag not in draft.answered and _applies(draft, flag):
+        certain = value is not None and field.loc not in draft.guessed
+        if certain and not value_problem(field, value):
+            continue
+        if flag not in draft.answered and _applies(draft, flag):
             _ask_one(draft, field)
 
 
 def ask_again(draft: Draft, flags: Iterable[str]) -> None:
-    """Ask for facts that were answered in a way that cannot stand; the answers can be mended."""
+    """Ask again for facts with invalid answers, which appear as defaults to edit."""
     for flag in flags:
         _ask_one(draft, FIELDS[flag])
         if flag == "license" and _applies(draft, "code-note"):
@@ -64,7 +75,7 @@ def ask_again(draft: Draft, flags: Iterable[str]) -> None:
 
 
 def _applies(draft: Draft, flag: str) -> bool:
-    """Whether a question makes sense: a licence needs code, a note of it a doubt."""
+    """Whether to ask: a licence needs a repository, a note on it an unclear licence."""
     if flag == "license":
         return bool(draft.value("code"))
     return flag != "code-note" or draft.value("license") == "unclear"
@@ -73,22 +84,22 @@ def _applies(draft: Draft, flag: str) -> bool:
 def _ask_one(draft: Draft, field: Field) -> None:
     value = draft.get(field.loc)
     default = ", ".join(value) if isinstance(value, list) else str(value or "")
-    judge = partial(_wrong, draft, field)
-    answer = split(field, ask(_question(field), judge, default, field))
+    validator = partial(_answer_problem, draft, field)
+    answer = parse_answer(field, ask(_question(field), validator, default, field))
     if answer:
         draft.put(field.loc, answer, YOU)
     else:
         draft.drop(field.loc)
     draft.answered.add(field.flag)
-    draft.keep()
+    draft.save()
 
 
-def ask(question: str, judge: Judge, default: str = "", field: Field | None = None) -> str:
-    """Ask for one line until `judge` finds nothing wrong with it."""
+def ask(question: str, validator: Validator, default: str = "", field: Field | None = None) -> str:
+    """Ask for one line until `validator` accepts it."""
     answer: str = questionary.text(
         f"{question}:",
         default=default,
-        validate=lambda text: judge(text.strip()) or True,
+        validate=lambda text: validator(text.strip()) or True,
         completer=_completer(field) if field else None,
         complete_while_typing=True,
     ).unsafe_ask()
@@ -96,19 +107,19 @@ def ask(question: str, judge: Judge, default: str = "", field: Field | None = No
 
 
 def confirm(question: str, *, default: bool) -> bool:
-    """Ask for yes or no; Enter is waited for, lest it answer the next question."""
+    """Ask a yes-or-no question, confirmed with Enter."""
     return bool(questionary.confirm(question, default=default, auto_enter=False).unsafe_ask())
 
 
 def choose(question: str, options: Sequence[tuple[str, T]]) -> T:
-    """Let one of several be chosen; each is a text and what it stands for."""
+    """Let the user choose one option, given as pairs of a text and its value."""
     choices = [questionary.Choice(text, value=index) for index, (text, _) in enumerate(options)]
     index: int = questionary.select(question, choices).unsafe_ask()
     return options[index][1]
 
 
 def pick(question: str, options: Sequence[tuple[str, T, bool]]) -> list[T]:
-    """Let several be picked; each is a text, what it stands for, and whether it is proposed."""
+    """Let the user select options, given as text, value and whether it is preselected."""
     choices = [
         questionary.Choice(text, value=index, checked=proposed)
         for index, (text, _, proposed) in enumerate(options)
@@ -118,23 +129,23 @@ def pick(question: str, options: Sequence[tuple[str, T, bool]]) -> list[T]:
 
 
 def _question(field: Field) -> str:
-    several = ", commas between several" if field.many else ""
-    needless = "" if field.flag in NEEDED else " (Enter leaves it out)"
-    return f"{field.about}{several}{needless}"
+    several = ", comma-separated" if field.many else ""
+    optional = "" if field.flag in REQUIRED else " (press Enter to skip)"
+    return f"{field.about}{several}{optional}"
 
 
-def _wrong(draft: Draft, field: Field, text: str) -> str | None:
-    answer = split(field, text)
+def _answer_problem(draft: Draft, field: Field, text: str) -> str | None:
+    answer = parse_answer(field, text)
     if not answer:
-        return "An entry needs this." if field.flag in NEEDED else None
-    if field.flag == "summary" and copied(text, draft.abstract):
-        return "This is from the abstract; say it in words of your own."
-    return fault(field, answer)
+        return "An answer is required." if field.flag in REQUIRED else None
+    if field.flag == "summary" and is_copied(text, draft.abstract):
+        return "The summary repeats the abstract; write it in your own words."
+    return value_problem(field, answer)
 
 
 def _completer(field: Field) -> WordCompleter | None:
     if not field.words:
         return None
     meanings = {word: term.definition for word, term in field.words.terms.items()}
-    # A word of the vocabulary is all that stands between two commas.
+    # A term may contain spaces and hyphens, so only commas end it.
     return WordCompleter(list(meanings), meta_dict=meanings, pattern=re.compile(r"[^\s,]+"))

@@ -1,4 +1,4 @@
-"""What the sources say differently from an entry, and an entry that takes it over."""
+"""Updating an entry: its differences from the sources, and the entry with accepted changes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import typer
 
 from tools.adding import questions
-from tools.adding.checks import judge, made, today
-from tools.adding.draft import Draft, Refused, Value
-from tools.adding.intake import located, origin_of
+from tools.adding.checks import build_paper, check_entry, today
+from tools.adding.draft import Draft, EntryError, Value
+from tools.adding.draft_input import facts_by_path, origin_of
 from tools.adding.next_steps import next_steps, shown
 from tools.adding.report import Report, plain
-from tools.catalog.documents.yaml_reader import Loc, spell
+from tools.catalog.documents.yaml_reader import Loc, field_path
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
 from tools.catalog.entries.writer import as_data, revise
@@ -28,50 +28,50 @@ from tools.sources.resolve import resolve
 from tools.sources.services.facts import Resolved
 from tools.sources.web.client import Client
 
-OF_PUBLISHING = frozenset({("status",), ("venue",), ("year",), ("track",)})
-"""What must change when a preprint gets published."""
+PUBLICATION_FIELDS = frozenset({("status",), ("venue",), ("year",), ("track",)})
+"""Fields that change when a preprint is published."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One field in which the sources differ from an entry."""
+    """One field in which the sources differ from an entry, or confirm it."""
 
     loc: Loc
     old: Any
-    """None where the entry says nothing."""
+    """None if the entry does not have the field."""
     new: Any
     source: str
     safe: bool
-    """Whether it removes nothing that a person wrote, or is what publishing changes."""
+    """Whether it removes nothing that a person wrote, or follows from the publication."""
     verified: bool = True
-    """Whether the source is one to rely on for this field."""
+    """Whether the source is reliable for this field."""
 
     @property
     def confirms(self) -> bool:
-        """Whether it only says that what nobody had checked is right."""
+        """Whether it only confirms an unverified value."""
         return plain(self.old) == plain(self.new)
 
     def __str__(self) -> str:
         if self.confirms:
-            return f"{spell(self.loc)}: {plain(self.old)}, confirmed ({self.source})"
+            return f"{field_path(self.loc)}: {plain(self.old)}, confirmed ({self.source})"
         before = f"{plain(self.old)} -> " if self.old is not None else ""
-        return f"{spell(self.loc)}: {before}{plain(self.new)} ({self.source})"
+        return f"{field_path(self.loc)}: {before}{plain(self.new)} ({self.source})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the user wants, as the command line says it."""
+    """The options of `update_paper.py`."""
 
     slug: str
     yes: bool = False
     ask: bool = False
-    """Whether somebody at a terminal wants to be asked."""
+    """Whether to ask questions on the terminal."""
     dry_run: bool = False
     catalog: Path = PAPERS
 
 
 def update(request: Request, report: Report, connect: Callable[[], Client]) -> None:
-    """Bring an entry up to date; raises `Refused`, or what sources and disk raise."""
+    """Update an entry; raises `EntryError`, `SourceError` or `WriteError`."""
     catalog = read_catalog(request.catalog)
     entry = _entry(request, catalog.entries)
     with connect() as client:
@@ -80,15 +80,15 @@ def update(request: Request, report: Report, connect: Callable[[], Client]) -> N
     report.notes("Notes", resolved.notes)
     found = list(changes(entry.paper, resolved))
     if not found:
-        report.say(f"{request.slug}: the sources say nothing that the entry does not")
+        report.say(f"{request.slug}: the entry agrees with its sources")
         return
     head = ("Field", "Entry", "Sources", "From")
     report.table("Differences", head, map(_row, found), map(str, found))
-    taken = _taken(request, found, report)
+    accepted = _accepted(request, found, report)
     path = request.catalog / f"{request.slug}.yaml"
-    paper = made(revised(entry.paper, taken), path)
+    paper = build_paper(apply_changes(entry.paper, accepted), path)
     text = revise(entry.document.text, paper)
-    report.notes("The checks say", judge(catalog, path, paper, text))
+    report.notes("Warnings and hints", check_entry(catalog, path, paper, text))
     if request.dry_run:
         typer.echo(text, nl=False)
         return
@@ -99,41 +99,41 @@ def update(request: Request, report: Report, connect: Callable[[], Client]) -> N
 
 
 def changes(paper: Paper, resolved: Resolved) -> Iterator[Change]:
-    """Yield each field in which the sources say more than an entry, or something else."""
+    """Yield the fields in which the sources differ from an entry or confirm unverified values."""
     draft = Draft(as_data(paper))
     published = paper.status == "preprint" and resolved.facts.venue is not None
-    for loc, said in located(resolved.facts):
+    for loc, value in facts_by_path(resolved.facts):
         old = draft.get(loc)
-        new = _with_old_titles(paper, said) if loc == ("other_titles",) else said
-        verified = spell(loc) not in resolved.unverified
-        confirms = verified and spell(loc) in (paper.sources.unverified or ())
+        new = _with_old_titles(paper, value) if loc == ("other_titles",) else value
+        verified = field_path(loc) not in resolved.unverified
+        confirms = verified and field_path(loc) in (paper.sources.unverified or ())
         same = plain(old) == plain(new)
         if not new or (same and not confirms) or (loc[0] == "code" and paper.code):
             continue
         keeps = same or old is None or loc == ("other_titles",)
-        safe = keeps or (published and loc in OF_PUBLISHING)
+        safe = keeps or (published and loc in PUBLICATION_FIELDS)
         yield Change(loc, old, new, origin_of(loc, resolved), safe, verified)
     if published:
         source = origin_of(("venue",), resolved)
         yield Change(("status",), paper.status, "published", source, safe=True)
 
 
-def revised(paper: Paper, taken: Sequence[Change]) -> Draft:
-    """Return an entry with changes taken over, and its provenance brought up to date."""
+def apply_changes(paper: Paper, accepted: Sequence[Change]) -> Draft:
+    """Return the draft of an entry with accepted changes and updated provenance."""
     draft = Draft(as_data(paper))
-    for change in taken:
+    for change in accepted:
         draft.put(change.loc, change.new, change.source)
         if change.loc == ("title",) and fold(change.old) != fold(change.new):
             others = draft.get(("other_titles",)) or []
             draft.put(("other_titles",), [*others, change.old], change.source)
-    sources = dict.fromkeys([*paper.sources.from_, *(change.source for change in taken)])
+    sources = dict.fromkeys([*paper.sources.from_, *(change.source for change in accepted)])
     draft.put(("sources", "from"), list(sources), "")
     draft.put(("sources", "checked"), today(), "")
-    named = {spell(change.loc).partition("[")[0]: change for change in taken}
-    left = [name for name in paper.sources.unverified or () if name not in named]
-    left += [name for name, change in named.items() if not change.verified]
-    if left:
-        draft.put(("sources", "unverified"), left, "")
+    changed = {field_path(change.loc).partition("[")[0]: change for change in accepted}
+    unverified = [name for name in paper.sources.unverified or () if name not in changed]
+    unverified += [name for name, change in changed.items() if not change.verified]
+    if unverified:
+        draft.put(("sources", "unverified"), unverified, "")
     else:
         draft.drop(("sources", "unverified"))
     return draft
@@ -144,34 +144,34 @@ def _entry(request: Request, entries: Mapping[str, Entry]) -> Entry:
         return entries[request.slug]
     path = request.catalog / f"{request.slug}.yaml"
     if path.is_file():
-        raise Refused(f"{shown(path)} is not valid; run tools/check_catalog.py and mend it first")
+        raise EntryError(f"{shown(path)} is not valid; run tools/check_catalog.py and fix it first")
     close = difflib.get_close_matches(request.slug, entries, n=3)
-    meant = f"; did you mean {' or '.join(close)}?" if close else "; to add one, use add_paper.py"
-    raise Refused(f"the catalog has no entry {request.slug}{meant}")
+    advice = f"did you mean {' or '.join(close)}?" if close else "to add one, use add_paper.py"
+    raise EntryError(f"the catalog has no entry {request.slug}; {advice}")
 
 
 def _reference(paper: Paper) -> Reference:
-    """Return what the sources are asked for."""
+    """Return the first identifier or page that a source knows."""
     known = next(references(dict(paper.ids), paper.links.venue, paper.links.paper), None)
     if known is None:
-        raise Refused("the entry has no identifier that a source knows; edit it by hand")
+        raise EntryError("the entry has no identifier of a known source; edit it by hand")
     return known
 
 
-def _taken(request: Request, found: Sequence[Change], report: Report) -> list[Change]:
-    """Return the changes to make: what somebody picks, or with --yes what removes nothing."""
+def _accepted(request: Request, found: Sequence[Change], report: Report) -> list[Change]:
+    """Return the changes that the user selects, or without questions the safe ones."""
     if request.ask:
         options = [(str(change), change, change.safe) for change in found]
-        taken = questions.pick("Take which?", options)
+        accepted = questions.pick("Which changes do you accept?", options)
     elif request.yes or request.dry_run:
-        taken = [change for change in found if change.safe]
-        left = [str(change) for change in found if not change.safe]
-        report.notes("Left as a person wrote it; answer on a terminal to change it", left)
+        accepted = [change for change in found if change.safe]
+        rest = [str(change) for change in found if not change.safe]
+        report.notes("Not changed, because a person wrote it; run without --yes to decide", rest)
     else:
-        raise Refused("nobody is there to ask; --yes takes what removes nothing that is written")
-    if not taken:
-        raise Refused("nothing was taken, and nothing written")
-    return taken
+        raise EntryError("questions need a terminal; use --yes to accept the safe changes")
+    if not accepted:
+        raise EntryError("no change was accepted; nothing was written")
+    return accepted
 
 
 def _with_old_titles(paper: Paper, found: Value) -> list[str]:
@@ -181,4 +181,4 @@ def _with_old_titles(paper: Paper, found: Value) -> list[str]:
 
 def _row(change: Change) -> tuple[str, ...]:
     old, new = plain(change.old or ""), "confirmed" if change.confirms else plain(change.new)
-    return (spell(change.loc), old, new, change.source)
+    return (field_path(change.loc), old, new, change.source)

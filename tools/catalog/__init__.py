@@ -1,6 +1,6 @@
-"""The catalog: its files as text, what they may hold, its entries, their checks, its exports.
+"""The catalog of papers.
 
-Rooms from the ground up, each of which imports only those before it: `documents` (YAML with lines
-and problems), `schema` (fields, words, identifiers), `entries` (read and written), `checks`, and
-`exports` beside them.
+The packages are layers, each of which imports only the previous ones: `documents` (YAML with line
+numbers), `schema` (fields, vocabulary, identifiers), `entries` (reading and writing), then `checks`
+and `exports`.
 """

@@ -1,1 +1,1 @@
-"""Parts of `check_catalog`: reports of problems, and comparison with the sources."""
+"""Parts of `check_catalog.py`: reports of problems, and the comparison with the sources."""

@@ -1,4 +1,4 @@
-"""Problems for a terminal, for programs, for a pull request."""
+"""Reports of problems: text, JSON, and annotations of a pull request."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ANNOTATIONS = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "noti
 
 
 def as_text(problems: Iterable[Problem]) -> list[str]:
-    """Return a line a problem; characters that would act on a terminal are spelt."""
-    return [visible(str(problem)) for problem in problems]
+    """Return one line per problem."""
+    return [escape_unprintable(str(problem)) for problem in problems]
 
 
 def as_json(problems: Iterable[Problem]) -> str:
-    """Return a list of objects with file, line, field, message, advice and level."""
+    """Return a JSON list of objects with file, line, field, message, advice and level."""
     data = [
         {
             "file": problem.file.as_posix(),
@@ -33,7 +33,7 @@ def as_json(problems: Iterable[Problem]) -> str:
 
 
 def as_annotations(problems: Iterable[Problem]) -> list[str]:
-    """Return the commands by which GitHub shows problems at the lines of a pull request."""
+    """Return the workflow commands that make GitHub show problems in a pull request."""
     return [
         f"::{ANNOTATIONS[problem.level]} file={_escape(problem.file.as_posix(), ':,')},"
         f"line={problem.line},title={_escape(problem.field or 'entry', ':,')}::"
@@ -43,20 +43,21 @@ def as_annotations(problems: Iterable[Problem]) -> list[str]:
 
 
 def _escape(text: str, more: str = "") -> str:
-    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in visible(text))
+    shown = escape_unprintable(text)
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in shown)
 
 
-def visible(text: str) -> str:
-    """Spell characters that cannot be seen as `\\u200b`."""
+def escape_unprintable(text: str) -> str:
+    """Escape characters that a terminal would not show, such as `\\u200b`."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def summary(entries: int, problems: Sequence[Problem]) -> str:
-    """Return one line: how many entries, and how many problems of each level."""
+    """Return one line with the number of entries and of problems per level."""
     count = Counter(problem.level for problem in problems)
     levels = [_counted(count[level], level.value) for level in Level if count[level]]
     checked = "1 entry" if entries == 1 else f"{entries} entries"
-    return f"{checked} checked: {', '.join(levels) or 'nothing to mend'}"
+    return f"{checked} checked: {', '.join(levels) or 'no problems'}"
 
 
 def _counted(count: int, word: str) -> str:

@@ -1,1 +1,1 @@
-"""From a list of gathered records to drafts of entries; the parts of `import_records.py`."""
+"""Parts of `import_records.py`: from a list of collected records to drafts of entries."""

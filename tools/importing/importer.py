@@ -1,8 +1,7 @@
-"""Item by item: refused with a reason, skipped, or written as a draft."""
+"""The import of records: each is accepted as a draft, rejected with a reason, or skipped."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import Entry
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
-from tools.importing.drafting import make_draft, problems, text_of
-from tools.importing.facts import (
+from tools.importing.record_draft import build_draft, draft_text, problems
+from tools.importing.record_facts import (
     LIST,
     announcement,
     differences,
@@ -25,42 +24,42 @@ from tools.importing.facts import (
     to_compare,
     was_found,
 )
-from tools.importing.listing import Broken, Item
+from tools.importing.record_list import InvalidItem, Item
 from tools.sources.lookup.queries import references
 from tools.sources.merge import merge
 from tools.sources.resolve import resolve
 from tools.sources.services.facts import Facts, Resolved
 from tools.sources.web.client import Client
 
-Status = Literal["taken", "refused", "skipped"]
+Status = Literal["accepted", "rejected", "skipped"]
 
 
-class Refusal(Exception):
-    """Why no draft is made of a record: the reason in few words, then all that is to be said."""
+class Rejection(Exception):
+    """A record that is rejected, with a short reason and its details."""
 
-    def __init__(self, reason: str, *said: str) -> None:
+    def __init__(self, reason: str, *details: str) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.said = said
+        self.details = details
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item."""
+    """The result of one item."""
 
-    item: Item | Broken
+    item: Item | InvalidItem
     status: Status
     reason: str = ""
-    """In few words, the same for all items that share it."""
-    said: tuple[str, ...] = ()
+    """A short reason, by which the summary counts."""
+    details: tuple[str, ...] = ()
 
 
 class Importer:
-    """Makes drafts in the folder `out`; asks the sources by `client`, or nobody without one."""
+    """Writes drafts into the folder `out`; without a `client`, no source is queried."""
 
     def __init__(
         self,
-        items: Sequence[Item | Broken],
+        items: Sequence[Item | InvalidItem],
         papers: Mapping[str, Paper],
         out: Path,
         client: Client | None,
@@ -79,116 +78,120 @@ class Importer:
         self._lines = {name: item.document.line(()) for name, item in listed.items()}
         self._drafts = _drafts(out)
 
-    def run(self, items: Iterable[Item | Broken], limit: int | None = None) -> Iterator[Outcome]:
-        """Yield what became of each item, until `limit` drafts are written.
+    def run(
+        self, items: Iterable[Item | InvalidItem], limit: int | None = None
+    ) -> Iterator[Outcome]:
+        """Yield the result of each item until `limit` drafts are written.
 
-        Raises `WriteError` where a draft cannot be written.
+        Raises `WriteError` if a draft cannot be written.
         """
-        taken = 0
+        accepted = 0
         for item in items:
             outcome = self._outcome(item)
             yield outcome
-            taken += outcome.status == "taken"
-            if taken == limit:
+            accepted += outcome.status == "accepted"
+            if accepted == limit:
                 return
 
-    def _outcome(self, item: Item | Broken) -> Outcome:
-        if isinstance(item, Broken):
-            return Outcome(item, "refused", "no record", tuple(map(_line, item.problems)))
+    def _outcome(self, item: Item | InvalidItem) -> Outcome:
+        if isinstance(item, InvalidItem):
+            return Outcome(item, "rejected", "invalid record", tuple(map(_line, item.problems)))
         try:
-            self._refuse_known(item, item.facts)
-            if os.path.lexists(self._path(item)) and not self._force:
-                said = (f"{self._path(item)} is there; --force writes it anew",)
-                return Outcome(item, "skipped", "a draft is there", said)
-            return Outcome(item, "taken", said=tuple(self._write(item)))
-        except Refusal as refusal:
-            return Outcome(item, "refused", refusal.reason, refusal.said)
+            self._reject_known(item, item.facts)
+            if self._path(item).exists() and not self._force:
+                details = (f"{self._path(item)} exists; use --force to replace it",)
+                return Outcome(item, "skipped", "existing draft", details)
+            return Outcome(item, "accepted", details=tuple(self._write(item)))
+        except Rejection as rejection:
+            return Outcome(item, "rejected", rejection.reason, rejection.details)
 
     def _path(self, item: Item) -> Path:
         return self._out / f"{item.name}.yaml"
 
     def _write(self, item: Item) -> Iterator[str]:
-        """Write the draft of an item, and yield what a person should look at."""
-        _refuse_names(item, item.facts.authors)
+        """Write the draft of an item and yield notes for a person to look at."""
+        _reject_names(item, item.facts.authors)
         resolved = self._resolve(item)
-        draft, left_out = make_draft(item.record, resolved)
-        wrong, more = problems(draft, self._path(item))
-        if wrong:
-            raise Refusal("no entry can be made", *map(_said, wrong))
-        write_file(self._path(item), text_of(draft), force=self._force)
+        draft, notes = build_draft(item.record, resolved)
+        invalid, errors = problems(draft, self._path(item))
+        if invalid:
+            raise Rejection("invalid entry", *map(_sentence, invalid))
+        write_file(self._path(item), draft_text(draft), force=self._force)
         self._drafts[item.name] = to_compare(resolved.facts)
         yield from differences(item.record, item.facts, resolved)
-        yield from left_out
-        yield from (f"the checks will say: {_said(problem)}" for problem in more)
+        yield from notes
+        yield from (f"check_catalog.py will report: {_sentence(problem)}" for problem in errors)
 
-    def _refuse_known(self, item: Item, facts: Facts) -> None:
-        """Refuse a paper of the catalog, and one that stands in the list before."""
+    def _reject_known(self, item: Item, facts: Facts) -> None:
+        """Reject a paper that is in the catalog or earlier in the list."""
         paper = to_compare(facts)
         for slug, reason in self._catalog.same_as(paper):
-            raise Refusal(
-                "in the catalog", f"the catalog has {slug}, which {reason}{_or_not(reason)}"
+            raise Rejection(
+                "in the catalog", f"the catalog has {slug}, which {reason}{_force_advice(reason)}"
             )
         if item.name in self._slugs:
-            said = f"{self._slugs[item.name]} in the catalog has this slug; give it another"
-            raise Refusal("slug taken", said)
+            details = f"{self._slugs[item.name]} in the catalog has this slug; use another one"
+            raise Rejection("slug in use", details)
         for name, reason in self._listed.same_as(paper):
             if self._places[name] < self._places[item.name]:
-                said = f"{name} in line {self._lines[name]} {reason}; keep one{_or_not(reason)}"
-                raise Refusal("twice in the list", said)
+                line = self._lines[name]
+                details = f"{name} in line {line} {reason}; keep one{_force_advice(reason)}"
+                raise Rejection("twice in the list", details)
 
     def _resolve(self, item: Item) -> Resolved:
-        """Return what is known of an item; refuses what nobody can confirm."""
+        """Return the merged facts of an item; reject it if no source confirms it."""
         facts = item.facts
         if not facts.ids and not facts.links:
-            said = f"has neither identifier nor page; add url, or one of {', '.join(SCHEMES)}"
-            raise Refusal("no identifier", said)
+            details = f"the record needs an identifier or page: url, or {', '.join(SCHEMES)}"
+            raise Rejection("no identifier", details)
         if self._client is None:
             if not facts.authors:
-                said = "has no authors, and no source is asked; add them, or leave out --offline"
-                raise Refusal("no authors", said)
+                details = "the record has no authors; add them, or run without --offline"
+                raise Rejection("no authors", details)
             return merge([facts])
         if not facts.authors and not any(references(facts.ids, facts.links.get("venue"))):
-            said = "has no identifier that a source knows, and a title alone proves no paper"
-            raise Refusal("no identifier", f"{said}; add one, or the authors")
+            details = "the record has no identifier of a known source; add one, or the authors"
+            raise Rejection("no identifier", details)
         resolved = resolve(facts, self._client)
-        self._refuse_doubtful(resolved, item)
-        self._refuse_known(item, resolved.facts)
+        self._reject_unconfirmed(resolved, item)
+        self._reject_known(item, resolved.facts)
         others = {name: paper for name, paper in self._drafts.items() if name != item.name}
         for name, reason in duplicates(to_compare(resolved.facts), others):
-            said = f"the draft {name} {reason}; keep one{_or_not(reason)}"
-            raise Refusal("twice in the list", said)
+            details = f"the draft {name} {reason}; keep one{_force_advice(reason)}"
+            raise Rejection("twice in the list", details)
         return resolved
 
-    def _refuse_doubtful(self, resolved: Resolved, item: Item) -> None:
+    def _reject_unconfirmed(self, resolved: Resolved, item: Item) -> None:
         facts = resolved.facts
         if not was_found(resolved):
-            why = resolved.notes or ("none of those asked answered for it",)
-            raise Refusal("no source", "no source confirms it", *why, "try again, or mend its ids")
+            notes = resolved.notes or ("no queried source knows the paper",)
+            advice = "try again, or correct its identifiers"
+            raise Rejection("no source", "no source confirms it", *notes, advice)
         if resolved.origin.get("authors", LIST) == LIST:
-            said = "no source names its authors; add it by hand: tools/add_paper.py --manual"
-            raise Refusal("no authors", said)
-        _refuse_names(item, facts.authors, resolved.origin["authors"])
+            details = "no source names its authors; add it by hand: tools/add_paper.py --manual"
+            raise Rejection("no authors", details)
+        _reject_names(item, facts.authors, resolved.origin["authors"])
         if is_preprint(item.record) and (comment := announcement(resolved)):
-            said = f"a preprint to all sources, but on arXiv the authors say '{comment}'"
-            raise Refusal("a venue on arXiv", said, "look, and give the record its venue")
+            details = f"every source has it as a preprint, but the arXiv comment says '{comment}'"
+            raise Rejection("venue on arXiv", details, "check it, and add the venue to the record")
 
 
-def _or_not(reason: str) -> str:
-    """Say what to do where two titles are only much alike."""
-    advice = "; if it is another paper, add it by itself: tools/add_paper.py --force"
+def _force_advice(reason: str) -> str:
+    """Return advice for two papers whose titles are similar but not equal."""
+    advice = "; if it is a different paper, add it with tools/add_paper.py --force"
     return advice if "nearly" in reason else ""
 
 
-def _refuse_names(item: Item, names: Iterable[str], origin: str = LIST) -> None:
-    """Refuse names that no entry may have."""
+def _reject_names(item: Item, names: Iterable[str], origin: str = LIST) -> None:
+    """Reject author names that an entry must not have."""
     fields: dict[str, Any] = {"authors": tuple(names)}
     entry = Entry(item.name, Paper.model_construct(**fields), item.document)
     if found := list(text_checks.authors(entry)):
-        raise Refusal("names", *(f"{_said(problem)} ({origin})" for problem in found))
+        raise Rejection("names", *(f"{_sentence(problem)} ({origin})" for problem in found))
 
 
 def _drafts(folder: Path) -> dict[str, Paper]:
-    """Return by slug as much of the drafts in a folder as shows whether two are the same."""
+    """Return the drafts of a folder by slug, with identifiers and titles only."""
     found = {}
     for path in sorted(folder.glob("*.yaml")):
         data = read(path).data
@@ -200,10 +203,10 @@ def _drafts(folder: Path) -> dict[str, Paper]:
     return found
 
 
-def _said(problem: Problem) -> str:
-    what = "; ".join(filter(None, (problem.message, problem.advice)))
-    return f"{problem.field}: {what}" if problem.field else what
+def _sentence(problem: Problem) -> str:
+    text = "; ".join(filter(None, (problem.message, problem.advice)))
+    return f"{problem.field}: {text}" if problem.field else text
 
 
 def _line(problem: Problem) -> str:
-    return f"line {problem.line}: {_said(problem)}"
+    return f"line {problem.line}: {_sentence(problem)}"

@@ -1,4 +1,4 @@
-"""The schema of a gathered record: everything that an item of a list may hold."""
+"""The schema of a collected record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tools.catalog.schema.field_types import Flag, Line, Many, Short, Strict, Year
+from tools.catalog.schema.field_types import Flag, Line, Many, Short, StrictModel, Year
 from tools.catalog.schema.identifiers import (
     Address,
     Anthology,
@@ -19,15 +19,15 @@ from tools.catalog.schema.identifiers import (
 )
 
 
-class Record(Strict):
-    """What a list says of one paper: that it exists, not what is true of it."""
+class Record(StrictModel):
+    """One paper of a collected list; its facts still have to be verified."""
 
     slug: Slug = Field(examples=["sparsegpt"])
     title: Line = Field(examples=["SparseGPT: Massive Language Models Can be Pruned in One-Shot"])
     authors: Annotated[tuple[Short, ...], Field(min_length=1, max_length=5000)] | None = None
     year: Year | None = None
     venue: Short | None = None
-    """As people write it: `EMNLP Findings 2024`, `arXiv`."""
+    """Free text: `EMNLP Findings 2024`, `arXiv`."""
 
     arxiv: Arxiv | None = None
     doi: Doi | None = None
@@ -36,7 +36,7 @@ class Record(Strict):
     pmlr: Pmlr | None = None
     ieee: Ieee | None = None
     url: Address | None = None
-    """A page of the paper, where it has no identifier."""
+    """A page of a paper without identifier."""
     code: Address | None = None
     code_official: Flag | None = None
 
@@ -54,9 +54,9 @@ class Record(Strict):
     topic: Many[Short] | None = None
 
     sources: Many[Line] | None = None
-    """Where the paper was seen."""
+    """Lists that name the paper."""
     conflicts: Line | None = None
-    """What the places where it was seen have otherwise."""
+    """Contradictions between these lists."""
     status: Short | None = None
     era: Short | None = None
-    """Notes of who gathered the list; nothing is made of these two."""
+    """Notes of the person who collected the list; `status` and `era` are ignored."""

@@ -1,4 +1,4 @@
-"""What a person sees: a line a record, and how many became what."""
+"""The report of an import: one line per record, and a summary."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tools.importing.importer import Outcome
 
 
 def line(outcome: Outcome) -> str:
-    """Return the line of one record: where it stands, what became of it, and why."""
+    """Return the line of one record: its place in the list, its status, and the reasons."""
     item = outcome.item
     place = f"{item.document.path}:{item.document.line(())}"
-    return "; ".join([f"{place}: {outcome.status}: {item.name}", *outcome.said])
+    return "; ".join([f"{place}: {outcome.status}: {item.name}", *outcome.details])
 
 
 def summary(outcomes: Sequence[Outcome], chosen: int, out: Path) -> Iterator[str]:
-    """Yield how many records became what, and what to do next."""
-    counts = Counter(outcome.status for outcome in outcomes)
-    told = ", ".join(f"{counts[status]} {status}" for status in ("taken", "refused", "skipped"))
-    left = f"; --limit left {chosen - len(outcomes)}" if len(outcomes) < chosen else ""
-    yield f"{len(outcomes)} records: {told}{left}"
-    reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "refused")
-    yield from (f"  refused, {reason}: {number}" for reason, number in reasons.most_common())
-    if counts["taken"]:
-        yield f"Next: write summary, taxonomy and sources.read into a draft in {out}, then"
+    """Yield the number of records per status and reason, and the next step."""
+    counts = Counter[str](outcome.status for outcome in outcomes)
+    numbers = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "rejected", "skipped"))
+    rest = f"; {chosen - len(outcomes)} remaining" if len(outcomes) < chosen else ""
+    yield f"{len(outcomes)} records: {numbers}{rest}"
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "rejected")
+    yield from (f"  rejected, {reason}: {number}" for reason, number in reasons.most_common())
+    if counts["accepted"]:
+        yield f"Next: fill in summary, taxonomy and sources.read of a draft in {out}, then run"
         yield f"  python tools/add_paper.py --from-file {out}/SLUG.yaml"

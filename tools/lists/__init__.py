@@ -1,1 +1,1 @@
-"""Awesome lists: Markdown pages with one paper a line, as others keep them."""
+"""Awesome lists: Markdown pages with one paper per line."""

@@ -1,4 +1,4 @@
-"""What a list says beside what the catalog says, line by line."""
+"""Line-by-line comparison of a list with the catalog."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Unidentified
 
 SAME = 90.0
-"""Similarity of two titles, of 100, from which they are taken for the same with other spelling."""
+"""Similarity of two titles, out of 100, from which they count as spellings of the same title."""
 
 Status = Literal["known", "new", "contradicts"]
 Key = tuple[str, str]
@@ -29,10 +29,10 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing a line has otherwise than the catalog."""
+    """One difference between a line and the catalog."""
 
     level: Level
-    """Error: the catalog knows better. Warning: it cannot confirm it. Hint: it could be better."""
+    """Error: contradicts the catalog. Warning: not confirmed by it. Hint: could be improved."""
     field: str
     listed: str
     catalog: str
@@ -40,30 +40,30 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One line of a list with its paper in the catalog, if it has one."""
+class Comparison:
+    """One line of a list with its paper in the catalog, if there is one."""
 
     item: Item
     slug: str = ""
     how: str = ""
-    """What led to the paper: a link, the title or the repository."""
+    """How the paper was found: `link`, `title` or `code`."""
     findings: list[Finding] = field(default_factory=list)
 
     @property
     def status(self) -> Status:
-        """Whether the paper is new, and if not, whether the line agrees with the catalog."""
+        """Whether the paper is new, known, or known with contradicting facts."""
         if not self.slug:
             return "new"
         return "contradicts" if any(f.level is not Level.HINT for f in self.findings) else "known"
 
     @property
     def command(self) -> str:
-        """The command that adds a new paper; empty for one that the catalog has."""
+        """The command that adds a new paper; empty for a known paper."""
         return "" if self.slug else f"python tools/add_paper.py {shlex.quote(_name(self.item))}"
 
 
-def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Compared]:
-    """Find the paper of each line, and all that the line has otherwise."""
+def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Comparison]:
+    """Find the paper of each line and the differences from its entry."""
     index = _Index(papers)
     compared = []
     lines: dict[str, int] = {}
@@ -71,14 +71,14 @@ def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Compared
         slug, how = index.find(item)
         findings = list(_findings(item, papers[slug])) if slug else []
         if slug and (first := lines.setdefault(slug, item.line)) != item.line:
-            message = f"stands in line {first} already"
+            message = f"the paper is already in line {first}"
             findings.append(Finding(Level.WARNING, "line", str(item.line), str(first), message))
-        compared.append(Compared(item, slug, how, findings))
+        compared.append(Comparison(item, slug, how, findings))
     return compared
 
 
 class _Index:
-    """Papers by everything that a line may name them by."""
+    """Papers by link, title and repository."""
 
     def __init__(self, papers: Mapping[str, Paper]) -> None:
         self.links: dict[Key, str] = {}
@@ -91,13 +91,13 @@ class _Index:
                 self.links |= dict.fromkeys(_keys(address), slug)
             for title in (paper.title, *(paper.other_titles or ())):
                 self.titles[fold(title)] = slug
-            # A repository of others, as a baseline names it, is rather that of another paper.
+            # An unofficial repository usually belongs to another paper.
             for code in paper.code or ():
                 if code.official:
                     self.code |= dict.fromkeys(_keys(code.url), slug)
 
     def find(self, item: Item) -> tuple[str, str]:
-        """Return the slug of a line's paper and what led to it; both empty for a new one."""
+        """Return the slug of a line's paper and how it was found; both are empty for a new one."""
         for link in item.links:
             if slug := _first(self.links, link):
                 return slug, "link"
@@ -117,7 +117,7 @@ def _first(known: Mapping[Key, str], link: Link) -> str:
 
 
 def _keys(url: str) -> list[Key]:
-    """Return what a page is known by: the identifiers in its address, and the address itself."""
+    """Return the keys of a page: the identifiers in its address, and the address itself."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -143,14 +143,14 @@ def _reference(url: str) -> Key | None:
 
 
 def _name(item: Item) -> str:
-    """Return what to give to `add_paper`: a link that holds an identifier, else the title."""
+    """Return the argument for `add_paper.py`: a link with an identifier, or the title."""
     named = (link.url for link in item.links if not link.is_code and _reference(link.url))
     return next(named, item.title)
 
 
 def _findings(item: Item, paper: Paper) -> Iterator[Finding]:
     if item.damaged:
-        message = "the line holds characters that were decoded wrongly"
+        message = "the line contains wrongly decoded characters"
         yield Finding(Level.WARNING, "text", item.title, "", message)
     yield from _title(item, paper)
     yield from _date(item, paper)
@@ -176,7 +176,7 @@ def _title(item: Item, paper: Paper) -> Iterator[Finding]:
     elif fuzz.ratio(fold(listed), fold(title)) >= SAME:
         level, message = Level.WARNING, "spelled differently"
     else:
-        level, message = Level.ERROR, "the paper behind the link has another title"
+        level, message = Level.ERROR, "the linked paper has another title"
     yield Finding(level, "title", listed, title, message)
 
 
@@ -196,7 +196,11 @@ def _date(item: Item, paper: Paper) -> Iterator[Finding]:
         message = "the month of publication is not in the catalog"
         yield Finding(Level.WARNING, "date", listed, has, message)
     else:
-        message = "before it was public" if early else "neither first version nor publication"
+        message = (
+            "the date is before the first version"
+            if early
+            else "the date is neither that of the first version nor that of the publication"
+        )
         yield Finding(Level.ERROR, "date", listed, has, message)
 
 
@@ -207,13 +211,13 @@ def _venue(item: Item, paper: Paper) -> Iterator[Finding]:
     year = re.search(r"\b(19|20)\d\d\b", item.venue)
     label = vocabulary()["venues"].terms[paper.venue].label if paper.venue else "arXiv"
     if listed != (paper.venue or "arxiv"):
-        message = "published meanwhile" if listed == "arxiv" else "another venue"
-        message = message if paper.venue else "a preprint as far as is known"
+        message = "it has been published" if listed == "arxiv" else "it has another venue"
+        message = message if paper.venue else "the catalog has it as a preprint"
         yield Finding(Level.ERROR, "venue", item.venue, has, message)
     elif year and paper.venue and int(year[0]) != paper.year:
-        yield Finding(Level.ERROR, "venue", item.venue, has, "another year")
+        yield Finding(Level.ERROR, "venue", item.venue, has, "the year differs")
     elif fold(label) not in fold(item.venue):
-        yield Finding(Level.WARNING, "venue", item.venue, has, f"is written {label}")
+        yield Finding(Level.WARNING, "venue", item.venue, has, f"the venue is written {label}")
 
 
 def _group(item: Item, paper: Paper) -> Iterator[Finding]:
@@ -221,11 +225,11 @@ def _group(item: Item, paper: Paper) -> Iterator[Finding]:
     words = paper.taxonomy.granularity if paper.taxonomy and paper.kind != "survey" else ()
     if listed and listed not in (*words, paper.kind):
         has = ", ".join(words) or paper.kind
-        yield Finding(Level.ERROR, "group", item.group, has, "belongs to another group")
+        yield Finding(Level.ERROR, "group", item.group, has, "it belongs to another group")
 
 
 def _kind_of_heading(heading: str) -> str:
-    """Return the granularity or kind that a heading names; the longest name that fits counts."""
+    """Return the granularity or kind in a heading; the longest matching name counts."""
     names = {
         fold(name): term.word
         for field in ("granularity", "kind")
@@ -242,27 +246,25 @@ def _page(link: Link, paper: Paper) -> Iterator[Finding]:
     keys = set(_keys(link.url))
     known = [name for name, address in pages(paper) if keys & set(_keys(address))]
     if "/10.5555/" in link.url:
-        message = "a mirror under an internal handle of ACM, which is no DOI"
+        message = "the link uses an internal handle of ACM, which is not a DOI"
         yield Finding(Level.ERROR, "link", link.url, best, message)
     elif not known:
-        message = "none of the pages of this paper that the catalog knows"
+        message = "the catalog does not have this page of the paper"
         yield Finding(Level.WARNING, "link", link.url, best, message)
     elif fold(link.label) != "arxiv" and BEST.index(known[0]) > BEST.index(pages(paper)[0][0]):
-        yield Finding(Level.HINT, "link", link.url, best, "there is a better page")
+        yield Finding(Level.HINT, "link", link.url, best, "a better page exists")
 
 
 def _repository(link: Link, paper: Paper) -> Iterator[Finding]:
     found = [code for code in paper.code or () if set(_keys(code.url)) & set(_keys(link.url))]
     better = best_code(paper)
     if not found:
-        message = "not a repository of this paper that the catalog knows"
+        message = "the catalog does not have this repository of the paper"
         has = better.url if better else ""
         yield Finding(Level.WARNING, "code", link.url, has, message)
     for code in found:
         if code.withdrawn:
-            message = "the code is gone from there"
+            message = "the code was removed from this repository"
             yield Finding(Level.ERROR, "code", link.url, code.note or "", message)
         elif code.note:
-            yield Finding(
-                Level.HINT, "code", link.url, code.note, "there is something to know about it"
-            )
+            yield Finding(Level.HINT, "code", link.url, code.note, "the catalog has a note on it")

@@ -1,6 +1,6 @@
-"""Reading an Awesome list, in the spellings that such lists have.
+"""Parser for Awesome lists in their common notations.
 
-A paper is a bullet, a row of a table or a line of its own that holds a date or a link:
+A paper is a bullet, a table row or a separate line that contains a date or a link:
 
     - [2023.07] Title, VENUE [[Paper](https://...)][[Code](https://...)]
     * [Title](https://...), VENUE 2023, [[code]](https://...)
@@ -29,28 +29,28 @@ DATE = re.compile(
     r"[\[(]?\b((?:19|20)\d\d)(?:\s*[./-]\s*(0?[1-9]|1[0-2]))?(?:[./-]\d{1,2})?\b[\])]?"
 )
 ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+(?P<bullet>.*)|\s*\|(?P<row>.*)|(?P<bare>[\[*]{1,4}.*)")
-LONGEST = 5_000
-"""Characters of the longest line that is read; a paper needs a few hundred."""
+MAX_LINE = 5_000
+"""Maximum length of a line in characters; longer lines are ignored."""
 COMMA = re.compile(r"[,，、;|]")
 SERVICES = re.compile(
     r"\b(abs|arxiv|blog|checkpoints?|code|dataset|demo|github|homepage|html|huggingface|link"
     r"|models?|official|openreview|page|paper|pdf|poster|project|pytorch|repo|slides"
     r"|video|web|webpage|website|weights)\b"
 )
-"""Words of labels that name what a link leads to and are no part of a title."""
+"""Words of link labels that describe the target of the link, so the label is not a title."""
 CODE = ("github.com", "gitlab.com", "bitbucket.org", "gitee.com", "codeberg.org")
 
 
 @dataclass(frozen=True)
 class Link:
-    """A link of a line."""
+    """A link in a line."""
 
     label: str
     url: str
 
     @property
     def is_code(self) -> bool:
-        """Whether it leads to a repository."""
+        """Whether the link leads to a repository."""
         try:
             host = (urlsplit(self.url).hostname or "").removeprefix("www.")
         except ValueError:
@@ -60,7 +60,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Item:
-    """One paper of a list, as the list has it; what a line does not say is empty."""
+    """One paper of a list; missing parts are empty."""
 
     line: int
     group: str
@@ -71,18 +71,18 @@ class Item:
     venue: str
     links: tuple[Link, ...]
     damaged: bool = False
-    """Whether it holds characters that were decoded wrongly; they are read as what was meant."""
+    """Whether wrongly decoded characters were repaired."""
 
 
 def read_list(text: str) -> list[Item]:
-    """Read the papers of a list in their order."""
+    """Return the papers of a list in order."""
     return list(_items(text))
 
 
 def _items(text: str) -> Iterator[Item]:
     group, fenced = "", False
     for number, raw in enumerate(text.splitlines(), start=1):
-        if len(raw) > LONGEST:
+        if len(raw) > MAX_LINE:
             continue
         seen = "".join(c if c.isprintable() else " " * c.isspace() for c in raw)
         line = repair(seen)
@@ -145,7 +145,7 @@ def _title_and_venue(rest: str, titles: list[str]) -> tuple[str, str]:
 
 
 def plain(text: str) -> str:
-    """Return a text without Markdown's emphasis and escapes, and without what surrounds it."""
+    """Return a text without Markdown emphasis, escapes and surrounding punctuation."""
     text = re.sub(r"\*\*|__|`|(?<!\\)\*", "", text)
     return _trim(re.sub(r"\\([^\w\s])", r"\1", text))
 
@@ -155,14 +155,14 @@ def _trim(text: str) -> str:
 
 
 def known_venue(text: str) -> str:
-    """Return the catalog's word of a venue, `arxiv` for a preprint, empty if it is neither."""
+    """Return the vocabulary term of a venue, `arxiv` for a preprint, or an empty text."""
     name = fold(re.sub(r"['’]?\b\d{2,4}\b|\(.*\)|\b(poster|oral|spotlight|main)\b", " ", text))
     return _venues().get(name, "")
 
 
 @cache
 def _venues() -> dict[str, str]:
-    """Return the catalog's word by each name of a venue."""
+    """Return the vocabulary term for each name of a venue."""
     names = {
         fold(name): term.word
         for term in reversed(vocabulary()["venues"].terms.values())
@@ -172,13 +172,13 @@ def _venues() -> dict[str, str]:
 
 
 def looks_like_venue(text: str) -> bool:
-    """Whether the end of a line names a venue: a known one, or one word of capitals."""
+    """Whether the end of a line names a venue: a known one, or a word with several capitals."""
     word = re.fullmatch(r"([A-Za-z&-]{2,20})(['’ -]*\d{2,4})?", text)
     return bool(known_venue(text) or (word and sum(map(str.isupper, word[1])) > 1))
 
 
 def repair(text: str) -> str:
-    """Mend runs of UTF-8 that somebody decoded as an old 8-bit code."""
+    """Repair UTF-8 that was decoded with an 8-bit encoding."""
     return re.sub(r"[^\x00-\x7f]+", lambda run: _redecode(run[0]), text)
 
 
@@ -188,7 +188,7 @@ def _redecode(run: str) -> str:
             meant = run.encode(code).decode("utf-8")
         except UnicodeError:
             continue
-        # Bytes of one code can make sense by chance in the other, as marks or control characters.
+        # Combining marks and control characters show that the bytes fit this encoding by chance.
         if not any(unicodedata.category(c)[0] in "MC" for c in meant):
             return meant
     return run

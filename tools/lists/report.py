@@ -1,4 +1,4 @@
-"""A comparison for a terminal and for programs."""
+"""Reports of a comparison as text and as JSON."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tools.lists.comparison import Compared, Finding
+from tools.lists.comparison import Comparison, Finding
 
 HEADINGS = {
-    "contradicts": "in the catalog, and the line has something otherwise",
-    "known": "in the catalog, as the line has it",
+    "contradicts": "in the catalog, but the line differs",
+    "known": "in the catalog",
     "new": "not in the catalog",
 }
 
 
-def counts(compared: Sequence[Compared]) -> dict[str, int]:
-    """Return how many lines there are of each status."""
+def counts(compared: Sequence[Comparison]) -> dict[str, int]:
+    """Return the number of lines per status."""
     return {status: sum(one.status == status for one in compared) for status in HEADINGS}
 
 
-def as_json(compared: Sequence[Compared]) -> dict[str, Any]:
-    """Return everything as plain data."""
+def as_json(compared: Sequence[Comparison]) -> dict[str, Any]:
+    """Return the comparison as plain data."""
     lines = [
         {
             **asdict(one.item),
@@ -36,8 +36,8 @@ def as_json(compared: Sequence[Compared]) -> dict[str, Any]:
     return {"counts": counts(compared), "lines": lines}
 
 
-def as_text(compared: Sequence[Compared]) -> Iterator[str]:
-    """Yield the lines of a report, the lines to look at first."""
+def as_text(compared: Sequence[Comparison]) -> Iterator[str]:
+    """Yield the lines of a report, contradictions first."""
     for status, number in counts(compared).items():
         yield f"{number} {HEADINGS[status]}{':' if number else '.'}"
         for one in compared:
@@ -46,7 +46,7 @@ def as_text(compared: Sequence[Compared]) -> Iterator[str]:
         yield ""
 
 
-def _lines(one: Compared) -> Iterator[str]:
+def _lines(one: Comparison) -> Iterator[str]:
     yield f"  line {one.item.line}: {f'{one.slug}: ' if one.slug else ''}{one.item.title[:100]}"
     yield from (f"    {_sentence(finding)}" for finding in one.findings)
     if one.command:

@@ -1,4 +1,4 @@
-"""A new method folder: everything it needs but the method."""
+"""Templates of a new method folder."""
 
 from tools.scaffold.method_folder import ScaffoldError, scaffold
 

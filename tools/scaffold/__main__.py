@@ -1,4 +1,4 @@
-"""A method folder for a paper of the catalog: `python -m tools.scaffold SLUG`."""
+"""Create the method folder of a catalogued paper: `python -m tools.scaffold SLUG`."""
 
 import typer
 
@@ -10,20 +10,20 @@ from tools.scaffold.method_folder import ScaffoldError, scaffold
 
 
 def main(slug: str) -> None:
-    """Make `implementations/SLUG/` from the entry of that name, ready to be filled in."""
+    """Create `implementations/SLUG/` from templates and the entry of that name."""
     try:
         papers = load_catalog()
         if slug not in papers:
             raise ScaffoldError(
-                f"the catalog has no '{slug}'; add it first: tools/add_paper.py ... --scaffold"
+                f"the catalog has no entry '{slug}'; add it with tools/add_paper.py ... --scaffold"
             )
-        made = scaffold(slug, papers[slug], REPOSITORY)
+        files = scaffold(slug, papers[slug], REPOSITORY)
     except (CatalogError, ScaffoldError) as error:
         fail(str(error))
-    typer.echo("\n".join(str(path.relative_to(REPOSITORY)) for path in made))
+    typer.echo("\n".join(str(path.relative_to(REPOSITORY)) for path in files))
     if papers[slug].fidelity is None:
-        typer.echo(f"Say in catalog/papers/{slug}.yaml how it follows the paper: `fidelity`.")
-    typer.echo(f"What is still to be written: pytest implementations/{slug}")
+        typer.echo(f"Next, add `fidelity` to catalog/papers/{slug}.yaml.")
+    typer.echo(f"To see what is still missing, run: pytest implementations/{slug}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From an entry of the catalog to `implementations/<slug>/`, ready to be filled in."""
+"""Creation of `implementations/<slug>/` from templates and a catalog entry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tools.catalog.schema.identifiers import SLUG
 from tools.catalog.schema.paper import Paper
-from tools.scaffold.template_values import LONGEST, facts
+from tools.scaffold.template_values import MAX_NAME, facts
 
 TEMPLATES = Path(__file__).resolve().parent
 FILES = {
@@ -23,17 +23,15 @@ FILES = {
 
 
 class ScaffoldError(Exception):
-    """A folder that cannot be made; the message says why, and what to do."""
+    """A method folder that cannot be created; the message gives the reason and advice."""
 
 
 def scaffold(slug: str, paper: Paper, root: Path) -> list[Path]:
-    """Make `implementations/<slug>/` in the checkout `root` and return its files.
-
-    All of the folder appears at once, or nothing of it.
+    """Create `implementations/<slug>/` with all its files in the checkout `root`, and return them.
 
     Raises:
-        ScaffoldError: no slug for a module, a paper without a method, a folder that is there
-            already, a disk that cannot be written.
+        ScaffoldError: the slug is not a module name, the paper has no method, the folder exists, or
+            it cannot be written.
     """
     place = root / "implementations"
     folder = place / slug
@@ -41,27 +39,27 @@ def scaffold(slug: str, paper: Paper, root: Path) -> list[Path]:
     texts = render(slug, paper)
     try:
         with TemporaryDirectory(prefix=f".{slug}-", dir=place) as beside:
-            making = Path(beside) / slug
-            making.mkdir()
+            temporary = Path(beside) / slug
+            temporary.mkdir()
             for name, text in texts.items():
-                (making / name).write_text(text, encoding="utf-8")
-            making.rename(folder)
+                (temporary / name).write_text(text, encoding="utf-8")
+            temporary.rename(folder)
     except OSError as error:
-        raise ScaffoldError(f"cannot make {folder}: {error.strerror}") from error
+        raise ScaffoldError(f"cannot create {folder}: {error.strerror}") from error
     return [folder / name for name in texts]
 
 
 def render(slug: str, paper: Paper) -> dict[str, str]:
-    """Return the files of the folder by name; raises `ScaffoldError` for a survey and the like."""
+    """Return the texts of the files by name; raises `ScaffoldError` for a work without method."""
     if paper.taxonomy is None:
-        raise ScaffoldError(f"'{slug}' is a {paper.kind} without taxonomy: there is nothing to run")
+        raise ScaffoldError(f"'{slug}' is a {paper.kind} without taxonomy, so it has no method")
     templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # code and Markdown, of text that the catalog checked
+        autoescape=False,  # the templates are code and Markdown, and the catalog checks its texts
     )
     values = facts(slug, paper, paper.taxonomy)
     return {
@@ -73,11 +71,12 @@ def render(slug: str, paper: Paper) -> dict[str, str]:
 def _check(slug: str, folder: Path) -> None:
     if not re.fullmatch(SLUG, slug) or keyword.iskeyword(slug) or keyword.iskeyword(slug.title()):
         raise ScaffoldError(
-            f"'{slug}' cannot be a module; choose lower-case letters and digits, a letter first"
+            f"'{slug}' cannot be a module name; use lower-case letters and digits, starting with a "
+            "letter"
         )
-    if len(slug) > LONGEST:
-        raise ScaffoldError(f"'{slug}' is longer than {LONGEST} letters; choose a shorter slug")
+    if len(slug) > MAX_NAME:
+        raise ScaffoldError(f"'{slug}' has more than {MAX_NAME} letters; choose a shorter slug")
     if not folder.parent.is_dir():
-        raise ScaffoldError(f"there is no {folder.parent}; run this in a checkout of the atlas")
+        raise ScaffoldError(f"{folder.parent} does not exist; run this in a checkout of the atlas")
     if folder.exists():
-        raise ScaffoldError(f"{folder} is there already; remove it first, or choose another slug")
+        raise ScaffoldError(f"{folder} exists already; remove it, or choose another slug")

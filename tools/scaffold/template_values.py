@@ -1,4 +1,4 @@
-"""What the templates say of a method, from its entry in the catalog."""
+"""Values for the templates of a method, from its catalog entry."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tools.catalog.schema.identifiers import page
 from tools.catalog.schema.paper import Paper, Taxonomy
 from tools.catalog.schema.vocabulary import vocabulary
 
-LONGEST = 20  # of a name of a class or a module: three of them share an import line
+MAX_NAME = 20  # of a class or module: three such names share an import line
 WIDTH = 100
 
-# What the taxonomy calls them -> what the harness does.
+# Terms of the taxonomy and the corresponding units of the harness.
 WEIGHTS = ("unstructured", "semi-structured")
 UNITS = {
     "heads": ["kv-groups"],
@@ -24,11 +24,11 @@ UNITS = {
     "blocks": ["blocks"],
 }
 CALIBRATION = {"gradients": "gradient", "input": "none"}
-"""Words of the code where they differ from those of the catalog."""
+"""Terms of the code that differ from those of the catalog."""
 
 
 def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
-    """Return the values for the templates of one method; `taxonomy` is that of the paper."""
+    """Return the template values of one method."""
     name = paper.name or slug.capitalize()
     units = _units(taxonomy)
     granularity = [word for word in WEIGHTS if word in taxonomy.granularity]
@@ -53,12 +53,12 @@ def facts(slug: str, paper: Paper, taxonomy: Taxonomy) -> Mapping[str, Any]:
 
 
 def _calibration(word: str | None) -> str:
-    """Return what the code says of the data; of a word it does not have, that nobody knows yet."""
+    """Return the calibration in the terms of the code, `forward` if it is unknown."""
     return CALIBRATION.get(word or "", word or "forward")
 
 
 def _listed(words: list[str]) -> str:
-    """Return what stands between the brackets of a tuple of words, as the formatter has it."""
+    """Return the items of a tuple of words, formatted like ruff does."""
     quoted = [json.dumps(word) for word in words]
     line = ", ".join(quoted) + "," * (len(quoted) == 1)
     if len(f"        granularity=({line}),") <= WIDTH:
@@ -67,20 +67,20 @@ def _listed(words: list[str]) -> str:
 
 
 def _class_name(slug: str, name: str) -> str:
-    """Return the name without what Python does not take, or else the slug."""
-    letters = re.sub(r"[^A-Za-z0-9]", "", name)[:LONGEST]
+    """Return the name as a valid class name, or the capitalised slug."""
+    letters = re.sub(r"[^A-Za-z0-9]", "", name)[:MAX_NAME]
     made = letters[:1].upper() + letters[1:]
     return made if made.isidentifier() else slug.capitalize()
 
 
 def _units(taxonomy: Taxonomy) -> list[str]:
-    """Return the units that a structured method removes, in the words of the taxonomy."""
+    """Return the units that a structured method removes, as terms of the taxonomy."""
     structured = "structured" in taxonomy.granularity
     return [unit for unit in taxonomy.prunes or () if structured and unit != "weights"]
 
 
 def _citation(paper: Paper) -> str:
-    """Return authors, venue and year, as short as a comment needs it and safe inside one."""
+    """Return authors, venue and year in a short form that is safe in a docstring."""
     if not paper.authors:
         return "a baseline without a paper"
     surnames = [author.split()[-1] for author in paper.authors[:2]]
@@ -89,12 +89,12 @@ def _citation(paper: Paper) -> str:
 
 
 def _plain(text: str) -> bool:
-    """Whether a text can stand in a line of Python."""
+    """Whether a text is safe in one line of Python."""
     return len(text) <= 40 and not re.search(r'["\\]', text)
 
 
 def _reference(paper: Paper) -> str:
-    """Return title, authors, venue and link as a sentence in Markdown."""
+    """Return title, authors, venue and link in Markdown."""
     if not paper.authors:
         return f"{paper.title}, a baseline without a paper of its own."
     *first, last = paper.authors

@@ -1,1 +1,1 @@
-"""What scholarly sources say about a paper, asked politely and never believed blindly."""
+"""Facts about papers from scholarly sources: arXiv, Crossref, OpenReview and others."""

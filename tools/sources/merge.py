@@ -1,4 +1,4 @@
-"""One set of facts out of several, by the order of the table of services."""
+"""Merging facts of several sources by precedence."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from tools.sources.names.similarity import absent, same_names, same_title
 from tools.sources.services.facts import Facts, Resolved
-from tools.sources.services.table import BY_NAME, BY_SCHEME, SERVICES
+from tools.sources.services.registry import BY_NAME, BY_SCHEME, SERVICES
 
 ORDER = [service.name for service in SERVICES]
-"""Whose word counts, first to last; a BibTeX file counts less than all of them."""
-OF_VENUE = ("track", "volume", "number", "pages", "published")
+"""Sources by precedence; a BibTeX file comes after all of them."""
+VENUE_FACTS = ("track", "volume", "number", "pages", "published")
 
 
 def merge(found: Sequence[Facts], notes: Sequence[str] = ()) -> Resolved:
-    """Merge what sources say of one paper; the first of `found` is the one that was named."""
+    """Merge the facts of sources about one paper; `found[0]` is the requested source."""
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
 
@@ -28,9 +28,9 @@ def merge(found: Sequence[Facts], notes: Sequence[str] = ()) -> Resolved:
 
     for name in ("title", "authors", "abstract", "submitted", "venue"):
         take(name, found)
-    # What belongs to a venue comes from sources that mean the same one.
+    # The facts of a venue come only from sources that agree on the venue.
     at_venue = [facts for facts in found if merged.get("venue") == facts.venue]
-    for name in ("year", *(OF_VENUE if "venue" in merged else ())):
+    for name in ("year", *(VENUE_FACTS if "venue" in merged else ())):
         take(name, at_venue)
     merged["code"] = tuple(dict.fromkeys(url for facts in found for url in facts.code))
     if merged["code"]:
@@ -54,13 +54,13 @@ def _rank(facts: Facts) -> int:
 
 
 def _issuers(scheme: str) -> list[str]:
-    """Name who issues the identifiers of a scheme; what others say of them is a hint."""
+    """Return the sources that issue the identifiers of a scheme."""
     own = [BY_SCHEME[scheme].name] if scheme in BY_SCHEME else []
     return own + [s.name for s in SERVICES if s.registers_dois and scheme == "doi"]
 
 
 def _collect(found: Sequence[Facts], name: str, origin: dict[str, str]) -> dict[str, str]:
-    """Take each identifier from who issues it, else from the first source that names it."""
+    """Take each identifier from its issuer, or from the first source that has it."""
     merged: dict[str, str] = {}
     for key in dict.fromkeys(key for facts in found for key in getattr(facts, name)):
         issued = [f for source in _issuers(key) for f in found if f.source == source]
@@ -79,31 +79,30 @@ def _other_titles(found: Sequence[Facts], title: str) -> tuple[str, ...]:
 
 
 def _unverified(origin: Mapping[str, str]) -> tuple[str, ...]:
-    # An abstract is shown and never kept in an entry.
-    return tuple(name for name in origin if name != "abstract" and _doubted(name, origin[name]))
+    # An entry does not contain the abstract.
+    return tuple(name for name in origin if name != "abstract" and _uncertain(name, origin[name]))
 
 
-def _doubted(name: str, source: str) -> bool:
-    hint = name == "ids.doi" and source not in _issuers("doi")
-    return source not in BY_NAME or hint
+def _uncertain(name: str, source: str) -> bool:
+    return source not in BY_NAME or (name == "ids.doi" and source not in _issuers("doi"))
 
 
 def _disagreements(
     found: Sequence[Facts], facts: Facts, origin: Mapping[str, str]
 ) -> Iterator[str]:
-    """Say in words where sources differ in title, authors, venue, year and DOI."""
+    """Yield a sentence for each difference in title, authors, venue, year and DOI."""
 
     def compare(
-        name: str, taken: Any, told: Iterable[tuple[str, Any]], same: Callable[[Any, Any], bool]
+        name: str, used: Any, values: Iterable[tuple[str, Any]], same: Callable[[Any, Any], bool]
     ) -> Iterator[str]:
         others: dict[Any, list[str]] = {}
-        for source, value in told:
-            if taken and value and not same(taken, value):
+        for source, value in values:
+            if used and value and not same(used, value):
                 others.setdefault(value, []).append(source)
         for value, sources in others.items():
-            first, second = _show(taken, value)
+            first, second = _show(used, value)
             yield (
-                f"{name.removeprefix('ids.')}: {origin[name]} has {first}, which is taken; "
+                f"{name.removeprefix('ids.')}: {origin[name]} has {first}, which is used; "
                 f"{_and(sources)} {'have' if len(sources) > 1 else 'has'} {second}"
             )
 
@@ -117,16 +116,16 @@ def _disagreements(
     yield from compare("ids.doi", facts.ids.get("doi"), dois, eq)
 
 
-def _show(taken: Any, other: Any) -> tuple[str, str]:
-    """Write two values that differ; of lists of names only how they differ."""
-    if not isinstance(taken, tuple):
-        return f"'{taken}'", f"'{other}'"
-    more, less = absent(other, taken), absent(taken, other)
+def _show(used: Any, other: Any) -> tuple[str, str]:
+    """Format two different values; for lists of names, only their differences."""
+    if not isinstance(used, tuple):
+        return f"'{used}'", f"'{other}'"
+    more, less = absent(other, used), absent(used, other)
     parts = [
         *([f"with {_and(more)}"] if more else ()),
         *([f"without {_and(less)}"] if less else ()),
     ]
-    return f"{len(taken)}", ", ".join([f"{len(other)}", *(parts or ["in another order"])])
+    return f"{len(used)}", ", ".join([f"{len(other)}", *(parts or ["in another order"])])
 
 
 def _and(items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""From a reference, or a title, to what all sources say of the paper."""
+"""Lookup of one paper at all sources."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-from tools.sources.lookup.queries import fetch, finding, references, search
+from tools.sources.lookup.queries import fetch, references, search, services_for
 from tools.sources.merge import merge
 from tools.sources.names.references import Reference
 from tools.sources.names.similarity import LINKED, SAME, share_a_name, similarity
 from tools.sources.services.facts import Facts, Resolved
+from tools.sources.services.registry import BY_NAME
 from tools.sources.services.service import Service
-from tools.sources.services.table import BY_NAME
 from tools.sources.web.client import Client
 from tools.sources.web.errors import SourceError
 
@@ -22,31 +22,31 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A paper that a title may mean."""
+    """A possible paper for a title."""
 
     reference: Reference
     facts: Facts
     similarity: float
-    """Of the titles, 0 to 100."""
+    """Similarity of the titles, 0 to 100."""
 
 
 def resolve(start: Reference | Facts, client: Client) -> Resolved:
-    """Ask the source a reference names, then all that may know more, and merge.
+    """Query the source of a reference, then the other sources, and merge their facts.
 
-    `start` may also be facts at hand (of a BibTeX file), which then count least. Raises
-    `SourceError` where the first source fails or answers about another paper, and `Unidentified`
-    for a title; a later source that fails is only noted.
+    `start` may also be the facts of a BibTeX file, which have the lowest precedence. Raises
+    `SourceError` if the first source fails, and `Unidentified` for a title. A failure of a later
+    source is only noted.
     """
     if isinstance(start, Facts):
         inquiry = Inquiry(start, None, client)
     else:
         inquiry = Inquiry(fetch(start, client), replace(start, version=None), client)
     inquiry.follow()
-    for service in finding("preprints"):
+    for service in services_for("preprints"):
         if not inquiry.knows(service.schemes):
             inquiry.search(service)
-    # An index of all venues before a venue's own records.
-    for service in sorted(finding("venues"), key=lambda one: bool(one.schemes)):
+    # First an index of all venues, then the records of single venues.
+    for service in sorted(services_for("venues"), key=lambda one: bool(one.schemes)):
         if not inquiry.published:
             inquiry.search(service)
             inquiry.follow()
@@ -54,13 +54,13 @@ def resolve(start: Reference | Facts, client: Client) -> Resolved:
 
 
 def candidates(title: str, client: Client) -> list[Candidate]:
-    """Return the papers that a title may mean, most similar first.
+    """Return the possible papers for a title, most similar first.
 
-    Raises `SourceError` where no source could be asked.
+    Raises `SourceError` if no source answers.
     """
     found: dict[Reference, Candidate] = {}
     errors = []
-    services = finding("titles")
+    services = services_for("titles")
     for service in services:
         try:
             answers = search(service, title, client)
@@ -78,7 +78,7 @@ def candidates(title: str, client: Client) -> list[Candidate]:
 
 
 class Inquiry:
-    """What has been found of one paper so far, and whom not to ask again."""
+    """The facts found about one paper so far, and the references already looked up."""
 
     def __init__(self, first: Facts, asked: Reference | None, client: Client) -> None:
         self.found = [first]
@@ -88,23 +88,23 @@ class Inquiry:
         self._strangers: set[tuple[str, str]] = set()
 
     def knows(self, schemes: Container[str]) -> bool:
-        """Whether anybody named an identifier of one of some schemes."""
+        """Whether an identifier of one of these schemes was found."""
         return any(scheme in schemes for facts in self.found for scheme in facts.ids)
 
     @property
     def published(self) -> bool:
-        """Whether a source, not only a BibTeX file, named a venue."""
+        """Whether a source other than a BibTeX file names a venue."""
         return any(facts.venue for facts in self.found if facts.source in BY_NAME)
 
     @property
     def _title(self) -> str:
-        """What to search for: the title that a source has before that of a file."""
+        """The title to search for, preferably from a source."""
         named = [facts for facts in self.found if facts.source in BY_NAME]
         return (named or self.found)[0].title or ""
 
     def follow(self) -> None:
-        """Ask the sources of all identifiers found, also of those found on the way."""
-        # The list grows while it is walked through.
+        """Look up all identifiers found, including those found in the process."""
+        # `_follow` appends to `found` during the iteration.
         for facts in self.found:
             for reference in _references(facts):
                 if reference not in self._asked:
@@ -117,17 +117,17 @@ class Inquiry:
             self.found.append(facts)
         elif facts:
             self._strangers.add((reference.scheme, reference.value))
-            self.notes.append(f"{reference} is another paper, '{facts.title}', and was left out")
+            self.notes.append(f"{reference} is another paper, '{facts.title}', and was ignored")
 
     def search(self, service: Service) -> None:
-        """Search a source for the title, and keep one record of each sort: published, preprint."""
+        """Search a source for the title; keep one published record and one preprint."""
         found = self._try(partial(search, service, self._title, self._client)) or []
         same = [facts for facts in found if self._is_it(facts, SAME)]
         self.found += [facts for facts in same if facts.venue][:1]
         self.found += [facts for facts in same if not facts.venue][:1]
 
     def merged(self) -> Resolved:
-        """Merge what was found, without the identifiers of other papers."""
+        """Merge the facts, without the identifiers of other papers."""
         kept = [
             replace(
                 facts,
@@ -141,7 +141,7 @@ class Inquiry:
         try:
             return request()
         except SourceError as error:
-            self.notes.append(f"{error.what}; the other sources were asked without it")
+            self.notes.append(f"{error.problem}; continued with the other sources")
             return None
 
     def _is_it(self, facts: Facts, least: float) -> bool:

@@ -1,4 +1,4 @@
-"""An entry held against the sources of its identifiers."""
+"""Comparison of an entry with the sources of its identifiers."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tools.sources.web.client import Client
 from tools.sources.web.errors import AnotherPaper, NotFound, SourceError
 
 WRONG = (AnotherPaper, NotFound)
-"""Failures that tell of the identifier and not of the network."""
+"""Errors caused by the identifier and not by the network."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a source says against an entry."""
+    """One contradiction between a source and an entry."""
 
     field: str
-    """As a problem names it: `ids.doi`."""
+    """The path of the field: `ids.doi`."""
     message: str
     level: Level
 
 
 def verify(paper: Paper, client: Client) -> list[Finding]:
-    """Compare an entry with every source that its identifiers name.
+    """Compare an entry with the source of each of its identifiers.
 
-    A contradiction is an error, a source that cannot be asked a warning. Where the versions of a
-    paper differ, an entry is right if it agrees with one of them.
+    A contradiction is an error, a source that does not answer a warning. If the versions of a paper
+    differ, the entry has to agree with one of them.
     """
     findings: list[Finding] = []
     found: list[Facts] = []
@@ -40,7 +40,7 @@ def verify(paper: Paper, client: Client) -> list[Finding]:
             found.append(fetch(reference, client))
         except SourceError as error:
             level = Level.ERROR if isinstance(error, WRONG) else Level.WARNING
-            findings.append(Finding(f"ids.{reference.scheme}", error.what, level))
+            findings.append(Finding(f"ids.{reference.scheme}", error.problem, level))
     findings += _title(paper, found)
     findings += _authors(paper, found)
     findings += _dates(paper, found)
@@ -49,7 +49,7 @@ def verify(paper: Paper, client: Client) -> list[Finding]:
 
 
 def _title(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
-    """Each source must know the paper under one of the entry's titles."""
+    """The title at each source must be one of the entry's titles."""
     own = (paper.title, *(paper.other_titles or ()))
     for facts in found:
         if facts.title and max(similarity(title, facts.title) for title in own) < SAME:
@@ -57,10 +57,10 @@ def _title(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
 
 
 def _authors(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
-    telling = [facts for facts in found if facts.authors]
-    if telling and not any(same_names(paper.authors or (), facts.authors) for facts in telling):
-        names = ", ".join(telling[0].authors)
-        yield _error("authors", f"{telling[0].source} has {len(telling[0].authors)}: {names[:300]}")
+    named = [facts for facts in found if facts.authors]
+    if named and not any(same_names(paper.authors or (), facts.authors) for facts in named):
+        names = ", ".join(named[0].authors)
+        yield _error("authors", f"{named[0].source} has {len(named[0].authors)}: {names[:300]}")
 
 
 def _dates(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def _dates(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
 
 
 def _fits(one: str, other: str) -> bool:
-    """Whether two dates agree as far as both are known."""
+    """Whether two dates agree at the coarser precision of the two."""
     return one.startswith(other) or other.startswith(one)
 
 
@@ -83,7 +83,7 @@ def _venue(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
         return
     named = ", ".join(f"{facts.source} has {facts.venue} {facts.year or ''}" for facts in placed)
     if paper.venue is None:
-        message = f"{named.strip()}: it was published since"
+        message = f"{named.strip()}: the preprint has been published"
         yield Finding("venue", message, Level.WARNING)
         return
     same = [facts for facts in placed if facts.venue == paper.venue]
@@ -93,9 +93,9 @@ def _venue(paper: Paper, found: list[Facts]) -> Iterator[Finding]:
     if years and paper.year not in years:
         yield _error("year", named.strip())
     for name in ("volume", "number", "pages"):
-        told = {value for facts in same if (value := getattr(facts, name))}
-        if told and (own := getattr(paper, name)) and own not in told:
-            yield _error(name, f"{same[0].source} has {', '.join(sorted(told))}")
+        values = {value for facts in same if (value := getattr(facts, name))}
+        if values and (own := getattr(paper, name)) and own not in values:
+            yield _error(name, f"{same[0].source} has {', '.join(sorted(values))}")
 
 
 def _error(field: str, message: str) -> Finding:

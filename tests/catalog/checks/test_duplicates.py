@@ -1,4 +1,4 @@
-"""Two entries of one paper are found by identifier and by title."""
+"""Duplicate entries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Ids, Paper
 
 
-def test_two_entries_of_one_paper_are_found(papers: Path, change: Change) -> None:
+def test_finds_two_entries_of_one_paper(papers: Path, change: Change) -> None:
     change("river", ("name: River\n", ""), ("fidelity: faithful\n\n", ""))
     text = (papers / "river.yaml").read_text(encoding="utf-8")
     (papers / "stream.yaml").write_text(
@@ -23,9 +23,9 @@ def test_two_entries_of_one_paper_are_found(papers: Path, change: Change) -> Non
     (papers.parents[1] / "implementations" / "river" / "river.py").unlink()
     found = [one for one in told(papers) if "hint" not in one]
     for field in ("arxiv", "doi", "openreview", "anthology", "pmlr", "ieee"):
-        pattern = rf"stream.yaml:\d+: ids.{field}: .+ is that of river too; one paper has one entry"
+        pattern = rf"stream.yaml:\d+: ids.{field}: .+ is also in river; correct it"
         assert any(re.match(pattern, one) for one in found)
-    assert any("bibkey: lovelace2024river is that of river too" in one for one in found)
+    assert any("bibkey: lovelace2024river is also in river" in one for one in found)
     title = "River Pruning: Removing What the Current Does Not Need"
     # The other titles are equal.
     assert any(f"title: river has the same title, '{title}'" in one for one in found)
@@ -42,14 +42,16 @@ def test_two_entries_of_one_paper_are_found(papers: Path, change: Change) -> Non
         ("Removing Nothing", None),
     ],
 )
-def test_titles_are_compared_as_people_do(papers: Path, title: str, reason: str | None) -> None:
+def test_compares_titles_without_case_and_punctuation(
+    papers: Path, title: str, reason: str | None
+) -> None:
     probe = Paper.model_construct(title=title, ids=Ids())
     found = duplicates(probe, load_catalog(papers))
     assert [slug for slug, _ in found] == (["river"] if reason else [])
     assert not reason or found[0][1].startswith(reason)
 
 
-def test_an_identifier_tells_a_paper_under_any_title(papers: Path) -> None:
+def test_finds_duplicates_by_identifier(papers: Path) -> None:
     probe = Paper.model_construct(title="Another Title", ids=Ids(doi="10.1000/EXAMPLE.7"))
     assert duplicates(probe, load_catalog(papers)) == [
         ("river", "has the same DOI identifier, 10.1000/example.7")

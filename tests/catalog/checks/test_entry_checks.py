@@ -1,4 +1,4 @@
-"""One entry by itself: each check finds what it is for, at its line, and nothing else."""
+"""Checks of single entries."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tools.catalog.checks.entry_checks import arxiv_month, later
 from tools.catalog.entries.loader import load_catalog, read_catalog
 
 VENUES = [
-    ("venue: icml\n", "", "status: is published, but the entry names no venue"),
-    ("track: main", "track: journal", "track: is journal, but icml is no journal"),
+    ("venue: icml\n", "", "status: is published, but the entry has no venue"),
+    ("track: main", "track: journal", "track: is journal, but icml is not a journal"),
     ("track: main", "track: findings", "track: is findings, but the venue is icml"),
     ("venue: icml", "venue: tmlr", "track: is main, but tmlr is a journal; write journal"),
     (
@@ -27,114 +27,122 @@ TAXONOMIES = [
     (
         "kind: method",
         "kind: survey",
-        "taxonomy: a survey prunes nothing; leave architecture",
+        "taxonomy: a survey does not prune, so it has no such terms; keep only",
     ),
-    ("kind: method", "kind: analysis", "role: only methods and baselines have one; remove it"),
-    ("  criterion: [activation]\n", "", "taxonomy: lacks criterion, which a method needs; write"),
+    ("kind: method", "kind: analysis", "role: is only for methods and baselines; remove it"),
+    ("  criterion: [activation]\n", "", "taxonomy: has no criterion, which a method needs; add it"),
     ("[activation]", "[unknown]", None),
     (
         "[activation]",
         "[activation, unknown]",
-        "taxonomy.criterion: is unknown and known; leave",
+        "taxonomy.criterion: combines unknown with other terms; remove",
     ),
     ("when: static", "when: static\n  topic: [safety]", "taxonomy.topic: a method has no topic"),
 ]
 IDENTIFIERS = [
-    ("10.1000/example.7", "10.5555/3618408", "ids.doi: is a placeholder of ACM and no DOI"),
-    ("10.1000/example.7", "10.48550/arxiv.2401.00007", "ids.doi: is arXiv's own"),
+    ("10.1000/example.7", "10.5555/3618408", "ids.doi: is an internal handle of ACM, not a DOI"),
+    ("10.1000/example.7", "10.48550/arxiv.2401.00007", "ids.doi: is a DOI of arXiv"),
     (
         "10.1000/example.7",
         "10.18653/v1/2024.other-main.7",
-        "ids.doi: is that of 2024.other-main.7, but ids.anthology is 2024.example-main.7",
+        "ids.doi: belongs to 2024.other-main.7, but ids.anthology is 2024.example-main.7",
     ),
     ("10.1000/example.7", "10.18653/v1/2024.example-main.7", None),
-    ("v235/lovelace24a", "v202/lovelace24a", "ids.pmlr: is in volume 202, but volume is 235"),
-    ("10.1109/icnn.1993.298572", "10.5555/1", "relations.builds-on[1].doi: is a placeholder"),
+    ("v235/lovelace24a", "v202/lovelace24a", "ids.pmlr: is in volume 202, but `volume` is 235"),
+    ("10.1109/icnn.1993.298572", "10.5555/1", "relations.builds-on[1].doi: is an internal handle"),
 ]
 DATES = [
-    ("year: 2024", "year: 2023", "year: 2023 is before the arXiv identifier 2401.00007"),
+    ("year: 2024", "year: 2023", "year: 2023 is before 2024-01, when arXiv assigned 2401.00007"),
     ("submitted: 2024-01-02", "submitted: 2023-12-29", None),
     ("submitted: 2024-01-02", 'submitted: "2024"', None),
     (
         "submitted: 2024-01-02",
         "submitted: 2024-02-01",
-        "submitted: 2024-02-01 is after 2024-01, when arXiv gave the identifier",
+        "submitted: 2024-02-01 is after 2024-01, when arXiv assigned the identifier",
     ),
     ("published: 2024-07", "published: 2023-07", "published: 2023-07 is before the first public"),
-    ("published: 2024-07", "published: 2024-02-30", "published: 2024-02-30 is in no calendar"),
+    ("published: 2024-07", "published: 2024-02-30", "published: 2024-02-30 is not a valid date"),
     ("published: 2024-07", "published: 2027-01", "published: 2027-01 is after 2026-11-25"),
     ("submitted: 2024-01-02", "submitted: 2024-01-32", ValueError),
     ("last_commit: 2024-08-01", "last_commit: 2026-11-26", "code[0].last_commit: 2026-11-26 is"),
-    ("added: 2026-11-25", "added: 2026-09-31", "added: 2026-09-31 is in no calendar"),
+    ("added: 2026-11-25", "added: 2026-09-31", "added: 2026-09-31 is not a valid date"),
 ]
 CODE = [
     ("Apache-2.0", "Apache 2.0", ValueError),
-    ("Apache-2.0", "Apache2", "code[0].license: 'Apache2' is no SPDX licence expression"),
+    ("Apache-2.0", "Apache2", "code[0].license: 'Apache2' is not an SPDX licence expression"),
     ("Apache-2.0", "MIT OR Apache-2.0", None),
     ("Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0", None),
     ("Apache-2.0", "NONE", None),
-    ("Apache-2.0", "unclear", "code[0].license: is unclear without a reason; add `note`"),
+    ("Apache-2.0", "unclear", "code[0].license: is unclear, but there is no note; add a `note`"),
     ("code/another-river", "Code/River/", "code[1].url: is listed twice"),
 ]
 CLAIMS = [
     ('pattern: "2:4"', 'sparsity: 0.5, pattern: "2:4"', None),
     ('pattern: "2:4"', 'sparsity: 0.57, pattern: "3:7"', None),
-    ('pattern: "2:4"', 'sparsity: 0.6, pattern: "2:4"', "claims[1].sparsity: 0.6 is not what 2:4"),
+    ('pattern: "2:4"', 'sparsity: 0.6, pattern: "2:4"', "claims[1].sparsity: 0.6 contradicts 2:4"),
     ('pattern: "2:4"', 'pattern: "4:4"', "claims[1].pattern: 4:4 removes nothing"),
     ("acc/piqa", "mean/slicegpt-5", None),
     (
         "acc/piqa",
         "mean/unheard-of",
-        "claims[1].metric: 'unheard-of' is no word of vocabulary",
+        "claims[1].metric: 'unheard-of' is not a term of vocabulary",
     ),
-    ("acc/piqa", "mean", "claims[1].metric: '' is no word of vocabulary/suites"),
+    ("acc/piqa", "mean", "claims[1].metric: '' is not a term of vocabulary/suites"),
     (
         "acc/piqa",
         "acc/pica",
-        "claims[1].metric: 'pica' is no word of vocabulary/datasets.yaml",
+        "claims[1].metric: 'pica' is not a term of vocabulary/datasets.yaml",
     ),
-    ("acc/piqa", "f1/piqa", "claims[1].metric: 'f1' is no word of vocabulary/metrics.yaml"),
-    ("60.1", "160.1", "claims[1].value: 160.1 is above 100, which accuracy never is; correct it"),
-    ("dense: 5.68", "dense: 0.568", "claims[0].dense: 0.568 is below 1, which perplexity never is"),
+    ("acc/piqa", "f1/piqa", "claims[1].metric: 'f1' is not a term of vocabulary/metrics.yaml"),
+    (
+        "60.1",
+        "160.1",
+        "claims[1].value: 160.1 is above 100, which is impossible for accuracy; correct",
+    ),
+    (
+        "dense: 5.68",
+        "dense: 0.568",
+        "claims[0].dense: 0.568 is below 1, which is impossible for perplexity",
+    ),
     ("{brook: 9.10}", "{brook: 0.9}", "claims[0].against.brook: 0.9 is below 1"),
     ("OPT-125M", "OPT", None),
     ("OPT-125M", "OPT-125M-Instruct", None),
-    ("OPT-125M", "OPTIMUS-125M", "claims[1].model: 'OPTIMUS-125M' is of no family of vocabulary"),
+    ("OPT-125M", "OPTIMUS-125M", "claims[1].model: 'OPTIMUS-125M' is not a family of vocabulary"),
     (
         "OPT-125M",
         "Opt-125M",
-        "claims[1].model: 'Opt-125M' is of no family of vocabulary/",
+        "claims[1].model: 'Opt-125M' is not a family of vocabulary/",
     ),
-    ("OPT-125M", "OPT-huge", "claims[1].model: 'OPT-huge' is of no family"),
+    ("OPT-125M", "OPT-huge", "claims[1].model: 'OPT-huge' is not a family"),
     ("{brook: 9.10}", "{brok: 9.10}", "claims[0].against.brok: there is no entry brok; did you"),
-    ("{brook: 9.10}", "{river: 9.10}", "claims[0].against.river: relates the paper to itself"),
+    ("{brook: 9.10}", "{river: 9.10}", "claims[0].against.river: is the paper itself"),
 ]
 LISTS = [
     ("ids.ieee, code", "ids.ieee, links.odd", "sources.unverified[1]: the entry has no field"),
     ("ids.ieee, code", "ids.ieee, code.license", None),
     ("[LLaMA, OPT]", "[LLaMA, OPTIMUS]", ValueError),
     ("[c4]", "[c5]", ValueError),
-    ("[LLaMA, OPT]", "[LLaMA, OPT, LLaMA]", "models[2]: holds 'LLaMA' twice; keep it once"),
-    ("[activation]", "[activation, activation]", "taxonomy.criterion[1]: holds 'activation'"),
+    ("[LLaMA, OPT]", "[LLaMA, OPT, LLaMA]", "models[2]: repeats 'LLaMA'; remove one of them"),
+    ("[activation]", "[activation, activation]", "taxonomy.criterion[1]: repeats 'activation'"),
 ]
 ALL = [*VENUES, *TAXONOMIES, *IDENTIFIERS, *DATES, *CODE, *CLAIMS, *LISTS]
 
 
 @pytest.mark.parametrize(("old", "new", "problem"), ALL)
-def test_one_change_is_one_problem(
+def test_one_change_causes_one_problem(
     papers: Path, old: str, new: str, problem: str | type | None
 ) -> None:
     assert_one_problem(papers, old, new, problem)
 
 
 @pytest.mark.parametrize("name", ["track: main", "volume", "number", "pages", "published"])
-def test_a_preprint_has_nothing_of_a_venue(papers: Path, change: Change, name: str) -> None:
+def test_preprint_has_no_venue_fields(papers: Path, change: Change, name: str) -> None:
     change("river", ("status: published", "status: preprint"), ("venue: icml\n", ""))
     field = name.partition(":")[0]
-    assert any(f" {field}: is given, but it is a preprint" in one for one in told(papers))
+    assert any(f" {field}: is given, but the paper is a preprint" in one for one in told(papers))
 
 
-def test_what_is_accepted_may_be_published_later(papers: Path, change: Change) -> None:
+def test_accepted_paper_may_have_a_future_date(papers: Path, change: Change) -> None:
     change(
         "river",
         ("status: published", "status: accepted"),
@@ -143,19 +151,19 @@ def test_what_is_accepted_may_be_published_later(papers: Path, change: Change) -
     assert told(papers) == []
 
 
-def test_a_preprint_is_of_the_year_of_its_first_version(papers: Path, change: Change) -> None:
+def test_preprint_has_the_year_of_its_first_version(papers: Path, change: Change) -> None:
     change("brook", ("year: 2023", "year: 2024"))
     assert told(papers) == [
         "brook.yaml:9: year: 2024 is not the year of the first version, 2023-12;"
-        " write 2023, as for preprints"
+        " write 2023 for a preprint"
     ]
 
 
-def test_an_early_version_elsewhere_is_explained(papers: Path, change: Change) -> None:
+def test_earlier_version_needs_a_note(papers: Path, change: Change) -> None:
     change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
     assert told(papers) == [
-        "brook.yaml:11: warning: submitted: 2023-06-01 is long before 2023-12, when arXiv gave the"
-        " identifier; say in the notes what was public then"
+        "brook.yaml:11: warning: submitted: 2023-06-01 is long before 2023-12, when arXiv assigned"
+        " the identifier; explain in `notes` which version was public then"
     ]
     change("brook", ("  from: [invented]\n", "  from: [invented]\nnotes: >-\n  On a wall.\n"))
     assert told(papers) == []
@@ -171,11 +179,11 @@ def test_an_early_version_elsewhere_is_explained(papers: Path, change: Change) -
         ("hep-th/9108001", "1991-08"),
     ],
 )
-def test_an_identifier_of_arxiv_tells_its_month(identifier: str, month: str) -> None:
+def test_month_of_arxiv_identifier(identifier: str, month: str) -> None:
     assert arxiv_month(identifier) == month
 
 
-def test_dates_are_compared_as_far_as_both_are_known() -> None:
+def test_compares_dates_at_common_precision() -> None:
     assert later("2024-02", "2024-01-31")
     assert not later("2024", "2024-01-31")
     assert not later("2024-01-31", "2024-01")
@@ -184,14 +192,14 @@ def test_dates_are_compared_as_far_as_both_are_known() -> None:
 
 @pytest.fixture
 def without_paper(change: Change) -> Change:
-    """Make brook a baseline without a paper, then change it further."""
+    """Turn brook into a baseline without a paper, then apply changes."""
     record = ("authors: [Emmy Noether]\n", "year: 2023\nstatus: preprint\n")
     change("brook", *((part, "") for part in record), ('ids:\n  arxiv: "2312.00001"\n\n', ""))
     return change
 
 
 @pytest.mark.usefixtures("without_paper")
-def test_a_baseline_needs_no_paper(papers: Path) -> None:
+def test_baseline_needs_no_paper(papers: Path) -> None:
     assert told(papers) == []
     entry = load_catalog(papers)["brook"]
     assert (entry.has_paper, entry.authors, entry.year, entry.status) == (False, None, None, None)
@@ -208,7 +216,7 @@ def test_a_baseline_needs_no_paper(papers: Path) -> None:
         ("fidelity: faithful\n", "fidelity"),
     ],
 )
-def test_without_a_paper_there_is_nothing_of_one(
+def test_baseline_without_paper_has_no_paper_fields(
     papers: Path, without_paper: Change, given: str, field: str
 ) -> None:
     without_paper("brook", ("added:", f"{given}added:"))
@@ -217,11 +225,9 @@ def test_without_a_paper_there_is_nothing_of_one(
 
 
 @pytest.mark.usefixtures("without_paper")
-def test_a_baseline_without_a_paper_is_classified_and_may_have_pages(
-    papers: Path, change: Change
-) -> None:
+def test_baseline_without_paper_needs_a_taxonomy(papers: Path, change: Change) -> None:
     change("brook", ("added:", "links:\n  project: https://example.org/\nadded:"))
-    found = [one for one in told(papers) if "not laid out" not in one]
+    found = [one for one in told(papers) if "canonical layout" not in one]
     assert found == []
     path = papers / "brook.yaml"
     text = re.sub(r"(?s)taxonomy:.*?\n\n", "", path.read_text(encoding="utf-8"))
@@ -237,7 +243,7 @@ def test_a_baseline_without_a_paper_is_classified_and_may_have_pages(
         ("kind: method\n", ["authors", "status", "year"]),
     ],
 )
-def test_all_of_a_record_is_needed_or_none_and_of_others_than_baselines_all(
+def test_paper_fields_are_all_required_except_for_baselines(
     papers: Path, without_paper: Change, line: str, missing: list[str]
 ) -> None:
     without_paper(
@@ -247,7 +253,7 @@ def test_all_of_a_record_is_needed_or_none_and_of_others_than_baselines_all(
     assert told == [f"the field {name} is missing" for name in missing]
 
 
-def test_a_method_needs_a_taxonomy_and_a_way_to_the_paper(papers: Path) -> None:
+def test_method_needs_taxonomy_and_identifier(papers: Path) -> None:
     path = papers / "brook.yaml"
     head, rest = path.read_text(encoding="utf-8").split("ids:")
     path.write_text(f"{head}sources:{rest.split('sources:')[1]}", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What is not laid out as usual is told where, and mended."""
+"""Checking and fixing the layout."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tools.catalog.checks.layout import fix
 from tools.catalog.documents.yaml_reader import read
 
 
-def test_a_file_not_laid_out_as_usual_is_told_where(papers: Path, change: Change) -> None:
+def test_reports_first_line_with_wrong_layout(papers: Path, change: Change) -> None:
     change("brook", ("year: 2023\nstatus: preprint", "status: preprint\nyear: 2023"))
     assert told(papers) == [
-        "brook.yaml:9: is not laid out as usual: wants 'year: 2023';"
+        "brook.yaml:9: does not have the canonical layout: expected 'year: 2023';"
         " run `python tools/check_catalog.py --fix`"
     ]
 
@@ -22,14 +22,26 @@ def test_a_file_not_laid_out_as_usual_is_told_where(papers: Path, change: Change
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("[invented]\n", "[invented]", "25: is not laid out as usual: wants an empty line;"),
-        ("[invented]\n", "[invented]\n\n", "26: is not laid out as usual: wants the file to end"),
-        ("\n\nids", "\nids", "12: is not laid out as usual: wants an empty line;"),
-        ("# yaml", "\ufeff# yaml", "1: is not laid out as usual: wants '# yaml-language"),
+        (
+            "[invented]\n",
+            "[invented]",
+            "25: does not have the canonical layout: expected an empty line;",
+        ),
+        (
+            "[invented]\n",
+            "[invented]\n\n",
+            "26: does not have the canonical layout: expected the end of the file",
+        ),
+        ("\n\nids", "\nids", "12: does not have the canonical layout: expected an empty line;"),
+        (
+            "# yaml",
+            "\ufeff# yaml",
+            "1: does not have the canonical layout: expected '# yaml-language",
+        ),
         ("\n", "\r\n", None),
     ],
 )
-def test_ends_and_empty_lines_are_part_of_the_layout(
+def test_layout_includes_blank_lines_and_file_end(
     papers: Path, old: str, new: str, problem: str | None
 ) -> None:
     path = papers / "brook.yaml"
@@ -40,7 +52,7 @@ def test_ends_and_empty_lines_are_part_of_the_layout(
     assert not problem or found[0].startswith(f"brook.yaml:{problem}")
 
 
-def test_only_the_layout_is_named_where_nothing_else_changes(change: Change) -> None:
+def test_fix_reports_layout_changes(change: Change) -> None:
     path = change("brook", ("year: 2023", "year:   2023"))
     assert fix(read(path), path) == ["layout"]
     assert fix(read(path), path) == []

@@ -1,4 +1,4 @@
-"""Names, summaries and where they come from: what is refused, where, and with which way out."""
+"""Checks of names, summaries and abstracts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from tools.catalog.entries.abstracts import RUN, fingerprint, load, save
 OWN = "scores a channel by how much flows through it over a little text"
 """The start of the summary of `river`."""
 NAMES = [
-    ('"Lovelace, Ada"', "authors[0]: 'Lovelace, Ada' is not first name first; write 'First Last'"),
-    ("Ada et al.", "authors[0]: 'Ada et al.' stands for others; list all authors"),
-    ("Lovelace", "authors[0]: 'Lovelace' is one word; write the full name"),
-    ("ADA LOVELACE", "authors[0]: 'ADA LOVELACE' is all in capitals; write it as a name"),
+    ('"Lovelace, Ada"', "authors[0]: 'Lovelace, Ada' contains a comma; write 'First Last'"),
+    ("Ada et al.", "authors[0]: 'Ada et al.' is not a name; list all authors"),
+    ("Lovelace", "authors[0]: 'Lovelace' is a single word; write the full name"),
+    (
+        "ADA LOVELACE",
+        "authors[0]: 'ADA LOVELACE' is in capitals; write only the initials in capitals",
+    ),
     ("A. K. Lovelace", None),
     ("Ada O'B", None),
     ("李 開復", None),
@@ -24,7 +27,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("name", "problem"), NAMES)
-def test_a_name_is_that_of_a_person(papers: Path, name: str, problem: str | None) -> None:
+def test_rejects_invalid_author_names(papers: Path, name: str, problem: str | None) -> None:
     path = papers / "river.yaml"
     text = path.read_text(encoding="utf-8")
     text = re.sub(r"authors: \[[^]]*\]", "authors: [Ada Lovelace]", text)
@@ -48,14 +51,12 @@ def test_a_name_is_that_of_a_person(papers: Path, name: str, problem: str | None
         ("At 2.5 bits it wins. " + "It keeps more, " * 8 + "to the end.", None),
     ],
 )
-def test_a_summary_has_two_to_four_sentences(
-    papers: Path, summary: str, problem: str | None
-) -> None:
+def test_summary_has_two_to_four_sentences(papers: Path, summary: str, problem: str | None) -> None:
     path = papers / "brook.yaml"
     head, rest = path.read_text(encoding="utf-8").split("summary: >-")
     rest = rest[rest.index("\n\n") :]
     path.write_text(f'{head}summary: "{summary}"{rest}', encoding="utf-8")
-    found = [one for one in told(papers) if "not laid out" not in one]
+    found = [one for one in told(papers) if "canonical layout" not in one]
     if problem is None:
         assert found == []
     else:
@@ -63,7 +64,7 @@ def test_a_summary_has_two_to_four_sentences(
         assert one.startswith(f"brook.yaml:5: summary: {problem}")
 
 
-def test_advice_needs_more_than_an_abstract(papers: Path, change: Change) -> None:
+def test_advice_requires_more_than_the_abstract(papers: Path, change: Change) -> None:
     change("river", ("read: paper", "read: code"))
     assert not any("summary" in one for one in told(papers))
     change("river", ("read: code", "read: abstract"))
@@ -72,37 +73,37 @@ def test_advice_needs_more_than_an_abstract(papers: Path, change: Change) -> Non
     )
 
 
-def test_numbers_come_from_tables_or_an_abstract(papers: Path, change: Change) -> None:
+def test_claims_require_tables_or_abstract(papers: Path, change: Change) -> None:
     change("river", ("read: paper", "read: code"))
     found = [one for one in told(papers) if ": claims[" in one]
     assert len(found) == 2
-    assert "claims[0]: is from Table 1, but only the code was read; leave it out, or" in found[0]
+    assert "claims[0]: is from Table 1, but only the code was read; remove it, or" in found[0]
     change("river", ("where: Table 1", "where: Abstract"))
     assert len([one for one in told(papers) if ": claims[" in one]) == 1
 
 
-def test_it_is_said_how_deep_a_paper_was_read(papers: Path, change: Change) -> None:
+def test_sources_require_read(papers: Path, change: Change) -> None:
     change("brook", ("  read: paper\n", ""))
     assert told(papers) == [
-        "brook.yaml:21: sources: lacks read, how deep it was read; write abstract, code, tables or"
-        " paper"
+        "brook.yaml:21: sources: has no `read`, which says how closely the paper was read;"
+        " write abstract, code, tables or paper"
     ]
 
 
 @pytest.mark.parametrize("owner", ["river", "brook"])
-def test_a_run_of_an_abstract_is_a_copy(papers: Path, owner: str) -> None:
-    """Whoever's abstract it is, and whatever the case and the commas."""
+def test_detects_copied_abstracts(papers: Path, owner: str) -> None:
+    """For the abstract of any entry, ignoring case and punctuation."""
     abstracts = papers.parent / "abstracts"
     words = OWN.split()
     save(owner, "We show, here: " + ", ".join(words[:RUN]).upper() + "; and more.", abstracts)
     (found,) = told(papers)
-    said = f"has 8 words of the abstract of {owner}: '{' '.join(words[:8])}';"
+    said = f"shares 8 words with the abstract of {owner}: '{' '.join(words[:8])}';"
     assert found.startswith(f"river.yaml:9: summary: {said}")
     save(owner, "We show here " + " ".join(words[: RUN - 1]) + " differently", abstracts)
     assert told(papers) == []
 
 
-def test_what_is_stored_says_nothing_of_the_words(papers: Path) -> None:
+def test_fingerprints_do_not_contain_the_text(papers: Path) -> None:
     abstracts = papers.parent / "abstracts"
     save("river", OWN, abstracts)
     kept = (abstracts / "river.txt").read_text(encoding="ascii")
@@ -113,7 +114,7 @@ def test_what_is_stored_says_nothing_of_the_words(papers: Path) -> None:
     assert not (abstracts / "brook.txt").exists()
 
 
-def test_an_abstract_belongs_to_an_entry(papers: Path) -> None:
+def test_fingerprints_need_an_entry(papers: Path) -> None:
     save("nobody", " ".join(reversed(OWN.split())), papers.parent / "abstracts")
     (found,) = told(papers)
-    assert "nobody.txt:1: belongs to no entry; name it <slug>.txt, or remove it" in found
+    assert "nobody.txt:1: does not belong to an entry; name it <slug>.txt, or remove it" in found

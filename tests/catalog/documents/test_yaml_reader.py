@@ -1,4 +1,4 @@
-"""What stands in a file is what is read, with its line, or it is refused."""
+"""Reading YAML."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from tools.catalog.documents.diagnostics import CatalogError
-from tools.catalog.documents.yaml_reader import LARGEST, Document, parse, parse_list, read, spell
+from tools.catalog.documents.yaml_reader import (
+    MAX_BYTES,
+    Document,
+    field_path,
+    parse,
+    parse_list,
+    read,
+)
 
 FILE = Path("entry.yaml")
 
 
 def only(document: Document) -> str:
-    """The one problem of a document."""
+    """The only problem of a document."""
     assert len(document.problems) == 1, document.problems
     return str(document.problems[0])
 
@@ -27,17 +34,17 @@ def only(document: Document) -> str:
         *("NaN", "+1", "=", "<<", "nil", "None"),
     ],
 )
-def test_every_scalar_is_the_text_that_stands_there(written: str) -> None:
+def test_scalars_stay_as_written(written: str) -> None:
     for text in (f"a: {written}", f"a: '{written}'", f'a: "{written}"', f"a: >-\n  {written}\n"):
         assert parse(text, FILE).data == {"a": written}
     assert parse(f"a: [{written}, {{b: {written}}}]", FILE).data == {"a": [written, {"b": written}]}
 
 
-def test_every_field_has_its_line() -> None:
+def test_records_the_line_of_every_field() -> None:
     code = "code:\n  - url: b\n    note: >-\n      c\n      d\n"
     text = f"# one\ntitle: a\n{code}ids: {{doi: e,\n  x: f}}\n"
     document = parse(text, FILE)
-    lines = {spell(loc): line for loc, line in document.lines.items() if loc}
+    lines = {field_path(loc): line for loc, line in document.lines.items() if loc}
     assert lines == {
         "title": 2,
         "code": 3,
@@ -53,9 +60,9 @@ def test_every_field_has_its_line() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "~", "null", "Null", "NULL"])
-def test_a_field_without_a_value_is_refused_but_the_quoted_word_is_text(value: str) -> None:
+def test_rejects_null_but_accepts_quoted_null(value: str) -> None:
     assert only(parse(f"b: 1\na: {value}\n", FILE)) == (
-        "entry.yaml:2: a: has no value; give one, or leave the field out"
+        "entry.yaml:2: a: has no value; add one, or remove the field"
     )
     assert parse(f"a: '{value}'", FILE).data == {"a": value}
     assert parse(f"a: '{value}'", FILE).problems == []
@@ -66,33 +73,33 @@ def test_a_field_without_a_value_is_refused_but_the_quoted_word_is_text(value: s
     [
         ("a: &x [b]\nc: *x", "entry.yaml:2: c: uses an alias; repeat the value"),
         ("a: b\nc: *x", "entry.yaml:2: is not valid YAML: found undefined alias"),
-        ("a: 1\nb: 2\na: 3", "entry.yaml:3: a: stands twice, first in line 1; keep one"),
-        ("a: {b: 1,\n b: 2}", "entry.yaml:2: a.b: stands twice, first in line 1; keep one"),
-        ("[a]: b", "entry.yaml:1: has a key that is not a word; use the field's name"),
+        ("a: 1\nb: 2\na: 3", "entry.yaml:3: a: is repeated, first in line 1; keep one of them"),
+        ("a: {b: 1,\n b: 2}", "entry.yaml:2: a.b: is repeated, first in line 1; keep one of them"),
+        ("[a]: b", "entry.yaml:1: has a key that is not a text; use the name of the field"),
         ("a: b\n---\na: c", "but found another document; write one document, without anchors"),
-        ("- a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
-        ("a", "entry.yaml:1: is not a mapping of fields; write `title: ...` and so on"),
-        ("", "entry.yaml:1: is empty; write `title: ...` and so on"),
-        ("# a\n", "entry.yaml:1: is empty; write `title: ...` and so on"),
-        ("{}", "entry.yaml:1: is empty; write `title: ...` and so on"),
-        ("a: b: c", "mapping values are not allowed in this context; quote text that holds"),
+        ("- a", "entry.yaml:1: is not a mapping of fields; begin with `title: ...`"),
+        ("a", "entry.yaml:1: is not a mapping of fields; begin with `title: ...`"),
+        ("", "entry.yaml:1: is empty; begin with `title: ...`"),
+        ("# a\n", "entry.yaml:1: is empty; begin with `title: ...`"),
+        ("{}", "entry.yaml:1: is empty; begin with `title: ...`"),
+        ("a: b: c", "mapping values are not allowed in this context; quote texts that contain"),
         ("a: [b", "entry.yaml:1: is not valid YAML"),
         ("a: 'b", "entry.yaml:1: is not valid YAML"),
-        ("a: @b", "cannot start any token; quote text that holds : or #"),
-        ("a:\n\tb: c", "cannot start any token; indent by spaces, not tabs"),
-        ("a: b\0c", "entry.yaml:1: holds the character U+0000, which YAML forbids; remove it"),
-        ("a: b\nc: \x1b[31m", "entry.yaml:2: holds the character U+001B, which YAML forbids"),
+        ("a: @b", "cannot start any token; quote texts that contain : or #"),
+        ("a:\n\tb: c", "cannot start any token; indent with spaces instead of tabs"),
+        ("a: b\0c", "entry.yaml:1: contains the character U+0000, which YAML forbids; remove it"),
+        ("a: b\nc: \x1b[31m", "entry.yaml:2: contains the character U+001B, which YAML forbids"),
     ],
 )
-def test_the_surprises_of_yaml_are_refused(text: str, told: str) -> None:
+def test_rejects_ambiguous_yaml(text: str, told: str) -> None:
     assert told in "\n".join(map(str, parse(text, FILE).problems))
 
 
-def test_a_tag_runs_no_code() -> None:
+def test_tags_run_no_code() -> None:
     assert parse("a: !!python/object/apply:os.system [ls]", FILE).data == {"a": ["ls"]}
 
 
-def test_bombs_end_at_once() -> None:
+def test_alias_bombs_end_quickly() -> None:
     laughs = "a: &a [x, x, x, x, x, x, x, x]\n"
     for one, other in zip("abcdefgh", "bcdefghi", strict=True):
         laughs += f"{other}: &{other} [{', '.join([f'*{one}'] * 8)}]\n"
@@ -103,12 +110,12 @@ def test_bombs_end_at_once() -> None:
     assert parse("- " * 40_000, FILE).problems
 
 
-def test_all_refusals_of_a_file_are_told_at_once() -> None:
+def test_reports_all_problems_of_a_file() -> None:
     problems = parse("a: &x [1]\nb: ~\na: 2\nc: *x\n? [d]\n: e\n", FILE).problems
     assert [problem.line for problem in problems] == [2, 3, 4, 5]
 
 
-def test_a_byte_order_mark_and_windows_lines_are_no_text(tmp_path: Path) -> None:
+def test_ignores_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     path = tmp_path / "entry.yaml"
     path.write_bytes(b"\xef\xbb\xbftitle: a\r\nnotes: >-\r\n  b\r\n  c\r\n")
     document = read(path)
@@ -125,20 +132,20 @@ def test_a_byte_order_mark_and_windows_lines_are_no_text(tmp_path: Path) -> None
         (b"a: " + b"x" * 1_000_000, "entry.yaml:1: cannot be read: it has 1,000,003 bytes, more"),
     ],
 )
-def test_what_is_no_page_of_text_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_rejects_binary_and_large_files(tmp_path: Path, content: bytes, told: str) -> None:
     path = tmp_path / "entry.yaml"
     path.write_bytes(content)
     assert only(read(path, FILE)).startswith(told)
 
 
-def test_a_file_as_long_as_allowed_is_read(tmp_path: Path) -> None:
+def test_reads_files_up_to_the_maximum_size(tmp_path: Path) -> None:
     path = tmp_path / "entry.yaml"
-    path.write_text("a: " + "x" * (LARGEST - 3))
+    path.write_text("a: " + "x" * (MAX_BYTES - 3))
     assert read(path).problems == []
 
 
 @pytest.mark.parametrize("kind", ["absent", "folder", "pipe"])
-def test_what_cannot_be_read_is_told(tmp_path: Path, kind: str) -> None:
+def test_reports_unreadable_files(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "entry.yaml"
     if kind == "folder":
         path.mkdir()
@@ -167,13 +174,13 @@ def test_what_cannot_be_read_is_told(tmp_path: Path, kind: str) -> None:
         ("---  # c\na: b\n...  # d\n", {1: "# c", 3: "# d"}),
     ],
 )
-def test_every_comment_has_its_line(text: str, comments: dict[int, str]) -> None:
+def test_records_the_line_of_every_comment(text: str, comments: dict[int, str]) -> None:
     document = parse(text, FILE)
     assert document.problems == []
     assert document.comments == comments
 
 
-def test_each_item_of_a_list_has_its_own_lines_and_problems() -> None:
+def test_list_items_have_their_own_lines_and_problems() -> None:
     text = "# a list\n- a: 1\n  b: [x,\n    y]\n- a:\n  a: 2\n- word\n"
     first, second, third = parse_list(text, FILE)
     assert first.data == {"a": "1", "b": ["x", "y"]}
@@ -181,8 +188,8 @@ def test_each_item_of_a_list_has_its_own_lines_and_problems() -> None:
     assert first.problems == third.problems == []
     assert third.data == "word"
     assert [str(problem) for problem in second.problems] == [
-        "entry.yaml:5: a: has no value; give one, or leave the field out",
-        "entry.yaml:6: a: stands twice, first in line 5; keep one",
+        "entry.yaml:5: a: has no value; add one, or remove the field",
+        "entry.yaml:6: a: is repeated, first in line 5; keep one of them",
     ]
 
 
@@ -196,6 +203,6 @@ def test_each_item_of_a_list_has_its_own_lines_and_problems() -> None:
         ("- a: 1\n---\n- b: 2\n", r"entry.yaml:2: is not valid YAML: expected a single document"),
     ],
 )
-def test_a_file_that_is_no_list_is_refused_as_a_whole(text: str, message: str) -> None:
+def test_rejects_files_without_list(text: str, message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         parse_list(text, FILE)

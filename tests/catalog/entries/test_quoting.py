@@ -1,4 +1,4 @@
-"""Values are written so that every reader of YAML takes them for what they are."""
+"""Quoting of YAML values."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ruamel.yaml import YAML
 from tests.catalog.any_text import EVIL, PHRASES, texts
 from tools.catalog.entries.quoting import scalar
 
-# A busy machine is no defect of the writer.
+# A slow machine is not a defect of the writer.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @patient
 @given(texts(300), st.booleans())
-def test_any_reader_of_yaml_takes_a_text_for_that_text(text: str, inside: bool) -> None:
+def test_all_yaml_readers_agree_on_any_text(text: str, inside: bool) -> None:
     written = scalar(text, flow=inside)
     entry = f"{{a: [{written}, {written}], b: {written}}}" if inside else f"a: {written}\n"
     expected: Any = {"a": [text, text], "b": text} if inside else {"a": text}
@@ -28,7 +28,7 @@ def test_any_reader_of_yaml_takes_a_text_for_that_text(text: str, inside: bool) 
 
 
 @pytest.mark.parametrize("text", [*EVIL, *PHRASES])
-def test_the_traps_of_yaml_stay_text_for_any_reader(text: str) -> None:
+def test_ambiguous_scalars_stay_text(text: str) -> None:
     for entry in (f"a: {scalar(text)}\n", f"{{a: {scalar(text, flow=True)}}}\n"):
         assert yaml.safe_load(entry) == {"a": text}
         assert YAML(typ="safe", pure=True).load(entry) == {"a": text}
@@ -58,5 +58,5 @@ def test_the_traps_of_yaml_stay_text_for_any_reader(text: str) -> None:
         ("title", "a\u200bb", '"a\\U0000200Bb"'),
     ],
 )
-def test_quotes_stand_where_a_reader_needs_them(name: str, value: Any, written: str) -> None:
+def test_quotes_only_when_needed(name: str, value: Any, written: str) -> None:
     assert scalar(value, name) == written

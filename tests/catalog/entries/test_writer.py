@@ -1,4 +1,4 @@
-"""Entries written and read again: the same facts, one layout, one comment."""
+"""Writing entries in the canonical layout."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ PARTS = st.fixed_dictionaries(
         "notes": PARAGRAPH,
     },
 )
-# A busy machine is no defect of the writer.
+# A slow machine is not a defect of the writer.
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 FULL = (DATA / "atlas" / "catalog" / "papers" / "river.yaml").read_text(encoding="utf-8")
 
@@ -116,7 +116,7 @@ def read(text: str) -> Paper:
 
 @patient
 @given(PARTS)
-def test_a_paper_is_the_same_after_writing_and_reading(parts: dict[str, Any]) -> None:
+def test_round_trip_keeps_the_paper(parts: dict[str, Any]) -> None:
     paper = Paper.model_validate(parts)
     written = render(paper)
     assert read(written) == paper
@@ -124,7 +124,7 @@ def test_a_paper_is_the_same_after_writing_and_reading(parts: dict[str, Any]) ->
     assert written.startswith(f"{SCHEMA}\ntitle: ")
 
 
-def test_the_full_entry_has_every_field_and_is_written_as_it_stands() -> None:
+def test_full_entry_is_written_unchanged() -> None:
     assert reformat(FULL) == FULL
     assert read(reformat(render(read(FULL)))) == read(FULL)
 
@@ -141,7 +141,7 @@ def test_the_full_entry_has_every_field_and_is_written_as_it_stands() -> None:
     assert absent(read(FULL), "") == ["taxonomy.topic"], "a method has none"
 
 
-def test_order_spaces_quotes_and_identifiers_get_their_one_form() -> None:
+def test_reformats_order_spaces_quotes_and_identifiers() -> None:
     text = """\
         # yaml-language-server: $schema=elsewhere.json
         year:   2024
@@ -184,7 +184,7 @@ def test_order_spaces_quotes_and_identifiers_get_their_one_form() -> None:
     )
 
 
-def test_a_byte_order_mark_windows_lines_and_loose_characters_are_mended() -> None:
+def test_reformats_byte_order_mark_and_windows_lines() -> None:
     text = "\ufefftitle: Re\u0301sume\u0301 \t of  it\r\nauthors:\r\n- Bo\r\n"
     assert reformat(text) == f"{SCHEMA}\ntitle: Résumé of it\nauthors: [Bo]\n"
 
@@ -203,13 +203,13 @@ def test_a_byte_order_mark_windows_lines_and_loose_characters_are_mended() -> No
         ("doi", "none", "none"),
     ],
 )
-def test_identifiers_get_their_one_form(name: str, written: str, canonical: str) -> None:
+def test_normalises_identifiers(name: str, written: str, canonical: str) -> None:
     text = reformat(f"ids: {{{name}: '{written}'}}")
     assert parse(text, Path("x")).data == {"ids": {name: canonical}}
     assert reformat(text) == text
 
 
-def test_lists_break_after_commas_and_texts_after_words() -> None:
+def test_wraps_lists_after_commas_and_texts_after_words() -> None:
     names = [f"Name Number{index} von Somewhere" for index in range(40)]
     text = reformat(f"authors: [{', '.join(names)}]\nnotes: {'word ' * 40}{'x' * 90} {'end'}\n")
     lines = text.splitlines()
@@ -220,7 +220,7 @@ def test_lists_break_after_commas_and_texts_after_words() -> None:
     assert f"  {'x' * 90}" in lines
 
 
-def test_new_facts_are_written_over_old_ones_with_numbers_as_they_stand() -> None:
+def test_revise_keeps_notation_of_numbers() -> None:
     paper = read(FULL).model_copy(update={"year": 2025, "ids": Ids(arxiv="2401.00008")})
     revised = revise(FULL, paper)
     assert read(revised) == paper
@@ -228,18 +228,18 @@ def test_new_facts_are_written_over_old_ones_with_numbers_as_they_stand() -> Non
     assert "value: 8.30, dense" in revised
 
 
-def test_a_field_that_is_gone_leaves_nothing_behind() -> None:
+def test_revise_removes_fields() -> None:
     revised = revise(FULL, read(FULL).model_copy(update={"track": None, "claims": None}))
     assert revised == re.sub(r"claims:\n(  - .*\n)+\n", "", FULL).replace("track: main\n", "")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2", "- a", "", "a:\n", "a: b  # c"])
-def test_a_text_that_does_not_read_is_refused(text: str) -> None:
+def test_rejects_invalid_texts(text: str) -> None:
     with pytest.raises(CatalogError, match=r"^entry:1|^entry:2"):
         reformat(text)
 
 
-# Lines of the full entry behind which a comment is no part of a folded text.
+# Lines of the full entry where a comment is not part of a folded text.
 OPEN = [
     number
     for number, line in enumerate(FULL.splitlines())
@@ -257,7 +257,7 @@ COMMENTS = st.lists(
 
 @patient
 @given(COMMENTS)
-def test_no_comment_is_lost(comments: list[tuple[int, str, str]]) -> None:
+def test_rejects_comments(comments: list[tuple[int, str, str]]) -> None:
     lines = [[line] for line in FULL.splitlines()]
     told = []
     for number, (place, where, words) in enumerate(comments):
@@ -276,5 +276,5 @@ def test_no_comment_is_lost(comments: list[tuple[int, str, str]]) -> None:
         assert text.split("\n")[number - 1].rstrip().endswith(comment)
     if told:
         for write in (reformat, lambda text: revise(text, read(FULL))):
-            with pytest.raises(CatalogError, match="holds a comment, '# "):
+            with pytest.raises(CatalogError, match="contains a comment, '# "):
                 write(text)

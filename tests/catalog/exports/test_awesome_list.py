@@ -1,4 +1,4 @@
-"""The catalog as an Awesome list: where a paper stands, what its line says, that it is Markdown."""
+"""The Awesome list."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def cut(*granularity: str) -> dict[str, Any]:
 
 
 def inline(markdown: str) -> list[Token]:
-    """The content of the one list item of a line, as a renderer sees it."""
+    """The rendered content of the only list item of a line."""
     (token,) = (t for t in MarkdownIt().parse(markdown) if t.type == "inline")
     return token.children or []
 
@@ -64,13 +64,11 @@ def inline(markdown: str) -> list[Token]:
         (cut("unknown"), "unknown"),
     ],
 )
-def test_a_paper_stands_in_the_group_of_its_kind_or_finest_granularity(
-    changes: dict[str, Any], expected: str
-) -> None:
+def test_groups_by_kind_or_finest_granularity(changes: dict[str, Any], expected: str) -> None:
     assert group(paper(**changes)) == expected
 
 
-def test_newest_first_and_the_rest_by_slug() -> None:
+def test_sorts_by_date_then_slug() -> None:
     papers = {
         "b": paper(submitted="2024-02", **cut("structured")),
         "a": paper(submitted="2024-02", **cut("structured")),
@@ -89,13 +87,11 @@ def test_newest_first_and_the_rest_by_slug() -> None:
         ({}, "2024"),
     ],
 )
-def test_the_date_is_that_of_the_first_public_version(
-    changes: dict[str, Any], expected: str
-) -> None:
+def test_date_is_that_of_the_first_version(changes: dict[str, Any], expected: str) -> None:
     assert date(paper(**changes)) == expected
 
 
-def test_a_line_reads_as_those_of_other_lists() -> None:
+def test_line_has_the_usual_format() -> None:
     it = paper(
         submitted="2023-06-20",
         venue="acl-findings",
@@ -110,13 +106,13 @@ def test_a_line_reads_as_those_of_other_lists() -> None:
     )
 
 
-def test_code_is_the_authors_own_before_that_of_others_and_never_what_is_gone() -> None:
+def test_links_available_code_official_first() -> None:
     others = {"url": "https://github.com/other/b", "official": False}
     own = {"url": "https://github.com/own/b", "official": True}
     code = best_code(paper(code=[others, own]))
     assert code
     assert code.url == own["url"]
-    assert "[[Code of others](https://github.com/other/b)]" in line(
+    assert "[[Unofficial code](https://github.com/other/b)]" in line(
         paper(code=[others, own | {"withdrawn": True}])
     )
     assert "Code" not in line(paper(code=[own | {"withdrawn": True}]))
@@ -132,7 +128,7 @@ TRAPS = 'a*b_c [x](y) <b> & # | ~~s~~ `c` \\ !$1$ "q" 1. - + http://x.org &amp; 
     .filter(bool)
     | st.just(TRAPS)
 )
-def test_a_title_is_shown_as_it_is_written_whatever_it_holds(title: str) -> None:
+def test_escapes_markdown_in_titles(title: str) -> None:
     it = paper().model_copy(update={"title": title})
     shown = inline(line(it))
     text = "".join(token.content for token in shown)
@@ -142,38 +138,38 @@ def test_a_title_is_shown_as_it_is_written_whatever_it_holds(title: str) -> None
     ]
 
 
-def test_an_address_with_parentheses_stays_one_link_and_a_note_its_title() -> None:
+def test_escapes_parentheses_in_addresses() -> None:
     code = {"url": "https://e.org/x_(1)", "official": True, "note": 'Says "no" (yet).'}
     links = [t.attrs for t in inline(line(paper(code=[code]))) if t.type == "link_open"]
     assert links[1] == {"href": "https://e.org/x_%281%29", "title": 'Says "no" (yet).'}
 
 
-def test_the_list_of_the_catalog_holds_every_paper_once_in_the_groups_of_the_seed() -> None:
+def test_list_contains_every_paper_once() -> None:
     papers = load_catalog()
     text = listing(papers, {})
     groups = grouped(papers)
     placed = [slug for slugs in groups.values() for slug in slugs]
     assert sorted(placed) == [slug for slug in sorted(papers) if papers[slug].has_paper]
     assert set(placed) >= {*SEED.split(), *BASELINES.split()}
-    # Those of the seed list, in its order, among those that it has not.
+    # The groups of the seed list in its order, and further groups.
     own = {"survey", "unstructured", "structured", "semi-structured"}
     assert [name for name in groups if name in own] == [name for name in GROUPS if name in own]
     assert len([row for row in text.splitlines() if re.match(r"- \[\d{4}", row)]) == len(placed)
-    assert f"\n{len(placed)} papers, " in text
-    # The two that the seed list had in another group.
+    assert f"\nThis list has {len(placed)} papers; " in text
+    # The seed list has these two in another group.
     assert "fastforward" in groups["structured"]
     assert "dpruner" in groups["unstructured"]
     assert "10.5555" not in text
 
 
-def test_a_baseline_without_a_paper_is_in_no_list_of_papers() -> None:
+def test_list_omits_baselines_without_paper() -> None:
     alone = paper(**cut("structured"))
     assert grouped({"chance": baseline(), "a": alone}) == {"structured": ["a"]}
     with_ = {"chance": baseline(added="2027-01-01"), "a": alone}
     assert listing(with_, {"chance": True}) == listing({"a": alone}, {})
 
 
-def test_the_table_of_contents_leads_to_the_headings() -> None:
+def test_table_of_contents_links_to_the_headings() -> None:
     text = listing(load_catalog(), {})
     for heading in (row[3:] for row in text.splitlines() if row.startswith("## ")):
         assert heading in GROUPS.values()
@@ -182,7 +178,7 @@ def test_the_table_of_contents_leads_to_the_headings() -> None:
 
 
 def test_every_kind_and_granularity_has_a_heading() -> None:
-    """Or papers of it would be missing without a word."""
+    """A kind without heading would be omitted silently."""
     kinds = {kind for kind in vocabulary()["kind"].terms if kind not in ("method", "baseline")}
     assert set(GROUPS) == kinds | set(vocabulary()["granularity"].terms)
 
@@ -196,15 +192,15 @@ OWN = {"url": "https://github.com/own/b", "official": True}
         (cut("structured"), {"a": True}, "[implemented and measured here](implementations/a)"),
         ({"code": [OWN]}, {"a": True}, "[implemented and measured here](implementations/a)"),
         (cut("structured"), {"a": False}, "[implemented here](implementations/a)"),
-        ({"code": [OWN]}, {"b": True}, "code of the authors"),
-        ({"code": [OWN | {"official": False}]}, {}, "code of others"),
-        ({"code": [OWN | {"withdrawn": True}]}, {}, "no code known"),
-        ({}, {}, "no code known"),
-        ({"kind": "analysis", "code": [OWN]}, {}, "code of the authors"),
+        ({"code": [OWN]}, {"b": True}, "official code"),
+        ({"code": [OWN | {"official": False}]}, {}, "unofficial code"),
+        ({"code": [OWN | {"withdrawn": True}]}, {}, "no known code"),
+        ({}, {}, "no known code"),
+        ({"kind": "analysis", "code": [OWN]}, {}, "official code"),
         ({"kind": "survey", "code": [OWN]}, {}, ""),  # nobody looks for its code
     ],
 )
-def test_the_second_line_says_where_the_paper_stands_here(
+def test_second_line_shows_the_status_here(
     changes: dict[str, Any], methods: dict[str, bool], status: str
 ) -> None:
     first, second, end = item("a", paper(**changes), methods).split("\n")
@@ -212,17 +208,17 @@ def test_the_second_line_says_where_the_paper_stands_here(
     assert second == f"  <sub>{status}{' · ' if status else ''}read: paper</sub>"
 
 
-def test_both_lines_are_one_item_and_depths_are_defined() -> None:
+def test_both_lines_are_one_list_item() -> None:
     papers = {"a": paper(**cut("structured"))}
     text = listing(papers, {"a": True})
     tokens = MarkdownIt("commonmark", {"html": True}).parse(text[text.index("\n## ") :])
     assert [token.type for token in tokens].count("list_item_open") == 1
-    assert "1 of them are implemented here and 1 of\nthese measured" in text
+    assert "implements 1 of\nthem and has measured 1 of these" in text
     for term in vocabulary()["read"].terms.values():
         assert f"- *{term.word}*: {term.definition}" in text
 
 
-def test_the_committed_list_is_current() -> None:
+def test_committed_list_is_current() -> None:
     advice = "run `python tools/export.py LIST.md --out .`"
     committed = (REPOSITORY / "LIST.md").read_text(encoding="utf-8")
     assert committed == listing(load_catalog(), measured()), advice

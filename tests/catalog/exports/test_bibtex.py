@@ -1,4 +1,4 @@
-"""BibTeX of the catalog: what a maintained library reads back is what the entry says."""
+"""The BibTeX export, read back by an independent library."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def texts(longest: int) -> st.SearchStrategy[str]:
-    """Any text that an entry may hold."""
+    """Any text that is valid in an entry."""
     free = st.text(st.characters(exclude_categories=UNSEEN), min_size=1, max_size=longest)
     signs = st.text(st.sampled_from("aB-–'’\"\\{}$&%#_^~<>@,;:. ()?!|/=é"), min_size=1, max_size=30)
     return acceptable(
@@ -73,7 +73,7 @@ def decode(latex: str) -> str:
 
 @cache
 def decoder() -> LatexNodes2Text:
-    """The library's decoder, taught two commands that it lacks and one that it reads askew."""
+    """The decoder of the library, with three commands corrected."""
     known = get_default_latex_context_db()
     signs = {"textbraceleft": "{", "textbraceright": "}", "textasciicircum": "^"}
     macros = [MacroTextSpec(name, sign) for name, sign in signs.items()]
@@ -87,7 +87,7 @@ def parse(text: str) -> dict[str, dict[str, str]]:
 
 
 def outside(text: str, separator: str) -> list[str]:
-    """Split a text where a separator stands outside braces."""
+    """Split a text at a separator outside braces."""
     parts, depth = [""], 0
     for piece in re.split(f"([{{}}]|{separator})", text):
         depth += {"{": 1, "}": -1}.get(piece, 0)
@@ -99,9 +99,9 @@ def outside(text: str, separator: str) -> list[str]:
 
 
 def authors(field: str) -> Iterator[str]:
-    """Names of an author field, first name first."""
+    """The names of an author field, first name first."""
     for name in outside(field, " and "):
-        # A name in braces as a whole is one word to BibTeX; the library's parser needs it split.
+        # BibTeX treats a name in braces as one word; the parser of the library needs it split.
         split = splitname(name) if len(outside(name, ", ")) > 1 else {"last": [name]}
         words = [word for kind in ("first", "von", "last", "jr") for word in split.get(kind, ())]
         yield decode(" ".join(words))
@@ -113,7 +113,7 @@ def authors(field: str) -> Iterator[str]:
     texts(10), texts(10), st.integers(1950, 2100),
 )  # fmt: skip
 @example(TITLES[3], list(NAMES), "icml", "1--2", "a{", 2023)
-def test_what_a_library_reads_back_is_what_the_entry_says(
+def test_libraries_read_back_the_same_fields(
     title: str, names: list[str], venue: str, volume: str, number: str, year: int
 ) -> None:
     ids = {"arxiv": "2301.00774", "doi": "10.1000/a_b%20(c)#d&e"}
@@ -138,7 +138,7 @@ def test_what_a_library_reads_back_is_what_the_entry_says(
 
 @patient
 @given(texts(80))
-def test_braces_balance_and_every_command_ends_in_its_own(text: str) -> None:
+def test_braces_are_balanced(text: str) -> None:
     for latex in (encode(text), protect(text)):
         depth = 0
         for sign in latex:
@@ -163,7 +163,7 @@ def test_braces_balance_and_every_command_ends_in_its_own(text: str) -> None:
         ("Loïc Núñez", r"N{\'u}{\~n}ez, Lo{\"i}c"),
     ],
 )
-def test_names_are_written_with_the_family_name_first(name: str, written: str) -> None:
+def test_writes_family_name_first(name: str, written: str) -> None:
     assert f"  author = {{{written}}},\n" in bibtex("slug", paper(authors=[name]))
 
 
@@ -177,7 +177,7 @@ def test_names_are_written_with_the_family_name_first(name: str, written: str) -
         ("50 % -- of {x}", r"50 {\%} -{}- of {\textbraceleft}x{\textbraceright}"),
     ],
 )
-def test_capitals_that_a_style_must_not_lower_are_in_braces(title: str, written: str) -> None:
+def test_protects_capitals_with_braces(title: str, written: str) -> None:
     assert protect(title) == written
 
 
@@ -199,9 +199,7 @@ def test_capitals_that_a_style_must_not_lower_are_in_braces(title: str, written:
         ({"kind": "baseline", "other_titles": ["Cited Title"]}, "@misc{", "title = {Cited Title}"),
     ],
 )
-def test_the_type_and_the_venue_follow_the_entry(
-    changes: dict[str, Any], first: str, holds: str
-) -> None:
+def test_entry_type_and_venue(changes: dict[str, Any], first: str, holds: str) -> None:
     made = bibtex("slug", paper(**changes))
     assert made.startswith(first)
     assert holds in made
@@ -218,13 +216,13 @@ def test_the_type_and_the_venue_follow_the_entry(
         ("cut", {"authors": ["王伟"]}, "2023cut"),
     ],
 )
-def test_keys_are_made_of_family_name_year_and_slug(
+def test_keys_consist_of_family_name_year_and_slug(
     slug: str, changes: dict[str, Any], key: str
 ) -> None:
     assert bibtex(slug, paper(**changes)).split("{")[1].startswith(f"{key},")
 
 
-def test_no_two_entries_have_the_same_key_in_either_case() -> None:
+def test_keys_are_unique_without_regard_to_case() -> None:
     mine = {"a": paper(bibkey="Same"), "b": paper(bibkey="same"), "c": paper(bibkey="frantar2023B")}
     made = keys(mine)
     assert made["a"] == "Same"
@@ -232,14 +230,14 @@ def test_no_two_entries_have_the_same_key_in_either_case() -> None:
     assert list(parse(bibliography(mine))) == list(made.values())
 
 
-def test_a_baseline_without_a_paper_is_nothing_to_cite() -> None:
+def test_baselines_without_paper_have_no_entry() -> None:
     mine = {"a": paper(), "chance": baseline(), "z": paper(bibkey="z")}
     assert bibtex("chance", mine["chance"]) == ""
     assert list(keys(mine)) == ["a", "z"]
     assert bibliography(mine) == bibliography({"a": mine["a"], "z": mine["z"]})
 
 
-def test_names_are_kept_whole_where_they_stand() -> None:
+def test_names_in_titles_are_protected() -> None:
     title = "The P2 Law for Mamba: A Law of Mambas"
     it = paper(title=title, name="P2 Law", models=["Mamba"])
     assert "title = {The {P2 Law} for {Mamba}: A Law of Mambas}" in bibtex("slug", it)
@@ -250,10 +248,10 @@ REQUIRED = {
     "inproceedings": {"author", "title", "booktitle", "year"},
     "misc": {"author", "title", "year"},
 }
-"""What biber's data model asks of each type of entry."""
+"""Required fields of each entry type in the data model of biber."""
 
 
-def test_no_entry_lacks_what_its_type_needs() -> None:
+def test_entries_have_the_required_fields() -> None:
     entries = parse(bibliography(load_catalog())).values()
     assert {entry["ENTRYTYPE"] for entry in entries} == set(REQUIRED)
     for entry in entries:
@@ -261,7 +259,7 @@ def test_no_entry_lacks_what_its_type_needs() -> None:
         assert entry["year"].isdigit()
 
 
-def test_biber_has_nothing_to_say_of_the_catalog(tmp_path: Path) -> None:
+def test_biber_accepts_the_catalog(tmp_path: Path) -> None:
     program = shutil.which("biber")
     if not program:
         pytest.skip("needs biber: install Debian's package")
@@ -272,7 +270,7 @@ def test_biber_has_nothing_to_say_of_the_catalog(tmp_path: Path) -> None:
     assert not re.search("WARN|ERROR", done.stdout), done.stdout
 
 
-def test_the_whole_catalog_reads_back_through_the_reader_of_the_tools() -> None:
+def test_our_reader_reads_back_the_catalog() -> None:
     papers = load_catalog()
     cited = {slug: paper for slug, paper in papers.items() if paper.has_paper}
     assert len(parse(bibliography(papers))) == len(cited) >= 36

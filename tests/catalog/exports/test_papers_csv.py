@@ -14,7 +14,7 @@ from tools.catalog.exports.papers_csv import cell, papers_csv
 from tools.repository import implemented
 
 
-def test_csv_has_a_row_a_paper_and_no_formula() -> None:
+def test_csv_has_one_row_per_paper_and_no_formula() -> None:
     authors = ["Ada Lovelace, the Countess", 'Charles "C" Babbage']
     made = paper(title="=HYPERLINK(1)", authors=authors)
     rows = list(csv.DictReader(io.StringIO(papers_csv({"x": made}, {"x"}))))
@@ -26,7 +26,7 @@ def test_csv_has_a_row_a_paper_and_no_formula() -> None:
     assert row["bibkey"] == "thecountess2024x"
 
 
-def test_csv_of_the_catalog_says_the_same_as_the_entries() -> None:
+def test_csv_matches_the_entries() -> None:
     papers = load_catalog()
     rows = list(csv.DictReader(io.StringIO(papers_csv(papers, implemented()))))
     assert [row["slug"] for row in rows] == sorted(papers)
@@ -54,5 +54,5 @@ def test_csv_of_the_catalog_says_the_same_as_the_entries() -> None:
         (2024, "2024"),
     ],
 )
-def test_no_cell_is_a_formula(value: Any, expected: str) -> None:
+def test_cells_are_never_formulas(value: Any, expected: str) -> None:
     assert cell(value) == expected

@@ -10,7 +10,7 @@ from tools.catalog.schema.paper import Paper
 from tools.repository import implemented
 
 
-def test_json_holds_every_field_and_what_is_derived() -> None:
+def test_json_contains_all_and_derived_fields() -> None:
     papers = load_catalog()
     content = json.loads(papers_json(papers, implemented()))
     assert content["$schema"] == SCHEMA

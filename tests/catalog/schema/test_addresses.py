@@ -1,4 +1,4 @@
-"""Where an entry leads to, the best page first."""
+"""The best page of an entry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tests.catalog.invented import paper
 from tools.catalog.schema.addresses import best_page, pages
 
 
-def test_the_best_page_is_the_publishers_unless_nobody_could_check_it() -> None:
+def test_best_page_is_the_verified_one_of_the_publisher() -> None:
     ids = {"arxiv": "2301.00774", "openreview": "PxoFut3dWW", "pmlr": "v202/frantar23a"}
     sources = {"checked": "2026-11-25", "from": ["paper"], "unverified": ["ids.pmlr"]}
     assert best_page(paper(ids=ids)) == "https://proceedings.mlr.press/v202/frantar23a.html"

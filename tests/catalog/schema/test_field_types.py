@@ -1,4 +1,4 @@
-"""Numbers and flags are read from text, and only from what an editor takes for one too."""
+"""Parsing of numbers and flags."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.catalog.schema.field_types import Decimal, Flag, Share, Year
         (Flag, "false", False),
     ],
 )
-def test_a_number_or_a_flag_is_read_from_its_text(kind: Any, written: Any, value: Any) -> None:
+def test_parses_numbers_and_flags(kind: Any, written: Any, value: Any) -> None:
     read = TypeAdapter(kind).validate_python(written)
     assert (read, type(read)) == (value, type(value))
 
@@ -37,6 +37,6 @@ def test_a_number_or_a_flag_is_read_from_its_text(kind: Any, written: Any, value
         *((Flag, text) for text in ("yes", "True", "on", "1", "t", "")),
     ],
 )
-def test_nothing_else_is_one(kind: Any, written: str) -> None:
+def test_rejects_other_texts_as_numbers_and_flags(kind: Any, written: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(kind).validate_python(written)

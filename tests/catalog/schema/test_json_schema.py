@@ -1,4 +1,4 @@
-"""The committed JSON Schema says what the models say, for editors."""
+"""The committed JSON Schema."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def validator() -> Draft202012Validator:
 
 
 def as_editors_read(path: Path) -> Any:
-    """Read as YAML 1.2, in which a date is text."""
+    """Parse as YAML 1.2, in which a date is text."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -42,24 +42,24 @@ def as_editors_read(path: Path) -> Any:
     return plain(YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")))
 
 
-def test_the_committed_schema_is_current() -> None:
+def test_committed_schema_is_current() -> None:
     advice = "run `python tools/check_catalog.py --schema`"
     assert json_schema.PATH.read_text(encoding="utf-8") == json_schema.schema(), advice
 
 
 @pytest.mark.parametrize("path", ENTRIES, ids=lambda path: path.stem)
-def test_every_entry_is_valid_in_editors(validator: Draft202012Validator, path: Path) -> None:
+def test_every_entry_matches_the_schema(validator: Draft202012Validator, path: Path) -> None:
     assert [error.message for error in validator.iter_errors(as_editors_read(path))] == []
 
 
 @pytest.mark.parametrize("name", BY_SCHEMA)
-def test_editors_see_what_is_broken(validator: Draft202012Validator, name: str) -> None:
+def test_schema_rejects_invalid_entries(validator: Draft202012Validator, name: str) -> None:
     told = (DATA / "broken" / f"{name}.txt").read_text(encoding="utf-8")
     errors = list(validator.iter_errors(as_editors_read(DATA / "broken" / f"{name}.yaml")))
     assert len(errors) >= min(3, told.count("\n") - 1)
 
 
-def test_editors_ask_for_a_record_of_all_but_baselines(validator: Draft202012Validator) -> None:
+def test_schema_requires_paper_fields_except_for_baselines(validator: Draft202012Validator) -> None:
     chance = as_editors_read(PAPERS / "random.yaml")
     assert "authors" not in chance
     messages = [error.message for error in validator.iter_errors(chance | {"kind": "method"})]
@@ -68,27 +68,27 @@ def test_editors_ask_for_a_record_of_all_but_baselines(validator: Draft202012Val
     ]
 
 
-def test_an_entry_names_the_schema_to_editors() -> None:
+def test_entries_name_the_schema() -> None:
     assert (PAPERS / SCHEMA.partition("$schema=")[2]).resolve() == json_schema.PATH
     for path in PAPERS.glob("*.yaml"):
         assert path.read_text(encoding="utf-8").startswith(f"{SCHEMA}\n")
 
 
-def test_words_are_offered_with_their_definitions() -> None:
+def test_schema_contains_definitions_of_terms() -> None:
     taxonomy = json.loads(json_schema.schema())["$defs"]["Taxonomy"]["properties"]
     words = taxonomy["granularity"]["items"]["oneOf"]
     assert words[0]["const"] == "unstructured"
     assert words[0]["description"].startswith("Single weights anywhere")
 
 
-def test_the_schema_has_no_null_no_default_and_only_standard_bounds() -> None:
+def test_schema_has_no_null_or_default() -> None:
     text = json_schema.schema()
     assert not re.search(r'"(null|default|ge|le|gt|lt)"', text)
     assert json.loads(text)["properties"]["year"]["minimum"] == 1950
 
 
 @pytest.mark.parametrize("model", sorted({m.__name__: m for m in MODELS.values()}.items()))
-def test_each_field_is_described_with_an_example(model: tuple[str, type[BaseModel]]) -> None:
+def test_every_field_has_description_and_example(model: tuple[str, type[BaseModel]]) -> None:
     for name, field in model[1].model_fields.items():
         assert field.description, name
         assert field.description[0].isupper() or field.description.startswith("arXiv"), name

@@ -1,4 +1,4 @@
-"""The words of the catalog are defined, each once, and offered to who writes another."""
+"""The vocabulary."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def told(folder: Path, text: str) -> str:
     return str(caught.value).replace(f"{folder}/", "")
 
 
-def test_every_field_of_words_has_its_file() -> None:
+def test_every_vocabulary_field_has_a_file() -> None:
     fields = {*Taxonomy.model_fields, "kind", "role", "status", "read"}
     fields |= {"venues", "suites", "models", "datasets", "metrics"}
     assert set(vocabulary()) == fields
 
 
 @pytest.mark.parametrize("name", sorted(vocabulary()))
-def test_each_word_has_one_sentence(name: str) -> None:
+def test_every_term_has_a_definition_of_one_sentence(name: str) -> None:
     assert vocabulary()[name].about.endswith(".")
     for term in vocabulary()[name].terms.values():
         assert term.definition
@@ -53,7 +53,7 @@ def test_each_word_has_one_sentence(name: str) -> None:
         ("granularity", "", None),
     ],
 )
-def test_the_word_that_was_meant_is_offered(name: str, written: str, meant: str | None) -> None:
+def test_suggests_similar_terms(name: str, written: str, meant: str | None) -> None:
     assert vocabulary()[name].suggest(written) == meant
 
 
@@ -70,19 +70,19 @@ def test_the_word_that_was_meant_is_offered(name: str, written: str, meant: str 
         ("about: x\nwords:\n  a: text", "field.yaml:3: words.a: is not a mapping of fields"),
         (
             f"about: x\nwords:\n  {WORD}\n  b: {{definition: The other., synonyms: [One]}}",
-            "field.yaml:4: words.b: 'one' means both a and b; keep it at one",
+            "field.yaml:4: words.b: 'one' is a name of both a and b; remove it from one of them",
         ),
         (
             f"about: x\nwords:\n  {WORD}\n  b: {{definition: The other., synonyms: [a]}}",
-            "field.yaml:4: words.b: 'a' means both a and b; keep it at one",
+            "field.yaml:4: words.b: 'a' is a name of both a and b; remove it from one of them",
         ),
         (
             "about: x\nwords:\n  a: {definition: The first., sinonyms: [b]}",
-            "field.yaml:3: words.a.sinonyms: is not a field of a word; did you mean synonyms?",
+            "field.yaml:3: words.a.sinonyms: is not a field of a term; did you mean synonyms?",
         ),
         (
             f"about: x\nwords:\n  {WORD}\n  {WORD}",
-            "field.yaml:4: words.a: stands twice, first in line 3; keep one",
+            "field.yaml:4: words.a: is repeated, first in line 3; keep one of them",
         ),
         ("about: x\nwords: {a", "field.yaml:2: is not valid YAML"),
         ("", "field.yaml:1: is empty"),
@@ -92,7 +92,7 @@ def test_the_word_that_was_meant_is_offered(name: str, written: str, meant: str 
         ),
         (
             "about: x\nwords:\n  a: {definition: Good., label: [b]}",
-            "field.yaml:3: words.a.label: is not a single text",
+            "field.yaml:3: words.a.label: is not a text",
         ),
         (
             "about: x\nwords:\n  a: {definition: Good., journal: yes}",
@@ -100,21 +100,21 @@ def test_the_word_that_was_meant_is_offered(name: str, written: str, meant: str 
         ),
     ],
 )
-def test_a_broken_file_of_words_is_told(tmp_path: Path, text: str, message: str) -> None:
+def test_reports_invalid_vocabulary_file(tmp_path: Path, text: str, message: str) -> None:
     assert told(tmp_path, text).startswith(message)
 
 
-def test_all_files_are_told_at_once(tmp_path: Path) -> None:
+def test_reports_all_invalid_files(tmp_path: Path) -> None:
     (tmp_path / "another.yaml").write_text("about: x\nwords:\n  a: 1\n  b: 2\n")
     assert told(tmp_path, "").count("\n") == 2
 
 
-def test_the_committed_files_hold_what_is_read() -> None:
+def test_committed_files_are_valid() -> None:
     for path in VOCABULARY.glob("*.yaml"):
         assert list(read(path).data["words"]) == list(vocabulary()[path.stem].terms)
 
 
-def test_a_metric_says_which_way_is_better(tmp_path: Path) -> None:
+def test_metrics_need_a_better_direction(tmp_path: Path) -> None:
     words = "words:\n  a: {definition: The first., better: lower}\n  b: {definition: The other.}"
     (tmp_path / "metrics.yaml").write_text(f"about: x\n{words}\n", encoding="utf-8")
     with pytest.raises(CatalogError) as caught:

@@ -1,4 +1,4 @@
-"""What texts name, as a table; no network."""
+"""Identification of papers."""
 
 from __future__ import annotations
 
@@ -125,42 +125,42 @@ OTHERS = {
 }
 
 WAYS_OUT = {
-    "https://dl.acm.org/doi/abs/10.5555/3618408.3618822": "no DOI; paste the paper's arXiv, Open",
-    "10.5555/3618408.3618822": "no DOI; paste the paper's arXiv, OpenReview or proceedings address",
-    "https://ieeexplore.ieee.org/document/10889000": r"paste the DOI that IEEE shows",
-    "https://ojs.aaai.org/index.php/AAAI/article/view/28960": "paste the DOI that the journal",
-    "https://research-explorer.ista.ac.at/record/14458": "holds no identifier: paste the paper's",
+    "https://dl.acm.org/doi/abs/10.5555/3618408.3618822": "not a DOI; paste the paper's arXiv",
+    "10.5555/3618408.3618822": "OpenReview or proceedings address instead",
+    "https://ieeexplore.ieee.org/document/10889000": r"paste the DOI shown",
+    "https://ojs.aaai.org/index.php/AAAI/article/view/28960": "paste the DOI shown",
+    "https://research-explorer.ista.ac.at/record/14458": "contains no identifier; paste",
     "https://openreview.net/pdf/0123456789abcdef.pdf": "paste the address of the forum",
     "https://openreview.net/group?id=ICLR.cc/2024": "paste the address of the forum",
-    "https://aclanthology.org/volumes/2024.acl-long/": "holds no identifier",
-    "https://github.com/locuslab/wanda": "it is a repository",
-    "https://proceedings.mlr.press/v202/": "holds no identifier",
-    "https://arxiv.org/list/cs.LG/recent": "holds no identifier",
-    "2301.0077": "lacks a digit",
-    "https://arxiv.org/abs/2301.0077": "lacks a digit",
-    "2313.00774": "names no paper; paste",
-    "SparseGPT": "names no paper; paste",
-    "12 34": "names no paper; paste",
-    "": "names no paper; paste",
+    "https://aclanthology.org/volumes/2024.acl-long/": "contains no identifier",
+    "https://github.com/locuslab/wanda": "a repository does not identify",
+    "https://proceedings.mlr.press/v202/": "contains no identifier",
+    "https://arxiv.org/list/cs.LG/recent": "contains no identifier",
+    "2301.0077": "is one digit too short",
+    "https://arxiv.org/abs/2301.0077": "is one digit too short",
+    "2313.00774": "does not identify a paper; paste",
+    "SparseGPT": "does not identify a paper; paste",
+    "12 34": "does not identify a paper; paste",
+    "": "does not identify a paper; paste",
     "file:///etc/passwd": "not an http or https address",
     "ftp://arxiv.org/abs/2301.00774": "not an http or https address",
     "https://[::1": "not an address",
-    "a word " * 60: "is no title",
+    "a word " * 60: "is too long for a title",
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), ARXIV.items())
-def test_arxiv(text: str, expected: tuple[str, int | None]) -> None:
+def test_identifies_arxiv(text: str, expected: tuple[str, int | None]) -> None:
     assert identify(text) == Reference("arxiv", *expected)
 
 
 @pytest.mark.parametrize(("text", "expected"), OTHERS.items())
-def test_other_identifiers_and_titles(text: str, expected: tuple[str, str]) -> None:
+def test_identifies_other_schemes_and_titles(text: str, expected: tuple[str, str]) -> None:
     assert identify(text) == Reference(*expected)
 
 
 @pytest.mark.parametrize(("text", "way_out"), WAYS_OUT.items())
-def test_a_text_without_identifier_gets_a_way_out(text: str, way_out: str) -> None:
+def test_unidentified_text_gets_advice(text: str, way_out: str) -> None:
     with pytest.raises(Unidentified, match=way_out) as caught:
         identify(text)
     assert len(str(caught.value)) < 350
@@ -168,7 +168,7 @@ def test_a_text_without_identifier_gets_a_way_out(text: str, way_out: str) -> No
 
 
 @given(st.text(max_size=200) | st.from_regex(r"https?://\S{0,60}", fullmatch=True))
-def test_any_text_is_identified_or_refused(text: str) -> None:
+def test_any_text_is_identified_or_rejected(text: str) -> None:
     try:
         found = identify(text)
     except Unidentified:

@@ -1,4 +1,4 @@
-"""Odd values and markup in answers: facts fit for an entry, or an error."""
+"""Unexpected values and markup in answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.sources.server import DATA, Answer, Replay, feed
-from tools.catalog.schema.field_types import flaws
+from tools.catalog.schema.field_types import text_problems
 from tools.sources.lookup.queries import fetch, search
 from tools.sources.names.references import Reference
 from tools.sources.services.dblp import Dblp
@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, str, Callable[[Client], list[Facts]]]] = {
 
 
 def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """Yield the way to every value inside; of a list only to the first."""
+    """Yield the path of every value, of lists only the first item."""
     inner = value.items() if isinstance(value, dict) else ()
     inner = list(enumerate(value))[:1] if isinstance(value, list) else inner
     for key, below in inner:
@@ -52,17 +52,17 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 
 
 def what_is_said(ask: Callable[[Client], list[Facts]], client: Client) -> tuple[str, list[str]]:
-    """Whether there are facts or an error, and the texts in it that must not be shown."""
+    """Return `facts` or `error`, and the invalid texts in it."""
     try:
         found = ask(client)
     except SourceError as error:
         return "error", [] if str(error).isprintable() else [str(error)]
     texts = [(*facts.notes, *facts.authors, facts.title or "") for facts in found]
-    return "facts", [text for each in texts for text in each if list(flaws(text))]
+    return "facts", [text for each in texts for text in each if list(text_problems(text))]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_odd_values(case: str, replay: Replay, client: Client) -> None:
+def test_unexpected_values_give_facts_or_errors(case: str, replay: Replay, client: Client) -> None:
     host, name, ask = CASES[case]
     whole = json.loads((DATA / name).read_text(encoding="utf-8"))
     assert ask(client), "the answer as it is"
@@ -93,7 +93,7 @@ def test_odd_values(case: str, replay: Replay, client: Client) -> None:
         ("Sparsity &lt; 50 % and &gt; 20 %", "Sparsity < 50 % and > 20 %"),
     ],
 )
-def test_markup_and_hidden_characters_leave_titles(
+def test_removes_markup_and_hidden_characters(
     written: str, title: str, replay: Replay, client: Client
 ) -> None:
     replay.say(ARXIV, feed(Massive=written))
@@ -102,9 +102,9 @@ def test_markup_and_hidden_characters_leave_titles(
     assert found.title == f"SparseGPT: {title} {rest}"
 
 
-def test_markup_that_was_removed_is_noted(replay: Replay, client: Client) -> None:
+def test_notes_removed_markup(replay: Replay, client: Client) -> None:
     replay.say(ARXIV, feed(Massive="&lt;b&gt;Massive&lt;/b&gt;"))
     (note,) = fetch(Reference("arxiv", "2301.00774"), client).notes
-    assert note == "arXiv has markup or hidden characters in the title, now removed"
+    assert note == "markup or hidden characters were removed from the title of arXiv"
     replay.say(ARXIV, feed(Massive="Massive &amp;amp; &lt; 50 %"))
     assert fetch(Reference("arxiv", "2301.00774"), client).notes == ()

@@ -1,4 +1,4 @@
-"""Which sources can be asked about what is known of a paper."""
+"""References for queries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.sources.web.client import Client
 CVF = "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_X_paper.html"
 
 
-def test_identifiers_come_before_pages_and_arxiv_first() -> None:
+def test_arxiv_comes_first_and_pages_last() -> None:
     ids = {"ieee": "12345678", "pmlr": "v202/frantar23a", "openreview": "PxoFut3dWW"}
     pages = (None, "https://example.org/paper", CVF)
     assert list(references({**ids, "arxiv": "2301.00774"}, *pages)) == [
@@ -22,6 +22,6 @@ def test_identifiers_come_before_pages_and_arxiv_first() -> None:
     ]
 
 
-def test_no_source_answers_for_a_title(client: Client) -> None:
-    with pytest.raises(Unidentified, match="'A Title' is a title, which has to be searched for"):
+def test_rejects_titles(client: Client) -> None:
+    with pytest.raises(Unidentified, match="'A Title' is a title; use a search instead"):
         fetch(Reference("title", "A Title"), client)

@@ -1,4 +1,4 @@
-"""Titles and names that mean the same, and those that do not."""
+"""Similarity of titles and names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPARSEGPT = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-
         ),
     ],
 )
-def test_versions_of_a_title(one: str, other: str) -> None:
+def test_versions_of_a_title_are_similar(one: str, other: str) -> None:
     assert similarity(one, other) == similarity(other, one) >= 90
 
 
@@ -38,11 +38,11 @@ def test_versions_of_a_title(one: str, other: str) -> None:
         ("OWL: a b", "WOL: a b c d"),
     ],
 )
-def test_other_papers(one: str, other: str) -> None:
+def test_titles_of_other_papers_are_not_similar(one: str, other: str) -> None:
     assert similarity(one, other) < 90
 
 
-def test_titles_are_the_same_but_for_case_and_punctuation() -> None:
+def test_same_title_ignores_case_and_punctuation() -> None:
     assert same_title("Fluctuation-based  Méthod", "fluctuation Based METHOD!")
     assert not same_title("Pruning", "Prunings")
 

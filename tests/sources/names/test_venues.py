@@ -1,4 +1,4 @@
-"""Names of venues, as sources write them, and the words of the vocabulary."""
+"""Venue names."""
 
 from __future__ import annotations
 
@@ -75,16 +75,16 @@ UNKNOWN = [
 
 
 @pytest.mark.parametrize(("written", "expected"), KNOWN.items())
-def test_names_that_mean_a_word(written: str, expected: tuple[str, str]) -> None:
+def test_known_venue_names(written: str, expected: tuple[str, str]) -> None:
     assert find_venue(written) == expected
 
 
 @pytest.mark.parametrize("written", UNKNOWN)
-def test_names_that_mean_none(written: str) -> None:
+def test_unknown_venue_names(written: str) -> None:
     assert find_venue(written) is None
 
 
-def test_every_word_is_reached_by_its_label_and_its_full_name() -> None:
+def test_finds_every_venue_by_label_and_full_name() -> None:
     for term in vocabulary()["venues"].terms.values():
         for name in (term.label, term.definition, *term.synonyms):
             found = find_venue(name)
@@ -99,13 +99,13 @@ def test_every_word_is_reached_by_its_label_and_its_full_name() -> None:
         ("ICLR 2023 notable top 5%", "ICLR.cc/2023/Conference", "iclr"),
         ("Accepted by TMLR", "TMLR", "tmlr"),
         ("EMNLP 2023 Findings", "EMNLP/2023/Conference", "emnlp-findings"),
-        # The first version of the API keeps the place of rejected papers.
+        # Version 1 of the API keeps the venue of rejected papers.
         ("Submitted to ICLR 2023", "ICLR.cc/2023/Conference", None),
         ("ICLR 2025 Conference Withdrawn Submission", "ICLR.cc/2025/Conference", None),
         ("ICLR 2026 poster", "ICLR.cc/2026/Conference/Rejected_Submission", None),
     ],
 )
-def test_acceptance(venue: str, venue_id: str, expected: str | None) -> None:
+def test_accepted_openreview_records(venue: str, venue_id: str, expected: str | None) -> None:
     found = accepted(venue, venue_id)
     assert (found and found.venue) == expected
 
@@ -128,7 +128,7 @@ def test_acceptance(venue: str, venue_id: str, expected: str | None) -> None:
         ("", False),
     ],
 )
-def test_venues_that_authors_announce_on_arxiv(comment: str, expected: bool) -> None:
+def test_announced_venues(comment: str, expected: bool) -> None:
     assert announced(comment) == expected
 
 

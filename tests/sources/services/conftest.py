@@ -1,4 +1,4 @@
-"""What a source says of a paper, through the real client."""
+"""Queries with the real client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tools.sources.web.client import Client
 
 @pytest.fixture
 def said(client: Client) -> Callable[[str, Iterable[str]], dict[str, object]]:
-    """Ask about what a text names; return some of the facts by name."""
+    """Look up a text; return some of the facts by name."""
 
     def ask(text: str, names: Iterable[str]) -> dict[str, object]:
         facts = fetch(identify(text), client)

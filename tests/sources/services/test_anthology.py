@@ -1,4 +1,4 @@
-"""The ACL Anthology: what it says right, and what it may say wrong."""
+"""ACL Anthology."""
 
 from __future__ import annotations
 
@@ -48,27 +48,27 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SAID.items())
-def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+def test_parses_facts(text: str, expected: dict[str, object], said: Said) -> None:
     assert said(text, expected) == expected
 
 
 class TestOddAnswers:
-    def test_another_paper(self, replay: Replay, client: Client) -> None:
+    def test_rejects_answer_about_another_paper(self, replay: Replay, client: Client) -> None:
         replay.say("aclanthology.org", stored("anthology/sobp.bib"))
         with pytest.raises(errors.AnotherPaper, match=r"answered about 2024.emnlp-main.775"):
             fetch(Reference("anthology", "2024.findings-acl.178"), client)
 
-    def test_unknown(self, client: Client) -> None:
+    def test_unknown_paper_is_not_found(self, client: Client) -> None:
         with pytest.raises(errors.NotFound, match=r"aclanthology.org has no /2099.acl-long.1.bib"):
             fetch(Reference("anthology", "2099.acl-long.1"), client)
 
-    def test_a_web_page(self, replay: Replay, client: Client) -> None:
+    def test_rejects_web_page(self, replay: Replay, client: Client) -> None:
         replay.say("aclanthology.org", Answer(b"<html>", "text/html"))
         with pytest.raises(errors.Malformed, match="sent text/html instead of BibTeX"):
             fetch(Reference("anthology", "2024.acl-long.1"), client)
 
     @pytest.mark.parametrize("body", [b"", b"@inproceedings{x,", b"@article{x, title={}}", b"<>"])
-    def test_no_entry(self, body: bytes, replay: Replay, client: Client) -> None:
+    def test_rejects_text_without_entry(self, body: bytes, replay: Replay, client: Client) -> None:
         replay.say("aclanthology.org", Answer(body, "text/plain"))
         with pytest.raises(errors.Malformed, match="ACL Anthology"):
             fetch(Reference("anthology", "2024.acl-long.1"), client)

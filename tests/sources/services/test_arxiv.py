@@ -1,4 +1,4 @@
-"""arXiv: what it says right, and what it may say wrong."""
+"""arXiv."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SAID.items())
-def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+def test_parses_facts(text: str, expected: dict[str, object], said: Said) -> None:
     assert said(text, expected) == expected
 
 
-def test_an_older_version_that_was_named_is_noted(client: Client) -> None:
+def test_notes_requested_older_version(client: Client) -> None:
     facts = fetch(identify("https://arxiv.org/abs/2301.00774v1"), client)
-    assert facts.notes == ("arXiv's newest version is 3; its facts were taken, not version 1's",)
+    assert facts.notes == ("the facts are from version 3 on arXiv, not from version 1",)
     assert fetch(identify("2301.00774v3"), client).notes == ()
 
 
@@ -106,24 +106,24 @@ TROUBLE = {
     "open markup": (
         feed(Massive="&lt;script src="),
         errors.Malformed,
-        "the title of arXiv holds HTML",
+        "the title of arXiv contains HTML",
     ),
     "long title": (
         feed(Massive="Massive " * 100),
         errors.Malformed,
-        "the title of arXiv holds a text of 863 characters, more than 300",
+        "the title of arXiv has 863 characters, more than 300",
     ),
     "LaTeX without end": (
         feed(Massive="{" * 5000),
         errors.Malformed,
-        "is LaTeX that cannot be read; write it plainly",
+        "is invalid LaTeX; write it as plain text",
     ),
     "HTML": (Answer(b"<p>Sorry", "text/html"), errors.Malformed, "sent text/html instead of XML"),
 }
 
 
 @pytest.mark.parametrize("case", TROUBLE)
-def test_trouble(case: str, replay: Replay, client: Client) -> None:
+def test_rejects_invalid_answers(case: str, replay: Replay, client: Client) -> None:
     answer, kind, message = TROUBLE[case]
     replay.say(ARXIV, answer)
     with pytest.raises(errors.SourceError, match=message) as caught:
@@ -132,7 +132,7 @@ def test_trouble(case: str, replay: Replay, client: Client) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_three_thousand_authors_are_taken_in_order(replay: Replay, client: Client) -> None:
+def test_keeps_order_of_three_thousand_authors(replay: Replay, client: Client) -> None:
     names = [f"Author{'abcdefghij'[n % 10]} Number{n}x" for n in range(3000)]
     listed = "".join(f"<author><name>{name}</name></author>" for name in names)
     replay.say(ARXIV, feed(**{"  </entry>": f"{listed}</entry>"}))
@@ -140,7 +140,7 @@ def test_three_thousand_authors_are_taken_in_order(replay: Replay, client: Clien
     assert authors == ("Elias Frantar", "Dan Alistarh", *names)
 
 
-def test_it_is_searched_by_words_alone(replay: Replay, client: Client) -> None:
+def test_search_uses_only_words(replay: Replay, client: Client) -> None:
     (found,) = search(
         Arxiv(), "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot", client
     )

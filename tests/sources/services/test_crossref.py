@@ -1,4 +1,4 @@
-"""Crossref: what it says right, and what it may say wrong."""
+"""Crossref."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SAID.items())
-def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+def test_parses_facts(text: str, expected: dict[str, object], said: Said) -> None:
     assert said(text, expected) == expected
 
 
@@ -58,16 +58,16 @@ class TestOddAnswers:
         replay.say("api.crossref.org", changed("crossref/flap.json", "message", *path, to=to))
         return fetch(Reference("doi", "10.1609/aaai.v38i10.28960"), client)
 
-    def test_another_paper(self, replay: Replay, client: Client) -> None:
+    def test_rejects_answer_about_another_paper(self, replay: Replay, client: Client) -> None:
         with pytest.raises(errors.AnotherPaper, match=r"answered about 10.1/other; use that one"):
             self.read(replay, client, "DOI", to="10.1/other")
 
-    def test_the_case_of_a_doi_does_not_count(self, replay: Replay, client: Client) -> None:
+    def test_ignores_case_of_dois(self, replay: Replay, client: Client) -> None:
         facts = self.read(replay, client, "DOI", to="10.1609/AAAI.v38i10.28960")
         assert facts.ids == {"doi": "10.1609/aaai.v38i10.28960"}
 
     @pytest.mark.parametrize("title", [[], ...])
-    def test_no_title(self, title: object, replay: Replay, client: Client) -> None:
+    def test_rejects_missing_title(self, title: object, replay: Replay, client: Client) -> None:
         with pytest.raises(errors.Malformed, match="its record has no title"):
             self.read(replay, client, "title", to=title)
 
@@ -81,25 +81,25 @@ class TestOddAnswers:
             ([], None, None),
         ],
     )
-    def test_dates_as_far_as_they_are_known(
+    def test_parses_partial_dates(
         self, parts: object, published: str, year: int, replay: Replay, client: Client
     ) -> None:
         facts = self.read(replay, client, "issued", to={"date-parts": parts})
         assert (facts.published, facts.year) == (published, year)
 
-    def test_a_preprint_server_is_no_venue(self, replay: Replay, client: Client) -> None:
+    def test_preprint_server_is_not_a_venue(self, replay: Replay, client: Client) -> None:
         facts = self.read(replay, client, "type", to="posted-content")
         assert (facts.venue, facts.notes) == (None, ())
 
-    def test_an_unknown_venue_is_noted_and_not_copied(self, replay: Replay, client: Client) -> None:
+    def test_notes_unknown_venue(self, replay: Replay, client: Client) -> None:
         facts = self.read(replay, client, "container-title", to=["Journal of Pruning"])
         assert facts.venue is None
         assert facts.notes == (
-            "Crossref names the venue 'Journal of Pruning', "
-            "for which vocabulary/venues.yaml has no word",
+            "Crossref has the venue 'Journal of Pruning', "
+            "for which vocabulary/venues.yaml has no term",
         )
 
-    def test_names_of_people_and_organisations(self, replay: Replay, client: Client) -> None:
+    def test_parses_people_and_organisations(self, replay: Replay, client: Client) -> None:
         people = [
             {"family": "Madonna"},
             {"given": "Martin Luther", "family": "King", "suffix": "Jr."},
@@ -108,28 +108,30 @@ class TestOddAnswers:
         facts = self.read(replay, client, "author", to=people)
         assert facts.authors == ("Madonna", "Martin Luther King Jr.", "The Pruning Team")
 
-    def test_what_is_quoted_cannot_steer_a_terminal(self, replay: Replay, client: Client) -> None:
+    def test_messages_have_no_control_characters(self, replay: Replay, client: Client) -> None:
         facts = self.read(replay, client, "container-title", to=["J\x1b[2J\nof\u202e"])
-        assert facts.notes[0].startswith("Crossref names the venue 'J[2J of',")
+        assert facts.notes[0].startswith("Crossref has the venue 'J[2J of',")
         with pytest.raises(errors.AnotherPaper) as caught:
             self.read(replay, client, "DOI", to="10.1/\x1b[2J\n\u202e")
         assert str(caught.value).isprintable()
 
     @pytest.mark.parametrize("year", [99999, -1, 0, 1492])
-    def test_years_that_cannot_be(self, year: int, replay: Replay, client: Client) -> None:
+    def test_ignores_impossible_years(self, year: int, replay: Replay, client: Client) -> None:
         facts = self.read(replay, client, "issued", to={"date-parts": [[year, 1, 1]]})
         assert (facts.year, facts.published) == (None, None)
 
     @pytest.mark.parametrize(
         ("name", "value"), [("volume", "[8](x"), ("issue", "1" * 500), ("volume", "**8**")]
     )
-    def test_numbers_that_are_none(
+    def test_rejects_invalid_numbers(
         self, name: str, value: str, replay: Replay, client: Client
     ) -> None:
-        with pytest.raises(errors.Malformed, match=r"the (volume|number) of Crossref holds"):
+        with pytest.raises(
+            errors.Malformed, match=r"the (volume|number) of Crossref (contains|has)"
+        ):
             self.read(replay, client, name, to=value)
 
-    def test_a_subtitle_follows_a_colon(self, replay: Replay, client: Client) -> None:
+    def test_joins_subtitle_with_colon(self, replay: Replay, client: Client) -> None:
         assert str(self.read(replay, client, "subtitle", to=["A Sub"]).title).endswith(
             "dels: A Sub"
         )

@@ -1,4 +1,4 @@
-"""DBLP: what it says right, and what it may say wrong."""
+"""DBLP."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tools.sources.web.client import Client
 
 
 class TestDblp:
-    def test_one_author_and_many_numbers(self, client: Client) -> None:
+    def test_parses_single_author_and_numbers(self, client: Client) -> None:
         (facts,) = search(Dblp(), "An Invented Record in the Old Style of Identifiers", client)
         assert facts.authors == ("Ada Example",)
         assert (facts.venue, facts.volume, facts.notes) == (None, None, ())
         assert facts.ids == {"arxiv": "cs/0601001"}
 
-    def test_a_published_paper_and_its_preprint(self, client: Client) -> None:
+    def test_parses_published_paper_and_preprint(self, client: Client) -> None:
         title = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"
         published, preprint = search(Dblp(), title, client)
         assert published.title == title
@@ -26,20 +26,20 @@ class TestDblp:
         assert published.ids == {"pmlr": "v202/frantar23a"}
         assert (preprint.venue, preprint.ids) == (None, {"arxiv": "2301.00774"})
 
-    def test_numbers_behind_names(self, client: Client) -> None:
+    def test_removes_numbers_from_names(self, client: Client) -> None:
         title = "A Simple and Effective Pruning Approach for Large Language Models"
         (facts,) = search(Dblp(), title, client)
         assert facts.authors[1] == "Zhuang Liu"
         assert facts.ids == {"openreview": "PxoFut3dWW"}
 
-    def test_no_hit_at_all(self, client: Client) -> None:
+    def test_accepts_empty_result(self, client: Client) -> None:
         assert search(Dblp(), "nothing of the kind", client) == []
 
-    def test_a_page_for_robots(self, replay: Replay, client: Client) -> None:
+    def test_rejects_web_page(self, replay: Replay, client: Client) -> None:
         replay.say("dblp.org", Answer(b"<html>", "text/html"))
         with pytest.raises(errors.Malformed, match=r"dblp.org sent text/html instead of JSON"):
             search(Dblp(), "anything", client)
 
-    def test_punctuation_does_not_reach_the_query(self, replay: Replay, client: Client) -> None:
+    def test_query_has_no_punctuation(self, replay: Replay, client: Client) -> None:
         search(Dblp(), "Pruning|Quantization: a $ - b*?", client)
         assert "?q=pruning quantization a b&" in replay.asked("dblp.org")[0].path

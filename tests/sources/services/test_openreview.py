@@ -1,4 +1,4 @@
-"""OpenReview: what it says right, and what it may say wrong."""
+"""OpenReview."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SAID = {
     },
     "https://openreview.net/pdf?id=J8Ajf9WfXP": {"venue": "neurips", "year": 2023},
     "https://openreview.net/forum?id=ahEm3l2P6w": {"venue": "icml", "year": 2024},
-    # A journal: the year is that of publication.
+    # For a journal, the year is that of publication.
     "https://openreview.net/forum?id=Qd7LzJBg21": {
         "venue": "tmlr",
         "track": "journal",
@@ -42,13 +42,13 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SAID.items())
-def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+def test_parses_facts(text: str, expected: dict[str, object], said: Said) -> None:
     assert said(text, expected) == expected
 
 
-# Forums of papers that were submitted, withdrawn or rejected, or only imported from elsewhere.
+# Forums of submitted, withdrawn, rejected or imported papers.
 @pytest.mark.parametrize("forum", ["f4b0YVwKUO", "FQ8KX1pxeo", "a8ruEUhpOv"])
-def test_what_it_did_not_accept_is_a_preprint_and_no_more(forum: str, client: Client) -> None:
+def test_unaccepted_paper_is_a_preprint(forum: str, client: Client) -> None:
     facts = fetch(Reference("openreview", forum), client)
     assert facts.title
     assert (facts.venue, facts.track, facts.published) == (None, None, None)
@@ -77,46 +77,46 @@ class TestOddAnswers:
             None,
         ],
     )
-    def test_only_acceptance_is_a_venue(
+    def test_only_accepted_papers_have_a_venue(
         self, venue: str | None, replay: Replay, client: Client
     ) -> None:
         facts = self.read(replay, client, "content", "venue", to={"value": venue})
         assert (facts.venue, facts.notes) == (None, ())
 
     @pytest.mark.parametrize("where", ["Withdrawn_Submission", "Rejected_Submission", "Submission"])
-    def test_a_word_of_decision_does_not_outweigh_the_place(
+    def test_rejected_group_overrides_decision_words(
         self, where: str, replay: Replay, client: Client
     ) -> None:
         to = {"value": f"ICLR.cc/2024/Conference/{where}"}
         assert self.read(replay, client, "content", "venueid", to=to).venue is None
 
-    def test_a_comment_is_no_paper(self, replay: Replay, client: Client) -> None:
+    def test_rejects_comments(self, replay: Replay, client: Client) -> None:
         with pytest.raises(errors.AnotherPaper, match=r"about the forum other; use that one"):
             self.read(replay, client, "forum", to="other")
 
-    def test_another_paper(self, replay: Replay, client: Client) -> None:
+    def test_rejects_answer_about_another_paper(self, replay: Replay, client: Client) -> None:
         with pytest.raises(errors.AnotherPaper, match="was asked for PxoFut3dWW"):
             self.read(replay, client, "id", to="other")
 
-    def test_authors_who_hide_are_none(self, replay: Replay, client: Client) -> None:
+    def test_anonymous_authors_are_omitted(self, replay: Replay, client: Client) -> None:
         to = {"value": ["Anonymous"]}
         assert self.read(replay, client, "content", "authors", to=to).authors == ()
 
-    def test_a_deleted_note(self, replay: Replay, client: Client) -> None:
+    def test_rejects_deleted_note(self, replay: Replay, client: Client) -> None:
         with pytest.raises(errors.Malformed, match="its record has no title"):
             self.read(replay, client, "content", to={})
 
     @pytest.mark.parametrize("status", [403, 404, 400])
-    def test_both_versions_are_asked(self, status: int, replay: Replay, client: Client) -> None:
+    def test_queries_both_api_versions(self, status: int, replay: Replay, client: Client) -> None:
         replay.say("api2.openreview.net", Answer(b'{"name": "Error"}', status=status))
         facts = fetch(Reference("openreview", "invented01"), client)
         assert facts.title == "An Invented Record of the First Version"
 
-    def test_unknown_to_both(self, client: Client) -> None:
+    def test_unknown_paper_is_not_found(self, client: Client) -> None:
         with pytest.raises(errors.NotFound, match="OpenReview has no public paper nowhere123"):
             fetch(Reference("openreview", "nowhere123"), client)
 
-    def test_a_search_yields_accepted_papers_and_workshops_last(
+    def test_search_returns_accepted_papers_workshops_last(
         self, replay: Replay, client: Client
     ) -> None:
         body = json.loads((DATA / "openreview" / "wanda.json").read_text(encoding="utf-8"))
@@ -134,5 +134,5 @@ class TestOddAnswers:
             ("icml", "workshop"),
         ]
 
-    def test_times_out_of_range(self, replay: Replay, client: Client) -> None:
+    def test_accepts_missing_dates(self, replay: Replay, client: Client) -> None:
         assert self.read(replay, client, "pdate", to=10**30).year == 2024

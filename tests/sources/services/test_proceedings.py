@@ -1,4 +1,4 @@
-"""Sites of proceedings: what they say right, and what they may say wrong."""
+"""Proceedings sites."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.sources.server import Answer, Replay, stored
-from tools.catalog.schema.identifiers import address
+from tools.catalog.schema.identifiers import check_address
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import fetch
 from tools.sources.names.references import Reference
@@ -50,7 +50,7 @@ SAID = {
             f"{LLM_PRUNER}-Abstract-Conference.html"
         },
     },
-    # Dated to the next year, as volumes of a December are.
+    # The tags date this conference in December to the next year.
     f"https://proceedings.neurips.cc/paper_files/paper/2024/file/{SLIMGPT}-Paper-Conference.pdf": {
         "year": 2024,
         "pages": "107112-107137",
@@ -68,7 +68,7 @@ SAID = {
 
 
 @pytest.mark.parametrize(("text", "expected"), SAID.items())
-def test_what_it_says(text: str, expected: dict[str, object], said: Said) -> None:
+def test_parses_facts(text: str, expected: dict[str, object], said: Said) -> None:
     assert said(text, expected) == expected
 
 
@@ -85,19 +85,21 @@ PAGES = {
 
 @pytest.mark.parametrize("host", PAGES)
 class TestOddAnswers:
-    def test_another_paper(self, host: str, replay: Replay, client: Client) -> None:
+    def test_rejects_answer_about_another_paper(
+        self, host: str, replay: Replay, client: Client
+    ) -> None:
         scheme, value, other = PAGES[host]
         replay.say(host, stored(other))
         with pytest.raises(errors.AnotherPaper, match=rf"{host} was asked for .* answered about"):
             fetch(Reference(scheme, value), client)
 
-    def test_a_page_without_tags(self, host: str, replay: Replay, client: Client) -> None:
+    def test_rejects_page_without_tags(self, host: str, replay: Replay, client: Client) -> None:
         scheme, value, _ = PAGES[host]
         replay.say(host, Answer(b"<title>Moved</title><meta name=citation_title>", "text/html"))
         with pytest.raises(errors.Malformed, match="it has no citation tags"):
             fetch(Reference(scheme, value), client)
 
-    def test_tags_that_are_mostly_missing(self, host: str, replay: Replay, client: Client) -> None:
+    def test_accepts_pages_with_few_tags(self, host: str, replay: Replay, client: Client) -> None:
         scheme, value, _ = PAGES[host]
         head = b"<meta name='citation_title' content='A &amp; B'/><meta name='citation_date'>"
         replay.say(host, Answer(head, "text/html"))
@@ -105,7 +107,7 @@ class TestOddAnswers:
         assert (facts.title, facts.authors, facts.venue, facts.pages) == ("A & B", (), None, None)
 
 
-def test_addresses_of_cvf_are_fit_for_an_entry(replay: Replay, client: Client) -> None:
+def test_cvf_addresses_are_valid_in_entries(replay: Replay, client: Client) -> None:
     found = identify(
         "https://openaccess.thecvf.com/content/CVPR2023/papers/Li_What's_New_paper.pdf"
     )
@@ -113,5 +115,5 @@ def test_addresses_of_cvf_are_fit_for_an_entry(replay: Replay, client: Client) -
         "openaccess.thecvf.com", Answer(b"<meta name=citation_title content=T>", "text/html")
     )
     link = fetch(found, client).links["venue"]
-    assert address(link) == link
+    assert check_address(link) == link
     assert link.endswith("/content/CVPR2023/html/Li_What%27s_New_paper.html")

@@ -1,4 +1,4 @@
-"""Answers kept on disk: used once more, never half written, and no loss where they cannot be."""
+"""The cache of answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.sources.server import Answer, Replay, break_off, stored
 from tools.sources.lookup.queries import fetch
 from tools.sources.names.references import Reference
-from tools.sources.services.table import BY_NAME
+from tools.sources.services.registry import BY_NAME
 from tools.sources.web import errors
 from tools.sources.web.client import Client
 from tools.sources.web.page import JSON, Page
@@ -29,13 +29,13 @@ UNREADABLE = {
 }
 
 
-def test_an_answer_is_asked_for_once(replay: Replay, connect: Connect, tmp_path: Path) -> None:
+def test_caches_answers(replay: Replay, connect: Connect, tmp_path: Path) -> None:
     first = fetch(FLAP, connect(tmp_path))
     assert fetch(FLAP, connect(tmp_path)) == first
     assert len(replay.requests) == 1
 
 
-def test_it_ages(replay: Replay, connect: Connect, tmp_path: Path) -> None:
+def test_cached_answers_expire(replay: Replay, connect: Connect, tmp_path: Path) -> None:
     client = connect(tmp_path, max_age=0.0)
     fetch(FLAP, client)
     fetch(FLAP, client)
@@ -43,7 +43,7 @@ def test_it_ages(replay: Replay, connect: Connect, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_what_could_not_be_read_is_not_kept(
+def test_does_not_cache_unreadable_answers(
     case: str, replay: Replay, connect: Connect, tmp_path: Path
 ) -> None:
     replay.say(HOST, UNREADABLE[case][0], GOOD)
@@ -53,27 +53,21 @@ def test_what_could_not_be_read_is_not_kept(
     assert fetch(FLAP, client).venue == "aaai"
 
 
-def test_a_damaged_cache_costs_only_the_cache(
-    replay: Replay, connect: Connect, tmp_path: Path
-) -> None:
+def test_works_with_damaged_cache(replay: Replay, connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "answers.db").write_bytes(b"no database" * 1000)
     client = connect(tmp_path)
     assert fetch(FLAP, client) == fetch(FLAP, client)
     assert len(replay.requests) == 2
 
 
-def test_a_folder_that_cannot_be_made_costs_only_the_cache(
-    replay: Replay, connect: Connect, tmp_path: Path
-) -> None:
+def test_works_without_cache_folder(replay: Replay, connect: Connect, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for _ in range(2):
         assert fetch(FLAP, connect(tmp_path / "file" / "cache")).venue == "aaai"
     assert len(replay.requests) == 2
 
 
-def test_a_body_that_breaks_off_is_not_kept(
-    replay: Replay, connect: Connect, tmp_path: Path
-) -> None:
+def test_does_not_cache_incomplete_body(replay: Replay, connect: Connect, tmp_path: Path) -> None:
     replay.say(HOST, Answer(break_off), GOOD)
     client = connect(tmp_path)
     with pytest.raises(errors.Malformed):
@@ -81,7 +75,7 @@ def test_a_body_that_breaks_off_is_not_kept(
     assert fetch(FLAP, client).venue == "aaai"
 
 
-def test_bytes_come_back_as_they_were(connect: Connect, tmp_path: Path) -> None:
+def test_cached_body_is_unchanged(connect: Connect, tmp_path: Path) -> None:
     def read() -> Page:
         return connect(tmp_path).read(SITE, f"/works/{FLAP.value}", JSON, lambda page: page)
 

@@ -1,4 +1,4 @@
-"""Other addresses for the hosts of sources."""
+"""Mirrors of the sources."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOST = "api.crossref.org"
 FLAP = Reference("doi", "10.1609/aaai.v38i10.28960")
 
 
-def test_the_environment_names_other_hosts(
+def test_reads_hosts_from_the_environment(
     replay: Replay, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name, value in (replay.environment | {"XDG_CACHE_HOME": str(tmp_path)}).items():
@@ -30,7 +30,7 @@ def test_the_environment_names_other_hosts(
     assert list(tmp_path.rglob("answers.db"))
 
 
-def test_it_may_be_empty() -> None:
+def test_accepts_empty_value() -> None:
     assert read_hosts("") == {}
     assert read_hosts("a.org=http://b:1/c, d.org=https://e,") == {
         "a.org": "http://b:1/c",
@@ -41,6 +41,6 @@ def test_it_may_be_empty() -> None:
 @pytest.mark.parametrize(
     "text", ["a.org", "a.org=ftp://b", "=http://b", "a/b=http://c", "x=https:///"]
 )
-def test_nonsense_is_refused(text: str) -> None:
-    with pytest.raises(errors.BadSetting, match="write it as host=https://mirror/path"):
+def test_rejects_invalid_values(text: str) -> None:
+    with pytest.raises(errors.BadSetting, match="use the form host=https://mirror/path"):
         read_hosts(text)

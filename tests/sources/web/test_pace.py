@@ -20,7 +20,7 @@ Connect = Callable[..., Client]
         (("pmlr", "v202/frantar23a", "v267/guo25a"), 1),
     ],
 )
-def test_requests_keep_their_distance(
+def test_pauses_between_requests(
     paths: tuple[str, str, str],
     pause: float,
     connect: Connect,

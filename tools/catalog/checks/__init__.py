@@ -1,7 +1,7 @@
-"""Everything an entry is checked for beyond the schema, without a network.
+"""The checks of entries beyond the schema, without network access.
 
-A new check is a function in `entry_checks`, `claim_checks` or `text_checks` (one entry by itself)
-or in `cross_entry_checks` (all of them together), and its name in the list at the module's end.
+To add a check, write a function in `entry_checks`, `claim_checks` or `text_checks` (for one entry)
+or in `cross_entry_checks` (for all entries) and add it to the list at the end of the module.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.entries.loader import Catalog
 from tools.repository import REPOSITORY
 
-OF_ONE = (*entry_checks.CHECKS, *claim_checks.CHECKS, *text_checks.CHECKS)
+ENTRY_CHECKS = (*entry_checks.CHECKS, *claim_checks.CHECKS, *text_checks.CHECKS)
 
 
 def check(catalog: Catalog, root: Path = REPOSITORY) -> list[Problem]:
-    """Return the problems of entries by themselves, with one another, and of their layout.
+    """Return the problems of single entries, between entries, and of the layout.
 
-    `root` is the checkout with the folders of methods and the abstracts.
+    `root` is the checkout that contains the method folders and the abstract fingerprints.
     """
-    found = [problem for document in catalog.documents for problem in layout_problems(document)]
+    problems = [problem for document in catalog.documents for problem in layout_problems(document)]
     for entry in catalog.entries.values():
-        for check_entry in OF_ONE:
-            found += check_entry(entry)
+        for check_entry in ENTRY_CHECKS:
+            problems += check_entry(entry)
     for check_all in cross_entry_checks.CHECKS:
-        found += check_all(catalog)
-    found += cross_entry_checks.folders(catalog, root / "implementations")
-    for check_texts in (text_checks.copies, text_checks.orphans):
-        found += check_texts(catalog, root / "catalog" / "abstracts")
-    return sorted(found)
+        problems += check_all(catalog)
+    problems += cross_entry_checks.method_folders(catalog, root / "implementations")
+    for check_texts in (text_checks.copied_abstracts, text_checks.orphaned_fingerprints):
+        problems += check_texts(catalog, root / "catalog" / "abstracts")
+    return sorted(problems)

@@ -1,4 +1,4 @@
-"""Checks of claims: known models, data and quantities, values that can be, and who read them."""
+"""Checks of claims: models, metrics, values, and how closely the paper was read."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tools.catalog.schema.paper import Claim
 from tools.catalog.schema.vocabulary import Term, Words, vocabulary
 
 ROUNDING = 0.005
-"""Papers write 2:4 as 50 %, and 3:7 as 57 %."""
+"""Tolerance between a pattern and a share; papers round 3:7 to 57 %."""
 SIZE = re.compile(r"(A?(\d+x)?\d+(\.\d+)?[MBT]|tiny|small|base|large|XL|XXL)(-[\w.]+)*")
-OF_TABLES = ("tables", "paper")
-"""How deep a work was read whose numbers are known."""
+TABLES_READ = ("tables", "paper")
+"""Values of `sources.read` that include the tables of results."""
 PARTS = {"ppl": "datasets", "acc": "datasets", "mean": "suites"}
-"""Where the second part of a metric is defined."""
+"""Vocabulary of the second part of a metric."""
 
 
 def claims(entry: Entry) -> Iterator[Problem]:
-    """A pattern and a share agree; models, data and suites are defined; values are in range."""
+    """Check that share and pattern agree, terms are defined, and values are in range."""
     for index, claim in enumerate(entry.paper.claims or ()):
         loc = ("claims", index)
         yield from _share(entry, loc, claim)
@@ -29,15 +29,15 @@ def claims(entry: Entry) -> Iterator[Problem]:
         yield from _metric(entry, loc, claim)
 
 
-def seen(entry: Entry) -> Iterator[Problem]:
-    """Numbers come from tables that somebody saw, or from an abstract."""
+def tables_read(entry: Entry) -> Iterator[Problem]:
+    """Check that claims come from tables that were read, or from the abstract."""
     read = entry.paper.sources.read
     for index, claim in enumerate(entry.paper.claims or ()):
-        if read not in OF_TABLES and not claim.where.lower().startswith("abstract"):
+        if read not in TABLES_READ and not claim.where.lower().startswith("abstract"):
             message = f"is from {claim.where}, but only the {read} was read"
             if read is None:
-                message = f"is from {claim.where}, but nothing says what was read"
-            advice = "leave it out, or write sources.read: tables if they were seen"
+                message = f"is from {claim.where}, but `sources.read` is missing"
+            advice = "remove it, or write sources.read: tables if you read them"
             yield entry.problem("claims", index, message=message, advice=advice)
 
 
@@ -49,20 +49,20 @@ def _share(entry: Entry, loc: Loc, claim: Claim) -> Iterator[Problem]:
         advice = "write N:M, which keeps N of M"
         yield entry.problem(*loc, "pattern", message=message, advice=advice)
     elif claim.pattern and claim.sparsity and abs(claim.sparsity - share) > ROUNDING:
-        message = f"{claim.sparsity} is not what {claim.pattern} removes, {share:.3g}"
-        advice = "leave out the one that the paper does not state"
+        message = f"{claim.sparsity} contradicts {claim.pattern}, which removes {share:.3g}"
+        advice = "remove the one that the paper does not state"
         yield entry.problem(*loc, "sparsity", message=message, advice=advice)
 
 
 def _model(entry: Entry, loc: Loc, claim: Claim) -> Iterator[Problem]:
-    """Find a model that is no family and size: `OPT-175B`, `Mistral-7B-v0.1`."""
+    """Check that a model is a known family with a size: `OPT-175B`, `Mistral-7B-v0.1`."""
     words = vocabulary()["models"]
     families = [name for name in words.terms if _of(name, claim.model)]
     if families:
         return
     meant = words.suggest(re.sub(r"[-\s]\d+(\.\d+)?[MBT].*", "", claim.model))
-    advice = f"did you mean {meant} and a size?" if meant else "write family and size, as OPT-175B"
-    message = f"'{claim.model}' is of no family of vocabulary/models.yaml"
+    advice = f"did you mean {meant} with a size?" if meant else "write it as OPT-175B"
+    message = f"'{claim.model}' is not a family of vocabulary/models.yaml with a size"
     yield entry.problem(*loc, "model", message=message, advice=advice)
 
 
@@ -89,20 +89,21 @@ def _metric(entry: Entry, loc: Loc, claim: Claim) -> Iterator[Problem]:
 def _undefined(part: str, words: Words, name: str, before: str) -> tuple[str, str]:
     meant = words.suggest(part) if part else None
     advice = f"did you mean {before}{meant}?" if meant else "define it there"
-    return f"'{part}' is no word of vocabulary/{name}.yaml", advice
+    return f"'{part}' is not a term of vocabulary/{name}.yaml", advice
 
 
 def _range(entry: Entry, loc: Loc, claim: Claim, term: Term) -> Iterator[Problem]:
-    """Find values that the quantity cannot have."""
+    """Find values that the metric cannot have."""
     given: dict[Loc, float | None] = {("value",): claim.value, ("dense",): claim.dense}
     given |= {("against", slug): value for slug, value in (claim.against or {}).items()}
     for place, value in given.items():
         low = term.low is not None and value is not None and value < term.low
         high = term.high is not None and value is not None and value > term.high
         if low or high:
-            where = f"below {term.low:g}" if low else f"above {term.high:g}"
-            message = f"{value} is {where}, which {term.label} never is"
-            yield entry.problem(*loc, *place, message=message, advice="correct it, or the metric")
+            limit = f"below {term.low:g}" if low else f"above {term.high:g}"
+            message = f"{value} is {limit}, which is impossible for {term.label}"
+            advice = "correct the value or the metric"
+            yield entry.problem(*loc, *place, message=message, advice=advice)
 
 
-CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (claims, seen)
+CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (claims, tables_read)

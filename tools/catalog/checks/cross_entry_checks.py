@@ -1,4 +1,4 @@
-"""Checks of entries against one another and against the folders of methods."""
+"""Checks of entries against each other and against the method folders."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rapidfuzz import fuzz, process
 
-from tools.catalog.checks.duplicates import same, titles
+from tools.catalog.checks.duplicates import shared_identifiers, similar_titles
 from tools.catalog.documents.diagnostics import Level, Problem
 from tools.catalog.documents.yaml_reader import Loc, read
 from tools.catalog.entries.loader import Catalog, Entry
@@ -17,31 +17,31 @@ from tools.catalog.schema.paper import Outside, Taxonomy
 from tools.catalog.schema.vocabulary import VOCABULARY, vocabulary
 from tools.repository import REPOSITORY, implemented
 
-FACET = 3
-"""Papers that a word should fit to be worth filtering by."""
+MIN_PAPERS = 3
+"""Number of papers that a vocabulary term should fit."""
 
 
 def aliases(catalog: Catalog) -> Iterator[Problem]:
-    """An old slug leads to one entry."""
+    """Find former slugs that are used twice."""
     slugs = _slugs(catalog)
     owners: dict[str, str] = {}
     for slug, entry in catalog.entries.items():
         for index, alias in enumerate(entry.paper.aliases or ()):
             other = alias if alias in slugs else owners.setdefault(alias, slug)
             if other != slug or alias == slug:
-                what = "an entry" if other == alias else f"an alias of {other}"
+                use = "an entry" if other == alias else f"an alias of {other}"
                 yield entry.problem(
-                    "aliases", index, message=f"{alias} is {what} already", advice="remove it"
+                    "aliases", index, message=f"{alias} is already {use}", advice="remove it"
                 )
 
 
 def _slugs(catalog: Catalog) -> frozenset[str]:
-    """Return the slugs of all files, those with errors too: they are there, if not right."""
+    """Return the slugs of all files, including files with errors."""
     return frozenset(catalog.entries) | {document.path.stem for document in catalog.documents}
 
 
 def relations(catalog: Catalog) -> Iterator[Problem]:
-    """A relation leads to another entry, or to a paper that has none."""
+    """Find relations to missing entries, to the paper itself, and to papers with an entry."""
     slugs = _slugs(catalog)
     former: dict[str, str] = {}
     for slug, paper in catalog.papers.items():
@@ -61,7 +61,7 @@ def relations(catalog: Catalog) -> Iterator[Problem]:
                     message = f"'{relative.title}' is in the catalog"
                     yield entry.problem(*loc, message=message, advice=f"write {inside}")
             elif relative == entry.slug:
-                yield entry.problem(*loc, message="relates the paper to itself", advice="remove it")
+                yield entry.problem(*loc, message="is the paper itself", advice="remove it")
             elif relative not in slugs:
                 yield entry.problem(
                     *loc,
@@ -81,14 +81,14 @@ def _related(entry: Entry) -> Iterator[tuple[Loc, str | Outside]]:
 def _nearest(slug: str, former: Mapping[str, str], slugs: frozenset[str]) -> str:
     close = process.extractOne(slug, sorted(slugs), scorer=fuzz.ratio, score_cutoff=75)
     if slug in former:
-        return f"it is called {former[slug]} now"
+        return f"it was renamed to {former[slug]}"
     if close:
         return f"did you mean {close[0]}?"
-    return "outside the catalog write {arxiv or doi, title, year}"
+    return "for a paper outside the catalog, write {arxiv or doi, title, year}"
 
 
 def cycles(catalog: Catalog) -> Iterator[Problem]:
-    """Nothing builds on itself by way of others."""
+    """Find papers that build on themselves through others."""
     graph = {
         slug: {
             relative
@@ -102,20 +102,20 @@ def cycles(catalog: Catalog) -> Iterator[Problem]:
             TopologicalSorter(graph).prepare()
             return
         except CycleError as error:
-            # Predecessors first: each builds on the one before it.
+            # In the error, each paper is followed by one that builds on it.
             circle = list(reversed(error.args[1][:-1]))
         start = circle.index(min(circle))
         circle = circle[start:] + circle[:start]
         yield catalog.entries[circle[0]].problem(
             "relations",
-            message=f"goes round in a circle: {' builds on '.join([*circle, circle[0]])}",
-            advice="remove the one that is not so",
+            message=f"form a cycle: {' builds on '.join([*circle, circle[0]])}",
+            advice="remove the wrong relation",
         )
         graph[circle[0]].discard(circle[1 % len(circle)])
 
 
-def folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]:
-    """A method folder has an entry that says how it follows the paper, and only it says so."""
+def method_folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]:
+    """Find method folders without entry or `fidelity`, and `fidelity` without method folder."""
     written = implemented(implementations)
     for slug in sorted(written - _slugs(catalog)):
         path = implementations / slug / f"{slug}.py"
@@ -124,16 +124,16 @@ def folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]:
         yield Problem(name, 1, "", f"the catalog has no entry {slug}", advice)
     for slug, entry in catalog.entries.items():
         if slug in written and entry.paper.has_paper and not entry.paper.fidelity:
-            advice = "add `fidelity`: faithful, reconstruction or in-the-spirit"
-            message = f"implementations/{slug}/ follows the paper in a way that is not said"
+            advice = "add it: faithful, reconstruction or in-the-spirit"
+            message = f"implementations/{slug}/ exists, but `fidelity` is missing"
             yield entry.problem(message=message, advice=advice)
         if entry.paper.fidelity and slug not in written:
             message = f"there is no implementations/{slug}/{slug}.py"
-            yield entry.problem("fidelity", message=message, advice="remove it until there is")
+            yield entry.problem("fidelity", message=message, advice="remove it")
 
 
-def alike(catalog: Catalog) -> Iterator[Problem]:
-    """Hint at entries that the taxonomy cannot tell apart."""
+def equal_taxonomies(catalog: Catalog) -> Iterator[Problem]:
+    """Hint at entries with the same taxonomy."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for entry in catalog.entries.values():
         if entry.paper.taxonomy:
@@ -141,13 +141,11 @@ def alike(catalog: Catalog) -> Iterator[Problem]:
     for first, *others in groups.values():
         if others:
             names = ", ".join(entry.slug for entry in others)
-            yield first.problem(
-                "taxonomy", message=f"is the same as that of {names}", level=Level.HINT
-            )
+            yield first.problem("taxonomy", message=f"is the same as in {names}", level=Level.HINT)
 
 
-def rare(catalog: Catalog) -> Iterator[Problem]:
-    """Hint at words that fit too few papers to be worth filtering by."""
+def rare_terms(catalog: Catalog) -> Iterator[Problem]:
+    """Hint at vocabulary terms that fit too few papers."""
     for name in Taxonomy.model_fields:
         used: dict[str, int] = defaultdict(int)
         for paper in catalog.papers.values():
@@ -157,17 +155,17 @@ def rare(catalog: Catalog) -> Iterator[Problem]:
         path = VOCABULARY / f"{name}.yaml"
         document = read(path, path.relative_to(REPOSITORY))
         for word in vocabulary()[name].terms:
-            if used[word] < FACET:
-                message = f"is used by {used[word]} of {FACET} papers that a word should fit"
+            if used[word] < MIN_PAPERS:
+                message = f"fits {used[word]} papers; a term should fit at least {MIN_PAPERS}"
                 yield document.problem(("words", word), message, level=Level.HINT)
 
 
 CHECKS: tuple[Callable[[Catalog], Iterator[Problem]], ...] = (
-    same,
-    titles,
+    shared_identifiers,
+    similar_titles,
     aliases,
     relations,
     cycles,
-    alike,
-    rare,
+    equal_taxonomies,
+    rare_terms,
 )

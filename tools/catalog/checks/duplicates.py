@@ -1,4 +1,4 @@
-"""Two entries of one paper: the same identifier, or titles that people would take for one."""
+"""Duplicate entries: the same identifier, or similar titles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold
 
-ALIKE = 92
-"""Per cent of two titles' letters in common from which on they may be one title."""
+SIMILAR = 92
+"""Similarity of two titles, out of 100, from which they may belong to one paper."""
 
 
 def duplicates(paper: Paper, among: Mapping[str, Paper]) -> list[tuple[str, str]]:
@@ -22,7 +22,7 @@ def duplicates(paper: Paper, among: Mapping[str, Paper]) -> list[tuple[str, str]
 
 
 class Known:
-    """Papers by slug, made ready once for many others to be looked for among them."""
+    """An index of papers by identifier and title."""
 
     def __init__(self, papers: Mapping[str, Paper]) -> None:
         self._titles = _Titles(papers)
@@ -32,19 +32,19 @@ class Known:
                 self._ids.setdefault(own, []).append(slug)
 
     def same_as(self, paper: Paper) -> list[tuple[str, str]]:
-        """Return slug and reason of each that seems to be the same paper."""
+        """Return slug and reason of each indexed paper that seems to be the same."""
         found = [
             (slug, f"has the same {SCHEMES[scheme].label} identifier, {value}")
             for scheme, value in paper.ids
             for slug in self._ids.get((scheme, value), ())
         ]
-        taken = {slug for slug, _ in found}
-        found += [(slug, reason) for slug, reason in self._titles.like(paper) if slug not in taken]
-        return found
+        by_id = {slug for slug, _ in found}
+        by_title = self._titles.similar_to(paper)
+        return [*found, *((slug, reason) for slug, reason in by_title if slug not in by_id)]
 
 
-def same(catalog: Catalog) -> Iterator[Problem]:
-    """No two entries are one paper, nor share a name that must be their own."""
+def shared_identifiers(catalog: Catalog) -> Iterator[Problem]:
+    """Find identifiers and BibTeX keys that two entries have."""
     owners: dict[tuple[str, str], str] = {}
     for slug, entry in catalog.entries.items():
         own: list[tuple[tuple[str, ...], str]] = [
@@ -54,57 +54,57 @@ def same(catalog: Catalog) -> Iterator[Problem]:
         for loc, value in own:
             other = owners.setdefault((loc[-1], value), slug)
             if other != slug:
-                advice = "one paper has one entry; correct it or remove one of the two"
-                message = f"{value} is that of {other} too"
+                advice = "correct it, or remove one of the two entries"
+                message = f"{value} is also in {other}"
                 yield entry.problem(*loc, message=message, advice=advice)
 
 
-def titles(catalog: Catalog) -> Iterator[Problem]:
-    """No two entries have one title."""
+def similar_titles(catalog: Catalog) -> Iterator[Problem]:
+    """Find equal and similar titles of two entries."""
     for one, other, reason, equal in _Titles(catalog.papers).pairs():
         yield catalog.entries[other].problem(
             "title",
             message=f"{one} {reason}",
-            advice="one paper has one entry; remove one of the two"
+            advice="remove one of the two entries"
             if equal
-            else "make sure that they are two papers",
+            else "make sure that they are different papers",
             level=Level.ERROR if equal else Level.WARNING,
         )
 
 
 class _Titles:
-    """Titles in one spelling, and their subtitles, to which papers are often shortened."""
+    """An index of normalised titles and subtitles."""
 
     def __init__(self, papers: Mapping[str, Paper]) -> None:
         self.papers = papers
-        spelt = [(title, slug) for slug in papers for title in sorted(_spellings(papers[slug]))]
-        self.titles = [title for title, _ in spelt]
-        self.slugs = [slug for _, slug in spelt]
+        pairs = [(title, slug) for slug in papers for title in sorted(_spellings(papers[slug]))]
+        self.titles = [title for title, _ in pairs]
+        self.slugs = [slug for _, slug in pairs]
 
-    def like(self, paper: Paper) -> Iterator[tuple[str, str]]:
-        """Yield slug and reason of each paper with the same or nearly the same title."""
+    def similar_to(self, paper: Paper) -> Iterator[tuple[str, str]]:
+        """Yield slug and reason of each paper with an equal or similar title."""
         best: dict[str, float] = {}
         for title in _spellings(paper):
-            for slug, score in self._after(0, title):
+            for slug, score in self._matches(title):
                 best[slug] = max(best.get(slug, 0), score)
         for slug, score in best.items():
             yield slug, self._reason(slug, score)
 
     def pairs(self) -> Iterator[tuple[str, str, str, bool]]:
-        """Yield two papers of like titles, the earlier first, why, and if they are equal."""
+        """Yield two papers with similar titles, the reason, and whether the titles are equal."""
         best: dict[tuple[str, str], float] = {}
         for index, title in enumerate(self.titles):
             one = self.slugs[index]
-            for other, score in self._after(index + 1, title):
+            for other, score in self._matches(title, index + 1):
                 if one != other:
                     best[one, other] = max(best.get((one, other), 0), score)
         for (one, other), score in best.items():
             yield one, other, self._reason(one, score), score == 100
 
-    def _after(self, start: int, title: str) -> Iterator[tuple[str, float]]:
-        """Compare a title with those from an index on."""
+    def _matches(self, title: str, start: int = 0) -> Iterator[tuple[str, float]]:
+        """Yield slug and similarity of the titles from an index on that are similar enough."""
         for _, score, index in process.extract(
-            title, self.titles[start:], scorer=fuzz.ratio, score_cutoff=ALIKE, limit=None
+            title, self.titles[start:], scorer=fuzz.ratio, score_cutoff=SIMILAR, limit=None
         ):
             yield self.slugs[start + index], score
 
@@ -114,8 +114,8 @@ class _Titles:
 
 
 def _spellings(paper: Paper) -> set[str]:
-    """Return the titles, and what follows a name and a colon if it is long enough to tell."""
+    """Return the normalised titles, and their parts after a colon if these are long enough."""
     titles = (paper.title, *(paper.other_titles or ()))
-    rest = (title.partition(": ")[2] for title in titles)
-    spelt = (paper.title, *(one for one in (*titles, *rest) if len(one.split()) > 3))
-    return {fold(one.replace(":", " ")) for one in spelt}
+    subtitles = (title.partition(": ")[2] for title in titles)
+    long = (title for title in (*titles, *subtitles) if len(title.split()) > 3)
+    return {fold(title.replace(":", " ")) for title in (paper.title, *long)}

@@ -1,4 +1,4 @@
-"""Order, layout, spaces, identifiers: what has one right form is found here, and mended."""
+"""The canonical layout of an entry: deviations, and their correction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.catalog.documents.diagnostics import Problem
-from tools.catalog.documents.yaml_reader import Document, Loc, parse, spell
+from tools.catalog.documents.yaml_reader import Document, Loc, field_path, parse
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.writer import canonical
 
@@ -15,10 +15,10 @@ FIX = "run `python tools/check_catalog.py --fix`"
 
 
 def layout_problems(document: Document) -> Iterator[Problem]:
-    """Find where a file is not laid out as `fix` writes it."""
-    if not _can_be_written_anew(document):
+    """Find the first line that differs from the canonical layout."""
+    if not _can_be_rewritten(document):
         return
-    # Git may write the line ends of Windows there.
+    # On Windows, git may convert line ends.
     written, right = document.text.replace("\r\n", "\n"), canonical(document)
     if written == right:
         return
@@ -26,32 +26,32 @@ def layout_problems(document: Document) -> Iterator[Problem]:
     same = (one == other for one, other in zip(lines, wanted, strict=False))
     line = next((i for i, equal in enumerate(same) if not equal), min(len(lines), len(wanted)))
     if line >= len(wanted):
-        should = "the file to end here"
+        expected = "the end of the file"
     else:
-        should = f"'{_shortened(wanted[line])}'" if wanted[line] else "an empty line"
-    message = f"is not laid out as usual: wants {should}"
+        expected = f"'{_shortened(wanted[line])}'" if wanted[line] else "an empty line"
+    message = f"does not have the canonical layout: expected {expected}"
     yield Problem(document.path, line + 1, "", message, FIX)
 
 
 def fix(document: Document, path: Path) -> list[str]:
-    """Rewrite a file if it can be read and is not as it should be; return what was changed.
+    """Rewrite a valid file in the canonical layout; return the changes.
 
-    Raises `WriteError` where the disk does not accept it.
+    Raises `WriteError` if the file cannot be written.
     """
-    if not _can_be_written_anew(document) or (right := canonical(document)) == document.text:
+    if not _can_be_rewritten(document) or (right := canonical(document)) == document.text:
         return []
     write_file(path, right, force=True)
     before, after = _texts(document.data), dict(_texts(parse(right, document.path).data))
     changes = [
-        f"{spell(loc)}: '{text}' became '{after[loc]}'"
+        f"{field_path(loc)}: '{text}' to '{after[loc]}'"
         for loc, text in before
         if after[loc] != text
     ]
     return changes or ["layout"]
 
 
-def _can_be_written_anew(document: Document) -> bool:
-    """Whether nothing that somebody wrote there would be lost."""
+def _can_be_rewritten(document: Document) -> bool:
+    """Whether rewriting the file would lose nothing."""
     return not document.problems and not document.comments
 
 
@@ -60,7 +60,7 @@ def _shortened(text: str, most: int = 70) -> str:
 
 
 def _texts(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
-    """Yield every text of nested dicts and lists with its path."""
+    """Yield every text in nested dicts and lists with its path."""
     if isinstance(value, str):
         yield loc, value
     else:

@@ -1,1 +1,1 @@
-"""Files as they are read: text, the line of every field, and what is wrong with it."""
+"""YAML files with the line of every field and their problems."""

@@ -1,4 +1,4 @@
-"""What is wrong with a file, said so that its author can mend it."""
+"""Problems of files, with advice for their authors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class Level(StrEnum):
-    """How much a problem weighs: only an error fails a check."""
+    """Severity of a problem; only errors fail a check."""
 
     ERROR = "error"
     WARNING = "warning"
@@ -18,13 +18,13 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing wrong: where, what, and what to do about it."""
+    """One problem: its place, a message, and how to fix it."""
 
     file: Path
     line: int
-    """Counted from 1."""
+    """Line number, starting at 1."""
     field: str
-    """Path of the field, such as `taxonomy.criterion[0]`; empty for the file as a whole."""
+    """Path of the field, such as `taxonomy.criterion[0]`; empty for the whole file."""
     message: str
     advice: str = ""
     level: Level = Level.ERROR
@@ -37,7 +37,7 @@ class Problem:
 
 
 class CatalogError(Exception):
-    """Files of the catalog that cannot be used, with every problem that was found."""
+    """Files of the catalog that cannot be used, with all their problems."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sorted(problems)

@@ -1,4 +1,4 @@
-"""From a document to what it should hold, or to problems that name line, field and the way out."""
+"""Validation of documents with pydantic; errors become problems with line, field and advice."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pydantic_core import ErrorDetails
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.yaml_reader import Document, Loc
 
-SHAPES = {
-    "string_type": ("is not a single text", "write text, in quotes if it holds a colon"),
+TYPE_PROBLEMS = {
+    "string_type": ("is not a text", "write one text, in quotes if it contains a colon"),
     "tuple_type": ("is not a list", "write it as a list: [...]"),
     "dict_type": ("is not a mapping of fields", "write its fields indented below it"),
     "model_type": ("is not a mapping of fields", "write its fields indented below it"),
     "dataclass_type": ("is not a mapping of fields", "write its fields indented below it"),
-    "too_short": ("is empty", "leave the field out instead"),
-    "string_too_short": ("is empty", "leave the field out instead"),
+    "too_short": ("is empty", "remove the field instead"),
+    "string_too_short": ("is empty", "remove the field instead"),
     "int_type": ("is not a whole number", "write digits only"),
     "float_type": ("is not a number", "write it as 8.21"),
     "bool_type": ("is neither true nor false", "write true or false"),
@@ -29,9 +29,9 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def validate(
-    document: Document, model: type[M], what: str = "an entry"
+    document: Document, model: type[M], name: str = "an entry"
 ) -> tuple[M | None, list[Problem]]:
-    """Make of a document what it holds, `what` in messages; with any problem there is nothing."""
+    """Return the validated model, or None and the problems; `name` is used in messages."""
     if document.problems:
         return None, document.problems
     found = set(comments(document))
@@ -39,21 +39,21 @@ def validate(
         made = model.model_validate(document.data)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            # A list whose items are all wrong is counted as empty as well.
+            # Pydantic also reports a list as too short if all of its items are invalid.
             if details["type"] != "too_short" or not details["input"]:
-                found.add(_problem(document, model, what, details))
+                found.add(_problem(document, model, name, details))
     return (None, sorted(found)) if found else (made, [])
 
 
 def comments(document: Document) -> Iterator[Problem]:
-    """Refuse what no program reads: a fact in a comment is in no page and no export."""
+    """Yield a problem for each comment, because pages and exports do not show comments."""
     for line, comment in document.comments.items():
-        advice = "put what it says into a field, such as `notes`"
-        yield Problem(document.path, line, "", f"holds a comment, '{comment}'", advice)
+        advice = "move it to a field, such as `notes`"
+        yield Problem(document.path, line, "", f"contains a comment, '{comment}'", advice)
 
 
 def _problem(
-    document: Document, model: type[BaseModel], what: str, details: ErrorDetails
+    document: Document, model: type[BaseModel], name: str, details: ErrorDetails
 ) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
     loc = tuple(_present(document, details["loc"], absent=kind == "missing"))
@@ -61,7 +61,7 @@ def _problem(
         message = f"the field {loc[-1]} is missing"
         return document.problem(loc[:-1], message, _example(model, loc))
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return document.problem(loc, f"is not a field of {what}", _siblings(model, loc))
+        return document.problem(loc, f"is not a field of {name}", _siblings(model, loc))
     if "advice" in context:
         return document.problem(loc, details["msg"], str(context["advice"]))
     if kind == "string_too_long":
@@ -72,16 +72,16 @@ def _problem(
         return document.problem(loc, message)
     if kind in EMPTY and _required(model, loc):
         return document.problem(loc, "is empty", _example(model, loc))
-    if kind in SHAPES:
-        return document.problem(loc, *SHAPES[kind])
+    if kind in TYPE_PROBLEMS:
+        return document.problem(loc, *TYPE_PROBLEMS[kind])
     written = f"'{details['input']}' is not"
     return document.problem(loc, details["msg"].replace("Input should be", written))
 
 
 def _present(document: Document, loc: Loc, absent: bool) -> Iterator[str | int]:
-    """Follow a path through the document, leaving out the names Pydantic adds for alternatives.
+    """Yield the steps of a path that exist in the document, without names added by Pydantic.
 
-    `absent` keeps the last step of a field that is not there.
+    With `absent`, the last step is kept although the field is missing.
     """
     value: Any = document.data
     for index, step in enumerate(loc):
@@ -95,10 +95,10 @@ def _present(document: Document, loc: Loc, absent: bool) -> Iterator[str | int]:
 
 
 def _fields(model: Any, loc: Loc) -> Mapping[str, Any]:
-    """Return the fields of the part of a document that holds `loc`."""
+    """Return the fields of the model that contains `loc`."""
     for step in loc[:-1]:
         field = _named(model).get(str(step))
-        if field:  # or else an index or a key
+        if field:  # otherwise the step is an index or a key
             model = next(_models(field.annotation), None)
     return _named(model)
 
@@ -109,7 +109,7 @@ def _named(model: Any) -> Mapping[str, Any]:
 
 
 def _models(annotation: Any) -> Iterator[Any]:
-    """Find the models inside a type: `Many[Claim] | None` holds `Claim`."""
+    """Yield the models in a type: `Many[Claim] | None` contains `Claim`."""
     if hasattr(annotation, "__pydantic_fields__"):
         yield annotation
     for inside in getattr(annotation, "__args__", ()):
@@ -133,4 +133,4 @@ def _flow(value: Any) -> str:
 def _siblings(model: Any, loc: Loc) -> str:
     names = list(_fields(model, loc))
     close = difflib.get_close_matches(str(loc[-1]), names, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}?" if close else f"fields here are {', '.join(names)}"
+    return f"did you mean {close[0]}?" if close else f"use one of {', '.join(names)}"

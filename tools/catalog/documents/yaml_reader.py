@@ -1,8 +1,7 @@
-"""YAML without its surprises: every scalar is the text that stands there, every field has a line.
+"""A YAML reader that returns every scalar as text and records the line of every field.
 
-A date, `no`, `0123`, `1:30` and `2301.10` all stay what was written; the schema, which knows what
-a field is, turns text into numbers. Aliases, duplicate keys and empty values are refused; tags and
-anchors have no meaning.
+Dates, `no`, `0123`, `1:30` and `2301.10` stay as they are written; the schema converts them.
+Aliases, duplicate keys and empty values are rejected; tags and anchors are ignored.
 """
 
 from __future__ import annotations
@@ -20,50 +19,50 @@ from tools.catalog.documents.diagnostics import CatalogError, Problem
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-LARGEST = 100_000
-"""Bytes of the largest file that is read; an entry is a few thousand."""
+MAX_BYTES = 100_000
+"""Maximum size of a file in bytes; an entry has a few thousand."""
 NULL = "tag:yaml.org,2002:null"
 EDITOR_LINE = "# yaml-language-server: "
-"""How the comment begins that names the schema to editors."""
+"""Start of the comment that tells editors which schema to use."""
 
 Loc = tuple[str | int, ...]
 
 
 @dataclass
 class Document:
-    """A file as nested dicts, lists and text, with the line of every field."""
+    """A file as nested dicts, lists and texts, with the line of every field."""
 
     path: Path
     text: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Loc, int] = field(default_factory=dict)
     comments: dict[int, str] = field(default_factory=dict)
-    """By line, all but those for editors; only of a file without problems."""
+    """Comments by line, except those for editors; empty if the file has problems."""
     problems: list[Problem] = field(default_factory=list)
 
     def line(self, loc: Loc) -> int:
-        """Return the line of a field, or of the nearest one around it."""
+        """Return the line of a field, or of the closest field that contains it."""
         return self.lines.get(loc) or (self.line(loc[:-1]) if loc else 1)
 
     def problem(self, loc: Loc, message: str, advice: str = "", **more: Any) -> Problem:
-        """Make the problem of one field."""
-        return Problem(self.path, self.line(loc), spell(loc), message, advice, **more)
+        """Return a problem of one field."""
+        return Problem(self.path, self.line(loc), field_path(loc), message, advice, **more)
 
 
-def spell(loc: Loc) -> str:
-    """Spell the path of a field: `('claims', 0, 'value')` is `claims[0].value`."""
+def field_path(loc: Loc) -> str:
+    """Format the path of a field: `('claims', 0, 'value')` becomes `claims[0].value`."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
     return "".join(steps).removeprefix(".")
 
 
 def read(path: Path, name: Path | None = None) -> Document:
-    """Read one file; what cannot be read or is refused is in the document's problems.
+    """Read one file; errors become problems of the document.
 
-    `name` is how problems call the file, if not by `path`.
+    `name` replaces `path` in the problems.
     """
     document = Document(name or path)
     try:
-        content = read_bytes(path, LARGEST)
+        content = read_bytes(path, MAX_BYTES)
     except OSError as error:
         document.problems.append(document.problem((), f"cannot be read: {error.strerror}"))
         return document
@@ -79,7 +78,7 @@ def read(path: Path, name: Path | None = None) -> Document:
 
 
 def parse(text: str, path: Path) -> Document:
-    """Read the text of one file; `path` only names it."""
+    """Parse the text of one file; `path` is its name in the problems."""
     document = Document(path, text)
     data = _build(document)
     if isinstance(data, dict) and (data or document.problems):
@@ -87,14 +86,14 @@ def parse(text: str, path: Path) -> Document:
         document.comments = {} if document.problems else dict(_comments(text))
     elif not document.problems:
         message = "is empty" if data in (None, {}) else "is not a mapping of fields"
-        document.problems.append(Problem(path, 1, "", message, "write `title: ...` and so on"))
+        document.problems.append(Problem(path, 1, "", message, "begin with `title: ...`"))
     return document
 
 
 def parse_list(text: str, path: Path) -> list[Document]:
-    """Read a file that is a list, each item as a document of its own with its lines and problems.
+    """Parse a list; each item becomes a document with its lines and problems.
 
-    Comments are passed over. Raises `CatalogError` where the file as a whole is of no use.
+    Comments are ignored. Raises `CatalogError` if the file is not a list.
     """
     whole = Document(path, text)
     items = _build(whole)
@@ -116,30 +115,30 @@ def parse_list(text: str, path: Path) -> list[Document]:
 
 
 def _build(document: Document) -> Any:
-    """Build what a document's text holds; what is refused is in its problems."""
+    """Build the value of a document's text and record its problems."""
     path, text = document.path, document.text
     document.problems += _unfinished_merge(path, text)
     if document.problems:
         return None
     try:
-        # Composing makes nodes, not objects, so that no tag in the file can run code.
+        # Composing returns nodes, so tags in the file cannot run code.
         node = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         lines = text.splitlines()
-        line = min(mark.line + 1, len(lines)) if mark else 1  # the end is told as a line after it
-        what = " ".join(filter(None, (error.context, error.problem)))
+        line = min(mark.line + 1, len(lines)) if mark else 1  # the mark may be after the last line
+        reason = " ".join(filter(None, (error.context, error.problem)))
         if isinstance(error, yaml.composer.ComposerError):
             advice = "write one document, without anchors and aliases"
         elif "".join(lines[line - 1 : line]).lstrip(" ").startswith("\t"):
-            advice = "indent by spaces, not tabs"
+            advice = "indent with spaces instead of tabs"
         else:
-            advice = "quote text that holds : or #"
-        document.problems.append(Problem(path, line, "", f"is not valid YAML: {what}", advice))
+            advice = "quote texts that contain : or #"
+        document.problems.append(Problem(path, line, "", f"is not valid YAML: {reason}", advice))
         return None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        message = f"holds the character U+{_code(error):04X}, which YAML forbids"
+        message = f"contains the character U+{_code(error):04X}, which YAML forbids"
         document.problems.append(Problem(path, line, "", message, "remove it"))
         return None
     return node and _Builder(document).value(node, (), node)
@@ -148,8 +147,8 @@ def _build(document: Document) -> Any:
 def _unfinished_merge(path: Path, text: str) -> Iterator[Problem]:
     for number, line in enumerate(text.splitlines(), 1):
         if re.match(r"(<{7}|={7}|>{7})( |$)", line):
-            message = f"holds a mark of an unfinished merge, '{line[:20]}'"
-            yield Problem(path, number, "", message, "finish the merge")
+            message = f"contains a merge conflict marker, '{line[:20]}'"
+            yield Problem(path, number, "", message, "resolve the conflict")
 
 
 def _code(error: yaml.reader.ReaderError) -> int:
@@ -157,16 +156,16 @@ def _code(error: yaml.reader.ReaderError) -> int:
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:
-    """Yield line and text of each comment: what begins with a `#` that is inside no scalar."""
+    """Yield the line and text of each comment, which begins with a `#` outside of scalars."""
     text = text.removeprefix("\ufeff")  # a byte order mark would shift every position
     if text.count("#") == text.startswith(EDITOR_LINE):
-        return  # as of nearly all files, and fast
-    bare = ""
+        return  # no comments, as in nearly all files
+    bare = ""  # the text with scalars replaced by spaces
     events = yaml.parse(text, Loader=Loader)
     scalars: Iterator[Any] = filter(lambda event: isinstance(event, yaml.ScalarEvent), events)
     for scalar in scalars:
         start, end = scalar.start_mark.index, scalar.end_mark.index
-        if scalar.style in (">", "|"):  # there may be a comment behind the sign that opens it
+        if scalar.style in (">", "|"):  # a comment may follow the indicator of a block scalar
             start = text.find("\n", start)
         bare += text[len(bare) : start] + re.sub(r"[^\n]", " ", text[start:end])
     bare += text[len(bare) :]
@@ -177,17 +176,17 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
 
 
 class _Builder:
-    """Builds values from the nodes of a document, noting lines and problems on the way."""
+    """Builds values from YAML nodes and records lines and problems."""
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.seen: set[yaml.Node] = set()
 
     def value(self, node: yaml.Node, loc: Loc, place: yaml.Node) -> Any:
-        """Build the value of a field, whose line is that of `place`."""
+        """Build the value of a field, which is at the line of `place`."""
         self.document.lines[loc] = place.start_mark.line + 1
         if node in self.seen:
-            self.refuse(loc, place, "uses an alias", "repeat the value")
+            self.reject(loc, place, "uses an alias", "repeat the value")
         elif isinstance(node, yaml.MappingNode):
             self.seen.add(node)
             return self.mapping(node, loc)
@@ -195,26 +194,26 @@ class _Builder:
             self.seen.add(node)
             return [self.value(one, (*loc, i), one) for i, one in enumerate(node.value)]
         elif node.tag == NULL:
-            self.refuse(loc, place, "has no value", "give one, or leave the field out")
+            self.reject(loc, place, "has no value", "add one, or remove the field")
         return node.value
 
     def mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
         """Build a mapping."""
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, value in node.value:
             inner = (*loc, key.value)
             if not isinstance(key, yaml.ScalarNode):
-                self.refuse(loc, key, "has a key that is not a word", "use the field's name")
-            elif key.value in made:
+                self.reject(loc, key, "has a key that is not a text", "use the name of the field")
+            elif key.value in values:
                 first = self.document.lines[inner]
-                self.refuse(inner, key, f"stands twice, first in line {first}", "keep one")
+                self.reject(inner, key, f"is repeated, first in line {first}", "keep one of them")
             else:
-                made[key.value] = self.value(value, inner, key)
-        return made
+                values[key.value] = self.value(value, inner, key)
+        return values
 
-    def refuse(self, loc: Loc, place: yaml.Node, message: str, advice: str) -> None:
-        """Note a problem at the line of a node."""
+    def reject(self, loc: Loc, place: yaml.Node, message: str, advice: str) -> None:
+        """Record a problem at the line of a node."""
         line = place.start_mark.line + 1
         self.document.problems.append(
-            Problem(self.document.path, line, spell(loc), message, advice)
+            Problem(self.document.path, line, field_path(loc), message, advice)
         )

@@ -1,1 +1,1 @@
-"""Entries: read from their folder and written in the one layout."""
+"""Reading and writing of entries."""

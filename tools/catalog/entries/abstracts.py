@@ -1,6 +1,6 @@
-"""Fingerprints of abstracts: they show that a summary was copied, without keeping the text.
+"""Fingerprints of abstracts, which reveal copied summaries without storing the text.
 
-`catalog/abstracts/<slug>.txt` holds one mark a run of words. A mark says nothing of the words.
+`catalog/abstracts/<slug>.txt` contains one hash per run of consecutive words.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from tools.repository import REPOSITORY
 
 ABSTRACTS = REPOSITORY / "catalog" / "abstracts"
 RUN = 8
-"""Words in a row that two authors do not write by chance."""
+"""Number of consecutive words that two authors do not write by chance."""
 
 
 def runs(text: str) -> list[str]:
-    """Return every run of `RUN` words of a text, without case and punctuation."""
+    """Return all runs of `RUN` consecutive words of a text, without case and punctuation."""
     words = fold(text).replace(":", " ").split()
     return [" ".join(words[i : i + RUN]) for i in range(len(words) - RUN + 1)]
 
 
 def fingerprint(text: str) -> list[str]:
-    """Return the marks of a text, one a run."""
+    """Return the hash of each run of a text."""
     return [hashlib.blake2b(run.encode(), digest_size=5).hexdigest() for run in runs(text)]
 
 
 def save(slug: str, abstract: str, folder: Path = ABSTRACTS) -> None:
-    """Store the marks of the abstract of a paper; of a text too short for any, nothing."""
+    """Store the fingerprint of an abstract, unless it is too short."""
     if marks := fingerprint(abstract):
         folder.mkdir(exist_ok=True)
         write_file(folder / f"{slug}.txt", "\n".join(marks) + "\n", force=True)
 
 
 def load(folder: Path = ABSTRACTS) -> Mapping[str, frozenset[str]]:
-    """Return the marks of all abstracts by slug."""
+    """Return the fingerprints of all abstracts by slug."""
     return {
         path.stem: frozenset(path.read_text(encoding="ascii").split())
         for path in sorted(folder.glob("*.txt"))

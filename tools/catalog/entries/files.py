@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from implementations.harness.results.files import whole
+from implementations.harness.results.files import atomic_file
 
 
 class WriteError(Exception):
@@ -18,7 +18,7 @@ def write_file(path: Path, text: str, *, force: bool = False) -> None:
         WriteError: the file exists already, or the disk does not accept it.
     """
     try:
-        with whole(path, replace=force) as file:
+        with atomic_file(path, replace=force) as file:
             file.write(text.encode())
     except FileExistsError:
         raise WriteError(f"{path} exists already and was not changed") from None

@@ -1,4 +1,4 @@
-"""The entries of a catalog, read from a folder."""
+"""Reading the entries of a catalog."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ PAPERS = REPOSITORY / "catalog" / "papers"
 
 @dataclass(frozen=True)
 class Entry:
-    """One paper under its slug, with the document it was read from."""
+    """One paper with its slug and its document."""
 
     slug: str
     paper: Paper
     document: Document
 
     def problem(self, *loc: str | int, message: str, advice: str = "", **more: object) -> Problem:
-        """Make a problem of one of its fields."""
+        """Return a problem of one field."""
         return self.document.problem(loc, message, advice, **more)
 
 
 @dataclass
 class Catalog:
-    """Entries by slug; documents that hold none are only in the problems."""
+    """The valid entries by slug, all documents, and the problems of invalid ones."""
 
     entries: dict[str, Entry] = field(default_factory=dict)
     documents: list[Document] = field(default_factory=list)
@@ -44,9 +44,9 @@ class Catalog:
 
 
 def read_catalog(folder: Path = PAPERS, files: Iterable[Path] = ()) -> Catalog:
-    """Read every entry of a folder, collecting the problems of all files.
+    """Read all entries of a folder and collect the problems of all files.
 
-    `files` lie elsewhere and are read as if they lay in the folder.
+    `files` are outside of the folder and treated as if they were inside.
     """
     catalog = Catalog()
     paths = {path.name: path for path in (*sorted(folder.iterdir()), *files)}
@@ -59,8 +59,8 @@ def read_catalog(folder: Path = PAPERS, files: Iterable[Path] = ()) -> Catalog:
 def _add(catalog: Catalog, path: Path) -> None:
     name = path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
     if path.suffix != ".yaml" or not Form(SLUG, "a slug", "sparsegpt").fits(path.stem):
-        advice = "name it <slug>.yaml: lower-case letters and digits, a letter first"
-        catalog.problems.append(Problem(name, 1, "", "is not named as an entry", advice))
+        advice = "name it <slug>.yaml with lower-case letters and digits, starting with a letter"
+        catalog.problems.append(Problem(name, 1, "", "is not a valid file name", advice))
         return
     document = read(path, name)
     catalog.documents.append(document)
@@ -71,7 +71,7 @@ def _add(catalog: Catalog, path: Path) -> None:
 
 
 def load_catalog(folder: Path = PAPERS) -> Mapping[str, Paper]:
-    """Return the papers of a folder by slug; raises `CatalogError` where a file is wrong."""
+    """Return the papers of a folder by slug; raises `CatalogError` if a file is invalid."""
     catalog = read_catalog(folder)
     if catalog.problems:
         raise CatalogError(catalog.problems)

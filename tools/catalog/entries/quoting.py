@@ -1,4 +1,4 @@
-"""One value as YAML: plain where every reader takes it for what it is, quoted otherwise."""
+"""YAML values: plain if every reader parses them correctly, quoted otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 QUOTED = frozenset({"arxiv", "volume", "number", "commit", "pattern"})
-"""Fields that are quoted even where one value happens to need none, so that no later one does."""
+"""Fields that are always quoted, so that all entries look the same."""
 BARE = {
     **dict.fromkeys(("year", "sparsity", "value", "dense"), re.compile(r"-?\d+(\.\d+)?")),
     **dict.fromkeys(("official", "withdrawn"), re.compile(r"true|false")),
@@ -18,9 +18,9 @@ BARE = {
         re.compile(r"\d{4}-\d\d-\d\d"),
     ),
 }
-"""Fields that hold a number, a flag or a date, and what of it is written without quotes."""
+"""Fields with a number, flag or date, and the values that are written without quotes."""
 
-# What readers of YAML 1.1 or 1.2 turn into something other than text.
+# Plain scalars that readers of YAML 1.1 or 1.2 do not parse as text.
 SPECIAL = re.compile(
     r"""~ | null | y | n | yes | no | on | off | true | false | << | =
     | [-+]? ( 0b[01_]+ | 0o?[0-7_]+ | 0x[\da-f_]+ | \.inf | \.nan )
@@ -29,13 +29,13 @@ SPECIAL = re.compile(
     | \d{4}-\d\d?-\d\d? ([t\ ].*)?""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-# Where plain text would end, begin something else, or be a comment.
+# Texts that are not valid as a plain scalar.
 BREAKS = re.compile(r"""[-?:,\[\]{}#&*!|>'"%@`] | .*(:\ |\ \#|:$)""", re.VERBOSE)
 FLOW_BREAKS = re.compile(r"[^,\[\]{}?]*[,\[\]{}?]")
 
 
 def flow(value: Any, name: str = "") -> str:
-    """Write a value on one line, lists and mappings inside brackets; `name` is its field's."""
+    """Format the value of the field `name` on one line, in brackets if it is a list or mapping."""
     if isinstance(value, Mapping):
         named = {key: "value" if name == "against" else key for key in value}
         inside = (f"{key_of(key)}: {flow(value[key], named[key])}" for key in value)
@@ -47,12 +47,12 @@ def flow(value: Any, name: str = "") -> str:
 
 @cache
 def key_of(name: str) -> str:
-    """Write the name of a field."""
+    """Format the name of a field."""
     return scalar(name, flow=True)
 
 
 def scalar(value: Any, name: str = "", *, flow: bool = False) -> str:
-    """Write text, a number or a flag; inside brackets (`flow`) more has to be quoted."""
+    """Format a text, number or flag; inside brackets (`flow`) more texts need quotes."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):

@@ -1,8 +1,4 @@
-"""The one way to write an entry: order of fields, groups, quotes, line lengths.
-
-Text is laid out here, not by a YAML library, so that a check of the whole catalog's style takes a
-fraction of a second.
-"""
+"""The canonical layout of an entry: order of fields, groups, quotes, line lengths."""
 
 from __future__ import annotations
 
@@ -35,14 +31,14 @@ from tools.catalog.schema.paper import (
 )
 
 SCHEMA = f"{EDITOR_LINE}$schema=../schema.json"
-"""First line of an entry, and its only comment."""
+"""The first line of an entry and its only comment."""
 WIDTH = 80
 
 FOLDED = frozenset({"summary", "notes"})
 LAST_OF_GROUP = frozenset(
     {"bibkey", "aliases", "code", "taxonomy", "datasets", "claims", "relations", "fidelity"}
 )
-"""A blank line parts these fields from those that follow."""
+"""Fields that are followed by a blank line."""
 MODELS: Mapping[str, type[BaseModel]] = {
     "": Paper,
     "ids": Ids,
@@ -75,25 +71,25 @@ CANONICAL = {
 
 
 def render(paper: Paper) -> str:
-    """Write a paper as the text of its file."""
+    """Return the text of the file of a paper."""
     return _write(as_data(paper))
 
 
 def reformat(text: str) -> str:
-    """Write the text of an entry anew; raises `CatalogError` if it does not read."""
+    """Return the text of an entry in the canonical layout; raises `CatalogError` if invalid."""
     return canonical(_read(text))
 
 
 def revise(text: str, paper: Paper) -> str:
-    """Write a paper over the text of its entry; raises `CatalogError` if that does not read.
+    """Return the text of a changed entry, in which equal numbers keep their notation.
 
-    Equal numbers stay as they are written.
+    Raises `CatalogError` if the old text is invalid.
     """
     return _write(_as_written(as_data(paper), _read(text).data))
 
 
 def canonical(document: Document) -> str:
-    """Write a document that was read without problems as `reformat` does."""
+    """Return the text of a document without problems in the canonical layout."""
     return _write(_clean(document.data))
 
 
@@ -105,16 +101,16 @@ def _read(text: str) -> Document:
 
 
 def as_data(paper: Paper) -> dict[str, Any]:
-    """Return what an entry says as plain data, without the fields that it leaves out."""
+    """Return the fields of an entry as plain data, without missing fields."""
     dumped = paper.model_dump(mode="json", by_alias=True, exclude_none=True)
     if words := dumped.get("taxonomy"):
-        # An analysis need not say what a method has to.
+        # The fields that only methods need are empty tuples in an analysis.
         dumped["taxonomy"] = {name: value for name, value in words.items() if value}
     return {name: value for name, value in dumped.items() if value != {}}
 
 
 def _as_written(value: Any, before: Any) -> Any:
-    """Spell numbers as an older text does, where it has the same ones: 8.30 is not 8.3."""
+    """Replace numbers by their notation in an older text if they are equal: 8.30 for 8.3."""
     if isinstance(value, dict):
         old = before if isinstance(before, dict) else {}
         return {name: _as_written(one, old.get(name)) for name, one in value.items()}
@@ -126,7 +122,7 @@ def _as_written(value: Any, before: Any) -> Any:
 
 
 def _clean(value: Any, name: str = "") -> Any:
-    """Mend what has one right form: spaces, composed characters, identifiers."""
+    """Correct spaces, composed characters and identifiers."""
     if isinstance(value, dict):
         return {key: _clean(one, key) for key, one in value.items()}
     if isinstance(value, list):
@@ -150,12 +146,12 @@ def _write(data: Mapping[str, Any]) -> str:
 
 
 def _group(name: str) -> int:
-    """Count the groups that end before a field."""
+    """Return the number of the group of a field."""
     return sum(ORDER[""][last] < ORDER[""][name] for last in LAST_OF_GROUP)
 
 
 def _ordered(names: Iterable[str], part: str) -> list[str]:
-    """Sort the fields of a part of an entry; those that it does not have come last."""
+    """Sort the fields of a part of an entry, unknown ones last."""
     order = ORDER.get(part, {})
     return sorted(names, key=lambda name: order.get(name, len(order)))
 
@@ -196,7 +192,7 @@ def _list_item(value: Any, name: str, margin: str) -> Iterator[str]:
 
 
 def _filled(opening: str, texts: list[str], margin: str) -> list[str]:
-    """Fill lines with the items of a list, breaking after commas only."""
+    """Wrap the items of a list, breaking lines only after commas."""
     whole = f"{opening}{', '.join(texts)}]"
     if len(whole) <= WIDTH or not texts:
         return [whole]

@@ -1,1 +1,1 @@
-"""The catalog for others: a module for each format, all of them in `formats`."""
+"""Exports of the catalog, one module per format; `formats` lists them."""

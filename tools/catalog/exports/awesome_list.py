@@ -1,9 +1,9 @@
-"""The catalog as an Awesome list: `LIST.md`, two lines a paper, newest first.
+"""The catalog as an Awesome list: `LIST.md`, with two lines per paper, newest first.
 
-Every paper stands once, by what its entry says; baselines without a paper are left out. A method
-or baseline is in the group of its finest granularity, in the order of the vocabulary: weights
-anywhere, then N:M, then whole units. Other kinds of work, such as surveys, are groups of their own.
-The first line of a paper is that of other lists, the second says where it stands here.
+Methods and baselines are grouped by their finest granularity, in the order of the vocabulary; other
+kinds of work, such as surveys, have their own groups. Baselines without a paper are omitted. The
+first line of a paper has the usual format of such lists, the second one its status in this
+repository.
 """
 
 from __future__ import annotations
@@ -31,19 +31,20 @@ GROUPS = {
     "toolkit": "Toolkits",
     "model-release": "Released models",
 }
-"""Headings in their order, by kind or granularity."""
+"""Headings by kind or granularity, in order."""
 
 HEAD = """\
 # Pruning for large language models
 
-{count} papers, the last one added on {last}; {here} of them are implemented here and {measured} of
-these measured. `python tools/export.py LIST.md --out .` writes this list from the entries in
-`catalog/papers/`, which say where their facts were checked; corrections belong there.
+This list has {count} papers; the last one was added on {last}. This repository implements {here} of
+them and has measured {measured} of these. The list is generated from the entries in
+`catalog/papers/`, which name the sources of their facts. To correct it, edit an entry and run
+`python tools/export.py LIST.md --out .`.
 
-The date is that of the first public version, venue and year are those of the publication. A method
-stands in the group of the finest regularity it can prune to. Below each paper: whether it is
-implemented and measured in this repository, and if not, whose code there is; then how deep it was
-read for its entry.
+The date is that of the first public version; venue and year are those of the publication. Each
+method is in the group of the finest granularity it supports. The second line of a paper says
+whether this repository implements and measures it, or else whose code is available, and how
+closely we read the paper:
 
 {read}
 
@@ -51,9 +52,9 @@ read for its entry.
 
 
 def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
-    """Return the list of all papers as Markdown; `methods` says of each folder if it is measured.
+    """Return the list of all papers as Markdown, with links relative to the top of the repository.
 
-    It stands at the top of the repository, from where its links to the folders lead.
+    `methods` maps each slug with a method folder to whether it has published records.
     """
     groups = grouped(papers)
     listed = [slug for slugs in groups.values() for slug in slugs]
@@ -62,7 +63,7 @@ def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
     parts = [
         HEAD.format(
             count=len(listed),
-            last=max((papers[slug].added for slug in listed), default="no day"),
+            last=max((papers[slug].added for slug in listed), default="no date"),
             here=len(here),
             measured=sum(methods[slug] for slug in here),
             read="\n".join(f"- *{depth.label}*: {escape(depth.definition)}" for depth in depths),
@@ -79,7 +80,7 @@ def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
 
 
 def grouped(papers: Mapping[str, Paper]) -> dict[str, list[str]]:
-    """Return the slugs of each group that is not empty, newest first."""
+    """Return the slugs of each non-empty group, newest first."""
     listed = sorted(slug for slug, paper in papers.items() if paper.has_paper)
     newest = sorted(listed, key=lambda slug: date(papers[slug]), reverse=True)
     members = {name: [s for s in newest if group(papers[s]) == name] for name in GROUPS}
@@ -87,7 +88,7 @@ def grouped(papers: Mapping[str, Paper]) -> dict[str, list[str]]:
 
 
 def group(paper: Paper) -> str:
-    """Return the group of a paper: its kind, or the finest granularity of a method."""
+    """Return the group of a paper: the finest granularity of a method, or the kind of work."""
     if not paper.is_method:
         return paper.kind
     order = list(vocabulary()["granularity"].terms)
@@ -96,12 +97,12 @@ def group(paper: Paper) -> str:
 
 
 def date(paper: Paper) -> str:
-    """Return when a paper became public, as exactly as it is known: `2023-01-02` or `2015`."""
+    """Return the date of the first public version, if known: `2023-01-02` or `2015`."""
     return paper.submitted or paper.published or str(paper.year)
 
 
 def item(slug: str, paper: Paper, methods: Mapping[str, bool]) -> str:
-    """Return the lines of one paper: the work, then where it stands here."""
+    """Return the lines of one paper: the work, and its status in this repository."""
     status = " · ".join(_status(slug, paper, methods))
     return f"{line(paper)}<br>\n  <sub>{status}</sub>\n" if status else f"{line(paper)}\n"
 
@@ -111,21 +112,21 @@ def _status(slug: str, paper: Paper, methods: Mapping[str, bool]) -> Iterator[st
         done = "implemented and measured here" if methods[slug] else "implemented here"
         yield f"[{done}](implementations/{slug})"
     elif (code := best_code(paper)) and paper.kind != "survey":
-        yield "code of the authors" if code.official else "code of others"
+        yield "official code" if code.official else "unofficial code"
     elif paper.is_method:
-        yield "no code known"
+        yield "no known code"
     if paper.sources.read:
         yield f"read: {paper.sources.read}"
 
 
 def line(paper: Paper) -> str:
-    """Return the line of one paper, as other lists have it."""
+    """Return the line of one paper in the usual format of Awesome lists."""
     month = date(paper)[:7].replace("-", ".")
     return f"- [{month}] {escape(_title(paper))}, {venue(paper)} {''.join(_links(paper))}".rstrip()
 
 
 def venue(paper: Paper) -> str:
-    """Return venue and year for readers, such as `Findings of ACL 2024`, or `arXiv`."""
+    """Return venue and year, such as `Findings of ACL 2024`, or `arXiv` or `preprint`."""
     if paper.venue:
         return f"{vocabulary()['venues'].terms[paper.venue].label} {paper.year}"
     return "arXiv" if paper.ids.arxiv else "preprint"
@@ -148,7 +149,7 @@ def _links(paper: Paper) -> Iterator[str]:
 
 
 def _label(code: Code) -> str:
-    return "Code" if code.official else "Code of others"
+    return "Code" if code.official else "Unofficial code"
 
 
 def _note(code: Code) -> str:
@@ -156,15 +157,15 @@ def _note(code: Code) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape what Markdown would take for markup."""
+    """Escape Markdown markup."""
     return re.sub(r"([\\`*_\[\]<>&#|~\"$])", r"\\\1", text)
 
 
 def destination(address: str) -> str:
-    """Write an address so that no parenthesis of its own ends the link."""
+    """Escape the parentheses in an address, so that they do not end the link."""
     return address.replace("(", "%28").replace(")", "%29")
 
 
 def anchor(heading: str) -> str:
-    """Return the anchor that a Markdown site gives to a heading."""
+    """Return the anchor that GitHub generates for a heading."""
     return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))

@@ -1,8 +1,8 @@
-r"""BibTeX entries that both BibTeX and biber take as they are.
+r"""BibTeX entries that work with both BibTeX and biber.
 
-Text is written in ASCII with LaTeX commands, each in braces of its own. A letter without a command
-that reads back as the same letter, such as a Chinese one, stays as it is: both programs pass UTF-8
-on. Identifiers and addresses are not escaped, for styles print them verbatim.
+Text is ASCII with LaTeX commands in braces. Letters without a command that decodes to the same
+letter, such as Chinese ones, stay as UTF-8. Identifiers and addresses are not escaped, because
+styles print them verbatim.
 """
 
 from __future__ import annotations
@@ -21,22 +21,19 @@ from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
 
 COMMANDS = {"{": r"\textbraceleft", "}": r"\textbraceright", "^": r"\textasciicircum"}
-"""Where the encoder's command would unbalance an entry, or is read back as another character."""
+"""Characters whose command from the encoder breaks an entry or decodes to another character."""
 SUFFIXES = frozenset({"Jr", "Jr.", "Sr", "Sr.", "II", "III", "IV"})
 PLAIN = str.maketrans({"ø": "o", "ł": "l", "ß": "ss", "đ": "d", "æ": "ae", "œ": "oe", "ı": "i"})
 TRACKS = {"industry": ": Industry Track", "demo": ": System Demonstrations"}
 
 
 def bibliography(papers: Mapping[str, Paper]) -> str:
-    """Return the entries of all papers in the order of their slugs; no two have the same key."""
+    """Return the entries of all papers, sorted by slug, with unique keys."""
     return "\n".join(bibtex(slug, papers[slug], key) for slug, key in keys(papers).items())
 
 
 def bibtex(slug: str, paper: Paper, key: str | None = None) -> str:
-    """Return the entry of one paper, under the key it asks for if none is given.
-
-    It is empty for a baseline without a paper: there is nothing to cite.
-    """
+    """Return the entry of one paper, or an empty text for a baseline without a paper."""
     if not paper.authors:
         return ""
     kind, place = _place(paper)
@@ -53,26 +50,27 @@ def bibtex(slug: str, paper: Paper, key: str | None = None) -> str:
         "url": best_page(paper),
     }
     lines = "".join(f"  {field} = {{{text}}},\n" for field, text in fields.items() if text)
-    return f"@{kind}{{{key or next(_wishes(slug, paper))},\n{lines}}}\n"
+    return f"@{kind}{{{key or next(_candidates(slug, paper))},\n{lines}}}\n"
 
 
 def keys(papers: Mapping[str, Paper]) -> dict[str, str]:
-    """Give each slug of a paper a key; BibTeX tells them apart without regard to case."""
-    made: dict[str, str] = {}
-    taken: set[str] = set()
+    """Return a key for each slug, unique without regard to case."""
+    keys_by_slug: dict[str, str] = {}
+    used: set[str] = set()
     for slug in sorted(slug for slug, paper in papers.items() if paper.has_paper):
-        made[slug] = next(key for key in _wishes(slug, papers[slug]) if key.lower() not in taken)
-        taken.add(made[slug].lower())
-    return made
+        key = next(key for key in _candidates(slug, papers[slug]) if key.lower() not in used)
+        keys_by_slug[slug] = key
+        used.add(key.lower())
+    return keys_by_slug
 
 
-def _wishes(slug: str, paper: Paper) -> Iterator[str]:
-    """Yield the key a paper would have, then what it takes where others have that."""
+def _candidates(slug: str, paper: Paper) -> Iterator[str]:
+    """Yield keys for a paper in order of preference."""
     first = paper.authors[0] if paper.authors else ""
     start = _letters(split(first)[1]) + str(paper.year)
-    made = slug if slug.startswith(start) else start + slug
+    default = slug if slug.startswith(start) else start + slug
     own = (paper.bibkey,) if paper.bibkey else ()
-    return chain(own, (made,), (f"{made}.{n}" for n in count(2)))
+    return chain(own, (default,), (f"{default}.{n}" for n in count(2)))
 
 
 def _letters(text: str) -> str:
@@ -81,17 +79,17 @@ def _letters(text: str) -> str:
 
 
 def _cited(paper: Paper) -> str:
-    """Return the title to cite; a baseline is known by a name that no paper has."""
+    """Return the title to cite; the title of a baseline is not that of its paper."""
     if paper.kind == "baseline" and paper.other_titles:
         return paper.other_titles[0]
     return paper.title
 
 
 def _place(paper: Paper) -> tuple[str, dict[str, str]]:
-    """Return the type of an entry and the fields that name its venue, volume and issue.
+    """Return the entry type and the fields of venue, volume and issue.
 
-    Proceedings in numbered issues are cited as the journal that they are; BibTeX warns of a
-    conference paper with volume and number.
+    Proceedings with an issue number are cited as a journal, because BibTeX warns about an
+    `inproceedings` entry with volume and number.
     """
     if not paper.venue:
         return "misc", {}
@@ -114,8 +112,8 @@ def _proceedings(paper: Paper, venue: Term) -> str:
 def split(author: str) -> tuple[str, str, str]:
     """Split a name into first names, family name and suffix.
 
-    As BibTeX has it, the family name begins at the first particle in lower case (van, de la), or
-    is the last word where there is none.
+    As in BibTeX, the family name begins at the first lower-case particle (van, de la), or is the
+    last word if there is no particle.
     """
     words = author.split()
     suffix = words.pop() if len(words) > 2 and words[-1] in SUFFIXES else ""
@@ -125,20 +123,20 @@ def split(author: str) -> tuple[str, str, str]:
 
 
 def name(author: str) -> str:
-    """Write a name as `von Last, Jr, First`; in braces where it would be taken apart wrongly."""
+    """Return a name as `von Last, Jr, First`, or in braces if BibTeX would split it wrongly."""
     first, last, suffix = split(author)
     if not first or "," in author or {"and", "others"} & set(author.lower().split()):
         return f"{{{encode(author)}}}"
-    # biber takes a family name that ends in lower case for a particle without a name.
+    # biber reads a lower-case family name as a particle.
     family = f"{{{encode(last)}}}" if last.split()[-1][0].islower() else encode(last)
     return ", ".join(part for part in (family, encode(suffix), encode(first)) if part)
 
 
 def protect(title: str, names: Iterable[str] = ()) -> str:
-    """Encode a title and brace what a style must not lower: the `names`, and some words.
+    """Encode a title and put the parts in braces that a style must not convert to lower case.
 
-    These are words with a capital that is not their first character, as in SparseGPT or 2SSP, and
-    capitals that stand alone or beside digits, as in N:M and C4.
+    These are the `names`, words with an inner capital (SparseGPT, 2SSP), single capitals (N:M), and
+    capitals followed by digits (C4).
     """
     longest = sorted(names, key=len, reverse=True)
     either = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in longest] + [r"\w+"]
@@ -154,12 +152,12 @@ def _fixed(word: str) -> bool:
 
 
 def _names(paper: Paper) -> list[str]:
-    """What a paper calls its method and the models in it, as far as they have capitals."""
+    """Return the names of the method and of the models, if they contain capitals."""
     return [one for one in (paper.name, *(paper.models or ())) if one and not one.islower()]
 
 
 def encode(text: str) -> str:
-    """Write a text in LaTeX; signs that would join to another one (--, '') are kept apart."""
+    """Encode a text in LaTeX; `{}` separates characters that would form a ligature (--, '')."""
     return re.sub(r"([-',])(?=\1)", r"\1{}", "".join(map(_command, text)))
 
 
@@ -173,7 +171,7 @@ def _command(letter: str) -> str:
         replacement_latex_protection="braces-all",
     )
     made: str = encoder.unicode_to_latex(letter)
-    # Accents go over a plain i: on a dotless one biber reads two characters.
+    # An accent on a dotless i becomes two characters in biber, so a plain i is used.
     written = (re.sub(r"\\([ij])\b", r"\1", made), made)
     read = LatexNodes2Text().latex_to_text
     return next((latex for latex in written if read(latex) == letter), letter)

@@ -1,6 +1,6 @@
-"""The formats in which the catalog is given to others, and the writing of their files.
+"""The export formats.
 
-The same catalog gives the same bytes: papers are in the order of their slugs, lines end in LF.
+Exports are reproducible byte for byte: papers are sorted by slug, and lines end in LF.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ EXPORTS: Mapping[str, Callable[[Mapping[str, Paper], Mapping[str, bool]], str]] 
     "papers.csv": papers_csv,
     "LIST.md": listing,
 }
-"""What makes each file, of the papers by slug and the method folders: whether each is measured."""
+"""Export functions by file name.
+
+They take the papers by slug, and the slugs with a method folder mapped to whether it has records.
+"""
 
 
 def write(texts: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write all files or none into a folder, which is made; raises `OSError`.
-
-    A reader never sees half a file, nor any before all are written.
-    """
+    """Write all files into a folder, which is created, or none of them; raises `OSError`."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         for name, text in texts.items():

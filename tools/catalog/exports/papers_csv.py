@@ -1,4 +1,4 @@
-"""The catalog as CSV: one row a paper, for spreadsheets."""
+"""The catalog as CSV for spreadsheets, with one row per paper."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from tools.catalog.schema.addresses import best_code, best_page
 from tools.catalog.schema.paper import Ids, Paper, Taxonomy
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""First characters by which a spreadsheet takes a cell for a formula."""
+"""First characters that make a spreadsheet read a cell as a formula."""
 
 
 def papers_csv(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
-    """Return one row a paper, quoted as in RFC 4180, with lists joined by `; `.
-
-    A cell that a spreadsheet would run as a formula begins with an apostrophe instead.
-    """
+    """Return one row per paper, quoted as in RFC 4180, with lists joined by `; `."""
     made = keys(papers)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -33,7 +30,7 @@ def papers_csv(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
 
 
 def cell(value: Any) -> str:
-    """Write a value as the text of one cell, none of which is a formula."""
+    """Return the text of one cell; an apostrophe is put in front of a formula."""
     text = "; ".join(value) if isinstance(value, list | tuple) else str(value or "")
     return f"'{text}" if text.startswith(FORMULA) else text
 
@@ -41,7 +38,7 @@ def cell(value: Any) -> str:
 def _row(
     slug: str, paper: Paper, key: str | None, methods: Collection[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Yield the columns of one paper in their order."""
+    """Yield the columns of one paper in order."""
     yield "slug", slug
     for name in ("title", "authors", "kind", "role", "venue", "year", "track", "status"):
         yield name, getattr(paper, name)

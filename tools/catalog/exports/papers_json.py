@@ -1,4 +1,4 @@
-"""The catalog as JSON: all fields of all papers, and what follows from them."""
+"""The catalog as JSON: all fields of all papers, and derived values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tools.catalog.schema.addresses import best_page
 from tools.catalog.schema.paper import Paper
 
 SCHEMA = "urn:pruning-atlas:papers:1"
-"""Name of the layout of `papers.json`; the number grows when a reader would have to change."""
+"""Format of `papers.json`; the number increases with incompatible changes."""
 
 
 def papers_json(papers: Mapping[str, Paper], methods: Collection[str]) -> str:
-    """Return all fields of all papers as JSON, with what is derived from them."""
+    """Return all fields of all papers as JSON, with derived values."""
     made = keys(papers)
     records = [_record(slug, papers[slug], made.get(slug), methods) for slug in sorted(papers)]
     content = {"$schema": SCHEMA, "papers": records}

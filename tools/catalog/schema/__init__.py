@@ -1,1 +1,1 @@
-"""What an entry may hold: fields, words of the vocabulary, identifiers."""
+"""The schema of an entry: fields, vocabulary, identifiers."""

@@ -1,4 +1,4 @@
-"""Which of a paper's pages and repositories to send a reader to."""
+"""The best page and repository of a paper."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ BEST = (
     "ids.arxiv",
     "links.paper",
 )
-"""Fields that lead to a page of the paper, the publisher's own first."""
+"""Fields with a page of the paper, those of the publisher first."""
 
 
 def pages(paper: Paper) -> list[tuple[str, str]]:
-    """Return field and address of each page of a paper, the best first.
-
-    An address that nobody could check comes after all that somebody did.
-    """
+    """Return field and address of each page of a paper, best first and unverified ones last."""
     found = {f"ids.{scheme}": page(scheme, value) for scheme, value in paper.ids}
     found |= {
         f"links.{name}": address
@@ -34,18 +31,18 @@ def pages(paper: Paper) -> list[tuple[str, str]]:
 
 
 def best_page(paper: Paper) -> str:
-    """Return the address of a paper's best page, empty if none is known."""
+    """Return the address of the best page of a paper, or an empty text."""
     return next((address for _, address in pages(paper)), "")
 
 
 def best_code(paper: Paper) -> Code | None:
-    """Return the repository to send a reader to: the authors' own before another, none gone."""
-    there = (code for code in paper.code or () if not code.withdrawn)
-    return min(there, key=lambda code: not code.official, default=None)
+    """Return the best available repository of a paper, preferably the authors' own."""
+    available = (code for code in paper.code or () if not code.withdrawn)
+    return min(available, key=lambda code: not code.official, default=None)
 
 
 def unverified(paper: Paper, field: str) -> bool:
-    """Whether a field, or a part of the entry around it, could not be checked."""
+    """Whether a field, or a field that contains it, is unverified."""
     parts = field.split(".")
     around = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
     return bool(around & set(paper.sources.unverified or ()))

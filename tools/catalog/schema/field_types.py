@@ -1,4 +1,4 @@
-"""Types that fields of an entry have: clean text of bounded length, numbers, flags."""
+"""Types of the fields of an entry: plain text of bounded length, numbers, flags."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ MARKUP = (
 )
 
 
-class Strict(BaseModel):
-    """What all parts of an entry share: unknown fields are errors, values do not change."""
+class StrictModel(BaseModel):
+    """Base class of all parts of an entry: immutable, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Checked(ABC):
-    """Annotation of a text field: `check` accepts a value or raises, `described` is for editors."""
+class TextCheck(ABC):
+    """Base class of annotations that check a text field."""
 
     @abstractmethod
     def check(self, value: str) -> str:
-        """Return an accepted value; raises `PydanticCustomError` for any other."""
+        """Return a valid value; raises `PydanticCustomError` otherwise."""
 
     @abstractmethod
-    def described(self) -> dict[str, Any]:
-        """Return what the JSON Schema says of the field beside its type."""
+    def json_schema(self) -> dict[str, Any]:
+        """Return the keywords to add to the JSON Schema of the field."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -55,38 +55,37 @@ class Checked(ABC):
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        return {**handler(schema), **self.described()}
+        return {**handler(schema), **self.json_schema()}
 
 
-def flaws(text: str) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a text and what to do: characters, normal form, markup."""
-    # What Python can print is none of these; nearly every text is passed at once.
+def text_problems(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the problems of a text with advice: invisible characters, normal form, markup."""
     for character in "" if text.isprintable() else text:
         category = unicodedata.category(character)
         if category in ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"):
             name = unicodedata.name(character, "a control character")
-            yield f"holds U+{ord(character):04X} ({name})", "remove it; it cannot be seen"
+            yield f"contains the invisible character U+{ord(character):04X} ({name})", "remove it"
             return
     if not unicodedata.is_normalized("NFC", text):
-        yield "is not in Unicode's composed form (NFC)", "--fix writes it so"
-    for pattern, what in MARKUP:
+        yield "is not in Unicode's composed form (NFC)", "--fix corrects it"
+    for pattern, markup in MARKUP:
         if found := pattern.search(text):
-            yield f"holds {what}, '{found[0][:30]}'", "write plain text"
+            yield f"contains {markup}, '{found[0][:30]}'", "write plain text"
             return
 
 
-def clean(text: str) -> str:
-    """Accept a text without flaws and without loose or doubled spaces."""
-    for message, advice in flaws(text):
+def check_text(text: str) -> str:
+    """Return a valid text; raises `PydanticCustomError` otherwise, also for extra spaces."""
+    for message, advice in text_problems(text):
         raise PydanticCustomError("text", "{problem}", {"problem": message, "advice": advice})
     if text != " ".join(text.split()):
-        problem = {"problem": "has loose or doubled spaces", "advice": "--fix removes them"}
+        problem = {"problem": "has extra spaces", "advice": "--fix removes them"}
         raise PydanticCustomError("text", "{problem}", problem)
     return text
 
 
-def _spelt(value: Any) -> Any:
-    """Read a number or a flag from its text: the reader leaves every scalar as it stands there."""
+def _parse_scalar(value: Any) -> Any:
+    """Convert a text to a number or flag; the YAML reader returns all scalars as text."""
     if value in ("true", "false"):
         return value == "true"
     number = r"-?\d{1,15}(\.\d{1,15})?"
@@ -95,25 +94,29 @@ def _spelt(value: Any) -> Any:
     return value
 
 
-def _per_cent(value: Any) -> Any:
-    """Say how a share is written where somebody wrote per cent."""
+def _reject_per_cent(value: Any) -> Any:
+    """Raise `PydanticCustomError` for a share written in per cent."""
     text = str(value).strip().removesuffix("%").strip()
     if re.fullmatch(r"\d{1,3}(\.\d+)?", text, re.ASCII) and (float(text) > 1 or "%" in str(value)):
         advice = {"advice": f"write {float(text) / 100:g}", "written": value}
-        raise PydanticCustomError("share", "'{written}' is in per cent; a share is wanted", advice)
+        message = "must be a share between 0 and 1, got '{written}'"
+        raise PydanticCustomError("share", message, advice)
     return value
 
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(min_length=1, max_length=100)]
 
-# Strict, for Pydantic itself takes `yes` for true and `1_000` for a number.
-Year = Annotated[int, Field(strict=True, ge=1950, le=2100), BeforeValidator(_spelt)]
-Decimal = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_spelt)]
+# Strict, because Pydantic would accept `yes` as true and `1_000` as a number.
+Year = Annotated[int, Field(strict=True, ge=1950, le=2100), BeforeValidator(_parse_scalar)]
+Decimal = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_parse_scalar)]
 Share = Annotated[
-    float, Field(strict=True, ge=0, le=1), BeforeValidator(_spelt), BeforeValidator(_per_cent)
+    float,
+    Field(strict=True, ge=0, le=1),
+    BeforeValidator(_parse_scalar),
+    BeforeValidator(_reject_per_cent),
 ]
-Flag = Annotated[bool, Field(strict=True), BeforeValidator(_spelt)]
-Short = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(clean)]
-Line = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(clean)]
-Paragraph = Annotated[str, Field(min_length=1, max_length=1200), AfterValidator(clean)]
+Flag = Annotated[bool, Field(strict=True), BeforeValidator(_parse_scalar)]
+Short = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(check_text)]
+Line = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(check_text)]
+Paragraph = Annotated[str, Field(min_length=1, max_length=1200), AfterValidator(check_text)]

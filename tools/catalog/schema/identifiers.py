@@ -1,4 +1,4 @@
-"""The forms of the identifiers a paper can have, and the pages they lead to."""
+"""Identifiers of papers: their forms and pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from tools.catalog.schema.field_types import Checked
+from tools.catalog.schema.field_types import TextCheck
 
 SLUG = r"[a-z][a-z0-9]*"
 DATE = r"\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?"
@@ -20,13 +20,13 @@ DAY = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
 
 @dataclass(frozen=True)
 class Scheme:
-    """One kind of identifier: its name, its form, an example, the page of one."""
+    """One kind of identifier."""
 
     label: str
     form: str
     example: str
     page: str
-    """Address with `{}` where the identifier goes."""
+    """Template of the page address, with `{}` for the identifier."""
 
 
 SCHEMES = {
@@ -65,8 +65,8 @@ def page(scheme: str, identifier: str) -> str:
     return SCHEMES[scheme].page.format(quote(identifier, safe="/.-_~();:"))
 
 
-def placeholder(doi: str) -> bool:
-    """Whether a DOI is one of ACM's internal handles, which resolve nowhere."""
+def is_acm_handle(doi: str) -> bool:
+    """Whether a DOI is an internal handle of ACM, which does not resolve."""
     return doi.startswith("10.5555/")
 
 
@@ -76,34 +76,35 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True)
-class Form(Checked):
-    """Annotation of a text field of one form; an error names it and shows an example."""
+class Form(TextCheck):
+    """Annotation of a text field that must match a pattern."""
 
     pattern: str
-    what: str
+    name: str
+    """The name of the form with its article, for messages."""
     example: str
 
-    def described(self) -> dict[str, Any]:
+    def json_schema(self) -> dict[str, Any]:
         """Return the pattern."""
         return {"pattern": f"^({self.pattern})$"}
 
     def fits(self, value: str) -> bool:
-        """Whether a text has this form."""
+        """Whether a text matches the pattern."""
         return bool(_compiled(self.pattern).fullmatch(value))
 
     def check(self, value: str) -> str:
-        """Return a value of this form; raises `PydanticCustomError` for any other."""
+        """Return a valid value; raises `PydanticCustomError` otherwise."""
         if self.fits(value):
             return value
         raise PydanticCustomError(
             "form",
-            "'{value}' is not {what}",
-            {"value": value[:60], "what": self.what, "advice": f"write it as {self.example}"},
+            "'{value}' is not {name}",
+            {"value": value[:60], "name": self.name, "advice": f"write it as {self.example}"},
         )
 
 
-def address(value: str) -> str:
-    """Accept an http or https address with a host and nothing hidden in it."""
+def check_address(value: str) -> str:
+    """Return a valid http or https address; raises `PydanticCustomError` otherwise."""
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -120,7 +121,7 @@ def address(value: str) -> str:
     if not plain:
         raise PydanticCustomError(
             "address",
-            "'{value}' holds characters that an address must not",
+            "'{value}' contains characters that are not allowed in an address",
             {"value": value[:60], "advice": "percent-encode them"},
         )
     return value
@@ -132,18 +133,18 @@ Day = Annotated[str, Form(DAY, "a day", "2026-11-25")]
 Address = Annotated[
     str,
     Field(max_length=300, json_schema_extra={"format": "uri", "pattern": "^https?://"}),
-    AfterValidator(address),
+    AfterValidator(check_address),
 ]
 
 
-def _form(scheme: str, what: str) -> Form:
-    return Form(SCHEMES[scheme].form, what, SCHEMES[scheme].example)
+def _form(scheme: str, name: str) -> Form:
+    return Form(SCHEMES[scheme].form, name, SCHEMES[scheme].example)
 
 
 Arxiv = Annotated[str, _form("arxiv", "an arXiv identifier")]
-# DOIs are the same in either case; one case makes equal ones equal.
+# DOIs are case-insensitive.
 Doi = Annotated[str, _form("doi", "a DOI"), AfterValidator(str.lower)]
-OpenReview = Annotated[str, _form("openreview", "an OpenReview forum")]
+OpenReview = Annotated[str, _form("openreview", "an OpenReview forum id")]
 Anthology = Annotated[str, _form("anthology", "an ACL Anthology identifier")]
 Pmlr = Annotated[str, _form("pmlr", "a PMLR identifier")]
 Ieee = Annotated[str, _form("ieee", "an IEEE Xplore document number")]

@@ -1,4 +1,4 @@
-"""The JSON Schema of an entry, by which editors complete and check fields while one types."""
+"""The JSON Schema of an entry, with which editors complete and check fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATH = REPOSITORY / "catalog" / "schema.json"
 
 
 class _Generator(GenerateJsonSchema):
-    """What is written for people: no titles made from names, no `null`, which no entry holds."""
+    """Generator that omits titles, defaults and `null`, which an entry does not contain."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False

@@ -1,6 +1,6 @@
-"""The schema of an entry: everything `catalog/papers/<slug>.yaml` may hold, field by field.
+"""The schema of an entry, `catalog/papers/<slug>.yaml`.
 
-The order of the fields here is the order in which they are written.
+The order of the fields here is their order in the file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tools.catalog.schema.field_types import (
     Paragraph,
     Share,
     Short,
-    Strict,
+    StrictModel,
     Year,
 )
 from tools.catalog.schema.identifiers import (
@@ -47,18 +47,18 @@ Licence = Annotated[
         "Apache-2.0 (SPDX), NONE or unclear",
     ),
 ]
-RECORD = ("authors", "year", "status")
-"""Fields of every entry but those of baselines that have no paper."""
+PAPER_FIELDS = ("authors", "year", "status")
+"""Required fields of every entry except baselines without a paper."""
 METRIC = r"[a-z0-9]+(-[a-z0-9]+)*(/[a-z0-9]+(-[a-z0-9]+)*)*"
 
 
-class Ids(Strict):
-    """Identifiers of the paper; the addresses of their pages are derived."""
+class Ids(StrictModel):
+    """Identifiers of the paper, from which its pages are derived."""
 
     arxiv: Arxiv | None = Field(None, description="Without version.", examples=["2301.00774"])
     doi: Doi | None = Field(
         None,
-        description="Of the publisher, registered; not arXiv's 10.48550 and not ACM's 10.5555.",
+        description="DOI of the publisher; not arXiv's 10.48550 and not ACM's 10.5555.",
         examples=["10.1609/aaai.v38i10.28960"],
     )
     openreview: OpenReview | None = Field(None, description="Forum id.", examples=["PxoFut3dWW"])
@@ -71,21 +71,21 @@ class Ids(Strict):
     )
 
     def __iter__(self) -> Iterator[tuple[str, str]]:  # type: ignore[override]
-        """Yield scheme and identifier of each one given."""
+        """Yield the scheme and value of each identifier."""
         return ((name, value) for name in SCHEMES if (value := getattr(self, name)))
 
 
-class Links(Strict):
-    """Pages that no identifier leads to."""
+class Links(StrictModel):
+    """Pages that cannot be derived from an identifier."""
 
     venue: Address | None = Field(
         None,
-        description="Page of the paper in its venue.",
+        description="Page of the paper at its venue.",
         examples=["https://icml.cc/virtual/2023/poster/24014"],
     )
     paper: Address | None = Field(
         None,
-        description="Another page of the paper, where nothing better exists.",
+        description="Page of a paper without identifier.",
         examples=["https://example.org/paper.html"],
     )
     project: Address | None = Field(
@@ -96,117 +96,117 @@ class Links(Strict):
     )
 
 
-class Code(Strict):
+class Code(StrictModel):
     """One repository of the method."""
 
     url: Address = Field(
         description="Address.", examples=["https://github.com/IST-DASLab/sparsegpt"]
     )
-    official: Flag = Field(description="Whether it is the authors' own.", examples=[True])
+    official: Flag = Field(description="Whether it belongs to the authors.", examples=[True])
     license: Licence | None = Field(
         None,
-        description="SPDX expression; NONE where none was found; unclear with a note.",
+        description="SPDX expression, NONE if there is no licence, or unclear with a note.",
         examples=["Apache-2.0"],
     )
     commit: Annotated[str, Form(r"[0-9a-f]{7,40}", "a commit", "147d215")] | None = Field(
-        None, description="The commit that was read.", examples=["147d215"]
+        None, description="Commit that was read.", examples=["147d215"]
     )
     last_commit: Date | None = Field(
-        None, description="Date of the newest commit seen.", examples=["2024-05-26"]
+        None, description="Date of the newest commit.", examples=["2024-05-26"]
     )
     withdrawn: Flag | None = Field(
-        None, description="Whether the code is gone from there.", examples=[True]
+        None, description="Whether the code was removed.", examples=[True]
     )
     note: Line | None = Field(
-        None, description="What else a reader should know.", examples=["Demo of the search only."]
+        None, description="Remark for readers.", examples=["Demo of the search only."]
     )
 
 
-class Taxonomy(Strict):
-    """The paper in the catalog's words; see `catalog/vocabulary`.
+class Taxonomy(StrictModel):
+    """The classification of the paper in terms of `catalog/vocabulary`.
 
-    What a method must say of itself (`CLASSIFIED`) the checks ask for, since an analysis need not.
+    The checks require the fields in `CLASSIFIED` for methods and baselines only.
     """
 
     granularity: Many[Annotated[str, Word("granularity")]] = Field(
-        (), description="Regularity of what is removed.", examples=[["unstructured"]]
+        (), description="Pattern of the removed weights.", examples=[["unstructured"]]
     )
     prunes: Many[Annotated[str, Word("prunes")]] | None = Field(
         None, description="Units that are removed.", examples=[["weights"]]
     )
     criterion: Many[Annotated[str, Word("criterion")]] = Field(
-        (), description="What scores are made from.", examples=[["layer-hessian"]]
+        (), description="Basis of the importance scores.", examples=[["layer-hessian"]]
     )
     calibration: Annotated[str, Word("calibration")] | None = Field(
-        None, description="What choosing needs of data.", examples=["forward"]
+        None, description="Data needed to choose what to remove.", examples=["forward"]
     )
     recovery: Annotated[str, Word("recovery")] | None = Field(
-        None, description="Repair, by default.", examples=["closed-form"]
+        None, description="Default recovery after pruning.", examples=["closed-form"]
     )
     allocation: Annotated[str, Word("allocation")] | None = Field(
-        None, description="How the budget is spread.", examples=["uniform"]
+        None, description="Allocation of the sparsity across the model.", examples=["uniform"]
     )
     when: Annotated[str, Word("when")] | None = Field(
-        None, description="When it is decided what goes.", examples=["static"]
+        None, description="Time at which the removed weights are chosen.", examples=["static"]
     )
     combines: Many[Annotated[str, Word("combines")]] | None = Field(
-        None, description="What pruning is combined with.", examples=[["quantization"]]
+        None, description="Techniques that pruning is combined with.", examples=[["quantization"]]
     )
     architecture: Many[Annotated[str, Word("architecture")]] | None = Field(
-        None, description="Models that the work is about.", examples=[["decoder"]]
+        None, description="Model architectures of the work.", examples=[["decoder"]]
     )
     topic: Many[Annotated[str, Word("topic")]] | None = Field(
-        None, description="What an analysis is about.", examples=[["calibration-data"]]
+        None, description="Topic of an analysis.", examples=[["calibration-data"]]
     )
 
 
 CLASSIFIED = ("granularity", "criterion", "calibration")
-"""Words that every method and baseline has; each may be `unknown`."""
+"""Required fields of methods and baselines; each may be `unknown`."""
 DataSet = Annotated[str, Word("datasets")]
 
 
-class Datasets(Strict):
-    """Data the paper used, by purpose."""
+class Datasets(StrictModel):
+    """Data sets in the paper, by purpose."""
 
     calibration: Many[DataSet] | None = Field(
-        None, description="To choose what goes.", examples=[["c4"]]
+        None, description="Calibration data.", examples=[["c4"]]
     )
     training: Many[DataSet] | None = Field(
-        None, description="To train masks or to recover.", examples=[["alpaca"]]
+        None, description="Data to train masks or to recover.", examples=[["alpaca"]]
     )
     evaluation: Many[DataSet] | None = Field(
-        None, description="To measure.", examples=[["wikitext2", "piqa"]]
+        None, description="Evaluation data.", examples=[["wikitext2", "piqa"]]
     )
 
 
-class Claim(Strict):
-    """One number of the paper that a reader would compare."""
+class Claim(StrictModel):
+    """One number of the paper that a reader would compare with others."""
 
     model: Short = Field(description="Family and size.", examples=["OPT-175B"])
     sparsity: Share | None = Field(
-        None, description="Share removed, as the paper counts it.", examples=[0.5]
+        None, description="Share of removed weights, as the paper counts it.", examples=[0.5]
     )
     pattern: (
         Annotated[str, Form(r"[1-9]\d?:[1-9]\d?", "a pattern", "2:4, which keeps 2 of 4")] | None
     ) = Field(None, description="N:M pattern: keeps N of M.", examples=["2:4"])
     setting: Line | None = Field(
-        None, description="What else the number depends on.", examples=["after LoRA"]
+        None, description="Further conditions of the number.", examples=["after LoRA"]
     )
     metric: Annotated[str, Form(METRIC, "a metric", "ppl/wikitext2/2048")] = Field(
-        description="Quantity, data and protocol: ppl/DATA/LENGTH, acc/TASK, mean/SUITE.",
+        description="Metric with data and protocol: ppl/DATA/LENGTH, acc/TASK, mean/SUITE.",
         examples=["ppl/wikitext2/2048"],
     )
-    value: Decimal = Field(description="The paper's number.", examples=[8.21])
-    dense: Decimal | None = Field(None, description="The same of the dense model.", examples=[8.35])
+    value: Decimal = Field(description="Value in the paper.", examples=[8.21])
+    dense: Decimal | None = Field(None, description="Value of the dense model.", examples=[8.35])
     against: dict[Slug, Decimal] | None = Field(
         None,
-        description="What the same table gives for other methods of the catalog.",
+        description="Values of other methods of the catalog in the same table.",
         examples=[{"magnitude": 193.0}],
     )
-    where: Short = Field(description="Where in the paper.", examples=["Table 1"])
+    where: Short = Field(description="Place in the paper.", examples=["Table 1"])
 
 
-class Outside(Strict):
+class Outside(StrictModel):
     """A related paper that is not in the catalog."""
 
     arxiv: Arxiv | None = Field(None, description="arXiv id.", examples=["2301.00774"])
@@ -215,100 +215,100 @@ class Outside(Strict):
     year: Year = Field(description="Year.", examples=[1993])
 
 
-def _kind_of_relative(value: Any) -> str:
+def _relative_type(value: Any) -> str:
     return "slug" if isinstance(value, str) else "outside"
 
 
 Relative = Annotated[
     Annotated[Slug, Tag("slug")] | Annotated[Outside, Tag("outside")],
-    Discriminator(_kind_of_relative),
+    Discriminator(_relative_type),
 ]
 
 
-class Relations(Strict):
-    """Papers this one has to do with: slugs, or papers outside the catalog."""
+class Relations(StrictModel):
+    """Related papers, as slugs or as papers outside the catalog."""
 
     builds_on: Many[Relative] | None = Field(
         None,
         alias="builds-on",
-        description="Takes its idea or algorithm from.",
+        description="Papers whose idea or algorithm it uses.",
         examples=[["wanda"]],
     )
     extends: Many[Relative] | None = Field(
-        None, description="Adds to the very same method.", examples=[["sparsegpt"]]
+        None, description="Papers whose method it extends.", examples=[["sparsegpt"]]
     )
     compares_with: Many[Relative] | None = Field(
         None,
         alias="compares-with",
-        description="Measures itself against.",
+        description="Papers that it compares itself with.",
         examples=[["magnitude", "wanda"]],
     )
 
     def __iter__(self) -> Iterator[tuple[str, str | Outside]]:  # type: ignore[override]
-        """Yield the name of the relation and each relative."""
+        """Yield the relation and the related paper of each item."""
         return ((name, relative) for name, _, relative in self.located())
 
     def located(self) -> Iterator[tuple[str, int, str | Outside]]:
-        """Yield the name of the relation, the place in its list and each relative."""
+        """Yield the relation, the index in its list and the related paper of each item."""
         for name in ("builds_on", "extends", "compares_with"):
             for index, relative in enumerate(getattr(self, name) or ()):
                 yield name.replace("_", "-"), index, relative
 
 
-class Sources(Strict):
-    """Where the facts were checked; holds for every field but those named under `unverified`."""
+class Sources(StrictModel):
+    """The sources of all fields except those listed under `unverified`."""
 
-    checked: Day = Field(description="When.", examples=["2026-11-25"])
+    checked: Day = Field(description="Date of the check.", examples=["2026-11-25"])
     read: Annotated[str, Word("read")] | None = Field(
-        None, description="How deep the work was read.", examples=["paper"]
+        None, description="How closely the work was read.", examples=["paper"]
     )
     from_: Many[Line] = Field(
-        alias="from", description="What was looked at.", examples=[["arXiv abstract page", "paper"]]
+        alias="from",
+        description="Sources of the facts.",
+        examples=[["arXiv abstract page", "paper"]],
     )
     unverified: (
         Many[Annotated[str, Form(r"[a-z][a-z_-]*(\.[a-z][a-z_-]*)*", "a field", "ids.pmlr")]] | None
     ) = Field(None, description="Fields that could not be checked.", examples=[["ids.pmlr"]])
 
 
-def _needs_a_record(schema: dict[str, Any]) -> None:
-    """Tell editors of what `Paper` requires of all but baselines."""
-    schema["required"] = [name for name in schema["required"] if name not in RECORD]
+def _require_paper_fields(schema: dict[str, Any]) -> None:
+    """Require `PAPER_FIELDS` in the JSON Schema, except for baselines."""
+    schema["required"] = [name for name in schema["required"] if name not in PAPER_FIELDS]
     schema["if"] = {"properties": {"kind": {"const": "baseline"}}}
-    schema["else"] = {"required": list(RECORD)}
+    schema["else"] = {"required": list(PAPER_FIELDS)}
 
 
-class Paper(Strict):
-    """One paper of the catalog, or a baseline without one; the file name is its slug."""
+class Paper(StrictModel):
+    """One paper of the catalog, or a baseline without a paper; the file name is its slug."""
 
     model_config = ConfigDict(
         title="Entry of the Pruning Atlas",
         validate_by_name=True,
         validate_by_alias=True,
-        json_schema_extra=_needs_a_record,
+        json_schema_extra=_require_paper_fields,
     )
 
     title: Line = Field(
-        description="Title as published; subtitle after a colon.",
+        description="Title as published, with the subtitle after a colon.",
         examples=["SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"],
     )
-    name: Short | None = Field(
-        None, description="What the method is called, if it has a name.", examples=["SparseGPT"]
-    )
+    name: Short | None = Field(None, description="Name of the method.", examples=["SparseGPT"])
     other_titles: Many[Line] | None = Field(
         None, description="Titles of other versions.", examples=[["Massive Language Models ..."]]
     )
     authors: Annotated[tuple[Short, ...], Field(min_length=1, max_length=5000)] | None = Field(
-        description="All authors, in order, first name first; none of a baseline without a paper.",
+        description="All authors in order, first name first; absent for baselines without a paper.",
         examples=[["Elias Frantar", "Dan Alistarh"]],
     )
-    kind: Annotated[str, Word("kind")] = Field(description="Sort of work.", examples=["method"])
+    kind: Annotated[str, Word("kind")] = Field(description="Kind of work.", examples=["method"])
     role: Annotated[str, Word("role")] | None = Field(
         None,
-        description="Whether it prunes by itself; standalone if left out.",
+        description="Whether the method prunes on its own (default) or extends another one.",
         examples=["plug-in"],
     )
     summary: Paragraph = Field(
-        description="Two to four sentences of our own: what is new, when to use it.",
+        description="Two to four sentences in our own words: what is new, when to use it.",
         examples=["Prunes every linear layer by a sparse least-squares solve. Use it for 2:4."],
     )
     bibkey: (
@@ -318,21 +318,21 @@ class Paper(Strict):
         | None
     ) = Field(
         None,
-        description="BibTeX key; made from author, year and slug if left out.",
+        description="BibTeX key (default: author, year and slug).",
         examples=["frantar2023sparsegpt"],
     )
 
     venue: Annotated[str, Word("venues")] | None = Field(
-        None, description="Where it was published; left out for a preprint.", examples=["icml"]
+        None, description="Venue of publication; absent for preprints.", examples=["icml"]
     )
     year: Year | None = Field(
-        description="Year of the venue; of the first version for a preprint.", examples=[2023]
+        description="Year of the venue, or of the first version of a preprint.", examples=[2023]
     )
     track: Literal["main", "findings", "workshop", "industry", "demo", "journal"] | None = Field(
-        None, description="Part of the venue.", examples=["main"]
+        None, description="Track of the venue.", examples=["main"]
     )
     status: Annotated[str, Word("status")] | None = Field(
-        description="Where the work stands.", examples=["published"]
+        description="Publication status.", examples=["published"]
     )
     volume: Short | None = Field(None, description="Volume.", examples=["202"])
     number: Short | None = Field(None, description="Issue of the volume.", examples=["10"])
@@ -340,68 +340,67 @@ class Paper(Strict):
         Field(None, description="First and last page.", examples=["10323-10337"])
     )
     submitted: Date | None = Field(
-        None, description="First public version.", examples=["2023-01-02"]
+        None, description="Date of the first public version.", examples=["2023-01-02"]
     )
     published: Date | None = Field(
-        None, description="Publication in the venue.", examples=["2023-07"]
+        None, description="Date of publication at the venue.", examples=["2023-07"]
     )
-    added: Day = Field(description="When it came to this catalog.", examples=["2026-11-25"])
-    aliases: Many[Slug] | None = Field(
-        None, description="Slugs it had before.", examples=[["sgpt"]]
-    )
+    added: Day = Field(description="Date of addition to the catalog.", examples=["2026-11-25"])
+    aliases: Many[Slug] | None = Field(None, description="Former slugs.", examples=[["sgpt"]])
 
     ids: Ids = Field(Ids(), description="Identifiers.", examples=[{"arxiv": "2301.00774"}])
     links: Links = Field(Links(), description="Other pages.")
     code: Many[Code] | None = Field(None, description="Repositories, official first.")
 
     taxonomy: Taxonomy | None = Field(
-        None, description="In the catalog's words; methods and baselines need one."
+        None, description="Classification; required for methods and baselines."
     )
 
     models: Many[Annotated[str, Word("models")]] | None = Field(
-        None, description="Families of models in the paper.", examples=[["OPT", "BLOOM"]]
+        None, description="Model families in the paper.", examples=[["OPT", "BLOOM"]]
     )
-    datasets: Datasets | None = Field(None, description="Data in the paper.")
+    datasets: Datasets | None = Field(None, description="Data sets in the paper.")
 
     claims: Annotated[tuple[Claim, ...], Field(min_length=1, max_length=12)] | None = Field(
-        None, description="Two or three numbers that a reader compares."
+        None, description="Two or three numbers that a reader would compare."
     )
     relations: Relations = Field(Relations(), description="Related papers.")
 
     fidelity: Fidelity | None = Field(
         None,
-        description="How the method folder follows the paper; only where there is one.",
+        description="How the method folder follows the paper; only with a method folder.",
         examples=["faithful"],
     )
 
-    sources: Sources = Field(description="Where and when the facts were checked.")
+    sources: Sources = Field(description="Sources of the facts and date of the check.")
     notes: Paragraph | None = Field(
         None,
-        description="What a reader should know beside the fields.",
+        description="Further remarks for readers.",
         examples=["The arXiv version has another title."],
     )
 
     @model_validator(mode="before")
     @classmethod
     def _baselines_need_no_paper(cls, data: Any) -> Any:
-        """Let a baseline leave out all of its record; of part of it the rest is missing."""
+        """Let a baseline omit all of `PAPER_FIELDS`, but not only some of them."""
         if isinstance(data, Mapping) and data.get("kind") == "baseline":
-            return data if data.keys() & set(RECORD) else {**dict.fromkeys(RECORD), **data}
+            given = data.keys() & set(PAPER_FIELDS)
+            return data if given else {**dict.fromkeys(PAPER_FIELDS), **data}
         return data
 
     @property
     def has_paper(self) -> bool:
-        """Whether there is a work to read and to cite."""
+        """Whether there is a paper, which a baseline may lack."""
         return self.authors is not None
 
     @property
     def is_method(self) -> bool:
-        """Whether it is a way of pruning, and no study, survey, system or release of one."""
+        """Whether it is a pruning method, and not a study, survey, system or model release."""
         return self.kind in ("method", "baseline")
 
     @property
     def addresses(self) -> list[tuple[str, str]]:
-        """Label and address of each page of the paper, the most official first."""
+        """Label and address of each page of the paper, starting with the venue."""
         made = [(SCHEMES[name].label, page(name, value)) for name, value in self.ids]
         if self.links.venue:
             made.insert(0, ("venue", self.links.venue))

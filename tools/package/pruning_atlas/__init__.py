@@ -1,7 +1,7 @@
 """Pruning methods for large language models: load a model, prune it, measure it, save it.
 
-What there is to import is listed in `__init__.pyi` and loaded on first use, so that
-`import pruning_atlas` needs neither torch nor transformers.
+The public names are listed in `__init__.pyi` and loaded on first use, so that
+`import pruning_atlas` imports neither torch nor transformers.
 """
 
 import ast
@@ -11,33 +11,33 @@ from pathlib import Path
 from typing import Any
 
 
-def _homes() -> dict[str, str]:
+def _modules() -> dict[str, str]:
     """Read from the stub which module each name comes from."""
     stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
-    homes: dict[str, str] = {}
+    modules: dict[str, str] = {}
     for node in stub.body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [alias.name for alias in node.names]
             if names == ["*"]:
                 names = import_module(node.module).__all__
-            homes |= dict.fromkeys(names, node.module)
-    return homes
+            modules |= dict.fromkeys(names, node.module)
+    return modules
 
 
-_HOMES = _homes()
+_MODULES = _modules()
 
-__all__ = list(_HOMES)
+__all__ = list(_MODULES)
 
 
 def __getattr__(name: str) -> Any:
     """Load a name on first use."""
     if name == "__version__":
         return version("pruning-atlas")
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
-    """List what there is without loading it."""
+    """List the public names without loading them."""
     return [*__all__, "__version__"]

@@ -1,7 +1,7 @@
-# What methods are made of.
+# Building blocks of methods.
 from implementations.harness import *
 
-# The text of a protocol, measurements, records, and saving what came out.
+# Protocols and their text, measurements, records, and saving a pruned model.
 from implementations.harness.data.samples import Samples as Samples, prepare as prepare
 from implementations.harness.measure.footprint import footprint as footprint
 from implementations.harness.measure.generation import continuation as continuation

@@ -1,1 +1,1 @@
-"""From a text to the service that knows the paper, and to facts that are fit for an entry."""
+"""Lookup of papers: identify a text, query the services, normalise their facts."""

@@ -1,4 +1,4 @@
-"""What a text names: an identifier, a page that holds one, or a title. Pure; no network."""
+"""Identification of a paper from an identifier, a page address or a title, without network."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from tools.catalog.schema.identifiers import placeholder
+from tools.catalog.schema.identifiers import is_acm_handle
 from tools.sources.names.references import TITLE, Reference, Unidentified
-from tools.sources.services.table import SERVICES
+from tools.sources.services.registry import SERVICES
 
 DOI = r"10\.\d{4,9}/[!-;=?-~]+"
 PASTE = (
@@ -18,7 +18,7 @@ PASTE = (
 
 
 def identify(text: str) -> Reference:
-    """Return what a text names; raises `Unidentified` where nothing in it names a paper."""
+    """Return the reference in a text; raises `Unidentified` if there is none."""
     plain = text.strip().strip("<>\"'“”‘’ ").strip()
     if re.match(r"[a-z][a-z0-9+.-]*://", plain, re.IGNORECASE):
         return _address(plain)
@@ -30,22 +30,22 @@ def identify(text: str) -> Reference:
 
 
 def _own(text: str) -> Reference | None:
-    """Ask each source whether a text is an identifier of its own."""
+    """Parse a text as an identifier of any source."""
     return next(filter(None, (service.from_text(text) for service in SERVICES)), None)
 
 
 def _doi(written: str) -> Reference:
     value = _without_tail(written).lower()
-    if placeholder(value):
+    if is_acm_handle(value):
         raise Unidentified(
-            f"{value} is an internal handle of the ACM Digital Library and no DOI; "
+            f"{value} is an internal handle of the ACM Digital Library, not a DOI; "
             "paste the paper's arXiv, OpenReview or proceedings address instead"
         )
     return _own(value) or Reference("doi", value)
 
 
 def _without_tail(doi: str) -> str:
-    """Cut punctuation of a sentence and what publishers' addresses append to a DOI."""
+    """Remove trailing punctuation, and the suffixes that publishers append to a DOI."""
     doi = re.sub(r"(/(full|pdf|epdf|abstract|abs|meta|html)|\.pdf|\.html?)$", "", doi)
     while doi and (doi[-1] in ".,;:'\"!/" or (doi[-1] in ")]}" and not _closes(doi))):
         doi = doi[:-1]
@@ -60,9 +60,9 @@ def _closes(text: str) -> bool:
 def _title(text: str) -> Reference:
     words = text.split()
     if len(words) < 2 or len(re.findall(r"[^\W\d_]{2,}", text)) < 2:
-        raise Unidentified(f"'{text[:80]}' names no paper; {PASTE}")
+        raise Unidentified(f"'{text[:80]}' does not identify a paper; {PASTE}")
     if len(text) > 300:
-        raise Unidentified(f"a text of {len(text)} characters is no title; {PASTE}")
+        raise Unidentified(f"a text of {len(text)} characters is too long for a title; {PASTE}")
     return Reference(TITLE, " ".join(words))
 
 
@@ -82,11 +82,11 @@ def _address(text: str) -> Reference:
         return _doi(written)
     hints = [service.hint for service in here if service.hint]
     advice = hints[0] if hints else _advice(host, url.path)
-    raise Unidentified(f"{text[:120]} holds no identifier: {advice}")
+    raise Unidentified(f"{text[:120]} contains no identifier; {advice}")
 
 
 def _dois(url: SplitResult) -> Iterator[str]:
-    # Platforms append their own article number: .../article/doi/10.1162/tacl_a_00704/125482
+    # Some platforms append an article number: .../article/doi/10.1162/tacl_a_00704/125482
     path = re.sub(r"(/article[a-z-]*/doi/10\..+?)/\d+(/[^/]*)?$", r"\1", unquote(url.path))
     for part in (path, *(value for values in parse_qs(url.query).values() for value in values)):
         if found := re.search(rf"(?<!\d){DOI}", part):
@@ -95,9 +95,9 @@ def _dois(url: SplitResult) -> Iterator[str]:
 
 def _advice(host: str, path: str) -> str:
     if host == "ieeexplore.ieee.org":
-        return "paste the DOI that IEEE shows on that page (10.1109/...)"
+        return "paste the DOI shown on that page (10.1109/...)"
     if "/article/" in path:
-        return "paste the DOI that the journal shows on that page"
+        return "paste the DOI shown on that page"
     if host in ("github.com", "gitlab.com"):
-        return "it is a repository; " + PASTE
+        return "a repository does not identify a paper; " + PASTE
     return PASTE

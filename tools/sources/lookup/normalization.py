@@ -1,4 +1,4 @@
-"""What a service says, made fit for an entry: identifiers sorted, texts plain, nothing hidden."""
+"""Normalisation of the facts of a service: identifiers sorted, texts without markup."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import html
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tools.catalog.schema.field_types import flaws
+from tools.catalog.schema.field_types import text_problems
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.names.text import plain, without_homonym
 from tools.sources.services.facts import Facts
-from tools.sources.services.table import BY_SCHEME, SERVICES
+from tools.sources.services.registry import BY_SCHEME, SERVICES
 from tools.sources.web.errors import CHECK, Malformed
 
-LONGEST_TITLE = 300
-LONGEST = 120
+MAX_TITLE = 300
+MAX_TEXT = 120
 
 
 def normalize(facts: Facts) -> Facts:
-    """Sort what facts mention, the first of a kind, and make their texts plain.
+    """Move `mentions` to `ids` and `links`, and remove markup from the texts.
 
-    Raises `Malformed` where a text cannot be made what an entry may hold.
+    Raises `Malformed` if a text cannot be part of an entry.
     """
     ids, links = dict(facts.ids), dict(facts.links)
     for text in filter(None, facts.mentions):
@@ -35,7 +35,7 @@ def normalize(facts: Facts) -> Facts:
 
 
 def _references(text: str) -> Iterator[Reference]:
-    """Yield the papers that a text names, also by an identifier that its DOI ends in."""
+    """Yield the reference in a text, and the identifier that its DOI contains."""
     try:
         reference = identify(text)
     except Unidentified:
@@ -50,27 +50,27 @@ def _references(text: str) -> Iterator[Reference]:
 
 
 def _tidy(facts: Facts) -> Facts:
-    def usable(what: str, text: str | None, most: int = LONGEST) -> str | None:
+    def clean(field: str, text: str | None, limit: int = MAX_TEXT) -> str | None:
         shown = plain(text or "")
-        for message, _ in flaws(shown):
-            raise Malformed(f"the {what} of {facts.source} {message}", CHECK)
-        if len(shown) > most:
-            long = f"a text of {len(shown):,} characters, more than {most}"
-            raise Malformed(f"the {what} of {facts.source} holds {long}", CHECK)
+        for message, _ in text_problems(shown):
+            raise Malformed(f"the {field} of {facts.source} {message}", CHECK)
+        if len(shown) > limit:
+            length = f"{len(shown):,} characters, more than {limit}"
+            raise Malformed(f"the {field} of {facts.source} has {length}", CHECK)
         return shown or None
 
-    names = (usable("list of authors", without_homonym(name)) for name in facts.authors)
+    names = (clean("list of authors", without_homonym(name)) for name in facts.authors)
     notes = list(map(plain, facts.notes))
-    title = usable("title", facts.title, LONGEST_TITLE)
+    title = clean("title", facts.title, MAX_TITLE)
     if title and title != " ".join(html.unescape(facts.title or "").split()):
-        notes.append(f"{facts.source} has markup or hidden characters in the title, now removed")
+        notes.append(f"markup or hidden characters were removed from the title of {facts.source}")
     return replace(
         facts,
         title=title,
         authors=tuple(filter(None, names)),
         abstract=facts.abstract and plain(facts.abstract),
         year=facts.year if facts.year and 1950 <= facts.year <= 2100 else None,
-        volume=usable("volume", facts.volume),
-        number=usable("number", facts.number),
+        volume=clean("volume", facts.volume),
+        number=clean("number", facts.number),
         notes=tuple(notes),
     )

@@ -1,4 +1,4 @@
-"""The services, asked: for the paper of a reference, or for papers with a title."""
+"""Queries to the services: by reference and by title."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.bibtex import read_entry
 from tools.sources.services.facts import Facts
+from tools.sources.services.registry import BY_SCHEME, SERVICES
 from tools.sources.services.service import Find, Service
-from tools.sources.services.table import BY_SCHEME, SERVICES
 from tools.sources.web.client import Client
 from tools.sources.web.errors import AnotherPaper, NotFound
 from tools.sources.web.page import Page
 
 
 def fetch(reference: Reference, client: Client) -> Facts:
-    """Return what the source of a reference's scheme says; raises `SourceError`.
+    """Return the facts from the source of a reference's scheme.
 
-    Raises `Unidentified` for a title, which no one source answers for.
+    Raises `SourceError`, and `Unidentified` for a title.
     """
     if reference.scheme not in BY_SCHEME:
-        raise Unidentified(f"'{reference.value[:80]}' is a title, which has to be searched for")
+        raise Unidentified(f"'{reference.value[:80]}' is a title; use a search instead")
     return ask(BY_SCHEME[reference.scheme], reference, client)
 
 
 def ask(service: Service, reference: Reference, client: Client) -> Facts:
-    """Return what one service says of a reference in one of its schemes; raises `SourceError`."""
+    """Return the facts of one service about a reference; raises `SourceError`."""
 
     def read(page: Page) -> Facts:
         facts = normalize(service.read(page, reference))
         answered = facts.ids.get(reference.scheme)
         if answered is None and reference.scheme in SCHEMES:
-            answered = "something else"
+            answered = "another paper"
         if answered not in (None, reference.value):
             raise AnotherPaper(service.name, reference.value, answered)
         return facts
@@ -50,7 +50,7 @@ def ask(service: Service, reference: Reference, client: Client) -> Facts:
 
 
 def search(service: Service, title: str, client: Client) -> list[Facts]:
-    """Return the papers that one service finds for a title; raises `SourceError`."""
+    """Return the search results of one service for a title; raises `SourceError`."""
 
     def read(page: Page) -> list[Facts]:
         return [normalize(facts) for facts in service.found(page)]
@@ -59,22 +59,21 @@ def search(service: Service, title: str, client: Client) -> list[Facts]:
     return client.read(service.sites[0], query, service.kind, read, service.statuses)
 
 
-def finding(what: Find) -> list[Service]:
-    """Return the services to search for one thing."""
-    return [service for service in SERVICES if what in service.finds]
+def services_for(purpose: Find) -> list[Service]:
+    """Return the services that can be searched for a purpose."""
+    return [service for service in SERVICES if purpose in service.finds]
 
 
 def read_bibtex(text: str) -> Facts:
-    """Return what the one entry of a BibTeX text says, named `BibTeX` as its source.
+    """Return the facts of a BibTeX text, with the source `BibTeX`.
 
-    Raises `Malformed` where there is not exactly one entry, or where a field of it holds what no
-    entry of the catalog may hold.
+    Raises `Malformed` unless there is exactly one entry whose fields are valid in the catalog.
     """
     return normalize(read_entry(text, "BibTeX"))
 
 
 def references(ids: Mapping[str, str], *pages: str | None) -> Iterator[Reference]:
-    """Yield what a source answers for among identifiers by scheme, arXiv first, and pages."""
+    """Yield the identifiers (arXiv first) and pages that a source can look up."""
     for scheme in SCHEMES:
         if scheme in ids and scheme in BY_SCHEME:
             yield Reference(scheme, ids[scheme])

@@ -1,1 +1,1 @@
-"""How papers, people and venues are named, and when two names mean the same."""
+"""Names of papers, people and venues: parsing, normalisation, similarity."""

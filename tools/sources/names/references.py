@@ -1,4 +1,4 @@
-"""A paper as somebody names it, or a text that names none."""
+"""References to papers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ LABELS = {TITLE: "the title", **{name: scheme.label for name, scheme in SCHEMES.
 
 @dataclass(frozen=True)
 class Reference:
-    """A paper as somebody names it: the scheme, and its canonical value there."""
+    """A paper, given by a scheme and the canonical value in it."""
 
     scheme: str
-    """Of the catalog's identifiers; of a site whose pages alone name its papers; or `title`."""
+    """An identifier of the catalog, a site of proceedings, or `title`."""
     value: str
     version: int | None = None
-    """Only of arXiv, where one was named."""
+    """The requested version, only for arXiv."""
 
     def __str__(self) -> str:
         return f"{LABELS.get(self.scheme, self.scheme)} {self.value}"
 
 
 class Unidentified(Exception):
-    """A text that names no paper; the message says what to paste instead."""
+    """A text without a reference to a paper; the message says what to paste instead."""

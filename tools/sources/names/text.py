@@ -1,4 +1,4 @@
-"""From what sources write to text that an entry may hold."""
+"""Conversion of the texts of sources to plain text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tools.sources.web.errors import Malformed
 
 
 def plain(text: str) -> str:
-    """Return text without tags, entities, LaTeX, control characters and loose spaces, in NFC."""
-    # Twice: the HTML of JATS abstracts is often escaped once more.
+    """Return text in NFC without tags, entities, LaTeX, control characters and extra spaces."""
+    # The HTML of JATS abstracts is often escaped twice.
     text = html.unescape(html.unescape(text))
     text = re.sub(r"<(?!\s)/?[a-zA-Z!?][^<>]*>", "", text)
     if re.search(r"\\|\$[^$]+\$|\{", text):
@@ -24,30 +24,30 @@ def plain(text: str) -> str:
 
 
 def from_latex(text: str) -> str:
-    """Return what LaTeX shows: accents composed, groups opened; raises `Malformed` if too deep."""
-    # A bare per cent sign is a comment in LaTeX, but never in a title.
+    """Convert LaTeX to plain text; raises `Malformed` if it cannot be parsed."""
+    # In a title, a per cent sign never starts a comment.
     text = re.sub(r"(?<!\\)%", r"\\%", text)
     try:
         shown = LatexNodes2Text(math_mode="text").latex_to_text(text)
     except (LatexWalkerError, RecursionError, ValueError):
-        raise Malformed(f"'{text[:60]}' is LaTeX that cannot be read", "write it plainly") from None
+        raise Malformed(f"'{text[:60]}' is invalid LaTeX", "write it as plain text") from None
     return str(shown)
 
 
 def in_order(name: str) -> str:
-    """Write "Last, First" as "First Last"; other names stay."""
+    """Return "Last, First" as "First Last", and other names unchanged."""
     last, comma, first = (part.strip() for part in name.partition(","))
     return f"{first} {last}" if comma and first else last
 
 
 def without_homonym(name: str) -> str:
-    """Remove the number by which DBLP tells people of one name apart."""
+    """Remove the number that DBLP appends to names shared by several people."""
     first, _, last = name.rstrip().rpartition(" ")
     return first if first and re.fullmatch(r"\d{4}", last) else name
 
 
 def repositories(*texts: str | None) -> tuple[str, ...]:
-    """Return the addresses of code repositories that texts name, once each."""
+    """Return the addresses of code repositories in texts, without duplicates."""
     pattern = r"https?://(?:www\.)?((?:github|gitlab)\.com/[\w.-]+/[\w.-]+)"
     named = (found for text in texts if text for found in re.findall(pattern, text, re.ASCII))
     found = (f"https://{name.rstrip('.').removesuffix('.git')}" for name in named)
@@ -55,14 +55,14 @@ def repositories(*texts: str | None) -> tuple[str, ...]:
 
 
 def pages(first: str | None, last: str | None = None) -> str | None:
-    """Write pages as `10323-10337`; None for what is no range of pages."""
+    """Return pages as `10323-10337`, or None if they are not a page range."""
     written = f"{first}-{last}" if first and last and last != first else first or ""
     plain_form = "-".join(part.strip() for part in re.split(r"[-‐‑‒–—]+", written))
     return plain_form if re.fullmatch(r"[A-Za-z]?\d+(-[A-Za-z]?\d+)?", plain_form) else None
 
 
 def day(*parts: int | str | None) -> str | None:
-    """Write year, month and day, as far as they are known and possible, as `2023-01-02`."""
+    """Return a date as `2023-01-02`, `2023-01` or `2023`, up to the first invalid part."""
     written = (str(part) for part in parts if part is not None)
     numbers = [int(part) for part in written if part.isdecimal()]
     limits = ((1950, 2100), (1, 12), (1, 31))

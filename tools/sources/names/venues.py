@@ -1,4 +1,4 @@
-"""Venues: from the names that sources give them to words of the vocabulary."""
+"""Venues: from the names in sources to terms of the vocabulary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TRACKS = (
     ("industry", r"industry( track)?"),
 )
 NOISE = re.compile(
-    # Years, ordinals and numbers of volumes; what a conference was like for the paper.
+    # Years, ordinals, volumes, and words that do not distinguish venues.
     r"(\d+(st|nd|rd|th)?|(twenty|thirty|forty|fifty|sixty)? ?(first|second|third|fourth|fifth"
     r"|sixth|seventh|eighth|ninth)|\w+teenth|tenth|eleventh|twelfth|\w+tieth"
     r"|proceedings|proc|the|of|on|in|at|for|and|by|annual|conference|volume|vol|part|main|long"
@@ -27,17 +27,17 @@ NEVER = r"submi|reject|withdraw|review|pending|desk|retract"
 
 
 class Venue(NamedTuple):
-    """A venue in the catalog's words."""
+    """A venue as a vocabulary term, and its track."""
 
     venue: str
     track: str | None
 
 
 def find_venue(written: str) -> Venue | None:
-    """Return the venue that a name means; None where the vocabulary has no word for it.
+    """Return the venue of a name, or None if the vocabulary has no term for it.
 
-    A name must be accounted for as a whole: "International Conference on Computational Linguistics
-    and Intelligent Text Processing" is not COLING.
+    The whole name must match: "International Conference on Computational Linguistics and
+    Intelligent Text Processing" is not COLING.
     """
     text = fold(written).replace(":", " ")
     track = next((name for name, words in TRACKS if re.search(rf"\b{words}\b", text)), None)
@@ -45,7 +45,7 @@ def find_venue(written: str) -> Venue | None:
     if findings := re.search(r"\bfindings\b", text):
         text = re.sub(r"\b(findings|of|the|association for computational linguistics)\b", " ", text)
     core = _core(text)
-    # "ICLR 2025 Workshop SLLM": beside a workshop's own name stands that of its conference.
+    # A workshop has a name of its own besides that of the conference: "ICLR 2025 Workshop SLLM".
     term = _names().get(core) or _inside(core, whole=track != "workshop")
     if term is None or term.word.endswith("-findings"):
         return None
@@ -56,7 +56,7 @@ def find_venue(written: str) -> Venue | None:
 
 
 class VenueFacts(TypedDict):
-    """The fields of `Facts` that the names of a venue give."""
+    """The fields of `Facts` that depend on the venue."""
 
     venue: str | None
     track: str | None
@@ -64,20 +64,20 @@ class VenueFacts(TypedDict):
 
 
 def venue_facts(source: str, names: Iterable[str]) -> VenueFacts:
-    """Return what the names a source gives to one venue mean; an unknown one is a note."""
+    """Return the venue that a source's names refer to, or a note if it is unknown."""
     written = [name for name in names if name]
     for name in written:
         if found := find_venue(name):
             return VenueFacts(venue=found.venue, track=found.track, notes=())
     notes = [
-        f"{source} names the venue '{name[:150]}', for which vocabulary/venues.yaml has no word"
+        f"{source} has the venue '{name[:150]}', for which vocabulary/venues.yaml has no term"
         for name in written[:1]
     ]
     return VenueFacts(venue=None, track=None, notes=tuple(notes))
 
 
 def accepted(venue: str, venue_id: str) -> Venue | None:
-    """Return the venue of an OpenReview record, only where it says that it accepted the paper."""
+    """Return the venue of an OpenReview record, or None unless the paper was accepted."""
     decision = r"\b(poster|oral|spotlight|notable|talk|accept(ed)?|main|findings|regular)\b"
     if re.search(NEVER, f"{venue} {venue_id}", re.IGNORECASE):
         return None
@@ -85,7 +85,7 @@ def accepted(venue: str, venue_id: str) -> Venue | None:
 
 
 def announced(comment: str) -> bool:
-    """Whether authors say in a comment on arXiv that a venue took their paper."""
+    """Whether an arXiv comment announces that a venue accepted the paper."""
     if re.search(ACCEPTED, comment, re.IGNORECASE):
         return True
     venues = vocabulary()["venues"].terms.values()
@@ -97,7 +97,7 @@ def announced(comment: str) -> bool:
 
 
 def year_in(*texts: str | None) -> int | None:
-    """Return the first year that texts name."""
+    """Return the first year in the texts."""
     for text in texts:
         if found := re.search(r"(?<!\d)(19[5-9]\d|20\d\d)(?!\d)", text or ""):
             return int(found[1])
@@ -105,7 +105,7 @@ def year_in(*texts: str | None) -> int | None:
 
 
 def _core(text: str) -> str:
-    """Drop the words that do not tell one venue from another."""
+    """Remove the words that do not distinguish venues."""
     words = re.sub(rf"\b{NOISE.pattern}\b", " ", text)
     return " ".join(words.split())
 
@@ -118,7 +118,7 @@ def _names() -> dict[str, Term]:
 
 
 def _inside(core: str, whole: bool) -> Term | None:
-    """Find the term that names in `core` mean; `whole` asks that nothing else be left."""
+    """Find the term named in `core`; with `whole`, nothing else may remain."""
     left, found = core, []
     for name in sorted(_names(), key=len, reverse=True):
         if re.search(rf"\b{re.escape(name)}\b", left):

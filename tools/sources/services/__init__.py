@@ -1,1 +1,1 @@
-"""The sources, a file each; `table.py` lists them and says how to add one."""
+"""The sources, one per file; `registry.py` lists them and explains how to add one."""

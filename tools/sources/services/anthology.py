@@ -1,4 +1,4 @@
-"""The ACL Anthology: venue, pages and DOI of the papers of ACL's conferences and journals."""
+"""ACL Anthology: venue, pages and DOI of papers at ACL conferences and journals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.sources.web.page import BIBTEX, Page
 
 
 class Anthology(Service):
-    """Answers in BibTeX, about the identifiers that its DOIs end in too."""
+    """Looked up by identifier; answers in BibTeX."""
 
     sites = (Site("ACL Anthology", "aclanthology.org"),)
     kind = BIBTEX
@@ -25,19 +25,19 @@ class Anthology(Service):
     registers_dois = True
 
     def from_text(self, text: str) -> Reference | None:
-        """Read `2024.findings-acl.178` or `P19-1001`, also in lower case as the DOI has it."""
+        """Parse `2024.findings-acl.178` or `P19-1001`, in lower case too, as in DOIs."""
         form = rf"({SCHEMES['anthology'].form})(v\d+)?(\.(pdf|bib|xml|endf))?"
         found = re.fullmatch(form, text[:1].upper() + text[1:])
         return Reference("anthology", found[1]) if found else None
 
     def from_page(self, url: SplitResult) -> Reference | None:
-        """Read the last part of the path."""
+        """Parse the last part of the path."""
         return self.from_text(unquote(url.path).strip("/").rpartition("/")[2])
 
     def path(self, reference: Reference) -> str:
-        """Ask for the entry of one paper."""
+        """Request the entry of one paper."""
         return f"/{reference.value}.bib"
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Read the one entry; its address names the paper it is about."""
+        """Parse the entry."""
         return read_entry(page.text, self.name)

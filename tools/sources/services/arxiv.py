@@ -1,4 +1,4 @@
-"""arXiv: title, authors, abstract and the day of the first version."""
+"""arXiv: title, authors, abstract and the date of the first version."""
 
 from __future__ import annotations
 
@@ -23,52 +23,52 @@ SPACES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/ato
 
 
 class Arxiv(Service):
-    """Answers in Atom, about papers and about errors in requests."""
+    """Looked up by identifier and searched by title; answers in Atom."""
 
     sites = (Site("arXiv", "export.arxiv.org", pause=3.0, also=frozenset({"arxiv.org"})),)
     kind = ATOM
-    # A malformed id is answered with HTTP 400, or 200 in older documents, and an entry of errors.
+    # A malformed id is answered with HTTP 400 or 200 and an entry that describes the error.
     statuses = (200, 400)
     schemes = ("arxiv",)
     hosts = r"([a-z0-9-]+\.)*arxiv\.org"
     finds = ("titles", "preprints")
 
     def from_text(self, text: str) -> Reference | None:
-        """Read an identifier, or DataCite's DOI of a preprint, which is unknown to Crossref."""
-        # On PDFs the id is followed by its category: arXiv:2301.00774v3 [cs.LG] 22 Mar 2023.
+        """Parse an identifier, or DataCite's DOI of a preprint, which Crossref does not know."""
+        # A PDF shows the id with its category: arXiv:2301.00774v3 [cs.LG] 22 Mar 2023.
         prefixed = re.match(rf"arxiv\s*:\s*{FORM}(?:\.pdf)?(?![\d.])", text, re.IGNORECASE)
         bare = re.fullmatch(rf"{FORM}(?:\.pdf)?[.,;]?", text)
         found = prefixed or bare or re.fullmatch(rf"10\.48550/arxiv\.{FORM}", text, re.IGNORECASE)
         return _reference(found) if found else None
 
     def from_page(self, url: SplitResult) -> Reference | None:
-        """Read the address of an abstract, a PDF or a page of HTML."""
+        """Parse the address of an abstract, PDF or HTML page."""
         found = re.fullmatch(rf"/[a-z-]+/{FORM}(?:\.pdf)?/?", unquote(url.path))
         return _reference(found) if found else None
 
     def path(self, reference: Reference) -> str:
-        """Ask for the newest version of one paper."""
+        """Request the newest version of one paper."""
         return f"/api/query?id_list={quote(reference.value, safe='/')}&max_results=1"
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Read the one entry; notes an older version that was asked for."""
+        """Parse the entry; add a note if an older version was requested."""
         entries = _entries(page)
         if not entries:
             raise NotFound(f"arXiv has no paper {reference.value}", CHECK)
         return self._facts(page, entries[0], reference.version)
 
     def query(self, title: str) -> str:
-        """Ask for the words of a title, without what is an operator to arXiv."""
+        """Search for the words of a title, without characters that arXiv reads as operators."""
         words = " ".join("".join(c if c.isalnum() else " " for c in title).split())
         query = {"search_query": f'ti:"{words}"', "max_results": 5}
         return f"/api/query?{urlencode(query)}"
 
     def found(self, page: Page) -> list[Facts]:
-        """Read all entries."""
+        """Parse all entries."""
         return [self._facts(page, entry) for entry in _entries(page)]
 
     def _facts(self, page: Page, entry: Element, version: int | None = None) -> Facts:
-        """Return what an entry says; `version` is the one that was asked for."""
+        """Return the facts of an entry; `version` is the requested version."""
         try:
             paper = self.from_page(urlsplit(_text(entry, "a:id")))
         except (ValueError, Unidentified):
@@ -82,8 +82,8 @@ class Arxiv(Service):
             raise malformed(page, "its entry lacks identifier, title or date")
         notes: tuple[str, ...] = ()
         if paper.version and version not in (None, paper.version):
-            taken = f"its facts were taken, not version {version}'s"
-            notes = (f"arXiv's newest version is {paper.version}; {taken}",)
+            other = f"not from version {version}"
+            notes = (f"the facts are from version {paper.version} on arXiv, {other}",)
         names = (_text(author, "a:name") for author in entry.findall("a:author", SPACES))
         return Facts(
             source=self.name,
@@ -93,7 +93,7 @@ class Arxiv(Service):
             submitted=submitted,
             year=int(submitted[:4]),
             ids={"arxiv": paper.value},
-            # The authors' own hint; `resolve` asks Crossref before it believes it.
+            # Entered by the authors; `resolve` verifies it with Crossref.
             mentions=(_text(entry, "x:doi"),),
             code=repositories(summary, comment),
             comment=comment or None,
@@ -102,12 +102,12 @@ class Arxiv(Service):
 
 
 def _reference(found: re.Match[str]) -> Reference:
-    # math.GT/0309136 is the same paper as math/0309136, which is what arXiv answers with.
+    # arXiv answers a request for math.GT/0309136 with math/0309136.
     value = re.sub(r"\.[A-Za-z]{2}/", "/", found["id"])
     if re.fullmatch(r"\d{4}\.\d{4}", value) and value >= "1501":
         raise Unidentified(
-            f"'{value}' lacks a digit: arXiv ids since 2015 have five after the point; "
-            "copy the whole id from the abstract page"
+            f"'{value}' is one digit too short: arXiv ids since 2015 have five digits after the "
+            "point; copy the id from the abstract page"
         )
     return Reference("arxiv", value, int(found["version"]) if found["version"] else None)
 

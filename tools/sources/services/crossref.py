@@ -1,4 +1,4 @@
-"""Crossref: what publishers registered under a DOI."""
+"""Crossref: the facts that publishers registered under a DOI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tools.sources.web.page import JSON, Page
 
 
 class Contributor(Answer):
-    """An author: a person, or an organisation that has only a name."""
+    """An author: a person, or an organisation with only a name."""
 
     given: str = ""
     family: str = ""
@@ -29,7 +29,7 @@ class Contributor(Answer):
 
 
 class Issued(Answer):
-    """A date as far as it is known."""
+    """A date with one to three parts."""
 
     parts: tuple[tuple[int | None, ...], ...] = Field((), alias="date-parts")
 
@@ -64,7 +64,7 @@ class Envelope(Answer):
 
 
 class Crossref(Service):
-    """Answers in JSON, about DOIs."""
+    """Looked up by DOI; answers in JSON."""
 
     sites = (Site("Crossref", "api.crossref.org"),)
     kind = JSON
@@ -72,11 +72,11 @@ class Crossref(Service):
     registers_dois = True
 
     def path(self, reference: Reference) -> str:
-        """Ask for the record of one DOI."""
+        """Request the record of one DOI."""
         return f"/works/{quote(reference.value, safe='')}"
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Read the record; what a preprint server registered is no publication."""
+        """Parse the record; a DOI of a preprint server gives no venue."""
         work = read_json(page, Envelope).message
         if not work.title:
             raise malformed(page, "its record has no title")

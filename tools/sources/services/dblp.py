@@ -1,11 +1,11 @@
-"""DBLP: venues, pages and the addresses of papers, found by title."""
+"""DBLP: venues, pages and identifiers of papers, found by title."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
 from tools.catalog.schema.vocabulary import fold
 from tools.sources.names.text import pages
@@ -18,7 +18,7 @@ from tools.sources.web.page import JSON, Page
 
 
 def _listed(value: Any) -> Any:
-    """What there is once is no list in DBLP's JSON."""
+    """Return a list; DBLP's JSON has a list only for several values."""
     return value if isinstance(value, list) else [value]
 
 
@@ -55,38 +55,38 @@ class Hit(Answer):
 
 
 class Hits(Answer):
-    """The results; there is no `hit` where there are none."""
+    """The results; `hit` is missing if there are none."""
 
     hit: tuple[Hit, ...] = ()
 
 
 class Result(Answer):
-    """What was found."""
+    """The result of a search."""
 
     hits: Hits = Hits()
 
 
-class Found(Answer):
+class Envelope(Answer):
     """An answer of DBLP."""
 
-    result: Result = Field(Result())
+    result: Result = Result()
 
 
 class Dblp(Service):
-    """Answers in JSON, to searches alone."""
+    """Searched by title; answers in JSON."""
 
     sites = (Site("DBLP", "dblp.org", pause=2.0, also=frozenset({"dblp.uni-trier.de"})),)
     kind = JSON
     finds = ("titles", "venues")
 
     def query(self, title: str) -> str:
-        """Ask for all words of a title; punctuation means operators to DBLP."""
+        """Search for all words of a title, without punctuation, which DBLP reads as operators."""
         words = " ".join(fold(title).replace(":", " ").split())
         return f"/search/publ/api?{urlencode({'q': words, 'format': 'json', 'h': 10})}"
 
     def found(self, page: Page) -> list[Facts]:
-        """Read all hits."""
-        return [self._facts(hit.info) for hit in read_json(page, Found).result.hits.hit]
+        """Parse all hits."""
+        return [self._facts(hit.info) for hit in read_json(page, Envelope).result.hits.hit]
 
     def _facts(self, info: Info) -> Facts:
         preprint = "CoRR" in info.venue
@@ -95,7 +95,7 @@ class Dblp(Service):
             title=info.title.removesuffix("."),
             authors=tuple(person.text for person in info.authors.author),
             year=info.year,
-            # CoRR's volume is the arXiv id.
+            # The volume of CoRR is the arXiv id.
             volume=None if preprint else info.volume,
             number=info.number,
             pages=pages(info.pages),

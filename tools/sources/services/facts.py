@@ -1,4 +1,4 @@
-"""What one source says of a paper, and what several say together."""
+"""Facts about a paper: of one source, and merged from several."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What one source says of one paper; what it does not say is left out."""
+    """The facts of one source about one paper; unknown facts are None or empty."""
 
     source: str
-    """Its name, as readers see it: arXiv, Crossref, ACL Anthology ..."""
+    """The name of the source: arXiv, Crossref, ACL Anthology, ..."""
     title: str | None = None
     other_titles: tuple[str, ...] = ()
-    """Only of merged facts: the titles that other sources have."""
+    """Titles at the other sources; only in merged facts."""
     authors: tuple[str, ...] = ()
     """In order, first name first."""
     abstract: str | None = None
     submitted: str | None = None
-    """Day of the first public version, YYYY-MM-DD."""
+    """Date of the first public version, YYYY-MM-DD."""
     published: str | None = None
-    """Publication in the venue, YYYY[-MM[-DD]]."""
+    """Date of publication at the venue, YYYY[-MM[-DD]]."""
     year: int | None = None
-    """Of the venue if there is one, else of the first version."""
+    """Year of the venue, or of the first version."""
     venue: str | None = None
-    """A word of vocabulary/venues.yaml."""
+    """A term of vocabulary/venues.yaml."""
     track: str | None = None
     volume: str | None = None
     number: str | None = None
     pages: str | None = None
     ids: Mapping[str, str] = field(default_factory=dict)
-    """By the names of `tools.catalog.schema.paper.Ids`."""
+    """Identifiers by the field names of `tools.catalog.schema.paper.Ids`."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """By the names of `tools.catalog.schema.paper.Links`."""
+    """Addresses by the field names of `tools.catalog.schema.paper.Links`."""
     mentions: tuple[str | None, ...] = ()
-    """Only of a service: identifiers and addresses as it writes them, not yet sorted."""
+    """Identifiers and addresses as the service writes them, moved to `ids` and `links` later."""
     code: tuple[str, ...] = ()
-    """Addresses of repositories that the authors name."""
+    """Addresses of the authors' repositories."""
     comment: str | None = None
-    """What the authors say beside the abstract on arXiv, as they write it."""
+    """The authors' comment on arXiv."""
     notes: tuple[str, ...] = ()
-    """What a reader should know of this source's answer."""
+    """Remarks on this answer for the user."""
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Yield name and value of every fact there is, `ids` and `links` one by one."""
+        """Yield name and value of every known fact, `ids` and `links` one by one."""
         for each in fields(self):
             value = getattr(self, each.name)
             if each.name in ("ids", "links"):
@@ -56,14 +56,14 @@ class Facts:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What all sources say together, and how far they agree."""
+    """The merged facts of all sources, and their disagreements."""
 
     facts: Facts
     origin: Mapping[str, str]
     """Source of each fact, by its name in `facts`: `title`, `ids.doi`."""
     disagreements: tuple[str, ...] = ()
-    """One sentence each: the field, what each source has, whose word was taken."""
+    """One sentence per field: the value of each source, and which one is used."""
     unverified: tuple[str, ...] = ()
-    """Facts that rest on a source that is often wrong, in the catalog's words: `ids.doi`."""
+    """Names of facts without a reliable source: `ids.doi`."""
     notes: tuple[str, ...] = ()
-    """What else a reader should know: sources that failed, venues without a word."""
+    """Other remarks: failed sources, unknown venues."""

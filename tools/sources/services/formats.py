@@ -1,4 +1,4 @@
-"""The formats of answers: JSON, XML and the citation tags of web pages."""
+"""Parsers of answers: JSON, XML and the citation tags of web pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tools.sources.web.page import Page
 
 
 class Answer(BaseModel):
-    """What all parts of an answer share: fields that nobody reads are passed over."""
+    """Base class of the parts of a JSON answer; unknown fields are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -24,19 +24,19 @@ A = TypeVar("A", bound=Answer)
 
 
 def read_json(page: Page, form: type[A]) -> A:
-    """Read JSON of a form; raises `Malformed` for anything else."""
+    """Parse JSON of a given form; raises `Malformed`."""
     try:
         return form.model_validate_json(page.text)
     except ValidationError as error:
         (first, *_) = error.errors()
         if first["type"] == "json_invalid":
             raise malformed(page, "it is not valid JSON") from None
-        where = ".".join(map(str, first["loc"])) or "the whole"
-        raise malformed(page, f"{where} is not in the documented form") from None
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise malformed(page, f"{where} does not have the documented form") from None
 
 
 def read_xml(page: Page) -> Element:
-    """Read XML; raises `Malformed` for anything else, also where it defines entities."""
+    """Parse XML; raises `Malformed`, also if it defines entities."""
     try:
         root: Element = fromstring(page.body, forbid_dtd=True)
     except (ParseError, ValueError):  # defusedxml refuses entities with a ValueError
@@ -45,9 +45,9 @@ def read_xml(page: Page) -> Element:
 
 
 def read_tags(page: Page) -> Mapping[str, tuple[str, ...]]:
-    """Read the `citation_...` tags of a page by name, without that prefix.
+    """Return the `citation_...` tags of a page by name, without the prefix.
 
-    Raises `Malformed` where there is no title among them.
+    Raises `Malformed` if there is no title.
     """
     parser = _Tags()
     parser.feed(page.text)
@@ -56,10 +56,10 @@ def read_tags(page: Page) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(values) for name, values in parser.found.items()}
 
 
-def malformed(page: Page, what: str) -> Malformed:
-    """Make the error of an answer that cannot be read."""
+def malformed(page: Page, reason: str) -> Malformed:
+    """Return the error of an answer that cannot be read."""
     return Malformed(
-        f"the answer of {page.source} for {page.url[:150]} cannot be read, {what}", LATER
+        f"the answer of {page.source} for {page.url[:150]} cannot be read: {reason}", LATER
     )
 
 

@@ -1,6 +1,6 @@
-"""OpenReview: what ICLR, NeurIPS, ICML, TMLR and others accepted.
+"""OpenReview: papers accepted at ICLR, NeurIPS, ICML, TMLR and other venues.
 
-A paper that was submitted, withdrawn or rejected is a preprint here and nothing more.
+A paper that was only submitted, withdrawn or rejected is treated as a preprint.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tools.sources.web.page import JSON, Page
 
 
 def _unwrap(value: Any) -> Any:
-    """Version 2 wraps each value: `{"value": ...}`."""
+    """Return the value inside `{"value": ...}`, as version 2 of the API writes it."""
     return value.get("value") if isinstance(value, dict) else value
 
 
@@ -34,7 +34,7 @@ Texts = Annotated[list[str] | None, BeforeValidator(_unwrap)]
 
 
 class Content(Answer):
-    """What a note says."""
+    """The content of a note."""
 
     title: Text = None
     authors: Texts = None
@@ -60,9 +60,9 @@ class Notes(Answer):
 
 
 class OpenReview(Service):
-    """Answers in JSON, in either version of its interface."""
+    """Looked up by forum and searched by title, in both versions of the API; answers in JSON."""
 
-    # Version 1 holds most venues up to 2023.
+    # Version 1 has most venues up to 2023.
     sites = (Site("OpenReview", "api2.openreview.net"), Site("OpenReview", "api.openreview.net"))
     kind = JSON
     schemes = ("openreview",)
@@ -71,18 +71,18 @@ class OpenReview(Service):
     finds = ("venues",)
 
     def from_page(self, url: SplitResult) -> Reference | None:
-        """Read the `id` of a forum or a PDF."""
+        """Parse the `id` of a forum or PDF."""
         for value in parse_qs(url.query).get("id", []):
             if re.fullmatch(SCHEMES["openreview"].form, value.strip()):
                 return Reference("openreview", value.strip())
         return None
 
     def path(self, reference: Reference) -> str:
-        """Ask for the note that a forum begins with."""
+        """Request the first note of a forum."""
         return f"/notes?{urlencode({'id': reference.value})}"
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Read the first note, which has to be a submission and no comment."""
+        """Parse the first note, which must be a submission and not a comment."""
         notes = read_json(page, Notes).notes
         if not notes:
             raise NotFound(f"OpenReview has no public paper {reference.value}", CHECK)
@@ -94,12 +94,12 @@ class OpenReview(Service):
         return self._facts(note)
 
     def query(self, title: str) -> str:
-        """Ask for records that hold the words of a title."""
+        """Search for records with the words of a title."""
         query = {"term": title, "content": "all", "group": "all", "source": "forum", "limit": 10}
         return f"/notes/search?{urlencode(query)}"
 
     def found(self, page: Page) -> list[Facts]:
-        """Read the papers that were accepted; often a paper was at a workshop first."""
+        """Parse the accepted papers, workshops last."""
         notes = (note for note in read_json(page, Notes).notes if note.forum == note.id)
         found = [self._facts(note) for note in notes if note.content.title]
         return sorted((f for f in found if f.venue), key=lambda f: f.track == "workshop")
@@ -108,7 +108,7 @@ class OpenReview(Service):
         content = note.content
         where = accepted(content.venue or "", content.venueid or "")
         date = (note.pdate if where else None) or note.cdate
-        # A journal's venue names no year; its date of publication does.
+        # The venue of a journal has no year, so the date of publication is used.
         year = year_in(content.venue, content.venueid) if where else None
         authors = content.authors or []
         return Facts(

@@ -1,4 +1,4 @@
-"""Sites of proceedings, whose pages carry their records in `citation_...` tags: a row each."""
+"""Proceedings sites whose pages describe papers in `citation_...` tags."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ from tools.sources.web.page import HTML, Page
 class Proceedings(Service):
     """One site, described by the addresses of its pages.
 
-    Where its scheme is none of the catalog's identifiers, an entry keeps the address instead.
+    If its scheme is not an identifier of the catalog, an entry stores the address instead.
     """
 
     sites: tuple[Site, ...]
     schemes: tuple[str, ...]
     hosts: str
     form: str
-    """Pattern of the paths of pages and PDFs. Its group `key` is in the address of a paper's PDF;
-    what groups `volume` and `year` hold counts more than the tags."""
+    """Pattern of the paths of pages and PDFs. The group `key` is part of the address of a paper's
+    PDF; the groups `volume` and `year` take precedence over the tags."""
     value: str
-    """The paper's value in the scheme, with groups of the pattern in braces."""
+    """Template of the identifier, with groups of the pattern in braces."""
     page: str
-    """Path of the page with the tags, with `{}` where the value goes."""
+    """Template of the path of the page, with `{}` for the identifier."""
 
     kind = HTML
     registers_dois = True
 
     def from_page(self, url: SplitResult) -> Reference | None:
-        """Read the address of a page or a PDF."""
+        """Parse the address of a page or PDF."""
         found = re.fullmatch(self.form, unquote(url.path))
         value = found and self.value.format(**found.groupdict(""))
         return Reference(self.schemes[0], value) if value else None
 
     def path(self, reference: Reference) -> str:
-        """Ask for the page."""
+        """Request the page."""
         return quote(self.page.format(reference.value))
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Read the tags; they are of another paper where their PDF is."""
+        """Parse the tags; raise `AnotherPaper` if their PDF belongs to another paper."""
         tags = read_tags(page)
         found = re.fullmatch(self.form, self.page.format(reference.value))
         known = found.groupdict() if found else {}
@@ -68,7 +68,7 @@ class Proceedings(Service):
             authors=tuple(map(in_order, tags.get("author", ()))),
             abstract=_first(tags, "abstract"),
             published=day(*re.split(r"[/-]", date)),
-            # The volume of a December is often dated to the next spring.
+            # The tags often date a conference in December to the next spring.
             year=int(known["year"]) if "year" in known else year_in(date),
             volume=known.get("volume") or _first(tags, "volume"),
             number=_first(tags, "issue"),
@@ -86,7 +86,7 @@ def _first(tags: Mapping[str, tuple[str, ...]], name: str) -> str | None:
 
 PROCEEDINGS = (
     Proceedings(
-        # Of ICML and of many others; volumes since 2024 keep their PDFs in a repository.
+        # ICML and many others; the PDFs of volumes since 2024 are in a repository.
         sites=(Site("PMLR", "proceedings.mlr.press"),),
         schemes=("pmlr",),
         hosts=r"proceedings\.mlr\.press|raw\.githubusercontent\.com",
@@ -111,7 +111,7 @@ PROCEEDINGS = (
         page="/paper_files/paper/{}",
     ),
     Proceedings(
-        # Of CVPR, ICCV and WACV.
+        # CVPR, ICCV and WACV.
         sites=(Site("CVF open access", "openaccess.thecvf.com"),),
         schemes=("cvf",),
         hosts=r"openaccess\.thecvf\.com",
@@ -120,4 +120,4 @@ PROCEEDINGS = (
         page="/{}",
     ),
 )
-"""In the order in which their word counts."""
+"""In order of precedence."""

@@ -1,4 +1,4 @@
-"""What every source has: where it is, which papers it names, what to ask it, how to read it."""
+"""The base class of all sources."""
 
 from __future__ import annotations
 
@@ -14,64 +14,64 @@ Find = Literal["titles", "preprints", "venues"]
 
 
 class Service:
-    """A source of facts about papers; a subclass sets and overrides what the source can do.
+    """A source of facts about papers; subclasses override the parts that the source supports.
 
-    It never touches the network: it says which path to ask for, and reads what came back. What
-    `read` and `found` return is made fit for an entry by whoever asked (`lookup/normalization.py`),
-    so they pass text on as the source writes it. They raise `SourceError`.
+    A service does not use the network: it returns the path to request and parses the answer. `read`
+    and `found` return texts as the source writes them, to be normalised by the caller
+    (`lookup/normalization.py`). They raise `SourceError`.
     """
 
     sites: tuple[Site, ...]
-    """Where it lives; a further one is asked where the one before does not know a paper."""
+    """The sites of the source; each is queried if the previous one does not know a paper."""
     kind: Kind
-    """Of its answers."""
+    """The format of the answers."""
     statuses: tuple[int, ...] = (200,)
-    """Those of answers that can be read."""
+    """The HTTP statuses of readable answers."""
 
     schemes: tuple[str, ...] = ()
-    """Identifiers for which `path` and `read` answer."""
+    """The identifier schemes that `path` and `read` support."""
     hosts: str = ""
-    """Pattern of the hosts (`www.` removed) whose addresses `from_page` reads."""
+    """Pattern of the hosts, without `www.`, whose addresses `from_page` parses."""
     hint: str = ""
-    """What to paste instead of an address there that names no paper."""
+    """Advice for an address of these hosts that contains no identifier."""
     doi_prefix: str = ""
-    """Prefix of DOIs whose rest is an identifier of the source."""
+    """Prefix of DOIs whose remainder is an identifier of the source."""
     finds: tuple[Find, ...] = ()
-    """What `query` and `found` are good for: papers that a title may mean, the preprint of a paper,
-    the venue of a paper."""
+    """The purposes of a search by title: candidates for a title, the preprint or the venue of a
+    paper."""
 
     registers_dois: bool = False
-    """Whether what it says of a DOI can be relied on."""
+    """Whether its DOIs are reliable."""
 
     @property
     def name(self) -> str:
-        """The source as readers see it."""
+        """The name of the source."""
         return self.sites[0].name
 
     def from_text(self, text: str) -> Reference | None:
-        """Return the paper that an identifier in a form of this source names."""
+        """Parse an identifier of this source."""
         return None
 
     def from_page(self, url: SplitResult) -> Reference | None:
-        """Return the paper that an address on one of `hosts` names."""
+        """Parse an address on one of `hosts`."""
         return None
 
     def path(self, reference: Reference) -> str:
-        """Return what to ask for about one paper."""
+        """Return the path of the request for one paper."""
         raise NotImplementedError
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Return what the answer about one paper says."""
+        """Return the facts in the answer about one paper."""
         raise NotImplementedError
 
     def query(self, title: str) -> str:
-        """Return what to ask for to find papers by title."""
+        """Return the path of a search by title."""
         raise NotImplementedError
 
     def found(self, page: Page) -> list[Facts]:
-        """Return what the answer to a search says, a paper each."""
+        """Return the facts of each paper in the answer to a search."""
         raise NotImplementedError
 
     def address(self, reference: Reference) -> str:
-        """Return the address of what is asked for about one paper."""
+        """Return the address of the request for one paper."""
         return f"https://{self.sites[0].host}{self.path(reference)}"

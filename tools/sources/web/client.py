@@ -1,4 +1,4 @@
-"""The HTTP client of the sources: one request at a time, with pauses, retries and a cache."""
+"""The HTTP client of the sources, with pauses, retries and a cache."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from tools.sources.web.errors import (
     Busy,
     Malformed,
     NotFound,
+    ServerError,
     SourceError,
     Unreachable,
-    Unwell,
 )
 from tools.sources.web.hosts import VARIABLE, Site, read_hosts
 from tools.sources.web.page import Kind, Page
@@ -45,36 +45,36 @@ from tools.sources.web.transports import ClientTransport, MirrorTransport
 
 T = TypeVar("T")
 
-# hishel logs a traceback when the cache cannot be used, then goes on without the cache.
+# hishel logs a traceback if the cache cannot be used, then continues without it.
 logging.getLogger("hishel").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait and how much to accept; times in seconds."""
+    """Limits of the client; times in seconds."""
 
     connect: float = 5.0
-    """For a connection."""
+    """Time to connect."""
     read: float = 10.0
-    """For the next bytes."""
+    """Time until the next bytes."""
     attempt: float = 10.0
-    """For one whole body."""
+    """Time for one whole body."""
     patience: float = 20.0
-    """From the first attempt to the start of the last one."""
+    """Time from the first attempt to the start of the last one."""
     attempts: int = 3
     redirects: int = 4
     size: int = 5_000_000
-    """Bytes of one body."""
+    """Size of a body in bytes."""
     max_age: float = 7 * 86_400.0
-    """For which a cached answer is used."""
+    """Age of a cached answer."""
 
 
 class Client:
-    """Asks the sources; use it in a `with` block.
+    """Client of the sources, used as a context manager.
 
-    `cache` is a folder for the answers, `contact` an e-mail address for the operators of the
-    sources, and `hosts` maps hosts to the base addresses of their mirrors. Raises `BadSetting` if
-    `contact` is not an e-mail address.
+    `cache` is a folder for answers, `contact` an e-mail address that is sent to the sources, and
+    `hosts` maps hosts to the base addresses of their mirrors. Raises `BadSetting` if `contact` is
+    not an e-mail address.
     """
 
     def __init__(
@@ -138,10 +138,10 @@ class Client:
         parse: Callable[[Page], T],
         statuses: tuple[int, ...] = (200,),
     ) -> T:
-        """Return what `parse` makes of the answer to `GET https://<host><path>`.
+        """Return the parsed answer to `GET https://<host><path>`.
 
-        Only an answer that could be parsed stays in the cache. Raises `SourceError`, including
-        those of `parse`.
+        Answers that cannot be parsed are removed from the cache. Raises `SourceError`, including
+        the errors of `parse`.
         """
         key = f"{self._hosts.get(site.host, site.host)}{path}"
         page = self._get(site, path, kind, statuses, key)
@@ -154,11 +154,11 @@ class Client:
             raise
 
     def _get(self, site: Site, path: str, kind: Kind, statuses: tuple[int, ...], key: str) -> Page:
-        """Ask until there is an answer or patience ends; a host that is down is asked only once."""
+        """Send requests until one is answered; a host that is down is not queried again."""
         if site.host in self._down:
             raise self._down[site.host]
         retrying = Retrying(
-            retry=retry_if_exception_type((Busy, Unwell)),
+            retry=retry_if_exception_type((Busy, ServerError)),
             wait=_wait,
             stop=stop_after_attempt(self._limits.attempts)
             | stop_before_delay(self._limits.patience),
@@ -193,12 +193,12 @@ class Client:
         except httpx.TimeoutException:
             raise _late(site) from None
         except httpx.TooManyRedirects:
-            raise Malformed(f"{site.host} redirects without end", LATER) from None
+            raise Malformed(f"{site.host} redirects too often", LATER) from None
         except (httpx.ConnectError, httpx.ProxyError) as error:
             reason = " ".join(str(error).split())[:120]
             raise Unreachable(f"{site.host} cannot be reached ({reason})", NETWORK) from None
         except (httpx.HTTPError, httpx.InvalidURL):
-            raise Malformed(f"the answer of {site.host} broke off or is not HTTP", LATER) from None
+            raise Malformed(f"the answer of {site.host} is incomplete or not HTTP", LATER) from None
 
     def _body(self, site: Site, answer: httpx.Response) -> bytes:
         end = time.monotonic() + self._limits.attempt
@@ -207,18 +207,18 @@ class Client:
             body += chunk
             if len(body) > self._limits.size:
                 size = f"{self._limits.size / 1e6:.0f} MB"
-                raise Malformed(f"{site.host} sent more than {size}, too much for a paper", CHECK)
+                raise Malformed(f"{site.host} sent more than {size}", CHECK)
             if time.monotonic() > end:
                 raise _late(site)
         return bytes(body)
 
     def _before(self, request: httpx.Request) -> None:
-        """Refuse a redirect to another site, then wait until the host may be asked again."""
+        """Reject redirects to other sites, then wait for the pause between two requests."""
         site: Site = request.extensions["site"]
         if request.url.scheme != "https" or request.url.host not in {site.host, *site.also}:
             raise Malformed(
-                f"{site.host} redirects to '{str(request.url)[:100]}', which is not a page of "
-                f"{site.name} over https",
+                f"{site.host} redirects to '{str(request.url)[:100]}', which is not an https page "
+                f"of {site.name}",
                 CHECK,
             )
         left = self._asked.get(request.url.host, -site.pause) + site.pause - time.monotonic()
@@ -228,7 +228,7 @@ class Client:
 
 
 def _writable(folder: Path | None) -> Path | None:
-    """Return the folder, made if it is missing, or None if it cannot be written to."""
+    """Create the folder if it is missing; return None if it is not writable."""
     if folder is None:
         return None
     try:
@@ -250,14 +250,14 @@ def _refusal(site: Site, path: str, answer: httpx.Response) -> SourceError:
         return NotFound(f"{host} has no {urlsplit(path).path[:120]} (HTTP {code})", CHECK)
     if code == 429:
         span = f"for {wait:.0f} s" if wait else "for a while"
-        return Busy(f"{host} asks to be left alone {span} (HTTP 429)", LATER, wait)
+        return Busy(f"{host} accepts no requests {span} (HTTP 429)", LATER, wait)
     if code >= 500:
-        return Unwell(f"{host} has an error of its own (HTTP {code})", LATER, wait)
-    return NotFound(f"{host} refuses the request (HTTP {code})", CHECK)
+        return ServerError(f"{host} reports a server error (HTTP {code})", LATER, wait)
+    return NotFound(f"{host} rejects the request (HTTP {code})", CHECK)
 
 
 def _retry_after(header: str) -> float | None:
-    """Read a `Retry-After` header, seconds or a date, as seconds; None if it is neither."""
+    """Parse a `Retry-After` header, seconds or a date; return seconds, or None if it is invalid."""
     if header.isdecimal():
         return float(header)
     try:
@@ -267,7 +267,7 @@ def _retry_after(header: str) -> float | None:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Return the seconds until the next attempt: what the source asks for, or 1, 2, 4 ..."""
+    """Return the seconds until the next attempt: the time that the source gives, or 1, 2, 4, ..."""
     error = state.outcome.exception() if state.outcome else None
     asked = error.wait if isinstance(error, SourceError) else None
     return float(2 ** (state.attempt_number - 1)) if asked is None else asked
@@ -279,12 +279,13 @@ def _agent(contact: str | None) -> str:
         return name
     if not re.fullmatch(r"[\w.+-]+@[\w-]+(\.[\w-]+)+", contact, re.ASCII):
         raise BadSetting(
-            f"the contact '{contact[:80]}' is not an e-mail address", "write it as name@example.org"
+            f"the contact '{contact[:80]}' is not an e-mail address",
+            "write it as name@example.org",
         )
     return f"{name} (mailto:{contact})"
 
 
 def default_client(contact: str | None, environment: Mapping[str, str] = os.environ) -> Client:
-    """Make the client that the tools use: the user's cache, and the mirrors in `ATLAS_SOURCES`."""
+    """Return the client of the tools, with the user's cache and the mirrors in `ATLAS_SOURCES`."""
     folder = platformdirs.user_cache_path("pruning-atlas") / "sources"
     return Client(folder, contact, read_hosts(environment.get(VARIABLE, "")))

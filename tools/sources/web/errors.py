@@ -1,4 +1,4 @@
-"""How asking a source can fail: a class for each way to go on, a sentence for each case."""
+"""Errors of the sources, one class per way to continue."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ NETWORK = "check the network"
 
 
 class SourceError(Exception):
-    """A source that could not be used: what happened, and the way out, in one sentence."""
+    """A source that could not be used: the problem and how to continue."""
 
-    def __init__(self, what: str, way_out: str, wait: float | None = None) -> None:
-        # What a source sent may be quoted here, and must not steer a terminal.
-        self.what = "".join(c if c.isprintable() else "\ufffd" for c in what)
-        super().__init__(f"{self.what}; {way_out}")
+    def __init__(self, problem: str, advice: str, wait: float | None = None) -> None:
+        # The problem may quote the answer of a source.
+        self.problem = "".join(c if c.isprintable() else "\ufffd" for c in problem)
+        super().__init__(f"{self.problem}; {advice}")
         self.wait = wait
-        """Seconds that the source asks for before another attempt, where it says so."""
+        """Seconds to wait before the next attempt, if the source gives a time."""
 
 
 class BadSetting(SourceError):
-    """A contact that is no e-mail address, or a table of hosts that cannot be read."""
+    """An invalid e-mail address or an invalid value of `ATLAS_SOURCES`."""
 
 
 class Unreachable(SourceError):
-    """No connection, or a certificate that does not prove who answers: a host not to ask again."""
+    """No connection, or an invalid certificate; the host is not queried again."""
 
 
 class Busy(SourceError):
-    """No whole answer in time, or none for a while (HTTP 429): worth a few attempts, then none."""
+    """A timeout or HTTP 429; the request is repeated, then the host is not queried again."""
 
 
-class Unwell(SourceError):
-    """A source with an error of its own, HTTP 5xx: worth a few attempts."""
+class ServerError(SourceError):
+    """HTTP 5xx; the request is repeated."""
 
 
 class NotFound(SourceError):
-    """A paper that the source does not have or does not show: its identifier may be wrong."""
+    """A paper that the source does not have or does not show."""
 
 
 class AnotherPaper(SourceError):
-    """An answer about a paper that was not asked for."""
+    """An answer about another paper than the requested one."""
 
-    def __init__(self, who: str, asked: str, answered: str) -> None:
+    def __init__(self, source: str, requested: str, answered: str) -> None:
         super().__init__(
-            f"{who} was asked for {asked} and answered about {answered[:120]}",
+            f"{source} was asked for {requested} and answered about {answered[:120]}",
             f"use that one if it is the paper, or {CHECK}",
         )
 
 
 class Malformed(SourceError):
-    """An answer of no use: cut off, led astray, of another form, or unfit for an entry."""
+    """An answer that cannot be used: incomplete, redirected to another site, or malformed."""

@@ -1,4 +1,4 @@
-"""An answer as it came, and the kinds of answers there are."""
+"""An HTTP answer, and the formats of answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tools.sources.web.errors import LATER, Malformed
 
 @dataclass(frozen=True)
 class Kind:
-    """What a source is asked for, and the content types that are it."""
+    """A format: the value of the `Accept` header and the matching content types."""
 
     name: str
     accept: str
     pattern: str
 
     def fits(self, media: str) -> bool:
-        """Whether a content type, without parameters, is of this kind."""
+        """Whether a content type without parameters matches."""
         return bool(re.fullmatch(self.pattern, media))
 
 
@@ -33,7 +33,7 @@ BIBTEX = Kind(
 
 @dataclass(frozen=True)
 class Page:
-    """The body of an answer, with what is needed to read it."""
+    """The body of an answer and its metadata."""
 
     source: str
     """Name of the source."""
@@ -44,7 +44,7 @@ class Page:
 
     @property
     def text(self) -> str:
-        """The body as text; raises `Malformed` where it is not in its encoding."""
+        """The decoded body; raises `Malformed` if it does not have its declared encoding."""
         named = re.search(r"charset=\"?([\w.:-]+)", self.content_type, re.IGNORECASE)
         encoding = named[1] if named else "utf-8"
         try:

@@ -1,4 +1,4 @@
-"""Two steps between the client and the network: redirects below the cache, and mirrors."""
+"""HTTP transports: redirects below the cache, and mirrors."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import httpx
 
 
 class ClientTransport(httpx.BaseTransport):
-    """Sends what the cache does not have through another client, which follows redirects."""
+    """Sends requests through another client, which follows redirects."""
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request; follow its redirects."""
+        """Send a request and follow its redirects."""
         return self._client.send(request, stream=True)
 
     def close(self) -> None:
-        """Close the other client."""
+        """Close the client."""
         self._client.close()
 
 
 class MirrorTransport(httpx.HTTPTransport):
-    """Sends the requests to a host to the base address of its mirror."""
+    """Sends requests to the base address of a mirror."""
 
     def __init__(self, base: str, verify: ssl.SSLContext) -> None:
         super().__init__(verify=verify)

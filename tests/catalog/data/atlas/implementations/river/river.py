@@ -1,1 +1,1 @@
-"""A method folder of the invented catalog; it holds no method."""
+"""A method folder of the invented catalog, without a method."""

@@ -1,4 +1,4 @@
-"""A list of gathered records in YAML: each with its facts, or with what is wrong with it."""
+"""A list of collected records in YAML: valid items with their facts, and invalid ones."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from implementations.harness.results.reading import read_text
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import Document, parse_list
-from tools.importing.facts import listed
 from tools.importing.record import Record
+from tools.importing.record_facts import record_facts
 from tools.sources.services.facts import Facts
 from tools.sources.web.errors import Malformed
 
-LARGEST = 5_000_000
-"""Bytes of the largest list that is read; a record has some five hundred."""
+MAX_BYTES = 5_000_000
+"""Maximum size of a list in bytes; a record has about five hundred."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One item of a list: a record and its facts."""
+    """A valid item of a list: a record and its facts."""
 
     name: str
     """Its slug."""
@@ -31,36 +31,36 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Broken:
-    """One item of a list that is no record."""
+class InvalidItem:
+    """An item of a list that is not a valid record."""
 
     name: str
-    """Its slug, or else its number."""
+    """Its slug, or its number if it has none."""
     document: Document
     problems: tuple[Problem, ...]
 
 
-def read_list(path: Path) -> list[Item | Broken]:
-    """Read a list; raises `BadInput` or `CatalogError` where the file itself is of no use."""
-    return list(_items(parse_list(read_text(path, LARGEST), path)))
+def read_list(path: Path) -> list[Item | InvalidItem]:
+    """Read a list; raises `BadInput` or `CatalogError` if the file is not a list."""
+    return list(_items(parse_list(read_text(path, MAX_BYTES), path)))
 
 
-def _items(documents: list[Document]) -> Iterator[Item | Broken]:
+def _items(documents: list[Document]) -> Iterator[Item | InvalidItem]:
     first: dict[str, int] = {}
     for number, document in enumerate(documents, 1):
         slug = document.data.get("slug") if isinstance(document.data, dict) else None
         name = slug if isinstance(slug, str) else f"record {number}"
         record, found = validate(document, Record, "a record")
         if name in first:
-            twice = f"{name} stands in line {first[name]} already"
-            advice = "give one of the two another slug"
-            found = [*found, document.problem(("slug",), twice, advice)]
+            repeated = f"{name} is already used in line {first[name]}"
+            advice = "use another slug for one of the two"
+            found = [*found, document.problem(("slug",), repeated, advice)]
         first.setdefault(name, document.line(("slug",)))
         try:
-            facts = listed(record) if record else None
+            facts = record_facts(record) if record else None
         except Malformed as error:
             found = [*found, document.problem((), str(error))]
         if record and facts and not found:
             yield Item(name, document, record, facts)
         else:
-            yield Broken(name, document, tuple(found))
+            yield InvalidItem(name, document, tuple(found))

@@ -1,4 +1,4 @@
-"""What a record and its sources make of a draft: facts, guesses, and what is left out."""
+"""Drafts from records and their sources."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tools.adding.draft import Draft
-from tools.importing.drafting import make_draft, problems
-from tools.importing.facts import LIST, announcement, differences, listed
 from tools.importing.record import Record
+from tools.importing.record_draft import build_draft, problems
+from tools.importing.record_facts import LIST, announcement, differences, record_facts
 from tools.sources.merge import merge
 from tools.sources.services.facts import Facts, Resolved
 
@@ -32,21 +32,21 @@ ARXIV = Facts(
 
 
 def of(*found: Facts, **fields: object) -> tuple[Record, Resolved]:
-    """A record, and what is known of it together with sources."""
+    """A record and its facts, merged with those of sources."""
     record = Record.model_validate(PLAIN | fields)
-    return record, merge([listed(record), *found])
+    return record, merge([record_facts(record), *found])
 
 
 def draft(*found: Facts, **fields: object) -> tuple[Draft, list[str]]:
-    return make_draft(*of(*found, **fields))
+    return build_draft(*of(*found, **fields))
 
 
 def told(*found: Facts, **fields: object) -> list[str]:
     record, resolved = of(*found, **fields)
-    return list(differences(record, listed(record), resolved))
+    return list(differences(record, record_facts(record), resolved))
 
 
-def test_what_only_the_list_says_is_not_verified() -> None:
+def test_facts_of_the_list_are_unverified() -> None:
     made, _ = draft(venue="ICML 2024", kind="method", granularity=["unstructured"], sources=["A"])
     assert made.data["authors"] == ["Ann Bee", "Céd Dé"]
     assert set(made.data["sources"]["unverified"]) == {
@@ -56,7 +56,7 @@ def test_what_only_the_list_says_is_not_verified() -> None:
     assert made.data["sources"]["from"] == ["A"]
 
 
-def test_what_a_source_says_is_verified_and_named() -> None:
+def test_facts_of_sources_are_verified() -> None:
     made, _ = draft(ARXIV, venue="arXiv")
     assert made.data["status"] == "preprint"
     assert made.data["submitted"] == "2024-01-02"
@@ -78,16 +78,14 @@ def test_what_a_source_says_is_verified_and_named() -> None:
         ("CoRR 2024", None, None),
     ],
 )
-def test_a_venue_is_a_word_of_the_vocabulary(
-    venue: str, word: str | None, track: str | None
-) -> None:
+def test_converts_venue_to_term(venue: str, word: str | None, track: str | None) -> None:
     made, _ = draft(venue=venue)
     assert (made.get(("venue",)), made.get(("track",))) == (word, track)
     assert made.data["status"] == ("published" if word else "preprint")
     assert told(venue=venue) == []
 
 
-def test_a_venue_without_a_word_is_told_and_leaves_open_where_the_work_stands() -> None:
+def test_unknown_venue_is_reported_and_leaves_status_open() -> None:
     made, _ = draft(ARXIV, venue="KDD 2024")
     assert "venue" not in made.data
     assert "status" not in made.data
@@ -96,31 +94,32 @@ def test_a_venue_without_a_word_is_told_and_leaves_open_where_the_work_stands() 
     ]
 
 
-def test_words_that_are_none_are_left_out_and_told() -> None:
+def test_unknown_terms_are_left_out_and_reported() -> None:
     made, notes = draft(
         kind="method", granularity=["unstructured", "structured-width"], recovery="magic"
     )
     assert made.data["kind"] == "method"
     assert made.data["taxonomy"] == {"granularity": ["unstructured"]}
     assert notes == [
-        "granularity: 'structured-width' not in vocabulary/granularity.yaml, left out",
-        "recovery: 'magic' not in vocabulary/recovery.yaml, left out",
+        "granularity: 'structured-width' is not in vocabulary/granularity.yaml, left out",
+        "recovery: 'magic' is not in vocabulary/recovery.yaml, left out",
     ]
 
 
-def test_of_a_study_its_topic_is_kept_and_of_a_method_none() -> None:
+def test_only_studies_keep_their_topic() -> None:
     made, notes = draft(kind="analysis", topic=["safety"], architecture=["moe"])
     assert made.data["taxonomy"] == {"topic": ["safety"], "architecture": ["moe"]}
     assert notes == []
     made, notes = draft(kind="method", topic=["safety"])
     assert "taxonomy" not in made.data
-    assert notes == ["topic: 'safety' left out, as works of this kind have none"]
+    assert notes == ["topic: 'safety' left out, because this kind of work has no topic"]
 
 
-def test_a_survey_has_no_place_in_the_taxonomy() -> None:
+def test_survey_has_no_taxonomy() -> None:
     made, notes = draft(kind="survey", granularity=["unstructured"])
     assert "taxonomy" not in made.data
-    assert notes == ["granularity: 'unstructured' left out, as works of this kind have none"]
+    reason = "because this kind of work has no granularity"
+    assert notes == [f"granularity: 'unstructured' left out, {reason}"]
 
 
 CODE = "https://github.com/foo/foo"
@@ -135,13 +134,13 @@ CODE = "https://github.com/foo/foo"
         ("https://github.com/b/b", {}, {"url": "https://github.com/b/b", "official": "true"}),
     ],
 )
-def test_code_of_the_list_counts_where_no_source_names_any(
+def test_uses_code_of_the_list_if_no_source_has_code(
     named: str, fields: dict[str, str], code: dict[str, str]
 ) -> None:
     made, notes = draft(replace(ARXIV, code=(named,) if named else ()), code=CODE, **fields)
     assert made.data["code"] == [code]
     assert made.data["sources"].get("unverified", []) == ([] if named else ["code"])
-    other = f"code: arXiv has https://github.com/b/b, which is taken; the list has {CODE}"
+    other = f"code: arXiv has https://github.com/b/b, which is used; the list has {CODE}"
     assert notes == ([other] if "b/b" in named else [])
 
 
@@ -155,33 +154,32 @@ ICML = Facts(source="PMLR", title=ARXIV.title, authors=ARXIV.authors, venue="icm
             (replace(ARXIV, title="Fooing", authors=("Ann Bee",)),),
             {},
             [
-                "title: arXiv has 'Fooing', which is taken; the list has "
-                "'FooPrune: Pruning by Foo'",
-                "authors: arXiv has 1, which is taken; the list has 2, with Céd Dé",
+                "title: arXiv has 'Fooing', which is used; the list has 'FooPrune: Pruning by Foo'",
+                "authors: arXiv has 1, which is used; the list has 2, with Céd Dé",
             ],
         ),
         (
             (ARXIV,),
             {"year": "2023"},
-            ["year: arXiv has 2024, which is taken; the list has 2023"],
+            ["year: arXiv has 2024, which is used; the list has 2023"],
         ),
         (
             (ARXIV, ICML),
             {"venue": "arXiv"},
             [
-                "venue: PMLR has 'icml', which is taken; the list has 'arXiv'",
-                "year: PMLR has 2025, which is taken; the list has 2024",
+                "venue: PMLR has 'icml', which is used; the list has 'arXiv'",
+                "year: PMLR has 2025, which is used; the list has 2024",
             ],
         ),
         (
             (ARXIV, ICML),
             {"venue": "KDD 2025", "year": "2025"},
-            ["venue: PMLR has 'icml', which is taken; the list has 'KDD 2025'"],
+            ["venue: PMLR has 'icml', which is used; the list has 'KDD 2025'"],
         ),
         (
             (ARXIV, ICML),
             {"venue": "ICLR 2025", "year": "2025"},
-            ["venue: PMLR has 'icml', which is taken; the list has 'iclr'"],
+            ["venue: PMLR has 'icml', which is used; the list has 'iclr'"],
         ),
         (
             (ARXIV,),
@@ -192,7 +190,7 @@ ICML = Facts(source="PMLR", title=ARXIV.title, authors=ARXIV.authors, venue="icm
         (
             (ARXIV, ICML),
             {"venue": "ICML 2024"},
-            ["year: PMLR has '2025', which is taken; the list has '2024'"],
+            ["year: PMLR has '2025', which is used; the list has '2024'"],
         ),
         (
             (replace(ARXIV, ids={"arxiv": "2401.99999"}),),
@@ -203,44 +201,46 @@ ICML = Facts(source="PMLR", title=ARXIV.title, authors=ARXIV.authors, venue="icm
             (ARXIV,),
             {"doi": "10.5555/1", "conflicts": "year: 2023 in B"},
             [
-                "doi: '10.5555/1' names no paper, left out",
-                "the list says of itself: year: 2023 in B",
+                "doi: '10.5555/1' is not the DOI of a paper and was left out",
+                "conflicts in the list: year: 2023 in B",
             ],
         ),
     ],
 )
-def test_where_sources_and_list_disagree_it_is_told(
+def test_reports_contradictions_of_list_and_sources(
     found: tuple[Facts, ...], fields: dict[str, str], expected: list[str]
 ) -> None:
     assert told(*found, **fields) == expected
 
 
-def test_a_title_that_no_source_has_is_kept_as_a_doubtful_one() -> None:
+def test_unconfirmed_title_is_kept_as_unverified() -> None:
     made, _ = draft(replace(ARXIV, title="Fooing"))
     assert made.data["title"] == "Fooing"
     assert made.data["other_titles"] == [PLAIN["title"]]
     assert made.data["sources"]["unverified"] == ["other_titles"]
 
 
-def test_what_authors_announce_counts_while_no_source_knows_a_venue() -> None:
+def test_announcement_counts_until_a_source_has_a_venue() -> None:
     said = replace(ARXIV, comment="Accepted at KDD 2024")
     assert announcement(of(said)[1]) == "Accepted at KDD 2024"
     assert announcement(of(said, ICML)[1]) == ""
-    assert "on arXiv the authors say 'Accepted at KDD 2024'" in told(said, venue="KDD 2024")
+    assert "comment of the authors on arXiv: 'Accepted at KDD 2024'" in told(said, venue="KDD 2024")
 
 
-def test_identifiers_are_found_in_pages_and_dois() -> None:
+def test_finds_identifiers_in_pages_and_dois() -> None:
     page = "https://proceedings.mlr.press/v202/frantar23a.html"
-    facts = listed(Record.model_validate(PLAIN | {"url": page, "doi": "10.18653/v1/P19-1580"}))
+    facts = record_facts(
+        Record.model_validate(PLAIN | {"url": page, "doi": "10.18653/v1/P19-1580"})
+    )
     assert facts.ids["pmlr"] == "v202/frantar23a"
     assert facts.ids["anthology"] == "P19-1580"
     assert facts.links == {}
-    elsewhere = listed(Record.model_validate(PLAIN | {"url": "https://example.org/foo"}))
+    elsewhere = record_facts(Record.model_validate(PLAIN | {"url": "https://example.org/foo"}))
     assert elsewhere.links == {"paper": "https://example.org/foo"}
     assert elsewhere.source == LIST
 
 
-def test_what_no_entry_may_hold_is_found_and_what_is_to_be_written_is_not_missed() -> None:
+def test_reports_invalid_fields_but_not_missing_ones() -> None:
     made, _ = draft(ARXIV, venue="KDD 2024", code=CODE)
     assert problems(made, Path("foo.yaml")) == ([], [])
     made.drop(("year",))
@@ -248,6 +248,6 @@ def test_what_no_entry_may_hold_is_found_and_what_is_to_be_written_is_not_missed
     assert "the field year is missing" in str(wrong)
     made, _ = draft(year="2023")
     assert [str(one) for one in problems(made, Path("foo.yaml"))[1]] == [
-        "foo.yaml:1: year: 2023 is before the arXiv identifier 2401.01234, given in 2024-01; "
+        "foo.yaml:1: year: 2023 is before 2024-01, when arXiv assigned 2401.01234; "
         "correct one of them"
     ]

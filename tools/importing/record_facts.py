@@ -1,4 +1,4 @@
-"""What a record says, in the form in which sources say it, so that all can be merged."""
+"""The facts of a record in the form of a source's facts, so that all can be merged."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from tools.sources.names.venues import announced, find_venue
 from tools.sources.services.facts import Facts, Resolved
 
 LIST = "the list"
-"""Its name beside those of the sources; what it says counts less than what any of them says."""
+"""The name of the list as a source; every other source takes precedence."""
 
 
-def listed(record: Record) -> Facts:
-    """Return the facts of a record; raises `Malformed` where a text of it fits no entry.
+def record_facts(record: Record) -> Facts:
+    """Return the facts of a record; raises `Malformed` if a text cannot be part of an entry.
 
-    Its code is left out: who wrote it only a source can tell.
+    Its repository is left out, because only a source can tell whose it is.
     """
     where = find_venue(record.venue or "")
-    # A DOI may be arXiv's own, or lead to the ACL Anthology.
+    # The DOI goes to `mentions`, because it may contain an arXiv or ACL Anthology identifier.
     kept = [scheme for scheme in SCHEMES if scheme != "doi"]
     return normalize(
         Facts(
@@ -43,7 +43,7 @@ def listed(record: Record) -> Facts:
 
 
 def _is_known(url: str) -> bool:
-    """Whether a source knows the paper of a page."""
+    """Whether a page address or DOI contains an identifier."""
     try:
         return identify(url).scheme != TITLE
     except Unidentified:
@@ -51,61 +51,61 @@ def _is_known(url: str) -> bool:
 
 
 def is_preprint(record: Record) -> bool:
-    """Whether a record says that its paper is published nowhere."""
+    """Whether a record describes its paper as a preprint."""
     return record.venue is None or known_venue(record.venue) == "arxiv"
 
 
 def unknown_venue(record: Record) -> str:
-    """Return the venue of a record if the vocabulary has no word for it."""
+    """Return the venue of a record if the vocabulary has no term for it, else an empty text."""
     known = is_preprint(record) or find_venue(record.venue or "")
     return "" if known else record.venue or ""
 
 
 def to_compare(facts: Facts) -> Paper:
-    """Return as much of a paper as shows whether two are the same."""
-    # Not validated: facts have an identifier and a title long before they are an entry.
+    """Return an incomplete paper with identifiers and titles, to be compared with others."""
+    # Facts are compared before they are a complete entry, so this is not validated.
     ids = Ids.model_construct(None, **facts.ids)
     fields: dict[str, Any] = {"title": facts.title or "", "ids": ids}
     return Paper.model_construct(**fields, other_titles=facts.other_titles)
 
 
 def differences(record: Record, own: Facts, resolved: Resolved) -> Iterator[str]:
-    """Say where the sources and a record disagree, and what of the record cannot be taken.
+    """Yield the contradictions between sources and record, and the unusable parts of the record.
 
-    `own` are the facts of the record, `resolved` those of all together.
+    `own` are the facts of the record, `resolved` the merged facts of record and sources.
     """
     facts, origin = resolved.facts, resolved.origin
     yield from resolved.disagreements
     yield from resolved.notes
     yield from _venue(record, resolved)
-    years_told = any(one.startswith("year:") for one in resolved.disagreements)
-    if record.year not in (None, facts.year) and not years_told:
-        yield f"year: {origin['year']} has {facts.year}, which is taken; {LIST} has {record.year}"
+    year_reported = any(one.startswith("year:") for one in resolved.disagreements)
+    if record.year not in (None, facts.year) and not year_reported:
+        yield f"year: {origin['year']} has {facts.year}, which is used; {LIST} has {record.year}"
     for scheme, value in own.ids.items():
-        taken = facts.ids.get(scheme, value)
-        if taken != value and scheme != "doi":
-            yield f"{scheme}: {origin[f'ids.{scheme}']} has {taken}; {LIST} has {value}"
+        used = facts.ids.get(scheme, value)
+        if used != value and scheme != "doi":
+            yield f"{scheme}: {origin[f'ids.{scheme}']} has {used}; {LIST} has {value}"
     if record.doi and not _is_known(record.doi):
-        yield f"doi: '{record.doi}' names no paper, left out"
+        yield f"doi: '{record.doi}' is not the DOI of a paper and was left out"
     if record.conflicts:
-        yield f"{LIST} says of itself: {record.conflicts}"
+        yield f"conflicts in {LIST}: {record.conflicts}"
 
 
 def _venue(record: Record, resolved: Resolved) -> Iterator[str]:
     venue, origin = resolved.facts.venue, resolved.origin.get("venue")
     other = record.venue and (is_preprint(record) or unknown_venue(record))
     if comment := announcement(resolved):
-        yield f"on arXiv the authors say '{comment}'"
+        yield f"comment of the authors on arXiv: '{comment}'"
     if venue and origin == LIST and was_found(resolved):
         yield f"venue: {LIST} has '{venue}'; no source names one"
     elif venue and other:
-        yield f"venue: {origin} has '{venue}', which is taken; {LIST} has '{record.venue}'"
+        yield f"venue: {origin} has '{venue}', which is used; {LIST} has '{record.venue}'"
     elif unknown := unknown_venue(record):
         yield f"venue: '{unknown}' is not in vocabulary/venues.yaml; define it there"
 
 
 def announcement(resolved: Resolved) -> str:
-    """Return what the authors say of a venue on arXiv, where no source knows of any."""
+    """Return the arXiv comment if it announces a venue that no source knows, else an empty text."""
     comment = resolved.facts.comment or ""
     known = resolved.origin.get("venue", LIST) != LIST
     return comment[:150] if not known and announced(comment) else ""

@@ -1,4 +1,4 @@
-"""The table of sources as a whole: whom it names, and what each promises."""
+"""The registry of sources."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import ask
 from tools.sources.names.references import Reference
 from tools.sources.services.proceedings import Proceedings
+from tools.sources.services.registry import BY_NAME, BY_SCHEME, SERVICES
 from tools.sources.services.service import Service
-from tools.sources.services.table import BY_NAME, BY_SCHEME, SERVICES
 from tools.sources.web.client import Client
 from tools.sources.web.hosts import Site
 
@@ -21,29 +21,29 @@ PAGES = {
 }
 
 
-def test_no_two_have_one_name_and_every_host_is_replayed() -> None:
+def test_names_are_unique_and_hosts_are_replayed() -> None:
     assert len(BY_NAME) == len(SERVICES)
     assert {site.host for service in SERVICES for site in service.sites} == set(index())
 
 
-def test_every_identifier_of_the_catalog_has_a_source_but_that_of_ieee() -> None:
+def test_every_scheme_except_ieee_has_a_source() -> None:
     assert set(SCHEMES) - set(BY_SCHEME) == {"ieee"}
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme in BY_SCHEME])
-def test_the_page_of_an_identifier_names_it(scheme: str) -> None:
+def test_identifies_pages_of_identifiers(scheme: str) -> None:
     example = SCHEMES[scheme].example
     assert identify(page(scheme, example)) == Reference(scheme, example)
 
 
 @pytest.mark.parametrize("scheme", PAGES)
-def test_the_address_of_a_page_names_its_paper(scheme: str) -> None:
+def test_identifies_addresses_of_pages(scheme: str) -> None:
     reference = Reference(scheme, PAGES[scheme])
     assert identify(BY_SCHEME[scheme].address(reference)) == reference
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
-def test_each_can_be_asked_for_something(service: Service) -> None:
+def test_every_service_supports_lookup_or_search(service: Service) -> None:
     for scheme in service.schemes:
         value = PAGES.get(scheme) or SCHEMES[scheme].example
         assert service.path(Reference(scheme, value)).startswith("/")
@@ -52,7 +52,7 @@ def test_each_can_be_asked_for_something(service: Service) -> None:
     assert service.schemes or service.finds
 
 
-def test_a_row_is_all_that_a_new_site_of_proceedings_takes(replay: Replay, client: Client) -> None:
+def test_new_proceedings_site_needs_only_a_row(replay: Replay, client: Client) -> None:
     site = Proceedings(
         sites=(Site("Invented", "proceedings.mlr.press"),),
         schemes=("invented",),

@@ -1,4 +1,4 @@
-"""What somebody answered, kept until there is an entry: nothing typed is lost."""
+"""Drafts saved after each answer, so that an interrupted session can continue."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from tools.adding.proposals import letters
 from tools.catalog.entries.files import write_file
 from tools.repository import checkout
 
-LONGEST = 60
+MAX_NAME = 60
 
 
-def place(catalog: Path, what: str) -> Path:
-    """Return the file of a draft; `what` is what the command was given to add."""
-    name = letters(what)[:LONGEST] or "byhand"
+def draft_path(catalog: Path, given: str) -> Path:
+    """Return the file of a draft; `given` is the paper or file on the command line."""
+    name = letters(given)[:MAX_NAME] or "byhand"
     return checkout(catalog) / ".cache" / "adding" / f"{name}.json"
 
 
-def keep(draft: Draft, path: Path) -> None:
-    """Write a draft down, whole or not at all."""
+def save_draft(draft: Draft, path: Path) -> None:
+    """Write a draft to its file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {
+    data = {
         "data": draft.data,
         "origin": [[list(loc), origin] for loc, origin in draft.origin.items()],
         "guessed": sorted(([*loc] for loc in draft.guessed), key=str),
@@ -30,11 +30,11 @@ def keep(draft: Draft, path: Path) -> None:
         "abstract": draft.abstract,
         "answered": sorted(draft.answered),
     }
-    write_file(path, json.dumps(kept, ensure_ascii=False, indent=1) + "\n", force=True)
+    write_file(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n", force=True)
 
 
-def kept(path: Path) -> Draft | None:
-    """Read a draft, if there is one that reads."""
+def load_draft(path: Path) -> Draft | None:
+    """Read a draft; return None if there is none or it cannot be read."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return Draft(
@@ -46,4 +46,4 @@ def kept(path: Path) -> Draft | None:
             answered=set(data["answered"]),
         )
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # what cannot be read is asked anew
+        return None

@@ -1,4 +1,4 @@
-"""What a file says of a paper: BibTeX, a filled issue form, or an entry."""
+"""Input files about one paper: BibTeX, a filled-in issue form, or an entry."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from implementations.harness.errors import BadInput
 from implementations.harness.results.reading import read_text
-from tools.adding.draft import Refused, Value
+from tools.adding.draft import EntryError, Value
 from tools.adding.issue_form import read_form
 from tools.catalog.documents.validation import validate
-from tools.catalog.documents.yaml_reader import LARGEST, parse
+from tools.catalog.documents.yaml_reader import MAX_BYTES, parse
 from tools.catalog.schema.paper import Paper
 from tools.sources.lookup.queries import read_bibtex
 from tools.sources.services.facts import Facts
@@ -21,7 +21,7 @@ from tools.sources.services.facts import Facts
 
 @dataclass(frozen=True)
 class FromFile:
-    """What a file says; each kind of file fills one or two of these."""
+    """The content of a file; each file type fills one or two of these fields."""
 
     origin: str
     identifier: str = ""
@@ -32,15 +32,14 @@ class FromFile:
 
 
 def read_file(path: Path) -> FromFile:
-    """Read a file by the ending of its name; raises `Refused` where nothing can be made of it."""
+    """Read a file according to its extension; raises `EntryError` if it cannot be used."""
     read = READERS.get(path.suffix.lower())
     if not read:
-        endings = ", ".join(READERS)
-        raise Refused(f"{path} is of no kind that can be read; its name has to end in {endings}")
+        raise EntryError(f"{path} has an unknown extension; use one of {', '.join(READERS)}")
     try:
-        text = read_text(path, LARGEST)
+        text = read_text(path, MAX_BYTES)
     except BadInput as error:
-        raise Refused(str(error)) from None
+        raise EntryError(str(error)) from None
     return read(text, path)
 
 
@@ -55,12 +54,13 @@ def _form(text: str, path: Path) -> FromFile:
 
 
 def _entry(text: str, path: Path) -> FromFile:
-    """Read an entry, or the draft of one: what is missing there is asked for later."""
+    """Read an entry or a draft; missing fields are asked for later."""
     document = parse(text, path)
-    _, found = validate(document, Paper)
-    problems = [one for one in found if not re.fullmatch(r"the field \S+ is missing", one.message)]
+    _, all_problems = validate(document, Paper)
+    missing = re.compile(r"the field \S+ is missing")
+    problems = [one for one in all_problems if not missing.fullmatch(one.message)]
     if problems:
-        raise Refused("\n".join(map(str, problems)))
+        raise EntryError("\n".join(map(str, problems)))
     return FromFile("entry", entry=document.data)
 
 
@@ -73,4 +73,4 @@ READERS: Mapping[str, Callable[[str, Path], FromFile]] = {
     ".yaml": _entry,
     ".yml": _entry,
 }
-"""Readers by the ending of a file's name."""
+"""Readers by file extension."""

@@ -1,4 +1,4 @@
-"""A list of records as a file: what is wrong with it, where, and what to do."""
+"""Reading lists of records."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 
 from implementations.harness.errors import BadInput
 from tools.catalog.documents.diagnostics import CatalogError
-from tools.importing.listing import LARGEST, Broken, Item, read_list
+from tools.importing.record_list import MAX_BYTES, InvalidItem, Item, read_list
 from tools.repository import REPOSITORY
 
 
-def reading(tmp_path: Path, text: str) -> list[Item | Broken]:
+def reading(tmp_path: Path, text: str) -> list[Item | InvalidItem]:
     file = tmp_path / "list.yaml"
     file.write_text(text, encoding="utf-8")
     return read_list(file)
@@ -30,7 +30,7 @@ GOOD = """\
 """
 
 
-def test_a_record_is_read_as_it_stands(tmp_path: Path) -> None:
+def test_reads_record(tmp_path: Path) -> None:
     (item,) = reading(tmp_path, f"# gathered by hand\n{GOOD}")
     assert isinstance(item, Item)
     assert item.name == "one"
@@ -40,7 +40,7 @@ def test_a_record_is_read_as_it_stands(tmp_path: Path) -> None:
     assert item.document.line(("arxiv",)) == 6
 
 
-def test_the_example_that_contributors_are_shown_is_a_record(tmp_path: Path) -> None:
+def test_example_in_contributing_is_valid(tmp_path: Path) -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"(?s)```yaml\n(- slug: .*?)```", text)
     (item,) = reading(tmp_path, example)
@@ -63,33 +63,33 @@ def test_the_example_that_contributors_are_shown_is_a_record(tmp_path: Path) -> 
             "two",
             ":10: arxiv: '2401.1' is not an arXiv identifier; write it as 2301.00774",
         ),
-        ("- slug: two\n  title:\n", "two", ":9: title: has no value; give one, or leave"),
-        ("- slug: two\n  title: T\n  title: U\n", "two", ":10: title: stands twice, first in"),
+        ("- slug: two\n  title:\n", "two", ":9: title: has no value; add one, or remove"),
+        ("- slug: two\n  title: T\n  title: U\n", "two", ":10: title: is repeated, first in"),
         ("- slug: two\n  title: T\n  year: 24\n", "two", ":10: year: "),
         ("- A Title\n", "record 2", ":8: is not a mapping of fields; write its fields indented"),
         ("- slug: two\n  title: T\n  authors: A B\n", "two", ":10: authors: is not a list; write"),
         (
             "- slug: one\n  title: Another Title\n",
             "one",
-            ":8: slug: one stands in line 1 already; give one of the two another slug",
+            ":8: slug: one is already used in line 1; use another slug",
         ),
     ],
 )
-def test_a_broken_record_is_told_and_leaves_the_others(
+def test_invalid_record_does_not_affect_others(
     tmp_path: Path, text: str, name: str, problem: str
 ) -> None:
     first, second, third = reading(tmp_path, f"{GOOD}{text}- slug: three\n  title: T\n")
     assert isinstance(first, Item)
     assert isinstance(third, Item)
-    assert isinstance(second, Broken)
+    assert isinstance(second, InvalidItem)
     assert second.name == name
     assert problem in str(second.problems[0])
 
 
-def test_records_on_one_line_are_two(tmp_path: Path) -> None:
+def test_reads_two_records_on_one_line(tmp_path: Path) -> None:
     one, two = reading(tmp_path, "[{slug: a, title: T}, {slug: a, title: T}]")
     assert isinstance(one, Item)
-    assert isinstance(two, Broken)
+    assert isinstance(two, InvalidItem)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_records_on_one_line_are_two(tmp_path: Path) -> None:
         ("", r"list.yaml:1: is empty"),
     ],
 )
-def test_a_file_of_no_use_is_told(tmp_path: Path, text: str, message: str) -> None:
+def test_rejects_unusable_files(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         reading(tmp_path, text)
 
 
-def test_a_file_that_is_missing_or_too_large_is_told(tmp_path: Path) -> None:
+def test_rejects_missing_and_large_files(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"none\.yaml: No such file"):
         read_list(tmp_path / "none.yaml")
-    (tmp_path / "large.yaml").write_bytes(b"#" * (LARGEST + 1))
+    (tmp_path / "large.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
     with pytest.raises(BadInput, match="more than 5,000,000"):
         read_list(tmp_path / "large.yaml")

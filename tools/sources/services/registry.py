@@ -1,9 +1,8 @@
-"""All sources, those that count most first.
+"""All sources in order of precedence.
 
-To add one: write a subclass of `Service` in a file here (a site of proceedings whose pages carry
-`citation_...` tags is a row of `proceedings.py` instead), and put it into `SERVICES` at the place
-that its word has among the others. Whoever identifies, looks up, searches, merges or verifies goes
-through this table. An identifier that entries are to keep is also a field of the catalog: see
+To add one, write a subclass of `Service` in a file here and add it to `SERVICES` according to its
+precedence. For a proceedings site whose pages have `citation_...` tags, add a row to
+`proceedings.py` instead. If entries should store the identifier, also add it to
 `tools/catalog/schema/identifiers.py` and `Ids`.
 """
 
@@ -27,10 +26,10 @@ SERVICES: tuple[Service, ...] = (
     Crossref(),
     Dblp(),
 )
-"""The order is that of trust: of two sources that differ, the first is believed."""
+"""If two sources differ, the first one takes precedence."""
 
 BY_NAME: Mapping[str, Service] = {service.name: service for service in SERVICES}
 BY_SCHEME: Mapping[str, Service] = {
     scheme: service for service in reversed(SERVICES) for scheme in service.schemes
 }
-"""Who answers for each scheme: the first of the table that can."""
+"""The first service that can look up each scheme."""

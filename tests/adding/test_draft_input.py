@@ -1,4 +1,4 @@
-"""What was given, read or resolved, taken into a draft."""
+"""Input of a draft."""
 
 from __future__ import annotations
 
@@ -7,46 +7,44 @@ from pathlib import Path
 import pytest
 
 from tools.adding.draft import Draft
-from tools.adding.files import read_file
-from tools.adding.intake import take_file, take_resolved
+from tools.adding.draft_input import add_file_facts, add_source_facts
+from tools.adding.input_files import read_file
 from tools.repository import REPOSITORY
 from tools.sources.services.facts import Facts, Resolved
 
 
-def test_a_bibtex_file_is_a_guess_until_somebody_confirms_it(tmp_path: Path) -> None:
+def test_facts_of_bibtex_files_are_unconfirmed(tmp_path: Path) -> None:
     path = tmp_path / "paper.bib"
     path.write_text(
         "@inproceedings{x, title={{FooPrune}: Pruning}, author={Dé, C{\\'e}d and Bee, Ann},"
         " booktitle={International Conference on Machine Learning}, year=2023, pages={1--9}}"
     )
     draft = Draft()
-    take_file(draft, read_file(path))
+    add_file_facts(draft, read_file(path))
     assert draft.data["title"] == "FooPrune: Pruning"
     assert draft.data["authors"] == ["Céd Dé", "Ann Bee"]
     assert {("title",), ("authors",), ("venue",), ("year",)} <= draft.guessed
     assert draft.sources == ["BibTeX"]
 
 
-def test_what_was_given_by_flag_stands_against_an_entry(tmp_path: Path) -> None:
+def test_options_override_an_entry(tmp_path: Path) -> None:
     path = REPOSITORY / "catalog" / "papers" / "sparsegpt.yaml"
     draft = Draft()
     draft.put(("taxonomy", "calibration"), "none", "you")
-    take_file(draft, read_file(path))
+    add_file_facts(draft, read_file(path))
     assert draft.data["taxonomy"]["calibration"] == "none"
     assert draft.data["taxonomy"]["granularity"] == ["unstructured", "semi-structured"]
     assert draft.data["ids"]["arxiv"] == "2301.00774"
 
 
 @pytest.mark.parametrize(("said", "doubted"), [(None, True), ("10.1000/mine", False)])
-def test_what_a_person_says_is_not_doubted_because_a_source_is(
-    said: str | None, doubted: bool
-) -> None:
+def test_facts_given_by_a_person_are_confirmed(said: str | None, doubted: bool) -> None:
     facts = Facts(source="OpenReview", ids={"doi": "10.1000/theirs"})
     origin = {"ids.doi": "OpenReview"}
     draft = Draft()
     if said:
         draft.put(("ids", "doi"), said, "you")
-    differences = take_resolved(
+    differences = add_source_facts(
         draft, Resolved(facts=facts, origin=origin, unverified=("ids.doi",))
     )
     assert draft.data["ids"]["doi"] == (said or "10.1000/theirs")

@@ -213,7 +213,7 @@ def test_the_sweep_over_ray_is_right_up_to_the_model(here: Path) -> None:
     (call,) = [call for block in COMMANDS for call in calls(block, here) if "--ray" in call]
     done = CliRunner().invoke(app, ["nowhere" if word == "my-model" else word for word in call[1:]])
     assert done.exit_code == 2
-    assert "'nowhere' is no model" in done.stderr
+    assert "unknown model 'nowhere'" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["plain", "code"])

@@ -9,14 +9,17 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.livereload import LiveReloadServer
 
+SOURCES = ("catalog", "docs", "implementations", "tools/site", "README.md", "CONTRIBUTING.md")
 serving = False
 
 
 def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> LiveReloadServer:
-    """Watch the sources alone: the pages that are written from them would start another build."""
+    """Watch the sources. The pages that are written from them would start another build."""
     global serving  # noqa: PLW0603  mkdocs loads a hook once and keeps it
     serving = True
     server.unwatch(config.docs_dir)
+    for source in SOURCES:
+        server.watch(source)
     return server
 
 

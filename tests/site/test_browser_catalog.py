@@ -21,9 +21,9 @@ from tools.catalog.exports.bibtex import keys as bibtex_keys
 from tools.catalog.schema.addresses import best_page
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
-from tools.site.facts import first_public
+from tools.site.formatting import venue
 from tools.site.pages import catalog
-from tools.site.words import venue
+from tools.site.paper_facts import first_public
 
 pytestmark = pytest.mark.browser
 

@@ -22,8 +22,8 @@ from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_records, save_record
 from tests.keyed import changed
 from tests.site.visiting import address, moved, ready, until
+from tools.site.addresses import record_address
 from tools.site.chart import points
-from tools.site.words import record_address
 
 pytestmark = pytest.mark.browser
 

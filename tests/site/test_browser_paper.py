@@ -84,7 +84,7 @@ def test_what_is_pressed_on_a_paper_is_high_enough(visit: Callable[..., Any], wi
       return width && (width < 24 || height < 24) && getComputedStyle(one).display !== 'inline';
     }).map(one => one.outerHTML)"""
     assert page.evaluate(small) == []
-    inline = ":is(.atlas-links, .atlas-contents, .atlas-related, .atlas-trail) a"
+    inline = ":is(.atlas-links, .atlas-related, .atlas-trail) a"
     assert page.locator(inline).evaluate_all(
         "all => all.every(one => one.getBoundingClientRect().height >= 24)"
     )

@@ -41,7 +41,7 @@ def test_nothing_is_cut_on_paper(visit: Callable[..., Any], path: str, width: in
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate(CUT) == []
     assert page.evaluate(SPILT) == []
-    for gone in (".atlas-section", ".atlas-controls", ".atlas-menu", ".atlas-key input"):
+    for gone in (".atlas-controls", ".atlas-menu", ".atlas-key input"):
         assert page.locator(gone).locator("visible=true").count() == 0, gone
     tables = page.locator("table.atlas-table").locator("visible=true")
     kinds = tables.evaluate_all("all => all.map(one => getComputedStyle(one).display)")

@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from tests.site.visiting import everything, ready, until
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import read
-from tools.site.facts import words_of
+from tools.site.paper_facts import words_of
 
 pytestmark = pytest.mark.browser
 

@@ -19,10 +19,11 @@ from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
-from tools.site.facts import code, repository, settings, shares, words_of
+from tools.site.board_results import default_rows, default_settings
+from tools.site.formatting import number
 from tools.site.pages import catalog, make
 from tools.site.pages import paper as paper_pages
-from tools.site.words import number
+from tools.site.paper_facts import code, repository, words_of
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +137,8 @@ def test_ranges_of_losses_hold_what_was_measured(page: str) -> None:
 def test_settings_with_other_defaults_stand_for_nothing(records: list[Record]) -> None:
     other = records[0].model_copy(update={"method": "other", "changed": ("damping",)})
     (board,) = boards([*records, other])
-    assert "other" not in {method for method, _ in settings(board)}
-    assert shares(board) == ["10 %", "20 %", "30 %", "50 %", "70 %", "2:4", "4:8"]
+    assert "other" not in {method for method, _ in default_rows(board)}
+    assert default_settings(board) == ["10 %", "20 %", "30 %", "50 %", "70 %", "2:4", "4:8"]
 
 
 def test_a_thousand_entries_are_about_a_megabyte() -> None:

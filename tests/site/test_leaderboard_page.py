@@ -22,16 +22,10 @@ from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint
 from tests.keyed import changed
 from tests.site.conftest import recovered
 from tools.site import chart, columns, vega
+from tools.site.addresses import record_address, record_anchor
 from tools.site.atlas import Atlas
+from tools.site.formatting import memory, number, seconds, times
 from tools.site.pages import leaderboard
-from tools.site.words import (
-    memory,
-    number,
-    record_address,
-    record_anchor,
-    seconds,
-    times,
-)
 
 METRIC = PROTOCOLS["smol"].metrics[0]
 Row = dict[str, ElementTree.Element]

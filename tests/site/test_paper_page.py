@@ -13,12 +13,13 @@ from implementations.harness.results.record import Record
 from tests.catalog.invented import baseline
 from tests.keyed import changed
 from tests.site.conftest import recovered, sample
+from tools.site.addresses import record_address, record_anchor, record_path
 from tools.site.atlas import Atlas
 from tools.site.citing import head
-from tools.site.glance import glance
+from tools.site.formatting import number
+from tools.site.headline_results import headline_results
 from tools.site.pages import paper
 from tools.site.quotes import imports
-from tools.site.words import number, record_address, record_anchor, record_path
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +71,12 @@ def test_the_row_nearest_to_the_defaults_stands_for_a_share(atlas: Atlas) -> Non
         changed=("compensate",),
     )
     for found, ratio in (([better, plain], 1.9), ([better], 1.2)):
-        shown = glance(atlas.methods["flap"], with_records(atlas, found))
+        shown = headline_results(atlas.methods["flap"], with_records(atlas, found))
         assert shown
         name, row = shown.first
         assert name == "20 %"
         assert row.first.values == found[-1].values, ratio
-    assert glance(atlas.methods["flap"], with_records(atlas, [])) is None
+    assert headline_results(atlas.methods["flap"], with_records(atlas, [])) is None
 
 
 def test_a_page_has_one_section_to_run_a_method_and_its_readme_fills_it(

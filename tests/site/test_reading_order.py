@@ -13,10 +13,10 @@ from tests.catalog.invented import paper as invented
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.citation_relations import citing_papers
-from tools.site.facts import first_public
+from tools.site.formatting import sentence
 from tools.site.pages import reading_order
 from tools.site.pages.reading_order import METHODS
-from tools.site.words import sentence
+from tools.site.paper_facts import first_public
 
 
 @pytest.fixture(scope="module")

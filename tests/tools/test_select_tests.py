@@ -40,7 +40,7 @@ WANDA = ["implementations/wanda", *METHOD_OVERVIEWS, ALWAYS]
         (["Makefile"], ALL),
         (["something/new.txt"], ALL),
         (["docs/assets/atlas.css"], ["tests/site", ALWAYS]),
-        (["tools/site/words.py"], ["tests/site", ALWAYS]),
+        (["tools/site/formatting.py"], ["tests/site", ALWAYS]),
         (["tests/site/a.py", ".github/a.yml"], ["tests/site", "tests/tools", ALWAYS]),
         (["tests/sources/server.py"], [*MODEL_FREE, ALWAYS]),
         (["tools/catalog/schema/paper.py"], [*MODEL_FREE, ALWAYS]),

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import first_board, loss, repository, settings, words_of
+from tools.site.board_results import default_rows, first_board, ratio_to_dense
+from tools.site.paper_facts import repository, words_of
 
 SIZE, SPEED, KERNELS, OWN = "size", "speed", "2:4 kernels", "kernels of its own"
 OF_THEIR_OWN = frozenset({"block-sparse", "activation"})
@@ -70,7 +71,7 @@ def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
     Baselines without a paper are there to be beaten, not to be chosen.
     """
     board = first_board(atlas)
-    rows = settings(board) if board else {}
+    rows = default_rows(board) if board else {}
     made = []
     for slug, paper in atlas.papers.items():
         if not paper.is_method or not paper.has_paper:
@@ -81,7 +82,7 @@ def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
                 slug,
                 paper,
                 atlas.methods.get(slug),
-                {share: loss(row, board) for share, row in here.items() if board},
+                {share: ratio_to_dense(row, board) for share, row in here.items() if board},
                 frozenset(share for share, row in here.items() if row.collapsed),
             )
         )

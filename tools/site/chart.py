@@ -19,7 +19,8 @@ from implementations.harness.results.boards import FAMILIES, QUANTISED, Board, R
 from implementations.harness.results.field_types import one_line
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import NO_SPEED_UP
-from tools.site.words import number, record_address, seconds
+from tools.site.addresses import record_address
+from tools.site.formatting import number, seconds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross")
 # The same marks as paths in a box of 12 by 12 around the origin, for the key beside the chart.

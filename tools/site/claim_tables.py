@@ -12,8 +12,8 @@ from itertools import combinations
 from tools.catalog.schema.paper import Claim
 from tools.site.atlas import Atlas
 from tools.site.claim_status import CheckedClaim, check_claim
+from tools.site.formatting import percent
 from tools.site.metrics import Metric, explained, slugified
-from tools.site.words import percent
 
 QUOTED = re.compile(r"(?:of the|quoted in) (.+?) (?:paper|Table|Figure)\b")
 """How `where` names another paper: `Table 1 of the Wanda paper`, `as quoted in SlimGPT Table 1`."""

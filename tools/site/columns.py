@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from implementations.harness.results.boards import QUANTISED, Board, Row, Spread
 from implementations.harness.results.record import Record
-from tools.site.words import count, memory, number, percent
+from tools.site.formatting import count, memory, number, percent
 
 CHIPS = ("10", "20", "30", "50", "70", "2:4", "4:8")
 """The shares that one choice shows alone: per cent removed, and N:M patterns."""

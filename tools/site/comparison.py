@@ -7,9 +7,9 @@ from typing import Any
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import FACETS, code, repository, words_of
+from tools.site.formatting import venue
+from tools.site.paper_facts import FACETS, code, repository, words_of
 from tools.site.render import safe_address, seen
-from tools.site.words import venue
 
 FIELDS = ("granularity", "prunes", "criterion", "calibration", "recovery", "allocation", "when")
 """Fields of the taxonomy that are compared."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tools.site.addresses import html_path
 from tools.site.atlas import Atlas
 from tools.site.files import FILES
 from tools.site.render import Front, seen
-from tools.site.words import built
 
 ABOUT = (
     "Papers on pruning large language models: every fact with its source, methods implemented in "
@@ -17,7 +17,7 @@ ABOUT = (
 
 def llms(atlas: Atlas, menu: Iterable[Front]) -> str:
     """List what there is in Markdown: pages of the menu, data, methods with code, other papers."""
-    guides = [_item(atlas, built(front.path), front.title, front.description) for front in menu]
+    guides = [_item(atlas, html_path(front.path), front.title, front.description) for front in menu]
     data = [_item(atlas, path, path, about) for path, about in FILES.items()]
     implemented = [_paper(atlas, slug) for slug in atlas.papers if slug in atlas.methods]
     others = [_paper(atlas, slug) for slug in atlas.papers if slug not in atlas.methods]

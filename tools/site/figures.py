@@ -14,7 +14,7 @@ from markupsafe import Markup
 from implementations.harness.results.reading import read_json
 from tools.site.atlas import REPOSITORY
 from tools.site.code import HARNESS
-from tools.site.words import number, percent
+from tools.site.formatting import number, percent
 
 TICKS = (1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1e3, 1e4, 1e5, 1e6)
 MARGIN = 8

@@ -10,8 +10,8 @@ from implementations.harness.results.record import Record
 from implementations.harness.results.table import row_line, to_csv
 from tools.catalog.exports.formats import EXPORTS
 from tools.catalog.schema.paper import Paper
+from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
-from tools.site.words import record_path
 
 RECORDS = "urn:pruning-atlas:records:1"
 """Name of the layout of `records.json`; the number grows when a reader would have to change."""

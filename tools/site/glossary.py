@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import Term, vocabulary
-from tools.site.facts import FACETS, words_of
-from tools.site.words import glossary_address
+from tools.site.addresses import glossary_address
+from tools.site.paper_facts import FACETS, words_of
 
 LABELS = {**dict(FACETS), "kind": "Kind"}
 """Vocabulary fields in the glossary, each with its label."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
-from tools.site.facts import FACETS, words_of
+from tools.site.paper_facts import FACETS, words_of
 
 
 def names(paper: Paper) -> list[str]:

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from tools.catalog.schema.paper import Outside
 from tools.site.atlas import Atlas
-from tools.site.facts import first_public
 from tools.site.layout import Laid, lay
+from tools.site.paper_facts import first_public
 
 K = TypeVar("K")
 V = TypeVar("V")

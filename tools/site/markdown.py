@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Container
 from urllib.parse import urlsplit
 
-from tools.site.words import relative
+from tools.site.addresses import relative
 
 LINK = re.compile(r"(?<!!)\[([^\[\]\n]+)\]\(([^)\[\s]+)\)")
 CODE = re.compile(r"(^[ ]*```.*?^[ ]*```|(?<!\[)`[^`\n]+`)", re.DOTALL | re.MULTILINE)

@@ -18,11 +18,11 @@ from markupsafe import Markup
 from implementations.harness.results.boards import FAMILIES
 from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.site import chart, words
+from tools.site import addresses, chart, formatting
 from tools.site.atlas import Atlas
+from tools.site.board_results import uses_magnitude_alone
 from tools.site.claim_tables import claim_address, claim_removed
 from tools.site.columns import columns, removed
-from tools.site.facts import by_size
 from tools.site.keywords import keywords, names
 from tools.site.metrics import explained
 
@@ -128,26 +128,25 @@ def _environment() -> Environment:
     for word in (
         claim_address,
         claim_removed,
-        by_size,
+        uses_magnitude_alone,
         explained,
         keywords,
         names,
-        words.authors,
-        words.built,
-        words.code,
-        words.count,
-        words.memory,
-        words.number,
-        words.percent,
-        words.plain,
-        words.record_address,
-        words.record_anchor,
-        words.record_path,
-        words.relative,
-        words.seconds,
-        words.sentence,
-        words.times,
-        words.venue,
+        formatting.authors,
+        formatting.code,
+        formatting.count,
+        formatting.memory,
+        formatting.number,
+        formatting.percent,
+        formatting.plain,
+        addresses.record_address,
+        addresses.record_anchor,
+        addresses.record_path,
+        addresses.relative,
+        formatting.seconds,
+        formatting.sentence,
+        formatting.times,
+        formatting.venue,
         data,
         lines,
         safe_address,
@@ -160,6 +159,6 @@ def _environment() -> Environment:
         vocabulary=vocabulary,
         columns=columns,
         removed=removed,
-        glossary_address=words.glossary_address,
+        glossary_address=addresses.glossary_address,
     )
     return environment

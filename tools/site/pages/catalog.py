@@ -12,18 +12,9 @@ from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site.atlas import Atlas, Method
-from tools.site.facts import (
-    CODE,
-    FACETS,
-    code,
-    first_board,
-    loss,
-    newest_first,
-    repository,
-    settings,
-    words_of,
-)
+from tools.site.board_results import default_rows, first_board, ratio_to_dense
 from tools.site.glossary import LABELS
+from tools.site.paper_facts import CODE, FACETS, code, newest_first, repository, words_of
 from tools.site.render import Front, render
 
 SHARES = ("20 %", "50 %")
@@ -107,7 +98,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 def _lines(atlas: Atlas) -> Iterator[Line]:
     """Make the rows, newest first: by year, date of the first public version, and name."""
     board = first_board(atlas)
-    lost = {at: loss(row, board) for at, row in settings(board).items()} if board else {}
+    lost = (
+        {at: ratio_to_dense(row, board) for at, row in default_rows(board).items()} if board else {}
+    )
     names = {slug: name.casefold() for slug, name in atlas.names.items()}
     by_name = sorted(atlas.papers, key=names.__getitem__)
     by_date = newest_first(by_name, atlas.papers)

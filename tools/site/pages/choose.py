@@ -14,10 +14,11 @@ from urllib.parse import urlencode
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site.atlas import Atlas
+from tools.site.board_results import default_settings, first_board
 from tools.site.candidates import KERNELS, OWN, SIZE, SPEED, Candidate, candidates
-from tools.site.facts import CODE, code, first_board, shares
+from tools.site.formatting import number
+from tools.site.paper_facts import CODE, code
 from tools.site.render import Front, render
-from tools.site.words import number
 
 PATTERN = "2:4"
 AMOUNTS = ("20 %", "50 %", PATTERN)
@@ -85,7 +86,7 @@ class Question:
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     board = first_board(atlas)
-    measured = [share for share in AMOUNTS if board and share in shares(board)]
+    measured = [share for share in AMOUNTS if board and share in default_settings(board)]
     found = candidates(atlas, measured)
     asked = questions(found, measured)
     text = render(

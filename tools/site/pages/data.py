@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
 from tools.site.files import made
-from tools.site.words import record_path
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:

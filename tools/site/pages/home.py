@@ -9,7 +9,7 @@ import yaml
 
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.chart import drawn
-from tools.site.facts import newest_first
+from tools.site.paper_facts import newest_first
 from tools.site.render import Front, render
 
 FRONT = Front(

@@ -18,13 +18,13 @@ from implementations.harness.results.boards import FAMILIES, Board, Row
 from implementations.harness.results.record import Record
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
+from tools.site.addresses import html_path, markdown_path, record_address
 from tools.site.atlas import Atlas
 from tools.site.chart import AGAINST, Drawn, drawn, point_of, points, specification
 from tools.site.columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
 from tools.site.comparison import facts
-from tools.site.facts import words_of
+from tools.site.paper_facts import words_of
 from tools.site.render import Front, render, seen
-from tools.site.words import built, record_address, source
 
 FRONT = Front(
     "leaderboard.md",
@@ -78,11 +78,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         return
     for place, one in enumerate(boards):
         yield (
-            source(one.path),
+            markdown_path(one.path),
             _page(one, boards, place < PICTURES or len(one.board.rows) > MANY, atlas),
         )
         for number in range(1, len(one.parts)):
-            yield source(one.part(number)), _rest(one, number, atlas)
+            yield markdown_path(one.part(number)), _rest(one, number, atlas)
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
         yield one.data, text
     methods = json.dumps(facts(atlas), ensure_ascii=False, separators=(",", ":"))
@@ -94,9 +94,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
     front = FRONT
-    if one.path != built(FRONT.path):
+    if one.path != html_path(FRONT.path):
         about = f"Pruning methods measured under {one.board.title}."
-        front = replace(FRONT, path=source(one.path), title=one.board.title, description=about)
+        front = replace(
+            FRONT, path=markdown_path(one.path), title=one.board.title, description=about
+        )
         front = replace(front, searched=False)
     board = one.board
     up = "../" * one.path.count("/")
@@ -123,7 +125,7 @@ def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
 def _rest(one: Shown, number: int, atlas: Atlas) -> str:
     title = f"{one.board.title}, rows from {number * ROWS + 1}"
     front = Front(
-        source(one.part(number)),
+        markdown_path(one.part(number)),
         title,
         f"More rows of {one.board.title}.",
         styles=("css/leaderboard.css", "css/landscape.css"),
@@ -224,5 +226,5 @@ def _shown(atlas: Atlas) -> Iterator[Shown]:
         name = f"{board.protocol}-{board.place}"[:LONGEST].rstrip("-")
         taken[name] += 1
         name += f"-{taken[name]}" * (taken[name] > 1)
-        path = f"leaderboard/{name}.html" if place else built(FRONT.path)
+        path = f"leaderboard/{name}.html" if place else html_path(FRONT.path)
         yield Shown(id=name, path=path, board=board, dense=dense.get(board.dense.run))

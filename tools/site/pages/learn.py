@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from implementations.harness.results.record import Record
 from tools.site import figures
 from tools.site.atlas import Atlas
+from tools.site.board_results import first_board
 from tools.site.chart import drawn
-from tools.site.facts import first_board
 from tools.site.glossary import glossary
 from tools.site.methods_by_information import SPARSITY, methods_by_information
 from tools.site.recovery_results import (

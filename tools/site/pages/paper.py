@@ -17,10 +17,10 @@ from tools.site import lineage, usage
 from tools.site.atlas import Atlas, Method
 from tools.site.citing import head
 from tools.site.claim_status import check_claim
-from tools.site.facts import FACETS, words_of
-from tools.site.glance import glance
+from tools.site.headline_results import headline_results
 from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
+from tools.site.paper_facts import FACETS, words_of
 from tools.site.quotes import imports, linked, listing
 from tools.site.readme import plain_markdown
 from tools.site.render import Front, render
@@ -97,7 +97,7 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | Non
         readme=text,
         run=run,
         command=command(method, paper) if method else "",
-        glance=glance(method, atlas) if method else None,
+        headline=headline_results(method, atlas) if method else None,
         listing=listing(method.source.code, method.quotes) if method else "",
         folded=len(imports(method.source.code)) if method else 0,
         share=usage.share(method) if method else "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas
 from tools.site.citation_relations import CitingPapers, citing_papers
-from tools.site.facts import first_public, newest_first
+from tools.site.paper_facts import first_public, newest_first
 from tools.site.render import Front, render
 
 MIN_SUCCESSORS = 3

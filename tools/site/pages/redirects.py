@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 from implementations.harness.results.record import DENSE
 from tools.catalog.schema.vocabulary import vocabulary
+from tools.site.addresses import glossary_address, record_address, record_path, relative
 from tools.site.atlas import Atlas
 from tools.site.glossary import glossary
 from tools.site.metrics import slugified
-from tools.site.words import glossary_address, record_address, record_path, relative
 
 MOVED = {
     "api/contract.html": "api.html#contract",

@@ -14,7 +14,7 @@ from implementations.harness.contract.clause import CLAUSES
 from tools.site import code
 from tools.site.atlas import Atlas, read
 from tools.site.code import Doc, exported
-from tools.site.files import FILES
+from tools.site.data_files import FILES
 from tools.site.pages import api, paper
 
 

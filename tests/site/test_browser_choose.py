@@ -15,7 +15,7 @@ from tools.site.atlas import read
 
 pytestmark = pytest.mark.browser
 
-FIRST = "A smaller model without gradients, works under GQA, with code, least loss at 20 %"
+FIRST = "A smaller model without gradients, for GQA, implemented here, smallest loss at 20 %"
 
 
 def fitting(page: Page) -> list[str]:
@@ -59,11 +59,11 @@ def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     assert not page.locator(".atlas-ruled").is_visible()
     answer(page, "Size or speed?", "A smaller model")
     assert "no speed-up expected on dense kernels" in why(page, "Wanda")
-    answer(page, "What may choosing need at most?", "forward")
+    answer(page, "Data for pruning, at most?", "forward")
     assert "needs gradients" in why(page, "LLM-Pruner")
     answer(page, "Which attention?", "GQA")
     assert "not tested here with GQA" in why(page, read(repository).papers[UNWRITTEN].name)
-    answer(page, "How much is to go?", "20 %")
+    answer(page, "How much to remove?", "20 %")
     found = fitting(page)
     assert found[:2] == ["FLAP", "ShortGPT"]
     ruled = page.locator(".atlas-ruled dl > div")
@@ -85,7 +85,7 @@ def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> No
     page = visit().open("choose.html")
     page.get_by_role("link", name="2:4 for hardware that has kernels").click()
     assert fitting(page)[:2] == ["SparseGPT", "Wanda"]
-    assert why(page, "Magnitude") == "collapsed at 2:4: 68.20 times dense"
+    assert why(page, "Magnitude") == "collapsed at 2:4: 68.20 × dense"
     head = page.locator('[data-amount="2:4"]')
     expect(head).to_have_attribute("aria-sort", "ascending")
 
@@ -93,7 +93,7 @@ def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> No
 def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=size&data=gradients&what=ever&code=nonsense")
     start = fitting(page)
-    group = page.get_by_role("group", name="What may choosing need at most?")
+    group = page.get_by_role("group", name="Data for pruning, at most?")
     assert group.get_by_role("radio", name="gradients").is_checked()
     answer(page, "Is code needed?", "Yes, implemented here")
     here = fitting(page)

@@ -66,7 +66,7 @@ def test_kernels_let_patterns_count_as_speed(atlas: Atlas) -> None:
     only = fitting(atlas, kernels="only")
     assert "wanda" in only
     assert "flap" not in only
-    assert ruled_out(atlas, kernels="only")["flap"] == ["knows no N:M pattern"]
+    assert ruled_out(atlas, kernels="only")["flap"] == ["supports no N:M pattern"]
 
 
 def test_what_needs_kernels_of_its_own_is_faster_only_with_them(atlas: Atlas) -> None:
@@ -74,7 +74,7 @@ def test_what_needs_kernels_of_its_own_is_faster_only_with_them(atlas: Atlas) ->
     assert "teal" in fitting(atlas, gain="speed", kernels="own")
     assert "teal" not in fitting(atlas, gain="size", kernels="own")
     (reason,) = ruled_out(atlas, gain="speed")["teal"]
-    assert reason == "activation: faster only with kernels made for it"
+    assert reason == "activation: faster only with its own kernels"
     assert "stays in memory" in ruled_out(atlas, gain="size")["teal"][0]
     # One that also removes whole units once and for all has something smaller left.
     assert atlas.papers["naee"].taxonomy.granularity == ("structured", "activation")  # type: ignore[union-attr]
@@ -101,11 +101,11 @@ def test_what_was_not_said_is_ruled_out_by_every_answer(atlas: Atlas, word: str)
     }
     assert unsaid
     for slug in unsaid:
-        assert ruled_out(atlas, data=word)[slug] == ["not said in what was read"]
+        assert ruled_out(atlas, data=word)[slug] == ["the source does not say"]
     silent = {slug for slug in fitting(atlas) if not atlas.papers[slug].taxonomy.recovery}  # type: ignore[union-attr]
     assert silent
     for slug in silent:
-        assert "not said in what was read" in ruled_out(atlas, repair="distillation")[slug]
+        assert "the source does not say" in ruled_out(atlas, repair="distillation")[slug]
 
 
 def test_an_unknown_granularity_gains_nothing_that_is_known(atlas: Atlas) -> None:
@@ -115,7 +115,7 @@ def test_an_unknown_granularity_gains_nothing_that_is_known(atlas: Atlas) -> Non
     changed = paper.model_copy(update={"taxonomy": unknown})
     made = Atlas({"flap": changed}, {})
     for answers in ({"gain": "size"}, {"gain": "speed"}, {"kernels": "only"}, {"amount": "2:4"}):
-        assert ruled_out(made, **answers)["flap"] == ["not said in what was read"]
+        assert ruled_out(made, **answers)["flap"] == ["the source does not say"]
     ((_, page),) = choose.pages(made)
     assert "<td>unknown</td>" in page
 
@@ -127,7 +127,7 @@ def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:
     assert none < forward < gradients < fitting(atlas)
     assert "magnitude" in none
     assert ruled_out(atlas, data="forward")["llmpruner"] == ["needs gradients"]
-    assert ruled_out(atlas, repair="closed-form")["llmpruner"] == ["repairs by low-rank"]
+    assert ruled_out(atlas, repair="closed-form")["llmpruner"] == ["needs recovery by low-rank"]
     assert "sparsegpt" in fitting(atlas, repair="closed-form")
 
 
@@ -140,7 +140,9 @@ def test_a_refusal_is_the_reason(atlas: Atlas) -> None:
     support = {"families": {"llama": "supported", "opt": "its biases are in the way"}}
     method = Method("wanda", "", Source("Wanda", "", ()), support, ())
     made = Atlas(atlas.papers, {"wanda": method})
-    assert ruled_out(made, family="opt")["wanda"] == ["not with opt: its biases are in the way"]
+    assert ruled_out(made, family="opt")["wanda"] == [
+        "does not support opt: its biases are in the way"
+    ]
     assert ruled_out(made, family="llama")["wanda"] == []
 
 
@@ -152,7 +154,7 @@ def test_code_known_and_code_here(atlas: Atlas) -> None:
 
 
 def test_collapsed_methods_are_ruled_out_with_their_number(atlas: Atlas) -> None:
-    assert ruled_out(atlas, amount="2:4")["magnitude"] == ["collapsed at 2:4: 68.20 times dense"]
+    assert ruled_out(atlas, amount="2:4")["magnitude"] == ["collapsed at 2:4: 68.20 × dense"]
     assert "wanda" in fitting(atlas, amount="2:4")
 
 

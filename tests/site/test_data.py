@@ -18,8 +18,8 @@ from implementations.harness.results.record import Record
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
+from tools.site.data_files import FILES, made
 from tools.site.discovery import llms, robots
-from tools.site.files import FILES, made
 from tools.site.pages import catalog, contribute, feed, fronts, learn, make, redirects
 
 ATOM = "{http://www.w3.org/2005/Atom}"

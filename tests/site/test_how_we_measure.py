@@ -11,9 +11,9 @@ from implementations.harness.results.metric import ACHIEVED, PERPLEXITY, TASK
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site.atlas import Atlas, read
-from tools.site.figures import picture
 from tools.site.formatting import number, percent
 from tools.site.pages import how_we_measure, make
+from tools.site.svg_figures import picture
 
 
 @pytest.fixture(scope="module")

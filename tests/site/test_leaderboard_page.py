@@ -21,7 +21,7 @@ from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
 from tests.keyed import changed
 from tests.site.conftest import recovered
-from tools.site import chart, columns, vega
+from tools.site import board_columns, chart, vega
 from tools.site.addresses import record_address, record_anchor
 from tools.site.atlas import Atlas
 from tools.site.formatting import memory, number, seconds, times
@@ -169,7 +169,7 @@ def test_equal_losses_have_one_rank_and_what_is_quantised_none(records: list[Rec
     bits = third.footprint.model_copy(update={"bits": 1.5})
     fewer = changed(third, method="wanda", footprint=bits)
     (board,) = boards([best, equal, third, fewer])
-    found = columns.ranks(board, board.rows)
+    found = board_columns.ranks(board, board.rows)
     assert {r.key: found.get(r.key) for r in (best, equal, third, fewer)} == {
         best.key: 1,
         equal.key: 1,
@@ -187,10 +187,10 @@ def test_a_share_is_what_was_asked_for(
 ) -> None:
     configuration = {"sparsity": asked, "pattern": pattern}
     record = changed(records[0], asked=asked, achieved=asked - 1e-5, configuration=configuration)
-    assert columns.share(record) == name
+    assert board_columns.share(record) == name
     (board,) = boards([record])
-    chosen = {value: count for value, _, count in columns.shares(board)}
-    assert chosen[name if name in columns.CHIPS else "other"] == 1
+    chosen = {value: count for value, _, count in board_columns.shares(board)}
+    assert chosen[name if name in board_columns.CHIPS else "other"] == 1
     assert sum(chosen.values()) == 1
 
 

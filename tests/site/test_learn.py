@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from implementations.harness.results.record import Record
-from tools.site import figures
+from tools.site import svg_figures
 from tools.site.atlas import Atlas
 from tools.site.pages import learn
 
@@ -53,13 +53,15 @@ def parsed(svg: Any) -> ElementTree.Element:
     return ElementTree.fromstring(str(svg))
 
 
-@pytest.mark.parametrize("shape", [shape for shape in figures.SHAPES if shape[0] != "unstructured"])
+@pytest.mark.parametrize(
+    "shape", [shape for shape in svg_figures.SHAPES if shape[0] != "unstructured"]
+)
 def test_half_of_each_drawn_matrix_is_gone(shape: tuple[str, str, str, str]) -> None:
     assert len(cells(shape[3])) == 16 * 16 / 2
 
 
 def test_the_drawn_pattern_keeps_two_of_every_four() -> None:
-    gone = cells(next(path for name, _, _, path in figures.SHAPES if name == "semi-structured"))
+    gone = cells(next(path for name, _, _, path in svg_figures.SHAPES if name == "semi-structured"))
     for y in range(16):
         for group in range(4):
             assert sum((4 * group + i, y) in gone for i in range(4)) == 2
@@ -77,25 +79,25 @@ def cells(path: str) -> set[tuple[int, int]]:
 
 
 def test_a_patch_inks_what_went() -> None:
-    drawing = parsed(figures.patch(["0110", "1001", "0000"], "a <mask>"))
+    drawing = parsed(svg_figures.patch(["0110", "1001", "0000"], "a <mask>"))
     assert drawing.attrib["aria-label"] == "a <mask>"
     assert drawing.attrib["viewBox"] == "0 0 4 3"
     assert [path.attrib["d"] for path in drawing] == ["M1 0.5h2M0 1.5h1M3 1.5h1"]
 
 
 def test_a_patch_tells_what_the_first_mask_keeps() -> None:
-    drawing = parsed(figures.patch(["0110", "1001"], "a mask", ["0011", "1001"]))
+    drawing = parsed(svg_figures.patch(["0110", "1001"], "a mask", ["0011", "1001"]))
     assert [(path.attrib["class"], path.attrib["d"]) for path in drawing] == [
         ("is-gone", "M2 0.5h1M0 1.5h1M3 1.5h1"),
         ("is-gone is-new", "M1 0.5h1"),
     ]
-    assert figures.columns(["0110", "1011"]) == (0.5, 1.0)
+    assert svg_figures.columns(["0110", "1011"]) == (0.5, 1.0)
 
 
 def test_shares_are_drawn_by_block_and_matrix() -> None:
     measured = [{"q": 0.25, "up": 0.5}, {"q": 1.0, "up": 0.0}]
-    for width in (figures.WIDE, figures.NARROW):
-        drawing = parsed(figures.shares(measured, width))
+    for width in (svg_figures.WIDE, svg_figures.NARROW):
+        drawing = parsed(svg_figures.shares(measured, width))
         rects = drawing.findall("rect")
         assert [rect.attrib["fill-opacity"] for rect in rects] == ["0.28", "0.52", "1.00", "0.04"]
         assert rects[0].findtext("title") == "block 0, q: 25 %"
@@ -103,8 +105,8 @@ def test_shares_are_drawn_by_block_and_matrix() -> None:
 
 def test_sensitivity_is_drawn_on_a_log_axis() -> None:
     measured = {"dense": 10.0, "pruned": [10.0, 20.0], "left_out": [100.0, 1000.0]}
-    for width in (figures.WIDE, figures.NARROW):
-        drawing = parsed(figures.sensitivity(measured, width))
+    for width in (svg_figures.WIDE, svg_figures.NARROW):
+        drawing = parsed(svg_figures.sensitivity(measured, width))
         marks = [path for path in drawing.findall("path") if path.attrib["class"] != "is-rule"]
         titles = [mark.findtext("title") for mark in marks]
         assert titles[0] == "block 0: 10.00 times dense"
@@ -122,15 +124,15 @@ def test_sensitivity_is_drawn_on_a_log_axis() -> None:
 def test_both_axes_are_named() -> None:
     measured = {"dense": 10.0, "pruned": [10.0, 20.0], "left_out": [100.0, 1000.0]}
     for drawing, names in (
-        (figures.sensitivity(measured, figures.WIDE), {"perplexity, times dense", "block"}),
-        (figures.shares([{"q": 0.25, "up": 0.5}], figures.NARROW), {"matrix", "block"}),
+        (svg_figures.sensitivity(measured, svg_figures.WIDE), {"perplexity, times dense", "block"}),
+        (svg_figures.shares([{"q": 0.25, "up": 0.5}], svg_figures.NARROW), {"matrix", "block"}),
     ):
         assert names <= {text.text for text in parsed(drawing).findall("text")}
 
 
 def test_pictures_say_where_they_come_from(repository: Path, page: str) -> None:
     for name in ("masks", "blocks"):
-        measured = figures.picture(name, repository)
+        measured = svg_figures.picture(name, repository)
         if measured:
             assert measured["command"] in page
             assert measured["model_sha256"][:8] in page

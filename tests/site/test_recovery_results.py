@@ -11,7 +11,6 @@ from implementations.harness.results.record import Record, TextInfo
 from implementations.harness.results.recovery import Course, Recovered, Recovery
 from tests.site.conftest import sample
 from tools.site.atlas import Atlas
-from tools.site.figures import NARROW, WIDE
 from tools.site.pages import learn
 from tools.site.recovery_results import (
     RecoveryResults,
@@ -20,6 +19,7 @@ from tools.site.recovery_results import (
     methods_that_train,
     recovery_results,
 )
+from tools.site.svg_figures import NARROW, WIDE
 
 HEADS = ("kv-groups", "channels")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tools.site.addresses import html_path
 from tools.site.atlas import Atlas
-from tools.site.files import FILES
+from tools.site.data_files import FILES
 from tools.site.render import Front, seen
 
 ABOUT = (

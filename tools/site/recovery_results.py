@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from implementations.harness.results.boards import Board, Row, measured_alike
 from implementations.harness.results.record import Record, TextInfo
-from tools.site.figures import MARGIN, MARKS, Width, mark, svg, text
 from tools.site.formatting import number
 from tools.site.methods_by_information import best_structured_rows
+from tools.site.svg_figures import MARGIN, MARKS, Width, mark, svg, text
 
 LETTER = 0.6  # width of a letter relative to the font size
 GAP = 9  # between a name and its line

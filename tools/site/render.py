@@ -20,9 +20,9 @@ from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import addresses, chart, formatting
 from tools.site.atlas import Atlas
+from tools.site.board_columns import columns, removed
 from tools.site.board_results import uses_magnitude_alone
 from tools.site.claim_tables import claim_address, claim_removed
-from tools.site.columns import columns, removed
 from tools.site.keywords import keywords, names
 from tools.site.metrics import explained
 

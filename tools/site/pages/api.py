@@ -13,7 +13,7 @@ import griffe
 from tools.site import code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Doc, Name
-from tools.site.files import FILES
+from tools.site.data_files import FILES
 from tools.site.render import Front, render
 
 COMMANDS = HARNESS / "cli" / "commands.py"

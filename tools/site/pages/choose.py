@@ -1,7 +1,7 @@
-"""Choose a method: questions that rule methods out, each time with the reason.
+"""Choose a method: questions that exclude methods, each with the reason.
 
-What is asked comes from the vocabulary, from what the contract found and from what was measured;
-the reasons are made here, and the script on the page only puts them together.
+The questions come from the vocabulary, the results of the contract and the measurements. The
+reasons are written here; the script of the page only combines them.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site.atlas import Atlas
 from tools.site.board_results import default_settings, first_board
-from tools.site.candidates import KERNELS, OWN, SIZE, SPEED, Candidate, candidates
 from tools.site.formatting import number
+from tools.site.method_candidates import KERNELS, OWN, SIZE, SPEED, Candidate, candidates
 from tools.site.paper_facts import CODE, code
 from tools.site.render import Front, render
 
 PATTERN = "2:4"
 AMOUNTS = ("20 %", "50 %", PATTERN)
-"""What methods are ordered by, where it was measured."""
+"""Sparsities and patterns to sort the methods by, if measured."""
 GAIN = "Zeros alone make a model neither smaller nor faster on dense kernels."
-KERNEL = "A pattern such as 2:4 needs them to be faster; skipped tiles and activations their own."
-UNSAID = "not said in what was read"
-TESTED = "As the contract's tests found for the methods that are implemented here."
-ORDER = "Methods come in the order of the loss measured here, the least first."
+KERNEL = "2:4 is faster only with kernels for it; skipped tiles and activations need their own."
+UNSAID = "the source does not say"
+TESTED = "According to the contract's tests of the methods implemented here."
+ORDER = "Methods are sorted by their loss measured here, the smallest first."
 COMMON = (
     (
-        "A smaller model without gradients, works under GQA, with code, least loss at 20 %",
+        "A smaller model without gradients, for GQA, implemented here, smallest loss at 20 %",
         {"gain": SIZE, "data": "forward", "attention": "GQA", "code": "here", "amount": "20"},
     ),
     (
-        "2:4 for hardware that has kernels",
+        "2:4 for hardware with kernels for it",
         {"gain": SPEED, "kernels": "only", "code": "here", "amount": PATTERN},
     ),
-    ("Half of the weights, zeros are enough", {"code": "here", "amount": "50"}),
+    ("Half of the weights set to zero", {"code": "here", "amount": "50"}),
     ("Smaller, with LoRA training afterwards", {"gain": SIZE, "repair": "low-rank"}),
-    ("No data at all", {"data": "none"}),
+    ("No calibration data", {"data": "none"}),
 )
-"""Answers that are often given together."""
+"""Common combinations of answers."""
 
 Reason = Callable[[Candidate], str]
-"""Says why a method is ruled out; nothing where it is not."""
+"""Returns why a method is excluded, or an empty text."""
 FRONT = Front(
     "choose.md",
     "Choose a method",
-    "A few questions, and the pruning methods that remain, each exclusion with its reason.",
+    "Answer a few questions to see which pruning methods fit, and why the others do not.",
     styles=("css/controls.css", "css/choose.css"),
     scripts=("js/choose.js",),
     sources=("catalog/papers", "catalog/vocabulary", "implementations"),
@@ -58,14 +58,14 @@ FRONT = Front(
 
 @dataclass(frozen=True)
 class Option:
-    """One answer, and the methods it rules out."""
+    """One answer, and the methods that it excludes."""
 
     value: str
     label: str
     reason: Reason
     definition: str = ""
     given: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Answers to other questions, one of which must hold; empty stands for no answer."""
+    """Answers to other questions, one of which must be given; empty stands for no answer."""
 
 
 @dataclass(frozen=True)
@@ -105,27 +105,27 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def questions(found: list[Candidate], amounts: list[str]) -> list[Question]:
-    """Make the questions; what nothing is known about is not asked."""
+    """Return the questions that have an answer."""
     words = vocabulary()
     made = [
         Question("gain", "Size or speed?", list(_gain()), GAIN),
-        Question("kernels", "Kernels beyond dense ones?", list(_kernels()), KERNEL),
+        Question("kernels", "Special kernels?", list(_kernels()), KERNEL),
         Question(
             "data",
-            "What may choosing need at most?",
+            "Data for pruning, at most?",
             list(_most("calibration", "needs")),
             words["calibration"].about,
         ),
         Question(
             "repair",
-            "What may repair need at most?",
-            list(_most("recovery", "repairs by")),
+            "Recovery, at most?",
+            list(_most("recovery", "needs recovery by")),
             words["recovery"].about,
         ),
         Question("family", "Which model family?", list(_works("families", found)), TESTED),
         Question("attention", "Which attention?", list(_works("attention", found)), TESTED),
         Question("code", "Is code needed?", list(_code()), "The authors', others', or ours."),
-        Question("amount", "How much is to go?", [_amount(share) for share in amounts], ORDER),
+        Question("amount", "How much to remove?", [_amount(share) for share in amounts], ORDER),
     ]
     return [question for question in made if question.options]
 
@@ -139,9 +139,9 @@ def _gain() -> Iterator[Option]:
     for value, label, about, kernels, *wanted in (
         (SIZE, size, "Fewer weights to store.", dense, SIZE),
         (SIZE, size, "Fewer weights to store.", pattern + own, SIZE, KERNELS),
-        (SPEED, speed, "More tokens a second.", dense, SPEED),
-        (SPEED, speed, "More tokens a second.", pattern, SPEED, KERNELS),
-        (SPEED, speed, "More tokens a second.", own, SPEED, KERNELS, OWN),
+        (SPEED, speed, "More tokens per second.", dense, SPEED),
+        (SPEED, speed, "More tokens per second.", pattern, SPEED, KERNELS),
+        (SPEED, speed, "More tokens per second.", own, SPEED, KERNELS, OWN),
     ):
         yield Option(value, label, none(tuple(wanted)), about, {"kernels": kernels})
 
@@ -149,34 +149,34 @@ def _gain() -> Iterator[Option]:
 def _no_gain(one: Candidate, wanted: tuple[str, ...]) -> str:
     if UNKNOWN in one.granularity:
         return UNSAID
-    if SIZE in wanted and one.anew:
-        return "chooses anew for each input, so that the whole model stays in memory"
+    if SIZE in wanted and one.per_input:
+        return "selects units for each input, so the whole model stays in memory"
     if OWN in one.gains:
-        return f"{' and '.join(one.granularity)}: faster only with kernels made for it"
+        return f"{' and '.join(one.granularity)}: faster only with its own kernels"
     return f"{' and '.join(one.granularity)}: {NO_SPEED_UP}"
 
 
 def _kernels() -> Iterator[Option]:
     def only_patterns(one: Candidate) -> str:
         without = one.gains and not {SIZE, SPEED} & set(one.gains)
-        return "gains only where there are kernels for its pattern" if without else ""
+        return "faster only with kernels for its pattern" if without else ""
 
     def no_pattern(one: Candidate) -> str:
         if KERNELS not in one.gains:
-            return UNSAID if UNKNOWN in one.granularity else "knows no N:M pattern"
+            return UNSAID if UNKNOWN in one.granularity else "supports no N:M pattern"
         verdict = one.support("patterns").get(PATTERN, "supported")
-        return "" if verdict == "supported" else f"does not do {PATTERN}: {verdict}"
+        return "" if verdict == "supported" else f"does not support {PATTERN}: {verdict}"
 
     yield Option("no", "None", only_patterns)
-    yield Option("yes", "For 2:4", lambda _: "", "As some hardware has them.")
-    yield Option("only", "For 2:4, to be used", no_pattern, "Whatever else a method does.")
-    yield Option("own", "Those of the method too", lambda _: "", "Skipped tiles or activations.")
+    yield Option("yes", "For 2:4", lambda _: "", "Available on some hardware.")
+    yield Option("only", "Must use 2:4", no_pattern, "Only methods that support 2:4.")
+    yield Option("own", "Also the method's own", lambda _: "", "For skipped tiles or activations.")
 
 
 def _most(name: str, verb: str) -> Iterator[Option]:
-    """At most what a word stands for: the vocabulary lists these words from cheap to dear.
+    """Yield an answer per word that excludes the later, more expensive words of the vocabulary.
 
-    What was not said of a method is neither cheap nor dear: any answer rules it out.
+    If the source of a method does not say, every answer excludes it.
     """
     terms = [term for term in vocabulary()[name].terms.values() if term.word != UNKNOWN]
     for place, term in enumerate(terms[:-1]):
@@ -198,7 +198,7 @@ def _works(kind: str, found: list[Candidate]) -> Iterator[Option]:
             verdict = one.support(kind).get(name, "")
             if not verdict:
                 return f"not tested here with {name}"
-            return "" if verdict == "supported" else f"not with {name}: {verdict}"
+            return "" if verdict == "supported" else f"does not support {name}: {verdict}"
 
         yield Option(name, name, reason)
 
@@ -212,29 +212,29 @@ def _code() -> Iterator[Option]:
 
     yield Option("any", "Yes", known)
     yield Option(
-        "here", "Yes, implemented here", here, "With tests, records and a page of differences."
+        "here", "Yes, implemented here", here, "With tests, records and a list of differences."
     )
 
 
 def _amount(share: str) -> Option:
     def reason(one: Candidate) -> str:
         if share == PATTERN and KERNELS not in one.gains:
-            return UNSAID if UNKNOWN in one.granularity else "knows no N:M pattern"
+            return UNSAID if UNKNOWN in one.granularity else "supports no N:M pattern"
         lost = one.losses.get(share)
         if share in one.collapsed and lost is not None:
-            return f"collapsed at {share}: {number(lost)} times dense"
+            return f"collapsed at {share}: {number(lost)} × dense"
         return ""
 
     return Option(address(share), share, reason)
 
 
 def address(share: str) -> str:
-    """Write an amount for an address: `20`, `2:4`."""
+    """Write a sparsity or pattern for the address: `20`, `2:4`."""
     return share.removesuffix(" %")
 
 
 def common(asked: list[Question]) -> Iterator[tuple[str, str]]:
-    """Yield label and address of the common answers, of those that can be given here."""
+    """Yield label and address of the common answers that can be given."""
     known = {(question.name, option.value) for question in asked for option in question.options}
     for label, answers in COMMON:
         if set(answers.items()) <= known:
@@ -242,7 +242,7 @@ def common(asked: list[Question]) -> Iterator[tuple[str, str]]:
 
 
 def rules(asked: list[Question], found: list[Candidate]) -> list[dict[str, Any]]:
-    """Everything the script needs: when a rule holds, and whom it rules out for which reason."""
+    """Return the rules for the script: when each applies, and which methods it excludes and why."""
     made = []
     for question in asked:
         for option in question.options:

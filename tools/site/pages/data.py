@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
-from tools.site.files import made
+from tools.site.data_files import made
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:

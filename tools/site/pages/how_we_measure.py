@@ -13,9 +13,9 @@ from implementations.harness.results.record import NO_SPEED_UP, Record
 from tools.site import claim_status, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
-from tools.site.figures import picture
 from tools.site.render import Front, render
 from tools.site.replication import NOISE, seed_deviations
+from tools.site.svg_figures import picture
 
 RECORD, PROTOCOL = (HARNESS / "results" / f"{name}.py" for name in ("record", "protocol"))
 FRONT = Front(

@@ -20,8 +20,8 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
 from tools.site.addresses import html_path, markdown_path, record_address
 from tools.site.atlas import Atlas
+from tools.site.board_columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
 from tools.site.chart import AGAINST, Drawn, drawn, point_of, points, specification
-from tools.site.columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
 from tools.site.comparison import facts
 from tools.site.paper_facts import words_of
 from tools.site.render import Front, render, seen

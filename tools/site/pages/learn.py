@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from implementations.harness.results.record import Record
-from tools.site import figures
+from tools.site import svg_figures
 from tools.site.atlas import Atlas
 from tools.site.board_results import first_board
 from tools.site.chart import drawn
@@ -53,9 +53,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             compared=compare_training(atlas.boards),
             training_text=training_text,
             draw_before_after=draw_before_after,
-            masks=figures.picture("masks", atlas.root),
-            blocks=figures.picture("blocks", atlas.root),
-            figures=figures,
+            masks=svg_figures.picture("masks", atlas.root),
+            blocks=svg_figures.picture("blocks", atlas.root),
+            figures=svg_figures,
             samples=samples(atlas),
             fastest=fastest(atlas),
             ratio=ratio,

@@ -1,4 +1,4 @@
-"""The methods to choose from: what each gains, needs, works with and lost here."""
+"""The methods on the page Choose: their gains, requirements, support and measured loss."""
 
 from __future__ import annotations
 
@@ -10,65 +10,65 @@ from tools.site.atlas import Atlas, Method
 from tools.site.board_results import default_rows, first_board, ratio_to_dense
 from tools.site.paper_facts import repository, words_of
 
-SIZE, SPEED, KERNELS, OWN = "size", "speed", "2:4 kernels", "kernels of its own"
-OF_THEIR_OWN = frozenset({"block-sparse", "activation"})
-"""Granularities that gain only with kernels that a method brings along."""
-ANEW = frozenset({"per-prompt", "per-token"})
-"""When what goes is chosen again for each input, so that all of it has to stay in memory."""
+SIZE, SPEED, KERNELS, OWN = "size", "speed", "2:4 kernels", "own kernels"
+CUSTOM_KERNELS = frozenset({"block-sparse", "activation"})
+"""Granularities that are faster only with kernels of the method."""
+PER_INPUT = frozenset({"per-prompt", "per-token"})
+"""Values of `when` of methods that select units for each input, so the model stays in memory."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method with what the questions ask of it."""
+    """A method with the properties that the questions ask for."""
 
     slug: str
     paper: Paper
     method: Method | None
     losses: dict[str, float | None] = field(default_factory=dict)
-    """Perplexity over dense on the first board, by amount."""
+    """Ratio of perplexity to dense on the first board, by sparsity or pattern."""
     collapsed: frozenset[str] = frozenset()
-    """The amounts at which it lost the language."""
+    """The sparsities and patterns at which the model collapsed."""
 
     def word(self, name: str) -> str:
-        """Its word of a field of the taxonomy that holds one, empty where it is not known."""
+        """Return the value of a field of the taxonomy; empty if unknown."""
         return next((word for word in words_of(self.paper, name) if word != UNKNOWN), "")
 
     @property
     def granularity(self) -> tuple[str, ...]:
-        """How regular is what it removes."""
+        """The granularity of pruning."""
         return words_of(self.paper, "granularity")
 
     @property
     def gains(self) -> list[str]:
-        """What removing brings: size, speed, or speed where there are kernels for what is left."""
+        """What pruning gains: size, speed, or speed with special kernels."""
         found = []
         if "structured" in self.granularity:
-            found = [SPEED] if self.anew else [SIZE, SPEED]
+            found = [SPEED] if self.per_input else [SIZE, SPEED]
         if "semi-structured" in self.granularity:
             found.append(KERNELS)
-        if not OF_THEIR_OWN.isdisjoint(self.granularity):
+        if not CUSTOM_KERNELS.isdisjoint(self.granularity):
             found.append(OWN)
         return found
 
     @property
-    def anew(self) -> bool:
-        """Whether it chooses again for each input."""
-        return self.word("when") in ANEW or self.granularity == ("activation",)
+    def per_input(self) -> bool:
+        """Whether it selects units for each input."""
+        return self.word("when") in PER_INPUT or self.granularity == ("activation",)
 
     @property
     def repository(self) -> Code | None:
-        """Where its code is."""
+        """The repository of its code."""
         return repository(self.paper)
 
     def support(self, kind: str) -> dict[str, str]:
-        """What the contract found, by family, attention or pattern."""
+        """Return the results of the contract by model family, attention or pattern."""
         return dict(self.method.support.get(kind) or {}) if self.method else {}
 
 
 def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
-    """List all that prunes, implemented methods first, then by name.
+    """List methods that have a paper, implemented ones first, then by name.
 
-    Baselines without a paper are there to be beaten, not to be chosen.
+    `amounts` are sparsities and patterns such as `50 %` or `2:4`.
     """
     board = first_board(atlas)
     rows = default_rows(board) if board else {}

@@ -175,8 +175,7 @@ def test_a_board_is_whole_without_javascript(visit: Callable[..., Any], home: st
     page.locator(".atlas-boards summary").click()
     page.get_by_role("link", name="smollm2-135m on CPU, bfloat16").click()
     assert page.locator("tr[data-family]").count() == 100
-    page.get_by_role("link", name="rows from 201").click()
-    assert page.locator("tr[data-family]").count() == MANY - 200
+    assert page.get_by_text(f"{MANY - 100} more rows").is_visible()
 
 
 def test_before_anything_is_asked_for_nothing_is_loaded(

@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -30,7 +29,7 @@ from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.code import load
 from tools.site.formatting import code, count, number, plain
 from tools.site.markdown import rebase
-from tools.site.pages import make
+from tools.site.pages import leaderboard, make
 
 Cells = dict[str, str]
 
@@ -95,11 +94,9 @@ def value(text: str) -> float:
 
 
 def settings(records: Iterable[Record]) -> list[list[Record]]:
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.method != "dense":
-            groups[record.group].append(record)
-    return list(groups.values())
+    """The records of each row on the pages of the boards."""
+    found = boards(records)
+    return [list(row.records) for board in found for row in board.rows[: leaderboard.ROWS]]
 
 
 def shown(rows: list[Cells], group: list[Record], names: dict[str, str]) -> Cells:

@@ -1,4 +1,4 @@
-"""The columns of a board: what each says of a row, for the table, the script and what is saved."""
+"""The columns of a board, for the table, the script and exported files."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from implementations.harness.results.record import Record
 from tools.site.formatting import count, memory, number, percent
 
 CHIPS = ("10", "20", "30", "50", "70", "2:4", "4:8")
-"""The shares that one choice shows alone: per cent removed, and N:M patterns."""
+"""Choices of the filter: percent removed, and N:M patterns."""
 RATIO = "ratio"
-"""The column that ranks."""
+"""The column that ranks the rows."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a column says of a row."""
+    """The contents of a column for one row."""
 
     text: str = ""
     note: str = ""
-    """In smaller letters behind the text."""
+    """Shown in small type after the text."""
     value: float | None = None
-    """What sorts it, and is saved; None where nothing was measured."""
+    """The number to sort by and to export; None if not measured."""
     deviation: float | None = None
     title: str = ""
-    """Why there is no number."""
+    """Why the number is missing."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name in the address, its heading, how it is filled."""
+    """One column: its name in the address, its heading and its contents."""
 
     key: str
     label: str
     cell: Callable[[Row], Cell]
     dense: str = ""
-    """What stands in the dense row."""
+    """The contents in the dense row."""
     title: str = ""
     down: bool = False
-    """Whether the most is the best."""
+    """Whether higher is better."""
     extra: bool = False
-    """Whether it is shown on request only."""
+    """Whether it is hidden by default."""
 
 
 def columns(board: Board) -> list[Column]:
-    """List the columns of a board that hold numbers, the one that ranks first."""
+    """List the columns with numbers, the one that ranks first."""
     weighs = board.dense.footprint
     return [
         Column(RATIO, "× dense", lambda row: _spread(row.ratio(board.metrics[0])), "1.00"),
@@ -71,19 +71,19 @@ def columns(board: Board) -> list[Column]:
 
 
 def share(record: Record) -> str:
-    """Name the share that was asked for, whole units or not: `50`, `2:4`."""
+    """Return the requested percentage or pattern: `50`, `2:4`."""
     return record.pattern or f"{round(100 * record.asked, 1):g}"
 
 
 def chip_label(chip: str) -> str:
-    """Write a share or a pattern to read: `50 %`, `2:4`."""
+    """Format a choice of the filter: `50 %`, `2:4`."""
     return chip if ":" in chip else f"{chip} %"
 
 
 def ranks(board: Board, rows: Sequence[Row]) -> dict[str, int]:
-    """Rank rows by their loss among those of one share, by the key of their first record.
+    """Rank the rows with the same share removed by their loss, by the key of their first record.
 
-    What collapsed, and what is also quantised, has no rank; equal losses have the same.
+    Collapsed and quantised models have no rank; equal losses have equal ranks.
     """
     groups: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for row in rows:
@@ -98,12 +98,12 @@ def ranks(board: Board, rows: Sequence[Row]) -> dict[str, int]:
 
 
 def ranked(row: Row) -> bool:
-    """Whether a row takes part in the ranking."""
+    """Whether a row is ranked."""
     return not row.collapsed and row.family != QUANTISED
 
 
 def removed(row: Row) -> Cell:
-    """Say what was asked for, and what came of it where whole units did not add up to it."""
+    """Return the requested share, and the achieved one if whole units could not meet it."""
     note = f"({percent(row.achieved)} met)" if row.missed else ""
     return Cell(row.settings, note, row.achieved)
 
@@ -152,7 +152,7 @@ def _pruning(row: Row) -> Cell:
 
 
 def shares(board: Board) -> Iterator[tuple[str, str, int]]:
-    """Yield the choices of a share: its name in the address, its label, how many rows have it."""
+    """Yield the choices of the filter: name in the address, label and number of rows."""
     found = [share(row.first) for row in board.rows]
     for chip in CHIPS:
         yield chip, chip_label(chip), found.count(chip)

@@ -1,4 +1,4 @@
-"""The charts of a board as Vega: drawn to SVG at build, and live where there is JavaScript.
+"""Charts of a board in Vega: drawn as SVG at build, interactive with JavaScript.
 
 One specification serves both: `draw` renders it with a board's points, and `specification` hands
 it to the page, whose script fills in the points of the board that was chosen.
@@ -45,19 +45,19 @@ ROOM = 92  # pixels right of the farthest point, for its name
 
 @dataclass(frozen=True)
 class Against:
-    """What quality is set against: the horizontal axis of a chart."""
+    """The horizontal axis of a chart; the vertical one is quality."""
 
     name: str
     label: str
     title: str
     scale: Mapping[str, Any]
     domain: str
-    """The ends of the axis as an expression of `span`, the least and the greatest value."""
+    """The ends of the axis as an expression of `span`, the smallest and largest value."""
     format: str
     more_is_better: bool
     ticks: tuple[float, ...] = ()
     joined: bool = False
-    """Whether the settings of a method make a line."""
+    """Whether a line joins the settings of a method."""
 
 
 AGAINST = (
@@ -120,7 +120,7 @@ class Drawn:
 
 
 def drawn(board: Board, names: Mapping[str, str], up: str = "") -> Drawn:
-    """Draw a board for both widths of a page, from which `up` leads to the first page."""
+    """Draw a board for wide and narrow pages; `up` is the relative path to the root of the site."""
     return Drawn(board, draw(board, names, WIDE, up), draw(board, names, NARROW, up))
 
 
@@ -146,12 +146,12 @@ def draw(board: Board, names: Mapping[str, str], size: Size = WIDE, up: str = ""
 
 
 def points(board: Board, names: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Describe each row of a board as a point of its charts; rows without quality have none."""
+    """Return the points of a board's charts, without rows whose quality was not measured."""
     return [point for row in board.rows if (point := point_of(row, board, names))]
 
 
 def point_of(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
-    """Describe a row as a point; None where its quality was not measured."""
+    """Return the point of a row; None if its quality was not measured."""
     ratio = row.ratio(board.metrics[0])
     if ratio is None or not ratio.mean > 0:  # which also a mean of infinities is not
         return None
@@ -179,7 +179,7 @@ def point_of(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any]
 
 
 def _more(row: Row) -> Iterator[str]:
-    """Say what else the row measured, after its quality."""
+    """Yield the other measurements of a row as text."""
     rate, prune = row.rate("decode"), row.seconds("prune")
     yield (
         f"generates {number(rate.ratio)} times as fast"
@@ -195,7 +195,7 @@ def _short(name: str, most: int = 24) -> str:
 
 
 def named(made: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what carries a name: the farthest point of each line, and every pattern.
+    """Yield the points that are labelled: the last point of each line, and every pattern.
 
     Of points at one place the first has the names of all.
     """
@@ -213,7 +213,7 @@ def _removed(point: Mapping[str, Any]) -> float:
 
 
 def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
-    """Set names beside their marks, for a picture made where no canvas can measure text.
+    """Place labels next to their marks, for drawing without a canvas that measures text.
 
     A name stands left of its mark where there is no room right of it, moves up a line where it
     would touch another, and is left out where that is not enough: the lower loss has its name.
@@ -240,7 +240,7 @@ def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
 
 
 def specification(against: Against, size: Size = WIDE, live: bool = True) -> dict[str, Any]:
-    """Describe a chart in Vega, without points; `chosen` is the point that is looked at.
+    """Describe a chart in Vega, without points; `chosen` is the selected point.
 
     A live one lets Vega place the names, which takes a canvas.
     """
@@ -410,7 +410,7 @@ def _marks(against: Against, live: bool) -> Iterator[dict[str, Any]]:
 
 
 def _named(against: Against, size: Size, live: bool) -> dict[str, Any]:
-    """Describe the names beside the marks."""
+    """Return the Vega marks of the labels."""
     of = "datum." if live else ""
     update: dict[str, Any] = {
         "text": {"field": f"{of}label"},

@@ -1,4 +1,4 @@
-"""Source files read as documentation by griffe: signatures and docstrings, nothing imported."""
+"""Signatures and docstrings of source files, read by griffe without importing them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import griffe
 
 HARNESS = Path("implementations") / "harness"
 WIDTH = 84
-"""Characters beyond which a signature has a line for each parameter."""
+"""Longest signature on one line, in characters."""
 
 
 @dataclass(frozen=True)
 class Doc:
-    """A docstring taken apart."""
+    """A parsed docstring."""
 
     summary: str = ""
     """Its first paragraph, on one line."""
     more: tuple[str, ...] = ()
-    """The other paragraphs; one that is code keeps its lines."""
+    """The other paragraphs; code keeps its line breaks."""
     raises: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, docstring: griffe.Docstring | None) -> Doc:
-        """Take a docstring apart; an empty one for None."""
+        """Parse a docstring; None gives an empty one."""
         sections = docstring.parse("google", warnings=False) if docstring else []
         texts = [one for one in sections if isinstance(one, griffe.DocstringSectionText)]
         raises = [one for one in sections if isinstance(one, griffe.DocstringSectionRaises)]
@@ -47,7 +47,7 @@ class Doc:
 
 @dataclass(frozen=True)
 class Name:
-    """One public name: what it is, how it is called, what it says of itself."""
+    """A public name with its kind, signature and docstring."""
 
     name: str
     kind: str
@@ -59,10 +59,10 @@ class Name:
 
 @dataclass(frozen=True)
 class Module:
-    """A file with the names it is read for."""
+    """A file and some of its names."""
 
     path: str
-    """From the root of the repository."""
+    """Relative to the root of the repository."""
     doc: Doc
     names: tuple[Name, ...]
 
@@ -73,7 +73,7 @@ class Module:
 
 
 def load(root: Path, name: str = "implementations") -> griffe.Module:
-    """Read a package or a module that lies in a folder, again only after one of its files changed.
+    """Read a package or a module in a folder; cached until one of its files changes.
 
     Raises:
         ModuleNotFoundError: there is none of this name.
@@ -91,7 +91,7 @@ def _load(root: Path, name: str, state: tuple[tuple[Path, int], ...]) -> griffe.
 
 
 def exported(root: Path) -> list[Module]:
-    """Read every name that the harness exports, by the module that defines it."""
+    """Read all exported names of the harness, grouped by the module that defines them."""
     stub = root / HARNESS / "__init__.pyi"
     listed = griffe.visit("harness", stub, stub.read_text(encoding="utf-8"))
     names: dict[str, list[str]] = {}
@@ -104,7 +104,7 @@ def exported(root: Path) -> list[Module]:
 
 
 def module(path: Path, names: list[str], root: Path) -> Module:
-    """Read some names of a file; raises `KeyError` for one that it does not define or import."""
+    """Read some names of a file; raises `KeyError` if the file has no such name."""
     package, *inner = path.with_suffix("").parts
     found = load(root, package)
     for part in inner:
@@ -113,7 +113,7 @@ def module(path: Path, names: list[str], root: Path) -> Module:
 
 
 def decorated(module: griffe.Module, decorator: str) -> Iterator[tuple[griffe.Function, str]]:
-    """Yield the functions that carry a decorator, with the string that is its first argument."""
+    """Yield the functions with a decorator, and the decorator's first positional argument."""
     own = (one for one in module.members.values() if isinstance(one, griffe.Function))
     for function in own:
         for mark in function.decorators:
@@ -124,7 +124,7 @@ def decorated(module: griffe.Module, decorator: str) -> Iterator[tuple[griffe.Fu
 
 
 def fields(cls: griffe.Class) -> Iterator[griffe.Attribute]:
-    """Yield the annotated fields of a class and of those it derives from, as a model has them."""
+    """Yield the annotated fields of a class and of its bases."""
     found = {
         one.name: one
         for base in (*reversed(cls.mro()), cls)
@@ -144,12 +144,12 @@ def line(text: str) -> str:
 
 
 def _of_class(one: griffe.Attribute) -> bool:
-    """Say whether an attribute belongs to the class alone, as a `ClassVar` does."""
+    """Whether an attribute is a class variable."""
     return one.labels == {"class-attribute"}
 
 
 def _name(found: griffe.Object | griffe.Alias) -> Name:
-    """Describe a name, where it is defined."""
+    """Read a name where it is defined."""
     one = found.final_target if isinstance(found, griffe.Alias) else found
     doc = Doc.of(one.docstring)
     if isinstance(one, griffe.Class):
@@ -166,7 +166,7 @@ def _name(found: griffe.Object | griffe.Alias) -> Name:
 
 
 def _class(one: griffe.Class) -> str:
-    """Write how an instance is made, or what the class derives from where that says it."""
+    """Return the signature of the constructor, or the bases if there is none."""
     made = one.members.get("__init__")
     if isinstance(made, griffe.Function) and not ("dataclass" in one.labels and one.bases):
         return f"class {_signature(made, one.name).removesuffix(' -> None')}"
@@ -182,7 +182,7 @@ def _members(one: griffe.Class) -> Iterator[Name]:
 
 
 def _signature(function: griffe.Function, name: str = "") -> str:
-    """Write how a function is called, on one line if it fits."""
+    """Return the signature of a function, on one line if it fits."""
     name = name or function.name
     whole = function.signature(name=name)
     if len(whole) <= WIDTH:

@@ -1,4 +1,4 @@
-"""The data for others to use: catalog, records and leaderboard as files."""
+"""Data files for other programs: catalog, records and leaderboard."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
 
 RECORDS = "urn:pruning-atlas:records:1"
-"""Name of the layout of `records.json`; the number grows when a reader would have to change."""
+"""Format of `records.json`; the version increases with changes that break readers."""
 
 ASKED = ("run", "key", "date", "command", "method", "granularity", "configuration", "changed")
 FOUND = ("asked", "achieved", "seed", "values", "footprint", "speed", "labels", "seconds")
 SHORT = {*ASKED, *FOUND}
-"""Fields that `records.json` takes from a record as they are."""
+"""Fields of a record that `records.json` copies."""
 
 FILES = {
-    "papers.json": "Every entry of the catalog with all its fields, and what is derived from them",
+    "papers.json": "All entries of the catalog with all fields and derived values",
     "papers.bib": "BibTeX of every paper",
-    "papers.csv": "One row a paper, for spreadsheets",
-    "records.json": "One object a run: what was asked, what was measured, where its record lies",
-    "leaderboard.csv": "One row a setting, over its seeds, with the dense values beside",
+    "papers.csv": "One row per paper, for spreadsheets",
+    "records.json": "One object per run: settings, results and the path of its record",
+    "leaderboard.csv": "One row per setting, averaged over seeds, with the dense values",
     "schema.json": "JSON Schema of an entry of the catalog",
     "record.schema.json": "JSON Schema of a record",
-    "feed.xml": "Atom feed of the papers added last",
-    "llms.txt": "What there is here, for language models",
+    "feed.xml": "Atom feed of recently added papers",
+    "llms.txt": "Overview of the site for language models",
 }
-"""Address and meaning of each file; the addresses stay."""
+"""Address and contents of each file; the addresses do not change."""
 
 
 def made(atlas: Atlas) -> dict[str, str]:
-    """Make the files, by name; the feed and `llms.txt` are made with the pages they are of."""
+    """Return the files by name, except the feed and `llms.txt`, which other modules write."""
     methods = {slug: bool(method.records) for slug, method in atlas.methods.items()}
     exports = {name: EXPORTS[name](atlas.papers, methods) for name in EXPORTS if name in FILES}
     return exports | {
@@ -48,13 +48,13 @@ def made(atlas: Atlas) -> dict[str, str]:
 
 
 def records_json(atlas: Atlas) -> str:
-    """Write the records in short, one a line; the whole of each lies at its `path`."""
+    """Write the records in short form, one per line; `path` is the file of the full record."""
     lines = ",\n".join(json.dumps(short(one), ensure_ascii=False) for one in atlas.records)
     return f'{{"$schema": {json.dumps(RECORDS)}, "records": [\n{lines}\n]}}\n'
 
 
 def short(record: Record) -> dict[str, Any]:
-    """Leave of a record what comparing needs, each field under the name it has there."""
+    """Return the fields of a record that comparisons need, under their names in the record."""
     return {
         "path": record_path(record),
         **record.model_dump(mode="json", include=SHORT),
@@ -71,7 +71,7 @@ def short(record: Record) -> dict[str, Any]:
 
 
 def leaderboard_csv(boards: list[Board]) -> str:
-    """Write every row of every board as the terminal does, with the places of its records."""
+    """Write all rows of all boards as the terminal does, with the paths of their records."""
     lines = [
         row_line(board, row) | {"records": [record_path(record) for record in row.records]}
         for board in boards

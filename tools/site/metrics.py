@@ -1,4 +1,4 @@
-"""What the metrics of claims mean, such as `ppl/wikitext2/128`, in the words of the vocabulary."""
+"""Labels and definitions of the metrics of claims, such as `ppl/wikitext2/128`."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from functools import cache
 from tools.catalog.schema.vocabulary import Term, vocabulary
 
 PARTS = ("datasets", "suites")
-"""Where the second part of a metric may be defined."""
+"""Fields of the vocabulary that define the second part of a metric."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as readers meet it: its name, what to call it, what it means."""
+    """A metric with its label and definition."""
 
     name: str
     label: str
     about: str
-    """The data in a sentence, or the quantity where it is of no data."""
+    """Definition of the data, or of the quantity if there is no data set."""
     better: str
-    """Which end of its values: `lower`, `higher`, or nothing where nobody said."""
+    """Which values are better: `lower`, `higher`, or empty if not defined."""
 
     @property
     def title(self) -> str:
-        """The label as a sentence begins."""
+        """The label with a capital letter."""
         return self.label[:1].upper() + self.label[1:]
 
     @property
     def definition(self) -> str:
-        """All of it in two sentences."""
+        """Label, direction and definition in two sentences."""
         better = f"; {self.better} is better" if self.better else ""
         return f"{self.title}{better}. {self.about}".strip()
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether the least value is the best."""
+        """Whether lower values are better."""
         return self.better == "lower"
 
     @property
     def anchor(self) -> str:
-        """Where its meaning stands on the page of claims."""
+        """The anchor of its definition on the page of claims."""
         return f"metric-{slugified(self.name)}"
 
 
 @cache
 def explained(name: str) -> Metric:
-    """Explain a metric: `perplexity on WikiText-2 in windows of 128 tokens`."""
+    """Look up a metric: `perplexity on WikiText-2 in windows of 128 tokens`."""
     kind, _, rest = name.partition("/")
     part, _, window = rest.partition("/")
     quantity = vocabulary()["metrics"].terms.get(kind) or Term(kind, kind, "")
@@ -60,5 +60,5 @@ def explained(name: str) -> Metric:
 
 
 def slugified(text: str) -> str:
-    """Write a text as part of an address: lower case, words parted by hyphens."""
+    """Write a text for an address: lower case, hyphens between words."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -1,4 +1,4 @@
-"""Figures drawn to SVG at build from pictures measured by the harness; colours come by class."""
+"""SVG figures, drawn at build from measurements of the harness; classes set the colours."""
 
 from __future__ import annotations
 
@@ -59,32 +59,32 @@ SHAPES = (
         "M0 4h16v4h-16zM0 12h16v4h-16z",
     ),
 )
-"""Word, title, text and path of what goes in each kind of pruning."""
+"""Term, title, text and SVG path of the removed weights for each kind of pruning."""
 
 MARKS = {"left_out": "is-second", "pruned": "is-first"}
 
 
 @dataclass(frozen=True)
 class Width:
-    """A width of page: the drawing's own pixels and the size of its letters."""
+    """A page width: the pixels and the font size of a drawing."""
 
     pixels: int
     font: int
     step: int
-    """Blocks between two numbers on the axis of blocks."""
+    """Decoder layers between two numbers on the axis."""
 
 
 WIDE, NARROW = Width(720, 12, 1), Width(330, 11, 5)
 
 
 def picture(name: str, root: Path = REPOSITORY) -> dict[str, Any]:
-    """Read what the harness measured for a picture; empty where it was not measured."""
+    """Read the measurements for a figure; empty if there are none."""
     path = root / HARNESS / "pictures" / f"{name}.json"
     return read_json(path) if path.exists() else {}
 
 
 def patch(rows: Sequence[str], label: str, first: Sequence[str] = ()) -> Markup:
-    """Draw the corner of a mask: what went is inked, what stayed is paper.
+    """Draw the corner of a mask: removed weights are inked.
 
     What stays under the mask `first` and goes here has a colour of its own.
     """
@@ -103,13 +103,13 @@ def patch(rows: Sequence[str], label: str, first: Sequence[str] = ()) -> Markup:
 
 
 def columns(rows: Sequence[str]) -> tuple[float, float]:
-    """Return the smallest and the largest share that goes of any column of a mask."""
+    """Return the smallest and the largest sparsity of a column of a mask."""
     found = [sum(cell == "1" for cell in column) / len(rows) for column in zip(*rows, strict=True)]
     return min(found), max(found)
 
 
 def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
-    """Draw the share that goes of each matrix: a column a block, a row a role.
+    """Draw the sparsity of each matrix: one column per decoder layer, one row per role.
 
     The palest is the smallest share of all, the strongest the largest.
     """
@@ -142,13 +142,13 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
 
 
 def extremes(one_ranking: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    """Return the smallest and the largest share of any matrix."""
+    """Return the smallest and the largest sparsity of a matrix."""
     found = [share for by_role in one_ranking for share in by_role.values()]
     return min(found), max(found)
 
 
 def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
-    """Draw the perplexity, times dense, with each one block pruned or left out, on a log axis."""
+    """Draw perplexity relative to dense with one decoder layer pruned or skipped, on a log axis."""
     series = {name: [v / measured["dense"] for v in measured[name]] for name in MARKS}
     values = [value for ratios in series.values() for value in ratios]
     low, highest = min(1.0, *values), max(values) * 1.1
@@ -200,13 +200,13 @@ def _rule(left: float, right: float, y: float, width: Width, tick: float) -> str
 
 
 def mark(kind: str, x: float, y: float, title: str) -> str:
-    """Put a mark that says what it stands for."""
+    """Draw a mark with a title."""
     shape = "m-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z" if kind == "is-first" else "m0 -5l5 5l-5 5l-5 -5z"
     return f'<path class="{kind}" d="M{x:.1f} {y:.1f}{shape}"><title>{title}</title></path>'
 
 
 def _blocks(count: int, left: float, across: float, y: float, width: Width) -> list[str]:
-    """Number the blocks and name the axis."""
+    """Draw the numbers and the title of the axis of decoder layers."""
     every = width.step if across * width.step >= 1.6 * width.font else width.step + 1
     numbers = [
         text(left + (block + 0.5) * across, y, str(block), "middle", width)
@@ -219,12 +219,12 @@ def _blocks(count: int, left: float, across: float, y: float, width: Width) -> l
 
 
 def text(x: float, y: float, words: str, anchor: str, width: Width) -> str:
-    """Write words at a place, in the letters of a width."""
+    """Draw a text."""
     where = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{width.font}"'
     return f"<text {where}>{html.escape(words)}</text>"
 
 
 def svg(width: float, height: float, label: str, body: str, kind: str = "plot") -> Markup:
-    """Frame a drawing, which has a label for those who do not see it."""
+    """Wrap a drawing in an SVG element with a label for screen readers."""
     frame = f'viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{html.escape(label)}"'
     return Markup(f'<svg class="atlas-figure--{kind}" {frame}>{body}</svg>')

@@ -1,4 +1,4 @@
-"""Vega's runtime as a module for the browser, made by the package that draws at build."""
+"""Vega's runtime as a JavaScript module, from the package that also draws at build."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PARTS = {
         "vega-view@6.1.0",
     ),
 }
-"""By version of Vega the versions of its parts, which the package does not tell."""
+"""Versions of Vega's parts by version of Vega; the package does not state them."""
 
 
 @cache
@@ -65,7 +65,7 @@ def runtime() -> str:
 
 
 def bundled(name: str, snippet: str) -> str:
-    """Return a module as one small file, with all that it imports.
+    """Return a module and its imports as one minified file.
 
     Bundling takes seconds, so the result is kept in the user's cache for this version of it.
     """

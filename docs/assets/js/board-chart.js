@@ -1,12 +1,12 @@
-// The chart of a board: a picture until somebody turns to it, then drawn by Vega, with what is known
-// of a mark beside it. A mouse opens a mark's record at once, a finger sees it first.
+// The chart of a board: a picture until the reader uses it, then drawn by Vega, with details of a mark
+// next to it. A click opens the record of a mark; the first tap shows its details.
 
 import { make } from "./state.js";
 
-const REACH = 24; // pixels around a mark in which it is meant
+const REACH = 24; // pixels around a mark that count as the mark
 const HINT = "The arrow keys go from point to point, Enter opens the record. The table below has the same numbers.";
 
-/** Name the farthest point of each line and every pattern, all of what lies at one place together. */
+/** Label the last point of each line and every pattern; points at one place share a label. */
 function named(points) {
   const last = new Map();
   const places = new Map();
@@ -21,7 +21,7 @@ function named(points) {
   return points.map(point => ({ ...point, label: labels.get(point.id) ?? "" }));
 }
 
-/** What draws, which takes longer to load than all the rest. */
+/** Vega, the largest file. */
 export const drawing = () => import("./vega.js");
 
 export class Chart {
@@ -73,11 +73,11 @@ export class Chart {
     this.leftOut.textContent = this.why(kind, missing);
     if (pictured && this.pictured && !this.view && !this.turned) return;
     const mine = this.asked = Symbol(kind);
-    // Another order or column of the table changes nothing here.
+    // Sorting and columns of the table do not change the chart.
     const drawn = `${kind} ${points.map(point => point.id)}`;
     if (this.view && this.drawn === drawn) return;
     const { parse, View, expressionInterpreter } = await drawing();
-    if (this.asked !== mine) return; // something else was asked for meanwhile
+    if (this.asked !== mine) return; // the state has changed meanwhile
     this.placed = named(points).filter(point => point[kind] !== null)
       .map(point => ({ ...point, href: this.up + point.href }))
       .sort((a, b) => a[kind] - b[kind] || a.ratio - b.ratio);
@@ -107,7 +107,7 @@ export class Chart {
     return `${count} of the results shown in the table ${count === 1 ? "is" : "are"} not in this chart${why}.`;
   }
 
-  /** As high as the picture, so that nothing moves when this takes its place. */
+  /** The height of the picture, so that nothing moves when the chart replaces it. */
   size() {
     const width = this.stage.clientWidth;
     const narrow = matchMedia("(max-width: 44.99em)").matches;
@@ -121,7 +121,7 @@ export class Chart {
     this.view.width(width).height(height).resize().runAsync();
   }
 
-  /** Where a point lies on the stage. */
+  /** The position of a point on the stage. */
   at(point) {
     const [left, top] = this.view.origin();
     const padding = this.view.padding();
@@ -129,7 +129,7 @@ export class Chart {
     return [left + padding.left + place("x", point[this.kind]), top + padding.top + place("y", point.ratio)];
   }
 
-  /** The place in the order of the mark nearest to an event; -1 where none is near. */
+  /** The index of the mark nearest to an event; -1 if none is near. */
   near(event) {
     if (!this.view) return -1;
     const box = this.stage.getBoundingClientRect();
@@ -151,7 +151,7 @@ export class Chart {
 
   async click(event) {
     if (this.readout.contains(event.target)) {
-      // A finger puts away what it covers the marks with.
+      // A tap on the details closes them.
       if (this.finger && !event.target.closest("a")) this.choose(-1);
       return;
     }
@@ -168,7 +168,7 @@ export class Chart {
     else this.choose(place);
   }
 
-  /** Show what is known of a mark, and of those that lie under it, beside it. */
+  /** Show the details of a mark, and of marks under it, next to it. */
   choose(place) {
     if (place === this.place) return;
     this.place = place;
@@ -189,7 +189,7 @@ export class Chart {
     this.beside(x, y);
   }
 
-  /** Set the readout right or left of a place on the stage, whole within its width. */
+  /** Place the details right or left of a position, within the width of the stage. */
   beside(x, y) {
     const { style, offsetWidth: width, offsetHeight: height } = this.readout;
     const room = this.stage.clientWidth;

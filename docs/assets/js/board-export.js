@@ -1,9 +1,9 @@
-// What a board shows, as a file: its rows in their order with the columns in sight, as numbers.
+// The shown rows and columns of a board as a file.
 
 import { number } from "./board-table.js";
 import { csv } from "./files.js";
 
-/** The rows as objects: what was asked, the columns with their deviations, command and record. */
+/** The rows as objects: settings, columns with deviations, commands and records. */
 export function lines(shown, heads, columns) {
   return shown.map(({ row, rank }) => ({
     rank: rank ?? null,
@@ -23,7 +23,7 @@ export function lines(shown, heads, columns) {
   }));
 }
 
-/** Write objects as a sheet, with every name that one of them has. */
+/** Write objects as CSV with all their names. */
 export function sheet(objects) {
   const names = [...new Set(objects.flatMap(Object.keys))];
   return csv([names, ...objects.map(one => names.map(name => one[name]))]);

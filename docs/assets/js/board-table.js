@@ -1,12 +1,12 @@
-// The table of a board: its rows in any order, with any columns, made from the board's data. Until
-// something is asked for the rows that the page came with stay as they are.
+// The table of a board: sorting and columns. The rows of the page stay until the reader changes
+// something.
 
 import { make } from "./state.js";
 
-export const LIMIT = 100; // rows drawn at first: the browser lays out thousands only when asked to
-const KIND = "kind"; // the order of the page: by what is removed, then share
+export const LIMIT = 100; // rows drawn at first
+const KIND = "kind"; // the order of the page: by type of pruning, then share removed
 
-/** A value of the data as a number; nothing where there is none. */
+/** A value of the data as a number; undefined if missing. */
 export function number(value) {
   const found = value === "inf" ? Infinity : value;
   return typeof found === "number" ? found : undefined;
@@ -18,7 +18,7 @@ export function noted([, text = "", note = ""] = []) {
   return text && note ? [text, " ", ...small] : [...(text ? [text] : []), ...small];
 }
 
-/** Rank rows by their loss among those of one share; equal losses have the same rank. */
+/** Rank the rows with the same share removed by their loss; equal losses have equal ranks. */
 export function ranks(rows) {
   const losses = new Map();
   const loss = row => (row.ranked ? number(row.cells[0]?.[0]) : undefined);
@@ -76,14 +76,14 @@ export class Table {
     return this.heads.find(head => head.dataset.sort === key);
   }
 
-  /** The direction that choosing a column gives: its better end first, then the other. */
+  /** The sort direction after a click: better values first, then reversed. */
   next(head) {
     const first = "down" in head.dataset ? "descending" : "ascending";
     const other = first === "ascending" ? "descending" : "ascending";
     return head.ariaSort === first ? other : first;
   }
 
-  /** Show which order the state asks for; within one share that is the rank. */
+  /** Show the order of the state; with a share filter the default is the rank. */
   restore(state, count) {
     const asked = state.get("sort") ?? (state.has("share") ? "rank" : KIND);
     const head = this.head(asked);
@@ -103,7 +103,7 @@ export class Table {
     this.more.textContent = `Show all ${count.toLocaleString("en")} rows`;
   }
 
-  /** Draw rows of the data with some of the columns; returns them in their order. */
+  /** Draw rows with some of the columns; returns them in their order. */
   show(data, rows, columns) {
     this.data = data;
     const ranked = ranks(rows);
@@ -179,7 +179,7 @@ export class Table {
     }[this.key] ?? (row => number(row.cells[place][0]));
     const keyed = rows.map(row => ({ row, value: value(row) }));
     return keyed.sort((a, b) => {
-      // What was not measured stands last, whichever way.
+      // Missing values come last in both directions.
       if (a.value === undefined || b.value === undefined) {
         return (a.value === undefined) - (b.value === undefined);
       }

@@ -1,5 +1,5 @@
-// A board of the leaderboard: which rows and columns it shows, in which order, and its chart. The
-// page is complete without it. What filters and draws is loaded once somebody comes near the controls.
+// A board of the leaderboard: filters, columns, sorting, chart and comparison. The page is readable
+// without it. The data is loaded when the reader approaches the controls.
 
 import { lines, sheet } from "./board-export.js";
 import { Chart, drawing } from "./board-chart.js";
@@ -15,7 +15,7 @@ const json = address => fetch(address).then(answer => {
   return answer.json();
 });
 
-/** Wait until what was changed can be seen. */
+/** Wait for the next paint. */
 const painted = () => new Promise(done => requestAnimationFrame(() => setTimeout(done)));
 
 function board() {
@@ -35,9 +35,9 @@ function board() {
   const beside = section.querySelector(".atlas-comparison");
   const bar = section.querySelector(".atlas-comparison__bar");
   const total = output.textContent.split(" ").at(-2);
-  let order; // the rows in the table, once they were drawn
-  let data; // what was loaded, once something was asked for
-  let facts; // of the methods, once some are compared
+  let order; // the rows in the table, once drawn
+  let data; // promise of rows and charts
+  let facts; // promise of the facts about methods
   let asked = chart?.pictured === false;
   let turn = 0;
 
@@ -52,7 +52,7 @@ function board() {
     throw error;
   });
 
-  /** Load what the first choice will need before it is made; if that fails, the choice says so. */
+  /** Load the data before the first choice; if that fails, the choice reports it. */
   const warm = () => Promise.all([load(), chart && drawing()]).catch(() => {});
 
   const chosen = name => [...form.querySelectorAll(`[name="${name}"]:checked`)].map(box => box.value);
@@ -60,7 +60,7 @@ function board() {
   const compared = () => [...new Set(read().get("compare")?.split(",").filter(Boolean))].slice(0, MOST);
   const picked = () => new Set(columns.filter(box => box.checked).map(box => box.value));
 
-  /** Change some of the state, and show it; an empty value is the default and leaves the address. */
+  /** Change the state and show it; empty values are defaults and leave the address. */
   function set(changes) {
     const state = read();
     for (const [name, value] of Object.entries(changes)) {
@@ -77,7 +77,7 @@ function board() {
     return show();
   }
 
-  /** Set the controls to what the address says; what they do not know counts as not said. */
+  /** Set the controls from the address; unknown values are ignored. */
   function restore(state) {
     const listed = name => new Set(state.get(name)?.split(","));
     for (const box of form.querySelectorAll("[name=share]")) {
@@ -129,7 +129,7 @@ function board() {
     bar.querySelector("[value=show]").hidden = slugs.length < 2;
   }
 
-  /** The rows that the choices leave, and those they would leave of all shares. */
+  /** The rows that match the filters, and those that match without the share. */
   function filtered({ chips, rows }) {
     const methods = new Set(chosen("m"));
     const needs = new Set(chosen("needs"));
@@ -146,23 +146,23 @@ function board() {
     const mine = ++turn;
     const state = read();
     const kind = restore(state);
-    if (!shares()) state.delete("share"); // one that the board does not have
+    if (!shares()) state.delete("share"); // the board does not have it
     table.restore(state, Number(total.replaceAll(",", "")));
     tick();
     if (asked || [...state.keys()].length) {
       asked = true;
       try {
         const [rows, charts] = await load();
-        if (mine !== turn) return; // something else was asked for meanwhile
+        if (mine !== turn) return; // the state has changed meanwhile
         const [those, every] = filtered(rows);
         order = table.show(rows, those, picked());
         tick();
         await compare(rows.rows);
         if (mine !== turn) return;
         output.textContent = `${those.length.toLocaleString("en")} of ${total} rows`;
-        await painted(); // the answer first: a chart takes longer than anybody should wait for it
+        await painted(); // the table first: the chart takes longer
         if (mine !== turn) return;
-        // Against the share all shares stand side by side, whichever is in the table.
+        // The chart against size shows all shares, whichever is in the table.
         if (chart) {
           const points = (kind.value === "size" ? every : those)
             .filter(row => row.point !== null).map(row => rows.points[row.point]);

@@ -1,7 +1,7 @@
-"""The leaderboard: a page for each protocol, model and device, whose rows a script loads.
+"""The leaderboard: one page per protocol, model and device.
 
-A page is light whatever its board holds: it has the first rows, those after them stand on pages of
-their own, and what filters, ranks and draws them comes when somebody asks for it.
+A page has the first rows of its board. The script loads all rows, the charts and the facts about
+methods when the reader first uses a control.
 """
 
 from __future__ import annotations
@@ -29,49 +29,39 @@ from tools.site.render import Front, render, seen
 FRONT = Front(
     "leaderboard.md",
     "Leaderboard",
-    "Pruning methods measured on one harness, dense model beside.",
+    "Pruning methods measured under the same protocols, relative to the dense model.",
     styles=("css/controls.css", "css/leaderboard.css", "css/landscape.css"),
     scripts=("js/leaderboard.js",),
     sources=("implementations",),
 )
 ROWS = 100
-"""Rows of a page, and those that the script draws at first."""
+"""Rows of the page, and rows that the script draws at first."""
 PICTURES = 6
-"""Boards with a picture of their chart; that of another is drawn in the browser, from all rows."""
+"""Boards whose chart is drawn at build; the others are drawn in the browser."""
 MANY = 2 * ROWS
-"""Rows that are too much to load before anybody asks: a board of more has a picture too."""
+"""Boards with more rows are also drawn at build, since loading their rows takes long."""
 LONGEST = 80
-"""Letters of a board's name in addresses, which are names of files."""
+"""Longest name of a board in addresses, which are file names."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A board with its name in addresses, and the address of its page."""
+    """A board with its name in addresses and the address of its page."""
 
     id: str
     path: str
     board: Board
     dense: Record | None
-    """The record of its dense row, where there is one."""
+    """The record of its dense row, if there is one."""
 
     @property
     def data(self) -> str:
-        """Where the script finds its rows."""
+        """The address of its rows for the script."""
         return f"leaderboard/{self.id}.json"
-
-    @property
-    def parts(self) -> list[tuple[Row, ...]]:
-        """The rows of each of its pages."""
-        rows = self.board.rows
-        return [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
-
-    def part(self, place: int) -> str:
-        """Return the address of its pages, from 0."""
-        return f"leaderboard/{self.id}--{place + 1}.html" if place else self.path
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield a page and the rows of each board, and what draws charts where there is one."""
+    """Yield the page and the rows of each board, and the shared data of the script."""
     boards = list(_shown(atlas))
     if not boards:
         yield FRONT.path, render("leaderboard", FRONT, atlas, boards=boards)
@@ -81,8 +71,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             markdown_path(one.path),
             _page(one, boards, place < PICTURES or len(one.board.rows) > MANY, atlas),
         )
-        for number in range(1, len(one.parts)):
-            yield markdown_path(one.part(number)), _rest(one, number, atlas)
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
         yield one.data, text
     methods = json.dumps(facts(atlas), ensure_ascii=False, separators=(",", ":"))
@@ -112,41 +100,18 @@ def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
         boards=boards,
         chart=drawn(board, atlas.names, up) if pictured else Drawn(board, "", ""),
         drawable=bool(points(board, atlas.names)),
-        groups=_grouped(one.parts[0]),
+        groups=_grouped(board.rows[:ROWS]),
         ranks=ranks(board, board.rows),
         shares=list(shares(board)),
         methods=_methods(board, atlas),
         calibrations=_calibrations(board, atlas),
         against=AGAINST,
-        rows_a_page=ROWS,
-    )
-
-
-def _rest(one: Shown, number: int, atlas: Atlas) -> str:
-    title = f"{one.board.title}, rows from {number * ROWS + 1}"
-    front = Front(
-        markdown_path(one.part(number)),
-        title,
-        f"More rows of {one.board.title}.",
-        styles=("css/leaderboard.css", "css/landscape.css"),
-        sources=FRONT.sources,
-        searched=False,
-    )
-    return render(
-        "board",
-        front,
-        atlas,
-        shown=one,
-        number=number,
-        title=title,
-        rows_a_page=ROWS,
-        groups=_grouped(one.parts[number]),
-        ranks=ranks(one.board, one.board.rows),
+        more=max(0, len(board.rows) - ROWS),
     )
 
 
 def packed(board: Board, atlas: Atlas) -> dict[str, Any]:
-    """Return everything that the script shows of a board: rows as its table has them, points."""
+    """Return the data of a board for the script: rows of the table and points of the charts."""
     shown = columns(board)
     made: list[dict[str, Any]] = []
     rows = []
@@ -183,7 +148,7 @@ def packed(board: Board, atlas: Atlas) -> dict[str, Any]:
 
 
 def needs(method: str, atlas: Atlas) -> str:
-    """Return the word for what a method's choice needs of data; empty where nobody said."""
+    """Return the term for the calibration data of a method; empty if the entry does not say."""
     paper = atlas.papers.get(method)
     return next(iter(words_of(paper, "calibration")), "") if paper else ""
 
@@ -195,14 +160,14 @@ def _methods(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
 
 
 def _calibrations(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
-    """List the words that the filter offers, from cheap to dear, each with its meaning."""
+    """List the terms of the filter with definition and number of rows, the cheapest first."""
     found = Counter(needs(row.method, atlas) for row in board.rows)
     terms = vocabulary()["calibration"].terms
     return [(word, term.definition, found[word]) for word, term in terms.items() if found[word]]
 
 
 def _values(cell: Cell) -> list[Any]:
-    """Write a cell as a list, shorter where its end says nothing."""
+    """Write a cell as a list without empty values at its end."""
     values = [_finite(cell.value), seen(cell.text), cell.note, _finite(cell.deviation), cell.title]
     while values and values[-1] in (None, ""):
         values.pop()
@@ -210,7 +175,7 @@ def _values(cell: Cell) -> list[Any]:
 
 
 def _finite(value: float | None) -> float | str | None:
-    """JSON has no word for what is beyond any number."""
+    """Write infinity and NaN as text, which JSON lacks."""
     return value if value is None or math.isfinite(value) else str(value)
 
 

@@ -20,6 +20,7 @@ MOVED = {
     "api/harness.html": "api.html#harness",
     "api/index.html": "api.html",
     "compare.html": "leaderboard.html",
+    "leaderboard/smol-smollm2-135m-float32-cpu--2.html": "leaderboard.html",
     "learn.html": "learn/index.html",
     "lineage.html": "catalog.html",
     "lineage/whole.html": "catalog.html?group=year",

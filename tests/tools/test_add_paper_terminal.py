@@ -263,7 +263,7 @@ def test_completes_terms_of_the_vocabulary(start: Start, papers: Path) -> None:
     terminal.answer("Conference or journal")
     terminal.expect("Kind of work")
     terminal.type("sur")
-    terminal.expect("A review of the work of others.")
+    terminal.expect("A review of published work.")
     terminal.type(TAB, ENTER)
     terminal.answer("How closely you read", "paper")
     terminal.answer("Two to four sentences", SUMMARY)

@@ -52,7 +52,7 @@ class Finished(NamedTuple):
 
 
 def pytest_collection_finish() -> None:
-    """Take what stands after collection out of the collector's sight.
+    """Hide the objects that exist after collection from the garbage collector.
 
     A run collects garbage before it measures memory, which else walks through all tests there are
     and all modules each time.

@@ -441,7 +441,7 @@ def test_on_real_blocks_decisions_beat_random_ones(first_blocks, monkeypatch):
     def left() -> float:
         model = copy.deepcopy(first_blocks.dense)
         told = method.apply(model, first_blocks.short).details
-        assert told["factors_left_over"] == 0  # what goes was no longer in use
+        assert told["factors_left_over"] == 0  # the removed factors were no longer in use
         return perplexity(model, first_blocks.ahead).value
 
     learned = left()

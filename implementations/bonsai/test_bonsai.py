@@ -110,7 +110,7 @@ def test_weaker_units_are_masked_more_often():
     rho = torch.tensor([0.0, 1.0, 2.0, 3.0, 9.0, 10.0, 11.0, 12.0]).double()  # the last four stay
     drawn = torch.stack([pair(rho, 0.25)[0] for _ in range(4000)]).double().mean(dim=0)
     assert not drawn[4:].any()
-    # Three of four go: whoever stays is drawn last, with q = 12, 11, 10, 9.
+    # Three of four are removed: the one that stays is drawn last, with q = 12, 11, 10, 9.
     q = [12, 11, 10, 9]
     stays = []
     for last in range(4):
@@ -249,7 +249,7 @@ def test_each_round_removes_a_step_of_the_original_size(monkeypatch):
 
 
 def test_beyond_half_there_are_more_rounds():
-    # Twice a step of what is left is then less than a step of the start.
+    # Two steps of the remaining weights are then less than one step of the start.
     model = tiny_model(blocks=2)
     start, unit = count_weights(model).all, Bonsai().unit(model)
     outcome = Bonsai(sparsity=0.8, step=0.2, pairs=2).apply(model, random_tokens())
@@ -271,7 +271,7 @@ def test_keeps_strong_units_and_removes_harmless_ones():
             gone += [not any(map(row.equal, b)) for row in a]
     assert any(gone)
     assert not (torch.tensor(gone) & ~weak).any()
-    # The same weights by lot, among all units: worse, on the text that was asked about.
+    # The same number of weights at random, among all units: worse on this text.
     chosen = perplexity(model, tokens).value
     by_lot = []
     for seed in range(8):

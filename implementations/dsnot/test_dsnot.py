@@ -241,7 +241,7 @@ def test_initial_sparsegpt_mask_does_not_update_weights():
 @pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("power", [0.0, 1.0])
 def test_revises_a_magnitude_mask_with_moments_and_wanda_scores(settings, power):
-    # What goes by a pattern is the smallest first score; without one, the smallest of Wanda.
+    # A pattern removes the smallest first score; without one, Wanda's smallest is removed.
     method = DSnoT(initial="magnitude", variance_power=power, **settings)
     dense, found = tiny_model(blocks=1), tiny_model(blocks=1)
     seen = {}

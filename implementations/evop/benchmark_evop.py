@@ -109,7 +109,7 @@ def main() -> None:
     remove_blocks(model, range(BLOCKS, len(model.blocks)))
     text = random_tokens(1, TOKENS, vocabulary=model.vocabulary_size)
     table = Table(
-        *("search", "asked for", "distinct", "a second, remembered", "a second, anew", "ratio"),
+        *("search", "asked for", "distinct", "a second, remembered", "a second, repeated", "ratio"),
         title=f"EvoP, {OFF} of {BLOCKS} blocks, {TOKENS} tokens",
     )
     for name, (population, generations, mutation) in SETTINGS.items():

@@ -46,7 +46,7 @@ def test_restores_weights_exactly(family):
     before, parameters = fingerprint(model), list(model.hf.parameters())
     with perturbed(model, 3, 0.1):
         logits(model)
-        assert same(before, fingerprint(model))  # and stand there whenever no block runs
+        assert same(before, fingerprint(model))  # and are in place whenever no block runs
     assert same(before, fingerprint(model))
     assert all(a is b for a, b in zip(parameters, model.hf.parameters(), strict=True))
     assert not any("forward" in vars(module) for module in model.hf.modules())

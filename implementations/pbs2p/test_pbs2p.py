@@ -228,7 +228,7 @@ def test_pruning_small_weights_improves_binarisation():
 
 def test_signs_can_be_updated():
     W, S = problem(rows=200)
-    stays, anew = (PBS2P(refresh=refresh).binarise(W, S, 4) for refresh in (False, True))
+    stays, refreshed = (PBS2P(refresh=refresh).binarise(W, S, 4) for refresh in (False, True))
     (B, _, _), P = start(W), stays != 0
 
     def is_two_levels_of(found: Tensor, row: int) -> bool:
@@ -239,7 +239,7 @@ def test_signs_can_be_updated():
     assert all(
         is_two_levels_of(stays, row) for row in range(len(W)) if len(stays[row].unique()) > 2
     )
-    assert not all(is_two_levels_of(anew, row) for row in range(len(W)))
+    assert not all(is_two_levels_of(refreshed, row) for row in range(len(W)))
     assert bool(P.any())
 
 

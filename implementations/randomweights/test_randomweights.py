@@ -47,7 +47,7 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
 def test_every_weight_is_drawn_equally_often(settings: dict, share: float):
     drawn = draws(3000, **settings)
     error = (share * (1 - share) / len(drawn)) ** 0.5
-    assert drawn.mean() == pytest.approx(share, abs=1e-12)  # exactly so many each time
+    assert drawn.mean() == pytest.approx(share, abs=1e-12)  # exactly this share every time
     assert (drawn.mean(dim=0) - share).abs().max() < 4.5 * error
 
 

@@ -25,7 +25,7 @@ from tools.repository import REPOSITORY
 pytestmark = pytest.mark.full
 
 ENTER, DOWN, CTRL_C, CTRL_D, TAB = "\r", "\x1b[B", "\x03", "\x04", "\t"
-CLEAR = "\x15"  # Ctrl-U removes what stands before the cursor
+CLEAR = "\x15"  # Ctrl-U deletes the text before the cursor
 TOKEN = re.compile(
     r"\x1b\[(?P<numbers>[0-9;?]*)(?P<command>[@-~])|\x1b\][^\x07]*\x07|\x1b[=>78]"
     r"|(?P<control>[\r\n\b])|(?P<text>[^\x1b\x00-\x1f]+)|(?P<unfinished>\x1b[^@-~]*$)"

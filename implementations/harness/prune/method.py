@@ -141,7 +141,7 @@ class Method(BaseModel, ABC):
     small: ClassVar[dict[str, Any]] = {}
     """Settings that make it fast enough for the contract's tiny models, such as fewer steps."""
     missing: ClassVar[str] = ""
-    """What remains to be written, in a new folder made from the template."""
+    """The part still to be written, in a new folder made from the template; else empty."""
     sparsity: Ratio = 0.5
     """Share of the weights in the decoder blocks' linear layers to remove."""
 

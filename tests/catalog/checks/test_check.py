@@ -27,7 +27,7 @@ def test_minimal_entry_has_fewer_than_25_lines(papers: Path) -> None:
 
 
 def test_entry_with_errors_still_counts_as_entry(papers: Path, change: Change) -> None:
-    """Only its own errors are reported, not the relations of others to it."""
+    """Only its own errors are reported, not the relations of other entries to it."""
     change("brook", ("kind: baseline", "kind: base"))
     catalog = read_catalog(papers)
     assert len(catalog.problems) == 1

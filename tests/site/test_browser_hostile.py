@@ -114,10 +114,13 @@ def there(
     served: Callable[[Path], Any],
     records: list[Record],
 ) -> Iterator[str]:
-    """A site with a hostile entry beside the real ones, and a hostile record."""
+    """A site with hostile entries, two of them of implemented methods, and a hostile record."""
 
     def catalog(folder: Path) -> Mapping[str, Paper]:
-        return {**load_catalog(folder), "hostile": hostile()}
+        papers = load_catalog(folder)
+        words = {"name": WORDS[:400], "title": LONG, "summary": LONG, "authors": (WORDS, LONG)}
+        implemented = {slug: papers[slug].model_copy(update=words) for slug in ("wanda", "displlm")}
+        return {**papers, **implemented, "hostile": hostile()}
 
     def measured(_: object) -> list[Record]:
         return [hostile_record(one) if one.method == "wanda" else one for one in records]
@@ -145,7 +148,10 @@ def there(
         "index.html",
         "catalog.html",
         "choose.html",
+        "claims.html",
         "leaderboard.html",
+        "replication.html",
+        "use.html",
         "learn/index.html",
         "learn/reading-order.html",
         "learn/glossary.html",

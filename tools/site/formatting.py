@@ -91,4 +91,4 @@ def sentence(text: str) -> str:
 
 def plain(text: str) -> str:
     """Escape the characters that mean something in Markdown."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|$])", r"\\\1", text)

@@ -58,7 +58,7 @@ def test_results_stand_above_the_explanation(made: dict[str, str]) -> None:
     assert len(re.findall(r'href="\.\./papers/wanda\.html#smol-[^"]+"', strip)) == 2
     # A pattern that a method does not know is no gap; one without records has a command to try.
     assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
-    assert "Neither 20 %, 50 % nor 2:4 was measured yet. To try it: atlas run hywia" in words(
+    assert "Not measured yet at 20 %, 50 % or 2:4. To try it: atlas run hywia" in words(
         made["papers/hywia.md"]
     )
 

@@ -115,8 +115,8 @@ def test_every_extra_is_there(page: str, repository: Path) -> None:
     assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in page
 
 
-def test_without_more_said_a_model_is_loaded_in_float32(page: str) -> None:
-    assert "Without it float32, whatever the model was stored in" in page
+def test_default_dtype_is_float32(page: str) -> None:
+    assert "The default is float32, whatever dtype the checkpoint has" in page
     assert {protocol.dtype for protocol in PROTOCOLS.values()} == {"float32"}
 
 

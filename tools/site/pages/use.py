@@ -1,4 +1,4 @@
-"""Use it: from installing to a pruned model that is kept, task by task, and every option."""
+"""Use it: commands by task, from installing to loading a pruned model, and all options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools.site.render import Front, render
 FRONT = Front(
     "use.md",
     "Use it",
-    "Prune your own model, keep it, load it again; on a GPU, in sweeps, from Python.",
+    "Prune your own model, save it and load it again; on a GPU, in sweeps, from Python.",
     styles=("css/use.css",),
     sources=("docs/templates/pages/use.md", (HARNESS / "cli" / "commands.py").as_posix()),
     toc=True,

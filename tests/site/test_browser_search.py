@@ -95,7 +95,7 @@ def test_the_header_finds_papers_and_pages(visit: Callable[..., Any]) -> None:
     assert ask(page, "leaderboard")[0] == "leaderboard.html"
     assert any(place.startswith("use.html#") for place in ask(page, "dtype"))
     assert ask(page, "zzzzzz") == []
-    expect(page.get_by_role("status").first).to_have_text("Nothing found. Fewer words find more.")
+    expect(page.get_by_role("status").first).to_have_text("No results. Try fewer words.")
     # By keyboard: down to the results and back, away, and to the first of them.
     assert ask(page, "wanda")[0] == "papers/wanda.html"
     page.keyboard.press("ArrowDown")

@@ -3,10 +3,10 @@
 
 import { make } from "./state.js";
 
-const REACH = 24; // pixels around a mark that count as the mark
-const HINT = "The arrow keys go from point to point, Enter opens the record. The table below has the same numbers.";
+const REACH = 24; // maximum distance in pixels at which the pointer selects a mark
+const HINT = "Arrow keys move between points, Enter opens the record. The table below has the same numbers.";
 
-/** Label the last point of each line and every pattern; points at one place share a label. */
+/** Label the last point of each line and every pattern; coinciding points share a label. */
 function named(points) {
   const last = new Map();
   const places = new Map();
@@ -66,8 +66,8 @@ export class Chart {
   }
 
   /**
-   * Draw points against what a button names; `missing` rows of the table are not among them. If all
-   * is `pictured`, the picture stays until somebody turns to it.
+   * Draw points against the quantity of a button; `missing` counts the table rows without a point. If
+   * the picture shows all points (`pictured`), it stays until the reader uses it.
    */
   async show(spec, { value: kind, textContent: label }, points, { missing, pictured }) {
     this.leftOut.textContent = this.why(kind, missing);

@@ -3,7 +3,7 @@
 import { noted, number } from "./board-table.js";
 import { make } from "./state.js";
 
-export const MOST = 4; // methods side by side
+export const MOST = 4; // maximum number of methods
 const TIE = 0.05; // relative difference up to which values count as equal, as in "How we measure"
 
 const line = (label, cells) => make("tr", {}, make("th", { scope: "row" }, label), ...cells);
@@ -38,7 +38,7 @@ function records(rows, up) {
     [place ? ", " : "", make("a", { href: up + address }, `seed ${seed}`)]))));
 }
 
-/** A table with a column for each slug; `columns` are the keys of the columns of numbers in sight. */
+/** A table with one column per slug; `columns` are the keys of the visible number columns. */
 export function comparison(slugs, { labels, methods }, rows, heads, columns, up) {
   const own = slugs.map(slug => rows.filter(row => row.method === slug));
   const group = (label, lines) => make("tbody", {}, make("tr", { class: "atlas-comparison__group" },
@@ -52,7 +52,7 @@ export function comparison(slugs, { labels, methods }, rows, heads, columns, up)
     const values = slugs.map(slug => methods[slug].facts[place]);
     return values.some(Boolean) ? [line(label, values.map(fact))] : [];
   })));
-  // Numbers compare only at the same setting.
+  // Compare numbers only at the same setting.
   const enough = Math.min(2, own.filter(those => those.length).length);
   const settings = [...new Set(own.flat().sort((a, b) => rows.indexOf(a) - rows.indexOf(b)).map(row => row.removed[1]))];
   const common = settings.map(setting => own.map(those => those.find(row => row.removed[1] === setting)))
@@ -62,6 +62,6 @@ export function comparison(slugs, { labels, methods }, rows, heads, columns, up)
       (columns.has(head.dataset.sort) ? [measured(head, place, those)] : []));
     table.append(group(`Measured at ${those.find(Boolean).removed[1]}`, [...lines, records(those, up)]));
   }
-  if (enough && !common.length) table.append(group("No setting was measured for two of these methods.", []));
+  if (enough && !common.length) table.append(group("No two of these methods were measured at the same setting.", []));
   return table;
 }

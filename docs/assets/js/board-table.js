@@ -1,5 +1,5 @@
-// The table of a board: sorting and columns. The rows of the page stay until the reader changes
-// something.
+// The table of a board: sorting and columns. The rows in the page stay until the reader changes
+// them.
 
 import { make } from "./state.js";
 
@@ -65,7 +65,7 @@ export class Table {
     this.table.after(this.rest);
   }
 
-  /** Put a check box before the name of a row, which adds its method to the comparison. */
+  /** Add a check box before the name of a row that adds its method to the comparison. */
   tickable(row, slug, name) {
     const box = make("input", { type: "checkbox", name: "compare", value: slug, "aria-label": `Compare ${name}` });
     row.cells[1].prepend(make("label", { class: "atlas-tick" }, box));

@@ -1,5 +1,5 @@
-// Search, facets, order and groups of the catalog; all they need stands in the rows. Without
-// JavaScript the page is the plain table.
+// Search, facets, sorting and groups of the catalog; all data is in the rows. Without
+// JavaScript the page is a plain table.
 
 import { csv } from "./files.js";
 import { menus } from "./menus.js";
@@ -7,7 +7,7 @@ import * as picks from "./picks.js";
 import { about, boxes, documents, heads, lines, losses, orders, table } from "./rows.js";
 import { make, onReturn, read, shown, working, write } from "./state.js";
 
-const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than finding them
+const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than searching them
 
 const form = document.querySelector(".atlas-filter");
 const query = form.querySelector("#atlas-query");
@@ -33,11 +33,11 @@ const labels = boxes.map(box => box.nextElementSibling.textContent);
 
 let found = lines; // in the order of the page
 let all = false;
-let chosenKey = null; // what the reader sorts by; until then the best match, or the newest, is first
-let ordered; // by what the rows are in order
-let finder = null; // finds papers by words, once it is loaded
+let chosenKey = null; // the sort key chosen by the reader; by default the best match or the newest is first
+let ordered; // the current order of the rows
+let finder = null; // the search engine, once it is loaded
 let loading;
-let scores = null; // what each paper found is worth, by slug; null where no words are asked for
+let scores = null; // search scores by slug; null without a query
 
 const keys = { ...orders, match: ({ slug }) => -(scores?.get(slug) ?? NaN) };
 const collator = new Intl.Collator("en", { sensitivity: "base" });
@@ -46,9 +46,9 @@ const compare = (x, y) => (typeof x === "string" ? collator.compare(x, y) : x - 
 const asked = () => query.value.trim();
 const usual = () => (asked() ? "match" : "year");
 const key = () => chosenKey ?? usual();
-const offline = what => { note.textContent = `. ${what} could not be loaded; are you connected?`; };
+const offline = what => { note.textContent = `. ${what} could not be loaded; check your connection`; };
 
-/** Load what finds papers; again where that failed. */
+/** Load the search engine; retry after a failure. */
 const load = () => loading ??= import("./finding.js").then(({ Finder }) => new Finder().learn(documents()))
   .then(made => { finder = made; }).catch(error => {
     loading = undefined;
@@ -60,8 +60,8 @@ const reverse = back => turn.setAttribute("aria-pressed", String(back));
 const ticked = facet => facet.places.filter(place => boxes[place].checked);
 
 /**
- * Find the lines that match; count for each choice how many it would leave, and for what keeps a
- * line away alone, be it a facet or the words, how many there are.
+ * Find the matching lines. Count how many each choice would leave, and how many lines each facet or
+ * the query excludes on its own.
  */
 function find() {
   const { hits = null, near = false } = asked() ? finder.search(asked()) : {};
@@ -80,7 +80,7 @@ function find() {
       const why = unsaid ? "words" : failed[0];
       alone.set(why, (alone.get(why) ?? 0) + 1);
     }
-    // A choice counts what it would add: only its own facet may stand against the line.
+    // Count a line for a choice if no other facet excludes the line.
     if (unsaid || failed.length > 1) continue;
     facets.forEach((facet, place) => {
       if (failed.length && failed[0] !== place) return;
@@ -107,7 +107,7 @@ function order() {
   found.sort(by);
 }
 
-/** Draw what was found: rows, counts, chosen filters, the direction in the heads. */
+/** Draw the matching rows, counts, active filters and sort direction. */
 function draw({ left, alone }) {
   const drawn = new Set(all || group.value ? found : found.slice(0, LIMIT));
   for (const line of lines) line.row.hidden = !drawn.has(line);
@@ -193,13 +193,13 @@ function chip(facet, place) {
   return button;
 }
 
-/** Remove the words or all choices of a facet. */
+/** Clear the query or all choices of a facet. */
 function leave(why) {
   if (why === "words") query.value = "";
   else for (const place of ticked(facets[why])) boxes[place].checked = false;
 }
 
-/** For an empty result, offer to remove one filter and say how many papers that gives. */
+/** For an empty result, offer to remove one filter and show how many papers would match. */
 function advise(alone) {
   loosen.hidden = found.length > 0;
   const [text, list] = loosen.children;
@@ -274,7 +274,7 @@ function change(how) {
 
 /** Write lines as CSV. */
 function sheet(some) {
-  // What has a column of its own is not repeated as a facet.
+  // Skip facets that have their own column.
   const others = facets.filter(({ name }) => !Object.hasOwn(keys, name) && !name.startsWith("loss"));
   const columns = ["slug", "name", "title", "authors", "venue", "year"];
   const header = [...columns, ...others.map(facet => facet.name), ...losses.map(([name]) => name)];
@@ -330,7 +330,7 @@ document.querySelector(".atlas-skip").addEventListener("click", event => {
   event.preventDefault();
   (found[0]?.link ?? loosen.querySelector("button")).focus();
 });
-// On paper every row found is drawn.
+// Print all matching rows.
 addEventListener("beforeprint", () => {
   place(found);
   for (const line of found) line.row.hidden = false;

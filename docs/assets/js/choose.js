@@ -1,5 +1,5 @@
-// Narrows the table of methods by the answers. What rules out whom, and why, stands ready in the
-// page's data: a rule holds when every question it names has one of the answers it names.
+// Filters the table of methods by the answers. The page's data has the rules: each excludes methods,
+// with the reason, when every question in it has one of the listed answers.
 
 import { drive, make, read, shown, write } from "./state.js";
 
@@ -24,7 +24,7 @@ const answers = () => Object.fromEntries(names.map(name => [name, form.elements[
 const holds = (rule, given) =>
   Object.entries(rule.when).every(([name, values]) => values.includes(given[name] ?? ""));
 
-/** For each row the reasons against it, in the order of the questions. */
+/** The reasons against each row, in the order of the questions. */
 function reasons(given) {
   const found = rows.map(() => []);
   for (const rule of rules) {
@@ -36,7 +36,7 @@ function reasons(given) {
   return found;
 }
 
-/** How many rows some answers would leave. */
+/** The number of rows that fit some answers. */
 function left(given) {
   const out = new Uint8Array(rows.length);
   for (const rule of rules.filter(rule => holds(rule, given))) {
@@ -47,7 +47,7 @@ function left(given) {
 
 const number = cell => parseFloat(cell.textContent.replaceAll(",", "").replace("∞", "Infinity"));
 
-/** The rows that fit, by the loss at the chosen amount where one is chosen. */
+/** Sort the rows that fit by the loss at the chosen amount, if any. */
 function ordered(places, amount) {
   const column = heads.findIndex(head => head.dataset.amount === amount);
   for (const [place, head] of heads.entries()) {
@@ -66,7 +66,7 @@ function show() {
   const places = [...rows.keys()];
   const fitting = ordered(places.filter(place => !against[place].length), given.amount);
   const out = places.filter(place => against[place].length)
-    .sort((a, b) => against[a].length - against[b].length || a - b); // the nearest first
+    .sort((a, b) => against[a].length - against[b].length || a - b); // fewest reasons first
   draw(fitting, out, against);
   fit.textContent = fitting.length;
   for (const radio of radios) {
@@ -111,7 +111,7 @@ function draw(fitting, out, against) {
   });
 }
 
-/** Take the answers from the address; what cannot be answered so counts as no answer. */
+/** Read the answers from the address; unknown values are ignored. */
 function restore() {
   const state = read();
   for (const name of names) {

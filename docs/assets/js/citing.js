@@ -1,4 +1,4 @@
-// Papers to cite or to use elsewhere: as BibTeX, as a list in Markdown.
+// Papers as BibTeX or as a Markdown list.
 
 let loading; // the entries of all papers, by key
 
@@ -8,7 +8,7 @@ const entries = () => loading ??= fetch("papers.bib").then(async response => {
   const parts = (await response.text()).split(/\n(?=@)/);
   return new Map(parts.map(entry => [entry.match(/^@\w+\{([^,]+),/)?.[1], `${entry.trim()}\n`]));
 }).catch(error => {
-  loading = undefined; // to be tried again
+  loading = undefined; // try again next time
   throw error;
 });
 
@@ -29,7 +29,7 @@ export async function markdown(papers) {
   }).join("\n") + "\n";
 }
 
-/** Put what is being fetched on the clipboard; a browser allows it only as an answer to a click. */
+/** Copy a promised text to the clipboard; browsers allow this only in response to a click. */
 export const copy = text => navigator.clipboard.write([new ClipboardItem({
   "text/plain": text.then(found => new Blob([found], { type: "text/plain" })),
 })]);

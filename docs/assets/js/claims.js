@@ -1,5 +1,5 @@
-// The filters of the claims. The page is complete without them: each group of rows says which model,
-// sparsity, metric and methods it is about.
+// The filters of the claims. The page is complete without them. Each group of rows has its model,
+// sparsity, metric and methods as attributes.
 
 import { drive, read, shown, write } from "./state.js";
 
@@ -26,7 +26,7 @@ function filter() {
     for (const row of table.querySelectorAll("[data-method]")) {
       row.classList.toggle("atlas-claim--chosen", row.dataset.method === method);
     }
-    // Choices that would leave no rows are disabled.
+    // Disable choices that would leave no rows.
     for (const { name, options, value } of fields) {
       const left = groups.filter(group => match(group, name));
       for (const option of options) {
@@ -39,7 +39,7 @@ function filter() {
     shown();
   }
 
-  /** Take the choices from the address; an unknown one counts as no choice. */
+  /** Read the choices from the address; unknown values are ignored. */
   function restore() {
     const asked = read();
     for (const field of fields) {
@@ -59,7 +59,7 @@ function filter() {
   });
   form.hidden = false;
   restore();
-  // Rows hidden above the target have moved it.
+  // Hiding rows above the target has moved it.
   if (location.hash && location.search) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 

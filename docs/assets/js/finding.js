@@ -1,26 +1,26 @@
 // The search engine of the site, used by the box in the header and by the catalog. The theme's own
-// search finds neither misspelt words nor 2:4, and its index would weigh on every first visit.
+// search finds neither misspelt words nor 2:4, and it loads its index on every first visit.
 
 import MiniSearch from "./minisearch.js";
 
 const ROOT = new URL("../../", import.meta.url);
-/** What a hit in a field is worth; a document has some of these fields. */
+/** The weight of a hit in each field; a document has some of these fields. */
 const WORTH = {
   name: 12, slug: 10, ids: 10, title: 4, authors: 5, venue: 4, words: 4, synonyms: 2, summary: 1.5, text: 1,
 };
 
 const plain = /^[\x20-\x7e]*$/;
-/** Write a text in small letters without accents. */
+/** Convert a text to lower case without accents. */
 export const fold = text =>
   (plain.test(text) ? text : text.normalize("NFKD").replace(/\p{M}/gu, "")).toLowerCase();
 
-// What belongs together although it is no letter: 2:4, n:m, 2306.11695.
+// Colons and dots inside a token are kept: 2:4, n:m, 2306.11695.
 const tokens = text => fold(text).match(/[\p{L}\p{N}]+(?:[.:][\p{L}\p{N}]+)*/gu) ?? [];
 
-// Both spellings of what ends in -ise or -ize.
+// The other spelling of a word in -ise or -ize.
 const respelled = word => word.replace(/i([sz])(?=(?:ation|e|ing)\w?$)/, (_, one) => `i${one === "s" ? "z" : "s"}`);
 
-/** The words of what is searched; SparseGPT and semi-structured are found as one and as two. */
+/** The index terms of a text; SparseGPT and semi-structured count as one word and as two. */
 function terms(text) {
   const parts = text.replace(/(\p{Ll})(\p{Lu})|(\p{Lu})(\p{Lu}\p{Ll})/gu, "$1$3 $2$4");
   const joined = text.match(/[\p{L}\p{N}]+(?:-[\p{L}\p{N}]+)+/gu) ?? [];
@@ -32,7 +32,7 @@ function terms(text) {
   return [...new Set([...found, ...found.map(respelled)])];
 }
 
-/** The words of a question; of an address of a paper its identifier alone counts. */
+/** The words of a query; the address of a paper is reduced to its identifier. */
 function asked(text) {
   const arxiv = /arxiv|^\s*\d/i.test(text) && text.match(/\b\d{4}\.\d{4,5}(?=v\d|\b)/);
   if (arxiv) return [arxiv[0]];
@@ -40,7 +40,7 @@ function asked(text) {
   return tokens(last ? last[1] : text);
 }
 
-// A digit more or less is another year or paper, and short words are near to too many.
+// Numbers must match exactly (years, identifiers), and short words resemble too many others.
 const tolerance = word => /\d/.test(word) || word.length < 4 ? false : word.length < 7 ? 1 : 2;
 
 export class Finder {
@@ -49,7 +49,7 @@ export class Finder {
     this.index = new MiniSearch({ fields: Object.keys(WORTH), tokenize: terms, processTerm: term => term });
   }
 
-  /** Take in documents, each with an `id` and fields named as in `WORTH`, bit by bit. */
+  /** Index documents in chunks; each has an `id` and fields named as in `WORTH`. */
   async learn(documents) {
     for (const one of documents) this.known.set(one.id, one);
     await this.index.addAllAsync(documents, { chunkSize: 40 });
@@ -57,8 +57,8 @@ export class Finder {
   }
 
   /**
-   * Find what has all words, each also as the beginning of a longer one: ids with what they are
-   * worth, the best first. Only if there is none, what has words spelled alike (`near`).
+   * Find documents that contain all words or words beginning with them: ids with scores, the best
+   * first. If there are none, find documents with similar spelling (`near`).
    */
   search(text) {
     const words = asked(text);
@@ -81,10 +81,10 @@ export class Finder {
 const textOf = html => new DOMParser().parseFromString(html, "text/html").body.textContent
   .replace(/\s+/g, " ").trim();
 
-/** The slug of the paper whose page begins at an address; nothing for any other section. */
+/** The slug of the paper whose page is at an address; empty for any other section. */
 const paper = location => location.match(/^papers\/(\w+)\.html$/)?.[1] ?? "";
 
-/** Load what finds the sections of all pages, from the index that the theme's plugin writes. */
+/** Load the finder for the sections of all pages, from the index of the theme's plugin. */
 export async function load() {
   const response = await fetch(new URL("search/search_index.json", ROOT));
   if (!response.ok) throw new Error(`${response.url}: ${response.status}`);
@@ -92,10 +92,10 @@ export async function load() {
   const sections = docs.map(({ location, title, text }) =>
     ({ id: location, slug: paper(location), title: textOf(title), text: textOf(text) }));
   const finder = await new Finder().learn(sections);
-  // A section shows the title of its page as well.
+  // Results also show the title of the page.
   for (const one of sections) one.page = finder.known.get(one.id.split("#")[0])?.title ?? one.title;
   return finder;
 }
 
-/** The address of a page of the site, from wherever the reader is. */
+/** The absolute address of a page of the site. */
 export const address = path => new URL(path, ROOT).href;

@@ -1,6 +1,6 @@
-// Small menus: one is open at a time, Escape closes it, paper shows none open.
+// Small menus: one is open at a time, Escape closes it, and all are closed for printing.
 
-/** Let `details` elements open one at a time, until something else is pressed or has the focus. */
+/** Keep one `details` element open at a time, and close it on a click or focus elsewhere. */
 export function menus(elements) {
   const close = but => {
     for (const element of elements) if (element !== but) element.open = false;

@@ -7,8 +7,8 @@ import { make } from "./state.js";
 
 const bar = document.querySelector(".atlas-picked");
 const [count, compare] = ["strong", "a"].map(name => bar.querySelector(name));
-const said = document.querySelector("#atlas-said"); // for those who do not see what a button says
-const MOST = 4; // methods that the leaderboard shows side by side
+const said = document.querySelector("#atlas-said"); // for screen readers
+const MOST = 4; // maximum number of methods that the leaderboard compares
 const picks = new Set(); // slugs of selected rows
 let changed; // called when the selection changes
 
@@ -26,7 +26,7 @@ function show() {
   compare.href = `leaderboard.html?compare=${some.join(",")}`;
 }
 
-/** Copy the entries of some lines, and say so on the button that asked for it. */
+/** Copy the BibTeX of some rows and confirm it on the button. */
 async function cite(button, some) {
   const label = button.dataset.label ??= button.textContent;
   const done = await copy(bibtex(some.map(about))).then(() => "Copied", () => "Not copied");

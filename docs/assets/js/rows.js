@@ -1,8 +1,8 @@
-// The rows of the catalog: what each says, and what they are ordered by.
+// The rows of the catalog: their contents and sort keys.
 
 export const table = document.querySelector("#atlas-catalog");
 export const heads = [...table.tHead.rows[0].cells];
-/** The check boxes of all facets; each row lists by number which of them hold for it. */
+/** The check boxes of all facets; each row lists the numbers of those that match it. */
 export const boxes = [...document.querySelectorAll(".atlas-filter [type=checkbox]")];
 
 export const lines = [...table.tBodies[0].rows].map((row, place) => {
@@ -14,7 +14,7 @@ export const lines = [...table.tBodies[0].rows].map((row, place) => {
 });
 export const known = new Map(lines.map(line => [line.slug, line]));
 
-/** The columns of losses: their names and places. */
+/** The names and indices of the loss columns. */
 export const losses = [...heads.entries()].map(([place, head]) => [head.dataset.sort, place])
   .filter(([name]) => name?.startsWith("loss"));
 const number = cell => parseFloat(cell.textContent.replaceAll(",", "").replace("∞", "Infinity"));
@@ -28,10 +28,10 @@ export const orders = {
   ...Object.fromEntries(losses.map(([name, place]) => [name, ({ row }) => number(row.cells[place])])),
 };
 
-/** What is said of a line elsewhere. */
+/** The facts about a paper, for export, comparison and search. */
 export function about({ row, slug, name, link }) {
   const [, told, when] = row.cells;
-  // A baseline without a paper has neither, and no authors.
+  // A baseline without a paper has no venue, year or authors.
   const [, venue = "", year = ""] = when.textContent.match(/^(.*?) ?(\d+)$/s) ?? [];
   const authors = told.querySelector("p + p") ?? told.querySelector("summary");
   return {
@@ -48,7 +48,7 @@ export function about({ row, slug, name, link }) {
   };
 }
 
-/** What the rows say of the papers, for the search. */
+/** The documents of the search, one per paper. */
 export const documents = () => lines.map(line => {
   const { slug, name, title, authors, venue, year } = about(line);
   const own = boxes.filter((_, place) => line.has[place]);

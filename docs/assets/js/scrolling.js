@@ -1,4 +1,4 @@
-// Lets the keyboard reach tables and formulas that scroll sideways; the theme does so for code.
+// Makes tables and formulas that scroll sideways focusable; the theme does this for code.
 
 {
   const look = () => {
@@ -8,5 +8,5 @@
     }
   };
   new ResizeObserver(look).observe(document.querySelector(".md-content"));
-  addEventListener("load", look); // by then the theme has put tables into their wrappers
+  addEventListener("load", look); // after the theme has wrapped the tables
 }

@@ -1,5 +1,5 @@
-// The search in the header of every page. No module, so that it costs a page nothing: what finds,
-// and what it looks in, is loaded when the box gets the focus.
+// The search in the header of every page. A plain script, to keep pages light: the search engine and
+// its index are loaded when the box gets the focus.
 
 {
   const here = document.currentScript.src;
@@ -10,11 +10,11 @@
   const results = box.querySelector(".atlas-found");
   const toggle = document.querySelector("#__search");
   const invitation = state.textContent;
-  const PAPERS = 6; // results shown of each kind
+  const PAPERS = 6; // maximum number of results of each kind
   const PASSAGES = 8;
-  const EXCERPT = 160; // characters of a text that a result shows
+  const EXCERPT = 160; // characters of text in a result
 
-  let loading; // what finds, once somebody has begun
+  let loading; // promise of the finder
   let asked = 0;
 
   const load = () => loading ??= import(new URL("finding.js", here)).then(async finding =>
@@ -52,7 +52,7 @@
       item(address(id), page === title ? title : `${page} › ${title}`, text.slice(0, EXCERPT))));
   }
 
-  /** Show what is found by what stands in the box now. */
+  /** Show the results for the text in the box. */
   async function show() {
     const text = input.value.trim();
     const turn = ++asked;
@@ -65,8 +65,8 @@
     try {
       loaded = await load();
     } catch {
-      loading = undefined; // to be tried again
-      state.textContent = "The search could not be loaded. Are you connected?";
+      loading = undefined; // try again next time
+      state.textContent = "The search could not be loaded. Check your connection.";
       return;
     }
     if (turn !== asked) return;
@@ -81,8 +81,8 @@
     if (found.length && !found[0].slug) groups.reverse();
     const counts = kinds.map((kind, place) => counted(kind.length, ["paper", "passage"][place]));
     const said = counts.filter((_, place) => kinds[place].length).join(", ");
-    state.textContent = said ? (near ? "Spelled alike: " : "") + said
-      : "Nothing found. Fewer words find more.";
+    state.textContent = said ? (near ? "Similar spelling: " : "") + said
+      : "No results. Try fewer words.";
     results.replaceChildren(...groups.filter(Boolean));
     box.dataset.found = text;
   }
@@ -94,7 +94,7 @@
     input.blur();
   }
 
-  /** Go to the next link of the results, or back; above the first is the box. */
+  /** Move the focus to the next or previous result; the box comes before the first. */
   function step(by) {
     const stops = [input, ...results.querySelectorAll("a")];
     const next = stops[stops.indexOf(document.activeElement) + by];
@@ -132,7 +132,7 @@
     input.focus();
   });
 
-  // An address may ask a question.
+  // The address may contain a query.
   const question = new URLSearchParams(location.search).get("q");
   if (question) {
     input.value = question;

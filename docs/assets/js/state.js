@@ -1,11 +1,11 @@
-// The state of a page in its address: shared by copying it, restored by the back button.
+// The state of a page in its address, which readers can share and the back button restores.
 
 let typing = false;
 
 /** Read the state. */
 export const read = () => new URLSearchParams(location.search);
 
-/** Put the state into the address: a new step for the back button, but typing is one step. */
+/** Write the state to the address as a new history entry; typing adds only one entry. */
 export function write(state, { typed = false } = {}) {
   const query = state.toString().replaceAll("%3A", ":").replaceAll("%2C", ",");
   const address = location.pathname + (query && `?${query}`) + location.hash;
@@ -14,10 +14,10 @@ export function write(state, { typed = false } = {}) {
   typing = typed;
 }
 
-/** Say on the page which state it shows, so that whoever drives it need not guess when. */
+/** Mark the page as showing the state of its address, for tests that wait for it. */
 export const shown = () => { document.documentElement.dataset.shows = location.search; };
 
-/** Say that the page is still at work on what its address asks for. */
+/** Mark the page as still loading the state of its address. */
 export const working = () => { delete document.documentElement.dataset.shows; };
 
 /** Call `show` whenever the reader goes back or forward to another state. */
@@ -26,7 +26,7 @@ export const onReturn = show => addEventListener("popstate", () => {
   show();
 });
 
-/** Let a form drive the page: `change` at each choice and once `empty` has cleared them all. */
+/** Call `change` after each input of a form, and after `empty` has reset it. */
 export function drive(form, { change, empty, restore }) {
   form.addEventListener("change", change);
   form.addEventListener("submit", event => event.preventDefault());
@@ -38,7 +38,7 @@ export function drive(form, { change, empty, restore }) {
   onReturn(restore);
 }
 
-/** Make an element with attributes and children; text stays text. */
+/** Create an element with attributes and children; text is not parsed as HTML. */
 export function make(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);

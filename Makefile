@@ -1,5 +1,5 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make the same .venv if it is
-# missing, with venv and pip, under whatever pip settings (index, constraints, wheels) you have.
+# `make demo` and `make test` work on a fresh machine. Both create .venv if it is missing, with venv and
+# pip and your pip settings (index, constraints, wheels).
 
 PYTHON  ?= python3
 WORKERS ?= 2
@@ -10,14 +10,14 @@ MINUTES ?= 10
 VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --disable-pip-version-check
-# Every benchmark of a folder under implementations/, as a module's name.
+# Module names of all benchmarks under implementations/.
 BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py implementations/harness/*/benchmark_*.py)))
 
-# Checks YAML against a schema that the checker brings along.
+# Validates YAML against the schemas bundled with check-jsonschema.
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 FORMS  := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
-# The theme advertises its successor at each build.
+# Hides the theme's notice about its successor.
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ export NO_MKDOCS_2_WARNING := 1
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.demo ## Prune a real model five ways, compare, build the small site (under 10 minutes)
+demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build a small site (under 10 minutes)
 	$(BIN)/python -m tools.demo
 
 test: SELECT ?= not (full or browser or slow or fuzz)
@@ -49,17 +49,17 @@ lint: $(VENV)/.all ## Check style, types, imports, workflows and issue forms
 	$(SCHEMA).github-issue-forms $(FORMS)
 	$(SCHEMA).citation-file-format CITATION.cff
 
-format: $(VENV)/.all ## Rewrite the code in the house style
+format: $(VENV)/.all ## Format the code and apply safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 check: $(VENV)/.catalog ## Check every entry of the catalog (seconds; installs no torch)
 	$(BIN)/python tools/check_catalog.py
 
-bench: $(VENV)/.all ## Measure speed and memory of harness and solvers; wants idle cores
+bench: $(VENV)/.all ## Measure speed and memory of harness and solvers (needs idle cores)
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
 
-fuzz: $(VENV)/.all ## Feed random input to everything that reads files or arguments (MINUTES=10)
+fuzz: $(VENV)/.all ## Fuzz everything that reads files or arguments (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 site: $(VENV)/.site ## Build the site from catalog and records into site/
@@ -72,19 +72,19 @@ serve: $(VENV)/.site ## Serve the site on this machine and rebuild it on every c
 	$(BIN)/python -m tools.site
 	$(BIN)/python -m mkdocs serve --dirty --quiet --dev-addr 127.0.0.1:$(PORT)
 
-clean: ## Remove what was built: environment, site, caches; runs/ stays
+clean: ## Remove the environment, the built site and caches; keep runs/
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# One environment; each stamp records a set of extras that is in it.
+# There is one environment; each stamp file records a set of installed extras.
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "The atlas needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
-	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	  echo "Use another interpreter: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# Groups of dependencies want a pip of 2025; those of the catalog and of the site hold no torch.
+# Dependency groups need pip 25.1; those of the catalog and the site do not include torch.
 $(VENV)/.pip: | $(VENV)/.made
 	$(PIP) install --quiet 'pip>=25.1'
 	@touch $@

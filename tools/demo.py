@@ -1,4 +1,4 @@
-"""The demo: prune a real model five ways, compare the results, build the small site.
+"""The demo: prune a real model with five methods, compare the results, build the small site.
 
 `make demo` runs it. It prints each command before running it, so that you can repeat it.
 """

@@ -69,7 +69,7 @@ def test_ticked_methods_stand_side_by_side(visit: Callable[..., Any]) -> None:
     page = seen.open("leaderboard.html")
     bar = page.get_by_role("group", name="Methods to compare")
     page.get_by_label("Compare Wanda").first.check()
-    expect(bar).to_contain_text("Tick another method")
+    expect(bar).to_contain_text("Select another method")
     assert heads(page) == []
     page.get_by_label("Compare SparseGPT").first.check()
     assert heads(page) == ["Wanda", "SparseGPT"]

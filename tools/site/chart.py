@@ -262,7 +262,7 @@ def specification(against: Against, size: Size = WIDE, live: bool = True) -> dic
 def _data(against: Against) -> list[dict[str, Any]]:
     series = [{"type": "filter", "expr": f"datum.family != '{UNJOINED}'"}]
     order = {"type": "collect", "sort": {"field": against.name}}
-    # What no other point beats in both directions. Shares that differ only because whole units do
+    # The Pareto front. Shares that differ only because whole units do
     # not add up count as the same share. A share at fewer bits is not the same.
     best = [
         {"type": "filter", "expr": f"datum.state == 'kept' && datum.family != '{QUANTISED}'"},

@@ -262,8 +262,8 @@ def specification(against: Against, size: Size = WIDE, live: bool = True) -> dic
 def _data(against: Against) -> list[dict[str, Any]]:
     series = [{"type": "filter", "expr": f"datum.family != '{UNJOINED}'"}]
     order = {"type": "collect", "sort": {"field": against.name}}
-    # The Pareto front. Shares that differ only because whole units do
-    # not add up count as the same share. A share at fewer bits is not the same.
+    # The Pareto front. Shares that differ only because whole units do not add up count as the same
+    # share; quantised models are left out.
     best = [
         {"type": "filter", "expr": f"datum.state == 'kept' && datum.family != '{QUANTISED}'"},
         {"type": "formula", "as": "at", "expr": f"round(1000 * datum.{against.name})"},

@@ -11,7 +11,7 @@ from tools.site.render import Front, seen
 
 ABOUT = (
     "Papers on pruning large language models: every fact with its source, methods implemented in "
-    "one or two files each, every implementation measured on one harness beside the dense model."
+    "one or two files each, every implementation measured on one harness next to the dense model."
 )
 
 

@@ -208,15 +208,15 @@ def test_what_nobody_knows_makes_no_papers_alike() -> None:
         "b": cut("paper", prunes=["blocks"]),  # 1 word in common of 3
         "c": cut("abstract", prunes=["heads"]),
     }
-    assert paper_pages.Kin(Atlas(made, {})).alike("a") == ["c"]
+    assert paper_pages.RelatedPapers(Atlas(made, {})).similar("a") == ["c"]
 
 
 def test_a_study_is_not_like_the_methods_that_it_studies() -> None:
     words = {"granularity": ["structured"], "criterion": ["gradient"], "calibration": "forward"}
     kinds = {"a": "method", "b": "baseline", "c": "analysis", "d": "analysis", "e": "system"}
     made = {slug: invented(kind=kind, taxonomy=words) for slug, kind in kinds.items()}
-    kin = paper_pages.Kin(Atlas(made, {}))
-    assert [kin.alike(slug) for slug in kinds] == [["b"], ["a"], ["d"], ["c"], []]
+    related = paper_pages.RelatedPapers(Atlas(made, {}))
+    assert [related.similar(slug) for slug in kinds] == [["b"], ["a"], ["d"], ["c"], []]
 
 
 def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:

@@ -18,7 +18,7 @@ from implementations.harness.results.record import Record
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
-from tools.site.data_files import FILES, made
+from tools.site.data_files import FILES, data_files
 from tools.site.discovery import llms, robots
 from tools.site.pages import catalog, contribute, feed, fronts, learn, make, redirects
 
@@ -46,7 +46,7 @@ def measured(atlas: Atlas, records: list[Record]) -> Atlas:
 
 
 def test_papers_are_the_catalog(atlas: Atlas) -> None:
-    files = made(atlas)
+    files = data_files(atlas)
     papers = json.loads(files["papers.json"])["papers"]
     assert {paper["slug"]: paper["title"] for paper in papers} == {
         slug: paper.title for slug, paper in atlas.papers.items()
@@ -56,7 +56,7 @@ def test_papers_are_the_catalog(atlas: Atlas) -> None:
 
 
 def test_records_in_short_are_the_records(measured: Atlas) -> None:
-    shorts = json.loads(made(measured)["records.json"])["records"]
+    shorts = json.loads(data_files(measured)["records.json"])["records"]
     assert len(shorts) == len(measured.records)
     for short, record in zip(shorts, measured.records, strict=True):
         assert short["path"] == record_path(record)
@@ -67,7 +67,7 @@ def test_records_in_short_are_the_records(measured: Atlas) -> None:
 
 
 def test_the_leaderboard_has_a_line_a_setting(measured: Atlas) -> None:
-    lines = list(csv.DictReader(io.StringIO(made(measured)["leaderboard.csv"])))
+    lines = list(csv.DictReader(io.StringIO(data_files(measured)["leaderboard.csv"])))
     rows = [row for board in measured.boards for row in board.rows]
     assert len(lines) == len(rows)
     metric = measured.boards[0].metrics[0]
@@ -87,11 +87,11 @@ def test_the_leaderboard_has_a_line_a_setting(measured: Atlas) -> None:
 
 
 def test_an_empty_atlas_has_an_empty_leaderboard() -> None:
-    assert made(Atlas({}, {}))["leaderboard.csv"] == ""
+    assert data_files(Atlas({}, {}))["leaderboard.csv"] == ""
 
 
 def test_schemas_are_those_of_entry_and_record(atlas: Atlas) -> None:
-    files = made(atlas)
+    files = data_files(atlas)
     assert set(json.loads(files["schema.json"])["properties"]) == {
         field.alias or name for name, field in Paper.model_fields.items()
     }

@@ -287,15 +287,15 @@ def test_names_of_the_published_chart_stand_apart_and_beside_their_marks(real: A
                 assert one is other or beside or apart, (one["label"], other["label"])
 
 
-def drawing(against: chart.Against, points: list[dict[str, Any]]) -> str:
+def drawing(against: chart.Axis, points: list[dict[str, Any]]) -> str:
     spec = chart.specification(against, live=False)
     spec["data"][0]["values"] = points
     spec["data"].append({"name": "labels", "values": []})
     return str(vl_convert.vega_to_svg(json.dumps(spec)))
 
 
-@pytest.mark.parametrize("against", chart.AGAINST, ids=lambda one: one.name)
-def test_each_chart_draws_what_was_measured(against: chart.Against, atlas: Atlas) -> None:
+@pytest.mark.parametrize("against", chart.AXES, ids=lambda one: one.name)
+def test_each_chart_draws_what_was_measured(against: chart.Axis, atlas: Atlas) -> None:
     points = chart.points(atlas.boards[0], atlas.names)
     placed = [point for point in points if point[against.name] is not None]
     svg = drawing(against, points)
@@ -305,14 +305,14 @@ def test_each_chart_draws_what_was_measured(against: chart.Against, atlas: Atlas
 
 
 def test_a_chart_without_points_is_empty_and_no_error() -> None:
-    for against in chart.AGAINST:
+    for against in chart.AXES:
         svg = drawing(against, [])
         assert svg.startswith("<svg")
         assert "<path aria-label" not in svg
 
 
 def frontier(
-    against: chart.Against, *places: tuple[float, float], families: tuple[str, ...] = ()
+    against: chart.Axis, *places: tuple[float, float], families: tuple[str, ...] = ()
 ) -> int:
     """How many points the dotted line goes through."""
     points = [
@@ -334,7 +334,7 @@ def frontier(
 
 
 def test_the_dotted_line_joins_what_no_other_beats() -> None:
-    size, _, time = chart.AGAINST
+    size, _, time = chart.AXES
     # In steps: one corner between two points.
     assert frontier(size, (0.2, 1.5), (0.5, 3.0)) == 3
     assert frontier(size, (0.2, 4.0), (0.5, 3.0)) == 1  # the second is better both ways
@@ -344,7 +344,7 @@ def test_the_dotted_line_joins_what_no_other_beats() -> None:
 
 
 def test_what_is_also_quantised_beats_nothing() -> None:
-    size, places = chart.AGAINST[0], ((0.2, 4.0), (0.5, 3.0))
+    size, places = chart.AXES[0], ((0.2, 4.0), (0.5, 3.0))
     assert frontier(size, *places, families=(FAMILIES[1], FAMILIES[0])) == 1
     assert frontier(size, *places, (0.8, 2.0), families=(*FAMILIES[:2], QUANTISED)) == 1
     assert frontier(size, *places, families=(FAMILIES[1], QUANTISED)) == 1

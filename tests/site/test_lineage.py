@@ -15,7 +15,7 @@ from tests.catalog.invented import baseline
 from tools.catalog.schema.paper import Outside, Paper, Relations, Sources, Taxonomy
 from tools.site import lineage
 from tools.site.atlas import Atlas, read
-from tools.site.lineage import MOST, TALL, Box, Drawing, around, graph
+from tools.site.lineage import HEIGHT, MAX_PAPERS, Box, Drawing, around, graph
 from tools.site.pages import paper as paper_pages
 
 
@@ -50,7 +50,7 @@ def overlapping(boxes: Mapping[str, Box]) -> list[tuple[str, str]]:
         (a.node.id, b.node.id)
         for a, b in itertools.combinations(boxes.values(), 2)
         if a.x < b.right and b.x < a.right
-        if a.y < b.y + TALL and b.y < a.y + TALL
+        if a.y < b.y + HEIGHT and b.y < a.y + HEIGHT
     ]
 
 
@@ -86,7 +86,7 @@ def test_nothing_overlaps_and_all_is_inside(real: Atlas) -> None:
         assert overlapping(drawing.boxes) == []
         for box in drawing.boxes.values():
             assert 0 <= box.x < box.right <= drawing.width
-            assert 0 <= box.y < box.y + TALL <= drawing.height
+            assert 0 <= box.y < box.y + HEIGHT <= drawing.height
 
 
 def test_earlier_papers_are_left_of_later_ones(real: Atlas) -> None:
@@ -136,7 +136,7 @@ def test_a_neighbourhood_is_two_generations_of_lineage_and_its_own_comparisons()
 
 
 def test_of_many_the_most_built_on_are_drawn_and_the_rest_counted() -> None:
-    many = {f"p{i}": paper(f"P{i}", "2023-02-02", builds_on=("one",)) for i in range(MOST)}
+    many = {f"p{i}": paper(f"P{i}", "2023-02-02", builds_on=("one",)) for i in range(MAX_PAPERS)}
     judges = {f"j{i}": paper(f"J{i}", "2024-02-02", compares_with=("one",)) for i in range(3)}
     late = paper("Late", "2025-01-02", builds_on=("one",))
     heir = paper("Heir", "2026-01-02", builds_on=("late",))
@@ -146,7 +146,7 @@ def test_of_many_the_most_built_on_are_drawn_and_the_rest_counted() -> None:
     assert drawing
     children = {later for earlier, later, _ in ends(drawing) if earlier == "one"}
     assert {"late", "more-later"} < children
-    assert len(children) == MOST + 1
+    assert len(children) == MAX_PAPERS + 1
     assert drawing.boxes["more-later"].node.name == "4 more"
     assert not children & judges.keys()
     page = dict(paper_pages.pages(atlas))["papers/one.md"]
@@ -229,7 +229,7 @@ def test_long_and_hostile_names_fit_their_boxes() -> None:
     atlas = atlas_of(a=paper("A", "2023-01"), b=paper(name, "2023-02", builds_on=("a",)))
     drawing = around(graph(atlas), "a")
     assert drawing
-    assert len(drawing.boxes["b"].node.label) == lineage.LONGEST
+    assert len(drawing.boxes["b"].node.label) == lineage.MAX_LETTERS
     assert drawing.boxes["b"].node.width < 200
     assert all("<script>" not in page for page in dict(paper_pages.pages(atlas)).values())
 

@@ -15,7 +15,7 @@ from implementations.harness.errors import BadInput
 from tests.site.conftest import ENVIRONMENT
 from tools.site.atlas import read_readme
 from tools.site.formulas import Formulas, mathml
-from tools.site.readme import LARGEST, plain_markdown
+from tools.site.readme import MAX_BYTES, plain_markdown
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_readme_with_attributes_that_could_do_something_is_refused(text: str) 
 
 def test_a_long_readme_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
-    path.write_text("x" * (LARGEST + 1))
+    path.write_text("x" * (MAX_BYTES + 1))
     with pytest.raises(BadInput, match="50,001 bytes"):
         read_readme(path)
 
@@ -62,7 +62,7 @@ def test_a_long_readme_is_refused(tmp_path: Path) -> None:
     ("file", "content", "words"),
     [
         ("README.md", "## A\n\n[a](javascript:x)\n", "wanda/README.md: <a href='javascript:x'>"),
-        ("records/support.json", "[]", "support.json is damaged; write it again"),
+        ("records/support.json", "[]", "support.json is damaged; to write it again"),
     ],
 )
 def test_a_method_that_cannot_be_shown_is_named_and_the_folder_stays(
@@ -138,5 +138,5 @@ def test_tex_names_no_link_and_no_element(tex: str) -> None:
 
 @pytest.mark.parametrize("tex", ["a_b_c", r"\left(", "^", "{" * 5000])
 def test_what_is_not_tex_is_named(tex: str) -> None:
-    with pytest.raises(BadInput, match="cannot be set; write it otherwise"):
+    with pytest.raises(BadInput, match="is not TeX that latex2mathml can convert"):
         rendered(f"${tex}$")

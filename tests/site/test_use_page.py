@@ -80,7 +80,7 @@ def test_an_option_shows_by_itself_with_values_default_and_help() -> None:
     assert (one.name, one.about, one.options) == ("first", "Do nothing.", ())
     assert (other.name, other.about) == ("second-one", "Do something more.")
     assert other.options == (
-        options.Option("WHAT", "path", "needed", "A file."),
+        options.Option("WHAT", "path", "required", "A file."),
         options.Option("--often", "whole number from 1", "3", "How often."),
         options.Option("--share", "number", "", "Some."),
         options.Option("--quiet", "", "off", "Say less."),

@@ -1,5 +1,5 @@
-"""The site generator: catalog, method folders and records in; Markdown pages and data files out.
+"""The site generator: reads catalog, methods and records, writes Markdown pages and data files.
 
-`python -m tools.site` writes them to `build/docs`, and mkdocs renders that folder. It never imports
-torch.
+`python -m tools.site` writes them to `build/docs`, and mkdocs renders that folder. The generator
+does not import torch.
 """

@@ -16,10 +16,10 @@ from tools.site.pages import make
 def main(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("build/docs"),
     runs: Annotated[
-        Path | None, typer.Option(envvar="ATLAS_RUNS", help="Folder of runs to show as well.")
+        Path | None, typer.Option(envvar="ATLAS_RUNS", help="Folder of additional runs to show.")
     ] = None,
 ) -> None:
-    """Write what mkdocs renders; if that fails, the folder stays as it is."""
+    """Write the pages that mkdocs renders; on an error, leave the folder unchanged."""
     try:
         atlas = read(runs=runs)
         write(out, make(atlas), atlas.root / "docs" / "assets")

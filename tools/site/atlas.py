@@ -1,4 +1,4 @@
-"""What the site is made from: catalog, READMEs, source files, support and records, read as data."""
+"""The input of the site: catalog, READMEs, source files, supported models and records."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 from tools.site.code import Doc, fields, load
 from tools.site.quotes import Quote, quotes
-from tools.site.readme import LARGEST
+from tools.site.readme import MAX_BYTES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-KINDS = ("families", "attention", "patterns")
-FOUND = TypeAdapter(dict[str, dict[str, str]])
+SUPPORT_FIELDS = ("families", "attention", "patterns")
+SUPPORT = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One field of a method: name, type and default as its source spells them, and its meaning."""
+    """One field of a method: its meaning, and name, type and default as written in the source."""
 
     name: str
     type: str
@@ -42,11 +42,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Source:
-    """What a method's file says of itself."""
+    """The class that a method's file defines."""
 
     name: str
-    """The class, which spells the method as its authors do."""
+    """Name of the class, which is the method's name as its authors spell it."""
     about: str
+    """First paragraph of the class docstring."""
     parameters: tuple[Parameter, ...]
     code: str = ""
     """The whole file."""
@@ -54,24 +55,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Method:
-    """One method folder: sections of the README, source, what the contract found, records."""
+    """One method folder: README, source, results of the contract, records."""
 
     slug: str
     readme: str
     source: Source
     support: Mapping[str, Any]
-    """The contract's `support.json`: by `families`, `attention` and `patterns`; may be empty."""
+    """Contents of `support.json`, with results by `families`, `attention` and `patterns`."""
     records: tuple[Record, ...]
 
     @cached_property
     def quotes(self) -> list[Quote]:
-        """The lines of its file that the README explains."""
+        """The lines of the method's file that the README explains."""
         return quotes(self.readme, self.source.code)
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """Everything the pages show."""
+    """All input of the pages."""
 
     papers: Mapping[str, Paper]
     """Every entry of the catalog, by slug."""
@@ -79,28 +80,28 @@ class Atlas:
     """Every method folder, by slug; each has an entry."""
     records: tuple[Record, ...] = ()
     repository: str = ""
-    """Address of the repository, for links to sources; empty where it is not known."""
+    """Address of the repository, for links to sources; empty if not known."""
     site: str = ""
-    """Address of the site, for what is read elsewhere; empty where it is not known."""
+    """Address of the site, for files that are read elsewhere; empty if not known."""
     root: Path = REPOSITORY
-    """Where the checkout lies, for sources that only one page shows."""
+    """Path of the checkout, for sources that only one page shows."""
 
     def address(self, path: str) -> str:
-        """Return where a file of the site is: absolute if the site's address is known."""
+        """Return the address of a file of the site, absolute if the site's address is known."""
         return f"{self.site.rstrip('/')}/{path}" if self.site else path
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """How to write each paper in a few letters, by slug."""
+        """The short name of each paper, by slug."""
         return {slug: self._name(slug, paper) for slug, paper in self.papers.items()}
 
     @cached_property
     def boards(self) -> list[Board]:
-        """All measurements, made comparable; of the dense model alone there is nothing to show."""
+        """All leaderboards with at least one method."""
         return [board for board in boards(self.records) if board.rows]
 
     def boards_of(self, slug: str) -> list[Board]:
-        """The measurements of one method, beside the dense rows of their boards."""
+        """Return the leaderboards with the rows of one method."""
         return [board for board in Filter(methods=(slug,))(self.boards) if board.rows]
 
     def _name(self, slug: str, paper: Paper) -> str:
@@ -114,11 +115,11 @@ class Atlas:
 def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:
     """Read a checkout; `runs` adds the records of a runs folder to the published ones.
 
-    Of two records of one request, such as a run and its repetition, the newer counts.
+    If a run was repeated, only the newest of its records is used.
 
     Raises:
-        CatalogError: an entry is wrong.
-        BadInput: a record is damaged or of a newer schema.
+        CatalogError: an entry is invalid.
+        BadInput: a record is damaged or has a newer schema.
     """
     implementations = repository / "implementations"
     folders = published_folders(implementations) + ([runs] if runs else [])
@@ -152,24 +153,24 @@ def _method(folder: Path, code: griffe.Module, records: tuple[Record, ...]) -> M
 
 
 def _support(path: Path) -> Mapping[str, Any]:
-    """Read what the contract found; raises `BadInput` for what it does not write."""
-    found: Mapping[str, Any] = read_json(path)
+    """Read a method's `support.json`; raise `BadInput` if it is damaged."""
+    support: Mapping[str, Any] = read_json(path)
     try:
-        FOUND.validate_python({name: found.get(name, {}) for name in KINDS})
+        SUPPORT.validate_python({name: support.get(name, {}) for name in SUPPORT_FIELDS})
     except (AttributeError, ValidationError) as error:
-        raise BadInput(f"{path} is damaged; write it again: atlas support") from error
-    return found
+        raise BadInput(f"{path} is damaged; to write it again, run: atlas support") from error
+    return support
 
 
 def read_readme(path: Path) -> str:
-    """Read a README from its first section on: what stands above is the catalog entry's to say."""
-    text = read_text(path, LARGEST) if path.exists() else ""
+    """Read a README from its first section on; the page shows the catalog entry above it."""
+    text = read_text(path, MAX_BYTES) if path.exists() else ""
     start = re.search(r"^## ", text, re.MULTILINE)
     return text[start.start() :].strip() if start else ""
 
 
 def read_source(module: griffe.Module) -> Source:
-    """Describe the class of a module that derives from `Method` or another base of that name."""
+    """Describe the class of a module that derives from a base whose name ends in `Method`."""
     code = "\n".join(module.lines) + "\n"
     for one in module.classes.values():
         if not one.is_alias and any(str(base).endswith("Method") for base in one.bases):
@@ -178,7 +179,7 @@ def read_source(module: griffe.Module) -> Source:
 
 
 def _parameters(method: griffe.Class) -> Iterator[Parameter]:
-    """Yield the fields of a method, with those of its bases."""
+    """Yield the fields of a method, including inherited ones."""
     for field in fields(method):
         meaning = Doc.of(field.docstring)
         yield Parameter(
@@ -190,7 +191,7 @@ def _parameters(method: griffe.Class) -> Iterator[Parameter]:
 
 
 def _default(value: str | griffe.Expr | None) -> str:
-    """Spell a default, also one inside `Field(default=...)`."""
+    """Return a default as written in the source, also inside `Field(default=...)`."""
     if isinstance(value, griffe.ExprCall) and str(value.function) == "Field":
         for one in value.arguments:
             if not isinstance(one, griffe.ExprKeyword):

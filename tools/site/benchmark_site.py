@@ -1,8 +1,8 @@
-"""How long the site of very many papers and records takes: `python -m tools.site.benchmark_site`.
+"""Benchmark of the site with very many papers: `python -m tools.site.benchmark_site`.
 
-Wanted on two cores: 1,000 invented entries and 5,000 invented records in under 2 minutes, growing
-no faster than their number; and of 500 entries and 2,500 records no page above `LIMIT` on a first
-visit. Nothing invented is ever part of the real site.
+Targets on two cores: a site of 1,000 synthetic entries and 5,000 synthetic records builds in under
+2 minutes, in time at most linear in their number; with 500 entries and 2,500 records, no page
+transfers more than `LIMIT` bytes on a first visit. The real site never contains synthetic data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from tools.site.weight import FLAGS, LIMIT, heaviest, serve, weigh
 
 COUNTS = (250, 500, 1000)
 WEIGHED = 500
-RECORDS_AN_ENTRY = 5
+"""Number of entries at which the pages are weighed."""
+RECORDS_PER_ENTRY = 5
 MODELS = 20
 QUESTIONS = (
     "catalog.html?find=quantization",
@@ -36,7 +37,7 @@ QUESTIONS = (
     "leaderboard.html?chart=speed",
     "leaderboard.html?share=50",
 )
-"""Addresses that load more than the same page without what is asked there."""
+"""Addresses with a query, which makes the page load more data."""
 PARTS = (
     "catalog",
     "docs",
@@ -50,11 +51,11 @@ PARTS = (
 
 
 def main() -> None:
-    """Build the site at each size and print seconds, files and bytes, of one what pages weigh."""
+    """Build the site at each size; print its seconds, files and bytes, and once its page weights."""
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
             checkout, runs, site = (Path(name) / part for part in ("checkout", "runs", "site"))
-            crowd(checkout, runs, count)
+            write_checkout(checkout, runs, count)
             start = time.perf_counter()
             build(checkout, runs, site)
             seconds = time.perf_counter() - start
@@ -63,30 +64,30 @@ def main() -> None:
             largest, page = (max(these, key=lambda path: these[path]) for these in (sizes, pages))
             index = sum(size for path, size in sizes.items() if path.parent == Path("search"))
             sys.stdout.write(
-                f"{count:,} entries, {RECORDS_AN_ENTRY * count:,} records: {seconds:.1f} s, "
+                f"{count:,} entries, {RECORDS_PER_ENTRY * count:,} records: {seconds:.1f} s, "
                 f"{len(sizes):,} files, {sum(sizes.values()) / 1e6:.1f} MB, search "
                 f"{index / 1e3:.0f} kB, largest {largest} {sizes[largest] / 1e3:.0f} kB, "
                 f"largest page {page} {sizes[page] / 1e3:.0f} kB\n"
             )
             if count == WEIGHED:
-                weights(site)
+                print_weights(site)
 
 
-def weights(site: Path) -> None:
-    """Print what the first visit of the heaviest page of each kind takes, in kB, the most first."""
+def print_weights(site: Path) -> None:
+    """Print the weight of the heaviest page of each kind on a first visit, in kB, largest first."""
     program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
     pages = heaviest(site) | {address: address for address in QUESTIONS}
     with serve(site) as home, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        found = [(weigh(browser, home + page).whole, kind) for kind, page in pages.items()]
+        sizes = [(weigh(browser, home + page).whole, kind) for kind, page in pages.items()]
         browser.close()
-    for size, kind in sorted(found, reverse=True):
+    for size, kind in sorted(sizes, reverse=True):
         above = ", too heavy" * (size > LIMIT)
         sys.stdout.write(f"{size / 1e3:8.1f}  {kind}{above}\n")
 
 
-def crowd(checkout: Path, runs: Path, count: int) -> None:
-    """Copy this checkout, and add invented entries to the copy and invented records to `runs`."""
+def write_checkout(checkout: Path, runs: Path, count: int) -> None:
+    """Copy this checkout; add synthetic entries to the copy and synthetic records to `runs`."""
     checkout.mkdir()
     for part in PARTS:
         source = REPOSITORY / part
@@ -95,7 +96,7 @@ def crowd(checkout: Path, runs: Path, count: int) -> None:
         else:
             shutil.copy(source, checkout)
     write_papers(checkout / "catalog" / "papers", count)
-    for record in _records(RECORDS_AN_ENTRY * count):
+    for record in _records(RECORDS_PER_ENTRY * count):
         save_record(record, runs)
 
 
@@ -112,7 +113,7 @@ def build(checkout: Path, runs: Path, site: Path) -> None:
 
 
 def _records(count: int) -> Iterator[Record]:
-    """Vary the published records: other models, shares, seeds and values."""
+    """Yield copies of the published records with other models, sparsities, seeds and values."""
     random = Random(0)
     published = [r for r in load_records(published_folders()) if r.method != "dense"]
     for index in range(count):

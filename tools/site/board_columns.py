@@ -18,7 +18,7 @@ RATIO = "ratio"
 
 @dataclass(frozen=True)
 class Cell:
-    """The contents of a column for one row."""
+    """One cell of the table."""
 
     text: str = ""
     note: str = ""
@@ -81,9 +81,9 @@ def chip_label(chip: str) -> str:
 
 
 def ranks(board: Board, rows: Sequence[Row]) -> dict[str, int]:
-    """Rank the rows with the same share removed by their loss, by the key of their first record.
+    """Rank the rows at each sparsity by their ratio to dense; keys are those of the first record.
 
-    Collapsed and quantised models have no rank; equal losses have equal ranks.
+    Collapsed and quantised models have no rank; equal ratios have equal ranks.
     """
     groups: dict[str, list[tuple[float, str]]] = defaultdict(list)
     for row in rows:
@@ -103,7 +103,7 @@ def ranked(row: Row) -> bool:
 
 
 def removed(row: Row) -> Cell:
-    """Return the requested share, and the achieved one if whole units could not meet it."""
+    """Return the requested sparsity, and the achieved one if whole units could not reach it."""
     note = f"({percent(row.achieved)} met)" if row.missed else ""
     return Cell(row.settings, note, row.achieved)
 

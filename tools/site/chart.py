@@ -1,7 +1,7 @@
-"""Charts of a board in Vega: drawn as SVG at build, interactive with JavaScript.
+"""Charts of a board in Vega: SVG drawn at build time, interactive with JavaScript.
 
-One specification serves both: `draw` renders it with a board's points, and `specification` hands
-it to the page, whose script fills in the points of the board that was chosen.
+Both use one specification: `draw` renders it with a board's points, and `specification` returns it
+for the page, whose script adds the points of the chosen board.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ MARKS = (
     "M-5 -2H-2V-5H2V-2H5V2H2V5H-2V2H-5Z",
 )
 
-# SVG takes the variables of the style sheet as colours, and so follows light and dark.
+# Colours are variables of the style sheet, so the SVG follows the light or dark scheme.
 FAMILY_COLOURS = [f"var(--atlas-family-{i + 1})" for i in range(len(FAMILIES))]
 INK, MUTED, RULE, PAPER = (f"var(--atlas-{name})" for name in ("ink", "muted", "rule", "paper"))
-# The converter completes a relative address with one of its own, so it gets a complete one.
-NOWHERE = "https://atlas.invalid/"
-# Patterns of one method share their sparsity: a line between them would say nothing.
+# The converter would resolve relative addresses itself, so links have this base while it runs.
+PLACEHOLDER = "https://atlas.invalid/"
+# N:M patterns of one method have the same sparsity, so a line between them has no meaning.
 UNJOINED = FAMILIES[1]
-MOST = 100  # points of a picture
+MAX_POINTS = 100  # points of a picture
 ROOM = 92  # pixels right of the farthest point, for its name
 
 
 @dataclass(frozen=True)
-class Against:
-    """The horizontal axis of a chart; the vertical one is quality."""
+class Axis:
+    """The horizontal axis of a chart; the vertical axis is quality."""
 
     name: str
     label: str
     title: str
     scale: Mapping[str, Any]
     domain: str
-    """The ends of the axis as an expression of `span`, the smallest and largest value."""
+    """The ends of the axis as a Vega expression of `span`, the smallest and largest value."""
     format: str
     more_is_better: bool
     ticks: tuple[float, ...] = ()
@@ -60,20 +60,20 @@ class Against:
     """Whether a line joins the settings of a method."""
 
 
-AGAINST = (
-    Against(
+AXES = (
+    Axis(
         name="size",
         label="Size",
         title="share of the blocks' weights removed",
         scale={"type": "linear"},
-        # Up to a whole tenth, so that the greatest share has its tick.
+        # The axis ends at a multiple of 10 %, so that the largest sparsity has a tick.
         domain="[0, max(1, ceil(10 * span[1] - 0.05)) / 10]",
         format="round(100 * datum.value) + ' %'",
         more_is_better=True,
         ticks=tuple(share / 10 for share in range(11)),
         joined=True,
     ),
-    Against(
+    Axis(
         name="speed",
         label="Speed",
         title="speed of generation, times dense",
@@ -84,7 +84,7 @@ AGAINST = (
         ticks=tuple(share / 10 for share in range(11)),
         joined=True,
     ),
-    Against(
+    Axis(
         name="time",
         label="Pruning time",
         title="seconds to prune, smaller is better",
@@ -99,7 +99,7 @@ AGAINST = (
 
 @dataclass(frozen=True)
 class Size:
-    """Size of a drawing in its own pixels; it scales to the page's width."""
+    """Size of a drawing in pixels; the page scales it to its width."""
 
     width: int
     height: int
@@ -111,37 +111,37 @@ NARROW = Size(width=330, height=430, font=11)
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A board with its chart for wide and for narrow pages."""
+class BoardCharts:
+    """A board with its chart as SVG for wide and for narrow pages."""
 
     board: Board
     wide: str
     narrow: str
 
 
-def drawn(board: Board, names: Mapping[str, str], up: str = "") -> Drawn:
+def board_charts(board: Board, names: Mapping[str, str], up: str = "") -> BoardCharts:
     """Draw a board for wide and narrow pages; `up` is the relative path to the root of the site."""
-    return Drawn(board, draw(board, names, WIDE, up), draw(board, names, NARROW, up))
+    return BoardCharts(board, draw(board, names, WIDE, up), draw(board, names, NARROW, up))
 
 
 def draw(board: Board, names: Mapping[str, str], size: Size = WIDE, up: str = "") -> str:
-    """Draw perplexity, as a multiple of the dense one, against the share of weights removed.
+    """Draw perplexity relative to dense against sparsity.
 
-    Returns an SVG element to be set into a page; every point links to its record. Runs past the
-    mark of collapse lie on it, hollow. Of more than `MOST` rows only those of least loss are drawn.
-    An empty string where nothing was measured.
+    Returns an SVG element whose points link to their records, or an empty string if nothing was
+    measured. Collapsed runs are hollow points at the limit of collapse. Only the `MAX_POINTS` rows
+    with the lowest ratio are drawn.
     """
-    least = sorted(points(board, names), key=lambda point: float(point["ratio"]))[:MOST]
-    measured = [point | {"href": NOWHERE + point["href"]} for point in least]
+    best = sorted(points(board, names), key=lambda point: float(point["ratio"]))[:MAX_POINTS]
+    measured = [point | {"href": PLACEHOLDER + point["href"]} for point in best]
     if not measured:
         return ""
-    spec = specification(AGAINST[0], size, live=False)
+    spec = specification(AXES[0], size, live=False)
     spec["data"][0]["values"] = measured
     spec["data"].append({"name": "labels", "values": _labels(measured, size)})
     svg: str = vl_convert.vega_to_svg(json.dumps(spec))
-    for written, instead in {NOWHERE: up, "xlink:href": "href"}.items():
-        svg = svg.replace(written, instead)
-    # The description that a screen reader says, shown under the mouse as well.
+    for old, new in {PLACEHOLDER: up, "xlink:href": "href"}.items():
+        svg = svg.replace(old, new)
+    # Show the description for screen readers also as a tooltip.
     return re.sub(r'(<path aria-label="([^"]*)"[^>]*?)/>', r"\1><title>\2</title></path>", svg)
 
 
@@ -153,7 +153,7 @@ def points(board: Board, names: Mapping[str, str]) -> list[dict[str, Any]]:
 def point_of(row: Row, board: Board, names: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the point of a row; None if its quality was not measured."""
     ratio = row.ratio(board.metrics[0])
-    if ratio is None or not ratio.mean > 0:  # which also a mean of infinities is not
+    if ratio is None or not ratio.mean > 0:  # also excludes NaN, the mean of a run with infinities
         return None
     first = row.first
     name = one_line(names.get(first.method, first.method))
@@ -194,12 +194,12 @@ def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def named(made: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the points that are labelled: the last point of each line, and every pattern.
+def labelled_points(every: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the points with labels: the last point of each line, and every N:M pattern.
 
-    Of points at one place the first has the names of all.
+    If several points have the same position, the first is labelled with the names of all.
     """
-    last = {point["series"] + point["name"]: point for point in sorted(made, key=_removed)}
+    last = {point["series"] + point["name"]: point for point in sorted(every, key=_removed)}
     places: dict[tuple[float, str], list[dict[str, Any]]] = defaultdict(list)
     for point in last.values():
         places[point["size"], f"{point['ratio']:.3g}"].append(point)
@@ -212,18 +212,18 @@ def _removed(point: Mapping[str, Any]) -> float:
     return float(point["size"])
 
 
-def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
-    """Place labels next to their marks, for drawing without a canvas that measures text.
+def _labels(every: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
+    """Place labels next to their marks with estimated text widths, as there is no canvas at build.
 
-    A name stands left of its mark where there is no room right of it, moves up a line where it
-    would touch another, and is left out where that is not enough: the lower loss has its name.
+    A label is placed left of its mark if there is no room on the right. If it would overlap a label
+    with a lower ratio, it moves up by one line, and is left out if that does not suffice.
     """
-    top = 1.08 * max(2.0, *(point["ratio"] for point in made))
+    top = 1.08 * max(2.0, *(point["ratio"] for point in every))
     line = top ** ((size.font + 2) / (size.height - 60))  # a line of text on the log axis
-    pixel = max(map(_removed, made)) / (size.width - 60 - ROOM)
-    edge = max(map(_removed, made)) + ROOM * pixel
+    pixel = max(map(_removed, every)) / (size.width - 60 - ROOM)
+    edge = max(map(_removed, every)) + ROOM * pixel
     placed: list[dict[str, Any]] = []
-    for point in sorted(named(made), key=lambda point: float(point["ratio"])):
+    for point in sorted(labelled_points(every), key=lambda point: float(point["ratio"])):
         long = 0.6 * size.font * pixel * (len(point["label"]) + 2)
         left = point["size"] + long > edge and point["size"] > long
         start = point["size"] - long if left else point["size"]
@@ -239,10 +239,10 @@ def _labels(made: Sequence[dict[str, Any]], size: Size) -> list[dict[str, Any]]:
     return placed
 
 
-def specification(against: Against, size: Size = WIDE, live: bool = True) -> dict[str, Any]:
-    """Describe a chart in Vega, without points; `chosen` is the selected point.
+def specification(axis: Axis, size: Size = WIDE, live: bool = True) -> dict[str, Any]:
+    """Return the Vega specification of a chart without points; `chosen` is the selected point.
 
-    A live one lets Vega place the names, which takes a canvas.
+    In a live chart Vega places the labels, which requires a canvas.
     """
     return {
         "$schema": "https://vega.github.io/schema/vega/v6.json",
@@ -252,24 +252,24 @@ def specification(against: Against, size: Size = WIDE, live: bool = True) -> dic
         "autosize": {"type": "fit", "contains": "padding"},
         "background": None,
         "signals": [{"name": "chosen", "value": None}],
-        "data": _data(against),
-        "scales": _scales(against),
-        "axes": _axes(against, size),
-        "marks": [*_marks(against, live), _named(against, size, live)],
+        "data": _data(axis),
+        "scales": _scales(axis),
+        "axes": _axes(axis, size),
+        "marks": [*_marks(axis, live), _label_marks(axis, size, live)],
     }
 
 
-def _data(against: Against) -> list[dict[str, Any]]:
+def _data(axis: Axis) -> list[dict[str, Any]]:
     series = [{"type": "filter", "expr": f"datum.family != '{UNJOINED}'"}]
-    order = {"type": "collect", "sort": {"field": against.name}}
-    # The Pareto front. Shares that differ only because whole units do not add up count as the same
-    # share; quantised models are left out.
+    order = {"type": "collect", "sort": {"field": axis.name}}
+    # The Pareto frontier. Sparsities are rounded, because whole units cannot meet them exactly.
+    # Quantised models are excluded.
     best = [
         {"type": "filter", "expr": f"datum.state == 'kept' && datum.family != '{QUANTISED}'"},
-        {"type": "formula", "as": "at", "expr": f"round(1000 * datum.{against.name})"},
+        {"type": "formula", "as": "at", "expr": f"round(1000 * datum.{axis.name})"},
         {
             "type": "window",
-            "sort": {"field": "at", "order": ("ascending", "descending")[against.more_is_better]},
+            "sort": {"field": "at", "order": ("ascending", "descending")[axis.more_is_better]},
             "ops": ["min"],
             "fields": ["ratio"],
             "as": ["least"],
@@ -283,8 +283,8 @@ def _data(against: Against) -> list[dict[str, Any]]:
             "name": "placed",
             "source": "points",
             "transform": [
-                {"type": "filter", "expr": f"isValid(datum.{against.name})"},
-                {"type": "extent", "field": against.name, "signal": "span"},
+                {"type": "filter", "expr": f"isValid(datum.{axis.name})"},
+                {"type": "extent", "field": axis.name, "signal": "span"},
                 {"type": "extent", "field": "ratio", "signal": "losses"},
             ],
         },
@@ -293,12 +293,12 @@ def _data(against: Against) -> list[dict[str, Any]]:
     ]
 
 
-def _scales(against: Against) -> list[dict[str, Any]]:
+def _scales(axis: Axis) -> list[dict[str, Any]]:
     return [
         {
             "name": "x",
-            **against.scale,
-            "domain": {"signal": against.domain},
+            **axis.scale,
+            "domain": {"signal": axis.domain},
             "range": {"signal": f"[0, width - {ROOM}]"},
             "zero": False,
         },
@@ -314,7 +314,7 @@ def _scales(against: Against) -> list[dict[str, Any]]:
     ]
 
 
-def _axes(against: Against, size: Size) -> list[dict[str, Any]]:
+def _axes(axis: Axis, size: Size) -> list[dict[str, Any]]:
     common: dict[str, Any] = {
         "labelColor": MUTED,
         "titleColor": MUTED,
@@ -331,11 +331,11 @@ def _axes(against: Against, size: Size) -> list[dict[str, Any]]:
         "labelSeparation": 6,
         "aria": False,
     }
-    label = {"labels": {"update": {"text": {"signal": against.format}}}}
-    across: dict[str, Any] = {"scale": "x", "orient": "bottom", "title": against.title}
-    if against.ticks:
-        across["values"] = list(against.ticks)
-    if not against.joined:
+    label = {"labels": {"update": {"text": {"signal": axis.format}}}}
+    across: dict[str, Any] = {"scale": "x", "orient": "bottom", "title": axis.title}
+    if axis.ticks:
+        across["values"] = list(axis.ticks)
+    if not axis.joined:
         across["tickCount"] = {"signal": "max(3, floor(width / 150))"}
     along = {
         "scale": "y",
@@ -351,8 +351,8 @@ def _axes(against: Against, size: Size) -> list[dict[str, Any]]:
     return [along | common, across | common | {"encode": label}]
 
 
-def _marks(against: Against, live: bool) -> Iterator[dict[str, Any]]:
-    place = _place(against)
+def _marks(axis: Axis, live: bool) -> Iterator[dict[str, Any]]:
+    place = _place(axis)
     colour = {"scale": "colour", "field": "family"}
     quiet = "chosen && chosen.series != datum.series"
     yield {
@@ -365,11 +365,11 @@ def _marks(against: Against, live: bool) -> Iterator[dict[str, Any]]:
                 "stroke": {"value": MUTED},
                 "strokeWidth": {"value": 1},
                 "strokeDash": {"value": [2, 4]},
-                "interpolate": {"value": "step-before" if against.more_is_better else "step-after"},
+                "interpolate": {"value": "step-before" if axis.more_is_better else "step-after"},
             }
         },
     }
-    if against.joined:
+    if axis.joined:
         yield {
             "type": "group",
             "from": {"facet": {"name": "one", "data": "lines", "groupby": ["series", "family"]}},
@@ -409,7 +409,7 @@ def _marks(against: Against, live: bool) -> Iterator[dict[str, Any]]:
     }
 
 
-def _named(against: Against, size: Size, live: bool) -> dict[str, Any]:
+def _label_marks(axis: Axis, size: Size, live: bool) -> dict[str, Any]:
     """Return the Vega marks of the labels."""
     of = "datum." if live else ""
     update: dict[str, Any] = {
@@ -420,7 +420,7 @@ def _named(against: Against, size: Size, live: bool) -> dict[str, Any]:
     }
     if not live:
         side = {name: {"field": name} for name in ("align", "dx")}
-        update |= _place(against) | {"baseline": {"value": "middle"}} | side
+        update |= _place(axis) | {"baseline": {"value": "middle"}} | side
     named: dict[str, Any] = {
         "type": "text",
         "aria": False,
@@ -435,5 +435,5 @@ def _named(against: Against, size: Size, live: bool) -> dict[str, Any]:
     return named
 
 
-def _place(against: Against) -> dict[str, Any]:
-    return {"x": {"scale": "x", "field": against.name}, "y": {"scale": "y", "field": "ratio"}}
+def _place(axis: Axis) -> dict[str, Any]:
+    return {"x": {"scale": "x", "field": axis.name}, "y": {"scale": "y", "field": "ratio"}}

@@ -1,4 +1,4 @@
-"""What reference managers, search engines and previews read of a paper in the head of its page."""
+"""Metadata in the head of a paper's page, for reference managers, search engines and previews."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tools.catalog.schema.addresses import best_page
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
-from tools.site.render import data, seen
+from tools.site.render import data, printable
 
 
 def head(slug: str, paper: Paper, atlas: Atlas) -> str:
-    """Write the elements of a page's head that say what paper it is about.
+    """Return the metadata elements for the head of a paper's page.
 
-    A baseline without a paper has a title to preview and nothing to cite.
+    A baseline without a paper has only preview tags.
     """
     tags = [_meta("property", *pair) for pair in _preview(slug, paper, atlas)]
     if paper.has_paper:
@@ -27,7 +27,7 @@ def head(slug: str, paper: Paper, atlas: Atlas) -> str:
 
 
 def _preview(slug: str, paper: Paper, atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield what is shown where a link to the page is pasted (Open Graph)."""
+    """Yield the tags for link previews (Open Graph)."""
     yield "og:type", "article"
     yield "og:site_name", "Pruning Atlas"
     yield "og:title", paper.title
@@ -37,7 +37,7 @@ def _preview(slug: str, paper: Paper, atlas: Atlas) -> Iterator[tuple[str, str]]
 
 
 def _citation(paper: Paper) -> Iterator[tuple[str, str]]:
-    """Yield the tags that reference managers read (Highwire Press), those without a value not."""
+    """Yield the tags for reference managers (Highwire Press), without empty ones."""
     yield "citation_title", paper.title
     for author in paper.authors or ():
         yield "citation_author", author
@@ -60,7 +60,7 @@ def _citation(paper: Paper) -> Iterator[tuple[str, str]]:
 
 
 def _linked(slug: str, paper: Paper, atlas: Atlas) -> dict[str, Any]:
-    """Describe the paper in the words of schema.org, as JSON-LD."""
+    """Describe the paper as JSON-LD with the terms of schema.org."""
     venue = vocabulary()["venues"].terms.get(paper.venue or "")
     fields = {
         "@context": "https://schema.org",
@@ -80,10 +80,10 @@ def _linked(slug: str, paper: Paper, atlas: Atlas) -> dict[str, Any]:
 
 
 def _published(paper: Paper) -> str:
-    """Return when it appeared where it is cited: in its venue, or as a preprint."""
+    """Return the date of publication in the venue, or of the preprint if there is no venue."""
     known = paper.published if paper.venue else paper.submitted
     return known or str(paper.year)
 
 
 def _meta(kind: str, name: str, value: str) -> str:
-    return f'<meta {kind}="{name}" content="{html.escape(seen(value))}">'
+    return f'<meta {kind}="{name}" content="{html.escape(printable(value))}">'

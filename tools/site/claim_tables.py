@@ -1,4 +1,4 @@
-"""What all papers report at the same setting: one table per model, sparsity and metric."""
+"""Results that papers report at the same setting: one table per model, sparsity and metric."""
 
 from __future__ import annotations
 

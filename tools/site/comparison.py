@@ -9,7 +9,7 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method
 from tools.site.formatting import venue
 from tools.site.paper_facts import FACETS, code, repository, words_of
-from tools.site.render import safe_address, seen
+from tools.site.render import printable, safe_address
 
 FIELDS = ("granularity", "prunes", "criterion", "calibration", "recovery", "allocation", "when")
 """Fields of the taxonomy that are compared."""
@@ -31,7 +31,7 @@ def facts(atlas: Atlas) -> dict[str, Any]:
         ],
         "methods": {
             slug: {
-                "name": seen(atlas.names[slug]),
+                "name": printable(atlas.names[slug]),
                 "facts": [
                     venue(paper),
                     *(_words(paper, field) for field in FIELDS),
@@ -49,20 +49,23 @@ def facts(atlas: Atlas) -> dict[str, Any]:
 def _words(paper: Paper, field: str) -> str:
     terms = vocabulary()[field].terms
     words = words_of(paper, field)
-    return seen(", ".join(terms[word].label if word in terms else word for word in words))
+    return printable(", ".join(terms[word].label if word in terms else word for word in words))
 
 
 def _code(paper: Paper) -> str | list[str]:
     found = repository(paper)
     if not found:
         return code(paper)
-    return [seen(", ".join(filter(None, (code(paper), found.license)))), safe_address(found.url)]
+    return [
+        printable(", ".join(filter(None, (code(paper), found.license)))),
+        safe_address(found.url),
+    ]
 
 
 def _fidelity(paper: Paper, method: Method | None) -> str:
     if not method:
         return "none"
-    return seen((paper.fidelity or "not rated").replace("-", " "))
+    return printable((paper.fidelity or "not rated").replace("-", " "))
 
 
 def _refusals(method: Method | None) -> str:
@@ -71,4 +74,4 @@ def _refusals(method: Method | None) -> str:
         return ""
     kinds = ("families", "attention", "patterns")
     verdicts = [item for kind in kinds for item in (method.support.get(kind) or {}).items()]
-    return seen(", ".join(name for name, verdict in verdicts if verdict != "supported"))
+    return printable(", ".join(name for name, verdict in verdicts if verdict != "supported"))

@@ -16,10 +16,11 @@ from tools.site.atlas import Atlas
 RECORDS = "urn:pruning-atlas:records:1"
 """Format of `records.json`; the version increases with changes that break readers."""
 
-ASKED = ("run", "key", "date", "command", "method", "granularity", "configuration", "changed")
-FOUND = ("asked", "achieved", "seed", "values", "footprint", "speed", "labels", "seconds")
-SHORT = {*ASKED, *FOUND}
-"""Fields of a record that `records.json` copies."""
+SHORT = {
+    *("run", "key", "date", "command", "method", "granularity", "configuration", "changed"),
+    *("asked", "achieved", "seed", "values", "footprint", "speed", "labels", "seconds"),
+}
+"""The fields of a record that are copied to `records.json`."""
 
 FILES = {
     "papers.json": "All entries of the catalog with all fields and derived values",
@@ -35,8 +36,8 @@ FILES = {
 """Address and contents of each file; the addresses do not change."""
 
 
-def made(atlas: Atlas) -> dict[str, str]:
-    """Return the files by name, except the feed and `llms.txt`, which other modules write."""
+def data_files(atlas: Atlas) -> dict[str, str]:
+    """Return the files by name, without the feed and `llms.txt`, which other modules write."""
     methods = {slug: bool(method.records) for slug, method in atlas.methods.items()}
     exports = {name: EXPORTS[name](atlas.papers, methods) for name in EXPORTS if name in FILES}
     return exports | {
@@ -71,7 +72,7 @@ def short(record: Record) -> dict[str, Any]:
 
 
 def leaderboard_csv(boards: list[Board]) -> str:
-    """Write all rows of all boards as the terminal does, with the paths of their records."""
+    """Write all rows of all boards like `atlas leaderboard`, with the paths of their records."""
     lines = [
         row_line(board, row) | {"records": [record_path(record) for record in row.records]}
         for board in boards

@@ -1,4 +1,4 @@
-"""What programs read first: `llms.txt` for language models, `robots.txt` for crawlers."""
+"""Entry points for programs: `llms.txt` for language models, `robots.txt` for crawlers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tools.site.addresses import html_path
 from tools.site.atlas import Atlas
 from tools.site.data_files import FILES
-from tools.site.render import Front, seen
+from tools.site.render import Front, printable
 
 ABOUT = (
     "Papers on pruning large language models: every fact with its source, methods implemented in "
@@ -16,7 +16,7 @@ ABOUT = (
 
 
 def llms(atlas: Atlas, menu: Iterable[Front]) -> str:
-    """List what there is in Markdown: pages of the menu, data, methods with code, other papers."""
+    """Write a Markdown list of the menu's pages, data files, methods with code and other papers."""
     guides = [_item(atlas, html_path(front.path), front.title, front.description) for front in menu]
     data = [_item(atlas, path, path, about) for path, about in FILES.items()]
     implemented = [_paper(atlas, slug) for slug in atlas.papers if slug in atlas.methods]
@@ -32,7 +32,7 @@ def llms(atlas: Atlas, menu: Iterable[Front]) -> str:
 
 
 def robots(atlas: Atlas) -> str:
-    """Allow everything, and name the site map where the site's address is known."""
+    """Allow everything; name the site map if the site's address is known."""
     where = f"Sitemap: {atlas.address('sitemap.xml')}\n" if atlas.site else ""
     return f"User-agent: *\nAllow: /\n{where}"
 
@@ -52,5 +52,5 @@ def _item(atlas: Atlas, path: str, label: str, about: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Write text on one line without what would end a link early."""
-    return " ".join(seen(text).split()).replace("[", "(").replace("]", ")")
+    """Write text on one line, without brackets that would end a link."""
+    return " ".join(printable(text).split()).replace("[", "(").replace("]", ")")

@@ -60,7 +60,7 @@ def seconds(value: float) -> str:
 
 
 def authors(names: Sequence[str] | None) -> str:
-    """Write the authors of a paper; of more than four, the first and a count."""
+    """Write the authors of a paper; if there are more than four, the first and a count."""
     if names is None:
         return "A baseline without a paper of its own"
     return ", ".join(names) if len(names) <= 4 else f"{names[0]} and {len(names) - 1} others"
@@ -90,5 +90,5 @@ def sentence(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Escape the characters that mean something in Markdown."""
+    """Escape the special characters of Markdown."""
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|$])", r"\\\1", text)

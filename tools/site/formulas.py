@@ -1,6 +1,6 @@
-"""A Markdown extension that sets formulas: TeX in, MathML out, shown without a script.
+"""Markdown extension that converts TeX formulas to MathML, which browsers show without a script.
 
-`pymdownx.arithmatex` with `generic: true` finds the formulas, so it is listed before this one.
+`pymdownx.arithmatex` with `generic: true` finds the formulas and must be listed before this one.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from markdown.treeprocessors import Treeprocessor
 
 from implementations.harness.errors import BadInput
 
-# TeX that the converter sets wrongly, and what to write instead: a limit beside its operator, and
-# a bracket of one size, for it stretches only the one that has no index.
-SIMPLER = (
+# TeX that the converter handles badly, each with its replacement: limits go beside their operator,
+# and brackets get a fixed size, because the converter stretches only brackets without an index.
+REPLACEMENTS = (
     (r"\\operatorname\*\{arg\\,", r"\\operatorname{arg"),
     (r"\\operatorname\*", r"\\operatorname"),
     (r"\\[bB]igg?[lr]?(?![a-zA-Z])", ""),
     (r"\\tag\{([^}]*)\}", r"\\qquad\\text{(\1)}"),
 )
 
-# What MathML shows a formula by; TeX can name links, styles and, in its text, any element.
+# Allowed MathML. TeX can otherwise produce links, styles and, inside text, any element.
 TAGS = {
     *("math", "menclose", "mfrac", "mi", "mmultiscripts", "mn", "mo", "mover", "mpadded"),
     *("mphantom", "mprescripts", "mroot", "mrow", "mspace", "msqrt", "mstyle", "msub", "msubsup"),
@@ -44,21 +44,23 @@ ATTRIBUTES = {
 def mathml(tex: str, display: str) -> str:
     """Return a formula as MathML; `display` is `inline` or `block`.
 
-    Raises `BadInput` for what is not TeX.
+    Raises `BadInput` for invalid TeX.
     """
     tex = tex.strip()
-    for found, instead in SIMPLER:
-        tex = re.sub(found, instead, tex)
+    for pattern, replacement in REPLACEMENTS:
+        tex = re.sub(pattern, replacement, tex)
     try:
         made = str(convert(tex, display=display))
-    except Exception as error:  # it has ten of its own without a common base, and Python's
-        raise BadInput(f"the formula '{tex[:80]}' cannot be set; write it otherwise") from error
+    except Exception as error:  # latex2mathml's ten exceptions have no common base
+        raise BadInput(
+            f"the formula '{tex[:80]}' is not TeX that latex2mathml can convert; rewrite it"
+        ) from error
     cleaned = nh3.clean(made, tags=TAGS, attributes={"*": ATTRIBUTES})
-    return cleaned.replace("&nbsp;", "\N{NO-BREAK SPACE}")  # the one name that XML does not know
+    return cleaned.replace("&nbsp;", "\N{NO-BREAK SPACE}")  # XML does not define this entity
 
 
 class _Formulas(Treeprocessor):
-    """Replaces what arithmatex leaves: TeX between `\\(` and `\\)` or between `\\[` and `\\]`."""
+    """Replaces the output of arithmatex: TeX between `\\(` and `\\)` or between `\\[` and `\\]`."""
 
     def run(self, root: Element) -> None:
         for element in root.iter():
@@ -73,14 +75,14 @@ class _Formulas(Treeprocessor):
 
 
 class Formulas(Extension):
-    """Sets the formulas of a page."""
+    """Converts the formulas of a page."""
 
     def extendMarkdown(self, md: Markdown) -> None:  # noqa: N802  Markdown's name for it
-        """Register the replacement with a reader."""
-        # After the inline patterns, which find formulas in the text.
+        """Register the tree processor."""
+        # It must run after the inline patterns, which find formulas in the text.
         md.treeprocessors.register(_Formulas(md), "formulas", 15)
 
 
 def makeExtension(**_: Any) -> Formulas:  # noqa: N802  Markdown's name for it
-    """Return the extension, as Markdown asks a module for it."""
+    """Return the extension; Markdown calls this function by its name."""
     return Formulas()

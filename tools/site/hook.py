@@ -1,4 +1,4 @@
-"""Under `mkdocs serve`: write the pages again whenever a source has changed."""
+"""Hook for `mkdocs serve` that rewrites the pages whenever a source changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ serving = False
 
 
 def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> LiveReloadServer:
-    """Watch the sources. The pages that are written from them would start another build."""
+    """Watch the sources instead of the generated pages, whose changes would start another build."""
     global serving  # noqa: PLW0603  mkdocs loads a hook once and keeps it
     serving = True
     server.unwatch(config.docs_dir)
@@ -26,4 +26,4 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, **_: object) -> Liv
 def on_pre_build(config: MkDocsConfig) -> None:
     """Write the pages; `make serve` has written them before the first build."""
     if serving and subprocess.run([sys.executable, "-m", "tools.site"], check=False).returncode:
-        raise PluginError("tools.site could not write the pages")
+        raise PluginError("`python -m tools.site` failed; see its error above")

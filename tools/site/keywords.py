@@ -1,4 +1,4 @@
-"""Words by which the search finds a paper beside those that its page shows."""
+"""Search terms of a paper in addition to the text of its page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def keywords(paper: Paper) -> list[str]:
 
 
 def _words(paper: Paper) -> Iterator[tuple[str, str]]:
-    """Yield field and word of what a paper is; how closely it was read is left out."""
+    """Yield field and word of a paper's properties, without the depth of reading."""
     for field, _ in FACETS:
         if field != "read":
             yield from ((field, word) for word in words_of(paper, field) if word != UNKNOWN)

@@ -1,4 +1,4 @@
-"""Graph layout by Graphviz, run at build: where boxes stand and how lines run between them."""
+"""Graph layout with Graphviz at build time: positions of boxes and paths of the lines."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ INCH = 72
 
 
 @dataclass(frozen=True)
-class Laid:
-    """A graph with its places, in pixels from the top left."""
+class Layout:
+    """The positions of a graph, in pixels from the top left."""
 
     width: int
     height: int
-    middles: Mapping[str, tuple[int, int]]
+    centres: Mapping[str, tuple[int, int]]
     """The centre of each box."""
     curves: Mapping[tuple[str, str], str]
     """The SVG path of each line."""
 
 
-def lay(
+def lay_out(
     sizes: Mapping[str, tuple[int, int]],
     lines: Iterable[tuple[str, str]],
-    apart: tuple[int, int] = (10, 44),
-) -> Laid:
+    spacing: tuple[int, int] = (10, 44),
+) -> Layout:
     """Lay out a graph from left to right.
 
-    `sizes` maps each box to its width and height, and `apart` is the least space below and beside
+    `sizes` maps each box to its width and height, and `spacing` is the least space below and beside
     a box, all in pixels.
     """
     names = {box: f"b{i}" for i, box in enumerate(sizes)}
     boxes = {name: box for box, name in names.items()}
-    below, beside = (f"{space / INCH:.3f}" for space in apart)
+    below, beside = (f"{space / INCH:.3f}" for space in spacing)
     graph = AGraph(
         directed=True, rankdir="LR", nodesep=below, ranksep=beside, outputorder="edgesfirst"
     )
@@ -48,14 +48,14 @@ def lay(
     return _read(plain, boxes)
 
 
-def _read(plain: str, boxes: Mapping[str, str]) -> Laid:
+def _read(plain: str, boxes: Mapping[str, str]) -> Layout:
     """Read Graphviz's plain format, in inches.
 
     Graphviz counts from the bottom and puts the first boxes there. The result counts from the top,
     so the first boxes, usually the largest component, come out on top.
     """
     width = height = 0.0
-    middles: dict[str, tuple[int, int]] = {}
+    centres: dict[str, tuple[int, int]] = {}
     curves: dict[tuple[str, str], str] = {}
 
     def place(x: str, y: str) -> tuple[int, int]:
@@ -66,11 +66,11 @@ def _read(plain: str, boxes: Mapping[str, str]) -> Laid:
         if kind == "graph":
             width, height = float(words[1]), float(words[2])
         elif kind == "node" and words[0] in boxes:
-            middles[boxes[words[0]]] = place(words[1], words[2])
+            centres[boxes[words[0]]] = place(words[1], words[2])
         elif kind == "edge" and words[0] in boxes:
             count = int(words[2])
             points = [place(*words[i : i + 2]) for i in range(3, 3 + 2 * count, 2)]
             (x, y), *more = points
             curve = " ".join(f"{x} {y}" for x, y in more)
             curves[boxes[words[0]], boxes[words[1]]] = f"M{x} {y}C{curve}"
-    return Laid(round(width * INCH), round(height * INCH), middles, curves)
+    return Layout(round(width * INCH), round(height * INCH), centres, curves)

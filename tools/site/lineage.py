@@ -1,4 +1,4 @@
-"""Which paper builds on which, and the drawing of the papers related to one paper."""
+"""Graph of the papers that build on each other, and the drawing around one paper."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tools.catalog.schema.paper import Outside
 from tools.site.atlas import Atlas
-from tools.site.layout import Laid, lay
+from tools.site.layout import Layout, lay_out
 from tools.site.paper_facts import first_public
 
 K = TypeVar("K")
@@ -19,10 +19,10 @@ V = TypeVar("V")
 DRAWN = ("builds-on", "extends")
 """Relations drawn between any two papers. `compares-with` is drawn only to the paper itself."""
 
-TALL = 26  # height of a box in pixels, large enough to tap
+HEIGHT = 26  # height of a box in pixels, large enough to tap
 LETTER = 7.6  # width of a letter in pixels, rounded up
-LONGEST = 22  # letters of a label
-MOST = 12
+MAX_LETTERS = 22  # letters of a label
+MAX_PAPERS = 12
 """Most papers drawn on each side."""
 
 
@@ -47,17 +47,21 @@ class Node:
     """Month of the year, from 0; the middle of the year if only the year is known."""
     outside: Outside | None = None
     more: bool = False
-    """Whether it stands for the papers that are not drawn."""
+    """Whether this node represents the papers that are not drawn."""
 
     @property
     def label(self) -> str:
         """The name, shortened to fit its box."""
-        return self.name if len(self.name) <= LONGEST else self.name[: LONGEST - 1].rstrip() + "…"
+        return (
+            self.name
+            if len(self.name) <= MAX_LETTERS
+            else self.name[: MAX_LETTERS - 1].rstrip() + "…"
+        )
 
     @property
     def width(self) -> int:
         """The width of its box in pixels."""
-        return max(TALL, round(LETTER * len(self.label)) + 18)
+        return max(HEIGHT, round(LETTER * len(self.label)) + 18)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Box:
     @property
     def centre(self) -> tuple[int, int]:
         """The centre."""
-        return self.x + self.node.width // 2, self.y + TALL // 2
+        return self.x + self.node.width // 2, self.y + HEIGHT // 2
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Graph:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A laid out graph, in pixels."""
+    """A graph with its layout, in pixels."""
 
     width: int
     height: int
@@ -143,9 +147,9 @@ def graph(atlas: Atlas) -> Graph:
 def around(found: Graph, slug: str) -> Drawing | None:
     """Draw the papers related to one paper; None if it has no relation.
 
-    On each side it draws up to `MOST` papers, those that others build on most first and
-    comparisons last, and one box for all others. A second generation is drawn if it has at most
-    `MOST` papers.
+    Each side shows up to `MAX_PAPERS` papers, those that most others build on first and comparisons
+    last, and one box for the remaining ones. The second generation is drawn if it has at most
+    `MAX_PAPERS` papers.
     """
     if slug not in found.by_id:
         return None
@@ -153,22 +157,22 @@ def around(found: Graph, slug: str) -> Drawing | None:
     lines: list[Edge] = []
     for end, related in (("earlier", found.earlier), ("later", found.later)):
         own = sorted(related.get(slug, ()), key=lambda edge: _rank(edge, end, found))
-        shown = own[:MOST]
+        shown = own[:MAX_PAPERS]
         lines += [edge for edge in shown if edge.how not in DRAWN]
         first = _ends(shown, end)
         parents = _ends((edge for edge in shown if edge.how in DRAWN), end)
         behind = getattr(found.lineage, end)
         second = _ends((edge for one in parents for edge in behind.get(one, ())), end)
-        near |= {id_: found.by_id[id_] for id_ in first + second * (len(set(second)) <= MOST)}
-        if len(own) > MOST:
-            more = Node(f"more-{end}", f"{len(own) - MOST} more", "", 0, 0, more=True)
+        near |= {id_: found.by_id[id_] for id_ in first + second * (len(set(second)) <= MAX_PAPERS)}
+        if len(own) > MAX_PAPERS:
+            more = Node(f"more-{end}", f"{len(own) - MAX_PAPERS} more", "", 0, 0, more=True)
             near[more.id] = more
             pair = (slug, more.id) if end == "earlier" else (more.id, slug)
             lines.append(Edge(*pair, "more"))
     lines += [edge for edge in found.lineage.edges if {edge.later, edge.earlier} <= near.keys()]
     nodes = [node for node in found.nodes if node.id in near]
     nodes += [node for node in near.values() if node.more]
-    return _drawing(nodes, lines, lay(_sizes(nodes), [(e.earlier, e.later) for e in lines]))
+    return _drawing(nodes, lines, lay_out(_sizes(nodes), [(e.earlier, e.later) for e in lines]))
 
 
 def _rank(edge: Edge, end: str, found: Graph) -> tuple[bool, int, int]:
@@ -182,17 +186,17 @@ def _ends(edges: Iterable[Edge], end: str) -> list[str]:
 
 
 def _sizes(nodes: Iterable[Node]) -> dict[str, tuple[int, int]]:
-    return {node.id: (node.width, TALL) for node in nodes}
+    return {node.id: (node.width, HEIGHT) for node in nodes}
 
 
-def _drawing(nodes: Iterable[Node], edges: Iterable[Edge], laid: Laid) -> Drawing:
-    """Combine nodes and edges with their places."""
+def _drawing(nodes: Iterable[Node], edges: Iterable[Edge], layout: Layout) -> Drawing:
+    """Combine nodes and edges with their positions."""
     boxes = {}
     for node in nodes:
-        x, y = laid.middles[node.id]
-        boxes[node.id] = Box(node, x - node.width // 2, y - TALL // 2)
-    lines = tuple((edge, laid.curves[edge.earlier, edge.later]) for edge in edges)
-    return Drawing(laid.width, laid.height, boxes, lines)
+        x, y = layout.centres[node.id]
+        boxes[node.id] = Box(node, x - node.width // 2, y - HEIGHT // 2)
+    lines = tuple((edge, layout.curves[edge.earlier, edge.later]) for edge in edges)
+    return Drawing(layout.width, layout.height, boxes, lines)
 
 
 def _paper_node(slug: str, atlas: Atlas) -> Node:

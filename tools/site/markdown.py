@@ -1,4 +1,4 @@
-"""Markdown written for the repository, made fit for a page of the site."""
+"""Adapt Markdown files of the repository to pages of the site."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def rebase(
     repository: str = "",
     folder: str = "",
 ) -> str:
-    """Point relative links of a file in a folder of the repository to where they lead from a page.
+    """Rewrite the relative links of a file in `folder` of the repository for a page of the site.
 
-    The folder and the entry of a `known` paper become its page; any other file, and what is shown
-    on this page, becomes its address in the repository, or its words alone where that is not
-    known. Code is left as it is.
+    Links to the folder or the entry of a `known` paper lead to its page. Other links, and links to
+    files that this page shows, lead to the repository; without its address only the link text
+    stays. Code is not changed.
     """
 
     def replace(link: re.Match[str]) -> str:
@@ -42,7 +42,7 @@ def rebase(
 
 
 def indent(text: str) -> str:
-    """Indent what stands in a numbered list by four spaces, where three are enough elsewhere."""
+    """Indent the contents of numbered lists by four spaces, as Python-Markdown requires."""
     deeper = re.compile(r"^(?: {3})+(?= {0,2}\S)", re.MULTILINE)
     return deeper.sub(lambda found: " " * (len(found[0]) // 3 * 4), text)
 

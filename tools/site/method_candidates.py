@@ -10,7 +10,7 @@ from tools.site.atlas import Atlas, Method
 from tools.site.board_results import default_rows, first_board, ratio_to_dense
 from tools.site.paper_facts import repository, words_of
 
-SIZE, SPEED, KERNELS, OWN = "size", "speed", "2:4 kernels", "own kernels"
+SIZE, SPEED, KERNELS, OWN_KERNELS = "size", "speed", "2:4 kernels", "own kernels"
 CUSTOM_KERNELS = frozenset({"block-sparse", "activation"})
 """Granularities that are faster only with kernels of the method."""
 PER_INPUT = frozenset({"per-prompt", "per-token"})
@@ -47,7 +47,7 @@ class Candidate:
         if "semi-structured" in self.granularity:
             found.append(KERNELS)
         if not CUSTOM_KERNELS.isdisjoint(self.granularity):
-            found.append(OWN)
+            found.append(OWN_KERNELS)
         return found
 
     @property

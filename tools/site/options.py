@@ -1,6 +1,6 @@
-"""Every option of every command, as the program itself knows them.
+"""Every option of every command, read from the program itself.
 
-The one place of the site that imports the command line: it holds its options without torch.
+This is the only module of the site that imports the command line, which does not import torch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import typer
 
 from implementations.harness.cli.commands import app
 
-WORDS = {str: "text", float: "number", int: "whole number", Path: "path", bool: ""}
-"""What is given after an option, by its type; a switch takes nothing."""
+TYPE_NAMES = {str: "text", float: "number", int: "whole number", Path: "path", bool: ""}
+"""Descriptions of the types of values; a switch has no value."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option or argument: how it is written, what may follow, what holds without it."""
+    """One option or argument: its name, values, default and help text."""
 
     name: str
     values: str
@@ -31,7 +31,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """One command with all that it takes, arguments first."""
+    """One command with its arguments and options, arguments first."""
 
     name: str
     about: str
@@ -40,15 +40,15 @@ class Command:
 
 def commands(program: typer.Typer = app) -> list[Command]:
     """List the commands of a program in its order."""
-    found = typer.main.get_command(program)
+    group = typer.main.get_command(program)
     return [
         Command(name, line(one.help), tuple(options(one)))
-        for name, one in found.commands.items()  # type: ignore[attr-defined]
+        for name, one in group.commands.items()  # type: ignore[attr-defined]
     ]
 
 
 def options(command: Any) -> Iterator[Option]:
-    """Yield what a command takes, in its order."""
+    """Yield the arguments and options of a command in its order."""
     signature = inspect.signature(command.callback, eval_str=True)
     for param in command.params:
         if not param.hidden:
@@ -57,23 +57,23 @@ def options(command: Any) -> Iterator[Option]:
             yield Option(
                 param.metavar or param.name.upper() if argument else ", ".join(param.opts),
                 kind if argument else param.metavar or kind,
-                "needed" if param.required else default(param.default),
+                "required" if param.required else default(param.default),
                 line(param.help),
             )
 
 
 def values(annotation: Any) -> str:
-    """Say what is given for a parameter: `whole number from 1`."""
-    said = getattr(annotation, "__metadata__", ())
+    """Describe the values of a parameter: `whole number from 1`."""
+    metadata = getattr(annotation, "__metadata__", ())
     kind = annotation
     while get_origin(kind) is not None or get_args(kind):
-        kind = get_args(kind)[0]  # of Annotated, of a list, of what may be None
-    lowest = getattr(said[0], "min", None) if said else None
-    return WORDS[kind] + (f" from {lowest}" if lowest is not None else "")
+        kind = get_args(kind)[0]  # of Annotated, list or Optional
+    lowest = getattr(metadata[0], "min", None) if metadata else None
+    return TYPE_NAMES[kind] + (f" from {lowest}" if lowest is not None else "")
 
 
 def default(value: Any) -> str:
-    """Write what holds where nothing is said; empty where that is nothing."""
+    """Write a default: `off` for a switch, empty if there is none."""
     return "off" if value is False else "" if value is None else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Facts about a paper that several pages show: its words, its date, its code."""
+"""Facts about a paper that several pages show: vocabulary words, date and code."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CODE = {"official": "by the authors", "third party": "by others", "none known": 
 
 def words_of(paper: Paper, field: str) -> tuple[str, ...]:
     """Return the words of a paper for one field of the vocabulary; empty if it has none."""
-    said = paper.sources.read if field == "read" else getattr(paper.taxonomy, field, None)
-    return (said,) if isinstance(said, str) else tuple(said or ())
+    value = paper.sources.read if field == "read" else getattr(paper.taxonomy, field, None)
+    return (value,) if isinstance(value, str) else tuple(value or ())
 
 
 def first_public(paper: Paper) -> tuple[int, float]:
@@ -52,8 +52,8 @@ def newest_first(slugs: Iterable[str], papers: Mapping[str, Paper]) -> list[str]
 
 def repository(paper: Paper) -> Code | None:
     """Return the first code that is still available, official code first; None if there is none."""
-    there = [code for code in paper.code or () if not code.withdrawn]
-    return next((code for code in there if code.official), there[0] if there else None)
+    available = [code for code in paper.code or () if not code.withdrawn]
+    return next((one for one in available if one.official), available[0] if available else None)
 
 
 def code(paper: Paper) -> str:

@@ -1,4 +1,4 @@
-"""Lines of a method's file that its README explains: found, and linked with their rows."""
+"""Links between a method's file and the rows of its README that explain single lines."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ SILENT = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, token
 
 @dataclass(frozen=True)
 class Quote:
-    """One row of a README's table: what it quotes, and the line of the file where that begins."""
+    """One row of a README's table: the quoted code, and the line of the file where it begins."""
 
     number: int
     text: str
     line: int | None
-    """Counted from 1; None where the file has no such line."""
+    """Counted from 1; None if the file has no such line."""
 
 
 def quotes(readme: str, code: str) -> list[Quote]:
-    """Find the line that each row of the table "In the code" quotes, the first of several.
+    """Find the first line that matches each row of the table "In the code".
 
-    A quote lies within one statement. Spaces and line ends do not count, and `...` stands for
-    anything.
+    A quote lies within one statement. Spaces and line breaks are ignored, and `...` matches any
+    code.
     """
     table = TABLE.search(readme)
-    said = CELL.findall(table[2]) if table else []
+    cells = CELL.findall(table[2]) if table else []
     statements = list(_statements(code))
-    return [Quote(number, text, _line(text, statements)) for number, text in enumerate(said, 1)]
+    return [Quote(number, text, _line(text, statements)) for number, text in enumerate(cells, 1)]
 
 
 def linked(readme: str, found: Iterable[Quote]) -> str:
-    """Make each row of the table lead to its line, and leave the table out of the search."""
+    """Link each row of the table to its line, and exclude the table from the search."""
     rows = {quote.text: quote for quote in found if quote.line}
 
     def link(cell: re.Match[str]) -> str:
@@ -60,13 +60,13 @@ def linked(readme: str, found: Iterable[Quote]) -> str:
 
 
 def listing(code: str, found: Iterable[Quote]) -> Markup:
-    """Set a file in colours, each line with an anchor; a quoted one leads back to its row.
+    """Highlight a file; each line has an anchor, and quoted lines link back to their rows.
 
-    Its imports stand in an element of their own, so that they can be folded.
+    The imports have an element of their own, so that they can be folded.
     """
     rows = {quote.line: quote for quote in reversed(list(found))}
     folded = imports(code)
-    # Without its own frame the formatter ends every element on the line where it begins.
+    # With `nowrap`, the formatter closes every element on the line where it begins.
     lines = highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).splitlines()
     text = "".join(
         '<span class="atlas-imports">' * (number == folded.start)
@@ -78,14 +78,14 @@ def listing(code: str, found: Iterable[Quote]) -> Markup:
 
 
 def imports(code: str) -> range:
-    """Return the lines of a file that import, up to its first statement that does not."""
+    """Return the range of lines with imports, up to the first other statement."""
     body = ast.parse(code).body
     if body and _is_docstring(body[0]):
         del body[0]
     found = list(takewhile(lambda node: isinstance(node, ast.Import | ast.ImportFrom), body))
     if not found:
         return range(0)
-    # The empty lines behind them go with them.
+    # Empty lines after the imports belong to the range.
     last = found[-1].end_lineno or 0
     empty = takewhile(lambda line: not line.strip(), code.splitlines()[last:])
     return range(found[0].lineno, last + len(list(empty)) + 1)
@@ -112,7 +112,7 @@ def _line(quote: str, statements: list[list[tuple[str, int]]]) -> int | None:
 
 
 def _start(parts: list[list[str]], words: list[str]) -> int | None:
-    """Return where words begin that hold all parts in their order, each as soon as it can be."""
+    """Return the index of the first part if `words` contains all parts in order, else None."""
     first, at = None, 0
     for part in parts:
         ends = range(at + len(part), len(words) + 1)
@@ -125,7 +125,7 @@ def _start(parts: list[list[str]], words: list[str]) -> int | None:
 
 
 def _statements(code: str) -> Iterator[list[tuple[str, int]]]:
-    """Yield the words and signs of each statement, each with its line, without docstrings."""
+    """Yield the words and symbols of each statement with their lines, without docstrings."""
     statement: list[tuple[str, int]] = []
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
         if token.type == tokenize.NEWLINE:
@@ -133,7 +133,7 @@ def _statements(code: str) -> Iterator[list[tuple[str, int]]]:
                 yield statement
             statement = []
         elif token.type not in SILENT:
-            # A comma before a bracket is there or not as the line breaks.
+            # Formatters add or remove a comma before a closing bracket.
             if statement and token.string in (")", "]", "}") and statement[-1][0] == ",":
                 statement.pop()
             statement += [(word, token.start[0]) for word in WORD.findall(token.string)]

@@ -1,4 +1,4 @@
-"""The README of a method on its page: plain Markdown, which can be read and do nothing else."""
+"""Checks of a method's README, which may contain only plain Markdown."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from markdown import markdown
 
 from implementations.harness.errors import BadInput
 
-LARGEST = 50_000
-"""Bytes of the longest README that is read."""
+MAX_BYTES = 50_000
+"""Largest size of a README."""
 EXTENSIONS = (
     "attr_list",
     "tables",
@@ -18,16 +18,16 @@ EXTENSIONS = (
     "pymdownx.highlight",
     "pymdownx.superfences",
 )
-"""Those of `mkdocs.yml` that decide which attributes there are."""
+"""The extensions of `mkdocs.yml` that affect attributes."""
 ATTRIBUTES = {"alt", "class", "data-search-exclude", "href", "id", "start", "style", "title"}
 ADDRESS = re.compile(r"(https?://|mailto:|[\w./-]*(#|$))")
 TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 
 def plain_markdown(text: str, path: str) -> str:
-    """Return Markdown in which nothing is HTML: behind a `<` that would open a tag stands a space.
+    """Return Markdown without HTML: a space is added after each `<` that would open a tag.
 
-    Raises `BadInput` for attributes and addresses that could do something.
+    Raises `BadInput` for attributes and addresses that are not on the list of safe ones.
     """
     text = TAG.sub("< ", text)
     checker = _Checker()
@@ -44,16 +44,16 @@ def plain_markdown(text: str, path: str) -> str:
 
 
 class _Checker(HTMLParser):
-    """Reads the HTML that Markdown makes and remembers what a README may not have."""
+    """Parser of the HTML that Markdown produces; keeps the last attribute that is not allowed."""
 
     refused = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
-            address = name != "href" or ADDRESS.match(value or "")
+            safe = name != "href" or ADDRESS.match(value or "")
             if (
                 name not in ATTRIBUTES
-                or not address
+                or not safe
                 or (name == "id" and (value or "").startswith("_"))
             ):
                 self.refused = f"<{tag} {name}='{value}'>"

@@ -138,7 +138,7 @@ def compare_training(boards: Sequence[Board]) -> list[tuple[Board, list[Training
 def _compare(row: Row, others: Iterable[Row], name: str) -> TrainingComparison:
     course, own = row.first.course, row.value(name)
     assert course is not None  # the method trains
-    assert own is not None  # and is ranked
+    assert own is not None  # `best_structured_rows` leaves out rows without the metric
     candidates = [
         (value.mean, other)
         for other in others

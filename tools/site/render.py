@@ -1,4 +1,4 @@
-"""Templates of `docs/templates/pages` filled with the atlas; text is escaped, links checked."""
+"""Rendering of the templates in `docs/templates/pages`; text is escaped, links are checked."""
 
 from __future__ import annotations
 
@@ -26,40 +26,41 @@ from tools.site.claim_tables import claim_address, claim_removed
 from tools.site.keywords import keywords, names
 from tools.site.metrics import explained
 
-UNSEEN = ("Cf", "Cc", "Co", "Cs")
+INVISIBLE = ("Cf", "Cc", "Co", "Cs")
+"""Unicode categories of characters that are not shown."""
 TEMPLATES = Path(__file__).resolve().parents[2] / "docs" / "templates" / "pages"
 
 
 @dataclass(frozen=True)
 class Front:
-    """All that is said about a page: where it stands, what it is called, what it needs.
+    """Front matter of a page: its path, title, description, styles and scripts.
 
-    `llms.txt` is made from it. The menu stands in `mkdocs.yml`.
+    `llms.txt` is written from it. The menu is defined in `mkdocs.yml`.
     """
 
     path: str
-    """Below the docs folder, such as `learn/glossary.md`."""
+    """Path below the docs folder, such as `learn/glossary.md`."""
     title: str
     description: str = ""
     styles: tuple[str, ...] = ()
-    """Style sheets of this page alone, below `docs/assets`."""
+    """Style sheets only for this page, below `docs/assets`."""
     scripts: tuple[str, ...] = ()
-    """Modules of this page alone, below `docs/assets`."""
+    """JavaScript modules only for this page, below `docs/assets`."""
     sources: tuple[str, ...] = ()
-    """Files of the repository that say what the page says."""
+    """Files of the repository that the page is made from."""
     toc: bool = False
-    """Whether the contents of the page stand beside it."""
+    """Whether the page has a table of contents."""
     navigation: bool = False
-    """Whether the menu of its section stands beside it."""
+    """Whether the page has the menu of its section."""
     searched: bool = True
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         beside = {"navigation": self.navigation, "toc": self.toc}
-        # The theme sets title and description into the page as they are.
+        # The theme does not escape title and description.
         meta: dict[str, Any] = {
-            "title": html.escape(seen(self.title)),
-            "description": html.escape(seen(self.description)),
+            "title": html.escape(printable(self.title)),
+            "description": html.escape(printable(self.description)),
             "hide": [part for part, shown in beside.items() if not shown],
             "styles": list(self.styles),
             "scripts": list(self.scripts),
@@ -71,34 +72,34 @@ class Front:
 
 
 def render(template: str, front: Front, atlas: Atlas, **more: Any) -> str:
-    """Fill `docs/templates/pages/<template>.md` and put its front matter above."""
+    """Render `docs/templates/pages/<template>.md` with its front matter."""
     return str(front) + fill(f"{template}.md", atlas=atlas, front=front, **more)
 
 
 def fill(file: str, /, **values: Any) -> str:
-    """Fill a file of `docs/templates/pages`."""
+    """Render a file of `docs/templates/pages`."""
     return _environment().get_template(file).render(**values)
 
 
-def seen(text: str) -> str:
-    """Show what cannot be seen, such as a change of direction, as a replacement character.
+def printable(text: str) -> str:
+    """Replace invisible characters, such as those that change the direction of text, by `�`.
 
-    Line ends become spaces: a line of its own could begin something in Markdown.
+    Line breaks become spaces, because a new line could start a block in Markdown.
     """
     if text.isprintable():
         return text
     return "".join(
-        " " if c in "\n\r\t" else "�" if unicodedata.category(c) in UNSEEN else c for c in text
+        " " if c in "\n\r\t" else "�" if unicodedata.category(c) in INVISIBLE else c for c in text
     )
 
 
 def lines(text: str) -> Markup:
-    """Escape text whose line ends count, to stand in a `pre` element."""
-    return Markup("\n").join(Markup(html.escape(seen(line))) for line in text.splitlines())
+    """Escape text for a `pre` element, keeping its line breaks."""
+    return Markup("\n").join(Markup(html.escape(printable(line))) for line in text.splitlines())
 
 
 def safe_address(text: str) -> str:
-    """Return an http or https address, and the page itself for anything else."""
+    """Return an http or https address unchanged, and `#` for anything else."""
     try:
         return text if urlsplit(text).scheme in ("http", "https") else "#"
     except ValueError:
@@ -106,13 +107,13 @@ def safe_address(text: str) -> str:
 
 
 def data(value: Any) -> Markup:
-    """Write JSON to stand inside a script element, which it can never close."""
+    """Write JSON for a script element, escaped so that it cannot close the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def _finalize(value: Any) -> Any:
-    return seen(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache

@@ -1,4 +1,4 @@
-"""SVG figures, drawn at build from measurements of the harness; classes set the colours."""
+"""SVG figures, drawn at build time from measurements of the harness; CSS sets the colours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.site.formatting import number, percent
 TICKS = (1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1e3, 1e4, 1e5, 1e6)
 MARGIN = 8
 """Room on the right, so that no mark is cut off."""
-# Half of 16 by 16 cells each, as paths; the scattered ones follow a fixed rule.
+# Each removes half of 16 by 16 cells; a fixed formula scatters the cells of the first two.
 SHAPES = (
     (
         "unstructured",
@@ -49,13 +49,13 @@ SHAPES = (
     (
         "channels",
         "Channels",
-        "whole rows, and the columns that read them",
+        "whole rows, and the matching columns of the next matrix",
         "".join(f"M0 {y}h16v1h-16z" for y in (1, 2, 5, 8, 10, 11, 12, 15)),
     ),
     (
         "heads",
         "Heads",
-        "runs of rows, and of columns",
+        "blocks of adjacent rows, and of adjacent columns",
         "M0 4h16v4h-16zM0 12h16v4h-16z",
     ),
 )
@@ -84,9 +84,9 @@ def picture(name: str, root: Path = REPOSITORY) -> dict[str, Any]:
 
 
 def patch(rows: Sequence[str], label: str, first: Sequence[str] = ()) -> Markup:
-    """Draw the corner of a mask: removed weights are inked.
+    """Draw the corner of a mask with its removed weights.
 
-    What stays under the mask `first` and goes here has a colour of its own.
+    Weights that this mask removes and the mask `first` keeps have a colour of their own.
     """
     first = first or rows
     both, here = (
@@ -111,7 +111,7 @@ def columns(rows: Sequence[str]) -> tuple[float, float]:
 def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
     """Draw the sparsity of each matrix: one column per decoder layer, one row per role.
 
-    The palest is the smallest share of all, the strongest the largest.
+    The palest cell has the smallest sparsity, the strongest the largest.
     """
     roles = list(one_ranking[0])
     least, most = extremes(one_ranking)
@@ -137,7 +137,7 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
     parts.append(text(0, width.font, "matrix", "start", width))
     bottom = top + len(roles) * high
     parts += _blocks(len(one_ranking), left, across, bottom + width.font + 4, width)
-    label = "Share of each matrix that goes in one ranking by size, by block and matrix"
+    label = "Sparsity of each matrix when all weights are ranked together by magnitude"
     return svg(width.pixels, bottom + 2 * width.font + 10, label, "".join(parts))
 
 
@@ -165,7 +165,7 @@ def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:
             parts.append(mark(MARKS[name], x, y, f"block {block}: {number(ratio)} times dense"))
     parts.append(text(0, width.font, "perplexity, times dense", "start", width))
     parts += _blocks(len(measured["pruned"]), left, across, top + tall + width.font + 6, width)
-    label = "Perplexity, times dense, with one block alone pruned or left out, by block"
+    label = "Perplexity, times dense, with one block pruned or left out, by block"
     return svg(width.pixels, top + tall + 2 * width.font + 12, label, "".join(parts))
 
 
@@ -186,7 +186,7 @@ def _runs(row: str) -> Iterator[tuple[int, int]]:
 
 
 def _ticks(at: Any, low: float, highest: float) -> Iterator[float]:
-    """Yield the round values that fit on the axis without touching."""
+    """Yield the round values whose labels fit on the axis without overlap."""
     last = math.inf
     for tick in TICKS:
         if low <= tick <= highest and last - at(tick) >= 22:

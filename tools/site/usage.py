@@ -1,4 +1,4 @@
-"""How to use a method: an example sparsity, and how to load the pruned model."""
+"""How to use a method: an example of its options, and how to load the pruned model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
 
 WEIGHTS = frozenset({"unstructured", "semi-structured"})
-WHOLE = WEIGHTS | {"blocks"}
+SAME_SHAPE = WEIGHTS | {"blocks"}
 """Granularities that keep the shape of every decoder layer."""
-INSIDE = frozenset({"hidden", "value-dims", "rotary-pairs"})
-"""Granularities inside layers or the residual stream, which no stock configuration describes."""
-FOLLOWING = ("per-prompt", "per-token")
+CUSTOM_SHAPE = frozenset({"hidden", "value-dims", "rotary-pairs"})
+"""Granularities whose result no configuration of transformers describes."""
+PER_INPUT = ("per-prompt", "per-token")
 
 
 def share(method: Method) -> str:
@@ -25,23 +25,24 @@ def share(method: Method) -> str:
 def reloading(method: Method, paper: Paper) -> str:
     """Return how transformers loads the saved model.
 
-    `plain`: as any model; `alike`: as any model where all blocks came out with the same shape, else
-    by the code in the folder; `code`: by that code; `nothing`: no weight changes, nothing is saved.
+    `plain`: like any model. `code`: with the code saved in the folder. `alike`: like any model if
+    all blocks have the same shape, otherwise with that code. `nothing`: no weight changes, so
+    nothing is saved.
     """
-    if paper.taxonomy and paper.taxonomy.when in FOLLOWING:
+    if paper.taxonomy and paper.taxonomy.when in PER_INPUT:
         return "nothing"
-    if granularity(method) <= WHOLE:
+    if granularity(method) <= SAME_SHAPE:
         return "plain"
-    return "code" if granularity(method) & INSIDE else "alike"
+    return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
 
 
 def by_reloading(atlas: Atlas) -> dict[str, list[str]]:
     """List the methods tested by the contract, by how their saved models are loaded."""
-    found: dict[str, list[str]] = {"plain": [], "alike": [], "code": [], "nothing": []}
+    groups: dict[str, list[str]] = {"plain": [], "alike": [], "code": [], "nothing": []}
     for slug, method in atlas.methods.items():
         if granularity(method):
-            found[reloading(method, atlas.papers[slug])].append(slug)
-    return found
+            groups[reloading(method, atlas.papers[slug])].append(slug)
+    return groups
 
 
 def training(atlas: Atlas) -> list[str]:
@@ -52,8 +53,8 @@ def training(atlas: Atlas) -> list[str]:
 
 def families(atlas: Atlas) -> list[str]:
     """List the model families of the contract's tests."""
-    found = (method.support.get("families", ()) for method in atlas.methods.values())
-    return list(dict.fromkeys(chain.from_iterable(found)))
+    tested = (method.support.get("families", ()) for method in atlas.methods.values())
+    return list(dict.fromkeys(chain.from_iterable(tested)))
 
 
 def granularity(method: Method) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Vega's runtime as a JavaScript module, from the package that also draws at build."""
+"""Vega's runtime as a JavaScript module, from the package that draws the charts at build time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from platformdirs import user_cache_path
 
 from implementations.harness.results.files import write_atomically
 
-# The package bundles what a snippet imports by these addresses from its own files; none is asked
-# for over the network. Without Vega-Lite and Embed the result is a third smaller.
+# The package resolves imports from these addresses with its own files, without network access.
+# Leaving out Vega-Lite and Embed makes the result a third smaller.
 ADDRESS = "https://cdn.jsdelivr.net/npm/{}/+esm.js"
 WHOLE = """
 export {{ parse, View }} from "{vega}";
 export {{ expressionInterpreter }} from "{interpreter}";
 """
-# What the charts use of Vega: without maps, forces and clouds of words it is a quarter smaller.
+# The parts of Vega that the charts use. Without maps, forces and word clouds, the bundle is a
+# quarter smaller.
 LEAN = """
 import {{ transforms }} from "{dataflow}";
 import {{ extend }} from "{util}";
@@ -46,14 +47,14 @@ PARTS = {
         "vega-view@6.1.0",
     ),
 }
-"""Versions of Vega's parts by version of Vega; the package does not state them."""
+"""Versions of Vega's parts, by version of Vega; the package does not list them."""
 
 
 @cache
 def runtime() -> str:
     """Return a module that exports `parse`, `View` and `expressionInterpreter`.
 
-    A version of Vega whose parts are not known is taken whole.
+    If the parts of the installed version of Vega are not in `PARTS`, the module has all of Vega.
     """
     vega = vl_convert.get_vega_version()
     parts = PARTS.get(vega, (f"vega@{vega}",))
@@ -67,7 +68,7 @@ def runtime() -> str:
 def bundled(name: str, snippet: str) -> str:
     """Return a module and its imports as one minified file.
 
-    Bundling takes seconds, so the result is kept in the user's cache for this version of it.
+    Bundling takes seconds, so the result is cached for each version of the package.
     """
     wanted = f"{version('vl-convert-python')}{snippet}".encode()
     file = _folder() / f"{name}-{hashlib.sha256(wanted).hexdigest()[:16]}.js"

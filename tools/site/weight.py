@@ -1,4 +1,4 @@
-"""What pages weigh on a first visit: all that a browser takes, gzipped, before anybody acts."""
+"""Page weight: the gzipped bytes that a browser loads on a first visit without interaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Response
 
-# Without these it looks for updates and its own services, which no page asks for.
+# Stop the browser from contacting its own update and sync services.
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -27,16 +27,16 @@ FLAGS = (
 
 
 LIMIT = 350_000
-"""Bytes that the first visit of no page may take, with 500 papers, 50 methods and 2,500 records."""
+"""Maximum bytes of a first visit, with 500 papers, 50 methods and 2,500 records."""
 LEVEL = 6
-"""How hard a server compresses, as most do by default."""
-UNDRAWN = b'"atlas-chart--wide"></div>'
-"""Stands in a page whose chart has no picture."""
+"""Compression level of gzip, the default of most servers."""
+EMPTY_CHART = b'"atlas-chart--wide"></div>'
+"""HTML of a page whose chart is drawn in the browser."""
 
 
-# The script of a page says when it shows what the address asks for. A page that is busy before
-# that asks for nothing, and would be taken for one that has all it needs.
-SHOWN = """async () => {
+# Wait until the script of the page has applied the query of the address. Until then the network
+# may be idle although the page will load more.
+WAIT_FOR_SCRIPT = """async () => {
   const asked = () => document.querySelector("script[type=module]")
     && document.documentElement.dataset.shows !== location.search;
   while (asked()) await new Promise(done => setTimeout(done, 20));
@@ -45,15 +45,17 @@ SHOWN = """async () => {
 
 @dataclass
 class Weight:
-    """Bytes of all bodies as they are sent, and of them pages and data, which grow."""
+    """Bytes transferred for a page."""
 
     whole: int = 0
+    """All responses."""
     texts: int = 0
+    """Pages and data, which grow with the catalog."""
 
 
 @contextmanager
 def serve(site: Path) -> Iterator[str]:
-    """Serve a folder as a host of pages does: text compressed, so that weights can be taken."""
+    """Serve a folder with gzip compression, like a host of static pages; yield its address."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -85,23 +87,23 @@ def serve(site: Path) -> Iterator[str]:
 
 
 def heaviest(site: Path) -> dict[str, str]:
-    """Return the page of each kind that has the most bytes, the largest first.
+    """Return the address of the largest page of each kind, by kind, the largest first.
 
-    Each page at the top is a kind of its own.
+    Pages in one folder are of one kind; each page in the root is a kind of its own.
     """
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    by_kind: dict[str, list[tuple[int, str]]] = defaultdict(list)
     for path in site.rglob("*.html"):
         address, text = path.relative_to(site).as_posix(), path.read_bytes()
         folder, *rest = address.split("/")
         kind = "/".join((folder, *("*" for _ in rest)))
-        drawn = ", chart drawn by its script" * (UNDRAWN in text)
-        found[kind + drawn].append((len(gzip.compress(text, LEVEL)), address))
-    largest = sorted(((max(pages), kind) for kind, pages in found.items()), reverse=True)
+        kind += ", chart drawn by its script" * (EMPTY_CHART in text)
+        by_kind[kind].append((len(gzip.compress(text, LEVEL)), address))
+    largest = sorted(((max(pages), kind) for kind, pages in by_kind.items()), reverse=True)
     return {kind: address for (_, address), kind in largest}
 
 
 def weigh(browser: Browser, address: str) -> Weight:
-    """Weigh all that the first visit of an address takes, nothing being kept from another."""
+    """Measure the first visit of an address, with an empty cache."""
     weight = Weight()
 
     def take(response: Response) -> None:
@@ -114,6 +116,6 @@ def weigh(browser: Browser, address: str) -> Weight:
         page = context.new_page()
         page.on("response", take)
         page.goto(address)
-        page.evaluate(SHOWN)
+        page.evaluate(WAIT_FOR_SCRIPT)
         page.wait_for_load_state("networkidle")
     return weight

@@ -1,7 +1,6 @@
-"""The pages of the site, a module for each kind; a module's `pages` yields paths and texts.
+"""The pages of the site: one module per kind, whose function `pages` yields paths and texts.
 
-A new page is a module with a `FRONT`, which says what it is called and where it stands, and its
-name in `MENU`.
+To add a page, write a module with front matter in `FRONT` and add its name to `MENU`.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 
 def fronts() -> list[Front]:
-    """List what is said about the pages of the menu, in its order."""
+    """List the front matter of the pages of the menu, in its order."""
     return [KINDS[name].FRONT for name in MENU]
 
 
 def make(atlas: Atlas) -> dict[str, str]:
-    """Make every page and data file: contents by path below the docs folder."""
-    made = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
-    return made | {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}
+    """Return the contents of every page and data file, by path below the docs folder."""
+    files = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
+    return files | {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}

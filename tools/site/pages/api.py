@@ -39,7 +39,7 @@ class Clause:
     name: str
     doc: Doc
     covers: str
-    """The methods that it applies to, in words."""
+    """The methods that it applies to, as text."""
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
@@ -86,6 +86,6 @@ def clauses(root: Path) -> list[Clause]:
 
 
 def _default(files: list[tuple[str, griffe.Module]]) -> str:
-    """Return the default of the decorator: the methods that a clause covers if it does not say."""
+    """Return the default argument of the decorator: the methods that a clause applies to."""
     decorator = next(file.functions["clause"] for _, file in files if "clause" in file.functions)
     return str(ast.literal_eval(str(decorator.parameters[0].default)))

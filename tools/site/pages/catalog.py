@@ -1,4 +1,4 @@
-"""The catalog: one table of all papers that filters, sorts and can be shared by its address."""
+"""The catalog: one table of all papers with filters and sorting, whose state is in the address."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tools.site.paper_facts import CODE, FACETS, code, newest_first, repository,
 from tools.site.render import Front, render
 
 SHARES = ("20 %", "50 %")
-"""The settings whose losses have a column of their own."""
+"""The sparsities whose ratios to dense have a column of their own."""
 STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
-"""Where the ranges of losses end."""
+"""Upper ends of the ranges of ratios to dense."""
 UNMEASURED = "not measured"
 UNTRAINED = ("none", "closed-form")
 TRAINED = ("layerwise-training", "low-rank", "distillation", "full-training")
-"""Recoveries that train nothing, and those that do; merging is none of both."""
+"""Kinds of recovery without and with training; merging belongs to neither."""
 TRAINING = "training"
 RETRAINING = (
     Term("no", "no retraining", "No recovery or a closed-form one, and no training to calibrate."),
@@ -54,7 +54,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Facet:
-    """A group of choices; a paper has some of them."""
+    """A group of choices; a paper can have several of them."""
 
     name: str
     label: str
@@ -71,7 +71,7 @@ class Line:
     """The paper's values by facet."""
     repository: Code | None
     losses: tuple[float | None, ...]
-    """Perplexity over dense at `SHARES`, on the first board."""
+    """Ratio of perplexity to dense at `SHARES`, on the first board."""
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
@@ -98,18 +98,17 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 def _lines(atlas: Atlas) -> Iterator[Line]:
     """Make the rows, newest first: by year, date of the first public version, and name."""
     board = first_board(atlas)
-    lost = (
-        {at: ratio_to_dense(row, board) for at, row in default_rows(board).items()} if board else {}
-    )
+    rows = default_rows(board) if board else {}
+    ratios = {at: ratio_to_dense(row, board) for at, row in rows.items() if board}
     names = {slug: name.casefold() for slug, name in atlas.names.items()}
     by_name = sorted(atlas.papers, key=names.__getitem__)
     by_date = newest_first(by_name, atlas.papers)
     for slug in sorted(by_date, key=lambda slug: -(atlas.papers[slug].year or 0)):
         paper = atlas.papers[slug]
-        losses = tuple(lost.get((slug, share)) for share in SHARES)
+        losses = tuple(ratios.get((slug, share)) for share in SHARES)
         words = {field: list(words_of(paper, field)) for field, _ in FACETS}
         words |= _facts(paper, atlas.methods.get(slug))
-        words |= {_of(share): [_range(one)] for share, one in zip(SHARES, losses, strict=True)}
+        words |= {_facet(share): [_range(one)] for share, one in zip(SHARES, losses, strict=True)}
         yield Line(slug, paper, words, repository(paper), losses)
 
 
@@ -134,29 +133,30 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
 
 
 def _retraining(paper: Paper) -> Iterator[str]:
-    """Say whether anything is trained, where recovery and calibration are both known."""
+    """Yield whether the method trains, if both recovery and calibration are known."""
     about = paper.taxonomy
     if not about or not about.recovery or about.calibration in (None, UNKNOWN):
         return
-    spared = about.recovery in UNTRAINED and about.calibration != TRAINING
-    trained = about.recovery in TRAINED or about.calibration == TRAINING
-    yield from ["no"] * spared + ["yes"] * trained
+    if about.recovery in TRAINED or about.calibration == TRAINING:
+        yield "yes"
+    elif about.recovery in UNTRAINED:
+        yield "no"
 
 
-def _of(share: str) -> str:
-    """The name of the facet of losses at a share: `loss-20`."""
+def _facet(share: str) -> str:
+    """Return the name of the facet for the ratio to dense at a sparsity: `loss-20`."""
     return "loss-" + share.removesuffix(" %")
 
 
-def _range(lost: float | None) -> str:
-    """Name the range of a loss by its upper end, as the address does."""
-    if lost is None:
+def _range(ratio: float | None) -> str:
+    """Return the upper end of the range of a ratio, which names the range in the address."""
+    if ratio is None:
         return UNMEASURED
-    return next((f"{step:g}" for step in STEPS if lost <= step), "collapsed")
+    return next((f"{step:g}" for step in STEPS if ratio <= step), "collapsed")
 
 
 def _facets(lines: list[Line]) -> Iterator[Facet]:
-    """Yield the facets that divide the papers, each with the values that occur."""
+    """Yield the facets with at least two values that occur."""
     for name, label, terms in _kinds(lines):
         counts = Counter(value for line in lines for value in line.words[name])
         order = [
@@ -192,7 +192,7 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
     yield "code", "Code", _terms(CODE.items())
     yield "implemented", "Implemented here", _terms([("yes", "tested and measured"), ("no", "")])
     for share in SHARES:
-        yield _of(share), f"× dense at {share}", _ranges()
+        yield _facet(share), f"× dense at {share}", _ranges()
     yield "kind", "Kind", words["kind"].terms
     yield "venue", "Venue", words["venues"].terms
     yield "year", "Year", _terms((year, "") for year in years)
@@ -204,7 +204,7 @@ def _terms(pairs: Iterable[tuple[str, str]]) -> dict[str, Term]:
 
 
 def _ranges() -> dict[str, Term]:
-    """The ranges of losses, by their upper ends."""
+    """Return the ranges of ratios to dense, by their upper ends."""
     ends = [f"{step:g}" for step in STEPS]
     labels = [f"up to {ends[0]} × dense"]
     labels += [f"{low} to {high} ×" for low, high in pairwise(ends)]
@@ -214,9 +214,9 @@ def _ranges() -> dict[str, Term]:
 
 
 def _numbers(lines: list[Line], found: list[Facet]) -> dict[str, str]:
-    """Number all choices in the order of the page, and list those of each paper.
+    """Number all choices in the order of the page, and return the numbers of each paper's choices.
 
-    A thousand rows that spelled out their words would double the page.
+    Numbers instead of words halve the size of a page with a thousand rows.
     """
     every = [(facet.name, choice.value) for facet in found for choice in facet.choices]
     place = {choice: f"{number:x}" for number, choice in enumerate(every)}

@@ -16,7 +16,7 @@ from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site.atlas import Atlas
 from tools.site.board_results import default_settings, first_board
 from tools.site.formatting import number
-from tools.site.method_candidates import KERNELS, OWN, SIZE, SPEED, Candidate, candidates
+from tools.site.method_candidates import KERNELS, OWN_KERNELS, SIZE, SPEED, Candidate, candidates
 from tools.site.paper_facts import CODE, code
 from tools.site.render import Front, render
 
@@ -25,7 +25,7 @@ AMOUNTS = ("20 %", "50 %", PATTERN)
 """Sparsities and patterns to sort the methods by, if measured."""
 GAIN = "Zeros alone make a model neither smaller nor faster on dense kernels."
 KERNEL = "2:4 is faster only with kernels for it; skipped tiles and activations need their own."
-UNSAID = "the source does not say"
+NOT_STATED = "the source does not say"
 TESTED = "According to the contract's tests of the methods implemented here."
 ORDER = "Methods are sorted by their loss measured here, the smallest first."
 COMMON = (
@@ -113,25 +113,25 @@ def questions(found: list[Candidate], amounts: list[str]) -> list[Question]:
         Question(
             "data",
             "Data for pruning, at most?",
-            list(_most("calibration", "needs")),
+            list(_at_most("calibration", "needs")),
             words["calibration"].about,
         ),
         Question(
             "repair",
             "Recovery, at most?",
-            list(_most("recovery", "needs recovery by")),
+            list(_at_most("recovery", "needs recovery by")),
             words["recovery"].about,
         ),
-        Question("family", "Which model family?", list(_works("families", found)), TESTED),
-        Question("attention", "Which attention?", list(_works("attention", found)), TESTED),
-        Question("code", "Is code needed?", list(_code()), "The authors', others', or ours."),
+        Question("family", "Which model family?", list(_supported("families", found)), TESTED),
+        Question("attention", "Which attention?", list(_supported("attention", found)), TESTED),
+        Question("code", "Is code needed?", list(_code()), "By the authors, by others, or ours."),
         Question("amount", "How much to remove?", [_amount(share) for share in amounts], ORDER),
     ]
     return [question for question in made if question.options]
 
 
 def _gain() -> Iterator[Option]:
-    def none(wanted: tuple[str, ...]) -> Reason:
+    def unless_gained(wanted: tuple[str, ...]) -> Reason:
         return lambda one: "" if set(wanted) & set(one.gains) else _no_gain(one, wanted)
 
     dense, pattern, own = ("", "no"), ("yes", "only"), ("own",)
@@ -141,17 +141,17 @@ def _gain() -> Iterator[Option]:
         (SIZE, size, "Fewer weights to store.", pattern + own, SIZE, KERNELS),
         (SPEED, speed, "More tokens per second.", dense, SPEED),
         (SPEED, speed, "More tokens per second.", pattern, SPEED, KERNELS),
-        (SPEED, speed, "More tokens per second.", own, SPEED, KERNELS, OWN),
+        (SPEED, speed, "More tokens per second.", own, SPEED, KERNELS, OWN_KERNELS),
     ):
-        yield Option(value, label, none(tuple(wanted)), about, {"kernels": kernels})
+        yield Option(value, label, unless_gained(tuple(wanted)), about, {"kernels": kernels})
 
 
 def _no_gain(one: Candidate, wanted: tuple[str, ...]) -> str:
     if UNKNOWN in one.granularity:
-        return UNSAID
+        return NOT_STATED
     if SIZE in wanted and one.per_input:
         return "selects units for each input, so the whole model stays in memory"
-    if OWN in one.gains:
+    if OWN_KERNELS in one.gains:
         return f"{' and '.join(one.granularity)}: faster only with its own kernels"
     return f"{' and '.join(one.granularity)}: {NO_SPEED_UP}"
 
@@ -163,7 +163,7 @@ def _kernels() -> Iterator[Option]:
 
     def no_pattern(one: Candidate) -> str:
         if KERNELS not in one.gains:
-            return UNSAID if UNKNOWN in one.granularity else "supports no N:M pattern"
+            return NOT_STATED if UNKNOWN in one.granularity else "supports no N:M pattern"
         verdict = one.support("patterns").get(PATTERN, "supported")
         return "" if verdict == "supported" else f"does not support {PATTERN}: {verdict}"
 
@@ -173,25 +173,25 @@ def _kernels() -> Iterator[Option]:
     yield Option("own", "Also the method's own", lambda _: "", "For skipped tiles or activations.")
 
 
-def _most(name: str, verb: str) -> Iterator[Option]:
-    """Yield an answer per word that excludes the later, more expensive words of the vocabulary.
+def _at_most(name: str, verb: str) -> Iterator[Option]:
+    """Yield one answer per word, which excludes the more expensive words after it.
 
-    If the source of a method does not say, every answer excludes it.
+    Every answer excludes methods whose source does not state the word.
     """
     terms = [term for term in vocabulary()[name].terms.values() if term.word != UNKNOWN]
     for place, term in enumerate(terms[:-1]):
-        dearer = {later.word: later.label for later in terms[place + 1 :]}
+        costlier = {later.word: later.label for later in terms[place + 1 :]}
 
-        def reason(one: Candidate, dearer: dict[str, str] = dearer) -> str:
+        def reason(one: Candidate, costlier: dict[str, str] = costlier) -> str:
             word = one.word(name)
             if not word:
-                return UNSAID
-            return f"{verb} {dearer[word]}" if word in dearer else ""
+                return NOT_STATED
+            return f"{verb} {costlier[word]}" if word in costlier else ""
 
         yield Option(term.word, term.label, reason, term.definition)
 
 
-def _works(kind: str, found: list[Candidate]) -> Iterator[Option]:
+def _supported(kind: str, found: list[Candidate]) -> Iterator[Option]:
     for name in dict.fromkeys(name for one in found for name in one.support(kind)):
 
         def reason(one: Candidate, name: str = name) -> str:
@@ -219,10 +219,10 @@ def _code() -> Iterator[Option]:
 def _amount(share: str) -> Option:
     def reason(one: Candidate) -> str:
         if share == PATTERN and KERNELS not in one.gains:
-            return UNSAID if UNKNOWN in one.granularity else "supports no N:M pattern"
-        lost = one.losses.get(share)
-        if share in one.collapsed and lost is not None:
-            return f"collapsed at {share}: {number(lost)} × dense"
+            return NOT_STATED if UNKNOWN in one.granularity else "supports no N:M pattern"
+        ratio = one.losses.get(share)
+        if share in one.collapsed and ratio is not None:
+            return f"collapsed at {share}: {number(ratio)} × dense"
         return ""
 
     return Option(address(share), share, reason)

@@ -10,7 +10,7 @@ from itertools import groupby
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from tools.site.atlas import Atlas
-from tools.site.render import seen
+from tools.site.render import printable
 
 ATOM = "http://www.w3.org/2005/Atom"
 MAX_ENTRIES = 50
@@ -112,4 +112,4 @@ def _midnight(day: str) -> str:
 
 def _text(parent: Element, name: str, text: str) -> None:
     """Add an element of text without the characters that XML forbids."""
-    SubElement(parent, name).text = seen(text).replace("\ufffe", "").replace("\uffff", "")
+    SubElement(parent, name).text = printable(text).replace("\ufffe", "").replace("\uffff", "")

@@ -1,4 +1,4 @@
-"""The home page: what the atlas is, where to start, the leaderboard as a chart."""
+"""The home page: an introduction to the atlas, links to start with, and the first chart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import yaml
 
 from tools.site.atlas import REPOSITORY, Atlas
-from tools.site.chart import drawn
+from tools.site.chart import board_charts
 from tools.site.paper_facts import newest_first
 from tools.site.render import Front, render
 
@@ -25,7 +25,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
     latest = newest_first(papers, atlas.papers)
     citation = cite(atlas.repository)
-    board = drawn(atlas.boards[0], atlas.names) if atlas.boards else None
+    board = board_charts(atlas.boards[0], atlas.names) if atlas.boards else None
     yield (
         FRONT.path,
         render("index", FRONT, atlas, board=board, latest=latest[:6], citation=citation),
@@ -41,7 +41,7 @@ class Citation:
 
 
 def cite(address: str) -> Citation:
-    """Read `CITATION.cff`, which other services read as well."""
+    """Read the citation of the atlas from `CITATION.cff`."""
     data = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
     authors = " and ".join(f"{{{author['name']}}}" for author in data["authors"])
     fields = {

@@ -1,6 +1,6 @@
 """The leaderboard: one page per protocol, model and device.
 
-A page has the first rows of its board. The script loads all rows, the charts and the facts about
+Each page has the first rows of its board. Its script loads all rows, the charts and the facts about
 methods when the reader first uses a control.
 """
 
@@ -21,10 +21,10 @@ from tools.site import vega
 from tools.site.addresses import html_path, markdown_path, record_address
 from tools.site.atlas import Atlas
 from tools.site.board_columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
-from tools.site.chart import AGAINST, Drawn, drawn, point_of, points, specification
+from tools.site.chart import AXES, BoardCharts, board_charts, point_of, points, specification
 from tools.site.comparison import facts
 from tools.site.paper_facts import words_of
-from tools.site.render import Front, render, seen
+from tools.site.render import Front, printable, render
 
 FRONT = Front(
     "leaderboard.md",
@@ -35,18 +35,18 @@ FRONT = Front(
     sources=("implementations",),
 )
 ROWS = 100
-"""Rows of the page, and rows that the script draws at first."""
+"""Number of rows on the page; the script also draws this many at first."""
 PICTURES = 6
-"""Boards whose chart is drawn at build; the others are drawn in the browser."""
-MANY = 2 * ROWS
-"""Boards with more rows are also drawn at build, since loading their rows takes long."""
-LONGEST = 80
+"""Number of boards whose chart is drawn at build time; the others are drawn in the browser."""
+LARGE = 2 * ROWS
+"""Charts of boards with more rows are also drawn at build time, because loading rows takes long."""
+MAX_NAME = 80
 """Longest name of a board in addresses, which are file names."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A board with its name in addresses and the address of its page."""
+class BoardPage:
+    """A board with its name in addresses and the path of its page."""
 
     id: str
     path: str
@@ -62,25 +62,25 @@ class Shown:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page and the rows of each board, and the shared data of the script."""
-    boards = list(_shown(atlas))
+    boards = list(_board_pages(atlas))
     if not boards:
         yield FRONT.path, render("leaderboard", FRONT, atlas, boards=boards)
         return
     for place, one in enumerate(boards):
         yield (
             markdown_path(one.path),
-            _page(one, boards, place < PICTURES or len(one.board.rows) > MANY, atlas),
+            _page(one, boards, place < PICTURES or len(one.board.rows) > LARGE, atlas),
         )
         text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
         yield one.data, text
     methods = json.dumps(facts(atlas), ensure_ascii=False, separators=(",", ":"))
     yield "leaderboard/methods.json", methods
-    charts = {against.name: specification(against) for against in AGAINST}
+    charts = {axis.name: specification(axis) for axis in AXES}
     yield "leaderboard/charts.json", json.dumps(charts, separators=(",", ":"))
     yield "assets/js/vega.js", vega.runtime()
 
 
-def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
+def _page(one: BoardPage, boards: list[BoardPage], with_chart: bool, atlas: Atlas) -> str:
     front = FRONT
     if one.path != html_path(FRONT.path):
         about = f"Pruning methods measured under {one.board.title}."
@@ -98,41 +98,41 @@ def _page(one: Shown, boards: list[Shown], pictured: bool, atlas: Atlas) -> str:
         protocols=list(dict.fromkeys(other.board.protocol for other in boards)),
         shown=one,
         boards=boards,
-        chart=drawn(board, atlas.names, up) if pictured else Drawn(board, "", ""),
+        chart=board_charts(board, atlas.names, up) if with_chart else BoardCharts(board, "", ""),
         drawable=bool(points(board, atlas.names)),
         groups=_grouped(board.rows[:ROWS]),
         ranks=ranks(board, board.rows),
         shares=list(shares(board)),
         methods=_methods(board, atlas),
         calibrations=_calibrations(board, atlas),
-        against=AGAINST,
+        against=AXES,
         more=max(0, len(board.rows) - ROWS),
     )
 
 
 def packed(board: Board, atlas: Atlas) -> dict[str, Any]:
     """Return the data of a board for the script: rows of the table and points of the charts."""
-    shown = columns(board)
-    made: list[dict[str, Any]] = []
+    visible = columns(board)
+    chart_points: list[dict[str, Any]] = []
     rows = []
     for row in board.rows:
         first = row.first
         if point := point_of(row, board, atlas.names):
-            made.append(point | {"id": len(made)})
+            chart_points.append(point | {"id": len(chart_points)})
         rows.append(
             {
                 "family": FAMILIES.index(row.family),
                 "share": share(first),
                 "method": first.method,
-                "name": seen(atlas.names.get(first.method, first.method)),
+                "name": printable(atlas.names.get(first.method, first.method)),
                 "needs": needs(first.method, atlas),
                 "removed": _values(removed(row)),
-                "cells": [_values(column.cell(row)) for column in shown],
+                "cells": [_values(column.cell(row)) for column in visible],
                 "records": [[record.seed, record_address(record)] for record in row.records],
-                "command": seen(first.command),
+                "command": printable(first.command),
                 "collapsed": row.collapsed,
                 "ranked": ranked(row),
-                "point": len(made) - 1 if point else None,
+                "point": len(chart_points) - 1 if point else None,
             }
         )
     notes = {
@@ -143,7 +143,7 @@ def packed(board: Board, atlas: Atlas) -> dict[str, Any]:
         "chips": CHIPS,
         "families": [[family, notes.get(family, "")] for family in FAMILIES],
         "rows": rows,
-        "points": made,
+        "points": chart_points,
     }
 
 
@@ -168,7 +168,13 @@ def _calibrations(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
 
 def _values(cell: Cell) -> list[Any]:
     """Write a cell as a list without empty values at its end."""
-    values = [_finite(cell.value), seen(cell.text), cell.note, _finite(cell.deviation), cell.title]
+    values = [
+        _finite(cell.value),
+        printable(cell.text),
+        cell.note,
+        _finite(cell.deviation),
+        cell.title,
+    ]
     while values and values[-1] in (None, ""):
         values.pop()
     return values
@@ -183,13 +189,13 @@ def _grouped(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return [(family, list(group)) for family, group in groupby(rows, lambda row: row.family)]
 
 
-def _shown(atlas: Atlas) -> Iterator[Shown]:
+def _board_pages(atlas: Atlas) -> Iterator[BoardPage]:
     taken: Counter[str] = Counter()
     dense = {record.run: record for record in atlas.records if record.method == "dense"}
     for place, board in enumerate(atlas.boards):
-        # A protocol may have changed under its name: its old board then stands beside the new one.
-        name = f"{board.protocol}-{board.place}"[:LONGEST].rstrip("-")
+        # Two versions of a protocol with the same name have one board each.
+        name = f"{board.protocol}-{board.place}"[:MAX_NAME].rstrip("-")
         taken[name] += 1
         name += f"-{taken[name]}" * (taken[name] > 1)
         path = f"leaderboard/{name}.html" if place else html_path(FRONT.path)
-        yield Shown(id=name, path=path, board=board, dense=dense.get(board.dense.run))
+        yield BoardPage(id=name, path=path, board=board, dense=dense.get(board.dense.run))

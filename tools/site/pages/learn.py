@@ -8,7 +8,7 @@ from implementations.harness.results.record import Record
 from tools.site import svg_figures
 from tools.site.atlas import Atlas
 from tools.site.board_results import first_board
-from tools.site.chart import drawn
+from tools.site.chart import board_charts
 from tools.site.glossary import glossary
 from tools.site.methods_by_information import SPARSITY, methods_by_information
 from tools.site.recovery_results import (
@@ -44,7 +44,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             FRONT,
             atlas,
             word={entry.anchor: entry for entries in words.values() for entry in entries},
-            board=drawn(first, atlas.names, up="../") if first else None,
+            board=board_charts(first, atlas.names, up="../") if first else None,
             by_information=methods_by_information(first, atlas.papers) if first else [],
             leaderboard=first,
             sparsity=SPARSITY,
@@ -81,7 +81,7 @@ def fastest(atlas: Atlas) -> Record | None:
 
 
 def ranked(record: Record) -> bool:
-    """Return whether a record has the first metric of its protocol; runs after prompts do not."""
+    """Return whether a record has the first metric of its protocol; per-prompt runs do not."""
     return record.protocol.metrics[0] in record.values
 
 

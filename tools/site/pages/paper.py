@@ -1,4 +1,4 @@
-"""A page for each entry of the catalog; with a method folder, its code and measurements too."""
+"""One page per entry of the catalog, with code and measurements if the method is implemented."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ INVERSE = {
 
 
 @dataclass(frozen=True)
-class Relative:
-    """A related paper: a page of the site, or an address outside."""
+class RelatedPaper:
+    """A paper with its relation: a page of the site, or a paper outside the catalog."""
 
     how: str
     slug: str = ""
@@ -53,21 +53,23 @@ class Relative:
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
-    """Yield one page for each paper; raises `BadInput` for a README that quotes what is gone."""
-    lost = [
+    """Yield one page per paper; raise `BadInput` if a README quotes code that does not exist."""
+    missing = [
         f"implementations/{slug}/README.md, In the code: {slug}.py has no line `{quote.text}`"
         for slug, method in atlas.methods.items()
         for quote in method.quotes
         if quote.line is None
     ]
-    if lost:
-        raise BadInput("\n".join(lost))
-    kin, relations = Kin(atlas), lineage.graph(atlas)
+    if missing:
+        raise BadInput("\n".join(missing))
+    related, graph = RelatedPapers(atlas), lineage.graph(atlas)
     for slug, paper in atlas.papers.items():
-        yield f"papers/{slug}.md", _page(slug, paper, atlas, kin, lineage.around(relations, slug))
+        yield f"papers/{slug}.md", _page(slug, paper, atlas, related, lineage.around(graph, slug))
 
 
-def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | None) -> str:
+def _page(
+    slug: str, paper: Paper, atlas: Atlas, related: RelatedPapers, around: Drawing | None
+) -> str:
     method = atlas.methods.get(slug)
     sources = [f"catalog/papers/{slug}.yaml"]
     if method:
@@ -109,16 +111,16 @@ def _page(slug: str, paper: Paper, atlas: Atlas, kin: Kin, around: Drawing | Non
         around=around,
         comparisons=comparisons(slug, atlas),
         noise=NOISE,
-        relatives=kin.relatives(slug),
-        alike=kin.alike(slug),
+        relatives=related.stated(slug),
+        alike=related.similar(slug),
         bibtex=bibtex(slug, paper),
     )
 
 
 def readme(method: Method, atlas: Atlas) -> tuple[Markup, Markup]:
-    """Return a method's README for its page, and apart from it what it says under "Run".
+    """Return a method's README for its page, and its section "Run" separately.
 
-    Its links lead on, and the rows of its code to their lines.
+    Relative links are adapted to the page, and the rows of "In the code" link to their lines.
     """
     folder = f"implementations/{method.slug}"
     page = f"papers/{method.slug}.md"
@@ -131,15 +133,15 @@ def readme(method: Method, atlas: Atlas) -> tuple[Markup, Markup]:
 
 def command(method: Method, paper: Paper) -> str:
     """Return a command to try a method with."""
-    asked = ""
+    option = ""
     if any(parameter.name == "sparsity" for parameter in method.source.parameters):
         prunes = (paper.taxonomy and paper.taxonomy.prunes) or ()
-        asked = f" --sparsity {0.5 if 'weights' in prunes else 0.2}"
-    return f"atlas run {method.slug}{asked}"
+        option = f" --sparsity {0.5 if 'weights' in prunes else 0.2}"
+    return f"atlas run {method.slug}{option}"
 
 
 def datasets(paper: Paper) -> Iterator[tuple[str, list[str]]]:
-    """Yield what data the work used, by purpose."""
+    """Yield the data sets that a paper uses, by purpose."""
     terms = vocabulary()["datasets"].terms
     for field, label in DATA:
         words = getattr(paper.datasets, field, None)
@@ -155,33 +157,33 @@ def facets(paper: Paper) -> Iterator[tuple[str, list[tuple[str, Term]]]]:
             yield label, [(field, terms.get(word, Term(word, word, ""))) for word in words]
 
 
-class Kin:
-    """Which papers are related, by what they say of each other and by their words."""
+class RelatedPapers:
+    """Related papers: by relations that entries state, and by similar words of the vocabulary."""
 
     def __init__(self, atlas: Atlas) -> None:
         self.papers = atlas.papers
-        self.said: dict[str, list[Relative]] = defaultdict(list)
+        self.incoming: dict[str, list[RelatedPaper]] = defaultdict(list)
         self.groups: dict[frozenset[tuple[str, str]], list[str]] = defaultdict(list)
         for slug, paper in atlas.papers.items():
             self.groups[_words(paper)].append(slug)
             for how, target in paper.relations:
                 if isinstance(target, str):
-                    self.said[target].append(Relative(INVERSE[how], slug=slug))
+                    self.incoming[target].append(RelatedPaper(INVERSE[how], slug=slug))
 
-    def relatives(self, slug: str) -> list[Relative]:
-        """List what a paper says of others, and then what others of the catalog say of it."""
+    def stated(self, slug: str) -> list[RelatedPaper]:
+        """List the relations that a paper states, then those that other papers state with it."""
         own = [
-            Relative(RELATIONS[how], slug=other)
+            RelatedPaper(RELATIONS[how], slug=other)
             if isinstance(other, str)
-            else Relative(RELATIONS[how], outside=other)
+            else RelatedPaper(RELATIONS[how], outside=other)
             for how, other in self.papers[slug].relations
         ]
-        return own + self.said[slug]
+        return own + self.incoming[slug]
 
-    def alike(self, slug: str, most: int = 5) -> list[str]:
-        """List the works of a kind that share at least half of their words, nearest first."""
+    def similar(self, slug: str, most: int = 5) -> list[str]:
+        """List papers of the same kind that share half of the words or more, most similar first."""
         mine, kind = _words(self.papers[slug]), _kind(self.papers[slug])
-        # Papers of one group are equally near, and there are fewer groups than papers.
+        # Papers of one group are equally similar, and there are fewer groups than papers.
         near = [
             (len(mine & words) / len(mine | words), group)
             for words, group in self.groups.items()
@@ -193,12 +195,12 @@ class Kin:
 
 
 def _kind(paper: Paper) -> str:
-    """A baseline is like a method."""
+    """Return the kind of a paper, treating baselines as methods."""
     return "method" if paper.is_method else paper.kind
 
 
 def _words(paper: Paper) -> frozenset[tuple[str, str]]:
-    """What makes papers alike: not what nobody knows of them, nor how deep they were read."""
+    """Return the words that are compared, without unknown ones and the depth of reading."""
     fields = (field for field, _ in FACETS if field != "read")
     return frozenset(
         (field, word) for field in fields for word in words_of(paper, field) if word != UNKNOWN

@@ -43,7 +43,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def extras(readme: Path) -> str:
-    """Return the README's table of extras, empty where there is none."""
+    """Return the README's table of extras; empty if there is none."""
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     found = re.search(r"^\| extra \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
     return found[0] if found else ""

@@ -52,10 +52,10 @@ class Finished(NamedTuple):
 
 
 def pytest_collection_finish() -> None:
-    """Hide the objects that exist after collection from the garbage collector.
+    """Exclude the objects that exist after collection from garbage collection.
 
-    A run collects garbage before it measures memory, which else walks through all tests there are
-    and all modules each time.
+    A run collects garbage before it measures memory, which would otherwise scan all modules and
+    tests each time.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A site built from records with made-up numbers, none of them a measurement, and a browser."""
+"""Fixtures: a site built from records with invented numbers, and a browser."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 from tools.site.atlas import Atlas, read
 from tools.site.weight import FLAGS, serve
 
-# What a deployment sets, and nothing of whoever runs the tests.
+# The variables that a deployment sets; they override the developer's environment.
 ENVIRONMENT = {
     "NO_MKDOCS_2_WARNING": "1",
     "ATLAS_RUNS": "",
@@ -51,7 +51,7 @@ ENVIRONMENT = {
 }
 WIKIPEDIA, C4 = PROTOCOLS["smol"].metrics
 WEIGHTS = ("unstructured", "semi-structured")
-# Papers without code here; the authors of the first published theirs, those of the second did not.
+# Papers that are not implemented here: one with official code, one without any code.
 UNWRITTEN, CODELESS = "sleb", "foldgpt"
 PARAMETERS = 134_515_008
 BLOCK_WEIGHTS = 106_168_320
@@ -144,7 +144,7 @@ def recovered(record: Record) -> Record:
 
 
 def samples() -> list[Record]:
-    """Records of five methods that exercise each way a result is shown."""
+    """Make records of five methods that cover every kind of row."""
     heads, blocks = ("kv-groups", "channels"), ("blocks",)
     return [
         sample("magnitude", 0.5, 9.31),
@@ -193,7 +193,7 @@ def atlas(real: Atlas, records: list[Record]) -> Atlas:
 
 @pytest.fixture(scope="session")
 def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the site is made from, without the published records."""
+    """A copy of the sources of the site, without the published records."""
     copy = tmp_path_factory.mktemp("checkout")
     for folder in ("catalog", "docs", "implementations", "tools"):
         if (repository / folder).exists():
@@ -204,11 +204,11 @@ def bare_checkout(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
             )
     for name in ("mkdocs.yml", "README.md", "CONTRIBUTING.md", "CITATION.cff"):
         shutil.copy(repository / name, copy)
-    # What the contract found is no measurement.
-    for found in (repository / "implementations").glob("*/records/support.json"):
-        folder = copy / found.parent.relative_to(repository)
+    # The results of the contract are not measurements, so the copy has them.
+    for support in (repository / "implementations").glob("*/records/support.json"):
+        folder = copy / support.parent.relative_to(repository)
         folder.mkdir()
-        shutil.copy(found, folder)
+        shutil.copy(support, folder)
     return copy
 
 
@@ -238,7 +238,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def build_once(
     build: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, worker_id: str
 ) -> Callable[..., Path]:
-    """Build a site that only one of the workers makes, and all of them read, by its name."""
+    """Build a site once, by its name, for all test workers."""
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
 
@@ -275,13 +275,13 @@ def published(repository: Path, build_once: Callable[..., Path]) -> Path:
 # A real Chromium
 
 
-# For a module and not for the session: while it runs there is an event loop in this thread, and
-# tests of other modules may want one of their own.
+# Not for the whole session: Playwright runs an event loop in this thread, and other test modules may
+# need their own.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")
     if not program and not os.environ.get("ATLAS_REQUIRE_BROWSER"):
-        pytest.skip("needs a Chromium: install Debian's package or name one in ATLAS_CHROMIUM")
+        pytest.skip("Chromium not found: install it or set ATLAS_CHROMIUM to its path")
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
@@ -291,7 +291,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
-    """The site behind a server on this machine."""
+    """The address of a local server of the sample site."""
 
     with serve(site) as home:
         yield home
@@ -299,12 +299,12 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def served() -> Callable[[Path], Any]:
-    """Serves any folder: `with served(folder) as address`."""
+    """Serve any folder: `with served(folder) as address`."""
     return serve
 
 
 class Visit:
-    """One page in a context of its own; remembers complaints and blocks every other host."""
+    """A page in a new browser context; collects errors and blocks requests to other hosts."""
 
     def __init__(self, context: BrowserContext, home: str) -> None:
         self.home = home
@@ -322,25 +322,25 @@ class Visit:
             session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWDOWN})
 
     def open(self, path: str) -> Page:
-        """Open a page of the site and wait until it shows what the address asks for."""
+        """Open a page of the site and wait until its script has applied the address."""
         self.page.goto(self.home + path)
         ready(self.page)
         return self.page
 
     @property
     def complaints(self) -> list[str]:
-        """What went wrong until the page had loaded all that it asks for by itself."""
+        """Errors and warnings until the network is idle."""
         self.page.wait_for_load_state("networkidle")
         return self._complaints
 
     @property
     def weight(self) -> int:
-        """Bytes of all bodies that came, as they were sent."""
+        """Bytes of all responses as transferred."""
         self.page.wait_for_load_state("networkidle")
         return self._weight
 
     def _failed(self, request: Request) -> None:
-        # What a page that is left had still asked for is no failure.
+        # Requests are aborted when the page is left.
         if request.failure != "net::ERR_ABORTED":
             self._note(f"failed: {request.url}")
 

@@ -1,4 +1,4 @@
-"""Every kind of page, opened once: axe in both colour schemes, what is pressed, every width."""
+"""Every kind of page: axe in both colour schemes, size of controls, all page widths."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ KINDS = (
 )
 WIDTHS = (320, 768, 1024, 1240, 1440)
 COLOURS = ("color-contrast", "link-in-text-block")
-# Marks one of all elements that look alike, with all that they stand in: what holds of its colours
-# holds of those of the others.
+# Marks one element per combination of tag and inherited style: axe's verdict on colours is the same
+# for all elements with that combination.
 MARK = """() => {
   const looks = new Map([[null, '']]);
   const seen = new Set();
@@ -64,10 +64,10 @@ def home(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def seen(
+def visitor(
     request: pytest.FixtureRequest, chromium: Browser, published: Path, home: str
 ) -> Iterator[Visit]:
-    """A page of a kind, for all that is looked at."""
+    """A page of each kind, opened once for all tests."""
     path = request.param
     context = chromium.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
     visit = Visit(context, home)
@@ -77,7 +77,7 @@ def seen(
 
 
 def serious(page: Page, context: str = "html", **options: Any) -> list[str]:
-    """What axe holds against a page."""
+    """Return the violations that axe finds on a page."""
     return [
         f"{violation['id']} ({violation['impact']}): {node['target']} {node['failureSummary']}"
         for violation in Axe()
@@ -89,8 +89,8 @@ def serious(page: Page, context: str = "html", **options: Any) -> list[str]:
 
 
 @pytest.mark.browser
-def test_axe_finds_nothing_serious(seen: Visit) -> None:
-    page = seen.page
+def test_axe_finds_nothing_serious(visitor: Visit) -> None:
+    page = visitor.page
     found = serious(page, rules={rule: {"enabled": False} for rule in COLOURS})
     for scheme, name in (("light", "default"), ("dark", "slate")):
         page.emulate_media(color_scheme=scheme)
@@ -102,19 +102,19 @@ def test_axe_finds_nothing_serious(seen: Visit) -> None:
 
 
 @pytest.mark.browser
-def test_what_is_pressed_is_large_or_apart(seen: Visit) -> None:
+def test_controls_are_large_or_spaced_apart(visitor: Visit) -> None:
     for width in (1280, 390):
-        seen.page.set_viewport_size({"width": width, "height": 800})
-        assert serious(seen.page, runOnly=["target-size"]) == [], width
+        visitor.page.set_viewport_size({"width": width, "height": 800})
+        assert serious(visitor.page, runOnly=["target-size"]) == [], width
 
 
 @pytest.mark.browser
-def test_it_is_quiet_and_no_wider_than_its_window(seen: Visit) -> None:
-    page = seen.page
+def test_no_console_messages_and_no_horizontal_scrolling(visitor: Visit) -> None:
+    page = visitor.page
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
-        # The theme slides its menu aside when the page narrows; what counts is where that ends.
+        # The theme animates its menu when the page gets narrower; wait for the end.
         until(page, f"Math.max(document.documentElement.scrollWidth, innerWidth) === {width}")
         cut = "all => all.filter(one => one.getBoundingClientRect().right > innerWidth).length"
         assert page.locator("table.atlas-table").evaluate_all(cut) == 0, width
-    assert seen.complaints == []
+    assert visitor.complaints == []

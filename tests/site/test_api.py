@@ -23,14 +23,14 @@ def page(repository: Path) -> str:
     return dict(api.pages(read(repository)))["api.md"]
 
 
-def test_every_exported_name_is_there_once(page: str, repository: Path) -> None:
+def test_lists_every_exported_name_once(page: str, repository: Path) -> None:
     names = [name.name for module in exported(repository) for name in module.names]
     assert sorted(names) == sorted(implementations.harness.__all__)
     for name in names:
         assert page.count(f"#### {name} {{ #{name} }}") == 1
 
 
-def test_signatures_and_words_are_those_of_the_code(repository: Path) -> None:
+def test_signatures_and_docstrings_match_the_source(repository: Path) -> None:
     for module in exported(repository):
         for name in module.names:
             there = getattr(implementations.harness, name.name)
@@ -43,7 +43,7 @@ def test_signatures_and_words_are_those_of_the_code(repository: Path) -> None:
                 assert name.doc.summary == " ".join(first.split())
 
 
-def test_every_clause_of_the_contract_is_there(page: str, repository: Path) -> None:
+def test_lists_every_clause_of_the_contract(page: str, repository: Path) -> None:
     clauses = {clause.name: clause for clause in api.clauses(repository)}
     assert {name: clause.covers for name, clause in clauses.items()} == {
         clause.name: clause.covers for clause in CLAUSES
@@ -94,27 +94,27 @@ def methods() -> list[type[implementations.harness.Method]]:
     return [implementations.harness.get(slug) for slug in implementations.harness.methods()]
 
 
-def test_commands_are_those_of_the_program(page: str) -> None:
+def test_lists_the_commands_of_the_program(page: str) -> None:
     for command in app.registered_commands:
         name = command.name or command.callback.__name__  # type: ignore[union-attr]
         assert f"<code>atlas {name}</code>" in page
 
 
-def test_the_example_is_the_readmes(page: str, repository: Path) -> None:
+def test_shows_the_example_of_the_readme(page: str, repository: Path) -> None:
     example = api.example(repository / "README.md")
     assert "from pruning_atlas import" in example
     assert example in page
     assert api.example(repository / "no such file") == ""
 
 
-def test_the_pages_of_the_methods_lead_to_the_contract(repository: Path) -> None:
+def test_pages_of_methods_link_to_the_contract(repository: Path) -> None:
     atlas = read(repository)
     made = dict(paper.pages(atlas))
     for slug, method in atlas.methods.items():
         assert ("(../api.md#contract)" in made[f"papers/{slug}.md"]) == bool(method.support)
 
 
-def test_sources_are_read_and_not_run(tmp_path: Path) -> None:
+def test_reads_sources_without_running_them(tmp_path: Path) -> None:
     file = tmp_path / "m.py"
     file.write_text(
         'raise SystemExit("run")\n'
@@ -153,7 +153,7 @@ def test_sources_are_read_and_not_run(tmp_path: Path) -> None:
         code.module(Path("m.py"), ["g"], tmp_path)
 
 
-def test_parameters_are_the_fields_of_each_method(repository: Path) -> None:
+def test_parameters_match_the_fields_of_each_method(repository: Path) -> None:
     for slug, method in read(repository).methods.items():
         fields = implementations.harness.get(slug).model_fields
         assert [one.name for one in method.source.parameters] == list(fields)
@@ -162,7 +162,7 @@ def test_parameters_are_the_fields_of_each_method(repository: Path) -> None:
             assert one.meaning
 
 
-def test_a_source_is_read_again_once_it_changed(tmp_path: Path) -> None:
+def test_reads_a_source_again_after_it_changed(tmp_path: Path) -> None:
     file = tmp_path / "m.py"
     for value in ("1", "22"):
         file.write_text(f"Value = {value}\n")
@@ -170,7 +170,7 @@ def test_a_source_is_read_again_once_it_changed(tmp_path: Path) -> None:
         assert found.signature == f"Value = {value}"
 
 
-def test_a_long_signature_has_a_line_for_each_parameter(repository: Path) -> None:
+def test_long_signatures_have_one_line_per_parameter(repository: Path) -> None:
     walk = next(name for m in exported(repository) for name in m.names if name.name == "walk")
     lines = walk.signature.splitlines()
     assert lines[0] == "walk("
@@ -178,10 +178,10 @@ def test_a_long_signature_has_a_line_for_each_parameter(repository: Path) -> Non
     assert max(map(len, lines)) <= code.WIDTH
 
 
-def test_the_page_is_made_for_an_empty_atlas() -> None:
+def test_renders_for_an_empty_atlas() -> None:
     assert set(dict(api.pages(Atlas({}, {})))) == {"api.md"}
 
 
-def test_every_data_file_is_listed(page: str) -> None:
+def test_lists_every_data_file(page: str) -> None:
     for name in FILES:
         assert f'<a href="{name}">{name}</a>' in page

@@ -1,4 +1,4 @@
-"""The site in a real Chromium: what a person sees, on a phone and a desktop, day and night."""
+"""The site in Chromium: on a phone and a desktop, in light and dark colours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.site.visiting import until
 
 pytestmark = pytest.mark.browser
 
-# Contrast of an element's text with the first opaque colour behind it, as WCAG 2 defines it.
+# Contrast of an element's text with the first opaque background behind it, as WCAG 2 defines it.
 CONTRAST = """element => {
   const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
   const rgba = colour => {
@@ -66,7 +66,7 @@ def test_the_chart_fits_the_page(
     assert scale * 11 >= 10, "the smallest letters of the chart are below ten pixels"
 
 
-def test_a_point_of_the_chart_leads_to_its_record(visit: Callable[..., Any]) -> None:
+def test_chart_points_link_to_their_records(visit: Callable[..., Any]) -> None:
     page = visit().open("index.html")
     point = page.locator(".atlas-chart--wide a[href*='shortgpt.html#'] path").first
     point.click()
@@ -75,8 +75,8 @@ def test_a_point_of_the_chart_leads_to_its_record(visit: Callable[..., Any]) -> 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_in_both_schemes(visit: Callable[..., Any], scheme: str) -> None:
-    seen = visit(scheme=scheme)
+def test_text_has_enough_contrast_in_both_schemes(visit: Callable[..., Any], scheme: str) -> None:
+    visitor = visit(scheme=scheme)
     for path, selectors in {
         "leaderboard.html": (
             ".md-content h1",
@@ -95,7 +95,7 @@ def test_text_stands_out_in_both_schemes(visit: Callable[..., Any], scheme: str)
         ),
         "papers/sparsegpt.html": (".highlight code", ".atlas-parameters code"),
     }.items():
-        page = seen.open(path)
+        page = visitor.open(path)
         for selector in selectors:
             for element in page.locator(selector).all()[:12]:
                 assert element.evaluate(CONTRAST) >= 4.5, f"{path}: {selector} in {scheme}"

@@ -1,4 +1,4 @@
-"""The catalog in a real Chromium: facets, order, address, what is saved, phone, keyboard."""
+"""The catalog in Chromium: facets, order, address, saved files, phone, keyboard."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHOWN = """() => [...document.querySelectorAll('#atlas-catalog tbody tr:not([hid
   .map(row => row.querySelector('th a')).map(link => link.pathname.match(/(\\w+)\\.html/)[1])"""
 COUNTS = """name => Object.fromEntries([...document.querySelectorAll(`[name="${name}"]`)]
   .map(box => [box.value, Number(box.parentElement.lastElementChild.textContent)]))"""
-# An act of the reader, until the new page is laid out.
+# Times one action of the reader until the new layout is done.
 ACT = """([selector, act, value]) => {
   const element = document.querySelector(selector);
   if (act === 'click') element.click();
@@ -74,11 +74,11 @@ def plain(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-def test_each_facet_leaves_what_it_says(
+def test_each_facet_shows_only_matching_papers(
     visit: Callable[..., Any], lines: dict[str, catalog.Line]
 ) -> None:
-    seen = visit()
-    page = seen.open("catalog.html")
+    visitor = visit()
+    page = visitor.open("catalog.html")
     facets = list(catalog._facets(list(lines.values())))
     assert len(facets) >= 16
     for facet in facets:
@@ -89,10 +89,10 @@ def test_each_facet_leaves_what_it_says(
         assert query(page) == {facet.name: [value]}
         page.get_by_role("button", name=f"Remove {facet.label}: {facet.choices[0].label}").click()
         expect(page.locator("#atlas-shown")).to_have_text(str(len(lines)))
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_values_of_one_facet_add_and_facets_narrow(
+def test_values_of_a_facet_widen_and_facets_narrow_the_result(
     visit: Callable[..., Any], lines: dict[str, catalog.Line]
 ) -> None:
     page = visit().open("catalog.html")
@@ -117,14 +117,14 @@ def test_counts_follow_the_other_choices(
     assert page.evaluate(COUNTS, "calibration")["forward"] == sum(
         "forward" in line.words["calibration"] for line in structured
     )
-    # A facet's own choice does not hide what its other values would add.
+    # The counts of a facet ignore its own choice, so they show what its other values would add.
     assert page.evaluate(COUNTS, "granularity")["unstructured"] == sum(
         "unstructured" in line.words["granularity"] for line in left
     )
 
 
 @pytest.mark.parametrize("sort", ["name", "venue", "year", "loss-20", "loss-50"])
-def test_rows_are_sorted_both_ways(
+def test_rows_can_be_sorted_in_both_directions(
     visit: Callable[..., Any], atlas: Atlas, lines: dict[str, catalog.Line], sort: str
 ) -> None:
     page = visit().open("catalog.html")
@@ -149,7 +149,7 @@ def test_rows_are_sorted_both_ways(
         assert [lines[slug].paper.year for slug in forwards] == [*years, *unknown]
         assert [lines[slug].paper.year for slug in backwards] == [*sorted(years), *unknown]
     elif sort == "venue":
-        # By what is shown, the year with it: ACL before ICML before TMLR.
+        # Sorted by the text of the cell, which includes the year: ACL before ICML before TMLR.
         venues = [venue(lines[slug].paper).lower() for slug in forwards]
         assert venues == sorted(venues)
         assert venues[0].startswith("aaai")
@@ -183,8 +183,8 @@ def groups(page: Page) -> list[tuple[str, str, list[str]]]:
 def test_rows_are_grouped_by_year(
     visit: Callable[..., Any], lines: dict[str, catalog.Line]
 ) -> None:
-    seen = visit()
-    page = seen.open("catalog.html?group=year")
+    visitor = visit()
+    page = visitor.open("catalog.html?group=year")
     expect(page.get_by_label("Group by")).to_have_value("year")
     found = groups(page)
     years = [int(name) for name, _, _ in found[:-1]]
@@ -194,7 +194,7 @@ def test_rows_are_grouped_by_year(
         year = None if name == "No year" else int(name)
         assert {slug for slug, line in lines.items() if line.paper.year == year} == set(slugs)
         assert count == f"{len(slugs)} {'paper' if len(slugs) == 1 else 'papers'}"
-    # Within a year the newest first; reversed, a timeline from the first paper on.
+    # Newest first within a year; in reverse, a timeline that starts with the first paper.
     for _, _, slugs in found[:-1]:
         dates = [first_public(lines[slug].paper) for slug in slugs]
         assert dates == sorted(dates, reverse=True)
@@ -202,10 +202,10 @@ def test_rows_are_grouped_by_year(
     turned = groups(page)
     assert [name for name, _, _ in turned[:-1]] == [name for name, _, _ in found[:-1]][::-1]
     assert turned[0][2] == found[-2][2][::-1]
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_a_paper_with_two_topics_is_in_both_groups(
+def test_papers_with_two_topics_are_in_both_groups(
     visit: Callable[..., Any], lines: dict[str, catalog.Line]
 ) -> None:
     page = visit().open("catalog.html")
@@ -242,7 +242,7 @@ def test_papers_sorted_by_the_date_added_show_it(
     assert cell.evaluate(content) == "none"
 
 
-def test_heads_of_the_table_sort_and_say_so(visit: Callable[..., Any]) -> None:
+def test_column_headers_sort_and_show_the_order(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html")
     head = page.locator('thead [data-sort="loss-20"]')
     head.get_by_role("button").click()
@@ -255,7 +255,7 @@ def test_heads_of_the_table_sort_and_say_so(visit: Callable[..., Any]) -> None:
     assert shown(page)[:2] == ["shortgpt", "flap"]
 
 
-def test_an_address_that_is_shared_shows_the_same(visit: Callable[..., Any], atlas: Atlas) -> None:
+def test_a_shared_address_restores_the_same_view(visit: Callable[..., Any], atlas: Atlas) -> None:
     first = visit().open("catalog.html")
     choose(first, "granularity", "structured")
     choose(first, "code", "official")
@@ -297,7 +297,7 @@ def test_the_back_button_takes_one_step_back(visit: Callable[..., Any]) -> None:
     assert shown(page) == structured
 
 
-def test_reset_takes_everything_back(visit: Callable[..., Any], atlas: Atlas) -> None:
+def test_reset_clears_all_filters(visit: Callable[..., Any], atlas: Atlas) -> None:
     page = visit().open("catalog.html?find=a&granularity=structured&sort=-name")
     assert len(shown(page)) < len(atlas.papers)
     page.get_by_role("button", name="Reset").click()
@@ -307,12 +307,12 @@ def test_reset_takes_everything_back(visit: Callable[..., Any], atlas: Atlas) ->
     expect(page.get_by_label("Sort by")).to_have_value("year")
 
 
-def test_unknown_words_of_an_address_are_left_out(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("catalog.html?granularity=nonsense&sort=constructor&what=ever")
+def test_unknown_values_in_the_address_are_ignored(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    page = visitor.open("catalog.html?granularity=nonsense&sort=constructor&what=ever")
     assert len(shown(page)) == int(page.locator("#atlas-shown").inner_text())
     assert len(shown(page)) > 30
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 def saved(page: Page, button: str = "Save as CSV") -> str:
@@ -325,7 +325,7 @@ def sheet(page: Page) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(saved(page), newline="")))
 
 
-def test_the_csv_holds_what_is_shown(
+def test_the_csv_contains_the_visible_rows(
     visit: Callable[..., Any], lines: dict[str, catalog.Line], atlas: Atlas
 ) -> None:
     page = visit().open("catalog.html?granularity=structured&sort=loss-20")
@@ -343,11 +343,11 @@ def test_the_csv_holds_what_is_shown(
     assert table[-1]["loss-20"] == ""
 
 
-def test_selected_rows_are_cited_saved_and_compared(
+def test_selected_rows_can_be_cited_saved_and_compared(
     visit: Callable[..., Any], atlas: Atlas
 ) -> None:
-    seen = visit(permissions=["clipboard-read", "clipboard-write"])
-    page = seen.open("catalog.html?find=pruning&sort=name")
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.open("catalog.html?find=pruning&sort=name")
     keys = bibtex_keys(atlas.papers)
     for slug in ("flap", "wanda", "sparsegpt"):
         page.get_by_label("Search", exact=True).last.fill(slug)
@@ -364,7 +364,7 @@ def test_selected_rows_are_cited_saved_and_compared(
     paper = atlas.papers["sparsegpt"]
     assert f"[{paper.title}]({best_page(paper)})" in listed[2]
     assert listed[2].endswith(f". {', '.join(paper.authors or ())}. ICML 2023")
-    # One paper from its row.
+    # A single paper can be cited from its row.
     page.evaluate("navigator.clipboard.writeText('')")
     page.get_by_role("button", name="Copy BibTeX of SparseGPT", exact=True).click()
     text = str(until(page, "navigator.clipboard.readText()"))
@@ -379,10 +379,10 @@ def test_selected_rows_are_cited_saved_and_compared(
     page.get_by_role("button", name="Clear selection").click()
     assert "pick" not in query(page)
     expect(chosen).to_be_hidden()
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_an_empty_result_says_what_to_leave_out(visit: Callable[..., Any]) -> None:
+def test_an_empty_result_suggests_which_filter_to_remove(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html?find=frantar&granularity=semi-structured&kind=survey")
     advice = page.locator(".atlas-loosen")
     expect(advice.locator("p")).to_have_text("No paper matches all of these filters.")
@@ -402,8 +402,8 @@ def test_an_empty_result_says_what_to_leave_out(visit: Callable[..., Any]) -> No
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_rows_are_cards_on_a_phone(visit: Callable[..., Any], scheme: str) -> None:
-    seen = visit(360, scheme)
-    page = seen.open("catalog.html")
+    visitor = visit(360, scheme)
+    page = visitor.open("catalog.html")
     card = page.locator("#atlas-catalog tbody tr").first
     box = card.bounding_box()
     assert box is not None
@@ -421,10 +421,10 @@ def test_rows_are_cards_on_a_phone(visit: Callable[..., Any], scheme: str) -> No
     for facet in page.locator(".atlas-facet").all():
         facet.locator("summary").click()
         until(page, "document.documentElement.scrollWidth <= 360")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_panels_of_facets_stay_on_the_page(visit: Callable[..., Any]) -> None:
+def test_facet_panels_stay_within_the_page(visit: Callable[..., Any]) -> None:
     page = visit(1000).open("catalog.html")
     inside = """[...document.querySelectorAll('[data-facet="%s"] fieldset')].some(panel => {
       const {left, right, width} = panel.getBoundingClientRect();
@@ -436,7 +436,7 @@ def test_panels_of_facets_stay_on_the_page(visit: Callable[..., Any]) -> None:
     expect(page.locator(".atlas-facet[open]")).to_have_count(1)
 
 
-def test_everything_can_be_done_by_keyboard(visit: Callable[..., Any]) -> None:
+def test_everything_works_with_the_keyboard(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html")
     summary = page.locator('[data-facet="granularity"] summary')
     summary.focus()
@@ -454,7 +454,7 @@ def test_everything_can_be_done_by_keyboard(visit: Callable[..., Any]) -> None:
     expect(page.locator(".atlas-facet[open]")).to_have_count(0)
     expect(summary).to_be_focused()
     expect(summary).to_have_text(re.compile("^Granularity"))
-    # The first stop of the page leads over all the others to the first result.
+    # The first tab stop skips to the first result.
     page = visit().open("catalog.html?sort=name")
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the first result")).to_be_focused()
@@ -466,7 +466,7 @@ def test_everything_can_be_done_by_keyboard(visit: Callable[..., Any]) -> None:
     expect(row.locator("details p").first).to_be_visible()
 
 
-def test_on_paper_are_all_rows_and_no_menu(visit: Callable[..., Any]) -> None:
+def test_print_has_all_rows_and_no_menu(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html?granularity=structured")
     page.locator('[data-facet="granularity"] summary').click()
     page.pdf()
@@ -480,7 +480,7 @@ def test_on_paper_are_all_rows_and_no_menu(visit: Callable[..., Any]) -> None:
     expect(page.locator("#atlas-chosen")).to_be_visible()
 
 
-def test_the_table_is_whole_without_a_script(visit: Callable[..., Any], atlas: Atlas) -> None:
+def test_the_table_is_complete_without_javascript(visit: Callable[..., Any], atlas: Atlas) -> None:
     page = visit(java_script_enabled=False).open("catalog.html")
     assert page.locator("#atlas-catalog tbody tr:visible").count() == len(atlas.papers)
     assert not page.locator(".atlas-filter").is_visible()
@@ -489,7 +489,7 @@ def test_the_table_is_whole_without_a_script(visit: Callable[..., Any], atlas: A
     assert top["y"] < 350, "no room is kept for what cannot be used"
 
 
-def test_nothing_moves_while_the_page_loads(visit: Callable[..., Any]) -> None:
+def test_the_layout_does_not_shift_while_the_page_loads(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html")
     assert moved(page) < 0.01
 
@@ -521,7 +521,7 @@ def thousand(
         yield address
 
 
-def test_a_thousand_entries_answer_within_a_tenth_of_a_second(
+def test_a_thousand_entries_are_filtered_within_a_tenth_of_a_second(
     visit: Callable[..., Any], thousand: str
 ) -> None:
     page = visit(home=thousand).open("catalog.html")
@@ -533,7 +533,7 @@ def test_a_thousand_entries_answer_within_a_tenth_of_a_second(
         *(["#atlas-sort", "change", key] for key in ("name", "venue", "year")),
     ]
     session = page.context.new_cdp_session(page)
-    # Ticks of the page's own thread: what other programs of this machine take is not counted.
+    # CPU time of the page's thread, so that other programs on the machine do not count.
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     def worked() -> float:
@@ -550,7 +550,7 @@ def test_a_thousand_entries_answer_within_a_tenth_of_a_second(
     assert 0 < median(times) < 100 * SLOWDOWN, times
 
 
-def test_a_thousand_rows_are_drawn_when_asked_for(visit: Callable[..., Any], thousand: str) -> None:
+def test_a_thousand_rows_are_shown_on_request(visit: Callable[..., Any], thousand: str) -> None:
     page = visit(home=thousand).open("catalog.html")
     assert len(page.evaluate(SHOWN)) < 1000
     page.get_by_role("button", name="Show all 1000").click()
@@ -558,7 +558,7 @@ def test_a_thousand_rows_are_drawn_when_asked_for(visit: Callable[..., Any], tho
     expect(page.get_by_role("button", name="Show all")).to_be_hidden()
 
 
-def test_the_csv_of_a_thousand_is_whole_and_no_formula(
+def test_the_csv_of_a_thousand_entries_is_complete_and_has_no_formulas(
     visit: Callable[..., Any], thousand: str
 ) -> None:
     table = sheet(visit(home=thousand).open("catalog.html"))

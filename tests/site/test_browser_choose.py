@@ -1,4 +1,4 @@
-"""Choosing a method in a real Chromium: answers narrow, exclusions say why, addresses hold."""
+"""Choosing a method in Chromium: answers filter, exclusions have reasons, addresses keep state."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def why(page: Page, name: str) -> str:
     return entry.locator("dd").inner_text()
 
 
-def test_three_clicks_to_the_structured_method_of_least_loss(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("index.html")
+def test_the_best_structured_method_is_three_clicks_away(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    page = visitor.open("index.html")
     page.get_by_role("link", name="Choose", exact=True).first.click()
     page.wait_for_url("**/choose.html")
     ready(page)
@@ -48,10 +48,10 @@ def test_three_clicks_to_the_structured_method_of_least_loss(visit: Callable[...
     assert found[2:] == sorted(found[2:], key=str.casefold)  # not measured there
     page.locator("#atlas-decide tbody tr:visible th a").first.click()
     page.wait_for_url("**/papers/flap.html")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
+def test_single_answers_give_the_same_result_and_each_exclusion_a_reason(
     visit: Callable[..., Any], repository: Path
 ) -> None:
     page = visit().open("choose.html")
@@ -73,7 +73,7 @@ def test_the_same_answers_one_by_one_with_a_reason_for_each_exclusion(
     assert address(page).endswith("?gain=size&data=forward&attention=GQA&amount=20")
 
 
-def test_options_say_how_many_they_would_leave(visit: Callable[..., Any]) -> None:
+def test_options_show_how_many_methods_would_remain(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?code=here")
     count = page.locator("label", has_text="A smaller model").locator(".atlas-count").inner_text()
     answer(page, "Size or speed?", "A smaller model")
@@ -81,7 +81,7 @@ def test_options_say_how_many_they_would_leave(visit: Callable[..., Any]) -> Non
     assert int(count) > 1
 
 
-def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> None:
+def test_methods_for_a_pattern_are_sorted_by_its_loss(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html")
     page.get_by_role("link", name="2:4 for hardware that has kernels").click()
     assert fitting(page)[:2] == ["SparseGPT", "Wanda"]
@@ -90,7 +90,7 @@ def test_patterns_are_ordered_by_their_own_loss(visit: Callable[..., Any]) -> No
     expect(head).to_have_attribute("aria-sort", "ascending")
 
 
-def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[..., Any]) -> None:
+def test_the_address_holds_the_answers_and_back_undoes_one(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=size&data=gradients&what=ever&code=nonsense")
     start = fitting(page)
     group = page.get_by_role("group", name="Data for pruning, at most?")
@@ -107,13 +107,13 @@ def test_addresses_hold_the_answers_and_back_takes_one_back(visit: Callable[...,
     assert address(page).endswith("choose.html")
 
 
-def test_what_fits_can_be_compared(visit: Callable[..., Any]) -> None:
+def test_fitting_methods_can_be_compared(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=speed&kernels=only&code=here&amount=2%3A4")
     page.locator("#atlas-side").click()
     page.wait_for_url("**/leaderboard.html?compare=sparsegpt,wanda,*")
 
 
-def test_of_many_the_first_four_can_be_compared(visit: Callable[..., Any]) -> None:
+def test_only_the_first_four_methods_can_be_compared(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=size&code=here")
     assert len(fitting(page)) > 4
     page.get_by_role("link", name="Compare the first four").click()
@@ -121,7 +121,7 @@ def test_of_many_the_first_four_can_be_compared(visit: Callable[..., Any]) -> No
     assert page.url.count(",") == 3
 
 
-def test_answers_by_keyboard(visit: Callable[..., Any]) -> None:
+def test_questions_can_be_answered_by_keyboard(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html")
     page.get_by_role("group", name="Size or speed?").get_by_role("radio", name="any").focus()
     page.keyboard.press("ArrowRight")
@@ -133,7 +133,7 @@ def test_answers_by_keyboard(visit: Callable[..., Any]) -> None:
     assert address(page).endswith("?gain=size&kernels=no")
 
 
-def test_a_decision_table_without_a_script(visit: Callable[..., Any]) -> None:
+def test_a_decision_table_is_shown_without_javascript(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open("choose.html")
     assert len(fitting(page)) > 30
     assert not page.locator(".atlas-questions").is_visible()

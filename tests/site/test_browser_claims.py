@@ -1,4 +1,4 @@
-"""The claims in a real Chromium: filtered in the page, kept in the address."""
+"""The claims in Chromium: filters, and their state in the address."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUERY = "claims.html?model=LLaMA-7B&share=20&metric=ppl/wikitext2/128&method=sli
 
 
 def shown(page: Page) -> list[str]:
-    """The groups of rows that can be seen."""
+    """Return the visible groups of rows."""
     ready(page)
     found: list[str] = page.locator(".atlas-claim-tables tbody:visible").evaluate_all(
         "those => those.map(one => one.id)"
@@ -26,8 +26,8 @@ def shown(page: Page) -> list[str]:
 
 
 def test_filters_are_kept_in_the_address_and_back_undoes_them(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("claims.html")
+    visitor = visit()
+    page = visitor.open("claims.html")
     every = shown(page)
     assert every[0] == WIKITEXT
     assert len(every) > 50
@@ -40,7 +40,7 @@ def test_filters_are_kept_in_the_address_and_back_undoes_them(visit: Callable[..
         f"{len(some)} of {len(every)} settings"
     )
     assert address(page).endswith("claims.html?model=LLaMA-7B&share=20")
-    # What would leave nothing cannot be chosen.
+    # Choices that would leave no row are disabled.
     expect(page.get_by_label("Metric").locator('option[value="acc/mnli"]')).to_be_disabled()
     expect(page.get_by_label("Method").locator('option[value="slimgpt"]')).to_be_enabled()
     page.go_back()
@@ -49,16 +49,16 @@ def test_filters_are_kept_in_the_address_and_back_undoes_them(visit: Callable[..
     page.get_by_role("button", name="Reset").click()
     assert shown(page) == every
     assert address(page).endswith("claims.html")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 def test_an_address_filters_and_marks_the_method(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open(QUERY)
+    visitor = visit()
+    page = visitor.open(QUERY)
     assert shown(page) == [WIKITEXT]
     marked = page.locator("tr.atlas-claim--chosen:visible th a").all_inner_texts()
     assert set(marked) == {"SlimGPT"}
-    assert seen.complaints == []
+    assert visitor.complaints == []
     page = visit().open("claims.html?model=nonsense&share=constructor")
     assert len(shown(page)) > 50
     page = visit().open("claims.html?model=LLaMA-7B&metric=acc/mnli")
@@ -66,7 +66,9 @@ def test_an_address_filters_and_marks_the_method(visit: Callable[..., Any]) -> N
     expect(page.get_by_text("No claim matches all of these filters.")).to_be_visible()
 
 
-def test_a_paper_leads_to_its_table_and_a_metric_says_what_it_is(visit: Callable[..., Any]) -> None:
+def test_papers_link_to_their_tables_and_metrics_have_definitions(
+    visit: Callable[..., Any],
+) -> None:
     page = visit().open("papers/flap.html")
     word = page.locator(".atlas-claims a.atlas-word").first
     word.focus()
@@ -79,7 +81,7 @@ def test_a_paper_leads_to_its_table_and_a_metric_says_what_it_is(visit: Callable
     expect(page.locator(f"#{WIKITEXT} .family th")).to_be_in_viewport()
 
 
-def test_every_claim_is_there_without_a_script(visit: Callable[..., Any]) -> None:
+def test_every_claim_is_shown_without_javascript(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open(f"claims.html#{WIKITEXT}")
     assert len(shown(page)) == page.locator(".atlas-claim-tables tbody").count() > 50
     expect(page.locator(".atlas-claim-filter")).not_to_be_visible()
@@ -87,9 +89,9 @@ def test_every_claim_is_there_without_a_script(visit: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-def test_it_fits_a_phone_and_nothing_jumps(visit: Callable[..., Any], width: int) -> None:
-    seen = visit(width)
-    page = seen.open("claims.html")
+def test_the_page_fits_a_phone_and_does_not_shift(visit: Callable[..., Any], width: int) -> None:
+    visitor = visit(width)
+    page = visitor.open("claims.html")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert moved(page) < 0.1
-    assert seen.complaints == []
+    assert visitor.complaints == []

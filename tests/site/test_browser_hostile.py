@@ -1,4 +1,4 @@
-"""What got past every check cannot do anything on the site but be read."""
+"""Hostile text that passed all checks has no effect on the site."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SCRIPT = "javascript:alert(9)"
 
 
 def hostile() -> Paper:
-    """Everything at once, in every field that holds free text."""
+    """Make an entry with hostile text in every free-text field."""
     return Paper.model_construct(
         title=LONG,
         name=WORDS[:400],
@@ -90,7 +90,7 @@ def hostile() -> Paper:
 
 
 def hostile_record(good: Record) -> Record:
-    """The same in every text of a record."""
+    """Return a record with hostile text in every text field."""
     return good.model_copy(
         update={
             "command": f"```\n{WORDS}\n```\n",
@@ -108,7 +108,7 @@ def hostile_record(good: Record) -> Record:
 
 
 @pytest.fixture(scope="module")
-def there(
+def hostile_site(
     bare_checkout: Path,
     tmp_path_factory: pytest.TempPathFactory,
     served: Callable[[Path], Any],
@@ -157,29 +157,31 @@ def there(
         "learn/glossary.html",
     ],
 )
-def test_hostile_words_only_show(visit: Callable[..., Any], there: str, path: str) -> None:
-    seen = visit(home=there)
+def test_hostile_text_is_displayed_without_effect(
+    visit: Callable[..., Any], hostile_site: str, path: str
+) -> None:
+    visitor = visit(home=hostile_site)
     dialogs: list[str] = []
-    seen.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
-    page = seen.open(path)
+    visitor.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page = visitor.open(path)
     for element in page.locator("summary").all()[:5]:
         if element.is_visible():
             element.click()
-    assert seen.complaints == []
+    assert visitor.complaints == []
     assert dialogs == []
     assert page.locator("[onclick], [onerror], [onload], img[src='x']").count() == 0
     assert (
         page.locator("a[href^='javascript:'], a[href^='data:'], a[href^='vbscript:']").count() == 0
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
-    # The page around it is whole: its header before, its footer behind.
+    # Header and footer of the page are intact.
     assert page.locator("header.md-header").count() == 1
     assert page.locator("footer.md-footer").is_visible()
 
 
 @pytest.mark.browser
-def test_hostile_words_can_be_read(visit: Callable[..., Any], there: str) -> None:
-    text = visit(home=there).open("papers/hostile.html").inner_text(".md-content")
+def test_hostile_text_is_readable(visit: Callable[..., Any], hostile_site: str) -> None:
+    text = visit(home=hostile_site).open("papers/hostile.html").inner_text(".md-content")
     assert "<script>alert(1)</script>" in text
     assert "{{ 7 * 7 }}" in text
     assert "\u202e" not in text

@@ -1,4 +1,4 @@
-"""The leaderboard in a real Chromium: switches, order, charts, the way to a command that works."""
+"""The leaderboard in Chromium: filters, order, charts, commands that reproduce a number."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def one_of_many(record: Record, i: int) -> Record:
 
 @pytest.fixture(scope="module")
 def more(records: list[Record]) -> list[Record]:
-    """Four boards: the samples, two of them on a GPU too, one under another protocol, a crowd."""
+    """Records for four boards: the samples, a GPU, another protocol, and one with many rows."""
     gpu = records[0].hardware.model_copy(update={"accelerator": "a GPU"})
     quick = PROTOCOLS["quick"]
     measured = dict.fromkeys(quick.metrics, 40.0)
@@ -73,7 +73,7 @@ def home(
 
 
 def live(page: Any) -> Any:
-    """The chart once it is drawn, which it is when somebody turns to it."""
+    """Switch to the live chart and return it once it is drawn."""
     ready(page)
     page.locator(".atlas-stage").focus()
     chart = page.locator(".atlas-live svg")
@@ -84,7 +84,7 @@ def live(page: Any) -> Any:
 
 
 def marks(page: Any) -> list[str]:
-    """What each mark of the live chart says of itself."""
+    """Return the description of each mark of the live chart."""
     return [
         mark.get_attribute("aria-label")
         for mark in live(page).locator(".mark-symbol.role-mark path").all()
@@ -100,7 +100,7 @@ def methods(page: Any) -> list[str]:
 
 
 def column(page: Any, label: str) -> list[str]:
-    """The first word of each cell of a column as it stands, from top to bottom."""
+    """Return the first word of each cell of a column, from top to bottom."""
     ready(page)
     place = page.locator("thead th button").all_inner_texts().index(label)
     found: list[str] = page.locator("tr[data-family]:visible").evaluate_all(
@@ -123,11 +123,9 @@ def choose(page: Any, share: str) -> None:
 # Boards
 
 
-def test_each_board_has_a_page_that_keeps_what_was_chosen(
-    visit: Callable[..., Any], home: str
-) -> None:
-    seen = visit(home=home)
-    page = seen.open("leaderboard.html?share=50&chart=time")
+def test_each_board_has_a_page_that_keeps_the_filters(visit: Callable[..., Any], home: str) -> None:
+    visitor = visit(home=home)
+    page = visitor.open("leaderboard.html?share=50&chart=time")
     head = page.locator("h2").first
     expect(head).to_have_text("smol: smollm2-135m on CPU")
     page.locator(".atlas-boards summary").click()
@@ -136,13 +134,13 @@ def test_each_board_has_a_page_that_keeps_what_was_chosen(
     expect(head).to_have_text("smol: smollm2-135m on a GPU")
     assert methods(page) == ["Magnitude 50 %", "Wanda 50 %"]
     assert page.get_by_role("button", name="Pruning time", pressed=True).is_visible()
-    assert seen.complaints == []
+    assert visitor.complaints == []
     page.go_back()
     expect(head).to_have_text("smol: smollm2-135m on CPU")
     assert page.get_by_role("radio", name="50 %").is_checked()
 
 
-def test_a_shared_address_shows_the_same(visit: Callable[..., Any], home: str) -> None:
+def test_a_shared_address_restores_the_same_view(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home).open("leaderboard.html?chart=speed&sort=speed&hide=3")
     assert page.get_by_role("button", name="Speed", pressed=True).is_visible()
     assert not page.get_by_label("Whole blocks").first.is_checked()
@@ -156,16 +154,16 @@ def test_a_shared_address_shows_the_same(visit: Callable[..., Any], home: str) -
     assert all(mark.startswith("FLAP") for mark in marks(page))
 
 
-def test_an_address_of_nonsense_shows_everything(visit: Callable[..., Any]) -> None:
-    seen = visit()
+def test_an_invalid_address_shows_everything(visit: Callable[..., Any]) -> None:
+    visitor = visit()
     for query in ("share=77&chart=z", "m=%3Cscript%3E&needs=x", "sort=x&order=y&hide=z"):
-        page = seen.open(f"leaderboard.html?{query}")
+        page = visitor.open(f"leaderboard.html?{query}")
         assert len(methods(page)) == 19
         assert page.locator("output").inner_text() == "19 of 19 rows"
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_a_board_is_whole_without_javascript(visit: Callable[..., Any], home: str) -> None:
+def test_a_board_is_complete_without_javascript(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home, java_script_enabled=False).open("leaderboard.html")
     assert page.locator("table.atlas-board:visible").count() == 1
     assert page.locator("table.atlas-board thead th:visible").count() == 13
@@ -178,29 +176,27 @@ def test_a_board_is_whole_without_javascript(visit: Callable[..., Any], home: st
     assert page.get_by_text(f"{MANY - 100} more rows").is_visible()
 
 
-def test_before_anything_is_asked_for_nothing_is_loaded(
-    visit: Callable[..., Any], home: str
-) -> None:
-    seen = visit(home=home)
-    page = seen.open("leaderboard.html")
-    assert seen.weight < 300_000
+def test_no_data_is_loaded_before_a_control_is_used(visit: Callable[..., Any], home: str) -> None:
+    visitor = visit(home=home)
+    page = visitor.open("leaderboard.html")
+    assert visitor.weight < 300_000
     assert page.evaluate(LOADED) == []
     before = page.locator("table.atlas-board").inner_text()
     live(page)
     assert set(page.evaluate(LOADED)) == FILES
-    # What was loaded reads as what stood there.
+    # The loaded rows equal those of the page.
     assert page.locator("table.atlas-board").inner_text() == before
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_what_a_choice_needs_is_loaded_when_somebody_comes_near(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("leaderboard.html")
+def test_data_is_loaded_when_a_control_gets_focus(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    page = visitor.open("leaderboard.html")
     page.get_by_label("Sort the table by").focus()
     until(page, f"{LOADED}.length === {len(FILES)}")
     assert set(page.evaluate(LOADED)) == FILES
     assert page.locator(".atlas-live").count() == 0, "nothing is drawn before it is asked for"
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 def test_the_table_answers_before_the_chart_is_drawn(visit: Callable[..., Any]) -> None:
@@ -226,21 +222,21 @@ def test_the_table_answers_before_the_chart_is_drawn(visit: Callable[..., Any]) 
 # Choices
 
 
-def test_one_share_is_ranked(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("leaderboard.html")
+def test_rows_of_one_sparsity_are_ranked(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    page = visitor.open("leaderboard.html")
     choose(page, "50 %")
     assert address(page).endswith("?share=50")
     assert methods(page) == ["SparseGPT 50 %", "Wanda 50 %", "FLAP 50 %", "Magnitude 50 %"]
     assert column(page, "#") == ["1", "2", "3", "4"]
     assert page.locator("output").inner_text() == "4 of 19 rows"
     assert page.get_by_label("Sort the table by").input_value() == "rank"
-    # Against the share all shares stand, so that the picture still says it.
+    # The chart over sparsity shows all sparsities, whatever the filter.
     assert page.locator(".atlas-live").count() == 0
     assert len(marks(page)) == 19
     page.get_by_role("button", name="Pruning time").click()
     assert len(marks(page)) == 4
-    # Among fewer rows a rank is another one.
+    # Ranks are recomputed for the filtered rows.
     page.get_by_label("Single weights").uncheck()
     assert (methods(page), column(page, "#")) == (["FLAP 50 %"], ["1"])
     choose(page, "2:4")
@@ -249,10 +245,10 @@ def test_one_share_is_ranked(visit: Callable[..., Any]) -> None:
     page.get_by_role("button", name="Reset").click()
     assert len(methods(page)) == 19
     assert address(page).endswith("leaderboard.html")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_methods_and_needs_filter(visit: Callable[..., Any]) -> None:
+def test_rows_can_be_filtered_by_method_and_calibration(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     needs, method = (
         page.locator(".atlas-choice summary", has_text=word) for word in ("Data needed", "Method")
@@ -273,7 +269,7 @@ def test_methods_and_needs_filter(visit: Callable[..., Any]) -> None:
     assert {mark.split(",")[0] for mark in marks(page)} == {"FLAP", "Wanda"}
 
 
-def test_columns_are_picked_and_what_is_shown_is_saved(visit: Callable[..., Any]) -> None:
+def test_columns_can_be_chosen_and_visible_ones_are_saved(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     heads = page.locator("thead th:visible")
     assert "MACs" not in heads.all_inner_texts()
@@ -309,7 +305,7 @@ def test_columns_are_picked_and_what_is_shown_is_saved(visit: Callable[..., Any]
     )
 
 
-def test_the_head_stays_in_sight(visit: Callable[..., Any]) -> None:
+def test_the_table_header_stays_visible(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     page.locator("tr[data-family]").last.scroll_into_view_if_needed()
     page.mouse.wheel(0, 300)
@@ -321,7 +317,7 @@ def test_the_head_stays_in_sight(visit: Callable[..., Any]) -> None:
     assert abs(bar["y"] + bar["height"] - head["y"]) < 8
 
 
-def test_on_paper_a_board_is_a_table_and_whole(visit: Callable[..., Any]) -> None:
+def test_print_has_the_whole_table(visit: Callable[..., Any]) -> None:
     page = visit(width=900).open("leaderboard.html")
     live(page)
     page.emulate_media(media="print")
@@ -338,7 +334,7 @@ def test_on_paper_a_board_is_a_table_and_whole(visit: Callable[..., Any]) -> Non
 # Order
 
 
-def test_columns_sort_from_their_smaller_end(visit: Callable[..., Any]) -> None:
+def test_columns_sort_smallest_first(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html?columns=ratio,ppl/c4/1024,parameters,macs,time")
     for label in ("C4", "× dense", "Pruning"):
         head = page.get_by_role("button", name=label, exact=True)
@@ -352,7 +348,7 @@ def test_columns_sort_from_their_smaller_end(visit: Callable[..., Any]) -> None:
         expect(page.locator("th[aria-sort]")).to_have_attribute("aria-sort", "descending")
 
 
-def test_what_is_not_measured_stands_last(visit: Callable[..., Any]) -> None:
+def test_missing_values_are_sorted_last(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     head = page.locator("thead").get_by_role("button", name="Speed", exact=True)
     for _ in range(2):
@@ -360,7 +356,7 @@ def test_what_is_not_measured_stands_last(visit: Callable[..., Any]) -> None:
         assert column(page, "Speed") == ["1.25"] * 7 + ["no"] * 12
 
 
-def test_the_order_by_kind_comes_back(visit: Callable[..., Any]) -> None:
+def test_the_order_by_kind_can_be_restored(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     before = methods(page)
     page.get_by_label("Sort the table by").select_option("Method")
@@ -375,7 +371,7 @@ def test_the_order_by_kind_comes_back(visit: Callable[..., Any]) -> None:
     assert page.locator("tr.family:visible").count() == 4
 
 
-def test_a_family_can_be_left_out(visit: Callable[..., Any]) -> None:
+def test_a_family_can_be_hidden(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     page.get_by_label("Single weights").uncheck()
     ready(page)
@@ -385,7 +381,7 @@ def test_a_family_can_be_left_out(visit: Callable[..., Any]) -> None:
     assert address(page).endswith("?hide=0")
 
 
-def test_of_many_rows_the_first_are_shown(visit: Callable[..., Any], home: str) -> None:
+def test_only_the_first_of_many_rows_are_shown(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home).open("leaderboard/smol-smollm2-135m-bfloat16-cpu.html?sort=removed")
     rows = page.locator("tr[data-family]:visible")
     expect(rows).to_have_count(100)
@@ -399,11 +395,11 @@ def test_of_many_rows_the_first_are_shown(visit: Callable[..., Any], home: str) 
 
 
 @pytest.mark.parametrize(("name", "missing"), [("Size", 0), ("Speed", 12), ("Pruning time", 0)])
-def test_the_charts_show_what_was_measured(
+def test_charts_show_the_measured_values(
     visit: Callable[..., Any], records: list[Record], name: str, missing: int
 ) -> None:
-    seen = visit()
-    page = seen.open("leaderboard.html")
+    visitor = visit()
+    page = visitor.open("leaderboard.html")
     if name != "Size":
         page.locator(".atlas-against").get_by_role("button", name=name, exact=True).click()
     (board,) = boards(records)
@@ -415,10 +411,10 @@ def test_the_charts_show_what_was_measured(
     left_out = page.locator(".atlas-left-out").inner_text()
     assert left_out.startswith(str(missing)) if missing else left_out == ""
     assert (NO_SPEED_UP in left_out) == (name == "Speed")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_the_page_says_what_it_shows_once_it_does(visit: Callable[..., Any]) -> None:
+def test_the_page_marks_when_its_state_is_shown(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     shows = "document.documentElement.dataset.shows ?? null"
     assert page.evaluate(shows) == ""
@@ -447,7 +443,7 @@ def test_collapsed_runs_are_hollow(visit: Callable[..., Any]) -> None:
         assert ("collapsed" in (mark.get_attribute("aria-label") or "")) == (fill == paper)
 
 
-def test_the_chart_follows_the_palette(visit: Callable[..., Any]) -> None:
+def test_the_chart_uses_the_colours_of_the_scheme(visit: Callable[..., Any]) -> None:
     page = visit(scheme="dark").open("leaderboard.html")
     mark = live(page).locator(".mark-symbol.role-mark path").first
     stroke = "mark => getComputedStyle(mark).stroke"
@@ -456,11 +452,11 @@ def test_the_chart_follows_the_palette(visit: Callable[..., Any]) -> None:
     expect(mark).not_to_have_css("stroke", dark)
 
 
-def test_a_point_is_read_beside_it_and_leads_to_its_record(
+def test_a_point_shows_details_and_links_to_its_record(
     visit: Callable[..., Any], records: list[Record]
 ) -> None:
-    seen = visit()
-    page = seen.open("leaderboard.html")
+    visitor = visit()
+    page = visitor.open("leaderboard.html")
     mark = live(page).locator("path[aria-label^='ShortGPT, 20 %']")
     mark.hover()
     readout = page.locator(".atlas-readout")
@@ -475,12 +471,12 @@ def test_a_point_is_read_beside_it_and_leads_to_its_record(
     (record,) = [r for r in records if r.method == "shortgpt" and r.asked == 0.2]
     page.wait_for_url(f"**/{record_address(record)}")
     assert record.command in page.locator("tr:target").inner_text()
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_a_tap_shows_a_point_and_a_second_follows(visit: Callable[..., Any]) -> None:
-    seen = visit(390, has_touch=True, is_mobile=True)
-    page = seen.open("leaderboard.html")
+def test_a_tap_selects_a_point_and_a_second_tap_opens_it(visit: Callable[..., Any]) -> None:
+    visitor = visit(390, has_touch=True, is_mobile=True)
+    page = visitor.open("leaderboard.html")
     picture = page.locator(".atlas-chart--narrow a[href*='flap.html#'] path").first
     picture.scroll_into_view_if_needed()
     picture.tap()  # still a picture, whose marks are links
@@ -501,10 +497,10 @@ def test_a_tap_shows_a_point_and_a_second_follows(visit: Callable[..., Any]) -> 
     assert page.url.endswith("leaderboard.html")
     mark.tap(force=True)
     page.wait_for_url("**/papers/shortgpt.html#smol-*")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_points_at_one_place_are_all_named(visit: Callable[..., Any], home: str) -> None:
+def test_points_at_the_same_position_are_all_labelled(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home).open(f"leaderboard/smol-{GPU}.html")
     mark = live(page).locator(".mark-symbol.role-mark path").first
     mark.hover(force=True)  # one lies on the other
@@ -514,8 +510,8 @@ def test_points_at_one_place_are_all_named(visit: Callable[..., Any], home: str)
 
 
 def test_the_chart_can_be_read_by_keyboard(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("leaderboard.html")
+    visitor = visit()
+    page = visitor.open("leaderboard.html")
     wanted = set(marks(page))
     page.locator(".atlas-stage").focus()
     readout = page.locator(".atlas-readout strong:first-child")
@@ -537,7 +533,7 @@ def test_the_chart_can_be_read_by_keyboard(visit: Callable[..., Any]) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/papers/*.html#smol-*")
     assert title.split(",")[0] in page.locator("h1").inner_text()
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 def test_the_page_does_not_move_while_the_chart_loads(visit: Callable[..., Any]) -> None:
@@ -559,9 +555,9 @@ def test_the_chart_grows_with_the_page(visit: Callable[..., Any]) -> None:
 
 def test_only_the_leaderboard_loads_vega(visit: Callable[..., Any]) -> None:
     for path in ("index.html", "catalog.html", "papers/flap.html"):
-        seen = visit()
-        page = seen.open(path)
-        assert seen.complaints == []
+        visitor = visit()
+        page = visitor.open(path)
+        assert visitor.complaints == []
         loaded = page.evaluate("performance.getEntriesByType('resource').map(one => one.name)")
         assert not [name for name in loaded if "vega" in name]
 
@@ -579,9 +575,9 @@ def test_the_list_of_records_fits_every_width(visit: Callable[..., Any], width: 
 
 
 def command_shown(visit: Callable[..., Any], name: str, setting: str) -> tuple[Any, list[str]]:
-    """What the copy buttons give: that of the row, and that of the record that it leads to."""
-    seen = visit(permissions=["clipboard-read", "clipboard-write"])
-    page = seen.open("index.html")
+    """Copy the command of a row and that of its record."""
+    visitor = visit(permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.open("index.html")
     page.get_by_role("link", name="Leaderboard", exact=True).first.click()
     page.wait_for_url("**/leaderboard.html")
     row = page.locator("tr[data-family]").filter(has=page.get_by_role("link", name=name))
@@ -594,7 +590,7 @@ def command_shown(visit: Callable[..., Any], name: str, setting: str) -> tuple[A
     page.evaluate("navigator.clipboard.writeText('')")
     page.locator("tr:target").get_by_role("button", name="Copy command").click()
     texts.append(str(until(page, "navigator.clipboard.readText()")))
-    assert seen.complaints == []
+    assert visitor.complaints == []
     return page, texts
 
 
@@ -609,7 +605,7 @@ def test_the_command_of_a_number_can_be_copied(
 
 @pytest.fixture
 def cut(tmp_path: Path) -> Path:
-    """The embedded model's first two blocks: seconds instead of minutes, and no language."""
+    """The first two blocks of the embedded model, which run in seconds instead of minutes."""
     from transformers import AutoModelForCausalLM
 
     from implementations.harness.download.embedded import embedded_model

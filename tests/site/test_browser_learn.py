@@ -1,4 +1,4 @@
-"""The pages to read, in a real Chromium: quiet at every width, reachable, readable as they are."""
+"""The pages of the section Learn in Chromium: no errors at any width, links, no JavaScript."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ PAGES = (
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
-def test_pages_are_quiet_and_fit_every_width(
+def test_pages_have_no_console_messages_and_fit_every_width(
     visit: Callable[..., Any], path: str, scheme: str
 ) -> None:
-    seen = visit(scheme=scheme)
-    page = seen.open(path)
+    visitor = visit(scheme=scheme)
+    page = visitor.open(path)
     for width in (320, 768, 1024, 1440):
         page.set_viewport_size({"width": width, "height": 800})
         until(page, f"Math.max(document.documentElement.scrollWidth, innerWidth) === {width}")
     assert page.locator("h1").count() == 1
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_each_page_is_one_step_from_those_beside_it(visit: Callable[..., Any]) -> None:
+def test_each_page_links_to_its_neighbours(visit: Callable[..., Any]) -> None:
     page = visit().open("index.html")
     page.get_by_role("navigation", name="Tabs").get_by_role("link", name="Learn").click()
     for name, path in (
@@ -57,7 +57,7 @@ def test_each_page_is_one_step_from_those_beside_it(visit: Callable[..., Any]) -
         assert beside.locator("a.md-nav__link--active").inner_text() == name
 
 
-def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
+def test_words_of_a_paper_link_to_definitions_and_to_the_catalog(
     visit: Callable[..., Any],
 ) -> None:
     page = visit().open("papers/sparsegpt.html")
@@ -71,7 +71,7 @@ def test_a_word_is_one_click_from_a_paper_and_leads_to_the_catalog(
     assert page.locator("#atlas-catalog").get_by_role("link", name="SparseGPT").is_visible()
 
 
-def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None:
+def test_formulas_and_drawings_need_no_javascript(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open("learn/index.html")
     assert page.locator(".atlas-formula math").count() >= 10
     loaded = "[...document.fonts].map(font => `${font.family}: ${font.status}`)"
@@ -90,13 +90,13 @@ def test_formulas_and_drawings_need_no_script(visit: Callable[..., Any]) -> None
     ],
 )
 def test_former_addresses_redirect(visit: Callable[..., Any], former: str, now: str) -> None:
-    seen = visit(java_script_enabled=False)
-    seen.page.goto(seen.home + former, wait_until="commit")
-    seen.page.wait_for_url(f"**/{now}")
-    assert seen.complaints == []
+    visitor = visit(java_script_enabled=False)
+    visitor.page.goto(visitor.home + former, wait_until="commit")
+    visitor.page.wait_for_url(f"**/{now}")
+    assert visitor.complaints == []
 
 
-def test_a_former_address_leads_on(
+def test_former_addresses_of_every_kind_redirect(
     visit: Callable[..., Any],
     bare_checkout: Path,
     tmp_path: Path,
@@ -108,18 +108,18 @@ def test_a_former_address_leads_on(
     text = entry.read_text(encoding="utf-8")
     entry.write_text(re.sub(r"(?m)^(added: .*)$", r"\1\naliases: [formerwanda]", text))
     with served(build(checkout)) as address:
-        seen = visit(home=address, java_script_enabled=False)
-        page = seen.page
+        visitor = visit(home=address, java_script_enabled=False)
+        page = visitor.page
         page.goto(f"{address}papers/formerwanda.html", wait_until="commit")  # it leads on at once
         page.wait_for_url("**/papers/wanda.html")
         assert page.locator("h1").inner_text().startswith("Wanda")
-        assert seen.complaints == []
+        assert visitor.complaints == []
 
 
 def test_data_files_are_links_to_files(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("api.html")
+    visitor = visit()
+    page = visitor.open("api.html")
     for link in page.locator(".atlas-files a").all():
-        answer = page.request.get(f"{seen.home}{link.get_attribute('href')}")
+        answer = page.request.get(f"{visitor.home}{link.get_attribute('href')}")
         assert answer.ok
         assert len(answer.body()) > 20

@@ -1,4 +1,4 @@
-"""The page of a paper in a real Chromium: read it, copy from it, follow its words."""
+"""The page of a paper in Chromium: code, copy buttons, links and definitions."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CLIPBOARD = ["clipboard-read", "clipboard-write"]
 def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
     visit: Callable[..., Any],
 ) -> None:
-    seen = visit(permissions=CLIPBOARD)
-    page = seen.open("index.html")
+    visitor = visit(permissions=CLIPBOARD)
+    page = visitor.open("index.html")
     page.get_by_role("link", name="Find a paper").click()
     page.wait_for_url("**/catalog.html")
     ready(page)
@@ -38,7 +38,7 @@ def test_bibtex_code_and_differences_of_flap_are_three_clicks_from_home(
     page.get_by_role("button", name="Copy BibTeX").click()
     until(page, f"navigator.clipboard.readText().then(text => text === {json.dumps(bibtex)})")
     assert "Fluctuation-Based" in bibtex.replace("{", "").replace("}", "")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 def test_the_command_and_the_code_can_be_copied(visit: Callable[..., Any]) -> None:
@@ -68,12 +68,12 @@ def test_the_code_scrolls_by_keyboard_and_its_imports_unfold(visit: Callable[...
     number = line.evaluate("line => line.closest('[id]').id")
     page.goto(page.url + "#" + number)
     assert line.is_visible()
-    # No menu leads to a paper.
+    # No menu contains a paper.
     assert page.get_by_role("navigation", name="Breadcrumbs").inner_text() == "Catalog"
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_what_is_pressed_on_a_paper_is_high_enough(visit: Callable[..., Any], width: int) -> None:
+def test_controls_on_a_paper_are_tall_enough(visit: Callable[..., Any], width: int) -> None:
     page = visit(width).open("papers/wanda.html")
     small = """() => [...document.querySelectorAll('article :is(a, button, label)')].filter(one => {
       const {width, height} = one.getBoundingClientRect();
@@ -86,7 +86,7 @@ def test_what_is_pressed_on_a_paper_is_high_enough(visit: Callable[..., Any], wi
     )
 
 
-def test_the_code_stands_beside_the_formulas_where_there_is_room(
+def test_code_is_beside_the_formulas_on_wide_pages(
     visit: Callable[..., Any],
 ) -> None:
     for width, beside in ((1440, True), (768, False)):
@@ -99,9 +99,9 @@ def test_the_code_stands_beside_the_formulas_where_there_is_room(
 
 
 @pytest.mark.parametrize("width", [1440, 390])
-def test_a_row_leads_to_its_line_and_the_line_back(visit: Callable[..., Any], width: int) -> None:
-    seen = visit(width)
-    page = seen.open("papers/flap.html")
+def test_rows_and_lines_link_to_each_other(visit: Callable[..., Any], width: int) -> None:
+    visitor = visit(width)
+    page = visitor.open("papers/flap.html")
     row = page.get_by_role(
         "link", name="standardise(attention).view(block.attention.kv_heads, width).mean(dim=1)"
     ).first
@@ -119,10 +119,10 @@ def test_a_row_leads_to_its_line_and_the_line_back(visit: Callable[..., Any], wi
         assert 0 < top < 800, "the row has left the screen"
     line.get_by_role("link").press("Enter")
     assert page.locator("[id^=row-]:target").inner_text() == row.inner_text()
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_a_word_says_what_it_means_under_the_keyboard(visit: Callable[..., Any]) -> None:
+def test_keyboard_focus_shows_the_definition_of_a_word(visit: Callable[..., Any]) -> None:
     page = visit().open("papers/wanda.html")
     word = page.get_by_role("link", name="weight-activation")
     shown = "element => getComputedStyle(element, '::after').content"

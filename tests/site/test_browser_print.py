@@ -1,4 +1,4 @@
-"""Printed pages: dark on white whatever the screen is, menus closed, nothing cut."""
+"""Printed pages: dark on white in both colour schemes, menus closed, nothing cut off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.site.visiting import until
 
 PAPER, ON_ITS_SIDE = 700, 1030
-"""Pixels across a page of A4 between its margins."""
+"""Width of an A4 page between its margins, in pixels."""
 WIDTHS = {
     "index.html": PAPER,
     "learn/index.html": PAPER,
@@ -24,7 +24,7 @@ WIDTHS = {
 CUT = """[...document.querySelectorAll('.md-content *')].filter(e =>
   e instanceof HTMLElement && e.clientWidth > 1 && e.scrollWidth > e.clientWidth + 1
   && getComputedStyle(e).overflowX !== 'visible').map(e => `${e.tagName}.${e.className}`)"""
-# What stands beyond its cell would be printed over the next one, or off the page.
+# Elements that overflow their cell would be printed over the next one or off the page.
 SPILT = """[...document.querySelectorAll('.atlas-claims :is(td, th) > *')].filter(e =>
   e.checkVisibility() && e.getBoundingClientRect().right
   > e.parentElement.getBoundingClientRect().right + 1).map(e => e.outerHTML)"""
@@ -32,9 +32,9 @@ SPILT = """[...document.querySelectorAll('.atlas-claims :is(td, th) > *')].filte
 
 @pytest.mark.browser
 @pytest.mark.parametrize(("path", "width"), WIDTHS.items())
-def test_nothing_is_cut_on_paper(visit: Callable[..., Any], path: str, width: int) -> None:
-    seen = visit(scheme="dark")
-    page = seen.open(path)
+def test_print_cuts_nothing_off(visit: Callable[..., Any], path: str, width: int) -> None:
+    visitor = visit(scheme="dark")
+    page = visitor.open(path)
     page.set_viewport_size({"width": width, "height": 1000})
     page.emulate_media(media="print")
     until(page, "getComputedStyle(document.querySelector('h1')).color === 'rgb(29, 40, 35)'")
@@ -46,11 +46,11 @@ def test_nothing_is_cut_on_paper(visit: Callable[..., Any], path: str, width: in
     tables = page.locator("table.atlas-table").locator("visible=true")
     kinds = tables.evaluate_all("all => all.map(one => getComputedStyle(one).display)")
     assert set(kinds) <= {"table"}
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 @pytest.mark.browser
-def test_no_menu_of_the_catalog_is_open_on_paper(visit: Callable[..., Any]) -> None:
+def test_print_of_the_catalog_has_no_open_menu(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html")
     page.evaluate("document.querySelectorAll('form details').forEach(one => { one.open = true; })")
     page.emulate_media(media="print")

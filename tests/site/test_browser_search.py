@@ -1,4 +1,4 @@
-"""The search in a real Chromium: what people ask for is found, in the catalog and in the header."""
+"""The search in Chromium, in the catalog and in the header: common queries find their papers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 
 def shown(page: Page) -> list[str]:
-    """The papers that the catalog shows, in its order."""
+    """Return the papers that the catalog shows, in its order."""
     ready(page)
     everything(page)
     links = page.locator("#atlas-catalog tbody tr:not([hidden]) th a:first-child")
@@ -28,7 +28,7 @@ def shown(page: Page) -> list[str]:
 
 
 def ask(page: Page, text: str) -> list[str]:
-    """Ask the search in the header; return where its results lead."""
+    """Enter a query in the header and return the addresses of the results."""
     page.get_by_role("search", name="Site").get_by_role("textbox").fill(text)
     until(page, f"document.querySelector('.md-search').dataset.found === '{text}'")
     found: list[str] = page.locator(".atlas-found a").evaluate_all(
@@ -42,11 +42,11 @@ def papers(repository: Path) -> dict[str, Paper]:
     return dict(read(repository).papers)
 
 
-def test_the_catalog_finds_what_people_ask_for(
+def test_the_catalog_finds_papers_by_common_queries(
     visit: Callable[..., Any], papers: dict[str, Paper]
 ) -> None:
-    seen = visit()
-    page = seen.open("catalog.html")
+    visitor = visit()
+    page = visitor.open("catalog.html")
     box = page.get_by_label("Search", exact=True).last
 
     def find(text: str) -> list[str]:
@@ -67,26 +67,26 @@ def test_the_catalog_finds_what_people_ask_for(
     assert find("2306.11695") == ["wanda"] == find("https://arxiv.org/abs/2306.11695v2")
     assert patterned <= set(find("2:4"))
     assert patterned <= set(find("semi-structured"))
-    # The best match stands first, before whatever is newer.
+    # The best match comes before newer papers.
     assert find("sparse gpt")[0] == "sparsegpt" == find("SparseGPT")[0]
     assert find("wanda")[0] == "wanda"
-    # The beginning of a word is enough, and all words count.
+    # Prefixes match, and all words of the query must match.
     assert "sparsegpt" in find("alistar massiv")
     expect(page.locator("#atlas-note")).to_have_text("")
     assert find("slimgtp") == ["slimgpt"]
     expect(page.locator("#atlas-note")).to_have_text(", with similar spelling")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 def test_the_header_finds_papers_and_pages(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("papers/flap.html")
-    before = seen.weight
+    visitor = visit()
+    page = visitor.open("papers/flap.html")
+    before = visitor.weight
     page.keyboard.press("/")
     box = page.get_by_role("search", name="Site").get_by_role("textbox")
     expect(box).to_be_focused()
     assert ask(page, "slimgtp")[0] == "papers/slimgpt.html"
-    assert seen.weight > before, "nothing of the search is loaded before it is asked"
+    assert visitor.weight > before, "nothing of the search is loaded before it is asked"
     assert ask(page, "2306.11695") == ["papers/wanda.html"]
     assert Axe().run(page, context=".md-search").response["violations"] == []
     found = ask(page, "2:4")
@@ -96,7 +96,7 @@ def test_the_header_finds_papers_and_pages(visit: Callable[..., Any]) -> None:
     assert any(place.startswith("use.html#") for place in ask(page, "dtype"))
     assert ask(page, "zzzzzz") == []
     expect(page.get_by_role("status").first).to_have_text("No results. Try fewer words.")
-    # By keyboard: down to the results and back, away, and to the first of them.
+    # Keyboard: move to the results and back, close them, open the first.
     assert ask(page, "wanda")[0] == "papers/wanda.html"
     page.keyboard.press("ArrowDown")
     expect(page.locator(".atlas-found a").first).to_be_focused()
@@ -108,18 +108,18 @@ def test_the_header_finds_papers_and_pages(visit: Callable[..., Any]) -> None:
     box.focus()
     page.keyboard.press("Enter")
     page.wait_for_url("**/papers/wanda.html")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
-def test_the_search_opens_on_a_phone_and_leads_on_to_the_catalog(
+def test_the_search_on_a_phone_links_to_the_catalog(
     visit: Callable[..., Any],
 ) -> None:
-    seen = visit(360)
-    page = seen.open("learn/index.html?q=sparse")
+    visitor = visit(360)
+    page = visitor.open("learn/index.html?q=sparse")
     more = page.get_by_role("link", name="All in the catalog")
     more.wait_for()
     until(page, "document.documentElement.scrollWidth <= 360")
     more.click()
     page.wait_for_url("**/catalog.html?find=sparse")
     assert len(shown(page)) > 10
-    assert seen.complaints == []
+    assert visitor.complaints == []

@@ -1,4 +1,4 @@
-"""What people come for, each from the first page and in few clicks, which are counted."""
+"""Tasks of readers, each from the home page within a limited number of clicks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.browser
 
 
 class Task:
-    """Somebody on the first page who clicks on what can be seen, and how often so far."""
+    """A reader who starts on the home page and clicks visible elements; counts the clicks."""
 
     def __init__(self, visit: Callable[..., Any], width: int = 1280, **more: Any) -> None:
         more["permissions"] = ["clipboard-read", "clipboard-write"]
-        self.seen = visit(width, **more)
-        self.page: Page = self.seen.open("index.html")
+        self.visitor = visit(width, **more)
+        self.page: Page = self.visitor.open("index.html")
         self.clicks = 0
 
     def click(self, target: Locator) -> None:
@@ -52,7 +52,7 @@ def task(visit: Callable[..., Any]) -> Callable[..., Task]:
     return lambda *more, **how: Task(visit, *more, **how)
 
 
-def test_the_one_shot_method_that_keeps_most_at_half_and_its_command(
+def test_best_one_shot_method_at_half_and_its_command(
     task: Callable[..., Task],
 ) -> None:
     one = task()
@@ -63,10 +63,10 @@ def test_the_one_shot_method_that_keeps_most_at_half_and_its_command(
     one.click(first.get_by_role("button", name="copy command"))
     assert one.clipboard == "atlas run sparsegpt --sparsity 0.5 --seed 0"
     assert one.clicks <= 2
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []
 
 
-def test_structured_recent_without_retraining_and_with_code(
+def test_recent_structured_methods_with_code_and_without_retraining(
     task: Callable[..., Task], atlas: Atlas
 ) -> None:
     one = task()
@@ -87,10 +87,10 @@ def test_structured_recent_without_retraining_and_with_code(
     assert set(rows.all_inner_texts()) == names
     assert len(names) > 5
     assert one.clicks < 5
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []
 
 
-def test_what_slimgpt_claimed_and_whether_it_was_measured(task: Callable[..., Task]) -> None:
+def test_claims_of_slimgpt_and_our_measurements(task: Callable[..., Task]) -> None:
     one = task()
     one.page.get_by_role("search", name="Site").get_by_role("textbox").fill("slimgpt")
     one.page.locator(".atlas-found a").first.wait_for()
@@ -104,10 +104,10 @@ def test_what_slimgpt_claimed_and_whether_it_was_measured(task: Callable[..., Ta
         status = row.locator(".atlas-status").inner_text()
         assert status in ("reproduced", "partial", "not attempted", "disagrees")
     assert one.clicks == 1
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []
 
 
-def test_my_model_pruned_at_2_4_and_kept(task: Callable[..., Task]) -> None:
+def test_prune_a_model_at_2_4_and_save_it(task: Callable[..., Task]) -> None:
     one = task()
     one.link("Use it", ".md-tabs")
     first = one.page.locator(".md-content .highlight").first
@@ -117,13 +117,13 @@ def test_my_model_pruned_at_2_4_and_kept(task: Callable[..., Task]) -> None:
     command = copied(one.page, first).replace("\\\n", "").split()
     assert " ".join(command) == "atlas run wanda --model my-model --pattern 2:4 --save pruned"
     assert one.clicks == 1
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []
 
 
-def test_my_paper_is_added(task: Callable[..., Task]) -> None:
+def test_add_a_paper(task: Callable[..., Task]) -> None:
     one = task()
     link = one.page.locator(".atlas-common").get_by_role("link", name="Add a paper")
-    # The form is on the host of the repository, which no test asks.
+    # The form is on the host of the repository, which tests do not contact.
     with one.page.expect_request("https://example.org/**") as asked:
         link.click()
     assert asked.value.url.endswith("/atlas/issues/new?template=add_paper.yml")
@@ -140,10 +140,10 @@ def test_bibtex_of_three_papers(task: Callable[..., Task], atlas: Atlas) -> None
         one.click(row.get_by_role("button", name="Copy BibTeX"))
         assert one.clipboard.strip() == bibtex(slug, atlas.papers[slug], key[slug]).strip()
     assert one.clicks < 5
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []
 
 
-def test_what_builds_on_wanda(task: Callable[..., Task], atlas: Atlas) -> None:
+def test_papers_that_build_on_wanda(task: Callable[..., Task], atlas: Atlas) -> None:
     one = task(1440)
     one.often("What builds on Wanda?")
     drawn = one.page.locator(".atlas-node")
@@ -160,10 +160,10 @@ def test_what_builds_on_wanda(task: Callable[..., Task], atlas: Atlas) -> None:
     assert len(names) > 10
     assert set(listed.locator("a").all_inner_texts()) == names
     assert one.clicks <= 2
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []
 
 
-def test_flap_on_a_phone(task: Callable[..., Task]) -> None:
+def test_read_about_flap_on_a_phone(task: Callable[..., Task]) -> None:
     one = task(390, is_mobile=True, has_touch=True)
     one.link("All numbers")
     one.link("FLAP", "table.atlas-board")
@@ -172,4 +172,4 @@ def test_flap_on_a_phone(task: Callable[..., Task]) -> None:
     assert one.page.evaluate("visualViewport.width") == 390
     assert one.page.locator(".atlas-glance dd a").first.is_visible()
     assert one.clicks <= 2
-    assert one.seen.complaints == []
+    assert one.visitor.complaints == []

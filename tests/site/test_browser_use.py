@@ -1,4 +1,4 @@
-"""Use it, in a real Chromium: its questions lead to answers."""
+"""The page "Use it" in Chromium: its questions link to their answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 
-def test_every_question_leads_to_a_heading_with_its_command(visit: Callable[..., Any]) -> None:
+def test_every_question_links_to_a_section_with_a_command(visit: Callable[..., Any]) -> None:
     page = visit(390).open("use.html")
     links = page.locator(".atlas-how a").all()
     assert len(links) >= 12
@@ -22,7 +22,7 @@ def test_every_question_leads_to_a_heading_with_its_command(visit: Callable[...,
         assert following.first.is_visible()
 
 
-def test_the_page_of_a_method_has_its_own_commands_and_leads_here(
+def test_pages_of_methods_have_commands_and_link_to_use(
     visit: Callable[..., Any],
 ) -> None:
     page = visit().open("papers/sparsegpt.html")

@@ -1,4 +1,4 @@
-"""What a page weighs on the wire on a first visit, now and with many more papers."""
+"""Bytes transferred on a first visit, with the current catalog and with many more papers."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ QUESTIONS = ("catalog.html?find=quantization", "leaderboard.html?compare=wanda,s
 
 
 @pytest.fixture(scope="module")
-def there(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
+def home(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
     with served(published) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
-def weights(published: Path, there: str, chromium: Browser) -> dict[str, Weight]:
+def weights(published: Path, home: str, chromium: Browser) -> dict[str, Weight]:
     addresses = [*list(heaviest(published).values())[:MOST], *QUESTIONS]
-    return {address: weigh(chromium, there + address) for address in addresses}
+    return {address: weigh(chromium, home + address) for address in addresses}
 
 
 @pytest.mark.browser
-def test_no_kind_of_page_is_heavy_with_many_papers(weights: dict[str, Weight], real: Atlas) -> None:
-    """Pages and data grow at most as fast as the catalog; scripts, styles and fonts do not."""
+def test_pages_stay_below_the_limit_with_many_papers(
+    weights: dict[str, Weight], real: Atlas
+) -> None:
+    """Assumes that pages and data grow with the catalog, and scripts, styles and fonts do not."""
     more = PAPERS / len(real.papers) - 1
     assert more > 0
     grown = {address: one.whole + more * one.texts for address, one in weights.items()}
@@ -43,10 +45,12 @@ def test_no_kind_of_page_is_heavy_with_many_papers(weights: dict[str, Weight], r
 
 @pytest.mark.browser
 @pytest.mark.parametrize("path", ["index.html", "choose.html", "learn/reading-order.html"])
-def test_pages_of_the_real_site_are_quiet(visit: Callable[..., Any], there: str, path: str) -> None:
-    seen = visit(home=there)
-    seen.open(path)
-    assert seen.complaints == []
+def test_pages_of_the_real_site_have_no_console_messages(
+    visit: Callable[..., Any], home: str, path: str
+) -> None:
+    visitor = visit(home=home)
+    visitor.open(path)
+    assert visitor.complaints == []
 
 
 def test_no_file_of_the_real_site_is_above_a_megabyte(published: Path) -> None:

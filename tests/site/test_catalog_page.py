@@ -1,4 +1,4 @@
-"""The catalog page: a row a paper, counts that are true, light at a thousand entries."""
+"""The catalog page: one row per paper, correct counts, small with a thousand entries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def page(atlas: Atlas) -> str:
 
 
 def choices(page: str) -> list[tuple[str, str, int]]:
-    """Facet, value and count of each check box, in order."""
+    """Return facet, value and count of each check box, in order."""
     found = re.findall(
         r'<input type="checkbox" name="([^"]*)" value="([^"]*)"[^>]*>.*?'
         r'<span class="atlas-count">(\d+)</span>',
@@ -42,7 +42,7 @@ def choices(page: str) -> list[tuple[str, str, int]]:
 
 
 def rows(page: str) -> dict[str, tuple[list[int], str]]:
-    """By slug: the numbers of the choices that hold, and the row's text."""
+    """Return by slug the numbers of a row's choices, and its text."""
     found = re.findall(
         r'<tr data-has="([^"]*)"[^>]*><th scope="row"><a href="papers/(\w+)\.html">(.*?)</tr>', page
     )
@@ -52,7 +52,7 @@ def rows(page: str) -> dict[str, tuple[list[int], str]]:
     }
 
 
-def test_every_paper_has_a_row_the_newest_first(page: str, atlas: Atlas) -> None:
+def test_papers_have_one_row_each_newest_first(page: str, atlas: Atlas) -> None:
     shown = list(rows(page))
     assert sorted(shown) == sorted(atlas.papers)
     years = [atlas.papers[slug].year or 0 for slug in shown]  # what has none stands last
@@ -63,7 +63,7 @@ def test_every_paper_has_a_row_the_newest_first(page: str, atlas: Atlas) -> None
             assert part in text
 
 
-def test_numbers_of_a_row_name_its_words(page: str, atlas: Atlas) -> None:
+def test_numbers_of_a_row_identify_its_choices(page: str, atlas: Atlas) -> None:
     boxes = [(name, value) for name, value, _ in choices(page)]
     for slug, (has, _) in rows(page).items():
         paper, named = atlas.papers[slug], {boxes[one] for one in has}
@@ -77,12 +77,12 @@ def test_numbers_of_a_row_name_its_words(page: str, atlas: Atlas) -> None:
         assert (("works", "GQA") in named) == (slug in atlas.methods)
 
 
-def test_a_row_names_the_key_of_its_entry(page: str, atlas: Atlas) -> None:
+def test_rows_have_the_bibtex_key_of_their_entry(page: str, atlas: Atlas) -> None:
     found = re.findall(r'<tr [^>]*data-key="([^"]*)"><th scope="row"><a href="papers/(\w+)\.', page)
     assert {slug: key for key, slug in found} == keys(atlas.papers)
 
 
-def test_no_retraining_is_one_choice(page: str, atlas: Atlas) -> None:
+def test_retraining_is_derived_from_recovery_and_calibration(page: str, atlas: Atlas) -> None:
     boxes = [(name, value) for name, value, _ in choices(page)]
     named = {slug: {boxes[one] for one in has} for slug, (has, _) in rows(page).items()}
     spared = {slug for slug, said in named.items() if ("retraining", "no") in said}
@@ -99,21 +99,21 @@ def test_no_retraining_is_one_choice(page: str, atlas: Atlas) -> None:
     assert not spared & trained
 
 
-def test_a_missing_paper_can_be_added(page: str, atlas: Atlas) -> None:
+def test_the_page_links_to_the_form_for_missing_papers(page: str, atlas: Atlas) -> None:
     assert '<a href="contribute.html">Add a paper</a>' in page
     here = replace(atlas, repository="https://example.org/atlas")
     form = "https://example.org/atlas/issues/new?template=add_paper.yml"
     assert f'<a href="{form}">Add a paper</a>' in dict(catalog.pages(here))["catalog.md"]
 
 
-def test_counts_are_those_of_the_rows(page: str) -> None:
+def test_counts_match_the_rows(page: str) -> None:
     counted = Counter(one for has, _ in rows(page).values() for one in has)
     listed = [count for _, _, count in choices(page)]
     assert [counted[place] for place in range(len(listed))] == listed
     assert min(listed) > 0
 
 
-def test_losses_are_those_of_the_records(page: str, records: list[Record]) -> None:
+def test_ratios_to_dense_match_the_records(page: str, records: list[Record]) -> None:
     metric = records[0].protocol.metrics[0]
     for slug, share in (("flap", 0.2), ("wanda", 0.5), ("magnitude", 0.5)):
         ratios = [
@@ -125,7 +125,7 @@ def test_losses_are_those_of_the_records(page: str, records: list[Record]) -> No
         assert number(fmean(ratios)) in cells
 
 
-def test_ranges_of_losses_hold_what_was_measured(page: str) -> None:
+def test_measured_ratios_are_in_the_right_range(page: str) -> None:
     boxes = [(name, value) for name, value, _ in choices(page)]
     named = {slug: {boxes[one] for one in has} for slug, (has, _) in rows(page).items()}
     assert ("loss-20", "2") in named["flap"]  # 1.82 times dense
@@ -134,7 +134,7 @@ def test_ranges_of_losses_hold_what_was_measured(page: str) -> None:
     assert ("loss-50", "not measured") in named["shortgpt"]
 
 
-def test_settings_with_other_defaults_stand_for_nothing(records: list[Record]) -> None:
+def test_runs_with_changed_defaults_are_ignored(records: list[Record]) -> None:
     other = records[0].model_copy(update={"method": "other", "changed": ("damping",)})
     (board,) = boards([*records, other])
     assert "other" not in {method for method, _ in default_rows(board)}
@@ -147,12 +147,12 @@ def test_a_thousand_entries_are_about_a_megabyte() -> None:
     assert len(text.encode()) < 1_050_000
 
 
-def test_the_real_catalog_may_grow_to_five_hundred(page: str, atlas: Atlas) -> None:
-    # Of 350 kB the theme, styles and scripts take a third.
+def test_the_page_is_light_enough_for_five_hundred_papers(page: str, atlas: Atlas) -> None:
+    # Theme, styles and scripts take a third of the 350 kB.
     assert 500 * len(gzip.compress(page.encode(), 6)) / len(atlas.papers) < 230_000
 
 
-def test_a_catalog_without_records_shows_no_losses(atlas: Atlas) -> None:
+def test_without_records_no_ratios_are_shown(atlas: Atlas) -> None:
     ((_, text),) = catalog.pages(Atlas(atlas.papers, atlas.methods))
     assert "loss-20" not in {name for name, _, _ in choices(text)}
     assert "Loss: perplexity" not in text
@@ -162,7 +162,7 @@ def paper(**more: object) -> Paper:
     return Paper.model_construct(**more)
 
 
-def test_code_is_the_authors_where_it_is_still_there() -> None:
+def test_available_official_code_comes_first() -> None:
     theirs = Code(url="https://example.org/theirs", official=True)
     others = Code(url="https://example.org/others", official=False)
     gone = Code(url="https://example.org/gone", official=True, withdrawn=True)
@@ -185,7 +185,7 @@ def test_architecture_topic_and_depth_of_reading_are_facets(page: str, atlas: At
         assert {value: n for (facet, value), n in counted.items() if facet == name} == wanted
 
 
-def test_what_is_unknown_is_counted_and_said(page: str, atlas: Atlas) -> None:
+def test_unknown_values_are_counted_and_shown(page: str, atlas: Atlas) -> None:
     slugs = [s for s, one in atlas.papers.items() if "unknown" in words_of(one, "criterion")]
     assert slugs
     assert ("criterion", "unknown", len(slugs)) in choices(page)
@@ -197,7 +197,7 @@ def test_what_is_unknown_is_counted_and_said(page: str, atlas: Atlas) -> None:
     assert f"<dt>Depth of reading</dt><dd>{link}#read-" in shown
 
 
-def test_what_nobody_knows_makes_no_papers_alike() -> None:
+def test_unknown_values_do_not_make_papers_similar() -> None:
     def cut(read: str, **words: object) -> Paper:
         taxonomy = {"granularity": ["structured"], "criterion": ["unknown"], **words}
         sources = {"checked": "2026-11-25", "read": read, "from": ["paper text"]}
@@ -211,7 +211,7 @@ def test_what_nobody_knows_makes_no_papers_alike() -> None:
     assert paper_pages.RelatedPapers(Atlas(made, {})).similar("a") == ["c"]
 
 
-def test_a_study_is_not_like_the_methods_that_it_studies() -> None:
+def test_only_papers_of_the_same_kind_are_similar() -> None:
     words = {"granularity": ["structured"], "criterion": ["gradient"], "calibration": "forward"}
     kinds = {"a": "method", "b": "baseline", "c": "analysis", "d": "analysis", "e": "system"}
     made = {slug: invented(kind=kind, taxonomy=words) for slug, kind in kinds.items()}
@@ -219,7 +219,7 @@ def test_a_study_is_not_like_the_methods_that_it_studies() -> None:
     assert [related.similar(slug) for slug in kinds] == [["b"], ["a"], ["d"], ["c"], []]
 
 
-def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
+def test_every_kind_is_listed_without_a_taxonomy() -> None:
     kinds = [kind for kind in vocabulary()["kind"].terms if kind not in ("method", "baseline")]
     near = {"compares-with": ["a0"]}
     works = {f"a{i}": invented(kind=kind, relations=near) for i, kind in enumerate(kinds)}
@@ -233,7 +233,7 @@ def test_every_kind_of_work_has_its_place_without_a_taxonomy() -> None:
         assert f"papers/a{i}.html" in made["llms.txt"]
 
 
-def test_the_form_to_add_a_paper_is_one_click_away() -> None:
+def test_home_links_to_the_form_to_add_a_paper() -> None:
     form = "https://example.org/atlas/issues/new?template=add_paper.yml"
     made = make(Atlas({}, {}, repository="https://example.org/atlas"))
     for path in ("catalog.md", "contribute.md"):

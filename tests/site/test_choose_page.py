@@ -1,4 +1,4 @@
-"""Choosing a method: what rules out whom, from entries, support and records alone."""
+"""Choosing a method: which answers exclude which methods, and why."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answers = dict[str, str]
 
 
 def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:
-    """By slug, the reasons against a method, put together as the script does."""
+    """Return the reasons to exclude each method, by slug, combined as the script does."""
     found = choose.candidates(atlas, list(choose.AMOUNTS))
     made: dict[str, list[str]] = {one.slug: [] for one in found}
     for rule in choose.rules(choose.questions(found, list(choose.AMOUNTS)), found):
@@ -31,7 +31,7 @@ def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:
 
 
 def written(atlas: Atlas) -> set[str]:
-    """The methods that can be chosen; a floor is none."""
+    """Return the methods that can be chosen; random baselines are not among them."""
     return {slug for slug in atlas.methods if atlas.papers[slug].has_paper}
 
 
@@ -39,15 +39,15 @@ def fitting(atlas: Atlas, **given: str) -> set[str]:
     return {slug for slug, reasons in ruled_out(atlas, **given).items() if not reasons}
 
 
-def test_without_answers_nothing_is_ruled_out(atlas: Atlas) -> None:
+def test_without_answers_no_method_is_excluded(atlas: Atlas) -> None:
     pruning = {slug for slug, paper in atlas.papers.items() if paper.is_method and paper.has_paper}
     assert fitting(atlas) == pruning
     assert {"wanda", "slicegpt"} <= pruning
-    # A floor, a survey, a study that has a taxonomy, kernels for what others pruned.
+    # Not candidates: a baseline, a survey, a study with a taxonomy, kernels for pruned models.
     assert not {"random", "zhu2024survey", "bewarecalib", "flashllm"} & pruning
 
 
-def test_size_needs_structure_and_speed_may_be_chosen_by_the_input(atlas: Atlas) -> None:
+def test_size_needs_structured_pruning_and_speed_may_depend_on_the_input(atlas: Atlas) -> None:
     size, speed = fitting(atlas, gain="size"), fitting(atlas, gain="speed")
     assert {"flap", "shortgpt"} <= size
     assert not {"wanda", "sparsegpt", "magnitude"} & speed
@@ -69,19 +69,19 @@ def test_kernels_let_patterns_count_as_speed(atlas: Atlas) -> None:
     assert ruled_out(atlas, kernels="only")["flap"] == ["supports no N:M pattern"]
 
 
-def test_what_needs_kernels_of_its_own_is_faster_only_with_them(atlas: Atlas) -> None:
+def test_block_sparse_methods_are_faster_only_with_their_kernels(atlas: Atlas) -> None:
     assert "teal" not in fitting(atlas, gain="speed", kernels="yes")
     assert "teal" in fitting(atlas, gain="speed", kernels="own")
     assert "teal" not in fitting(atlas, gain="size", kernels="own")
     (reason,) = ruled_out(atlas, gain="speed")["teal"]
     assert reason == "activation: faster only with its own kernels"
     assert "stays in memory" in ruled_out(atlas, gain="size")["teal"][0]
-    # One that also removes whole units once and for all has something smaller left.
+    # A method that also removes whole units permanently makes the model smaller.
     assert atlas.papers["naee"].taxonomy.granularity == ("structured", "activation")  # type: ignore[union-attr]
     assert "naee" in fitting(atlas, gain="size")
 
 
-def test_words_of_cost_stand_from_cheap_to_dear() -> None:
+def test_vocabulary_lists_costs_in_ascending_order() -> None:
     dear = ["none", "input", "synthetic", "forward", "task-data", "gradients", "training"]
     repair = ["none", "closed-form", "merging", "layerwise-training", "low-rank", "distillation"]
     words = vocabulary()
@@ -93,7 +93,7 @@ def test_words_of_cost_stand_from_cheap_to_dear() -> None:
 
 
 @pytest.mark.parametrize("word", ["none", "forward", "gradients"])
-def test_what_was_not_said_is_ruled_out_by_every_answer(atlas: Atlas, word: str) -> None:
+def test_every_answer_excludes_methods_with_unknown_values(atlas: Atlas, word: str) -> None:
     unsaid = {
         slug
         for slug in fitting(atlas)
@@ -108,7 +108,7 @@ def test_what_was_not_said_is_ruled_out_by_every_answer(atlas: Atlas, word: str)
         assert "the source does not say" in ruled_out(atlas, repair="distillation")[slug]
 
 
-def test_an_unknown_granularity_gains_nothing_that_is_known(atlas: Atlas) -> None:
+def test_an_unknown_granularity_has_no_known_gain(atlas: Atlas) -> None:
     paper = atlas.papers["flap"]
     assert paper.taxonomy is not None
     unknown = paper.taxonomy.model_copy(update={"granularity": ("unknown",)})
@@ -120,7 +120,7 @@ def test_an_unknown_granularity_gains_nothing_that_is_known(atlas: Atlas) -> Non
     assert "<td>unknown</td>" in page
 
 
-def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:
+def test_at_most_includes_cheaper_methods(atlas: Atlas) -> None:
     none, forward, gradients = (
         fitting(atlas, data=word) for word in ("none", "forward", "gradients")
     )
@@ -131,12 +131,12 @@ def test_at_most_includes_what_is_cheaper(atlas: Atlas) -> None:
     assert "sparsegpt" in fitting(atlas, repair="closed-form")
 
 
-def test_what_was_not_tested_is_not_said_to_work(atlas: Atlas) -> None:
+def test_untested_methods_are_excluded(atlas: Atlas) -> None:
     assert fitting(atlas, attention="GQA") == written(atlas)
     assert ruled_out(atlas, attention="GQA")[UNWRITTEN] == ["not tested here with GQA"]
 
 
-def test_a_refusal_is_the_reason(atlas: Atlas) -> None:
+def test_an_unsupported_model_is_the_reason(atlas: Atlas) -> None:
     support = {"families": {"llama": "supported", "opt": "its biases are in the way"}}
     method = Method("wanda", "", Source("Wanda", "", ()), support, ())
     made = Atlas(atlas.papers, {"wanda": method})
@@ -146,19 +146,19 @@ def test_a_refusal_is_the_reason(atlas: Atlas) -> None:
     assert ruled_out(made, family="llama")["wanda"] == []
 
 
-def test_code_known_and_code_here(atlas: Atlas) -> None:
+def test_code_anywhere_and_code_here(atlas: Atlas) -> None:
     here, any_ = fitting(atlas, code="here"), fitting(atlas, code="any")
     assert here == written(atlas)
     assert here < any_
     assert "no code is known" in ruled_out(atlas, code="any")[CODELESS]
 
 
-def test_collapsed_methods_are_ruled_out_with_their_number(atlas: Atlas) -> None:
+def test_collapsed_methods_are_excluded_with_their_ratio(atlas: Atlas) -> None:
     assert ruled_out(atlas, amount="2:4")["magnitude"] == ["collapsed at 2:4: 68.20 × dense"]
     assert "wanda" in fitting(atlas, amount="2:4")
 
 
-def test_common_answers_can_be_given_and_leave_something(atlas: Atlas) -> None:
+def test_common_answers_are_valid_and_leave_methods(atlas: Atlas) -> None:
     found = choose.candidates(atlas, list(choose.AMOUNTS))
     links = list(choose.common(choose.questions(found, list(choose.AMOUNTS))))
     assert len(links) == len(choose.COMMON)
@@ -167,14 +167,14 @@ def test_common_answers_can_be_given_and_leave_something(atlas: Atlas) -> None:
         assert fitting(atlas, **given), label
 
 
-def test_without_records_nothing_is_asked_of_them(atlas: Atlas) -> None:
+def test_without_records_there_is_no_question_about_sparsity(atlas: Atlas) -> None:
     ((_, page),) = choose.pages(Atlas(atlas.papers, atlas.methods))
     assert 'name="amount"' not in page
     assert "amount=" not in page
     assert 'name="gain"' in page
 
 
-def test_the_table_stands_without_a_script(atlas: Atlas) -> None:
+def test_the_table_is_complete_without_javascript(atlas: Atlas) -> None:
     ((_, page),) = choose.pages(atlas)
     rows = dict(re.findall(r'<tr><th scope="row"><a href="papers/(\w+)\.html">(.*?)</tr>', page))
     assert set(rows) == fitting(atlas)

@@ -1,4 +1,4 @@
-"""The page of claims: every value that papers report, once per paper that reports it."""
+"""The page of claims: every value that a paper reports, once per paper."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def reports(table: ClaimTable, method: str) -> list[Report]:
     return [one for line in table.methods if line.method == method for one in line.reports]
 
 
-def test_methods_of_a_setting_stand_best_first(board: dict[str, ClaimTable], atlas: Atlas) -> None:
+def test_methods_of_a_setting_are_sorted_best_first(
+    board: dict[str, ClaimTable], atlas: Atlas
+) -> None:
     table = board[WIKITEXT]
     names = [atlas.names[line.method] for line in table.methods]
     papers = {"FLAP", "SlimLLM", "LoRAPrune", "SlimGPT", "LLM-Pruner"}
@@ -64,13 +66,13 @@ def test_methods_of_a_setting_stand_best_first(board: dict[str, ClaimTable], atl
     assert [one.value for one in reports(table, "llmpruner") if one.own] == [17.58, 19.09]
 
 
-def test_the_greater_accuracy_is_the_better() -> None:
+def test_higher_accuracy_is_better() -> None:
     papers = {"a": entry("A", claim(50, "acc/piqa")), "b": entry("B", claim(60, "acc/piqa"))}
     (table,) = claim_tables(Atlas(papers, {}))
     assert [line.method for line in table.methods] == ["b", "a"]
 
 
-def test_nothing_is_lost_and_nothing_stands_twice(
+def test_every_reported_value_appears_exactly_once(
     atlas: Atlas, board: dict[str, ClaimTable]
 ) -> None:
     said = {
@@ -93,7 +95,7 @@ def test_nothing_is_lost_and_nothing_stands_twice(
     ]
     assert {one[:3] for one in shown} == said
     assert set(Counter(shown).values()) == {1}
-    # Each with its setting, and each value of a rival under the name of who reports it.
+    # Every value has its setting, and values for other methods name the paper that reports them.
     for slug, entry in atlas.papers.items():
         for one in entry.claims or ():
             rows = reports(board[claim_anchor(one)], slug)
@@ -121,7 +123,7 @@ def rows(page: str, name: str, method: str) -> list[str]:
     return re.findall(rf'<tr [^>]*data-method="{method}">.*?</tr>', body)
 
 
-def test_rows_of_rivals_are_told_apart(page: str) -> None:
+def test_values_from_other_papers_are_marked(page: str) -> None:
     found = rows(page, WIKITEXT, "llmpruner")
     own = [row for row in found if "atlas-claim--own" in row]
     rivals = [row for row in found if "atlas-claim--other" in row]
@@ -133,7 +135,7 @@ def test_rows_of_rivals_are_told_apart(page: str) -> None:
     assert not any("own paper" in row for row in rivals)
 
 
-def test_papers_that_disagree_are_seen_to(page: str, board: dict[str, ClaimTable]) -> None:
+def test_disagreements_between_papers_are_marked(page: str, board: dict[str, ClaimTable]) -> None:
     apart = {line.method: line.disagreement for line in board[WIKITEXT].methods}
     assert apart["llmpruner"] == pytest.approx(1 - 19.09 / 19.77)
     assert apart["flap"] == 0
@@ -141,14 +143,14 @@ def test_papers_that_disagree_are_seen_to(page: str, board: dict[str, ClaimTable
     assert "reports differ" not in "".join(rows(page, WIKITEXT, "flap"))
 
 
-def test_settings_of_one_paper_are_no_disagreement() -> None:
+def test_different_settings_of_one_paper_do_not_disagree() -> None:
     one = entry("A", claim(10, setting="tuned"), claim(20))
     (table,) = claim_tables(Atlas({"a": one}, {}))
     assert [report.value for report in table.methods[0].reports] == [10, 20]
     assert table.methods[0].disagreement == 0
 
 
-def test_a_table_that_two_entries_quote_is_one_report() -> None:
+def test_a_value_quoted_by_two_entries_is_one_report() -> None:
     papers = {
         "x": entry("X", claim(30, where="Table 1 of the A paper", against={"a": 10, "y": 40})),
         "y": entry("Y", claim(40, where="as quoted in A Table 1")),
@@ -160,7 +162,7 @@ def test_a_table_that_two_entries_quote_is_one_report() -> None:
     assert reports(table, "y")[0].places == ["Table 1 of the A paper", "as quoted in A Table 1"]
 
 
-def test_a_baseline_has_no_paper_of_its_own(page: str) -> None:
+def test_claims_for_a_baseline_come_from_other_papers(page: str) -> None:
     chance = entry("Chance", claim(90, where="Table 3 of a thesis"), has_paper=False)
     (table,) = claim_tables(Atlas({"chance": chance}, {}))
     (only,) = reports(table, "chance")
@@ -168,16 +170,14 @@ def test_a_baseline_has_no_paper_of_its_own(page: str) -> None:
     assert "own paper" not in "".join(rows(page, WIKITEXT, "random"))
 
 
-def test_spellings_of_a_model_share_a_table_and_patterns_do_not_read_as_shares() -> None:
+def test_spellings_of_a_model_share_a_table_and_patterns_have_unambiguous_anchors() -> None:
     spelled = [claim(1, model="Llama 2 7B"), claim(1, model="LLaMA-2-7B")]
     assert len({claim_anchor(one) for one in spelled}) == 1
     shares = [claim(1, sparsity=0.024), claim(1, sparsity=None, pattern="2:4")]
     assert len({claim_anchor(one) for one in (*shares, claim(1, sparsity=None))}) == 3
 
 
-def test_what_was_measured_here_stands_beside_whoever_reports_it(
-    atlas: Atlas, records: list[Record]
-) -> None:
+def test_our_measurement_is_shown_next_to_every_report(atlas: Atlas, records: list[Record]) -> None:
     ours = next(r for r in records if r.method == "flap" and r.asked == 0.2)
     metric = ours.protocol.metrics[0]
     ratio = ours.ratio(metric)
@@ -194,7 +194,7 @@ def test_what_was_measured_here_stands_beside_whoever_reports_it(
     assert [r.checked.status for r in reports(table, "x")] == ["not attempted"]
 
 
-def test_metrics_explain_themselves(made: dict[str, str]) -> None:
+def test_metrics_have_definitions(made: dict[str, str]) -> None:
     assert explained("ppl/wikitext2/2048").definition == (
         "Perplexity on WikiText-2 in windows of 2,048 tokens; lower is better. "
         "WikiText-2: Two million words of Wikipedia."
@@ -214,7 +214,7 @@ def test_metrics_explain_themselves(made: dict[str, str]) -> None:
         assert term.definition in legend
 
 
-def test_claims_on_the_page_of_a_paper_lead_to_their_tables(
+def test_claims_on_the_page_of_a_paper_link_to_their_tables(
     atlas: Atlas, board: dict[str, ClaimTable]
 ) -> None:
     made = dict(paper.pages(Atlas({s: p for s, p in atlas.papers.items() if p.claims}, {})))

@@ -21,7 +21,7 @@ def facts_of(atlas: Atlas, slug: str) -> dict[str, Any]:
     return dict(zip(made["labels"], made["methods"][slug]["facts"], strict=True))
 
 
-def test_facts_are_those_of_the_entry_and_the_contract(real: Atlas) -> None:
+def test_facts_match_the_entry_and_the_contract(real: Atlas) -> None:
     found = facts_of(real, "flap")
     paper = real.papers["flap"]
     assert found["Published"] == "AAAI 2024"
@@ -34,7 +34,7 @@ def test_facts_are_those_of_the_entry_and_the_contract(real: Atlas) -> None:
     assert "zhu2024survey" not in facts(real)["methods"]
 
 
-def test_addresses_of_a_hostile_entry_lead_nowhere(real: Atlas) -> None:
+def test_unsafe_addresses_are_not_linked(real: Atlas) -> None:
     code = Code.model_construct(url="javascript:alert(1)", official=True, withdrawn=False)
     paper = real.papers["flap"].model_copy(update={"code": (code,)})
     assert facts_of(Atlas({"flap": paper}, {}), "flap")["Code"][1] == "#"
@@ -64,9 +64,9 @@ def row(page: Page, group: str, label: str) -> list[str]:
 
 
 @pytest.mark.browser
-def test_ticked_methods_stand_side_by_side(visit: Callable[..., Any]) -> None:
-    seen = visit()
-    page = seen.open("leaderboard.html")
+def test_selected_methods_are_compared_side_by_side(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    page = visitor.open("leaderboard.html")
     bar = page.get_by_role("group", name="Methods to compare")
     page.get_by_label("Compare Wanda").first.check()
     expect(bar).to_contain_text("Select another method")
@@ -86,7 +86,7 @@ def test_ticked_methods_stand_side_by_side(visit: Callable[..., Any]) -> None:
     page.locator(".atlas-comparison").get_by_role("button", name="Clear").click()
     assert heads(page) == []
     assert address(page).endswith("leaderboard.html")
-    assert seen.complaints == []
+    assert visitor.complaints == []
 
 
 @pytest.mark.browser
@@ -94,10 +94,10 @@ def test_only_settings_that_two_methods_have_are_compared(visit: Callable[..., A
     page = visit().open("leaderboard.html?compare=flap,shortgpt")
     ready(page)
     groups = page.locator(".atlas-comparison__group").all_inner_texts()
-    # FLAP alone was measured at 50 %.
+    # Only FLAP was measured at 50 %.
     assert groups[1:] == ["Measured at 10 %", "Measured at 20 %", "Measured at 30 %"]
     assert row(page, "Measured at 20 %", "× dense") == ["1.82 (best)", "4.90"]
-    # The filter of the board holds here too, and what collapsed says so.
+    # The filter of the board applies here too, and collapsed models are marked.
     page = visit().open("leaderboard.html?compare=magnitude,wanda&share=2:4")
     ready(page)
     assert page.locator(".atlas-comparison__group").count() == 2
@@ -105,11 +105,11 @@ def test_only_settings_that_two_methods_have_are_compared(visit: Callable[..., A
 
 
 @pytest.mark.browser
-def test_methods_that_were_not_measured_have_their_facts(visit: Callable[..., Any]) -> None:
-    seen = visit(390)
-    page = seen.open("leaderboard.html?compare=wanda,wanda,nonsense,constructor,sleb")
+def test_unmeasured_methods_show_their_facts(visit: Callable[..., Any]) -> None:
+    visitor = visit(390)
+    page = visitor.open("leaderboard.html?compare=wanda,wanda,nonsense,constructor,sleb")
     assert heads(page) == ["Wanda", "SLEB"]
     assert "not on this board" in page.locator(".atlas-comparison__table thead").inner_text()
     assert row(page, "Method", "Removes") == ["weights", "blocks"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390
-    assert seen.complaints == []
+    assert visitor.complaints == []

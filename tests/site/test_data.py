@@ -1,4 +1,4 @@
-"""Files for others: catalog, records, leaderboard, feed, redirects, what programs read first."""
+"""Data files: catalog, records, leaderboard, feed, redirects, `llms.txt` and `robots.txt`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def atlas(real: Atlas) -> Atlas:
 
 @pytest.fixture(scope="module")
 def day(atlas: Atlas) -> Atlas:
-    """A catalog that got a few papers on one day."""
+    """A catalog to which a few papers were added on one day."""
     return replace(atlas, papers=dict(list(atlas.papers.items())[: feed.MAX_SINGLE]))
 
 
@@ -45,7 +45,7 @@ def measured(atlas: Atlas, records: list[Record]) -> Atlas:
 # Data
 
 
-def test_papers_are_the_catalog(atlas: Atlas) -> None:
+def test_papers_json_contains_the_catalog(atlas: Atlas) -> None:
     files = data_files(atlas)
     papers = json.loads(files["papers.json"])["papers"]
     assert {paper["slug"]: paper["title"] for paper in papers} == {
@@ -55,7 +55,7 @@ def test_papers_are_the_catalog(atlas: Atlas) -> None:
     assert len(list(csv.DictReader(io.StringIO(files["papers.csv"])))) == len(atlas.papers)
 
 
-def test_records_in_short_are_the_records(measured: Atlas) -> None:
+def test_short_records_match_the_records(measured: Atlas) -> None:
     shorts = json.loads(data_files(measured)["records.json"])["records"]
     assert len(shorts) == len(measured.records)
     for short, record in zip(shorts, measured.records, strict=True):
@@ -66,7 +66,7 @@ def test_records_in_short_are_the_records(measured: Atlas) -> None:
         assert short["labels"] == list(record.labels)
 
 
-def test_the_leaderboard_has_a_line_a_setting(measured: Atlas) -> None:
+def test_the_leaderboard_csv_has_one_line_per_setting(measured: Atlas) -> None:
     lines = list(csv.DictReader(io.StringIO(data_files(measured)["leaderboard.csv"])))
     rows = [row for board in measured.boards for row in board.rows]
     assert len(lines) == len(rows)
@@ -90,7 +90,7 @@ def test_an_empty_atlas_has_an_empty_leaderboard() -> None:
     assert data_files(Atlas({}, {}))["leaderboard.csv"] == ""
 
 
-def test_schemas_are_those_of_entry_and_record(atlas: Atlas) -> None:
+def test_schemas_match_entry_and_record(atlas: Atlas) -> None:
     files = data_files(atlas)
     assert set(json.loads(files["schema.json"])["properties"]) == {
         field.alias or name for name, field in Paper.model_fields.items()
@@ -102,12 +102,12 @@ def test_schemas_are_those_of_entry_and_record(atlas: Atlas) -> None:
 
 
 def alike(atlas: Atlas, added: str) -> Atlas:
-    """The same papers, all added on one day."""
+    """Return the same papers, all added on one day."""
     papers = {s: p.model_copy(update={"added": added}) for s, p in atlas.papers.items()}
     return replace(atlas, papers=papers)
 
 
-def test_the_feed_is_atom_with_stable_names(day: Atlas) -> None:
+def test_the_feed_is_atom_with_stable_identifiers(day: Atlas) -> None:
     few = alike(day, "2026-12-01")
     root = ElementTree.fromstring(feed.feed(few).encode())
     assert root.tag == f"{ATOM}feed"
@@ -130,7 +130,7 @@ def test_the_feed_is_atom_with_stable_names(day: Atlas) -> None:
     assert feed.identifier("papers/wanda") == "urn:uuid:730c75f7-0525-5a76-813b-e6ed55918c1b"
 
 
-def test_many_papers_of_a_day_are_one_entry_with_all_of_them(atlas: Atlas) -> None:
+def test_many_papers_of_one_day_share_one_entry(atlas: Atlas) -> None:
     root = ElementTree.fromstring(feed.feed(alike(atlas, "2026-12-01")).encode())
     (entry,) = root.findall(f"{ATOM}entry")
     assert entry.findtext(f"{ATOM}title") == f"{len(atlas.papers)} papers added on 1 December 2026"
@@ -144,7 +144,7 @@ def test_many_papers_of_a_day_are_one_entry_with_all_of_them(atlas: Atlas) -> No
     assert entry.find(f"{ATOM}link").attrib["href"] == feed.PAGE  # type: ignore[union-attr]
 
 
-def test_what_is_added_every_day_fills_the_feed_and_no_more(atlas: Atlas) -> None:
+def test_the_feed_has_a_maximum_number_of_entries(atlas: Atlas) -> None:
     papers = {
         slug: paper.model_copy(update={"added": f"2026-{1 + i // 28:02}-{1 + i % 28:02}"})
         for i, (slug, paper) in enumerate(atlas.papers.items())
@@ -159,7 +159,7 @@ def test_what_is_added_every_day_fills_the_feed_and_no_more(atlas: Atlas) -> Non
     ]
 
 
-def test_addresses_of_the_feed_are_whole_where_the_site_is_known(atlas: Atlas) -> None:
+def test_feed_addresses_are_absolute_if_the_site_is_known(atlas: Atlas) -> None:
     there, here = (
         ElementTree.fromstring(feed.feed(one).encode())
         for one in (replace(atlas, site=SITE), atlas)
@@ -179,7 +179,7 @@ def test_papers_added_last_come_first(atlas: Atlas) -> None:
     assert feed.long_date("soon") == "soon"
 
 
-def test_a_hostile_entry_stays_text_in_the_feed() -> None:
+def test_a_hostile_entry_is_escaped_in_the_feed() -> None:
     paper = Paper.model_construct(
         title="<script>\x00\ufffe]]>",
         authors=("& a",),
@@ -199,7 +199,7 @@ def test_a_hostile_entry_stays_text_in_the_feed() -> None:
     assert "&lt;script&gt;" in content
 
 
-def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
+def test_hostile_text_is_escaped_on_the_pages() -> None:
     words = "<script>alert(1)</script> [x](javascript:y) {{ 7 * 7 }}\n\n# Not a heading"
     paper = Paper.model_construct(
         title=words, name=words, authors=(words,), summary=words, added=words, venue=words,
@@ -215,14 +215,14 @@ def test_hostile_words_stay_text_on_the_pages_to_read() -> None:
     assert "[x](javascript:y)" not in llms(atlas, fronts())
 
 
-def test_a_feed_of_nothing_is_still_a_feed() -> None:
+def test_an_empty_feed_is_valid() -> None:
     assert ElementTree.fromstring(feed.feed(Atlas({}, {})).encode()).find(f"{ATOM}entry") is None
 
 
 # Redirects
 
 
-def test_aliases_lead_to_the_slug(atlas: Atlas) -> None:
+def test_aliases_redirect_to_the_slug(atlas: Atlas) -> None:
     renamed = atlas.papers["wanda"].model_copy(update={"aliases": ("oldwanda", "sparsegpt")})
     changed = replace(atlas, papers={**atlas.papers, "wanda": renamed})
     found = dict(redirects.pages(changed))
@@ -237,7 +237,7 @@ def test_aliases_lead_to_the_slug(atlas: Atlas) -> None:
     assert f'<link rel="canonical" href="{SITE}papers/wanda.html">' in whole
 
 
-def test_every_redirect_leads_to_a_page_and_an_anchor_that_exist(atlas: Atlas) -> None:
+def test_every_redirect_has_an_existing_target(atlas: Atlas) -> None:
     made = make(atlas)
     catalog_page = made["catalog.md"]
     found = redirects.moved(atlas)
@@ -276,13 +276,13 @@ def test_links_of_llms_txt_resolve(atlas: Atlas) -> None:
         )
 
 
-def test_llms_txt_has_whole_addresses_where_the_site_is_known(atlas: Atlas) -> None:
+def test_llms_txt_has_absolute_addresses_if_the_site_is_known(atlas: Atlas) -> None:
     links = re.findall(r"\]\(([^)]+)\)", llms(replace(atlas, site=SITE), fronts()))
     assert len(links) > len(fronts())
     assert all(urlsplit(link).netloc for link in links)
 
 
-def test_robots_are_told_of_the_site_map_where_it_has_an_address(atlas: Atlas) -> None:
+def test_robots_txt_names_the_site_map_if_the_site_is_known(atlas: Atlas) -> None:
     assert "Sitemap" not in robots(atlas)
     assert f"Sitemap: {SITE}sitemap.xml" in robots(replace(atlas, site=SITE))
 
@@ -290,7 +290,7 @@ def test_robots_are_told_of_the_site_map_where_it_has_an_address(atlas: Atlas) -
 # Contribute
 
 
-def test_contribute_is_the_repositorys_page(atlas: Atlas, repository: Path) -> None:
+def test_contribute_shows_the_file_of_the_repository(atlas: Atlas, repository: Path) -> None:
     page = dict(contribute.pages(atlas))["contribute.md"]
     text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for heading in re.findall(r"^## .*$", text, re.MULTILINE):
@@ -299,7 +299,7 @@ def test_contribute_is_the_repositorys_page(atlas: Atlas, repository: Path) -> N
     assert set(words) <= set(re.findall(r"\w+", page))
 
 
-def test_the_built_site_has_them_all(site: Path, build: Callable[..., Path]) -> None:
+def test_the_built_site_has_all_data_files(site: Path, build: Callable[..., Path]) -> None:
     for name in (
         *FILES,
         "robots.txt",

@@ -1,4 +1,4 @@
-"""The glossary: every word is defined once, and its number is that of the catalog."""
+"""The glossary: every word is defined once, and its number of papers matches the catalog."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_word_links_to_its_papers(page: str, atlas: Atlas) -> None:
     assert entries["criterion-similarity"].slugs == tuple(similar)
 
 
-def test_numbers_are_those_of_the_catalog(atlas: Atlas) -> None:
+def test_numbers_match_the_catalog(atlas: Atlas) -> None:
     table = dict(catalog.pages(atlas))["catalog.md"]
     box = r'name="([^"]*)" value="([^"]*)"[^>]*>.*?<span class="atlas-count">(\d+)<'
     shown = {(name, value): int(count) for name, value, count in re.findall(box, table)}

@@ -9,7 +9,7 @@ from tools.site.atlas import Atlas
 from tools.site.pages import home
 
 
-def test_the_latest_papers_are_those_first_public_last() -> None:
+def test_latest_papers_are_sorted_by_first_public_version() -> None:
     papers = {
         "old": paper(submitted="2023-01-01", year=2023, added="2026-11-25"),
         "new": paper(submitted="2025-01-01", year=2025, added="2026-01-01"),

@@ -1,4 +1,4 @@
-"""How we measure: the page says what the harness's own source and the records say."""
+"""How we measure: the page matches the source of the harness and the records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def page(repository: Path) -> str:
     return dict(how_we_measure.pages(read(repository)))["learn/how-we-measure.md"]
 
 
-def test_every_protocol_is_shown_with_what_decides_its_numbers(page: str) -> None:
+def test_every_protocol_is_shown_with_its_settings(page: str) -> None:
     for protocol in PROTOCOLS.values():
         body = page.partition(f'id="protocol-{protocol.name}"')[2].partition("</section>")[0]
         assert protocol.fingerprint[:12] in body
@@ -31,7 +31,7 @@ def test_every_protocol_is_shown_with_what_decides_its_numbers(page: str) -> Non
             assert f"{evaluation.length:,} tokens" in body
 
 
-def test_tolerances_and_labels_are_those_of_the_records(page: str) -> None:
+def test_tolerances_and_labels_match_the_records(page: str) -> None:
     for metric in (PERPLEXITY, ACHIEVED, TASK):
         row = page.partition(metric.label[1:] + "</th>")[2].partition("</tr>")[0]
         for value in (metric.tolerance.same_machine, metric.tolerance.elsewhere):
@@ -43,19 +43,19 @@ def test_tolerances_and_labels_are_those_of_the_records(page: str) -> None:
 @pytest.mark.parametrize(
     ("value", "said"), [(1e-4, "0.01 %"), (1e-2, "1 %"), (5e-2, "5 %"), (1e-9, "equal")]
 )
-def test_tolerances_are_written_to_be_read(value: float, said: str) -> None:
+def test_tolerances_are_formatted(value: float, said: str) -> None:
     assert how_we_measure.tolerance(value) == said
 
 
-def test_the_example_can_be_repeated(repository: Path, page: str) -> None:
+def test_the_example_is_a_command_of_a_published_record(repository: Path, page: str) -> None:
     record = next(r for r in read(repository).records if r.method != "dense")
     assert record.command in page
     path = page.partition("atlas verify implementations/")[2].partition("<")[0]
     assert (repository / "implementations" / path).is_file()
 
 
-def test_a_command_of_many_lines_is_no_example(repository: Path, records: list[Record]) -> None:
-    """It stands in a block of Markdown, which another line could end."""
+def test_a_multi_line_command_is_not_the_example(repository: Path, records: list[Record]) -> None:
+    """A line break could end the Markdown block that shows the command."""
     command = "atlas run wanda --model 'x\n```\n<script>alert(1)</script>'"
     odd = records[0].model_copy(update={"command": command})
     atlas = Atlas({}, {}, (odd,), root=repository)
@@ -70,7 +70,9 @@ def test_a_record_is_explained_field_by_field(page: str, repository: Path) -> No
         assert f"<code>{name}: " in page
 
 
-def test_ties_are_told_where_magnitude_is_compared(repository: Path, records: list[Record]) -> None:
+def test_ties_are_explained_if_magnitude_is_compared(
+    repository: Path, records: list[Record]
+) -> None:
     here = read(repository)
     measured = picture("ties", repository)
     page = dict(how_we_measure.pages(here))["learn/how-we-measure.md"].partition("{ #weights }")[2]
@@ -91,7 +93,7 @@ def test_machines_are_counted(records: list[Record]) -> None:
     assert (machine.cpu, machine.runs, machine.accelerator) == ("a test", len(records), "none")
 
 
-def test_the_page_stands_without_records() -> None:
+def test_renders_without_records() -> None:
     assert (
         "atlas verify runs/" in dict(how_we_measure.pages(Atlas({}, {})))["learn/how-we-measure.md"]
     )

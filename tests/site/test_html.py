@@ -1,4 +1,4 @@
-"""Every page is valid HTML, but for what the theme itself writes."""
+"""Every page is valid HTML, except for elements of the theme."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-# The theme's own: its menu, a checkbox as a switch, a label for a hidden one.
+# Errors of the theme: its menu, a checkbox used as a switch, a label for a hidden checkbox.
 OF_THE_THEME = (
     "Bad value “” for attribute “tabindex” on element “label”",
     "Attribute “autocomplete” is only allowed when the input type is",

@@ -43,7 +43,7 @@ def page(made: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def data(made: dict[str, str]) -> Any:
-    """What the script loads of the board."""
+    """The data of the board that the script loads."""
     return json.loads(made["leaderboard/smol-smollm2-135m-float32-cpu.json"])
 
 
@@ -52,13 +52,13 @@ def text(element: ElementTree.Element) -> str:
 
 
 def heads(page: str) -> dict[str, dict[str, str]]:
-    """The attributes of each heading of the first table."""
+    """Return the attributes of each heading of the first table, by label."""
     (head,) = re.findall(r"<thead>.*?</thead>", page, re.DOTALL)[:1]
     return {text(cell): cell.attrib for cell in ElementTree.fromstring(head).iter("th")}
 
 
 def rows(page: str) -> Iterator[Row]:
-    """The rows of settings, each cell under its label; `name` and `removed` for their heads."""
+    """Yield the rows with their cells by label; the row headers are `name` and `removed`."""
     for table in re.findall(r"<table class=\"atlas-table atlas-board.*?</table>", page, re.DOTALL):
         table = table.replace(" data-search-exclude", "")
         for row in ElementTree.fromstring(table).iter("tr"):
@@ -85,14 +85,14 @@ def row_of(page: str, record: Record) -> Row:
 
 
 def values_of(data: Any, page: str, record: Record) -> dict[str, list[Any]]:
-    """What the script knows of a record's row, by the heading of the column."""
+    """Return the script's values for a record's row, by the heading of the column."""
     address = record_address(record)
     (row,) = [row for row in data["rows"] if address in dict(map(reversed, row["records"]))]
     labels = list(heads(page))[3:-1]
     return {"removed": row["removed"], **dict(zip(labels, row["cells"], strict=True))}
 
 
-def test_every_column_is_the_records_own(page: str, data: Any, records: list[Record]) -> None:
+def test_every_column_matches_the_records(page: str, data: Any, records: list[Record]) -> None:
     assert len(list(rows(page))) == len(data["rows"]) == len(settings(records))
     for group in settings(records):
         first = group[0]
@@ -127,7 +127,7 @@ def test_every_column_is_the_records_own(page: str, data: Any, records: list[Rec
                 assert text(row[label]) == shown
 
 
-def test_a_row_has_the_command_that_repeats_it(page: str, records: list[Record]) -> None:
+def test_rows_have_the_command_that_repeats_them(page: str, records: list[Record]) -> None:
     for record in records:
         if record.seed == 0:
             (button,) = row_of(page, record)["Records"].iter("button")
@@ -141,7 +141,7 @@ def test_every_column_can_be_sorted(page: str) -> None:
     assert larger == ["prefill", "speed", "seeds"]
 
 
-def test_rows_say_their_family(page: str, records: list[Record]) -> None:
+def test_rows_show_their_family(page: str, records: list[Record]) -> None:
     (board,) = boards(records)
     for shown in board.rows:
         row = row_of(page, shown.first)
@@ -151,16 +151,16 @@ def test_rows_say_their_family(page: str, records: list[Record]) -> None:
 # Ranks and shares
 
 
-def test_rows_are_ranked_within_one_share(page: str) -> None:
+def test_rows_are_ranked_within_one_sparsity(page: str) -> None:
     found = {f"{text(row['name'])} {text(row['removed'])}": text(row["#"]) for row in rows(page)}
     half = ("SparseGPT 50 %", "Wanda 50 %", "FLAP 50 %", "Magnitude 50 %")
     assert [found[name] for name in half] == ["1", "2", "3", "4"]
     assert [found[f"{name} 2:4"] for name in ("SparseGPT", "Wanda")] == ["1", "2"]
-    # What collapsed has no rank.
+    # Collapsed models have no rank.
     assert found["Magnitude 2:4"] == found["Magnitude 70 %"] == ""
 
 
-def test_equal_losses_have_one_rank_and_what_is_quantised_none(records: list[Record]) -> None:
+def test_equal_ratios_share_a_rank_and_quantised_models_have_none(records: list[Record]) -> None:
     best, other, third = (
         next(r for r in records if r.method == method and r.asked == 0.2)
         for method in ("flap", "flap", "shortgpt")
@@ -182,7 +182,7 @@ def test_equal_losses_have_one_rank_and_what_is_quantised_none(records: list[Rec
     ("asked", "pattern", "name"),
     [(0.5, None, "50"), (0.69999, None, "70"), (0.345, None, "34.5"), (0.5, "2:4", "2:4")],
 )
-def test_a_share_is_what_was_asked_for(
+def test_share_is_the_requested_sparsity(
     records: list[Record], asked: float, pattern: str | None, name: str
 ) -> None:
     configuration = {"sparsity": asked, "pattern": pattern}
@@ -208,7 +208,7 @@ def test_the_filters_offer_what_the_board_has(page: str, atlas: Atlas) -> None:
 # Charts
 
 
-def test_points_are_the_records(atlas: Atlas, records: list[Record]) -> None:
+def test_points_match_the_records(atlas: Atlas, records: list[Record]) -> None:
     (board,) = atlas.boards
     found = {point["id"]: point for point in chart.points(board, atlas.names)}
     assert len(found) == len(settings(records))
@@ -226,7 +226,7 @@ def test_points_are_the_records(atlas: Atlas, records: list[Record]) -> None:
         assert point["href"] == record_address(first)
 
 
-def test_the_script_gets_the_points_of_the_rows(
+def test_data_of_the_script_links_points_and_rows(
     made: dict[str, str], data: Any, atlas: Atlas
 ) -> None:
     assert list(json.loads(made["leaderboard/charts.json"])) == ["size", "speed", "time"]
@@ -238,21 +238,21 @@ def test_the_script_gets_the_points_of_the_rows(
 
 
 @pytest.mark.parametrize(("share", "end"), [(0.69999, 0.7), (0.50016, 0.5), (0.25, 0.3)])
-def test_the_greatest_share_has_its_tick(share: float, end: float, records: list[Record]) -> None:
+def test_the_largest_sparsity_has_a_tick(share: float, end: float, records: list[Record]) -> None:
     made = changed(records[0], asked=share, achieved=share, configuration={"sparsity": share})
     svg = chart.draw(boards([made])[0], {})
     ticks = re.findall(r">(\d+) %</text>", svg)
     assert ticks[-1] == f"{100 * end:.0f}"
 
 
-def test_equal_points_have_the_names_of_all(records: list[Record]) -> None:
+def test_points_at_the_same_position_share_a_label(records: list[Record]) -> None:
     one = next(r for r in records if r.method == "flap" and r.asked == 0.2)
     nearly = [changed(one, method=name, achieved=one.achieved - 1e-5) for name in ("cfsp", "fasp")]
     (board,) = boards([one, *nearly])
     assert ">flap, cfsp and 1 more</text>" in chart.draw(board, {})
     (board,) = boards([one, nearly[0]])
     assert ">flap, cfsp</text>" in chart.draw(board, {})
-    # Another loss is another place.
+    # A point with another ratio has its own label.
     values = {name: 1.1 * value for name, value in one.values.items()}
     (board,) = boards([one, changed(nearly[0], values=values)])
     assert {">flap</text>", ">cfsp</text>"} <= set(
@@ -260,7 +260,7 @@ def test_equal_points_have_the_names_of_all(records: list[Record]) -> None:
     )
 
 
-def test_names_stay_within_the_picture(records: list[Record]) -> None:
+def test_labels_stay_within_the_picture(records: list[Record]) -> None:
     (board,) = boards(records)
     long = {record.method: f"{record.method} with a long name" for record in records}
     for size in (chart.WIDE, chart.NARROW):
@@ -272,7 +272,7 @@ def test_names_stay_within_the_picture(records: list[Record]) -> None:
             assert left == "end" or float(anchor) + width < size.width
 
 
-def test_names_of_the_published_chart_stand_apart_and_beside_their_marks(real: Atlas) -> None:
+def test_labels_of_the_published_chart_do_not_overlap(real: Atlas) -> None:
     made = chart.points(real.boards[0], real.names)
     ratios = {point["id"]: point["ratio"] for point in made}
     for size in (chart.WIDE, chart.NARROW):
@@ -295,7 +295,7 @@ def drawing(against: chart.Axis, points: list[dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("against", chart.AXES, ids=lambda one: one.name)
-def test_each_chart_draws_what_was_measured(against: chart.Axis, atlas: Atlas) -> None:
+def test_each_chart_draws_the_measured_values(against: chart.Axis, atlas: Atlas) -> None:
     points = chart.points(atlas.boards[0], atlas.names)
     placed = [point for point in points if point[against.name] is not None]
     svg = drawing(against, points)
@@ -304,7 +304,7 @@ def test_each_chart_draws_what_was_measured(against: chart.Axis, atlas: Atlas) -
     assert len(placed) == (7 if against.name == "speed" else len(points))
 
 
-def test_a_chart_without_points_is_empty_and_no_error() -> None:
+def test_a_chart_without_points_is_empty() -> None:
     for against in chart.AXES:
         svg = drawing(against, [])
         assert svg.startswith("<svg")
@@ -314,7 +314,7 @@ def test_a_chart_without_points_is_empty_and_no_error() -> None:
 def frontier(
     against: chart.Axis, *places: tuple[float, float], families: tuple[str, ...] = ()
 ) -> int:
-    """How many points the dotted line goes through."""
+    """Return the number of points on the dotted line."""
     points = [
         {
             "id": str(i),
@@ -333,9 +333,9 @@ def frontier(
     return len(re.findall(r"[MLHV]", path))
 
 
-def test_the_dotted_line_joins_what_no_other_beats() -> None:
+def test_the_dotted_line_is_the_pareto_frontier() -> None:
     size, _, time = chart.AXES
-    # In steps: one corner between two points.
+    # The line is a step function with one corner between two points.
     assert frontier(size, (0.2, 1.5), (0.5, 3.0)) == 3
     assert frontier(size, (0.2, 4.0), (0.5, 3.0)) == 1  # the second is better both ways
     assert frontier(size, (0.5, 3.0), (0.50000003, 3.5)) == 1  # the same share
@@ -343,7 +343,7 @@ def test_the_dotted_line_joins_what_no_other_beats() -> None:
     assert frontier(time, (10.0, 2.0), (90.0, 3.0)) == 1
 
 
-def test_what_is_also_quantised_beats_nothing() -> None:
+def test_quantised_models_are_not_on_the_frontier() -> None:
     size, places = chart.AXES[0], ((0.2, 4.0), (0.5, 3.0))
     assert frontier(size, *places, families=(FAMILIES[1], FAMILIES[0])) == 1
     assert frontier(size, *places, (0.8, 2.0), families=(*FAMILIES[:2], QUANTISED)) == 1
@@ -351,14 +351,14 @@ def test_what_is_also_quantised_beats_nothing() -> None:
     assert frontier(size, places[1], (0.8, 4.0), families=(QUANTISED, FAMILIES[1])) == 1
 
 
-def test_long_names_do_not_push_the_chart_about(records: list[Record]) -> None:
+def test_long_names_are_shortened_in_charts(records: list[Record]) -> None:
     (board,) = boards(records)
     long = {record.method: "x" * 10_000 for record in records}
     for point in chart.points(board, long):
         assert max(len(point["name"]), len(point["label"])) <= 24
 
 
-def test_a_crowded_picture_keeps_the_least_loss(
+def test_a_crowded_chart_draws_the_rows_with_the_lowest_ratio(
     records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (board,) = boards(records)
@@ -368,7 +368,7 @@ def test_a_crowded_picture_keeps_the_least_loss(
     assert sorted(shown) == sorted(point["title"] for point in least)
 
 
-def test_the_runtime_is_one_module_of_the_parts_that_charts_need() -> None:
+def test_the_vega_runtime_is_one_module_with_the_needed_parts() -> None:
     module = vega.runtime()
     assert vl_convert.get_vega_version() in vega.PARTS, "without its parts it is a third heavier"
     assert re.findall(r"export\{\S+? as (\w+)\}", module) == [
@@ -384,7 +384,7 @@ def test_the_runtime_is_one_module_of_the_parts_that_charts_need() -> None:
 # Boards
 
 
-def test_boards_have_pages_of_their_own(atlas: Atlas, records: list[Record]) -> None:
+def test_each_board_has_its_own_page(atlas: Atlas, records: list[Record]) -> None:
     first = records[0]
     gpu = first.hardware.model_copy(update={"accelerator": "a GPU"})
     there = changed(first, hardware=gpu)
@@ -408,7 +408,7 @@ def test_boards_have_pages_of_their_own(atlas: Atlas, records: list[Record]) -> 
         assert link.attrib["href"].startswith(f"{up}papers/magnitude.html#smol-")
 
 
-def test_a_page_has_the_first_rows_of_a_crowd_and_the_script_all(
+def test_the_page_has_the_first_rows_and_the_data_all_rows(
     atlas: Atlas, records: list[Record]
 ) -> None:
     crowd = [
@@ -424,7 +424,7 @@ def test_a_page_has_the_first_rows_of_a_crowd_and_the_script_all(
     assert len(json.loads(made[name])["rows"]) == 800
 
 
-def test_only_the_first_boards_are_pictured(
+def test_only_the_first_boards_have_a_chart_drawn_at_build(
     atlas: Atlas, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leaderboard, "PICTURES", 1)
@@ -436,7 +436,7 @@ def test_only_the_first_boards_are_pictured(
     assert all('class="atlas-stage"' in made[path] for path in pictured)
 
 
-def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[Record]) -> None:
+def test_a_task_has_a_column_in_which_higher_is_better(atlas: Atlas, records: list[Record]) -> None:
     first = records[0]
     tasked = changed(first, tasks=("arc_easy",), values=first.values | {"acc/arc": 0.25})
     page = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, (first, tasked))))
@@ -453,7 +453,7 @@ def test_a_task_has_a_column_whose_most_is_the_best(atlas: Atlas, records: list[
     assert [text(cell) for cell in cells if cell is not None] == ["0.25"]
 
 
-def test_what_is_also_quantised_stands_apart_with_its_bits(
+def test_quantised_models_are_listed_apart_with_their_bits(
     atlas: Atlas, records: list[Record]
 ) -> None:
     first = next(record for record in records if record.pattern)
@@ -477,7 +477,7 @@ def test_without_records_nothing_is_drawn(atlas: Atlas) -> None:
     assert "There are no records yet" in made["leaderboard.md"]
 
 
-def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]) -> None:
+def test_hostile_text_of_a_record_is_escaped(atlas: Atlas, records: list[Record]) -> None:
     bad = '<script>alert(1)</script></section> {{ 7 * 7 }} "x" \u202e'
     record = records[0].model_copy(
         update={
@@ -497,7 +497,7 @@ def test_hostile_words_of_a_record_stay_text(atlas: Atlas, records: list[Record]
     assert re.fullmatch(r"[a-z0-9-]+", record_anchor(record.model_copy(update={"name": bad})))
 
 
-def test_a_record_beside_nothing_has_dashes(atlas: Atlas, records: list[Record]) -> None:
+def test_a_record_without_dense_values_has_dashes(atlas: Atlas, records: list[Record]) -> None:
     nothing = Footprint(parameters=0, nonzero=0, bytes=0, macs=0)
     dense = Dense(run=records[0].dense.run, values={METRIC: 0.0}, footprint=nothing)
     record = records[0].model_copy(update={"dense": dense, "footprint": nothing})
@@ -515,8 +515,8 @@ def test_runs_with_recovery_have_a_board_of_their_own(records: list[Record]) -> 
     assert Atlas({}, {}, both).boards[0].recovery is None
 
 
-def test_what_no_drawing_can_hold_is_left_out(records: list[Record]) -> None:
-    """A control character in an SVG ends the converter, and the whole process with it."""
+def test_control_characters_are_removed_from_drawings(records: list[Record]) -> None:
+    """A control character crashes the SVG converter, and with it the whole process."""
     words = "a\x1b]0;b\x07\n\ufffec"
     odd = changed(
         records[0], configuration=records[0].configuration | {"odd": words}, changed=("odd",)
@@ -528,8 +528,8 @@ def test_what_no_drawing_can_hold_is_left_out(records: list[Record]) -> None:
     assert "odd=a]0;bc" in chart.draw(board, {odd.method: words})
 
 
-def test_what_is_no_perplexity_is_not_drawn(records: list[Record]) -> None:
-    """A log axis has no place for nothing, nor for what is below it."""
+def test_invalid_perplexities_are_not_drawn(records: list[Record]) -> None:
+    """A logarithmic axis has no position for zero or negative values."""
     for value in (0.0, -40.0):
         odd = records[0].model_copy(update={"values": {METRIC: value}})
         (board,) = boards([odd])
@@ -555,5 +555,5 @@ def test_what_is_no_perplexity_is_not_drawn(records: list[Record]) -> None:
         (times(3, 0), "–"),
     ],
 )
-def test_how_sizes_and_times_are_written(written: str, read_: str) -> None:
+def test_sizes_and_times_are_formatted(written: str, read_: str) -> None:
     assert written == read_

@@ -1,4 +1,4 @@
-"""The page to learn from: its figures come from their sources."""
+"""The page Learn: its figures match the measurements."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def page(atlas: Atlas) -> str:
     return dict(learn.pages(atlas))["learn/index.md"]
 
 
-def test_the_page_stands_without_records_and_pictures(tmp_path: Path) -> None:
+def test_renders_without_records_and_pictures(tmp_path: Path) -> None:
     page = dict(learn.pages(Atlas({}, {}, root=tmp_path)))["learn/index.md"]
     assert "No results have been published yet" in page
     assert "<figure" in page  # the drawing of what can go needs neither
     assert "atlas-picture" not in page
 
 
-def test_samples_go_from_dense_to_the_worst(records: list[Record]) -> None:
+def test_samples_are_sorted_from_dense_to_worst(records: list[Record]) -> None:
     found = learn.samples(Atlas({}, {}, tuple(records)))
     ratios = [learn.ratio(record) for record in found]
     assert ratios == sorted(ratios)
     assert ratios[-1] == max(map(learn.ratio, records))
 
 
-def test_the_fastest_run_lost_little(records: list[Record]) -> None:
+def test_the_fastest_run_has_a_low_ratio_to_dense(records: list[Record]) -> None:
     found = learn.fastest(Atlas({}, {}, tuple(records)))
     assert found is not None
     assert learn.ratio(found) <= learn.WITHIN
@@ -56,7 +56,7 @@ def parsed(svg: Any) -> ElementTree.Element:
 @pytest.mark.parametrize(
     "shape", [shape for shape in svg_figures.SHAPES if shape[0] != "unstructured"]
 )
-def test_half_of_each_drawn_matrix_is_gone(shape: tuple[str, str, str, str]) -> None:
+def test_each_drawn_matrix_is_half_pruned(shape: tuple[str, str, str, str]) -> None:
     assert len(cells(shape[3])) == 16 * 16 / 2
 
 
@@ -68,7 +68,7 @@ def test_the_drawn_pattern_keeps_two_of_every_four() -> None:
 
 
 def cells(path: str) -> set[tuple[int, int]]:
-    """The unit cells that rectangles such as `M1 2h3v4h-3z` cover."""
+    """Return the unit cells that rectangles such as `M1 2h3v4h-3z` cover."""
     found = re.findall(r"M(\d+) (\d+)h(\d+)v(\d+)h-\d+z", path)
     return {
         (x + i, y + j)
@@ -78,14 +78,14 @@ def cells(path: str) -> set[tuple[int, int]]:
     }
 
 
-def test_a_patch_inks_what_went() -> None:
+def test_a_patch_draws_removed_weights() -> None:
     drawing = parsed(svg_figures.patch(["0110", "1001", "0000"], "a <mask>"))
     assert drawing.attrib["aria-label"] == "a <mask>"
     assert drawing.attrib["viewBox"] == "0 0 4 3"
     assert [path.attrib["d"] for path in drawing] == ["M1 0.5h2M0 1.5h1M3 1.5h1"]
 
 
-def test_a_patch_tells_what_the_first_mask_keeps() -> None:
+def test_a_patch_marks_weights_that_the_first_mask_keeps() -> None:
     drawing = parsed(svg_figures.patch(["0110", "1001"], "a mask", ["0011", "1001"]))
     assert [(path.attrib["class"], path.attrib["d"]) for path in drawing] == [
         ("is-gone", "M2 0.5h1M0 1.5h1M3 1.5h1"),
@@ -130,7 +130,7 @@ def test_both_axes_are_named() -> None:
         assert names <= {text.text for text in parsed(drawing).findall("text")}
 
 
-def test_pictures_say_where_they_come_from(repository: Path, page: str) -> None:
+def test_pictures_name_their_source(repository: Path, page: str) -> None:
     for name in ("masks", "blocks"):
         measured = svg_figures.picture(name, repository)
         if measured:

@@ -55,7 +55,7 @@ def overlapping(boxes: Mapping[str, Box]) -> list[tuple[str, str]]:
 
 
 def crowd(count: int) -> Atlas:
-    """A catalog in which half of the papers build on one or two earlier ones."""
+    """Make a catalog in which half of the papers build on one or two earlier ones."""
     return atlas_of(
         **{
             f"p{i}": paper(
@@ -75,7 +75,7 @@ def ends(drawing: Drawing) -> set[tuple[str, str, str]]:
     return {(edge.earlier, edge.later, edge.how) for edge, _ in drawing.edges}
 
 
-def test_nothing_overlaps_and_all_is_inside(real: Atlas) -> None:
+def test_boxes_do_not_overlap_and_are_inside_the_drawing(real: Atlas) -> None:
     crowded = around(graph(crowd(500)), "p0")
     for drawing in (
         crowded,
@@ -96,7 +96,7 @@ def test_earlier_papers_are_left_of_later_ones(real: Atlas) -> None:
         assert drawing.boxes[edge.earlier].right < drawing.boxes[edge.later].x, edge
 
 
-def test_surgeons_and_slicers_have_their_place(real: Atlas) -> None:
+def test_known_lineages_are_drawn(real: Atlas) -> None:
     lines = graph(real).lineage
     for first, then in (("obd", "obs"), ("obs", "obc"), ("obc", "sparsegpt"), ("obs", "slimgpt")):
         assert then in {edge.later for edge in lines.later[first]}
@@ -107,7 +107,7 @@ def test_surgeons_and_slicers_have_their_place(real: Atlas) -> None:
 # Around one paper
 
 
-def test_a_neighbourhood_is_two_generations_of_lineage_and_its_own_comparisons() -> None:
+def test_draws_two_generations_and_own_comparisons() -> None:
     found = graph(
         atlas_of(
             oldest=paper("Oldest", "2019-01-02"),
@@ -135,7 +135,7 @@ def test_a_neighbourhood_is_two_generations_of_lineage_and_its_own_comparisons()
     assert around(found, "nobody") is None
 
 
-def test_of_many_the_most_built_on_are_drawn_and_the_rest_counted() -> None:
+def test_draws_the_most_cited_of_many_papers_and_counts_the_rest() -> None:
     many = {f"p{i}": paper(f"P{i}", "2023-02-02", builds_on=("one",)) for i in range(MAX_PAPERS)}
     judges = {f"j{i}": paper(f"J{i}", "2024-02-02", compares_with=("one",)) for i in range(3)}
     late = paper("Late", "2025-01-02", builds_on=("one",))
@@ -154,7 +154,7 @@ def test_of_many_the_most_built_on_are_drawn_and_the_rest_counted() -> None:
     assert 'aria-label="4 more"' in page
 
 
-def test_every_paper_with_a_relation_has_its_drawing_on_its_page(real: Atlas) -> None:
+def test_every_paper_with_a_relation_has_a_drawing(real: Atlas) -> None:
     found = graph(real)
     for path, page in paper_pages.pages(real):
         slug = path.removeprefix("papers/").removesuffix(".md")
@@ -164,10 +164,10 @@ def test_every_paper_with_a_relation_has_its_drawing_on_its_page(real: Atlas) ->
             assert centre == [slug]
 
 
-# What is left out, and hostile input
+# Excluded papers and hostile input
 
 
-def test_a_baseline_without_a_paper_has_no_place_in_time() -> None:
+def test_a_baseline_without_a_paper_is_not_drawn() -> None:
     made = atlas_of(
         chance=baseline(relations={"compares-with": ["a"]}),
         a=paper("A", "2023-01-02", compares_with=("chance",)),
@@ -178,7 +178,7 @@ def test_a_baseline_without_a_paper_has_no_place_in_time() -> None:
     assert [(edge.later, edge.earlier) for edge in found.edges] == [("b", "a")]
 
 
-def test_of_two_relations_with_a_paper_the_nearer_counts_and_comparisons_are_no_lineage() -> None:
+def test_the_closest_of_two_relations_is_used_and_comparisons_are_not_lineage() -> None:
     found = graph(
         atlas_of(
             a=paper("A", "2023-01-02"),
@@ -197,7 +197,7 @@ def test_of_two_relations_with_a_paper_the_nearer_counts_and_comparisons_are_no_
     ]
 
 
-def test_papers_outside_the_catalog_are_quiet_and_lead_outside() -> None:
+def test_papers_outside_the_catalog_link_outside() -> None:
     surgeon = Outside.model_construct(title="Optimal <i>Brain</i> Surgeon", year=1993)
     known = Outside.model_construct(title="Known: A Paper", year=2020, arxiv="2001.00001")
     atlas = atlas_of(a=paper("A", "2023-01-02", builds_on=(surgeon, known)))
@@ -209,13 +209,13 @@ def test_papers_outside_the_catalog_are_quiet_and_lead_outside() -> None:
     assert "<i>Brain" not in page
 
 
-def test_a_relation_with_itself_or_with_nobody_is_left_out() -> None:
+def test_relations_with_itself_or_a_missing_paper_are_ignored() -> None:
     found = graph(atlas_of(a=paper("A", "2023-01-02", builds_on=("a", "missing"))))
     assert found.nodes == found.edges == ()
     assert around(found, "a") is None
 
 
-def test_relations_in_a_circle_are_drawn() -> None:
+def test_circular_relations_are_drawn() -> None:
     atlas = atlas_of(
         a=paper("A", "2023-01-02", builds_on=("b",)), b=paper("B", "2023-01-03", builds_on=("a",))
     )
@@ -238,7 +238,7 @@ def test_long_and_hostile_names_fit_their_boxes() -> None:
     ("date", "year", "month"),
     [("2023-03-17", 2023, 2.5), ("2023-03", 2023, 2.0), ("2023", 2023, 5.5)],
 )
-def test_dates_of_any_precision_have_a_place(date: str, year: int, month: float) -> None:
+def test_dates_of_any_precision_are_accepted(date: str, year: int, month: float) -> None:
     (first, _) = graph(atlas_of(a=paper("A", date), b=paper("B", "2024", builds_on=("a",)))).nodes
     assert (first.year, first.month) == (year, pytest.approx(month, abs=0.05))
 

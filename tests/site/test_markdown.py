@@ -1,4 +1,4 @@
-"""Markdown of the repository on a page of the site: where links lead, how lists nest."""
+"""Markdown files of the repository on pages of the site: links and nested lists."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ HOME = "https://example.org/atlas"
         ("```\n[a](LICENSE)\n```", "contribute.md", "```\n[a](LICENSE)\n```"),
     ],
 )
-def test_links_lead_from_the_page(text: str, page: str, expected: str) -> None:
+def test_links_are_relative_to_the_page(text: str, page: str, expected: str) -> None:
     assert rebase(text, page, {"wanda"}, HOME) == expected
 
 
-def test_a_file_without_an_address_leaves_its_words() -> None:
+def test_without_an_address_only_the_link_text_stays() -> None:
     assert rebase("[the licence](LICENSE)", "contribute.md", set()) == "the licence"
 
 
@@ -44,5 +44,5 @@ def test_a_file_without_an_address_leaves_its_words() -> None:
         ("no\n\n   yes", "no\n\n    yes"),
     ],
 )
-def test_what_stands_in_a_numbered_list_is_indented(text: str, expected: str) -> None:
+def test_contents_of_numbered_lists_are_indented(text: str, expected: str) -> None:
     assert indent(text) == expected

@@ -41,13 +41,13 @@ def atlas(real: Atlas) -> Atlas:
         ("minillm", GRADIENTS),
     ],
 )
-def test_the_words_of_the_entry_decide(atlas: Atlas, slug: str, information: object) -> None:
+def test_information_follows_from_the_entry(atlas: Atlas, slug: str, information: object) -> None:
     taxonomy = atlas.papers[slug].taxonomy
     assert taxonomy is not None
     assert information_used(taxonomy) == information
 
 
-def test_each_method_has_its_best_row_at_the_share(atlas: Atlas) -> None:
+def test_each_method_has_its_best_row_at_the_sparsity(atlas: Atlas) -> None:
     records = [
         sample("flap", 0.2, 1.8, granularity=HEADS),
         sample("flap", 0.3, 1.1, granularity=HEADS),
@@ -71,7 +71,7 @@ def test_each_method_has_its_best_row_at_the_share(atlas: Atlas) -> None:
     assert [one for one, _ in found] == [one for one in ALL if one in dict(found)]
 
 
-def test_what_only_follows_prompts_is_left_out(atlas: Atlas) -> None:
+def test_per_prompt_methods_are_left_out(atlas: Atlas) -> None:
     follows = sample("griffin", 0.2, 1.2, granularity=("channels",))
     kept = {"values": {"after_prompt/wikipedia/1024": 20.0}}
     follows = follows.model_copy(update=kept)
@@ -89,7 +89,7 @@ def test_what_only_follows_prompts_is_left_out(atlas: Atlas) -> None:
     assert learn.fastest(Atlas({}, {}, (follows,))) is None
 
 
-def test_the_page_shows_them(atlas: Atlas) -> None:
+def test_the_page_shows_the_groups(atlas: Atlas) -> None:
     records = (
         sample("flap", 0.2, 1.82, granularity=HEADS),
         sample("random", 0.2, 9.0, granularity=HEADS),

@@ -1,4 +1,4 @@
-"""The page of a paper: results first, one section to run it, what is read in its head."""
+"""The page of a paper: results, code, section "Run", metadata and records."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tools.site.quotes import imports
 
 @pytest.fixture(scope="module")
 def atlas(real: Atlas, records: list[Record]) -> Atlas:
-    """The catalog with the sample records, in a repository."""
+    """The catalog with the sample records and the address of a repository."""
     return with_records(real, records)
 
 
@@ -45,7 +45,7 @@ def words(page: str) -> str:
     return " ".join(html.unescape(re.sub("<[^>]*>", " ", page)).split())
 
 
-def test_results_stand_above_the_explanation(made: dict[str, str]) -> None:
+def test_results_are_above_the_explanation(made: dict[str, str]) -> None:
     page = made["papers/wanda.md"]
     strip = page[page.index('<section class="atlas-glance"') : page.index("</section>")]
     assert page.index("atlas-summary") < page.index(strip) < page.index("How it works")
@@ -56,14 +56,14 @@ def test_results_stand_above_the_explanation(made: dict[str, str]) -> None:
     assert "Pruning takes 12.5 s for 50 %" in told
     assert "atlas run wanda --sparsity 0.5 --seed 0" in told
     assert len(re.findall(r'href="\.\./papers/wanda\.html#smol-[^"]+"', strip)) == 2
-    # A pattern that a method does not know is no gap; one without records has a command to try.
+    # Unsupported patterns are not listed; a method without records has a command to try.
     assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
     assert "Not measured yet at 20 %, 50 % or 2:4. To try it: atlas run hywia" in words(
         made["papers/hywia.md"]
     )
 
 
-def test_the_row_nearest_to_the_defaults_stands_for_a_share(atlas: Atlas) -> None:
+def test_headline_results_use_the_row_closest_to_the_defaults(atlas: Atlas) -> None:
     plain = sample("flap", 0.2, 1.9, granularity=("kv-groups",))
     better = changed(
         sample("flap", 0.2, 1.2, granularity=("kv-groups",), seed=1),
@@ -79,9 +79,7 @@ def test_the_row_nearest_to_the_defaults_stands_for_a_share(atlas: Atlas) -> Non
     assert headline_results(atlas.methods["flap"], with_records(atlas, [])) is None
 
 
-def test_a_page_has_one_section_to_run_a_method_and_its_readme_fills_it(
-    made: dict[str, str], atlas: Atlas
-) -> None:
+def test_the_section_run_comes_from_the_readme(made: dict[str, str], atlas: Atlas) -> None:
     for slug in atlas.methods:
         page = made[f"papers/{slug}.md"]
         assert len(re.findall(r"^## Run", page, re.MULTILINE)) == 1, slug
@@ -90,7 +88,9 @@ def test_a_page_has_one_section_to_run_a_method_and_its_readme_fills_it(
         assert behind.index("atlas run") < behind.index("Your own model")
 
 
-def test_all_authors_data_and_the_last_commit_are_named(made: dict[str, str], atlas: Atlas) -> None:
+def test_shows_all_authors_data_sets_and_the_last_commit(
+    made: dict[str, str], atlas: Atlas
+) -> None:
     longest = max(atlas.papers, key=lambda slug: len(atlas.papers[slug].authors or ()))
     authors = atlas.papers[longest].authors or ()
     assert len(authors) > 10
@@ -111,13 +111,11 @@ def test_all_authors_data_and_the_last_commit_are_named(made: dict[str, str], at
         ("", range(0)),
     ],
 )
-def test_imports_are_what_stands_before_the_first_other_statement(code: str, folded: range) -> None:
+def test_imports_end_at_the_first_other_statement(code: str, folded: range) -> None:
     assert imports(code) == folded
 
 
-def test_imports_can_be_folded_and_quoted_lines_never_are(
-    made: dict[str, str], atlas: Atlas
-) -> None:
+def test_imports_are_folded_but_not_quoted_lines(made: dict[str, str], atlas: Atlas) -> None:
     for slug, method in atlas.methods.items():
         folded = imports(method.source.code)
         page = made[f"papers/{slug}.md"]
@@ -126,7 +124,7 @@ def test_imports_can_be_folded_and_quoted_lines_never_are(
         assert not {quote.line for quote in method.quotes} & set(folded)
 
 
-# What is read in the head
+# Metadata in the head
 
 
 def tags(text: str) -> dict[str, list[str]]:
@@ -136,7 +134,7 @@ def tags(text: str) -> dict[str, list[str]]:
     return found
 
 
-def test_the_head_cites_the_paper_for_programs(atlas: Atlas) -> None:
+def test_the_head_has_citation_metadata(atlas: Atlas) -> None:
     one = atlas.papers["flap"]
     text = head("flap", one, replace(atlas, site="https://atlas.example.org/"))
     found = tags(text)
@@ -150,14 +148,14 @@ def test_the_head_cites_the_paper_for_programs(atlas: Atlas) -> None:
     linked = json.loads(script)
     assert linked["@type"] == "ScholarlyArticle"
     assert [author["name"] for author in linked["author"]] == list(one.authors or ())
-    # A preprint is as old as its first version, and no journal's.
+    # A preprint has the date of its first version and no journal.
     preprint = next(p for p in atlas.papers.values() if not p.venue and p.submitted)
     found = tags(head("x", preprint, atlas))
     assert found["citation_publication_date"] == [str(preprint.submitted).replace("-", "/")]
     assert not {"citation_journal_title", "citation_conference_title", "og:url"} & found.keys()
 
 
-def test_a_baseline_has_nothing_to_cite_and_text_stays_text(atlas: Atlas) -> None:
+def test_a_baseline_has_no_citation_metadata_and_text_is_escaped(atlas: Atlas) -> None:
     assert set(tags(head("x", baseline(), atlas))) == {
         *("og:type", "og:site_name", "og:title", "og:description"),
     }
@@ -171,7 +169,7 @@ def test_a_baseline_has_nothing_to_cite_and_text_stays_text(atlas: Atlas) -> Non
 
 
 def listed(page: str) -> dict[str, str]:
-    """The rows of the list of records, by anchor."""
+    """Return the rows of the list of records, by anchor."""
     return dict(re.findall(r'<tr id="([^"]+)">(.*?)</tr>', page, re.DOTALL))
 
 
@@ -206,7 +204,7 @@ def test_a_record_with_recovery_shows_the_values_before(atlas: Atlas) -> None:
         assert f"{number(record.values[metric])} ({number(before)} before recovery)" in told
 
 
-def test_hostile_words_of_a_record_stay_text(atlas: Atlas) -> None:
+def test_hostile_text_of_a_record_is_escaped(atlas: Atlas) -> None:
     bad = '<script>alert(1)</script></section> {{ 7 * 7 }} "x" \u202e'
     record = sample("flap", 0.2, 1.5).model_copy(update={"command": bad, "labels": (bad,)})
     page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]

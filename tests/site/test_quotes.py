@@ -1,4 +1,4 @@
-"""Rows of "In the code": each finds its line, and leads there and back."""
+"""Rows of the table "In the code": each matches a line, and both link to each other."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def readme(*rows: str) -> str:
         ("subtotal = ... total = a + b", None),
     ],
 )
-def test_a_row_finds_the_first_statement_that_holds_it(row: str, line: int | None) -> None:
+def test_a_row_matches_the_first_statement_that_contains_it(row: str, line: int | None) -> None:
     (found,) = quotes(readme(row), CODE)
     assert (found.number, found.text, found.line) == (1, row, line)
 
@@ -67,7 +67,7 @@ def test_only_rows_of_the_table_are_quotes() -> None:
     assert quotes("", CODE) == []
 
 
-def test_rows_and_lines_lead_to_each_other() -> None:
+def test_rows_and_lines_link_to_each_other() -> None:
     text = readme("total = a + b", "x.fill_(0), ...", "total = ...")
     found = quotes(text, CODE)
     made = linked(text, found)
@@ -80,19 +80,19 @@ def test_rows_and_lines_lead_to_each_other() -> None:
     assert sum("<a " in line for line in lines) == 2
 
 
-def test_a_listing_is_the_file() -> None:
+def test_a_listing_contains_the_whole_file() -> None:
     for method in METHODS.values():
         text = re.sub("<[^>]*>", "", listing(method.source.code, method.quotes))
         assert html.unescape(text) == method.source.code
 
 
-def test_a_listing_obeys_nothing() -> None:
+def test_a_listing_is_escaped() -> None:
     made = listing("x = '<script>alert(1)</script>'\n", [])
     assert "<script>" not in made
 
 
 @pytest.mark.parametrize("slug", METHODS)
-def test_every_row_of_every_readme_finds_its_line(slug: str) -> None:
+def test_every_row_of_every_readme_matches_a_line(slug: str) -> None:
     method = METHODS[slug]
     lost = [quote.text for quote in method.quotes if quote.line is None]
     assert lost == [], f"implementations/{slug}/README.md quotes what {slug}.py does not say"
@@ -100,7 +100,7 @@ def test_every_row_of_every_readme_finds_its_line(slug: str) -> None:
         assert len(method.quotes) >= 3, f'{slug}: the README has no table "In the code"'
 
 
-def test_a_row_without_a_line_stops_the_site(repository: Path) -> None:
+def test_a_row_without_a_line_is_an_error(repository: Path) -> None:
     atlas = read(repository)
     wanda = atlas.methods["wanda"]
     changed = replace(wanda, readme=wanda.readme.replace(".masked_fill_", ".gone_"))
@@ -110,7 +110,7 @@ def test_a_row_without_a_line_stops_the_site(repository: Path) -> None:
         dict(paper.pages(replace(atlas, methods={**atlas.methods, "wanda": changed})))
 
 
-def test_every_page_of_a_method_has_the_links(repository: Path) -> None:
+def test_every_page_of_a_method_links_rows_and_lines(repository: Path) -> None:
     made = dict(paper.pages(read(repository)))
     for slug, method in METHODS.items():
         page = made[f"papers/{slug}.md"]

@@ -25,7 +25,7 @@ def atlas(real: Atlas) -> Atlas:
 
 
 def paper(submitted: str = "2024-05-01", **more: Any) -> Paper:
-    """A small method of some day."""
+    """Make a method that was submitted on a given day."""
     words = {"granularity": ["structured"], "criterion": ["gradient"], "calibration": "forward"}
     taxonomy = words | more.pop("taxonomy", {})
     year = int(submitted[:4])
@@ -37,7 +37,7 @@ def links(page: str) -> list[str]:
 
 
 def section(page: str, anchor: str) -> str:
-    """What stands under a heading."""
+    """Return the text of a section."""
     return page.partition(f"{{ #{anchor} }}")[2].partition("\n## ")[0]
 
 
@@ -95,7 +95,7 @@ def test_every_survey_is_listed_newest_first(atlas: Atlas) -> None:
     assert dates == sorted(dates, reverse=True)
 
 
-def test_the_methods_are_implemented_and_numbered_once(atlas: Atlas) -> None:
+def test_methods_are_implemented_and_listed_once(atlas: Atlas) -> None:
     page = dict(reading_order.pages(atlas))["learn/reading-order.md"]
     slugs = [slug for _, papers in METHODS for slug, _ in papers]
     assert len(slugs) == len(set(slugs)) >= 20
@@ -109,11 +109,11 @@ def test_the_methods_are_implemented_and_numbered_once(atlas: Atlas) -> None:
     assert starts[-1] + len(METHODS[-1][1]) - 1 == len(slugs)
 
 
-def test_without_papers_the_page_is_still_made() -> None:
+def test_renders_without_papers() -> None:
     page = dict(reading_order.pages(Atlas({}, {})))["learn/reading-order.md"]
     assert "atlas-reading" not in page
 
 
-def test_a_sentence_ends_with_its_stop() -> None:
+def test_a_sentence_ends_with_a_full_stop() -> None:
     assert sentence("Cuts 2.5 % of it. And more.") == "Cuts 2.5 % of it."
     assert sentence("All of it") == "All of it"

@@ -1,4 +1,4 @@
-"""READMEs of methods are plain Markdown on their pages; formulas become MathML and nothing else."""
+"""READMEs of methods: only plain Markdown is allowed, and formulas become safe MathML."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tools.site.readme import MAX_BYTES, plain_markdown
         ("```python\nx = 1\n```\n\n## Heading { #anchor }", None),
     ],
 )
-def test_html_in_a_readme_is_text(text: str, expected: str | None) -> None:
+def test_html_in_a_readme_is_escaped(text: str, expected: str | None) -> None:
     assert plain_markdown(text, "README.md") == (expected or text)
 
 
@@ -46,12 +46,12 @@ def test_html_in_a_readme_is_text(text: str, expected: str | None) -> None:
         "## A { #__config }",
     ],
 )
-def test_a_readme_with_attributes_that_could_do_something_is_refused(text: str) -> None:
+def test_refuses_unsafe_attributes_in_a_readme(text: str) -> None:
     with pytest.raises(BadInput, match=r"^a/README\.md: .* is not allowed; use plain Markdown"):
         plain_markdown(text, "a/README.md")
 
 
-def test_a_long_readme_is_refused(tmp_path: Path) -> None:
+def test_refuses_a_long_readme(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("x" * (MAX_BYTES + 1))
     with pytest.raises(BadInput, match="50,001 bytes"):
@@ -65,7 +65,7 @@ def test_a_long_readme_is_refused(tmp_path: Path) -> None:
         ("records/support.json", "[]", "support.json is damaged; to write it again"),
     ],
 )
-def test_a_method_that_cannot_be_shown_is_named_and_the_folder_stays(
+def test_an_invalid_method_is_named_and_the_output_is_not_changed(
     bare_checkout: Path, tmp_path: Path, file: str, content: str, words: str
 ) -> None:
     path = bare_checkout / "implementations" / "wanda" / file
@@ -92,7 +92,7 @@ def test_a_method_that_cannot_be_shown_is_named_and_the_folder_stays(
 
 
 def rendered(text: str) -> str:
-    """Return Markdown as HTML, read as `mkdocs.yml` says."""
+    """Convert Markdown to HTML with the extensions of `mkdocs.yml`."""
     arithmatex = {"pymdownx.arithmatex": {"generic": True}}
     reader = Markdown(extensions=["pymdownx.arithmatex", Formulas()], extension_configs=arithmatex)
     return str(reader.convert(text))
@@ -113,7 +113,7 @@ def test_tex_becomes_mathml(tex: str, words: str) -> None:
     assert " ".join(" ".join(root.itertext()).split()) == words
 
 
-def test_displayed_formulas_can_scroll_inside_themselves() -> None:
+def test_displayed_formulas_have_their_own_scrolling() -> None:
     root = ElementTree.fromstring(rendered("$$\nx\n$$"))
     assert root.attrib == {"class": "atlas-formula"}
     assert root[0].attrib["display"] == "block"
@@ -129,7 +129,7 @@ def test_displayed_formulas_can_scroll_inside_themselves() -> None:
         r"\class{md-overlay}{x}",
     ],
 )
-def test_tex_names_no_link_and_no_element(tex: str) -> None:
+def test_tex_cannot_produce_links_or_elements(tex: str) -> None:
     made = mathml(tex, "inline")
     assert made.startswith("<math")
     for word in ("script", "img", "href", "style", "class"):
@@ -137,6 +137,6 @@ def test_tex_names_no_link_and_no_element(tex: str) -> None:
 
 
 @pytest.mark.parametrize("tex", ["a_b_c", r"\left(", "^", "{" * 5000])
-def test_what_is_not_tex_is_named(tex: str) -> None:
+def test_refuses_invalid_tex(tex: str) -> None:
     with pytest.raises(BadInput, match="is not TeX that latex2mathml can convert"):
         rendered(f"${tex}$")

@@ -105,7 +105,7 @@ def test_larger_values_are_drawn_further_right(width: object) -> None:
     ]
     (random_before, random_after), (flap_before, flap_after) = ways
     assert random_after < flap_after < flap_before < random_before <= width.pixels
-    # However long a name is, its line begins behind it.
+    # Lines start to the right of the longest name.
     longer = draw_before_after(results, {"flap": "FLAP by another name"}, width)
     (end,) = re.findall(r'x="([\d.]+)"[^>]*>FLAP by', longer)
     assert float(end) >= len("FLAP by another name") * width.font * 0.55
@@ -136,7 +136,7 @@ def test_methods_that_train_are_listed_apart_from_recovered_ones() -> None:
 
 
 def training(method: str, ratio: float, read: int, **more: object) -> Record:
-    """Make a record of a method that reads so many tokens in order to prune."""
+    """Make a record of a method that trains on `read` tokens to prune."""
     course = Course(steps=read // 512, read=read, epochs=0.2, losses=(4.0, 3.5))
     made = sample(method, 0.2, ratio, granularity=HEADS, **{"texts": (C4,)} | more)
     return made.model_copy(update={"course": course})
@@ -196,7 +196,7 @@ def test_the_page_counts_comparisons_on_the_same_text() -> None:
     assert "are not counted" not in told
     assert told.count(">flap</a>, LoRA on 25,600 tokens of c4<") == 2
     assert "none measured with so few tokens" in told
-    # It also reads the general text, to decide on; its weights are trained on the domain.
+    # It decides on the general text, but trains its weights on the domain text.
     told = section(training("atp", 1.1, 51_200, texts=(C4, DOMAIN)), *made)
     assert "better in 1 of 2 comparisons on the same text." in told
     assert "are not counted" in told

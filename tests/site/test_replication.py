@@ -28,7 +28,7 @@ def entry(*claims: Claim, **more: Any) -> Any:
 
 
 def runs(**ratios: tuple[float, ...]) -> tuple[Record, ...]:
-    """One record a seed, all at one share."""
+    """Make one record per seed, all at one sparsity."""
     return tuple(
         sample(method, 0.5, ratio, seed=seed)
         for method, several in ratios.items()
@@ -60,28 +60,28 @@ AHEAD = claim(8.0, {"other": 10.0})
         ((), (), "not measured"),
     ],
 )
-def test_an_order_holds_where_ours_is_clear_and_the_same(
+def test_an_order_holds_if_ours_is_clear_and_the_same(
     mine: tuple[float, ...], other: tuple[float, ...], verdict: str
 ) -> None:
     found = order(atlas(AHEAD, records=runs(mine=mine, other=other)))
     assert (found.order, found.verdict) == ("ahead", verdict)
 
 
-def test_margin_and_seeds_are_told() -> None:
+def test_margin_and_seeds_are_reported() -> None:
     found = order(atlas(AHEAD, records=runs(mine=(2.0, 2.2), other=(4.2,)))).measured
     assert found
     assert (round(found.lead, 6), found.seeds) == (0.5, (2, 1))
 
 
-def test_a_small_lead_in_a_paper_is_none() -> None:
+def test_a_small_lead_in_a_paper_is_too_close() -> None:
     close = claim(8.0, {"other": 8.0 / (1 - 0.9 * NOISE)})
     records = runs(mine=(2.0,), other=(3.0,))
     assert order(atlas(close, records=records)).verdict == "too close in papers"
-    # Beside a table in which it stands out it says nothing against that.
+    # It does not contradict a table with a clear lead.
     assert order(atlas(close, claim(4.0, {"other": 2.0}), records=records)).order == "behind"
 
 
-def test_tables_that_disagree_are_mixed_whoever_has_them() -> None:
+def test_disagreeing_tables_are_mixed_in_one_paper_or_several() -> None:
     records = runs(mine=(2.0,), other=(3.0,))
     theirs = entry(claim(5.0, {"mine": 9.0, "other": 7.0}))
     found = order(atlas(AHEAD, records=records, third=theirs))
@@ -94,24 +94,24 @@ def test_tables_that_disagree_are_mixed_whoever_has_them() -> None:
     assert order(atlas(*near, records=records)).verdict == "papers disagree"
 
 
-def test_higher_is_better_where_the_metric_says_so() -> None:
+def test_higher_is_better_for_metrics_that_say_so() -> None:
     found = order(atlas(claim(60.0, {"other": 50.0}, metric="acc/piqa")))
     assert found.order == "ahead"
     assert found.reported[0].lead == pytest.approx(1 / 6)
 
 
-def test_a_pair_of_values_that_papers_copy_counts_once() -> None:
+def test_a_copied_pair_of_values_counts_once() -> None:
     found = order(atlas(AHEAD, third=entry(claim(5.0, {"mine": 8.0, "other": 10.0}))))
     assert len(found.reported) == 1
 
 
-def test_what_depends_on_a_setting_is_not_judged() -> None:
+def test_orders_that_depend_on_a_setting_are_not_judged() -> None:
     records = runs(mine=(3.0,), other=(2.0,))
     own = claim(8.0, {"other": 10.0}, setting="with Wanda")
     found = order(atlas(own, records=records))
     assert found.verdict == "depends on the setting"
     assert found.measured is not None
-    # The setting of a third paper is that of its own method, unless one of the two needs a host.
+    # The setting of a third paper concerns its own method, unless one of the pair is a plug-in.
     third = entry(claim(5.0, {"mine": 8.0, "other": 11.0}, setting="with SparseGPT"))
     assert order(atlas(own, records=records, third=third)).verdict == "does not hold"
     host = paper(role="plug-in")
@@ -119,7 +119,7 @@ def test_what_depends_on_a_setting_is_not_judged() -> None:
     assert order(Atlas(papers, {}, records)).verdict == "depends on the setting"
 
 
-def test_other_shares_are_other_orders() -> None:
+def test_each_sparsity_has_its_own_order() -> None:
     claims = AHEAD, claim(9.0, {"other": 8.0}, sparsity=0.7)
     found = comparisons("mine", atlas(*claims, records=runs(mine=(2.0,), other=(3.0,))))
     assert [(one.removed, one.verdict) for one in found] == [
@@ -128,7 +128,7 @@ def test_other_shares_are_other_orders() -> None:
     ]
 
 
-def test_the_page_says_margin_seeds_and_noise(repository: Path, records: list[Record]) -> None:
+def test_the_page_shows_margin_seeds_and_noise(repository: Path, records: list[Record]) -> None:
     here = read(repository)
     made = dict(page.pages(Atlas(here.papers, here.methods, tuple(records))))
     text = made["papers/wanda.md"].partition("### Does the order hold?")[2]
@@ -140,7 +140,7 @@ def test_the_page_says_margin_seeds_and_noise(repository: Path, records: list[Re
     assert "behind by 7.1 %; 3 seeds each" in row
 
 
-def test_the_noise_is_told_beside_what_seeds_differ_by(records: list[Record]) -> None:
+def test_the_noise_is_shown_next_to_the_deviation_over_seeds(records: list[Record]) -> None:
     atlas = Atlas({}, {}, tuple(records))
     found = seed_deviations(atlas.boards[0])
     assert found == pytest.approx([0.02 / 1.97, 0.02 / 1.83])  # Wanda and SparseGPT, three seeds

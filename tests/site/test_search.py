@@ -1,4 +1,4 @@
-"""The index of the search: what a paper is known by, sections with addresses, no drawings."""
+"""The search index: keywords of papers, addresses of sections, no drawings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sections(site: Path) -> Sections:
     return {section["location"]: section for section in found}
 
 
-def test_a_paper_is_known_by_its_identifiers_and_words(real: Atlas) -> None:
+def test_keywords_include_identifiers_and_vocabulary_words(real: Atlas) -> None:
     found = keywords(real.papers["wanda"])
     assert {"2306.11695", "PxoFut3dWW", "semi-structured", "forward", "LLaMA-2", "ICLR"} <= {*found}
     assert {"2:4", "one-shot"} <= {*found}  # synonyms
@@ -42,7 +42,7 @@ def test_every_paper_is_in_the_index_with_authors_and_keywords(
             assert word in text, f"{slug}: {word}"
 
 
-def test_sections_have_an_address_that_is_there(site: Path, sections: Sections) -> None:
+def test_addresses_of_sections_exist(site: Path, sections: Sections) -> None:
     assert len(sections) > 300
     for location in sections:
         path, _, anchor = location.partition("#")
@@ -51,7 +51,7 @@ def test_sections_have_an_address_that_is_there(site: Path, sections: Sections) 
     assert "papers/sparsegpt.html#differences-from-the-paper" in sections
 
 
-def test_lists_code_and_drawings_stay_out(sections: Sections) -> None:
+def test_lists_code_and_drawings_are_not_indexed(sections: Sections) -> None:
     assert not [location for location in sections if location.startswith("catalog.html")]
     assert not [location for location in sections if location.endswith("#in-the-code")]
     assert "2:4" not in sections["index.html"]["text"]  # the chart says it beside its marks
@@ -60,6 +60,6 @@ def test_lists_code_and_drawings_stay_out(sections: Sections) -> None:
     assert not re.search(r"\\\(|\\frac", text)
 
 
-def test_it_stays_small(site: Path) -> None:
+def test_the_index_stays_small(site: Path) -> None:
     index = (site / "search" / "search_index.json").read_bytes()
     assert len(gzip.compress(index, 6)) < 220_000

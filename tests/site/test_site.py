@@ -1,4 +1,4 @@
-"""The built site: its numbers are the records', its links lead somewhere, its text stays text."""
+"""The built site: numbers match the records, links resolve, text is escaped."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Cells = dict[str, str]
 
 
 class Page(HTMLParser):
-    """What the tests read of a page: anchors, addresses, and tables of measurements."""
+    """Parser of a page: anchors, addresses, and tables of measurements."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -74,12 +74,12 @@ class Page(HTMLParser):
 
 
 def boards_of(site: Path) -> list[Path]:
-    """The pages of the boards."""
+    """List the pages of the boards."""
     return [site / "leaderboard.html", *(site / "leaderboard").glob("*.html")]
 
 
 def rows(page: Page) -> list[Cells]:
-    """The rows of all boards that hold a setting of a method."""
+    """Return the rows of all boards without the dense ones."""
     return [
         row
         for board in page.boards
@@ -89,18 +89,18 @@ def rows(page: Page) -> list[Cells]:
 
 
 def value(text: str) -> float:
-    """The first number of a cell."""
+    """Return the first number of a cell."""
     return float(text.replace("collapsed", "").split()[0].replace(",", "").replace("∞", "inf"))
 
 
 def settings(records: Iterable[Record]) -> list[list[Record]]:
-    """The records of each row on the pages of the boards."""
+    """Group the records by their row on the pages of the boards."""
     found = boards(records)
     return [list(row.records) for board in found for row in board.rows[: leaderboard.ROWS]]
 
 
 def shown(rows: list[Cells], group: list[Record], names: dict[str, str]) -> Cells:
-    """The one row of the page that stands for a group of records."""
+    """Return the row that shows a group of records."""
     first = group[0]
     seeds = ", ".join(f"seed {record.seed}" for record in sorted(group, key=lambda r: r.seed))
     name = next(iter(first.values))  # of what follows prompts it is another one
@@ -154,13 +154,13 @@ def names(repository: Path) -> dict[str, str]:
     return {slug: atlas.names[slug] for slug in atlas.methods}
 
 
-def test_numbers_on_the_leaderboard_are_the_records(
+def test_numbers_on_the_leaderboard_match_the_records(
     site: Path, records: list[Record], names: dict[str, str]
 ) -> None:
     assert_numbers_are_the_records(site, records, names)
 
 
-def test_dense_row_is_the_one_the_records_carry(site: Path, records: list[Record]) -> None:
+def test_the_dense_row_matches_the_records(site: Path, records: list[Record]) -> None:
     dense = next(
         row for row in Page(site / "leaderboard.html").boards[0] if row["class"] == "dense"
     )
@@ -178,7 +178,7 @@ def test_the_published_records_are_on_the_site(
         assert_numbers_are_the_records(published, list(records), names)
 
 
-def test_methods_that_zero_weights_say_that_no_speed_is_gained(site: Path) -> None:
+def test_unstructured_methods_say_that_they_gain_no_speed(site: Path) -> None:
     families = [
         row["head"] for row in Page(site / "leaderboard.html").boards[0] if row["class"] == "family"
     ]
@@ -230,7 +230,7 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
         assert not re.search(r"<[a-z][^>]* on[a-z]+=", text), f"{path.name}: an inline handler"
 
 
-def test_every_point_of_the_chart_leads_to_a_record(site: Path, records: list[Record]) -> None:
+def test_every_chart_point_links_to_a_record(site: Path, records: list[Record]) -> None:
     own = [record for record in records if record.method == "magnitude"]
     page = Page(site / "index.html")
     addresses = [a for a in page.addresses if "/magnitude.html#" in a]
@@ -238,7 +238,7 @@ def test_every_point_of_the_chart_leads_to_a_record(site: Path, records: list[Re
     assert set(addresses) == {record_address(record) for record in own}
 
 
-def test_records_on_the_site_read_back_as_they_were(site: Path, records: list[Record]) -> None:
+def test_records_on_the_site_are_unchanged(site: Path, records: list[Record]) -> None:
     for record in records:
         assert load_record(site / record_path(record)) == record
 
@@ -250,15 +250,13 @@ def test_no_file_is_above_a_megabyte(site: Path) -> None:
     assert large == []
 
 
-def test_a_site_without_records_builds_and_says_so(
-    bare_checkout: Path, build: Callable[..., Path]
-) -> None:
+def test_a_site_without_records_says_so(bare_checkout: Path, build: Callable[..., Path]) -> None:
     site = build(bare_checkout)
     assert "There are no records yet" in Page(site / "leaderboard.html").text
     assert not (site / "records").exists()
 
 
-def test_generating_needs_no_torch(repository: Path) -> None:
+def test_the_generator_does_not_import_torch(repository: Path) -> None:
     script = (
         "import sys; from tools.site.pages import make; from tools.site.atlas import read; "
         "make(read()); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
@@ -269,7 +267,7 @@ def test_generating_needs_no_torch(repository: Path) -> None:
 # Formulas
 
 
-def test_formulas_are_set_without_a_script(site: Path, bare_checkout: Path) -> None:
+def test_formulas_need_no_javascript(site: Path, bare_checkout: Path) -> None:
     for method in read(bare_checkout).methods.values():
         page = (site / "papers" / f"{method.slug}.html").read_text(encoding="utf-8")
         found = re.findall(r"<math.*?</math>", page, re.DOTALL)
@@ -301,7 +299,7 @@ def test_the_font_has_every_character_of_a_formula(site: Path) -> None:
 
 
 def slanted(text: str) -> str:
-    """What browsers show for a variable of one letter: the slanted letter of mathematics."""
+    """Return the italic mathematical letters that browsers show for variables of one letter."""
     if text == "h":
         return "ℎ"
     letter = re.fullmatch(
@@ -320,7 +318,7 @@ def slanted(text: str) -> str:
 # Boards
 
 
-def test_of_two_records_of_one_request_the_newer_counts(
+def test_the_newest_record_of_a_repeated_run_is_used(
     bare_checkout: Path, tmp_path: Path, records: list[Record]
 ) -> None:
     old = records[0]
@@ -332,13 +330,13 @@ def test_of_two_records_of_one_request_the_newer_counts(
     assert read(bare_checkout, runs=tmp_path).records == (new,)
 
 
-def test_other_devices_make_boards_of_their_own(records: list[Record]) -> None:
+def test_each_device_has_its_own_board(records: list[Record]) -> None:
     gpu = records[0].hardware.model_copy(update={"accelerator": "a GPU"})
     there = changed(records[0], hardware=gpu)
     assert [board.device for board in boards([records[0], there])] == ["CPU", "a GPU"]
 
 
-def test_seeds_make_one_row_with_mean_and_deviation(records: list[Record]) -> None:
+def test_seeds_share_one_row_with_mean_and_deviation(records: list[Record]) -> None:
     seeds = [r for r in records if r.method == "wanda" and not r.pattern and r.asked == 0.5]
     metric = seeds[0].protocol.metrics[0]
     (board,) = boards(seeds)
@@ -350,7 +348,7 @@ def test_seeds_make_one_row_with_mean_and_deviation(records: list[Record]) -> No
     assert measured.deviation == pytest.approx(20.4861 * 0.02)  # 1.95, 1.97, 1.99
 
 
-# Text stays text
+# Hostile text
 
 
 HOSTILE = (
@@ -359,7 +357,7 @@ HOSTILE = (
 
 
 def hostile(**more: Any) -> Paper:
-    """An entry no checker would pass, as if the checks had been got round."""
+    """Make an entry that every check would reject."""
     return Paper.model_construct(
         title=HOSTILE,
         authors=(HOSTILE,),
@@ -377,7 +375,7 @@ def hostile(**more: Any) -> Paper:
     )
 
 
-def test_hostile_words_are_shown_and_not_obeyed() -> None:
+def test_hostile_text_is_escaped() -> None:
     method = Method("harmless", "", Source("Harmless", HOSTILE, ()), {}, ())
     made = make(Atlas({"harmless": hostile()}, {"harmless": method}))
     for name in ("index.md", "catalog.md", "papers/harmless.md"):
@@ -389,7 +387,7 @@ def test_hostile_words_are_shown_and_not_obeyed() -> None:
 # A baseline without a paper
 
 
-def test_the_page_of_a_baseline_says_so_and_has_nothing_empty() -> None:
+def test_the_page_of_a_baseline_has_no_empty_sections() -> None:
     page = make(Atlas({"chance": baseline()}, {}))["papers/chance.md"]
     assert "<br>A baseline without a paper of its own</p>" in page
     assert '<span class="atlas-tag">baseline</span>' in page
@@ -398,7 +396,7 @@ def test_the_page_of_a_baseline_says_so_and_has_nothing_empty() -> None:
     assert not re.search(r"<(li|dd|p|h1|cite|ul)[^>]*>\s*</", page)
 
 
-def test_pages_of_the_three_baselines_cite_nothing_and_the_others_something(site: Path) -> None:
+def test_only_pages_of_baselines_have_no_bibtex(site: Path) -> None:
     alone = {slug for slug, paper in load_catalog().items() if not paper.has_paper}
     assert alone >= {"random", "randomweights", "unitmagnitude"}
     for page in (site / "papers").glob("*.html"):
@@ -409,7 +407,7 @@ def test_pages_of_the_three_baselines_cite_nothing_and_the_others_something(site
         )
 
 
-def test_claims_for_a_baseline_are_those_of_papers() -> None:
+def test_claims_for_a_baseline_come_from_papers() -> None:
     claim = {"model": "LLaMA-7B", "sparsity": 0.2, "metric": "ppl/wikitext2/128"}
     claim |= {"value": 27.51, "where": "Table 1 of another paper"}
     page = make(Atlas({"chance": baseline(claims=[claim])}, {}))["papers/chance.md"]
@@ -417,7 +415,7 @@ def test_claims_for_a_baseline_are_those_of_papers() -> None:
     assert "the paper claims" not in page
 
 
-def test_a_baseline_is_last_by_year_and_not_among_the_latest_papers() -> None:
+def test_baselines_are_last_by_year_and_not_among_the_latest_papers() -> None:
     papers = {"a": paper(name="A"), "chance": baseline(name="Chance", added="2027-01-01")}
     made = make(Atlas(papers, {}))
     assert "papers/chance.html" not in made["index.md"]
@@ -429,7 +427,7 @@ def test_a_baseline_is_last_by_year_and_not_among_the_latest_papers() -> None:
     assert Atlas({"chance": baseline()}, {}).names == {"chance": "chance"}
 
 
-def test_sources_are_read_without_running_them(tmp_path: Path) -> None:
+def test_reads_sources_without_running_them(tmp_path: Path) -> None:
     file = tmp_path / "m.py"
     file.write_text(
         'raise SystemExit("run")\n'
@@ -451,7 +449,7 @@ def test_sources_are_read_without_running_them(tmp_path: Path) -> None:
     ]
 
 
-def test_fields_of_a_base_are_parameters_too(tmp_path: Path) -> None:
+def test_inherited_fields_are_parameters(tmp_path: Path) -> None:
     folder = tmp_path / "p"
     folder.mkdir()
     (folder / "__init__.py").touch()
@@ -494,7 +492,7 @@ def test_fields_of_a_base_are_parameters_too(tmp_path: Path) -> None:
         ("```\nW[i](j)\n```", "```\nW[i](j)\n```"),
     ],
 )
-def test_links_of_a_readme_lead_to_pages_of_the_site(readme: str, expected: str) -> None:
+def test_links_of_a_readme_point_to_pages_of_the_site(readme: str, expected: str) -> None:
     known, folder = {"wanda", "sparsegpt"}, "implementations/sparsegpt"
     assert rebase(readme, "papers/sparsegpt.md", known, folder=folder) == expected
 
@@ -510,11 +508,11 @@ def test_links_of_a_readme_lead_to_pages_of_the_site(readme: str, expected: str)
         (float("nan"), "not a number"),
     ],
 )
-def test_numbers_are_written_to_be_read(given: float, expected: str) -> None:
+def test_numbers_are_formatted(given: float, expected: str) -> None:
     assert number(given) == expected
 
 
-def test_small_words() -> None:
+def test_counts_and_markup_are_formatted() -> None:
     assert [count(n) for n in (134_515_008, 7_000_000_000, 576, 1_500)] == [
         "134.5 M",
         "7.0 B",

@@ -1,4 +1,4 @@
-"""Every command and every piece of Python of the page "Use it", run on a tiny model."""
+"""Every command and Python example of the page "Use it", run on a tiny model."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ TASKS = ROOT / "tests" / "data" / "tasks"
 PAGE = dict(use.pages(read(ROOT)))["use.md"]
 HUB = "Qwen/Qwen3-0.6B"
 ASKED = "arc_easy,hellaswag"
-"""What lies on the hub: a model, for which the tiny one stands, and tasks, for which ours does."""
+"""Replacements for names on the hub: the tiny model for a model, our task for lm-eval's tasks."""
 
 
 def blocks(language: str) -> list[str]:
-    """The pieces of the page that are in a language, in their order."""
+    """Return the code blocks of the page in a language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 def named(language: str, name: str) -> str:
-    """The piece that is the file of a name."""
+    """Return the code block that shows the file of this name."""
     (found,) = [block for block in blocks(language) if block.startswith(f"# {name}\n")]
     return found
 
@@ -58,7 +58,7 @@ INSTALLING = [block for block in blocks("bash") if block not in COMMANDS]
 
 
 def calls(block: str, folder: Path) -> list[list[str]]:
-    """What a shell makes of a piece: the program and its arguments, a list for each call."""
+    """Run a code block in a shell that records programs and arguments; return one list per call."""
     done = subprocess.run(
         ["bash", "-euc", CALLED + block],
         cwd=folder,
@@ -72,7 +72,7 @@ def calls(block: str, folder: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the page takes for granted: a model, two texts, and files that it shows."""
+    """A folder with the files that the page assumes: a model, two texts, and the files it shows."""
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = byte_tokenizer()
     model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=1024)
@@ -94,7 +94,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it to work in."""
+    """A copy of the folder as working directory."""
     folder = shutil.copytree(tiny, tmp_path / "here")
     monkeypatch.chdir(folder)
     return folder
@@ -102,7 +102,7 @@ def here(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def kept(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Two models that were saved: one of the stock shapes, one that needs our code."""
+    """Two saved models: one that plain transformers loads, one that needs our code."""
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tiny)
@@ -121,7 +121,7 @@ def kept(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
 
 
 def runnable(call: list[str]) -> list[str]:
-    """The arguments of a call with what is tiny in place of what lies on the hub."""
+    """Return the arguments of a call with tiny replacements for names on the hub."""
     arguments = ["my-model" if word == HUB else word for word in call[1:]]
     if "--tasks" in arguments:
         arguments[arguments.index("--tasks") + 1] = "opposites"
@@ -142,7 +142,9 @@ def wants_gpu(call: list[str]) -> bool:
     [block for block in COMMANDS if block != SWEEP],  # which runs below, twice
     ids=lambda block: block.splitlines()[0][:60],
 )
-def test_the_commands_run(block: str, here: Path, kept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shell_examples_run(
+    block: str, here: Path, kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = calls(block, here)
     assert found
     for call in found:
@@ -168,7 +170,7 @@ def test_the_commands_run(block: str, here: Path, kept, monkeypatch: pytest.Monk
             assert (saved / "model.safetensors").is_file()
 
 
-def test_the_first_command_keeps_two_of_every_four(here: Path) -> None:
+def test_the_first_command_prunes_at_2_4(here: Path) -> None:
     first = COMMANDS[0]
     assert PAGE.index("--pattern 2:4 --save pruned") < PAGE.index("<nav")
     ((_, *arguments),) = calls(first, here)
@@ -181,7 +183,7 @@ def test_the_first_command_keeps_two_of_every_four(here: Path) -> None:
         assert ((weight.view(-1, 4) != 0).sum(dim=1) == 2).all()
 
 
-def test_a_sweep_is_as_large_as_the_page_says_and_resumes(here: Path) -> None:
+def test_the_sweep_has_the_stated_size_and_resumes(here: Path) -> None:
     sweep, board = map(runnable, calls(SWEEP, here))
     for _ in range(2):
         done = CliRunner().invoke(app, [*sweep, "--workers", "1"])
@@ -192,7 +194,7 @@ def test_a_sweep_is_as_large_as_the_page_says_and_resumes(here: Path) -> None:
     assert "my-model" in CliRunner().invoke(app, board).stdout
 
 
-def test_the_array_runs_its_row(here: Path) -> None:
+def test_a_job_of_the_array_runs_its_row(here: Path) -> None:
     block = next(block for block in COMMANDS if "SLURM" in block)
     ((_, *arguments),) = calls(block, here)
     assert arguments == [
@@ -208,7 +210,7 @@ def test_the_array_runs_its_row(here: Path) -> None:
     assert f"--array=1-{len(blocks('text')[0].splitlines())}\n" in block
 
 
-def test_the_sweep_over_ray_is_right_up_to_the_model(here: Path) -> None:
+def test_the_sweep_over_ray_is_valid_until_it_loads_the_model(here: Path) -> None:
     pytest.importorskip("ray", reason="ray is not installed (extra `scale`)")
     (call,) = [call for block in COMMANDS for call in calls(block, here) if "--ray" in call]
     done = CliRunner().invoke(app, ["nowhere" if word == "my-model" else word for word in call[1:]])
@@ -238,7 +240,7 @@ def test_lm_eval_reads_the_saved_folder(name: str, here: Path, kept) -> None:
 
 
 @pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[-1][:60])
-def test_the_python_runs(code: str, here: Path, kept, capsys) -> None:
+def test_the_python_examples_run(code: str, here: Path, kept, capsys) -> None:
     saves = 'save(model, "pruned")' in code
     if not saves:
         shutil.copytree(kept("code" if "trust_remote_code" in code else "plain"), "pruned")
@@ -254,7 +256,7 @@ def test_the_python_runs(code: str, here: Path, kept, capsys) -> None:
         assert isinstance(names["model"], torch.nn.Module)
 
 
-def test_without_the_flag_our_shapes_are_refused(here: Path, kept) -> None:
+def test_custom_shapes_need_trust_remote_code(here: Path, kept) -> None:
     shutil.copytree(kept("code"), "pruned")
     shown = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -263,7 +265,7 @@ def test_without_the_flag_our_shapes_are_refused(here: Path, kept) -> None:
     logging.set_verbosity(shown)
 
 
-def test_installing_names_extras_that_are_there(tmp_path: Path) -> None:
+def test_install_commands_name_existing_extras(tmp_path: Path) -> None:
     first, cpu = INSTALLING
     installs = re.findall(r"^pip (install \S+)", first + cpu, re.MULTILINE)
     assert installs == ["install .", "install '.[eval]'", "install ."]

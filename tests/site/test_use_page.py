@@ -1,4 +1,4 @@
-"""Use it: the page has every option of the program, and says how each method's model loads."""
+"""The page "Use it": every option of the program, and how saved models are loaded."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_command_has_a_table_and_every_option_a_row(page: str) -> None:
             assert shown == param.help.replace("`", "")
 
 
-def test_an_option_shows_by_itself_with_values_default_and_help() -> None:
+def test_options_show_values_default_and_help() -> None:
     program = typer.Typer()
 
     @program.command()
@@ -87,7 +87,7 @@ def test_an_option_shows_by_itself_with_values_default_and_help() -> None:
     )
 
 
-def test_the_page_needs_no_torch(repository: Path) -> None:
+def test_the_page_does_not_import_torch(repository: Path) -> None:
     script = (
         "import sys; from tools.site.atlas import Atlas; from tools.site.pages import use; "
         "list(use.pages(Atlas({}, {}))); "
@@ -96,18 +96,18 @@ def test_the_page_needs_no_torch(repository: Path) -> None:
     subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)
 
 
-def test_the_page_stands_without_methods() -> None:
+def test_renders_without_methods() -> None:
     assert 'id="options-run"' in dict(use.pages(Atlas({}, {})))["use.md"]
 
 
-def test_every_question_leads_to_a_section(page: str) -> None:
+def test_every_question_links_to_a_section(page: str) -> None:
     asked = re.findall(r'<li><a href="#(.*?)">', page)
     assert len(asked) == len(set(asked)) >= 12
     for anchor in asked:
         assert page.count(f"{{ #{anchor} }}") == 1
 
 
-def test_every_extra_is_there(page: str, repository: Path) -> None:
+def test_lists_every_extra(page: str, repository: Path) -> None:
     project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(
         project["optional-dependencies"]
@@ -120,17 +120,17 @@ def test_default_dtype_is_float32(page: str) -> None:
     assert {protocol.dtype for protocol in PROTOCOLS.values()} == {"float32"}
 
 
-def test_every_method_stands_under_one_way_to_load(page: str) -> None:
+def test_every_method_is_listed_under_one_way_to_load(page: str) -> None:
     listed = page.partition('id="reload-plain"')[2].partition("</dl>")[0]
     assert sorted(re.findall(r"papers/(\w+)\.html", listed)) == sorted(methods())
 
 
-# What may come out: with code of ours in the folder or without.
+# Possible results: with our code in the saved folder, or without.
 MAY = {"plain": {False}, "alike": {False, True}, "code": {True}}
 
 
 @pytest.mark.parametrize("slug", methods())
-def test_what_a_method_saves_loads_as_the_page_says(slug: str, tmp_path: Path) -> None:
+def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
     method = get(slug)
     said = usage.reloading(ATLAS.methods[slug], ATLAS.papers[slug])
     assert (said == "nothing") == issubclass(method, PromptMethod)
@@ -154,7 +154,7 @@ def test_what_a_method_saves_loads_as_the_page_says(slug: str, tmp_path: Path) -
             )
 
 
-def test_what_trains_is_listed_for_models_larger_than_the_gpu() -> None:
+def test_training_methods_are_listed_for_models_larger_than_the_gpu() -> None:
     trains = {slug for slug in methods() if get(slug).capabilities.trains}
     assert set(usage.training(ATLAS)) == trains
 
@@ -165,7 +165,7 @@ def papers() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("slug", methods())
-def test_the_commands_of_a_method_are_right_up_to_the_model(
+def test_commands_of_a_method_are_valid_until_they_load_the_model(
     slug: str, papers: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     text = papers[f"papers/{slug}.md"].partition("{ #run-it")[2].partition("\n## ")[0]

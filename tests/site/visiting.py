@@ -1,4 +1,4 @@
-"""What several browser tests do with a page; they wait for what it says, never for time."""
+"""Helpers of the browser tests; they wait for conditions of the page, never for fixed times."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page
 
-PATIENCE = 120_000  # milliseconds: how long a broken page is waited for on the slowest machine
-# How much slower pages are made to run, to see that the tests wait: 20 stands for a busy machine.
+PATIENCE = 120_000  # timeout in milliseconds, long enough for the slowest machine
+# Factor by which pages are slowed down to check that the tests wait; 20 simulates a busy machine.
 SLOWDOWN = float(os.environ.get("ATLAS_SLOWDOWN", "1"))
 
-# Asked after two more frames, when all that was done before is drawn. The first paint is among the
-# answers too, so that they come even where nothing moved.
+# Two frames later, all previous changes are drawn. Observing `paint` as well makes sure that the
+# observer reports even if there was no layout shift.
 MOVED = """async () => {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
   return new Promise(done => {
@@ -26,7 +26,7 @@ MOVED = """async () => {
 
 
 def ready(page: Page) -> None:
-    """Wait until the page shows what its address asks for; its script, if one runs, says so."""
+    """Wait until the page's script, if one runs, has applied the address."""
     until(
         page,
         "!document.querySelector('script[type=module]') || matchMedia('(scripting: none)').matches"
@@ -35,7 +35,7 @@ def ready(page: Page) -> None:
 
 
 def everything(page: Page) -> None:
-    """Have all rows of a table drawn, of which a page first draws the beginning."""
+    """Show all rows of a table, which at first shows only the beginning."""
     ready(page)
     for button in page.get_by_role("button", name=re.compile("^Show all")).all():
         if button.is_visible():
@@ -43,11 +43,11 @@ def everything(page: Page) -> None:
 
 
 def until(page: Page, expression: str) -> Any:
-    """Wait for something on the page and return it.
+    """Wait until a JavaScript expression is true and return its value.
 
-    Playwright's own waiting takes `eval` at every look but the first, which the policy forbids.
+    Playwright's own waiting uses `eval` after the first attempt, which the page's policy forbids.
     """
-    # Without a script a page has no time to wait in either.
+    # Without JavaScript there are no timers, so the expression must be true at once.
     return page.evaluate(f"() => {expression}") or page.evaluate(
         f"""() => new Promise((done, fail) => {{
           const look = () => Promise.resolve().then(() => {expression})
@@ -59,7 +59,7 @@ def until(page: Page, expression: str) -> Any:
 
 
 def address(page: Page) -> str:
-    """Return the address with the state in it."""
+    """Return the address, which holds the state of the page."""
     ready(page)
     found: str = page.evaluate("location.href")
     return found
@@ -73,7 +73,7 @@ def moved(page: Page) -> float:
 
 
 def copied(page: Page, block: Locator) -> str:
-    """Press the copy button of a code block and return what comes to the clipboard."""
+    """Press the copy button of a code block and return the text of the clipboard."""
     page.evaluate("navigator.clipboard.writeText('')")
     block.hover()
     block.locator("button[title]").first.click()

@@ -51,7 +51,7 @@ PARTS = (
 
 
 def main() -> None:
-    """Build the site at each size; print its seconds, files and bytes, and once its page weights."""
+    """Build the site at each size; print seconds, files and bytes, and once page weights."""
     for count in COUNTS:
         with tempfile.TemporaryDirectory() as name:
             checkout, runs, site = (Path(name) / part for part in ("checkout", "runs", "site"))

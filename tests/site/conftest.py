@@ -275,8 +275,8 @@ def published(repository: Path, build_once: Callable[..., Path]) -> Path:
 # A real Chromium
 
 
-# Not for the whole session: Playwright runs an event loop in this thread, and other test modules may
-# need their own.
+# Not for the whole session: Playwright runs an event loop in this thread, and other test modules
+# may need their own.
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     program = os.environ.get("ATLAS_CHROMIUM") or shutil.which("chromium")

@@ -542,7 +542,7 @@ def test_a_thousand_entries_are_filtered_within_a_tenth_of_a_second(
 
     times = []
     page.evaluate(ACT, ["#atlas-query", "input", "warm"])
-    ready(page)  # what finds papers is loaded
+    ready(page)  # loads the search
     for act in acts:
         before = worked()
         page.evaluate(ACT, act)

@@ -321,7 +321,7 @@ def test_print_has_the_whole_table(visit: Callable[..., Any]) -> None:
     page = visit(width=900).open("leaderboard.html")
     live(page)
     page.emulate_media(media="print")
-    page.set_viewport_size({"width": 1030, "height": 720})  # A4 on its side, within its margins
+    page.set_viewport_size({"width": 1030, "height": 720})  # A4 landscape within its margins
     head = page.locator("table.atlas-board thead")
     assert head.evaluate("head => getComputedStyle(head).display") == "table-header-group"
     assert page.locator(".atlas-controls:visible, .atlas-menu:visible").count() == 0
@@ -466,7 +466,7 @@ def test_a_point_shows_details_and_links_to_its_record(
     assert 0 < box["x"] - (at["x"] + at["width"]) < 20
     assert box["y"] < at["y"] < box["y"] + box["height"]
     readout.locator("strong").hover()
-    expect(readout).to_be_visible()  # it can be gone into
+    expect(readout).to_be_visible()  # the pointer can move into it
     mark.click()
     (record,) = [r for r in records if r.method == "shortgpt" and r.asked == 0.2]
     page.wait_for_url(f"**/{record_address(record)}")
@@ -479,14 +479,14 @@ def test_a_tap_selects_a_point_and_a_second_tap_opens_it(visit: Callable[..., An
     page = visitor.open("leaderboard.html")
     picture = page.locator(".atlas-chart--narrow a[href*='flap.html#'] path").first
     picture.scroll_into_view_if_needed()
-    picture.tap()  # still a picture, whose marks are links
+    picture.tap()  # the static picture, whose marks are links
     readout = page.locator(".atlas-readout")
     expect(readout).to_contain_text("FLAP")
     assert page.url.endswith("leaderboard.html")
     ready(page)
     chart = page.locator(".atlas-live svg")
     for name in ("ShortGPT, 10 %", "ShortGPT, 20 %"):
-        readout.locator("strong").first.tap()  # puts it away
+        readout.locator("strong").first.tap()  # closes it
         expect(readout).to_be_hidden()
         mark = chart.locator(f"path[aria-label^='{name}']")
         mark.tap(force=True)
@@ -503,7 +503,7 @@ def test_a_tap_selects_a_point_and_a_second_tap_opens_it(visit: Callable[..., An
 def test_points_at_the_same_position_are_all_labelled(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home).open(f"leaderboard/smol-{GPU}.html")
     mark = live(page).locator(".mark-symbol.role-mark path").first
-    mark.hover(force=True)  # one lies on the other
+    mark.hover(force=True)  # another mark covers it
     expect(page.locator(".atlas-readout strong")).to_have_count(2)
     label = page.locator(".atlas-live .mark-text.role-mark text").all_text_contents()
     assert "Magnitude, Wanda" in label
@@ -523,7 +523,7 @@ def test_the_chart_can_be_read_by_keyboard(visit: Callable[..., Any]) -> None:
         assert order[-1] in said.inner_text()
         page.keyboard.press("ArrowRight")
     assert set(order) == wanted
-    assert order[-1] == order[-2]  # it stops at the last one
+    assert order[-1] == order[-2]  # the arrow key stops at the last one
     page.keyboard.press("ArrowLeft")
     expect(readout.first).not_to_have_text(order[-1])
     page.keyboard.press("Escape")

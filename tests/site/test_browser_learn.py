@@ -110,7 +110,7 @@ def test_former_addresses_of_every_kind_redirect(
     with served(build(checkout)) as address:
         visitor = visit(home=address, java_script_enabled=False)
         page = visitor.page
-        page.goto(f"{address}papers/formerwanda.html", wait_until="commit")  # it leads on at once
+        page.goto(f"{address}papers/formerwanda.html", wait_until="commit")  # redirects at once
         page.wait_for_url("**/papers/wanda.html")
         assert page.locator("h1").inner_text().startswith("Wanda")
         assert visitor.complaints == []

@@ -14,7 +14,7 @@ from tools.site.weight import LIMIT, Weight, heaviest, weigh
 
 KB = 1000
 PAPERS = 500
-MOST = 6  # kinds that are weighed: pages of the others have fewer bytes
+MOST = 6  # number of kinds that are weighed, largest first
 QUESTIONS = ("catalog.html?find=quantization", "leaderboard.html?compare=wanda,sparsegpt")
 
 

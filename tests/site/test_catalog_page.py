@@ -55,7 +55,7 @@ def rows(page: str) -> dict[str, tuple[list[int], str]]:
 def test_papers_have_one_row_each_newest_first(page: str, atlas: Atlas) -> None:
     shown = list(rows(page))
     assert sorted(shown) == sorted(atlas.papers)
-    years = [atlas.papers[slug].year or 0 for slug in shown]  # what has none stands last
+    years = [atlas.papers[slug].year or 0 for slug in shown]  # papers without a year come last
     assert years == sorted(years, reverse=True)
     for slug, (_, text) in rows(page).items():
         paper = atlas.papers[slug]

@@ -42,7 +42,7 @@ def test_unsafe_addresses_are_not_linked(real: Atlas) -> None:
 
 def test_the_facts_of_a_thousand_methods_are_a_small_file(real: Atlas) -> None:
     many = facts(Atlas({**papers(1000), **real.papers}, real.methods))
-    assert len(many["methods"]) > 900  # of the copies, some are surveys
+    assert len(many["methods"]) > 900  # some of the copies are surveys
     assert len(json.dumps(many)) < 500_000
 
 

@@ -126,7 +126,7 @@ def test_the_feed_is_atom_with_stable_identifiers(day: Atlas) -> None:
     for element in (root, *entries):
         for name in ("title", "id", "updated"):
             assert element.find(f"{ATOM}{name}") is not None
-    assert root.find(f"{ATOM}author") is not None  # that of entries without one of their own
+    assert root.find(f"{ATOM}author") is not None  # for entries without an author
     assert feed.identifier("papers/wanda") == "urn:uuid:730c75f7-0525-5a76-813b-e6ed55918c1b"
 
 
@@ -227,7 +227,7 @@ def test_aliases_redirect_to_the_slug(atlas: Atlas) -> None:
     changed = replace(atlas, papers={**atlas.papers, "wanda": renamed})
     found = dict(redirects.pages(changed))
     papers = {address for address in found if address.startswith("papers/")}
-    assert papers == {"papers/oldwanda.html"}  # the other is a paper of its own
+    assert papers == {"papers/oldwanda.html"}  # the other alias is a paper itself
     page = found["papers/oldwanda.html"]
     assert '<meta http-equiv="refresh" content="0; url=wanda.html">' in page
     assert '<link rel="canonical" href="wanda.html">' in page

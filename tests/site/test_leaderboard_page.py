@@ -338,7 +338,7 @@ def test_the_dotted_line_is_the_pareto_frontier() -> None:
     # The line is a step function with one corner between two points.
     assert frontier(size, (0.2, 1.5), (0.5, 3.0)) == 3
     assert frontier(size, (0.2, 4.0), (0.5, 3.0)) == 1  # the second is better both ways
-    assert frontier(size, (0.5, 3.0), (0.50000003, 3.5)) == 1  # the same share
+    assert frontier(size, (0.5, 3.0), (0.50000003, 3.5)) == 1  # the same sparsity
     assert frontier(time, (10.0, 3.0), (90.0, 2.0)) == 3
     assert frontier(time, (10.0, 2.0), (90.0, 3.0)) == 1
 

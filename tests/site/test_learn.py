@@ -28,7 +28,7 @@ def page(atlas: Atlas) -> str:
 def test_renders_without_records_and_pictures(tmp_path: Path) -> None:
     page = dict(learn.pages(Atlas({}, {}, root=tmp_path)))["learn/index.md"]
     assert "No results have been published yet" in page
-    assert "<figure" in page  # the drawing of what can go needs neither
+    assert "<figure" in page  # the drawing of granularities needs neither
     assert "atlas-picture" not in page
 
 

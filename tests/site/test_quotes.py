@@ -75,7 +75,7 @@ def test_rows_and_lines_link_to_each_other() -> None:
     assert "| [`total = a + b`](#line-5){ #row-1 } | words |" in made
     lines = listing(CODE, found).split('<span id="line-')
     assert lines[5].startswith('5">')
-    assert '<a class="atlas-quoted" href="#row-1">' in lines[5]  # of two rows the first
+    assert '<a class="atlas-quoted" href="#row-1">' in lines[5]  # the first of two rows
     assert lines[11].startswith('11">    <a class="atlas-quoted" href="#row-2">')
     assert sum("<a " in line for line in lines) == 2
 

@@ -54,7 +54,7 @@ def test_addresses_of_sections_exist(site: Path, sections: Sections) -> None:
 def test_lists_code_and_drawings_are_not_indexed(sections: Sections) -> None:
     assert not [location for location in sections if location.startswith("catalog.html")]
     assert not [location for location in sections if location.endswith("#in-the-code")]
-    assert "2:4" not in sections["index.html"]["text"]  # the chart says it beside its marks
+    assert "2:4" not in sections["index.html"]["text"]  # labels of the chart are not indexed
     text = " ".join(section["text"] for section in sections.values())
     assert "<math" not in text
     assert not re.search(r"\\\(|\\frac", text)

@@ -103,7 +103,7 @@ def shown(rows: list[Cells], group: list[Record], names: dict[str, str]) -> Cell
     """Return the row that shows a group of records."""
     first = group[0]
     seeds = ", ".join(f"seed {record.seed}" for record in sorted(group, key=lambda r: r.seed))
-    name = next(iter(first.values))  # of what follows prompts it is another one
+    name = next(iter(first.values))  # per-prompt methods have another metric
     metric = name.split("/")[1].capitalize()
     mean = statistics.fmean(record.values[name] for record in group)
     found = [
@@ -144,7 +144,7 @@ def assert_numbers_are_the_records(
         if seconds:
             mean = statistics.fmean(seconds)
             assert value(row["Pruning"]) == pytest.approx(mean, abs=0.06, rel=1e-3)
-        else:  # nothing is pruned where each prompt chooses
+        else:  # per-prompt methods have no pruning time
             assert not row.get("Pruning")
 
 

@@ -144,7 +144,7 @@ def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
     assert own in MAY[said]
     shapes = json.loads((tmp_path / "pruned" / "config.json").read_text()).get("pruned_shapes", ())
     inside = any({"indexed", "residual"} & shape.keys() for shape in shapes)
-    assert inside == (said == "code")  # what no shape common to all blocks would mend
+    assert inside == (said == "code")  # equal shapes of all blocks would not suffice
     if not own:
         again = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")
         ids = helpers.random_tokens(2, 20, seed=1).ids

@@ -144,17 +144,17 @@ def _rate(kind: str) -> Callable[[Row], Cell]:
 
 
 def _pruning(row: Row) -> Cell:
-    took = row.seconds("prune")
-    if not took:
+    spread = row.seconds("prune")
+    if not spread:
         return Cell()
-    note = "" if took.deviation is None else f"± {number(took.deviation, 1)}"
-    return Cell(f"{number(took.mean, 1)} s", note, took.mean, took.deviation)
+    note = "" if spread.deviation is None else f"± {number(spread.deviation, 1)}"
+    return Cell(f"{number(spread.mean, 1)} s", note, spread.mean, spread.deviation)
 
 
 def shares(board: Board) -> Iterator[tuple[str, str, int]]:
     """Yield the choices of the filter: name in the address, label and number of rows."""
-    found = [share(row.first) for row in board.rows]
+    settings = [share(row.first) for row in board.rows]
     for chip in CHIPS:
-        yield chip, chip_label(chip), found.count(chip)
-    if others := sum(one not in CHIPS for one in found):
+        yield chip, chip_label(chip), settings.count(chip)
+    if others := sum(one not in CHIPS for one in settings):
         yield "other", "other", others

@@ -94,13 +94,13 @@ def claim_tables(atlas: Atlas) -> list[ClaimTable]:
     Tables with the most papers come first, then those with the most methods.
     """
     first: dict[str, Claim] = {}
-    found: dict[str, dict[str, list[Report]]] = defaultdict(lambda: defaultdict(list))
+    by_table: dict[str, dict[str, list[Report]]] = defaultdict(lambda: defaultdict(list))
     # A paper's own entry comes first: the same value quoted from it elsewhere is not a new report.
     for report in sorted(_reports(atlas), key=lambda report: report.quoted):
         name = claim_anchor(report.checked.claim)
         first.setdefault(name, report.checked.claim)
-        _add(report, found[name][report.method])
-    tables = [_table(first[name], reports) for name, reports in found.items()]
+        _add(report, by_table[name][report.method])
+    tables = [_table(first[name], reports) for name, reports in by_table.items()]
     return sorted(
         tables, key=lambda one: (-len(one.reporters), -len(one.methods), one.title, one.metric.name)
     )
@@ -156,13 +156,15 @@ def _add(report: Report, known: list[Report]) -> None:
     known.append(report)
 
 
-def _table(claim: Claim, found: dict[str, list[Report]]) -> ClaimTable:
+def _table(claim: Claim, by_method: dict[str, list[Report]]) -> ClaimTable:
     metric = explained(claim.metric)
 
     def rank(report: Report) -> float:
         return report.value if metric.lower_is_better else -report.value
 
-    methods = [MethodReports(slug, tuple(sorted(rows, key=rank))) for slug, rows in found.items()]
+    methods = [
+        MethodReports(slug, tuple(sorted(rows, key=rank))) for slug, rows in by_method.items()
+    ]
     methods.sort(key=lambda one: rank(one.reports[0]))
     removed = claim_removed(claim)
     return ClaimTable(claim_anchor(claim), claim.model, removed, metric, tuple(methods))

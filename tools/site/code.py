@@ -85,9 +85,9 @@ def load(root: Path, name: str = "implementations") -> griffe.Module:
 @lru_cache(maxsize=4)
 def _load(root: Path, name: str, state: tuple[tuple[Path, int], ...]) -> griffe.Module:
     loader = griffe.GriffeLoader(search_paths=[root], allow_inspection=False)
-    found = loader.load(name, try_relative_path=False)
-    assert isinstance(found, griffe.Module)
-    return found
+    package = loader.load(name, try_relative_path=False)
+    assert isinstance(package, griffe.Module)
+    return package
 
 
 def exported(root: Path) -> list[Module]:
@@ -98,18 +98,18 @@ def exported(root: Path) -> list[Module]:
     for name, path in listed.imports.items():
         names.setdefault(path.rpartition(".")[0], []).append(name)
     return [
-        module(HARNESS.parent / f"{path.replace('.', '/')}.py", found, root)
-        for path, found in names.items()
+        module(HARNESS.parent / f"{path.replace('.', '/')}.py", wanted, root)
+        for path, wanted in names.items()
     ]
 
 
 def module(path: Path, names: list[str], root: Path) -> Module:
     """Read some names of a file; raises `KeyError` if the file has no such name."""
     package, *inner = path.with_suffix("").parts
-    found = load(root, package)
+    source = load(root, package)
     for part in inner:
-        found = found.modules[part]
-    return Module(path.as_posix(), Doc.of(found.docstring), tuple(_name(found[n]) for n in names))
+        source = source.modules[part]
+    return Module(path.as_posix(), Doc.of(source.docstring), tuple(_name(source[n]) for n in names))
 
 
 def decorated(module: griffe.Module, decorator: str) -> Iterator[tuple[griffe.Function, str]]:
@@ -118,14 +118,14 @@ def decorated(module: griffe.Module, decorator: str) -> Iterator[tuple[griffe.Fu
     for function in own:
         for mark in function.decorators:
             if mark.callable_path.rpartition(".")[2] == decorator:
-                given = mark.value.arguments if isinstance(mark.value, griffe.ExprCall) else []
-                said = [str(one) for one in given if not isinstance(one, griffe.ExprKeyword)]
+                arguments = mark.value.arguments if isinstance(mark.value, griffe.ExprCall) else []
+                said = [str(one) for one in arguments if not isinstance(one, griffe.ExprKeyword)]
                 yield function, ast.literal_eval(said[0]) if said else ""
 
 
 def fields(cls: griffe.Class) -> Iterator[griffe.Attribute]:
     """Yield the annotated fields of a class and of its bases."""
-    found = {
+    attributes = {
         one.name: one
         for base in (*reversed(cls.mro()), cls)
         for one in base.members.values()
@@ -135,7 +135,7 @@ def fields(cls: griffe.Class) -> Iterator[griffe.Attribute]:
         and "property" not in one.labels
         and not _of_class(one)
     }
-    yield from found.values()
+    yield from attributes.values()
 
 
 def line(text: str) -> str:
@@ -148,9 +148,9 @@ def _of_class(one: griffe.Attribute) -> bool:
     return one.labels == {"class-attribute"}
 
 
-def _name(found: griffe.Object | griffe.Alias) -> Name:
+def _name(member: griffe.Object | griffe.Alias) -> Name:
     """Read a name where it is defined."""
-    one = found.final_target if isinstance(found, griffe.Alias) else found
+    one = member.final_target if isinstance(member, griffe.Alias) else member
     doc = Doc.of(one.docstring)
     if isinstance(one, griffe.Class):
         return Name(one.name, "class", _class(one), doc, tuple(_members(one)))

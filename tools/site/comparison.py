@@ -53,12 +53,12 @@ def _words(paper: Paper, field: str) -> str:
 
 
 def _code(paper: Paper) -> str | list[str]:
-    found = repository(paper)
-    if not found:
+    best = repository(paper)
+    if not best:
         return code(paper)
     return [
-        printable(", ".join(filter(None, (code(paper), found.license)))),
-        safe_address(found.url),
+        printable(", ".join(filter(None, (code(paper), best.license)))),
+        safe_address(best.url),
     ]
 
 

@@ -50,12 +50,12 @@ def mathml(tex: str, display: str) -> str:
     for pattern, replacement in REPLACEMENTS:
         tex = re.sub(pattern, replacement, tex)
     try:
-        made = str(convert(tex, display=display))
+        converted = str(convert(tex, display=display))
     except Exception as error:  # latex2mathml's ten exceptions have no common base
         raise BadInput(
             f"the formula '{tex[:80]}' is not TeX that latex2mathml can convert; rewrite it"
         ) from error
-    cleaned = nh3.clean(made, tags=TAGS, attributes={"*": ATTRIBUTES})
+    cleaned = nh3.clean(converted, tags=TAGS, attributes={"*": ATTRIBUTES})
     return cleaned.replace("&nbsp;", "\N{NO-BREAK SPACE}")  # XML does not define this entity
 
 

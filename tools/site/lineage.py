@@ -144,41 +144,41 @@ def graph(atlas: Atlas) -> Graph:
     return Graph(tuple(nodes), tuple(edges.values()))
 
 
-def around(found: Graph, slug: str) -> Drawing | None:
+def around(whole: Graph, slug: str) -> Drawing | None:
     """Draw the papers related to one paper; None if it has no relation.
 
     Each side shows up to `MAX_PAPERS` papers, those that most others build on first and comparisons
     last, and one box for the remaining ones. The second generation is drawn if it has at most
     `MAX_PAPERS` papers.
     """
-    if slug not in found.by_id:
+    if slug not in whole.by_id:
         return None
-    near = {slug: found.by_id[slug]}
+    near = {slug: whole.by_id[slug]}
     lines: list[Edge] = []
-    for end, related in (("earlier", found.earlier), ("later", found.later)):
-        own = sorted(related.get(slug, ()), key=lambda edge: _rank(edge, end, found))
+    for end, related in (("earlier", whole.earlier), ("later", whole.later)):
+        own = sorted(related.get(slug, ()), key=lambda edge: _rank(edge, end, whole))
         shown = own[:MAX_PAPERS]
         lines += [edge for edge in shown if edge.how not in DRAWN]
         first = _ends(shown, end)
         parents = _ends((edge for edge in shown if edge.how in DRAWN), end)
-        behind = getattr(found.lineage, end)
+        behind = getattr(whole.lineage, end)
         second = _ends((edge for one in parents for edge in behind.get(one, ())), end)
-        near |= {id_: found.by_id[id_] for id_ in first + second * (len(set(second)) <= MAX_PAPERS)}
+        near |= {id_: whole.by_id[id_] for id_ in first + second * (len(set(second)) <= MAX_PAPERS)}
         if len(own) > MAX_PAPERS:
             more = Node(f"more-{end}", f"{len(own) - MAX_PAPERS} more", "", 0, 0, more=True)
             near[more.id] = more
             pair = (slug, more.id) if end == "earlier" else (more.id, slug)
             lines.append(Edge(*pair, "more"))
-    lines += [edge for edge in found.lineage.edges if {edge.later, edge.earlier} <= near.keys()]
-    nodes = [node for node in found.nodes if node.id in near]
+    lines += [edge for edge in whole.lineage.edges if {edge.later, edge.earlier} <= near.keys()]
+    nodes = [node for node in whole.nodes if node.id in near]
     nodes += [node for node in near.values() if node.more]
     return _drawing(nodes, lines, lay_out(_sizes(nodes), [(e.earlier, e.later) for e in lines]))
 
 
-def _rank(edge: Edge, end: str, found: Graph) -> tuple[bool, int, int]:
+def _rank(edge: Edge, end: str, whole: Graph) -> tuple[bool, int, int]:
     """Sort relations: comparisons last, then by number of papers that build on it, then by year."""
     other = getattr(edge, end)
-    return edge.how not in DRAWN, -len(found.lineage.later.get(other, ())), -found.by_id[other].year
+    return edge.how not in DRAWN, -len(whole.lineage.later.get(other, ())), -whole.by_id[other].year
 
 
 def _ends(edges: Iterable[Edge], end: str) -> list[str]:

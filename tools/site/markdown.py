@@ -44,7 +44,7 @@ def rebase(
 def indent(text: str) -> str:
     """Indent the contents of numbered lists by four spaces, as Python-Markdown requires."""
     deeper = re.compile(r"^(?: {3})+(?= {0,2}\S)", re.MULTILINE)
-    return deeper.sub(lambda found: " " * (len(found[0]) // 3 * 4), text)
+    return deeper.sub(lambda match: " " * (len(match[0]) // 3 * 4), text)
 
 
 def _outside_code(text: str, change: Callable[[str], str]) -> str:

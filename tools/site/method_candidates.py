@@ -41,14 +41,14 @@ class Candidate:
     @property
     def gains(self) -> list[str]:
         """What pruning gains: size, speed, or speed with special kernels."""
-        found = []
+        result = []
         if "structured" in self.granularity:
-            found = [SPEED] if self.per_input else [SIZE, SPEED]
+            result = [SPEED] if self.per_input else [SIZE, SPEED]
         if "semi-structured" in self.granularity:
-            found.append(KERNELS)
+            result.append(KERNELS)
         if not CUSTOM_KERNELS.isdisjoint(self.granularity):
-            found.append(OWN_KERNELS)
-        return found
+            result.append(OWN_KERNELS)
+        return result
 
     @property
     def per_input(self) -> bool:
@@ -72,12 +72,12 @@ def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
     """
     board = first_board(atlas)
     rows = default_rows(board) if board else {}
-    made = []
+    result = []
     for slug, paper in atlas.papers.items():
         if not paper.is_method or not paper.has_paper:
             continue
         here = {share: row for share in amounts if (row := rows.get((slug, share)))}
-        made.append(
+        result.append(
             Candidate(
                 slug,
                 paper,
@@ -86,4 +86,4 @@ def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
                 frozenset(share for share, row in here.items() if row.collapsed),
             )
         )
-    return sorted(made, key=lambda one: (not one.method, atlas.names[one.slug].casefold()))
+    return sorted(result, key=lambda one: (not one.method, atlas.names[one.slug].casefold()))

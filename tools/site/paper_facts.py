@@ -58,7 +58,7 @@ def repository(paper: Paper) -> Code | None:
 
 def code(paper: Paper) -> str:
     """Return the availability of the code of a paper, a key of `CODE`."""
-    found = repository(paper)
-    if not found:
+    best = repository(paper)
+    if not best:
         return "none known"
-    return "official" if found.official else "third party"
+    return "official" if best.official else "third party"

@@ -43,9 +43,9 @@ def quotes(readme: str, code: str) -> list[Quote]:
     return [Quote(number, text, _line(text, statements)) for number, text in enumerate(cells, 1)]
 
 
-def linked(readme: str, found: Iterable[Quote]) -> str:
+def linked(readme: str, quotes: Iterable[Quote]) -> str:
     """Link each row of the table to its line, and exclude the table from the search."""
-    rows = {quote.text: quote for quote in found if quote.line}
+    rows = {quote.text: quote for quote in quotes if quote.line}
 
     def link(cell: re.Match[str]) -> str:
         quote = rows.get(cell[1])
@@ -53,18 +53,18 @@ def linked(readme: str, found: Iterable[Quote]) -> str:
             return cell[0]
         return f"| [`{quote.text}`](#line-{quote.line}){{ #row-{quote.number} }} |"
 
-    def table(found: re.Match[str]) -> str:
-        return f"{found[1]} {{ data-search-exclude }}\n\n{CELL.sub(link, found[2])}"
+    def table(match: re.Match[str]) -> str:
+        return f"{match[1]} {{ data-search-exclude }}\n\n{CELL.sub(link, match[2])}"
 
     return TABLE.sub(table, readme)
 
 
-def listing(code: str, found: Iterable[Quote]) -> Markup:
+def listing(code: str, quotes: Iterable[Quote]) -> Markup:
     """Highlight a file; each line has an anchor, and quoted lines link back to their rows.
 
     The imports have an element of their own, so that they can be folded.
     """
-    rows = {quote.line: quote for quote in reversed(list(found))}
+    rows = {quote.line: quote for quote in reversed(list(quotes))}
     folded = imports(code)
     # With `nowrap`, the formatter closes every element on the line where it begins.
     lines = highlight(code, PythonLexer(stripnl=False), HtmlFormatter(nowrap=True)).splitlines()
@@ -82,13 +82,13 @@ def imports(code: str) -> range:
     body = ast.parse(code).body
     if body and _is_docstring(body[0]):
         del body[0]
-    found = list(takewhile(lambda node: isinstance(node, ast.Import | ast.ImportFrom), body))
-    if not found:
+    nodes = list(takewhile(lambda node: isinstance(node, ast.Import | ast.ImportFrom), body))
+    if not nodes:
         return range(0)
     # Empty lines after the imports belong to the range.
-    last = found[-1].end_lineno or 0
+    last = nodes[-1].end_lineno or 0
     empty = takewhile(lambda line: not line.strip(), code.splitlines()[last:])
-    return range(found[0].lineno, last + len(list(empty)) + 1)
+    return range(nodes[0].lineno, last + len(list(empty)) + 1)
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -125,20 +125,20 @@ def comparisons(slug: str, atlas: Atlas) -> list[Comparison]:
 
 def all_comparisons(atlas: Atlas) -> list[Comparison]:
     """List each pair that papers compare once, by verdict and then by name."""
-    found: dict[tuple[frozenset[str], str], Comparison] = {}
+    by_pair: dict[tuple[frozenset[str], str], Comparison] = {}
     for slug in atlas.papers:
         for one in comparisons(slug, atlas):
-            found.setdefault((frozenset((one.method, one.other)), one.removed), one)
+            by_pair.setdefault((frozenset((one.method, one.other)), one.removed), one)
     return sorted(
-        found.values(),
+        by_pair.values(),
         key=lambda one: (VERDICTS.index(one.verdict), atlas.names[one.method].casefold()),
     )
 
 
 def seed_deviations(board: Board) -> list[float]:
     """List the relative standard deviations over seeds, without collapsed models."""
-    found = (row.ratio(board.metrics[0]) for row in board.rows if not row.collapsed)
-    return sorted(one.deviation / one.mean for one in found if one and one.deviation is not None)
+    ratios = (row.ratio(board.metrics[0]) for row in board.rows if not row.collapsed)
+    return sorted(one.deviation / one.mean for one in ratios if one and one.deviation is not None)
 
 
 def _reported(slug: str, atlas: Atlas) -> dict[tuple[str, str], list[Reported]]:

@@ -104,8 +104,10 @@ def patch(rows: Sequence[str], label: str, first: Sequence[str] = ()) -> Markup:
 
 def columns(rows: Sequence[str]) -> tuple[float, float]:
     """Return the smallest and the largest sparsity of a column of a mask."""
-    found = [sum(cell == "1" for cell in column) / len(rows) for column in zip(*rows, strict=True)]
-    return min(found), max(found)
+    sparsities = [
+        sum(cell == "1" for cell in column) / len(rows) for column in zip(*rows, strict=True)
+    ]
+    return min(sparsities), max(sparsities)
 
 
 def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
@@ -143,8 +145,8 @@ def shares(one_ranking: Sequence[Mapping[str, float]], width: Width) -> Markup:
 
 def extremes(one_ranking: Sequence[Mapping[str, float]]) -> tuple[float, float]:
     """Return the smallest and the largest sparsity of a matrix."""
-    found = [share for by_role in one_ranking for share in by_role.values()]
-    return min(found), max(found)
+    sparsities = [share for by_role in one_ranking for share in by_role.values()]
+    return min(sparsities), max(sparsities)
 
 
 def sensitivity(measured: Mapping[str, Any], width: Width) -> Markup:

@@ -74,9 +74,9 @@ def bundled(name: str, snippet: str) -> str:
     file = _folder() / f"{name}-{hashlib.sha256(wanted).hexdigest()[:16]}.js"
     if file.exists():
         return file.read_text(encoding="utf-8")
-    made: str = vl_convert.javascript_bundle(snippet)
-    write_atomically(file, made)
-    return made
+    bundle: str = vl_convert.javascript_bundle(snippet)
+    write_atomically(file, bundle)
+    return bundle
 
 
 def _folder() -> Path:

@@ -71,8 +71,8 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 def example(readme: Path) -> str:
     """Return the README's Python example; empty if there is none."""
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    found = re.search(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return found[1] if found else ""
+    match = re.search(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return match[1] if match else ""
 
 
 def clauses(root: Path) -> list[Clause]:

@@ -208,17 +208,17 @@ def _ranges() -> dict[str, Term]:
     ends = [f"{step:g}" for step in STEPS]
     labels = [f"up to {ends[0]} × dense"]
     labels += [f"{low} to {high} ×" for low, high in pairwise(ends)]
-    made = {end: Term(end, label, "") for end, label in zip(ends, labels, strict=True)}
-    made["collapsed"] = Term("collapsed", "collapsed", f"over {ends[-1]} times dense perplexity")
-    return made | _terms([(UNMEASURED, "")])
+    terms = {end: Term(end, label, "") for end, label in zip(ends, labels, strict=True)}
+    terms["collapsed"] = Term("collapsed", "collapsed", f"over {ends[-1]} times dense perplexity")
+    return terms | _terms([(UNMEASURED, "")])
 
 
-def _numbers(lines: list[Line], found: list[Facet]) -> dict[str, str]:
+def _numbers(lines: list[Line], facets: list[Facet]) -> dict[str, str]:
     """Number all choices in the order of the page, and return the numbers of each paper's choices.
 
     Numbers instead of words halve the size of a page with a thousand rows.
     """
-    every = [(facet.name, choice.value) for facet in found for choice in facet.choices]
+    every = [(facet.name, choice.value) for facet in facets for choice in facet.choices]
     place = {choice: f"{number:x}" for number, choice in enumerate(every)}
     return {
         line.slug: " ".join(

@@ -87,27 +87,27 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     board = first_board(atlas)
     measured = [share for share in AMOUNTS if board and share in default_settings(board)]
-    found = candidates(atlas, measured)
-    asked = questions(found, measured)
+    methods = candidates(atlas, measured)
+    asked = questions(methods, measured)
     text = render(
         "choose",
         FRONT,
         atlas,
-        candidates=found,
+        candidates=methods,
         questions=asked,
         common=list(common(asked)),
         amounts=measured,
         board=board,
         code_of=code,
-        rules=rules(asked, found),
+        rules=rules(asked, methods),
     )
     yield FRONT.path, text
 
 
-def questions(found: list[Candidate], amounts: list[str]) -> list[Question]:
+def questions(methods: list[Candidate], amounts: list[str]) -> list[Question]:
     """Return the questions that have an answer."""
     words = vocabulary()
-    made = [
+    result = [
         Question("gain", "Size or speed?", list(_gain()), GAIN),
         Question("kernels", "Special kernels?", list(_kernels()), KERNEL),
         Question(
@@ -122,12 +122,12 @@ def questions(found: list[Candidate], amounts: list[str]) -> list[Question]:
             list(_at_most("recovery", "needs recovery by")),
             words["recovery"].about,
         ),
-        Question("family", "Which model family?", list(_supported("families", found)), TESTED),
-        Question("attention", "Which attention?", list(_supported("attention", found)), TESTED),
+        Question("family", "Which model family?", list(_supported("families", methods)), TESTED),
+        Question("attention", "Which attention?", list(_supported("attention", methods)), TESTED),
         Question("code", "Is code needed?", list(_code()), "By the authors, by others, or ours."),
         Question("amount", "How much to remove?", [_amount(share) for share in amounts], ORDER),
     ]
-    return [question for question in made if question.options]
+    return [question for question in result if question.options]
 
 
 def _gain() -> Iterator[Option]:
@@ -191,8 +191,8 @@ def _at_most(name: str, verb: str) -> Iterator[Option]:
         yield Option(term.word, term.label, reason, term.definition)
 
 
-def _supported(kind: str, found: list[Candidate]) -> Iterator[Option]:
-    for name in dict.fromkeys(name for one in found for name in one.support(kind)):
+def _supported(kind: str, methods: list[Candidate]) -> Iterator[Option]:
+    for name in dict.fromkeys(name for one in methods for name in one.support(kind)):
 
         def reason(one: Candidate, name: str = name) -> str:
             verdict = one.support(kind).get(name, "")
@@ -241,16 +241,16 @@ def common(asked: list[Question]) -> Iterator[tuple[str, str]]:
             yield label, "choose.html?" + urlencode(answers, safe=":")
 
 
-def rules(asked: list[Question], found: list[Candidate]) -> list[dict[str, Any]]:
+def rules(asked: list[Question], methods: list[Candidate]) -> list[dict[str, Any]]:
     """Return the rules for the script: when each applies, and which methods it excludes and why."""
-    made = []
+    result = []
     for question in asked:
         for option in question.options:
             out: dict[str, list[int]] = {}
-            for place, one in enumerate(found):
+            for place, one in enumerate(methods):
                 if reason := option.reason(one):
                     out.setdefault(reason, []).append(place)
             when = {question.name: [option.value]} | {q: list(a) for q, a in option.given.items()}
             if out:
-                made.append({"when": when, "out": out})
-    return made
+                result.append({"when": when, "out": out})
+    return result

@@ -82,7 +82,7 @@ def fields(root: Path) -> tuple[Name, ...]:
 
 def machines(records: tuple[Record, ...]) -> list[Machine]:
     """List the machines and versions of the records, most runs first."""
-    found = Counter(
+    counts = Counter(
         (
             record.hardware.cpu,
             record.hardware.cores,
@@ -92,7 +92,7 @@ def machines(records: tuple[Record, ...]) -> list[Machine]:
         )
         for record in records
     )
-    return [Machine(*key, runs) for key, runs in found.most_common()]
+    return [Machine(*key, runs) for key, runs in counts.most_common()]
 
 
 def tolerance(value: float) -> str:

@@ -154,16 +154,16 @@ def needs(method: str, atlas: Atlas) -> str:
 
 
 def _methods(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
-    found = Counter(row.method for row in board.rows)
-    named = [(slug, atlas.names.get(slug, slug), count) for slug, count in found.items()]
+    counts = Counter(row.method for row in board.rows)
+    named = [(slug, atlas.names.get(slug, slug), count) for slug, count in counts.items()]
     return sorted(named, key=lambda one: one[1].casefold())
 
 
 def _calibrations(board: Board, atlas: Atlas) -> list[tuple[str, str, int]]:
     """List the terms of the filter with definition and number of rows, the cheapest first."""
-    found = Counter(needs(row.method, atlas) for row in board.rows)
+    counts = Counter(needs(row.method, atlas) for row in board.rows)
     terms = vocabulary()["calibration"].terms
-    return [(word, term.definition, found[word]) for word, term in terms.items() if found[word]]
+    return [(word, term.definition, counts[word]) for word, term in terms.items() if counts[word]]
 
 
 def _values(cell: Cell) -> list[Any]:

@@ -108,7 +108,7 @@ def foundations(papers: Mapping[str, Paper]) -> list[tuple[str, CitingPapers]]:
 
 def methods(atlas: Atlas) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return `METHODS` without the papers that are not in the catalog."""
-    found = [
+    groups = [
         (title, [one for one in papers if one[0] in atlas.papers]) for title, papers in METHODS
     ]
-    return [(title, papers) for title, papers in found if papers]
+    return [(title, papers) for title, papers in groups if papers]

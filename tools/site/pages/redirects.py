@@ -92,11 +92,11 @@ def _claims(atlas: Atlas) -> dict[str, str]:
 
 def _records(atlas: Atlas) -> dict[str, str]:
     """Map the former pages of records to the lists of records on the papers' pages."""
-    found: dict[str, str] = {}
+    addresses: dict[str, str] = {}
     for record in atlas.records:
         if record.date < RECORD_PAGES:
             dense = record.method == DENSE
             whole = "leaderboard.html" if dense else f"papers/{record.method}.html#records"
-            found[f"records/{record.method}.html"] = whole
-            found[record_path(record).replace(".json", ".html")] = record_address(record)
-    return found
+            addresses[f"records/{record.method}.html"] = whole
+            addresses[record_path(record).replace(".json", ".html")] = record_address(record)
+    return addresses

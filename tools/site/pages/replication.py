@@ -19,15 +19,15 @@ FRONT = Front(
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    found = all_comparisons(atlas)
+    pairs = all_comparisons(atlas)
     text = render(
         "replication",
         FRONT,
         atlas,
-        measured=[one for one in found if one.measured],
-        missing=[one for one in found if not one.measured],
-        total=len(found),
-        counts=Counter(one.verdict for one in found),
+        measured=[one for one in pairs if one.measured],
+        missing=[one for one in pairs if not one.measured],
+        total=len(pairs),
+        counts=Counter(one.verdict for one in pairs),
         noise=NOISE,
     )
     yield FRONT.path, text

@@ -45,5 +45,5 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 def extras(readme: Path) -> str:
     """Return the README's table of extras; empty if there is none."""
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    found = re.search(r"^\| extra \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
-    return found[0] if found else ""
+    match = re.search(r"^\| extra \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
+    return match[0] if match else ""

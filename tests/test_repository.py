@@ -230,3 +230,44 @@ def test_top_level_has_only_known_files_and_folders() -> None:
     builds = {"Makefile", "mkdocs.yml", "pyproject.toml"}
     tops = {path.relative_to(ROOT).parts[0] for path in tracked()}
     assert {top for top in tops if not top.startswith(".")} <= rooms | papers | terms | builds
+
+
+# Phrases that readers had to decode, with plain ones to use instead; add to them when you find one.
+PLAIN = {
+    "by lot": "at random",
+    "what goes": "what is removed",
+    "what is left": "the remaining weights",
+    "what there is": "a noun: the methods, the records",
+    "what fails": "failures",
+    "what stands": "a noun: the text, the title",
+    "anew": "again",
+    "whoever": "you, the caller, a user",
+    "of others": "a noun: untrusted text, third-party code",
+    "others go on": "the others continue",
+    "told at the end": "listed at the end",
+    "without more said": "by default",
+    "says itself": "is self-explanatory",
+    "is believed": "is trusted",
+    "will not do": "is invalid, is not supported",
+    "is no value": "is not a valid value",
+    "is no setting": "unknown setting",
+    "is no number": "is not a number",
+    "is no folder": "is not a folder",
+    "brought along": "included",
+    "stands beside": "is next to",
+    "to the bit": "bit for bit",
+}
+DECODED = re.compile(rf"\b({'|'.join(PLAIN)})\b", re.IGNORECASE)
+PROSE = (".md", ".py", ".yaml", ".yml", ".toml", ".html", ".js", ".css")
+
+
+def test_prose_uses_plain_phrases() -> None:
+    examples = {Path(__file__), ROOT / "LIST.md"}  # the list quotes titles
+    data = ROOT / "tests" / "catalog" / "data"
+    found = [
+        f"{path.relative_to(ROOT)}: '{match[0]}'; write: {PLAIN[match[0].lower()]}"
+        for path in tracked()
+        if path.suffix in PROSE and path not in examples and not path.is_relative_to(data)
+        for match in DECODED.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)

@@ -51,9 +51,9 @@ def test_size_needs_structured_pruning_and_speed_may_depend_on_the_input(atlas: 
     size, speed = fitting(atlas, gain="size"), fitting(atlas, gain="speed")
     assert {"flap", "shortgpt"} <= size
     assert not {"wanda", "sparsegpt", "magnitude"} & speed
-    anew = speed - size
-    assert "griffin" in anew
-    assert {atlas.papers[slug].taxonomy.when for slug in anew} == {"per-prompt", "per-token"}  # type: ignore[union-attr]
+    per_input = speed - size
+    assert "griffin" in per_input
+    assert {atlas.papers[slug].taxonomy.when for slug in per_input} == {"per-prompt", "per-token"}  # type: ignore[union-attr]
     (reason,) = ruled_out(atlas, gain="speed")["wanda"]
     assert reason == f"unstructured and semi-structured: {NO_SPEED_UP}"
     assert "stays in memory" in ruled_out(atlas, gain="size")["griffin"][0]

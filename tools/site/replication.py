@@ -42,7 +42,7 @@ class Reported:
     lead: float
     """Relative lead of the first method; negative if it is behind."""
     setting: str
-    """What the values depend on, if a method of the pair works on top of others."""
+    """What the values depend on, if a method of the pair works on top of other methods."""
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def test_units_removed_together_count_as_one():
     assert Thin(sparsity=0.1).widths(model, [0, 1, 0, 2]) == [[0], [11], [0], [21]]
     assert Coarse(sparsity=0.1).widths(model, [0, 1, 0, 2]) == [[0], [16], [0], [16]]
     assert Coarse(sparsity=0.4).widths(model, [0, 1, 0, 2]) == [[32]] * 4
-    keep_channels(model.blocks[0].feed_forward, range(40))  # what is left over 32 stays
+    keep_channels(model.blocks[0].feed_forward, range(40))  # the channels beyond 32 stay
     assert Coarse(sparsity=0.0).widths(model, [1] * 4) == [[0]] * 4
     total = 4 * 7680 - 8 * 96
     assert Coarse().reach(model) == (1 + 3 * 2) * 16 * 96 / total

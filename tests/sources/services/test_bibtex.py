@@ -90,7 +90,7 @@ def test_notes_and_others() -> None:
 TITLES = {
     "{S}parse{GPT}: {LLM}s": "SparseGPT: LLMs",
     r"Pruning 50\% \& more": "Pruning 50% & more",
-    "Pruning 50% of what there is": "Pruning 50% of what there is",
+    "Pruning 50% of the weights": "Pruning 50% of the weights",
     r"na{\"\i}ve {\ss}": "naïve ß",
     r"The $\ell_1$ norm": "The ℓ_1 norm",
     "A  title\n  on two lines": "A title on two lines",

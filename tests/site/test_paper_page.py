@@ -85,7 +85,7 @@ def test_the_section_run_comes_from_the_readme(made: dict[str, str], atlas: Atla
         assert len(re.findall(r"^## Run", page, re.MULTILINE)) == 1, slug
         behind = words(page[page.index("{ #run-it") :])
         assert f"pytest implementations/{slug}" in behind
-        assert behind.index("atlas run") < behind.index("Your own model")
+        assert behind.index("atlas run") < behind.index("your own model")
 
 
 def test_shows_all_authors_data_sets_and_the_last_commit(

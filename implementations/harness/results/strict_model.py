@@ -18,7 +18,9 @@ def validation_problems(error: ValidationError) -> str:
     """Return the first validation errors on one line, as `field: message` joined by semicolons."""
     errors = error.errors(include_url=False, include_context=False, include_input=False)
     messages = [
-        ".".join(map(_field, problem["loc"])) + ": " * bool(problem["loc"]) + problem["msg"]
+        ".".join(map(_field, problem["loc"]))
+        + ": " * bool(problem["loc"])
+        + problem["msg"].removeprefix("Value error, ")
         for problem in errors[:MAX_PROBLEMS]
     ]
     if len(errors) > MAX_PROBLEMS:

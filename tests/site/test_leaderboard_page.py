@@ -362,7 +362,7 @@ def test_a_crowded_chart_draws_the_rows_with_the_lowest_ratio(
     records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (board,) = boards(records)
-    monkeypatch.setattr(chart, "MOST", 3)
+    monkeypatch.setattr(chart, "MAX_POINTS", 3)
     shown = re.findall(r'aria-label="([^"]*)"', chart.draw(board, {}))
     least = sorted(chart.points(board, {}), key=lambda point: point["ratio"])[:3]
     assert sorted(shown) == sorted(point["title"] for point in least)

@@ -35,9 +35,8 @@ from implementations.harness.runs.verify import compare
 from tests.fuzz.foreign import ODD, ODD_TEXT, changed, fuzz, value_or_refusal
 from tests.keyed import rekeyed
 from tools.site.atlas import Atlas, read
-from tools.site.files import leaderboard_csv, records_json
-from tools.site.pages import choose, home, leaderboard, measure, records
-from tools.site.pages import compare as side_by_side
+from tools.site.data_files import leaderboard_csv, records_json
+from tools.site.pages import choose, data, home, how_we_measure, leaderboard
 
 WRITABLE = [text for text in ODD_TEXT if text != "\ud800"]
 FINITE = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, 1.7e308, 5e-324])
@@ -209,7 +208,7 @@ def test_any_records_make_boards_and_tables(found: list[Record]):
 @given(found=RECORDS)
 def test_any_records_make_pages(atlas: Atlas, found: list[Record]):
     shown = replace(atlas, records=tuple(found))
-    for kind in (leaderboard, records, side_by_side, measure, choose, home):
+    for kind in (leaderboard, data, how_we_measure, choose, home):
         for path, text in kind.pages(shown):
             if path.endswith(".md"):
                 assert "<script>alert" not in text

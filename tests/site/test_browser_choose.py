@@ -83,7 +83,7 @@ def test_options_show_how_many_methods_would_remain(visit: Callable[..., Any]) -
 
 def test_methods_for_a_pattern_are_sorted_by_its_loss(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html")
-    page.get_by_role("link", name="2:4 for hardware that has kernels").click()
+    page.get_by_role("link", name="2:4 for hardware with kernels for it").click()
     assert fitting(page)[:2] == ["SparseGPT", "Wanda"]
     assert why(page, "Magnitude") == "collapsed at 2:4: 68.20 × dense"
     head = page.locator('[data-amount="2:4"]')

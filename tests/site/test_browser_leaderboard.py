@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -260,8 +261,8 @@ def test_rows_can_be_filtered_by_method_and_calibration(visit: Callable[..., Any
     page.get_by_role("checkbox", name="none").uncheck()
     method.click()
     expect(page.locator("[name=needs]").first).to_be_hidden()  # one menu at a time
-    page.get_by_role("checkbox", name="FLAP").check()
-    page.get_by_role("checkbox", name="Wanda").check()
+    page.get_by_role("checkbox", name=re.compile("^FLAP")).check()
+    page.get_by_role("checkbox", name=re.compile("^Wanda")).check()
     page.keyboard.press("Escape")
     expect(method).to_be_focused()
     assert address(page).endswith("?m=flap,wanda")
@@ -583,7 +584,6 @@ def command_shown(visit: Callable[..., Any], name: str, setting: str) -> tuple[A
     row = page.locator("tr[data-family]").filter(has=page.get_by_role("link", name=name))
     row = row.filter(has=page.locator("td.removed", has_text=setting))
     row.get_by_role("button", name="copy command").click()
-    expect(row.get_by_role("button")).to_have_text("copied")
     texts = [str(until(page, "navigator.clipboard.readText()"))]
     row.get_by_role("link", name="seed 0").click()
     page.wait_for_url("**/papers/*.html#smol-*")

@@ -131,7 +131,7 @@ def test_rows_have_the_command_that_repeats_them(page: str, records: list[Record
     for record in records:
         if record.seed == 0:
             (button,) = row_of(page, record)["Records"].iter("button")
-            assert button.attrib["data-command"] == record.command
+            assert button.attrib["data-clipboard-text"] == record.command
 
 
 def test_every_column_can_be_sorted(page: str) -> None:

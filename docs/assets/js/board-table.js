@@ -164,7 +164,7 @@ export class Table {
       make("td", { class: "removed" }, ...noted(row.removed)),
       ...cells,
       make("td", { "data-label": "Records" }, ...records, " ",
-        make("button", { type: "button", class: "atlas-copy", "data-command": row.command }, "copy command")));
+        make("button", { type: "button", class: "atlas-copy", "data-clipboard-text": row.command }, "copy command")));
     return this.tickable(made, row.method, row.name);
   }
 

@@ -189,12 +189,6 @@ function board() {
     }
   }
 
-  async function copy(button) {
-    await navigator.clipboard.writeText(button.dataset.command);
-    button.textContent = "copied";
-    setTimeout(() => { button.textContent = "copy command"; }, 1500);
-  }
-
   section.addEventListener("change", ({ target: { name, value, checked } }) => {
     if (name === "share") set({ share: shares(), sort: "", order: "" });
     else if (name === "m" || name === "needs") set({ [name]: chosen(name).join(",") });
@@ -209,8 +203,7 @@ function board() {
   });
   section.addEventListener("click", ({ target }) => {
     const button = target.closest("button");
-    if (button?.classList.contains("atlas-copy")) copy(button);
-    else if (button?.value === "clear") set({ compare: "" });
+    if (button?.value === "clear") set({ compare: "" });
     else if (button?.value === "show") beside.scrollIntoView();
     else if (button?.value === "csv" || button?.value === "json") keep(button.value);
   });

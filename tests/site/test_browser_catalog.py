@@ -454,8 +454,12 @@ def test_everything_works_with_the_keyboard(visit: Callable[..., Any]) -> None:
     expect(page.locator(".atlas-facet[open]")).to_have_count(0)
     expect(summary).to_be_focused()
     expect(summary).to_have_text(re.compile("^Granularity"))
-    # The first tab stop skips to the first result.
+    # Two skip links lead past the menu and past the filters.
     page = visit().open("catalog.html?sort=name")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # the link of the heading
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the first result")).to_be_focused()
     page.keyboard.press("Enter")

@@ -118,7 +118,8 @@ def hostile_site(
 
     def catalog(folder: Path) -> Mapping[str, Paper]:
         papers = load_catalog(folder)
-        words = {"name": WORDS[:400], "title": LONG, "summary": LONG, "authors": (WORDS, LONG)}
+        name = "[x](javascript:alert(1)) <b>"
+        words = {"name": name, "title": LONG, "summary": LONG, "authors": (WORDS, LONG)}
         implemented = {slug: papers[slug].model_copy(update=words) for slug in ("wanda", "displlm")}
         return {**papers, **implemented, "hostile": hostile()}
 

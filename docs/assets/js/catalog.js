@@ -326,7 +326,8 @@ form.addEventListener("reset", event => {
   change();
 });
 picks.start({ form, found: () => found, sheet, change: store, failed: () => offline("That") });
-document.querySelector(".atlas-skip").addEventListener("click", event => {
+// The theme's link to the content leads to what readers come for.
+document.querySelector(".md-skip").addEventListener("click", event => {
   event.preventDefault();
   (found[0]?.link ?? loosen.querySelector("button")).focus();
 });

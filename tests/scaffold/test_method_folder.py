@@ -183,7 +183,7 @@ def test_capabilities_come_from_the_taxonomy(checkout, words, abilities):
 def test_names_units_unknown_to_the_harness(checkout):
     words = taxonomy("structured", prunes=["hidden", "channels", "head-channels"])
     scaffold("toy", made_up(taxonomy=words), checkout)
-    assert "# The harness has no unit yet for: hidden.\n" in code(checkout, "toy")
+    assert "# The harness has no unit for: hidden.\n" in code(checkout, "toy")
     assert 'granularity=("channels", "value-dims", "rotary-pairs")' in code(checkout, "toy")
 
 
@@ -213,7 +213,7 @@ def test_returns_exactly_the_created_files(checkout):
 def test_rejects_existing_folder(checkout):
     folder = checkout / "implementations" / "toy"
     folder.mkdir()
-    with pytest.raises(ScaffoldError, match="toy is there already; remove it first"):
+    with pytest.raises(ScaffoldError, match="toy exists already; remove it"):
         scaffold("toy", made_up(), checkout)
     assert list(folder.iterdir()) == []
 
@@ -225,7 +225,7 @@ def test_rejects_existing_folder(checkout):
         ("../toy", "cannot be a module"),
         ("lambda", "'lambda' cannot be a module"),
         ("none", "'none' cannot be a module"),
-        ("t" * 21, "is longer than 20 letters; choose a shorter slug"),
+        ("t" * 21, "has more than 20 letters; choose a shorter slug"),
     ],
 )
 def test_rejects_slugs_that_are_not_module_names(checkout, slug, message):
@@ -246,10 +246,10 @@ def test_command_accepts_catalogued_papers(checkout, monkeypatch, capsys):
     names = ("__init__.py", "slicegpt.py", "test_slicegpt.py", "README.md")
     assert said[:4] == [f"implementations/slicegpt/{name}" for name in names]
     assert all((checkout / path).is_file() for path in said[:4])
-    assert said[-1] == "What is still to be written: pytest implementations/slicegpt"
+    assert said[-1] == "To see what is still missing, run: pytest implementations/slicegpt"
     for slug, message in (
-        ("slicegpt", "is there already"),
-        ("nosuch", "the catalog has no 'nosuch'"),
+        ("slicegpt", "exists already"),
+        ("nosuch", "the catalog has no entry 'nosuch'"),
     ):
         with pytest.raises(SystemExit, match=message):
             command.main(slug)
@@ -269,6 +269,6 @@ def test_full_disk_leaves_no_folder(checkout, monkeypatch):
         return write(path, *arguments, **more)
 
     monkeypatch.setattr(Path, "write_text", fail_late)
-    with pytest.raises(ScaffoldError, match=r"cannot make .*/toy: No space left on device"):
+    with pytest.raises(ScaffoldError, match=r"cannot create .*/toy: No space left on device"):
         scaffold("toy", made_up(), checkout)
     assert list((checkout / "implementations").iterdir()) == []

@@ -426,7 +426,7 @@ def test_missing_network_exits_with_1(world, atlas, tmp_path):
     )
     assert done.code == 1
     assert "org/name" in done.err
-    assert "out of reach" in done.err
+    assert "unreachable" in done.err
     assert not (tmp_path / "runs").exists()
 
 

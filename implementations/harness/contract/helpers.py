@@ -109,7 +109,7 @@ def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
 
 
 def refusal(action: Callable[..., Any], *arguments: Any, **settings: Any) -> str:
-    """Return the error message of `action`; raises `AssertionError` if there is none."""
+    """Return the error message of `action`; raises `AssertionError` if it raises no error."""
     try:
         action(*arguments, **settings)
     except (BadInput, NumericsError) as error:

@@ -202,6 +202,7 @@ def show_record(record: Record) -> None:
     out.print(
         f"sparsity requested {record.asked:.4g}, achieved {record.achieved:.4g}; "
         f"speed: {record.speed.note}"
+        f"{'' if record.speed.quiet else '; too noisy to publish, measure on an idle machine'}"
     )
     out.print(record.sample, style="dim", highlight=False)
     for label in record.labels:

@@ -26,6 +26,7 @@ def speed(
     batch: int = 1,
     repeats: int = 5,
     warmups: int = 1,
+    attempts: int = 5,
     seed: int = 0,
     pruned_within: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Speed:
@@ -33,8 +34,10 @@ def speed(
 
     A repeat reads `batch` prompts of `prompt` tokens and generates `tokens` tokens each by greedy
     decoding with the key/value cache. The ratio is computed for each pair, because temporary load
-    of the machine affects both timings of a pair. `pruned_within` returns the context in which the
-    pruned model is timed, for methods that prune while the model runs.
+    of the machine affects both timings of a pair. If the ratios vary too much (`Speed.quiet`),
+    other work disturbed the measurement; it is repeated up to `attempts` times, and the steadiest
+    is returned. `pruned_within` returns the context in which the pruned model is timed, for methods
+    that prune while the model runs.
 
     Raises:
         BadInput: the devices or dtypes of the models differ, a model moves to the accelerator
@@ -44,22 +47,24 @@ def speed(
     vocabulary = min(dense.vocabulary_size, pruned.vocabulary_size)
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(vocabulary, (batch, prompt), generator=generator)
-    times = []  # for each repeat, (prefill, decode) seconds of dense and of pruned
-    for repeat in track(range(warmups + repeats), "measuring speed"):
-        pair = [_seconds(dense, ids, tokens)]
-        with pruned_within():
-            pair.append(_seconds(pruned, ids, tokens))
-        if repeat >= warmups:
-            times.append(pair)
     dtype = str(dense.dtype).removeprefix("torch.")
-    return Speed(
-        note=(
-            f"measured beside the dense model in turn, {repeats} repeats, batch {batch}, {prompt} "
-            f"tokens read and {tokens} written, {dense.device}, {dtype}"
-        ),
-        prefill=_rate([[batch * prompt / reading for reading, _ in pair] for pair in times]),
-        decode=_rate([[batch * tokens / writing for _, writing in pair] for pair in times]),
+    note = (
+        f"measured beside the dense model in turn, {repeats} repeats, batch {batch}, {prompt} "
+        f"tokens read and {tokens} written, {dense.device}, {dtype}"
     )
+    measured: list[Speed] = []
+    while len(measured) < attempts and not (measured and measured[-1].quiet):
+        times = []  # for each repeat, (prefill, decode) seconds of dense and of pruned
+        for repeat in track(range(warmups + repeats), "measuring speed"):
+            pair = [_seconds(dense, ids, tokens)]
+            with pruned_within():
+                pair.append(_seconds(pruned, ids, tokens))
+            if repeat >= warmups:
+                times.append(pair)
+        prefill = _rate([[batch * prompt / reading for reading, _ in pair] for pair in times])
+        decoding = _rate([[batch * tokens / writing for _, writing in pair] for pair in times])
+        measured.append(Speed(note=note, prefill=prefill, decode=decoding))
+    return min(measured, key=lambda one: one.spread)
 
 
 def _seconds(model: LanguageModel, ids: Tensor, tokens: int) -> tuple[float, float]:

@@ -44,6 +44,8 @@ from implementations.harness.results.strict_model import StrictModel
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
 NO_SPEED_UP = "no speed-up expected on dense kernels"
+LARGEST_SPREAD = 1.3
+"""Speeds whose repeats differ by more are not published: the machine was busy."""
 PATTERN = re.compile(r"[1-9][0-9]{0,5}:[1-9][0-9]{0,5}")
 RELEVANT_PACKAGES = ("torch", "transformers", "tokenizers")  # their versions affect the values
 
@@ -176,6 +178,11 @@ class Rate(StrictModel):
             raise ValueError("ratio must lie between low and high")
         return self
 
+    @property
+    def spread(self) -> float:
+        """Highest over lowest ratio of the repeats."""
+        return self.high / self.low
+
 
 class Speed(StrictModel):
     """Measured speed of a structured result, or a note on why it was not measured."""
@@ -185,6 +192,16 @@ class Speed(StrictModel):
     """Prompt tokens read per second."""
     decode: Rate | None = None
     """Tokens generated per second, with key/value cache, over the whole batch."""
+
+    @property
+    def spread(self) -> float:
+        """Highest over lowest ratio of the repeats, of the more variable of both rates."""
+        return max((rate.spread for rate in (self.prefill, self.decode) if rate), default=1.0)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the repeats agree well enough to publish the ratios."""
+        return self.spread <= LARGEST_SPREAD
 
 
 class Dense(StrictModel):

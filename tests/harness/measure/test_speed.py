@@ -38,12 +38,31 @@ def test_ratios_are_computed_pair_by_pair(monkeypatch, settings):
         return seconds[model].pop(0)
 
     monkeypatch.setattr(module, "_seconds", scripted)
-    result = speed(dense, pruned, **settings)
+    result = speed(dense, pruned, **settings, attempts=1)
     assert order == [dense, pruned] * 4  # the first pair is the warm-up
     # 2 x 16 tokens read in 1, 2, 4 s and pruned in 1, 1, 8 s
     assert result.prefill == Rate(dense=16.0, pruned=32.0, ratio=1.0, low=0.5, high=2.0)
     # 2 x 4 tokens written in 2, 4, 8 s and pruned in 1, 2, 4 s
     assert result.decode == Rate(dense=2.0, pruned=8.0, ratio=2.0, low=2.0, high=4.0)
+
+
+def test_a_disturbed_measurement_is_repeated(monkeypatch, settings):
+    dense, pruned = tiny_model(), tiny_model()
+    left = [1, 1, 1, 2, 1, 1, 1, 1.25]  # two attempts of a warm-up and three repeats
+    times = {dense: lambda: 1, pruned: lambda: left.pop(0)}
+    monkeypatch.setattr(module, "_seconds", lambda model, *_: (times[model](), 1))
+    assert speed(dense, pruned, **settings).prefill.low == 0.8
+    assert left == []
+
+
+def test_the_steadiest_of_the_attempts_is_returned(monkeypatch, settings):
+    dense, pruned = tiny_model(), tiny_model()
+    left = [1, 1, 4, 1, 1, 2, 1, 1, 3]
+    times = {dense: lambda: 1, pruned: lambda: left.pop(0)}
+    monkeypatch.setattr(module, "_seconds", lambda model, *_: (times[model](), 1))
+    result = speed(dense, pruned, **settings, warmups=0, attempts=3)
+    assert result.prefill.spread == 2
+    assert not result.quiet
 
 
 def test_decoding_runs_one_cached_step_per_token(settings):

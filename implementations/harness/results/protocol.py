@@ -168,7 +168,7 @@ PROTOCOLS = {
             model="smollm2-135m",
             calibration=CalibrationText(text="c4", samples=32, length=1024, reserve=16),
             training=TrainingText(text="c4", length=1024, reserve=16),
-            domain=TrainingText(text="wikipedia", length=1024, start=65536),
+            domain=TrainingText(text="code", length=1024),
             evaluations=(
                 EvaluationText(text="wikipedia", length=1024, windows=32),
                 EvaluationText(text="c4", length=1024, windows=16, take="last"),
@@ -180,7 +180,7 @@ PROTOCOLS = {
             model="smollm2-135m",
             calibration=CalibrationText(text="c4", samples=8, length=512, reserve=16),
             training=TrainingText(text="c4", length=512, reserve=16),
-            domain=TrainingText(text="wikipedia", length=512, start=65536),
+            domain=TrainingText(text="code", length=512),
             evaluations=(EvaluationText(text="wikipedia", length=512, windows=8),),
             generation=Generation(tokens=32),
             speed=SpeedTest(prompt=128, tokens=16, repeats=3),
@@ -192,7 +192,7 @@ PROTOCOLS = {
                 text="c4-train", samples=128, length=2048, draw="documents"
             ),
             training=TrainingText(text="c4-train", length=2048, documents=4096),
-            domain=TrainingText(text="wikitext2-train", length=2048),
+            domain=TrainingText(text="code", length=2048),
             evaluations=(EvaluationText(text="wikitext2", length=2048),),
         ),
     )

@@ -308,7 +308,9 @@ def test_missing_file(tmp_path, function):
 
 
 def test_unknown_source(tmp_path):
-    with pytest.raises(BadInput, match="unknown text source 'wikipaedia'; use wikipedia, c4, wiki"):
+    with pytest.raises(
+        BadInput, match="unknown text source 'wikipaedia'; use wikipedia, c4, code, wiki"
+    ):
         read_text("wikipaedia")
     with pytest.raises(BadInput, match=r"unknown text source .*; use c4-train or a \.jsonl file"):
         read_documents("wikipedia")

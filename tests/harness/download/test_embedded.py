@@ -33,7 +33,7 @@ def test_cache_folder(monkeypatch, tmp_path):
 
 
 def test_unknown_text():
-    with pytest.raises(BadInput, match="unknown embedded text 'pile'; use c4, wikipedia"):
+    with pytest.raises(BadInput, match="unknown embedded text 'pile'; use c4, code, wikipedia"):
         embedded_text("pile")
 
 

@@ -120,13 +120,18 @@ def test_training_texts_of_the_built_in_protocols():
     assert smol.training == TrainingText(text="c4", length=1024, reserve=16)
     assert quick.training == TrainingText(text="c4", length=512, reserve=16)
     assert paper.training == TrainingText(text="c4-train", length=2048, documents=4096)
-    assert smol.domain == TrainingText(text="wikipedia", length=1024, start=65536)
-    assert quick.domain == TrainingText(text="wikipedia", length=512, start=65536)
-    assert paper.domain == TrainingText(text="wikitext2-train", length=2048)
-    # The domain text starts after the evaluation windows; a start of 0 is not written.
-    assert all(e.windows * e.length <= 65536 for e in smol.evaluations if e.text == "wikipedia")
-    assert "start" not in smol.training.model_dump(mode="json")
-    assert smol.domain.model_dump(mode="json")["start"] == 65536
+    assert smol.domain == TrainingText(text="code", length=1024)
+    assert quick.domain == TrainingText(text="code", length=512)
+    assert paper.domain == TrainingText(text="code", length=2048)
+    for protocol in (smol, quick, paper):
+        evaluated = {evaluation.text for evaluation in protocol.evaluations}
+        assert protocol.domain.text not in evaluated | {protocol.calibration.text}
+
+
+def test_start_of_zero_is_not_written():
+    text = TrainingText(text="wikipedia", length=32)
+    assert "start" not in text.model_dump(mode="json")
+    assert text.model_copy(update={"start": 65536}).model_dump(mode="json")["start"] == 65536
 
 
 def test_protocol_of_a_record_without_training_keeps_its_bytes():

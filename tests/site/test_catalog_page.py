@@ -11,7 +11,6 @@ from statistics import fmean
 
 import pytest
 
-from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
 from tests.catalog.invented import paper as invented
 from tools.catalog.exports.bibtex import keys
@@ -19,7 +18,6 @@ from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
-from tools.site.board_results import default_rows, default_settings
 from tools.site.formatting import number
 from tools.site.pages import catalog, make
 from tools.site.pages import paper as paper_pages
@@ -132,13 +130,6 @@ def test_measured_ratios_are_in_the_right_range(page: str) -> None:
     assert ("loss-50", "50") in named["flap"]  # 7.7
     assert ("loss-20", "5") in named["shortgpt"]  # 4.9
     assert ("loss-50", "not measured") in named["shortgpt"]
-
-
-def test_runs_with_changed_defaults_are_ignored(records: list[Record]) -> None:
-    other = records[0].model_copy(update={"method": "other", "changed": ("damping",)})
-    (board,) = boards([*records, other])
-    assert "other" not in {method for method, _ in default_rows(board)}
-    assert default_settings(board) == ["10 %", "20 %", "30 %", "50 %", "70 %", "2:4", "4:8"]
 
 
 def test_a_thousand_entries_are_about_a_megabyte() -> None:

@@ -23,6 +23,7 @@ from tests.keyed import changed
 from tests.site.conftest import recovered
 from tools.site import board_columns, chart, vega
 from tools.site.addresses import record_address, record_anchor
+from tools.site.answers import share
 from tools.site.atlas import Atlas
 from tools.site.formatting import memory, number, seconds, times
 from tools.site.pages import leaderboard
@@ -84,98 +85,106 @@ def row_of(page: str, record: Record) -> Row:
     return found[0]
 
 
-def values_of(data: Any, page: str, record: Record) -> dict[str, list[Any]]:
-    """Return the script's values for a record's row, by the heading of the column."""
+def row_data(data: Any, record: Record) -> Any:
+    """Return the script's data of the row with a record."""
     address = record_address(record)
     (row,) = [row for row in data["rows"] if address in dict(map(reversed, row["records"]))]
+    return row
+
+
+def cells(data: Any, page: str, record: Record) -> dict[str, list[Any]]:
+    """Return the script's cells of a record's row by heading: value, text, note, deviation."""
+    row = row_data(data, record)
     labels = list(heads(page))[3:-1]
-    return {"removed": row["removed"], **dict(zip(labels, row["cells"], strict=True))}
+    return {
+        label: [*cell, *[""] * (5 - len(cell))]
+        for label, cell in [("removed", row["removed"]), *zip(labels, row["cells"], strict=True)]
+    }
 
 
 def test_every_column_matches_the_records(page: str, data: Any, records: list[Record]) -> None:
-    assert len(list(rows(page))) == len(data["rows"]) == len(settings(records))
+    assert len(data["rows"]) == len(settings(records))
     for group in settings(records):
         first = group[0]
-        row, values = row_of(page, first), values_of(data, page, first)
-        footprint, speed = first.footprint, first.speed
+        found, footprint, speed = cells(data, page, first), first.footprint, first.speed
         for label, metric in zip(("Wikipedia", "C4"), first.protocol.metrics, strict=True):
             mean = statistics.fmean(record.values[metric] for record in group)
-            assert values[label][0] == pytest.approx(mean, rel=1e-12)
-            assert text(row[label]).split(" ")[0] == number(mean)
+            assert found[label][:2] == [pytest.approx(mean, rel=1e-12), number(mean)]
         ranking = first.protocol.metrics[0]
         ratios = [r.values[ranking] / r.dense.values[ranking] for r in group]
         ratio = statistics.fmean(ratios)
-        assert values["× dense"][0] == pytest.approx(ratio, rel=1e-12)
-        spread = f" ± {number(statistics.stdev(ratios))}" if len(group) > 1 else ""
-        assert text(row["× dense"]).removeprefix("collapsed ") == number(ratio) + spread
-        assert ("collapsed" in text(row["× dense"])) == (ratio > PERPLEXITY.collapse)
-        assert values["Parameters"][0] == footprint.nonzero
-        assert values["MACs"][0] == footprint.macs
-        assert values["Memory"][0] == max(record.peak.bytes for record in group)
+        assert found["× dense"][:2] == [pytest.approx(ratio, rel=1e-12), number(ratio)]
+        spread = f"± {number(statistics.stdev(ratios))}" if len(group) > 1 else ""
+        assert found["× dense"][2] == spread
+        assert row_data(data, first)["collapsed"] == (ratio > PERPLEXITY.collapse)
+        assert found["Parameters"][0] == footprint.nonzero
+        assert found["MACs"][0] == footprint.macs
+        assert found["Memory"][0] == max(record.peak.bytes for record in group)
         prune = statistics.fmean(record.seconds["prune"] for record in group)
-        assert values["Pruning"][0] == pytest.approx(prune)
+        assert found["Pruning"][0] == pytest.approx(prune)
         achieved = statistics.fmean(record.achieved for record in group)
-        assert values["removed"][0] == pytest.approx(achieved)
+        assert found["removed"][0] == pytest.approx(achieved)
         for label, rate in (("Prefill", speed.prefill), ("Speed", speed.decode)):
             if rate is None:
-                assert text(row[label]) == "no gain"
-                assert row[label].attrib["title"] == NO_SPEED_UP
-                assert values[label][0] is None
+                assert found[label][1:3] == ["", "no gain"]
+                assert found[label][4] == NO_SPEED_UP
             else:
-                assert values[label][0] == rate.ratio
-                shown = f"{number(rate.ratio)} ({number(rate.low)}–{number(rate.high)})"
-                assert text(row[label]) == shown
+                note = f"({number(rate.low)}–{number(rate.high)})"
+                assert found[label][:3] == [rate.ratio, number(rate.ratio), note]
 
 
-def test_rows_have_the_command_that_repeats_them(page: str, records: list[Record]) -> None:
+def test_rows_on_the_page_are_those_of_the_data(page: str, data: Any) -> None:
+    by_name = {(row["name"], row["removed"][1]): row for row in data["rows"] if row["overview"]}
+    shown = list(rows(page))
+    assert len(shown) == len(by_name)
+    labels = list(heads(page))[3:-1]
+    for row in shown:
+        known = by_name[text(row["name"]), text(row["removed"])]
+        assert text(row["#"]) == known["rank"]
+        for label, (_, *parts) in zip(labels, known["cells"], strict=True):
+            written = " ".join(filter(None, parts[:2]))
+            assert text(row[label]).removeprefix("collapsed ") == written if written else True
+
+
+def test_speeds_of_busy_machines_and_other_processors_are_not_shown(records: list[Record]) -> None:
+    flap = [record for record in records if record.method == "flap"]
+    busy = flap[0].speed.model_copy(
+        update={"decode": flap[0].speed.decode.model_copy(update={"low": 0.9})}  # type: ignore[union-attr]
+    )
+    hardware = flap[1].hardware.model_copy(update={"cpu": "another"})
+    (board,) = boards(
+        [changed(flap[0], speed=busy), changed(flap[1], hardware=hardware), *flap[2:]]
+    )
+    speed = next(c for c in board_columns.columns(board, Atlas({}, {})) if c.key == "speed")
+    notes = {row.settings: speed.cell(row).note for row in board.rows}
+    assert notes["10 %"] == "too noisy"
+    assert notes["20 %"] == "other CPU"
+    assert notes["30 %"] == "(1.21–1.31)"
+
+
+def test_rows_have_the_command_that_repeats_them(
+    page: str, data: Any, records: list[Record]
+) -> None:
     for record in records:
         if record.seed == 0:
-            (button,) = row_of(page, record)["Records"].iter("button")
-            assert button.attrib["data-clipboard-text"] == record.command
+            assert row_data(data, record)["command"] == record.command
+    buttons = [button for row in rows(page) for button in row["Records"].iter("button")]
+    assert {button.attrib["data-clipboard-text"] for button in buttons} <= {
+        record.command for record in records
+    }
 
 
 def test_every_column_can_be_sorted(page: str) -> None:
     keys = [head["data-sort"] for head in heads(page).values()]
-    assert len(set(keys)) == len(keys) == 13
+    assert len(set(keys)) == len(keys) == 14
     larger = [head["data-sort"] for head in heads(page).values() if "data-down" in head]
     assert larger == ["prefill", "speed", "seeds"]
 
 
-def test_rows_show_their_family(page: str, records: list[Record]) -> None:
+def test_rows_show_their_family(data: Any, records: list[Record]) -> None:
     (board,) = boards(records)
     for shown in board.rows:
-        row = row_of(page, shown.first)
-        assert FAMILIES[int(row["row"].attrib["data-family"])] == shown.family
-
-
-# Ranks and shares
-
-
-def test_rows_are_ranked_within_one_sparsity(page: str) -> None:
-    found = {f"{text(row['name'])} {text(row['removed'])}": text(row["#"]) for row in rows(page)}
-    half = ("SparseGPT 50 %", "Wanda 50 %", "FLAP 50 %", "Magnitude 50 %")
-    assert [found[name] for name in half] == ["1", "2", "3", "4"]
-    assert [found[f"{name} 2:4"] for name in ("SparseGPT", "Wanda")] == ["1", "2"]
-    # Collapsed models have no rank.
-    assert found["Magnitude 2:4"] == found["Magnitude 70 %"] == ""
-
-
-def test_equal_ratios_share_a_rank_and_quantised_models_have_none(records: list[Record]) -> None:
-    best, other, third = (
-        next(r for r in records if r.method == method and r.asked == 0.2)
-        for method in ("flap", "flap", "shortgpt")
-    )
-    equal = changed(other, method="sliceGPT".lower())
-    bits = third.footprint.model_copy(update={"bits": 1.5})
-    fewer = changed(third, method="wanda", footprint=bits)
-    (board,) = boards([best, equal, third, fewer])
-    found = board_columns.ranks(board, board.rows)
-    assert {r.key: found.get(r.key) for r in (best, equal, third, fewer)} == {
-        best.key: 1,
-        equal.key: 1,
-        third.key: 3,
-        fewer.key: None,
-    }
+        assert FAMILIES[row_data(data, shown.first)["family"]] == shown.family
 
 
 @pytest.mark.parametrize(
@@ -187,7 +196,7 @@ def test_share_is_the_requested_sparsity(
 ) -> None:
     configuration = {"sparsity": asked, "pattern": pattern}
     record = changed(records[0], asked=asked, achieved=asked - 1e-5, configuration=configuration)
-    assert board_columns.share(record) == name
+    assert share(record) == name
     (board,) = boards([record])
     chosen = {value: count for value, _, count in board_columns.shares(board)}
     assert chosen[name if name in board_columns.CHIPS else "other"] == 1
@@ -197,11 +206,14 @@ def test_share_is_the_requested_sparsity(
 def test_the_filters_offer_what_the_board_has(page: str, atlas: Atlas) -> None:
     menus = {
         name: re.findall(rf'name="{name}" value="([^"]*)".*?atlas-count">(\d+)<', page)
-        for name in ("m", "needs")
+        for name in ("m", "needs", "class", "fidelity")
     }
     found = Counter(row.method for row in atlas.boards[0].rows)
     assert dict(menus["m"]) == {slug: str(count) for slug, count in found.items()}
     assert dict(menus["needs"]) == {"none": "4", "forward": "15"}
+    assert dict(menus["class"]) == {"one-shot": "19"}
+    rated = Counter(atlas.papers[row.method].fidelity for row in atlas.boards[0].rows)
+    assert dict(menus["fidelity"]) == {name: str(count) for name, count in rated.items() if name}
     assert re.findall(r'value="([^"]*)" disabled', page) == []
 
 
@@ -231,8 +243,11 @@ def test_data_of_the_script_links_points_and_rows(
 ) -> None:
     assert list(json.loads(made["leaderboard/charts.json"])) == ["size", "speed", "time"]
     (board,) = atlas.boards
-    wanted = [one | {"id": i} for i, one in enumerate(chart.points(board, atlas.names))]
-    assert data["points"] == wanted
+    points = {point["href"]: point for point in chart.points(board, atlas.names)}
+    assert data["points"] == [
+        points.pop(one["href"]) | {"id": place} for place, one in enumerate(data["points"])
+    ]
+    assert not points
     for row in data["rows"]:
         assert data["points"][row["point"]]["href"] == row["records"][0][1]
 
@@ -411,15 +426,18 @@ def test_each_board_has_its_own_page(atlas: Atlas, records: list[Record]) -> Non
 def test_the_page_has_the_first_rows_and_the_data_all_rows(
     atlas: Atlas, records: list[Record]
 ) -> None:
+    shares = [0.201 + i / 4000 for i in range(800)]
     crowd = [
-        changed(records[i % len(records)], configuration={"sparsity": i / 1000}, asked=i / 1000)
-        for i in range(800)
+        changed(records[i % len(records)], configuration={"sparsity": one}, asked=one)
+        for i, one in enumerate(shares)
     ]
     made = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, tuple(crowd))))
     page = made["leaderboard.md"]
     assert len(page.encode()) < 270_000  # the theme adds 25 kB
     assert len(list(rows(page))) == leaderboard.ROWS == 100
-    assert '700 more rows are in <a href="leaderboard.csv">' in page
+    assert (
+        '700 more rows, with other shares and settings, are in <a href="leaderboard.csv">' in page
+    )
     (name,) = {path for path in made if path.startswith("leaderboard/smol") and "json" in path}
     assert len(json.loads(made[name])["rows"]) == 800
 
@@ -437,8 +455,10 @@ def test_only_the_first_boards_have_a_chart_drawn_at_build(
 
 
 def test_a_task_has_a_column_in_which_higher_is_better(atlas: Atlas, records: list[Record]) -> None:
-    first = records[0]
-    tasked = changed(first, tasks=("arc_easy",), values=first.values | {"acc/arc": 0.25})
+    first = next(record for record in records if record.asked == 0.5 and not record.pattern)
+    other = "sparsegpt" if first.method == "wanda" else "wanda"
+    values = first.values | {"acc/arc": 0.25}
+    tasked = changed(first, method=other, tasks=("arc_easy",), values=values)
     page = dict(leaderboard.pages(Atlas(atlas.papers, atlas.methods, (first, tasked))))
     found = heads(page["leaderboard.md"])
     assert found["Accuracy, Arc"] == {

@@ -47,7 +47,7 @@ def test_information_follows_from_the_entry(atlas: Atlas, slug: str, information
     assert information_used(taxonomy) == information
 
 
-def test_each_method_has_its_best_row_at_the_sparsity(atlas: Atlas) -> None:
+def test_each_method_has_one_row_at_the_sparsity(atlas: Atlas) -> None:
     records = [
         sample("flap", 0.2, 1.8, granularity=HEADS),
         sample("flap", 0.3, 1.1, granularity=HEADS),
@@ -60,8 +60,8 @@ def test_each_method_has_its_best_row_at_the_sparsity(atlas: Atlas) -> None:
     ]
     (board,) = boards(records)
     found = [
-        (information, [row.method for row in rows])
-        for information, rows in methods_by_information(board, atlas.papers)
+        (information, [answer.method for answer in answers])
+        for information, answers in methods_by_information(board, atlas)
     ]
     assert found == [
         (RANDOM, ["random"]),
@@ -82,7 +82,7 @@ def test_per_prompt_methods_are_left_out(atlas: Atlas) -> None:
         tuple(kept["values"]),
     )
     assert [
-        row.method for _, rows in methods_by_information(board, atlas.papers) for row in rows
+        answer.method for _, answers in methods_by_information(board, atlas) for answer in answers
     ] == ["flap"]
     found = learn.samples(Atlas({}, {}, tuple(records)))
     assert [record.method for record in found] == ["flap"]

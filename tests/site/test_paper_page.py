@@ -73,9 +73,9 @@ def test_headline_results_use_the_row_closest_to_the_defaults(atlas: Atlas) -> N
     for found, ratio in (([better, plain], 1.9), ([better], 1.2)):
         shown = headline_results(atlas.methods["flap"], with_records(atlas, found))
         assert shown
-        name, row = shown.first
-        assert name == "20 %"
-        assert row.first.values == found[-1].values, ratio
+        share, answer = shown.first
+        assert share == "20"
+        assert answer.row.first.values == found[-1].values, ratio
     assert headline_results(atlas.methods["flap"], with_records(atlas, [])) is None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pytest
 
@@ -43,6 +44,11 @@ C4 = text("training", "c4")
 DOMAIN = text("domain", "encyclopedia")
 
 
+def measured(records: Iterable[Record]) -> Atlas:
+    """Make an atlas without papers."""
+    return Atlas({}, {}, tuple(records))
+
+
 def recovered(
     method: str, asked: float, before: float, after: float, tokens: int = 25_600
 ) -> Record:
@@ -70,7 +76,7 @@ def records(*methods: tuple[str, float, float]) -> list[Record]:
 
 def found(*methods: tuple[str, float, float]) -> RecoveryResults:
     made = records(*methods)
-    results = recovery_results(boards(made), made)
+    results = recovery_results(measured(made))
     assert results is not None
     return results
 
@@ -86,14 +92,14 @@ def test_methods_are_sorted_by_perplexity_after_training() -> None:
 
 def test_other_sparsities_are_left_out() -> None:
     made = [*records(("flap", 1.8, 1.5)), recovered("fasp", 0.3, 2.0, 1.6)]
-    results = recovery_results(boards(made), made)
+    results = recovery_results(measured(made))
     assert results is not None
     assert [method.row.method for method in results.methods] == ["flap"]
 
 
 def test_without_recovered_models_there_are_no_results() -> None:
     plain = [sample("flap", 0.2, 1.8, granularity=HEADS)]
-    assert recovery_results(boards(plain), plain) is None
+    assert recovery_results(measured(plain)) is None
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -143,7 +149,7 @@ def training(method: str, ratio: float, read: int, **more: object) -> Record:
 
 
 def test_training_while_pruning_is_compared_with_the_best_trained_on_no_more_tokens() -> None:
-    made = boards(
+    made = measured(
         [
             training("maskprune", 1.4, 51_200),
             training("loraprune", 1.3, 102_400),
@@ -173,9 +179,9 @@ def test_other_protocols_and_models_are_not_compared() -> None:
     for part, change in (("model", {"sha256": "1" * 64}), ("hardware", {"accelerator": "GPU"})):
         changed = getattr(other, part).model_copy(update=change)
         foreign = other.model_copy(update={part: changed})
-        assert not compare_training(boards([training("maskprune", 1.4, 51_200), foreign]))
-    assert not compare_training(boards([other]))
-    assert compare_training(boards([training("maskprune", 1.4, 51_200), other]))
+        assert not compare_training(measured([training("maskprune", 1.4, 51_200), foreign]))
+    assert not compare_training(measured([other]))
+    assert compare_training(measured([training("maskprune", 1.4, 51_200), other]))
 
 
 def test_the_page_counts_comparisons_on_the_same_text() -> None:

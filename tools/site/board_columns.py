@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from implementations.harness.results.boards import QUANTISED, Board, Row, Spread
-from implementations.harness.results.record import Record
+from implementations.harness.results.boards import Board, Row, Spread
+from implementations.harness.results.ranking import ratio_to_dense
+from implementations.harness.results.record import LARGEST_SPREAD
+from tools.catalog.schema.paper import Fidelity
+from tools.site.answers import share, share_label
+from tools.site.atlas import Atlas
 from tools.site.formatting import count, memory, number, percent
 
 CHIPS = ("10", "20", "30", "50", "70", "2:4", "4:8")
 """Choices of the filter: percent removed, and N:M patterns."""
+FIDELITIES = get_args(Fidelity)
+NOISY = f"the ratio varied by more than a factor of {LARGEST_SPREAD:g} between repeats"
 RATIO = "ratio"
 """The column that ranks the rows."""
 
@@ -46,13 +53,14 @@ class Column:
     """Whether it is hidden by default."""
 
 
-def columns(board: Board) -> list[Column]:
-    """List the columns with numbers, the one that ranks first."""
+def columns(board: Board, atlas: Atlas) -> list[Column]:
+    """List the columns after the settings, the one that ranks first."""
     weighs = board.dense.footprint
     return [
-        Column(RATIO, "× dense", lambda row: _spread(row.ratio(board.metrics[0])), "1.00"),
+        Column(RATIO, "× dense", lambda row: _spread(ratio_to_dense(row, board)), "1.00"),
+        *([_before(board)] if board.recovery else []),
         *(_measured(board, metric) for metric in board.metrics),
-        Column("parameters", "Parameters", _parameters, count(weighs.parameters)),
+        Column("parameters", "Parameters", _parameters, count(weighs.parameters), extra=True),
         Column(
             "macs",
             "MACs",
@@ -61,45 +69,19 @@ def columns(board: Board) -> list[Column]:
             "multiply-accumulates of the linear layers per token",
             extra=True,
         ),
-        Column("prefill", "Prefill", _rate("prefill"), "1.00", down=True, extra=True),
-        Column("speed", "Speed", _rate("decode"), "1.00", down=True),
+        Column("prefill", "Prefill", _rate("prefill", board), "1.00", down=True, extra=True),
+        Column("speed", "Speed", _rate("decode", board), "1.00", down=True),
         Column(
             "memory", "Memory", lambda row: Cell(memory(row.memory), value=row.memory), extra=True
         ),
         Column("time", "Pruning", _pruning),
+        Column(
+            "fidelity",
+            "Fidelity",
+            lambda row: _fidelity(row, atlas),
+            title="how the implementation follows the paper",
+        ),
     ]
-
-
-def share(record: Record) -> str:
-    """Return the requested percentage or pattern: `50`, `2:4`."""
-    return record.pattern or f"{round(100 * record.asked, 1):g}"
-
-
-def chip_label(chip: str) -> str:
-    """Format a choice of the filter: `50 %`, `2:4`."""
-    return chip if ":" in chip else f"{chip} %"
-
-
-def ranks(board: Board, rows: Sequence[Row]) -> dict[str, int]:
-    """Rank the rows at each sparsity by their ratio to dense; keys are those of the first record.
-
-    Collapsed and quantised models have no rank; equal ratios have equal ranks.
-    """
-    groups: dict[str, list[tuple[float, str]]] = defaultdict(list)
-    for row in rows:
-        ratio = row.ratio(board.metrics[0])
-        if ratio and ranked(row):
-            groups[share(row.first)].append((ratio.mean, row.first.key))
-    return {
-        key: 1 + sum(other < loss for other, _ in group)
-        for group in groups.values()
-        for loss, key in group
-    }
-
-
-def ranked(row: Row) -> bool:
-    """Whether a row is ranked."""
-    return not row.collapsed and row.family != QUANTISED
 
 
 def removed(row: Row) -> Cell:
@@ -126,19 +108,45 @@ def _spread(value: Spread | None) -> Cell:
     return Cell(number(value.mean), note, value.mean, value.deviation)
 
 
+def _before(board: Board) -> Column:
+    name = board.metrics[0]
+    return Column("before", f"{board.heading(name)} before", lambda row: _spread(row.before(name)))
+
+
+def _fidelity(row: Row, atlas: Atlas) -> Cell:
+    word = fidelity(row.method, atlas)
+    return Cell(word.replace("-", " "), value=FIDELITIES.index(word)) if word else Cell()
+
+
+def fidelity(slug: str, atlas: Atlas) -> str:
+    """Return how the implementation of a method follows its paper; empty if not rated."""
+    paper = atlas.papers.get(slug)
+    return (paper.fidelity if paper else None) or ""
+
+
 def _parameters(row: Row) -> Cell:
     found = row.footprint
     note = "" if row.first.structured else f"{percent(row.zeros)} zero"
     return Cell(count(found.parameters), note, found.nonzero)
 
 
-def _rate(kind: str) -> Callable[[Row], Cell]:
+def _rate(kind: str, board: Board) -> Callable[[Row], Cell]:
+    """Show a speed if it was steady and measured on the processor of most rows."""
+    processors = Counter(record.hardware.cpu for row in board.rows for record in row.records)
+    usual = max(processors, key=processors.__getitem__)
+
     def cell(row: Row) -> Cell:
         rate = row.rate(kind)
+        others = {record.hardware.cpu for record in row.records} - {usual}
+        if rate and others:
+            return Cell(note="other CPU", title=f"measured on {', '.join(sorted(others))}")
         if rate:
             return Cell(number(rate.ratio), f"({number(rate.low)}–{number(rate.high)})", rate.ratio)
-        missing = "not measured" if row.first.structured else "no gain"
-        return Cell(note=missing, title=row.first.speed.note)
+        if not row.first.structured:
+            return Cell(note="no gain", title=row.first.speed.note)
+        if not all(record.speed.quiet for record in row.records):
+            return Cell(note="too noisy", title=NOISY)
+        return Cell(note="not measured", title=row.first.speed.note)
 
     return cell
 
@@ -151,10 +159,20 @@ def _pruning(row: Row) -> Cell:
     return Cell(f"{number(spread.mean, 1)} s", note, spread.mean, spread.deviation)
 
 
+def group_note(rows: Sequence[Row]) -> str:
+    """Return the note beside the heading of a group: why it is not faster, if it is not."""
+    return "" if rows[0].first.structured else rows[0].first.speed.note
+
+
+def groups_by_family(board: Board) -> list[tuple[str, str, list[Row]]]:
+    """Return the rows by family, each with heading and note."""
+    return [(family, group_note(rows), rows) for family, rows in board.families]
+
+
 def shares(board: Board) -> Iterator[tuple[str, str, int]]:
     """Yield the choices of the filter: name in the address, label and number of rows."""
     settings = [share(row.first) for row in board.rows]
     for chip in CHIPS:
-        yield chip, chip_label(chip), settings.count(chip)
+        yield chip, share_label(chip), settings.count(chip)
     if others := sum(one not in CHIPS for one in settings):
         yield "other", "other", others

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN
+from tools.site.answers import Answer, first_ranking
 from tools.site.atlas import Atlas, Method
-from tools.site.board_results import default_rows, first_board, ratio_to_dense
 from tools.site.paper_facts import repository, words_of
 
 SIZE, SPEED, KERNELS, OWN_KERNELS = "size", "speed", "2:4 kernels", "own kernels"
@@ -24,10 +24,8 @@ class Candidate:
     slug: str
     paper: Paper
     method: Method | None
-    losses: dict[str, float | None] = field(default_factory=dict)
-    """Ratio of perplexity to dense on the first board, by sparsity or pattern."""
-    collapsed: frozenset[str] = frozenset()
-    """The sparsities and patterns at which the model collapsed."""
+    results: dict[str, Answer] = field(default_factory=dict)
+    """Results on the first board, by share or pattern."""
 
     def word(self, name: str) -> str:
         """Return the value of a field of the taxonomy; empty if unknown."""
@@ -68,22 +66,17 @@ class Candidate:
 def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
     """List methods that have a paper, implemented ones first, then by name.
 
-    `amounts` are sparsities and patterns such as `50 %` or `2:4`.
+    `amounts` are shares and patterns such as `50` or `2:4`.
     """
-    board = first_board(atlas)
-    rows = default_rows(board) if board else {}
+    ranking = first_ranking(atlas)
     result = []
     for slug, paper in atlas.papers.items():
         if not paper.is_method or not paper.has_paper:
             continue
-        here = {share: row for share in amounts if (row := rows.get((slug, share)))}
-        result.append(
-            Candidate(
-                slug,
-                paper,
-                atlas.methods.get(slug),
-                {share: ratio_to_dense(row, board) for share, row in here.items() if board},
-                frozenset(share for share, row in here.items() if row.collapsed),
-            )
-        )
+        here = {
+            share: answer
+            for share in amounts
+            if ranking and (answer := ranking.answer(slug, share))
+        }
+        result.append(Candidate(slug, paper, atlas.methods.get(slug), here))
     return sorted(result, key=lambda one: (not one.method, atlas.names[one.slug].casefold()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from implementations.harness.results.boards import Board, Row
-from tools.catalog.schema.paper import Paper, Taxonomy
+from implementations.harness.results.boards import Board
+from tools.catalog.schema.paper import Taxonomy
+from tools.site.answers import Answer, Ranking
+from tools.site.atlas import Atlas
 
 SPARSITY = 0.2
 """The sparsity at which structured methods are compared, as in most papers."""
@@ -40,33 +41,21 @@ def information_used(taxonomy: Taxonomy) -> Information:
     return by_calibration.get(taxonomy.calibration or "", ACTIVATIONS)
 
 
-def methods_by_information(
-    board: Board, papers: Mapping[str, Paper]
-) -> list[tuple[Information, list[Row]]]:
-    """Group the best row of each structured method of a board, the best method first."""
-    groups: dict[Information, list[Row]] = {one: [] for one in ALL}
-    for row in best_structured_rows(board):
-        taxonomy = papers[row.method].taxonomy if row.method in papers else None
-        if taxonomy is not None:
-            groups[information_used(taxonomy)].append(row)
-    return [(one, rows) for one, rows in groups.items() if rows]
+def methods_by_information(board: Board, atlas: Atlas) -> list[tuple[Information, list[Answer]]]:
+    """Group the structured methods of a board, the best first."""
+    groups: dict[Information, list[Answer]] = {one: [] for one in ALL}
+    for answer in structured_answers(board, atlas):
+        paper = atlas.papers.get(answer.method)
+        if paper and paper.taxonomy:
+            groups[information_used(paper.taxonomy)].append(answer)
+    return [(one, answers) for one, answers in groups.items() if answers]
 
 
-def best_structured_rows(board: Board) -> list[Row]:
-    """Return the best row of each structured method at `SPARSITY`, the best method first.
-
-    Rows without the board's first metric are left out.
-    """
-    best: dict[str, Row] = {}
-    for row in board.rows:
-        if row.first.structured and round(row.first.asked, 3) == SPARSITY and _ratio(board, row):
-            other = best.get(row.method)
-            if other is None or _ratio(board, row) < _ratio(board, other):
-                best[row.method] = row
-    return sorted(best.values(), key=lambda row: _ratio(board, row))
-
-
-def _ratio(board: Board, row: Row) -> float:
-    """Return perplexity over dense; 0 if the row has none."""
-    ratio = row.ratio(board.metrics[0])
-    return ratio.mean if ratio else 0.0
+def structured_answers(board: Board, atlas: Atlas) -> list[Answer]:
+    """Return the results of structured methods at `SPARSITY`, of all classes, the best first."""
+    found = [
+        (answer.ratio, answer)
+        for answer in Ranking(board, atlas).at(f"{100 * SPARSITY:g}")
+        if answer.question.structured and answer.ratio is not None
+    ]
+    return [answer for _, answer in sorted(found, key=lambda one: one[0])]

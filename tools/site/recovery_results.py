@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from implementations.harness.results.boards import Board, Row, measured_alike
+from implementations.harness.results.ranking import TRAINS
 from implementations.harness.results.record import Record, TextInfo
+from tools.site.atlas import Atlas
 from tools.site.formatting import number
-from tools.site.methods_by_information import best_structured_rows
+from tools.site.methods_by_information import structured_answers
 from tools.site.svg_figures import MARGIN, MARKS, Width, mark, svg, text
 
 LETTER = 0.6  # width of a letter relative to the font size
@@ -55,25 +57,25 @@ class RecoveryResults:
         return self.dense.values[self.metric]
 
 
-def recovery_results(boards: Iterable[Board], records: Iterable[Record]) -> RecoveryResults | None:
+def recovery_results(atlas: Atlas) -> RecoveryResults | None:
     """Return the recovered board with the most structured methods; None if there is none."""
-    by_run = {record.run: record for record in records if record.recovered}
+    by_run = {record.run: record for record in atlas.records if record.recovered}
     results = [
-        RecoveryResults(board, _methods(board), by_run[board.dense.run])
-        for board in boards
+        RecoveryResults(board, _methods(board, atlas), by_run[board.dense.run])
+        for board in atlas.boards
         if board.recovery and board.dense.run in by_run
     ]
     results = [one for one in results if one.methods]
     return max(results, key=lambda one: len(one.methods), default=None)
 
 
-def _methods(board: Board) -> tuple[RecoveredMethod, ...]:
+def _methods(board: Board, atlas: Atlas) -> tuple[RecoveredMethod, ...]:
     name = board.metrics[0]
     methods = []
-    for row in best_structured_rows(board):
-        before, after, ratio = row.before(name), row.value(name), row.ratio(name)
-        if before and after and ratio:
-            methods.append(RecoveredMethod(row, before.mean, after.mean, ratio.mean))
+    for answer in structured_answers(board, atlas):
+        before, after = answer.row.before(name), answer.row.value(name)
+        if before and after and answer.ratio is not None:
+            methods.append(RecoveredMethod(answer.row, before.mean, after.mean, answer.ratio))
     return tuple(methods)
 
 
@@ -111,24 +113,29 @@ class TrainingComparison:
         return self.value < self.other_value
 
 
-def compare_training(boards: Sequence[Board]) -> list[tuple[Board, list[TrainingComparison]]]:
+def compare_training(atlas: Atlas) -> list[tuple[Board, list[TrainingComparison]]]:
     """Compare structured methods that train while pruning with training after pruning.
 
     Compares perplexity itself rather than its ratio to dense, because training adapts weights to
     the kind of text, pruned or not. Boards without any comparison are left out.
     """
     result = []
-    for board in boards:
+    for board in atlas.boards:
         alike = measured_alike(board.newest)
-        recovered = [b for b in boards if b.recovery and measured_alike(b.newest) == alike]
+        recovered = [b for b in atlas.boards if b.recovery and measured_alike(b.newest) == alike]
         if board.recovery or not recovered:
             continue
         name = board.metrics[0]
         others = [
-            row for one in recovered for row in best_structured_rows(one) if not row.first.course
+            answer.row
+            for one in recovered
+            for answer in structured_answers(one, atlas)
+            if not answer.row.first.course
         ]
         compared = [
-            _compare(row, others, name) for row in best_structured_rows(board) if row.first.course
+            _compare(answer.row, others, name)
+            for answer in structured_answers(board, atlas)
+            if answer.kind == TRAINS
         ]
         if any(one.other for one in compared):
             result.append((board, sorted(compared, key=lambda one: one.value)))
@@ -138,7 +145,7 @@ def compare_training(boards: Sequence[Board]) -> list[tuple[Board, list[Training
 def _compare(row: Row, others: Iterable[Row], name: str) -> TrainingComparison:
     course, own = row.first.course, row.value(name)
     assert course is not None  # the method trains
-    assert own is not None  # `best_structured_rows` leaves out rows without the metric
+    assert own is not None  # a row with a ratio has the metric
     candidates = [
         (value.mean, other)
         for other in others

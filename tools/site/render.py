@@ -19,8 +19,9 @@ from implementations.harness.results.boards import FAMILIES
 from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import addresses, chart, formatting
+from tools.site.answers import about_model, ranking_text, row_note, share_label
 from tools.site.atlas import Atlas
-from tools.site.board_columns import columns, removed
+from tools.site.board_columns import columns, groups_by_family, removed
 from tools.site.board_results import uses_magnitude_alone
 from tools.site.claim_tables import claim_address, claim_removed
 from tools.site.keywords import keywords, names
@@ -129,6 +130,8 @@ def _environment() -> Environment:
     for word in (
         claim_address,
         claim_removed,
+        ranking_text,
+        share_label,
         uses_magnitude_alone,
         explained,
         keywords,
@@ -160,6 +163,9 @@ def _environment() -> Environment:
         vocabulary=vocabulary,
         columns=columns,
         removed=removed,
+        groups_by_family=groups_by_family,
+        row_note=row_note,
+        about_model=about_model,
         glossary_address=addresses.glossary_address,
     )
     return environment

@@ -5,15 +5,18 @@ import { csv } from "./files.js";
 
 /** The rows as objects: settings, columns with deviations, commands and records. */
 export function lines(shown, heads, columns) {
-  return shown.map(({ row, rank }) => ({
-    rank: rank ?? null,
+  return shown.map(row => ({
+    rank: row.rank || null,
     method: row.method,
     name: row.name,
     removed: row.removed[1],
     achieved: row.removed[0],
+    class: row.class,
+    note: row.note,
+    fidelity: row.fidelity,
     collapsed: row.collapsed,
     ...Object.fromEntries(heads.slice(3, -1).flatMap(({ dataset: { sort } }, place) => {
-      if (!columns.has(sort)) return [];
+      if (!columns.has(sort) || sort === "fidelity") return [];
       const [value, , , deviation] = row.cells[place];
       return [[sort, value ?? null], ...(number(deviation) === undefined ? [] : [[`${sort} deviation`, deviation]])];
     })),

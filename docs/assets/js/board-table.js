@@ -4,7 +4,7 @@
 import { make } from "./state.js";
 
 export const LIMIT = 100; // rows drawn at first
-const KIND = "kind"; // the order of the page: by type of pruning, then share removed
+const KIND = "kind"; // the order of the page: by group, then rank
 
 /** A value of the data as a number; undefined if missing. */
 export function number(value) {
@@ -16,18 +16,6 @@ export function number(value) {
 export function noted([, text = "", note = ""] = []) {
   const small = note ? [make("span", { class: "spread" }, note)] : [];
   return text && note ? [text, " ", ...small] : [...(text ? [text] : []), ...small];
-}
-
-/** Rank the rows with the same share removed by their loss; equal losses have equal ranks. */
-export function ranks(rows) {
-  const losses = new Map();
-  const loss = row => (row.ranked ? number(row.cells[0]?.[0]) : undefined);
-  for (const row of rows) {
-    if (loss(row) === undefined) continue;
-    losses.set(row.share, [...(losses.get(row.share) ?? []), loss(row)]);
-  }
-  return new Map(rows.filter(row => loss(row) !== undefined).map(row =>
-    [row, 1 + losses.get(row.share).filter(other => other < loss(row)).length]));
 }
 
 export class Table {
@@ -83,9 +71,9 @@ export class Table {
     return head.ariaSort === first ? other : first;
   }
 
-  /** Show the order of the state; with a share filter the default is the rank. */
-  restore(state, count) {
-    const asked = state.get("sort") ?? (state.has("share") ? "rank" : KIND);
+  /** Show the order of the state. */
+  restore(state) {
+    const asked = state.get("sort") ?? KIND;
     const head = this.head(asked);
     this.order = !head ? "" : ["ascending", "descending"].includes(state.get("order"))
       ? state.get("order") : "down" in head.dataset ? "descending" : "ascending";
@@ -95,7 +83,7 @@ export class Table {
     this.turn.hidden = !head;
     this.turn.textContent = this.order === "ascending" ? "↑ smallest first" : "↓ largest first";
     this.table.classList.toggle("is-sorted", Boolean(head));
-    this.count(count);
+    this.count(0);
   }
 
   count(count) {
@@ -106,13 +94,12 @@ export class Table {
   /** Draw rows with some of the columns; returns them in their order. */
   show(data, rows, columns) {
     this.data = data;
-    const ranked = ranks(rows);
-    const ordered = this.key === KIND ? rows : this.sorted(rows, ranked);
+    const ordered = this.key === KIND ? rows : this.sorted(rows);
     const drawn = this.all ? ordered : ordered.slice(0, LIMIT);
     const hidden = this.heads.map(({ dataset, classList }) =>
       classList.contains("number") && dataset.sort !== "rank" && !columns.has(dataset.sort));
     for (const one of [this.table.tHead.rows[0], this.table.tBodies[0].rows[0], ...drawn.map(row =>
-      this.element(row, ranked.get(row)))]) {
+      row.element ??= this.made(row))]) {
       [...one.cells].forEach((cell, place) => { cell.hidden = hidden[place]; });
     }
     this.table.classList.add("is-picked");
@@ -120,26 +107,17 @@ export class Table {
     this.table.append(...(this.key === KIND ? this.grouped(drawn)
       : [make("tbody", {}, ...drawn.map(row => row.element))]));
     this.count(rows.length);
-    return ordered.map(row => ({ row, rank: ranked.get(row) }));
+    return ordered;
   }
 
   grouped(rows) {
-    return this.data.families.flatMap(([name, note], family) => {
-      const own = rows.filter(row => row.family === family).map(row => row.element);
+    return this.data.groups.flatMap(([name, note], group) => {
+      const own = rows.filter(row => row.group === group).map(row => row.element);
       if (!own.length) return [];
       const head = make("th", { scope: "rowgroup", colspan: this.heads.length }, name);
       if (note) head.append(" ", make("span", { class: "note" }, note));
       return [make("tbody", {}, make("tr", { class: "family" }, head), ...own)];
     });
-  }
-
-  element(row, rank) {
-    row.element ??= this.made(row);
-    const [place] = row.element.cells;
-    place.textContent = rank ?? "";
-    if (rank) place.dataset.label = "#";
-    else delete place.dataset.label;
-    return row.element;
   }
 
   made(row) {
@@ -158,9 +136,10 @@ export class Table {
     const records = row.records.flatMap(([seed, address], place) =>
       [place ? ", " : "", make("a", { href: up + address }, `seed ${seed}`)]);
     const made = make("tr", { "data-family": row.family, ...(row.collapsed ? { class: "collapsed" } : {}) },
-      make("td", { class: "number rank" }),
+      make("td", { class: "number rank", ...(row.rank ? { "data-label": "#" } : {}) }, row.rank),
       make("th", { scope: "row" }, mark.cloneNode(true),
-        make("a", { href: `${up}papers/${row.method}.html` }, row.name)),
+        make("a", { href: `${up}papers/${row.method}.html` }, row.name),
+        ...(row.note ? [make("span", { class: "spread" }, row.note)] : [])),
       make("td", { class: "removed" }, ...noted(row.removed)),
       ...cells,
       make("td", { "data-label": "Records" }, ...records, " ",
@@ -168,11 +147,11 @@ export class Table {
     return this.tickable(made, row.method, row.name);
   }
 
-  sorted(rows, ranked) {
+  sorted(rows) {
     const sign = this.order === "ascending" ? 1 : -1;
     const place = this.heads.indexOf(this.head(this.key)) - 3;
     const value = {
-      rank: row => ranked.get(row),
+      rank: row => (row.rank ? parseInt(row.rank, 10) : undefined),
       method: row => row.name,
       removed: row => number(row.removed[0]),
       seeds: row => row.records.length,

@@ -45,9 +45,7 @@ function left(given) {
   return out.reduce((sum, one) => sum - one, rows.length);
 }
 
-const number = cell => parseFloat(cell.textContent.replaceAll(",", "").replace("∞", "Infinity"));
-
-/** Sort the rows that fit by the loss at the chosen amount, if any. */
+/** Sort the rows that fit by their order at the chosen amount, if any; unmeasured ones are last. */
 function ordered(places, amount) {
   const column = heads.findIndex(head => head.dataset.amount === amount);
   for (const [place, head] of heads.entries()) {
@@ -55,9 +53,8 @@ function ordered(places, amount) {
     else head.removeAttribute("aria-sort");
   }
   if (column < 0) return places;
-  const loss = new Map(places.map(place => [place, number(rows[place].cells[column])]));
-  const last = value => Number.isNaN(value) ? Infinity : value;
-  return places.sort((a, b) => last(loss.get(a)) - last(loss.get(b)) || a - b);
+  const order = place => Number(rows[place].cells[column].dataset.order ?? rows.length);
+  return places.sort((a, b) => order(a) - order(b) || a - b);
 }
 
 function show() {

@@ -9,6 +9,9 @@ import { save } from "./files.js";
 import { menus } from "./menus.js";
 import { make, onReturn, read, shown, working, write } from "./state.js";
 
+const MENUS = ["m", "needs", "class", "fidelity"]; // check boxes that narrow the rows
+const FIELDS = { m: "method" }; // the field of a row, if it is not the name of the menu
+
 const section = document.querySelector(".atlas-one");
 const json = address => fetch(address).then(answer => {
   if (!answer.ok) throw new Error(`${address}: ${answer.status}`);
@@ -84,7 +87,7 @@ function board() {
       box.checked = box.value === (state.get("share") ?? "") && !box.disabled;
     }
     if (!chosen("share").length) form.querySelector("[name=share]").checked = true;
-    for (const name of ["m", "needs"]) {
+    for (const name of MENUS) {
       const values = listed(name);
       for (const box of form.querySelectorAll(`[name="${name}"]`)) box.checked = values.has(box.value);
     }
@@ -117,7 +120,7 @@ function board() {
     const { labels, methods } = compared().length ? await loadFacts() : { methods: {} };
     const slugs = compared().filter(slug => Object.hasOwn(methods, slug));
     const share = shares();
-    const those = rows.filter(row => !share || row.share === share);
+    const those = rows.filter(row => !share || share === "all" || row.share === share);
     beside.replaceChildren(...(slugs.length > 1
       ? [make("h2", {}, "Comparison"),
         make("p", { class: "atlas-controls" }, make("button", { type: "button", value: "clear" }, "Clear")), comparison(slugs, { labels, methods }, those, table.heads, picked(), section.dataset.up)]
@@ -129,16 +132,19 @@ function board() {
     bar.querySelector("[value=show]").hidden = slugs.length < 2;
   }
 
-  /** The rows that match the filters, and those that match without the share. */
+  /** The rows that match the filters, and all rows of their methods that match without the share. */
   function filtered({ chips, rows }) {
-    const methods = new Set(chosen("m"));
-    const needs = new Set(chosen("needs"));
+    const wanted = MENUS.map(name => [FIELDS[name] ?? name, new Set(chosen(name))]).filter(([, values]) => values.size);
     const seen = new Set(families.filter(box => box.checked).map(box => Number(box.value)));
-    const share = shares();
-    const every = rows.filter(row => seen.has(row.family)
-      && (!methods.size || methods.has(row.method)) && (!needs.size || needs.has(row.needs)));
-    const has = row => !share || (share === "other" ? !chips.includes(row.share) : row.share === share);
-    return [every.filter(has), every];
+    const every = rows.filter(row => seen.has(row.family) && wanted.every(([field, values]) => values.has(row[field])));
+    const has = {
+      "": row => row.overview || wanted.length > 0,
+      all: () => true,
+      other: row => !chips.includes(row.share),
+    }[shares()] ?? (row => row.share === shares());
+    const those = every.filter(has);
+    const methods = new Set(those.map(row => row.method));
+    return [those, every.filter(row => methods.has(row.method))];
   }
 
   async function show() {
@@ -147,7 +153,8 @@ function board() {
     const state = read();
     const kind = restore(state);
     if (!shares()) state.delete("share"); // the board does not have it
-    table.restore(state, Number(total.replaceAll(",", "")));
+    table.restore(state);
+    table.table.classList.toggle("has-columns", state.has("columns") || state.has("sort"));
     tick();
     if (asked || [...state.keys()].length) {
       asked = true;
@@ -162,12 +169,12 @@ function board() {
         output.textContent = `${those.length.toLocaleString("en")} of ${total} rows`;
         await painted(); // the table first: the chart takes longer
         if (mine !== turn) return;
-        // The chart against size shows all shares, whichever is in the table.
+        // The chart against size shows the methods of the table at all shares.
         if (chart) {
           const points = (kind.value === "size" ? every : those)
             .filter(row => row.point !== null).map(row => rows.points[row.point]);
           const missing = those.filter(row => (rows.points[row.point]?.[kind.value] ?? null) === null);
-          const pictured = kind === kinds[0] && points.length === rows.points.length;
+          const pictured = kind === kinds[0] && !["share", "hide", ...MENUS].some(name => state.get(name));
           await chart.show(charts[kind.value], kind, points, { missing: missing.length, pictured });
         }
       } catch (error) {
@@ -191,7 +198,7 @@ function board() {
 
   section.addEventListener("change", ({ target: { name, value, checked } }) => {
     if (name === "share") set({ share: shares(), sort: "", order: "" });
-    else if (name === "m" || name === "needs") set({ [name]: chosen(name).join(",") });
+    else if (MENUS.includes(name)) set({ [name]: chosen(name).join(",") });
     else if (name === "compare") {
       const slugs = compared();
       set({ compare: (checked ? [...slugs, value] : slugs.filter(slug => slug !== value)).join(",") });

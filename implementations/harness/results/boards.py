@@ -123,13 +123,16 @@ class Row:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of all runs, without repetition."""
-        return tuple(dict.fromkeys(label for record in self.records for label in record.labels))
+        """The labels of the row: `collapsed`, judged by the mean over the seeds."""
+        return ("collapsed",) if self.collapsed else ()
 
     @property
     def collapsed(self) -> bool:
-        """Whether any run is labelled `collapsed`."""
-        return "collapsed" in self.labels
+        """Whether the mean over the seeds of a value has collapsed (see `Metric.collapse`)."""
+        return any(
+            (ratio := self.ratio(name)) is not None and metric(name).collapsed(ratio.mean, 1)
+            for name in self.first.values
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -159,9 +162,12 @@ class Row:
         return self._over(lambda record: record.seconds.get(phase))
 
     def rate(self, kind: str) -> Rate | None:
-        """Average `prefill` or `decode` over the runs, with the extreme ratios of any repeat."""
+        """Average `prefill` or `decode` over the runs, with the extreme ratios of any repeat.
+
+        None if a run lacks it or was disturbed (see `Speed.quiet`).
+        """
         rates = [rate for record in self.records if (rate := getattr(record.speed, kind))]
-        if len(rates) < len(self.records):
+        if len(rates) < len(self.records) or not all(one.speed.quiet for one in self.records):
             return None
         return Rate(
             dense=statistics.mean(rate.dense for rate in rates),

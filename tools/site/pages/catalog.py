@@ -11,14 +11,15 @@ from implementations.harness.results.metric import PERPLEXITY
 from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
+from tools.site.answers import Answer, first_ranking, share_label
 from tools.site.atlas import Atlas, Method
-from tools.site.board_results import default_rows, first_board, ratio_to_dense
+from tools.site.board_results import first_board
 from tools.site.glossary import LABELS
 from tools.site.paper_facts import CODE, FACETS, code, newest_first, repository, words_of
 from tools.site.render import Front, render
 
-SHARES = ("20 %", "50 %")
-"""The sparsities whose ratios to dense have a column of their own."""
+SHARES = ("20", "50")
+"""The sparsities in percent whose ratios to dense have a column of their own."""
 STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
 """Upper ends of the ranges of ratios to dense."""
 UNMEASURED = "not measured"
@@ -70,8 +71,8 @@ class Line:
     words: Mapping[str, list[str]]
     """The paper's values by facet."""
     repository: Code | None
-    losses: tuple[float | None, ...]
-    """Ratio of perplexity to dense at `SHARES`, on the first board."""
+    results: tuple[Answer | None, ...]
+    """Result of the method at `SHARES` on the first board."""
 
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
@@ -97,19 +98,17 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 def _lines(atlas: Atlas) -> Iterator[Line]:
     """Make the rows, newest first: by year, date of the first public version, and name."""
-    board = first_board(atlas)
-    rows = default_rows(board) if board else {}
-    ratios = {at: ratio_to_dense(row, board) for at, row in rows.items() if board}
+    ranking = first_ranking(atlas)
     names = {slug: name.casefold() for slug, name in atlas.names.items()}
     by_name = sorted(atlas.papers, key=names.__getitem__)
     by_date = newest_first(by_name, atlas.papers)
     for slug in sorted(by_date, key=lambda slug: -(atlas.papers[slug].year or 0)):
         paper = atlas.papers[slug]
-        losses = tuple(ratios.get((slug, share)) for share in SHARES)
+        results = tuple(ranking.answer(slug, share) if ranking else None for share in SHARES)
         words = {field: list(words_of(paper, field)) for field, _ in FACETS}
         words |= _facts(paper, atlas.methods.get(slug))
-        words |= {_facet(share): [_range(one)] for share, one in zip(SHARES, losses, strict=True)}
-        yield Line(slug, paper, words, repository(paper), losses)
+        words |= {_facet(share): [_range(one)] for share, one in zip(SHARES, results, strict=True)}
+        yield Line(slug, paper, words, repository(paper), results)
 
 
 def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
@@ -145,14 +144,16 @@ def _retraining(paper: Paper) -> Iterator[str]:
 
 def _facet(share: str) -> str:
     """Return the name of the facet for the ratio to dense at a sparsity: `loss-20`."""
-    return "loss-" + share.removesuffix(" %")
+    return f"loss-{share}"
 
 
-def _range(ratio: float | None) -> str:
+def _range(result: Answer | None) -> str:
     """Return the upper end of the range of a ratio, which names the range in the address."""
-    if ratio is None:
+    if result is None or result.ratio is None:
         return UNMEASURED
-    return next((f"{step:g}" for step in STEPS if ratio <= step), "collapsed")
+    if result.row.collapsed:
+        return "collapsed"
+    return next((f"{step:g}" for step in STEPS if result.ratio <= step), "collapsed")
 
 
 def _facets(lines: list[Line]) -> Iterator[Facet]:
@@ -192,7 +193,7 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
     yield "code", "Code", _terms(CODE.items())
     yield "implemented", "Implemented here", _terms([("yes", "tested and measured"), ("no", "")])
     for share in SHARES:
-        yield _facet(share), f"× dense at {share}", _ranges()
+        yield _facet(share), f"× dense at {share_label(share)}", _ranges()
     yield "kind", "Kind", words["kind"].terms
     yield "venue", "Venue", words["venues"].terms
     yield "year", "Year", _terms((year, "") for year in years)

@@ -13,21 +13,22 @@ from urllib.parse import urlencode
 
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
+from tools.site.answers import first_ranking, share_label
 from tools.site.atlas import Atlas
-from tools.site.board_results import default_settings, first_board
+from tools.site.board_results import first_board
 from tools.site.formatting import number
 from tools.site.method_candidates import KERNELS, OWN_KERNELS, SIZE, SPEED, Candidate, candidates
 from tools.site.paper_facts import CODE, code
 from tools.site.render import Front, render
 
 PATTERN = "2:4"
-AMOUNTS = ("20 %", "50 %", PATTERN)
-"""Sparsities and patterns to sort the methods by, if measured."""
+AMOUNTS = ("20", "50", PATTERN)
+"""Shares in percent and patterns to sort the methods by, if measured."""
 GAIN = "Zeros alone make a model neither smaller nor faster on dense kernels."
 KERNEL = "2:4 is faster only with kernels for it; skipped tiles and activations need their own."
 NOT_STATED = "the source does not say"
 TESTED = "According to the contract's tests of the methods implemented here."
-ORDER = "Methods are sorted by their loss measured here, the smallest first."
+ORDER = "Methods are ranked by their loss measured here, those that train after the others."
 COMMON = (
     (
         "A smaller model without gradients, for GQA, implemented here, smallest loss at 20 %",
@@ -85,8 +86,8 @@ class Question:
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
-    board = first_board(atlas)
-    measured = [share for share in AMOUNTS if board and share in default_settings(board)]
+    ranking = first_ranking(atlas)
+    measured = [share for share in AMOUNTS if ranking and share in ranking.shares]
     methods = candidates(atlas, measured)
     asked = questions(methods, measured)
     text = render(
@@ -97,7 +98,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         questions=asked,
         common=list(common(asked)),
         amounts=measured,
-        board=board,
+        orders={
+            share: {answer.method: place for place, answer in enumerate(ranking.at(share))}
+            for share in measured
+            if ranking
+        },
+        board=first_board(atlas),
         code_of=code,
         rules=rules(asked, methods),
     )
@@ -220,17 +226,12 @@ def _amount(share: str) -> Option:
     def reason(one: Candidate) -> str:
         if share == PATTERN and KERNELS not in one.gains:
             return NOT_STATED if UNKNOWN in one.granularity else "supports no N:M pattern"
-        ratio = one.losses.get(share)
-        if share in one.collapsed and ratio is not None:
-            return f"collapsed at {share}: {number(ratio)} × dense"
+        result = one.results.get(share)
+        if result and result.row.collapsed and result.ratio is not None:
+            return f"collapsed at {share_label(share)}: {number(result.ratio)} × dense"
         return ""
 
-    return Option(address(share), share, reason)
-
-
-def address(share: str) -> str:
-    """Write a sparsity or pattern for the address: `20`, `2:4`."""
-    return share.removesuffix(" %")
+    return Option(share, share_label(share), reason)
 
 
 def common(asked: list[Question]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The home page: an introduction to the atlas, links to start with, and the first chart."""
+"""The home page: an introduction to the atlas, links to start with, and the best methods."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from dataclasses import dataclass
 
 import yaml
 
+from implementations.harness.results.ranking import TRAINS
+from tools.site.answers import Answer, Question, Ranking, best, first_ranking
 from tools.site.atlas import REPOSITORY, Atlas
-from tools.site.chart import board_charts
 from tools.site.paper_facts import newest_first
 from tools.site.render import Front, render
 
+HALF, PATTERN = Question("50", structured=False), Question("2:4", structured=False)
+QUESTIONS = (
+    Question("20", structured=True),
+    HALF,
+    Question("20", structured=True, kind=TRAINS),
+)
+"""The questions whose best methods are shown."""
+SHOWN = 5
 FRONT = Front(
     "index.md",
     "Pruning Atlas",
     "Papers on LLM pruning, and implementations tested and measured on one benchmark.",
+    styles=("css/home.css",),
     sources=("CITATION.cff", "implementations"),
 )
 
@@ -25,11 +35,48 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
     latest = newest_first(papers, atlas.papers)
     citation = cite(atlas.repository)
-    board = board_charts(atlas.boards[0], atlas.names) if atlas.boards else None
-    yield (
-        FRONT.path,
-        render("index", FRONT, atlas, board=board, latest=latest[:6], citation=citation),
+    ranking = first_ranking(atlas)
+    text = render(
+        "index",
+        FRONT,
+        atlas,
+        papers=len(papers),
+        panels=list(panels(ranking)) if ranking else [],
+        board=ranking.board if ranking else None,
+        half=winners(best(HALF, atlas)),
+        pattern=winners(best(PATTERN, atlas)),
+        latest=latest[:6],
+        citation=citation,
     )
+    yield FRONT.path, text
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The best methods for one question, for a small chart."""
+
+    question: Question
+    answers: list[Answer]
+    total: int
+    """Number of ranked methods."""
+
+    def width(self, answer: Answer) -> float:
+        """Return the length of a bar in percent: the loss above dense, relative to the largest."""
+        largest = max(other.ratio or 1 for other in self.answers)
+        return 100 * ((answer.ratio or 1) - 1) / (largest - 1) if largest > 1 else 0.0
+
+
+def panels(ranking: Ranking) -> Iterator[Panel]:
+    """Yield the best `SHOWN` methods for each of `QUESTIONS` that was measured."""
+    for question in QUESTIONS:
+        ranked = [answer for answer in ranking.best(question) if answer.rank]
+        if ranked:
+            yield Panel(question, ranked[:SHOWN], len(ranked))
+
+
+def winners(answers: list[Answer]) -> list[str]:
+    """Return the methods that no other is clearly better than."""
+    return [answer.method for answer in answers if answer.rank and answer.rank.first == 1]
 
 
 @dataclass(frozen=True)

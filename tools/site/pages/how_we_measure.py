@@ -9,7 +9,8 @@ from pathlib import Path
 
 from implementations.harness.results.metric import METRICS, TASK, Metric
 from implementations.harness.results.protocol import PROTOCOLS
-from implementations.harness.results.record import NO_SPEED_UP, Record
+from implementations.harness.results.ranking import CLASSES, SEEDS
+from implementations.harness.results.record import LARGEST_SPREAD, NO_SPEED_UP, Record
 from tools.site import claim_status, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
@@ -57,6 +58,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             claims=claim_status,
             ties=picture("ties", atlas.root),
             noise=NOISE,
+            classes=CLASSES,
+            seeds=SEEDS,
+            spread=LARGEST_SPREAD,
             deviations=seed_deviations(atlas.boards[0]) if atlas.boards else [],
             no_speed_up=NO_SPEED_UP,
             fields=fields(atlas.root),

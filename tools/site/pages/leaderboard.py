@@ -9,18 +9,29 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import islice
 from typing import Any
 
 from implementations.harness.results.boards import FAMILIES, Board, Row
+from implementations.harness.results.ranking import CLASSES, class_of
 from implementations.harness.results.record import Record
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import vega
 from tools.site.addresses import html_path, markdown_path, record_address
+from tools.site.answers import Question, Ranking, row_note, share
 from tools.site.atlas import Atlas
-from tools.site.board_columns import CHIPS, Cell, columns, ranked, ranks, removed, share, shares
+from tools.site.board_columns import (
+    CHIPS,
+    FIDELITIES,
+    Cell,
+    columns,
+    fidelity,
+    group_note,
+    removed,
+    shares,
+)
 from tools.site.chart import AXES, BoardCharts, board_charts, point_of, points, specification
 from tools.site.comparison import facts
 from tools.site.paper_facts import words_of
@@ -40,6 +51,8 @@ PICTURES = 6
 """Number of boards whose chart is drawn at build time; the others are drawn in the browser."""
 LARGE = 2 * ROWS
 """Charts of boards with more rows are also drawn at build time, because loading rows takes long."""
+OVERVIEW = (("20", True), ("50", False))
+"""Shares, and whether structured, of the first view: one row per method, as most papers compare."""
 MAX_NAME = 80
 """Longest name of a board in addresses, which are file names."""
 
@@ -53,6 +66,7 @@ class BoardPage:
     board: Board
     dense: Record | None
     """The record of its dense row, if there is one."""
+    ranking: Ranking
 
     @property
     def data(self) -> str:
@@ -71,7 +85,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             markdown_path(one.path),
             _page(one, boards, place < PICTURES or len(one.board.rows) > LARGE, atlas),
         )
-        text = json.dumps(packed(one.board, atlas), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(packed(one.ranking), ensure_ascii=False, separators=(",", ":"))
         yield one.data, text
     methods = json.dumps(facts(atlas), ensure_ascii=False, separators=(",", ":"))
     yield "leaderboard/methods.json", methods
@@ -90,6 +104,9 @@ def _page(one: BoardPage, boards: list[BoardPage], with_chart: bool, atlas: Atla
         front = replace(front, searched=False)
     board = one.board
     up = "../" * one.path.count("/")
+    groups = _overview(one.ranking)
+    methods = {row.method for _, _, rows in groups for row in rows}
+    drawn = replace(board, rows=tuple(row for row in board.rows if row.method in methods))
     return render(
         "leaderboard",
         front,
@@ -98,50 +115,56 @@ def _page(one: BoardPage, boards: list[BoardPage], with_chart: bool, atlas: Atla
         protocols=list(dict.fromkeys(other.board.protocol for other in boards)),
         shown=one,
         boards=boards,
-        chart=board_charts(board, atlas.names, up) if with_chart else BoardCharts(board, "", ""),
+        chart=board_charts(drawn, atlas.names, up) if with_chart else BoardCharts(board, "", ""),
         drawable=bool(points(board, atlas.names)),
-        groups=_grouped(board.rows[:ROWS]),
-        ranks=ranks(board, board.rows),
+        groups=groups,
+        ranking=one.ranking,
         shares=list(shares(board)),
         methods=_methods(board, atlas),
         calibrations=_calibrations(board, atlas),
+        fidelities=_fidelities(board, atlas),
+        classes=_classes(board),
         against=AXES,
-        more=max(0, len(board.rows) - ROWS),
     )
 
 
-def packed(board: Board, atlas: Atlas) -> dict[str, Any]:
+def packed(ranking: Ranking) -> dict[str, Any]:
     """Return the data of a board for the script: rows of the table and points of the charts."""
-    visible = columns(board)
+    board, atlas = ranking.board, ranking.atlas
+    visible = columns(board, atlas)
+    overview = {row.first.key for _, _, rows in _overview(ranking) for row in rows}
     chart_points: list[dict[str, Any]] = []
     rows = []
-    for row in board.rows:
+    for group, question, row in numbered_rows(ranking):
         first = row.first
+        answer = ranking.by_row.get(first.key)
         if point := point_of(row, board, atlas.names):
             chart_points.append(point | {"id": len(chart_points)})
         rows.append(
             {
                 "family": FAMILIES.index(row.family),
+                "group": group,
                 "share": share(first),
+                "class": question.kind,
                 "method": first.method,
                 "name": printable(atlas.names.get(first.method, first.method)),
                 "needs": needs(first.method, atlas),
+                "fidelity": fidelity(first.method, atlas),
+                "note": row_note(row, ranking),
+                "overview": first.key in overview,
+                "represents": answer is not None,
+                "rank": str(answer.rank) if answer and answer.rank else "",
                 "removed": _values(removed(row)),
                 "cells": [_values(column.cell(row)) for column in visible],
                 "records": [[record.seed, record_address(record)] for record in row.records],
                 "command": printable(first.command),
                 "collapsed": row.collapsed,
-                "ranked": ranked(row),
                 "point": len(chart_points) - 1 if point else None,
             }
         )
-    notes = {
-        family: "" if group[0].first.structured else group[0].first.speed.note
-        for family, group in board.families
-    }
     return {
         "chips": CHIPS,
-        "families": [[family, notes.get(family, "")] for family in FAMILIES],
+        "groups": [[question.label, group_note(group)] for question, group in ranking.groups],
         "rows": rows,
         "points": chart_points,
     }
@@ -185,8 +208,37 @@ def _finite(value: float | None) -> float | str | None:
     return value if value is None or math.isfinite(value) else str(value)
 
 
-def _grouped(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    return [(family, list(group)) for family, group in groupby(rows, lambda row: row.family)]
+def _fidelities(board: Board, atlas: Atlas) -> list[tuple[str, int]]:
+    counts = Counter(fidelity(row.method, atlas) for row in board.rows)
+    return [(word, counts[word]) for word in FIDELITIES if counts[word]]
+
+
+def _classes(board: Board) -> list[tuple[str, str, int]]:
+    counts = Counter(class_of(row) for row in board.rows)
+    return [(name, about, counts[name]) for name, about in CLASSES.items() if counts[name]]
+
+
+def _overview(ranking: Ranking) -> list[tuple[str, str, list[Row]]]:
+    """Return the groups of the first view with heading, note and rows.
+
+    One row per method at the shares of `OVERVIEW`. A board without them shows its first rows.
+    """
+    found = [
+        (question, [row for row in rows if row.first.key in ranking.by_row])
+        for question, rows in ranking.groups
+        if (question.share, question.structured) in OVERVIEW
+    ]
+    if not found:
+        shown = {row.first.key for _, _, row in islice(numbered_rows(ranking), ROWS)}
+        found = [(q, [r for r in rows if r.first.key in shown]) for q, rows in ranking.groups]
+    return [(question.label, group_note(rows), rows) for question, rows in found if rows]
+
+
+def numbered_rows(ranking: Ranking) -> Iterator[tuple[int, Question, Row]]:
+    """Yield all rows in the order of the table, with the number of their group and its question."""
+    for place, (question, rows) in enumerate(ranking.groups):
+        for row in rows:
+            yield place, question, row
 
 
 def _board_pages(atlas: Atlas) -> Iterator[BoardPage]:
@@ -198,4 +250,4 @@ def _board_pages(atlas: Atlas) -> Iterator[BoardPage]:
         taken[name] += 1
         name += f"-{taken[name]}" * (taken[name] > 1)
         path = f"leaderboard/{name}.html" if place else html_path(FRONT.path)
-        yield BoardPage(id=name, path=path, board=board, dense=dense.get(board.dense.run))
+        yield BoardPage(name, path, board, dense.get(board.dense.run), Ranking(board, atlas))

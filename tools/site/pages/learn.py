@@ -45,12 +45,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             atlas,
             word={entry.anchor: entry for entries in words.values() for entry in entries},
             board=board_charts(first, atlas.names, up="../") if first else None,
-            by_information=methods_by_information(first, atlas.papers) if first else [],
+            by_information=methods_by_information(first, atlas) if first else [],
             leaderboard=first,
             sparsity=SPARSITY,
-            recovery=recovery_results(atlas.boards, atlas.records),
+            recovery=recovery_results(atlas),
             trained=methods_that_train(atlas.boards),
-            compared=compare_training(atlas.boards),
+            compared=compare_training(atlas),
             training_text=training_text,
             draw_before_after=draw_before_after,
             masks=svg_figures.picture("masks", atlas.root),
@@ -76,7 +76,11 @@ def samples(atlas: Atlas) -> list[Record]:
 
 def fastest(atlas: Atlas) -> Record | None:
     """Return the run with the largest decoding speed-up among those within `WITHIN`."""
-    timed = [r for r in atlas.records if r.speed.decode and ranked(r) and ratio(r) <= WITHIN]
+    timed = [
+        record
+        for record in atlas.records
+        if record.speed.decode and record.speed.quiet and ranked(record) and ratio(record) <= WITHIN
+    ]
     return max(timed, key=lambda r: r.speed.decode.ratio if r.speed.decode else 0, default=None)
 
 

@@ -14,6 +14,7 @@ from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import lineage, usage
+from tools.site.answers import Ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.citing import head
 from tools.site.claim_status import check_claim
@@ -106,7 +107,7 @@ def _page(
         reloading=usage.reloading(method, paper) if method else "",
         facets=list(facets(paper)),
         datasets=list(datasets(paper)),
-        boards=atlas.boards_of(slug),
+        rankings=[Ranking(board, atlas) for board in atlas.boards_of(slug)],
         checked=[check_claim(claim, records) for claim in paper.claims or ()],
         around=around,
         comparisons=comparisons(slug, atlas),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.site import usage
+from tools.site.answers import Question, best
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS
 from tools.site.markdown import rebase
@@ -32,6 +33,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             FRONT,
             atlas,
             commands=commands(),
+            best=best_method(atlas),
             extras=rebase(
                 extras(atlas.root / "README.md"), FRONT.path, atlas.papers, atlas.repository
             ),
@@ -40,6 +42,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             families=usage.families(atlas),
         ),
     )
+
+
+def best_method(atlas: Atlas) -> str:
+    """Return the best one-shot method at 2:4; Wanda if none was measured."""
+    answers = best(Question("2:4", structured=False), atlas)
+    return answers[0].method if answers else "wanda"
 
 
 def extras(readme: Path) -> str:

@@ -1,0 +1,155 @@
+"""The rules of every ranking: which rows compete, on which texts, and when they are equal.
+
+- Rows compete if the same share was removed, by removing units or by setting weights to zero, and
+  if they belong to the same **class**: pruned only, trained while pruning, trained afterwards,
+  pruned after a prompt, or quantised.
+- The **loss** of a row is the mean ratio to dense over the texts of the protocol that are of
+  another kind than its calibration text, because most methods read that one. All rows are compared
+  on the same texts. A row that trained on such a text or collapsed has no loss and no rank.
+- Two losses are **equal** if they differ by less than the sum of their standard deviations over
+  seeds, if both have three seeds or more, and otherwise if they differ by at most 5 %.
+- A **rank** is the range of places that a row may have: one more than the number of rows that are
+  clearly better, up to the number of rows that are not clearly worse.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from implementations.harness.results.boards import QUANTISED, Board, Row, Spread
+from implementations.harness.results.metric import AFTER_PROMPT, PERPLEXITY, metric
+
+ONE_SHOT = "one-shot"
+TRAINS = "trained while pruning"
+RECOVERED = "trained afterwards"
+PROMPTED = "after a prompt"
+QUANTISES = "quantised"
+CLASSES = {
+    ONE_SHOT: "pruned without training weights or masks",
+    TRAINS: "weights, masks or scores are trained while pruning",
+    RECOVERED: "pruned, then trained on more text",
+    PROMPTED: "units are selected for each prompt, so all weights stay in memory",
+    QUANTISES: "pruned and quantised",
+}
+"""Classes of results that are ranked separately, each with its meaning."""
+TIE = 0.05
+"""Losses that differ by this share of the larger one count as equal."""
+SEEDS = 3
+"""Number of seeds from which the spread over them decides whether losses are equal."""
+_KINDS = {"wikitext2": "wikipedia", "wikitext2-train": "wikipedia"}
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean ratio to dense of a row; `deviation` over seeds if there are at least `SEEDS`."""
+
+    mean: float
+    deviation: float | None = None
+
+    def clearly_below(self, other: Loss) -> bool:
+        """Return whether this loss is lower than another one by more than the noise."""
+        if self.deviation is not None and other.deviation is not None:
+            return other.mean - self.mean > self.deviation + other.deviation
+        return self.mean < other.mean * (1 - TIE)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The places that a row may have, from 1; written as `2` or `2–4`."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        """Return the place, or the range of places."""
+        return f"{self.first}" if self.first == self.last else f"{self.first}–{self.last}"
+
+
+def class_of(row: Row) -> str:
+    """Return the class of a row, a key of `CLASSES`."""
+    if row.family == QUANTISED:
+        return QUANTISES
+    if any(metric(name).kind == AFTER_PROMPT.kind for name in row.first.values):
+        return PROMPTED
+    if row.first.recovered:
+        return RECOVERED
+    return TRAINS if row.first.course else ONE_SHOT
+
+
+def ranking_metrics(board: Board) -> tuple[str, ...]:
+    """Return the perplexities that rank a board.
+
+    They are measured on texts of another kind than the calibration text. If a protocol has none,
+    its first metric ranks.
+    """
+    protocol = board.newest.protocol
+    calibrated = text_kind(protocol.calibration.text)
+    unread = {
+        evaluation.metric.partition("/")[2]
+        for evaluation in protocol.evaluations
+        if text_kind(evaluation.text) != calibrated
+    }
+    perplexities = (PERPLEXITY.kind, AFTER_PROMPT.kind)
+    names = [
+        name
+        for name in board.metrics
+        if name.partition("/")[0] in perplexities and name.partition("/")[2] in unread
+    ]
+    return tuple(names) or board.metrics[:1]
+
+
+def trained_on(row: Row, board: Board) -> tuple[str, ...]:
+    """Return the kinds of ranking text that the row trained on."""
+    read = {
+        text_kind(text.source)
+        for record in row.records
+        for text in record.texts
+        if not text.measured and text.role != "calibration"
+    }
+    ranked = {name.partition("/")[2] for name in ranking_metrics(board)}
+    kinds = [
+        text_kind(evaluation.text)
+        for evaluation in board.newest.protocol.evaluations
+        if evaluation.metric.partition("/")[2] in ranked
+    ]
+    return tuple(kind for kind in dict.fromkeys(kinds) if kind in read)
+
+
+def ratio_to_dense(row: Row, board: Board) -> Spread | None:
+    """Return the mean ratio to dense over the ranking texts; None if a run lacks a value."""
+    names = ranking_metrics(board)
+    ratios = [[record.ratio(name) for name in names] for record in row.records]
+    known = [[ratio for ratio in of_seed if ratio is not None] for of_seed in ratios]
+    if any(len(of_seed) < len(names) for of_seed in known):
+        return None
+    return Spread.of([statistics.mean(of_seed) for of_seed in known])
+
+
+def loss(row: Row, board: Board) -> Loss | None:
+    """Return the loss; None if the row collapsed, trained on a ranking text or lacks a value."""
+    spread = ratio_to_dense(row, board)
+    if not spread or not math.isfinite(spread.mean) or row.collapsed or trained_on(row, board):
+        return None
+    return Loss(spread.mean, spread.deviation if len(row.records) >= SEEDS else None)
+
+
+def ranks(losses: Mapping[Key, Loss]) -> dict[Key, Rank]:
+    """Rank rows that compete with each other."""
+    return {
+        key: Rank(
+            1 + sum(other.clearly_below(one) for other in losses.values()),
+            len(losses) - sum(one.clearly_below(other) for other in losses.values()),
+        )
+        for key, one in losses.items()
+    }
+
+
+def text_kind(source: str) -> str:
+    """Return the kind of a text, such as `c4` for `c4-train` and `wikipedia` for `wikitext2`."""
+    return _KINDS.get(source, source.partition("-")[0])

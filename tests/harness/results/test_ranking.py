@@ -1,0 +1,156 @@
+"""Ranks: unseen texts, ties and classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from implementations.harness.results.boards import Board, boards
+from implementations.harness.results.protocol import EvaluationText
+from implementations.harness.results.ranking import (
+    ONE_SHOT,
+    QUANTISES,
+    RECOVERED,
+    TRAINS,
+    Loss,
+    class_of,
+    loss,
+    ranking_metrics,
+    ranks,
+    text_kind,
+    trained_on,
+)
+from implementations.harness.results.record import Record, TextInfo
+from implementations.harness.results.recovery import Course
+from tests.keyed import changed
+from tests.site.conftest import recovered, sample
+
+HEADS = ("kv-groups", "channels")
+COURSE = Course(steps=10, read=1000, epochs=0.1, losses=(4.0, 3.0))
+
+
+def read(record: Record, role: str, source: str) -> Record:
+    """Add a text that a record was calibrated or trained on."""
+    text = TextInfo(
+        role=role,
+        source=source,
+        source_sha256="a" * 64,
+        text_sha256="b" * 64,
+        ids_sha256="c" * 64,
+        samples=1,
+        length=8,
+        spans=((0, 8),),
+    )
+    return changed(record, texts=(*record.texts, text))
+
+
+def board_of(*records: Record) -> Board:
+    (board,) = boards(records)
+    return board
+
+
+def test_the_calibration_text_does_not_rank():
+    assert ranking_metrics(board_of(sample("flap", 0.2, 1.5))) == ("ppl/wikipedia/1024",)
+
+
+def test_the_first_metric_ranks_if_all_texts_were_calibrated_on():
+    record = sample("flap", 0.2, 1.5)
+    c4 = EvaluationText(text="c4-validation", length=1024)
+    protocol = record.protocol.model_copy(update={"evaluations": (c4,)})
+    values = {c4.metric: 30.0}
+    dense = record.dense.model_copy(update={"values": {c4.metric: 20.0}})
+    board = board_of(changed(record, protocol=protocol, values=values, dense=dense))
+    assert ranking_metrics(board) == (c4.metric,)
+
+
+def test_the_loss_is_the_mean_over_the_ranking_texts():
+    record = sample("flap", 0.2, 1.5)
+    other = EvaluationText(text="news.txt", length=1024)
+    protocol = record.protocol.model_copy(
+        update={"evaluations": (*record.protocol.evaluations, other)}
+    )
+    values = record.values | {other.metric: 25.0}
+    dense = record.dense.model_copy(update={"values": record.dense.values | {other.metric: 10.0}})
+    board = board_of(changed(record, protocol=protocol, values=values, dense=dense))
+    assert ranking_metrics(board) == ("ppl/wikipedia/1024", "ppl/news/1024")
+    found = loss(board.rows[0], board)
+    assert found
+    assert found.mean == pytest.approx((1.5 + 2.5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("role", "source", "kinds"),
+    [
+        ("domain", "wikipedia", ("wikipedia",)),
+        ("training", "wikitext2-train", ("wikipedia",)),
+        ("domain", "code", ()),
+        ("training", "c4-train", ()),
+        ("calibration", "c4", ()),
+    ],
+)
+def test_training_on_the_ranking_text_costs_the_rank(role: str, source: str, kinds: tuple[str]):
+    board = board_of(read(sample("atp", 0.2, 1.5), role, source))
+    assert trained_on(board.rows[0], board) == kinds
+    assert (loss(board.rows[0], board) is None) == bool(kinds)
+
+
+@pytest.mark.parametrize(("ratios", "collapsed"), [((20.0, 70.0), False), ((40.0, 90.0), True)])
+def test_a_row_collapses_by_the_mean_over_its_seeds(ratios: tuple[float, ...], collapsed: bool):
+    seeds = [sample("random", 0.2, ratio, seed=seed) for seed, ratio in enumerate(ratios)]
+    board = board_of(*seeds)
+    (row,) = board.rows
+    assert row.collapsed == collapsed
+    assert (loss(row, board) is None) == collapsed
+
+
+def test_classes():
+    plain = sample("flap", 0.2, 1.5, granularity=HEADS)
+    trained = changed(plain, course=COURSE)
+    bits = plain.footprint.model_copy(update={"bits": 1.5})
+    prompted = changed(plain, values={"after_prompt/wikipedia/1024": 30.0})
+    found = {
+        class_of(board_of(record).rows[0])
+        for record in (plain, trained, recovered(plain), changed(plain, footprint=bits), prompted)
+    }
+    assert found == {ONE_SHOT, TRAINS, RECOVERED, QUANTISES, "after a prompt"}
+
+
+def test_losses_within_the_noise_share_ranks():
+    losses = {"a": Loss(2.00), "b": Loss(2.09), "c": Loss(2.17), "d": Loss(3.0)}
+    # a and c differ by 8 %, but b cannot be told apart from either.
+    assert {name: str(rank) for name, rank in ranks(losses).items()} == {
+        "a": "1–2",
+        "b": "1–3",
+        "c": "2–3",
+        "d": "4",
+    }
+
+
+def test_seeds_decide_instead_of_the_five_percent_if_both_have_three():
+    steady, other = Loss(2.00, 0.01), Loss(2.04, 0.02)
+    assert steady.clearly_below(other)
+    assert not steady.clearly_below(Loss(2.04))
+    wide = Loss(2.5, 0.6)
+    assert not steady.clearly_below(wide)
+    assert steady.clearly_below(Loss(2.5))
+
+
+def test_the_spread_counts_from_three_seeds():
+    seeds = [sample("flap", 0.2, 1.5 + seed / 10, seed=seed) for seed in range(3)]
+    for count, known in ((2, False), (3, True)):
+        board = board_of(*seeds[:count])
+        found = loss(board.rows[0], board)
+        assert found
+        assert (found.deviation is not None) == known
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        ("c4-train", "c4"),
+        ("c4", "c4"),
+        ("wikitext2", "wikipedia"),
+        ("wikitext2-train", "wikipedia"),
+    ],
+)
+def test_kinds_of_text(source: str, kind: str):
+    assert text_kind(source) == kind

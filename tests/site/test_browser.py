@@ -36,18 +36,17 @@ CONTRAST = """element => {
 }"""
 
 
-def test_leaderboard_shows_dense_first_and_every_family(visit: Callable[..., Any]) -> None:
+def test_leaderboard_shows_dense_first_and_the_usual_shares(visit: Callable[..., Any]) -> None:
     page = visit().open("leaderboard.html")
     board = page.locator("table.atlas-board")
     assert board.is_visible()
     assert board.locator("tbody tr").first.inner_text().split()[:2] == ["dense", "nothing"]
     assert [text.strip() for text in board.locator("tr.family").all_inner_texts()] == [
-        f"Single weights {NO_SPEED_UP}",
-        f"N:M patterns {NO_SPEED_UP}",
-        "Heads and channels",
-        "Whole blocks",
+        "20 % removed, structured, one-shot",
+        f"50 % removed, unstructured, one-shot {NO_SPEED_UP}",
     ]
-    assert board.get_by_text("collapsed", exact=True).count() == 2
+    page = visit().open("leaderboard.html?share=all")
+    assert page.locator("table.atlas-board").get_by_text("collapsed", exact=True).count() == 2
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_leaderboard_shows_dense_first_and_every_family(visit: Callable[..., Any
 def test_the_chart_fits_the_page(
     visit: Callable[..., Any], width: int, shown: str, hidden: str
 ) -> None:
-    page = visit(width).open("index.html")
+    page = visit(width).open("leaderboard.html")
     chart = page.locator(f".atlas-chart--{shown} svg.marks")
     assert chart.is_visible()
     assert not page.locator(f".atlas-chart--{hidden}").is_visible()
@@ -66,11 +65,10 @@ def test_the_chart_fits_the_page(
     assert scale * 11 >= 10, "the smallest letters of the chart are below ten pixels"
 
 
-def test_chart_points_link_to_their_records(visit: Callable[..., Any]) -> None:
+def test_the_best_methods_link_to_their_pages(visit: Callable[..., Any]) -> None:
     page = visit().open("index.html")
-    point = page.locator(".atlas-chart--wide a[href*='shortgpt.html#'] path").first
-    point.click()
-    page.wait_for_url("**/papers/shortgpt.html#smol-*")
+    page.locator(".atlas-panels a[href$='shortgpt.html']").first.click()
+    page.wait_for_url("**/papers/shortgpt.html")
     assert "ShortGPT" in page.locator("h1").inner_text()
 
 
@@ -78,7 +76,7 @@ def test_chart_points_link_to_their_records(visit: Callable[..., Any]) -> None:
 def test_text_has_enough_contrast_in_both_schemes(visit: Callable[..., Any], scheme: str) -> None:
     visitor = visit(scheme=scheme)
     for path, selectors in {
-        "leaderboard.html": (
+        "leaderboard.html?share=all": (
             ".md-content h1",
             ".md-content p",
             ".atlas-byline",

@@ -43,6 +43,10 @@ BUDGET = (
 """Fields of methods that say how much they compute; below the default is less than the paper."""
 
 
+MUCH = 50
+"""Percentage from which papers report unstructured rather than structured pruning."""
+
+
 @dataclass(frozen=True)
 class Question:
     """What is removed, how, and the class of results that are compared."""
@@ -62,9 +66,10 @@ class Question:
 
     @property
     def order(self) -> tuple[bool, float, bool, int]:
-        """Key to sort questions: by share, then patterns; structured first; then by class."""
+        """Key to sort questions: by share, then patterns; the usual kind at a share comes first."""
         first = float(self.share.partition(":")[0])
-        return ":" in self.share, first, not self.structured, list(CLASSES).index(self.kind)
+        usual = self.structured == (first < MUCH)
+        return ":" in self.share, first, not usual, list(CLASSES).index(self.kind)
 
 
 @dataclass(frozen=True)

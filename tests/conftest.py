@@ -65,7 +65,7 @@ def pytest_collection_finish() -> None:
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Return a random two-block llama with a byte tokenizer, two texts and a protocol."""
     from implementations.harness.contract.tiny import tiny_model
-    from implementations.harness.model.checkpoint import save
+    from implementations.harness.model.saving import save
     from implementations.harness.model.view import LanguageModel
 
     folder = tmp_path_factory.mktemp("world")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from implementations.harness import LanguageModel, Method, get
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.prune.method import UnitMethod
+from implementations.harness.prune.unit_method import UnitMethod
 
 EVEN = {  # with settings under which every block loses the same share
     "hywia": {"first": 0.0, "last": 0.0},

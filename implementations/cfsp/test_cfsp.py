@@ -19,7 +19,7 @@ from implementations.harness import BadInput, Block, LanguageModel, Tokens, keep
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.pruned_model import silence
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.data.activations import replaced_forward
+from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.units import count_weights
 from implementations.harness.prune.walk import watched
 from tests.masking import mask_units

@@ -1,6 +1,4 @@
-from .data.activations import replaced_forward as replaced_forward
-from .data.stream import Calibration as Calibration, Stream as Stream
-from .data.tokens import Tokens as Tokens
+from .data.tokens import Calibration as Calibration, Stream as Stream, Tokens as Tokens
 from .errors import (
     AtlasError as AtlasError,
     AtlasWarning as AtlasWarning,
@@ -8,17 +6,13 @@ from .errors import (
     NumericsError as NumericsError,
     Unavailable as Unavailable,
 )
-from .measure.perplexity import (
-    Perplexity as Perplexity,
-    perplexity as perplexity,
-    split_perplexity as split_perplexity,
-)
-from .model.families import ROLES as ROLES
+from .measure.perplexity import perplexity as perplexity, split_perplexity as split_perplexity
+from .model.execution import replaced_forward as replaced_forward
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import (
+    add_shortcuts as add_shortcuts,
     narrow_embedding as narrow_embedding,
     narrow_norm as narrow_norm,
-    add_shortcuts as add_shortcuts,
 )
 from .model.surgery import (
     add_bias as add_bias,
@@ -30,8 +24,8 @@ from .model.surgery import (
 )
 from .model.units import (
     Cut as Cut,
-    Kind as Kind,
     cuts as cuts,
+    Kind as Kind,
     unit_costs as unit_costs,
     widths_left as widths_left,
 )
@@ -40,6 +34,7 @@ from .model.view import (
     Block as Block,
     FeedForward as FeedForward,
     LanguageModel as LanguageModel,
+    ROLES as ROLES,
 )
 from .progress import track as track
 from .prune.allocation import (
@@ -50,23 +45,16 @@ from .prune.allocation import (
     standardise as standardise,
     widths as widths,
 )
-from .prune.backwalk import BackwalkedBlock as BackwalkedBlock, backwalk as backwalk
+from .prune.backwalk import backwalk as backwalk, BackwalkedBlock as BackwalkedBlock
 from .prune.masked import masked as masked
-from .prune.masks import (
-    Pattern as Pattern,
-    share_of as share_of,
-    smallest as smallest,
-    smallest_per_group as smallest_per_group,
-)
 from .prune.method import (
     Capabilities as Capabilities,
     Count as Count,
+    get as get,
     Method as Method,
     NonNegative as NonNegative,
     Positive as Positive,
     Ratio as Ratio,
-    UnitMethod as UnitMethod,
-    WeightMethod as WeightMethod,
     Whole as Whole,
 )
 from .prune.prompt import PromptMethod as PromptMethod
@@ -77,28 +65,29 @@ from .prune.refit import (
     inverse_factor as inverse_factor,
     keep_refitted as keep_refitted,
 )
-from .prune.registry import get as get, methods as methods
 from .prune.search import Candidates as Candidates, random_search as random_search
-from .prune.similarity import cosine_distance as cosine_distance
-from .prune.solvers import (
-    factored as factored,
-    sparse_solve as sparse_solve,
-)
-from .prune.statistics import (
+from .prune.solvers import factored as factored, sparse_solve as sparse_solve
+from .prune.taylor import saliences as saliences, vector_scores as vector_scores
+from .prune.unit_method import UnitMethod as UnitMethod
+from .prune.walk import (
     ColumnNorm as ColumnNorm,
     ColumnSum as ColumnSum,
+    cosine_distance as cosine_distance,
     Gram as Gram,
     Moments as Moments,
     SampleNorm as SampleNorm,
-    Statistic as Statistic,
+    walk as walk,
+    WalkedBlock as WalkedBlock,
+    watched as watched,
 )
-from .prune.taylor import saliences as saliences, vector_scores as vector_scores
-from .prune.walk import WalkedBlock as WalkedBlock, walk as walk, watched as watched
-from .train.gates import (
-    Gates as Gates,
-    gated as gated,
-    off_budget as off_budget,
+from .prune.weight_method import (
+    Pattern as Pattern,
+    share_of as share_of,
+    smallest as smallest,
+    WeightMethod as WeightMethod,
 )
+from .results.store import methods as methods
+from .train.gates import gated as gated, Gates as Gates, off_budget as off_budget
 from .train.loop import course as course, optimise as optimise
 from .train.losses import (
     cross_entropy_of as cross_entropy_of,
@@ -107,7 +96,6 @@ from .train.losses import (
     next_token_loss as next_token_loss,
 )
 from .train.low_rank import (
-    Adapter as Adapter,
     adapter as adapter,
     check_low_rank as check_low_rank,
     low_rank as low_rank,

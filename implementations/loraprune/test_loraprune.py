@@ -30,7 +30,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.data.seeds import seeded
+from implementations.harness.model.execution import seeded
 from implementations.loraprune import LoRAPrune, loraprune
 from implementations.loraprune.loraprune import estimate
 

@@ -27,7 +27,7 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import calibration_for, logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.checkpoint import save
+from implementations.harness.model.saving import save
 from implementations.harness.model.units import count_weights
 from implementations.maskprune import MaskPrune, maskprune
 from implementations.maskprune.maskprune import MinMax

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from implementations.harness import BadInput, LanguageModel
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.seeds import seeded
+from implementations.harness.model.execution import seeded
 from implementations.randomweights import RandomWeights
 
 SHAPE = (6, 16)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from implementations.harness import BadInput, walk
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.prune.masks import parse_pattern, smallest_per_group
+from implementations.harness.prune.weight_method import parse_pattern, smallest_per_group
 from implementations.ria import RIA, ria
 from implementations.ria.ria import (
     assignment,

@@ -14,8 +14,9 @@ from implementations.harness import BadInput, LanguageModel, perplexity
 from implementations.harness.contract.helpers import logits, same
 from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
-from implementations.harness.measure.footprint import footprint
-from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.measure.memory import footprint
+from implementations.harness.model.checkpoint import load_checkpoint
+from implementations.harness.model.saving import save
 from implementations.harness.model.units import count_weights, residual_widths
 from implementations.slicegpt.rotation import halves, rotate_embedding
 

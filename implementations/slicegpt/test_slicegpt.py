@@ -21,8 +21,8 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.model.checkpoint import save
 from implementations.harness.model.loading import load_model
+from implementations.harness.model.saving import save
 from implementations.harness.model.units import count_weights
 from implementations.slicegpt import SliceGPT, slicegpt
 from implementations.slicegpt.rotation import rotate_embedding

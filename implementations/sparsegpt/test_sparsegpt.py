@@ -10,9 +10,9 @@ from torch import Tensor
 
 from implementations.harness import AtlasWarning, BadInput, Gram, inverse_factor, sparse_solve
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.text import Tokens
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.masks import parse_pattern
+from implementations.harness.prune.weight_method import parse_pattern
 from implementations.sparsegpt import SparseGPT
 
 SETTINGS = [

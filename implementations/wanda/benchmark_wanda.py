@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from implementations.harness.measure.memory import HighWaterMark
-from implementations.harness.model.devices import trim_memory
+from implementations.harness.model.execution import trim_memory
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from implementations.harness import BadInput, ColumnNorm, NumericsError
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.text import Tokens
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.view import LanguageModel
 from implementations.wanda import Wanda
 from implementations.wanda.wanda import scores

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput
 from implementations.harness.model.loading import locate
+from implementations.harness.results.files import user_path
 from tests.fuzz.foreign import fuzz, value_or_refusal
 
 LETTERS = st.text(alphabet="ab/.-_~\0\n\\:é \ud800\x1b?%", max_size=30)

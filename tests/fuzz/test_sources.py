@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from implementations.harness.data.samples import Text, tokenize
 from implementations.harness.data.sources import read_documents, read_text
-from implementations.harness.data.text import Text, tokenize
 from implementations.harness.errors import BadInput
 from tests.conftest import byte_tokenizer
 from tests.fuzz.foreign import fuzz, value_or_refusal

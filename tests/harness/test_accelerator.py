@@ -17,7 +17,7 @@ from implementations.harness import (
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.memory import peak_memory
 from implementations.harness.model.units import Kind, count_weights
-from implementations.harness.prune.statistics import Gram
+from implementations.harness.prune.walk import Gram
 
 pytestmark = [
     pytest.mark.gpu,

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
 from implementations.harness.contract.tiny import tiny_model
-from implementations.harness.model.checkpoint import save
+from implementations.harness.model.saving import save
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.results.store import load_records
 from tests.conftest import WORDS, byte_tokenizer

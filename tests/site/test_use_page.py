@@ -22,7 +22,7 @@ from implementations.harness import PromptMethod, get, methods
 from implementations.harness.cli.commands import app
 from implementations.harness.contract import helpers
 from implementations.harness.contract.tiny import tiny_model
-from implementations.harness.model.checkpoint import save
+from implementations.harness.model.saving import save
 from implementations.harness.results.protocol import PROTOCOLS
 from tools.site import options, usage
 from tools.site.atlas import Atlas, read

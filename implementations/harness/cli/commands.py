@@ -48,15 +48,12 @@ from implementations.harness.cli.options import (
     method_names,
     recovery,
 )
-from implementations.harness.errors import AtlasError, BadInput
+from implementations.harness.errors import AtlasError, BadInput, escape, escape_json
 from implementations.harness.progress import track
-from implementations.harness.prune import registry
-from implementations.harness.results import table
-from implementations.harness.results.boards import boards
+from implementations.harness.results.files import short_path
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, published_folders
-from implementations.harness.results.untrusted_text import escape, escape_json
-from implementations.harness.results.write_access import short_path
+from implementations.harness.results.store import methods as list_methods
 
 if TYPE_CHECKING:
     from implementations.harness.runs.job import Setup
@@ -121,9 +118,9 @@ def methods(
         description = describe(slug)
         show_json(description.to_dict()) if as_json else terminal.show_method(description)
     elif as_json:
-        show_json([describe(slug).to_dict() for slug in registry.methods()])
+        show_json([describe(slug).to_dict() for slug in list_methods()])
     else:
-        terminal.show_methods([overview(slug) for slug in registry.methods()])
+        terminal.show_methods([overview(slug) for slug in list_methods()])
 
 
 @app.command()
@@ -150,12 +147,9 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Prune a model, measure it next to the dense one, and write a record."""
-    from implementations.harness.runs import sweep_file
-    from implementations.harness.runs.job import make_job
+    from implementations.harness.runs.job import make_job, read_settings
 
-    parameters = sweep_file.read_settings(
-        settings or [], shared=(sparsity, pattern) != (None, None)
-    )
+    parameters = read_settings(settings or [], shared=(sparsity, pattern) != (None, None))
     if sparsity is not None:
         parameters["sparsity"] = sparsity
     if pattern is not None:
@@ -213,6 +207,8 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run every combination of methods, settings and seeds that has no record yet."""
+    from implementations.harness.results import table
+    from implementations.harness.results.boards import boards
     from implementations.harness.runs import sweep_file
 
     after = recovery(recover, tokens)
@@ -266,6 +262,9 @@ def show_leaderboard(
     as_json: Json = False,
 ) -> None:
     """Compare the published records and your own under --runs."""
+    from implementations.harness.results import table
+    from implementations.harness.results.boards import boards
+
     wanted = table.Filter(
         listed(method),
         listed(protocol),
@@ -383,7 +382,7 @@ def make_setup(
     task_folder: Path | None,
 ) -> Setup:
     """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
-    from implementations.harness.model.devices import parse_device, parse_dtype
+    from implementations.harness.model.execution import parse_device, parse_dtype
     from implementations.harness.runs.job import Setup
 
     chosen = get_protocol(protocol)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
 from implementations.harness.results.store import IMPLEMENTATIONS
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ def overview(slug: str) -> Overview:
 
 def describe(slug: str) -> Description:
     """Describe one method; raises `BadInput` with the closest name if it is unknown."""
+    from implementations.harness.prune.method import get  # imports torch
+
     method = get(slug)
     return Description(
         slug=slug,

@@ -8,14 +8,13 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short, unknown_name
-from implementations.harness.prune.registry import check_name
 from implementations.harness.results.field_types import LARGEST_INTEGER
+from implementations.harness.results.files import user_path
 from implementations.harness.results.protocol import MOST_TOKENS
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import How, Recovery
-from implementations.harness.results.table import share
+from implementations.harness.results.store import check_name
 
 TOKENS = 102_400
 """Default number of training tokens of --recover, a hundred steps."""
@@ -40,6 +39,8 @@ def method_names(slugs: list[str] | None) -> list[str] | None:
 
 def sparsity(text: str) -> float:
     """Parse the value of --sparsity; raises `typer.BadParameter` if it is invalid."""
+    from implementations.harness.results.table import share
+
     try:
         return share(text)
     except BadInput as error:

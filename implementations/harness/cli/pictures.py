@@ -21,20 +21,19 @@ import typer
 from torch import Tensor, nn
 
 from implementations.harness.cli import terminal
-from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.samples import Sampler
-from implementations.harness.data.text import Tokens
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.measure.perplexity import perplexity
+from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
-from implementations.harness.prune.masks import NM, parse_pattern, smallest
-from implementations.harness.prune.method import Method
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.method import Method, get
+from implementations.harness.prune.weight_method import NM, parse_pattern, smallest
 from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.protocol import Protocol, get_protocol
 from implementations.harness.results.store import IMPLEMENTATIONS
-from implementations.harness.runs import environment
+from implementations.harness.runs.recording import commit, hardware, versions
 
 FOLDER = IMPLEMENTATIONS / "harness" / "pictures"
 PATCH = (48, 96)  # outputs and inputs of the drawn corner of a mask
@@ -264,7 +263,7 @@ def _start(name: str) -> tuple[Protocol, LanguageModel, Sampler]:
 
 
 def _provenance(protocol: Protocol, model: LanguageModel) -> dict[str, Any]:
-    commit, dirty = environment.commit()
+    head, dirty = commit()
     return {
         "command": "python -m implementations.harness.cli.pictures " + " ".join(sys.argv[1:]),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -273,9 +272,9 @@ def _provenance(protocol: Protocol, model: LanguageModel) -> dict[str, Any]:
         "model": model.name,
         "model_sha256": model.identity and model.identity.weights,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "hardware": environment.hardware(model.device).model_dump(),
-        "versions": environment.versions(),
-        "commit": commit,
+        "hardware": hardware(model.device).model_dump(),
+        "versions": versions(),
+        "commit": head,
         "dirty": dirty,
     }
 

@@ -29,15 +29,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from implementations.harness.errors import escape
 from implementations.harness.progress import reporting
-from implementations.harness.results.boards import Board, Spread
 from implementations.harness.results.metric import headings
 from implementations.harness.results.record import DENSE, Rate, Record
-from implementations.harness.results.untrusted_text import escape
 
-if TYPE_CHECKING:  # these need torch, which is slow to import
+if TYPE_CHECKING:  # slow to import, and each needed by one command
     from implementations.harness.cli.describe import Description, Overview
-    from implementations.harness.results.comparison import Comparison
+    from implementations.harness.results.boards import Board, Spread
+    from implementations.harness.runs.record_checks import Comparison
     from implementations.harness.runs.sweep import Summary
     from implementations.harness.runs.verify import Verdict
 
@@ -280,6 +280,8 @@ def show_boards(boards: Sequence[Board]) -> None:
 
 def board_table(board: Board) -> Table:
     """Build the table of a board, with the dense row first."""
+    from implementations.harness.results.boards import Spread
+
     title = " · ".join((board.protocol, board.model, board.dtype, board.device))
     table = Table(title=title, title_justify="left")
     table.add_column("method")

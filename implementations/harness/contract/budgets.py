@@ -19,8 +19,8 @@ from implementations.harness.contract.helpers import (
 )
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.model.units import count_weights
-from implementations.harness.prune.masks import parse_pattern
 from implementations.harness.prune.method import Method
+from implementations.harness.prune.weight_method import parse_pattern
 
 SHARES = (0.25, 0.5, 0.75)  # give whole numbers of weights in the rows of the tiny models
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.stream import Calibration, Stream
-from implementations.harness.data.tokens import Tokens
+from implementations.harness.data.tokens import Calibration, Stream, Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method, Outcome

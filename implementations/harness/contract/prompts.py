@@ -21,7 +21,7 @@ from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
 from implementations.harness.measure.generation import cache_argument, greedy
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
-from implementations.harness.model.checkpoint import save
+from implementations.harness.model.saving import save
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 from implementations.harness.prune.prompt import PromptMethod

@@ -23,9 +23,9 @@ from implementations.harness.contract.helpers import (
 )
 from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
 from implementations.harness.errors import NumericsError
-from implementations.harness.model.checkpoint import save
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.modeling_pruned import held_indices
+from implementations.harness.model.saving import save
 from implementations.harness.model.units import NAMES, Weights, count_weights
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.prune.method import Method, Place

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.families import FAMILIES
 from implementations.harness.model.surgery import PER_BLOCK
-from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.model.view import FAMILIES, Block, LanguageModel
 
 VOCABULARY = 96
 

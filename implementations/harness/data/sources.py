@@ -8,9 +8,9 @@ from typing import cast
 
 from implementations.harness.download.embedded import embedded_text
 from implementations.harness.download.hub import hub_file
-from implementations.harness.download.storage import file_sha256, user_path
 from implementations.harness.errors import BadInput, Unavailable, in_short
 from implementations.harness.results import reading
+from implementations.harness.results.files import file_sha256, user_path
 
 BETWEEN_DOCUMENTS = "\n\n"
 LARGEST_TEXT = 2_000_000_000

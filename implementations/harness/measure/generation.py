@@ -1,18 +1,21 @@
-"""Greedy text generation."""
+"""Greedy text generation, also if only one block fits on the accelerator."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.measure.forward import on_accelerator
+from implementations.harness.model.execution import on_device_read_only, replaced_forward, tensors
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
@@ -113,3 +116,34 @@ def _end_tokens(model: LanguageModel) -> set[int | None]:
     if ends is None:
         ends = model.config.eos_token_id
     return set(ends) if isinstance(ends, list) else {ends}
+
+
+def on_accelerator(model: LanguageModel) -> AbstractContextManager[None]:
+    """Allow calls of `model.hf` with inputs on `model.accelerator` inside the `with` block.
+
+    For callers that need the Hugging Face model itself, such as generation. If the weights are not
+    on the accelerator, they are `streamed` to it.
+    """
+    return nullcontext() if model.accelerator == model.device else streamed(model)
+
+
+@contextmanager
+def streamed(model: LanguageModel) -> Iterator[None]:
+    """Move each decoder block to the accelerator for the duration of each of its calls.
+
+    Slow, because every call moves every block, but only one block at a time needs memory there. All
+    other weights stay on the accelerator throughout.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(on_device_read_only(model.outside().values(), model.accelerator))
+        for module in model.layers:
+            call = partial(_call_on_device, module, module.forward, model.accelerator)
+            stack.enter_context(replaced_forward(module, call))
+        yield
+
+
+def _call_on_device(
+    module: nn.Module, forward: Callable[..., Any], device: torch.device, *args: Any, **kwargs: Any
+) -> Any:
+    with on_device_read_only(tensors(module), device):
+        return forward(*args, **kwargs)

@@ -30,7 +30,7 @@ from implementations.harness.errors import (
     Unavailable,
     in_short,
 )
-from implementations.harness.measure.forward import on_accelerator
+from implementations.harness.measure.generation import on_accelerator
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 from implementations.harness.results.reading import read_text

@@ -1,4 +1,4 @@
-"""Peak memory of a block of code, with the best instrument of the machine."""
+"""Size of a model, and peak memory of a block of code with the best instrument of the machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Protocol
 
 import psutil
 import torch
+from torch import nn
 
-from implementations.harness.errors import BadInput
-from implementations.harness.model.devices import trim_memory
-from implementations.harness.results.record import Peak
+from implementations.harness.model.execution import trim_memory
+from implementations.harness.model.view import LanguageModel
+from implementations.harness.results.record import Footprint, Peak
 
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
@@ -22,17 +23,10 @@ INTERVAL = 0.005  # seconds between two samples
 
 
 class Watch:
-    """Result of `peak_memory`, available after its block."""
+    """Result of `peak_memory`."""
 
-    def __init__(self) -> None:
-        self._peak: Peak | None = None
-
-    @property
-    def peak(self) -> Peak:
-        """The measured peak; raises `BadInput` inside the block."""
-        if self._peak is None:
-            raise BadInput("read `peak` after the `with peak_memory(...)` block has ended")
-        return self._peak
+    peak: Peak
+    """Set at the end of the block."""
 
 
 class Instrument(Protocol):
@@ -61,7 +55,7 @@ def peak_memory(device: torch.device | str) -> Iterator[Watch]:
     try:
         yield watch
     finally:
-        watch._peak = Peak(bytes=instrument.stop(), start=start, how=instrument.how)
+        watch.peak = Peak(bytes=instrument.stop(), start=start, how=instrument.how)
 
 
 def free_memory(device: torch.device) -> int:
@@ -161,3 +155,21 @@ class Sampling:
 
     def _resident(self) -> int:
         return int(self.process.memory_info().rss)
+
+
+def footprint(model: LanguageModel, bits: float | None = None, unused: int = 0) -> Footprint:
+    """Count the current parameters of `model` without running it.
+
+    `bits` is the number of bits per weight of a method that quantises, `unused` the number of
+    weights that stay in memory but take part in no multiplication.
+    """
+    parameters = list(model.hf.parameters())  # tied ones once
+    linears = [module for module in model.hf.modules() if isinstance(module, nn.Linear)]
+    indices = [buffer for linear in linears for buffer in linear.buffers()]  # of indexed layers
+    return Footprint(
+        parameters=sum(p.numel() for p in parameters),
+        nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
+        bytes=sum(tensor.nbytes for tensor in (*parameters, *indices)),
+        macs=sum(linear.weight.numel() for linear in linears) - unused,
+        bits=bits,
+    )

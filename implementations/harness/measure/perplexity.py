@@ -1,18 +1,30 @@
-"""Perplexity over windows of a text, the exponential of the mean negative log-likelihood."""
+"""Logits and perplexity of a model over token windows, also if only one block fits on the device.
+
+A perplexity is the exponential of the mean negative log-likelihood.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from implementations.harness.data.tokens import Tokens
+from implementations.harness.data.tokens import Tokens, check_vocabulary
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.measure.forward import logits
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.execution import (
+    Boundary,
+    fixed_output,
+    on_device_read_only,
+    tensors,
+)
+from implementations.harness.model.view import LanguageModel, preserved
+from implementations.harness.progress import track
 
 CHUNK = 2**20  # logits converted to fp64 at a time: 8 MB, which fits into a processor's cache
 
@@ -126,3 +138,92 @@ def _exponential(mean: float) -> float:
         raise NumericsError(
             f"the loss of {mean:g} nats per token gives a perplexity too large for fp64; prune less"
         ) from error
+
+
+PIECE = 2**22  # maximum number of logits in memory (16 MB in fp32); a batch exceeds a small model
+
+
+class Logits(NamedTuple):
+    """Logits `[windows, positions, vocabulary]` of some positions of some windows."""
+
+    values: Tensor
+    windows: slice
+    positions: slice
+
+
+def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) -> Iterator[Logits]:
+    """Yield the logits of all `tokens`, micro-batch by micro-batch, each from left to right.
+
+    Each piece is on the accelerator in the model's dtype and has at most `PIECE` logits, or one
+    position. Drop it before requesting the next to keep only one in memory.
+
+    Raises:
+        BadInput: ids beyond the vocabulary, or a batch size below 1.
+        NumericsError: the output of a block contains NaN or infinity.
+    """
+    check_vocabulary(tokens, model.vocabulary_size)
+    size = tokens.batch_size if batch_size is None else batch_size
+    if size < 1:
+        raise BadInput(f"batch_size must be at least 1, got {size}")
+    run = at_once if model.whole else block_by_block
+    return run(model, tokens, size)
+
+
+def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
+    """Compute the logits on the device of the weights."""
+    with preserved(model):
+        model.hf.eval()
+        for start, batch in _batches(tokens, batch_size):
+            ids = batch.to(model.device)
+            yield from _head(model, ids, _decoder(model, ids), start)
+
+
+def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
+    """Compute the logits with one decoder block at a time on the accelerator, moved once each.
+
+    The activations of all `tokens` stay on the host between two blocks.
+    """
+    with preserved(model):
+        model.hf.eval()
+        boundary = Boundary(model, tokens.batches(batch_size))
+        for block in track(model.blocks, f"reading {tokens.source} block by block"):
+            with model.opened(block), on_device_read_only(tensors(block.module), model.accelerator):
+                for i, _, y in boundary.run(block):
+                    boundary.advance(i, block, y)
+        with on_device_read_only(model.outside().values(), model.accelerator):
+            # Outputs of the last block, [batch, length, hidden] each.
+            for (start, batch), host in zip(
+                _batches(tokens, batch_size), boundary.hidden, strict=True
+            ):
+                ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
+                with fixed_output(boundary.block_output(hidden), *model.layers):
+                    output = _decoder(model, ids)
+                yield from _head(model, ids, output, start)
+
+
+def _decoder(model: LanguageModel, ids: Tensor) -> Any:
+    """Run the model without its head on `ids [windows, length]`."""
+    with torch.no_grad():
+        return model.decoder(input_ids=ids, use_cache=False)
+
+
+def _head(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterator[Logits]:
+    """Run the head on the decoder's output, a few positions at a time."""
+    windows, length = ids.shape
+    step = max(1, PIECE // (windows * model.vocabulary_size))
+    for left in range(0, length, step):
+        positions = slice(left, min(left + step, length))
+        kept = torch.arange(positions.start, positions.stop, device=ids.device)
+        with fixed_output(output, model.decoder), torch.no_grad():
+            values = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+        piece = Logits(values, slice(start, start + windows), positions)
+        del values
+        yield piece
+        del piece
+
+
+def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[int, Tensor]]:
+    """Yield each micro-batch with the index of its first window."""
+    total = ceil(len(tokens.ids) / batch_size)
+    batches = track(tokens.batches(batch_size), f"reading {tokens.source}", total)
+    return ((batch_size * number, ids) for number, ids in enumerate(batches))

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from implementations.harness.data.seeds import seeded
 from implementations.harness.errors import BadInput, Unavailable, unknown_name
+from implementations.harness.model.execution import seeded
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
 

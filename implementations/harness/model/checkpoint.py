@@ -1,74 +1,30 @@
-"""Save pruned models as checkpoints that transformers can load, and load checkpoints."""
+"""Read model folders, stock or written by `saving.save`, without running code from them."""
 
 from __future__ import annotations
 
-import copy
-import shutil
+import hashlib
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+import transformers
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model import modeling_pruned
-from implementations.harness.model.card import model_card
-from implementations.harness.model.configuration import (
-    SHAPES,
-    configuration,
-    generation_settings,
-    stock_class,
-)
-from implementations.harness.model.devices import parse_device, parse_dtype
-from implementations.harness.model.library_errors import errors_as_bad_input
-from implementations.harness.model.output_folder import atomic_folder, resolve_output_folder
-from implementations.harness.model.surgery import refuse_emptied
-from implementations.harness.model.units import residual_widths
-from implementations.harness.model.view import Block, LanguageModel
-from implementations.harness.model.weight_files import read_weights, weight_files
-
-SHARD = "1GB"  # size of a weights file, which limits the memory used for saving
-
-
-def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | None = None) -> None:
-    """Write weights, configuration, tokenizer and a model card with the record to `folder`.
-
-    If the stock configuration can express the shapes, a plain
-    `AutoModelForCausalLM.from_pretrained` loads the folder. Otherwise `modeling_pruned.py` is saved
-    with the weights and `trust_remote_code=True` is needed. The folder is written completely or not
-    at all.
-
-    Raises:
-        BadInput: the folder is not empty, the model has no weights left, or a `PromptMethod` is
-            active.
-        Unavailable: the folder is not writable, the disk is full, or another process has filled
-            the folder.
-    """
-    if model.prompt_method:
-        raise BadInput(
-            f"{model.prompt_method} does not change the weights, so there is nothing to save; load "
-            "the dense model instead"
-        )
-    folder = resolve_output_folder(folder)
-    refuse_emptied(model.blocks)
-    twin = _empty_twin(model)
-    custom = isinstance(twin, modeling_pruned.Pruned)
-    code = Path(modeling_pruned.__file__) if custom else None
-    with atomic_folder(folder) as partial, _quiet():
-        twin.save_pretrained(partial, state_dict=model.hf.state_dict(), max_shard_size=SHARD)
-        if model.hf.generation_config is not None:  # unchecked, because some contradict themselves
-            model.hf.generation_config.to_json_file(partial / "generation_config.json")
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(partial)
-        card = partial / "README.md"
-        card.write_text(model_card(model, record, code), encoding="utf-8")
-        for weights in partial.glob("*.safetensors"):
-            shutil.copymode(card, weights)  # safetensors makes them readable for the owner only
+from implementations.harness.model.execution import parse_device, parse_dtype
+from implementations.harness.model.view import FAMILIES
+from implementations.harness.progress import track
+from implementations.harness.results.files import file_sha256
+from implementations.harness.results.reading import read_json
 
 
 def load_checkpoint(
@@ -93,7 +49,7 @@ def load_checkpoint(
         builder = modeling_pruned.pruned_class(builder)
     weights = read_weights(weight_files(folder))
     problem = f"the model in {folder} cannot be loaded"
-    with _quiet(), errors_as_bad_input(problem, "download it again"):
+    with quiet(), errors_as_bad_input(problem, "download it again"):
         hf, report = builder.from_pretrained(
             None,  # transformers would search a folder for adapters and other weights
             config=config,
@@ -133,7 +89,7 @@ def _check_loaded(folder: Path, report: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide the progress bars and log messages of transformers; problems are raised instead."""
     verbosity, shown = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -146,107 +102,153 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _empty_twin(model: LanguageModel) -> PreTrainedModel:
-    """Return a model on the meta device, built from a configuration, with the shapes of `model`.
+SHAPES = "pruned_shapes"  # field of checkpoints that need modeling_pruned.py
+UNSUPPORTED = {
+    "quantization_config": "quantised weights are not supported; use full-precision weights",
+    "per_layer_config": "it is not supported; configure all blocks together",
+}
+KERNELS = ("attn_implementation", "_attn_implementation")
 
-    The stock configuration is tried first, because each family has its own conditions.
+
+def configuration(folder: Path) -> PreTrainedConfig:
+    """Return the configuration of a model folder.
+
+    Raises `BadInput` for a missing or damaged file and for a model that is not supported.
     """
-    shapes = _shapes(model.hf)
-    for make in (_stock_twin, _pruned_twin):
-        try:
-            with torch.device("meta"):
-                twin = make(model)
-        except (ValueError, StrictDataclassError):  # the configuration rejects the numbers
-            continue
-        if twin is not None and _shapes(twin) == shapes:
-            return twin
-    raise BadInput(
-        "the model has shapes that no checkpoint can express; remove units and add biases only "
-        "with the functions of `implementations.harness`"
-    )
+    path = folder / "config.json"
+    if not folder.is_dir():
+        raise BadInput(f"{folder} does not exist or is not a folder; give a model folder")
+    if not path.exists():
+        raise BadInput(f"{folder} is not a model folder: config.json is missing")
+    entries = read_json(path)
+    if not isinstance(entries, dict) or not isinstance(entries.get("model_type"), str):
+        raise BadInput(f"{path} has no `model_type`; add it or download the file again")
+    _check_supported(entries, path)
+    kind = stock_class(entries["model_type"]).config_class
+    problem = f"{path} is not a valid configuration of {entries['model_type']}"
+    with errors_as_bad_input(problem, "correct it"):
+        config: PreTrainedConfig = kind.from_dict(entries)
+    return config
 
 
-def _shapes(hf: PreTrainedModel) -> dict[str, torch.Size]:
-    return {name: tensor.shape for name, tensor in hf.state_dict().items()}
+def generation_settings(folder: Path) -> GenerationConfig:
+    """Return the generation settings: generation_config.json, or else those in config.json.
+
+    Raises `BadInput` for a damaged file.
+    """
+    path = folder / "generation_config.json"
+    if not path.exists():
+        return GenerationConfig.from_model_config(read_json(folder / "config.json"))
+    with errors_as_bad_input(f"{path} is damaged", "correct or delete it"):
+        return GenerationConfig.from_dict(read_json(path))
 
 
-def _stock_twin(model: LanguageModel) -> PreTrainedModel | None:
-    numbers = _uniform_numbers(model)
-    if numbers is None:
-        return None
-    config = _changed(model.config, numbers)
-    twin: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
-    return twin
+def stock_class(model_type: str) -> Any:
+    """Return the transformers class for the model type of a supported family."""
+    return getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
 
 
-def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
-    config = _changed(model.config, {SHAPES: [_shape(block) for block in model.blocks]})
-    build = modeling_pruned.pruned_class(stock_class(config.model_type))
-    twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
-    return twin
-
-
-def _shape(block: Block) -> dict[str, Any]:
-    """Return the entry of `pruned_shapes` that describes a block."""
-    linears = {
-        path.rpartition(".")[2]: module
-        for path, module in block.module.named_modules()
-        if isinstance(module, nn.Linear)
-    }
-    shape = {
-        "heads": block.attention.heads,
-        "kv_heads": block.attention.kv_heads,
-        "channels": block.feed_forward.channels,
-        "biases": [name for name, linear in linears.items() if linear.bias is not None],
-    }
-    indexed = {
-        name: {
-            index: len(held)
-            for dim, index in enumerate(modeling_pruned.INDICES)
-            if (held := modeling_pruned.held_indices(linear, dim)) is not None
-        }
-        for name, linear in linears.items()
-    }
-    indexed = {name: counts for name, counts in indexed.items() if counts}
-    residual = residual_widths(block)
-    return (
-        shape
-        | ({"indexed": indexed} if indexed else {})
-        | ({"residual": list(residual)} if residual else {})
-    )
-
-
-def _uniform_numbers(model: LanguageModel) -> dict[str, int] | None:
-    """Return the head and channel counts by their stock names, or None if blocks differ."""
-    counts = {
-        (
-            block.attention.heads,
-            block.attention.kv_heads,
-            block.attention.head_size,
-            block.feed_forward.channels,
+def _check_supported(entries: dict[str, Any], path: Path) -> None:
+    model_type = entries["model_type"]
+    if model_type not in FAMILIES:
+        inner = (entries.get("text_config") or {}).get("model_type")
+        hint = (
+            f"; for this multimodal model, save only the text part ({inner})"
+            if inner in FAMILIES
+            else ""
         )
-        for block in model.blocks
-    }
-    if len(counts) > 1:
-        return None
-    heads, kv_heads, head_size, channels = counts.pop()
-    if not heads or not channels:
-        return None
-    numbers = {
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        model.family.channels: channels,
-        "head_dim": head_size,
-    }
-    named = {name: number for name, number in numbers.items() if hasattr(model.config, name)}
-    if head_size * heads != model.config.hidden_size:
-        named["head_dim"] = head_size  # Qwen2 uses it without declaring it
-    return named
+        raise BadInput(
+            f"{path}: model family {model_type!r} is not supported; use one of "
+            f"{', '.join(FAMILIES)}{hint}"
+        )
+    for name, reason in UNSUPPORTED.items():
+        if entries.get(name):
+            raise BadInput(f"{path} has {name}: {reason}")
+    for name in KERNELS:  # any other name is code on the hub, which transformers would run
+        if entries.get(name) not in (None, "eager", "sdpa"):
+            raise BadInput(f"{path}: `{name}` must be eager or sdpa, got {entries[name]!r}")
 
 
-def _changed(config: PreTrainedConfig, numbers: dict[str, Any]) -> PreTrainedConfig:
-    """Return a validated copy of a configuration with other numbers."""
-    entries = copy.deepcopy(config.to_dict())
-    for name in (SHAPES, "auto_map", "architectures"):
-        entries.pop(name, None)
-    return type(config).from_dict(entries | numbers)
+# A single file or an index of its shards, in the order in which transformers searches.
+NAMES = ("model.safetensors", "pytorch_model.bin")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weights files of a folder in the layout of transformers.
+
+    Raises `BadInput` for missing and truncated files.
+    """
+    files = _named_files(folder)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise BadInput(
+            f"{folder} lacks {len(missing)} of {len(files)} weights files: "
+            f"{in_short(', '.join(missing))}; download them again"
+        )
+    for file in files:
+        if file.suffix == ".safetensors":
+            with (
+                errors_as_bad_input(f"{file} is truncated or damaged", "download it again"),
+                safe_open(file, "pt"),
+            ):
+                pass  # compares the length of the file with its header
+    return files
+
+
+def read_weights(files: list[Path]) -> dict[str, Tensor]:
+    """Return the tensors of weights files by name, memory-mapped where possible.
+
+    Raises `BadInput` for a damaged file and for a pickle with code.
+    """
+    weights: dict[str, Tensor] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            weights |= load_file(file)
+            continue
+        try:
+            mmap = zipfile.is_zipfile(file)  # older files cannot be mapped
+            weights |= torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+        except Exception as error:  # torch's message explains how to run the code
+            raise BadInput(
+                f"{file} is damaged, or a pickle with code, which is never run; download it again, "
+                "or use a copy of the model in safetensors format"
+            ) from error
+    return weights
+
+
+def weights_sha256(files: list[Path]) -> str:
+    """Return the SHA-256 of one weights file, or of the output of `sha256sum` for several."""
+    hashes = [(file_sha256(file), file.name) for file in track(files, "hashing the weights")]
+    if len(hashes) == 1:
+        return hashes[0][0]
+    lines = "".join(f"{digest}  {name}\n" for digest, name in hashes)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _named_files(folder: Path) -> list[Path]:
+    for name in NAMES:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            problem = f"{index} does not list the file of each weight"
+            with errors_as_bad_input(problem, "download it again"):
+                return [
+                    folder / shard for shard in sorted(set(read_json(index)["weight_map"].values()))
+                ]
+    present = in_short(", ".join(sorted(path.name for path in folder.iterdir()))) or "no files"
+    raise BadInput(
+        f"{folder} has no weights; it needs {' or '.join(NAMES)}, or its .index.json and the "
+        f"shards, but it has {present}"
+    )
+
+
+@contextmanager
+def errors_as_bad_input(problem: str, advice: str) -> Iterator[None]:
+    """Raise `BadInput` with `problem`, the reason and `advice` for any error inside."""
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:  # transformers and tokenizers raise many unrelated types
+        raise BadInput(f"{problem}: {type(error).__name__}: {in_short(error)}; {advice}") from error

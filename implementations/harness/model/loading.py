@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,15 +19,18 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from implementations.harness.download.embedded import MODEL, MODEL_ALIAS, embedded_model
 from implementations.harness.download.hub import cached_file, hub_model
-from implementations.harness.download.storage import user_path
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.model.checkpoint import load_checkpoint
-from implementations.harness.model.configuration import configuration
-from implementations.harness.model.devices import parse_device, parse_dtype
-from implementations.harness.model.identity import Identity, identify
-from implementations.harness.model.library_errors import errors_as_bad_input
-from implementations.harness.model.view import LanguageModel
-from implementations.harness.model.weight_files import weight_files, weights_sha256
+from implementations.harness.model.checkpoint import (
+    configuration,
+    errors_as_bad_input,
+    load_checkpoint,
+    weight_files,
+    weights_sha256,
+)
+from implementations.harness.model.execution import parse_device, parse_dtype
+from implementations.harness.model.view import Identity, LanguageModel
+from implementations.harness.results.files import file_sha256, user_path
+from implementations.harness.results.reading import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
@@ -168,3 +173,45 @@ def _needed(files: list[str]) -> list[str]:
     safe = any(re.fullmatch(r"model.*\.safetensors", file) for file in files)
     weights = r"model.*\.safetensors" if safe else r"pytorch_model.*\.bin"
     return [file for file in files if re.fullmatch(rf".*\.(json|txt|model|jinja)|{weights}", file)]
+
+
+CONFIGURATION = ("config.json", "generation_config.json")
+VOCABULARY = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
+TOKENIZER = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+ORIGIN = frozenset(
+    {"transformers_version", "_name_or_path", "_model_name_or_path", "is_local", "local_files_only"}
+)
+"""Fields that describe the origin of a file and do not affect results."""
+
+
+def identify(folder: Path, weights: str) -> Identity:
+    """Hash the configuration and tokenizer of a folder; `weights` is the hash of the weights.
+
+    Raises `BadInput` for a damaged file.
+    """
+    tokenizer = [*_settings(folder, TOKENIZER), *_files(folder, VOCABULARY)]
+    return Identity(
+        weights,
+        _digest(_settings(folder, CONFIGURATION)),
+        _digest(tokenizer) if any(name in VOCABULARY for name, _ in tokenizer) else None,
+    )
+
+
+def _settings(folder: Path, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the content of JSON files without the fields of `ORIGIN`."""
+    settings = []
+    for name in names:
+        if (folder / name).is_file():
+            content = read_json(folder / name)
+            if isinstance(content, dict):
+                content = {key: value for key, value in content.items() if key not in ORIGIN}
+            settings.append((name, json.dumps(content, sort_keys=True)))
+    return settings
+
+
+def _files(folder: Path, names: Iterable[str]) -> list[tuple[str, str]]:
+    return [(name, file_sha256(folder / name)) for name in names if (folder / name).is_file()]
+
+
+def _digest(parts: list[tuple[str, str]]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Remove units from a model, and add biases that compensate for them.
 
 Models are edited in place; parameters keep their dtype, device and `requires_grad`. The head and
-channel counts in the configuration do not change, because blocks may differ; `checkpoint.save`
+channel counts in the configuration do not change, because blocks may differ; `saving.save`
 writes the right ones.
 """
 
@@ -26,6 +26,7 @@ from implementations.harness.model.units import (
     channel_cuts,
     cuts,
     kv_group_cuts,
+    refuse_emptied,
     widths_left,
 )
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
@@ -151,16 +152,6 @@ def add_bias(linear: nn.Linear, bias: Tensor) -> None:
         )
     else:
         linear.bias.data.copy_(linear.bias.data + bias)
-
-
-def refuse_emptied(blocks: Sequence[Block]) -> None:
-    """Raise `BadInput` if no attention and no feed-forward part of `blocks` has any weights."""
-    if not any(
-        linear.weight.numel()
-        for block in blocks
-        for linear in (block.attention.o, block.feed_forward.down)
-    ):
-        raise BadInput("this would empty the model: no block has any weights left; prune less")
 
 
 def chosen(units: Units, count: int, name: str) -> Tensor:

@@ -13,7 +13,7 @@ this order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -198,6 +198,11 @@ def block_weights(block: Block) -> int:
     return sum(linear.weight.numel() for linear in _all_linears(block).values())
 
 
+def total_weights(model: LanguageModel) -> int:
+    """Return the number of weights of the linear layers of all blocks."""
+    return sum(map(block_weights, model.blocks))
+
+
 def residual_widths(block: Block) -> tuple[int, int, int] | None:
     """Return the residual width before, between the halves of, and after a rotated block.
 
@@ -272,3 +277,13 @@ def _all_linears(block: Block) -> dict[str, nn.Linear]:
         for path, module in block.module.named_modules()
         if isinstance(module, nn.Linear)
     }
+
+
+def refuse_emptied(blocks: Sequence[Block]) -> None:
+    """Raise `BadInput` if no attention and no feed-forward part of `blocks` has any weights."""
+    if not any(
+        linear.weight.numel()
+        for block in blocks
+        for linear in (block.attention.o, block.feed_forward.down)
+    ):
+        raise BadInput("this would empty the model: no block has any weights left; prune less")

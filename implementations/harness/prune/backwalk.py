@@ -25,10 +25,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from implementations.harness.data.activations import Boundary, fixed_output
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.devices import (
+from implementations.harness.model.execution import (
+    Boundary,
+    fixed_output,
     on_device,
     on_device_read_only,
     tensors,
@@ -83,7 +84,7 @@ def backwalk(
     predictions = length - 1
     with preserved(model):
         model.hf.eval()
-        boundary = Boundary(model, calibration, calibration.batch_size)
+        boundary = Boundary(model, calibration.batches())
         entering = _forward(model, boundary)
         _head_back(model, calibration, boundary)
         for block in track(model.blocks[::-1], "walking back"):

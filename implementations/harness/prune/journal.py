@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from implementations.harness.errors import Unavailable, in_short
-from implementations.harness.results.write_access import short_path
+from implementations.harness.results.files import short_path
 
 
 class Journal:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from implementations.harness.data.activations import replaced_forward
 from implementations.harness.errors import BadInput
+from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.units import Kind, cuts, unit_costs
 from implementations.harness.model.view import Block, LanguageModel
 

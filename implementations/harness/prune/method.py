@@ -1,4 +1,4 @@
-"""The base classes of pruning methods: configuration, capabilities and `prune`.
+"""The base class of pruning methods: configuration, capabilities and `prune`.
 
 `WeightMethod` is the base of methods that zero single weights, `UnitMethod` of those that remove
 whole units. Tests, records and the site use the declared `capabilities`.
@@ -6,11 +6,11 @@ whole units. Tests, records and the site use the declared `capabilities`.
 
 from __future__ import annotations
 
-import math
+import importlib
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
 
@@ -24,20 +24,20 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from torch import Tensor
 
-from implementations.harness.data.seeds import seeded
-from implementations.harness.data.stream import Calibration
-from implementations.harness.data.tokens import Tokens, check_vocabulary
+from implementations.harness.data.tokens import Calibration, Tokens, check_vocabulary
 from implementations.harness.errors import AtlasWarning, BadInput, unknown_name
-from implementations.harness.model.modeling_pruned import held_indices
-from implementations.harness.model.surgery import refuse_emptied
-from implementations.harness.model.units import Kind, count_weights, residual_widths, unit_costs
+from implementations.harness.model.execution import seeded
+from implementations.harness.model.units import (
+    count_weights,
+    refuse_emptied,
+    residual_widths,
+    total_weights,
+)
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
-from implementations.harness.prune.allocation import apportion, cheapest, widths
-from implementations.harness.prune.masks import Pattern, share_of, smallest, smallest_per_group
+from implementations.harness.results.field_types import validation_problems
 from implementations.harness.results.recovery import Course
-from implementations.harness.results.strict_model import validation_problems
+from implementations.harness.results.store import check_name
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -259,7 +259,7 @@ class Method(BaseModel, ABC):
 
     def execute(self, model: LanguageModel, calibration: Tokens | None, seed: int) -> Outcome:
         """Do the same as `apply` for input that `check` has accepted."""
-        before, unit = _weights(model), self.unit(model)
+        before, unit = total_weights(model), self.unit(model)
         start = time.perf_counter()
         with collected_warnings() as messages, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
@@ -310,218 +310,6 @@ class Method(BaseModel, ABC):
                 )
 
 
-class WeightMethod(Method):
-    """A method that zeroes single weights, unstructured or in N:M patterns."""
-
-    sparsity: Ratio = 0.5
-    """Share of the weights to zero."""
-    pattern: Pattern | None = None
-    """Keep KEEP of every GROUP consecutive inputs of a row, as in `2:4`; replaces `sparsity`."""
-
-    @model_validator(mode="after")
-    def _sparsity_matches_pattern(self) -> WeightMethod:
-        pattern, given = self.pattern, "sparsity" in self.model_fields_set
-        if pattern and "semi-structured" not in self.capabilities.granularity:
-            raise ValueError(
-                f"pattern {pattern}: {self.slug()} does not support N:M patterns; leave it out"
-            )
-        if pattern and given and not math.isclose(self.sparsity, pattern.sparsity):
-            raise ValueError(
-                f"sparsity {self.sparsity} contradicts pattern {pattern}, which removes "
-                f"{pattern.sparsity:g}; leave one of them out"
-            )
-        return self
-
-    @property
-    def target(self) -> float:
-        """The requested sparsity, or that of the pattern."""
-        return self.pattern.sparsity if self.pattern else self.sparsity
-
-    @property
-    def grouped(self) -> int:
-        """Number of consecutive inputs of a row in a group; 1 without groups."""
-        return self.pattern.group if self.pattern else 1
-
-    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Check also that the groups of a pattern divide all layers."""
-        super().check(model, calibration)
-        for block in model.blocks:
-            for role, linear in block.linears().items():
-                inputs = linear.weight.shape[1]
-                if inputs % self.grouped:
-                    raise BadInput(
-                        f"pattern {self.pattern or f'N:{self.grouped}'} does not divide the "
-                        f"{inputs} inputs of block {block.index}, {role}; choose a group that does"
-                    )
-
-    def choose(
-        self,
-        scores: Tensor,
-        within: Literal["row", "matrix"] = "row",
-        count: int | None = None,
-    ) -> Tensor:
-        """Mark the weights to remove: by the pattern, or else the lowest `scores [out, in]`.
-
-        The result is boolean `[out, in]`. Scores are compared `within` a row or the whole matrix.
-        The number of weights is rounded down, and ties go to the earlier position. `count` sets
-        another number of weights for this layer; all rows then lose equally many, and the remainder
-        is taken from the rows with the lowest next scores. Raises `NumericsError` for NaN.
-        """
-        if self.pattern:
-            return smallest_per_group(scores, self.pattern)
-        rows = scores if within == "row" else scores.reshape(1, -1)
-        if count is None:
-            return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
-        each, over = divmod(count, len(rows))
-        removed = smallest(rows, each)
-        if over:
-            following = rows.masked_fill(removed, math.inf).amin(dim=1)  # [rows]
-            removed |= smallest(following, over)[:, None] & smallest(rows, each + 1)
-        return removed.view_as(scores)
-
-    def counts(self, model: LanguageModel, shares: Tensor) -> list[dict[str, int]]:
-        """Return the number of weights that every linear layer loses, `[blocks]` by role.
-
-        Blocks lose in proportion to `shares [blocks]`, and all layers of a block equally. In total
-        the requested sparsity is met; see `allocation.apportion`.
-        """
-        linears = [block.linears() for block in model.blocks]
-        sizes = torch.tensor([x.weight.numel() for block in linears for x in block.values()])
-        each = torch.as_tensor(shares).repeat_interleave(torch.tensor([len(b) for b in linears]))
-        lost = iter(apportion(each, sizes, share_of(self.sparsity, int(sizes.sum()))).tolist())
-        return [{role: next(lost) for role in block} for block in linears]
-
-
-class UnitMethod(Method):
-    """A method that removes whole units, with a budget in weights of the blocks' linear layers."""
-
-    least: ClassVar[int] = 0
-    """Number of units of each kind that remain in every block."""
-    sparsity: Ratio = 0.2
-    """Share of the weights in the decoder blocks' linear layers to remove, as whole units."""
-
-    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Check also that the layers hold all of their rows and columns."""
-        super().check(model, calibration)
-        if self.capabilities.granularity == ("blocks",):
-            return
-        for block in model.blocks:
-            for role, linear in block.linears().items():
-                if held_indices(linear, 0) is not None or held_indices(linear, 1) is not None:
-                    raise BadInput(
-                        f"{self.slug()} needs whole layers, but block {block.index}, {role} holds "
-                        "only some of its rows or columns; prune the dense model instead"
-                    )
-
-    def costs(self, model: LanguageModel) -> Tensor:
-        """Return the number of weights of every removable unit, `[units]`, block by block."""
-        return torch.cat([unit_costs(block, *self.kinds) for block in model.blocks])
-
-    def together(self, model: LanguageModel) -> int:
-        """Return the number of units that `widths` removes together."""
-        return 1
-
-    def taking_part(self, model: LanguageModel) -> Tensor:
-        """Mark the blocks from which `widths` may remove units, boolean `[blocks]`."""
-        return torch.ones(len(model.blocks), dtype=torch.bool)
-
-    def unit(self, model: LanguageModel) -> int:
-        """Return the number of weights of the largest unit, or group of units removed together.
-
-        The budget is met within half of it.
-        """
-        return _largest(self.costs(model)) * self.together(model)
-
-    def rate(self, model: LanguageModel) -> float:
-        """Return the budget as a share of the weights of all removable units.
-
-        It is above `sparsity` if some weights cannot be removed, and above 1 if the budget cannot
-        be met.
-        """
-        return self.sparsity * _weights(model) / max(int(self.costs(model).sum()), 1)
-
-    def choose(self, model: LanguageModel, scores: Tensor) -> Tensor:
-        """Mark the units to remove: those with the lowest `scores [units]`, up to the budget.
-
-        `scores` has the order of `costs`. The budget is a share of all weights of the blocks'
-        linear layers, including those that cannot be removed. The result is boolean `[units]`.
-        """
-        return cheapest(scores, self.costs(model), self.rate(model))
-
-    def budget(self, model: LanguageModel) -> float:
-        """Return the number of weights of the blocks' linear layers to remove."""
-        return self.sparsity * _weights(model)
-
-    def widths(
-        self,
-        model: LanguageModel,
-        shares: Sequence[float] | Tensor,
-        scores: Mapping[Kind, Sequence[Tensor]] | None = None,
-        budget: float | None = None,
-    ) -> list[list[int]]:
-        """Return the number of units of each kind that every block loses, `[blocks][kinds]`.
-
-        Blocks that are `taking_part` lose in proportion to `shares [blocks]`, and within a block
-        every kind loses the same share. Each block keeps `least` units of a kind (times
-        `together`). Rounding leaves some units over; the `scores` of a kind, `[units]` per block,
-        choose the blocks that lose these: those whose next unit scores lowest relative to the
-        block. Omit only kinds of which one unit is a small part of a block, such as channels. Pass
-        the `budget` in weights if layers were added to the model after it was counted. See
-        `allocation.widths`.
-        """
-        counts, costs = self._counted(model)
-        budget = self.budget(model) if budget is None else budget
-        group = self.together(model)
-        given = scores or {}
-        by_kind = [
-            [_grouped(units, group) for units in given[kind]] if kind in given else None
-            for kind in self.kinds
-        ]
-        lost = widths(counts, costs, torch.as_tensor(shares), budget, self.least, by_kind)
-        return cast(list[list[int]], (lost.T * group).tolist())
-
-    def reach(self, model: LanguageModel) -> float:
-        """Return the maximum sparsity that leaves `least` units, and half of the largest unit."""
-        counts, costs = self._counted(model)
-        total = _weights(model)
-        removable = int(((counts - self.least).clamp(min=0) * costs).sum())
-        return min(removable, total - self.unit(model) / 2) / total
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """The kinds of units that it removes."""
-        return cast(tuple[Kind, ...], self.capabilities.granularity)
-
-    def _counted(self, model: LanguageModel) -> tuple[Tensor, Tensor]:
-        """Return number and cost of the removable units of each kind, `[kinds, blocks]` each.
-
-        Units removed together count as one.
-        """
-        costs = [[unit_costs(block, kind) for block in model.blocks] for kind in self.kinds]
-        together = self.together(model)
-        counts = torch.tensor([[len(units) // together for units in row] for row in costs])
-        return (
-            counts * self.taking_part(model),
-            torch.tensor([[_largest(units) * together for units in row] for row in costs]),
-        )
-
-
-def _grouped(scores: Tensor, together: int) -> Tensor:
-    """Sum the scores of units that are removed together, lowest first, `[groups]`."""
-    if together == 1:
-        return scores
-    whole = len(scores) // together * together
-    return scores.sort().values[:whole].view(-1, together).sum(dim=1)
-
-
-def _largest(costs: Tensor) -> int:
-    return int(costs.max()) if len(costs) else 0
-
-
-def _weights(model: LanguageModel) -> int:
-    return sum(int(unit_costs(block, "blocks")) for block in model.blocks)
-
-
 @contextmanager
 def collected_warnings() -> Iterator[list[str]]:
     """Collect the harness's warnings of the `with` block; all are still shown to the user."""
@@ -538,3 +326,20 @@ def collected_warnings() -> Iterator[list[str]]:
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
+
+
+def get(slug: str) -> type[Method]:
+    """Return the method class of a folder; raises `BadInput` with a suggestion if there is none."""
+    check_name(slug)
+
+    module = importlib.import_module(f"implementations.{slug}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method)
+    ]
+    if len(classes) != 1:
+        raise BadInput(
+            f"implementations/{slug}/__init__.py must export one Method, got {len(classes)}"
+        )
+    return classes[0]

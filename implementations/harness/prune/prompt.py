@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear as multiply
 
-from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
+from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.view import Block, LanguageModel, require_whole_model
-from implementations.harness.prune.method import UnitMethod
+from implementations.harness.prune.unit_method import UnitMethod
 
 
 class PromptMethod(UnitMethod):

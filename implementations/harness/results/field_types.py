@@ -1,4 +1,4 @@
-"""Types of the fields of records and protocols, restricted so that untrusted files are harmless.
+"""The strict model and the field types of records and protocols, so that files are harmless.
 
 Fields that become part of a path consist of safe characters, fields shown on one line have no
 control characters, and every text and number has a maximum size.
@@ -10,7 +10,7 @@ import math
 import unicodedata
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 # Leaves room in 255 bytes for the start of a key, `.json` and the suffix of a temporary file.
 LONGEST_NAME = 200
@@ -81,3 +81,33 @@ def _check_numbers(value: JsonValue) -> JsonValue:
 
 Plain = Annotated[JsonValue, AfterValidator(_check_numbers)]
 """Any JSON value with finite numbers."""
+
+
+MAX_PROBLEMS = 10
+MAX_FIELD_NAME = 60
+
+
+class StrictModel(BaseModel):
+    """Frozen, strictly typed model that rejects unknown fields, NaN and infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def validation_problems(error: ValidationError) -> str:
+    """Return the first validation errors on one line, as `field: message` joined by semicolons."""
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    messages = [
+        ".".join(map(_field, problem["loc"]))
+        + ": " * bool(problem["loc"])
+        + problem["msg"].removeprefix("Value error, ")
+        for problem in errors[:MAX_PROBLEMS]
+    ]
+    if len(errors) > MAX_PROBLEMS:
+        messages.append(f"and {len(errors) - MAX_PROBLEMS:,} more")
+    return "; ".join(messages)
+
+
+def _field(name: int | str) -> str:
+    """Make a field name printable; unknown fields have any name that the file gives them."""
+    text = str(name)
+    return (text if text.isprintable() else ascii(text))[:MAX_FIELD_NAME]

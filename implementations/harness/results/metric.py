@@ -11,8 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from implementations.harness.results.field_types import NonNegative
-from implementations.harness.results.strict_model import StrictModel
+from implementations.harness.results.field_types import NonNegative, StrictModel
 
 
 class Tolerance(StrictModel):

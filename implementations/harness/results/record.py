@@ -31,6 +31,7 @@ from implementations.harness.results.field_types import (
     Share,
     Slug,
     Span,
+    StrictModel,
     Text,
     ValueName,
     one_line,
@@ -39,7 +40,6 @@ from implementations.harness.results.files import format_json
 from implementations.harness.results.metric import Tolerance
 from implementations.harness.results.protocol import STREAMS, Protocol, TrainingText
 from implementations.harness.results.recovery import Course, Recovered, Recovery
-from implementations.harness.results.strict_model import StrictModel
 
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing

@@ -6,8 +6,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from implementations.harness.results.field_types import Count, Few, NonNegative, Positive, ValueName
-from implementations.harness.results.strict_model import StrictModel
+from implementations.harness.results.field_types import (
+    Count,
+    Few,
+    NonNegative,
+    Positive,
+    StrictModel,
+    ValueName,
+)
 
 How = Literal["lora", "full"]
 

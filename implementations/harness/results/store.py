@@ -1,20 +1,33 @@
-"""Saving, publishing and loading of record files. Needs neither torch nor transformers."""
+"""Method folders and their record files: listing, saving, publishing and loading.
+
+Needs neither torch nor transformers, and imports no method.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.results.field_types import LONGEST_NAME
-from implementations.harness.results.files import remove_leftovers, write_atomically
+from implementations.harness.errors import BadInput, Unavailable, unknown_name
+from implementations.harness.results.field_types import LONGEST_NAME, validation_problems
+from implementations.harness.results.files import (
+    check_writable,
+    locked,
+    remove_leftovers,
+    resolve,
+    short_path,
+    write_atomically,
+)
 from implementations.harness.results.reading import parse_json, read_text
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
-from implementations.harness.results.strict_model import validation_problems
-from implementations.harness.results.write_access import check_writable, locked, resolve, short_path
+
+if TYPE_CHECKING:
+    pass
+
 
 IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
 
@@ -127,3 +140,14 @@ def _taken(path: Path, record: Record) -> bool:
         return os.path.lexists(path) and load_record(path).key != record.key
     except BadInput:  # not a readable record; keep it
         return True
+
+
+def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:
+    """List the slugs of all method folders."""
+    return sorted(p.parent.name for p in folder.glob("*/*.py") if p.stem == p.parent.name)
+
+
+def check_name(slug: str) -> None:
+    """Raise `BadInput` with a suggestion unless a method has this name."""
+    if slug not in methods():
+        raise BadInput(unknown_name(slug, methods(), "method"))

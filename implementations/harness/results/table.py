@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from implementations.harness.errors import BadInput, in_short, unknown_name
+from implementations.harness.errors import BadInput, csv_cell, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import metric
 from implementations.harness.results.record import DENSE, Footprint
-from implementations.harness.results.untrusted_text import csv_cell
 
 Line = dict[str, Any]
 

@@ -14,12 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from implementations.harness.contract.tiny import random_tokens
-from implementations.harness.data.text import Tokens
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.surgery import remove_blocks
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.statistics import Gram
-from implementations.harness.prune.walk import walk
+from implementations.harness.prune.walk import Gram, walk
 
 REPEATS = 3
 SAMPLES, LENGTH, BATCH = 4, 512, 2

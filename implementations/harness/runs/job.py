@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
 from pydantic.fields import FieldInfo
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.prune.method import Method
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.method import Method, get
 from implementations.harness.results.protocol import Protocol
+from implementations.harness.results.reading import parse_json
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import Recovery
 
@@ -122,3 +123,38 @@ def _is_none(value: Any, field: FieldInfo | None) -> bool:
     """Whether `value` is the word `none` and the field accepts None."""
     is_word = isinstance(value, str) and value.lower() == "none"
     return is_word and field is not None and type(None) in get_args(field.annotation)
+
+
+SHARE = ("sparsity", "pattern")
+"""Parameters that have command-line options of their own."""
+
+
+def read_settings(settings: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
+    """Parse NAME=VALUE pairs; the method's fields convert and check the values.
+
+    `shared` states that --sparsity or --pattern is given as well.
+
+    Raises:
+        BadInput: not a pair, a repeated name, or a second sparsity or pattern.
+    """
+    parsed: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals or not name:
+            raise BadInput(f"--set: expected NAME=VALUE, got {in_short(setting, 100)!r}")
+        if name in parsed:
+            raise BadInput(f"--set: {in_short(name, 100)!r} is given twice; keep one")
+        if shared and name in SHARE:
+            raise BadInput(
+                f"--set {name} cannot be combined with --sparsity or --pattern; leave one of them "
+                "out"
+            )
+        parsed[name] = _value(name, text)
+    return parsed
+
+
+def _value(name: str, text: str) -> Any:
+    """Parse a list or object as JSON; leave other text to the type of the field."""
+    if not text.startswith(("[", "{")):
+        return text
+    return parse_json(text, f"the JSON of --set {in_short(name, 100)}")

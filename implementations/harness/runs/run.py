@@ -13,12 +13,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from implementations.harness.download.storage import user_path
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
-from implementations.harness.model.checkpoint import save
-from implementations.harness.model.output_folder import check_output_folder
+from implementations.harness.model.saving import check_output_folder, save
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.journal import open_journal
+from implementations.harness.results.files import (
+    check_writable,
+    nearest_existing,
+    resolve,
+    short_path,
+    user_path,
+)
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import (
     IMPLEMENTATIONS,
@@ -30,15 +35,8 @@ from implementations.harness.results.store import (
     runs_folder,
     save_record,
 )
-from implementations.harness.results.write_access import (
-    check_writable,
-    nearest_existing,
-    resolve,
-    short_path,
-)
-from implementations.harness.runs import environment
 from implementations.harness.runs.job import DENSE_JOB, Job, Setup
-from implementations.harness.runs.recording import make_record
+from implementations.harness.runs.recording import require_checkout
 from implementations.harness.runs.workbench import Workbench
 
 RUNS = Path("runs")
@@ -78,7 +76,7 @@ def run(
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
     if publish:
-        environment.require_checkout("--publish")
+        require_checkout("--publish")
     bench = Workbench(setup)
     samples = bench.prepare(job, saves=checkpoint is not None)
     if checkpoint is not None:
@@ -90,7 +88,7 @@ def run(
     if job.method is not None:
         with open_journal(journal_of(bench, job, runs)):
             measured, model = bench.measure(job, samples)
-            record = make_record(bench, job, measured, dense.record)
+            record = bench.record(job, measured, dense.record)
             written = Written(record, save_or_rescue(record, runs))
         if checkpoint is not None:
             save_checkpoint(written, model, checkpoint)
@@ -125,7 +123,7 @@ def dense_record(bench: Workbench, runs: Path, pruned: Job = DENSE_JOB) -> Writt
             return Written(record, path if path.is_relative_to(runs) else save_record(record, runs))
     with open_journal(journal_of(bench, job, runs)):
         measured, _ = bench.measure(job)
-        record = make_record(bench, job, measured, None)
+        record = bench.record(job, measured, None)
         return Written(record, save_or_rescue(record, runs))
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from implementations.harness.contract.cases import support
 from implementations.harness.progress import track
-from implementations.harness.prune.registry import get, methods
+from implementations.harness.prune.method import get
 from implementations.harness.results.files import format_json, write_atomically
-from implementations.harness.results.store import IMPLEMENTATIONS
-from implementations.harness.runs import environment
+from implementations.harness.results.store import IMPLEMENTATIONS, methods
+from implementations.harness.runs.recording import require_checkout
 
 
 def write_support(slug: str | None = None) -> list[Path]:
@@ -18,7 +18,7 @@ def write_support(slug: str | None = None) -> list[Path]:
     Raises:
         BadInput: unknown method, or outside a checkout.
     """
-    environment.require_checkout("atlas support")
+    require_checkout("atlas support")
     slugs = methods() if slug is None else [get(slug).slug()]
     paths = []
     for name in track(slugs, "trying every family and pattern"):

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.devices import parse_device
+from implementations.harness.model.execution import parse_device
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import open_journal
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import check_record, load_records, publish_record
-from implementations.harness.runs import environment, workers
+from implementations.harness.runs import workers
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.runs.recording import make_record
+from implementations.harness.runs.recording import require_checkout
 from implementations.harness.runs.run import (
     check_outputs,
     check_outside,
@@ -113,7 +113,7 @@ class Pruner:
         journal = None if self.runs is None else journal_of(self.bench, job, self.runs)
         with open_journal(journal):
             measured, _ = self.bench.measure(job)
-        return make_record(self.bench, job, measured, dense)
+        return self.bench.record(job, measured, dense)
 
 
 def make_pruner(
@@ -139,7 +139,7 @@ def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bo
     if ray:
         workers.check_ray()
     if publish:
-        environment.require_checkout("--publish")
+        require_checkout("--publish")
 
 
 def _execute(

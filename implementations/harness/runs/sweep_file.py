@@ -23,17 +23,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.results.field_types import Given, Seed
-from implementations.harness.results.reading import parse_json, read_yaml
+from implementations.harness.results.field_types import Given, Seed, validation_problems
+from implementations.harness.results.reading import read_yaml
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import Recovery
-from implementations.harness.results.strict_model import validation_problems
-from implementations.harness.runs.job import Job, make_job
+from implementations.harness.runs.job import Job, make_job, read_settings
 
 MOST_RUNS = 10_000
 """Maximum number of runs in a sweep; at a minute each, this many take a week."""
-SHARE = ("sparsity", "pattern")
-"""Parameters that have command-line options of their own."""
 
 Methods = Annotated[list[Given], Field(min_length=1)]
 Seeds = Annotated[list[Seed], Field(min_length=1)]
@@ -154,37 +151,6 @@ def check_count(runs: int) -> None:
             f"the sweep has {runs:,} runs, more than the maximum of {MOST_RUNS:,}; split it into "
             "several sweeps"
         )
-
-
-def read_settings(settings: Sequence[str], *, shared: bool = False) -> dict[str, Any]:
-    """Parse NAME=VALUE pairs; the method's fields convert and check the values.
-
-    `shared` states that --sparsity or --pattern is given as well.
-
-    Raises:
-        BadInput: not a pair, a repeated name, or a second sparsity or pattern.
-    """
-    parsed: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        if not equals or not name:
-            raise BadInput(f"--set: expected NAME=VALUE, got {in_short(setting, 100)!r}")
-        if name in parsed:
-            raise BadInput(f"--set: {in_short(name, 100)!r} is given twice; keep one")
-        if shared and name in SHARE:
-            raise BadInput(
-                f"--set {name} cannot be combined with --sparsity or --pattern; leave one of them "
-                "out"
-            )
-        parsed[name] = _value(name, text)
-    return parsed
-
-
-def _value(name: str, text: str) -> Any:
-    """Parse a list or object as JSON; leave other text to the type of the field."""
-    if not text.startswith(("[", "{")):
-        return text
-    return parse_json(text, f"the JSON of --set {in_short(name, 100)}")
 
 
 def unique(jobs: Iterable[Job]) -> list[Job]:

@@ -8,17 +8,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from implementations.harness.data.samples import Sampler, Samples
-from implementations.harness.data.seeds import seeded
 from implementations.harness.errors import AtlasWarning, BadInput
-from implementations.harness.measure.footprint import footprint
 from implementations.harness.measure.generation import check_positions, continuation
-from implementations.harness.measure.memory import free_memory, peak_memory
+from implementations.harness.measure.memory import footprint, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.measure.speed import speed
 from implementations.harness.measure.zero_shot import (
@@ -26,55 +24,46 @@ from implementations.harness.measure.zero_shot import (
     questions_sha256,
     zero_shot,
 )
-from implementations.harness.model.devices import parse_device, trim_memory
-from implementations.harness.model.identity import Identity
+from implementations.harness.model.execution import parse_device, seeded, trim_memory
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.units import count_weights
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
-from implementations.harness.prune.method import DAMAGED, Outcome
+from implementations.harness.prune.method import DAMAGED
 from implementations.harness.results.field_types import LARGEST_INTEGER, NAMELESS, one_line
+from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT
 from implementations.harness.results.record import (
     NO_SPEED_UP,
+    Dense,
     Footprint,
     ModelInfo,
-    Peak,
+    Record,
     Speed,
     key_of,
     relevant_versions,
 )
 from implementations.harness.results.recovery import Recovered
-from implementations.harness.results.write_access import short_path
-from implementations.harness.runs import environment
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.train.loop import course
-from implementations.harness.train.recovery import check as check_recovery
-from implementations.harness.train.recovery import recover
+from implementations.harness.runs.recording import (
+    Measured,
+    command_of,
+    commit,
+    folder_sha256,
+    granularity_of,
+    hardware,
+    labels_of,
+    name_of,
+    plain_json,
+    texts_of,
+    time_of,
+    tolerances_of,
+    versions,
+)
 
 TASK_BATCH = 4  # questions per batch
 ROOM = 1.2  # free memory, in multiples of the weights, needed to load a second model
-
-
-@dataclass
-class Measured:
-    """The measurements of one run, before they become a record."""
-
-    samples: Samples
-    values: dict[str, float]
-    footprint: Footprint
-    sample: str
-    peak: Peak
-    seconds: dict[str, float]
-    outcome: Outcome | None = None
-    speed: Speed | None = None
-    untimed: str = ""
-    """Reason why speed was not measured."""
-    warnings: tuple[str, ...] = ()
-    dense: dict[str, float] = field(default_factory=dict)
-    """Values of the dense model that this run measured as well."""
-    recovered: Recovered | None = None
 
 
 @dataclass
@@ -119,8 +108,8 @@ class Workbench:
         model = self.dense()
         self.identity = model.identity
         self.accelerator = model.accelerator
-        self.hardware = environment.hardware(model.accelerator)
-        self.versions = relevant_versions(environment.versions(), setup.tasks)
+        self.hardware = hardware(model.accelerator)
+        self.versions = relevant_versions(versions(), setup.tasks)
         self.sampler = Sampler(setup.protocol, model)
         self.info = ModelInfo(
             name=one_line(model.name, NAMELESS),
@@ -165,7 +154,7 @@ class Workbench:
             return None
         hashes, folder = [questions_sha256(self.tasks)], self.setup.task_folder
         if folder is not None:
-            hashes.append(environment.folder_sha256(Path(folder)))
+            hashes.append(folder_sha256(Path(folder)))
         return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     def key(self, job: Job) -> str:
@@ -209,7 +198,9 @@ class Workbench:
         else:
             count_weights(self.dense(), DAMAGED)
         if job.recovery is not None:
-            check_recovery(self.dense(), job.recovery)
+            from implementations.harness.train.recovery import check
+
+            check(self.dense(), job.recovery)
         return samples
 
     def measure(self, job: Job, samples: Samples | None = None) -> tuple[Measured, LanguageModel]:
@@ -236,7 +227,7 @@ class Workbench:
             trim_memory()
             with peak_memory(self.accelerator) as evaluating:
                 values, dense_values, sample = self._quality(model, job, samples, timer)
-            untimed = self._untimed(job, ROOM * dense.bytes)
+            untimed = self._untimed(job, model, ROOM * dense.bytes)
             if not untimed:
                 rates = self._speed(model, job, timer)
         size = dense
@@ -260,8 +251,64 @@ class Workbench:
         )
         return measured, model
 
+    def record(self, job: Job, measured: Measured, dense: Record | None) -> Record:
+        """Build the record of a run; `dense` is the dense record, None for the dense run itself."""
+        setup = self.setup
+        date = datetime.now(UTC).replace(microsecond=0)
+        key = self.key(job)
+        run = f"{time_of(date)}-{key[:8]}"
+        row = (
+            Dense(run=run, values=measured.values, footprint=measured.footprint)
+            if dense is None
+            else Dense(
+                run=dense.run, values=dense.values | measured.dense, footprint=dense.footprint
+            )
+        )
+        head, dirty = commit()
+        outcome = measured.outcome
+        fields: dict[str, Any] = {
+            "run": run,
+            "key": key,
+            "date": date,
+            "method": job.slug,
+            "granularity": granularity_of(job),
+            "configuration": job.configuration,
+            "changed": tuple(job.changed),
+            "asked": outcome.asked if outcome else 0.0,
+            "achieved": round(outcome.achieved, 12) if outcome else 0.0,
+            "details": plain_json(outcome.details) if outcome else {},
+            "protocol": setup.protocol,
+            "seed": job.seed,
+            "tasks": setup.tasks,
+            "tasks_sha256": self.tasks_sha256,
+            "model": self.info,
+            "texts": texts_of(measured.samples, self.sampler.sources(job.streams)),
+            "disjoint": measured.samples.disjoint,
+            "values": measured.values,
+            "dense": row,
+            "footprint": measured.footprint,
+            "speed": measured.speed or Speed(note=measured.untimed),
+            "course": outcome.course if outcome else None,
+            "recovered": measured.recovered,
+            "sample": measured.sample,
+            "labels": labels_of(measured.values, row.values),
+            "warnings": measured.warnings,
+            "seconds": measured.seconds,
+            "peak": measured.peak,
+            "hardware": self.hardware,
+            "versions": versions(),
+            "commit": head,
+            "dirty": dirty,
+            "tolerance": tolerances_of(measured.values),
+        }
+        draft = Record.model_construct(**fields)  # name and command derive from the other fields
+        return Record(**fields, name=name_of(draft), command=command_of(draft, setup.task_folder))
+
     def _recover(self, model: LanguageModel, job: Job, samples: Samples, timer: Timer) -> Recovered:
         """Measure the model, fine-tune it with pruned weights kept zero, return the course."""
+        from implementations.harness.train.loop import course
+        from implementations.harness.train.recovery import recover
+
         recovery, stream = job.recovery, samples.calibration.training
         assert recovery is not None
         assert stream is not None
@@ -309,22 +356,17 @@ class Workbench:
             sample = generation.prompt + text
         return values, dense, sample
 
-    def _untimed(self, job: Job, room: float) -> str:
+    def _untimed(self, job: Job, model: LanguageModel, room: float) -> str:
         """Return why speed is not measured, or ''; loading a second model needs `room` bytes."""
         if job.method is None:
             return "the dense model is what others are compared with"
         if not job.method.capabilities.structured:
             return NO_SPEED_UP
-        if self.accelerator != self.device_of_weights:
+        if not model.whole:
             return "not measured: the model moves to the accelerator block by block"
         if job.edits and free_memory(self.accelerator) < room:
             return "not measured: memory has no room for the dense model beside the pruned one"
         return ""
-
-    @property
-    def device_of_weights(self) -> torch.device:
-        """Device of the weights, including the accelerator's index."""
-        return torch.empty(0, device=self.device).device
 
     def _speed(self, model: LanguageModel, job: Job, timer: Timer) -> Speed:
         test = self.setup.protocol.speed

@@ -24,7 +24,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from implementations.harness.errors import AtlasError, Unavailable
-from implementations.harness.results.write_access import short_path
+from implementations.harness.results.files import short_path
 
 ATTEMPTS = 3  # a worker may die for reasons outside its job, such as another process's memory
 NODE_CHECK = 10.0  # seconds between checks that Ray still runs on this machine

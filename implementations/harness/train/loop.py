@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from implementations.harness.data.stream import Stream
+from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import task
 from implementations.harness.prune.journal import discard, journal

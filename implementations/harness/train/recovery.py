@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from implementations.harness.data.stream import Stream
+from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import AtlasWarning
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.results.recovery import Recovery

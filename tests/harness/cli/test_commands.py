@@ -20,8 +20,7 @@ from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
 from implementations.harness.cli.describe import describe, overview
-from implementations.harness.prune.registry import methods
-from implementations.harness.results.store import load_record, load_records
+from implementations.harness.results.store import load_record, load_records, methods
 
 
 class Finished(NamedTuple):

@@ -12,7 +12,7 @@ from implementations.harness import get
 from implementations.harness.cli import pictures
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.perplexity import perplexity
-from implementations.harness.prune.masks import parse_pattern
+from implementations.harness.prune.weight_method import parse_pattern
 
 
 def test_mask_marks_removed_weights_and_keeps_the_model_unchanged() -> None:

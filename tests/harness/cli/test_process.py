@@ -30,7 +30,7 @@ def press(event, details, left=[{times}]):
 sys.addaudithook(press)
 """
 AT_WRITING = """
-from implementations.harness.prune.masks import NM
+from implementations.harness.prune.weight_method import NM
 def press(pattern, left=[{after}]):
     left[0] -= 1
     if left[0] == 0:

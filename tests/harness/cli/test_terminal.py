@@ -14,8 +14,8 @@ from rich.table import Table
 from implementations.harness.cli import terminal
 from implementations.harness.cli.terminal import board_table, mean, times
 from implementations.harness.results.boards import Spread, boards
-from implementations.harness.results.comparison import EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.results.record import Rate, Record, Speed
+from implementations.harness.runs.record_checks import EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.runs.sweep import Summary
 from implementations.harness.runs.verify import Verdict
 

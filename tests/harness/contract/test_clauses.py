@@ -10,7 +10,7 @@ import torch
 
 from implementations.harness.contract.cases import Case, cases
 from implementations.harness.contract.clause import CLAUSES
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.model.view import FAMILIES
 from tests.harness.contract.broken import BREAKING
 from tests.harness.contract.toys import CORRECT, First
 

@@ -9,16 +9,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from implementations.harness.data.text import (
+from implementations.harness.data.samples import (
     Text,
-    check_disjoint,
-    check_vocabulary,
     load_text,
     random_documents,
     random_windows,
     tokenize,
     windows,
 )
+from implementations.harness.data.tokens import check_disjoint, check_vocabulary
 from implementations.harness.download.embedded import embedded_model
 from implementations.harness.errors import BadInput
 

@@ -5,8 +5,12 @@ import hashlib
 import pytest
 import torch
 
-from implementations.harness.data.stream import Calibration
-from implementations.harness.data.tokens import Tokens, check_disjoint, check_vocabulary
+from implementations.harness.data.tokens import (
+    Calibration,
+    Tokens,
+    check_disjoint,
+    check_vocabulary,
+)
 from implementations.harness.errors import BadInput
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from implementations.harness.download.storage import build, file_sha256
+from implementations.harness.download.wheels import build
 from implementations.harness.errors import Unavailable
+from implementations.harness.results.files import file_sha256
 
 
 def visible(folder):
@@ -73,29 +74,29 @@ def test_exception_leaves_nothing_behind(tmp_path):
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "no space left in"),
-        (SafetensorError("I/O error: No space left on device (os error 28)"), "no space left in"),
-        (PermissionError(errno.EACCES, "Permission denied"), "cannot write to"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), "No space left"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
     ],
 )
 def test_disk_errors_say_what_to_do(tmp_path, error, message):
     def make(folder):
         raise error
 
-    with pytest.raises(Unavailable, match=rf"{message} .*PRUNING_ATLAS_CACHE"):
+    with pytest.raises(Unavailable, match=rf"{message}.*PRUNING_ATLAS_CACHE"):
         build(tmp_path / "target", make)
 
 
 def test_refuses_cache_that_is_a_file(tmp_path):
     (tmp_path / "cache").touch()
-    with pytest.raises(Unavailable, match=r"cannot write to .*PRUNING_ATLAS_CACHE"):
+    with pytest.raises(Unavailable, match=r"could not be written.*PRUNING_ATLAS_CACHE"):
         build(tmp_path / "cache" / "target", make_file("never"))
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc of Linux")
 def test_refuses_cache_in_a_file_system_without_new_folders():
     """For a new folder in /proc, Linux reports that the parent does not exist."""
-    with pytest.raises(Unavailable, match=r"cannot write to /proc/atlas .*PRUNING_ATLAS_CACHE"):
+    with pytest.raises(Unavailable, match=r"/proc/atlas could not be written.*PRUNING_ATLAS_CACHE"):
         build(Path("/proc/atlas/target"), make_file("never"))
 
 

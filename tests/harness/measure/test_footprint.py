@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from implementations.harness.contract.tiny import tiny_model
-from implementations.harness.measure.footprint import footprint
+from implementations.harness.measure.memory import footprint
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
 from implementations.harness.model.units import count_weights
 

@@ -5,22 +5,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_config, tiny_model
-from implementations.harness.data.activations import replaced_forward
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.measure import forward
-from implementations.harness.measure.forward import (
-    at_once,
-    block_by_block,
-    logits,
-    on_accelerator,
-    streamed,
-)
+from implementations.harness.measure import perplexity
+from implementations.harness.measure.generation import on_accelerator, streamed
 from implementations.harness.measure.memory import peak_memory
-from implementations.harness.model.devices import on_device_read_only
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.measure.perplexity import at_once, block_by_block, logits
+from implementations.harness.model.execution import on_device_read_only, replaced_forward
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.view import FAMILIES, LanguageModel
 
 NAMES = sorted(family.name for family in FAMILIES.values())
 
@@ -53,7 +46,7 @@ def test_logits_equal_those_of_the_model_in_order(model, tokens):
 
 def test_logits_come_in_pieces_from_left_to_right(model, tokens, monkeypatch):
     expected = whole(logits(model, tokens))
-    monkeypatch.setattr(forward, "PIECE", 2 * 7 * VOCABULARY)
+    monkeypatch.setattr(perplexity, "PIECE", 2 * 7 * VOCABULARY)
     pieces = list(logits(model, tokens))
     assert [(p.positions.start, p.positions.stop) for p in pieces[:3]] == [
         (0, 7),
@@ -62,7 +55,7 @@ def test_logits_come_in_pieces_from_left_to_right(model, tokens, monkeypatch):
     ]
     assert [(p.positions.start, p.positions.stop) for p in pieces[6:]] == [(0, 14), (14, 20)]
     torch.testing.assert_close(whole(pieces), expected)
-    monkeypatch.setattr(forward, "PIECE", 1)
+    monkeypatch.setattr(perplexity, "PIECE", 1)
     assert {p.values.shape[1] for p in logits(model, tokens)} == {1}
 
 
@@ -159,7 +152,7 @@ def test_dropout_is_off_even_in_training_mode(run, tokens):
 @pytest.mark.parametrize("run", [at_once, block_by_block])
 def test_one_piece_of_logits_at_a_time(run, tokens, monkeypatch):
     model = tiny_model()
-    monkeypatch.setattr(forward, "PIECE", 2 * 10 * VOCABULARY)
+    monkeypatch.setattr(perplexity, "PIECE", 2 * 10 * VOCABULARY)
     made = []
     head = model.hf.get_output_embeddings()
     own = head.forward

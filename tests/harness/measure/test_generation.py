@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.activations import replaced_forward
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.measure.forward import streamed
-from implementations.harness.measure.generation import continuation, greedy
-from implementations.harness.model.families import FAMILIES
+from implementations.harness.measure.generation import continuation, greedy, streamed
+from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups, remove_blocks
+from implementations.harness.model.view import FAMILIES
 from implementations.harness.progress import reporting
 
 NAMES = sorted(family.name for family in FAMILIES.values())

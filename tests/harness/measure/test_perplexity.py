@@ -5,14 +5,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_config, tiny_model
-from implementations.harness.data.activations import replaced_forward
-from implementations.harness.data.text import load_text, tokenize, windows
+from implementations.harness.data.samples import load_text, tokenize, windows
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure import perplexity as module
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
-from implementations.harness.model.families import FAMILIES
-from implementations.harness.model.view import LanguageModel
+from implementations.harness.model.execution import replaced_forward
+from implementations.harness.model.view import FAMILIES, LanguageModel
 
 NAMES = sorted(family.name for family in FAMILIES.values())
 
@@ -157,7 +156,7 @@ def test_the_dense_model_on_protocol_smol(smollm2):
 @pytest.mark.parametrize("prompt", [1, 7, 18])
 @pytest.mark.parametrize("piece", [100, 2**22])  # one position at a time, or all
 def test_split_perplexity_only_counts_predictions_after_the_prompt(monkeypatch, prompt, piece):
-    monkeypatch.setattr("implementations.harness.measure.forward.PIECE", piece)
+    monkeypatch.setattr("implementations.harness.measure.perplexity.PIECE", piece)
     model, tokens = tiny_model(), random_tokens(3, 20)
     result = split_perplexity(model, tokens, prompt, batch_size=2)
     expected = sum(by_hand(model, window, prompt + 1) for window in tokens.ids)

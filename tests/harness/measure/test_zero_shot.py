@@ -15,7 +15,7 @@ import yaml
 from implementations.harness import measure
 from implementations.harness.contract.tiny import tiny_model
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
-from implementations.harness.measure.forward import streamed
+from implementations.harness.measure.generation import streamed
 from implementations.harness.measure.zero_shot import (
     find,
     load_tasks,

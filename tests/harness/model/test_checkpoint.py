@@ -22,9 +22,10 @@ from implementations.harness.contract.tiny import (
     tiny_model,
 )
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model import checkpoint, modeling_pruned
-from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.model import modeling_pruned, saving
+from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.modeling_pruned import set_head_counts, shrink
+from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import (
     add_bias,
     keep_channels,
@@ -477,7 +478,7 @@ def test_refuses_shapes_that_no_checkpoint_can_express(tmp_path):
 
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_saves_large_models_in_several_files(family, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "SHARD", "20KB")
+    monkeypatch.setattr(saving, "SHARD", "20KB")
     model = several_groups(family)
     save(model, tmp_path / "out")
     assert len(list((tmp_path / "out").glob("model-*.safetensors"))) > 1

@@ -15,8 +15,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from implementations.harness.contract.tiny import MODEL_TYPES, VOCABULARY, random_tokens, tiny_model
 from implementations.harness.errors import BadInput
-from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.loading import load_model
+from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
 
 IDS = random_tokens(2, 12, seed=5).ids

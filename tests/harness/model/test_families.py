@@ -8,8 +8,8 @@ import torch
 from implementations.harness import BadInput, keep_channels, keep_kv_groups, load_model
 from implementations.harness.contract import tiny
 from implementations.harness.contract.cases import cases
-from implementations.harness.model.checkpoint import save
-from implementations.harness.model.families import (
+from implementations.harness.model.saving import save
+from implementations.harness.model.view import (
     AROUND_FEED_FORWARD,
     FAMILIES,
     ROLES,
@@ -69,7 +69,7 @@ def test_uneven_blocks_of_a_new_family_load_without_this_package(one_entry, tmp_
 def test_unsupported_family_names_the_file_to_change():
     model = tiny.tiny_model().hf
     model.config.model_type = "granite"
-    with pytest.raises(BadInput, match=r"'granite' is not supported.*llama.*model/families\.py"):
+    with pytest.raises(BadInput, match=r"'granite' is not supported.*llama.*model/view\.py"):
         family_of(model)
 
 

@@ -28,9 +28,10 @@ from implementations.harness import (
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.measure.footprint import footprint
-from implementations.harness.model.checkpoint import load_checkpoint, save
+from implementations.harness.measure.memory import footprint
+from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.modeling_pruned import IndexedLinear, hold, shrink
+from implementations.harness.model.saving import save
 from implementations.harness.model.units import count_weights, cuts
 from tests.harness.contract.toys import First, Indexed, Narrow, Shallow
 from tests.masking import mask_units

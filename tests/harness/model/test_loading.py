@@ -21,9 +21,10 @@ from implementations.harness.contract.tiny import MODEL_TYPES, VOCABULARY, rando
 from implementations.harness.download import embedded as assets
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import loading
-from implementations.harness.model.checkpoint import load_checkpoint, save
-from implementations.harness.model.devices import parse_device, parse_dtype
+from implementations.harness.model.checkpoint import load_checkpoint, weights_sha256
+from implementations.harness.model.execution import parse_device, parse_dtype
 from implementations.harness.model.loading import load_model
+from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import (
     add_bias,
     keep_channels,
@@ -31,7 +32,6 @@ from implementations.harness.model.surgery import (
     remove_blocks,
 )
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.model.weight_files import weights_sha256
 
 IDS = random_tokens(2, 12, seed=5).ids
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.model.output_folder import atomic_folder, check_output_folder
-from implementations.harness.results import write_access
+from implementations.harness.model.saving import atomic_folder, check_output_folder
+from implementations.harness.results import files
 
 
 def names(folder: Path) -> list[str]:
@@ -65,7 +65,7 @@ def test_next_save_removes_partial_folder_of_a_killed_process(tmp_path):
 
 
 def test_refuses_second_process_while_one_is_saving(tmp_path, monkeypatch):
-    monkeypatch.setattr(write_access, "PATIENCE", 0.1)
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
     with atomic_folder(tmp_path / "out") as partial:
         (partial / "half").write_text("")
         with pytest.raises(Unavailable, match=r"another process is writing .*out"):

@@ -25,7 +25,8 @@ from implementations.harness import (
     keep_kv_groups,
 )
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.prune.method import Count, Granularity, Method, UnitMethod
+from implementations.harness.prune.method import Count, Granularity, Method
+from implementations.harness.prune.unit_method import UnitMethod
 from tests.harness.contract.toys import First, Narrow, Reading, Shallow, Thin, Trained
 
 NAN = float("nan")

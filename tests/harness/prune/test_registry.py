@@ -8,7 +8,7 @@ import types
 import pytest
 
 from implementations.harness import BadInput, Method, get, methods
-from implementations.harness.prune import registry
+from implementations.harness.results import store
 
 
 def test_get_returns_the_method_of_every_folder():
@@ -39,6 +39,6 @@ def test_refuses_folder_without_exactly_one_method(slugs, monkeypatch):
     vars(module).update({slug: get(slug) for slug in slugs})
     known = methods()
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(registry, "methods", lambda: [*known, "two"])
+    monkeypatch.setattr(store, "methods", lambda: [*known, "two"])
     with pytest.raises(BadInput, match=f"implementations/two/__init__.py .* got {len(slugs)}"):
         get("two")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from implementations.harness.results.comparison import (
+from implementations.harness.runs.record_checks import (
     COUNTS,
     EXACT,
     SENSITIVE,

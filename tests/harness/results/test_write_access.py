@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.results import write_access
+from implementations.harness.results import files
 from implementations.harness.results.field_types import LONGEST_NAME
+from implementations.harness.results.files import check_writable, locked, resolve
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
     check_record,
@@ -21,12 +20,6 @@ from implementations.harness.results.store import (
     load_records,
     record_files,
     save_record,
-)
-from implementations.harness.results.write_access import (
-    check_writable,
-    locked,
-    resolve,
-    trial_folder,
 )
 
 Make = Callable[..., Record]
@@ -94,31 +87,8 @@ def test_resolve_refuses_deleted_working_directory(tmp_path, monkeypatch):
         resolve("runs")
 
 
-def test_trial_folder_follows_symbolic_links(tmp_path):
-    (tmp_path / "away").mkdir()
-    (tmp_path / "link").symlink_to("away/new")
-    with trial_folder(tmp_path / "link") as place:
-        assert place.name == "new"
-        assert place.parent.parent == tmp_path / "away"
-
-
-def test_trial_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
-    killed = "with trial_folder(Path('runs')) as place: place.mkdir(); os._exit(1)"
-    module = trial_folder.__module__
-    code = f"import os\nfrom pathlib import Path\nfrom {module} import trial_folder\n{killed}"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
-    (left,) = tmp_path.iterdir()
-    running = f"{write_access.TRIAL}{os.getpid()}-of-a-living-one"
-    others = [running, ".atlas-elsewhere-1-x", ".atlas-mine"]
-    for name in others:
-        (tmp_path / name).mkdir()
-    check_writable(tmp_path / "runs")
-    assert not left.exists()
-    assert names(tmp_path) == sorted(others)
-
-
 def test_lock_is_exclusive_and_times_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(write_access, "PATIENCE", 0.1)
+    monkeypatch.setattr(files, "PATIENCE", 0.1)
     with locked(tmp_path / "it"):
         with (
             pytest.raises(Unavailable, match=r"another process is writing .*it"),

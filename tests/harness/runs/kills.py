@@ -19,7 +19,7 @@ from shutil import rmtree
 import torch
 
 from implementations.harness.model.loading import load_model
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.method import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
 from implementations.harness.runs.job import Job, Setup

@@ -16,11 +16,11 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from implementations.harness.data.text import Tokens
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.model.loading import load_model
 from implementations.harness.progress import reporting
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.method import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.results.store import (
@@ -294,7 +294,7 @@ def test_refuses_more_tokens_than_positions_before_any_work(part, world, tmp_pat
 
 
 def test_refuses_nan_weights_before_writing_anything(setup, world, tmp_path):
-    from implementations.harness.model.checkpoint import save
+    from implementations.harness.model.saving import save
 
     model = load_model(world.model)
     with torch.no_grad():
@@ -497,7 +497,7 @@ INTO_THE_CHECKOUT = """
 import sys
 from pathlib import Path
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.runs.environment import commit
+from implementations.harness.runs.recording import commit
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol

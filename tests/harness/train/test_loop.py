@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
 
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.seeds import seeded
-from implementations.harness.data.stream import Stream
+from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import NumericsError, Unavailable
+from implementations.harness.model.execution import seeded
 from implementations.harness.progress import reporting
 from implementations.harness.prune.journal import journal, open_journal
 from implementations.harness.train import loop

@@ -12,9 +12,8 @@ from implementations.harness import BadInput, LanguageModel, get, perplexity
 from implementations.harness.contract.helpers import calibration_for, fingerprint, same
 from implementations.harness.contract.side_effects import state
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.data.seeds import seeded
-from implementations.harness.data.stream import Stream
-from implementations.harness.data.tokens import Tokens
+from implementations.harness.data.tokens import Stream, Tokens
+from implementations.harness.model.execution import seeded
 from implementations.harness.model.units import count_weights
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.train.recovery import next_token_loss, recover

@@ -3,12 +3,12 @@ from implementations.harness import *
 
 # Protocols and their text, measurements, records, and saving a pruned model.
 from implementations.harness.data.samples import Samples as Samples, prepare as prepare
-from implementations.harness.measure.footprint import footprint as footprint
+from implementations.harness.measure.memory import footprint as footprint
 from implementations.harness.measure.generation import continuation as continuation
 from implementations.harness.measure.perplexity import perplexity as perplexity
 from implementations.harness.measure.speed import speed as speed
 from implementations.harness.measure.zero_shot import zero_shot as zero_shot
-from implementations.harness.model.checkpoint import save as save
+from implementations.harness.model.saving import save as save
 from implementations.harness.prune.method import Outcome as Outcome
 from implementations.harness.results.protocol import (
     Protocol as Protocol,

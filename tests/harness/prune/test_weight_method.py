@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.prune.masks import (
+from implementations.harness.prune.weight_method import (
     parse_pattern,
     share_of,
     smallest,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from implementations.harness.data.seeds import seeded
+from implementations.harness.model.execution import seeded
 
 
 def drawn() -> tuple[float, float, float]:

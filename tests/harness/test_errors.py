@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from implementations.harness.results.untrusted_text import csv_cell, escape, escape_json
+from implementations.harness.errors import csv_cell, escape, escape_json
 
 
 @pytest.mark.parametrize(

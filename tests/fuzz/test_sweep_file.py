@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.field_types import LARGEST_INTEGER
 from implementations.harness.results.protocol import PROTOCOLS, get_protocol
+from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.runs import sweep_file
 from tests.fuzz.foreign import fuzz, value_or_refusal
 

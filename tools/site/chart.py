@@ -16,8 +16,8 @@ from typing import Any
 import vl_convert
 
 from implementations.harness.results.boards import FAMILIES, QUANTISED, Board, Row
-from implementations.harness.results.field_types import one_line
 from implementations.harness.results.metric import metric
+from implementations.harness.results.reading import one_line
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.site.addresses import record_address
 from tools.site.formatting import number, seconds

@@ -9,9 +9,9 @@ from typing import Annotated, cast, get_args
 import typer
 
 from implementations.harness.errors import BadInput, in_short, unknown_name
-from implementations.harness.results.field_types import LARGEST_INTEGER
 from implementations.harness.results.files import user_path
 from implementations.harness.results.protocol import MOST_TOKENS
+from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import How, Recovery
 from implementations.harness.results.store import check_name

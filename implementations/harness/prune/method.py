@@ -35,7 +35,7 @@ from implementations.harness.model.units import (
     total_weights,
 )
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
-from implementations.harness.results.field_types import validation_problems
+from implementations.harness.results.reading import validation_problems
 from implementations.harness.results.recovery import Course
 from implementations.harness.results.store import check_name
 

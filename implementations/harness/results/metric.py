@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from implementations.harness.results.field_types import NonNegative, StrictModel
+from implementations.harness.results.reading import NonNegative, StrictModel
 
 
 class Tolerance(StrictModel):

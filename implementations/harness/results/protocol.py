@@ -19,16 +19,16 @@ from pydantic import (
 )
 
 from implementations.harness.errors import BadInput, unknown_name
-from implementations.harness.results.field_types import (
+from implementations.harness.results.metric import PERPLEXITY
+from implementations.harness.results.reading import (
     Count,
     Few,
     Place,
     StrictModel,
     Text,
+    read_yaml,
     validation_problems,
 )
-from implementations.harness.results.metric import PERPLEXITY
-from implementations.harness.results.reading import read_yaml
 
 Length = Annotated[Few, Field(ge=2)]  # the second token is the first that is predicted
 DType = Literal["float32", "bfloat16", "float16"]

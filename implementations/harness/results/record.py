@@ -14,7 +14,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, model_validator
 
-from implementations.harness.results.field_types import (
+from implementations.harness.results.files import format_json
+from implementations.harness.results.metric import Tolerance
+from implementations.harness.results.protocol import STREAMS, Protocol, TrainingText
+from implementations.harness.results.reading import (
     Command,
     Count,
     FieldName,
@@ -36,9 +39,6 @@ from implementations.harness.results.field_types import (
     ValueName,
     one_line,
 )
-from implementations.harness.results.files import format_json
-from implementations.harness.results.metric import Tolerance
-from implementations.harness.results.protocol import STREAMS, Protocol, TrainingText
 from implementations.harness.results.recovery import Course, Recovered, Recovery
 
 SCHEMA_VERSION = 2

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from implementations.harness.results.field_types import (
+from implementations.harness.results.reading import (
     Count,
     Few,
     NonNegative,

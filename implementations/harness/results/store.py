@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from implementations.harness.errors import BadInput, Unavailable, unknown_name
-from implementations.harness.results.field_types import LONGEST_NAME, validation_problems
 from implementations.harness.results.files import (
     check_writable,
     locked,
@@ -22,7 +21,12 @@ from implementations.harness.results.files import (
     short_path,
     write_atomically,
 )
-from implementations.harness.results.reading import parse_json, read_text
+from implementations.harness.results.reading import (
+    LONGEST_NAME,
+    parse_json,
+    read_text,
+    validation_problems,
+)
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:

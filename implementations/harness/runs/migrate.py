@@ -15,10 +15,9 @@ from pydantic import ValidationError
 from implementations.harness.data.sources import documents_sha256
 from implementations.harness.errors import BadInput
 from implementations.harness.model.loading import locate
-from implementations.harness.results.field_types import validation_problems
 from implementations.harness.results.files import write_atomically
 from implementations.harness.results.protocol import Protocol
-from implementations.harness.results.reading import read_json
+from implementations.harness.results.reading import read_json, validation_problems
 from implementations.harness.results.record import SCHEMA_VERSION, ModelInfo, Record, key_of
 
 PREVIOUS_VERSION = SCHEMA_VERSION - 1

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
-from implementations.harness.results.field_types import one_line
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
+from implementations.harness.results.reading import one_line
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.recording import command_of, labels_of, name_of, time_of
 

@@ -25,10 +25,10 @@ from implementations.harness.data.samples import Samples
 from implementations.harness.data.tokens import Stream, Tokens
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.method import Outcome
-from implementations.harness.results.field_types import LONGEST_NAME, NAMELESS, one_line
 from implementations.harness.results.files import file_sha256
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
 from implementations.harness.results.protocol import PROTOCOLS, STREAMS
+from implementations.harness.results.reading import LONGEST_NAME, NAMELESS, one_line
 from implementations.harness.results.record import (
     DENSE,
     Footprint,

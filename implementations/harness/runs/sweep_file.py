@@ -23,8 +23,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.results.field_types import Given, Seed, validation_problems
-from implementations.harness.results.reading import read_yaml
+from implementations.harness.results.reading import Given, Seed, read_yaml, validation_problems
 from implementations.harness.results.record import DENSE
 from implementations.harness.results.recovery import Recovery
 from implementations.harness.runs.job import Job, make_job, read_settings

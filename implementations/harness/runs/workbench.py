@@ -31,9 +31,9 @@ from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED
-from implementations.harness.results.field_types import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT
+from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.record import (
     NO_SPEED_UP,
     Dense,

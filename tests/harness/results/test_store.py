@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.field_types import LONGEST_NAME
+from implementations.harness.results.reading import LONGEST_NAME
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
     load_record,

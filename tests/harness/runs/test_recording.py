@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from pydantic import TypeAdapter
 
-from implementations.harness.results.field_types import LONGEST_NAME, FileName
 from implementations.harness.results.protocol import get_protocol
+from implementations.harness.results.reading import LONGEST_NAME, FileName
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, load_records
 from implementations.harness.runs.job import Job, Setup

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.field_types import LARGEST_INTEGER
+from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.runs import sweep_file
 
 

@@ -10,8 +10,12 @@ from platformdirs import user_cache_path
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from implementations.harness.download import embedded as assets
-from implementations.harness.download.embedded import cache_folder, embedded_model, embedded_text
-from implementations.harness.download.wheels import extract
+from implementations.harness.download.embedded import (
+    cache_folder,
+    embedded_model,
+    embedded_text,
+    extract,
+)
 from implementations.harness.errors import BadInput, Unavailable
 
 SAMPLES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from implementations.harness.download.wheels import build
+from implementations.harness.download.embedded import build
 from implementations.harness.errors import Unavailable
 from implementations.harness.results.files import file_sha256
 

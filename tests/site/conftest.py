@@ -24,7 +24,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.protocol import PROTOCOLS, Recovered, Recovery
 from implementations.harness.results.record import (
     NO_SPEED_UP,
     Dense,
@@ -36,7 +36,6 @@ from implementations.harness.results.record import (
     Record,
     Speed,
 )
-from implementations.harness.results.recovery import Recovered, Recovery
 from implementations.harness.results.store import save_record
 from tests.keyed import keyed
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready

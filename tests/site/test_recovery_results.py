@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import pytest
 
 from implementations.harness.results.boards import boards
+from implementations.harness.results.protocol import Course, Recovered, Recovery
 from implementations.harness.results.record import Record, TextInfo
-from implementations.harness.results.recovery import Course, Recovered, Recovery
 from tests.site.conftest import sample
 from tools.site.atlas import Atlas
 from tools.site.pages import learn

@@ -10,10 +10,9 @@ import typer
 
 from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.files import user_path
-from implementations.harness.results.protocol import MOST_TOKENS
+from implementations.harness.results.protocol import MOST_TOKENS, How, Recovery
 from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.results.record import DENSE
-from implementations.harness.results.recovery import How, Recovery
 from implementations.harness.results.store import check_name
 
 TOKENS = 102_400

@@ -35,8 +35,8 @@ from implementations.harness.model.units import (
     total_weights,
 )
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
+from implementations.harness.results.protocol import Course
 from implementations.harness.results.reading import validation_problems
-from implementations.harness.results.recovery import Course
 from implementations.harness.results.store import check_name
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

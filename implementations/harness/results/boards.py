@@ -37,8 +37,8 @@ from implementations.harness.results.metric import (
     subject,
     title,
 )
+from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.record import DENSE, Dense, Footprint, Rate, Record
-from implementations.harness.results.recovery import Recovery
 
 QUANTISED = "Pruned and quantised"
 FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks", QUANTISED)

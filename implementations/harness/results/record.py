@@ -16,7 +16,14 @@ from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, mode
 
 from implementations.harness.results.files import format_json
 from implementations.harness.results.metric import Tolerance
-from implementations.harness.results.protocol import STREAMS, Protocol, TrainingText
+from implementations.harness.results.protocol import (
+    STREAMS,
+    Course,
+    Protocol,
+    Recovered,
+    Recovery,
+    TrainingText,
+)
 from implementations.harness.results.reading import (
     Command,
     Count,
@@ -39,7 +46,6 @@ from implementations.harness.results.reading import (
     ValueName,
     one_line,
 )
-from implementations.harness.results.recovery import Course, Recovered, Recovery
 
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing

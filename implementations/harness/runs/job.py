@@ -10,10 +10,9 @@ from pydantic.fields import FieldInfo
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.prune.method import Method, get
-from implementations.harness.results.protocol import Protocol
+from implementations.harness.results.protocol import Protocol, Recovery
 from implementations.harness.results.reading import parse_json
 from implementations.harness.results.record import DENSE
-from implementations.harness.results.recovery import Recovery
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.prune.method import Outcome
 from implementations.harness.results.files import file_sha256
 from implementations.harness.results.metric import ACHIEVED, Tolerance, metric
-from implementations.harness.results.protocol import PROTOCOLS, STREAMS
+from implementations.harness.results.protocol import PROTOCOLS, STREAMS, Recovered
 from implementations.harness.results.reading import LONGEST_NAME, NAMELESS, one_line
 from implementations.harness.results.record import (
     DENSE,
@@ -38,7 +38,6 @@ from implementations.harness.results.record import (
     Speed,
     TextInfo,
 )
-from implementations.harness.results.recovery import Recovered
 from implementations.harness.results.store import IMPLEMENTATIONS
 from implementations.harness.runs.job import Job
 

@@ -23,9 +23,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from implementations.harness.errors import BadInput, in_short
+from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.reading import Given, Seed, read_yaml, validation_problems
 from implementations.harness.results.record import DENSE
-from implementations.harness.results.recovery import Recovery
 from implementations.harness.runs.job import Job, make_job, read_settings
 
 MOST_RUNS = 10_000

@@ -33,6 +33,7 @@ from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED
 from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT
+from implementations.harness.results.protocol import Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.record import (
     NO_SPEED_UP,
@@ -44,7 +45,6 @@ from implementations.harness.results.record import (
     key_of,
     relevant_versions,
 )
-from implementations.harness.results.recovery import Recovered
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import (
     Measured,

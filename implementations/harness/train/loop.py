@@ -26,7 +26,7 @@ from implementations.harness.errors import NumericsError, Unavailable
 from implementations.harness.progress import task
 from implementations.harness.prune.journal import discard, journal
 from implementations.harness.results.files import atomic_file, remove_leftovers
-from implementations.harness.results.recovery import POINTS, Course
+from implementations.harness.results.protocol import POINTS, Course
 from implementations.harness.train.schedule import Plan
 
 EVERY = 60.0  # seconds between saved states

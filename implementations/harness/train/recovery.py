@@ -7,7 +7,7 @@ import warnings
 from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import AtlasWarning
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
-from implementations.harness.results.recovery import Recovery
+from implementations.harness.results.protocol import Recovery
 from implementations.harness.train.loop import optimise
 from implementations.harness.train.losses import next_token_loss
 from implementations.harness.train.low_rank import check_low_rank, low_rank

@@ -12,8 +12,7 @@ import yaml
 from implementations.harness.errors import BadInput
 from implementations.harness.prune.method import get
 from implementations.harness.results.boards import boards
-from implementations.harness.results.protocol import get_protocol
-from implementations.harness.results.recovery import Recovery
+from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.results.store import load_record, load_records
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.run import run

@@ -14,8 +14,8 @@ from transformers import LlamaForCausalLM
 from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
 from implementations.harness.progress import reporting
 from implementations.harness.prune.method import get
+from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.record import NO_SPEED_UP
-from implementations.harness.results.recovery import Recovery
 from implementations.harness.runs import workbench
 from implementations.harness.runs.job import Job
 from implementations.harness.runs.workbench import Workbench

@@ -15,7 +15,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.harness.data.tokens import Stream, Tokens
 from implementations.harness.model.execution import seeded
 from implementations.harness.model.units import count_weights
-from implementations.harness.results.recovery import Recovery
+from implementations.harness.results.protocol import Recovery
 from implementations.harness.train.recovery import next_token_loss, recover
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))

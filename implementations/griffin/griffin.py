@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from implementations.harness import Block, Capabilities, PromptMethod, Ratio
+from implementations.griffin.prompt import PromptMethod
+from implementations.harness import Block, Capabilities, Ratio
 
 
 class Griffin(PromptMethod):

@@ -57,7 +57,6 @@ from .prune.method import (
     Ratio as Ratio,
     Whole as Whole,
 )
-from .prune.prompt import PromptMethod as PromptMethod
 from .prune.refit import (
     damped_factor as damped_factor,
     damped_inverse as damped_inverse,

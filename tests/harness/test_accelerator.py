@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from implementations.griffin.prompt import PromptMethod
 from implementations.harness import (
     LanguageModel,
-    PromptMethod,
     get,
     keep_units,
     methods,

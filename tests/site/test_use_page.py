@@ -18,7 +18,8 @@ import typer
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from implementations.harness import PromptMethod, get, methods
+from implementations.griffin.prompt import PromptMethod
+from implementations.harness import get, methods
 from implementations.harness.cli.commands import app
 from implementations.harness.contract import helpers
 from implementations.harness.contract.tiny import tiny_model

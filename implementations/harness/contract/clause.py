@@ -4,8 +4,8 @@
     def slicing_equals_masking(method, family): ...
 
 The decorated function raises `AssertionError` if the promise is broken. The first argument
-describes which methods the clause covers; `when` and `kinds` select them. `PromptMethod`s do not
-change the model, so they have separate clauses.
+describes which methods the clause covers; `when` and `kinds` select them. Methods that prune for
+a prompt do not change the model, so they have separate clauses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Clause:
     families: Families
     """Whether it is checked on families that the method supports, refuses, or that are unknown."""
     kinds: Kinds
-    """Whether it covers methods that prune the model, `PromptMethod`s, or both."""
+    """Whether it covers methods that prune the model, for a prompt, or both."""
 
     def of(self, method: type[Method]) -> bool:
         """Return whether the clause covers the method."""

@@ -86,8 +86,8 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
     at all.
 
     Raises:
-        BadInput: the folder is not empty, the model has no weights left, or a `PromptMethod` is
-            active.
+        BadInput: the folder is not empty, the model has no weights left, or a method that
+            prunes for a prompt is active.
         Unavailable: the folder is not writable, the disk is full, or another process has filled
             the folder.
     """

@@ -173,7 +173,7 @@ class LanguageModel:
         self.identity = identity
         self.family = family_of(hf)
         self.prompt_method = ""
-        """Name of the active `PromptMethod`, or empty."""
+        """Name of the active method that prunes for a prompt, or empty."""
         # The device of a tensor has an index, which a bare name such as "cuda" does not.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device
 

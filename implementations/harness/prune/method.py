@@ -240,7 +240,7 @@ class Method(BaseModel, ABC):
                 f"sparsity {self.target:g} would empty the model: {self.slug()} can remove at most "
                 f"{reach:.4g} of its weights; use a lower sparsity"
             )
-        if self.capabilities.trains:
+        if self.capabilities.trains or self.capabilities.prompted:
             require_whole_model(model, self.slug())
         count_weights(model, DAMAGED)
         self._check_calibration(model, calibration)

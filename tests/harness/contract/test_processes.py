@@ -11,7 +11,8 @@ import sys
 import pytest
 from torch import Tensor
 
-from implementations.harness import Method, PromptMethod, get, methods
+from implementations.griffin.prompt import PromptMethod
+from implementations.harness import Method, get, methods
 from implementations.harness.contract.helpers import fingerprint, pruned, pruned_logits
 from implementations.harness.contract.tiny import tiny_model
 from tests.conftest import REPOSITORY

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from implementations.griffin.prompt import PromptMethod
 from implementations.harness import (
     Calibration,
     Capabilities,
@@ -17,7 +18,6 @@ from implementations.harness import (
     Gram,
     LanguageModel,
     Plan,
-    PromptMethod,
     Ratio,
     Tokens,
     UnitMethod,

@@ -20,11 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear as multiply
 
-from implementations.harness.data.tokens import Tokens
-from implementations.harness.errors import BadInput
-from implementations.harness.model.execution import replaced_forward
-from implementations.harness.model.view import Block, LanguageModel, require_whole_model
-from implementations.harness.prune.unit_method import UnitMethod
+from implementations.harness import BadInput, Block, LanguageModel, UnitMethod, replaced_forward
 
 
 class PromptMethod(UnitMethod):
@@ -104,11 +100,6 @@ class PromptMethod(UnitMethod):
             (block.feed_forward.channels - kept) * int(cost)
             for (block, kept), cost in zip(channels, self._counted(model)[1][0], strict=True)
         )
-
-    def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
-        """Check also that the whole model is on the device that computes."""
-        super().check(model, calibration)
-        require_whole_model(model, self.slug())
 
     def _choose(self, block: Block, kept: int, seed: int, evidence: Tensor) -> Tensor:
         """Return the indices of the kept channels, `[samples or 1, kept]`."""

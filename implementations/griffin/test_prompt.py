@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from implementations.griffin import prompt as module
 from implementations.harness import BadInput
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.measure.generation import greedy
-from implementations.harness.prune import prompt as module
 from tests.harness.contract.toys import Prompted
 
 IDS = random_tokens(2, 20, seed=3).ids

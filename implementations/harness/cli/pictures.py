@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import combinations
 from typing import Annotated, Any, cast
@@ -197,7 +197,9 @@ def overlaps(removed: dict[str, list[Tensor]]) -> dict[str, float]:
     All methods remove equally many, so that the share is the same for both.
     """
     return {
-        f"{one} {other}": sum(int((a & b).sum()) for a, b in _pairs(removed, one, other))
+        f"{one} {other}": sum(
+            int((a & b).sum()) for a, b in zip(removed[one], removed[other], strict=True)
+        )
         / sum(int(a.sum()) for a in removed[one])
         for one, other in combinations(removed, 2)
     }
@@ -248,12 +250,6 @@ def _groups(linear: nn.Linear, pattern: NM) -> Tensor:
 def _swap(linears: dict[str, nn.Linear], weights: dict[str, Tensor]) -> None:
     for role, linear in linears.items():
         linear.weight = cast(nn.Parameter, weights[role])
-
-
-def _pairs(
-    removed: dict[str, list[Tensor]], one: str, other: str
-) -> Sequence[tuple[Tensor, Tensor]]:
-    return list(zip(removed[one], removed[other], strict=True))
 
 
 def _start(name: str) -> tuple[Protocol, LanguageModel, Sampler]:

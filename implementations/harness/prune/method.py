@@ -311,21 +311,28 @@ class Method(BaseModel, ABC):
 
 
 @contextmanager
-def collected_warnings() -> Iterator[list[str]]:
-    """Collect the harness's warnings of the `with` block; all are still shown to the user."""
+def collected_warnings(*, shown: bool = True) -> Iterator[list[str]]:
+    """Collect the harness's warnings of the `with` block.
+
+    They are shown as well if `shown` or if the block raises; other warnings are always shown.
+    """
     messages: list[str] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AtlasWarning)
-
             yield messages
+    except BaseException:
+        shown = True
+        raise
     finally:
         for warning in caught:
-            if issubclass(warning.category, AtlasWarning):
+            own = issubclass(warning.category, AtlasWarning)
+            if own:
                 messages.append(str(warning.message))
-            warnings.warn_explicit(
-                warning.message, warning.category, warning.filename, warning.lineno
-            )
+            if shown or not own:
+                warnings.warn_explicit(
+                    warning.message, warning.category, warning.filename, warning.lineno
+                )
 
 
 def get(slug: str) -> type[Method]:

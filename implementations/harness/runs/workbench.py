@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from implementations.harness.data.samples import Sampler, Samples
-from implementations.harness.errors import AtlasWarning, BadInput
+from implementations.harness.errors import BadInput
 from implementations.harness.measure.generation import check_positions, continuation
 from implementations.harness.measure.memory import footprint, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
@@ -30,7 +29,7 @@ from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
-from implementations.harness.prune.method import DAMAGED
+from implementations.harness.prune.method import DAMAGED, collected_warnings
 from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT
 from implementations.harness.results.protocol import Recovered
@@ -214,7 +213,7 @@ class Workbench:
         method, dense = job.method, self.footprint  # computed before pruning
         timer = Timer(dict(self.timer.seconds))
         outcome = recovered = rates = None
-        with collected_warnings() as warned:
+        with collected_warnings(shown=False) as warned:
             model = self.dense()
             if job.edits:
                 self._dense = None
@@ -246,7 +245,7 @@ class Workbench:
             outcome=outcome,
             speed=rates,
             untimed=untimed,
-            warnings=tuple(dict.fromkeys(map(str, warned))),
+            warnings=tuple(dict.fromkeys(warned)),
             recovered=recovered,
         )
         return measured, model
@@ -386,23 +385,3 @@ class Workbench:
 def active(job: Job, model: LanguageModel, prompt: int = 0) -> AbstractContextManager[None]:
     """Return the context in which `model`, as prepared by `job`, behaves as pruned."""
     return nullcontext() if job.method is None else job.method.active(model, prompt, job.seed)
-
-
-@contextmanager
-def collected_warnings() -> Iterator[list[Warning | str]]:
-    """Collect the harness's warnings in the `with` block; other warnings are shown as usual.
-
-    If the block raises, there will be no record and all warnings are shown.
-    """
-    collected: list[Warning | str] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", AtlasWarning)
-            yield collected
-            collected += [w.message for w in caught if issubclass(w.category, AtlasWarning)]
-    finally:
-        for warning in caught:
-            if warning.message not in collected:
-                warnings.warn_explicit(
-                    warning.message, warning.category, warning.filename, warning.lineno
-                )

@@ -207,19 +207,6 @@ def statement(role: str, seen: Tokens, evaluations: dict[str, Tokens]) -> str:
     return "; ".join(parts if role == "calibration" else [f"{role}: {part}" for part in parts])
 
 
-__all__ = [
-    "Text",
-    "Tokens",
-    "check_disjoint",
-    "check_vocabulary",
-    "load_text",
-    "random_documents",
-    "random_windows",
-    "tokenize",
-    "windows",
-]
-
-
 @dataclass(frozen=True)
 class Text:
     """A text and the name of its source."""

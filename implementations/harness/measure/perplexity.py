@@ -27,6 +27,7 @@ from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
 CHUNK = 2**20  # logits converted to fp64 at a time: 8 MB, which fits into a processor's cache
+PIECE = 2**22  # maximum number of logits in memory (16 MB in fp32); a batch exceeds a small model
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,6 @@ def _exponential(mean: float) -> float:
         raise NumericsError(
             f"the loss of {mean:g} nats per token gives a perplexity too large for fp64; prune less"
         ) from error
-
-
-PIECE = 2**22  # maximum number of logits in memory (16 MB in fp32); a batch exceeds a small model
 
 
 class Logits(NamedTuple):

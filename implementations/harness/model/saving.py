@@ -29,51 +29,6 @@ from implementations.harness.results.files import (
     short_path,
 )
 
-
-def check_output_folder(folder: str | Path) -> None:
-    """Check that a model can be saved to `folder`, without leaving a trace.
-
-    Raises:
-        BadInput: the folder is not empty, or is a file.
-        Unavailable: the folder is not writable.
-    """
-    folder = resolve_output_folder(folder)
-    check_writable(folder.parent, folder.name)
-
-
-def resolve_output_folder(folder: str | Path) -> Path:
-    """Follow the links of an output folder; raises `BadInput` unless it is missing or empty."""
-    folder = resolve(folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise BadInput(f"{short_path(folder)} is not empty; choose a new folder or remove it first")
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{short_path(folder)} is a file; choose a folder")
-    return folder
-
-
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that is renamed to `folder` at the end, or removed on an exception.
-
-    A killed process leaves a `.<name>.partial-*` next to it, which the next call removes.
-
-    Raises `Unavailable` if the folder is not writable, the disk is full, or another process has
-    filled the folder.
-    """
-    advice = "Choose another folder or free some space."
-    with (
-        disk_errors_explained(folder, advice),
-        locked(folder),
-        partial_folder(folder) as partial,
-    ):
-        made = partial / "model"
-        made.mkdir()
-        yield made
-        if folder.is_dir():
-            folder.rmdir()  # empty; some systems cannot rename onto a folder
-        made.rename(folder)
-
-
 SHARD = "1GB"  # size of a weights file, which limits the memory used for saving
 
 
@@ -217,3 +172,47 @@ def _changed(config: PreTrainedConfig, numbers: dict[str, Any]) -> PreTrainedCon
     for name in (SHAPES, "auto_map", "architectures"):
         entries.pop(name, None)
     return type(config).from_dict(entries | numbers)
+
+
+def check_output_folder(folder: str | Path) -> None:
+    """Check that a model can be saved to `folder`, without leaving a trace.
+
+    Raises:
+        BadInput: the folder is not empty, or is a file.
+        Unavailable: the folder is not writable.
+    """
+    folder = resolve_output_folder(folder)
+    check_writable(folder.parent, folder.name)
+
+
+def resolve_output_folder(folder: str | Path) -> Path:
+    """Follow the links of an output folder; raises `BadInput` unless it is missing or empty."""
+    folder = resolve(folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise BadInput(f"{short_path(folder)} is not empty; choose a new folder or remove it first")
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{short_path(folder)} is a file; choose a folder")
+    return folder
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that is renamed to `folder` at the end, or removed on an exception.
+
+    A killed process leaves a `.<name>.partial-*` next to it, which the next call removes.
+
+    Raises `Unavailable` if the folder is not writable, the disk is full, or another process has
+    filled the folder.
+    """
+    advice = "Choose another folder or free some space."
+    with (
+        disk_errors_explained(folder, advice),
+        locked(folder),
+        partial_folder(folder) as partial,
+    ):
+        made = partial / "model"
+        made.mkdir()
+        yield made
+        if folder.is_dir():
+            folder.rmdir()  # empty; some systems cannot rename onto a folder
+        made.rename(folder)

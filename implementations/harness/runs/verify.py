@@ -31,6 +31,8 @@ from implementations.harness.runs.record_checks import (
 from implementations.harness.runs.recording import tolerances_of
 from implementations.harness.runs.workbench import Workbench
 
+RELEVANT_HARDWARE = ("cpu", "cores", "threads", "accelerator")  # affects the values
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -147,9 +149,6 @@ def compare(record: Record, again: Record) -> Verdict:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-RELEVANT_HARDWARE = ("cpu", "cores", "threads", "accelerator")  # affects the values
 
 
 def elsewhere(record: Record, again: Record) -> Iterator[str]:

@@ -28,13 +28,15 @@ MAX_PATH = 300
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that appears at `path` at the end of the block, or not at all if it raises.
 
     It is written to `.<name>.<random>.tmp` in the same folder, synced and renamed. A killed process
     leaves this temporary file, which `remove_leftovers` removes.
 
-    Raises `OSError` if the folder is missing or cannot be written, or the disk is full.
+    Raises:
+        FileExistsError: a file exists at `path` at the end, and `replace` is False.
+        OSError: the folder is missing or cannot be written, or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -42,7 +44,10 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)  # unlike a rename, fails if the target exists
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -72,3 +72,23 @@ def test_file_does_not_appear_before_the_end_or_after_an_exception(tmp_path):
         fail()
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"old"
+
+
+def test_file_created_meanwhile_is_replaced_only_on_request(tmp_path):
+    path = tmp_path / "a.bin"
+
+    def write_while_another_process_does() -> None:
+        with atomic_file(path, replace=False) as file:
+            file.write(b"mine")
+            path.write_bytes(b"another's")
+
+    with pytest.raises(FileExistsError):
+        write_while_another_process_does()
+    assert path.read_bytes() == b"another's"
+    assert list(tmp_path.iterdir()) == [path]
+    with atomic_file(path) as file:
+        file.write(b"mine")
+    assert path.read_bytes() == b"mine"
+    with atomic_file(tmp_path / "b.bin", replace=False) as file:
+        file.write(b"new")
+    assert (tmp_path / "b.bin").read_bytes() == b"new"

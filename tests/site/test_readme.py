@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,12 +106,25 @@ def rendered(text: str) -> str:
         (r"\big[ H \big]_{11}", "[ H ] 11"),
         (r"a \tag{1}", "a (1)"),
         (r"a < b", "a < b"),
+        (r"\arg\min_V x", "argmin V x"),
     ],
 )
 def test_tex_becomes_mathml(tex: str, words: str) -> None:
     root = ElementTree.fromstring(rendered(f"${tex}$"))
     assert root[0][0].tag.endswith("math")
     assert " ".join(" ".join(root.itertext()).split()) == words
+
+
+@pytest.mark.parametrize("tex", [r"\lVert X_{:,j} \rVert_2^2", r"|x|^2", r"\lvert x \rvert"])
+def test_bars_of_a_norm_have_a_fixed_size(tex: str) -> None:
+    made = mathml(tex, "inline")
+    assert len(re.findall('<mo stretchy="false">[|‖]</mo>', made)) == 2
+    assert not re.search("<mo>[|‖]</mo>", made)
+
+
+def test_bars_after_left_and_right_still_grow() -> None:
+    made = mathml(r"\left\lVert \frac{x}{y} \right\rVert_2", "inline")
+    assert made.count('stretchy="true"') == 2
 
 
 def test_displayed_formulas_have_their_own_scrolling() -> None:

@@ -23,9 +23,14 @@ from implementations.harness.errors import BadInput
 REPLACEMENTS = (
     (r"\\operatorname\*\{arg\\,", r"\\operatorname{arg"),
     (r"\\operatorname\*", r"\\operatorname"),
+    (r"\\arg\\(min|max)", r"\\operatorname{arg\1}"),
     (r"\\[bB]igg?[lr]?(?![a-zA-Z])", ""),
     (r"\\tag\{([^}]*)\}", r"\\qquad\\text{(\1)}"),
 )
+
+# Browsers stretch a bar on the left of its contents, but not one on the right that has an index. So
+# that both have the same height, bars outside `\left` and `\right` have a fixed size.
+BARS = re.compile("<mo>([|‖])</mo>")
 
 # Allowed MathML. TeX can otherwise produce links, styles and, inside text, any element.
 TAGS = {
@@ -56,6 +61,7 @@ def mathml(tex: str, display: str) -> str:
             f"the formula '{tex[:80]}' is not TeX that latex2mathml can convert; rewrite it"
         ) from error
     cleaned = nh3.clean(converted, tags=TAGS, attributes={"*": ATTRIBUTES})
+    cleaned = BARS.sub(r'<mo stretchy="false">\1</mo>', cleaned)
     return cleaned.replace("&nbsp;", "\N{NO-BREAK SPACE}")  # XML does not define this entity
 
 

@@ -22,6 +22,7 @@ from implementations.harness.results.table import Filter
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
 from tools.site.code import Doc, fields, load
+from tools.site.paper_names import short_names
 from tools.site.quotes import Quote, quotes
 from tools.site.readme import MAX_BYTES
 
@@ -92,8 +93,8 @@ class Atlas:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The short name of each paper, by slug."""
-        return {slug: self._name(slug, paper) for slug, paper in self.papers.items()}
+        """The short name of each paper, by slug; no two are equal."""
+        return short_names(self.papers)
 
     @cached_property
     def boards(self) -> list[Board]:
@@ -103,13 +104,6 @@ class Atlas:
     def boards_of(self, slug: str) -> list[Board]:
         """Return the leaderboards with the rows of one method."""
         return [board for board in Filter(methods=(slug,))(self.boards) if board.rows]
-
-    def _name(self, slug: str, paper: Paper) -> str:
-        if paper.name:
-            return paper.name
-        if paper.kind == "method" or not paper.authors:
-            return slug
-        return f"{paper.authors[0].split()[-1]} {paper.year}"
 
 
 def read(repository: Path = REPOSITORY, runs: Path | None = None) -> Atlas:

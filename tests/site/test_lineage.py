@@ -15,7 +15,7 @@ from tests.catalog.invented import baseline
 from tools.catalog.schema.paper import Outside, Paper, Relations, Sources, Taxonomy
 from tools.site import lineage
 from tools.site.atlas import Atlas, read
-from tools.site.lineage import HEIGHT, MAX_PAPERS, Box, Drawing, around, graph
+from tools.site.lineage import HEIGHT, MAX_DIRECT, MAX_PAPERS, Box, Drawing, around, graph
 from tools.site.pages import paper as paper_pages
 
 
@@ -135,8 +135,8 @@ def test_draws_two_generations_and_own_comparisons() -> None:
     assert around(found, "nobody") is None
 
 
-def test_draws_the_most_cited_of_many_papers_and_counts_the_rest() -> None:
-    many = {f"p{i}": paper(f"P{i}", "2023-02-02", builds_on=("one",)) for i in range(MAX_PAPERS)}
+def test_draws_all_direct_builders_and_counts_the_other_comparisons() -> None:
+    many = {f"p{i}": paper(f"P{i}", "2023-02-02", builds_on=("one",)) for i in range(MAX_DIRECT)}
     judges = {f"j{i}": paper(f"J{i}", "2024-02-02", compares_with=("one",)) for i in range(3)}
     late = paper("Late", "2025-01-02", builds_on=("one",))
     heir = paper("Heir", "2026-01-02", builds_on=("late",))
@@ -145,13 +145,45 @@ def test_draws_the_most_cited_of_many_papers_and_counts_the_rest() -> None:
     drawing = around(graph(atlas), "one")
     assert drawing
     children = {later for earlier, later, _ in ends(drawing) if earlier == "one"}
-    assert {"late", "more-later"} < children
-    assert len(children) == MAX_PAPERS + 1
-    assert drawing.boxes["more-later"].node.name == "4 more"
-    assert not children & judges.keys()
+    assert children == {*many, "late", "more-later"}
+    assert "heir" in drawing.boxes
+    assert drawing.boxes["more-later"].node.name == "3 more comparisons"
     page = dict(paper_pages.pages(atlas))["papers/one.md"]
     assert 'href="one.html#related"' in page
-    assert 'aria-label="4 more"' in page
+    assert 'aria-label="3 more comparisons"' in page
+
+
+def test_comparisons_fill_the_room_that_builders_leave() -> None:
+    judges = {f"j{i}": paper(f"J{i}", "2024-02-02", compares_with=("one",)) for i in range(20)}
+    child = paper("Child", "2025-01-02", extends=("one",))
+    found = graph(atlas_of(one=paper("One", "2022-01-02"), child=child, **judges))
+    drawing = around(found, "one")
+    assert drawing
+    assert len(drawing.boxes.keys() & judges.keys()) == MAX_DIRECT - 1
+    assert drawing.boxes["more-later"].node.name == f"{21 - MAX_DIRECT} more comparisons"
+
+
+@pytest.mark.parametrize("heirs", [MAX_PAPERS - 1, MAX_PAPERS])
+def test_the_second_generation_is_drawn_if_all_of_it_fits(heirs: int) -> None:
+    later = {f"h{i}": paper(f"H{i}", "2024-02-02", builds_on=("child",)) for i in range(heirs)}
+    child = paper("Child", "2023-01-02", builds_on=("one",))
+    drawing = around(graph(atlas_of(one=paper("One", "2022-01-02"), child=child, **later)), "one")
+    assert drawing
+    drawn = drawing.boxes.keys() - {"one", "child"}
+    assert drawn == (later.keys() if heirs < MAX_PAPERS else set())
+
+
+def test_every_paper_that_builds_on_wanda_is_drawn(real: Atlas) -> None:
+    relations = {slug: paper.relations for slug, paper in real.papers.items()}
+    builders = {
+        slug
+        for slug, related in relations.items()
+        if "wanda" in (*(related.builds_on or ()), *(related.extends or ()))
+    }
+    assert len(builders) > MAX_DIRECT
+    drawing = around(graph(real), "wanda")
+    assert drawing
+    assert builders < drawing.boxes.keys()
 
 
 def test_every_paper_with_a_relation_has_a_drawing(real: Atlas) -> None:

@@ -22,8 +22,10 @@ DRAWN = ("builds-on", "extends")
 HEIGHT = 26  # height of a box in pixels, large enough to tap
 LETTER = 7.6  # width of a letter in pixels, rounded up
 MAX_LETTERS = 22  # letters of a label
-MAX_PAPERS = 12
-"""Most papers drawn on each side."""
+MAX_DIRECT = 12
+"""Direct relations on each side up to which comparisons are drawn."""
+MAX_PAPERS = 24
+"""Papers on each side up to which the second generation is drawn."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,9 @@ def graph(atlas: Atlas) -> Graph:
 def around(whole: Graph, slug: str) -> Drawing | None:
     """Draw the papers related to one paper; None if it has no relation.
 
-    Each side shows up to `MAX_PAPERS` papers, those that most others build on first and comparisons
-    last, and one box for the remaining ones. The second generation is drawn if it has at most
-    `MAX_PAPERS` papers.
+    Each side shows every paper that builds on the next or extends it, then as many comparisons as
+    `MAX_DIRECT` permits, and one box for the others. The second generation is drawn only if all of
+    it fits into `MAX_PAPERS`.
     """
     if slug not in whole.by_id:
         return None
@@ -157,15 +159,18 @@ def around(whole: Graph, slug: str) -> Drawing | None:
     lines: list[Edge] = []
     for end, related in (("earlier", whole.earlier), ("later", whole.later)):
         own = sorted(related.get(slug, ()), key=lambda edge: _rank(edge, end, whole))
-        shown = own[:MAX_PAPERS]
+        builders = sum(edge.how in DRAWN for edge in own)
+        shown = own[: max(builders, MAX_DIRECT)]
         lines += [edge for edge in shown if edge.how not in DRAWN]
         first = _ends(shown, end)
         parents = _ends((edge for edge in shown if edge.how in DRAWN), end)
         behind = getattr(whole.lineage, end)
         second = _ends((edge for one in parents for edge in behind.get(one, ())), end)
-        near |= {id_: whole.by_id[id_] for id_ in first + second * (len(set(second)) <= MAX_PAPERS)}
-        if len(own) > MAX_PAPERS:
-            more = Node(f"more-{end}", f"{len(own) - MAX_PAPERS} more", "", 0, 0, more=True)
+        fits = len({*first, *second}) <= MAX_PAPERS
+        near |= {id_: whole.by_id[id_] for id_ in first + second * fits}
+        if rest := len(own) - len(shown):
+            name = f"{rest} more comparison{'s' * (rest > 1)}"
+            more = Node(f"more-{end}", name, "", 0, 0, more=True)
             near[more.id] = more
             pair = (slug, more.id) if end == "earlier" else (more.id, slug)
             lines.append(Edge(*pair, "more"))

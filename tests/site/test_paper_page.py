@@ -88,6 +88,26 @@ def test_the_section_run_comes_from_the_readme(made: dict[str, str], atlas: Atla
         assert behind.index("atlas run") < behind.index("your own model")
 
 
+def test_two_links_to_code_name_their_repositories(made: dict[str, str]) -> None:
+    def links(slug: str) -> list[str]:
+        return re.findall(r'<a href="https://github[^"]*">([^<]*)</a>', made[f"papers/{slug}.md"])
+
+    name = "DISP-LLM-Dimension-Independent-Structural-Pruning"
+    assert links("displlm")[:2] == [
+        f"official code: ZhengaoLi/{name}",
+        f"official code: gaosh/{name}",
+    ]
+    assert links("movement")[:2] == [
+        "official code: huggingface/transformers",
+        "official code: huggingface/block_movement_pruning",
+    ]
+    assert links("wanda")[0] == "official code"
+
+
+def test_a_repository_without_code_is_not_called_code(made: dict[str, str]) -> None:
+    assert "official repository (no code) no licence" in words(made["papers/dpruner.md"])
+
+
 def test_shows_all_authors_data_sets_and_the_last_commit(
     made: dict[str, str], atlas: Atlas
 ) -> None:

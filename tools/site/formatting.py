@@ -6,10 +6,11 @@ import html
 import math
 import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
-from tools.catalog.schema.paper import Paper
+from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 
 
@@ -76,6 +77,19 @@ def venue(paper: Paper) -> str:
         terms = vocabulary()["venues"].terms
         where = terms[paper.venue].label if paper.venue in terms else paper.venue
     return f"{where} {paper.year}".strip()
+
+
+def repository_name(address: str) -> str:
+    """Return owner and name of a repository: `locuslab/wanda`; without a path, its host."""
+    parts = urlsplit(address)
+    return "/".join(parts.path.strip("/").split("/")[:2]) or parts.netloc
+
+
+def licence(code: Code) -> str:
+    """Write the licence of a repository: an SPDX name or a remark; nothing if it is not known."""
+    return {"NONE": "no licence", "unclear": "licence unclear"}.get(
+        code.license or "", code.license or ""
+    )
 
 
 def code(text: str) -> Markup:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from tools.catalog.exports.awesome_list import date
+from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.paper import Code, Paper
 
 FACETS = (
@@ -51,9 +52,8 @@ def newest_first(slugs: Iterable[str], papers: Mapping[str, Paper]) -> list[str]
 
 
 def repository(paper: Paper) -> Code | None:
-    """Return the first code that is still available, official code first; None if there is none."""
-    available = [code for code in paper.code or () if not code.withdrawn]
-    return next((one for one in available if one.official), available[0] if available else None)
+    """Return the repository that pages link to as the code of a paper; None if there is none."""
+    return best_code(paper)
 
 
 def code(paper: Paper) -> str:

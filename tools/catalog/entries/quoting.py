@@ -12,7 +12,7 @@ QUOTED = frozenset({"arxiv", "volume", "number", "commit", "pattern"})
 """Fields that are always quoted, so that all entries look the same."""
 BARE = {
     **dict.fromkeys(("year", "sparsity", "value", "dense"), re.compile(r"-?\d+(\.\d+)?")),
-    **dict.fromkeys(("official", "withdrawn"), re.compile(r"true|false")),
+    **dict.fromkeys(("official", "withdrawn", "no_code"), re.compile(r"true|false")),
     **dict.fromkeys(
         ("submitted", "published", "added", "last_commit", "checked"),
         re.compile(r"\d{4}-\d\d-\d\d"),

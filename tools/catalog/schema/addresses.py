@@ -36,8 +36,8 @@ def best_page(paper: Paper) -> str:
 
 
 def best_code(paper: Paper) -> Code | None:
-    """Return the best available repository of a paper, preferably the authors' own."""
-    available = (code for code in paper.code or () if not code.withdrawn)
+    """Return the best repository with code of a paper, preferably the authors' own."""
+    available = (code for code in paper.code or () if not (code.withdrawn or code.no_code))
     return min(available, key=lambda code: not code.official, default=None)
 
 

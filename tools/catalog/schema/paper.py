@@ -117,6 +117,11 @@ class Code(StrictModel):
     withdrawn: Flag | None = Field(
         None, description="Whether the code was removed.", examples=[True]
     )
+    no_code: Flag | None = Field(
+        None,
+        description="Whether it has no code of the method, for example only a README.",
+        examples=[True],
+    )
     note: Line | None = Field(
         None, description="Remark for readers.", examples=["Demo of the search only."]
     )

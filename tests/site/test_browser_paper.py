@@ -99,6 +99,31 @@ def test_code_is_beside_the_formulas_on_wide_pages(
 
 
 @pytest.mark.parametrize("width", [1440, 390])
+def test_pages_of_papers_have_the_same_width(visit: Callable[..., Any], width: int) -> None:
+    visitor = visit(width)
+    places = []
+    for slug in ("flap", UNWRITTEN, "zhu2024survey", "magnitude"):
+        box = visitor.open(f"papers/{slug}.html").locator(".md-content__inner").bounding_box()
+        assert box is not None
+        places.append((box["x"], box["width"]))
+    assert len(set(places)) == 1
+
+
+@pytest.mark.parametrize("slug", ["wanda", "slimgpt", "llmpruner"])
+def test_the_bars_of_a_norm_are_equally_high(visit: Callable[..., Any], slug: str) -> None:
+    page = visit().open(f"papers/{slug}.html")
+    heights = page.locator("math").evaluate_all(
+        """all => all.map(formula => [...formula.querySelectorAll('mo[stretchy=false]')]
+          .filter(sign => '|‖'.includes(sign.textContent))
+          .map(sign => Math.round(sign.getBoundingClientRect().height)))
+          .filter(heights => heights.length)"""
+    )
+    assert heights
+    for formula in heights:
+        assert len(set(formula)) == 1, formula
+
+
+@pytest.mark.parametrize("width", [1440, 390])
 def test_rows_and_lines_link_to_each_other(visit: Callable[..., Any], width: int) -> None:
     visitor = visit(width)
     page = visitor.open("papers/flap.html")

@@ -22,6 +22,7 @@ from tools.catalog.schema.addresses import best_page
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
 from tools.site.formatting import venue
+from tools.site.licences import licence_group
 from tools.site.pages import catalog
 from tools.site.paper_facts import first_public
 
@@ -82,11 +83,11 @@ def test_each_facet_shows_only_matching_papers(
     facets = list(catalog._facets(list(lines.values())))
     assert len(facets) >= 16
     for facet in facets:
-        value = facet.choices[0].value
+        name, value = facet.choices[0].name, facet.choices[0].value
         choose(page, facet.name, value)
-        expected = {slug for slug, line in lines.items() if value in line.words[facet.name]}
+        expected = {slug for slug, line in lines.items() if value in line.words[name]}
         assert set(shown(page)) == expected, f"{facet.name}: {value}"
-        assert query(page) == {facet.name: [value]}
+        assert query(page) == {name: [value]}
         page.get_by_role("button", name=f"Remove {facet.label}: {facet.choices[0].label}").click()
         expect(page.locator("#atlas-shown")).to_have_text(str(len(lines)))
     assert visitor.complaints == []
@@ -105,6 +106,70 @@ def test_values_of_a_facet_widen_and_facets_narrow_the_result(
         if set(line.words["calibration"]) & {"none", "gradients"}
         and "structured" in line.words["granularity"]
     }
+
+
+def test_experts_with_a_permissive_licence_are_two_clicks(
+    visit: Callable[..., Any], lines: dict[str, catalog.Line]
+) -> None:
+    page = visit().open("catalog.html")
+    common = page.get_by_role("group", name="Common filters")
+    common.get_by_role("button", name="experts").click()
+    common.get_by_role("button", name="permissive licence").click()
+    expected = {
+        slug
+        for slug, line in lines.items()
+        if "experts" in line.words["prunes"]
+        and line.repository
+        and licence_group(line.repository) == "permissive"
+    }
+    assert set(shown(page)) == expected
+    assert {"naee", "reap"} <= expected
+    assert query(page) == {"prunes": ["experts"], "licence": ["permissive"]}
+    for row in page.locator("#atlas-catalog tbody tr:visible").all():
+        assert row.locator("td").nth(5).locator("i").inner_text() in ("MIT", "Apache-2.0")
+    assert {row["code_license"] for row in sheet(page)} <= {"MIT", "Apache-2.0"}
+    # The same button takes the filter back.
+    expect(common.get_by_role("button", name="experts", pressed=True)).to_be_visible()
+    common.get_by_role("button", name="experts").click()
+    assert query(page) == {"licence": ["permissive"]}
+
+
+def test_models_are_found_by_name_and_chosen_by_family(
+    visit: Callable[..., Any], lines: dict[str, catalog.Line]
+) -> None:
+    page = visit().open("catalog.html")
+    panel = page.locator('[data-facet="models"]')
+    panel.locator("summary").click()
+    listed = panel.locator("label:visible > span:first-of-type")
+    names = listed.all_inner_texts()
+    models = {model for line in lines.values() for model in line.paper.models or ()}
+    assert len(names) < len(models) / 1.8
+    assert {"Llama 3 (any)", "LLaMA-2", "Qwen (any)"} <= set(names)
+    assert "LLaMA-3.1" not in names
+    search = panel.get_by_label("Find a model")
+    search.fill("llama 3.1")
+    assert listed.all_inner_texts() == ["Llama 3 (any)", "LLaMA-3.1"]
+    search.fill("qwen")
+    assert {"Qwen (any)", "Qwen2.5", "Qwen3-MoE"} <= set(listed.all_inner_texts())
+    assert query(page) == {}, "a search in the list is no filter"
+    # Models of one family widen the result, another family narrows it.
+    panel.get_by_label("Qwen2.5").check()
+    panel.get_by_label("Qwen3-MoE").check()
+    qwen = {
+        slug
+        for slug, line in lines.items()
+        if {"Qwen2.5", "Qwen3-MoE"} & set(line.paper.models or ())
+    }
+    assert set(shown(page)) == qwen
+    search.fill("")
+    assert {"Qwen2.5", "Qwen3-MoE"} <= set(listed.all_inner_texts()), "chosen ones stay in sight"
+    panel.get_by_label("Llama 3 (any)").check()
+    both = {slug for slug in qwen if "Llama 3" in lines[slug].words["family"]}
+    assert set(shown(page)) == both
+    assert 0 < len(both) < len(qwen)
+    assert query(page) == {"family": ["Llama 3"], "models": ["Qwen2.5", "Qwen3-MoE"]}
+    for row in sheet(page):
+        assert set(row["models"].split("; ")) == set(lines[row["slug"]].paper.models or ())
 
 
 def test_counts_follow_the_other_choices(
@@ -245,11 +310,12 @@ def test_papers_sorted_by_the_date_added_show_it(
 def test_column_headers_sort_and_show_the_order(visit: Callable[..., Any]) -> None:
     page = visit().open("catalog.html")
     head = page.locator('thead [data-sort="loss-20"]')
-    head.get_by_role("button").click()
+    head.get_by_role("button").press("Enter")
     expect(head).to_have_attribute("aria-sort", "ascending")
     assert query(page) == {"sort": ["loss-20"]}
+    expect(head.get_by_role("button")).to_be_focused()
     assert shown(page)[:2] == ["flap", "shortgpt"]
-    head.get_by_role("button").click()
+    head.get_by_role("button").press("Space")
     expect(head).to_have_attribute("aria-sort", "descending")
     assert query(page) == {"sort": ["-loss-20"]}
     assert shown(page)[:2] == ["shortgpt", "flap"]
@@ -339,6 +405,7 @@ def test_the_csv_contains_the_visible_rows(
         assert row["year"] == str(line.paper.year or "")
         assert bool(row["venue"]) is line.paper.has_paper
         assert sorted(row["prunes"].split("; ")) == sorted(line.words["prunes"] or [""])
+        assert row["code_license"] == ((line.repository and line.repository.license) or "")
     assert (table[0]["slug"], table[0]["loss-20"]) == ("flap", "1.82")
     assert table[-1]["loss-20"] == ""
 
@@ -457,7 +524,7 @@ def test_everything_works_with_the_keyboard(visit: Callable[..., Any]) -> None:
     # The first tab stop is the theme's link to the content; here it leads to the first result.
     page = visit().open("catalog.html?sort=name")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
     page.keyboard.press("Enter")
     row = page.locator("#atlas-catalog tbody tr:visible").first
     expect(row.locator("a").first).to_be_focused()

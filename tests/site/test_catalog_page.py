@@ -19,6 +19,8 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
+from tools.site.licences import licence_group
+from tools.site.model_families import family
 from tools.site.pages import catalog, make
 from tools.site.pages import paper as paper_pages
 from tools.site.paper_facts import code, repository, words_of
@@ -71,6 +73,16 @@ def test_numbers_of_a_row_identify_its_choices(page: str, atlas: Atlas) -> None:
             {str(paper.year)} if paper.year else set()
         )
         assert {value for name, value in named if name == "models"} == set(paper.models or ())
+        families = Counter(
+            family(model) for model in {m for p in atlas.papers.values() for m in p.models or ()}
+        )
+        assert {value for name, value in named if name == "family"} == {
+            family(model) for model in paper.models or () if families[family(model)] > 1
+        }
+        best = repository(paper)
+        assert {value for name, value in named if name == "licence"} == (
+            {licence_group(best)} - {None} if best else set()
+        )
         assert (("implemented", "yes") in named) == (slug in atlas.methods)
         assert (("works", "GQA") in named) == (slug in atlas.methods)
 
@@ -149,6 +161,21 @@ def test_without_records_no_ratios_are_shown(atlas: Atlas) -> None:
     assert "Loss: perplexity" not in text
 
 
+def test_repositories_without_code_are_no_official_code(page: str, atlas: Atlas) -> None:
+    boxes = [(name, value) for name, value, _ in choices(page)]
+    named = {slug: {boxes[one] for one in has} for slug, (has, _) in rows(page).items()}
+    empty = {
+        slug
+        for slug, paper in atlas.papers.items()
+        if paper.code and all(code.no_code for code in paper.code)
+    }
+    assert {"dpruner", "lte", "ziplm", "prunellm"} <= empty
+    for slug in empty:
+        assert ("code", "none known") in named[slug]
+        assert not {name for name, _ in named[slug]} & {"licence"}
+        assert not [code.url for code in atlas.papers[slug].code or () if code.url in page]
+
+
 def paper(**more: object) -> Paper:
     return Paper.model_construct(**more)
 
@@ -157,10 +184,13 @@ def test_available_official_code_comes_first() -> None:
     theirs = Code(url="https://example.org/theirs", official=True)
     others = Code(url="https://example.org/others", official=False)
     gone = Code(url="https://example.org/gone", official=True, withdrawn=True)
+    empty = Code(url="https://example.org/empty", official=True, no_code=True)
     assert code(paper(code=None)) == "none known"
     assert code(paper(code=(gone,))) == "none known"
     assert code(paper(code=(others, theirs))) == "official"
     assert code(paper(code=(gone, others))) == "third party"
+    assert code(paper(code=(empty,))) == "none known"
+    assert code(paper(code=(empty, others))) == "third party"
     assert repository(paper(code=(others, theirs))) == theirs
 
 
@@ -220,7 +250,7 @@ def test_every_kind_is_listed_without_a_taxonomy() -> None:
     assert "<strong>0</strong>" in made["choose.md"].replace(' id="atlas-fit"', "")
     for i, kind in enumerate(kinds):
         assert f'<span class="atlas-tag">{kind}</span>' in made[f"papers/a{i}.md"]
-        assert f'papers/a{i}.html">Lovelace 2024</a><i>{kind}</i></th>' in made["catalog.md"]
+        assert f'papers/a{i}.html">Lovelace 2024 (a{i})</a><i>{kind}</i></th>' in made["catalog.md"]
         assert f"papers/a{i}.html" in made["llms.txt"]
 
 

@@ -5,7 +5,7 @@ import { csv } from "./files.js";
 import { menus } from "./menus.js";
 import * as picks from "./picks.js";
 import { about, boxes, documents, heads, lines, losses, orders, table } from "./rows.js";
-import { make, onReturn, read, shown, working, write } from "./state.js";
+import { make, onReturn, read, shown, skipTo, working, write } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first: drawing a thousand takes longer than searching them
 
@@ -21,13 +21,22 @@ const rest = document.querySelector(".atlas-catalog__rest");
 const note = form.querySelector("#atlas-note");
 const loosen = document.querySelector(".atlas-loosen");
 
-const facets = [...form.querySelectorAll(".atlas-facet")].map(element => ({
+const placesIn = element => [...boxes.keys()].filter(place => element.contains(boxes[place]));
+const menuOf = element => ({
   element,
   name: element.dataset.facet,
   summary: element.querySelector("summary"),
   label: element.querySelector("summary").textContent,
-  places: [...boxes.keys()].filter(place => element.contains(boxes[place])),
-}));
+  places: placesIn(element),
+});
+const facetMenus = [...form.querySelectorAll(".atlas-facet")].map(menuOf);
+/** A paper must match one choice of each facet; every group of a menu is a facet of its own. */
+const facets = facetMenus.flatMap(menu => {
+  const parts = [...menu.element.querySelectorAll("[role=group]")];
+  return parts.length ? parts.map(part => ({ ...menu, places: placesIn(part) })) : [menu];
+});
+const common = [...form.querySelectorAll("[data-box]")].map(button => [button, boxes[button.dataset.box]]);
+const modelSearch = form.querySelector(".atlas-facet__find");
 const counts = boxes.map(box => box.closest("label").querySelector(".atlas-count"));
 const labels = boxes.map(box => box.nextElementSibling.textContent);
 
@@ -121,11 +130,13 @@ function draw({ left, alone }) {
     counts[place].textContent = left[place];
     box.closest("label").classList.toggle("atlas-none", !left[place] && !box.checked);
   });
-  for (const facet of facets) {
-    const { length } = ticked(facet);
-    facet.element.classList.toggle("atlas-facet--chosen", length > 0);
-    facet.summary.textContent = facet.label + (length ? ` ${length}` : "");
+  for (const menu of facetMenus) {
+    const { length } = ticked(menu);
+    menu.element.classList.toggle("atlas-facet--chosen", length > 0);
+    menu.summary.textContent = menu.label + (length ? ` ${length}` : "");
   }
+  for (const [button, box] of common) button.ariaPressed = String(box.checked);
+  findModels();
   sort.options[0].disabled = !asked();
   sort.value = table.dataset.sorted = key();
   const filters = facets.flatMap(facet =>
@@ -137,6 +148,25 @@ function draw({ left, alone }) {
     const down = backwards() !== (key() === "year");
     if (here) head.setAttribute("aria-sort", down ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
+  }
+}
+
+/** Show one choice per family of models, and the other models that are chosen or searched for. */
+function findModels() {
+  if (!modelSearch) return;
+  const compact = text => text.toLowerCase().replace(/[^a-z0-9]/g, "");
+  const wanted = compact(modelSearch.value);
+  for (const part of modelSearch.parentElement.querySelectorAll("[role=group]")) {
+    const [first, ...models] = part.children;
+    const says = label => {
+      const { dataset, nextElementSibling: name } = label.firstElementChild;
+      return compact(`${name.textContent} ${dataset.synonyms ?? ""}`).includes(wanted);
+    };
+    for (const label of models) {
+      label.hidden = !label.firstElementChild.checked && !(wanted && says(label));
+    }
+    first.hidden = !says(first) && models.every(label => label.hidden) && !first.firstElementChild.checked;
+    part.hidden = first.hidden;
   }
 }
 
@@ -160,7 +190,7 @@ function place(drawn) {
 /** Divide lines by the values of the facet to group by; a line with two values is in two groups. */
 function groups(some) {
   if (!group.value) return [["", some]];
-  const facet = facets.find(({ name }) => name === group.value);
+  const facet = facetMenus.find(({ name }) => name === group.value);
   const places = facet?.places ?? []; // a facet with one value is left out
   const made = places.map(place => [labels[place], some.filter(line => line.has[place])]);
   if (key() === group.value && backwards()) made.reverse();
@@ -275,12 +305,14 @@ function change(how) {
 /** Write lines as CSV. */
 function sheet(some) {
   // Skip facets that have their own column.
-  const others = facets.filter(({ name }) => !Object.hasOwn(keys, name) && !name.startsWith("loss"));
-  const columns = ["slug", "name", "title", "authors", "venue", "year"];
+  const others = facetMenus.filter(({ name }) =>
+    !Object.hasOwn(keys, name) && !name.startsWith("loss") && name !== "licence");
+  const columns = ["slug", "name", "title", "authors", "venue", "year", "code_license"];
   const header = [...columns, ...others.map(facet => facet.name), ...losses.map(([name]) => name)];
   return csv([header, ...some.map(line => {
     const said = about(line);
-    const values = facet => facet.places.filter(place => line.has[place]).map(place => boxes[place].value);
+    const values = ({ name, places }) =>
+      places.filter(place => line.has[place] && boxes[place].name === name).map(place => boxes[place].value);
     return [...columns.map(name => said[name]), ...others.map(facet => values(facet).join("; ")), ...said.losses];
   })]);
 }
@@ -308,10 +340,17 @@ form.addEventListener("submit", event => event.preventDefault());
 query.addEventListener("focus", () => load().catch(() => offline("The search")));
 query.addEventListener("input", () => change({ typed: true }));
 form.addEventListener("change", event => {
-  if (event.target === query) return;
+  if (event.target.type === "search") return;
   if (event.target === sort) chosenKey = sort.value === "match" ? null : sort.value;
   change();
 });
+for (const [button, box] of common) {
+  button.addEventListener("click", () => {
+    box.checked = !box.checked;
+    change();
+  });
+}
+modelSearch?.addEventListener("input", findModels);
 turn.addEventListener("click", () => {
   reverse(!backwards());
   change();
@@ -326,11 +365,7 @@ form.addEventListener("reset", event => {
   change();
 });
 picks.start({ form, found: () => found, sheet, change: store, failed: () => offline("That") });
-// The theme's link to the content leads to what readers come for.
-document.querySelector(".md-skip").addEventListener("click", event => {
-  event.preventDefault();
-  (found[0]?.link ?? loosen.querySelector("button")).focus();
-});
+skipTo(() => found[0]?.link ?? loosen.querySelector("button"));
 // Print all matching rows.
 addEventListener("beforeprint", () => {
   place(found);
@@ -341,7 +376,7 @@ rest.firstElementChild.addEventListener("click", () => {
   all = true;
   show();
 });
-menus(facets.map(facet => facet.element));
+menus(facetMenus.map(menu => menu.element));
 onReturn(restore);
 
 form.hidden = false;

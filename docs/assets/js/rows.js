@@ -28,9 +28,13 @@ export const orders = {
   ...Object.fromEntries(losses.map(([name, place]) => [name, ({ row }) => number(row.cells[place])])),
 };
 
+/** Licences as entries and `papers.csv` spell them. */
+const licences = { "no licence": "NONE", "licence unclear": "unclear" };
+
 /** The facts about a paper, for export, comparison and search. */
 export function about({ row, slug, name, link }) {
-  const [, told, when] = row.cells;
+  const [, told, when, , , , code] = row.cells;
+  const licence = code.querySelector("i")?.textContent ?? "";
   // A baseline without a paper has no venue, year or authors.
   const [, venue = "", year = ""] = when.textContent.match(/^(.*?) ?(\d+)$/s) ?? [];
   const authors = told.querySelector("p + p") ?? told.querySelector("summary");
@@ -41,6 +45,7 @@ export function about({ row, slug, name, link }) {
     authors: year && authors.textContent,
     venue,
     year,
+    code_license: licences[licence] ?? licence,
     key: row.dataset.key,
     page: link.href,
     method: link.parentElement.querySelector("[href^='leaderboard.html']") !== null,

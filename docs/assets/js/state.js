@@ -26,6 +26,16 @@ export const onReturn = show => addEventListener("popstate", () => {
   show();
 });
 
+/** Let the theme's link to the content lead to the first row of a table, which `target` returns. */
+export function skipTo(target) {
+  const link = document.querySelector(".md-skip");
+  link.textContent = "Skip to the table";
+  link.addEventListener("click", event => {
+    event.preventDefault();
+    target().focus();
+  });
+}
+
 /** Call `change` after each input of a form, and after `empty` has reset it. */
 export function drive(form, { change, empty, restore }) {
   form.addEventListener("change", change);

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -15,6 +15,8 @@ from tools.site.answers import Answer, first_ranking, share_label
 from tools.site.atlas import Atlas, Method
 from tools.site.board_results import first_board
 from tools.site.glossary import LABELS
+from tools.site.licences import GROUPS, licence_group
+from tools.site.model_families import family
 from tools.site.paper_facts import CODE, FACETS, code, newest_first, repository, words_of
 from tools.site.render import Front, render
 
@@ -31,6 +33,15 @@ RETRAINING = (
     Term("no", "no retraining", "No recovery or a closed-form one, and no training to calibrate."),
     Term("yes", "trains", "Trains masks, adapters or weights, to prune or to recover."),
 )
+COMMON = (
+    ("granularity", "structured", "structured"),
+    ("prunes", "experts", "experts"),
+    ("retraining", "no", "no retraining"),
+    ("code", "official", "official code"),
+    ("licence", "permissive", "permissive licence"),
+    ("implemented", "yes", "implemented here"),
+)
+"""Facet, value and label of the filters that have a button of their own."""
 FRONT = Front(
     "catalog.md",
     "Catalog",
@@ -44,8 +55,9 @@ FRONT = Front(
 
 @dataclass(frozen=True)
 class Choice:
-    """One value of a facet with the number of papers that have it."""
+    """One check box of a facet with the number of papers that match it."""
 
+    name: str
     value: str
     label: str
     definition: str
@@ -55,11 +67,20 @@ class Choice:
 
 @dataclass(frozen=True)
 class Facet:
-    """A group of choices; a paper can have several of them."""
+    """A menu of choices in groups, of which only the models have more than one.
+
+    A paper matches if it has one of the chosen values of each group.
+    """
 
     name: str
     label: str
-    choices: list[Choice]
+    groups: list[tuple[str, list[Choice]]]
+    """Name and choices of each group."""
+
+    @property
+    def choices(self) -> list[Choice]:
+        """The choices of all groups."""
+        return [choice for _, choices in self.groups for choice in choices]
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the catalog."""
     lines = list(_lines(atlas))
     found = list(_facets(lines))
+    places = _places(found)
     yield (
         FRONT.path,
         render(
@@ -87,7 +109,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             atlas,
             lines=lines,
             facets=found,
-            numbers=_numbers(lines, found),
+            numbers=_numbers(lines, places),
+            common=[
+                (label, places[name, value])
+                for name, value, label in COMMON
+                if (name, value) in places
+            ],
             keys=keys(atlas.papers),
             shares=SHARES,
             board=first_board(atlas),
@@ -119,7 +146,11 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
         "venue": [paper.venue or "preprint"] if paper.has_paper else [],
         "year": [str(paper.year)] if paper.year else [],
         "models": list(paper.models or ()),
+        "family": sorted({family(model) for model in paper.models or ()}),
         "code": [code(paper)],
+        "licence": [group]
+        if (best := repository(paper)) and (group := licence_group(best))
+        else [],
         "implemented": ["yes" if method else "no"],
         "works": [
             name
@@ -159,24 +190,36 @@ def _range(result: Answer | None) -> str:
 def _facets(lines: list[Line]) -> Iterator[Facet]:
     """Yield the facets with at least two values that occur."""
     for name, label, terms in _kinds(lines):
-        counts = Counter(value for line in lines for value in line.words[name])
-        order = [
-            *terms,
-            *sorted(counts.keys() - terms.keys(), key=lambda value: (value.casefold(), value)),
-        ]
-        choices = [
-            Choice(
-                value,
-                term.label,
-                term.definition,
-                (*[term.definition] * (name == "venue"), *term.synonyms),
-                counts[value],
-            )
-            for value in order
-            if counts[value] and (term := terms.get(value, Term(value, value, "")))
-        ]
+        choices = list(_choices(name, terms, lines))
         if len(choices) > 1:
-            yield Facet(name, label, choices)
+            groups = list(_by_family(choices, lines)) if name == "models" else [("", choices)]
+            yield Facet(name, label, groups)
+
+
+def _choices(name: str, terms: Mapping[str, Term], lines: list[Line]) -> Iterator[Choice]:
+    """Yield the values of a facet that occur, in the order of the terms, then alphabetically."""
+    counts = Counter(value for line in lines for value in line.words[name])
+    others = sorted(counts.keys() - terms.keys(), key=lambda value: (value.casefold(), value))
+    for value in (*terms, *others):
+        term = terms.get(value, Term(value, value, ""))
+        if counts[value]:
+            synonyms = (*[term.definition] * (name == "venue"), *term.synonyms)
+            yield Choice(name, value, term.label, term.definition, synonyms, counts[value])
+
+
+def _by_family(models: list[Choice], lines: list[Line]) -> Iterator[tuple[str, list[Choice]]]:
+    """Group models by family, the family of most papers first.
+
+    A family of several models starts with a choice that stands for all of them.
+    """
+    members = defaultdict(list)
+    for model in models:
+        members[family(model.value)].append(model)
+    counts = Counter(name for line in lines for name in line.words["family"])
+    for name in sorted(members, key=lambda name: (-counts[name], name.casefold())):
+        about = ", ".join(model.label for model in members[name])
+        whole = Choice("family", name, f"{name} (any)", about, (), counts[name])
+        yield name, [whole] * (len(members[name]) > 1) + members[name]
 
 
 def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
@@ -189,8 +232,9 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
             yield "retraining", "Retraining", {term.word: term for term in RETRAINING}
     tested = (value for line in lines for value in line.words["works"])
     yield "works", "Works with", _terms((value, "tested here") for value in tested)
-    yield "models", "Models in the paper", {}
+    yield "models", "Models in the paper", words["models"].terms
     yield "code", "Code", _terms(CODE.items())
+    yield "licence", "Licence of the code", {group.word: group for group in GROUPS}
     yield "implemented", "Implemented here", _terms([("yes", "tested and measured"), ("no", "")])
     for share in SHARES:
         yield _facet(share), f"× dense at {share_label(share)}", _ranges()
@@ -214,19 +258,23 @@ def _ranges() -> dict[str, Term]:
     return terms | _terms([(UNMEASURED, "")])
 
 
-def _numbers(lines: list[Line], facets: list[Facet]) -> dict[str, str]:
-    """Number all choices in the order of the page, and return the numbers of each paper's choices.
+def _places(facets: list[Facet]) -> dict[tuple[str, str], int]:
+    """Number all choices in the order of the page; the keys are name and value."""
+    every = [(choice.name, choice.value) for facet in facets for choice in facet.choices]
+    return {choice: place for place, choice in enumerate(every)}
+
+
+def _numbers(lines: list[Line], places: dict[tuple[str, str], int]) -> dict[str, str]:
+    """Return the numbers of each paper's choices.
 
     Numbers instead of words halve the size of a page with a thousand rows.
     """
-    every = [(facet.name, choice.value) for facet in facets for choice in facet.choices]
-    place = {choice: f"{number:x}" for number, choice in enumerate(every)}
     return {
         line.slug: " ".join(
-            place[name, value]
+            f"{places[name, value]:x}"
             for name, values in line.words.items()
             for value in values
-            if (name, value) in place
+            if (name, value) in places
         )
         for line in lines
     }

@@ -66,6 +66,48 @@ def test_an_address_filters_and_marks_the_method(visit: Callable[..., Any]) -> N
     expect(page.get_by_text("No claim matches all of these filters.")).to_be_visible()
 
 
+def test_rows_are_sorted_within_their_group_by_keyboard(visit: Callable[..., Any]) -> None:
+    visitor = visit()
+    page = visitor.open(f"claims.html?share=20#{WIKITEXT}")
+    groups = shown(page)
+
+    def column(number: int) -> list[str]:
+        cells = page.locator(f"#{WIKITEXT} tr[data-method] :is(th, td):nth-child({number})")
+        return [text.split("\n")[0] for text in cells.all_inner_texts()]
+
+    usual = column(1)
+    head = page.locator('.atlas-claim-tables thead [data-sort="method"]')
+    head.get_by_role("button").press("Enter")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    assert column(1) == sorted(usual, key=str.casefold)
+    assert column(1) != usual
+    expect(head.get_by_role("button")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(head).to_have_attribute("aria-sort", "descending")
+    assert column(1) == sorted(usual, key=str.casefold, reverse=True)
+    assert "share=20&sort=-method" in address(page)
+    head = page.locator('.atlas-claim-tables thead [data-sort="ratio"]')
+    head.get_by_role("button").press("Enter")
+    ratios = [float(text) for text in column(4) if text]
+    assert ratios == sorted(ratios)
+    assert len(ratios) > 3
+    assert column(4)[: len(ratios)] == [text for text in column(4) if text], "missing ones are last"
+    assert page.locator("thead [aria-sort]").count() == 1
+    assert shown(page) == groups, "the groups stay where they are"
+    page.get_by_role("button", name="Reset").click()
+    assert column(1) == usual
+    assert page.locator("thead [aria-sort]").count() == 0
+    assert visitor.complaints == []
+
+
+def test_the_first_row_is_one_tab_stop_away(visit: Callable[..., Any]) -> None:
+    page = visit().open("claims.html?method=slimgpt")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody:visible [data-method] th a").first).to_be_focused()
+
+
 def test_papers_link_to_their_tables_and_metrics_have_definitions(
     visit: Callable[..., Any],
 ) -> None:

@@ -141,6 +141,41 @@ def test_each_board_has_a_page_that_keeps_the_filters(visit: Callable[..., Any],
     assert page.get_by_role("radio", name="50 %").is_checked()
 
 
+@pytest.mark.parametrize("width", [1440, 390])
+def test_numbers_in_the_menu_of_boards_are_on_one_line(
+    visit: Callable[..., Any], home: str, width: int
+) -> None:
+    page = visit(width, home=home).open("leaderboard.html")
+    # The longest name that a published board has.
+    page.locator(".atlas-boards a").evaluate_all(
+        "all => all.forEach(one => one.append(', after full training on 102,400 tokens'))"
+    )
+    page.locator(".atlas-boards summary").click()
+    lines = page.locator(".atlas-boards .atlas-count").evaluate_all(
+        "all => all.map(one => one.getClientRects().length)"
+    )
+    assert len(lines) == 4
+    assert set(lines) == {1}
+
+
+def test_the_first_row_is_one_tab_stop_away_and_headers_sort_by_keyboard(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit().open("leaderboard.html")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr[data-family]:visible th a").first).to_be_focused()
+    head = page.locator('thead [data-sort="method"]')
+    head.get_by_role("button").press("Enter")
+    expect(head).to_have_attribute("aria-sort", "ascending")
+    names = [row.rsplit(" ", 2)[0] for row in methods(page)]
+    assert names == sorted(names)
+    expect(head.get_by_role("button")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(head).to_have_attribute("aria-sort", "descending")
+
+
 def test_a_shared_address_restores_the_same_view(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home).open("leaderboard.html?share=all&chart=speed&sort=speed&hide=3")
     assert page.get_by_role("button", name="Speed", pressed=True).is_visible()

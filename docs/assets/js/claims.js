@@ -1,7 +1,7 @@
-// The filters of the claims. The page is complete without them. Each group of rows has its model,
-// sparsity, metric and methods as attributes.
+// Filters and order of the claims. The page is complete without them. Each group of rows has its
+// model, sparsity, metric and methods as attributes; rows are sorted within their group.
 
-import { drive, read, shown, write } from "./state.js";
+import { drive, make, read, shown, skipTo, write } from "./state.js";
 
 const form = document.querySelector(".atlas-claim-filter");
 
@@ -12,13 +12,44 @@ function filter() {
   const table = document.querySelector(".atlas-claim-tables");
   const groups = [...table.tBodies].map(body => {
     const { model, share, metric, methods } = body.dataset;
-    return { body, has: { model: [model], share: [share], metric: [metric], method: methods.split(" ") } };
+    const rows = [...body.querySelectorAll("[data-method]")];
+    return { body, rows, has: { model: [model], share: [share], metric: [metric], method: methods.split(" ") } };
   });
+  const heads = [...table.tHead.rows[0].cells].filter(head => head.dataset.sort);
+  const { compare } = new Intl.Collator("en", { sensitivity: "base" });
+  let sorted = ""; // the key of a column, after a minus if descending
+  let ordered = ""; // the order of the rows now
 
   const holds = (group, name, value) => !value || group.has[name].includes(value);
   const match = (group, but) => fields.every(({ name, value }) => name === but || holds(group, name, value));
 
+  /** Sort the rows of each group by the text or number of a cell; rows without one come last. */
+  function order() {
+    if (ordered === sorted) return;
+    ordered = sorted;
+    const [, back, key] = sorted.match(/^(-?)(.*)$/);
+    const column = heads.find(head => head.dataset.sort === key);
+    for (const head of heads) {
+      head.ariaSort = head === column ? (back ? "descending" : "ascending") : null;
+    }
+    const value = row => {
+      const text = column ? row.cells[column.cellIndex].textContent : "";
+      return column?.classList.contains("number") && text
+        ? parseFloat(text.replaceAll(",", "").replace("∞", "Infinity")) : text;
+    };
+    const sign = back ? -1 : 1;
+    for (const { body, rows } of groups) {
+      const values = new Map(rows.map(row => [row, value(row)]));
+      body.append(...[...rows].sort((a, b) => {
+        const [x, y] = [values.get(a), values.get(b)];
+        if (x === "" || y === "") return Number(x === "") - Number(y === "");
+        return sign * (typeof x === "string" ? compare(x, y) : x - y || 0);
+      }));
+    }
+  }
+
   function show() {
+    order();
     const found = groups.filter(group => match(group));
     for (const { body } of groups) body.hidden = true;
     for (const { body } of found) body.hidden = false;
@@ -46,17 +77,34 @@ function filter() {
       field.value = asked.get(field.name) ?? "";
       if (field.selectedIndex < 0) field.value = "";
     }
+    sorted = asked.get("sort") ?? "";
+    if (!heads.some(({ dataset }) => dataset.sort === sorted.replace("-", ""))) sorted = "";
     show();
   }
 
+  function change() {
+    const state = fields.filter(field => field.value).map(({ name, value }) => [name, value]);
+    write(new URLSearchParams(sorted ? [...state, ["sort", sorted]] : state));
+    show();
+  }
+
+  for (const head of heads) {
+    const button = make("button", { type: "button" }, head.textContent);
+    button.addEventListener("click", () => {
+      sorted = sorted === head.dataset.sort ? `-${sorted}` : head.dataset.sort;
+      change();
+    });
+    head.replaceChildren(button);
+  }
   drive(form, {
-    change() {
-      write(new URLSearchParams(fields.filter(field => field.value).map(({ name, value }) => [name, value])));
-      show();
+    change,
+    empty() {
+      sorted = "";
+      for (const field of fields) field.value = "";
     },
-    empty() { for (const field of fields) field.value = ""; },
     restore,
   });
+  skipTo(() => table.querySelector("tbody:not([hidden]) [data-method] th a") ?? fields[0]);
   form.hidden = false;
   restore();
   // Hiding rows above the target has moved it.

@@ -7,7 +7,7 @@ import { comparison, MOST } from "./board-comparison.js";
 import { Table } from "./board-table.js";
 import { save } from "./files.js";
 import { menus } from "./menus.js";
-import { make, onReturn, read, shown, working, write } from "./state.js";
+import { make, onReturn, read, shown, skipTo, working, write } from "./state.js";
 
 const MENUS = ["m", "needs", "class", "fidelity"]; // check boxes that narrow the rows
 const FIELDS = { m: "method" }; // the field of a row, if it is not the name of the menu
@@ -227,6 +227,7 @@ function board() {
     show();
   });
   onReturn(show);
+  skipTo(() => section.querySelector("tr[data-family] th a") ?? section.querySelector("tbody a"));
   for (const part of section.querySelectorAll(".atlas-controls, .atlas-key, thead")) {
     for (const near of ["pointerenter", "focusin"]) part.addEventListener(near, warm, { once: true });
   }

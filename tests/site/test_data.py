@@ -190,7 +190,7 @@ def test_a_hostile_entry_is_escaped_in_the_feed() -> None:
         year=2024,
     )
     root = ElementTree.fromstring(feed.feed(Atlas({"harmless": paper}, {})).encode())
-    assert root.findtext(f"{ATOM}entry/{ATOM}title") == "harmless: <script>�]]>"
+    assert root.findtext(f"{ATOM}entry/{ATOM}title") == "a 2024: <script>�]]>"
     assert root.findtext(f"{ATOM}entry/{ATOM}summary") == "<b>�</b>"
     many = {f"harmless{i}": paper for i in range(feed.MAX_SINGLE + 1)}
     root = ElementTree.fromstring(feed.feed(Atlas(many, {})).encode())

@@ -6,7 +6,6 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from urllib.parse import urlsplit
 
 from markupsafe import Markup
 
@@ -81,8 +80,8 @@ def venue(paper: Paper) -> str:
 
 def repository_name(address: str) -> str:
     """Return owner and name of a repository: `locuslab/wanda`; without a path, its host."""
-    parts = urlsplit(address)
-    return "/".join(parts.path.strip("/").split("/")[:2]) or parts.netloc
+    host, *path = address.partition("://")[2].rstrip("/").split("/")
+    return "/".join(path[:2]) or host
 
 
 def licence(code: Code) -> str:

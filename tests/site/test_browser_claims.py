@@ -36,7 +36,7 @@ def test_filters_are_kept_in_the_address_and_back_undoes_them(visit: Callable[..
     some = shown(page)
     assert some[0] == WIKITEXT
     assert all(name.startswith("llama-7b-at-20-") for name in some)
-    expect(page.locator(".atlas-claim-filter output")).to_have_text(
+    expect(page.locator(".atlas-selects output")).to_have_text(
         f"{len(some)} of {len(every)} settings"
     )
     assert address(page).endswith("claims.html?model=LLaMA-7B&share=20")
@@ -56,7 +56,7 @@ def test_an_address_filters_and_marks_the_method(visit: Callable[..., Any]) -> N
     visitor = visit()
     page = visitor.open(QUERY)
     assert shown(page) == [WIKITEXT]
-    marked = page.locator("tr.atlas-claim--chosen:visible th a").all_inner_texts()
+    marked = page.locator("tr.atlas-marked:visible th a").all_inner_texts()
     assert set(marked) == {"SlimGPT"}
     assert visitor.complaints == []
     page = visit().open("claims.html?model=nonsense&share=constructor")
@@ -72,7 +72,7 @@ def test_rows_are_sorted_within_their_group_by_keyboard(visit: Callable[..., Any
     groups = shown(page)
 
     def column(number: int) -> list[str]:
-        cells = page.locator(f"#{WIKITEXT} tr[data-method] :is(th, td):nth-child({number})")
+        cells = page.locator(f"#{WIKITEXT} tr[data-marked] :is(th, td):nth-child({number})")
         return [text.split("\n")[0] for text in cells.all_inner_texts()]
 
     usual = column(1)
@@ -105,7 +105,7 @@ def test_the_first_row_is_one_tab_stop_away(visit: Callable[..., Any]) -> None:
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("tbody:visible [data-method] th a").first).to_be_focused()
+    expect(page.locator("tbody:visible [data-marked] th a").first).to_be_focused()
 
 
 def test_papers_link_to_their_tables_and_metrics_have_definitions(
@@ -126,8 +126,8 @@ def test_papers_link_to_their_tables_and_metrics_have_definitions(
 def test_every_claim_is_shown_without_javascript(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open(f"claims.html#{WIKITEXT}")
     assert len(shown(page)) == page.locator(".atlas-claim-tables tbody").count() > 50
-    expect(page.locator(".atlas-claim-filter")).not_to_be_visible()
-    expect(page.locator(".atlas-claim-none")).not_to_be_visible()
+    expect(page.locator(".atlas-selects")).not_to_be_visible()
+    expect(page.locator(".atlas-selects-none")).not_to_be_visible()
 
 
 @pytest.mark.parametrize("width", [390, 1440])

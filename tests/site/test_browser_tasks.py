@@ -101,8 +101,6 @@ def test_claims_of_slimgpt_and_our_measurements(task: Callable[..., Task]) -> No
     assert rows.count() >= 2
     for row in rows.all():
         assert re.search(r"\d", row.locator('[data-label="Claimed"]').inner_text())
-        status = row.locator(".atlas-status").inner_text()
-        assert status in ("reproduced", "partial", "not attempted", "disagrees")
     assert one.clicks == 1
     assert one.visitor.complaints == []
 

@@ -12,9 +12,16 @@ from tests.catalog.invented import paper
 from tests.site.conftest import sample
 from tools.catalog.schema.paper import Claim
 from tools.site.atlas import Atlas, read
-from tools.site.pages import how_we_measure, replication
+from tools.site.pages import claims, home, how_we_measure, replication
 from tools.site.pages import paper as page
-from tools.site.replication import NOISE, Comparison, all_comparisons, comparisons, seed_deviations
+from tools.site.replication import (
+    NOISE,
+    Comparison,
+    Tally,
+    all_comparisons,
+    comparisons,
+    seed_deviations,
+)
 
 
 def claim(value: float, against: dict[str, float], **more: Any) -> Claim:
@@ -37,8 +44,10 @@ def runs(**ratios: tuple[float, ...]) -> tuple[Record, ...]:
 
 
 def order(atlas: Atlas) -> Comparison:
-    (found,) = comparisons("mine", atlas)
-    return found
+    """Return the pair of `mine` and `other`."""
+    found = comparisons("mine", all_comparisons(atlas))
+    (pair,) = (one for one in found if one.other == "other")
+    return pair
 
 
 def atlas(*claims: Claim, records: tuple[Record, ...] = (), **more: Any) -> Atlas:
@@ -121,7 +130,9 @@ def test_orders_that_depend_on_a_setting_are_not_judged() -> None:
 
 def test_each_sparsity_has_its_own_order() -> None:
     claims = AHEAD, claim(9.0, {"other": 8.0}, sparsity=0.7)
-    found = comparisons("mine", atlas(*claims, records=runs(mine=(2.0,), other=(3.0,))))
+    found = comparisons(
+        "mine", all_comparisons(atlas(*claims, records=runs(mine=(2.0,), other=(3.0,))))
+    )
     assert [(one.removed, one.verdict) for one in found] == [
         ("50 %", "holds"),
         ("70 %", "not measured"),
@@ -131,7 +142,7 @@ def test_each_sparsity_has_its_own_order() -> None:
 def test_the_page_shows_margin_seeds_and_noise(repository: Path, records: list[Record]) -> None:
     here = read(repository)
     made = dict(page.pages(Atlas(here.papers, here.methods, tuple(records))))
-    text = made["papers/wanda.md"].partition("### Does the order hold?")[2]
+    text = made["papers/wanda.md"].partition("## Does the order hold?")[2]
     assert f"differ by more than {100 * NOISE:g} %" in text
     (row,) = (row for row in text.split("<tr>") if "ahead of or behind" in row and "at 50 %" in row)
     assert ">papers disagree</span>" in row
@@ -158,12 +169,70 @@ def test_the_page_has_each_pair_once_and_counts_the_verdicts() -> None:
     found = all_comparisons(both)
     assert [(one.method, one.other, one.verdict) for one in found] == [
         ("mine", "other", "holds"),
+        ("mine", "third", "not measured"),  # both in the table of the other paper
         ("other", "third", "not measured"),
     ]
     text = dict(replication.pages(both))["replication.md"]
-    assert "1 of the 2 pairs" in text
-    assert "1 order holds, 0 do not, and 0 cannot be judged" in text
-    table, missing = text.split("## Not measured yet")
-    assert table.count('<th scope="row">') == 1
-    assert missing.count("<li>") == 1
-    assert "0 of the 0 pairs" in dict(replication.pages(Atlas({}, {})))["replication.md"]
+    assert "compare 3 pairs" in text
+    assert "We measured 1 of them" in text
+    assert "1 holds, 0 do not hold, and 0 cannot be judged" in text
+    table, missing = text.split("Not measured</h3>")
+    assert table.count("<tr id=") == 1
+    assert missing.count("<li ") == 2
+    nothing = dict(replication.pages(Atlas({}, {})))["replication.md"]
+    assert "0 hold, 0 do not hold, and 0 cannot be judged" in nothing
+
+
+def test_a_pair_reads_the_same_from_both_methods() -> None:
+    pairs = all_comparisons(atlas(AHEAD, records=runs(mine=(2.0, 2.1), other=(2.5,))))
+    (mine,), (other,) = (comparisons(slug, pairs) for slug in ("mine", "other"))
+    assert (mine.order, other.order) == ("ahead", "behind")
+    assert mine.measured
+    assert other.measured
+    assert other.measured.lead == -mine.measured.lead
+    assert other.measured.seeds == (1, 2)
+    assert mine.verdict == other.verdict == "holds"
+    assert comparisons("third", pairs) == []
+
+
+def test_values_that_an_entry_quotes_belong_to_the_paper_with_the_table() -> None:
+    quoted = claim(20.0, {"mine": 10.0}, where="Table 1 of the MINE paper")
+    papers = {"mine": entry(name="MINE"), "baseline": entry(quoted)}
+    (pair,) = all_comparisons(Atlas(papers, {}, runs(mine=(2.0,), baseline=(2.5,))))
+    (report,) = pair.reported
+    assert (report.entry, report.paper) == ("baseline", "mine")
+    (row,) = replication.orders_by_paper([pair], Atlas(papers, {}))
+    assert (row.paper, str(row.tally)) == (
+        "mine",
+        "1 holds, 0 do not hold, and 0 cannot be judged",
+    )
+
+
+def test_the_counts_of_a_paper_never_contradict_the_verdict_of_a_pair() -> None:
+    records = runs(mine=(2.0,), other=(3.0,))
+    # The third paper has the opposite order, so the pair is unclear for every paper.
+    opposite = entry(claim(5.0, {"mine": 9.0, "other": 7.0}))
+    # A small difference agrees with nothing, even if the order of the other papers holds.
+    close = entry(claim(5.0, {"mine": 9.0, "other": 9.1}))
+    for third, expected in (
+        (opposite, {"mine": "?", "third": "?"}),
+        (close, {"mine": "✓", "third": "?"}),
+    ):
+        here = atlas(AHEAD, records=records, third=third)
+        rows = replication.orders_by_paper(all_comparisons(here), here)
+        signs = {
+            row.paper: "✓" if row.tally.holds else "?" if row.tally.unclear else "✗" for row in rows
+        }
+        assert signs == expected
+
+
+def test_home_claims_and_method_pages_have_the_numbers_of_the_page(real: Atlas) -> None:
+    pairs = all_comparisons(real)
+    tally = str(Tally.of(pairs))
+    for kind, path in ((home, "index.md"), (claims, "claims.md"), (replication, "replication.md")):
+        assert tally in dict(kind.pages(real))[path]
+    made = dict(page.pages(real))
+    for slug in real.methods:
+        own = Tally.of(comparisons(slug, pairs))
+        if own.measured:
+            assert f"that we measured, {own}." in made[f"papers/{slug}.md"]

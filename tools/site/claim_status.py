@@ -14,10 +14,11 @@ REPRODUCED, PARTIAL = 0.02, 0.10
 
 @dataclass(frozen=True)
 class CheckedClaim:
-    """A claim with its status: `reproduced`, `partial`, `disagrees` or `not attempted`."""
+    """A claim with its status: `reproduced`, `partial` or `disagrees`."""
 
     claim: Claim
-    status: str
+    status: str = ""
+    """Empty if no measurement tests the claim."""
     ours: float | None = None
     """Our value of the same metric, if there is one."""
 
@@ -37,7 +38,7 @@ def check_claim(claim: Claim, records: tuple[Record, ...]) -> CheckedClaim:
             else "disagrees"
         )
         return CheckedClaim(claim, status, record.values[claim.metric])
-    return CheckedClaim(claim, "not attempted")
+    return CheckedClaim(claim)
 
 
 def same_setting(claim: Claim, pattern: str | None, sparsity: float) -> bool:

@@ -122,14 +122,20 @@ def claim_anchor(claim: Claim) -> str:
     return slugified(f"{claim.model} at {removed or 'any'} {claim.metric}")
 
 
+def reporting_paper(slug: str, claim: Claim, atlas: Atlas) -> str:
+    """Return the paper that reports a claim of an entry; empty if it is not in the catalog."""
+    if named := QUOTED.search(claim.where):
+        for other, name in atlas.names.items():
+            if name == named[1]:
+                return other
+    return slug if atlas.papers[slug].has_paper else ""
+
+
 def _reports(atlas: Atlas) -> Iterator[Report]:
     """Yield each claim as a report on its method, then the values that it is compared with."""
-    slugs = {name: slug for slug, name in atlas.names.items()}
     for slug, entry in atlas.papers.items():
         for claim in entry.claims or ():
-            named = QUOTED.search(claim.where)
-            quoted = slugs.get(named[1], "") if named else ""
-            paper = quoted or (slug if entry.has_paper else "")
+            paper = reporting_paper(slug, claim, atlas)
             yield _report(slug, paper, claim, claim.setting or "", paper != slug, atlas)
             beside = f"beside {atlas.names[slug]} ({claim.setting})" if claim.setting else ""
             for other, value in (claim.against or {}).items():

@@ -6,8 +6,8 @@ An order is judged only where the difference exceeds the noise, in the papers an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import mean
 
@@ -16,8 +16,8 @@ from implementations.harness.results.metric import metric
 from tools.catalog.schema.paper import Claim
 from tools.site.atlas import Atlas
 from tools.site.claim_status import same_setting
-from tools.site.claim_tables import claim_removed
-from tools.site.metrics import explained
+from tools.site.claim_tables import claim_removed, reporting_paper
+from tools.site.metrics import explained, slugified
 
 NOISE = 0.05
 """Values up to this relative difference count as equal, in a paper and on a board."""
@@ -30,14 +30,18 @@ VERDICTS = (
     "too close in papers",
     "not measured",
 )
+OUTCOMES = ("holds", "does not hold", "cannot tell", "not measured")
+"""The verdicts, with all reasons why an order cannot be judged as `cannot tell`."""
 
 
 @dataclass(frozen=True)
 class Reported:
     """What one table of a paper says about a pair of methods."""
 
+    entry: str
+    """The entry that states the values."""
     paper: str
-    """The entry that has the table."""
+    """The paper that has the table; empty if it is not in the catalog."""
     claim: Claim
     lead: float
     """Relative lead of the first method; negative if it is behind."""
@@ -102,37 +106,95 @@ class Comparison:
             return "too close here"
         return "holds" if (self.measured.lead > 0) == (self.order == "ahead") else "does not hold"
 
+    @property
+    def outcome(self) -> str:
+        """One of `OUTCOMES`."""
+        return self.verdict if self.verdict in OUTCOMES else "cannot tell"
 
-def comparisons(slug: str, atlas: Atlas) -> list[Comparison]:
-    """List the pairs in a paper's claims, each with what all papers report about it."""
-    own = atlas.papers[slug].claims or ()
-    pairs = dict.fromkeys(
-        (other, claim_removed(claim)) for claim in own for other in claim.against or {}
-    )
-    reported = _reported(slug, atlas)
-    first = {claim_removed(claim): claim for claim in own}
-    return [
-        Comparison(
-            slug,
-            other,
-            removed,
-            tuple(reported[other, removed]),
-            _measured(slug, other, first[removed], atlas),
+    @property
+    def anchor(self) -> str:
+        """The anchor of the pair on its page."""
+        # A pattern such as 2:4 would otherwise read as 24 %.
+        return slugified(f"{self.method} {self.other} {self.removed.replace(':', ' of ')}")
+
+    def seen_from(self, slug: str) -> Comparison:
+        """Return the same pair with `slug` as the first method."""
+        if slug == self.method:
+            return self
+        here = self.measured
+        return replace(
+            self,
+            method=self.other,
+            other=self.method,
+            reported=tuple(replace(one, lead=-one.lead) for one in self.reported),
+            measured=here and replace(here, lead=-here.lead, seeds=here.seeds[::-1]),
         )
-        for other, removed in pairs
-    ]
+
+    def reported_by(self, paper: str) -> Comparison:
+        """Return the same pair with the tables of one paper only."""
+        return replace(self, reported=tuple(one for one in self.reported if one.paper == paper))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """The number of orders by outcome."""
+
+    holds: int
+    opposite: int
+    unclear: int
+    missing: int
+
+    @classmethod
+    def of(cls, pairs: Iterable[Comparison]) -> Tally:
+        """Count pairs by `outcome`."""
+        outcomes = [one.outcome for one in pairs]
+        return cls(*(outcomes.count(outcome) for outcome in OUTCOMES))
+
+    @property
+    def measured(self) -> int:
+        """The number of pairs of which both methods were measured."""
+        return self.holds + self.opposite + self.unclear
+
+    def __str__(self) -> str:
+        """Write the counts of the measured pairs as a clause without a subject."""
+        hold = "1 holds" if self.holds == 1 else f"{self.holds} hold"
+        not_hold = f"{self.opposite} {'does' if self.opposite == 1 else 'do'} not hold"
+        return f"{hold}, {not_hold}, and {self.unclear} cannot be judged"
 
 
 def all_comparisons(atlas: Atlas) -> list[Comparison]:
-    """List each pair that papers compare once, by verdict and then by name."""
-    by_pair: dict[tuple[frozenset[str], str], Comparison] = {}
-    for slug in atlas.papers:
-        for one in comparisons(slug, atlas):
-            by_pair.setdefault((frozenset((one.method, one.other)), one.removed), one)
-    return sorted(
-        by_pair.values(),
-        key=lambda one: (VERDICTS.index(one.verdict), atlas.names[one.method].casefold()),
+    """List each pair of methods in a table of a paper once, by verdict and then by name."""
+    first: dict[tuple[frozenset[str], str], tuple[str, str, Claim]] = {}
+    reported: dict[tuple[frozenset[str], str], list[Reported]] = defaultdict(list)
+    for method, other, report in _reports(atlas):
+        key = frozenset((method, other)), claim_removed(report.claim)
+        here, _, _ = first.setdefault(key, (method, other, report.claim))
+        one = report if method == here else replace(report, lead=-report.lead)
+        if not any(_same_values(one, before) for before in reported[key]):
+            reported[key].append(one)
+    pairs = (
+        Comparison(
+            method,
+            other,
+            claim_removed(claim),
+            tuple(reported[key]),
+            _measured(method, other, claim, atlas),
+        )
+        for key, (method, other, claim) in first.items()
     )
+    return sorted(
+        pairs,
+        key=lambda one: (
+            VERDICTS.index(one.verdict),
+            *(atlas.names.get(slug, slug).casefold() for slug in (one.method, one.other)),
+            one.removed,
+        ),
+    )
+
+
+def comparisons(slug: str, pairs: Iterable[Comparison]) -> list[Comparison]:
+    """Return the pairs with a method, with this method first."""
+    return [one.seen_from(slug) for one in pairs if slug in (one.method, one.other)]
 
 
 def seed_deviations(board: Board) -> list[float]:
@@ -141,25 +203,25 @@ def seed_deviations(board: Board) -> list[float]:
     return sorted(one.deviation / one.mean for one in ratios if one and one.deviation is not None)
 
 
-def _reported(slug: str, atlas: Atlas) -> dict[tuple[str, str], list[Reported]]:
-    """Collect all tables with a method and another one, by that one and what was removed."""
-    found: dict[tuple[str, str], list[Reported]] = defaultdict(list)
-    # The paper's own tables come first.
-    for paper in sorted(atlas.papers, key=lambda name: name != slug):
-        for claim in atlas.papers[paper].claims or ():
-            values = {paper: claim.value, **(claim.against or {})}
+def _reports(atlas: Atlas) -> Iterator[tuple[str, str, Reported]]:
+    """Yield each pair in each table; entries of one of the two methods come first."""
+    later = []
+    for slug, entry in atlas.papers.items():
+        for claim in entry.claims or ():
+            paper = reporting_paper(slug, claim, atlas)
+            values = {slug: claim.value, **(claim.against or {})}
             lower = explained(claim.metric).lower_is_better
-            for pair in combinations(values, 2):
-                if slug in pair:
-                    other = pair[pair[0] == slug]
-                    free = paper not in pair and not any(_is_plug_in(one, atlas) for one in pair)
-                    setting = "" if free else claim.setting or ""
-                    lead = _lead(values[slug], values[other], lower)
-                    one = Reported(paper, claim, lead, setting)
-                    known = found[other, claim_removed(claim)]
-                    if not any(_same_values(one, before) for before in known):
-                        known.append(one)
-    return found
+            for method, other in combinations(values, 2):
+                own = slug == method
+                free = not own and not any(_is_plug_in(one, atlas) for one in (method, other))
+                setting = "" if free else claim.setting or ""
+                lead = _lead(values[method], values[other], lower)
+                report = method, other, Reported(slug, paper, claim, lead, setting)
+                if own:
+                    yield report
+                else:
+                    later.append(report)
+    yield from later
 
 
 def _is_plug_in(slug: str, atlas: Atlas) -> bool:

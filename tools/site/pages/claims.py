@@ -9,13 +9,14 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas
 from tools.site.claim_tables import ClaimTable, claim_tables
 from tools.site.render import Front, render
+from tools.site.replication import Tally, all_comparisons
 
 FRONT = Front(
     "claims.md",
     "Claims",
     "What papers report for pruning methods, by model, sparsity and metric.",
     styles=("css/controls.css", "css/claims.css"),
-    scripts=("js/claims.js",),
+    scripts=("js/filters.js",),
     sources=("catalog/papers", "catalog/vocabulary"),
 )
 NOT_GIVEN = "none"
@@ -43,6 +44,13 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         metrics=sorted({table.metric for table in tables}, key=lambda metric: metric.name),
         quantities=vocabulary()["metrics"].terms.values(),
         removed=_removed,
+        attempted=any(
+            report.checked.status
+            for table in tables
+            for one in table.methods
+            for report in one.reports
+        ),
+        orders=Tally.of(all_comparisons(atlas)),
     )
     yield FRONT.path, text
 

@@ -12,6 +12,7 @@ from tools.site.answers import Answer, Question, Ranking, best, first_ranking
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.paper_facts import newest_first
 from tools.site.render import Front, render
+from tools.site.replication import Tally, all_comparisons
 
 HALF, PATTERN = Question("50", structured=False), Question("2:4", structured=False)
 QUESTIONS = (
@@ -45,6 +46,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         board=ranking.board if ranking else None,
         half=winners(best(HALF, atlas)),
         pattern=winners(best(PATTERN, atlas)),
+        orders=Tally.of(all_comparisons(atlas)),
         latest=latest[:6],
         citation=citation,
     )

@@ -25,7 +25,7 @@ from tools.site.paper_facts import FACETS, words_of
 from tools.site.quotes import imports, linked, listing
 from tools.site.readme import plain_markdown
 from tools.site.render import Front, render
-from tools.site.replication import NOISE, comparisons
+from tools.site.replication import NOISE, Comparison, Tally, all_comparisons, comparisons
 
 RELATIONS = {
     "builds-on": "builds on",
@@ -64,12 +64,19 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     if missing:
         raise BadInput("\n".join(missing))
     related, graph = RelatedPapers(atlas), lineage.graph(atlas)
+    pairs = all_comparisons(atlas)
     for slug, paper in atlas.papers.items():
-        yield f"papers/{slug}.md", _page(slug, paper, atlas, related, lineage.around(graph, slug))
+        around, own = lineage.around(graph, slug), comparisons(slug, pairs)
+        yield f"papers/{slug}.md", _page(slug, paper, atlas, related, around, own)
 
 
 def _page(
-    slug: str, paper: Paper, atlas: Atlas, related: RelatedPapers, around: Drawing | None
+    slug: str,
+    paper: Paper,
+    atlas: Atlas,
+    related: RelatedPapers,
+    around: Drawing | None,
+    pairs: list[Comparison],
 ) -> str:
     method = atlas.methods.get(slug)
     sources = [f"catalog/papers/{slug}.yaml"]
@@ -88,6 +95,7 @@ def _page(
         extra={"head": head(slug, paper, atlas)},
     )
     records = method.records if method else ()
+    checked = [check_claim(claim, records) for claim in paper.claims or ()]
     text, run = readme(method, atlas) if method else ("", "")
     return render(
         "paper",
@@ -108,9 +116,11 @@ def _page(
         facets=list(facets(paper)),
         datasets=list(datasets(paper)),
         rankings=[Ranking(board, atlas) for board in atlas.boards_of(slug)],
-        checked=[check_claim(claim, records) for claim in paper.claims or ()],
+        checked=checked,
+        attempted=any(one.status for one in checked),
         around=around,
-        comparisons=comparisons(slug, atlas),
+        comparisons=pairs,
+        orders=Tally.of(pairs),
         noise=NOISE,
         relatives=related.stated(slug),
         alike=related.similar(slug),

@@ -1,29 +1,32 @@
-// Filters and order of the claims. The page is complete without them. Each group of rows has its
-// model, sparsity, metric and methods as attributes; rows are sorted within their group.
+// Menus that filter the marked parts of a page, which is complete without them. Each part has its
+// values, separated by |, as attributes with the names of the menus. Rows of a table whose head has
+// sort keys are sorted within their part.
 
 import { drive, make, read, shown, skipTo, write } from "./state.js";
 
-const form = document.querySelector(".atlas-claim-filter");
+const form = document.querySelector(".atlas-selects");
 
 function filter() {
   const fields = [...form.querySelectorAll("select")];
   const count = form.querySelector("strong");
-  const none = document.querySelector(".atlas-claim-none");
-  const table = document.querySelector(".atlas-claim-tables");
-  const groups = [...table.tBodies].map(body => {
-    const { model, share, metric, methods } = body.dataset;
-    const rows = [...body.querySelectorAll("[data-method]")];
-    return { body, rows, has: { model: [model], share: [share], metric: [metric], method: methods.split(" ") } };
-  });
-  const heads = [...table.tHead.rows[0].cells].filter(head => head.dataset.sort);
+  const none = document.querySelector(".atlas-selects-none");
+  // Containers that are hidden when nothing is left in them, the outer ones first.
+  const parts = [...document.querySelectorAll("[data-part]")];
+  const items = [...document.querySelectorAll("[data-filtered]")].map(element => ({
+    element,
+    rows: [...element.querySelectorAll("tr[data-marked]")],
+    has: Object.fromEntries(fields.map(({ name }) => [name, element.dataset[name].split("|")])),
+  }));
+
+  const heads = [...document.querySelectorAll("[data-part] thead [data-sort]")];
   const { compare } = new Intl.Collator("en", { sensitivity: "base" });
   let sorted = ""; // the key of a column, after a minus if descending
   let ordered = ""; // the order of the rows now
 
-  const holds = (group, name, value) => !value || group.has[name].includes(value);
-  const match = (group, but) => fields.every(({ name, value }) => name === but || holds(group, name, value));
+  const holds = (item, name, value) => !value || item.has[name].includes(value);
+  const match = (item, but) => fields.every(({ name, value }) => name === but || holds(item, name, value));
 
-  /** Sort the rows of each group by the text or number of a cell; rows without one come last. */
+  /** Sort the rows of each part by the text or number of a cell; rows without one come last. */
   function order() {
     if (ordered === sorted) return;
     ordered = sorted;
@@ -38,9 +41,9 @@ function filter() {
         ? parseFloat(text.replaceAll(",", "").replace("∞", "Infinity")) : text;
     };
     const sign = back ? -1 : 1;
-    for (const { body, rows } of groups) {
+    for (const { element, rows } of items) {
       const values = new Map(rows.map(row => [row, value(row)]));
-      body.append(...[...rows].sort((a, b) => {
+      element.append(...[...rows].sort((a, b) => {
         const [x, y] = [values.get(a), values.get(b)];
         if (x === "" || y === "") return Number(x === "") - Number(y === "");
         return sign * (typeof x === "string" ? compare(x, y) : x - y || 0);
@@ -50,22 +53,22 @@ function filter() {
 
   function show() {
     order();
-    const found = groups.filter(group => match(group));
-    for (const { body } of groups) body.hidden = true;
-    for (const { body } of found) body.hidden = false;
+    const found = items.filter(item => match(item));
+    for (const { element } of items) element.hidden = true;
+    for (const { element } of found) element.hidden = false;
+    for (const part of parts) part.hidden = !part.querySelector("[data-filtered]:not([hidden])");
     const method = form.elements.method.value;
-    for (const row of table.querySelectorAll("[data-method]")) {
-      row.classList.toggle("atlas-claim--chosen", row.dataset.method === method);
+    for (const row of document.querySelectorAll("[data-marked]")) {
+      row.classList.toggle("atlas-marked", row.dataset.marked === method);
     }
-    // Disable choices that would leave no rows.
+    // Disable choices that would leave nothing.
     for (const { name, options, value } of fields) {
-      const left = groups.filter(group => match(group, name));
+      const left = items.filter(item => match(item, name));
       for (const option of options) {
-        option.disabled = option.value !== value && !left.some(group => holds(group, name, option.value));
+        option.disabled = option.value !== value && !left.some(item => holds(item, name, option.value));
       }
     }
     count.textContent = found.length;
-    table.hidden = !found.length;
     none.hidden = found.length > 0;
     shown();
   }
@@ -104,10 +107,10 @@ function filter() {
     },
     restore,
   });
-  skipTo(() => table.querySelector("tbody:not([hidden]) [data-method] th a") ?? fields[0]);
+  skipTo(() => document.querySelector("[data-filtered]:not([hidden]) th a") ?? fields[0]);
   form.hidden = false;
   restore();
-  // Hiding rows above the target has moved it.
+  // Hiding parts above the target has moved it.
   if (location.hash && location.search) document.getElementById(location.hash.slice(1))?.scrollIntoView();
 }
 

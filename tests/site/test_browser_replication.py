@@ -1,0 +1,55 @@
+"""Does the order hold, in Chromium: the marks and the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.site.visiting import address, ready
+from tools.site.atlas import Atlas
+from tools.site.replication import Tally, all_comparisons, comparisons
+
+pytestmark = pytest.mark.browser
+
+
+def count(page: Page) -> int:
+    """Return the number of visible pairs."""
+    ready(page)
+    return page.locator("[data-filtered]:visible").count()
+
+
+def test_pairs_of_a_method_are_filtered_and_kept_in_the_address(
+    visit: Callable[..., Any], atlas: Atlas
+) -> None:
+    pairs = all_comparisons(atlas)
+    wanda = comparisons("wanda", pairs)
+    visitor = visit()
+    page = visitor.open("replication.html")
+    assert count(page) == len(pairs)
+    page.get_by_label("Method").select_option(label="Wanda")
+    assert count(page) == len(wanda)
+    expect(page.locator(".atlas-selects output")).to_have_text(
+        f"{len(wanda)} of {len(pairs)} pairs"
+    )
+    page.locator("form.atlas-selects").get_by_label("Result").select_option("holds")
+    assert count(page) == Tally.of(wanda).holds
+    expect(page.get_by_role("heading", name="Not measured")).to_be_hidden()
+    assert address(page).endswith("replication.html?method=wanda&outcome=holds")
+    page.go_back()
+    assert count(page) == len(wanda)
+    page.get_by_role("button", name="Reset").click()
+    assert count(page) == len(pairs)
+    assert visitor.complaints == []
+
+
+def test_a_mark_leads_to_its_numbers(visit: Callable[..., Any]) -> None:
+    page = visit(width=390).open("replication.html")
+    mark = page.locator(".atlas-paper-orders a[title]").first
+    words = (mark.get_attribute("title") or "").rpartition(": ")
+    mark.click()
+    row = page.locator("tr:target")
+    expect(row).to_contain_text(words[0])
+    expect(row).to_be_in_viewport()

@@ -258,7 +258,7 @@ def test_rows_are_grouped_by_year(
     for name, count, slugs in found:
         year = None if name == "No year" else int(name)
         assert {slug for slug, line in lines.items() if line.paper.year == year} == set(slugs)
-        assert count == f"{len(slugs)} {'paper' if len(slugs) == 1 else 'papers'}"
+        assert count == f"{len(slugs)} {'entry' if len(slugs) == 1 else 'entries'}"
     # Newest first within a year; in reverse, a timeline that starts with the first paper.
     for _, _, slugs in found[:-1]:
         dates = [first_public(lines[slug].paper) for slug in slugs]
@@ -453,7 +453,7 @@ def test_an_empty_result_suggests_which_filter_to_remove(visit: Callable[..., An
     page = visit().open("catalog.html?find=frantar&granularity=semi-structured&kind=survey")
     advice = page.locator(".atlas-loosen")
     expect(advice.locator("p")).to_have_text("No paper matches all of these filters.")
-    way = advice.get_by_role("button", name=re.compile(r"^Without Kind: survey: \d papers"))
+    way = advice.get_by_role("button", name=re.compile(r"^Without Kind: survey: \d entries"))
     count = int(re.findall(r"\d+", way.inner_text())[0])
     way.click()
     assert len(shown(page)) == count > 0

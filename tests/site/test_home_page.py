@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tests.catalog.invented import paper
 from tools.site.atlas import Atlas
@@ -21,5 +22,18 @@ def test_latest_papers_are_sorted_by_first_public_version() -> None:
 
 def test_the_page_says_how_many_papers_and_methods_there_are(real: Atlas) -> None:
     page = dict(home.pages(real))["index.md"]
-    papers = sum(paper.has_paper for paper in real.papers.values())
-    assert f"{papers} papers, {len(real.methods)} methods re-implemented" in page
+    counts = real.counts
+    assert counts.papers + 3 == counts.entries == len(real.papers)
+    assert counts.implemented + counts.baselines == len(real.methods)
+    assert f"{counts.papers} papers, {counts.implemented} methods re-implemented" in page
+    assert f"{counts.implemented} of the {counts.methods} methods" in page
+
+
+def test_the_citation_has_the_year_and_the_address(real: Atlas) -> None:
+    page = dict(home.pages(replace(real, repository="https://example.org/atlas")))["index.md"]
+    assert re.search(r"^  year = \{20\d\d\},$", page, re.MULTILINE)
+    assert "  url = {https://example.org/atlas}," in page
+    assert "The entry has no" not in page
+    unknown = dict(home.pages(replace(real, repository="", site="")))["index.md"]
+    assert "url = {" not in unknown
+    assert "The entry has no `url`" in unknown

@@ -50,7 +50,7 @@ def test_results_are_above_the_explanation(made: dict[str, str]) -> None:
     strip = page[page.index('<section class="atlas-glance"') : page.index("</section>")]
     assert page.index("atlas-summary") < page.index(strip) < page.index("How it works")
     told = words(strip)
-    assert "20 % removed not measured" in told
+    assert "20 % removed no record" in told
     assert "50 % removed 1.97 × dense" in told
     assert "2:4 4.31 × dense" in told
     assert "Pruning takes 12.5 s for 50 %" in told

@@ -72,6 +72,21 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Sizes of the catalog, each with the name under which all pages show it."""
+
+    entries: int
+    """All entries, including baselines without a paper."""
+    papers: int
+    methods: int
+    """Papers whose subject is a method."""
+    implemented: int
+    """Those of `methods` that are implemented here."""
+    baselines: int
+    """Implemented baselines without a paper."""
+
+
+@dataclass(frozen=True)
 class Atlas:
     """All input of the pages."""
 
@@ -90,6 +105,19 @@ class Atlas:
     def address(self, path: str) -> str:
         """Return the address of a file of the site, absolute if the site's address is known."""
         return f"{self.site.rstrip('/')}/{path}" if self.site else path
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The sizes of the catalog."""
+        with_paper = {slug for slug, paper in self.papers.items() if paper.has_paper}
+        methods = {slug for slug in with_paper if self.papers[slug].is_method}
+        return Counts(
+            entries=len(self.papers),
+            papers=len(with_paper),
+            methods=len(methods),
+            implemented=len(methods & set(self.methods)),
+            baselines=len(set(self.methods) - with_paper),
+        )
 
     @cached_property
     def names(self) -> dict[str, str]:

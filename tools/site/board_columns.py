@@ -62,6 +62,14 @@ def columns(board: Board, atlas: Atlas) -> list[Column]:
         *(_measured(board, metric) for metric in board.metrics),
         Column("parameters", "Parameters", _parameters, count(weighs.parameters), extra=True),
         Column(
+            "nonzero",
+            "Nonzero",
+            lambda row: Cell(count(row.footprint.nonzero), value=row.footprint.nonzero),
+            count(weighs.nonzero),
+            "parameters other than zero",
+            extra=True,
+        ),
+        Column(
             "macs",
             "MACs",
             lambda row: Cell(count(row.footprint.macs), value=row.footprint.macs),
@@ -127,7 +135,7 @@ def fidelity(slug: str, atlas: Atlas) -> str:
 def _parameters(row: Row) -> Cell:
     found = row.footprint
     note = "" if row.first.structured else f"{percent(row.zeros)} zero"
-    return Cell(count(found.parameters), note, found.nonzero)
+    return Cell(count(found.parameters), note, found.parameters)
 
 
 def _rate(kind: str, board: Board) -> Callable[[Row], Cell]:

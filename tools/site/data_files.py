@@ -25,7 +25,7 @@ SHORT = {
 FILES = {
     "papers.json": "All entries of the catalog with all fields and derived values",
     "papers.bib": "BibTeX of every paper",
-    "papers.csv": "One row per paper, for spreadsheets",
+    "papers.csv": "One row per entry, for spreadsheets",
     "records.json": "One object per run: settings, results and the path of its record",
     "leaderboard.csv": "One row per setting, averaged over seeds, with the dense values",
     "schema.json": "JSON Schema of an entry of the catalog",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from tools.site.addresses import html_path
 from tools.site.atlas import Atlas
@@ -10,8 +11,9 @@ from tools.site.data_files import FILES
 from tools.site.render import Front, printable
 
 ABOUT = (
-    "Papers on pruning large language models: every fact with its source, methods implemented in "
-    "one or two files each, every implementation measured on one harness next to the dense model."
+    "{papers} papers on pruning large language models, each with its sources. {implemented} of "
+    "their {methods} methods and {baselines} simple baselines are implemented in one or two files "
+    "each, tested, and measured on one harness next to the dense model."
 )
 
 
@@ -27,8 +29,9 @@ def llms(atlas: Atlas, menu: Iterable[Front]) -> str:
         "Methods implemented here": implemented,
         "Other papers": others,
     }
+    about = ABOUT.format_map(asdict(atlas.counts))
     sections = "".join(_section(title, items) for title, items in parts.items() if items)
-    return f"# Pruning Atlas\n\n> {ABOUT}\n{sections}"
+    return f"# Pruning Atlas\n\n> {about}\n{sections}"
 
 
 def robots(atlas: Atlas) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from implementations.harness.results.boards import Board, Row
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN
 from tools.site.answers import Answer, first_ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.paper_facts import repository, words_of
+from tools.site.replication import NOISE
 
 SIZE, SPEED, KERNELS, OWN_KERNELS = "size", "speed", "2:4 kernels", "own kernels"
 CUSTOM_KERNELS = frozenset({"block-sparse", "activation"})
 """Granularities that are faster only with kernels of the method."""
 PER_INPUT = frozenset({"per-prompt", "per-token"})
 """Values of `when` of methods that select units for each input, so the model stays in memory."""
+TYPICAL = 0.2
+"""The sparsity whose measurement, or else the closest one, decides about size and speed."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Candidate:
     method: Method | None
     results: dict[str, Answer] = field(default_factory=dict)
     """Results on the first board, by share or pattern."""
+    typical: Row | None = None
+    """The row of a structured method that decides about its gains, if it was measured."""
 
     def word(self, name: str) -> str:
         """Return the value of a field of the taxonomy; empty if unknown."""
@@ -38,15 +44,29 @@ class Candidate:
 
     @property
     def gains(self) -> list[str]:
-        """What pruning gains: size, speed, or speed with special kernels."""
+        """What pruning gains: size, speed, or speed with special kernels.
+
+        Size and speed follow from the measurement, if there is one, otherwise from the granularity.
+        """
         result = []
         if "structured" in self.granularity:
             result = [SPEED] if self.per_input else [SIZE, SPEED]
+            result = [gain for gain in result if self.measured.get(gain, 1) > NOISE]
         if "semi-structured" in self.granularity:
             result.append(KERNELS)
         if not CUSTOM_KERNELS.isdisjoint(self.granularity):
             result.append(OWN_KERNELS)
         return result
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """The measured relative gains in size and speed; speed is the larger one of two rates."""
+        if not self.typical:
+            return {}
+        size = self.typical.footprint.parameters / self.typical.first.dense.footprint.parameters
+        rates = [rate for kind in ("prefill", "decode") if (rate := self.typical.rate(kind))]
+        speed = {SPEED: max(rate.ratio for rate in rates) - 1} if rates else {}
+        return {SIZE: 1 - size} | speed
 
     @property
     def per_input(self) -> bool:
@@ -78,5 +98,16 @@ def candidates(atlas: Atlas, amounts: list[str]) -> list[Candidate]:
             for share in amounts
             if ranking and (answer := ranking.answer(slug, share))
         }
-        result.append(Candidate(slug, paper, atlas.methods.get(slug), here))
+        typical = _typical(slug, ranking.board) if ranking else None
+        result.append(Candidate(slug, paper, atlas.methods.get(slug), here, typical))
     return sorted(result, key=lambda one: (not one.method, atlas.names[one.slug].casefold()))
+
+
+def _typical(slug: str, board: Board) -> Row | None:
+    """Return the structured row closest to `TYPICAL`, with as few changed settings as possible."""
+    rows = [row for row in board.rows if row.method == slug and row.first.structured]
+    return min(
+        rows,
+        key=lambda row: (abs(row.first.asked - TYPICAL), len(row.first.changed)),
+        default=None,
+    )

@@ -199,7 +199,7 @@ function groups(some) {
 }
 
 function heading(name, count) {
-  const papers = make("span", {}, `${count} ${count === 1 ? "paper" : "papers"}`);
+  const papers = make("span", {}, `${count} ${count === 1 ? "entry" : "entries"}`);
   const cell = make("th", { scope: "colgroup", colspan: heads.length }, name.replaceAll("-", " "), papers);
   return make("tr", { class: "atlas-extra atlas-group" }, cell);
 }
@@ -229,18 +229,18 @@ function leave(why) {
   else for (const place of ticked(facets[why])) boxes[place].checked = false;
 }
 
-/** For an empty result, offer to remove one filter and show how many papers would match. */
+/** For an empty result, offer to remove one filter and show how many entries would match. */
 function advise(alone) {
   loosen.hidden = found.length > 0;
   const [text, list] = loosen.children;
   const named = why => why === "words" ? `“${asked()}”`
     : `${facets[why].label}: ${ticked(facets[why]).map(place => labels[place]).join(" or ")}`;
   const ways = [...alone].sort((a, b) => b[1] - a[1]).map(([why, count]) =>
-    [`Without ${named(why)}: ${count} ${count === 1 ? "paper" : "papers"}`, () => leave(why)]);
+    [`Without ${named(why)}: ${count} ${count === 1 ? "entry" : "entries"}`, () => leave(why)]);
   const words = !facets.some(facet => ticked(facet).length);
   text.textContent = words ? "No paper matches these words, not even with similar spelling."
     : `No paper matches all of these filters${ways.length ? "." : ", even without one of them."}`;
-  list.replaceChildren(...[...ways, [`All ${lines.length} papers`, clear]].map(([label, act]) => {
+  list.replaceChildren(...[...ways, [`All ${lines.length} entries`, clear]].map(([label, act]) => {
     const button = make("button", { type: "button" }, label);
     button.addEventListener("click", () => {
       act();

@@ -105,7 +105,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         FRONT.path,
         render(
             "catalog",
-            replace(FRONT, description=f"{len(lines)} {FRONT.description.lower()}"),
+            replace(FRONT, description=f"{atlas.counts.papers} {FRONT.description.lower()}"),
             atlas,
             lines=lines,
             facets=found,

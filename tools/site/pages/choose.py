@@ -16,7 +16,7 @@ from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site.answers import first_ranking, share_label
 from tools.site.atlas import Atlas
 from tools.site.board_results import first_board
-from tools.site.formatting import number
+from tools.site.formatting import number, percent
 from tools.site.method_candidates import KERNELS, OWN_KERNELS, SIZE, SPEED, Candidate, candidates
 from tools.site.paper_facts import CODE, code
 from tools.site.render import Front, render
@@ -157,9 +157,18 @@ def _no_gain(one: Candidate, wanted: tuple[str, ...]) -> str:
         return NOT_STATED
     if SIZE in wanted and one.per_input:
         return "selects units for each input, so the whole model stays in memory"
+    if one.typical and "structured" in one.granularity:
+        return f"{one.typical.settings}: {_measured_gains(one)} on {one.typical.first.model.name}"
     if OWN_KERNELS in one.gains:
         return f"{' and '.join(one.granularity)}: faster only with its own kernels"
     return f"{' and '.join(one.granularity)}: {NO_SPEED_UP}"
+
+
+def _measured_gains(one: Candidate) -> str:
+    words = {SIZE: ("fewer parameters", "more parameters"), SPEED: ("faster", "slower")}
+    return ", ".join(
+        f"{percent(abs(value))} {words[gain][value < 0]}" for gain, value in one.measured.items()
+    )
 
 
 def _kernels() -> Iterator[Option]:

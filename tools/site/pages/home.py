@@ -35,13 +35,12 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the home page."""
     papers = [slug for slug, paper in atlas.papers.items() if paper.has_paper]
     latest = newest_first(papers, atlas.papers)
-    citation = cite(atlas.repository)
+    citation = cite(atlas.repository or atlas.site)
     ranking = first_ranking(atlas)
     text = render(
         "index",
         FRONT,
         atlas,
-        papers=len(papers),
         panels=list(panels(ranking)) if ranking else [],
         board=ranking.board if ranking else None,
         half=winners(best(HALF, atlas)),
@@ -96,6 +95,7 @@ def cite(address: str) -> Citation:
     fields = {
         "title": f"{{{data['title']}}}",
         "author": authors,
+        "year": data["date-released"][:4],
         "version": str(data["version"]),
         "license": data["license"],
     }

@@ -14,6 +14,7 @@ from implementations.harness.results.record import LARGEST_SPREAD, NO_SPEED_UP, 
 from tools.site import claim_status, code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
+from tools.site.readme import UNPUBLISHED
 from tools.site.render import Front, render
 from tools.site.replication import NOISE, seed_deviations
 from tools.site.svg_figures import picture
@@ -66,6 +67,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             fields=fields(atlas.root),
             machines=machines(atlas.records),
             collapsed=sum("collapsed" in record.labels for record in atlas.records),
+            unpublished=sum(UNPUBLISHED in method.readme for method in atlas.methods.values()),
             example=example,
             file=_file(example) if example else "",
             tolerance=tolerance,

@@ -78,6 +78,7 @@ FRONT = Front(
 
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
+    selected = methods(atlas)
     text = render(
         "reading-order",
         FRONT,
@@ -85,7 +86,8 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         surveys=surveys(atlas.papers),
         foundations=foundations(atlas.papers),
         min_successors=MIN_SUCCESSORS,
-        methods=methods(atlas),
+        methods=selected,
+        count=sum(len(papers) for _, papers in selected),
     )
     yield FRONT.path, text
 

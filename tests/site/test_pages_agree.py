@@ -1,0 +1,213 @@
+"""Numbers that several pages or files show are the same everywhere and follow from the data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from html import unescape
+from pathlib import Path
+
+import pytest
+import yaml
+
+from implementations.harness.results.boards import boards
+from tools.site.atlas import Atlas
+from tools.site.board_columns import columns
+from tools.site.claim_tables import claim_tables
+from tools.site.discovery import llms
+from tools.site.formatting import count, number
+from tools.site.headline_results import SETTINGS
+from tools.site.pages import choose, how_we_measure, make
+from tools.site.replication import NOISE
+
+TOTAL = re.compile(r"(?<![\w.,])([\d,]+) (?:published |more )?(papers|entries|methods|records)\b")
+
+
+def text(page: str) -> str:
+    """Return the text of a page without tags and scripts."""
+    bare = re.sub(r"<(script|style|svg|pre)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", bare)))
+
+
+@pytest.fixture(scope="module")
+def made(real: Atlas) -> dict[str, str]:
+    return make(real)
+
+
+def test_a_total_is_the_same_on_every_page(made: dict[str, str], real: Atlas) -> None:
+    protocols = Counter(record.protocol.name for record in real.records)
+    totals = {
+        "papers": {real.counts.papers},
+        "entries": {real.counts.entries},
+        "methods": {real.counts.methods},
+        "records": {len(real.records), *protocols.values()},
+    }
+    shown = Counter[str]()
+    for path, page in made.items():
+        # Design notes report what was measured when the catalog had another size.
+        if not path.endswith((".md", "llms.txt")) or path == "design.md":
+            continue
+        for found, noun in TOTAL.findall(text(page)):
+            # A larger number of one kind than half of them can only be the total.
+            if int(found.replace(",", "")) > max(totals[noun]) / 2:
+                shown[noun] += 1
+                assert int(found.replace(",", "")) in totals[noun], f"{path}: {found} {noun}"
+    assert set(shown) == set(totals)
+    assert shown["papers"] >= 3
+
+
+def test_exported_files_have_as_many_entries_as_the_pages_say(
+    made: dict[str, str], real: Atlas, repository: Path
+) -> None:
+    counts = real.counts
+    assert len(json.loads(made["papers.json"])["papers"]) == counts.entries
+    assert len(list(csv.DictReader(io.StringIO(made["papers.csv"])))) == counts.entries
+    assert len(re.findall("^@", made["papers.bib"], re.MULTILINE)) == counts.papers
+    assert len(json.loads(made["records.json"])["records"]) == len(real.records)
+    listed = " ".join((repository / "LIST.md").read_text(encoding="utf-8").split())
+    assert f"This list has {counts.papers} papers" in listed
+    assert f"implements {counts.implemented} of them" in listed
+
+
+def test_what_holds_for_some_methods_is_not_said_of_all(
+    made: dict[str, str], real: Atlas, repository: Path
+) -> None:
+    assert real.counts.implemented < real.counts.methods
+    some = f"{real.counts.implemented} of their {real.counts.methods} methods"
+    assert some in text(made["index.md"])
+    assert some in llms(real, [])
+    about = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))["abstract"]
+    description = re.search(
+        "^site_description: (.*)", (repository / "mkdocs.yml").read_text(), re.M
+    )
+    assert description
+    first = (repository / "README.md").read_text(encoding="utf-8").split("\n\n")[1]
+    others = {path: text(page) for path, page in made.items() if path.endswith((".md", ".txt"))}
+    for path, words in (others | {"": about, "mkdocs": description[1], "README": first}).items():
+        found = re.search(
+            r"\b(methods?[^.:]{0,40}, (each|all) implemented|(every|each|all) (papers?|methods?) "
+            r"(has|have|is|are) [^.]{0,20}implement)",
+            words,
+            re.IGNORECASE,
+        )
+        assert not found, f"{path}: {found and found[0]}"
+    # These sentences say it of all implementations.
+    assert all(method.records for method in real.methods.values())
+
+
+def test_pages_without_a_record_of_a_quoted_number_say_so(real: Atlas) -> None:
+    page = dict(how_we_measure.pages(real))["learn/how-we-measure.md"]
+    marked = [
+        slug for slug, method in real.methods.items() if "are not published." in method.readme
+    ]
+    assert f"On {len(marked)} of these {len(real.methods)} pages" in page
+
+
+def test_a_setting_without_a_number_at_the_top_has_no_record_anywhere(
+    made: dict[str, str], real: Atlas
+) -> None:
+    missing = 0
+    for slug, method in real.methods.items():
+        strip = made[f"papers/{slug}.md"].partition('<section class="atlas-glance"')[2]
+        for name, pattern, sparsity in SETTINGS:
+            found = re.search(rf"<dt>{name}(?: removed)?</dt><dd>(.*?)</dd>", strip)
+            if found and "no record" in found[1]:
+                missing += 1
+                assert not [
+                    record
+                    for board in boards(method.records)
+                    for row in board.rows
+                    for record in row.records
+                    if record.pattern == pattern
+                    and (pattern or abs(record.asked - sparsity) < 5e-3)
+                ], f"{slug} at {name}"
+    assert missing > 0
+
+
+def test_numbers_of_a_row_are_those_of_every_file(made: dict[str, str], real: Atlas) -> None:
+    lines = {line["runs"]: line for line in csv.DictReader(io.StringIO(made["leaderboard.csv"]))}
+    formats = {"ratio": number, "parameters": count, "nonzero": count, "macs": count}
+    for board in real.boards:
+        for row in board.rows:
+            line = lines[" ".join(record.run for record in row.records)]
+            cells = {column.key: column.cell(row) for column in columns(board)}
+            for key, written in formats.items():
+                value = cells[key].value
+                assert value == pytest.approx(float(line[key])), (row.method, key)
+                # The browser exports the value below the heading of the text.
+                assert value is not None
+                assert cells[key].text == written(value), (row.method, key)
+
+
+def test_gains_follow_from_the_records(made: dict[str, str], real: Atlas) -> None:
+    rows = {
+        slug: text(cells)
+        for slug, cells in re.findall(
+            r'<th scope="row"><a href="papers/(\w+)\.html">.*?</th><td>(.*?)</td>',
+            made["choose.md"],
+        )
+    }
+    checked = 0
+    for slug in real.methods:
+        records = [
+            record
+            for row in real.boards[0].rows
+            for record in row.records
+            if row.method == slug and record.structured and abs(record.asked - 0.2) < 5e-3
+        ]
+        if slug not in rows or not records:
+            continue
+        checked += 1
+        sizes = {
+            r.footprint.parameters < (1 - NOISE) * r.dense.footprint.parameters for r in records
+        }
+        assert sizes == {"size" in rows[slug]}, slug
+        if "speed" in rows[slug]:
+            rates = [rate for r in records for rate in (r.speed.prefill, r.speed.decode) if rate]
+            assert max(rate.ratio for rate in rates) > 1 + NOISE, slug
+    assert checked > 5
+
+
+def test_a_claim_has_a_status_only_if_something_was_measured(
+    made: dict[str, str], real: Atlas
+) -> None:
+    reports = [
+        report for table in claim_tables(real) for one in table.methods for report in one.reports
+    ]
+    tested = [report for report in reports if report.checked.status]
+    assert all(report.checked.ours is not None for report in tested)
+    assert made["claims.md"].count("atlas-status--") == len(tested)
+    assert (">Here</th>" in made["claims.md"]) == bool(tested)
+    assert not [path for path, page in made.items() if "not attempted" in page]
+
+
+def test_the_reading_order_counts_the_papers_that_a_page_lists(made: dict[str, str]) -> None:
+    items = re.findall(
+        r'<li><a href="\.\./papers/(\w+)\.html">.*?(\d+) papers? builds? on it.*?</li>',
+        made["learn/reading-order.md"],
+    )
+    assert len(items) > 5
+    for slug, builders in items:
+        related = made[f"papers/{slug}.md"].partition('<ul class="atlas-related">')[2]
+        groups = re.findall(
+            r'<li><span class="atlas-muted">Is (?:built on|extended) by</span>(.*?)</li>', related
+        )
+        assert len(
+            {link for group in groups for link in re.findall('href="([^"]+)"', group)}
+        ) == int(builders), slug
+
+
+def test_excluded_methods_are_told_their_measurement(real: Atlas) -> None:
+    methods = choose.candidates(real, ["20 %"])
+    small = [one for one in methods if one.typical and choose.SIZE not in one.gains]
+    (size,) = (
+        option
+        for question in choose.questions(methods, [])
+        for option in question.options
+        if option.value == choose.SIZE and "" in option.given["kernels"]
+    )
+    for one in small:
+        assert re.search(r"\d %? ?\S* (fewer|more) parameters", size.reason(one)), one.slug

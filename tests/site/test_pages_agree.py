@@ -103,7 +103,7 @@ def test_pages_without_a_record_of_a_quoted_number_say_so(real: Atlas) -> None:
     marked = [
         slug for slug, method in real.methods.items() if "are not published." in method.readme
     ]
-    assert f"On {len(marked)} of these {len(real.methods)} pages" in page
+    assert f"On {len(marked)} of the {len(real.methods)} pages" in page
 
 
 def test_a_setting_without_a_number_at_the_top_has_no_record_anywhere(

@@ -173,7 +173,7 @@ def test_the_page_has_each_pair_once_and_counts_the_verdicts() -> None:
         ("other", "third", "not measured"),
     ]
     text = dict(replication.pages(both))["replication.md"]
-    assert "compare 3 pairs" in text
+    assert "compare 3 pairs of methods" in text
     assert "We measured 1 of them" in text
     assert "1 holds, 0 do not hold, and 0 cannot be judged" in text
     table, missing = text.split("Not measured</h3>")

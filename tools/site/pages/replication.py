@@ -42,6 +42,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         atlas,
         measured=measured,
         missing=list(unmeasured(missing, atlas)),
+        boards=list(dict.fromkeys(one.measured.board for one in measured if one.measured)),
         tally=Tally.of(pairs),
         total=len(pairs),
         reasons=Counter(one.verdict for one in pairs if one.outcome == "cannot tell"),

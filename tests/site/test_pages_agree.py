@@ -7,8 +7,10 @@ import io
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +22,7 @@ from tools.site.claim_tables import claim_tables
 from tools.site.discovery import llms
 from tools.site.formatting import count, number
 from tools.site.headline_results import SETTINGS
+from tools.site.method_candidates import SIZE, candidates
 from tools.site.pages import choose, how_we_measure, make
 from tools.site.replication import NOISE
 
@@ -129,7 +132,12 @@ def test_a_setting_without_a_number_at_the_top_has_no_record_anywhere(
 
 def test_numbers_of_a_row_are_those_of_every_file(made: dict[str, str], real: Atlas) -> None:
     lines = {line["runs"]: line for line in csv.DictReader(io.StringIO(made["leaderboard.csv"]))}
-    formats = {"ratio": number, "parameters": count, "nonzero": count, "macs": count}
+    formats: dict[str, Callable[[Any], str]] = {
+        "ratio": number,
+        "parameters": count,
+        "nonzero": count,
+        "macs": count,
+    }
     for board in real.boards:
         for row in board.rows:
             line = lines[" ".join(record.run for record in row.records)]
@@ -201,13 +209,13 @@ def test_the_reading_order_counts_the_papers_that_a_page_lists(made: dict[str, s
 
 
 def test_excluded_methods_are_told_their_measurement(real: Atlas) -> None:
-    methods = choose.candidates(real, ["20 %"])
-    small = [one for one in methods if one.typical and choose.SIZE not in one.gains]
+    methods = candidates(real, ["20 %"])
+    small = [one for one in methods if one.typical and SIZE not in one.gains]
     (size,) = (
         option
         for question in choose.questions(methods, [])
         for option in question.options
-        if option.value == choose.SIZE and "" in option.given["kernels"]
+        if option.value == SIZE and "" in option.given["kernels"]
     )
     for one in small:
         assert re.search(r"\d %? ?\S* (fewer|more) parameters", size.reason(one)), one.slug

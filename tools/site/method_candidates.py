@@ -13,6 +13,8 @@ from tools.site.paper_facts import repository, words_of
 from tools.site.replication import NOISE
 
 SIZE, SPEED, KERNELS, OWN_KERNELS = "size", "speed", "2:4 kernels", "own kernels"
+PATTERN = "2:4"
+"""The pattern that GPUs have kernels for."""
 CUSTOM_KERNELS = frozenset({"block-sparse", "activation"})
 """Granularities that are faster only with kernels of the method."""
 PER_INPUT = frozenset({"per-prompt", "per-token"})

@@ -76,7 +76,7 @@ function show() {
   }
   beside(fitting.slice(0, 4));
   for (const link of links) {
-    if (link.search === location.search) link.setAttribute("aria-current", "true");
+    if (names.every(name => (new URLSearchParams(link.search).get(name) ?? "") === given[name])) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
   shown();
@@ -119,10 +119,17 @@ function restore() {
 }
 
 function change() {
-  const given = Object.entries(answers()).filter(([, value]) => value);
   all = false;
-  write(new URLSearchParams(given));
+  writeAnswers(answers());
   show();
+}
+
+/** Write the answers into the address, beside the state of the planner. */
+function writeAnswers(given) {
+  const state = read();
+  for (const name of names) state.delete(name);
+  for (const name of names) if (given[name]) state.set(name, given[name]);
+  write(state);
 }
 
 drive(form, {
@@ -134,7 +141,7 @@ for (const link of links) {
   link.addEventListener("click", event => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    write(new URLSearchParams(link.search));
+    writeAnswers(Object.fromEntries(new URLSearchParams(link.search)));
     restore();
     fit.closest("p").scrollIntoView({ block: "start" });
   });

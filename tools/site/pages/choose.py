@@ -1,27 +1,37 @@
-"""Choose a method: questions that exclude methods, each with the reason.
+"""Choose a method: a planner for a run, and questions that exclude methods, with the reasons.
 
 The questions come from the vocabulary, the results of the contract and the measurements. The
-reasons are written here; the script of the page only combines them.
+reasons are written here; the script of the page only combines them. The planner is in `run_plans`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 from urllib.parse import urlencode
 
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
-from tools.site.answers import first_ranking, share_label
+from tools.site import planner, run_plans
+from tools.site.answers import Ranking, first_ranking, share_label
 from tools.site.atlas import Atlas
 from tools.site.board_results import first_board
 from tools.site.formatting import number, percent
-from tools.site.method_candidates import KERNELS, OWN_KERNELS, SIZE, SPEED, Candidate, candidates
+from tools.site.method_candidates import (
+    KERNELS,
+    OWN_KERNELS,
+    PATTERN,
+    SIZE,
+    SPEED,
+    Candidate,
+    candidates,
+)
 from tools.site.paper_facts import CODE, code
 from tools.site.render import Front, render
+from tools.site.targets import TARGETS
 
-PATTERN = "2:4"
 AMOUNTS = ("20", "50", PATTERN)
 """Shares in percent and patterns to sort the methods by, if measured."""
 GAIN = "Zeros alone make a model neither smaller nor faster on dense kernels."
@@ -49,9 +59,9 @@ Reason = Callable[[Candidate], str]
 FRONT = Front(
     "choose.md",
     "Choose a method",
-    "Answer a few questions to see which pruning methods fit, and why the others do not.",
+    "Plan a pruning run for your model and GPU, and see which methods fit and why others do not.",
     styles=("css/controls.css", "css/choose.css"),
-    scripts=("js/choose.js",),
+    scripts=("js/choose.js", "js/planner.js"),
     sources=("catalog/papers", "catalog/vocabulary", "implementations"),
     searched=False,
 )
@@ -106,8 +116,27 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         board=first_board(atlas),
         code_of=code,
         rules=rules(asked, methods),
+        **planner_section(atlas, ranking),
     )
     yield FRONT.path, text
+
+
+def planner_section(atlas: Atlas, ranking: Ranking | None) -> dict[str, Any]:
+    """Return the values of the planner: the answers to the question that is shown at first."""
+    methods = run_plans.planned(candidates(atlas, ranking.shares if ranking else []), atlas)
+    costs = [one.cost for one in methods if one.cost]
+    ratios = {one.method.slug: median(planner.measured_ratios(one)) for one in costs}
+    return {
+        "plans": run_plans.plans(methods, run_plans.Question()) if costs else [],
+        "question": run_plans.Question(),
+        "plan_data": run_plans.script_data(methods),
+        "devices": {name: device.label for name, device in planner.DEVICES.items()},
+        "targets": TARGETS,
+        "removes": run_plans.REMOVES,
+        "planner": planner,
+        "terms": planner.formula(costs),
+        "ratios": ratios,
+    }
 
 
 def questions(methods: list[Candidate], amounts: list[str]) -> list[Question]:

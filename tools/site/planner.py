@@ -1,0 +1,568 @@
+"""Planner: peak memory and time of a pruning run, from a formula that follows the harness.
+
+Every term of the formula is a factor times a product of the letters in `LETTERS`, so that the
+script of the page evaluates the same data with a few lines of arithmetic. Which terms a method has
+follows from its declared capabilities and from the parts of the harness that its file imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from implementations.harness.results.protocol import PROTOCOLS
+from implementations.harness.results.record import Record
+from tools.site.atlas import Method
+from tools.site.usage import WEIGHTS
+
+LETTERS = {
+    "L": "decoder layers",
+    "d": "hidden size",
+    "c": "MLP channels",
+    "a": "width of the queries (heads × head size)",
+    "k": "width of the keys (KV heads × head size)",
+    "v": "vocabulary",
+    "B": "weights in the linear layers of one decoder layer",
+    "e": "weights of embedding and head",
+    "W": "bytes of all weights",
+    "b": "bytes per weight",
+    "s": "share of the weights that remains",
+    "n": "calibration samples",
+    "q": "calibration samples in one backward walk",
+    "t": "tokens per sample",
+    "u": "tokens of the evaluation text",
+    "m": "samples processed together",
+}
+GB = 1e9
+HOST, DEVICE, MAPPED = "host", "device", "mapped"
+"""Places: main memory, the device that computes, and main memory if the weights are there."""
+MEASURED = "smol"
+"""The protocol of the records that time and settings are taken from."""
+RECORDS_RATE = 1e11
+"""Floating-point operations per second of the machine of the records: 2 cores of a server CPU take
+70 s for one pass of the calibration set (7e12 operations in the linear layers of SmolLM2)."""
+BUS = 5e9
+"""Bytes per second between main memory and accelerator, from ordinary (pageable) memory."""
+CONTEXT = 0.6e9
+"""Bytes that CUDA takes before the first tensor."""
+WIKITEXT2 = 341_000
+"""Tokens of the test split of WikiText-2, which has no fixed number of windows."""
+SOLVER = 8
+"""Matrix products in bfloat16 over factorisations in float32 or float64, in operations a second."""
+
+
+class Term(NamedTuple):
+    """One term: `factor` times the letters of `product`, bytes of memory or operations."""
+
+    label: str
+    place: str
+    factor: float
+    product: str
+
+    def value(self, letters: Mapping[str, float]) -> float:
+        """Evaluate the term."""
+        return self.factor * math.prod(letters[letter] for letter in self.product)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The shape of a model; sizes between the known ones are scaled from the nearest."""
+
+    billions: float
+    name: str
+    layers: float
+    hidden: float
+    channels: float
+    queries: float
+    keys: float
+    vocabulary: int
+    tied: bool = False
+
+    @property
+    def letters(self) -> dict[str, float]:
+        """The values of the letters that depend on the shape."""
+        block = 2 * self.hidden * (self.queries + self.keys) + 3 * self.hidden * self.channels
+        return {
+            "L": self.layers,
+            "d": self.hidden,
+            "c": self.channels,
+            "a": self.queries,
+            "k": self.keys,
+            "v": self.vocabulary,
+            "B": block,
+            "e": self.vocabulary * self.hidden * (1 if self.tied else 2),
+        }
+
+
+SHAPES = (
+    Shape(0.135, "SmolLM2-135M", 30, 576, 1536, 576, 192, 49152, tied=True),
+    Shape(0.5, "Qwen2.5-0.5B", 24, 896, 4864, 896, 128, 151936, tied=True),
+    Shape(1, "Llama-3.2-1B", 16, 2048, 8192, 2048, 512, 128256, tied=True),
+    Shape(3, "Llama-3.2-3B", 28, 3072, 8192, 3072, 1024, 128256, tied=True),
+    Shape(7, "Llama-2-7B", 32, 4096, 11008, 4096, 4096, 32000),
+    Shape(8, "Llama-3.1-8B", 32, 4096, 14336, 4096, 1024, 128256),
+    Shape(13, "Llama-2-13B", 40, 5120, 13824, 5120, 5120, 32000),
+    Shape(32, "Qwen2.5-32B", 64, 5120, 27648, 5120, 1024, 152064),
+    Shape(70, "Llama-3.1-70B", 80, 8192, 28672, 8192, 1024, 128256),
+)
+
+
+CALIBRATION = PROTOCOLS[MEASURED].calibration
+BLOCKS = SHAPES[0].letters["L"] * SHAPES[0].letters["B"]
+"""Weights in the linear layers of the model of the records."""
+ONE_PASS = 2 * BLOCKS * CALIBRATION.samples * CALIBRATION.length / RECORDS_RATE
+"""Seconds of one pass of the calibration set on the machine of the records."""
+SQUARE = ("Gram", "Covariance")
+"""Statistics with a matrix `[in, in]` for each input of a layer."""
+TEXTS = {
+    name: (
+        protocol.calibration.samples,
+        protocol.calibration.length,
+        sum((one.windows or WIKITEXT2 // one.length) * one.length for one in protocol.evaluations),
+    )
+    for name, protocol in PROTOCOLS.items()
+    if name in ("paper", MEASURED)
+}
+"""Calibration samples, tokens per sample and evaluation tokens of a protocol."""
+
+
+def shape(billions: float) -> Shape:
+    """Return the shape of a model with so many parameters.
+
+    Depth and widths of the nearest known model are scaled by the cube root of the ratio.
+    """
+    near = min(SHAPES, key=lambda one: abs(math.log(one.billions / billions)))
+    scale = (billions / near.billions) ** (1 / 3)
+    return replace(
+        near,
+        billions=billions,
+        layers=scale * near.layers,
+        hidden=scale * near.hidden,
+        channels=scale * near.channels,
+        queries=scale * near.queries,
+        keys=scale * near.keys,
+    )
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the weights are and where they are used, with the options of `atlas run`."""
+
+    options: str
+    bytes: int
+    """Bytes per weight."""
+    about: str
+    terms: tuple[Term, ...]
+    """Memory that every method needs."""
+    whole: bool = True
+    """Whether the weights are on the device that computes."""
+
+
+_WEIGHTS, _CUDA = Term("weights", DEVICE, 1, "W"), Term("CUDA", DEVICE, CONTEXT, "")
+_GPU = (
+    Placement(
+        "--dtype bfloat16 --device cuda",
+        2,
+        "in bfloat16",
+        (_WEIGHTS, _CUDA),
+    ),
+    Placement(
+        "--dtype bfloat16 --device cpu --accelerator cuda",
+        2,
+        "in bfloat16, layer by layer",
+        (
+            Term("two decoder layers", DEVICE, 2, "Bb"),
+            Term("embedding and head", DEVICE, 1, "eb"),
+            _CUDA,
+            Term("weights", HOST, 1, "W"),
+        ),
+        whole=False,
+    ),
+)
+_CPU = (
+    Placement("--device cpu", 4, "in float32", (_WEIGHTS,)),
+    Placement("--dtype bfloat16 --device cpu", 2, "in bfloat16", (_WEIGHTS,)),
+)
+
+
+class Device(NamedTuple):
+    """A kind of device, with its speed in practice and the placements to try in turn."""
+
+    label: str
+    rate: float
+    """Operations per second of the linear layers in practice."""
+    about: str
+    placements: tuple[Placement, ...]
+
+    @property
+    def shared(self) -> bool:
+        """Whether the device computes in main memory."""
+        return self.placements == _CPU
+
+
+DEVICES = {
+    "consumer": Device(
+        "Consumer GPU",
+        20e12,
+        "20 TFLOP/s, a quarter of the nominal 71 of an RTX 3090",
+        _GPU,
+    ),
+    "datacenter": Device(
+        "Data-center GPU", 100e12, "100 TFLOP/s, a third of the nominal 312 of an A100", _GPU
+    ),
+    "cpu": Device("CPU", 0.4e12, "0.4 TFLOP/s, 8 cores at the speed measured on 2", _CPU),
+}
+
+
+class Facts(NamedTuple):
+    """Facts that the file of a method states."""
+
+    imports: frozenset[str]
+    capabilities: Mapping[str, Any]
+    """Arguments of `Capabilities` that are literals."""
+    chunk: int | None
+    """The constant CHUNK: samples of one backward walk."""
+
+
+def facts(code: str) -> Facts:
+    """Read imported names and declared capabilities from the source of a method."""
+    imports, capabilities, chunk = set(), {}, None
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            imports |= {name.name for name in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Capabilities":
+            capabilities = {
+                one.arg: ast.literal_eval(one.value)
+                for one in node.keywords
+                if one.arg and not isinstance(one.value, ast.Name)
+            }
+        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CHUNK":
+            chunk = ast.literal_eval(node.value)
+    return Facts(frozenset(imports), capabilities, chunk)
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Runs of a method under `smol`, from which time and settings are taken."""
+
+    records: tuple[Record, ...]
+
+    @property
+    def first(self) -> Record:
+        """The first record; all have the same settings, apart from sparsity and seed."""
+        return self.records[0]
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of pruning, the median."""
+        return median(record.seconds.get("prune", 0.0) for record in self.records)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """Settings that differ from the defaults, as the command line takes them."""
+        words = shlex.split(self.first.command)
+        return tuple(word for option, word in pairwise(words) if option == "--set")
+
+
+def basis(records: Iterable[Record]) -> Basis | None:
+    """Return the runs with default settings, or else those with the lowest perplexity."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        if record.protocol.name == "smol" and record.recovered is None:
+            groups.setdefault(tuple(record.changes), []).append(record)
+    if not groups:
+        return None
+    return Basis(tuple(groups[min(groups, key=lambda one: (one != (), _loss(groups[one])))]))
+
+
+def _loss(records: Sequence[Record]) -> float:
+    metric = records[0].protocol.metrics[0]
+    return fmean(record.ratio(metric) or math.inf for record in records)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The memory and time of a method as terms."""
+
+    method: Method
+    basis: Basis
+
+    @cached_property
+    def facts(self) -> Facts:
+        """The facts of the method's file."""
+        return facts(self.method.source.code)
+
+    @property
+    def needs(self) -> str:
+        """The calibration data of the method."""
+        return str(self.facts.capabilities["calibration"])
+
+    @property
+    def trains(self) -> str | None:
+        """What the method trains: gates, scores or weights."""
+        return self.facts.capabilities.get("trains")
+
+    @property
+    def granularity(self) -> frozenset[str]:
+        """What the method removes."""
+        return frozenset(self.facts.capabilities["granularity"])
+
+    @property
+    def units(self) -> bool:
+        """Whether the method removes units."""
+        return not WEIGHTS & self.granularity
+
+    @property
+    def prompted(self) -> bool:
+        """Whether the method selects units for each prompt."""
+        return self.uses("PromptMethod")
+
+    @property
+    def movable(self) -> bool:
+        """Whether the weights can be moved to the accelerator layer by layer."""
+        return not (self.trains or self.prompted)
+
+    @property
+    def samples(self) -> int | None:
+        """Number of samples in the method's settings, which does not grow with the protocol."""
+        settings = self.basis.first.configuration
+        samples = settings.get("samples") or settings.get("probes")
+        return samples if isinstance(samples, int) else None
+
+    @property
+    def backward(self) -> int | None:
+        """Largest number of samples in one backward walk; None for all."""
+        return self.samples or self.facts.chunk
+
+    def uses(self, *names: str) -> bool:
+        """Return whether the method's file imports one of the names."""
+        return not self.facts.imports.isdisjoint(names)
+
+    @cached_property
+    def phases(self) -> list[list[Term]]:
+        """Memory beside the weights in the phases of a run; the peak is that of the largest."""
+        phases = [
+            [Term("check of the weights", DEVICE, 1, "vd")],
+            [Term("scores", DEVICE, 20, "dc"), *self._forward(), *self._rebuilt()],
+        ]
+        if self.uses("backwalk") and self.needs in ("gradient", "training"):
+            phases.append(list(_backward()))
+        if self.trains:
+            phases.append(list(self._training()))
+        return phases
+
+    def _forward(self) -> Iterator[Term]:
+        """One micro-batch in a decoder layer, and the statistics of its inputs."""
+        if self.needs == "none" and not self.prompted:
+            return
+        yield Term("activations", DEVICE, 8, "mtdb")
+        yield Term("activations", DEVICE, 4, "mtcb")
+        if self.uses("walk"):
+            yield Term("calibration activations", HOST, 1, "ntdb")
+        if self.uses(*SQUARE):  # in fp32 for each input, the largest also three times in fp64
+            yield Term("Gram matrices", DEVICE, 8, "dd")
+            yield Term("Gram matrices", DEVICE, 4, "aa")
+            yield Term("Gram matrices", DEVICE, 28, "cc")
+
+    def _rebuilt(self) -> Iterator[Term]:
+        """Smaller layers; the file of the dense model stays mapped until the end."""
+        if self.prompted:
+            yield Term("selected channels", DEVICE, 3, "Ldcbs")
+        elif self.units and "blocks" not in self.granularity:
+            yield Term("smaller layers", MAPPED, 1, "LBbs")
+        if "embedding" in self.facts.capabilities.get("changes", ()):  # untied and rotated in fp64
+            yield Term("smaller layers", MAPPED, 2, "ebs")
+            yield Term("rotated embedding", DEVICE, 8, "vds")
+
+    def _training(self) -> Iterator[Term]:
+        """The activations and logits of one window, gradients and the optimiser's state."""
+        graphs = len(self.facts.capabilities.get("texts", ("training",)))
+        gates, teacher = self.uses("gated"), self.uses("distillation_loss")
+        yield Term("activations for training", DEVICE, (16 + gates) * graphs, "Ltdb")
+        yield Term("activations for training", DEVICE, (4 + gates) * graphs, "Ltcb")
+        yield Term("logits", DEVICE, 20 * graphs + 12 * teacher, "tv")
+        if self.trains != "gates" and not self.uses("low_rank"):
+            yield Term("gradients and optimiser", DEVICE, 3, "W")
+        if self.uses("copy"):
+            yield Term("copy of the model", DEVICE, 1, "W")
+
+    @cached_property
+    def seconds(self) -> tuple[float, float]:
+        """Measured seconds of pruning: those that grow with the calibration set, and the others."""
+        everything = self.basis.seconds
+        if not (self.samples or self.trains):
+            return everything, 0.0
+        walks = self.uses("walk") and self.needs == "forward"
+        walked = min(everything, ONE_PASS) if walks else 0.0
+        return walked, everything - walked
+
+    @property
+    def moves(self) -> float:
+        """Times that the weights are moved to the accelerator if they are elsewhere.
+
+        Three times for pruning, three times for measuring, and once per step of a search.
+        """
+        step = ONE_PASS * (self.samples or math.inf) / CALIBRATION.samples
+        return _rounded(6 + self.seconds[1] / step)
+
+    @cached_property
+    def work(self) -> list[Term]:
+        """Operations of a run: pruning as measured, solvers, and measuring two models."""
+        walked, other = (seconds * RECORDS_RATE / BLOCKS for seconds in self.seconds)
+        tokens = CALIBRATION.length
+        terms = [
+            Term("pruning", DEVICE, _rounded(walked / (CALIBRATION.samples * tokens)), "LBnt"),
+            Term("pruning", DEVICE, _rounded(other / tokens), "LBt"),
+        ]
+        if self.needs == "none":
+            terms = [Term("pruning", DEVICE, _rounded(walked + other), "LB")]
+        if self.uses(*SQUARE):  # a factor, an inverse and the updates: about 4 in^3
+            terms.append(Term("solver", DEVICE, 12 * SOLVER, "Lddd"))
+            terms.append(Term("solver", DEVICE, 4 * SOLVER, "Lccc"))
+        terms.append(Term("measuring", DEVICE, 4, "LBu"))
+        terms.append(Term("measuring", DEVICE, 4, "vdu"))
+        return terms
+
+
+def _rounded(value: float) -> float:
+    """Round to four digits: the times are medians of few runs."""
+    return float(f"{value:.4g}")
+
+
+def _backward() -> Iterator[Term]:
+    """The backward walk: inputs of all layers, and one layer with autograd."""
+    yield Term("inputs of every layer", HOST, 1, "Lqtdb")
+    yield Term("inputs of every layer", HOST, 2, "qtdb")
+    yield Term("gradients of one layer", DEVICE, 20, "B")
+    yield Term("activations", DEVICE, 10, "mtdb")
+    yield Term("activations", DEVICE, 6, "mtab")
+    yield Term("activations", DEVICE, 4, "mtcb")
+
+
+def cost(method: Method) -> Cost | None:
+    """Return the cost of a method; None without records to take the time from."""
+    runs = basis(method.records)
+    return Cost(method, runs) if runs and method.source.code else None
+
+
+@dataclass(frozen=True)
+class Request:
+    """Model, device and time of a run; the share to remove is a fraction."""
+
+    billions: float = 7
+    memory: float = 24
+    hours: float = 1
+    share: float = 0.3
+    device: str = "consumer"
+    protocol: str = "paper"
+
+    def letters(self, placement: Placement, cost: Cost) -> dict[str, float]:
+        """Return the values of all letters."""
+        sizes = shape(self.billions).letters
+        n, t, u = TEXTS[self.protocol]
+        return sizes | {
+            "W": placement.bytes * (sizes["L"] * sizes["B"] + sizes["e"]),
+            "b": placement.bytes,
+            "s": 1 - self.share,
+            "n": n,
+            "q": min(n, cost.backward or n),
+            "t": t,
+            "u": u,
+            "m": 1,
+        }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Peak memory and time of one run."""
+
+    placement: Placement
+    parts: Mapping[str, float]
+    """Bytes on the device in the largest phase, by label."""
+    host: float
+    """Bytes of main memory beside an accelerator; 0 if the device is the CPU."""
+    seconds: float
+
+    @property
+    def peak(self) -> float:
+        """Bytes on the device."""
+        return sum(self.parts.values())
+
+
+def estimate(cost: Cost, request: Request) -> Estimate:
+    """Estimate a run on the first placement that fits into memory, or else on the last possible."""
+    device = DEVICES[request.device]
+    possible = [one for one in device.placements if one.whole or cost.movable]
+    estimates = [_estimate(cost, request, one) for one in possible]
+    fitting = (one for one in estimates if one.peak <= request.memory * GB)
+    return next(fitting, estimates[-1])
+
+
+def _estimate(cost: Cost, request: Request, placement: Placement) -> Estimate:
+    device, letters = DEVICES[request.device], request.letters(placement, cost)
+    phases = []
+    for phase in cost.phases:
+        used: dict[str, dict[str, float]] = {HOST: {}, DEVICE: {}, MAPPED: {}}
+        for term in (*placement.terms, *phase):
+            place = used[DEVICE if device.shared else term.place]
+            place[term.label] = place.get(term.label, 0.0) + term.value(letters)
+        phases.append(used)
+    largest = max(phases, key=lambda used: sum(used[DEVICE].values()))
+    seconds = sum(term.value(letters) for term in cost.work) / device.rate
+    if not placement.whole:
+        seconds += cost.moves * letters["W"] / BUS
+    places = (HOST,) if placement.whole else (HOST, MAPPED)
+    host = max(sum(sum(used[place].values()) for place in places) for used in phases)
+    host = 0.0 if device.shared else max(host, letters["W"])  # the file is read into main memory
+    return Estimate(placement, largest[DEVICE], host, seconds)
+
+
+def measured_ratio(cost: Cost, record: Record) -> float:
+    """Return estimated over measured bytes of pruning, beside the weights, for a record."""
+    n = record.protocol.calibration.samples
+    letters = shape(SHAPES[0].billions).letters | {
+        "W": 4 * record.model.parameters,
+        "b": 4,
+        "s": 1 - record.achieved,
+        "n": n,
+        "q": min(n, cost.backward or n),
+        "t": record.protocol.calibration.length,
+        "m": record.protocol.batch_size,
+    }
+    peak = max(sum(term.value(letters) for term in phase) for phase in cost.phases)
+    return peak / (record.peak.bytes - record.peak.start)
+
+
+def measured_ratios(cost: Cost) -> list[float]:
+    """Return the ratios of all records of a method that measured the peak of pruning."""
+    return [
+        measured_ratio(cost, record)
+        for record in cost.method.records
+        if record.protocol.name == MEASURED and record.recovered is None
+    ]
+
+
+def formula(costs: Iterable[Cost]) -> list[tuple[str, str, list[str]]]:
+    """List the terms of memory with their sum in letters and the methods that have them."""
+    used: dict[tuple[str, str], list[str]] = {}
+    for cost in costs:
+        for label, text in _sums(term for phase in cost.phases for term in phase):
+            used.setdefault((label, text), []).append(cost.method.slug)
+    return [(label, text, slugs) for (label, text), slugs in sorted(used.items())]
+
+
+def _sums(terms: Iterable[Term]) -> Iterator[tuple[str, str]]:
+    """Yield each label with its sum, such as `8 m t d b + 4 m t c b`."""
+    sums: dict[str, dict[str, None]] = {}
+    for term in terms:
+        factor = [] if term.factor == 1 else [f"{term.factor:g}"]
+        sums.setdefault(term.label, {})[" ".join([*factor, *term.product])] = None
+    for label, parts in sums.items():
+        yield label, " + ".join(parts)

@@ -134,7 +134,7 @@ def test_seven_billion_on_24_gb_in_an_hour_at_30_per_cent(methods: list[Planned]
     assert len(fitting) > 15
     first = fitting[0]
     assert first.verdict.gain
-    assert first.loss.endswith("at 30 %")
+    assert first.loss.endswith("at 30\N{NO-BREAK SPACE}%")
     assert first.command.startswith(
         f"atlas run {first.method.slug} --model my-model --sparsity 0.3"
     )
@@ -152,7 +152,7 @@ def test_methods_that_gain_come_first_and_collapsed_ones_last(methods: list[Plan
     smaller = [one for one in fitting if one.verdict.gain]
     collapsed = ["collapsed" in one.loss for one in smaller]
     assert collapsed == sorted(collapsed)
-    at_30 = [one.rank[-1] for one in smaller if one.loss.endswith("at 30 %")]
+    at_30 = [one.rank[-1] for one in smaller if one.loss.endswith("at 30\N{NO-BREAK SPACE}%")]
     assert len(at_30) > 5
     assert at_30 == sorted(at_30)
 

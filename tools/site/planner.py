@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -377,7 +378,8 @@ class Cost:
             yield Term("selected channels", DEVICE, 3, "Ldcbs")
         elif self.units and "blocks" not in self.granularity:
             yield Term("smaller layers", MAPPED, 1, "LBbs")
-        if "embedding" in self.facts.capabilities.get("changes", ()):  # untied and rotated in fp64
+        changes = self.facts.capabilities.get("changes", ())
+        if "embedding" in changes and not self.trains:  # untied and rotated in fp64
             yield Term("smaller layers", MAPPED, 2, "ebs")
             yield Term("rotated embedding", DEVICE, 8, "vds")
 
@@ -553,16 +555,17 @@ def formula(costs: Iterable[Cost]) -> list[tuple[str, str, list[str]]]:
     """List the terms of memory with their sum in letters and the methods that have them."""
     used: dict[tuple[str, str], list[str]] = {}
     for cost in costs:
-        for label, text in _sums(term for phase in cost.phases for term in phase):
-            used.setdefault((label, text), []).append(cost.method.slug)
+        for sums in {pair: None for phase in cost.phases for pair in _sums(phase)}:
+            used.setdefault(sums, []).append(cost.method.slug)
     return [(label, text, slugs) for (label, text), slugs in sorted(used.items())]
 
 
 def _sums(terms: Iterable[Term]) -> Iterator[tuple[str, str]]:
     """Yield each label with its sum, such as `8 m t d b + 4 m t c b`."""
-    sums: dict[str, dict[str, None]] = {}
+    sums: dict[str, list[str]] = {}
     for term in terms:
         factor = [] if term.factor == 1 else [f"{term.factor:g}"]
-        sums.setdefault(term.label, {})[" ".join([*factor, *term.product])] = None
+        powers = [f"{letter}{'²' * (count > 1)}" for letter, count in Counter(term.product).items()]
+        sums.setdefault(term.label, []).append(" ".join([*factor, *powers]))
     for label, parts in sums.items():
         yield label, " + ".join(parts)

@@ -152,6 +152,15 @@ def plans(methods: Sequence[Planned], question: Question) -> list[Plan]:
     return fitting + [one for one in answers if one.reason]
 
 
+def excluded(answers: Iterable[Plan]) -> dict[str, list[Planned]]:
+    """Group the methods that do not fit by the reason."""
+    groups: dict[str, list[Planned]] = {}
+    for one in answers:
+        if one.reason:
+            groups.setdefault(one.reason, []).append(one.method)
+    return groups
+
+
 def plan(method: Planned, question: Question) -> Plan:
     """Answer for one method."""
     kind = PATTERN if question.pattern else method.result
@@ -185,7 +194,7 @@ def _distance(share: str, question: Question) -> float:
 
 
 def _unit(share: str) -> str:
-    return share if share == PATTERN else f"{share} %"
+    return share if share == PATTERN else f"{share}\N{NO-BREAK SPACE}%"
 
 
 def mismatch(method: Planned, question: Question, verdict: Verdict) -> str:

@@ -14,8 +14,9 @@ const rows = new Map([...table.tBodies[0].rows].map(row => [row.dataset.slug, ro
 const fit = document.querySelector("#atlas-planned");
 const excluded = document.querySelector(".atlas-unplanned");
 const more = document.querySelector(".atlas-plans__more");
-const fields = [...new Set([...form.elements].map(field => field.name).filter(Boolean))];
-const numbers = new Set([...form.querySelectorAll("[type=number]")].map(field => field.name));
+const inputs = [...form.querySelectorAll("input")];
+const fields = [...new Set(inputs.map(field => field.name))];
+const numbers = new Set(inputs.filter(field => field.type === "number").map(field => field.name));
 
 const value = ([, , factor, product], letters) =>
   [...product].reduce((all, letter) => all * letters[letter], factor);
@@ -115,7 +116,7 @@ function plan(slug, asked) {
   const verdict = data.verdicts[kind][asked.target];
   const near = nearest(method.losses, asked);
   const [ratio, text, collapsed] = near ? method.losses[near.share] : [Infinity, "", false];
-  const unit = share => share === PATTERN ? share : `${share} %`;
+  const unit = share => share === PATTERN ? share : `${share}\u00a0%`;
   const timed = asked.target === "gguf" ? undefined : nearest(method.speeds, asked);
   const speed = timed?.distance <= data.comparable ? timed : undefined;
   const result = {
@@ -172,10 +173,14 @@ function show() {
   more.hidden = fitting.length <= data.shown || table.classList.contains("is-all");
   more.firstElementChild.textContent = `Show all ${fitting.length} methods`;
   excluded.hidden = !out.length;
-  excluded.querySelector("dl").replaceChildren(...out.map(one => {
-    const link = rows.get(one.slug).querySelector("a");
-    return make("div", {}, make("dt", {}, make("a", { href: link.getAttribute("href") }, link.textContent)),
-      make("dd", {}, one.reason));
+  const groups = new Map(out.map(one => [one.reason, []]));
+  for (const one of out) groups.get(one.reason).push(one);
+  excluded.querySelector("ul").replaceChildren(...[...groups].map(([reason, those]) => {
+    const links = those.flatMap(({ slug }, i) => {
+      const link = rows.get(slug).querySelector("a");
+      return [i ? ", " : "", make("a", { href: link.getAttribute("href") }, link.textContent)];
+    });
+    return make("li", {}, ...links, ": ", make("span", {}, reason));
   }));
   shown();
 }
@@ -199,13 +204,13 @@ function restore() {
 }
 
 function empty() {
-  for (const field of form.elements) {
+  for (const field of inputs) {
     if (field.type === "radio") field.checked = field.defaultChecked;
-    else if (field.type === "number") field.value = field.defaultValue;
+    else field.value = field.defaultValue;
   }
 }
 
-const unchanged = () => [...form.elements].every(field =>
+const unchanged = () => inputs.every(field =>
   field.type === "radio" ? field.checked === field.defaultChecked : field.value === field.defaultValue);
 
 /** Write the request into the address, beside the state of the rest of the page. */

@@ -7,7 +7,7 @@ reasons are written here; the script of the page only combines them. The planner
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 from urllib.parse import urlencode
@@ -100,9 +100,11 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     measured = [share for share in AMOUNTS if ranking and share in ranking.shares]
     methods = candidates(atlas, measured)
     asked = questions(methods, measured)
+    section = planner_section(atlas, ranking)
+    front = FRONT if section["plans"] else replace(FRONT, scripts=FRONT.scripts[:1])
     text = render(
         "choose",
-        FRONT,
+        front,
         atlas,
         candidates=methods,
         questions=asked,
@@ -116,7 +118,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         board=first_board(atlas),
         code_of=code,
         rules=rules(asked, methods),
-        **planner_section(atlas, ranking),
+        **section,
     )
     yield FRONT.path, text
 
@@ -125,9 +127,11 @@ def planner_section(atlas: Atlas, ranking: Ranking | None) -> dict[str, Any]:
     """Return the values of the planner: the answers to the question that is shown at first."""
     methods = run_plans.planned(candidates(atlas, ranking.shares if ranking else []), atlas)
     costs = [one.cost for one in methods if one.cost]
+    answers = run_plans.plans(methods, run_plans.Question()) if costs else []
     ratios = {one.method.slug: median(planner.measured_ratios(one)) for one in costs}
     return {
-        "plans": run_plans.plans(methods, run_plans.Question()) if costs else [],
+        "plans": answers,
+        "excluded": run_plans.excluded(answers),
         "question": run_plans.Question(),
         "plan_data": run_plans.script_data(methods),
         "devices": {name: device.label for name, device in planner.DEVICES.items()},

@@ -1,7 +1,7 @@
 // Filters the table of methods by the answers. The page's data has the rules: each excludes methods,
 // with the reason, when every question in it has one of the listed answers.
 
-import { drive, make, read, shown, write } from "./state.js";
+import { drive, make, read, shown, writeForm } from "./state.js";
 
 const LIMIT = 50; // rows drawn at first
 
@@ -120,16 +120,9 @@ function restore() {
 
 function change() {
   all = false;
-  writeAnswers(answers());
+  const given = Object.entries(answers()).filter(([, value]) => value);
+  writeForm(form, Object.fromEntries(given));
   show();
-}
-
-/** Write the answers into the address, beside the state of the planner. */
-function writeAnswers(given) {
-  const state = read();
-  for (const name of names) state.delete(name);
-  for (const name of names) if (given[name]) state.set(name, given[name]);
-  write(state);
 }
 
 drive(form, {
@@ -141,7 +134,7 @@ for (const link of links) {
   link.addEventListener("click", event => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
-    writeAnswers(Object.fromEntries(new URLSearchParams(link.search)));
+    writeForm(form, Object.fromEntries(new URLSearchParams(link.search)));
     restore();
     fit.closest("p").scrollIntoView({ block: "start" });
   });

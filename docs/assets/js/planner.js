@@ -1,7 +1,7 @@
 // Plans a run: memory, time and command of every method. The formula is that of
 // tools/site/planner.py; the page's data has its terms, each a factor times a product of letters.
 
-import { drive, make, read, shown, write } from "./state.js";
+import { drive, make, read, shown, writeForm } from "./state.js";
 
 const GB = 1e9;
 const PATTERN = "2:4";
@@ -216,10 +216,8 @@ const unchanged = () => inputs.every(field =>
 /** Write the request into the address, beside the state of the rest of the page. */
 function change({ typed = false } = {}) {
   if (!form.checkValidity()) return;
-  const state = read();
-  for (const name of fields) state.delete(name);
-  if (!unchanged()) for (const [name, given] of Object.entries(answers())) state.set(name, given);
-  write(state, { typed });
+  const given = Object.entries(answers()).filter(([, one]) => one !== "");
+  writeForm(form, unchanged() ? {} : Object.fromEntries(given), { typed });
   show();
 }
 

@@ -14,6 +14,16 @@ export function write(state, { typed = false } = {}) {
   typing = typed;
 }
 
+/** Write the values of one form; those of other forms stay, and unknown names are dropped. */
+export function writeForm(form, given, options) {
+  const names = fields => new Set([...fields].map(field => field.name));
+  const [known, own] = [names(document.querySelectorAll("form [name]")), names(form.elements)];
+  const state = read();
+  for (const name of [...state.keys()]) if (own.has(name) || !known.has(name)) state.delete(name);
+  for (const [name, value] of Object.entries(given)) state.set(name, value);
+  write(state, options);
+}
+
 /** Mark the page as showing the state of its address, for tests that wait for it. */
 export const shown = () => { document.documentElement.dataset.shows = location.search; };
 

@@ -91,8 +91,8 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
     from rich.console import Console
 
     from tools.checking import online_checks
-    from tools.sources.web.client import default_client
-    from tools.sources.web.errors import SourceError
+    from tools.sources.client import default_client
+    from tools.sources.errors import SourceError
 
     chosen = [
         entry

@@ -22,7 +22,7 @@ from tools.importing.importer import Importer, Outcome
 from tools.importing.record_list import read_list
 from tools.importing.report import line, summary
 from tools.repository import REPOSITORY
-from tools.sources.web.errors import SourceError
+from tools.sources.errors import SourceError
 
 
 def import_records(

@@ -18,8 +18,8 @@ from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, read_catalog
 from tools.catalog.entries.writer import reformat
 from tools.checking.report import as_annotations, as_json, as_text
+from tools.sources.errors import SourceError
 from tools.sources.names.references import Unidentified
-from tools.sources.web.errors import SourceError
 
 LETTERS = st.text(
     alphabet="{}[]:,&*!|>-'\"#%@ \n\tab1.~?=<\\é\u0301\u202e\x00\x1b\ufeff", max_size=60

@@ -23,7 +23,7 @@ from tools.adding.fields import FIELDS
 from tools.catalog.entries.loader import PAPERS
 from tools.catalog.exports.formats import EXPORTS
 from tools.importing.record import Record
-from tools.sources.web.errors import NETWORK, Unreachable
+from tools.sources.errors import NETWORK, Unreachable
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20

@@ -1,54 +1,34 @@
-"""A server that replays the sources, and a client that does not wait."""
+"""The replayed sources, and a client that neither waits nor caches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
-from tests.sources import server
-from tools.sources.web.client import Client, Limits
+from tests.sources.replay import Replay
+from tools.sources.client import Client, default_client
+from tools.sources.lookup.identification import identify
+from tools.sources.lookup.queries import fetch
 
 
 @pytest.fixture
-def replay() -> Iterator[server.Replay]:
-    with server.replaying() as running:
-        yield running
+def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
+    return Replay(monkeypatch)
 
 
 @pytest.fixture
-def slept() -> list[float]:
-    """The seconds that a client would sleep."""
-    return []
+def client(replay: Replay) -> Iterator[Client]:
+    with default_client(None) as opened:
+        yield opened
 
 
 @pytest.fixture
-def connect(
-    replay: server.Replay, slept: list[float], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., Client]]:
-    """Return clients of the replaying server, with short limits by default."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    opened: list[Client] = []
+def said(client: Client) -> Callable[[str, Iterable[str]], dict[str, object]]:
+    """Look up a text; return some of the facts by name."""
 
-    def make(
-        cache: Path | None = None,
-        contact: str | None = None,
-        hosts: dict[str, str] | None = None,
-        **limits: float,
-    ) -> Client:
-        quick = {"connect": 2.0, "read": 2.0, "attempt": 5.0} | limits
-        client = Client(
-            cache, contact, hosts or replay.hosts, limits=Limits(**quick), sleep=slept.append
-        )
-        opened.append(client.__enter__())
-        return client
+    def ask(text: str, names: Iterable[str]) -> dict[str, object]:
+        facts = fetch(identify(text), client)
+        return {name: getattr(facts, name) for name in names}
 
-    yield make
-    for client in opened:
-        client.__exit__(None, None, None)
-
-
-@pytest.fixture
-def client(connect: Callable[..., Client]) -> Client:
-    return connect()
+    return ask

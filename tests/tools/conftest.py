@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from tests.importing.lists import dumped
-from tests.sources import server
+from tests.sources.replay import Replay
 from tools import add_paper, import_records, update_paper
-from tools.adding import command
 from tools.catalog.entries.loader import PAPERS
-from tools.repository import REPOSITORY
-from tools.sources.web.client import Client, Limits
 
 HERE = ("magnitude", "flap")
 """Entries of the small catalog; the sources know more papers."""
@@ -58,31 +52,18 @@ def papers(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def replay() -> Iterator[server.Replay]:
-    with server.replaying() as running:
-        yield running
+def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
+    return Replay(monkeypatch)
 
 
 @pytest.fixture
-def no_waiting(replay: server.Replay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the commands use the replaying server without pauses."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    def client(contact: str | None) -> Client:
-        limits = Limits(connect=2, read=1, attempt=2)
-        return Client(None, contact, replay.hosts, limits=limits, sleep=[].append)
-
-    monkeypatch.setattr(command, "default_client", client)
-
-
-@pytest.fixture
-def add(papers: Path, no_waiting: None) -> Command:
+def add(papers: Path, replay: Replay) -> Command:
     """Run `add_paper.py` in this process on the small catalog."""
     return lambda *arguments: _run(add_paper, papers, arguments)
 
 
 @pytest.fixture
-def update(papers: Path, no_waiting: None) -> Command:
+def update(papers: Path, replay: Replay) -> Command:
     """Run `update_paper.py` in this process on the small catalog."""
     return lambda *arguments: _run(update_paper, papers, arguments)
 
@@ -94,7 +75,7 @@ def out(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(papers: Path, no_waiting: None, tmp_path: Path, out: Path) -> Callable[..., Imported]:
+def run(papers: Path, replay: Replay, tmp_path: Path, out: Path) -> Callable[..., Imported]:
     """Run `import_records.py` in this process on records or the text of a list."""
 
     def run(records: list[dict[str, object]] | str, *options: object) -> Imported:
@@ -127,24 +108,3 @@ def _run(script, papers: Path, arguments: tuple[object, ...]) -> Ended:
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     return Ended(done.exit_code, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def run_script(tmp_path: Path) -> Command:
-    """Run a script of `tools` as a process with its own cache and additional variables."""
-
-    def run(script: str, *arguments: object, **variables: str) -> Ended:
-        own = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
-        done = subprocess.run(
-            [sys.executable, str(REPOSITORY / "tools" / script), *map(str, arguments)],
-            env=os.environ | own | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            cwd=tmp_path,
-        )
-        return Ended(done.returncode, done.stdout, done.stderr)
-
-    return run

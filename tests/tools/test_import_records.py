@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 
 from tests.importing.lists import FLAP, MINILLM, SPARSEGPT, WANDA, draft, drafts, dumped
-from tests.sources import server
-from tests.tools.conftest import Command
+from tests.sources import replay as sources
+from tests.tools.conftest import Command, invoke
+from tools import import_records
 from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.entries.writer import canonical
 from tools.repository import REPOSITORY
 
 
-def test_second_run_continues(run: Command, out: Path, replay: server.Replay) -> None:
+def test_second_run_continues(run: Command, out: Path, replay: sources.Replay) -> None:
     assert run([SPARSEGPT, WANDA], "--limit", 1).said.count("accepted:") == 1
     assert drafts(out) == ["sparsegpt"]
     (out / "sparsegpt.yaml").write_text("summary: mine\n", encoding="utf-8")
@@ -83,8 +84,8 @@ def test_rejects_unusable_list(run: Command, out: Path, text: str, message: str)
     assert not out.exists()
 
 
-def test_rejects_missing_list_and_file_as_output(run: Command, run_script, tmp_path: Path) -> None:
-    missing = run_script("import_records.py", tmp_path / "none.yaml", "--out", tmp_path / "drafts")
+def test_rejects_missing_list_and_file_as_output(run: Command, tmp_path: Path) -> None:
+    missing = invoke(import_records.app, tmp_path / "none.yaml", "--out", tmp_path / "drafts")
     assert (missing.code, missing.out) == (1, "")
     assert "none.yaml: No such file or directory; give a list of records" in missing.err
     (tmp_path / "taken").write_text("")

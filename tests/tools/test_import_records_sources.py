@@ -17,7 +17,7 @@ from tests.importing.lists import (
     drafts,
     dumped,
 )
-from tests.sources import server
+from tests.sources import replay as sources
 from tests.tools.conftest import Command
 
 # Facts of the sources
@@ -39,7 +39,7 @@ def test_facts_come_from_the_sources(run: Command, out: Path) -> None:
 
 
 def test_offline_makes_no_request_and_verifies_nothing(
-    run: Command, out: Path, replay: server.Replay
+    run: Command, out: Path, replay: sources.Replay
 ) -> None:
     done = run([SPARSEGPT, MINILLM], "--offline")
     assert done.lines == {
@@ -78,12 +78,12 @@ def test_accepts_missing_authors_known_to_a_source(run: Command, out: Path) -> N
 
 
 def test_rejects_authors_known_only_to_the_list(
-    run: Command, out: Path, replay: server.Replay
+    run: Command, out: Path, replay: sources.Replay
 ) -> None:
-    replay.say("export.arxiv.org", server.stored("arxiv/empty.xml"))
+    replay.say("export.arxiv.org", sources.stored("arxiv/empty.xml"))
     replay.say(
         "api2.openreview.net",
-        server.changed("openreview/wanda.json", "notes", 0, "content", "authors", to=...),
+        sources.changed("openreview/wanda.json", "notes", 0, "content", "authors", to=...),
     )
     done = run([WANDA | {"openreview": "PxoFut3dWW"}])
     assert "rejected: wanda; no source names its authors; add it by hand" in done.lines["wanda"]
@@ -101,21 +101,17 @@ def test_rejects_unknown_paper(run: Command, out: Path) -> None:
     assert drafts(out) == []
 
 
-def test_without_network_rejects_every_record(run_script, papers: Path, tmp_path: Path) -> None:
-    (tmp_path / "list.yaml").write_text(dumped([SPARSEGPT, WANDA]), encoding="utf-8")
-    done = run_script(
-        *("import_records.py", tmp_path / "list.yaml", "--out", tmp_path / "drafts"),
-        *("--papers", papers),
-        **server.refusing(),
-    )
+def test_without_network_rejects_every_record(run: Command, replay, out: Path) -> None:
+    for host in sources.index():
+        replay.say(host, sources.UNREACHABLE)
+    done = run([SPARSEGPT, WANDA])
     assert done.code == 1
-    assert done.out.count("no source confirms it; export.arxiv.org cannot be reached") == 2
-    assert done.err == ""
-    assert drafts(tmp_path / "drafts") == []
+    assert done.said.count("no source confirms it; export.arxiv.org cannot be reached") == 2
+    assert drafts(out) == []
 
 
-def commented(comment: str) -> server.Answer:
-    answer = server.stored("arxiv/minillm.xml")
+def commented(comment: str) -> sources.Answer:
+    answer = sources.stored("arxiv/minillm.xml")
     told = f"<arxiv:comment>{comment}</arxiv:comment><arxiv:primary_category"
     body = answer.body.replace(b"<arxiv:primary_category", told.encode(), 1)
     assert body != answer.body
@@ -141,7 +137,7 @@ def commented(comment: str) -> server.Answer:
     ],
 )
 def test_rejects_preprint_with_announced_venue(
-    run: Command, replay: server.Replay, venue: str, comment: str, expected: str
+    run: Command, replay: sources.Replay, venue: str, comment: str, expected: str
 ) -> None:
     replay.say("export.arxiv.org", commented(comment))
     assert run([MINILLM | {"venue": venue}]).lines["minillm"] == expected
@@ -164,7 +160,7 @@ def test_rejects_preprint_with_announced_venue(
 )
 @pytest.mark.parametrize("offline", [(), ("--offline",)])
 def test_rejects_invalid_names_in_the_list(
-    run: Command, out: Path, replay: server.Replay, name: str, said: str, offline: tuple[str, ...]
+    run: Command, out: Path, replay: sources.Replay, name: str, said: str, offline: tuple[str, ...]
 ) -> None:
     done = run([SPARSEGPT | {"authors": ["Dan Alistarh", name]}], *offline)
     assert "rejected: sparsegpt; authors[1]: " in done.lines["sparsegpt"]
@@ -173,8 +169,8 @@ def test_rejects_invalid_names_in_the_list(
     assert drafts(out) == []
 
 
-def test_rejects_invalid_names_of_a_source(run: Command, replay: server.Replay) -> None:
-    replay.say("export.arxiv.org", server.feed(**{"Elias Frantar": "Frantar"}))
+def test_rejects_invalid_names_of_a_source(run: Command, replay: sources.Replay) -> None:
+    replay.say("export.arxiv.org", sources.feed(**{"Elias Frantar": "Frantar"}))
     assert "'Frantar' is a single word" in run([SPARSEGPT]).lines["sparsegpt"]
     assert "(arXiv)" in run([SPARSEGPT]).lines["sparsegpt"]
 
@@ -197,7 +193,7 @@ def test_rejects_invalid_names_of_a_source(run: Command, replay: server.Replay) 
     ],
 )  # fmt: skip
 def test_rejects_known_paper_before_any_request(
-    run: Command, replay: server.Replay, record: dict[str, object], said: str
+    run: Command, replay: sources.Replay, record: dict[str, object], said: str
 ) -> None:
     done = run([record])
     assert said in done.lines[str(record["slug"])]
@@ -238,7 +234,7 @@ def test_rejects_second_record_of_the_same_paper(run: Command, out: Path) -> Non
     assert drafts(out) == ["one"]
 
 
-def test_rejects_title_without_identifier(run: Command, replay: server.Replay) -> None:
+def test_rejects_title_without_identifier(run: Command, replay: sources.Replay) -> None:
     bare = {k: v for k, v in SPARSEGPT.items() if k not in ("arxiv", "authors")}
     assert "the record needs an identifier or page: url" in run([bare]).lines["sparsegpt"]
     elsewhere = bare | {"url": "https://example.org/sparsegpt"}

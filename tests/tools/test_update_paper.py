@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sources import server
+from tests.sources import replay as sources
 from tools.adding.checks import today
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper
@@ -157,7 +157,7 @@ def test_rejects_entry_that_breaks_the_catalog(update: Command, entry: Path, pap
     ],
 )
 def test_reports_entries_that_cannot_be_updated(
-    update: Command, replay: server.Replay, entry: Path, papers: Path, slug: str, message: str
+    update: Command, replay: sources.Replay, entry: Path, papers: Path, slug: str, message: str
 ) -> None:
     (papers / "broken.yaml").write_text("title: [")
     commented = PREPRINT.replace("year: 2023", "year: 2023  # of the first version")
@@ -172,7 +172,7 @@ def test_reports_entries_that_cannot_be_updated(
 
 
 def test_failing_sources_change_nothing(
-    update: Command, replay: server.Replay, entry: Path
+    update: Command, replay: sources.Replay, entry: Path
 ) -> None:
     replay.refuse()
     before = entry.read_bytes()
@@ -182,7 +182,7 @@ def test_failing_sources_change_nothing(
     assert entry.read_bytes() == before
 
 
-def test_accepts_any_known_identifier(update: Command, replay: server.Replay, entry: Path) -> None:
+def test_accepts_any_known_identifier(update: Command, replay: sources.Replay, entry: Path) -> None:
     entry.write_text(PREPRINT.replace('arxiv: "2301.00774"', "openreview: PxoFut3dWW"))
     code, out, _ = update("sparse", "--dry-run")
     assert code == 0

@@ -31,7 +31,7 @@ from tools.adding.draft_input import (
 from tools.adding.fields import FIELDS, Field
 from tools.adding.input_files import read_file
 from tools.adding.next_steps import next_steps, shown
-from tools.adding.proposals import offer_proposals, propose_slugs
+from tools.adding.proposals import propose_name, propose_slugs
 from tools.adding.report import Report, show_draft
 from tools.adding.saved_draft import draft_path, load_draft, save_draft
 from tools.catalog.documents.yaml_reader import field_path
@@ -42,11 +42,11 @@ from tools.catalog.entries.writer import render
 from tools.catalog.schema.identifiers import SLUG, Form
 from tools.catalog.schema.paper import Paper
 from tools.scaffold import scaffold
+from tools.sources.client import Client
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.resolve import Candidate, candidates, resolve
 from tools.sources.services.facts import Facts
-from tools.sources.web.client import Client
 
 PLACE = "Identifier (arXiv, DOI, OpenReview, ACL Anthology, PMLR) or page address of the paper"
 BY_HAND = "enter the paper by hand with --manual"
@@ -108,8 +108,9 @@ class PaperAdder:
         if self.request.ask:
             self.draft.save = partial(save_draft, self.draft, self.saved)
             self._ask_source_facts()
-        flags = FIELDS if self.request.ask else questions.REQUIRED
-        show_draft(self.report, self.draft, offer_proposals(self.draft, flags, self._methods()))
+        if self.draft.prunes and (name := propose_name(self.draft.data.get("title", ""))):
+            self.draft.offer(("name",), name, "title")
+        show_draft(self.report, self.draft)
         if self.request.ask:
             questions.ask_reader_facts(self.draft)
         self._reject_gaps()
@@ -130,11 +131,6 @@ class PaperAdder:
             draft.put(FIELDS[flag].loc, value, YOU)
         self._reject_known()
         return True
-
-    def _methods(self) -> dict[str, str]:
-        """Return the names of the catalogued methods by slug."""
-        papers = self.catalog.papers.items()
-        return {slug: p.name for slug, p in papers if p.name and p.kind == "method"}
 
     def _begin(self) -> Reference | Facts | None:
         """Add the given facts to the draft; return what to look up at the sources, if anything."""

@@ -16,9 +16,9 @@ from tools.adding.report import Report
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.scaffold import ScaffoldError
+from tools.sources.client import Client, default_client
+from tools.sources.errors import BadSetting, SourceError
 from tools.sources.names.references import Unidentified
-from tools.sources.web.client import Client, default_client
-from tools.sources.web.errors import BadSetting, SourceError
 
 FAILURES = (EntryError, SourceError, Unidentified, WriteError, ScaffoldError, CatalogError)
 

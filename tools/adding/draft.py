@@ -134,9 +134,6 @@ class Draft:
 
     def complete(self, today: str) -> None:
         """Set the derived fields: status, ownership of the code, dates, provenance."""
-        if not self.prunes:
-            for loc in [loc for loc in self.guessed if loc[0] == "taxonomy"]:
-                self.drop(loc)
         self.offer(("status",), "published" if self.data.get("venue") else "preprint", "")
         for index in range(len(self.data.get("code", ()))):
             self.offer(("code", index, "official"), "true", "")

@@ -1,19 +1,11 @@
-"""Proposals for an entry from phrases in its title and abstract.
-
-A person confirms a proposal, or the entry lists it as unverified.
-"""
+"""Proposals for the name of a method and the slug of an entry, from the title."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 
-from tools.adding.draft import Draft
-from tools.adding.fields import FIELDS
-from tools.adding.phrases import PHRASES
 from tools.catalog.schema.identifiers import SLUG
 
 MAX_SLUG = 40
@@ -22,78 +14,6 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 COMMON = frozenset(
     ("about", "from", "large", "language", "model", "models", "pruning", "towards", "with")
 )
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Terms for the field of one flag, each with the phrase that suggests it."""
-
-    flag: str
-    matches: tuple[tuple[str, str], ...]
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """The proposed terms."""
-        return tuple(word for word, _ in self.matches)
-
-    def __str__(self) -> str:
-        return ", ".join(f'{word} ("{phrase}")' for word, phrase in self.matches)
-
-
-def propose(title: str, abstract: str) -> Iterator[Proposal]:
-    """Yield a proposal for each field with a matching phrase."""
-    text = f"{title}. {abstract}"
-    for flag, phrases in PHRASES.items():
-        matches = list(_kind(title, text) if flag == "kind" else _matches(phrases, text))
-        if matches:
-            yield Proposal(flag, tuple(matches if FIELDS[flag].many else matches[:1]))
-
-
-def offer_proposals(
-    draft: Draft, flags: Container[str], names: Mapping[str, str] = MappingProxyType({})
-) -> list[Proposal]:
-    """Return proposals for the missing facts of a draft; add those in `flags` as guesses.
-
-    `names` maps the slugs of the catalog to the names of their methods.
-    """
-    title = draft.data.get("title", "")
-    proposals = []
-    for proposal in (*propose(title, draft.abstract), *propose_ancestors(title, names)):
-        field = FIELDS[proposal.flag]
-        if draft.get(field.loc) is not None or not draft.allows(field.loc):
-            continue
-        proposals.append(proposal)
-        if proposal.flag in flags:
-            value = list(proposal.words) if field.many else proposal.words[0]
-            draft.guess(field.loc, value, "words of title and abstract")
-    if draft.prunes and (name := propose_name(title)):
-        draft.offer(FIELDS["name"].loc, name, "title")
-    return proposals
-
-
-def propose_ancestors(title: str, names: Mapping[str, str]) -> Iterator[Proposal]:
-    """Yield the methods whose name occurs in a title: Wanda++ builds on Wanda."""
-    matches = tuple(
-        (slug, match[0])
-        for slug, name in names.items()
-        if (match := re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])[^\s:,;.)]*", title))
-    )
-    if matches:
-        yield Proposal("builds-on", matches)
-
-
-def _kind(title: str, text: str) -> Iterator[tuple[str, str]]:
-    """Match all kinds in the title, but only methods in the abstract."""
-    phrases = PHRASES["kind"]
-    yield from _matches(phrases, title)
-    yield from _matches({"method": phrases["method"]}, text)
-
-
-def _matches(phrases: Mapping[str, Sequence[str]], text: str) -> Iterator[tuple[str, str]]:
-    for word, patterns in phrases.items():
-        whole = rf"(?<![\w-])({'|'.join(patterns)})(?![\w-])"
-        if match := re.search(whole, text, re.IGNORECASE):
-            yield word, " ".join(match[0].split())
 
 
 def propose_name(title: str) -> str | None:

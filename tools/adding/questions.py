@@ -38,20 +38,16 @@ T = TypeVar("T")
 
 
 def ask_reader_facts(draft: Draft) -> None:
-    """Ask for facts that only a reader knows; proposals appear as default answers."""
+    """Ask for facts that only a reader knows."""
     ask_each(draft, READER_FACTS)
     if draft.prunes:
         ask_each(draft, TAXONOMY)
     optional = METHOD_FACTS if draft.prunes else STUDY_FACTS
-    guesses = [flag for flag in optional if FIELDS[flag].loc in draft.guessed]
     begun = not draft.answered.isdisjoint(optional)
     topics = "units, recovery, allocation, models" if draft.prunes else "topic, models"
     question = f"Answer optional questions ({topics}, data, relations, code)?"
-    if begun or confirm(question, default=bool(guesses)):
+    if begun or confirm(question, default=False):
         ask_each(draft, optional)
-    else:
-        for flag in guesses:
-            draft.drop(FIELDS[flag].loc)
 
 
 def ask_each(draft: Draft, flags: Iterable[str]) -> None:

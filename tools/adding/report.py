@@ -10,8 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.adding.draft import Draft
-from tools.adding.fields import FIELDS
-from tools.adding.proposals import Proposal
 from tools.catalog.documents.yaml_reader import field_path
 
 LONGEST = 200
@@ -51,22 +49,15 @@ class Report:
                 self.say(f"  - {line}")
 
 
-def show_draft(report: Report, draft: Draft, proposals: Sequence[Proposal]) -> None:
-    """Print the known facts with their sources, and the proposals with the words behind them."""
+def show_draft(report: Report, draft: Draft) -> None:
+    """Print the known facts with their sources, and the abstract."""
     known = [loc for loc in draft.origin if loc not in draft.guessed]
     rows = [(field_path(loc), shorten(plain(draft.get(loc))), draft.origin[loc]) for loc in known]
     lines = (f"{field}: {value} ({origin})" for field, value, origin in rows)
     report.table("Facts", ("Field", "Value", "From"), rows, lines)
-    report.notes("Proposed from title and abstract", (_proposed(draft, each) for each in proposals))
     if draft.abstract:
         report.say("Abstract (do not copy from it):", style="bold")
         report.say(f"  {draft.abstract}")
-
-
-def _proposed(draft: Draft, proposal: Proposal) -> str:
-    field = FIELDS[proposal.flag]
-    unused = "" if field.loc in draft.guessed else f"; not used, set it with {field.option}"
-    return f"{proposal.flag}: {proposal}{unused}"
 
 
 def plain(value: Any) -> str:

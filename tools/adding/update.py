@@ -22,11 +22,11 @@ from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
 from tools.catalog.entries.writer import as_data, revise
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold
+from tools.sources.client import Client
 from tools.sources.lookup.queries import references
 from tools.sources.names.references import Reference
 from tools.sources.resolve import resolve
 from tools.sources.services.facts import Resolved
-from tools.sources.web.client import Client
 
 PUBLICATION_FIELDS = frozenset({("status",), ("venue",), ("year",), ("track",)})
 """Fields that change when a preprint is published."""

@@ -9,8 +9,8 @@ from rich.progress import track
 
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.entries.loader import Entry
+from tools.sources.client import Client
 from tools.sources.verify import verify
-from tools.sources.web.client import Client
 
 
 def source_problems(entries: list[Entry], client: Client, console: Console) -> Iterator[Problem]:

@@ -25,11 +25,11 @@ from tools.importing.record_facts import (
     was_found,
 )
 from tools.importing.record_list import InvalidItem, Item
+from tools.sources.client import Client
 from tools.sources.lookup.queries import references
 from tools.sources.merge import merge
 from tools.sources.resolve import resolve
 from tools.sources.services.facts import Facts, Resolved
-from tools.sources.web.client import Client
 
 Status = Literal["accepted", "rejected", "skipped"]
 

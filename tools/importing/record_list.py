@@ -12,8 +12,8 @@ from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import Document, parse_list
 from tools.importing.record import Record
 from tools.importing.record_facts import record_facts
+from tools.sources.errors import Malformed
 from tools.sources.services.facts import Facts
-from tools.sources.web.errors import Malformed
 
 MAX_BYTES = 5_000_000
 """Maximum size of a list in bytes; a record has about five hundred."""

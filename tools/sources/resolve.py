@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from tools.sources.client import Client
+from tools.sources.errors import SourceError
 from tools.sources.lookup.queries import fetch, references, search, services_for
 from tools.sources.merge import merge
 from tools.sources.names.references import Reference
@@ -14,8 +16,6 @@ from tools.sources.names.similarity import LINKED, SAME, share_a_name, similarit
 from tools.sources.services.facts import Facts, Resolved
 from tools.sources.services.registry import BY_NAME
 from tools.sources.services.service import Service
-from tools.sources.web.client import Client
-from tools.sources.web.errors import SourceError
 
 T = TypeVar("T")
 

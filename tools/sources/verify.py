@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from tools.catalog.documents.diagnostics import Level
 from tools.catalog.schema.paper import Paper
+from tools.sources.client import Client
+from tools.sources.errors import AnotherPaper, NotFound, SourceError
 from tools.sources.lookup.queries import fetch, references
 from tools.sources.names.similarity import SAME, same_names, similarity
 from tools.sources.services.facts import Facts
-from tools.sources.web.client import Client
-from tools.sources.web.errors import AnotherPaper, NotFound, SourceError
 
 WRONG = (AnotherPaper, NotFound)
 """Errors caused by the identifier and not by the network."""

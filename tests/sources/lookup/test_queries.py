@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tools.sources.client import Client
 from tools.sources.lookup.queries import fetch, references
 from tools.sources.names.references import Reference, Unidentified
-from tools.sources.web.client import Client
 
 CVF = "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_X_paper.html"
 

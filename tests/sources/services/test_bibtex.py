@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tools.sources import errors
 from tools.sources.lookup.queries import read_bibtex
-from tools.sources.web import errors
 
 PLAIN = """@inproceedings{frantar2023sparsegpt,
   title = {{SparseGPT}: Massive Language Models Can be Accurately Pruned in One-Shot},
@@ -150,13 +150,6 @@ BROKEN = {
     "long": (f"@article{{x, note = {' # '.join(['jan'] * 9000)}}}", "has 5.,... characters; keep"),
     "string": ("@article{x, title = unknown}", "uses the undefined string 'unknown'; define it"),
 }
-
-
-def test_expands_strings() -> None:
-    text = '@string{p = "Proceedings of the "}\n@string{i = p # {International Conference on }}\n'
-    text += '@article{x, title = {A Title}, booktitle = i # "Machine Learning", month = jul # "~1"}'
-    facts = read_bibtex(text)
-    assert (facts.title, facts.venue) == ("A Title", "icml")
 
 
 @pytest.mark.parametrize("case", BROKEN)

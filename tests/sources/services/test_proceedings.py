@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.sources.server import Answer, Replay, stored
+from tests.sources.replay import Answer, Replay, stored
 from tools.catalog.schema.identifiers import check_address
+from tools.sources import errors
+from tools.sources.client import Client
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import fetch
 from tools.sources.names.references import Reference
-from tools.sources.web import errors
-from tools.sources.web.client import Client
 
 Said = Callable[[str, dict[str, object]], dict[str, object]]
 
@@ -95,14 +95,14 @@ class TestOddAnswers:
 
     def test_rejects_page_without_tags(self, host: str, replay: Replay, client: Client) -> None:
         scheme, value, _ = PAGES[host]
-        replay.say(host, Answer(b"<title>Moved</title><meta name=citation_title>", "text/html"))
+        replay.say(host, Answer(b"<title>Moved</title><meta name=citation_title>"))
         with pytest.raises(errors.Malformed, match="it has no citation tags"):
             fetch(Reference(scheme, value), client)
 
     def test_accepts_pages_with_few_tags(self, host: str, replay: Replay, client: Client) -> None:
         scheme, value, _ = PAGES[host]
         head = b"<meta name='citation_title' content='A &amp; B'/><meta name='citation_date'>"
-        replay.say(host, Answer(head, "text/html"))
+        replay.say(host, Answer(head))
         facts = fetch(Reference(scheme, value), client)
         assert (facts.title, facts.authors, facts.venue, facts.pages) == ("A & B", (), None, None)
 
@@ -111,9 +111,7 @@ def test_cvf_addresses_are_valid_in_entries(replay: Replay, client: Client) -> N
     found = identify(
         "https://openaccess.thecvf.com/content/CVPR2023/papers/Li_What's_New_paper.pdf"
     )
-    replay.say(
-        "openaccess.thecvf.com", Answer(b"<meta name=citation_title content=T>", "text/html")
-    )
+    replay.say("openaccess.thecvf.com", Answer(b"<meta name=citation_title content=T>"))
     link = fetch(found, client).links["venue"]
     assert check_address(link) == link
     assert link.endswith("/content/CVPR2023/html/Li_What%27s_New_paper.html")

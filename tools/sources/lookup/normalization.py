@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from tools.catalog.schema.field_types import text_problems
 from tools.catalog.schema.identifiers import SCHEMES
+from tools.sources.errors import CHECK, Malformed
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import TITLE, Reference, Unidentified
 from tools.sources.names.text import plain, without_homonym
 from tools.sources.services.facts import Facts
 from tools.sources.services.registry import BY_SCHEME, SERVICES
-from tools.sources.web.errors import CHECK, Malformed
 
 MAX_TITLE = 300
 MAX_TEXT = 120

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tools.catalog.schema.identifiers import SCHEMES
+from tools.sources.client import Client, Page
+from tools.sources.errors import AnotherPaper, NotFound
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import Reference, Unidentified
@@ -12,9 +14,6 @@ from tools.sources.services.bibtex import read_entry
 from tools.sources.services.facts import Facts
 from tools.sources.services.registry import BY_SCHEME, SERVICES
 from tools.sources.services.service import Find, Service
-from tools.sources.web.client import Client
-from tools.sources.web.errors import AnotherPaper, NotFound
-from tools.sources.web.page import Page
 
 
 def fetch(reference: Reference, client: Client) -> Facts:
@@ -43,10 +42,10 @@ def ask(service: Service, reference: Reference, client: Client) -> Facts:
     *first, last = service.sites
     for site in first:
         try:
-            return client.read(site, path, service.kind, read, service.statuses)
+            return client.read(site, path, read)
         except NotFound:
             continue
-    return client.read(last, path, service.kind, read, service.statuses)
+    return client.read(last, path, read)
 
 
 def search(service: Service, title: str, client: Client) -> list[Facts]:
@@ -55,8 +54,7 @@ def search(service: Service, title: str, client: Client) -> list[Facts]:
     def read(page: Page) -> list[Facts]:
         return [normalize(facts) for facts in service.found(page)]
 
-    query = service.query(title)
-    return client.read(service.sites[0], query, service.kind, read, service.statuses)
+    return client.read(service.sites[0], service.query(title), read)
 
 
 def services_for(purpose: Find) -> list[Service]:

@@ -9,7 +9,7 @@ import unicodedata
 from pylatexenc.latex2text import LatexNodes2Text
 from pylatexenc.latexwalker import LatexWalkerError
 
-from tools.sources.web.errors import Malformed
+from tools.sources.errors import Malformed
 
 
 def plain(text: str) -> str:

@@ -6,19 +6,17 @@ import re
 from urllib.parse import SplitResult, unquote
 
 from tools.catalog.schema.identifiers import SCHEMES
+from tools.sources.client import Page, Site
 from tools.sources.names.references import Reference
 from tools.sources.services.bibtex import read_entry
 from tools.sources.services.facts import Facts
 from tools.sources.services.service import Service
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import BIBTEX, Page
 
 
 class Anthology(Service):
     """Looked up by identifier; answers in BibTeX."""
 
     sites = (Site("ACL Anthology", "aclanthology.org"),)
-    kind = BIBTEX
     schemes = ("anthology",)
     hosts = r"aclanthology\.org|aclweb\.org"
     doi_prefix = "10.18653/v1/"

@@ -6,14 +6,13 @@ import re
 from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit
 from xml.etree.ElementTree import Element
 
+from tools.sources.client import Page, Site
+from tools.sources.errors import CHECK, NotFound
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.names.text import day, plain, repositories
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import malformed, read_xml
 from tools.sources.services.service import Service
-from tools.sources.web.errors import CHECK, NotFound
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import ATOM, Page
 
 FORM = (
     r"(?P<id>\d{2}(?:0[1-9]|1[0-2])\.\d{4,5}|[a-z]+(?:-[a-z]+)?(?:\.[A-Z]{2})?/\d{7})"
@@ -25,10 +24,7 @@ SPACES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/ato
 class Arxiv(Service):
     """Looked up by identifier and searched by title; answers in Atom."""
 
-    sites = (Site("arXiv", "export.arxiv.org", pause=3.0, also=frozenset({"arxiv.org"})),)
-    kind = ATOM
-    # A malformed id is answered with HTTP 400 or 200 and an entry that describes the error.
-    statuses = (200, 400)
+    sites = (Site("arXiv", "export.arxiv.org", pause=3.0),)
     schemes = ("arxiv",)
     hosts = r"([a-z0-9-]+\.)*arxiv\.org"
     finds = ("titles", "preprints")
@@ -118,8 +114,6 @@ def _entries(page: Page) -> list[Element]:
         if "/api/errors" in _text(entry, "a:id"):
             said = plain(_text(entry, "a:summary"))[:120] or "no reason given"
             raise NotFound(f"arXiv rejects the request ({said})", CHECK)
-    if page.status != 200:
-        raise NotFound(f"arXiv rejects the request (HTTP {page.status})", CHECK)
     return entries
 
 

@@ -10,10 +10,10 @@ from bibtexparser.bibdatabase import UndefinedString
 from bibtexparser.bparser import BibTexParser
 from bibtexparser.customization import InvalidName, splitname
 
+from tools.sources.errors import Malformed
 from tools.sources.names.text import day, from_latex, pages
 from tools.sources.names.venues import venue_facts, year_in
 from tools.sources.services.facts import Facts
-from tools.sources.web.errors import Malformed
 
 TEXT_FIELDS = (
     *("title", "journal", "booktitle", "eprint", "year", "date", "month", "abstract"),

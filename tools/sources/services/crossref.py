@@ -6,14 +6,13 @@ from urllib.parse import quote
 
 from pydantic import Field
 
+from tools.sources.client import Page, Site
 from tools.sources.names.references import Reference
 from tools.sources.names.text import day, pages
 from tools.sources.names.venues import venue_facts
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import Answer, malformed, read_json
 from tools.sources.services.service import Service
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import JSON, Page
 
 
 class Contributor(Answer):
@@ -67,7 +66,6 @@ class Crossref(Service):
     """Looked up by DOI; answers in JSON."""
 
     sites = (Site("Crossref", "api.crossref.org"),)
-    kind = JSON
     schemes = ("doi",)
     registers_dois = True
 

@@ -8,13 +8,12 @@ from urllib.parse import urlencode
 from pydantic import BeforeValidator
 
 from tools.catalog.schema.vocabulary import fold
+from tools.sources.client import Page, Site
 from tools.sources.names.text import pages
 from tools.sources.names.venues import venue_facts
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import Answer, read_json
 from tools.sources.services.service import Service
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import JSON, Page
 
 
 def _listed(value: Any) -> Any:
@@ -75,8 +74,7 @@ class Envelope(Answer):
 class Dblp(Service):
     """Searched by title; answers in JSON."""
 
-    sites = (Site("DBLP", "dblp.org", pause=2.0, also=frozenset({"dblp.uni-trier.de"})),)
-    kind = JSON
+    sites = (Site("DBLP", "dblp.org", pause=2.0),)
     finds = ("titles", "venues")
 
     def query(self, title: str) -> str:

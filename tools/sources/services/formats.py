@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml.ElementTree import fromstring
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tools.sources.web.errors import LATER, Malformed
-from tools.sources.web.page import Page
+from tools.sources.client import Page
+from tools.sources.errors import LATER, Malformed
 
 
 class Answer(BaseModel):
@@ -38,7 +38,7 @@ def read_json(page: Page, form: type[A]) -> A:
 def read_xml(page: Page) -> Element:
     """Parse XML; raises `Malformed`, also if it defines entities."""
     try:
-        root: Element = fromstring(page.body, forbid_dtd=True)
+        root: Element = fromstring(page.text, forbid_dtd=True)
     except (ParseError, ValueError):  # defusedxml refuses entities with a ValueError
         raise malformed(page, "it is not valid XML") from None
     return root

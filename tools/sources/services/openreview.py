@@ -13,15 +13,14 @@ from urllib.parse import SplitResult, parse_qs, urlencode
 from pydantic import BeforeValidator
 
 from tools.catalog.schema.identifiers import SCHEMES
+from tools.sources.client import Page, Site
+from tools.sources.errors import CHECK, AnotherPaper, NotFound
 from tools.sources.names.references import Reference
 from tools.sources.names.text import repositories
 from tools.sources.names.venues import accepted, year_in
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import Answer, malformed, read_json
 from tools.sources.services.service import Service
-from tools.sources.web.errors import CHECK, AnotherPaper, NotFound
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import JSON, Page
 
 
 def _unwrap(value: Any) -> Any:
@@ -64,7 +63,6 @@ class OpenReview(Service):
 
     # Version 1 has most venues up to 2023.
     sites = (Site("OpenReview", "api2.openreview.net"), Site("OpenReview", "api.openreview.net"))
-    kind = JSON
     schemes = ("openreview",)
     hosts = r"openreview\.net"
     hint = "paste the address of the forum (https://openreview.net/forum?id=...)"

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, unquote
 
 from tools.catalog.schema.identifiers import SCHEMES
+from tools.sources.client import Page, Site
+from tools.sources.errors import AnotherPaper
 from tools.sources.names.references import Reference
 from tools.sources.names.text import day, in_order, pages
 from tools.sources.names.venues import venue_facts, year_in
 from tools.sources.services.facts import Facts
 from tools.sources.services.formats import read_tags
 from tools.sources.services.service import Service
-from tools.sources.web.errors import AnotherPaper
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import HTML, Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +36,6 @@ class Proceedings(Service):
     page: str
     """Template of the path of the page, with `{}` for the identifier."""
 
-    kind = HTML
     registers_dois = True
 
     def from_page(self, url: SplitResult) -> Reference | None:
@@ -96,13 +94,7 @@ PROCEEDINGS = (
         page="/{}.html",
     ),
     Proceedings(
-        sites=(
-            Site(
-                "NeurIPS proceedings",
-                "proceedings.neurips.cc",
-                also=frozenset({"papers.nips.cc", "papers.neurips.cc"}),
-            ),
-        ),
+        sites=(Site("NeurIPS proceedings", "proceedings.neurips.cc"),),
         schemes=("neurips",),
         hosts=r"papers\.nips\.cc|proceedings\.neurips\.cc|papers\.neurips\.cc",
         form=r"/paper(?:_files/paper)?/(?P<year>\d{4})/(?:hash|file)/(?P<key>[0-9a-f]{32})"

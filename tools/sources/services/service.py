@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 from urllib.parse import SplitResult
 
+from tools.sources.client import Page, Site
 from tools.sources.names.references import Reference
 from tools.sources.services.facts import Facts
-from tools.sources.web.hosts import Site
-from tools.sources.web.page import Kind, Page
 
 Find = Literal["titles", "preprints", "venues"]
 
@@ -23,10 +22,6 @@ class Service:
 
     sites: tuple[Site, ...]
     """The sites of the source; each is queried if the previous one does not know a paper."""
-    kind: Kind
-    """The format of the answers."""
-    statuses: tuple[int, ...] = (200,)
-    """The HTTP statuses of readable answers."""
 
     schemes: tuple[str, ...] = ()
     """The identifier schemes that `path` and `read` support."""

@@ -19,7 +19,7 @@ class SourceError(Exception):
 
 
 class BadSetting(SourceError):
-    """An invalid e-mail address or an invalid value of `ATLAS_SOURCES`."""
+    """An invalid e-mail address."""
 
 
 class Unreachable(SourceError):
@@ -49,4 +49,4 @@ class AnotherPaper(SourceError):
 
 
 class Malformed(SourceError):
-    """An answer that cannot be used: incomplete, redirected to another site, or malformed."""
+    """An answer that cannot be used: incomplete or malformed."""

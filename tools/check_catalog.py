@@ -1,6 +1,10 @@
 """Check the whole catalog: `python tools/check_catalog.py [--fix]`."""
 
+import json
 import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +18,10 @@ from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
 from tools.catalog.entries.files import WriteError, write_file
 from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
 from tools.catalog.schema import json_schema
-from tools.checking.report import as_annotations, as_json, as_text, escape_unprintable, summary
-from tools.command_line import fail, program
+from tools.command_line import escape_unprintable, fail, program
 from tools.repository import REPOSITORY, checkout
+
+ANNOTATIONS = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice"}
 
 
 def check_catalog(
@@ -82,29 +87,67 @@ def check_catalog(
 def _fix(catalog: Catalog, named: list[Path]) -> None:
     for document in catalog.documents:
         path = REPOSITORY / document.path
-        if not named or path in named:
-            for change in fix_layout(document, path):
-                typer.echo(escape_unprintable(f"{document.path}: fixed {change}"), err=True)
+        if (not named or path in named) and fix_layout(document, path):
+            typer.echo(f"fixed {document.path}", err=True)
 
 
 def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Problem]:
     from rich.console import Console
+    from rich.progress import track
 
-    from tools.checking import online_checks
     from tools.sources.client import default_client
     from tools.sources.errors import SourceError
+    from tools.sources.verify import verify
 
     chosen = [
         entry
         for entry in catalog.entries.values()
         if not named or REPOSITORY / entry.document.path in named
     ]
-    console = Console(stderr=True)
     try:
         with default_client(contact) as client:
-            return list(online_checks.source_problems(chosen, client, console))
+            entries = track(chosen, "Sources", console=Console(stderr=True), transient=True)
+            return [problem for entry in entries for problem in verify(entry, client)]
     except SourceError as error:
         fail(str(error))
+
+
+def as_text(problems: Iterable[Problem]) -> list[str]:
+    """Return one line per problem."""
+    return [escape_unprintable(str(problem)) for problem in problems]
+
+
+def as_json(problems: Iterable[Problem]) -> str:
+    """Return a JSON list of objects with file, line, field, message, advice and level."""
+    data = [asdict(problem) | {"file": problem.file.as_posix()} for problem in problems]
+    return json.dumps(data, indent=1)
+
+
+def as_annotations(problems: Iterable[Problem]) -> list[str]:
+    """Return the workflow commands that make GitHub show problems in a pull request."""
+    return [
+        f"::{ANNOTATIONS[problem.level]} file={_escape(problem.file.as_posix(), ':,')},"
+        f"line={problem.line},title={_escape(problem.field or 'entry', ':,')}::"
+        + _escape("; ".join(filter(None, (problem.message, problem.advice))))
+        for problem in problems
+    ]
+
+
+def _escape(text: str, more: str = "") -> str:
+    shown = escape_unprintable(text)
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in shown)
+
+
+def summary(entries: int, problems: Sequence[Problem]) -> str:
+    """Return one line with the number of entries and of problems per level."""
+    count = Counter(problem.level for problem in problems)
+    levels = [_counted(count[level], level.value) for level in Level if count[level]]
+    checked = "1 entry" if entries == 1 else f"{entries} entries"
+    return f"{checked} checked: {', '.join(levels) or 'no problems'}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" + "s" * (count != 1)
 
 
 app = program(check_catalog)

@@ -8,14 +8,17 @@ from typing import NoReturn
 
 import typer
 
-from tools.checking.report import escape_unprintable
-
 
 def program(command: Callable[..., None]) -> typer.Typer:
     """Return a Typer program of one command."""
     app = typer.Typer(add_completion=False)
     app.command()(command)
     return app
+
+
+def escape_unprintable(text: str) -> str:
+    """Escape characters that a terminal would not show, such as `\\u200b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def fail(message: str) -> NoReturn:

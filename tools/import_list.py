@@ -2,8 +2,10 @@
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -14,12 +16,17 @@ from implementations.harness.results.reading import read_text
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.command_line import fail, program
-from tools.lists.comparison import compare
+from tools.lists.comparison import Comparison, Finding, compare
 from tools.lists.parser import read_list
-from tools.lists.report import as_json, as_text
 
 MAX_BYTES = 5_000_000
 """Maximum size of a list in bytes; the longest known lists have half a megabyte."""
+
+HEADINGS = {
+    "contradicts": "in the catalog, but the line differs",
+    "known": "in the catalog",
+    "new": "not in the catalog",
+}
 
 
 def import_list(
@@ -44,6 +51,50 @@ def import_list(
     if not items:
         fail(f"{file} has no line that names a paper; give a Markdown list with one paper per line")
     typer.echo(json.dumps(as_json(compared), indent=1) if as_data else "\n".join(as_text(compared)))
+
+
+def counts(compared: Sequence[Comparison]) -> dict[str, int]:
+    """Return the number of lines per status."""
+    return {status: sum(one.status == status for one in compared) for status in HEADINGS}
+
+
+def as_json(compared: Sequence[Comparison]) -> dict[str, Any]:
+    """Return the comparison as plain data."""
+    lines = [
+        {
+            **asdict(one.item),
+            "status": one.status,
+            "slug": one.slug or None,
+            "how": one.how or None,
+            "findings": [asdict(finding) for finding in one.findings],
+            "command": one.command or None,
+        }
+        for one in compared
+    ]
+    return {"counts": counts(compared), "lines": lines}
+
+
+def as_text(compared: Sequence[Comparison]) -> Iterator[str]:
+    """Yield the lines of a report, contradictions first."""
+    for status, number in counts(compared).items():
+        yield f"{number} {HEADINGS[status]}{':' if number else '.'}"
+        for one in compared:
+            if one.status == status:
+                yield from _lines(one)
+        yield ""
+
+
+def _lines(one: Comparison) -> Iterator[str]:
+    yield f"  line {one.item.line}: {f'{one.slug}: ' if one.slug else ''}{one.item.title[:100]}"
+    yield from (f"    {_sentence(finding)}" for finding in one.findings)
+    if one.command:
+        yield f"    {one.command}"
+
+
+def _sentence(finding: Finding) -> str:
+    listed = f" '{finding.listed[:100]}'" if finding.listed else ""
+    has = f"; the catalog has '{finding.catalog}'" if finding.catalog else ""
+    return f"{finding.level}: {finding.field}{listed}: {finding.message}{has}"
 
 
 app = program(import_list)

@@ -16,8 +16,7 @@ from tools.adding.command import connect
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, load_catalog
-from tools.checking.report import escape_unprintable
-from tools.command_line import fail, program
+from tools.command_line import escape_unprintable, fail, program
 from tools.importing.importer import Importer, Outcome
 from tools.importing.record_list import read_list
 from tools.importing.report import line, summary

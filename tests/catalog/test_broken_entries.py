@@ -10,7 +10,7 @@ from tests.catalog.invented import BROKEN, DATA
 from tools.catalog.checks import check
 from tools.catalog.documents.diagnostics import Level
 from tools.catalog.entries.loader import read_catalog
-from tools.checking.report import as_text, summary
+from tools.check_catalog import as_text, summary
 from tools.repository import REPOSITORY
 
 

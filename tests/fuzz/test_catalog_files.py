@@ -17,7 +17,7 @@ from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, read_catalog
 from tools.catalog.entries.writer import reformat
-from tools.checking.report import as_annotations, as_json, as_text
+from tools.check_catalog import as_annotations, as_json, as_text
 from tools.sources.errors import SourceError
 from tools.sources.names.references import Unidentified
 

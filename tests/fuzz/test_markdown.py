@@ -13,9 +13,9 @@ from tests.fuzz.foreign import fuzz, value_or_refusal
 from tools.adding.draft import EntryError
 from tools.adding.issue_form import read_form
 from tools.catalog.entries.loader import load_catalog
+from tools.import_list import as_json, as_text
 from tools.lists.comparison import compare
 from tools.lists.parser import read_list
-from tools.lists.report import as_json, as_text
 from tools.site.formulas import Formulas
 from tools.site.markdown import rebase
 from tools.site.quotes import linked, quotes

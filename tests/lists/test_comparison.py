@@ -34,7 +34,7 @@ ERRORS = {
     ("sobp", "error", "date"): ("2024-01", "2024-11"),
     ("griffin", "warning", "date"): ("2024-07", "2024-04-01"),
     ("dpruner", "warning", "link"): ("pure.psu.edu", "2024.findings-naacl.91"),
-    ("cfsp", "warning", "text"): ("CFSP", ""),
+    ("cfsp", "warning", "title"): ("COLING", "CFSP"),
     ("cfsp", "warning", "link"): ("OHkBBatwp3", "2025.coling-main.626"),
     ("dpruner", "hint", "code"): ("psunlpgroup", "README only"),
     ("adaptpruner", "warning", "code"): ("", "research4pan"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tools.lists.parser import read_list, repair
+from tools.lists.parser import read_list
 
 
 @pytest.mark.parametrize(
@@ -17,10 +17,6 @@ from tools.lists.parser import read_list, repair
         (
             "- [2025.01] A Title of Full Width， COLING[[Paper](https://a.org/p)]",
             *("2025-01", "A Title of Full Width", "COLING", ["https://a.org/p"]),
-        ),
-        (
-            "- [2025.01] A Title Decoded WronglyÔºå COLING[[Paper](https://a.org/p)]",
-            *("2025-01", "A Title Decoded Wrongly", "COLING", ["https://a.org/p"]),
         ),
         (
             "* [A Title: in the Link](https://a.org/p_(1)), NeurIPS 2024, [[code]](https://c.d/e)",
@@ -79,14 +75,6 @@ def test_reads_common_notations(
 )
 def test_ignores_lines_without_paper(text: str) -> None:
     assert read_list(text) == []
-
-
-@pytest.mark.parametrize(
-    ("damaged", "meant"),
-    [("Ôºå", "，"), ("CafÃ©", "Café"), ("‚Äì", "–"), ("Müller", "Müller"), ("中文", "中文")],
-)
-def test_repairs_wrong_decoding(damaged: str, meant: str) -> None:
-    assert repair(damaged) == meant
 
 
 def test_long_and_nested_lines_are_read_quickly() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.sources.replay import Answer, Replay, stored
-from tools.catalog.documents.diagnostics import Level
+from tools.catalog.documents.diagnostics import Level, Problem
+from tools.catalog.documents.yaml_reader import Document
+from tools.catalog.entries.loader import Entry
 from tools.catalog.schema.paper import Paper
 from tools.sources.client import Client
-from tools.sources.verify import Finding, verify
+from tools.sources.verify import verify
 
 SHORTGPT = {
     "title": "ShortGPT: Layers in Large Language Models are More Redundant Than You Expect",
@@ -74,9 +78,9 @@ SLIMLLM = {
 }
 
 
-def of(entry: dict[str, object], client: Client, **changes: object) -> list[Finding]:
+def of(entry: dict[str, object], client: Client, **changes: object) -> list[Problem]:
     fields = {name: value for name, value in (entry | changes).items() if value is not None}
-    return verify(Paper.model_validate(fields), client)
+    return list(verify(Entry("x", Paper.model_validate(fields), Document(Path("x.yaml"))), client))
 
 
 @pytest.mark.parametrize("entry", [SHORTGPT, FLAP, WANDA, SLIMLLM])

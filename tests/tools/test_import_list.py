@@ -26,6 +26,9 @@ def test_prints_text_or_json() -> None:
     plain, data = import_list(SEED), import_list(SEED, "--json")
     assert plain.returncode == data.returncode == 0, plain.stderr + data.stderr
     assert "line 28: zhu2024survey: Large Language Models in Operations Research" in plain.stdout
+    assert plain.stdout.startswith("17 in the catalog, but the line differs:")
+    assert "0 not in the catalog." in plain.stdout
+    assert json.loads(data.stdout)["counts"] == {"contradicts": 17, "known": 11, "new": 0}
     lines = json.loads(data.stdout)["lines"]
     assert lines[0]["slug"] == "zhu2024survey"
     assert Item(**{k: v for k, v in lines[0].items() if k in Item.__annotations__}).line == 28

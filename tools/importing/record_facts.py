@@ -8,11 +8,10 @@ from typing import Any
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Ids, Paper
 from tools.importing.record import Record
-from tools.lists.parser import known_venue
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import TITLE, Unidentified
-from tools.sources.names.venues import announced, find_venue
+from tools.sources.names.venues import announced, find_venue, venue_term
 from tools.sources.services.facts import Facts, Resolved
 
 LIST = "the list"
@@ -52,7 +51,7 @@ def _is_known(url: str) -> bool:
 
 def is_preprint(record: Record) -> bool:
     """Whether a record describes its paper as a preprint."""
-    return record.venue is None or known_venue(record.venue) == "arxiv"
+    return record.venue is None or venue_term(record.venue) == "arxiv"
 
 
 def unknown_venue(record: Record) -> str:

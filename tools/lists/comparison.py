@@ -16,9 +16,10 @@ from tools.catalog.exports.awesome_list import venue
 from tools.catalog.schema.addresses import BEST, best_code, best_page, pages
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold, vocabulary
-from tools.lists.parser import Item, Link, known_venue
+from tools.lists.parser import Item, Link
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Unidentified
+from tools.sources.names.venues import venue_term
 
 SAME = 90.0
 """Similarity of two titles, out of 100, from which they count as spellings of the same title."""
@@ -149,9 +150,6 @@ def _name(item: Item) -> str:
 
 
 def _findings(item: Item, paper: Paper) -> Iterator[Finding]:
-    if item.damaged:
-        message = "the line contains wrongly decoded characters"
-        yield Finding(Level.WARNING, "text", item.title, "", message)
     yield from _title(item, paper)
     yield from _date(item, paper)
     yield from _venue(item, paper)
@@ -207,7 +205,7 @@ def _date(item: Item, paper: Paper) -> Iterator[Finding]:
 def _venue(item: Item, paper: Paper) -> Iterator[Finding]:
     if not item.venue:
         return
-    listed, has = known_venue(item.venue), venue(paper)
+    listed, has = venue_term(item.venue), venue(paper)
     year = re.search(r"\b(19|20)\d\d\b", item.venue)
     label = vocabulary()["venues"].terms[paper.venue].label if paper.venue else "arXiv"
     if listed != (paper.venue or "arxiv"):

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from urllib.parse import urlsplit
 
-from tools.catalog.schema.vocabulary import fold, vocabulary
+from tools.catalog.schema.vocabulary import fold
+from tools.sources.names.venues import venue_term
 
 LINK = re.compile(
     r"(\[{1,3})([^\[\]]{0,400})\]{1,3}"
@@ -70,8 +69,6 @@ class Item:
     title: str
     venue: str
     links: tuple[Link, ...]
-    damaged: bool = False
-    """Whether wrongly decoded characters were repaired."""
 
 
 def read_list(text: str) -> list[Item]:
@@ -84,19 +81,18 @@ def _items(text: str) -> Iterator[Item]:
     for number, raw in enumerate(text.splitlines(), start=1):
         if len(raw) > MAX_LINE:
             continue
-        seen = "".join(c if c.isprintable() else " " * c.isspace() for c in raw)
-        line = repair(seen)
+        line = "".join(c if c.isprintable() else " " * c.isspace() for c in raw)
         if re.match(r"\s*(```|~~~)", line):
             fenced = not fenced
         elif fenced:
             continue
         elif heading := re.match(r"#{1,6}\s+(.*)", line):
             group = plain(heading[1].rstrip(" \t#"))
-        elif item := _item(line, number, group, damaged=line != seen):
+        elif item := _item(line, number, group):
             yield item
 
 
-def _item(line: str, number: int, group: str, damaged: bool) -> Item | None:
+def _item(line: str, number: int, group: str) -> Item | None:
     found = ITEM.fullmatch(IMAGE.sub(" ", line))
     if not found:
         return None
@@ -118,7 +114,7 @@ def _item(line: str, number: int, group: str, damaged: bool) -> Item | None:
     if len(title.split()) < 3 or len(title) > 300:
         return None
     month = f"{date[1]}-{int(date[2]):02}" if date and date[2] else date[1] if date else ""
-    return Item(number, group, month, title, venue, links, damaged)
+    return Item(number, group, month, title, venue, links)
 
 
 def _is_service(label: str) -> bool:
@@ -133,7 +129,7 @@ def _is_title(label: str) -> bool:
 def _title_and_venue(rest: str, titles: list[str]) -> tuple[str, str]:
     parts = [part for part in map(plain, COMMA.split(rest)) if part]
     if titles:
-        return titles[0], next((p for p in parts if known_venue(p)), "")
+        return titles[0], next((p for p in parts if venue_term(p)), "")
     if "|" in rest:
         cells = [cell for cell in map(plain, rest.split("|")) if cell]
         venue = next((cell for cell in cells if looks_like_venue(cell)), "")
@@ -154,41 +150,7 @@ def _trim(text: str) -> str:
     return " ".join(text.split()).strip(" ,，、;:|-–—[]").removesuffix(".")
 
 
-def known_venue(text: str) -> str:
-    """Return the vocabulary term of a venue, `arxiv` for a preprint, or an empty text."""
-    name = fold(re.sub(r"['’]?\b\d{2,4}\b|\(.*\)|\b(poster|oral|spotlight|main)\b", " ", text))
-    return _venues().get(name, "")
-
-
-@cache
-def _venues() -> dict[str, str]:
-    """Return the vocabulary term for each name of a venue."""
-    names = {
-        fold(name): term.word
-        for term in reversed(vocabulary()["venues"].terms.values())
-        for name in (term.word, term.label, term.definition, *term.synonyms)
-    }
-    return names | dict.fromkeys(("arxiv", "preprint", "arxiv preprint", "corr"), "arxiv")
-
-
 def looks_like_venue(text: str) -> bool:
     """Whether the end of a line names a venue: a known one, or a word with several capitals."""
     word = re.fullmatch(r"([A-Za-z&-]{2,20})(['’ -]*\d{2,4})?", text)
-    return bool(known_venue(text) or (word and sum(map(str.isupper, word[1])) > 1))
-
-
-def repair(text: str) -> str:
-    """Repair UTF-8 that was decoded with an 8-bit encoding."""
-    return re.sub(r"[^\x00-\x7f]+", lambda run: _redecode(run[0]), text)
-
-
-def _redecode(run: str) -> str:
-    for code in ("mac_roman", "cp1252"):
-        try:
-            meant = run.encode(code).decode("utf-8")
-        except UnicodeError:
-            continue
-        # Combining marks and control characters show that the bytes fit this encoding by chance.
-        if not any(unicodedata.category(c)[0] in "MC" for c in meant):
-            return meant
-    return run
+    return bool(venue_term(text) or (word and sum(map(str.isupper, word[1])) > 1))

@@ -54,5 +54,5 @@ def test_layout_includes_blank_lines_and_file_end(
 
 def test_fix_reports_layout_changes(change: Change) -> None:
     path = change("brook", ("year: 2023", "year:   2023"))
-    assert fix(read(path), path) == ["layout"]
-    assert fix(read(path), path) == []
+    assert fix(read(path), path) is True
+    assert fix(read(path), path) is False

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tools.catalog.documents.diagnostics import Problem
-from tools.catalog.documents.yaml_reader import Document, Loc, field_path, parse
+from tools.catalog.documents.yaml_reader import Document
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.writer import canonical
 
@@ -33,21 +32,15 @@ def layout_problems(document: Document) -> Iterator[Problem]:
     yield Problem(document.path, line + 1, "", message, FIX)
 
 
-def fix(document: Document, path: Path) -> list[str]:
-    """Rewrite a valid file in the canonical layout; return the changes.
+def fix(document: Document, path: Path) -> bool:
+    """Rewrite a valid file in the canonical layout; return whether it changed.
 
     Raises `WriteError` if the file cannot be written.
     """
     if not _can_be_rewritten(document) or (right := canonical(document)) == document.text:
-        return []
+        return False
     write_file(path, right, force=True)
-    before, after = _texts(document.data), dict(_texts(parse(right, document.path).data))
-    changes = [
-        f"{field_path(loc)}: '{text}' to '{after[loc]}'"
-        for loc, text in before
-        if after[loc] != text
-    ]
-    return changes or ["layout"]
+    return True
 
 
 def _can_be_rewritten(document: Document) -> bool:
@@ -57,12 +50,3 @@ def _can_be_rewritten(document: Document) -> bool:
 
 def _shortened(text: str, most: int = 70) -> str:
     return text if len(text) <= most else text[: most - 4] + " ..."
-
-
-def _texts(value: Any, loc: Loc = ()) -> Iterator[tuple[Loc, str]]:
-    """Yield every text in nested dicts and lists with its path."""
-    if isinstance(value, str):
-        yield loc, value
-    else:
-        for step, one in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _texts(one, (*loc, step))

@@ -22,6 +22,7 @@ NOISE = re.compile(
     r"|short|papers?|poster|oral|spotlight|notable|top|talk|accepted?|regular|track|datasets"
     r"|benchmarks|advances|ieee|cvf|ccf|human language technologies|joint)"
 )
+PREPRINTS = ("arxiv", "preprint", "arxiv preprint", "corr")
 ACCEPTED = r"(?<!not )(?<!if )(?<!until )\b(accepted|to appear|in press|camera[- ]?ready)\b"
 NEVER = r"submi|reject|withdraw|review|pending|desk|retract"
 
@@ -53,6 +54,14 @@ def find_venue(written: str) -> Venue | None:
         word = f"{term.word}-findings"
         return Venue(word, "findings") if word in vocabulary()["venues"].terms else None
     return Venue(term.word, "journal" if term.journal else track or "main")
+
+
+def venue_term(written: str) -> str:
+    """Return the vocabulary term of a venue, `arxiv` for a preprint, or an empty text."""
+    if _core(fold(written)) in PREPRINTS:
+        return "arxiv"
+    found = find_venue(written)
+    return found.venue if found else ""
 
 
 class VenueFacts(TypedDict):

@@ -5,25 +5,21 @@ and the options. A dry run prints the entry to standard output; messages go to s
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tools.adding.add import BY_HAND, PaperAdder, Request, slug_problem
+from tools.adding.add import BY_HAND, PaperAdder, slug_problem
 from tools.adding.command import (
-    connect,
     facts_from_options,
     is_interactive,
     option,
     report_failures,
 )
-from tools.adding.input_files import READERS
-from tools.adding.report import Report
+from tools.adding.draft_input import READERS
 from tools.catalog.entries.loader import PAPERS
 
 Text = str | None
@@ -132,21 +128,20 @@ def main(
         raise typer.BadParameter("give one identifier, title or file, or use --manual")
     if slug and (problem := slug_problem(slug)):
         raise typer.BadParameter(problem, param_hint="--slug")
-    request = Request(
-        paper=paper,
-        given=facts_from_options(context.params),
-        slug=slug,
-        from_file=from_file,
-        manual=manual,
-        ask=is_interactive() and not yes,
-        dry_run=dry_run,
-        force=force,
-        scaffold=scaffold,
-        catalog=catalog,
-    )
-    report = Report(Console(stderr=True))
-    with report_failures(report, BY_HAND):
-        PaperAdder(request, report, partial(connect, contact)).run()
+    with report_failures(BY_HAND):
+        PaperAdder(
+            paper=paper,
+            given=facts_from_options(context.params),
+            slug=slug,
+            from_file=from_file,
+            manual=manual,
+            ask=is_interactive() and not yes,
+            dry_run=dry_run,
+            force=force,
+            scaffold=scaffold,
+            contact=contact,
+            folder=catalog,
+        ).run()
 
 
 if __name__ == "__main__":

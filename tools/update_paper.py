@@ -5,18 +5,15 @@ that a person wrote is removed without asking. A dry run prints the entry to sta
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from tools.adding.command import connect, is_interactive, report_failures
-from tools.adding.report import Report
-from tools.adding.update import Request, update
+from tools.adding.command import is_interactive, report_failures
+from tools.adding.update import update
 from tools.catalog.entries.loader import PAPERS
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -40,16 +37,15 @@ def main(
     ] = PAPERS,
 ) -> None:
     """Query the sources of an entry again and accept new facts."""
-    request = Request(
-        slug=slug.removesuffix(".yaml"),
-        yes=yes,
-        ask=is_interactive() and not yes,
-        dry_run=dry_run,
-        catalog=catalog,
-    )
-    report = Report(Console(stderr=True))
-    with report_failures(report, "edit the entry by hand"):
-        update(request, report, partial(connect, contact))
+    with report_failures("edit the entry by hand"):
+        update(
+            slug.removesuffix(".yaml"),
+            yes=yes,
+            ask=is_interactive() and not yes,
+            dry_run=dry_run,
+            contact=contact,
+            folder=catalog,
+        )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tools.adding.draft import Draft
-from tools.adding.draft_input import add_file_facts, add_source_facts
-from tools.adding.input_files import read_file
+from tools.adding.draft import Draft, EntryError
+from tools.adding.draft_input import add_file, add_source_facts
+from tools.catalog.documents.yaml_reader import MAX_BYTES
 from tools.repository import REPOSITORY
 from tools.sources.services.facts import Facts, Resolved
 
@@ -20,21 +20,48 @@ def test_facts_of_bibtex_files_are_unconfirmed(tmp_path: Path) -> None:
         " booktitle={International Conference on Machine Learning}, year=2023, pages={1--9}}"
     )
     draft = Draft()
-    add_file_facts(draft, read_file(path))
+    add_file(draft, path)
     assert draft.data["title"] == "FooPrune: Pruning"
     assert draft.data["authors"] == ["Céd Dé", "Ann Bee"]
     assert {("title",), ("authors",), ("venue",), ("year",)} <= draft.guessed
     assert draft.sources == ["BibTeX"]
 
 
-def test_options_override_an_entry(tmp_path: Path) -> None:
-    path = REPOSITORY / "catalog" / "papers" / "sparsegpt.yaml"
+def test_options_override_an_entry() -> None:
     draft = Draft()
     draft.put(("taxonomy", "calibration"), "none", "you")
-    add_file_facts(draft, read_file(path))
+    add_file(draft, REPOSITORY / "catalog" / "papers" / "sparsegpt.yaml")
     assert draft.data["taxonomy"]["calibration"] == "none"
     assert draft.data["taxonomy"]["granularity"] == ["unstructured", "semi-structured"]
     assert draft.data["ids"]["arxiv"] == "2301.00774"
+
+
+def test_accepts_incomplete_drafts(tmp_path: Path) -> None:
+    path = tmp_path / "paper.yaml"
+    path.write_text("title: A title\ncode:\n  - url: https://example.org/code\n")
+    draft = Draft()
+    add_file(draft, path)
+    assert draft.data["title"] == "A title"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("paper.pdf", b"%PDF", r"has an unknown extension; use one of \.bib"),
+        ("paper.bib", b"\xff\xfe", "is not UTF-8"),
+        ("paper.md", b"#" * (MAX_BYTES + 1), "has 100,001 bytes"),
+        ("paper.bib", None, r"cannot read .*paper\.bib: No such file"),
+        ("paper.yaml", b"title: A\nyear: soon\n", "paper.yaml:2: year: is not a whole number"),
+    ],
+)
+def test_rejects_unusable_files(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(EntryError, match=message):
+        add_file(Draft(), path)
 
 
 @pytest.mark.parametrize(("said", "doubted"), [(None, True), ("10.1000/mine", False)])

@@ -1,27 +1,29 @@
-"""Reading filled-in issue forms."""
+"""The issue forms, and reading a filled-in one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tools.adding.draft import EntryError
+from tools.adding.draft_input import IDENTIFIER, read_form
 from tools.adding.fields import FIELDS
-from tools.adding.issue_form import IDENTIFIER, read_form
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.repository import REPOSITORY
 
-TEMPLATE = REPOSITORY / ".github" / "ISSUE_TEMPLATE" / "add_paper.yml"
+TEMPLATES = REPOSITORY / ".github" / "ISSUE_TEMPLATE"
+FORMS = sorted(path for path in TEMPLATES.glob("*.yml") if path.stem != "config")
 
 Part = Mapping[str, Any]
 
 
-def parts() -> dict[str, Part]:
-    """The inputs of the committed form, by label."""
-    body = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))["body"]
+def parts(path: Path = TEMPLATES / "add_paper.yml") -> dict[str, Part]:
+    """The inputs of a form, by label."""
+    body = yaml.safe_load(path.read_text(encoding="utf-8"))["body"]
     return {part["attributes"]["label"]: part for part in body if part["type"] != "markdown"}
 
 
@@ -30,72 +32,65 @@ def rendered(answers: Mapping[str, str]) -> str:
     return "\n\n".join(f"### {label}\n\n{answers.get(label, '_No response_')}" for label in parts())
 
 
-def filled() -> dict[str, str]:
-    """An answer to every input: the last options of each list, or invented text."""
-    answers = {
-        "Identifier": "https://arxiv.org/abs/2399.01234v2",
-        "Title": "FooPrune: Pruning by Foo",
-        "Author": "Ann Bee\nCéd Dé",
-        "Name": "FooPrune",
-        "Summary": "Removes blocks (the last ones) at once.\r\nUse it, or not, for depth.",
-        "Year": "2399",
-        "Submitted": "2399-01-02",
-        "Code": "https://github.com/example/fooprune",
-        "Source": "arXiv abstract page\npaper",
-        "Note": "The code has another name.",
-    }
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
+def test_labels_are_unique(path: Path) -> None:
+    """A rule that the schema of forms, checked by `make lint`, does not contain."""
+    body = yaml.safe_load(path.read_text(encoding="utf-8"))["body"]
+    questions = [part for part in body if part["type"] != "markdown"]
+    assert len(questions) == len(parts(path)) == len({part["id"] for part in questions})
+
+
+def test_labels_are_flags() -> None:
     for label, part in parts().items():
-        if part["type"] == "dropdown":
-            options = part["attributes"]["options"]
-            several = part["attributes"].get("multiple", False)
-            answers[label] = ", ".join(options[:2]) if several else options[0]
-    return answers
+        assert label.lower().replace(" ", "-") == part["id"]
+        assert part["id"] in FIELDS or label == IDENTIFIER
 
 
-def test_every_label_of_the_form_is_a_flag() -> None:
-    labels = {label.lower().replace(" ", "-") for label in parts()} - {IDENTIFIER.lower()}
-    assert labels <= FIELDS.keys()
-    assert IDENTIFIER in parts()
+def test_dropdowns_match_the_vocabulary() -> None:
+    dropdowns = {part["id"]: part for part in parts().values() if part["type"] == "dropdown"}
+    assert dropdowns.keys() >= {"kind", "status", "venue", "granularity", "criterion"}
+    for name, part in dropdowns.items():
+        options = part["attributes"]["options"]
+        field = FIELDS[name]
+        words = [option.partition(" (")[0] for option in options]
+        assert words == list(vocabulary()[field.vocabulary].terms), name
+        assert part["attributes"].get("multiple", False) == field.many, name
+        assert not [one for one in options if "," in one or one.lower() == "none"], "reserved"
+
+
+def test_required_facts_are_required_in_the_form() -> None:
+    required = {part["id"] for part in parts().values() if part.get("validations")}
+    facts = {"title", "author", "kind", "summary", "year", "status", "source"}
+    assert required == facts | {IDENTIFIER.lower()}
 
 
 def test_reads_filled_in_form() -> None:
-    identifier, given = read_form(rendered(filled()))
+    text = rendered(
+        {
+            "Identifier": "https://arxiv.org/abs/2399.01234v2",
+            "Author": "Ann Bee\nCéd Dé",
+            "Summary": "Removes blocks (the last ones) at once.\r\nUse it, or not, for depth.",
+            "Calibration": "none (no data at all)",
+            "Granularity": "unstructured, semi-structured",
+            "Source": "arXiv abstract page\npaper",
+            "Venue": "None",
+        }
+    )
+    identifier, given = read_form(text)
     assert identifier == "https://arxiv.org/abs/2399.01234v2"
-    assert given["author"] == ["Ann Bee", "Céd Dé"]
-    assert given["source"] == ["arXiv abstract page", "paper"]
-    assert given["summary"] == "Removes blocks (the last ones) at once. Use it, or not, for depth."
-    assert given["calibration"] == "none"
-    assert given["granularity"] == ["unstructured", "semi-structured"]
-    for flag, value in given.items():
-        if words := FIELDS[flag].words:
-            assert {value} if isinstance(value, str) else set(value) <= set(words.terms), flag
-    assert given.keys() == {label.lower() for label in parts()} - {IDENTIFIER.lower()}
-
-
-def test_every_option_of_the_form_is_a_term() -> None:
-    for label, part in parts().items():
-        for option in part["attributes"].get("options", ()):
-            _, given = read_form(f"### {label}\n\n{option}\n")
-            (value,) = given.values()
-            word = value if isinstance(value, str) else value[0]
-            assert word in vocabulary()[FIELDS[label.lower()].vocabulary].terms, (label, option)
-
-
-def test_ignores_blank_answers() -> None:
-    identifier, given = read_form(rendered({"Title": "A title", "Venue": "None"}))
-    assert (identifier, given) == ("", {"title": "A title"})
-
-
-def test_accepts_windows_line_ends() -> None:
-    text = rendered(filled())
-    assert read_form(text.replace("\n", "\r\n").replace("\r\r", "\r")) == read_form(text)
+    assert given == {
+        "author": ["Ann Bee", "Céd Dé"],
+        "summary": "Removes blocks (the last ones) at once. Use it, or not, for depth.",
+        "calibration": "none",
+        "granularity": ["unstructured", "semi-structured"],
+        "source": ["arXiv abstract page", "paper"],
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("Please add my paper", "the file has no answers"),
-        ("", "the file has no answers"),
         ("### Title\n\nA title\n\n### Colour\n\nred", "the form has no heading 'Colour'"),
     ],
 )

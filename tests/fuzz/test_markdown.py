@@ -11,7 +11,7 @@ from markdown import Markdown
 from implementations.harness.errors import BadInput
 from tests.fuzz.foreign import fuzz, value_or_refusal
 from tools.adding.draft import EntryError
-from tools.adding.issue_form import read_form
+from tools.adding.draft_input import read_form
 from tools.catalog.entries.loader import load_catalog
 from tools.import_list import as_json, as_text
 from tools.lists.comparison import compare

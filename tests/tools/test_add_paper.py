@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from tests.sources import replay as sources
 from tools.adding.fields import FIELDS
 from tools.catalog.checks import check
 from tools.catalog.documents.diagnostics import Level
+from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.loader import PAPERS, load_catalog, read_catalog
-from tools.catalog.entries.writer import reformat
+from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.paper import Paper
 from tools.repository import REPOSITORY
 
@@ -626,7 +629,7 @@ def test_adds_paper_from_entry_file(
     code, _, err = add("--from-file", path)
     assert code == 0, err
     assert replay.requests == []
-    assert (papers / "foo.yaml").read_text(encoding="utf-8") == reformat(text)
+    assert (papers / "foo.yaml").read_text(encoding="utf-8") == canonical(parse(text, path).data)
 
 
 # --force and --scaffold
@@ -654,6 +657,20 @@ def test_scaffold_creates_method_folder(add: Command, papers: Path) -> None:
     assert added(papers)["fooprune"].fidelity == "faithful"
     assert errors(papers) == []
     assert f"git add {papers}/fooprune.yaml {folder} LIST.md\n" in err
+
+
+def test_full_disk_leaves_neither_entry_nor_method_folder(
+    add: Command, papers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = sorted(papers.parents[1].rglob("*"))
+    monkeypatch.setattr(os, "fsync", fail)
+    code, _, err = add(*BY_HAND, "--scaffold", "--fidelity", "faithful")
+    assert code == 1
+    assert err.endswith(f"{papers}/fooprune.yaml was not written: No space left on device\n")
+    assert sorted(papers.parents[1].rglob("*")) == before
 
 
 def test_scaffold_requires_fidelity(add: Command, papers: Path) -> None:

@@ -134,7 +134,7 @@ def written(path: Path, **taxonomy: object) -> Path:
     document.data["summary"] = SUMMARY
     document.data["taxonomy"] |= taxonomy
     document.data["sources"]["read"] = "paper"
-    path.write_text(canonical(document), encoding="utf-8")
+    path.write_text(canonical(document.data), encoding="utf-8")
     return path
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,29 +20,27 @@ from tools.adding.checks import (
     known_entries,
     today,
 )
+from tools.adding.command import connect
 from tools.adding.draft import YOU, Draft, EntryError, Value, is_copied
 from tools.adding.draft_input import (
-    add_file_facts,
+    add_file,
     add_given_facts,
     add_reference,
     add_reference_text,
     add_source_facts,
 )
 from tools.adding.fields import FIELDS, Field
-from tools.adding.input_files import read_file
-from tools.adding.next_steps import next_steps, shown
+from tools.adding.messages import next_steps, notes, say, show_draft, shown
 from tools.adding.proposals import propose_name, propose_slugs
-from tools.adding.report import Report, show_draft
 from tools.adding.saved_draft import draft_path, load_draft, save_draft
 from tools.catalog.documents.yaml_reader import field_path
 from tools.catalog.entries.abstracts import save
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import PAPERS, read_catalog
-from tools.catalog.entries.writer import render
+from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.identifiers import SLUG, Form
 from tools.catalog.schema.paper import Paper
 from tools.scaffold import scaffold
-from tools.sources.client import Client
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.resolve import Candidate, candidates, resolve
@@ -52,13 +50,13 @@ PLACE = "Identifier (arXiv, DOI, OpenReview, ACL Anthology, PMLR) or page addres
 BY_HAND = "enter the paper by hand with --manual"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of `add_paper.py`."""
+@dataclass(kw_only=True)
+class PaperAdder:
+    """Adds one paper to the catalog; the fields are the options of `add_paper.py`."""
 
     paper: str = ""
     """Identifier, page address or title."""
-    given: Mapping[str, Value] = field(default_factory=dict)
+    given: Mapping[str, Value]
     """Facts by flag."""
     slug: str = ""
     from_file: Path | None = None
@@ -68,33 +66,24 @@ class Request:
     dry_run: bool = False
     force: bool = False
     scaffold: bool = False
-    catalog: Path = PAPERS
+    contact: str | None = None
+    folder: Path = PAPERS
+    """The folder of the entries."""
 
-    def path(self, slug: str) -> Path:
-        """Return the file of an entry."""
-        return self.catalog / f"{slug}.yaml"
-
-
-class PaperAdder:
-    """Adds one paper to the catalog; `connect` returns the client of the sources."""
-
-    def __init__(self, request: Request, report: Report, connect: Callable[[], Client]) -> None:
-        self.request = request
-        self.report = report
-        self.connect = connect
-        self.catalog = read_catalog(request.catalog)
+    def __post_init__(self) -> None:
+        self.catalog = read_catalog(self.folder)
         self.draft = Draft()
-        self.saved = draft_path(request.catalog, request.paper or str(request.from_file or ""))
+        self.saved = draft_path(self.folder, self.paper or str(self.from_file or ""))
 
     def run(self) -> None:
         """Add the paper; raises `EntryError`, or an error of the sources, disk or scaffold."""
-        if self.request.slug and (problem := self._slug_problem(self.request.slug)):
+        if self.slug and (problem := self._slug_problem(self.slug)):
             raise EntryError(problem)
         try:
             self._run()
         except BaseException:  # including Ctrl-C
             if self.saved.exists() and self.draft.answered:
-                self.report.say("Your answers are saved. Run the same command to continue.")
+                say("Your answers are saved. Run the same command to continue.")
             raise
         self.saved.unlink(missing_ok=True)
 
@@ -102,16 +91,16 @@ class PaperAdder:
         if not self._continue_draft():
             start = self._begin()
             self._reject_known()
-            if start and not self.request.manual:
+            if start and not self.manual:
                 self._resolve(start)
                 self._reject_known()
-        if self.request.ask:
+        if self.ask:
             self.draft.save = partial(save_draft, self.draft, self.saved)
             self._ask_source_facts()
         if self.draft.prunes and (name := propose_name(self.draft.data.get("title", ""))):
             self.draft.offer(("name",), name, "title")
-        show_draft(self.report, self.draft)
-        if self.request.ask:
+        show_draft(self.draft)
+        if self.ask:
             questions.ask_reader_facts(self.draft)
         self._reject_gaps()
         slug = self._slug()
@@ -120,56 +109,53 @@ class PaperAdder:
 
     def _continue_draft(self) -> bool:
         """Load a saved draft if there is one and the user agrees."""
-        draft = load_draft(self.saved) if self.request.ask else None
+        draft = load_draft(self.saved) if self.ask else None
         if draft is None or not draft.answered:
             return False
         about = draft.data.get("title") or "a paper without a title"
         if not questions.confirm(f"Continue with the saved draft of {about}?", default=True):
             return False
         self.draft = draft
-        for flag, value in self.request.given.items():
+        for flag, value in self.given.items():
             draft.put(FIELDS[flag].loc, value, YOU)
         self._reject_known()
         return True
 
     def _begin(self) -> Reference | Facts | None:
         """Add the given facts to the draft; return what to look up at the sources, if anything."""
-        request, draft = self.request, self.draft
-        add_given_facts(draft, request.given)
-        if request.from_file:
-            file = read_file(request.from_file)
-            add_file_facts(draft, file)
-            if file.facts and request.manual:
-                self.report.notes("Notes", file.facts.notes)
-            reference = file.identifier and add_reference_text(draft, file.identifier, file.origin)
-            return file.facts or reference or None
-        if not request.paper or request.manual:
-            return add_reference_text(draft, request.paper) if request.paper else None
-        reference = identify(request.paper)
+        add_given_facts(self.draft, self.given)
+        if self.from_file:
+            start = add_file(self.draft, self.from_file)
+            if isinstance(start, Facts) and self.manual:
+                notes("Notes", start.notes)
+            return start
+        if not self.paper or self.manual:
+            return add_reference_text(self.draft, self.paper) if self.paper else None
+        reference = identify(self.paper)
         if reference.scheme != "title":
-            add_reference_text(draft, request.paper)
+            add_reference_text(self.draft, self.paper)
         return reference
 
     def _reject_known(self) -> None:
         """Raise `EntryError` if the catalog has a paper with this identifier or title."""
         for slug, reason in known_entries(self.draft, self.catalog):
-            if not self.request.force:
+            if not self.force:
                 raise EntryError(
                     f"the catalog already has this paper as {slug} ({reason}); edit "
-                    f"{shown(self.request.path(slug))}, run tools/update_paper.py {slug}, or use "
+                    f"{shown(self._path(slug))}, run tools/update_paper.py {slug}, or use "
                     "--force if it is a different paper"
                 )
 
     def _resolve(self, start: Reference | Facts) -> None:
-        with self.connect() as client:
+        with connect(self.contact) as client:
             if isinstance(start, Reference) and start.scheme == "title":
                 start = self._choose(start.value, candidates(start.value, client))
                 add_reference(self.draft, start)
                 self._reject_known()
             resolved = resolve(start, client)
         differences = add_source_facts(self.draft, resolved)
-        self.report.notes("Sources disagree", (*resolved.disagreements, *differences))
-        self.report.notes("Notes", resolved.notes)
+        notes("Sources disagree", (*resolved.disagreements, *differences))
+        notes("Notes", resolved.notes)
 
     def _choose(self, title: str, found: list[Candidate]) -> Reference:
         """Let the user choose the paper of a title; raise `EntryError` if there is no user."""
@@ -178,8 +164,8 @@ class PaperAdder:
                 f"no source knows a paper called '{title}'; give an identifier, or {BY_HAND}"
             )
         lines = [_line(candidate) for candidate in found]
-        if not self.request.ask:
-            self.report.notes("Papers with a similar title", lines)
+        if not self.ask:
+            notes("Papers with a similar title", lines)
             raise EntryError(
                 "a title alone does not identify a paper; give the identifier of the right one, "
                 f"such as {found[0].reference.value}"
@@ -193,7 +179,7 @@ class PaperAdder:
     def _ask_source_facts(self) -> None:
         """Ask for the facts that the sources usually provide."""
         draft = self.draft
-        by_hand = self.request.manual or not draft.has_source
+        by_hand = self.manual or not draft.has_source
         if not draft.has_place:
             add_reference_text(draft, questions.ask(PLACE, self._place_problem))
         questions.ask_each(draft, ["title", "author", "year", *(["venue"] if by_hand else [])])
@@ -222,15 +208,15 @@ class PaperAdder:
 
     def _slug(self) -> str:
         """Return the given slug, the user's choice, or the best unused proposal."""
-        if self.request.slug:
-            return self.request.slug
-        data, file = self.draft.data, self.request.from_file
+        if self.slug:
+            return self.slug
+        data, file = self.draft.data, self.from_file
         year = int(data["year"]) if re.fullmatch(r"\d{4}", str(data["year"])) else None
         proposed = list(propose_slugs(data["title"], data["authors"], year))
         if file and file.suffix in (".yaml", ".yml"):
             proposed.insert(0, file.stem)
         unused = [slug for slug in proposed if not self._slug_problem(slug)]
-        if self.request.ask:
+        if self.ask:
             best = unused[0] if unused else ""
             return questions.ask("Slug (short name of the entry)", self._slug_problem, best)
         if not unused:
@@ -238,18 +224,22 @@ class PaperAdder:
             raise EntryError(f"the title suggests no {which}; give one with --slug")
         return unused[0]
 
+    def _path(self, slug: str) -> Path:
+        """Return the file of an entry."""
+        return self.folder / f"{slug}.yaml"
+
     def _slug_problem(self, slug: str) -> str | None:
         if problem := slug_problem(slug):
             return problem
-        if self.request.path(slug).exists() and not self.request.force:
-            return f"{shown(self.request.path(slug))} exists already; choose another slug"
+        if self._path(slug).exists() and not self.force:
+            return f"{shown(self._path(slug))} exists already; choose another slug"
         return None
 
     def _require_fidelity(self, path: Path) -> None:
         """Ask for `fidelity` if the method has or gets a folder."""
         folder = implementations(path) / path.stem
-        if self.draft.value("fidelity") is None and (folder.exists() or self.request.scaffold):
-            if not self.request.ask:
+        if self.draft.value("fidelity") is None and (folder.exists() or self.scaffold):
+            if not self.ask:
                 raise EntryError(_missing_facts([FIELDS["fidelity"]]))
             questions.ask_each(self.draft, ["fidelity"])
 
@@ -259,28 +249,28 @@ class PaperAdder:
             self._write_checked(slug)
         except EntryError as error:
             invalid = [flag for flag in FIELDS if _is_among(FIELDS[flag], error.fields)]
-            if not self.request.ask or not invalid:
+            if not self.ask or not invalid:
                 raise
-            self.report.say(str(error), style="red")
+            say(str(error), fg="red")
             questions.ask_again(self.draft, invalid)
             return False
         return True
 
     def _write_checked(self, slug: str) -> None:
         """Validate the entry, check it with the rest of the catalog, and write it."""
-        path = self.request.path(slug)
+        path = self._path(slug)
         self._require_fidelity(path)
-        self.report.notes("Listed as unverified", self.draft.unverified())
+        notes("Listed as unverified", self.draft.unverified())
         self.draft.complete(today())
         paper = build_paper(self.draft, path)
-        text = render(paper)
-        planned = paper.model_copy(update={"fidelity": None}) if self.request.scaffold else paper
-        self.report.notes("Warnings and hints", check_entry(self.catalog, path, planned, text))
-        if self.request.dry_run:
+        text = canonical(self.draft.data)
+        planned = paper.model_copy(update={"fidelity": None}) if self.scaffold else paper
+        notes("Warnings and hints", check_entry(self.catalog, path, planned, text))
+        if self.dry_run:
             typer.echo(text, nl=False)
             return
-        if self.request.ask:
-            self.report.say(text)
+        if self.ask:
+            say(text)
             if not questions.confirm(f"Write {shown(path)}?", default=True):
                 raise EntryError("nothing was written")
         self._write(path, paper, text)
@@ -289,12 +279,12 @@ class PaperAdder:
         """Write the entry and, with `--scaffold`, the method folder; both or neither."""
         written = [path]
         fingerprints = abstracts(path) / f"{path.stem}.txt"
-        if self.request.scaffold:
+        if self.scaffold:
             methods = implementations(path)
             scaffold(path.stem, paper, methods.parent)
             written.append(methods / path.stem)
         try:
-            write_file(path, text, force=self.request.force)
+            write_file(path, text, force=self.force)
         except BaseException:  # including Ctrl-C
             for folder in written[1:]:
                 shutil.rmtree(folder)
@@ -302,9 +292,9 @@ class PaperAdder:
         if self.draft.abstract:
             save(path.stem, self.draft.abstract, fingerprints.parent)
             written.append(fingerprints)
-        self.report.say(f"Written: {', '.join(map(shown, written))}")
+        say(f"Written: {', '.join(map(shown, written))}")
         for line in next_steps(path.stem, written, paper.name or paper.title):
-            self.report.say(line)
+            say(line)
 
 
 def slug_problem(text: str) -> str | None:

@@ -12,7 +12,7 @@ import typer
 
 from tools.adding.draft import EntryError, Value, normalize_value, value_problem
 from tools.adding.fields import FIELDS
-from tools.adding.report import Report
+from tools.adding.messages import say
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.scaffold import ScaffoldError
@@ -76,7 +76,7 @@ def _git_contact() -> str | None:
 
 
 @contextmanager
-def report_failures(report: Report, without_sources: str) -> Iterator[None]:
+def report_failures(without_sources: str) -> Iterator[None]:
     """Context manager that reports a failure and exits with code 1.
 
     `without_sources` is the advice for a failed source: how to continue without it.
@@ -85,9 +85,9 @@ def report_failures(report: Report, without_sources: str) -> Iterator[None]:
         yield
     except FAILURES as error:
         failed = isinstance(error, SourceError) and not isinstance(error, BadSetting)
-        report.say(f"{error}, or {without_sources}" if failed else str(error), style="red")
+        say(f"{error}, or {without_sources}" if failed else str(error), fg="red")
     except (KeyboardInterrupt, EOFError):
-        report.say("cancelled; nothing was written", style="red")
+        say("cancelled; nothing was written", fg="red")
     else:
         return
     raise typer.Exit(1)

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from tools.adding.draft import YOU, Draft, Value, value_problem
-from tools.adding.fields import FIELDS
-from tools.adding.input_files import FromFile
-from tools.adding.report import plain
-from tools.catalog.documents.yaml_reader import Loc, field_path
+from implementations.harness.errors import BadInput
+from implementations.harness.results.reading import read_text
+from tools.adding.draft import YOU, Draft, EntryError, Value, parse_answer, value_problem
+from tools.adding.fields import FIELDS, Field
+from tools.adding.messages import plain
+from tools.catalog.documents.validation import validate
+from tools.catalog.documents.yaml_reader import MAX_BYTES, Loc, field_path, parse
 from tools.catalog.schema.identifiers import SCHEMES
+from tools.catalog.schema.paper import Paper
 from tools.sources.lookup.identification import identify
+from tools.sources.lookup.queries import read_bibtex
 from tools.sources.names.references import Reference, Unidentified
 from tools.sources.services.facts import Facts, Resolved
+
+FORM = "issue form"
+IDENTIFIER = "Identifier"
+BLANK = frozenset({"", "_No response_", "None", "N/A"})
+"""The text of an empty answer in an issue form."""
 
 
 def add_given_facts(draft: Draft, given: Mapping[str, Value], origin: str = YOU) -> None:
@@ -22,16 +33,88 @@ def add_given_facts(draft: Draft, given: Mapping[str, Value], origin: str = YOU)
         draft.offer(FIELDS[flag].loc, value, origin)
 
 
-def add_file_facts(draft: Draft, file: FromFile) -> None:
-    """Add the facts of a file; those of a BibTeX file stay unconfirmed."""
-    for loc, value in _leaves(file.entry):
-        draft.offer(loc, value, file.origin)
-    add_given_facts(draft, file.given, file.origin)
-    if file.facts:
-        draft.sources.append(file.origin)
-        draft.abstract = file.facts.abstract or ""
-        for loc, value in facts_by_path(file.facts):
-            draft.guess(loc, value, file.origin)
+def add_file(draft: Draft, path: Path) -> Reference | Facts | None:
+    """Add the facts of a file, read according to its extension; return what to look up, if known.
+
+    Raises `EntryError` if the file cannot be used.
+    """
+    add = READERS.get(path.suffix.lower())
+    if not add:
+        raise EntryError(f"{path} has an unknown extension; use one of {', '.join(READERS)}")
+    try:
+        text = read_text(path, MAX_BYTES)
+    except BadInput as error:
+        raise EntryError(str(error)) from None
+    return add(draft, text, path)
+
+
+def _add_bibtex(draft: Draft, text: str, path: Path) -> Facts:
+    """Add the facts of a BibTeX entry, which stay unconfirmed."""
+    facts = read_bibtex(text)
+    draft.sources.append(facts.source)
+    draft.abstract = facts.abstract or ""
+    for loc, value in facts_by_path(facts):
+        draft.guess(loc, value, facts.source)
+    return facts
+
+
+def _add_form(draft: Draft, text: str, path: Path) -> Reference | None:
+    """Add the answers of a filled-in issue form."""
+    identifier, given = read_form(text)
+    add_given_facts(draft, given, FORM)
+    return add_reference_text(draft, identifier, FORM) if identifier else None
+
+
+def _add_entry(draft: Draft, text: str, path: Path) -> None:
+    """Add the fields of an entry or a draft; missing fields are asked for later."""
+    document = parse(text, path)
+    _, all_problems = validate(document, Paper)
+    missing = re.compile(r"the field \S+ is missing")
+    problems = [one for one in all_problems if not missing.fullmatch(one.message)]
+    if problems:
+        raise EntryError("\n".join(map(str, problems)))
+    for loc, value in _leaves(document.data):
+        draft.offer(loc, value, "entry")
+
+
+READERS: Mapping[str, Callable[[Draft, str, Path], Reference | Facts | None]] = {
+    **dict.fromkeys((".bib", ".bibtex"), _add_bibtex),
+    **dict.fromkeys((".md", ".markdown", ".txt"), _add_form),
+    **dict.fromkeys((".yaml", ".yml"), _add_entry),
+}
+"""Readers by file extension."""
+
+
+def read_form(text: str) -> tuple[str, dict[str, Value]]:
+    """Return the identifier in a filled-in issue form, and the other answers by flag.
+
+    GitHub renders a form as headings, which are the capitalised flags, each followed by an answer.
+    Raises `EntryError` for a text without answers, and for an unknown heading, so that no answer is
+    lost.
+    """
+    parts = re.split(r"^### +(\S.*)$", text.replace("\r\n", "\n"), flags=re.MULTILINE)
+    pairs = zip(parts[1::2], parts[2::2], strict=True)
+    answers = {name.rstrip(): text.strip() for name, text in pairs if text.strip() not in BLANK}
+    if not answers:
+        raise EntryError("the file has no answers; a filled-in form has lines such as `### Title`")
+    identifier = " ".join(answers.pop(IDENTIFIER, "").split())
+    by_flag: dict[str, Value] = {}
+    for heading, answer in answers.items():
+        field = FIELDS.get(heading.lower().replace(" ", "-"))
+        if field is None:
+            raise EntryError(
+                f"the form has no heading '{heading}'; remove it, or move its text to Note"
+            )
+        by_flag[field.flag] = _form_answer(field, answer)
+    return identifier, by_flag
+
+
+def _form_answer(field: Field, answer: str) -> Value:
+    """Read one answer: lists have one item per line, selected terms are comma-separated."""
+    if field.words:
+        # Options explain their term in parentheses: `none (no data at all)`.
+        answer = re.sub(r" \([^()]*\)", "", answer)
+    return parse_answer(field, answer.replace("\n", ",") if field.many else answer)
 
 
 def add_reference_text(draft: Draft, text: str, origin: str = YOU) -> Reference | None:
@@ -80,7 +163,8 @@ def facts_by_path(facts: Facts) -> Iterator[tuple[Loc, Value]]:
         if name == "code":
             yield from ((("code", index, "url"), url) for index, url in enumerate(value))
         elif name != "abstract":
-            yield _loc(name), list(value) if isinstance(value, tuple) else str(value)
+            path = tuple(name.split("."))
+            yield path, list(value) if isinstance(value, tuple) else str(value)
 
 
 def origin_of(loc: Loc, resolved: Resolved) -> str:
@@ -94,10 +178,6 @@ def _leaves(data: Mapping[str, Any], around: Loc = ()) -> Iterator[tuple[Loc, An
             yield from _leaves(value, (*around, name))
         else:
             yield (*around, name), value
-
-
-def _loc(name: str) -> Loc:
-    return tuple(name.split("."))
 
 
 def _name(loc: Loc) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,16 @@ import typer
 
 from tools.adding import questions
 from tools.adding.checks import build_paper, check_entry, today
+from tools.adding.command import connect
 from tools.adding.draft import Draft, EntryError, Value
 from tools.adding.draft_input import facts_by_path, origin_of
-from tools.adding.next_steps import next_steps, shown
-from tools.adding.report import Report, plain
+from tools.adding.messages import next_steps, notes, plain, say, shown
 from tools.catalog.documents.yaml_reader import Loc, field_path
 from tools.catalog.entries.files import write_file
-from tools.catalog.entries.loader import PAPERS, Entry, read_catalog
-from tools.catalog.entries.writer import as_data, revise
+from tools.catalog.entries.loader import Entry, read_catalog
+from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold
-from tools.sources.client import Client
 from tools.sources.lookup.queries import references
 from tools.sources.names.references import Reference
 from tools.sources.resolve import resolve
@@ -58,49 +58,38 @@ class Change:
         return f"{field_path(self.loc)}: {before}{plain(self.new)} ({self.source})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """The options of `update_paper.py`."""
-
-    slug: str
-    yes: bool = False
-    ask: bool = False
-    """Whether to ask questions on the terminal."""
-    dry_run: bool = False
-    catalog: Path = PAPERS
-
-
-def update(request: Request, report: Report, connect: Callable[[], Client]) -> None:
+def update(
+    slug: str, *, yes: bool, ask: bool, dry_run: bool, contact: str | None, folder: Path
+) -> None:
     """Update an entry; raises `EntryError`, `SourceError` or `WriteError`."""
-    catalog = read_catalog(request.catalog)
-    entry = _entry(request, catalog.entries)
-    with connect() as client:
+    catalog = read_catalog(folder)
+    path = folder / f"{slug}.yaml"
+    entry = _entry(path, catalog.entries)
+    with connect(contact) as client:
         resolved = resolve(_reference(entry.paper), client)
-    report.notes("Sources disagree", resolved.disagreements)
-    report.notes("Notes", resolved.notes)
-    found = list(changes(entry.paper, resolved))
+    notes("Sources disagree", resolved.disagreements)
+    notes("Notes", resolved.notes)
+    found = list(changes(entry, resolved))
     if not found:
-        report.say(f"{request.slug}: the entry agrees with its sources")
+        say(f"{slug}: the entry agrees with its sources")
         return
-    head = ("Field", "Entry", "Sources", "From")
-    report.table("Differences", head, map(_row, found), map(str, found))
-    accepted = _accepted(request, found, report)
-    path = request.catalog / f"{request.slug}.yaml"
-    paper = build_paper(apply_changes(entry.paper, accepted), path)
-    text = revise(entry.document.text, paper)
-    report.notes("Warnings and hints", check_entry(catalog, path, paper, text))
-    if request.dry_run:
+    notes("Differences", map(str, found))
+    draft = apply_changes(entry, _accepted(found, yes=yes or dry_run, ask=ask))
+    paper = build_paper(draft, path)
+    text = canonical(draft.data)
+    notes("Warnings and hints", check_entry(catalog, path, paper, text))
+    if dry_run:
         typer.echo(text, nl=False)
         return
     write_file(path, text, force=True)
-    report.say(f"Written: {shown(path)}")
-    for line in next_steps(request.slug, [path], paper.name or paper.title, verb="Update"):
-        report.say(line)
+    say(f"Written: {shown(path)}")
+    for line in next_steps(slug, [path], paper.name or paper.title, verb="Update"):
+        say(line)
 
 
-def changes(paper: Paper, resolved: Resolved) -> Iterator[Change]:
+def changes(entry: Entry, resolved: Resolved) -> Iterator[Change]:
     """Yield the fields in which the sources differ from an entry or confirm unverified values."""
-    draft = Draft(as_data(paper))
+    paper, draft = entry.paper, Draft(entry.document.data)
     published = paper.status == "preprint" and resolved.facts.venue is not None
     for loc, value in facts_by_path(resolved.facts):
         old = draft.get(loc)
@@ -118,9 +107,9 @@ def changes(paper: Paper, resolved: Resolved) -> Iterator[Change]:
         yield Change(("status",), paper.status, "published", source, safe=True)
 
 
-def apply_changes(paper: Paper, accepted: Sequence[Change]) -> Draft:
+def apply_changes(entry: Entry, accepted: Sequence[Change]) -> Draft:
     """Return the draft of an entry with accepted changes and updated provenance."""
-    draft = Draft(as_data(paper))
+    paper, draft = entry.paper, Draft(deepcopy(entry.document.data))
     for change in accepted:
         draft.put(change.loc, change.new, change.source)
         if change.loc == ("title",) and fold(change.old) != fold(change.new):
@@ -139,15 +128,15 @@ def apply_changes(paper: Paper, accepted: Sequence[Change]) -> Draft:
     return draft
 
 
-def _entry(request: Request, entries: Mapping[str, Entry]) -> Entry:
-    if request.slug in entries:
-        return entries[request.slug]
-    path = request.catalog / f"{request.slug}.yaml"
+def _entry(path: Path, entries: Mapping[str, Entry]) -> Entry:
+    slug = path.stem
+    if slug in entries:
+        return entries[slug]
     if path.is_file():
         raise EntryError(f"{shown(path)} is not valid; run tools/check_catalog.py and fix it first")
-    close = difflib.get_close_matches(request.slug, entries, n=3)
+    close = difflib.get_close_matches(slug, entries, n=3)
     advice = f"did you mean {' or '.join(close)}?" if close else "to add one, use add_paper.py"
-    raise EntryError(f"the catalog has no entry {request.slug}; {advice}")
+    raise EntryError(f"the catalog has no entry {slug}; {advice}")
 
 
 def _reference(paper: Paper) -> Reference:
@@ -158,15 +147,15 @@ def _reference(paper: Paper) -> Reference:
     return known
 
 
-def _accepted(request: Request, found: Sequence[Change], report: Report) -> list[Change]:
+def _accepted(found: Sequence[Change], *, yes: bool, ask: bool) -> list[Change]:
     """Return the changes that the user selects, or without questions the safe ones."""
-    if request.ask:
+    if ask:
         options = [(str(change), change, change.safe) for change in found]
         accepted = questions.pick("Which changes do you accept?", options)
-    elif request.yes or request.dry_run:
+    elif yes:
         accepted = [change for change in found if change.safe]
         rest = [str(change) for change in found if not change.safe]
-        report.notes("Not changed, because a person wrote it; run without --yes to decide", rest)
+        notes("Not changed, because a person wrote it; run without --yes to decide", rest)
     else:
         raise EntryError("questions need a terminal; use --yes to accept the safe changes")
     if not accepted:
@@ -177,8 +166,3 @@ def _accepted(request: Request, found: Sequence[Change], report: Report) -> list
 def _with_old_titles(paper: Paper, found: Value) -> list[str]:
     old = list(paper.other_titles or ())
     return [*old, *(str(title) for title in found if title not in (paper.title, *old))]
-
-
-def _row(change: Change) -> tuple[str, ...]:
-    old, new = plain(change.old or ""), "confirmed" if change.confirms else plain(change.new)
-    return (field_path(change.loc), old, new, change.source)

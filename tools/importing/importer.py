@@ -13,9 +13,10 @@ from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.yaml_reader import read
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import Entry
+from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
-from tools.importing.record_draft import build_draft, draft_text, problems
+from tools.importing.record_draft import build_draft, problems
 from tools.importing.record_facts import (
     LIST,
     announcement,
@@ -116,7 +117,7 @@ class Importer:
         invalid, errors = problems(draft, self._path(item))
         if invalid:
             raise Rejection("invalid entry", *map(_sentence, invalid))
-        write_file(self._path(item), draft_text(draft), force=self._force)
+        write_file(self._path(item), canonical(draft.data), force=self._force)
         self._drafts[item.name] = to_compare(resolved.facts)
         yield from differences(item.record, item.facts, resolved)
         yield from notes

@@ -13,7 +13,6 @@ from tools.catalog.documents.diagnostics import Level, Problem
 from tools.catalog.documents.validation import validate
 from tools.catalog.documents.yaml_reader import Document, Loc
 from tools.catalog.entries.loader import Entry
-from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.paper import Paper, Taxonomy
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.importing.record import Record
@@ -95,11 +94,6 @@ def _add_status(draft: Draft, record: Record, resolved: Resolved) -> None:
     uncertain = ("venue",) in draft.guessed if venue else not was_found(resolved)
     add = draft.guess if uncertain else draft.offer
     add(("status",), "published" if venue else "preprint", "")
-
-
-def draft_text(draft: Draft) -> str:
-    """Return the text of the draft's file."""
-    return canonical(Document(Path("draft"), data=draft.data))
 
 
 def problems(draft: Draft, path: Path) -> tuple[list[Problem], list[Problem]]:

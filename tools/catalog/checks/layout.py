@@ -18,7 +18,7 @@ def layout_problems(document: Document) -> Iterator[Problem]:
     if not _can_be_rewritten(document):
         return
     # On Windows, git may convert line ends.
-    written, right = document.text.replace("\r\n", "\n"), canonical(document)
+    written, right = document.text.replace("\r\n", "\n"), canonical(document.data)
     if written == right:
         return
     lines, wanted = written.split("\n"), right.split("\n")
@@ -37,7 +37,7 @@ def fix(document: Document, path: Path) -> bool:
 
     Raises `WriteError` if the file cannot be written.
     """
-    if not _can_be_rewritten(document) or (right := canonical(document)) == document.text:
+    if not _can_be_rewritten(document) or (right := canonical(document.data)) == document.text:
         return False
     write_file(path, right, force=True)
     return True

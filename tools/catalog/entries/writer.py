@@ -6,16 +6,12 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from tools.catalog.documents.diagnostics import CatalogError
-from tools.catalog.documents.validation import comments
-from tools.catalog.documents.yaml_reader import EDITOR_LINE, Document, parse
-from tools.catalog.entries.quoting import BARE, flow, key_of, scalar
+from tools.catalog.documents.yaml_reader import EDITOR_LINE
+from tools.catalog.entries.quoting import flow, key_of, scalar
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import (
     Claim,
@@ -75,29 +71,9 @@ def render(paper: Paper) -> str:
     return _write(as_data(paper))
 
 
-def reformat(text: str) -> str:
-    """Return the text of an entry in the canonical layout; raises `CatalogError` if invalid."""
-    return canonical(_read(text))
-
-
-def revise(text: str, paper: Paper) -> str:
-    """Return the text of a changed entry, in which equal numbers keep their notation.
-
-    Raises `CatalogError` if the old text is invalid.
-    """
-    return _write(_as_written(as_data(paper), _read(text).data))
-
-
-def canonical(document: Document) -> str:
-    """Return the text of a document without problems in the canonical layout."""
-    return _write(_clean(document.data))
-
-
-def _read(text: str) -> Document:
-    document = parse(text, Path("entry"))
-    if problems := [*document.problems, *comments(document)]:
-        raise CatalogError(problems)
-    return document
+def canonical(data: Mapping[str, Any]) -> str:
+    """Return fields, as texts, in the canonical layout, with spaces and identifiers corrected."""
+    return _write(_clean(data))
 
 
 def as_data(paper: Paper) -> dict[str, Any]:
@@ -107,18 +83,6 @@ def as_data(paper: Paper) -> dict[str, Any]:
         # The fields that only methods need are empty tuples in an analysis.
         dumped["taxonomy"] = {name: value for name, value in words.items() if value}
     return {name: value for name, value in dumped.items() if value != {}}
-
-
-def _as_written(value: Any, before: Any) -> Any:
-    """Replace numbers by their notation in an older text if they are equal: 8.30 for 8.3."""
-    if isinstance(value, dict):
-        old = before if isinstance(before, dict) else {}
-        return {name: _as_written(one, old.get(name)) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        olds = before if isinstance(before, list) else []
-        return [_as_written(one, old) for one, old in zip_longest(value, olds[: len(value)])]
-    number = isinstance(before, str) and BARE["value"].fullmatch(before)
-    return before if number and isinstance(value, float) and float(before) == value else value
 
 
 def _clean(value: Any, name: str = "") -> Any:

@@ -2,14 +2,14 @@
 
 import contextlib
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from implementations.harness.errors import BadInput, unknown_name
 from tools.adding.command import connect
@@ -19,7 +19,6 @@ from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.command_line import escape_unprintable, fail, program
 from tools.importing.importer import Importer, Outcome
 from tools.importing.record_list import read_list
-from tools.importing.report import line, summary
 from tools.repository import REPOSITORY
 from tools.sources.errors import SourceError
 
@@ -63,25 +62,16 @@ def import_records(
             fail(unknown_name(slug, names, f"record of {file}"))
     chosen = [item for item in items if not only or item.name in only]
     outcomes: list[Outcome] = []
-    console = Console(stderr=True)
     try:
-        with (
-            contextlib.nullcontext() if offline else connect(contact) as client,
-            Progress(
-                console=console,
-                transient=True,
-                redirect_stdout=sys.stdout.isatty(),
-                disable=not console.is_terminal,
-            ) as bar,
-        ):
+        with contextlib.nullcontext() if offline else connect(contact) as client:
             out.mkdir(parents=True, exist_ok=True)
-            results = Importer(items, catalog, out, client, force=force).run(chosen, limit)
-            for outcome in bar.track(results, len(chosen), description="Records"):
-                typer.echo(escape_unprintable(line(outcome)))
+            importer = Importer(items, catalog, out, client, force=force)
+            for outcome in importer.run(chosen, limit):
+                typer.echo(escape_unprintable(_line(outcome)))
                 outcomes.append(outcome)
     except (SourceError, WriteError) as error:
         fail(str(error))
-    for text in summary(outcomes, len(chosen), out):
+    for text in _summary(outcomes, len(chosen), out):
         typer.echo(escape_unprintable(text))
     statuses = {outcome.status for outcome in outcomes}
     raise typer.Exit("rejected" in statuses and "accepted" not in statuses)
@@ -94,6 +84,26 @@ def _check_folder(out: Path, papers: Path) -> None:
             fail(f"--out: {out} is inside the catalog ({catalog}); choose a folder outside of it")
     if out.exists() and not out.is_dir():
         fail(f"--out: {out} is a file; choose a folder")
+
+
+def _line(outcome: Outcome) -> str:
+    """Return the line of one record: its place in the list, its status, and the reasons."""
+    item = outcome.item
+    place = f"{item.document.path}:{item.document.line(())}"
+    return "; ".join([f"{place}: {outcome.status}: {item.name}", *outcome.details])
+
+
+def _summary(outcomes: Sequence[Outcome], chosen: int, out: Path) -> Iterator[str]:
+    """Yield the number of records per status and reason, and the next step."""
+    counts = Counter[str](outcome.status for outcome in outcomes)
+    numbers = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "rejected", "skipped"))
+    rest = f"; {chosen - len(outcomes)} remaining" if len(outcomes) < chosen else ""
+    yield f"{len(outcomes)} records: {numbers}{rest}"
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.status == "rejected")
+    yield from (f"  rejected, {reason}: {number}" for reason, number in reasons.most_common())
+    if counts["accepted"]:
+        yield f"Next: fill in summary, taxonomy and sources.read of a draft in {out}, then run"
+        yield f"  python tools/add_paper.py --from-file {out}/SLUG.yaml"
 
 
 app = program(import_records)

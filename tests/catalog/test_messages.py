@@ -27,12 +27,6 @@ from tools.catalog.entries.loader import read_catalog
             "must be a share between 0 and 1, got '0.7 %'; write 0.007",
         ),
         ("sparsity: 0.2", "sparsity: half", "claims[0].sparsity: is not a number"),
-        ("year: 2024\n", "<<<<<<< ours\nyear: 2024\n", "16: contains a merge conflict marker"),
-        (
-            "year: 2024\n",
-            "=======\nyear: 2024\n",
-            "merge conflict marker, '======='; resolve the conflict",
-        ),
     ],
 )
 def test_common_mistakes_get_advice(papers: Path, old: str, new: str, message: str) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.importing.lists import FLAP, MINILLM, SPARSEGPT, WANDA, draft, drafts, dumped
+from tests.importing.lists import FLAP, MINILLM, SPARSEGPT, WANDA, draft, drafts
 from tests.sources import replay as sources
 from tests.tools.conftest import Command, invoke
 from tools import import_records
@@ -96,28 +92,6 @@ def test_rejects_invalid_catalog(run: Command, papers: Path, out: Path) -> None:
     (papers / "broken.yaml").write_text("title: [", encoding="utf-8")
     assert "Fix this first" in run([SPARSEGPT], "--offline").said
     assert not out.exists()
-
-
-def test_progress_bar_keeps_the_report_clean(papers: Path, tmp_path: Path, out: Path) -> None:
-    file = tmp_path / "list.yaml"
-    file.write_text(dumped([SPARSEGPT, WANDA]), encoding="utf-8")
-    command = [sys.executable, str(REPOSITORY / "tools" / "import_records.py"), str(file)]
-    command += ["--offline", "--out", str(out), "--papers", str(papers)]
-    ours, theirs = pty.openpty()
-    done = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env=os.environ | {"TERM": "xterm"},
-        text=True,
-        check=False,
-    )
-    os.close(theirs)
-    shown = os.read(ours, 10_000).decode()
-    os.close(ours)
-    assert "Records" in shown
-    assert done.stdout.startswith(f"{file}:1: accepted: sparsegpt\n{file}:")
-    assert "\x1b" not in done.stdout
 
 
 # From draft to entry

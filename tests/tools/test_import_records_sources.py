@@ -9,7 +9,6 @@ import pytest
 
 from tests.importing.lists import (
     FLAP,
-    LLM_PRUNER,
     MINILLM,
     SPARSEGPT,
     WANDA,
@@ -219,19 +218,6 @@ def test_accepts_repeated_paper_once(run: Command, out: Path) -> None:
     assert run([SPARSEGPT, again]).lines["again"].startswith(expected)
     assert drafts(out) == ["sparsegpt"]
     assert run([SPARSEGPT, again], "--only", "again").lines["again"].startswith(expected)
-
-
-def test_rejects_second_record_of_the_same_paper(run: Command, out: Path) -> None:
-    title = "LLM-Pruner: On the Structural Pruning of Large Language Models"
-    page = f"https://proceedings.neurips.cc/paper_files/paper/2023/hash/{LLM_PRUNER}.html"
-    one = {"slug": "one", "title": "Structural Pruning of Large Models", "url": page}
-    two = {"slug": "two", "title": title, "arxiv": "2305.11627"}
-    assert "accepted" in run([one, two], "--only", "one").lines["one"]
-    expected = "rejected: two; the draft one has the same arXiv identifier, 2305.11627; keep one"
-    assert run([one, two], "--only", "two").lines["two"] == expected
-    again = run([one, two], "--force").lines
-    assert (again["one"].split(";")[0], again["two"]) == ("accepted: one", expected)
-    assert drafts(out) == ["one"]
 
 
 def test_rejects_title_without_identifier(run: Command, replay: sources.Replay) -> None:

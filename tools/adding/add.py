@@ -170,8 +170,7 @@ class PaperAdder:
                 "a title alone does not identify a paper; give the identifier of the right one, "
                 f"such as {found[0].reference.value}"
             )
-        options = [*zip(lines, found, strict=True), ("None of these", None)]
-        chosen = questions.choose("Which paper is it?", options)
+        chosen = questions.choose("Which paper is it?", list(zip(lines, found, strict=True)))
         if chosen is None:
             raise EntryError(f"no paper was chosen; give an identifier, or {BY_HAND}")
         return chosen.reference

@@ -9,7 +9,7 @@ from typing import Any
 
 from tools.adding.draft import Draft, EntryError
 from tools.catalog.checks import check
-from tools.catalog.checks.duplicates import duplicates
+from tools.catalog.checks.duplicates import Known
 from tools.catalog.documents.diagnostics import Level, Problem
 from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.loader import Catalog, Entry
@@ -27,7 +27,7 @@ def known_entries(draft: Draft, catalog: Catalog) -> list[tuple[str, str]]:
     # A draft is compared before it is complete, so it is not validated here.
     ids = Ids.model_construct(None, **draft.data.get("ids", {}))
     fields: dict[str, Any] = {"title": str(draft.data.get("title", "")), "ids": ids}
-    return duplicates(Paper.model_construct(**fields), catalog.papers)
+    return Known(catalog.papers).same_as(Paper.model_construct(**fields))
 
 
 def implementations(path: Path) -> Path:

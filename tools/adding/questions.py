@@ -107,21 +107,19 @@ def confirm(question: str, *, default: bool) -> bool:
     return bool(questionary.confirm(question, default=default, auto_enter=False).unsafe_ask())
 
 
-def choose(question: str, options: Sequence[tuple[str, T]]) -> T:
-    """Let the user choose one option, given as pairs of a text and its value."""
-    choices = [questionary.Choice(text, value=index) for index, (text, _) in enumerate(options)]
-    index: int = questionary.select(question, choices).unsafe_ask()
-    return options[index][1]
+def choose(question: str, options: Sequence[tuple[str, T]]) -> T | None:
+    """Let the user choose one option, given as pairs of a text and its value, or none."""
+    choices = [questionary.Choice(text, value) for text, value in options]
+    none = questionary.Choice("None of these", "")
+    chosen: T | str = questionary.select(question, [*choices, none]).unsafe_ask()
+    return None if isinstance(chosen, str) else chosen
 
 
 def pick(question: str, options: Sequence[tuple[str, T, bool]]) -> list[T]:
     """Let the user select options, given as text, value and whether it is preselected."""
-    choices = [
-        questionary.Choice(text, value=index, checked=proposed)
-        for index, (text, _, proposed) in enumerate(options)
-    ]
-    picked = questionary.checkbox(question, choices).unsafe_ask()
-    return [options[index][1] for index in picked]
+    choices = [questionary.Choice(text, value, checked=checked) for text, value, checked in options]
+    picked: list[T] = questionary.checkbox(question, choices).unsafe_ask()
+    return picked
 
 
 def _question(field: Field) -> str:

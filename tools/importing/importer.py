@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tools.catalog.checks import text_checks
-from tools.catalog.checks.duplicates import Known, duplicates
+from tools.catalog.checks.duplicates import Known
 from tools.catalog.documents.diagnostics import Problem
-from tools.catalog.documents.yaml_reader import read
 from tools.catalog.entries.files import write_file
 from tools.catalog.entries.loader import Entry
 from tools.catalog.entries.writer import canonical
@@ -77,7 +76,6 @@ class Importer:
         self._listed = Known({name: to_compare(item.facts) for name, item in listed.items()})
         self._places = {name: place for place, name in enumerate(listed)}
         self._lines = {name: item.document.line(()) for name, item in listed.items()}
-        self._drafts = _drafts(out)
 
     def run(
         self, items: Iterable[Item | InvalidItem], limit: int | None = None
@@ -118,7 +116,6 @@ class Importer:
         if invalid:
             raise Rejection("invalid entry", *map(_sentence, invalid))
         write_file(self._path(item), canonical(draft.data), force=self._force)
-        self._drafts[item.name] = to_compare(resolved.facts)
         yield from differences(item.record, item.facts, resolved)
         yield from notes
         yield from (f"check_catalog.py will report: {_sentence(problem)}" for problem in errors)
@@ -156,10 +153,6 @@ class Importer:
         resolved = resolve(facts, self._client)
         self._reject_unconfirmed(resolved, item)
         self._reject_known(item, resolved.facts)
-        others = {name: paper for name, paper in self._drafts.items() if name != item.name}
-        for name, reason in duplicates(to_compare(resolved.facts), others):
-            details = f"the draft {name} {reason}; keep one{_force_advice(reason)}"
-            raise Rejection("twice in the list", details)
         return resolved
 
     def _reject_unconfirmed(self, resolved: Resolved, item: Item) -> None:
@@ -189,19 +182,6 @@ def _reject_names(item: Item, names: Iterable[str], origin: str = LIST) -> None:
     entry = Entry(item.name, Paper.model_construct(**fields), item.document)
     if found := list(text_checks.authors(entry)):
         raise Rejection("names", *(f"{_sentence(problem)} ({origin})" for problem in found))
-
-
-def _drafts(folder: Path) -> dict[str, Paper]:
-    """Return the drafts of a folder by slug, with identifiers and titles only."""
-    found = {}
-    for path in sorted(folder.glob("*.yaml")):
-        data = read(path).data
-        ids = data.get("ids")
-        named = ids.items() if isinstance(ids, dict) else ()
-        known = {scheme: str(value) for scheme, value in named if scheme in SCHEMES}
-        title = str(data.get("title", ""))
-        found[path.stem] = to_compare(Facts(source=path.name, title=title, ids=known))
-    return found
 
 
 def _sentence(problem: Problem) -> str:

@@ -6,20 +6,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tools.catalog.schema.field_types import Flag, Line, Many, Short, StrictModel, Year
-from tools.catalog.schema.identifiers import (
-    Address,
-    Anthology,
-    Arxiv,
-    Doi,
-    Ieee,
-    OpenReview,
-    Pmlr,
-    Slug,
-)
+from tools.catalog.schema.field_types import Flag, Line, Many, Short, Year
+from tools.catalog.schema.identifiers import Address, Slug
+from tools.catalog.schema.paper import Ids
 
 
-class Record(StrictModel):
+class Record(Ids):
     """One paper of a collected list; its facts still have to be verified."""
 
     slug: Slug = Field(examples=["sparsegpt"])
@@ -29,12 +21,6 @@ class Record(StrictModel):
     venue: Short | None = None
     """Free text: `EMNLP Findings 2024`, `arXiv`."""
 
-    arxiv: Arxiv | None = None
-    doi: Doi | None = None
-    openreview: OpenReview | None = None
-    anthology: Anthology | None = None
-    pmlr: Pmlr | None = None
-    ieee: Ieee | None = None
     url: Address | None = None
     """A page of a paper without identifier."""
     code: Address | None = None

@@ -40,7 +40,7 @@ def resolve(start: Reference | Facts, client: Client) -> Resolved:
     if isinstance(start, Facts):
         inquiry = Inquiry(start, None, client)
     else:
-        inquiry = Inquiry(fetch(start, client), replace(start, version=None), client)
+        inquiry = Inquiry(fetch(start, client), start, client)
     inquiry.follow()
     for service in services_for("preprints"):
         if not inquiry.knows(service.schemes):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.catalog.invented import Change, told
-from tools.catalog.checks.duplicates import duplicates
+from tools.catalog.checks.duplicates import Known
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Ids, Paper
 
@@ -46,14 +46,13 @@ def test_compares_titles_without_case_and_punctuation(
     papers: Path, title: str, reason: str | None
 ) -> None:
     probe = Paper.model_construct(title=title, ids=Ids())
-    found = duplicates(probe, load_catalog(papers))
+    found = Known(load_catalog(papers)).same_as(probe)
     assert [slug for slug, _ in found] == (["river"] if reason else [])
     assert not reason or found[0][1].startswith(reason)
 
 
 def test_finds_duplicates_by_identifier(papers: Path) -> None:
     probe = Paper.model_construct(title="Another Title", ids=Ids(doi="10.1000/EXAMPLE.7"))
-    assert duplicates(probe, load_catalog(papers)) == [
+    assert Known(load_catalog(papers)).same_as(probe) == [
         ("river", "has the same DOI identifier, 10.1000/example.7")
     ]
-    assert duplicates(probe, {}) == []

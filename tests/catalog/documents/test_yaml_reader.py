@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.documents.yaml_reader import (
-    MAX_BYTES,
     Document,
     field_path,
     parse,
@@ -29,9 +27,8 @@ def only(document: Document) -> str:
 @pytest.mark.parametrize(
     "written",
     [
-        *("2026-11-25", "2026-11-25 10:00:00", "yes", "No", "on", "OFF", "y", "true", "False"),
-        *("0123", "0o17", "0x1F", "0b1", "1:30", "1:30:59", "2301.10", "1e5", "1_000", ".inf"),
-        *("NaN", "+1", "=", "<<", "nil", "None"),
+        *("2026-11-25", "2026-11-25 10:00:00", "yes", "OFF", "true", "0123", "0x1F", "1:30"),
+        *("2301.10", "1e5", "1_000", ".inf", "=", "<<"),
     ],
 )
 def test_scalars_stay_as_written(written: str) -> None:
@@ -59,7 +56,7 @@ def test_records_the_line_of_every_field() -> None:
     assert document.line(("absent",)) == 2  # where the fields begin
 
 
-@pytest.mark.parametrize("value", ["", "~", "null", "Null", "NULL"])
+@pytest.mark.parametrize("value", ["", "~", "null"])
 def test_rejects_null_but_accepts_quoted_null(value: str) -> None:
     assert only(parse(f"b: 1\na: {value}\n", FILE)) == (
         "entry.yaml:2: a: has no value; add one, or remove the field"
@@ -78,17 +75,11 @@ def test_rejects_null_but_accepts_quoted_null(value: str) -> None:
         ("[a]: b", "entry.yaml:1: has a key that is not a text; use the name of the field"),
         ("a: b\n---\na: c", "but found another document; write one document, without anchors"),
         ("- a", "entry.yaml:1: is not a mapping of fields; begin with `title: ...`"),
-        ("a", "entry.yaml:1: is not a mapping of fields; begin with `title: ...`"),
-        ("", "entry.yaml:1: is empty; begin with `title: ...`"),
         ("# a\n", "entry.yaml:1: is empty; begin with `title: ...`"),
-        ("{}", "entry.yaml:1: is empty; begin with `title: ...`"),
         ("a: b: c", "mapping values are not allowed in this context; quote texts that contain"),
         ("a: [b", "entry.yaml:1: is not valid YAML"),
-        ("a: 'b", "entry.yaml:1: is not valid YAML"),
-        ("a: @b", "cannot start any token; quote texts that contain : or #"),
         ("a:\n\tb: c", "cannot start any token; indent with spaces instead of tabs"),
-        ("a: b\0c", "entry.yaml:1: contains the character U+0000, which YAML forbids; remove it"),
-        ("a: b\nc: \x1b[31m", "entry.yaml:2: contains the character U+001B, which YAML forbids"),
+        ("a: b\nc: \x1b[31m", "entry.yaml:2: contains a control character, which YAML forbids"),
     ],
 )
 def test_rejects_ambiguous_yaml(text: str, told: str) -> None:
@@ -104,10 +95,7 @@ def test_alias_bombs_end_quickly() -> None:
     for one, other in zip("abcdefgh", "bcdefghi", strict=True):
         laughs += f"{other}: &{other} [{', '.join([f'*{one}'] * 8)}]\n"
     assert "uses an alias" in str(parse(laughs, FILE).problems[0])
-    for opening, closing in (("[", "]"), ("{a: ", "}")):
-        assert parse(f"a: {opening * 9000}{closing * 9000}", FILE).problems
-        assert parse(opening * 9000, FILE).problems
-    assert parse("- " * 40_000, FILE).problems
+    assert parse(f"a: {'[' * 9000}{']' * 9000}", FILE).problems
 
 
 def test_reports_all_problems_of_a_file() -> None:
@@ -128,7 +116,6 @@ def test_ignores_byte_order_mark_and_windows_line_ends(tmp_path: Path) -> None:
     ("content", "told"),
     [
         (b"a: 1\nb: \xe9\n", "entry.yaml:2: is not UTF-8 text; save it as UTF-8"),
-        ("a: é\n".encode("utf-16"), "entry.yaml:1: is not UTF-8 text; save it as UTF-8"),
         (b"a: " + b"x" * 1_000_000, "entry.yaml:1: cannot be read: it has 1,000,003 bytes, more"),
     ],
 )
@@ -138,20 +125,8 @@ def test_rejects_binary_and_large_files(tmp_path: Path, content: bytes, told: st
     assert only(read(path, FILE)).startswith(told)
 
 
-def test_reads_files_up_to_the_maximum_size(tmp_path: Path) -> None:
-    path = tmp_path / "entry.yaml"
-    path.write_text("a: " + "x" * (MAX_BYTES - 3))
-    assert read(path).problems == []
-
-
-@pytest.mark.parametrize("kind", ["absent", "folder", "pipe"])
-def test_reports_unreadable_files(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "entry.yaml"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)  # which would be waited for
-    assert only(read(path, FILE)).startswith("entry.yaml:1: cannot be read: ")
+def test_reports_missing_files(tmp_path: Path) -> None:
+    assert only(read(tmp_path / "x.yaml", FILE)).startswith("entry.yaml:1: cannot be read: No such")
 
 
 @pytest.mark.parametrize(
@@ -159,19 +134,13 @@ def test_reports_unreadable_files(tmp_path: Path, kind: str) -> None:
     [
         ("a: b\n", {}),
         ("# yaml-language-server: $schema=x\na: b\n", {}),
-        ("a: b\n  # yaml-language-server: $schema=x\n", {}),
         ("a: b  # c \n", {1: "# c"}),
         ("# c\n\na: b\n#\n", {1: "# c", 4: "#"}),
-        ("\ufeff# c\na: b\n", {1: "# c"}),
         ("a:  # c\n  - b  # 'd'\n  # e\n", {1: "# c", 2: "# 'd'", 3: "# e"}),
         ("a: [b,  # c\n  d]  # e\n", {1: "# c", 2: "# e"}),
-        ("a: {b: c} # d\n", {1: "# d"}),
         ("a: >-  # b\n  c # d\n  # e\nf: g  # h\n", {1: "# b", 4: "# h"}),
         ("a: b#c\nd: '# e'\nf: \"#\"\n'#g': |\n  #h\n", {}),
-        ("a: 'b\n  # c\n  d'  # e\n", {3: "# e"}),
         ("a: é中🐙  # 🐙\nb: é  # c\n", {1: "# 🐙", 2: "# c"}),
-        ("a: b  # c\r\nd: e\r\n", {1: "# c"}),
-        ("---  # c\na: b\n...  # d\n", {1: "# c", 3: "# d"}),
     ],
 )
 def test_records_the_line_of_every_comment(text: str, comments: dict[int, str]) -> None:
@@ -197,10 +166,8 @@ def test_list_items_have_their_own_lines_and_problems() -> None:
     ("text", "message"),
     [
         ("a: 1\n", r"entry.yaml:1: is not a list; begin each item with a dash: `- slug: ...`"),
-        ("[]", r"entry.yaml:1: is empty"),
         ("# nothing\n", r"entry.yaml:1: is empty"),
         ("- a: 1\n- b: [1\n", r"entry.yaml:2: is not valid YAML"),
-        ("- a: 1\n---\n- b: 2\n", r"entry.yaml:2: is not valid YAML: expected a single document"),
     ],
 )
 def test_rejects_files_without_list(text: str, message: str) -> None:

@@ -6,26 +6,18 @@ import re
 import shutil
 import subprocess
 import unicodedata
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import bibtexparser
 import pytest
 from bibtexparser.bparser import BibTexParser
-from bibtexparser.customization import splitname
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
-from pylatexenc.latex2text import LatexNodes2Text, MacroTextSpec, get_default_latex_context_db
+from pylatexenc.latex2text import LatexNodes2Text
 
-from tests.catalog.any_text import UNSEEN, acceptable
 from tests.catalog.invented import baseline
 from tools.catalog.entries.loader import load_catalog
-from tools.catalog.exports.bibtex import bibliography, bibtex, encode, keys, protect
-from tools.catalog.schema.addresses import best_page
+from tools.catalog.exports.bibtex import bibliography, bibtex, keys, protect
 from tools.catalog.schema.paper import Paper
-from tools.catalog.schema.vocabulary import vocabulary
 from tools.sources.lookup.queries import read_bibtex
 
 ENTRY: dict[str, Any] = {
@@ -51,16 +43,6 @@ TITLES = (
     *("back\\ slash", "What?! Why?", "2SSP: A Two-Stage K-means of vLLM on I/O", "@article{x, y}"),
     *("a ~ b ^ c", "a < b & c > d"),
 )
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-def texts(longest: int) -> st.SearchStrategy[str]:
-    """Any text that is valid in an entry."""
-    free = st.text(st.characters(exclude_categories=UNSEEN), min_size=1, max_size=longest)
-    signs = st.text(st.sampled_from("aB-–'’\"\\{}$&%#_^~<>@,;:. ()?!|/=é"), min_size=1, max_size=30)
-    return acceptable(
-        st.one_of(free, signs, st.sampled_from(NAMES), st.sampled_from(TITLES)), longest
-    )
 
 
 def paper(**changes: Any) -> Paper:
@@ -68,17 +50,10 @@ def paper(**changes: Any) -> Paper:
 
 
 def decode(latex: str) -> str:
-    return unicodedata.normalize("NFC", decoder().latex_to_text(latex))
-
-
-@cache
-def decoder() -> LatexNodes2Text:
-    """The decoder of the library, with three commands corrected."""
-    known = get_default_latex_context_db()
-    signs = {"textbraceleft": "{", "textbraceright": "}", "textasciicircum": "^"}
-    macros = [MacroTextSpec(name, sign) for name, sign in signs.items()]
-    known.add_context_category("braces", prepend=True, macros=macros)
-    return LatexNodes2Text(known)
+    # The library does not know these commands, and reads a circumflex as an accent.
+    for command, sign in (("braceleft", r"\{"), ("braceright", r"\}")):
+        latex = latex.replace(rf"{{\text{command}}}", sign)
+    return unicodedata.normalize("NFC", LatexNodes2Text().latex_to_text(latex)).replace("ˆ", "^")
 
 
 def parse(text: str) -> dict[str, dict[str, str]]:
@@ -86,66 +61,18 @@ def parse(text: str) -> dict[str, dict[str, str]]:
     return {entry["ID"]: entry for entry in bibtexparser.loads(text, parser).entries}
 
 
-def outside(text: str, separator: str) -> list[str]:
-    """Split a text at a separator outside braces."""
-    parts, depth = [""], 0
-    for piece in re.split(f"([{{}}]|{separator})", text):
-        depth += {"{": 1, "}": -1}.get(piece, 0)
-        if piece == separator and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return parts
-
-
-def authors(field: str) -> Iterator[str]:
-    """The names of an author field, first name first."""
-    for name in outside(field, " and "):
-        # BibTeX treats a name in braces as one word; the parser of the library needs it split.
-        split = splitname(name) if len(outside(name, ", ")) > 1 else {"last": [name]}
-        words = [word for kind in ("first", "von", "last", "jr") for word in split.get(kind, ())]
-        yield decode(" ".join(words))
-
-
-@patient
-@given(
-    texts(60), st.lists(texts(40), min_size=1, max_size=4), st.sampled_from(["", "icml", "tacl"]),
-    texts(10), texts(10), st.integers(1950, 2100),
-)  # fmt: skip
-@example(TITLES[3], list(NAMES), "icml", "1--2", "a{", 2023)
-def test_libraries_read_back_the_same_fields(
-    title: str, names: list[str], venue: str, volume: str, number: str, year: int
-) -> None:
-    ids = {"arxiv": "2301.00774", "doi": "10.1000/a_b%20(c)#d&e"}
-    it = paper(
-        title=title, authors=names, year=year, volume=volume, number=number, pages="a10-a20",
-        ids=ids, **({"venue": venue} if venue else {}),
-    )  # fmt: skip
-    (read,) = parse(bibtex("slug", it)).values()
+@pytest.mark.parametrize("title", TITLES)
+def test_titles_read_back_the_same(title: str) -> None:
+    (read,) = parse(bibtex("slug", paper(title=title))).values()
     assert decode(read["title"]) == title
-    assert list(authors(read["author"])) == names
-    assert read["year"] == str(year)
-    assert (read["eprint"], read["doi"]) == (it.ids.arxiv, it.ids.doi)
-    assert read["url"] == best_page(it)
-    if venue:
-        place = decode(read.get("journal") or read["booktitle"])
-        assert vocabulary()["venues"].terms[venue].definition in place
-        assert (decode(read["volume"]), decode(read["number"])) == (volume, number)
-        assert decode(read["pages"]) == "a10–a20"
-    else:
-        assert not read.keys() & {"volume", "number", "pages"}  # biber warns of them
 
 
-@patient
-@given(texts(80))
-def test_braces_are_balanced(text: str) -> None:
-    for latex in (encode(text), protect(text)):
-        depth = 0
-        for sign in latex:
-            depth += {"{": 1, "}": -1}.get(sign, 0)
-            assert depth >= 0, latex
-        assert depth == 0, latex
-        assert not re.search(r"(?<!\\)[%$#&_~^]", re.sub(r"\\[&%#_$~^]", "", latex)), latex
+@pytest.mark.parametrize("name", NAMES)
+def test_names_read_back_the_same(name: str) -> None:
+    assert read_bibtex(bibtex("slug", paper(authors=[name, "Ann Bee"]))).authors == (
+        name,
+        "Ann Bee",
+    )
 
 
 @pytest.mark.parametrize(

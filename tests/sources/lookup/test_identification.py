@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tools.sources.lookup.identification import identify
 from tools.sources.names.references import Reference, Unidentified
@@ -14,55 +12,32 @@ DISP_LLM = "84a7fc24ed52e8eff514c33e8ac76ea3"
 DEPGRAPH = "Fang_DepGraph_Towards_Any_Structural_Pruning_CVPR_2023_paper"
 
 ARXIV = {
-    "2301.00774": ("2301.00774", None),
-    "2301.00774v3": ("2301.00774", 3),
-    "  2301.00774.  ": ("2301.00774", None),
-    "<https://arxiv.org/abs/2301.00774>": ("2301.00774", None),
-    "https://arxiv.org/abs/2301.00774v1": ("2301.00774", 1),
-    "https://arxiv.org/pdf/2301.00774": ("2301.00774", None),
-    "https://arxiv.org/pdf/2301.00774v3.pdf": ("2301.00774", 3),
-    "http://www.arxiv.org/html/2301.00774v3": ("2301.00774", 3),
-    "https://export.arxiv.org/abs/2301.00774?context=cs": ("2301.00774", None),
-    "https://ar5iv.labs.arxiv.org/html/2301.00774": ("2301.00774", None),
-    "arxiv.org/abs/2301.00774": ("2301.00774", None),
-    "arXiv:2301.00774": ("2301.00774", None),
-    "arXiv:2301.00774v3 [cs.LG] 22 Mar 2023": ("2301.00774", 3),
-    "ARXIV: 2301.00774": ("2301.00774", None),
-    "cs/0601001": ("cs/0601001", None),
-    "https://arxiv.org/abs/cs/0601001v2": ("cs/0601001", 2),
-    "https://arxiv.org/pdf/cs/0601001.pdf": ("cs/0601001", None),
-    "math.GT/0309136": ("math/0309136", None),
-    "arXiv:math.GT/0309136v1": ("math/0309136", 1),
-    "cond-mat/0309136": ("cond-mat/0309136", None),
-    "0704.0001": ("0704.0001", None),
-    "10.48550/arXiv.2301.00774": ("2301.00774", None),
-    "https://doi.org/10.48550/ARXIV.2301.00774": ("2301.00774", None),
-    "doi:10.48550/arXiv.math.GT/0309136": ("math/0309136", None),
+    "  2301.00774v3.  ": "2301.00774",
+    "<https://arxiv.org/abs/2301.00774>": "2301.00774",
+    "https://arxiv.org/pdf/2301.00774v3.pdf": "2301.00774",
+    "http://www.arxiv.org/html/2301.00774v3": "2301.00774",
+    "https://export.arxiv.org/abs/2301.00774?context=cs": "2301.00774",
+    "https://ar5iv.labs.arxiv.org/html/2301.00774": "2301.00774",
+    "arxiv.org/abs/2301.00774": "2301.00774",
+    "arXiv:2301.00774v3 [cs.LG] 22 Mar 2023": "2301.00774",
+    "https://arxiv.org/pdf/cs/0601001v2.pdf": "cs/0601001",
+    "arXiv:math.GT/0309136v1": "math/0309136",
+    "cond-mat/0309136": "cond-mat/0309136",
+    "0704.0001": "0704.0001",
+    "https://doi.org/10.48550/ARXIV.2301.00774": "2301.00774",
+    "doi:10.48550/arXiv.math.GT/0309136": "math/0309136",
 }
 
 OTHERS = {
-    "10.1609/aaai.v38i10.28960": ("doi", "10.1609/aaai.v38i10.28960"),
-    "10.1609/AAAI.v38i10.28960.": ("doi", "10.1609/aaai.v38i10.28960"),
-    "doi:10.1609/aaai.v38i10.28960,": ("doi", "10.1609/aaai.v38i10.28960"),
-    "DOI 10.1609/aaai.v38i10.28960;": ("doi", "10.1609/aaai.v38i10.28960"),
-    "https://doi.org/10.1609/aaai.v38i10.28960": ("doi", "10.1609/aaai.v38i10.28960"),
+    "DOI 10.1609/AAAI.v38i10.28960;": ("doi", "10.1609/aaai.v38i10.28960"),
     "http://dx.doi.org/10.1609%2Faaai.v38i10.28960": ("doi", "10.1609/aaai.v38i10.28960"),
-    "https://dl.acm.org/doi/abs/10.1145/3711896.3736911": ("doi", "10.1145/3711896.3736911"),
     "https://dl.acm.org/doi/pdf/10.1145/3711896.3736911?download=true": (
         "doi",
         "10.1145/3711896.3736911",
     ),
-    "https://link.springer.com/chapter/10.1007/978-981-97-9434-8_1#Sec3": (
-        "doi",
-        "10.1007/978-981-97-9434-8_1",
-    ),
     "https://link.springer.com/content/pdf/10.1007/978-981-97-9434-8_1.pdf": (
         "doi",
         "10.1007/978-981-97-9434-8_1",
-    ),
-    "https://direct.mit.edu/tacl/article/doi/10.1162/tacl_a_00704/125482": (
-        "doi",
-        "10.1162/tacl_a_00704",
     ),
     "https://direct.mit.edu/tacl/article/doi/10.1162/tacl_a_00704/125482/A-Survey-on-Model": (
         "doi",
@@ -76,13 +51,11 @@ OTHERS = {
         "doi",
         "10.1609/aaai.v38i10.28960",
     ),
-    "https://openreview.net/forum?id=PxoFut3dWW": ("openreview", "PxoFut3dWW"),
     "https://openreview.net/forum?noteId=x&id=PxoFut3dWW#discussion": ("openreview", "PxoFut3dWW"),
     "https://openreview.net/pdf?id=0VBkEVLwbz1": ("openreview", "0VBkEVLwbz1"),
     "openreview.net/forum?id=PxoFut3dWW": ("openreview", "PxoFut3dWW"),
     "2024.findings-acl.178": ("anthology", "2024.findings-acl.178"),
     "P19-1001": ("anthology", "P19-1001"),
-    "https://aclanthology.org/2024.findings-acl.178/": ("anthology", "2024.findings-acl.178"),
     "https://aclanthology.org/2024.findings-acl.178.pdf": ("anthology", "2024.findings-acl.178"),
     "https://aclanthology.org/2024.tacl-1.85.bib": ("anthology", "2024.tacl-1.85"),
     "https://www.aclweb.org/anthology/P19-1001": ("anthology", "P19-1001"),
@@ -128,30 +101,23 @@ WAYS_OUT = {
     "https://dl.acm.org/doi/abs/10.5555/3618408.3618822": "not a DOI; paste the paper's arXiv",
     "10.5555/3618408.3618822": "OpenReview or proceedings address instead",
     "https://ieeexplore.ieee.org/document/10889000": r"paste the DOI shown",
-    "https://ojs.aaai.org/index.php/AAAI/article/view/28960": "paste the DOI shown",
     "https://research-explorer.ista.ac.at/record/14458": "contains no identifier; paste",
     "https://openreview.net/pdf/0123456789abcdef.pdf": "paste the address of the forum",
     "https://openreview.net/group?id=ICLR.cc/2024": "paste the address of the forum",
     "https://aclanthology.org/volumes/2024.acl-long/": "contains no identifier",
     "https://github.com/locuslab/wanda": "a repository does not identify",
-    "https://proceedings.mlr.press/v202/": "contains no identifier",
-    "https://arxiv.org/list/cs.LG/recent": "contains no identifier",
-    "2301.0077": "is one digit too short",
     "https://arxiv.org/abs/2301.0077": "is one digit too short",
     "2313.00774": "does not identify a paper; paste",
     "SparseGPT": "does not identify a paper; paste",
-    "12 34": "does not identify a paper; paste",
-    "": "does not identify a paper; paste",
     "file:///etc/passwd": "not an http or https address",
-    "ftp://arxiv.org/abs/2301.00774": "not an http or https address",
     "https://[::1": "not an address",
     "a word " * 60: "is too long for a title",
 }
 
 
 @pytest.mark.parametrize(("text", "expected"), ARXIV.items())
-def test_identifies_arxiv(text: str, expected: tuple[str, int | None]) -> None:
-    assert identify(text) == Reference("arxiv", *expected)
+def test_identifies_arxiv(text: str, expected: str) -> None:
+    assert identify(text) == Reference("arxiv", expected)
 
 
 @pytest.mark.parametrize(("text", "expected"), OTHERS.items())
@@ -165,12 +131,3 @@ def test_unidentified_text_gets_advice(text: str, way_out: str) -> None:
         identify(text)
     assert len(str(caught.value)) < 350
     assert "\n" not in str(caught.value)
-
-
-@given(st.text(max_size=200) | st.from_regex(r"https?://\S{0,60}", fullmatch=True))
-def test_any_text_is_identified_or_rejected(text: str) -> None:
-    try:
-        found = identify(text)
-    except Unidentified:
-        return
-    assert found.value == found.value.strip() != ""

@@ -9,7 +9,6 @@ import pytest
 from tests.sources.replay import Answer, Replay, feed, stored
 from tools.sources import errors
 from tools.sources.client import Client
-from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import fetch, search
 from tools.sources.names.references import Reference
 from tools.sources.services.arxiv import Arxiv
@@ -26,7 +25,6 @@ SAID = {
         "venue": None,
         "ids": {"arxiv": "2301.00774"},
         "code": ("https://github.com/IST-DASLab/sparsegpt",),
-        "notes": (),
     },
     "2312.11983": {
         "submitted": "2023-12-19",
@@ -42,12 +40,6 @@ SAID = {
 @pytest.mark.parametrize(("text", "expected"), SAID.items())
 def test_parses_facts(text: str, expected: dict[str, object], said: Said) -> None:
     assert said(text, expected) == expected
-
-
-def test_notes_requested_older_version(client: Client) -> None:
-    facts = fetch(identify("https://arxiv.org/abs/2301.00774v1"), client)
-    assert facts.notes == ("the facts are from version 3 on arXiv, not from version 1",)
-    assert fetch(identify("2301.00774v3"), client).notes == ()
 
 
 ENTITY = b'<!DOCTYPE feed [<!ENTITY x SYSTEM "file:///etc/passwd">]><feed>&x;</feed>'

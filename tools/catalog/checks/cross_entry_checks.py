@@ -88,7 +88,7 @@ def _nearest(slug: str, former: Mapping[str, str], slugs: frozenset[str]) -> str
 
 
 def cycles(catalog: Catalog) -> Iterator[Problem]:
-    """Find papers that build on themselves through others."""
+    """Find a paper that builds on itself through others."""
     graph = {
         slug: {
             relative
@@ -97,13 +97,11 @@ def cycles(catalog: Catalog) -> Iterator[Problem]:
         }
         for slug, entry in catalog.entries.items()
     }
-    while True:
-        try:
-            TopologicalSorter(graph).prepare()
-            return
-        except CycleError as error:
-            # In the error, each paper is followed by one that builds on it.
-            circle = list(reversed(error.args[1][:-1]))
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        # In the error, each paper is followed by one that builds on it.
+        circle = list(reversed(error.args[1][:-1]))
         start = circle.index(min(circle))
         circle = circle[start:] + circle[:start]
         yield catalog.entries[circle[0]].problem(
@@ -111,7 +109,6 @@ def cycles(catalog: Catalog) -> Iterator[Problem]:
             message=f"form a cycle: {' builds on '.join([*circle, circle[0]])}",
             advice="remove the wrong relation",
         )
-        graph[circle[0]].discard(circle[1 % len(circle)])
 
 
 def method_folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]:

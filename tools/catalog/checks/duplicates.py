@@ -16,16 +16,14 @@ SIMILAR = 92
 """Similarity of two titles, out of 100, from which they may belong to one paper."""
 
 
-def duplicates(paper: Paper, among: Mapping[str, Paper]) -> list[tuple[str, str]]:
-    """Return slug and reason of each entry that seems to be the same paper."""
-    return Known(among).same_as(paper)
-
-
 class Known:
-    """An index of papers by identifier and title."""
+    """An index of papers by identifier, normalised title and subtitle."""
 
     def __init__(self, papers: Mapping[str, Paper]) -> None:
-        self._titles = _Titles(papers)
+        self._papers = papers
+        pairs = [(title, slug) for slug in papers for title in sorted(_spellings(papers[slug]))]
+        self._titles = [title for title, _ in pairs]
+        self._slugs = [slug for _, slug in pairs]
         self._ids: dict[tuple[str, str], list[str]] = {}
         for slug, paper in papers.items():
             for own in paper.ids:
@@ -39,8 +37,34 @@ class Known:
             for slug in self._ids.get((scheme, value), ())
         ]
         by_id = {slug for slug, _ in found}
-        by_title = self._titles.similar_to(paper)
+        best: dict[str, float] = {}
+        for title in _spellings(paper):
+            for slug, score in self._similar(title):
+                best[slug] = max(best.get(slug, 0), score)
+        by_title = ((slug, self._reason(slug, score)) for slug, score in best.items())
         return [*found, *((slug, reason) for slug, reason in by_title if slug not in by_id)]
+
+    def pairs(self) -> Iterator[tuple[str, str, str, bool]]:
+        """Yield two papers with similar titles, the reason, and whether the titles are equal."""
+        best: dict[tuple[str, str], float] = {}
+        for index, title in enumerate(self._titles):
+            one = self._slugs[index]
+            for other, score in self._similar(title, index + 1):
+                if one != other:
+                    best[one, other] = max(best.get((one, other), 0), score)
+        for (one, other), score in best.items():
+            yield one, other, self._reason(one, score), score == 100
+
+    def _similar(self, title: str, start: int = 0) -> Iterator[tuple[str, float]]:
+        """Yield slug and similarity of the titles from an index on that are similar enough."""
+        for _, score, index in process.extract(
+            title, self._titles[start:], scorer=fuzz.ratio, score_cutoff=SIMILAR, limit=None
+        ):
+            yield self._slugs[start + index], score
+
+    def _reason(self, slug: str, score: float) -> str:
+        how = "the same title" if score == 100 else "nearly the same title"
+        return f"has {how}, '{self._papers[slug].title}'"
 
 
 def shared_identifiers(catalog: Catalog) -> Iterator[Problem]:
@@ -61,7 +85,7 @@ def shared_identifiers(catalog: Catalog) -> Iterator[Problem]:
 
 def similar_titles(catalog: Catalog) -> Iterator[Problem]:
     """Find equal and similar titles of two entries."""
-    for one, other, reason, equal in _Titles(catalog.papers).pairs():
+    for one, other, reason, equal in Known(catalog.papers).pairs():
         yield catalog.entries[other].problem(
             "title",
             message=f"{one} {reason}",
@@ -70,47 +94,6 @@ def similar_titles(catalog: Catalog) -> Iterator[Problem]:
             else "make sure that they are different papers",
             level=Level.ERROR if equal else Level.WARNING,
         )
-
-
-class _Titles:
-    """An index of normalised titles and subtitles."""
-
-    def __init__(self, papers: Mapping[str, Paper]) -> None:
-        self.papers = papers
-        pairs = [(title, slug) for slug in papers for title in sorted(_spellings(papers[slug]))]
-        self.titles = [title for title, _ in pairs]
-        self.slugs = [slug for _, slug in pairs]
-
-    def similar_to(self, paper: Paper) -> Iterator[tuple[str, str]]:
-        """Yield slug and reason of each paper with an equal or similar title."""
-        best: dict[str, float] = {}
-        for title in _spellings(paper):
-            for slug, score in self._matches(title):
-                best[slug] = max(best.get(slug, 0), score)
-        for slug, score in best.items():
-            yield slug, self._reason(slug, score)
-
-    def pairs(self) -> Iterator[tuple[str, str, str, bool]]:
-        """Yield two papers with similar titles, the reason, and whether the titles are equal."""
-        best: dict[tuple[str, str], float] = {}
-        for index, title in enumerate(self.titles):
-            one = self.slugs[index]
-            for other, score in self._matches(title, index + 1):
-                if one != other:
-                    best[one, other] = max(best.get((one, other), 0), score)
-        for (one, other), score in best.items():
-            yield one, other, self._reason(one, score), score == 100
-
-    def _matches(self, title: str, start: int = 0) -> Iterator[tuple[str, float]]:
-        """Yield slug and similarity of the titles from an index on that are similar enough."""
-        for _, score, index in process.extract(
-            title, self.titles[start:], scorer=fuzz.ratio, score_cutoff=SIMILAR, limit=None
-        ):
-            yield self.slugs[start + index], score
-
-    def _reason(self, slug: str, score: float) -> str:
-        how = "the same title" if score == 100 else "nearly the same title"
-        return f"has {how}, '{self.papers[slug].title}'"
 
 
 def _spellings(paper: Paper) -> set[str]:

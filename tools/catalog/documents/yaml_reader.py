@@ -117,9 +117,6 @@ def parse_list(text: str, path: Path) -> list[Document]:
 def _build(document: Document) -> Any:
     """Build the value of a document's text and record its problems."""
     path, text = document.path, document.text
-    document.problems += _unfinished_merge(path, text)
-    if document.problems:
-        return None
     try:
         # Composing returns nodes, so tags in the file cannot run code.
         node = yaml.compose(text, Loader=Loader)
@@ -138,21 +135,10 @@ def _build(document: Document) -> Any:
         return None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
-        message = f"contains the character U+{_code(error):04X}, which YAML forbids"
+        message = "contains a control character, which YAML forbids"
         document.problems.append(Problem(path, line, "", message, "remove it"))
         return None
     return node and _Builder(document).value(node, (), node)
-
-
-def _unfinished_merge(path: Path, text: str) -> Iterator[Problem]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(r"(<{7}|={7}|>{7})( |$)", line):
-            message = f"contains a merge conflict marker, '{line[:20]}'"
-            yield Problem(path, number, "", message, "resolve the conflict")
-
-
-def _code(error: yaml.reader.ReaderError) -> int:
-    return error.character if isinstance(error.character, int) else ord(error.character[:1] or "?")
 
 
 def _comments(text: str) -> Iterator[tuple[int, str]]:

@@ -17,8 +17,6 @@ class Reference:
     scheme: str
     """An identifier of the catalog, a site of proceedings, or `title`."""
     value: str
-    version: int | None = None
-    """The requested version, only for arXiv."""
 
     def __str__(self) -> str:
         return f"{LABELS.get(self.scheme, self.scheme)} {self.value}"

@@ -16,7 +16,7 @@ from tools.sources.services.service import Service
 
 FORM = (
     r"(?P<id>\d{2}(?:0[1-9]|1[0-2])\.\d{4,5}|[a-z]+(?:-[a-z]+)?(?:\.[A-Z]{2})?/\d{7})"
-    r"(?:v(?P<version>[1-9]\d{0,3}))?"
+    r"(?:v[1-9]\d{0,3})?"
 )
 SPACES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
 
@@ -47,11 +47,11 @@ class Arxiv(Service):
         return f"/api/query?id_list={quote(reference.value, safe='/')}&max_results=1"
 
     def read(self, page: Page, reference: Reference) -> Facts:
-        """Parse the entry; add a note if an older version was requested."""
+        """Parse the entry."""
         entries = _entries(page)
         if not entries:
             raise NotFound(f"arXiv has no paper {reference.value}", CHECK)
-        return self._facts(page, entries[0], reference.version)
+        return self._facts(page, entries[0])
 
     def query(self, title: str) -> str:
         """Search for the words of a title, without characters that arXiv reads as operators."""
@@ -63,8 +63,7 @@ class Arxiv(Service):
         """Parse all entries."""
         return [self._facts(page, entry) for entry in _entries(page)]
 
-    def _facts(self, page: Page, entry: Element, version: int | None = None) -> Facts:
-        """Return the facts of an entry; `version` is the requested version."""
+    def _facts(self, page: Page, entry: Element) -> Facts:
         try:
             paper = self.from_page(urlsplit(_text(entry, "a:id")))
         except (ValueError, Unidentified):
@@ -76,10 +75,6 @@ class Arxiv(Service):
         submitted = day(*_text(entry, "a:published")[:10].split("-"))
         if not title or not submitted:
             raise malformed(page, "its entry lacks identifier, title or date")
-        notes: tuple[str, ...] = ()
-        if paper.version and version not in (None, paper.version):
-            other = f"not from version {version}"
-            notes = (f"the facts are from version {paper.version} on arXiv, {other}",)
         names = (_text(author, "a:name") for author in entry.findall("a:author", SPACES))
         return Facts(
             source=self.name,
@@ -93,7 +88,6 @@ class Arxiv(Service):
             mentions=(_text(entry, "x:doi"),),
             code=repositories(summary, comment),
             comment=comment or None,
-            notes=notes,
         )
 
 
@@ -105,7 +99,7 @@ def _reference(found: re.Match[str]) -> Reference:
             f"'{value}' is one digit too short: arXiv ids since 2015 have five digits after the "
             "point; copy the id from the abstract page"
         )
-    return Reference("arxiv", value, int(found["version"]) if found["version"] else None)
+    return Reference("arxiv", value)
 
 
 def _entries(page: Page) -> list[Element]:

@@ -142,20 +142,6 @@ def test_contract_reports_missing_method_once(checkout):
         assert (refused.returncode, refused.stderr) == (2, f"error: {sentence}\n")
 
 
-def test_contract_passes_with_prune_written(checkout):
-    scaffold("toy", made_up(), with_harness(checkout))
-    file = checkout / "implementations" / "toy" / "toy.py"
-    lines = [line for line in file.read_text().splitlines() if "missing = " not in line]
-    body = (
-        "for _, _, linear in model.linears():",
-        "    linear.weight[:, : round(self.sparsity * linear.in_features)] = 0",
-    )
-    lines[-1:] = [f"        {line}" for line in body]
-    file.write_text("\n".join(lines) + "\n")
-    done = run(checkout, "pytest", file.relative_to(checkout).as_posix(), "-q", "-x")
-    assert done.returncode == 0, done.stdout
-
-
 @pytest.mark.parametrize(
     ("words", "abilities"),
     [
@@ -253,22 +239,3 @@ def test_command_accepts_catalogued_papers(checkout, monkeypatch, capsys):
     ):
         with pytest.raises(SystemExit, match=message):
             command.main(slug)
-
-
-def test_rejects_missing_checkout(tmp_path):
-    with pytest.raises(ScaffoldError, match="run this in a checkout of the atlas"):
-        scaffold("toy", made_up(), tmp_path)
-
-
-def test_full_disk_leaves_no_folder(checkout, monkeypatch):
-    write = Path.write_text
-
-    def fail_late(path: Path, *arguments: Any, **more: Any) -> int:
-        if path.name == "README.md":
-            raise OSError(28, "No space left on device")
-        return write(path, *arguments, **more)
-
-    monkeypatch.setattr(Path, "write_text", fail_late)
-    with pytest.raises(ScaffoldError, match=r"cannot create .*/toy: No space left on device"):
-        scaffold("toy", made_up(), checkout)
-    assert list((checkout / "implementations").iterdir()) == []

@@ -15,100 +15,34 @@ from tools.sources.names.references import Reference, Unidentified
 from tools.sources.resolve import candidates, resolve
 
 SPARSEGPT = "SparseGPT: Massive Language Models Can be Accurately Pruned in One-Shot"
-LLM_PRUNER = "44956951349095f74492a5471128a7e0"
+PMLR = "https://proceedings.mlr.press"
+FORUM = "https://openreview.net/forum?id="
 
 EXPECTED = {
     # arXiv has the date, DBLP the proceedings page, PMLR the rest.
     "2301.00774": ("icml", 2023, "2023-01-02", {"arxiv", "pmlr"}, "PMLR"),
-    "https://proceedings.mlr.press/v202/frantar23a.html": (
-        "icml",
-        2023,
-        "2023-01-02",
-        {"arxiv", "pmlr"},
-        "PMLR",
-    ),
-    "https://proceedings.mlr.press/v267/guo25a.html": (
-        "icml",
-        2025,
-        "2025-05-28",
-        {"arxiv", "pmlr"},
-        "PMLR",
-    ),
+    f"{PMLR}/v267/guo25a.html": ("icml", 2025, "2025-05-28", {"arxiv", "pmlr"}, "PMLR"),
     "2306.11695": ("iclr", 2024, "2023-06-20", {"arxiv", "openreview"}, "OpenReview"),
-    "https://openreview.net/forum?id=PxoFut3dWW": (
-        "iclr",
-        2024,
-        "2023-06-20",
-        {"arxiv", "openreview"},
-        "OpenReview",
-    ),
-    "https://openreview.net/forum?id=ahEm3l2P6w": (
-        "icml",
-        2024,
-        "2023-10-08",
-        {"arxiv", "openreview"},
-        "OpenReview",
-    ),
+    f"{FORUM}PxoFut3dWW": ("iclr", 2024, "2023-06-20", {"arxiv", "openreview"}, "OpenReview"),
     "2305.11627": ("neurips", 2023, "2023-05-19", {"arxiv"}, "NeurIPS proceedings"),
     # The authors entered the DOI on arXiv, and Crossref confirms it.
     "2312.11983": ("aaai", 2024, "2023-12-19", {"arxiv", "doi"}, "Crossref"),
     "10.1609/aaai.v38i10.28960": ("aaai", 2024, "2023-12-19", {"arxiv", "doi"}, "Crossref"),
-    "10.1609/aaai.v39i23.34592": ("aaai", 2025, "2024-07-30", {"arxiv", "doi"}, "Crossref"),
     "2308.07633": ("tacl", 2024, "2023-08-15", {"arxiv", "doi"}, "Crossref"),
-    "2403.03853": (
-        "acl-findings",
-        2025,
-        "2024-03-06",
-        {"arxiv", "doi", "anthology"},
-        "ACL Anthology",
-    ),
     "2025.findings-acl.1035": (
-        "acl-findings",
-        2025,
-        "2024-03-06",
-        {"arxiv", "doi", "anthology"},
-        "ACL Anthology",
-    ),
-    "2025.coling-main.626": (
-        "coling",
-        2025,
-        "2024-09-20",
-        {"arxiv", "anthology"},
-        "ACL Anthology",
+        *("acl-findings", 2025, "2024-03-06", {"arxiv", "doi", "anthology"}, "ACL Anthology"),
     ),
     # OpenReview has only an imported record; DBLP has the published paper.
-    "https://openreview.net/forum?id=a8ruEUhpOv": (
-        "emnlp",
-        2024,
-        None,
-        {"openreview", "anthology", "doi"},
-        "ACL Anthology",
+    f"{FORUM}a8ruEUhpOv": (
+        *("emnlp", 2024, None, {"openreview", "anthology", "doi"}, "ACL Anthology"),
     ),
-    # Preprints, two of them submitted somewhere.
+    # Preprints, one of them submitted somewhere.
     "2407.11681": (None, 2024, "2024-07-16", {"arxiv"}, None),
-    "2501.09412": (None, 2025, "2025-01-16", {"arxiv"}, None),
-    "https://openreview.net/forum?id=f4b0YVwKUO": (
-        None,
-        2025,
-        "2025-01-16",
-        {"arxiv", "openreview"},
-        None,
-    ),
+    f"{FORUM}f4b0YVwKUO": (None, 2025, "2025-01-16", {"arxiv", "openreview"}, None),
     "cs/0601001": (None, 2006, "2006-01-01", {"arxiv"}, None),
-    f"https://papers.nips.cc/paper_files/paper/2023/hash/{LLM_PRUNER}-Abstract-Conference.html": (
-        "neurips",
-        2023,
-        "2023-05-19",
-        {"arxiv"},
-        "NeurIPS proceedings",
-    ),
     "https://openaccess.thecvf.com/content/CVPR2023/html/"
     "Fang_DepGraph_Towards_Any_Structural_Pruning_CVPR_2023_paper.html": (
-        "cvpr",
-        2023,
-        None,
-        set(),
-        "CVF open access",
+        *("cvpr", 2023, None, set(), "CVF open access"),
     ),
 }
 

@@ -53,71 +53,23 @@ def errors(papers: Path) -> list[str]:
     return [str(p) for p in found if p.level is Level.ERROR and p.file.stem not in HERE]
 
 
+PMLR = "https://proceedings.mlr.press/v267"
+NEURIPS = "https://papers.nips.cc/paper_files/paper/2024/file/c1c44e46358e0fb94dc94ec495a7fb1a"
+CVF = "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_DepGraph_Towards_Any_Structural"
+
+
 # Identifiers
 @pytest.mark.parametrize(
     ("what", "slug", "ids", "title"),
     [
         ("2301.00774", "sparsegpt", {"arxiv": "2301.00774"}, "SparseGPT: Massive"),
-        (
-            "https://arxiv.org/pdf/2306.11695v2",
-            "sun2024simple",
-            {"openreview": "PxoFut3dWW"},
-            "A Simple",
-        ),
         ("cs/0601001", None, {"arxiv": "cs/0601001"}, ""),
-        ("https://arxiv.org/abs/math/0309136v1", None, {"arxiv": "math/0309136"}, ""),
         ("10.1609/aaai.v39i23.34592", None, {"doi": "10.1609/aaai.v39i23.34592"}, "Pruning Large"),
-        ("https://doi.org/10.1162/tacl_a_00704", None, {"doi": "10.1162/tacl_a_00704"}, "A Survey"),
-        (
-            "https://openreview.net/forum?id=ahEm3l2P6w",
-            "owl",
-            {"openreview": "ahEm3l2P6w"},
-            "Outlier",
-        ),
         ("https://openreview.net/forum?id=PxoFut3dWW", None, {"arxiv": "2306.11695"}, "A Simple"),
         ("2024.findings-acl.178", "loraprune", {"anthology": "2024.findings-acl.178"}, "LoRAPrune"),
-        (
-            "https://aclanthology.org/2025.coling-main.626.pdf",
-            "cfsp",
-            {"anthology": "2025.coling-main.626"},
-            "CFSP",
-        ),
-        (
-            "https://proceedings.mlr.press/v202/frantar23a.html",
-            "sparsegpt",
-            {"pmlr": "v202/frantar23a"},
-            "SparseGPT",
-        ),
-        (
-            "https://proceedings.mlr.press/v267/guo25a/guo25a.pdf",
-            "slimllm",
-            {"pmlr": "v267/guo25a"},
-            "SlimLLM",
-        ),
-        (
-            "https://proceedings.neurips.cc/paper_files/paper/2023/hash/44956951349095f74492a5471128a7e0-Abstract-Conference.html",
-            "llmpruner",
-            {"arxiv": "2305.11627"},
-            "LLM-Pruner",
-        ),
-        (
-            "https://papers.nips.cc/paper_files/paper/2024/file/c1c44e46358e0fb94dc94ec495a7fb1a-Paper-Conference.pdf",
-            "slimgpt",
-            {"arxiv": "2412.18110"},
-            "SlimGPT",
-        ),
-        (
-            "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_DepGraph_Towards_Any_Structural_Pruning_CVPR_2023_paper.html",
-            "depgraph",
-            {},
-            "DepGraph",
-        ),
-        (
-            "https://openaccess.thecvf.com/content_CVPR_2019/papers/He_Filter_Pruning_via_Geometric_Median_for_Deep_Convolutional_Neural_Networks_CVPR_2019_paper.pdf",
-            None,
-            {},
-            "Filter Pruning",
-        ),
+        (f"{PMLR}/guo25a/guo25a.pdf", "slimllm", {"pmlr": "v267/guo25a"}, "SlimLLM"),
+        (f"{NEURIPS}-Paper-Conference.pdf", "slimgpt", {"arxiv": "2412.18110"}, "SlimGPT"),
+        (f"{CVF}_Pruning_CVPR_2023_paper.html", "depgraph", {}, "DepGraph"),
     ],
 )
 def test_adds_paper_by_identifier(
@@ -172,12 +124,7 @@ def test_other_sources_may_fail(add: Command, replay, papers: Path) -> None:
 
 @pytest.mark.parametrize(
     "what",
-    [
-        "2312.11983",
-        "https://arxiv.org/abs/2312.11983v3",
-        "10.48550/arXiv.2312.11983",
-        "https://ojs.aaai.org/index.php/AAAI/article/view/28960/10.1609/aaai.v38i10.28960",
-    ],
+    ["https://arxiv.org/abs/2312.11983v3", "https://x.org/28960/10.1609/aaai.v38i10.28960"],
 )
 def test_rejects_known_paper_before_any_request(
     add: Command, replay: sources.Replay, papers: Path, what: str
@@ -243,6 +190,9 @@ def test_rejects_existing_slug_before_any_request(
         ),
         (("2301.00774", "--slug", "Foo-Prune"), "--slug: 'Foo-Prune' is not a slug; use lower"),
         (("2301.00774", "--track", "best"), "--track: 'best' is not 'main'"),
+        (("2301.00774", "--venue", "Nowhere"), "see catalog/vocabulary/venues.yaml, and define it"),
+        (("2301.00774", "--claim", "OPT is best"), "must have the form `name: value, name: value`"),
+        (("2301.00774", "--claim", "model: OPT-125M"), "the field metric is missing"),
     ],
 )
 def test_wrong_usage_exits_with_2(
@@ -252,26 +202,6 @@ def test_wrong_usage_exits_with_2(
     assert code == 2
     assert re.search(message, " ".join(err.split()))
     assert replay.requests == []
-
-
-@pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("hello", "'hello' does not identify a paper; paste"),
-        ("https://ieeexplore.ieee.org/document/10889000", "paste the DOI shown"),
-        (
-            "https://ojs.aaai.org/index.php/AAAI/article/view/28960",
-            "paste the DOI shown",
-        ),
-        ("10.5555/3618408.3618822", "is an internal handle of the ACM Digital Library, not a DOI"),
-        ("file:///etc/passwd", "is not an http or https address"),
-    ],
-)
-def test_unidentified_text_gets_advice(add: Command, what: str, message: str) -> None:
-    code, _, err = add(what, *JUDGED)
-    assert code == 1
-    assert message in err
-    assert len(err.splitlines()) == 1
 
 
 # Manual entry
@@ -426,7 +356,7 @@ def test_lists_all_missing_facts(add: Command, papers: Path) -> None:
 def test_rejects_summary_from_abstract(add: Command, papers: Path) -> None:
     _, _, err = add("2301.00774", *JUDGED, "--dry-run")
     abstract = err.partition("Abstract (do not copy from it):\n")[2].splitlines()[0].strip()
-    for summary in (abstract, abstract[:120], abstract.replace("method", "way").upper().lower()):
+    for summary in (abstract, abstract[:120].upper()):
         code, _, err = add("2301.00774", "--yes", *JUDGED[2:], "--summary", summary)
         assert code == 1
         assert err.endswith("the summary repeats the abstract; write it in your own words\n")
@@ -444,15 +374,6 @@ def test_unusable_title_needs_a_slug(add: Command, papers: Path) -> None:
     assert added(papers)["foo"].title == "剪枝"
 
 
-def test_slug_falls_back_to_author_and_year(add: Command, papers: Path) -> None:
-    assert add(*BY_HAND)[0] == 0
-    again = [*BY_HAND, "--title", "FooPrune: Something Else Entirely"]
-    again[again.index("2401.01234")] = "2401.01235"
-    code, _, err = add(*again)
-    assert code == 0, err
-    assert set(added(papers)) == {"fooprune", "bee2024fooprune"}
-
-
 def test_ignores_invalid_git_address(
     add: Command, replay: sources.Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,13 +385,6 @@ def test_ignores_invalid_git_address(
         agents = {request.headers["User-Agent"] for request in replay.requests}
         assert any(email in agent for agent in agents) == sent, number
     assert add("2301.00774", *JUDGED, "--contact", "nobody")[0] == 1
-
-
-def test_survey_needs_no_taxonomy(add: Command, papers: Path) -> None:
-    code, _, err = add("2308.07633", "--yes", *SURVEY)
-    assert code == 0, err
-    (paper,) = added(papers).values()
-    assert (paper.kind, paper.taxonomy) == ("survey", None)
 
 
 def test_survey_can_have_a_topic(add: Command, papers: Path) -> None:
@@ -490,25 +404,6 @@ def test_replaces_synonyms_by_terms(add: Command, papers: Path) -> None:
     assert (paper.venue, paper.taxonomy.when, paper.models) == ("neurips", "static", ("LLaMA-2",))
     assert paper.taxonomy.granularity == ("unstructured", "semi-structured")
     assert paper.datasets.evaluation == ("wikitext2",)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        (("--venue", "Nowhere"), "see catalog/vocabulary/venues.yaml, and define it there"),
-        (("--when", "tomorrow"), "or define it in catalog/vocabulary/when.yaml"),
-        (("--claim", "OPT is best"), "must have the form `name: value, name: value`"),
-        (("--claim", "model: OPT-125M"), "the field metric is missing"),
-        (("--compares-with", "Not A Slug"), "is not a slug"),
-    ],
-)
-def test_invalid_options_get_advice(
-    add: Command, papers: Path, given: tuple[str, ...], message: str
-) -> None:
-    code, _, err = add(*BY_HAND, *given)
-    assert code == 2
-    assert message in " ".join(re.sub(r"[│╭╰─╮╯]", " ", err).split())
-    assert added(papers) == {}
 
 
 def test_manual_accepts_a_title(add: Command, papers: Path) -> None:
@@ -535,12 +430,6 @@ def test_title_lists_candidates(add: Command, papers: Path) -> None:
     assert "2306.11695: A Simple and Effective Pruning Approach" in err
     assert "does not identify a paper; give the identifier of the right one" in err
     assert added(papers) == {}
-
-
-def test_reports_unknown_title(add: Command, papers: Path) -> None:
-    code, _, err = add("Some title that nobody has written", *JUDGED)
-    assert (code, len(err.splitlines())) == (1, 1)
-    assert "no source knows a paper called 'Some title that nobody has written'" in err
 
 
 # Input files

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.tools.conftest import Ended, invoke
+from tools.import_list import app
 from tools.lists.parser import Item
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,19 +17,18 @@ ROOT = Path(__file__).resolve().parents[2]
 SEED = ROOT / "tests" / "data" / "seed-list.md"
 
 
-def import_list(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "import_list.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def import_list(*arguments: object) -> Ended:
+    return invoke(app, *arguments)
 
 
 def test_prints_text_or_json() -> None:
     plain, data = import_list(SEED), import_list(SEED, "--json")
-    assert plain.returncode == data.returncode == 0, plain.stderr + data.stderr
-    assert "line 28: zhu2024survey: Large Language Models in Operations Research" in plain.stdout
-    assert plain.stdout.startswith("17 in the catalog, but the line differs:")
-    assert "0 not in the catalog." in plain.stdout
-    assert json.loads(data.stdout)["counts"] == {"contradicts": 17, "known": 11, "new": 0}
-    lines = json.loads(data.stdout)["lines"]
+    assert plain.code == data.code == 0, plain.err + data.err
+    assert "line 28: zhu2024survey: Large Language Models in Operations Research" in plain.out
+    assert plain.out.startswith("17 in the catalog, but the line differs:")
+    assert "0 not in the catalog." in plain.out
+    assert json.loads(data.out)["counts"] == {"contradicts": 17, "known": 11, "new": 0}
+    lines = json.loads(data.out)["lines"]
     assert lines[0]["slug"] == "zhu2024survey"
     assert Item(**{k: v for k, v in lines[0].items() if k in Item.__annotations__}).line == 28
 
@@ -48,6 +47,5 @@ def test_rejects_files_without_list(content: bytes | None, message: str, tmp_pat
     if content is not None:
         file.write_bytes(content)
     done = import_list(file)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert message in done.err

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.importing.lists import FLAP, MINILLM, SPARSEGPT, WANDA, draft, drafts
+from tests.importing.lists import MINILLM, SPARSEGPT, WANDA, draft, drafts
 from tests.sources import replay as sources
 from tests.tools.conftest import Command, invoke
 from tools import import_records
 from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.entries.writer import canonical
-from tools.repository import REPOSITORY
 
 
 def test_second_run_continues(run: Command, out: Path, replay: sources.Replay) -> None:
@@ -33,12 +32,6 @@ def test_second_run_continues(run: Command, out: Path, replay: sources.Replay) -
     assert draft(out, "sparsegpt")["venue"] == "icml"
 
 
-def test_limit_counts_only_drafts(run: Command, out: Path) -> None:
-    done = run([FLAP, SPARSEGPT, WANDA, MINILLM], "--limit", 1)
-    assert list(done.lines) == ["fluctuation", "sparsegpt"]
-    assert "2 records: 1 accepted, 1 rejected, 0 skipped; 2 remaining" in done.said
-
-
 def test_only_processes_selected_records(run: Command, out: Path) -> None:
     done = run([SPARSEGPT, WANDA, MINILLM], "--offline", "--only", "wanda", "--only", "sparsegpt")
     assert list(done.lines) == ["sparsegpt", "wanda"]
@@ -54,14 +47,6 @@ def test_rejects_output_in_the_folder_of_entries(run: Command, papers: Path, ins
     assert "is inside the catalog" in done.said
     assert "choose a folder outside of it" in done.said
     assert sorted(papers.rglob("*")) == before
-
-
-def test_rejects_output_in_the_catalog(run: Command, tmp_path: Path) -> None:
-    done = run([SPARSEGPT], "--offline", "--out", REPOSITORY / "catalog" / "drafts")
-    assert "is inside the catalog" in done.said
-    assert not (REPOSITORY / "catalog" / "drafts").exists()
-    (tmp_path / "link").symlink_to(REPOSITORY / "catalog")
-    assert "is inside the catalog" in run([SPARSEGPT], "--offline", "--out", tmp_path / "link").said
 
 
 @pytest.mark.parametrize(

@@ -124,15 +124,6 @@ def test_requires_yes_without_terminal(update: Command, entry: Path) -> None:
     assert entry.read_bytes() == before
 
 
-def test_yes_without_safe_changes_writes_nothing(update: Command, entry: Path) -> None:
-    assert update("sparse", "--yes")[0] == 0
-    entry.write_text(entry.read_text().replace("Elias Frantar", "Elias Frantár"))
-    before = entry.read_bytes()
-    code, _, err = update("sparse", "--yes")
-    assert (code, err.splitlines()[-1]) == (1, "no change was accepted; nothing was written")
-    assert entry.read_bytes() == before
-
-
 def test_rejects_entry_that_breaks_the_catalog(update: Command, entry: Path, papers: Path) -> None:
     other = PREPRINT.replace("SparseGPT: Massive Language Models Can", "Another: Things That Can")
     other = other.replace("2301.00774", "2301.00775").replace(
@@ -152,7 +143,6 @@ def test_rejects_entry_that_breaks_the_catalog(update: Command, entry: Path, pap
         ("sparze", "the catalog has no entry sparze; did you mean sparse?"),
         ("qqq", "the catalog has no entry qqq; to add one, use add_paper.py"),
         ("broken", "broken.yaml is not valid; run tools/check_catalog.py and fix it first"),
-        ("commented", "commented.yaml is not valid; run tools/check_catalog.py and fix it first"),
         ("nowhere", "the entry has no identifier of a known source; edit it by hand"),
     ],
 )
@@ -160,8 +150,6 @@ def test_reports_entries_that_cannot_be_updated(
     update: Command, replay: sources.Replay, entry: Path, papers: Path, slug: str, message: str
 ) -> None:
     (papers / "broken.yaml").write_text("title: [")
-    commented = PREPRINT.replace("year: 2023", "year: 2023  # of the first version")
-    (papers / "commented.yaml").write_text(commented)
     page = "links: {paper: https://example.org/paper}"
     nowhere = PREPRINT.replace('ids:\n  arxiv: "2301.00774"', page)
     (papers / "nowhere.yaml").write_text(nowhere)
@@ -180,11 +168,3 @@ def test_failing_sources_change_nothing(
     assert code == 1
     assert re.fullmatch(r"export\.arxiv\.org .*HTTP 503.*, or edit the entry by hand\n", err)
     assert entry.read_bytes() == before
-
-
-def test_accepts_any_known_identifier(update: Command, replay: sources.Replay, entry: Path) -> None:
-    entry.write_text(PREPRINT.replace('arxiv: "2301.00774"', "openreview: PxoFut3dWW"))
-    code, out, _ = update("sparse", "--dry-run")
-    assert code == 0
-    assert re.search(r"^venue: iclr$", out, re.MULTILINE)
-    assert replay.requests[0].path == "/notes?id=PxoFut3dWW"

@@ -21,7 +21,6 @@ VENUES = [
         "venue: acl-findings",
         "track: is main, but the venue is acl-findings; write venue: acl",
     ),
-    ("pages: 101-117", "pages: 101-117", None),
 ]
 TAXONOMIES = [
     (
@@ -54,7 +53,6 @@ IDENTIFIERS = [
 DATES = [
     ("year: 2024", "year: 2023", "year: 2023 is before 2024-01, when arXiv assigned 2401.00007"),
     ("submitted: 2024-01-02", "submitted: 2023-12-29", None),
-    ("submitted: 2024-01-02", 'submitted: "2024"', None),
     (
         "submitted: 2024-01-02",
         "submitted: 2024-02-01",
@@ -71,8 +69,6 @@ CODE = [
     ("Apache-2.0", "Apache 2.0", ValueError),
     ("Apache-2.0", "Apache2", "code[0].license: 'Apache2' is not an SPDX licence expression"),
     ("Apache-2.0", "MIT OR Apache-2.0", None),
-    ("Apache-2.0", "GPL-2.0-only WITH Classpath-exception-2.0", None),
-    ("Apache-2.0", "NONE", None),
     ("Apache-2.0", "unclear", "code[0].license: is unclear, but there is no note; add a `note`"),
     ("code/another-river", "Code/River/", "code[1].url: is listed twice"),
 ]
@@ -87,7 +83,6 @@ CLAIMS = [
         "mean/unheard-of",
         "claims[1].metric: 'unheard-of' is not a term of vocabulary",
     ),
-    ("acc/piqa", "mean", "claims[1].metric: '' is not a term of vocabulary/suites"),
     (
         "acc/piqa",
         "acc/pica",
@@ -113,7 +108,6 @@ CLAIMS = [
         "Opt-125M",
         "claims[1].model: 'Opt-125M' is not a family of vocabulary/",
     ),
-    ("OPT-125M", "OPT-huge", "claims[1].model: 'OPT-huge' is not a family"),
     ("{brook: 9.10}", "{brok: 9.10}", "claims[0].against.brok: there is no entry brok; did you"),
     ("{brook: 9.10}", "{river: 9.10}", "claims[0].against.river: is the paper itself"),
 ]
@@ -121,7 +115,6 @@ LISTS = [
     ("ids.ieee, code", "ids.ieee, links.odd", "sources.unverified[1]: the entry has no field"),
     ("ids.ieee, code", "ids.ieee, code.license", None),
     ("[LLaMA, OPT]", "[LLaMA, OPTIMUS]", ValueError),
-    ("[c4]", "[c5]", ValueError),
     ("[LLaMA, OPT]", "[LLaMA, OPT, LLaMA]", "models[2]: repeats 'LLaMA'; remove one of them"),
     ("[activation]", "[activation, activation]", "taxonomy.criterion[1]: repeats 'activation'"),
 ]

@@ -39,9 +39,3 @@ def test_leaves_nothing_on_a_full_disk(
     with pytest.raises(WriteError, match=r"was not written: No space left on device$"):
         write_file(tmp_path / "entry.yaml", "text", force=force)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_names_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match=r"was not written: No such file or directory$"):
-        write_file(tmp_path / "none" / "entry.yaml", "text")
-    assert list(tmp_path.iterdir()) == []

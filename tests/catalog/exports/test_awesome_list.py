@@ -6,8 +6,6 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -16,7 +14,6 @@ from tools.catalog.entries.loader import load_catalog
 from tools.catalog.exports.awesome_list import (
     GROUPS,
     anchor,
-    date,
     group,
     grouped,
     item,
@@ -26,15 +23,6 @@ from tools.catalog.exports.awesome_list import (
 from tools.catalog.schema.addresses import best_code
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.repository import REPOSITORY, measured
-
-SEED = """
-adaptpruner ast atp bonsai cfsp displlm dpruner evop fasp fastforward flap griffin hywia kvpruner
-llmbip loraprune maskprune minillm pbs2p prunellm saap slimgpt slimllm sobp sparsegpt twossp
-wang2024survey zhu2024survey
-"""
-
-
-BASELINES = "magnitude wanda ria owl dsnot llmpruner slicegpt shortgpt"
 
 
 def cut(*granularity: str) -> dict[str, Any]:
@@ -79,18 +67,6 @@ def test_sorts_by_date_then_slug() -> None:
     assert grouped(papers) == {"structured": ["new", "a", "b", "old", "unknown"]}
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"submitted": "2023-06-20", "published": "2024-05"}, "2023-06-20"),
-        ({"published": "2024-05"}, "2024-05"),
-        ({}, "2024"),
-    ],
-)
-def test_date_is_that_of_the_first_version(changes: dict[str, Any], expected: str) -> None:
-    assert date(paper(**changes)) == expected
-
-
 def test_line_has_the_usual_format() -> None:
     it = paper(
         submitted="2023-06-20",
@@ -121,13 +97,7 @@ def test_links_available_code_official_first() -> None:
 TRAPS = 'a*b_c [x](y) <b> & # | ~~s~~ `c` \\ !$1$ "q" 1. - + http://x.org &amp; __x__ :) ]'
 
 
-@settings(deadline=None)
-@given(
-    st.text(st.sampled_from("ab *_[]()<>&#|~`\\!$\"'-+.:;/0"), min_size=1, max_size=40)
-    .map(lambda text: " ".join(text.split()))
-    .filter(bool)
-    | st.just(TRAPS)
-)
+@pytest.mark.parametrize("title", [TRAPS, *TRAPS.split()])
 def test_escapes_markdown_in_titles(title: str) -> None:
     it = paper().model_copy(update={"title": title})
     shown = inline(line(it))
@@ -150,16 +120,8 @@ def test_list_contains_every_paper_once() -> None:
     groups = grouped(papers)
     placed = [slug for slugs in groups.values() for slug in slugs]
     assert sorted(placed) == [slug for slug in sorted(papers) if papers[slug].has_paper]
-    assert set(placed) >= {*SEED.split(), *BASELINES.split()}
-    # The groups of the seed list in its order, and further groups.
-    own = {"survey", "unstructured", "structured", "semi-structured"}
-    assert [name for name in groups if name in own] == [name for name in GROUPS if name in own]
     assert len([row for row in text.splitlines() if re.match(r"- \[\d{4}", row)]) == len(placed)
     assert f"\nThis list has {len(placed)} papers; " in text
-    # The seed list has these two in another group.
-    assert "fastforward" in groups["structured"]
-    assert "dpruner" in groups["unstructured"]
-    assert "10.5555" not in text
 
 
 def test_list_omits_baselines_without_paper() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import AliasPath, Field
 
 from tools.sources.client import Page, Site
 from tools.sources.names.references import Reference
@@ -27,18 +27,6 @@ class Contributor(Answer):
         return self.name or " ".join(filter(None, (self.given, self.family, self.suffix)))
 
 
-class Issued(Answer):
-    """A date with one to three parts."""
-
-    parts: tuple[tuple[int | None, ...], ...] = Field((), alias="date-parts")
-
-
-class Event(Answer):
-    """A conference."""
-
-    name: str = ""
-
-
 class Work(Answer):
     """A record of Crossref."""
 
@@ -48,8 +36,11 @@ class Work(Answer):
     subtitle: tuple[str, ...] = ()
     author: tuple[Contributor, ...] = ()
     container: tuple[str, ...] = Field((), alias="container-title")
-    event: Event = Event()
-    issued: Issued = Issued()
+    event: str = Field("", validation_alias=AliasPath("event", "name"))
+    issued: tuple[int | None, ...] = Field(
+        (), validation_alias=AliasPath("issued", "date-parts", 0)
+    )
+    """Year, month and day, as far as known."""
     volume: str | None = None
     issue: str | None = None
     page: str | None = None
@@ -78,15 +69,14 @@ class Crossref(Service):
         work = read_json(page, Envelope).message
         if not work.title:
             raise malformed(page, "its record has no title")
-        parts = work.issued.parts[0] if work.issued.parts else []
-        names = [] if work.kind == "posted-content" else [*work.container, work.event.name]
+        names = [] if work.kind == "posted-content" else [*work.container, work.event]
         return Facts(
             source=self.name,
             title=": ".join([*work.title[:1], *work.subtitle[:1]]),
             authors=tuple(map(str, work.author)),
             abstract=work.abstract,
-            published=day(*parts),
-            year=parts[0] if parts else None,
+            published=day(*work.issued),
+            year=work.issued[0] if work.issued else None,
             volume=work.volume,
             number=work.issue,
             pages=pages(work.page),

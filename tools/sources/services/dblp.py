@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from pydantic import BeforeValidator
+from pydantic import AliasPath, BeforeValidator, Field
 
 from tools.catalog.schema.vocabulary import fold
 from tools.sources.client import Page, Site
@@ -27,17 +27,13 @@ class Person(Answer):
     text: str
 
 
-class People(Answer):
-    """The authors of a record."""
-
-    author: Annotated[tuple[Person, ...], BeforeValidator(_listed)] = ()
-
-
 class Info(Answer):
     """A record."""
 
     title: str
-    authors: People = People()
+    authors: Annotated[tuple[Person, ...], BeforeValidator(_listed)] = Field(
+        (), validation_alias=AliasPath("authors", "author")
+    )
     venue: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     year: int | None = None
     volume: str | None = None
@@ -53,22 +49,10 @@ class Hit(Answer):
     info: Info
 
 
-class Hits(Answer):
-    """The results; `hit` is missing if there are none."""
-
-    hit: tuple[Hit, ...] = ()
-
-
-class Result(Answer):
-    """The result of a search."""
-
-    hits: Hits = Hits()
-
-
 class Envelope(Answer):
-    """An answer of DBLP."""
+    """An answer of DBLP; `hit` is missing if there are no results."""
 
-    result: Result = Result()
+    hits: tuple[Hit, ...] = Field((), validation_alias=AliasPath("result", "hits", "hit"))
 
 
 class Dblp(Service):
@@ -84,14 +68,14 @@ class Dblp(Service):
 
     def found(self, page: Page) -> list[Facts]:
         """Parse all hits."""
-        return [self._facts(hit.info) for hit in read_json(page, Envelope).result.hits.hit]
+        return [self._facts(hit.info) for hit in read_json(page, Envelope).hits]
 
     def _facts(self, info: Info) -> Facts:
         preprint = "CoRR" in info.venue
         return Facts(
             source=self.name,
             title=info.title.removesuffix("."),
-            authors=tuple(person.text for person in info.authors.author),
+            authors=tuple(person.text for person in info.authors),
             year=info.year,
             # The volume of CoRR is the arXiv id.
             volume=None if preprint else info.volume,

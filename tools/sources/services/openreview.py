@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import SplitResult, parse_qs, urlencode
 
-from pydantic import BeforeValidator
+from pydantic import AliasPath, BeforeValidator, Field
 
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.sources.client import Page, Site
@@ -32,16 +32,6 @@ Text = Annotated[str | None, BeforeValidator(_unwrap)]
 Texts = Annotated[list[str] | None, BeforeValidator(_unwrap)]
 
 
-class Content(Answer):
-    """The content of a note."""
-
-    title: Text = None
-    authors: Texts = None
-    abstract: Text = None
-    venue: Text = None
-    venueid: Text = None
-
-
 class Note(Answer):
     """A submission, or a comment on one."""
 
@@ -49,7 +39,11 @@ class Note(Answer):
     forum: str
     cdate: int | None = None
     pdate: int | None = None
-    content: Content = Content()
+    title: Text = Field(None, validation_alias=AliasPath("content", "title"))
+    authors: Texts = Field(None, validation_alias=AliasPath("content", "authors"))
+    abstract: Text = Field(None, validation_alias=AliasPath("content", "abstract"))
+    venue: Text = Field(None, validation_alias=AliasPath("content", "venue"))
+    venueid: Text = Field(None, validation_alias=AliasPath("content", "venueid"))
 
 
 class Notes(Answer):
@@ -87,7 +81,7 @@ class OpenReview(Service):
         note = notes[0]
         if note.id != reference.value or note.forum != note.id:
             raise AnotherPaper(self.name, reference.value, f"the forum {note.forum}")
-        if not note.content.title:
+        if not note.title:
             raise malformed(page, "its record has no title")
         return self._facts(note)
 
@@ -99,24 +93,23 @@ class OpenReview(Service):
     def found(self, page: Page) -> list[Facts]:
         """Parse the accepted papers, workshops last."""
         notes = (note for note in read_json(page, Notes).notes if note.forum == note.id)
-        found = [self._facts(note) for note in notes if note.content.title]
+        found = [self._facts(note) for note in notes if note.title]
         return sorted((f for f in found if f.venue), key=lambda f: f.track == "workshop")
 
     def _facts(self, note: Note) -> Facts:
-        content = note.content
-        where = accepted(content.venue or "", content.venueid or "")
+        where = accepted(note.venue or "", note.venueid or "")
         date = (note.pdate if where else None) or note.cdate
         # The venue of a journal has no year, so the date of publication is used.
-        year = year_in(content.venue, content.venueid) if where else None
-        authors = content.authors or []
+        year = year_in(note.venue, note.venueid) if where else None
+        authors = note.authors or []
         return Facts(
             source=self.name,
-            title=content.title,
+            title=note.title,
             authors=() if authors[:1] == ["Anonymous"] else tuple(authors),
-            abstract=content.abstract,
+            abstract=note.abstract,
             year=year or (datetime.fromtimestamp(date / 1000, UTC).year if date else None),
             venue=where.venue if where else None,
             track=where.track if where else None,
             ids={"openreview": note.id},
-            code=repositories(content.abstract),
+            code=repositories(note.abstract),
         )

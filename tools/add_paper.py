@@ -21,6 +21,7 @@ from tools.adding.command import (
 )
 from tools.adding.draft_input import READERS
 from tools.catalog.entries.loader import PAPERS
+from tools.command_line import Contact, DryRun, PapersFolder
 
 Text = str | None
 Texts = list[str] | None
@@ -47,9 +48,7 @@ def main(
         bool, typer.Option("--manual", help="Query no source; works offline")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Ask no questions")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the entry instead of writing it")
-    ] = False,
+    dry_run: DryRun = False,
     force: Annotated[
         bool,
         typer.Option(
@@ -62,13 +61,8 @@ def main(
     slug: Annotated[
         str, typer.Option(help="Name of the entry's file (default: derived from the paper)")
     ] = "",
-    contact: Annotated[
-        str | None,
-        typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
-    ] = None,
-    catalog: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
-    ] = PAPERS,
+    contact: Contact = None,
+    catalog: PapersFolder = PAPERS,
     title: Annotated[Text, option("title")] = None,
     name: Annotated[Text, option("name")] = None,
     author: Annotated[Texts, option("author")] = None,

@@ -18,7 +18,7 @@ from tools.catalog.documents.diagnostics import CatalogError, Level, Problem
 from tools.catalog.entries.files import WriteError, write_file
 from tools.catalog.entries.loader import PAPERS, Catalog, read_catalog
 from tools.catalog.schema import json_schema
-from tools.command_line import escape_unprintable, fail, program
+from tools.command_line import PapersFolder, escape_unprintable, fail, program
 from tools.repository import REPOSITORY, checkout
 
 ANNOTATIONS = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice"}
@@ -47,9 +47,7 @@ def check_catalog(
     contact: Annotated[
         str | None, typer.Option(help="E-mail address to send to the sources with --online")
     ] = None,
-    papers: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
-    ] = PAPERS,
+    papers: PapersFolder = PAPERS,
 ) -> None:
     """Check the catalog and report each problem with its line and how to fix it.
 

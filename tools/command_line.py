@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
+
+PapersFolder = Annotated[
+    Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
+]
+Contact = Annotated[
+    str | None,
+    typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the entry instead of writing it")]
 
 
 def program(command: Callable[..., None]) -> typer.Typer:

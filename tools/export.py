@@ -11,7 +11,7 @@ import typer
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.catalog.exports.formats import EXPORTS, write
-from tools.command_line import fail, program
+from tools.command_line import PapersFolder, fail, program
 from tools.repository import measured
 
 
@@ -21,9 +21,7 @@ def export(
         typer.Argument(help=f"Files to write: {', '.join(EXPORTS)} (default: all)"),
     ] = None,
     out: Annotated[Path, typer.Option(help="Output folder; created if missing")] = Path("build"),
-    papers: Annotated[
-        Path, typer.Option(help="Folder of the entries", exists=True, file_okay=False)
-    ] = PAPERS,
+    papers: PapersFolder = PAPERS,
 ) -> None:
     """Export the catalog as JSON, BibTeX, CSV and an Awesome list.
 

@@ -15,7 +15,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.results.reading import read_text
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.loader import PAPERS, load_catalog
-from tools.command_line import fail, program
+from tools.command_line import PapersFolder, fail, program
 from tools.lists.comparison import Comparison, Finding, compare
 from tools.lists.parser import read_list
 
@@ -32,9 +32,7 @@ HEADINGS = {
 def import_list(
     file: Annotated[Path, typer.Argument(help="List in Markdown")],
     as_data: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
-    papers: Annotated[
-        Path, typer.Option(help="Folder of the entries", exists=True, file_okay=False)
-    ] = PAPERS,
+    papers: PapersFolder = PAPERS,
 ) -> None:
     """Compare an Awesome list with the catalog.
 

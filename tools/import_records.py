@@ -16,7 +16,7 @@ from tools.adding.command import connect
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, load_catalog
-from tools.command_line import escape_unprintable, fail, program
+from tools.command_line import Contact, PapersFolder, escape_unprintable, fail, program
 from tools.importing.importer import Importer, Outcome
 from tools.importing.record_list import read_list
 from tools.repository import REPOSITORY
@@ -34,13 +34,8 @@ def import_records(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many drafts")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing drafts")] = False,
-    contact: Annotated[
-        str | None,
-        typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
-    ] = None,
-    papers: Annotated[
-        Path, typer.Option(help="Folder of the entries", exists=True, file_okay=False)
-    ] = PAPERS,
+    contact: Contact = None,
+    papers: PapersFolder = PAPERS,
 ) -> None:
     """Look up each record of a list and write a draft of its entry.
 

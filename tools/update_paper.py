@@ -15,6 +15,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 from tools.adding.command import is_interactive, report_failures
 from tools.adding.update import update
 from tools.catalog.entries.loader import PAPERS
+from tools.command_line import Contact, DryRun, PapersFolder
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -25,16 +26,9 @@ def main(
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept all changes that remove nothing; do not ask")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the entry instead of writing it")
-    ] = False,
-    contact: Annotated[
-        str | None,
-        typer.Option(help="E-mail address to send to the sources (default: git's user.email)"),
-    ] = None,
-    catalog: Annotated[
-        Path, typer.Option(exists=True, file_okay=False, help="Folder of the entries")
-    ] = PAPERS,
+    dry_run: DryRun = False,
+    contact: Contact = None,
+    catalog: PapersFolder = PAPERS,
 ) -> None:
     """Query the sources of an entry again and accept new facts."""
     with report_failures("edit the entry by hand"):

@@ -32,7 +32,7 @@ from tools.adding.draft_input import (
 from tools.adding.fields import FIELDS, Field
 from tools.adding.messages import next_steps, notes, say, show_draft, shown
 from tools.adding.proposals import propose_name, propose_slugs
-from tools.adding.saved_draft import draft_path, load_draft, save_draft
+from tools.adding.saved_answers import answers_path, load_answers, save_answers
 from tools.catalog.documents.yaml_reader import field_path
 from tools.catalog.entries.abstracts import save
 from tools.catalog.entries.files import write_file
@@ -73,7 +73,7 @@ class PaperAdder:
     def __post_init__(self) -> None:
         self.catalog = read_catalog(self.folder)
         self.draft = Draft()
-        self.saved = draft_path(self.folder, self.paper or str(self.from_file or ""))
+        self.saved = answers_path(self.folder, self.paper or str(self.from_file or ""))
 
     def run(self) -> None:
         """Add the paper; raises `EntryError`, or an error of the sources, disk or scaffold."""
@@ -88,14 +88,14 @@ class PaperAdder:
         self.saved.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        if not self._continue_draft():
-            start = self._begin()
+        self._restore_answers()
+        start = self._begin()
+        self._reject_known()
+        if start and not self.manual:
+            self._resolve(start)
             self._reject_known()
-            if start and not self.manual:
-                self._resolve(start)
-                self._reject_known()
         if self.ask:
-            self.draft.save = partial(save_draft, self.draft, self.saved)
+            self.draft.save = partial(save_answers, self.draft, self.saved)
             self._ask_source_facts()
         if self.draft.prunes and (name := propose_name(self.draft.data.get("title", ""))):
             self.draft.offer(("name",), name, "title")
@@ -107,19 +107,16 @@ class PaperAdder:
         while not self._finish(slug):
             pass
 
-    def _continue_draft(self) -> bool:
-        """Load a saved draft if there is one and the user agrees."""
-        draft = load_draft(self.saved) if self.ask else None
-        if draft is None or not draft.answered:
-            return False
-        about = draft.data.get("title") or "a paper without a title"
-        if not questions.confirm(f"Continue with the saved draft of {about}?", default=True):
-            return False
-        self.draft = draft
-        for flag, value in self.given.items():
-            draft.put(FIELDS[flag].loc, value, YOU)
-        self._reject_known()
-        return True
+    def _restore_answers(self) -> None:
+        """Add the answers of an interrupted session if the user agrees."""
+        answers = load_answers(self.saved) if self.ask else {}
+        about = answers.get("title") or self.paper or "a paper without a title"
+        question = f"Continue with the saved answers about {about}?"
+        if answers and questions.confirm(question, default=True):
+            for flag, value in answers.items():
+                self.draft.answered.add(flag)
+                if value and flag not in self.given:
+                    self.draft.put(FIELDS[flag].loc, value, YOU)
 
     def _begin(self) -> Reference | Facts | None:
         """Add the given facts to the draft; return what to look up at the sources, if anything."""

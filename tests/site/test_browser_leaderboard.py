@@ -417,7 +417,9 @@ def test_a_family_can_be_hidden(visit: Callable[..., Any]) -> None:
 
 
 def test_only_the_first_of_many_rows_are_shown(visit: Callable[..., Any], home: str) -> None:
-    page = visit(home=home).open("leaderboard/smol-smollm2-135m-bfloat16-cpu.html?share=all&sort=removed")
+    page = visit(home=home).open(
+        "leaderboard/smol-smollm2-135m-bfloat16-cpu.html?share=all&sort=removed"
+    )
     rows = page.locator("tr[data-family]:visible")
     expect(rows).to_have_count(100)
     assert rows.first.locator("td.removed").inner_text().startswith("0 %")

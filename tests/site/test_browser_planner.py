@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from tests.site.visiting import address, ready
 from tools.site import run_plans
-from tools.site.atlas import Atlas
 from tools.site.answers import first_ranking
+from tools.site.atlas import Atlas
 from tools.site.method_candidates import candidates
 from tools.site.run_plans import Plan, Planned, Question
 

@@ -10,8 +10,8 @@ import typer
 
 from implementations.harness.cli.commands import app
 from tools.site import planner, run_plans
-from tools.site.atlas import Atlas
 from tools.site.answers import first_ranking
+from tools.site.atlas import Atlas
 from tools.site.method_candidates import PATTERN, candidates
 from tools.site.planner import GB, SHAPES, Cost, Request
 from tools.site.run_plans import Plan, Planned, Question

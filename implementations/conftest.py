@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 QUICK = ("llama", "opt")
-"""The families of the contract in `make test`, which differ most: llama has grouped KV heads, gated
-MLPs, rotary positions and no biases; opt has none of these but biases."""
+"""The families in `make test`, which differ most: llama has grouped KV heads, gated MLPs, rotary
+positions and no biases; opt has none of these but biases."""
 
 for _group in ("budgets", "pruned_model", "side_effects", "prompts", "refusals"):
     pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
@@ -26,8 +26,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark tests on the real model so that only `make test-all` runs them."""
-    if item.get_closest_marker("model"):
+    """Leave tests of the real model and of further families to `make test-all`."""
+    callspec = getattr(item, "callspec", None)
+    family = callspec.params.get("family") if callspec else None
+    if item.get_closest_marker("model") or (isinstance(family, str) and family not in QUICK):
         item.add_marker("full")
 
 

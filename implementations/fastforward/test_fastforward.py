@@ -20,7 +20,6 @@ from implementations.harness import (
     NumericsError,
     Tokens,
     perplexity,
-    remove_units,
 )
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -36,15 +35,11 @@ COUNTS = torch.tensor([32, 11008] * 32)
 COSTS = torch.tensor([4 * 128 * 4096, 3 * 4096] * 32)
 
 
-def kept_share(units: Tensor, counts: Tensor = COUNTS, costs: Tensor = COSTS) -> float:
-    return int((units * costs).sum()) / int((counts * costs).sum())
-
-
 # The projector
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("sparsity", [0.1, 0.2, 0.3, 0.45, 0.6])
+@pytest.mark.parametrize("sparsity", [0, 0.1, 0.3, 0.6])
 def test_any_scores_meet_the_budget_within_half_a_channel(sparsity: float, symmetric: bool):
     torch.manual_seed(0)
     for mean, scale in ((0, 1), (0, 0.1), (0.5, 0.3), (1, 1), (0.9, 0.02), (0, 30), (5, 0)):
@@ -56,14 +51,6 @@ def test_any_scores_meet_the_budget_within_half_a_channel(sparsity: float, symme
         assert bool((units <= COUNTS).all())
         assert torch.equal(units, project(scores, COUNTS, COSTS, sparsity, symmetric=symmetric))
         assert torch.equal(units, project(-scores, COUNTS, COSTS, sparsity, symmetric=symmetric))
-
-
-@pytest.mark.parametrize("score", [0.0, 0.3, 1.0, 1e6])
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_zero_sparsity_keeps_all(score: float, symmetric: bool):
-    scores = torch.full((64,), score)
-    assert torch.equal(project(scores, COUNTS, COSTS, 0, symmetric=symmetric), COUNTS)
-    assert torch.equal(project(torch.randn(64), COUNTS, COSTS, 0, symmetric=symmetric), COUNTS)
 
 
 def test_missing_sparsity_is_distributed_by_capacity():
@@ -98,27 +85,6 @@ def test_symmetric_variant_returns_excess_proportionally():
     assert torch.equal(project(*grown), project(*grown, symmetric=True))
 
 
-def test_a_higher_score_never_keeps_less_while_proposals_grow():
-    torch.manual_seed(0)
-    base = 0.1 + 0.5 * torch.rand(64)
-    for part in range(0, 62, 7):
-        kept = []
-        for score in torch.linspace(0.1, 0.9, 9):
-            base[part] = score
-            kept.append(int(project(base, COUNTS, COSTS, 0.2)[part]))
-        assert kept == sorted(kept)
-        assert kept[-1] > kept[0]
-
-
-def test_channels_compensate_for_the_rounding_of_heads():
-    counts, costs = torch.tensor([3, 1536] * 30), torch.tensor([294912, 1728] * 30)
-    torch.manual_seed(0)
-    for _ in range(20):
-        units = project(torch.randn(60), counts, costs, 0.2)
-        missed = int((units * costs).sum()) - 0.8 * int((counts * costs).sum())
-        assert abs(missed) <= 1728 / 2
-
-
 def test_parts_without_units_or_at_their_minimum():
     counts, costs = torch.tensor([0, 20, 4, 20]), torch.tensor([0, 5, 50, 5])
     units = project(torch.ones(4), counts, costs, 0.3)
@@ -142,10 +108,6 @@ def learner(
     actions: int = 8, epochs: int = 10, rate: float = 5e-4, entropy: float = 0.01
 ) -> Policy:
     return Policy(actions, epochs, rate, 0.2, entropy)
-
-
-def weights(policy: Policy) -> Tensor:
-    return torch.cat([p.flatten() for p in policy.parameters()]).clone()
 
 
 def test_proposals_are_drawn_around_a_mean_with_deviation_one_at_first():
@@ -194,18 +156,6 @@ def test_one_step_equals_the_explicit_loss():
         torch.testing.assert_close(now - was, -5e-4 * expected.sign(), rtol=0, atol=1e-3)
 
 
-def test_critic_subtracts_the_value_of_a_state():
-    # Two sparsities of very different reward; within each the same action is the better one.
-    torch.manual_seed(0)
-    policy, states = learner(1, rate=2e-3), torch.tensor([0.0, 1.0]).repeat(8)[:15]
-    for _ in range(40):
-        actions = policy(states).sample()
-        policy.learn(states, actions, 1 - 0.8 * states + 0.05 * actions[:, 0].clamp(-1, 1))
-    worth = policy.expected(torch.tensor([0.0, 1.0]))
-    assert worth.tolist() == pytest.approx([1, 0.2], abs=0.25)  # one worth for both is 0.4 off
-    assert bool((policy(torch.tensor([0.0, 1.0])).mean > 0.3).all())
-
-
 def test_updates_of_probabilities_are_clipped():
     found = []
     for clip in (0.2, 1e9):
@@ -230,27 +180,6 @@ def test_updates_of_values_are_clipped():
         policy.learn(states, policy(states).sample(), torch.full((15,), 5.0))
         found.append(float(policy.expected(states[:1])))
     assert found[0] < 1 < 3 < found[1]  # Adam goes on for a while where the gradient is 0
-
-
-def test_approaches_the_optimum_of_a_toy_problem():
-    torch.manual_seed(0)
-    counts, costs = torch.full((8,), 1000), torch.full((8,), 100)
-    policy, states = learner(rate=5e-3), torch.full((15,), 0.3)
-
-    def ratios(proposals: Tensor) -> Tensor:
-        return torch.stack([project(a, counts, costs, 0.3) for a in proposals]) / 1000
-
-    best = ratios(torch.tensor([[1, 0.3, 0.9, 0.5, 1, 0.4, 0.8, 0.7]]))[0]
-
-    def distance() -> float:
-        drawn = ratios(policy(torch.full((200,), 0.3)).sample())
-        return float((drawn - best).norm(dim=1).mean())
-
-    at_first = distance()
-    for _ in range(60):
-        proposals = policy(states).sample()
-        policy.learn(states, proposals, (-(ratios(proposals) - best).square().sum(dim=1)).exp())
-    assert distance() < at_first / 2
 
 
 # The score of the units
@@ -512,44 +441,8 @@ def test_fit_is_ridge_regression_on_inputs_of_the_pruned_model(family: str):
         )
 
 
-def test_removing_duplicate_channels_costs_nothing():
-    model, tokens = tiny_model(blocks=2), random_tokens(12)
-    for block in model.blocks:
-        for linear in (block.feed_forward.gate, block.feed_forward.up):
-            linear.weight[24:] = linear.weight[:24]
-    gone = torch.cat([torch.cat([torch.zeros(2), torch.arange(48) >= 24]) for _ in range(2)]).bool()
-    before, other = copy.deepcopy(model), random_tokens(seed=1)
-    FastForward(ridge=1e-6).cut(model, tokens, gone)
-    torch.testing.assert_close(logits(model, other), logits(before, other), rtol=1e-3, atol=1e-4)
-    plain = copy.deepcopy(before)
-    remove_units(plain, gone)
-    assert float((logits(plain, other) - logits(before, other)).abs().max()) > 1e-2
-
-
-def test_the_fit_helps_on_the_calibration():
-    tokens, target = random_tokens(12), logits(tiny_model(), random_tokens(12))
-    errors = []
-    for restore in (True, False):
-        model = tiny_model()
-        settings = {"sparsity": 0.3, "random": 3, "restore": restore}
-        FastForward(**settings).apply(model, tokens)
-        errors.append(float((logits(model, tokens) - target).square().mean()))
-    assert errors[0] < errors[1]
-
-
 @pytest.mark.model
 def test_on_real_blocks_the_fit_helps_on_unseen_text(first_blocks):
     settings = {"sparsity": 0.2, "random": 1, "samples": 1}
     plain = first_blocks.error("fastforward", **settings, restore=False)
     assert 0 < first_blocks.error("fastforward", **settings) < 0.9 * plain
-
-
-@pytest.mark.model
-def test_on_real_blocks_the_result_beats_the_average_proposal(first_blocks):
-    text = Tokens.from_ids(first_blocks.calibration.ids[:2, :64])
-    settings = {"episodes": 20, "learning_rate": 5e-3, "curriculum": 0, "restore": False}
-    model = copy.deepcopy(first_blocks.dense)
-    told = FastForward(sparsity=0.2, **settings).apply(model, text).details
-    dense = perplexity(first_blocks.dense, text).value
-    assert told["perplexity"] == pytest.approx(perplexity(model, text).value, rel=1e-4)
-    assert dense / told["perplexity"] > 1.2 * told["rewards"][0]

@@ -24,7 +24,6 @@ from implementations.harness import (
     walk,
 )
 from implementations.harness.contract.helpers import logits
-from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights, unit_costs
 from tests.masking import mask_units
@@ -116,16 +115,6 @@ def test_removing_one_channel_costs_its_variance_times_its_norm(seed: int, j: in
     assert float(error) == pytest.approx(float(score) * (len(X) - 1) / len(X), rel=1e-9)
 
 
-@given(seed=st.integers(0, 1000), lost=st.lists(st.booleans(), min_size=7, max_size=7))
-def test_the_bias_helps_and_keeps_the_mean_output(seed: int, lost: list[bool]):
-    X, W = case(seed)
-    gone = torch.tensor(lost)
-    dense, bare = X @ W.T, (X * ~gone) @ W.T
-    whole = bare + compensation(W, moments(X).mean, gone)
-    assert (dense - whole).square().sum() <= (dense - bare).square().sum() + 1e-9
-    torch.testing.assert_close(whole.mean(dim=0), dense.mean(dim=0), rtol=0, atol=1e-9)
-
-
 # Units and their costs
 
 
@@ -155,13 +144,6 @@ def test_cost_of_a_kv_group_in_channels(shape, ratio: float):
     kv_heads, unit = shape[2], costs(shaped(*shape))
     assert float(unit[0] / unit[-1]) == pytest.approx(ratio, abs=0.005)
     assert unit[:kv_heads].unique().numel() == unit[kv_heads:].unique().numel() == 1
-
-
-@every_family
-def test_costs_add_up_to_the_weights_of_the_block(family: str):
-    for block in tiny_model(family).blocks:
-        weights = sum(linear.weight.numel() for linear in block.linears().values())
-        assert int(costs(block).sum()) == weights
 
 
 def attention_only(W_o: Tensor, heads: int) -> Block:
@@ -209,29 +191,6 @@ def test_a_groups_score_is_the_mean_over_its_own_inputs_of_o():
     assert scores[:2].tolist() == pytest.approx(squared.view(2, 16).mean(dim=1).tolist(), abs=1e-9)
 
 
-def test_the_scale_of_a_layer_does_not_matter():
-    model = tiny_model()
-    seen, block = observed(model)[1], model.blocks[1]
-    before = FLAP().score(block, seen)
-    block.attention.o.weight.data *= 100
-    block.feed_forward.down.weight.data /= 100
-    torch.testing.assert_close(FLAP().score(block, seen), before, rtol=0, atol=1e-6)
-
-
-def test_permuting_heads_permutes_their_scores():
-    dense = tiny_model("mistral")  # 4 heads of 8, each with its own key and value
-    turned = copy.deepcopy(dense)
-    order = [2, 0, 3, 1]
-    rows = torch.arange(32).view(4, 8)[order].flatten()
-    attention = turned.blocks[0].attention
-    for linear in (attention.q, attention.k, attention.v):
-        linear.weight.data = linear.weight.data[rows]
-    attention.o.weight.data = attention.o.weight.data[:, rows]
-    before, after = (FLAP().score(m.blocks[0], observed(m)[0]) for m in (dense, turned))
-    torch.testing.assert_close(after[:4], before[order], rtol=0, atol=1e-5)
-    torch.testing.assert_close(after[4:], before[4:], rtol=0, atol=1e-4)
-
-
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_single_group_is_not_ranked_by_rounding(batch_size: int):
     model = tiny_model("qwen3", blocks=4)  # MQA: the mean over all inputs of o, which is 0
@@ -244,42 +203,6 @@ def test_single_group_is_not_ranked_by_rounding(batch_size: int):
 
 
 # Removal
-
-
-@every_family
-def test_one_channel_of_a_real_block_costs_its_variance_times_its_norm(family: str):
-    model, tokens = tiny_model(family), random_tokens()
-    seen, x = observed(model)[0], inputs(model.blocks[0], model, tokens)["down"].double()
-    for j in (0, 17, 47):
-        block = copy.deepcopy(model.blocks[0])
-        dense = block.feed_forward.down
-        W, bias = dense.weight.double(), 0 if dense.bias is None else dense.bias.double()
-        expected = x[:, j].var(correction=0) * W[:, j].square().sum()
-        removed(block, seen, block.attention.kv_heads + j)
-        pruned = block.feed_forward.down
-        kept = torch.cat([x[:, :j], x[:, j + 1 :]], dim=1)
-        y = kept @ pruned.weight.double().T + pruned.bias.double()
-        error = (x @ W.T + bias - y).square().sum(dim=1).mean()
-        assert float(error) == pytest.approx(float(expected), rel=1e-3)
-
-
-@every_family
-def test_removes_a_group_from_all_four_layers(family: str):
-    model = tiny_model(family, num_key_value_heads=2)
-    dense = copy.deepcopy(model.blocks[0])
-    block, seen = model.blocks[0], observed(model)[0]
-    groups, size, group = dense.attention.kv_heads, dense.attention.head_size, dense.attention.group
-    removed(block, seen, 1)
-    kept = [g for g in range(groups) if g != 1]
-    keys = torch.arange(groups * size).view(groups, size)[kept].flatten()
-    queries = torch.arange(groups * group * size).view(groups, group * size)[kept].flatten()
-    was, now = dense.attention, block.attention
-    assert (now.kv_heads, now.group, now.head_size) == (groups - 1, group, size)
-    assert torch.equal(now.q.weight, was.q.weight[queries])
-    assert torch.equal(now.k.weight, was.k.weight[keys])
-    assert torch.equal(now.v.weight, was.v.weight[keys])
-    assert torch.equal(now.o.weight, was.o.weight[:, queries])
-    assert torch.equal(block.feed_forward.up.weight, dense.feed_forward.up.weight)
 
 
 @every_family
@@ -308,55 +231,7 @@ def test_slicing_equals_masking_with_the_same_biases(family: str):
     torch.testing.assert_close(logits(model, tokens), logits(masked, tokens), rtol=1e-4, atol=1e-4)
 
 
-def test_constant_channels_score_lowest_and_their_removal_changes_nothing():
-    model, tokens = tiny_model("opt"), random_tokens()
-    constant = {0: [3, 4, 20], 1: [0, 47]}
-    for index, channels in constant.items():
-        up = model.blocks[index].feed_forward.up
-        up.weight.data[channels] = 0
-        up.bias.data[channels] = 2.0  # relu(2) for every token
-    dense = logits(model, tokens)
-    for compensate in (True, False):
-        pruned = copy.deepcopy(model)
-        seen = observed(pruned)
-        for block, mine in zip(pruned.blocks, seen, strict=True):
-            channels, groups = constant[block.index], block.attention.kv_heads
-            scores = FLAP().score(block, mine)[groups:]
-            assert mine["down"].variance[channels].tolist() == [0.0] * len(channels)
-            assert mine["down"].mean[channels].tolist() == [2.0] * len(channels)
-            assert scores[channels].tolist() == [float(scores.min())] * len(channels)
-            removed(block, mine, *(groups + c for c in channels), compensate=compensate)
-        assert torch.allclose(logits(pruned, tokens), dense, rtol=0, atol=1e-5) is compensate
-
-
 # Whole models
-
-
-@pytest.mark.parametrize("family", ["llama", "opt"])
-def test_nothing_is_removed_at_0(family: str):
-    model = tiny_model(family)
-    before = copy.deepcopy(model.hf.state_dict())
-    outcome = FLAP(sparsity=0).apply(model, random_tokens())
-    after = model.hf.state_dict()
-    assert list(after) == list(before)  # no bias was made either
-    assert all(torch.equal(after[name], before[name]) for name in before)
-    assert outcome.achieved == 0
-
-
-@every_family
-@pytest.mark.parametrize("sparsity", [0.1, 0.2, 0.3, 0.5, 0.8, 0.9])
-def test_the_budget_is_met_in_weights_within_half_of_the_largest_unit(family, sparsity):
-    model = tiny_model(family, blocks=3)
-    dense = count_weights(model).all
-    unit = int(max(costs(block).max() for block in model.blocks))
-    outcome = FLAP(sparsity=sparsity).apply(model, random_tokens())
-    left = count_weights(model).all
-    assert abs(dense - left - sparsity * dense) <= unit / 2
-    assert outcome.achieved == pytest.approx(1 - left / dense)
-    assert outcome.details == {
-        "kv_groups": [block.attention.kv_heads for block in model.blocks],
-        "channels": [block.feed_forward.channels for block in model.blocks],
-    }
 
 
 @every_family
@@ -377,14 +252,6 @@ def test_removes_the_lowest_scores_of_the_dense_model(family: str):
     assert len(set(outcome.details["channels"])) > 1  # widths adapt to the block
 
 
-def test_the_calibration_passes_each_block_once():
-    model, calls = tiny_model(blocks=3), []
-    for index, layer in enumerate(model.layers):
-        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    FLAP().apply(model, random_tokens(samples=6, batch_size=2))
-    assert calls == [0] * 3 + [1] * 3 + [2] * 3
-
-
 def test_equal_scores_in_a_layer_stay_finite():
     model = tiny_model()
     model.blocks[0].feed_forward.down.weight.data.zero_()  # every score of the layer is 0
@@ -393,18 +260,6 @@ def test_equal_scores_in_a_layer_stay_finite():
     assert FLAP().score(model.blocks[0], seen).tolist() == [0.0] * 50
     FLAP(sparsity=0.5).apply(model, random_tokens())
     assert bool(logits(model, random_tokens()).isfinite().all())
-
-
-@every_family
-def test_emptied_blocks_generate_with_and_without_a_cache(family: str):
-    model, seen = tiny_model(family), observed(tiny_model(family))
-    first, second = model.blocks
-    removed(first, seen[0], *range(first.attention.kv_heads))
-    removed(second, seen[1], *range(second.attention.kv_heads, second.attention.kv_heads + 48))
-    prompt = random_tokens(1, 6, seed=2).ids
-    with_cache, without_cache = (continued(model, prompt, cache) for cache in (True, False))
-    assert with_cache.shape == (1, 22)
-    assert torch.equal(with_cache, without_cache)
 
 
 def test_a_pruned_model_can_be_pruned_again():
@@ -432,19 +287,6 @@ def test_an_emptied_model_and_a_single_token_are_refused():
             FLAP(**settings).apply(model, tokens)
         after = model.hf.state_dict()
         assert all(torch.equal(after[name], before[name]) for name in before)
-
-
-def test_compensation_restores_the_mean_of_every_block():
-    model, tokens = tiny_model("opt"), random_tokens()
-    seen, block = observed(model)[0], model.blocks[0]
-    x = inputs(block, model, tokens)["down"]
-    down = block.feed_forward.down
-    dense = x @ down.weight.T + down.bias
-    removed(block, seen, *(block.attention.kv_heads + c for c in range(0, 48, 3)))
-    kept = torch.ones(48, dtype=torch.bool)
-    kept[::3] = False
-    pruned = x[:, kept] @ down.weight.T + down.bias
-    torch.testing.assert_close(pruned.mean(dim=0), dense.mean(dim=0), rtol=0, atol=1e-5)
 
 
 @pytest.mark.model

@@ -16,9 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from implementations.harness import (
     Attention,
-    BadInput,
     LanguageModel,
-    Tokens,
     keep_kv_groups,
     keep_units,
     masked,
@@ -29,7 +27,7 @@ from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, ti
 from implementations.harness.model.modeling_pruned import held_indices
 from implementations.harness.model.units import block_weights, count_weights
 from implementations.kvpruner import KVPruner, kvpruner
-from implementations.kvpruner.kvpruner import paired, whole
+from implementations.kvpruner.kvpruner import whole
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -194,17 +192,6 @@ def test_taylor_is_weight_times_gradient_of_the_loss_on_the_probes(family: str):
             torch.testing.assert_close(scores[place].float(), by_head, rtol=1e-3, atol=1e-6)
 
 
-def test_removes_the_lowest_taylor_scores():
-    model, tokens = tiny_model(), random_tokens()
-    method = KVPruner(score="taylor", allocation="uniform")
-    scores = method.scores(model, next(tokens.chunks(4)))
-    outcome = method.apply(model, tokens)
-    for block, score, left in zip(model.blocks, scores, outcome.details["pairs"], strict=True):
-        for head, dims in enumerate(left_of(block.attention, "k")):
-            pair = [float(score[:, head, [c, c + 4]].mean(dim=0).sum()) for c in range(4)]
-            assert lowest(pair, 4 - left) == set(range(4)) - {dim % 4 for dim in dims}
-
-
 def test_balanced_scores_have_mean_one_in_every_matrix():
     attention = tiny_model().blocks[0].attention
     plain = KVPruner(score="l2").channel_scores(attention, {})
@@ -212,53 +199,6 @@ def test_balanced_scores_have_mean_one_in_every_matrix():
     assert balanced.mean(dim=(1, 2)).tolist() == pytest.approx([1] * 4)
     for matrix, scaled in zip(plain, balanced, strict=True):
         torch.testing.assert_close(scaled * matrix.mean(), matrix)
-
-
-@every_family
-def test_the_order_of_query_heads_inside_a_group_does_not_matter(family: str):
-    attention = tiny_model(family).blocks[0].attention
-    before = KVPruner(score="l2").channel_scores(attention, {})
-    shape = (attention.kv_heads, attention.group, attention.head_size)
-    rows = torch.arange(attention.heads * attention.head_size).view(shape).flip(1).flatten()
-    attention.q.weight.copy_(attention.q.weight[rows])
-    attention.o.weight.copy_(attention.o.weight[:, rows])
-    torch.testing.assert_close(KVPruner(score="l2").channel_scores(attention, {}), before)
-
-
-def test_a_pair_is_a_dimension_and_the_one_half_a_head_away():
-    scores = torch.tensor([[1.0, 2, 3, 4, 50, 60, 70, 80]])
-    assert paired(scores).tolist() == [[51, 62, 73, 84]]
-
-
-def with_small(*roles: str) -> LanguageModel:
-    """Return a tiny model whose pair 3 of KV head 1 weighs little in some matrices."""
-    model = tiny_model()
-    attention = model.blocks[0].attention
-    for dim in (3, 7):
-        for role, places in {
-            "q": [16 + dim, 24 + dim],
-            "k": [8 + dim],
-            "v": [8 + dim],
-            "o": [16 + dim, 24 + dim],
-        }.items():
-            weight = getattr(attention, role).weight
-            for row in weight.T if role == "o" else weight:
-                assert row.abs().max() > 0
-            (weight.T if role == "o" else weight)[places] *= 1e-3 if role in roles else 3
-    return model
-
-
-@pytest.mark.parametrize("score", ["l1", "l2"])
-def test_removes_pairs_that_are_small_in_all_matrices(score: str):
-    for roles, goes in ((("q", "k", "v", "o"), True), (("k",), False)):
-        model = with_small(*roles)
-        outcome = KVPruner(sparsity=0.1, allocation="uniform", score=score).apply(
-            model, random_tokens()
-        )
-        assert outcome.details["pairs"] == [3, 3]
-        kept = left_of(model.blocks[0].attention, "k")
-        assert (3 not in kept[1]) is goes
-        assert (7 not in kept[1]) is goes
 
 
 # Removal
@@ -395,26 +335,6 @@ def test_trial_ratio_can_be_set(trial: float, count: int, monkeypatch):
     assert tried == [2 * 3 * count] * 2  # of two KV heads, a pair and its two value dimensions
 
 
-def own_words(model: LanguageModel) -> Tokens:
-    """Return text sampled from the model, so that any change raises perplexity."""
-    torch.manual_seed(0)
-    start = random_tokens(samples=8, length=1).ids
-    words = model.hf.generate(start, max_new_tokens=40, min_new_tokens=40, do_sample=True, top_k=0)
-    return Tokens.from_ids(words)
-
-
-@pytest.mark.parametrize("allocation", ["ppl", "rank"])
-def test_a_block_that_hardly_matters_loses_most(allocation: str):
-    model = tiny_model(blocks=4)
-    model.blocks[2].attention.o.weight *= 1e-2
-    outcome = KVPruner(sparsity=0.1, allocation=allocation).apply(model, own_words(model))
-    dense, alone = (outcome.details[f"perplexity_{which}"] for which in ("dense", "alone"))
-    assert min(alone) == alone[2] < min(alone[:2] + alone[3:]) - 0.1
-    assert dense < min(alone[:2] + alone[3:])
-    pairs = outcome.details["pairs"]
-    assert pairs[2] < min(pairs[:2] + pairs[3:])
-
-
 def test_improvement_counts_as_zero_rise():
     model, method = tiny_model(blocks=4), KVPruner(sparsity=0.1)
     outcome = method.apply(copy.deepcopy(model), random_tokens())
@@ -432,22 +352,6 @@ def test_uniform_ratios_need_no_trials():
     assert "perplexity_alone" not in outcome.details
     pairs = outcome.details["pairs"]
     assert max(pairs) - min(pairs) <= 1
-
-
-# Invalid input
-
-
-def test_refuses_sparsity_beyond_attention():
-    for share in (0.23, 0.3, 1.0):
-        with pytest.raises(
-            BadInput, match=r"can remove at most 0\.225 of its weights; use a lower sparsity"
-        ):
-            KVPruner(sparsity=share).check(shaped(30, head_dim=64), random_tokens())
-
-
-def test_families_without_rotary_pairs_are_refused():
-    with pytest.raises(BadInput, match="kvpruner does not support opt: it does not rotate"):
-        KVPruner().apply(tiny_model("opt"), random_tokens())
 
 
 @pytest.mark.model

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import copy
-import functools
-import itertools
 import math
 
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from implementations.harness import (
     AtlasWarning,
@@ -22,7 +19,6 @@ from implementations.harness import (
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
-from implementations.harness.prune.refit import refit
 from implementations.slimgpt import SlimGPT
 from implementations.slimgpt.benchmark_slimgpt import plain
 from implementations.slimgpt.slimgpt import errors, group_sizes, ratios, remove
@@ -60,24 +56,10 @@ def solved(W: Tensor, H: Tensor, width: int, counts: list[int], damping: float =
     return W, kept.repeat_interleave(width)
 
 
-def cost(W: Tensor, V: Tensor, H: Tensor) -> float:
-    """`||W X - V X||^2` as `trace(D H D^T)`."""
-    return float((((W - V) @ H) * (W - V)).sum())
-
-
 def scores(W: Tensor, H: Tensor, width: int) -> Tensor:
     """Return the estimated error of every unit of a whole layer."""
     units = torch.arange(len(H)).view(-1, width)
     return errors(W, torch.linalg.inv(H), torch.zeros(len(H), dtype=torch.bool), units)
-
-
-def without(H: Tensor, W: Tensor, lost: Tensor) -> float:
-    """Return the error of removing the columns `lost` with optimal compensation."""
-    keep = torch.ones(len(H), dtype=torch.bool)
-    keep[lost] = False
-    best = torch.zeros_like(W)
-    best[:, keep] = refit(W, H, keep, damping=0)
-    return cost(W, best, H)
 
 
 # The share of each block
@@ -119,33 +101,6 @@ def test_settings_of_the_paper_give_its_model_sizes(first, last, heads, paramete
     outside = 2 * 32000 * 4096 + 65 * 4096  # embeddings, norms
     inside = (32 * 32 - sum(lost)) * 4 * 128 * 4096 + (32 * 11008 - channels) * 3 * 4096
     assert outside + inside == parameters
-
-
-@functools.cache
-def shaped(hidden: int, heads: int, kv_heads: int, channels: int, blocks: int) -> LanguageModel:
-    """Return a model of these shapes on the meta device."""
-    config = LlamaConfig(
-        hidden_size=hidden,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        intermediate_size=channels,
-        num_hidden_layers=blocks,
-        vocab_size=8,
-    )
-    with torch.device("meta"):
-        return LanguageModel(LlamaForCausalLM(config))
-
-
-@pytest.mark.parametrize("sparsity", [0.2, 0.5])
-@pytest.mark.parametrize("shape", [(576, 9, 3, 1536, 30), (4096, 32, 8, 14336, 32)])
-def test_parameter_budget_does_not_change_the_curve(shape, sparsity: float):
-    model, (_, _, groups, channels, blocks) = shaped(*shape), shape
-    r = ratios(sparsity, sparsity / 4, blocks)
-    lost = torch.tensor(SlimGPT(sparsity=sparsity).widths(model, r))
-    torch.testing.assert_close(lost[:, 1] / channels, r.float(), rtol=0.005, atol=0.5 / channels)
-    # Of a few KV groups, whole ones: what rounding takes or gives is made up for by the next block.
-    assert (lost[:, 0] - groups * r).abs().max() <= 1
-    assert (lost[:, 0] - groups * r).cumsum(dim=0).abs().max() <= 0.6
 
 
 def test_channels_are_removed_in_shrinking_groups():
@@ -197,34 +152,6 @@ def test_column_errors_assume_earlier_columns_are_removed(width: int):
         torch.testing.assert_close(scores(W, H, width), expected, rtol=1e-8, atol=0)
 
 
-def test_grouped_errors_are_never_below_the_plain_diagonals():
-    W, H = problem()
-    diagonal = (W.square().sum(dim=0) / torch.linalg.inv(H).diagonal()).view(-1, 8).sum(dim=1)
-    assert (scores(W, H, 8) > diagonal).all()
-    torch.testing.assert_close(scores(W, H, 1).view(-1, 8).sum(dim=1), diagonal)
-    independent = torch.diag(H.diagonal())  # where the inverse is diagonal both are the same
-    plain_sum = (W.square().sum(dim=0) * H.diagonal()).view(-1, 8).sum(dim=1)
-    torch.testing.assert_close(scores(W, independent, 8), plain_sum)
-
-
-def test_estimated_error_equals_the_actual_one():
-    W, H = problem()
-    expected = [without(H, W, torch.tensor([column])) for column in range(48)]
-    assert scores(W, H, 1).tolist() == pytest.approx(expected, rel=1e-7)
-
-
-def test_grouped_cholesky_finds_the_cheapest_head_more_often_than_the_plain_diagonal():
-    grouped = single = 0
-    for seed in range(100):
-        W, H = problem(seed, width=24, out=8, tokens=60)
-        heads = torch.arange(24).view(6, 4)
-        cheapest = min(range(6), key=lambda head, W=W, H=H: without(H, W, heads[head]))
-        diagonal = (W.square().sum(dim=0) / torch.linalg.inv(H).diagonal()).view(6, 4).sum(dim=1)
-        grouped += int(scores(W, H, 4).argmin()) == cheapest
-        single += int(diagonal.argmin()) == cheapest
-    assert grouped > 1.5 * single
-
-
 # Removal
 
 
@@ -239,58 +166,6 @@ def test_equals_a_plain_loop_with_repeated_inversion(width, counts, damping):
         torch.testing.assert_close(V, expected, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
-@pytest.mark.parametrize(("width", "counts"), UNITS)
-def test_remaining_weights_are_the_least_squares_fit(width, counts, damping):
-    W, H = problem()
-    V, keep = solved(W, H, width, counts, damping)
-    assert int((~keep).sum()) == width * sum(counts)
-    assert (V[:, ~keep] == 0).all()
-    torch.testing.assert_close(V[:, keep], refit(W, H, keep, damping), rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("width", [1, 8])
-def test_selection_uses_corrected_weights_and_the_remaining_inverse(width):
-    different = 0
-    for seed in range(10):
-        W, H = problem(seed)
-        whole = scores(W, H, width).argsort().tolist()[:4]
-        units = torch.arange(48).view(-1, width)
-        V, expected = W, []
-        keep = torch.ones(48, dtype=torch.bool)
-        for _ in range(4):
-            left = keep.nonzero().flatten()
-            own = scores(V[:, keep], H[keep][:, keep], width)
-            expected.append(int(left.view(-1, width)[own.argmin()][0]) // width)
-            keep[units[expected[-1]]] = False
-            V = torch.zeros_like(W)
-            V[:, keep] = refit(W, H, keep, damping=0)
-        _, kept = solved(W, H, width, [1] * 4, damping=0)
-        gone = sorted({int(column) // width for column in (~kept).nonzero()})
-        assert gone == sorted(expected)
-        different += gone != sorted(whole)
-    assert different > 3  # choosing all from the first Hessian would often choose others
-
-
-def test_sequential_removal_beats_simultaneous_removal():
-    better, once, one = 0, 0.0, 0.0
-    for seed in range(20):
-        W, H = problem(seed, width=32, tokens=80)
-        costs = [cost(W, solved(W, H, 1, counts, 0)[0], H) for counts in ([1] * 16, [16])]
-        better += costs[0] < costs[1]
-        one, once = one + costs[0], once + costs[1]
-    assert better >= 18
-    assert one < 0.8 * once
-
-
-@pytest.mark.parametrize(("width", "counts"), UNITS)
-def test_correction_lowers_the_error_under_the_same_mask(width, counts):
-    for seed in range(10):
-        W, H = problem(seed)
-        V, keep = solved(W, H, width, counts)
-        assert cost(W, V, H) < 0.9 * cost(W, W * keep, H)
-
-
 def test_without_correction_the_kept_weights_keep_their_values():
     W, H = problem()
     V, keep = solved(W, H, 1, [4, 2, 2], compensate=False)
@@ -301,33 +176,6 @@ def test_without_correction_the_kept_weights_keep_their_values():
     second = rest[scores(W[:, rest], damped(H, 0.01)[rest][:, rest], 1).argsort()[:2]]
     assert not keep[first].any()
     assert not keep[second].any()
-
-
-def test_uncorrelated_inputs_need_no_correction():
-    W, H = problem()
-    V, keep = solved(W, torch.diag(H.diagonal()), 1, [4, 2, 2], damping=0)
-    torch.testing.assert_close(V, W * keep, rtol=0, atol=0)
-    norms = W.square().sum(dim=0) * H.diagonal()
-    assert norms[~keep].max() < norms[keep].min()
-
-
-@pytest.mark.parametrize(("width", "counts"), UNITS)
-def test_the_scale_of_the_inputs_does_not_matter(width, counts):
-    W, H = problem()
-    V, keep = solved(W, H, width, counts)
-    scaled, same = solved(W, 7 * H, width, counts)
-    assert torch.equal(keep, same)
-    torch.testing.assert_close(scaled, V, rtol=1e-9, atol=1e-9)
-
-
-def test_removes_one_of_two_equal_channels_without_loss():
-    W, H = problem()
-    twice = torch.eye(48, dtype=torch.float64)
-    twice[5, 5], twice[3, 5] = 0, 2  # input 5 is twice input 3
-    H = twice.T @ H @ twice
-    V, keep = solved(W, H, 1, [1], damping=1e-6)
-    assert {5, 3} & set((~keep).nonzero().flatten().tolist())
-    assert cost(W, V, H) < 1e-6 * float(((W @ H) * W).sum())
 
 
 @pytest.mark.parametrize(("width", "counts"), [(1, [2, 1, 1]), (1, [4]), (4, [1])])
@@ -403,52 +251,10 @@ def test_every_layer_uses_inputs_of_the_pruned_model(family: str):
     }
 
 
-@every_family
-def test_only_the_output_projections_are_corrected(family: str):
-    dense, tokens = tiny_model(family, blocks=3), random_tokens()
-    pruned = copy.deepcopy(dense)
-    SlimGPT(sparsity=0.4).apply(pruned, tokens)
-    for block, was in zip(pruned.blocks, dense.blocks, strict=True):
-        for role, linear in block.linears().items():
-            before = was.linears()[role].weight
-            rows = {tuple(row) for row in before.tolist()}
-            if role not in ("o", "down"):
-                assert {tuple(row) for row in linear.weight.tolist()} <= rows, role
-    last, was = pruned.blocks[-1].feed_forward.down.weight, dense.blocks[-1].feed_forward.down
-    columns = {tuple(column) for column in was.weight.T.tolist()}
-    assert not {tuple(column) for column in last.T.tolist()} & columns
-
-
-@every_family
-@pytest.mark.parametrize("sparsity", [0.1, 0.2, 0.5, 0.7])
-def test_late_blocks_lose_more_and_none_loses_all_heads(family: str, sparsity: float):
-    model = tiny_model(family, blocks=4)
-    dense, unit = count_weights(model).all, SlimGPT().unit(model)
-    method = SlimGPT(sparsity=min(sparsity, SlimGPT().reach(model)))
-    outcome = method.apply(model, random_tokens())
-    assert abs(dense * (1 - method.sparsity) - count_weights(model).all) <= unit / 2
-    assert min(outcome.details["kv_groups"]) >= 1
-    channels = outcome.details["channels"]
-    assert min(channels) >= 1
-    assert all(early >= late - 1 for early, late in itertools.pairwise(channels))  # rounding
-    assert method.sparsity < sparsity or channels[0] > channels[-1]
-
-
 def test_first_ratio_of_1_prunes_all_blocks_equally():
     model = tiny_model(blocks=4)
     channels = SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens()).details["channels"]
     assert channels == [24] * 4
-
-
-def test_the_calibration_passes_a_block_once_for_each_layer_and_twice_more():
-    model, calls = tiny_model(blocks=3), []
-    for index, layer in enumerate(model.layers):
-        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens(samples=4, batch_size=2))
-    kv_groups = [block.attention.kv_heads for block in model.blocks]
-    passes = [2 + (groups < 2) + (index < 2) for index, groups in enumerate(kv_groups)]
-    assert [calls.count(index) for index in range(3)] == [2 * count for count in passes]
-    assert 1 in kv_groups
 
 
 def test_a_model_pruned_before_can_be_pruned_again():

@@ -161,35 +161,6 @@ def test_the_choice_is_the_best_of_all_subsets(seed: int):
         assert found == pytest.approx(best_by_force(scores, prices, budget))
 
 
-def test_ranks_heads_and_channels_by_importance_per_cost():
-    # A group costs four channels. One that is worth five of them stays, one worth three goes.
-    channels = torch.full((8,), 1.0, dtype=double)
-    worth = torch.tensor([9.0, 5.0], dtype=double)
-    groups, kept = knapsack([worth, channels], [4, 1], 12)
-    assert (groups.tolist(), int(kept.sum())) == ([True, True], 4)
-    groups, kept = knapsack([worth - torch.tensor([0.0, 2.0]), channels], [4, 1], 12)
-    assert (groups.tolist(), int(kept.sum())) == ([True, False], 8)
-
-
-def test_keeps_a_unit_of_each_module():
-    little, much = torch.tensor([1e-9, 2e-9], dtype=double), torch.ones(6, dtype=double)
-    groups, channels, _, _ = knapsack([little, much, 1e6 * little, much], [2, 1], 9)
-    assert groups.tolist() == [False, True]
-    assert channels.any()
-    assert all(bool(mask.all()) for mask in knapsack([little, much], [2, 1], 10))
-
-
-def test_unimportant_blocks_lose_most():
-    model, tokens = tiny_model(blocks=3), random_tokens()
-    for linear in (model.blocks[1].attention.o, model.blocks[1].feed_forward.down):
-        linear.weight *= 1e-3  # nothing hangs on what this block says
-    outcome = SoBP(sparsity=0.3).apply(model, tokens)
-    assert outcome.details["kv_groups"] == [2, 1, 2]
-    lost = [48 - channels for channels in outcome.details["channels"]]
-    assert lost[1] == 47
-    assert sum(lost) > 47
-
-
 # Stage 2: the search
 
 
@@ -227,33 +198,6 @@ def test_search_equals_a_plain_search(width: int, count: int, pool: int):
         keep = torch.ones(48, dtype=torch.bool)
         keep[gone] = False
         torch.testing.assert_close(V[:, keep], refit(W, H, keep, 0.01), rtol=1e-7, atol=1e-9)
-
-
-def test_search_accounts_for_removed_units():
-    # Two channels that say the same: without either nothing is lost, without both much is.
-    W, H = problem(width=6)
-    X = torch.randn(200, 6, generator=torch.Generator().manual_seed(3), dtype=double)
-    X[:, 4] = X[:, 1]
-    W[:, 0] *= 0.1
-    H = X.T @ X
-    units = torch.arange(6).view(-1, 1)
-    order = cheapest_in_turn(W, damped_inverse(H, 1e-6), units, 2).tolist()
-    assert order[0] in {1, 4}
-    assert order[1] == 0
-    V = corrected(W, H, torch.tensor(order[:1]), 1e-6)
-    assert cost(W, V, H) < 1e-6 * cost(W, torch.zeros_like(W), H)
-
-
-def test_search_improves_the_selection_by_scores():
-    found, chosen = 0.0, 0.0
-    for seed in range(40):
-        W, H = problem(seed, width=16, out=6, tokens=60)
-        tentative = W.abs().sum(dim=0).argsort()[:6]  # some score that sees no one else
-        units = torch.arange(16).view(-1, 1)
-        order = cheapest_in_turn(W, damped_inverse(H, 0.01), units, 6)
-        found += cost(W, corrected(W, H, order), damped(H))
-        chosen += cost(W, corrected(W, H, tentative), damped(H))
-    assert found < 0.8 * chosen
 
 
 # Stage 3: the fit, and whole models
@@ -384,30 +328,9 @@ def test_without_selection_every_block_loses_the_same(family: str):
     assert sorted(order) == gone.tolist()
 
 
-@pytest.mark.parametrize("family", ["llama", "opt"])
-def test_the_other_stages_help_on_the_calibration(family: str):
-    tokens = random_tokens(samples=24)
-    dense, errors = logits(tiny_model(family, blocks=4), tokens), {}
-    for refine, reconstruct in itertools.product((True, False), repeat=2):
-        model = tiny_model(family, blocks=4)
-        SoBP(sparsity=0.3, refine=refine, reconstruct=reconstruct).apply(model, tokens)
-        errors[refine, reconstruct] = float((logits(model, tokens) - dense).square().mean())
-    assert max(errors[True, False], errors[False, True]) < errors[False, False]
-    assert errors[True, True] < errors[True, False]
-
-
 def test_fewer_tokens_than_features_stay_finite():
     outcome = SoBP(sparsity=0.3).apply(tiny_model(), random_tokens(samples=1, length=8))
     assert outcome.warnings == []
-
-
-def test_silent_channels_go_first():
-    model = tiny_model("opt")
-    up = model.blocks[0].feed_forward.up
-    up.weight[7], up.bias[7] = 0, -1.0  # relu leaves 0
-    dense = copy.deepcopy(model)
-    SoBP(sparsity=0.1).apply(model, random_tokens())
-    assert not kept_units(model, dense, 0, "channels")[7]
 
 
 def test_prunes_model_without_one_attention():
@@ -418,22 +341,9 @@ def test_prunes_model_without_one_attention():
     assert min(outcome.details["channels"]) >= 1
 
 
-def test_leaves_no_gradients_and_needs_a_selecting_stage():
-    model = tiny_model()
-    SoBP(sparsity=0.3).apply(model, random_tokens())
-    assert all(parameter.grad is None for parameter in model.hf.parameters())
+def test_one_stage_must_choose_units():
     with pytest.raises(BadInput, match="no stage chooses units"):
-        SoBP(select=False, refine=False).apply(model, random_tokens())
-
-
-def test_the_calibration_passes_each_block_eight_times():
-    model, calls = tiny_model(blocks=3), []
-    for index, layer in enumerate(model.layers):
-        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    SoBP(sparsity=0.3).apply(model, random_tokens(samples=6, batch_size=2))
-    passes = [calls.count(index) / 3 for index in range(3)]
-    # On and back for gradients; pruned and dense for o, for down, and on to the next block.
-    assert passes == [8, 8, 6]
+        SoBP(select=False, refine=False).apply(tiny_model(), random_tokens())
 
 
 @pytest.mark.model
@@ -465,10 +375,3 @@ def test_the_fit_is_damped_least_squares(damping: float):
     V = refit_to(W, G, Y @ X.T, damping)
     torch.testing.assert_close(V, expected, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(V[:, 9], W[:, 9])
-
-
-def test_a_fit_to_the_outputs_of_all_columns_is_a_refit():
-    W, G = problem()
-    keep = torch.arange(0, 48, 2)
-    fitted = refit_to(W[:, keep], G[keep][:, keep], (W @ G)[:, keep], 0)
-    torch.testing.assert_close(fitted, refit(W, G, keep, 0))

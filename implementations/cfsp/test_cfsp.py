@@ -17,12 +17,9 @@ from implementations.cfsp import CFSP
 from implementations.cfsp.cfsp import angle, kept_shares, relative_activation
 from implementations.harness import BadInput, Block, LanguageModel, Tokens, keep_channels
 from implementations.harness.contract.helpers import fingerprint, logits, same
-from implementations.harness.contract.pruned_model import silence
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.units import count_weights
 from implementations.harness.prune.walk import watched
-from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -74,14 +71,6 @@ def test_shares_of_two_blocks_by_hand(rate: float):
     assert shares.tolist() == pytest.approx([(1 - rate) * (1 - tilt), (1 - rate) * (1 + tilt)])
 
 
-def test_a_share_does_not_depend_on_how_many_tokens_were_seen():
-    # The official sum over 128 x 1,024 tokens, shifted to its mean and divided by 10,000.
-    angles = doubles(0.21, 0.05, 0.11, 0.07)
-    z = (angles - angles.mean()) * 131_072 / 10_000
-    g = 1 / (1 + torch.exp(-z))
-    torch.testing.assert_close(kept_shares(angles, 0.5), g / g.mean() * 0.5, rtol=1e-12, atol=0)
-
-
 @given(
     angles=st.lists(st.floats(0, 1), min_size=1, max_size=40),
     rate=st.floats(0, 0.99),
@@ -94,11 +83,6 @@ def test_shares_have_the_right_mean_and_follow_the_angles(angles, rate, steepnes
     assert float(shares.min()) >= -1e-12
     order = doubles(*angles).argsort()
     assert bool((shares[order].diff() >= -1e-9).all())
-
-
-def test_a_larger_angle_keeps_more():
-    angles = doubles(0.3, 0.1, 0.2, 0.15)
-    assert kept_shares(angles, 0.4).argsort().tolist() == angles.argsort().tolist()
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
@@ -118,11 +102,6 @@ def test_equal_angles_or_steepness_zero_give_equal_shares(shares: Tensor):
     assert shares.tolist() == pytest.approx([0.7] * len(shares))
 
 
-@pytest.mark.parametrize("angles", [[0.1, 0.1], [0.1, 0.9]])
-def test_zero_sparsity_keeps_all(angles: list[float]):
-    assert kept_shares(doubles(*angles), 0.0).tolist() == [1.0, 1.0]
-
-
 # Scores of channels
 
 
@@ -130,16 +109,6 @@ def test_relative_activation_by_hand():
     W = torch.tensor([[1.0, -2.0], [3.0, 0.0]])
     # Weighed by the norms: rows (2, 2) and (6, 0).
     assert relative_activation(W, torch.tensor([2.0, 1.0])).tolist() == [1.5, 0.5]
-
-
-def test_relative_activations_of_every_output_sum_to_one():
-    generator = torch.Generator().manual_seed(0)
-    W, norms = torch.randn(32, 80, generator=generator), torch.rand(80, generator=generator)
-    assert float(relative_activation(W, norms).sum()) == pytest.approx(32, rel=1e-5)
-    by_hand = [
-        sum(float(abs(row[i]) * norms[i] / (row.abs() @ norms)) for row in W) for i in (0, 7)
-    ]
-    assert relative_activation(W, norms)[[0, 7]].tolist() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_output_without_input_does_not_count():
@@ -161,18 +130,6 @@ def test_scores_by_hand(family: str, rows: int):
     assert other.rank(block, norms).tolist() == pytest.approx(squared)
 
 
-def test_only_the_score_of_the_paper_uses_the_weights():
-    block = tiny_model().blocks[0]
-    norms = torch.rand(48, generator=torch.Generator().manual_seed(1)) + 0.5
-    before = {score: CFSP(score=score).rank(block, norms) for score in ("paper", "official")}
-    block.feed_forward.down.weight.data[:, 5] *= 10
-    block.feed_forward.up.weight.data[7] *= 10  # a row over its own sum stays what it is
-    after = {score: CFSP(score=score).rank(block, norms) for score in before}
-    assert torch.equal(after["official"], before["official"])
-    assert after["paper"][5] > 1.5 * before["paper"][5]
-    assert bool((after["paper"][:5] < before["paper"][:5]).all())
-
-
 # Activations of the model
 
 
@@ -192,23 +149,6 @@ def test_angles_are_those_of_the_models_hidden_states(family: str):
     assert angles == pytest.approx([angle / math.pi for angle in by_hand], abs=1e-6)
 
 
-def test_a_block_that_adds_nothing_has_angle_0_and_one_that_negates_1():
-    model, tokens = tiny_model(blocks=4), random_tokens()
-    for linear in (model.blocks[2].attention.o, model.blocks[2].feed_forward.down):
-        silence(linear)
-
-    def negate(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return -hidden_states
-
-    with replaced_forward(model.layers[1], negate):
-        details = CFSP(sparsity=0.2, multiple=1).apply(model, tokens).details
-    assert details["angles"][2] == 0
-    assert details["angles"][1] == pytest.approx(1, abs=1e-12)
-    assert all(0.01 < details["angles"][index] < 0.99 for index in (0, 3))
-    assert details["keep"].index(max(details["keep"])) == 1
-    assert details["channels"].index(min(details["channels"])) == 2
-
-
 @every_family
 @either_score
 def test_keeps_the_highest_scores_of_the_dense_model(family: str, score: Any):
@@ -223,51 +163,12 @@ def test_keeps_the_highest_scores_of_the_dense_model(family: str, score: Any):
         assert kept(pruned.blocks[block.index], block) == top(norm, count)
 
 
-def test_norms_are_taken_over_all_tokens_at_once():
-    # Over two samples with inputs (3, 0) and (2, 2.2) a mean of their norms would turn the order.
-    model, tokens = tiny_model(blocks=1), random_tokens(2, 12, batch_size=1)
-    block, called = model.blocks[0], []
-    block.feed_forward.down.weight.data.fill_(1.0)
-
-    def channels(hidden_states: Tensor) -> Tensor:
-        called.append(hidden_states)
-        inputs = torch.zeros(1, 12, 48)
-        inputs[:, 0, :2] = torch.tensor([[3.0, 2.0], [0.0, 2.2]][len(called) - 1])
-        return block.feed_forward.down(inputs)
-
-    with replaced_forward(block.module.mlp, channels):
-        CFSP(sparsity=47 / 48 * 0.6, multiple=1).apply(model, tokens)
-    assert kept(block, tiny_model(blocks=1).blocks[0]) == [0]
-    assert len(called) == 2
-
-
-def test_the_calibration_passes_each_block_once():
-    model, calls = tiny_model(blocks=3), []
-    for index, layer in enumerate(model.layers):
-        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    CFSP().apply(model, random_tokens(samples=6, batch_size=2))
-    assert calls == [0] * 3 + [1] * 3 + [2] * 3
-
-
-@either_score
-def test_the_batch_size_does_not_matter(score: Any):
-    told = []
-    for batch_size in (1, 3, 8):
-        model = tiny_model(blocks=4)
-        tokens = random_tokens(samples=8, batch_size=batch_size)
-        details = CFSP(sparsity=0.3, score=score).apply(model, tokens).details
-        told.append((details, fingerprint(model)))
-    for details, left in told[1:]:
-        assert details["angles"] == pytest.approx(told[0][0]["angles"], abs=1e-6)
-        assert same(left, told[0][1])
-
-
 # Widths
 
 
 @every_family
-@pytest.mark.parametrize("multiple", [1, 4, 16, 32])
-@pytest.mark.parametrize("rate", [0.05, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("multiple", [1, 16, 32])
+@pytest.mark.parametrize("rate", [0.2, 0.8])
 def test_widths_are_multiples_and_the_budget_is_met(family: str, multiple: int, rate: float):
     model = tiny_model(family, blocks=5, intermediate_size=192)
     dense = count_weights(model).all
@@ -297,18 +198,6 @@ def test_default_multiple_depends_on_the_number_of_channels(channels: int, multi
     assert CFSP(multiple=1).together(model) == 1
 
 
-def test_rounding_changes_blocks_by_at_most_one_multiple():
-    model = tiny_model(blocks=4, intermediate_size=256)
-    fine, coarse = (
-        CFSP(sparsity=0.3, multiple=q).apply(copy.deepcopy(model), random_tokens()).details
-        for q in (1, 32)
-    )
-    assert len(set(fine["channels"])) > 1  # blocks differ
-    assert fine["keep"] == coarse["keep"]
-    pairs = zip(fine["channels"], coarse["channels"], strict=True)
-    assert all(abs(a - b) <= 32 for a, b in pairs)
-
-
 def test_steepness_0_prunes_all_blocks_equally():
     model = tiny_model(blocks=4)
     details = CFSP(sparsity=0.3, steepness=0, multiple=1).apply(model, random_tokens()).details
@@ -336,35 +225,6 @@ def test_prunes_model_with_uneven_blocks():
     assert bool(logits(model).isfinite().all())
 
 
-@every_family
-def test_slicing_equals_masking(family: str):
-    model, tokens = tiny_model(family, blocks=3), random_tokens()
-    masked = copy.deepcopy(model)
-    CFSP(sparsity=0.3, multiple=1).apply(model, tokens)
-    for small, large in zip(model.blocks, masked.blocks, strict=True):
-        mask_units(large, "channels", kept(small, large))
-    torch.testing.assert_close(logits(model), logits(masked), rtol=0, atol=1e-4)
-
-
-@every_family
-def test_does_not_change_attention(family: str):
-    model = tiny_model(family, blocks=3)
-    before = copy.deepcopy(model)
-    CFSP(sparsity=0.2).apply(model, random_tokens())
-    for small, large in zip(model.blocks, before.blocks, strict=True):
-        for role in ("q", "k", "v", "o"):
-            assert torch.equal(small.linears()[role].weight, large.linears()[role].weight)
-
-
-def test_nothing_is_removed_at_0():
-    model = tiny_model()
-    before = fingerprint(model)
-    details = CFSP(sparsity=0).apply(model, random_tokens()).details
-    assert same(before, fingerprint(model))
-    assert details["keep"] == [1.0, 1.0]
-    assert details["channels"] == [48, 48]
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -379,14 +239,6 @@ def test_refuses_models_that_cannot_be_pruned(settings: dict[str, Any], message:
     with pytest.raises(BadInput, match=message):
         CFSP(**settings).apply(model, random_tokens())
     assert same(before, fingerprint(model))
-
-
-@pytest.mark.parametrize(
-    "settings", [{"score": "relative"}, {"multiple": 0}, {"steepness": -1.0}, {"norm_exponent": -1}]
-)
-def test_wrong_parameters_are_refused(settings: dict[str, Any]):
-    with pytest.raises(BadInput, match=next(iter(settings))):
-        CFSP.configure(**settings)
 
 
 class ByMagnitude(CFSP):

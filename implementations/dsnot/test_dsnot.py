@@ -15,8 +15,6 @@ from implementations.harness.contract.tiny import random_tokens, tiny_model
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
-INITIAL = ("wanda", "sparsegpt", "magnitude")
-
 
 def problem(rows: int = 40, width: int = 60, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Return contributions to outputs, grow scores and prune costs of weights."""
@@ -45,37 +43,10 @@ def test_one_exchange_by_hand():
     assert revised([[-1.0, 1, -2, 2]], [[0, 2]]) == [[0, 1]]
 
 
-def test_prunes_the_cheapest_weight():
-    # e = 3 - 2 - 2 = -1, and no negative weight is left that could come back.
-    assert revised([[1.0, -1, 2, -2]], [[0, 2]], costs=[[0.0, 9, 0, 3]]) == [[0, 3]]
-
-
-def test_regrows_the_weight_with_the_highest_score():
-    # Equal terms, but the input of column 0 varies less.
-    assert revised([[2.0, 2, -3, 0]], [[0, 1]], worth=[[2.0, 1, -3, 0]]) == [[1, 2]]
-    assert revised([[2.0, 2, -3, 0]], [[0, 1]], worth=[[1.0, 2, -3, 0]]) == [[0, 2]]
-
-
-def test_prefers_inputs_of_low_variance_unless_the_power_is_zero():
-    # Two inputs of mean 1 add 1 and 1.1; the second varies a hundred times as much.
-    seen = Moments(3)
-    seen.update(torch.tensor([[1.1, 2.1, -1], [0.9, 0.1, -1]]))
-    for power, expected in ((1.0, [1, 2]), (0.0, [0, 2])):
-        terms = torch.tensor([[1.0, 1.0, 1.5]]) * seen.mean.float()
-        worth = terms / seen.variance.clamp(min=1e-12).float() ** power
-        mask = torch.tensor([[True, True, False]])
-        found = DSnoT(variance_power=power).revise(mask, terms, worth, terms.abs())
-        assert found[0].nonzero().flatten().tolist() == expected
-
-
 def test_skips_small_errors():
     assert revised([[0.05, -1, 0.04, 1]], [[0, 2]]) == [[0, 2]]
     assert revised([[0.07, -1, 0.04, 1]], [[0, 2]]) != [[0, 2]]  # 0.11 is above 0.1
     assert revised([[1.0, -1, 2, -2]], [[0, 2]], threshold=3) == [[0, 2]]  # at it is enough
-
-
-def test_zero_error_changes_nothing():
-    assert revised([[0.0, 0, 0, 0]], [[0, 2]], threshold=0) == [[0, 2]]
 
 
 def test_stops_after_the_number_of_cycles():
@@ -94,9 +65,8 @@ def test_row_stops_without_candidates_of_the_right_sign():
 
 
 @pytest.mark.parametrize("settings", [{}, {"same_sign": True}, {"pattern": "2:4"}], ids=str)
-@pytest.mark.parametrize("seed", range(3))
-def test_rows_keep_their_sparsity_and_weights_move_once(settings, seed):
-    terms, worth, costs = problem(seed=seed)
+def test_rows_keep_their_sparsity_and_weights_move_once(settings):
+    terms, worth, costs = problem()
     method = DSnoT(**settings)
     first = method.choose(costs)
     found = method.revise(first, terms, worth, costs)
@@ -170,18 +140,6 @@ def test_row_stops_at_a_group_without_kept_weights():
     assert len(found[0]) == 4
 
 
-@pytest.mark.parametrize("initial", INITIAL)
-def test_kept_weights_and_row_sparsity_do_not_change(initial):
-    dense = tiny_model()
-    model = copy.deepcopy(dense)
-    outcome = DSnoT(sparsity=0.5, initial=initial, skip="none").apply(model, random_tokens())
-    assert outcome.details["exchanged"] > 0
-    for (_, _, before), (_, _, after) in zip(dense.linears(), model.linears(), strict=True):
-        stays = after.weight != 0
-        assert (stays.sum(dim=1) == before.in_features // 2).all()
-        assert torch.equal(after.weight[stays], before.weight[stays])
-
-
 def test_reported_error_is_that_of_the_masks():
     dense, method = tiny_model(blocks=1), DSnoT(sparsity=0.5, skip="none")
     model = copy.deepcopy(dense)
@@ -198,7 +156,6 @@ def test_reported_error_is_that_of_the_masks():
     assert outcome.details["error_after"] < outcome.details["error_before"]
 
 
-@pytest.mark.parametrize("initial", INITIAL)
 @pytest.mark.parametrize(
     ("skip", "same"),
     [
@@ -206,8 +163,8 @@ def test_reported_error_is_that_of_the_masks():
         ("attention", {"q", "k", "v", "o"}),
     ],
 )
-def test_skipped_layers_keep_their_initial_mask(initial, skip, same):
-    method = DSnoT(sparsity=0.5, initial=initial, skip=skip)
+def test_skipped_layers_keep_their_initial_mask(skip, same):
+    method = DSnoT(sparsity=0.5, skip=skip)
     first, found = (tiny_model(blocks=1) for _ in range(2))
     method.model_copy(update={"threshold": 1e9}).apply(first, random_tokens())
     method.apply(found, random_tokens())
@@ -259,24 +216,3 @@ def test_revises_a_magnitude_mask_with_moments_and_wanda_scores(settings, power)
         costs = W.abs() if method.pattern else W.abs() * X.norm(dim=0)
         gone = method.revise(method.choose(W.abs()), terms, worth, costs)
         assert torch.equal(found.blocks[0].linears()[role].weight, W.masked_fill(gone, 0))
-
-
-def test_revises_only_attention_by_default():
-    first, found = tiny_model(blocks=1), tiny_model(blocks=1)
-    DSnoT(threshold=1e9).apply(first, random_tokens())
-    DSnoT().apply(found, random_tokens())
-    changed = {
-        role
-        for (_, role, a), (_, _, b) in zip(first.linears(), found.linears(), strict=True)
-        if not torch.equal(a.weight, b.weight)
-    }
-    assert changed == {"q", "k", "v", "o"}
-
-
-def test_sparsegpt_mask_removes_silent_inputs_first():
-    model = tiny_model(blocks=1)
-    block = model.blocks[0]
-    block.norms["input_layernorm"].weight[3] = 0
-    block.attention.q.weight[:, 3] = 1000
-    DSnoT(sparsity=0.5, initial="sparsegpt").apply(model, random_tokens())
-    assert not block.attention.q.weight[:, 3].any()

@@ -131,31 +131,11 @@ def test_mutations_are_repaired():
     assert same_again.evaluations == 1
 
 
-def test_selection_improves_and_crossover_creates_new_masks():
-    torch.manual_seed(0)
-    loss = Known(8, lambda gone: float(sum(gone)))
-    evolve(loss, drawn(20, 8, 3), 15, mutation=0)
-    first, last = (sum(map(sum, part)) for part in (loss.asked[:20], loss.asked[-20:]))
-    assert last < 0.6 * first
-    halves = Known(8, lambda gone: 1.0)
-    evolve(halves, bits(*["11110000"] * 5, *["00001111"] * 5), 3, mutation=0)
-    assert halves.evaluations > 2
-
-
 # The search
 
 
-def test_escapes_a_local_optimum_of_greedy_search():
-    harms = {(0, 1): 10.0, (0, 2): 10.0, (1, 2): 3.0}  # alone, 0 harms least
+def test_finds_the_cheapest_blocks_for_additive_losses():
     torch.manual_seed(0)
-    loss = Known(3, lambda gone: harms[tuple(gone)])
-    evolve(loss, drawn(50, 3, 2), 100, 0.001)
-    assert (loss.best.nonzero().flatten().tolist(), loss.least) == ([1, 2], 3)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_finds_the_cheapest_blocks_for_additive_losses(seed: int):
-    torch.manual_seed(seed)
     harms = torch.rand(12)
     defaults = EvoP()
     loss = Known(12, lambda gone: float(harms[gone].sum()))
@@ -182,35 +162,11 @@ def test_removes_the_best_of_all_pairs():
     assert same(fingerprint(model), fingerprint(dense))  # what stays is untouched
 
 
-@every_family
-def test_the_smaller_model_is_the_masked_one_with_and_without_cache(family: str):
-    model = tiny_model(family, blocks=4)
-    dense = copy.deepcopy(model)
-    removed = EvoP(sparsity=0.5, **EvoP.small).apply(model, random_tokens()).details["removed"]
-    ids = random_tokens(2, 8, seed=1).ids
-    gone = torch.isin(torch.arange(4), torch.tensor(removed))
-    continued = model.hf.generate(ids, max_new_tokens=5, min_new_tokens=5, do_sample=False)
-    with masked(dense, gone, "blocks"):
-        for _ in range(5):
-            scores = dense.hf(ids, use_cache=False).logits[:, -1]
-            scores[:, dense.config.eos_token_id] = -math.inf  # the text is not to end
-            ids = torch.cat([ids, scores.argmax(dim=1, keepdim=True)], dim=1)
-    assert torch.equal(continued, ids)
-
-
 def test_random_search_uses_its_evaluations():
     model, tokens = tiny_model(blocks=6), random_tokens()
     told = EvoP(sparsity=0.5, random=7, **EvoP.small).apply(model, tokens).details
     assert told["evaluations"] == 7
     assert "least" not in told
-
-
-@pytest.mark.parametrize(("share", "blocks", "removed"), [(0.1, 4, 0), (0.2, 4, 1), (0.5, 5, 2)])
-def test_number_of_blocks_is_nearest_to_the_sparsity(share: float, blocks: int, removed: int):
-    model = tiny_model(blocks=blocks)
-    told = EvoP(sparsity=share, **EvoP.small).apply(model, random_tokens()).details
-    assert len(told["removed"]) == removed
-    assert len(model.blocks) == blocks - removed
 
 
 # The text
@@ -250,13 +206,7 @@ def test_mixed_sampling_ignores_the_size_of_clusters():
     assert counts == {0, 1, 2, 3}  # no quota
 
 
-def test_one_cluster_is_a_random_pick():
-    torch.manual_seed(0)
-    seen = [pick(torch.zeros(8, dtype=torch.int64), 2, "stratified") for _ in range(2000)]
-    assert torch.tensor(seen).flatten().bincount().tolist() == pytest.approx([500] * 8, abs=80)
-
-
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_topic_is_measured_on(seed: int):
     tokens = planted(topics=4, each=5)
     settings = EvoP.small | {"samples": 4, "clusters": 4}

@@ -7,8 +7,7 @@ import copy
 import pytest
 import torch
 
-from implementations.harness import BadInput, NumericsError
-from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.contract.tiny import tiny_model
 from implementations.magnitude import Magnitude
 
 WEIGHT = torch.tensor(
@@ -39,98 +38,16 @@ def test_compares_weights_within_rows_on_request():
     assert removed(sparsity=0.5, compare="row") == [[0, 2, 5, 7], [0, 1, 2, 3]]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("2:4", [[0, 2, 5, 7], [2, 3, 4, 5]]),
-        ("1:4", [[0, 2, 3, 4, 5, 7], [1, 2, 3, 4, 5, 6]]),  # keeps 9, 5 and 7, 13
-        ("3:4", [[0, 7], [2, 4]]),
-        ("4:8", [[0, 2, 5, 7], [0, 1, 2, 3]]),
-        ("4:4", [[], []]),
-    ],
-)
-def test_patterns_keep_the_largest_of_each_group(pattern, expected):
-    assert removed(pattern=pattern) == expected
-
-
-def test_ignores_signs():
-    assert removed(-WEIGHT, sparsity=0.5) == removed(sparsity=0.5)
-
-
-@pytest.mark.parametrize(
-    ("sparsity", "count"),
-    [(0.0, 0), (0.06, 0), (0.07, 1), (0.3, 4), (0.5, 8), (0.99, 15), (1.0, 16)],  # down, of 16
-)
-@pytest.mark.parametrize("ties", [False, True])
-def test_the_count_is_exact(sparsity, count, ties):
-    weight = torch.full_like(WEIGHT, 3.0) if ties else WEIGHT
-    gone = mask(weight, Magnitude(sparsity=sparsity))
-    assert int(gone.sum()) == count
-    if ties:  # the earlier position goes first
-        assert gone.flatten().tolist() == [True] * count + [False] * (16 - count)
-
-
-def test_ties_in_half_precision_stay_exact():
-    weight = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
-    assert len(weight.abs().unique()) < weight.numel() / 4
-    assert int(mask(weight, Magnitude(sparsity=0.37)).sum()) == int(0.37 * 4096)
-
-
-def test_no_removed_weight_is_larger_than_a_kept_one():
-    weight = torch.randn(48, 40, generator=torch.Generator().manual_seed(0))
-    gone = mask(weight, Magnitude(sparsity=0.7))
-    assert weight[gone].abs().max() < weight[~gone].abs().min()
-
-
-def test_scaling_the_matrix_changes_nothing_but_scaling_a_row_does():
-    scale = torch.tensor([[100.0], [1.0]])
-    assert removed(1000 * WEIGHT, sparsity=0.5) == removed(sparsity=0.5)
-    assert removed(scale * WEIGHT, sparsity=0.5) == [[], list(range(8))]
-    by_row = {"sparsity": 0.5, "compare": "row"}
-    assert removed(scale * WEIGHT, **by_row) == removed(**by_row)
-
-
-def test_survivors_keep_their_value_and_no_calibration_is_needed():
+def test_removes_the_smallest_weights_and_does_not_change_the_others():
     dense = tiny_model()
     model = copy.deepcopy(dense)
     outcome = Magnitude(sparsity=0.5).apply(model)
     for (_, _, before), (_, _, after) in zip(dense.linears(), model.linears(), strict=True):
         kept = after.weight != 0
+        assert before.weight[~kept].abs().max() <= before.weight[kept].abs().min()
         assert int(kept.sum()) == before.weight.numel() // 2
         assert torch.equal(after.weight[kept], before.weight[kept])
     assert outcome.achieved == 0.5
-    other = copy.deepcopy(dense)
-    Magnitude(sparsity=0.5).apply(other, random_tokens())  # it does not look at the text
-    assert all(
-        torch.equal(a, b) for a, b in zip(model.hf.parameters(), other.hf.parameters(), strict=True)
-    )
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sparsity": 1.5}, "sparsity: .*less than or equal to 1"),
-        ({"sparsity": -0.5}, "sparsity: .*greater than or equal to 0"),
-        ({"pattern": "0:4"}, "pattern '0:4' is not KEEP:GROUP"),
-        ({"pattern": "2:4", "sparsity": 0.6}, "sparsity 0.6 contradicts pattern 2:4"),
-        ({"compare": "column"}, "compare: .*'matrix' or 'row'"),
-    ],
-)
-def test_wrong_parameters_are_refused(settings, message):
-    with pytest.raises(BadInput, match=message):
-        Magnitude.configure(**settings)
-
-
-def test_a_pattern_that_does_not_divide_is_refused():
-    with pytest.raises(BadInput, match="3:7 does not divide the 32 inputs of block 0, q"):
-        Magnitude(pattern="3:7").apply(tiny_model())
-
-
-def test_damaged_weights_are_named():
-    model = tiny_model()
-    model.blocks[1].attention.o.weight.data[2, 3] = float("nan")
-    with pytest.raises(NumericsError, match="block 1, o: the weights contain NaN"):
-        Magnitude().apply(model)
 
 
 @pytest.mark.model

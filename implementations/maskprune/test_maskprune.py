@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from implementations.harness import (
@@ -22,7 +21,6 @@ from implementations.harness import (
     keep_channels,
     logits_of,
     low_rank,
-    perplexity,
     remove_units,
 )
 from implementations.harness.contract.helpers import calibration_for, logits
@@ -77,17 +75,6 @@ def test_the_cost_of_a_width_and_its_slope():
 
 def problem(model: LanguageModel, **settings) -> MinMax:
     return MinMax(small(**settings), model)
-
-
-def test_the_budget_pushes_the_widths_down_until_it_is_met():
-    one = problem(tiny_model(), sparsity=0.5, steps=400, sorting=0.0, batch=2)
-    masks = one.masks
-    for step in range(400):
-        one.update(step)
-        assert float(one.budget) >= 0
-        assert bool((one.pressure >= 1e-3).all())
-        masks.data.add_(0.02 * (1 - masks.data))  # what the loss would do, alike for all
-    assert float(1 - one.held @ one.shares) == pytest.approx(0.5, abs=0.08)
 
 
 def test_multipliers_follow_constraint_violations():
@@ -163,48 +150,14 @@ def test_gradients_are_scaled_by_the_largest_so_far():
     assert float(still.masks.grad.abs().max()) < 0.01
 
 
-@pytest.mark.parametrize(("sorting", "found"), [(0.25, True), (0.0, False)])
-def test_sorting_removes_units_of_least_curvature(sorting: float, found: bool):
-    torch.manual_seed(0)
-    one = problem(tiny_model(), sparsity=0.4, steps=400, sorting=sorting)
-    curved = torch.rand(len(one.masks)).square() + 1e-3
-    optimizer = torch.optim.AdamW([{"params": [one.masks], "lr": 0.1, "eps": 1.0}], weight_decay=0)
-    for step in range(400):
-        optimizer.zero_grad()
-        with torch.enable_grad():
-            (curved * (one.masks - 1).square() / 2).sum().backward()
-        optimizer.step()
-        with torch.no_grad():
-            one.update(step)
-    masks, costs = one.by_kind()[1], one.by_kind(curved)[1]
-    count = int(one.shares[1] * one.units[1])  # those that were pressed all along
-    chosen = masks.abs().argsort(dim=1)[:, :count]
-    best = costs.argsort(dim=1)[:, :count]
-    agreed = sum(len(set(a.tolist()) & set(b.tolist())) for a, b in zip(chosen, best, strict=True))
-    assert (agreed / (2 * count) > 0.9) == found
-
-
-def test_a_kv_group_that_the_loss_does_not_need_is_removed():
-    one = problem(tiny_model(), sparsity=0.4, steps=400, sorting=0.0)
-    needed = torch.ones_like(one.masks)
-    one.by_kind(needed)[0][:, 1] = 0  # one of the two groups of each block
-    one.by_kind()[0][:, 1] = 0.9
-    for step in range(400):
-        one.masks.data.add_(0.02 * needed * (1 - one.masks.data))
-        one.update(step)
-    assert one.method.counts_lost(tiny_model(), one.shares)[0] == 1
-    assert float(one.by_kind()[0][:, 1].max()) < 0.05
-
-
 # The result
 
 
 @every_family
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
-def test_every_block_has_the_same_width_and_the_budget_is_met(family: str, share: float):
+def test_every_block_has_the_same_width_and_the_budget_is_met(family: str):
     model = tiny_model(family, blocks=3)
     before = count_weights(model).all
-    method = small(sparsity=min(share, 0.99 * small().reach(model)), steps=2)
+    method = small(sparsity=min(0.6, 0.99 * small().reach(model)), steps=2)
     method.apply(model, calibration_for(MaskPrune))
     assert len(widths(model)) == 1
     channel = method.sizes(tiny_model(family, blocks=3))[1][1]
@@ -323,35 +276,10 @@ def by_lot(groups, *_, **__) -> list[float]:
     return [0.0]
 
 
-def test_sorted_masks_beat_random_ones(monkeypatch):
-    text = random_tokens(24, 24, seed=3)
-    given = Calibration(**vars(text), training=Stream(text))
-
-    def left() -> float:
-        model = tiny_model()
-        torch.manual_seed(0)
-        for block in model.blocks:  # units of one random layer are much alike
-            down = block.feed_forward.down.weight
-            down.data.mul_(torch.randn(down.shape[1]).exp())
-        return distance(model, text.ids, {"steps": 24, "sorting": 1.0, "factors": False}, given)
-
-    sorted_first = left()
-    monkeypatch.setattr(maskprune, "optimise", by_lot)
-    assert sorted_first < 0.5 * left()
-
-
-def distance(model: LanguageModel, ids: Tensor, settings: dict, given: Calibration) -> float:
-    """Return the divergence between the pruned and the dense model on `ids`."""
-    with torch.no_grad():
-        teacher = logits_of(model, ids)
-        small(sparsity=0.4, learning_rate=0.01, **settings).apply(model, given)
-        return float(distillation_loss(logits_of(model, ids), teacher))
-
-
 # Killed runs and invalid input
 
 
-@pytest.mark.parametrize("life", [1, 3, 6])  # while masks are sorted, and afterwards
+@pytest.mark.parametrize("life", [1, 6])  # while masks are sorted, and afterwards
 def test_killed_run_resumes(check_resumed_run, life: int):
     method = small(sparsity=0.4, steps=8, sorting=0.5)
     check_resumed_run(method, calibration_for(MaskPrune), MinMax, "update", life)
@@ -362,14 +290,6 @@ def test_blocks_of_different_widths_are_refused():
     keep_channels(model.blocks[1].feed_forward, range(40))
     with pytest.raises(BadInput, match="those of tiny-llama differ"):
         small().apply(model, calibration_for(MaskPrune))
-
-
-def test_perplexity_is_finite_at_the_maximum_sparsity():
-    model = tiny_model()
-    method = small(sparsity=small().reach(model))
-    method.apply(model, calibration_for(MaskPrune))
-    assert perplexity(model, random_tokens()).value < float("inf")
-    assert isinstance(problem(model).masks, nn.Parameter)
 
 
 def test_prunes_only_kv_groups_of_a_model_without_channels():

@@ -88,28 +88,6 @@ def test_fits_never_raise_the_error_and_converge_to_the_solution():
     torch.testing.assert_close((P * (a * B + m)).double(), solved(W, S, B, P), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("keep", [3, 8])
-def test_levels_are_means_of_kept_weights_for_white_inputs(keep: int):
-    (W, _), P = problem(), mask(keep)
-    B, alpha, mu = start(W)
-    alpha, mu = fit(W, torch.eye(COLUMNS), B, P, alpha, mu, 200)
-    for row in range(ROWS):
-        for sign in (1, -1):
-            mean = W[row][P[row] & (B[row] == sign)].mean()
-            assert float(mu[row] + sign * alpha[row]) == pytest.approx(float(mean), abs=1e-4)
-
-
-def test_equals_calibrated_arb_without_pruning():
-    (W, S) = problem()
-    B, alpha, mu = start(W)
-    once = fit(W, S, B, torch.ones_like(W), alpha, mu, 1)
-    ones = torch.ones(COLUMNS)
-    offset = ((W - alpha * B) @ S @ ones) / (ones @ S @ ones)
-    scale = torch.diag(B @ S @ (W - offset[:, None]).T) / torch.diag(B @ S @ B.T)
-    torch.testing.assert_close(once[0][:, 0], scale, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(once[1][:, 0], offset, rtol=1e-4, atol=1e-5)
-
-
 def test_degenerate_inputs_do_not_change_scale_and_offset():
     W, S = problem()
     B, alpha, mu = start(W)
@@ -182,48 +160,11 @@ def test_rows_keep_n_per_group_in_two_values(keep: int, score: str):
         assert len(row[row != 0].unique()) <= 2
 
 
-def test_without_pruning_there_are_no_steps():
-    W, S = problem()
-    B, alpha, mu = start(W)
-    alpha, mu = fit(W, S, B, torch.ones_like(W), alpha, mu, 2)
-    assert torch.equal(PBS2P().binarise(W, S, 8), alpha * B + mu)
-
-
 def test_scale_and_offset_are_fitted_after_the_mask():
     W, S = problem()
     found = PBS2P(alternations=200).binarise(W, S, 4)
     P, (B, _, _) = found != 0, start(W)
     torch.testing.assert_close(found.double(), solved(W, S, B, P), rtol=1e-3, atol=1e-4)
-
-
-def test_stepwise_and_one_shot_agree_for_a_fixed_mask():
-    W, S = problem()
-    steps, once = (
-        PBS2P(score="obs", alternations=100, stepwise=stepwise).binarise(W, S, 4)
-        for stepwise in (True, False)
-    )
-    torch.testing.assert_close(steps, once, rtol=1e-3, atol=1e-4)
-
-
-def test_stepwise_beats_one_shot_and_fits_help():
-    W, S = problem(rows=200)
-
-    def total(**settings) -> float:
-        return float(error(W, PBS2P(**settings).binarise(W, S, 4), S).sum())
-
-    assert total() < 0.95 * total(stepwise=False)
-    for score in ("residual", "obs"):
-        for stepwise in (True, False):
-            few, none = (total(score=score, stepwise=stepwise, alternations=n) for n in (2, 0))
-            assert few < 0.9 * none
-
-
-def test_pruning_small_weights_improves_binarisation():
-    # Of heavy tails the small ones go: zero is a third value.
-    W, S = problem(rows=200)
-    method = PBS2P(score="obs")
-    all_, most, half = (float(error(W, method.binarise(W, S, k), S).sum()) for k in (8, 6, 4))
-    assert half < most < all_
 
 
 def test_signs_can_be_updated():
@@ -289,6 +230,7 @@ def test_n_of_blocks_by_hand():
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 1, 4, 1) == [1, 1, 1, 1]
     assert kept_of_blocks([4.0, 2.0, 1.0, 1.0], [80] * 4, 4, 8, 0) == [4, 4, 4, 4]
     assert kept_of_blocks([9.0, 0.0, 0.0, 0.0], [80] * 4, 4, 8, 2) == [6, 4, 3, 3]
+    assert kept_of_blocks([0.0] * 5, [80] * 5, 6, 8, 1) == [6] * 5
 
 
 @given(
@@ -307,11 +249,6 @@ def test_n_has_the_exact_mean_and_follows_importance(
     assert max(kept) <= min(mean + spread, group)
     for (a, m), (b, n) in itertools.combinations(zip(importance, kept, strict=True), 2):
         assert (m - n) * (a - b) >= 0
-
-
-def test_equally_important_blocks_have_equal_n():
-    for importance in (0.3, 0.0):
-        assert kept_of_blocks([importance] * 5, [80] * 5, 6, 8, 1) == [6] * 5
 
 
 def test_error_of_the_mean_is_at_most_half_a_step():
@@ -366,8 +303,8 @@ def test_sparsity_varies_n_and_a_pattern_fixes_it():
     assert outcome.details == {"kept": [4] * 6, "importance": []}
 
 
-@pytest.mark.parametrize("settings", [{"sparsity": 0}, {"pattern": "8:8"}, {"sparsity": 0.01}])
-def test_zero_sparsity_changes_nothing(settings: dict):
+@pytest.mark.parametrize("settings", [{"pattern": "8:8"}, {"sparsity": 0.01}])
+def test_a_budget_below_one_weight_per_group_changes_nothing(settings: dict):
     model = tiny_model(blocks=4)
     dense = logits(model)
     outcome = PBS2P(**settings).apply(model, random_tokens())

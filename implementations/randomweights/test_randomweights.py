@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import BadInput, LanguageModel
+from implementations.harness import LanguageModel
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.model.execution import seeded
 from implementations.randomweights import RandomWeights
@@ -61,26 +61,6 @@ def test_every_pattern_of_a_group_is_drawn_equally_often():
     assert chi_square < 20.5  # five degrees of freedom: once in a thousand
 
 
-def test_unstructured_rows_lose_different_numbers():
-    rows = draws(2000, sparsity=0.5).sum(dim=2)  # [draws, out]: of 16, by a draw of 48 in 96
-    variance = 16 * 0.5 * 0.5 * (96 - 16) / (96 - 1)  # hypergeometric
-    assert float(rows.var()) == pytest.approx(variance, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("sparsity", "count"), [(0.0, 0), (0.01, 0), (0.02, 1), (0.3, 28), (0.5, 48), (1.0, 96)]
-)
-def test_the_count_is_exact(sparsity: float, count: int):
-    assert int(RandomWeights(sparsity=sparsity).draw(torch.ones(SHAPE)).sum()) == count
-
-
-@pytest.mark.parametrize(("pattern", "left"), [("2:4", 2), ("1:4", 1), ("4:8", 4), ("4:4", 4)])
-def test_patterns_hold_in_every_group(pattern: str, left: int):
-    group = int(pattern[-1])
-    gone = RandomWeights(pattern=pattern).draw(torch.ones(SHAPE)).view(-1, group)
-    assert bool(((~gone).sum(dim=1) == left).all())
-
-
 def test_every_matrix_loses_the_same_share():
     for gone in masks(0, tiny_model(blocks=3), sparsity=0.3):
         assert int(gone.sum()) == int(0.3 * gone.numel() + 1e-9)
@@ -117,19 +97,6 @@ def test_survivors_keep_their_value():
         left = after.weight != 0
         assert torch.equal(after.weight[left], before.weight[left])
     assert outcome.achieved == 0.5
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sparsity": 1.5}, "sparsity: .*less than or equal to 1"),
-        ({"pattern": "0:4"}, "pattern '0:4' is not KEEP:GROUP"),
-        ({"pattern": "2:4", "sparsity": 0.6}, "sparsity 0.6 contradicts pattern 2:4"),
-    ],
-)
-def test_wrong_parameters_are_refused(settings: dict, message: str):
-    with pytest.raises(BadInput, match=message):
-        RandomWeights.configure(**settings)
 
 
 @pytest.mark.model

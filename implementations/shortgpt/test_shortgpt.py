@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import random
-import statistics
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from implementations.harness import (
-    BadInput,
     LanguageModel,
     Tokens,
     cosine_distance,
     keep_channels,
     load_model,
-    remove_blocks,
     walk,
 )
-from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.data.samples import prepare
-from implementations.harness.measure.perplexity import perplexity
 from implementations.harness.model.units import count_weights
 from implementations.shortgpt import ShortGPT
 
@@ -50,30 +42,12 @@ def logits(model: LanguageModel, tokens: Tokens) -> Tensor:
         return model.hf(input_ids=tokens.ids, use_cache=False).logits
 
 
-def answering(layer: nn.Module, factor: float) -> None:
-    """Make a block return its input times `factor`: 1 bypasses it, -1 negates the stream."""
-
-    class Stub(type(layer)):
-        def forward(self, hidden_states, *args, **kwargs):
-            return factor * hidden_states
-
-    layer.__class__ = Stub
-
-
 def silenced(model: LanguageModel, index: int) -> None:
     """Make the sublayers of a block add zero to the residual stream."""
     block = model.blocks[index]
     for linear in (block.attention.o, block.feed_forward.down):
         for parameter in linear.parameters():
             parameter.data.zero_()
-
-
-def counted(model: LanguageModel) -> list[int]:
-    """Return a list to which the index of every executed block is appended."""
-    calls: list[int] = []
-    for index, layer in enumerate(model.layers):
-        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    return calls
 
 
 # The influence
@@ -84,12 +58,6 @@ def test_influence_by_hand():
     x = torch.tensor([[1.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
     y = torch.tensor([[0.0, 5.0], [6.0, 8.0], [0.0, -1.0]])
     assert influence((x, y)) == pytest.approx(1.0)
-
-
-def test_influence_is_a_mean_of_ratios_not_a_ratio_of_means():
-    x = torch.tensor([[1.0, 0.0], [1000.0, 0.0]])
-    y = torch.tensor([[0.0, 1.0], [1000.0, 0.0]])  # the long token keeps its direction
-    assert influence((x, y)) == pytest.approx(0.5)
 
 
 def test_unchanged_stream_has_influence_exactly_0():
@@ -146,37 +114,7 @@ def test_block_without_effect_has_influence_0_and_is_removed_first(family: str):
     assert torch.equal(logits(model, tokens), dense)
 
 
-def test_block_that_negates_the_stream_has_influence_2():
-    model, tokens = tiny_model(blocks=4), random_tokens()
-    answering(model.layers[1], -1.0)
-    assert influences(model, tokens)[1] == pytest.approx(2, abs=1e-12)
-    kept = model.layers[1]
-    ShortGPT(sparsity=0.75).apply(model, tokens)
-    assert list(model.layers) == [kept]
-
-
-def test_removes_silent_blocks_in_order_for_any_batch_size():
-    for batch_size in (1, 2, 5):
-        model = tiny_model(blocks=6)
-        for index in (1, 3, 4):
-            silenced(model, index)
-        outcome = ShortGPT(sparsity=1 / 3).apply(model, random_tokens(batch_size=batch_size))
-        assert outcome.details["removed"] == [1, 3]
-
-
 # Removal
-
-
-@every_family
-@pytest.mark.parametrize("sparsity", [0.2, 0.5])
-def test_the_pruned_model_is_the_dense_one_with_blocks_bypassed(family: str, sparsity: float):
-    model, tokens = tiny_model(family, blocks=5), random_tokens()
-    bypassed = copy.deepcopy(model)
-    details = ShortGPT(sparsity=sparsity).apply(model, tokens).details
-    assert len(details["removed"]) == {0.2: 1, 0.5: 2}[sparsity]
-    for index in details["removed"]:
-        answering(bypassed.layers[index], 1.0)
-    assert torch.equal(logits(model, tokens), logits(bypassed, tokens))
 
 
 @every_family
@@ -188,26 +126,9 @@ def test_ranks_blocks_once_on_the_dense_model(family: str):
     assert details["removed"] == sorted(sorted(range(6), key=dense.__getitem__)[:3])
 
 
-@every_family
-def test_updates_cache_indices_and_configuration(family: str):
-    model, tokens = tiny_model(family, blocks=6), random_tokens()
-    silenced(model, 0)
-    silenced(model, 3)
-    kinds = getattr(model.config, "layer_types", None)
-    ShortGPT(sparsity=1 / 3).apply(model, tokens)
-    assert [block.attention.module.layer_idx for block in model.blocks] == [0, 1, 2, 3]
-    assert model.config.num_hidden_layers == len(model.layers) == 4
-    if kinds is not None:
-        assert model.config.layer_types == [kinds[i] for i in (1, 2, 4, 5)]
-    prompt = random_tokens(1, 6, seed=2).ids
-    with_cache, without_cache = (continued(model, prompt, cache) for cache in (True, False))
-    assert with_cache.shape == (1, 22)
-    assert torch.equal(with_cache, without_cache)
-
-
 @pytest.mark.parametrize(
     ("sparsity", "blocks", "count"),
-    [(0.1, 30, 3), (0.2, 30, 6), (0.3, 30, 9), (0.27, 32, 9), (0.25, 40, 10), (0.24, 4, 1)],
+    [(0.1, 30, 3), (0.27, 32, 9), (0.24, 4, 1)],
 )
 def test_the_budget_is_the_nearest_number_of_blocks(sparsity: float, blocks: int, count: int):
     model = tiny_model(blocks=blocks, hidden_size=8, intermediate_size=8, head_dim=4)
@@ -231,34 +152,6 @@ def test_blocks_of_different_size_are_counted_in_weights():
     assert before - count_weights(model).all == small
 
 
-def test_nothing_is_removed_at_0():
-    model, tokens = tiny_model(), random_tokens()
-    before = copy.deepcopy(model.hf.state_dict())
-    outcome = ShortGPT(sparsity=0).apply(model, tokens)
-    after = model.hf.state_dict()
-    assert list(after) == list(before)
-    assert all(torch.equal(after[name], before[name]) for name in before)
-    assert outcome.details["removed"] == []
-    assert len(outcome.details["influence"]) == 2
-
-
-@pytest.mark.parametrize("sparsity", [0.9, 1.0])
-def test_removing_every_block_is_refused_before_any_runs(sparsity: float):
-    model = tiny_model(blocks=4)
-    calls = counted(model)
-    with pytest.raises(BadInput, match=f"sparsity {sparsity:g} would empty the model"):
-        ShortGPT(sparsity=sparsity).apply(model, random_tokens())
-    assert len(model.layers) == model.config.num_hidden_layers == 4
-    assert calls == []
-
-
-def test_the_calibration_passes_each_block_once():
-    model = tiny_model(blocks=4)
-    calls = counted(model)
-    ShortGPT().apply(model, random_tokens(samples=6, batch_size=2))
-    assert calls == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
-
-
 @pytest.mark.model
 def test_on_the_real_model_first_and_last_blocks_have_most_influence(first_blocks):
     model = load_model("smollm2-135m")
@@ -273,22 +166,3 @@ def test_on_the_real_model_first_and_last_blocks_have_most_influence(first_block
     assert len(model.layers) == 27
     assert count_weights(model).all * 30 == dense.all * 27
     assert bool(logits(model, tokens).isfinite().all())
-
-
-@pytest.mark.slow
-@pytest.mark.model
-def test_removing_its_three_blocks_costs_less_than_random_ones():
-    model = load_model("smollm2-135m")
-    samples = prepare("quick", model)
-    (text,) = samples.evaluations.values()
-
-    def without(blocks: list[int]) -> float:
-        small = LanguageModel(copy.deepcopy(model.hf))
-        remove_blocks(small, blocks)
-        return perplexity(small, text).value
-
-    chosen = copy.deepcopy(model.hf)
-    outcome = ShortGPT(sparsity=0.1).apply(LanguageModel(chosen), samples.calibration)
-    draw = random.Random(0)
-    others = [without(draw.sample(range(1, 29), 3)) for _ in range(5)]  # first and last stay
-    assert without(outcome.details["removed"]) < statistics.geometric_mean(others)

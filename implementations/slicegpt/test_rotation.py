@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from implementations.harness import BadInput, LanguageModel, perplexity
+from implementations.harness import LanguageModel, perplexity
 from implementations.harness.contract.helpers import logits, same
 from implementations.harness.contract.pruned_model import continued
 from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny_model
@@ -130,10 +130,3 @@ def test_outputs_hidden_states_and_attentions():
     found = model.hf(ids, output_hidden_states=True, output_attentions=True)
     assert [state.shape[-1] for state in found.hidden_states] == [24, 8, DENSE]
     assert [weights.shape for weights in found.attentions] == [(2, 4, 6, 6)] * 2
-
-
-@pytest.mark.parametrize("family", ["opt", "gemma3"])
-def test_refused_family_names_the_reason(family):
-    model = tiny_model(family)
-    with pytest.raises(BadInput, match=f"residual stream of {family} cannot be rotated: it"):
-        halves(model.blocks[0])

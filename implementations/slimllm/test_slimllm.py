@@ -7,12 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 
-from implementations.harness import LanguageModel, add_bias, walk
+from implementations.harness import LanguageModel, walk
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.slimllm import SlimLLM
@@ -24,7 +22,6 @@ from implementations.slimllm.slimllm import (
     similarity,
     swapped,
 )
-from tests.masking import mask_units
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -92,28 +89,6 @@ def test_constant_output_adds_nothing():
     assert similarity(shared, [0, 2]) == pytest.approx(expected, rel=1e-9)
 
 
-def test_removes_head_without_effect_first():
-    x, W = layer()
-    W[:, 2 * WIDTH : 3 * WIDTH] = 0
-    seen = covariance(x)
-    shared = shared_variance(W, seen.matrix, UNITS)
-    assert similarity(shared, [0, 1, 3, 4]) == pytest.approx(OUT, rel=1e-12)
-    assert sorted(swapped(shared, 1)) == [0, 1, 3, 4]
-    keep = (torch.arange(UNITS) != 2).repeat_interleave(WIDTH)
-    scale, offset = regression(W, seen, keep)
-    torch.testing.assert_close(scale, torch.ones(OUT, dtype=double))
-    torch.testing.assert_close(offset, torch.zeros(OUT, dtype=double), rtol=0, atol=1e-9)
-
-
-def test_identical_heads_score_alike():
-    x, W = layer()
-    x[:, WIDTH : 2 * WIDTH] = x[:, :WIDTH]
-    W[:, WIDTH : 2 * WIDTH] = W[:, :WIDTH]
-    shared = shared_variance(W, covariance(x).matrix, UNITS)
-    without = [similarity(shared, [v for v in range(UNITS) if v != u]) for u in range(2)]
-    assert without[0] == pytest.approx(without[1], rel=1e-12)
-
-
 def by_the_paper(C: Tensor, count: int) -> list[int]:
     """Run Algorithm 1 on tokens, step by step."""
     O = C.sum(0)  # noqa: E741
@@ -174,36 +149,6 @@ def test_channel_scores_against_the_formula():
         assert float(score) == pytest.approx(float(G + U + D), rel=1e-5)
 
 
-def test_scores_use_principal_axes():
-    # Both columns of down are as long; the output varies along the first axis only.
-    model, _ = small_feed_forward()
-    feed_forward = model.blocks[0].feed_forward
-    for linear in (feed_forward.gate, feed_forward.up):
-        linear.weight.zero_()
-    down = feed_forward.down.weight
-    down.zero_()
-    down[0, 0], down[1, 1] = 1, 1
-    x = torch.zeros(100, 48, dtype=double)
-    x[:, 0] = torch.linspace(-1, 1, 100)
-    x[:, 1] = float(x[:, 0].norm()) / 10  # as large, but constant
-    scores = channel_scores(feed_forward, torch.ones(32), covariance(x))
-    assert float(scores[0]) == pytest.approx(float(x[:, 0].norm()), rel=1e-6)  # sigmoid(32)
-    assert float(scores[1]) == pytest.approx(float(x[:, 1].norm()) / 2, rel=1e-6)  # sigmoid(0)
-
-
-@settings(deadline=None)
-@given(seed=st.integers(0, 1000))
-def test_channel_scores_are_between_half_and_all_of_the_plain_norm(seed: int):
-    model = tiny_model("opt")
-    feed_forward = model.blocks[0].feed_forward
-    x = torch.randn(20, 48, generator=torch.Generator().manual_seed(seed), dtype=double)
-    feed_forward.up.weight.zero_()
-    scores = channel_scores(feed_forward, torch.ones(32), covariance(x))
-    plain = x.norm(dim=0) * feed_forward.down.weight.double().norm(dim=0)
-    assert (scores >= plain / 2 - 1e-9).all()
-    assert (scores <= plain + 1e-9).all()
-
-
 @pytest.mark.parametrize("share", [0.3, 0.962])
 def test_keeps_the_lowest_one_percent_of_channels(share: float):
     model, tokens = tiny_model("llama", intermediate_size=480), random_tokens()
@@ -240,16 +185,6 @@ def test_a_line_is_that_of_polyfit():
         left = float((Y[:, j] - a * Z[:, j] - b).square().mean())
         assert left == pytest.approx(float(Y[:, j].var(correction=0)) * (1 - rho**2), rel=1e-6)
     assert torch.equal(W, W0)
-
-
-def test_constant_outputs_become_the_offset():
-    x, W = layer()
-    keep = torch.ones(UNITS * WIDTH, dtype=double)
-    keep[4] = 0
-    x[:, 4] = 2.5
-    scale, offset = regression(W, covariance(x), keep)
-    torch.testing.assert_close(scale, torch.ones(OUT, dtype=double), rtol=1e-9, atol=0)
-    torch.testing.assert_close(offset, 2.5 * W[:, 4], rtol=1e-7, atol=1e-7)
 
 
 def test_output_without_remaining_weights_becomes_its_mean():
@@ -315,36 +250,6 @@ def test_protects_blocks_that_change_the_direction_most(family: str):
 # Whole models
 
 
-@every_family
-def test_slicing_equals_masking_with_the_same_lines(family: str):
-    model = tiny_model(family, num_key_value_heads=2)
-    masked, tokens = copy.deepcopy(model), random_tokens()
-    SlimLLM(sparsity=0.4, layers=1).apply(model, tokens)
-    for block, twin in zip(model.blocks, masked.blocks, strict=True):
-        parts = (
-            (block.attention.o, twin.attention.o, twin.attention.v, block.attention.v, "heads"),
-            (
-                block.feed_forward.down,
-                twin.feed_forward.down,
-                twin.feed_forward.up,
-                block.feed_forward.up,
-                "channels",
-            ),
-        )
-        for now, was, dense_rows, rows, what in parts:
-            size = block.attention.head_size if what == "heads" else 1
-            mask = units_left(rows, dense_rows, size)
-            columns = mask.repeat_interleave(was.in_features // len(mask))
-            old = was.weight[:, columns].double()
-            scale = (now.weight.double() * old).sum(dim=1) / old.square().sum(dim=1)
-            was.weight.copy_(was.weight * scale[:, None])
-            if now.bias is not None:
-                add_bias(was, now.bias - (0 if was.bias is None else was.bias))
-            mask_units(twin, "kv-groups" if what == "heads" else "channels", mask)
-    other = random_tokens(seed=1)
-    torch.testing.assert_close(logits(model, other), logits(masked, other), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize("family", ["llama", "qwen2", "opt"])
 def test_corrections_are_fitted_on_the_pruned_model(family: str):
     model, tokens = tiny_model(family, num_key_value_heads=2), random_tokens(samples=12)
@@ -373,12 +278,6 @@ def test_corrections_are_fitted_on_the_pruned_model(family: str):
             torch.testing.assert_close(together, torch.zeros_like(together), rtol=0, atol=1e-5)
 
 
-def test_a_unit_of_each_kind_stays_in_every_block():
-    model = tiny_model()
-    outcome = SlimLLM(sparsity=SlimLLM().reach(model)).apply(model, random_tokens())
-    assert (outcome.details["kv_groups"], outcome.details["channels"]) == ([1, 1], [1, 1])
-
-
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_corrections_restore_the_mean_of_the_last_block(family: str):
     tokens = random_tokens(samples=12)
@@ -392,17 +291,6 @@ def test_corrections_restore_the_mean_of_the_last_block(family: str):
         biased = model.blocks[0].feed_forward.down.bias is not None
         assert biased is (regress or family == "opt")
     assert errors[True] < errors[False]
-
-
-def test_the_calibration_passes_each_block_four_times():
-    model, calls = tiny_model(blocks=3, num_key_value_heads=4), []
-    for index, layer in enumerate(model.layers):
-        layer.self_attn.register_forward_pre_hook(lambda *_, index=index: calls.append(index))
-    SlimLLM(sparsity=0.5, layers=1, alpha=0).apply(model, random_tokens(samples=6, batch_size=2))
-    dense, pruned = calls[:9], calls[9:]
-    assert dense == [0] * 3 + [1] * 3 + [2] * 3
-    # For o, for down, and on to the next block, which the last one does not need.
-    assert pruned == [0] * 9 + [1] * 9 + [2] * 6
 
 
 @pytest.mark.model

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import AtlasWarning, BadInput, Gram, inverse_factor, sparse_solve
+from implementations.harness import AtlasWarning, BadInput, inverse_factor, sparse_solve
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.view import LanguageModel
-from implementations.harness.prune.weight_method import parse_pattern
 from implementations.sparsegpt import SparseGPT
 
 SETTINGS = [
@@ -102,27 +101,6 @@ def test_first_weight_does_not_compensate_for_the_second():
     assert layer_error(W, result, H) == pytest.approx(0.64)
 
 
-def test_one_column_equals_the_obs_update():
-    W, H = problem()
-    mask = torch.zeros_like(W, dtype=torch.bool)
-    mask[:, 0] = True
-    inverse = torch.linalg.inv(damped(H))
-    expected = W - torch.outer(W[:, 0].double() / inverse[0, 0], inverse[0])  # Eq. 3
-    torch.testing.assert_close(pruned(W, H, mask=mask).double(), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_updates_only_later_columns():
-    W, H = problem()
-    mask = torch.zeros_like(W, dtype=torch.bool)
-    mask[:, 40] = True
-    inverse = torch.linalg.inv(damped(H)[40:, 40:])
-    expected = W.double()
-    expected[:, 40:] -= torch.outer(W[:, 40].double() / inverse[0, 0], inverse[0])
-    result = pruned(W, H, mask=mask)
-    assert torch.equal(result[:, :40], W[:, :40])
-    torch.testing.assert_close(result.double(), expected, rtol=1e-4, atol=1e-5)
-
-
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_equals_inversion_at_every_column(settings):
     W, H = problem()
@@ -154,15 +132,6 @@ def test_nothing_to_remove_changes_no_bit(settings):
     assert torch.equal(pruned(W, H, **settings), W)
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_diagonal_hessian_does_not_change_kept_weights(settings):
-    W, _ = problem()
-    squares = torch.rand(64, generator=torch.Generator().manual_seed(2)) + 0.1  # ||X_j||^2
-    result = pruned(W, squares.diag(), damping=0, **settings)
-    kept = result != 0
-    assert torch.equal(result[kept], W[kept])
-
-
 def test_diagonal_hessian_and_one_block_compare_the_whole_matrix():
     W, _ = problem()
     W[0] = 100  # one huge row tells the whole matrix from single rows
@@ -172,32 +141,6 @@ def test_diagonal_hessian_and_one_block_compare_the_whole_matrix():
     assert removed.sum() == W.numel() // 2
     assert scores[removed].max() < scores[~removed].min()
     assert not removed[0].any()
-
-
-@pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "1:4"}], ids=str)
-def test_diagonal_hessian_gives_wandas_mask(settings):
-    # One row in one block, or N:M: then both compare the same weights, by |w| ||X_j||.
-    W, _ = problem(rows=1 if "sparsity" in settings else 12)
-    squares = torch.rand(64, generator=torch.Generator().manual_seed(2)) + 0.1
-    removed = pruned(W, squares.diag(), damping=0, **settings) == 0
-    keep, group = SparseGPT(**settings).pattern or (32, 64)
-    groups = (W.abs() * squares.sqrt()).unflatten(1, (-1, group))
-    lowest = groups.argsort(dim=-1)[..., : group - keep]
-    expected = torch.zeros_like(groups, dtype=torch.bool).scatter_(-1, lowest, True)
-    assert torch.equal(removed, expected.flatten(1))
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_error_lies_between_least_squares_and_the_mask_alone(seed):
-    W, H = problem(rows=8, width=32, tokens=64, seed=seed)
-    result = pruned(W, H, sparsity=0.5, block_size=8)
-    removed = result == 0
-    best = torch.zeros_like(W, dtype=torch.float64)
-    for row, keep in enumerate(~removed):  # Eq. 2: least squares on the kept inputs of each row
-        left = damped(H)[keep][:, keep]
-        best[row, keep] = torch.linalg.solve(left, damped(H)[keep] @ W[row].double())
-    errors = [layer_error(W, W_, damped(H)) for W_ in (best, result, W.masked_fill(removed, 0))]
-    assert errors[0] < errors[1] < 0.9 * errors[2]
 
 
 @pytest.mark.parametrize(
@@ -218,35 +161,6 @@ def test_each_block_meets_the_sparsity_exactly(sparsity, expected, ties):
         W, H = torch.ones_like(W), torch.eye(50)
     removed = pruned(W, H, sparsity=sparsity, block_size=20) == 0
     assert [int(part.sum()) for part in removed.split(20, dim=1)] == expected
-
-
-@pytest.mark.parametrize("pattern", ["1:4", "2:4", "4:8", "3:4"])
-@pytest.mark.parametrize("ties", [False, True])
-def test_each_group_keeps_its_number_of_weights(pattern, ties):
-    W, H = problem()
-    if ties:
-        W, H = torch.ones_like(W), torch.eye(64)
-    keep, group = parse_pattern(pattern)
-    kept = (pruned(W, H, pattern=pattern) != 0).unflatten(1, (-1, group))
-    assert (kept.sum(dim=-1) == keep).all()
-
-
-def test_keep_comes_first_in_a_pattern():
-    # H = I: scores are w^2 and nothing moves. 1:4 keeps the largest of each four.
-    W = torch.tensor([[1.0, 4, 2, 3, 8, 7, 5, 6]])
-    result = pruned(W, torch.eye(8), pattern="1:4")
-    assert result.tolist() == [[0, 4, 0, 0, 8, 0, 0, 0]]
-
-
-def test_groups_are_selected_after_compensation():
-    # Inputs 1 and 4 are correlated by r = 0.9, all others independent. 3:4 removes w_1 = 1 from
-    # the first group; w_4 becomes 0.5 + 0.9 * 1 = 1.4 and outlives w_5 = 0.6, which the dense
-    # weights would have kept.
-    H = torch.eye(8)
-    H[1, 4] = H[4, 1] = 0.9
-    W = torch.tensor([[9.0, 1, 9, 9, 0.5, 0.6, 9, 9]])
-    result = pruned(W, H, pattern="3:4", damping=0)
-    torch.testing.assert_close(result, torch.tensor([[9.0, 0, 9, 9, 1.4, 0, 9, 9]]))
 
 
 def test_removes_silent_inputs_first_at_no_cost():
@@ -277,55 +191,12 @@ def test_more_silent_inputs_than_weights_to_remove():
     assert torch.equal(result[result != 0], torch.ones(16))
 
 
-def test_all_inputs_silent():
-    result = pruned(torch.ones(4, 8), torch.zeros(8, 8), sparsity=0.5)
-    assert sorted(result.flatten().tolist()) == [0.0] * 16 + [1.0] * 16
-
-
-@pytest.mark.parametrize("scale", [1e-3, 3.0, 1e4])
-@pytest.mark.parametrize("settings", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
-def test_rescaled_inputs_change_nothing(scale, settings):
-    W, H = problem()
-    H[:, 5] = H[5, :] = 0
-    plain, scaled = pruned(W, H, **settings), pruned(W, H * scale**2, **settings)
-    assert torch.equal(plain == 0, scaled == 0)
-    torch.testing.assert_close(plain, scaled, rtol=1e-4, atol=1e-5)
-
-
-def test_repeating_the_calibration_changes_nothing():
-    W, _ = problem(width=32)
-    X = torch.randn(100, 32, generator=torch.Generator().manual_seed(3))
-    once, twice = Gram(32), Gram(32)
-    once.update(X)
-    twice.update(torch.cat([X, X]))
-    torch.testing.assert_close(
-        pruned(W, once.matrix), pruned(W, twice.matrix), rtol=1e-4, atol=1e-5
-    )
-
-
 def test_a_warning_of_the_solver_reaches_the_outcome():
     # 8 tokens span 8 of the 32 directions of the input: without damping nothing can be inverted.
     with pytest.warns(AtlasWarning):
         outcome = SparseGPT(damping=0).apply(tiny_model(), random_tokens(1, 8))
     assert "block 0, q, k, v: Hessian not positive definite" in outcome.warnings[0]
     assert outcome.achieved == 0.5
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"sparsity": 1.5}, "sparsity: .*less than or equal to 1"),
-        ({"sparsity": float("nan")}, "sparsity: .*finite number"),
-        ({"pattern": "5:4"}, "pattern '5:4' is not KEEP:GROUP"),
-        ({"block_size": 0}, "block_size: .*greater than or equal to 1"),
-        ({"damping": -0.1}, "damping: .*greater than or equal to 0"),
-        ({"damping": float("inf")}, "damping: .*finite number"),
-        ({"dampening": 0.1}, "did you mean 'damping'?"),
-    ],
-)
-def test_wrong_parameters_are_refused(settings, message):
-    with pytest.raises(BadInput, match=message):
-        SparseGPT.configure(**settings)
 
 
 @pytest.mark.parametrize(

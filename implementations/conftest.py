@@ -10,10 +10,6 @@ from typing import Any
 
 import pytest
 
-QUICK = ("llama", "opt")
-"""The families in `make test`, which differ most: llama has grouped KV heads, gated MLPs, rotary
-positions and no biases; opt has none of these but biases."""
-
 for _group in ("budgets", "pruned_model", "side_effects", "prompts", "refusals"):
     pytest.register_assert_rewrite(f"implementations.harness.contract.{_group}")
 
@@ -27,9 +23,10 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Leave tests of the real model and of further families to `make test-all`."""
-    callspec = getattr(item, "callspec", None)
-    family = callspec.params.get("family") if callspec else None
-    if item.get_closest_marker("model") or (isinstance(family, str) and family not in QUICK):
+    from tests.selection import leave_further_families
+
+    leave_further_families(item)
+    if item.get_closest_marker("model"):
         item.add_marker("full")
 
 
@@ -40,6 +37,7 @@ class Contract(pytest.File):
         from implementations.harness import get
         from implementations.harness.contract.cases import cases
         from implementations.harness.contract.tiny import MODEL_TYPES
+        from tests.selection import QUICK
 
         method = get(self.path.stem)
         if method.missing:

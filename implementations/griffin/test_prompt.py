@@ -47,13 +47,6 @@ def test_batch_with_several_selections_is_masked(shapes):
     assert shapes == []
 
 
-def test_prefill_uses_dense_layers(shapes):
-    model = tiny_model()
-    with torch.no_grad(), Prompted(sparsity=0.2).active(model, 12):
-        model.hf(input_ids=IDS[:1], use_cache=False)
-    assert shapes == []
-
-
 def test_random_numbers_depend_on_block_and_seed():
     drawn: list[Tensor] = []
 

@@ -8,8 +8,14 @@ from transformers import PreTrainedTokenizerFast
 
 from implementations.harness import load_model
 from implementations.harness.contract.tiny import VOCABULARY
+from tests.selection import leave_further_families
 
 SPECIAL = ("<pad>", "<s>", "</s>")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave tests of further families to `make test-all`."""
+    leave_further_families(item)
 
 
 @pytest.fixture

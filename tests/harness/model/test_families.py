@@ -43,6 +43,7 @@ def test_new_family_passes_the_contract(method, family, one_entry):
         case.check()
 
 
+@pytest.mark.full
 def test_uneven_blocks_of_a_new_family_load_without_this_package(one_entry, tmp_path):
     folders = []
     for family in NEW:

@@ -212,17 +212,6 @@ def test_removing_groups_and_channels_after_other_units(family, groups):
     assert bool(indexed(cut)) is bool(groups)
 
 
-@every_pair
-def test_keeping_everything_changes_nothing(family, kind):
-    model = grouped(family)
-    before = fingerprint(model)
-    for block in model.blocks:
-        keep_units(block, kind, torch.ones(len(unit_costs(block, kind)), dtype=torch.bool))
-        mask_units(block, kind, range(len(unit_costs(block, kind))))
-    assert same(before, fingerprint(model))
-    assert not indexed(model)
-
-
 def test_layer_without_gaps_becomes_a_plain_linear():
     model = tiny_model("llama")
     keep_units(model.blocks[0], "query-heads", [1, 2, 3])
@@ -310,14 +299,6 @@ def test_costs_of_units(family):
     assert pairs.tolist() == [2 * (1 + group) * 32] * (size // 2 * attention.kv_heads)
     both = int(pairs.sum() + unit_costs(block, "value-dims").sum())
     assert both == int(unit_costs(block, "kv-groups").sum())
-
-
-@every_family
-def test_groups_and_channels_have_all_remaining_weights(family):
-    for block in riddled(family).blocks:
-        weights = sum(linear.weight.numel() for linear in block.linears().values())
-        assert int(unit_costs(block, "kv-groups", "channels").sum()) == weights
-        assert unit_costs(block, "blocks").tolist() == [weights]
 
 
 def test_footprint_counts_remaining_weights_and_indices():
@@ -450,26 +431,6 @@ def test_model_loaded_by_transformers_can_be_pruned_further(family, tmp_path):
     assert torch.equal(logits(outside), logits(model))
     save(outside, tmp_path / "2")
     assert torch.equal(logits(LanguageModel(load_checkpoint(tmp_path / "2"))), logits(model))
-
-
-@every_family
-def test_padded_batch_continues_like_single_prompts(family):
-    model = riddled(family)
-    long, short = random_tokens(1, 9, seed=4).ids, random_tokens(1, 5, seed=5).ids
-    batch = torch.cat([long, torch.cat([torch.zeros(1, 4, dtype=torch.int64), short], dim=1)])
-    mask = torch.ones_like(batch)
-    mask[1, :4] = 0
-    for cache in (True, False):
-        together = model.hf.generate(
-            batch,
-            attention_mask=mask,
-            max_new_tokens=8,
-            min_new_tokens=8,
-            do_sample=False,
-            use_cache=cache,
-        )
-        for row, prompt in ((together[0], long), (together[1, 4:], short)):
-            assert torch.equal(row, continued(model, prompt, cache)[0, : len(row)])
 
 
 def test_checkpoint_without_gaps_is_stock(tmp_path):

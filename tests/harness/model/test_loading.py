@@ -17,7 +17,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import Gemma3Config, PreTrainedTokenizerFast
 
-from implementations.harness.contract.tiny import MODEL_TYPES, VOCABULARY, random_tokens, tiny_model
+from implementations.harness.contract.tiny import VOCABULARY, random_tokens, tiny_model
 from implementations.harness.download import embedded as assets
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import loading
@@ -59,11 +59,6 @@ def dense(tmp_path):
     return tmp_path / "dense"
 
 
-def edit_config(folder, **changes):
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 def test_loads_folder_with_tokenizer(dense):
     model = load_model(dense)
     assert model.name == "dense"
@@ -86,27 +81,6 @@ def test_loads_with_given_dtype_and_device(dense):
     assert model.device.type == parse_device("auto").type
     assert model.accelerator == torch.device("cpu")
     assert load_model(dense, dtype=torch.float16).dtype == torch.float16
-
-
-@pytest.mark.parametrize("family", list(MODEL_TYPES))
-def test_loads_pruned_folder_with_its_shapes(family, tmp_path):
-    model = tiny_model(family, blocks=3)
-    model.tokenizer = words()
-    first, second, third = model.blocks
-    keep_kv_groups(first.attention, [])
-    add_bias(first.attention.o, torch.ones(32))
-    keep_kv_groups(second.attention, [0])
-    keep_channels(second.feed_forward, range(7))
-    keep_channels(third.feed_forward, [])
-    save(model, tmp_path / "pruned")
-    again = load_model(tmp_path / "pruned")
-    group = model.blocks[2].attention.group
-    assert again.family.name == family
-    assert [b.attention.kv_heads for b in again.blocks][:2] == [0, 1]
-    assert [b.attention.heads for b in again.blocks][:2] == [0, group]
-    assert [b.feed_forward.channels for b in again.blocks] == [48, 7, 0]
-    assert torch.equal(logits(again.hf), logits(model.hf))
-    assert again.tokenizer is not None
 
 
 def test_loads_and_hashes_sharded_weights(dense, tmp_path):
@@ -135,39 +109,55 @@ def test_loads_pickled_weights(dense):
     assert model.identity.weights == weights_sha256([dense / "pytorch_model.bin"])
 
 
-def test_refuses_folder_without_configuration(dense):
-    (dense / "config.json").unlink()
-    with pytest.raises(BadInput, match=r"not a model folder: config\.json is missing"):
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+DAMAGES = {
+    "no configuration": ({"config.json": None}, r"not a model folder: config\.json is missing"),
+    "damaged configuration": ({"config.json": "{"}, r"config\.json is damaged"),
+    "empty configuration": ({"config.json": "{}"}, r"config\.json has no `model_type`"),
+    "no weights": ({WEIGHTS: None}, r"has no weights; it needs model\.safetensors .* has README"),
+    "damaged index": (
+        {WEIGHTS: None, INDEX: "{}"},
+        r"index\.json does not list the file of each weight",
+    ),
+    "unreadable tokenizer": ({"tokenizer.json": "{}"}, r"tokenizer in .* cannot be read"),
+    "multimodal model": (
+        {"config.json": json.dumps(Gemma3Config().to_dict())},
+        r"'gemma3' is not supported.*text part \(gemma3_text\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), DAMAGES.values(), ids=DAMAGES)
+def test_refuses_damaged_folder(dense, changes, message):
+    for name, content in changes.items():
+        if content is None:
+            (dense / name).unlink()
+        else:
+            (dense / name).write_text(content)
+    with pytest.raises(BadInput, match=message):
         load_model(dense)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_refuses_damaged_configuration(dense, text):
-    (dense / "config.json").write_text(text)
-    with pytest.raises(BadInput, match=r"config\.json (is damaged|has no `model_type`)"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "mamba"}, "'mamba' is not supported; use one of llama, mistral"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantised weights are not supported"),
+        ({"per_layer_config": {"0": {"intermediate_size": 8}}}, "per_layer_config"),
+    ],
+)
+def test_refuses_unsupported_configuration(dense, changes, message):
+    config = json.loads((dense / "config.json").read_text())
+    (dense / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(BadInput, match=message):
         load_model(dense)
 
 
-def test_refuses_folder_without_weights(dense):
-    (dense / "model.safetensors").unlink()
-    with pytest.raises(
-        BadInput, match=r"has no weights; it needs model\.safetensors .* has README"
-    ):
-        load_model(dense)
-
-
-@pytest.mark.parametrize("left", [0, 5, 100, -1])
+@pytest.mark.parametrize("left", [0, 5, -1])
 def test_refuses_truncated_weights_before_loading(dense, left):
     file = dense / "model.safetensors"
     file.write_bytes(file.read_bytes()[:left])
     with pytest.raises(BadInput, match=r"model\.safetensors is truncated.*download it again"):
-        load_model(dense)
-
-
-def test_refuses_damaged_index(dense):
-    (dense / "model.safetensors").unlink()
-    (dense / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(BadInput, match=r"index\.json does not list the file of each weight"):
         load_model(dense)
 
 
@@ -177,12 +167,6 @@ def test_refuses_folder_without_tokenizer(dense):
     with pytest.raises(BadInput, match=r"has no tokenizer \(tokenizer\.json"):
         load_model(dense)
     assert load_model(dense, tokenizer=False).tokenizer is None
-
-
-def test_refuses_unreadable_tokenizer(dense):
-    (dense / "tokenizer.json").write_text("{}")
-    with pytest.raises(BadInput, match=r"tokenizer in .* cannot be read"):
-        load_model(dense)
 
 
 def test_refuses_tokenizer_of_another_model(dense):
@@ -198,30 +182,6 @@ def test_accepts_added_token_without_embedding(dense):
     assert len(tokenizer) == VOCABULARY + 1
     tokenizer.save_pretrained(dense)
     assert load_model(dense).tokenizer("word5")["input_ids"] == [5]
-
-
-def test_refuses_unsupported_family(dense):
-    edit_config(dense, model_type="mamba")
-    with pytest.raises(BadInput, match="'mamba' is not supported; use one of llama, mistral"):
-        load_model(dense)
-
-
-def test_refuses_multimodal_model(dense):
-    (dense / "config.json").write_text(json.dumps(Gemma3Config().to_dict()))
-    with pytest.raises(BadInput, match=r"'gemma3' is not supported.*text part \(gemma3_text\)"):
-        load_model(dense)
-
-
-def test_refuses_quantised_weights(dense):
-    edit_config(dense, quantization_config={"quant_method": "gptq"})
-    with pytest.raises(BadInput, match="quantised weights are not supported"):
-        load_model(dense)
-
-
-def test_refuses_configuration_per_layer(dense):
-    edit_config(dense, per_layer_config={"0": {"intermediate_size": 8}})
-    with pytest.raises(BadInput, match="per_layer_config"):
-        load_model(dense)
 
 
 def test_refuses_unknown_dtypes_and_devices_first():
@@ -265,7 +225,7 @@ def test_refuses_name_that_is_neither_folder_nor_hub_id(name, hint):
 
 @pytest.mark.parametrize(
     "name",
-    ["a//b", "a/b/c", "a--b/c", "a/b.git", "https://a/b", "~nobody-here/b", "b" * 999],
+    ["a//b", "a/b/c", "a--b/c", "a/b.git", "https://a/b", "~nobody-here/b"],
 )
 def test_refuses_invalid_hub_ids_without_network(name, monkeypatch):
     monkeypatch.setattr(loading, "hub_folder", lambda name: pytest.fail("the hub was asked"))
@@ -443,12 +403,7 @@ def test_gated_model_explains_how_to_get_access(hub):
         load_model("org/gated")
 
 
-def test_downloads_one_kind_of_weights():
-    both = ["config.json", "model-1-of-2.safetensors", "pytorch_model.bin", "flax.x", "README.md"]
-    assert loading._needed(both) == both[:2]
-    assert loading._needed(["vocab.txt", "pytorch_model.bin"]) == ["vocab.txt", "pytorch_model.bin"]
-
-
+@pytest.mark.full
 @pytest.mark.model
 def test_embedded_model(smollm2):
     model = smollm2
@@ -461,6 +416,7 @@ def test_embedded_model(smollm2):
     assert model.identity.weights == weights_sha256([weights])
 
 
+@pytest.mark.full
 @pytest.mark.model
 def test_reloads_pruned_embedded_model(smollm2, tmp_path):
     """Real weights and tokenizer, with uneven blocks and one block less."""

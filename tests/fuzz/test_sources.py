@@ -1,7 +1,6 @@
 """Any local file or name of a text is read or rejected."""
 
 import json
-import os
 
 import pytest
 from hypothesis import given
@@ -52,25 +51,6 @@ def test_written_texts_round_trip(tmp_path, read, texts):
     rows = (json.dumps({"text": text}, ensure_ascii=False) for text in texts)
     path.write_text("\n".join(rows), newline="")
     assert read(str(path)) == (texts if read is read_documents else "\n\n".join(texts))
-
-
-STATES = {
-    "folder": lambda path: path.mkdir(),
-    "pipe": os.mkfifo,
-    "loop": lambda path: path.symlink_to(path),
-    "dangling": lambda path: path.symlink_to(path.with_name("gone")),
-    "endless": lambda path: path.symlink_to("/dev/zero"),
-    "holes": lambda path: (path.touch(), os.truncate(path, 10**12)),
-}
-
-
-@READERS
-@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ""])
-@pytest.mark.parametrize("state", STATES)
-def test_rejects_unusable_files(tmp_path, read, suffix, state):
-    STATES[state](tmp_path / f"foreign{suffix}")
-    with pytest.raises(BadInput):
-        read(str(tmp_path / f"foreign{suffix}"))
 
 
 @READERS

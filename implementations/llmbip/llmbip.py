@@ -60,7 +60,8 @@ class LLMBIP(UnitMethod):
         reach = propagated(block) if self.propagate else torch.ones_like(attention.o.weight[:, 0])
         heads = seen["o"].sums.double() * (attention.o.weight.double().abs().T @ reach.double())
         channels = seen["down"].sums.double() * down.weight.double().abs().sum(dim=0)
-        return heads.view(attention.kv_heads, -1).sum(dim=1), channels
+        width = len(heads) // max(attention.kv_heads, 1)  # an earlier pruning may leave no group
+        return heads.view(attention.kv_heads, width).sum(dim=1), channels
 
 
 def propagated(block: Block) -> Tensor:

@@ -127,6 +127,8 @@ def shared_variance(weight: Tensor, covariance: Tensor, units: int) -> Tensor:
     the contributions of `g` and `h` to output `j`, for inputs of `covariance [in, in]`.
     """
     weight = weight.to(covariance.device).double()
+    if units == 0:  # an earlier pruning left no KV group
+        return weight.new_zeros(0, 0, len(weight))
     slices = weight.unflatten(1, (units, -1))  # [out, units, width]
     rows = covariance.unflatten(0, (units, -1))  # [units, width, in]
     return torch.stack(

@@ -256,9 +256,10 @@ class WalkedBlock(Block):
             role: statistic(linears[role].weight.shape[1], device=self.boundary.accelerator)
             for role in dict.fromkeys(collector.values())
         }
+        length = self.boundary.hidden[0].shape[1]
         with ExitStack() as hooks:
             for role, accumulator in collected.items():
-                hooks.enter_context(watched(linears[role], accumulator))
+                hooks.enter_context(watched(linears[role], accumulator, length))
             try:
                 yield {role: collected[collector[role]] for role in requested}
             except NumericsError:
@@ -326,14 +327,16 @@ def walk(
 
 
 @contextmanager
-def watched(module: nn.Module, statistic: Statistic) -> Iterator[None]:
+def watched(module: nn.Module, statistic: Statistic, length: int | None = None) -> Iterator[None]:
     """Collect the inputs `[samples, tokens, in]` of a layer or a norm inside the `with` block.
 
-    For an `IndexedLinear`, `in` are the held columns.
+    For an `IndexedLinear`, `in` are the held columns. OPT joins the tokens of all samples before
+    its MLP; with the `length` of the samples they are separated again.
     """
 
     def update(_: nn.Module, args: tuple[Any, ...]) -> None:
-        statistic.update(held_inputs(module, args[0]))
+        x = held_inputs(module, args[0])
+        statistic.update(x.unflatten(0, (-1, length)) if length and x.ndim == 2 else x)
 
     handle = module.register_forward_pre_hook(update)
     try:

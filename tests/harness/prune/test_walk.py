@@ -151,6 +151,20 @@ def test_statistics_use_each_layers_own_input(family: str):
             torch.testing.assert_close(norms[role].norms, x.norm(dim=0), rtol=1e-4, atol=1e-5)
 
 
+class Shapes(Stream):
+    """Store the shapes of the inputs of a linear layer."""
+
+    def update(self, x: Tensor) -> None:
+        self.x.append(x.shape[:-1])
+
+
+@every_family
+def test_statistics_get_whole_samples(family: str):
+    for block in walk(tiny_model(family), random_tokens(3, 8, batch_size=2)):
+        for seen in block.observe(Shapes).values():
+            assert seen.x == [(2, 8), (1, 8)]
+
+
 def test_observes_only_requested_roles():
     block = next(walk(tiny_model(), random_tokens()))
     assert list(block.observe(Gram, "up")) == ["up"]  # alone, without the gate that collects it

@@ -1,0 +1,42 @@
+"""Activations and gradients of a model by plain passes, which tests compare with the harness's."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from implementations.harness import LanguageModel, Tokens
+from implementations.harness.contract.helpers import logits
+
+
+def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
+    """Return the inputs of a layer in the model's own forward pass, fp64 `[tokens, in]`."""
+    seen: list[Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    logits(model, tokens)
+    handle.remove()
+    return torch.cat(seen).flatten(end_dim=-2).double()
+
+
+def sample_gradients(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:
+    """Return the gradients of every sample by role, `[samples, out, in]`, for each block.
+
+    Each sample has a backward pass of its own.
+    """
+    model, rows = copy.deepcopy(model), []
+    for ids in tokens.ids:
+        model.hf.zero_grad()
+        with torch.enable_grad():
+            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
+        rows.append(
+            [
+                {role: linear.weight.grad.clone() for role, linear in block.linears().items()}
+                for block in model.blocks
+            ]
+        )
+    return [
+        {role: torch.stack([sample[role] for sample in block]) for role in block[0]}
+        for block in zip(*rows, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""Bonsai: prior, masks and regression by hand, rounds on tiny models, real blocks; no gradients."""
+"""Bonsai: prior, masks and regression by hand, rounds on tiny models, real blocks."""
 
 from __future__ import annotations
 
@@ -24,26 +24,15 @@ from implementations.harness import (
     LanguageModel,
     NumericsError,
     Tokens,
-    keep_channels,
-    keep_kv_groups,
     perplexity,
 )
-from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
-
-
-def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
-    """Return the inputs of a layer in the model's own forward pass, `[samples, tokens, in]`."""
-    seen: list[Tensor] = []
-    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    logits(model, tokens)
-    handle.remove()
-    return torch.cat(seen).double()
 
 
 # The prior
@@ -63,7 +52,7 @@ def test_prior_averages_groups_but_not_channels(family: str):
     for index, block in enumerate(model.blocks):
         o, down = block.attention.o, block.feed_forward.down
         for linear, found in ((o, scores[2 * index]), (down, scores[2 * index + 1])):
-            x = inputs(model, linear, tokens)
+            x = inputs(model, linear, tokens).view(*tokens.ids.shape, -1)
             means = x.square().mean(dim=1).sqrt().mean(dim=0)  # one sample a batch, as theirs
             columns = linear.weight.double().abs().mean(dim=0) * means * math.sqrt(x.shape[1])
             groups = columns.view(len(found), -1).mean(dim=1)
@@ -293,37 +282,6 @@ def test_a_broken_sub_model_counts_as_the_worst(monkeypatch):
     outcome = Bonsai(sparsity=0.2, step=0.2, pairs=4).apply(model, tokens)
     assert set(seen[0].tolist()) == {-1e8, -50.0}
     assert outcome.achieved == pytest.approx(0.2, abs=0.06)
-
-
-def test_uses_no_gradients(monkeypatch):
-    model, tokens = tiny_model(blocks=2), random_tokens()
-    calls = []
-
-    def no_grad(*_: object) -> None:
-        calls.append(torch.is_grad_enabled())
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a gradient was asked for")
-
-    monkeypatch.setattr(torch.autograd, "backward", refuse)
-    monkeypatch.setattr(torch.autograd, "grad", refuse)
-    for _, _, linear in model.linears():
-        linear.register_forward_hook(no_grad)
-    with torch.enable_grad():  # whatever holds outside
-        Bonsai(sparsity=0.3, step=0.1, pairs=2).apply(model, tokens)
-    assert calls
-    assert not any(calls)
-    assert all(p.grad is None for p in model.hf.parameters())
-
-
-@pytest.mark.parametrize("family", ["llama", "opt"])
-def test_skips_empty_parts(family: str):
-    model, tokens = tiny_model(family, blocks=3), random_tokens()
-    keep_kv_groups(model.blocks[0].attention, [])
-    keep_channels(model.blocks[1].feed_forward, [])
-    outcome = Bonsai(sparsity=0.3, step=0.15, pairs=2).apply(model, tokens)
-    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
-    assert bool(logits(model).isfinite().all())
 
 
 @pytest.mark.model

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from implementations.cfsp import CFSP
 from implementations.cfsp.cfsp import angle, kept_shares, relative_activation
-from implementations.harness import BadInput, Block, LanguageModel, Tokens, keep_channels
+from implementations.harness import BadInput, Block, keep_channels
 from implementations.harness.contract.helpers import fingerprint, logits, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
-from implementations.harness.prune.walk import watched
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -29,24 +29,6 @@ either_score = pytest.mark.parametrize("score", ["paper", "official"])
 
 def doubles(*values: float) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
-
-
-class Inputs(list[Tensor]):
-    """Store the input tokens of a layer."""
-
-    def update(self, x: Tensor) -> None:
-        self.append(x.flatten(end_dim=-2))
-
-
-def norms_by_hand(model: LanguageModel, tokens: Tokens) -> list[Tensor]:
-    """Return the norm over all tokens of each `down`'s inputs in the model's own forward pass."""
-    norms = []
-    for block in model.blocks:
-        seen = Inputs()
-        with watched(block.feed_forward.down, seen):
-            logits(model, tokens)
-        norms.append(torch.cat(seen).double().square().sum(dim=0).sqrt())
-    return norms
 
 
 def top(scores: Tensor, count: int) -> list[int]:
@@ -153,9 +135,10 @@ def test_angles_are_those_of_the_models_hidden_states(family: str):
 @either_score
 def test_keeps_the_highest_scores_of_the_dense_model(family: str, score: Any):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
-    norms, pruned = norms_by_hand(dense, tokens), copy.deepcopy(dense)
+    pruned = copy.deepcopy(dense)
     outcome = CFSP(sparsity=0.3, score=score, multiple=1).apply(pruned, tokens)
-    for block, norm, count in zip(dense.blocks, norms, outcome.details["channels"], strict=True):
+    for block, count in zip(dense.blocks, outcome.details["channels"], strict=True):
+        norm = inputs(dense, block.feed_forward.down, tokens).norm(dim=0)
         if score == "paper":
             W = block.feed_forward.down.weight.double().abs()  # [out, in]
             shares = (W * norm / (W @ norm)[:, None]).sum(dim=0)

@@ -244,6 +244,7 @@ def sets_of(block) -> list[Tensor]:
     return [part for part in parts if part is not None]
 
 
+@pytest.mark.full
 def test_training_reaches_the_budget():
     method = DispLLM(sparsity=0.5, steps=250, learning_rate=0.02)
     outcome = method.apply(tiny_model(), text_for(tiny_model()))

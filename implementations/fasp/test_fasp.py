@@ -10,28 +10,15 @@ from torch import Tensor, nn
 
 from implementations.fasp import FASP
 from implementations.fasp.fasp import column_scores
-from implementations.harness import AtlasWarning, LanguageModel, Tokens, cuts
-from implementations.harness.contract.helpers import logits
+from implementations.harness import AtlasWarning, cuts
+from implementations.harness.contract.pruned_model import rows_left
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights, unit_costs
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
-
-
-def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
-    """Return the inputs of a layer in the model's own forward pass, `[tokens, in]`."""
-    seen: list[Tensor] = []
-    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    logits(model, tokens)
-    handle.remove()
-    return torch.cat(seen).flatten(end_dim=-2)
-
-
-def kept_rows(now: nn.Linear, dense: nn.Linear) -> list[int]:
-    """Return the remaining rows of the dense layer."""
-    return [i for i, row in enumerate(dense.weight) if any(map(row.equal, now.weight))]
 
 
 # The score
@@ -99,7 +86,7 @@ def test_fit_is_least_squares_on_inputs_of_the_pruned_model(family: str):
         twin.layers[index].self_attn = copy.deepcopy(block.module.self_attn)
         was, now = twin.blocks[index].feed_forward, block.feed_forward
         X = inputs(twin, was.down, tokens).double()
-        left = kept_rows(now.up, was.up)
+        left = rows_left(now.up, was.up)
         assert_fitted(now.down.weight, was.down.weight, X, left)
 
 

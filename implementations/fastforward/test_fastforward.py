@@ -21,9 +21,10 @@ from implementations.harness import (
     Tokens,
     perplexity,
 )
-from implementations.harness.contract.helpers import fingerprint, logits, same
+from implementations.harness.contract.helpers import fingerprint, same
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights, unit_costs
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -183,15 +184,6 @@ def test_updates_of_values_are_clipped():
 
 
 # The score of the units
-
-
-def inputs(model: LanguageModel, linear: torch.nn.Module, tokens: Tokens) -> Tensor:
-    """Return the inputs of a layer in the model's own forward pass, `[tokens, in]`."""
-    seen: list[Tensor] = []
-    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    logits(model, tokens)
-    handle.remove()
-    return torch.cat(seen).flatten(end_dim=-2).double()
 
 
 @every_family

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -50,22 +49,6 @@ def observed(model: LanguageModel, tokens: Tokens | None = None) -> list[dict[st
     """Return the calibration statistics of each block."""
     look = walk(model, tokens or random_tokens(), edits=False)
     return [block.observe(Moments, "o", "down") for block in look]
-
-
-def inputs(block: Block, model: LanguageModel, tokens: Tokens) -> dict[str, Tensor]:
-    """Return the inputs of `o` and `down` in the model's own forward pass, `[tokens, in]`."""
-    seen: dict[str, Tensor] = {}
-
-    def keep(role: str) -> Any:
-        return lambda _, args: seen.update({role: args[0].flatten(end_dim=-2)})
-
-    handles = [
-        block.linears()[role].register_forward_pre_hook(keep(role)) for role in ("o", "down")
-    ]
-    logits(model, tokens)
-    for handle in handles:
-        handle.remove()
-    return seen
 
 
 def marks(count: int, *marked: int) -> Tensor:
@@ -260,19 +243,6 @@ def test_equal_scores_in_a_layer_stay_finite():
     assert FLAP().score(model.blocks[0], seen).tolist() == [0.0] * 50
     FLAP(sparsity=0.5).apply(model, random_tokens())
     assert bool(logits(model, random_tokens()).isfinite().all())
-
-
-def test_a_pruned_model_can_be_pruned_again():
-    model, tokens = tiny_model(blocks=3), random_tokens()
-    dense = count_weights(model).all
-    FLAP(sparsity=0.7).apply(model, tokens)
-    assert 0 in [b.attention.kv_heads for b in model.blocks]  # an emptied attention among them
-    once = count_weights(model).all
-    FLAP(sparsity=0.3).apply(model, tokens)
-    largest = max(int(costs(b).max()) for b in tiny_model(blocks=1).blocks)
-    assert abs(count_weights(model).all - 0.7 * once) <= largest / 2
-    assert count_weights(model).all < once < dense
-    assert bool(logits(model, tokens).isfinite().all())
 
 
 def test_an_emptied_model_and_a_single_token_are_refused():

@@ -13,6 +13,7 @@ from implementations.harness import BackwalkedBlock, BadInput, NumericsError, ba
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.hywia import HyWIA
 from implementations.hywia.hywia import fuse
+from tests.observation import sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -72,29 +73,15 @@ def test_refuses_votes_without_information():
 # The votes
 
 
-def backwards(model, tokens) -> list[list[dict[str, Tensor]]]:
-    """Return every sample's gradients, `[blocks][samples]` by role, by a plain pass each."""
-    model = copy.deepcopy(model)
-    found: list[list[dict[str, Tensor]]] = [[] for _ in model.blocks]
-    for ids in tokens.ids:
-        model.hf.zero_grad()
-        with torch.enable_grad():
-            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
-        for block in model.blocks:
-            grads = {role: w.weight.grad.clone() for role, w in block.linears().items()}
-            found[block.index].append(grads)
-    return found
-
-
-def by_hand(block, samples: list[dict[str, Tensor]], order: int) -> tuple[Tensor, Tensor]:
+def by_hand(block, gradients: dict[str, Tensor], order: int) -> tuple[Tensor, Tensor]:
     """Return the votes on a block's channels, coarse and fine `[samples, channels]`."""
     coarse, fine = [], []
-    for gradients in samples:
+    for sample in range(len(gradients["up"])):
         one, other = [0.0] * block.feed_forward.channels, [0.0] * block.feed_forward.channels
         for role in {"gate", "up", "down"} & gradients.keys():
             w = block.linears()[role].weight
-            fisher = sum(g[role] ** 2 for g in samples) / len(samples)
-            terms = w * gradients[role]
+            fisher = gradients[role].square().mean(dim=0)
+            terms = w * gradients[role][sample]
             single = terms - w * w * fisher / 2 if order == 2 else terms
             if role == "down":
                 terms, single = terms.T, single.T
@@ -110,7 +97,7 @@ def by_hand(block, samples: list[dict[str, Tensor]], order: int) -> tuple[Tensor
 @pytest.mark.parametrize("order", [1, 2])
 def test_votes_are_those_of_plain_backward_passes(family: str, order: int):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=4)
-    expected = backwards(model, tokens)
+    expected = sample_gradients(model, tokens)
     method, roles = HyWIA(order=order), model.blocks[0].linears()
     for block in backwalk(model, tokens, gradients=roles, squares=True):
         coarse, fine = by_hand(block, expected[block.index], order)

@@ -15,11 +15,11 @@ from implementations.harness import (
     LanguageModel,
     Tokens,
     backwalk,
-    keep_kv_groups,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.harness.model.units import count_weights
 from implementations.llmpruner import LLMPruner
+from tests.observation import sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -51,25 +51,10 @@ def placed(model: LanguageModel, role: str, at: tuple, values: list[float]) -> T
     return tensor
 
 
-def backwards(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:
-    """Return the gradients of every sample, `[samples, out, in]`, by a plain backward pass each."""
-    model, rows = copy.deepcopy(model), []
-    for ids in tokens.ids:
-        model.hf.zero_grad()
-        with torch.enable_grad():
-            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
-        rows.append([(b.index, role, w.weight.grad.clone()) for b, role, w in model.linears()])
-    found: list[dict[str, Tensor]] = [{} for _ in model.blocks]
-    for same in zip(*rows, strict=True):
-        index, role, _ = same[0]
-        found[index][role] = torch.stack([gradient for _, _, gradient in same])
-    return found
-
-
 def reference(model: LanguageModel, tokens: Tokens, taylor: str) -> list[Scores]:
     """Score every unit of every block by itself, from plain backward passes."""
     found = []
-    for block, by_sample in zip(model.blocks, backwards(model, tokens), strict=True):
+    for block, by_sample in zip(model.blocks, sample_gradients(model, tokens), strict=True):
         attention, vectors = block.attention, {}
         for role, each in by_sample.items():
             w, g = block.linears()[role].weight, each.mean(dim=0)
@@ -237,14 +222,6 @@ def test_refuses_sparsity_beyond_the_inner_blocks(settings: dict[str, Any]):
 def test_refuses_to_protect_all_blocks():
     with pytest.raises(BadInput, match="skip all 2 blocks"):
         LLMPruner(first=0.5, last=0.5).apply(tiny_model("llama"), random_tokens())
-
-
-def test_prunes_blocks_without_attention():
-    model = tiny_model("llama")
-    keep_kv_groups(model.blocks[0].attention, [])
-    outcome = LLMPruner(sparsity=0.2).apply(model, random_tokens())
-    assert outcome.details["kv_groups"][0] == 0
-    assert outcome.achieved == pytest.approx(0.2, abs=0.06)
 
 
 # Calibration

@@ -19,8 +19,6 @@ from implementations.harness import (
     LanguageModel,
     Stream,
     adapter,
-    keep_channels,
-    keep_kv_groups,
     low_rank,
     next_token_loss,
     optimise,
@@ -340,15 +338,6 @@ def test_protects_the_first_tenth_and_the_last_block():
     assert spared(18) == [0, 17]  # rounded down
     assert spared(5) == [4]
     assert spared(4, first=0.5, last=0) == [0, 1]
-
-
-def test_skips_removed_parts():
-    model = tiny_model(blocks=3)
-    keep_kv_groups(model.blocks[0].attention, [])
-    keep_channels(model.blocks[1].feed_forward, [])
-    outcome = quick(sparsity=0.3, criterion="gradient").apply(model, CALIBRATION)
-    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
-    assert bool(logits(model).isfinite().all())
 
 
 def test_refuses_invalid_values():

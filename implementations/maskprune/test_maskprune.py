@@ -259,17 +259,6 @@ def test_zero_sparsity_penalises_no_mask():
     assert outcome.details["multiplier_of_the_budget"] == pytest.approx(1e-3)
 
 
-@pytest.mark.parametrize("factors", [True, False])
-def test_without_factors_only_merged_weights_change(factors: bool):
-    model = tiny_model()
-    rows = {block.index: block.linears()["up"].weight.clone() for block in model.blocks}
-    small(sparsity=0.3, factors=factors).apply(model, calibration_for(MaskPrune))
-    for block in model.blocks:
-        left, had = block.linears()["up"].weight, rows[block.index]
-        same = (had[:, None] == left[None]).all(-1).any(0)
-        assert bool(same.all()) != factors
-
-
 def by_lot(groups, *_, **__) -> list[float]:
     """Replace the training loop by one that keeps uninformative masks."""
     groups[0]["params"][0].uniform_(0.999, 1.001)

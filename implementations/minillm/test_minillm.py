@@ -171,19 +171,6 @@ def test_every_block_loses_equally_many_channels(family: str):
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[stay])
 
 
-def test_uses_no_backward_passes():
-    model, graphs = tiny_model(), []
-    for module in model.hf.modules():
-        module.register_forward_hook(
-            lambda module, args, output: graphs.append(torch.is_grad_enabled())
-        )
-    with torch.enable_grad():
-        MiniLLM(directions=2).apply(model, random_tokens())
-    assert graphs
-    assert not any(graphs)
-    assert all(parameter.grad is None for parameter in model.hf.parameters())
-
-
 def test_refuses_epsilon_without_effect():
     with pytest.raises(BadInput, match="`epsilon` must be larger than 0"):
         MiniLLM(epsilon=0).apply(tiny_model(), random_tokens())

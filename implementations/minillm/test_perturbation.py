@@ -85,14 +85,6 @@ def test_directions_are_standard_normal_and_distinct():
     assert float(values.std()) == pytest.approx(1, abs=0.01)
 
 
-def test_does_not_use_the_global_generators():
-    state = torch.get_rng_state()
-    direction(tiny_model("llama").blocks[0], "q", 5)
-    with perturbed(tiny_model("llama"), 5, 0.1):
-        pass
-    assert torch.equal(torch.get_rng_state(), state)
-
-
 def test_half_precision_rounds_perturbations():
     model = tiny_model("llama", dtype=torch.bfloat16)
     q = model.blocks[0].attention.q

@@ -14,8 +14,6 @@ from implementations.harness import (
     LanguageModel,
     Moments,
     Tokens,
-    keep_channels,
-    keep_units,
     walk,
 )
 from implementations.harness.contract.helpers import logits
@@ -194,15 +192,6 @@ def test_without_compensation_no_bias_is_added():
     model = tiny_model()
     PruneLLM(sparsity=0.4, compensate=False).apply(model, random_tokens())
     assert all(linear.bias is None for _, _, linear in model.linears())
-
-
-def test_skips_removed_parts():
-    model = tiny_model(blocks=3)
-    keep_units(model.blocks[0], "sublayers", [1])
-    keep_channels(model.blocks[1].feed_forward, [])
-    outcome = PruneLLM(sparsity=0.3).apply(model, random_tokens())
-    assert outcome.details["kv_groups"][0] == outcome.details["channels"][1] == 0
-    assert bool(logits(model).isfinite().all())
 
 
 @pytest.mark.model

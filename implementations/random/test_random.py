@@ -55,7 +55,7 @@ def assert_mean(values: Tensor, expected: float) -> None:
 
 def test_every_unit_of_a_kind_is_drawn_equally_often():
     model = tiny_model(blocks=3)  # 2 KV groups and 48 channels a block
-    drawn = draws(model, 0.4, 2000)
+    drawn = draws(model, 0.4, 500)
     groups = (torch.arange(150) % 50) < 2
     for kind in (groups, ~groups):
         mine = drawn[:, kind]
@@ -69,7 +69,7 @@ def test_every_unit_of_a_kind_is_drawn_equally_often():
 def test_the_chance_of_a_unit_depends_on_its_cost_at_the_border_only():
     # A unit of cost c goes if those before it cost less than B - c/2, out of T - c: README.
     model = tiny_model(blocks=8)
-    drawn = draws(model, 0.2, 400)
+    drawn = draws(model, 0.2, 150)
     costs = Random().costs(model)
     total = int(costs.sum())
     for cost in costs.unique().tolist():

@@ -12,11 +12,11 @@ from implementations.harness import (
     BadInput,
     LanguageModel,
     Tokens,
-    keep_units,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
 from implementations.saap import SAAP
 from implementations.saap.saap import weighed
+from tests.observation import sample_gradients
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -36,26 +36,10 @@ def widths(model: LanguageModel) -> list[tuple[int, int]]:
 # The two importances
 
 
-def backwards(model: LanguageModel, tokens: Tokens) -> list[dict[str, Tensor]]:
-    """Return the gradients of every sample, `[samples, out, in]`, by a plain pass each."""
-    model, rows = copy.deepcopy(model), []
-    for ids in tokens.ids:
-        model.hf.zero_grad()
-        with torch.enable_grad():
-            model.hf(input_ids=ids[None], labels=ids[None], use_cache=False).loss.backward()
-        rows.append(
-            [{r: w.weight.grad.clone() for r, w in b.linears().items()} for b in model.blocks]
-        )
-    return [
-        {role: torch.stack([sample[role] for sample in block]) for role in block[0]}
-        for block in zip(*rows, strict=True)
-    ]
-
-
 @every_family
 def test_importances_equal_those_of_plain_backward_passes(family: str):
     model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
-    expected, views = backwards(model, tokens), iter(SAAP().views(model, tokens))
+    expected, views = sample_gradients(model, tokens), iter(SAAP().views(model, tokens))
     for block, each in zip(model.blocks, expected, strict=True):
         next(views)  # the KV groups, whose rows the harness's own tests place
         vector, element = (torch.zeros(block.feed_forward.channels, dtype=double) for _ in range(2))
@@ -153,15 +137,6 @@ def test_what_a_block_keeps_are_its_best(monkeypatch):
     for block, was in zip(model.blocks, dense.blocks, strict=True):
         assert torch.equal(block.feed_forward.up.weight, was.feed_forward.up.weight[43:])
         assert torch.equal(block.attention.v.weight, was.attention.v.weight[8:])
-
-
-def test_skips_empty_parts():
-    model = tiny_model(blocks=3)
-    keep_units(model.blocks[0], "kv-groups", [])
-    keep_units(model.blocks[1], "channels", [])
-    SAAP(sparsity=0.2).apply(model, random_tokens())
-    (groups, _), (_, channels), _ = widths(model)
-    assert groups == channels == 0
 
 
 # Calibration

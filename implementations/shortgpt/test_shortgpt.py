@@ -102,18 +102,6 @@ def test_influences_are_those_of_the_models_hidden_states(family: str):
     assert ours[-1] != pytest.approx(influence((states[-2], normed.flatten(0, 1))), abs=1e-3)
 
 
-@every_family
-def test_block_without_effect_has_influence_0_and_is_removed_first(family: str):
-    model, tokens = tiny_model(family, blocks=4), random_tokens()
-    silenced(model, 2)
-    seen = influences(model, tokens)
-    assert seen[2] == 0
-    assert min(seen[:2] + seen[3:]) > 1e-3
-    dense = logits(model, tokens)
-    assert ShortGPT(sparsity=0.25).apply(model, tokens).details["removed"] == [2]
-    assert torch.equal(logits(model, tokens), dense)
-
-
 # Removal
 
 

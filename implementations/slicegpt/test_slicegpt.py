@@ -66,14 +66,6 @@ def streams(model: LanguageModel, tokens: Tokens) -> list[Tensor]:
 # Rotations
 
 
-@every_family
-def test_at_full_width_nothing_changes(family: str):
-    model, tokens = tiny_model(family, blocks=3), random_tokens()
-    rotated = sliced(model, tokens, 32)
-    torch.testing.assert_close(logits(rotated), logits(model), rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(rotated.embedding, model.embedding)
-
-
 def test_epsilon_keeps_its_effect():
     # So large that it decides: a norm that took the model's own over fewer dimensions would differ.
     model = tiny_model("qwen2", rms_norm_eps=0.5)

@@ -11,17 +11,15 @@ from torch import Tensor
 
 from implementations.harness import (
     AtlasWarning,
-    LanguageModel,
-    Tokens,
     damped_inverse,
     keep_channels,
     keep_kv_groups,
 )
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
-from implementations.harness.model.units import count_weights
 from implementations.slimgpt import SlimGPT
 from implementations.slimgpt.benchmark_slimgpt import plain
 from implementations.slimgpt.slimgpt import errors, group_sizes, ratios, remove
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -209,18 +207,6 @@ def test_too_few_tokens_without_damping_are_damped_and_reported():
     assert outcome.achieved == pytest.approx(0.5, abs=0.1)
 
 
-def gram(model: LanguageModel, index: int, role: str, tokens: Tokens) -> Tensor:
-    """Return `X X^T` of a layer's inputs in the model's own forward pass, `[in, in]`."""
-    block, seen = model.blocks[index], []
-    linear = block.linears()[role]
-    handle = linear.register_forward_pre_hook(
-        lambda _, args: seen.append(args[0].flatten(end_dim=-2))
-    )
-    model.hf(input_ids=tokens.ids, use_cache=False)
-    handle.remove()
-    return seen[0].double().T @ seen[0].double()
-
-
 @every_family
 def test_every_layer_uses_inputs_of_the_pruned_model(family: str):
     dense, tokens = tiny_model(family, blocks=3), random_tokens()
@@ -237,8 +223,8 @@ def test_every_layer_uses_inputs_of_the_pruned_model(family: str):
         ):
             if counts:  # on the model as pruned so far, attention before feed-forward part
                 linear = block.linears()[role]
-                H = gram(byhand, block.index, role, tokens)
-                V, kept = solved(linear.weight.double(), H, width, counts)
+                X = inputs(byhand, linear, tokens)
+                V, kept = solved(linear.weight.double(), X.T @ X, width, counts)
                 linear.weight.copy_(V)
                 keep(attention if role == "o" else feed_forward, kept.view(-1, width)[:, 0])
     for block, expected in zip(pruned.blocks, byhand.blocks, strict=True):
@@ -255,17 +241,6 @@ def test_first_ratio_of_1_prunes_all_blocks_equally():
     model = tiny_model(blocks=4)
     channels = SlimGPT(sparsity=0.5, first=1).apply(model, random_tokens()).details["channels"]
     assert channels == [24] * 4
-
-
-def test_a_model_pruned_before_can_be_pruned_again():
-    model, tokens = tiny_model(blocks=3), random_tokens()
-    keep_kv_groups(model.blocks[0].attention, [])
-    keep_channels(model.blocks[1].feed_forward, [4])
-    once = count_weights(model).all
-    SlimGPT(sparsity=0.3).apply(model, tokens)
-    assert abs(count_weights(model).all - 0.7 * once) <= SlimGPT().unit(tiny_model()) / 2
-    assert model.blocks[0].attention.kv_heads == 0
-    assert model.blocks[1].feed_forward.channels == 1
 
 
 @pytest.mark.model

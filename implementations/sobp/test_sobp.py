@@ -25,6 +25,7 @@ from implementations.sobp import SoBP
 from implementations.sobp.benchmark_sobp import plain
 from implementations.sobp.least_squares import cheapest_in_turn, refit_to
 from implementations.sobp.sobp import candidates, columns, knapsack
+from tests.observation import inputs
 
 pytestmark = pytest.mark.usefixtures("without_gradients")
 
@@ -98,24 +99,6 @@ def test_scores_are_mean_absolute_slopes_of_samples(family: str, step: float, im
         torch.testing.assert_close(
             found, size.mean(dim=0), rtol=0, atol=2e-3 * float(size.mean(dim=0).max())
         )
-
-
-def test_a_unit_is_scored_as_a_whole_and_samples_one_by_one():
-    # Look-alikes: sizes of columns added up, and the size of the mean over the samples.
-    model, tokens = tiny_model(dtype=double), random_tokens(samples=4)
-    attention, o = model.blocks[0].attention, model.blocks[0].attention.o
-    found = SoBP(importance="first-order").scores(model, tokens)[0]
-    with torch.enable_grad():
-        factor = torch.ones(len(tokens.ids), 1, o.in_features, dtype=double, requires_grad=True)
-        handle = o.register_forward_pre_hook(lambda _, args: (args[0] * factor,))
-        out = model.hf(input_ids=tokens.ids, use_cache=False).logits[:, :-1]
-        likely = out.log_softmax(dim=-1).gather(2, tokens.ids[:, 1:, None])
-        by_column = torch.autograd.grad(-likely.mean(dim=(1, 2)).sum(), factor)[0][:, 0]
-        handle.remove()
-    by_unit = by_column.view(len(tokens.ids), attention.kv_heads, -1)
-    torch.testing.assert_close(found, by_unit.sum(dim=2).abs().mean(dim=0), rtol=1e-4, atol=1e-9)
-    for other in (by_unit.abs().sum(dim=2).mean(dim=0), by_unit.sum(dim=2).mean(dim=0).abs()):
-        assert not torch.allclose(found, other, rtol=0.05)
 
 
 def test_chunks_do_not_matter(monkeypatch):
@@ -212,15 +195,6 @@ def kept_units(model: LanguageModel, dense: LanguageModel, index: int, kind: str
         now, was, size = now.attention.v, was.attention.v, was.attention.head_size
     rows = [row.flatten() for row in now.weight.split(size)]
     return torch.tensor([any(map(row.flatten().equal, rows)) for row in was.weight.split(size)])
-
-
-def inputs(model: LanguageModel, linear: nn.Module, tokens: Tokens) -> Tensor:
-    """Return the inputs of a layer in the model's own forward pass, fp64 `[tokens, in]`."""
-    seen: list[Tensor] = []
-    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    logits(model, tokens)
-    handle.remove()
-    return torch.cat(seen).flatten(end_dim=-2).double()
 
 
 def spliced(model: LanguageModel, dense: LanguageModel, index: int, kind: str) -> LanguageModel:
@@ -331,14 +305,6 @@ def test_without_selection_every_block_loses_the_same(family: str):
 def test_fewer_tokens_than_features_stay_finite():
     outcome = SoBP(sparsity=0.3).apply(tiny_model(), random_tokens(samples=1, length=8))
     assert outcome.warnings == []
-
-
-def test_prunes_model_without_one_attention():
-    model = tiny_model(blocks=3)
-    keep_kv_groups(model.blocks[1].attention, [])
-    outcome = SoBP(sparsity=0.3).apply(model, random_tokens())
-    assert outcome.details["kv_groups"][1] == 0
-    assert min(outcome.details["channels"]) >= 1
 
 
 def test_one_stage_must_choose_units():

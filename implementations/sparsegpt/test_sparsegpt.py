@@ -10,9 +10,8 @@ from torch import Tensor
 
 from implementations.harness import AtlasWarning, BadInput, inverse_factor, sparse_solve
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.view import LanguageModel
 from implementations.sparsegpt import SparseGPT
+from tests.observation import inputs
 
 SETTINGS = [
     {"sparsity": 0.5, "block_size": 128},
@@ -132,37 +131,6 @@ def test_nothing_to_remove_changes_no_bit(settings):
     assert torch.equal(pruned(W, H, **settings), W)
 
 
-def test_diagonal_hessian_and_one_block_compare_the_whole_matrix():
-    W, _ = problem()
-    W[0] = 100  # one huge row tells the whole matrix from single rows
-    squares = torch.rand(64, generator=torch.Generator().manual_seed(2)) + 0.1
-    removed = pruned(W, squares.diag(), sparsity=0.5, damping=0) == 0
-    scores = W**2 * squares  # Wanda's, squared
-    assert removed.sum() == W.numel() // 2
-    assert scores[removed].max() < scores[~removed].min()
-    assert not removed[0].any()
-
-
-@pytest.mark.parametrize(
-    ("sparsity", "expected"),  # of blocks of 200, 200 and 100 weights, rounded down
-    [
-        (0.004, [0, 0, 0]),
-        (0.005, [1, 1, 0]),
-        (0.29, [58, 58, 29]),
-        (0.5, [100, 100, 50]),
-        (0.996, [199, 199, 99]),
-        (1.0, [200, 200, 100]),
-    ],
-)
-@pytest.mark.parametrize("ties", [False, True])
-def test_each_block_meets_the_sparsity_exactly(sparsity, expected, ties):
-    W, H = problem(rows=10, width=50)
-    if ties:
-        W, H = torch.ones_like(W), torch.eye(50)
-    removed = pruned(W, H, sparsity=sparsity, block_size=20) == 0
-    assert [int(part.sum()) for part in removed.split(20, dim=1)] == expected
-
-
 def test_removes_silent_inputs_first_at_no_cost():
     W, H = problem()
     for silent in (3, 30):
@@ -214,22 +182,6 @@ def test_refused_patterns_do_not_change_the_model(settings, message):
     assert all(torch.equal(before[name], now) for name, now in model.hf.state_dict().items())
 
 
-def inputs(model: LanguageModel, calibration: Tokens, index: int) -> dict[str, Tensor]:
-    """Collect the inputs of each linear layer of a block, `[tokens, in]`, by hooks."""
-    seen: dict[str, Tensor] = {}
-
-    def watch(role):
-        return lambda _, args: seen.__setitem__(role, args[0].flatten(end_dim=-2))
-
-    linears = model.blocks[index].linears()
-    hooks = [linear.register_forward_pre_hook(watch(role)) for role, linear in linears.items()]
-    with torch.no_grad():
-        model.hf(calibration.ids)
-    for hook in hooks:
-        hook.remove()
-    return seen
-
-
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     calibration, config = random_tokens(8, 24), SparseGPT(sparsity=0.5)
@@ -239,10 +191,10 @@ def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     half = copy.deepcopy(result)
     half.layers[2].load_state_dict(dense.layers[2].state_dict())  # blocks 0 and 1 pruned
     for model, agrees in ((half, True), (dense, False)):
-        seen = inputs(model, calibration, 2)
         for role, linear in dense.blocks[2].linears().items():
+            X = inputs(model, model.blocks[2].linears()[role], calibration).float()
             with torch.no_grad():
-                expected = pruned(linear.weight, seen[role].T @ seen[role], sparsity=0.5)
+                expected = pruned(linear.weight, X.T @ X, sparsity=0.5)
             actual = result.blocks[2].linears()[role].weight
             close = torch.allclose(actual, expected, rtol=1e-3, atol=1e-3)
             assert close == agrees, role

@@ -116,17 +116,6 @@ def test_removes_the_lowest_scores_of_the_whole_model(family: str):
         torch.testing.assert_close(score(block), mine[mine > edge])  # the survivors, untouched
 
 
-def test_a_pruned_model_can_be_pruned_again():
-    model = tiny_model(blocks=3)
-    for linear in model.blocks[0].linears().values():
-        linear.weight.mul_(0.01)  # so that the whole block goes first
-    UnitMagnitude(sparsity=0.4).apply(model)
-    assert model.blocks[0].attention.kv_heads == model.blocks[0].feed_forward.channels == 0
-    once = count_weights(model).all
-    UnitMagnitude(sparsity=0.3).apply(model)
-    assert abs(count_weights(model).all - 0.7 * once) <= UnitMagnitude().unit(tiny_model()) / 2
-
-
 @pytest.mark.model
 def test_on_real_blocks_small_units_matter_and_widths_adapt(first_blocks):
     pruned = first_blocks.pruned("unitmagnitude", sparsity=0.2)

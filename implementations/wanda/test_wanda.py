@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.view import LanguageModel
 from implementations.wanda import Wanda
 from implementations.wanda.wanda import scores
+from tests.observation import inputs
 
 
 def mask(weight: Tensor, norms: Tensor, method: Wanda) -> Tensor:
@@ -45,22 +44,6 @@ def test_compares_weights_within_rows():
     assert removed(rows, [1.0, 1, 1, 1], sparsity=0.5) == [[1, 3], [0, 2]]
 
 
-def inputs(model: LanguageModel, calibration: Tokens, index: int) -> dict[str, Tensor]:
-    """Collect the inputs of each linear layer of a block, `[tokens, in]`, by hooks."""
-    seen: dict[str, Tensor] = {}
-
-    def watch(role):
-        return lambda _, args: seen.__setitem__(role, args[0].flatten(end_dim=-2))
-
-    linears = model.blocks[index].linears()
-    hooks = [linear.register_forward_pre_hook(watch(role)) for role, linear in linears.items()]
-    with torch.no_grad():
-        model.hf(calibration.ids)
-    for hook in hooks:
-        hook.remove()
-    return seen
-
-
 @pytest.mark.parametrize("family", ["llama", "opt"])
 def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     calibration, config = random_tokens(8, 24), Wanda(sparsity=0.5)
@@ -70,14 +53,11 @@ def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
     half = copy.deepcopy(result)
     half.layers[2].load_state_dict(dense.layers[2].state_dict())  # blocks 0 and 1 pruned
     for model, agrees in ((half, True), (dense, False), (result, False)):
-        seen = inputs(model, calibration, 2)
-        same = [
-            torch.equal(
-                mask(linear.weight, seen[role].norm(dim=0), config),
-                result.blocks[2].linears()[role].weight == 0,
-            )
-            for role, linear in dense.blocks[2].linears().items()
-        ]
+        same = []
+        for role, linear in dense.blocks[2].linears().items():
+            norms = inputs(model, model.blocks[2].linears()[role], calibration).norm(dim=0)
+            gone = mask(linear.weight, norms.float(), config)
+            same.append(torch.equal(gone, result.blocks[2].linears()[role].weight == 0))
         assert all(same) == agrees
 
 

@@ -24,7 +24,6 @@ from implementations.harness.contract.tiny import (
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model import modeling_pruned, saving
 from implementations.harness.model.checkpoint import load_checkpoint
-from implementations.harness.model.modeling_pruned import set_head_counts, shrink
 from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import (
     add_bias,

@@ -78,27 +78,12 @@ def test_resolve_refuses_invalid_path_and_shows_it_escaped(text):
     assert str(refusal.value).isprintable()
 
 
-def test_trial_folder_follows_symbolic_links(tmp_path):
-    (tmp_path / "away").mkdir()
-    (tmp_path / "link").symlink_to("away/new")
-    with trial_folder(tmp_path / "link") as place:
-        assert place.name == "new"
-        assert place.parent.parent == tmp_path / "away"
-
-
-def test_trial_folder_of_a_killed_process_is_removed_by_the_next(tmp_path):
-    killed = "with trial_folder(Path('runs')) as place: place.mkdir(); os._exit(1)"
-    module = trial_folder.__module__
-    code = f"import os\nfrom pathlib import Path\nfrom {module} import trial_folder\n{killed}"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False)
-    (left,) = tmp_path.iterdir()
-    running = f"{write_access.TRIAL}{os.getpid()}-of-a-living-one"
-    others = [running, ".atlas-elsewhere-1-x", ".atlas-mine"]
-    for name in others:
-        (tmp_path / name).mkdir()
-    check_writable(tmp_path / "runs")
-    assert not left.exists()
-    assert names(tmp_path) == sorted(others)
+def test_resolve_refuses_deleted_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(Unavailable, match="cannot write to runs: No such file"):
+        resolve("runs")
 
 
 def test_lock_is_exclusive_and_times_out(tmp_path, monkeypatch):

@@ -1,0 +1,30 @@
+"""Methods prune models that have lost an attention or a feed-forward part before."""
+
+from __future__ import annotations
+
+import pytest
+
+from implementations.harness import get, keep_channels, keep_kv_groups, methods
+from implementations.harness.contract.helpers import apply, logits
+from implementations.harness.contract.tiny import tiny_model
+from implementations.harness.model.units import count_weights
+
+UNITS = [
+    slug
+    for slug in methods()
+    if "kv-groups" in get(slug).capabilities.granularity and slug != "maskprune"
+]  # maskprune refuses blocks of different widths
+
+
+@pytest.mark.parametrize("slug", UNITS)
+def test_emptied_parts_stay_empty_and_the_budget_is_met(slug: str):
+    model = tiny_model(blocks=4)
+    keep_kv_groups(model.blocks[1].attention, [])
+    keep_channels(model.blocks[2].feed_forward, [])
+    left, method = count_weights(model).all, get(slug)
+    unit = method().unit(model)
+    outcome = apply(method, model, sparsity=0.2)
+    assert model.blocks[1].attention.kv_heads == model.blocks[2].feed_forward.channels == 0
+    assert abs(0.8 * left - count_weights(model).all) <= unit / 2 + 1e-6
+    assert outcome.achieved == pytest.approx(1 - count_weights(model).all / left)
+    assert bool(logits(model).isfinite().all())

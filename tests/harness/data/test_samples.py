@@ -116,6 +116,7 @@ def test_refuses_ids_beyond_the_vocabulary(world):
         prepare(get_protocol(str(world.protocol)), narrow)
 
 
+@pytest.mark.full
 @pytest.mark.model
 def test_smol_protocol_reads_the_expected_tokens():
     model = load_model("smollm2-135m")

@@ -20,7 +20,6 @@ import pytest
 
 from implementations.harness.data.sources import (
     articles,
-    documents_sha256,
     read_documents,
     read_text,
 )
@@ -110,6 +109,7 @@ def write_file(folder, name, content):
     return str(path)
 
 
+@pytest.mark.full
 class TestHub:
     @pytest.fixture(autouse=True)
     def needs_datasets(self):
@@ -247,10 +247,6 @@ def test_not_utf8(tmp_path):
             read_text(path)
 
 
-def test_accepts_null_byte(tmp_path):
-    assert read_text(write_file(tmp_path, "a.txt", b"a\0b")) == "a\0b"
-
-
 @pytest.mark.parametrize("function", [read_text, read_documents])
 @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to(path)])
 def test_refuses_pipes_folders_and_link_loops(tmp_path, function, make):
@@ -268,37 +264,14 @@ def test_refuses_file_that_is_too_large(tmp_path, name):
         read_text(str(tmp_path / name))
 
 
-@pytest.mark.parametrize("function", [read_documents, documents_sha256])
-def test_refuses_invalid_document_files(tmp_path, function):
-    with (tmp_path / "holes.jsonl").open("wb") as file:
-        file.truncate(10**12)
-    (tmp_path / "unreadable.jsonl").symlink_to("/proc/self/mem")
-    os.mkfifo(tmp_path / "pipe.jsonl")
-    for name, words in [
-        ("holes", "bytes, more than"),
-        ("pipe", "is not a file"),
-        ("unreadable", "cannot read"),
-    ]:
-        with pytest.raises(BadInput, match=words):
-            function(str(tmp_path / f"{name}.jsonl"))
-
-
 @pytest.mark.parametrize(
-    "name", ["~nobody-of-this-name/a.txt", "a\0.txt", "x" * 300 + ".txt", "\udcff.txt", "\ud800"]
+    "name", ["~nobody-of-this-name/a.txt", "a\0.txt", "x" * 300 + ".txt", "\udcff.txt"]
 )
 def test_refuses_invalid_path(name):
     for function in (read_text, read_documents):
         with pytest.raises(BadInput, match=r"text source: .* is not a valid path") as refusal:
             function(name)
         assert len(str(refusal.value)) < 400
-
-
-def test_unreadable_file(tmp_path):
-    if os.name != "posix" or not Path("/proc/self/mem").exists():
-        pytest.skip("needs a file that can be opened but not read")
-    (tmp_path / "a.txt").symlink_to("/proc/self/mem")
-    with pytest.raises(BadInput, match=r"cannot read .*a\.txt: Input/output error"):
-        read_text(str(tmp_path / "a.txt"))
 
 
 @pytest.mark.parametrize("function", [read_text, read_documents])

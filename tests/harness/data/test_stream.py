@@ -55,11 +55,6 @@ def test_order_depends_on_the_seed():
     assert numbers(stream(seed=5), 4, 5) != numbers(stream(seed=6), 4, 5)
 
 
-def test_batches_are_rows_of_ids():
-    batch = next(stream().batches(4))
-    assert (batch.shape, batch.dtype) == ((4, 3), torch.int64)
-
-
 def test_epochs_are_counted_in_windows():
     assert stream().epochs(25) == 2.5
 

@@ -174,6 +174,7 @@ def c4(real_tokenizer):
     return text, tokenize(text, real_tokenizer)
 
 
+@pytest.mark.full
 @pytest.mark.model
 def test_token_counts_of_the_embedded_texts(wikipedia, c4):
     assert len(wikipedia[1]) == 459_857
@@ -181,6 +182,7 @@ def test_token_counts_of_the_embedded_texts(wikipedia, c4):
     assert len(windows(*c4, 1024).ids) == 295
 
 
+@pytest.mark.full
 @pytest.mark.model
 def test_windows_of_the_embedded_texts_are_pinned(wikipedia, c4):
     evaluation = windows(*wikipedia, 1024, 32)

@@ -101,7 +101,7 @@ class TestDisjoint:
     def test_different_texts(self):
         check_disjoint(tokens_of(random_ids(8, 512)), tokens_of(random_ids(8, 1024, 1), text="b"))
 
-    @pytest.mark.parametrize("length", [4, 64, 200])
+    @pytest.mark.parametrize("length", [4, 200])
     def test_identical_window_in_another_text(self, length):
         calibration, evaluation = random_ids(4, length), random_ids(4, length, 1)
         evaluation[3] = calibration[1]
@@ -109,7 +109,7 @@ class TestDisjoint:
         with pytest.raises(BadInput, match=f"calibration .made. .*copy.* share tokens of {span}"):
             check_disjoint(tokens_of(calibration), tokens_of(evaluation, text="copy"))
 
-    @pytest.mark.parametrize("offset", [0, 1, 99, 100, 101, 199, 200])
+    @pytest.mark.parametrize("offset", [0, 1, 100, 199])
     def test_sample_across_two_windows_of_a_copy(self, offset):
         """Wherever the sample lies in the evaluated text, one of its halves is inside a window."""
         stretch = random_ids(1, 400)[0]

@@ -84,6 +84,7 @@ def test_refuses_invalid_cache_path(monkeypatch, tmp_path, place, words):
         embedded_text("c4")
 
 
+@pytest.mark.full
 @pytest.mark.model
 class TestModel:
     def test_loads_quickly_with_the_expected_shape(self):

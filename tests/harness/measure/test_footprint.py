@@ -36,17 +36,6 @@ def test_counts_equal_those_computed_by_hand(family):
     assert size.bytes == 4 * size.parameters
 
 
-@pytest.mark.parametrize("family", sorted(BY_HAND))
-def test_parameters_equal_those_of_torch(family):
-    model = tiny_model(family)
-    assert footprint(model).parameters == sum(p.numel() for p in model.hf.parameters())
-
-
-def test_bits_are_passed_through():
-    assert footprint(tiny_model()).bits is None
-    assert footprint(tiny_model(), 1.5).bits == 1.5
-
-
 def test_tied_embedding_counts_once_as_parameter_and_once_in_macs():
     tied = footprint(tiny_model("llama", tie_word_embeddings=True))
     untied = footprint(tiny_model("llama", tie_word_embeddings=False))
@@ -65,13 +54,6 @@ def test_zeros_reduce_nonzero_but_not_macs():
     assert pruned.parameters == dense.parameters
     assert pruned.macs == dense.macs
     assert pruned.bytes == dense.bytes
-
-
-def test_removed_blocks_are_not_counted():
-    weights, rest, _ = BY_HAND["llama"]
-    one, two = footprint(tiny_model(blocks=1)), footprint(tiny_model(blocks=2))
-    assert two.parameters - one.parameters == weights + rest
-    assert two.macs - one.macs == weights
 
 
 def test_removed_channels_and_heads_are_not_counted():

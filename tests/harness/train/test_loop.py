@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, dropout
 from implementations.harness.contract.tiny import random_tokens, tiny_model
 from implementations.harness.data.tokens import Stream
 from implementations.harness.errors import NumericsError, Unavailable
+from implementations.harness.model.execution import seeded
 from implementations.harness.prune.journal import journal, open_journal
 from implementations.harness.train import loop
 from implementations.harness.train.loop import optimise, thinned

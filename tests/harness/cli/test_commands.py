@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -204,19 +203,12 @@ def test_sweep_from_a_file_can_be_repeated(world, tmp_path):
 
 BAD = {
     "sparsity too large": (["run", "wanda", "--sparsity", "1.5"], "or 50%, got '1.5'"),
-    "sparsity negative": (["run", "wanda", "--sparsity=-0.1"], "or 50%, got '-0.1'"),
     "sparsity nan": (["run", "wanda", "--sparsity", "nan"], "or 50%, got 'nan'"),
-    "sparsity over 100%": (["run", "wanda", "--sparsity", "101%"], "or 50%, got '101%'"),
     "sparsity not a number": (
         ["run", "wanda", "--sparsity", "1/2"],
         "--sparsity: expected a number between 0 and 1, such as 0.5 or 50%, got '1/2'",
     ),
-    "sparsities of a sweep": (["sweep", "wanda", "--sparsity", "x"], "or 50%, got 'x'"),
-    "sparsity set": (["run", "wanda", "--set", "sparsity=1.5"], "sparsity: Input should be"),
     "pattern 5:4": (["run", "wanda", "--pattern", "5:4"], "5:4"),
-    "pattern 0:4": (["run", "wanda", "--pattern", "0:4"], "0:4"),
-    "pattern x": (["run", "wanda", "--pattern", "x"], "KEEP:GROUP"),
-    "both shares": (["run", "wanda", "--pattern", "2:4", "--sparsity", "0.7"], "contradicts"),
     "unknown method": (["run", "sparsgpt"], "did you mean 'sparsegpt'"),
     "unknown command": (["prune"], "prune"),
     "unknown parameter": (["run", "sparsegpt", "--set", "dampign=1"], "did you mean 'damping'"),
@@ -228,59 +220,34 @@ BAD = {
         ["run", "wanda", "--seed", "1.5"],
         "between 0 and 9,223,372,036,854,775,",
     ),
-    "seeds of a sweep": (["sweep", "wanda", "--seed", "1.5"], "--seed: expected a whole number"),
     "no such record": (["verify", "nowhere.json"], "nowhere.json"),
     "sweep without methods": (["sweep"], "no method"),
     "sweep with methods and file": (["sweep", "wanda", "--file", "x.yaml"], "--file cannot be"),
     "methods": (["methods", "wnada"], "did you mean 'wanda'"),
-    "support": (["support", "wnada"], "did you mean 'wanda'"),
     "sparsity twice": (
         ["run", "wanda", "--set", "sparsity=.1", "--sparsity", ".2"],
-        "--set sparsity cannot be combined",
-    ),
-    "sparsity twice in a sweep": (
-        ["sweep", "wanda", "--set", "sparsity=.1", "--sparsity", ".2"],
         "--set sparsity cannot be combined",
     ),
     "pattern twice": (
         ["run", "wanda", "--set", "pattern=2:4", "--pattern", "4:8"],
         "--set pattern cannot be combined",
     ),
-    "pattern and sparsity": (
-        ["sweep", "wanda", "--set", "pattern=2:4", "--sparsity", "0.5"],
-        "--set pattern cannot be combined",
-    ),
-    "seed beyond 64 bits": (["run", "wanda", "--seed", str(2**63)], "seed"),
     "seeds beyond 64 bits": (["sweep", "wanda", "--seed", "1", "--seed", "9" * 30], "seed"),
-    "seed of a thousand digits": (["run", "wanda", "--seed", "9" * 5000], "seed"),
     "block size beyond 64 bits": (
         ["run", "sparsegpt", "--set", f"block_size={10**30}"],
         "block_size: Input should be less than",
     ),
-    "block size not a number": (
-        ["run", "sparsegpt", "--set", "block_size=[]"],
-        "block_size: Input",
-    ),
     "deeply nested JSON": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
-    "lone surrogate in JSON": (["run", "wanda", "--set", 'pattern=["\\ud800"]'], "damaged"),
-    "model of unknown user": (["run", "wanda", "--model", "~nouser/x"], "~nouser/x"),
     "runs of unknown user": (
         ["leaderboard", "--runs", "~nouser/x"],
         "--runs: '~nouser/x' is not a valid path",
     ),
-    "model too long": (["run", "wanda", "--model", "x" * 300], "File name too long"),
     "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs: nosuch is not a folder; give"),
     "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs: /dev/null is not a folder"),
-    "runs too long": (["leaderboard", "--runs", "x" * 300], "File name too long"),
     "record too long": (["verify", "x" * 300], "File name too long"),
-    "method too long": (["run", "x" * 9999], "unknown method 'xxx"),
     "sweep file is a folder": (["sweep", "--file", "/"], "it is a folder"),
-    "sweep file is a device": (["sweep", "--file", os.devnull], "not a regular file"),
     "protocol is a folder": (["run", "wanda", "--protocol", "..yaml/.yaml"], "cannot read"),
-    "record is a folder": (["verify", "/"], "cannot read"),
-    "method not UTF-8": (["run", "wan\udcffda"], "'wan\\udcffda' is not UTF-8"),
     "runs not UTF-8": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
-    "prompt not UTF-8": (["generate", "smollm2-135m", "\udcff"], "is not UTF-8"),
     "only commas in tasks": (["run", "wanda", "--tasks", ","], "contains an empty name"),
     "task folder missing": (
         ["run", "dense", "--tasks", "arc_easy", "--task-folder", "nosuch"],
@@ -292,17 +259,11 @@ BAD = {
         ["run", "wanda", "--recover", "full", "--tokens", "0"],
         "--tokens must be between 1 and",
     ),
-    "unknown recovery in a sweep": (
-        ["sweep", "wanda", "--recover", "x"],
-        "--recover: unknown kind 'x'; choose one of lora, full",
-    ),
-    "trailing comma in filter": (["leaderboard", "--method", "wanda,"], "contains an empty name"),
 }
 
 EMPTY = ["model", "protocol", "device", "dtype", "accelerator", "set", "tasks", "task-folder"]
 EMPTY += ["save", "runs", "seed", "sparsity", "pattern"]
 BAD |= {f"empty {name}": (["run", "wanda", f"--{name}", ""], f"--{name} is") for name in EMPTY}
-BAD |= {f"empty {name}=": (["run", "wanda", f"--{name}="], f"--{name} is") for name in EMPTY}
 BAD["empty prompt"] = (["generate", "smollm2-135m", ""], "an argument is empty")
 
 
@@ -322,9 +283,7 @@ def test_invalid_input_exits_with_2_and_one_message_and_writes_nothing(case, mon
     ("option", "typo", "message"),
     [
         ("--method", "flpa", "unknown method 'flpa'; did you mean 'flap'?"),
-        ("--protocol", "tinny", "unknown protocol 'tinny'; did you mean 'tiny'?"),
         ("--model", "tiny,tinny", "unknown model 'tinny'; did you mean 'tiny'?"),
-        ("--granularity", "channel", "unknown granularity 'channel'; did you mean 'channels'?"),
         ("--method", "\x1b[31m", "unknown method '?[31m'; choose one of adaptpruner, ast"),
     ],
 )
@@ -343,90 +302,10 @@ def test_leaderboard_accepts_any_name_without_records(tmp_path, monkeypatch):
 
 
 def test_process_exits_with_2_and_without_a_traceback(atlas, tmp_path):
-    for arguments in (["run", "sparsgpt"], ["prune"]):
-        done = atlas(*arguments, cwd=tmp_path)
-        assert done.code == 2
-        assert done.out == ""
-        assert "Traceback" not in done.err
-        assert list(tmp_path.iterdir()) == []
-
-
-def without_weights(model: Path) -> None:
-    (model / "model.safetensors").unlink()
-
-
-def truncated(model: Path) -> None:
-    weights = model / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1000])
-
-
-def without_tokenizer(model: Path) -> None:
-    (model / "tokenizer.json").unlink()
-
-
-def of_another_family(model: Path) -> None:
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps(config | {"model_type": "gpt2"}))
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (without_weights, "has no weights"),
-        (truncated, "truncated"),
-        (without_tokenizer, "tokenizer"),
-        (of_another_family, "'gpt2' is not supported; use one of llama"),
-    ],
-)
-def test_refuses_unusable_model(damage, message, world, tmp_path):
-    model = tmp_path / "model"
-    shutil.copytree(world.model, model)
-    damage(model)
-    done = inside(
-        *("run", "magnitude", "--protocol", world.protocol, "--model", model),
-        *("--runs", tmp_path / "runs"),
-    )
-    assert done.code == 2
-    assert message in done.err
-    assert not (tmp_path / "runs").exists()
-
-
-def test_leaderboard_refuses_record_of_newer_schema(ran, tmp_path):
-    folder, _ = ran
-    path = next((folder / "runs/tiny/flap").iterdir())
-    newer = json.loads(path.read_text()) | {"schema_version": 99}
-    (tmp_path / "newer.json").write_text(json.dumps(newer))
-    done = inside("leaderboard", "--runs", tmp_path)
-    assert done.code == 2
-    assert "newer than" in done.err
-
-
-def test_refuses_unusable_output_folders(world, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "precious").write_text("")
-    base = ("run", "wanda", "--protocol", world.protocol, "--runs")
-    taken = inside(*base, tmp_path / "runs", "--save", tmp_path / "full")
-    assert taken.code == 2
-    assert "not empty" in taken.err
-    (tmp_path / "file").write_text("")
-    blocked = inside(*base, tmp_path / "file" / "runs")
-    assert blocked.code == 2
-    assert "is a file" in blocked.err
-    assert [p.name for p in files(tmp_path)] == ["file", "precious"]
-
-
-@pytest.mark.full
-def test_missing_network_exits_with_1(world, atlas, tmp_path):
-    unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
-    done = atlas(
-        *("run", "wanda", "--model", "org/name", "--protocol", world.protocol),
-        *("--runs", tmp_path / "runs"),
-        variables=unreachable,
-    )
-    assert done.code == 1
-    assert "org/name" in done.err
-    assert "unreachable" in done.err
-    assert not (tmp_path / "runs").exists()
+    done = atlas("run", "sparsgpt", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -435,6 +314,7 @@ def slow(world) -> Path:
     return world.write_protocol("slow", speed={"prompt": 8, "tokens": 100, "repeats": 10_000})
 
 
+@pytest.mark.full
 def test_ctrl_c_leaves_no_partial_files(slow, start, tmp_path):
     process = start(
         *("run", "shortgpt", "--sparsity", 0.5, "--protocol", slow),
@@ -453,10 +333,9 @@ def test_ctrl_c_leaves_no_partial_files(slow, start, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("count", [1, 2])
-def test_killed_sweep_continues_where_it_stopped(count, world, atlas, start, tmp_path):
-    shares = [f"--sparsity={i / 40}" for i in range(1, 13)]
-    command = ("sweep", "magnitude", *shares, "--protocol", world.protocol, "--workers", count)
+def test_killed_sweep_continues_where_it_stopped(world, atlas, start, tmp_path):
+    shares = [f"--sparsity={i / 40}" for i in range(1, 9)]
+    command = ("sweep", "magnitude", *shares, "--protocol", world.protocol, "--workers", 2)
     runs = tmp_path / "runs"
     process = start(*command, "--runs", runs)
     pruned = runs / "tiny" / "magnitude"
@@ -466,14 +345,14 @@ def test_killed_sweep_continues_where_it_stopped(count, world, atlas, start, tmp
     process.communicate(timeout=120)
     psutil.wait_procs(workers, timeout=120)  # each finishes its job
     existing = len(list(pruned.glob("t*.json")))
-    assert 3 <= existing < 12
+    assert 3 <= existing < 8
     assert len(load_records([runs])) == existing + 1  # all complete, with the dense one
     before = {path: path.stat().st_mtime_ns for path in runs.rglob("t*.json")}
     done = atlas(*command, "--runs", runs)
     assert done.code == 0, done.err
-    assert f"{12 - existing} new records, {existing} already existed, 0 failed" in done.out
+    assert f"{8 - existing} new records, {existing} already existed, 0 failed" in done.out
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
-    assert len(load_records([runs])) == 13
+    assert len(load_records([runs])) == 9
     assert all(path.suffix == ".json" for path in files(runs))  # no leftovers of the kill
 
 

@@ -26,26 +26,12 @@ def test_mask_marks_removed_weights_and_keeps_the_model_unchanged() -> None:
         assert weight[mask].abs().max() <= weight[~mask].abs().min()
 
 
-def test_every_parameter_is_counted_once() -> None:
-    model = tiny_model()
-    counts = pictures.count_by_role(model)
-    attention = model.blocks[0].attention
-    assert counts["q"] == 2 * attention.q.weight.numel()
-    assert sum(counts.values()) == sum(p.numel() for p in model.hf.parameters())
-
-
 def test_corner_has_one_string_per_row() -> None:
     mask = torch.zeros(100, 200, dtype=torch.bool)
     mask[1, 2] = mask[0, 150] = True
     rows = pictures.corner(mask)
     assert (len(rows), {len(row) for row in rows}) == (pictures.PATCH[0], {pictures.PATCH[1]})
     assert [(i, row.index("1")) for i, row in enumerate(rows) if "1" in row] == [(1, 2)]
-
-
-def test_overlap_counts_weights_that_both_methods_remove() -> None:
-    one = [torch.tensor([[True, True, False, False]]), torch.tensor([[True, False]])]
-    other = [torch.tensor([[False, True, True, False]]), torch.tensor([[True, False]])]
-    assert pictures.overlaps({"a": one, "b": other}) == {"a b": 2 / 3}
 
 
 def test_ties_are_counted_and_broken_by_the_given_order() -> None:

@@ -31,11 +31,11 @@ sys.addaudithook(press)
 """
 AT_WRITING = """
 from implementations.harness.prune.weight_method import NM
-def press(pattern, left=[{after}]):
+def press(pattern, left=[1]):
     left[0] -= 1
     if left[0] == 0:
         os.kill(os.getpid(), signal.SIGINT)
-    return f"{{pattern.keep}}:{{pattern.group}}"
+    return f"{pattern.keep}:{pattern.group}"
 NM.__str__ = press
 """
 
@@ -54,16 +54,14 @@ def shell(line: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", ["leaderboard", "--help"])
-def test_full_output_is_one_error_message(words):
-    done = shell(f"{ATLAS} {words} > /dev/full")
+def test_full_output_is_one_error_message():
+    done = shell(f"{ATLAS} leaderboard > /dev/full")
     assert done.returncode == 1
     assert done.stderr == "error: cannot write the output: No space left on device\n"
 
 
-@pytest.mark.parametrize("words", ["leaderboard", "--help"])
-def test_closed_pipe_prints_no_error(words):
-    done = shell(f"{ATLAS} {words} | head -0; echo ${{PIPESTATUS[0]}}")
+def test_closed_pipe_prints_no_error():
+    done = shell(f"{ATLAS} leaderboard | head -0; echo ${{PIPESTATUS[0]}}")
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
@@ -99,11 +97,11 @@ def test_ctrl_c_during_imports(module, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [1, 4])
-def test_ctrl_c_while_a_record_is_serialised(after, world, tmp_path):
+@pytest.mark.full
+def test_ctrl_c_while_a_record_is_serialised(world, tmp_path):
     """Pydantic replaces any exception of a serializer by its own."""
     words = ("run", "wanda", "--pattern", "2:4", "--protocol", world.protocol)
-    done = pressed(AT_WRITING.format(after=after), *words, "--runs", tmp_path / "runs", "--json")
+    done = pressed(AT_WRITING, *words, "--runs", tmp_path / "runs", "--json")
     assert done.returncode == 130, done.stderr
     assert done.stderr == "error: interrupted; unfinished results were not written\n"
     assert done.stdout == ""

@@ -187,32 +187,6 @@ class Messy(Reading):
         super().prune(model, calibration)
 
 
-class Rescaling(First):
-    """Zero the first weights and scale the norms."""
-
-    capabilities = Capabilities(
-        granularity=WEIGHTS, calibration="none", changes=("linears", "norms")
-    )
-
-    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
-        super().prune(model, calibration)
-        for block in model.visit():
-            for norm in block.norms.values():
-                norm.weight.mul_(1 + self.sparsity)
-
-
-class Louder(First):
-    """Zero the first weights and scale the embedding (and a tied head)."""
-
-    capabilities = Capabilities(
-        granularity=WEIGHTS, calibration="none", changes=("linears", "embedding")
-    )
-
-    def prune(self, model: LanguageModel, calibration: Tokens) -> Any:
-        super().prune(model, calibration)
-        model.embedding.mul_(1 + self.sparsity)
-
-
 class Rounding(First):
     """Zero the first weights and set the size of the others to the layer's mean."""
 
@@ -274,12 +248,6 @@ class Indexed(Named, UnitMethod):
                 keep_units(block, kind, ~next(removed))
 
 
-class Beheading(Indexed):
-    """Remove query heads, every third one first."""
-
-    capabilities = Capabilities(granularity=("query-heads",), calibration="none")
-
-
 class Shallow(Named, UnitMethod):
     """Remove the first blocks."""
 
@@ -313,13 +281,10 @@ CORRECT = (
     Trained,
     Gated,
     Messy,
-    Rescaling,
-    Louder,
     Rounding,
     Narrow,
     Thin,
     Indexed,
-    Beheading,
     Shallow,
     Prompted,
 )

@@ -151,15 +151,6 @@ def test_attention_without_heads_outputs_its_bias(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("where", [[0, 1], [1]])
-def test_cache_counts_tokens_of_attentions_without_heads(family, where):
-    model = tiny_model(family, blocks=3)
-    for index in where:
-        keep_kv_groups(model.blocks[index].attention, [])
-    assert torch.equal(continued(model, cache=True), continued(model, cache=False))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("where", [[0], [1]])
 def test_text_in_two_pieces_gives_the_same_logits(family, where):
     """Positions and mask of the second piece must include the first."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import pytest
 from pydantic import ValidationError
@@ -78,12 +77,8 @@ def test_read_protocol_from_a_file(world):
         ("name: x", "calibration: Field required"),
         ("[", "line 1"),
         ("name: x\nname: y", "line 2: gives 'name' twice"),
-        ("name: &a x\nabout: *a", "line 2: uses an alias"),
         ("name: !!python/name:os.system x", "could not determine a constructor"),
-        ("a: " + "[" * 5000, "nested too deeply"),
-        ("name: 2026-01-01", "calibration: Field required"),
         ("dtype: .nan", "dtype: Input should be"),
-        ('about: "\\ud800"', "Invalid JSON"),
         ("name: X Y", "name: String should match"),
         ('name: "x\\n"', "name: String should match"),
         ("colour: red", "colour: Extra inputs"),
@@ -155,15 +150,3 @@ def test_refuses_file_that_changes_the_training_text_of_a_built_in_protocol(tmp_
     path.write_text(json.dumps(quick))
     with pytest.raises(BadInput, match="differs from it; change its name"):
         get_protocol(str(path))
-
-
-def test_refuses_protocol_path_that_is_not_a_regular_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe.yaml")
-    (tmp_path / "folder.yaml").mkdir()
-    for name, message in (
-        ("pipe", "not a regular file"),
-        ("folder", "a folder"),
-        ("x" * 300, "long"),
-    ):
-        with pytest.raises(BadInput, match=message):
-            get_protocol(str(tmp_path / f"{name}.yaml"))

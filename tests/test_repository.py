@@ -88,14 +88,6 @@ def test_harness_names_no_method_and_reads_no_catalog() -> None:
         assert not words & {*SLUGS, "catalog"}, f"{path.name} names a method or the catalog"
 
 
-def test_reading_records_needs_no_torch() -> None:
-    script = (
-        "import sys; from implementations.harness.results.store import load_records; "
-        "load_records([]); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
-
-
 @by_method
 def test_method_folder_is_complete(slug: str) -> None:
     folder = IMPLEMENTATIONS / slug

@@ -127,6 +127,7 @@ def test_folders_pass_mypy(checkout, papers):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.full
 def test_contract_reports_missing_method_once(checkout):
     scaffold("toy", made_up(), with_harness(checkout))
     done = run(checkout, "pytest", "implementations/toy", "-q", "-p", "no:cacheprovider")

@@ -12,7 +12,6 @@ import pytest
 from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.results import files
 from implementations.harness.results.files import check_writable, locked, resolve
-from implementations.harness.results.reading import LONGEST_NAME
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import (
     check_record,

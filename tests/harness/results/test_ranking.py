@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from implementations.harness.results.boards import Board, boards
-from implementations.harness.results.protocol import EvaluationText
+from implementations.harness.results.protocol import Course, EvaluationText
 from implementations.harness.results.ranking import (
     ONE_SHOT,
     QUANTISES,
@@ -20,7 +20,6 @@ from implementations.harness.results.ranking import (
     trained_on,
 )
 from implementations.harness.results.record import Record, TextInfo
-from implementations.harness.results.recovery import Course
 from tests.keyed import changed
 from tests.site.conftest import recovered, sample
 

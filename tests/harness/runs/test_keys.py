@@ -125,6 +125,7 @@ def test_refuses_model_that_changes_between_two_runs(copied, setup):
         bench.measure(job())
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     "name", ["tasks/own.yaml", "tasks/own_code.py", "elsewhere/questions.jsonl"]
 )

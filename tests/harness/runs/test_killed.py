@@ -20,23 +20,6 @@ from tests.conftest import ATLAS, REPOSITORY
 pytestmark = pytest.mark.full
 
 
-@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.slow)])
-def test_next_run_removes_what_a_killed_run_left(count, world, tmp_path):
-    place = tmp_path / "place"
-    place.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.harness.runs.kills", world.protocol, place, str(count)],
-        cwd=REPOSITORY,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) > count // 6, done.stdout
-
-
 @pytest.fixture(scope="module")
 def deep(world, tmp_path_factory):
     """Return a tiny model with enough blocks for a search."""
@@ -47,10 +30,9 @@ def deep(world, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("what", ["run", "sweep"])
-def test_killed_search_repeats_no_evaluation(what, world, deep, start, tmp_path):
+def test_killed_search_repeats_no_evaluation(world, deep, start, tmp_path):
     settings = {"samples": 1, "clusters": 1, "population": 20, "generations": 9, "mutation": 0.2}
-    command = [what, "evop", "--sparsity", "0.5"]
+    command = ["run", "evop", "--sparsity", "0.5"]
     command += [word for name in settings for word in ("--set", f"{name}={settings[name]}")]
     command += ["--model", deep, "--protocol", world.protocol, "--runs"]
     assert start(*command, tmp_path / "whole").wait(timeout=300) == 0

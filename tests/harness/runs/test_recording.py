@@ -98,7 +98,7 @@ def test_command_contains_all_settings_of_the_record(made_up: Callable[..., Reco
     )
 
 
-@pytest.mark.parametrize("name", [".hid", "a\x1b[31m b\n", "大"])
+@pytest.mark.parametrize("name", [".hid", "a\x1b[31m b\n", "大", "support", "x" * 200], ids=ascii)
 def test_record_is_found_whatever_the_model_is_called(name: str, world, tmp_path):
     shutil.copytree(world.model, tmp_path / name)
     setup = Setup(str(tmp_path / name), get_protocol(str(world.protocol)))

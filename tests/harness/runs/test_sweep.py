@@ -12,9 +12,7 @@ from implementations.harness.prune.method import get
 from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs import sweep_file
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.runs.run import journal_of
-from implementations.harness.runs.sweep import device_of, sweep
-from implementations.harness.runs.workbench import Workbench
+from implementations.harness.runs.sweep import sweep
 
 METRIC = "ppl/evaluation/32"
 
@@ -66,11 +64,6 @@ def test_refuses_invalid_settings(settings, message):
         sweep_file.jobs_of(["sparsegpt"], [], [], settings, [0])
 
 
-def test_refuses_sweep_without_method():
-    with pytest.raises(BadInput, match="no method"):
-        sweep_file.jobs_of([], [0.5], [], [], [0])
-
-
 FILE = """
 protocol: quick
 seeds: [0]
@@ -114,27 +107,6 @@ def test_demo_file_has_six_runs():
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "not a valid sweep"),
-        ("runs: []", "at least 1 item"),
-        ("runs: [dense]\ncolour: red", "colour: Extra inputs"),
-        ("runs: [{sparsity: 0.5}]", "method: Field required"),
-        ("runs: [wnada]", "did you mean 'wanda'"),
-        ("runs: [{method: wanda, sparsity: [0.5, 1.5]}]", "less than or equal to 1"),
-        ("runs: [{method: dense, sparsity: 0.5}]", "dense model has no parameters"),
-        ("runs: [{method: wanda, sparsty: 0.5}]", "did you mean 'sparsity'"),
-        ("runs: [", "sweep.yaml, line 1: while parsing"),
-    ],
-)
-def test_refuses_invalid_sweep_file(text, message, tmp_path):
-    path = tmp_path / "sweep.yaml"
-    path.write_text(text)
-    with pytest.raises(BadInput, match=message):
-        sweep_file.read_sweep_file(path).jobs()
-
-
 JOBS = [Job(None), job("magnitude"), job("wanda"), job("wanda", 1), job("shortgpt", sparsity=0.5)]
 
 
@@ -151,29 +123,15 @@ def test_sweep_measures_dense_once_and_skips_existing_records(setup, tmp_path):
     assert len({record.dense.run for record in records}) == 1
 
 
-@pytest.mark.parametrize("package", ["torch", "transformers", "tokenizers"])
-def test_sweep_replaces_record_of_another_version(package, setup, tmp_path):
+def test_sweep_replaces_record_of_another_version(setup, tmp_path):
     first = sweep(JOBS[:2], setup, runs=tmp_path)
     for record in first.records:
-        versions = record.versions | {package: "1.0"}
+        versions = record.versions | {"transformers": "1.0"}
         save_record(record.model_copy(update={"versions": versions}), tmp_path)
     second = sweep(JOBS[:2], setup, runs=tmp_path)
     assert (second.skipped, second.failures) == (0, ())
     assert load_records([tmp_path]) == list(second.records)
     assert [r.versions for r in second.records] == [r.versions for r in first.records]
-
-
-def test_damaged_progress_files_are_discarded_with_a_warning(setup, tmp_path):
-    bench = Workbench(setup)
-    for one in JOBS[:2]:
-        path = journal_of(bench, one, tmp_path)
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"\xff\n")
-    with pytest.warns(UserWarning, match="is damaged and was removed") as warned:
-        done = sweep(JOBS[:2], setup, runs=tmp_path)
-    assert len(warned) == 2
-    assert (len(done.records), done.failures) == (2, ())
-    assert not list(tmp_path.rglob(".*"))
 
 
 def test_sweep_reports_a_failed_run_and_continues(setup, tmp_path):
@@ -185,6 +143,7 @@ def test_sweep_reports_a_failed_run_and_continues(setup, tmp_path):
     assert [record.method for record in done.records] == ["magnitude", "wanda"]
 
 
+@pytest.mark.full
 def test_several_workers_give_the_same_records_as_one(setup, tmp_path):
     one = sweep(JOBS, setup, runs=tmp_path / "one")
     two = sweep(JOBS, setup, runs=tmp_path / "two", count=2)
@@ -195,21 +154,11 @@ def test_several_workers_give_the_same_records_as_one(setup, tmp_path):
     assert {record.dense.run for record in two.records} == {two.records[0].run}
 
 
-def test_refuses_runs_inside_the_folder_of_the_model(setup, world):
-    with pytest.raises(BadInput, match="runs is inside the folder of the input model"):
-        sweep([job("wanda")], setup, runs=world.model / "runs")
-    assert not (world.model / "runs").exists()
-
-
 def test_refuses_sweep_with_missing_model(setup, tmp_path):
     asked = Setup(str(tmp_path / "nothing"), setup.protocol)
     with pytest.raises(BadInput):
         sweep(JOBS, asked, runs=tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_workers_share_accelerators_unless_one_is_numbered():
-    assert device_of("cpu", 3) == "cpu"
 
 
 def test_missing_ray_error_names_the_extra(setup, tmp_path, monkeypatch):

@@ -137,16 +137,6 @@ def test_job_that_always_kills_its_worker_does_not_affect_the_others(cluster):
     check_odd_jobs(workers.on_ray(ODD_JOBS, make_square, 3, accelerators=0))
 
 
-def test_job_of_a_killed_worker_is_retried(cluster, tmp_path):
-    jobs = [1, tmp_path / "deaths", 2]
-    done = list(workers.on_ray(jobs, make_square, 1, accelerators=0))
-    assert [(one.index, one.result, one.error) for one in done] == [
-        (0, 1, None),
-        (2, 4, None),
-        (1, 1, None),  # retried last
-    ]
-
-
 def test_cluster_of_ray_address_is_used_and_left_running(cluster):
     import ray
 
@@ -155,24 +145,6 @@ def test_cluster_of_ray_address_is_used_and_left_running(cluster):
         assert done.result == cluster.address
         assert not ray.is_initialized()
     assert cluster.head_node.remaining_processes_alive()
-
-
-def test_existing_connection_stays_open(cluster):
-    import ray
-
-    ray.init(log_to_driver=False)
-    try:
-        (done,) = workers.on_ray([3], make_square, 1, accelerators=0)
-        assert done.result == 9
-        assert ray.is_initialized()
-    finally:
-        ray.shutdown()
-
-
-def test_actors_end_when_the_iterator_is_closed(cluster):
-    stream = workers.on_ray([0, 1, 2, 3], make_square, 2, accelerators=0)
-    assert next(stream).error is None
-    stream.close()
 
 
 def test_new_local_cluster_is_unreachable_and_leaves_nothing(world, start, ray_folder, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,11 @@ from playwright.sync_api import Locator, Page
 
 from tests.site.visiting import copied, ready, until
 from tools.catalog.exports.bibtex import bibtex, keys
+from tools.site.answers import Question, best, first_ranking
 from tools.site.atlas import Atlas
+from tools.site.formatting import number
 from tools.site.pages import catalog
+from tools.site.recovery_results import recovery_results
 
 pytestmark = pytest.mark.browser
 
@@ -50,6 +54,13 @@ class Task:
 @pytest.fixture
 def task(visit: Callable[..., Any]) -> Callable[..., Task]:
     return lambda *more, **how: Task(visit, *more, **how)
+
+
+@pytest.fixture(scope="module")
+def real_site(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
+    """The address of the site with the published records."""
+    with served(published) as address:
+        yield address
 
 
 def test_best_one_shot_method_at_half_and_its_command(
@@ -170,4 +181,69 @@ def test_read_about_flap_on_a_phone(task: Callable[..., Task]) -> None:
     assert one.page.evaluate("visualViewport.width") == 390
     assert one.page.locator(".atlas-glance dd a").first.is_visible()
     assert one.clicks <= 2
+    assert one.visitor.complaints == []
+
+
+def test_best_structured_method_without_retraining_at_a_fifth(
+    task: Callable[..., Task], real: Atlas, real_site: str
+) -> None:
+    one = task(home=real_site)
+    answers = [answer for answer in best(Question("20", structured=True), real) if answer.rank]
+    panel = one.page.locator(".atlas-panels section").first
+    shown = panel.locator("li").first.inner_text().split()
+    assert shown == [str(answers[0].rank), real.names[answers[0].method], number(answers[0].ratio)]
+    one.often("Structured, no retraining, with code")
+    one.page.get_by_label("Sort by").select_option("loss-20")
+    ready(one.page)
+    first = one.page.locator("#atlas-catalog tbody tr:visible th a").first
+    untrained = [
+        real.names[answer.method]
+        for answer in answers
+        if "no" in catalog._retraining(real.papers[answer.method])
+    ]
+    assert first.inner_text() == untrained[0]
+    assert one.clicks == 1
+    assert one.visitor.complaints == []
+
+
+def test_is_disp_llm_faithful(task: Callable[..., Task], real: Atlas, real_site: str) -> None:
+    one = task(home=real_site)
+    one.page.get_by_role("search", name="Site").get_by_role("textbox").fill("disp-llm")
+    one.page.locator(".atlas-found a").first.wait_for()
+    one.click(one.page.locator(".atlas-found a").first)
+    one.page.wait_for_url("**/papers/displlm.html")
+    rated = (real.papers["displlm"].fidelity or "").replace("-", " ")
+    assert f"implemented here: {rated}" in one.page.locator(".atlas-tags").inner_text()
+    ranking = first_ranking(real)
+    answer = ranking and ranking.answer("displlm", "20")
+    assert answer
+    assert answer.budget  # the published run is shorter than the paper's
+    strip = one.page.locator(".atlas-glance").inner_text()
+    assert number(answer.ratio) in strip
+    assert answer.budget in strip
+    assert one.clicks == 1
+    assert one.visitor.complaints == []
+
+
+def test_what_recovery_adds(task: Callable[..., Task], real: Atlas, real_site: str) -> None:
+    one = task(home=real_site)
+    one.link("Learn", ".md-tabs")
+    one.click(one.page.get_by_role("link", name="What a little training recovers").first)
+    results = recovery_results(real)
+    assert results
+    figure = one.page.locator("figure.atlas-chart", has=one.page.locator(".is-way")).first
+    drawn = figure.text_content() or ""
+    for method in results.methods:
+        assert f"before: {number(method.before)}" in drawn
+        assert f"after: {number(method.after)}" in drawn
+    assert one.clicks <= 2
+    assert one.visitor.complaints == []
+
+
+def test_cite_the_atlas(task: Callable[..., Task]) -> None:
+    one = task()
+    entry = one.page.locator("pre", has_text="@software{")
+    text = copied(one.page, entry.locator(".."))
+    assert re.search(r"year = \{20\d\d\}", text)
+    assert "url = {https://example.org/atlas}" in text
     assert one.visitor.complaints == []

@@ -13,13 +13,14 @@ from statistics import mean
 
 from implementations.harness.results.boards import Board, Row
 from implementations.harness.results.metric import metric
+from implementations.harness.results.ranking import TIE
 from tools.catalog.schema.paper import Claim
 from tools.site.atlas import Atlas
 from tools.site.claim_status import same_setting
 from tools.site.claim_tables import claim_removed, reporting_paper
 from tools.site.metrics import explained, slugified
 
-NOISE = 0.05
+NOISE = TIE
 """Values up to this relative difference count as equal, in a paper and on a board."""
 VERDICTS = (
     "does not hold",

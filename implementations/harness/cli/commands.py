@@ -295,7 +295,7 @@ def verify(
     task_folder: TaskFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Repeat the run of a record and compare everything; exit with 1 if anything is off."""
+    """Repeat the run of a record and compare all results; exit with 1 if any differs."""
     original = load_record(record)
     from implementations.harness.runs.verify import verify as do
 

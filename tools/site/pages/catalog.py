@@ -25,6 +25,8 @@ SHARES = ("20", "50")
 STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
 """Upper ends of the ranges of ratios to dense."""
 UNMEASURED = "not measured"
+OURS = "ours"
+"""Code of this repository, in the facet of the code."""
 UNTRAINED = ("none", "closed-form")
 TRAINED = ("layerwise-training", "low-rank", "distillation", "full-training")
 """Kinds of recovery without and with training; merging belongs to neither."""
@@ -147,7 +149,7 @@ def _facts(paper: Paper, method: Method | None) -> dict[str, list[str]]:
         "year": [str(paper.year)] if paper.year else [],
         "models": list(paper.models or ()),
         "family": sorted({family(model) for model in paper.models or ()}),
-        "code": [code(paper)],
+        "code": [code(paper), *([OURS] if method else [])],
         "licence": [group]
         if (best := repository(paper)) and (group := licence_group(best))
         else [],
@@ -233,7 +235,7 @@ def _kinds(lines: list[Line]) -> Iterator[tuple[str, str, Mapping[str, Term]]]:
     tested = (value for line in lines for value in line.words["works"])
     yield "works", "Works with", _terms((value, "tested here") for value in tested)
     yield "models", "Models in the paper", words["models"].terms
-    yield "code", "Code", _terms(CODE.items())
+    yield "code", "Code", _terms([*CODE.items(), (OURS, "implemented here")])
     yield "licence", "Licence of the code", {group.word: group for group in GROUPS}
     yield "implemented", "Implemented here", _terms([("yes", "tested and measured"), ("no", "")])
     for share in SHARES:

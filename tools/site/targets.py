@@ -30,7 +30,9 @@ class Verdict(NamedTuple):
 
 _FEWER_LAYERS = Verdict(True, "Smaller and faster, and loads like any model.")
 _SMALLER = Verdict(True, "Smaller and faster. Layers of unequal width need trust_remote_code.")
-_INSIDE = Verdict(True, "Smaller, but extra work inside the layers. Needs trust_remote_code.")
+_INSIDE = Verdict(
+    True, "Smaller. Indexing in the layers costs some speed. Needs trust_remote_code."
+)
 _ZEROS = Verdict(False, "Neither smaller nor faster: dense kernels multiply zeros too.")
 _PROMPT = Verdict(True, "Decodes faster after each prompt. Not smaller; nothing is saved.")
 _CONVERTER = "llama.cpp cannot convert it: "

@@ -27,7 +27,8 @@ from tools.site.method_candidates import SIZE, candidates
 from tools.site.pages import choose, how_we_measure, make
 from tools.site.replication import NOISE
 
-TOTAL = re.compile(r"(?<![\w.,])([\d,]+) (?:published |more )?(papers|entries|methods|records)\b")
+# "over 300 papers" is what a survey counts.
+TOTAL = re.compile(r"(?<!over )(?<![\w.,])([\d,]+) (?:published |more )?(papers|entries|methods|records)\b")
 
 
 def text(page: str) -> str:
@@ -80,7 +81,7 @@ def test_what_holds_for_some_methods_is_not_said_of_all(
     made: dict[str, str], real: Atlas, repository: Path
 ) -> None:
     assert real.counts.implemented < real.counts.methods
-    some = f"{real.counts.implemented} of their {real.counts.methods} methods"
+    some = f"{real.counts.implemented} of the {real.counts.methods} methods"
     assert some in text(made["index.md"])
     assert some in llms(real, [])
     about = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))["abstract"]

@@ -58,7 +58,7 @@ def test_results_are_above_the_explanation(made: dict[str, str]) -> None:
     assert len(re.findall(r'href="\.\./papers/wanda\.html#smol-[^"]+"', strip)) == 2
     # Unsupported patterns are not listed; a method without records has a command to try.
     assert "2:4" not in words(made["papers/flap.md"]).split("Perplexity on")[0].split("removed")[1]
-    assert "Not measured yet at 20 %, 50 % or 2:4. To try it: atlas run hywia" in words(
+    assert "No record yet at 20 %, 50 % or 2:4. To try it: atlas run hywia" in words(
         made["papers/hywia.md"]
     )
 

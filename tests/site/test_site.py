@@ -429,7 +429,7 @@ def test_baselines_are_last_by_year_and_not_among_the_latest_papers() -> None:
     )
     assert ">no paper</td>" in made["catalog.md"]
     assert "(papers/chance.html): Chance\n" in made["llms.txt"]
-    assert Atlas({"chance": baseline()}, {}).names == {"chance": "chance"}
+    assert Atlas({"chance": baseline()}, {}).names == {"chance": "Chance"}
 
 
 def test_reads_sources_without_running_them(tmp_path: Path) -> None:

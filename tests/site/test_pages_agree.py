@@ -27,8 +27,10 @@ from tools.site.method_candidates import SIZE, candidates
 from tools.site.pages import choose, how_we_measure, make
 from tools.site.replication import NOISE
 
-# "over 300 papers" is what a survey counts.
-TOTAL = re.compile(r"(?<!over )(?<![\w.,])([\d,]+) (?:published |more )?(papers|entries|methods|records)\b")
+# "over 300 papers" is what a survey counts, and "ICLR 2025 papers" are those of a year.
+TOTAL = re.compile(
+    r"(?<!over )(?<![\w.,])(?!20\d\d )([\d,]+) (?:published |more )?(papers|entries|methods|records)\b"
+)
 
 
 def text(page: str) -> str:

@@ -29,7 +29,8 @@ from tools.site.replication import NOISE
 
 # "over 300 papers" is what a survey counts, and "ICLR 2025 papers" are those of a year.
 TOTAL = re.compile(
-    r"(?<!over )(?<![\w.,])(?!20\d\d )([\d,]+) (?:published |more )?(papers|entries|methods|records)\b"
+    r"(?<!over )(?<![\w.,])(?!20\d\d )([\d,]+) (?:published |more )?"
+    r"(papers|entries|methods|records)\b"
 )
 
 

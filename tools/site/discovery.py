@@ -12,7 +12,7 @@ from tools.site.render import Front, printable
 
 ABOUT = (
     "{papers} papers on pruning large language models, each with its sources. {implemented} of "
-    "their {methods} methods and {baselines} simple baselines are implemented in one or two files "
+    "the {methods} methods and {baselines} simple baselines are implemented in one or two files "
     "each, tested, and measured on one harness next to the dense model."
 )
 

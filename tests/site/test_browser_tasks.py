@@ -12,9 +12,11 @@ from playwright.sync_api import Locator, Page
 
 from tests.site.visiting import copied, ready, until
 from tools.catalog.exports.bibtex import bibtex, keys
+from tools.site import run_plans
 from tools.site.answers import Question, best, first_ranking
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
+from tools.site.method_candidates import candidates
 from tools.site.pages import catalog
 from tools.site.recovery_results import recovery_results
 
@@ -227,8 +229,7 @@ def test_is_disp_llm_faithful(task: Callable[..., Task], real: Atlas, real_site:
 
 def test_what_recovery_adds(task: Callable[..., Task], real: Atlas, real_site: str) -> None:
     one = task(home=real_site)
-    one.link("Learn", ".md-tabs")
-    one.click(one.page.get_by_role("link", name="What a little training recovers").first)
+    one.often("What does recovery add?")
     results = recovery_results(real)
     assert results
     figure = one.page.locator("figure.atlas-chart", has=one.page.locator(".is-way")).first
@@ -236,7 +237,53 @@ def test_what_recovery_adds(task: Callable[..., Task], real: Atlas, real_site: s
     for method in results.methods:
         assert f"before: {number(method.before)}" in drawn
         assert f"after: {number(method.after)}" in drawn
-    assert one.clicks <= 2
+    assert one.clicks == 1
+    assert one.visitor.complaints == []
+
+
+def test_seven_billion_on_24_gb_in_an_hour_at_30_per_cent(
+    task: Callable[..., Task], real: Atlas, real_site: str
+) -> None:
+    one = task(home=real_site)
+    one.often("7B, 24 GB, 1 hour, 30 %")
+    ranking = first_ranking(real)
+    assert ranking
+    methods = run_plans.planned(candidates(real, ranking.shares), real)
+    first = run_plans.plans(methods, run_plans.Question())[0]
+    row = one.page.locator("#atlas-plans tbody tr:visible").first
+    assert row.get_attribute("data-slug") == first.method.slug
+    assert first.memory in row.inner_text()
+    one.click(row.get_by_role("button", name="copy command"))
+    assert one.clipboard == first.command
+    assert one.clicks == 2
+    assert one.visitor.complaints == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"),
+    [
+        (
+            "Tried on Llama 3 and Qwen",
+            lambda line: {"Llama 3", "Qwen"} <= set(line.words["family"]),
+        ),
+        (
+            "Experts, permissive licence",
+            lambda line: (
+                "experts" in line.words["prunes"] and line.words["licence"] == ["permissive"]
+            ),
+        ),
+    ],
+)
+def test_papers_by_models_and_by_licence(
+    task: Callable[..., Task], atlas: Atlas, name: str, fits: Callable[[catalog.Line], bool]
+) -> None:
+    one = task()
+    one.often(name)
+    rows = one.page.locator("#atlas-catalog tbody tr:visible th a:first-child")
+    wanted = {atlas.names[line.slug] for line in catalog._lines(atlas) if fits(line)}
+    assert len(wanted) > 3
+    assert set(rows.all_inner_texts()) == wanted
+    assert one.clicks == 1
     assert one.visitor.complaints == []
 
 

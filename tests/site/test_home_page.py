@@ -25,7 +25,7 @@ def test_the_page_says_how_many_papers_and_methods_there_are(real: Atlas) -> Non
     counts = real.counts
     assert counts.papers + 3 == counts.entries == len(real.papers)
     assert counts.implemented + counts.baselines == len(real.methods)
-    assert f"{counts.papers} papers, {counts.implemented} methods re-implemented" in page
+    assert f"{counts.papers} papers, {counts.implemented} methods reimplemented" in page
     assert f"{counts.implemented} of the {counts.methods} methods" in page
 
 

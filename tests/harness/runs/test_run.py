@@ -396,7 +396,7 @@ from pathlib import Path
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import commit
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.registry import get
+from implementations.harness.prune.method import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.runs.run import run
 from implementations.harness.runs.support import write_support

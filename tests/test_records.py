@@ -174,6 +174,7 @@ RISING = {  # from the lowest perplexity to the highest
     "OWL helps SparseGPT at 70 %": [("owl", "70 % base=sparsegpt"), ("sparsegpt", "70 %")],
     "channel permutation helps RIA": [
         ("ria", "2:4 permutation=simulated"),
+        ("ria", "2:4 permutation=stored"),
         ("ria", "2:4"),
         ("wanda", "2:4"),
     ],

@@ -196,7 +196,9 @@ def test_rows_can_be_sorted_in_both_directions(
     page.get_by_label("Sort by").select_option(sort)
 
     def losses(slugs: list[str]) -> list[float | None]:
-        return [lines[slug].losses[["loss-20", "loss-50"].index(sort)] for slug in slugs]
+        place = ["loss-20", "loss-50"].index(sort)
+        results = [lines[slug].results[place] for slug in slugs]
+        return [result.ratio if result else None for result in results]
 
     forwards = shown(page)
     page.get_by_role("button", name="Reverse the order").click()

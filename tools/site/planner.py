@@ -268,7 +268,10 @@ class Basis:
     @property
     def settings(self) -> tuple[str, ...]:
         """Settings that differ from the defaults, as the command line takes them."""
-        words = shlex.split(self.first.command)
+        try:
+            words = shlex.split(self.first.command)
+        except ValueError:  # a record of somebody else with an unclosed quote
+            return ()
         return tuple(word for option, word in pairwise(words) if option == "--set")
 
 

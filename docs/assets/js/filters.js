@@ -107,7 +107,8 @@ function filter() {
     },
     restore,
   });
-  skipTo(() => document.querySelector("[data-filtered]:not([hidden]) th a") ?? fields[0]);
+  const first = "tr[data-filtered]:not([hidden]) th a, [data-filtered]:not([hidden]) [data-marked] th a";
+  skipTo(() => document.querySelector(first) ?? fields[0]);
   form.hidden = false;
   restore();
   // Hiding parts above the target has moved it.

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from implementations.harness.download.embedded import MODEL_ALIAS
 from implementations.harness.results.boards import QUANTISED, Board, Row
 from implementations.harness.results.metric import subject
+from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import (
     CLASSES,
     ONE_SHOT,
@@ -244,7 +244,7 @@ def ranking_text(board: Board) -> str:
 def about_model(board: Board) -> str:
     """Return what to know about the model of a board before its numbers are used elsewhere."""
     size = f"{board.dense.footprint.parameters / 1e6:,.0f}M parameters"
-    source = ", dequantised from four bits" if board.model == MODEL_ALIAS else ""
+    source = ", dequantised from four bits" if board.model == PROTOCOLS["smol"].model else ""
     return f"The model is {board.model} ({size}{source}); larger models may lose less."
 
 

@@ -11,6 +11,7 @@ from implementations.harness.results.ranking import TRAINS
 from tools.site.answers import Answer, Question, Ranking, best, first_ranking
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.paper_facts import newest_first
+from tools.site.recovery_results import recovery_results
 from tools.site.render import Front, render
 from tools.site.replication import Tally, all_comparisons
 
@@ -45,6 +46,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         board=ranking.board if ranking else None,
         half=winners(best(HALF, atlas)),
         pattern=winners(best(PATTERN, atlas)),
+        recovery=recovery_results(atlas),
         orders=Tally.of(all_comparisons(atlas)),
         latest=latest[:6],
         citation=citation,

@@ -336,7 +336,10 @@ def collected_warnings(*, shown: bool = True) -> Iterator[list[str]]:
 
 
 def get(slug: str) -> type[Method]:
-    """Return the method class of a folder; raises `BadInput` with a suggestion if there is none."""
+    """Return the method class of a folder.
+
+    Raises `BadInput` if there is no such method; the message suggests a similar name.
+    """
     check_name(slug)
 
     module = importlib.import_module(f"implementations.{slug}")

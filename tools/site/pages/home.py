@@ -8,17 +8,16 @@ from dataclasses import dataclass
 import yaml
 
 from implementations.harness.results.ranking import TRAINS
-from tools.site.answers import Answer, Question, Ranking, best, first_ranking
+from tools.site.answers import Answer, Question, Ranking, first_ranking
 from tools.site.atlas import REPOSITORY, Atlas
 from tools.site.paper_facts import newest_first
 from tools.site.recovery_results import recovery_results
 from tools.site.render import Front, render
 from tools.site.replication import Tally, all_comparisons
 
-HALF, PATTERN = Question("50", structured=False), Question("2:4", structured=False)
 QUESTIONS = (
     Question("20", structured=True),
-    HALF,
+    Question("50", structured=False),
     Question("20", structured=True, kind=TRAINS),
 )
 """The questions whose best methods are shown."""
@@ -44,8 +43,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         atlas,
         panels=list(panels(ranking)) if ranking else [],
         board=ranking.board if ranking else None,
-        half=winners(best(HALF, atlas)),
-        pattern=winners(best(PATTERN, atlas)),
         recovery=recovery_results(atlas),
         orders=Tally.of(all_comparisons(atlas)),
         latest=latest[:6],
@@ -75,11 +72,6 @@ def panels(ranking: Ranking) -> Iterator[Panel]:
         ranked = [answer for answer in ranking.best(question) if answer.rank]
         if ranked:
             yield Panel(question, ranked[:SHOWN], len(ranked))
-
-
-def winners(answers: list[Answer]) -> list[str]:
-    """Return the methods that no other is clearly better than."""
-    return [answer.method for answer in answers if answer.rank and answer.rank.first == 1]
 
 
 @dataclass(frozen=True)

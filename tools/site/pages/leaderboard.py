@@ -152,7 +152,6 @@ def packed(ranking: Ranking) -> dict[str, Any]:
                 "fidelity": fidelity(first.method, atlas),
                 "note": row_note(row, ranking),
                 "overview": first.key in overview,
-                "represents": answer is not None,
                 "rank": str(answer.rank) if answer and answer.rank else "",
                 "removed": _values(removed(row)),
                 "cells": [_values(column.cell(row)) for column in visible],

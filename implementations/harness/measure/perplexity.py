@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -81,27 +82,47 @@ def _measured(
     model: LanguageModel, tokens: Tokens, batch_size: int | None, first: int
 ) -> Perplexity:
     """Measure the predictions made at positions from `first` on."""
-    windows, length = tokens.ids.shape
+    nats = torch.zeros((), dtype=torch.float64)
+    for piece in predictions(model, tokens, batch_size, first):
+        losses = token_losses(piece.logits.values, piece.following).cpu()
+        check_finite(losses, tokens.source, piece.logits)
+        nats += losses.sum()
+        del piece  # frees its memory before the next one is computed
+    return total(float(nats), tokens, first)
+
+
+class Prediction(NamedTuple):
+    """Logits and the tokens that they predict, ids `[windows, positions]`."""
+
+    logits: Logits
+    following: Tensor
+
+
+def predictions(
+    model: LanguageModel, tokens: Tokens, batch_size: int | None, first: int
+) -> Iterator[Prediction]:
+    """Yield the predictions at positions from `first` on; the last position predicts nothing."""
+    length = tokens.ids.shape[1]
     if length < 2:
         raise BadInput(f"perplexity needs windows of at least 2 tokens, got {length}")
-    nats = torch.zeros((), dtype=torch.float64)
-    for piece in logits(model, tokens, batch_size):
-        start, stop = max(piece.positions.start, first), min(piece.positions.stop, length - 1)
+    for values, windows, positions in logits(model, tokens, batch_size):
+        start, stop = max(positions.start, first), min(positions.stop, length - 1)
         if start < stop:
-            within = slice(start - piece.positions.start, stop - piece.positions.start)
-            following = tokens.ids[piece.windows, start + 1 : stop + 1].to(piece.values.device)
-            losses = token_losses(piece.values[:, within], following).cpu()
-            _check_finite(losses, tokens.source, piece.windows.start, start)
-            nats += losses.sum()
-        del piece  # frees its memory before the next one is computed
-    predictions = windows * (length - 1 - first)
-    return Perplexity(
-        value=_exponential(float(nats) / predictions),
-        nats=float(nats),
-        predictions=predictions,
-        windows=windows,
-        length=length,
-    )
+            within = slice(start - positions.start, stop - positions.start)
+            following = tokens.ids[windows, start + 1 : stop + 1].to(values.device)
+            piece = Logits(values[:, within], windows, slice(start, stop))
+            del values
+            yield Prediction(piece, following)
+            del piece
+        else:
+            del values
+
+
+def total(nats: float, tokens: Tokens, first: int) -> Perplexity:
+    """Return the perplexity for the summed loss of the predictions from `first` on."""
+    windows, length = tokens.ids.shape
+    number = windows * (length - 1 - first)
+    return Perplexity(_exponential(nats / number), nats, number, windows, length)
 
 
 def token_losses(logits: Tensor, following: Tensor) -> Tensor:
@@ -120,15 +141,16 @@ def token_losses(logits: Tensor, following: Tensor) -> Tensor:
     return torch.cat(losses).view(following.shape)
 
 
-def _check_finite(losses: Tensor, source: str, first: int, start: int) -> None:
+def check_finite(losses: Tensor, source: str, where: Logits) -> None:
     """Raise `NumericsError` for NaN or infinite losses; logits of -inf elsewhere are allowed."""
     bad = ~losses.isfinite()
     if not bad.any():
         return
     window, position = bad.nonzero()[0].tolist()
     raise NumericsError(
-        f"window {first + window} of {source}, position {start + position}: the logits contain NaN "
-        "or infinity; load the model in a wider dtype (--dtype float32) or prune less"
+        f"window {where.windows.start + window} of {source}, position "
+        f"{where.positions.start + position}: the logits contain NaN or infinity; load the model "
+        "in a wider dtype (--dtype float32) or prune less"
     )
 
 
@@ -159,6 +181,17 @@ def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) 
         BadInput: ids beyond the vocabulary, or a batch size below 1.
         NumericsError: the output of a block contains NaN or infinity.
     """
+    decoded = outputs(model, tokens, batch_size)
+    return chain.from_iterable(pieces(model, *output) for output in decoded)
+
+
+def outputs(
+    model: LanguageModel, tokens: Tokens, batch_size: int | None = None
+) -> Iterator[Output]:
+    """Yield the final hidden states of all `tokens`, micro-batch by micro-batch.
+
+    Raises as `logits`.
+    """
     check_vocabulary(tokens, model.vocabulary_size)
     size = tokens.batch_size if batch_size is None else batch_size
     if size < 1:
@@ -167,17 +200,26 @@ def logits(model: LanguageModel, tokens: Tokens, batch_size: int | None = None) 
     return run(model, tokens, size)
 
 
-def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
-    """Compute the logits on the device of the weights."""
+class Output(NamedTuple):
+    """Output of the decoder for the windows from `start` on, with their ids."""
+
+    ids: Tensor
+    decoder: Any
+    """Has `last_hidden_state [windows, length, hidden]`, the input of the head."""
+    start: int
+
+
+def at_once(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Output]:
+    """Run the decoder on the device of the weights."""
     with preserved(model):
         model.hf.eval()
         for start, batch in _batches(tokens, batch_size):
             ids = batch.to(model.device)
-            yield from _head(model, ids, _decoder(model, ids), start)
+            yield Output(ids, _decoder(model, ids), start)
 
 
-def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Logits]:
-    """Compute the logits with one decoder block at a time on the accelerator, moved once each.
+def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Iterator[Output]:
+    """Run the decoder with one block at a time on the accelerator, moved once each.
 
     The activations of all `tokens` stay on the host between two blocks.
     """
@@ -196,7 +238,7 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
                 ids, hidden = batch.to(model.accelerator), host.to(model.accelerator)
                 with fixed_output(boundary.block_output(hidden), *model.layers):
                     output = _decoder(model, ids)
-                yield from _head(model, ids, output, start)
+                yield Output(ids, output, start)
 
 
 def _decoder(model: LanguageModel, ids: Tensor) -> Any:
@@ -205,19 +247,25 @@ def _decoder(model: LanguageModel, ids: Tensor) -> Any:
         return model.decoder(input_ids=ids, use_cache=False)
 
 
-def _head(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterator[Logits]:
+def pieces(model: LanguageModel, ids: Tensor, output: Any, start: int) -> Iterator[Logits]:
     """Run the head on the decoder's output, a few positions at a time."""
     windows, length = ids.shape
     step = max(1, PIECE // (windows * model.vocabulary_size))
     for left in range(0, length, step):
         positions = slice(left, min(left + step, length))
-        kept = torch.arange(positions.start, positions.stop, device=ids.device)
-        with fixed_output(output, model.decoder), torch.no_grad():
-            values = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+        values = head(model, ids, output, positions)
         piece = Logits(values, slice(start, start + windows), positions)
         del values
         yield piece
         del piece
+
+
+def head(model: LanguageModel, ids: Tensor, output: Any, positions: slice) -> Tensor:
+    """Return the logits `[windows, positions, vocabulary]` for the decoder's output."""
+    kept = torch.arange(positions.start, positions.stop, device=ids.device)
+    with fixed_output(output, model.decoder), torch.no_grad():
+        logits: Tensor = model.hf(input_ids=ids, use_cache=False, logits_to_keep=kept).logits
+    return logits
 
 
 def _batches(tokens: Tokens, batch_size: int) -> Iterator[tuple[int, Tensor]]:

@@ -39,6 +39,8 @@ class Metric:
     tolerance: Tolerance = QUESTIONS
     collapse: float = math.inf
     """A model has collapsed if its value exceeds the dense one by more than this factor."""
+    relative: bool = True
+    """Whether the ratio to the dense model's value means something."""
     shown: bool = True
     """False for a value that only accompanies another, such as the number of questions."""
 
@@ -57,6 +59,23 @@ PERPLEXITY = Metric(
 )
 AFTER_PROMPT = replace(PERPLEXITY, kind="after_prompt", label="perplexity after the prompt")
 """Perplexity of the second half of each window, for methods that prune for a prompt, the first."""
+DIVERGENCE = Metric(
+    "kl",
+    "KL divergence from dense",
+    unit="nats a token",
+    lower_is_better=True,
+    tolerance=PERPLEXITY.tolerance,
+    relative=False,
+)
+AGREEMENT = Metric(
+    "agreement", "top-1 agreement with dense", tolerance=PERPLEXITY.tolerance, relative=False
+)
+DIVERGENCE_AFTER_PROMPT = replace(
+    DIVERGENCE, kind="kl_after_prompt", label="KL divergence after the prompt"
+)
+AGREEMENT_AFTER_PROMPT = replace(
+    AGREEMENT, kind="agreement_after_prompt", label="top-1 agreement after the prompt"
+)
 ACHIEVED = Metric(
     "achieved", "the share removed", tolerance=Tolerance(same_machine=1e-9, elsewhere=1e-3)
 )
@@ -68,6 +87,10 @@ METRICS = {
     for metric in (
         PERPLEXITY,
         AFTER_PROMPT,
+        DIVERGENCE,
+        AGREEMENT,
+        DIVERGENCE_AFTER_PROMPT,
+        AGREEMENT_AFTER_PROMPT,
         ACHIEVED,
         Metric("acc", "accuracy"),
         # Perplexity tasks of lm-eval.

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, AwareDatetime, Field, PlainSerializer, model_validator
 
 from implementations.harness.results.files import format_json
-from implementations.harness.results.metric import Tolerance
+from implementations.harness.results.metric import Tolerance, metric
 from implementations.harness.results.protocol import (
     STREAMS,
     Course,
@@ -256,7 +256,8 @@ class Record(StrictModel):
     """Result of the check that calibration and evaluation texts do not overlap."""
 
     values: dict[ValueName, float]
-    """Measured values by name, such as `ppl/wikipedia/1024`."""
+    """Measured values by name, such as `ppl/wikipedia/1024`. Records made before November 29, 2026
+    lack divergence and agreement (`kl/...`, `agreement/...`)."""
     dense: Dense
     footprint: Footprint
     speed: Speed
@@ -363,7 +364,9 @@ class Record(StrictModel):
         )
 
     def ratio(self, name: str) -> float | None:
-        """Return value / dense value; None if either is missing or the dense one is 0."""
+        """Return value / dense value; None if either is missing, or the ratio means nothing."""
+        if not metric(name).relative:
+            return None
         value, dense = self.values.get(name), self.dense.values.get(name)
         return value / dense if value is not None and dense else None
 

@@ -119,7 +119,9 @@ def values(record: Record, again: Record) -> Iterator[Comparison]:
     if record.recovered is not None and again.recovered is not None:
         rows.append(("before recovery ", record.recovered.before, again.recovered.before))
     for prefix, before, now in rows:
-        for name in dict.fromkeys((*before, *now)):
+        # Older records lack divergence and agreement, which have no ratio to dense.
+        required = (name for name in now if metric(name).relative)
+        for name in dict.fromkeys((*before, *required)):
             bounds = _bounds(metric(name).tolerance)
             yield Comparison(prefix + name, before.get(name), now.get(name), bounds)
 

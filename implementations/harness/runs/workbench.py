@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from implementations.harness.data.samples import Sampler, Samples
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
+from implementations.harness.measure.divergence import DensePredictions, compare
 from implementations.harness.measure.generation import check_positions, continuation
 from implementations.harness.measure.memory import footprint, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
@@ -31,7 +33,13 @@ from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, collected_warnings
 from implementations.harness.results.files import short_path
-from implementations.harness.results.metric import AFTER_PROMPT
+from implementations.harness.results.metric import (
+    AFTER_PROMPT,
+    AGREEMENT,
+    AGREEMENT_AFTER_PROMPT,
+    DIVERGENCE,
+    DIVERGENCE_AFTER_PROMPT,
+)
 from implementations.harness.results.protocol import Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.record import (
@@ -44,7 +52,7 @@ from implementations.harness.results.record import (
     key_of,
     relevant_versions,
 )
-from implementations.harness.runs.job import Job, Setup
+from implementations.harness.runs.job import DENSE_JOB, Job, Setup
 from implementations.harness.runs.recording import (
     Measured,
     command_of,
@@ -103,6 +111,7 @@ class Workbench:
         self.tasks = load_tasks(setup.tasks, setup.task_folder) if setup.tasks else []
         self.timer = Timer()
         self._dense: LanguageModel | None = None
+        self._predictions: DensePredictions | None = None
         self.identity: Identity | None = None
         model = self.dense()
         self.identity = model.identity
@@ -145,6 +154,13 @@ class Workbench:
     def footprint(self) -> Footprint:
         """Footprint of the dense model."""
         return footprint(self.dense())
+
+    def predictions(self, samples: Samples, timer: Timer) -> DensePredictions:
+        """Return the dense model's predictions on the evaluation texts, the same for every run."""
+        if self._predictions is None:
+            with timer.phase("evaluate dense", "reading the evaluation texts with the dense model"):
+                self._predictions = DensePredictions(self.dense(), samples.evaluations.values())
+        return self._predictions
 
     @cached_property
     def tasks_sha256(self) -> str | None:
@@ -215,6 +231,7 @@ class Workbench:
         outcome = recovered = rates = None
         with collected_warnings(shown=False) as warned:
             model = self.dense()
+            expected = self.predictions(samples, timer) if job != DENSE_JOB else None
             if job.edits:
                 self._dense = None
             with peak_memory(self.accelerator) as pruning:
@@ -222,10 +239,10 @@ class Workbench:
                     with timer.phase("prune", f"pruning by {method.slug()}"):
                         outcome = method.execute(model, samples.calibration, job.seed)
                 if job.recovery is not None:
-                    recovered = self._recover(model, job, samples, timer)
+                    recovered = self._recover(model, job, samples, expected, timer)
             trim_memory()
             with peak_memory(self.accelerator) as evaluating:
-                values, dense_values, sample = self._quality(model, job, samples, timer)
+                values, dense_values, sample = self._quality(model, job, samples, expected, timer)
             untimed = self._untimed(job, model, ROOM * dense.bytes)
             if not untimed:
                 rates = self._speed(model, job, timer)
@@ -303,7 +320,14 @@ class Workbench:
         draft = Record.model_construct(**fields)  # name and command derive from the other fields
         return Record(**fields, name=name_of(draft), command=command_of(draft, setup.task_folder))
 
-    def _recover(self, model: LanguageModel, job: Job, samples: Samples, timer: Timer) -> Recovered:
+    def _recover(
+        self,
+        model: LanguageModel,
+        job: Job,
+        samples: Samples,
+        dense: DensePredictions | None,
+        timer: Timer,
+    ) -> Recovered:
         """Measure the model, fine-tune it with pruned weights kept zero, return the course."""
         from implementations.harness.train.loop import course
         from implementations.harness.train.recovery import recover
@@ -312,10 +336,10 @@ class Workbench:
         assert recovery is not None
         assert stream is not None
         masked = job.method is not None and not job.method.capabilities.structured
-        before = {}
+        before: dict[str, float] = {}
         for metric, tokens in samples.evaluations.items():
             with timer.phase("evaluate before", f"measuring {metric} before recovery"):
-                before[metric] = perplexity(model, tokens).value
+                before |= quality(model, metric, tokens, dense)
         with timer.phase("recover", f"recovering by {recovery}"), seeded(job.seed):
             losses = recover(model, recovery, stream, masked)
         windows = recovery.windows(stream.windows.ids.shape[1])
@@ -323,7 +347,12 @@ class Workbench:
         return Recovered(**dict(training), recovery=recovery, before=before)
 
     def _quality(
-        self, model: LanguageModel, job: Job, samples: Samples, timer: Timer
+        self,
+        model: LanguageModel,
+        job: Job,
+        samples: Samples,
+        expected: DensePredictions | None,
+        timer: Timer,
     ) -> tuple[dict[str, float], dict[str, float], str]:
         """Return the values of the model, dense values measured along with them, and a sample.
 
@@ -331,7 +360,8 @@ class Workbench:
         both the pruned and the dense model are measured on the second half. For other methods the
         dense values are empty.
         """
-        values, dense = {}, {}
+        values: dict[str, float] = {}
+        dense: dict[str, float] = {}
         for metric, tokens in samples.evaluations.items():
             if job.prompted:
                 prompt = tokens.ids.shape[1] // 2
@@ -339,10 +369,10 @@ class Workbench:
                 with timer.phase("evaluate", f"measuring {name}"):
                     dense[name] = split_perplexity(model, tokens, prompt).value
                     with active(job, model, prompt):
-                        values[name] = split_perplexity(model, tokens, prompt).value
+                        values |= quality(model, metric, tokens, expected, prompt)
             else:
                 with timer.phase("evaluate", f"measuring {metric}"), active(job, model):
-                    values[metric] = perplexity(model, tokens).value
+                    values |= quality(model, metric, tokens, expected)
         if self.setup.tasks:
             with timer.phase("tasks", f"answering {', '.join(self.setup.tasks)}"):
                 batch_size = max(TASK_BATCH, self.setup.protocol.batch_size)
@@ -380,6 +410,34 @@ class Workbench:
                 repeats=test.repeats,
                 pruned_within=partial(active, job, model, test.prompt),
             )
+
+
+def quality(
+    model: LanguageModel,
+    metric: str,
+    tokens: Tokens,
+    dense: DensePredictions | None,
+    prompt: int = 0,
+) -> dict[str, float]:
+    """Measure the perplexity `metric` of `tokens`, or of what follows a `prompt` of so many tokens.
+
+    Beside `dense` predictions, divergence and agreement are measured as well.
+    """
+    text = metric.partition("/")[2]
+    kinds = (DIVERGENCE, AGREEMENT)
+    if prompt:
+        metric, kinds = (
+            f"{AFTER_PROMPT.kind}/{text}",
+            (DIVERGENCE_AFTER_PROMPT, AGREEMENT_AFTER_PROMPT),
+        )
+    if dense is None:
+        return {metric: perplexity(model, tokens).value}
+    comparison = compare(model, tokens, dense, prompt=prompt)
+    return {
+        metric: comparison.perplexity.value,
+        f"{kinds[0].kind}/{text}": comparison.divergence,
+        f"{kinds[1].kind}/{text}": comparison.agreement,
+    }
 
 
 def active(job: Job, model: LanguageModel, prompt: int = 0) -> AbstractContextManager[None]:

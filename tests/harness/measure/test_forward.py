@@ -10,7 +10,7 @@ from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.measure import perplexity
 from implementations.harness.measure.generation import on_accelerator, streamed
 from implementations.harness.measure.memory import peak_memory
-from implementations.harness.measure.perplexity import at_once, block_by_block, logits
+from implementations.harness.measure.perplexity import at_once, block_by_block, logits, pieces
 from implementations.harness.model.execution import on_device_read_only, replaced_forward
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
 from implementations.harness.model.view import FAMILIES, LanguageModel
@@ -29,6 +29,12 @@ def whole(pieces):
     for piece in pieces:
         rows.setdefault(piece.windows.start, []).append(piece.values)
     return torch.cat([torch.cat(parts, dim=1) for parts in rows.values()])
+
+
+def logits_by(run, model, tokens, batch_size):
+    """Yield logits like `logits`, by one of the two ways to run the decoder."""
+    for output in run(model, tokens, batch_size):
+        yield from pieces(model, *output)
 
 
 @pytest.fixture
@@ -60,17 +66,16 @@ def test_logits_come_in_pieces_from_left_to_right(model, tokens, monkeypatch):
 
 
 def test_block_by_block_gives_the_same_bits(model, tokens):
-    for whole, walked in zip(
-        at_once(model, tokens, 2), block_by_block(model, tokens, 2), strict=True
-    ):
+    expected = logits_by(at_once, model, tokens, 2)
+    for whole, walked in zip(expected, logits_by(block_by_block, model, tokens, 2), strict=True):
         assert torch.equal(whole.values, walked.values)
 
 
 def test_block_by_block_on_blocks_of_different_shapes(model, tokens):
     keep_kv_groups(model.blocks[0].attention, [])
     keep_channels(model.blocks[1].feed_forward, range(5))
-    expected = whole(at_once(model, tokens, 5))
-    assert torch.equal(whole(block_by_block(model, tokens, 5)), expected)
+    expected = whole(logits_by(at_once, model, tokens, 5))
+    assert torch.equal(whole(logits_by(block_by_block, model, tokens, 5)), expected)
 
 
 def test_block_by_block_with_projected_embeddings():
@@ -79,15 +84,15 @@ def test_block_by_block_with_projected_embeddings():
     model = LanguageModel(AutoModelForCausalLM.from_config(config))
     tokens = random_tokens(samples=3)
     assert model.hf.base_model.decoder.project_out is not None
-    expected = whole(at_once(model, tokens, 3))
-    assert torch.equal(whole(block_by_block(model, tokens, 3)), expected)
+    expected = whole(logits_by(at_once, model, tokens, 3))
+    assert torch.equal(whole(logits_by(block_by_block, model, tokens, 3)), expected)
 
 
 def test_block_by_block_with_soft_capped_logits(tokens):
     model = tiny_model("gemma3", final_logit_softcapping=1.0)
-    walked = whole(block_by_block(model, tokens, 5))
+    walked = whole(logits_by(block_by_block, model, tokens, 5))
     assert walked.abs().max() <= 1
-    assert torch.equal(walked, whole(at_once(model, tokens, 5)))
+    assert torch.equal(walked, whole(logits_by(at_once, model, tokens, 5)))
 
 
 def test_streamed_model_gives_the_same_bits(model, tokens):
@@ -144,9 +149,9 @@ def test_everything_is_restored_after_an_exception(run, tokens):
 @pytest.mark.parametrize("run", [at_once, block_by_block])
 def test_dropout_is_off_even_in_training_mode(run, tokens):
     model = tiny_model("opt")  # drops a tenth in training
-    expected = whole(run(model, tokens, 2))
+    expected = whole(logits_by(run, model, tokens, 2))
     model.hf.train()
-    assert torch.equal(whole(run(model, tokens, 2)), expected)
+    assert torch.equal(whole(logits_by(run, model, tokens, 2)), expected)
 
 
 @pytest.mark.parametrize("run", [at_once, block_by_block])
@@ -164,7 +169,7 @@ def test_one_piece_of_logits_at_a_time(run, tokens, monkeypatch):
         return out
 
     with replaced_forward(head, spy):
-        for piece in run(model, tokens, 2):
+        for piece in logits_by(run, model, tokens, 2):
             del piece
     assert len(made) == 5  # two of ten positions each for two windows, one of twenty for one
 

@@ -62,14 +62,16 @@ def test_run_writes_its_record_and_the_dense_one(setup, tmp_path):
     dense = load_record(tmp_path / "tiny/dense/tiny-dense.json")
     assert record.dense.run == dense.run
     assert record.dense.values == dense.values == dense.dense.values
-    assert record.values.keys() == dense.values.keys() == {METRIC}
+    assert dense.values.keys() == {METRIC}
+    assert record.values.keys() == {METRIC, "kl/evaluation/32", "agreement/evaluation/32"}
 
 
 def test_prompt_method_is_measured_after_the_prompt(setup, tmp_path):
     written = run(job("griffin", sparsity=0.2), setup, runs=tmp_path)
     record, dense = written.record, load_record(tmp_path / "tiny/dense/tiny-dense.json")
     name = "after_prompt/evaluation/32"
-    assert record.values.keys() == {name}
+    names = [f"{kind}_after_prompt/evaluation/32" for kind in ("kl", "agreement")]
+    assert list(record.values) == [name, *names]
     assert record.dense.values == dense.values | {name: record.dense.values[name]}
     assert record.values[name] != record.dense.values[name]
     assert record.achieved == pytest.approx(0.2, abs=0.01)

@@ -21,6 +21,7 @@ from tests import keyed
 
 METRIC = "ppl/evaluation/32"
 DENSE = f"dense {METRIC}"
+BESIDE_DENSE = ("kl/evaluation/32", "agreement/evaluation/32")
 FACTORS = {"a hair": 1.00002, "a little": 1.002, "much": 1.1}  # 1e-4 here, 1e-2 elsewhere
 
 # Fields that a repetition cannot check or that do not affect the values: reported, never off.
@@ -73,8 +74,14 @@ def test_repetition_confirms_a_record(which: str, request):
     assert verdict.elsewhere == verdict.changes == ()
     assert all(one.difference == 0 for one in verdict.comparisons)
     numbers = {one.name for one in verdict.comparisons if one.measured}
-    assert numbers == {"achieved", METRIC, *([DENSE] if which == "pair" else [])}
+    assert numbers == {"achieved", METRIC, *((DENSE, *BESIDE_DENSE) if which == "pair" else ())}
     assert json.loads(json.dumps(verdict.to_dict(), allow_nan=False))["confirmed"] == "narrow"
+
+
+def test_older_record_without_divergence_is_confirmed(pair):
+    record, again = pair
+    values = {name: value for name, value in record.values.items() if name not in BESIDE_DENSE}
+    assert compare(changed(record, values=values), again).confirmed == "narrow"
 
 
 def test_repetition_confirms_a_record_with_a_pattern(setup: Setup, tmp_path):

@@ -50,7 +50,6 @@ from .prune.masked import masked as masked
 from .prune.method import (
     Capabilities as Capabilities,
     Count as Count,
-    get as get,
     Method as Method,
     NonNegative as NonNegative,
     Positive as Positive,
@@ -64,6 +63,7 @@ from .prune.refit import (
     inverse_factor as inverse_factor,
     keep_refitted as keep_refitted,
 )
+from .prune.registry import get as get
 from .prune.search import Candidates as Candidates, random_search as random_search
 from .prune.solvers import factored as factored, sparse_solve as sparse_solve
 from .prune.taylor import saliences as saliences, vector_scores as vector_scores

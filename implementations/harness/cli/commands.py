@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
 
-from implementations.harness.cli import terminal
+from implementations.harness.cli import own_method, terminal
 from implementations.harness.cli.options import (
     Accelerator,
     Device,
@@ -45,18 +45,16 @@ from implementations.harness.cli.options import (
     TrainTokens,
     check_arguments,
     listed,
+    make_setup,
     method_names,
     recovery,
 )
 from implementations.harness.errors import AtlasError, BadInput, escape, escape_json
 from implementations.harness.progress import track
+from implementations.harness.results.external import installed_methods
 from implementations.harness.results.files import short_path
-from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, published_folders
 from implementations.harness.results.store import methods as list_methods
-
-if TYPE_CHECKING:
-    from implementations.harness.runs.job import Setup
 
 RUNS = Path("runs")
 
@@ -114,13 +112,14 @@ def methods(
     """List all methods, or show the parameters of one and its differences from the paper."""
     from implementations.harness.cli.describe import describe, overview
 
+    known = [*list_methods(), *installed_methods()]
     if slug is not None:
         description = describe(slug)
         show_json(description.to_dict()) if as_json else terminal.show_method(description)
     elif as_json:
-        show_json([describe(slug).to_dict() for slug in list_methods()])
+        show_json([describe(slug).to_dict() for slug in known])
     else:
-        terminal.show_methods([overview(slug) for slug in list_methods()])
+        terminal.show_methods([overview(slug) for slug in known])
 
 
 @app.command()
@@ -241,6 +240,10 @@ def sweep(
         terminal.show_error(f"{job}: {error}")
     if done.failures:
         raise typer.Exit(1)
+
+
+for command in (own_method.new, own_method.check, own_method.compare):
+    app.command()(command)
 
 
 @app.command("leaderboard")
@@ -370,34 +373,6 @@ def support(
         written = write_support(slug)
     for path in written:
         terminal.show_paths(support=path)
-
-
-def make_setup(
-    protocol: str,
-    model: str | None,
-    device: str,
-    dtype: str | None,
-    accelerator: str | None,
-    tasks: list[str] | None,
-    task_folder: Path | None,
-) -> Setup:
-    """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
-    from implementations.harness.model.execution import parse_device, parse_dtype
-    from implementations.harness.runs.job import Setup
-
-    chosen = get_protocol(protocol)
-    source = model or chosen.model
-    if source is None:
-        raise BadInput(f"protocol {chosen.name} has no default model; give one with --model")
-    return Setup(
-        model=source,
-        protocol=chosen,
-        device=str(parse_device(device)),
-        dtype=str(parse_dtype(dtype or chosen.dtype)).removeprefix("torch."),
-        accelerator=accelerator,
-        tasks=listed(tasks),
-        task_folder=None if task_folder is None else str(task_folder),
-    )
 
 
 def show_json(value: Any) -> None:

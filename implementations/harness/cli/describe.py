@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import re
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from implementations.harness.errors import BadInput
+from implementations.harness.results.external import installed_methods
 from implementations.harness.results.store import IMPLEMENTATIONS
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ class Description(Overview):
     refuses: dict[str, str]
     parameters: tuple[Parameter, ...]
     differences: str
+    source: str
+    """Its own file, class or registered name if it is not part of the atlas, otherwise ''."""
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the description to plain data."""
@@ -57,7 +61,7 @@ def overview(slug: str) -> Overview:
     `granularity` and `calibration` must be literals in the `capabilities` of the class; raises
     `BadInput` if the source has no such class.
     """
-    source = (IMPLEMENTATIONS / slug / f"{slug}.py").read_text(encoding="utf-8")
+    source = _source(slug).read_text(encoding="utf-8")
     for cls in (node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)):
         for node in cls.body:
             match node:
@@ -72,19 +76,32 @@ def overview(slug: str) -> Overview:
     raise BadInput(f"{slug}.py has no class with `capabilities = Capabilities(...)`; add one")
 
 
+def _source(name: str) -> Path:
+    """Return the file of a method of the atlas or of an installed package, without importing it."""
+    file = IMPLEMENTATIONS / name / f"{name}.py"
+    if file.is_file():
+        return file
+    module = installed_methods()[name].partition(":")[0]
+    found = importlib.util.find_spec(module)  # imports the packages around it
+    if found is None or found.origin is None:
+        raise BadInput(f"{name} is registered as {module}, which is not installed; install it")
+    return Path(found.origin)
+
+
 def describe(slug: str) -> Description:
     """Describe one method; raises `BadInput` with the closest name if it is unknown."""
-    from implementations.harness.prune.method import get  # imports torch
+    from implementations.harness.prune.registry import get  # imports torch
 
     method = get(slug)
     return Description(
-        slug=slug,
+        slug=method.slug(),
         summary=inspect.cleandoc(method.__doc__ or ""),
         granularity=method.capabilities.granularity,
         calibration=method.capabilities.calibration,
         refuses=dict(method.capabilities.refuses),
         parameters=tuple(_parameters(method)),
-        differences=differences(IMPLEMENTATIONS / slug / "README.md"),
+        differences="" if method.external else differences(IMPLEMENTATIONS / slug / "README.md"),
+        source=method.external.source if method.external else "",
     )
 
 

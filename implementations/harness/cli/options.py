@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from implementations.harness.errors import BadInput, in_short, unknown_name
+from implementations.harness.results.external import check_name
 from implementations.harness.results.files import user_path
-from implementations.harness.results.protocol import MOST_TOKENS, How, Recovery
+from implementations.harness.results.protocol import MOST_TOKENS, How, Recovery, get_protocol
 from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.results.record import DENSE
-from implementations.harness.results.store import check_name
+
+if TYPE_CHECKING:
+    from implementations.harness.runs.job import Setup
 
 TOKENS = 102_400
 """Default number of training tokens of --recover, a hundred steps."""
@@ -63,7 +66,9 @@ def seed(text: str | int) -> int:
 Slug = Annotated[
     str,
     typer.Argument(
-        metavar="METHOD", callback=method_name, help="Method (see `atlas methods`), or dense"
+        metavar="METHOD",
+        callback=method_name,
+        help="Method (see `atlas methods`), your own ./file.py or package.module:Class, or dense",
     ),
 ]
 Model = Annotated[
@@ -206,3 +211,31 @@ def listed(values: Sequence[str] | None) -> tuple[str, ...]:
         text = in_short(",".join(values or ()), 100)
         raise BadInput(f"{text!r} contains an empty name; remove the extra comma")
     return tuple(parts)
+
+
+def make_setup(
+    protocol: str,
+    model: str | None,
+    device: str,
+    dtype: str | None,
+    accelerator: str | None,
+    tasks: list[str] | None,
+    task_folder: Path | None,
+) -> Setup:
+    """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
+    from implementations.harness.model.execution import parse_device, parse_dtype  # slow
+    from implementations.harness.runs.job import Setup
+
+    chosen = get_protocol(protocol)
+    source = model or chosen.model
+    if source is None:
+        raise BadInput(f"protocol {chosen.name} has no default model; give one with --model")
+    return Setup(
+        model=source,
+        protocol=chosen,
+        device=str(parse_device(device)),
+        dtype=str(parse_dtype(dtype or chosen.dtype)).removeprefix("torch."),
+        accelerator=accelerator,
+        tasks=listed(tasks),
+        task_folder=None if task_folder is None else str(task_folder),
+    )

@@ -28,7 +28,8 @@ from implementations.harness.model.execution import replaced_forward
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.progress import track
-from implementations.harness.prune.method import Method, get
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get
 from implementations.harness.prune.weight_method import NM, parse_pattern, smallest
 from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.protocol import Protocol, get_protocol

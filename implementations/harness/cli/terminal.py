@@ -32,11 +32,13 @@ from rich.text import Text
 from implementations.harness.errors import escape
 from implementations.harness.progress import reporting
 from implementations.harness.results.metric import headings
-from implementations.harness.results.record import DENSE, Rate, Record
+from implementations.harness.results.record import DENSE, EXTERNAL, Rate, Record
 
 if TYPE_CHECKING:  # slow to import, and each needed by one command
     from implementations.harness.cli.describe import Description, Overview
+    from implementations.harness.contract.checking import Result
     from implementations.harness.results.boards import Board, Spread
+    from implementations.harness.results.comparison import ComparisonTable
     from implementations.harness.runs.record_checks import Comparison
     from implementations.harness.runs.sweep import Summary
     from implementations.harness.runs.verify import Verdict
@@ -206,9 +208,15 @@ def show_record(record: Record) -> None:
     )
     out.print(record.sample, style="dim", highlight=False)
     for label in record.labels:
-        out.print(styled((label, "bold red"), ": the model no longer predicts text"))
+        out.print(styled((label, "bold red"), f": {LABELS.get(label, '')}"))
     for warning in record.warnings:
         out.print(styled(("warning", "yellow"), f": {warning}"))
+
+
+LABELS = {
+    "collapsed": "the model no longer predicts text",
+    EXTERNAL: "the method is not part of the atlas, so the record cannot be published",
+}
 
 
 def spread(rate: Rate) -> str:
@@ -222,6 +230,42 @@ def show_sweep(done: Summary, runs: Path) -> None:
     out.print(
         f"{new} new records, {done.skipped} already existed, {len(done.failures)} failed: {runs}"
     )
+
+
+def show_comparisons(comparisons: Sequence[ComparisonTable]) -> None:
+    """Print one table per comparison, with its caption; the best rows are bold."""
+    from implementations.harness.results.comparison import COLUMNS, LEFT, cells, columns
+
+    for comparison in comparisons:
+        names = columns(comparison)
+        table = Table(box=None, pad_edge=False)
+        for name in names:
+            table.add_column(COLUMNS[name], justify="left" if name in LEFT else "right")
+        for line in comparison.lines:
+            texts = cells(line)
+            table.add_row(*(texts[name] for name in names), style="bold" if line.best else "")
+        out.print(table)
+        out.print(comparison.caption, style="dim", highlight=False)
+
+
+def show_check(results: Sequence[Result]) -> None:
+    """Print the clauses of the contract, and for each that fails what is wrong and what to do."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("clause", "promise", "result"):
+        table.add_column(heading, overflow="fold")
+    for result in results:
+        failed = [failure.family for failure in result.failures]
+        grade = ("ok", "green") if not failed else ("fails", "bold red")
+        where = "" if len(failed) in (0, len(result.families)) else f" for {', '.join(failed)}"
+        table.add_row(result.clause, result.promise, styled(grade, where))
+    out.print(table)
+    for result in results:
+        if result.failures:
+            first = result.failures[0]
+            out.print()
+            out.print(styled((result.clause, "bold")))
+            show_line(f"  {first.family}: {first.message}")
+            show_line(f"  what to do: {result.advice}")
 
 
 def show_verdict(verdict: Verdict) -> None:

@@ -10,6 +10,7 @@ from implementations.harness.contract.helpers import (
     apply,
     calibration_for,
     configured,
+    difference,
     fingerprint,
     pruned,
     refusal,
@@ -34,7 +35,8 @@ def zero_sparsity_changes_nothing(method: type[Method], family: str) -> None:
     model = tiny_model(family)
     before = fingerprint(model)
     outcome = apply(method, model, sparsity=0)
-    assert same(before, fingerprint(model))
+    after = fingerprint(model)
+    assert same(before, after), f"a sparsity of 0 changed the model: {difference(before, after)}"
     assert outcome.asked == outcome.achieved == 0
     assert outcome.bits is None
 
@@ -114,7 +116,8 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     outcome = asked.apply(model, calibration_for(method))
     left = count_weights(model)
     removed = dense.all - (left.all if method.capabilities.structured else left.nonzero)
-    assert abs(removed - share * dense.all) <= allowed + 1e-6
+    met = abs(removed - share * dense.all) <= allowed + 1e-6
+    assert met, f"removed {removed / dense.all:.4g} of the weights, {share:.4g} was asked for"
     assert outcome.asked == share
     assert (outcome.bits is not None) == method.capabilities.quantises
     assert abs(outcome.achieved * dense.all - removed) < 1e-3

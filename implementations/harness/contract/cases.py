@@ -15,7 +15,8 @@ from implementations.harness.contract.clause import CLAUSES, Clause
 from implementations.harness.contract.helpers import PATTERNS, pruned_logits, takes_patterns
 from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
 from implementations.harness.errors import AtlasError
-from implementations.harness.prune.method import Method, get
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get
 
 GROUPS = (budgets, pruned_model, side_effects, prompts, refusals)
 """The modules whose clauses make up the contract."""

@@ -107,6 +107,16 @@ def same(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
     )
 
 
+def difference(before: dict[str, Tensor], after: dict[str, Tensor]) -> str:
+    """Name the first tensors that differ between two fingerprints."""
+    names = [
+        name
+        for name in {**before, **after}
+        if not same(*({name: one[name]} if name in one else {} for one in (before, after)))
+    ]
+    return f"{len(names)} of {len(before)} tensors differ, the first is {names[0]}" if names else ""
+
+
 def refusal(action: Callable[..., Any], *arguments: Any, **settings: Any) -> str:
     """Return the error message of `action`; raises `AssertionError` if it raises no error."""
     try:

@@ -14,6 +14,7 @@ from implementations.harness.contract.clause import clause
 from implementations.harness.contract.helpers import (
     apply,
     calibration_for,
+    difference,
     fingerprint,
     logits,
     pruned,
@@ -49,7 +50,8 @@ def only_declared_parts_change(method: type[Method], family: str) -> None:
     for place in before.keys() - declared:
         assert before[place].keys() == after[place].keys()
         for name, parameter in after[place].items():
-            assert torch.equal(parameter, before[place][name]), name
+            unchanged = torch.equal(parameter, before[place][name])
+            assert unchanged, f"{place} changed ({name}), which `changes` does not declare"
 
 
 @clause()
@@ -57,7 +59,8 @@ def equal_seeds_give_equal_results(method: type[Method], family: str) -> None:
     """Equal seeds give equal results bit for bit, whatever was drawn in between."""
     first = fingerprint(pruned(method, family))
     torch.rand(3)
-    assert same(first, fingerprint(pruned(method, family)))
+    again = fingerprint(pruned(method, family))
+    assert same(first, again), f"two runs with one seed differ: {difference(first, again)}"
 
 
 @clause(
@@ -97,7 +100,8 @@ def blocks_are_opened_one_at_a_time(method: type[Method], family: str) -> None:
         apply(method, shut)
     except (RuntimeError, NumericsError) as error:  # a shut block has no data, or NaN
         raise AssertionError(f"weights were read while their block was shut: {error}") from error
-    assert same(fingerprint(pruned(method, family)), fingerprint(shut))
+    whole, walked = fingerprint(pruned(method, family)), fingerprint(shut)
+    assert same(whole, walked), f"the result depends on it: {difference(whole, walked)}"
 
 
 @clause(
@@ -134,7 +138,11 @@ def half_precision_works(method: type[Method], family: str) -> None:
     assert {p.dtype for p in model.hf.parameters()} == {torch.bfloat16}
     assert bool(logits(model).isfinite().all())
     if not method.capabilities.structured:
-        assert count_weights(model) == Weights(dense.all, dense.all - int(share * dense.all))
+        left = count_weights(model)
+        removed = (
+            f"a bf16 model lost {left.all - left.nonzero} weights, not {share:g} of {left.all}"
+        )
+        assert left == Weights(dense.all, dense.all - int(share * dense.all)), removed
 
 
 @clause()

@@ -34,6 +34,7 @@ INVALID_SETTINGS: tuple[dict[str, Any], ...] = (
     {"sparsity": float("nan")},
     {"no_such_parameter": 1},
 )
+TOKENS: dict[str, Any] = {"bos_token_id": 0, "eos_token_id": 0}
 INVALID_PATTERNS = ("5:4", "0:4", "x")
 
 
@@ -84,7 +85,7 @@ def training_block_by_block_is_refused(method: type[Method], family: str) -> Non
 @clause("models of unsupported families", families="unknown", kinds="all")
 def unsupported_family_is_refused(method: type[Method], family: str) -> None:
     """An unsupported family is refused, naming the supported ones."""
-    config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=8)
+    config = GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16, n_positions=8, **TOKENS)
     message = refusal(LanguageModel, GPT2LMHeadModel(config))
     assert family in message
     assert "llama" in message

@@ -23,7 +23,7 @@ def state_is_restored(method: type[Method], family: str) -> None:
         model = _prepared(family, training)
         before = state(model)
         apply(method, model, sparsity=shares(method, model, 0.5)[0])
-        assert state(model) == before
+        assert state(model) == before, left_changed(before, state(model))
 
 
 @clause("methods that read calibration text", when=reads_text)
@@ -45,7 +45,7 @@ def state_is_restored_after_an_exception(method: type[Method], family: str) -> N
         raise AssertionError("the method never ran the last block")
     finally:
         handle.remove()
-    assert state(model) == before
+    assert state(model) == before, left_changed(before, state(model))
 
 
 def _prepared(family: str, training: bool) -> LanguageModel:
@@ -56,6 +56,18 @@ def _prepared(family: str, training: bool) -> LanguageModel:
         block.attention.o.requires_grad_(False)
     bystander(model).grad = torch.ones_like(bystander(model))
     return model
+
+
+def left_changed(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Name the parts of the state that were not restored."""
+    parts = [name for name in before if before[name] != after[name]]
+    counts = [
+        f"{name} ({before[name]} before, {after[name]} after)"
+        if isinstance(before[name], int)
+        else name
+        for name in parts
+    ]
+    return f"not restored: {', '.join(counts)}"
 
 
 def bystander(model: LanguageModel) -> nn.Parameter:

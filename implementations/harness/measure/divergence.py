@@ -32,7 +32,7 @@ from implementations.harness.model.view import LanguageModel
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Quality:
     """A pruned model on a text, beside the dense one."""
 
     perplexity: Perplexity
@@ -82,34 +82,33 @@ class DensePredictions:
             output = BaseModelOutputWithPast(last_hidden_state=hidden)
             return head(model, ids, output, slice(0, ids.shape[1]))
 
+    def compare(
+        self,
+        model: LanguageModel,
+        tokens: Tokens,
+        *,
+        prompt: int = 0,
+        batch_size: int | None = None,
+    ) -> Quality:
+        """Measure perplexity, divergence and agreement of a pruned `model` in one pass.
 
-def compare(
-    model: LanguageModel,
-    tokens: Tokens,
-    dense: DensePredictions,
-    *,
-    prompt: int = 0,
-    batch_size: int | None = None,
-) -> Comparison:
-    """Measure perplexity, divergence and agreement of a pruned `model` in one pass over `tokens`.
-
-    With a `prompt`, only the predictions after that many tokens of each window count. `tokens` must
-    be one of the texts of `dense`. Raises as `perplexity`.
-    """
-    nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
-    for piece, following in predictions(model, tokens, batch_size, prompt):
-        values, windows, positions = piece
-        expected = dense.logits(model, tokens, windows, positions)
-        losses, divergences = _losses_and_divergences(values, expected, following)
-        for terms in (losses, divergences):
-            check_finite(terms, tokens.source, piece)
-        nats += losses.sum()
-        divergence += divergences.sum()
-        same += (values.argmax(-1) == expected.argmax(-1)).sum().cpu()
-        del piece, values, expected  # frees their memory before the next ones are computed
-    result = total(float(nats), tokens, prompt)
-    number = result.predictions
-    return Comparison(result, float(divergence) / number, float(same) / number)
+        `tokens` must be one of the texts. With a `prompt`, only the predictions after that many
+        tokens of each window count. Raises as `perplexity`.
+        """
+        nats, divergence, same = (torch.zeros((), dtype=torch.float64) for _ in range(3))
+        for piece, following in predictions(model, tokens, batch_size, prompt):
+            values, windows, positions = piece
+            expected = self.logits(model, tokens, windows, positions)
+            losses, divergences = _losses_and_divergences(values, expected, following)
+            for terms in (losses, divergences):
+                check_finite(terms, tokens.source, piece)
+            nats += losses.sum()
+            divergence += divergences.sum()
+            same += (values.argmax(-1) == expected.argmax(-1)).sum().cpu()
+            del piece, values, expected  # frees their memory before the next ones are computed
+        result = total(float(nats), tokens, prompt)
+        number = result.predictions
+        return Quality(result, float(divergence) / number, float(same) / number)
 
 
 def _losses_and_divergences(

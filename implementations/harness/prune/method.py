@@ -6,7 +6,6 @@ whole units. Tests, records and the site use the declared `capabilities`.
 
 from __future__ import annotations
 
-import importlib
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -37,7 +36,7 @@ from implementations.harness.model.units import (
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
 from implementations.harness.results.protocol import Course
 from implementations.harness.results.reading import validation_problems
-from implementations.harness.results.store import check_name
+from implementations.harness.results.record import External
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -142,6 +141,10 @@ class Method(BaseModel, ABC):
     """Settings that make it fast enough for the contract's tiny models, such as fewer steps."""
     missing: ClassVar[str] = ""
     """The part still to be written, in a new folder made from the template; else empty."""
+    known_as: ClassVar[str] = ""
+    """Name of a method outside the atlas; others are named after their folder."""
+    external: ClassVar[External | None] = None
+    """The origin of a method outside the atlas."""
     sparsity: Ratio = 0.5
     """Share of the weights in the decoder blocks' linear layers to remove."""
 
@@ -204,8 +207,9 @@ class Method(BaseModel, ABC):
 
     @classmethod
     def slug(cls) -> str:
-        """The name of the method's folder, by which it is known everywhere."""
-        return cls.__module__.rpartition(".")[0].rpartition(".")[2]
+        """The name by which the method is known everywhere; in the atlas, that of its folder."""
+        folder = cls.__module__.rpartition(".")[0].rpartition(".")[2]
+        return cls.known_as or folder or cls.__name__.lower()
 
     @classmethod
     def configure(cls, /, **parameters: Any) -> Method:
@@ -333,23 +337,3 @@ def collected_warnings(*, shown: bool = True) -> Iterator[list[str]]:
                 warnings.warn_explicit(
                     warning.message, warning.category, warning.filename, warning.lineno
                 )
-
-
-def get(slug: str) -> type[Method]:
-    """Return the method class of a folder.
-
-    Raises `BadInput` if there is no such method; the message suggests a similar name.
-    """
-    check_name(slug)
-
-    module = importlib.import_module(f"implementations.{slug}")
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method)
-    ]
-    if len(classes) != 1:
-        raise BadInput(
-            f"implementations/{slug}/__init__.py must export one Method, got {len(classes)}"
-        )
-    return classes[0]

@@ -38,7 +38,7 @@ from implementations.harness.results.metric import (
     title,
 )
 from implementations.harness.results.protocol import Recovery
-from implementations.harness.results.record import DENSE, Dense, Footprint, Rate, Record
+from implementations.harness.results.record import DENSE, EXTERNAL, Dense, Footprint, Rate, Record
 
 QUANTISED = "Pruned and quantised"
 FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks", QUANTISED)
@@ -123,8 +123,9 @@ class Row:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels of the row: `collapsed`, judged by the mean over the seeds."""
-        return ("collapsed",) if self.collapsed else ()
+        """The labels of the row; `collapsed` is judged by the mean over the seeds."""
+        labels = {"collapsed": self.collapsed, EXTERNAL: self.first.external is not None}
+        return tuple(label for label, holds in labels.items() if holds)
 
     @property
     def collapsed(self) -> bool:

@@ -49,6 +49,7 @@ from implementations.harness.results.reading import (
 
 SCHEMA_VERSION = 2
 DENSE = "dense"  # the method of a run that prunes nothing
+EXTERNAL = "external"  # label of a method outside the atlas
 NO_SPEED_UP = "no speed-up expected on dense kernels"
 LARGEST_SPREAD = 1.3
 """Speeds whose repeats differ by more are not published: the machine was busy."""
@@ -88,6 +89,15 @@ class ModelInfo(StrictModel):
     accelerator: Line
     """Device that processed one block at a time; equals `device` by default."""
     parameters: Count
+
+
+class External(StrictModel):
+    """The origin of a method outside the atlas."""
+
+    source: Place
+    """Its file, class or registered name, as it was given."""
+    sha256: Hash
+    """Hash of the file with its class."""
 
 
 class TextInfo(StrictModel):
@@ -233,6 +243,8 @@ class Record(StrictModel):
     """Command that repeats the run from a checkout."""
 
     method: Slug
+    external: External | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The origin of a method outside the atlas; not written for others."""
     granularity: tuple[Line, ...]
     configuration: dict[FieldName, Plain]
     """All fields of the method with their values."""
@@ -269,7 +281,8 @@ class Record(StrictModel):
     sample: Text
     """The protocol's prompt with its greedy continuation."""
     labels: tuple[Line, ...]
-    """`collapsed` if a perplexity is more than 50 times the dense one."""
+    """`collapsed` if a perplexity is more than 50 times the dense one, and `external` for a method
+    outside the atlas."""
     warnings: tuple[Text, ...]
 
     seconds: dict[Line, NonNegative]
@@ -321,12 +334,15 @@ class Record(StrictModel):
     def settings(self) -> str:
         """Readable settings: `50 %` or `2:4`, then the fields that differ from their defaults.
 
-        The bits per weight of a method that quantises are included, as in `50 %, 1.52 bits`.
+        The bits per weight of a method that quantises are included, as in `50 %, 1.52 bits`, and
+        the start of the hash of an external method's file, as in `50 % file=3f2a1c`.
         """
         if self.method == DENSE:
             return ""
         share, bits = self.pattern or f"{100 * self.asked:g} %", self.footprint.bits
-        return " ".join([share if bits is None else f"{share}, {bits:.2f} bits", *self.changes])
+        version = [] if self.external is None else [f"file={self.external.sha256[:6]}"]
+        words = [share if bits is None else f"{share}, {bits:.2f} bits", *self.changes, *version]
+        return " ".join(words)
 
     @property
     def relevant_versions(self) -> dict[str, str | None]:
@@ -361,6 +377,7 @@ class Record(StrictModel):
             tasks=self.tasks,
             tasks_sha256=self.tasks_sha256,
             recovery=self.recovery,
+            external=self.external,
         )
 
     def ratio(self, name: str) -> float | None:
@@ -393,6 +410,7 @@ def key_of(
     tasks: Iterable[str] = (),
     tasks_sha256: str | None = None,
     recovery: Recovery | None = None,
+    external: External | None = None,
 ) -> str:
     """Hash the request of a run and its inputs; `texts` maps roles to hashes of sources.
 
@@ -409,6 +427,8 @@ def key_of(
         "seed": seed,
         "tasks": [sorted(tasks), tasks_sha256],
     }
+    if external is not None:
+        request["external"] = external.sha256
     if recovery is not None:
         request["recovery"] = recovery.model_dump(mode="json")
     for role in STREAMS:

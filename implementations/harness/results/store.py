@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from implementations.harness.errors import BadInput, Unavailable, unknown_name
+from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.results.files import (
     check_writable,
     locked,
@@ -28,10 +27,6 @@ from implementations.harness.results.reading import (
     validation_problems,
 )
 from implementations.harness.results.record import DENSE, SCHEMA_VERSION, Record
-
-if TYPE_CHECKING:
-    pass
-
 
 IMPLEMENTATIONS = Path(__file__).resolve().parents[2]
 
@@ -149,9 +144,3 @@ def _taken(path: Path, record: Record) -> bool:
 def methods(folder: Path = IMPLEMENTATIONS) -> list[str]:
     """List the slugs of all method folders."""
     return sorted(p.parent.name for p in folder.glob("*/*.py") if p.stem == p.parent.name)
-
-
-def check_name(slug: str) -> None:
-    """Raise `BadInput` with a suggestion unless a method has this name."""
-    if slug not in methods():
-        raise BadInput(unknown_name(slug, methods(), "method"))

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple, get_args
 from pydantic.fields import FieldInfo
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.prune.method import Method, get
+from implementations.harness.prune.method import Method
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import Protocol, Recovery
 from implementations.harness.results.reading import parse_json
-from implementations.harness.results.record import DENSE
+from implementations.harness.results.record import DENSE, External
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Job(NamedTuple):
     def slug(self) -> str:
         """Name of the method, or `dense`."""
         return DENSE if self.method is None else self.method.slug()
+
+    @property
+    def external(self) -> External | None:
+        """The origin of a method outside the atlas."""
+        return None if self.method is None else self.method.external
 
     @property
     def edits(self) -> bool:

@@ -131,6 +131,8 @@ def facts(record: Record, again: Record) -> Iterator[Comparison]:
     before, now = record.model_dump(mode="json"), again.model_dump(mode="json")
     for name in EXACT_FIELDS:
         yield Comparison(name, before[name], now[name], EXACT)
+    hashes = [one.external and one.external.sha256 for one in (record, again)]
+    yield Comparison("file of the method", hashes[0], hashes[1], EXACT)
     for name, value in before["configuration"].items():
         yield Comparison(f"configuration {name}", value, now["configuration"].get(name), EXACT)
     texts = zip_longest(before["texts"], now["texts"], fillvalue=dict[str, Any]())
@@ -163,7 +165,7 @@ def _course(record: dict[str, Any]) -> dict[str, Any]:
 def derived(record: Record) -> Iterator[Comparison]:
     """Compare the fields that follow from other fields with what they should be."""
     prompt = record.protocol.generation.prompt
-    labels = labels_of(record.values, record.dense.values)
+    labels = labels_of(record.values, record.dense.values, record.external)
     yield Comparison("labels", list(record.labels), list(labels), EXACT)
     yield Comparison("beginning of the sample", record.sample[: len(prompt)], prompt, EXACT)
     yield Comparison("time in the run's name", record.run[:16], time_of(record.date), EXACT)

@@ -31,6 +31,8 @@ from implementations.harness.results.protocol import PROTOCOLS, STREAMS, Recover
 from implementations.harness.results.reading import LONGEST_NAME, NAMELESS, one_line
 from implementations.harness.results.record import (
     DENSE,
+    EXTERNAL,
+    External,
     Footprint,
     Hardware,
     Peak,
@@ -93,7 +95,7 @@ def name_of(record: Record) -> str:
 def command_of(record: Record, task_folder: str | None = None) -> str:
     """Return the command that repeats the run; a custom protocol becomes `<name>.yaml`."""
     model, protocol = record.model, record.protocol
-    words = ["atlas", "run", record.method]
+    words = ["atlas", "run", record.external.source if record.external else record.method]
     if record.method != DENSE:
         share = ["--sparsity", repr(record.configuration["sparsity"])]
         words += ["--pattern", record.pattern] if record.pattern else share
@@ -166,14 +168,17 @@ def joined_spans(tokens: Tokens) -> tuple[tuple[int, int], ...]:
     return tuple(spans)
 
 
-def labels_of(values: dict[str, float], dense: dict[str, float]) -> tuple[str, ...]:
-    """Return `collapsed` if any value has collapsed by the criterion of its metric."""
+def labels_of(
+    values: dict[str, float], dense: dict[str, float], external: External | None
+) -> tuple[str, ...]:
+    """Return `collapsed` if any value has collapsed by its metric's criterion, and `external`."""
     collapsed = any(
         metric(name).collapsed(value, dense[name])
         for name, value in values.items()
         if name in dense
     )
-    return ("collapsed",) if collapsed else ()
+    labels = {"collapsed": collapsed, EXTERNAL: external is not None}
+    return tuple(label for label, holds in labels.items() if holds)
 
 
 def tolerances_of(values: dict[str, float]) -> dict[str, Tolerance]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def run(
     for folder in filter(None, (runs, checkpoint)):
         check_outside(folder, setup.model)
     if publish:
-        require_checkout("--publish")
+        check_publishable([job])
     bench = Workbench(setup)
     samples = bench.prepare(job, saves=checkpoint is not None)
     if checkpoint is not None:
@@ -157,6 +157,17 @@ def save_checkpoint(written: Written, model: LanguageModel, checkpoint: Path) ->
         raise type(error)(
             f"{error} The model was not saved; the record of the run is in {written.path}"
         ) from error
+
+
+def check_publishable(jobs: Iterable[Job]) -> None:
+    """Raise `BadInput` outside a checkout, or for a method outside the atlas."""
+    require_checkout("--publish")
+    for job in jobs:
+        if job.external is not None:
+            raise BadInput(
+                f"--publish: {job.external.source} is not part of the atlas; leave the option out, "
+                "or add the method as CONTRIBUTING.md describes"
+            )
 
 
 def check_outputs(runs: Path, checkpoint: Path | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from implementations.harness.contract.cases import support
 from implementations.harness.progress import track
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.files import format_json, write_atomically
 from implementations.harness.results.store import IMPLEMENTATIONS, methods
 from implementations.harness.runs.recording import require_checkout

@@ -17,10 +17,10 @@ from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import check_record, load_records, publish_record
 from implementations.harness.runs import workers
 from implementations.harness.runs.job import Job, Setup
-from implementations.harness.runs.recording import require_checkout
 from implementations.harness.runs.run import (
     check_outputs,
     check_outside,
+    check_publishable,
     dense_record,
     journal_of,
     save_or_rescue,
@@ -139,7 +139,7 @@ def _check(jobs: Sequence[Job], setup: Setup, runs: Path, ray: bool, publish: bo
     if ray:
         workers.check_ray()
     if publish:
-        require_checkout("--publish")
+        check_publishable(jobs)
 
 
 def _execute(

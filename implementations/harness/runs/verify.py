@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.runs.job import Job, Setup
@@ -125,7 +125,8 @@ def repeat(
     )
     method = None
     if record.method != DENSE:
-        method = get(record.method).configure(**record.configuration)
+        origin = record.external.source if record.external else record.method
+        method = get(origin).configure(**record.configuration)
     bench = Workbench(setup)
     job = Job(method, record.seed, record.recovery)
     samples = bench.prepare(job)

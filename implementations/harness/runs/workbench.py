@@ -15,7 +15,7 @@ from typing import Any
 from implementations.harness.data.samples import Sampler, Samples
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput
-from implementations.harness.measure.divergence import DensePredictions, compare
+from implementations.harness.measure.divergence import DensePredictions
 from implementations.harness.measure.generation import check_positions, continuation
 from implementations.harness.measure.memory import footprint, free_memory, peak_memory
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
@@ -185,6 +185,7 @@ class Workbench:
             tasks=self.setup.tasks,
             tasks_sha256=self.tasks_sha256,
             recovery=job.recovery,
+            external=job.external,
         )
 
     def prepare(self, job: Job, *, saves: bool = False) -> Samples:
@@ -287,6 +288,7 @@ class Workbench:
             "key": key,
             "date": date,
             "method": job.slug,
+            "external": job.external,
             "granularity": granularity_of(job),
             "configuration": job.configuration,
             "changed": tuple(job.changed),
@@ -307,7 +309,7 @@ class Workbench:
             "course": outcome.course if outcome else None,
             "recovered": measured.recovered,
             "sample": measured.sample,
-            "labels": labels_of(measured.values, row.values),
+            "labels": labels_of(measured.values, row.values, job.external),
             "warnings": measured.warnings,
             "seconds": measured.seconds,
             "peak": measured.peak,
@@ -432,11 +434,11 @@ def quality(
         )
     if dense is None:
         return {metric: perplexity(model, tokens).value}
-    comparison = compare(model, tokens, dense, prompt=prompt)
+    measured = dense.compare(model, tokens, prompt=prompt)
     return {
-        metric: comparison.perplexity.value,
-        f"{kinds[0].kind}/{text}": comparison.divergence,
-        f"{kinds[1].kind}/{text}": comparison.agreement,
+        metric: measured.perplexity.value,
+        f"{kinds[0].kind}/{text}": measured.divergence,
+        f"{kinds[1].kind}/{text}": measured.agreement,
     }
 
 

@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import kl_div
 
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.measure.divergence import DensePredictions, compare
+from implementations.harness.measure.divergence import DensePredictions
 from implementations.harness.measure.perplexity import perplexity, split_perplexity
 from implementations.harness.model.view import FAMILIES
 
@@ -37,7 +37,7 @@ def test_equals_the_plain_formulas(family, prompt):
     damage(model)
     after = all_logits(model)[:, prompt:]
     p, q = before.log_softmax(-1), after.log_softmax(-1)
-    comparison = compare(model, TOKENS, dense, prompt=prompt)
+    comparison = dense.compare(model, TOKENS, prompt=prompt)
     expected = kl_div(q, p, log_target=True, reduction="none").sum(-1).mean().item()
     assert expected > 1e-3
     assert comparison.divergence == pytest.approx(expected, rel=1e-5)
@@ -49,7 +49,7 @@ def test_equals_the_plain_formulas(family, prompt):
 
 def test_an_unchanged_model_agrees_everywhere():
     model = tiny_model()
-    comparison = compare(model, TOKENS, DensePredictions(model, [TOKENS]))
+    comparison = DensePredictions(model, [TOKENS]).compare(model, TOKENS)
     assert comparison.divergence == pytest.approx(0, abs=1e-12)
     assert comparison.agreement == 1
 
@@ -59,7 +59,7 @@ def test_the_model_keeps_its_own_head():
     dense = DensePredictions(model, [TOKENS])
     damage(model)
     own = model.hf.get_output_embeddings()
-    compare(model, TOKENS, dense)
+    dense.compare(model, TOKENS)
     assert model.hf.get_output_embeddings() is own
     assert dense.head is not own
     assert not torch.equal(dense.head.weight, own.weight)
@@ -74,4 +74,4 @@ def test_tokens_without_probability_count_as_nothing():
         head.bias = torch.nn.Parameter(bias)
     assert not (TOKENS.ids == 6).any()
     dense = DensePredictions(model, [TOKENS])
-    assert compare(model, TOKENS, dense).divergence == pytest.approx(0, abs=1e-12)
+    assert dense.compare(model, TOKENS).divergence == pytest.approx(0, abs=1e-12)

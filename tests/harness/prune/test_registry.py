@@ -1,44 +1,139 @@
-"""Every method folder is found by its name and exports one method."""
+"""Methods outside the atlas: files, classes, and names that packages register."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import pickle
 import sys
-import types
+from pathlib import Path
 
 import pytest
 
-from implementations.harness import BadInput, Method, get, methods
-from implementations.harness.results import store
+from implementations.harness.errors import BadInput
+from implementations.harness.prune.registry import get
+from implementations.harness.results import external
+from implementations.harness.results.external import installed_methods
+
+METHOD = """
+from pruning_atlas import Capabilities, Ratio, WeightMethod
+
+class First(WeightMethod):
+    '''Zero the first weights.'''
+
+    capabilities = Capabilities(granularity=("unstructured",), calibration="none")
+    sparsity: Ratio = 0.5
+    power: float = 1.0
+
+    def prune(self, model, calibration):
+        for _, _, linear in model.linears():
+            linear.weight.masked_fill_(self.choose(linear.weight.abs() ** self.power), 0)
+"""
 
 
-def test_get_returns_the_method_of_every_folder():
-    assert {"magnitude", "wanda", "sparsegpt", "flap", "shortgpt"} <= set(methods())
-    assert "harness" not in methods()
-    for slug in methods():
-        assert issubclass(get(slug), Method)
-        assert get(slug).slug() == slug
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my_method.py"
+    path.write_text(METHOD)
+    return path
 
 
-def test_method_folder_needs_a_file_of_the_same_name(tmp_path):
-    for path in ("river/river.py", "stone/other.py", "lantern/lantern.txt", "amber/amber.py"):
-        (tmp_path / path).parent.mkdir()
-        (tmp_path / path).touch()
-    assert methods(tmp_path) == ["amber", "river"]
+def test_file_is_loaded_with_its_origin(file):
+    method = get("./my_method.py")
+    assert method.slug() == "mymethod"
+    assert method.external.source == "./my_method.py"
+    assert len(method.external.sha256) == 64
+    assert get("./my_method.py") is method
 
 
-def test_unknown_name_gets_a_suggestion():
-    with pytest.raises(BadInput, match="unknown method 'sparsgpt'; did you mean 'sparsegpt'"):
-        get("sparsgpt")
-    with pytest.raises(BadInput, match=r"choose one of [a-z, ]*flap, [a-z, ]*magnitude"):
-        get("zzz")
+def test_changed_file_is_loaded_again(file):
+    before = get("./my_method.py").external.sha256
+    file.write_text(METHOD.replace("1.0", "2.0"))
+    method = get("./my_method.py")
+    assert method().power == 2
+    assert method.external.sha256 != before
 
 
-@pytest.mark.parametrize("slugs", [[], ["magnitude", "wanda"]])
-def test_refuses_folder_without_exactly_one_method(slugs, monkeypatch):
-    module = types.ModuleType("implementations.two")
-    vars(module).update({slug: get(slug) for slug in slugs})
-    known = methods()
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(store, "methods", lambda: [*known, "two"])
-    with pytest.raises(BadInput, match=f"implementations/two/__init__.py .* got {len(slugs)}"):
-        get("two")
+def test_one_class_of_several_is_named(file):
+    file.write_text(METHOD + METHOD.replace("First", "Second"))
+    with pytest.raises(BadInput, match=r"got First, Second; name one, as in m.*\.py:First"):
+        get("my_method.py")
+    assert get("my_method.py:Second").slug() == "second"
+    with pytest.raises(BadInput, match="Third is not a class"):
+        get("my_method.py:Third")
+
+
+def test_file_beside_it_can_be_imported(file):
+    (file.parent / "helper_of_mine.py").write_text("POWER = 3.0")
+    file.write_text(METHOD.replace("1.0", "POWER") + "\n" * 3)
+    file.write_text("from helper_of_mine import POWER\n" + file.read_text())
+    assert get(str(file))().power == 3
+
+
+def test_configured_method_can_be_sent_to_another_process(file):
+    method = get("./my_method.py").configure(sparsity=0.25)
+    again = pickle.loads(pickle.dumps(method))
+    assert again == method
+    sent = pickle.dumps(method)
+    file.write_text(METHOD + "# changed")
+    with pytest.raises(BadInput, match="changed while it was used"):
+        pickle.loads(sent)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x = 1", "must define one subclass of `Method`.*got none"),
+        ("x = ", r"cannot be loaded: SyntaxError"),
+        ("import no_such_thing", r"ModuleNotFoundError: .*no_such_thing.* \(line 1\)"),
+        (METHOD.replace("    capabilities", "    # capabilities"), "has no `capabilities`"),
+    ],
+)
+def test_unusable_file_is_refused(file, content, message):
+    file.write_text(content)
+    with pytest.raises(BadInput, match=message):
+        get("./my_method.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("./nosuch.py", "there is no file ./nosuch.py"),
+        ("nosuch", "unknown method"),
+        ("no_such_package:First", "ModuleNotFoundError"),
+        ("implementations.wanda:Wanda", "is a method of the atlas; use wanda"),
+    ],
+)
+def test_unknown_method_is_refused(name, message):
+    with pytest.raises(BadInput, match=message):
+        get(name)
+
+
+@pytest.mark.parametrize("name", ["wanda.py", "dense.py", "123.py"])
+def test_taken_or_invalid_name_is_refused(file, name):
+    Path(name).write_text(METHOD)
+    with pytest.raises(BadInput, match=r"give yours another name|is no name for a method"):
+        get(name)
+
+
+def test_class_of_a_package(file):
+    sys.path.insert(0, str(file.parent))
+    try:
+        method = get("my_method:First")
+    finally:
+        sys.path.remove(str(file.parent))
+        del sys.modules["my_method"]
+    assert method.slug() == "first"
+    assert method.external.source == "my_method:First"
+
+
+def test_registered_name(file, monkeypatch):
+    monkeypatch.syspath_prepend(file.parent)
+    points = [
+        importlib.metadata.EntryPoint("mine", "my_method:First", external.GROUP),
+        importlib.metadata.EntryPoint("wanda", "my_method:First", external.GROUP),
+    ]
+    monkeypatch.setattr(external, "entry_points", lambda group: points)
+    assert installed_methods() == {"mine": "my_method:First"}  # Wanda is that of the atlas
+    assert get("mine").slug() == "mine"
+    assert get("wanda").external is None

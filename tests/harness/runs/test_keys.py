@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_records
 from implementations.harness.runs.job import Job, Setup

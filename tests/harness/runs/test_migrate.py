@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_record
 from implementations.harness.runs.job import Job
 from implementations.harness.runs.migrate import migrate

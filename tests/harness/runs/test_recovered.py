@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import Recovery, get_protocol
 from implementations.harness.results.store import load_record, load_records

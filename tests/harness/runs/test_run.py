@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from implementations.harness.data.tokens import Tokens
 from implementations.harness.errors import BadInput, NumericsError, Unavailable
 from implementations.harness.model.loading import load_model
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.results.store import (
@@ -398,7 +398,7 @@ from pathlib import Path
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import commit
 from implementations.harness.errors import BadInput
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.runs.run import run
 from implementations.harness.runs.support import write_support

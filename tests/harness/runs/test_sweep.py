@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from implementations.harness.errors import BadInput, Unavailable
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records, save_record
 from implementations.harness.runs import sweep_file
 from implementations.harness.runs.job import Job, Setup

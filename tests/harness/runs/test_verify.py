@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, published_folders, record_files

@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 
 from implementations.harness.errors import AtlasWarning, BadInput, NumericsError
 from implementations.harness.progress import reporting
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.record import NO_SPEED_UP
 from implementations.harness.runs import workbench

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from implementations.harness.errors import Unavailable
-from implementations.harness.prune.method import get
+from implementations.harness.prune.registry import get
 from implementations.harness.results.store import load_records
 from implementations.harness.runs import workers
 from implementations.harness.runs.job import Job

@@ -1,0 +1,150 @@
+"""Commands for authors of a method: `atlas new`, `atlas check` and `atlas compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from implementations.harness.cli import terminal
+from implementations.harness.cli.options import (
+    Accelerator,
+    Device,
+    DType,
+    File,
+    Model,
+    ProtocolName,
+    Runs,
+    Settings,
+    Sparsities,
+    expanded_path,
+    make_setup,
+    method_name,
+    method_names,
+)
+from implementations.harness.errors import BadInput
+from implementations.harness.results.external import slug_of
+from implementations.harness.results.files import (
+    check_writable,
+    short_path,
+    user_path,
+    write_atomically,
+)
+
+TEMPLATE = Path(__file__).with_name("new_method.py.txt")
+RUNS, OUT = Path("runs"), Path("comparison")
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the method, such as mymethod")],
+) -> None:
+    """Write the file of a new method that works, for you to change."""
+    path = user_path(f"{name.removesuffix('.py')}.py", "NAME")
+    slug_of(str(path))
+    if not path.stem.isidentifier():
+        raise BadInput(f"{path.stem!r} is no name for a class; use letters, digits and _")
+    if path.exists():
+        raise BadInput(f"{short_path(path)} exists; choose another name")
+    class_name = "".join(word[:1].upper() + word[1:] for word in path.stem.split("_"))
+    write_atomically(path, TEMPLATE.read_text(encoding="utf-8").replace("NAME", class_name))
+    terminal.show_paths(method=path)
+    terminal.show_line(f"next: atlas check ./{path}, then atlas run ./{path} --sparsity 0.5")
+
+
+def check(
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD", callback=method_name, help="./file.py, package.module:Class or name"
+        ),
+    ],
+) -> None:
+    """Check a method by every clause of the contract; exit with 1 if one fails."""
+    from implementations.harness.contract.checking import check_method
+    from implementations.harness.prune.registry import get
+
+    chosen = get(method)
+    chosen.configure()
+    with terminal.progress():
+        results = list(check_method(chosen))
+    terminal.show_check(results)
+    if any(result.failures for result in results):
+        raise typer.Exit(1)
+
+
+def compare(
+    methods: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[METHODS]...", callback=method_names, help="Methods, or your own ./file.py"
+        ),
+    ] = None,
+    file: File = None,
+    sparsity: Sparsities = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="N:M pattern, such as 2:4; repeatable")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Number of seeds, from 0 on; default: 1")
+    ] = None,
+    model: Model = None,
+    protocol: ProtocolName = "smol",
+    settings: Settings = None,
+    device: Device = "auto",
+    dtype: DType = None,
+    accelerator: Accelerator = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Number of worker processes; each loads the model")
+    ] = 1,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Run the workers on Ray (the cluster in RAY_ADDRESS)")
+    ] = False,
+    out: Annotated[
+        Path,
+        typer.Option("--out", callback=expanded_path, help="Folder for the tables and the chart"),
+    ] = OUT,
+    runs: Runs = RUNS,
+) -> None:
+    """Run what has no record yet and compare: a table for a paper, and a chart."""
+    from implementations.harness.results import comparison
+    from implementations.harness.results.boards import boards
+    from implementations.harness.runs import sweep_file
+
+    if file is not None:
+        if methods or sparsity or pattern or settings or seeds:
+            raise BadInput(
+                "--file cannot be combined with methods, --sparsity, --pattern, --seeds or --set; "
+                "leave them out"
+            )
+        whole = sweep_file.read_sweep_file(file).with_options(model=model, dtype=dtype)
+        jobs, model, dtype = whole.jobs(), whole.model, whole.dtype
+        protocol = whole.protocol or protocol
+    else:
+        jobs = sweep_file.jobs_of(
+            methods or [], sparsity or [], pattern or [], settings or [], range(seeds or 1)
+        )
+    setup = make_setup(protocol, model, device, dtype, accelerator, None, None)
+    check_writable(out)
+    from implementations.harness.runs.sweep import sweep
+
+    with terminal.progress():
+        done = sweep(jobs, setup, runs=runs, count=workers, ray=ray)
+    terminal.show_sweep(done, runs)
+    for job, error in done.failures:
+        terminal.show_error(f"{job}: {error}")
+    tables = comparison.compared(boards(done.records))
+    terminal.show_comparisons(tables)
+    from implementations.harness.results.comparison_chart import draw, to_svg  # slow
+
+    contents = {
+        "table.md": comparison.to_markdown(tables),
+        "table.tex": comparison.to_latex(tables),
+        "table.csv": comparison.to_csv(tables),
+        "chart.svg": to_svg(draw(tables)),
+    }
+    for name, content in contents.items():
+        write_atomically(out / name, content)
+    terminal.show_paths(**{Path(name).suffix[1:]: out / name for name in contents})
+    if done.failures:
+        raise typer.Exit(1)

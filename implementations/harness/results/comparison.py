@@ -1,0 +1,296 @@
+"""The table of `atlas compare`: methods side by side, for the terminal and for a paper.
+
+Rows with the same requested sparsity are ranked by the rules of `ranking`: with three seeds or
+more, two methods are tied if their losses differ by less than the sum of the standard deviations.
+Needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from implementations.harness.errors import BadInput, csv_cell
+from implementations.harness.results.boards import Board, Row, Spread
+from implementations.harness.results.metric import (
+    AGREEMENT,
+    AGREEMENT_AFTER_PROMPT,
+    DIVERGENCE,
+    DIVERGENCE_AFTER_PROMPT,
+    PERPLEXITY,
+    subject,
+)
+from implementations.harness.results.ranking import SEEDS, TIE, Rank, loss, ranking_metrics, ranks
+from implementations.harness.results.record import DENSE
+
+COLUMNS = {
+    "rank": "Rank",
+    "method": "Method",
+    "settings": "Sparsity",
+    "perplexity": "Perplexity",
+    "ratio": "× dense",
+    "divergence": "KL",
+    "agreement": "Agreement",
+    "seconds": "Time (s)",
+    "memory": "Peak memory (MB)",
+    "decode": "Decode speed",
+}
+LEFT = ("method", "settings")
+"""Columns that are aligned on the left."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method at one sparsity; a value is None if a run lacks it."""
+
+    method: str
+    settings: str
+    rank: Rank | None
+    """The places it may have among the rows of the same sparsity; None if it collapsed."""
+    perplexity: Spread | None
+    ratio: Spread | None
+    """Perplexity / dense perplexity of the same run."""
+    divergence: Spread | None
+    """KL divergence from the dense model, in nats per token."""
+    agreement: Spread | None
+    """Share of positions with the dense model's most likely token."""
+    seconds: Spread | None
+    """Time for pruning."""
+    memory: float | None
+    """Peak memory while pruning in bytes, including the model."""
+    decode: float | None
+    """Decoding speed relative to dense."""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def best(self) -> bool:
+        """Whether no other row is clearly better."""
+        return self.rank is not None and self.rank.first == 1
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """The table of one board: a dense line, then the methods of each sparsity by rank."""
+
+    board: Board
+    metric: str
+    """The perplexity that is shown."""
+    lines: tuple[Line, ...]
+
+    @property
+    def caption(self) -> str:
+        """Model, protocol, text, seeds, and what a shared rank means."""
+        board = self.board
+        seeds = {len(row.seeds) for row in board.rows}
+        count = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+        dense = board.dense.values[self.metric]
+        tie = (
+            "the sum of their standard deviations over seeds"
+            if min(seeds) >= SEEDS
+            else f"{100 * TIE:g} %, or the spread over seeds where there are {SEEDS}"
+        )
+        return (
+            f"{board.model} ({board.dtype}), protocol {board.protocol}, {subject(self.metric)}: "
+            f"mean ± standard deviation over {count} seed{'s' if seeds != {1} else ''}. The dense "
+            f"perplexity is {dense:.2f}. KL: divergence from the dense model in nats a token; "
+            "agreement: share of positions with the dense model's most likely token. Rows that "
+            f"share a rank differ by less than {tie}."
+        )
+
+
+def compared(boards: Sequence[Board]) -> list[ComparisonTable]:
+    """Build one table per board; raises `BadInput` if there is nothing to compare."""
+    found = [_comparison(board) for board in boards if board.rows]
+    if not found:
+        raise BadInput("no run succeeded, so there is nothing to compare")
+    return found
+
+
+def _comparison(board: Board) -> ComparisonTable:
+    metric = ranking_metrics(board)[0]
+    lines = []
+    for group in _by_sparsity(board.rows):
+        losses = {i: one for i, row in enumerate(group) if (one := loss(row, board))}
+        places = ranks(losses)
+        order = sorted(range(len(group)), key=lambda i: losses[i].mean if i in losses else math.inf)
+        lines += [_line(group[i], metric, places.get(i)) for i in order]
+    return ComparisonTable(board, metric, tuple(lines))
+
+
+def _by_sparsity(rows: Iterable[Row]) -> list[list[Row]]:
+    """Group rows by requested sparsity or pattern."""
+    groups: dict[tuple[float, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.first.asked, row.first.pattern or ""), []).append(row)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _line(row: Row, metric: str, rank: Rank | None) -> Line:
+    kind, _, text = metric.partition("/")
+    divergence, agreement = (
+        (DIVERGENCE, AGREEMENT)
+        if kind == PERPLEXITY.kind
+        else (DIVERGENCE_AFTER_PROMPT, AGREEMENT_AFTER_PROMPT)
+    )
+    decode = row.rate("decode")
+    return Line(
+        method=row.method,
+        settings=row.settings,
+        rank=rank,
+        perplexity=row.value(metric),
+        ratio=row.ratio(metric),
+        divergence=row.value(f"{divergence.kind}/{text}"),
+        agreement=row.value(f"{agreement.kind}/{text}"),
+        seconds=row.seconds("prune"),
+        memory=row.memory,
+        decode=decode.ratio if decode else None,
+        labels=row.labels,
+    )
+
+
+def cells(line: Line, plus_minus: str = "±") -> dict[str, str]:
+    """Format a line for readers, one text per column."""
+
+    def spread(value: Spread | None, digits: int, factor: float = 1) -> str:
+        if value is None:
+            return ""
+        mean = f"{factor * value.mean:,.{digits}f}"
+        if value.deviation is None:
+            return mean
+        return f"{mean} {plus_minus} {factor * value.deviation:,.{digits}f}"
+
+    return {
+        "rank": str(line.rank or ("collapsed" if "collapsed" in line.labels else "")),
+        "method": line.method,
+        "settings": line.settings,
+        "perplexity": spread(line.perplexity, 2),
+        "ratio": spread(line.ratio, 2),
+        "divergence": spread(line.divergence, 3),
+        "agreement": spread(line.agreement, 1, 100) + (" %" if line.agreement else ""),
+        "seconds": spread(line.seconds, 0),
+        "memory": "" if line.memory is None else f"{line.memory / 1e6:,.0f}",
+        "decode": "" if line.decode is None else f"{line.decode:.2f} ×",
+    }
+
+
+def columns(comparison: ComparisonTable) -> list[str]:
+    """Return the columns in which some line has a value."""
+    rows = [cells(line) for line in comparison.lines]
+    return [name for name in COLUMNS if any(row[name] for row in rows)]
+
+
+def to_markdown(comparisons: Iterable[ComparisonTable]) -> str:
+    """Format as Markdown tables with captions; the best rows are bold."""
+    tables = []
+    for comparison in comparisons:
+        names = columns(comparison)
+        lines = [[COLUMNS[name] for name in names]]
+        for line in comparison.lines:
+            texts = [cells(line)[name].replace("|", r"\|") for name in names]
+            lines.append([f"**{text}**" if line.best and text else text for text in texts])
+        rows = [f"| {' | '.join(texts)} |" for texts in lines]
+        rule = "".join("| --- " if name in LEFT else "| --: " for name in names) + "|"
+        tables.append("\n".join([rows[0], rule, *rows[1:], "", comparison.caption]))
+    return "\n\n".join(tables) + "\n"
+
+
+LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "±": r"$\pm$",
+        "×": r"$\times$",
+        "–": "--",
+    }
+)
+
+
+def to_latex(comparisons: Iterable[ComparisonTable]) -> str:
+    """Format as LaTeX tables for the package booktabs; the best rows are bold."""
+    tables = []
+    for comparison in comparisons:
+        names = columns(comparison)
+        kinds = "".join("l" if name in LEFT else "r" for name in names)
+        head = " & ".join(COLUMNS[name].translate(LATEX) for name in names)
+        rows = []
+        for line in comparison.lines:
+            texts = [cells(line)[name].translate(LATEX) for name in names]
+            texts = [rf"\textbf{{{text}}}" if line.best and text else text for text in texts]
+            rows.append("  " + " & ".join(texts) + r" \\")
+        tables.append(
+            "\n".join(
+                [
+                    r"\begin{table}",
+                    r"\centering",
+                    rf"\begin{{tabular}}{{{kinds}}}",
+                    r"\toprule",
+                    rf"  {head} \\",
+                    r"\midrule",
+                    *rows,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    rf"\caption{{{comparison.caption.translate(LATEX)}}}",
+                    r"\end{table}",
+                ]
+            )
+        )
+    return "% \\usepackage{booktabs}\n" + "\n\n".join(tables) + "\n"
+
+
+def to_csv(comparisons: Iterable[ComparisonTable]) -> str:
+    """Format as CSV with unrounded numbers; every value of the records has three columns.
+
+    These are the mean, the standard deviation over seeds and the ratio to dense. The dense model
+    has the first row of each board.
+    """
+    comparisons = list(comparisons)
+    names = list(dict.fromkeys(n for one in comparisons for n in one.board.metrics))
+    rows = [row for one in comparisons for row in _csv_rows(one, names)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _csv_rows(comparison: ComparisonTable, names: Sequence[str]) -> Iterable[dict[str, object]]:
+    board = comparison.board
+    dense = {f"{name} mean": board.dense.values.get(name) for name in names}
+    fixed = {"protocol": board.protocol, "model": board.model, "dtype": board.dtype}
+    empty = dict.fromkeys(
+        [f"{name} {part}" for name in names for part in ("mean", "deviation", "ratio")]
+    )
+    yield fixed | _facts(None, None) | empty | dense
+    rows = {(row.method, row.settings): row for row in board.rows}
+    for line in comparison.lines:
+        row = rows[line.method, line.settings]
+        values: dict[str, object] = {}
+        for name in names:
+            value, ratio = row.value(name), row.ratio(name)
+            values[f"{name} mean"] = value and value.mean
+            values[f"{name} deviation"] = value and value.deviation
+            values[f"{name} ratio"] = ratio and ratio.mean
+        yield fixed | _facts(line, row) | empty | values
+
+
+def _facts(line: Line | None, row: Row | None) -> dict[str, object]:
+    if line is None or row is None:
+        blank = ("settings", "asked", "achieved", "seeds", "rank", "prune seconds")
+        return {"method": DENSE, **dict.fromkeys((*blank, "peak bytes", "decode ratio", "labels"))}
+    return {
+        "method": line.method,
+        "settings": csv_cell(line.settings),
+        "asked": row.first.asked,
+        "achieved": row.achieved,
+        "seeds": " ".join(map(str, row.seeds)),
+        "rank": line.rank,
+        "prune seconds": line.seconds and line.seconds.mean,
+        "peak bytes": line.memory,
+        "decode ratio": line.decode,
+        "labels": " ".join(line.labels),
+    }

@@ -1,0 +1,130 @@
+"""The table and the chart of `atlas compare`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from implementations.harness.errors import BadInput
+from implementations.harness.results.boards import boards
+from implementations.harness.results.comparison import compared, to_csv, to_latex, to_markdown
+from implementations.harness.results.comparison_chart import draw, to_svg
+from implementations.harness.results.record import External
+
+WIKIPEDIA = "ppl/wikipedia/1024"
+
+
+@pytest.fixture
+def seeds(at):
+    """Return a function that makes three runs of a method whose perplexities spread by 1."""
+
+    def make(method, share, wikipedia, spread=1.0, **more):
+        return [
+            at(
+                method,
+                share,
+                value,
+                seed=seed,
+                values={WIKIPEDIA: value, "ppl/c4/1024": value}
+                | {"kl/wikipedia/1024": value / 100, "agreement/wikipedia/1024": 0.75},
+                **more,
+            )
+            for seed, value in enumerate((wikipedia - spread, wikipedia, wikipedia + spread))
+        ]
+
+    return make
+
+
+@pytest.fixture
+def tables(seeds):
+    records = [
+        *seeds("wanda", 0.5, 41.5),
+        *seeds("sparsegpt", 0.5, 40.0),
+        *seeds("magnitude", 0.5, 90.0),
+        *seeds("ria", 0.7, 200.0),
+        *seeds("random", 0.5, 5000.0),
+    ]
+    return compared(boards(records))
+
+
+def test_methods_of_one_sparsity_are_ranked_and_ties_share_a_rank(tables):
+    (table,) = tables
+    assert [(line.method, str(line.rank)) for line in table.lines] == [
+        ("sparsegpt", "1–2"),  # 40.0 ± 1 and 41.5 ± 1 overlap
+        ("wanda", "1–2"),
+        ("magnitude", "3"),
+        ("random", "None"),  # collapsed
+        ("ria", "1"),
+    ]
+    assert [line.method for line in table.lines if line.best] == ["sparsegpt", "wanda", "ria"]
+
+
+def test_markdown_has_a_row_per_method_and_the_best_are_bold(tables):
+    lines = to_markdown(tables).splitlines()
+    assert lines[0].startswith("| Rank | Method | Sparsity | Perplexity | × dense | KL | Agreement")
+    assert lines[2].startswith(
+        "| **1–2** | **sparsegpt** | **50 %** | **40.00 ± 1.00** | **2.00 ± 0.05** | "
+        "**0.400 ± 0.010** | **75.0 ± 0.0 %**"
+    )
+    assert lines[5].startswith("| collapsed | random | 50 % | 5,000.00 ± 1.00 |")
+    assert "mean ± standard deviation over 3 seeds. The dense perplexity is 20.00" in lines[-1]
+    assert "sum of their standard deviations over seeds" in lines[-1]
+
+
+def test_latex_escapes_and_marks_the_best(tables):
+    text = to_latex(tables)
+    assert (
+        r"\textbf{1--2} & \textbf{sparsegpt} & \textbf{50 \%} & \textbf{40.00 $\pm$ 1.00}" in text
+    )
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    (columns,) = {line.count("&") for line in text.splitlines() if line.endswith(r"\\")}
+    assert text.partition(r"\begin{tabular}{")[2].partition("}")[0].count("r") == columns - 1
+
+
+def test_csv_has_unrounded_values_and_the_dense_model(tables):
+    rows = list(csv.DictReader(io.StringIO(to_csv(tables))))
+    assert [row["method"] for row in rows[:2]] == ["dense", "sparsegpt"]
+    assert float(rows[0][f"{WIKIPEDIA} mean"]) == 20
+    assert float(rows[1][f"{WIKIPEDIA} deviation"]) == pytest.approx(1)
+    assert float(rows[1]["ppl/c4/1024 ratio"]) == pytest.approx(40 / 25)
+    assert rows[1]["seeds"] == "0 1 2"
+
+
+def test_one_seed_has_no_spread_and_names_the_limit_of_a_tie(at):
+    (table,) = compared(boards([at("wanda", 0.5, 40.0), at("sparsegpt", 0.5, 41.0)]))
+    assert "over 1 seed." in table.caption
+    assert "5 %" in table.caption
+    assert "KL |" not in to_markdown([table])  # no run has it
+    assert "±" not in to_markdown([table]).partition("\n\n")[0]
+
+
+def test_own_method_stands_beside_the_others(at):
+    origin = External(source="./mine.py", sha256="ab" * 32)
+    records = [at("wanda", 0.5, 40.0), at("mine", 0.5, 30.0, external=origin)]
+    (table,) = compared(boards(records))
+    assert [(line.method, line.settings, line.labels) for line in table.lines] == [
+        ("mine", "50 % file=ababab", ("external",)),
+        ("wanda", "50 %", ()),
+    ]
+
+
+def test_chart_has_a_point_and_a_label_per_method(tables):
+    figure = draw(tables)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "sparsegpt  50 %",
+        "wanda  50 %",
+        "magnitude  50 %",
+        "random  50 %",
+        "ria  70 %",
+    ]
+    assert axes.get_xscale() == "log"  # 2 to 250 times dense
+    assert ET.fromstring(to_svg(figure)).tag.endswith("svg")
+
+
+def test_nothing_to_compare_is_refused():
+    with pytest.raises(BadInput, match="nothing to compare"):
+        compared([])

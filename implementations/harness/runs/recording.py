@@ -169,7 +169,7 @@ def joined_spans(tokens: Tokens) -> tuple[tuple[int, int], ...]:
 
 
 def labels_of(
-    values: dict[str, float], dense: dict[str, float], external: External | None
+    values: dict[str, float], dense: dict[str, float], external: External | None = None
 ) -> tuple[str, ...]:
     """Return `collapsed` if any value has collapsed by its metric's criterion, and `external`."""
     collapsed = any(

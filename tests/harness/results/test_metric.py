@@ -80,13 +80,13 @@ def test_new_metric_needs_only_one_entry(made_up, monkeypatch):
     from implementations.harness.runs.recording import labels_of, tolerances_of
 
     tolerance = Tolerance(same_machine=1e-6, elsewhere=1e-3)
-    new = Metric("kl", "divergence", "nats", lower_is_better=True, tolerance=tolerance, collapse=3)
-    monkeypatch.setattr(module, "METRICS", METRICS | {"kl": new})
-    kl, error = "kl/wikipedia/1024", "kl_stderr/wikipedia/1024"
+    new = Metric("gap", "gap", "nats", lower_is_better=True, tolerance=tolerance, collapse=3)
+    monkeypatch.setattr(module, "METRICS", METRICS | {"gap": new})
+    gap, error = "gap/wikipedia/1024", "gap_stderr/wikipedia/1024"
 
     def run(share: float, value: float):
-        values = {WIKIPEDIA: 30.0, kl: value, error: 0.1}
-        dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 20.0, kl: 1.0}})
+        values = {WIKIPEDIA: 30.0, gap: value, error: 0.1}
+        dense = made_up().dense.model_copy(update={"values": {WIKIPEDIA: 20.0, gap: 1.0}})
         return made_up(
             asked=share,
             configuration={"sparsity": share},
@@ -95,12 +95,12 @@ def test_new_metric_needs_only_one_entry(made_up, monkeypatch):
         )
 
     records = [run(0.5, 2.5), run(0.6, 1.5), run(0.7, 2.0)]
-    assert labels_of({kl: 3.5}, {kl: 1.0}) == ("collapsed",)
-    assert labels_of({kl: 2.5, error: 9.0}, {kl: 1.0}) == ()
-    assert tolerances_of(records[0].values)["kl"] == tolerance
+    assert labels_of({gap: 3.5}, {gap: 1.0}) == ("collapsed",)
+    assert labels_of({gap: 2.5, error: 9.0}, {gap: 1.0}) == ()
+    assert tolerances_of(records[0].values)["gap"] == tolerance
     (board,) = boards(records)
-    assert board.metrics == (WIKIPEDIA, "ppl/c4/1024", kl)
-    assert board.heading(kl) == "Divergence (nats), Wikipedia"
+    assert board.metrics == (WIKIPEDIA, "ppl/c4/1024", gap)
+    assert board.heading(gap) == "Gap (nats), Wikipedia"
     assert board.heading(WIKIPEDIA) == "Wikipedia"
-    (best,) = order([board], "kl")
-    assert [row.value(kl).mean for row in best.rows] == [1.5, 2.0, 2.5]
+    (best,) = order([board], "gap")
+    assert [row.value(gap).mean for row in best.rows] == [1.5, 2.0, 2.5]

@@ -20,8 +20,10 @@ from typer.core import TyperGroup
 from implementations.harness.cli import own_method, terminal
 from implementations.harness.cli.options import (
     Accelerator,
+    CalibrateOn,
     Device,
     DType,
+    EvaluateOn,
     File,
     Json,
     Model,
@@ -53,6 +55,8 @@ from implementations.harness.errors import AtlasError, BadInput, escape, escape_
 from implementations.harness.progress import track
 from implementations.harness.results.external import installed_methods
 from implementations.harness.results.files import short_path
+from implementations.harness.results.own_texts import with_own_texts
+from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.store import load_record, load_records, published_folders
 from implementations.harness.results.store import methods as list_methods
 
@@ -131,6 +135,8 @@ def run(
     ] = None,
     model: Model = None,
     protocol: ProtocolName = "smol",
+    calibrate_on: CalibrateOn = None,
+    evaluate_on: EvaluateOn = None,
     settings: Settings = None,
     recover: Recover = None,
     tokens: TrainTokens = None,
@@ -154,7 +160,8 @@ def run(
     if pattern is not None:
         parameters["pattern"] = pattern
     job = make_job(method, parameters, seed, recovery(recover, tokens))
-    setup = make_setup(protocol, model, device, dtype, accelerator, tasks, task_folder)
+    chosen = with_own_texts(get_protocol(protocol), calibrate_on, evaluate_on or ())
+    setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder)
     from implementations.harness.runs.run import run as do  # slow: imports transformers
 
     with terminal.progress():
@@ -187,6 +194,8 @@ def sweep(
             help="smol, quick, paper or the path of a .yaml file; default: the file's, or smol"
         ),
     ] = None,
+    calibrate_on: CalibrateOn = None,
+    evaluate_on: EvaluateOn = None,
     settings: Settings = None,
     recover: Recover = None,
     tokens: TrainTokens = None,
@@ -218,15 +227,21 @@ def sweep(
                 "leave them out"
             )
         whole = sweep_file.read_sweep_file(file).with_options(
-            protocol=protocol, model=model, dtype=dtype
+            protocol=protocol,
+            calibrate_on=calibrate_on,
+            evaluate_on=evaluate_on,
+            model=model,
+            dtype=dtype,
         )
         jobs = whole.jobs(after)
         protocol, model, dtype = whole.protocol, whole.model, whole.dtype
+        calibrate_on, evaluate_on = whole.calibrate_on, whole.evaluate_on
     else:
         jobs = sweep_file.jobs_of(
             methods or [], sparsity or [], pattern or [], settings or [], seed or [0], after
         )
-    setup = make_setup(protocol or "smol", model, device, dtype, accelerator, tasks, task_folder)
+    chosen = with_own_texts(get_protocol(protocol or "smol"), calibrate_on, evaluate_on or ())
+    setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder)
     from implementations.harness.runs.sweep import sweep as do  # slow: imports transformers
 
     with terminal.progress():

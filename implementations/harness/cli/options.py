@@ -11,7 +11,7 @@ import typer
 from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.external import check_name
 from implementations.harness.results.files import user_path
-from implementations.harness.results.protocol import MOST_TOKENS, How, Recovery, get_protocol
+from implementations.harness.results.protocol import MOST_TOKENS, How, Protocol, Recovery
 from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.results.record import DENSE
 
@@ -80,6 +80,22 @@ Model = Annotated[
 ]
 ProtocolName = Annotated[
     str, typer.Option("--protocol", help="smol, quick, paper or the path of a .yaml file")
+]
+CalibrateOn = Annotated[
+    str | None,
+    typer.Option(
+        "--calibrate-on",
+        metavar="FILE",
+        help="Your own calibration text (.txt, .jsonl or .parquet); default: the protocol's",
+    ),
+]
+EvaluateOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--evaluate-on",
+        metavar="FILE",
+        help="Your own evaluation text, instead of the protocol's; repeatable",
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or an accelerator such as cuda")]
 DType = Annotated[
@@ -214,7 +230,7 @@ def listed(values: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def make_setup(
-    protocol: str,
+    protocol: Protocol,
     model: str | None,
     device: str,
     dtype: str | None,
@@ -223,18 +239,17 @@ def make_setup(
     task_folder: Path | None,
 ) -> Setup:
     """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
-    from implementations.harness.model.execution import parse_device, parse_dtype  # slow
+    from implementations.harness.model.execution import parse_device, parse_dtype
     from implementations.harness.runs.job import Setup
 
-    chosen = get_protocol(protocol)
-    source = model or chosen.model
+    source = model or protocol.model
     if source is None:
-        raise BadInput(f"protocol {chosen.name} has no default model; give one with --model")
+        raise BadInput(f"protocol {protocol.name} has no default model; give one with --model")
     return Setup(
         model=source,
-        protocol=chosen,
+        protocol=protocol,
         device=str(parse_device(device)),
-        dtype=str(parse_dtype(dtype or chosen.dtype)).removeprefix("torch."),
+        dtype=str(parse_dtype(dtype or protocol.dtype)).removeprefix("torch."),
         accelerator=accelerator,
         tasks=listed(tasks),
         task_folder=None if task_folder is None else str(task_folder),

@@ -92,6 +92,8 @@ class Sampler:
         if settings.documents:
             return self._documents(settings.text, settings.length, settings.samples, seed)
         text, ids = self._before_reserve(settings)
+        needed = settings.samples * settings.length
+        _check_enough(text, len(ids), needed, f"{settings.samples} windows of {settings.length:,}")
         tokens = random_windows(text, ids, settings.length, settings.samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
 
@@ -351,7 +353,7 @@ def _check_enough(text: Text | Origin, available: int, needed: int, purpose: str
     if available < needed:
         raise BadInput(
             f"{text.name} is too short: it has {available:,} tokens, but {purpose} tokens need "
-            f"{needed:,}; use a longer text"
+            f"{needed:,}; use a longer text, or a protocol with fewer or shorter windows"
         )
 
 

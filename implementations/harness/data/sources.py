@@ -11,15 +11,18 @@ from implementations.harness.download.hub import hub_file
 from implementations.harness.errors import BadInput, Unavailable, in_short
 from implementations.harness.results import reading
 from implementations.harness.results.files import file_sha256, user_path
+from implementations.harness.results.own_texts import FORMATS
 
 BETWEEN_DOCUMENTS = "\n\n"
 LARGEST_TEXT = 2_000_000_000
 """Bytes of a local file. It is held in memory, and its tokens need about 40 times as much."""
 
 _TEXT_SOURCES = (
-    "wikipedia, c4, code, wikitext2, wikitext2-train, c4-validation or a .txt or .jsonl file"
+    "wikipedia, c4, code, wikitext2, wikitext2-train, c4-validation or a .txt, .jsonl or "
+    ".parquet file"
 )
-_DOCUMENT_SOURCES = "c4-train or a .jsonl file"
+_DOCUMENT_SOURCES = "c4-train or a .jsonl or .parquet file"
+_DOCUMENT_FORMATS = (".jsonl", ".parquet")
 _STRINGS = ("string", "large_string")
 _C4_VALIDATION_DOCUMENTS = 1100  # as SparseGPT and its successors evaluate
 
@@ -30,12 +33,12 @@ def read_text(source: str) -> str:
     `wikipedia`, `c4`, `code`: the embedded samples. `wikitext2`, `wikitext2-train`: the test and
     train splits of `wikitext-2-raw-v1`, joined by blank lines. `c4-validation`: the first 1,100
     documents of the first validation shard, joined by spaces. Otherwise the path of a UTF-8 `.txt`
-    file, or of a `.jsonl` file whose `text` fields are joined by blank lines.
+    file, or of a `.jsonl` or `.parquet` file whose `text` fields are joined by blank lines.
 
     Raises:
         BadInput: the source is unknown, or the file is unreadable, over 2 GB, not UTF-8, or has a
-            line without `text`.
-        Unavailable: the network is unreachable, or the package `datasets` is missing.
+            row without `text`.
+        Unavailable: the network is unreachable, or the package `datasets` or `pyarrow` is missing.
     """
     match source:
         case "wikipedia":
@@ -50,18 +53,18 @@ def read_text(source: str) -> str:
             rows = _rows("json", _c4("validation", "00000-of-00008"))
             return " ".join(rows[:_C4_VALIDATION_DOCUMENTS])
     path = _local(source, _TEXT_SOURCES)
-    if path.suffix == ".jsonl":
-        return BETWEEN_DOCUMENTS.join(_json_lines(path))
+    if path.suffix in _DOCUMENT_FORMATS:
+        return BETWEEN_DOCUMENTS.join(_documents(path))
     return reading.read_text(path, LARGEST_TEXT)  # keeps line ends
 
 
 def read_documents(source: str) -> Sequence[str]:
-    """Return the documents of `source`: `c4-train` (first training shard) or a `.jsonl` file.
+    """Return the documents of `c4-train` (first training shard), a `.jsonl` or `.parquet` file.
 
     Raises as `read_text` does.
     """
     path = _documents_file(source)
-    return _rows("json", path) if source == "c4-train" else _json_lines(path)
+    return _rows("json", path) if source == "c4-train" else _documents(path)
 
 
 def documents_sha256(source: str) -> str:
@@ -82,7 +85,7 @@ def _documents_file(source: str) -> Path:
     if source == "c4-train":
         return _c4("train", "00000-of-01024")
     path = _local(source, _DOCUMENT_SOURCES)
-    if path.suffix != ".jsonl":
+    if path.suffix not in _DOCUMENT_FORMATS:
         raise BadInput(f"{path} is a single text; to draw documents, use {_DOCUMENT_SOURCES}")
     return path
 
@@ -130,9 +133,38 @@ def _local(source: str, choice: str) -> Path:
                 "a run reads only a few thousand windows"
             )
         return path
-    if path.suffix in (".txt", ".jsonl"):
+    if path.suffix in FORMATS:
         raise BadInput(f"{path} is not a file")
     raise BadInput(f"unknown text source {in_short(source, 100)!r}; use {choice}")
+
+
+def _documents(path: Path) -> list[str]:
+    return _parquet_rows(path) if path.suffix == ".parquet" else _json_lines(path)
+
+
+def _parquet_rows(path: Path) -> list[str]:
+    """Return the column `text` of a local Parquet file."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise Unavailable(
+            f"reading {path} needs the package `pyarrow`: pip install 'pruning-atlas[hub]'"
+        )
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(path)
+        columns = file.schema_arrow
+        if "text" not in columns.names or str(columns.field("text").type) not in _STRINGS:
+            raise BadInput(
+                f"{path}: the column `text` is missing or not a string; the columns are "
+                f"{in_short(', '.join(f'{c.name} ({c.type})' for c in columns), 200)}"
+            )
+        rows: list[str | None] = file.read(columns=["text"])["text"].to_pylist()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is damaged: {in_short(error)}") from error
+    if None in rows:
+        raise BadInput(f"{path}, row {rows.index(None) + 1}: the column `text` is empty")
+    return [row for row in rows if row is not None]
 
 
 def _json_lines(path: Path) -> list[str]:

@@ -97,8 +97,9 @@ def check_disjoint(seen: Tokens, evaluation: Tokens, role: str = "calibration") 
         if overlap is None:
             return
         raise BadInput(
-            f"{role} tokens [{overlap[0][0]}, {overlap[0][1]}) and evaluation tokens "
-            f"[{overlap[1][0]}, {overlap[1][1]}) of {evaluation.source} overlap; use other windows"
+            f"{role} tokens [{overlap[0][0]}, {overlap[0][1]}) of {seen.source} and evaluation "
+            f"tokens [{overlap[1][0]}, {overlap[1][1]}) of {evaluation.source} overlap; use other "
+            "windows or texts"
         )
     short, long = sorted((seen, evaluation), key=lambda tokens: tokens.ids.shape[1])
     length = short.ids.shape[1]

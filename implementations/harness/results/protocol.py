@@ -35,6 +35,7 @@ from implementations.harness.results.reading import (
 
 Length = Annotated[Few, Field(ge=2)]  # the second token is the first that is predicted
 DType = Literal["float32", "bfloat16", "float16"]
+ProtocolName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
 
 MOST_TOKENS = 10**9  # of the calibration set, at eight bytes each in memory
 PROMPT = "The history of the city begins with"
@@ -124,10 +125,18 @@ class SpeedTest(StrictModel):
     batch: Few = 1
 
 
+class OwnTexts(StrictModel):
+    """The protocol whose texts were replaced by files of the user, and which of its texts."""
+
+    protocol: ProtocolName
+    calibration: bool
+    evaluations: bool
+
+
 class Protocol(StrictModel):
     """Everything that two comparable numbers share; `batch_size` only affects the speed."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)
+    name: ProtocolName
     about: Text = ""
     model: Text | None = None
     dtype: DType = "float32"
@@ -140,6 +149,8 @@ class Protocol(StrictModel):
     generation: Generation = Generation()
     speed: SpeedTest = SpeedTest()
     batch_size: Few = 1
+    own_texts: OwnTexts | None = Field(default=None, exclude_if=lambda own: own is None)
+    """Written only if --calibrate-on or --evaluate-on replaced texts of another protocol."""
 
     @model_validator(mode="after")
     def _one_metric_a_name(self) -> Protocol:
@@ -229,6 +240,11 @@ def read(path: Path) -> Protocol:
         protocol = Protocol.model_validate_json(json.dumps(read_yaml(path), default=str))
     except ValidationError as error:
         raise BadInput(f"{path} is not a valid protocol: {validation_problems(error)}") from error
+    if protocol.own_texts is not None:
+        raise BadInput(
+            f"{path}: own_texts is only written in records; remove it and change the name, or use "
+            "--calibrate-on and --evaluate-on"
+        )
     known = PROTOCOLS.get(protocol.name, protocol)
     if any(getattr(known, name) != getattr(protocol, name) for name in ("fingerprint", *STREAMS)):
         raise BadInput(

@@ -40,7 +40,12 @@ TIE = 0.05
 """Losses that differ by this share of the larger one count as equal."""
 SEEDS = 3
 """Number of seeds from which the spread over them decides whether losses are equal."""
-_KINDS = {"wikitext2": "wikipedia", "wikitext2-train": "wikipedia"}
+_KINDS = {
+    "wikitext2": "wikipedia",
+    "wikitext2-train": "wikipedia",
+    "c4-train": "c4",
+    "c4-validation": "c4",
+}
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -151,5 +156,5 @@ def ranks(losses: Mapping[Key, Loss]) -> dict[Key, Rank]:
 
 
 def text_kind(source: str) -> str:
-    """Return the kind of a text, such as `c4` for `c4-train` and `wikipedia` for `wikitext2`."""
-    return _KINDS.get(source, source.partition("-")[0])
+    """Return the kind of a text, such as `c4` for `c4-train`; each local file is its own kind."""
+    return _KINDS.get(source, source)

@@ -102,7 +102,13 @@ def command_of(record: Record, task_folder: str | None = None) -> str:
         for name in record.changed:
             value = record.configuration[name]
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--protocol", protocol.name + ("" if protocol.name in PROTOCOLS else ".yaml")]
+    own = protocol.own_texts
+    name = protocol.name if own is None else own.protocol
+    words += ["--protocol", name + ("" if name in PROTOCOLS else ".yaml")]
+    if own is not None and own.calibration:
+        words += ["--calibrate-on", protocol.calibration.text]
+    if own is not None and own.evaluations:
+        words += [w for e in protocol.evaluations for w in ("--evaluate-on", e.text)]
     if model.source != protocol.model:
         words += ["--model", model.source]
     if model.dtype != protocol.dtype:

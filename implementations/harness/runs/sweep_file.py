@@ -3,6 +3,8 @@
 An example of a file:
 
 protocol: smol
+calibrate_on: notes.txt
+evaluate_on: [held-out.jsonl]
 seeds: [0]
 runs:
   - dense
@@ -20,7 +22,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.results.protocol import Recovery
@@ -84,10 +86,17 @@ class SweepFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     protocol: Given | None = None
+    calibrate_on: Given | None = None
+    evaluate_on: Annotated[list[Given], Field(min_length=1)] | None = None
     model: Given | None = None
     dtype: Given | None = None
     seeds: Seeds = [0]
     runs: list[Given | Entry] = Field(min_length=1)
+
+    @field_validator("evaluate_on", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
     def jobs(self, recovery: Recovery | None = None) -> list[Job]:
         """Create all runs in order, without repetition; raises `BadInput` for an invalid one."""
@@ -95,16 +104,17 @@ class SweepFile(BaseModel):
         check_count(sum(entry.count(self.seeds) for entry in entries))
         return unique(job for entry in entries for job in entry.jobs(self.seeds, recovery))
 
-    def with_options(self, **options: str | None) -> SweepFile:
-        """Add options that are not None; raises `BadInput` if the file has another value."""
+    def with_options(self, **options: str | list[str] | None) -> SweepFile:
+        """Add options that are given; raises `BadInput` if the file has another value."""
         given = self.model_dump(include=set(options), exclude_none=True)
         for name, value in options.items():
-            if value is not None and given.get(name, value) != value:
+            if value and given.get(name, value) != value:
+                words = [v if isinstance(v, str) else ", ".join(v) for v in (value, given[name])]
                 raise BadInput(
-                    f"--{name} {in_short(value, 100)} contradicts the sweep file, which has "
-                    f"{in_short(given[name], 100)}; leave one of them out"
+                    f"--{name.replace('_', '-')} {in_short(words[0], 100)} contradicts the sweep "
+                    f"file, which has {in_short(words[1], 100)}; leave one of them out"
                 )
-        return self.model_copy(update={n: v for n, v in options.items() if v is not None})
+        return self.model_copy(update={n: v for n, v in options.items() if v})
 
 
 def read_sweep_file(path: Path) -> SweepFile:

@@ -225,7 +225,9 @@ def test_training_text_does_not_change_the_calibration(world, model):
 
 
 def test_refuses_training_on_evaluation_text(world, model, tmp_path):
-    with pytest.raises(BadInput, match=r"^training tokens \[0, 32\) and evaluation .* overlap"):
+    with pytest.raises(
+        BadInput, match=r"^training tokens \[0, 32\) of .* and evaluation .* overlap"
+    ):
         training(world, model, "same", {"text": str(world.evaluation), "length": 32})
     copy = tmp_path / "copy.txt"
     copy.write_text("A new beginning. " + world.evaluation.read_text())

@@ -193,6 +193,13 @@ def test_missing_datasets_package_names_the_extra(monkeypatch):
         read_text("wikitext2")
 
 
+def test_missing_pyarrow_package_names_the_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for function in (read_text, read_documents):
+        with pytest.raises(Unavailable, match=r"`pyarrow`: pip install 'pruning-atlas\[hub\]'"):
+            function(write_file(tmp_path, "a.parquet", ""))
+
+
 def test_articles_keep_titles_and_are_not_stripped():
     dump = (
         '<doc id="1" url="u" title="A">\nA\n\nFirst. \n\n</doc>\n'
@@ -285,12 +292,12 @@ def test_unknown_source(tmp_path):
         BadInput, match="unknown text source 'wikipaedia'; use wikipedia, c4, code, wiki"
     ):
         read_text("wikipaedia")
-    with pytest.raises(BadInput, match=r"unknown text source .*; use c4-train or a \.jsonl file"):
+    with pytest.raises(BadInput, match=r"unknown text source .*; use c4-train or a \.jsonl or"):
         read_documents("wikipedia")
     with pytest.raises(BadInput, match="unknown text source"):
         read_text(str(tmp_path))  # a folder
 
 
 def test_text_file_has_no_documents(tmp_path):
-    with pytest.raises(BadInput, match=r"to draw documents, use c4-train or a \.jsonl file"):
+    with pytest.raises(BadInput, match=r"to draw documents, use c4-train or a \.jsonl or"):
         read_documents(write_file(tmp_path, "a.txt", "abc"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from implementations.harness.results.boards import Board, boards
-from implementations.harness.results.protocol import Course, EvaluationText
+from implementations.harness.results.protocol import CalibrationText, Course, EvaluationText
 from implementations.harness.results.ranking import (
     ONE_SHOT,
     QUANTISES,
@@ -59,6 +59,27 @@ def test_the_first_metric_ranks_if_all_texts_were_calibrated_on():
     dense = record.dense.model_copy(update={"values": {c4.metric: 20.0}})
     board = board_of(changed(record, protocol=protocol, values=values, dense=dense))
     assert ranking_metrics(board) == (c4.metric,)
+
+
+@pytest.mark.parametrize(
+    ("calibrated", "names"),
+    [("my-notes.txt", ("ppl/my-news/1024",)), ("my-news.txt", ("ppl/c4/1024",))],
+)
+def test_own_text_ranks_unless_it_was_calibrated_on(calibrated: str, names: tuple[str, ...]):
+    record = sample("flap", 0.2, 1.5)
+    own = EvaluationText(text="my-news.txt", length=1024)
+    c4 = EvaluationText(text="c4", length=1024)
+    calibration = CalibrationText(text=calibrated, samples=1, length=1024)
+    used = (own,) if calibrated == "my-notes.txt" else (own, c4)
+    update = {"calibration": calibration, "evaluations": used}
+    values = {evaluation.metric: 30.0 for evaluation in used}
+    dense = record.dense.model_copy(update={"values": dict.fromkeys(values, 20.0)})
+    protocol = record.protocol.model_copy(update=update)
+    board = board_of(changed(record, protocol=protocol, values=values, dense=dense))
+    assert ranking_metrics(board) == names
+    measured = loss(board.rows[0], board)
+    assert measured
+    assert measured.mean == pytest.approx(1.5)
 
 
 def test_the_loss_is_the_mean_over_the_ranking_texts():
@@ -149,6 +170,8 @@ def test_the_spread_counts_from_three_seeds():
         ("c4", "c4"),
         ("wikitext2", "wikipedia"),
         ("wikitext2-train", "wikipedia"),
+        ("c4-like.txt", "c4-like.txt"),
+        ("my-notes.jsonl", "my-notes.jsonl"),
     ],
 )
 def test_kinds_of_text(source: str, kind: str):

@@ -33,7 +33,7 @@ def tokenizer():
 
 @READERS
 @fuzz
-@given(suffix=st.sampled_from([".txt", ".jsonl", "", ".json"]), content=CONTENTS)
+@given(suffix=st.sampled_from([".txt", ".jsonl", ".parquet", "", ".json"]), content=CONTENTS)
 def test_any_bytes_of_a_file(tmp_path, tokenizer, read, suffix, content):
     path = tmp_path / f"foreign{suffix}"
     path.write_bytes(content)

@@ -254,6 +254,14 @@ BAD = {
         "--task-folder: nosuch is not a folder; give the folder with the task files",
     ),
     "unknown recovery": (["run", "wanda", "--recover", "lroa"], "did you mean 'lora'"),
+    "calibration text missing": (
+        ["run", "wanda", "--calibrate-on", "nosuch.txt"],
+        "--calibrate-on: nosuch.txt is not a file",
+    ),
+    "evaluation text in another format": (
+        ["sweep", "wanda", "--evaluate-on", "notes.pdf"],
+        "--evaluate-on: notes.pdf must be a .txt, .jsonl or .parquet file; convert it",
+    ),
     "tokens without recovery": (["run", "wanda", "--tokens", "1000"], "--tokens needs --recover"),
     "recovery on 0 tokens": (
         ["run", "wanda", "--recover", "full", "--tokens", "0"],
@@ -262,7 +270,7 @@ BAD = {
 }
 
 EMPTY = ["model", "protocol", "device", "dtype", "accelerator", "set", "tasks", "task-folder"]
-EMPTY += ["save", "runs", "seed", "sparsity", "pattern"]
+EMPTY += ["save", "runs", "seed", "sparsity", "pattern", "calibrate-on", "evaluate-on"]
 BAD |= {f"empty {name}": (["run", "wanda", f"--{name}", ""], f"--{name} is") for name in EMPTY}
 BAD["empty prompt"] = (["generate", "smollm2-135m", ""], "an argument is empty")
 

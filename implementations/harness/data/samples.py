@@ -92,8 +92,10 @@ class Sampler:
         if settings.documents:
             return self._documents(settings.text, settings.length, settings.samples, seed)
         text, ids = self._before_reserve(settings)
-        needed = settings.samples * settings.length
-        _check_enough(text, len(ids), needed, f"{settings.samples} windows of {settings.length:,}")
+        own = self.protocol.own_texts
+        if own is not None and own.calibration:  # `samples` was chosen for another text
+            asked = f"{settings.samples} windows of {settings.length:,}"
+            _check_enough(text, len(ids), settings.samples * settings.length, asked)
         tokens = random_windows(text, ids, settings.length, settings.samples, seed)
         return replace(tokens, batch_size=self.protocol.batch_size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import Protocol
 from implementations.harness.results.record import Hardware, ModelInfo, Record, TextInfo
 
@@ -18,6 +19,15 @@ def keyed(**fields: object) -> Record:
 def changed(record: Record, **changes: object) -> Record:
     """Return a changed copy of a record, with its new key."""
     return keyed(**dict(record) | changes)
+
+
+def beside_dense(record: Record, divergence: float, agreement: float) -> Record:
+    """Return a copy of a record with the same divergence and agreement on every text."""
+    values = {}
+    for name, value in record.values.items():
+        pair = {beside(name, DIVERGENCE): divergence, beside(name, AGREEMENT): agreement}
+        values |= {name: value} | pair
+    return changed(record, values=values)
 
 
 def rekeyed(content: Any) -> Any:

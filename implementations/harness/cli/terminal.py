@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,7 @@ from rich.text import Text
 
 from implementations.harness.errors import escape
 from implementations.harness.progress import reporting
-from implementations.harness.results.metric import headings
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, headings, metric
 from implementations.harness.results.record import DENSE, EXTERNAL, Rate, Record
 
 if TYPE_CHECKING:  # slow to import, and each needed by one command
@@ -45,6 +45,10 @@ if TYPE_CHECKING:  # slow to import, and each needed by one command
 
 MAX_ERROR = 2_000
 """Maximum length of an error message."""
+DEFINITIONS = (
+    "kl: mean KL divergence from the dense model's predictions, nats a token; agreement: share of "
+    "tokens with the same most likely prediction. How we measure, on the site, has the formulas."
+)
 
 
 class Screen(Console):
@@ -184,12 +188,12 @@ def show_record(record: Record) -> None:
         dense, ratio = record.dense.values.get(name), record.ratio(name)
         table.add_row(
             name,
-            "" if dense is None else f"{dense:,.3f}",
-            f"{record.values[name]:,.3f}",
+            "" if dense is None else three_decimals(name, dense),
+            three_decimals(name, record.values[name]),
             "" if ratio is None else f"{ratio:.3f}",
         )
     for name, before in (record.recovered.before if record.recovered else {}).items():
-        table.add_row(f"{name}, before recovery", "", f"{before:,.3f}", "")
+        table.add_row(f"{name}, before recovery", "", three_decimals(name, before), "")
     for name in ("parameters", "nonzero", "bytes", "macs"):
         dense, pruned = getattr(record.dense.footprint, name), getattr(record.footprint, name)
         table.add_row(name, f"{dense:,}", f"{pruned:,}", f"{pruned / dense:.3f}" if dense else "")
@@ -201,6 +205,8 @@ def show_record(record: Record) -> None:
                 f"{name}, tokens/s", f"{rate.dense:,.1f}", f"{rate.pruned:,.1f}", spread(rate)
             )
     out.print(table)
+    if any(metric(name).kind == DIVERGENCE.kind for name in record.values):
+        out.print(DEFINITIONS, style="dim", highlight=False)
     out.print(
         f"sparsity requested {record.asked:.4g}, achieved {record.achieved:.4g}; "
         f"speed: {record.speed.note}"
@@ -217,6 +223,12 @@ LABELS = {
     "collapsed": "the model no longer predicts text",
     EXTERNAL: "the method is not part of the atlas, so the record cannot be published",
 }
+
+
+def three_decimals(name: str, value: float) -> str:
+    """Format a value with three decimals, unless its metric has a format of its own."""
+    written = metric(name).format
+    return written(value) if written else f"{value:,.3f}"
 
 
 def spread(rate: Rate) -> str:
@@ -316,21 +328,29 @@ def show_line(*parts: str | tuple[str, str]) -> None:
 
 def show_boards(boards: Sequence[Board]) -> None:
     """Print one table per board."""
+    from implementations.harness.results.ranking import has_divergence
+
     if not boards:
         out.print("no matching records; create one with `atlas run`")
     for board in boards:
         out.print(board_table(board))
+    if any(has_divergence(board) for board in boards):
+        out.print(DEFINITIONS, style="dim", highlight=False)
 
 
 def board_table(board: Board) -> Table:
     """Build the table of a board, with the dense row first."""
     from implementations.harness.results.boards import Spread
+    from implementations.harness.results.ranking import agreement, divergence, has_divergence
 
+    names = [name for name in board.metrics if metric(name).relative]
+    beside_dense = {DIVERGENCE: divergence, AGREEMENT: agreement} if has_divergence(board) else {}
     title = " · ".join((board.protocol, board.model, board.dtype, board.device))
     table = Table(title=title, title_justify="left")
     table.add_column("method")
     table.add_column("settings")
-    for heading in ("achieved", *board.metrics, "x dense", "parameters", "decode", "seeds"):
+    kinds = [kind.kind for kind in beside_dense]
+    for heading in ("achieved", *names, *kinds, "x dense", "parameters", "decode", "seeds"):
         table.add_column(heading, justify="right")
     table.add_column("")
     dense = board.dense.values
@@ -338,7 +358,8 @@ def board_table(board: Board) -> Table:
         DENSE,
         "",
         "0.0 %",
-        *(mean(Spread(dense[name])) if name in dense else "" for name in board.metrics),
+        *(mean(Spread(dense[name])) if name in dense else "" for name in names),
+        *("" for _ in kinds),
         "1.00",
         f"{board.dense.footprint.parameters / 1e6:,.1f} M",
         style="bold",
@@ -349,7 +370,11 @@ def board_table(board: Board) -> Table:
             row.method,
             row.settings,
             f"{100 * row.achieved:.1f} %",
-            *(mean(value) if (value := row.value(name)) else "" for name in board.metrics),
+            *(mean(value) if (value := row.value(name)) else "" for name in names),
+            *(
+                mean(value, kind.format) if (value := read(row, board)) else ""
+                for kind, read in beside_dense.items()
+            ),
             times(ratio.mean) if ratio else "",
             f"{row.footprint.parameters / 1e6:,.1f} M",
             f"{rate.ratio:.2f} x" if rate else "",
@@ -360,10 +385,12 @@ def board_table(board: Board) -> Table:
     return table
 
 
-def mean(value: Spread) -> str:
+def mean(value: Spread, written: Callable[[float], str] | None = None) -> str:
     """Format a mean, with the deviation over the seeds if there are several."""
-    deviation = "" if value.deviation is None else f" ± {value.deviation:.2g}"
-    return f"{number(value.mean)}{deviation}"
+    if value.deviation is None:
+        return (written or number)(value.mean)
+    deviation = written(value.deviation) if written else f"{value.deviation:.2g}"
+    return f"{(written or number)(value.mean)} ± {deviation}"
 
 
 def number(value: float) -> str:

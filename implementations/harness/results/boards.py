@@ -196,7 +196,7 @@ class Board:
     """The newest record, for the fields that all records of the board share."""
     dense: Dense
     metrics: tuple[str, ...]
-    """Values that a table shows, those of the protocol first; the first one ranks."""
+    """Names of the values for readers, those of the protocol first; the first one ranks."""
     rows: tuple[Row, ...]
 
     @property
@@ -271,8 +271,10 @@ class Board:
 
     def heading(self, name: str) -> str:
         """Return a column's heading: only the text for the ranking metric, else the full title."""
-        same = metric(name).kind == metric(self.metrics[0]).kind
-        return subject(name) if same else title(name)
+        kind = metric(name)
+        if kind.heading:
+            return f"{kind.heading}, {subject(name)}"
+        return subject(name) if kind.kind == metric(self.metrics[0]).kind else title(name)
 
 
 def newest(records: Iterable[Record]) -> list[Record]:

@@ -8,7 +8,7 @@ score of an lm-eval task.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from implementations.harness.results.reading import NonNegative, StrictModel
@@ -43,10 +43,24 @@ class Metric:
     """Whether the ratio to the dense model's value means something."""
     shown: bool = True
     """False for a value that only accompanies another, such as the number of questions."""
+    heading: str = ""
+    """Short name for a column or a line."""
+    format: Callable[[float], str] | None = None
+    """Writes a value for readers; without it, each table has its own number of digits."""
 
     def collapsed(self, value: float, dense: float) -> bool:
         """Whether a value exceeds the dense one by more than the factor `collapse`."""
         return value > self.collapse * dense
+
+
+def significant(value: float) -> str:
+    """Write a number with three significant digits: `0.500`, `12.3`."""
+    return f"{value:#.3g}".rstrip(".")
+
+
+def percentage(value: float) -> str:
+    """Write a share in per cent with one decimal: `71.2 %`."""
+    return f"{100 * value:.1f} %"
 
 
 PERPLEXITY = Metric(
@@ -66,9 +80,16 @@ DIVERGENCE = Metric(
     lower_is_better=True,
     tolerance=PERPLEXITY.tolerance,
     relative=False,
+    heading="KL",
+    format=significant,
 )
 AGREEMENT = Metric(
-    "agreement", "top-1 agreement with dense", tolerance=PERPLEXITY.tolerance, relative=False
+    "agreement",
+    "top-1 agreement with dense",
+    tolerance=PERPLEXITY.tolerance,
+    relative=False,
+    heading="Agreement",
+    format=percentage,
 )
 DIVERGENCE_AFTER_PROMPT = replace(
     DIVERGENCE, kind="kl_after_prompt", label="KL divergence after the prompt"
@@ -118,6 +139,13 @@ def metric(name: str) -> Metric:
     if kind.endswith(STDERR):
         return replace(metric(kind.removesuffix(STDERR)), shown=False)
     return METRICS.get(kind) or replace(TASK, kind=kind, label=kind.replace("_", " "))
+
+
+def beside(name: str, kind: Metric) -> str:
+    """Return the name of the `DIVERGENCE` or `AGREEMENT` that is measured with a perplexity."""
+    perplexity, _, text = name.partition("/")
+    after = f"_{perplexity}" if perplexity == AFTER_PROMPT.kind else ""
+    return f"{kind.kind}{after}/{text}"
 
 
 def headings(names: Iterable[str]) -> list[str]:

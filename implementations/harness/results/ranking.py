@@ -16,12 +16,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from implementations.harness.results.boards import QUANTISED, Board, Row, Spread
-from implementations.harness.results.metric import AFTER_PROMPT, PERPLEXITY, metric
+from implementations.harness.results.metric import (
+    AFTER_PROMPT,
+    AGREEMENT,
+    DIVERGENCE,
+    PERPLEXITY,
+    beside,
+    metric,
+)
+from implementations.harness.results.record import Record
 
 ONE_SHOT = "one-shot"
 TRAINS = "trained while pruning"
@@ -128,9 +136,31 @@ def trained_on(row: Row, board: Board) -> tuple[str, ...]:
 
 def ratio_to_dense(row: Row, board: Board) -> Spread | None:
     """Return the mean ratio to dense over the ranking texts; None if a run lacks a value."""
-    names = ranking_metrics(board)
-    ratios = [[record.ratio(name) for name in names] for record in row.records]
-    known = [[ratio for ratio in of_seed if ratio is not None] for of_seed in ratios]
+    return _mean_over_texts(row, ranking_metrics(board), Record.ratio)
+
+
+def divergence(row: Row, board: Board) -> Spread | None:
+    """Return the mean KL divergence over the ranking texts; None if a run lacks a value."""
+    names = [beside(name, DIVERGENCE) for name in ranking_metrics(board)]
+    return _mean_over_texts(row, names, lambda record, name: record.values.get(name))
+
+
+def agreement(row: Row, board: Board) -> Spread | None:
+    """Return the mean top-1 agreement over the ranking texts; None if a run lacks a value."""
+    names = [beside(name, AGREEMENT) for name in ranking_metrics(board)]
+    return _mean_over_texts(row, names, lambda record, name: record.values.get(name))
+
+
+def has_divergence(board: Board) -> bool:
+    """Return whether a row of the board has a divergence; older records have none."""
+    return any(divergence(row, board) for row in board.rows)
+
+
+def _mean_over_texts(
+    row: Row, names: Sequence[str], read: Callable[[Record, str], float | None]
+) -> Spread | None:
+    values = [[read(record, name) for name in names] for record in row.records]
+    known = [[value for value in of_seed if value is not None] for of_seed in values]
     if any(len(of_seed) < len(names) for of_seed in known):
         return None
     return Spread.of([statistics.mean(of_seed) for of_seed in known])

@@ -12,7 +12,8 @@ from typing import Any
 
 from implementations.harness.errors import BadInput, csv_cell, in_short, unknown_name
 from implementations.harness.results.boards import Board, Row
-from implementations.harness.results.metric import metric
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, metric
+from implementations.harness.results.ranking import agreement, divergence
 from implementations.harness.results.record import DENSE, Footprint
 
 Line = dict[str, Any]
@@ -94,10 +95,10 @@ def share_range(text: str) -> tuple[float, float]:
 def order(boards: Sequence[Board], by: str = "", *, reverse: bool = False) -> list[Board]:
     """Sort the rows of each board by `by`.
 
-    `by` is `method`, `sparsity`, `decode`, `parameters`, the beginning of a metric's name, or empty
-    for the ranking metric; raises `BadInput` for anything else. The best value of a metric comes
-    first, the lowest of any other column; rows without a value come last. `reverse` reverses the
-    rows that have a value.
+    `by` is `method`, `sparsity`, `decode`, `parameters`, `kl`, `agreement`, the beginning of a
+    metric's name, or empty for the ranking metric; raises `BadInput` for anything else. The best
+    value of a metric comes first, the lowest of any other column; rows without a value come last.
+    `reverse` reverses the rows that have a value.
     """
     return [_ordered(board, _key(boards, board, by), reverse) for board in boards]
 
@@ -114,6 +115,8 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
         "sparsity": lambda row: row.first.asked,
         "decode": lambda row: (rate := row.rate("decode")) and rate.ratio,
         "parameters": lambda row: row.footprint.parameters,
+        DIVERGENCE.kind: lambda row: (value := divergence(row, board)) and value.mean,
+        AGREEMENT.kind: lambda row: (value := agreement(row, board)) and -value.mean,
     }
     if by in plain:
         return plain[by]
@@ -129,8 +132,9 @@ def _key(boards: Sequence[Board], board: Board, by: str) -> Callable[[Row], Any]
 def lines(boards: Iterable[Board]) -> Iterator[Line]:
     """Yield every row as plain data, the dense row of each board first.
 
-    `values` holds the mean, deviation over seeds, dense value and ratio to dense of each value,
-    `ratio` the ratio of the ranking metric, `prefill` and `decode` the speed relative to dense.
+    `values` holds the mean, deviation over seeds, dense value and ratio to dense of each value;
+    of divergence and agreement, which already compare with the dense model, only the first two.
+    `ratio` is the ratio of the ranking metric, `prefill` and `decode` the speed relative to dense.
     """
     for board in boards:
         yield dense_line(board)
@@ -165,7 +169,8 @@ def row_line(board: Board, row: Row) -> Line:
 def dense_line(board: Board) -> Line:
     """Convert the dense row of a board to plain data."""
     values = {
-        name: {"mean": value, "deviation": None, "dense": value, "ratio": 1.0}
+        name: {"mean": value, "deviation": None}
+        | ({"dense": value, "ratio": 1.0} if metric(name).relative else {})
         for name, value in board.dense.values.items()
     }
     return _line(
@@ -208,9 +213,10 @@ def _line(board: Board, *, footprint: Footprint, values: dict[str, Line], **more
 
 def _value(row: Row, name: str) -> Line:
     value, dense, ratio = row.value(name), row.dense(name), row.ratio(name)
-    return {
-        "mean": value and value.mean,
-        "deviation": value and value.deviation,
+    own = {"mean": value and value.mean, "deviation": value and value.deviation}
+    if not metric(name).relative:
+        return own
+    return own | {
         "dense": dense and dense.mean,
         "ratio": ratio.mean if ratio and math.isfinite(ratio.mean) else None,
     }
@@ -222,7 +228,7 @@ def to_json(rows: Iterable[Line]) -> str:
 
 
 def to_csv(rows: Iterable[Line]) -> str:
-    """Format lines as CSV with four columns per value: mean, deviation over seeds, dense, ratio.
+    """Format lines as CSV, with one column for each number in `values`.
 
     Texts are escaped by `csv_cell`.
     """
@@ -243,7 +249,8 @@ def _flat(line: Line, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
             for name in names:
                 value = content.get(name, {})
                 yield csv_cell(name), value.get("mean")
-                for part in ("deviation", "dense", "ratio"):
+                parts = ("deviation", "dense", "ratio") if metric(name).relative else ("deviation",)
+                for part in parts:
                     yield csv_cell(f"{name} {part}"), value.get(part)
         else:
             text = " ".join(map(str, content)) if isinstance(content, list) else content

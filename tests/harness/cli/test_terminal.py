@@ -18,6 +18,7 @@ from implementations.harness.results.record import Rate, Record, Speed
 from implementations.harness.runs.record_checks import EXACT, SENSITIVE, Bounds, Comparison
 from implementations.harness.runs.sweep import Summary
 from implementations.harness.runs.verify import Verdict
+from tests.keyed import beside_dense
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,44 @@ def test_board_has_the_dense_row_first(made_up: Callable[..., Record]):
     assert cells["decode"] == ["", "", "1.20 x"]
     assert cells["seeds"] == ["", "2", "1"]
     assert cells[""] == ["", "", "collapsed"]
+
+
+def test_board_shows_divergence_and_agreement_on_the_ranking_text(
+    made_up: Callable[..., Record], shown: StringIO
+):
+    runs = [beside_dense(made_up(seed=seed), 0.5 + seed / 10, 0.712) for seed in range(2)]
+    older = made_up(method="sparsegpt")
+    (board,) = boards([*runs, older])
+    cells = columns(board_table(board))
+    assert list(cells) == [
+        *("method", "settings", "achieved", "ppl/wikipedia/1024", "ppl/c4/1024", "kl", "agreement"),
+        *("x dense", "parameters", "decode", "seeds", ""),
+    ]
+    assert dict(zip(cells["method"], cells["kl"], strict=True)) == {
+        "dense": "",
+        "sparsegpt": "",
+        "wanda": "0.550 ± 0.0707",
+    }
+    assert cells["agreement"][cells["method"].index("wanda")] == "71.2 % ± 0.0 %"
+    terminal.show_boards([board])
+    assert "kl: mean KL divergence" in shown.getvalue()
+    (board,) = boards([older])
+    assert not {"kl", "agreement"} & columns(board_table(board)).keys()
+
+
+def test_record_shows_divergence_and_agreement_without_a_ratio(
+    made_up: Callable[..., Record], shown: StringIO
+):
+    terminal.show_record(made_up())
+    assert "kl" not in shown.getvalue()
+    terminal.show_record(beside_dense(made_up(), 0.012345, 0.7123))
+    for line in (
+        r"ppl/c4/1024 +│ +25\.000 │ +50\.000 │ +2\.000",
+        r"kl/c4/1024 +│ +│ +0\.0123 │ +│",
+        r"agreement/c4/1024 +│ +│ +71\.2 % │ +│",
+        "agreement: share of tokens",
+    ):
+        assert re.search(line, shown.getvalue())
 
 
 @pytest.fixture

@@ -8,13 +8,18 @@ from implementations.harness.results import metric as module
 from implementations.harness.results.boards import boards
 from implementations.harness.results.metric import (
     ACHIEVED,
+    AGREEMENT,
+    DIVERGENCE,
     METRICS,
     PERPLEXITY,
     TASK,
     Metric,
     Tolerance,
+    beside,
     headings,
     metric,
+    percentage,
+    significant,
     subject,
     title,
 )
@@ -73,6 +78,32 @@ def test_headings_omit_accompanying_values():
 )
 def test_subject_and_title(name, text, full_title):
     assert (subject(name), title(name)) == (text, full_title)
+
+
+@pytest.mark.parametrize(
+    ("perplexity", "divergence", "agreement"),
+    [
+        (WIKIPEDIA, "kl/wikipedia/1024", "agreement/wikipedia/1024"),
+        ("after_prompt/c4/64", "kl_after_prompt/c4/64", "agreement_after_prompt/c4/64"),
+    ],
+)
+def test_divergence_and_agreement_are_named_by_their_perplexity(perplexity, divergence, agreement):
+    assert beside(perplexity, DIVERGENCE) == divergence
+    assert beside(perplexity, AGREEMENT) == agreement
+    assert metric(divergence).kind in METRICS
+    assert metric(agreement).kind in METRICS
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, "0.500"), (0.012345, "0.0123"), (12.34, "12.3"), (0, "0.00"), (345.6, "346")],
+)
+def test_divergence_has_three_significant_digits(value: float, text: str):
+    assert significant(value) == text
+
+
+def test_agreement_is_a_percentage():
+    assert [percentage(value) for value in (1, 0.7123, 0)] == ["100.0 %", "71.2 %", "0.0 %"]
 
 
 def test_new_metric_needs_only_one_entry(made_up, monkeypatch):

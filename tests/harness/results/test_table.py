@@ -20,6 +20,7 @@ from implementations.harness.results.table import (
     to_csv,
     to_json,
 )
+from tests.keyed import beside_dense
 
 Make = Callable[..., Record]
 WIKIPEDIA, C4 = "ppl/wikipedia/1024", "ppl/c4/1024"
@@ -79,6 +80,25 @@ def test_highest_accuracy_comes_first(at: Make):
         for method, value in right.items()
     ]
     assert names(order(boards(runs), "acc")) == ["dense", "flap", "wanda", "magnitude"]
+
+
+@pytest.mark.parametrize(
+    ("by", "first"),
+    [
+        ("kl/wikipedia/1024", ["wanda", "magnitude"]),
+        ("kl", ["wanda", "magnitude"]),
+        ("agreement", ["magnitude", "wanda"]),
+    ],
+)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_without_divergence_come_last(by: str, first: list[str], reverse: bool, at: Make):
+    runs = [
+        at("sparsegpt", 0.5, 36.0),
+        beside_dense(at("magnitude", 0.5, 50.0), 0.6, 0.8),
+        beside_dense(at("wanda", 0.5, 40.0), 0.5, 0.7),
+    ]
+    expected = first[::-1] if reverse else first
+    assert names(order(boards(runs), by, reverse=reverse)) == ["dense", *expected, "sparsegpt"]
 
 
 def test_refuses_unknown_sort_column(records):
@@ -146,6 +166,26 @@ def test_csv_contains_every_number(records, at: Make):
     assert wanda["runs"].split() == [r.run for r in records if r.method == "wanda"]
     assert next(line for line in table if line["method"] == "magnitude")["labels"] == "collapsed"
     assert to_csv([]) == ""
+
+
+def test_divergence_and_agreement_have_a_deviation_but_no_ratio(records, at: Make):
+    both = [
+        beside_dense(at("flap", 0.3, 30.0, seed=seed), 0.4 + 0.2 * seed, 0.7) for seed in range(2)
+    ]
+    rows = list(lines(boards([*records, *both])))
+    measured = next(line for line in rows if line["method"] == "flap" and line["asked"] == 0.3)
+    deviation = pytest.approx(0.02**0.5)
+    assert measured["values"]["kl/c4/1024"] == {"mean": 0.5, "deviation": deviation}
+    table = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert [name for name in table[0] if name.startswith(("kl", "agreement"))] == [
+        f"{kind}/{text}/1024{part}"
+        for text in ("wikipedia", "c4")
+        for kind in ("kl", "agreement")
+        for part in ("", " deviation")
+    ]
+    found = {(line["method"], line["asked"]): line["kl/wikipedia/1024"] for line in table}
+    assert found["flap", "0.3"] == "0.5"
+    assert found["wanda", "0.5"] == found["dense", "0.0"] == ""
 
 
 def test_json_contains_every_number(records):

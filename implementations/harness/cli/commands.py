@@ -42,15 +42,16 @@ from implementations.harness.cli.options import (
     Slug,
     Sparsities,
     Sparsity,
+    SweptProtocol,
     TaskFolder,
     Tasks,
     TrainTokens,
     check_arguments,
     listed,
-    make_setup,
     method_names,
     recovery,
 )
+from implementations.harness.cli.setup import make_setup, read_runs
 from implementations.harness.errors import AtlasError, BadInput, escape, escape_json
 from implementations.harness.progress import track
 from implementations.harness.results.external import installed_methods
@@ -188,12 +189,7 @@ def sweep(
     ] = None,
     seed: Seeds = None,
     model: Model = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            help="smol, quick, paper or the path of a .yaml file; default: the file's, or smol"
-        ),
-    ] = None,
+    protocol: SweptProtocol = None,
     calibrate_on: CalibrateOn = None,
     evaluate_on: EvaluateOn = None,
     settings: Settings = None,
@@ -217,31 +213,25 @@ def sweep(
     """Run every combination of methods, settings and seeds that has no record yet."""
     from implementations.harness.results import table
     from implementations.harness.results.boards import boards
-    from implementations.harness.runs import sweep_file
 
-    after = recovery(recover, tokens)
-    if file is not None:
-        if methods or sparsity or pattern or seed or settings:
-            raise BadInput(
-                "--file cannot be combined with methods, --sparsity, --pattern, --seed or --set; "
-                "leave them out"
-            )
-        whole = sweep_file.read_sweep_file(file).with_options(
-            protocol=protocol,
-            calibrate_on=calibrate_on,
-            evaluate_on=evaluate_on,
-            model=model,
-            dtype=dtype,
-        )
-        jobs = whole.jobs(after)
-        protocol, model, dtype = whole.protocol, whole.model, whole.dtype
-        calibrate_on, evaluate_on = whole.calibrate_on, whole.evaluate_on
-    else:
-        jobs = sweep_file.jobs_of(
-            methods or [], sparsity or [], pattern or [], settings or [], seed or [0], after
-        )
-    chosen = with_own_texts(get_protocol(protocol or "smol"), calibrate_on, evaluate_on or ())
-    setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder)
+    jobs, setup = read_runs(
+        file,
+        methods,
+        sparsity,
+        pattern,
+        settings,
+        seed,
+        recovery(recover, tokens),
+        model=model,
+        protocol=protocol,
+        calibrate_on=calibrate_on,
+        evaluate_on=evaluate_on,
+        device=device,
+        dtype=dtype,
+        accelerator=accelerator,
+        tasks=tasks,
+        task_folder=task_folder,
+    )
     from implementations.harness.runs.sweep import sweep as do  # slow: imports transformers
 
     with terminal.progress():

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import Annotated, cast, get_args
 
 import typer
 
 from implementations.harness.errors import BadInput, in_short, unknown_name
 from implementations.harness.results.external import check_name
 from implementations.harness.results.files import user_path
-from implementations.harness.results.protocol import MOST_TOKENS, How, Protocol, Recovery
+from implementations.harness.results.protocol import MOST_TOKENS, How, Recovery
 from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.results.record import DENSE
-
-if TYPE_CHECKING:
-    from implementations.harness.runs.job import Setup
 
 TOKENS = 102_400
 """Default number of training tokens of --recover, a hundred steps."""
@@ -95,6 +92,13 @@ EvaluateOn = Annotated[
         "--evaluate-on",
         metavar="FILE",
         help="Your own evaluation text, instead of the protocol's; repeatable",
+    ),
+]
+SweptProtocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        help="smol, quick, paper or the path of a .yaml file; default: the file's, or smol",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or an accelerator such as cuda")]
@@ -227,30 +231,3 @@ def listed(values: Sequence[str] | None) -> tuple[str, ...]:
         text = in_short(",".join(values or ()), 100)
         raise BadInput(f"{text!r} contains an empty name; remove the extra comma")
     return tuple(parts)
-
-
-def make_setup(
-    protocol: Protocol,
-    model: str | None,
-    device: str,
-    dtype: str | None,
-    accelerator: str | None,
-    tasks: list[str] | None,
-    task_folder: Path | None,
-) -> Setup:
-    """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
-    from implementations.harness.model.execution import parse_device, parse_dtype
-    from implementations.harness.runs.job import Setup
-
-    source = model or protocol.model
-    if source is None:
-        raise BadInput(f"protocol {protocol.name} has no default model; give one with --model")
-    return Setup(
-        model=source,
-        protocol=protocol,
-        device=str(parse_device(device)),
-        dtype=str(parse_dtype(dtype or protocol.dtype)).removeprefix("torch."),
-        accelerator=accelerator,
-        tasks=listed(tasks),
-        task_folder=None if task_folder is None else str(task_folder),
-    )

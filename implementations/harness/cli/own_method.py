@@ -10,19 +10,21 @@ import typer
 from implementations.harness.cli import terminal
 from implementations.harness.cli.options import (
     Accelerator,
+    CalibrateOn,
     Device,
     DType,
+    EvaluateOn,
     File,
     Model,
-    ProtocolName,
     Runs,
     Settings,
     Sparsities,
+    SweptProtocol,
     expanded_path,
-    make_setup,
     method_name,
     method_names,
 )
+from implementations.harness.cli.setup import read_runs
 from implementations.harness.errors import BadInput
 from implementations.harness.results.external import slug_of
 from implementations.harness.results.files import (
@@ -89,7 +91,9 @@ def compare(
         int | None, typer.Option(min=1, max=100, help="Number of seeds, from 0 on; default: 1")
     ] = None,
     model: Model = None,
-    protocol: ProtocolName = "smol",
+    protocol: SweptProtocol = None,
+    calibrate_on: CalibrateOn = None,
+    evaluate_on: EvaluateOn = None,
     settings: Settings = None,
     device: Device = "auto",
     dtype: DType = None,
@@ -109,22 +113,25 @@ def compare(
     """Run what has no record yet and compare: a table for a paper, and a chart."""
     from implementations.harness.results import comparison
     from implementations.harness.results.boards import boards
-    from implementations.harness.runs import sweep_file
 
-    if file is not None:
-        if methods or sparsity or pattern or settings or seeds:
-            raise BadInput(
-                "--file cannot be combined with methods, --sparsity, --pattern, --seeds or --set; "
-                "leave them out"
-            )
-        whole = sweep_file.read_sweep_file(file).with_options(model=model, dtype=dtype)
-        jobs, model, dtype = whole.jobs(), whole.model, whole.dtype
-        protocol = whole.protocol or protocol
-    else:
-        jobs = sweep_file.jobs_of(
-            methods or [], sparsity or [], pattern or [], settings or [], range(seeds or 1)
-        )
-    setup = make_setup(protocol, model, device, dtype, accelerator, None, None)
+    jobs, setup = read_runs(
+        file,
+        methods,
+        sparsity,
+        pattern,
+        settings,
+        None if seeds is None else range(seeds),
+        None,
+        model=model,
+        protocol=protocol,
+        calibrate_on=calibrate_on,
+        evaluate_on=evaluate_on,
+        device=device,
+        dtype=dtype,
+        accelerator=accelerator,
+        tasks=None,
+        task_folder=None,
+    )
     check_writable(out)
     from implementations.harness.runs.sweep import sweep
 

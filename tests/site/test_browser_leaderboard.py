@@ -21,7 +21,7 @@ from implementations.harness.results.boards import boards
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_records, save_record
-from tests.keyed import changed
+from tests.keyed import beside_dense, changed
 from tests.site.visiting import address, moved, ready, until
 from tools.site.addresses import record_address
 from tools.site.chart import points
@@ -52,7 +52,8 @@ def more(records: list[Record]) -> list[Record]:
     dense = records[0].dense.model_copy(update={"values": dict.fromkeys(quick.metrics, 20.0)})
     return [
         *records,
-        *(changed(records[0], method=name, hardware=gpu) for name in ("magnitude", "wanda")),
+        beside_dense(changed(records[0], method="magnitude", hardware=gpu), 0.5, 0.712),
+        changed(records[0], method="wanda", hardware=gpu),
         changed(records[0], protocol=quick, values=measured, dense=dense),
         *(one_of_many(records[0], i) for i in range(MANY)),
     ]
@@ -337,6 +338,38 @@ def test_columns_can_be_chosen_and_visible_ones_are_saved(visit: Callable[..., A
         == lines[1]["command"]
         == "atlas run wanda --sparsity 0.5 --seed 0"
     )
+
+
+@pytest.mark.parametrize("key", ["kl", "agreement"])
+@pytest.mark.parametrize("order", ["ascending", "descending"])
+def test_rows_without_divergence_come_last_and_are_empty(
+    visit: Callable[..., Any], home: str, key: str, order: str
+) -> None:
+    visitor = visit(home=home)
+    page = visitor.open(f"leaderboard/smol-{GPU}.html?sort={key}&order={order}")
+    assert methods(page) == ["Magnitude 50 %", "Wanda 50 %"]
+    assert column(page, "KL") == ["0.500", ""]
+    assert column(page, "Agreement") == ["71.2", ""]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as JSON").click()
+    saved = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert [(row["kl"], row["agreement"]) for row in saved["rows"]] == [(0.5, 0.712), (None, None)]
+    assert visitor.complaints == []
+
+
+def test_a_phone_shows_the_agreement_on_the_second_line(
+    visit: Callable[..., Any], home: str
+) -> None:
+    page = visit(390, home=home).open(f"leaderboard/smol-{GPU}.html")
+    row, older = page.locator("tr[data-family]").all()
+    for label, visible in (("Agreement", True), ("KL", False)):
+        assert row.locator(f"td[data-label='{label}']").is_visible() == visible
+        assert older.locator(f"td[data-label='{label}']").count() == 0
+    removed, agrees = (
+        row.locator(cell).bounding_box() for cell in (".removed", "[data-label=Agreement]")
+    )
+    assert abs(removed["y"] - agrees["y"]) < 4
+    assert agrees["x"] > removed["x"] + removed["width"] - 1
 
 
 def test_the_table_header_stays_visible(visit: Callable[..., Any]) -> None:

@@ -10,6 +10,9 @@ import pytest
 from implementations.harness.results.metric import ACHIEVED, PERPLEXITY, TASK
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
+from tests.keyed import beside_dense
+from tests.site.conftest import sample
+from tools.site.addresses import record_address
 from tools.site.atlas import Atlas, read
 from tools.site.formatting import number, percent
 from tools.site.pages import how_we_measure, make
@@ -86,6 +89,25 @@ def test_ties_are_explained_if_magnitude_is_compared(
         assert note in made[path], path
     assert "how-we-measure.md#weights" in made["learn/index.md"].partition("#score-magnitude")[2]
     assert note not in made["papers/wanda.md"]
+
+
+def test_orders_by_perplexity_and_by_divergence_are_compared(
+    real: Atlas, records: list[Record]
+) -> None:
+    def page(*found: Record) -> str:
+        made = dict(how_we_measure.pages(replace(real, records=found)))["learn/how-we-measure.md"]
+        return made.partition("{ #orders }")[2].partition("\n## ")[0]
+
+    assert "no orders to compare" in page()
+    assert "no orders to compare" in page(*records)
+    one = sample("flap", 0.2, 1.5, granularity=("channels",))
+    other = sample("wanda", 0.2, 2.0, granularity=("channels",))
+    assert "no orders to compare" in page(beside_dense(one, 0.5, 0.7), other)
+    told = page(beside_dense(one, 0.5, 0.7), beside_dense(other, 0.4, 0.7))
+    assert "1 pair of methods" in told
+    assert "20 % removed, structured, one-shot: 1 pair, 1 in opposite order" in told
+    assert f'{record_address(one)}">FLAP</a> 1.50 × dense, KL 0.500 |' in told
+    assert f'{record_address(other)}">Wanda</a> 2.00 × dense, KL 0.400 |' in told
 
 
 def test_machines_are_counted(records: list[Record]) -> None:

@@ -19,7 +19,7 @@ from implementations.harness.results.boards import FAMILIES, QUANTISED, boards
 from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Dense, Footprint, Record
-from tests.keyed import changed
+from tests.keyed import beside_dense, changed
 from tests.site.conftest import recovered
 from tools.site import board_columns, chart, vega
 from tools.site.addresses import record_address, record_anchor
@@ -131,6 +131,41 @@ def test_every_column_matches_the_records(page: str, data: Any, records: list[Re
             else:
                 note = f"({number(rate.low)}–{number(rate.high)})"
                 assert found[label][:3] == [rate.ratio, number(rate.ratio), note]
+
+
+def test_divergence_and_agreement_have_columns_if_a_record_has_them(
+    real: Atlas, records: list[Record]
+) -> None:
+    measured = [beside_dense(r, 0.5, 0.712) if r.method == "flap" else r for r in records]
+    made = dict(leaderboard.pages(Atlas(real.papers, real.methods, tuple(measured))))
+    page, data = made["leaderboard.md"], json.loads(next(v for k, v in made.items() if "cpu" in k))
+    assert list(heads(page))[3:8] == ["× dense", "Wikipedia", "C4", "KL", "Agreement"]
+    assert heads(page)["C4"]["class"] == "number is-extra"
+    assert "data-down" in heads(page)["Agreement"]
+    assert "data-down" not in heads(page)["KL"]
+    assert "learn/how-we-measure.html#divergence" in page
+    shown = {text(row["name"]): row for row in rows(page)}
+    assert (text(shown["FLAP"]["KL"]), text(shown["FLAP"]["Agreement"])) == ("0.500", "71.2 %")
+    assert {"KL", "Agreement"}.isdisjoint(shown["ShortGPT"])
+    for record in measured:
+        found = cells(data, page, record)
+        expected = [0.5, 0.712] if record.method == "flap" else ["", ""]
+        assert [found["KL"][0], found["Agreement"][0]] == expected
+    dense = page[page.index('<tr class="dense">') :].partition("</tr>")[0]
+    assert 'data-label="KL">0<' in dense
+    assert 'data-label="Agreement">100 %<' in dense
+
+
+def test_divergence_after_fine_tuning_leaves_the_dense_row_empty(records: list[Record]) -> None:
+    trained = beside_dense(recovered(records[0]), 0.5, 0.712)
+    (board,) = boards([trained])
+    divergence = next(c for c in board_columns.columns(board, Atlas({}, {})) if c.key == "kl")
+    assert (divergence.cell(board.rows[0]).text, divergence.dense) == ("0.500", "")
+
+
+def test_older_records_have_no_columns_for_divergence(page: str) -> None:
+    assert {"KL", "Agreement"}.isdisjoint(heads(page))
+    assert "#divergence" not in page
 
 
 def test_rows_on_the_page_are_those_of_the_data(page: str, data: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from implementations.harness.results.record import Record
 from tests.catalog.invented import baseline
-from tests.keyed import changed
+from tests.keyed import beside_dense, changed
 from tests.site.conftest import recovered, sample
 from tools.site.addresses import record_address, record_anchor, record_path
 from tools.site.atlas import Atlas
@@ -222,6 +222,19 @@ def test_a_record_with_recovery_shows_the_values_before(atlas: Atlas) -> None:
     told = words(listed(page)[record_anchor(record)])
     for metric, before in record.recovered.before.items():
         assert f"{number(record.values[metric])} ({number(before)} before recovery)" in told
+
+
+def test_divergence_and_agreement_are_shown_beside_the_perplexity_of_their_text(
+    atlas: Atlas,
+) -> None:
+    record = beside_dense(sample("flap", 0.2, 1.5), 0.01234, 0.712)
+    page = dict(paper.pages(with_records(atlas, [record])))["papers/flap.md"]
+    told = words(listed(page)[record_anchor(record)])
+    for text, value in (("Wikipedia", "ppl/wikipedia/1024"), ("C4", "ppl/c4/1024")):
+        assert f"{text} {number(record.values[value])}, KL 0.0123, agreement 71.2 %" in told
+    table = page.partition('id="records"')[0].partition("measurements")[2]
+    assert ">0.0123</td>" in table
+    assert ">71.2 %</td>" in table
 
 
 def test_hostile_text_of_a_record_is_escaped(atlas: Atlas) -> None:

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import get_args
 
 from implementations.harness.results.boards import Board, Row, Spread
-from implementations.harness.results.ranking import ratio_to_dense
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, PERPLEXITY, metric
+from implementations.harness.results.ranking import (
+    agreement,
+    divergence,
+    has_divergence,
+    ranking_metrics,
+    ratio_to_dense,
+)
 from implementations.harness.results.record import LARGEST_SPREAD
 from tools.catalog.schema.paper import Fidelity
 from tools.site.answers import share, share_label
 from tools.site.atlas import Atlas
-from tools.site.formatting import count, memory, number, percent
+from tools.site.formatting import count, measurement, memory, number, percent
 
 CHIPS = ("10", "20", "30", "50", "70", "2:4", "4:8")
 """Choices of the filter: percent removed, and N:M patterns."""
@@ -59,7 +66,8 @@ def columns(board: Board, atlas: Atlas) -> list[Column]:
     return [
         Column(RATIO, "× dense", lambda row: _spread(ratio_to_dense(row, board)), "1.00"),
         *([_before(board)] if board.recovery else []),
-        *(_measured(board, metric) for metric in board.metrics),
+        *(_measured(board, name) for name in board.metrics if metric(name).relative),
+        *(_beside_dense(board) if has_divergence(board) else []),
         Column("parameters", "Parameters", _parameters, count(weighs.parameters), extra=True),
         Column(
             "nonzero",
@@ -98,22 +106,44 @@ def removed(row: Row) -> Cell:
     return Cell(row.settings, note, row.achieved)
 
 
-def _measured(board: Board, metric: str) -> Column:
+def _measured(board: Board, name: str) -> Column:
     return Column(
-        metric,
-        board.heading(metric),
-        lambda row: _spread(row.value(metric)),
-        number(board.dense.values[metric]) if metric in board.dense.values else "",
-        metric,
-        down=not board.lower_is_better(metric),
+        name,
+        board.heading(name),
+        lambda row: _spread(row.value(name)),
+        number(board.dense.values[name]) if name in board.dense.values else "",
+        name,
+        down=not board.lower_is_better(name),
+        extra=metric(name).kind == PERPLEXITY.kind and name not in ranking_metrics(board),
     )
 
 
-def _spread(value: Spread | None) -> Cell:
+def _beside_dense(board: Board) -> Iterator[Column]:
+    """Yield divergence and agreement as means over the ranking texts, like the first column."""
+    # After fine-tuning, the dense row is no longer the model that all others are compared with.
+    same = board.recovery is None
+    yield Column(
+        DIVERGENCE.kind,
+        DIVERGENCE.heading,
+        lambda row: _spread(divergence(row, board), DIVERGENCE.kind),
+        "0" if same else "",
+        "mean KL divergence from the dense model, in nats per token",
+    )
+    yield Column(
+        AGREEMENT.kind,
+        AGREEMENT.heading.capitalize(),
+        lambda row: _spread(agreement(row, board), AGREEMENT.kind),
+        "100 %" if same else "",
+        "share of tokens with the same most likely prediction as the dense model",
+        down=True,
+    )
+
+
+def _spread(value: Spread | None, name: str = "") -> Cell:
     if value is None:
         return Cell()
-    note = "" if value.deviation is None else f"± {number(value.deviation)}"
-    return Cell(number(value.mean), note, value.mean, value.deviation)
+    note = "" if value.deviation is None else f"± {measurement(value.deviation, name)}"
+    return Cell(measurement(value.mean, name), note, value.mean, value.deviation)
 
 
 def _before(board: Board) -> Column:

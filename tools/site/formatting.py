@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from implementations.harness.results.metric import metric
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
 
@@ -24,6 +25,12 @@ def number(value: float, digits: int = 2) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{digits if abs(value) < 100 else 1}f}"
+
+
+def measurement(value: float, name: str) -> str:
+    """Write a value of a record with the digits of its metric: `38.90`, `0.512`, `71.2 %`."""
+    write = metric(name).format or number
+    return write(value)
 
 
 def times(after: float, before: float) -> str:

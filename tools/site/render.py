@@ -16,7 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from implementations.harness.results.boards import FAMILIES
-from implementations.harness.results.metric import PERPLEXITY
+from implementations.harness.results.metric import PERPLEXITY, metric
+from implementations.harness.results.ranking import has_divergence
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import addresses, chart, formatting
 from tools.site.answers import about_model, ranking_text, row_note, share_label
@@ -134,12 +135,15 @@ def _environment() -> Environment:
         share_label,
         uses_magnitude_alone,
         explained,
+        has_divergence,
         keywords,
+        metric,
         names,
         formatting.authors,
         formatting.code,
         formatting.count,
         formatting.licence,
+        formatting.measurement,
         formatting.memory,
         formatting.number,
         formatting.percent,

@@ -346,12 +346,12 @@ def board_table(board: Board) -> Table:
     names = [name for name in board.metrics if metric(name).relative]
     beside_dense = {DIVERGENCE: divergence, AGREEMENT: agreement} if has_divergence(board) else {}
     title = " · ".join((board.protocol, board.model, board.dtype, board.device))
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column("method")
-    table.add_column("settings")
+    table.add_column("settings", overflow="fold")
     kinds = [kind.kind for kind in beside_dense]
     for heading in ("achieved", *names, *kinds, "x dense", "parameters", "decode", "seeds"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     table.add_column("")
     dense = board.dense.values
     table.add_row(

@@ -271,10 +271,8 @@ class Board:
 
     def heading(self, name: str) -> str:
         """Return a column's heading: only the text for the ranking metric, else the full title."""
-        kind = metric(name)
-        if kind.heading:
-            return f"{kind.heading}, {subject(name)}"
-        return subject(name) if kind.kind == metric(self.metrics[0]).kind else title(name)
+        same = metric(name).kind == metric(self.metrics[0]).kind
+        return subject(name) if same else title(name)
 
 
 def newest(records: Iterable[Record]) -> list[Record]:

@@ -44,7 +44,7 @@ class Metric:
     shown: bool = True
     """False for a value that only accompanies another, such as the number of questions."""
     heading: str = ""
-    """Short name for a column or a line."""
+    """Short name; without one, a value is named by its text."""
     format: Callable[[float], str] | None = None
     """Writes a value for readers; without it, each table has its own number of digits."""
 
@@ -88,7 +88,7 @@ AGREEMENT = Metric(
     "top-1 agreement with dense",
     tolerance=PERPLEXITY.tolerance,
     relative=False,
-    heading="Agreement",
+    heading="agreement",
     format=percentage,
 )
 DIVERGENCE_AFTER_PROMPT = replace(

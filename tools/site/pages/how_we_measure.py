@@ -12,8 +12,10 @@ from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import CLASSES, SEEDS
 from implementations.harness.results.record import LARGEST_SPREAD, NO_SPEED_UP, Record
 from tools.site import claim_status, code
+from tools.site.answers import first_ranking
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
+from tools.site.order_agreement import OUTCOMES, order_agreement
 from tools.site.readme import UNPUBLISHED
 from tools.site.render import Front, render
 from tools.site.replication import NOISE, seed_deviations
@@ -29,6 +31,10 @@ FRONT = Front(
     toc=True,
     navigation=True,
 )
+
+
+MOST_PAIRS = 10
+"""Largest number of pairs that the page lists."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,9 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             noise=NOISE,
             classes=CLASSES,
             seeds=SEEDS,
+            orders=order_agreement(ranking) if (ranking := first_ranking(atlas)) else None,
+            outcomes=OUTCOMES,
+            most=MOST_PAIRS,
             spread=LARGEST_SPREAD,
             deviations=seed_deviations(atlas.boards[0]) if atlas.boards else [],
             no_speed_up=NO_SPEED_UP,

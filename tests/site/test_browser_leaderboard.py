@@ -18,6 +18,7 @@ import pytest
 from playwright.sync_api import expect
 
 from implementations.harness.results.boards import boards
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_records, save_record
@@ -719,4 +720,9 @@ def test_the_command_of_the_published_number_works(
     assert mine.configuration == theirs.configuration
     assert mine.seed == theirs.seed
     assert mine.achieved == pytest.approx(theirs.achieved, abs=1e-6)
-    assert mine.values.keys() == mine.dense.values.keys() == set(PROTOCOLS["quick"].metrics)
+    metrics = PROTOCOLS["quick"].metrics
+    assert mine.dense.values.keys() == set(metrics)
+    assert mine.values.keys() == {
+        *metrics,
+        *(beside(name, kind) for name in metrics for kind in (DIVERGENCE, AGREEMENT)),
+    }

@@ -50,7 +50,8 @@ class FASP(UnitMethod):
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Prune attention, then the MLP, block by block; return the number of removed units."""
         lost = self.widths(model, torch.ones(len(model.blocks)))
-        for block, (value_dims, channels) in zip(walk(model, calibration), lost, strict=True):
+        for block in walk(model, calibration):
+            value_dims, channels = lost[block.index]
             self.cut(block, "o", "value-dims", value_dims)
             self.cut(block, "down", "channels", channels)
         return {"value_dims_lost": [v for v, _ in lost], "channels_lost": [c for _, c in lost]}

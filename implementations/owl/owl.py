@@ -64,8 +64,8 @@ class OWL(WeightMethod):
             torch.tensor(outliers, dtype=torch.float64), self.sparsity, self.spread
         )
         counts = self.counts(model, shares)
-        for block, lost in zip(walk(model, calibration), counts, strict=True):
-            self.prune_block(block, lost)
+        for block in walk(model, calibration):
+            self.prune_block(block, counts[block.index])
         return {"outliers": outliers, "shares": shares.tolist()}
 
     def prune_block(self, block: WalkedBlock, lost: dict[str, int]) -> None:

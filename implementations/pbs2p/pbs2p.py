@@ -115,11 +115,13 @@ class PBS2P(WeightMethod):
 
     def compress(self, model: LanguageModel, calibration: Tokens, kept: list[int]) -> float:
         """Binarise all blocks, keeping `kept [blocks]` of every group; return bits per weight."""
-        stored = weights = 0.0
-        for block, keep in zip(walk(model, calibration), kept, strict=True):
-            grams = block.observe(Gram)
+        for block in walk(model, calibration):
+            grams, keep = block.observe(Gram), kept[block.index]
             for role, linear, factor, _ in factored(block, grams, self.damping):
                 linear.weight.copy_(self.solve(linear.weight, grams[role].matrix, factor, keep))
+        stored = weights = 0.0
+        for block, keep in zip(model.blocks, kept, strict=True):
+            for linear in block.linears().values():
                 rows, columns = linear.weight.shape
                 stored += rows * columns * bits_of(keep, self.grouped)
                 stored += rows * math.ceil(columns / self.block_size) * SCALES

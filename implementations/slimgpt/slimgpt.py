@@ -60,7 +60,8 @@ class SlimGPT(UnitMethod):
         """Prune block by block, attention before feed-forward; return the remaining widths."""
         shares = ratios(self.sparsity, self.first * self.sparsity, len(model.blocks))
         lost = self.widths(model, shares, {"kv-groups": self.group_errors(model, calibration)})
-        for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
+        for block in walk(model, calibration):
+            groups, channels = lost[block.index]
             attention, feed_forward = block.attention, block.feed_forward
             if groups:
                 heads = attention.group * attention.head_size  # columns of o per KV group

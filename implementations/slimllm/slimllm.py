@@ -69,7 +69,8 @@ class SlimLLM(UnitMethod):
             losses.append(group_losses(shared_variance(o.weight, inputs["o"].matrix, kv_heads)))
         shares = self.shares(torch.tensor(similarities, dtype=torch.float64))
         lost = self.widths(model, shares, {"kv-groups": losses})
-        for block, (groups, channels) in zip(walk(model, calibration), lost, strict=True):
+        for block in walk(model, calibration):
+            groups, channels = lost[block.index]
             if groups:
                 self.prune_attention(block, groups)
             if channels:

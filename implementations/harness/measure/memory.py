@@ -158,7 +158,7 @@ class Sampling:
 
 
 def footprint(model: LanguageModel, bits: float | None = None, unused: int = 0) -> Footprint:
-    """Count the current parameters of `model` without running it.
+    """Count the current parameters of `model` without running it, opening one block at a time.
 
     `bits` is the number of bits per weight of a method that quantises, `unused` the number of
     weights that stay in memory but take part in no multiplication.
@@ -168,8 +168,16 @@ def footprint(model: LanguageModel, bits: float | None = None, unused: int = 0) 
     indices = [buffer for linear in linears for buffer in linear.buffers()]  # of indexed layers
     return Footprint(
         parameters=sum(p.numel() for p in parameters),
-        nonzero=sum(int(torch.count_nonzero(p)) for p in parameters),
+        nonzero=sum(int(torch.count_nonzero(p)) for p in _open_parameters(model)),
         bytes=sum(tensor.nbytes for tensor in (*parameters, *indices)),
         macs=sum(linear.weight.numel() for linear in linears) - unused,
         bits=bits,
     )
+
+
+def _open_parameters(model: LanguageModel) -> Iterator[nn.Parameter]:
+    """Yield every parameter once, those of a block while it is open."""
+    outside = {id(t): t for t in model.outside().values() if isinstance(t, nn.Parameter)}
+    yield from outside.values()
+    for block in model.visit():
+        yield from block.module.parameters()

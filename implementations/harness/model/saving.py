@@ -53,7 +53,7 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
         )
     folder = resolve_output_folder(folder)
     refuse_emptied(model.blocks)
-    twin = _empty_twin(model)
+    twin = empty_twin(model)
     custom = isinstance(twin, modeling_pruned.Pruned)
     code = Path(modeling_pruned.__file__) if custom else None
     with atomic_folder(folder) as partial, quiet():
@@ -68,7 +68,7 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
             shutil.copymode(card, weights)  # safetensors makes them readable for the owner only
 
 
-def _empty_twin(model: LanguageModel) -> PreTrainedModel:
+def empty_twin(model: LanguageModel) -> PreTrainedModel:
     """Return a model on the meta device, built from a configuration, with the shapes of `model`.
 
     The stock configuration is tried first, because each family has its own conditions.
@@ -102,13 +102,13 @@ def _stock_twin(model: LanguageModel) -> PreTrainedModel | None:
 
 
 def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
-    config = _changed(model.config, {SHAPES: [_shape(block) for block in model.blocks]})
+    config = _changed(model.config, {SHAPES: [block_shape(block) for block in model.blocks]})
     build = modeling_pruned.pruned_class(stock_class(config.model_type))
     twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
     return twin
 
 
-def _shape(block: Block) -> dict[str, Any]:
+def block_shape(block: Block) -> dict[str, Any]:
     """Return the entry of `pruned_shapes` that describes a block."""
     linears = {
         path.rpartition(".")[2]: module

@@ -322,6 +322,10 @@ class LanguageModel:
         """
         yield block
 
+    def restored(self, block: Block) -> bool:
+        """Return whether an earlier, killed run has edited the block, and use its result then."""
+        return False
+
     def visit(self) -> Iterator[Block]:
         """Open and yield the decoder blocks in order, one at a time."""
         for block in self.blocks:

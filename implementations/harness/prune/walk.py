@@ -299,6 +299,9 @@ def walk(
     activations, which takes one pass per block instead of two. With `beside=True` the original
     model is available block by block, see `WalkedBlock.beside`. Hooks, flags and devices are
     restored at the end, also after an exception.
+
+    A streamed run that continues after it was killed does not yield the finished blocks, so use
+    `block.index` to look up what belongs to a block.
     """
     with preserved(model):
         model.hf.eval()
@@ -308,6 +311,11 @@ def walk(
         for block in track(blocks, "walking the blocks"):
             trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
+            if edits and not beside and model.restored(block):
+                with model.opened(block), on_device_read_only(tensors(module), accelerator):
+                    for i, _, y in boundary.run(block):
+                        boundary.advance(i, block, y)
+                continue
             placed = (
                 on_device(module, accelerator)
                 if edits

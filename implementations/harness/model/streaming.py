@@ -1,0 +1,322 @@
+"""Models larger than memory: blocks are read from disk when they are opened, and written back.
+
+    model = open_streamed("my-model")
+    with model.writing(work):            # folder for finished blocks; a killed run continues in it
+        method.apply(model, calibration)
+    save_streamed(model, work, "pruned")
+
+All parameters of a closed block are on the meta device. Embedding, head and final norm stay in
+memory. Each edited block becomes `block-NNNNN.safetensors`, in the layout of a checkpoint, and a
+saved model consists of these files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from implementations.harness.errors import BadInput, in_short
+from implementations.harness.model import modeling_pruned
+from implementations.harness.model.card import model_card
+from implementations.harness.model.checkpoint import (
+    SHAPES,
+    configuration,
+    generation_settings,
+    quiet,
+    stock_class,
+    weight_files,
+)
+from implementations.harness.model.execution import parse_device, parse_dtype
+from implementations.harness.model.loading import load_tokenizer, locate
+from implementations.harness.model.saving import (
+    block_shape,
+    check_output_folder,
+    empty_twin,
+    resolve_output_folder,
+)
+from implementations.harness.model.view import Block, LanguageModel, family_of
+from implementations.harness.progress import track
+from implementations.harness.results.files import disk_errors_explained, short_path
+
+REQUEST = "request.json"
+
+
+class StreamedModel(LanguageModel):
+    """A model of which one decoder block at a time is in memory."""
+
+    files: dict[str, Path]
+    """The weights file of each tensor of the source."""
+    sources: dict[nn.Module, str]
+    """The prefix of the names of each block's tensors in the source."""
+    finished: dict[nn.Module, Path]
+    """The file of each block that was edited."""
+    work: Path | None = None
+    """Folder of the edited blocks while the model is edited."""
+    _open: nn.Module | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Return False, because only the open block is in memory."""
+        return False
+
+    @contextmanager
+    def opened(self, block: Block) -> Iterator[Block]:
+        """Read a block for the `with` block; if it was edited, write it at the end, and free it."""
+        module = block.module
+        if self._open is module:  # by a caller
+            yield block
+            return
+        self._fill(module)
+        self._open, before = module, _state(module)
+        try:
+            yield block
+            if self.work is not None and _state(module) != before:
+                self._write(block, self.work)
+        finally:
+            self._open = None
+            for owner, name, parameter in _parameters(module):
+                nothing = torch.empty_like(parameter, device="meta")
+                owner._parameters[name] = nn.Parameter(nothing, parameter.requires_grad)
+
+    def restored(self, block: Block) -> bool:
+        """Return whether an earlier, killed run has edited the block, and use its result then.
+
+        The random state is set to the one after that edit.
+        """
+        file = None if self.work is None else self._file(block, self.work)
+        if file is None or not file.is_file():
+            return False
+        with safe_open(file, "pt") as content:
+            metadata = content.metadata()
+            torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
+        self._adopt_shape(block, json.loads(metadata["shape"]))
+        self.finished[block.module] = file
+        return True
+
+    @contextmanager
+    def writing(self, work: Path) -> Iterator[None]:
+        """Write the blocks that are edited inside the `with` block to the folder `work`."""
+        work.mkdir(parents=True, exist_ok=True)
+        for leftover in work.glob("*.partial"):
+            leftover.unlink()
+        self.work = work
+        try:
+            yield
+        finally:
+            self.work = None
+
+    def tensors_of(self, module: nn.Module) -> dict[str, Tensor]:
+        """Read the tensors of a block, by their names inside it."""
+        file = self.finished.get(module)
+        names = {name: f"{self.sources[module]}{name}" for name in module.state_dict()}
+        tensors = _read(names, self.files if file is None else dict.fromkeys(names.values(), file))
+        return {
+            name: tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in tensors.items()
+        }
+
+    def _fill(self, module: nn.Module) -> None:
+        trainable = {name: p.requires_grad for name, p in module.named_parameters()}
+        module.load_state_dict(self.tensors_of(module), assign=True)
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(trainable[name])
+
+    def _file(self, block: Block, work: Path) -> Path:
+        number = int(self.sources[block.module].rstrip(".").rpartition(".")[2])
+        return work / f"block-{number:05d}.safetensors"
+
+    def _write(self, block: Block, work: Path) -> None:
+        file, prefix = self._file(block, work), self.sources[block.module]
+        shape = json.dumps(block_shape(block))
+        rng = json.dumps(torch.get_rng_state().tolist())
+        state = {f"{prefix}{name}": t.contiguous() for name, t in block.module.state_dict().items()}
+        _write_file(file, state, {"format": "pt", "shape": shape, "rng": rng})
+        self.finished[block.module] = file
+
+    def _adopt_shape(self, block: Block, shape: dict[str, Any]) -> None:
+        """Give the modules of a closed block the shapes of its file."""
+        if shape == block_shape(block):
+            return
+        entries = self.config.to_dict()
+        count = len(self.layers)
+        config = type(self.config).from_dict(
+            {key: value for key, value in entries.items() if key != "auto_map"}
+            | {SHAPES: [shape] * count}
+        )
+        builder = modeling_pruned.pruned_class(stock_class(config.model_type))
+        with init_empty_weights(include_buffers=False), quiet():
+            twin = LanguageModel(builder._from_config(config, dtype=self.dtype))
+        wanted = twin.blocks[block.index].module
+        for path, module in wanted.named_children():
+            block.module._modules[path] = module
+
+
+def open_streamed(
+    source: str,
+    *,
+    dtype: str = "float32",
+    accelerator: str | torch.device | None = None,
+    tokenizer: bool = True,
+) -> StreamedModel:
+    """Open a model folder or hub id without reading its blocks.
+
+    Raises:
+        BadInput: as `load_model`, or the weights are not safetensors as transformers writes them.
+        Unavailable: the model cannot be downloaded.
+    """
+    wanted = parse_dtype(dtype)
+    origin = locate(source)
+    config = configuration(origin.folder)
+    files = _names(weight_files(origin.folder))
+    loaded = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
+    builder = stock_class(config.model_type)
+    if hasattr(config, SHAPES):
+        builder = modeling_pruned.pruned_class(builder)
+    with init_empty_weights(include_buffers=False), quiet():
+        hf = builder._from_config(config, dtype=wanted)
+    hf.config.name_or_path = str(origin.folder)
+    hf.generation_config = generation_settings(origin.folder)
+    blocks = f"{hf.base_model_prefix}.{family_of(hf).blocks}."
+    tied = set(getattr(hf, "all_tied_weights_keys", None) or ())
+    expected = {name for name in hf.state_dict() if name not in tied or name in files}
+    missing = sorted(expected - files.keys())
+    if missing:
+        raise BadInput(
+            f"the weights in {origin.folder} lack {len(missing)} tensors, such as "
+            f"{in_short(missing[0], 120)}; load the model with transformers and save it again"
+        )
+    outside = {name: name for name in expected if not name.startswith(blocks)}
+    state = {name: tensor.to(wanted) for name, tensor in _read(outside, files).items()}
+    hf.load_state_dict(state, strict=False, assign=True)
+    hf.tie_weights()
+    model = StreamedModel(
+        hf,
+        loaded,
+        name=origin.name,
+        identity=origin.identity(),
+        accelerator=None if accelerator is None else parse_device(accelerator),
+    )
+    model.files, model.finished = files, {}
+    model.sources = {block.module: f"{blocks}{block.index}." for block in model.blocks}
+    return model
+
+
+def work_folder(folder: Path) -> Path:
+    """Return the folder for the finished blocks of a model that will be saved to `folder`."""
+    return folder.with_name(f".{folder.name}.streamed")
+
+
+def check_request(work: Path, request: str) -> None:
+    """Note the request in the folder of finished blocks, or check that it is the same.
+
+    Raises `BadInput` if another run was killed while it wrote there.
+    """
+    file = work / REQUEST
+    if file.is_file() and file.read_text(encoding="utf-8") != request:
+        raise BadInput(
+            f"{short_path(work)} holds the finished blocks of another run to the same folder; "
+            "repeat that run, save to another folder, or remove it"
+        )
+    work.mkdir(parents=True, exist_ok=True)
+    file.write_text(request, encoding="utf-8")
+
+
+def save_streamed(
+    model: StreamedModel, work: Path, folder: str | Path, *, record: dict[str, Any] | None = None
+) -> None:
+    """Complete `work` to a checkpoint, block by block, and rename it to `folder`.
+
+    Raises as `saving.save`.
+    """
+    check_output_folder(folder)
+    target = resolve_output_folder(folder)
+    twin = empty_twin(model)
+    custom = isinstance(twin, modeling_pruned.Pruned)
+    with disk_errors_explained(work, "Free some space and repeat the command."), quiet():
+        outside = {n: t for n, t in model.hf.state_dict().items() if not t.is_meta}
+        twin.save_pretrained(work, state_dict=outside)
+        (work / "model.safetensors").rename(work / "outside.safetensors")
+        files = dict.fromkeys(_names([work / "outside.safetensors"]), "outside.safetensors")
+        total = sum(tensor.nbytes for tensor in outside.values())
+        prefix = next(iter(model.sources.values())).rstrip(".").rpartition(".")[0]
+        for block in track(model.blocks, "writing the blocks"):
+            name, start = f"block-{block.index:05d}.safetensors", f"{prefix}.{block.index}."
+            own = model.finished.get(block.module)
+            if own is None or own.name != name or start != model.sources[block.module]:
+                tensors = model.tensors_of(block.module)
+                state = {f"{start}{key}": tensor.contiguous() for key, tensor in tensors.items()}
+                _write_file(work / f"final-{name}", state, {"format": "pt"})
+                (work / f"final-{name}").replace(work / name)
+            names = _names([work / name])
+            files |= dict.fromkeys(names, name)
+            total += sum(t.nbytes for t in _read({n: n for n in names}, names).values())
+        used = set(files.values())
+        for file in work.glob("block-*.safetensors"):
+            if file.name not in used:
+                file.unlink()
+        index = {"metadata": {"total_size": total}, "weight_map": files}
+        (work / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
+        if model.hf.generation_config is not None:
+            model.hf.generation_config.to_json_file(work / "generation_config.json")
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(work)
+        code = Path(modeling_pruned.__file__) if custom else None
+        (work / "README.md").write_text(model_card(model, record, code), encoding="utf-8")
+        (work / REQUEST).unlink(missing_ok=True)
+        if target.is_dir():
+            target.rmdir()
+        work.rename(target)
+
+
+def _parameters(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    return [
+        (owner, name, parameter)
+        for owner in module.modules()
+        for name, parameter in owner._parameters.items()
+        if parameter is not None
+    ]
+
+
+def _state(module: nn.Module) -> list[tuple[int, int]]:
+    """Return what changes if a parameter is edited in place or replaced."""
+    return [(id(parameter), parameter._version) for _, _, parameter in _parameters(module)]
+
+
+def _names(files: list[Path]) -> dict[str, Path]:
+    """Return the file of each tensor; raises `BadInput` unless all are safetensors."""
+    found: dict[str, Path] = {}
+    for file in files:
+        if file.suffix != ".safetensors":
+            raise BadInput(f"{file} is not in safetensors format, which --stream needs; convert it")
+        with safe_open(file, "pt") as content:
+            found |= dict.fromkeys(content.keys(), file)
+    return found
+
+
+def _read(names: dict[str, str], files: dict[str, Path]) -> dict[str, Tensor]:
+    """Read tensors by key; `names` has their names in the files."""
+    tensors: dict[str, Tensor] = {}
+    by_file: dict[Path, list[str]] = {}
+    for key, name in names.items():
+        by_file.setdefault(files[name], []).append(key)
+    for file, keys in by_file.items():
+        with safe_open(file, "pt") as content:
+            tensors |= {key: content.get_tensor(names[key]) for key in keys}
+    return tensors
+
+
+def _write_file(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors under a temporary name, then rename."""
+    partial = file.with_name(f"{file.name}.partial")
+    save_file(tensors, partial, metadata)
+    partial.chmod(0o644)  # safetensors makes it readable for the owner only
+    partial.replace(file)

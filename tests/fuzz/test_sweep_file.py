@@ -9,31 +9,27 @@ from implementations.harness.errors import BadInput
 from implementations.harness.results.protocol import PROTOCOLS, get_protocol
 from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.runs import sweep_file
-from tests.fuzz.foreign import fuzz, value_or_refusal
+from tests.fuzz.foreign import ODD, ODD_TEXT, changed, fuzz, value_or_refusal
 
-NAMED = ["wanda", "flap", "dense", "sparsegpt", "smol", "cls", "self", "true", "nan", "1e-320"]
-FOREIGN = ["", "2:4", f"1:{10**400}", "x" * 300, "~nouser", "\0", "\x1b[31m", "[/x]", "\u202e"]
-WORDS = st.sampled_from(NAMED + FOREIGN)
-NUMBERS = st.sampled_from([0, -1, 2**31, 2**63 - 1, 2**63, 10**30, 0.5, 1e-320, 1e308, 1.5])
-ATOMS = WORDS | NUMBERS | st.none() | st.booleans() | st.integers() | st.text(max_size=9)
-ANYTHING = st.recursive(
-    ATOMS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=3),
-    max_leaves=8,
-)
-NAMES = ["method", "seeds", "sparsity", "pattern", "block_size", "damping", "cls", "jobs", "x" * 99]
-ENTRY = st.fixed_dictionaries(
-    {"method": WORDS | st.lists(WORDS, max_size=3)},
-    optional={name: ANYTHING | st.just(list(range(999))) for name in NAMES[1:]},
-)
-PLAN = st.fixed_dictionaries(
-    {"runs": st.lists(ENTRY | WORDS, max_size=3) | ANYTHING},
-    optional=dict.fromkeys(("protocol", "model", "dtype", "seeds", "more"), ANYTHING),
-)
+NAMES = st.sampled_from(["method", "seeds", "sparsity", "pattern", "block_size", "cls", "x" * 99])
+VALUES = ODD | st.sampled_from(["wanda", "dense", "2:4", f"1:{10**400}", "nan", list(range(999))])
+PLAN = {
+    "protocol": "smol",
+    "seeds": [0],
+    "runs": [
+        "dense",
+        {"method": ["wanda", "flap"], "sparsity": [0.5, 0.7], "seeds": [0, 1]},
+        {"method": "sparsegpt", "pattern": "2:4", "damping": 0.05, "block_size": 128},
+    ],
+}
+PROTOCOL = PROTOCOLS["quick"].model_dump(mode="json") | {"name": "own"}
 
 
-def check(path):
-    """Assert that a plan has runs with valid seeds."""
+@fuzz
+@given(content=changed(PLAN, VALUES, NAMES))
+def test_any_plan(tmp_path, content):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(json.dumps(content))  # which is YAML too
     read = value_or_refusal(lambda: sweep_file.read_sweep_file(path).jobs(), BadInput)
     if not isinstance(read, BadInput):
         assert 0 < len(read) <= sweep_file.MOST_RUNS
@@ -42,57 +38,16 @@ def check(path):
 
 
 @fuzz
-@given(content=PLAN)
-def test_any_plan(tmp_path, content):
-    path = tmp_path / "sweep.yaml"
-    path.write_text(json.dumps(content))  # which is YAML too
-    check(path)
-
-
-@fuzz
-@given(lines=st.lists(st.tuples(st.sampled_from(NAMES), st.text(max_size=9) | WORDS), max_size=5))
-def test_any_yaml(tmp_path, lines):
-    path = tmp_path / "sweep.yaml"
-    body = "\n".join(f"    {name}: {text}" for name, text in lines)
-    path.write_text(f"runs:\n  - method: wanda\n{body}", errors="replace")
-    check(path)
-
-
-@fuzz
-@given(settings=st.lists(st.tuples(st.sampled_from(NAMES), WORDS | st.text()), max_size=3))
-def test_any_setting(settings):
-    said = [f"{name}={text}" for name, text in settings]
+@given(name=NAMES, text=st.text(alphabet='[]{}",:0123456789eE+-.\\ud8 ntf\x00\x1b') | st.text())
+def test_any_setting(name, text):
     value_or_refusal(
-        lambda: sweep_file.jobs_of(["sparsegpt", "dense"], [], [], said, [0]), BadInput
+        lambda: sweep_file.jobs_of(["sparsegpt", "dense"], [], [], [f"{name}={text}"], [0]),
+        BadInput,
     )
 
 
 @fuzz
-@given(st.sampled_from("[{"), st.text(alphabet='[]{}",:0123456789eE+-.\\ud8 ntf\x00\x1b'))
-def test_any_json_in_a_setting(start, text):
-    value_or_refusal(lambda: sweep_file.jobs_of(["flap"], [], [], [f"sparsity={start}{text}"], [0]))
-
-
-def protocols():
-    """A protocol with some fields replaced."""
-    plain = PROTOCOLS["quick"].model_dump(mode="json") | {"name": "own"}
-    parts = [(name, None) for name in plain]
-    parts += [(name, field) for name, v in plain.items() if isinstance(v, dict) for field in v]
-
-    def changed(changes):
-        content = json.loads(json.dumps(plain))
-        for (name, field), value in changes:
-            if field is None or not isinstance(content[name], dict):
-                content[name] = value
-            else:
-                content[name][field] = value
-        return content
-
-    return st.lists(st.tuples(st.sampled_from(parts), ANYTHING), max_size=3).map(changed)
-
-
-@fuzz
-@given(content=protocols() | ANYTHING)
+@given(content=changed(PROTOCOL, ODD, st.sampled_from(ODD_TEXT)))
 def test_any_protocol(tmp_path, content):
     path = tmp_path / "own.yaml"
     path.write_text(json.dumps(content))

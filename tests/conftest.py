@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.keyed import keyed
+from tests.keyed import invented
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # A test run in the background ignores Ctrl-C, and its child processes inherit that.
@@ -145,75 +145,4 @@ def atlas(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., Finished
 @pytest.fixture(scope="session")
 def made_up() -> Callable[..., object]:
     """Create a valid record with invented numbers and the given changes."""
-    from datetime import UTC, datetime
-
-    from implementations.harness.results import record as parts
-    from implementations.harness.results.metric import PERPLEXITY
-    from implementations.harness.results.protocol import PROTOCOLS
-
-    weights = parts.Footprint(parameters=1000, nonzero=600, bytes=4000, macs=900)
-    text = parts.TextInfo(
-        role="calibration",
-        source="c4",
-        source_sha256="1" * 64,
-        text_sha256="1" * 64,
-        ids_sha256="2" * 64,
-        samples=2,
-        length=1024,
-        spans=((0, 1024), (2048, 3072)),
-    )
-
-    def make(**changes: object) -> parts.Record:
-        seed = changes.get("seed", 0)
-        fields = {
-            "run": "20261125T120000Z-00000000",
-            "name": f"smollm2-135m-s0.5-seed{seed}",
-            "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
-            "command": "atlas run wanda --sparsity 0.5",
-            "method": "wanda",
-            "granularity": ("unstructured",),
-            "configuration": {"sparsity": 0.5, "pattern": None},
-            "changed": (),
-            "asked": 0.5,
-            "achieved": 0.5,
-            "details": {},
-            "protocol": PROTOCOLS["smol"],
-            "seed": 0,
-            "model": parts.ModelInfo(
-                name="smollm2-135m",
-                source="smollm2-135m",
-                sha256="0" * 64,
-                config_sha256="3" * 64,
-                tokenizer_sha256="4" * 64,
-                family="llama",
-                dtype="float32",
-                device="cpu",
-                accelerator="cpu",
-                parameters=1000,
-            ),
-            "texts": (text,),
-            "disjoint": "checked",
-            "values": {"ppl/wikipedia/1024": 40.0, "ppl/c4/1024": 50.0},
-            "dense": parts.Dense(
-                run="20261125T110000Z-11111111",
-                values={"ppl/wikipedia/1024": 20.0, "ppl/c4/1024": 25.0},
-                footprint=weights,
-            ),
-            "footprint": weights,
-            "speed": parts.Speed(note=parts.NO_SPEED_UP),
-            "sample": "The history of the city begins with a river.",
-            "labels": (),
-            "warnings": (),
-            "seconds": {"prune": 1.5},
-            "peak": parts.Peak(bytes=2000, start=1000, how="resident set"),
-            "hardware": parts.Hardware(
-                cpu="some", cores=2, threads=2, memory=8000, accelerator=None, system="Linux"
-            ),
-            "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
-            "commit": None,
-            "dirty": None,
-            "tolerance": {"ppl": PERPLEXITY.tolerance},
-        }
-        return keyed(**(fields | changes))
-
-    return make
+    return invented

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
-from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, beside
-from implementations.harness.results.protocol import Protocol
-from implementations.harness.results.record import Hardware, ModelInfo, Record, TextInfo
+from implementations.harness.results.metric import AGREEMENT, DIVERGENCE, PERPLEXITY, beside
+from implementations.harness.results.protocol import PROTOCOLS, Protocol
+from implementations.harness.results.record import (
+    NO_SPEED_UP,
+    Dense,
+    Footprint,
+    Hardware,
+    ModelInfo,
+    Peak,
+    Record,
+    Speed,
+    TextInfo,
+)
 
 
 def keyed(**fields: object) -> Record:
@@ -45,3 +56,71 @@ def rekeyed(content: Any) -> Any:
         return content | {"key": draft.key_with(draft.seed)}
     except (KeyError, TypeError, AttributeError, ValueError):
         return content
+
+
+WEIGHTS = Footprint(parameters=1000, nonzero=600, bytes=4000, macs=900)
+TEXT = TextInfo(
+    role="calibration",
+    source="c4",
+    source_sha256="1" * 64,
+    text_sha256="1" * 64,
+    ids_sha256="2" * 64,
+    samples=2,
+    length=1024,
+    spans=((0, 1024), (2048, 3072)),
+)
+MODEL = ModelInfo(
+    name="smollm2-135m",
+    source="smollm2-135m",
+    sha256="0" * 64,
+    config_sha256="3" * 64,
+    tokenizer_sha256="4" * 64,
+    family="llama",
+    dtype="float32",
+    device="cpu",
+    accelerator="cpu",
+    parameters=1000,
+)
+
+
+def invented(**changes: object) -> Record:
+    """Create a valid record with invented numbers and the given changes."""
+    fields = {
+        "run": "20261125T120000Z-00000000",
+        "name": f"smollm2-135m-s0.5-seed{changes.get('seed', 0)}",
+        "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
+        "command": "atlas run wanda --sparsity 0.5",
+        "method": "wanda",
+        "granularity": ("unstructured",),
+        "configuration": {"sparsity": 0.5, "pattern": None},
+        "changed": (),
+        "asked": 0.5,
+        "achieved": 0.5,
+        "details": {},
+        "protocol": PROTOCOLS["smol"],
+        "seed": 0,
+        "model": MODEL,
+        "texts": (TEXT,),
+        "disjoint": "checked",
+        "values": {"ppl/wikipedia/1024": 40.0, "ppl/c4/1024": 50.0},
+        "dense": Dense(
+            run="20261125T110000Z-11111111",
+            values={"ppl/wikipedia/1024": 20.0, "ppl/c4/1024": 25.0},
+            footprint=WEIGHTS,
+        ),
+        "footprint": WEIGHTS,
+        "speed": Speed(note=NO_SPEED_UP),
+        "sample": "The history of the city begins with a river.",
+        "labels": (),
+        "warnings": (),
+        "seconds": {"prune": 1.5},
+        "peak": Peak(bytes=2000, start=1000, how="resident set"),
+        "hardware": Hardware(
+            cpu="some", cores=2, threads=2, memory=8000, accelerator=None, system="Linux"
+        ),
+        "versions": {"torch": "2.13.0", "transformers": "5.24.0"},
+        "commit": None,
+        "dirty": None,
+        "tolerance": {"ppl": PERPLEXITY.tolerance},
+    }
+    return keyed(**(fields | changes))

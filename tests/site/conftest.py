@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,13 @@ from implementations.harness.results.record import (
     Dense,
     Footprint,
     Hardware,
-    ModelInfo,
     Peak,
     Rate,
     Record,
     Speed,
 )
 from implementations.harness.results.store import save_record
-from tests.keyed import keyed
+from tests.keyed import MODEL, invented
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
 from tools.site.atlas import Atlas, read
 from tools.site.weight import FLAGS, serve
@@ -70,29 +68,14 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
     fields: dict[str, Any] = {
         "run": f"20261125T120000Z-{zlib.crc32(f'{method}-{label}-{seed}'.encode()):08x}",
         "name": f"smollm2-135m-{label}-{seed}",
-        "date": datetime(2026, 11, 25, 12, tzinfo=UTC),
         "command": f"atlas run {method} --sparsity {asked} --seed {seed}",
         "method": method,
         "granularity": granularity,
         "configuration": {"sparsity": asked, "pattern": pattern},
-        "changed": (),
         "asked": asked,
         "achieved": gone / BLOCK_WEIGHTS,
-        "details": {},
-        "protocol": PROTOCOLS["smol"],
         "seed": seed,
-        "model": ModelInfo(
-            name="smollm2-135m",
-            source="smollm2-135m",
-            sha256="0" * 64,
-            config_sha256="3" * 64,
-            tokenizer_sha256="4" * 64,
-            family="llama",
-            dtype="float32",
-            device="cpu",
-            accelerator="cpu",
-            parameters=PARAMETERS,
-        ),
+        "model": MODEL.model_copy(update={"parameters": PARAMETERS}),
         "texts": (),
         "disjoint": "no span of the calibration lies in an evaluation window",
         "values": {metric: ratio * value for metric, value in DENSE.items()},
@@ -112,20 +95,16 @@ def sample(method: str, asked: float, ratio: float, **more: Any) -> Record:
         "speed": Speed(note="measured", prefill=rate, decode=rate)
         if structured
         else Speed(note=NO_SPEED_UP),
-        "sample": "The history of the city begins with a river.",
         "labels": ("collapsed",) if ratio > 50 else (),
-        "warnings": (),
         "seconds": {"prune": 12.5, "evaluate": 60.0},
         "peak": Peak(start=1_000_000_000, bytes=2_000_000_000, how="resident set"),
         "hardware": Hardware(
             cpu="a test", cores=2, threads=2, memory=8_000_000_000, accelerator=None, system="Linux"
         ),
         "versions": {"torch": "2.13.0"},
-        "commit": None,
-        "dirty": None,
         "tolerance": {},
     }
-    return keyed(**(fields | more))
+    return invented(**(fields | more))
 
 
 def recovered(record: Record) -> Record:

@@ -58,38 +58,6 @@ def test_lists_every_clause_of_the_contract(page: str, repository: Path) -> None
     assert clauses["sparsity_is_met"].covers == "methods that prune the model"
 
 
-def test_clauses_are_read_from_their_decorators(tmp_path: Path) -> None:
-    folder = tmp_path / code.HARNESS / "contract"
-    folder.mkdir(parents=True)
-    for parent in (folder, folder.parent, folder.parent.parent):
-        (parent / "__init__.py").touch()
-    (folder / "clauses.py").write_text(
-        'raise SystemExit("run")\n'
-        "def clause(covers: str = 'every method', when=None): ...\n"
-        "@clause('methods that do ' 'one thing', when=lambda method: method.one)\n"
-        "def first(method: type[Method], family: str) -> None:\n"
-        '    """One\n    sentence."""\n'
-        "@cache\n"
-        "def helper() -> None: ...\n"
-        "@clause()\n"
-        "def second(method: type[Method], family: str) -> None:\n"
-        '    """Another."""\n'
-    )
-    (folder / "more.py").write_text(
-        "from implementations.harness.contract.clauses import clause, first\n"
-        "@clauses.clause('methods that do more', when=more)\n"
-        "@cache\n"
-        "def third(method: type[Method], family: str) -> None:\n"
-        '    """A third."""\n'
-    )
-    found = api.clauses(tmp_path)
-    assert [(one.name, one.covers, one.doc.summary) for one in found] == [
-        ("first", "methods that do one thing", "One sentence."),
-        ("second", "every method", "Another."),
-        ("third", "methods that do more", "A third."),
-    ]
-
-
 def methods() -> list[type[implementations.harness.Method]]:
     return [implementations.harness.get(slug) for slug in implementations.harness.methods()]
 

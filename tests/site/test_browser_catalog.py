@@ -93,21 +93,6 @@ def test_each_facet_shows_only_matching_papers(
     assert visitor.complaints == []
 
 
-def test_values_of_a_facet_widen_and_facets_narrow_the_result(
-    visit: Callable[..., Any], lines: dict[str, catalog.Line]
-) -> None:
-    page = visit().open("catalog.html")
-    choose(page, "calibration", "none")
-    choose(page, "calibration", "gradients")
-    choose(page, "granularity", "structured")
-    assert set(shown(page)) == {
-        slug
-        for slug, line in lines.items()
-        if set(line.words["calibration"]) & {"none", "gradients"}
-        and "structured" in line.words["granularity"]
-    }
-
-
 def test_experts_with_a_permissive_licence_are_two_clicks(
     visit: Callable[..., Any], lines: dict[str, catalog.Line]
 ) -> None:
@@ -338,14 +323,6 @@ def test_a_shared_address_restores_the_same_view(visit: Callable[..., Any], atla
     assert second.get_by_label("Sort by").input_value() == "name"
     chips = second.locator("#atlas-chosen button").all_inner_texts()
     assert chips == ["Granularity: structured ×", "Code: official ×"]
-
-
-def test_a_facet_links_to_the_definitions_of_its_words(visit: Callable[..., Any]) -> None:
-    page = visit().open("catalog.html")
-    facet = page.locator('[data-facet="granularity"]')
-    facet.locator("summary").click()
-    facet.get_by_role("link", name="What these words mean").click()
-    page.wait_for_url("**/learn/glossary.html#words-granularity")
 
 
 def test_the_back_button_takes_one_step_back(visit: Callable[..., Any]) -> None:

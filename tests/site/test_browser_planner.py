@@ -58,29 +58,6 @@ def expected(plans: list[Plan]) -> tuple[list[list[str]], list[list[str]]]:
     return fitting, [[reason, *(one.name for one in methods)] for reason, methods in groups]
 
 
-def test_seven_billion_on_24_gb_in_an_hour_at_30_per_cent(
-    visit: Callable[..., Any], home: str, methods: list[Planned]
-) -> None:
-    visitor = visit(home=home, permissions=["clipboard-read", "clipboard-write"])
-    page = visitor.open("choose.html")
-    page.get_by_label("Parameters, billions").fill("13")
-    page.get_by_label("Device memory, GB").fill("24")
-    page.get_by_label("Parameters, billions").fill("7")
-    page.get_by_label("Share to remove, %").fill("30")
-    assert shown(page) == expected(run_plans.plans(methods, Question()))
-    first = page.locator("#atlas-plans tbody tr").first
-    expect(first).to_contain_text("atlas run")
-    first.get_by_role("button", name="copy command").click()
-    copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == first.locator("code").inner_text()
-    expect(page.locator("#atlas-plans tbody tr:visible")).to_have_count(run_plans.SHOWN)
-    page.get_by_role("button", name="Show all").first.click()
-    fitting = [one for one in run_plans.plans(methods, Question()) if not one.reason]
-    expect(page.locator("#atlas-plans tbody tr:visible")).to_have_count(len(fitting))
-    expect(page.locator("#atlas-planned")).to_have_text(str(len(fitting)))
-    assert visitor.complaints == []
-
-
 @pytest.mark.parametrize(
     ("query", "question"),
     [

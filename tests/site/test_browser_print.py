@@ -47,11 +47,3 @@ def test_print_cuts_nothing_off(visit: Callable[..., Any], path: str, width: int
     kinds = tables.evaluate_all("all => all.map(one => getComputedStyle(one).display)")
     assert set(kinds) <= {"table"}
     assert visitor.complaints == []
-
-
-@pytest.mark.browser
-def test_print_of_the_catalog_has_no_open_menu(visit: Callable[..., Any]) -> None:
-    page = visit().open("catalog.html")
-    page.evaluate("document.querySelectorAll('form details').forEach(one => { one.open = true; })")
-    page.emulate_media(media="print")
-    assert page.locator("form details[open] > :not(summary):visible").count() == 0

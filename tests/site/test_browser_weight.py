@@ -43,16 +43,6 @@ def test_pages_stay_below_the_limit_with_many_papers(
     assert {address: size for address, size in grown.items() if size > LIMIT} == {}
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize("path", ["index.html", "choose.html", "learn/reading-order.html"])
-def test_pages_of_the_real_site_have_no_console_messages(
-    visit: Callable[..., Any], home: str, path: str
-) -> None:
-    visitor = visit(home=home)
-    visitor.open(path)
-    assert visitor.complaints == []
-
-
 def test_no_file_of_the_real_site_is_above_a_megabyte(published: Path) -> None:
     files = (path for path in published.rglob("*") if path.is_file() and path.suffix != ".map")
     large = [path.name for path in files if path.stat().st_size > 10**6]

@@ -6,7 +6,6 @@ import gzip
 import html
 import re
 from collections import Counter
-from dataclasses import replace
 from statistics import fmean
 
 import pytest
@@ -16,7 +15,6 @@ from tests.catalog.invented import paper as invented
 from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
 from tools.site.licences import licence_group
@@ -109,13 +107,6 @@ def test_retraining_is_derived_from_recovery_and_calibration(page: str, atlas: A
     assert not spared & trained
 
 
-def test_the_page_links_to_the_form_for_missing_papers(page: str, atlas: Atlas) -> None:
-    assert '<a href="contribute.html">Add a paper</a>' in page
-    here = replace(atlas, repository="https://example.org/atlas")
-    form = "https://example.org/atlas/issues/new?template=add_paper.yml"
-    assert f'<a href="{form}">Add a paper</a>' in dict(catalog.pages(here))["catalog.md"]
-
-
 def test_counts_match_the_rows(page: str) -> None:
     counted = Counter(one for has, _ in rows(page).values() for one in has)
     listed = [count for _, _, count in choices(page)]
@@ -142,12 +133,6 @@ def test_measured_ratios_are_in_the_right_range(page: str) -> None:
     assert ("loss-50", "50") in named["flap"]  # 7.7
     assert ("loss-20", "5") in named["shortgpt"]  # 4.9
     assert ("loss-50", "not measured") in named["shortgpt"]
-
-
-def test_a_thousand_entries_are_about_a_megabyte() -> None:
-    ((_, text),) = catalog.pages(Atlas(papers(1000), {}))
-    assert len(rows(text)) == 1000
-    assert len(text.encode()) < 1_050_000
 
 
 def test_the_page_is_light_enough_for_five_hundred_papers(page: str, atlas: Atlas) -> None:

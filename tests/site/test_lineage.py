@@ -173,19 +173,6 @@ def test_the_second_generation_is_drawn_if_all_of_it_fits(heirs: int) -> None:
     assert drawn == (later.keys() if heirs < MAX_PAPERS else set())
 
 
-def test_every_paper_that_builds_on_wanda_is_drawn(real: Atlas) -> None:
-    relations = {slug: paper.relations for slug, paper in real.papers.items()}
-    builders = {
-        slug
-        for slug, related in relations.items()
-        if "wanda" in (*(related.builds_on or ()), *(related.extends or ()))
-    }
-    assert len(builders) > MAX_DIRECT
-    drawing = around(graph(real), "wanda")
-    assert drawing
-    assert builders < drawing.boxes.keys()
-
-
 def test_every_paper_with_a_relation_has_a_drawing(real: Atlas) -> None:
     found = graph(real)
     for path, page in paper_pages.pages(real):

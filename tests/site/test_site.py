@@ -24,14 +24,12 @@ from implementations.harness.results.metric import PERPLEXITY
 from implementations.harness.results.record import NO_SPEED_UP, Record
 from implementations.harness.results.store import load_record, save_record
 from tests.catalog.invented import baseline, paper
-from tests.keyed import changed
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.schema.paper import Paper, Sources
 from tools.site.addresses import record_address, record_path
 from tools.site.atlas import Atlas, Method, Source, read, read_source
 from tools.site.code import load
 from tools.site.formatting import code, count, number, plain
-from tools.site.markdown import rebase
 from tools.site.pages import make
 
 Cells = dict[str, str]
@@ -335,24 +333,6 @@ def test_the_newest_record_of_a_repeated_run_is_used(
     assert read(bare_checkout, runs=tmp_path).records == (new,)
 
 
-def test_each_device_has_its_own_board(records: list[Record]) -> None:
-    gpu = records[0].hardware.model_copy(update={"accelerator": "a GPU"})
-    there = changed(records[0], hardware=gpu)
-    assert [board.device for board in boards([records[0], there])] == ["CPU", "a GPU"]
-
-
-def test_seeds_share_one_row_with_mean_and_deviation(records: list[Record]) -> None:
-    seeds = [r for r in records if r.method == "wanda" and not r.pattern and r.asked == 0.5]
-    metric = seeds[0].protocol.metrics[0]
-    (board,) = boards(seeds)
-    (row,) = board.rows
-    measured = row.value(metric)
-    assert measured is not None
-    assert [r.seed for r in row.records] == [0, 1, 2]
-    assert measured.mean == pytest.approx(20.4861 * 1.97)
-    assert measured.deviation == pytest.approx(20.4861 * 0.02)  # 1.95, 1.97, 1.99
-
-
 # Hostile text
 
 
@@ -452,54 +432,6 @@ def test_reads_sources_without_running_them(tmp_path: Path) -> None:
         ("b", "int | None", "None", ""),
         ("c", "int", "3", ""),
     ]
-
-
-def test_inherited_fields_are_parameters(tmp_path: Path) -> None:
-    folder = tmp_path / "p"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "base.py").write_text(
-        "class UnitMethod:\n"
-        "    kind: ClassVar[str] = 'unit'\n"
-        "    budget: float = 0.1\n"
-        '    """Of the base."""\n'
-        "    order: str = 'down'\n"
-        '    """An order."""\n'
-        "    @property\n"
-        "    def target(self) -> float: ...\n"
-    )
-    (folder / "mine.py").write_text(
-        "from p.base import UnitMethod\n"
-        "class Mine(UnitMethod):\n"
-        "    budget: float = 0.5\n"
-        '    """Its own."""\n'
-        "    more: int\n"
-    )
-    source = read_source(load(tmp_path, "p").modules["mine"])
-    assert [(p.name, p.default, p.meaning) for p in source.parameters] == [
-        ("budget", "0.5", "Its own."),
-        ("order", "'down'", "An order."),
-        ("more", "", ""),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("readme", "expected"),
-    [
-        ("see [Wanda](../wanda/README.md)", "see [Wanda](wanda.md)"),
-        ("see [Wanda](../wanda/)", "see [Wanda](wanda.md)"),
-        ("the [code](sparsegpt.py)", "the code"),
-        ("[how](../../CONTRIBUTING.md)", "how"),
-        ("[paper](https://arxiv.org/abs/1)", "[paper](https://arxiv.org/abs/1)"),
-        ("[below](#differences)", "[below](#differences)"),
-        ("[`masks.py`](../harness/masks.py)", "`masks.py`"),
-        ("`W[i](j)` stays", "`W[i](j)` stays"),
-        ("```\nW[i](j)\n```", "```\nW[i](j)\n```"),
-    ],
-)
-def test_links_of_a_readme_point_to_pages_of_the_site(readme: str, expected: str) -> None:
-    known, folder = {"wanda", "sparsegpt"}, "implementations/sparsegpt"
-    assert rebase(readme, "papers/sparsegpt.md", known, folder=folder) == expected
 
 
 @pytest.mark.parametrize(

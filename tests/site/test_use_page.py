@@ -6,8 +6,6 @@ import html
 import json
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -86,15 +84,6 @@ def test_options_show_values_default_and_help() -> None:
         options.Option("--share", "number", "", "Some."),
         options.Option("--quiet", "", "off", "Say less."),
     )
-
-
-def test_the_page_does_not_import_torch(repository: Path) -> None:
-    script = (
-        "import sys; from tools.site.atlas import Atlas; from tools.site.pages import use; "
-        "list(use.pages(Atlas({}, {}))); "
-        "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=repository, check=True)
 
 
 def test_renders_without_methods() -> None:

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from implementations.harness.contract.tiny import MODEL_TYPES, VOCABULARY, random_tokens, tiny_model
 from implementations.harness.errors import BadInput
-from implementations.harness.model.checkpoint import load_checkpoint
+from implementations.harness.model.checkpoint import load_checkpoint, weights_sha256
 from implementations.harness.model.loading import load_model
 from implementations.harness.model.saving import save
 from implementations.harness.model.surgery import keep_channels, keep_kv_groups
@@ -181,13 +181,14 @@ def test_refuses_pickles_with_code_without_running_it(stock, tmp_path, write):
     assert not (tmp_path / "trace").exists()
 
 
-def test_loads_pickled_weights_from_before_torch_1_6(stock):
-    dense = load_model(stock)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_loads_pickled_weights_also_from_before_torch_1_6(stock, zipped):
+    dense, file = load_model(stock), stock / "pytorch_model.bin"
     (stock / "model.safetensors").unlink()
-    torch.save(
-        dense.hf.state_dict(), stock / "pytorch_model.bin", _use_new_zipfile_serialization=False
-    )
-    assert torch.equal(logits(load_model(stock).hf), logits(dense.hf))
+    torch.save(dense.hf.state_dict(), file, _use_new_zipfile_serialization=zipped)
+    again = load_model(stock)
+    assert torch.equal(logits(again.hf), logits(dense.hf))
+    assert again.identity.weights == weights_sha256([file])
 
 
 def test_loads_only_hashed_weights(stock):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 
 import pytest
 import torch
@@ -433,20 +432,6 @@ def test_model_loaded_by_transformers_can_be_pruned_further(family, tmp_path):
     assert torch.equal(logits(LanguageModel(load_checkpoint(tmp_path / "2"))), logits(model))
 
 
-def test_checkpoint_without_gaps_is_stock(tmp_path):
-    model = tiny_model("llama")
-    for block in model.blocks:
-        keep_units(block, "query-heads", [1, 2, 3])
-    save(model, tmp_path / "1")
-    again = LanguageModel(load_checkpoint(tmp_path / "1"))
-    for block in again.blocks:
-        keep_kv_groups(block.attention, [1])
-    save(again, tmp_path / "2")
-    stock = AutoModelForCausalLM.from_pretrained(tmp_path / "2")
-    assert not list((tmp_path / "2").glob("*.py"))
-    assert torch.equal(logits(LanguageModel(stock)), logits(again))
-
-
 def test_model_card_lists_held_rows_and_columns(tmp_path):
     model = tiny_model("llama")
     keep_units(model.blocks[1], "query-heads", [0, 1, 2])
@@ -455,15 +440,3 @@ def test_model_card_lists_held_rows_and_columns(tmp_path):
     assert "- block 1, q: 24 of 32 rows\n- block 1, o: 24 of 32 columns\n" in card
     save(tiny_model("llama"), tmp_path / "dense")
     assert "columns" not in (tmp_path / "dense" / "README.md").read_text()
-
-
-def test_refuses_counts_that_do_not_match_the_weights(tmp_path):
-    model = tiny_model("llama")
-    keep_units(model.blocks[0], "value-dims", [1, 5])
-    save(model, tmp_path / "out")
-    path = tmp_path / "out" / "config.json"
-    config = json.loads(path.read_text())
-    config["pruned_shapes"][0]["indexed"]["v_proj"] = {"rows": 3}
-    path.write_text(json.dumps(config))
-    with pytest.raises(BadInput, match="do not match its configuration"):
-        load_checkpoint(tmp_path / "out")

@@ -231,18 +231,6 @@ def test_edits_do_not_affect_earlier_blocks(family: str):
     assert not any(block.feed_forward.down.weight.any() for block in model.blocks)
 
 
-@every_family
-def test_opens_one_block_at_a_time(family: str):
-    tokens, asked = random_tokens(), {"gradients": ("q", "down"), "masks": ("o",)}
-    expected = walked(tiny_model(family, blocks=3), tokens, **asked)
-    for a, b in zip(
-        walked(ShutModel(tiny_model(family, blocks=3)), tokens, **asked), expected, strict=True
-    ):
-        for role in ("q", "down"):
-            assert torch.equal(a.gradients[role], b.gradients[role])
-        assert torch.equal(a.masks["o"], b.masks["o"])
-
-
 # Side effects
 
 

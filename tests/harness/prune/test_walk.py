@@ -181,15 +181,6 @@ def test_refuses_unknown_layer():
             block.observe(Gram, place)
 
 
-def test_run_yields_input_and_output():
-    model, tokens = tiny_model(), random_tokens()
-    own = own_streams(model, tokens)
-    for block in walk(model, tokens):
-        seen = passing(block)
-        assert torch.cat(seen.x).shape == (tokens.ids.numel(), 32)
-        assert torch.equal(torch.cat(seen.y), torch.cat(own[block.index].y))
-
-
 # Differences between families
 
 
@@ -433,12 +424,3 @@ def test_error_names_block_and_layer_of_values_that_are_not_finite(edits, role, 
 
     with pytest.raises(NumericsError, match=f"{named}\\b.*float32"):
         look()
-
-
-def test_error_names_the_first_layer_for_damaged_embeddings():
-    model = tiny_model()
-    with torch.no_grad():
-        model.hf.get_input_embeddings().weight[:] = float("nan")
-    for edits in (True, False):
-        with pytest.raises(NumericsError, match="block 0, q"):
-            next(walk(model, random_tokens(), edits=edits)).observe(Gram)

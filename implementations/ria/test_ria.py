@@ -173,14 +173,6 @@ def test_does_not_permute_heads_for_groups_wider_than_a_head():
     assert torch.equal(after[stays], before[stays])  # no row moved
 
 
-def test_zero_sparsity_does_not_permute():
-    model = tiny_model()
-    dense = copy.deepcopy(model)
-    RIA(pattern="4:4", permutation="stored").apply(model, random_tokens())
-    for (_, _, before), (_, _, after) in zip(dense.linears(), model.linears(), strict=True):
-        assert torch.equal(before.weight, after.weight)
-
-
 def test_a_permutation_without_a_pattern_is_refused():
     with pytest.raises(BadInput, match="pattern=2:4"):
         RIA(permutation="stored").apply(tiny_model(), random_tokens())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -21,8 +20,6 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
-from implementations.harness.model.loading import load_model
-from implementations.harness.model.saving import save
 from implementations.harness.model.units import count_weights
 from implementations.slicegpt import SliceGPT, slicegpt
 from implementations.slicegpt.rotation import rotate_embedding
@@ -235,25 +232,6 @@ def test_a_multiple_wider_than_the_model_leaves_nothing_to_remove():
 
 
 # Reloading
-
-
-@every_family
-def test_a_sliced_model_reloads_and_continues_a_padded_batch(family: str, tmp_path):
-    model = tiny_model(family, blocks=3)
-    SliceGPT(sparsity=0.3).apply(model, random_tokens())
-    save(model, tmp_path / "sliced")
-    again = load_model(tmp_path / "sliced", tokenizer=False)
-    assert torch.equal(logits(model), logits(again))
-    ids = random_tokens(2, 8, seed=3).ids
-    mask = torch.ones_like(ids)
-    mask[0, :3], ids[0, :3] = 0, 0
-    more = partial(
-        again.hf.generate, max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=0
-    )
-    told = [more(ids, attention_mask=mask, use_cache=cache) for cache in (True, False)]
-    assert torch.equal(*told)
-    alone = more(ids[:1, 3:], attention_mask=mask[:1, 3:], use_cache=True)
-    assert torch.equal(told[0][:1, 3:], alone)
 
 
 # The real model

@@ -302,11 +302,6 @@ def test_without_selection_every_block_loses_the_same(family: str):
     assert sorted(order) == gone.tolist()
 
 
-def test_fewer_tokens_than_features_stay_finite():
-    outcome = SoBP(sparsity=0.3).apply(tiny_model(), random_tokens(samples=1, length=8))
-    assert outcome.warnings == []
-
-
 def test_one_stage_must_choose_units():
     with pytest.raises(BadInput, match="no stage chooses units"):
         SoBP(select=False, refine=False).apply(tiny_model(), random_tokens())

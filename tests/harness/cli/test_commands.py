@@ -232,22 +232,8 @@ BAD = {
         ["run", "wanda", "--set", "pattern=2:4", "--pattern", "4:8"],
         "--set pattern cannot be combined",
     ),
-    "seeds beyond 64 bits": (["sweep", "wanda", "--seed", "1", "--seed", "9" * 30], "seed"),
-    "block size beyond 64 bits": (
-        ["run", "sparsegpt", "--set", f"block_size={10**30}"],
-        "block_size: Input should be less than",
-    ),
-    "deeply nested JSON": (["run", "wanda", "--set", f"sparsity={'[' * 9999}"], "nested too"),
-    "runs of unknown user": (
-        ["leaderboard", "--runs", "~nouser/x"],
-        "--runs: '~nouser/x' is not a valid path",
-    ),
     "runs missing": (["leaderboard", "--runs", "nosuch"], "--runs: nosuch is not a folder; give"),
     "runs is a file": (["leaderboard", "--runs", os.devnull], "--runs: /dev/null is not a folder"),
-    "record too long": (["verify", "x" * 300], "File name too long"),
-    "sweep file is a folder": (["sweep", "--file", "/"], "it is a folder"),
-    "protocol is a folder": (["run", "wanda", "--protocol", "..yaml/.yaml"], "cannot read"),
-    "runs not UTF-8": (["leaderboard", "--runs", "\udcff"], "is not UTF-8"),
     "only commas in tasks": (["run", "wanda", "--tasks", ","], "contains an empty name"),
     "task folder missing": (
         ["run", "dense", "--tasks", "arc_easy", "--task-folder", "nosuch"],
@@ -292,7 +278,6 @@ def test_invalid_input_exits_with_2_and_one_message_and_writes_nothing(case, mon
     [
         ("--method", "flpa", "unknown method 'flpa'; did you mean 'flap'?"),
         ("--model", "tiny,tinny", "unknown model 'tinny'; did you mean 'tiny'?"),
-        ("--method", "\x1b[31m", "unknown method '?[31m'; choose one of adaptpruner, ast"),
     ],
 )
 def test_leaderboard_suggests_the_closest_name_for_a_typo(ran, option, typo, message):

@@ -65,14 +65,6 @@ def test_resolve_refuses_invalid_path_and_shows_it_escaped(text):
     assert str(refusal.value).isprintable()
 
 
-def test_resolve_refuses_deleted_working_directory(tmp_path, monkeypatch):
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    with pytest.raises(Unavailable, match="cannot write to runs: No such file"):
-        resolve("runs")
-
-
 def test_lock_is_exclusive_and_times_out(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "PATIENCE", 0.1)
     with locked(tmp_path / "it"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +10,7 @@ from pydantic import TypeAdapter
 from implementations.harness.results.protocol import get_protocol
 from implementations.harness.results.reading import LONGEST_NAME, FileName
 from implementations.harness.results.record import Record
-from implementations.harness.results.store import load_record, load_records
+from implementations.harness.results.store import load_record
 from implementations.harness.runs.job import Job, Setup
 from implementations.harness.runs.recording import command_of, name_of
 from implementations.harness.runs.run import run
@@ -96,12 +95,3 @@ def test_command_contains_all_settings_of_the_record(made_up: Callable[..., Reco
         "--model 'my model' --dtype bfloat16 --device cpu --accelerator cuda --tasks arc_easy "
         "--task-folder 'my tasks' --seed 0"
     )
-
-
-@pytest.mark.parametrize("name", [".hid", "a\x1b[31m b\n", "大", "support", "x" * 200], ids=ascii)
-def test_record_is_found_whatever_the_model_is_called(name: str, world, tmp_path):
-    shutil.copytree(world.model, tmp_path / name)
-    setup = Setup(str(tmp_path / name), get_protocol(str(world.protocol)))
-    record = run(Job(None), setup, runs=tmp_path / "runs").record
-    assert record.model.name.isprintable()
-    assert load_records([tmp_path / "runs"]) == [record]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 
 from implementations.harness.errors import BadInput
-from implementations.harness.results.reading import LARGEST_INTEGER
 from implementations.harness.runs import sweep_file
 
 
@@ -29,10 +27,6 @@ def jobs_of(folder, text: str):
         ("runs: [{method: wanda, sparsity: [0.5, 1.5]}]", "less than or equal to 1"),
         ("runs: [{method: dense, sparsity: 0.5}]", "dense model has no parameters"),
         ("runs: [{method: wanda, sparsty: 0.5}]", "did you mean 'sparsity'"),
-        ("runs: [wanda]\nruns: [flap]", "line 2: gives 'runs' twice"),
-        ("runs: &a [wanda]\nseeds: *a", "line 2: uses an alias"),
-        ("runs: [!!python/name:os.system wanda]", "could not determine a constructor"),
-        ("runs: " + "[" * 5000, "nested too deeply"),
         ("runs: []", "at least 1 item"),
         ("runs: [{method: wanda, seeds: []}]", "seeds: List should have at least 1 item"),
         ("runs: [{method: wanda, sparsity: []}]", "sparsity of wanda is an empty list"),
@@ -40,13 +34,10 @@ def jobs_of(folder, text: str):
         ("runs: [wanda]\nseeds: [9223372036854775808]", "seeds.0: Input should be less than"),
         ("runs: [wanda]\nseeds: ['1']", "seeds.0"),
         ("runs: [wanda]\nmodel: ''", "model: String should have at least 1 character"),
-        ('runs: [wanda]\nmodel: "\\ud800"', "Invalid JSON"),
-        ("runs: [{method: wanda, self: 1}]", "unknown wanda parameter 'self'"),
         ("runs: [{method: wanda, sparsity: true}]", "expected a number, got true"),
         ("runs: [{method: wanda, sparsity: [[0.5]]}]", "sparsity: Input should be a valid number"),
         ("runs: [{method: wanda, pattern: 2:4}]", "pattern '124' is not KEEP:GROUP"),
         ("runs: [{method: sparsegpt, block_size: 4294967296}]", "block_size: Input should be less"),
-        ('runs: [{method: wanda, "\\e[31m": 1}]', r"unknown wanda parameter '\?\[31m'"),
     ],
 )
 def test_refuses_invalid_file_with_a_short_message(text, message, tmp_path):
@@ -83,14 +74,6 @@ def test_runs_of_options_are_counted_before_they_are_created():
     assert len(sweep_file.jobs_of(["wanda"], [0.5], [], [], range(10))) == 10
 
 
-def test_torch_accepts_the_largest_seed():
-    import torch
-
-    torch.Generator().manual_seed(LARGEST_INTEGER)
-    with pytest.raises((ValueError, RuntimeError)):
-        torch.Generator().manual_seed(2**64)
-
-
 @pytest.mark.parametrize("name", ["sparsity=.1", "pattern=2:4"])
 def test_refuses_a_second_sparsity_or_pattern(name):
     assert sweep_file.read_settings([name])
@@ -108,13 +91,6 @@ def test_options_may_add_to_a_file_but_not_contradict_it():
     assert content.with_options(protocol="smol", model=None) == content
     with pytest.raises(BadInput, match="--protocol quick contradicts the sweep file"):
         content.with_options(protocol="quick")
-
-
-def test_refuses_path_that_is_not_a_regular_file(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for path, message in ((tmp_path, "a folder"), (tmp_path / "pipe", "not a regular file")):
-        with pytest.raises(BadInput, match=message):
-            sweep_file.read_sweep_file(path)
 
 
 def test_none_means_no_value_only_if_the_parameter_is_optional():

@@ -51,23 +51,3 @@ def test_written_texts_round_trip(tmp_path, read, texts):
     rows = (json.dumps({"text": text}, ensure_ascii=False) for text in texts)
     path.write_text("\n".join(rows), newline="")
     assert read(str(path)) == (texts if read is read_documents else "\n\n".join(texts))
-
-
-@READERS
-@fuzz
-@given(
-    name=st.text() | st.text(alphabet="ab/.~\0\n\\\ud800\x1b", max_size=30) | st.just("x" * 5000)
-)
-def test_any_name_of_a_text(tmp_path, monkeypatch, read, name):
-    monkeypatch.chdir(tmp_path)
-    if name in (
-        "wikipedia",
-        "c4",
-        "code",
-        "wikitext2",
-        "wikitext2-train",
-        "c4-validation",
-        "c4-train",
-    ):
-        return
-    assert isinstance(value_or_refusal(lambda: read(name), BadInput), BadInput)

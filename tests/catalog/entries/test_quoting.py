@@ -48,13 +48,6 @@ def test_all_yaml_readers_agree_on_any_text(text: str, inside: bool) -> None:
     assert YAML(typ="safe", pure=True).load(entry) == expected
 
 
-@pytest.mark.parametrize("text", [*TRAPS.split(), *PHRASES])
-def test_ambiguous_scalars_stay_text(text: str) -> None:
-    for entry in (f"a: {scalar(text)}\n", f"{{a: {scalar(text, flow=True)}}}\n"):
-        assert yaml.safe_load(entry) == {"a": text}
-        assert YAML(typ="safe", pure=True).load(entry) == {"a": text}
-
-
 @pytest.mark.parametrize(
     ("name", "value", "written"),
     [

@@ -18,11 +18,9 @@ ARXIV = {
     "http://www.arxiv.org/html/2301.00774v3": "2301.00774",
     "https://export.arxiv.org/abs/2301.00774?context=cs": "2301.00774",
     "https://ar5iv.labs.arxiv.org/html/2301.00774": "2301.00774",
-    "arxiv.org/abs/2301.00774": "2301.00774",
     "arXiv:2301.00774v3 [cs.LG] 22 Mar 2023": "2301.00774",
     "https://arxiv.org/pdf/cs/0601001v2.pdf": "cs/0601001",
     "arXiv:math.GT/0309136v1": "math/0309136",
-    "cond-mat/0309136": "cond-mat/0309136",
     "0704.0001": "0704.0001",
     "https://doi.org/10.48550/ARXIV.2301.00774": "2301.00774",
     "doi:10.48550/arXiv.math.GT/0309136": "math/0309136",
@@ -31,14 +29,6 @@ ARXIV = {
 OTHERS = {
     "DOI 10.1609/AAAI.v38i10.28960;": ("doi", "10.1609/aaai.v38i10.28960"),
     "http://dx.doi.org/10.1609%2Faaai.v38i10.28960": ("doi", "10.1609/aaai.v38i10.28960"),
-    "https://dl.acm.org/doi/pdf/10.1145/3711896.3736911?download=true": (
-        "doi",
-        "10.1145/3711896.3736911",
-    ),
-    "https://link.springer.com/content/pdf/10.1007/978-981-97-9434-8_1.pdf": (
-        "doi",
-        "10.1007/978-981-97-9434-8_1",
-    ),
     "https://direct.mit.edu/tacl/article/doi/10.1162/tacl_a_00704/125482/A-Survey-on-Model": (
         "doi",
         "10.1162/tacl_a_00704",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tools.sources.client import Client
-from tools.sources.lookup.queries import fetch, references
-from tools.sources.names.references import Reference, Unidentified
+from tools.sources.lookup.queries import references
+from tools.sources.names.references import Reference
 
 CVF = "https://openaccess.thecvf.com/content/CVPR2023/html/Fang_X_paper.html"
 
@@ -20,8 +17,3 @@ def test_arxiv_comes_first_and_pages_last() -> None:
         Reference("pmlr", "v202/frantar23a"),
         Reference("cvf", "content/CVPR2023/html/Fang_X_paper.html"),
     ]
-
-
-def test_rejects_titles(client: Client) -> None:
-    with pytest.raises(Unidentified, match="'A Title' is a title; use a search instead"):
-        fetch(Reference("title", "A Title"), client)

@@ -14,20 +14,11 @@ KNOWN = {
     "ICML": ("icml", "main"),
     "The Twelfth International Conference on Learning Representations": ("iclr", "main"),
     "NeurIPS 2024 Track Datasets and Benchmarks Poster": ("neurips", "main"),
-    "Advances in Neural Information Processing Systems 36 (NeurIPS 2023)": ("neurips", "main"),
-    "Neural Information Processing Systems": ("neurips", "main"),
     "Proceedings of the AAAI Conference on Artificial Intelligence": ("aaai", "main"),
     f"Findings of the {ACL}: ACL 2024": ("acl-findings", "findings"),
-    f"Findings of the {ACL} ACL 2024": ("acl-findings", "findings"),
     f"Findings of the {ACL}: EMNLP 2023": ("emnlp-findings", "findings"),
-    f"Findings of the {ACL}: NAACL 2025": ("naacl-findings", "findings"),
     "ACL (Findings)": ("acl-findings", "findings"),
-    "ACL (1)": ("acl", "main"),
     f"Proceedings of the 62nd Annual Meeting of the {ACL} (Volume 1: Long Papers)": ("acl", "main"),
-    f"Proceedings of the 62nd Annual Meeting of the {ACL} (Volume 3: System Demonstrations)": (
-        "acl",
-        "demo",
-    ),
     f"Proceedings of the 62nd Annual Meeting of the {ACL} (Volume 4: Student Research Workshop)": (
         "acl",
         "workshop",
@@ -47,15 +38,10 @@ KNOWN = {
         "main",
     ),
     f"Transactions of the {ACL}": ("tacl", "journal"),
-    "Trans. Assoc. Comput. Linguistics": ("tacl", "journal"),
     "Trans. Mach. Learn. Res.": ("tmlr", "journal"),
     "ICASSP 2025 - 2025 IEEE International Conference on Acoustics, Speech and Signal Processing "
     "(ICASSP)": ("icassp", "main"),
-    "2024 IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)": ("cvpr", "main"),
-    "Computer Vision – ECCV 2024": ("eccv", "main"),
-    "Natural Language Processing and Chinese Computing": ("nlpcc", "main"),
     "ICLR 2025 Workshop SLLM": ("iclr", "workshop"),
-    "ACL 2022 Demo": ("acl", "demo"),
 }
 
 UNKNOWN = [

@@ -107,12 +107,6 @@ def test_the_address_holds_the_answers_and_back_undoes_one(visit: Callable[..., 
     assert address(page).endswith("choose.html")
 
 
-def test_fitting_methods_can_be_compared(visit: Callable[..., Any]) -> None:
-    page = visit().open("choose.html?gain=speed&kernels=only&code=here&amount=2%3A4")
-    page.locator("#atlas-side").click()
-    page.wait_for_url("**/leaderboard.html?compare=sparsegpt,wanda,*")
-
-
 def test_only_the_first_four_methods_can_be_compared(visit: Callable[..., Any]) -> None:
     page = visit().open("choose.html?gain=size&code=here")
     assert len(fitting(page)) > 4

@@ -100,14 +100,6 @@ def test_rows_are_sorted_within_their_group_by_keyboard(visit: Callable[..., Any
     assert visitor.complaints == []
 
 
-def test_the_first_row_is_one_tab_stop_away(visit: Callable[..., Any]) -> None:
-    page = visit().open("claims.html?method=slimgpt")
-    page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the table")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("tbody:visible [data-marked] th a").first).to_be_focused()
-
-
 def test_papers_link_to_their_tables_and_metrics_have_definitions(
     visit: Callable[..., Any],
 ) -> None:

@@ -167,12 +167,6 @@ def test_a_paper_without_code_here_says_so(visit: Callable[..., Any]) -> None:
     assert page.locator("h2#cite").is_visible()
 
 
-def test_the_order_of_methods_is_compared_with_ours(visit: Callable[..., Any]) -> None:
-    page = visit().open("papers/wanda.html")
-    rows = page.locator("table.atlas-orderings tbody tr").all_inner_texts()
-    assert any("ahead of Magnitude" in row and "holds" in row for row in rows)
-
-
 def test_pages_of_papers_can_be_read_without_javascript(visit: Callable[..., Any]) -> None:
     page = visit(java_script_enabled=False).open("papers/flap.html")
     for heading in ("How it works", "The code", "Parameters", "Measurements", "Cite", "Related"):

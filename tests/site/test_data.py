@@ -45,16 +45,6 @@ def measured(atlas: Atlas, records: list[Record]) -> Atlas:
 # Data
 
 
-def test_papers_json_contains_the_catalog(atlas: Atlas) -> None:
-    files = data_files(atlas)
-    papers = json.loads(files["papers.json"])["papers"]
-    assert {paper["slug"]: paper["title"] for paper in papers} == {
-        slug: paper.title for slug, paper in atlas.papers.items()
-    }
-    assert files["papers.bib"].count("@") >= sum(paper.has_paper for paper in atlas.papers.values())
-    assert len(list(csv.DictReader(io.StringIO(files["papers.csv"])))) == len(atlas.papers)
-
-
 def test_short_records_match_the_records(measured: Atlas) -> None:
     shorts = json.loads(data_files(measured)["records.json"])["records"]
     assert len(shorts) == len(measured.records)

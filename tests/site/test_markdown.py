@@ -31,6 +31,19 @@ def test_links_are_relative_to_the_page(text: str, page: str, expected: str) -> 
     assert rebase(text, page, {"wanda"}, HOME) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see [Wanda](../wanda/README.md)", "see [Wanda](wanda.md)"),
+        ("the [code](sparsegpt.py) and [how](../../CONTRIBUTING.md)", "the code and how"),
+        ("[below](#differences)", "[below](#differences)"),
+    ],
+)
+def test_links_of_a_readme_start_at_its_folder(text: str, expected: str) -> None:
+    known, folder = {"wanda", "sparsegpt"}, "implementations/sparsegpt"
+    assert rebase(text, "papers/sparsegpt.md", known, folder=folder) == expected
+
+
 def test_without_an_address_only_the_link_text_stays() -> None:
     assert rebase("[the licence](LICENSE)", "contribute.md", set()) == "the licence"
 

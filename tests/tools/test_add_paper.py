@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.loader import PAPERS, load_catalog, read_catalog
 from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.paper import Paper
+from tools.repository import REPOSITORY
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -82,6 +85,13 @@ def test_adds_paper_by_identifier(
     assert paper.summary == SUMMARY
     assert f"git add {papers / made}.yaml" in err
     assert errors(papers) == []
+
+
+def test_runs_as_a_script(papers: Path) -> None:
+    command = [sys.executable, "tools/add_paper.py", *BY_HAND, "--catalog", str(papers)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(added(papers)) == {"fooprune"}
 
 
 def test_without_network_suggests_manual(add: Command, replay, papers: Path) -> None:
@@ -327,6 +337,14 @@ def test_options_win_over_sources_with_a_note(add: Command, papers: Path) -> Non
     assert added(papers)["foo"].year == 2024
 
 
+def test_shows_disagreements_of_sources(add: Command, replay: sources.Replay, papers: Path) -> None:
+    page = sources.stored("anthology/shortgpt.bib").body
+    replay.say("aclanthology.org", sources.Answer(page.replace(b"Redundant", b"Replaceable")))
+    code, _, err = add("2403.03853", "--slug", "foo", *JUDGED)
+    assert code == 0, err
+    assert re.search(r"Sources disagree:\n  - title: arXiv has .*Redundant.*Replaceable", err)
+
+
 def test_lists_all_missing_facts(add: Command, papers: Path) -> None:
     code, _, err = add("2301.00774", "--yes", "--criterion", "layer-hessian")
     assert code == 1
@@ -383,6 +401,15 @@ def test_writes_fingerprint_of_the_abstract(add: Command, papers: Path) -> None:
     assert f"git add {papers / 'sparsegpt.yaml'} {marks} LIST.md" in err
     assert "python tools/export.py LIST.md --out ." in err
     assert f"pytest {marks}" not in err
+
+
+def test_title_lists_candidates(add: Command, papers: Path) -> None:
+    title = "A Simple and Effective Pruning Approach for Large Language Models"
+    code, _, err = add(title, "--yes", *JUDGED)
+    assert code == 1
+    assert "2306.11695: A Simple and Effective Pruning Approach" in err
+    assert "does not identify a paper; give the identifier of the right one" in err
+    assert added(papers) == {}
 
 
 # Input files

@@ -81,28 +81,6 @@ def irregular(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("keep", [[1], [0], []])
-def test_removing_kv_groups_equals_masking_them(family, keep):
-    sliced = grouped(family)
-    masked = twin(sliced)
-    keep_kv_groups(sliced.blocks[1].attention, keep)
-    mask_units(masked.blocks[1], "kv-groups", keep)
-    assert not torch.allclose(logits(masked), logits(grouped(family)))
-    torch.testing.assert_close(logits(sliced), logits(masked))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("keep", [[0, 1, 5, 40], []])
-def test_removing_channels_equals_masking_them(family, keep):
-    sliced = tiny_model(family)
-    masked = twin(sliced)
-    keep_channels(sliced.blocks[0].feed_forward, keep)
-    mask_units(masked.blocks[0], "channels", keep)
-    assert not torch.allclose(logits(masked), logits(tiny_model(family)))
-    torch.testing.assert_close(logits(sliced), logits(masked))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("keep", [[1], [0], [], [0, 1]])
 def test_removing_sublayers_removes_their_output_bias(family, keep):
     sliced = grouped(family)

@@ -107,29 +107,3 @@ def test_drops_gradient_after_change_of_dtype(model):
     with preserved(model):
         linear.weight = nn.Parameter(linear.weight.detach().bfloat16())
     assert linear.weight.grad is None
-
-
-def test_restores_requires_grad_of_replaced_parameters(model):
-    frozen = model.blocks[0].attention.q
-    frozen.requires_grad_(False)
-    with preserved(model):
-        model.hf.requires_grad_(True)
-        model.blocks[1].attention.q.requires_grad_(False)
-        frozen.weight = nn.Parameter(frozen.weight.detach().clone())
-    needing = {name for name, p in model.hf.named_parameters() if not p.requires_grad}
-    assert needing == {"model.layers.0.self_attn.q_proj.weight"}
-
-
-def test_restores_state_after_an_exception(model):
-    def interrupted() -> None:
-        with preserved(model):
-            model.config.use_cache = False
-            model.hf.train().requires_grad_(False)
-            model.embedding.grad = torch.ones_like(model.embedding)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert model.config.use_cache
-    assert not any(module.training for module in model.hf.modules())
-    assert all(p.requires_grad and p.grad is None for p in model.hf.parameters())

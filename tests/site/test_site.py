@@ -366,7 +366,8 @@ def test_hostile_text_is_escaped() -> None:
     for name in ("index.md", "catalog.md", "papers/harmless.md"):
         assert "&lt;script&gt;" in made[name]
     for name, page in made.items():
-        assert not name.endswith((".md", ".txt")) or "<script>alert" not in page, name
+        assert not name.endswith(".md") or "<script>alert" not in page, name
+    assert "[x](javascript:y)" not in made["llms.txt"]  # which is plain text
 
 
 # A baseline without a paper

@@ -16,8 +16,6 @@ import pytest
 from typer.testing import CliRunner
 
 from implementations.harness.cli.commands import app
-from implementations.harness.cli.terminal import board_table
-from implementations.harness.results.boards import boards
 from implementations.harness.results.record import Record
 from implementations.harness.results.store import save_record
 from tools.site.atlas import read
@@ -103,12 +101,3 @@ def test_numbers_follow_the_documented_rule(runs: Path) -> None:
     lines: list[dict[str, Any]] = json.loads(terminal("--json", runs))
     pruned = [line for line in lines if line["method"] != "dense"]
     assert {frozenset(line["runs"]): line["ratio"] for line in pruned} == pytest.approx(expected)
-
-
-def test_two_seeds_with_different_dense_values(runs: Path) -> None:
-    """1.0885 would be the mean relative to the last dense value; each run has its own."""
-    (_, line) = [x for x in json.loads(terminal("--json", runs)) if x["model"] == TWO_SEEDS]
-    assert line["ratio"] == pytest.approx((2.177 + 1.0885) / 2)
-    (board,) = (board for board in boards(read(runs=runs).records) if board.model == TWO_SEEDS)
-    column = [column for column in board_table(board).columns if column.header == "x dense"]
-    assert list(column[0].cells) == ["1.00", "1.63"]

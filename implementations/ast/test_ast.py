@@ -353,10 +353,8 @@ def test_killed_run_resumes_with_its_masks(check_resumed_run, life: int):
 
 def test_refuses_batch_that_is_not_a_multiple_of_at_once():
     model = tiny_model()
-    before = fingerprint(model)
     with pytest.raises(BadInput, match="`batch` must be a multiple of `at_once`, got 4 and 3"):
         ast(batch=4, at_once=3).check(model, TEXT)
-    assert same(before, fingerprint(model))
 
 
 @pytest.mark.model

@@ -11,11 +11,8 @@ import pytest
 from implementations.harness.results.record import NO_SPEED_UP
 from tests.site.conftest import CODELESS, UNWRITTEN
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas, Method, Source
 from tools.site.pages import choose
-
-Answers = dict[str, str]
 
 
 def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:
@@ -184,8 +181,3 @@ def test_the_table_is_complete_without_javascript(atlas: Atlas) -> None:
     assert "2:4 kernels" in cells["wanda"]
     assert "MHA, GQA, MQA" in cells["wanda"]
     assert "GQA" not in cells[UNWRITTEN]
-
-
-def test_a_thousand_methods_stay_below_a_megabyte(atlas: Atlas) -> None:
-    ((_, page),) = choose.pages(Atlas({**papers(1000), **atlas.papers}, atlas.methods))
-    assert len(page.encode()) < 800_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,6 @@ from playwright.sync_api import Page, expect
 
 from tests.site.visiting import address, ready
 from tools.catalog.schema.paper import Code
-from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
 from tools.site.comparison import facts
 
@@ -38,12 +36,6 @@ def test_unsafe_addresses_are_not_linked(real: Atlas) -> None:
     code = Code.model_construct(url="javascript:alert(1)", official=True, withdrawn=False)
     paper = real.papers["flap"].model_copy(update={"code": (code,)})
     assert facts_of(Atlas({"flap": paper}, {}), "flap")["Code"][1] == "#"
-
-
-def test_the_facts_of_a_thousand_methods_are_a_small_file(real: Atlas) -> None:
-    many = facts(Atlas({**papers(1000), **real.papers}, real.methods))
-    assert len(many["methods"]) > 900  # some of the copies are surveys
-    assert len(json.dumps(many)) < 500_000
 
 
 # In a browser

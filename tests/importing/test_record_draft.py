@@ -172,16 +172,6 @@ ICML = Facts(source="PMLR", title=ARXIV.title, authors=ARXIV.authors, venue="icm
             ],
         ),
         (
-            (ARXIV, ICML),
-            {"venue": "KDD 2025", "year": "2025"},
-            ["venue: PMLR has 'icml', which is used; the list has 'KDD 2025'"],
-        ),
-        (
-            (ARXIV, ICML),
-            {"venue": "ICLR 2025", "year": "2025"},
-            ["venue: PMLR has 'icml', which is used; the list has 'iclr'"],
-        ),
-        (
             (ARXIV,),
             {"venue": "ICLR 2025", "year": "2025"},
             ["venue: the list has 'iclr'; no source names one"],

@@ -56,6 +56,7 @@ def test_refuses_damaged_file(change, message, made_up: Make, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (lambda text: text.replace('"seed": 0', '"seed": 0, "seed": 1'), "gives 'seed' twice"),
         (lambda text: text.replace("wanda", "../../wanda"), "method: String should match"),
         (
             lambda text: json.dumps(json.loads(text) | {f"\x1b[{i}m" * 99: 1 for i in range(99)}),

@@ -146,6 +146,14 @@ def run(
     dtype: DType = None,
     accelerator: Accelerator = None,
     save: Save = None,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Read one block at a time from disk, for models larger than memory; with --save, "
+            "a killed run continues",
+        ),
+    ] = False,
     tasks: Tasks = None,
     task_folder: TaskFolder = None,
     publish: Publish = False,
@@ -162,7 +170,7 @@ def run(
         parameters["pattern"] = pattern
     job = make_job(method, parameters, seed, recovery(recover, tokens))
     chosen = with_own_texts(get_protocol(protocol), calibrate_on, evaluate_on or ())
-    setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder)
+    setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder, stream)
     from implementations.harness.runs.run import run as do  # slow: imports transformers
 
     with terminal.progress():

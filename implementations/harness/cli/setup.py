@@ -72,6 +72,7 @@ def make_setup(
     accelerator: str | None,
     tasks: list[str] | None,
     task_folder: Path | None,
+    stream: bool = False,
 ) -> Setup:
     """Build the setup of a run from its options; raises `BadInput` for an invalid one."""
     from implementations.harness.model.execution import parse_device, parse_dtype
@@ -80,12 +81,16 @@ def make_setup(
     source = model or protocol.model
     if source is None:
         raise BadInput(f"protocol {protocol.name} has no default model; give one with --model")
+    home = str(parse_device(device))
+    if stream:  # the weights of one block come from disk, and the device computes
+        home, accelerator = "cpu", accelerator or home
     return Setup(
         model=source,
         protocol=protocol,
-        device=str(parse_device(device)),
+        device=home,
         dtype=str(parse_dtype(dtype or protocol.dtype)).removeprefix("torch."),
         accelerator=accelerator,
         tasks=listed(tasks),
         task_folder=None if task_folder is None else str(task_folder),
+        stream=stream,
     )

@@ -94,7 +94,7 @@ class ShutModel(LanguageModel):
         return False
 
     @contextmanager
-    def opened(self, block: Block) -> Iterator[Block]:
+    def opened(self, block: Block, *, walked: bool = False) -> Iterator[Block]:
         """Restore the weights of one block inside the `with` block."""
         if self.open is block.module:
             yield block

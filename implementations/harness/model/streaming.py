@@ -13,6 +13,7 @@ saved model consists of these files.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,18 +70,21 @@ class StreamedModel(LanguageModel):
         return False
 
     @contextmanager
-    def opened(self, block: Block) -> Iterator[Block]:
-        """Read a block for the `with` block; if it was edited, write it at the end, and free it."""
+    def opened(self, block: Block, *, walked: bool = False) -> Iterator[Block]:
+        """Read a block for the `with` block; if it was edited, write it at the end, and free it.
+
+        Only blocks that a walk with edits has finished are used by a run that continues.
+        """
         module = block.module
         if self._open is module:  # by a caller
             yield block
             return
         self._fill(module)
-        self._open, before = module, _state(module)
+        self._open, before = module, _versions(module)
         try:
             yield block
-            if self.work is not None and _state(module) != before:
-                self._write(block, self.work)
+            if self.work is not None and _changed(module, before):
+                self._write(block, self.work, walked)
         finally:
             self._open = None
             for owner, name, parameter in _parameters(module):
@@ -88,7 +92,7 @@ class StreamedModel(LanguageModel):
                 owner._parameters[name] = nn.Parameter(nothing, parameter.requires_grad)
 
     def restored(self, block: Block) -> bool:
-        """Return whether an earlier, killed run has edited the block, and use its result then.
+        """Return whether a walk of an earlier, killed run finished the block, and use its result.
 
         The random state is set to the one after that edit.
         """
@@ -97,6 +101,8 @@ class StreamedModel(LanguageModel):
             return False
         with safe_open(file, "pt") as content:
             metadata = content.metadata()
+            if not json.loads(metadata["walked"]):
+                return False
             torch.set_rng_state(torch.tensor(json.loads(metadata["rng"]), dtype=torch.uint8))
         self._adopt_shape(block, json.loads(metadata["shape"]))
         self.finished[block.module] = file
@@ -134,12 +140,13 @@ class StreamedModel(LanguageModel):
         number = int(self.sources[block.module].rstrip(".").rpartition(".")[2])
         return work / f"block-{number:05d}.safetensors"
 
-    def _write(self, block: Block, work: Path) -> None:
+    def _write(self, block: Block, work: Path, walked: bool) -> None:
         file, prefix = self._file(block, work), self.sources[block.module]
         shape = json.dumps(block_shape(block))
         rng = json.dumps(torch.get_rng_state().tolist())
         state = {f"{prefix}{name}": t.contiguous() for name, t in block.module.state_dict().items()}
-        _write_file(file, state, {"format": "pt", "shape": shape, "rng": rng})
+        metadata = {"format": "pt", "shape": shape, "rng": rng, "walked": json.dumps(walked)}
+        _write_file(file, state, metadata)
         self.finished[block.module] = file
 
     def _adopt_shape(self, block: Block, shape: dict[str, Any]) -> None:
@@ -286,9 +293,21 @@ def _parameters(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
     ]
 
 
-def _state(module: nn.Module) -> list[tuple[int, int]]:
-    """Return what changes if a parameter is edited in place or replaced."""
-    return [(id(parameter), parameter._version) for _, _, parameter in _parameters(module)]
+Version = tuple["weakref.ref[Tensor]", int, int, torch.Size]
+
+
+def _versions(module: nn.Module) -> list[Version]:
+    """Return the parameters, without keeping them alive, and what changes if they are edited."""
+    return [(weakref.ref(p), p._version, p.data_ptr(), p.shape) for _, _, p in _parameters(module)]
+
+
+def _changed(module: nn.Module, before: list[Version]) -> bool:
+    """Return whether a parameter was edited in place, replaced, added or removed."""
+    now = _versions(module)
+    return len(now) != len(before) or any(
+        one[0] is not other[0] or one[1:] != other[1:]  # a parameter has one weak reference
+        for one, other in zip(now, before, strict=True)
+    )
 
 
 def _names(files: list[Path]) -> dict[str, Path]:

@@ -315,10 +315,11 @@ class LanguageModel:
         return self.accelerator == self.device
 
     @contextmanager
-    def opened(self, block: Block) -> Iterator[Block]:
+    def opened(self, block: Block, *, walked: bool = False) -> Iterator[Block]:
         """Make the weights of a block available inside the `with` block, for reading and editing.
 
         Weights must not be used elsewhere. Here they are in memory, so there is nothing to do.
+        `walked` states that a walk with edits opens the block.
         """
         yield block
 
@@ -356,7 +357,7 @@ def require_whole_model(model: LanguageModel, user: str) -> None:
     if not model.whole:
         raise BadInput(
             f"{user} needs the whole model on the device that computes, but {model.name} is moved "
-            "there block by block; leave out --accelerator"
+            "there block by block; leave out --accelerator and --stream"
         )
 
 

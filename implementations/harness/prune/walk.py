@@ -292,6 +292,7 @@ def walk(
     *,
     edits: bool = True,
     beside: bool = False,
+    resumes: bool = True,
 ) -> Iterator[WalkedBlock]:
     """Yield the decoder blocks in order, each with its inputs from the edited earlier blocks.
 
@@ -301,7 +302,8 @@ def walk(
     restored at the end, also after an exception.
 
     A streamed run that continues after it was killed does not yield the finished blocks, so use
-    `block.index` to look up what belongs to a block.
+    `block.index` to look up what belongs to a block. With `resumes=False` it yields all of them
+    again, for methods that add up numbers over the blocks.
     """
     with preserved(model):
         model.hf.eval()
@@ -311,7 +313,7 @@ def walk(
         for block in track(blocks, "walking the blocks"):
             trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
-            if edits and not beside and model.restored(block):
+            if edits and resumes and not beside and model.restored(block):
                 with model.opened(block), on_device_read_only(tensors(module), accelerator):
                     for i, _, y in boundary.run(block):
                         boundary.advance(i, block, y)
@@ -321,7 +323,7 @@ def walk(
                 if edits
                 else on_device_read_only(tensors(module), accelerator)
             )
-            with model.opened(block), placed:
+            with model.opened(block, walked=edits), placed:
                 twin = None
                 if dense is not None:
                     was = copy.deepcopy(module)

@@ -89,6 +89,8 @@ class ModelInfo(StrictModel):
     accelerator: Line
     """Device that processed one block at a time; equals `device` by default."""
     parameters: Count
+    streamed: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether one block at a time was read from disk; not written otherwise."""
 
 
 class External(StrictModel):

@@ -28,6 +28,8 @@ class Setup:
     tasks: tuple[str, ...] = ()
     task_folder: str | None = None
     """Folder with your own lm-eval task files."""
+    stream: bool = False
+    """Whether one block at a time is read from disk."""
 
 
 class Job(NamedTuple):

@@ -116,6 +116,8 @@ def command_of(record: Record, task_folder: str | None = None) -> str:
     words += ["--device", model.device]
     if model.accelerator != model.device:
         words += ["--accelerator", model.accelerator]
+    if model.streamed:
+        words.append("--stream")
     if record.recovery is not None:
         words += ["--recover", record.recovery.how, "--tokens", str(record.recovery.tokens)]
     for task in record.tasks:

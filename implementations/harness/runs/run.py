@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
-from implementations.harness.model.saving import check_output_folder, save
+from implementations.harness.model.saving import (
+    check_output_folder,
+    resolve_output_folder,
+    save,
+)
+from implementations.harness.model.streaming import (
+    StreamedModel,
+    check_request,
+    save_streamed,
+    work_folder,
+)
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.journal import open_journal
 from implementations.harness.results.files import (
@@ -77,10 +87,15 @@ def run(
         check_outside(folder, setup.model)
     if publish:
         check_publishable([job])
-    bench = Workbench(setup)
+    work = None
+    if setup.stream and checkpoint is not None:
+        work = work_folder(resolve_output_folder(checkpoint))
+    bench = Workbench(setup, work)
     samples = bench.prepare(job, saves=checkpoint is not None)
     if checkpoint is not None:
         check_space(checkpoint, bench.footprint.bytes)
+    if work is not None:
+        check_request(work, bench.key(job))
     for slug in (DENSE, job.slug):
         check_record(runs, setup.protocol.name, slug)
     dense = dense_record(bench, runs, job)
@@ -91,7 +106,7 @@ def run(
             record = bench.record(job, measured, dense.record)
             written = Written(record, save_or_rescue(record, runs))
         if checkpoint is not None:
-            save_checkpoint(written, model, checkpoint)
+            save_checkpoint(written, model, checkpoint, work)
     if publish:
         for record in {dense.record.run: dense.record, written.record.run: written.record}.values():
             publish_record(record)
@@ -149,10 +164,16 @@ def save_or_rescue(record: Record, runs: Path) -> Path:
         raise Unavailable(f"{error}; the record of the run is in {rescued}") from error
 
 
-def save_checkpoint(written: Written, model: LanguageModel, checkpoint: Path) -> None:
+def save_checkpoint(
+    written: Written, model: LanguageModel, checkpoint: Path, work: Path | None
+) -> None:
     """Save the pruned model; an error also names the file of the record."""
+    record = written.record.model_dump(mode="json")
     try:
-        save(model, checkpoint, record=written.record.model_dump(mode="json"))
+        if isinstance(model, StreamedModel) and work is not None:
+            save_streamed(model, work, checkpoint, record=record)
+        else:
+            save(model, checkpoint, record=record)
     except AtlasError as error:
         raise type(error)(
             f"{error} The model was not saved; the record of the run is in {written.path}"

@@ -122,6 +122,7 @@ def repeat(
         else record.model.accelerator,
         tasks=record.tasks,
         task_folder=None if task_folder is None else str(task_folder),
+        stream=record.model.streamed,
     )
     method = None
     if record.method != DENSE:

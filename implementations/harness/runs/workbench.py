@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from implementations.harness.data.samples import Sampler, Samples
@@ -27,6 +28,7 @@ from implementations.harness.measure.zero_shot import (
 )
 from implementations.harness.model.execution import parse_device, seeded, trim_memory
 from implementations.harness.model.loading import load_model
+from implementations.harness.model.streaming import StreamedModel, open_streamed
 from implementations.harness.model.units import count_weights
 from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
@@ -100,8 +102,12 @@ class Workbench:
         Unavailable: network, disk space or lm-eval is missing.
     """
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, work: Path | None = None) -> None:
+        """Load the model; `work` is the folder for finished blocks of a streamed model."""
         self.setup = setup
+        self.work = work
+        if setup.stream and setup.tasks:
+            raise BadInput("--tasks cannot be used with --stream; measure the saved model instead")
         if setup.task_folder is not None and not Path(setup.task_folder).is_dir():
             raise BadInput(
                 f"--task-folder: {short_path(setup.task_folder)} is not a folder; give the folder "
@@ -130,6 +136,7 @@ class Workbench:
             device=self.device.type,
             accelerator=model.accelerator.type,
             parameters=sum(parameter.numel() for parameter in model.hf.parameters()),
+            streamed=setup.stream,
         )
 
     def dense(self) -> LanguageModel:
@@ -137,18 +144,24 @@ class Workbench:
         if self._dense is None:
             self.timer = Timer()  # of this load only
             with self.timer.phase("load", f"loading {self.setup.model}"):
-                model = load_model(
-                    self.setup.model,
-                    dtype=self.setup.dtype,
-                    device=str(self.device),
-                    accelerator=self.setup.accelerator,
-                )
+                model = self._load()
             if self.identity not in (None, model.identity):
                 raise BadInput(
                     f"the files of {self.setup.model} changed between two runs; start again"
                 )
             self._dense = model
         return self._dense
+
+    def _load(self) -> LanguageModel:
+        setup = self.setup
+        if setup.stream:
+            return open_streamed(setup.model, dtype=setup.dtype, accelerator=setup.accelerator)
+        return load_model(
+            setup.model,
+            dtype=setup.dtype,
+            device=str(self.device),
+            accelerator=setup.accelerator,
+        )
 
     @cached_property
     def footprint(self) -> Footprint:
@@ -204,6 +217,8 @@ class Workbench:
         for option, reason in (job.method.excluded if job.method else {}).items():
             if options[option]:
                 raise BadInput(f"--{option} cannot be used with {job.slug}: {reason}")
+        if self.setup.stream:
+            _check_streamed(job)
         samples = self.sampler.samples(job.seed, job.streams)
         trim_memory()  # tokenising needs half as much memory as a small model
         timed, written = self.setup.protocol.speed, self.setup.protocol.generation
@@ -230,11 +245,14 @@ class Workbench:
         method, dense = job.method, self.footprint  # computed before pruning
         timer = Timer(dict(self.timer.seconds))
         outcome = recovered = rates = None
-        with collected_warnings(shown=False) as warned:
+        with collected_warnings(shown=False) as warned, ExitStack() as writing:
             model = self.dense()
             expected = self.predictions(samples, timer) if job != DENSE_JOB else None
             if job.edits:
                 self._dense = None
+            if isinstance(model, StreamedModel) and method is not None:
+                work = self.work or Path(writing.enter_context(TemporaryDirectory()))
+                writing.enter_context(model.writing(work))
             with peak_memory(self.accelerator) as pruning:
                 if method is not None:
                     with timer.phase("prune", f"pruning by {method.slug()}"):
@@ -244,14 +262,14 @@ class Workbench:
             trim_memory()
             with peak_memory(self.accelerator) as evaluating:
                 values, dense_values, sample = self._quality(model, job, samples, expected, timer)
+            size = dense
+            if outcome is not None:
+                size = footprint(model, outcome.bits, outcome.unused)
+            elif recovered is not None:
+                size = footprint(model)
             untimed = self._untimed(job, model, ROOM * dense.bytes)
             if not untimed:
                 rates = self._speed(model, job, timer)
-        size = dense
-        if outcome is not None:
-            size = footprint(model, outcome.bits, outcome.unused)
-        elif recovered is not None:
-            size = footprint(model)
         measured = Measured(
             samples=samples,
             values=values,
@@ -381,6 +399,8 @@ class Workbench:
                 with active(job, model):
                     values |= zero_shot(model, self.tasks, batch_size=batch_size)
         generation = self.setup.protocol.generation
+        if self.setup.stream:  # every token would read the whole model again
+            return values, dense, generation.prompt
         within = active(job, model, self.sampler.count(generation.prompt))
         with timer.phase("generate", "writing the sample"), within:
             text = continuation(model, generation.prompt, generation.tokens).text
@@ -393,6 +413,8 @@ class Workbench:
             return "the dense model is what others are compared with"
         if not job.method.capabilities.structured:
             return NO_SPEED_UP
+        if self.setup.stream:
+            return "not measured: one block at a time is read from disk"
         if not model.whole:
             return "not measured: the model moves to the accelerator block by block"
         if job.edits and free_memory(self.accelerator) < room:
@@ -412,6 +434,17 @@ class Workbench:
                 repeats=test.repeats,
                 pruned_within=partial(active, job, model, test.prompt),
             )
+
+
+def _check_streamed(job: Job) -> None:
+    """Raise `BadInput` for a run that needs more than one block at a time in memory."""
+    if job.recovery is not None:
+        raise BadInput("--recover cannot be used with --stream; fine-tune the saved model instead")
+    if job.method is not None and set(job.method.capabilities.changes) - {"linears"}:
+        raise BadInput(
+            f"{job.slug} cannot be used with --stream, because it changes more of the model than "
+            "the blocks' linear layers"
+        )
 
 
 def quality(

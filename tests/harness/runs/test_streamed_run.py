@@ -1,0 +1,79 @@
+"""`atlas run --stream`: the same record as in memory, resumable, with clear limits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from implementations.harness import load_model
+from implementations.harness.contract.helpers import logits
+from implementations.harness.errors import BadInput
+from implementations.harness.model.streaming import StreamedModel, work_folder
+from implementations.harness.prune.registry import get
+from implementations.harness.results.protocol import Recovery
+from implementations.harness.runs.job import Job, Setup
+from implementations.harness.runs.run import run
+from implementations.harness.runs.verify import verify
+
+
+@pytest.fixture
+def streamed(setup):
+    return Setup(**vars(setup) | {"stream": True})
+
+
+def job(slug, **settings):
+    return Job(get(slug).configure(**settings))
+
+
+@pytest.mark.parametrize("slug", ["sparsegpt", "flap"])
+def test_record_equals_that_of_a_run_in_memory(setup, streamed, tmp_path, slug):
+    one = run(job(slug), setup, runs=tmp_path / "a", checkpoint=tmp_path / "whole").record
+    other = run(job(slug), streamed, runs=tmp_path / "b", checkpoint=tmp_path / "parts").record
+    assert other.values == one.values
+    assert other.footprint == one.footprint
+    assert other.key == one.key
+    assert "--stream" in other.command
+    assert (one.model.streamed, other.model.streamed) == (False, True)
+    whole, parts = (load_model(tmp_path / name) for name in ("whole", "parts"))
+    assert torch.equal(logits(whole), logits(parts))
+    assert verify(other).agrees
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "parts", "whole"]
+
+
+def test_killed_run_continues_with_the_finished_blocks(streamed, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    write, written = StreamedModel._write, []
+
+    def dying(self, block, *arguments):
+        if written:
+            raise Killed
+        written.append(block.index)
+        write(self, block, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamedModel, "_write", dying)
+        with pytest.raises(Killed):
+            run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    assert work_folder(tmp_path / "out").is_dir()
+    with pytest.raises(BadInput, match="finished blocks of another run"):
+        run(job("magnitude"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    run(job("wanda"), streamed, runs=tmp_path / "runs", checkpoint=tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").is_file()
+    assert not work_folder(tmp_path / "out").exists()
+
+
+def test_what_needs_the_whole_model_is_refused(setup, streamed, tmp_path):
+    recovery = Recovery.by("full", 64)
+    for refused, message in (
+        (Job(get("wanda").configure(), 0, recovery), "--recover cannot be used with --stream"),
+        (job("slicegpt"), "slicegpt cannot be used with --stream"),
+        (job("griffin"), "griffin needs the whole model"),
+    ):
+        with pytest.raises(BadInput, match=message):
+            run(refused, streamed, runs=tmp_path)
+    tasks = Setup(**vars(streamed) | {"tasks": ("arc_easy",)})
+    with pytest.raises(BadInput, match="--tasks cannot be used with --stream"):
+        run(job("wanda"), tasks, runs=tmp_path)
+    assert not list(tmp_path.rglob("*.json"))

@@ -37,8 +37,8 @@ from implementations.harness.results.record import (
 from implementations.harness.results.store import save_record
 from tests.keyed import MODEL, invented
 from tests.site.visiting import PATIENCE, SLOWDOWN, ready
+from tests.site.weight import FLAGS, serve
 from tools.site.atlas import Atlas, read
-from tools.site.weight import FLAGS, serve
 
 # The variables that a deployment sets; they override the developer's environment.
 ENVIRONMENT = {

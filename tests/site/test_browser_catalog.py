@@ -18,7 +18,6 @@ from tests.site.visiting import everything, moved, ready, until
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.exports.bibtex import keys as bibtex_keys
 from tools.catalog.schema.addresses import best_page
-from tools.catalog.synthetic import papers
 from tools.site.atlas import Atlas
 from tools.site.formatting import venue
 from tools.site.pages import catalog

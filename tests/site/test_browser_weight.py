@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
+from tests.site.weight import LIMIT, Weight, heaviest, weigh
 from tools.site.atlas import Atlas
-from tools.site.weight import LIMIT, Weight, heaviest, weigh
 
 KB = 1000
 PAPERS = 500

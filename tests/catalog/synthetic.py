@@ -1,12 +1,11 @@
-"""Synthetic entries: shuffled copies of real ones, to try the tools and the site with thousands."""
+"""Synthetic entries: shuffled copies of real ones, to test the site with thousands."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 from tools.catalog.entries.loader import load_catalog
-from tools.catalog.entries.writer import as_data, render
+from tools.catalog.entries.writer import as_data
 from tools.catalog.schema.paper import Paper
 
 OWN = frozenset({"other_titles", "bibkey", "aliases", "ids", "fidelity", "claims"})
@@ -15,12 +14,6 @@ SUMMARY = (
     "This entry is synthetic. It stands for a method that scores weights on a calibration set and "
     "removes those with the lowest scores in one pass, without any training."
 )
-
-
-def write_papers(folder: Path, count: int, seed: int = 0) -> None:
-    """Write `count` synthetic entries into a folder."""
-    for slug, paper in papers(count, seed).items():
-        (folder / f"{slug}.yaml").write_text(render(paper), encoding="utf-8")
 
 
 def papers(count: int, seed: int = 0) -> dict[str, Paper]:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.catalog.synthetic import papers
 from tests.site.visiting import everything, moved, ready, until
 from tools.catalog.exports.bibtex import bibtex
 from tools.catalog.exports.bibtex import keys as bibtex_keys

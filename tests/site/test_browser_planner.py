@@ -1,28 +1,31 @@
-"""Planning a run in Chromium: the script computes the answers of `run_plans`."""
+"""Planning a run in Chromium: which runs fit, their commands, and why others do not."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from playwright.sync_api import Page, expect
 
+from implementations.harness.cli.commands import app
 from tests.site.visiting import address, ready
-from tools.site import run_plans
-from tools.site.answers import first_ranking
-from tools.site.atlas import Atlas
-from tools.site.method_candidates import candidates
-from tools.site.run_plans import Plan, Planned, Question
 
 pytestmark = pytest.mark.browser
 
-# Row by row: slug, then the texts of the cells.
-READ = """() => [...document.querySelectorAll('#atlas-plans tbody tr:not([hidden])')].map(row =>
-  [row.dataset.slug, ...[...row.querySelectorAll('[data-part]')].map(part => part.textContent)])"""
-EXCLUDED = """() => [...document.querySelectorAll('.atlas-unplanned li')].map(entry =>
-  [entry.querySelector('span'), ...entry.querySelectorAll('a')].map(part => part.textContent))"""
+# The texts of the cells by slug, in the order of the rows.
+READ = """() => Object.fromEntries(
+  [...document.querySelectorAll('#atlas-plans tbody tr:not([hidden])')].map(row =>
+    [row.dataset.slug, Object.fromEntries([...row.querySelectorAll('[data-part]')].map(part =>
+      [part.dataset.part, part.textContent]))]))"""
+EXCLUDED = """() => Object.fromEntries(
+  [...document.querySelectorAll('.atlas-unplanned li')].flatMap(entry =>
+    [...entry.querySelectorAll('a')].map(link =>
+      [link.getAttribute('href').slice(7, -5), entry.querySelector('span').textContent])))"""
+PER_CENT = "\N{NO-BREAK SPACE}%"
 
 
 @pytest.fixture(scope="module")
@@ -31,64 +34,35 @@ def home(published: Path, served: Callable[[Path], Any]) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="module")
-def methods(real: Atlas) -> list[Planned]:
-    ranking = first_ranking(real)
-    assert ranking
-    return run_plans.planned(candidates(real, ranking.shares), real)
-
-
-def shown(page: Page) -> tuple[list[list[str]], list[list[str]]]:
-    """Return the rows that fit and the excluded methods as the page shows them."""
+def shown(page: Page) -> dict[str, dict[str, str]]:
+    """Return the cells of the methods that fit, by slug and column, best first."""
     ready(page)
-    return page.evaluate(READ), page.evaluate(EXCLUDED)
+    return dict(page.evaluate(READ))
 
 
-def expected(plans: list[Plan]) -> tuple[list[list[str]], list[list[str]]]:
-    fitting = [
-        [
-            one.method.slug,
-            *(one.loss, one.memory, one.place, one.time),
-            *(one.verdict.text, one.speed, one.command),
-        ]
-        for one in plans
-        if not one.reason
-    ]
-    groups = run_plans.excluded(plans).items()
-    return fitting, [[reason, *(one.name for one in methods)] for reason, methods in groups]
+def excluded(page: Page) -> dict[str, str]:
+    """Return the reasons why methods do not fit, by slug."""
+    ready(page)
+    return dict(page.evaluate(EXCLUDED))
 
 
 @pytest.mark.parametrize(
-    ("query", "question"),
+    "query",
     [
-        ("model=70&memory=80&hours=2&share=20&device=datacenter", {"hours": 2, "share": 0.2}),
-        ("model=0.6&memory=8&device=cpu&calibration=smol&share=50", {"hours": 1, "share": 0.5}),
-        ("model=13&memory=12&hours=10&removes=2:4&target=sparse", {"hours": 10, "share": 0.5}),
-        ("model=8&memory=140&hours=100&removes=units&target=gguf", {"hours": 100, "share": 0.3}),
+        "hours=1",
+        "model=70&removes=2:4&hours=100",
+        "model=0.6&device=cpu&calibration=smol&hours=100",
     ],
 )
-def test_the_script_computes_the_same_as_python(
-    visit: Callable[..., Any],
-    home: str,
-    methods: list[Planned],
-    query: str,
-    question: dict[str, float],
+def test_every_command_is_accepted_by_the_command_line(
+    visit: Callable[..., Any], home: str, query: str
 ) -> None:
-    page = visit(home=home).open(f"choose.html?{query}")
-    given = dict(part.split("=") for part in query.split("&"))
-    asked = Question(
-        billions=float(given["model"]),
-        memory=float(given["memory"]),
-        hours=question["hours"],
-        share=question["share"],
-        device=given.get("device", "consumer"),
-        protocol=given.get("calibration", "paper"),
-        removes=given.get("removes", ""),
-        target=given.get("target", "gpu"),
-    )
-    plans = run_plans.plans(methods, asked)
-    assert any(not one.reason for one in plans)
-    assert shown(page) == expected(plans)
+    run = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    rows = shown(visit(home=home).open(f"choose.html?{query}"))
+    assert rows
+    for slug, row in rows.items():
+        arguments = shlex.split(row["command"])[2:]
+        assert run.make_context("run", arguments).params["method"] == slug
 
 
 def test_the_address_holds_the_request_beside_the_answers(
@@ -111,13 +85,10 @@ def test_the_address_holds_the_request_beside_the_answers(
     assert address(page).endswith("choose.html?gain=size")
 
 
-def test_an_example_and_the_formula_are_shown_without_javascript(
-    visit: Callable[..., Any], home: str, methods: list[Planned]
-) -> None:
+def test_the_formula_is_shown_without_javascript(visit: Callable[..., Any], home: str) -> None:
     page = visit(home=home, java_script_enabled=False).open("choose.html")
     assert not page.locator(".atlas-request").is_visible()
-    fitting = [one for one in run_plans.plans(methods, Question()) if not one.reason]
-    expect(page.locator("#atlas-plans tbody tr:visible")).to_have_count(len(fitting))
-    expect(page.locator("noscript p")).to_contain_text("a model of 7 billion parameters")
+    assert not page.locator("#atlas-plans").is_visible()
+    expect(page.locator("noscript p")).to_contain_text("Planning a run needs JavaScript")
     page.locator("#estimate summary").click()
     expect(page.get_by_role("row", name="calibration activations n t d b")).to_be_visible()

@@ -1,26 +1,28 @@
 """Planner: peak memory and time of a pruning run, from a formula that follows the harness.
 
-Every term of the formula is a factor times a product of the letters in `LETTERS`, so that the
-script of the page evaluates the same data with a few lines of arithmetic. Which terms a method has
-follows from its declared capabilities and from the parts of the harness that its file imports.
+Every term of the formula is a factor times a product of the letters in `LETTERS`. Which terms a
+method has follows from its declared capabilities and from the parts of the harness that its file
+imports. The script of the page, `docs/assets/js/planner.js`, evaluates the terms for a request.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-import shlex
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from statistics import fmean, median
 from typing import Any, NamedTuple
 
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.record import Record
 from tools.site.atlas import Method
+from tools.site.formatting import number
+from tools.site.method_candidates import PATTERN, Candidate
+from tools.site.targets import VERDICTS, result
 from tools.site.usage import WEIGHTS
 
 LETTERS = {
@@ -41,7 +43,8 @@ LETTERS = {
     "u": "tokens of the evaluation text",
     "m": "samples processed together",
 }
-GB = 1e9
+REMOVES = {"units": "Whole units", "weights": "Single weights", PATTERN: PATTERN}
+"""What to remove, by its name in the address; empty stands for any."""
 HOST, DEVICE, MAPPED = "host", "device", "mapped"
 """Places: main memory, the device that computes, and main memory if the weights are there."""
 MEASURED = "smol"
@@ -74,7 +77,7 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """The shape of a model; sizes between the known ones are scaled from the nearest."""
+    """The shape of a model."""
 
     billions: float
     name: str
@@ -122,6 +125,15 @@ ONE_PASS = 2 * BLOCKS * CALIBRATION.samples * CALIBRATION.length / RECORDS_RATE
 """Seconds of one pass of the calibration set on the machine of the records."""
 SQUARE = ("Gram", "Covariance")
 """Statistics with a matrix `[in, in]` for each input of a layer."""
+BACKWARD = [
+    Term("inputs of every layer", HOST, 1, "Lqtdb"),
+    Term("inputs of every layer", HOST, 2, "qtdb"),
+    Term("gradients of one layer", DEVICE, 20, "B"),
+    Term("activations", DEVICE, 10, "mtdb"),
+    Term("activations", DEVICE, 6, "mtab"),
+    Term("activations", DEVICE, 4, "mtcb"),
+]
+"""Memory of the backward walk: inputs of all layers, and one layer with autograd."""
 TEXTS = {
     name: (
         protocol.calibration.samples,
@@ -134,26 +146,7 @@ TEXTS = {
 """Calibration samples, tokens per sample and evaluation tokens of a protocol."""
 
 
-def shape(billions: float) -> Shape:
-    """Return the shape of a model with so many parameters.
-
-    Depth and widths of the nearest known model are scaled by the cube root of the ratio.
-    """
-    near = min(SHAPES, key=lambda one: abs(math.log(one.billions / billions)))
-    scale = (billions / near.billions) ** (1 / 3)
-    return replace(
-        near,
-        billions=billions,
-        layers=scale * near.layers,
-        hidden=scale * near.hidden,
-        channels=scale * near.channels,
-        queries=scale * near.queries,
-        keys=scale * near.keys,
-    )
-
-
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     """Where the weights are and where they are used, with the options of `atlas run`."""
 
     options: str
@@ -201,11 +194,8 @@ class Device(NamedTuple):
     """Operations per second of the linear layers in practice."""
     about: str
     placements: tuple[Placement, ...]
-
-    @property
-    def shared(self) -> bool:
-        """Whether the device computes in main memory."""
-        return self.placements == _CPU
+    shared: bool = False
+    """Whether the device computes in main memory."""
 
 
 DEVICES = {
@@ -218,77 +208,10 @@ DEVICES = {
     "datacenter": Device(
         "Data-center GPU", 100e12, "100 TFLOP/s, a third of the nominal 312 of an A100", _GPU
     ),
-    "cpu": Device("CPU", 0.4e12, "0.4 TFLOP/s, 8 cores at the speed measured on 2", _CPU),
+    "cpu": Device(
+        "CPU", 0.4e12, "0.4 TFLOP/s, 8 cores at the speed measured on 2", _CPU, shared=True
+    ),
 }
-
-
-class Facts(NamedTuple):
-    """Facts that the file of a method states."""
-
-    imports: frozenset[str]
-    capabilities: Mapping[str, Any]
-    """Arguments of `Capabilities` that are literals."""
-    chunk: int | None
-    """The constant CHUNK: samples of one backward walk."""
-
-
-def facts(code: str) -> Facts:
-    """Read imported names and declared capabilities from the source of a method."""
-    imports, capabilities, chunk = set(), {}, None
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom | ast.Import):
-            imports |= {name.name for name in node.names}
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Capabilities":
-            capabilities = {
-                one.arg: ast.literal_eval(one.value)
-                for one in node.keywords
-                if one.arg and not isinstance(one.value, ast.Name)
-            }
-        elif isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "CHUNK":
-            chunk = ast.literal_eval(node.value)
-    return Facts(frozenset(imports), capabilities, chunk)
-
-
-@dataclass(frozen=True)
-class Basis:
-    """Runs of a method under `smol`, from which time and settings are taken."""
-
-    records: tuple[Record, ...]
-
-    @property
-    def first(self) -> Record:
-        """The first record; all have the same settings, apart from sparsity and seed."""
-        return self.records[0]
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of pruning, the median."""
-        return median(record.seconds.get("prune", 0.0) for record in self.records)
-
-    @property
-    def settings(self) -> tuple[str, ...]:
-        """Settings that differ from the defaults, as the command line takes them."""
-        try:
-            words = shlex.split(self.first.command)
-        except ValueError:  # a record of somebody else with an unclosed quote
-            return ()
-        return tuple(word for option, word in pairwise(words) if option == "--set")
-
-
-def basis(records: Iterable[Record]) -> Basis | None:
-    """Return the runs with default settings, or else those with the lowest perplexity."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        if record.protocol.name == "smol" and record.recovered is None:
-            groups.setdefault(tuple(record.changes), []).append(record)
-    if not groups:
-        return None
-    return Basis(tuple(groups[min(groups, key=lambda one: (one != (), _loss(groups[one])))]))
-
-
-def _loss(records: Sequence[Record]) -> float:
-    metric = records[0].protocol.metrics[0]
-    return fmean(record.ratio(metric) or math.inf for record in records)
 
 
 @dataclass(frozen=True)
@@ -296,32 +219,47 @@ class Cost:
     """The memory and time of a method as terms."""
 
     method: Method
-    basis: Basis
+    records: tuple[Record, ...]
+    """Runs with the same settings, apart from sparsity and seed, that time is taken from."""
 
     @cached_property
-    def facts(self) -> Facts:
-        """The facts of the method's file."""
-        return facts(self.method.source.code)
+    def imports(self) -> frozenset[str]:
+        """The names that the method's file imports."""
+        nodes = ast.walk(ast.parse(self.method.source.code))
+        imports = (node for node in nodes if isinstance(node, ast.ImportFrom | ast.Import))
+        return frozenset(name.name for node in imports for name in node.names)
+
+    @cached_property
+    def capabilities(self) -> dict[str, Any]:
+        """The capabilities that the method's file declares as literals."""
+        nodes = ast.walk(ast.parse(self.method.source.code))
+        calls = (node for node in nodes if isinstance(node, ast.Call))
+        return {
+            one.arg: ast.literal_eval(one.value)
+            for call in calls
+            if getattr(call.func, "id", "") == "Capabilities"
+            for one in call.keywords
+            if one.arg and not isinstance(one.value, ast.Name)
+        }
+
+    def uses(self, *names: str) -> bool:
+        """Return whether the method's file imports one of the names."""
+        return not self.imports.isdisjoint(names)
 
     @property
     def needs(self) -> str:
         """The calibration data of the method."""
-        return str(self.facts.capabilities["calibration"])
+        return str(self.capabilities["calibration"])
 
     @property
     def trains(self) -> str | None:
         """What the method trains: gates, scores or weights."""
-        return self.facts.capabilities.get("trains")
-
-    @property
-    def granularity(self) -> frozenset[str]:
-        """What the method removes."""
-        return frozenset(self.facts.capabilities["granularity"])
+        return self.capabilities.get("trains")
 
     @property
     def units(self) -> bool:
         """Whether the method removes units."""
-        return not WEIGHTS & self.granularity
+        return WEIGHTS.isdisjoint(self.capabilities["granularity"])
 
     @property
     def prompted(self) -> bool:
@@ -336,18 +274,15 @@ class Cost:
     @property
     def samples(self) -> int | None:
         """Number of samples in the method's settings, which does not grow with the protocol."""
-        settings = self.basis.first.configuration
+        settings = self.records[0].configuration
         samples = settings.get("samples") or settings.get("probes")
         return samples if isinstance(samples, int) else None
 
     @property
     def backward(self) -> int | None:
         """Largest number of samples in one backward walk; None for all."""
-        return self.samples or self.facts.chunk
-
-    def uses(self, *names: str) -> bool:
-        """Return whether the method's file imports one of the names."""
-        return not self.facts.imports.isdisjoint(names)
+        chunk = re.search(r"^CHUNK = (\d+)", self.method.source.code, re.MULTILINE)
+        return self.samples or (int(chunk[1]) if chunk else None)
 
     @cached_property
     def phases(self) -> list[list[Term]]:
@@ -357,7 +292,7 @@ class Cost:
             [Term("scores", DEVICE, 20, "dc"), *self._forward(), *self._rebuilt()],
         ]
         if self.uses("backwalk") and self.needs in ("gradient", "training"):
-            phases.append(list(_backward()))
+            phases.append(BACKWARD)
         if self.trains:
             phases.append(list(self._training()))
         return phases
@@ -379,16 +314,16 @@ class Cost:
         """Smaller layers; the file of the dense model stays mapped until the end."""
         if self.prompted:
             yield Term("selected channels", DEVICE, 3, "Ldcbs")
-        elif self.units and "blocks" not in self.granularity:
+        elif self.units and "blocks" not in self.capabilities["granularity"]:
             yield Term("smaller layers", MAPPED, 1, "LBbs")
-        changes = self.facts.capabilities.get("changes", ())
-        if "embedding" in changes and not self.trains:  # untied and rotated in fp64
+        if "embedding" in self.capabilities.get("changes", ()) and not self.trains:
+            # SliceGPT unties the embedding and rotates it in fp64.
             yield Term("smaller layers", MAPPED, 2, "ebs")
             yield Term("rotated embedding", DEVICE, 8, "vds")
 
     def _training(self) -> Iterator[Term]:
         """The activations and logits of one window, gradients and the optimiser's state."""
-        graphs = len(self.facts.capabilities.get("texts", ("training",)))
+        graphs = len(self.capabilities.get("texts", ("training",)))
         gates, teacher = self.uses("gated"), self.uses("distillation_loss")
         yield Term("activations for training", DEVICE, (16 + gates) * graphs, "Ltdb")
         yield Term("activations for training", DEVICE, (4 + gates) * graphs, "Ltcb")
@@ -401,7 +336,7 @@ class Cost:
     @cached_property
     def seconds(self) -> tuple[float, float]:
         """Measured seconds of pruning: those that grow with the calibration set, and the others."""
-        everything = self.basis.seconds
+        everything = median(record.seconds.get("prune", 0.0) for record in self.records)
         if not (self.samples or self.trains):
             return everything, 0.0
         walks = self.uses("walk") and self.needs == "forward"
@@ -417,7 +352,7 @@ class Cost:
         step = ONE_PASS * (self.samples or math.inf) / CALIBRATION.samples
         return _rounded(6 + self.seconds[1] / step)
 
-    @cached_property
+    @property
     def work(self) -> list[Term]:
         """Operations of a run: pruning as measured, solvers, and measuring two models."""
         walked, other = (seconds * RECORDS_RATE / BLOCKS for seconds in self.seconds)
@@ -431,9 +366,7 @@ class Cost:
         if self.uses(*SQUARE):  # a factor, an inverse and the updates: about 4 in^3
             terms.append(Term("solver", DEVICE, 12 * SOLVER, "Lddd"))
             terms.append(Term("solver", DEVICE, 4 * SOLVER, "Lccc"))
-        terms.append(Term("measuring", DEVICE, 4, "LBu"))
-        terms.append(Term("measuring", DEVICE, 4, "vdu"))
-        return terms
+        return [*terms, Term("measuring", DEVICE, 4, "LBu"), Term("measuring", DEVICE, 4, "vdu")]
 
 
 def _rounded(value: float) -> float:
@@ -441,98 +374,30 @@ def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _backward() -> Iterator[Term]:
-    """The backward walk: inputs of all layers, and one layer with autograd."""
-    yield Term("inputs of every layer", HOST, 1, "Lqtdb")
-    yield Term("inputs of every layer", HOST, 2, "qtdb")
-    yield Term("gradients of one layer", DEVICE, 20, "B")
-    yield Term("activations", DEVICE, 10, "mtdb")
-    yield Term("activations", DEVICE, 6, "mtab")
-    yield Term("activations", DEVICE, 4, "mtcb")
-
-
 def cost(method: Method) -> Cost | None:
-    """Return the cost of a method; None without records to take the time from."""
-    runs = basis(method.records)
-    return Cost(method, runs) if runs and method.source.code else None
+    """Return the cost of a method; None without records to take the time from.
+
+    The runs are those with default settings, or else those with the lowest perplexity.
+    """
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in method.records:
+        if record.protocol.name == MEASURED and record.recovered is None:
+            groups.setdefault(tuple(record.changes), []).append(record)
+    if not groups or not method.source.code:
+        return None
+    best = min(groups, key=lambda changes: (changes != (), _loss(groups[changes])))
+    return Cost(method, tuple(groups[best]))
 
 
-@dataclass(frozen=True)
-class Request:
-    """Model, device and time of a run; the share to remove is a fraction."""
-
-    billions: float = 7
-    memory: float = 24
-    hours: float = 1
-    share: float = 0.3
-    device: str = "consumer"
-    protocol: str = "paper"
-
-    def letters(self, placement: Placement, cost: Cost) -> dict[str, float]:
-        """Return the values of all letters."""
-        sizes = shape(self.billions).letters
-        n, t, u = TEXTS[self.protocol]
-        return sizes | {
-            "W": placement.bytes * (sizes["L"] * sizes["B"] + sizes["e"]),
-            "b": placement.bytes,
-            "s": 1 - self.share,
-            "n": n,
-            "q": min(n, cost.backward or n),
-            "t": t,
-            "u": u,
-            "m": 1,
-        }
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Peak memory and time of one run."""
-
-    placement: Placement
-    parts: Mapping[str, float]
-    """Bytes on the device in the largest phase, by label."""
-    host: float
-    """Bytes of main memory beside an accelerator; 0 if the device is the CPU."""
-    seconds: float
-
-    @property
-    def peak(self) -> float:
-        """Bytes on the device."""
-        return sum(self.parts.values())
-
-
-def estimate(cost: Cost, request: Request) -> Estimate:
-    """Estimate a run on the first placement that fits into memory, or else on the last possible."""
-    device = DEVICES[request.device]
-    possible = [one for one in device.placements if one.whole or cost.movable]
-    estimates = [_estimate(cost, request, one) for one in possible]
-    fitting = (one for one in estimates if one.peak <= request.memory * GB)
-    return next(fitting, estimates[-1])
-
-
-def _estimate(cost: Cost, request: Request, placement: Placement) -> Estimate:
-    device, letters = DEVICES[request.device], request.letters(placement, cost)
-    phases = []
-    for phase in cost.phases:
-        used: dict[str, dict[str, float]] = {HOST: {}, DEVICE: {}, MAPPED: {}}
-        for term in (*placement.terms, *phase):
-            place = used[DEVICE if device.shared else term.place]
-            place[term.label] = place.get(term.label, 0.0) + term.value(letters)
-        phases.append(used)
-    largest = max(phases, key=lambda used: sum(used[DEVICE].values()))
-    seconds = sum(term.value(letters) for term in cost.work) / device.rate
-    if not placement.whole:
-        seconds += cost.moves * letters["W"] / BUS
-    places = (HOST,) if placement.whole else (HOST, MAPPED)
-    host = max(sum(sum(used[place].values()) for place in places) for used in phases)
-    host = 0.0 if device.shared else max(host, letters["W"])  # the file is read into main memory
-    return Estimate(placement, largest[DEVICE], host, seconds)
+def _loss(records: Sequence[Record]) -> float:
+    metric = records[0].protocol.metrics[0]
+    return fmean(record.ratio(metric) or math.inf for record in records)
 
 
 def measured_ratio(cost: Cost, record: Record) -> float:
     """Return estimated over measured bytes of pruning, beside the weights, for a record."""
     n = record.protocol.calibration.samples
-    letters = shape(SHAPES[0].billions).letters | {
+    letters = SHAPES[0].letters | {
         "W": 4 * record.model.parameters,
         "b": 4,
         "s": 1 - record.achieved,
@@ -572,3 +437,68 @@ def _sums(terms: Iterable[Term]) -> Iterator[tuple[str, str]]:
         sums.setdefault(term.label, []).append(" ".join([*factor, *powers]))
     for label, parts in sums.items():
         yield label, " + ".join(parts)
+
+
+def losses(candidate: Candidate) -> dict[str, tuple[float, str, bool]]:
+    """Return perplexity over dense, also as text, and whether the model collapsed.
+
+    The keys are percentages removed and the pattern. Losses on texts that a method trained on are
+    left out.
+    """
+    return {
+        share: (answer.ratio, number(answer.ratio), answer.row.collapsed)
+        for share, answer in candidate.results.items()
+        if answer.ratio is not None
+        and (answer.rank or answer.row.collapsed)
+        and (":" not in share or share == PATTERN)
+    }
+
+
+def speeds(records: Iterable[Record]) -> dict[str, str]:
+    """Return the median decoding speed over dense, by per cent removed."""
+    found: dict[str, list[float]] = {}
+    for record in records:
+        if record.speed.decode and record.speed.quiet:
+            share = f"{round(100 * record.asked, 6):g}"
+            found.setdefault(share, []).append(record.speed.decode.ratio)
+    return {share: number(median(ratios)) for share, ratios in found.items()}
+
+
+def script_data(candidates: Iterable[Candidate]) -> dict[str, Any]:
+    """Return the data of the formula and of the implemented methods for the script."""
+    return {
+        "shapes": [
+            {"billions": one.billions, "tables": 1 if one.tied else 2}
+            | {letter: one.letters[letter] for letter in "Ldcakv"}
+            for one in SHAPES
+        ],
+        "texts": {name: dict(zip("ntu", sizes, strict=True)) for name, sizes in TEXTS.items()},
+        "devices": {
+            name: device._asdict() | {"placements": [one._asdict() for one in device.placements]}
+            for name, device in DEVICES.items()
+        },
+        "bus": BUS,
+        "verdicts": VERDICTS,
+        "methods": {one.slug: _method_data(one, one.method) for one in candidates if one.method},
+    }
+
+
+def _method_data(candidate: Candidate, method: Method) -> dict[str, Any]:
+    """Return the data of one method; without records there is nothing to estimate from."""
+    data = {
+        "result": result(method, candidate.paper),
+        "patterns": candidate.support("patterns").get(PATTERN) == "supported",
+        "losses": losses(candidate),
+    }
+    if own := cost(method):
+        data |= {
+            "units": own.units,
+            "speeds": speeds(own.records),
+            "phases": own.phases,
+            "work": own.work,
+            "moves": own.moves,
+            "movable": own.movable,
+            "backward": own.backward,
+            "settings": own.records[0].changes,
+        }
+    return data

@@ -1,11 +1,13 @@
-// Plans a run: memory, time and command of every method. The formula is that of
-// tools/site/planner.py; the page's data has its terms, each a factor times a product of letters.
+// Plans a run: memory, time and command of every method. The page's data has the terms of the
+// formula (tools/site/planner.py), each a factor times a product of letters.
 
 import { drive, make, read, shown, writeForm } from "./state.js";
 
 const GB = 1e9;
 const PATTERN = "2:4";
 const SMALL_PART = 0.1; // parts of the memory below this share are not named
+const SHOWN = 6; // methods that are shown at first
+const COMPARABLE = 10; // largest distance of a share at which speed was measured, in per cent
 
 const data = JSON.parse(document.querySelector("#atlas-plan-data").textContent);
 const form = document.querySelector(".atlas-request");
@@ -81,7 +83,7 @@ function nearest(measured, asked) {
 }
 
 function mismatch(asked, method, [gain, text]) {
-  if (!method.phases) return data.unmeasured;
+  if (!method.phases) return "not measured here, so there is nothing to estimate from";
   if (asked.removes === "units" && !method.units) return "sets single weights to zero";
   if (asked.removes === "weights" && method.units) return "removes whole units";
   if (asked.removes === PATTERN && !method.patterns) return "does not support 2:4";
@@ -117,8 +119,8 @@ function plan(slug, asked) {
   const near = nearest(method.losses, asked);
   const [ratio, text, collapsed] = near ? method.losses[near.share] : [Infinity, "", false];
   const unit = share => share === PATTERN ? share : `${share}\u00a0%`;
-  const timed = asked.target === "gguf" ? undefined : nearest(method.speeds, asked);
-  const speed = timed?.distance <= data.comparable ? timed : undefined;
+  const timed = asked.target === "gguf" ? undefined : nearest(method.speeds ?? {}, asked);
+  const speed = timed?.distance <= COMPARABLE ? timed : undefined;
   const result = {
     slug,
     rank: [!verdict[0], collapsed, near?.distance ?? Infinity, ratio],
@@ -170,7 +172,7 @@ function show() {
   table.tBodies[0].append(...hidden);
   const out = plans.filter(one => one.reason);
   fit.textContent = fitting.length;
-  more.hidden = fitting.length <= data.shown || table.classList.contains("is-all");
+  more.hidden = fitting.length <= SHOWN || table.classList.contains("is-all");
   more.firstElementChild.textContent = `Show all ${fitting.length} methods`;
   excluded.hidden = !out.length;
   const groups = new Map(out.map(one => [one.reason, []]));
@@ -234,5 +236,5 @@ for (const link of document.querySelectorAll('a[href="#estimate"]')) {
   link.addEventListener("click", () => { document.querySelector("#estimate").open = true; });
 }
 
-form.hidden = false;
+form.hidden = table.parentElement.hidden = false;
 restore();

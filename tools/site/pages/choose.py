@@ -1,7 +1,8 @@
 """Choose a method: a planner for a run, and questions that exclude methods, with the reasons.
 
 The questions come from the vocabulary, the results of the contract and the measurements. The
-reasons are written here; the script of the page only combines them. The planner is in `run_plans`.
+reasons are written here; the script of the page only combines them. `planner` has the data of the
+planner.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from urllib.parse import urlencode
 
 from implementations.harness.results.record import NO_SPEED_UP
 from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
-from tools.site import planner, run_plans
+from tools.site import planner
 from tools.site.answers import Ranking, first_ranking, share_label
 from tools.site.atlas import Atlas
 from tools.site.board_results import first_board
@@ -101,7 +102,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     methods = candidates(atlas, measured)
     asked = questions(methods, measured)
     section = planner_section(atlas, ranking)
-    front = FRONT if section["plans"] else replace(FRONT, scripts=FRONT.scripts[:1])
+    front = FRONT if section["planned"] else replace(FRONT, scripts=FRONT.scripts[:1])
     text = render(
         "choose",
         front,
@@ -124,22 +125,16 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
 
 
 def planner_section(atlas: Atlas, ranking: Ranking | None) -> dict[str, Any]:
-    """Return the values of the planner: the answers to the question that is shown at first."""
-    methods = run_plans.planned(candidates(atlas, ranking.shares if ranking else []), atlas)
-    costs = [one.cost for one in methods if one.cost]
-    answers = run_plans.plans(methods, run_plans.Question()) if costs else []
-    ratios = {one.method.slug: median(planner.measured_ratios(one)) for one in costs}
+    """Return the values of the planner; `planned` is empty without records to estimate from."""
+    methods = candidates(atlas, ranking.shares if ranking else [])
+    costs = [cost for one in methods if one.method and (cost := planner.cost(one.method))]
     return {
-        "plans": answers,
-        "excluded": run_plans.excluded(answers),
-        "question": run_plans.Question(),
-        "plan_data": run_plans.script_data(methods),
-        "devices": {name: device.label for name, device in planner.DEVICES.items()},
+        "planned": [one.slug for one in methods if one.method] if costs else [],
+        "plan_data": planner.script_data(methods),
         "targets": TARGETS,
-        "removes": run_plans.REMOVES,
         "planner": planner,
         "terms": planner.formula(costs),
-        "ratios": ratios,
+        "ratios": {one.method.slug: median(planner.measured_ratios(one)) for one in costs},
     }
 
 

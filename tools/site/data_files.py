@@ -1,8 +1,9 @@
-"""Data files for other programs: catalog, records and leaderboard."""
+"""Data files for other programs: catalog, records, leaderboard and feed."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 from implementations.harness.results.boards import Board
@@ -12,9 +13,13 @@ from tools.catalog.exports.formats import EXPORTS
 from tools.catalog.schema.paper import Paper
 from tools.site.addresses import record_path
 from tools.site.atlas import Atlas
+from tools.site.render import fill
 
 RECORDS = "urn:pruning-atlas:records:1"
 """Format of `records.json`; the version increases with changes that break readers."""
+
+MAX_ENTRIES = 50
+"""Maximum number of papers in the feed."""
 
 SHORT = {
     *("run", "key", "date", "command", "method", "granularity", "configuration", "changed"),
@@ -37,7 +42,7 @@ FILES = {
 
 
 def data_files(atlas: Atlas) -> dict[str, str]:
-    """Return the files by name, without the feed and `llms.txt`, which other modules write."""
+    """Return the files by name, without `llms.txt`, which `discovery` writes."""
     methods = {slug: bool(method.records) for slug, method in atlas.methods.items()}
     exports = {name: EXPORTS[name](atlas.papers, methods) for name in EXPORTS if name in FILES}
     return exports | {
@@ -45,6 +50,7 @@ def data_files(atlas: Atlas) -> dict[str, str]:
         "leaderboard.csv": leaderboard_csv(atlas.boards),
         "schema.json": _json(Paper.model_json_schema(by_alias=True)),
         "record.schema.json": _json(Record.model_json_schema()),
+        "feed.xml": feed(atlas),
     }
 
 
@@ -79,6 +85,21 @@ def leaderboard_csv(boards: list[Board]) -> str:
         for row in board.rows
     ]
     return to_csv(lines)
+
+
+def feed(atlas: Atlas) -> str:
+    """Write the Atom feed of the papers added last; within a day, they are sorted by name.
+
+    Links are relative if the address of the site is not known.
+    """
+    by_name = sorted(atlas.papers, key=lambda slug: atlas.names[slug].lower())
+    newest = sorted(by_name, key=lambda slug: atlas.papers[slug].added, reverse=True)
+    return fill("feed.xml", atlas=atlas, slugs=newest[:MAX_ENTRIES], identifier=identifier)
+
+
+def identifier(name: str) -> str:
+    """Return an identifier for the feed that stays the same if the site moves."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"urn:pruning-atlas:{name}").urn
 
 
 def _json(content: Any) -> str:

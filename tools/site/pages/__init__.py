@@ -27,7 +27,7 @@ MENU = (
     "api",
     "contribute",
 )
-OTHERS = ("data", "feed", "paper", "redirects")
+OTHERS = ("data", "paper", "redirects")
 KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 

@@ -11,12 +11,12 @@ from markupsafe import Markup
 
 from implementations.harness.errors import BadInput
 from tools.catalog.exports.bibtex import bibtex
+from tools.catalog.schema.addresses import best_page
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import lineage, usage
 from tools.site.answers import Ranking
 from tools.site.atlas import Atlas, Method
-from tools.site.citing import head
 from tools.site.claim_status import check_claim
 from tools.site.headline_results import headline_results
 from tools.site.lineage import Drawing
@@ -92,7 +92,7 @@ def _page(
         + ("css/paper.css",)
         + ("css/lineage.css",) * bool(around),
         toc=True,
-        extra={"head": head(slug, paper, atlas)},
+        extra={"head": citation_tags(slug, paper, atlas)},
     )
     records = method.records if method else ()
     checked = [check_claim(claim, records) for claim in paper.claims or ()]
@@ -126,6 +126,12 @@ def _page(
         alike=related.similar(slug),
         bibtex=bibtex(slug, paper),
     )
+
+
+def citation_tags(slug: str, paper: Paper, atlas: Atlas) -> str:
+    """Return the elements of the head for link previews and reference managers."""
+    best = best_page(paper)
+    return fill("citation_tags.html", slug=slug, paper=paper, atlas=atlas, best_page=best).strip()
 
 
 def readme(method: Method, atlas: Atlas) -> tuple[Markup, Markup]:

@@ -1,4 +1,4 @@
-"""The replayed sources, and a client that neither waits nor caches."""
+"""The replayed sources, and a client that does not wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from tests.sources.replay import Replay
-from tools.sources.client import Client, default_client
+from tools.sources.client import Client
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.queries import fetch
 
@@ -19,7 +19,7 @@ def replay(monkeypatch: pytest.MonkeyPatch) -> Replay:
 
 @pytest.fixture
 def client(replay: Replay) -> Iterator[Client]:
-    with default_client(None) as opened:
+    with Client(None) as opened:
         yield opened
 
 

@@ -47,7 +47,6 @@ class Replay:
             httpx.HTTPTransport, "handle_request", lambda _, request: self._answer(request)
         )
         monkeypatch.setattr(client, "sleep", self.slept.append)
-        monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")  # no cache
 
     def say(self, host: str, *answers: Answer) -> None:
         """Set the answers of a host, in order; the last one is repeated."""

@@ -1,8 +1,6 @@
-"""The HTTP client: failing sources, retries, pauses and the cache."""
+"""The HTTP client: failing sources, retries and pauses."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import httpx
 import pytest
@@ -89,39 +87,14 @@ def test_follows_redirects(replay: Replay, client: Client) -> None:
     assert replay.requests[1].path == "/v2/x"
 
 
-def test_sends_contact_in_user_agent(replay: Replay, tmp_path: Path) -> None:
-    with Client(tmp_path, "someone@example.org") as client:
+def test_sends_contact_in_user_agent(replay: Replay) -> None:
+    with Client("someone@example.org") as client:
         fetch(FLAP, client)
     agent = replay.requests[0].headers["User-Agent"]
     assert agent == "pruning-atlas/0.1 (mailto:someone@example.org)"
 
 
 @pytest.mark.parametrize("contact", ["", "me", "a@b", "a@b.org\r\nX: 1"])
-def test_rejects_invalid_contact(contact: str, tmp_path: Path) -> None:
+def test_rejects_invalid_contact(contact: str) -> None:
     with pytest.raises(errors.BadSetting, match=r"name@example.org"):
-        Client(tmp_path, contact)
-
-
-def test_caches_answers(replay: Replay, tmp_path: Path) -> None:
-    found = []
-    for _ in range(2):
-        with Client(tmp_path, None) as client:
-            found.append(fetch(FLAP, client))
-    assert found[0] == found[1]
-    assert (len(replay.requests), replay.slept) == (1, [])
-
-
-@pytest.mark.parametrize("answer", [Answer(b"<html>Are you a robot?</html>"), Answer(status=404)])
-def test_does_not_cache_unreadable_answers(answer: Answer, replay: Replay, tmp_path: Path) -> None:
-    replay.say(HOST, answer, GOOD)
-    with Client(tmp_path, None) as client:
-        with pytest.raises(errors.SourceError):
-            fetch(FLAP, client)
-        assert fetch(FLAP, client).venue == "aaai"
-
-
-def test_works_with_damaged_cache(replay: Replay, tmp_path: Path) -> None:
-    (tmp_path / "answers.db").write_bytes(b"no database" * 1000)
-    with Client(tmp_path, None) as client:
-        assert fetch(FLAP, client) == fetch(FLAP, client)
-    assert len(replay.requests) == 2
+        Client(contact)

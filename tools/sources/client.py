@@ -1,19 +1,14 @@
-"""The HTTP client of the sources, with pauses, retries and a cache."""
+"""The HTTP client of the sources, with pauses and retries."""
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic, sleep
 from typing import NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
-import platformdirs
-from hishel import SqliteStorage
-from hishel.httpx import CacheClient
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -43,11 +38,6 @@ PATIENCE = 20.0
 """Seconds from the first attempt to the start of the last one."""
 MAX_BYTES = 5_000_000
 """Maximum size of a body."""
-MAX_AGE = 7 * 86_400.0
-"""Age in seconds from which a cached answer is requested again."""
-
-# hishel logs a traceback if the cache cannot be used, then continues without it.
-logging.getLogger("hishel").addHandler(logging.NullHandler())
 
 
 class Site(NamedTuple):
@@ -71,18 +61,13 @@ class Page(NamedTuple):
 class Client:
     """Client of the sources, used as a context manager.
 
-    `cache` is a folder for answers, `contact` an e-mail address that is sent to the sources. Raises
-    `BadSetting` if `contact` is not an e-mail address.
+    `contact` is an e-mail address that is sent to the sources. Raises `BadSetting` if it is not an
+    e-mail address.
     """
 
-    def __init__(self, cache: Path, contact: str | None) -> None:
-        self._storage = SqliteStorage(database_path=cache / "answers.db", default_ttl=MAX_AGE)
-        self._http = CacheClient(
-            storage=self._storage,
-            headers={"User-Agent": _agent(contact)},
-            timeout=TIMEOUT,
-            follow_redirects=True,
-        )
+    def __init__(self, contact: str | None) -> None:
+        headers = {"User-Agent": _agent(contact)}
+        self._http = httpx.Client(headers=headers, timeout=TIMEOUT, follow_redirects=True)
         self._down: dict[str, SourceError] = {}
         self._asked: dict[str, float] = {}
 
@@ -95,17 +80,10 @@ class Client:
     def read(self, site: Site, path: str, parse: Callable[[Page], T]) -> T:
         """Return the parsed answer to `GET https://<host><path>`.
 
-        Answers that cannot be parsed are removed from the cache. Raises `SourceError`, including
-        the errors of `parse`.
+        Raises `SourceError`, including the errors of `parse`.
         """
         url = f"https://{site.host}{path}"
-        page = Page(site.name, url, self._get(site, url))
-        try:
-            return parse(page)
-        except SourceError:
-            for entry in self._storage.get_entries(url):
-                self._storage.remove_entry(entry.id)
-            raise
+        return parse(Page(site.name, url, self._get(site, url)))
 
     def _get(self, site: Site, url: str) -> str:
         """Send requests until one is answered; a host that is down is not queried again."""
@@ -126,10 +104,9 @@ class Client:
 
     def _attempt(self, site: Site, url: str) -> str:
         """Send one request."""
-        if not self._storage.get_entries(url):
-            self._pause(site)
+        self._pause(site)
         try:
-            with self._http.stream("GET", url, extensions={"caching": {"key": url}}) as answer:
+            with self._http.stream("GET", url) as answer:
                 if answer.status_code != 200:
                     raise _refusal(site, url, answer)
                 body = bytearray()
@@ -187,8 +164,3 @@ def _agent(contact: str | None) -> str:
             "write it as name@example.org",
         )
     return f"{name} (mailto:{contact})"
-
-
-def default_client(contact: str | None) -> Client:
-    """Return the client of the tools, with the user's cache."""
-    return Client(platformdirs.user_cache_path("pruning-atlas") / "sources", contact)

@@ -6,7 +6,7 @@ and the options. A dry run prints the entry to standard output; messages go to s
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -16,22 +16,15 @@ from tools.adding.add import BY_HAND, PaperAdder, slug_problem
 from tools.adding.command import (
     facts_from_options,
     is_interactive,
-    option,
     report_failures,
+    with_fact_options,
 )
 from tools.adding.draft_input import READERS
 from tools.catalog.entries.loader import PAPERS
 from tools.command_line import Contact, DryRun, PapersFolder
 
-Text = str | None
-Texts = list[str] | None
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-
-@app.command()
 def main(
-    context: typer.Context,
     paper: Annotated[
         str,
         typer.Argument(
@@ -63,54 +56,7 @@ def main(
     ] = "",
     contact: Contact = None,
     catalog: PapersFolder = PAPERS,
-    title: Annotated[Text, option("title")] = None,
-    name: Annotated[Text, option("name")] = None,
-    author: Annotated[Texts, option("author")] = None,
-    kind: Annotated[Text, option("kind")] = None,
-    role: Annotated[Text, option("role")] = None,
-    summary: Annotated[Text, option("summary")] = None,
-    venue: Annotated[Text, option("venue")] = None,
-    year: Annotated[Text, option("year")] = None,
-    track: Annotated[Text, option("track")] = None,
-    status: Annotated[Text, option("status")] = None,
-    volume: Annotated[Text, option("volume")] = None,
-    number: Annotated[Text, option("number")] = None,
-    pages: Annotated[Text, option("pages")] = None,
-    submitted: Annotated[Text, option("submitted")] = None,
-    published: Annotated[Text, option("published")] = None,
-    arxiv: Annotated[Text, option("arxiv")] = None,
-    doi: Annotated[Text, option("doi")] = None,
-    openreview: Annotated[Text, option("openreview")] = None,
-    anthology: Annotated[Text, option("anthology")] = None,
-    pmlr: Annotated[Text, option("pmlr")] = None,
-    ieee: Annotated[Text, option("ieee")] = None,
-    venue_page: Annotated[Text, option("venue-page")] = None,
-    paper_page: Annotated[Text, option("paper-page")] = None,
-    code: Annotated[Text, option("code")] = None,
-    license: Annotated[Text, option("license")] = None,
-    code_note: Annotated[Text, option("code-note")] = None,
-    granularity: Annotated[Texts, option("granularity")] = None,
-    prunes: Annotated[Texts, option("prunes")] = None,
-    criterion: Annotated[Texts, option("criterion")] = None,
-    calibration: Annotated[Text, option("calibration")] = None,
-    recovery: Annotated[Text, option("recovery")] = None,
-    allocation: Annotated[Text, option("allocation")] = None,
-    when: Annotated[Text, option("when")] = None,
-    combines: Annotated[Texts, option("combines")] = None,
-    architecture: Annotated[Texts, option("architecture")] = None,
-    topic: Annotated[Texts, option("topic")] = None,
-    model: Annotated[Texts, option("model")] = None,
-    calibration_data: Annotated[Texts, option("calibration-data")] = None,
-    training_data: Annotated[Texts, option("training-data")] = None,
-    evaluation_data: Annotated[Texts, option("evaluation-data")] = None,
-    claim: Annotated[Texts, option("claim")] = None,
-    builds_on: Annotated[Texts, option("builds-on")] = None,
-    extends: Annotated[Texts, option("extends")] = None,
-    compares_with: Annotated[Texts, option("compares-with")] = None,
-    fidelity: Annotated[Text, option("fidelity")] = None,
-    note: Annotated[Text, option("note")] = None,
-    read: Annotated[Text, option("read")] = None,
-    source: Annotated[Texts, option("source")] = None,
+    **facts: Any,
 ) -> None:
     """Add a paper to the catalog.
 
@@ -125,7 +71,7 @@ def main(
     with report_failures(BY_HAND):
         PaperAdder(
             paper=paper,
-            given=facts_from_options(context.params),
+            given=facts_from_options(facts),
             slug=slug,
             from_file=from_file,
             manual=manual,
@@ -137,6 +83,10 @@ def main(
             folder=catalog,
         ).run()
 
+
+main.__signature__ = with_fact_options(main)  # type: ignore[attr-defined]
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app.command()(main)
 
 if __name__ == "__main__":
     app()

@@ -1,10 +1,8 @@
 """Check the whole catalog: `python tools/check_catalog.py [--fix]`."""
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +33,6 @@ def check_catalog(
     online: Annotated[
         bool, typer.Option("--online", help="Also compare the entries with their sources")
     ] = False,
-    as_data: Annotated[bool, typer.Option("--json", help="Print a JSON list")] = False,
     github: Annotated[
         bool,
         typer.Option("--github", envvar="GITHUB_ACTIONS", help="Print annotations for GitHub"),
@@ -74,11 +71,8 @@ def check_catalog(
         if (not named or (REPOSITORY / problem.file) in named)
         and (hints or problem.level is not Level.HINT)
     )
-    if as_data:
-        typer.echo(as_json(shown))
-    else:
-        lines = as_annotations(shown) if github else as_text(shown)
-        typer.echo("\n".join([*lines, summary(len(named or catalog.documents), shown)]))
+    lines = as_annotations(shown) if github else as_text(shown)
+    typer.echo("\n".join([*lines, summary(len(named or catalog.documents), shown)]))
     raise typer.Exit(any(problem.level is Level.ERROR for problem in shown))
 
 
@@ -93,7 +87,7 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
     from rich.console import Console
     from rich.progress import track
 
-    from tools.sources.client import default_client
+    from tools.sources.client import Client
     from tools.sources.errors import SourceError
     from tools.sources.verify import verify
 
@@ -103,7 +97,7 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
         if not named or REPOSITORY / entry.document.path in named
     ]
     try:
-        with default_client(contact) as client:
+        with Client(contact) as client:
             entries = track(chosen, "Sources", console=Console(stderr=True), transient=True)
             return [problem for entry in entries for problem in verify(entry, client)]
     except SourceError as error:
@@ -113,12 +107,6 @@ def _online(catalog: Catalog, named: list[Path], contact: str | None) -> list[Pr
 def as_text(problems: Iterable[Problem]) -> list[str]:
     """Return one line per problem."""
     return [escape_unprintable(str(problem)) for problem in problems]
-
-
-def as_json(problems: Iterable[Problem]) -> str:
-    """Return a JSON list of objects with file, line, field, message, advice and level."""
-    data = [asdict(problem) | {"file": problem.file.as_posix()} for problem in problems]
-    return json.dumps(data, indent=1)
 
 
 def as_annotations(problems: Iterable[Problem]) -> list[str]:

@@ -1,11 +1,9 @@
 """Compare an Awesome list with the catalog: `python tools/import_list.py FILE.md`."""
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
@@ -31,7 +29,6 @@ HEADINGS = {
 
 def import_list(
     file: Annotated[Path, typer.Argument(help="List in Markdown")],
-    as_data: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     papers: PapersFolder = PAPERS,
 ) -> None:
     """Compare an Awesome list with the catalog.
@@ -48,37 +45,16 @@ def import_list(
         fail(f"{error}\nFix the entries first.")
     if not items:
         fail(f"{file} has no line that names a paper; give a Markdown list with one paper per line")
-    typer.echo(json.dumps(as_json(compared), indent=1) if as_data else "\n".join(as_text(compared)))
-
-
-def counts(compared: Sequence[Comparison]) -> dict[str, int]:
-    """Return the number of lines per status."""
-    return {status: sum(one.status == status for one in compared) for status in HEADINGS}
-
-
-def as_json(compared: Sequence[Comparison]) -> dict[str, Any]:
-    """Return the comparison as plain data."""
-    lines = [
-        {
-            **asdict(one.item),
-            "status": one.status,
-            "slug": one.slug or None,
-            "how": one.how or None,
-            "findings": [asdict(finding) for finding in one.findings],
-            "command": one.command or None,
-        }
-        for one in compared
-    ]
-    return {"counts": counts(compared), "lines": lines}
+    typer.echo("\n".join(as_text(compared)))
 
 
 def as_text(compared: Sequence[Comparison]) -> Iterator[str]:
     """Yield the lines of a report, contradictions first."""
-    for status, number in counts(compared).items():
-        yield f"{number} {HEADINGS[status]}{':' if number else '.'}"
-        for one in compared:
-            if one.status == status:
-                yield from _lines(one)
+    for status, heading in HEADINGS.items():
+        lines = [one for one in compared if one.status == status]
+        yield f"{len(lines)} {heading}{':' if lines else '.'}"
+        for one in lines:
+            yield from _lines(one)
         yield ""
 
 

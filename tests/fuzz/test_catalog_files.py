@@ -16,7 +16,7 @@ from tools.catalog.documents.yaml_reader import parse
 from tools.catalog.entries.files import WriteError
 from tools.catalog.entries.loader import PAPERS, read_catalog
 from tools.catalog.entries.writer import canonical
-from tools.check_catalog import as_annotations, as_json, as_text
+from tools.check_catalog import as_annotations, as_text
 from tools.sources.errors import SourceError
 from tools.sources.names.references import Unidentified
 
@@ -51,7 +51,7 @@ def judged(folder):
     catalog = read_catalog(folder)
     problems = [*catalog.problems, *check(catalog, folder)]
     assert all(str(problem).strip() and problem.line > 0 for problem in problems)
-    shown = as_text(problems) + as_annotations(problems) + [as_json(problems)]
+    shown = as_text(problems) + as_annotations(problems)
     assert all(c.isprintable() or c == "\n" for line in shown for c in line)
     for document in catalog.documents:
         path = folder / document.path.name

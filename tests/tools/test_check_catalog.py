@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,23 +66,6 @@ def test_reports_only_named_files(command: Run, change: Change, papers: Path) ->
     assert done.out.endswith("1 entry checked: 1 error\n")
 
 
-def test_json_is_a_list_of_problems(command: Run, change: Change, papers: Path) -> None:
-    assert json.loads(command("--json", "--no-hints").out) == []
-    change("brook", ("kind: baseline", "kind: baselin"))
-    done = command("--json", "--no-hints")
-    assert done.code == 1
-    assert json.loads(done.out) == [
-        {
-            "file": str(papers / "brook.yaml"),
-            "line": 4,
-            "field": "kind",
-            "message": "'baselin' is not a term of vocabulary/kind.yaml",
-            "advice": "did you mean baseline?",
-            "level": "error",
-        }
-    ]
-
-
 @pytest.mark.parametrize("how", [["--github"], []])
 def test_annotations_have_file_and_line(
     command: Run, change: Change, papers: Path, how: list[str], monkeypatch: pytest.MonkeyPatch
@@ -110,7 +92,6 @@ def test_escapes_terminal_and_github_commands() -> None:
         f"::error file={entry},line=3,title=title::{said.replace('%', '%25')}",
         "::notice file=a%2Cb.yaml,line=1,title=entry::a:b",
     ]
-    assert json.loads(check_catalog.as_json([nasty]))[0]["message"] == nasty.message
 
 
 def test_online_compares_entries_with_their_sources(

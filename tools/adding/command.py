@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from inspect import Parameter, Signature
+from typing import Annotated, Any
 
 import typer
 
 from tools.adding.draft import EntryError, Value, normalize_value, value_problem
-from tools.adding.fields import FIELDS
+from tools.adding.fields import FIELDS, Field
 from tools.adding.messages import say
 from tools.catalog.documents.diagnostics import CatalogError
 from tools.catalog.entries.files import WriteError
 from tools.scaffold import ScaffoldError
-from tools.sources.client import Client, default_client
+from tools.sources.client import Client
 from tools.sources.errors import BadSetting, SourceError
 from tools.sources.names.references import Unidentified
 
 FAILURES = (EntryError, SourceError, Unidentified, WriteError, ScaffoldError, CatalogError)
 
 
-def option(flag: str) -> Any:
-    """Return the Typer option of one fact."""
-    field = FIELDS[flag]
-    metavar = "TERM" if field.words else "TEXT"
-    return typer.Option(field.option, metavar=metavar, help=field.help)
+def with_fact_options(command: Callable[..., None]) -> Signature:
+    """Return the signature of a command, with one option per fact in place of `**facts`."""
+    signature = inspect.signature(command, eval_str=True)
+    *own, _ = signature.parameters.values()
+    options = [
+        Parameter(field.parameter, Parameter.KEYWORD_ONLY, default=None, annotation=_option(field))
+        for field in FIELDS.values()
+    ]
+    return signature.replace(parameters=[*own, *options])
+
+
+def _option(field: Field) -> Any:
+    info = typer.Option(field.option, metavar="TERM" if field.words else "TEXT", help=field.help)
+    return Annotated[list[str] | None, info] if field.many else Annotated[str | None, info]
 
 
 def facts_from_options(parameters: Mapping[str, Any]) -> dict[str, Value]:
@@ -57,11 +68,11 @@ def connect(contact: str | None) -> Client:
     Raises `BadSetting` if the given address is invalid; an invalid address of git is ignored.
     """
     if contact:
-        return default_client(contact)
+        return Client(contact)
     try:
-        return default_client(_git_contact())
+        return Client(_git_contact())
     except BadSetting:
-        return default_client(None)
+        return Client(None)
 
 
 def _git_contact() -> str | None:

@@ -46,8 +46,6 @@ class Comparison:
 
     item: Item
     slug: str = ""
-    how: str = ""
-    """How the paper was found: `link`, `title` or `code`."""
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -69,12 +67,12 @@ def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Comparis
     compared = []
     lines: dict[str, int] = {}
     for item in items:
-        slug, how = index.find(item)
+        slug = index.find(item)
         findings = list(_findings(item, papers[slug])) if slug else []
         if slug and (first := lines.setdefault(slug, item.line)) != item.line:
             message = f"the paper is already in line {first}"
             findings.append(Finding(Level.WARNING, "line", str(item.line), str(first), message))
-        compared.append(Comparison(item, slug, how, findings))
+        compared.append(Comparison(item, slug, findings))
     return compared
 
 
@@ -97,24 +95,21 @@ class _Index:
                 if code.official:
                     self.code |= dict.fromkeys(_keys(code.url), slug)
 
-    def find(self, item: Item) -> tuple[str, str]:
-        """Return the slug of a line's paper and how it was found; both are empty for a new one."""
-        for link in item.links:
-            if slug := _first(self.links, link):
-                return slug, "link"
+    def find(self, item: Item) -> str:
+        """Return the slug of a line's paper, found by link, title or repository; empty if new."""
+        if slug := _first(self.links, item):
+            return slug
         title = process.extractOne(
             fold(item.title), self.titles.keys(), scorer=fuzz.ratio, score_cutoff=SAME
         )
         if title:
-            return self.titles[title[0]], "title"
-        for link in item.links:
-            if slug := _first(self.code, link):
-                return slug, "code"
-        return "", ""
+            return self.titles[title[0]]
+        return _first(self.code, item)
 
 
-def _first(known: Mapping[Key, str], link: Link) -> str:
-    return next((known[key] for key in _keys(link.url) if key in known), "")
+def _first(known: Mapping[Key, str], item: Item) -> str:
+    keys = (key for link in item.links for key in _keys(link.url))
+    return next((known[key] for key in keys if key in known), "")
 
 
 def _keys(url: str) -> list[Key]:

@@ -19,8 +19,6 @@ from tools.catalog.schema import json_schema
 from tools.command_line import PapersFolder, escape_unprintable, fail, program
 from tools.repository import REPOSITORY, checkout
 
-ANNOTATIONS = {Level.ERROR: "error", Level.WARNING: "warning", Level.HINT: "notice"}
-
 
 def check_catalog(
     files: Annotated[
@@ -37,7 +35,6 @@ def check_catalog(
         bool,
         typer.Option("--github", envvar="GITHUB_ACTIONS", help="Print annotations for GitHub"),
     ] = False,
-    hints: Annotated[bool, typer.Option(help="Show hints")] = True,
     write_schema: Annotated[
         bool, typer.Option("--schema", help="Write catalog/schema.json and exit")
     ] = False,
@@ -48,7 +45,7 @@ def check_catalog(
 ) -> None:
     """Check the catalog and report each problem with its line and how to fix it.
 
-    Only errors fail the check; warnings and hints do not. A file outside the folder of entries is
+    Only errors fail the check; warnings do not. A file outside the folder of entries is
     checked as if it were in that folder.
     """
     named = [path.resolve() for path in files or ()]
@@ -66,10 +63,7 @@ def check_catalog(
     if online:
         problems += _online(catalog, named, contact)
     shown = sorted(
-        problem
-        for problem in problems
-        if (not named or (REPOSITORY / problem.file) in named)
-        and (hints or problem.level is not Level.HINT)
+        problem for problem in problems if not named or (REPOSITORY / problem.file) in named
     )
     lines = as_annotations(shown) if github else as_text(shown)
     typer.echo("\n".join([*lines, summary(len(named or catalog.documents), shown)]))
@@ -112,7 +106,7 @@ def as_text(problems: Iterable[Problem]) -> list[str]:
 def as_annotations(problems: Iterable[Problem]) -> list[str]:
     """Return the workflow commands that make GitHub show problems in a pull request."""
     return [
-        f"::{ANNOTATIONS[problem.level]} file={_escape(problem.file.as_posix(), ':,')},"
+        f"::{problem.level} file={_escape(problem.file.as_posix(), ':,')},"
         f"line={problem.line},title={_escape(problem.field or 'entry', ':,')}::"
         + _escape("; ".join(filter(None, (problem.message, problem.advice))))
         for problem in problems

@@ -158,7 +158,7 @@ def test_similar_title_needs_force(add: Command, papers: Path) -> None:
     assert err.endswith("or use --force if it is a different paper\n")
     code, _, err = add(*arguments, "--force")
     assert code == 0, err
-    assert re.search(r"Warnings and hints:\n  - title: flap has nearly the same title", err)
+    assert re.search(r"Warnings:\n  - title: flap has nearly the same title", err)
 
 
 def test_rejects_existing_slug_before_any_request(

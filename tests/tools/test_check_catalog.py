@@ -41,19 +41,17 @@ def command(papers: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def test_valid_catalog_prints_one_line(command: Run) -> None:
-    done = command("--no-hints")
+    done = command()
     assert (done.code, done.err) == (0, "")
     assert done.out == "2 entries checked: no problems\n"
 
 
-def test_hints_and_warnings_do_not_fail(command: Run, change: Change) -> None:
+def test_warnings_do_not_fail(command: Run, change: Change) -> None:
     change("brook", ("status: preprint\n", "status: preprint\nsubmitted: 2023-06-01\n"))
     done = command()
     assert done.code == 0
     assert "brook.yaml:11: warning: submitted: 2023-06-01 is long before" in done.out
-    assert "catalog/vocabulary/allocation.yaml:3: hint: words.uniform: fits" in done.out
     assert "1 warning" in done.out
-    assert ": hint: " not in command("--no-hints").out
 
 
 def test_reports_only_named_files(command: Run, change: Change, papers: Path) -> None:
@@ -73,7 +71,7 @@ def test_annotations_have_file_and_line(
     change("brook", ("kind: baseline", "kind: baselin"))
     if not how:
         monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    done = command("--no-hints", *how)
+    done = command(*how)
     assert done.code == 1
     assert done.out.splitlines() == [
         f"::error file={papers}/brook.yaml,line=4,title=kind::'baselin' is not a term of"
@@ -87,10 +85,10 @@ def test_escapes_terminal_and_github_commands() -> None:
     nasty = Problem(entry, 3, "title", "holds '100 %:\n\x1b[31m,\u202e'", "remove it")
     said = "holds '100 %:\\n\\x1b[31m,\\u202e'; remove it"
     assert check_catalog.as_text([nasty]) == [f"{entry}:3: title: {said}"]
-    odd = Problem(Path("a,b.yaml"), 1, "", "a:b", level=Level.HINT)
+    odd = Problem(Path("a,b.yaml"), 1, "", "a:b", level=Level.WARNING)
     assert check_catalog.as_annotations([nasty, odd]) == [
         f"::error file={entry},line=3,title=title::{said.replace('%', '%25')}",
-        "::notice file=a%2Cb.yaml,line=1,title=entry::a:b",
+        "::warning file=a%2Cb.yaml,line=1,title=entry::a:b",
     ]
 
 
@@ -100,7 +98,7 @@ def test_online_compares_entries_with_their_sources(
     title = "Fluctuation-Based Adaptive Structured Pruning for Large Language Models"
     text = (PAPERS / "flap.yaml").read_text(encoding="utf-8").replace(title, "Another Subject", 1)
     (papers / "flap.yaml").write_text(text, encoding="utf-8")
-    done = command("--online", "--no-hints", papers / "flap.yaml")
+    done = command("--online", papers / "flap.yaml")
     assert done.code == 1
     assert "flap.yaml:2: title: arXiv has 'Fluctuation-based" in done.out
 
@@ -115,13 +113,13 @@ def test_fix_corrects_layout_spaces_and_identifiers(
         ('arxiv: "2312.00001"', "arxiv: https://arxiv.org/abs/2312.00001v2"),
         ("year: 2023\nstatus: preprint\n", "status: preprint\nyear: 2023\n"),
     )
-    assert command("--no-hints").code == 1
-    done = command("--no-hints", "--fix")
+    assert command().code == 1
+    done = command("--fix")
     assert done.code == 0
     assert done.out == "2 entries checked: no problems\n"
     assert done.err == f"fixed {papers}/brook.yaml\n"
     assert (papers / "brook.yaml").read_text(encoding="utf-8") == good
-    assert command("--no-hints", "--fix").err == ""
+    assert command("--fix").err == ""
 
 
 def test_fix_leaves_other_and_invalid_files(command: Run, change: Change, papers: Path) -> None:
@@ -135,7 +133,7 @@ def test_fix_leaves_other_and_invalid_files(command: Run, change: Change, papers
 def test_fix_keeps_files_with_comments(command: Run, change: Change, papers: Path) -> None:
     path = change("brook", ("year: 2023", "year:   2023  # of arXiv"))
     before = path.read_bytes()
-    done = command("--no-hints", "--fix")
+    done = command("--fix")
     assert done.code == 1
     assert done.out.splitlines()[0] == (
         f"{path}:9: contains a comment, '# of arXiv'; move it to a field, such as `notes`"
@@ -157,7 +155,7 @@ def test_rejects_invalid_file_names(
     command: Run, papers: Path, name: str, told: str | None
 ) -> None:
     (papers / name).write_text("title: a\n")
-    done = command("--no-hints")
+    done = command()
     assert done.code == bool(told)
     assert not told or f"{name}:1: {told}" in done.out
 

@@ -261,7 +261,7 @@ class PaperAdder:
         paper = build_paper(self.draft, path)
         text = canonical(self.draft.data)
         planned = paper.model_copy(update={"fidelity": None}) if self.scaffold else paper
-        notes("Warnings and hints", check_entry(self.catalog, path, planned, text))
+        notes("Warnings", check_entry(self.catalog, path, planned, text))
         if self.dry_run:
             typer.echo(text, nl=False)
             return

@@ -52,7 +52,7 @@ def build_paper(draft: Draft, path: Path) -> Paper:
 
 
 def check_entry(catalog: Catalog, path: Path, paper: Paper, text: str) -> list[str]:
-    """Check an entry together with all others and return its warnings and hints.
+    """Check an entry together with all others and return its warnings.
 
     Problems that the catalog had before do not count. Raises `EntryError` for new errors.
     """

@@ -77,7 +77,7 @@ def update(
     draft = apply_changes(entry, _accepted(found, yes=yes or dry_run, ask=ask))
     paper = build_paper(draft, path)
     text = canonical(draft.data)
-    notes("Warnings and hints", check_entry(catalog, path, paper, text))
+    notes("Warnings", check_entry(catalog, path, paper, text))
     if dry_run:
         typer.echo(text, nl=False)
         return

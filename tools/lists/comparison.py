@@ -11,7 +11,6 @@ from urllib.parse import unquote, urlsplit
 
 from rapidfuzz import fuzz, process
 
-from tools.catalog.documents.diagnostics import Level
 from tools.catalog.exports.awesome_list import venue
 from tools.catalog.schema.addresses import BEST, best_code, best_page, pages
 from tools.catalog.schema.paper import Paper
@@ -32,7 +31,7 @@ Key = tuple[str, str]
 class Finding:
     """One difference between a line and the catalog."""
 
-    level: Level
+    level: Literal["error", "warning", "hint"]
     """Error: contradicts the catalog. Warning: not confirmed by it. Hint: could be improved."""
     field: str
     listed: str
@@ -53,7 +52,7 @@ class Comparison:
         """Whether the paper is new, known, or known with contradicting facts."""
         if not self.slug:
             return "new"
-        return "contradicts" if any(f.level is not Level.HINT for f in self.findings) else "known"
+        return "contradicts" if any(f.level != "hint" for f in self.findings) else "known"
 
     @property
     def command(self) -> str:
@@ -71,7 +70,7 @@ def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Comparis
         findings = list(_findings(item, papers[slug])) if slug else []
         if slug and (first := lines.setdefault(slug, item.line)) != item.line:
             message = f"the paper is already in line {first}"
-            findings.append(Finding(Level.WARNING, "line", str(item.line), str(first), message))
+            findings.append(Finding("warning", "line", str(item.line), str(first), message))
         compared.append(Comparison(item, slug, findings))
     return compared
 
@@ -153,7 +152,7 @@ def _findings(item: Item, paper: Paper) -> Iterator[Finding]:
         yield from _repository(link, paper) if link.is_code else _page(link, paper)
     code = best_code(paper)
     if code and code.official and not any(link.is_code for link in item.links):
-        yield Finding(Level.WARNING, "code", "", code.url, "the authors' code is missing")
+        yield Finding("warning", "code", "", code.url, "the authors' code is missing")
 
 
 def _title(item: Item, paper: Paper) -> Iterator[Finding]:
@@ -163,13 +162,13 @@ def _title(item: Item, paper: Paper) -> Iterator[Finding]:
     if listed in (title, named):
         return
     if fold(listed) in others:
-        level, message = Level.HINT, "this is the title of another version"
+        level, message = "hint", "this is the title of another version"
     elif listed.casefold() == title.casefold():
-        level, message = Level.WARNING, "capitals differ"
+        level, message = "warning", "capitals differ"
     elif fuzz.ratio(fold(listed), fold(title)) >= SAME:
-        level, message = Level.WARNING, "spelled differently"
+        level, message = "warning", "spelled differently"
     else:
-        level, message = Level.ERROR, "the linked paper has another title"
+        level, message = "error", "the linked paper has another title"
     yield Finding(level, "title", listed, title, message)
 
 
@@ -187,14 +186,14 @@ def _date(item: Item, paper: Paper) -> Iterator[Finding]:
     unknown = paper.venue and len(paper.published or "") < len(listed)
     if not early and unknown and listed[:4] == str(paper.year):
         message = "the month of publication is not in the catalog"
-        yield Finding(Level.WARNING, "date", listed, has, message)
+        yield Finding("warning", "date", listed, has, message)
     else:
         message = (
             "the date is before the first version"
             if early
             else "the date is neither that of the first version nor that of the publication"
         )
-        yield Finding(Level.ERROR, "date", listed, has, message)
+        yield Finding("error", "date", listed, has, message)
 
 
 def _venue(item: Item, paper: Paper) -> Iterator[Finding]:
@@ -206,11 +205,11 @@ def _venue(item: Item, paper: Paper) -> Iterator[Finding]:
     if listed != (paper.venue or "arxiv"):
         message = "it has been published" if listed == "arxiv" else "it has another venue"
         message = message if paper.venue else "the catalog has it as a preprint"
-        yield Finding(Level.ERROR, "venue", item.venue, has, message)
+        yield Finding("error", "venue", item.venue, has, message)
     elif year and paper.venue and int(year[0]) != paper.year:
-        yield Finding(Level.ERROR, "venue", item.venue, has, "the year differs")
+        yield Finding("error", "venue", item.venue, has, "the year differs")
     elif fold(label) not in fold(item.venue):
-        yield Finding(Level.WARNING, "venue", item.venue, has, f"the venue is written {label}")
+        yield Finding("warning", "venue", item.venue, has, f"the venue is written {label}")
 
 
 def _group(item: Item, paper: Paper) -> Iterator[Finding]:
@@ -218,7 +217,7 @@ def _group(item: Item, paper: Paper) -> Iterator[Finding]:
     words = paper.taxonomy.granularity if paper.taxonomy and paper.kind != "survey" else ()
     if listed and listed not in (*words, paper.kind):
         has = ", ".join(words) or paper.kind
-        yield Finding(Level.ERROR, "group", item.group, has, "it belongs to another group")
+        yield Finding("error", "group", item.group, has, "it belongs to another group")
 
 
 def _kind_of_heading(heading: str) -> str:
@@ -240,12 +239,12 @@ def _page(link: Link, paper: Paper) -> Iterator[Finding]:
     known = [name for name, address in pages(paper) if keys & set(_keys(address))]
     if "/10.5555/" in link.url:
         message = "the link uses an internal handle of ACM, which is not a DOI"
-        yield Finding(Level.ERROR, "link", link.url, best, message)
+        yield Finding("error", "link", link.url, best, message)
     elif not known:
         message = "the catalog does not have this page of the paper"
-        yield Finding(Level.WARNING, "link", link.url, best, message)
+        yield Finding("warning", "link", link.url, best, message)
     elif fold(link.label) != "arxiv" and BEST.index(known[0]) > BEST.index(pages(paper)[0][0]):
-        yield Finding(Level.HINT, "link", link.url, best, "a better page exists")
+        yield Finding("hint", "link", link.url, best, "a better page exists")
 
 
 def _repository(link: Link, paper: Paper) -> Iterator[Finding]:
@@ -254,10 +253,10 @@ def _repository(link: Link, paper: Paper) -> Iterator[Finding]:
     if not found:
         message = "the catalog does not have this repository of the paper"
         has = better.url if better else ""
-        yield Finding(Level.WARNING, "code", link.url, has, message)
+        yield Finding("warning", "code", link.url, has, message)
     for code in found:
         if code.withdrawn:
             message = "the code was removed from this repository"
-            yield Finding(Level.ERROR, "code", link.url, code.note or "", message)
+            yield Finding("error", "code", link.url, code.note or "", message)
         elif code.note:
-            yield Finding(Level.HINT, "code", link.url, code.note, "the catalog has a note on it")
+            yield Finding("hint", "code", link.url, code.note, "the catalog has a note on it")

@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.catalog.invented import Change, assert_one_problem, told
-from tools.catalog.checks import check
-from tools.catalog.documents.diagnostics import Level
-from tools.catalog.entries.loader import read_catalog
 
 RELATIONS = [
     ("extends: [brook]", "extends: [river]", "relations.extends[0]: is the paper itself"),
@@ -57,14 +54,3 @@ def test_baseline_without_paper_needs_no_fidelity(papers: Path, change: Change) 
     folder.mkdir()
     (folder / "brook.py").touch()
     assert told(papers) == []
-
-
-def test_hints_at_equal_taxonomies_and_rare_terms(papers: Path) -> None:
-    text = (papers / "brook.yaml").read_text(encoding="utf-8")
-    text = text.replace("A Brook", "Quite Another Thing").replace("2312.00001", "2312.00002")
-    (papers / "canal.yaml").write_text(text, encoding="utf-8")
-    assert told(papers) == ["brook.yaml:16: hint: taxonomy: is the same as in canal"]
-    found = check(read_catalog(papers), papers.parents[1])
-    rare = {p.field: p for p in found if p.file.name == "criterion.yaml"}
-    assert rare["words.magnitude"].message.startswith("fits 2 papers")
-    assert {problem.level for problem in rare.values()} == {Level.HINT}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -10,15 +9,11 @@ from pathlib import Path
 from rapidfuzz import fuzz, process
 
 from tools.catalog.checks.duplicates import shared_identifiers, similar_titles
-from tools.catalog.documents.diagnostics import Level, Problem
-from tools.catalog.documents.yaml_reader import Loc, read
+from tools.catalog.documents.diagnostics import Problem
+from tools.catalog.documents.yaml_reader import Loc
 from tools.catalog.entries.loader import Catalog, Entry
-from tools.catalog.schema.paper import Outside, Taxonomy
-from tools.catalog.schema.vocabulary import VOCABULARY, vocabulary
+from tools.catalog.schema.paper import Outside
 from tools.repository import REPOSITORY, implemented
-
-MIN_PAPERS = 3
-"""Number of papers that a vocabulary term should fit."""
 
 
 def aliases(catalog: Catalog) -> Iterator[Problem]:
@@ -129,40 +124,10 @@ def method_folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]
             yield entry.problem("fidelity", message=message, advice="remove it")
 
 
-def equal_taxonomies(catalog: Catalog) -> Iterator[Problem]:
-    """Hint at entries with the same taxonomy."""
-    groups: dict[str, list[Entry]] = defaultdict(list)
-    for entry in catalog.entries.values():
-        if entry.paper.taxonomy:
-            groups[entry.paper.taxonomy.model_dump_json()].append(entry)
-    for first, *others in groups.values():
-        if others:
-            names = ", ".join(entry.slug for entry in others)
-            yield first.problem("taxonomy", message=f"is the same as in {names}", level=Level.HINT)
-
-
-def rare_terms(catalog: Catalog) -> Iterator[Problem]:
-    """Hint at vocabulary terms that fit too few papers."""
-    for name in Taxonomy.model_fields:
-        used: dict[str, int] = defaultdict(int)
-        for paper in catalog.papers.values():
-            value = getattr(paper.taxonomy, name, None) or ()
-            for word in (value,) if isinstance(value, str) else value:
-                used[word] += 1
-        path = VOCABULARY / f"{name}.yaml"
-        document = read(path, path.relative_to(REPOSITORY))
-        for word in vocabulary()[name].terms:
-            if used[word] < MIN_PAPERS:
-                message = f"fits {used[word]} papers; a term should fit at least {MIN_PAPERS}"
-                yield document.problem(("words", word), message, level=Level.HINT)
-
-
 CHECKS: tuple[Callable[[Catalog], Iterator[Problem]], ...] = (
     shared_identifiers,
     similar_titles,
     aliases,
     relations,
     cycles,
-    equal_taxonomies,
-    rare_terms,
 )

@@ -13,7 +13,6 @@ class Level(StrEnum):
 
     ERROR = "error"
     WARNING = "warning"
-    HINT = "hint"
 
 
 @dataclass(frozen=True, order=True)

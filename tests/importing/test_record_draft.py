@@ -10,7 +10,7 @@ import pytest
 from tools.adding.draft import Draft
 from tools.importing.record import Record
 from tools.importing.record_draft import build_draft, problems
-from tools.importing.record_facts import LIST, announcement, differences, record_facts
+from tools.importing.record_facts import LIST, differences, record_facts
 from tools.sources.merge import merge
 from tools.sources.services.facts import Facts, Resolved
 
@@ -210,11 +210,12 @@ def test_unconfirmed_title_is_kept_as_unverified() -> None:
     assert made.data["sources"]["unverified"] == ["other_titles"]
 
 
-def test_announcement_counts_until_a_source_has_a_venue() -> None:
+def test_the_comment_on_arxiv_is_shown_until_a_source_has_a_venue() -> None:
     said = replace(ARXIV, comment="Accepted at KDD 2024")
-    assert announcement(of(said)[1]) == "Accepted at KDD 2024"
-    assert announcement(of(said, ICML)[1]) == ""
-    assert "comment of the authors on arXiv: 'Accepted at KDD 2024'" in told(said, venue="KDD 2024")
+    line = "comment of the authors on arXiv: 'Accepted at KDD 2024'"
+    assert line in told(said)
+    assert line in told(said, venue="KDD 2024")
+    assert line not in told(said, ICML)
 
 
 def test_finds_identifiers_in_pages_and_dois() -> None:

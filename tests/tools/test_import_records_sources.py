@@ -109,10 +109,8 @@ def commented(comment: str) -> sources.Answer:
         (
             "arXiv",
             "Accepted at ICML 2024",
-            "rejected: minillm; every source has it as a preprint, but the arXiv comment says "
-            "'Accepted at ICML 2024'; check it, and add the venue to the record",
+            "accepted: minillm; comment of the authors on arXiv: 'Accepted at ICML 2024'",
         ),
-        ("arXiv", "Under review at ICML 2024", "accepted: minillm"),
         (
             "ICML 2024",
             "Accepted at ICML 2024",
@@ -121,7 +119,7 @@ def commented(comment: str) -> sources.Answer:
         ),
     ],
 )
-def test_rejects_preprint_with_announced_venue(
+def test_shows_the_comment_on_arxiv(
     run: Command, replay: sources.Replay, venue: str, comment: str, expected: str
 ) -> None:
     replay.say("export.arxiv.org", commented(comment))

@@ -16,14 +16,7 @@ from tools.catalog.entries.writer import canonical
 from tools.catalog.schema.identifiers import SCHEMES
 from tools.catalog.schema.paper import Paper
 from tools.importing.record_draft import build_draft, problems
-from tools.importing.record_facts import (
-    LIST,
-    announcement,
-    differences,
-    is_preprint,
-    to_compare,
-    was_found,
-)
+from tools.importing.record_facts import LIST, differences, to_compare, was_found
 from tools.importing.record_list import InvalidItem, Item
 from tools.sources.client import Client
 from tools.sources.lookup.queries import references
@@ -165,9 +158,6 @@ class Importer:
             details = "no source names its authors; add it by hand: tools/add_paper.py --manual"
             raise Rejection("no authors", details)
         _reject_names(item, facts.authors, resolved.origin["authors"])
-        if is_preprint(item.record) and (comment := announcement(resolved)):
-            details = f"every source has it as a preprint, but the arXiv comment says '{comment}'"
-            raise Rejection("venue on arXiv", details, "check it, and add the venue to the record")
 
 
 def _force_advice(reason: str) -> str:

@@ -11,7 +11,7 @@ from tools.importing.record import Record
 from tools.sources.lookup.identification import identify
 from tools.sources.lookup.normalization import normalize
 from tools.sources.names.references import TITLE, Unidentified
-from tools.sources.names.venues import announced, find_venue, venue_term
+from tools.sources.names.venues import find_venue, venue_term
 from tools.sources.services.facts import Facts, Resolved
 
 LIST = "the list"
@@ -93,21 +93,14 @@ def differences(record: Record, own: Facts, resolved: Resolved) -> Iterator[str]
 def _venue(record: Record, resolved: Resolved) -> Iterator[str]:
     venue, origin = resolved.facts.venue, resolved.origin.get("venue")
     other = record.venue and (is_preprint(record) or unknown_venue(record))
-    if comment := announcement(resolved):
-        yield f"comment of the authors on arXiv: '{comment}'"
+    if resolved.facts.comment and (venue is None or origin == LIST):
+        yield f"comment of the authors on arXiv: '{resolved.facts.comment[:150]}'"
     if venue and origin == LIST and was_found(resolved):
         yield f"venue: {LIST} has '{venue}'; no source names one"
     elif venue and other:
         yield f"venue: {origin} has '{venue}', which is used; {LIST} has '{record.venue}'"
     elif unknown := unknown_venue(record):
         yield f"venue: '{unknown}' is not in vocabulary/venues.yaml; define it there"
-
-
-def announcement(resolved: Resolved) -> str:
-    """Return the arXiv comment if it announces a venue that no source knows, else an empty text."""
-    comment = resolved.facts.comment or ""
-    known = resolved.origin.get("venue", LIST) != LIST
-    return comment[:150] if not known and announced(comment) else ""
 
 
 def was_found(resolved: Resolved) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tools.catalog.schema.vocabulary import vocabulary
-from tools.sources.names.venues import accepted, announced, find_venue, year_in
+from tools.sources.names.venues import accepted, find_venue, year_in
 
 ACL = "Association for Computational Linguistics"
 
@@ -94,28 +94,6 @@ def test_finds_every_venue_by_label_and_full_name() -> None:
 def test_accepted_openreview_records(venue: str, venue_id: str, expected: str | None) -> None:
     found = accepted(venue, venue_id)
     assert (found and found.venue) == expected
-
-
-@pytest.mark.parametrize(
-    ("comment", "expected"),
-    [
-        ("Accepted at ICML 2024", True),
-        ("Camera-ready of a workshop without a name; 20 pages", True),
-        ("9 pages, 3 figures. To appear in KDD 2025.", True),
-        ("ICML'24, oral", True),
-        ("NIPS 2016", True),
-        ("Findings of EMNLP 2024", True),
-        ("38th Conference on Neural Information Processing Systems", True),
-        ("Submitted to ICLR 2025", False),
-        ("Under review at ACL", False),
-        ("To be made public if accepted", False),
-        ("20 pages; see https://example.org/", False),
-        ("the ACLs of a disc", False),
-        ("", False),
-    ],
-)
-def test_announced_venues(comment: str, expected: bool) -> None:
-    assert announced(comment) == expected
 
 
 def test_years() -> None:

@@ -23,7 +23,6 @@ NOISE = re.compile(
     r"|benchmarks|advances|ieee|cvf|ccf|human language technologies|joint)"
 )
 PREPRINTS = ("arxiv", "preprint", "arxiv preprint", "corr")
-ACCEPTED = r"(?<!not )(?<!if )(?<!until )\b(accepted|to appear|in press|camera[- ]?ready)\b"
 NEVER = r"submi|reject|withdraw|review|pending|desk|retract"
 
 
@@ -91,18 +90,6 @@ def accepted(venue: str, venue_id: str) -> Venue | None:
     if re.search(NEVER, f"{venue} {venue_id}", re.IGNORECASE):
         return None
     return find_venue(venue) if re.search(decision, venue, re.IGNORECASE) else None
-
-
-def announced(comment: str) -> bool:
-    """Whether an arXiv comment announces that a venue accepted the paper."""
-    if re.search(ACCEPTED, comment, re.IGNORECASE):
-        return True
-    venues = vocabulary()["venues"].terms.values()
-    names = {name for term in venues for name in (term.label, *map(str.upper, term.synonyms))}
-    short = "|".join(re.escape(name) for name in names if " " not in name)
-    long = "|".join(re.escape(fold(term.definition)) for term in venues)
-    named = re.search(rf"(?<!\w)({short})(?![a-z])", comment) or re.search(long, fold(comment))
-    return bool(named) and not re.search(NEVER, comment, re.IGNORECASE)
 
 
 def year_in(*texts: str | None) -> int | None:

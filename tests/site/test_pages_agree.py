@@ -20,11 +20,10 @@ from tools.site.answers import share, share_label
 from tools.site.atlas import Atlas
 from tools.site.board_columns import columns
 from tools.site.claim_tables import claim_tables
-from tools.site.discovery import llms
 from tools.site.formatting import count, number
 from tools.site.headline_results import SHARES
 from tools.site.method_candidates import SIZE, candidates
-from tools.site.pages import choose, how_we_measure, make
+from tools.site.pages import choose, how_we_measure, llms, make
 from tools.site.replication import NOISE
 
 # "over 300 papers" is what a survey counts, and "ICLR 2025 papers" are those of a year.
@@ -86,7 +85,7 @@ def test_what_holds_for_some_methods_is_not_said_of_all(
     assert real.counts.implemented < real.counts.methods
     some = f"{real.counts.implemented} of the {real.counts.methods} methods"
     assert some in text(made["index.md"])
-    assert some in llms(real, [])
+    assert some in llms(real)
     about = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))["abstract"]
     description = re.search(
         "^site_description: (.*)", (repository / "mkdocs.yml").read_text(), re.M

@@ -42,7 +42,7 @@ FILES = {
 
 
 def data_files(atlas: Atlas) -> dict[str, str]:
-    """Return the files by name, without `llms.txt`, which `discovery` writes."""
+    """Return the files by name, without `llms.txt`, which lists the pages."""
     methods = {slug: bool(method.records) for slug, method in atlas.methods.items()}
     exports = {name: EXPORTS[name](atlas.papers, methods) for name in EXPORTS if name in FILES}
     return exports | {

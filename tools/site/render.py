@@ -149,6 +149,7 @@ def _environment() -> Environment:
         formatting.percent,
         formatting.plain,
         formatting.repository_name,
+        addresses.html_path,
         addresses.record_address,
         addresses.record_anchor,
         addresses.record_path,

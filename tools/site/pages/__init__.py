@@ -8,8 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from tools.site.atlas import Atlas
-from tools.site.discovery import llms, robots
-from tools.site.render import Front
+from tools.site.data_files import FILES
+from tools.site.render import Front, fill
 
 # In the order of the menu.
 MENU = (
@@ -39,4 +39,15 @@ def fronts() -> list[Front]:
 def make(atlas: Atlas) -> dict[str, str]:
     """Return the contents of every page and data file, by path below the docs folder."""
     files = {path: text for kind in KINDS.values() for path, text in kind.pages(atlas)}
-    return files | {"llms.txt": llms(atlas, fronts()), "robots.txt": robots(atlas)}
+    return files | {"llms.txt": llms(atlas), "robots.txt": robots(atlas)}
+
+
+def llms(atlas: Atlas) -> str:
+    """Write an overview for language models: pages of the menu, data files and papers."""
+    return fill("llms.txt", atlas=atlas, menu=fronts(), files=FILES)
+
+
+def robots(atlas: Atlas) -> str:
+    """Allow crawlers everything; name the site map if the site's address is known."""
+    where = f"Sitemap: {atlas.address('sitemap.xml')}\n" if atlas.site else ""
+    return f"User-agent: *\nAllow: /\n{where}"

@@ -1,16 +1,17 @@
-"""Graph of the papers that build on each other, and the drawing around one paper."""
+"""Graph of the papers that build on each other, and the drawing around one paper by Graphviz."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from pygraphviz import AGraph
+
 from tools.catalog.schema.paper import Outside
 from tools.site.atlas import Atlas
-from tools.site.layout import Layout, lay_out
 from tools.site.paper_facts import first_public
 
 K = TypeVar("K")
@@ -19,6 +20,7 @@ V = TypeVar("V")
 DRAWN = ("builds-on", "extends")
 """Relations drawn between any two papers. `compares-with` is drawn only to the paper itself."""
 
+INCH = 72  # pixels; Graphviz takes sizes in inches
 HEIGHT = 26  # height of a box in pixels, large enough to tap
 LETTER = 7.6  # width of a letter in pixels, rounded up
 MAX_LETTERS = 22  # letters of a label
@@ -177,7 +179,7 @@ def around(whole: Graph, slug: str) -> Drawing | None:
     lines += [edge for edge in whole.lineage.edges if {edge.later, edge.earlier} <= near.keys()]
     nodes = [node for node in whole.nodes if node.id in near]
     nodes += [node for node in near.values() if node.more]
-    return _drawing(nodes, lines, lay_out(_sizes(nodes), [(e.earlier, e.later) for e in lines]))
+    return draw(nodes, lines)
 
 
 def _rank(edge: Edge, end: str, whole: Graph) -> tuple[bool, int, int]:
@@ -190,18 +192,36 @@ def _ends(edges: Iterable[Edge], end: str) -> list[str]:
     return [getattr(edge, end) for edge in edges]
 
 
-def _sizes(nodes: Iterable[Node]) -> dict[str, tuple[int, int]]:
-    return {node.id: (node.width, HEIGHT) for node in nodes}
-
-
-def _drawing(nodes: Iterable[Node], edges: Iterable[Edge], layout: Layout) -> Drawing:
-    """Combine nodes and edges with their positions."""
+def draw(nodes: Sequence[Node], edges: Sequence[Edge]) -> Drawing:
+    """Lay out a graph with earlier papers on the left."""
+    graph = AGraph(directed=True, rankdir="LR", nodesep=10 / INCH, ranksep=44 / INCH)
+    graph.node_attr.update(shape="box", label="", fixedsize="true", height=HEIGHT / INCH)
+    graph.edge_attr.update(dir="none", headport="w", tailport="e")
+    # Graphviz gets numbers, because it reads some characters in the ids of papers as markup.
+    numbers = {node.id: str(number) for number, node in enumerate(nodes)}
+    for node in nodes:
+        graph.add_node(numbers[node.id], width=node.width / INCH)
+    for edge in edges:
+        graph.add_edge(numbers[edge.earlier], numbers[edge.later])
+    graph.layout("dot")
+    # Graphviz counts from the bottom. Counted from the top, the first boxes come out on top.
     boxes = {}
     for node in nodes:
-        x, y = layout.centres[node.id]
+        ((x, y),) = _points(graph.get_node(numbers[node.id]).attr["pos"])
         boxes[node.id] = Box(node, x - node.width // 2, y - HEIGHT // 2)
-    lines = tuple((edge, layout.curves[edge.earlier, edge.later]) for edge in edges)
-    return Drawing(layout.width, layout.height, boxes, lines)
+    paths = []
+    for edge in edges:
+        line = graph.get_edge(numbers[edge.earlier], numbers[edge.later])
+        start, *curve = (f"{x} {y}" for x, y in _points(line.attr["pos"]))
+        paths.append((edge, f"M{start}C{' '.join(curve)}"))
+    # Rounding moves the edge of a box by up to a pixel.
+    *_, width, height = map(float, graph.graph_attr["bb"].split(","))
+    return Drawing(round(width) + 1, round(height) + 1, boxes, tuple(paths))
+
+
+def _points(text: str) -> list[tuple[int, int]]:
+    """Read points such as `27,18 63,18` in pixels."""
+    return [(round(float(x)), round(float(y))) for x, y in (p.split(",") for p in text.split())]
 
 
 def _paper_node(slug: str, atlas: Atlas) -> Node:

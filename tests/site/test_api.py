@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import implementations.harness
-from implementations.harness.cli.commands import app
 from implementations.harness.contract import cases as conformance
 from implementations.harness.contract.clause import CLAUSES
 from tools.site import code
@@ -60,12 +59,6 @@ def test_lists_every_clause_of_the_contract(page: str, repository: Path) -> None
 
 def methods() -> list[type[implementations.harness.Method]]:
     return [implementations.harness.get(slug) for slug in implementations.harness.methods()]
-
-
-def test_lists_the_commands_of_the_program(page: str) -> None:
-    for command in app.registered_commands:
-        name = command.name or command.callback.__name__  # type: ignore[union-attr]
-        assert f"<code>atlas {name}</code>" in page
 
 
 def test_shows_the_example_of_the_readme(page: str, repository: Path) -> None:

@@ -29,6 +29,7 @@ from implementations.harness.results.ranking import (
 )
 from implementations.harness.results.record import Record
 from tools.site.atlas import Atlas
+from tools.site.paper_facts import words_of
 
 BUDGET = (
     "steps",
@@ -109,8 +110,7 @@ class Answer:
     @property
     def note(self) -> str:
         """What a reader must know beside the number: class, reason for no rank, and budget."""
-        kind = "" if self.kind == ONE_SHOT else self.kind
-        return "; ".join(filter(None, (kind, self.unranked, self.budget)))
+        return _note(self.row, self.unranked, self.budget)
 
 
 class Ranking:
@@ -275,12 +275,26 @@ def unranked(row: Row, board: Board) -> str:
 
 
 def row_note(row: Row, ranking: Ranking) -> str:
-    """Return what a reader must know about a row: class, text it trained on, and budget."""
-    kind = "" if class_of(row) == ONE_SHOT else class_of(row)
-    text = (
-        "" if row.collapsed or not trained_on(row, ranking.board) else unranked(row, ranking.board)
+    """Return the note of a row in the table of its board, which shows other reasons itself."""
+    board = ranking.board
+    reason = unranked(row, board) if trained_on(row, board) and not row.collapsed else ""
+    return _note(row, reason, budget(row, ranking.atlas))
+
+
+def _note(row: Row, *more: str) -> str:
+    """Join the class of a row, unless it is the usual one, and other notes."""
+    kind = class_of(row)
+    return "; ".join(filter(None, ("" if kind == ONE_SHOT else kind, *more)))
+
+
+def uses_magnitude_alone(board: Board, atlas: Atlas) -> bool:
+    """Return whether a row of the board scores single weights by magnitude alone."""
+    slugs = {row.method for row in board.rows if not row.first.structured} & set(atlas.papers)
+    return any(
+        words_of(atlas.papers[slug], "criterion") == ("magnitude",)
+        and words_of(atlas.papers[slug], "calibration") == ("none",)
+        for slug in slugs
     )
-    return "; ".join(filter(None, (kind, text, budget(row, ranking.atlas))))
 
 
 def budget(row: Row, atlas: Atlas) -> str:

@@ -20,10 +20,15 @@ from implementations.harness.results.metric import PERPLEXITY, metric
 from implementations.harness.results.ranking import has_divergence
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site import addresses, chart, formatting
-from tools.site.answers import about_model, ranking_text, row_note, share_label
+from tools.site.answers import (
+    about_model,
+    ranking_text,
+    row_note,
+    share_label,
+    uses_magnitude_alone,
+)
 from tools.site.atlas import Atlas
 from tools.site.board_columns import columns, groups_by_family, removed
-from tools.site.board_results import uses_magnitude_alone
 from tools.site.claim_tables import claim_address, claim_removed
 from tools.site.keywords import keywords, names
 from tools.site.metrics import explained

@@ -12,7 +12,7 @@ import griffe
 
 from tools.site import code
 from tools.site.atlas import Atlas
-from tools.site.code import HARNESS, Doc, Name
+from tools.site.code import HARNESS, Doc
 from tools.site.data_files import FILES
 from tools.site.render import Front, render
 
@@ -45,18 +45,12 @@ class Clause:
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     program = code.load(atlas.root)["harness.cli.commands"]
-    commands = [
-        Name(name, "command", f"atlas {name}", Doc.of(function.docstring))
-        for function, given in code.decorated(program, "command")
-        for name in (given or function.name.replace("_", "-"),)
-    ]
     found = clauses(atlas.root)
     text = render(
         "api",
         FRONT,
         atlas,
         modules=code.exported(atlas.root),
-        commands=commands,
         command_line=Doc.of(program.docstring),
         example=example(atlas.root / "README.md"),
         files=FILES.items(),

@@ -13,7 +13,6 @@ from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site.answers import Answer, first_ranking, share_label
 from tools.site.atlas import Atlas, Method
-from tools.site.board_results import first_board
 from tools.site.glossary import LABELS
 from tools.site.licences import GROUPS, licence_group
 from tools.site.model_families import family
@@ -119,7 +118,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             ],
             keys=keys(atlas.papers),
             shares=SHARES,
-            board=first_board(atlas),
+            board=next(iter(atlas.boards), None),
             defined=LABELS,
         ),
     )

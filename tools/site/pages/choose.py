@@ -18,7 +18,6 @@ from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 from tools.site import planner
 from tools.site.answers import Ranking, first_ranking, share_label
 from tools.site.atlas import Atlas
-from tools.site.board_results import first_board
 from tools.site.formatting import number, percent
 from tools.site.method_candidates import (
     KERNELS,
@@ -116,7 +115,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             for share in measured
             if ranking
         },
-        board=first_board(atlas),
+        board=ranking.board if ranking else None,
         code_of=code,
         rules=rules(asked, methods),
         **section,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from implementations.harness.results.record import Record
 from tools.site import svg_figures
 from tools.site.atlas import Atlas
-from tools.site.board_results import first_board
 from tools.site.chart import board_charts
 from tools.site.glossary import glossary
 from tools.site.methods_by_information import SPARSITY, methods_by_information
@@ -36,7 +35,7 @@ FRONT = Front(
 def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
     """Yield the page."""
     words = glossary(atlas.papers)
-    first = first_board(atlas)
+    first = next(iter(atlas.boards), None)
     yield (
         FRONT.path,
         render(

@@ -107,7 +107,6 @@ def _page(
         name=name,
         readme=text,
         run=run,
-        command=command(method, paper) if method else "",
         headline=headline_results(method, atlas) if method else None,
         listing=listing(method.source.code, method.quotes) if method else "",
         folded=len(imports(method.source.code)) if method else 0,
@@ -146,15 +145,6 @@ def readme(method: Method, atlas: Atlas) -> tuple[Markup, Markup]:
     about, _, run = text.partition("\n## Run\n")
     run, heading, more = run.partition("\n## ")
     return Markup(about + heading + more), Markup(run)
-
-
-def command(method: Method, paper: Paper) -> str:
-    """Return a command to try a method with."""
-    option = ""
-    if any(parameter.name == "sparsity" for parameter in method.source.parameters):
-        prunes = (paper.taxonomy and paper.taxonomy.prunes) or ()
-        option = f" --sparsity {0.5 if 'weights' in prunes else 0.2}"
-    return f"atlas run {method.slug}{option}"
 
 
 def datasets(paper: Paper) -> Iterator[tuple[str, list[str]]]:

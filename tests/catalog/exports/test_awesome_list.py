@@ -16,11 +16,10 @@ from tools.catalog.exports.awesome_list import (
     anchor,
     group,
     grouped,
-    item,
-    line,
     listing,
 )
 from tools.catalog.schema.addresses import best_code
+from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.repository import REPOSITORY, measured
 
@@ -28,6 +27,16 @@ from tools.repository import REPOSITORY, measured
 def cut(*granularity: str) -> dict[str, Any]:
     taxonomy = {"granularity": granularity, "criterion": ["gradient"], "calibration": "forward"}
     return {"taxonomy": taxonomy}
+
+
+def item(slug: str, one: Paper, methods: dict[str, bool]) -> str:
+    """The lines of one paper."""
+    return listing({slug: one}, methods).rpartition("\n\n")[2]
+
+
+def line(one: Paper) -> str:
+    """The first line of one paper."""
+    return item("a", one, {}).split("\n")[0].removesuffix("<br>")
 
 
 def inline(markdown: str) -> list[Token]:

@@ -48,7 +48,6 @@ def readme(*rows: str) -> str:
         ("fill_(0)", 11),
         ("fill_(...)", 11),
         ("for x in total:", 10),
-        ("one by one", None),
         ("in a docstring", None),
         ("tal = a + b", None),
         ("total = a", 4 + 1),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -18,7 +16,6 @@ from pygments.lexers import PythonLexer
 TABLE = re.compile(r"^(#+ In the code)\n\n((?:\|.*\n?)+)", re.MULTILINE)
 CELL = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 WORD = re.compile(r"\w+|[^\w\s]")
-SILENT = (tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
 
 
 @dataclass(frozen=True)
@@ -103,37 +100,27 @@ def _back(line: str, quote: Quote | None) -> str:
     return f'{margin}<a class="atlas-quoted" href="#row-{quote.number}">{code}</a>'
 
 
-def _line(quote: str, statements: list[list[tuple[str, int]]]) -> int | None:
-    parts = [WORD.findall(part) for part in quote.split("...")]
-    for statement in statements:
-        if (start := _start(parts, [word for word, _ in statement])) is not None:
-            return statement[start][1]
+def _line(quote: str, statements: list[tuple[int, str]]) -> int | None:
+    # Formatters add or remove a comma before a closing bracket.
+    parts = (r"\s*,?\s*".join(map(_whole, WORD.findall(part))) for part in quote.split("..."))
+    pattern = re.compile(".*?".join(parts), re.DOTALL)
+    for number, statement in statements:
+        if found := pattern.search(statement):
+            return number + statement.count("\n", 0, found.start())
     return None
 
 
-def _start(parts: list[list[str]], words: list[str]) -> int | None:
-    """Return the index of the first part if `words` contains all parts in order, else None."""
-    first, at = None, 0
-    for part in parts:
-        ends = range(at + len(part), len(words) + 1)
-        end = next((end for end in ends if words[end - len(part) : end] == part), None)
-        if end is None:
-            return None
-        first = end - len(part) if first is None else first
-        at = end
-    return first
+def _whole(word: str) -> str:
+    """Return the pattern of a symbol, or of a word that is not part of a longer one."""
+    return rf"\b{word}\b" if word[0].isalnum() or word[0] == "_" else re.escape(word)
 
 
-def _statements(code: str) -> Iterator[list[tuple[str, int]]]:
-    """Yield the words and symbols of each statement with their lines, without docstrings."""
-    statement: list[tuple[str, int]] = []
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.type == tokenize.NEWLINE:
-            if statement[0][0] not in ("'", '"'):
-                yield statement
-            statement = []
-        elif token.type not in SILENT:
-            # Formatters add or remove a comma before a closing bracket.
-            if statement and token.string in (")", "]", "}") and statement[-1][0] == ",":
-                statement.pop()
-            statement += [(word, token.start[0]) for word in WORD.findall(token.string)]
+def _statements(code: str) -> Iterator[tuple[int, str]]:
+    """Yield first line and text of each statement, of compound ones up to the body."""
+    lines = code.splitlines()
+    nodes = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.stmt)]
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        if not _is_docstring(node):
+            body = getattr(node, "body", None)
+            end = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno
+            yield node.lineno, "\n".join(lines[node.lineno - 1 : end])

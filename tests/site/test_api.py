@@ -61,13 +61,6 @@ def methods() -> list[type[implementations.harness.Method]]:
     return [implementations.harness.get(slug) for slug in implementations.harness.methods()]
 
 
-def test_shows_the_example_of_the_readme(page: str, repository: Path) -> None:
-    example = api.example(repository / "README.md")
-    assert "from pruning_atlas import" in example
-    assert example in page
-    assert api.example(repository / "no such file") == ""
-
-
 def test_pages_of_methods_link_to_the_contract(repository: Path) -> None:
     atlas = read(repository)
     made = dict(paper.pages(atlas))

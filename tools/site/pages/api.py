@@ -1,9 +1,8 @@
-"""The API: command line, data files, the contract of methods and every name of the harness."""
+"""The API: data files, the contract of methods and every name of the harness."""
 
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ COMMANDS = HARNESS / "cli" / "commands.py"
 FRONT = Front(
     "api.md",
     "API",
-    "Command line, data files, the contract of methods and every name of the harness.",
+    "Data files, the contract of methods and every name of the harness.",
     navigation=True,
     toc=True,
     styles=("css/learn.css", "css/api.css"),
@@ -52,7 +51,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         atlas,
         modules=code.exported(atlas.root),
         command_line=Doc.of(program.docstring),
-        example=example(atlas.root / "README.md"),
         files=FILES.items(),
         clauses={
             covers: [clause for clause in found if clause.covers == covers]
@@ -60,13 +58,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         },
     )
     yield FRONT.path, text
-
-
-def example(readme: Path) -> str:
-    """Return the README's Python example; empty if there is none."""
-    text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    match = re.search(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return match[1] if match else ""
 
 
 def clauses(root: Path) -> list[Clause]:

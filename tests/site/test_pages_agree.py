@@ -21,9 +21,9 @@ from tools.site.atlas import Atlas
 from tools.site.board_columns import columns
 from tools.site.claim_tables import claim_tables
 from tools.site.formatting import count, number
-from tools.site.headline_results import SHARES
 from tools.site.method_candidates import SIZE, candidates
 from tools.site.pages import choose, how_we_measure, llms, make
+from tools.site.pages.paper import SHARES
 from tools.site.replication import NOISE
 
 # "over 300 papers" is what a survey counts, and "ICLR 2025 papers" are those of a year.

@@ -15,7 +15,6 @@ from tests.site.conftest import recovered, sample
 from tools.site.addresses import record_address, record_anchor, record_path
 from tools.site.atlas import Atlas
 from tools.site.formatting import number
-from tools.site.headline_results import headline_results
 from tools.site.pages import paper
 from tools.site.quotes import imports
 
@@ -69,12 +68,12 @@ def test_headline_results_use_the_row_closest_to_the_defaults(atlas: Atlas) -> N
         changed=("compensate",),
     )
     for found, ratio in (([better, plain], 1.9), ([better], 1.2)):
-        shown = headline_results(atlas.methods["flap"], with_records(atlas, found))
+        shown = paper.headline(atlas.methods["flap"], with_records(atlas, found))
         assert shown
-        share, answer = shown.first
-        assert share == "20"
-        assert answer.row.first.values == found[-1].values, ratio
-    assert headline_results(atlas.methods["flap"], with_records(atlas, [])) is None
+        _, answers = shown
+        assert answers["20"]
+        assert answers["20"].row.first.values == found[-1].values, ratio
+    assert paper.headline(atlas.methods["flap"], with_records(atlas, [])) is None
 
 
 def test_the_section_run_comes_from_the_readme(made: dict[str, str], atlas: Atlas) -> None:

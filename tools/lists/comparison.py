@@ -23,6 +23,7 @@ from tools.sources.names.venues import venue_term
 SAME = 90.0
 """Similarity of two titles, out of 100, from which they count as spellings of the same title."""
 
+Level = Literal["error", "warning", "hint"]
 Status = Literal["known", "new", "contradicts"]
 Key = tuple[str, str]
 
@@ -31,7 +32,7 @@ Key = tuple[str, str]
 class Finding:
     """One difference between a line and the catalog."""
 
-    level: Literal["error", "warning", "hint"]
+    level: Level
     """Error: contradicts the catalog. Warning: not confirmed by it. Hint: could be improved."""
     field: str
     listed: str
@@ -161,6 +162,7 @@ def _title(item: Item, paper: Paper) -> Iterator[Finding]:
     named = f"{title} ({next(iter(others.values()), '')})"
     if listed in (title, named):
         return
+    level: Level
     if fold(listed) in others:
         level, message = "hint", "this is the title of another version"
     elif listed.casefold() == title.casefold():

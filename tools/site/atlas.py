@@ -65,6 +65,10 @@ class Method:
     """Contents of `support.json`, with results by `families`, `attention` and `patterns`."""
     records: tuple[Record, ...]
 
+    def supports(self, pattern: str) -> bool:
+        """Return whether the method passed the contract with an N:M pattern."""
+        return bool(self.support.get("patterns", {}).get(pattern) == "supported")
+
     @cached_property
     def quotes(self) -> list[Quote]:
         """The lines of the method's file that the README explains."""

@@ -487,7 +487,7 @@ def _method_data(candidate: Candidate, method: Method) -> dict[str, Any]:
     """Return the data of one method; without records there is nothing to estimate from."""
     data = {
         "result": result(method, candidate.paper),
-        "patterns": candidate.support("patterns").get(PATTERN) == "supported",
+        "patterns": method.supports(PATTERN),
         "losses": losses(candidate),
     }
     if own := cost(method):

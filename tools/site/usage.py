@@ -17,7 +17,7 @@ PER_INPUT = ("per-prompt", "per-token")
 
 def share(method: Method) -> str:
     """Return an example of the sparsity option: 2:4 if the method supports it."""
-    if method.support.get("patterns", {}).get("2:4") == "supported":
+    if method.supports("2:4"):
         return "--pattern 2:4"
     return f"--sparsity {0.5 if WEIGHTS & granularity(method) else 0.2}"
 

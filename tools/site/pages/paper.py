@@ -15,10 +15,9 @@ from tools.catalog.schema.addresses import best_page
 from tools.catalog.schema.paper import Outside, Paper
 from tools.catalog.schema.vocabulary import UNKNOWN, Term, vocabulary
 from tools.site import lineage, usage
-from tools.site.answers import Ranking
+from tools.site.answers import Answer, Ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.claim_status import check_claim
-from tools.site.headline_results import headline_results
 from tools.site.lineage import Drawing
 from tools.site.markdown import rebase
 from tools.site.paper_facts import FACETS, words_of
@@ -27,6 +26,8 @@ from tools.site.readme import plain_markdown
 from tools.site.render import Front, render
 from tools.site.replication import NOISE, Comparison, Tally, all_comparisons, comparisons
 
+SHARES = ("20", "50", "2:4")
+"""The usual percentages and patterns, whose results are at the top of a method's page."""
 RELATIONS = {
     "builds-on": "builds on",
     "extends": "extends",
@@ -107,7 +108,7 @@ def _page(
         name=name,
         readme=text,
         run=run,
-        headline=headline_results(method, atlas) if method else None,
+        headline=headline(method, atlas) if method else None,
         listing=listing(method.source.code, method.quotes) if method else "",
         folded=len(imports(method.source.code)) if method else 0,
         share=usage.share(method) if method else "",
@@ -125,6 +126,20 @@ def _page(
         alike=related.similar(slug),
         bibtex=bibtex(slug, paper),
     )
+
+
+def headline(method: Method, atlas: Atlas) -> tuple[Ranking, dict[str, Answer | None]] | None:
+    """Return the first board with a result at one of `SHARES`, and the results there.
+
+    A share that was not measured has None; patterns that the method does not support are left out.
+    """
+    shares = [share for share in SHARES if ":" not in share or method.supports(share)]
+    for board in atlas.boards:
+        ranking = Ranking(board, atlas)
+        answers = {share: ranking.answer(method.slug, share) for share in shares}
+        if any(answers.values()):
+            return ranking, answers
+    return None
 
 
 def citation_tags(slug: str, paper: Paper, atlas: Atlas) -> str:

@@ -41,7 +41,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
         FRONT,
         atlas,
         measured=measured,
-        missing=list(unmeasured(missing, atlas)),
+        missing=missing,
         boards=list(dict.fromkeys(one.measured.board for one in measured if one.measured)),
         tally=Tally.of(pairs),
         total=len(pairs),
@@ -74,20 +74,6 @@ def orders_by_paper(pairs: Iterable[Comparison], atlas: Atlas) -> Iterator[Paper
         measured = [one for one in by_paper[paper] if one.measured]
         measured.sort(key=lambda one: OUTCOMES.index(one.outcome))
         yield PaperOrders(paper, tuple(measured), tallies[paper])
-
-
-def unmeasured(pairs: Iterable[Comparison], atlas: Atlas) -> Iterator[tuple[str, list[Comparison]]]:
-    """Yield the reasons why pairs were not measured, each with its pairs."""
-    pairs = list(pairs)
-    known = [one for one in pairs if {one.method, one.other} <= set(atlas.methods)]
-    unknown = [one for one in pairs if one not in known]
-    if known:
-        yield (
-            "Both are implemented here, but have no records at this sparsity with their defaults",
-            known,
-        )
-    if unknown:
-        yield "At least one of the methods is not implemented here", unknown
 
 
 def _methods(pairs: Iterable[Comparison], atlas: Atlas) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ import pytest
 
 from implementations.harness.results.record import Record
 from tests.catalog.invented import paper as invented
-from tests.catalog.synthetic import papers
 from tools.catalog.exports.bibtex import keys
 from tools.catalog.schema.paper import Code, Paper
 from tools.catalog.schema.vocabulary import vocabulary

@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from implementations.harness.results.record import NO_SPEED_UP
-from tests.catalog.synthetic import papers
 from tests.site.conftest import CODELESS, UNWRITTEN
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method, Source

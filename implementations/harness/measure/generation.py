@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.execution import on_device_read_only, replaced_forward, tensors
+from implementations.harness.model.execution import on_device_read_only, replaced_forward
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
 
@@ -135,7 +135,7 @@ def streamed(model: LanguageModel) -> Iterator[None]:
     other weights stay on the accelerator throughout.
     """
     with ExitStack() as stack:
-        stack.enter_context(on_device_read_only(model.outside().values(), model.accelerator))
+        stack.enter_context(on_device_read_only(model.hf, model.accelerator, without=model.layers))
         for module in model.layers:
             call = partial(_call_on_device, module, module.forward, model.accelerator)
             stack.enter_context(replaced_forward(module, call))
@@ -145,5 +145,5 @@ def streamed(model: LanguageModel) -> Iterator[None]:
 def _call_on_device(
     module: nn.Module, forward: Callable[..., Any], device: torch.device, *args: Any, **kwargs: Any
 ) -> Any:
-    with on_device_read_only(tensors(module), device):
+    with on_device_read_only(module, device):
         return forward(*args, **kwargs)

@@ -22,7 +22,6 @@ from implementations.harness.model.execution import (
     Boundary,
     fixed_output,
     on_device_read_only,
-    tensors,
 )
 from implementations.harness.model.view import LanguageModel, preserved
 from implementations.harness.progress import track
@@ -227,10 +226,10 @@ def block_by_block(model: LanguageModel, tokens: Tokens, batch_size: int) -> Ite
         model.hf.eval()
         boundary = Boundary(model, tokens.batches(batch_size))
         for block in track(model.blocks, f"reading {tokens.source} block by block"):
-            with model.opened(block), on_device_read_only(tensors(block.module), model.accelerator):
+            with model.opened(block), on_device_read_only(block.module, model.accelerator):
                 for i, _, y in boundary.run(block):
                     boundary.advance(i, block, y)
-        with on_device_read_only(model.outside().values(), model.accelerator):
+        with on_device_read_only(model.hf, model.accelerator, without=model.layers):
             # Outputs of the last block, [batch, length, hidden] each.
             for (start, batch), host in zip(
                 _batches(tokens, batch_size), boundary.hidden, strict=True

@@ -8,7 +8,6 @@ import random
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -55,25 +54,41 @@ def parse_device(name: str | torch.device) -> torch.device:
     return device
 
 
-def tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Yield all parameters and buffers of a module."""
-    return chain(module.parameters(), module.buffers())
-
-
 @contextmanager
-def on_device_read_only(tensors: Iterable[Tensor], device: torch.device) -> Iterator[None]:
-    """Copy the data of `tensors` to `device` for reading inside the `with` block.
+def on_device_read_only(
+    module: nn.Module, device: torch.device, *, without: Iterable[nn.Module] = ()
+) -> Iterator[None]:
+    """Use copies on `device` of a module's parameters and buffers inside the `with` block.
 
-    Afterwards they use their original memory: nothing is copied back, and ties are kept.
+    Those of the modules in `without` are not replaced. Tied tensors share one copy. Afterwards the
+    module has its own tensors again: nothing is copied back.
     """
-    homes = [(tensor, tensor.data) for tensor in tensors]
+    # `tensor.data = copy` would be shorter, but works only on devices built into PyTorch, and
+    # `torch.utils.swap_tensors` refuses to swap back while a graph uses a parameter.
+    kept = {part for excluded in without for part in excluded.modules()}
+    copies: dict[int, Tensor] = {}
+    replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     try:
-        for tensor, home in homes:
-            tensor.data = home.to(device)
+        for part in module.modules():
+            for entries in () if part in kept else (part._parameters, part._buffers):
+                for name, tensor in entries.items():
+                    if tensor is None or tensor.device == device:
+                        continue
+                    if id(tensor) not in copies:
+                        copies[id(tensor)] = _copied(tensor, device)
+                    replaced.append((entries, name, tensor))
+                    entries[name] = copies[id(tensor)]
         yield
     finally:
-        for tensor, home in homes:
-            tensor.data = home
+        for entries, name, tensor in replaced:
+            entries[name] = tensor
+
+
+def _copied(tensor: Tensor, device: torch.device) -> Tensor:
+    copied = tensor.detach().to(device)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copied, requires_grad=tensor.requires_grad)
+    return copied
 
 
 @contextmanager

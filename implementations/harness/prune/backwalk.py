@@ -32,7 +32,6 @@ from implementations.harness.model.execution import (
     fixed_output,
     on_device,
     on_device_read_only,
-    tensors,
     trim_memory,
 )
 from implementations.harness.model.modeling_pruned import held_indices, held_inputs
@@ -183,7 +182,7 @@ def _forward(model: LanguageModel, boundary: Boundary) -> list[list[Tensor]]:
     entering = []
     for block in track(model.blocks, "reading the calibration"):
         entering.append([host.clone() for host in boundary.hidden])
-        with model.opened(block), on_device_read_only(tensors(block.module), model.accelerator):
+        with model.opened(block), on_device_read_only(block.module, model.accelerator):
             for i, _, y in boundary.run(block):
                 boundary.advance(i, block, y)
     return entering
@@ -194,9 +193,11 @@ def _head_back(model: LanguageModel, calibration: Tokens, boundary: Boundary) ->
 
     These are the gradients of the summed loss; those of the mean would lose precision in fp16.
     """
-    outside = list(model.outside().values())
     leaving = (row[None] for host in boundary.hidden for row in host)  # [1, length, hidden]
-    with on_device_read_only(outside, model.accelerator), _frozen(outside):
+    with (
+        on_device_read_only(model.hf, model.accelerator, without=model.layers),
+        _frozen(model.outside().values()),
+    ):
         for row, host in zip(calibration.batches(1), leaving, strict=True):
             ids = row.to(model.accelerator)  # [1, length]
             leaf = host.to(model.accelerator).detach().requires_grad_()

@@ -28,7 +28,6 @@ from implementations.harness.model.execution import (
     Boundary,
     on_device,
     on_device_read_only,
-    tensors,
     trim_memory,
 )
 from implementations.harness.model.modeling_pruned import held_inputs
@@ -341,7 +340,7 @@ def walk(
             placed = (
                 on_device(module, accelerator)
                 if edits
-                else on_device_read_only(tensors(module), accelerator)
+                else on_device_read_only(module, accelerator)
             )
             with model.opened(block, walked=edits), placed:
                 twin = None

@@ -31,6 +31,10 @@ def whole(pieces):
     return torch.cat([torch.cat(parts, dim=1) for parts in rows.values()])
 
 
+def tied(hf):
+    return hf.get_output_embeddings().weight is hf.get_input_embeddings().weight
+
+
 def logits_by(run, model, tokens, batch_size):
     """Yield logits like `logits`, by one of the two ways to run the decoder."""
     for output in run(model, tokens, batch_size):
@@ -116,16 +120,19 @@ def test_read_only_move_restores_weights_even_after_an_exception():
     addresses = [p.data_ptr() for p in model.hf.parameters()]
 
     def work():
-        elsewhere = torch.float64  # another dtype takes the place of a second device
-        with on_device_read_only(model.hf.parameters(), elsewhere):
-            assert {p.dtype for p in model.hf.parameters()} == {torch.float64}
+        with on_device_read_only(model.hf, torch.device("meta"), without=model.layers[1:]):
+            places = {name: p.device.type for name, p in model.hf.named_parameters()}
+            assert {name for name, place in places.items() if place == "cpu"} == {
+                name for name in places if "layers.1." in name
+            }
+            assert tied(model.hf)
             raise RuntimeError("on purpose")
 
     with pytest.raises(RuntimeError, match="on purpose"):
         work()
     assert [p.data_ptr() for p in model.hf.parameters()] == addresses
     assert model.dtype == torch.float32
-    assert model.hf.get_output_embeddings().weight is model.hf.get_input_embeddings().weight
+    assert tied(model.hf)
 
 
 @pytest.mark.parametrize("run", [at_once, block_by_block])

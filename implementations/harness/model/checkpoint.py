@@ -61,7 +61,11 @@ def load_checkpoint(
         )
     _check_loaded(folder, report)
     hf.config.name_or_path = str(folder)
+    head, embedding = hf.get_output_embeddings(), hf.get_input_embeddings()
+    tied = head.weight is embedding.weight
     loaded: PreTrainedModel = hf.to(place).eval()
+    if tied:  # `to` replaces parameters on devices that are not built into PyTorch
+        head.weight = embedding.weight
     return loaded
 
 

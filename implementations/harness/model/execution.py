@@ -133,8 +133,10 @@ def seeded(seed: int, *, python: int | None = None) -> Iterator[None]:
     `python` is a separate seed for Python's generator, as lm-eval uses.
     """
     python_state, numpy_state = random.getstate(), np.random.get_state()
+    kind = getattr(torch.accelerator.current_accelerator(), "type", "cuda")
     try:
-        with torch.random.fork_rng():
+        # The functions of MPS accept no device, which `fork_rng` passes to them.
+        with torch.random.fork_rng(device_type="cuda" if kind == "mps" else kind):
             random.seed(seed if python is None else python)
             np.random.seed(seed % 2**32)  # NumPy accepts no larger seed
             torch.manual_seed(seed)

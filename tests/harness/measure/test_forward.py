@@ -201,7 +201,6 @@ def test_nan_error_names_the_block(tokens):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 def test_one_block_at_a_time_on_an_accelerator_gives_the_same(model):
     device = torch.accelerator.current_accelerator()
     tokens = random_tokens(samples=4, length=24)
@@ -218,7 +217,6 @@ def test_one_block_at_a_time_on_an_accelerator_gives_the_same(model):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 def test_accelerator_needs_memory_for_one_block_only():
     model = tiny_model(blocks=8, hidden_size=512, head_dim=64, intermediate_size=2048)
     model.accelerator = torch.accelerator.current_accelerator()

@@ -88,7 +88,6 @@ def test_resident_set_is_used_for_devices_without_counter():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 def test_peak_on_an_accelerator_counts_its_tensors():
     device = torch.accelerator.current_accelerator()
     with peak_memory(device) as watch:

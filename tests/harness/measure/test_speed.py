@@ -103,7 +103,6 @@ def test_refuses_models_that_cannot_be_compared(settings):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 def test_model_with_half_the_blocks_is_faster_on_an_accelerator():
     device = torch.accelerator.current_accelerator()
     shape = {"hidden_size": 512, "head_dim": 64, "intermediate_size": 2048}

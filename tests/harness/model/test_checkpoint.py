@@ -440,7 +440,6 @@ def test_modeling_pruned_imports_only_torch_and_transformers():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.accelerator.is_available(), reason="no accelerator here")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_uneven_models_on_an_accelerator(family, dtype, tmp_path):
     model = several_groups(family)

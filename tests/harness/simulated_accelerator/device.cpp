@@ -10,6 +10,7 @@
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <ATen/native/CPUFallback.h>
 #include <ATen/native/Resize.h>
+#include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/set_native.h>
 #include <ATen/ops/unfold_native.h>
@@ -116,12 +117,16 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, Guard);
 
-// A generator that belongs to the device; its numbers are drawn by a CPU generator in its state.
+// A generator that belongs to the device; its numbers are drawn by a CPU generator in its state. As
+// on real accelerators, a seed gives other numbers than on the CPU.
 struct Generator final : at::CPUGeneratorImpl {
-  explicit Generator(uint64_t seed = c10::default_rng_seed_val) : CPUGeneratorImpl(seed) {
+  Generator() {
     device_ = the_device();
     key_set_ = kDispatch;
+    set_current_seed(c10::default_rng_seed_val);
   }
+  void set_current_seed(uint64_t seed) override { CPUGeneratorImpl::set_current_seed(~seed); }
+  uint64_t current_seed() const override { return ~CPUGeneratorImpl::current_seed(); }
 };
 
 const at::Generator& default_generator() {
@@ -316,6 +321,7 @@ TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("as_strided", &at::native::as_strided_tensorimpl);
   m.impl("view", &at::native::view);
   m.impl("unfold", &at::native::unfold);
+  m.impl("_reshape_alias", &at::native::_reshape_alias);
 }
 
 TORCH_LIBRARY_IMPL(aten, AutogradPrivateUse1, m) {

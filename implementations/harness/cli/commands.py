@@ -17,7 +17,7 @@ from typing import Annotated, Any, cast
 import typer
 from typer.core import TyperGroup
 
-from implementations.harness.cli import own_method, terminal
+from implementations.harness.cli import export, own_method, terminal
 from implementations.harness.cli.options import (
     Accelerator,
     CalibrateOn,
@@ -371,6 +371,9 @@ def generate(
         )
     else:
         terminal.show_text(prompt, written.text, len(written.tokens), written.tokens_per_second)
+
+
+app.command("export-gguf")(export.export_gguf)
 
 
 @app.command()

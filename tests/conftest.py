@@ -102,14 +102,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(folder / "tiny", protocol, texts["calibration"], texts["evaluation"])
 
 
-def byte_tokenizer():
-    """Return a byte-level tokenizer, built without files of another model."""
+def byte_tokenizer(merges=()):
+    """Return a byte-level tokenizer with pairs to merge, built without files of another model."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {letter: i for i, letter in enumerate(["<pad>", "<s>", "</s>", *letters])}
-    raw = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokens = ["<pad>", "<s>", "</s>", *letters, *map("".join, merges)]
+    raw = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, list(merges)))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(

@@ -226,5 +226,7 @@ def test_structured_records_carry_measured_speed(published):
 
 def test_collapsed_records_are_labelled(published):
     for record in published:
-        collapsed = any(v > 50 * record.dense.values.get(name, v) for name, v in record.values.items())
+        collapsed = any(
+            v > 50 * record.dense.values.get(name, v) for name, v in record.values.items()
+        )
         assert ("collapsed" in record.labels) == collapsed, record.name

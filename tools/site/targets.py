@@ -35,17 +35,17 @@ _INSIDE = Verdict(
 )
 _ZEROS = Verdict(False, "Neither smaller nor faster: dense kernels multiply zeros too.")
 _PROMPT = Verdict(True, "Decodes faster after each prompt. Not smaller; nothing is saved.")
-_CONVERTER = "llama.cpp cannot convert it: "
+_REFUSED = "llama.cpp cannot run it: "
 
 VERDICTS = {
     BLOCKS: dict.fromkeys(TARGETS, _FEWER_LAYERS)
     | {"gguf": Verdict(True, "Smaller and faster. Converts to GGUF like the dense model.")},
     WIDTHS: dict.fromkeys(TARGETS, _SMALLER)
-    | {"gguf": Verdict(None, _CONVERTER + "layers of unequal width need modeling_pruned.py")},
+    | {"gguf": Verdict(True, "Smaller and faster. atlas export-gguf writes layers of any width.")},
     INSIDE: dict.fromkeys(TARGETS, _INSIDE)
-    | {"gguf": Verdict(None, _CONVERTER + "its layers need modeling_pruned.py")},
+    | {"gguf": Verdict(None, _REFUSED + "its layers need modeling_pruned.py")},
     PROMPT: dict.fromkeys(TARGETS, _PROMPT)
-    | {"gguf": Verdict(None, _CONVERTER + "it selects units for each prompt and saves nothing")},
+    | {"gguf": Verdict(None, _REFUSED + "it selects units for each prompt and saves nothing")},
     ZEROS: dict.fromkeys(TARGETS, _ZEROS)
     | {
         "sparse": Verdict(False, "Neither smaller nor faster: 2:4 kernels need the 2:4 pattern."),

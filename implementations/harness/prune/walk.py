@@ -333,7 +333,7 @@ def walk(
             trim_memory()
             index, module, accelerator = block.index, block.module, model.accelerator
             if edits and resumes and not beside and model.restored(block):
-                with model.opened(block), on_device_read_only(tensors(module), accelerator):
+                with model.opened(block), on_device_read_only(module, accelerator):
                     for i, _, y in boundary.run(block):
                         boundary.advance(i, block, y)
                 continue

@@ -115,9 +115,9 @@ class PBS2P(WeightMethod):
 
     def compress(self, model: LanguageModel, calibration: Tokens, kept: list[int]) -> float:
         """Binarise all blocks, keeping `kept [blocks]` of every group; return bits per weight."""
-        for block in walk(model, calibration):
-            grams, keep = block.observe(Gram), kept[block.index]
-            for role, linear, factor, _ in factored(block, grams, self.damping):
+        for walked in walk(model, calibration):
+            grams, keep = walked.observe(Gram), kept[walked.index]
+            for role, linear, factor, _ in factored(walked, grams, self.damping):
                 linear.weight.copy_(self.solve(linear.weight, grams[role].matrix, factor, keep))
         stored = weights = 0.0
         for block, keep in zip(model.blocks, kept, strict=True):

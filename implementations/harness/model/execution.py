@@ -70,7 +70,8 @@ def on_device_read_only(
     replaced: list[tuple[dict[str, Any], str, Tensor]] = []
     try:
         for part in module.modules():
-            for entries in () if part in kept else (part._parameters, part._buffers):
+            tables: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+            for entries in () if part in kept else tables:
                 for name, tensor in entries.items():
                     if tensor is None or tensor.device == device:
                         continue

@@ -75,7 +75,9 @@ def _block_tensors(block: Block, widths: Widths) -> Iterator[tuple[str, Tensor]]
     rows = {"q": widths.heads * size, "k": widths.kv_heads * size, "v": widths.kv_heads * size}
     rows |= {"gate": widths.channels, "up": widths.channels}
     columns = {"o": widths.heads * size, "down": widths.channels}
-    before_attention, before_feed_forward = (norm.weight for norm in block.norms.values())
+    before_attention, before_feed_forward = (
+        cast(Tensor, norm.weight) for norm in block.norms.values()
+    )
     if widths.heads:
         yield "attn_norm.weight", before_attention
     yield "ffn_norm.weight", before_feed_forward

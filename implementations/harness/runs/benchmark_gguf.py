@@ -35,7 +35,7 @@ PRUNED: dict[str, tuple[str, dict[str, Any]]] = {
 
 def exported(folder: Path) -> dict[str, Path]:
     """Write one file per model and type, and return the paths by label."""
-    files = {}
+    files: dict[str, Path] = {}
     for label, (slug, settings) in PRUNED.items():
         model = load_model("smollm2-135m")
         if slug:

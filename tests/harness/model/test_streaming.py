@@ -210,3 +210,25 @@ def test_sharded_weights_are_read(folder):
     whole = load_model(folder / "dense", tokenizer=False)
     (folder / "dense" / "model.safetensors").unlink()
     assert same(fingerprint(opened(folder)), fingerprint(whole))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("slug", ["wanda", "flap", "fasp"])
+def test_blocks_from_disk_are_pruned_on_the_accelerator(folder, monkeypatch, slug):
+    device, work = torch.accelerator.current_accelerator(), work_folder(folder / "pruned")
+    whole = load_model(folder / "dense", tokenizer=False)
+    prune(slug, whole)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 2)
+        model = opened(folder, accelerator=device)
+        with pytest.raises(Killed), model.writing(work):
+            prune(slug, model)
+    model = opened(folder, accelerator=device)
+    with model.writing(work):
+        prune(slug, model)
+    assert perplexity(model, random_tokens(2)).value == pytest.approx(
+        perplexity(whole, random_tokens(2)).value, rel=1e-3
+    )
+    save_streamed(model, work, folder / "pruned")
+    again = load_model(folder / "pruned", tokenizer=False)
+    torch.testing.assert_close(logits(again), logits(whole), rtol=1e-2, atol=1e-2)

@@ -7,12 +7,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import resolve_name
 from itertools import accumulate
 from pathlib import Path
 
 import griffe
 
 HARNESS = Path("implementations") / "harness"
+STUBS = (
+    HARNESS / "__init__.pyi",
+    Path("tools") / "package" / "pruning_atlas" / "__init__.pyi",
+)
+"""The files that list the public names: `pruning_atlas` exports those of both."""
 WIDTH = 84
 """Longest signature on one line, in characters."""
 
@@ -91,16 +97,17 @@ def _load(root: Path, name: str, state: tuple[tuple[Path, int], ...]) -> griffe.
 
 
 def exported(root: Path) -> list[Module]:
-    """Read all exported names of the harness, grouped by the module that defines them."""
-    stub = root / HARNESS / "__init__.pyi"
-    listed = griffe.visit("harness", stub, stub.read_text(encoding="utf-8"))
-    names: dict[str, list[str]] = {}
-    for name, path in listed.imports.items():
-        names.setdefault(path.rpartition(".")[0], []).append(name)
-    return [
-        module(HARNESS.parent / f"{path.replace('.', '/')}.py", wanted, root)
-        for path, wanted in names.items()
-    ]
+    """Read all names of `pruning_atlas`, grouped by the module that defines them."""
+    names: dict[Path, list[str]] = {}
+    for stub in STUBS:
+        package = ".".join(stub.parent.parts)
+        for node in ast.parse((root / stub).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and node.names[0].name != "*":
+                path = resolve_name("." * node.level + str(node.module), package)
+                file = Path(*path.split(".")).with_suffix(".py")
+                known = names.setdefault(file, [])
+                known += [alias.name for alias in node.names if alias.name not in known]
+    return [module(file, wanted, root) for file, wanted in names.items()]
 
 
 def module(path: Path, names: list[str], root: Path) -> Module:

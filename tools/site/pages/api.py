@@ -1,4 +1,4 @@
-"""The API: data files, the contract of methods and every name of the harness."""
+"""The API: data files, the contract of methods and every public name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import griffe
 
-from tools.site import code
+from tools.site import code, options
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Doc
 from tools.site.data_files import FILES
@@ -19,12 +19,12 @@ COMMANDS = HARNESS / "cli" / "commands.py"
 FRONT = Front(
     "api.md",
     "API",
-    "Data files, the contract of methods and every name of the harness.",
+    "Data files, the contract of methods and every public name.",
     navigation=True,
     toc=True,
     styles=("css/learn.css", "css/api.css"),
     sources=(
-        (HARNESS / "__init__.pyi").as_posix(),
+        *(stub.as_posix() for stub in code.STUBS),
         COMMANDS.as_posix(),
         (HARNESS / "contract").as_posix(),
     ),

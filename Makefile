@@ -21,10 +21,10 @@ FORMS  := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format check bench fuzz site serve clean
+.PHONY: help demo test test-all lint format check bench fuzz tutorials site serve clean
 
 help: ## List these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build a small site (under 10 minutes)
 	$(BIN)/python -m tools.demo
@@ -61,6 +61,9 @@ bench: $(VENV)/.all ## Measure speed and memory of harness and solvers (needs id
 
 fuzz: $(VENV)/.all ## Fuzz everything that reads files or arguments (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+tutorials: $(VENV)/.all ## Run the notebooks in docs/tutorials and store their outputs
+	$(BIN)/python tools/run_tutorials.py
 
 site: $(VENV)/.site ## Build the site from catalog and records into site/
 	$(BIN)/python -m tools.site

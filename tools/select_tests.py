@@ -36,6 +36,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "tools/site/": ("tests/site",),
     "tools/package/": EVERYTHING,
     "docs/": ("tests/site",),
+    "docs/tutorials/": ("tests/site", "tests/test_tutorials.py"),
     "mkdocs.yml": ("tests/site",),
     "README.md": ("tests/site", "tests/test_package.py"),  # runs the example of the README
     "CONTRIBUTING.md": ("tests/site",),

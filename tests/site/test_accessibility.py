@@ -26,6 +26,8 @@ KINDS = (
     "choose.html?gain=size&data=forward&amount=20",
     "use.html",
     "learn/index.html",
+    "tutorials/prune-a-model.html",
+    "tutorials/write-a-method.html",
     "learn/how-we-measure.html",
     "contribute.html",
     "design.html",

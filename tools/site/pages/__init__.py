@@ -1,6 +1,6 @@
 """The pages of the site: one module per kind, whose function `pages` yields paths and texts.
 
-To add a page, write a module with front matter in `FRONT` and add its name to `MENU`.
+To add a page, write a module with front matter in `FRONT` (or `FRONTS`) and add its name to `MENU`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ MENU = (
     "choose",
     "use",
     "learn",
+    "tutorials",
     "reading_order",
     "how_we_measure",
     "glossary",
@@ -33,7 +34,8 @@ KINDS = {name: import_module(f"{__name__}.{name}") for name in (*MENU, *OTHERS)}
 
 def fronts() -> list[Front]:
     """List the front matter of the pages of the menu, in its order."""
-    return [KINDS[name].FRONT for name in MENU]
+    modules = (KINDS[name] for name in MENU)
+    return [one for module in modules for one in getattr(module, "FRONTS", None) or [module.FRONT]]
 
 
 def make(atlas: Atlas) -> dict[str, str]:

@@ -210,7 +210,7 @@ def test_a_board_is_readable_without_javascript(visit: Callable[..., Any], home:
     assert page.locator(".atlas-key input").count() == 0
     page.locator(".atlas-boards summary").click()
     page.get_by_role("link", name="smollm2-135m on CPU, bfloat16").click()
-    assert page.locator("tr[data-family]").count() == 100
+    expect(page.locator("tr[data-family]")).to_have_count(100)  # waits for the page
     assert page.get_by_text(f"{MANY - 100} more rows").is_visible()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import griffe
 
-from tools.site import code, options
+from tools.site import code
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Doc
 from tools.site.data_files import FILES

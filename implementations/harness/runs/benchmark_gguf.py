@@ -1,7 +1,8 @@
 """Benchmark of pruned models in llama.cpp, on the CPU; run by `make bench`.
 
-Exports the embedded model and pruned versions of it as GGUF files and prints tokens per second,
-medians of interleaved repeats. Keep the machine idle meanwhile.
+Exports versions of the embedded model as GGUF files and prints tokens per second, medians of
+interleaved repeats. Which units are removed does not affect speed, so no method is needed. Pass
+folders of saved models to compare these instead. Keep the machine idle meanwhile.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,35 +20,55 @@ import xllamacpp
 from rich.console import Console
 from rich.table import Table
 
-from implementations.harness.data.samples import prepare
 from implementations.harness.model.gguf_export import export_gguf
 from implementations.harness.model.loading import load_model
-from implementations.harness.prune.registry import get
+from implementations.harness.model.surgery import keep_channels, keep_kv_groups, remove_blocks
+from implementations.harness.model.view import LanguageModel
 
 PROMPT, TOKENS, REPEATS = 512, 64, 3
 TYPES = ("f16", "q8_0")
-PRUNED: dict[str, tuple[str, dict[str, Any]]] = {
-    "dense": ("", {}),
-    "wanda 2:4": ("wanda", {"pattern": "2:4"}),
-    "flap 20 %": ("flap", {"sparsity": 0.2}),
-    "shortgpt 20 %": ("shortgpt", {"sparsity": 0.2}),
+
+
+def zero_half(model: LanguageModel) -> None:
+    """Set the first two of every four weights to zero."""
+    for _, _, linear in model.linears():
+        linear.weight.data.view(-1, 4)[:, :2] = 0
+
+
+def remove_layers(model: LanguageModel) -> None:
+    """Remove a fifth of the layers."""
+    remove_blocks(model, range(0, len(model.blocks), 5))
+
+
+def narrow_layers(model: LanguageModel) -> None:
+    """Remove a KV group in every other layer and a fifth of the channels in all."""
+    for block in model.blocks:
+        keep_kv_groups(block.attention, range(block.index % 2, block.attention.kv_heads))
+        keep_channels(block.feed_forward, range(block.feed_forward.channels * 4 // 5))
+
+
+VERSIONS: dict[str, Callable[[LanguageModel], None]] = {
+    "dense": lambda model: None,
+    "half of the weights zero": zero_half,
+    "20 % fewer layers": remove_layers,
+    "narrower layers": narrow_layers,
 }
 
 
-def exported(folder: Path) -> dict[str, Path]:
+def export(folder: Path, saved: list[str]) -> dict[str, Path]:
     """Write one file per model and type, and return the paths by label."""
     files: dict[str, Path] = {}
-    for label, (slug, settings) in PRUNED.items():
-        model = load_model("smollm2-135m")
-        if slug:
-            get(slug)(**settings).apply(model, prepare("quick", model).calibration)
+    for label in saved or VERSIONS:
+        model = load_model(label if saved else "smollm2-135m")
+        if not saved:
+            VERSIONS[label](model)
         for type in TYPES:
-            files[f"{label}, {type}"] = folder / f"{len(files)}.gguf"
-            export_gguf(model, files[f"{label}, {type}"], type=type)
+            path = files[f"{label}, {type}"] = folder / f"{len(files)}.gguf"
+            export_gguf(model, path, type=type)
     return files
 
 
-def loaded(path: Path) -> Any:
+def load(path: Path) -> Any:
     """Load a file in llama.cpp, with one thread per physical core."""
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -54,7 +76,6 @@ def loaded(path: Path) -> Any:
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = psutil.cpu_count(logical=False)
     params.cache_prompt = params.fit_params = False
-    params.verbosity = 0
     return xllamacpp.Server(params)
 
 
@@ -70,9 +91,9 @@ def speeds(server: Any) -> tuple[float, float]:
 def main() -> None:
     """Print the table of speeds."""
     with TemporaryDirectory() as folder:
-        files = exported(Path(folder))
+        files = export(Path(folder), sys.argv[1:])
         megabytes = {label: path.stat().st_size / 1e6 for label, path in files.items()}
-        servers = {label: loaded(path) for label, path in files.items()}
+        servers = {label: load(path) for label, path in files.items()}
         rounds = [
             {label: speeds(server) for label, server in servers.items()} for _ in range(REPEATS)
         ]

@@ -27,7 +27,8 @@ VARIABLES = {
 
 def read(path: Path) -> NotebookNode:
     """Read a notebook."""
-    return nbformat.read(path, as_version=4)
+    notebook: NotebookNode = nbformat.read(path, as_version=4)
+    return notebook
 
 
 def run(notebook: NotebookNode) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,10 @@ def kept(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str]
     return lambda name: folder / name
 
 
+OWN = "./mymethod.py"
+"""A method that `atlas new mymethod` writes."""
+
+
 def runnable(call: list[str]) -> list[str]:
     """Return the arguments of a call with tiny replacements for names on the hub."""
     arguments = ["my-model" if word == HUB else word for word in call[1:]]
@@ -128,8 +133,9 @@ def runnable(call: list[str]) -> list[str]:
         arguments += ["--task-folder", str(TASKS)]
     if "--recover" in arguments:
         arguments[arguments.index("--tokens") + 1] = "2048"  # two steps
-    if arguments[0] in ("run", "sweep") and not {"--protocol", "--file"} & {*arguments}:
+    if arguments[0] in ("run", "sweep", "compare") and not {"--protocol", "--file"} & {*arguments}:
         arguments += ["--protocol", "short.yaml"]
+        arguments += [] if "--model" in arguments else ["--model", "my-model"]
     return arguments
 
 
@@ -152,6 +158,8 @@ def test_the_shell_examples_run(
             continue  # has its own test
         arguments = runnable(call)
         saved = Path("pruned")
+        if OWN in arguments and not Path(OWN).exists():
+            assert CliRunner().invoke(app, ["new", Path(OWN).stem]).exit_code == 0
         if "pruned" in arguments and "--save" not in arguments:
             shutil.copytree(kept("plain"), saved, dirs_exist_ok=True)
         if "--tasks" in arguments:
@@ -169,7 +177,10 @@ def test_the_shell_examples_run(
             continue
         assert done.exit_code == 0, done.stderr
         if "--save" in arguments:
-            assert (saved / "model.safetensors").is_file()
+            weights = (
+                "model.safetensors.index.json" if "--stream" in arguments else "model.safetensors"
+            )
+            assert (saved / weights).is_file()
 
 
 def test_the_first_command_prunes_at_2_4(here: Path) -> None:
@@ -212,8 +223,8 @@ def test_a_job_of_the_array_runs_its_row(here: Path) -> None:
     assert f"--array=1-{len(blocks('text')[0].splitlines())}\n" in block
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed (extra `scale`)")
 def test_the_sweep_over_ray_is_valid_until_it_loads_the_model(here: Path) -> None:
-    pytest.importorskip("ray", reason="ray is not installed (extra `scale`)")
     (call,) = [call for block in COMMANDS for call in calls(block, here) if "--ray" in call]
     done = CliRunner().invoke(app, ["nowhere" if word == "my-model" else word for word in call[1:]])
     assert done.exit_code == 2

@@ -102,11 +102,15 @@ def _back(line: str, quote: Quote | None) -> str:
 
 def _line(quote: str, statements: list[tuple[int, str]]) -> int | None:
     # Formatters add or remove a comma before a closing bracket.
-    parts = (r"\s*,?\s*".join(map(_whole, WORD.findall(part))) for part in quote.split("..."))
-    pattern = re.compile(".*?".join(parts), re.DOTALL)
+    parts = [
+        re.compile(r"\s*,?\s*".join(map(_whole, WORD.findall(part)))) for part in quote.split("...")
+    ]
     for number, statement in statements:
-        if found := pattern.search(statement):
-            return number + statement.count("\n", 0, found.start())
+        first = found = parts[0].search(statement)
+        for part in parts[1:]:
+            found = found and part.search(statement, found.end())
+        if first and found:
+            return number + statement.count("\n", 0, first.start())
     return None
 
 

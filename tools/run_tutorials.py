@@ -45,6 +45,10 @@ def run(notebook: NotebookNode) -> None:
             resources={"metadata": {"path": folder}},
         )
         client.execute(env=os.environ | VARIABLES)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if "text" in output:
+                output.text = output.text.replace("\r\n", "\n")  # of commands
     notebook.metadata = {
         "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
         "language_info": {"name": "python"},

@@ -18,7 +18,7 @@ TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.ipynb"))
 VARIABLES = {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tools" / "package")]),
-    "COLUMNS": "118",
+    "COLUMNS": "86",
     "TTY_COMPATIBLE": "0",
     "TQDM_DISABLE": "1",
     "PYTHONWARNINGS": "ignore:IProgress not found",  # of tqdm, without ipywidgets

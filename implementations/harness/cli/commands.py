@@ -26,10 +26,13 @@ from implementations.harness.cli.options import (
     EvaluateOn,
     File,
     Json,
+    Methods,
     Model,
     Only,
+    Patterns,
     ProtocolName,
     Publish,
+    Ray,
     ReadRuns,
     RecordedModel,
     RecordFile,
@@ -46,9 +49,9 @@ from implementations.harness.cli.options import (
     TaskFolder,
     Tasks,
     TrainTokens,
+    Workers,
     check_arguments,
     listed,
-    method_names,
     recovery,
 )
 from implementations.harness.cli.setup import make_setup, read_runs
@@ -184,17 +187,10 @@ def run(
 
 @app.command()
 def sweep(
-    methods: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[METHODS]...", callback=method_names, help="Methods to run, or dense"
-        ),
-    ] = None,
+    methods: Methods = None,
     file: File = None,
     sparsity: Sparsities = None,
-    pattern: Annotated[
-        list[str] | None, typer.Option(help="N:M pattern, such as 2:4; repeatable")
-    ] = None,
+    pattern: Patterns = None,
     seed: Seeds = None,
     model: Model = None,
     protocol: SweptProtocol = None,
@@ -208,12 +204,8 @@ def sweep(
     accelerator: Accelerator = None,
     tasks: Tasks = None,
     task_folder: TaskFolder = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Number of worker processes; each loads the model")
-    ] = 1,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="Run the workers on Ray (the cluster in RAY_ADDRESS)")
-    ] = False,
+    workers: Workers = 1,
+    ray: Ray = False,
     publish: Publish = False,
     runs: Runs = RUNS,
     as_json: Json = False,
@@ -229,7 +221,7 @@ def sweep(
         pattern,
         settings,
         seed,
-        recovery(recover, tokens),
+        after=recovery(recover, tokens),
         model=model,
         protocol=protocol,
         calibrate_on=calibrate_on,

@@ -172,6 +172,23 @@ Sparsities = Annotated[
         help="Share of the weights to remove: 0.5 or 50%; repeatable",
     ),
 ]
+Patterns = Annotated[
+    list[str] | None, typer.Option("--pattern", help="N:M pattern, such as 2:4; repeatable")
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[METHODS]...",
+        callback=method_names,
+        help="Methods to run, your own ./file.py, or dense",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", min=1, help="Number of worker processes; each loads the model")
+]
+Ray = Annotated[
+    bool, typer.Option("--ray", help="Run the workers on Ray (the cluster in RAY_ADDRESS)")
+]
 Seed = Annotated[
     int,
     typer.Option(

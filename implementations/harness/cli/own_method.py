@@ -15,14 +15,17 @@ from implementations.harness.cli.options import (
     DType,
     EvaluateOn,
     File,
+    Methods,
     Model,
+    Patterns,
+    Ray,
     Runs,
     Settings,
     Sparsities,
     SweptProtocol,
+    Workers,
     expanded_path,
     method_name,
-    method_names,
 )
 from implementations.harness.cli.setup import read_runs
 from implementations.harness.errors import BadInput
@@ -76,17 +79,10 @@ def check(
 
 
 def compare(
-    methods: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[METHODS]...", callback=method_names, help="Methods, or your own ./file.py"
-        ),
-    ] = None,
+    methods: Methods = None,
     file: File = None,
     sparsity: Sparsities = None,
-    pattern: Annotated[
-        list[str] | None, typer.Option(help="N:M pattern, such as 2:4; repeatable")
-    ] = None,
+    pattern: Patterns = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, max=100, help="Number of seeds, from 0 on; default: 1")
     ] = None,
@@ -98,12 +94,8 @@ def compare(
     device: Device = "auto",
     dtype: DType = None,
     accelerator: Accelerator = None,
-    workers: Annotated[
-        int, typer.Option(min=1, help="Number of worker processes; each loads the model")
-    ] = 1,
-    ray: Annotated[
-        bool, typer.Option("--ray", help="Run the workers on Ray (the cluster in RAY_ADDRESS)")
-    ] = False,
+    workers: Workers = 1,
+    ray: Ray = False,
     out: Annotated[
         Path,
         typer.Option("--out", callback=expanded_path, help="Folder for the tables and the chart"),
@@ -111,7 +103,7 @@ def compare(
     runs: Runs = RUNS,
 ) -> None:
     """Run what has no record yet and compare: a table for a paper, and a chart."""
-    from implementations.harness.results import comparison
+    from implementations.harness.results import comparison, table
     from implementations.harness.results.boards import boards
 
     jobs, setup = read_runs(
@@ -120,8 +112,7 @@ def compare(
         sparsity,
         pattern,
         settings,
-        None if seeds is None else range(seeds),
-        None,
+        range(seeds) if seeds else None,
         model=model,
         protocol=protocol,
         calibrate_on=calibrate_on,
@@ -129,8 +120,6 @@ def compare(
         device=device,
         dtype=dtype,
         accelerator=accelerator,
-        tasks=None,
-        task_folder=None,
     )
     check_writable(out)
     from implementations.harness.runs.sweep import sweep
@@ -147,7 +136,7 @@ def compare(
     contents = {
         "table.md": comparison.to_markdown(tables),
         "table.tex": comparison.to_latex(tables),
-        "table.csv": comparison.to_csv(tables),
+        "table.csv": table.to_csv(table.lines(one.board for one in tables)),
         "chart.svg": to_svg(draw(tables)),
     }
     for name, content in contents.items():

@@ -22,7 +22,6 @@ def read_runs(
     patterns: Sequence[str] | None,
     settings: Sequence[str] | None,
     seeds: Sequence[int] | None,
-    after: Recovery | None,
     *,
     model: str | None,
     protocol: str | None,
@@ -31,8 +30,9 @@ def read_runs(
     device: str,
     dtype: str | None,
     accelerator: str | None,
-    tasks: list[str] | None,
-    task_folder: Path | None,
+    tasks: list[str] | None = None,
+    task_folder: Path | None = None,
+    after: Recovery | None = None,
 ) -> tuple[list[Job], Setup]:
     """Return the runs of a sweep file or of options, and their setup.
 

@@ -44,9 +44,7 @@ def load_checkpoint(
     """
     folder = Path(folder)
     config, place = configuration(folder), parse_device(device)
-    builder = stock_class(config.model_type)
-    if hasattr(config, SHAPES):
-        builder = modeling_pruned.pruned_class(builder)
+    builder = model_class(config)
     weights = read_weights(weight_files(folder))
     problem = f"the model in {folder} cannot be loaded"
     with quiet(), errors_as_bad_input(problem, "download it again"):
@@ -150,6 +148,12 @@ def generation_settings(folder: Path) -> GenerationConfig:
 def stock_class(model_type: str) -> Any:
     """Return the transformers class for the model type of a supported family."""
     return getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[model_type])
+
+
+def model_class(config: PreTrainedConfig) -> Any:
+    """Return the class that builds a model of a configuration, stock or with pruned shapes."""
+    stock = stock_class(config.model_type)
+    return modeling_pruned.pruned_class(stock) if hasattr(config, SHAPES) else stock
 
 
 def _check_supported(entries: dict[str, Any], path: Path) -> None:

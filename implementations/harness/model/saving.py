@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from implementations.harness.errors import BadInput
 from implementations.harness.model import modeling_pruned
 from implementations.harness.model.card import model_card
-from implementations.harness.model.checkpoint import SHAPES, quiet, stock_class
+from implementations.harness.model.checkpoint import SHAPES, model_class, quiet
 from implementations.harness.model.units import refuse_emptied, residual_widths
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.results.files import (
@@ -54,18 +54,25 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
     folder = resolve_output_folder(folder)
     refuse_emptied(model.blocks)
     twin = empty_twin(model)
-    custom = isinstance(twin, modeling_pruned.Pruned)
-    code = Path(modeling_pruned.__file__) if custom else None
     with atomic_folder(folder) as partial, quiet():
         twin.save_pretrained(partial, state_dict=model.hf.state_dict(), max_shard_size=SHARD)
-        if model.hf.generation_config is not None:  # unchecked, because some contradict themselves
-            model.hf.generation_config.to_json_file(partial / "generation_config.json")
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(partial)
-        card = partial / "README.md"
-        card.write_text(model_card(model, record, code), encoding="utf-8")
-        for weights in partial.glob("*.safetensors"):
-            shutil.copymode(card, weights)  # safetensors makes them readable for the owner only
+        write_beside_weights(model, twin, partial, record)
+
+
+def write_beside_weights(
+    model: LanguageModel, twin: PreTrainedModel, folder: Path, record: dict[str, Any] | None
+) -> None:
+    """Write generation settings, tokenizer and model card, and make the weights readable."""
+    if model.hf.generation_config is not None:  # unchecked, because some contradict themselves
+        model.hf.generation_config.to_json_file(folder / "generation_config.json")
+    if model.tokenizer is not None:
+        model.tokenizer.save_pretrained(folder)
+    custom = isinstance(twin, modeling_pruned.Pruned)
+    code = Path(modeling_pruned.__file__) if custom else None
+    card = folder / "README.md"
+    card.write_text(model_card(model, record, code), encoding="utf-8")
+    for weights in folder.glob("*.safetensors"):
+        shutil.copymode(card, weights)  # safetensors makes them readable for the owner only
 
 
 def empty_twin(model: LanguageModel) -> PreTrainedModel:
@@ -103,8 +110,7 @@ def _stock_twin(model: LanguageModel) -> PreTrainedModel | None:
 
 def _pruned_twin(model: LanguageModel) -> PreTrainedModel:
     config = _changed(model.config, {SHAPES: [block_shape(block) for block in model.blocks]})
-    build = modeling_pruned.pruned_class(stock_class(config.model_type))
-    twin: PreTrainedModel = build._from_config(config, dtype=model.dtype)
+    twin: PreTrainedModel = model_class(config)._from_config(config, dtype=model.dtype)
     return twin
 
 

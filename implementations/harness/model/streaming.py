@@ -26,14 +26,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, in_short
-from implementations.harness.model import modeling_pruned
-from implementations.harness.model.card import model_card
 from implementations.harness.model.checkpoint import (
     SHAPES,
     configuration,
     generation_settings,
+    model_class,
     quiet,
-    stock_class,
     weight_files,
 )
 from implementations.harness.model.execution import parse_device, parse_dtype
@@ -43,6 +41,7 @@ from implementations.harness.model.saving import (
     check_output_folder,
     empty_twin,
     resolve_output_folder,
+    write_beside_weights,
 )
 from implementations.harness.model.view import Block, LanguageModel, family_of
 from implementations.harness.progress import track
@@ -159,9 +158,8 @@ class StreamedModel(LanguageModel):
             {key: value for key, value in entries.items() if key != "auto_map"}
             | {SHAPES: [shape] * count}
         )
-        builder = modeling_pruned.pruned_class(stock_class(config.model_type))
         with init_empty_weights(include_buffers=False), quiet():
-            twin = LanguageModel(builder._from_config(config, dtype=self.dtype))
+            twin = LanguageModel(model_class(config)._from_config(config, dtype=self.dtype))
         wanted = twin.blocks[block.index].module
         for path, module in wanted.named_children():
             block.module._modules[path] = module
@@ -185,11 +183,8 @@ def open_streamed(
     config = configuration(origin.folder)
     files = _names(weight_files(origin.folder))
     loaded = load_tokenizer(origin.folder, config.vocab_size) if tokenizer else None
-    builder = stock_class(config.model_type)
-    if hasattr(config, SHAPES):
-        builder = modeling_pruned.pruned_class(builder)
     with init_empty_weights(include_buffers=False), quiet():
-        hf = builder._from_config(config, dtype=wanted)
+        hf = model_class(config)._from_config(config, dtype=wanted)
     hf.config.name_or_path = str(origin.folder)
     hf.generation_config = generation_settings(origin.folder)
     blocks = f"{hf.base_model_prefix}.{family_of(hf).blocks}."
@@ -247,7 +242,6 @@ def save_streamed(
     check_output_folder(folder)
     target = resolve_output_folder(folder)
     twin = empty_twin(model)
-    custom = isinstance(twin, modeling_pruned.Pruned)
     with disk_errors_explained(work, "Free some space and repeat the command."), quiet():
         outside = {n: t for n, t in model.hf.state_dict().items() if not t.is_meta}
         twin.save_pretrained(work, state_dict=outside)
@@ -272,12 +266,7 @@ def save_streamed(
                 file.unlink()
         index = {"metadata": {"total_size": total}, "weight_map": files}
         (work / "model.safetensors.index.json").write_text(json.dumps(index, indent=2))
-        if model.hf.generation_config is not None:
-            model.hf.generation_config.to_json_file(work / "generation_config.json")
-        if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(work)
-        code = Path(modeling_pruned.__file__) if custom else None
-        (work / "README.md").write_text(model_card(model, record, code), encoding="utf-8")
+        write_beside_weights(model, twin, work, record)
         (work / REQUEST).unlink(missing_ok=True)
         if target.is_dir():
             target.rmdir()
@@ -337,5 +326,4 @@ def _write_file(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]
     """Write tensors under a temporary name, then rename."""
     partial = file.with_name(f"{file.name}.partial")
     save_file(tensors, partial, metadata)
-    partial.chmod(0o644)  # safetensors makes it readable for the owner only
     partial.replace(file)

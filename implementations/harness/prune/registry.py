@@ -22,7 +22,7 @@ from implementations.harness.results.external import (
     parse_reference,
     slug_of,
 )
-from implementations.harness.results.files import short_path, user_path
+from implementations.harness.results.files import file_sha256, short_path, user_path
 from implementations.harness.results.record import External
 from implementations.harness.results.store import methods
 
@@ -43,8 +43,7 @@ def get(name: str) -> type[Method]:
     if not reference.file:
         return _external(_module(reference.module, name), reference.class_name, name)
     path = user_path(reference.file, "METHOD").resolve()
-    origin = file_of(str(path), name)
-    return _external(_module_of_file(path, origin.sha256), reference.class_name, name)
+    return _external(_module_of_file(path, file_sha256(path)), reference.class_name, name)
 
 
 def restored(origin: External, parameters: dict[str, Any]) -> Method:

@@ -7,24 +7,19 @@ Needs neither torch nor transformers.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from implementations.harness.errors import BadInput, csv_cell
+from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import Board, Row, Spread
 from implementations.harness.results.metric import (
     AGREEMENT,
-    AGREEMENT_AFTER_PROMPT,
     DIVERGENCE,
-    DIVERGENCE_AFTER_PROMPT,
-    PERPLEXITY,
+    beside,
     subject,
 )
 from implementations.harness.results.ranking import SEEDS, TIE, Rank, loss, ranking_metrics, ranks
-from implementations.harness.results.record import DENSE
 
 COLUMNS = {
     "rank": "Rank",
@@ -129,12 +124,6 @@ def _by_sparsity(rows: Iterable[Row]) -> list[list[Row]]:
 
 
 def _line(row: Row, metric: str, rank: Rank | None) -> Line:
-    kind, _, text = metric.partition("/")
-    divergence, agreement = (
-        (DIVERGENCE, AGREEMENT)
-        if kind == PERPLEXITY.kind
-        else (DIVERGENCE_AFTER_PROMPT, AGREEMENT_AFTER_PROMPT)
-    )
     decode = row.rate("decode")
     return Line(
         method=row.method,
@@ -142,8 +131,8 @@ def _line(row: Row, metric: str, rank: Rank | None) -> Line:
         rank=rank,
         perplexity=row.value(metric),
         ratio=row.ratio(metric),
-        divergence=row.value(f"{divergence.kind}/{text}"),
-        agreement=row.value(f"{agreement.kind}/{text}"),
+        divergence=row.value(beside(metric, DIVERGENCE)),
+        agreement=row.value(beside(metric, AGREEMENT)),
         seconds=row.seconds("prune"),
         memory=row.memory,
         decode=decode.ratio if decode else None,
@@ -240,57 +229,3 @@ def to_latex(comparisons: Iterable[ComparisonTable]) -> str:
             )
         )
     return "% \\usepackage{booktabs}\n" + "\n\n".join(tables) + "\n"
-
-
-def to_csv(comparisons: Iterable[ComparisonTable]) -> str:
-    """Format as CSV with unrounded numbers; every value of the records has three columns.
-
-    These are the mean, the standard deviation over seeds and the ratio to dense. The dense model
-    has the first row of each board.
-    """
-    comparisons = list(comparisons)
-    names = list(dict.fromkeys(n for one in comparisons for n in one.board.metrics))
-    rows = [row for one in comparisons for row in _csv_rows(one, names)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _csv_rows(comparison: ComparisonTable, names: Sequence[str]) -> Iterable[dict[str, object]]:
-    board = comparison.board
-    dense = {f"{name} mean": board.dense.values.get(name) for name in names}
-    fixed = {"protocol": board.protocol, "model": board.model, "dtype": board.dtype}
-    empty = dict.fromkeys(
-        [f"{name} {part}" for name in names for part in ("mean", "deviation", "ratio")]
-    )
-    yield fixed | _facts(None, None) | empty | dense
-    rows = {(row.method, row.settings): row for row in board.rows}
-    for line in comparison.lines:
-        row = rows[line.method, line.settings]
-        values: dict[str, object] = {}
-        for name in names:
-            value, ratio = row.value(name), row.ratio(name)
-            values[f"{name} mean"] = value and value.mean
-            values[f"{name} deviation"] = value and value.deviation
-            values[f"{name} ratio"] = ratio and ratio.mean
-        yield fixed | _facts(line, row) | empty | values
-
-
-def _facts(line: Line | None, row: Row | None) -> dict[str, object]:
-    if line is None or row is None:
-        blank = ("settings", "asked", "achieved", "seeds", "rank", "prune seconds")
-        return {"method": DENSE, **dict.fromkeys((*blank, "peak bytes", "decode ratio", "labels"))}
-    return {
-        "method": line.method,
-        "settings": csv_cell(line.settings),
-        "asked": row.first.asked,
-        "achieved": row.achieved,
-        "seeds": " ".join(map(str, row.seeds)),
-        "rank": line.rank,
-        "prune seconds": line.seconds and line.seconds.mean,
-        "peak bytes": line.memory,
-        "decode ratio": line.decode,
-        "labels": " ".join(line.labels),
-    }

@@ -35,13 +35,7 @@ from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, collected_warnings
 from implementations.harness.results.files import short_path
-from implementations.harness.results.metric import (
-    AFTER_PROMPT,
-    AGREEMENT,
-    AGREEMENT_AFTER_PROMPT,
-    DIVERGENCE,
-    DIVERGENCE_AFTER_PROMPT,
-)
+from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import Recovered
 from implementations.harness.results.reading import LARGEST_INTEGER, NAMELESS, one_line
 from implementations.harness.results.record import (
@@ -458,20 +452,15 @@ def quality(
 
     Beside `dense` predictions, divergence and agreement are measured as well.
     """
-    text = metric.partition("/")[2]
-    kinds = (DIVERGENCE, AGREEMENT)
     if prompt:
-        metric, kinds = (
-            f"{AFTER_PROMPT.kind}/{text}",
-            (DIVERGENCE_AFTER_PROMPT, AGREEMENT_AFTER_PROMPT),
-        )
+        metric = AFTER_PROMPT.kind + metric[metric.index("/") :]
     if dense is None:
         return {metric: perplexity(model, tokens).value}
     measured = dense.compare(model, tokens, prompt=prompt)
     return {
         metric: measured.perplexity.value,
-        f"{kinds[0].kind}/{text}": measured.divergence,
-        f"{kinds[1].kind}/{text}": measured.agreement,
+        beside(metric, DIVERGENCE): measured.divergence,
+        beside(metric, AGREEMENT): measured.agreement,
     }
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import xml.etree.ElementTree as ET
 
 import pytest
 
 from implementations.harness.errors import BadInput
 from implementations.harness.results.boards import boards
-from implementations.harness.results.comparison import compared, to_csv, to_latex, to_markdown
+from implementations.harness.results.comparison import compared, to_latex, to_markdown
 from implementations.harness.results.comparison_chart import draw, to_svg
 from implementations.harness.results.record import External
 
@@ -82,15 +80,6 @@ def test_latex_escapes_and_marks_the_best(tables):
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     (columns,) = {line.count("&") for line in text.splitlines() if line.endswith(r"\\")}
     assert text.partition(r"\begin{tabular}{")[2].partition("}")[0].count("r") == columns - 1
-
-
-def test_csv_has_unrounded_values_and_the_dense_model(tables):
-    rows = list(csv.DictReader(io.StringIO(to_csv(tables))))
-    assert [row["method"] for row in rows[:2]] == ["dense", "sparsegpt"]
-    assert float(rows[0][f"{WIKIPEDIA} mean"]) == 20
-    assert float(rows[1][f"{WIKIPEDIA} deviation"]) == pytest.approx(1)
-    assert float(rows[1]["ppl/c4/1024 ratio"]) == pytest.approx(40 / 25)
-    assert rows[1]["seeds"] == "0 1 2"
 
 
 def test_one_seed_has_no_spread_and_names_the_limit_of_a_tie(at):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from implementations.harness.errors import BadInput, in_short
 from implementations.harness.model.checkpoint import (
@@ -53,15 +54,20 @@ REQUEST = "request.json"
 class StreamedModel(LanguageModel):
     """A model of which one decoder block at a time is in memory."""
 
-    files: dict[str, Path]
-    """The weights file of each tensor of the source."""
-    sources: dict[nn.Module, str]
-    """The prefix of the names of each block's tensors in the source."""
-    finished: dict[nn.Module, Path]
-    """The file of each block that was edited."""
-    work: Path | None = None
-    """Folder of the edited blocks while the model is edited."""
-    _open: nn.Module | None = None
+    def __init__(self, hf: PreTrainedModel, files: Mapping[str, Path], **options: Any) -> None:
+        """View a model on the meta device; `files` has the weights file of each tensor.
+
+        The other options are those of `LanguageModel`.
+        """
+        super().__init__(hf, **options)
+        self.files = files
+        # The prefix of the names of each block's tensors in the source.
+        self.sources = {block.module: f"{blocks_of(hf)}{block.index}." for block in self.blocks}
+        self.finished: dict[nn.Module, Path] = {}
+        """The file of each block that was edited."""
+        self.work: Path | None = None
+        """Folder of the edited blocks while the model is edited."""
+        self._open: nn.Module | None = None
 
     @property
     def whole(self) -> bool:
@@ -187,7 +193,6 @@ def open_streamed(
         hf = model_class(config)._from_config(config, dtype=wanted)
     hf.config.name_or_path = str(origin.folder)
     hf.generation_config = generation_settings(origin.folder)
-    blocks = f"{hf.base_model_prefix}.{family_of(hf).blocks}."
     tied = set(getattr(hf, "all_tied_weights_keys", None) or ())
     expected = {name for name in hf.state_dict() if name not in tied or name in files}
     missing = sorted(expected - files.keys())
@@ -196,20 +201,23 @@ def open_streamed(
             f"the weights in {origin.folder} lack {len(missing)} tensors, such as "
             f"{in_short(missing[0], 120)}; load the model with transformers and save it again"
         )
-    outside = {name: name for name in expected if not name.startswith(blocks)}
+    outside = {name: name for name in expected if not name.startswith(blocks_of(hf))}
     state = {name: tensor.to(wanted) for name, tensor in _read(outside, files).items()}
     hf.load_state_dict(state, strict=False, assign=True)
     hf.tie_weights()
-    model = StreamedModel(
+    return StreamedModel(
         hf,
-        loaded,
+        files,
+        tokenizer=loaded,
         name=origin.name,
         identity=origin.identity(),
         accelerator=None if accelerator is None else parse_device(accelerator),
     )
-    model.files, model.finished = files, {}
-    model.sources = {block.module: f"{blocks}{block.index}." for block in model.blocks}
-    return model
+
+
+def blocks_of(hf: PreTrainedModel) -> str:
+    """Return the beginning of the names of all tensors of the blocks, such as `model.layers.`."""
+    return f"{hf.base_model_prefix}.{family_of(hf).blocks}."
 
 
 def work_folder(folder: Path) -> Path:
@@ -248,9 +256,11 @@ def save_streamed(
         (work / "model.safetensors").rename(work / "outside.safetensors")
         files = dict.fromkeys(_names([work / "outside.safetensors"]), "outside.safetensors")
         total = sum(tensor.nbytes for tensor in outside.values())
-        prefix = next(iter(model.sources.values())).rstrip(".").rpartition(".")[0]
         for block in track(model.blocks, "writing the blocks"):
-            name, start = f"block-{block.index:05d}.safetensors", f"{prefix}.{block.index}."
+            name, start = (
+                f"block-{block.index:05d}.safetensors",
+                f"{blocks_of(model.hf)}{block.index}.",
+            )
             own = model.finished.get(block.module)
             if own is None or own.name != name or start != model.sources[block.module]:
                 tensors = model.tensors_of(block.module)
@@ -310,7 +320,7 @@ def _names(files: list[Path]) -> dict[str, Path]:
     return found
 
 
-def _read(names: dict[str, str], files: dict[str, Path]) -> dict[str, Tensor]:
+def _read(names: Mapping[str, str], files: Mapping[str, Path]) -> dict[str, Tensor]:
     """Read tensors by key; `names` has their names in the files."""
     tensors: dict[str, Tensor] = {}
     by_file: dict[Path, list[str]] = {}

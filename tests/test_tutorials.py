@@ -101,7 +101,6 @@ def test_stored_outputs_are_as_the_text_says(path: Path) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.slow  # minutes on a busy machine
 @pytest.mark.model
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_the_notebooks_run(path: Path) -> None:

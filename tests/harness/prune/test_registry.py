@@ -137,3 +137,4 @@ def test_registered_name(file, monkeypatch):
     assert installed_methods() == {"mine": "my_method:First"}  # Wanda is that of the atlas
     assert get("mine").slug() == "mine"
     assert get("wanda").external is None
+    del sys.modules["my_method"]

@@ -208,8 +208,7 @@ def importance(model: LanguageModel, samples: Tokens) -> Tensor:
     """
     found = []
     for block in walk(model, samples, edits=False):
-        turns = torch.cat([cosine_distance(x, y).flatten() for x, y in block.run()])  # [tokens]
-        found.append(float(turns.mean()))
+        found.append(block.token_mean(cosine_distance))
     return torch.tensor(found, dtype=torch.float64)
 
 

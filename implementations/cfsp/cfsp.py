@@ -40,7 +40,7 @@ class CFSP(UnitMethod):
     Source: Wang et al., COLING 2025, arXiv:2409.13199, without the fine-tuning.
     """
 
-    capabilities = Capabilities(granularity=("channels",), calibration="forward")
+    capabilities = Capabilities(granularity=("channels",), calibration="forward", parallel=True)
     least = 1
 
     sparsity: Ratio = 0.2
@@ -78,8 +78,7 @@ class CFSP(UnitMethod):
         scores: list[Tensor] = []
         for dense in walk(model, calibration, edits=False):
             with dense.watching(ColumnNorm, "down") as norms:
-                turned = torch.cat([angle(x, y).flatten() for x, y in dense.run()])  # [tokens]
-            angles.append(float(turned.mean()))
+                angles.append(dense.token_mean(angle))
             scores.append(self.rank(dense, norms["down"].norms))
         keep = kept_shares(torch.tensor(angles).double(), self.rate(model), self.steepness)
         lost = self.widths(model, 1 - keep, {"channels": scores})

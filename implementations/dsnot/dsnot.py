@@ -42,7 +42,7 @@ class DSnoT(WeightMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("unstructured", "semi-structured"), calibration="forward"
+        granularity=("unstructured", "semi-structured"), calibration="forward", parallel=True
     )
 
     sparsity: Ratio = 0.6

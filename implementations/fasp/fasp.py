@@ -37,7 +37,9 @@ class FASP(UnitMethod):
     Source: Hu et al., arXiv:2501.09412.
     """
 
-    capabilities = Capabilities(granularity=("value-dims", "channels"), calibration="forward")
+    capabilities = Capabilities(
+        granularity=("value-dims", "channels"), calibration="forward", parallel=True
+    )
     least = 1
 
     sparsity: Ratio = 0.2

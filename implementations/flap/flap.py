@@ -36,7 +36,9 @@ class FLAP(UnitMethod):
     Source: An et al., arXiv:2312.11983, WIFV with AL-AM (adaptive over layers and modules).
     """
 
-    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    capabilities = Capabilities(
+        granularity=("kv-groups", "channels"), calibration="forward", parallel=True
+    )
 
     sparsity: Ratio = 0.2
     """Share of the decoder blocks' linear weights to remove."""

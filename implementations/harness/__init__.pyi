@@ -56,6 +56,7 @@ from .prune.method import (
     Ratio as Ratio,
     Whole as Whole,
 )
+from .prune.parallel import add_up as add_up, added_up as added_up
 from .prune.refit import (
     damped_factor as damped_factor,
     damped_inverse as damped_inverse,

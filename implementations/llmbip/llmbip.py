@@ -32,7 +32,9 @@ class LLMBIP(UnitMethod):
     Source: Wu, arXiv:2412.06419, as others describe it.
     """
 
-    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    capabilities = Capabilities(
+        granularity=("kv-groups", "channels"), calibration="forward", parallel=True
+    )
     least = 1
 
     sparsity: Ratio = 0.2

@@ -37,7 +37,7 @@ class OWL(WeightMethod):
     Source: Yin et al., arXiv:2310.05175.
     """
 
-    capabilities = Capabilities(granularity=("unstructured",), calibration="forward")
+    capabilities = Capabilities(granularity=("unstructured",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.7
     """Share of all blocks' weights to set to zero (s)."""

@@ -44,7 +44,7 @@ class PBS2P(WeightMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("semi-structured",), calibration="forward", quantises=True
+        granularity=("semi-structured",), calibration="forward", quantises=True, parallel=True
     )
 
     sparsity: Ratio = 0.5
@@ -101,10 +101,7 @@ class PBS2P(WeightMethod):
         kept = [self.pattern.keep if self.pattern else 0] * len(model.blocks)
         if not self.pattern:
             for block in walk(model, calibration, edits=False):
-                turns = torch.cat(
-                    [cosine_distance(x, y).flatten() for x, y in block.run()]
-                )  # [tokens]
-                importance.append(float(turns.mean()))  # LI = 1 - cs
+                importance.append(block.token_mean(cosine_distance))  # LI = 1 - cs
             sizes = [int(unit_costs(block, "blocks")) for block in model.blocks]
             mean = self.group * (1 - self.sparsity)
             kept = kept_of_blocks(importance, sizes, mean, self.group, self.spread)

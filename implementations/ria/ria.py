@@ -36,7 +36,7 @@ class RIA(WeightMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("unstructured", "semi-structured"), calibration="forward"
+        granularity=("unstructured", "semi-structured"), calibration="forward", parallel=True
     )
 
     sparsity: Ratio = 0.5

@@ -24,7 +24,7 @@ class ShortGPT(UnitMethod):
     Source: Men et al., arXiv:2403.03853, Section 3.
     """
 
-    capabilities = Capabilities(granularity=("blocks",), calibration="forward")
+    capabilities = Capabilities(granularity=("blocks",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.25
     """Share of the decoder blocks' linear weights to remove, rounded to whole blocks."""
@@ -33,8 +33,7 @@ class ShortGPT(UnitMethod):
         """Remove the blocks of lowest influence; return all influences and the removed blocks."""
         influences = []
         for block in walk(model, calibration, edits=False):
-            turns = torch.cat([cosine_distance(x, y).flatten() for x, y in block.run()])  # [tokens]
-            influences.append(float(turns.mean()))  # a mean of ratios: all tokens count equally
+            influences.append(block.token_mean(cosine_distance))  # all tokens count equally
         lowest = self.choose(model, torch.tensor(influences, dtype=torch.float64))
         removed = lowest.nonzero().flatten().tolist()
         remove_blocks(model, removed)

@@ -42,7 +42,9 @@ class SlimGPT(UnitMethod):
     Source: Ling et al., arXiv:2412.18110, Section 4.
     """
 
-    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    capabilities = Capabilities(
+        granularity=("kv-groups", "channels"), calibration="forward", parallel=True
+    )
     least = 1
 
     sparsity: Ratio = 0.2

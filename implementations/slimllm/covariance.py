@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from implementations.harness import add_up, added_up
+
 
 class Covariance:
     """Mean and covariance of a layer's inputs over all tokens, fp64.
@@ -42,3 +44,13 @@ class Covariance:
     def finite(self) -> bool:
         """Return whether all inputs so far were finite."""
         return bool(self.products.diagonal().isfinite().all())
+
+    def reduce(self) -> None:
+        """Include the inputs of the other processes, by the same update."""
+        count, mean = added_up(self.count), self.mean * self.count
+        add_up(mean)
+        mean /= max(count, 1)
+        shift = self.mean - mean
+        self.products.addr_(shift, shift, alpha=self.count)
+        add_up(self.products)
+        self.mean, self.count = mean, count

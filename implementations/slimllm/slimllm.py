@@ -42,7 +42,9 @@ class SlimLLM(UnitMethod):
     Source: Guo et al., arXiv:2505.22689, and the official code.
     """
 
-    capabilities = Capabilities(granularity=("kv-groups", "channels"), calibration="forward")
+    capabilities = Capabilities(
+        granularity=("kv-groups", "channels"), calibration="forward", parallel=True
+    )
     least = 1
 
     sparsity: Ratio = 0.2
@@ -62,10 +64,7 @@ class SlimLLM(UnitMethod):
         for dense in walk(model, calibration, edits=False):
             o, kv_heads = dense.attention.o, dense.attention.kv_heads
             with dense.watching(Covariance, "o") as inputs:
-                turns = torch.cat(
-                    [cosine_distance(x, y).flatten() for x, y in dense.run()]
-                )  # [tokens]
-            similarities.append(1 - float(turns.mean()))
+                similarities.append(1 - dense.token_mean(cosine_distance))
             losses.append(group_losses(shared_variance(o.weight, inputs["o"].matrix, kv_heads)))
         shares = self.shares(torch.tensor(similarities, dtype=torch.float64))
         lost = self.widths(model, shares, {"kv-groups": losses})

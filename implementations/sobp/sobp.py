@@ -181,6 +181,9 @@ class Latest:
         """Say whether there is neither NaN nor infinity."""
         return bool(self.x.isfinite().all())
 
+    def reduce(self) -> None:
+        """Keep the inputs of this process."""
+
 
 def columns(block: Block, kind: Kind) -> Tensor:
     """Return the columns of each unit in the layer that reads it, `[units, width]`."""

@@ -34,7 +34,7 @@ class SparseGPT(WeightMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("unstructured", "semi-structured"), calibration="forward"
+        granularity=("unstructured", "semi-structured"), calibration="forward", parallel=True
     )
 
     sparsity: Ratio = 0.5

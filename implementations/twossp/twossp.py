@@ -56,7 +56,9 @@ class TwoSSP(UnitMethod):
     Source: Sandri et al., arXiv:2501.17771, Eq. 5 and Section 4.3, and the official code.
     """
 
-    capabilities = Capabilities(granularity=("channels", "sublayers"), calibration="forward")
+    capabilities = Capabilities(
+        granularity=("channels", "sublayers"), calibration="forward", parallel=True
+    )
 
     sparsity: Ratio = 0.25
     """Share of the decoder blocks' linear weights to remove."""

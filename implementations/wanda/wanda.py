@@ -23,7 +23,7 @@ class Wanda(WeightMethod):
     """
 
     capabilities = Capabilities(
-        granularity=("unstructured", "semi-structured"), calibration="forward"
+        granularity=("unstructured", "semi-structured"), calibration="forward", parallel=True
     )
 
     sparsity: Ratio = 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -68,6 +69,19 @@ class Method:
     def supports(self, pattern: str) -> bool:
         """Return whether the method passed the contract with an N:M pattern."""
         return bool(self.support.get("patterns", {}).get(pattern) == "supported")
+
+    @cached_property
+    def capabilities(self) -> dict[str, Any]:
+        """The capabilities that the method's file declares as literals."""
+        nodes = ast.walk(ast.parse(self.source.code))
+        calls = (node for node in nodes if isinstance(node, ast.Call))
+        return {
+            one.arg: ast.literal_eval(one.value)
+            for call in calls
+            if getattr(call.func, "id", "") == "Capabilities"
+            for one in call.keywords
+            if one.arg and not isinstance(one.value, ast.Name)
+        }
 
     @cached_property
     def quotes(self) -> list[Quote]:

@@ -229,18 +229,10 @@ class Cost:
         imports = (node for node in nodes if isinstance(node, ast.ImportFrom | ast.Import))
         return frozenset(name.name for node in imports for name in node.names)
 
-    @cached_property
+    @property
     def capabilities(self) -> dict[str, Any]:
-        """The capabilities that the method's file declares as literals."""
-        nodes = ast.walk(ast.parse(self.method.source.code))
-        calls = (node for node in nodes if isinstance(node, ast.Call))
-        return {
-            one.arg: ast.literal_eval(one.value)
-            for call in calls
-            if getattr(call.func, "id", "") == "Capabilities"
-            for one in call.keywords
-            if one.arg and not isinstance(one.value, ast.Name)
-        }
+        """The capabilities of the method."""
+        return self.method.capabilities
 
     def uses(self, *names: str) -> bool:
         """Return whether the method's file imports one of the names."""

@@ -51,6 +51,11 @@ def training(atlas: Atlas) -> list[str]:
     return [slug for slug, one in methods if one.support.get("calibration") == "training"]
 
 
+def parallel(atlas: Atlas) -> list[str]:
+    """List the methods whose calibration set several processes can share."""
+    return [slug for slug, one in atlas.methods.items() if one.capabilities.get("parallel")]
+
+
 def families(atlas: Atlas) -> list[str]:
     """List the model families of the contract's tests."""
     tested = (method.support.get("families", ()) for method in atlas.methods.values())

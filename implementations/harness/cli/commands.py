@@ -174,10 +174,16 @@ def run(
     job = make_job(method, parameters, seed, recovery(recover, tokens))
     chosen = with_own_texts(get_protocol(protocol), calibrate_on, evaluate_on or ())
     setup = make_setup(chosen, model, device, dtype, accelerator, tasks, task_folder, stream)
-    from implementations.harness.runs.run import run as do  # slow: imports transformers
+    from implementations.harness.prune.parallel import joined  # slow: imports transformers
+    from implementations.harness.runs.run import help_prune
+    from implementations.harness.runs.run import run as do
 
-    with terminal.progress():
-        written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
+    with joined() as rank:
+        if rank > 0:
+            help_prune(job, setup)
+            return
+        with terminal.progress():
+            written = do(job, setup, runs=runs, checkpoint=save, publish=publish)
     if as_json:
         show_json(written.record.to_json())
     else:

@@ -33,6 +33,7 @@ from implementations.harness.model.execution import (
 from implementations.harness.model.modeling_pruned import held_inputs
 from implementations.harness.model.view import Block, LanguageModel, preserved
 from implementations.harness.progress import track
+from implementations.harness.prune.parallel import add_up, added_up, own_part, processes
 
 
 class Statistic(Protocol):
@@ -47,6 +48,9 @@ class Statistic(Protocol):
 
     def finite(self) -> bool:
         """Return whether all inputs were finite."""
+
+    def reduce(self) -> None:
+        """Include the inputs of all other processes that share the calibration set."""
 
 
 class Gram:
@@ -91,6 +95,11 @@ class Gram:
         """Return whether all inputs were finite."""
         return bool(self._upper.diagonal().isfinite().all())
 
+    def reduce(self) -> None:
+        """Include the inputs of the other processes."""
+        add_up(self._upper)
+        self.count = added_up(self.count)
+
 
 class ColumnNorm:
     """The L2 norm of each input feature over all tokens."""
@@ -114,6 +123,11 @@ class ColumnNorm:
         """Return whether all inputs were finite."""
         return bool(self.squares.isfinite().all())
 
+    def reduce(self) -> None:
+        """Include the inputs of the other processes."""
+        add_up(self.squares)
+        self.count = added_up(self.count)
+
 
 class ColumnSum:
     """The sum of the absolute values of each input feature over all tokens."""
@@ -131,6 +145,11 @@ class ColumnSum:
     def finite(self) -> bool:
         """Return whether all inputs were finite."""
         return bool(self.sums.isfinite().all())
+
+    def reduce(self) -> None:
+        """Include the inputs of the other processes."""
+        add_up(self.sums)
+        self.count = added_up(self.count)
 
 
 class Moments:
@@ -166,6 +185,15 @@ class Moments:
         """Return whether all inputs were finite."""
         return bool(self.squares.isfinite().all())
 
+    def reduce(self) -> None:
+        """Include the inputs of the other processes, by the same update."""
+        count, mean = added_up(self.count), self.mean * self.count
+        add_up(mean)
+        mean /= max(count, 1)
+        self.squares += (self.mean - mean).square() * self.count
+        add_up(self.squares)
+        self.mean, self.count = mean, count
+
 
 class SampleNorm:
     """The L2 norm of each input feature over one sample's tokens, averaged over the samples."""
@@ -187,6 +215,11 @@ class SampleNorm:
     def finite(self) -> bool:
         """Return whether all inputs were finite."""
         return bool(self.sum.isfinite().all())
+
+    def reduce(self) -> None:
+        """Include the inputs of the other processes."""
+        add_up(self.sum)
+        self.count = added_up(self.count)
 
 
 def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -255,6 +288,16 @@ class WalkedBlock(Block):
                 pass
         return seen
 
+    def token_mean(self, function: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """Run the block and return the mean over all tokens of a function of input and output.
+
+        `function` gets both, `[batch, length, hidden]` each, and returns `[batch, length]`, fp64.
+        """
+        values = torch.cat([function(x, y).flatten() for x, y in self.run()])  # [tokens]
+        total = values.sum()
+        add_up(total)
+        return float(total / added_up(len(values)))
+
     @contextmanager
     def watching(self, statistic: Callable[..., S], *roles: str) -> Iterator[dict[str, S]]:
         """Collect statistics, as `observe` does, from all passes inside the `with` block.
@@ -285,6 +328,8 @@ class WalkedBlock(Block):
                 self._check_finite(collected)  # names the layer, if one is watched
                 raise
 
+        for accumulator in collected.values() if processes() > 1 else ():
+            accumulator.reduce()
         self._check_finite(collected)
 
     def sharing(self, statistics: Mapping[str, S]) -> Iterator[tuple[S, dict[str, nn.Linear]]]:
@@ -326,7 +371,7 @@ def walk(
     """
     with preserved(model):
         model.hf.eval()
-        boundary = Boundary(model, calibration.batches())
+        boundary = Boundary(model, own_part(calibration).batches())
         dense = boundary.copy() if beside else None
         blocks = model.blocks
         for block in track(blocks, "walking the blocks"):

@@ -291,6 +291,8 @@ class Record(StrictModel):
     """Duration of each phase."""
     peak: Peak
     hardware: Hardware
+    processes: Count = Field(default=1, exclude_if=lambda value: value == 1)
+    """Number of processes that shared the calibration set; not written for one."""
     versions: dict[Line, Line]
     commit: Revision | None
     """Commit of the checkout; None outside one."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from implementations.harness.data.samples import Samples
 from implementations.harness.errors import AtlasError, BadInput, Unavailable
 from implementations.harness.model.saving import (
     check_output_folder,
@@ -27,6 +28,7 @@ from implementations.harness.model.streaming import (
 )
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.journal import open_journal
+from implementations.harness.prune.parallel import launched
 from implementations.harness.results.files import (
     check_writable,
     nearest_existing,
@@ -92,6 +94,7 @@ def run(
         work = work_folder(resolve_output_folder(checkpoint))
     bench = Workbench(setup, work)
     samples = bench.prepare(job, saves=checkpoint is not None)
+    check_shareable(job, samples, setup)
     if checkpoint is not None:
         check_space(checkpoint, bench.footprint.bytes)
     if work is not None:
@@ -111,6 +114,39 @@ def run(
         for record in {dense.record.run: dense.record, written.record.run: written.record}.values():
             publish_record(record)
     return written
+
+
+def help_prune(job: Job, setup: Setup) -> None:
+    """Prune as the first process of torchrun does, with another part of the calibration set.
+
+    Raises as `run`.
+    """
+    bench = Workbench(setup)
+    samples = bench.prepare(job)
+    check_shareable(job, samples, setup)
+    assert job.method is not None  # guaranteed by the check
+    job.method.execute(bench.dense(), samples.calibration, job.seed)
+
+
+def check_shareable(job: Job, samples: Samples, setup: Setup) -> None:
+    """Raise `BadInput` if torchrun started processes that cannot share the calibration set."""
+    method, count = job.method, launched()
+    if count == 1:
+        return
+    if setup.stream:
+        raise BadInput("--stream cannot be used with torchrun; start one process")
+    if method is None or not method.capabilities.parallel:
+        needless = method is None or method.capabilities.calibration == "none"
+        raise BadInput(
+            f"{job.slug} cannot be used with torchrun, because it "
+            + ("reads no" if needless else "uses more than sums over the")
+            + " calibration set; start one process"
+        )
+    if len(samples.calibration.ids) < count:
+        raise BadInput(
+            f"{count} processes cannot share {len(samples.calibration.ids)} calibration samples; "
+            "start fewer processes (--nproc-per-node)"
+        )
 
 
 def journal_of(bench: Workbench, job: Job, runs: Path) -> Path:

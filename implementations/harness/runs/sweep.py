@@ -13,6 +13,7 @@ from implementations.harness.errors import BadInput, Unavailable
 from implementations.harness.model.execution import parse_device
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import open_journal
+from implementations.harness.prune.parallel import launched
 from implementations.harness.results.record import DENSE, Record
 from implementations.harness.results.store import check_record, load_records, publish_record
 from implementations.harness.runs import workers
@@ -63,6 +64,8 @@ def sweep(
     """
     if not jobs:
         raise BadInput("the sweep has no runs; give at least one")
+    if launched() > 1:
+        raise BadInput("torchrun cannot be used with a sweep; use --workers or --ray instead")
     _check(jobs, setup, runs, ray, publish)
     bench = Workbench(setup)
     existing = load_records([runs / setup.protocol.name])

@@ -34,6 +34,7 @@ from implementations.harness.model.view import Identity, LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.prune.journal import journal
 from implementations.harness.prune.method import DAMAGED, collected_warnings
+from implementations.harness.prune.parallel import processes
 from implementations.harness.results.files import short_path
 from implementations.harness.results.metric import AFTER_PROMPT, AGREEMENT, DIVERGENCE, beside
 from implementations.harness.results.protocol import Recovered
@@ -326,6 +327,7 @@ class Workbench:
             "seconds": measured.seconds,
             "peak": measured.peak,
             "hardware": self.hardware,
+            "processes": processes() if job.method else 1,
             "versions": versions(),
             "commit": head,
             "dirty": dirty,

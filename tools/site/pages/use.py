@@ -39,6 +39,7 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             ),
             reloading=usage.by_reloading(atlas),
             training=usage.training(atlas),
+            parallel=usage.parallel(atlas),
             families=usage.families(atlas),
         ),
     )

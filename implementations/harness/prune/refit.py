@@ -40,9 +40,10 @@ def inverse_factor(hessian: Tensor, damping: float, where: str = "layer") -> Ten
             _report_raised(where, damping, tried)
             upper = lower.flip(0, 1)
             del lower
-            identity = torch.eye(len(upper), device=upper.device)
-            solved: Tensor = torch.linalg.solve_triangular(upper, identity, upper=True)
-            return solved
+            # Solved in place, which needs columns that are contiguous.
+            inverse = torch.eye(len(upper), device=upper.device).mT
+            torch.linalg.solve_triangular(upper, inverse, upper=True, out=inverse)
+            return inverse
     raise _not_factored(where, tried)
 
 
@@ -138,7 +139,8 @@ def _shifts(hessian: Tensor, damping: float) -> Iterator[tuple[float, Tensor]]:
 def _cholesky(matrix: Tensor) -> Tensor | None:
     """Return the lower triangular factor, or None if the matrix is not positive definite."""
     lower, failed = torch.linalg.cholesky_ex(matrix)
-    return lower if not failed and bool(lower.isfinite().all()) else None
+    finite = lower.diagonal().isfinite().all()  # NaN anywhere in a row makes its diagonal NaN
+    return lower if not failed and bool(finite) else None
 
 
 def _report_raised(where: str, damping: float, tried: float) -> None:

@@ -76,6 +76,7 @@ def sparse_solve(
                 torch.mul(columns[left], removal[left], out=errors[left])  # (w - 0) / U_jj
 
     prune(0, len(columns), _widths(block_size, group or 1))
+    del prune  # it refers to itself, and would keep all matrices until the next garbage collection
     return columns.masked_fill_(removal != 0, 0).T
 
 

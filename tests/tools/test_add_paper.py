@@ -252,6 +252,7 @@ VALUES: dict[str, str | list[str]] = {
     "status": "published",
     "year": "2024",
     "track": "workshop",
+    "tagline": "Removes what nobody needs.",
     "volume": "12",
     "number": "3",
     "pages": "1-9",

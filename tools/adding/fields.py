@@ -90,6 +90,7 @@ FIELDS: Mapping[str, Field] = {
         _plain("author", "Authors in order, first name first", "authors", many=True),
         _word("kind", "Kind of work"),
         _word("role", "Whether the method prunes on its own or extends another one"),
+        _plain("tagline", "What it does, in one short sentence of at most 120 characters"),
         _plain("summary", "Two to four sentences in your own words: what is new, when to use it"),
         _word("venue", "Conference or journal", "venues"),
         _plain("year", "Year of the venue, or of the first version of a preprint"),

@@ -312,6 +312,11 @@ class Paper(StrictModel):
         description="Whether the method prunes on its own (default) or extends another one.",
         examples=["plug-in"],
     )
+    tagline: Short | None = Field(
+        None,
+        description="What it does, in one short sentence for lists.",
+        examples=["Prunes column by column and updates the remaining weights to compensate."],
+    )
     summary: Paragraph = Field(
         description="Two to four sentences in our own words: what is new, when to use it.",
         examples=["Prunes every linear layer by a sparse least-squares solve. Use it for 2:4."],

@@ -41,7 +41,7 @@ def test_method_folder_needs_entry_and_fidelity(papers: Path, change: Change) ->
     assert [one.replace(f"{implementations}/", "") for one in told(papers)] == [
         "brook.yaml:2: implementations/brook/ exists, but `fidelity` is missing;"
         " add it: faithful, reconstruction or in-the-spirit",
-        "river.yaml:76: fidelity: there is no implementations/river/river.py; remove it",
+        "river.yaml:77: fidelity: there is no implementations/river/river.py; remove it",
         "pond/pond.py:1: the catalog has no entry pond; add one: python tools/add_paper.py ID"
         " --slug pond",
     ]

@@ -98,7 +98,7 @@ def test_detects_copied_abstracts(papers: Path, owner: str) -> None:
     save(owner, "We show, here: " + ", ".join(words[:RUN]).upper() + "; and more.", abstracts)
     (found,) = told(papers)
     said = f"shares 8 words with the abstract of {owner}: '{' '.join(words[:8])}';"
-    assert found.startswith(f"river.yaml:9: summary: {said}")
+    assert found.startswith(f"river.yaml:10: summary: {said}")
     save(owner, "We show here " + " ".join(words[: RUN - 1]) + " differently", abstracts)
     assert told(papers) == []
 

@@ -61,23 +61,27 @@ def sparse_solve(
     errors = torch.zeros_like(columns)  # E, [in, out]
     together = group or block_size
 
-    def prune(start: int, end: int, widths: list[int]) -> None:
-        """Prune the columns `[start, end)`, which include the updates of all before `start`."""
-        for left in range(start, end, widths[0]):
-            here, before = slice(left, min(left + widths[0], end)), slice(start, left)
-            if left > start:  # W_:,j -= sum_i E_:,i U_ij (Eq. 3)
-                columns[here].addmm_(factor[before, here].T, errors[before], alpha=-1)
-            if widths[0] == together:
-                costs = (columns[here] * costly[here]).square()  # (w / U_jj)^2
-                removal[here] = choose(costs.T).T * inverse[here]
-            if widths[0] > 1:
-                prune(here.start, here.stop, widths[1:])
-            else:
-                torch.mul(columns[left], removal[left], out=errors[left])  # (w - 0) / U_jj
-
-    prune(0, len(columns), _widths(block_size, group or 1))
-    del prune  # it refers to itself, and would keep all matrices until the next garbage collection
+    for before, here, width in _steps(0, len(columns), _widths(block_size, group or 1)):
+        if before.start < before.stop:  # W_:,j -= sum_i E_:,i U_ij (Eq. 3)
+            columns[here].addmm_(factor[before, here].T, errors[before], alpha=-1)
+        if width == together:
+            costs = (columns[here] * costly[here]).square()  # (w / U_jj)^2
+            removal[here] = choose(costs.T).T * inverse[here]
+        if width == 1:
+            torch.mul(columns[here], removal[here], out=errors[here])  # (w - 0) / U_jj
     return columns.masked_fill_(removal != 0, 0).T
+
+
+def _steps(start: int, end: int, widths: list[int]) -> Iterator[tuple[slice, slice, int]]:
+    """Yield columns to update, after those whose errors they miss, with the width of the step.
+
+    Steps go from left to right, and each is followed by the narrower ones inside it.
+    """
+    for left in range(start, end, widths[0]):
+        here = slice(left, min(left + widths[0], end))
+        yield slice(start, left), here, widths[0]
+        if len(widths) > 1:
+            yield from _steps(here.start, here.stop, widths[1:])
 
 
 def _widths(block_size: int, group: int) -> list[int]:

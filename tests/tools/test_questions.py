@@ -55,7 +55,7 @@ def test_adds_paper_by_hand(add: Command, keys: Keys, papers: Path) -> None:
         "criterion": ("magnitude", "similarity"),
         "calibration": "forward",
         "recovery": "none",
-        "when": "static",
+        "when": ("static",),
         "architecture": ("decoder",),
     }
     assert paper.models == ("LLaMA", "OPT")

@@ -118,7 +118,7 @@ FIELDS: Mapping[str, Field] = {
         _taxonomy("calibration", "Data needed to choose what to remove"),
         _taxonomy("recovery", "Default recovery after pruning"),
         _taxonomy("allocation", "Allocation of the sparsity across the model"),
-        _taxonomy("when", "Time at which the removed weights are chosen"),
+        _taxonomy("when", "Times at which the removed weights are chosen", many=True),
         _taxonomy("combines", "Techniques that pruning is combined with", many=True),
         _taxonomy("architecture", "Model architectures of the work", many=True),
         _taxonomy("topic", "Topic of an analysis", many=True),

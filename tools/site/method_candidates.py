@@ -11,14 +11,13 @@ from tools.site.answers import Answer, first_ranking
 from tools.site.atlas import Atlas, Method
 from tools.site.paper_facts import repository, words_of
 from tools.site.replication import NOISE
+from tools.site.usage import only_per_input
 
 SIZE, SPEED, KERNELS, OWN_KERNELS = "size", "speed", "2:4 kernels", "own kernels"
 PATTERN = "2:4"
 """The pattern that GPUs have kernels for."""
 CUSTOM_KERNELS = frozenset({"block-sparse", "activation"})
 """Granularities that are faster only with kernels of the method."""
-PER_INPUT = frozenset({"per-prompt", "per-token"})
-"""Values of `when` of methods that select units for each input, so the model stays in memory."""
 TYPICAL = 0.2
 """The sparsity whose measurement, or else the closest one, decides about size and speed."""
 
@@ -72,8 +71,8 @@ class Candidate:
 
     @property
     def per_input(self) -> bool:
-        """Whether it selects units for each input."""
-        return self.word("when") in PER_INPUT or self.granularity == ("activation",)
+        """Whether it only selects units for each input, and removes none before."""
+        return only_per_input(self.paper) or self.granularity == ("activation",)
 
     @property
     def repository(self) -> Code | None:

@@ -6,13 +6,20 @@ from itertools import chain
 
 from tools.catalog.schema.paper import Paper
 from tools.site.atlas import Atlas, Method
+from tools.site.paper_facts import words_of
 
 WEIGHTS = frozenset({"unstructured", "semi-structured"})
 SAME_SHAPE = WEIGHTS | {"blocks"}
 """Granularities that keep the shape of every decoder layer."""
 CUSTOM_SHAPE = frozenset({"hidden", "value-dims", "rotary-pairs"})
 """Granularities whose result no configuration of transformers describes."""
-PER_INPUT = ("per-prompt", "per-token")
+PER_INPUT = frozenset({"per-prompt", "per-token"})
+
+
+def only_per_input(paper: Paper) -> bool:
+    """Return whether all that a method removes is selected for each input."""
+    when = frozenset(words_of(paper, "when"))
+    return bool(when) and when <= PER_INPUT
 
 
 def share(method: Method) -> str:
@@ -29,7 +36,7 @@ def reloading(method: Method, paper: Paper) -> str:
     all blocks have the same shape, otherwise with that code. `nothing`: no weight changes, so
     nothing is saved.
     """
-    if paper.taxonomy and paper.taxonomy.when in PER_INPUT:
+    if only_per_input(paper):
         return "nothing"
     if granularity(method) <= SAME_SHAPE:
         return "plain"

@@ -151,8 +151,8 @@ class Taxonomy(StrictModel):
     allocation: Annotated[str, Word("allocation")] | None = Field(
         None, description="Allocation of the sparsity across the model.", examples=["uniform"]
     )
-    when: Annotated[str, Word("when")] | None = Field(
-        None, description="Time at which the removed weights are chosen.", examples=["static"]
+    when: Many[Annotated[str, Word("when")]] | None = Field(
+        None, description="Times at which the removed weights are chosen.", examples=[["static"]]
     )
     combines: Many[Annotated[str, Word("combines")]] | None = Field(
         None, description="Techniques that pruning is combined with.", examples=[["quantization"]]

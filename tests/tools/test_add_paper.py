@@ -389,7 +389,11 @@ def test_replaces_synonyms_by_terms(add: Command, papers: Path) -> None:
     code, _, err = add(*BY_HAND, *words, "--evaluation-data", "WikiText-2")
     assert code == 0, err
     paper = added(papers)["fooprune"]
-    assert (paper.venue, paper.taxonomy.when, paper.models) == ("neurips", ("static",), ("LLaMA-2",))
+    assert (paper.venue, paper.taxonomy.when, paper.models) == (
+        "neurips",
+        ("static",),
+        ("LLaMA-2",),
+    )
     assert paper.taxonomy.granularity == ("unstructured", "semi-structured")
     assert paper.datasets.evaluation == ("wikitext2",)
 

@@ -88,7 +88,7 @@ class _Index:
                 continue
             for _, address in pages(paper):
                 self.links |= dict.fromkeys(_keys(address), slug)
-            for title in (paper.title, *(paper.other_titles or ())):
+            for title in (paper.title, *_named(paper), *(paper.other_titles or ())):
                 self.titles[fold(title)] = slug
             # An unofficial repository usually belongs to another paper.
             for code in paper.code or ():
@@ -156,11 +156,16 @@ def _findings(item: Item, paper: Paper) -> Iterator[Finding]:
         yield Finding("warning", "code", "", code.url, "the authors' code is missing")
 
 
+def _named(paper: Paper) -> tuple[str, ...]:
+    """Return the title after the name of the method, as many lists write it."""
+    return (f"{paper.name}: {paper.title}",) if paper.name else ()
+
+
 def _title(item: Item, paper: Paper) -> Iterator[Finding]:
     listed, title = item.title, paper.title
     others = {fold(other): other for other in paper.other_titles or ()}
     named = f"{title} ({next(iter(others.values()), '')})"
-    if listed in (title, named):
+    if listed in (title, named, *_named(paper)):
         return
     level: Level
     if fold(listed) in others:

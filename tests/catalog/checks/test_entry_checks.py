@@ -36,7 +36,11 @@ TAXONOMIES = [
         "[activation, unknown]",
         "taxonomy.criterion: combines unknown with other terms; remove",
     ),
-    ("when: [static]", "when: [static]\n  topic: [safety]", "taxonomy.topic: a method has no topic"),
+    (
+        "when: [static]",
+        "when: [static]\n  topic: [safety]",
+        "taxonomy.topic: a method has no topic",
+    ),
 ]
 IDENTIFIERS = [
     ("10.1000/example.7", "10.5555/3618408", "ids.doi: is an internal handle of ACM, not a DOI"),

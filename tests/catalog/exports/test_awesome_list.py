@@ -13,9 +13,12 @@ from tests.catalog.invented import baseline, paper
 from tools.catalog.entries.loader import load_catalog
 from tools.catalog.exports.awesome_list import (
     GROUPS,
+    KINDS,
+    START,
     anchor,
     group,
     grouped,
+    headline,
     listing,
 )
 from tools.catalog.schema.addresses import best_code
@@ -24,19 +27,20 @@ from tools.catalog.schema.vocabulary import vocabulary
 from tools.repository import REPOSITORY, measured
 
 
-def cut(*granularity: str) -> dict[str, Any]:
+def cut(*granularity: str, **more: Any) -> dict[str, Any]:
     taxonomy = {"granularity": granularity, "criterion": ["gradient"], "calibration": "forward"}
-    return {"taxonomy": taxonomy}
+    return {"taxonomy": taxonomy | more}
 
 
 def item(slug: str, one: Paper, methods: dict[str, bool]) -> str:
-    """The lines of one paper."""
-    return listing({slug: one}, methods).rpartition("\n\n")[2]
+    """The line of one paper."""
+    text = listing({slug: one}, methods)
+    return next(row for row in text.splitlines() if row.startswith("- [2"))
 
 
 def line(one: Paper) -> str:
-    """The first line of one paper."""
-    return item("a", one, {}).split("\n")[0].removesuffix("<br>")
+    """The line of one paper that is not implemented."""
+    return item("a", one, {})
 
 
 def inline(markdown: str) -> list[Token]:
@@ -45,23 +49,34 @@ def inline(markdown: str) -> list[Token]:
     return token.children or []
 
 
+PLUG_IN = {"role": "plug-in"}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
         (cut("unstructured"), "unstructured"),
         (cut("semi-structured", "unstructured"), "unstructured"),
         (cut("structured", "semi-structured"), "semi-structured"),
-        (cut("structured"), "structured"),
-        ({"kind": "baseline", **cut("unstructured", "semi-structured")}, "unstructured"),
+        (cut("block-sparse", "activation"), "semi-structured"),
+        (cut("structured", prunes=["channels"]), "width"),
+        (cut("structured", prunes=["blocks", "heads"]), "width"),
+        (cut("structured", prunes=["blocks", "attention-sublayers"]), "depth"),
+        (cut("activation"), "activation"),
+        (cut("structured", prunes=["experts"]), "experts"),
+        (cut("unstructured", architecture=["ssm-hybrid"]), "state-space"),
+        (cut("unstructured", architecture=["decoder", "ssm-hybrid"]), "unstructured"),
+        (PLUG_IN | cut("unstructured", allocation="layerwise"), "allocation"),
+        (PLUG_IN | cut("unstructured", allocation="layerwise", recovery="low-rank"), "recovery"),
+        (PLUG_IN | cut("unstructured", recovery="none"), "unstructured"),
+        (cut("unstructured", allocation="layerwise"), "unstructured"),
         ({"kind": "survey"}, "survey"),
+        ({"kind": "theory"}, "analysis"),
         ({"kind": "analysis", **cut("structured")}, "analysis"),
         ({"kind": "system", **cut("unstructured")}, "system"),
-        (cut("block-sparse", "activation"), "block-sparse"),
-        (cut("activation"), "activation"),
-        (cut("unknown"), "unknown"),
     ],
 )
-def test_groups_by_kind_or_finest_granularity(changes: dict[str, Any], expected: str) -> None:
+def test_groups_by_what_is_removed_or_by_kind(changes: dict[str, Any], expected: str) -> None:
     assert group(paper(**changes)) == expected
 
 
@@ -73,7 +88,7 @@ def test_sorts_by_date_then_slug() -> None:
         "new": paper(published="2024-03", **cut("structured")),
         "unknown": paper(year=2023, **cut("structured")),
     }
-    assert grouped(papers) == {"structured": ["new", "a", "b", "old", "unknown"]}
+    assert grouped(papers) == {"width": ["new", "a", "b", "old", "unknown"]}
 
 
 def test_line_has_the_usual_format() -> None:
@@ -130,63 +145,67 @@ def test_list_contains_every_paper_once() -> None:
     placed = [slug for slugs in groups.values() for slug in slugs]
     assert sorted(placed) == [slug for slug in sorted(papers) if papers[slug].has_paper]
     assert len([row for row in text.splitlines() if re.match(r"- \[\d{4}", row)]) == len(placed)
-    assert f"\nThis list has {len(placed)} papers; " in text
+    assert f"\n{len(placed)} papers, newest first" in text
 
 
 def test_list_omits_baselines_without_paper() -> None:
     alone = paper(**cut("structured"))
-    assert grouped({"chance": baseline(), "a": alone}) == {"structured": ["a"]}
+    assert grouped({"chance": baseline(), "a": alone}) == {"width": ["a"]}
     with_ = {"chance": baseline(added="2027-01-01"), "a": alone}
     assert listing(with_, {"chance": True}) == listing({"a": alone}, {})
 
 
 def test_table_of_contents_links_to_the_headings() -> None:
     text = listing(load_catalog(), {})
-    for heading in (row[3:] for row in text.splitlines() if row.startswith("## ")):
+    headings = [row[3:] for row in text.splitlines() if row.startswith("## ")]
+    assert headings[0] == "Start here"
+    for heading in headings[1:]:
         assert heading in GROUPS.values()
         assert f"- [{heading}](#{anchor(heading)})" in text
-    assert anchor("Semi-structured pruning") == "semi-structured-pruning"
+    assert anchor("Width: heads, channels") == "width-heads-channels"
 
 
-def test_every_kind_and_granularity_has_a_heading() -> None:
-    """A kind without heading would be omitted silently."""
+def test_every_kind_has_a_group() -> None:
+    """A kind without group would be omitted silently."""
     kinds = {kind for kind in vocabulary()["kind"].terms if kind not in ("method", "baseline")}
-    assert set(GROUPS) == kinds | set(vocabulary()["granularity"].terms)
+    assert kinds == set(KINDS)
+    assert set(KINDS.values()) < set(GROUPS)
 
 
-OWN = {"url": "https://github.com/own/b", "official": True}
+def test_ten_papers_to_start_with() -> None:
+    papers = load_catalog()
+    text = listing(papers, {})
+    assert len(START) == text.count("\n1. ") == 10
+    assert all(papers[slug].has_paper for slug in START)
 
 
 @pytest.mark.parametrize(
-    ("changes", "methods", "status"),
+    ("name", "title", "shown"),
     [
-        (cut("structured"), {"a": True}, "[implemented and measured here](implementations/a)"),
-        ({"code": [OWN]}, {"a": True}, "[implemented and measured here](implementations/a)"),
-        (cut("structured"), {"a": False}, "[implemented here](implementations/a)"),
-        ({"code": [OWN]}, {"b": True}, "official code"),
-        ({"code": [OWN | {"official": False}]}, {}, "unofficial code"),
-        ({"code": [OWN | {"withdrawn": True}]}, {}, "no known code"),
-        ({}, {}, "no known code"),
-        ({"kind": "analysis", "code": [OWN]}, {}, "official code"),
-        ({"kind": "survey", "code": [OWN]}, {}, ""),  # nobody looks for its code
+        ("Wanda", "A Simple Approach", "**Wanda**: A Simple Approach"),
+        ("Wanda", "Wanda: A Simple Approach", "**Wanda**: A Simple Approach"),
+        ("Wanda", "Wandas Children", "**Wanda**: Wandas Children"),
+        ("Wanda", "Wanda", "**Wanda**"),
+        (None, "Truth", "Truth"),
     ],
 )
-def test_second_line_shows_the_status_here(
-    changes: dict[str, Any], methods: dict[str, bool], status: str
-) -> None:
-    first, second, end = item("a", paper(**changes), methods).split("\n")
-    assert (first, end) == (f"{line(paper(**changes))}<br>", "")
-    assert second == f"  <sub>{status}{' · ' if status else ''}read: paper</sub>"
+def test_names_are_bold_and_stand_once(name: str | None, title: str, shown: str) -> None:
+    assert headline(paper(name=name).model_copy(update={"title": title})) == shown
 
 
-def test_both_lines_are_one_list_item() -> None:
-    papers = {"a": paper(**cut("structured"))}
-    text = listing(papers, {"a": True})
-    tokens = MarkdownIt("commonmark", {"html": True}).parse(text[text.index("\n## ") :])
-    assert [token.type for token in tokens].count("list_item_open") == 1
-    assert "implements 1 of\nthem and has measured 1 of these" in text
-    for term in vocabulary()["read"].terms.values():
-        assert f"- *{term.word}*: {term.definition}" in text
+@pytest.mark.parametrize(
+    ("methods", "mark"),
+    [
+        ({"a": True}, " · [**implemented and measured here**](implementations/a)"),
+        ({"a": False}, " · [**implemented here**](implementations/a)"),
+        ({"b": True}, ""),
+    ],
+)
+def test_line_ends_with_the_mark_and_the_tagline(methods: dict[str, bool], mark: str) -> None:
+    one = paper(**cut("structured"))
+    tagged = one.model_copy(update={"tagline": "Removes *all*."})
+    assert item("a", one, methods) == line(one) + mark
+    assert item("a", tagged, methods) == f"{line(one)}{mark} · Removes \\*all\\*."
 
 
 def test_committed_list_is_current() -> None:

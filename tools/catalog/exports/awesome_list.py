@@ -1,9 +1,7 @@
-"""The catalog as an Awesome list: `LIST.md`, with two lines per paper, newest first.
+"""The catalog as an Awesome list: `LIST.md`, with one line per paper, newest first.
 
-Methods and baselines are grouped by their finest granularity, in the order of the vocabulary; other
-kinds of work, such as surveys, have their own groups. Baselines without a paper are omitted. The
-first line of a paper has the usual format of such lists, the second one its status in this
-repository.
+Methods are grouped by what they remove; methods that only divide the budget or repair a pruned
+model have groups of their own. Baselines without a paper are omitted.
 """
 
 from __future__ import annotations
@@ -15,25 +13,53 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tools.catalog.schema.addresses import best_code, best_page
-from tools.catalog.schema.paper import Paper
-from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
+from tools.catalog.schema.paper import Paper, Taxonomy
+from tools.catalog.schema.vocabulary import vocabulary
+
+START = (
+    "zhu2024survey",
+    "sparsegpt",
+    "wanda",
+    "llmpruner",
+    "shortgpt",
+    "minitron",
+    "teal",
+    "naee",
+    "deeperlayers",
+    "llmkick",
+)
+"""Ten papers to read first: one or two of each kind of pruning, and what it costs."""
 
 GROUPS = {
-    "survey": "Surveys",
-    "benchmark": "Benchmarks",
-    "analysis": "Analyses",
-    "theory": "Theory",
-    "unstructured": "Weight-level pruning",
-    "structured": "Structured pruning",
-    "semi-structured": "Semi-structured pruning",
-    "block-sparse": "Block-sparse pruning",
+    "unstructured": "Unstructured: single weights",
+    "semi-structured": "N:M and blocks of weights",
+    "width": "Width: heads, channels and hidden dimensions",
+    "depth": "Depth: layers and sublayers",
+    "experts": "Experts of mixtures",
     "activation": "Activation sparsity",
-    UNKNOWN: "Pruning of unknown granularity",
-    "system": "Systems and kernels",
-    "toolkit": "Toolkits",
+    "state-space": "State-space models",
+    "allocation": "Allocation: how much to remove from each layer",
+    "recovery": "Recovery and distillation",
+    "analysis": "Analyses, theory and benchmarks",
+    "survey": "Surveys",
+    "system": "Systems, kernels and toolkits",
     "model-release": "Released models",
 }
-"""Headings by kind or granularity, in order."""
+"""Headings by group, in order."""
+
+KINDS = {
+    "survey": "survey",
+    "benchmark": "analysis",
+    "analysis": "analysis",
+    "theory": "analysis",
+    "system": "system",
+    "toolkit": "system",
+    "model-release": "model-release",
+}
+"""Groups of the kinds of work that are no methods."""
+
+DEPTH = frozenset({"blocks", "attention-sublayers", "feed-forward-sublayers"})
+"""Units whose removal makes a model less deep."""
 
 
 def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
@@ -49,7 +75,7 @@ def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown
     )
-    for word in (anchor, best_code, best_page, date, destination, plain, venue):
+    for word in (anchor, best_code, best_page, date, destination, headline, plain, venue):
         templates.filters[word.__name__] = word
     groups = grouped(papers)
     listed = [slug for slugs in groups.values() for slug in slugs]
@@ -57,12 +83,12 @@ def listing(papers: Mapping[str, Paper], methods: Mapping[str, bool]) -> str:
         papers=papers,
         groups=groups,
         headings=GROUPS,
+        start=[slug for slug in START if slug in papers],
         listed=listed,
         last=max((papers[slug].added for slug in listed), default="no date"),
         implemented=[slug for slug in listed if slug in methods],
+        measured=[slug for slug in listed if methods.get(slug)],
         methods=methods,
-        measured=[slug for slug in methods if methods[slug]],
-        depths=vocabulary()["read"].terms.values(),
     )
 
 
@@ -75,12 +101,37 @@ def grouped(papers: Mapping[str, Paper]) -> dict[str, list[str]]:
 
 
 def group(paper: Paper) -> str:
-    """Return the group of a paper: the finest granularity of a method, or the kind of work."""
+    """Return the group of a paper: for a method what it removes, otherwise the kind of work."""
     if not paper.is_method:
-        return paper.kind
-    order = list(vocabulary()["granularity"].terms)
-    words = paper.taxonomy.granularity if paper.taxonomy else ()
-    return min(words, key=order.index, default=UNKNOWN)
+        return KINDS[paper.kind]
+    taxonomy = paper.taxonomy or Taxonomy()
+    removed, fine = set(taxonomy.prunes or ()), taxonomy.granularity
+    if "experts" in removed:
+        return "experts"
+    if "ssm-states" in removed or taxonomy.architecture == ("ssm-hybrid",):
+        return "state-space"
+    if paper.role == "plug-in" and taxonomy.recovery not in (None, "none"):
+        return "recovery"
+    if paper.role == "plug-in" and taxonomy.allocation in ("layerwise", "learned", "searched"):
+        return "allocation"
+    if "unstructured" in fine:
+        return "unstructured"
+    if {"semi-structured", "block-sparse"} & set(fine):
+        return "semi-structured"
+    if fine == ("activation",):
+        return "activation"
+    return "depth" if removed and removed <= DEPTH else "width"
+
+
+def headline(paper: Paper) -> str:
+    """Return the name of the method in bold and the title, in Markdown."""
+    title = paper.title
+    if not paper.name:
+        return plain(title)
+    rest = title.removeprefix(paper.name)
+    if rest != title and rest[:1] in ("", ":"):
+        return f"**{plain(paper.name)}**{plain(rest)}"
+    return f"**{plain(paper.name)}**: {plain(title)}"
 
 
 def date(paper: Paper) -> str:

@@ -97,12 +97,14 @@ def _item(line: str, number: int, group: str) -> Item | None:
     if not found:
         return None
     text = html.unescape(found["bullet"] or found["row"] or found["bare"] or "")
+    if not found["row"]:
+        text = text.partition(" · ")[0]  # remarks follow
     links = tuple(
         Link(plain(label), url)
         for _, label, url in LINK.findall(text)
         if re.match(r"https?://.", url)
     )
-    bold = map(plain, re.findall(r"\*\*(.+?)\*\*", LINK.sub("", text)))
+    bold = map(plain, re.findall(r"\*\*(.+?)\*\*(?!:)", LINK.sub("", text)))
     titles = [name for name in (*(link.label for link in links), *bold) if _is_title(name)]
     rest = LINK.sub(lambda link: "" if titles or _is_service(link[2]) else link[2], text)
     date = DATE.match(rest.strip(" |*")) or (DATE.search(rest) if found["row"] else None)

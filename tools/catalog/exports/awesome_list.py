@@ -32,7 +32,7 @@ START = (
 
 GROUPS = {
     "unstructured": "Unstructured: single weights",
-    "semi-structured": "N:M and blocks of weights",
+    "semi-structured": "Patterns: N of M weights, or blocks of them",
     "width": "Width: heads, channels and hidden dimensions",
     "depth": "Depth: layers and sublayers",
     "experts": "Experts of mixtures",

@@ -26,12 +26,12 @@ STEPS = (1.25, 1.5, 2, 5, PERPLEXITY.collapse)
 UNMEASURED = "not measured"
 OURS = "ours"
 """Code of this repository, in the facet of the code."""
-UNTRAINED = ("none", "closed-form")
+UNTRAINED = ("none", "closed-form", "layerwise-solver")
 TRAINED = ("layerwise-training", "low-rank", "distillation", "full-training")
 """Kinds of recovery without and with training; merging belongs to neither."""
 TRAINING = "training"
 RETRAINING = (
-    Term("no", "no retraining", "No recovery or a closed-form one, and no training to calibrate."),
+    Term("no", "no retraining", "No recovery, or one by a formula or a solver, and no training to calibrate."),
     Term("yes", "trains", "Trains masks, adapters or weights, to prune or to recover."),
 )
 COMMON = (

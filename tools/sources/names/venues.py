@@ -20,7 +20,7 @@ NOISE = re.compile(
     r"|sixth|seventh|eighth|ninth)|\w+teenth|tenth|eleventh|twelfth|\w+tieth"
     r"|proceedings|proc|the|of|on|in|at|for|and|by|annual|conference|volume|vol|part|main|long"
     r"|short|papers?|poster|oral|spotlight|notable|top|talk|accepted?|regular|track|datasets"
-    r"|benchmarks|advances|ieee|cvf|ccf|human language technologies|joint)"
+    r"|benchmarks|advances|ieee|cvf|ccf|human language technologies)"
 )
 PREPRINTS = ("arxiv", "preprint", "arxiv preprint", "corr")
 NEVER = r"submi|reject|withdraw|review|pending|desk|retract"

@@ -49,7 +49,7 @@ UNKNOWN = [
     "European Conference on Machine Learning",
     "Lecture Notes in Computer Science",
     "Proceedings of Machine Learning Research",
-    f"Findings of the {ACL}: EACL 2024",
+    f"Findings of the {ACL}: AACL 2022",
     "Proceedings of the 7th BlackboxNLP Workshop: Analyzing and Interpreting Neural Networks",
     "LREC/COLING",
     "CoRR",

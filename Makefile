@@ -17,14 +17,18 @@ BENCHMARKS := $(subst /,.,$(basename $(wildcard implementations/*/benchmark_*.py
 SCHEMA := $(BIN)/check-jsonschema --quiet --builtin-schema vendor
 FORMS  := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
+CHECK_PYTHON = $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "The atlas needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Use another interpreter: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+
 # Hides the theme's notice about its successor.
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format check bench fuzz tutorials site serve clean
+.PHONY: help demo test test-all lint format check bench gpu gpu-wheels fuzz tutorials site serve clean
 
 help: ## List these commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.demo ## Prune a real model with five methods, compare them, build a small site (under 10 minutes)
 	$(BIN)/python -m tools.demo
@@ -59,6 +63,20 @@ check: $(VENV)/.catalog ## Check every entry of the catalog (seconds; installs n
 bench: $(VENV)/.all ## Measure speed and memory of harness and solvers (needs idle cores)
 	@for benchmark in $(BENCHMARKS); do $(BIN)/python -m $$benchmark || exit 1; done
 
+# These use the Python that has PyTorch for the GPU: make gpu PYTHON=/path/to/python
+gpu: OUT     ?= build/gpu
+gpu: MINUTES  = 9
+gpu gpu-wheels: WHEELS ?= build/gpu-wheels
+gpu: ## Test and measure the GPU of this machine, in at most 9 minutes (OUT=build/gpu MINUTES=9)
+	@$(CHECK_PYTHON)
+	@started=$$(date +%s); $(PYTHON) -m tools.gpu.environment build/gpu-environment --wheels $(WHEELS) && \
+	  PYTHONPATH=. build/gpu-environment/bin/python -m tools.gpu $(OUT) --minutes $(MINUTES) \
+	  --started $$started --wheels $(WHEELS) $(OPTIONS)
+
+gpu-wheels: ## Collect wheels for a machine with a GPU and no network (PYTHON_VERSION=3.12)
+	@$(CHECK_PYTHON)
+	@$(PYTHON) -m tools.gpu.wheels $(WHEELS) --python-version $(or $(PYTHON_VERSION),3.12) $(OPTIONS)
+
 fuzz: $(VENV)/.all ## Fuzz everything that reads files or arguments (MINUTES=10)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
@@ -81,9 +99,7 @@ clean: ## Remove the environment, the built site and caches; keep runs/
 
 # There is one environment; each stamp file records a set of installed extras.
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "The atlas needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
-	  echo "Use another interpreter: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

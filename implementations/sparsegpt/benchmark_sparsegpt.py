@@ -2,46 +2,40 @@
 
 from __future__ import annotations
 
-import statistics
-import time
+from functools import partial
+from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from implementations.harness import inverse_factor
+from implementations.harness.runs.benchmarks import Benchmark, compare
 from implementations.sparsegpt.sparsegpt import SparseGPT
 
 SHAPES = ((576, 576), (1536, 576), (576, 1536), (2048, 2048))
-REPEATS = 3
+
+
+def compared(config: SparseGPT, out: int, width: int, device: torch.device) -> dict[str, Any]:
+    """Return the fields of a row for a random layer of shape `[out, width]`."""
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.eye(width) + torch.randn(width, width, generator=generator) / width**0.5
+    inputs = torch.randn(2 * width, width, generator=generator) @ mixing
+    weight = torch.randn(out, width, generator=generator).to(device)
+    factor = inverse_factor((inputs.T @ inputs).to(device), 0.01)
+    silent = torch.zeros(width, dtype=torch.bool, device=device)
+    plain, fast = (partial(f, weight, factor, silent) for f in (config.algorithm_1, config.solve))
+    agree = ((plain() == 0) == (fast() == 0)).float().mean()
+    row = compare(plain, fast, device, "Algorithm 1 / solver")
+    return row | {"note": f"{float(agree):.4%} of the mask agree"}
 
 
 def main() -> None:
     """Print the ratio of times, plain to ours, by shape and pattern."""
-    generator = torch.Generator().manual_seed(0)
-    table = Table("out x in", "setting", "median", "min", "max", "same mask", title="SparseGPT")
-    for out, width in SHAPES:
-        mixing = torch.eye(width) + torch.randn(width, width, generator=generator) / width**0.5
-        inputs = torch.randn(2 * width, width, generator=generator) @ mixing
-        factor = inverse_factor(inputs.T @ inputs, 0.01)
-        weight = torch.randn(out, width, generator=generator)
-        silent = torch.zeros(width, dtype=torch.bool)
+    benchmark = Benchmark("SparseGPT", __doc__)
+    for out, width in ((64, 96),) if benchmark.small else SHAPES:
         for config in (SparseGPT(), SparseGPT(pattern="2:4")):
-            ratios, ours, theirs = [], weight, weight
-            for _ in range(REPEATS + 1):
-                start = time.perf_counter()
-                ours = config.solve(weight, factor, silent)
-                between = time.perf_counter()
-                theirs = config.algorithm_1(weight, factor, silent)
-                ratios.append((time.perf_counter() - between) / (between - start))
-            agree = ((ours == 0) == (theirs == 0)).float().mean()
-            table.add_row(
-                f"{out} x {width}",
-                str(config.pattern or f"{config.sparsity:.0%}"),
-                *(f"{f(ratios[1:]):.1f}" for f in (statistics.median, min, max)),
-                f"{float(agree):.4%}",
-            )
-    Console().print(table)
+            case = f"{out} x {width}, {config.pattern or f'{config.sparsity:.0%}'}"
+            benchmark.row(case, partial(compared, config, out, width, benchmark.device))
+    benchmark.show()
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def speed(
                 pair.append(_seconds(pruned, ids, tokens))
             if repeat >= warmups:
                 times.append(pair)
-        prefill = _rate([[batch * prompt / reading for reading, _ in pair] for pair in times])
-        decoding = _rate([[batch * tokens / writing for _, writing in pair] for pair in times])
+        prefill = rate([[batch * prompt / reading for reading, _ in pair] for pair in times])
+        decoding = rate([[batch * tokens / writing for _, writing in pair] for pair in times])
         measured.append(Speed(note=note, prefill=prefill, decode=decoding))
     return min(measured, key=lambda one: one.spread)
 
@@ -72,24 +72,24 @@ def _seconds(model: LanguageModel, ids: Tensor, tokens: int) -> tuple[float, flo
     with preserved(model):
         model.hf.eval()
         stream = decode(model, ids, tokens + 1)
-        start = _now(model.device)
+        start = now(model.device)
         next(stream)  # the prefill
-        middle = _now(model.device)
+        middle = now(model.device)
         for _ in stream:
             pass
-        end = _now(model.device)
+        end = now(model.device)
     return middle - start, end - middle
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
     """Read the clock after the queued work on `device` has finished."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
-def _rate(pairs: list[list[float]]) -> Rate:
-    """Summarise tokens per second (dense, pruned) over the repeats."""
+def rate(pairs: list[list[float]]) -> Rate:
+    """Summarise pairs (dense, pruned), for example of tokens per second, over the repeats."""
     ratios = [pruned / dense for dense, pruned in pairs]
     return Rate(
         dense=statistics.median(dense for dense, _ in pairs),

@@ -22,29 +22,11 @@ from rich.table import Table
 
 from implementations.harness.model.gguf_export import export_gguf
 from implementations.harness.model.loading import load_model
-from implementations.harness.model.surgery import keep_channels, keep_kv_groups, remove_blocks
 from implementations.harness.model.view import LanguageModel
+from implementations.harness.runs.benchmarks import narrow_layers, remove_layers, zero_half
 
 PROMPT, TOKENS, REPEATS = 512, 64, 3
 TYPES = ("f16", "q8_0")
-
-
-def zero_half(model: LanguageModel) -> None:
-    """Set the first two of every four weights to zero."""
-    for _, _, linear in model.linears():
-        linear.weight.data.view(-1, 4)[:, :2] = 0
-
-
-def remove_layers(model: LanguageModel) -> None:
-    """Remove a fifth of the layers."""
-    remove_blocks(model, range(0, len(model.blocks), 5))
-
-
-def narrow_layers(model: LanguageModel) -> None:
-    """Remove a KV group in every other layer and a fifth of the channels in all."""
-    for block in model.blocks:
-        keep_kv_groups(block.attention, range(block.index % 2, block.attention.kv_heads))
-        keep_channels(block.feed_forward, range(block.feed_forward.channels * 4 // 5))
 
 
 VERSIONS: dict[str, Callable[[LanguageModel], None]] = {

@@ -1,26 +1,21 @@
-"""Benchmark of `walk` on the embedded model; run by `make bench`.
+"""Benchmark of `walk` on a model of the embedded model's shape; run by `make bench`.
 
-Results are ratios of run times, medians of interleaved repeats. Keep the machine idle meanwhile.
+The ratio of a walk to two bare passes should be at most 1.15, and 1.5 with Gram matrices; twice the
+samples or blocks should take twice the time. Keep the machine idle meanwhile.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from implementations.harness.contract.tiny import random_tokens
 from implementations.harness.data.tokens import Tokens
-from implementations.harness.model.loading import load_model
-from implementations.harness.model.surgery import remove_blocks
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.walk import Gram, walk
+from implementations.harness.runs.benchmarks import Benchmark, compare, random_model
 
-REPEATS = 3
 SAMPLES, LENGTH, BATCH = 4, 512, 2
 
 
@@ -45,59 +40,29 @@ def gram_walk(model: LanguageModel, tokens: Tokens) -> None:
         block.observe(Gram)
 
 
-def seconds(action: Callable[[], None]) -> float:
-    """Return the duration of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def interleaved(*actions: Callable[[], None]) -> list[list[float]]:
-    """Time the actions in turn (A B C A B C ...) after one warm-up of each."""
-    for action in actions:
-        action()
-    rounds = [[seconds(action) for action in actions] for _ in range(REPEATS)]
-    return [list(times) for times in zip(*rounds, strict=True)]
-
-
-def ratio(numerators: list[float], denominators: list[float]) -> tuple[float, float, float]:
-    """Return the median, smallest and largest ratio of the pairs."""
-    ratios = [a / b for a, b in zip(numerators, denominators, strict=True)]
-    return statistics.median(ratios), min(ratios), max(ratios)
-
-
-def shortened(blocks: int) -> LanguageModel:
-    """Return the embedded model with only its first `blocks` blocks."""
-    model = load_model("smollm2-135m")
-    remove_blocks(model, range(blocks, len(model.blocks)))
-    return model
-
-
 def main() -> None:
-    """Print the table of ratios."""
-    model = load_model("smollm2-135m")
-    tokens = random_tokens(SAMPLES, LENGTH, vocabulary=model.vocabulary_size, batch_size=BATCH)
-    half = random_tokens(SAMPLES // 2, LENGTH, vocabulary=model.vocabulary_size, batch_size=BATCH)
-    shallow, deep = shortened(8), shortened(16)
-
-    bare, plain, gram = interleaved(
-        lambda: bare_passes(model, tokens),
-        lambda: plain_walk(model, tokens),
-        lambda: gram_walk(model, tokens),
+    """Measure and print all ratios."""
+    benchmark = Benchmark("Forward walk", __doc__)
+    device, shape = benchmark.device, benchmark.shape
+    length = 32 if benchmark.small else LENGTH
+    tokens, half = (
+        random_tokens(samples, length, vocabulary=shape["vocab_size"], batch_size=BATCH)
+        for samples in (SAMPLES, SAMPLES // 2)
     )
-    halved, whole = interleaved(lambda: gram_walk(model, half), lambda: gram_walk(model, tokens))
-    eight, sixteen = interleaved(
-        lambda: gram_walk(shallow, tokens), lambda: gram_walk(deep, tokens)
+    model = random_model(shape, device)
+    for action, name in ((plain_walk, "walk"), (gram_walk, "walk with Gram")):
+        actions = (partial(one, model, tokens) for one in (action, bare_passes))
+        benchmark.row(name, partial(compare, *actions, device, f"{name} / two bare passes"))
+    actions = (partial(gram_walk, model, text) for text in (tokens, half))
+    benchmark.row("samples", partial(compare, *actions, device, "twice the samples / once"))
+    blocks = shape["num_hidden_layers"] // 2
+    deep, shallow = (
+        random_model(shape | {"num_hidden_layers": number}, device)
+        for number in (blocks, blocks // 2)
     )
-    table = Table("ratio", "median", "min", "max", "target", title="Forward walk")
-    for name, values, target in (
-        ("walk / two bare passes", ratio(plain, bare), "at most 1.15"),
-        ("walk with Gram / two bare passes", ratio(gram, bare), "at most 1.5"),
-        ("twice the samples", ratio(whole, halved), "2"),
-        ("twice the blocks", ratio(sixteen, eight), "2"),
-    ):
-        table.add_row(name, *(f"{value:.3f}" for value in values), target)
-    Console().print(table)
+    actions = (partial(gram_walk, each, tokens) for each in (deep, shallow))
+    benchmark.row("blocks", partial(compare, *actions, device, f"{blocks} / {blocks // 2} blocks"))
+    benchmark.show()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""`make gpu`: tests, benchmarks and records of this machine's accelerator, within a time limit."""

@@ -19,8 +19,8 @@ from tools.gpu import summary
 from tools.gpu.steps import (
     BENCHMARKS,
     GRACE,
-    PARTS,
     SWEEPS,
+    UNTIL,
     Choice,
     Ended,
     Step,
@@ -111,7 +111,7 @@ def main(
                 waits = results.status(step.needs) in ("cut", "not started")
                 ended = Ended("not started" if waits else "not available", 0.0, reason)
             else:
-                limit = begin + PARTS[step.part] * budget - time.time()
+                limit = begin + UNTIL[step.name] * budget - time.time()
                 ended = perform(step, out, environment, limit)
             results.add(step, ended)
             said = f"{step.name}: {ended.status}, {ended.seconds:.0f} s"

@@ -30,7 +30,7 @@ from implementations.harness.results.files import write_atomically
 from implementations.harness.results.record import LARGEST_SPREAD, Rate
 from implementations.harness.runs.recording import commit, hardware, versions
 
-REPEATS, ATTEMPTS = 5, 3
+REPEATS, ATTEMPTS = 3, 3
 
 SMOLLM2 = {
     "hidden_size": 576,

@@ -107,9 +107,11 @@ def main(
                 console.print(f"{step.name}: {results.status(step.name)} before")
                 continue
             if step.needs and results.status(step.needs) != "done":
-                reason = results.content["steps"].get(step.needs, {}).get("reason", "")
-                waits = results.status(step.needs) in ("cut", "not started")
-                ended = Ended("not started" if waits else "not available", 0.0, reason)
+                absent = results.status(step.needs) == "not available"
+                reason = results.content["steps"][step.needs]["reason"]
+                ended = Ended("not available", 0.0, f"no {step.needs}: {reason}")
+                if not absent:
+                    ended = Ended("not started", 0.0, f"waits for the step {step.needs}")
             else:
                 limit = begin + UNTIL[step.name] * budget - time.time()
                 ended = perform(step, out, environment, limit)

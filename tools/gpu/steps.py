@@ -27,7 +27,7 @@ UNTIL = {
     "walk": 0.48,
     "evaluation": 0.52,
     "shapes": 0.64,
-    "model": 0.70,
+    "model": 0.95,
     "sweep speed": 0.82,
     "sweep records": 1.0,
 }

@@ -70,7 +70,7 @@ gpu gpu-wheels: WHEELS ?= build/gpu-wheels
 gpu: ## Test and measure the GPU of this machine, in at most 9 minutes (OUT=build/gpu MINUTES=9)
 	@$(CHECK_PYTHON)
 	@started=$$(date +%s); $(PYTHON) -m tools.gpu.environment build/gpu-environment --wheels $(WHEELS) && \
-	  PYTHONPATH=. build/gpu-environment/bin/python -m tools.gpu $(OUT) --minutes $(MINUTES) \
+	  build/gpu-environment/bin/python -m tools.gpu $(OUT) --minutes $(MINUTES) \
 	  --started $$started --wheels $(WHEELS) $(OPTIONS)
 
 gpu-wheels: ## Collect wheels for a machine with a GPU and no network (PYTHON_VERSION=3.12)

@@ -33,6 +33,7 @@ MODEL_FREE = tuple(
 PLACES: dict[str, tuple[str, ...]] = {
     "catalog/": MODEL_FREE,
     "tools/": MODEL_FREE,
+    "tools/gpu/": ("tests/test_gpu_command.py",),
     "tools/site/": ("tests/site",),
     "tools/package/": EVERYTHING,
     "docs/": ("tests/site",),

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -87,13 +87,12 @@ def main(
     record_runs: Annotated[Path, typer.Option(help="Sweep file for records")] = SWEEPS["records"],
 ) -> None:
     """Test and measure this machine's accelerator; run it again to continue."""
-    begin = started or time.time()
-    budget = 60 * minutes - GRACE
+    clock = Clock(started or time.time(), 60 * minutes - GRACE)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also in the background
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     out = out.resolve()
     environment = variables(out, wheels, simulated=simulated)
-    machine = probe(environment, simulated)
+    machine = probe(environment)
     chosen = Choice(
         *(out, machine["device"], small, tests),
         {"speed": speed_runs.resolve(), "records": record_runs.resolve()},
@@ -101,42 +100,57 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     results = Results(out, machine)
     console.print(f"{machine['accelerator']}, torch {machine['versions']['torch']}")
-    try:
-        for step in steps(chosen):
-            if results.status(step.name) in ("done", "not available"):
-                console.print(f"{step.name}: {results.status(step.name)} before")
-                continue
-            if step.needs and results.status(step.needs) != "done":
-                absent = results.status(step.needs) == "not available"
-                reason = results.content["steps"][step.needs]["reason"]
-                ended = Ended("not available", 0.0, f"no {step.needs}: {reason}")
-                if not absent:
-                    ended = Ended("not started", 0.0, f"waits for the step {step.needs}")
-            else:
-                limit = begin + UNTIL[step.name] * budget - time.time()
-                ended = perform(step, out, environment, limit)
-            results.add(step, ended)
-            said = f"{step.name}: {ended.status}, {ended.seconds:.0f} s"
-            console.print(f"{said}, {ended.reason}" if ended.reason else said, markup=False)
-    except KeyboardInterrupt:
-        results.add(step, Ended("cut", 0.0, "interrupted"))
-        sys.exit(130)
+    for step in steps(chosen):
+        if results.status(step.name) == "done":
+            console.print(f"{step.name}: done before")
+            continue
+        try:
+            ended = perform(step, results, environment, clock)
+        except KeyboardInterrupt:
+            results.add(step, Ended("cut", 0.0, "interrupted"))
+            sys.exit(130)
+        results.add(step, ended)
+        said = f"{step.name}: {ended.status}, {ended.seconds:.0f} s"
+        console.print(f"{said}, {ended.reason}" if ended.reason else said, markup=False)
     results.save()
-    console.print(f"{time.time() - begin:.0f} s in all; {out / 'summary.md'}", soft_wrap=True)
+    console.print(f"{clock.passed:.0f} s in all; {out / 'summary.md'}", soft_wrap=True)
     sys.exit(any(results.status(step.name) == "failed" for step in steps(chosen)))
 
 
-def perform(step: Step, out: Path, environment: dict[str, str], limit: float) -> Ended:
-    """Run a step; the model may be absent, which is no failure."""
-    if limit < LEAST:
+class Clock(NamedTuple):
+    """The time for everything, in seconds, from a Unix time on."""
+
+    start: float
+    budget: float
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the start."""
+        return time.time() - self.start
+
+    def left(self, share: float) -> float:
+        """Seconds until this share of the time is over."""
+        return share * self.budget - self.passed
+
+
+def perform(step: Step, results: Results, environment: dict[str, str], clock: Clock) -> Ended:
+    """Run a step, if there is time and the step that it needs was done."""
+    if step.needs and (status := results.status(step.needs)) != "done":
+        reason = results.content["steps"][step.needs]["reason"]
+        if status == "not available":
+            return Ended(status, 0.0, f"no {step.needs}: {reason}")
+        return Ended("not started", 0.0, f"waits for the step {step.needs!r}: {reason}")
+    left = clock.left(UNTIL[step.name])
+    if left < LEAST:
         return Ended("not started", 0.0, "no time was left")
-    ended = run(step, out / "logs" / f"{step.name.replace(' ', '-')}.log", environment, limit)
-    if step.name == "model" and ended.status == "failed":
+    log = results.out / "logs" / f"{step.name.replace(' ', '-')}.log"
+    ended = run(step, log, environment, left)
+    if step.name == "model" and ended.status == "failed":  # it may be absent, which is no failure
         return ended._replace(status="not available")
     return ended
 
 
-def probe(environment: dict[str, str], simulated: bool) -> dict[str, Any]:
+def probe(environment: dict[str, str]) -> dict[str, Any]:
     """Return device, hardware, versions and commit; exits with a message without accelerator."""
     command = [sys.executable, "-m", "implementations.harness.runs.benchmarks"]
     done = subprocess.run(

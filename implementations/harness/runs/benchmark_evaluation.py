@@ -32,8 +32,12 @@ def plain(model: LanguageModel, tokens: Tokens) -> float:
 def compared(model: LanguageModel, tokens: Tokens) -> dict[str, Any]:
     """Return the fields of a row for a model."""
     ours, theirs = perplexity(model, tokens).value, plain(model, tokens)
-    actions = (partial(one, model, tokens) for one in (perplexity, plain))
-    row = compare(*actions, model.device, "perplexity / plain loss")
+    row = compare(
+        partial(perplexity, model, tokens),
+        partial(plain, model, tokens),
+        model.device,
+        "perplexity / plain loss",
+    )
     return row | {"note": f"values differ by {abs(ours / theirs - 1):.1e}"}
 
 

@@ -50,18 +50,19 @@ def main() -> None:
         for samples in (SAMPLES, SAMPLES // 2)
     )
     model = random_model(shape, device)
+    bare = partial(bare_passes, model, tokens)
     for action, name in ((plain_walk, "walk"), (gram_walk, "walk with Gram")):
-        actions = (partial(one, model, tokens) for one in (action, bare_passes))
-        benchmark.row(name, partial(compare, *actions, device, f"{name} / two bare passes"))
-    actions = (partial(gram_walk, model, text) for text in (tokens, half))
-    benchmark.row("samples", partial(compare, *actions, device, "twice the samples / once"))
+        ratio = f"{name} / two bare passes"
+        benchmark.row(name, partial(compare, partial(action, model, tokens), bare, device, ratio))
+    once, twice = (partial(gram_walk, model, text) for text in (half, tokens))
+    benchmark.row("samples", partial(compare, twice, once, device, "twice the samples / once"))
     blocks = shape["num_hidden_layers"] // 2
-    deep, shallow = (
-        random_model(shape | {"num_hidden_layers": number}, device)
-        for number in (blocks, blocks // 2)
+    shallow, deep = (
+        partial(gram_walk, random_model(shape | {"num_hidden_layers": number}, device), tokens)
+        for number in (blocks // 2, blocks)
     )
-    actions = (partial(gram_walk, each, tokens) for each in (deep, shallow))
-    benchmark.row("blocks", partial(compare, *actions, device, f"{blocks} / {blocks // 2} blocks"))
+    ratio = f"{blocks} / {blocks // 2} blocks"
+    benchmark.row("blocks", partial(compare, deep, shallow, device, ratio))
     benchmark.show()
 
 

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from implementations.harness.errors import Unavailable, in_short
 from implementations.harness.measure.memory import peak_memory
@@ -179,10 +179,11 @@ def random_model(
 ) -> LanguageModel:
     """Create a Llama model with random weights on `device`."""
     torch.manual_seed(0)
+    config: PreTrainedConfig = AutoConfig.for_model("llama", **shape)
     with device:
-        hf = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=dtype)
+        hf = AutoModelForCausalLM.from_config(config, dtype=dtype)
     hf.tie_weights()
-    return LanguageModel(hf.eval(), name="random")
+    return LanguageModel(hf.eval(), name="random weights")
 
 
 def zero_half(model: LanguageModel) -> None:

@@ -195,6 +195,13 @@ def test_incomparable_record_gets_its_own_board(change, at: Make):
     assert {board.device for board in result} <= {"CPU", "a GPU"}
 
 
+def test_boards_of_accelerators_follow_that_of_the_cpu(at: Make):
+    first = at("wanda", 0.5, 40.0)
+    hardware = first.hardware.model_copy(update={"accelerator": "AMD Instinct"})
+    result = boards([at("wanda", 0.5, 1.0, hardware=hardware), first])
+    assert [board.device for board in result] == ["CPU", "AMD Instinct"]
+
+
 def test_protocol_fields_without_effect_on_numbers_do_not_split_a_board(at: Make):
     first = at("wanda", 0.5, 40.0)
     protocol = first.protocol.model_copy(update={"batch_size": 1, "about": "the same"})

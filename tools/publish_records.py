@@ -50,8 +50,6 @@ def unpublishable(record: Record) -> str:
         return "it has no commit; run the code in a checkout with its .git folder, and with git"
     if record.dirty:
         return "its code has changes that are in no commit; commit them and run it again"
-    if not record.speed.quiet:
-        return "its speeds are not steady; delete it and run it again on an idle machine"
     return ""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from implementations.harness.results.record import Rate, Record, Speed
+from implementations.harness.results.record import Record
 from implementations.harness.results.store import load_record, save_record
 from tests.keyed import changed
 from tools import publish_records
@@ -46,15 +46,11 @@ def test_a_record_is_copied_to_its_method(measured, tmp_path: Path) -> None:
     assert load_record(path) == record
 
 
-UNSTEADY = Speed(note="n", decode=Rate(dense=1.0, pruned=1.0, ratio=1.0, low=0.7, high=1.0))
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"commit": None, "dirty": None}, "has no commit"),
         ({"dirty": True}, "changes that are in no commit"),
-        ({"speed": UNSTEADY}, "not steady"),
         ({"labels": ("external",)}, "not part of the atlas"),
     ],
 )

@@ -31,7 +31,11 @@ TRAINED = ("layerwise-training", "low-rank", "distillation", "full-training")
 """Kinds of recovery without and with training; merging belongs to neither."""
 TRAINING = "training"
 RETRAINING = (
-    Term("no", "no retraining", "No recovery, or one by a formula or a solver, and no training to calibrate."),
+    Term(
+        "no",
+        "no retraining",
+        "No recovery, or one by a formula or a solver, and no training to calibrate.",
+    ),
     Term("yes", "trains", "Trains masks, adapters or weights, to prune or to recover."),
 )
 COMMON = (

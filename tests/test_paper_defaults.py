@@ -18,6 +18,7 @@ STATED = {
         "learning_rate": 2e-5,
         "end": 0.1,
     },
+    "alphapruning": {"sparsity": 0.7, "base": "wanda", "spread": 0.2, "cut": "peak"},
     "ast": {  # the configuration for LLaMA2-7B
         "steps": 15_000,
         "rate": 2e-5,

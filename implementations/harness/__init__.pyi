@@ -46,6 +46,11 @@ from .prune.allocation import (
     widths as widths,
 )
 from .prune.backwalk import backwalk as backwalk, BackwalkedBlock as BackwalkedBlock
+from .prune.base_methods import (
+    prune_by_input_norms as prune_by_input_norms,
+    prune_by_magnitude as prune_by_magnitude,
+    prune_by_solving as prune_by_solving,
+)
 from .prune.masked import masked as masked
 from .prune.method import (
     Capabilities as Capabilities,

@@ -7,7 +7,6 @@ another method prunes the block to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -17,16 +16,15 @@ from implementations.harness import (
     Capabilities,
     ColumnNorm,
     Count,
-    Gram,
     LanguageModel,
     NonNegative,
     Ratio,
     Tokens,
     WalkedBlock,
     WeightMethod,
-    apportion,
-    factored,
-    sparse_solve,
+    prune_by_input_norms,
+    prune_by_magnitude,
+    prune_by_solving,
     walk,
 )
 
@@ -68,29 +66,14 @@ class OWL(WeightMethod):
             self.prune_block(block, counts[block.index])
         return {"outliers": outliers, "shares": shares.tolist()}
 
-    def prune_block(self, block: WalkedBlock, lost: dict[str, int]) -> None:
-        """Remove `lost` weights from each layer, by role, with the base method."""
-        linears = block.linears()
+    def prune_block(self, block: WalkedBlock, counts: dict[str, int]) -> None:
+        """Remove `counts` weights from each layer, by role, with the base method."""
         if self.base == "sparsegpt":
-            grams = block.observe(Gram)
-            for role, linear, factor, silent in factored(block, grams, self.damping):
-                W, choose = linear.weight, self.in_turn(lost[role], linear.weight)
-                W.copy_(sparse_solve(W, factor, silent, choose, self.block_size))
+            prune_by_solving(block, counts, self.block_size, self.damping)
         elif self.base == "wanda":
-            seen = block.observe(ColumnNorm)
-            for role, linear in linears.items():
-                scores = linear.weight.abs().float() * seen[role].norms  # |W_ij| ||X_j||_2
-                linear.weight.masked_fill_(self.choose(scores, "row", lost[role]), 0)
+            prune_by_input_norms(block, counts)
         else:
-            for role, linear in linears.items():
-                gone = self.choose(linear.weight.abs(), "matrix", lost[role])
-                linear.weight.masked_fill_(gone, 0)
-
-    def in_turn(self, count: int, weight: Tensor) -> Callable[[Tensor], Tensor]:
-        """Return a function that masks each block of columns in turn, `count` weights in all."""
-        sizes = torch.tensor([part.numel() for part in weight.split(self.block_size, dim=1)])
-        parts = iter(apportion(torch.ones(len(sizes)), sizes, count).tolist())
-        return lambda costs: self.choose(costs, "matrix", next(parts))
+            prune_by_magnitude(block, counts)
 
 
 def outlier_percentage(scores: list[Tensor], times: float) -> float:

@@ -100,6 +100,22 @@ def smallest_per_group(scores: Tensor, pattern: NM) -> Tensor:
     return smallest(groups, pattern.group - pattern.keep).flatten(-2)
 
 
+def smallest_of_layer(scores: Tensor, within: Literal["row", "matrix"], count: int) -> Tensor:
+    """Mark the `count` smallest `scores [out, in]` of a layer, boolean `[out, in]`.
+
+    Scores are compared `within` the whole matrix, or within a row: all rows then have equally many,
+    and the remainder is taken from the rows with the lowest next scores. Raises `NumericsError` for
+    NaN.
+    """
+    rows = scores if within == "row" else scores.reshape(1, -1)
+    each, over = divmod(count, len(rows))
+    marked = smallest(rows, each)
+    if over:
+        following = rows.masked_fill(marked, math.inf).amin(dim=1)  # [rows]
+        marked |= smallest(following, over)[:, None] & smallest(rows, each + 1)
+    return marked.view_as(scores)
+
+
 def share_of(sparsity: float, n: int) -> int:
     """Return `sparsity * n` rounded down: 7 for 0.7 of 10, 6 for 0.7 of 9."""
     return math.floor(sparsity * n + 1e-9)  # 0.29 * 100 must be 29 and not 28
@@ -159,20 +175,15 @@ class WeightMethod(Method):
 
         The result is boolean `[out, in]`. Scores are compared `within` a row or the whole matrix.
         The number of weights is rounded down, and ties go to the earlier position. `count` sets
-        another number of weights for this layer; all rows then lose equally many, and the remainder
-        is taken from the rows with the lowest next scores. Raises `NumericsError` for NaN.
+        another number of weights for this layer; see `smallest_of_layer`. Raises `NumericsError`
+        for NaN.
         """
         if self.pattern:
             return smallest_per_group(scores, self.pattern)
+        if count is not None:
+            return smallest_of_layer(scores, within, count)
         rows = scores if within == "row" else scores.reshape(1, -1)
-        if count is None:
-            return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
-        each, over = divmod(count, len(rows))
-        removed = smallest(rows, each)
-        if over:
-            following = rows.masked_fill(removed, math.inf).amin(dim=1)  # [rows]
-            removed |= smallest(following, over)[:, None] & smallest(rows, each + 1)
-        return removed.view_as(scores)
+        return smallest(rows, share_of(self.sparsity, rows.shape[-1])).view_as(scores)
 
     def counts(self, model: LanguageModel, shares: Tensor) -> list[dict[str, int]]:
         """Return the number of weights that every linear layer loses, `[blocks]` by role.

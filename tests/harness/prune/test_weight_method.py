@@ -13,6 +13,7 @@ from implementations.harness.prune.weight_method import (
     parse_pattern,
     share_of,
     smallest,
+    smallest_of_layer,
     smallest_per_group,
 )
 
@@ -50,6 +51,13 @@ def test_rows_are_independent():
     )
     expected = [[[1, 1, 0], [0, 1, 1]], [[1, 1, 0], [1, 1, 0]]]
     assert smallest(scores, 2).int().tolist() == expected
+
+
+def test_layer_loses_the_remainder_where_the_next_scores_are_lowest():
+    scores = torch.tensor([[1.0, 9, 5], [20, 40, 80], [0, 3, 7]])
+    rows, matrix = [[1, 0, 0], [1, 0, 0], [1, 1, 0]], [[1, 0, 1], [0, 0, 0], [1, 1, 0]]
+    assert smallest_of_layer(scores, "row", 4).int().tolist() == rows
+    assert smallest_of_layer(scores, "matrix", 4).int().tolist() == matrix
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])

@@ -43,7 +43,7 @@ class AlphaPruning(WeightMethod):
     Source: Lu et al., arXiv:2410.10912.
     """
 
-    capabilities = Capabilities(granularity=("unstructured",), calibration="forward")
+    capabilities = Capabilities(granularity=("unstructured",), calibration="forward", parallel=True)
 
     sparsity: Ratio = 0.7
     """Share of all blocks' weights to set to zero (S)."""

@@ -12,6 +12,7 @@ import typer
 from implementations.harness.errors import BadInput
 from implementations.harness.results.reading import read_text
 from tools.catalog.documents.diagnostics import CatalogError
+from tools.catalog.entries.declined import load_declined
 from tools.catalog.entries.loader import PAPERS, load_catalog
 from tools.command_line import PapersFolder, fail, program
 from tools.lists.comparison import Comparison, Finding, compare
@@ -23,6 +24,7 @@ MAX_BYTES = 5_000_000
 HEADINGS = {
     "contradicts": "in the catalog, but the line differs",
     "known": "in the catalog",
+    "declined": "declined",
     "new": "not in the catalog",
 }
 
@@ -33,12 +35,12 @@ def import_list(
 ) -> None:
     """Compare an Awesome list with the catalog.
 
-    Lists the papers that are in the catalog, those that contradict it and those that are new, each
-    with the command that adds it. Nothing is written.
+    Lists the papers that are in the catalog, those that contradict it, those that were declined
+    and those that are new, each with the command that adds it. Nothing is written.
     """
     try:
         items = read_list(read_text(file, MAX_BYTES))
-        compared = compare(items, load_catalog(papers))
+        compared = compare(items, load_catalog(papers), load_declined(papers))
     except BadInput as error:
         fail(str(error))
     except CatalogError as error:
@@ -61,6 +63,8 @@ def as_text(compared: Sequence[Comparison]) -> Iterator[str]:
 def _lines(one: Comparison) -> Iterator[str]:
     yield f"  line {one.item.line}: {f'{one.slug}: ' if one.slug else ''}{one.item.title[:100]}"
     yield from (f"    {_sentence(finding)}" for finding in one.findings)
+    if one.declined:
+        yield f"    {one.declined}"
     if one.command:
         yield f"    {one.command}"
 

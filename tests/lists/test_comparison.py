@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tools.catalog.entries.declined import DeclinedPaper
 from tools.catalog.exports.formats import EXPORTS
 from tools.catalog.schema.paper import Paper
 from tools.lists.comparison import Comparison, compare
@@ -173,7 +174,11 @@ def test_reports_repeated_papers(papers: dict[str, Paper]) -> None:
     [
         (
             "- A new one here [pdf](https://arxiv.org/abs/2601.00001v2)",
-            "https://arxiv.org/abs/2601.00001v2",
+            "2601.00001",
+        ),
+        (
+            "- A new one here [pdf](https://openreview.net/pdf?id=abcDEF1234)",
+            "'https://openreview.net/pdf?id=abcDEF1234'",
         ),
         (
             "- A new one here [pdf](https://some.org/x) [code](https://github.com/n/n)",
@@ -188,3 +193,21 @@ def test_new_paper_has_a_command_to_add_it(
     (one,) = compare(read_list(line), papers)
     assert one.status == "new"
     assert one.command == f"python tools/add_paper.py {command}"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("- Another title here [pdf](https://arxiv.org/abs/2601.00001v2)", "declined"),
+        ("- A pruner of tokens! [pdf](https://mirror.org/1)", "declined"),
+        ("- A Pruner of Weights [pdf](https://arxiv.org/abs/2601.00002)", "new"),
+        ("- A Pruner of Tokens [pdf](https://arxiv.org/abs/2306.11695)", "contradicts"),
+    ],
+)
+def test_declined_papers_are_not_new(line: str, status: str) -> None:
+    about = {"title": "A Pruner of Tokens", "ids": {"arxiv": "2601.00001"}, "reason": "Tokens."}
+    papers = {"pruner": Paper.model_validate(ENTRY)}
+    (one,) = compare(read_list(line), papers, [DeclinedPaper.model_validate(about)])
+    assert one.status == status
+    assert (one.declined == "Tokens.") == (status == "declined")
+    assert bool(one.command) == (status == "new")

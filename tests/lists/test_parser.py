@@ -43,6 +43,20 @@ from tools.lists.parser import read_list
             *("2024-05", "Escaped *Title* & more", "arXiv", []),
         ),
         (
+            "- A Title before a Break  <br> ICLR 2024 [[Paper]](https://a.org/p)",
+            *("", "A Title before a Break", "ICLR 2024", ["https://a.org/p"]),
+        ),
+        (
+            "- [12] A Title: with Details\n  - Publication: COLM 2024, [Paper](https://a.org/p)\n"
+            "  - Label: Pruning, N:M\n  - Code: [the code of it](https://c.d/e)",
+            *("", "A Title: with Details", "COLM 2024", ["https://a.org/p", "https://c.d/e"]),
+        ),
+        (
+            "- A Title of Plain Details\n\n    - Author: Ada Lovelace, and more of them\n"
+            "    - Link: https://a.org/p \n    - Code: Not available\n    - Pub: Under review\n",
+            *("", "A Title of Plain Details", "", ["https://a.org/p"]),
+        ),
+        (
             "- 2024-05-17: Pruning, Quantization, and Beyond [Paper](https://a.org/p)",
             *("2024-05", "Pruning, Quantization, and Beyond", "", ["https://a.org/p"]),
         ),
@@ -71,6 +85,8 @@ def test_reads_common_notations(
         "[![a badge of ours](https://a.org/b.svg)](https://a.org)",
         "- see [here](https://a.org)",
         "- [x](javascript:alert(1)) a title of words",
+        "[//]: # (A Title in a Comment, [of some](https://a.org))",
+        "- A Title before Prose\n\nProse\n\n  - Link: https://a.org/p",
     ],
 )
 def test_ignores_lines_without_paper(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,34 @@ def test_published_preprint_is_a_warning(client: Client) -> None:
     (found,) = of(FLAP, client, **gone, status="preprint", year=2023)
     assert (found.field, found.level) == ("venue", Level.WARNING)
     assert found.message == "Crossref has aaai 2024: the preprint has been published"
+
+
+PREPRINT = {
+    **{name: value for name, value in WANDA.items() if name not in ("venue", "track")},
+    "status": "preprint",
+    "year": 2023,
+    "submitted": "2023-06-20",
+    "ids": {"arxiv": "2306.11695"},
+}
+
+
+def test_searches_the_venue_of_preprints_by_title(client: Client) -> None:
+    """arXiv alone does not know where a paper was published."""
+    found = of(PREPRINT, client)
+    (venue,) = [problem for problem in found if problem.field == "venue"]
+    assert venue.level is Level.WARNING
+    assert re.fullmatch(r"\w+ has iclr 2024.*: the preprint has been published", venue.message)
+
+
+def test_new_code_of_preprints_is_a_warning(client: Client) -> None:
+    code = "https://github.com/locuslab/wanda"
+    found = of(PREPRINT, client)
+    (named,) = [problem for problem in found if problem.field == "code"]
+    assert named.level is Level.WARNING
+    assert named.message == f"arXiv names {code}, and the entry has no code"
+    known = of(PREPRINT, client, code=[{"url": "https://github.com/x/y", "official": False}])
+    assert [problem.field for problem in known] == ["venue"]
+    assert of(WANDA, client) == []
 
 
 @pytest.mark.parametrize(

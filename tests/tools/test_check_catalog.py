@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tests.tools.conftest import Ended, invoke
 from tools import check_catalog
 from tools.catalog.documents.diagnostics import Level, Problem
 from tools.catalog.entries.loader import PAPERS
+from tools.repository import REPOSITORY
 
 Run = Callable[..., Ended]
 
@@ -101,6 +103,18 @@ def test_online_compares_entries_with_their_sources(
     done = command("--online", papers / "flap.yaml")
     assert done.code == 1
     assert "flap.yaml:2: title: arXiv has 'Fluctuation-based" in done.out
+
+
+def test_weekly_report_has_published_preprints(command: Run, replay: Replay, papers: Path) -> None:
+    text = (PAPERS / "flap.yaml").read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^(venue|track|volume|number|pages|published): .*\n", "", text)
+    text = text.replace("status: published", "status: preprint").replace("year: 2024", "year: 2023")
+    (papers / "flap.yaml").write_text(text, encoding="utf-8")
+    done = command("--online", papers / "flap.yaml")
+    workflow = (REPOSITORY / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -qE '(.+)' facts\.txt", workflow)
+    assert "the preprint has been published" in done.out
+    assert re.search(pattern, done.out)
 
 
 def test_fix_corrects_layout_spaces_and_identifiers(

@@ -28,6 +28,17 @@ def test_lists_lines_by_status() -> None:
     assert "0 not in the catalog." in done.out
 
 
+def test_shows_why_papers_were_declined(papers: Path, tmp_path: Path) -> None:
+    file = tmp_path / "list.md"
+    file.write_text("- An Invented Title [pdf](https://arxiv.org/abs/2601.00001)\n")
+    paper = "{title: A Pruner of Tokens, ids: {arxiv: '2601.00001'}, reason: Prunes tokens.}"
+    declined = papers.parent / "declined.yaml"
+    declined.write_text(f"about: x\npapers:\n- {paper}\n", encoding="utf-8")
+    done = import_list(file, "--papers", papers)
+    assert "1 declined:\n  line 1: An Invented Title\n    Prunes tokens.\n" in done.out
+    assert "0 not in the catalog." in done.out
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

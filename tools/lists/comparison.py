@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from rapidfuzz import fuzz, process
 
+from tools.catalog.entries.declined import DeclinedPaper
 from tools.catalog.exports.awesome_list import venue
 from tools.catalog.schema.addresses import BEST, best_code, best_page, pages
+from tools.catalog.schema.identifiers import page
 from tools.catalog.schema.paper import Paper
 from tools.catalog.schema.vocabulary import fold, vocabulary
 from tools.lists.parser import Item, Link
@@ -24,7 +26,7 @@ SAME = 90.0
 """Similarity of two titles, out of 100, from which they count as spellings of the same title."""
 
 Level = Literal["error", "warning", "hint"]
-Status = Literal["known", "new", "contradicts"]
+Status = Literal["known", "new", "contradicts", "declined"]
 Key = tuple[str, str]
 
 
@@ -47,68 +49,97 @@ class Comparison:
     item: Item
     slug: str = ""
     findings: list[Finding] = field(default_factory=list)
+    declined: str = ""
+    """Why the catalog does not include the paper, if it was declined."""
 
     @property
     def status(self) -> Status:
-        """Whether the paper is new, known, or known with contradicting facts."""
+        """Whether the paper is new, declined, known, or known with contradicting facts."""
         if not self.slug:
-            return "new"
+            return "declined" if self.declined else "new"
         return "contradicts" if any(f.level != "hint" for f in self.findings) else "known"
 
     @property
     def command(self) -> str:
-        """The command that adds a new paper; empty for a known paper."""
-        return "" if self.slug else f"python tools/add_paper.py {shlex.quote(_name(self.item))}"
+        """The command that adds a new paper; empty for other papers."""
+        return add_command(self.item.title, self.item.links) if self.status == "new" else ""
 
 
-def compare(items: Iterable[Item], papers: Mapping[str, Paper]) -> list[Comparison]:
+def compare(
+    items: Iterable[Item],
+    papers: Mapping[str, Paper],
+    declined: Sequence[DeclinedPaper] = (),
+) -> list[Comparison]:
     """Find the paper of each line and the differences from its entry."""
-    index = _Index(papers)
+    index, rejected = index_papers(papers), index_declined(declined)
     compared = []
     lines: dict[str, int] = {}
     for item in items:
-        slug = index.find(item)
+        slug = index.find(item.title, item.links)
+        reason = "" if slug else rejected.find(item.title, item.links)
         findings = list(_findings(item, papers[slug])) if slug else []
         if slug and (first := lines.setdefault(slug, item.line)) != item.line:
             message = f"the paper is already in line {first}"
             findings.append(Finding("warning", "line", str(item.line), str(first), message))
-        compared.append(Comparison(item, slug, findings))
+        compared.append(Comparison(item, slug, findings, reason))
     return compared
 
 
-class _Index:
-    """Papers by link, title and repository."""
+def add_command(title: str, links: Iterable[Link]) -> str:
+    """Return the command that adds a paper, by a link with an identifier or by its title."""
+    named = ((link.url, _reference(link.url)) for link in links if not link.is_code)
+    written = (key[1] if key[0] == "arxiv" else url for url, key in named if key)
+    return f"python tools/add_paper.py {shlex.quote(next(written, title))}"
 
-    def __init__(self, papers: Mapping[str, Paper]) -> None:
+
+class Index:
+    """Papers by link, title and repository, each with a text such as its slug."""
+
+    def __init__(self) -> None:
         self.links: dict[Key, str] = {}
         self.code: dict[Key, str] = {}
         self.titles: dict[str, str] = {}
-        for slug, paper in papers.items():
-            if not paper.has_paper:
-                continue
-            for _, address in pages(paper):
-                self.links |= dict.fromkeys(_keys(address), slug)
-            for title in (paper.title, *_named(paper), *(paper.other_titles or ())):
-                self.titles[fold(title)] = slug
-            # An unofficial repository usually belongs to another paper.
-            for code in paper.code or ():
-                if code.official:
-                    self.code |= dict.fromkeys(_keys(code.url), slug)
 
-    def find(self, item: Item) -> str:
-        """Return the slug of a line's paper, found by link, title or repository; empty if new."""
-        if slug := _first(self.links, item):
-            return slug
-        title = process.extractOne(
-            fold(item.title), self.titles.keys(), scorer=fuzz.ratio, score_cutoff=SAME
+    def add(
+        self, text: str, titles: Iterable[str], pages: Iterable[str], code: Iterable[str] = ()
+    ) -> None:
+        """Add a paper with its titles and the addresses of its pages and repositories."""
+        self.titles |= dict.fromkeys(map(fold, titles), text)
+        self.links |= {key: text for address in pages for key in _keys(address)}
+        self.code |= {key: text for address in code for key in _keys(address)}
+
+    def find(self, title: str, links: Sequence[Link]) -> str:
+        """Return the text of a paper, found by link, title or repository; empty if new."""
+        if text := _first(self.links, links):
+            return text
+        alike = process.extractOne(
+            fold(title), self.titles.keys(), scorer=fuzz.ratio, score_cutoff=SAME
         )
-        if title:
-            return self.titles[title[0]]
-        return _first(self.code, item)
+        return self.titles[alike[0]] if alike else _first(self.code, links)
 
 
-def _first(known: Mapping[Key, str], item: Item) -> str:
-    keys = (key for link in item.links for key in _keys(link.url))
+def index_papers(papers: Mapping[str, Paper]) -> Index:
+    """Index the entries of the catalog by slug."""
+    index = Index()
+    for slug, paper in papers.items():
+        if paper.has_paper:
+            titles = (paper.title, *_named(paper), *(paper.other_titles or ()))
+            # An unofficial repository usually belongs to another paper.
+            official = (code.url for code in paper.code or () if code.official)
+            index.add(slug, titles, (address for _, address in pages(paper)), official)
+    return index
+
+
+def index_declined(declined: Iterable[DeclinedPaper]) -> Index:
+    """Index the declined papers by the reason."""
+    index = Index()
+    for paper in declined:
+        index.add(paper.reason, (paper.title,), (page(*identifier) for identifier in paper.ids))
+    return index
+
+
+def _first(known: Mapping[Key, str], links: Iterable[Link]) -> str:
+    keys = (key for link in links for key in _keys(link.url))
     return next((known[key] for key in keys if key in known), "")
 
 
@@ -136,12 +167,6 @@ def _reference(url: str) -> Key | None:
     except Unidentified:
         return None
     return named.scheme, named.value.lower() if named.scheme == "doi" else named.value
-
-
-def _name(item: Item) -> str:
-    """Return the argument for `add_paper.py`: a link with an identifier, or the title."""
-    named = (link.url for link in item.links if not link.is_code and _reference(link.url))
-    return next(named, item.title)
 
 
 def _findings(item: Item, paper: Paper) -> Iterator[Finding]:

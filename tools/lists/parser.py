@@ -5,13 +5,19 @@ A paper is a bullet, a table row or a separate line that contains a date or a li
     - [2023.07] Title, VENUE [[Paper](https://...)][[Code](https://...)]
     * [Title](https://...), VENUE 2023, [[code]](https://...)
     | 2023-07 | **Title** | VENUE | [pdf](https://...) |
+
+Links and venue may also follow the title as indented bullets:
+
+    - [1] Title
+      - Publication: VENUE, [Paper](https://...)
+      - Code: https://...
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,11 +29,17 @@ LINK = re.compile(
     r"\(\s*+<?([^\s<>()]*(?:\([^\s()]*\)[^\s<>()]*)*)>?\s*+"  # parentheses are balanced
     r"(?:(?<=\s)(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')\s*+)?\)\]?"
 )
+BREAK = re.compile(r"\s*+<br\s*+/?>", re.IGNORECASE)
 IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<[^>]*>")
 DATE = re.compile(
     r"[\[(]?\b((?:19|20)\d\d)(?:\s*[./-]\s*(0?[1-9]|1[0-2]))?(?:[./-]\d{1,2})?\b[\])]?"
 )
-ITEM = re.compile(r"\s*(?:[-*+•]|\d+[.)])\s+(?P<bullet>.*)|\s*\|(?P<row>.*)|(?P<bare>[\[*]{1,4}.*)")
+ITEM = re.compile(
+    r"\s*(?:[-*+•]|\d+[.)])\s+(?:\[\d{1,3}\]\s+)?(?P<bullet>.*)|\s*\|(?P<row>.*)"
+    r"|(?P<bare>(?!\[[^\]]*\]:)[\[*]{1,4}.*)"  # not a definition of a link
+)
+DETAIL = re.compile(r"\s+[-*+•]\s+(Link|Paper|Code|Pub|Publication|Venue):\s*(.*)", re.IGNORECASE)
+"""An indented bullet with a link or the venue of the paper above it."""
 MAX_LINE = 5_000
 """Maximum length of a line in characters; longer lines are ignored."""
 COMMA = re.compile(r"[,，、;|]")
@@ -78,10 +90,7 @@ def read_list(text: str) -> list[Item]:
 
 def _items(text: str) -> Iterator[Item]:
     group, fenced = "", False
-    for number, raw in enumerate(text.splitlines(), start=1):
-        if len(raw) > MAX_LINE:
-            continue
-        line = "".join(c if c.isprintable() else " " * c.isspace() for c in raw)
+    for number, line in _lines(text):
         if re.match(r"\s*(```|~~~)", line):
             fenced = not fenced
         elif fenced:
@@ -92,8 +101,35 @@ def _items(text: str) -> Iterator[Item]:
             yield item
 
 
+def _lines(text: str) -> Iterable[tuple[int, str]]:
+    """Return the lines with their numbers, and each detail at the end of the bullet above it."""
+    joined: dict[int, str] = {}
+    bullet = 0
+    for number, raw in enumerate(text.splitlines(), start=1):
+        if len(raw) > MAX_LINE:
+            continue
+        line = "".join(c if c.isprintable() else " " * c.isspace() for c in raw)
+        detail = DETAIL.fullmatch(line)
+        if bullet and detail and len(joined[bullet]) < MAX_LINE:
+            joined[bullet] += _as_links(*detail.groups())
+            continue
+        joined[number] = line
+        if line[:1].strip():
+            bullet = number if re.match(r"[-*+•]\s", line) else 0
+    return joined.items()
+
+
+def _as_links(label: str, value: str) -> str:
+    """Write a detail as it would be in the line of the title: a venue, then links."""
+    venue = plain(LINK.sub("", value))
+    links = [(name if _is_service(name) else label, url) for _, name, url in LINK.findall(value)]
+    links += [(label, url) for url in re.findall(r"https?://[^\s<>()]+", venue)]
+    shown = f", {venue}" if looks_like_venue(venue) else ""
+    return shown + "".join(f" [{name}]({url})" for name, url in links)
+
+
 def _item(line: str, number: int, group: str) -> Item | None:
-    found = ITEM.fullmatch(IMAGE.sub(" ", line))
+    found = ITEM.fullmatch(IMAGE.sub(" ", BREAK.sub(", ", line)))
     if not found:
         return None
     text = html.unescape(found["bullet"] or found["row"] or found["bare"] or "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -38,18 +38,14 @@ def resolve(start: Reference | Facts, client: Client) -> Resolved:
     source is only noted.
     """
     if isinstance(start, Facts):
-        inquiry = Inquiry(start, None, client)
+        inquiry = Inquiry([start], None, client)
     else:
-        inquiry = Inquiry(fetch(start, client), start, client)
+        inquiry = Inquiry([fetch(start, client)], start, client)
     inquiry.follow()
     for service in services_for("preprints"):
         if not inquiry.knows(service.schemes):
             inquiry.search(service)
-    # First an index of all venues, then the records of single venues.
-    for service in sorted(services_for("venues"), key=lambda one: bool(one.schemes)):
-        if not inquiry.published:
-            inquiry.search(service)
-            inquiry.follow()
+    inquiry.search_venues()
     return inquiry.merged()
 
 
@@ -80,8 +76,8 @@ def candidates(title: str, client: Client) -> list[Candidate]:
 class Inquiry:
     """The facts found about one paper so far, and the references already looked up."""
 
-    def __init__(self, first: Facts, asked: Reference | None, client: Client) -> None:
-        self.found = [first]
+    def __init__(self, known: Sequence[Facts], asked: Reference | None, client: Client) -> None:
+        self.found = [*known]
         self.notes: list[str] = []
         self._client = client
         self._asked = {asked}
@@ -125,6 +121,14 @@ class Inquiry:
         same = [facts for facts in found if self._is_it(facts, SAME)]
         self.found += [facts for facts in same if facts.venue][:1]
         self.found += [facts for facts in same if not facts.venue][:1]
+
+    def search_venues(self) -> None:
+        """Search for the published version until a source names a venue."""
+        # First an index of all venues, then the records of single venues.
+        for service in sorted(services_for("venues"), key=lambda one: bool(one.schemes)):
+            if not self.published:
+                self.search(service)
+                self.follow()
 
     def merged(self) -> Resolved:
         """Merge the facts, without the identifiers of other papers."""

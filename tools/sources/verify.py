@@ -1,7 +1,8 @@
 """Comparison of an entry with the sources of its identifiers.
 
 A contradiction is an error, a source that does not answer a warning. If the versions of a paper
-differ, the entry has to agree with one of them.
+differ, the entry has to agree with one of them. For a preprint, all sources are searched for its
+venue, and new facts are warnings.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from tools.sources.client import Client
 from tools.sources.errors import AnotherPaper, NotFound, SourceError
 from tools.sources.lookup.queries import fetch, references
 from tools.sources.names.similarity import SAME, same_names, similarity
+from tools.sources.resolve import Inquiry
 from tools.sources.services.facts import Facts
 
 WRONG = (AnotherPaper, NotFound)
@@ -29,8 +31,14 @@ def verify(entry: Entry, client: Client) -> Iterator[Problem]:
         except SourceError as error:
             level = Level.ERROR if isinstance(error, WRONG) else Level.WARNING
             yield entry.problem("ids", reference.scheme, message=error.problem, level=level)
-    for check in (_title, _authors, _dates, _venue):
+    for check in (_title, _authors, _dates):
         yield from check(entry, found)
+    if found and entry.paper.status == "preprint":
+        inquiry = Inquiry(found, None, client)
+        inquiry.search_venues()
+        found = inquiry.found
+        yield from _code(entry, found)
+    yield from _venue(entry, found)
 
 
 def _title(entry: Entry, found: list[Facts]) -> Iterator[Problem]:
@@ -63,6 +71,14 @@ def _dates(entry: Entry, found: list[Facts]) -> Iterator[Problem]:
 def _fits(one: str, other: str) -> bool:
     """Whether two dates agree at the coarser precision of the two."""
     return one.startswith(other) or other.startswith(one)
+
+
+def _code(entry: Entry, found: list[Facts]) -> Iterator[Problem]:
+    """A repository that a source names must be in the entry, unless it has another one."""
+    named = {url: facts.source for facts in reversed(found) for url in facts.code}
+    for url, source in named.items() if not entry.paper.code else ():
+        message = f"{source} names {url}, and the entry has no code"
+        yield entry.problem("code", message=message, level=Level.WARNING)
 
 
 def _venue(entry: Entry, found: list[Facts]) -> Iterator[Problem]:

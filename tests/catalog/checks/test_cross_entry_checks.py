@@ -54,3 +54,40 @@ def test_baseline_without_paper_needs_no_fidelity(papers: Path, change: Change) 
     folder.mkdir()
     (folder / "brook.py").touch()
     assert told(papers) == []
+
+
+@pytest.mark.parametrize(
+    ("paper", "problem"),
+    [
+        ("title: Another Title\n  ids: {arxiv: '2601.00001'}\n  reason: Prunes tokens.", None),
+        (
+            "title: Another Title\n  ids: {arxiv: '2401.00001v2'}\n  reason: Prunes tokens.",
+            "4: papers[0].ids.arxiv: '2401.00001v2' is not an arXiv identifier",
+        ),
+        (
+            "title: Another Title\n  ids: {}\n  reason: x",
+            "4: papers[0].ids: contains no identifier",
+        ),
+        ("title: Another Title\n  reason: x", "3: papers[0]: the field ids is missing; add it"),
+        ("title: Another Title\n  ids: {arxiv: '2601.00001'}", "the field reason is missing"),
+        (
+            "title: RIVER pruning of language models\n  ids: {arxiv: '2601.00001'}\n  reason: x",
+            "3: papers[0]: 'RIVER pruning of language models' is in the catalog as river",
+        ),
+        (
+            "title: Another Title\n  ids: {arxiv: '2312.00001'}\n  reason: x",
+            "3: papers[0]: 'Another Title' is in the catalog as brook; remove it",
+        ),
+        (
+            "title: A Title\n  ids: {arxiv: '2601.00001'}\n  reason: x\n"
+            "- title: Another\n  ids: {arxiv: '2601.00001'}\n  reason: x",
+            "6: papers[1]: 'Another' is already declined; remove it",
+        ),
+    ],
+)
+def test_declined_papers(papers: Path, paper: str, problem: str | None) -> None:
+    file = papers.parent / "declined.yaml"
+    file.write_text(f"about: Papers out of scope.\npapers:\n- {paper}\n", encoding="utf-8")
+    found = told(papers)
+    assert len(found) == bool(problem)
+    assert not problem or problem in found[0]

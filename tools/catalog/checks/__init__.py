@@ -20,7 +20,8 @@ ENTRY_CHECKS = (*entry_checks.CHECKS, *claim_checks.CHECKS, *text_checks.CHECKS)
 def check(catalog: Catalog, root: Path = REPOSITORY) -> list[Problem]:
     """Return the problems of single entries, between entries, and of the layout.
 
-    `root` is the checkout that contains the method folders and the abstract fingerprints.
+    `root` is the checkout that contains the method folders, the abstract fingerprints and the
+    declined papers.
     """
     problems = [problem for document in catalog.documents for problem in layout_problems(document)]
     for entry in catalog.entries.values():
@@ -29,6 +30,7 @@ def check(catalog: Catalog, root: Path = REPOSITORY) -> list[Problem]:
     for check_all in cross_entry_checks.CHECKS:
         problems += check_all(catalog)
     problems += cross_entry_checks.method_folders(catalog, root / "implementations")
+    problems += cross_entry_checks.declined_papers(catalog, root)
     for check_texts in (text_checks.copied_abstracts, text_checks.orphaned_fingerprints):
         problems += check_texts(catalog, root / "catalog" / "abstracts")
     return sorted(problems)

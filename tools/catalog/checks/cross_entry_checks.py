@@ -11,8 +11,10 @@ from rapidfuzz import fuzz, process
 from tools.catalog.checks.duplicates import shared_identifiers, similar_titles
 from tools.catalog.documents.diagnostics import Problem
 from tools.catalog.documents.yaml_reader import Loc
+from tools.catalog.entries.declined import read_declined
 from tools.catalog.entries.loader import Catalog, Entry
 from tools.catalog.schema.paper import Outside
+from tools.catalog.schema.vocabulary import fold
 from tools.repository import REPOSITORY, implemented
 
 
@@ -122,6 +124,23 @@ def method_folders(catalog: Catalog, implementations: Path) -> Iterator[Problem]
         if entry.paper.fidelity and slug not in written:
             message = f"there is no implementations/{slug}/{slug}.py"
             yield entry.problem("fidelity", message=message, advice="remove it")
+
+
+def declined_papers(catalog: Catalog, root: Path) -> Iterator[Problem]:
+    """Find errors in `catalog/declined.yaml`, repeated papers, and papers that have an entry."""
+    declined, problems, document = read_declined(root)
+    yield from problems
+    owners: dict[object, str] = {}
+    for slug, paper in catalog.papers.items():
+        titles = map(fold, (paper.title, *(paper.other_titles or ())))
+        owners |= dict.fromkeys((*titles, *paper.ids), f"is in the catalog as {slug}")
+    for index, one in enumerate(declined):
+        keys = (fold(one.title), *one.ids)
+        if owner := next((owners[key] for key in keys if key in owners), ""):
+            advice = "remove it here, or remove the entry" if " as " in owner else "remove it"
+            message = f"'{one.title}' {owner}"
+            yield document.problem(("papers", index), message, advice)
+        owners |= dict.fromkeys(keys, "is already declined")
 
 
 CHECKS: tuple[Callable[[Catalog], Iterator[Problem]], ...] = (

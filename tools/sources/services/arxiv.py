@@ -18,7 +18,11 @@ FORM = (
     r"(?P<id>\d{2}(?:0[1-9]|1[0-2])\.\d{4,5}|[a-z]+(?:-[a-z]+)?(?:\.[A-Z]{2})?/\d{7})"
     r"(?:v[1-9]\d{0,3})?"
 )
-SPACES = {"a": "http://www.w3.org/2005/Atom", "x": "http://arxiv.org/schemas/atom"}
+SPACES = {
+    "a": "http://www.w3.org/2005/Atom",
+    "o": "http://a9.com/-/spec/opensearch/1.1/",
+    "x": "http://arxiv.org/schemas/atom",
+}
 
 
 class Arxiv(Service):
@@ -58,6 +62,19 @@ class Arxiv(Service):
         words = " ".join("".join(c if c.isalnum() else " " for c in title).split())
         query = {"search_query": f'ti:"{words}"', "max_results": 5}
         return f"/api/query?{urlencode(query)}"
+
+    def newest(self, query: str, start: int, count: int) -> str:
+        """Return the path of a part of the papers that match a query, newest first."""
+        order = {"sortBy": "submittedDate", "sortOrder": "descending"}
+        part = {"search_query": query, **order, "start": start, "max_results": count}
+        return f"/api/query?{urlencode(part)}"
+
+    def total(self, page: Page) -> int:
+        """Parse the number of papers that match, of which the answer has a part."""
+        written = read_xml(page).findtext("o:totalResults", "", SPACES)
+        if not written.isdecimal():
+            raise malformed(page, "it does not have the number of results")
+        return int(written)
 
     def found(self, page: Page) -> list[Facts]:
         """Parse all entries."""

@@ -96,6 +96,22 @@ class OpenReview(Service):
         found = [self._facts(note) for note in notes if note.title]
         return sorted((f for f in found if f.venue), key=lambda f: f.track == "workshop")
 
+    def at_venue(self, group: str, words: str, start: int, count: int) -> str:
+        """Return the path of a part of the submissions to a venue that contain some words.
+
+        OpenReview shows guests search results, but no longer the whole list of a venue.
+        """
+        query = {"term": words, "content": "all", "group": group, "source": "forum"}
+        return f"/notes/search?{urlencode(query | {'limit': count, 'offset': start})}"
+
+    def submissions(self, page: Page) -> list[tuple[Facts, str]]:
+        """Parse the facts and the venue id of each submission.
+
+        The venue id of a submission is that of the venue only if it was accepted.
+        """
+        notes = read_json(page, Notes).notes
+        return [(self._facts(note), note.venueid or "") for note in notes]
+
     def _facts(self, note: Note) -> Facts:
         where = accepted(note.venue or "", note.venueid or "")
         date = (note.pdate if where else None) or note.cdate

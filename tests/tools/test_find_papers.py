@@ -1,0 +1,75 @@
+"""`find_papers.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.sources.replay import DATA, UNREACHABLE, Replay, index, stored
+from tests.tools.conftest import Ended, invoke
+from tools.find_papers import app
+
+
+@pytest.fixture
+def offline(replay: Replay) -> Replay:
+    """Sources that cannot be reached."""
+    for host in index():
+        replay.say(host, UNREACHABLE)
+    return replay
+
+
+def find(papers: Path, *options: object) -> Ended:
+    return invoke(app, "--papers", papers, *options)
+
+
+def test_prints_a_checklist(offline: Replay, papers: Path) -> None:
+    lists = DATA / "lists"
+    done = find(papers, "--lists", lists / "pprp.md", "--lists", lists / "hrcheng.md")
+    assert done.code == 0
+    assert done.out.startswith("## pprp.md\n\n- [ ] Invented Masks: Semi-structured Pruning of")
+    assert "\n## hrcheng.md\n\n- [ ] KS-Lottery" in done.out
+    assert "\n## Not read\n\n- arXiv: export.arxiv.org cannot be reached" in done.out
+
+
+def test_nothing_new_prints_nothing(replay: Replay, papers: Path) -> None:
+    replay.say("export.arxiv.org", stored("arxiv/empty.xml"))
+    replay.say("raw.githubusercontent.com", stored("lists/horseee.md"))
+    assert "Invented Channels Without Retraining" in find(papers).out
+    paper = "- {title: Another Title, ids: {arxiv: '2610.00001'}, reason: Invented.}"
+    (papers.parent / "declined.yaml").write_text(f"about: x\npapers:\n{paper}\n", encoding="utf-8")
+    done = find(papers)
+    assert (done.code, done.out, done.err) == (0, "", "no new papers\n")
+
+
+def test_fails_if_no_source_can_be_read(offline: Replay, papers: Path) -> None:
+    done = find(papers)
+    assert done.code == 1
+    assert done.err == "no source could be read\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--since", "2999-01-01"], 2, "2999-01-01 is in the future"),
+        (["--since", "last week"], 2, "last week"),
+        (["--lists", "absent.md"], 2, "absent.md"),
+        (["--contact", "me"], 1, "the contact 'me' is not an e-mail address"),
+    ],
+)
+def test_rejects_wrong_options(
+    options: list[str], code: int, message: str, offline: Replay, papers: Path
+) -> None:
+    done = find(papers, *options)
+    assert done.code == code
+    assert message in done.err
+    assert offline.requests == []
+
+
+def test_rejects_an_invalid_file_of_declined_papers(offline: Replay, papers: Path) -> None:
+    text = "about: x\npapers:\n- {title: A Title, ids: {}, reason: No identifier.}\n"
+    (papers.parent / "declined.yaml").write_text(text, encoding="utf-8")
+    done = find(papers)
+    assert done.code == 1
+    assert "declined.yaml:3: papers[0].ids: contains no identifier; add one" in done.err
+    assert offline.requests == []

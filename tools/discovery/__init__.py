@@ -1,0 +1,1 @@
+"""Search for papers that the catalog does not have: listings, topic, proposals."""

@@ -53,8 +53,8 @@ from tools.lists.parser import read_list
         ),
         (
             "- A Title of Plain Details\n\n    - Author: Ada Lovelace, and more of them\n"
-            "    - Link: https://a.org/p \n    - Code: Not available\n    - Pub: Under review\n",
-            *("", "A Title of Plain Details", "", ["https://a.org/p"]),
+            "    - Link: https://a.org/p__1 \n    - Code: Not available\n    - Pub: Under review\n",
+            *("", "A Title of Plain Details", "", ["https://a.org/p__1"]),
         ),
         (
             "- 2024-05-17: Pruning, Quantization, and Beyond [Paper](https://a.org/p)",

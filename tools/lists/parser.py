@@ -29,7 +29,7 @@ LINK = re.compile(
     r"\(\s*+<?([^\s<>()]*(?:\([^\s()]*\)[^\s<>()]*)*)>?\s*+"  # parentheses are balanced
     r"(?:(?<=\s)(?:\"(?:[^\"\\]|\\.)*\"|'[^']*')\s*+)?\)\]?"
 )
-BREAK = re.compile(r"\s*+<br\s*+/?>", re.IGNORECASE)
+BREAK = re.compile(r"(?<!\s)\s*+<br\s*+/?>", re.IGNORECASE)
 IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)|<[^>]*>")
 DATE = re.compile(
     r"[\[(]?\b((?:19|20)\d\d)(?:\s*[./-]\s*(0?[1-9]|1[0-2]))?(?:[./-]\d{1,2})?\b[\])]?"
@@ -38,7 +38,7 @@ ITEM = re.compile(
     r"\s*(?:[-*+•]|\d+[.)])\s+(?:\[\d{1,3}\]\s+)?(?P<bullet>.*)|\s*\|(?P<row>.*)"
     r"|(?P<bare>(?!\[[^\]]*\]:)[\[*]{1,4}.*)"  # not a definition of a link
 )
-DETAIL = re.compile(r"\s+[-*+•]\s+(Link|Paper|Code|Pub|Publication|Venue):\s*(.*)", re.IGNORECASE)
+DETAIL = re.compile(r"\s+[-*+•]\s+(Link|Paper|Code|Pub|Publication|Venue):(.*)", re.IGNORECASE)
 """An indented bullet with a link or the venue of the paper above it."""
 MAX_LINE = 5_000
 """Maximum length of a line in characters; longer lines are ignored."""
@@ -121,9 +121,10 @@ def _lines(text: str) -> Iterable[tuple[int, str]]:
 
 def _as_links(label: str, value: str) -> str:
     """Write a detail as it would be in the line of the title: a venue, then links."""
-    venue = plain(LINK.sub("", value))
+    rest = LINK.sub("", value)
+    venue = plain(rest)
     links = [(name if _is_service(name) else label, url) for _, name, url in LINK.findall(value)]
-    links += [(label, url) for url in re.findall(r"https?://[^\s<>()]+", venue)]
+    links += [(label, url) for url in re.findall(r"https?://[^\s<>()]+", rest)]
     shown = f", {venue}" if looks_like_venue(venue) else ""
     return shown + "".join(f" [{name}]({url})" for name, url in links)
 

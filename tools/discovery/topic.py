@@ -22,15 +22,12 @@ MODELS = re.compile(
     re.IGNORECASE,
 )
 """Words for language models."""
-_OTHERS = (
-    r"(?:tokens?|prompts?|contexts?|kv|caches?|data(?:sets?)?|samples?|retriev\w+|graphs?|trees?"
-    r"|thoughts?)"
-)
+_OTHERS = r"(?:tokens?|prompts?|contexts?|kv|caches?|samples?|retriev\w+|graphs?|trees?|thoughts?)"
 _REDUCED = r"(?:prun|spars|compress|reduc|evict|select|merg|drop|skip)\w+"
-_WORD = r"(?:(?!for|from|in|of)\w+[ -])?"
+_WORD = r"(?:(?!and|aware|based|for|from|in|of|wise|with)\w+[ -])?"
 OTHER = re.compile(
     rf"\b(?:{_OTHERS}[ -]{_WORD}{_REDUCED}|{_REDUCED}[ ]{_WORD}{_OTHERS}|kv|key[ -]value"
-    rf"|attention[ ]spars\w+|spars\w+[ ]{_WORD}attention|autoencoders?"
+    rf"|data(?:sets?)?[ -]prun\w+|attention[ ]spars\w+|spars\w+[ ]{_WORD}attention|autoencoders?"
     r"|vi(?:sion|sual)[ ]transformers?|cnns?)\b",
     re.IGNORECASE,
 )

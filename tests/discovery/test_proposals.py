@@ -146,7 +146,7 @@ def test_local_files_replace_the_lists(replay: Replay, papers: Path) -> None:
     assert new["pprp.md"][0].date == "ICML 2026"
 
 
-def test_titles_of_others_are_inert_on_github() -> None:
+def test_untrusted_titles_are_inert_on_github() -> None:
     text = "[a](https://e.org) <img> @user #1 `x` **b** $y$ \u202e"
     shown = markdown(text)
     assert "@user" not in shown

@@ -87,6 +87,6 @@ def _line(paper: Candidate) -> str:
 
 
 def markdown(text: str) -> str:
-    """Escape a text of others for GitHub: no markup, mentions of people, issues or links."""
+    """Escape untrusted text for GitHub: no markup, links, mentions of people or issues."""
     shown = MARKUP.sub(r"\\\1", escape_unprintable(" ".join(text.split())))
     return REFERENCES.sub("\\1\N{WORD JOINER}", shown)

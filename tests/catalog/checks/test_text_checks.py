@@ -90,6 +90,15 @@ def test_sources_require_read(papers: Path, change: Change) -> None:
     ]
 
 
+@pytest.mark.parametrize("said", ["prunes a river.", "Prunes a river"])
+def test_taglines_are_sentences(papers: Path, change: Change, said: str) -> None:
+    change("river", ("Prunes a river of weights down to a stream.", said))
+    assert told(papers) == [
+        "river.yaml:9: tagline: is no sentence;"
+        " start with a capital letter and end with a full stop"
+    ]
+
+
 @pytest.mark.parametrize("owner", ["river", "brook"])
 def test_detects_copied_abstracts(papers: Path, owner: str) -> None:
     """For the abstract of any entry, ignoring case and punctuation."""

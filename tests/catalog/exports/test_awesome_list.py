@@ -69,6 +69,7 @@ PLUG_IN = {"role": "plug-in"}
         (PLUG_IN | cut("unstructured", allocation="layerwise"), "allocation"),
         (PLUG_IN | cut("unstructured", allocation="layerwise", recovery="low-rank"), "recovery"),
         (PLUG_IN | cut("unstructured", recovery="none"), "unstructured"),
+        (PLUG_IN | cut("unknown", recovery="none"), "recovery"),
         (cut("unstructured", allocation="layerwise"), "unstructured"),
         ({"kind": "survey"}, "survey"),
         ({"kind": "theory"}, "analysis"),

@@ -50,6 +50,14 @@ def summary(entry: Entry) -> Iterator[Problem]:
         yield entry.problem("summary", message=message, advice=advice)
 
 
+def tagline(entry: Entry) -> Iterator[Problem]:
+    """Check that a tagline is a sentence."""
+    text = entry.paper.tagline
+    if text and not (text[0].isupper() and text.endswith(".")):
+        advice = "start with a capital letter and end with a full stop"
+        yield entry.problem("tagline", message="is no sentence", advice=advice)
+
+
 def read(entry: Entry) -> Iterator[Problem]:
     """Check that `sources.read` is given for a paper."""
     if entry.paper.has_paper and entry.paper.sources.read is None:
@@ -59,16 +67,17 @@ def read(entry: Entry) -> Iterator[Problem]:
 
 
 def copied_abstracts(catalog: Catalog, abstracts: Path) -> Iterator[Problem]:
-    """Find summaries that share consecutive words with any abstract."""
+    """Find summaries and taglines that share consecutive words with any abstract."""
     owners = {mark: slug for slug, marks in load(abstracts).items() for mark in marks}
     for entry in catalog.entries.values():
-        text = entry.paper.summary
-        marks = zip(runs(text), fingerprint(text), strict=True)
-        copied = next(((words, owners[mark]) for words, mark in marks if mark in owners), None)
-        if copied:
-            message = f"shares {RUN} words with the abstract of {copied[1]}: '{copied[0]}'"
-            advice = "write it in your own words"
-            yield entry.problem("summary", message=message, advice=advice)
+        for field in ("tagline", "summary"):
+            text = getattr(entry.paper, field) or ""
+            marks = zip(runs(text), fingerprint(text), strict=True)
+            copied = next(((words, owners[mark]) for words, mark in marks if mark in owners), None)
+            if copied:
+                message = f"shares {RUN} words with the abstract of {copied[1]}: '{copied[0]}'"
+                advice = "write it in your own words"
+                yield entry.problem(field, message=message, advice=advice)
 
 
 def orphaned_fingerprints(catalog: Catalog, abstracts: Path) -> Iterator[Problem]:
@@ -80,4 +89,4 @@ def orphaned_fingerprints(catalog: Catalog, abstracts: Path) -> Iterator[Problem
             yield Problem(path, 1, "", "does not belong to an entry", advice)
 
 
-CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (authors, summary, read)
+CHECKS: tuple[Callable[[Entry], Iterator[Problem]], ...] = (authors, tagline, summary, read)

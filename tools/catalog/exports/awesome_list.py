@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tools.catalog.schema.addresses import best_code, best_page
 from tools.catalog.schema.paper import Paper, Taxonomy
-from tools.catalog.schema.vocabulary import vocabulary
+from tools.catalog.schema.vocabulary import UNKNOWN, vocabulary
 
 START = (
     "zhu2024survey",
@@ -39,7 +39,7 @@ GROUPS = {
     "activation": "Activation sparsity",
     "state-space": "State-space models",
     "allocation": "Allocation: how much to remove from each layer",
-    "recovery": "Recovery and distillation",
+    "recovery": "Recovery, distillation and calibration data",
     "analysis": "Analyses, theory and benchmarks",
     "survey": "Surveys",
     "system": "Systems, kernels and toolkits",
@@ -110,10 +110,13 @@ def group(paper: Paper) -> str:
         return "experts"
     if "ssm-states" in removed or taxonomy.architecture == ("ssm-hybrid",):
         return "state-space"
-    if paper.role == "plug-in" and taxonomy.recovery not in (None, "none"):
-        return "recovery"
-    if paper.role == "plug-in" and taxonomy.allocation in ("layerwise", "learned", "searched"):
-        return "allocation"
+    if paper.role == "plug-in":
+        if taxonomy.recovery not in (None, "none"):
+            return "recovery"
+        if taxonomy.allocation in ("layerwise", "learned", "searched"):
+            return "allocation"
+        if fine == (UNKNOWN,):  # prepares data for whatever prunes
+            return "recovery"
     if "unstructured" in fine:
         return "unstructured"
     if {"semi-structured", "block-sparse"} & set(fine):

@@ -231,3 +231,19 @@ def test_a_catalog_without_claims_says_so() -> None:
     text = dict(claims.pages(Atlas({}, {})))["claims.md"]
     assert "No entry of the catalog has a claim yet." in text
     assert "<form" not in text
+
+
+@pytest.mark.parametrize(
+    ("where", "paper"),
+    [
+        ("Table 1", "a"),
+        ("as quoted in B Table 2", "b"),
+        ("Table 1 of the B paper", "b"),
+        ("as quoted in FANG Table 1", ""),  # not in the catalog
+        ("main table, as quoted in a digest of the paper", "a"),
+    ],
+)
+def test_a_quoted_number_belongs_to_the_paper_that_quotes_it(where: str, paper: str) -> None:
+    papers = {"a": entry("A", claim(50, where=where)), "b": entry("B")}
+    (table,) = claim_tables(Atlas(papers, {}))
+    assert [one.paper for one in reports(table, "a")] == [paper]

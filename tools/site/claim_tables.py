@@ -128,6 +128,8 @@ def reporting_paper(slug: str, claim: Claim, atlas: Atlas) -> str:
         for other, name in atlas.names.items():
             if name == named[1]:
                 return other
+        if named[1][0].isupper():  # and not `as quoted in a digest of the paper`
+            return ""
     return slug if atlas.papers[slug].has_paper else ""
 
 

@@ -8,6 +8,7 @@ of conjugate gradients refit the selected weights.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -60,7 +61,8 @@ class ALPS(WeightMethod):
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> None:
         for block in walk(model, calibration):
-            grams = block.observe(Gram)  # X^T X, once per distinct input
+            # X^T X once per distinct input, fp64: near ties in the selection amplify rounding
+            grams = block.observe(partial(Gram, dtype=torch.float64))
             for gram, linears in block.sharing(grams):
                 scales, H, values, vectors = self.scale(gram.matrix)
                 for linear in linears.values():
@@ -72,12 +74,12 @@ class ALPS(WeightMethod):
         The eigenvalues are `[in]`, the eigenvectors the columns of `[in, in]`. All of these apply
         to weights that are multiplied by the scales, so the diagonal of H is 1.
         """
-        H = gram.clone()
-        H.diagonal().add_(self.damping * gram.diagonal().mean())  # X^T X + lambda_2 I
+        H = gram.double().clone()
+        H.diagonal().add_(self.damping * H.diagonal().mean())  # X^T X + lambda_2 I
         scales = H.diagonal().sqrt() + TINY
         H /= scales * scales[:, None]  # E H E, E = Diag(H)^-1/2 (Eq. 27)
-        values, vectors = torch.linalg.eigh(H.double())  # H = Q M Q^T
-        return scales, H, values.float(), vectors.float()
+        values, vectors = torch.linalg.eigh(H)  # H = Q M Q^T
+        return scales.float(), H.float(), values.float(), vectors.float()
 
     def solve(
         self, weight: Tensor, scales: Tensor, H: Tensor, values: Tensor, vectors: Tensor
@@ -100,9 +102,8 @@ class ALPS(WeightMethod):
         start = dense.masked_fill(before, 0), torch.zeros_like(dense)
         D, V = start
         kept, rho = dense.numel() - int(self.removed(dense).sum()), self.penalty
-        moved = not code  # the official code first lowers rho until the selection moves
+        moved = not code  # the official code lowers rho until the selection first moves
         for t in range(1, self.iterations + 1):
-            # (H + rho I)^-1 (G - V + rho D) and the other two steps of Eq. 4
             W = ((G - V + rho * D) @ vectors / (values + rho)) @ vectors.T
             removed = self.removed(W + V / rho)
             D = (W + V / rho).masked_fill(removed, 0)
@@ -115,9 +116,10 @@ class ALPS(WeightMethod):
             if not moved:
                 rho /= 5
                 D, V = start if changed else (D, V)
-            elif not changed:
+            elif changed:
+                rho *= growth(changed, kept)
+            else:
                 break
-            rho *= growth(changed, kept) if moved else 1
             if code and t > 30 and changed < 0.0003 * kept:
                 break
         return W

@@ -18,7 +18,22 @@ STATED = {
         "learning_rate": 2e-5,
         "end": 0.1,
     },
+    "admmpruning": {  # the released code; without a pattern it is not gradual, unlike the paper
+        "iterations": 20,
+        "choosing": 15,
+        "gradual": True,
+        "damping": 0.1,
+        "penalty": 1.0,
+    },
     "alphapruning": {"sparsity": 0.7, "base": "wanda", "spread": 0.2, "cut": "peak"},
+    "alps": {
+        "damping": 0.01,
+        "penalty": 0.1,
+        "every": 3,
+        "iterations": 300,
+        "refit": 10,
+        "schedule": "paper",
+    },
     "ast": {  # the configuration for LLaMA2-7B
         "steps": 15_000,
         "rate": 2e-5,

@@ -1,0 +1,244 @@
+"""ALPS: exact solutions, Algorithm 1 in fp64, results of the official code, and the real model."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from implementations.alps import ALPS
+from implementations.alps.alps import growth
+from implementations.harness import inverse_factor, smallest, sparse_solve
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+from tests.observation import inputs
+
+
+def problem(
+    rows: int = 12, width: int = 16, seed: int = 0, spread: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return weights [rows, width] and the Gram matrix of correlated inputs.
+
+    Their norms range over `2 * spread` powers of ten.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(width, width, generator=generator) / width**0.5 + torch.eye(width)
+    X = torch.randn(4 * width, width, generator=generator) @ mix
+    X *= torch.logspace(-spread, spread, width)
+    return torch.randn(rows, width, generator=generator), X.T @ X
+
+
+def pruned(W: Tensor, gram: Tensor, **settings) -> Tensor:
+    method = ALPS(**settings)
+    return method.solve(W, *method.scale(gram))
+
+
+def damped(gram: Tensor, damping: float = 0.01) -> Tensor:
+    """Return X^T X + lambda_2 I, fp64."""
+    return gram.double() + damping * gram.double().diagonal().mean() * torch.eye(len(gram))
+
+
+def exact(W: Tensor, H: Tensor, removed: Tensor) -> Tensor:
+    """Solve every row under its mask, fp64: `H_SS w = (H w^)_S`."""
+    result = torch.zeros_like(W, dtype=torch.float64)
+    for row, kept in enumerate(~removed):
+        result[row, kept] = torch.linalg.solve(H[kept][:, kept], H[kept] @ W[row].double())
+    return result
+
+
+def objective(W: Tensor, result: Tensor, H: Tensor) -> float:
+    D = W.double() - result.double()
+    return float((D @ H * D).sum())
+
+
+def algorithm_1(W: Tensor, gram: Tensor, config: ALPS) -> tuple[Tensor, int]:
+    """Return what Algorithm 1 removes by the schedule of the paper and its iterations, fp64."""
+    H = damped(gram)
+    scale = H.diagonal().sqrt()
+    H, dense = H / scale / scale[:, None], W.double() * scale
+    D, V, rho, t = dense, torch.zeros_like(dense), 0.1, 0
+    before, eye = torch.zeros_like(W, dtype=torch.bool), torch.eye(len(H))
+    while t < config.iterations:
+        t += 1
+        W = torch.linalg.solve(H + rho * eye, (dense @ H - V + rho * D).T).T
+        removed = config.choose((W + V / rho).abs(), within="matrix")
+        D = torch.where(removed, 0, W + V / rho)
+        V = V + rho * (W - D)
+        if t % 3 == 0:
+            changed, kept = int((removed != before).sum()), int((~removed).sum())
+            if changed == 0:
+                break
+            rho *= 1.3 if changed / kept >= 0.1 else 1.2 if changed / kept >= 0.005 else 1.1
+            before = removed
+    return config.choose(W.abs(), within="matrix"), t
+
+
+SETTINGS = [{"sparsity": 0.5}, {"sparsity": 0.7}, {"pattern": "2:4"}, {"pattern": "1:4"}]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize("iterations", [7, 300])
+def test_selects_by_algorithm_1_and_refits_exactly(settings, iterations):
+    W, gram = problem()
+    config = ALPS(iterations=iterations, refit=40, **settings)
+    removed, done = algorithm_1(W, gram, config)
+    result = config.solve(W, *config.scale(gram))
+    assert torch.equal(result == 0, removed)
+    assert done == 7 or 12 < done < 100  # otherwise the stop would not be tested
+    best = exact(W, damped(gram), removed)
+    torch.testing.assert_close(result.double(), best, rtol=1e-3, atol=1e-4)
+
+
+def test_ten_steps_fit_rows_of_few_weights_exactly():
+    W, gram = problem()
+    W *= torch.logspace(-3, 3, len(W))[:, None]  # rows of very different size
+    result = pruned(W, gram, pattern="2:4")  # eight weights of a row remain
+    best = exact(W, damped(gram), result == 0)
+    errors = (result - best).norm(dim=1) / best.norm(dim=1)
+    assert errors.max() < 1e-4
+
+
+def test_every_step_of_the_refit_lowers_the_error():
+    W, gram = problem(width=64)
+    H = damped(gram)
+    results = [pruned(W, gram, refit=steps) for steps in range(6)]
+    assert all(torch.equal(result == 0, results[0] == 0) for result in results)
+    errors = [objective(W, result, H) for result in results]
+    assert all(after < before for before, after in itertools.pairwise(errors))
+
+
+def test_selects_better_than_wanda_and_sparsegpt_and_never_below_the_optimum():
+    choose, totals = ALPS(sparsity=0.5).choose, torch.zeros(3)
+    every = torch.ones(70, 8, dtype=torch.bool)
+    for row, kept in zip(every, itertools.combinations(range(8), 4), strict=True):
+        row[list(kept)] = False
+    for seed in range(100):
+        W, gram = problem(rows=1, width=8, seed=seed, spread=0)
+        H = damped(gram)
+        masks = exact(W.expand(70, 8), H, every)
+        D = W - masks
+        optimum = float((D @ H * D).sum(dim=1).min())
+        factor, silent = inverse_factor(gram, 0.01), torch.zeros(8, dtype=torch.bool)
+        results = [
+            pruned(W, gram, sparsity=0.5),
+            sparse_solve(W, factor, silent, choose, 8),
+            exact(W, H, choose(W.abs() * gram.diagonal().sqrt())),
+        ]
+        errors = torch.tensor([objective(W, result, H) for result in results])
+        assert errors.min() > optimum * (1 - 1e-4)
+        totals += errors / optimum
+    assert totals[0] < 0.8 * totals[1:].min()
+
+
+def test_penalty_grows_with_the_changes_of_the_selection():
+    for changed, factor in ((120, 1.3), (100, 1.3), (99, 1.2), (5, 1.2), (4, 1.1), (1, 1.1)):
+        assert growth(changed, 1000) == factor
+
+
+# Sums of absolute weights of the official code (commit 8af9e6b, on the CPU). At 2 % the selection
+# changes little, so that the code lowers its penalty and starts again.
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"sparsity": 0.5}, 510.78900),
+        ({"pattern": "2:4"}, 491.61102),
+        ({"sparsity": 0.02, "iterations": 6}, 733.88324),
+    ],
+    ids=str,
+)
+def test_equals_the_official_code(settings, expected):
+    n = torch.arange(48.0)
+    correlations = (-(n - n[:, None]).abs() / 4).exp() + torch.eye(48) / 10
+    gram = correlations * ((n + 1) * (n[:, None] + 1)).sqrt()
+    W = torch.sin(torch.arange(1.0, 24 * 48 + 1) ** 2).view(24, 48)
+    result = pruned(W, gram, schedule="paper-code", **settings)
+    assert float(result.abs().sum()) == pytest.approx(expected, abs=2e-3)
+    paper = pruned(W, gram, **settings)
+    assert float(paper.abs().sum()) != pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("paper", 60), ("paper-code", 33)])
+def test_the_official_code_stops_when_few_weights_change(schedule, last, monkeypatch):
+    W, gram = problem(rows=1024)
+    calls = []
+
+    def removed(self, weights):
+        """Remove half of the inputs, but exchange a pair of weights in every other call."""
+        calls.append(weights)
+        mask = torch.zeros_like(weights, dtype=torch.bool)
+        mask[:, :8] = True
+        rows = 100 if len(calls) < 12 else 1  # many at first; then less than 0.0003 of those kept
+        mask[:rows, [0, 15]] ^= len(calls) % 2 == 1
+        return mask
+
+    monkeypatch.setattr(ALPS, "removed", removed)
+    pruned(W, gram, sparsity=0.5, schedule=schedule, iterations=60)
+    assert len(calls) - last == (3 if schedule == "paper" else 4)  # outside of the iterations
+
+
+def test_a_sparse_matrix_stays():
+    W, gram = problem()
+    W[smallest(W.abs(), 10)] = 0
+    result = pruned(W, gram, sparsity=0.5)
+    torch.testing.assert_close(result, W, rtol=1e-4, atol=1e-5)
+
+
+def test_counts_over_the_whole_matrix():
+    W, gram = problem()
+    result = pruned(W, gram, sparsity=0.6)
+    assert (result == 0).sum() == int(0.6 * W.numel())
+    assert len((result == 0).sum(dim=1).unique()) > 1
+    groups = pruned(W, gram, pattern="4:8").unflatten(1, (-1, 8)) != 0
+    assert (groups.sum(dim=-1) == 4).all()
+
+
+def test_scaling_an_input_and_its_weights_back_changes_nothing():
+    W, gram = problem()
+    factors = torch.logspace(-2, 2, len(gram))
+    expected = pruned(W, gram, damping=0)
+    result = pruned(W / factors, gram * factors * factors[:, None], damping=0)
+    torch.testing.assert_close(result * factors, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_silent_inputs():
+    W, gram = problem()
+    gram[[3, 12]], gram[:, [3, 12]] = 0, 0
+    W[:, [3, 12]] = 1e-3
+    result = pruned(W, gram, sparsity=0.25)
+    assert result.isfinite().all()
+    assert not result[:, [3, 12]].any()
+    W[:] = torch.randn(W.shape, generator=torch.Generator().manual_seed(0))
+    lowest = smallest(W.abs().flatten(), W.numel() // 4).view_as(W)
+    assert torch.equal(pruned(W, torch.zeros_like(gram), sparsity=0.25) == 0, lowest)
+
+
+@pytest.mark.parametrize("settings", [{"sparsity": 0}, {"pattern": "4:4"}], ids=str)
+def test_nothing_to_remove_changes_no_bit(settings):
+    W, gram = problem()
+    assert torch.equal(pruned(W, gram, **settings), W)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt"])
+def test_each_block_sees_the_pruned_ones_before_it_and_itself_dense(family):
+    calibration, dense = random_tokens(8, 24), tiny_model(family, blocks=3)
+    result = copy.deepcopy(dense)
+    ALPS().apply(result, calibration)
+    half = copy.deepcopy(result)
+    half.layers[2].load_state_dict(dense.layers[2].state_dict())  # blocks 0 and 1 pruned
+    for model, agrees in ((half, True), (dense, False)):
+        for role, linear in dense.blocks[2].linears().items():
+            X = inputs(model, model.blocks[2].linears()[role], calibration)
+            with torch.no_grad():
+                expected = pruned(linear.weight, X.T @ X)
+            actual = result.blocks[2].linears()[role].weight
+            assert torch.allclose(actual, expected, rtol=1e-3, atol=1e-3) == agrees, role
+
+
+@pytest.mark.model
+def test_on_the_real_model_it_beats_admm_pruning_and_sparsegpt(first_blocks):
+    for setting in ({"sparsity": 0.7}, {"pattern": "2:4"}):
+        slugs = ("alps", "admmpruning", "sparsegpt")
+        errors = [first_blocks.error(slug, **setting) for slug in slugs]
+        assert errors[0] < errors[1] < errors[2]

@@ -141,7 +141,7 @@ def _item(line: str, number: int, group: str) -> Item | None:
         for _, label, url in LINK.findall(text)
         if re.match(r"https?://.", url)
     )
-    bold = map(plain, re.findall(r"\*\*(.+?)\*\*(?!:)", LINK.sub("", text)))
+    bold = map(plain, re.findall(r"\*\*(.+?)\*\*(?!:| \w)", LINK.sub("", text)))
     titles = [name for name in (*(link.label for link in links), *bold) if _is_title(name)]
     rest = LINK.sub(lambda link: "" if titles or _is_service(link[2]) else link[2], text)
     date = DATE.match(rest.strip(" |*")) or (DATE.search(rest) if found["row"] else None)

@@ -186,6 +186,7 @@ def test_ten_papers_to_start_with() -> None:
         ("Wanda", "A Simple Approach", "**Wanda**: A Simple Approach"),
         ("Wanda", "Wanda: A Simple Approach", "**Wanda**: A Simple Approach"),
         ("Wanda", "Wandas Children", "**Wanda**: Wandas Children"),
+        ("Wanda", "Wanda the Pruner", "**Wanda** the Pruner"),
         ("Wanda", "Wanda", "**Wanda**"),
         (None, "Truth", "Truth"),
     ],

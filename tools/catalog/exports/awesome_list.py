@@ -129,10 +129,12 @@ def group(paper: Paper) -> str:
 def headline(paper: Paper) -> str:
     """Return the name of the method in bold and the title, in Markdown."""
     title = paper.title
+    if paper.kind == "baseline" and paper.other_titles:
+        title = f"{title} ({paper.other_titles[0]})"  # the paper that it comes from
     if not paper.name:
         return plain(title)
     rest = title.removeprefix(paper.name)
-    if rest != title and rest[:1] in ("", ":"):
+    if rest != title and rest[:1] in ("", ":", " "):
         return f"**{plain(paper.name)}**{plain(rest)}"
     return f"**{plain(paper.name)}**: {plain(title)}"
 

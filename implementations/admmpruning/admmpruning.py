@@ -2,7 +2,7 @@
 
 Under a given mask, the best weights keep the layer's outputs, `argmin ||X W^ - X (M * W)||^2`. The
 alternating direction method of multipliers computes them for all rows with a single inverse,
-because the mask only enters a projection. The first iterations choose the mask anew each time, by
+because the mask only enters a projection. The first iterations choose the mask again each time, by
 Wanda's score of the current weights.
 """
 
@@ -35,7 +35,7 @@ TINY = 1e-8  # added to the norm of every input, so that silent inputs can be sc
 
 
 class ADMMPruning(WeightMethod):
-    """Prune each linear layer by ADMM, with a mask that is chosen anew in the first iterations.
+    """Prune each linear layer by ADMM, with a mask that is chosen again in the first iterations.
 
     Source: Boža, arXiv:2401.02938.
     """
@@ -51,7 +51,7 @@ class ADMMPruning(WeightMethod):
     iterations: Whole = 20
     """Number of ADMM iterations; 0 only masks the weights."""
     choosing: Whole = 15
-    """Number of first iterations that choose the mask anew; 0 keeps the mask of dense weights."""
+    """Number of first iterations that choose the mask again; 0 keeps the mask of dense weights."""
     gradual: bool = True
     """Raise the share of masked weights over these iterations, instead of masking all at once."""
     damping: NonNegative = 0.1

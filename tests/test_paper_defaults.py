@@ -109,6 +109,7 @@ STATED = {
         "ridge": 0.9,
     },
     "flap": {"compensate": True, "square_attention": False},
+    "gblmpruner": {"sparsity": 0.5, "alpha": 100.0},  # the released code
     "griffin": {"select": "prompt"},
     "hywia": {"order": 2, "first": 4 / 32, "last": 2 / 32, "samples": 10},  # as in LLM-Pruner
     "llmpruner": {

@@ -72,7 +72,11 @@ from .prune.refit import (
 from .prune.registry import get as get
 from .prune.search import Candidates as Candidates, random_search as random_search
 from .prune.solvers import factored as factored, sparse_solve as sparse_solve
-from .prune.taylor import saliences as saliences, vector_scores as vector_scores
+from .prune.taylor import (
+    gradient_norms as gradient_norms,
+    saliences as saliences,
+    vector_scores as vector_scores,
+)
 from .prune.unit_method import UnitMethod as UnitMethod
 from .prune.walk import (
     ColumnNorm as ColumnNorm,

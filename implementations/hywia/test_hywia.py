@@ -117,7 +117,14 @@ def test_a_kv_group_counts_with_all_its_heads():
     gradient["q"][-16:, 0] = 1.0  # four query heads of 4
     block.attention.q.weight.fill_(1.0)
     there = BackwalkedBlock(
-        0, block.module, block.family, gradient, none, masks={}, rerun=lambda: iter([gradient])
+        0,
+        block.module,
+        block.family,
+        gradient,
+        none,
+        absolutes={},
+        masks={},
+        rerun=lambda: iter([gradient]),
     )
     found, _ = HyWIA().scores(there, ["kv-groups"])["kv-groups"]
     assert found.tolist() == [0, 2]

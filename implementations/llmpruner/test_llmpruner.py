@@ -36,7 +36,7 @@ def told(model: LanguageModel, gradients: Scores, squares: Scores | None = None)
     block = model.blocks[0]
     none = {role: torch.zeros_like(linear.weight) for role, linear in block.linears().items()}
     there = none | gradients, none | (squares or {})
-    return BackwalkedBlock(0, block.module, block.family, *there, masks={}, rerun=list)
+    return BackwalkedBlock(0, block.module, block.family, *there, {}, masks={}, rerun=list)
 
 
 def scores(method: LLMPruner, block: BackwalkedBlock) -> Scores:

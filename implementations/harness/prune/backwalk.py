@@ -49,6 +49,8 @@ class BackwalkedBlock(Block):
     """Gradients of the weights, averaged over the samples, `[out, in]`."""
     squares: dict[str, Tensor]
     """Mean squares of the samples' gradients: the diagonal of the empirical Fisher information."""
+    absolutes: dict[str, Tensor]
+    """Mean absolute values of the samples' gradients."""
     masks: dict[str, Tensor]
     """Gradients of factors (with value 1) on a layer's inputs, of every sample, `[samples, in]`."""
     rerun: Callable[[], Iterator[dict[str, Tensor]]] = field(repr=False)
@@ -68,15 +70,16 @@ def backwalk(
     *,
     gradients: Collection[str] = (),
     squares: bool = False,
+    absolutes: bool = False,
     masks: Collection[str] = (),
 ) -> Iterator[BackwalkedBlock]:
     """Yield the decoder blocks from the last to the first, with gradients of some layers.
 
-    `gradients` (with `squares`) and `masks` list roles of linear layers; nothing else is computed.
-    All gradients are those of the original model, even if yielded blocks are edited. Works inside
-    `torch.no_grad()`; hooks, flags and devices are restored at the end, also after an exception.
-    Raises `BadInput` for a role that a block does not have and for samples of one token,
-    `NumericsError` for a gradient that is not finite.
+    `gradients` (with `squares` and `absolutes`) and `masks` list roles of linear layers; nothing
+    else is computed. All gradients are those of the original model, even if yielded blocks are
+    edited. Works inside `torch.no_grad()`; hooks, flags and devices are restored at the end, also
+    after an exception. Raises `BadInput` for a role that a block does not have and for samples of
+    one token, `NumericsError` for a gradient that is not finite.
     """
     _check(model, calibration, *gradients, *masks)
     samples, length = calibration.ids.shape
@@ -91,7 +94,9 @@ def backwalk(
             with model.opened(block), on_device(block.module, model.accelerator):
                 linears = block.linears()
                 inputs, back = entering.pop(), [host.clone() for host in boundary.hidden]
-                of_weights = {role: _WeightGradient(linears[role], squares) for role in gradients}
+                of_weights = {
+                    role: _WeightGradient(linears[role], squares, absolutes) for role in gradients
+                }
                 of_masks = {role: _MaskGradient(linears[role], samples) for role in masks}
                 with ExitStack() as hooks:
                     for role, weight in of_weights.items():
@@ -110,28 +115,37 @@ def backwalk(
                         for role, w in of_weights.items()
                         if w.squares is not None
                     },
+                    {
+                        role: w.absolutes / (samples * predictions)
+                        for role, w in of_weights.items()
+                        if w.absolutes is not None
+                    },
                     {role: m.by_sample / predictions for role, m in of_masks.items()},
                     partial(_sample_gradients, block, boundary, inputs, back, gradients),
                 )
 
 
 class _WeightGradient:
-    """Sums the gradients of a layer's weight and, if requested, the squares of each sample's."""
+    """Sums the gradients of a layer's weight and, if requested, functions of each sample's."""
 
-    def __init__(self, linear: nn.Linear, squares: bool) -> None:
+    def __init__(self, linear: nn.Linear, squares: bool, absolutes: bool) -> None:
         weight = linear.weight.detach()
         self.sum = torch.zeros_like(weight, dtype=_wide(weight))
         self.squares = torch.zeros_like(self.sum) if squares else None
+        self.absolutes = torch.zeros_like(self.sum) if absolutes else None
 
     def update(self, x: Tensor, back: Tensor) -> None:
         """Add inputs `[samples, tokens, in]` and output gradients `[samples, tokens, out]`."""
-        if self.squares is None:
+        if self.squares is None and self.absolutes is None:
             self.sum.addmm_(back.flatten(end_dim=1).T, x.flatten(end_dim=1))
             return
         for inputs, outputs in zip(x, back, strict=True):
             gradient = outputs.T @ inputs
             self.sum += gradient
-            self.squares += gradient.square()
+            if self.squares is not None:
+                self.squares += gradient.square()
+            if self.absolutes is not None:
+                self.absolutes += gradient.abs()
 
 
 class _Pass:

@@ -9,12 +9,34 @@ in which saliences of opposite sign cancel, or weight by weight.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from implementations.harness.data.tokens import Tokens
 from implementations.harness.model.units import Kind, cuts
-from implementations.harness.model.view import Block
+from implementations.harness.model.view import Block, LanguageModel
+from implementations.harness.prune.backwalk import backwalk
+
+
+def gradient_norms(
+    model: LanguageModel, calibration: Tokens, norm: Literal["l1", "l2"]
+) -> list[dict[str, Tensor]]:
+    """Return the norm of each weight's gradients over the samples, `[out, in]` by role, per block.
+
+    For `l1` it is the sum of the absolute gradients of all samples, for `l2` the root of the sum of
+    their squares, so that opposite gradients do not cancel. The result is on the host, fp32 or
+    wider, and takes as much memory as the weights of all blocks.
+    """
+    samples, roles = len(calibration.ids), model.blocks[0].linears()
+    norms: list[dict[str, Tensor]] = [{} for _ in model.blocks]
+    first = norm == "l1"
+    for block in backwalk(model, calibration, gradients=roles, absolutes=first, squares=not first):
+        for role, mean in (block.absolutes if first else block.squares).items():
+            total = samples * mean
+            norms[block.index][role] = (total if first else total.sqrt()).cpu()
+    return norms
 
 
 def saliences(

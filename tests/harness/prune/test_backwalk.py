@@ -108,7 +108,7 @@ def test_gradients_equal_those_of_a_full_backward_pass(family: str, batch_size: 
     seen = walked(model, tokens, gradients=roles(model))
     for block, reference in zip(seen, expected, strict=True):
         assert list(block.gradients) == list(reference)
-        assert block.squares == block.masks == {}
+        assert block.squares == block.absolutes == block.masks == {}
         for role, gradients in reference.items():
             close(block.gradients[role], torch.stack(gradients).mean(dim=0))
 
@@ -122,6 +122,20 @@ def test_squares_are_means_over_samples(family: str):
         for role in block.squares:
             gradients = torch.stack(expected[block.index][role])
             close(block.squares[role], gradients.square().mean(dim=0))
+            close(block.gradients[role], gradients.mean(dim=0))
+
+
+@every_family
+@pytest.mark.parametrize("squares", [False, True])
+def test_absolutes_are_means_over_samples(family: str, squares: bool):
+    model, tokens = tiny_model(family, dtype=double), random_tokens(samples=5)
+    expected = plain(model, tokens)
+    for block in walked(model, tokens, gradients=("q", "down"), squares=squares, absolutes=True):
+        assert list(block.gradients) == list(block.absolutes) == ["q", "down"]
+        assert bool(block.squares) == squares
+        for role in block.absolutes:
+            gradients = torch.stack(expected[block.index][role])
+            close(block.absolutes[role], gradients.abs().mean(dim=0))
             close(block.gradients[role], gradients.mean(dim=0))
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from implementations.harness import Block, keep_units, saliences, vector_scores
-from implementations.harness.contract.tiny import MODEL_TYPES, tiny_model
+from implementations.harness import Block, gradient_norms, keep_units, saliences, vector_scores
+from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
+from tests.observation import sample_gradients
 
 every_family = pytest.mark.parametrize("family", list(MODEL_TYPES))
 pytestmark = pytest.mark.usefixtures("no_gradients")
@@ -35,6 +36,19 @@ def test_salience_examples():
     assert second["o"][0, :3].tolist() == [3 - 1, -2 - 2, 0 - 4]
     assert list(first) == list(second) == list(block.linears())
     assert not any(first[role].any() for role in first if role != "o")
+
+
+@pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_gradient_norms_are_over_samples(norm: str, order: int, batch_size: int):
+    tokens = random_tokens(samples=5, batch_size=batch_size)
+    norms = gradient_norms(tiny_model(blocks=3), tokens, norm)
+    expected = sample_gradients(tiny_model(blocks=3), tokens)
+    for ours, gradients in zip(norms, expected, strict=True):
+        assert list(ours) == list(gradients)
+        for role, each in gradients.items():
+            reference = torch.linalg.vector_norm(each, ord=order, dim=0)
+            torch.testing.assert_close(ours[role], reference, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("whole", [True, False])

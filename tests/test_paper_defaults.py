@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from implementations.harness import get
+from implementations.prunerzero.prunerzero import RELEASED
 
 # Only values stated by a source. Defaults that we chose are left out, and so are methods without a
 # known stated value: fasp, kvpruner, llmbip, maskprune, minillm, saap and sobp.
@@ -138,6 +139,7 @@ STATED = {
     "owl": {"sparsity": 0.7, "base": "wanda", "outlier": 5.0, "spread": 0.08},
     "pbs2p": {"group": 8, "block_size": 128},
     "prunellm": {"probes": 128},
+    "prunerzero": {"sparsity": 0.5, "norm": "l2", "formula": RELEASED},
     "ria": {"exponent": 0.5, "compare": "matrix"},
     "slicegpt": {"multiple": 8},
     "slimgpt": {"first": 0.125 / 0.5, "damping": 0.01, "compensate": True},

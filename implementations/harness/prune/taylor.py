@@ -8,7 +8,7 @@ in which saliences of opposite sign cancel, or weight by weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -22,21 +22,18 @@ from implementations.harness.prune.backwalk import backwalk
 
 def gradient_norms(
     model: LanguageModel, calibration: Tokens, norm: Literal["l1", "l2"]
-) -> list[dict[str, Tensor]]:
-    """Return the norm of each weight's gradients over the samples, `[out, in]` by role, per block.
+) -> Iterator[tuple[Block, dict[str, Tensor]]]:
+    """Yield the blocks from the last to the first, with norms of gradients over the samples.
 
-    For `l1` it is the sum of the absolute gradients of all samples, for `l2` the root of the sum of
-    their squares, so that opposite gradients do not cancel. The result is on the host, fp32 or
-    wider, and takes as much memory as the weights of all blocks.
+    For each weight, `l1` is the sum of the absolute gradients of all samples, `l2` the root of the
+    sum of their squares, so opposite gradients do not cancel. The norms are `[out, in]` by role,
+    fp32 or wider, and stay those of the original model if blocks are edited.
     """
-    samples, roles = len(calibration.ids), model.blocks[0].linears()
-    norms: list[dict[str, Tensor]] = [{} for _ in model.blocks]
-    first = norm == "l1"
+    samples, roles, first = len(calibration.ids), model.blocks[0].linears(), norm == "l1"
     for block in backwalk(model, calibration, gradients=roles, absolutes=first, squares=not first):
-        for role, mean in (block.absolutes if first else block.squares).items():
-            total = samples * mean
-            norms[block.index][role] = (total if first else total.sqrt()).cpu()
-    return norms
+        means = block.absolutes if first else block.squares
+        totals = {role: samples * mean for role, mean in means.items()}
+        yield block, totals if first else {role: total.sqrt() for role, total in totals.items()}
 
 
 def saliences(

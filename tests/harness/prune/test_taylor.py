@@ -42,13 +42,17 @@ def test_salience_examples():
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_gradient_norms_are_over_samples(norm: str, order: int, batch_size: int):
     tokens = random_tokens(samples=5, batch_size=batch_size)
-    norms = gradient_norms(tiny_model(blocks=3), tokens, norm)
     expected = sample_gradients(tiny_model(blocks=3), tokens)
-    for ours, gradients in zip(norms, expected, strict=True):
+    seen = []
+    for block, ours in gradient_norms(tiny_model(blocks=3), tokens, norm):
+        seen.append(block.index)
+        gradients = expected[block.index]
         assert list(ours) == list(gradients)
         for role, each in gradients.items():
             reference = torch.linalg.vector_norm(each, ord=order, dim=0)
             torch.testing.assert_close(ours[role], reference, rtol=1e-4, atol=1e-6)
+            block.linears()[role].weight.zero_()  # does not affect the other blocks
+    assert seen == [2, 1, 0]
 
 
 @pytest.mark.parametrize("whole", [True, False])

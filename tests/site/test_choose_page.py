@@ -13,6 +13,7 @@ from tests.site.conftest import CODELESS, UNWRITTEN
 from tools.catalog.schema.vocabulary import vocabulary
 from tools.site.atlas import Atlas, Method, Source
 from tools.site.pages import choose
+from tools.site.usage import only_per_input
 
 
 def ruled_out(atlas: Atlas, **given: str) -> dict[str, list[str]]:
@@ -50,7 +51,7 @@ def test_size_needs_structured_pruning_and_speed_may_depend_on_the_input(atlas: 
     assert not {"wanda", "sparsegpt", "magnitude"} & speed
     per_input = speed - size
     assert "griffin" in per_input
-    assert {atlas.papers[slug].taxonomy.when for slug in per_input} == {"per-prompt", "per-token"}  # type: ignore[union-attr]
+    assert all(only_per_input(atlas.papers[slug]) for slug in per_input)
     (reason,) = ruled_out(atlas, gain="speed")["wanda"]
     assert reason == f"unstructured and semi-structured: {NO_SPEED_UP}"
     assert "stays in memory" in ruled_out(atlas, gain="size")["griffin"][0]

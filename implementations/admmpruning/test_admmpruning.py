@@ -62,7 +62,7 @@ def test_a_fixed_mask_converges_to_the_exact_solution(setting):
 
 @pytest.mark.parametrize("setting", [{"sparsity": 0.7}, {"pattern": "2:4"}], ids=str)
 @pytest.mark.parametrize("gradual", [True, False])
-def test_choosing_anew_beats_the_best_weights_under_the_first_mask(setting, gradual):
+def test_choosing_again_beats_the_best_weights_under_the_first_mask(setting, gradual):
     W, gram = problem(rows=32)
     masked = pruned(W, gram, iterations=0, choosing=0, **setting)
     result = pruned(W, gram, gradual=gradual, **setting)

@@ -99,7 +99,7 @@ def test_retraining_is_derived_from_recovery_and_calibration(page: str, atlas: A
     assert spared == {
         slug
         for slug, one in about.items()
-        if one.recovery in ("none", "closed-form")
+        if one.recovery in ("none", "closed-form", "layerwise-solver")
         and one.calibration not in (None, "unknown", "training")
     }
     assert {"wanda", "sparsegpt", "flap"} <= spared

@@ -165,6 +165,7 @@ STATED = {
     "sparsegpt": {"sparsity": 0.5, "block_size": 128, "damping": 0.01},
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
+    "wandapp": {"alpha": 100.0, "rounds": 5, "windows": 32, "rate": 3e-7},  # the reproduction
 }
 
 

@@ -58,6 +58,18 @@ STATED = {
         "shrinkage": 50_000.0,
         "two_stage": False,
     },
+    "besa": {  # the released code, with the commands for LLaMA-7B
+        "sparsity": 0.5,
+        "rates": "row",
+        "base": "wanda",
+        "intervals": 100,
+        "inputs": "pruned",
+        "epochs": 1,
+        "penalty": 5.0,
+        "optimiser": "prodigy",
+        "step_factor": 5.0,
+        "learning_rate": 0.01,
+    },
     "bonsai": {"sparsity": 0.5, "step": 0.05, "pairs": 100, "samples": 32, "perturb": True},
     "cfsp": {
         "sparsity": 0.2,
@@ -153,6 +165,7 @@ STATED = {
     "sparsegpt": {"sparsity": 0.5, "block_size": 128, "damping": 0.01},
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
+    "wandapp": {"alpha": 100.0, "rounds": 5, "windows": 32, "rate": 3e-7},  # the reproduction
 }
 
 

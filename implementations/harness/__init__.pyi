@@ -51,6 +51,12 @@ from .prune.base_methods import (
     prune_by_magnitude as prune_by_magnitude,
     prune_by_solving as prune_by_solving,
 )
+from .prune.block_training import (
+    descend as descend,
+    output_error as output_error,
+    outputs as outputs,
+    run_with as run_with,
+)
 from .prune.masked import masked as masked
 from .prune.method import (
     Capabilities as Capabilities,

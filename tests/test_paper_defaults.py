@@ -78,6 +78,14 @@ STATED = {
         "share_exponent": 1.0,
         "norm_exponent": 1.0,
     },
+    "denoiserotator": {  # the defaults of the released code; the paper trains for 2,000 steps
+        "base": "wanda",
+        "steps": 100,
+        "rate": 0.01,
+        "clip": 1.0,
+        "damping": 0.01,
+        "block_size": 128,
+    },
     "displlm": {
         "steps": 10_000,
         "learning_rate": 1e-3,

@@ -151,6 +151,17 @@ STATED = {
         "regress": True,
     },
     "sparsegpt": {"sparsity": 0.5, "block_size": 128, "damping": 0.01},
+    "sparsellm": {  # the released code, for LLaMA
+        "sparsity": 0.5,
+        "rounds": 4,
+        "alpha": 5.0,
+        "beta": 5.0,
+        "gamma": 5.0,
+        "steps": 2,
+        "rate": 0.01,
+        "block_size": 128,
+        "damping": 0.01,
+    },
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
 }

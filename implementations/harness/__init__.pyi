@@ -34,6 +34,7 @@ from .model.view import (
     Block as Block,
     FeedForward as FeedForward,
     LanguageModel as LanguageModel,
+    PARTS as PARTS,
     ROLES as ROLES,
 )
 from .progress import track as track

@@ -206,12 +206,12 @@ def test_every_step_is_one_window_towards_the_dense_block_on_the_same_inputs(
 
 
 def test_steps_in_bf16_are_not_lost():
+    """Each step is far below half of the distance between two large numbers in bf16."""
     dense = tiny_model(blocks=1, dtype=torch.bfloat16)
-    still, moved = (pruned(dense, rate=rate, rounds=5)[0] for rate in (1e-12, 1e-4))
-    kept = masks(still) == masks(moved)
-    pairs = zip(weights(still), weights(moved), strict=True)
-    changed = torch.cat([(a != b).flatten() for a, b in pairs])
-    assert float(changed[kept].float().mean()) > 0.05
+    model, _ = pruned(dense, rate=1e-5)
+    old, new = (torch.cat([w.flatten() for w in weights(m)]) for m in (dense, model))
+    large = (old.abs() > 0.1) & (new != 0)
+    assert float((old != new)[large].float().mean()) > 0.1
 
 
 def test_seeds_draw_the_windows():
@@ -227,6 +227,6 @@ def test_on_the_real_model_training_helps(first_blocks: Any):
         model = copy.deepcopy(first_blocks.dense)
         return WandaPP(pattern="2:4", **settings).apply(model, first_blocks.short).details
 
-    trained = told(rate=1e-5)
+    trained = told(rate=1e-4)
     for before, after in zip(trained["error_before"], trained["error_after"], strict=True):
         assert after < before

@@ -161,7 +161,6 @@ STATED = {
     "prunellm": {"probes": 128},
     "prunerzero": {"sparsity": 0.5, "norm": "l2", "formula": RELEASED},
     "ria": {"exponent": 0.5, "compare": "matrix"},
-    "sleb": {"early": 1, "late": 1},
     "slicegpt": {"multiple": 8},
     "slimgpt": {"first": 0.125 / 0.5, "damping": 0.01, "compensate": True},
     "slimllm": {

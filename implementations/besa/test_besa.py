@@ -268,8 +268,7 @@ def test_refuses_rates_of_rows_for_sparsegpt():
 
 @pytest.mark.model
 def test_on_real_blocks_the_error_is_below_wandas(first_blocks: Any):
-    for settings in ({"rates": "row"}, {"rates": "matrix"}, {"sparsity": 0.7}):
-        model = copy.deepcopy(first_blocks.dense)
-        told = BESA(epochs=4, **settings).apply(model, first_blocks.short).details
-        for before, after in zip(told["error_before"], told["error_after"], strict=True):
-            assert after < before
+    model = copy.deepcopy(first_blocks.dense)
+    told = BESA(epochs=4).apply(model, first_blocks.short).details
+    for before, after in zip(told["error_before"], told["error_after"], strict=True):
+        assert after < before

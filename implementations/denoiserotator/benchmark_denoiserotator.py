@@ -14,13 +14,13 @@ from torch import Tensor
 
 from implementations.denoiserotator.denoiserotator import DenoiseRotator
 from implementations.denoiserotator.rotation import READERS, Rotation, fold_gains
-from implementations.harness import Gram, load_model, walk
+from implementations.harness import Gram, Tokens, load_model, walk
 from implementations.harness.data.samples import Sampler
 from implementations.harness.prune.weight_method import NM, smallest_per_group
 from implementations.harness.results.protocol import get_protocol
 
-BLOCK = 10
-STEPS = (0, 40)
+BLOCK, WINDOWS = 10, 4
+STEPS = (0, 5, 20, 60)
 
 
 def rotated_gram(rotation: Rotation, role: str, gram: Tensor) -> Tensor:
@@ -42,7 +42,8 @@ def figures(weight: Tensor, gram: Tensor) -> list[str]:
 def main() -> None:
     """Print a row per layer and number of steps."""
     model = load_model("smollm2-135m")
-    calibration = Sampler(get_protocol("quick"), model).samples(0).calibration
+    samples = Sampler(get_protocol("quick"), model).samples(0)
+    calibration = Tokens.from_ids(samples.calibration.ids[:WINDOWS])
     table = Table("layer", "steps", "error", "score removed", "sum of scores / norm")
     with torch.no_grad():
         block = next(block for block in walk(model, calibration) if block.index == BLOCK)

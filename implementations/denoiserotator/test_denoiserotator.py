@@ -359,7 +359,11 @@ def test_prunes_blocks_that_lost_a_part(base):
 
 
 @pytest.mark.model
-def test_on_real_blocks_it_is_far_better_than_its_base(first_blocks):
-    for setting, times in (({"pattern": "2:4"}, 0.8), ({"sparsity": 0.5}, 0.9)):
-        error = first_blocks.error("denoiserotator", steps=5, **setting)
-        assert error < times * first_blocks.error("wanda", **setting)
+def test_real_blocks_compute_the_same_with_a_lower_entropy(first_blocks, monkeypatch):
+    model = copy.deepcopy(first_blocks.dense)
+    monkeypatch.setattr(DenoiseRotator, "prune_block", lambda *_: None)
+    outcome = DenoiseRotator(steps=5).apply(model, first_blocks.short)
+    moved = first_blocks.run(model) - first_blocks.outputs
+    assert moved.square().sum() < 1e-6 * first_blocks.outputs.square().sum()
+    for before, after in outcome.details["entropies"]:
+        assert after < 0.85 * before

@@ -24,13 +24,14 @@ def test_a_paper_without_a_method_name_has_authors_and_year(
     assert short_names({"a": paper(authors=authors, kind=kind)}) == {"a": name}
 
 
-def test_equal_names_get_the_year_then_the_author_then_the_slug() -> None:
+def test_equal_names_get_the_year_then_the_author_then_a_letter() -> None:
     same = {"name": "ATP", "year": 2025}
     made = {
         "first": paper(name="ATP"),
         "second": paper(name="atp", year=2023),
         "third": paper(**same),
         "fourth": paper(**same, authors=["Mary Somerville"]),
+        "seventh": paper(**same, authors=["Mary Somerville"]),
         "other": paper(name="Wanda"),
         "chance": baseline(),
         "fifth": paper(year=2022),
@@ -40,11 +41,12 @@ def test_equal_names_get_the_year_then_the_author_then_the_slug() -> None:
         "first": "ATP (2024)",
         "second": "atp (2023)",
         "third": "ATP (Lovelace 2025)",
-        "fourth": "ATP (Somerville 2025)",
+        "fourth": "ATP (Somerville 2025a)",
+        "seventh": "ATP (Somerville 2025b)",
         "other": "Wanda",
         "chance": "Chance",
-        "fifth": "Lovelace 2022 (fifth)",
-        "sixth": "Lovelace 2022 (sixth)",
+        "fifth": "Lovelace 2022a",
+        "sixth": "Lovelace 2022b",
     }
 
 

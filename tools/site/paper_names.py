@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from string import ascii_lowercase
 
 from tools.catalog.schema.paper import Paper
 
 
 def short_names(papers: Mapping[str, Paper]) -> dict[str, str]:
-    """Return a name for each paper, by slug; of equal names, each gets its year or first author."""
+    """Return a name for each paper, by slug.
+
+    Equal names of methods get the year, if need be the first author too: `ATP (Lu 2024)`. What is
+    still equal gets a letter, in the order of the slugs: `Kim et al. 2026a`.
+    """
     names = {slug: paper.name or citation(paper) for slug, paper in papers.items()}
-    given = dict(names)
-    for detail in (_year, _author_and_year, _slug):
-        counts = Counter(name.casefold() for name in names.values())
-        for slug, name in names.items():
-            if counts[name.casefold()] > 1:
-                names[slug] = f"{given[slug]} ({detail(slug, papers[slug])})"
+    for detail in (_year, _author_and_year):
+        for slug in _equal(names):
+            if name := papers[slug].name:
+                names[slug] = f"{name} ({detail(papers[slug])})"
+    letters: dict[str, Iterator[str]] = defaultdict(lambda: iter(ascii_lowercase))
+    for slug in sorted(_equal(names)):
+        name = names[slug]
+        letter = next(letters[name.casefold()])
+        names[slug] = f"{name[:-1]}{letter})" if name.endswith(")") else name + letter
     return names
 
 
@@ -32,13 +40,15 @@ def citation(paper: Paper) -> str:
     return f"{shown} {paper.year}"
 
 
-def _year(_: str, paper: Paper) -> str:
+def _equal(names: Mapping[str, str]) -> list[str]:
+    """Return the slugs whose name another one has as well."""
+    counts = Counter(name.casefold() for name in names.values())
+    return [slug for slug, name in names.items() if counts[name.casefold()] > 1]
+
+
+def _year(paper: Paper) -> str:
     return str(paper.year)
 
 
-def _author_and_year(_: str, paper: Paper) -> str:
+def _author_and_year(paper: Paper) -> str:
     return f"{paper.authors[0].split()[-1]} {paper.year}" if paper.authors else "baseline"
-
-
-def _slug(slug: str, _: Paper) -> str:
-    return slug

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -108,6 +109,23 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Prune language models, measure them with one harness, and compare the records.",
 )
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version of the package and exit, if `--version` is given."""
+    if wanted:
+        typer.echo(f"pruning-atlas {metadata.version('pruning-atlas')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version"),
+    ] = False,
+) -> None:
+    """Parse what stands before the command."""
 
 
 @app.command()

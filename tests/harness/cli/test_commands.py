@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,6 +69,10 @@ def test_help_lists_every_command():
     assert done.code == 0
     for command in ("methods", "run", "sweep", "leaderboard", "verify", "generate", "support"):
         assert command in done.out
+
+
+def test_version_is_that_of_the_package():
+    assert inside("--version").out == f"pruning-atlas {metadata.version('pruning-atlas')}\n"
 
 
 def test_methods_lists_all_or_shows_one():

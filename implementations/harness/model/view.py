@@ -5,11 +5,11 @@ To support another family, add an entry to `FAMILIES`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,16 +18,6 @@ from implementations.harness.errors import BadInput
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-
-
-from collections.abc import Mapping
-from dataclasses import field
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from transformers import PreTrainedTokenizerBase
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 
 class Identity(NamedTuple):

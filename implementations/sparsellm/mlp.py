@@ -48,11 +48,6 @@ class Variables:
     P: Tensor
     """Variables for the inputs of down, `[tokens, channels]`."""
 
-    def finite(self) -> bool:
-        """Return whether all variables are finite."""
-        moved = [x for x in (self.Z, self.S, self.P) if x is not None]
-        return all(bool(x.isfinite().all()) for x in moved)
-
 
 class MLP:
     """The layers of a dense MLP, copies of their weights, and its variables by micro-batch."""

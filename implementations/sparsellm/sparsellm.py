@@ -18,7 +18,6 @@ from implementations.harness import (
     Gram,
     LanguageModel,
     NonNegative,
-    NumericsError,
     Pattern,
     Positive,
     Ratio,
@@ -120,11 +119,6 @@ class SparseLLM(WeightMethod):
             v.P = self.best_P(mlp, v, K)
             v.Z = self.best_Z(mlp, v)
             v.S = self.moved_S(mlp, v)
-        if not all(v.finite() for v in mlp.batches):
-            raise NumericsError(
-                f"{mlp.where}: the variables of the MLP contain NaN or infinity; use a smaller "
-                "`rate` or fewer `rounds`"
-            )
         targets = {"up": [v.Z for v in mlp.batches]}
         if "gate" in mlp.layers:
             targets["gate"] = [v.S for v in mlp.batches if v.S is not None]
@@ -153,18 +147,26 @@ class SparseLLM(WeightMethod):
         return torch.where(gain >= 0, positive, negative)
 
     def moved_S(self, mlp: MLP, v: Variables) -> Tensor | None:
-        """Return `S` after gradient steps on `alpha ||S - M||^2 + gamma ||P - A||^2`."""
-        S = v.S
+        """Return `S` after gradient steps on `alpha ||S - M||^2 + gamma ||P - A||^2`.
+
+        `M` is the output of gate. Each entry takes a step only if that lowers its own cost.
+        """
+        S, Z, P = v.S, v.Z, v.P
         if S is None:
             return None
         M = mlp.output("gate", v.X)
+
+        def cost(S: Tensor) -> Tensor:
+            return self.alpha * (S - M).square() + self.gamma * (P - mlp.product(Z, S)).square()
+
         for _ in range(self.steps):
             S.requires_grad_()
             with torch.enable_grad():
-                A = mlp.product(v.Z, S)
-                loss = self.alpha * (S - M).square() + self.gamma * (v.P - A).square()
-                (slope,) = torch.autograd.grad(loss.sum(), S)
-            S = S.detach() - self.rate * slope
+                before = cost(S)
+                (slope,) = torch.autograd.grad(before.sum(), S)
+            S = S.detach()
+            step = S - self.rate * slope
+            S = torch.where(cost(step) < before.detach(), step, S)
         return S
 
     def fit(self, mlp: MLP, inputs: list[Tensor], targets: dict[str, list[Tensor]]) -> None:

@@ -58,6 +58,18 @@ STATED = {
         "shrinkage": 50_000.0,
         "two_stage": False,
     },
+    "besa": {  # the released code, with the commands for LLaMA-7B
+        "sparsity": 0.5,
+        "rates": "row",
+        "base": "wanda",
+        "intervals": 100,
+        "inputs": "pruned",
+        "epochs": 1,
+        "penalty": 5.0,
+        "optimiser": "prodigy",
+        "step_factor": 5.0,
+        "learning_rate": 0.01,
+    },
     "bonsai": {"sparsity": 0.5, "step": 0.05, "pairs": 100, "samples": 32, "perturb": True},
     "cfsp": {
         "sparsity": 0.2,
@@ -65,6 +77,14 @@ STATED = {
         "steepness": 1.0,
         "share_exponent": 1.0,
         "norm_exponent": 1.0,
+    },
+    "denoiserotator": {  # the defaults of the released code; the paper trains for 2,000 steps
+        "base": "wanda",
+        "steps": 100,
+        "rate": 0.01,
+        "clip": 1.0,
+        "damping": 0.01,
+        "block_size": 128,
     },
     "displlm": {
         "steps": 10_000,
@@ -165,6 +185,7 @@ STATED = {
     },
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
+    "wandapp": {"alpha": 100.0, "rounds": 5, "windows": 32, "rate": 3e-7},  # the reproduction
 }
 
 

@@ -108,6 +108,13 @@ FAMILIES = {
 }
 
 
+ONE_BASIS = {
+    "gemma3": "it norms what each half of a block puts out, with a gain for each dimension",
+    "opt": "its norms take off the mean, and would have to become RMS norms first",
+}
+"""The families whose residual stream cannot change its basis, each with the reason."""
+
+
 def family_of(model: PreTrainedModel) -> Family:
     """Return the family of a model; raises `BadInput` if it is not supported."""
     model_type = model.config.model_type

@@ -30,7 +30,7 @@ class EveryStep(SparseLLM):
         if S is None:
             return None
         for _ in range(self.steps):
-            G, slope = torch.func.jvp(mlp.activation, (S,), (torch.ones_like(S),))
+            G, slope = torch.func.jvp(mlp.activation, (S,), (torch.ones_like(S),))[:2]
             pull = self.alpha * (S - M) - self.gamma * (v.P - G * v.Z) * v.Z * slope
             S = S - 2 * self.rate * pull
         return S

@@ -161,6 +161,7 @@ STATED = {
     "prunellm": {"probes": 128},
     "prunerzero": {"sparsity": 0.5, "norm": "l2", "formula": RELEASED},
     "ria": {"exponent": 0.5, "compare": "matrix"},
+    "sleb": {"early": 1, "late": 1},
     "slicegpt": {"multiple": 8},
     "slimgpt": {"first": 0.125 / 0.5, "damping": 0.01, "compensate": True},
     "slimllm": {
@@ -171,6 +172,17 @@ STATED = {
         "regress": True,
     },
     "sparsegpt": {"sparsity": 0.5, "block_size": 128, "damping": 0.01},
+    "sparsellm": {  # the released code, for LLaMA
+        "sparsity": 0.5,
+        "rounds": 4,
+        "alpha": 5.0,
+        "beta": 5.0,
+        "gamma": 5.0,
+        "steps": 2,
+        "rate": 0.01,
+        "block_size": 128,
+        "damping": 0.01,
+    },
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
     "wandapp": {"alpha": 100.0, "rounds": 5, "windows": 32, "rate": 3e-7},  # the reproduction

@@ -49,7 +49,7 @@ ENVIRONMENT = {
 WIKIPEDIA, C4 = PROTOCOLS["smol"].metrics
 WEIGHTS = ("unstructured", "semi-structured")
 # Papers that are not implemented here: one with official code, one without any code.
-UNWRITTEN, CODELESS = "sleb", "foldgpt"
+UNWRITTEN, CODELESS = "laco", "foldgpt"
 PARAMETERS = 134_515_008
 BLOCK_WEIGHTS = 106_168_320
 DENSE = {WIKIPEDIA: 20.4861, C4: 24.25}

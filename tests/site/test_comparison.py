@@ -28,7 +28,7 @@ def test_facts_match_the_entry_and_the_contract(real: Atlas) -> None:
     assert found["Implementation here"] == "faithful"
     assert found["Does not support"] == ""
     assert facts_of(real, "slicegpt")["Does not support"] == "gemma3, opt"
-    assert facts_of(real, "sleb")["Implementation here"] == "none"
+    assert facts_of(real, "laco")["Implementation here"] == "none"
     assert "zhu2024survey" not in facts(real)["methods"]
 
 
@@ -99,8 +99,8 @@ def test_only_settings_that_two_methods_have_are_compared(visit: Callable[..., A
 @pytest.mark.browser
 def test_unmeasured_methods_show_their_facts(visit: Callable[..., Any]) -> None:
     visitor = visit(390)
-    page = visitor.open("leaderboard.html?compare=wanda,wanda,nonsense,constructor,sleb")
-    assert heads(page) == ["Wanda", "SLEB"]
+    page = visitor.open("leaderboard.html?compare=wanda,wanda,nonsense,constructor,laco")
+    assert heads(page) == ["Wanda", "LaCo"]
     assert "not on this board" in page.locator(".atlas-comparison__table thead").inner_text()
     assert row(page, "Method", "Removes") == ["weights", "blocks"]
     assert page.evaluate("document.documentElement.scrollWidth") == 390

@@ -8,7 +8,7 @@ from implementations.harness import get
 from implementations.prunerzero.prunerzero import RELEASED
 
 # Only values stated by a source. Defaults that we chose are left out, and so are methods without a
-# known stated value: fasp, kvpruner, llmbip, maskprune, minillm, saap and sobp.
+# known stated value: fasp, kvpruner, llmbip, maskprune, minillm, modegpt, saap and sobp.
 STATED = {
     "adaptpruner": {  # the released scripts
         "steps": 50,
@@ -78,6 +78,7 @@ STATED = {
         "share_exponent": 1.0,
         "norm_exponent": 1.0,
     },
+    "deeperlayers": {"rule": "similarity"},
     "denoiserotator": {  # the defaults of the released code; the paper trains for 2,000 steps
         "base": "wanda",
         "steps": 100,

@@ -8,7 +8,7 @@ from implementations.harness import get
 from implementations.prunerzero.prunerzero import RELEASED
 
 # Only values stated by a source. Defaults that we chose are left out, and so are methods without a
-# known stated value: fasp, kvpruner, llmbip, maskprune, minillm, saap and sobp.
+# known stated value: fasp, kvpruner, llmbip, maskprune, minillm, modegpt, saap and sobp.
 STATED = {
     "adaptpruner": {  # the released scripts
         "steps": 50,
@@ -78,6 +78,7 @@ STATED = {
         "share_exponent": 1.0,
         "norm_exponent": 1.0,
     },
+    "deeperlayers": {"rule": "similarity"},
     "denoiserotator": {  # the defaults of the released code; the paper trains for 2,000 steps
         "base": "wanda",
         "steps": 100,
@@ -156,6 +157,15 @@ STATED = {
         "learning_rate": 1e-4,
     },
     "magnitude": {"compare": "matrix"},
+    "osscar": {  # the released scripts
+        "sparsity": 0.5,
+        "channels_at_once": 10,
+        "groups_at_once": 2,
+        "swaps": 0,
+        "groups_swapped": 5,
+        "outputs": "layer",
+        "damping": 0.01,
+    },
     "owl": {"sparsity": 0.7, "base": "wanda", "outlier": 5.0, "spread": 0.08},
     "pbs2p": {"group": 8, "block_size": 128},
     "prunellm": {"probes": 128},

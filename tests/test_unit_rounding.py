@@ -17,6 +17,7 @@ EVEN = {  # with settings under which every block loses the same share
     "llmbip": {},
     "llmpruner": {"first": 0.0, "last": 0.0},
     "minillm": {"directions": 3},
+    "osscar": {},
     "slimgpt": {"first": 1.0},
     "slimllm": {"layers": 1.0, "alpha": 0.0},
 }

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from implementations.harness import (
     BadInput,
@@ -25,6 +24,7 @@ from implementations.harness import (
     Ratio,
     Tokens,
     UnitMethod,
+    angle,
     keep_channels,
     walk,
 )
@@ -96,16 +96,6 @@ class CFSP(UnitMethod):
         # For up and gate, the sum of |W_ij| over the row's own L1 norm is always 1.
         rows = 1 if block.feed_forward.gate is None else 2
         return (shares + rows) * norms**self.norm_exponent  # equation (8)
-
-
-def angle(x: Tensor, y: Tensor) -> Tensor:
-    """Return `arccos(cos(x, y)) / pi` of each token `[..., hidden]`, fp64 `[...]` in [0, 1].
-
-    Uses the half-angle formula, which stays accurate when x and y are almost equal. If x or y is
-    zero, the angle counts as a right angle.
-    """
-    one, other = (normalize(tokens.double(), dim=-1) for tokens in (x, y))
-    return 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1)) / math.pi
 
 
 def kept_shares(angles: Tensor, rate: float, steepness: float = 1.0) -> Tensor:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from implementations.cfsp import CFSP
-from implementations.cfsp.cfsp import angle, kept_shares, relative_activation
+from implementations.cfsp.cfsp import kept_shares, relative_activation
 from implementations.harness import BadInput, Block, keep_channels
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import MODEL_TYPES, random_tokens, tiny_model
@@ -240,30 +240,3 @@ def test_on_real_blocks_both_scores_beat_the_size_of_weights(first_blocks):
     paper, official, magnitude = errors
     assert 0 < paper < magnitude
     assert 0 < official < magnitude
-
-
-X = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
-Y = torch.tensor([[5.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [1.0, 1.0]])
-
-
-def test_angles_by_hand():
-    assert angle(X, Y).tolist() == pytest.approx([0, 0.5, 1, 0.25])
-    for dtype in (torch.bfloat16, torch.float16):  # a square of a thousand is no fp16 number
-        wide = angle(X.to(dtype) * 1000, Y.to(dtype) * 1000)
-        assert wide.tolist() == pytest.approx([0, 0.5, 1, 0.25])
-
-
-def test_opposite_and_equal_directions_are_exact():
-    x = torch.randn(50, 7, generator=torch.Generator().manual_seed(0))
-    assert (angle(x, x) == 0).all()
-    assert (angle(x, -x) == 1).all()
-
-
-def test_small_angles_are_precise():
-    # The cosine of 1e-9 is 1 to the last digit, and its arccos 0.
-    assert angle(doubles(1, 0), doubles(1, 1e-9)).item() == pytest.approx(1e-9 / math.pi, rel=1e-9)
-
-
-def test_a_token_that_is_zero_counts_as_a_right_angle():
-    assert angle(torch.zeros(1, 3), torch.ones(1, 3)).item() == pytest.approx(0.5)
-    assert angle(torch.zeros(1, 3), torch.zeros(1, 3)).item() == 0

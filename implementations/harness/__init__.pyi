@@ -86,6 +86,7 @@ from .prune.taylor import (
 )
 from .prune.unit_method import UnitMethod as UnitMethod
 from .prune.walk import (
+    angle as angle,
     ColumnNorm as ColumnNorm,
     ColumnSum as ColumnSum,
     cosine_distance as cosine_distance,

@@ -155,34 +155,8 @@ class SoBP(UnitMethod):
         if not self.reconstruct:
             gram = block.observe(Gram, role)[role].matrix
             return gram, gram[:0]
-        dense = block.beside.linears()[role].weight.float()
-        products = torch.zeros_like(dense)
-        with (
-            block.watching(Gram, role) as grams,
-            block.watching(Latest, role) as now,
-            block.beside.watching(Latest, role) as was,
-        ):
-            for _ in zip(block.run(), block.beside.run(), strict=True):
-                products.addmm_(dense @ was[role].x.T, now[role].x)
-        return grams[role].matrix, products
-
-
-class Latest:
-    """The inputs of a layer in the micro-batch that ran last, `[tokens, features]`, fp32."""
-
-    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
-        self.x = torch.empty(0, features, device=device)
-
-    def update(self, x: Tensor) -> None:
-        """Take the tokens `x [..., features]`."""
-        self.x = x.flatten(end_dim=-2).float()
-
-    def finite(self) -> bool:
-        """Say whether there is neither NaN nor infinity."""
-        return bool(self.x.isfinite().all())
-
-    def reduce(self) -> None:
-        """Keep the inputs of this process."""
+        grams, products = block.observe_beside(role)
+        return grams[role].matrix, products[role]
 
 
 def columns(block: Block, kind: Kind) -> Tensor:

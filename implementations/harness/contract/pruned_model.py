@@ -212,10 +212,10 @@ def silence(linear: nn.Linear) -> None:
 
 
 def mask_like(small: Block, large: Block) -> None:
-    """Zero the units of `large` that `small` lacks, and copy the output weights and biases.
+    """Zero the units of `large` that `small` lacks, and copy v and the output weights, with biases.
 
-    The remaining KV groups and channels are identified by the rows of v and up, which these methods
-    do not change, and by the indices of `IndexedLinear`s.
+    The remaining KV groups and channels are identified by the rows of v and up, and by the indices
+    of `IndexedLinear`s. Methods that remove KV groups or channels do not change these rows.
     """
     narrow, wide = small.linears(), large.linears()
     size, group = large.attention.head_size, large.attention.group
@@ -241,6 +241,10 @@ def mask_like(small: Block, large: Block) -> None:
             weight.movedim(dim, 0)[gone] = 0
             if dim == 0 and bias is not None:
                 bias[gone] = 0
+            if role == "v":  # value dimensions may be mixed
+                weight[kept] = narrow[role].weight
+                if bias is not None:
+                    bias[kept] = narrow[role].bias
             if dim == 1:
                 weight[:, kept] = narrow[role].weight
                 if narrow[role].bias is not None:

@@ -13,6 +13,7 @@ the boundary of the original model and a copy of the block.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -222,11 +223,39 @@ class SampleNorm:
         self.count = added_up(self.count)
 
 
+class Latest:
+    """The inputs of a layer in the micro-batch that ran last, `[tokens, features]`, fp32."""
+
+    def __init__(self, features: int, device: torch.device | str = "cpu") -> None:
+        self.x = torch.empty(0, features, device=device)
+
+    def update(self, x: Tensor) -> None:
+        """Take the tokens `x [..., features]`."""
+        self.x = x.flatten(end_dim=-2).float()
+
+    def finite(self) -> bool:
+        """Return whether all inputs were finite."""
+        return bool(self.x.isfinite().all())
+
+    def reduce(self) -> None:
+        """Keep the inputs of this process."""
+
+
 def cosine_distance(x: Tensor, y: Tensor) -> Tensor:
     """Return `1 - cos(x, y)` for each token of `x` and `y [..., hidden]`, fp64 `[...]`."""
     # Half the squared distance of the unit vectors, so exactly 0 for y = x.
     difference = normalize(x.double(), dim=-1) - normalize(y.double(), dim=-1)
     return difference.square().sum(dim=-1) / 2
+
+
+def angle(x: Tensor, y: Tensor) -> Tensor:
+    """Return `arccos(cos(x, y)) / pi` of each token `[..., hidden]`, fp64 `[...]` in [0, 1].
+
+    Uses the half-angle formula, which stays accurate when x and y are almost equal. If x or y is
+    zero, the angle counts as a right angle.
+    """
+    one, other = (normalize(tokens.double(), dim=-1) for tokens in (x, y))
+    return 2 * torch.atan2((one - other).norm(dim=-1), (one + other).norm(dim=-1)) / math.pi
 
 
 S = TypeVar("S", bound=Statistic)
@@ -287,6 +316,26 @@ class WalkedBlock(Block):
             for _ in self.run():
                 pass
         return seen
+
+    def observe_beside(self, *roles: str) -> tuple[dict[str, Gram], dict[str, Tensor]]:
+        """Return `X X^T [in, in]` and `Y X^T [out, in]` of some layers.
+
+        `X` are the inputs of a layer in this block, and `Y` are the outputs of the same layer in
+        the original model, without the bias. Both models run once.
+        """
+        dense = {role: self.beside.linears()[role].weight.float() for role in roles}
+        products = {role: torch.zeros_like(weight) for role, weight in dense.items()}
+        with (
+            self.watching(Gram, *roles) as grams,
+            self.watching(Latest, *roles) as now,
+            self.beside.watching(Latest, *roles) as was,
+        ):
+            for _ in zip(self.run(), self.beside.run(), strict=True):
+                for role, weight in dense.items():
+                    products[role].addmm_(weight @ was[role].x.T, now[role].x)
+        for product in products.values():
+            add_up(product)
+        return grams, products
 
     def token_mean(self, function: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Run the block and return the mean over all tokens of a function of input and output.

@@ -1,0 +1,5 @@
+"""Deeper Layers: see `README.md` and `deeperlayers.py` beside this file."""
+
+from implementations.deeperlayers.deeperlayers import DeeperLayers
+
+__all__ = ["DeeperLayers"]

@@ -1,0 +1,81 @@
+"""Deeper Layers: remove a run of blocks that turns the hidden state least (Gromov et al., 2025).
+
+If blocks `l` to `l + n - 1` are removed, block `l + n` gets the input of block `l` instead of its
+own. The angle between the two, for the last token of each text, tells how different they are. The
+run with the smallest mean angle is removed.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from implementations.harness import (
+    Capabilities,
+    LanguageModel,
+    Ratio,
+    Tokens,
+    UnitMethod,
+    add_up,
+    added_up,
+    angle,
+    remove_blocks,
+    walk,
+)
+
+
+class DeeperLayers(UnitMethod):
+    """Remove the run of consecutive decoder layers with the smallest angular distance.
+
+    Source: Gromov et al., arXiv:2403.17887, Sections 3 and 4.4.
+    """
+
+    capabilities = Capabilities(granularity=("blocks",), calibration="forward", parallel=True)
+
+    sparsity: Ratio = 0.25
+    """Share of the decoder blocks' linear weights to remove, rounded to whole blocks."""
+    rule: Literal["similarity", "deepest"] = "similarity"
+    """Run to remove: the one of the smallest distance, or the last one before the last block."""
+
+    def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
+        """Remove a run of blocks; return the distance of every run and the removed blocks."""
+        count = len(model.blocks)
+        blocks = torch.arange(count)
+        if self.rule == "deepest":  # backwards from the block before the last
+            run, details = self.choose(model, (count - 2 - blocks) % count), {}
+        else:
+            wrapped = [self.choose(model, (blocks - start) % count) for start in range(count)]
+            runs = [run for start, run in enumerate(wrapped) if not run[:start].any()]
+            angles = run_angles(model, calibration, [int(run.sum()) for run in runs])
+            distances, error = mean_angles(angles)
+            nearest = int(distances.argmin())
+            run = runs[nearest]
+            details = {"distances": distances.tolist(), "standard_error": float(error[nearest])}
+        remove_blocks(model, run)
+        return details | {"removed": run.nonzero().flatten().tolist()}
+
+
+def run_angles(model: LanguageModel, calibration: Tokens, lengths: list[int]) -> Tensor:
+    """Return the angle across each run of blocks, fp64 `[runs, texts]`, in units of pi.
+
+    Run `l` starts with block `l` and has `lengths[l]` blocks. The angle is the one between the
+    hidden states of the last token of a text before and after the run (Eq. 7).
+    """
+    states = []  # x^(0), ..., x^(L), [texts, hidden] each
+    for block in walk(model, calibration, edits=False):
+        ends = [(x[:, -1].clone(), y[:, -1].clone()) for x, y in block.run()]
+        entering, leaving = (torch.cat(parts) for parts in zip(*ends, strict=True))
+        states += [entering, leaving] if not states else [leaving]
+    return torch.stack([angle(states[i], states[i + n]) for i, n in enumerate(lengths)])
+
+
+def mean_angles(angles: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and standard error over the texts of all processes, fp64 `[runs]` each."""
+    sums = torch.stack([angles.sum(dim=1), angles.square().sum(dim=1)])
+    add_up(sums)
+    texts = added_up(angles.shape[1])
+    mean, square = sums / texts
+    variance = (square - mean.square()).clamp(min=0)
+    return mean, (variance / max(texts - 1, 1)).sqrt()

@@ -38,6 +38,15 @@ from .model.view import (
     ROLES as ROLES,
 )
 from .progress import track as track
+from .prune.acting import acting as acting, Position as Position
+from .prune.activation_masks import (
+    gathered as gathered,
+    Kept as Kept,
+    Masker as Masker,
+    Quantiles as Quantiles,
+)
+from .prune.activation_method import ActivationMethod as ActivationMethod, Drop as Drop
+from .prune.activation_search import greedy_shares as greedy_shares
 from .prune.allocation import (
     apportion as apportion,
     between_ends as between_ends,

@@ -37,7 +37,7 @@ ADVICE = {
     "one, and return `unused`",
     "dense_model_is_restored": "undo everything at the end of `active`, in a `finally` block",
     "half_precision_works_with_prompts": "compute scores in fp32 and leave the model's dtype alone",
-    "unsupported_uses_are_refused": "set `model.prompt_method` inside `active`",
+    "unsupported_uses_are_refused": "use `acting` inside `active`",
     "only_declared_parts_change": "change only the linear layers of the blocks, or name what else "
     "changes in `Capabilities(changes=...)`",
     "equal_seeds_give_equal_results": "draw only from the global generators of torch, NumPy and "

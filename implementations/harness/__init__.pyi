@@ -40,8 +40,8 @@ from .model.view import (
 from .progress import track as track
 from .prune.acting import acting as acting, Position as Position
 from .prune.activation_masks import (
-    gathered as gathered,
     Kept as Kept,
+    MaskedLinear as MaskedLinear,
     Masker as Masker,
     Quantiles as Quantiles,
 )

@@ -114,17 +114,18 @@ class MaskedLinear:
     the weight, in which they are contiguous.
     """
 
-    def __init__(self, linear: nn.Linear, role: str, kept: Kept, masker: Masker) -> None:
+    def __init__(self, linear: nn.Linear, kept: Kept, masker: Masker, *roles: str) -> None:
+        """Dropped inputs count for the layers `roles`."""
         self.dense, self.bias = linear.forward, linear.bias
-        self.role, self.kept, self.masker = role, kept, masker
+        self.roles, self.kept, self.masker = roles, kept, masker
         gathers = linear.weight.device.type == "cpu" and type(linear) is nn.Linear
         self.columns = linear.weight.t().contiguous() if gathers else None  # [in, out]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output `[..., out]` for `x [..., in]`."""
         if self.columns is None or not self.masker.single:
-            return self.dense(self.masker.masked(self.kept, x, self.role))
-        places = self.masker.places(self.kept, x, self.role)
+            return self.dense(self.masker.masked(self.kept, x, *self.roles))
+        places = self.masker.places(self.kept, x, *self.roles)
         y = gathered(self.columns, x.view(-1), places)
         return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], -1)
 

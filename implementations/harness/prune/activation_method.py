@@ -120,7 +120,7 @@ class ActivationMethod(Method):
         """Yield the modules of a block that drop activations, with their forward passes."""
         for role, linear in block.linears().items():
             kept = self.kept(block, role, drops[role])
-            yield linear, MaskedLinear(linear, role, kept, masker)
+            yield linear, MaskedLinear(linear, kept, masker, role)
 
     def counted(self, model: LanguageModel, outcome: Outcome) -> Outcome:
         """Return the outcome with the shares that were dropped in all passes since `apply`."""

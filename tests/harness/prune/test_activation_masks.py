@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from implementations.harness import Quantiles, gathered
+from implementations.harness.prune.activation_masks import Quantiles, gathered
 
 
 def quantiles(*parts: torch.Tensor) -> Quantiles:

@@ -9,11 +9,8 @@ from .errors import (
 from .measure.perplexity import perplexity as perplexity, split_perplexity as split_perplexity
 from .model.execution import replaced_forward as replaced_forward
 from .model.loading import load_model as load_model
-from .model.modeling_pruned import (
-    narrow_embedding as narrow_embedding,
-    narrow_norm as narrow_norm,
-    set_stream_matrix as set_stream_matrix,
-)
+from .model.modeling_pruned import set_stream_matrix as set_stream_matrix
+from .model.stream_rotation import halves as halves, rotate_embedding as rotate_embedding
 from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,

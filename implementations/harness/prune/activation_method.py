@@ -40,7 +40,7 @@ class Drop(NamedTuple):
     """Share of the entries that are dropped, on the calibration set."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Calibrated:
     """What a method found on the calibration set, and what has been counted since then."""
 

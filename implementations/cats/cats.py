@@ -60,7 +60,7 @@ class CATS(ActivationMethod):
                 pass
         finally:
             hook.remove()
-        share = self.sparsity / max(skippable(block), self.sparsity, 1e-9)
+        share = min(1.0, self.sparsity / skippable(block)) if self.sparsity else 0.0  # p
         return dict.fromkeys(SKIPPED, Drop(*gates.threshold(share)))
 
     def kept(self, block: Block, role: str, drop: Drop) -> Kept:

@@ -41,11 +41,11 @@ def test_scores_by_hand():
     block = tiny_model().blocks[0]
     gate, drop = block.linears()["gate"], Drop(1, 0.5)
     gate.weight.zero_()
-    gate.weight[0, :3] = torch.tensor([0.1, 3.0, 1.0])
-    gate.weight[5, 1] = 4.0  # the norm of column 1 is 5
+    gate.weight[0, :3] = torch.tensor([0.1, 3.0, 3.0])
+    gate.weight[5, 1] = 4.0  # the norm of column 1 is 5, its sum 7
     x = torch.zeros(32)
     x[:3] = torch.tensor([-3.0, 1.0, 2.0])
-    for method, kept in ((WINA(), 1), (WINA(score="size"), 0)):
+    for method, kept in ((WINA(), 2), (WINA(score="size"), 0)):
         assert method.kept(block, "gate", drop)(x).nonzero().tolist() == [[kept]]
 
 
@@ -117,7 +117,7 @@ def test_the_kept_inputs_are_the_best_of_all_sets():
     """The error of a set is the sum of its squared scores, because the columns are orthogonal."""
     gate = rotated().blocks[0].linears()["gate"].weight[:, :8].double()
     norms = gate.norm(dim=0)
-    x = torch.zeros(8).copy_(1 / norms).double() * torch.linspace(1, 2, 8)[torch.randperm(8)]
+    x = torch.tensor([1.0, 1.7, 1.2, 1.9, 1.1, 1.6, 1.3, 1.5]).double() / norms
 
     def error(kept: Any) -> float:
         mask = torch.zeros(8, dtype=torch.bool).index_fill(0, torch.tensor(kept), value=True)

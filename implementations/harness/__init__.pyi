@@ -10,7 +10,11 @@ from .measure.perplexity import perplexity as perplexity, split_perplexity as sp
 from .model.execution import replaced_forward as replaced_forward
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import set_stream_matrix as set_stream_matrix
-from .model.stream_rotation import halves as halves, rotate_embedding as rotate_embedding
+from .model.stream_rotation import (
+    Half as Half,
+    halves as halves,
+    rotate_embedding as rotate_embedding,
+)
 from .model.surgery import (
     add_bias as add_bias,
     keep_channels as keep_channels,

@@ -9,10 +9,10 @@ one in which the columns of k and gate are orthogonal.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from implementations.harness import (
     ONE_BASIS,
@@ -21,6 +21,7 @@ from implementations.harness import (
     Capabilities,
     Count,
     Drop,
+    Half,
     Kept,
     LanguageModel,
     Positive,
@@ -32,7 +33,7 @@ from implementations.harness import (
 )
 
 WEIGHTED = ("k", "gate")
-"""Layers whose columns are orthogonal in the rotated model."""
+"""Layers whose columns are orthogonal in the rotated model, of each half of a block."""
 
 
 class WINA(ActivationMethod):
@@ -118,11 +119,9 @@ def rotate(model: LanguageModel) -> None:
     block writes in the original basis, which the final norm and the head read.
     """
     parts = [
-        (half, singular_vectors(linear.weight.double() * half.norm.weight))
+        (half, singular_vectors(half, block.linears()[role]))
         for block in model.blocks
-        for half, linear in zip(
-            halves(block), (block.linears()["k"], block.linears()["gate"]), strict=True
-        )
+        for half, role in zip(halves(block), WEIGHTED, strict=True)
     ]
     rotate_embedding(model, parts[0][1])
     for (half, basis), (_, following) in pairwise(parts):
@@ -132,6 +131,8 @@ def rotate(model: LanguageModel) -> None:
     half.read(basis)
 
 
-def singular_vectors(weight: Tensor) -> Tensor:
-    """Return the right singular vectors of `weight [out, in]` as columns, `[in, in]`."""
-    return torch.linalg.svd(weight).Vh.T  # V, so that W V = U S has orthogonal columns
+def singular_vectors(half: Half, linear: nn.Linear) -> Tensor:
+    """Return the right singular vectors of a layer with the gain of its norm, `[in, in]`."""
+    weight = linear.weight.double() * cast(Tensor, half.norm.weight)
+    vectors: Tensor = torch.linalg.svd(weight).Vh.T  # V, so that W V = U S is orthogonal
+    return vectors

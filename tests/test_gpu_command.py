@@ -25,7 +25,7 @@ from tools.gpu.resumable_tests import read
 from tools.gpu.steps import UNTIL, Choice, steps
 
 ROOT = Path(__file__).resolve().parents[1]
-FEW = "test_prompt_methods or test_tensors_left_on_the_host"
+FEW = "test_acting_methods or test_tensors_left_on_the_host"
 
 needs_compiler = pytest.mark.skipif(
     shutil.which(COMPILER) is None, reason=f"no C++ compiler {COMPILER}"

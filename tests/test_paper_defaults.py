@@ -71,6 +71,7 @@ STATED = {
         "learning_rate": 0.01,
     },
     "bonsai": {"sparsity": 0.5, "step": 0.05, "pairs": 100, "samples": 32, "perturb": True},
+    "cats": {"sparsity": 0.25},  # half of the MLP channels, if the MLP has 75 % of the weights
     "cfsp": {
         "sparsity": 0.2,
         "score": "paper",
@@ -193,9 +194,16 @@ STATED = {
         "block_size": 128,
         "damping": 0.01,
     },
+    "teal": {"allocation": "greedy", "step": 0.05},  # the released code and tables
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
     "wandapp": {"alpha": 100.0, "rounds": 5, "windows": 32, "rate": 3e-7},  # the reproduction
+    "wina": {  # the released code
+        "score": "weighted",
+        "rotate": True,
+        "allocation": "greedy",
+        "step": 0.025,
+    },
 }
 
 

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear as multiply
 
-from implementations.harness import BadInput, Block, LanguageModel, UnitMethod, replaced_forward
+from implementations.harness import (
+    BadInput,
+    Block,
+    LanguageModel,
+    Position,
+    UnitMethod,
+    acting,
+    replaced_forward,
+)
 
 
 class PromptMethod(UnitMethod):
@@ -66,18 +74,7 @@ class PromptMethod(UnitMethod):
         below 1, and inside another `active`.
         """
         self.check(model, None)
-        if prompt < 1:
-            raise BadInput(f"`prompt` must be at least 1 token, got {prompt}")
-        if model.prompt_method:
-            raise BadInput(
-                f"{model.prompt_method} is already active on this model; end its `with` block first"
-            )
-        position = Position(prompt)
-        with ExitStack() as changes:
-            model.prompt_method = self.slug()
-            changes.callback(setattr, model, "prompt_method", "")
-            hook = model.decoder.register_forward_pre_hook(position.enter, with_kwargs=True)
-            changes.callback(hook.remove)
+        with acting(model, self.slug(), prompt) as position, ExitStack() as changes:
             for block, kept in zip(model.blocks, self.kept(model), strict=True):
                 choose = partial(self._choose, block, kept, seed)
                 part = PromptedFeedForward(block, position, self.evidence, choose)
@@ -106,41 +103,6 @@ class PromptMethod(UnitMethod):
         generator = torch.Generator().manual_seed(seed + block.index)
         scores = self.scores(block, evidence, generator)
         return scores.topk(kept, dim=-1).indices
-
-
-class Position:
-    """The position of the current forward pass in its text."""
-
-    def __init__(self, prompt: int) -> None:
-        self.prompt = prompt
-        self.start = 0
-        """Tokens in the cache."""
-        self.shape = (0, 0)
-        """Samples and tokens of the pass."""
-        self.counted: Tensor | None = None
-        """Marks tokens that are not padding, `[samples, tokens]`; None without a mask."""
-
-    @property
-    def chosen(self) -> int:
-        """Number of tokens of the pass that belong to the prompt."""
-        return min(max(self.prompt - self.start, 0), self.shape[1])
-
-    def enter(self, _: nn.Module, args: tuple[Any, ...], given: dict[str, Any]) -> None:
-        """Read the arguments of the decoder; raises `BadInput` for a mask of another shape."""
-        cache = given.get("cache", given.get("past_key_values"))
-        entering = next(
-            x for x in (*args, given.get("input_ids"), given.get("inputs_embeds")) if x is not None
-        )
-        mask = given.get("attention_mask")
-        self.start = cache.get_seq_length() if cache is not None else 0
-        self.shape = (entering.shape[0], entering.shape[1])
-        until = self.start + self.shape[1]
-        if mask is not None and mask.shape != (self.shape[0], until):
-            raise BadInput(
-                "`attention_mask` must have the shape [samples, tokens], here "
-                f"[{self.shape[0]}, {until}], got {list(mask.shape)}"
-            )
-        self.counted = None if mask is None else mask[:, self.start :]
 
 
 class PromptedFeedForward:

@@ -9,10 +9,11 @@ from .errors import (
 from .measure.perplexity import perplexity as perplexity, split_perplexity as split_perplexity
 from .model.execution import replaced_forward as replaced_forward
 from .model.loading import load_model as load_model
-from .model.modeling_pruned import (
-    narrow_embedding as narrow_embedding,
-    narrow_norm as narrow_norm,
-    set_stream_matrix as set_stream_matrix,
+from .model.modeling_pruned import set_stream_matrix as set_stream_matrix
+from .model.stream_rotation import (
+    Half as Half,
+    halves as halves,
+    rotate_embedding as rotate_embedding,
 )
 from .model.surgery import (
     add_bias as add_bias,
@@ -38,6 +39,15 @@ from .model.view import (
     ROLES as ROLES,
 )
 from .progress import track as track
+from .prune.acting import acting as acting, Position as Position
+from .prune.activation_masks import (
+    Kept as Kept,
+    MaskedLinear as MaskedLinear,
+    Masker as Masker,
+    Quantiles as Quantiles,
+)
+from .prune.activation_method import ActivationMethod as ActivationMethod, Drop as Drop
+from .prune.activation_search import greedy_shares as greedy_shares
 from .prune.allocation import (
     apportion as apportion,
     between_ends as between_ends,

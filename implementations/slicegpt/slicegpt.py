@@ -26,11 +26,12 @@ from implementations.harness import (
     Tokens,
     UnitMethod,
     WalkedBlock,
+    halves,
+    rotate_embedding,
     unit_costs,
     walk,
     watched,
 )
-from implementations.slicegpt.rotation import halves, rotate_embedding
 
 
 class SliceGPT(UnitMethod):

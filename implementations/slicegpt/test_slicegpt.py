@@ -20,9 +20,9 @@ from implementations.harness import (
 )
 from implementations.harness.contract.helpers import logits
 from implementations.harness.contract.tiny import random_tokens, tiny_model
+from implementations.harness.model.stream_rotation import rotate_embedding
 from implementations.harness.model.units import count_weights
 from implementations.slicegpt import SliceGPT, slicegpt
-from implementations.slicegpt.rotation import rotate_embedding
 from implementations.slicegpt.slicegpt import embedded, principal_axes, slice_block, weights_left
 
 pytestmark = pytest.mark.usefixtures("without_gradients")

@@ -15,7 +15,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from implementations.griffin.prompt import PromptMethod
 from implementations.harness import (
     LanguageModel,
     get,
@@ -45,9 +44,9 @@ from implementations.harness.train.recovery import recover
 
 pytestmark = pytest.mark.gpu
 
-PROMPTED = [slug for slug in methods() if issubclass(get(slug), PromptMethod)]
+ACTING = [slug for slug in methods() if get(slug).capabilities.when == "input-dependent"]
 TRAINED = [slug for slug in methods() if get(slug).capabilities.trains]
-CALCULATED = [slug for slug in methods() if slug not in (*PROMPTED, *TRAINED)]
+CALCULATED = [slug for slug in methods() if slug not in (*ACTING, *TRAINED)]
 
 DEVICE_DEPENDENT = ["minillm"]  # draws random directions on the device of the weights
 
@@ -126,11 +125,12 @@ def test_training_prunes_on_the_accelerator(slug: str) -> None:
     assert bool(logits.isfinite().all())
 
 
-@pytest.mark.parametrize("slug", PROMPTED)
-def test_prompt_methods_equal_the_cpu(slug: str) -> None:
-    ids, method = random_tokens(2, 16).ids, get(slug)(sparsity=0.2)
+@pytest.mark.parametrize("slug", ACTING)
+def test_acting_methods_equal_the_cpu(slug: str) -> None:
+    ids, method = random_tokens(2, 16).ids, configured(get(slug), sparsity=0.2)
     written = []
     for model in (tiny_model("llama"), on_accelerator(tiny_model("llama"))):
+        method.apply(model, calibration_for(get(slug)))
         with method.active(model, 16):
             written.append(torch.cat([tokens.cpu() for tokens in greedy(model, ids, 8)]))
     assert torch.equal(*written)

@@ -17,6 +17,7 @@ from implementations.harness.results.metric import subject
 from implementations.harness.results.protocol import PROTOCOLS
 from implementations.harness.results.ranking import (
     CLASSES,
+    DROPS,
     ONE_SHOT,
     Loss,
     Rank,
@@ -62,6 +63,8 @@ class Question:
         """The question as a heading, such as `20 % removed, structured, one-shot`."""
         if ":" in self.share:
             return f"{self.share} pattern, {self.kind}"
+        if self.kind == DROPS:
+            return f"{share_label(self.share)} of the weights not read, {self.kind}"
         how = "structured" if self.structured else "unstructured"
         return f"{share_label(self.share)} removed, {how}, {self.kind}"
 

@@ -259,9 +259,14 @@ class Cost:
         return self.uses("PromptMethod")
 
     @property
+    def transposes(self) -> bool:
+        """Whether the method drops activations, for which it transposes weights on a CPU."""
+        return self.uses("ActivationMethod")
+
+    @property
     def movable(self) -> bool:
         """Whether the weights can be moved to the accelerator layer by layer."""
-        return not (self.trains or self.prompted)
+        return not (self.trains or self.prompted or self.transposes)
 
     @property
     def samples(self) -> int | None:
@@ -306,6 +311,8 @@ class Cost:
         """Smaller layers; the file of the dense model stays mapped until the end."""
         if self.prompted:
             yield Term("selected channels", DEVICE, 3, "Ldcbs")
+        elif self.transposes:
+            yield Term("transposed weights", MAPPED, 1, "LBb")
         elif self.units and "blocks" not in self.capabilities["granularity"]:
             yield Term("smaller layers", MAPPED, 1, "LBbs")
         if "embedding" in self.capabilities.get("changes", ()) and not self.trains:

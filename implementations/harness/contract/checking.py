@@ -35,9 +35,16 @@ ADVICE = {
     "generate_equals_greedy_decoding": "let `generate` of transformers use the same forward pass",
     "requested_share_of_weights_is_unused": "select as many units as the share leaves, at least "
     "one, and return `unused`",
+    "requested_share_of_weights_is_not_read": "choose thresholds on the calibration set that drop "
+    "the requested share, and let `Masker` count what is dropped",
+    "without_a_dense_prompt_all_tokens_act": "decide for each token by its own activations, from "
+    "the first token on if `dense_prompt` is false",
+    "cache_from_outside_is_refused": "raise `BadInput` if nothing was selected for the cached "
+    "tokens",
+    "uncalibrated_models_are_refused": "let `ActivationMethod.active` look up the calibration",
     "dense_model_is_restored": "undo everything at the end of `active`, in a `finally` block",
     "half_precision_works_with_prompts": "compute scores in fp32 and leave the model's dtype alone",
-    "unsupported_uses_are_refused": "set `model.prompt_method` inside `active`",
+    "unsupported_uses_are_refused": "use `acting` inside `active`",
     "only_declared_parts_change": "change only the linear layers of the blocks, or name what else "
     "changes in `Capabilities(changes=...)`",
     "equal_seeds_give_equal_results": "draw only from the global generators of torch, NumPy and "

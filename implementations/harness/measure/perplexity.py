@@ -49,12 +49,13 @@ def perplexity(model: LanguageModel, tokens: Tokens, batch_size: int | None = No
     A window of `length` tokens has `length - 1` predictions: all but its first token.
 
     Raises:
-        BadInput: windows of one token, ids beyond the vocabulary, or a model pruned for a prompt.
+        BadInput: windows of one token, ids beyond the vocabulary, or a method that acts after a
+            prompt.
         NumericsError: the logits contain NaN or infinity.
     """
-    if model.prompt_method:
+    if model.active_prompt:
         raise BadInput(
-            f"{model.prompt_method} prunes for a prompt, but whole windows have none; use "
+            f"{model.active_method} acts after a prompt, but whole windows have none; use "
             "split_perplexity(model, tokens, prompt)"
         )
     return _measured(model, tokens, batch_size, 0)

@@ -41,15 +41,15 @@ def save(model: LanguageModel, folder: str | Path, *, record: dict[str, Any] | N
     at all.
 
     Raises:
-        BadInput: the folder is not empty, the model has no weights left, or a method that
-            prunes for a prompt is active.
+        BadInput: the folder is not empty, the model has no weights left, or a method that acts
+            while the model runs is active.
         Unavailable: the folder is not writable, the disk is full, or another process has filled
             the folder.
     """
-    if model.prompt_method:
+    if model.active_method:
         raise BadInput(
-            f"{model.prompt_method} does not change the weights, so there is nothing to save; load "
-            "the dense model instead"
+            f"{model.active_method} acts only while the model runs, and a saved model would lose "
+            "it; save outside of its `with` block, or load the dense model instead"
         )
     folder = resolve_output_folder(folder)
     refuse_emptied(model.blocks)

@@ -259,8 +259,12 @@ class LanguageModel:
         self.name = name
         self.identity = identity
         self.family = family_of(hf)
-        self.prompt_method = ""
-        """Name of the active method that prunes for a prompt, or empty."""
+        self.active_method = ""
+        """Name of the active method, if one acts while the model runs, or empty."""
+        self.active_prompt = 0
+        """Number of tokens at the start of every text that it treats as the prompt."""
+        self.calibrated: Any = None
+        """What the last method that acts while the model runs has found on its calibration set."""
         # The device of a tensor has an index, which a bare name such as "cuda" does not.
         self.accelerator = torch.empty(0, device=accelerator or self.device).device
 

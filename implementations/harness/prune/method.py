@@ -55,6 +55,7 @@ Granularity = Literal[
     "channels",
     "sublayers",
     "blocks",
+    "activations",
 ]
 Place = Literal["linears", "norms", "embedding", "head"]
 
@@ -73,7 +74,7 @@ class Capabilities(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     granularity: tuple[Granularity, ...]
-    """What it removes: single weights, weights in N:M groups, or units."""
+    """What it removes: single weights, weights in N:M groups, units, or activations."""
     calibration: Literal["none", "forward", "gradient", "training"]
     """The data it needs; `training` needs training text as well as the calibration set."""
     trains: Literal["gates", "scores", "weights"] | None = None
@@ -84,7 +85,8 @@ class Capabilities(BaseModel):
     when: Literal["static", "input-dependent"] = "static"
     """Whether it selects what to remove once or for each input."""
     prompted: bool = False
-    """Whether it acts only after the prompt, so that only the continuation is measured."""
+    """Whether it acts after the prompt, so that only the continuation is measured; see also
+    `Method.prompted`."""
     changes: tuple[Place, ...] = ("linears",)
     """The parts of the model that it changes; all others stay the same bit for bit. Empty for
     methods that act while the model runs."""
@@ -189,6 +191,15 @@ class Method(BaseModel, ABC):
         yield
 
     @property
+    def prompted(self) -> bool:
+        """Whether only the text after a prompt is measured."""
+        return self.capabilities.prompted
+
+    def counted(self, model: LanguageModel, outcome: Outcome) -> Outcome:
+        """Return the outcome with what was counted while the model ran, after measuring it."""
+        return outcome
+
+    @property
     def excluded(self) -> dict[str, str]:
         """Options of a run that it does not support (tasks, recover, save), with reasons."""
         if self.capabilities.quantises:
@@ -287,7 +298,7 @@ class Method(BaseModel, ABC):
             used = left.all - unused if self.capabilities.structured else left.nonzero
             achieved = 1 - used / before
             if abs(achieved - self.target) > FAR:
-                self._warn_of_miss(achieved, unit / before, added / before)
+                self.warn_of_miss(achieved, unit / before, added / before)
         return Outcome(
             asked=self.target,
             achieved=achieved,
@@ -299,7 +310,7 @@ class Method(BaseModel, ABC):
             warnings=messages,
         )
 
-    def _warn_of_miss(self, achieved: float, unit: float, added: float) -> None:
+    def warn_of_miss(self, achieved: float, unit: float = 0, added: float = 0) -> None:
         """Warn about a missed sparsity; `unit` and `added` are shares of all weights."""
         reason = f" (its largest unit holds {100 * unit:.2g} % of the weights)" if unit else ""
         reason = f" (it adds {100 * added:.2g} % more weights)" if added else reason

@@ -14,7 +14,7 @@
 - Memory is the maximum over the runs, and the row has the labels of all its runs. The footprint and
   everything that does not depend on the seed come from the run with the lowest seed.
 - Results that are pruned and quantised form a **family** of their own and are never ranked with
-  results that are only pruned.
+  results that are only pruned. So do methods that drop activations and remove no weights.
 - The **dense row** is the newest record of the dense model, or else the dense values in the newest
   record. It is only shown; no ratio uses it.
 
@@ -42,7 +42,15 @@ from implementations.harness.results.record import DENSE, EXTERNAL, Dense, Footp
 
 CPU = "CPU"
 QUANTISED = "Pruned and quantised"
-FAMILIES = ("Single weights", "N:M patterns", "Heads and channels", "Whole blocks", QUANTISED)
+ACTIVATIONS = "Activations"
+FAMILIES = (
+    "Single weights",
+    "N:M patterns",
+    "Heads and channels",
+    "Whole blocks",
+    QUANTISED,
+    ACTIVATIONS,
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,8 @@ class Row:
             return FAMILIES[1]
         if not self.first.structured:
             return FAMILIES[0]
+        if self.first.granularity == ("activations",):
+            return ACTIVATIONS
         return FAMILIES[3] if self.first.granularity == ("blocks",) else FAMILIES[2]
 
     @property

@@ -2,7 +2,7 @@
 
 - Rows compete if the same share was removed, by removing units or by setting weights to zero, and
   if they belong to the same **class**: pruned only, trained while pruning, trained afterwards,
-  pruned after a prompt, or quantised.
+  pruned after a prompt, activation sparsity, or quantised.
 - The **loss** of a row is the mean ratio to dense over the texts of the protocol that are of
   another kind than its calibration text, because most methods read that one. All rows are compared
   on the same texts. A row that trained on such a text or collapsed has no loss and no rank.
@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from implementations.harness.results.boards import QUANTISED, Board, Row, Spread
+from implementations.harness.results.boards import ACTIVATIONS, QUANTISED, Board, Row, Spread
 from implementations.harness.results.metric import (
     AFTER_PROMPT,
     AGREEMENT,
@@ -35,12 +35,14 @@ ONE_SHOT = "one-shot"
 TRAINS = "trained while pruning"
 RECOVERED = "trained afterwards"
 PROMPTED = "after a prompt"
+DROPS = "activation sparsity"
 QUANTISES = "quantised"
 CLASSES = {
     ONE_SHOT: "pruned without training weights or masks",
     TRAINS: "weights, masks or scores are trained while pruning",
     RECOVERED: "pruned, then trained on more text",
     PROMPTED: "units are selected for each prompt, so all weights stay in memory",
+    DROPS: "each token drops activations of its own, so all weights stay in memory",
     QUANTISES: "pruned and quantised",
 }
 """Classes of results that are ranked separately, each with its meaning."""
@@ -88,6 +90,8 @@ def class_of(row: Row) -> str:
     """Return the class of a row, a key of `CLASSES`."""
     if row.family == QUANTISED:
         return QUANTISES
+    if row.family == ACTIVATIONS:
+        return DROPS
     if any(metric(name).kind == AFTER_PROMPT.kind for name in row.first.values):
         return PROMPTED
     if row.first.recovered:

@@ -58,8 +58,8 @@ class Job(NamedTuple):
 
     @property
     def prompted(self) -> bool:
-        """Whether the method prunes for a prompt and is measured only on the text after it."""
-        return self.method is not None and self.method.capabilities.prompted
+        """Whether the method acts after a prompt and is measured only on the text after it."""
+        return self.method is not None and self.method.prompted
 
     @property
     def streams(self) -> frozenset[str]:

@@ -257,6 +257,8 @@ class Workbench:
             trim_memory()
             with peak_memory(self.accelerator) as evaluating:
                 values, dense_values, sample = self._quality(model, job, samples, expected, timer)
+            if method is not None and outcome is not None:
+                outcome = method.counted(model, outcome)
             size = dense
             if outcome is not None:
                 size = footprint(model, outcome.bits, outcome.unused)

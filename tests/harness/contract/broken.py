@@ -13,8 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness import (
+    Block,
     Capabilities,
     ColumnNorm,
+    Drop,
+    Kept,
     LanguageModel,
     Method,
     Tokens,
@@ -23,6 +26,7 @@ from implementations.harness import (
 )
 from implementations.harness.prune.method import Outcome
 from tests.harness.contract.toys import (
+    Dropping,
     First,
     Narrow,
     Prompted,
@@ -334,6 +338,43 @@ class Idle(Prompted):
         yield
 
 
+# Activations
+
+
+class Unread(Dropping):
+    def prune(self, model: LanguageModel, calibration: Any) -> Any:
+        return super().prune(model, calibration) | {"unused": 0}
+
+
+class Unwatched(Dropping):
+    def counted(self, model: LanguageModel, outcome: Outcome) -> Outcome:
+        return outcome
+
+
+class Together(Dropping):
+    """Drops the same inputs for all tokens of a pass."""
+
+    def kept(self, block: Block, role: str, drop: Drop) -> Kept:
+        return lambda x: (x.abs().mean(dim=1, keepdim=True) > drop.limit).expand_as(x)
+
+
+class AfterAll(Dropping):
+    """Leaves the prompt dense although it was told not to."""
+
+    @contextmanager
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        asked = self.model_copy(update={"dense_prompt": True})
+        model.calibrated.method = asked
+        with super(AfterAll, asked).active(model, prompt, seed):
+            yield
+
+
+class Careless(Dropping):
+    @contextmanager
+    def active(self, model: LanguageModel, prompt: int = 0, seed: int = 0) -> Iterator[None]:
+        yield
+
+
 BREAKING: dict[str, dict[str, type[Method]]] = {
     "zero_sparsity_changes_nothing": {
         "one bit": also(lambda model: model.embedding[0, 0].mul_(1 + 2**-22)),
@@ -387,6 +428,10 @@ BREAKING: dict[str, dict[str, type[Method]]] = {
     "padding_does_not_matter": {"by place": Counting},
     "generate_equals_greedy_decoding": {"fickle": Fickle},
     "requested_share_of_weights_is_unused": {"uncounted": Uncounted},
+    "requested_share_of_weights_is_not_read": {"not told": Unread, "not counted": Unwatched},
+    "without_a_dense_prompt_all_tokens_act": {"one mask": Together, "a prompt": AfterAll},
+    "cache_from_outside_is_refused": {"idle": Idle},
+    "uncalibrated_models_are_refused": {"careless": Careless},
     "dense_model_is_restored": {"staying": Staying},
     "half_precision_works_with_prompts": {"wider": Widening},
     "unsupported_uses_are_refused": {"idle": Idle},

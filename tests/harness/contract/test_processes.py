@@ -11,7 +11,6 @@ import sys
 import pytest
 from torch import Tensor
 
-from implementations.griffin.prompt import PromptMethod
 from implementations.harness import Method, get, methods
 from implementations.harness.contract.helpers import fingerprint, pruned, pruned_logits
 from implementations.harness.contract.tiny import tiny_model
@@ -40,8 +39,8 @@ def hashes() -> dict[str, str]:
 
 
 def result_of(method: type[Method]) -> dict[str, Tensor]:
-    """Return the weights of a pruned model, or the logits of a `PromptMethod`."""
-    if issubclass(method, PromptMethod):
+    """Return the weights of a pruned model, or the logits of a method that acts while it runs."""
+    if method.capabilities.when == "input-dependent":
         return {"logits": pruned_logits(method, tiny_model())}
     return fingerprint(pruned(method, "llama"))
 

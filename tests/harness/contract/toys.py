@@ -12,15 +12,21 @@ from torch import Tensor, nn
 
 from implementations.griffin.prompt import PromptMethod
 from implementations.harness import (
+    ActivationMethod,
+    Block,
     Calibration,
     Capabilities,
     ColumnNorm,
+    Drop,
     Gram,
+    Kept,
     LanguageModel,
     Plan,
+    Quantiles,
     Ratio,
     Tokens,
     UnitMethod,
+    WalkedBlock,
     WeightMethod,
     cheapest,
     course,
@@ -272,6 +278,25 @@ class Prompted(Named, PromptMethod):
         return inner.abs()
 
 
+class Dropping(Named, ActivationMethod):
+    """Drop the smallest inputs of every layer, the same share of each."""
+
+    capabilities = Capabilities(
+        granularity=("activations",),
+        calibration="forward",
+        when="input-dependent",
+        prompted=True,
+        changes=(),
+    )
+
+    def calibrate(self, block: WalkedBlock) -> dict[str, Drop]:
+        seen = block.observe(Quantiles)
+        return {role: Drop(*each.threshold(self.sparsity)) for role, each in seen.items()}
+
+    def kept(self, block: Block, role: str, drop: Drop) -> Kept:
+        return lambda x: x.abs() > drop.limit
+
+
 CORRECT = (
     First,
     Drawing,
@@ -287,4 +312,5 @@ CORRECT = (
     Indexed,
     Shallow,
     Prompted,
+    Dropping,
 )

@@ -156,11 +156,19 @@ def test_classes():
     trained = changed(plain, course=COURSE)
     bits = plain.footprint.model_copy(update={"bits": 1.5})
     prompted = changed(plain, values={"after_prompt/wikipedia/1024": 30.0})
-    found = {
-        class_of(board_of(record).rows[0])
-        for record in (plain, trained, recovered(plain), changed(plain, footprint=bits), prompted)
+    drops = changed(plain, granularity=("activations",))
+    quantised = changed(plain, footprint=bits)
+    expected = {
+        ONE_SHOT: plain,
+        TRAINS: trained,
+        RECOVERED: recovered(plain),
+        QUANTISES: quantised,
+        "after a prompt": prompted,
+        "activation sparsity": drops,
     }
-    assert found == {ONE_SHOT, TRAINS, RECOVERED, QUANTISES, "after a prompt"}
+    found = [class_of(board_of(record).rows[0]) for record in expected.values()]
+    assert found == list(expected)
+    assert class_of(board_of(changed(prompted, granularity=drops.granularity)).rows[0]) == found[-1]
 
 
 def test_losses_within_the_noise_share_ranks():

@@ -13,15 +13,13 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from implementations.harness import (
-    ONE_BASIS,
-    BadInput,
-    Block,
-    LanguageModel,
+from implementations.harness.errors import BadInput
+from implementations.harness.model.modeling_pruned import (
     narrow_embedding,
     narrow_norm,
     set_stream_matrix,
 )
+from implementations.harness.model.view import ONE_BASIS, Block, LanguageModel
 
 
 @dataclass(frozen=True)

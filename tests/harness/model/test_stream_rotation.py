@@ -17,8 +17,8 @@ from implementations.harness.contract.tiny import ShutModel, random_tokens, tiny
 from implementations.harness.measure.memory import footprint
 from implementations.harness.model.checkpoint import load_checkpoint
 from implementations.harness.model.saving import save
+from implementations.harness.model.stream_rotation import halves, rotate_embedding
 from implementations.harness.model.units import count_weights, residual_widths
-from implementations.slicegpt.rotation import halves, rotate_embedding
 
 ROTATED = ("llama", "mistral", "qwen2", "qwen3")
 every_family = pytest.mark.parametrize("family", ROTATED)

@@ -63,7 +63,7 @@ def run_angles(model: LanguageModel, calibration: Tokens, lengths: list[int]) ->
     Run `l` starts with block `l` and has `lengths[l]` blocks. The angle is the one between the
     hidden states of the last token of a text before and after the run (Eq. 7).
     """
-    states = []  # x^(0), ..., x^(L), [texts, hidden] each
+    states: list[Tensor] = []  # x^(0), ..., x^(L), [texts, hidden] each
     for block in walk(model, calibration, edits=False):
         ends = [(x[:, -1].clone(), y[:, -1].clone()) for x, y in block.run()]
         entering, leaving = (torch.cat(parts) for parts in zip(*ends, strict=True))

@@ -176,6 +176,7 @@ def without_a_dense_prompt_all_tokens_act(method: type[Method], family: str) -> 
         assert close(written(model, texts[:1], 1), found[:1])
         perplexity(model, random_tokens())
     assert not acting.prompted
+    assert acting.excluded.keys() == {"save", "recover"}
 
 
 @clause(ACTING, kinds="input-dependent")
@@ -213,6 +214,7 @@ def unsupported_uses_are_refused(method: type[Method], family: str) -> None:
     """Saving, and perplexity without a prompt, are refused."""
     acting, model = prepared(method, family)
     name = acting.slug()
+    assert {"save", "recover", "tasks"} <= acting.excluded.keys()
     assert "got 0" in refusal(enter, acting, model, 0)
     with acting.active(model, PROMPT):
         assert name in refusal(perplexity, model, random_tokens())

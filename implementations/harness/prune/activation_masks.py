@@ -137,5 +137,6 @@ def gathered(columns: Tensor, x: Tensor, places: Tensor) -> Tensor:
     """
     bags = torch.get_num_threads()
     starts = torch.tensor([len(places) * i // bags for i in range(bags)])
-    parts = embedding_bag(places, columns, starts, mode="sum", per_sample_weights=x[places])
+    kept = x.index_select(0, places)
+    parts = embedding_bag(places, columns, starts, mode="sum", per_sample_weights=kept)
     return parts.sum(dim=0) if bags > 1 else parts[0]

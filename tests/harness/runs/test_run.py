@@ -87,6 +87,26 @@ def test_prompt_method_is_measured_after_the_prompt(setup, tmp_path):
     assert verify(record).agrees
 
 
+@pytest.mark.parametrize("dense_prompt", [True, False])
+def test_dropped_activations_are_counted_on_the_measured_text(setup, tmp_path, dense_prompt):
+    settings = {"sparsity": 0.4, "allocation": "uniform", "dense_prompt": dense_prompt}
+    record = run(job("teal", **settings), setup, runs=tmp_path).record
+    assert list(record.values)[0] == ("after_prompt/evaluation/32" if dense_prompt else METRIC)
+    assert record.values[list(record.values)[0]] > record.dense.values[list(record.values)[0]]
+    linears = list(load_model(setup.model).linears())
+    unread = sum(
+        record.details["counted"][block.index][role] * linear.weight.numel()
+        for block, role, linear in linears
+    )
+    total = sum(linear.weight.numel() for _, _, linear in linears)
+    assert record.achieved == pytest.approx(unread / total, abs=1e-4)
+    assert record.achieved != pytest.approx(0.4, abs=1e-4)
+    lost = record.dense.footprint.macs - record.footprint.macs
+    assert lost == pytest.approx(unread, abs=1)
+    assert record.speed.decode is not None
+    assert verify(record).agrees
+
+
 def test_refuses_to_save_the_model_of_a_prompt_method(setup, tmp_path):
     with pytest.raises(BadInput, match="--save cannot be used with griffin"):
         run(job("griffin"), setup, runs=tmp_path / "runs", checkpoint=tmp_path / "saved")

@@ -79,7 +79,7 @@ STATED = {
         "share_exponent": 1.0,
         "norm_exponent": 1.0,
     },
-    "deeperlayers": {"rule": "similarity"},
+    "deeperlayers": {"rule": "similarity", "tokens": "last"},
     "denoiserotator": {  # the defaults of the released code; the paper trains for 2,000 steps
         "base": "wanda",
         "steps": 100,

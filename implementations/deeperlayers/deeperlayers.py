@@ -38,6 +38,8 @@ class DeeperLayers(UnitMethod):
     """Share of the decoder blocks' linear weights to remove, rounded to whole blocks."""
     rule: Literal["similarity", "deepest"] = "similarity"
     """Run to remove: the one of the smallest distance, or the last one before the last block."""
+    tokens: Literal["last", "all"] = "last"
+    """Tokens of a text whose angles count; all give a better estimate from few texts."""
 
     def prune(self, model: LanguageModel, calibration: Tokens) -> dict[str, Any]:
         """Remove a run of blocks; return the distance of every run and the removed blocks."""
@@ -48,7 +50,8 @@ class DeeperLayers(UnitMethod):
         else:
             wrapped = [self.choose(model, (blocks - start) % count) for start in range(count)]
             runs = [run for start, run in enumerate(wrapped) if not run[:start].any()]
-            angles = run_angles(model, calibration, [int(run.sum()) for run in runs])
+            lengths = [int(run.sum()) for run in runs]
+            angles = run_angles(model, calibration, lengths, self.tokens)
             distances, error = mean_angles(angles)
             nearest = int(distances.argmin())
             run = runs[nearest]
@@ -57,18 +60,32 @@ class DeeperLayers(UnitMethod):
         return details | {"removed": run.nonzero().flatten().tolist()}
 
 
-def run_angles(model: LanguageModel, calibration: Tokens, lengths: list[int]) -> Tensor:
+def run_angles(
+    model: LanguageModel, calibration: Tokens, lengths: list[int], tokens: Literal["last", "all"]
+) -> Tensor:
     """Return the angle across each run of blocks, fp64 `[runs, texts]`, in units of pi.
 
     Run `l` starts with block `l` and has `lengths[l]` blocks. The angle is the one between the
-    hidden states of the last token of a text before and after the run (Eq. 7).
+    hidden states before and after the run (Eq. 7), of the last token or averaged over all.
     """
-    states: list[Tensor] = []  # x^(0), ..., x^(L), [texts, hidden] each
+    before: dict[int, Tensor] = {}  # x^(l) of the runs that have not ended, [texts, tokens, hidden]
+    angles = [torch.empty(0)] * len(lengths)
+
+    def enter(position: int, state: Tensor) -> None:
+        if position < len(lengths):
+            before[position] = state
+        for start, length in enumerate(lengths):
+            if start + length == position:
+                angles[start] = angle(before.pop(start), state).mean(dim=1)
+
+    read = slice(-1, None) if tokens == "last" else slice(None)
     for block in walk(model, calibration, edits=False):
-        ends = [(x[:, -1].clone(), y[:, -1].clone()) for x, y in block.run()]
+        ends = [(x[:, read].clone(), y[:, read].clone()) for x, y in block.run()]
         entering, leaving = (torch.cat(parts) for parts in zip(*ends, strict=True))
-        states += [entering, leaving] if not states else [leaving]
-    return torch.stack([angle(states[i], states[i + n]) for i, n in enumerate(lengths)])
+        if block.index == 0:
+            enter(0, entering)
+        enter(block.index + 1, leaving)
+    return torch.stack(angles)
 
 
 def mean_angles(angles: Tensor) -> tuple[Tensor, Tensor]:

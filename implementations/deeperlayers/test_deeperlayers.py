@@ -39,27 +39,27 @@ def pruned(model: LanguageModel, count: int, **settings: str) -> dict:
 # Distances
 
 
+@pytest.mark.parametrize("read", ["last", "all"])
 @every_family
-def test_distances_are_angles_between_last_tokens_of_the_models_hidden_states(family: str):
+def test_distances_are_angles_between_the_models_hidden_states(family: str, read: str):
     model, tokens = tiny_model(family, blocks=4), random_tokens()
     states: list[Tensor] = []
     for layer in model.layers:
         layer.register_forward_pre_hook(lambda _, args: states.append(args[0]))
     model.layers[-1].register_forward_hook(lambda _, args, out: states.append(out))
     logits(model, tokens)
-    last = [state[:, -1].double() for state in states]  # [texts, hidden]
-    assert len(last) == 5
-    expected = []
-    for x, y in zip(last, last[2:], strict=False):  # before the final norm
-        cosines = torch.nn.functional.cosine_similarity(x, y)
-        expected.append(float(cosines.arccos().mean()) / math.pi)  # mean of angles
-    found = pruned(model, 2)
-    assert found["distances"] == pytest.approx(expected, abs=1e-6)
+    assert len(states) == 5
+    angles = []
+    for x, y in zip(states, states[2:], strict=False):  # before the final norm
+        angle = torch.nn.functional.cosine_similarity(x.double(), y.double(), dim=-1).arccos()
+        angles.append((angle[:, -1] if read == "last" else angle.mean(dim=1)) / math.pi)  # [texts]
+    expected = [float(of_texts.mean()) for of_texts in angles]
+    details = pruned(model, 2, tokens=read)
+    assert details["distances"] == pytest.approx(expected, abs=1e-6)
     start = expected.index(min(expected))
-    assert found["removed"] == [start, start + 1]
-    x, y = last[start], last[start + 2]
-    angles = torch.nn.functional.cosine_similarity(x, y).arccos() / math.pi
-    assert found["standard_error"] == pytest.approx(float(angles.std() / len(angles) ** 0.5))
+    assert details["removed"] == [start, start + 1]
+    error = angles[start].std() / len(angles[start]) ** 0.5
+    assert details["standard_error"] == pytest.approx(float(error))
 
 
 def test_mean_and_standard_error_by_hand():
@@ -72,9 +72,9 @@ def test_mean_and_standard_error_by_hand():
 
 def test_runs_may_have_different_lengths():
     model, tokens = tiny_model(blocks=3), random_tokens()
-    both = run_angles(model, tokens, [1, 2])
-    assert torch.equal(both[0], run_angles(model, tokens, [1])[0])
-    assert torch.equal(both[1], run_angles(model, tokens, [1, 2, 1])[1])
+    both = run_angles(model, tokens, [1, 2], "last")
+    assert torch.equal(both[0], run_angles(model, tokens, [1], "last")[0])
+    assert torch.equal(both[1], run_angles(model, tokens, [1, 2, 1], "last")[1])
 
 
 # Runs

@@ -120,12 +120,12 @@ def test_blocks_of_different_size_are_counted_in_weights():
 
 
 @pytest.mark.model
-def test_on_the_real_model_the_run_is_deep_and_spares_the_last_block(first_blocks):
+def test_on_the_real_model_the_run_spares_the_first_third_and_the_last_block(first_blocks):
     model = load_model("smollm2-135m")
     tokens = Tokens.from_ids(first_blocks.calibration.ids[:4, :128])
     details = DeeperLayers(sparsity=0.1).apply(model, tokens).details
     assert len(details["distances"]) == 28
     assert details["distances"][-1] == max(details["distances"][1:])
-    assert details["removed"][0] >= 15
+    assert details["removed"][0] >= 10
     assert details["removed"][-1] < 29
     assert len(model.layers) == 27

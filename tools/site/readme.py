@@ -21,8 +21,6 @@ EXTENSIONS = (
 """The extensions of `mkdocs.yml` that affect attributes."""
 ATTRIBUTES = {"alt", "class", "data-search-exclude", "href", "id", "start", "style", "title"}
 ADDRESS = re.compile(r"(https?://|mailto:|[\w./-]*(#|$))")
-UNPUBLISHED = "The records of some runs in the tables of this section are not published."
-"""What a README says if a measured number in its tables has no record."""
 TAG = re.compile(r"<(?=[a-zA-Z/!?])")
 
 

@@ -16,7 +16,6 @@ from tools.site.answers import first_ranking
 from tools.site.atlas import Atlas
 from tools.site.code import HARNESS, Name
 from tools.site.order_agreement import OUTCOMES, order_agreement
-from tools.site.readme import UNPUBLISHED
 from tools.site.render import Front, render
 from tools.site.replication import NOISE, seed_deviations
 from tools.site.svg_figures import picture
@@ -76,7 +75,6 @@ def pages(atlas: Atlas) -> Iterator[tuple[str, str]]:
             fields=fields(atlas.root),
             machines=machines(atlas.records),
             collapsed=sum("collapsed" in record.labels for record in atlas.records),
-            unpublished=sum(UNPUBLISHED in method.readme for method in atlas.methods.values()),
             example=example,
             file=_file(example) if example else "",
             tolerance=tolerance,

@@ -80,7 +80,7 @@ class Method:
             for call in calls
             if getattr(call.func, "id", "") == "Capabilities"
             for one in call.keywords
-            if one.arg and not isinstance(one.value, ast.Name)
+            if one.arg and not any(isinstance(part, ast.Name) for part in ast.walk(one.value))
         }
 
     @cached_property

@@ -91,8 +91,9 @@ def test_prompt_method_is_measured_after_the_prompt(setup, tmp_path):
 def test_dropped_activations_are_counted_on_the_measured_text(setup, tmp_path, dense_prompt):
     settings = {"sparsity": 0.4, "allocation": "uniform", "dense_prompt": dense_prompt}
     record = run(job("teal", **settings), setup, runs=tmp_path).record
-    assert list(record.values)[0] == ("after_prompt/evaluation/32" if dense_prompt else METRIC)
-    assert record.values[list(record.values)[0]] > record.dense.values[list(record.values)[0]]
+    name = next(iter(record.values))
+    assert name == ("after_prompt/evaluation/32" if dense_prompt else METRIC)
+    assert record.values[name] > record.dense.values[name]
     linears = list(load_model(setup.model).linears())
     unread = sum(
         record.details["counted"][block.index][role] * linear.weight.numel()

@@ -16,7 +16,6 @@ import typer
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
-from implementations.griffin.prompt import PromptMethod
 from implementations.harness import get, methods
 from implementations.harness.cli.commands import app
 from implementations.harness.contract import helpers
@@ -123,7 +122,7 @@ MAY = {"plain": {False}, "alike": {False, True}, "code": {True}}
 def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
     method = get(slug)
     said = usage.reloading(ATLAS.methods[slug], ATLAS.papers[slug])
-    assert (said == "nothing") == issubclass(method, PromptMethod)
+    assert (said == "nothing") == (method.capabilities.when == "input-dependent")
     if said == "nothing":
         return
     model = tiny_model("llama", blocks=4)
@@ -161,7 +160,8 @@ def test_commands_of_a_method_are_valid_until_they_load_the_model(
     text = papers[f"papers/{slug}.md"].partition("{ #run-it")[2].partition("\n## ")[0]
     assert "use." in text
     (command,) = re.findall(rf"^atlas (run {slug} --model .*)$", text, re.MULTILINE)
-    assert ("--save pruned" in command) != issubclass(get(slug), PromptMethod)
+    acts = get(slug).capabilities.when == "input-dependent"
+    assert ("--save pruned" in command) != acts
     assert ("--pattern 2:4" in command) == ("semi-structured" in get(slug).capabilities.granularity)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, shlex.split(command))

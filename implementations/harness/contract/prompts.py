@@ -28,7 +28,6 @@ from implementations.harness.model.view import LanguageModel
 from implementations.harness.prune.method import Method
 
 PROMPT, AFTER = 12, 8  # tokens
-ACTING = "methods that act while the model runs"
 
 
 def takes_channels(method: type[Method]) -> bool:
@@ -41,7 +40,7 @@ def drops_activations(method: type[Method]) -> bool:
     return "activations" in method.capabilities.granularity
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def zero_sparsity_is_the_dense_model(method: type[Method], family: str) -> None:
     """With a sparsity of zero, prompt and continuation have the dense logits."""
     expected, texts = logits(tiny_model(family)), ids()
@@ -51,7 +50,7 @@ def zero_sparsity_is_the_dense_model(method: type[Method], family: str) -> None:
         assert close(written(model, texts), whole(model, texts))
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def dense_model_reads_the_prompt(method: type[Method], family: str) -> None:
     """At any sparsity, the logits of the prompt are the dense ones, and later ones are not."""
     texts = ids()
@@ -64,7 +63,7 @@ def dense_model_reads_the_prompt(method: type[Method], family: str) -> None:
         assert not close(found[:, PROMPT:], dense[:, PROMPT:])
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
     """Prefill and decoding with the cache give the logits of one pass over the whole text.
 
@@ -79,7 +78,7 @@ def decoding_equals_a_single_pass(method: type[Method], family: str) -> None:
             assert close(written(model, one, *steps), whole(model, one))
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def equal_prompts_select_equal_units(method: type[Method], family: str) -> None:
     """The selection depends on the own text only, not on earlier texts or other samples."""
     acting, model = prepared(method, family)
@@ -93,7 +92,7 @@ def equal_prompts_select_equal_units(method: type[Method], family: str) -> None:
         assert close(whole(model, torch.cat([second, first]))[1:], alone)
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def padding_does_not_matter(method: type[Method], family: str) -> None:
     """A prompt padded on the left in a batch is continued as without padding."""
     acting, model = prepared(method, family)
@@ -111,7 +110,7 @@ def padding_does_not_matter(method: type[Method], family: str) -> None:
     assert close(together[1:], alone)
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def generate_equals_greedy_decoding(method: type[Method], family: str) -> None:
     """`generate` of transformers equals the decoding of the harness, with and without cache."""
     acting, model = prepared(method, family)
@@ -179,7 +178,7 @@ def without_a_dense_prompt_all_tokens_act(method: type[Method], family: str) -> 
     assert acting.excluded.keys() == {"save", "recover"}
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def dense_model_is_restored(method: type[Method], family: str) -> None:
     """Weights, hooks, modes and generators are restored, also after an exception."""
     acting, model = prepared(method, family)
@@ -199,7 +198,7 @@ def dense_model_is_restored(method: type[Method], family: str) -> None:
     assert not model.active_prompt
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def half_precision_works_with_prompts(method: type[Method], family: str) -> None:
     """A bf16 model computes in bf16."""
     acting, model = prepared(method, family, dtype=torch.bfloat16)
@@ -209,7 +208,7 @@ def half_precision_works_with_prompts(method: type[Method], family: str) -> None
     assert bool(found.isfinite().all())
 
 
-@clause(ACTING, kinds="input-dependent")
+@clause("methods that act while the model runs", kinds="input-dependent")
 def unsupported_uses_are_refused(method: type[Method], family: str) -> None:
     """Saving, and perplexity without a prompt, are refused."""
     acting, model = prepared(method, family)

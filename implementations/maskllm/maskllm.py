@@ -222,7 +222,7 @@ class Choice(nn.Module):
         """Return the weight under a new sample of soft masks, each with the sum N."""
         y = gumbel_softmax(self.scale * self.gate, tau=self.temperature)  # [groups, masks]
         used = weight * (y @ self.masks).view_as(weight).to(weight.dtype)
-        self.size = used.float().abs().sum()
+        self.size = used.float().square().sum()
         return used
 
     def likely(self) -> Tensor:

@@ -58,6 +58,18 @@ STATED = {
         "shrinkage": 50_000.0,
         "two_stage": False,
     },
+    "besa": {  # the released code, with the commands for LLaMA-7B
+        "sparsity": 0.5,
+        "rates": "row",
+        "base": "wanda",
+        "intervals": 100,
+        "inputs": "pruned",
+        "epochs": 1,
+        "penalty": 5.0,
+        "optimiser": "prodigy",
+        "step_factor": 5.0,
+        "learning_rate": 0.01,
+    },
     "bonsai": {"sparsity": 0.5, "step": 0.05, "pairs": 100, "samples": 32, "perturb": True},
     "cfsp": {
         "sparsity": 0.2,
@@ -65,6 +77,14 @@ STATED = {
         "steepness": 1.0,
         "share_exponent": 1.0,
         "norm_exponent": 1.0,
+    },
+    "denoiserotator": {  # the defaults of the released code; the paper trains for 2,000 steps
+        "base": "wanda",
+        "steps": 100,
+        "rate": 0.01,
+        "clip": 1.0,
+        "damping": 0.01,
+        "block_size": 128,
     },
     "displlm": {
         "steps": 10_000,
@@ -92,14 +112,6 @@ STATED = {
         "variance_power": 1.0,
         "same_sign": False,
         "damping": 0.01,
-    },
-    "elsa": {  # the command of the official README
-        "steps": 4096,
-        "batch": 8,
-        "learning_rate": 2e-4,
-        "penalty": 0.01,
-        "rise": "none",
-        "interval": 32,
     },
     "evop": {
         "population": 50,
@@ -144,19 +156,6 @@ STATED = {
         "learning_rate": 1e-4,
     },
     "magnitude": {"compare": "matrix"},
-    "maskllm": {  # the released scripts; `deviation` is in the code
-        "steps": 2000,
-        "batch": 256,
-        "learning_rate": 5e-4,
-        "prior": "sparsegpt",
-        "strength": 3.0,
-        "deviation": 0.01,
-        "first_scale": 100.0,
-        "last_scale": 500.0,
-        "first_temperature": 4.0,
-        "last_temperature": 0.05,
-        "reward": 1e-5,
-    },
     "owl": {"sparsity": 0.7, "base": "wanda", "outlier": 5.0, "spread": 0.08},
     "pbs2p": {"group": 8, "block_size": 128},
     "prunellm": {"probes": 128},
@@ -174,6 +173,7 @@ STATED = {
     "sparsegpt": {"sparsity": 0.5, "block_size": 128, "damping": 0.01},
     "twossp": {"alpha": 1.5, "probes": 1},
     "wanda": {"sparsity": 0.5},
+    "wandapp": {"alpha": 100.0, "rounds": 5, "windows": 32, "rate": 3e-7},  # the reproduction
 }
 
 

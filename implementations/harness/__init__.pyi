@@ -10,9 +10,9 @@ from .measure.perplexity import perplexity as perplexity, split_perplexity as sp
 from .model.execution import replaced_forward as replaced_forward
 from .model.loading import load_model as load_model
 from .model.modeling_pruned import (
-    add_shortcuts as add_shortcuts,
     narrow_embedding as narrow_embedding,
     narrow_norm as narrow_norm,
+    set_stream_matrix as set_stream_matrix,
 )
 from .model.surgery import (
     add_bias as add_bias,
@@ -34,7 +34,7 @@ from .model.view import (
     Block as Block,
     FeedForward as FeedForward,
     LanguageModel as LanguageModel,
-    PARTS as PARTS,
+    ONE_BASIS as ONE_BASIS,
     ROLES as ROLES,
 )
 from .progress import track as track
@@ -51,6 +51,12 @@ from .prune.base_methods import (
     prune_by_input_norms as prune_by_input_norms,
     prune_by_magnitude as prune_by_magnitude,
     prune_by_solving as prune_by_solving,
+)
+from .prune.block_training import (
+    descend as descend,
+    output_error as output_error,
+    outputs as outputs,
+    run_with as run_with,
 )
 from .prune.masked import masked as masked
 from .prune.method import (

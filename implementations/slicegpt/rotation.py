@@ -14,19 +14,14 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from implementations.harness import (
+    ONE_BASIS,
     BadInput,
     Block,
     LanguageModel,
-    add_shortcuts,
     narrow_embedding,
     narrow_norm,
+    set_stream_matrix,
 )
-
-ONE_BASIS = {
-    "gemma3": "it norms what each half of a block puts out, with a gain for each dimension",
-    "opt": "its norms take off the mean, and would have to become RMS norms first",
-}
-"""The families whose residual stream cannot change its basis, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +43,8 @@ class Half:
         for linear in self.readers:
             set_weight(linear, linear.weight.double() @ fold)  # [out, width]
         narrow_norm(self.norm, width)
-        add_shortcuts(self.block)
-        self._set_shortcut(basis)  # back into the dense basis, [dense, width]
+        # Back into the dense basis, [dense, width].
+        set_stream_matrix(self.block, self.shortcut, basis)
 
     def write(self, basis: Tensor, read: Tensor) -> None:
         """Write the residual stream in `basis`, for a half that reads it in the basis `read`."""
@@ -57,14 +52,8 @@ class Half:
         set_weight(self.writer, basis.T @ self.writer.weight.double())  # [width, in]
         if self.writer.bias is not None:
             self.writer.bias.data = (basis.T @ self.writer.bias.double()).to(self.writer.bias.dtype)
-        self._set_shortcut(basis.T @ read.to(basis.device))  # [width, width read]
-
-    def _set_shortcut(self, matrix: Tensor) -> None:
-        like = cast(nn.Parameter, self.norm.weight)
-        out, inner = matrix.shape
-        linear = nn.Linear(inner, out, bias=False, device=like.device, dtype=like.dtype)
-        linear.weight.requires_grad_(like.requires_grad).data.copy_(matrix)
-        setattr(self.block, self.shortcut, linear)
+        between = basis.T @ read.to(basis.device)  # [width, width read]
+        set_stream_matrix(self.block, self.shortcut, between)
 
 
 def halves(block: Block) -> tuple[Half, Half]:

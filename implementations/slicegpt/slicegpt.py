@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from implementations.harness import (
+    ONE_BASIS,
     Block,
     Capabilities,
     Count,
@@ -29,7 +30,7 @@ from implementations.harness import (
     walk,
     watched,
 )
-from implementations.slicegpt.rotation import ONE_BASIS, halves, rotate_embedding
+from implementations.slicegpt.rotation import halves, rotate_embedding
 
 
 class SliceGPT(UnitMethod):

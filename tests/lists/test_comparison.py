@@ -47,7 +47,8 @@ def test_reports_the_errors_of_the_seed_list(seed: list[Comparison]) -> None:
 
 
 def test_our_own_list_agrees_with_the_catalog(papers: dict[str, Paper]) -> None:
-    items = read_list(EXPORTS["LIST.md"](papers, dict.fromkeys(papers, True)))
+    every = read_list(EXPORTS["LIST.md"](papers, dict.fromkeys(papers, True)))
+    items = [item for item in every if item.group != "Start here"]  # repeats ten of the others
     compared = compare(items, papers)
     assert {one.slug for one in compared} == {slug for slug in papers if papers[slug].has_paper}
     assert [one for one in compared if one.status != "known"] == []

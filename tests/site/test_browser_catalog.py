@@ -372,7 +372,7 @@ def test_selected_rows_can_be_cited_saved_and_compared(
     keys = bibtex_keys(atlas.papers)
     for slug in ("flap", "wanda", "sparsegpt"):
         page.get_by_label("Search", exact=True).last.fill(slug)
-        ready(page)
+        everything(page)
         page.get_by_label(f"Select {atlas.names[slug]}", exact=True).check()
     chosen = page.locator(".atlas-picked")
     expect(chosen.locator("strong")).to_have_text("3")

@@ -41,9 +41,3 @@ def test_pages_stay_below_the_limit_with_many_papers(
     assert {"catalog.html", "learn/index.html"} <= grown.keys()
     assert min(grown.values()) > 20 * KB
     assert {address: size for address, size in grown.items() if size > LIMIT} == {}
-
-
-def test_no_file_of_the_real_site_is_above_a_megabyte(published: Path) -> None:
-    files = (path for path in published.rglob("*") if path.is_file() and path.suffix != ".map")
-    large = [path.name for path in files if path.stat().st_size > 10**6]
-    assert large == []

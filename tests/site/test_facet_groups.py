@@ -34,13 +34,15 @@ def test_licences_are_grouped_by_what_they_permit(licence: str | None, group: st
     assert licence_group(Code(url="https://a.example", official=True, license=licence)) == group
 
 
-def test_only_unclear_licences_of_the_catalog_are_custom(real: Atlas) -> None:
+def test_only_unclear_and_non_commercial_licences_of_the_catalog_are_custom(real: Atlas) -> None:
     licences = {
         code.license: licence_group(code)
         for paper in real.papers.values()
         for code in paper.code or ()
     }
-    assert {name for name, group in licences.items() if group == "custom"} == {"unclear"}
+    assert {name for name, group in licences.items() if group == "custom"} == {
+        *("unclear", "CC-BY-NC-4.0", "CC-BY-NC-SA-4.0")
+    }
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ def test_exported_files_have_as_many_entries_as_the_pages_say(
     assert len(re.findall("^@", made["papers.bib"], re.MULTILINE)) == counts.papers
     assert len(json.loads(made["records.json"])["records"]) == len(real.records)
     listed = " ".join((repository / "LIST.md").read_text(encoding="utf-8").split())
-    assert f"This list has {counts.papers} papers" in listed
-    assert f"implements {counts.implemented} of them" in listed
+    assert f"{counts.papers} papers, newest first" in listed
+    assert f"{counts.implemented} of the methods are implemented in this repository" in listed
 
 
 def test_what_holds_for_some_methods_is_not_said_of_all(

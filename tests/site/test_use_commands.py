@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch.distributed.run import get_args_parser
 from transformers.utils import logging
 from typer.testing import CliRunner
 
@@ -50,12 +51,15 @@ def named(language: str, name: str) -> str:
 CALLED = """
 atlas() { printf "%s\\0" atlas "$@"; echo; }
 lm_eval() { printf "%s\\0" lm_eval "$@"; echo; }
+torchrun() { printf "%s\\0" torchrun "$@"; echo; }
 """
 COMMANDS = [
-    block for block in blocks("bash") if re.search("^(RAY.*)?(atlas|lm_eval) ", block, re.M)
+    block
+    for block in blocks("bash")
+    if re.search("^(RAY.*)?(atlas|lm_eval|torchrun) ", block, re.M)
 ]
 (SWEEP,) = [block for block in COMMANDS if block.startswith("atlas sweep magnitude")]
-INSTALLING = [block for block in blocks("bash") if block not in COMMANDS]
+INSTALLING = [block for block in blocks("bash") if "pip install" in block]
 
 
 def calls(block: str, folder: Path) -> list[list[str]]:
@@ -156,6 +160,10 @@ def test_the_shell_examples_run(
     for call in found:
         if call[0] == "lm_eval" or "--ray" in call:
             continue  # has its own test
+        if call[0] == "torchrun":
+            start = call.index("--no-python") + 1
+            get_args_parser().parse_args(call[1 : start + 1])  # exits if an option is wrong
+            call = call[start:]  # test_parallel.py runs several processes
         arguments = runnable(call)
         saved = Path("pruned")
         if OWN in arguments and not Path(OWN).exists():

@@ -133,7 +133,7 @@ def test_saved_models_load_as_the_page_says(slug: str, tmp_path: Path) -> None:
     own = (tmp_path / "pruned" / "modeling_pruned.py").exists()
     assert own in MAY[said]
     shapes = json.loads((tmp_path / "pruned" / "config.json").read_text()).get("pruned_shapes", ())
-    inside = any({"indexed", "residual"} & shape.keys() for shape in shapes)
+    inside = any({"indexed", "residual", "rotations"} & shape.keys() for shape in shapes)
     assert inside == (said == "code")  # equal shapes of all blocks would not suffice
     if not own:
         again = AutoModelForCausalLM.from_pretrained(tmp_path / "pruned")

@@ -123,8 +123,8 @@ BLOCKS = SHAPES[0].letters["L"] * SHAPES[0].letters["B"]
 """Weights in the linear layers of the model of the records."""
 ONE_PASS = 2 * BLOCKS * CALIBRATION.samples * CALIBRATION.length / RECORDS_RATE
 """Seconds of one pass of the calibration set on the machine of the records."""
-SQUARE = ("Gram", "Covariance")
-"""Statistics with a matrix `[in, in]` for each input of a layer."""
+SQUARE = ("Gram", "Covariance", "prune_by_solving")
+"""Names that stand for a matrix `[in, in]` for each input of a layer."""
 BACKWARD = [
     Term("inputs of every layer", HOST, 1, "Lqtdb"),
     Term("inputs of every layer", HOST, 2, "qtdb"),

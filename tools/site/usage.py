@@ -39,7 +39,8 @@ def reloading(method: Method, paper: Paper) -> str:
     if only_per_input(paper):
         return "nothing"
     if granularity(method) <= SAME_SHAPE:
-        return "plain"
+        # DenoiseRotator adds matrices, although its layers keep their shapes.
+        return "code" if "set_stream_matrix" in method.source.code else "plain"
     return "code" if granularity(method) & CUSTOM_SHAPE else "alike"
 
 

@@ -112,11 +112,11 @@ def _assert_met(method: type[Method], family: str, share: float, blocks: int = 4
     model = tiny_model(family, blocks=blocks)
     dense = count_weights(model)
     asked = configured(method, sparsity=share)
-    allowed = asked.unit(model) / 2
+    allowed, added = asked.unit(model) / 2, asked.added(model)
     outcome = asked.apply(model, calibration_for(method))
     left = count_weights(model)
     removed = dense.all - (left.all if method.capabilities.structured else left.nonzero)
-    met = abs(removed - share * dense.all) <= allowed + 1e-6
+    met = abs(removed + added - share * dense.all) <= allowed + 1e-6
     assert met, f"removed {removed / dense.all:.4g} of the weights, {share:.4g} was asked for"
     assert outcome.asked == share
     assert (outcome.bits is not None) == method.capabilities.quantises

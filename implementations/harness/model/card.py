@@ -12,7 +12,7 @@ import yaml
 
 from implementations.harness.download.embedded import MODEL_ALIAS
 from implementations.harness.model.modeling_pruned import FEATURES, INDICES, held_indices
-from implementations.harness.model.units import residual_widths
+from implementations.harness.model.units import residual_widths, rotations
 from implementations.harness.model.view import LanguageModel
 
 HUB_NAMES = {MODEL_ALIAS: "HuggingFaceTB/SmolLM2-135M-Instruct"}
@@ -22,7 +22,7 @@ CUSTOM = """\
 `trust_remote_code=True` is needed because the stock configuration cannot express the shapes of \
 the blocks. `{file}` in this folder builds them; it needs only torch and transformers. Without the \
 flag, transformers builds the stock model and raises an error because the sizes do not match. If \
-only biases were added, it drops them with a warning, and the results are wrong."""
+only biases or rotations were added, it drops them with a warning, and the results are wrong."""
 
 ATLAS = """\
 The Pruning Atlas loads it without running code from this folder:
@@ -88,6 +88,7 @@ def _shapes(model: LanguageModel) -> str:
     for heading, lines in (
         ("Layers that hold only some of these rows and columns:", _inside(model)),
         ("Width of the residual stream before, between the halves of, and after:", _stream(model)),
+        ("Matrices that rotate the whole residual stream:", _rotations(model)),
     ):
         items = list(lines)
         parts += ["", heading, "", *items] if items else []
@@ -99,6 +100,12 @@ def _stream(model: LanguageModel) -> Iterator[str]:
         widths = residual_widths(block)
         if widths:
             yield f"- block {block.index}: {', '.join(map(str, widths))}"
+
+
+def _rotations(model: LanguageModel) -> Iterator[str]:
+    for block in model.blocks:
+        for name in rotations(block):
+            yield f"- block {block.index}: {name}"
 
 
 def _inside(model: LanguageModel) -> Iterator[str]:

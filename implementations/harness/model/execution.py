@@ -6,13 +6,14 @@ import copy
 import ctypes
 import random
 import sys
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from implementations.harness.errors import BadInput, NumericsError
 from implementations.harness.model.view import Block, LanguageModel
@@ -199,10 +200,18 @@ class Boundary:
                 y = self.through(block, x)
             yield i, x, y
 
-    def through(self, block: Block, x: Tensor) -> Tensor:
-        """Return the output of `block` for the micro-batch `x`, both `[batch, length, hidden]`."""
+    def through(
+        self, block: Block, x: Tensor, weights: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Return the output of `block` for the micro-batch `x`, both `[batch, length, hidden]`.
+
+        Tensors in `weights` replace parameters of the block in this pass, by name.
+        """
         args, kwargs = to_device(self.arguments[block.index][x.shape[:2]], self.accelerator)
-        y = block.module(x, *args, **kwargs)
+        if weights:
+            y = functional_call(block.module, dict(weights), (x, *args), kwargs)
+        else:
+            y = block.module(x, *args, **kwargs)
         self.tuples = isinstance(y, tuple)
         return cast(Tensor, y[0] if self.tuples else y)
 

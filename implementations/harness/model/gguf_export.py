@@ -22,7 +22,7 @@ from implementations.harness.model.gguf_tensors import GROUP, block_widths, tens
 from implementations.harness.model.gguf_tokenizer import CONVERTER, add_tokenizer
 from implementations.harness.model.loading import load_tokenizer, locate
 from implementations.harness.model.modeling_pruned import INDICES, held_indices
-from implementations.harness.model.units import refuse_emptied, residual_widths
+from implementations.harness.model.units import refuse_emptied, rotated
 from implementations.harness.model.view import FAMILIES, LanguageModel
 from implementations.harness.progress import track
 from implementations.harness.results.files import (
@@ -111,10 +111,10 @@ def _check_family(model_type: str) -> None:
 def _check_shapes(model: LanguageModel) -> None:
     """Raise `BadInput` for shapes and settings that llama.cpp cannot express."""
     for block in model.blocks:
-        if residual_widths(block):
+        if rotated(block):
             raise BadInput(
-                f"block {block.index} has shortcut matrices, as after SliceGPT, which GGUF cannot "
-                f"express; {UNITS}"
+                f"block {block.index} has matrices that rotate the residual stream, as after "
+                f"SliceGPT or DenoiseRotator, which GGUF cannot express; {UNITS}"
             )
         for role, linear in block.linears().items():
             for dim, name in enumerate(INDICES):

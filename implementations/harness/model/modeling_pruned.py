@@ -13,7 +13,8 @@ If single rows or columns were removed within these widths, `"indexed": {"o_proj
 has the number that a layer still holds, and the weights have their indices (`o_proj.columns`).
 
 If the residual stream was rotated and narrowed, `"residual": [448, 448, 576]` has its width before
-the block, between its halves and after it.
+the block, between its halves and after it. If a matrix rotates the whole stream at the entry or the
+exit of the block, `"rotations": ["entry_rotation"]` names it.
 
 Made by the Pruning Atlas, Apache-2.0.
 """
@@ -41,6 +42,9 @@ READERS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "fc1")
 WRITERS = ("o_proj", "out_proj", "down_proj", "fc2")
 INDICES = ("rows", "columns")  # the index buffers of an IndexedLinear, by dimension
 FEATURES = ("out_features", "in_features")
+# Matrices on the residual stream of a block: of its two halves, and around the whole block.
+SHORTCUTS = ("attn_shortcut", "mlp_shortcut")
+ROTATIONS = ("entry_rotation", "exit_rotation")
 
 
 class IndexedLinear(nn.Linear):
@@ -140,18 +144,21 @@ def make_headless(attention: Any) -> None:
 class Rotated:
     """Mixin for a stock decoder block in which the residual stream changes its basis.
 
-    It computes `x <- attn_shortcut(x) + self_attn(norm(x))`, then
-    `x <- mlp_shortcut(x) + mlp(norm(x))`. A shortcut is the identity if the basis does not change.
+    It computes `x <- entry_rotation(x)`, `x <- attn_shortcut(x) + self_attn(norm(x))`,
+    `x <- mlp_shortcut(x) + mlp(norm(x))` and `x <- exit_rotation(x)`. Each of the four is a matrix
+    if the basis changes there, and otherwise the identity.
     """
 
     def forward(self, hidden_states: Tensor, **arguments: Any) -> Tensor:
         """Return the output `[batch, length, after]` for the input `[batch, length, before]`."""
         parts: Any = self
+        hidden_states = parts.entry_rotation(hidden_states)
         normed = parts.input_layernorm(hidden_states)
         attended, _ = parts.self_attn(hidden_states=normed, **arguments)
         hidden_states = parts.attn_shortcut(hidden_states) + attended
         fed = parts.mlp(parts.post_attention_layernorm(hidden_states))
-        return parts.mlp_shortcut(hidden_states) + fed  # type: ignore[no-any-return]
+        hidden_states = parts.mlp_shortcut(hidden_states) + fed
+        return parts.exit_rotation(hidden_states)  # type: ignore[no-any-return]
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """Copy and pickle via the stock class, because the mixed class cannot be imported."""
@@ -172,12 +179,21 @@ def _empty_rotated(stock: Any) -> Any:
     return mixed.__new__(mixed)
 
 
-def add_shortcuts(block: Any) -> None:
-    """Add identity shortcuts to the residual connections of a block, in place."""
+def set_stream_matrix(block: Any, place: str, matrix: Tensor) -> None:
+    """Put `matrix [out, in]` on the residual stream of a block, in place.
+
+    `place` is one of `SHORTCUTS` or `ROTATIONS`; see `Rotated`.
+    """
     if not isinstance(block, Rotated):
         stock: Any = type(block)
         block.__class__ = rotated_class(stock)
-        block.attn_shortcut, block.mlp_shortcut = nn.Identity(), nn.Identity()
+        for name in SHORTCUTS + ROTATIONS:
+            setattr(block, name, nn.Identity())
+    like = block.input_layernorm.weight
+    out, inner = matrix.shape
+    linear = nn.Linear(inner, out, bias=False, device=like.device, dtype=like.dtype)
+    linear.weight.requires_grad_(like.requires_grad).data.copy_(matrix)
+    setattr(block, place, linear)
 
 
 def narrow_norm(norm: Any, width: int) -> None:
@@ -293,11 +309,13 @@ def reshape(block: Any, shape: dict[str, Any]) -> None:
         make_headless(attention)
     if "residual" in shape:
         narrow_residual(block, *shape["residual"])
+    for place in shape.get("rotations", ()):  # placeholders, as above
+        gain = block.input_layernorm.weight
+        set_stream_matrix(block, place, gain.new_empty(len(gain), len(gain)))
 
 
 def narrow_residual(block: Any, before: int, between: int, after: int) -> None:
     """Give a dense block the residual widths before it, between its halves and after it."""
-    add_shortcuts(block)
     halves = (
         (block.self_attn, block.input_layernorm, before, between),
         (block.mlp, block.post_attention_layernorm, between, after),
@@ -309,9 +327,8 @@ def narrow_residual(block: Any, before: int, between: int, after: int) -> None:
                 shrink(linear, 1, slice(entering))
             elif name in WRITERS:
                 shrink(linear, 0, slice(leaving))
-    like = {"device": block.mlp.down_proj.weight.device, "dtype": block.mlp.down_proj.weight.dtype}
-    block.attn_shortcut = nn.Linear(before, between, bias=False, **like)
-    block.mlp_shortcut = nn.Linear(between, after, bias=False, **like)
+    for place, out, inner in zip(SHORTCUTS, (between, after), (before, between), strict=True):
+        set_stream_matrix(block, place, block.input_layernorm.weight.new_empty(out, inner))
 
 
 class Pruned:

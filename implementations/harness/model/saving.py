@@ -18,7 +18,7 @@ from implementations.harness.errors import BadInput
 from implementations.harness.model import modeling_pruned
 from implementations.harness.model.card import model_card
 from implementations.harness.model.checkpoint import SHAPES, model_class, quiet
-from implementations.harness.model.units import refuse_emptied, residual_widths
+from implementations.harness.model.units import refuse_emptied, residual_widths, rotations
 from implementations.harness.model.view import Block, LanguageModel
 from implementations.harness.results.files import (
     check_writable,
@@ -136,11 +136,12 @@ def block_shape(block: Block) -> dict[str, Any]:
         for name, linear in linears.items()
     }
     indexed = {name: counts for name, counts in indexed.items() if counts}
-    residual = residual_widths(block)
+    residual, around = residual_widths(block), rotations(block)
     return (
         shape
         | ({"indexed": indexed} if indexed else {})
         | ({"residual": list(residual)} if residual else {})
+        | ({"rotations": around} if around else {})
     )
 
 

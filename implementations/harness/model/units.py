@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness.errors import BadInput, NumericsError
-from implementations.harness.model.modeling_pruned import held_indices
+from implementations.harness.model.modeling_pruned import ROTATIONS, SHORTCUTS, held_indices
 from implementations.harness.model.view import Attention, Block, FeedForward, LanguageModel
 
 Kind = Literal[
@@ -204,15 +204,25 @@ def total_weights(model: LanguageModel) -> int:
 
 
 def residual_widths(block: Block) -> tuple[int, int, int] | None:
-    """Return the residual width before, between the halves of, and after a rotated block.
+    """Return the residual width before, between the halves of, and after a block with shortcuts.
 
-    Returns None if the block was not rotated.
+    Returns None if the block has no shortcut matrices.
     """
     # Looked up by name, because the code file of a checkpoint defines its own class.
-    attn, mlp = (getattr(block.module, name, None) for name in ("attn_shortcut", "mlp_shortcut"))
-    if attn is None or mlp is None:
+    attn, mlp = (getattr(block.module, name, None) for name in SHORTCUTS)
+    if not isinstance(attn, nn.Linear) or not isinstance(mlp, nn.Linear):
         return None
     return attn.in_features, attn.out_features, mlp.out_features
+
+
+def rotations(block: Block) -> list[str]:
+    """Return the names of the matrices at the entry and the exit of a block, if there are any."""
+    return [name for name in ROTATIONS if isinstance(getattr(block.module, name, None), nn.Linear)]
+
+
+def rotated(block: Block) -> bool:
+    """Return whether matrices change the basis of the residual stream in or around a block."""
+    return bool(residual_widths(block) or rotations(block))
 
 
 def widths_left(model: LanguageModel) -> dict[str, list[int]]:

@@ -43,8 +43,6 @@ class Identity(NamedTuple):
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 """Names of the linear layers of a block, the same for every family."""
-PARTS = {"attention": ("q", "k", "v", "o"), "feed-forward": ("gate", "up", "down")}
-"""Names of the linear layers of each part of a block."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +106,13 @@ FAMILIES = {
         rotary=False,
     ),
 }
+
+
+ONE_BASIS = {
+    "gemma3": "it norms what each half of a block puts out, with a gain for each dimension",
+    "opt": "its norms take off the mean, and would have to become RMS norms first",
+}
+"""The families whose residual stream cannot change its basis, each with the reason."""
 
 
 def family_of(model: PreTrainedModel) -> Family:

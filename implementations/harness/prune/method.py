@@ -30,7 +30,7 @@ from implementations.harness.model.execution import seeded
 from implementations.harness.model.units import (
     count_weights,
     refuse_emptied,
-    residual_widths,
+    rotated,
     total_weights,
 )
 from implementations.harness.model.view import LanguageModel, preserved, require_whole_model
@@ -208,6 +208,13 @@ class Method(BaseModel, ABC):
         """Return the number of weights of the largest unit; 0 if sparsities are met exactly."""
         return 0
 
+    def added(self, model: LanguageModel) -> int:
+        """Return the number of weights that it adds to the blocks as further linear layers.
+
+        The requested sparsity leaves them out, and the achieved one counts them.
+        """
+        return 0
+
     @classmethod
     def slug(cls) -> str:
         """The name by which the method is known everywhere; in the atlas, that of its folder."""
@@ -236,7 +243,7 @@ class Method(BaseModel, ABC):
         reason = self.capabilities.refuses.get(model.family.name)
         if reason:
             raise BadInput(f"{self.slug()} does not support {model.family.name}: {reason}")
-        if any(residual_widths(block) for block in model.blocks):
+        if any(rotated(block) for block in model.blocks):
             raise BadInput(
                 f"{self.slug()} does not support {model.name}, because its residual stream was "
                 "rotated by an earlier method; prune the dense model instead"
@@ -266,7 +273,7 @@ class Method(BaseModel, ABC):
 
     def execute(self, model: LanguageModel, calibration: Tokens | None, seed: int) -> Outcome:
         """Do the same as `apply` for input that `check` has accepted."""
-        before, unit = total_weights(model), self.unit(model)
+        before, unit, added = total_weights(model), self.unit(model), self.added(model)
         start = time.perf_counter()
         with collected_warnings() as messages, preserved(model), seeded(seed), torch.no_grad():
             model.hf.eval()
@@ -278,9 +285,9 @@ class Method(BaseModel, ABC):
             seconds = time.perf_counter() - start
             unused = details.pop("unused", 0)
             used = left.all - unused if self.capabilities.structured else left.nonzero
-            achieved = 1 - used / (before if self.capabilities.structured else left.all)
+            achieved = 1 - used / before
             if abs(achieved - self.target) > FAR:
-                self._warn_of_miss(achieved, unit / before)
+                self._warn_of_miss(achieved, unit / before, added / before)
         return Outcome(
             asked=self.target,
             achieved=achieved,
@@ -292,9 +299,10 @@ class Method(BaseModel, ABC):
             warnings=messages,
         )
 
-    def _warn_of_miss(self, achieved: float, unit: float) -> None:
-        """Warn about a missed sparsity; `unit` is the share of the largest unit."""
+    def _warn_of_miss(self, achieved: float, unit: float, added: float) -> None:
+        """Warn about a missed sparsity; `unit` and `added` are shares of all weights."""
         reason = f" (its largest unit holds {100 * unit:.2g} % of the weights)" if unit else ""
+        reason = f" (it adds {100 * added:.2g} % more weights)" if added else reason
         warnings.warn(
             f"{self.slug()} achieved a sparsity of {achieved:.4g} where {self.target:g} was asked "
             f"for{reason}; compare it with other methods at the sparsity it achieved",

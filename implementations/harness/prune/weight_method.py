@@ -108,7 +108,7 @@ def smallest_of_layer(scores: Tensor, within: Literal["row", "matrix"], count: i
     NaN.
     """
     rows = scores if within == "row" else scores.reshape(1, -1)
-    each, over = divmod(count, len(rows))
+    each, over = divmod(count, max(1, len(rows)))  # a removed part has no rows
     marked = smallest(rows, each)
     if over:
         following = rows.masked_fill(marked, math.inf).amin(dim=1)  # [rows]

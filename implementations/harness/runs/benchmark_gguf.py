@@ -1,8 +1,9 @@
 """Benchmark of pruned models in llama.cpp, on the CPU; run by `make bench`.
 
 Exports versions of the embedded model as GGUF files and prints tokens per second, medians of
-interleaved repeats. Which units are removed does not affect speed, so no method is needed. Pass
-folders of saved models to compare these instead. Keep the machine idle meanwhile.
+interleaved repeats, and their ratios to the first model with the smallest and the largest. Which
+units are removed does not affect speed, so no method is needed. Pass folders of saved models to
+compare these instead, the dense one first. Keep the machine idle meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 import psutil
 import xllamacpp
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from implementations.harness.model.gguf_export import export_gguf
@@ -25,7 +27,7 @@ from implementations.harness.model.loading import load_model
 from implementations.harness.model.view import LanguageModel
 from implementations.harness.runs.benchmarks import narrow_layers, remove_layers, zero_half
 
-PROMPT, TOKENS, REPEATS = 512, 64, 3
+PROMPT, TOKENS, REPEATS = 512, 64, 9
 TYPES = ("f16", "q8_0")
 
 
@@ -58,6 +60,7 @@ def load(path: Path) -> Any:
     params.n_parallel = 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = psutil.cpu_count(logical=False)
     params.cache_prompt = params.fit_params = False
+    params.verbosity = 0  # errors only
     return xllamacpp.Server(params)
 
 
@@ -77,14 +80,22 @@ def main() -> None:
         megabytes = {label: path.stat().st_size / 1e6 for label, path in files.items()}
         servers = {label: load(path) for label, path in files.items()}
         rounds = [
-            {label: speeds(server) for label, server in servers.items()} for _ in range(REPEATS)
+            {label: speeds(server) for label, server in servers.items()}
+            for _ in track(range(REPEATS), "generating", console=Console(stderr=True))
         ]
-    table = Table("model", "MB", "prefill, tokens/s", "decode, tokens/s", title="llama.cpp")
+    columns = [
+        f"{phase}, {what}" for phase in ("prefill", "decode") for what in ("tokens/s", "ratio")
+    ]
+    table = Table("model", "MB", *columns, title="llama.cpp")
     for label in files:
-        prefill, decode = zip(*(each[label] for each in rounds), strict=True)
-        medians = (f"{statistics.median(values):.1f}" for values in (prefill, decode))
-        table.add_row(label, f"{megabytes[label]:.0f}", *medians)
-    Console().print(table)
+        first = next(other for other in files if other.split(", ")[-1] == label.split(", ")[-1])
+        cells = []
+        for phase in (0, 1):
+            cells.append(f"{statistics.median(each[label][phase] for each in rounds):.1f}")
+            ratios = sorted(each[label][phase] / each[first][phase] for each in rounds)
+            cells.append(f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+        table.add_row(label, f"{megabytes[label]:.0f}", *cells)
+    Console(width=120).print(table)
     sys.stdout.flush()
     os._exit(0)  # the destructor of the server can block
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -96,25 +97,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for blocks in DEPTHS:
             write_model(Path(place, str(blocks)), blocks)
-        for method in given.methods:
-            for blocks in DEPTHS:
-                command = [sys.executable, "-m", __spec__.name, "--method", method]
-                done = subprocess.run(
-                    [*command, "--folder", str(Path(place, str(blocks)))],
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                found = json.loads(done.stdout)
-                above = found["peak"] - found["start"]
-                table.add_row(
-                    method,
-                    str(blocks),
-                    f"{found['start'] / 1e6:,.0f}",
-                    f"{above / 1e6:,.0f}",
-                    f"{above / block:.2f}",
-                    f"{found['seconds'] / blocks:.1f}",
-                )
+        cases = [(method, blocks) for method in given.methods for blocks in DEPTHS]
+        for method, blocks in track(cases, "pruning", console=Console(stderr=True)):
+            command = [sys.executable, "-m", __spec__.name, "--method", method]
+            done = subprocess.run(
+                [*command, "--folder", str(Path(place, str(blocks)))],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            found = json.loads(done.stdout)
+            above = found["peak"] - found["start"]
+            table.add_row(
+                method,
+                str(blocks),
+                f"{found['start'] / 1e6:,.0f}",
+                f"{above / 1e6:,.0f}",
+                f"{above / block:.2f}",
+                f"{found['seconds'] / blocks:.1f}",
+            )
     Console(width=110).print(table)
 
 

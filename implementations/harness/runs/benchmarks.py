@@ -100,6 +100,7 @@ class Benchmark:
         """Add rows that are measured together; what a device cannot run becomes a reason."""
         if all(case in self.rows for case in cases):
             return
+        sys.stderr.write(f"measuring {', '.join(cases)}\n")
         try:
             measured = measure()
         except (Unavailable, torch.OutOfMemoryError) as error:

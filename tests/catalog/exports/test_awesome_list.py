@@ -188,6 +188,8 @@ def test_ten_papers_to_start_with() -> None:
         ("Wanda", "Wandas Children", "**Wanda**: Wandas Children"),
         ("Wanda", "Wanda the Pruner", "**Wanda** the Pruner"),
         ("Wanda", "Wanda", "**Wanda**"),
+        ("DejaVu", "Deja Vu: Sparsity", "**Deja Vu**: Sparsity"),
+        ("DejaVu", "Deja Vus: Sparsity", "**DejaVu**: Deja Vus: Sparsity"),
         (None, "Truth", "Truth"),
     ],
 )

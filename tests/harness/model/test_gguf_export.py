@@ -315,8 +315,8 @@ def test_context_ends_at_the_sliding_window(tmp_path):
     assert fields["llama.context_length"].contents() == 16
 
 
-def rotated(pruned):
-    get("slicegpt")(sparsity=0.2).apply(pruned, calibration(pruned))
+def rotated(slug, **settings):
+    return lambda pruned: get(slug)(**settings).apply(pruned, calibration(pruned))
 
 
 def indexed(kind):
@@ -360,7 +360,8 @@ def set_rope(**entries):
 
 
 REFUSALS = {
-    "shortcuts": (rotated, "block 0 has shortcut matrices, as after SliceGPT"),
+    "shortcuts": (rotated("slicegpt"), "block 0 has matrices that rotate the residual stream"),
+    "rotations": (rotated("denoiserotator", steps=0), "block 0 has matrices that rotate"),
     "indexed rows": (indexed("rotary-pairs"), "block 1 lacks some rows of q, as after KVPruner"),
     "indexed columns": (indexed("attention-inputs"), "block 1 lacks some columns of q"),
     "yarn": (set_rope(rope_type="yarn"), "rotary embeddings of type 'yarn'"),

@@ -136,7 +136,14 @@ def headline(paper: Paper) -> str:
     rest = title.removeprefix(paper.name)
     if rest != title and rest[:1] in ("", ":", " "):
         return f"**{plain(paper.name)}**{plain(rest)}"
+    start, colon, rest = title.partition(":")
+    if colon and _letters(start) == _letters(paper.name):  # as in "Deja Vu: ..."
+        return f"**{plain(start)}**:{plain(rest)}"
     return f"**{plain(paper.name)}**: {plain(title)}"
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"\W", "", name).lower()
 
 
 def date(paper: Paper) -> str:

@@ -204,8 +204,8 @@ class Choice(nn.Module):
         super().__init__()
         self.masks = masks
         groups = weight.numel() // masks.shape[1]
-        noise = torch.randn(groups, len(masks), device=weight.device)
-        self.gate = nn.Parameter(deviation * noise)  # [groups, masks]
+        noise = torch.randn(len(masks), groups, device=weight.device)
+        self.gate = nn.Parameter(deviation * noise)  # [masks, groups]; softmax is faster this way
         self.scale = self.temperature = 1.0
 
     def prefer(self, keep: Tensor, amount: float) -> None:
@@ -214,20 +214,20 @@ class Choice(nn.Module):
         The similarity is the number of weights that both keep, minus its mean over all masks. For
         2:4, it is 1 for the same mask, 0 for four masks, and -1 for the opposite mask.
         """
-        overlap = keep.float().view(len(self.gate), -1) @ self.masks.T  # [groups, masks]
+        overlap = self.masks @ keep.float().view(-1, self.masks.shape[1]).T  # [masks, groups]
         with torch.no_grad():
-            self.gate.add_(amount * (overlap - overlap.mean(dim=1, keepdim=True)))
+            self.gate.add_(amount * (overlap - overlap.mean(dim=0)))
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return the weight under a new sample of soft masks, each with the sum N."""
-        y = gumbel_softmax(self.scale * self.gate, tau=self.temperature)  # [groups, masks]
-        used = weight * (y @ self.masks).view_as(weight).to(weight.dtype)
+        y = gumbel_softmax(self.scale * self.gate, self.temperature, dim=0)  # [masks, groups]
+        used = weight * (self.masks.T @ y).T.reshape(weight.shape).to(weight.dtype)
         self.size = used.float().square().sum()
         return used
 
     def likely(self) -> Tensor:
         """Return the most likely mask of every group, boolean `[groups, group]`."""
-        return self.masks[self.gate.argmax(dim=1)].bool()
+        return self.masks[self.gate.argmax(dim=0)].bool()
 
 
 def between(first: float, last: float, t: float) -> float:

@@ -59,7 +59,7 @@ def test_candidates_are_all_distinct_masks(keep: int, group: int, count: int):
 def test_the_most_likely_mask_by_hand():
     choice = choice_of(torch.ones(1, 8))
     choice.gate.zero_()
-    choice.gate[0, 1] = choice.gate[1, 4] = 0.1
+    choice.gate[1, 0] = choice.gate[4, 1] = 0.1
     assert choice.likely().int().tolist() == [[1, 0, 1, 0], [0, 1, 0, 1]]
 
 
@@ -80,7 +80,7 @@ def test_samples_follow_the_logits():
     draws = 40_000
     choice = choice_of(torch.ones(draws, 4))
     p = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.07, 0.03])
-    choice.gate.copy_(p.log() / 2)
+    choice.gate.copy_(p.log()[:, None] / 2)
     choice.scale, choice.temperature = 2.0, 1e-3
     drawn = choice(torch.ones(draws, 4)) @ torch.tensor([1.0, 2.0, 4.0, 8.0])
     codes = all_masks(2, 4) @ torch.tensor([1.0, 2.0, 4.0, 8.0])
@@ -95,7 +95,7 @@ def test_groups_lie_along_the_inputs():
     weight = torch.arange(16.0).view(2, 8) + 1
     choice = choice_of(weight)
     choice.gate.zero_()
-    choice.gate[2, 5] = 100.0  # the second row, its first four inputs
+    choice.gate[5, 2] = 100.0  # the second row, its first four inputs
     choice.temperature = 1e-3
     assert choice(weight)[1, :4].tolist() == [0.0, 0.0, 11.0, 12.0]
 
@@ -108,7 +108,7 @@ def test_the_prior_raises_its_mask_and_lowers_the_opposite_one():
     choice.gate.zero_()
     choice.prefer(torch.tensor([[True, False, True, False]]), 0.03)
     # 1100, 1010, 1001, 0110, 0101, 0011
-    assert choice.gate[0].tolist() == pytest.approx([0, 0.03, 0, 0, -0.03, 0])
+    assert choice.gate[:, 0].tolist() == pytest.approx([0, 0.03, 0, 0, -0.03, 0])
 
 
 def test_a_prior_without_strength_changes_no_logit():

@@ -32,6 +32,8 @@ from implementations.harness import (
     optimise,
 )
 
+BETAS = (0.9, 0.95)  # of Adam
+
 
 class ELSA(WeightMethod):
     """Train the whole model by ADMM until its linear layers are nearly sparse, then project them.
@@ -71,7 +73,7 @@ class ELSA(WeightMethod):
     interval: Count = 32
     """Steps between two updates of the sparse copies and dual variables."""
     aware: bool = True
-    """Rank by squared weights times Adam's second moments, or else by magnitude."""
+    """Rank by squared weights times means of their squared gradients, or else by magnitude."""
 
     def check(self, model: LanguageModel, calibration: Tokens | None) -> None:
         """Also check that `at_once` divides the batch."""
@@ -86,7 +88,7 @@ class ELSA(WeightMethod):
             batch=self.batch,
             at_once=self.at_once,
             decay="linear",
-            betas=(0.9, 0.95),
+            betas=BETAS,
         )
 
     def prune(self, model: LanguageModel, calibration: Calibration) -> dict[str, Any]:
@@ -95,21 +97,12 @@ class ELSA(WeightMethod):
         stream, plan = calibration.training, self.plan()
         trained = [p for p in model.hf.requires_grad_(True).parameters() if p.numel()]
         weights = [x.weight for _, _, x in model.linears() if x.weight.numel()]
-        admm = ADMM(weights, self.removed)
+        admm = ADMM(weights, self.removed, self.aware)
         first, far = [z == 0 for z in admm.z], distance(weights, admm.z)
-        optimizers: list[torch.optim.Optimizer] = []
-
-        def adam(parameters: Any, **settings: Any) -> torch.optim.Optimizer:
-            optimizers.append(torch.optim.AdamW(parameters, **settings))
-            return optimizers[0]
-
-        def moments() -> list[Tensor | None]:
-            states = [optimizers[0].state[w] for w in weights]
-            return [state["exp_avg_sq"] if self.aware else None for state in states]
 
         def after(step: int) -> None:
             if step % self.interval == 0:
-                admm.update(moments(), self.strength(step), self.strength(step + 1))
+                admm.update(self.strength(step), self.strength(step + 1))
 
         losses = optimise(
             trained,
@@ -119,9 +112,8 @@ class ELSA(WeightMethod):
             before=lambda step: admm.pull(self.strength(step)),
             after=after,
             state=admm.state,
-            by=adam,
         )
-        last = [self.removed(w, v) for w, v in zip(weights, moments(), strict=True)]
+        last = [self.removed(w, v) for w, v in zip(weights, admm.v, strict=True)]
         projected = [w.masked_fill(gone, 0) for w, gone in zip(weights, last, strict=True)]
         near = distance(weights, projected)
         for w, z in zip(weights, projected, strict=True):
@@ -137,7 +129,8 @@ class ELSA(WeightMethod):
     def removed(self, x: Tensor, v: Tensor | None = None) -> Tensor:
         """Mark the entries of `x [out, in]` that the projection sets to zero.
 
-        These are the lowest `v x^2` of the matrix, or the lowest `|x|` without second moments `v`.
+        These are the lowest `v x^2` of the matrix, where `v` are means of squared gradients, or the
+        lowest `|x|` without them.
         """
         scores = x.float().abs() if v is None else v.float() * x.float().square()
         return self.choose(scores, within="matrix")
@@ -151,35 +144,44 @@ class ELSA(WeightMethod):
 
 
 class ADMM:
-    """Sparse copies and scaled dual variables of weights `[out, in]`, in fp32."""
+    """Sparse copies and scaled dual variables of weights `[out, in]`, in fp32.
+
+    If `aware`, also the means of their squared gradients, as in Adam. They are passed to `removed`.
+    """
 
     def __init__(
-        self, weights: Sequence[Tensor], removed: Callable[[Tensor, Tensor | None], Tensor]
+        self,
+        weights: Sequence[Tensor],
+        removed: Callable[[Tensor, Tensor | None], Tensor],
+        aware: bool,
     ) -> None:
         self.weights, self.removed = weights, removed
         with torch.no_grad():
             self.z = [w.float().masked_fill(removed(w, None), 0) for w in weights]
         self.u = [torch.zeros_like(z) for z in self.z]
+        self.v = [torch.zeros_like(z) if aware else None for z in self.z]
 
     @property
     def state(self) -> dict[str, Tensor]:
         """The tensors that change during training, by name."""
-        parts = (("z", self.z), ("u", self.u))
-        return {f"{name}{i}": x for name, part in parts for i, x in enumerate(part)}
+        parts = {"z": self.z, "u": self.u, "v": self.v}
+        named = {f"{name}{i}": x for name, part in parts.items() for i, x in enumerate(part)}
+        return {name: x for name, x in named.items() if x is not None}
 
     def pull(self, strength: float) -> None:
         """Add the gradient of `lambda / 2 ||w - z + u||^2` to the gradients."""
-        for w, z, u in zip(self.weights, self.z, self.u, strict=True):
+        for w, z, u, v in zip(self.weights, self.z, self.u, self.v, strict=True):
             assert w.grad is not None
+            if v is not None:  # before the pull, which says nothing about the loss
+                v.lerp_(w.grad.float().square(), 1 - BETAS[1])
             w.grad.add_(strength * (w - z + u))
 
-    def update(self, moments: Sequence[Tensor | None], strength: float, following: float) -> None:
+    def update(self, strength: float, following: float) -> None:
         """Project `w + u` onto the sparse matrices, then update the dual variables.
 
-        `moments` are passed to the projection. If lambda changes from `strength` to `following`,
-        `lambda u` stays the same.
+        If lambda changes from `strength` to `following`, `lambda u` stays the same.
         """
-        for w, z, u, v in zip(self.weights, self.z, self.u, moments, strict=True):
+        for w, z, u, v in zip(self.weights, self.z, self.u, self.v, strict=True):
             x = w + u
             z.copy_(x.masked_fill(self.removed(x, v), 0))  # z = Pi(w + u)
             u.copy_(x - z)  # u + w - z

@@ -70,40 +70,60 @@ def test_projection_compares_within_the_whole_matrix():
 
 def test_the_pull_by_hand():
     w = nn.Parameter(torch.tensor([[1.0]]))
-    admm = ADMM([w], by_magnitude)
+    admm = ADMM([w], by_magnitude, aware=False)
     admm.z[0].fill_(0.0), admm.u[0].fill_(0.5)
     w.grad = torch.tensor([[2.0]])
     admm.pull(0.1)
     assert float(w.grad) == pytest.approx(2.15)
 
 
+def test_means_of_squared_gradients_leave_out_the_pull():
+    w = nn.Parameter(torch.tensor([[1.0, 1.0]]))
+    admm = ADMM([w], by_magnitude, aware=True)
+    for gradient in ([4.0, 0.0], [2.0, 0.0]):
+        w.grad = torch.tensor([gradient])
+        admm.pull(10.0)
+    assert admm.v[0] is not None
+    assert admm.v[0][0].tolist() == pytest.approx([0.95 * 0.05 * 16 + 0.05 * 4, 0.0])
+
+
+def test_the_projection_of_an_update_uses_the_squared_gradients():
+    w = torch.tensor([[3.0, 1.0]])
+    admm = ADMM([w], ELSA(sparsity=0.5).removed, aware=True)
+    assert admm.z[0].tolist() == [[3.0, 0.0]]  # there are no gradients yet
+    assert admm.v[0] is not None
+    admm.v[0].copy_(torch.tensor([[1.0, 10.0]]))
+    admm.update(1.0, 1.0)
+    assert admm.z[0].tolist() == [[0.0, 1.0]]
+
+
 def test_an_update_by_hand():
     w = torch.tensor([[3.0, -1.0, 0.5, 2.0]])
-    admm = ADMM([w], by_magnitude)
+    admm = ADMM([w], by_magnitude, aware=False)
     assert admm.z[0].tolist() == [[3.0, 0.0, 0.0, 2.0]]
     assert admm.u[0].tolist() == [[0.0] * 4]
     admm.u[0].copy_(torch.tensor([[0.0, -4.0, 0.25, 0.0]]))
-    admm.update([None], 0.1, 0.1)
+    admm.update(0.1, 0.1)
     assert admm.z[0].tolist() == [[3.0, -5.0, 0.0, 0.0]]  # the largest of w + u, with its values
     assert admm.u[0].tolist() == [[0.0, 0.0, 0.75, 2.0]]  # u + w - z, zero where z is not
 
 
 def test_a_removed_weight_returns_because_of_its_dual_variable():
     w = torch.tensor([[1.0, 0.8]])  # the loss holds both in place
-    admm = ADMM([w], by_magnitude)
-    admm.update([None], 1.0, 1.0)
+    admm = ADMM([w], by_magnitude, aware=False)
+    admm.update(1.0, 1.0)
     assert admm.z[0].tolist() == [[1.0, 0.0]]
-    admm.update([None], 1.0, 1.0)
+    admm.update(1.0, 1.0)
     assert admm.z[0][0, 1] == pytest.approx(1.6)
     assert admm.z[0][0, 0] == 0
 
 
 def test_lambda_times_u_stays_the_same_when_lambda_changes():
     w = torch.tensor([[3.0, 1.0]])
-    admm = ADMM([w], by_magnitude)
-    admm.update([None], 0.2, 0.4)
+    admm = ADMM([w], by_magnitude, aware=False)
+    admm.update(0.2, 0.4)
     assert admm.u[0].tolist() == [[0.0, 0.5]]  # would be 1 without the change
-    admm.update([None], 0.0, 0.4)
+    admm.update(0.0, 0.4)
     assert admm.u[0].tolist() == [[0.0, 0.0]]
 
 
@@ -112,14 +132,14 @@ def test_converges_to_the_sparse_minimum_of_a_quadratic_function():
     a = torch.randn(6, 8).sign() * torch.cat([torch.rand(24) / 2, torch.rand(24) + 1]).view(6, 8)
     a = a.flatten()[torch.randperm(48)].view(6, 8)
     w = nn.Parameter(torch.randn(6, 8))
-    admm = ADMM([w], by_magnitude)
+    admm = ADMM([w], by_magnitude, aware=False)
     apart = []
     for _ in range(40):
         for _ in range(30):  # minimise 1/2 ||w - a||^2 + lambda / 2 ||w - z + u||^2
             w.grad = w - a
             admm.pull(2.0)
             w.sub_(0.3 * w.grad)
-        admm.update([None], 2.0, 2.0)
+        admm.update(2.0, 2.0)
         apart.append(elsa.distance([w], admm.z))
     expected = a.masked_fill(by_magnitude(a, None), 0)
     torch.testing.assert_close(w.detach(), expected, rtol=1e-4, atol=1e-4)
@@ -145,9 +165,9 @@ def test_updates_after_the_first_step_and_then_at_intervals(monkeypatch):
     seen, steps = [], []
     update, strength = ADMM.update, ELSA.strength
 
-    def watched(self, moments, now, following):
+    def watched(self, now, following):
         seen.append((steps[-1], now, following))
-        update(self, moments, now, following)
+        update(self, now, following)
 
     monkeypatch.setattr(ADMM, "update", watched)
     monkeypatch.setattr(ADMM, "pull", lambda *_: steps.append(len(steps)))
@@ -202,22 +222,19 @@ def test_without_a_pull_it_prunes_the_trained_model_by_magnitude():
 def test_the_last_projection_is_of_the_weights_alone(aware, monkeypatch):
     model, held = tiny_model(), {}
 
-    def then(parameters, loss, stream, plan, *, by, state, **others):
-        def made(*arguments, **settings):
-            held["optimizer"] = by(*arguments, **settings)
-            return held["optimizer"]
-
-        losses = optimise(parameters, loss, stream, plan, by=made, state=state, **others)
+    def then(*arguments, state, **settings):
+        losses = optimise(*arguments, state=state, **settings)
         held["weights"] = [w.clone() for w in weights_of(model)]
-        held["duals"] = [state[f"u{i}"] for i in range(len(held["weights"]))]
+        held["state"] = state
         return losses
 
     monkeypatch.setattr(elsa, "optimise", then)
     method = small(aware=aware, penalty=0.1)
     outcome = method.apply(model, TEXT)
     differ = 0
-    for after, w, u in zip(weights_of(model), held["weights"], held["duals"], strict=True):
-        v = held["optimizer"].state[after]["exp_avg_sq"] if aware else None
+    for i, (after, w) in enumerate(zip(weights_of(model), held["weights"], strict=True)):
+        u, v = held["state"][f"u{i}"], held["state"].get(f"v{i}")
+        assert (v is not None) == aware
         assert torch.equal(after, w.masked_fill(method.removed(w, v), 0))
         differ += int((method.removed(w, v) != method.removed(w + u, v)).sum())
         if aware:

@@ -164,9 +164,8 @@ class ADMM:
     @property
     def state(self) -> dict[str, Tensor]:
         """The tensors that change during training, by name."""
-        parts = {"z": self.z, "u": self.u, "v": self.v}
-        named = {f"{name}{i}": x for name, part in parts.items() for i, x in enumerate(part)}
-        return {name: x for name, x in named.items() if x is not None}
+        parts = (("z", self.z), ("u", self.u), ("v", [v for v in self.v if v is not None]))
+        return {f"{name}{i}": x for name, part in parts for i, x in enumerate(part)}
 
     def pull(self, strength: float) -> None:
         """Add the gradient of `lambda / 2 ||w - z + u||^2` to the gradients."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.harness import (
+    PARTS,
     Capabilities,
     ColumnNorm,
     Count,
@@ -32,7 +33,6 @@ from implementations.harness import (
 
 SAMPLE = 2048  # tokens per sample in the official code; the threshold applies to a sum over them
 STEADY = 1e-12  # smallest variance used for an input
-PARTS = {"attention": ("q", "k", "v", "o"), "feed-forward": ("gate", "up", "down"), "none": ()}
 
 
 class DSnoT(WeightMethod):
@@ -76,7 +76,7 @@ class DSnoT(WeightMethod):
             for role, linear in block.linears().items():
                 W, seen = linear.weight.float(), moments[role]  # [out, in]
                 gone = first = self.choose(metrics[role])
-                if role not in PARTS[self.skip]:
+                if role not in PARTS.get(self.skip, ()):
                     terms = W * (SAMPLE * seen.mean).float()  # contribution to the output, C
                     variance = seen.variance.clamp(min=STEADY).float()
                     worth = terms / variance**self.variance_power

@@ -36,6 +36,7 @@ from .model.view import (
     FeedForward as FeedForward,
     LanguageModel as LanguageModel,
     ONE_BASIS as ONE_BASIS,
+    PARTS as PARTS,
     ROLES as ROLES,
 )
 from .progress import track as track

@@ -33,6 +33,8 @@ class Identity(NamedTuple):
 
 ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 """Names of the linear layers of a block, the same for every family."""
+PARTS = {"attention": ("q", "k", "v", "o"), "feed-forward": ("gate", "up", "down")}
+"""Names of the linear layers of each part of a block."""
 
 
 @dataclass(frozen=True)

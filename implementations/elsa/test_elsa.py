@@ -1,0 +1,296 @@
+"""ELSA: projection, pull, dual variables, schedules, training of all weights, and the result."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from implementations.elsa import ELSA, elsa
+from implementations.elsa.elsa import ADMM
+from implementations.harness import (
+    BadInput,
+    Calibration,
+    LanguageModel,
+    Stream,
+    Tokens,
+    next_token_loss,
+    optimise,
+)
+from implementations.harness.contract.helpers import fingerprint, same
+from implementations.harness.contract.tiny import random_tokens, tiny_model
+
+pytestmark = pytest.mark.usefixtures("without_gradients")
+
+TEXT = Calibration(**vars(random_tokens()), training=Stream(random_tokens(16, seed=2)))
+SMALL = {"sparsity": 0.75, "steps": 6, "batch": 2, "interval": 2, "learning_rate": 1e-2}
+
+
+def small(**settings) -> ELSA:
+    return ELSA.configure(**(SMALL | settings))
+
+
+def weights_of(model: LanguageModel) -> list[Tensor]:
+    return [linear.weight for _, _, linear in model.linears()]
+
+
+def by_magnitude(x: Tensor, v: Tensor | None) -> Tensor:
+    """Remove half of all entries."""
+    return ELSA(sparsity=0.5).removed(x)
+
+
+# The projection
+
+
+def test_projection_by_hand():
+    x, v = torch.tensor([[1.0, -2.0]]), torch.tensor([[9.0, 1.0]])
+    method = ELSA(sparsity=0.5)
+    assert method.removed(x).tolist() == [[True, False]]
+    assert method.removed(x, v).tolist() == [[False, True]]  # 9 * 1 > 1 * 4
+    assert method.removed(torch.tensor([[1.0, -3.0]]), torch.tensor([[4.0, 1.0]])).tolist() == [
+        [True, False]  # 4 * 1 < 1 * 9, although 4 * 1 > 1 * 3
+    ]
+    assert method.removed(x, torch.full_like(v, 7.0)).tolist() == [[True, False]]
+
+
+def test_projection_compares_within_the_whole_matrix():
+    x = torch.tensor([[1.0, 2.0, 3.0, 4.0], [50.0, 60.0, 70.0, 80.0]])
+    assert ELSA(sparsity=0.5).removed(x).tolist() == [[True] * 4, [False] * 4]
+    pairs = ELSA(pattern="2:4").removed(x)
+    assert pairs.tolist() == [[True, True, False, False]] * 2
+    tied = ELSA(sparsity=0.25).removed(torch.ones(4, 8))
+    assert int(tied.sum()) == 8
+
+
+# ADMM
+
+
+def test_the_pull_by_hand():
+    w = nn.Parameter(torch.tensor([[1.0]]))
+    admm = ADMM([w], by_magnitude, aware=False)
+    admm.z[0].fill_(0.0), admm.u[0].fill_(0.5)
+    w.grad = torch.tensor([[2.0]])
+    admm.pull(0.1)
+    assert float(w.grad) == pytest.approx(2.15)
+
+
+def test_means_of_squared_gradients_leave_out_the_pull():
+    w = nn.Parameter(torch.tensor([[1.0, 1.0]]))
+    admm = ADMM([w], by_magnitude, aware=True)
+    for gradient in ([4.0, 0.0], [2.0, 0.0]):
+        w.grad = torch.tensor([gradient])
+        admm.pull(10.0)
+    assert admm.v[0] is not None
+    assert admm.v[0][0].tolist() == pytest.approx([0.95 * 0.05 * 16 + 0.05 * 4, 0.0])
+
+
+def test_the_projection_of_an_update_uses_the_squared_gradients():
+    w = torch.tensor([[3.0, 1.0]])
+    admm = ADMM([w], ELSA(sparsity=0.5).removed, aware=True)
+    assert admm.z[0].tolist() == [[3.0, 0.0]]  # there are no gradients yet
+    assert admm.v[0] is not None
+    admm.v[0].copy_(torch.tensor([[1.0, 10.0]]))
+    admm.update(1.0, 1.0)
+    assert admm.z[0].tolist() == [[0.0, 1.0]]
+
+
+def test_an_update_by_hand():
+    w = torch.tensor([[3.0, -1.0, 0.5, 2.0]])
+    admm = ADMM([w], by_magnitude, aware=False)
+    assert admm.z[0].tolist() == [[3.0, 0.0, 0.0, 2.0]]
+    assert admm.u[0].tolist() == [[0.0] * 4]
+    admm.u[0].copy_(torch.tensor([[0.0, -4.0, 0.25, 0.0]]))
+    admm.update(0.1, 0.1)
+    assert admm.z[0].tolist() == [[3.0, -5.0, 0.0, 0.0]]  # the largest of w + u, with its values
+    assert admm.u[0].tolist() == [[0.0, 0.0, 0.75, 2.0]]  # u + w - z, zero where z is not
+
+
+def test_a_removed_weight_returns_because_of_its_dual_variable():
+    w = torch.tensor([[1.0, 0.8]])  # the loss holds both in place
+    admm = ADMM([w], by_magnitude, aware=False)
+    admm.update(1.0, 1.0)
+    assert admm.z[0].tolist() == [[1.0, 0.0]]
+    admm.update(1.0, 1.0)
+    assert admm.z[0][0, 1] == pytest.approx(1.6)
+    assert admm.z[0][0, 0] == 0
+
+
+def test_lambda_times_u_stays_the_same_when_lambda_changes():
+    w = torch.tensor([[3.0, 1.0]])
+    admm = ADMM([w], by_magnitude, aware=False)
+    admm.update(0.2, 0.4)
+    assert admm.u[0].tolist() == [[0.0, 0.5]]  # would be 1 without the change
+    admm.update(0.0, 0.4)
+    assert admm.u[0].tolist() == [[0.0, 0.0]]
+
+
+def test_converges_to_the_sparse_minimum_of_a_quadratic_function():
+    torch.manual_seed(0)
+    a = torch.randn(6, 8).sign() * torch.cat([torch.rand(24) / 2, torch.rand(24) + 1]).view(6, 8)
+    a = a.flatten()[torch.randperm(48)].view(6, 8)
+    w = nn.Parameter(torch.randn(6, 8))
+    admm = ADMM([w], by_magnitude, aware=False)
+    apart = []
+    for _ in range(40):
+        for _ in range(30):  # minimise 1/2 ||w - a||^2 + lambda / 2 ||w - z + u||^2
+            w.grad = w - a
+            admm.pull(2.0)
+            w.sub_(0.3 * w.grad)
+        admm.update(2.0, 2.0)
+        apart.append(elsa.distance([w], admm.z))
+    expected = a.masked_fill(by_magnitude(a, None), 0)
+    torch.testing.assert_close(w.detach(), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(admm.z[0], expected, rtol=1e-4, atol=1e-4)
+    assert apart[-1] < 1e-4 < apart[0]
+
+
+# Schedules
+
+
+def test_the_pull_changes_only_with_the_copies():
+    method = ELSA(steps=8, interval=3, penalty=0.4, rise="linear")
+    expected = [0, 0, 0, 0, 3, 3, 3, 6, 6]
+    assert [method.strength(step) for step in range(9)] == pytest.approx(
+        [0.4 * t / 8 for t in expected]
+    )
+    cosine = ELSA(steps=8, interval=4, penalty=0.4, rise="cosine")
+    assert [cosine.strength(step) for step in (4, 5, 8)] == pytest.approx([0, 0.2, 0.2])
+    assert {ELSA().strength(step) for step in (0, 1, 32, 33, 4095)} == {0.01}
+
+
+def test_updates_after_the_first_step_and_then_at_intervals(monkeypatch):
+    seen, steps = [], []
+    update, strength = ADMM.update, ELSA.strength
+
+    def watched(self, now, following):
+        seen.append((steps[-1], now, following))
+        update(self, now, following)
+
+    monkeypatch.setattr(ADMM, "update", watched)
+    monkeypatch.setattr(ADMM, "pull", lambda *_: steps.append(len(steps)))
+    method = small(steps=7, interval=3, rise="linear")
+    method.apply(tiny_model(), TEXT)
+    assert seen == [(at, strength(method, at), strength(method, at + 1)) for at in (0, 3, 6)]
+    assert seen[1][1] < seen[1][2]
+
+
+def test_the_plan_is_that_of_the_released_command():
+    plan = ELSA().plan()
+    assert (plan.steps, plan.rate, plan.batch, plan.betas) == (4096, 2e-4, 8, (0.9, 0.95))
+    assert (plan.clip, plan.weight_decay) == (1.0, 0.0)
+    assert [plan.factor(step) for step in (0, 1024, 3072)] == [1.0, 0.75, 0.25]
+
+
+# Training
+
+
+def test_the_pull_is_added_after_clipping(monkeypatch):
+    model, text = tiny_model(), random_tokens(2, 12)
+    calibration = Calibration(**vars(text), training=Stream(text))
+    dense, gradients = copy.deepcopy(model), []
+
+    def step(self, closure=None):
+        gradients.extend(w.grad.clone() for w in weights_of(model))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    method = small(steps=1, batch=2, at_once=2, aware=False, penalty=100.0, interval=9)
+    method.apply(model, calibration)
+    with torch.enable_grad():
+        dense.hf.requires_grad_(True)
+        next_token_loss(dense, text.ids).backward()
+    nn.utils.clip_grad_norm_(dense.hf.parameters(), 1.0)
+    for w, gradient in zip(weights_of(dense), gradients, strict=True):
+        pull = 100.0 * w.masked_fill(~method.removed(w), 0)  # w - z, with u = 0
+        torch.testing.assert_close(gradient, w.grad + pull)
+
+
+def test_without_a_pull_it_prunes_the_trained_model_by_magnitude():
+    method, mine, theirs = small(penalty=0.0, aware=False), tiny_model(), tiny_model()
+    method.apply(mine, TEXT)
+    theirs.hf.requires_grad_(True)
+    parameters, loss = theirs.hf.parameters(), lambda ids: next_token_loss(theirs, ids)
+    optimise(parameters, loss, TEXT.training, method.plan())
+    for w in weights_of(theirs):
+        w.masked_fill_(method.removed(w), 0)
+    assert same(fingerprint(mine), fingerprint(theirs))
+
+
+@pytest.mark.parametrize("aware", [False, True])
+def test_the_last_projection_is_of_the_weights_alone(aware, monkeypatch):
+    model, held = tiny_model(), {}
+
+    def then(*arguments, state, **settings):
+        losses = optimise(*arguments, state=state, **settings)
+        held["weights"] = [w.clone() for w in weights_of(model)]
+        held["state"] = state
+        return losses
+
+    monkeypatch.setattr(elsa, "optimise", then)
+    method = small(aware=aware, penalty=0.1)
+    outcome = method.apply(model, TEXT)
+    differ = 0
+    for i, (after, w) in enumerate(zip(weights_of(model), held["weights"], strict=True)):
+        u, v = held["state"][f"u{i}"], held["state"].get(f"v{i}")
+        assert (v is not None) == aware
+        assert torch.equal(after, w.masked_fill(method.removed(w, v), 0))
+        differ += int((method.removed(w, v) != method.removed(w + u, v)).sum())
+        if aware:
+            differ += int((method.removed(w, v) != method.removed(w)).sum())
+    assert differ > 100
+    zeroed = [w - x for w, x in zip(held["weights"], weights_of(model), strict=True)]
+    cut, size = (
+        math.sqrt(sum(float(part.square().sum()) for part in parts))
+        for parts in (zeroed, held["weights"])
+    )
+    assert outcome.details["distance_after_training"] == pytest.approx(cut / size)
+
+
+def test_training_brings_the_weights_closer_to_sparse_ones():
+    settings = {"steps": 60, "interval": 4, "learning_rate": 3e-3, "aware": False}
+    pulled = small(penalty=0.1, **settings).apply(tiny_model(), TEXT)
+    free = small(penalty=0.0, **settings).apply(tiny_model(), TEXT)
+    assert pulled.details["distance_after_training"] < 0.8 * free.details["distance_after_training"]
+    assert pulled.details["distance_of_the_dense_model"] == pytest.approx(
+        free.details["distance_of_the_dense_model"]
+    )
+    assert 0 < pulled.details["mask_moved"] < 0.5
+
+
+def test_norms_embedding_and_head_are_trained_but_not_pruned():
+    model = tiny_model()
+    dense = copy.deepcopy(model)
+    small().apply(model, TEXT)
+    pruned = {id(w) for w in weights_of(model)}
+    for before, after in zip(dense.hf.parameters(), model.hf.parameters(), strict=True):
+        kept = after != 0
+        assert not torch.equal(before[kept], after[kept])
+        assert bool(kept.all()) == (id(after) not in pruned)
+
+
+@pytest.mark.parametrize("life", [1, 4])
+def test_killed_run_resumes_with_copies_and_duals(check_resumed_run, life: int):
+    method = small(rise="cosine", penalty=0.1)
+    check_resumed_run(method, TEXT, ADMM, "pull", life)
+
+
+def test_refuses_batch_that_is_not_a_multiple_of_at_once():
+    with pytest.raises(BadInput, match="`batch` must be a multiple of `at_once`, got 4 and 3"):
+        small(batch=4, at_once=3).check(tiny_model(), TEXT)
+
+
+@pytest.mark.model
+def test_on_real_blocks_it_beats_magnitude(first_blocks):
+    model = copy.deepcopy(first_blocks.dense)
+    windows = Tokens.from_ids(first_blocks.short.training.windows.ids[:2].reshape(-1, 32))
+    text = Calibration(**vars(first_blocks.ahead), training=Stream(windows))
+    ELSA(
+        sparsity=0.5, steps=8, batch=1, interval=2, learning_rate=1e-3, penalty=0.1, rise="linear"
+    ).apply(model, text)
+    for _, _, linear in model.linears():
+        assert int((linear.weight == 0).sum()) == linear.weight.numel() // 2
+    magnitude = first_blocks.pruned("magnitude", sparsity=0.5)
+    losses = [float(next_token_loss(m, windows.ids)) for m in (model, magnitude)]
+    assert losses[0] < losses[1]

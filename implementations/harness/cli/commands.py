@@ -125,7 +125,7 @@ def main(
         typer.Option("--version", callback=show_version, is_eager=True, help="Show the version"),
     ] = False,
 ) -> None:
-    """Parse what stands before the command."""
+    """Read the options before the command."""
 
 
 @app.command()
